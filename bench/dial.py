@@ -97,6 +97,8 @@ def connected(
         _failed(timeline, phases, "abandoned", "the run ended")
         raise
     except Exception as error:
+        # Anything may fail on the way to a connection, and a session that nobody ends would be a missing sample. It
+        # ends as `failed:harness`; the fault goes on to whoever plays, who shows it.
         _failed(timeline, phases, HARNESS_FAULT, f"{type(error).__name__}: {error}")
         raise
     instants, headers, errors_ns, call_id = transport.handshake

@@ -6,8 +6,8 @@ worth doing is the timeline's to say, what is to be played the session's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 from bench.limits import LONGEST_HOLD_NS
 from bench.observe import inputs
@@ -202,7 +202,7 @@ class Line:
         """Send a chunk, as much of it as can be sent without waiting."""
         if message is self._opening and self._turn is not None:
             self._opening = None
-            self._begin(self._turn)
+            self._begin(self._turn)  # before it is sent, for no instant of a turn lies before its begin
         receipt = self._transport.offer(self._written(message), stamped=_is_stamped(message))
         if receipt is None:
             self._offered = message, due_ns
@@ -223,7 +223,7 @@ class Line:
         until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
         self.streaming, self._wakes_ns = self._timeline.turns.streaming, until_ns
         self._for_turn = for_turn and not self._asks_late
-        if not self.send_due():
+        if not self.send_due():  # what comes of a chunk that is due by now is looked at before anybody sleeps
             reply = self if self._timeline.turns.answering else None
             self._transport.listen(until_ns, self._take, reply, self)
         # In this order: what was sent before the connection went is told before its end is, and what ends a turn
@@ -240,9 +240,11 @@ class Line:
 
     def _take(self, message: Received) -> bool:
         """Handle a message; False where the session need not know of it."""
-        if self._ticket:
+        if self._ticket:  # first: when the request left moves the instant from which this message is measured
             self._note_transmitted()
         events = self._decode(message.data)
+        if self._words is not None:
+            events = self._words.heard(events)
         timeline = self._timeline
         timeline.received(events, message)
         self._listener.received(events, message, self._transport.now_ns())
@@ -261,48 +263,46 @@ class Line:
 
     def do_work(self) -> None:
         """Do what is to be done now."""
-        if self._ticket:
+        if self._ticket:  # what is handed out below is not changed any more
             self._note_transmitted()
-        for work in self._timeline.work(self._transport.now_ns(), self._transport.heard_ns, self._judges):
-            WORK[type(work)](self, work)
+        timeline, dialect = self._timeline, self._script.dialect
+        for work in timeline.work(self._transport.now_ns(), self._transport.heard_ns, self._judges):
+            match work:
+                case Pay(usage):
+                    self._listener.paid(usage)
+                case TellPlayed(mark):
+                    if self._words is not None and (told := self._words.played(mark)) is not None:
+                        self.send(OutgoingMessage(*told))
+                case Cancel(event_id):
+                    self.send(OutgoingMessage(*dialect.cancel(event_id)))
+                case Truncate(item_id, heard_ms, event_id):
+                    message = dialect.truncate(item_id, heard_ms, event_id)
+                    self.send(OutgoingMessage(*message, item=item_id, heard_ms=heard_ms))
+                case Retrieve(item_id, event_id):
+                    self.send(OutgoingMessage(*dialect.retrieve(item_id, event_id), item=item_id))
+                case MeasureNetwork():
+                    if (network := self._transport.network()) is not None:
+                        timeline.tell(inputs.NetworkMeasured(*network))
+                case HandOut(turn):
+                    self._listener.turn_ended(turn)
+                    if turn.retry_after_ns is not None:
+                        asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
+                        self.asked_until_ns = max(self.asked_until_ns, turn.instants["ended"] + asked_ns)
+                case AskForResponse():
+                    if self._turn is not None and self._turn.request is not None:
+                        self.send(self._turn.request)
+                case CallFunction(call):
+                    self.functions.call(call, self._transport.now_ns())
+                    self._hand_over_outputs()
+                case GoOn():
+                    self._go_on()
 
-    def _pay(self, work: Pay) -> None:
-        self._listener.paid(work.usage)
-
-    def _cancel(self, work: Cancel) -> None:
-        self.send(OutgoingMessage(*self._script.dialect.cancel(work.event_id)))
-
-    def _truncate(self, work: Truncate) -> None:
-        message = self._script.dialect.truncate(work.item_id, work.heard_ms, work.event_id)
-        self.send(OutgoingMessage(*message, item=work.item_id, heard_ms=work.heard_ms))
-
-    def _retrieve(self, work: Retrieve) -> None:
-        self.send(OutgoingMessage(*self._script.dialect.retrieve(work.item_id, work.event_id), item=work.item_id))
-
-    def _tell_played(self, work: TellPlayed) -> None:
-        told = None if self._words is None else self._words.played(work.mark)
-        if told is not None:
-            self.send(OutgoingMessage(*told))
-
-    def _measure(self, _: MeasureNetwork) -> None:
-        network = self._transport.network()
-        if network is not None:
-            self._timeline.tell(inputs.NetworkMeasured(*network))
-
-    def _hand_out(self, work: HandOut) -> None:
-        turn = work.turn
-        self._listener.turn_ended(turn)
-        if turn.retry_after_ns is not None:
-            asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
-            self.asked_until_ns = max(self.asked_until_ns, turn.instants["ended"] + asked_ns)
-
-    def _request(self, _: AskForResponse) -> None:
-        if self._turn is not None and self._turn.request is not None:
-            self.send(self._turn.request)
-
-    def _call(self, work: CallFunction) -> None:
-        self.functions.call(work.call, self._transport.now_ns())
-        self._hand_over_outputs()
+    def _go_on(self) -> None:
+        """Ask for the next response, unless nobody may any more: then the turn is abandoned."""
+        if self._listener.may_ask():
+            self.send(OutgoingMessage(*self._script.dialect.request(*self.functions.next_request())))
+        else:
+            self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run's money is spent"))
 
     def _hand_over_outputs(self) -> None:
         """Hand over what functions have returned by now; what belongs to a turn that is over, nobody awaits."""
@@ -316,27 +316,6 @@ class Line:
                 answered = inputs.CallAnswered(returned.said.call_id, self._transport.now_ns(), returned.wrong)
                 self._timeline.tell(answered)
 
-    def _go_on(self, _: GoOn) -> None:
-        if self._listener.may_ask():
-            self.send(OutgoingMessage(*self._script.dialect.request(*self.functions.next_request())))
-        else:
-            self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run's money is spent"))
-
 
 def _is_stamped(message: OutgoingMessage) -> bool:
     return message.act is Act.REQUEST or "speech_end" in message.moments
-
-
-WORK: dict[type, Callable[[Line, Any], None]] = {
-    Pay: Line._pay,
-    Cancel: Line._cancel,
-    Truncate: Line._truncate,
-    Retrieve: Line._retrieve,
-    TellPlayed: Line._tell_played,
-    MeasureNetwork: Line._measure,
-    HandOut: Line._hand_out,
-    AskForResponse: Line._request,
-    CallFunction: Line._call,
-    GoOn: Line._go_on,
-}
-"""What does the work that a timeline has."""

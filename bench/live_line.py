@@ -1,6 +1,6 @@
-"""Draws a line that is refreshed in its own place on a terminal.
+"""Draws a line that is refreshed in its own place on a terminal, and says how wide text may be there.
 
-What it says is pure and made to fit: its least important parts go first.
+What the line says is pure and made to fit: its least important parts go first.
 """
 
 from __future__ import annotations
@@ -8,14 +8,22 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TextIO
 
 BETWEEN = " · "
 USUAL_COLUMNS, USUAL_ROWS = 80, 24
+WIDEST = 100
+"""Columns that text has at most, and where there is no terminal."""
 ERASE_REST, ERASE_BELOW = "\x1b[K", "\x1b[J"
 COLOURS = {"bad": "31", "sim": "35"}
+
+
+def text_width() -> int:
+    """The columns that a report's text takes on this terminal."""
+    return min(WIDEST, shutil.get_terminal_size((WIDEST, USUAL_ROWS)).columns)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ OutcomeClass = Literal["good", "failed", "censored"]
 
 EXPECTED = "failed:expected_"
 """Before the name of an event that the script waited for in vain."""
-UNHEARD = "the service heard no speech (has it a VAD, does it detect turns, is its threshold too high?)"
+UNHEARD = "the service heard no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
 TEXT_SESSION = "the session is one of text"
 ACCEPT_HEADER = "Sec-WebSocket-Accept"
 """This tool's own words in details, by which a cause is told."""

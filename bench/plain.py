@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 LONGEST_WORD = 64
 LONGEST_LINE = 600
 ENDING = 200
 """What is kept of a long line's end: what to do stands there."""
+MOST_KINDS = 5
+"""Kinds that are named of those that somebody else made up."""
 _COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
 """What a CI takes for a command: GitHub Actions `::name` at the start of a line, Azure Pipelines `##vso[` anywhere."""
 SUSPECT = r"[^ -~]|::|##"
@@ -51,6 +54,15 @@ def json_text(value: Any) -> str:
 def shortened(text: str, longest: int = 40) -> str:
     """What somebody wrote, as errors quote it: on one line, and cut where it is long."""
     return printable(text if len(text) <= longest else f"{text[:longest]}…")
+
+
+def counted(kinds: Mapping[str, int]) -> str:
+    """The commonest of kinds that somebody else named, each with its count: restart 400, ping 12, 3 more kinds 7."""
+    named = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    shown = [f"{shortened(name) or 'without a name'} {count:,}" for name, count in named[:MOST_KINDS]]
+    if more := named[MOST_KINDS:]:
+        shown.append(f"{len(more)} more {'kind' if len(more) == 1 else 'kinds'} {sum(count for _, count in more):,}")
+    return ", ".join(shown)
 
 
 def word(text: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from bench.clock import monotonic_ns
 from bench.dial import Dialer, connected
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
@@ -97,7 +98,7 @@ class ReplyAudio:
         return bytes(self._audio.get(response_id, b""))
 
 
-def probe(target: Target, script: PreparedScript, log_path: Path, *, keep_audio: bool) -> ReplyAudio:
+def probe_target(target: Target, script: PreparedScript, log_path: Path, *, keep_audio: bool) -> ReplyAudio:
     """Play a session and log it; what came of it is in the log (`bench.run.replay`).
 
     Raises UsageError where there is no signing in, or a client certificate cannot be used.
@@ -116,12 +117,10 @@ def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudio
     target, reply = dialer.target, ReplyAudio(script.dialect)
     labels = Labels(SESSION_ID, target.label, SESSION_ID, script.name)
     try:
+        turns, responds = len(script.turns), script.service_responds
         timeline = LoggedTimeline(
-            monotonic_ns(),
-            len(script.turns),
-            script.limits,
+            SessionStart(monotonic_ns(), turns, script.limits, service_responds=responds),
             script.dialect,
-            service_responds=script.service_responds,
             log=log,
             about=about(SESSION_ID, labels, script) | {"url": target.public_url},
         )

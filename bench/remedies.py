@@ -17,12 +17,14 @@ OUT_OF_ORDER = "the service is out of order: try again later, and look at its st
 NO_CREDIT = "the account has no credit left: look at its billing"
 DOCTOR = "`rtbench doctor` goes the same way step by step, and says what to do where it ends"
 SLOW = (
-    "the service did not go on in time: try fewer sessions; if one alone is no quicker, look at its status page, or "
+    "the service did not continue in time: try fewer sessions; if one alone is no quicker, look at its status page, or "
     "raise the script's `limits`"
 )
-NO_SUCH_NAME = "this machine finds no such name: is the resource's name right? Private endpoints need their DNS zone"
+NO_SUCH_NAME = "this name cannot be resolved: is the resource's name right? Private endpoints need their DNS zone"
 NO_RESOLVER = "the resolver does not answer: look at /etc/resolv.conf, a VPN, or name the address by --resolve ADDRESS"
-NO_WAY = "this machine has no way to that address: look at its network, a VPN, its IPv6; or choose by --resolve ADDRESS"
+NO_WAY = (
+    "this machine has no route to that address: look at its network, a VPN, its IPv6; or choose by --resolve ADDRESS"
+)
 OF_OUTCOMES = {
     "timeout:dns": NO_RESOLVER,
     "timeout:tcp": "nothing answers there: a firewall drops it; open port 443 to this host, or name a proxy by --proxy "
@@ -40,19 +42,19 @@ OF_OUTCOMES = {
     "return, and how long they take, or raise `turn` among the script's `limits`",
     "refused:dns": NO_SUCH_NAME,
     "refused:tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
-    "refused:proxy": "the proxy refuses, see its words: user and password belong in its URL, and it must allow the way",
+    "refused:proxy": "the proxy refuses, see its message: it may want user and password in its URL, or forbid the way",
     "refused:tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private CA, name "
     "the authority's PEM file by --ca FILE",
     "refused:upgrade": "the server that answers is no WebSocket server: are host and path those of a realtime service?",
-    "refused:token": "the sign-in does not renew its token: see the words; `az login` again, or look at the identity "
+    "refused:token": "the token could not be renewed: see the message; `az login` again, or look at the identity "
     "endpoint",
-    "failed:harness": "this is a fault of this tool: report it, with the words beside it",
+    "failed:harness": "this is a fault of this tool: report it, with the message beside it",
     "failed:no_audio": "no audio came though it was asked for: does the deployment's model speak?",
     "failed:no_text": "no text came though it was asked for: does the service know the settings that ask for it?",
     "incomplete:max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its "
     "settings",
     "closed:1006": "the connection was cut: by the service, or by a proxy or firewall on the way; try again",
-    "closed:1008": "the service rejects what was sent, or who sent it: see its words",
+    "closed:1008": "the service rejects what was sent, or who sent it: see its message",
     "closed:1009": "a message was too large for the service: take shorter chunks (`chunk_ms`), or smaller images",
     "closed:1011": OUT_OF_ORDER,
     "protocol:dialect": "the service speaks the other dialect: name it by --dialect, or as `dialect` of the target",
@@ -74,17 +76,17 @@ OF_CODES = {
 }
 """Remedies by the code of the service's error."""
 CLASSES = {
-    "refused": "the service refuses for a reason of its own: see its words",
+    "refused": "the service refuses for a reason of its own: see its message",
     "closed": "the service ended the connection: see its code and words",
     "protocol": "the answers are not those of a realtime service: is the URL one, does a proxy change what passes?",
-    "expired": "the session was as old as the service lets one become: make the script shorter, or let its calls go on "
+    "expired": "the session reached the service's age limit: make the script shorter, or let its calls go on "
     "in another session by `renew_after`",
-    "failed": "the service reports an error, see its words: mend what they name; else try again, and if it stays so, "
+    "failed": "the service reports an error, see its message: mend what they name; else try again, and if it stays so, "
     "ask its status page",
-    "incomplete": "the reply was cut by the service, as by its content filter: see its words",
+    "incomplete": "the reply was cut by the service, as by its content filter: see its message",
     "timeout": SLOW,
-    "endless": "no reply is like that: is the service a realtime service, and does it come to an end for one caller?",
-    "throttled": "the quota is spent: start fewer sessions at a time (-u, --connect-rate), say less, or have it raised",
+    "endless": "no real reply is that long: is it a realtime service, and do its replies end with a single caller?",
+    "throttled": "the quota is spent: start fewer sessions at a time (-u, --connect-rate), say less, or raise it",
 }
 NOT_EXPECTED = (
     "what the script expects did not come in time: does the session ask for it (`input_transcription`, `tools`), is "
@@ -123,7 +125,7 @@ TOLD = (
         "this machine has no local port left for that address: play fewer sessions at a time, or on more machines",
     ),
     ("refused:tcp", "Too many open files", "this process may open no more files: raise `ulimit -n`"),
-    ("refused:tls", "; ", "see its words, which say what to do about the certificate"),
+    ("refused:tls", "; ", "see its message, which say what to do about the certificate"),
     ("throttled:", "insufficient_quota", NO_CREDIT),
 )
 """How outcomes begin, words in their details, and what to do where both are there."""

@@ -129,7 +129,7 @@ class Session:
         self._await_unless_ending(waits.late_words)
         if not self._timeline.over:
             self._timeline.tell(inputs.Finished(self.now_ns))
-        self._line.do_work()
+        self._line.do_work()  # with the session over, turns that still awaited words are handed out
         self._line.hang_up()
 
     def abandon(self, outcome: str, detail: str) -> None:

@@ -1,4 +1,4 @@
-"""Holds the factors between units, and the instant that does not come.
+"""Holds the factors between units, the unit that suits a number of bytes, and the instant that does not come.
 
 Factors are whole numbers, so that whole nanoseconds stay whole.
 """
@@ -16,3 +16,11 @@ S_PER_MINUTE = 60
 US_PER_MS = 1_000
 US_PER_S = 1_000_000
 BYTES_PER_MB = 1_000_000
+
+
+def byte_unit(largest: float) -> tuple[float, str]:
+    """The unit in which bytes are shown where the largest is this: (its bytes, its name)."""
+    for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if largest >= size:
+            return size, name
+    return 1.0, "B"

@@ -265,7 +265,7 @@ def _refuse_too_much(path: Path, root: Node) -> None:
         """(values, levels) of a node; None stands in for them while they are being counted."""
         known = measured.get(id(node), (0, 0))
         if known is None:
-            raise YamlValue("", path, node, node).error("holds itself: an alias stands inside of what it repeats")
+            raise YamlValue("", path, node, node).error("refers to itself: an alias stands inside what it repeats")
         if known != (0, 0):
             return known
         measured[id(node)] = None

@@ -22,13 +22,11 @@ from reports import runs
 from reports.exactness import why
 from reports.question import RATES, TRIALS
 from reports.runs import RunFrames
-from reports.samples import rate_counts, sampled, session_sample
+from reports.samples import Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
 from reports.statistics.quantiles import LEVEL, NOTHING, Sample, estimates
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.events import PS
-from reports.summary.figures import SLOPES, main_measures, slope_sample
-from reports.summary.rates import ratio_in
+from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
 from reports.turns import (
     FAILED,
     Flags,
@@ -39,7 +37,6 @@ from reports.turns import (
     measured_sessions,
     target_labels,
     turn_numbers,
-    turns_of,
 )
 
 APART = ("target", "origin", "traits")
@@ -147,12 +144,12 @@ class Run(runs.RunFrames):
         return runs.bounds_of(self)
 
     @cached_property
-    def _turns(self) -> Turns:
-        return turns_of(self)
+    def _samples(self) -> Samples:
+        return samples_of(self)
 
-    @cached_property
-    def _invalid(self) -> bool:
-        return (self.document.get("verdict") or {}).get("valid") is False
+    @property
+    def _turns(self) -> Turns:
+        return self._samples.turns
 
     def _rate(self, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
         share, rate = ratio_in(events, of, sessions, LEVEL), RATES[name]
@@ -178,7 +175,8 @@ class Run(runs.RunFrames):
 
     def _usable(self, inexact: str) -> str:
         """Why a figure that is printed may not be used, in a word; empty where it may."""
-        return "inexact" if inexact else "invalid" if self._invalid else ""
+        invalid = (self.document.get("verdict") or {}).get("valid") is False
+        return "inexact" if inexact else "invalid" if invalid else ""
 
     def _groups(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
         """Raises UsageError where rows do not have the measure."""
@@ -195,7 +193,6 @@ class Run(runs.RunFrames):
 
     def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
         turns = self._turns
-        mains = main_measures(self, turns)
         others = [column for column in by if column != "step"]
         chosen = selected_turns(self, turns, others, where)
         if name in SLOPES:
@@ -203,7 +200,7 @@ class Run(runs.RunFrames):
                 raise UsageError(f"{name} is of whole conversations: it has no steps")
             yield from self._slopes(name, chosen)
             return
-        one = sampled(turns, name, mains)
+        one = self._samples[name]
         for pool in one.pools():
             of_steps = [pool.steps]
             if "step" in by:
@@ -218,9 +215,9 @@ class Run(runs.RunFrames):
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
         """Of each pool by its main measure; nothing of one without a session whose conversation grows enough."""
-        turns, mains = self._turns, main_measures(self, self._turns)
+        turns, samples = self._turns, self._samples
         for pool in turns.pools:
-            waits = sampled(turns, mains[pool.stratum], mains)
+            waits = samples[samples.mains[pool.stratum]]
             for group in range(len(chosen.keys)):
                 mine = chosen.of_row[waits.index] == group
                 sample = slope_sample(
@@ -350,7 +347,7 @@ def _chosen(frame: pd.DataFrame, where: Where | None) -> Flags:
         raise UsageError('where is a function that says which rows: where=lambda turns: turns["turn"] > 1')
     found = pd.Series(where(frame))
     if len(found) != len(frame) or not pd.api.types.is_bool_dtype(found.dtype):
-        raise UsageError("where says true or false for each row of the frame that it is given")
+        raise UsageError("where must return true or false for each row of its frame")
     flags: Flags = found.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
     return flags
 

@@ -163,10 +163,11 @@ class Fold:
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG in its frame, one of several in a figure; `head`: what it is of."""
+    """An SVG in its frame, one of several in a figure; `head`: what it is of. `narrow`: what a phone shows instead."""
 
     svg: str
     head: str = ""
+    narrow: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from bench.measures import CATALOGUE
 from bench.run.evidence import exactness
-from bench.run.validity import entry_of
+from bench.run.validity import inexact
 from reports.numbers import NBSP, three
-from reports.schemas.document import Known, Record, about
+from reports.records import Known, Record, about
 
 GOES_WITH = {"stalled": "stall", "stalls": "stall"}
 """Rates and counts that are as exact as a measure."""
@@ -44,9 +44,7 @@ class Inexact(Record, frozen=True):
 def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]:
     """Those of a run; none of one that an older version closed."""
     verdict = document.get("verdict")
-    entries = (
-        [entry_of(exact) for exact in exactness(folder) if not exact.exact] if verdict is None else _listed(verdict)
-    )
+    entries = inexact(exactness(folder)) if verdict is None else _listed(verdict)
     return tuple(_read(entries))
 
 

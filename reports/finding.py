@@ -16,9 +16,9 @@ from reports.question import RATES, TRIALS, Question, better_of
 from reports.statistics.baselines import no_ratio
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import LEVEL, Difference
-from reports.statistics.quantiles import Lack, kish, lack
+from reports.statistics.quantiles import Lack, Sample, kish, lack
 from reports.statistics.rates import upper_share
-from reports.statistics.verdicts import Reason, Verdict, floor_reason, verdicts
+from reports.statistics.verdicts import DRIFTING, NOT_AFTER_HOLM, Reason, Verdict, floor_reason, verdicts
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ def arm_of(turns: Integers | Floats, failed: int, reached: float = math.nan) -> 
     n, sessions = int(turns.sum()), int(np.count_nonzero(turns))
     longest = n / float(turns.max()) if n else 0.0
     return Arm(n, sessions, failed, reached, kish(turns), longest)
+
+
+def arm_of_sample(sample: Sample) -> Arm:
+    """From the values of a quantile's measure."""
+    return arm_of(np.bincount(sample.sessions), sample.failed, sample.reached)
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,37 @@ class Finding:
     """the planned look that decided it, from 1"""
     corrected: float = math.nan
     """of a look: the difference without what stopping early adds to it"""
+    baseline: str = "the baseline"
+    """what it is called"""
+    unit: Literal["session", "pair"] = "session"
+
+    @property
+    def known(self) -> Literal["worse", "better", ""]:
+        """On which side of "same" the whole interval lies, whatever the margin; nothing where too little was seen."""
+        found = self.difference
+        if found is None or self.verdict.reason not in (None, NOT_AFTER_HOLM, DRIFTING):
+            return ""
+        if found.low > 0 or found.high < 0:
+            return "worse" if (found.low > 0) == (better_of(self.question) == "lower") else "better"
+        return ""
+
+    @property
+    def needed(self) -> float:
+        """About so many sessions of each arm, or pairs, would settle it; inf where no sensible number would.
+
+        NaN where it is settled, or where it does not hang on their number. Of too few it is the least number.
+        """
+        verdict, reason = self.verdict, self.verdict.reason
+        if verdict.word != "inconclusive":
+            return math.nan
+        if reason and reason.kind == "too few":
+            each = [n / g for n, g in zip(self.turns, self.sessions, strict=True) if g] if reason.unit == "turn" else []
+            return math.ceil(reason.needed / min(each, default=1.0))
+        if self.difference is not None and verdict.more_sessions:
+            return max(self.sessions) + verdict.more_sessions
+        found = self.difference
+        bounded = found is not None and math.isfinite(found.low) and math.isfinite(found.high)
+        return math.inf if bounded and (not reason or reason.kind == "none seen") else math.nan
 
     @property
     def turns(self) -> tuple[int, int]:
@@ -140,7 +176,16 @@ def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) 
         level=level,
     )
     return [
-        Finding(one.question, one.candidate, one.difference, _with_unseen(one, verdict), one.arms, one.inexact)
+        Finding(
+            one.question,
+            one.candidate,
+            one.difference,
+            _with_unseen(one, verdict),
+            one.arms,
+            one.inexact,
+            baseline=baseline,
+            unit=one.unit,
+        )
         for one, verdict in zip(measured, judged, strict=True)
     ]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from bench.money import dollars
-from bench.units import NS_PER_S
+from bench.units import NS_PER_S, byte_unit
 
 NBSP = "\u00a0"
 NONE = "–"
@@ -71,14 +71,6 @@ def together(*values: float) -> list[str]:
     if max(values, default=0) >= 999.5 and min(values) >= 95:
         return [f"{value / 1000:.2f}{NBSP}s" if value < 9995 else f"{three(value / 1000)}{NBSP}s" for value in values]
     return [f"{three(value)}{NBSP}ms" for value in values]
-
-
-def byte_unit(largest: float) -> tuple[float, str]:
-    """The unit in which bytes are shown where the largest is this: (its bytes, its name)."""
-    for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if largest >= size:
-            return size, name
-    return 1.0, "B"
 
 
 def quantity(value: float) -> str:

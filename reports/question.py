@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from bench.measures import Better as Direction
+from reports.records import Known, Record, about
 from reports.statistics.differences import Better, Margin
-from reports.strata import Stratum
+from reports.strata import NO_STRATUM, Stratum
 
 Kind = Literal["quantile", "mean", "rate", "centre"]
 """`centre`: the typical change over all steps (`reports.statistics.centre`), of arms in pairs."""
@@ -146,15 +147,50 @@ class Question:
             return f"{shown}_centre"
         return f"{shown} mean" if self.p is None else f"{shown} p{self.p * 100:g}"
 
+    @property
+    def unit(self) -> str:
+        return "share" if self.kind == "rate" else CATALOGUE[self.measure].unit
 
-def margin_of(p: float) -> Margin:
-    """The default margin of a quantile."""
-    return Margin(ratio=next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99]))
+    @property
+    def shown_unit(self) -> str:
+        """Its unit where people read it: rates are in per cent."""
+        return "%" if self.kind == "rate" else self.unit
+
+    @property
+    def better(self) -> Direction:
+        """Which way is better, if any."""
+        return (RATES if self.kind == "rate" else CATALOGUE)[self.measure].better
+
+    @property
+    def asked(self) -> tuple[str, Kind, float | None, str, str]:
+        """What an `AskedFigure` begins with."""
+        return (self.measure, self.kind, self.p, *(self.stratum or NO_STRATUM))
+
+
+class AskedFigure(Record, frozen=True):
+    """Which figure a document tells of."""
+
+    measure: str
+    kind: Kind
+    p: float | None
+    origin: Annotated[Known, about("what the turns count from, where a run has several")]
+    traits: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
+
+
+def accepted_at(p: float) -> float:
+    """How much worse a quantile may be by default, as a share."""
+    return next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
+
+
+def margin_of(p: float, measure: str = "") -> Margin:
+    """The default margin of a quantile: so much more; of a measure of which more is better, so much less."""
+    share = accepted_at(p)
+    higher = measure in CATALOGUE and CATALOGUE[measure].better == "higher"
+    return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
 
 def better_of(question: Question) -> Better:
     """Which way is better. Raises UsageError for a measure of which neither more nor less is."""
-    better = (RATES if question.kind == "rate" else CATALOGUE)[question.measure].better
-    if better == "neither":
+    if question.better == "neither":
         raise UsageError(f"{question.measure} cannot be compared: neither more nor less of it is better")
-    return better
+    return question.better

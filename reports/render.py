@@ -1,4 +1,4 @@
-"""A run's report as files: report.html, report.md and summary.json in its folder."""
+"""Pages as files: HTML, Markdown and, beside them, what programs read; a run's report in its folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bench.errors import UsageError
 from bench.run.disk import write_text
+from reports.blocks import Page
 from reports.page.html import poured
 from reports.page.markdown import markdown_text
 from reports.page.page import run_page
@@ -16,27 +17,31 @@ from reports.text.document import summary_json
 
 
 class Paths(NamedTuple):
-    """Where a run's reports were written."""
+    """Where a page was written."""
 
     html: Path
     markdown: Path
     json: Path
 
 
+def write_page(page: Page, json: str, paths: Paths, what: str) -> Paths:
+    """Write the three files, each in one step. Raises UsageError, of `what`, where their folder cannot be written."""
+    texts = poured(page), markdown_text(page), json
+    try:
+        paths.html.parent.mkdir(parents=True, exist_ok=True)
+        for path, content in zip(paths, texts, strict=True):
+            write_text(path, content)
+    except OSError as error:
+        raise UsageError(f"{what} cannot be written to {paths.html.parent}: {error.strerror}") from None
+    return paths
+
+
 def write_report(run: RunFrames | Summary) -> Paths:
-    """Write the three files into the run's folder, each in one step.
+    """Write report.html, report.md and summary.json into the run's folder.
 
     A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
     be written.
     """
     summary = run if isinstance(run, Summary) else summarise(run)
-    folder = summary.run.folder
-    paths = Paths(folder / "report.html", folder / "report.md", folder / "summary.json")
-    page = run_page(summary)
-    texts = poured(page), markdown_text(page), summary_json(summary)
-    try:
-        for path, content in zip(paths, texts, strict=True):
-            write_text(path, content)
-    except OSError as error:
-        raise UsageError(f"the report cannot be written to {folder}: {error.strerror}") from None
-    return paths
+    paths = Paths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
+    return write_page(run_page(summary), summary_json(summary), paths, "the report")

@@ -40,7 +40,7 @@ from bench.run.part import parts
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.exactness import Inexact, inexact_of
 from reports.question import OF_COLUMNS
-from reports.schemas.document import misfit
+from reports.records import misfit
 
 TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
@@ -138,7 +138,7 @@ def load_frames(path: Path | str, *, everything: bool = True) -> RunFrames:
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
         every = [name for name in SCHEMAS["turns"].names if name not in BOUNDS]
-        return _derived(_frame(folder, every if everything else _reported(document), _pandas))
+        return _derived(_frame(folder, every if everything else _reported(document), _array))
 
     return _load(Path(path), turns, SCHEMAS["sessions"].names)
 
@@ -151,7 +151,8 @@ def load_for_report(path: Path) -> RunFrames:
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
-        return _with_classes(_frame(folder, _reported(document), _compact))
+        frame = _frame(folder, _reported(document), _narrow)
+        return frame.assign(measured=_measured(frame), outcome_class=_classes(frame))
 
     return _load(path, turns, OF_REPORTS["sessions"])
 
@@ -170,7 +171,7 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def bounds_of(run: RunFrames) -> pd.DataFrame:
     """BOUNDS of each row of `run.turns`, with what names its turn. Raises UsageError where they cannot be read."""
     with _reading(run.folder):
-        bounds = _frame(run.folder, [*TURN_KEYS, *BOUNDS], _pandas)
+        bounds = _frame(run.folder, [*TURN_KEYS, *BOUNDS], _array)
         if lost := run_folder.lost_bounds(run.folder):
             raise UsageError(f"how far instants of {run.folder} can be off is not known: {lost}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
@@ -195,10 +196,11 @@ def _load(
     document = document_of(path)
     with _reading(path):
         turns = read_turns(path, document)
-        sessions = session_frame(_read(path, "sessions", of_sessions))
-        seconds = second_frame(_read(path, "seconds"))
+        pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
+        sessions = session_frame(run_folder.read_table(path, "sessions", of_sessions, dictionaries=LABELS))
+        seconds = second_frame(run_folder.read_table(path, "seconds", dictionaries=LABELS))
+    pa.default_memory_pool().release_unused()
     _refuse_rows(path, turns, sessions, seconds)
-    pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
     closed = (path / "turns.parquet").exists()
     return RunFrames(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
 
@@ -238,7 +240,7 @@ def _shown(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _frame(path: Path, names: list[str], converted: Callable[[pa.Table], pd.DataFrame]) -> pd.DataFrame:
+def _frame(path: Path, names: list[str], converted: Callable[[pa.ChunkedArray], Any]) -> pd.DataFrame:
     """Columns of the turns, from a large Parquet a few at a time: all of them in Arrow would take as much memory again.
 
     A spool may grow meanwhile, so it is read at once.
@@ -246,13 +248,9 @@ def _frame(path: Path, names: list[str], converted: Callable[[pa.Table], pd.Data
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
     parts = [names[first : first + size] for first in range(0, len(names), size)]
-    frames = [converted(_read(path, "turns", part)) for part in parts]
+    tables = (run_folder.read_table(path, "turns", part, dictionaries=LABELS) for part in parts)
+    frames = [_pandas(table, converted) for table in tables]
     return frames[0] if len(frames) == 1 else pd.concat(frames, axis=1)
-
-
-def _read(path: Path, table: TableName, names: list[str] | None = None) -> pa.Table:
-    """Columns of a table, those that repeat as dictionaries: what Parquet holds, so that no label is read twice."""
-    return run_folder.read_table(path, table, names, dictionaries=LABELS)
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
@@ -281,10 +279,6 @@ def _derived(frame: pd.DataFrame) -> pd.DataFrame:
 def _beside(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
     """The frame with further columns: put in together, for each that is put in alone counts all others anew."""
     return pd.concat([frame, pd.DataFrame(columns, index=frame.index, copy=False)], axis=1)
-
-
-def _with_classes(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(measured=_measured(frame), outcome_class=_classes(frame))
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
@@ -327,26 +321,8 @@ def _classes(frame: pd.DataFrame) -> pd.Series[str]:
     return pd.Series(pd.Categorical.from_codes(codes[outcomes.codes.to_numpy()], names), index=frame.index)
 
 
-def _pandas(table: pa.Table) -> pd.DataFrame:
-    """A dtype depends on the column's type alone."""
-    return pd.DataFrame(_columns(table, _array), copy=False)
-
-
-def _compact(table: pa.Table) -> pd.DataFrame:
-    """Labels as categoricals, the rest in Arrow: a million rows of a column take one to eight MB, of nulls one."""
-    return pd.DataFrame(_columns(table, _narrow), copy=False)
-
-
-def _columns(table: pa.Table, converted: Callable[[pa.ChunkedArray], Any]) -> dict[str, Any]:
-    """Each column by its name, those that repeat as categoricals: handed over at once, which for a hundred columns of a
-    small run takes half of what `to_pandas` does.
-    """
-    named = zip(table.column_names, table.columns, strict=True)
-    return {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
-
-
 def _array(column: pa.ChunkedArray) -> Any:
-    """A column that may miss any of its values, or of floats."""
+    """A column that may miss any of its values, or of floats: its dtype depends on the column's type alone."""
     dtype = DTYPES.get(column.type)
     return dtype.__from_arrow__(column) if dtype else column.to_numpy()
 
@@ -370,8 +346,19 @@ def _few(labels: tuple[str, ...]) -> pd.CategoricalDtype:
     return pd.CategoricalDtype(pd.Index(np.array(labels, dtype=object)))
 
 
+def _pandas(table: pa.Table, converted: Callable[[pa.ChunkedArray], Any] = _array) -> pd.DataFrame:
+    """Columns that repeat as categoricals, the others converted: handed over at once, which for a hundred columns of a
+    small run takes half of what `to_pandas` does.
+    """
+    named = zip(table.column_names, table.columns, strict=True)
+    columns = {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
+    return pd.DataFrame(columns, copy=False)
+
+
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
-    """Whole numbers in the first of WIDTHS that holds them all; others as they are."""
+    """A column in Arrow, whole numbers in the first of WIDTHS that holds them all: a million rows take one to eight MB,
+    of nulls one.
+    """
     if not pa.types.is_integer(column.type):
         return pd.arrays.ArrowExtensionArray(column.combine_chunks())
     ends = pc.min_max(column).as_py()
@@ -434,6 +421,11 @@ def labels_of(document: Mapping[str, Any]) -> dict[str, str]:
     """The labels of a run's document, as `--label` gave them; none where it has none."""
     labels = document.get("labels")
     return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+
+
+def run_id_of(run: RunFrames) -> str:
+    """The run's own name; that of its folder where its document has none."""
+    return str(run.document.get("run_id") or run.folder.name)
 
 
 def called(name: str, labels: Mapping[str, str]) -> str:

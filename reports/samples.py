@@ -11,7 +11,7 @@ left out, counted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,15 @@ import pandas as pd
 from bench.measures import BYTES_PER_S, CATALOGUE, Measure
 from bench.outcomes import is_throttled
 from reports.question import RATES
+from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split
 from reports.statistics.quantiles import Sample, sample
 from reports.strata import STARTED_BY, Stratum
-from reports.turns import CENSORED, FAILED, GOOD, Flags, Pool, Turns, column_of, of_rows
+from reports.turns import CENSORED, FAILED, GOOD, Flags, Pool, Turns, column_of, of_rows, turns_of
 
 ALWAYS = "response_total"
+HEARD = "voice_to_voice"
+"""What callers hear."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,40 @@ def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
     drawn, index = drawn[order], index[order]
     counted = turns.by_group(failed), turns.by_group((turns.kind == CENSORED) & member)
     return Sampled(measure, turns, drawn, index, *counted, applies)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The measures of a run's turns, each sampled when it is first asked for. `mains`: that of each stratum."""
+
+    turns: Turns
+    mains: Mapping[Stratum, str]
+    known: dict[str, Sampled] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Sampled:
+        if name not in self.known:
+            self.known[name] = sampled(self.turns, name, self.mains)
+        return self.known[name]
+
+
+def samples_of(run: RunFrames) -> Samples:
+    """Of the measured turns. Raises UsageError where rows name no target.
+
+    The main measure is ttfa where there is audio, else ttft; voice_to_voice where nothing but what is heard is told;
+    where nothing succeeded, what the scripts asked for.
+    """
+    turns = turns_of(run)
+    asked = {script.get("output") for script in run.document.get("scripts") or []}
+    heard_alone = all(target.get("duplex") for target in run.document.get("targets") or [{}])
+    unknown = HEARD if heard_alone else "ttft" if asked == {"text"} else "ttfa"
+    having = {}
+    for name in ("ttfa", "ttft", HEARD):
+        there = turns.good & ~np.isnan(turns.value(name))
+        having[name] = set(turns.stratum[turns.step[there]].tolist())
+    mains = (
+        next((name for name, places in having.items() if at in places), unknown) for at in range(len(turns.strata))
+    )
+    return Samples(turns, dict(zip(turns.strata, mains, strict=True)))
 
 
 def is_wait(measure: Measure) -> bool:

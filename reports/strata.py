@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Annotated, NamedTuple
 
 from bench import measures
-from reports.schemas.document import Known, Record, about
+from reports.records import Known, Record, about
 
 ORIGINS = {"requested": "response.create", "speech_end": "the end of speech"}
 """What latency counts from, in the order in which reports show it, and its words."""

@@ -25,8 +25,8 @@ from reports.strata import PLAIN, Stratum
 
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {
-    "max": "one turn alone makes it, and it grows with the number of turns: gate a quantile such as p(99)",
-    "min": "one turn alone makes it: gate a quantile such as p(5)",
+    "max": "a single turn decides it, and it grows with the number of turns: gate a quantile such as p(99)",
+    "min": "a single turn decides it: gate a quantile such as p(5)",
     "count": "it grows with the length of the run: gate a rate, such as failures: rate<0.01",
 }
 """Aggregates that k6 has, and why they are no gate here."""
@@ -166,7 +166,7 @@ def _allowed(gated: Gated) -> str:
     if gated.unit == "share":
         return "write +0.01 or +1pt (one percentage point)"
     if gated.unit == SLOPE:
-        return "it may be negative, and is no multiple of a baseline: write +20ms, which is of 1,000 tokens"
+        return "it may be negative, so a percentage is undefined: write +20ms (per 1,000 tokens)"
     if gated.better == "higher":
         return "more of it is better, so what is accepted is less: write -10%"
     return "write +20%" + (", +30ms, or +20% and +30ms (then both must be exceeded)" if gated.unit == "ms" else "")
@@ -327,7 +327,7 @@ def _aggregate(text: str, of: Gated) -> tuple[Kind, float | None]:
 def _check_direction(sign: str, of: Gated, relative: bool) -> None:
     """Raise UsageError for a limit on the wrong side, a slip: it would be kept by what is worst."""
     if relative and of.name in SIGNED:
-        raise UsageError(f"{of.name} may be negative, and is no multiple of a baseline: it can have a limit, no margin")
+        raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")
     if of.better == "neither":
         if relative:
             raise UsageError(f"{of.name} has no better direction: it can have a limit, no margin")

@@ -244,10 +244,15 @@ def measured_rows(frame: pd.DataFrame) -> Integers:
     return np.flatnonzero(frame["measured"].to_numpy()).astype(np.int32)
 
 
-def measured_sessions(run: RunFrames) -> pd.DataFrame:
-    """Rows of the sessions of the measured phase."""
+OF_LOST = ["session_id", "target", "script", "outcome_class", "lost_turns", "turns_begun", "renewed", "start_utc_ns"]
+"""Columns of sessions that lost turns are told by."""
+
+
+def measured_sessions(run: RunFrames, columns: list[str] | None = None) -> pd.DataFrame:
+    """Rows of the sessions of the measured phase, with these columns or all: of a hundred thousand all are 50 MB."""
     rows = measured_rows(run.sessions)
-    return run.sessions if rows.size == len(run.sessions) else run.sessions.iloc[rows]
+    sessions = run.sessions if columns is None else run.sessions[columns]
+    return sessions if rows.size == len(sessions) else sessions.iloc[rows]
 
 
 def target_labels(run: RunFrames) -> tuple[str, ...]:
@@ -273,7 +278,7 @@ def turns_of(run: RunFrames) -> Turns:
     target, session = of_rows(place_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
     step = of_rows(step_of_row, rows)
     begun = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
-    wanted = measured_sessions(run)
+    wanted = measured_sessions(run, OF_LOST)
     return Turns(
         frame=frame,
         rows=rows,

@@ -15,6 +15,7 @@ from bench.clock import Arrival
 from bench.limits import Limits
 from bench.load.playing.progress import DESIGN, TARGET_COUNTS, Failures, LiveKey
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.work import HandOut
@@ -210,7 +211,8 @@ class Talk:
     ) -> None:
         self.dialect, self.service_responds = dialect, service_responds
         self.timeline = Timeline(
-            AT_NS, wanted, Limits(**limits), dialect, service_responds=service_responds, renewable=renewable
+            SessionStart(AT_NS, wanted, Limits(**limits), service_responds=service_responds, renewable=renewable),
+            dialect,
         )
         self.taken: list[TurnObservation] = []
         if ready:
@@ -521,7 +523,9 @@ class Played:
         self.transport = GuardedTransport(self.service)
         self.start_ns = self.transport.now_ns()
         wanted, responds = len(script.turns), script.service_responds
-        self.timeline = Timeline(self.start_ns, wanted, script.limits, script.dialect, service_responds=responds)
+        self.timeline = Timeline(
+            SessionStart(self.start_ns, wanted, script.limits, service_responds=responds), script.dialect
+        )
         self.listening = Listening()
         self.session = Session(script, self.transport, self.timeline, self.listening, lambda: ending(self.now_ns))
         self.session.play()

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from bench.clock import Arrival, Handed
 from bench.protocol.events import Event
-from bench.transport.fast.frames import MASK_BYTES, frame_bytes
+from bench.transport.fast.frames import MASK_BYTES
 from bench.transport.interface import (
     Closure,
     Handshake,
@@ -24,6 +24,7 @@ from bench.transport.interface import (
     Take,
     TransmitStamp,
 )
+from bench.transport.parser import frame_bytes
 from bench.transport.received import Received
 
 PeerAnswer = tuple[int, bytes | Closure]

@@ -14,6 +14,7 @@ import pytest
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer, connected
 from bench.limits import Limits
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
@@ -40,15 +41,12 @@ def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[Sessio
     (folder / "spool").mkdir(parents=True)
     recorder = Recorder(Spool(folder, 0), utc_ns())
     record = recorder.session(Labels("s", dialer.target.label, "scenario", "script"))
-    listener = Recorded(record)
     timeline = Timeline(
-        monotonic_ns(),
-        len(script.turns),
-        script.limits,
+        SessionStart(monotonic_ns(), len(script.turns), script.limits, service_responds=script.service_responds),
         script.dialect,
         reply_format=script.output_format.name,
-        service_responds=script.service_responds,
     )
+    listener = Recorded(record, timeline)
     transport = connected(dialer, script.limits, timeline, record.connected)
     if transport is not None:
         Session(script, transport, timeline, listener, lambda: False).play()
@@ -59,16 +57,17 @@ def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[Sessio
 
 
 class Recorded:
-    """A listener that records a session, and remembers its turns."""
+    """A listener that records a session, and remembers its turns. All but the first have all the time they need."""
 
-    def __init__(self, record: SessionRecord) -> None:
-        self._record = record
+    def __init__(self, record: SessionRecord, timeline: Timeline) -> None:
+        self._record, self._timeline = record, timeline
         self.received, self.received_deltas = record.received, record.received_deltas
         self.sent, self.turn_began = record.sent, record.turn_began
         self.turns: list[TurnObservation] = []
 
     def turn_ended(self, turn: TurnObservation) -> None:
         self._record.turn_ended(turn)
+        self._timeline.limits = LONG
         self.turns.append(turn)
 
     def paid(self, usage: Usage) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
@@ -113,7 +114,9 @@ def called(way: str, profile: Profile, folder: Path) -> Call:
     dialect = DIALECTS[way]
     script: PreparedScript = Repertoire(load_script(folder / "call.yaml"), dialect).session(0, 0)
     transport, listening = Transport(way, profile), Listening()
-    timeline = Timeline(transport.now_ns(), len(script.turns), script.limits, dialect, service_responds=True)
+    timeline = Timeline(
+        SessionStart(transport.now_ns(), len(script.turns), script.limits, service_responds=True), dialect
+    )
     timeline.tell(inputs.Connected({"upgrade_done": transport.now_ns()}, {}))
     Session(script, transport, timeline, listening, lambda: False).play()
     assert timeline.session().outcome == "ok"

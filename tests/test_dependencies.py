@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import files, packages_distributions
 from pathlib import Path
 
@@ -20,12 +21,12 @@ OURS = {"bench", "reports", "scenarios", "rtbench"}
 ONLY_FOR_TYPES = {"_typeshed"}
 NEVER_NAMED = {"pysocks"}
 """By which requests, and so azure-identity, goes through SOCKS."""
-DISTRIBUTIONS = packages_distributions()
+distributions = cache(packages_distributions)
 
 
 def distribution(module: str) -> str | None:
     """The distribution that a module comes from, by its files; None of a namespace that several share."""
-    named = DISTRIBUTIONS[module.partition(".")[0]]
+    named = distributions()[module.partition(".")[0]]
     if len(set(named)) == 1:
         return canonicalize_name(named[0])
     holding = (canonicalize_name(name) for path in (module, module.rpartition(".")[0]) for name in _holding(path))
@@ -34,7 +35,7 @@ def distribution(module: str) -> str | None:
 
 def _holding(module: str) -> Iterator[str]:
     path = module.replace(".", "/")
-    for name in sorted(set(DISTRIBUTIONS[module.partition(".")[0]])) if module else ():
+    for name in sorted(set(distributions()[module.partition(".")[0]])) if module else ():
         if any(str(file) in (f"{path}.py", f"{path}/__init__.py") for file in files(name) or ()):
             yield name
 

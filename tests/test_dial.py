@@ -23,6 +23,7 @@ from bench.dial import Dialer, connected
 from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.openai_ga import GA
@@ -270,7 +271,7 @@ class FakeDialer:
 
 def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
     """What connecting gave (an exception, if it was raised), the session's observation, the headers that were told."""
-    timeline, told = Timeline(AT_NS, 1, Limits(), GA), list[Mapping[str, str]]()
+    timeline, told = Timeline(SessionStart(AT_NS, 1, Limits()), GA), list[Mapping[str, str]]()
     result: Any
     try:
         result = connected(cast(Dialer, dialer), Limits(), timeline, lambda headers, _: told.append(headers))

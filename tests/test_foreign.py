@@ -25,15 +25,15 @@ from bench.run.folder import read_document
 from bench.run.kept import kept_runs
 from bench.run.merging.numbering import Numbering, first_starts, numbered_by_start
 from bench.run.part import FACTS, Facts, Part
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.simulator.truth import read_truth
 from bench.spawn import is_alive
 from bench.target.identity import public_claims
-from bench.transport.answer import service_words
+from bench.transport.parser import service_words
 from reports.gate.baselines import read_file as read_baseline
 from reports.histories.entry import _summary as read_summary
 from reports.summary.arms import transcription_model
-from reports.summary.talks import stretches
+from reports.summary.single_turns import stretches
 from tests.attack.test_files import LOG, read_log
 
 
@@ -130,8 +130,8 @@ def in_file(
 
 FIRST_LINE = LOG.splitlines(keepends=True)[0]
 LATER = {
-    "an event log": in_file(replay, before=FIRST_LINE),
-    "an event log's head": in_file(replay),
+    "an event log": in_file(replay_log, before=FIRST_LINE),
+    "an event log's head": in_file(replay_log),
     "a run": in_file(lambda path: read_document(path.parent), "run.json"),
     "a baseline": in_file(read_baseline),
     "a summary": in_file(lambda path: read_summary(path.parent), "summary.json"),
@@ -151,7 +151,7 @@ def test_a_file_that_is_nested_too_deep_is_refused_in_one_line(kind: str, json: 
 
 NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
     "facts of a worker": (facts_of, Facts()),
-    "a calibration": (in_file(calibration.load), None),
+    "a calibration": (in_file(calibration.load_calibration), None),
     "claims of a token": (lambda _, json: public_claims(f"a.{_base64(json)}.c"), {}),
     "settings of a session": (lambda _, json: transcription_model(json.decode()), ""),
     "an event log that is drawn": (

@@ -40,10 +40,10 @@ STATIONS = (
 
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
-    "blocks", "numbers", "schemas", "strata", "statistics",
+    "blocks", "numbers", "records", "strata", "statistics",
     "question", "thresholds", "exactness",
     "runs", "turns", "samples",
-    "export", "likeness", "summary", "api", "wording", "finding",
+    "export", "summary", "api", "wording", "finding",
     "page", "text", "render",
     "sides", "sizing", "looks", "comparisons", "gate", "histories", "commands",
 )  # fmt: skip
@@ -67,13 +67,18 @@ NAMED_IN = {
     "soxr": ("bench.plan.recordings", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
     "azure": ("bench.target.identity",),
-    "websockets": ("bench.transport.websocket", "bench.transport.fast.frames", "bench.simulator"),
+    "websockets": (
+        "bench.transport.websocket",
+        "bench.transport.parser",
+        "bench.transport.fast.frames",
+        "bench.simulator",
+    ),
     "python_socks": ("bench.transport.connect",),
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.quality",),
     "opentelemetry": ("bench.load.leading.exporter",),
-    "junitparser": ("reports.gate.ci",),
+    "junitparser": ("reports.gate.outputs",),
     "ruamel": ("bench.yaml_file",),
 }
 
@@ -86,7 +91,7 @@ PURE = (
     "bench.simulator.serving.handshake", "bench.plan.microphone",
     "bench.plan.speech", "bench.plan.prepared", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
-    "bench.transport.answer", "bench.doctor.explain", "bench.calibrate.deviations", "bench.calibrate.ladder",
+    "bench.transport.parser", "bench.doctor.explain", "bench.calibrate.deviations", "bench.calibrate.ladder",
     "bench.load_search", "bench.capacity.search", "bench.capacity.judge", "bench.capacity.conclude",
     "reports.statistics",
 )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plain import LONGEST_LINE, SUSPECT, one_line, printable, word
+from bench.plain import LONGEST_LINE, SUSPECT, counted, one_line, printable, word
 
 BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
@@ -65,3 +65,11 @@ def test_a_long_error_keeps_what_is_wrong_and_what_to_do() -> None:
     assert len(shown) <= LONGEST_LINE + 3
     assert shown.startswith("targets.yaml:3: url xxx")
     assert shown.endswith("is no URL; write wss://HOST/PATH")
+
+
+def test_kinds_that_others_named_are_told_with_their_counts_the_commonest_first_and_few_of_them() -> None:
+    assert counted({"ping": 2, "restart\x1b[2J": 400, "": 1}) == r"restart\x1b[2J 400, ping 2, without a name 1"
+    many = {f"kind {number}": 1 for number in range(7)} | {"::error::x" * 9_000: 3}
+    assert len(counted(many)) < 200
+    assert counted(many).endswith("kind 3 1, 3 more kinds 3")
+    assert "::e" not in counted(many)

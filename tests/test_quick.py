@@ -99,6 +99,24 @@ def test_fewer_calls_are_played_where_others_have_the_cores(spare: float, users:
     assert load.users / load.spawn_rate <= 10
 
 
+def test_cores_that_are_not_for_this_run_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The report names all cores of the machine."""
+    monkeypatch.setattr(quick, "spare_cores", lambda: 1.5)
+    monkeypatch.setattr(quick, "core_count", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(quick, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
+    monkeypatch.setattr(quick, "_looked", lambda *given: 0)
+
+    quick.quick_run("simulator", ServiceOptions(), yes=False, runs=tmp_path)
+
+    assert (
+        "This machine has 1.5 of 2 cores to spare (its other 2 are not for this run): 75 calls at a time, not 100"
+        in capsys.readouterr().out.replace("\u00a0", " ")
+    )
+
+
 def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick, "core_times", lambda: None)
     monkeypatch.setattr(quick, "core_count", lambda: 4)

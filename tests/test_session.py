@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.limits import Limits
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.steps import Expect, ExpectSettings, Pause
@@ -133,7 +134,7 @@ def test_a_chunk_is_late_beyond_a_tenth_of_its_length_and_sent_all_the_same(slow
     service = Service()
     transport = SlowTransport(service)
     transport.slow_ns = slow_ms * MS
-    timeline, listening = Timeline(transport.now_ns(), 1, script.limits, script.dialect), Listening()
+    timeline, listening = Timeline(SessionStart(transport.now_ns(), 1, script.limits), script.dialect), Listening()
 
     Session(script, transport, timeline, listening, lambda: False).play()
 
@@ -145,7 +146,7 @@ def test_a_late_chunk_does_not_delay_those_after_it() -> None:
     """The service's event that is handled between two chunks takes the time of one and a half."""
     script = build_script(play(400, chunk_ms=100))
     transport = SlowTransport(Service())
-    timeline, listening = Timeline(transport.now_ns(), 1, script.limits, script.dialect), Listening()
+    timeline, listening = Timeline(SessionStart(transport.now_ns(), 1, script.limits), script.dialect), Listening()
     transport.slow_ns = 150 * MS
     Session(script, transport, timeline, listening, lambda: False).play()
 
@@ -193,7 +194,10 @@ def test_a_greeting_that_arrived_in_time_counts_however_late_it_is_handled(updat
     noise = [(place * 100 * MS, message("x.y")) for place in range(10)]
     greeting = [(50 * MS, session_created()), (updated_ms * MS, session_updated())]
     transport = MemoryTransport(Service(settings_ns=None), [*noise, *greeting])
-    timeline, listening = Timeline(transport.now_ns(), 1, script.limits, script.dialect), Dawdling(transport)
+    timeline, listening = (
+        Timeline(SessionStart(transport.now_ns(), 1, script.limits), script.dialect),
+        Dawdling(transport),
+    )
     Session(script, transport, timeline, listening, lambda: False).play()
 
     assert timeline.session().outcome == outcome
@@ -395,7 +399,7 @@ def test_a_turn_is_handed_out_as_soon_as_its_late_transcription_came() -> None:
     script = build_script(play(100), play(5_000), input_transcription="whisper-1")
     transport = GuardedTransport(Service(transcript_ns=900 * MS))
     transport.network = lambda: Network(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
-    timeline, handed_out = Timeline(transport.now_ns(), 2, script.limits, script.dialect), {}
+    timeline, handed_out = Timeline(SessionStart(transport.now_ns(), 2, script.limits), script.dialect), {}
 
     class Clocked(Listening):
         def turn_ended(self, turn: TurnObservation) -> None:
@@ -449,7 +453,7 @@ def test_a_session_whose_script_is_over_is_ok_even_if_the_run_is_ending() -> Non
 def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
     script = build_script(say(), say())
     transport = GuardedTransport(Service(turns=[endless]))
-    timeline, listening = Timeline(transport.now_ns(), 2, script.limits, script.dialect), Listening()
+    timeline, listening = Timeline(SessionStart(transport.now_ns(), 2, script.limits), script.dialect), Listening()
     session = Session(script, transport, timeline, listening, lambda: False)
     interrupt_after(transport, 20)
     with pytest.raises(KeyboardInterrupt):
@@ -468,7 +472,7 @@ def test_a_turn_knows_the_way_to_the_peer_as_it_was_when_the_turn_ended() -> Non
     script = build_script(say(), Pause(1), say())
     transport = GuardedTransport(Service())
     transport.network = lambda: Network(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
-    timeline, listening = Timeline(transport.now_ns(), 2, script.limits, script.dialect), Listening()
+    timeline, listening = Timeline(SessionStart(transport.now_ns(), 2, script.limits), script.dialect), Listening()
     Session(script, transport, timeline, listening, lambda: False).play()
 
     assert [turn.network_rtt_ns for turn in listening.turns] == [t.instants["ended"] for t in listening.turns]

@@ -12,12 +12,13 @@ from bench.cli.session_text import _figures, session_text
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.transport.received import Received
 from tests.helpers import (
     AT_NS,
@@ -42,7 +43,7 @@ def log(tmp_path: Path) -> EventLog:
 
 @pytest.fixture
 def timeline(log: EventLog) -> LoggedTimeline:
-    return LoggedTimeline(AT_NS, 1, Limits(), GA, log=log, about={"dialect": "ga"})
+    return LoggedTimeline(SessionStart(AT_NS, 1, Limits()), GA, log=log, about={"dialect": "ga"})
 
 
 def ask(timeline: LoggedTimeline) -> None:
@@ -59,7 +60,7 @@ def lines(timeline: LoggedTimeline, log: EventLog, width: int = 100) -> list[str
     timeline.tell(inputs.Finished(at(9_000)))
     timeline.take(at(9_000))
     log.close()
-    return list(session_text(replay(log.path), width, colour=False))
+    return list(session_text(replay_log(log.path), width, colour=False))
 
 
 def printed(timeline: LoggedTimeline, log: EventLog) -> str:
@@ -148,7 +149,7 @@ MISSING_TYPE = "Missing required parameter: 'session.type'."
 def test_a_session_in_the_wrong_dialect_hints_at_the_right_one(
     log: EventLog, spoken: str, outcome: str, words: str, speaks: str | None
 ) -> None:
-    timeline = LoggedTimeline(AT_NS, 1, Limits(), DIALECTS[spoken], log=log, about={"dialect": spoken})
+    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits()), DIALECTS[spoken], log=log, about={"dialect": spoken})
     timeline.tell(inputs.Failed(outcome, at(3), words))
 
     text = printed(timeline, log)
@@ -177,7 +178,9 @@ def test_what_the_service_had_cached_is_told_as_a_share_of_what_it_read() -> Non
 @pytest.fixture
 def spoken(log: EventLog) -> LoggedTimeline:
     """A caller speaks from 0 ms to 900 ms; the reply's first delta comes at 1,400 ms."""
-    timeline = LoggedTimeline(AT_NS, 1, Limits(), GA, service_responds=True, log=log, about={"dialect": "ga"})
+    timeline = LoggedTimeline(
+        SessionStart(AT_NS, 1, Limits(), service_responds=True), GA, log=log, about={"dialect": "ga"}
+    )
     timeline.tell(inputs.Begun(AT_NS, build_turn(vad=True, service_responds=True)))
     for ms in range(100, 1_400, 100):
         moments = {"speech_end": 0} if ms == 900 else {}

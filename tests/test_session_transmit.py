@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
 from bench.session import Session
@@ -48,7 +49,10 @@ def played(
     script: PreparedScript, delays: TransmitDelays | None, service: Service | None = None
 ) -> tuple[StampingTransport, Listening]:
     transport = StampingTransport(service or Service(script.dialect), delays)
-    timeline, listening = Timeline(transport.now_ns(), len(script.turns), script.limits, script.dialect), Listening()
+    timeline, listening = (
+        Timeline(SessionStart(transport.now_ns(), len(script.turns), script.limits), script.dialect),
+        Listening(),
+    )
     Session(script, transport, timeline, listening, lambda: False).play()
     return transport, listening
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.limits import Limits
+from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.steps import Expect, ExpectSettings, Pause
 from bench.plan.turns import Step
@@ -343,7 +344,7 @@ def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_o
     script = build_script(play(1_000), play(1_000), turn_detection=VAD, limits=Limits(done=20, speech=3))
     transport = Greeted(Murmur(clock=clock, noise_ms=noise_ms))
     timeline, listening = (
-        Timeline(transport.now_ns(), 2, script.limits, script.dialect, service_responds=True),
+        Timeline(SessionStart(transport.now_ns(), 2, script.limits, service_responds=True), script.dialect),
         Listening(),
     )
     Session(script, transport, timeline, listening, lambda: False).play()
@@ -469,7 +470,7 @@ class Full(GuardedTransport):
 def full(takes: int, *, goes: bool = False) -> tuple[Full, Timeline, Listening]:
     script = build_script(play(300, chunk_ms=100), turn_detection=VAD)
     transport = Full(Hearing(after=hearing(3)), takes, goes=goes)
-    timeline = Timeline(transport.now_ns(), 1, script.limits, script.dialect, service_responds=True)
+    timeline = Timeline(SessionStart(transport.now_ns(), 1, script.limits, service_responds=True), script.dialect)
     listening = Listening()
     Session(script, transport, timeline, listening, lambda: False).play()
     return transport, timeline, listening
@@ -501,7 +502,7 @@ def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandon
     """A look for cycles holds all sessions up."""
     script = build_script(play(300), say(), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3)))
-    timeline = Timeline(transport.now_ns(), 2, script.limits, script.dialect, service_responds=True)
+    timeline = Timeline(SessionStart(transport.now_ns(), 2, script.limits, service_responds=True), script.dialect)
     session = Session(script, transport, timeline, Listening(), lambda: False)
     gone = [weakref.ref(one) for one in (session, transport)]
     gc.disable()
@@ -523,7 +524,7 @@ def test_a_session_that_talks_can_be_abandoned_at_any_moment(waits: int) -> None
     script = build_script(play(300), play(300), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3, 3)))
     timeline, listening = (
-        Timeline(transport.now_ns(), 2, script.limits, script.dialect, service_responds=True),
+        Timeline(SessionStart(transport.now_ns(), 2, script.limits, service_responds=True), script.dialect),
         Listening(),
     )
     session = Session(script, transport, timeline, listening, lambda: False)

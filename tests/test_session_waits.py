@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bench.limits import LONGEST_HOLD_NS
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
@@ -28,7 +29,7 @@ class Played:
     def __init__(self, script: PreparedScript, service: Service, ends_ns: int = 1 << 62) -> None:
         transport = GuardedTransport(service)
         start_ns = transport.now_ns()
-        self.timeline = Timeline(start_ns, len(script.turns), script.limits, script.dialect)
+        self.timeline = Timeline(SessionStart(start_ns, len(script.turns), script.limits), script.dialect)
         self.turns: list[TurnObservation] = []
         ending = lambda: transport.now_ns() - start_ns > ends_ns  # noqa: E731
         session = Session(script, transport, self.timeline, self._listener(), ending)

@@ -28,7 +28,7 @@ def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> Non
 
 
 def test_who_tests_an_agent_gets_its_calls_and_a_target_for_each_way_in_which_it_may_be_called(tmp_path: Path) -> None:
-    assert all(write_starter(tmp_path, agent_files()).values())
+    assert all(write_starter(tmp_path, agent_files(CiSystem.GITHUB)).values())
     ways = ("twilio", "acs", "pcm", "simulator")
     targets = resolve_targets({}, ServiceOptions(targets=ways, target_file=tmp_path / "targets.yaml"))
     script = load_script(tmp_path / "scenarios" / "scripts" / "agent.yaml")
@@ -36,6 +36,19 @@ def test_who_tests_an_agent_gets_its_calls_and_a_target_for_each_way_in_which_it
     assert [target.dialect.name for target in targets] == ["twilio", "acs", "pcm", "twilio"]
     assert len(script.steps) == 4
     assert all(Repertoire(script, target.dialect).session(0, 0).steps for target in targets)
+
+
+def test_who_tests_an_agent_gets_limits_on_what_is_measured_of_one_and_a_workflow_that_holds_them(
+    tmp_path: Path,
+) -> None:
+    write_starter(tmp_path, agent_files(CiSystem.AZURE))
+    limits = read_thresholds(tmp_path / "scenarios" / "ci.yaml")
+    commands = (tmp_path / WORKFLOWS[CiSystem.AZURE]).read_text()
+
+    assert {limit.measure for limit in limits} == {"greeting", "voice_to_voice", "barge_in_yield", "failures"}
+    assert "locust -f scenarios/agent.py" in commands
+    assert "voice_turns" not in commands
+    assert not (tmp_path / WORKFLOWS[CiSystem.GITHUB]).exists()
 
 
 @pytest.mark.parametrize("ci", CiSystem)
@@ -63,12 +76,6 @@ def test_a_file_where_a_folder_is_to_be_is_named(tmp_path: Path, in_the_way: str
 
     with pytest.raises(UsageError, match=f"{in_the_way}.* cannot be written"):
         write_starter(tmp_path, starter_files(CiSystem.GITHUB))
-
-
-def test_the_examples_that_are_copied_are_there() -> None:
-    examples = [*agent_files().values(), *(example for ci in CiSystem for example in starter_files(ci).values())]
-
-    assert all(example.is_file() for example in examples)
 
 
 def test_without_a_service_named_every_target_of_the_file_is_looked_at(

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from bench.limits import Limits
 from bench.measures import segments
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.outcomes import GOOD
@@ -221,7 +222,7 @@ def talked(
     transport = PatientTransport(simulator, VirtualClock(START_NS))
     responds = script.service_responds
     timeline = timeline or Timeline(
-        START_NS, len(script.turns), script.limits, script.dialect, service_responds=responds
+        SessionStart(START_NS, len(script.turns), script.limits, service_responds=responds), script.dialect
     )
     listening = listening or Listening()
     Session(script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns).play()

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from bench.errors import ScriptError
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
@@ -26,9 +27,9 @@ from bench.protocol.events import Event, Kind, base64_bytes, text_characters
 from bench.protocol.settings import Message, ResponseSettings, SessionSettings, SettingsRefusal
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
-from bench.run.replay import Replayed, replay
+from bench.run.replay import Replayed, replay_log
 from bench.session import Session
-from bench.transport.fast.frames import frame_bytes
+from bench.transport.parser import frame_bytes
 from tests.helpers import MS, Listening, build_script, play, say
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
@@ -168,7 +169,9 @@ def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObser
     script, transport, listening = walked(*steps).session(0, 0), MemoryTransport(station), Listening()
     log = EventLog(path, hide=str, keep_audio=False)
     facts = about("run", Labels("s", "here", "talk", script.name), script)
-    timeline = LoggedTimeline(transport.now_ns(), len(steps), script.limits, script.dialect, log=log, about=facts)
+    timeline = LoggedTimeline(
+        SessionStart(transport.now_ns(), len(steps), script.limits), script.dialect, log=log, about=facts
+    )
     Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
     log.close()
     return timeline.session(), listening.turns, transport, listening
@@ -203,7 +206,7 @@ def test_its_speech_is_sent_at_the_dialect_s_rate(tmp_path: Path) -> None:
 def test_its_log_is_told_again_without_its_audio(tmp_path: Path) -> None:
     session, turns, _, listening = played(tmp_path / "log.jsonl", play())
 
-    again: Replayed = replay(tmp_path / "log.jsonl")
+    again: Replayed = replay_log(tmp_path / "log.jsonl")
     assert (again.session, list(again.turns)) == (session, turns)
     heard = [passage for passage in again.passages if passage.event is not None]
     assert [passage.event.kind for passage in heard if passage.event] == [event.kind for event in listening.events]

@@ -39,7 +39,7 @@ LAUGHS = "".join(f"a{n}: &a{n + 1} [1{f', *a{n}' * 9 * (n > 0)}]\n" for n in ran
         ("a: *b\n", ":1:4", "is not YAML: found undefined alias"),
         (f"a: *{'b' * 600}\n", ":1:4", "is not YAML: found undefined alias '[b]{100,180}…$"),
         ("%YAML 1.9\n---\na: 1\n", "", "is not YAML: its %YAML line names a version that nobody knows"),
-        ("a: &a [*a]\n", ":1:4", "holds itself: an alias stands inside of what it repeats"),
+        ("a: &a [*a]\n", ":1:4", "refers to itself: an alias stands inside what it repeats"),
         (LAUGHS, ":6:5", "holds over 100000 values or 64 levels of them, with its aliases written out"),
         (f"a: {'[' * 65}{']' * 65}\n", r":1:\d+", "holds over 100000 values or 64 levels"),
         (f"# {'x' * (4 << 20)}", "", "is larger than 4 MiB"),

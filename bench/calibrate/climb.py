@@ -38,6 +38,7 @@ from bench.protocol.dialects import DIALECTS
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, SessionKind, Spread
+from bench.simulator.agent_wires import WIRES
 from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from reports.statistics.quantiles import turns_to_publish
 
@@ -236,19 +237,24 @@ class Caller(RealtimeUser):
     script = "script.yaml"
 """
 PLAYED = f"play: {json.dumps(str(RECORDING))}"
-OF_CALL = (f"{{{PLAYED}, label: answer}}", f"{{interrupt: {{{PLAYED}, after: 1}}, label: interruption}}")
+ANSWERED_THEN_INTERRUPTED = (
+    f"{{{PLAYED}, label: answer}}",
+    f"{{interrupt: {{{PLAYED}, after: 1}}, label: interruption}}",
+)
+OF_AGENT = "{turn_detection: full_duplex}"
+OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
+"""The session with an agent that hears plain audio, where nobody else gives a call its id."""
+OF_CALL = ("{hear: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
 SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     "listening": ("{output: audio}", ["{say: Hello, label: answer}"] * STEPS),
     "talking": (
         "{output: audio, turn_detection: {type: server_vad, silence_duration_ms: 500}}",
         [f"{{{PLAYED}, chunk_ms: {CHUNK_MS}, label: answer}}"] * STEPS,
     ),
-    **dict.fromkeys(AGENTS, ("{turn_detection: full_duplex, EXTRA}", ["{hear: greeting}", *OF_CALL * (STEPS // 2)])),
+    **{kind: (OF_AGENT if WIRES[kind].clears else OF_NAMELESS, OF_CALL) for kind in AGENTS},
 }
 """Session and steps."""
-EXTRA = {"pcm": "extra: {id: '{uuid}'}"}
-"""What a call says of itself, where its provider does not say its id."""
-COMPARED: dict[SessionKind, Sequence[str]] = {"twilio": OF_CALLS, "acs": OF_CALLS, "pcm": OF_CALLS[:2]}
+COMPARED: dict[SessionKind, Sequence[str]] = {kind: OF_CALLS if WIRES[kind].clears else OF_CALLS[:2] for kind in AGENTS}
 """What is compared of calls: over a plain WebSocket nothing says when an agent fell silent."""
 CALLED_IN = {kind: next(iter(DIALECTS[kind].input_formats.values())) for kind in AGENTS}
 """The format of a call's audio."""
@@ -294,8 +300,7 @@ def play_load(kind: SessionKind, sessions: int, pace: Pace, cores: Cores, scratc
 
 def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
     session, steps = SCRIPTS[kind]
-    shown = session.replace("EXTRA", EXTRA.get(kind, ""))
-    (scratch / "script.yaml").write_text(f"session: {shown}\nsteps:\n" + "".join(f"  - {step}\n" for step in steps))
+    (scratch / "script.yaml").write_text(f"session: {session}\nsteps:\n" + "".join(f"  - {step}\n" for step in steps))
     (scratch / "scenario.py").write_text(SCENARIO)
     (scratch / "profile.yaml").write_text(PROFILE)
     return scratch / "scenario.py"

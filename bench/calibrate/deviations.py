@@ -63,6 +63,8 @@ STREAM = "MZ"
 CLEARS = ("clear", "StopAudio")
 JITTER_NS = round(Script.jitter_buffer_ms * NS_PER_MS)
 """What a player gathers before it plays, where a script says nothing else."""
+LATE_NS = 100 * NS_PER_MS
+"""A frame that is so late was delayed on the way, and its player makes that good; from twice as late on it does not."""
 NEAR_NS = NS_PER_S
 """Turns of a call are farther apart than this, and figures are less far off."""
 WIDEST_NS = NS_PER_MS // 2
@@ -91,8 +93,9 @@ class HeardInput:
         """When a microphone had recorded everything before this byte; None where that is not known, or was not sent."""
         place = bisect_left(self.ends, end)
         came_ns = self.came_ns[place] if place < len(self.ends) else None
-        left_ns = (self.ends[place] - end) / self.format.bytes_per_s * NS_PER_S if came_ns is not None else 0
-        return None if came_ns is None else came_ns - round(left_ns)
+        if came_ns is None:
+            return None
+        return came_ns - round((self.ends[place] - end) / self.format.bytes_per_s * NS_PER_S)
 
 
 class Recording(NamedTuple):
@@ -130,28 +133,37 @@ class AgentCall:
     cleared: list[int | None] = field(default_factory=list)
     opening: list[int | None] | None = None
     """Greetings or answers, of which nothing of the last one was audible yet."""
-    plays_ns: int | None = None
-    """When what comes next of it is played: the first of it as it came, all else behind that, however fast it came."""
+    free_ns: tuple[int, int] = (0, 0)
+    """Between which instants all that it sent by now was played, had none of it come late."""
 
     def said(self, line: Mapping[str, Any], at_ns: int | None) -> None:
         """Take what it sent, which left at this instant."""
         if line.get("u") == "answer":
             self.begins.append(line["p"] - self.recording.heard_bytes)
             self.answered.append(None)
-            self.opening, self.plays_ns = self.answered, at_ns
+            self.opening = self.answered
         elif line.get("u") == "greeting":
             self.greeted.append(None)
-            self.opening, self.plays_ns = self.greeted, at_ns
-        if self.opening is not None and "n" in line:
-            format, audible = self.recording.format, line.get("a")
-            known = self.plays_ns is not None and at_ns is not None
-            plays_ns = max(self.plays_ns or 0, at_ns or 0)
-            self.plays_ns = plays_ns + format.duration_ns(line["n"]) if known else None
-            if audible is not None:
-                self.opening[-1] = plays_ns + JITTER_NS + format.duration_ns(audible) if known else None
-                self.opening = None
+            self.opening = self.greeted
+        if line.get("n"):
+            self._sounded(line)
         elif line["t"] in CLEARS:
             self.cleared.append(at_ns)
+            self.free_ns = min(self.free_ns[0], line["handed"]), min(self.free_ns[1], _taken_ns(line))
+
+    def _sounded(self, line: Mapping[str, Any]) -> None:
+        """Take a frame, which is played behind all before it."""
+        earliest, latest = line["handed"], _taken_ns(line)
+        due = [_due_ns(free_ns, at_ns) for free_ns in self.free_ns for at_ns in (earliest, latest)]
+        began, until = min(due), max(due)
+        plays_ns, latest = max(earliest, began), max(latest, until)
+        format, audible = self.recording.format, line.get("a")
+        length_ns = format.duration_ns(line["n"])
+        self.free_ns = began + length_ns, until + length_ns
+        if self.opening is not None and audible is not None:
+            known = latest - plays_ns <= WIDEST_NS
+            self.opening[-1] = plays_ns + JITTER_NS + format.duration_ns(audible) if known else None
+            self.opening = None
 
     def recorded_ns(self, begin: int, samples: int) -> int | None:
         """When so much of the recording had been recorded that begins at this byte; in samples at 24 kHz."""
@@ -177,6 +189,16 @@ class AgentCall:
         }
         cleared_ns = _nearest(seen.get("barge_in_heard"), self.cleared)
         return found | {"barge_in_heard": cleared_ns, "silent": cleared_ns}
+
+
+def _due_ns(free_ns: int, at_ns: int) -> int:
+    """When a frame that comes at an instant was due: so late makes nothing else late, and twice as late begins anew."""
+    return free_ns + max(0, min(at_ns - free_ns, 2 * (at_ns - free_ns - LATE_NS)))
+
+
+def _taken_ns(line: Mapping[str, Any]) -> int:
+    """When something had left at the latest, as far as the log knows."""
+    return line["handed"] + NEAR_NS if line["taken"] is None else int(line["taken"])
 
 
 def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:

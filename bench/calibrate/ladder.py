@@ -18,7 +18,6 @@ from bench.run.calibration import (
     KINDS,
     LIMIT_MS,
     SCHEMA_VERSION,
-    AgentKind,
     Calibration,
     LoadStep,
     Outcome,
@@ -27,6 +26,7 @@ from bench.run.calibration import (
     at_least,
 )
 from bench.simulator.served import LATE_MS
+from bench.target.options import AgentName
 from reports.statistics.quantiles import turns_to_publish
 
 FULL = 0.95
@@ -100,7 +100,7 @@ def calibration_of(
     *,
     tls: bool,
     quick: bool = False,
-    agent: AgentKind | None = None,
+    agent: AgentName | None = None,
 ) -> Calibration:
     """Conclude from steps of every kind. A kind of which no step could be judged is not in it.
 

@@ -28,7 +28,7 @@ NAME = 30
 
 
 def step_heads(kind: SessionKind) -> list[str]:
-    """The step_heads of the columns above the lines of a kind's steps."""
+    """The heads of the columns above the lines of a kind's steps."""
     return [f"{kind} sessions; times in ms, lags and stamp errors p99", row((head for head, _ in STEP), STEP)]
 
 

@@ -36,7 +36,7 @@ from bench.capacity.result import (
     SearchPlan,
     SloShare,
 )
-from bench.capacity.search import ABOUT_THE_SERVICE, Bracket, bracket_of, early_end, ends_of
+from bench.capacity.search import ABOUT_THE_SERVICE, Bracket, bracket_of, early_end, ends_of, ladder_of, least_time_s
 from bench.errors import INVALID_STATUS
 from bench.load_search import Bounds
 from reports.numbers import NBSP, count, listed, percent, plural, span
@@ -166,7 +166,7 @@ def _sentence(
         parts.append(UNSTEADY)
     if edge is not None:
         parts.append(f"the edge is one of {edge.kind} ({edge.slo}: {edge.words})")
-    if rough is not None and ended != "most":
+    if rough is not None and (ended != "most" or holds is None):
         parts.append(_rough_words(plan, rough))
     if holds is not None:
         parts.append("a longer hold confirmed it" if held else "not confirmed by a hold")
@@ -187,7 +187,9 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, e
         notes.append(f"nothing broke up to --most {plan.most}: a higher one finds the edge")
     if bracket.undecided:
         between = listed([count(load) for load in bracket.undecided])
-        notes.append(f"undecided within their time: {between}; a longer --time decides more")
+        least_s = least_time_s(ladder_of(plan))
+        longer = f": {span(least_s)} at least" if plan.time_s < least_s else ""
+        notes.append(f"undecided within their time: {between}; a longer --time decides more{longer}")
     return [*notes, *_drift(plan, levels)]
 
 

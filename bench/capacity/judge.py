@@ -41,10 +41,9 @@ from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.verdicts import SESSIONS
 from reports.thresholds import SIGNS, Threshold, parse, quoted
 
-_PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*(.+)", re.ASCII | re.DOTALL)
-EXAMPLES = '"ttfa p(95)<800" or "failed<1%"'
-SHORT = {"failed": "failures"}
-"""How rates may be called beside their own names."""
+_PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*:?\s*(.+)", re.ASCII | re.DOTALL)
+"""A measure and what is asked of it, with or without the colon of a file of thresholds."""
+EXAMPLES = '"ttfa p(95)<800" or "failures<1%"'
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def slo_of(text: str) -> Slo:
     match = _PARTS.fullmatch(text)
     if match is None:
         raise UsageError(f"--slo {quoted(text)} is no objective: write {EXAMPLES}")
-    measure, rest = SHORT.get(match[1], match[1]), match[2].strip()
+    measure, rest = match[1], match[2].strip()
     if measure.partition("{")[0] in RATES and rest.startswith(tuple(SIGNS)):
         rest = f"rate{rest}"
     try:

@@ -31,8 +31,8 @@ from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import estimates
 from reports.statistics.rates import PerCluster, complement
+from reports.summary.load import LIMITS, quota_of
 from reports.summary.money import money_of
-from reports.summary.quota import LIMITS, quota_of
 from reports.thresholds import Sign
 from reports.turns import Flags, lost_of
 
@@ -195,7 +195,7 @@ def _is_sure(answer: Answer, side: Side, slos: Sequence[Slo], error: float, call
     if answer not in ("holds", "breaks"):
         return True
     way = 1 if answer == "holds" else -1
-    moved = [missed(side, slo, way * off) for slo, off in zip(slos, worst_bounds(side.run.folder, slos), strict=True)]
+    moved = [missed(side, slo, way * off) for slo, off in zip(slos, worst_bounds(side, slos), strict=True)]
     return answer_of(moved, moved, [slo.allowed for slo in slos], error, callers) == answer
 
 
@@ -295,11 +295,11 @@ def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
     )
 
 
-def worst_bounds(folder: Path, slos: Sequence[Slo]) -> list[float]:
+def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
     """How far a figure that each objective is about can be off at most; 0 for rates, which hang on no stamp."""
     quantiles = (slo.threshold.kind == "quantile" for slo in slos)
     return [
-        worst_bound(folder, CATALOGUE[slo.threshold.measure]) if is_quantile else 0.0
+        worst_bound(side.run.folder, CATALOGUE[slo.threshold.measure], side.name) if is_quantile else 0.0
         for slo, is_quantile in zip(slos, quantiles, strict=True)
     ]
 
@@ -344,9 +344,12 @@ def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
 
 
 def waits_of(side: Side, measure: str) -> tuple[Interval, Interval]:
-    """p50 and p95 of a measure with their 95 % intervals."""
+    """p50 and p95 of a measure with their 95 % intervals, as far as a report would publish them."""
     sample = sample_of(side, Question(measure, "quantile", Margin(), 0.5))
-    p50, p95 = (interval(one.value, one.low, one.high) for one in estimates(sample, [0.5, 0.95], 1 - SHOWN))
+    p50, p95 = (
+        interval(one.value, one.low, one.high) if one.bounded else Interval(None, None, None)
+        for one in estimates(sample, [0.5, 0.95], 1 - SHOWN)
+    )
     return p50, p95
 
 

@@ -27,24 +27,29 @@ SHARE, TOOK = 29, 8
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
     """What a search is about to do, and what it may take."""
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
-    limits = f"from {count(plan.first)} up to {count(plan.most)}, to within {plan.precision:.0%}"
+    slos = " and ".join(plan.slos)
+    if plan.first == plan.most:
+        asked = f"whether {unit(plan.by, plan.first)} {'holds' if plan.first == 1 else 'hold'} {slos}"
+    else:
+        limits = f"from {count(plan.first)} up to {count(plan.most)}, to within {plan.precision:.0%}"
+        asked = f"the most {UNITS[plan.by][1]} at which {slos} hold, {limits}"
     least_s = least_time_s(ladder_of(plan))
     quick = (
         f"a quick look: levels of {span(LEAST_S)} until the time is over, and a rough answer; an answer that is shown "
         f"takes {span(least_s)} at least"
     )
+    sure = f"an answer is wrong with a chance of {plan.error:.0%} at most, over all levels and looks together"
     lines = [
-        f"the most {UNITS[plan.by][1]} at which {' and '.join(plan.slos)} hold, {limits}",
+        asked,
         f"at most {plural(plan.levels_most, 'level')} and a hold, in {span(plan.time_s)}{budget}".replace(NBSP, " "),
-        *([quick] if plan.time_s < least_s else []),
-        f"an answer is wrong with a chance of {plan.error:.0%} at most, over all levels and looks together",
+        quick if plan.time_s < least_s else sure,
         *costs,
     ]
     return [*(part for line in lines for part in _wrapped(line, "")), f"the report will be {folder}/capacity.html"]
 
 
 def level_heads(plan: SearchPlan) -> str:
-    """The level_heads of the lines of levels; p50 and p95 in ms."""
+    """The heads of the lines of levels; p50 and p95 in ms."""
     missed = plan.slos[0] if len(plan.slos) == 1 else "worst objective"
     return row((head for head, _ in HEADS), HEADS) + shortened(missed, SHARE).rjust(SHARE + 2) + "took".rjust(TOOK)
 
@@ -75,7 +80,7 @@ def as_percent(interval: Interval) -> str:
     return NONE if interval.value is None else percent(interval.value, 1).replace(NBSP, " ")
 
 
-def closing(capacity: Capacity) -> list[str]:
+def closing_lines(capacity: Capacity) -> list[str]:
     """The notes, and the answer in the last lines."""
     notes = [line for note in capacity.notes for line in _wrapped(note, "  ", first="· ")]
     return [*notes, *_wrapped(as_sentence(capacity.sentence), "")]
@@ -103,10 +108,13 @@ def capacity_page(capacity: Capacity) -> Page:
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.hold))
     spent = span(sum(level.length_s for level in levels))
     method = (
-        f"{plural(len(levels), 'level')} in {spent}, of at most {plan.levels_most} and a hold in {span(plan.time_s)}; "
-        f"each by intervals between sessions, wrong with a chance of {percent(plan.error, 1)} at most over all levels "
-        "and looks together."
+        f"{plural(len(levels), 'level')} in {spent}, of at most {plan.levels_most} and a hold in {span(plan.time_s)}"
     )
+    if capacity.holds is not None or capacity.breaks is not None:
+        method += (
+            f"; each by intervals between sessions, wrong with a chance of {percent(plan.error, 1)} at most over all "
+            "levels and looks together"
+        )
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
     drawn = [level for level in levels if level.turns]
     waits: list[Block] = [
@@ -124,7 +132,7 @@ def capacity_page(capacity: Capacity) -> Page:
         lead=[
             *(Paragraph(as_sentence(part), "lead") for part in rest),
             *(Paragraph(as_sentence(note), "lead") for note in capacity.notes),
-            Paragraph(method),
+            Paragraph(f"{method}."),
             Paragraph(facts, "meta"),
         ],
         sections=[
@@ -240,14 +248,22 @@ def _curve(
     points: Sequence[tuple[LevelOutcome, Interval]],
     write: Callable[[float], str],
 ) -> None:
-    """A line through the levels with a mark and an interval at each; the hold stands a little to the right."""
+    """A line through the levels with a mark and an interval at each; the hold stands a little to the right.
+
+    Of a level that was played twice the line goes through the later one, which took longer.
+    """
     marks = []
+    later = {level.load: level for level, at in points if not level.hold and at.value is not None}
     for level, at in points:
         if at.value is not None:
             ends = None if at.low is None else (y.clip(at.low), plot.y1 if at.high is None else y.clip(at.high))
             tip = f"{count(level.load)}{', the hold' if level.hold else ''}, {level.answer}: {_with_ends(at, write)}"
             across = x(level.load) + (6 if level.hold else 0)
-            marks.append(Mark(across, y.clip(at.value), level.answer == "holds", tip, ends, joined=not level.hold))
+            marks.append(
+                Mark(
+                    across, y.clip(at.value), level.answer == "holds", tip, ends, joined=level is later.get(level.load)
+                )
+            )
     draw_curve(plot, colour, marks)
 
 

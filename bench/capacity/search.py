@@ -41,6 +41,8 @@ ABOUT_THE_SERVICE: tuple[Answer, ...] = ("holds", "breaks", "undecided")
 class LevelLadder:
     """The levels that may be tried, `first` and up to `most`, in calls at a time or calls a minute.
 
+    Where both are one, that level is the question, and nothing below it is tried.
+
     `precision`: two levels are close enough where one is at most so much larger, 0.1 for 10 %.
     """
 
@@ -123,6 +125,8 @@ def next_level_load(ladder: LevelLadder, bracket: Bracket) -> int | None:
     upper, undecided = bracket.upper, bracket.undecided
     if not bracket.top:
         return min(ladder.first, ladder.most)
+    if ladder.first >= ladder.most:
+        return None
     if upper is None and bracket.top < ladder.most:
         return min(bracket.top * ladder.factor, ladder.most)
     not_shown = undecided[0] if undecided else upper

@@ -2,8 +2,11 @@
 
 import sys
 
-from bench.errors import INTERRUPTED_STATUS
-from bench.installation import refuse_windows
+try:
+    from bench.errors import INTERRUPTED_STATUS
+    from bench.installation import refuse_windows
+except KeyboardInterrupt:
+    sys.exit(130)
 
 refuse_windows()
 

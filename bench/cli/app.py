@@ -48,7 +48,7 @@ def rtbench(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Load testing and latency benchmarking for voice on the GPT-4o Realtime API."""
+    """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others."""
 
 
 app.command()(bench)

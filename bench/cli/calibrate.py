@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.service_options import AgentService
+from bench.target.options import AgentName
 
 if TYPE_CHECKING:
     from bench.calibrate.climb import CalibrationPlan
@@ -25,7 +25,7 @@ def calibrate(
     ] = False,
     tls: Annotated[bool, typer.Option("--tls", help="Call the simulator over TLS, as services are called.")] = False,
     agent: Annotated[
-        AgentService | None, typer.Option(help="Call an agent, in this way; without it a model is called.")
+        AgentName | None, typer.Option(help="Call an agent, in this way; without it a model is called.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write the page and the data to this folder, too.")
@@ -43,13 +43,13 @@ def calibrate(
     from bench.cores import allowed_cores, cores_of
     from bench.errors import INVALID_STATUS, USAGE_STATUS
     from bench.locust_run import terminable
-    from bench.run.calibration import AGENTS, KINDS, date_of, file_name, machine
+    from bench.run.calibration import KINDS, date_of, file_name, machine
 
     _check_descriptors(most)
-    folders, called = _writable_folders(out), next((kind for kind in AGENTS if kind == agent), None)
-    kinds = (called,) if called else KINDS
+    folders = _writable_folders(out)
+    kinds = (agent,) if agent else KINDS
     plan, cores, began = plan_of(most, quick=quick, kinds=kinds), cores_of(allowed_cores()), utc_ns()
-    typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, agent=called) for folder in folders], tls=tls))
+    typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, agent=agent) for folder in folders], tls=tls))
     steps: list[LoadStep] = []
     try:
         with terminable():
@@ -57,7 +57,7 @@ def calibrate(
     except KeyboardInterrupt:
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: nothing is concluded, and nothing saved"]))
         raise
-    found = calibration_of(steps, machine(), date_of(began), tls=tls, quick=quick, agent=called)
+    found = calibration_of(steps, machine(), date_of(began), tls=tls, quick=quick, agent=agent)
     typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(found)]))
     if not is_concluded(found):
         raise typer.Exit(INVALID_STATUS)
@@ -141,11 +141,11 @@ def _problem(found: Calibration, folder: Path) -> str:
     from bench.calibrate.ladder import is_coarse
     from bench.calibrate.page import calibration_page
     from bench.errors import UsageError
-    from bench.run.calibration import load, save
+    from bench.run.calibration import load_calibration, save_calibration
     from bench.run.disk import write_text
     from reports.page.html import poured
 
-    before = load(folder / found.file_name)
+    before = load_calibration(folder / found.file_name)
     if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:
         typer.echo(
             f"{folder / found.file_name} stays as it is: it is a fuller calibration, of {before.date_utc}",
@@ -153,7 +153,7 @@ def _problem(found: Calibration, folder: Path) -> str:
         )
         return ""
     try:
-        page = save(found, folder).with_suffix(".html")
+        page = save_calibration(found, folder).with_suffix(".html")
         write_text(page, poured(calibration_page(found)))
     except UsageError as error:
         return str(error)

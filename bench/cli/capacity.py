@@ -39,7 +39,7 @@ def capacity(
         list[str],
         typer.Option(
             metavar="OBJECTIVE",
-            help='Objective that must hold, such as "ttfa p(95)<800" or "failed<1%"; may be repeated.',
+            help='Objective that must hold, such as "ttfa p(95)<800" or "failures<1%"; may be repeated.',
         ),
     ],
     by: Annotated[By, typer.Option(help="sessions: calls at a time; arrivals: calls a minute.")] = By.SESSIONS,
@@ -158,7 +158,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
     from bench.capacity.conclude import conclude
     from bench.capacity.level import level_of
-    from bench.capacity.page import closing, level_heads, level_lines
+    from bench.capacity.page import closing_lines, level_heads, level_lines
     from bench.capacity.search import levels_of
     from bench.clock import utc_ns
     from bench.load_search import SHOWN
@@ -177,7 +177,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     outcome = conclude(
         search.plan, levels, date_utc=date_utc, target=ready.target, scenario=ready.scenario, interrupted=interrupted
     )
-    typer.echo("\n".join(["", *closing(outcome)]))
+    typer.echo("\n".join(["", *closing_lines(outcome)]))
     _save(outcome, folder, json_file)
     return INTERRUPTED_STATUS if interrupted else outcome.status
 

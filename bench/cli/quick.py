@@ -80,7 +80,11 @@ def quick_run(target: str, service_options: ServiceOptions, *, yes: bool, runs: 
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
         if (fitting := fitting_load(spare)).users < load.users:
             load = fitting
-            told = f"{spare:.1f} of {plural(core_count(), 'core')} to spare"
+            told, others = (
+                f"{spare:.1f} of {plural(core_count(), 'core')} to spare",
+                (os.cpu_count() or 1) - core_count(),
+            )
+            told += f" (its other {others} {'is' if others == 1 else 'are'} not for this run)" if others > 0 else ""
             print(f"This machine has {told}: {load.users} calls at a time, not {SIMULATED.users}", flush=True)
         return _looked(load, runs, without_proxies(os.environ), "--url", str(ready["urls"]["ga"]))
 

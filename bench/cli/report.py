@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from bench.errors import UsageError
+from bench.live_line import text_width
 from bench.plain import printable
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ RunName = Annotated[
     str,
     typer.Argument(metavar="[RUN]", help="a run, by its folder or its name; the newest by default", show_default=False),
 ]
-WIDEST = 100
 COLOURLESS = ("dumb", "unknown")
 """Terminals without colours, by TERM."""
 
@@ -76,8 +75,8 @@ def report(
 
     summary = summarised(runs[0])
     paths = render.write_report(summary)
-    sys.stdout.write(report_text(summary, width(), colour=wants_colour()))
-    for line in closing(summary, paths.html):
+    sys.stdout.write(report_text(summary, text_width(), colour=wants_colour()))
+    for line in last_lines(summary, paths.html):
         sys.stdout.write(line + "\n")
 
 
@@ -105,7 +104,7 @@ def _side_by_side(runs: list[Path]) -> None:
         summary = summarised(run)
         pages.append(render.write_report(summary).html)
         rows += rows_of(summary)
-    sys.stdout.write(several(rows, pages, width()))
+    sys.stdout.write(several(rows, pages, text_width()))
 
 
 def summarised(run: Path) -> Summary:
@@ -117,7 +116,7 @@ def summarised(run: Path) -> Summary:
     return summarise(runs.load_for_report(run))
 
 
-def closing(summary: Summary, html: Path) -> list[str]:
+def last_lines(summary: Summary, html: Path) -> list[str]:
     """The last lines: the run in one line, whether its figures may be used first, and where the page is."""
     from reports.numbers import NBSP
     from reports.wording.sentences import run_essentials
@@ -140,11 +139,6 @@ def close_if_left(folder: Path) -> None:
 
     if close.writer_is_gone(folder, document):
         close.close(folder)
-
-
-def width() -> int:
-    """Columns of the terminal, 100 at most."""
-    return min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
 
 
 def wants_colour() -> bool:
@@ -194,6 +188,8 @@ def export(
     is there so far.
     """
     from reports.export import TABLES, export_log, export_tables
+    from reports.runs import document_of
+    from reports.summary.trust import verdict_of
 
     _refuse_mixture(form, table, measure)
     run = run_named(name)
@@ -205,6 +201,8 @@ def export(
         written = export_tables(run, cast("Format", form.value), out, tables, force=force)
     for one in written:
         sys.stdout.write(f"{printable(str(one.path))}  {one.count:,} {one.what}\n")
+    if verdict_of(document_of(run)).valid is False:
+        print("rtbench: the run is INVALID: do not use its figures; the rows are for finding out why", file=sys.stderr)
 
 
 def _refuse_mixture(form: Form, table: list[TableChoice] | None, measure: str | None) -> None:

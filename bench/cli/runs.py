@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import webbrowser
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.report import FOLDER, wants_colour, width
+from bench.cli.report import FOLDER, wants_colour
 from bench.errors import INVALID_STATUS, UsageError
+from bench.live_line import text_width
 from bench.plain import json_text, one_line, printable
 
 
@@ -49,7 +49,7 @@ def runs(
     else:
         from bench.cli.runs_text import table
 
-        sys.stdout.write(table(kept_runs(folder), width(), colour=wants_colour()))
+        sys.stdout.write(table(kept_runs(folder), text_width(), colour=wants_colour()))
 
 
 def _remove(folder: Path, names: Sequence[str], older_than: str, *, yes: bool) -> None:
@@ -136,6 +136,8 @@ def open_run(
         from reports import render
 
         render.write_report(summarised(path))
+    import webbrowser
+
     webbrowser.open(page.resolve().as_uri())
     print(printable(str(page)))
 

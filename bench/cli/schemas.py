@@ -26,7 +26,7 @@ from reports.gate.baselines import Baseline
 from reports.gate.outputs import CheckDocument
 from reports.histories.outputs import HistoryDocument
 from reports.looks.decision import DecisionDocument
-from reports.schemas.document import (
+from reports.records import (
     COUNT,
     FLAG,
     NUMBER,
@@ -41,14 +41,14 @@ from reports.schemas.document import (
     record,
     schema_of,
 )
-from reports.sizing.text import SizeDocument
+from reports.sizing import SizeDocument
 from reports.text.document import SummaryDocument
 
 URLS = ("ga", "preview", "openai", "voice_live", "gpt_live")
 """The addresses of services in a ready file; those of agents stand beside them."""
 REPORTS = Path(reports.__file__).parent
 FOLDERS = {
-    **{"compare": "comparisons", "decision": "looks", "size": "sizing", "check": "gate", "baseline": "gate"},
+    **{"compare": "comparisons", "decision": "looks", "check": "gate", "baseline": "gate"},
     "history": "histories",
 }
 """Which of `reports` has the schema of a document that it alone writes; the others are in `schemas`."""
@@ -97,8 +97,11 @@ def _without_raw(line: type[Input]) -> Any:
         else:
             made.append((field.name, field.type, *([] if field.required else [field.default])))
     config = line.__struct_config__
-    about = {"__doc__": line.__doc__}
-    return msgspec.defstruct(line.__name__, made, tag=config.tag, tag_field=config.tag_field, namespace=about)
+    docs = [kind.__doc__ for kind in line.__mro__ if issubclass(kind, Input) and kind is not Input]
+    about = {"__doc__": "\n\n    ".join(filter(None, docs))}
+    return msgspec.defstruct(
+        line.__name__, made, tag=config.tag, tag_field=config.tag_field, namespace=about, kw_only=True
+    )
 
 
 def truth_line() -> Schema:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.report import run_named, wants_colour, width
+from bench.cli.report import run_named, wants_colour
 from bench.cli.service_options import with_service_options
 from bench.errors import UsageError
+from bench.live_line import text_width
 from bench.plain import json_text
 from bench.target.options import ServiceOptions
 
@@ -79,7 +79,7 @@ def doctor(
         looks = [examine(target, prices, with_turn=turn) for target in targets]
         found = [told(title, look) for title, look in zip(titles, looks, strict=True)]
     if unnamed and not as_json:
-        _printed("no service", [Finding("service", "skipped", f"none is named, so none was looked at: {unnamed}")])
+        _printed("no service", [Finding("service", "skipped", f"no target is named, so none was checked: {unnamed}")])
     failed = any(any_failed(findings) for findings in (machine, *found))
     if as_json:
         print(json_text(_document(machine, targets, found, failed)))
@@ -150,9 +150,8 @@ def probe(
     from bench.transport.green import patch
 
     patch()
-    from bench.probe import probe as play
-    from bench.probe import text_script, wav_script
-    from bench.run.replay import replay as read_log
+    from bench.probe import probe_target, text_script, wav_script
+    from bench.run.replay import replay_log
 
     _refuse_mixture(say, wav, manual=manual, lone_keep=keep_audio and log is None)
     target = _only_target(service_options)
@@ -172,11 +171,13 @@ def probe(
         raise UsageError(f"--save and --log are both {save}; choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:  # for a log that nobody asked for
         path = log or Path(folder) / "events.jsonl"
-        reply = play(target, script, path, keep_audio=keep_audio)
-        replayed = read_log(path)
-    show(replayed, target=target)
+        reply = probe_target(target, script, path, keep_audio=keep_audio)
+        replayed = replay_log(path)
+    print_session(replayed, target=target)
     if save is not None:
         _save(save, reply, replayed, script.output_format)
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
@@ -241,9 +242,9 @@ def replay(
     ] = "",
 ) -> None:
     """Show a session's events as they came, and compute its measures anew from the log."""
-    from bench.run.replay import replay
+    from bench.run.replay import replay_log
 
-    show(replay(_event_log(name)), again=True)
+    print_session(replay_log(_event_log(name)), again=True)
 
 
 def _event_log(name: str) -> Path:
@@ -257,9 +258,9 @@ def _event_log(name: str) -> Path:
     return logs[0]
 
 
-def show(replayed: Replayed, *, again: bool = False, target: Target | None = None) -> None:
+def print_session(replayed: Replayed, *, again: bool = False, target: Target | None = None) -> None:
     """Print a session from close by; `again`: it was played before; `target`: who was called, if that is known."""
     from bench.cli.session_text import session_text
 
-    for line in session_text(replayed, width(), colour=wants_colour(), again=again, target=target):
+    for line in session_text(replayed, text_width(), colour=wants_colour(), again=again, target=target):
         sys.stdout.write(line + "\n")

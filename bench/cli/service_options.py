@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -14,14 +13,6 @@ from bench.target.options import OPTIONS, ServiceOptions, TargetOption
 PANEL = "The service and the way to it"
 OF_COMMANDS = tuple(name for name in OPTIONS if name != "prices")
 """A file of prices is of runs."""
-
-
-class AgentService(StrEnum):
-    """A way in which agents are called."""
-
-    TWILIO = "twilio"
-    ACS = "acs"
-    PCM = "pcm"
 
 
 def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -19,8 +19,7 @@ from bench.run.replay import Passage, Replayed
 from bench.target.target import Target
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, count, three
-from reports.text.lines import inked
-from reports.text.waterfall import Direction, WaterfallRow, folded, message, waterfall
+from reports.text.lines import Direction, WaterfallRow, folded, inked, message, waterfall
 
 SAID = {
     Kind.TEXT_DELTA: "text delta",

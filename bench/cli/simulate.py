@@ -178,7 +178,7 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
         return load_profile(path) if path else default_profile()
     if path is not None:
         raise UsageError("give --profile or --like, not both")
-    from reports.likeness import likeness
+    from reports.export import likeness
     from reports.runs import load_frames
     from reports.sides.named import parted
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bench.cli.report import wants_colour, width
+from bench.cli.report import wants_colour
 from bench.cli.service_options import with_service_options
 from bench.errors import UsageError
+from bench.live_line import text_width
 from bench.spawn import EXAMPLES
 from bench.target.options import ServiceOptions
 
@@ -69,52 +70,55 @@ def init(
 
     Existing files are left as they are. What is written plays against the simulator without a change.
     """
-    files = agent_files() if agent else starter_files(ci)
+    files = agent_files(ci) if agent else starter_files(ci)
     for path, written in write_starter(folder, files).items():
         print(folder / path if written else f"{folder / path} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
-    doctor = "doctor --targets twilio" if agent else "doctor --offline"
+    doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
     print(f"Next: {enter}rtbench {doctor}, and go on with README.md")
 
 
-def starter_files(ci: CiSystem) -> Mapping[Path, Path]:
-    """The files of a new folder, each with the example that it is a copy of."""
-    renamed = {
-        "README.md": "README.md",
-        ".gitignore": "gitignore",
-        "targets.yaml": "targets.yaml",
-        WORKFLOWS[ci]: f"{ci}.yml",
+def starter_files(ci: CiSystem) -> Mapping[Path, bytes]:
+    """What the files of a new folder hold."""
+    return _copies("README.md", "targets.yaml", KEPT_PLACES) | {Path(WORKFLOWS[ci]): _starter(f"{ci}.yml")}
+
+
+def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
+    """What the files of a folder for calls with an agent hold. Its workflow plays another scenario, and is the same."""
+    workflow = _starter(f"{ci}.yml").replace(b"scenarios/voice_turns.py", b"scenarios/agent.py")
+    own = {Path(WORKFLOWS[ci]): workflow, Path("scenarios/ci.yaml"): _starter("agent_ci.yaml")}
+    return _copies("agent.md", "agent.yaml", OF_AGENTS) | own
+
+
+def _copies(readme: str, targets: str, scenarios: Iterable[str]) -> dict[Path, bytes]:
+    """What the files of any new folder hold: what it begins with, and what is in `scenarios` of the tool too."""
+    renamed = {"README.md": readme, ".gitignore": "gitignore", "targets.yaml": targets}
+    return {Path(name): _starter(example) for name, example in renamed.items()} | {
+        Path("scenarios", name): (EXAMPLES / name).read_bytes() for name in scenarios
     }
-    return {Path(name): EXAMPLES / "starter" / example for name, example in renamed.items()} | {
-        Path("scenarios", name): EXAMPLES / name for name in KEPT_PLACES
-    }
 
 
-def agent_files() -> Mapping[Path, Path]:
-    """The files of a folder for calls with an agent, each with the example that it is a copy of."""
-    renamed = {"README.md": "agent.md", ".gitignore": "gitignore", "targets.yaml": "agent.yaml"}
-    return {Path(name): EXAMPLES / "starter" / example for name, example in renamed.items()} | {
-        Path("scenarios", name): EXAMPLES / name for name in OF_AGENTS
-    }
+def _starter(name: str) -> bytes:
+    return (EXAMPLES / "starter" / name).read_bytes()
 
 
-def write_starter(folder: Path, files: Mapping[Path, Path]) -> dict[Path, bool]:
+def write_starter(folder: Path, files: Mapping[Path, bytes]) -> dict[Path, bool]:
     """Write the files of a new folder; returns whether each was written. What is there already stays as it is.
 
     Raises UsageError where the folder cannot be written.
     """
     try:
-        return {path: _written(folder / path, example) for path, example in files.items()}
+        return {path: _written(folder / path, content) for path, content in files.items()}
     except OSError as error:
         raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
 
 
-def _written(path: Path, example: Path) -> bool:
-    """Copy an example to a path where nothing is yet, not even a link that leads nowhere; returns whether it did."""
+def _written(path: Path, content: bytes) -> bool:
+    """Write a file where nothing is yet, not even a link that leads nowhere; returns whether it did."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("xb") as file:
-            file.write(example.read_bytes())
+            file.write(content)
     except FileExistsError:
         return False
     return True
@@ -148,7 +152,7 @@ def options() -> None:
     listed = OptionList()
     add_options(listed)
     rows = (Named(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed)
-    sys.stdout.write(lines_of([[Paragraph(INTRODUCTION)], rows], width(), wants_colour()))
+    sys.stdout.write(lines_of([[Paragraph(INTRODUCTION)], rows], text_width(), wants_colour()))
 
 
 class OptionList:

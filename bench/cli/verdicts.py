@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_folder, wants_colour, width
+from bench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_folder, wants_colour
 from bench.errors import INVALID_STATUS, BenchError, UsageError
+from bench.live_line import text_width
 from bench.plain import json_text, printable
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def compare(
     found = sides_of(sides)
     comparison = compared(found, level=level)
     paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
-    sys.stdout.write(outputs.comparison_text(comparison, width(), colour=wants_colour()))
+    sys.stdout.write(outputs.comparison_text(comparison, text_width(), colour=wants_colour()))
     sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{printable(str(paths.html))}\n")
     if comparison.status == INVALID_STATUS:
         raise typer.Exit(INVALID_STATUS)
@@ -95,10 +96,14 @@ def size(
     ] = "",
     measure: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
     detect: Annotated[
-        str | None, typer.Option(metavar="SHARE", help="the change to find: 20% (of rates: points, 3%)")
+        str | None,
+        typer.Option(
+            metavar="SHARE", help="the change to find: 20% [default: twice the margin; of rates 3%, in points]"
+        ),
     ] = None,
     margin: Annotated[
-        str | None, typer.Option(metavar="SHARE", help="how much worse is accepted: 10% (of rates: 1%)")
+        str | None,
+        typer.Option(metavar="SHARE", help="how much worse is accepted: 10% [default: as `rtbench compare` has it]"),
     ] = None,
     power: Annotated[float, typer.Option(help="how often the change must be found")] = 0.9,
     gates: Annotated[
@@ -106,17 +111,22 @@ def size(
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Say how many sessions, hours and dollars it takes to find a change, as a range (sample size by power)."""
+    """Say how many sessions, hours and dollars it takes to find a change, as a range (sample size by power).
+
+    Exit status: 0; 4 where the run that it plans from is INVALID or NOT JUDGED.
+    """
     from reports.numbers import NBSP
-    from reports.sizing.size import size_question, sized
-    from reports.sizing.text import size_data, size_lines
+    from reports.sizing import size_data, size_lines, size_question, sized
+    from reports.summary.trust import verdict_of
 
     found = sized(_side_named(like), size_question(measure, detect, margin, power, gates))
     if as_json:
         print(json_text(size_data(found)))
-        return
-    for line in size_lines(found):
-        sys.stdout.write(line.replace(NBSP, " ") + "\n")
+    else:
+        for line in size_lines(found):
+            sys.stdout.write(line.replace(NBSP, " ") + "\n")
+    if not verdict_of(found.run.document).valid:
+        raise typer.Exit(INVALID_STATUS)
 
 
 def decide(
@@ -181,7 +191,7 @@ def history(
         # a run's page would lie in its folder; that of many lies beside them
         first = folders[0].resolve().parent if (folders[0] / "run.json").is_file() else folders[0]
         page = write_history(found, out or first / "history.html")
-        sys.stdout.write(f"{history_text(found, width(), colour=wants_colour())}{printable(str(page))}\n")
+        sys.stdout.write(f"{history_text(found, text_width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
 
@@ -232,7 +242,7 @@ def check(
         outputs.refuse(str(error), run, junit)
         raise
     paths = outputs.write_check(found, run, junit)
-    sys.stdout.write(check_text(found, width(), colour=wants_colour()))
+    sys.stdout.write(check_text(found, text_width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
     sys.stdout.write(f"{printable(str(paths.markdown))}\n")
     if found.status:
@@ -267,24 +277,24 @@ def _whole_run(name: str) -> Path:
 
 def tell_ci_of_refusal(error: str) -> None:
     """An annotation, in the words of the CI system that runs this."""
-    from reports.gate import ci
+    from reports.gate import outputs
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.write(f"{ci.github_refusal(error)}\n")
+        sys.stdout.write(f"{outputs.github_refusal(error)}\n")
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.write(f"{ci.azure_refusal(error)}\n")
+        sys.stdout.write(f"{outputs.azure_refusal(error)}\n")
 
 
 def tell_ci(found: Checked, comment: Path) -> None:
     """Annotations, and the comment where the CI system shows it, in the words of the one that runs this."""
-    from reports.gate import ci, outputs
+    from reports.gate import outputs
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(found))
+        sys.stdout.writelines(f"{line}\n" for line in outputs.github_commands(found))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         outputs.append_summary(found, Path(summary))
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.writelines(f"{line}\n" for line in ci.azure_commands(found, comment))
+        sys.stdout.writelines(f"{line}\n" for line in outputs.azure_commands(found, comment))
 
 
 @baseline.command()

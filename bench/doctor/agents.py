@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 from bench.doctor.finding import Finding
 from bench.observe.observation import SessionObservation, TurnObservation, reason
+from bench.plain import counted
+from bench.protocol.agent import OTHER_STREAM
 from bench.protocol.audio import AudioFormat
+from bench.target.options import AgentName
 from bench.units import NS_PER_MS
 
 AUDIBLE_S, LONGEST_S = 12, 40
@@ -17,20 +21,23 @@ PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
 NEAR = 0.04
 PAUSE_NS, LEAST_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
 """Time without audio that parts two stretches of it, and how long one must last for its pace to be told."""
+WAYS = f"--dialect {', '.join(get_args(AgentName))}"
 UNANSWERED = "timeout:first_delta"
 NOTHING = (
-    "it takes the call and sends nothing: does it wait for a message that this way of calling has not (another "
-    "--dialect, `extra`), and does its log have an error?"
+    "it takes the call and sends nothing: does it expect the messages of another provider (--dialect) or a parameter "
+    "(`extra`), and does its log have an error?"
 )
-NO_AUDIO = (
-    "it sends messages, and no audio in them that is known here: is it called in another way (--dialect twilio, acs or "
-    "pcm)?"
-)
+NO_AUDIO = f"it sends messages without audio that this dialect knows: does it expect another provider ({WAYS})?"
 INAUDIBLE = (
-    "it sends audio in which nothing stands out: does it hear this format (`input_format`), does it answer by itself, "
-    "and does its log have an error?"
+    "its audio is never louder than its background: does it hear this format (`input_format`), does it answer by "
+    "itself, and does its log have an error?"
 )
 UNGREETED = "leave `hear: greeting` out of the script, unless it is to speak first"
+UNREAD = "nothing is measured by them, and a provider ignores them: are they meant for another one (--dialect)?"
+STREAMLESS = (
+    "let it name in each message the `streamSid` that the `start` of the same call told: Twilio drops what names "
+    "another or none (its warning 31951), and nobody hears it"
+)
 ENDLESS = (
     "it speaks without a pause of 0.9 s: music or a voice behind it is taken for its own, and no turn of it ends; let "
     "it be silent between its answers"
@@ -40,9 +47,9 @@ REMEDIES = {
     "or give a token in the target's `headers`",
     "refused:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the target",
     "refused:tcp": "nobody listens there: is the agent running, and on this port?",
-    "refused:upgrade": "what answers there takes no WebSocket, or another subprotocol: look at the path, and at the "
-    "target's `subprotocols`",
-    "protocol:json": "it answers in another way than it is called: name its own by --dialect twilio, acs or pcm",
+    "refused:upgrade": "the server there does not accept this WebSocket: check the path, and the target's "
+    "`subprotocols`",
+    "protocol:json": f"its messages are those of another provider: name its own by {WAYS}",
     "closed:1000": "it hung up: does its log say why? It may miss a parameter (`extra`) or a header",
     "timeout:done": ENDLESS,
     "timeout:turn": ENDLESS,
@@ -94,6 +101,14 @@ def heard_answer(
         yield paced(pace.speed(format), format)
 
 
+def unread(session: SessionObservation) -> Iterator[Finding]:
+    """Messages that are none of the dialect: a provider of telephony ignores them, too."""
+    if session.unknown_events:
+        wrong_stream = any(name.endswith(OTHER_STREAM) for name in session.unknown_events)
+        said = f"left unread, for they are none of this way of calling: {counted(session.unknown_events)}"
+        yield Finding("messages", "warning", said, STREAMLESS if wrong_stream else UNREAD)
+
+
 class AudioPace:
     """The pace at which audio comes, in its longest stretch without a pause."""
 
@@ -126,5 +141,7 @@ def paced(speed: float | None, format: AudioFormat) -> Finding:
     said = f"{speed:.2f} s of it come in a second, as PCM at {format.rate_hz:,} Hz"
     if rate_hz is None:
         return Finding("audio", "ok", said)
-    return Finding("audio", "warning", said, f"if it sends as fast as it speaks, its audio is of {rate_hz:,} Hz: set "
-                                             "`output_format` of the script or target")  # fmt: skip
+    remedy = (
+        f"if it sends as fast as it speaks, its audio is of {rate_hz:,} Hz: set `output_format` of the script or target"
+    )
+    return Finding("audio", "warning", said, remedy)

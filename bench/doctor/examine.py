@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer, connected
-from bench.doctor.agents import LIMITS, AudioPace, heard_answer, spoke_first
+from bench.doctor.agents import LIMITS, AudioPace, heard_answer, spoke_first, unread
 from bench.doctor.explain import signed_by
 from bench.doctor.finding import Finding, any_failed, printable_finding
 from bench.doctor.network import look_at_network
@@ -30,6 +30,7 @@ from bench.doctor.service_findings import (
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.money import Prices, tariff_of
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
@@ -50,7 +51,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
-VARIABLES_SENT = "neither a key nor a token is sent by itself, but what variables hold, in the address or the upgrade"
+VARIABLES_SENT = "no key or token is sent, except those that variables put into the address or the upgrade"
 INFORMING = ("no key is set: signing in", "through the proxy")
 """How those notices begin that are no warnings."""
 WORDS = "Say hello, and nothing else."
@@ -71,7 +72,7 @@ def examine_offline(target: Target) -> Iterator[Finding]:
             yield Finding("sign-in", "skipped", "a token is asked for over the network")
         else:
             yield examined_sign_in(target, keyring)
-        yield Finding("service", "skipped", "neither the way there nor the service is looked at: --offline")
+        yield Finding("service", "skipped", "network and service are not checked: --offline")
 
     return _harmless(target, look)
 
@@ -221,7 +222,7 @@ class Visit:
         if transport is None:
             yield self._refused("upgrade", timeline)
         else:
-            yield upgraded(observed)
+            yield upgraded(observed, self._target.subprotocols)
         yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
             yield from (Finding(name, "skipped", "needs upgrade") for name in ("session", "turn"))
@@ -238,17 +239,12 @@ class Visit:
             return
         Session(self._script, transport, timeline, self._heard, lambda: False).play()
         yield from heard_answer(self._heard.turn, timeline.session(), self._heard.pace, self._reply_format)
+        yield from unread(timeline.session())
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
-        timeline = Timeline(
-            monotonic_ns(),
-            turns,
-            script.limits,
-            script.dialect,
-            reply_format=script.output_format.name,
-            service_responds=script.service_responds,
-        )
+        start = SessionStart(monotonic_ns(), turns, script.limits, service_responds=script.service_responds)
+        timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
         return timeline, connected(self._dialer, script.limits, timeline, lambda headers, call_id: None)
 
     @property
@@ -259,7 +255,9 @@ class Visit:
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[Finding]:
         session = Session(self._script, transport, timeline, self._heard, lambda: False)
         session.open()
-        if timeline.facts.ready:
+        if timeline.facts.ready and self._script.dialect.provider is not None:
+            yield round_trip(transport.network())
+        elif timeline.facts.ready:
             now_s = utc_ns() / NS_PER_S
             yield greeted(self._heard.greeting, timeline.session(), now_s)
             yield from retired(self._heard.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date())
@@ -284,6 +282,7 @@ class Visit:
         self.is_unanswered = first.state == "warning"
         if first.state == "ok":
             yield from heard_answer(others[0], observed, self._heard.pace, self._reply_format)
+        yield from unread(observed)
 
     def _turn(self, timeline: Timeline, *, with_turn: bool) -> Finding:
         if not timeline.facts.ready:
@@ -312,6 +311,6 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
 
 def round_trip(network: Network | None) -> Finding:
     if network is None:
-        return Finding("round trip", "skipped", "this system does not tell (TCP_INFO is Linux's)")
+        return Finding("round trip", "skipped", "not known on this system (TCP_INFO is Linux's)")
     to = "the proxy" if network.scope == "proxy" else "the nearest end of TCP"
     return Finding("round trip", "ok", f"{network.min_rtt_ns / NS_PER_MS:.2f} ms at best to {to}")

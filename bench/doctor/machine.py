@@ -15,7 +15,7 @@ from bench.doctor.finding import Finding
 from bench.errors import ConnectError
 from bench.installation import tool_version
 from bench.transport.connect import kernel_stamps
-from bench.transport.fast.compiled import COMPILED
+from bench.transport.fast.reader import COMPILED
 from bench.units import NS_PER_MS, NS_PER_S
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096
@@ -45,8 +45,8 @@ def installation(*, compiled: bool) -> Finding:
     """Say what is installed here, and whether it has the parts in C that make events cheaper."""
     said = f"rtbench {tool_version()} on Python {platform.python_version()}"
     if compiled:
-        return Finding("installation", "ok", f"{said}, with the parts that are compiled")
-    return Finding("installation", "warning", f"{said}, without the parts that are compiled, which make events cheaper",
+        return Finding("installation", "ok", f"{said}, with the compiled parts")
+    return Finding("installation", "warning", f"{said}, without the compiled parts, which lower the CPU cost per event",
                    "for many calls at once, install a C compiler and Python's headers, then rtbench again")  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def open_files(soft: int, hard: int) -> Finding:
 def local_ports(first: int, last: int, used: int) -> Finding:
     """Judge the local ports, of which each connection to one address takes one; 0 to 0 where they are not known."""
     if not last:
-        return Finding("local ports", "skipped", "this system does not tell its range of ports")
+        return Finding("local ports", "skipped", "the range of ports is not known on this system")
     free = max(0, last - first + 1 - used)
     said = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address"
     if free >= FEW_PORTS:

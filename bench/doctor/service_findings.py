@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -49,11 +49,12 @@ def refused(
     return Finding(name, "failed", said, explain(refusal, target))
 
 
-def upgraded(observed: SessionObservation) -> Finding:
-    took_ms = observed.measures_ns()["connect_upgrade"] / NS_PER_MS
-    return Finding(
-        "upgrade", "ok", f"{_simulated(observed.headers)}HTTP 101 in {took_ms:.1f} ms{_ids(observed.headers)}"
-    )
+def upgraded(observed: SessionObservation, offered: Sequence[str] = ()) -> Finding:
+    """How the upgrade went. `offered`: subprotocols, of which the service may choose one."""
+    took_ms, headers = observed.measures_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
+    chosen = headers.get("sec-websocket-protocol")
+    of = f"; subprotocol {chosen}" if chosen else "; it chose none of the subprotocols offered" if offered else ""
+    return Finding("upgrade", "ok", f"{_simulated(headers)}HTTP 101 in {took_ms:.1f} ms{of}{_ids(headers)}")
 
 
 def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETED) -> str:

@@ -107,7 +107,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             work()
         except UsageError as error:
             self._give_up(error)
-        except Exception as error:
+        except Exception as error:  # it is the user's code, which may raise anything
             if is_locust_word(error):
                 raise
             problem = f"{name} fails: {type(error).__name__}: {error}"
@@ -128,8 +128,8 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             played = live is not None and live.play_pair(type(self), task, self)
         except UsageError as error:
             self._give_up(error)
-        except Exception:
-            self._rest(role.session_pause_s)  # Locust goes on at once after an error
+        except Exception:  # whatever it is, Locust shows it
+            self._rest(role.session_pause_s)  # and goes on at once after an error
             raise
         self._rest(role.session_pause_s if played else IDLE_S)
 

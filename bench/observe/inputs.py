@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from bench.limits import Limits
 from bench.plan.turn_plan import InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormatName
 
@@ -20,6 +21,24 @@ NO_JSON = msgspec.Raw()
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):
     """The base of all inputs; `what` tells their types apart where they are written down."""
+
+
+class SessionStart(Input, frozen=True):
+    """What a session's timeline is made with, whether it is live or a log's.
+
+    `start_ns`: the start of connecting. `wanted`: how many turns the script has. `service_responds`: the service's VAD
+    starts responses by itself. `intended_ns`: when the session was meant to start; None where nobody had planned it.
+    `called_ns`: when the call arrived that it is; None where none did. `renewable`: its call goes on in another session
+    when it expires.
+    """
+
+    start_ns: int
+    wanted: int
+    limits: Limits
+    service_responds: bool = False
+    intended_ns: int | None = None
+    called_ns: int | None = None
+    renewable: bool = False
 
 
 class Connected(Input, frozen=True, tag="connected"):

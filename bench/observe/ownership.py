@@ -104,6 +104,7 @@ class Ownership:
     def _adopt(self, event: Event, current: Turn | None) -> Claim:
         """Give a response that is seen for the first time to the request that it names, or to the oldest."""
         claim = NOBODYS
+        # the surest first: what was asked for, then what a service says meanwhile, then what a VAD begins by itself
         if self._unanswered:
             turn, requests = self._take_request(event.request)
             claim = Claim(turn, "answers", requests)
@@ -124,6 +125,7 @@ class Ownership:
         in_band = (place for place, request in enumerate(self._unanswered) if not request.out_of_band)
         place = next(chain(named, in_band), 0)
         request, end = self._unanswered[place], place + 1
+        # where a VAD committed one turn's speech in several parts, one response answers those that stand together
         while request.by_vad and self._unanswered[end : end + 1] == [request]:
             end += 1
         del self._unanswered[place:end]
@@ -148,6 +150,7 @@ class Ownership:
         """Claim an item that the service speaks of for the first time."""
         if current is not None and current.plan.vad and _may_speak(event, current):
             return self._spoken_by(current, event.item_id)
+        # acknowledged in the order in which they were sent, with ids that only the service knows
         if event.kind is Kind.COMMITTED and self._committing:
             return self._spoken_by(self._committing.pop(0), event.item_id)
         self._stray_items.add(event.item_id)
@@ -203,6 +206,7 @@ class Ownership:
 
     def drop_answer(self) -> Turn | None:
         """Drop the answer to the last commit: the service will not give one. Returns the turn that it was of."""
+        # its word comes right behind the commit that it will not answer, which is the last one
         request = next((request for request in reversed(self._unanswered) if request.by_vad), None)
         if request is None:
             return None
@@ -223,6 +227,7 @@ class Ownership:
     def forget(self, turn: Turn) -> None:
         """Forget a turn that was handed out: what comes late of it is nobody's."""
         for owners, name in self._names.pop(turn, ()):
+            # not removed: an id that nobody knows is given to the turn that is open
             owners[name] = NOBODYS
 
 
@@ -233,6 +238,7 @@ def _may_speak(event: Event, turn: Turn) -> bool:
     ends_ns = turn.hearing.clock_ns.get("speech_end")
     if event.kind is not Kind.SPEECH_STARTED or event.audio_ms is None or ends_ns is None:
         return True
+    # by the count of samples, which is one on both sides; a sound behind the speech is not the turn's
     return event.audio_ms * NS_PER_MS < ends_ns
 
 

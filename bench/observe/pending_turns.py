@@ -220,6 +220,7 @@ class PendingTurns:
         self.awaits_network = False
         if self.last is not None:
             self.last.network = Network(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
+            # the kernel counts from the connection's begin on
             self.last.retransmits = network.retransmits - self._retransmits
             self._retransmits = network.retransmits
 

@@ -19,7 +19,7 @@ import msgspec
 from bench.clock import Arrival
 from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
-from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, FunctionCall, Kind
+from bench.protocol.events import ANSWER, COMMENTARY, CutPayload, Event, FunctionCall, Kind, LinePlace
 from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -70,11 +70,13 @@ class Player:
 
     def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | CutPayload, error_ns: int = 0) -> bool:
         """Play a delta that came at `at_ns`, or up to `error_ns` earlier; False where its payload cannot be decoded."""
+        # as simple as can be said: players that stretch audio over a gap hide it, each in a way of its own
         if at_ns > self.ends_ns:
             self.stall_ns += at_ns - self.ends_ns
             self.stalls += 1
             self._bytes_before += self._bytes
             self._begins_ns, self._bytes, self._error_ns = at_ns, 0, error_ns
+        # only up to there: two or three deltas of a reply are decoded, and not all of them
         if self.first_audible_ns is None:
             sample = audible_sample(payload, self._audio)
             if sample == UNREADABLE:
@@ -157,6 +159,8 @@ class Reply:
     """The longest silence between two such sounds."""
     begin_error_ns: int = 0
     """How far the begin of the first one can be off, beyond what stamps are."""
+    uneven_ns: int = 0
+    """How much of that is for deltas near it that came late."""
     last_sound: Arrival | None = None
     """When the last delta came in which sound is."""
 
@@ -180,20 +184,17 @@ class Reply:
         deltas[kind] += 1
         if kind is not Kind.AUDIO_DELTA:
             return True
-        return self._audio(event, event.payload_bytes, event.payload, arrival.at_ns, arrival.error_ns)
-
-    def another(self, event: Event, payload_bytes: int, at_ns: int, error_ns: int) -> None:
-        """Take a delta that is not the first of its kind; its audio, where it is any, comes after an audible sample."""
-        self.deltas[event.kind] += 1
-        if event.kind is Kind.AUDIO_DELTA:
-            self._audio(event, payload_bytes, EMPTY, at_ns, error_ns)
+        return self.add_audio(event, event.payload_bytes, event.payload, arrival.at_ns, arrival.error_ns)
 
     def sounded(self, sound: CutPayload, payload_bytes: int, arrival: Arrival) -> None:
         """Note what is heard of the delta that came last, where replies are found in the audio."""
         if self.item is None or sound.until is None or sound.audible is None:
             return
         first, self.last_sound = self.last_sound is None, arrival
-        self.begin_error_ns = sound.error_ns if first else min(self.begin_error_ns, sound.error_ns)
+        if first and sound.place is not None:
+            self.uneven_ns = sound.place.uneven_ns
+        error_ns = sound.error_ns + self.uneven_ns
+        self.begin_error_ns = error_ns if first else min(self.begin_error_ns, error_ns)
         if self.stopped_ns is not None:
             begins_ns = max(self.late_until_ns, arrival.at_ns + self.jitter_buffer_ns)
             self.late_until_ns = begins_ns + sound.until * NS_PER_S // self.audio.rate_hz
@@ -228,18 +229,21 @@ class Reply:
         self.parts += new
         self.calls += len(new)
 
-    def _audio(
+    def add_audio(
         self, event: Event, payload_bytes: int, payload: msgspec.Raw | CutPayload, at_ns: int, error_ns: int
     ) -> bool:
+        """Add the audio of a delta to its item, and have it played; False where it cannot be decoded."""
         item = self.item
         if item is None or event.item_id != self.item_id:
-            item = self._next_item(event.item_id, payload_bytes, Arrival(at_ns, error_ns))
+            place = payload.place if isinstance(payload, CutPayload) else None
+            item = self._next_item(event.item_id, payload_bytes, Arrival(at_ns, error_ns), place)
         if self.stopped_ns is not None:
             self.late_bytes += payload_bytes
             item.bytes += payload_bytes
             item.last_ns, item.last_error_ns = at_ns, error_ns
             return True
         if item.bytes:
+            # a gap is as exact as its ends are; of one that is not only that it was is told
             if error_ns <= EXACT_GAP_NS and item.last_error_ns <= EXACT_GAP_NS:
                 self.gaps_ns.append(at_ns - item.last_ns)
             else:
@@ -248,11 +252,13 @@ class Reply:
         item.last_ns, item.last_error_ns = at_ns, error_ns
         return item.player.add(at_ns, payload_bytes, payload, error_ns)
 
-    def _next_item(self, item_id: str, payload_bytes: int, first: Arrival) -> ItemAudio:
-        """The item of this id, which is played behind those before it."""
+    def _next_item(self, item_id: str, payload_bytes: int, first: Arrival, place: LinePlace | None) -> ItemAudio:
+        """The item of this id, which is played behind those before it, and in its `place` where it has one."""
         item = self.items.get(item_id)
         if item is None:
-            player = Player(self.audio, self.jitter_buffer_ns, first.at_ns, first.error_ns, self.playback_ends_ns)
+            waits_ns, error_ns = (0, first.error_ns) if place is None else (place.waits_ns, place.error_ns)
+            heard_ns = first.at_ns + waits_ns
+            player = Player(self.audio, self.jitter_buffer_ns, heard_ns, error_ns, self.playback_ends_ns)
             item = ItemAudio(player, first, payload_bytes, *first[:2])
             self.items[item_id] = item
         self.item, self.item_id = item, item_id

@@ -3,9 +3,13 @@
 A full-duplex service streams audio whether or not it speaks, and names neither responses nor turns. A reply begins
 where sound does (`bench.observe.onsets`), with the delta that holds it, and is over once deltas without any make up
 `SILENCE_NS`, or, of a service that falls silent by sending nothing, once nothing was played for so long; what it is
-made of has an id of our own. Deltas are held back for as long as it takes to know that sound
-begins in them. The result follows from what is heard in each delta, and from when it came: `listened` puts the first
-into the delta, so that a log that keeps that and no audio gives the same replies.
+made of has an id of our own. Deltas are held back for as long as it takes to know that sound begins in them. The result
+follows from what is heard in each delta, and from when it came: `listened` puts the first into the delta, so that a log
+that keeps that and no audio gives the same replies.
+
+A provider of telephony puts all that an agent sends into one queue, plays it without a break, drops what is left of it
+where the agent says so (`clear`), and tells the agent when a place that it has marked was played, or dropped with the
+rest (Twilio, Media Streams, "mark" and "clear").
 """
 
 from __future__ import annotations
@@ -18,19 +22,98 @@ import msgspec
 import numpy as np
 
 from bench.clock import Arrival
+from bench.limits import LONGEST_HOLD_NS
 from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, Onsets
-from bench.observe.playout import Playout
 from bench.protocol.audio import UNREADABLE, AudioFormat
-from bench.protocol.events import CutPayload, Event, Kind, audio_payload, said
+from bench.protocol.events import CutPayload, Event, Kind, LinePlace, audio_payload, said
 from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+
+MOST_MARKS = 1_000
+"""Marks that may wait at a time: one for each word of minutes of speech."""
+GAP_NS = 100 * NS_PER_MS
+"""Time without any audio from which on it is silence that was not sent; less is a delay on the way."""
+
+
+class Playing(NamedTuple):
+    """When a delta is heard, but for the jitter buffer, and how far that may be off by the stamps."""
+
+    at_ns: int
+    error_ns: int
+
+
+class Playout:
+    """The queue of what the caller's end of a line plays.
+
+    `until_ns`: when all that came by now will have been played; 0 before anything came.
+
+    Audio that comes up to `GAP_NS` late was delayed on the way, and nothing behind it is heard later for that; once
+    nothing came for twice as long, what comes begins anew. In between the rest is heard later by a part of it, so that
+    no instant hangs on which side of a limit a stamp is.
+    """
+
+    def __init__(self) -> None:
+        self.until_ns = 0
+        self.overflow: tuple[str, str] | None = None
+        """The kind of which more waited than may, and in words how much."""
+        self._due = 0, 0, 0
+        """When what comes next is heard, if it comes in time, and how much earlier, or later, that may be."""
+        self._waiting: deque[tuple[int, str]] = deque()
+        self._played: deque[str] = deque()
+
+    def play(self, at_ns: int, duration_ns: int, error_ns: int = 0) -> Playing:
+        """Put audio behind the rest that came at `at_ns`, or up to `error_ns` earlier."""
+        due_ns, earlier_ns, later_ns = self._due
+        late_ns = at_ns - due_ns
+        if late_ns >= 2 * GAP_NS + later_ns + error_ns:
+            due_ns, earlier_ns, later_ns = at_ns, error_ns, 0
+        elif late_ns > GAP_NS - earlier_ns:
+            due_ns += max(0, min(late_ns, 2 * (late_ns - GAP_NS)))
+            later_ns = max(earlier_ns, later_ns)  # the later the rest, the less late is this
+            earlier_ns = later_ns + 2 * error_ns
+        self._due = due_ns + duration_ns, earlier_ns, later_ns
+        self.until_ns = max(self.until_ns, at_ns) + duration_ns
+        if self.until_ns > at_ns + LONGEST_HOLD_NS:
+            self.overflow = "audio", f"{LONGEST_HOLD_NS // NS_PER_S} s of audio wait to be played"
+        heard_ns = max(at_ns, due_ns)
+        earliest_ns, latest_ns = max(at_ns - error_ns, due_ns - earlier_ns), max(at_ns, due_ns + later_ns)
+        return Playing(heard_ns, max(heard_ns - earliest_ns, latest_ns - heard_ns))
+
+    def mark(self, at_ns: int, name: str) -> None:
+        """Note a place behind all that came before."""
+        self._pass(at_ns)
+        self._waiting.append((max(at_ns, self.until_ns), name))
+        if len(self._waiting) > MOST_MARKS:
+            self.overflow = "marks", f"{MOST_MARKS} marks wait for what was not played yet"
+
+    def clear(self, at_ns: int) -> None:
+        """Drop what was not played by now; marks in it count as played."""
+        self.until_ns = min(self.until_ns, at_ns)
+        self._due = min(self._due[0], at_ns), *self._due[1:]
+        self._pass(NEVER_NS)
+
+    @property
+    def due_ns(self) -> int:
+        """When the next mark was played."""
+        if self._played:
+            return 0
+        return self._waiting[0][0] if self._waiting else NEVER_NS
+
+    def played_by(self, now_ns: int) -> list[str]:
+        """The marks that were played by now, each once."""
+        self._pass(now_ns)
+        played, self._played = self._played, deque()
+        return list(played)
+
+    def _pass(self, now_ns: int) -> None:
+        while self._waiting and self._waiting[0][0] <= now_ns:
+            self._played.append(self._waiting.popleft()[1])
+
 
 SILENCE_NS = 800 * NS_PER_MS
 """Silence that ends a reply: pauses within speech are shorter. Adapters of GPT-Live begin with the same length."""
 CAUGHT = "turn_detected"
 """Why a reply is cancelled that its caller speaks into, in the words of the Realtime API."""
-GAP_NS = 100 * NS_PER_MS
-"""Time without any audio from which on it is silence that was not sent; less is a delay on the way."""
 LONGEST_GAP_S = 3
 """Silence of which more tells nothing more."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
@@ -40,12 +123,12 @@ HELD_NS = 500 * NS_PER_MS
 
 
 class Held(NamedTuple):
-    """A delta in which no sound was known, the sample of the stream with which it ends, and when it was played."""
+    """A delta in which no sound was known, the sample of the stream with which it ends, and when it is heard."""
 
     event: Event
     arrival: Arrival
     end: int
-    played_ns: int
+    playing: Playing
 
 
 class ReplyDetector:
@@ -65,6 +148,8 @@ class ReplyDetector:
         self._speaking = False
         self._cut = False
         """Whether the service has dropped what was left of the reply: what goes on with no pause was under way."""
+        self._dropped = False
+        """Whether any of it was left, or goes on: the service has taken it back."""
         self._words = ""
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
@@ -81,7 +166,8 @@ class ReplyDetector:
             return event
         marks = []
         if unsent := self._unsent(arrival):
-            passed = self._onsets.hear(np.zeros(min(unsent, LONGEST_GAP_S * self.audio.rate_hz), np.int16))
+            silence = np.zeros(min(unsent, LONGEST_GAP_S * self.audio.rate_hz), np.int16)
+            passed = self._onsets.hear(silence, sent=False)
             if passed and passed[0].what == "begins" and unsent * NS_PER_S < SILENCE_NS * self.audio.rate_hz:
                 marks = [(what, -back, off_ns) for what, back, off_ns in passed]
         samples = self.audio.decode(data)
@@ -124,14 +210,16 @@ class ReplyDetector:
     def _heard(self, event: Event, sound: CutPayload, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
         samples, rate_hz = event.payload_bytes // self.audio.sample_bytes, self.audio.rate_hz
         unsent = self._unsent(arrival)
-        self.playout.play(arrival.at_ns, self.audio.duration_ns(event.payload_bytes))
+        duration_ns = self.audio.duration_ns(event.payload_bytes)
+        playing = self.playout.play(arrival.at_ns, duration_ns, arrival.error_ns)
         self._end += unsent
+        # before this delta, which may begin the next one
         if unsent and self._is_over:
             yield from self._ending(arrival)
         self._end += samples
         if sound.audible is None or sound.until is None:
             if samples:
-                self._hold(Held(event, arrival, self._end, self.playout.until_ns))
+                self._hold(Held(event, arrival, self._end, playing))
             is_of_reply = self._speaking and not self._cut
             yield self._of_reply(event) if is_of_reply else Event(Kind.NOTED, event.name), arrival
             if self._is_over:
@@ -142,10 +230,13 @@ class ReplyDetector:
             yield from self._ending(arrival)
         self._last = self._end - samples + sound.until
         if not self._speaking:
-            yield from self._begin_reply(event, sound, begins, arrival)
+            yield from self._begin_reply(Held(event, arrival, self._end, playing), sound, begins)
         else:
             if self._cut:  # with the pause before it
-                yield from self._held_sound(begins, sound, self._held)
+                self._dropped = True
+                ahead = (held for held in self._held if held.end <= begins)
+                yield from ((self._of_reply(held.event), held.arrival) for held in ahead)
+                yield from self._held_sound(begins, sound)
             yield self._of_reply(event), arrival
         self._held.clear()
 
@@ -177,53 +268,61 @@ class ReplyDetector:
             yield from self._ending(Arrival(over_ns))
 
     def _cleared(self, event: Event, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
-        """What is left of a reply is dropped; one that was played to its end is over before."""
+        """What is left of a reply is dropped; one that was played to its end is over before, unless more comes soon."""
         if arrival.at_ns < self.playout.until_ns:
-            self._cut, self._last = self._speaking, self._end
+            self._cut = self._dropped = self._speaking
+            self._last = self._end
             self._held.clear()
+        elif self._speaking and arrival.at_ns < self.playout.until_ns + PAUSE_NS:
+            self._cut = True
         elif self._speaking and not self._cut:
             yield from self._ending(arrival)
         self.playout.clear(arrival.at_ns)
         yield event, arrival
 
-    def _begin_reply(
-        self, event: Event, sound: CutPayload, begins: int, arrival: Arrival
-    ) -> Iterator[tuple[Event, Arrival]]:
-        """The first deltas of a reply, from the one in which it begins up to the one by which that is known.
-
-        Silence ahead of it is of it where it was sent faster than it is played: the sound waits for that.
-        """
+    def _begin_reply(self, last: Held, sound: CutPayload, begins: int) -> Iterator[tuple[Event, Arrival]]:
+        """The first deltas of a reply, from the one in which it begins up to the `last`, by which that is known."""
         self._replies += 1
         self._speaking = True
-        yield from self._held_sound(begins, sound, self._ahead_of(begins, arrival))
-        yield self._of_reply(event, CutPayload(max(0, sound.audible or 0), sound.until, sound.error_ns)), arrival
+        known = CutPayload(max(0, sound.audible or 0), sound.until, sound.error_ns)
+        first = next((held for held in self._held if held.end > begins), last)
+        place = self._place(first, last, begins, sound.error_ns) if self._pauses else None
+        deltas = [*self._held_sound(begins, sound), (self._of_reply(last.event, known), last.arrival)]
+        for number, (event, arrival) in enumerate(deltas):
+            if number == 0 and isinstance(event.payload, CutPayload):
+                event = msgspec.structs.replace(event, payload=msgspec.structs.replace(event.payload, place=place))
+            yield event, arrival
 
-    def _held_sound(self, begins: int, sound: CutPayload, ahead: Iterable[Held]) -> Iterator[tuple[Event, Arrival]]:
-        """The deltas in which a sound turns out to be, which begins at a sample, with those `ahead` of it."""
-        for held in ahead:
-            if held.end <= begins:
-                yield self._of_reply(held.event), held.arrival
+    def _place(self, first: Held, last: Held, begins: int, error_ns: int) -> LinePlace:
+        """Where the first delta of a reply stands in the line; with those in which the reply may really begin."""
+        off = error_ns * self.audio.rate_hz // NS_PER_S
+        near = [
+            held for held in (*self._held, last) if held.end > begins - off and self._begin_of(held) <= begins + off
+        ]
+        late_ns = [self._late_ns(held) for held in (first, *near)]
+        uneven_ns = max(late_ns) - min(late_ns)
+        heard_ns, error_ns = first.playing
+        return LinePlace(heard_ns - first.arrival.at_ns, error_ns, uneven_ns)
+
+    def _late_ns(self, held: Held) -> int:
+        """How much later it is heard than what the stream began with, but for the time up to it in the stream."""
+        return held.playing.at_ns - self._begin_of(held) * NS_PER_S // self.audio.rate_hz
+
+    def _begin_of(self, held: Held) -> int:
+        return held.end - held.event.payload_bytes // self.audio.sample_bytes
+
+    def _held_sound(self, begins: int, sound: CutPayload) -> Iterator[tuple[Event, Arrival]]:
+        """The deltas in which a sound turns out to be, which begins at a sample."""
         for held in self._held:
             if held.end > begins:
+                place = max(0, begins - self._begin_of(held))
                 size = held.event.payload_bytes // self.audio.sample_bytes
-                place = max(0, begins - (held.end - size))
                 yield self._of_reply(held.event, CutPayload(place, size, sound.error_ns)), held.arrival
-
-    def _ahead_of(self, begins: int, arrival: Arrival) -> Iterable[Held]:
-        """The deltas ahead of a begin that were still played, each of them, when the next one came."""
-        ahead, came_ns = deque[Held](), arrival.at_ns
-        for held in reversed(self._held):
-            if held.end <= begins:
-                if not self._pauses or held.played_ns <= came_ns:
-                    break
-                ahead.appendleft(held)
-            came_ns = held.arrival.at_ns
-        return ahead
 
     def _hold(self, held: Held) -> None:
         self._held.append(held)
         old = self._end - HELD_NS * self.audio.rate_hz // NS_PER_S
-        while self._held[0].end < old and self._held[0].played_ns <= held.arrival.at_ns:
+        while self._held[0].end < old:
             self._held.popleft()
 
     def _of_reply(self, event: Event, sound: CutPayload | None = None) -> Event:
@@ -235,8 +334,9 @@ class ReplyDetector:
     def _ending(self, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
         """The end of the reply that was heard."""
         name, words = f"heard-{self._replies}", self._words.strip()
-        status, reason = ("cancelled", CAUGHT) if self._cut else ("completed", "")
-        self._speaking, self._cut, self._words = False, False, ""
+        status, reason = ("cancelled", CAUGHT) if self._dropped else ("completed", "")
+        self._speaking = self._cut = self._dropped = False
+        self._words = ""
         yield Event(Kind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
         yield Event(Kind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.clock import Arrival
 from bench.measures import FIRST_DELTAS
-from bench.observe.inputs import Connected, HistoryBegun
+from bench.observe.inputs import Connected, HistoryBegun, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, model_of
 from bench.observe.reply import Reply
 from bench.outcomes import EXPECTED, GOOD, SERVICE_SAID
@@ -118,10 +118,11 @@ class SessionFacts:
         "wire_received", "wire_sent",
     )  # fmt: skip
 
-    def __init__(self, start_ns: int, turns_wanted: int, planned: Mapping[str, int | None]) -> None:
-        self.start_ns, self.turns_wanted = start_ns, turns_wanted
+    def __init__(self, start: SessionStart) -> None:
+        self.start_ns, self.turns_wanted = start.start_ns, start.wanted
+        planned = {"called": start.called_ns, "intended_start": start.intended_ns}
         self.instants = {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
-        self.instants["connect_start"] = start_ns
+        self.instants["connect_start"] = start.start_ns
         self.errors_ns: dict[str, int] = {}
         self.widths_ns: dict[str, int] = {}
         self.announced = True

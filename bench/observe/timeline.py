@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from bench.clock import Arrival, Handed
-from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES, Limits
+from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
 from bench.observe.inputs import (
     AnyInput,
     Begun,
@@ -38,6 +38,7 @@ from bench.observe.inputs import (
     Renewed,
     Renews,
     Sent,
+    SessionStart,
     SilenceBroken,
     SilenceRestored,
     Taken,
@@ -97,49 +98,19 @@ ENDS_SESSION = ("protocol:", "endless:")
 class Timeline:
     """The state machine of one session, from the start of connecting on.
 
-    `wanted` is the number of turns that its script has; `reply_format`: of the session's audio, which comes before any
-    turn where the service speaks first; `service_responds`: the service's VAD starts responses;
-    `intended_ns`: when the session was meant to start, None where nobody had planned it; `called_ns`: when the call
-    arrived that it is, None where none did; `renewable`: its call goes on in another one once it is as old as one may
-    be.
+    `reply_format`: of the session's audio, which comes before any turn where the service speaks first.
     """
 
     __slots__ = (
-        "_detector",
-        "_dialect",
-        "_first",
-        "_length",
-        "_most_bytes",
-        "_most_events",
-        "_renewable",
-        "_responses_left",
-        "_taken",
-        "_wake_ns",
-        "_watch",
-        "arrived_ns",
-        "facts",
-        "limits",
-        "owners",
-        "turns",
+        "_detector", "_dialect", "_first", "_length", "_most_bytes", "_most_events", "_renewable", "_responses_left",
+        "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        start_ns: int,
-        wanted: int,
-        limits: Limits,
-        dialect: Dialect,
-        *,
-        reply_format: AudioFormatName | None = None,
-        service_responds: bool = False,
-        intended_ns: int | None = None,
-        called_ns: int | None = None,
-        renewable: bool = False,
-    ) -> None:
-        self.limits, self._dialect, self._renewable = limits, dialect, renewable
-        self.facts = SessionFacts(start_ns, wanted, {"called": called_ns, "intended_start": intended_ns})
+    def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
+        self.limits, self._dialect, self._renewable = start.limits, dialect, start.renewable
+        self.facts = SessionFacts(start)
         self.turns = PendingTurns()
-        self.owners = Ownership(service_responds=service_responds)
+        self.owners = Ownership(service_responds=start.service_responds)
         self._detector = (
             ReplyDetector(chosen(dialect.output_formats, reply_format), pauses=dialect.provider is not None)
             if dialect.duplex
@@ -149,7 +120,7 @@ class Timeline:
         self._watch = SilenceWatch()
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
-        self.arrived_ns = start_ns
+        self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
         self._most_events, self._most_bytes, self._responses_left = MOST_EVENTS, MOST_BYTES, MOST_RESPONSES
         self._taken: list[TurnObservation] = []  # handed out, and not yet fetched
@@ -165,6 +136,7 @@ class Timeline:
     def _begin(self, begun: Begun) -> None:
         plan, facts = begun.plan, self.facts
         turn = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
+        # a silence is no turn and has no row: what was replied to it is told with the turn behind it
         turn.false_reply, self._watch.false_reply = self._watch.false_reply, None
         turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.settings)
         self.turns.begin(turn)
@@ -183,6 +155,7 @@ class Timeline:
             facts.set_up(sent.at_ns, sent.width_ns)
             self._length.client_changed()
         asks = act is Act.REQUEST
+        # it belongs to no turn, whichever is under way
         if sent.aside:
             if asks:
                 self.owners.asked_aside(sent.aside)
@@ -249,6 +222,7 @@ class Timeline:
         facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns
         alone = not self.turns.answering or last_ns > self.wake_ns
         many = facts.events + len(deltas) > self._most_events
+        # one by one where a turn's end, a deadline or a limit may lie between two of them
         if turn is None or alone or many or self._most_bytes - facts.wire_received < AT_ONCE_BYTES:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
@@ -302,6 +276,7 @@ class Timeline:
             return
         if kind is Kind.UNKNOWN:
             self.facts.count_unknown(event.name)
+        # before the claim, by which it is known
         is_new = watch.watching and begins_reply(event) and not self.owners.knows(event.response_id)
         claim = self.owners.claim(event, self.turns.current)
         turn = claim.turn
@@ -313,6 +288,7 @@ class Timeline:
             self._happened(event, arrival, turn)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
+        # before the turn takes the event, which may end it: tokens of a turn that is over are nobody's
         if event.usage is not None and event.response_id not in self.facts.billed:
             self._bill(event.response_id, event.usage, turn)
         if kind in NOTICES_CALLER and self.turns.interrupted is not None:
@@ -474,17 +450,17 @@ class Timeline:
     def _expire_session(self, at_ns: int, detail: str) -> None:
         """End the session, which the service lets become no older: no failure, where its call was to outlive it."""
         if self._renewable and self.facts.ready:
-            self.facts.end("outlived", at_ns, detail)
+            self.facts.end("outlived", at_ns, detail)  # the first outcome stays; turns under way fail all the same
         self._fail("expired", at_ns, detail)
 
     def _close(self, closed: Closed) -> None:
         code, at_ns, reason = closed.code, closed.at_ns, closed.reason
-        self._expire(at_ns - 1)
+        self._expire(at_ns - 1)  # a deadline that passed before the end is the earlier cause
         error = self.facts.last_error
         self.facts.close_code, self.facts.close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
             self._expire_session(at_ns, reason)
-        elif error and not self.facts.ready:
+        elif error and not self.facts.ready:  # a service that refuses a session says why, and then closes it
             throttled = error.effect is Effect.THROTTLED
             outcome = "throttled:error" if throttled else f"refused:{error.cause or 'unknown'}"
             self._fail(outcome, at_ns, error.detail)
@@ -522,7 +498,7 @@ class Timeline:
         `heard_ns`: all that arrived by then was told. `judges`: as of `take`.
         """
         facts, turns = self.facts, self.turns
-        self.expire(heard_ns)
+        self.expire(heard_ns)  # not by now: what came in time may lie unread in the socket
         if (usage := facts.unpaid) is not None:
             facts.unpaid = None
             yield Pay(usage)
@@ -553,6 +529,7 @@ class Timeline:
         `judges`: of some turns, by number, who says whether they have done their task; who is asked is taken out.
         """
         if done := self.turns.done(now_ns, session_over=self.over):
+            # told like all else, so that a log that is replayed hands out the same turns at the same instants
             answers = {turn.plan.number: judged(turn, judges) for turn in done} if judges else {}
             self.tell(Taken(now_ns, {number: answer for number, answer in answers.items() if answer is not None}))
         return self.handed_out()

@@ -22,7 +22,7 @@ from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.outcomes import EXPECTED
 from bench.plan.turn_plan import Cue, InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, CutPayload, Effect, Event, Failure, Kind, Usage, said
+from bench.protocol.events import DELTAS, EMPTY, CutPayload, Effect, Event, Failure, Kind, Usage, said
 from bench.transport.interface import Network
 from bench.transport.received import DeltaArrival
 
@@ -212,6 +212,7 @@ class Turn:
             self.instants["requested"] += late_ns
             self.requested_width_ns, self.transmit_lag_ns = 0, late_ns
         elif marks:
+            # the limit counts from the end of speech, which moves
             if self.unnoticed_ns == self.hearing.instants["speech_end"]:
                 self.unnoticed_ns += late_ns
             self.hearing.move_marks(marks, late_ns)
@@ -282,7 +283,7 @@ class Turn:
         if at_ns > self.progress_ns:
             self.progress_ns = at_ns
         if kind in DELTAS:
-            if event.payload_bytes == 0:
+            if event.payload_bytes == 0:  # neither sound nor words: it is no first delta of anything
                 return None
             ending = self._delta(event, arrival)
         else:
@@ -297,13 +298,15 @@ class Turn:
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Count deltas of this open turn's reply, which goes on, as `received` does one after another."""
+        reply = self.reply
         for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
             self.wire_bytes_received += wire_bytes
             if error_ns > self.worst_error_ns:
                 self.worst_error_ns = error_ns
+            reply.deltas[event.kind] += 1  # none is the first of its kind, which alone marks an instant
             if event.kind is Kind.AUDIO_DELTA:
                 self.audio_bytes_received += payload_bytes
-            self.reply.another(event, payload_bytes, at_ns, error_ns)
+                reply.add_audio(event, payload_bytes, EMPTY, at_ns, error_ns)  # what is audible was heard before
         self.events += len(deltas)
         self.kernel_stamps += len(deltas)
         self.progress_ns = max(self.progress_ns, deltas[-1].at_ns)
@@ -325,6 +328,7 @@ class Turn:
         if kind in REPLY_INSTANTS:
             self.reply.happened(event, arrival)
         elif kind in SPEECH_INSTANTS:
+            # it hears the caller go on: the limit within which it must notice the end counts from here
             if kind is Kind.SPEECH_STARTED and self.state is not State.UNNOTICED:
                 self.unnoticed_ns = at_ns
             self.hearing.happened(event, arrival)
@@ -348,6 +352,7 @@ class Turn:
         failure = event.failure or Failure()
         if event.status == "completed":
             return self._completion(event, arrival)
+        # the caller went on after a pause, which the service had answered, and it gave way: its answer is still to come
         if self.plan.duplex and event.status == "cancelled" and self._answers_a_pause:
             self._await_next_reply(arrival.at_ns)
             return None
@@ -371,6 +376,7 @@ class Turn:
         if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
             self._await_next_reply(at_ns)
             return None
+        # before it is asked for what the turn is to bring: a response that calls functions need not say anything
         if self.calls.end_response(event, arrival):
             self.reply.add_calls(self.calls.whole.values())
             self.reply.await_another()

@@ -216,7 +216,7 @@ def _detection(value: Value, entries: dict[str, Value]) -> TurnDetection:
     for key, entry in entries.items():
         owners = [name for name, table in DETECTION_TABLES.items() if key in table.fields]
         if owners and chosen not in owners:
-            raise entry.refuse(f"is a setting of {owners[0]}, {chosen} has none")
+            raise entry.refuse(f"needs {owners[0]}; {chosen} does not support it")
     return DETECTION_TABLES[chosen].read(value)
 
 
@@ -255,7 +255,7 @@ VOICE = OrTable(
 )
 INTERIM: dict[str, Field[Any]] = {
     "triggers": Field(Texts(Choice(("latency", "tool"))), "A long wait, a function that runs."),
-    "latency_threshold_ms": Field(Whole(0, 600_000), "How long a wait is long."),
+    "latency_threshold_ms": Field(Whole(0, 600_000), "A wait that is longer counts as long."),
 }
 INTERIM_RESPONSE = TypedTable(
     {
@@ -263,7 +263,7 @@ INTERIM_RESPONSE = TypedTable(
         "llm_interim_response": {
             **INTERIM,
             "model": Field(Text(), "The model that says it."),
-            "instructions": Field(Text(), "What that is told."),
+            "instructions": Field(Text(), "Its instructions."),
             "max_completion_tokens": Field(Whole(1, 1_000_000), "The longest filler, in tokens."),
         },
     }
@@ -300,7 +300,7 @@ SESSION = Table(
             Choice(get_args(EchoCancellation)), "Its own voice is no speech to the service. Voice Live only."
         ),
         "interim_response": Field(INTERIM_RESPONSE, "Fillers while the caller waits. Voice Live only."),
-        "reasoning": Field(REASONING, "How much a model that reasons does so. Not in preview."),
+        "reasoning": Field(REASONING, "How much the model reasons. Not in preview."),
         "truncation": Field(TRUNCATION, "What is dropped of a conversation that grows too long. GA only."),
         "extra": Field(JsonObject(), "Further settings in the service's own words, merged into session.update last."),
     },
@@ -316,7 +316,7 @@ LIMITS = Table(
 BACKGROUND = Table(
     {
         "noise": Field(WAV, "A WAV of noise, played again and again.", required=True),
-        "snr_db": Field(Number(-10, 60), "How many dB speech stands above it.", required=True),
+        "snr_db": Field(Number(-10, 60), "Signal-to-noise ratio: how many dB louder speech is.", required=True),
     },
     Background,
 )

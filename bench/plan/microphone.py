@@ -58,6 +58,7 @@ class Microphone:
         """Record the next chunk: (chunk, instant at which it is due)."""
         due_ns = self.due_ns
         assert due_ns is not None, "nothing is recorded"
+        # from the instant that it was due, not from now: so nothing drifts
         self._recorded_ns = due_ns
         if self._speech:
             return self._speech.pop(), due_ns

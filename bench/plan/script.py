@@ -56,7 +56,7 @@ class Script:
     variables: Rows | None = key(ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts.")
     background: Background | None = key(BACKGROUND, "Noise behind the caller's voice.")
     tools: tuple[Function, ...] = key(Tools(), "Functions that the service may call, and what they return.", absent=())
-    jitter_buffer_ms: float = key(Number(0, 2_000), "Audio that the simulated player gathers first.", 50.0)
+    jitter_buffer_ms: float = key(Number(0, 2_000), "Audio that the simulated player buffers before it plays.", 50.0)
     history: History | None = key(HISTORY, "A .jsonl file of messages that were said before the first turn.")
     pipelined: bool = key(Flag(), "Send the settings and the first turn before the service greets.", False)
     renew_after: float | None = key(

@@ -402,7 +402,9 @@ STEP = OneKeyOf[Step](STEP_TABLES)
 TURN_KEYS = ("say", "respond", "play", "hear")
 OF_NO_TURN = f"is about no turn: it must follow a {either(f'`{verb}`' for verb in TURN_KEYS)}"
 UNTOLD = "during silence belongs to the turn after it, and none follows: add a `say`, `respond` or `play` behind it"
-TWICE = "names a typed turn and a spoken one, whose waits count from different instants: give each a label of its own"
+TWICE = (
+    "names a typed turn and a spoken one, whose latencies count from different instants: give each a label of its own"
+)
 
 
 def is_turn(step: Step) -> TypeGuard[ScriptTurn]:

@@ -201,7 +201,7 @@ REFERENCE = Table(
 CALL = Table(
     {
         "name": Field(NAME, "The function's name.", required=True),
-        "arguments": Field(JsonObject(), "Arguments that it must have among others."),
+        "arguments": Field(JsonObject(), "Arguments that the call must have; it may have others."),
     },
     lambda name, arguments=None: ExpectedCall(name, arguments or {}),
 )
@@ -266,7 +266,7 @@ class ScriptTurn(Step):
         known = {tool.name for tool in session.tools}
         for call in self.calls or ():
             if call.name not in known:  # such a call fails its turn
-                yield "calls", f"names the function {call.name}, which `tools` has not"
+                yield "calls", f"names the function {call.name}, which `tools` does not have"
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         return self.prepared_turn(encoder, number, choices.recording(), row)
@@ -349,7 +349,7 @@ class AskTurn(ScriptTurn):
     verb: ClassVar = "respond"
     kind: ClassVar[InputKind] = "none"
 
-    respond: ResponseSettings = key(ASKED, "An answer is asked for, no more.", required=True)
+    respond: ResponseSettings = key(ASKED, "Only asks for an answer.", required=True)
 
     @property
     def response(self) -> ResponseSettings:

@@ -1,7 +1,7 @@
 """What the dialects have in common in which an agent is called: the harness is its caller, and the phone's provider.
 
 The agent is the server. It speaks whenever it wants to, mostly first; what it has sent and was not played yet waits in
-the caller's line (`bench.observe.playout`). Nothing says that a call is open but the connection itself.
+the caller's line (`Playout`). Nothing says that a call is open but the connection itself.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from bench.protocol.settings import SessionSettings, SettingsRefusal
 
 CALL_ID = b"{uuid}"
 """What stands for the id of the call in what is sent."""
+OTHER_STREAM = " of another stream"
+"""What follows the name of a message that names another call's stream, or none, where it is counted."""
 FRAME_MS = 20
 """How providers cut a call's audio."""
 DIGITS = frozenset("0123456789*#ABCD")
@@ -41,7 +43,7 @@ class Agent(Duplex):
 
     @property
     def lacks(self) -> Mapping[Feature, str]:
-        untold = "of which an agent tells nothing: give `after`, in seconds"
+        untold = "which an agent does not report: give `after`, in seconds"
         return MappingProxyType({**super().lacks, Feature.CUE: untold})
 
     def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
@@ -53,7 +55,7 @@ class Agent(Duplex):
 
     def read_binary(self, message: Binary) -> Event:
         """The event of a binary message."""
-        return Event(Kind.MALFORMED, reason="a binary message came, where each is text")
+        return Event(Kind.MALFORMED, reason="a binary message came, but only text is expected")
 
     def decode(self, message: bytes) -> Sequence[Event]:
         try:
@@ -73,7 +75,7 @@ class Agent(Duplex):
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         if event["type"] == "dtmf" and event.get("digit") in DIGITS:
             return ""
-        return "is nothing that a phone can say: press a key with {type: dtmf, digit: '5'}"
+        return "is no event of a phone call: press a key with {type: dtmf, digit: '5'}"
 
 
 class NamedCall:
@@ -84,6 +86,9 @@ class NamedCall:
 
     def written(self, act: Act, data: bytes) -> bytes:
         return data if isinstance(data, Binary) else data.replace(CALL_ID, self.call_id)
+
+    def heard(self, events: Sequence[Event]) -> Sequence[Event]:
+        return events
 
     def played(self, mark: str) -> ClientMessage | None:
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import msgspec
@@ -92,6 +93,16 @@ def _alaw_table() -> Samples:
     return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
 
 
+def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
+    """A law by a table of all samples, made when it is first needed; one below zero counts from the table's end."""
+
+    @cache
+    def table() -> NDArray[np.uint8]:
+        return np.frombuffer(law(np.arange(1 << 16).astype(np.int16)), np.uint8)
+
+    return lambda samples: table()[samples].tobytes()
+
+
 def _decoder(table: Samples) -> Callable[[bytes], Samples]:
     return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
 
@@ -116,8 +127,8 @@ PCM16_8K = _pcm("pcm16@8000", 8_000)
 PCM16_16K = _pcm("pcm16@16000", 16_000)
 PCM16_48K = _pcm("pcm16@48000", 48_000)
 G711_RATE_HZ = 8_000
-G711_ULAW = AudioFormat("g711_ulaw", G711_RATE_HZ, 1, ulaw, _decoder(_ulaw_table()))
-G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, alaw, _decoder(_alaw_table()))
+G711_ULAW = AudioFormat("g711_ulaw", G711_RATE_HZ, 1, _encoder(ulaw), _decoder(_ulaw_table()))
+G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, _encoder(alaw), _decoder(_alaw_table()))
 
 
 def audible_sample(payload: msgspec.Raw | CutPayload, audio: AudioFormat) -> int | None:

@@ -19,6 +19,8 @@ SaidItem = Message | FunctionCall | FunctionOutput
 """An item of a conversation, as a client can say it again."""
 SIMULATOR_HEADER = "x-rtbench-simulator"
 """A header of every answer of `rtbench simulate`; a gateway on the way may answer the upgrade by itself."""
+SIMULATOR_LATE_HEADER = "x-rtbench-simulator-late-ms"
+"""A header of those answers while its delays are not to be trusted: how late it was since it listens, at p99."""
 SIMULATOR_MARK = "rtbench_simulator"
 """A key of the session that no service has, and clients pass over; its value is true."""
 SESSION_PREFIX = "session-"
@@ -104,6 +106,9 @@ class CallWords(Protocol):
 
     def written(self, act: Act, data: bytes) -> bytes:
         """A message that was encoded for all sessions, as this one sends it next."""
+
+    def heard(self, events: Sequence[Event]) -> Sequence[Event]:
+        """The events of a message, as the call takes them: unknown ones where the message is not for this call."""
 
     def played(self, mark: str) -> ClientMessage | None:
         """Say that all that came before this mark was played, or dropped; None where nobody is to know."""
@@ -235,6 +240,14 @@ class Dialect(Protocol):
 
     def is_expiry(self, code: int, reason: str) -> bool:
         """Whether a close with this code and reason says that the session has lasted as long as one may."""
+
+
+def simulator_late_ms(headers: Mapping[str, str]) -> float:
+    """How late the simulator says it was; 0 where it does not, or in no number."""
+    try:
+        return float(headers.get(SIMULATOR_LATE_HEADER) or 0)
+    except ValueError:
+        return 0.0
 
 
 def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool:

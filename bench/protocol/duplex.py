@@ -53,7 +53,7 @@ class Duplex(ABC):
 
     @property
     def lacks(self) -> Mapping[Feature, str]:
-        not_here = f"which {self.title} has not"
+        not_here = f"which {self.title} does not support"
         wanted = dict.fromkeys((*UNSPEAKABLE, *self.lacks_more), f"{not_here}: remove it")
         return MappingProxyType(wanted | {Feature.TYPED: f"{not_here}: `play` a recording instead"})
 

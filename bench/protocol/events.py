@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import binascii
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import astuple
@@ -152,16 +152,30 @@ class FunctionCall(msgspec.Struct, frozen=True):
     arguments: str = ""
 
 
+class LinePlace(NamedTuple):
+    """Where a delta stands in the line of a caller, who hears one after the other.
+
+    `waits_ns`: how long what came before it is still played when it comes. `error_ns`: how far off the instant at
+    which it is heard may be by the stamps; `uneven_ns`: how far apart deltas near it are in that, for some came late.
+    """
+
+    waits_ns: int
+    error_ns: int
+    uneven_ns: int
+
+
 class CutPayload(msgspec.Struct, frozen=True):
     """What is left of an audio payload that was cut: the sample at which it becomes audible, None where it does not.
 
     Where replies are found in the audio, that is where sound begins, which may be before this payload, or 0 if it goes
-    on; `until`: the sample behind the last one of it, and `error_ns` how far its begin can be off.
+    on; `until`: the sample behind the last one of it, and `error_ns` how far its begin can be off. `place`: of the
+    first payload of a reply to a caller whose line plays all that comes.
     """
 
     audible: int | None = None
     until: int | None = None
     error_ns: int = 0
+    place: LinePlace | None = None
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -181,7 +181,7 @@ class OpenAI(EventReader, ABC):
         if owned is None:
             return None
         owner = owned.owners[0]
-        problem = f"{owned.called} is a setting of the {TITLES[owner]} dialect, {TITLES[self.family]} has none"
+        problem = f"{owned.called} needs the {TITLES[owner]} dialect; {TITLES[self.family]} does not support it"
         return SettingsRefusal(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:

@@ -36,7 +36,7 @@ class ServerVadAlone(OpenAI):
         refused, wanted = super().refuses(settings), settings.turn_detection
         if refused is not None or wanted is None or wanted.type == "server_vad":
             return refused
-        problem = f"{wanted.type} is not there in the {self.name} dialect, which has server_vad alone: use that"
+        problem = f"the {self.name} dialect does not support {wanted.type}: use server_vad"
         return SettingsRefusal(("turn_detection", "type"), problem)
 
 

@@ -34,7 +34,7 @@ class Preview(OpenAI):
     name = PREVIEW_NAME
     reply_part = "text"
     lacks: Mapping[Feature, str] = MappingProxyType(
-        {Feature.IMAGE: "which messages have in the GA dialect only: remove it, or use --dialect ga"}
+        {Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga"}
     )
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:

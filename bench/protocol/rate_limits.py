@@ -60,15 +60,14 @@ def rate_limits(value: object) -> tuple[RateLimit, ...]:
 
 def limits_in(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
     """What a handshake's response says of its limits: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`."""
-    return tuple(
-        _limit(name, *(headers.get(f"x-ratelimit-{what}-{name}") for what in ("limit", "remaining", "reset")))
-        for name in LIMITED
-        if not headers.keys().isdisjoint({f"x-ratelimit-limit-{name}", f"x-ratelimit-remaining-{name}"})
-    )
-
-
-def _limit(name: str, limit: object, remaining: object, reset: object) -> RateLimit:
-    return RateLimit(name, _count(limit), _count(remaining), _seconds(reset))
+    found = []
+    for name in LIMITED:
+        limit, remaining, reset = (
+            headers.get(f"x-ratelimit-{what}-{name}") for what in ("limit", "remaining", "reset")
+        )
+        if limit is not None or remaining is not None:
+            found.append(RateLimit(name, _count(limit), _count(remaining), _seconds(reset)))
+    return tuple(found)
 
 
 def wait_in(message: str) -> int | None:

@@ -2,7 +2,8 @@
 
 Messages: Twilio, "Media Streams - WebSocket messages": `connected`, `start`, `media` (G.711 µ-law, 8 kHz, 20 ms),
 `mark`, `dtmf` and `stop` to the agent; `media`, `mark` and `clear` from it. All but the first are numbered from 1, and
-say which stream they are of. A mark is sent back once what came before it was played, or dropped by `clear`.
+say which stream they are of. A mark is sent back once what came before it was played, or dropped by `clear`. What an
+agent says of another stream, or of none, is dropped, as Twilio drops it (its warning 31951).
 
 What the script has under `extra` are the stream's custom parameters, in which `{uuid}` is the id of the call. A request
 of Twilio's is signed (`X-Twilio-Signature`) with a token that nobody else has: the upgrade here is not.
@@ -17,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from bench.protocol.agent import CALL_ID, FRAME_MS, Agent, NamedCall
+from bench.protocol.agent import CALL_ID, FRAME_MS, OTHER_STREAM, Agent, NamedCall
 from bench.protocol.audio import G711_ULAW, AudioFormat, AudioFormatName, by_name
 from bench.protocol.base import Act, Awaited, ClientMessage, Provider
 from bench.protocol.events import EMPTY, Event, Kind, base64_bytes
@@ -30,6 +31,7 @@ STREAM, CALL, ACCOUNT = f"MZ{ROOM}", f"CA{ROOM}", f"AC{0:032}"
 """The ids of a stream, of its call and of whose it is, which are a kind and 32 hexadecimal digits."""
 NUMBER = b"{number}"
 """What stands for the number of a message."""
+OF_STREAM = frozenset({Kind.AUDIO_DELTA, Kind.MARKED, Kind.CLEARED})
 OF_CALL = {"accountSid": ACCOUNT, "callSid": CALL}
 
 
@@ -45,6 +47,7 @@ class _Wire(msgspec.Struct):
     """What is looked at of a message."""
 
     event: str = ""
+    stream: str = msgspec.field(name="streamSid", default="")
     media: _Media | None = None
     mark: _Mark | None = None
 
@@ -75,6 +78,12 @@ class NumberedCall(NamedCall):
         )
         self._audio_ms += FRAME_MS
         return b"".join((head.encode(), data, f'"}},"streamSid":"{self._stream}"}}'.encode()))
+
+    def heard(self, events: Sequence[Event]) -> Sequence[Event]:
+        (event,) = events
+        if event.session_id == self._stream or event.kind not in OF_STREAM:
+            return events
+        return (Event(Kind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
 
     def played(self, mark: str) -> ClientMessage:
         name = msgspec.json.encode(mark).replace(b"{", b"\\u007b")  # an agent's words leave no room for ours
@@ -120,13 +129,14 @@ class Twilio(Agent):
 
     def read_text(self, message: bytes) -> Event:
         wire = _decode_wire(message)
-        name = wire.event[:LONGEST_ID]
+        name, stream = wire.event[:LONGEST_ID], wire.stream[:LONGEST_ID]
         if name == MEDIA:
             payload = EMPTY if wire.media is None else wire.media.payload
-            return Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload)
+            size = base64_bytes(payload)
+            return Event(Kind.AUDIO_DELTA, name, payload_bytes=size, payload=payload, session_id=stream)
         if name == MARK:
-            return Event(Kind.MARKED, name, text=(wire.mark or _Mark()).name[:LONGEST_WORDS])
-        return Event(Kind.CLEARED if name == CLEAR else Kind.UNKNOWN, name)
+            return Event(Kind.MARKED, name, text=(wire.mark or _Mark()).name[:LONGEST_WORDS], session_id=stream)
+        return Event(Kind.CLEARED if name == CLEAR else Kind.UNKNOWN, name, session_id=stream)
 
 
 def _message(name: str, fields: Mapping[str, Any]) -> ClientMessage:

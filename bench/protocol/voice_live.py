@@ -64,7 +64,7 @@ class VoiceLive(Preview):
     input_formats = output_formats = FORMATS
     name = VOICE_LIVE_NAME
     lacks: Mapping[Feature, str] = MappingProxyType(
-        {Feature.OUT_OF_BAND: "which Voice Live has not: remove `conversation: none` and `input`"}
+        {Feature.OUT_OF_BAND: "which Voice Live does not support: remove `conversation: none` and `input`"}
     )
     kept: Mapping[Keys, str] = {**KEPT, ("avatar",): "an avatar's video is not measured"}
 

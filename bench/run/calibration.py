@@ -23,6 +23,7 @@ from bench.foreign import JsonError, read_file, read_json
 from bench.installation import tool_version
 from bench.run.disk import write_text
 from bench.run.provenance import host
+from bench.target.options import AgentName
 from bench.units import NS_PER_S
 
 SCHEMA_VERSION = 1
@@ -33,10 +34,9 @@ FIRST_SESSIONS = 100
 LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The error up to which a figure is trusted, and the one up to which it is called exact; both of p99."""
 
-AgentKind = Literal["twilio", "acs", "pcm"]
-SessionKind = Literal["listening", "talking", AgentKind]
+SessionKind = Literal["listening", "talking", AgentName]
 """What sessions do: they type and listen, or they speak as well, as a microphone would; or how they call an agent."""
-AGENTS: tuple[AgentKind, ...] = get_args(AgentKind)
+AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("listening", "talking")
 """What sessions with a model do."""
 Outcome = Literal["good", "bad", "late", "busy"]
@@ -127,7 +127,7 @@ class Calibration(msgspec.Struct, frozen=True):
     ended: dict[SessionKind, str]
     steps: list[LoadStep]
     quick: bool = False
-    agent: AgentKind | None = None
+    agent: AgentName | None = None
 
     @property
     def kinds(self) -> tuple[SessionKind, ...]:
@@ -186,7 +186,7 @@ def writable(folder: Path | None) -> Path:
         raise UsageError(f"{folder}: the calibration cannot be saved: {error.strerror}") from None
 
 
-def save(calibration: Calibration, folder: Path | None) -> Path:
+def save_calibration(calibration: Calibration, folder: Path | None) -> Path:
     """Write a calibration in one step; returns its path. Raises UsageError where that cannot be."""
     path = writable(folder) / calibration.file_name
     try:
@@ -196,7 +196,7 @@ def save(calibration: Calibration, folder: Path | None) -> Path:
     return path
 
 
-def load(path: Path) -> Calibration | None:
+def load_calibration(path: Path) -> Calibration | None:
     """Read a calibration; None where there is none that this version can read: a run does not depend on it."""
     try:
         calibration: Calibration = read_json(read_file(path), Calibration)
@@ -216,7 +216,7 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
     for made in (tls, not tls):
         own = file_name(tls=made, agent=agent)
         others = folder.glob(file_name(tls=made, kernel="*"))  # of this machine with another kernel, the newest first
-        found = [(path.name, load(path)) for path in (folder / own, *others)]
+        found = [(path.name, load_calibration(path)) for path in (folder / own, *others)]
         fits = [(name, c) for name, c in found if c is not None and c.tls is made and kind in c.trusted]
         if fits:
             name, calibration = max(fits, key=lambda fit: (fit[0] == own, fit[1].date_utc))

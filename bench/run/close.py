@@ -77,8 +77,8 @@ def close(folder: Path) -> dict[str, Any]:
         return document
     if document.get("state") not in CLOSED:  # else the last close was cut while it removed the parts
         recorded = parts(folder)
-        document = merge(folder, document, recorded, lambda ends_ns: lost_of(document, recorded, ends_ns))
-    spool.remove(folder)
+        document = merge_parts(folder, document, recorded, lambda ends_ns: lost_of(document, recorded, ends_ns))
+    spool.remove(folder)  # last: until run.json says that all is there, whatever fails can be done again from the parts
     return document
 
 
@@ -102,7 +102,7 @@ def lost_of(document: Mapping[str, Any], parts: Sequence[Part], ends_utc_ns: int
     ]
 
 
-def merge(
+def merge_parts(
     folder: Path,
     document: dict[str, Any],
     parts: Sequence[AnyPart],
@@ -117,6 +117,7 @@ def merge(
     cut = not (facts and all(each.done for each in facts))
     killed = cut or document.get("state") == "running"  # a master that lives says that it closes its run
     sessions = files.batches(parts, "sessions")
+    # by rows as well: the facts of a worker that was killed may be older than its first simulated session
     simulated = any(each.simulated for each in facts) or any(pc.any(rows["simulated"]).as_py() for rows in sessions)
     for table in files.SCHEMAS:
         _to_parquet(folder, table, parts, simulated=simulated)
@@ -146,7 +147,7 @@ def merge(
             part.keep_documents(folder)
     if killed:
         document["stopped"] = document.get("stopped") or KILLED
-    files.write_document(folder, document)
+    files.write_document(folder, document)  # after all other files, for its state says that they are there
     pa.default_memory_pool().release_unused()  # a report may come next, in this process
     return document
 

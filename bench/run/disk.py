@@ -20,6 +20,7 @@ class GrowingFile:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError:
+            # half a batch would hide all that is written behind it
             os.ftruncate(self._file, self._good_bytes)
             os.lseek(self._file, self._good_bytes, os.SEEK_SET)
             raise

@@ -12,7 +12,7 @@ from msgspec import Meta
 from bench.cores import Processors
 from bench.money import Prices
 from bench.protocol.settings import DetectorName
-from bench.target.options import DialectName
+from bench.target.options import AgentName, DialectName
 
 SCHEMA_VERSION = 4
 """Version of run.json and the tables beside it."""
@@ -100,7 +100,7 @@ class CitedCalibration(TypedDict):
     """What this machine's calibration says of such sessions."""
 
     date: str
-    kind: Literal["listening", "talking", "twilio", "acs", "pcm"]
+    kind: Literal["listening", "talking", AgentName]
     sessions: Count
     exact_sessions: Count
     events_per_s: float

@@ -1,7 +1,8 @@
 """An event log: everything that a session's timeline was told, as JSON lines, so that it can be told again.
 
     log = EventLog(folder / "events" / f"{labels.session_id}.jsonl", hide=hide, keep_audio=False)
-    timeline = LoggedTimeline(start_ns, turns, limits, script.dialect, log=log, about=about(run_id, labels, script))
+    start = SessionStart(start_ns, turns, limits)
+    timeline = LoggedTimeline(start, script.dialect, log=log, about=about(run_id, labels, script))
     session = Session(script, LoggedTransport(transport, log), timeline, record, ending)
     …
     log.close()
@@ -21,7 +22,6 @@ import msgspec
 
 from bench.clock import Arrival
 from bench.installation import tool_version
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
@@ -30,7 +30,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run import log_lines as lines
 from bench.run.recorder import Labels
-from bench.run.rows import HIDDEN_HEADERS, received_events, sent_event
+from bench.run.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
 from bench.transport.interface import Closure, SendReceipt, Transport
 from bench.transport.received import DeltaArrival, Received
 
@@ -107,7 +107,7 @@ class EventLog:
     def _guarded(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except Exception as error:  # whatever it is, the session goes on
+        except Exception as error:  # whatever it is, the session goes on; the log ends here, and that is said
             if self.problem is None:
                 words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
                 self.problem = f"cannot write {self.path}: {words}; this log ends here"
@@ -154,34 +154,13 @@ class LoggedTimeline(Timeline):
     """A timeline that writes down what it is told before it takes note of it. `about`: as the first line has it."""
 
     def __init__(
-        self,
-        start_ns: int,
-        wanted: int,
-        limits: Limits,
-        dialect: Dialect,
-        *,
-        service_responds: bool = False,
-        intended_ns: int | None = None,
-        called_ns: int | None = None,
-        renewable: bool = False,
-        log: EventLog,
-        about: Mapping[str, Any],
+        self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]
     ) -> None:
         reply_format = about.get("output_format")
-        super().__init__(
-            start_ns,
-            wanted,
-            limits,
-            dialect,
-            reply_format=reply_format,
-            service_responds=service_responds,
-            intended_ns=intended_ns,
-            called_ns=called_ns,
-            renewable=renewable,
-        )
+        super().__init__(start, dialect, reply_format=reply_format)
         self._log, self._format = log, chosen(dialect.output_formats, reply_format)
-        made_with = (start_ns, wanted, limits, service_responds, intended_ns, called_ns, renewable)
-        log.write(lines.Opened(lines.SCHEMA_VERSION, tool_version(), about, *made_with))
+        given = msgspec.structs.asdict(start)
+        log.write(lines.Opened(schema=lines.SCHEMA_VERSION, tool=tool_version(), about=about, **given))
         log.flush()  # so that it tells a log, whenever the process is killed
 
     def tell(self, told: inputs.AnyInput) -> None:
@@ -231,7 +210,10 @@ class LoggedTimeline(Timeline):
         shown = received_events(events, message.data, self._dialect, log.hide, keep_audio=log.keep_audio)
         with_audio = next((event for event in events if event.kind in WITH_AUDIO), None)
         cut = None if log.keep_audio or with_audio is None else cut_audio(with_audio, self._format)
-        return lines.LoggedMessage(at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut)
+        unknown = next((event.name for event in events if is_unknown_of_agent(event, self._dialect)), "")
+        return lines.LoggedMessage(
+            at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut, unknown=log.hide(unknown)
+        )
 
 
 def cut_audio(event: Event, audio: AudioFormat) -> lines.CutAudio:

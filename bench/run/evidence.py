@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from bench.measures import (
     CATALOGUE,
     FIRST_DELTAS,
     ORIGIN,
+    ORIGINS,
     Measure,
 )
 from bench.outcomes import GOOD
@@ -163,9 +165,9 @@ def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
 def exactness(folder: Path) -> Iterator[Exactness]:
     """Compute, for each target and each measure that hangs on arrivals, the bounds of good turns and their median.
 
-    Where no turn of a target is good, the bounds are those of all that have the measure. A measure that no row has,
-    and one of whose bounds nobody knows any, is left out; where one in a hundred is not known, p99 is not. Many rows
-    are read measure by measure, so that a million turns fit.
+    Turns that count from different instants are not pooled. Where no turn of a target is good, the bounds are those of
+    all that have the measure. A measure that no row has, and one of whose bounds nobody knows any, is left out; where
+    one in a hundred is not known, p99 is not. Many rows are read measure by measure, so that a million turns fit.
     """
     return _exactness(files.row_reader(folder), [""])
 
@@ -174,18 +176,19 @@ def _exactness(read: files.ReadRows, hosts: Sequence[str]) -> Iterator[Exactness
     """The same of each of these hosts, "" for all rows together."""
     for scope, table in TABLES.items():
         places = list(_places(read, table, hosts))
+        origins = _origins(read) if table == "turns" else {}
         for measure in (known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)):
-            yield from _of_measure(read, measure, places)
+            yield from _of_measure(read, measure, places, origins)
 
 
-def worst_bound(folder: Path, measure: Measure) -> float:
-    """How far a measured row's figure can be off at most, in the measure's unit; inf where no bound is known."""
+def worst_bound(folder: Path, measure: Measure, target: str) -> float:
+    """How far a figure of a target's measured rows can be off at most, in its unit; inf where no bound is known."""
     if not bound_columns(measure):
         return 0.0
     read = partial(files.read_table, folder)
     values, slack = _values_with_bounds(read, measure)
-    counted = pc.fill_null(pc.equal(read(TABLES[measure.scope], ["phase"])["phase"], "measure"), True).to_numpy()
-    there = counted & ~np.isnan(values)
+    mine = [rows.counted for rows in _places(read, TABLES[measure.scope], [""]) if rows.target == target]
+    there = ~np.isnan(values) & np.logical_or.reduce([np.zeros(len(values), dtype=bool), *mine])
     return float(np.nan_to_num(slack[there], nan=np.inf).max(initial=0.0))
 
 
@@ -200,13 +203,23 @@ def _places(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) 
             yield MaskedRows(host, target, mine, mine & good)
 
 
-def _of_measure(read: files.ReadRows, measure: Measure, places: Sequence[MaskedRows]) -> Iterator[Exactness]:
+def _origins(read: files.ReadRows) -> dict[str, npt.NDArray[np.bool_]]:
+    """The turns that count from each instant."""
+    origin = read("turns", [ORIGIN])[ORIGIN]
+    return {name: pc.fill_null(pc.equal(origin, name), False).to_numpy() for name in ORIGINS}
+
+
+def _of_measure(
+    read: files.ReadRows, measure: Measure, places: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
+) -> Iterator[Exactness]:
     values, slack = _values_with_bounds(read, measure)
     onset_ms = np.zeros(len(values))
     if measure.scope == "turn" and measure.end == ONSET:
         onset_ms = np.nan_to_num(floats(read("turns", ["onset_error_ns"]), "onset_error_ns")) / NS_PER_MS
-    there, known = ~np.isnan(values), ~np.isnan(slack)
-    for host, target, mine, good in places:
+    measured_rows, known = ~np.isnan(values), ~np.isnan(slack)
+    strata = origins if measure.begin == ORIGIN else {"": True}
+    for (host, target, mine, good), (origin, of_origin) in product(places, strata.items()):
+        there = measured_rows & of_origin
         counted = there & (good if (good & there & known).any() else mine)
         if (counted & known).any():
             median = quantile_or_none(values[good & there & known], 0.5)
@@ -216,7 +229,7 @@ def _of_measure(read: files.ReadRows, measure: Measure, places: Sequence[MaskedR
             of_stamps = None
             if p99 is not None and (found := onset_ms[counted & known]).any():
                 of_stamps = float(np.sort(slack[counted & known] - found)[rank - 1])
-            yield Exactness(target, measure.name, p99, median, measure.unit, host, of_stamps)
+            yield Exactness(target, measure.name, p99, median, measure.unit, host, of_stamps, origin)
 
 
 def _values_with_bounds(read: files.ReadRows, measure: Measure) -> tuple[Floats, Floats]:

@@ -11,32 +11,21 @@ from typing import Any
 
 import msgspec
 
-from bench.limits import Limits
-from bench.observe.inputs import NO_JSON, AnyInput, Input
+from bench.observe.inputs import NO_JSON, AnyInput, Input, SessionStart
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
-class Opened(Input, frozen=True, tag="session"):
+class Opened(SessionStart, frozen=True, kw_only=True, tag="session"):
     """The first line: what the session is, and what its timeline was made with. `about["dialect"]` is always there.
 
     `about`: run, session, target, script, dialect and formats, of a probe its URL; of these
-    `output_format` is the one in which replies are found in the audio. `wanted`: how many turns the script has.
-    `service_responds`: the service's VAD starts responses by itself. `start_ns`: the start of connecting.
-    `intended_ns`: when the session was meant to start; absent where nobody had planned it. `called_ns`: when the call
-    arrived that it is; absent where none did. `renewable`: its call goes on in another session when it expires.
+    `output_format` is the one in which replies are found in the audio.
     """
 
     schema: int
     tool: str
     about: Mapping[str, Any]
-    start_ns: int
-    wanted: int
-    limits: Limits
-    service_responds: bool = False
-    intended_ns: int | None = None
-    called_ns: int | None = None
-    renewable: bool = False
 
 
 class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,7 +41,8 @@ class LoggedMessage(Input, frozen=True, tag="received"):
     """A message of the server arrived; its stamp is off by `error_ns` at most, `wire_bytes` is the size of its frames.
 
     `event`: the message, with all events in it. `audio`: instead of its audio, where that was cut. `unreadable`: why
-    there is no event, `text` then holds the beginning of what came.
+    there is no event, `text` then holds the beginning of what came. `unknown`: of an agent's message that nobody knows,
+    or that is not for this call, the name under which it is counted.
     """
 
     at_ns: int
@@ -62,6 +52,7 @@ class LoggedMessage(Input, frozen=True, tag="received"):
     event: msgspec.Raw = NO_JSON
     audio: CutAudio | None = None
     unreadable: str | None = None
+    unknown: str = ""
     text: str = ""
 
 

@@ -140,6 +140,7 @@ class Part:
                 except (pa.ArrowException, OSError, TypeError, ValueError) as error:
                     if self.facts.done or not isinstance(error, pa.ArrowInvalid):  # else it was killed in mid-write
                         self._note(name, error)
+        # a stream may end with a whole batch and lack others
         if count < (written := self.facts.rows.get(table, 0)):
             self._note(name, ValueError(f"{count} of {written} rows are there"))
 

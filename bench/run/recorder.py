@@ -24,7 +24,7 @@ from bench.cores import CoreWatch
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import is_throttled, outcome_class
 from bench.plain import printable
-from bench.protocol.base import is_simulated
+from bench.protocol.base import is_simulated, simulator_late_ms
 from bench.protocol.events import Event, Kind
 from bench.protocol.rate_limits import limits_in
 from bench.run import folder as files
@@ -39,6 +39,7 @@ from bench.units import NS_PER_S, NS_PER_US
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREATED, Kind.RATE_LIMITS
 """Kinds that are asked for at every event, where an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
+SIMULATOR_WAS_LATE = "{}: the simulator was late, do not trust its delays: p99 ≤ {:.1f} ms since it listens"
 INCIDENTS = 100
 
 
@@ -77,6 +78,7 @@ class _Target:
     second: Second = field(default_factory=Second)
     active: int = 0
     simulated: bool = False
+    simulator_late_ms: float = 0.0
     events_sent: int = 0
     past: Traffic = NO_TRAFFIC
 
@@ -173,49 +175,6 @@ class Recorder:
         target.second.session_starts += 1
         target.active += 1
         return SessionRecord(self, labels, target)
-
-    def end_session(self, record: SessionRecord, session: SessionObservation) -> None:
-        record.target.active -= 1
-        record.target.second.throttled += is_throttled(session.outcome)
-        for raw_name, count in session.unknown_events.items():
-            name = printable(self._hide(raw_name))
-            known = name in self.unknown_names or len(self.unknown_names) < UNKNOWN_NAMES
-            self.unknown_names[name if known else "other"] += count
-        self.stamp_fallbacks += session.stamp_fallbacks
-        row = session_row(session, self._utc_offset_ns, self._hide)
-        row |= {"variables_row": record.labels.variables_row, "event_log": record.labels.event_log}
-        self._tables["sessions"].append(self._words.cleaned_row(row | self._identity(record)._asdict()))
-
-    def end_turn(self, record: SessionRecord, turn: TurnObservation) -> None:
-        second = record.target.second
-        second.turns_ended += 1
-        if outcome_class(turn.outcome) == "failed":
-            second.turns_failed += 1
-            second.throttled += is_throttled(turn.outcome)
-        self.histograms.record_several(record.gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
-        self._tables["turns"].append(turn_row(self._identity(record), turn, self._utc_offset_ns))
-        if self._transcript is not None:
-            ids = {"session_id": record.labels.session_id, "service_session_id": record.service_session_id or None}
-            said = self._words.cleaned_row(ids | said_row(turn))
-            self._said.append(json.dumps(said, ensure_ascii=False) + "\n")
-
-    def _identity(self, record: SessionRecord) -> RowIdentity:
-        labels = record.labels
-        return RowIdentity(
-            self._run_id,
-            labels.session_id,
-            record.service_session_id or None,
-            labels.target,
-            labels.arm,
-            labels.block,
-            labels.pair,
-            labels.phase,
-            labels.scenario,
-            labels.script,
-            self._worker,
-            self._host_name,
-            record.target.simulated,
-        )
 
     # Once in a while.
 
@@ -345,7 +304,7 @@ class SessionRecord:
         self._recorder, self.labels, self.target = recorder, labels, target
         self.service_session_id = ""
         self.phase = labels.phase or MEASURED
-        self._errors, self._lags, send_lags, self.gaps = (
+        self._errors, self._lags, send_lags, self._gaps = (
             Key(measure, labels.target, phase=self.phase)
             for measure in ("stamp_error", "receive_lag", "send_lag", "delta_gap")
         )
@@ -357,6 +316,9 @@ class SessionRecord:
         """Note the headers of the service's answer, whatever it said, and the id by which an agent knows the call."""
         self.service_session_id = call_id
         self._note_simulated(headers, {})
+        if (late_ms := simulator_late_ms(headers)) > 2 * self.target.simulator_late_ms:  # it got much worse
+            self.target.simulator_late_ms = late_ms
+            self._recorder.incident("simulator_late", SIMULATOR_WAS_LATE.format(self.labels.target, late_ms))
         self.target.second.note(limits_in(headers))
 
     def _note_simulated(self, headers: Mapping[str, str], session: Mapping[str, Any]) -> None:
@@ -406,7 +368,48 @@ class SessionRecord:
         self.target.second.turns_begun += 1
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        self._recorder.end_turn(self, turn)
+        """Add its row, and what was said in it where that is kept."""
+        recorder, second = self._recorder, self.target.second
+        second.turns_ended += 1
+        if outcome_class(turn.outcome) == "failed":
+            second.turns_failed += 1
+            second.throttled += is_throttled(turn.outcome)
+        recorder.histograms.record_several(self._gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
+        recorder._tables["turns"].append(turn_row(self._identity(), turn, recorder._utc_offset_ns))
+        if recorder._transcript is not None:
+            ids = {"session_id": self.labels.session_id, "service_session_id": self.service_session_id or None}
+            said = recorder._words.cleaned_row(ids | said_row(turn))
+            recorder._said.append(json.dumps(said, ensure_ascii=False) + "\n")
 
     def session_ended(self, session: SessionObservation) -> None:
-        self._recorder.end_session(self, session)
+        """Add its row; it is active no more."""
+        recorder, labels = self._recorder, self.labels
+        self.target.active -= 1
+        self.target.second.throttled += is_throttled(session.outcome)
+        for raw_name, count in session.unknown_events.items():
+            name = printable(recorder._hide(raw_name))
+            known = name in recorder.unknown_names or len(recorder.unknown_names) < UNKNOWN_NAMES
+            recorder.unknown_names[name if known else "other"] += count
+        recorder.stamp_fallbacks += session.stamp_fallbacks
+        row = session_row(session, recorder._utc_offset_ns, recorder._hide)
+        row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
+        recorder._tables["sessions"].append(recorder._words.cleaned_row(row | self._identity()._asdict()))
+
+    def _identity(self) -> RowIdentity:
+        """The columns that say whose a row is; as it is known by now whether the service is simulated."""
+        recorder, labels = self._recorder, self.labels
+        return RowIdentity(
+            recorder._run_id,
+            labels.session_id,
+            self.service_session_id or None,
+            labels.target,
+            labels.arm,
+            labels.block,
+            labels.pair,
+            labels.phase,
+            labels.scenario,
+            labels.script,
+            recorder._worker,
+            recorder._host_name,
+            self.target.simulated,
+        )

@@ -55,7 +55,7 @@ class Replayed:
     cut: bool
 
 
-def replay(path: Path) -> Replayed:
+def replay_log(path: Path) -> Replayed:
     """What a log holds. Raises UsageError for a file that is no log, is a newer version's, or is damaged."""
     try:
         with path.open("rb") as file:
@@ -70,15 +70,9 @@ class _Teller:
     def __init__(self, opened: lines.Opened) -> None:
         self._dialect = DIALECTS[str(opened.about["dialect"])]
         self.timeline = Timeline(
-            opened.start_ns,
-            opened.wanted,
-            opened.limits,
+            opened,
             self._dialect,
             reply_format=cast("AudioFormatName", str(named)) if (named := opened.about.get("output_format")) else None,
-            service_responds=opened.service_responds,
-            intended_ns=opened.intended_ns,
-            called_ns=opened.called_ns,
-            renewable=opened.renewable,
         )
         self.turns: list[TurnObservation] = []
         self.passages: list[Passage] = []
@@ -118,6 +112,8 @@ def _events(line: lines.LoggedMessage, dialect: Dialect) -> Sequence[Event]:
     """The events of a line, as they were decoded when they came."""
     if line.unreadable is not None:
         return (Event(Kind.MALFORMED, reason=line.unreadable),)
+    if line.unknown:
+        return (Event(Kind.UNKNOWN, line.unknown),)
     events = dialect.decode(bytes(line.event))
     if line.audio is None:
         return events

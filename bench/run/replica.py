@@ -108,6 +108,7 @@ class Source:
     def chunks(self) -> Iterator[PartChunk]:
         """Yield what the copy lacks of what is there now; each chunk once its receipt, `note`, was asked for."""
         for name in DOCUMENTS:
+            # before the streams: facts that say `done` must not come ahead of rows that they count
             self._read(name)
         logs = sorted((self._folder / EVENTS).glob("*.jsonl"))
         for name in (*STREAMS, *(f"{EVENTS}/{log.name}" for log in logs)):
@@ -123,6 +124,7 @@ class Source:
             self._copied[receipt.name] = receipt.size
             return
         version, data = self._documents.get(receipt.name, (0, b""))
+        # else it has been read anew meanwhile, and the copy has none of that
         if receipt.version == version:
             self._copied[receipt.name] = receipt.size
             if receipt.size == len(data):
@@ -180,11 +182,13 @@ class Replica:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
             size = file.tell()
+            # what it lacks: a chunk may come twice, or before one that was lost
             if 0 <= chunk.offset <= size < chunk.offset + len(data):
                 try:
                     file.write(data[size - chunk.offset :])
                     file.flush()
                 except OSError:
+                    # the half of a chunk would be in the way of the whole one
                     file.truncate(size)
                     raise
                 size = chunk.offset + len(data)

@@ -22,7 +22,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.quality import Quality
 from bench.plain import printable
 from bench.protocol.base import BINARY, Binary, Dialect
-from bench.protocol.events import WITH_AUDIO, Event
+from bench.protocol.events import WITH_AUDIO, Event, Kind
 from bench.protocol.rate_limits import LIMITED, RateLimit
 
 Hide = Callable[[str], str]
@@ -45,13 +45,20 @@ def received_events(
     events: Sequence[Event], message: bytes, dialect: Dialect, hide: Hide, *, keep_audio: bool
 ) -> msgspec.Raw:
     """A server's message as JSON; of one with audio that is cut, what tells whose it is."""
-    if keep_audio or not any(event.kind in WITH_AUDIO or event.foreign for event in events):
+    if keep_audio or not any(
+        event.kind in WITH_AUDIO or event.foreign or is_unknown_of_agent(event, dialect) for event in events
+    ):
         return clean(message, hide)
     try:
         cut = dialect.without_audio(message)
     except UNREADABLE:  # in a part that nobody looks at
         cut = dialect.without_audio(message.decode("utf-8", "replace").encode())
     return clean(cut, hide)
+
+
+def is_unknown_of_agent(event: Event, dialect: Dialect) -> bool:
+    """Whether an event is one that nobody knows, or of another call, which may have audio all the same."""
+    return event.kind is Kind.UNKNOWN and dialect.provider is not None
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:

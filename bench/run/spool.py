@@ -139,23 +139,19 @@ class Batches(Generic[AnyRow]):
 
     def flush(self) -> None:
         """Write what has gathered, 200 rows a batch. Raises OSError and keeps it where the stream takes no more."""
-        self._write()
-        if self._rows:
-            self._seal()
-            self._write()
+        while self._sealed or self._rows:
+            if not self._sealed:  # only then: a disk that takes nothing would have every flush seal a batch of its own
+                self._seal()
+            rows, data = self._sealed[0]
+            self._stream.append(data)
+            self._sealed.popleft()  # not before: what was not written stands here for the next attempt
+            self.written += rows
 
     def _seal(self) -> None:
         rows = len(self._rows)
         batch = self._batch(self._columns_of(self._rows), rows)
         self._sealed.append((rows, batch.serialize().to_pybytes()))
         self._rows = []
-
-    def _write(self) -> None:
-        while self._sealed:
-            rows, data = self._sealed[0]
-            self._stream.append(data)
-            self._sealed.popleft()
-            self.written += rows
 
     def close(self) -> None:
         """Let go of the stream; rows that could not be written stay counted in `len`."""
@@ -179,7 +175,7 @@ class Batches(Generic[AnyRow]):
         values = columns.get(name, (None,) * rows)
         try:
             return pa.array(values, kind)
-        except Exception:
+        except Exception:  # as above: now value by value, so that only what cannot be held is null, and is told
             reasons = [_why_not(value, kind) for value in values]
         for place, why in enumerate(reasons):
             if why:
@@ -197,6 +193,6 @@ def _why_not(value: object, kind: pa.DataType) -> str:
     """Why a column of this type cannot hold a value; empty where it can."""
     try:
         pa.array([value], kind)
-    except Exception as error:
+    except Exception as error:  # of Arrow or of Python, as above; why is told in an incident
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""

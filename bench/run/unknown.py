@@ -66,6 +66,7 @@ class Record(NamedTuple):
 
 def most_begun(slots: int, silent_ns: int, shortest_ns: int) -> int:
     """How many turns begin in `silent_ns` at most, in so many slots, where the next one begins `shortest_ns` later."""
+    # rounded up: one more may just have begun
     return slots * -(-max(0, silent_ns) // max(1, shortest_ns))
 
 

@@ -7,7 +7,7 @@ The verdict names each rule with its figure, its limit and the remedy. A rule th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from bench.measures import FIRST_DELTAS, HEADLINE
 
 STAMP_LIMIT_MS = 1.0
 STAMP_SHARE = 0.01
-"""(a) p99 of what a measure can be off: at most 1 ms, or 1 % of its median, for each target and measure."""
+"""(a) p99 of what a measure can be off: at most 1 ms, or 1 % of its median, for each target, measure and origin."""
 HUB_LIMIT_MS = 5.0
 HUB_SHARE = 0.05
 """(b) where stamps come from user space, p99 of the hub's delay: at most 5 ms, or 5 % of the least median wait for a
@@ -36,7 +36,8 @@ MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it ov
 class Exactness:
     """Says how exact one measure of one target is: p99 of its bounds, and its median, in its unit; None: not known.
 
-    Targets are not pooled, nor are measures: a slow one would lend a fast one its limit.
+    Nothing is pooled, neither targets nor measures nor what turns count from: a slow one would lend a fast one its
+    limit.
     """
 
     target: str
@@ -48,6 +49,8 @@ class Exactness:
     """Host that these rows are of; empty for those of all hosts."""
     stamps_p99: float | None = None
     """The same by stamps alone, where how exactly a begin is found in the audio is a part of it."""
+    origin: str = ""
+    """What these turns count from, one of `bench.measures.ORIGINS`; empty where the measure does not tell it apart."""
 
     @property
     def limit(self) -> float:
@@ -135,7 +138,7 @@ def judge(pooled: Evidence, *hosts: Evidence) -> dict[str, Any]:
     return {
         "valid": valid if (judged and not unknown) or not valid else None,
         "rules": [asdict(rule) for rule in rules],
-        "inexact": [entry_of(measure) for stratum in strata for measure in stratum.measures if not measure.exact],
+        "inexact": inexact(measure for stratum in strata for measure in stratum.measures),
     }
 
 
@@ -165,8 +168,18 @@ def _complete(evidence: Evidence) -> list[Rule]:
     ]  # fmt: skip
 
 
-def entry_of(exactness: Exactness) -> dict[str, Any]:
-    """Make the entry of run.json; a figure without an end is null."""
+def inexact(measures: Iterable[Exactness]) -> list[dict[str, Any]]:
+    """Make run.json's entries for the measures of each target and host that are not exact, by their worst turns."""
+    worst: dict[tuple[str, ...], Exactness] = {}
+    for one in measures:
+        key = (one.host, one.target, one.measure)
+        if not one.exact and (key not in worst or one.used > worst[key].used):
+            worst[key] = one
+    return [_entry(one) for one in worst.values()]
+
+
+def _entry(exactness: Exactness) -> dict[str, Any]:
+    """An entry of run.json; a figure without an end is null."""
     bound = exactness.bound_p99
     if bound is not None and not math.isfinite(bound):
         bound = None
@@ -194,12 +207,13 @@ def _stamps(evidence: Evidence) -> Rule:
     stamped = (one if one.stamps_p99 is None else replace(one, bound_p99=one.stamps_p99) for one in headline)
     known = [measure for measure in stamped if measure.bound_p99 is not None]
     worst = max(known, key=lambda measure: measure.used, default=Exactness("", "", None, None))
-    several = len({measure.target for measure in evidence.measures}) > 1
+    of_target = f", of {worst.target}" if len({one.target for one in evidence.measures}) > 1 else ""
+    since = f" from {worst.origin}" if len({one.origin for one in known if one.measure == worst.measure}) > 1 else ""
     figure, absent = worst.bound_p99, "no turn got a first delta"
     if worst.exact and (unknown := _of_unknown_bounds(evidence)):
         figure, absent = None, f"unknown: how far {', '.join(unknown)} can be off, of more than 1 % of its turns"
     return _rule("a", "stamps are exact", "stamp_error", figure, worst.limit,
-                 note=f"p99 of {worst.measure}{f', of {worst.target}' if several else ''}",
+                 note=f"p99 of how far {worst.measure}{since} can be off{of_target}",
                  absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -41,11 +41,30 @@ FULL_SCALE = 32_768
 
 
 class Frame(NamedTuple):
-    """20 ms of what it says. `facts`: of the first frame of something."""
+    """20 ms of what it says, and as it is sent where no noise is behind it. `facts`: of the first frame of something.
+
+    `audible_byte`: of the first audible sample, where there is any.
+    """
 
     samples: Samples
+    audio: bytes
+    audible_byte: int | None = None
     facts: Json | None = None
     last: bool = False
+
+
+@cache
+def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[Frame, ...]:
+    """A reply in whole frames; made once, for a frame is due every 20 ms in each of hundreds of calls."""
+    samples, size = reply_samples(reply, format), format.rate_hz * FRAME_MS // 1000
+    cut = (samples[begin : begin + size] for begin in range(0, len(samples) // size * size, size))
+    return tuple(_frame(piece, format) for piece in cut)
+
+
+def _frame(samples: Samples, format: AudioFormat) -> Frame:
+    audio = format.encode(samples)
+    audible = first_audible(format.decode(audio))
+    return Frame(samples, audio, None if audible is None else audible * format.sample_bytes)
 
 
 class AgentBehaviour(SimulatedSession):
@@ -148,14 +167,13 @@ class AgentBehaviour(SimulatedSession):
         return self._replies[self._said % len(self._replies)]
 
     def _say(self, facts: Json, longest_ms: int | None, due_ns: int) -> Outgoing | None:
-        samples = reply_samples(self._next_reply, self._wire.format)
+        frames = list(frames_of(self._next_reply, self._wire.format))
+        if longest_ms is not None:
+            del frames[longest_ms // FRAME_MS :]
         self._said += 1
-        size = self._wire.format.rate_hz * FRAME_MS // 1000
-        longest = len(samples) if longest_ms is None else self._wire.format.rate_hz * longest_ms // 1000
-        whole = min(len(samples), longest) // size * size
-        for begin in range(0, whole, size):
-            first, last = begin == 0, begin + size == whole
-            self._frames.append(Frame(samples[begin : begin + size], facts if first else None, last))
+        frames[0] = frames[0]._replace(facts=facts)
+        frames[-1] = frames[-1]._replace(last=True)
+        self._frames.extend(frames)
         self._stream(due_ns)
         return None
 
@@ -183,28 +201,24 @@ class AgentBehaviour(SimulatedSession):
         self._streaming = False
 
     def _send_frame(self, due_ns: int) -> Outgoing | None:
-        format = self._wire.format
-        silent = np.zeros(format.rate_hz * FRAME_MS // 1000, np.int16)
-        if not self._frames and self._profile.agent.noise_dbfs is None:  # it was told to fall silent
+        noisy = self._profile.agent.noise_dbfs is not None
+        if not self._frames and not noisy:  # it was told to fall silent
             return None
-        frame = self._frames.popleft() if self._frames else Frame(silent)
+        frame = self._frames.popleft() if self._frames else self._silence
         self._plays_until_ns = max(self._plays_until_ns, due_ns) + FRAME_MS * NS_PER_MS
         if frame.last and (mark := self._wire.mark(f"said-{self._said}")) is not None:
             self._outbox.plan([(due_ns, lambda at_ns: Outgoing(at_ns, *mark))])
-        return self._audio_message(frame, format, due_ns)
+        audio = self._wire.format.encode(self._noisy(frame.samples)) if noisy else frame.audio
+        name, body = self._wire.audio_out(audio)
+        # what is audible is told of the voice alone
+        return Outgoing(due_ns, name, body, audio_bytes=len(audio), audible_byte=frame.audible_byte, facts=frame.facts)
+
+    @property
+    def _silence(self) -> Frame:
+        return Frame(np.zeros(self._wire.format.rate_hz * FRAME_MS // 1000, np.int16), b"")
 
     def _noisy(self, samples: Samples) -> Samples:
         """The samples with the noise of its room."""
-        level_dbfs = self._profile.agent.noise_dbfs
-        if level_dbfs is None:
-            return samples
+        level_dbfs = self._profile.agent.noise_dbfs or 0.0
         noise = self._rng.normal(0, FULL_SCALE * 10 ** (level_dbfs / 20), len(samples))
         return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-
-    def _audio_message(self, frame: Frame, format: AudioFormat, due_ns: int) -> Outgoing:
-        """A frame behind which its room is heard; what is audible is told of the voice alone."""
-        audible = first_audible(format.decode(format.encode(frame.samples)))
-        audio = format.encode(self._noisy(frame.samples))
-        name, body = self._wire.audio_out(audio)
-        audible_byte = None if audible is None else audible * format.sample_bytes
-        return Outgoing(due_ns, name, body, audio_bytes=len(audio), audible_byte=audible_byte, facts=frame.facts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -32,12 +32,15 @@ class Understood(NamedTuple):
 class AgentWire(ABC):
     """One call's wire. `clears`: whether the caller's line drops what was not played where it is asked to.
 
-    `format`: of audio, both ways.
+    `format`: of audio, both ways, which the address names where the wire leaves a choice.
     """
 
     opens_at_once = False
     clears = False
     format: AudioFormat
+
+    @abstractmethod
+    def __init__(self, format: AudioFormatName) -> None: ...
 
     def audio_in(self, message: bytes) -> bytes | None:
         """The audio of a binary message; None where none may come."""
@@ -186,5 +189,5 @@ def _text(fields: Json, key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-WIRES: Mapping[str, Callable[[AudioFormatName], AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "acs": AcsWire}
+WIRES: Mapping[str, type[AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "acs": AcsWire}
 """The wire of each kind, made of the format in the address."""

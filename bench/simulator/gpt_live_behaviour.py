@@ -59,7 +59,7 @@ class GptLiveBehaviour(SimulatedSession):
     ) -> None:  # fmt: skip
         self.ids = ids
         self.session: Json = {}
-        self._model, self._expires_at_s, self._profile = model, expires_at_s, profile
+        self._expires_at_s, self._profile = expires_at_s, profile
         self._replies, self._rng = replies, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
         self._audio = InputAudio()

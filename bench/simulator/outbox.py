@@ -71,7 +71,7 @@ class Outbox:
                 event = render(due_ns)
                 if event is not None:
                     yield event
-            finally:
+            finally:  # also where whoever takes them stops here: the rest is due another time
                 self._plan_next(series)
 
     def plan(self, steps: Iterable[OutboxStep]) -> Series:

@@ -44,7 +44,7 @@ class AudioBlock:
     audible_byte: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RecordedReply:
     """One thing to say. `tokens` join to the transcript; `blocks` are by format, in the order of sending."""
 

@@ -100,7 +100,7 @@ def read_token(secret: str, expires_s: int, issuer: str) -> Token:
         raise SignInError(f"{issuer}: the answer holds no token that fits a header")
     if left_ns <= 0:
         raise SignInError(
-            f"{issuer}: the token has ended {-left_ns / NS_PER_S:.0f} s ago; is this machine's clock right?"
+            f"{issuer}: the token expired {-left_ns / NS_PER_S:.0f} s ago; is this machine's clock right?"
         )
     return Token(Credential("Authorization", secret, "Bearer"), now_ns + left_ns, issuer, public_claims(secret))
 

@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 from bench.errors import UsageError
 
 OPTION = "option"
-DialectName = Literal[
-    "ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", "acs", "twilio", "pcm"
-]
+AgentName = Literal["acs", "twilio", "pcm"]
+"""The dialects in which agents are called."""
+DialectName = Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", AgentName]
 """The dialects by the names that users know; what each is: `bench.protocol.dialects`."""
 SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
 """Credentials of azure-identity; entra is its default chain."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.protocol.acs import ACS
+from bench.protocol.agent import Agent
 from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_like import GLM, INWORLD, QWEN, STEPFUN, XAI
-from bench.protocol.pcm import PCM
-from bench.protocol.twilio import TWILIO
 
 MODEL = "{model}"
 
@@ -92,9 +91,11 @@ SERVICES: Mapping[str, KnownService] = {
     "huggingface": KnownService(
         "Hugging Face speech-to-speech", "ws://localhost:8765/v1/realtime?model={model}", GA, model="speech-to-speech"
     ),
-    "acs": KnownService("an agent behind Azure Communication Services", "ws://localhost:8765/ws", ACS),
-    "twilio": KnownService("an agent behind Twilio", "ws://localhost:8765/ws", TWILIO),
-    "pcm": KnownService("an agent on a plain WebSocket", "ws://localhost:8765/ws", PCM),
+    **{
+        name: KnownService(dialect.title, "ws://localhost:8765/ws", dialect)
+        for name, dialect in DIALECTS.items()
+        if isinstance(dialect, Agent)
+    },
     "litellm": KnownService("LiteLLM", "ws://localhost:4000/v1/realtime?model={model}", GA, key_env="LITELLM_API_KEY"),
 }
 OF_PATHS = {

@@ -79,16 +79,16 @@ class ApiVersion(Shape[str]):
 
 PER_MINUTE_OF_SESSION = "usd_per_minute"
 OF_TOKENS: dict[str, Field[float]] = {
-    "text_in": Field(DOLLARS, "Per million tokens: text that is read.", required=True),
-    "text_cached": Field(DOLLARS, "Text that was read before.", required=True),
-    "text_out": Field(DOLLARS, "Text that is written.", required=True),
-    "audio_in": Field(DOLLARS, "Audio that is heard.", required=True),
-    "audio_cached": Field(DOLLARS, "Audio that was heard before.", required=True),
-    "audio_out": Field(DOLLARS, "Audio that is spoken.", required=True),
+    "text_in": Field(DOLLARS, "Per million tokens: input text.", required=True),
+    "text_cached": Field(DOLLARS, "Cached input text.", required=True),
+    "text_out": Field(DOLLARS, "Output text.", required=True),
+    "audio_in": Field(DOLLARS, "Input audio.", required=True),
+    "audio_cached": Field(DOLLARS, "Cached input audio.", required=True),
+    "audio_out": Field(DOLLARS, "Output audio.", required=True),
 }
 BESIDE_TOKENS: dict[str, Field[float]] = {
-    "image_in": Field(DOLLARS, "Images that are read; if left out what text costs."),
-    "image_cached": Field(DOLLARS, "Images that were read before; if left out what text costs."),
+    "image_in": Field(DOLLARS, "Input images; if left out what text costs."),
+    "image_cached": Field(DOLLARS, "Cached input images; if left out what text costs."),
     PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens may then be left out."),
 }
 

@@ -60,7 +60,7 @@ def connect(
         return tcp
     try:
         tls = shake_hands(tcp, context, host, limits.tls)
-    except BaseException:
+    except BaseException:  # the end of the run, too: nobody else knows the socket
         tcp.close()
         raise
     phases.mark("tls_done")
@@ -83,7 +83,7 @@ def open_tcp(host: str, port: int, limits: Limits, phases: Phases, path: Network
     tcp = open_stream(addresses, limits.tcp, "proxy", "proxy")
     try:
         tunnel(tcp, proxy, asked_for, port, until_ns)
-    except BaseException:
+    except BaseException:  # the end of the run, too: nobody else knows the socket
         tcp.close()
         raise
     return tcp

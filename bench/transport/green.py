@@ -52,7 +52,7 @@ def _by_thread(work: Callable[[], T]) -> Future[T]:
     def settle() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:
+        except BaseException as error:  # raised where the result is asked for: a thread would only print it
             future.set_exception(error)
 
     threading.Thread(target=settle, daemon=True).start()

@@ -119,6 +119,7 @@ class LoopWatch(OnePerHub):
         now_ns = monotonic_ns()
         found = readable(self._loop.fileno()) if self._epoll else None
         for fd in found or ():
+            # the look before this one is the last at which it was empty
             self._found.setdefault(fd, self._look)
         self._look_before, self._look = self._look, NO_LOOK if found is None else Look(now_ns, self.polls)
         self.quiet = found == []
@@ -212,6 +213,7 @@ class Ticker(OnePerHub):
         return tick
 
     def _arm(self, due_ns: int) -> None:
+        # a pass costs the wake-up of the process, which takes longer than what is due: so they are kept apart
         self._armed_ns = at_ns = max(due_ns, self._earliest_ns)
         if self._alarm is not None:
             set_alarm(self._alarm, at_ns)
@@ -229,7 +231,7 @@ class Ticker(OnePerHub):
             _, _, tick = heapq.heappop(ticks)
             if tick.call is not None:
                 tick.call()
-        while ticks and ticks[0][2].call is None:
+        while ticks and ticks[0][2].call is None:  # cancelled: the loop need not wake for them
             heapq.heappop(ticks)
         self._arm(ticks[0][0] if ticks else now_ns + IDLE_NS)
 

@@ -12,8 +12,7 @@ import gevent
 from gevent.hub import Waiter
 
 from bench.clock import Handed, enable_stamps, monotonic_ns
-from bench.transport.fast.compiled import SocketReader
-from bench.transport.fast.reader import MessageReader
+from bench.transport.fast.reader import MessageReader, SocketReader
 from bench.transport.interface import Network, PacedSender, TransmitStamp
 from bench.transport.loop import READABLE, LoopWatch, Poller, Tick, Ticker
 from bench.transport.received import Read
@@ -93,7 +92,7 @@ class TcpStream:
     def __init__(self, sock: Any, asked_ns: int, scope: PeerScope = "service") -> None:
         self._sock, self._watch, self._scope = sock, LoopWatch.of_hub(), scope
         self._raw = sock._sock  # the non-blocking socket below gevent's
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a paced chunk is not to wait for the next one
         self.stamped = enable_stamps(sock)
         self._transmit = TransmitStamps(self._raw)
         hub = gevent.get_hub()
@@ -146,6 +145,7 @@ class TcpStream:
 
     def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
         self._sender = sender
+        # else nobody sleeps: what arrived by then is read now, however late that is
         if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
             return self._listen(until_ns, take, polled)
         read = self.read(until_ns)
@@ -180,7 +180,7 @@ class TcpStream:
                 self._wake(self._waiter.switch, True)
             else:
                 self._await_due()
-        except BaseException as error:
+        except BaseException as error:  # raised where the session listens: the hub would print it, and nobody wake
             self._wake(self._waiter.throw, error)
 
     def _attend(self, polled: bool) -> None:
@@ -194,7 +194,7 @@ class TcpStream:
         self._leave_poller()
         if not self._read_watcher.active:
             self._read_watcher.start(self.on_readable, NEVER_POLLED_NS)
-            self._polls = self._watch.polls
+            self._polls = self._watch.polls  # in the epoll set from the next poll on: earlier looks do not count
 
     def _leave_poller(self) -> None:
         if self._poller is not None and self._polled_from_ns is not None:
@@ -212,29 +212,26 @@ class TcpStream:
             self._leave_poller()
             return
         try:
-            read = self._receive(polled_ns)
-            if read is not None and take(read):
+            if monotonic_ns() >= self._watch.look_due_ns:
+                self._watch.look()
+            polls = None
+            if self._polled_from_ns is None:
+                # a look proves something only of a socket that was read to its end before
+                polled_ns, polls = NEVER_POLLED_NS, self._polls if self._reader.drained else None
+            elif polled_ns < self._polled_from_ns:  # the socket was not among those that were polled
+                polled_ns = NEVER_POLLED_NS
+            try:
+                read = self._reader.read(polled_ns, polls, self.messages)
+            except (BlockingIOError, InterruptedError):
+                self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
+                return
+            if read is None:  # deltas that were matched
+                if self.messages is not None and self.messages.due:
+                    self.messages.hand_on()
+            elif take(read):
                 self._wake(self._waiter.switch, True)
-        except BaseException as error:
+        except BaseException as error:  # as in `_send_due`
             self._wake(self._waiter.throw, error)
-
-    def _receive(self, polled_ns: int) -> Read | None:
-        """Read without waiting; None where nothing came, or deltas that were matched."""
-        if monotonic_ns() >= self._watch.look_due_ns:
-            self._watch.look()
-        polls = None
-        if self._polled_from_ns is None:
-            polled_ns, polls = NEVER_POLLED_NS, self._polls if self._reader.drained else None
-        elif polled_ns < self._polled_from_ns:  # the socket was not among those that were polled
-            polled_ns = NEVER_POLLED_NS
-        try:
-            read = self._reader.read(polled_ns, polls, self.messages)
-        except (BlockingIOError, InterruptedError):
-            self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
-            return None
-        if read is None and self.messages is not None and self.messages.due:
-            self.messages.hand_on()
-        return read
 
     def _wake(self, way: Callable[[Any], None], word: object) -> None:
         """Wake whoever listens, by this and not by the time, once the loop has read all sockets found readable."""
@@ -251,7 +248,7 @@ class TcpStream:
             gevent.sleep(0)
 
     def write(self, data: bytes, *, stamped: bool = False) -> Handed:
-        if self._unsent is not None:
+        if self._unsent is not None:  # what was offered is half sent: a frame in the midst of it would break both
             self._finished = self._write(self._unsent)
         return self._write(Unsent(memoryview(data), stamped))
 

@@ -19,7 +19,7 @@ from bench.units import NS_PER_S
 
 TLS_RECORD_HEADER, RECORD_BYTES = 5, 16_384
 """Bytes of a record: its header, and the most that it holds (RFC 8446 §5.1)."""
-EOF_REASON, CUT = "UNEXPECTED_EOF_WHILE_READING", "the connection was closed in the midst of the handshake"
+EOF_REASON, CUT = "UNEXPECTED_EOF_WHILE_READING", "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
 """What OpenSSL's binding puts around words."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
@@ -27,8 +27,8 @@ OWN_CERTIFICATE_REMEDY = "the service wants a client certificate that it trusts:
 
 TRUST_REMEDY = "name its certificate authority with --ca FILE; a proxy that inspects TLS has one, too"
 DISTRUST_REMEDIES = {
-    9: "the certificate is not valid yet: whoever runs the server must mend that, or this machine's clock is wrong",
-    10: "the certificate has ended: whoever runs the server must renew it, or this machine's clock is wrong",
+    9: "the certificate is not valid yet: its server needs a valid one, or this machine's clock is wrong",
+    10: "the certificate has expired: its server must renew it, or this machine's clock is wrong",
     62: "call the service by a name that its certificate is for",
     64: "call the service by a name that its certificate is for",
 }
@@ -90,6 +90,7 @@ class TlsStream:
         def take_opened(read: Read) -> bool:
             nonlocal last
             opened, last = self._opened(read), read._replace(data=b"")  # which would be kept while nothing more comes
+            # an answer is sent by whoever listens: nothing within the event loop may wait for the kernel
             return (opened is not None and take(opened)) or bool(self._outgoing.pending)
 
         heard = self._tcp.listen(until_ns, take_opened, sender, polled=polled)
@@ -103,6 +104,7 @@ class TlsStream:
         if ended:
             self._end = read._replace(data=b"")
         if data or ended or not read.data:
+            # the stamp is exact for what ends with the read only where a record ends there, too
             return read._replace(data=data, complete=read.complete and self._record.whole)
         return None
 

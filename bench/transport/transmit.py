@@ -84,6 +84,7 @@ class TransmitStamps:
             return count
         count = self._sock.sendmsg([data], _ASK)
         self._written += count
+        # the kernel names the last byte of what it took, which may be less than all
         self._asked[(self._written - 1) % PLACES] = self._written
         return count
 

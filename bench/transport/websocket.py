@@ -10,29 +10,23 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHeader, PayloadTooBig
-from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Response
 from websockets.protocol import State
-from websockets.typing import ExtensionParameter, Subprotocol
+from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
-from bench.clock import Arrival, Handed, monotonic_ns
+from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.outcomes import ACCEPT_HEADER
 from bench.protocol.base import Binary
 from bench.protocol.events import Event
-from bench.transport.answer import SWITCHING, HttpAnswer, read_answer, refusal
 from bench.transport.connect import connect
-from bench.transport.fast.frames import LONGEST, MASK_BYTES, frame_bytes, masked_frame
+from bench.transport.fast.frames import LONGEST, MASK_BYTES, masked_frame
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
     BAD_FRAME,
@@ -50,8 +44,9 @@ from bench.transport.interface import (
     Take,
     TransmitStamp,
 )
+from bench.transport.parser import SWITCHING, HttpAnswer, ProtocolParser, offered_deflate, refusal
 from bench.transport.received import Read, Received
-from bench.transport.tcp import ByteStream, TakeRead, TcpStream
+from bench.transport.tcp import ByteStream, TcpStream
 from bench.units import NS_PER_S
 
 ABNORMAL = 1006
@@ -63,10 +58,6 @@ BODY_NS = 1_000_000_000
 LONGEST_REFUSAL = 16_384
 HANDFUL = 64
 """Most messages that are passed on at once: whoever takes them looks around in between."""
-PART_BYTES = 4_096
-"""Bytes of a read that are parsed at once: the smallest frames have two, and each is answered where it is a ping."""
-OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
-"""What we compress with: 32 kB a connection for what we send, where zlib's own defaults take 256 kB."""
 _SILENT = logging.getLogger("bench.transport.websocket")
 _SILENT.setLevel(logging.WARNING)  # whatever the root's level is: websockets logs the request's headers, keys and all
 
@@ -91,7 +82,7 @@ def open_websocket(
     try:
         socket = WebSocket(stream, client_protocol(uri, path.max_message_mib * MIB, subprotocols, deflate=path.deflate))
         socket.upgrade(headers, limits, phases)
-    except BaseException:
+    except BaseException:  # the end of the run, too: nobody else knows the socket
         stream.close()
         raise
     return socket
@@ -126,13 +117,8 @@ class WebSocket:
         self._came: list[Received] = []
         self._unread: Read | None = None  # what the loop has read and left to whoever listens
         self._woken = False
-        self._begun = bytearray()  # of a message in fragments; one object, however many they are
-        self._binary = False  # whether it is one
-        self._message_bytes = 0  # its frames, so far
-        self._head = b"" if protocol.state is State.CONNECTING else None
-        self._answer_came: HttpAnswer | None = None
-        self._fed = self._framed = self._stamp_ns = self._answer_error_ns = 0
-        self._deflate: MeasuredDeflate | None = None
+        self._parser = ProtocolParser(protocol, stream.rest)
+        self._stamp_ns = self._answer_error_ns = 0
         self._broken = False
         self._sender: PacedSender | None = None
         self._offered = 0
@@ -146,7 +132,7 @@ class WebSocket:
 
     @property
     def closed(self) -> Closure | None:
-        return None if self._came else self._end
+        return None if self._came else self._end  # the end comes after all that came before it
 
     def now_ns(self) -> int:
         return monotonic_ns()
@@ -175,20 +161,20 @@ class WebSocket:
         """Send the request; if that fails, what the peer said before it went may still be there, and tell why."""
         try:
             self._flush()
-        except OSError as error:
+        except OSError as error:  # not kept in `upgrade`, whose frame its traceback would hold: a cycle
             return error
         return None
 
     def _await_answer(self, until_ns: int) -> HttpAnswer | None:
         """Wait for the answer to the upgrade; None where none came, or no HTTP."""
-        while self._answer_came is None and self._protocol.handshake_exc is None:
+        while (answer := self._parser.answer) is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
             if read is None:
                 return None
             self._take(read)
-            ends_there = read.complete and not self._fed
-            self._answer_error_ns = 0 if ends_there else read.stamp_ns - read.empty_ns
-        answer, self._answer_came, self._head = self._answer_came, None, None
+            more_came = self._parser.answer is not None and self._parser.answer.body
+            self._answer_error_ns = 0 if read.complete and not more_came else read.stamp_ns - read.empty_ns
+        self._parser.expect_frames()
         self._reader.expect(plain=self._is_plain())
         return answer
 
@@ -214,7 +200,7 @@ class WebSocket:
 
     def _frame_of(self, message: bytes) -> bytes:
         """A message as it is written."""
-        if self._deflate is None and self._protocol.state is State.OPEN:
+        if self._parser.deflate is None and self._protocol.state is State.OPEN:
             return masked_frame(message, os.urandom(MASK_BYTES))
         send = self._protocol.send_binary if type(message) is Binary else self._protocol.send_text
         send(message)
@@ -243,27 +229,23 @@ class WebSocket:
     def listen(
         self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
     ) -> None:
-        if self._came:
+        if self._came:  # from the last handful: this connection has had its turn, and others may wait for theirs
             self._stream.rest()
         self._woken, self._sender = False, sender
         self._reader.begin(reply)
+        pass_on, polled = partial(self._pass_on, take), reply is not None and reply.streaming
         try:
-            self._listen(until_ns, partial(self._pass_on, take), polled=reply is not None and reply.streaming)
+            while not self._came and not self._woken and self._end is None:
+                if not self._stream.listen(until_ns, pass_on, None if sender is None else self, polled=polled):
+                    break
+                if self._unread is not None:
+                    read, self._unread = self._unread, None
+                    self._parse(read)
         finally:
             self._reader.end()
         came, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
         for message in came:
             take(message)
-
-    def _listen(self, until_ns: int, take: TakeRead, *, polled: bool) -> None:
-        """Listen until messages came that are to be passed on, whoever listens is to be woken, or an instant."""
-        sender = None if self._sender is None else self
-        while not self._came and not self._woken and self._end is None:
-            if not self._stream.listen(until_ns, take, sender, polled=polled):
-                return
-            if self._unread is not None:
-                read, self._unread = self._unread, None
-                self._parse(read)
 
     def learn(self, message: Received, event: Event) -> None:
         self._reader.learn(message.data, event)
@@ -299,6 +281,7 @@ class WebSocket:
 
     @property
     def heard_ns(self) -> int:
+        # a deadline at the instant of a message that is still held here has not passed
         return self._came[0].arrival.at_ns - 1 if self._came else self._stream.heard_ns
 
     def _take(self, read: Read) -> None:
@@ -311,71 +294,15 @@ class WebSocket:
 
     def _is_plain(self) -> bool:
         """Whether what comes is a new frame of a new message, which is as it was sent."""
-        whole = self._fed == self._framed and not self._message_bytes  # else the protocol object holds the beginning
-        return whole and self._head is None and self._deflate is None and self._quick
+        return self._quick and self._parser.plain
 
     def _parse(self, read: Read) -> None:
-        """Feed one read to the protocol, answer what must be answered, and keep the messages it completed."""
+        """Have one read parsed, answer what must be answered, and keep the messages that it completed."""
         self._stamp_ns = read.stamp_ns
-        if begun := self._reader.take_begun():  # the peer has gone in the midst of a frame
-            self._fed += len(begun)
-            self._protocol.receive_data(begun)
-        self._fed += len(read.data)
-        ends_message = False
-        for event in self._events(read.data):
-            if isinstance(event, Frame):
-                ends_message = self._take_frame(event, read)
-            elif isinstance(event, Response):
-                event.headers.clear()  # the parser keeps them until the connection ends, and `handshake` has them
-                self._deflate = next(
-                    (one for one in self._protocol.extensions if isinstance(one, MeasuredDeflate)), None
-                )
-        if self._head is not None:
-            self._take_head(read.data)
+        came = self._parser.parse(read, self._reader.take_begun())
+        self._came += came  # and not before: others run in the midst of a long read, and may let go of all this
         self._reader.expect(plain=self._is_plain())
-        if ends_message and read.complete and self._framed == self._fed:
-            last = self._came[-1]
-            self._came[-1] = last._replace(arrival=last.arrival._replace(error_ns=0))
         self._answer(read)
-
-    def _events(self, data: bytes) -> Iterator[object]:
-        """Yield what the protocol object makes of the data; no data means that the peer has closed."""
-        if not data:
-            self._protocol.receive_eof()
-            yield from self._protocol.events_received()
-        for at in range(0, len(data), PART_BYTES):
-            if at:
-                self._stream.rest()
-            self._protocol.receive_data(data[at : at + PART_BYTES])
-            yield from self._protocol.events_received()
-
-    def _take_head(self, data: bytes) -> None:
-        """Look for the answer to the upgrade, and count the bytes of frames from the end of its head on."""
-        self._head = (self._head or b"") + data
-        self._answer_came = read_answer(self._head)
-        self._fed = 0 if self._answer_came is None else len(self._answer_came.body)
-
-    def _take_frame(self, frame: Frame, read: Read) -> bool:
-        """Take a frame; returns whether it ended a message."""
-        deflate = self._deflate
-        wire_bytes = frame_bytes(len(frame.data) if deflate is None else deflate.came.popleft())
-        self._framed += wire_bytes
-        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            return False
-        self._message_bytes += wire_bytes
-        if frame.opcode is not Opcode.CONT:
-            self._binary = frame.opcode is Opcode.BINARY
-        if frame.opcode is Opcode.CONT or not frame.fin:
-            self._begun += frame.data
-        if frame.fin:
-            made = Binary if self._binary else bytes
-            data = made(self._begun if frame.opcode is Opcode.CONT else frame.data)
-            arrival = Arrival(read.stamp_ns, read.stamp_ns - read.empty_ns, read.kernel)
-            self._came.append(Received(data, arrival, self._message_bytes))
-            self._message_bytes = 0
-            if self._begun:
-                self._begun = bytearray()
-        return frame.fin
 
     def _answer(self, read: Read) -> None:
         try:
@@ -434,9 +361,8 @@ class WebSocket:
     def abort(self) -> None:
         self._reader.take_begun()
         self._sender = None
-        self._came, self._begun = [], bytearray()  # a part of a message may be large, and whoever knows us may live on
-        self._protocol.reader.discard()
-        self._protocol.parser.close()
+        self._came = []
+        self._parser.close()
         self._note_end(ABNORMAL, "we let go", monotonic_ns())
         self._stream.close()
 
@@ -449,30 +375,3 @@ def _no_upgrade(problem: Exception) -> str:
         return f"the answer's {ACCEPT_HEADER} is not the one that this request's key calls for"
     why = problem if problem.__cause__ is None else problem.__cause__
     return f"the answer is no WebSocket upgrade: {why}"
-
-
-class MeasuredDeflate(Extension):
-    """The extension of one connection. `came`: payload bytes of the frames that came, as they were on the wire."""
-
-    def __init__(self, deflate: PerMessageDeflate) -> None:
-        self.name = deflate.name
-        self.came: deque[int] = deque()
-        self._deflate = deflate
-        self.encode = deflate.encode  # type: ignore[method-assign]
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """The frame, decompressed where it was compressed; control frames never are."""
-        self.came.append(len(frame.data))
-        return self._deflate.decode(frame, max_size=max_size)
-
-
-class _Offer(ClientPerMessageDeflateFactory):
-    def process_response_params(  # type: ignore[override]  # its caller wants an extension, whichever
-        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
-    ) -> MeasuredDeflate:
-        return MeasuredDeflate(super().process_response_params(params, accepted_extensions))
-
-
-def offered_deflate() -> ClientPerMessageDeflateFactory:
-    """An offer to compress, for one connection. The service may decline."""
-    return _Offer(client_max_window_bits=OWN_WINDOW_BITS, compress_settings={"memLevel": OWN_MEMORY_LEVEL})

@@ -15,14 +15,14 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from msgspec import Meta
 
-from bench.measures import CATALOGUE
-from reports.comparisons.measuring import Shift, arm_of_sample, measured, shift_of, step_changes
-from reports.finding import ExitStatus, Finding, Measured, judge, provisional
+from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
+from reports.finding import ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, NONE, listed, percent, plural
 from reports.question import Question
-from reports.schemas.document import Closed, Count, about
+from reports.records import Closed, Count, about
+from reports.runs import run_id_of
 from reports.sides.fairness import Check, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum, default_questions
@@ -37,8 +37,8 @@ from reports.wording.validity import Cause
 from reports.wording.verdicts import as_share, difference_interval, scale_of
 
 CHOSEN = (
-    "{} was ended by looks at its figures, so a test that takes its size as given errs more often than its level says; "
-    "what its looks decided is told by `rtbench decide {}`."
+    "{} was ended by looks at its figures, so a test that takes its size as fixed errs more often than its level says; "
+    "`rtbench decide {}` shows what its looks decided."
 )
 NAME = "sessions with a failed turn"
 FAILURES = Question("failures", "rate", Margin())
@@ -67,9 +67,8 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Check]:
 Design = Literal["pairs", "sessions"]
 
 DRIFTING = (
-    "An arm drifts by itself ({0}): {1} that follow one another are alike. So quarters of the run are counted, not "
-    "{1}, and the verdicts on it are provisional: pairs protect from a drift that both arms share, and from no other. "
-    f"On the margin {OWN_DRIFT}. A longer run tells more."
+    "An arm drifts by itself ({0}): neighbouring {1} are autocorrelated. So quarters of the run are counted, and the "
+    f"verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run tells more."
 )
 COLUMNS = (
     *("candidate", "figure", "measure", "origin", "traits", "step", "p", "unit"),
@@ -169,10 +168,9 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     base, value = (told.baseline, told.candidate) if told else (None, None)
     ends = [as_share(d, told.scale, told.candidate) for d in (told.d, told.low, told.high)] if told else [None] * 3
     texts = (finding.candidate, question.name, question.measure, stratum.origin, stratum.traits, question.step)
-    unit = "share" if question.kind == "rate" else CATALOGUE[question.measure].unit
     word, passes = (verdict.word, verdict.passes) if judged else ("not judged", False)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
-    row = (*texts, question.p, unit, question.gated, word, passes, verdict.provisional, verdict.reason)
+    row = (*texts, question.p, question.unit, question.gated, word, passes, verdict.provisional, verdict.reason)
     return dict(zip(COLUMNS, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
 
 
@@ -234,7 +232,7 @@ def inference(
 
 def seed_of_sides(sides: Sequence[Side]) -> int:
     """That of the baseline's run."""
-    return seed_of(run_id(sides[0]))
+    return seed_of(run_id_of(sides[0].run))
 
 
 def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
@@ -262,20 +260,16 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: In
     for base, side in each:
         for one in step_changes(base, side, main, how):
             arms = arm_of_sample(one.arms[0]), arm_of_sample(one.arms[1])
-            yield Finding(one.question, side.label, one.difference, one.verdict, arms)
+            yield Finding(one.question, side.label, one.difference, one.verdict, arms, baseline=base.label, unit="pair")
 
 
 def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
-    """What was found of arms that drift by themselves."""
-    names = dict.fromkeys(one.question.measure for one in measured if one.difference and one.difference.drifts)
+    """What was found of arms that drift by themselves in what is gated; of other figures their verdict says it."""
+    drifting = [one.question for one in measured if one.difference and one.difference.drifts]
+    names = dict.fromkeys(question.measure for question in drifting if question.gated)
     if names:
         unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
         yield DRIFTING.format(listed(list(names)), unit)
-
-
-def run_id(side: Side) -> str:
-    """The run's own name."""
-    return str(side.run.document.get("run_id") or side.run.folder.name)
 
 
 def decision_on(sides: Sequence[Side]) -> Decision | None:

@@ -33,32 +33,41 @@ FARTHEST = math.log(5)
 """The axis of ratios goes no farther: what lies beyond is cut and ends in an arrow."""
 LEFT, RIGHT = 316, 356
 HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
+NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
+"""On a phone: name and verdict stand above each bar, both values and the difference below it."""
 NAMED = 30
 """Pixels beside "same" from which on its side is named."""
-LONGEST = 52
+LONGEST, NARROW_LONGEST = 38, 34
 """Letters of a reason that fit below a verdict."""
 
 
-def forest(panel: ForestPanel) -> Plot:
+def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     """A row per figure: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
+    pitch = NARROW_PITCH if narrow else PITCH
     groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.candidate)]
     titled = GROUP * len(groups) if len(groups) > 1 else 0
     plot = Plot(
-        WIDE,
-        HEAD + titled + PITCH * len(panel.rows) + FOOT,
-        left=LEFT,
-        right=RIGHT,
+        NARROW if narrow else WIDE,
+        HEAD + titled + pitch * len(panel.rows) + FOOT,
+        left=NARROW_EDGE if narrow else LEFT,
+        right=NARROW_EDGE if narrow else RIGHT,
         top=HEAD,
         bottom=FOOT,
-        title="Differences with their margins",
-        desc="; ".join(_spoken(row, several=len(groups) > 1) for row in panel.rows) + ".",
+        title="Differences with their margins" + (", narrow" if narrow else ""),
+        desc="; ".join(
+            (f"{row.candidate}, " if len(groups) > 1 else "")
+            + f"{row.name}: {row.told}, margin {row.margin_text}, {row.outcome}"
+            for row in panel.rows
+        )
+        + ".",
     )
     low, high = ends(panel)
     x = PixelScale(identity, low, high, plot.x0, plot.x1)
     _axis(plot, x, panel.axis)
-    plot.text(LEFT - 22, plot.y1 - 10, "baseline → candidate", "lab", "end")
-    plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({panel.interval} interval)", "lab")
-    plot.text(plot.w, plot.y1 - 10, "verdict", "lab", "end")
+    if not narrow:
+        plot.text(LEFT - 22, plot.y1 - 10, "baseline → candidate", "lab", "end")
+        plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({panel.interval} interval)", "lab")
+        plot.text(plot.w, plot.y1 - 10, "verdict", "lab", "end")
     top = float(plot.y1)
     for name, rows in groups:
         if titled:
@@ -66,8 +75,10 @@ def forest(panel: ForestPanel) -> Plot:
             plot.text(0, top + 20, f"{glyph(rows[0].colour)} {shortened(name, 40)}", f"dl t{tone(rows[0].colour)}")
             top += GROUP
         for row in rows:
-            _row(plot, row, x, panel.axis, top)
-            top += PITCH
+            plot.line(0, top, plot.w, top, "grid")
+            _bar_with_margin(plot, row, x, panel.axis, top + (NARROW_PITCH - 14 if narrow else PITCH) / 2)
+            (_texts_around if narrow else _texts)(plot, row, top)
+            top += pitch
     return plot
 
 
@@ -85,11 +96,6 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
     high = min(max([*reach, *dots, 1.2 * least]), most)
     room = 0.04 * (high - low)
     return low - room, high + room
-
-
-def _spoken(row: ForestRow, *, several: bool) -> str:
-    whose = f"{row.candidate}, " if several else ""
-    return f"{whose}{row.name}: {row.told}, margin {row.margin_text}, {row.outcome}"
 
 
 def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
@@ -122,16 +128,13 @@ def _ticks(x: PixelScale, axis: Axis, apart: float) -> list[tuple[float, str]]:
     return sorted(found)
 
 
-def _row(plot: Plot, row: ForestRow, x: PixelScale, axis: Axis, top: float) -> None:
-    middle = top + PITCH / 2
-    plot.line(0, top, plot.w, top, "grid")
+def _bar_with_margin(plot: Plot, row: ForestRow, x: PixelScale, axis: Axis, middle: float) -> None:
     zone = x.clip(-row.margin), x.clip(row.margin)
     plot.rect(zone[0], middle - 11, zone[1] - zone[0], 22, "margin", f"margin {row.margin_text}")
     edge = x.clip(-row.margin if axis in HIGHER else row.margin)
     plot.line(edge, middle - 14, edge, middle + 14, "marginline")
     plot.line(x(0), middle - 14, x(0), middle + 14, "zero")
     _bar(plot, row, x, middle)
-    _texts(plot, row, middle)
 
 
 def _bar(plot: Plot, row: ForestRow, x: PixelScale, y: float) -> None:
@@ -147,26 +150,36 @@ def _bar(plot: Plot, row: ForestRow, x: PixelScale, y: float) -> None:
         plot.dot(x(row.d), y, "circle", f"dotv v-{row.word.replace(' ', '-')}", 5.5, f"{row.name}: {row.short}")
 
 
-def _texts(plot: Plot, row: ForestRow, middle: float) -> None:
+def _texts(plot: Plot, row: ForestRow, top: float) -> None:
     """Beside the bar: what it is and both values on the left, the difference and the verdict on the right."""
-    cls = f"dl w-{row.word.replace(' ', '-')}"
-    _named(plot, 0, middle + (-2 if row.beside else 4), shortened(row.name, 27), row.definition)
-    plot.text(0, middle + 13, row.beside, "tiny")
-    plot.text(
-        LEFT - 22, middle + 4, row.measured.removesuffix(f"{NBSP}{SLOPE}"), "num", "end"
-    )  # its axis has that unit
-    lift = -2 if row.why else 4
-    plot.text(plot.x1 + 22, middle + lift, row.short, "num")
-    plot.text(plot.w, middle + lift, row.verdict, cls, "end")
-    if row.why:
-        plot.text(plot.w, middle + 13, _cut(row.why, LONGEST), "tiny", "end")
-
-
-def _named(plot: Plot, x: float, y: float, name: str, definition: str) -> None:
-    """A row's name; its definition is one hover away."""
-    plot.add(f"<g><title>{clean(definition)}</title>")
-    plot.text(x, y, name, "rowlab")
+    middle, cls = top + PITCH / 2, f"dl w-{row.word.replace(' ', '-')}"
+    plot.add(f"<g><title>{clean(row.definition)}</title>")  # one hover away
+    plot.text(0, middle + (-2 if row.beside else 4), shortened(row.name, 27), "rowlab")
     plot.add("</g>")
+    plot.text(0, middle + 13, row.beside, "tiny")
+    plot.text(LEFT - 22, middle + 4, _measured(row), "num", "end")
+    plot.text(plot.x1 + 22, middle - 2, row.short, "num")
+    plot.text(plot.x1 + 22, middle + 13, f"margin {row.margin_text}", "tiny")
+    why = row.why or row.within.strip(" ()")
+    plot.text(plot.w, middle + (-2 if why else 4), row.verdict, cls, "end")
+    if why:
+        plot.text(plot.w, middle + 13, _cut(why, LONGEST), "tiny", "end")
+
+
+def _texts_around(plot: Plot, row: ForestRow, top: float) -> None:
+    """Above the bar what it is and the verdict; below it both values and the difference, then the margin and why."""
+    why = row.why or row.within.strip(" ()")
+    plot.text(0, top + 18, shortened(row.name, 24), "rowlab")
+    plot.text(plot.w, top + 18, row.verdict, f"dl w-{row.word.replace(' ', '-')}", "end")
+    plot.text(0, top + 71, _measured(row), "num")
+    plot.text(plot.w, top + 71, row.short, "num", "end")
+    plot.text(0, top + 87, ", ".join(filter(None, (f"margin {row.margin_text}", row.beside))), "tiny")
+    plot.text(plot.w, top + 87, _cut(why, NARROW_LONGEST), "tiny", "end")
+
+
+def _measured(row: ForestRow) -> str:
+    """Both values; a slope's unit is that of its axis."""
+    return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 
 
 def _cut(text: str, letters: int) -> str:
@@ -236,7 +249,9 @@ def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
     plot.text(plot.x0 - 6, y(1) + 4, "same", "tick", "end")
     for ratio in ratios:
         _line(plot, ratio, x, y, banded=len(ratios) < COLOURS)
-    _read(plot, ratios, x)
+    ps = sorted({p for ratio in ratios for p in ratio.ps})
+    lines = [(r.candidate, {p: spoken(d) for p, d in zip(r.ps, r.differences, strict=True)}) for r in ratios]
+    plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
     return plot
 
 
@@ -271,12 +286,6 @@ def _line(plot: Plot, ratio: RatioCurve, x: PixelScale, y: PixelScale, *, banded
 
 def _multiple(d: float) -> float:
     return math.exp(min(max(d, -50.0), 50.0))
-
-
-def _read(plot: Plot, ratios: Sequence[RatioCurve], x: PixelScale) -> None:
-    ps = sorted({p for ratio in ratios for p in ratio.ps})
-    lines = [(r.candidate, {p: spoken(d) for p, d in zip(r.ps, r.differences, strict=True)}) for r in ratios]
-    plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
 
 
 def spoken(found: Difference) -> str:

@@ -16,13 +16,11 @@ from reports.comparisons.comparison import Comparison
 from reports.finding import Finding
 from reports.numbers import NBSP, NONE, count, ms, shortened, three
 from reports.question import RATES, Question, better_of
-from reports.statistics.differences import LEVEL, Difference, Scale
-from reports.statistics.quantiles import Lack
+from reports.statistics.differences import FAR, LEVEL, Difference, Scale
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.strata import PLAIN
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, TIMEOUT, as_share, interval_of, scale_of, share
-from reports.wording.words import few_words
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
@@ -41,16 +39,16 @@ def size(d: float, finding: Finding, *, longer: bool = False) -> str:
     word = more if d >= 0 else less
     if scale_of(finding.question) != "ratio":
         return f"{_amount(d, finding)}{NBSP}{UNITS[scale_of(finding.question)]} {word}"
-    return f"{_amount(d, finding)}{NBSP}% {word}" if math.isfinite(d) else f"endlessly {word}"
+    return f"{_amount(d, finding)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
 
 
-def range_of(finding: Finding) -> str:
-    """5 to 19 % longer; from 3 % shorter to 19 % longer; an open end is said as such."""
+def range_of(finding: Finding, *, longer: bool = True) -> str:
+    """5 to 19 % longer; from 3 % shorter to 19 % longer; an open end is said as such. `longer`: of waits, not more."""
     found, question = finding.difference, finding.question
     assert found is not None, "there is a difference"
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
         return f"anything ({interval_of(found)})"
-    more, less = ("longer", "shorter") if _is_long(question) else ("more", "less")
+    more, less = ("longer", "shorter") if longer and _is_long(question) else ("more", "less")
     low, high = (_amount(end, finding) for end in (found.low, found.high))
     unit = f"{NBSP}{UNITS[scale_of(question)]}"
     if found.low >= 0:
@@ -114,7 +112,8 @@ class ForestRow:
     """One finding. `d`, `low`, `high` and `margin` are places on the axis: logs of a ratio, or percentage points.
 
     `d` is NaN where there is no difference. `why`: what an inconclusive verdict lacks; empty for the others.
-    `within`: the margin, where an estimate that is not near 0 is equivalent.
+    `doubted`: provisional, because an arm drifts by itself.
+    `within`: ` (slower, within 20 %)`, where "equivalent" alone would be read as no change. `known`: slower, or worse.
     """
 
     name: str
@@ -135,7 +134,9 @@ class ForestRow:
     outcome: str
     within: str
     why: str
+    known: str
     after_holm: bool
+    doubted: bool
     finding: Finding
 
     @property
@@ -151,7 +152,16 @@ class ForestRow:
 
     @property
     def verdict(self) -> str:
-        """? inconclusive (Holm): the outcome with its sign."""
+        """? inconclusive (Holm): the outcome with its sign; ≈ equivalent (provisional)."""
+        return f"{self._signed}{' (provisional)' if self.doubted else ''}"
+
+    @property
+    def starred(self) -> str:
+        """≈ equivalent*: the same where there is little room."""
+        return f"{self._signed}{'*' if self.doubted else ''}"
+
+    @property
+    def _signed(self) -> str:
         return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.word].glyph} {self.outcome}"
 
     @property
@@ -212,18 +222,21 @@ def axis_of(question: Question) -> Axis:
 
 def finding_row(finding: Finding, comparison: Comparison, colour: int = 1) -> ForestRow:
     """A finding of a comparison in words."""
-    return row(finding, colour, paired=comparison.method.design == "pairs", usable=not comparison.unfair)
+    return row(finding, colour, usable=not comparison.unfair)
 
 
-def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> ForestRow:
+def row(finding: Finding, colour: int, *, usable: bool = True) -> ForestRow:
     """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
     question, few = finding.question, few_cell(finding)
     difference = None if few else finding.difference
-    unit = "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
+    unit = question.shown_unit
     scale = 100.0 if question.kind == "rate" else 1.0
     ends = (difference.d * scale, difference.low * scale, difference.high * scale) if difference else (math.nan,) * 3
     holm = usable and is_after_holm(finding)
     word = finding.verdict.word if usable else "inconclusive"
+    value = as_share(finding.difference.d, finding.difference.scale) if finding.difference else None
+    accepted = verdicts.margin(question.margin, question.measure)
+    known = verdicts.known_word(finding.known, question.measure)
     return ForestRow(
         name=question.name,
         which="" if question.stratum is None else question.stratum.since or PLAIN,
@@ -234,34 +247,29 @@ def row(finding: Finding, colour: int, *, paired: bool, usable: bool = True) -> 
         unit=unit if finding.difference else "",
         change=verdicts.difference(difference),
         interval=few or verdicts.interval_of(difference),
-        margin_text=verdicts.margin(question.margin, question.measure),
+        margin_text=accepted,
         d=ends[0],
         low=ends[1],
         high=ends[2],
         margin=_place(question, difference),
         word=word,
         outcome=f"{word}{' (Holm)' if holm else ''}" if usable else UNJUDGED,
-        within=_within(finding) if usable else "",
-        why=_why(finding, paired=paired) if usable else "",
+        within=verdicts.within(word, value, scale_of(question), accepted, known),
+        why=_why(finding) if usable else "",
+        known=known if usable else "",
         after_holm=holm,
+        doubted=usable and _is_doubted(finding),
         finding=finding,
     )
 
 
 def few_cell(finding: Finding) -> str:
-    """44 sessions; needs 198: of a quantile that an arm has too few sessions or turns for; else empty."""
+    """needs 198 sessions: of a quantile that an arm has too few sessions or turns for; else empty."""
     lacks = [one for one in finding.lacks if one is not None]
     if not lacks:
         return ""
     least = min(lacks, key=lambda one: one.there / one.needs)
-    return few_words(least.there, least.of.removesuffix("s"), least.needs)
-
-
-def _within(finding: Finding) -> str:
-    difference, question = finding.difference, finding.question
-    value = as_share(difference.d, difference.scale) if difference else None
-    accepted = verdicts.margin(question.margin, question.measure)
-    return verdicts.within(finding.verdict.word, value, verdicts.scale_of(question), accepted)
+    return f"needs {count(least.needs)}{NBSP}{least.of}"
 
 
 def is_after_holm(finding: Finding) -> bool:
@@ -277,26 +285,17 @@ def definition(measure: str) -> str:
 
 
 def _values(finding: Finding) -> tuple[str, str]:
-    """Both figures; n/a for that of an arm that has too few turns or sessions."""
+    """Both figures; n/a for a quantile of an arm that has too few turns or sessions."""
     difference, question = finding.difference, finding.question
     if difference is None:
         return NONE, NONE
-    write = verdicts.share if question.kind == "rate" else _figure
-    arms = zip((difference.baseline, difference.candidate), finding.lacks, strict=True)
-    base, candidate = (
-        _counts(value, few) if few and question.kind == "rate" else NOTHING if few else write(value)
-        for value, few in arms
-    )
-    return base, candidate
-
-
-def _counts(share: float, few: Lack) -> str:
-    """3 of 4: of a rate of too few turns."""
-    return f"{round(share * few.there)} of {few.there}"
-
-
-def _figure(value: float) -> str:
-    return TIMEOUT if value == math.inf else three(value)
+    told = []
+    for value, few in zip((difference.baseline, difference.candidate), finding.lacks, strict=True):
+        if question.kind == "rate":  # of too few turns 3 of 4
+            told.append(f"{round(value * few.there)} of {few.there}" if few else share(value))
+        else:
+            told.append(NOTHING if few else TIMEOUT if value == math.inf else three(value))
+    return told[0], told[1]
 
 
 def with_unit(value: str, unit: str) -> str:
@@ -315,12 +314,23 @@ def _place(question: Question, difference: Difference | None) -> float:
     return math.log1p(max(margin.ratio, plus))
 
 
-def _why(finding: Finding, *, paired: bool) -> str:
-    verdict = finding.verdict
+def _is_doubted(finding: Finding) -> bool:
+    """Whether an arm drifts by itself in this figure; that two runs differ is said of all figures together."""
+    return finding.verdict.provisional and finding.difference is not None and finding.difference.drifts
+
+
+def _why(finding: Finding) -> str:
+    """slower; it takes about 370 pairs: what is known of an inconclusive figure, and what would settle it."""
+    verdict, needed = finding.verdict, finding.needed
     if verdict.word != "inconclusive":
         return ""
-    more = verdict.more_sessions or (finding.difference.more_sessions if finding.difference else None)
-    if verdict.reason:
-        return verdicts.said(verdict.reason)
-    unit = "pair" if paired else "session"
-    return f"about {count(more)} more {unit}{'' if more == 1 else 's'}" if more else ""
+    takes = verdicts.said(verdict.reason)
+    if not verdict.reason and not math.isnan(needed):
+        units = f"{finding.unit}s{'' if finding.unit == 'pair' else ' in each arm'}"
+        many = (
+            f"about {count(int(needed))}"
+            if math.isfinite(needed)
+            else f"more than {count(FAR * max(finding.sessions))}"
+        )
+        takes = f"it takes {many} {units}"
+    return "; ".join(filter(None, (verdicts.known_word(finding.known, finding.question.measure), takes)))

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from bench.measures import CATALOGUE, SLOPE
-from reports.finding import Arm, Finding, Measured, arm_of
+from reports.finding import Arm, Finding, Measured, arm_of, arm_of_sample
 from reports.numbers import nines
 from reports.question import RATES, Question, better_of
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
@@ -23,6 +23,7 @@ from reports.statistics.centre import (
     ArmWaits,
     Change,
     centre,
+    logs_of,
     slope_differences,
     trimmed_mean,
     worst_step,
@@ -138,10 +139,6 @@ def _quantiles(base: Side, cand: Side, group: list[Question], how: Inference) ->
     return arms, differences(both, asked, better_of(group[0]), how)
 
 
-def arm_of_sample(sample: Sample) -> Arm:
-    return arm_of(np.bincount(sample.sessions), sample.failed, sample.reached)
-
-
 def _means(base: Side, cand: Side, group: list[Question], how: Inference) -> Found:
     totals = totals_of(base, group[0]), totals_of(cand, group[0])
     arms = arm_of(totals[0][1], 0), arm_of(totals[1][1], 0)
@@ -171,7 +168,7 @@ def _centres(base: Side, cand: Side, group: list[Question], how: Inference) -> F
         change = centre(waits_of(base, group[0]), waits_of(cand, group[0]), base.sessions)
     if math.isnan(change.d):
         return arms, [None] * len(group)
-    typical = math.exp(trimmed_mean(np.log(samples[0].values)))
+    typical = math.exp(trimmed_mean(logs_of(samples[0].values)))
     values = typical, typical * math.exp(change.d)
     return arms, [by_change(change, base.sessions, values, one.margin, how.level) for one in group]
 

@@ -8,33 +8,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from bench.errors import INVALID_STATUS, UsageError
-from bench.measures import CATALOGUE
-from bench.run.disk import write_text
+from bench.errors import INVALID_STATUS
 from reports import blocks
 from reports.blocks import MARKS, marked
 from reports.comparisons import sentences
-from reports.comparisons.comparison import Comparison, Method, run_id
+from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.forest_rows import ForestRow, few_cell, finding_row, with_unit
 from reports.comparisons.page import comparison_page
 from reports.finding import ExitStatus, Finding
-from reports.looks.decision import Decision, decision_sentence
+from reports.looks.decision import decision_sentence
 from reports.numbers import NBSP, count, listed, percent, plural
-from reports.page.html import poured
-from reports.page.markdown import markdown_text
 from reports.page.svg import glyph
-from reports.question import Kind
-from reports.runs import all_called, labels_of
-from reports.schemas.document import Closed, Count, Known, Rounded, Version, about, data_of, text_of
-from reports.sides.fairness import Check, definitions_version
-from reports.sides.side import Side
+from reports.question import AskedFigure
+from reports.records import Closed, Count, Known, Rounded, Version, about, data_of, text_of
+from reports.render import Paths, write_page
+from reports.runs import all_called, labels_of, run_id_of
+from reports.sides.fairness import definitions_version
 from reports.statistics.differences import Difference, Margin, Scale
-from reports.statistics.verdicts import Word
-from reports.strata import NO_STRATUM
+from reports.statistics.verdicts import DRIFTS, Word
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.verdicts import figure, said
 
@@ -93,22 +88,18 @@ class SharesOfBoth(Closed, frozen=True):
     candidate: Rounded
 
 
-class ComparedFigure(Closed, frozen=True):
+class ComparedFigure(AskedFigure, frozen=True, forbid_unknown_fields=True):
     """One finding; values in the unit of its measure, rates as shares."""
 
     candidate: str
     figure: str
-    measure: str
-    kind: Kind
-    p: float | None
-    origin: Annotated[Known, about("what the turns count from, where a run has several")]
-    traits: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
     step: Known
     unit: str
     gated: bool
     margin: Margin
     word: Word = field(name="verdict")
     passes: bool
+    known: Annotated[Literal["worse", "better"] | None, about("on which side of no difference the whole interval lies")]
     provisional: Annotated[bool, about("run-to-run spread was assumed, not known, or an arm drifts by itself")]
     reason: Annotated[Known, about("why it is inconclusive, where the interval does not say it")]
     more_sessions: Annotated[int | None, about("about so many more in each arm, or pairs, would settle it")]
@@ -124,7 +115,7 @@ class FairnessCheck(Closed, frozen=True):
     """A line of whether the comparison was fair."""
 
     name: str
-    texts: Annotated[list[str], about("one for each side")]
+    texts: Annotated[list[str], about("one for each arm")]
     fair: Annotated[bool | None, about("null: said for information")]
     remedy: Known
 
@@ -187,11 +178,31 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             simulated=comparison.simulated,
             headline=sentences.comparison_headline(comparison),
             definitions=definitions_version(comparison.sides[0]),
-            sides=[_side(side) for side in comparison.sides],
+            sides=[
+                ComparedSide(
+                    label=side.label,
+                    name=side.name,
+                    run_id=run_id_of(side.run),
+                    folder=side.run.folder.name,
+                    sessions=side.sessions,
+                    turns=int(side.here.sum()),
+                    pairs_cut=side.clusters.cut,
+                    simulated=side.simulated,
+                )
+                for side in comparison.sides
+            ],
             verdicts=dict(sentences.candidates(comparison)),
             findings=[_finding(finding, comparison) for finding in comparison.findings],
             steps=[_finding(finding, comparison) for finding in comparison.steps],
-            decision=_decision(comparison.decision) if comparison.decision else None,
+            decision=None
+            if (decision := comparison.decision) is None
+            else PlannedDecision(
+                decision_sentence(decision),
+                decision.status,
+                len(decision.course.looks),
+                len(decision.plan.looks),
+                decision.used,
+            ),
             checks=[FairnessCheck(one.name, list(one.texts), one.fair, one.remedy) for one in comparison.checks],
             method=comparison.method,
             notices=list(comparison.notices),
@@ -199,45 +210,23 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     )
 
 
-def _decision(decision: Decision) -> PlannedDecision:
-    looks = len(decision.course.looks), len(decision.plan.looks)
-    return PlannedDecision(decision_sentence(decision), decision.status, *looks, decision.used)
-
-
-def _side(side: Side) -> ComparedSide:
-    return ComparedSide(
-        label=side.label,
-        name=side.name,
-        run_id=run_id(side),
-        folder=side.run.folder.name,
-        sessions=side.sessions,
-        turns=int(side.here.sum()),
-        pairs_cut=side.clusters.cut,
-        simulated=side.simulated,
-    )
-
-
 def _finding(finding: Finding, comparison: Comparison) -> ComparedFigure:
     question, difference, verdict = finding.question, finding.difference, finding.verdict
-    stratum = question.stratum or NO_STRATUM
     return ComparedFigure(
+        *question.asked,
         candidate=finding.candidate,
         figure=figure(question),
-        measure=question.measure,
-        kind=question.kind,
-        p=question.p,
-        origin=stratum.origin,
-        traits=stratum.traits,
         step=question.step,
-        unit="share" if question.kind == "rate" else CATALOGUE[question.measure].unit,
+        unit=question.unit,
         gated=question.gated,
         margin=question.margin,
         word=verdict.word,
         passes=verdict.passes,
+        known=finding.known or None,
         provisional=verdict.provisional,
         reason=said(verdict.reason),
         more_sessions=verdict.more_sessions,
-        sentence=sentences.sentence(finding, comparison),
+        sentence=sentences.sentence(finding),
         difference=None if difference is None or few_cell(finding) else _difference(difference),
         turns=OfBoth(*finding.turns),
         sessions=OfBoth(*finding.sessions),
@@ -268,26 +257,10 @@ def _difference(difference: Difference) -> FigureDifference:
     )
 
 
-class ComparePaths(NamedTuple):
-    """Where a comparison was written."""
-
-    html: Path
-    markdown: Path
-    json: Path
-
-
-def write_comparison(comparison: Comparison, folder: Path) -> ComparePaths:
-    """Write the three files, each in one step. Raises UsageError where the folder cannot be written."""
-    paths = ComparePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
-    page = comparison_page(comparison)
-    texts = poured(page), markdown_text(page), comparison_json(comparison)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, content in zip(paths, texts, strict=True):
-            write_text(path, content)
-    except OSError as error:
-        raise UsageError(f"the comparison cannot be written to {folder}: {error.strerror}") from None
-    return paths
+def write_comparison(comparison: Comparison, folder: Path) -> Paths:
+    """Write compare.html, .md and .json. Raises UsageError where the folder cannot be written."""
+    paths = Paths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
+    return write_page(comparison_page(comparison), comparison_json(comparison), paths, "the comparison")
 
 
 NAME_LEAST, ENDING = 14, 6
@@ -342,9 +315,9 @@ FIGURE, BASELINE, CANDIDATE, DIFFERENCE, CHANGE, MARGIN, JUDGED, VERDICT = range
 LAYOUTS = (
     (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, JUDGED),
     (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, VERDICT),
-    (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, VERDICT),
+    (FIGURE, CANDIDATE, DIFFERENCE, MARGIN, VERDICT),
     (FIGURE, DIFFERENCE, MARGIN, VERDICT),
-    (FIGURE, DIFFERENCE, VERDICT),
+    (FIGURE, CHANGE, MARGIN, VERDICT),
     (FIGURE, CHANGE, VERDICT),
 )
 """From the widest to the narrowest."""
@@ -370,17 +343,18 @@ def _table(comparison: Comparison) -> Grid:
 def _line(row: ForestRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
     style = MARKS[row.word].ink if row.finding.question.gated else "soft"
-    verdicts = [blocks.Cell(verdict, style=style) for verdict in (row.judged, row.verdict)]
+    verdicts = [blocks.Cell(one, style=style) for one in (row.judged, row.starred)]
     return blocks.row_of([figure(row.finding.question), *values, row.told, row.change, row.margin_text, *verdicts])
 
 
 def _closing(comparison: Comparison) -> Iterable[Part]:
     """Why gated figures are not settled; whether it was fair; what differs; what to know."""
-    several = len(comparison.sides) > 2
+    if any(finding_row(finding, comparison).doubted for finding in comparison.findings):
+        yield blocks.Paragraph(f"* provisional: {DRIFTS}", "soft")
+    told = sentences.candidates(comparison)[0][0]
     for row in (finding_row(finding, comparison) for finding in comparison.gated):
-        if row.why and comparison.decision is None:
-            whose = f" on {row.candidate}" if several else ""
-            yield Named("unsettled", [f"{figure(row.finding.question)}{whose}: {row.why}"])
+        if row.why and comparison.decision is None and row.candidate != told:
+            yield Named("unsettled", [f"{figure(row.finding.question)} on {row.candidate}: {row.why}"])
     for worst in sentences.worst_steps(comparison):
         yield Named("worst step", [worst])
     yield Named("reached", _reached(comparison))
@@ -391,7 +365,8 @@ def _closing(comparison: Comparison) -> Iterable[Part]:
     yield Named("not fair", [f"✕ {check.name}" for check in comparison.unfair], "bad")
     for check in comparison.checks:
         if check.fair is None and len(set(check.texts)) > 1:
-            yield Named("differs", [_differing(check, comparison)])
+            texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
+            yield Named("differs", [f"{check.name}: {', '.join(texts)}"])
     for notice in (sentences.assumption(comparison), *comparison.notices):
         yield Named("note", [notice])
 
@@ -405,9 +380,3 @@ def _reached(comparison: Comparison) -> list[str]:
             measure, of = finding.question.measure, f"{first} of what was wanted on {base}"
             told.append(f"{measure} by {of}, by {second} on {finding.candidate}")
     return list(dict.fromkeys(told))
-
-
-def _differing(check: Check, comparison: Comparison) -> str:
-    """What differs on which side: model: a gpt-realtime, b gpt-realtime-mini."""
-    texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
-    return f"{check.name}: {', '.join(texts)}"

@@ -48,7 +48,6 @@ from reports.page.pieces import drawing, note, plot_figure
 from reports.page.svg import HALF
 from reports.question import Question
 from reports.runs import all_called
-from reports.sides.fairness import Check
 from reports.wording import validity, words
 from reports.wording.words import since
 
@@ -66,7 +65,7 @@ WORDS = {
     "stored; or an arm drifts by itself, and the run is too short to know how far.",
     "Holm": "Several gated figures are several chances of a false alarm. For “regressed” the surest one must hold at "
     "the level divided by their number, the next at the level divided by one less, and so on.",
-    "failed turns": "Counted as endlessly slow in every percentile of a wait. "
+    "failed turns": "Counted as infinite latencies in every percentile. "
     "Turns cut by the end of the run are left out, and counted.",
 }
 RESAMPLED: dict[Design, str] = {
@@ -137,9 +136,11 @@ def comparison_page(comparison: Comparison) -> Page:
         Section("how", "", "Definitions and method", [Definitions(list(defined.items()))]),
     )
     badges = list(_badges(comparison))
+    told = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
+    first, *others = [side.label for side in comparison.sides]
     files: Inline = ("The same verdicts are in ", Code("compare.json"), f". {method(comparison)} All times UTC.")
     return Page(
-        title=_title(comparison, badges),
+        title=f"{' · '.join(told)} · {listed(others)} against {first}",
         badges=badges,
         headline=_headline(comparison),
         lead=_lead(comparison),
@@ -154,13 +155,6 @@ DESIGNS: dict[Design, str] = {
     "pairs": "interleaved in one run, in pairs",
     "sessions": "sessions of each arm apart",
 }
-
-
-def _title(comparison: Comparison, badges: Sequence[Badge]) -> str:
-    """REGRESSED · SIMULATED · gateway against direct."""
-    first, *others = [side.label for side in comparison.sides]
-    told = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
-    return f"{' · '.join(told)} · {listed(others)} against {first}"
 
 
 def _headline(comparison: Comparison) -> str:
@@ -200,8 +194,7 @@ def _badges(comparison: Comparison) -> Iterable[Badge]:
         beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
         yield _badge(sentences.unusable_word(comparison), beside)
     else:
-        decision = comparison.decision
-        yield _verdict_badge(comparison) if decision is None else _decision_badge(comparison, decision)
+        yield _verdict_badge(comparison)
         beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
         yield _badge("VALID COMPARISON", beside)
     if comparison.simulated:
@@ -213,23 +206,19 @@ def _badge(word: str, beside: str) -> Badge:
 
 
 def _verdict_badge(comparison: Comparison) -> Badge:
+    """The verdict of the looks, where there were any; else of the gated figures."""
+    if (decision := comparison.decision) is not None:
+        beside = f"look {len(decision.course.looks)} of {len(decision.plan.looks)}"
+        if decision.invalid:
+            return _badge(sentences.unusable_word(comparison), beside)
+        waiting = decision.course.reason == "waiting"
+        return _badge("NOT DECIDED YET" if waiting else decision_word(decision), beside)
     gated, word = comparison.gated, sentences.overall(comparison.gated)
     if word is None:
         return _badge("NO VERDICT", "no gated figure")
     same = sum(finding.verdict.word == word for finding in gated)
     provisional = "provisional · " if any(finding.verdict.provisional for finding in gated) else ""
-    beside = f"{provisional}{same} of {len(gated)} gated"
-    return _badge(word, beside)
-
-
-def _decision_badge(comparison: Comparison, decision: Decision) -> Badge:
-    """The verdict of the looks."""
-    beside = f"look {len(decision.course.looks)} of {len(decision.plan.looks)}"
-    if decision.invalid:
-        return _badge(sentences.unusable_word(comparison), beside)
-    if decision.course.reason == "waiting":
-        return _badge("NOT DECIDED YET", beside)
-    return _badge(decision_word(decision), beside)
+    return _badge(word, f"{provisional}{same} of {len(gated)} gated")
 
 
 def _meta(comparison: Comparison) -> str:
@@ -253,7 +242,10 @@ def _answer(comparison: Comparison) -> Section:
     drawn = panels(comparison)
     rows = [row for panel in drawn for row in panel.rows]
     heads = ["" if panel is drawn[0] and panel.axis == "lower" else panel.title for panel in drawn]
-    blocks: list[Block] = [drawing(forest.forest(panel), head) for panel, head in zip(drawn, heads, strict=True)]
+    blocks: list[Block] = [
+        drawing(forest.forest(panel), head, forest.forest(panel, narrow=True))
+        for panel, head in zip(drawn, heads, strict=True)
+    ]
     blocks += [Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
     figures = dict.fromkeys(row.finding.question.measure for row in rows)
     blocks.append(Reading(("What they are: ", _terms(figures), ". What the words mean: ", _terms(_named(rows)), ".")))
@@ -391,12 +383,11 @@ def _fair(comparison: Comparison) -> Section:
         for place, side in enumerate(comparison.sides)
     ]
     heads: list[Head] = ["check", *sides, Column("result", left=True)]
-    checks = table(heads, [_check(check) for check in comparison.checks], "facts", stacked=True)
+    rows = []
+    for check in comparison.checks:
+        word, style = words.result(check.fair, "for information")
+        remedy = check.remedy if check.fair is not True else ""
+        rows.append(row_of([check.name, *check.texts, Cell(word, remedy, style=f"{style}-ink")]))
+    checks = table(heads, rows, "facts", stacked=True)
     nothing = Paragraph("Nothing was checked.")
     return Section("fair", "", "Was the comparison fair?", [checks if comparison.checks else nothing])
-
-
-def _check(check: Check) -> Row:
-    word, style = words.result(check.fair, "for information")
-    remedy = check.remedy if check.fair is not True else ""
-    return row_of([check.name, *check.texts, Cell(word, remedy, style=f"{style}-ink")])

@@ -14,7 +14,7 @@ from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-i
 
 from reports.blocks import marked
 from reports.looks.decision import Decision
-from reports.looks.sequence import End, GateResult, InterimStatistic, Look
+from reports.looks.sequence import End, GateResult
 from reports.numbers import NBSP, change, count, nice, three
 from reports.page.svg import HALF, PixelScale, Plot, identity, linear_ticks
 from reports.statistics.verdicts import Word
@@ -90,24 +90,24 @@ def _path(decision: Decision, at: int, ruling: GateResult) -> EstimatePath:
     seen = [(look, look.seen[at]) for look in looks if math.isfinite(look.seen[at].d)]
     beyond = [one.d - one.excess for _, one in seen if math.isfinite(one.excess)]
     agreed = accepted.points if gate.kind == "rate" else math.log1p(accepted.ratio)
+    steps = []
+    for look, one in seen:
+        known = math.isfinite(one.se) and math.isfinite(one.df) and math.isfinite(look.c)
+        reach = float(stdtrit(one.df, float(ndtr(look.c)))) * one.se if known else math.inf
+        if not one.untested:
+            steps.append(LookStep(look.pairs, scale * one.d, scale * (one.d - reach), scale * (one.d + reach)))
     return EstimatePath(
         name=gate.name,
         rate=gate.kind == "rate",
         margin=scale * (beyond[-1] if beyond else agreed),
         margin_text=margin(accepted, gate.measure),
-        steps=tuple(_step(look, one, scale) for look, one in seen if not one.untested),
+        steps=tuple(steps),
         planned=tuple(decision.plan.looks),
         word=ruling.word,
         reason=said(ruling.reason),
         at=looks[ruling.look].pairs,
         corrected=scale * ruling.corrected if math.isfinite(ruling.corrected) else math.nan,
     )
-
-
-def _step(look: Look, one: InterimStatistic, scale: float) -> LookStep:
-    known = math.isfinite(one.se) and math.isfinite(one.df) and math.isfinite(look.c)
-    reach = float(stdtrit(one.df, float(ndtr(look.c)))) * one.se if known else math.inf
-    return LookStep(look.pairs, scale * one.d, scale * (one.d - reach), scale * (one.d + reach))
 
 
 def end_reason(decision: Decision) -> str:

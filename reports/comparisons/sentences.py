@@ -10,19 +10,22 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import (
     ONE_IN,
     ForestRow,
+    few_cell,
     figure_value,
     finding_row,
     is_lower,
     is_time,
     range_of,
+    row,
     size,
     which_turns,
 )
 from reports.finding import Finding
 from reports.looks.decision import Decision, decision_sentence, look_place, signed_difference
-from reports.numbers import NBSP, count, three
+from reports.numbers import NBSP, count, listed, three
+from reports.statistics.differences import FAR
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
-from reports.summary.verdict import verdict_of
+from reports.summary.trust import verdict_of
 from reports.wording import validity, verdicts
 from reports.wording.verdicts import NOTHING, figure, share
 
@@ -33,7 +36,6 @@ LOOKED = (
 WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not regressed", "equivalent")
 """In the order in which one of them speaks for several gated figures."""
 HAPPENS = {"failures": "fail or are never begun", "throttled": "are throttled", "stalled": "stall"}
-NEAR = "It lies so near the margin that no sensible number of sessions would settle it."
 APART = "More sessions would not settle it, because two runs differ by themselves: play both in one run (--targets)."
 PROVISIONAL = (
     "Provisional: two runs of one unchanged service differ by themselves, and {} of run-to-run spread was assumed for "
@@ -51,9 +53,14 @@ def candidates(comparison: Comparison) -> list[tuple[str, Word | None]]:
     """Each candidate with its verdict, the worst first; among equals by how far one lies beyond its margin."""
     if comparison.decision is not None:
         return [(comparison.sides[1].label, decision_word(comparison.decision))]
-    found = [(side.label, gated_of(comparison, side.label)) for side in comparison.sides[1:]]
-    ranked = sorted((_rank(gated), place) for place, (_, gated) in enumerate(found))
-    return [(found[place][0], overall(found[place][1])) for _, place in ranked]
+    found = {mine[0].candidate: word for word, mine in _worst_first(comparison.gated)}
+    return [*found.items(), *((side.label, None) for side in comparison.sides[1:] if side.label not in found)]
+
+
+def _worst_first(gated: Sequence[Finding]) -> list[tuple[Word | None, list[Finding]]]:
+    """The gated figures of each candidate with their verdict, the worst candidate first."""
+    found = [[f for f in gated if f.candidate == label] for label in dict.fromkeys(f.candidate for f in gated)]
+    return [(overall(mine), mine) for mine in sorted(found, key=_rank)]
 
 
 def verdict(comparison: Comparison) -> Word | None:
@@ -63,15 +70,9 @@ def verdict(comparison: Comparison) -> Word | None:
 
 def _rank(gated: Sequence[Finding]) -> tuple[int, float]:
     word = overall(gated)
-    if word is None:
-        return len(WORST), 0.0
+    assert word is not None, "a candidate has a gated figure"
     reach = _reach(_speaker(gated))
     return WORST.index(word), reach if word == "improved" else -reach
-
-
-def gated_of(comparison: Comparison, label: str) -> list[Finding]:
-    """The gated findings of one candidate."""
-    return [finding for finding in comparison.gated if finding.candidate == label]
 
 
 def comparison_headline(comparison: Comparison) -> str:
@@ -80,10 +81,15 @@ def comparison_headline(comparison: Comparison) -> str:
         return validity.do_not_use(comparison.causes)
     if comparison.decision is not None:
         return decision_alone(comparison.decision)
-    label, word = candidates(comparison)[0]
+    return answer(comparison.gated)
+
+
+def answer(gated: Sequence[Finding]) -> str:
+    """What gated figures say together, in a sentence: of several candidates that of the worst."""
+    word, mine = _worst_first(gated)[0] if gated else (None, [])
     if word is None:
         return "There is no verdict, because no figure was gated."
-    return _opening(word, label, _speaker(gated_of(comparison, label)), comparison)
+    return _opening(word, _speaker(mine), mine)
 
 
 def comparison_second(comparison: Comparison) -> str:
@@ -92,14 +98,39 @@ def comparison_second(comparison: Comparison) -> str:
         return validity.remedies(comparison.causes)
     if comparison.decision is not None:
         return LOOKED
-    first, *others = candidates(comparison)
-    if first[1] is None:
+    if not comparison.gated:
         return ""
-    mine = gated_of(comparison, first[0])
+    (word, mine), *others = _worst_first(comparison.gated)
     told = _speaker(mine)
-    parts = [_rest(told, comparison), *_beside(mine, told, comparison)]
-    parts += [f"{label}: {word}." for label, word in others if word]
+    parts = [_sure(told), *_beside(mine, told)]
+    if word == "inconclusive":
+        parts.append(settling([finding for finding in mine if finding.verdict.word == word]))
+    parts += [f"{found[0].candidate}: {word}." for word, found in others if word]
     return " ".join(filter(None, parts))
+
+
+def settling(open_: Sequence[Finding]) -> str:
+    """How many sessions settle all of these: what the one takes that takes most, then each; or that none would."""
+    finite = sorted((f for f in open_ if math.isfinite(f.needed)), key=lambda f: -f.needed)
+    endless = [f for f in open_ if math.isinf(f.needed)]
+    if any(f.verdict.provisional and f.difference and not f.difference.drifts for f in endless):
+        return APART
+    units = "pairs" if all(f.unit == "pair" for f in open_) else "sessions in each arm"
+    most = [f"more than {count(FAR * max(f.sessions))}" for f in endless] + list(map(_about, finite))
+    if not most:
+        return ""
+    names = [figure(f.question) for f in (*endless, *finite)]
+    each = [f"{name} {many}" for name, many in zip(names[1:], most[1:], strict=True)]
+    takes = listed([f"{names[0]} takes {most[0]}", *each])
+    if endless:
+        return f"More {units} will hardly settle it: {takes}."
+    return f"It takes {most[0]} {units} to settle it{f': {takes}' if each else ''}."
+
+
+def _about(finding: Finding) -> str:
+    """about 370; at least 100, of what has too few turns to decide."""
+    reason = finding.verdict.reason
+    return f"{'at least' if reason and reason.kind == 'too few' else 'about'} {count(int(finding.needed))}"
 
 
 def unusable_word(comparison: Comparison) -> str:
@@ -123,80 +154,94 @@ def worst_steps(comparison: Comparison) -> list[str]:
     for side in comparison.sides[1:]:
         mine = [finding for finding in comparison.steps if finding.candidate == side.label]
         if mine:
-            told = _row(mine[0], comparison)
+            told = finding_row(mine[0], comparison)
             asked = replace(mine[0].question, step="")
             found.append(
                 f"{mine[0].question.step} of {side.label}, {figure(asked)} {told.told}, margin {told.margin_text}: "
-                f"{told.verdict}; the worst of {len(mine)} steps, not gated"
+                f"{told.verdict}; the worst of {len(mine)} steps, by an interval as of one; not gated"
             )
     return found
 
 
-def sentence(finding: Finding, comparison: Comparison) -> str:
+def sentence(finding: Finding) -> str:
     """One finding in words, its verdict first."""
-    said = _opening(finding.verdict.word, finding.candidate, finding, comparison)
-    return " ".join(filter(None, (said, _rest(finding, comparison))))
+    word = finding.verdict.word
+    rest = settling([finding]) if word == "inconclusive" and not finding.verdict.reason else _sure(finding)
+    return " ".join(filter(None, (_opening(word, finding, [finding]), rest)))
 
 
-def _opening(word: Word, label: str, finding: Finding, comparison: Comparison) -> str:
-    told, name = _row(finding, comparison), figure(finding.question)
+def _opening(word: Word, finding: Finding, gated: Sequence[Finding]) -> str:
+    """`finding` speaks for all that are gated."""
+    told, name, label = row(finding, 1), figure(finding.question), finding.candidate
     if word == "regressed":
-        return f"{label} regressed: {_now(finding, comparison)}."
+        return f"{label} regressed: {_now(finding, _more(finding))}."
+    if word in ("not regressed", "equivalent") and finding.known == "worse":
+        than = f"{label} is {told.known} than {finding.baseline}, but within the margin"
+        return f"{than}: {name} differs by {told.told}, the margin is {told.margin_text}."
     if word == "not regressed":
         stays = f"which stays within the margin of {told.margin_text}"
         return f"{label} has not regressed: {name} differs by {told.told}, {stays}."
     if word == "equivalent":
         return f"{label} is equivalent: {name} differs by {told.told}; both ends lie within ±{told.margin_text}."
     if word == "improved":
-        return f"{label} improved: {name} is {_apart(finding, comparison)}."
-    return f"Inconclusive on {label}{_undecided(finding, told)}."
+        assert finding.difference is not None, "what improved has a difference"
+        apart = f"{size(finding.difference.d, finding, longer=True)} than on {finding.baseline}"
+        return f"{label} improved: {name} is {apart} ({told.interval})."
+    return _undecided(finding, told, gated)
 
 
-def _undecided(finding: Finding, told: ForestRow) -> str:
-    """` (too few turns): p95 needs 400…`, `: ttfa p90 may be 5 to 19 % longer and the margin is 10 %`."""
+def _undecided(finding: Finding, told: ForestRow, gated: Sequence[Finding]) -> str:
+    """What is known and what is open.
+
+    new is slower than old: half of the turns now take longer than 1.16 s, 6 to 14 % more (ttfa p50); whether more than
+    the margin of 10 % is open.
+    """
     reason, name = finding.verdict.reason, figure(finding.question)
     lead, rest = verdicts.parts(reason)
+    if finding.known == "worse":
+        after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({rest})" if rest else ""
+        now = _now(finding, range_of(finding, longer=False))
+        worse = f"{finding.candidate} is {told.known} than {finding.baseline}: {now}"
+        return f"{worse}; whether more than the margin of {told.margin_text} is open{after}."
+    if reason and reason.kind == "none seen":
+        passed = listed([figure(f.question) for f in gated if f.verdict.passes])
+        passes = (
+            f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
+        )
+        return f"{passes} is open: {lead or rest}, and the margin is {told.margin_text}."
+    inconclusive = f"Inconclusive on {finding.candidate}"
     if lead:
-        return f" ({lead}): {rest}"
+        return f"{inconclusive} ({lead}): {rest}."
     if finding.difference is None or math.isnan(finding.difference.d):
         if reason is not None and reason.kind == "not exact":
-            return f": {name} is {rest}"
+            return f"{inconclusive}: {name} is {rest}."
         absent = reason is not None and reason.kind in ("no turns", "no figure", "no ratio")
-        return f": {rest}" if absent else f": {name}: {rest or 'cannot be told'}"
-    if reason == NOT_AFTER_HOLM:
-        return (
-            f": {name} is {range_of(finding)}, over the margin of {told.margin_text}, but not after Holm’s correction"
-        )
-    may = f"{name} may be {range_of(finding)} and the margin is {told.margin_text}"
-    return f": {may} ({rest})" if rest else f": {may}"
+        return f"{inconclusive}: {rest}." if absent else f"{inconclusive}: {name}: {rest or 'cannot be told'}."
+    may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {told.margin_text}"
+    return f"{may} ({rest})." if rest else f"{may}."
 
 
-def _rest(finding: Finding, comparison: Comparison) -> str:
-    """How sure it is, or what would settle it."""
-    verdict, found = finding.verdict, finding.difference
-    if found is None:
+def _sure(finding: Finding) -> str:
+    """How sure it is that a figure regressed."""
+    found = finding.difference
+    if found is None or finding.verdict.word != "regressed":
         return ""
-    margin = _row(finding, comparison).margin_text
-    if verdict.word == "regressed":
-        sure = f"With {three(100 * (1 - comparison.method.level))}{NBSP}% confidence it is at least"
-        least = found.low if is_lower(finding.question) else found.high
-        told = f"{sure} {size(least, finding, longer=True)}; the" if math.isfinite(least) else "The"
-        return f"{told} margin is {margin}."
-    if verdict.word != "inconclusive" or verdict.reason:
-        return ""
-    if verdict.more_sessions:
-        paired = comparison.method.design == "pairs"
-        unit, where = ("pair", "") if paired else ("session", " in each arm")
-        units = unit if verdict.more_sessions == 1 else f"{unit}s"
-        return f"About {count(verdict.more_sessions)} more {units}{where} would settle it."
-    return APART if comparison.method.run_sd else NEAR
+    sure = f"With {three(100 * (1 - found.level))}{NBSP}% confidence it is at least"
+    least = found.low if is_lower(finding.question) else found.high
+    told = f"{sure} {size(least, finding, longer=True)}; the" if math.isfinite(least) else "The"
+    return f"{told} margin is {row(finding, 1).margin_text}."
 
 
-def _now(finding: Finding, comparison: Comparison) -> str:
+def _more(finding: Finding) -> str:
+    """65 % more than on direct."""
+    assert finding.difference is not None, "what regressed has a difference"
+    return f"{size(finding.difference.d, finding)} than on {finding.baseline}"
+
+
+def _now(finding: Finding, more: str) -> str:
     """one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)."""
-    found, question, base = finding.difference, finding.question, comparison.sides[0].label
-    assert found is not None, "what regressed has a difference"
-    more = f"{size(found.d, finding)} than on {base}"
+    found, question = finding.difference, finding.question
+    assert found is not None, "what became worse has a difference"
     if question.measure in HAPPENS:
         noun = "replies" if question.measure == "stalled" else "turns"
         return f"{share(found.candidate)}{NBSP}% of its {noun} {HAPPENS[question.measure]}, {more}"
@@ -204,28 +249,25 @@ def _now(finding: Finding, comparison: Comparison) -> str:
         return f"{figure(question)} is {figure_value(found.candidate, question)}, {more}"
     which, several = which_turns(question)
     if math.isinf(found.candidate):
-        was = f"on {base} it was {figure_value(found.baseline, question)}"
+        was = f"on {finding.baseline} it was {figure_value(found.baseline, question)}"
         return f"{which} now {'fail' if several else 'fails'} ({figure(question)}; {was})"
     takes = "take" if several else "takes"
     return f"{which} now {takes} longer than {figure_value(found.candidate, question)}, {more} ({figure(question)})"
 
 
-def _apart(finding: Finding, comparison: Comparison) -> str:
-    """25 % shorter than on direct (20 to 29 %)."""
-    found = finding.difference
-    assert found is not None, "what improved has a difference"
-    told = _row(finding, comparison)
-    return f"{size(found.d, finding, longer=True)} than on {comparison.sides[0].label} ({told.interval})"
-
-
-def _row(finding: Finding, comparison: Comparison) -> ForestRow:
-    return finding_row(finding, comparison)
-
-
 def _speaker(gated: Sequence[Finding]) -> Finding:
-    """The finding that speaks for several: the farthest beyond its margin of those with the worst word."""
+    """The finding that speaks for several: the farthest beyond its margin of those with the worst word.
+
+    Of what is inconclusive first what is known to be worse, and last a rate of which none was seen.
+    """
     word = overall(gated)
-    return max((finding for finding in gated if finding.verdict.word == word), key=_reach)
+    return max((finding for finding in gated if finding.verdict.word == word), key=_telling)
+
+
+def _telling(finding: Finding) -> tuple[bool, bool, float]:
+    reason, undecided = finding.verdict.reason, finding.verdict.word == "inconclusive"
+    unseen = reason is not None and reason.kind == "none seen"
+    return not unseen, undecided and finding.known == "worse", _reach(finding)
 
 
 def _reach(finding: Finding) -> float:
@@ -238,17 +280,33 @@ def _reach(finding: Finding) -> float:
     return bound / max(accepted, 0.005)
 
 
-def _beside(mine: Sequence[Finding], told: Finding, comparison: Comparison) -> Iterable[str]:
-    """Also regressed: ttfa p50 +57 %. Improved: …: the other gated figures, word by word."""
+def _beside(mine: Sequence[Finding], told: Finding) -> Iterable[str]:
+    """Also regressed: ttfa p50 +57 %. Also open: …. Improved: …: the other gated figures, word by word."""
     for word in WORST:
-        others = [_row(f, comparison) for f in mine if f.verdict.word == word and f is not told]
+        others = [finding for finding in mine if finding.verdict.word == word and finding is not told]
         if others:
             also = "Also " if word == told.verdict.word else ""
-            said = [
-                f"{figure(one.finding.question)}{f' {one.change}' if one.change != NOTHING else ''}" for one in others
-            ]
-            lead = f"{also}{word}"
-            yield f"{lead[:1].upper()}{lead[1:]}: {', '.join(said)}."
+            lead = f"{also}{'open' if word == 'inconclusive' else word}"
+            said = "; ".join(map(_open, others)) if word == "inconclusive" else ", ".join(map(_changed, others))
+            yield f"{lead[:1].upper()}{lead[1:]}: {said}."
+
+
+def _changed(finding: Finding) -> str:
+    """ttfa p50 +57 %."""
+    change = row(finding, 1).change
+    return f"{figure(finding.question)}{f' {change}' if change != NOTHING else ''}"
+
+
+def _open(finding: Finding) -> str:
+    """ttfa p95, 10 to 23 % longer (margin 20 %); failure rate, with no failure in 100 sessions …: what is left open."""
+    name, found, reason = figure(finding.question), finding.difference, finding.verdict.reason
+    lead, rest = verdicts.parts(reason)
+    if reason and reason.kind == "none seen":
+        return f"{name}: {lead or rest}"
+    if found is None or math.isnan(found.d) or few_cell(finding):
+        return f"{name}: {lead or rest}" if lead or rest else name
+    margin = f"margin {row(finding, 1).margin_text}"
+    return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, verdicts.said(reason))))})"
 
 
 def decision_word(decision: Decision) -> Word:

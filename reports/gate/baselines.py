@@ -26,7 +26,7 @@ from bench.measures import CATALOGUE, SLOPE
 from bench.run.disk import write_text
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.question import RATES, Question
-from reports.runs import labels_of
+from reports.runs import labels_of, run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of
@@ -38,7 +38,7 @@ from reports.statistics.rates import Ratio, ratio_of
 from reports.statistics.resample import quantile_draws, seed_of, variance
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.arms import FAIR
-from reports.summary.verdict import verdict_of
+from reports.summary.trust import verdict_of
 from reports.wording.validity import of_run
 
 SCHEMA = 1
@@ -130,15 +130,11 @@ def baseline_of(side: Side) -> Baseline:
     if throttled_share(side) > FAIR:
         raise UsageError(f"{side.run.folder} is no baseline: {throttled_cause(side).line}".replace(NBSP, " "))
     return Baseline(
-        SCHEMA, run_id_of(side), scenario_of(side), side.name, int(document.get("began_utc_ns") or 0),
+        SCHEMA, run_id_of(side.run), scenario_of(side), side.name, int(document.get("began_utc_ns") or 0),
         str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,
         conditions_of(side), tuple(_quantiles(side)), tuple(_rates(side)),
         labels_of(document),
     )  # fmt: skip
-
-
-def run_id_of(side: Side) -> str:
-    return str(side.run.document.get("run_id") or side.run.folder.name)
 
 
 def scenario_of(side: Side) -> str:
@@ -146,7 +142,7 @@ def scenario_of(side: Side) -> str:
 
 
 def _quantiles(side: Side) -> Iterable[Quantiles]:
-    rng = np.random.default_rng(seed_of(run_id_of(side), side.name))
+    rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
     for measure in CATALOGUE.values():
         if measure.scope in ("turn", "session") and measure.unit != SLOPE:
             for question in by_stratum(Question(measure.name, "quantile", Margin(), 0.5), [side]):

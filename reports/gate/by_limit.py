@@ -4,7 +4,8 @@ The interval is one of 90 %, 5 % on either side. A quantile's is that of order s
 (`reports.statistics.quantiles`); where waits drift while the run goes on, the wider one of that and of its quarters'
 (`reports.statistics.serial`). Of rates and means the error is that between sessions (`reports.statistics.rates`), and
 the ends are x ± t · SE. Few events tell little of how they cluster, so a rate's upper end is the larger one of that and
-of the bound for a session more that nobody saw (`reports.statistics.rates`)."""
+of the bound for a session more that nobody saw (`reports.statistics.rates`). Where a measure is not exact in the run,
+each end is moved by how far one of its values is off at most."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 from bench.measures import CATALOGUE, Better
 from reports.finding import none_seen
 from reports.gate.items import Item, finite, not_exact, without_few
+from reports.numbers import NBSP, three
 from reports.question import RATES, TRIALS, Question
 from reports.sides.questions import by_stratum
 from reports.sides.side import Side, counts_of, sample_of, totals_of
@@ -175,13 +177,27 @@ def limit_results(threshold: Threshold, side: Side) -> list[Item]:
         return []
     items = []
     for question, figure in limit_estimates(side, threshold):
-        item, why = _item(threshold, side.name, question, figure), side.inexact(question)
-        items.append(not_exact(item, why) if why and item.turns else item)
+        why = side.inexact(question)
+        off = side.off(question) if why else 0.0
+        if math.isfinite(off):  # the truth lies between these ends however far each of its values is off
+            figure = replace(figure, low=figure.low - off, high=figure.high + off)
+        item = _item(threshold, side.name, question, figure)
+        if why and item.turns:
+            item = not_exact(item, why) if math.isinf(off) else _with_room(item, off)
+        items.append(item)
     steps = side.turns.steps
     if threshold.step and threshold.step not in steps:
         reason = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} there are: "
         return [replace(item, reason=reason + (", ".join(steps) or "none")) for item in items]
     return items
+
+
+def _with_room(item: Item, off: float) -> Item:
+    """With what its interval holds besides, where it has one."""
+    if item.low is None and item.high is None:
+        return item
+    room = f"each end leaves room for {three(off)}{NBSP}{item.unit}, by which it can be off at most"
+    return replace(item, reason="; ".join(filter(None, (item.reason, room))))
 
 
 def _item(threshold: Threshold, target: str, question: Question, figure: LimitEstimate) -> Item:

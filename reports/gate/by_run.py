@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from reports.comparisons.comparison import inference, matched_to_the_first, measurements, notices_of_comparison
-from reports.comparisons.sentences import stop_of
+from reports.comparisons.sentences import decision_alone, stop_of
 from reports.finding import Arm, Finding
 from reports.gate.by_limit import limit_estimate
 from reports.gate.items import Item, compared_item, not_exact
@@ -113,6 +113,7 @@ def _answers_of_comparison(
             threshold.written,
             replace(by_question[threshold.question, side.label], candidate=side.name),
             provisional=not one_run(sides),
+            baseline=baseline.name,
         )
         for threshold in asked
         for side in sides[1:]
@@ -142,6 +143,7 @@ def by_looks(
     _refuse_others(decision, base, thresholds, str(run.folder))
     return BaselineAnswers(
         items=tuple(_items(decision)),
+        sentence=decision_alone(decision),
         void=tuple(cause.line for cause in decision.invalid),
         notices=(
             *_notices(decision),

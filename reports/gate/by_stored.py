@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, SLOPE
-from reports.finding import Arm, Measured, arm_of
+from reports.finding import Arm, Measured, arm_of_sample
 from reports.gate.baselines import (
     NEWEST,
     PS,
@@ -21,12 +21,12 @@ from reports.gate.baselines import (
     baseline_folder,
     ratio_of_side,
     read_baselines,
-    run_id_of,
     scenario_of,
 )
 from reports.gate.relative import BaselineAnswer, BaselineAnswers, StoredRuns, asked_of, mark_provisional
 from reports.numbers import NBSP, listed, plural
 from reports.question import RATES, Question, better_of
+from reports.runs import run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.named import identity_of_run
 from reports.sides.side import Side, sample_of
@@ -203,9 +203,9 @@ def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline], level:
 def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline], level: float) -> StoredFound:
     assert question.p is not None, "a quantile has a p"
     sample, place = sample_of(side, question), PS.index(question.p)
-    rng = np.random.default_rng(seed_of(run_id_of(side), *(one.baseline.run_id for one in runs)))
+    rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.baseline.run_id for one in runs)))
     now = stored_quantile(sample, question.p, side.sessions, rng) if sample.n else None
-    arm = arm_of(np.bincount(sample.sessions), sample.failed, sample.reached)
+    arm = arm_of_sample(sample)
     rows = _rows(question, runs)
     then = [_stored(row, place) for row in rows]
     difference = None

@@ -7,21 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import UsageError
+from reports.comparisons.sentences import answer
 from reports.gate import by_limit
 from reports.gate.by_limit import TAIL
 from reports.gate.by_run import against_run, against_targets, by_looks, was_planned
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.items import PASSED, Checked, Item, OnInconclusive
-from reports.gate.relative import BaselineAnswers, OtherRun, SameRun, StoredRuns, baseline_named, relative_results
+from reports.gate.relative import BaselineAnswers, OtherRun, SameRun, StoredRuns, baseline_named, judged, relative_items
 from reports.numbers import listed, percent
-from reports.runs import RunFrames, labels_of, load_for_report
+from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.side import ABSENT, Side, targets_of
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.summary.arms import FAIR
 from reports.summary.notices import noticed
-from reports.summary.verdict import verdict_of
+from reports.summary.trust import verdict_of
 from reports.thresholds import Threshold, near
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices
@@ -33,8 +34,8 @@ REMEDY = (
 )
 
 DRIFTING = (
-    "{} drifted while the run went on: sessions that follow one another are alike. So quarters of the run are counted, "
-    f"not sessions, and these limits are provisional: at the truth {OWN_DRIFT}. A longer run tells more."
+    "{} drifted during the run: neighbouring sessions are autocorrelated. So quarters of the run are counted, not "
+    f"sessions, and these limits are provisional: at the truth {OWN_DRIFT}. A longer run tells more."
 )
 UNEQUAL = (
     "Sessions of unequal length count as fewer: {}. Bounds are as wide as that asks for. Where long sessions are also "
@@ -72,9 +73,11 @@ def checked(
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow, level)
     limits = [item for threshold in absolute for side in sides for item in by_limit.limit_results(threshold, side)]
-    items = (*limits, *relative_results(answers.answers), *answers.items)
+    findings = judged(answers.answers)
+    items = (*limits, *relative_items(answers.answers, findings), *answers.items)
+    told = findings and not any(answer.unstored for answer in answers.answers)
     found = Checked(
-        run_id=str(run.document.get("run_id") or folder.name),
+        run_id=run_id_of(run),
         scenario=str(run.document.get("scenario") or folder.name),
         simulated=run.simulated,
         verdict=verdict_of(run.document).word,
@@ -89,6 +92,7 @@ def checked(
             *_notices(run, sides, answers.told),
         ),
         against=answers.against,
+        answer=answer(findings) if told else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
         warnings=tuple(_warning(side, sides) for side in _unguarded(sides, items)),

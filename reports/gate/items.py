@@ -15,7 +15,7 @@ from reports.question import Question
 from reports.runs import called
 from reports.statistics.differences import Difference
 from reports.statistics.quantiles import lack
-from reports.summary.verdict import RunWord
+from reports.summary.trust import RunWord
 from reports.thresholds import GATED, Sign
 from reports.wording import verdicts
 from reports.wording.verdicts import as_share, margin, scale_of
@@ -97,6 +97,8 @@ class Item:
     """what `needs` and `too_few` count: of a tail sessions"""
     reached: float | None = None
     """of a quantile, the share of the turns wanted that have the figure: failed ones have not, nor those never begun"""
+    known: Literal["worse", "better", ""] = ""
+    """of a difference, on which side of none its whole interval lies"""
     worth: float | None = None
     """sessions of one length that tell as much as these do, (Σn)² / Σn²; of two arms in the one that has fewest"""
 
@@ -111,7 +113,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Checked:
-    """A check of one run. `void`: why it says nothing, whatever the items say. `against`: the baseline, in words."""
+    """A check of one run. `void`: why it says nothing, whatever the items say. `against`: the baseline, in words.
+
+    `answer`: what the relative thresholds say together, in the sentence that a comparison has.
+    """
 
     run_id: str
     scenario: str
@@ -123,6 +128,7 @@ class Checked:
     """of a stored baseline, what is not as it was"""
     notices: tuple[str, ...]
     against: str
+    answer: str = ""
     on_inconclusive: OnInconclusive = "fail"
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -168,6 +174,7 @@ def not_exact(item: Item, why: str) -> Item:
     return replace(
         item, word="inconclusive", reason=why, value=None, low=None, high=None, baseline=None, difference=None,
         corrected=None, more_sessions=None, among_failures=False, low_endless=False, needs=None, too_few=None,
+        known="",
     )  # fmt: skip
 
 
@@ -211,7 +218,7 @@ def compared_item(threshold: str, finding: Finding) -> Item:
         low_endless=difference is not None and difference.low == math.inf and difference.baseline > 0,
         reached=finite(finding.reached[1]), look=finding.look,
         corrected=as_share(finding.corrected, scale_of(question)),
-        worth=min(arm.worth for arm in finding.arms),
+        worth=min(arm.worth for arm in finding.arms), known=finding.known,
     )  # fmt: skip
 
 

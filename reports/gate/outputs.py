@@ -1,14 +1,26 @@
-"""A check as a terminal, Markdown and JSON have it, and its files."""
+"""A check as a terminal, Markdown and JSON have it, its files, and what CI systems show of it: GitHub's annotations,
+Azure's issues and summary, JUnit XML for all of them.
+
+Workflow commands of GitHub Actions escape a message as `%25`, `%0D`, `%0A`; a property such as its title also as `%3A`
+and `%2C` (docs.github.com, "Workflow commands"; actions/toolkit, `command.ts`). Logging commands of Azure Pipelines
+escape it as `%AZP25`, `%0D`, `%0A`; a property also as `%5D` and `%3B` (learn.microsoft.com, "Logging commands";
+azure-pipelines-task-lib, `taskcommand.ts`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser.junitparser import FinalResult
 from msgspec import Meta, field
 
 from bench.errors import UsageError
+from bench.plain import printable
 from bench.run.disk import write_text
 from reports.blocks import (
     MARKS,
@@ -27,7 +39,6 @@ from reports.blocks import (
     table,
 )
 from reports.finding import ExitStatus
-from reports.gate.ci import junit_refusal, junit_xml
 from reports.gate.items import Checked, Grade, Item, OnInconclusive
 from reports.gate.sentences import (
     beside,
@@ -38,17 +49,19 @@ from reports.gate.sentences import (
     in_unit,
     interval_text,
     is_judged,
+    item_said,
     item_word,
     limit_text,
     mark,
     reached_text,
     reason,
+    remarks,
     value_text,
 )
-from reports.numbers import count, plural, shortened
+from reports.numbers import NBSP, count, plural, shortened
 from reports.page import markdown as markup
-from reports.schemas.document import Known, Record, data_of, text_of
-from reports.summary.verdict import RunWord
+from reports.records import Known, Record, data_of, text_of
+from reports.summary.trust import RunWord
 from reports.text import lines
 from reports.text.lines import Grid, Named, Part
 
@@ -259,3 +272,131 @@ def append_summary(checked: Checked, path: Path) -> None:
             file.write(check_markdown(checked) + "\n")
     except OSError as error:
         raise UsageError(f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}") from None
+
+
+MOST = 10
+"""Annotations of one kind that a step shows."""
+
+
+def github_commands(checked: Checked) -> Iterable[str]:
+    """Lines for the step's output. What passes by `--on-inconclusive=pass` is not annotated."""
+    if checked.status == 4:
+        yield github_command("error", "rtbench check", check_headline(checked))
+        return
+    yield from (github_command("warning", "rtbench check", warning) for warning in checked.warnings)
+    for item in checked.of("failed")[:MOST]:
+        yield github_command("error", f"{item.figure} {item.word}", item_said(item))
+    if checked.on_inconclusive != "pass":
+        kind = "error" if checked.status == 3 else "warning"
+        for item in checked.of("unsure")[:MOST]:
+            yield github_command(kind, f"{item.figure} {item.word}", item_said(item))
+
+
+def github_refusal(error: str) -> str:
+    """Of what cannot be asked so."""
+    return github_command("error", "rtbench check", error)
+
+
+def github_command(kind: str, title: str, message: str) -> str:
+    """::error title=…::…"""
+    return f"::{kind} title={_github_property(title)}::{_github_data(message)}"
+
+
+def _github_data(text: str) -> str:
+    return printable(text.replace(NBSP, " ").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
+
+
+def _github_property(text: str) -> str:
+    return _github_data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def azure_commands(checked: Checked, comment: Path) -> Iterable[str]:
+    """Lines for the step's output; `comment`: check.md, which is shown under the run."""
+    if checked.status == 4:
+        yield azure_command("task.logissue", {"type": "error"}, check_headline(checked))
+    else:
+        for item in checked.of("failed"):
+            yield azure_command("task.logissue", {"type": "error"}, item_said(item))
+        kind = "error" if checked.status == 3 else "warning"
+        for item in checked.of("unsure") if checked.on_inconclusive != "pass" else ():
+            yield azure_command("task.logissue", {"type": kind}, item_said(item))
+    yield from (azure_command("task.logissue", {"type": "warning"}, warning) for warning in checked.warnings)
+    yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
+    if checked.warns:
+        yield azure_command("task.complete", {"result": "SucceededWithIssues"}, check_headline(checked))
+
+
+def azure_refusal(error: str) -> str:
+    """Of what cannot be asked so."""
+    return azure_command("task.logissue", {"type": "error"}, error)
+
+
+def azure_command(name: str, properties: Mapping[str, str], message: str) -> str:
+    """##vso[task.logissue type=error;]…"""
+    told = "".join(f"{key}={_azure_property(value)};" for key, value in properties.items())
+    return f"##vso[{name}{' ' if told else ''}{told}]{_azure_data(message)}"
+
+
+def _azure_data(text: str) -> str:
+    return printable(text.replace(NBSP, " ").replace("%", "%AZP25").replace("\r", "%0D").replace("\n", "%0A"))
+
+
+def _azure_property(text: str) -> str:
+    return _azure_data(text).replace("]", "%5D").replace(";", "%3B")
+
+
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 has no way to write; labels are anyone's."""
+
+
+def junit_xml(checked: Checked) -> str:
+    """The file's text. Broken: a failure; inconclusive: one or skipped; what says nothing: an error, in every case."""
+    suite = TestSuite("rtbench check")
+    suite.add_property("run", _plain(checked.run_id))
+    suite.add_property("simulated", "yes" if checked.simulated else "no")
+    void = " ".join(remarks(checked)) if checked.void or checked.differs else ""
+    if not checked.items:
+        suite.add_testcase(_case("run", checked, [Error(_plain(void or "nothing was checked"), "invalid")]))
+    for item in checked.items:
+        suite.add_testcase(
+            _case(f"{item.threshold} [{item.target}, {item.figure}]", checked, _results(item, checked, void))
+        )
+    return _text(suite)
+
+
+def junit_refusal(error: str) -> str:
+    """The file's text where nothing was checked, for it cannot be asked so: one error."""
+    suite, case = TestSuite("rtbench check"), TestCase("run", classname="rtbench.check", time=0.0)
+    case.result = [Error(_plain(error), "usage")]
+    suite.add_testcase(case)
+    return _text(suite)
+
+
+def _text(suite: TestSuite) -> str:
+    whole = JUnitXml("rtbench")
+    whole.add_testsuite(suite)
+    whole.update_statistics()  # type: ignore[no-untyped-call]
+    found = io.BytesIO()
+    whole.write(found, pretty=True)
+    return found.getvalue().decode()
+
+
+def _case(name: str, checked: Checked, results: list[FinalResult]) -> TestCase:
+    case = TestCase(_plain(name), classname=f"rtbench.{_plain(checked.scenario)}", time=0.0)
+    case.result = results
+    return case
+
+
+def _results(item: Item, checked: Checked, void: str) -> list[FinalResult]:
+    text = _plain(item_said(item))
+    if void or item.grade == "void":
+        return [Error(_plain(void) or text, "invalid")]
+    if item.grade == "failed":
+        return [Failure(text, item.word)]
+    if item.grade == "unsure":
+        return [Failure(text, item.word) if checked.on_inconclusive == "fail" else Skipped(text, item.word)]
+    return []
+
+
+def _plain(text: str) -> str:
+    return _NO_XML.sub("�", text.replace(NBSP, " "))

@@ -51,6 +51,8 @@ class BaselineAnswer:
     """whether something was assumed that more runs would tell"""
     unstored: str = ""
     """why there is no baseline yet; then nothing is known, though there is data"""
+    baseline: str = "the stored runs"
+    """what the baseline is called"""
 
     @property
     def target(self) -> str:
@@ -61,8 +63,8 @@ class BaselineAnswer:
 class BaselineAnswers:
     """All that a baseline has to say. `void`, `differs`, `notices`, `against`: as in `Checked`.
 
-    `items`: verdicts that were made already, by looks; `answers` still want theirs. `told`: runs whose own notices are
-    among `notices`.
+    `items`: verdicts that were made already, by looks, with the `sentence` that says them; `answers` still want theirs.
+    `told`: runs whose own notices are among `notices`.
     """
 
     answers: tuple[BaselineAnswer, ...] = ()
@@ -71,6 +73,7 @@ class BaselineAnswers:
     notices: tuple[str, ...] = ()
     against: str = ""
     items: tuple[Item, ...] = ()
+    sentence: str = ""
     told: tuple[Path, ...] = ()
 
 
@@ -102,20 +105,21 @@ def _default(question: Question) -> str:
     return f"{question.measure}: {of}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
 
 
-def relative_results(answers: Iterable[BaselineAnswer]) -> list[Item]:
-    """Items with their verdicts, Holm's correction over all of them, whatever baseline they are against."""
-    answered = list(answers)
-    level = next((apart.level for answer in answered if (apart := answer.measured.difference)), LEVEL)
-    findings = judge([answer.measured for answer in answered], "the baseline", level=level)
-    return [_item(answer, finding) for answer, finding in zip(answered, findings, strict=True)]
+def judged(answers: Sequence[BaselineAnswer]) -> list[Finding]:
+    """Each with its verdict, Holm's correction over all of them, whatever baseline they are against."""
+    level = next((apart.level for answer in answers if (apart := answer.measured.difference)), LEVEL)
+    findings = judge([answer.measured for answer in answers], "the baseline", level=level)
+    named = [replace(one, baseline=answer.baseline) for one, answer in zip(findings, answers, strict=True)]
+    return [provisional(one) if answer.provisional else one for one, answer in zip(named, answers, strict=True)]
 
 
-def _item(answer: BaselineAnswer, finding: Finding) -> Item:
-    item = compared_item(answer.written, provisional(finding) if answer.provisional else finding)
-    item = without_few(item, finding.question, list(zip(finding.turns, finding.sessions, strict=True)))
-    if answer.unstored and item.turns:
-        return replace(item, word="inconclusive", reason=answer.unstored)
-    return item
+def relative_items(answers: Sequence[BaselineAnswer], findings: Sequence[Finding]) -> Iterable[Item]:
+    """The answers as they were judged."""
+    for answer, finding in zip(answers, findings, strict=True):
+        item = compared_item(answer.written, finding)
+        item = without_few(item, finding.question, list(zip(finding.turns, finding.sessions, strict=True)))
+        unstored = answer.unstored and item.turns
+        yield replace(item, word="inconclusive", reason=answer.unstored) if unstored else item
 
 
 def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:

@@ -11,7 +11,7 @@ from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Item
 from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.statistics.differences import Scale
 from reports.wording import validity
-from reports.wording.verdicts import TIMEOUT, difference_interval, share, signed, within
+from reports.wording.verdicts import TIMEOUT, difference_interval, known_word, share, signed, within
 from reports.wording.words import few_words, interval
 
 
@@ -99,11 +99,14 @@ def check_glyph(checked: Checked) -> str:
 
 
 def check_headline(checked: Checked) -> str:
-    """One sentence that tells the verdict."""
+    """One sentence that tells the verdict: that of the comparison, where what decides was compared."""
     if checked.status == VOID:
         if why := _why_void(checked):
             return f"{validity.LEAD if checked.void else 'no verdict'}: {_first(why, 'reason')}"
         return f"no verdict: {_first([item_said(item) for item in checked.of('void')], 'threshold')}"
+    deciding = checked.of("failed") or checked.of("unsure") or checked.items
+    if checked.answer and all(item.relative for item in deciding):
+        return checked.answer.removesuffix(".")
     if failed := checked.of("failed"):
         return _first([item_said(item) for item in failed], "threshold")
     if unsure := checked.of("unsure"):
@@ -142,11 +145,10 @@ def unsettled(item: Item) -> str:
 
 
 def more(item: Item) -> str:
-    """How many more sessions would settle it, where the reason does not say it."""
+    """How many sessions would settle it, where the reason does not say it."""
     if item.more_sessions is None or item.reason or item.grade != "unsure":
         return ""
-    sessions = "session" if item.more_sessions == 1 else "sessions"
-    return f"; about {count(item.more_sessions)} more {sessions} in each arm would settle it"
+    return f"; it takes about {count(item.sessions + item.more_sessions)} sessions in each arm"
 
 
 def reason(item: Item) -> str:
@@ -190,9 +192,10 @@ def mark(item: Item, checked: Checked) -> str:
 
 
 def item_word(item: Item) -> str:
-    """equivalent (within 40 %)."""
+    """equivalent (slower, within 40 %)."""
     accepted = limit_text(item).lstrip("+−")
-    return f"{item.word}{within(item.word, item.difference, item_scale(item), accepted)}"
+    known = known_word(item.known, item.measure)
+    return f"{item.word}{within(item.word, item.difference, item_scale(item), accepted, known)}"
 
 
 def _why_void(checked: Checked) -> list[str]:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
 from reports.histories.entry import Entry, FigureKey, RunFigure, missing
 from reports.numbers import NONE, plural, shortened
-from reports.question import POINTS, RATES, Question
-from reports.sides.workload import differing_between, group_of
+from reports.question import POINTS, Question
+from reports.sides.workload import OF_LOAD, differing_between, group_of
 from reports.statistics.changes import ENOUGH, SIDE, LevelChange, changes, comparisons, levels, without
 from reports.strata import NO_STRATUM
 from reports.summary.drift import APART
@@ -21,6 +20,7 @@ from reports.wording.verdicts import as_share, scale_of
 
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
 """Conditions that may change in the course of a series: what changes with them is what a history is read for."""
+USERS, SPAWN_RATE = (f"load: {OF_LOAD[option]}" for option in ("num_users", "spawn_rate"))
 NAMED, LONGEST = 2, 40
 """So many conditions name a series among those of its target, each in so many letters."""
 
@@ -46,8 +46,9 @@ class Series:
 
 
 def series_of(entries: Sequence[Entry]) -> list[Series]:
-    """By scenario and target; a run that differs from all series of its target in its workload begins another.
+    """By scenario, and by target in the order in which the first runs name them: a baseline comes first, as in reports.
 
+    A run that differs from all series of its target in its workload begins another.
     What a run does not tell sets it apart from nobody: older versions tell less.
     """
     groups: dict[tuple[str, str], list[tuple[dict[str, str], list[Entry]]]] = {}
@@ -63,7 +64,7 @@ def series_of(entries: Sequence[Entry]) -> list[Series]:
             alike.append((mine, [entry]))
     return [
         Series(scenario, target, name, tuple(members), known)
-        for (scenario, target), alike in sorted(groups.items())
+        for (scenario, target), alike in sorted(groups.items(), key=lambda one: one[0][0])
         for name, (known, members) in zip(_names(target, [known for known, _ in alike]), alike, strict=True)
     ]
 
@@ -71,6 +72,8 @@ def series_of(entries: Sequence[Entry]) -> list[Series]:
 def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
     """sim; of several sim (8 users), sim (50 users)."""
     apart = differing_between(workloads)
+    if USERS in apart:  # how fast they were started goes with how many they are
+        apart.pop(SPAWN_RATE, None)
     names: list[str] = []
     for place in range(len(workloads)):
         name = f"{target} ({said})" if (said := _said(apart, place)) else target
@@ -89,6 +92,8 @@ def _phrase(key: str, text: str) -> str:
     if key == "simulated":
         return "simulated" if text == "yes" else "a real service"
     name = key.removeprefix("load: ")
+    if text == "1":
+        name = name.replace("users", "user", 1).replace("processes", "process", 1)
     return f"{text} {name}" if text.isdecimal() else f"{name} {shortened(text, LONGEST)}"
 
 
@@ -177,13 +182,11 @@ def _told(entry: Entry, question: Question) -> RunFigure:
 def with_changes(courses: Sequence[Course]) -> list[Course]:
     """The same with their changes, which share one error."""
     among = sum(not course.lacking for course in courses)
-    return [_compared(course, among) for course in courses]
+    return [_compared(course, among) if course.used else course for course in courses]
 
 
 def _compared(course: Course, among: int) -> Course:
     entries, rate = [course.series.entries[place] for place in course.used], course.question.kind == "rate"
-    if not entries:
-        return course
     told = [course.told[place] for place in course.used]
     figures = np.array([one.value if rate else math.log(one.value) for one in told])
     days = np.array([entry.began_utc_ns // NS_PER_DAY for entry in entries])
@@ -213,8 +216,7 @@ def _compared(course: Course, among: int) -> Course:
 def _moved(question: Question, change: LevelChange, entries: Sequence[Entry]) -> Moved:
     last, first = entries[change.at - 1], entries[change.at]
     share, low, high = (as_share(d, scale_of(question)) or 0.0 for d in (change.d, change.low, change.high))
-    better = (RATES if question.kind == "rate" else CATALOGUE)[question.measure].better
-    worse = None if better == "neither" else (change.d > 0) == (better == "lower")
+    worse = None if question.better == "neither" else (change.d > 0) == (question.better == "lower")
     return Moved(last, first, share, low, high, change.before, change.after, worse, tuple(_beside(last, first)))
 
 

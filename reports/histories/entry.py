@@ -14,22 +14,21 @@ from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 from bench import foreign
 from bench.errors import UsageError
 from bench.foreign import JsonError
-from bench.outcomes import is_throttled
 from bench.plain import printable
 from reports.blocks import marked
 from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
 from reports.gate.by_stored import each_once
 from reports.numbers import NBSP, count, plural
+from reports.records import read_document
 from reports.runs import document_of, labels_of
-from reports.schemas.document import read_document
 from reports.sides.workload import conditions_in
 from reports.statistics.changes import variance_of
 from reports.statistics.quantiles import lack
 from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
-from reports.summary.events import ALL
-from reports.summary.rates import Counts, TurnRate
-from reports.summary.verdict import RunWord, verdict_of
+from reports.summary.figures import ALL, Counts, TurnRate
+from reports.summary.outcomes import limited_share
+from reports.summary.trust import RunWord, verdict_of
 from reports.text.document import MeasureFigures, Quantile, TargetOutcomes
 from reports.wording.validity import over_the_limit, verdict_reason
 
@@ -162,18 +161,12 @@ def _facts(summary: _Summary, target: str) -> ArmFacts:
 
 
 def _throttled(outcomes: TargetOutcomes | None) -> str:
-    share = _throttled_share(outcomes) if outcomes else 0.0
-    return over_the_limit(share) if share > FAIR else ""
-
-
-def _throttled_share(outcomes: TargetOutcomes) -> float:
-    """Of its turns, or of its sessions where that is more."""
+    """3.1 % was throttled: of its turns, or of its sessions where that is more; empty below the limit."""
+    if outcomes is None:
+        return ""
     both = ((outcomes.turns, outcomes.turns_begun), (outcomes.sessions, outcomes.sessions_begun))
-    return max(_limited(endings) / begun if begun else 0.0 for endings, begun in both)
-
-
-def _limited(endings: Mapping[str, int]) -> int:
-    return sum(n for outcome, n in endings.items() if is_throttled(outcome))
+    share = max(limited_share(endings, begun) for endings, begun in both)
+    return over_the_limit(share) if share > FAIR else ""
 
 
 def _quantiles(summary: _Summary, target: str) -> dict[FigureKey, dict[float, RunFigure]]:
@@ -219,7 +212,7 @@ def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, RunFigure]
             RunFigure(outcomes.failures, outcomes.failures_low, outcomes.failures_high, n=outcomes.turns_wanted),
         )
         if outcomes.turns_begun:
-            yield "throttled", RunFigure(_limited(outcomes.turns) / outcomes.turns_begun, n=outcomes.turns_begun)
+            yield "throttled", RunFigure(limited_share(outcomes.turns, outcomes.turns_begun), n=outcomes.turns_begun)
     for counts in summary.counts:
         if counts.target == target and counts.replies:
             yield "stalled", RunFigure(counts.stalled / counts.replies, n=counts.replies)

@@ -10,8 +10,8 @@ from itertools import pairwise
 from bench.units import NS_PER_S
 from reports.histories import sentences
 from reports.histories.course import Course, Moved
-from reports.histories.entry import Entry, RunFigure
-from reports.numbers import log_range, moment, ms, percent, shortened
+from reports.histories.entry import Entry
+from reports.numbers import log_range, moment, ms, percent, plural, shortened
 from reports.page.svg import (
     COLOURS,
     WIDE,
@@ -25,7 +25,6 @@ from reports.page.svg import (
     shape,
     tone,
 )
-from reports.question import Question
 from reports.wording.verdicts import figure
 
 MINUTES = (1, 5, 15, 30, 60, 180, 360, 720)
@@ -123,26 +122,30 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
         right=20,
         top=12 + LABEL * min(LABEL_ROWS, len(marks)),
         title=f"{figure(question)} over time",
-        desc=_spoken(courses),
+        desc="Horizontal: when runs began, UTC. "
+        + "; ".join(
+            f"{one.series.name}: {plural(len(one.used), 'run')} compared, {plural(len(one.moved), 'change')}"
+            for one in courses
+        )
+        + ".",
     )
     x, y = _time(courses, plot), _values(courses, plot)
     for course in courses:
         number = numbers[course.series.name]
         with plot.of(number):
             _runs(plot, course, number, x, y, classes)
-            _levels(plot, course, number, x, y)
+            for level in course.levels if not course.lacking else ():
+                ends = [(x(at_s(entry)), y.clip(level.value)) for entry in (level.first, level.last)]
+                plot.path(ends, f"curve s{tone(number)}{' again' if number >= COLOURS else ''}")
     _changes(plot, marks, numbers, x)
-    _read(plot, courses, x)
+    every = sorted({entry.began_utc_ns for course in courses for entry in course.series.entries})
+    lines = [(course.series.name, dict(_marked(course))) for course in courses]
+    plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in every], lines)
     return plot
 
 
 def at_s(entry: Entry) -> float:
     return entry.began_utc_ns / NS_PER_S
-
-
-def _spoken(courses: Sequence[Course]) -> str:
-    told = [f"{one.series.name}: {len(one.used)} runs compared, {len(one.moved)} changes" for one in courses]
-    return "Horizontal: when runs began, UTC. " + "; ".join(told) + "."
 
 
 def _time(courses: Sequence[Course], plot: Plot) -> PixelScale:
@@ -164,13 +167,10 @@ def _values(courses: Sequence[Course], plot: Plot) -> PixelScale:
         plot.y_axis(scale, linear_ticks(0.0, scale.high, 5), lambda share: percent(share, 1))
         return scale
     scale = log_scale(*log_range(ends), plot.y0, plot.y1)
-    plot.y_axis(scale, log_ticks(scale.low, scale.high), _writer(courses[0].question))
+    question, unit = courses[0].question, courses[0].question.shown_unit
+    write = ms if unit == "ms" else lambda value: f"{sentences.shown_number(value, question)} {unit}"
+    plot.y_axis(scale, log_ticks(scale.low, scale.high), write)
     return scale
-
-
-def _writer(question: Question) -> Callable[[float], str]:
-    unit = sentences.unit_of(question)
-    return ms if unit == "ms" else lambda value: f"{sentences.shown_number(value, question)} {unit}"
 
 
 def _runs(
@@ -184,30 +184,17 @@ def _runs(
             values = [y.clip(course.told[place].value) for place in (before, after)]
             plot.line(x(at_s(ends[0])), values[0], x(at_s(ends[1])), values[1], f"run {colour}")
     for place, (entry, told) in enumerate(zip(entries, course.told, strict=True)):
-        if not math.isnan(told.value):
-            with plot.among(classes(entry)):
-                _run(plot, course.question, entry, told, number, x, y, used=place in course.used)
-
-
-def _run(
-    plot: Plot,
-    question: Question,
-    entry: Entry,
-    told: RunFigure,
-    number: int,
-    x: PixelScale,
-    y: PixelScale,
-    *,
-    used: bool,
-) -> None:
-    at, value, colour = x(at_s(entry)), y.clip(told.value), f"s{tone(number)}"
-    tip = f"{entry.name}: {sentences.figure_text(told, question)}, {entry.unfit or entry.mark}"
-    if not used:
-        _unfit(plot, entry, at, value, shape(number), colour, tip)
-        return
-    if not math.isnan(told.low):
-        plot.line(at, y.clip(told.low), at, y.clip(told.high), f"whisker thin {colour}")
-    plot.dot(at, value, shape(number), f"mark {colour}", RADIUS, tip)
+        if math.isnan(told.value):
+            continue
+        at, value = x(at_s(entry)), y.clip(told.value)
+        tip = f"{entry.name}: {sentences.figure_text(told, course.question)}, {entry.unfit or entry.mark}"
+        with plot.among(classes(entry)):
+            if place not in course.used:
+                _unfit(plot, entry, at, value, shape(number), colour, tip)
+                continue
+            if not math.isnan(told.low):
+                plot.line(at, y.clip(told.low), at, y.clip(told.high), f"whisker thin {colour}")
+            plot.dot(at, value, shape(number), f"mark {colour}", RADIUS, tip)
 
 
 def _unfit(plot: Plot, entry: Entry, x: float, y: float, mark: str, colour: str, tip: str) -> None:
@@ -218,14 +205,6 @@ def _unfit(plot: Plot, entry: Entry, x: float, y: float, mark: str, colour: str,
     arms = f"M{x - CROSS:.1f} {y - CROSS:.1f}l{2 * CROSS} {2 * CROSS}m0 {-2 * CROSS}l{-2 * CROSS} {2 * CROSS}"
     plot.dot(x, y, mark, "k0", RADIUS, tip)
     plot.add(f'<path d="{arms}" class="unfit"/>')
-
-
-def _levels(plot: Plot, course: Course, number: int, x: PixelScale, y: PixelScale) -> None:
-    """Where the figure stood between changes; of a course without enough runs nothing is said."""
-    again = " again" if number >= COLOURS else ""
-    for level in course.levels if not course.lacking else ():
-        ends = [(x(at_s(entry)), y.clip(level.value)) for entry in (level.first, level.last)]
-        plot.path(ends, f"curve s{tone(number)}{again}")
 
 
 def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping[str, int], x: PixelScale) -> None:
@@ -249,10 +228,3 @@ def _marked(course: Course) -> Iterable[tuple[int, str]]:
     for entry, told in zip(course.series.entries, course.told, strict=True):
         mark = f", {entry.mark}" if entry.unfit else ""
         yield entry.began_utc_ns, f"{sentences.figure_text(told, course.question)}{mark}"
-
-
-def _read(plot: Plot, courses: Sequence[Course], x: PixelScale) -> None:
-    """A stop at each instant at which a run began."""
-    every = sorted({entry.began_utc_ns for course in courses for entry in course.series.entries})
-    lines = [(course.series.name, dict(_marked(course))) for course in courses]
-    plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in every], lines)

@@ -12,15 +12,15 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, SLOPE
+from bench.measures import SLOPE
 from bench.run.kept import run_folders
 from reports.histories.course import Course, Moved, Series, course_of, series_of, with_changes
 from reports.histories.entry import SHOWN, Entry, entries_of, stored_in
 from reports.numbers import NBSP, plural
 from reports.question import Question
+from reports.samples import HEARD
 from reports.statistics.differences import Margin
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.figures import HEARD
 from reports.thresholds import SIGNED, gated, quoted
 
 MAINS = ("ttfa", "ttft")
@@ -147,12 +147,11 @@ class History:
 def _rows(course: Course) -> Iterable[dict[str, Any]]:
     question, series = course.question, course.series
     stratum = question.stratum or NO_STRATUM
-    unit = "share" if question.kind == "rate" else CATALOGUE[question.measure].unit
     moved = {id(one.first): one for one in course.moved}
     for entry, told in zip(series.entries, course.told, strict=True):
         change = moved.get(id(entry))
         of_run = (series.scenario, series.name, entry.target, entry.run_id, entry.word, entry.unfit)
-        figure = (question.name, question.measure, question.p, stratum.origin, stratum.traits, unit)
+        figure = (question.name, question.measure, question.p, stratum.origin, stratum.traits, question.unit)
         values = (told.value, told.low, told.high, told.n, told.lacks)
         changed = (change.share, change.low, change.high) if change else (None,) * 3
         start = pd.Timestamp(entry.began_utc_ns, unit="ns", tz="UTC")
@@ -190,13 +189,16 @@ def told_by(entries: Sequence[Entry], questions: Sequence[Question] = (), notice
     series = series_of(once)
     runs = Counter(one.scenario for one in series for _ in one.entries)
     names = [name for name, _ in runs.most_common()]
-    asked = {name: _questions([one for one in series if one.scenario == name], questions) for name in names}
+    asked: dict[str, list[Question]] = {}
+    for name in names:
+        mine = [entry for one in series if one.scenario == name for entry in one.entries]
+        asked[name] = list(dict.fromkeys(of_turns(one, mine) for one in questions or headline_questions(mine)))
     courses = with_changes([course_of(one, question) for one in series for question in asked[one.scenario]])
     scenarios = [
         Scenario(
             name,
             tuple(one for one in series if one.scenario == name),
-            tuple((question, mine) for question in asked[name] if (mine := _of(courses, name, question))),
+            tuple((question, told) for question in asked[name] if (told := _of(courses, name, question))),
         )
         for name in names
     ]
@@ -213,11 +215,6 @@ def _of(courses: Sequence[Course], scenario: str, question: Question) -> tuple[C
         and course.question == question
         and any(told.value == told.value for told in course.told)
     )
-
-
-def _questions(series: Sequence[Series], questions: Sequence[Question]) -> list[Question]:
-    entries = [entry for one in series for entry in one.entries]
-    return list(dict.fromkeys(of_turns(question, entries) for question in questions or headline_questions(entries)))
 
 
 def _read(runs: Sequence[Path], stored: Sequence[Path]) -> tuple[list[Entry], list[str]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
 from bench.run.disk import write_text
-from reports.blocks import MARKS, Cell, Paragraph, Row, row_of
+from reports.blocks import MARKS, Cell, Line, Paragraph, row_of
 from reports.histories.course import Course, Moved, Series
 from reports.histories.entry import Entry
 from reports.histories.history import History, Scenario
@@ -25,12 +25,11 @@ from reports.histories.sentences import (
     place,
     series_notes,
     unfit,
-    unit_of,
     weekdays_notes,
 )
-from reports.schemas.document import Count, Known, Record, Rounded, about, data_of
+from reports.question import AskedFigure
+from reports.records import Count, Known, Record, Rounded, about, data_of
 from reports.statistics.changes import LEVEL
-from reports.strata import NO_STRATUM
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.verdicts import figure
 
@@ -84,15 +83,10 @@ class HistoryLevel(Record, frozen=True):
     last_run: str
 
 
-class HistoryCourse(Record, frozen=True):
+class HistoryCourse(AskedFigure, frozen=True):
     """A figure in the course of a series."""
 
     figure: str
-    measure: str
-    kind: Literal["quantile", "rate"]
-    p: float | None
-    origin: Known
-    traits: Known
     unit: str
     runs: Annotated[Count, about("that were compared")]
     comparisons: Count
@@ -168,15 +162,10 @@ def _run(entry: Entry, courses: Iterable[Course], place: int) -> HistoryRun:
 
 
 def _course(course: Course) -> HistoryCourse:
-    question, stratum = course.question, course.question.stratum or NO_STRATUM
     return HistoryCourse(
-        figure=figure(question),
-        measure=question.measure,
-        kind="rate" if question.kind == "rate" else "quantile",
-        p=question.p,
-        origin=stratum.origin,
-        traits=stratum.traits,
-        unit="share" if question.kind == "rate" else unit_of(question),
+        *course.question.asked,
+        figure=figure(course.question),
+        unit=course.question.unit,
         runs=len(course.used),
         comparisons=course.comparisons,
         lacking=course.lacking,
@@ -234,34 +223,31 @@ def _series_table(scenario: Scenario, series: Series) -> Iterable[Part]:
     courses = [course for _, mine in scenario.figures for course in mine if course.series is series]
     simulated = "  ◇ SIMULATED" if series.simulated else ""
     yield Paragraph(f"{scenario.name} · {series.name}{simulated}", "bold")
-    units = [f", {unit_of(one.question)}" if one.question.kind != "rate" else "" for one in courses]
+    units = [f", {one.question.shown_unit}" if one.question.kind != "rate" else "" for one in courses]
     figures = [f"{figure(one.question)}{unit}" for one, unit in zip(courses, units, strict=True)]
     heads = ["run", "began, UTC", "verdict", *figures, ""]
     last = len(heads) - 1
-    shown = [(0, 1, 2, *range(3, most), last) for most in range(last, 3, -1)]
-    layouts = [*shown, (0, 2, 3, last), (0, 3, last)]
-    rows = [row_of([*heads], "soft"), *(_row(series, courses, place) for place in range(len(series.entries)))]
-    yield Grid(rows, (0, 1, 2, last), layouts if courses else (), indent="  ", least=RUN_LEAST, ending=RUN_LEAST // 2)
-
-
-def _row(series: Series, courses: Sequence[Course], place: int) -> Row:
-    entry = series.entries[place]
-    style = "soft" if entry.unfit else ""
-    moved = [
-        f"{figure(course.question)} {change_with_interval(one, course.question)}"
-        for course in courses
-        for one in course.moved
-        if one.first is entry
-    ]
-    return row_of(
-        [
+    dated = [(0, 1, 2, *range(3, most), last) for most in range(last, 3, -1)]
+    undated = [(0, 2, 3, 4, last)] if len(courses) > 1 else []  # a run's name tells when it began, and p95 nothing else
+    layouts = [*dated[:-1], *undated, dated[-1], (0, 2, 3, last), (0, 3, last)] if courses else []
+    rows = [row_of([*heads], "soft")]
+    for at, entry in enumerate(series.entries):
+        moved = [
+            f"{figure(course.question)} {change_with_interval(one, course.question)}"
+            for course in courses
+            for one in course.moved
+            if one.first is entry
+        ]
+        told = (figure_text(course.told[at], course.question) for course in courses)
+        cells: Line = [
             Cell(entry.name, f"changed here: {', '.join(moved)}" if moved else ""),
             day(entry),
             Cell(entry.mark, style=MARKS[entry.use].ink),
-            *(Cell(figure_text(course.told[place], course.question), style=style) for course in courses),
+            *(Cell(text, style="soft" if entry.unfit else "") for text in told),
             Cell("↕" if moved else "", style="warn"),
         ]
-    )
+        rows.append(row_of(cells))
+    yield Grid(rows, (0, 1, 2, last), layouts, indent="  ", least=RUN_LEAST, ending=RUN_LEAST // 2)
 
 
 def _closing(history: History) -> Iterable[Part]:

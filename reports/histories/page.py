@@ -24,17 +24,17 @@ from reports.blocks import (
     Fold,
     Head,
     Inline,
+    Line,
     Link,
     Page,
     Paragraph,
-    Row,
     Section,
     Term,
     row_of,
     table,
 )
 from reports.histories import sentences
-from reports.histories.course import Course, Moved, Series
+from reports.histories.course import Course
 from reports.histories.entry import Entry
 from reports.histories.figure import over_weeks
 from reports.histories.history import History, Scenario
@@ -125,6 +125,7 @@ def history_page(history: History, folder: Path) -> Page:
     defined = _definitions(history)
     scenarios = [_scenario(one, place, numbers, filters, folder) for place, one in enumerate(history.scenarios)]
     names = [scenario.name for scenario in history.scenarios]
+    left_out = Section("left-out", "Left out", "What could not be shown?", [Bullets(history.notices)])
     return Page(
         title=f"{', '.join(names)} · {plural(history.runs, 'run')} over time",
         badges=list(_badges(history)),
@@ -134,7 +135,7 @@ def history_page(history: History, folder: Path) -> Page:
         answer=[_moved(history, numbers)] if history.moved else None,
         sections=[
             *scenarios,
-            *_left_out(history),
+            *([left_out] if history.notices else []),
             Section("how", "Definitions", "What do the words mean?", [Definitions(list(defined.items()))]),
         ],
         definitions=defined,
@@ -182,27 +183,23 @@ def _moved(history: History, numbers: dict[str, int]) -> Block:
         Column("what else changed there", left=True),
     ]  # fmt: skip
     several = len(history.scenarios) > 1
-    rows = [_change(course, moved, numbers, several=several) for course, moved in history.moved]
-    return table(heads, rows, "facts", stacked=True)
-
-
-def _change(course: Course, moved: Moved, numbers: dict[str, int], *, several: bool) -> Row:
-    question = course.question
-    at = next(place for place, level in enumerate(course.levels) if level.first is moved.first)
-    before, after = (sentences.shown_number(course.levels[place].value, question) for place in (at - 1, at))
-    name = f"{course.series.scenario} · {course.series.name}" if several else course.series.name
-    ends = verdicts.difference_interval(moved.low, moved.high, verdicts.scale_of(question))
-    return row_of(
-        [
+    rows = []
+    for course, moved in history.moved:
+        question = course.question
+        at = next(place for place, level in enumerate(course.levels) if level.first is moved.first)
+        before, after = (sentences.shown_number(course.levels[place].value, question) for place in (at - 1, at))
+        name = f"{course.series.scenario} · {course.series.name}" if several else course.series.name
+        ends = verdicts.difference_interval(moved.low, moved.high, verdicts.scale_of(question))
+        cells: Line = [
             Cell(_called(question), name),
             Cell(before, _unit(question)),
             Cell(after, _unit(question)),
             Cell(sentences.moved_by(moved, question), ends, style=CHANGED[moved.worse]),
             Cell(sentences.day(moved.first), f"{moved.before} runs before, {moved.after} after"),
             "; ".join(moved.beside) or "nothing that these runs record",
-        ],
-        target=numbers[course.series.name],
-    )
+        ]
+        rows.append(row_of(cells, target=numbers[course.series.name]))
+    return table(heads, rows, "facts", stacked=True)
 
 
 def _called(question: Question) -> Inline:
@@ -225,7 +222,7 @@ def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: 
 
 
 def _figure(question: Question, courses: Sequence[Course], numbers: dict[str, int], filters: Filters) -> Block:
-    unit = sentences.unit_of(question)
+    unit = question.shown_unit
     of: Inline = (", with the ", Term("interval"), f" of each run{'' if question.kind == 'rate' else f', in {unit}'}")
     marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
     levels: Inline = "" if all(course.lacking for course in courses) else (". Lines: ", Term("level"), "s")
@@ -243,31 +240,27 @@ def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder:
         ((series, place) for series in scenario.series for place in range(len(series.entries))),
         key=lambda one: -one[0].entries[one[1]].began_utc_ns,
     )
-    rows = [_run(scenario, series, place, numbers, filters, folder) for series, place in found]
+    rows = []
+    for series, place in found:
+        entry, number = series.entries[place], numbers[series.name]
+        report = os.path.relpath(entry.report, folder) if entry.report else ""
+        courses = [next((one for one in mine if one.series is series), None) for _, mine in scenario.figures]
+        cells: Line = [
+            Cell(
+                Link(entry.name, report) if report else entry.name,
+                " · ".join(f"{key} {value}" for key, value in entry.labels.items()),
+            ),
+            Cell(series.name, target=number, marked=True),
+            sentences.day(entry),
+            Cell(entry.mark, entry.why, style=f"{MARKS[entry.use].ink}-ink"),
+            *(_told(course, place) if course else Cell(NONE) for course in courses),
+        ]
+        rows.append(row_of(cells, style=filters.of(entry), target=number))
     return table(heads, rows, stacked=True)
 
 
 def _unit(question: Question) -> str:
-    return "" if question.kind == "rate" else sentences.unit_of(question)
-
-
-def _run(
-    scenario: Scenario, series: Series, place: int, numbers: dict[str, int], filters: Filters, folder: Path
-) -> Row:
-    entry, number = series.entries[place], numbers[series.name]
-    labels = " · ".join(f"{key} {value}" for key, value in entry.labels.items())
-    mine = [next((one for one in courses if one.series is series), None) for _, courses in scenario.figures]
-    return row_of(
-        [
-            Cell(_linked(entry, folder), labels),
-            Cell(series.name, target=number, marked=True),
-            sentences.day(entry),
-            Cell(entry.mark, entry.why, style=f"{MARKS[entry.use].ink}-ink"),
-            *(_told(course, place) if course else Cell(NONE) for course in mine),
-        ],
-        style=filters.of(entry),
-        target=number,
-    )
+    return "" if question.kind == "rate" else question.shown_unit
 
 
 def _told(course: Course, place: int) -> Cell:
@@ -276,18 +269,6 @@ def _told(course: Course, place: int) -> Cell:
     changed = [f"↕ {sentences.moved_by(moved, course.question)}" for moved in course.moved if moved.first is entry]
     below = " ".join(filter(None, [sentences.told_range(told, course.question), *changed]))
     return Cell(sentences.told_value(told, course.question), below, style="soft-ink" if entry.unfit else "")
-
-
-def _linked(entry: Entry, folder: Path) -> Inline:
-    """The run's name, which leads to its report where there is one."""
-    if entry.report is None:
-        return entry.name
-    return Link(entry.name, os.path.relpath(entry.report, folder))
-
-
-def _left_out(history: History) -> Iterable[Section]:
-    if history.notices:
-        yield Section("left-out", "Left out", "What could not be shown?", [Bullets(history.notices)])
 
 
 def _definitions(history: History) -> dict[str, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from calendar import day_abbr
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from bench.measures import CATALOGUE
 from bench.units import NS_PER_S
 from reports.histories.course import Course, Moved
 from reports.histories.entry import Entry, RunFigure
@@ -19,10 +19,6 @@ from reports.statistics.changes import ENOUGH, SIDE
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, TIMEOUT, difference_interval, scale_of, signed
 from reports.wording.words import interval
-
-
-def unit_of(question: Question) -> str:
-    return "%" if question.kind == "rate" else CATALOGUE[question.measure].unit
 
 
 def told_value(told: RunFigure, question: Question) -> str:
@@ -118,8 +114,9 @@ def lacking_notes(history: History) -> list[str]:
     for course in history.courses:
         if course.lacking:
             told.setdefault(f"{course.series.scenario}, {course.series.name}", len(course.used))
-    each = "; ".join(f"{name} {runs}" for name, runs in told.items())
-    return [f"Too few runs to compare for a change, which takes {ENOUGH}: {each}."] if told else []
+    each = "; ".join(f"{name} {runs}" for name, runs in told.items() if runs)
+    why = f"Too few runs to compare for a change, which takes {ENOUGH}" if history.comparisons else "So far"
+    return [f"{why}: {each}."] if each else []
 
 
 def weekdays_notes(history: History) -> list[str]:
@@ -137,7 +134,7 @@ def doubtful(history: History) -> list[str]:
     """What may have changed, and is not marked."""
     return [
         f"{_named(course)} may have changed by {moved_by(moved, course.question)} by "
-        f"{moment(moved.first.began_utc_ns)}, and has no mark: neighbouring runs are alike "
+        f"{moment(moved.first.began_utc_ns)}, and has no mark: neighbouring runs are autocorrelated "
         f"({course.alike:.2f}), so {plural(len(course.used), 'run')} count as {course.worth}."
         for course in history.courses
         for moved in course.doubtful
@@ -145,15 +142,10 @@ def doubtful(history: History) -> list[str]:
 
 
 def series_notes(history: History) -> list[str]:
-    """Which targets have several series, as their runs were not made in the same way."""
-    found = []
-    for scenario in history.scenarios:
-        for target in dict.fromkeys(one.target for one in scenario.series):
-            mine = [one.name for one in scenario.series if one.target == target]
-            if len(mine) > 1:
-                each = f"they are {len(mine)} series: {', '.join(mine)}"
-                found.append(f"{scenario.name}: runs of {target} are not all comparable, so {each}.")
-    return found
+    """Which targets have several series, as their runs were not made in the same way, in one sentence."""
+    series = Counter((scenario.name, one.target) for scenario in history.scenarios for one in scenario.series)
+    told = [f"{target} in {name} ({number})" for (name, target), number in series.items() if number > 1]
+    return [f"Runs that are not comparable are series of their own: {', '.join(told)}."] if told else []
 
 
 def level(course: Course) -> str:

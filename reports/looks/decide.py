@@ -26,7 +26,8 @@ from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
 from reports.looks.sequence import InterimStatistic, mean_seen, quantiles_seen, rate_seen, run_looks, untestable
 from reports.question import Question, better_of
-from reports.runs import RunFrames
+from reports.runs import RunFrames, run_id_of
+from reports.samples import samples_of
 from reports.sides.fairness import TURNS, VALID, causes_of, checks_of
 from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum
@@ -35,8 +36,8 @@ from reports.statistics.counting import Integers
 from reports.statistics.resample import Arms, seed_of
 from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.verdicts import Reason
-from reports.summary.verdict import verdict_of
-from reports.turns import measured_rows, turns_of
+from reports.summary.trust import verdict_of
+from reports.turns import measured_rows
 from reports.wording.validity import Cause, of_run
 
 AT_THE_END = (VALID, TURNS)
@@ -62,7 +63,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     ended = run.document.get("state") in ("ended", "killed")
     pairs = leading(run.sessions, ended=run.document.get("state") == "ended")
     asked = _gates(run, targets, plan, pairs)
-    seed = seed_of(str(run.document.get("run_id") or run.folder.name))
+    seed = seed_of(run_id_of(run))
     complete = sum(size <= pairs.size for size in plan.looks)
 
     @cache
@@ -190,10 +191,11 @@ def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) ->
     sessions = run.sessions[rows].reset_index(drop=True)
     mine = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
     part = replace(run, sessions=sessions, turns=run.turns[mine].reset_index(drop=True))
-    turns = turns_of(part)
+    samples = samples_of(part)
+    turns = samples.turns
     places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
     clusters = by_pair(part, turns, places)
     assert clusters is not None, "every pair of these has a session of each arm"
     return tuple(
-        Side(part, turns, place, name, name, own) for name, place, own in zip(targets, places, clusters, strict=True)
+        Side(part, samples, place, name, name, own) for name, place, own in zip(targets, places, clusters, strict=True)
     )

@@ -20,12 +20,11 @@ from reports.finding import ExitStatus
 from reports.looks.plan import DecisionPlan
 from reports.looks.sequence import End, GateResult, InterimStatistic, Look, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
-from reports.question import Kind, Question
-from reports.runs import RunFrames
-from reports.schemas.document import Closed, Known, Number, about, data_of, text_of
+from reports.question import AskedFigure, Question
+from reports.records import Closed, Known, Number, about, data_of, text_of
+from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import DRIFTS, Word
-from reports.strata import NO_STRATUM
 from reports.text.lines import Grid, lines_of
 from reports.wording.validity import LEAD, Cause, texts
 from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, scale_of, signed
@@ -79,6 +78,8 @@ class Decision:
 
 
 UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
+
+FOR_INFORMATION = "For information, and no verdict: what looks at these pairs say."
 
 
 def decision_sentence(decision: Decision) -> str:
@@ -157,6 +158,8 @@ def decision_lines(decision: Decision) -> Iterable[str]:
     yield decision_sentence(decision)
     if decision.course.looks:
         yield ""
+        if decision.invalid and not decision.by_look:
+            yield FOR_INFORMATION
         yield from _looks(decision)
         yield ""
         yield from _gates(decision)
@@ -206,17 +209,6 @@ SCHEMA: Literal[1] = 1
 NAME = "decision.json"
 
 
-class PlannedLooks(Closed, frozen=True):
-    """What was written before the first session."""
-
-    pairs: int
-    looks: list[int]
-    gates: dict[str, list[str]]
-    level: float
-    spending: str
-    draws: int
-
-
 class SeenGate(Closed, frozen=True):
     """What a look saw of one gate."""
 
@@ -240,16 +232,11 @@ class HeldLook(Closed, frozen=True):
     gates: list[SeenGate]
 
 
-class DecidedGate(Closed, frozen=True, kw_only=True):
+class DecidedGate(AskedFigure, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What came of one gate."""
 
     name: str
-    measure: str
-    kind: Kind
-    p: float | None
     step: Known
-    origin: Known
-    traits: Known
     margin: Margin
     scale: Scale
     word: Word = field(name="verdict")
@@ -284,7 +271,7 @@ class DecisionDocument(Closed, frozen=True):
     by_look: Annotated[bool, about("whether a look stopped it")]
     used: Annotated[int, about("in the verdict")] = field(name="pairs")
     after: Annotated[int, about("whole pairs that are not")] = field(name="pairs_after")
-    plan: PlannedLooks
+    plan: DecisionPlan
     seed: int
     looks: list[HeldLook]
     gates: list[DecidedGate]
@@ -302,12 +289,12 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 
 def decision_data(decision: Decision) -> dict[str, Any]:
     """The decision as lists, dictionaries, strings and numbers."""
-    run, course, plan = decision.run, decision.course, decision.plan
+    run, course = decision.run, decision.course
     baseline, candidate = decision.targets
     return data_of(
         DecisionDocument(
             schema=SCHEMA,
-            run_id=str(run.document.get("run_id") or run.folder.name),
+            run_id=run_id_of(run),
             baseline=baseline,
             candidate=candidate,
             simulated=run.simulated,
@@ -321,15 +308,12 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             by_look=decision.by_look,
             used=decision.used,
             after=decision.after,
-            plan=PlannedLooks(
-                plan.pairs, list(plan.looks), {name: list(of) for name, of in plan.gates.items()}, plan.level,
-                plan.spending, plan.draws,
-            ),
+            plan=decision.plan,
             seed=decision.seed,
             looks=[_look(decision, look) for look in course.looks],
             gates=[_gate(decision, at, ruling) for at, ruling in enumerate(course.rulings)],
         )
-    )  # fmt: skip
+    )
 
 
 def _look(decision: Decision, look: Look) -> HeldLook:
@@ -343,15 +327,11 @@ def _look(decision: Decision, look: Look) -> HeldLook:
 
 
 def _gate(decision: Decision, at: int, ruling: GateResult) -> DecidedGate:
-    gate, stratum = decision.gates[at], decision.gates[at].stratum or NO_STRATUM
+    gate = decision.gates[at]
     return DecidedGate(
+        *gate.asked,
         name=gate.name,
-        measure=gate.measure,
-        kind=gate.kind,
-        p=gate.p,
         step=gate.step,
-        origin=stratum.origin,
-        traits=stratum.traits,
         margin=gate.margin,
         scale="points" if gate.kind == "rate" else "ratio",
         word=ruling.word,

@@ -9,7 +9,6 @@ main one), `targets` (the baseline and the candidate), `scripts` (of each its `n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from bench.measures import SLOPE
 from reports.finding import none_seen
 from reports.looks.sequence import DRAWS, Schedule
 from reports.numbers import NBSP, count
+from reports.records import Closed
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
 from reports.statistics.rates import sessions_without
 from reports.statistics.verdicts import turns_to_decide
@@ -28,13 +28,12 @@ from reports.thresholds import GATED, Threshold, near, parse, quoted, read_thres
 from reports.wording.verdicts import said
 
 
-@dataclass(frozen=True)
-class DecisionPlan:
+class DecisionPlan(Closed, frozen=True):
     """Written before the first session. `gates`: thresholds as they were written, by measure."""
 
     pairs: int
     looks: tuple[int, ...]
-    gates: Mapping[str, tuple[str, ...]]
+    gates: dict[str, tuple[str, ...]]
     level: float
     spending: str
     draws: int

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from bench.measures import VAD_SEGMENTS
-from reports.numbers import byte_unit, clock, log_range, ms, plural, shortened, three
+from bench.units import byte_unit
+from reports.numbers import clock, log_range, ms, plural, shortened, three
 from reports.page.svg import (
     WIDE,
     PixelScale,
@@ -16,6 +17,7 @@ from reports.page.svg import (
     frame,
     glyph,
     identity,
+    in_rows,
     linear_ticks,
     log_scale,
     log_ticks,
@@ -42,7 +44,8 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure
     """
     rows = rows[:STEPS_MOST]
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
-    pitch, left = 16 + 18 * max(1, len(targets)), _gutter([step for step, _ in rows])
+    pitch = 16 + 18 * max(1, len(targets))
+    left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within reason
     plot = frame(
         WIDE,
         len(rows) * pitch + 50,
@@ -53,7 +56,9 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure
         title=f"{measure} by step",
         desc="For each step of the script the median and the 95th percentile with 95 % intervals.",
     )
-    low, high = log_range(_drawn(rows))
+    shown = [e for _, group in rows for _, figures in group for e in _published(figures)]
+    drawn = [end for e in shown for end in (e.told, e.low, e.high) if math.isfinite(end)]
+    low, high = log_range(drawn or [f.high for _, group in rows for _, f in group])
     x = log_scale(low, high, plot.x0, plot.x1)
     plot.x_axis(x, log_ticks(low, high, 5), ms, measure, grid=True)
     for row, (step, group) in enumerate(rows):
@@ -66,17 +71,6 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure
                 _step(plot, figures, colour, x, middle + 18 * (place - (len(group) - 1) / 2), step)
     plot.text(0, plot.y0 + 33, "filled p50, open p95", "lab")
     return plot
-
-
-def _gutter(labels: Sequence[str]) -> int:
-    """Room for the labels of rows, within reason."""
-    return int(min(300, max(100, 20 + 7.9 * max(len(label) for label in labels))))
-
-
-def _drawn(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]]) -> list[float]:
-    shown = [e for _, group in rows for _, figures in group for e in _published(figures)]
-    ends = [end for e in shown for end in (e.told, e.low, e.high) if math.isfinite(end)]
-    return ends or [f.high for _, group in rows for _, f in group]
 
 
 def _published(figures: Figures) -> list[Estimate]:
@@ -137,7 +131,9 @@ def flow_areas(sums: Flow, length_s: float, w: int) -> Plot:
         lines[word] = [(x.clip(t), y(v / size)) for t, v in zip(sums.at_s, values, strict=True)]
         with plot.along_run():
             plot.path(lines[word], f"curve flow{style}")
-    at = _widest(*lines.values())
+    # named where they are furthest apart, off their ends
+    inner = range(len(sums.at_s) // 8, max(len(sums.at_s) // 8 + 1, 7 * len(sums.at_s) // 8))
+    at = max(inner, key=lambda place: abs(lines["received"][place][1] - lines["sent"][place][1]))
     upper, lower = sorted(lines, key=lambda word: lines[word][at][1])
     _on_line(plot, upper, lines[upper], at, above=True)
     _on_line(plot, lower, lines[lower], at, above=False)
@@ -147,12 +143,6 @@ def flow_areas(sums: Flow, length_s: float, w: int) -> Plot:
     ]
     plot.readout([x.clip(t) for t in sums.at_s], said)
     return plot
-
-
-def _widest(first: Sequence[Point], second: Sequence[Point]) -> int:
-    """The place among the points of two lines where they are furthest apart, off the ends of these."""
-    inner = range(len(first) // 8, max(len(first) // 8 + 1, 7 * len(first) // 8))
-    return max(inner, key=lambda place: abs(first[place][1] - second[place][1]))
 
 
 def _on_line(plot: Plot, word: str, points: Sequence[Point], place: int, *, above: bool) -> None:
@@ -273,7 +263,7 @@ def _extent(row: Breakdown, sign: int) -> float:
 
 def _plot(rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float], *, title: str, desc: str) -> Plot:
     """An empty figure with its axis, and what each colour means above it."""
-    lines = _lines(named, WIDE - 8)
+    lines = in_rows(named, WIDE - 8, _width) or [[]]
     top = 12 + SWATCH * len(lines)
     plot = Plot(WIDE, top + 28 + PITCH * rows, left=4, right=60, top=top, bottom=28, title=title, desc=desc)
     x = PixelScale(identity, *ends, plot.x0, plot.x1)
@@ -287,15 +277,6 @@ def _plot(rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float]
             plot.text(at + 13, 11 + SWATCH * row, name, "lab")
             at += _width(name)
     return plot
-
-
-def _lines(named: Sequence[tuple[int, str]], room: float) -> list[list[tuple[int, str]]]:
-    lines: list[list[tuple[int, str]]] = [[]]
-    for entry in named:
-        if lines[-1] and sum(_width(name) for _, name in [*lines[-1], entry]) > room:
-            lines.append([])
-        lines[-1].append(entry)
-    return lines
 
 
 def _width(name: str) -> float:

@@ -35,15 +35,14 @@ from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percen
 from reports.page import bars, charts, speech
 from reports.page.pieces import capital, grown, line, measures, note, of_target, plot_figure
 from reports.page.svg import COLOURS, HALF, WIDE
+from reports.samples import HEARD
 from reports.strata import Stratum
 from reports.summary.curves import RttScatter, ways
-from reports.summary.events import ALL
-from reports.summary.figures import HEARD, Figures
+from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing
 from reports.summary.segments import Band, Breakdown
-from reports.summary.slowest import SlowTurn
+from reports.summary.single_turns import SlowTurn, Talk
 from reports.summary.summary import Summary
-from reports.summary.talks import Talk
 from reports.wording import groups, remarks, settings, words
 
 REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
@@ -153,7 +152,10 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> T
 def hearing(summary: Summary) -> Section | None:
     """How replies sounded and how well the caller was heard; None where nothing of it was measured."""
     replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), summary.talks
-    blocks: list[Block] = [*([_timelines(summary)] if played else [])]
+    panes = [("heard-all", "all steps", _timeline(played))] if played else []
+    for place, (step, mine) in enumerate(summary.talks_of_steps.items() if played else ()):
+        panes.append((f"heard-{place}", step, _timeline(mine)))
+    blocks: list[Block] = [Panes(TIMELINE, panes)] if panes else []
     if replies or callers:
         stalled = _each(summary, {c.target: [words.stalled(c)] for c in summary.counts if c.replies})
         gaps = [one for one in summary.events if one.measure == "delta_gap"]
@@ -204,14 +206,6 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
     named = len(summary.targets) > 1
     parts = [f"{target}: {', '.join(words)}" if named else ", ".join(words) for target, words in said.items() if words]
     return "; ".join(parts)
-
-
-def _timelines(summary: Summary) -> Panes:
-    """Turns of all steps as they were heard, then of each step."""
-    panes = [("heard-all", "all steps", _timeline(summary.talks))]
-    for place, (step, played) in enumerate(summary.talks_of_steps.items()):
-        panes.append((f"heard-{place}", step, _timeline(played)))
-    return Panes(TIMELINE, panes)
 
 
 def _timeline(played: Sequence[Talk]) -> Figure:
@@ -301,33 +295,37 @@ def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[Block]:
 
 
 def _caption(frame: Sequence[Waits]) -> Inline:
+    """By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %."""
+    moved, told = "", {waits.target: (waits.told[0], waits.told[-1]) for waits in frame if len(waits.told) > 1}
+    ends = {(first.place, last.place) for first, last in told.values()}
+    if len(ends) == 1:
+        first, last = (place.name for place in next(iter(ends)))
+        places = {"turn": f"turn {last} against turn {first}", "age": f"turns at {last} against {first}"}
+        where = places.get(frame[0].by, f"turns of {last} tokens against {first}")
+        named = len(frame) > 1
+        changes = [f"{f'{of} ' if named else ''}{change(b.p50.value / a.p50.value)}" for of, (a, b) in told.items()]
+        moved = f"p50 of {where}: {', '.join(changes)}."
     thinned = (
         "." if frame[0].by == "context" else ", because they become fewer, and those left are of sessions that lasted."
     )
     shown = f" Below the axis: turns{thinned}" if any(waits.thinned for waits in frame) else ""
-    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {_moved(frame)}", shown)
-
-
-def _moved(frame: Sequence[Waits]) -> str:
-    """p50 of turn 10 against turn 1: direct −3 %, gateway +4 %."""
-    told = {waits.target: (waits.told[0], waits.told[-1]) for waits in frame if len(waits.told) > 1}
-    ends = {(first.place, last.place) for first, last in told.values()}
-    if len(ends) != 1:
-        return ""
-    first, last = (place.name for place in next(iter(ends)))
-    named = len(frame) > 1
-    changes = [f"{f'{label} ' if named else ''}{change(b.p50.value / a.p50.value)}" for label, (a, b) in told.items()]
-    places = {"turn": f"turn {last} against turn {first}", "age": f"turns at {last} against {first}"}
-    where = places.get(frame[0].by, f"turns of {last} tokens against {first}")
-    return f"p50 of {where}: {', '.join(changes)}."
+    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown)
 
 
 def network(summary: Summary) -> Section | None:
     """The way to the service; None where the kernel told nothing of it."""
     rows = _rows(summary, NETWORK)
-    resent = {c.target: [_resent(c.resent, c.with_resent, c.watched)] for c in summary.counts if c.watched}
     if not any(figures.measure == "network_rtt" for figures in rows):
         return None
+    resent = {
+        c.target: [
+            f"{plural(c.resent, 'TCP segment')} sent again in {count(c.with_resent)} of {plural(c.watched, 'turn')}"
+            if c.resent
+            else f"nothing was sent again in {plural(c.watched, 'turn')}"
+        ]
+        for c in summary.counts
+        if c.watched
+    }
     frames = [frame for stratum in summary.turns.strata if (frame := ways(summary, stratum))]
     width = HALF if len(frames) > 1 else WIDE
     blocks: list[Block] = [
@@ -365,19 +363,16 @@ def _way(summary: Summary, frame: RttScatter, width: int) -> Figure:
     )
 
 
-def _resent(segments: int, turns: int, watched: int) -> str:
-    if not segments:
-        return f"nothing was sent again in {plural(watched, 'turn')}"
-    return f"{plural(segments, 'TCP segment')} sent again in {count(turns)} of {plural(watched, 'turn')}"
-
-
 def slowest(summary: Summary) -> Section | None:
     """The slowest good turns, those of each stratum and measure in a table of their own; and those of each step."""
     blocks: list[Block] = []
     for place, (stratum, measure) in enumerate(dict.fromkeys((slow.stratum, slow.measure) for slow in summary.slowest)):
-        which = _which(summary, stratum, measure)
-        body = _slow_turns(summary, stratum, measure, _of(measure, which, first=not blocks), f"slow-{place}")
-        blocks += [Fold(f"The slowest by {measure}{which}", [body])] if blocks else [body]
+        several = len({slow.stratum for slow in summary.slowest if slow.measure == measure}) > 1
+        of_turns = f" of {stratum.turns}" if several else ""
+        before, after = (of_turns, "") if measure == HEARD else ("", f" {stratum.since}")
+        caption = (f"Good turns{before} by ", Term(measure), f"{after}.", "" if blocks else f" {BELOW_EACH}")
+        body = _slow_turns(summary, stratum, measure, caption, f"slow-{place}")
+        blocks += [Fold(f"The slowest by {measure}{before}{after}", [body])] if blocks else [body]
     return Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
 
 
@@ -396,19 +391,6 @@ def _slow_turns(summary: Summary, stratum: Stratum, measure: str, caption: Inlin
     for place, step in enumerate(steps if len(steps) > 1 else ()):
         panes.append(pane(str(place), step, [slow for slow in of_steps if slow.step == step]))
     return Panes(caption, panes)
-
-
-def _which(summary: Summary, stratum: Stratum, measure: str) -> str:
-    """Of which turns a table is, or what they count from."""
-    if measure != HEARD:
-        return f" {stratum.since}"
-    several = len({slow.stratum for slow in summary.slowest if slow.measure == measure}) > 1
-    return f" of {stratum.turns}" if several else ""
-
-
-def _of(measure: str, which: str, *, first: bool) -> Inline:
-    before, after = (which, "") if measure == HEARD else ("", which)
-    return (f"Good turns{before} by ", Term(measure), f"{after}.", f" {BELOW_EACH}" if first else "")
 
 
 def _slow_table(summary: Summary, stratum: Stratum, measure: str, rows: Sequence[SlowTurn]) -> Table:

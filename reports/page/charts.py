@@ -23,7 +23,6 @@ from reports.page.svg import (
 from reports.statistics.quantiles import Estimate
 from reports.summary.curves import GRIDS, Curve, RttScatter, TargetScatter
 from reports.summary.groups import Waits
-from reports.summary.rates import Rate
 from reports.wording.groups import described, key_words
 from reports.wording.words import interval
 
@@ -58,24 +57,21 @@ def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
     if failing:
         plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, SHELF, "shelf")
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
-    plot.x_axis(x, _ticks(end, half=half), _percentile_tick, "percentile, by nines", grid=True)
+    wanted = (0.5, 0.9, 0.99, 0.999, 0.9999) if half else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
+    ticks = [p for p in wanted if p <= end + 1e-9]
+    plot.x_axis(x, ticks, lambda p: "min" if p == 0 else f"p{p * 100:g}", "percentile, by nines", grid=True)
     for curve in curves:
         with plot.of(curve.colour):
             _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
             if len(curves) > COLOURS:
                 _marks(plot, curve, x, y)
-    _shelf(plot, failing, x, half=half)
-    _read_curves(plot, curves, x)
+    for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):  # labels in rows: they never overlap
+        with plot.of(curve.colour):
+            _meets_shelf(plot, curve, x, half=half, row=row, of=len(failing))
+    ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
+    lines = [(curve.target, {e.p: _read(e, curve) for e in curve.points}) for curve in curves]
+    plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
     return plot
-
-
-def _ticks(end: float, *, half: bool) -> list[float]:
-    wanted = (0.5, 0.9, 0.99, 0.999, 0.9999) if half else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
-    return [p for p in wanted if p <= end + 1e-9]
-
-
-def _percentile_tick(p: float) -> str:
-    return "min" if p == 0 else f"p{p * 100:g}"
 
 
 def _curve(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale, *, bands: bool) -> None:
@@ -109,14 +105,8 @@ def _named(curves: Sequence[Curve]) -> list[tuple[int, str]]:
     ]
 
 
-def _shelf(plot: Plot, failing: Sequence[Curve], x: PixelScale, *, half: bool) -> None:
-    """Where each curve meets the shelf, and the share of failed turns; labels in rows so that they never overlap."""
-    for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):
-        with plot.of(curve.colour):
-            _meets(plot, curve, x, half=half, row=row, of=len(failing))
-
-
-def _meets(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
+def _meets_shelf(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
+    """Where a curve meets the shelf, and the share of failed turns."""
     at = x.clip(1 - curve.failed / curve.n)
     tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
     plot.dot(at, plot.y1 + 6, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, tip)
@@ -126,12 +116,6 @@ def _meets(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, row: int, of:
     left = at > (plot.x0 + plot.x1) / 2
     lift = 5 if of == 1 else 5 + 13 * max(0, 1 - row)
     plot.text(at + (4 if left else -4), plot.y1 - lift, text, f"lab t{tone(curve.colour)}", "end" if left else "start")
-
-
-def _read_curves(plot: Plot, curves: Sequence[Curve], x: PixelScale) -> None:
-    ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
-    lines = [(curve.target, {e.p: _read(e, curve) for e in curve.points}) for curve in curves]
-    plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
 
 
 def _name(p: float) -> str:
@@ -321,16 +305,10 @@ def _shares(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
         for row, (waits, rates) in enumerate(zip(of, of_pools, strict=True)):
             moved = BESIDE * (kind * len(of) + row - (slots - 1) / 2)
             with plot.of(waits.colour):
-                _mark_waits(
-                    plot, [(x(at) + moved, rate) for at, rate in rates], y, waits.colour, " open" if kind else ""
-                )
-
-
-def _mark_waits(plot: Plot, rates: Sequence[tuple[float, Rate]], y: PixelScale, colour: int, style: str) -> None:
-    for at, rate in rates:
-        if rate.of:
-            plot.line(at, y(rate.low), at, y(rate.high), f"whisker s{tone(colour)}")
-            plot.dot(at, y(rate.value), shape(colour), f"mark s{tone(colour)}{style}", 4)
+                for at, rate in ((x(place) + moved, rate) for place, rate in rates if rate.of):
+                    plot.line(at, y(rate.low), at, y(rate.high), f"whisker s{tone(waits.colour)}")
+                    style = f"mark s{tone(waits.colour)}{' open' if kind else ''}"
+                    plot.dot(at, y(rate.value), shape(waits.colour), style, 4)
 
 
 def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> None:

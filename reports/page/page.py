@@ -1,10 +1,15 @@
-"""report.html: the summary and its frames as a page of blocks. Nothing is computed here."""
+"""report.html: the summary as a page of blocks, from its headline to its definitions. Nothing is computed here.
+
+The sections that stand below the answer are made in `sections`, `calls` and `circumstances`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+
+from markupsafe import Markup
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
 from reports.blocks import (
@@ -15,36 +20,44 @@ from reports.blocks import (
     Badge,
     Block,
     Bullets,
+    Cell,
     Code,
+    Column,
     Definitions,
     Fold,
+    Head,
     Inline,
+    Line,
     Page,
     Paragraph,
     Reading,
+    Row,
     Section,
     Strong,
+    Term,
     coded,
+    row_of,
     table,
 )
-from reports.numbers import moment, plural
-from reports.page import accounts, answers, calls, health, sections
+from reports.numbers import NBSP, count, moment, plural, three
+from reports.page import bars, calls, circumstances, sections
 from reports.page.html import poured
 from reports.page.markdown import markdown_text
+from reports.page.pieces import grown, note
 from reports.question import RATES
-from reports.summary.summary import Summary
-from reports.summary.verdict import RuleResult
+from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
+from reports.wording.words import answer_cell
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
     "interval": "95 %: order statistics with a design effect. Sessions, not turns, are the unit, "
     "because turns of one session resemble each other more than those of different sessions.",
-    "failed turns": "Counted as endlessly slow in every percentile of a wait. "
+    "failed turns": "Counted as infinite latencies in every percentile. "
     "Turns cut by the end of the run are left out, and counted.",
-    "sigma": "Standard deviation of the logarithm of successful waits: 0.5 is a factor of 1.65 to either side.",
+    "sigma": "Standard deviation of the logarithm of successful latencies: 0.5 is a factor of 1.65 to either side.",
     "ICC": "The share of that variance which lies between sessions: at 0 the turns of a session resemble each other "
     "no more than any others, at 1 a session says the same with every turn.",
     "design effect": "By how much sessions instead of independent turns widen the variance of a percentile: at 2, "
@@ -65,6 +78,15 @@ OPEN = {"spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
 """The sections that a reader sees without asking: the page without the others is a few screens long."""
 DOUBTED = OPEN | {"health"}
 """The same of a run that is not valid."""
+STRIP_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
+ENDLESS = "Failed turns count as infinite latencies, as do turns that never began: neither improves a figure."
+READING = (
+    "“Failed turns” are turns that failed and turns that were wanted and never begun, of all turns wanted. A "
+    "percentile stands here only if enough turns lie beyond it. "
+    "These are service times: they count from an instant of the turn itself, not from a schedule."
+)
+KEPT_UP = "the load generator kept up"
+"""What VALID says of a run, and nothing of the service."""
 
 
 def run_html(summary: Summary) -> str:
@@ -79,74 +101,127 @@ def run_markdown(summary: Summary) -> str:
 
 def run_page(summary: Summary) -> Page:
     """What the page says, in the order of a reader's questions."""
+    verdict, began = summary.verdict, moment(summary.window.began_utc_ns)
+    word = verdict.word if verdict.word == "NOT JUDGED" else f"{verdict.word} RUN"
+    judged = Badge(MARKS[verdict.word].badge, verdict.glyph, word, KEPT_UP if verdict.valid else verdict_count(verdict))
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
-    opened = OPEN if summary.verdict.valid else DOUBTED
-    title = f"{summary.scenario}, {moment(summary.window.began_utc_ns)}"
+    meant: list[Block] = [
+        Reading("A word with a dotted line says it where it stands; here are all of them."),
+        Fold(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
+        Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
+    ]
+    opened = OPEN if verdict.valid else DOUBTED
     return Page(
-        title=f"{summary.verdict.word}{' · SIMULATED' if summary.simulated else ''} · {title}",
-        badges=[_badge(summary), *([SIMULATED] if summary.simulated else [])],
-        beside=f"{summary.called} · {moment(summary.window.began_utc_ns)} · {words.lasted(summary)}",
+        title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
+        badges=[judged, *([SIMULATED] if summary.simulated else [])],
+        beside=f"{summary.called} · {began} · {words.lasted(summary)}",
         headline=sentences.run_headline(summary),
         lead=_lead(summary),
-        answer=_answer(summary),
-        sections=[replace(one, folded=one.anchor not in opened) for one in (*shown, _how(summary, definitions))],
+        answer=[*_answers(summary), *_beside_answers(summary)],
+        sections=[
+            replace(one, folded=one.anchor not in opened)
+            for one in (*shown, Section("how", "Definitions", "What do the words mean?", meant))
+        ],
         definitions=definitions,
         footer=_footer(summary),
         targets=summary.targets if len(summary.targets) > 1 else (),
     )
 
 
-def _badge(summary: Summary) -> Badge:
-    verdict = summary.verdict
-    word = verdict.word if verdict.word == "NOT JUDGED" else f"{verdict.word} RUN"
-    return Badge(MARKS[verdict.word].badge, verdict.glyph, word, verdict_count(verdict))
-
-
 def _lead(summary: Summary) -> list[Block]:
     """What forbids the figures, then what went wrong, and what to do about it."""
+    broken: list[Inline] = []
+    for rule, remedy in words.with_remedies(summary.verdict.broken):
+        broken.append((Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}"))
+        if remedy:
+            broken.append((Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.heard(summary), sentences.run_second(summary))))
     texts = (decided(summary.run), second, sentences.way_out(summary))
-    alarm = [Alarm([line for rule in summary.verdict.broken for line in _broken(rule)])]
-    return [*(alarm if summary.verdict.broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)]
+    return [*([Alarm(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)]
 
 
-def _broken(rule: RuleResult) -> Iterable[Inline]:
-    """A rule that the run broke, and what to do about it."""
-    yield Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}"
-    if remedy := words.remedy(rule):
-        yield Strong("What to do:"), f" {remedy}"
+def _answers(summary: Summary) -> list[Block]:
+    """The measures that matter in one table with one scale, targets in rows below each; and how to read it."""
+    groups = words.tables(summary) if sum(summary.outcomes.begun) else []
+    if not groups:
+        return []
+    figures = [answer.figures for group in groups for answer in group.rows]
+    ends = bars.strip_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
+    tail = any(figure.at(0.99).bounded for figure in figures)
+    heads: list[Head] = ["measure", "p50", "p95", *(["p99"] if tail else []), "slowest", "failed turns"]
+    if ends:
+        axis = Markup(f'{bars.strip_axis(ends)}<span class="vh">intervals</span>')
+        heads.append(Column(axis, left=True, style="wideonly", drawn=True))
+    origins, alone = list(dict.fromkeys(group.origin for group in groups)), len(summary.targets) == 1
+    since = f", from {origins[0]}" if alone and len(origins) == 1 else ""
+    caption = f"{f'{summary.targets[0]}{since}, in' if alone else 'In'} ms, with 95{NBSP}% intervals over sessions"
+    least = min(
+        (figure.at(0.99).needs for figure in figures if figure.at(0.99).status == "too few sessions"), default=0
+    )
+    caption += f"; p99 needs {count(least)} sessions" if least and not tail else ""
+    rows: list[Line | Row] = []
+    for place, group in enumerate(groups):
+        begins = place == 0 or groups[place - 1].origin != group.origin
+        if not alone:
+            of: Inline = (Term(group.measure), f", from {group.origin} to {group.end}")
+            rows.append(row_of([Cell(of, columns=len(heads))], "of"))
+        elif len(origins) > 1 and begins:
+            rows.append(row_of([Cell(f"from {group.origin}", columns=len(heads))], "of"))
+        ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
+        rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
+    style = "struck" if summary.verdict.valid is False else ""
+    chunked = note(grown(summary)) if summary.setup.vad_chunks_ms else []
+    reading = [*([Reading(STRIP_MARKS)] if ends else []), *note(ENDLESS), *chunked, *note(READING)]
+    return [
+        table(heads, rows, style, stacked=True, caption=caption, answers=True),
+        Fold("How to read this table", reading, style="note"),
+    ]
 
 
-def _answer(summary: Summary) -> list[Block]:
-    """The figures that the run was made for, what belongs to them in a line each, and what to know beside them."""
+def _answer(
+    summary: Summary,
+    group: words.Answers,
+    answer: CallerWait,
+    ends: tuple[float, float] | None,
+    ps: Sequence[float],
+) -> Line:
+    """Named by its target; in a run of one target by its measure."""
+    target, failed, apart = summary.targets.index(answer.target), words.failures(answer), group.apart(answer)
+    beside = f" · {apart}" if apart else ""
+    name = (
+        Cell((Term(group.measure), beside), f"to {group.end}; {group.counts(answer)}")
+        if len(summary.targets) == 1
+        else Cell(f"{answer.target}{beside}", group.counts(answer), target, marked=True)
+    )
+    shown = [answer_cell(answer.figures, p) for p in ps]
+    return [
+        name,
+        *(Cell(cell.figure, cell.below, style="na" if cell.figure == "n/a" else "") for cell in shown),
+        Cell(three(answer.figures.high), "of good turns"),
+        Cell(failed.figure, f"{failed.below} turns"),
+        *([Cell(Markup(bars.strip(answer.figures, target, ends)), style="hide")] if ends else []),
+    ]
+
+
+def _beside_answers(summary: Summary) -> list[Block]:
+    """What belongs to the figures that the run was made for, in a line each, and what to know beside them."""
     facts = {
-        "Machine": remarks.machine(summary),
-        "Throughput": "; ".join(remarks.throughput(summary)),
-        "Cost": ", ".join(accounts.whole_cost(summary)),
         "Differences": "; ".join(remarks.against(summary)),
         "Next": sentences.next_step(summary),
+        "Machine": remarks.machine(summary),
+        "Throughput": "; ".join(remarks.throughput(summary)),
+        "Cost": ", ".join(circumstances.whole_cost(summary)),
     }
     inexact = inexact_line(summary.run)
     noted = [notice for notice in notices(summary) if notice != inexact]
     more = [Fold(f"{plural(len(noted) - NOTED, 'more note')}", [Bullets(noted[NOTED:])], style="note")]
     return [
-        *answers.answers(summary),
         *(Paragraph((Strong(name), " ", *coded(said)), "fact") for name, said in facts.items() if said),
-        *([Fold(inexact, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note")] if inexact else []),
+        *(circumstances.inexact_measures(summary) if circumstances.doubts_answers(summary) else []),
         *([Bullets(noted[:NOTED])] if noted else []),
         *(more if len(noted) > NOTED else []),
     ]
-
-
-def _how(summary: Summary, definitions: dict[str, str]) -> Section:
-    """Every definition, and the settings of the run."""
-    blocks: list[Block] = [
-        Reading("A word with a dotted line says it where it stands; here are all of them."),
-        Fold(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
-        Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
-    ]
-    return Section("how", "Definitions", "What do the words mean?", blocks)
 
 
 def _footer(summary: Summary) -> Inline:
@@ -161,7 +236,7 @@ def _footer(summary: Summary) -> Inline:
 def sections_of(summary: Summary) -> Iterable[Section]:
     """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
     each = (
-        answers.spread(summary),
+        sections.spread(summary),
         sections.arriving(summary),
         sections.time(summary),
         calls.by_load(summary),
@@ -174,18 +249,18 @@ def sections_of(summary: Summary) -> Iterable[Section]:
         calls.along(summary),
         calls.context(summary),
         sections.outcomes(summary),
-        accounts.quota(summary),
-        accounts.money(summary),
+        circumstances.quota(summary),
+        circumstances.money(summary),
         sections.connect(summary),
         calls.network(summary),
         sections.flow(summary),
         sections.others(summary),
         *calls.by_others(summary),
-        health.hosts(summary),
-        health.health(summary),
-        accounts.incidents(summary),
+        circumstances.hosts(summary),
+        circumstances.health(summary),
+        circumstances.incidents(summary),
         calls.slowest(summary),
-        accounts.arms(summary),
+        circumstances.arms(summary),
     )
     return filter(None, each)
 

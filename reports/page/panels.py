@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
 from reports.page.svg import WIDE, PixelScale, Plot, Point, frame, glyph, identity, log_scale, log_ticks, tone
-from reports.summary.offered import CallBins
+from reports.summary.load import CallBins, Quota, Throttling
 from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
-from reports.summary.quota import Quota, Throttling
 
 SHELF = 12
 TICKS_MOST = 300
@@ -53,7 +52,11 @@ def time_panels(frame: OverTime) -> Plot:
         _active(plot, frame, x)
     plot.run_axis(x, 10)
     plot.y1 = 24
-    _read_bins(plot, frame, x)
+    begins = sorted({bin_.begin_s for panel in frame.panels for bin_ in panel.bins})
+    lines = [(panel.label, {bin_.begin_s: _read_bin(bin_) for bin_ in panel.bins}) for panel in frame.panels]
+    long = frame.length_s > 180
+    places = [(begin, x.clip(begin + frame.bin_s / 2), f"from {clock(begin, long=long)}") for begin in begins]
+    plot.read_lines(places, lines)
     return plot
 
 
@@ -136,14 +139,6 @@ def _active(plot: Plot, frame: OverTime, x: PixelScale) -> None:
     upper = [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)]
     with plot.along_run():
         plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
-
-
-def _read_bins(plot: Plot, frame: OverTime, x: PixelScale) -> None:
-    begins = sorted({bin_.begin_s for panel in frame.panels for bin_ in panel.bins})
-    lines = [(panel.label, {bin_.begin_s: _read_bin(bin_) for bin_ in panel.bins}) for panel in frame.panels]
-    long = frame.length_s > 180
-    places = [(begin, x.clip(begin + frame.bin_s / 2), f"from {clock(begin, long=long)}") for begin in begins]
-    plot.read_lines(places, lines)
 
 
 def _read_bin(bin_: Bin) -> str:
@@ -239,7 +234,12 @@ def limit_panels(frame: Quota) -> Plot:
         top += BETWEEN_TARGETS + _tall(one)
     plot.y0, plot.y1 = ground, 0
     plot.run_axis(x, 10)
-    _read_limits(plot, frame, [one for _, one in shown], x)
+    stops, rows = [], []
+    for bin_ in range(frame.targets[0].counts.size):
+        if told := [text for _, one in shown if (text := _limits_in(one, bin_, frame.bin_s))]:
+            stops.append(x.clip((bin_ + 0.5) * frame.bin_s))
+            rows.append(" · ".join([f"from {clock(bin_ * frame.bin_s, long=frame.length_s > 180)}", *told]))
+    plot.readout(stops, rows)
     return plot
 
 
@@ -295,17 +295,8 @@ def _counts(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale
     plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
 
 
-def _read_limits(plot: Plot, frame: Quota, shown: list[Throttling], x: PixelScale) -> None:
-    rows, stops = [], []
-    for place in range(frame.targets[0].counts.size):
-        told = [text for one in shown if (text := _bin(one, place, frame.bin_s))]
-        if told:
-            stops.append(x.clip((place + 0.5) * frame.bin_s))
-            rows.append(" · ".join([f"from {clock(place * frame.bin_s, long=frame.length_s > 180)}", *told]))
-    plot.readout(stops, rows)
-
-
-def _bin(one: Throttling, place: int, bin_s: float) -> str:
+def _limits_in(one: Throttling, place: int, bin_s: float) -> str:
+    """sweden 3 throttled, 42 % of tokens left: what one bin says of a target; empty where it says nothing."""
     said = [f"{count(one.counts[place])} throttled"] if one.counts[place] else []
     for part in one.remaining:
         (here,) = np.nonzero(np.isclose(part.at_s, (place + 0.5) * bin_s))

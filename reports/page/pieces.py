@@ -10,8 +10,7 @@ from markupsafe import Markup
 from reports.blocks import Block, Cell, Column, Drawing, Figure, Inline, Line, Paragraph, Table, Term, table
 from reports.numbers import NONE, count, three
 from reports.page.svg import Plot
-from reports.summary.events import PS, Distribution
-from reports.summary.figures import Figures
+from reports.summary.figures import PS, Distribution, Figures
 from reports.summary.summary import Summary
 from reports.wording import words
 from reports.wording.settings import contained_chunk
@@ -25,9 +24,9 @@ def plot_figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
     return Figure(Markup(plot.svg()), caption, **{"stops": stops, **more})
 
 
-def drawing(plot: Plot, head: str = "") -> Drawing:
-    """A drawing by itself."""
-    return Drawing(Markup(plot.svg()), head)
+def drawing(plot: Plot, head: str, narrow: Plot) -> Drawing:
+    """A drawing by itself, and what stands for it on a phone."""
+    return Drawing(Markup(plot.svg()), head, Markup(narrow.svg()))
 
 
 def note(text: Inline) -> list[Block]:
@@ -71,27 +70,21 @@ MEASURES = ("measure", Column("target", left=True), "p50", "p90", "p95", "p99", 
 
 def measures(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:
     """A line for each measure of turns or sessions, then for each that is counted at every event."""
-    return table(MEASURES, [*(_measure(summary, f) for f in rows), *(_event(summary, one) for one in events)])
-
-
-def _measure(summary: Summary, figures: Figures) -> Line:
-    since = words.since(figures.measure, figures.stratum)
-    unit = f"{figures.unit},{since}" if since else figures.unit
-    return [
-        Cell(Term(figures.measure), unit),
-        of_target(summary, summary.targets.index(figures.target), words.whose(figures)),
-        *quantile_cells(figures),
-        count(figures.censored),
-    ]
-
-
-def _event(summary: Summary, one: Distribution) -> Line:
-    """With what was counted beside it."""
-    counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
-    beside = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
-    place = summary.targets.index(one.target) if one.target in summary.targets else 0
-    head = Cell(Term(one.measure), f"{one.unit}, every event")
-    return [head, of_target(summary, place, one.target), *quantiles(one), count(one.n), Cell(beside, columns=2)]
+    lines: list[Line] = []
+    for figures in rows:
+        since = words.since(figures.measure, figures.stratum)
+        head = Cell(Term(figures.measure), f"{figures.unit},{since}" if since else figures.unit)
+        target = of_target(summary, summary.targets.index(figures.target), words.whose(figures))
+        lines.append([head, target, *quantile_cells(figures), count(figures.censored)])
+    for one in events:
+        counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
+        beside = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
+        head = Cell(Term(one.measure), f"{one.unit}, every event")
+        target = of_target(
+            summary, summary.targets.index(one.target) if one.target in summary.targets else 0, one.target
+        )
+        lines.append([head, target, *quantiles(one), count(one.n), Cell(beside, columns=2)])
+    return table(MEASURES, lines)
 
 
 def quantiles(one: Distribution) -> list[Inline]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.measures import CATALOGUE
+from bench.units import byte_unit
 from reports.blocks import (
     Beside,
     Block,
@@ -17,6 +18,7 @@ from reports.blocks import (
     Head,
     Heading,
     Line,
+    Panes,
     Paragraph,
     Row,
     Section,
@@ -26,23 +28,25 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.numbers import NONE, byte_unit, clock, count, listed, ms, percent, plural, quantity, span, three
-from reports.page import bars, panels
+from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
+from reports.page import bars, charts, panels
 from reports.page.pieces import cells_of, line, marked_target, measures, note, of_target, plot_figure, quantile_cells
-from reports.page.svg import HALF, WIDE
+from reports.page.svg import COLOURS, HALF, WIDE
 from reports.question import RATES, TRIALS
 from reports.strata import Stratum
 from reports.summary import curves
-from reports.summary.events import ALL
-from reports.summary.figures import SLOPES, Figures
-from reports.summary.offered import Arriving, Offered, call_bins
+from reports.summary.figures import ALL, SLOPES, Figures
+from reports.summary.load import Offered, call_bins
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
-from reports.wording.outcomes import ending_words
+from reports.wording.outcomes import ending_words, remedy_line
 from reports.wording.words import interval
 
+READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
+FEWEST = 5
+"""Good turns from which on a percentile curve says more than the table of the slowest turns."""
 QUANTILES = ("p50", "p90", "p95", "p99", "slowest")
 OF_CALLS = ("greeting", "session_length", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
@@ -51,6 +55,51 @@ CARRIED_HEADS = (
     *("p50 of sessions", "largest"),
 )
 FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
+
+
+def spread(summary: Summary) -> Section | None:
+    """A pane of percentile curves for each measure that has one, the main ones first; None where there is none."""
+    panes = list(_percentile_panes(summary))
+    if not panes:
+        return None
+    banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
+    unmet = any(summary.outcomes.unmet)
+    failed = "Where a curve meets the red shelf, all turns beyond failed or never began." if unmet else ""
+    counting = [name for name in summary.drawn if CATALOGUE[name].begin == "origin"]
+    since = ""  # of several strata each pane says it itself
+    if len(summary.turns.strata) == 1 and counting:
+        verb = "counts" if len(counting) == 1 else "count"
+        since = f"{listed(counting)} {verb} {summary.turns.strata[0].since}."
+    read = (READ_ACROSS, banded, failed, "Dotted: fewer than five turns beyond.", since)
+    question = "How long is the wait, from the luckiest turn to the unluckiest?"
+    return Section("spread", "Percentiles", question, [Panes(" ".join(filter(None, read)), panes)])
+
+
+def _percentile_panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
+    """(key, title, figure) of each measure; strata have panes apart."""
+    for name in sorted(summary.drawn, key=lambda name: (name != summary.main, name not in summary.mains.values())):
+        pools = list(summary.samples[name].pools())
+        strata = list(dict.fromkeys(pool.stratum for pool in pools))
+        for stratum in strata:
+            drawn = curves.curves(summary.samples[name], [pool for pool in pools if pool.stratum == stratum])
+            if any(curve.n - curve.failed >= FEWEST for curve in drawn):
+                which = stratum.since if CATALOGUE[name].begin == "origin" else f"of {stratum.turns}"
+                title = f"{name} {which}" if len(strata) > 1 else name
+                key = f"{name}-{stratum.key}".replace("+", "-")
+                yield key, title, plot_figure(charts.percentiles(drawn, name), stops=(), numbers=[_percentiles(drawn)])
+
+
+def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
+    by_p = [{e.p: e for e in curve.points} for curve in drawn]
+    rows: list[Row | Line] = []
+    for p in curves.PUBLISHED:
+        if any(p in points for points in by_p):
+            cells = (
+                words.estimate_cell(points[p], curve.n, curve.failed) if p in points else words.Shown(NONE, "")
+                for points, curve in zip(by_p, drawn, strict=True)
+            )
+            rows.append([f"p{p * 100:g}", *cells_of(cells)])
+    return table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)
 
 
 def time(summary: Summary) -> Section | None:
@@ -69,7 +118,10 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
     """What the figure over time is of, and how to read it."""
     shown = dict.fromkeys(words.named(answer.figures) for answer in summary.answers if answer.turns)
     yield f"{listed(list(shown))}."
-    yield _stretch(frame)
+    if (slow := frame.slowest) is not None:
+        where = f" on {slow.label}" if len(frame.panels) > 1 else ""
+        at, times = clock(slow.begin_s, long=frame.length_s > 180), f"{slow.ratio:.1f} times that of the run"
+        yield f"Slowest {span(frame.bin_s)}: from {at}{where}, p50 {ms(slow.p50)}, {times}."
     if frame.drawable:
         dotted = all(panel.dots is not None for panel in frame.panels)
         yield "Dots: turns, at their start." if dotted else "Shade: number of turns."
@@ -79,16 +131,6 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
     if any(summary.outcomes.failed):
         shaded = any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels)
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
-
-
-def _stretch(frame: OverTime) -> str:
-    """Slowest minute: from 4:00 on gateway, p50 1.2 s, 1.4 times that of the run; nothing where chance may be why."""
-    slow = frame.slowest
-    if slow is None:
-        return ""
-    where = f" on {slow.label}" if len(frame.panels) > 1 else ""
-    at = clock(slow.begin_s, long=frame.length_s > 180)
-    return f"Slowest {span(frame.bin_s)}: from {at}{where}, p50 {ms(slow.p50)}, {slow.ratio:.1f} times that of the run."
 
 
 def steps(summary: Summary) -> Section | None:
@@ -200,7 +242,7 @@ def outcomes(summary: Summary) -> Section | None:
     if found.sessions:
         blocks += [Heading("And the sessions?"), table(heads, [*map(_ending, found.sessions)])]
     if remedies := found.remedies():
-        blocks += [Heading("What to do?"), Bullets([coded(remedy.line) for remedy in remedies])]
+        blocks += [Heading("What to do?"), Bullets([coded(remedy_line(remedy)) for remedy in remedies])]
     return Section("outcomes", "Outcomes", "How did the turns end?", blocks)
 
 
@@ -324,22 +366,19 @@ def arriving(summary: Summary) -> Section | None:
     rows: list[Line] = [
         [Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in waits
     ]
+    several = len(frame.targets) > 1
+    loads = (
+        f"{f'{one.target}: ' if several else ''}{words.as_sentence(remarks.offered_load(frame, one))}"
+        for one in frame.targets
+    )
     blocks: list[Block] = [
-        *line(f"{words.as_sentence(remarks.asked(frame))} {_loads(frame)}"),
+        *line(" ".join([words.as_sentence(remarks.asked(frame)), *loads])),
         plot_figure(panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         table(ARRIVED, [_arrived(summary, place, one) for place, one in enumerate(frame.targets)]),
         *([table(FIRST_WAITS, rows)] if rows else []),
         *note(remarks.divided(summary.run, frame)),
     ]
     return Section("calls", "Calls that arrive", "What load was offered, and what became of it?", blocks)
-
-
-def _loads(frame: Arriving) -> str:
-    named = len(frame.targets) > 1
-    return " ".join(
-        f"{f'{one.target}: ' if named else ''}{words.as_sentence(remarks.offered_load(frame, one))}"
-        for one in frame.targets
-    )
 
 
 def _arrived(summary: Summary, place: int, one: Offered) -> Line:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from reports.numbers import NBSP, ms, nice, shortened, three, time_step
 from reports.page.svg import WIDE, PixelScale, Plot, even_ticks, glyph, identity, tone
-from reports.summary.talks import Talk
+from reports.summary.single_turns import Talk
 from reports.wording.words import talk_name
 
 LONGEST_S = 20.0
@@ -34,7 +34,11 @@ def speech(talks: Sequence[Talk]) -> Plot:
         bottom=34,
         title="Speech timeline",
         desc="The caller’s speech, the wait and the reply of a few turns, aligned at the end of speech. "
-        + ". ".join(f"{talk_name(talk)}: {_spoken(talk)}" for talk in talks)
+        + ". ".join(
+            f"{talk_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of wait"
+            + (f", {_s(talk.stall_s)} of stalls" if talk.stall_s else "")
+            for talk in talks
+        )
         + ".",
     )
     x = _scale(talks, plot)
@@ -46,7 +50,10 @@ def speech(talks: Sequence[Talk]) -> Plot:
         if row:
             plot.line(0, top - 2, plot.x1, top - 2, "grid")
         with plot.of(talk.colour):
-            _who(plot, talk, top)
+            plot.text(0, top + 28, talk_name(talk), "rowlab")
+            name = f"{glyph(talk.colour)} {shortened(talk.target, 20)}"
+            plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
+            plot.text(0, top + 61, f"{shortened(talk.step, 22)}, turn {talk.turn}", "lab")
             _talk(plot, talk, x, top + 34, top + 76)
     room = x(0) - plot.x0 > LETTER * len("end of speech") / 2
     plot.text(x(0), plot.y1 - 12, "end of speech", "lab", "middle" if room else "start")
@@ -73,11 +80,6 @@ def talk_numbers(talk: Talk) -> list[str]:
     return [*said, f"stalled {_s(talk.stall_s)} in {talk.stalls}" if talk.stall_s else "no stall"]
 
 
-def _spoken(talk: Talk) -> str:
-    stalled = f", {_s(talk.stall_s)} of stalls" if talk.stall_s else ""
-    return f"{talk.step} on {talk.target}, {_s(talk.wait_s)} of wait{stalled}"
-
-
 def _s(seconds: float) -> str:
     return ms(1e3 * seconds)
 
@@ -91,15 +93,6 @@ def _scale(talks: Sequence[Talk], plot: Plot) -> PixelScale:
     ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.answer_s * 1.1, talk.end_s) if end == end]
     low = min(max(0.4, spoken), SPOKEN_S)
     return PixelScale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
-
-
-def _who(plot: Plot, talk: Talk, top: float) -> None:
-    """Which turn it is, beside its lanes."""
-    name = f"{glyph(talk.colour)} {shortened(talk.target, 20)}"
-    where = f"{shortened(talk.step, 22)}, turn {talk.turn}"
-    plot.text(0, top + 28, talk_name(talk), "rowlab")
-    plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
-    plot.text(0, top + 61, where, "lab")
 
 
 def _talk(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> None:

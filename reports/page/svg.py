@@ -23,7 +23,7 @@ COLOURS = 4
 SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
 GLYPHS = "●◆▲■▼✚★⬢"
 LEGEND_PITCH = 16
-LEGEND_LETTERS = 30
+LEGEND_LETTERS = 44
 Point = tuple[float, float]
 Stop = TypeVar("Stop")
 LegendEntry = tuple[int, str]
@@ -260,25 +260,25 @@ def frame(
     desc: str,
 ) -> Plot:
     """An empty figure below its legend (● direct ◆ gateway), which adds to `h` and `top` the rows that it takes."""
-    rows = legend_rows(named, w - left - right)
+    entries = [(target, f"{glyph(target)} {shortened(name, LEGEND_LETTERS)}") for target, name in named]
+    rows = in_rows(entries, w - left - right, _width)
     above = LEGEND_PITCH * len(rows)
     plot = Plot(w, h + above, left=left, right=right, top=top + above, bottom=bottom, title=title, desc=desc)
-    for row, entries in enumerate(rows):
+    for row, mine in enumerate(rows):
         x = float(left)
-        for target, text in entries:
+        for target, text in mine:
             plot.text(x, 14 + LEGEND_PITCH * row, text, f"dl t{tone(target)} n{target}")
             x += _width(text)
     return plot
 
 
-def legend_rows(named: Sequence[LegendEntry], room: float) -> list[list[LegendEntry]]:
-    """The legend's entries, marks before them, in rows that fit."""
+def in_rows(entries: Iterable[LegendEntry], room: float, width: Callable[[str], float]) -> list[list[LegendEntry]]:
+    """The entries of a legend in rows that fit, by how wide their texts are."""
     rows: list[list[LegendEntry]] = []
-    for target, name in named:
-        text = f"{glyph(target)} {shortened(name, LEGEND_LETTERS)}"
-        if not rows or sum(_width(shown) for _, shown in rows[-1]) + _width(text) > room:
+    for entry in entries:
+        if not rows or sum(width(text) for _, text in [*rows[-1], entry]) > room:
             rows.append([])
-        rows[-1].append((target, text))
+        rows[-1].append(entry)
     return rows
 
 
@@ -301,11 +301,7 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
             f"v{-b:.1f}h{-b:.1f}v{-2 * a:.1f}h{b:.1f}Z"
         )
     if shape in ("star", "hexagon"):
-        return _rays(x, y, *((5, 1.25 * q, 0.55 * q) if shape == "star" else (6, 1.05 * q, 0.91 * q)))
+        rays, outer, inner = (5, 1.25 * q, 0.55 * q) if shape == "star" else (6, 1.05 * q, 0.91 * q)
+        turns = [(math.pi * k / rays, inner if k % 2 else outer) for k in range(2 * rays)]  # the first ray up
+        return "M" + "L".join(f"{x + r * math.sin(a):.1f} {y - r * math.cos(a):.1f}" for a, r in turns) + "Z"
     return f"M{x - 0.9 * q:.1f} {y - 0.9 * q:.1f}h{1.8 * q:.1f}v{1.8 * q:.1f}h{-1.8 * q:.1f}Z"
-
-
-def _rays(x: float, y: float, rays: int, outer: float, inner: float) -> str:
-    """A star with so many points, the first one up."""
-    turns = [(math.pi * k / rays, inner if k % 2 else outer) for k in range(2 * rays)]
-    return "M" + "L".join(f"{x + r * math.sin(a):.1f} {y - r * math.cos(a):.1f}" for a, r in turns) + "Z"

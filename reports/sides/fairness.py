@@ -21,7 +21,7 @@ from reports.sides.workload import differing_between, scripts, setting_text, wor
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
 from reports.summary.notices import noticed
-from reports.summary.verdict import RunVerdict, taken_by_warm_up, verdict_of
+from reports.summary.trust import RunVerdict, taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILING_APART, run_notices
 from reports.wording.remarks import interleaved
@@ -161,7 +161,7 @@ def _same_work(sides: Sequence[Side]) -> Iterable[Check]:
         shown = tuple(shortened(text, LONGEST) for text in texts)
         each = ", ".join(f"{side.label} {text}" for side, text in zip(sides, shown, strict=True))
         remedy = "run both arms with the same scripts, audio, load and warm-up"
-        yield Check(name, shown, False, (Cause(f"the sides differ in {name} ({each})", remedy),))
+        yield Check(name, shown, False, (Cause(f"the arms differ in {name} ({each})", remedy),))
     if not apart:
         shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
         told = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
@@ -238,7 +238,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
         yield interleaved(found)
     if first.clusters.cut:
         cut = first.clusters.cut
-        yield f"{plural(cut, 'pair')} without a session of each side {'is' if cut == 1 else 'are'} left out."
+        yield f"{plural(cut, 'pair')} without a session of each arm {'is' if cut == 1 else 'are'} left out."
     if first.paired and (late := _cut_by_the_end(sides)):
         yield (
             f"{plural(late, 'pair')} of the {count(first.sessions)} {'was' if late == 1 else 'were'} cut by the end of "

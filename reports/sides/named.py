@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from reports import runs
-from reports.runs import RunFrames
+from reports.runs import RunFrames, run_id_of
 from reports.turns import target_labels
 
 
@@ -26,7 +26,7 @@ def named_sides(named: Sequence[str | Path]) -> list[tuple[RunFrames, str]]:
         sides += [(run, name) for name in _targets(run, target, str(one), alone=len(named) == 1)]
     if len(sides) < 2:
         one = str(named[0]) if named else "nothing"
-        raise UsageError(f"a comparison needs two sides, and {one} is one: name another run, or RUN:TARGET")
+        raise UsageError(f"a comparison needs two arms, and {one} is one: name another run, or RUN:TARGET")
     return sides
 
 
@@ -41,7 +41,7 @@ def identity_of_run(run: RunFrames) -> tuple[str, int]:
     Ids are of a second, and runs on two machines may begin in the same one.
     """
     document = run.document
-    return str(document.get("run_id") or run.folder.name), int(document.get("began_utc_ns") or 0)
+    return run_id_of(run), int(document.get("began_utc_ns") or 0)
 
 
 def known_targets(run: RunFrames) -> list[str]:

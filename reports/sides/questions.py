@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from bench.measures import CATALOGUE
 from reports.question import MARGINS, OF_COLUMNS, POINTS, Question, margin_of
+from reports.samples import HEARD
 from reports.sides.side import Side
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 from reports.strata import Stratum
-from reports.summary.figures import HEARD
 
 MAIN = "ttfa"
 """The main measure of sides without any turn."""
@@ -106,10 +106,10 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
     paired = all(side.paired for side in sides)
     centre = [Question(main, "centre", Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
     beside = [
-        *(Question(name, "quantile", margin_of(p), p) for name, p in BESIDE if name != main),
+        *(Question(name, "quantile", margin_of(p, name), p) for name, p in BESIDE if name != main),
         Question("latency_slope", "quantile", Margin(plus=SLOPE_MS), 0.5, stratum=first),
         *(Question(name, "rate", Margin(points=POINTS)) for name in ("stalled", "throttled", *COMPARED)),
-        Question("audio_speed", "mean", Margin(ratio=MARGINS[0.5])),
+        Question("audio_speed", "mean", margin_of(0.5, "audio_speed")),
     ]
     rest = [
         *(one for one in centre if int(sides[0].steps(one).sum()) > 1),

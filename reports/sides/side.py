@@ -7,7 +7,8 @@ as well; a pair needs the row of each of its sessions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
@@ -16,19 +17,20 @@ import numpy as np
 import pandas as pd
 
 from bench.measures import CATALOGUE, SLOPE
+from bench.run.evidence import worst_bound
 from reports import exactness
 from reports.question import Question, better_of
 from reports.runs import RunFrames, hosts_of
-from reports.samples import ALWAYS, Sampled, is_wait, rate_counts, sampled, session_sample
+from reports.samples import ALWAYS, Samples, is_wait, rate_counts, samples_of, session_sample
 from reports.sides.named import known_targets, named_sides, refuse_the_same, side_labels
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import NOTHING, Sample
 from reports.statistics.rates import complement
 from reports.strata import Stratum
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.figures import main_measures, slope_sample
+from reports.summary.figures import slope_sample
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
-from reports.turns import Flags, Turns, column_of, lost_of, measured_rows, measured_sessions, turns_of
+from reports.turns import Flags, Turns, column_of, lost_of, measured_rows, measured_sessions
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
 
@@ -38,14 +40,22 @@ class Side:
     """A target of a run. `label`: as it is shown; `target`: its place in `turns`, ABSENT where no row names it."""
 
     run: RunFrames
-    turns: Turns
+    samples: Samples
+    """the sides of a run share them"""
     target: int
     label: str
     name: str = ""
     """the target's own label in its run"""
     clusters: Clusters = field(default_factory=lambda: Clusters(0, NOBODY, NOBODY, NOBODY))
-    drawn: dict[str, Sampled] = field(default_factory=dict)
-    """measures that were sampled before; the sides of a run share it"""
+
+    @property
+    def turns(self) -> Turns:
+        return self.samples.turns
+
+    @property
+    def mains(self) -> Mapping[Stratum, str]:
+        """The main measure of each stratum of the run."""
+        return self.samples.mains
 
     @property
     def sessions(self) -> int:
@@ -83,14 +93,9 @@ class Side:
         return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
 
     @cached_property
-    def mains(self) -> dict[Stratum, str]:
-        """The main measure of each stratum of the run."""
-        return main_measures(self.run, self.turns)
-
-    @cached_property
     def outcomes(self) -> Outcomes:
         """How the measured turns and sessions of its run ended, those of this side at `target`."""
-        return outcomes_of(self.turns, measured_sessions(self.run)[OF_SESSION])
+        return outcomes_of(self.turns, measured_sessions(self.run, OF_SESSION))
 
     @property
     def simulated(self) -> bool:
@@ -116,6 +121,11 @@ class Side:
         """Why nothing may be decided by its figure; empty where it may."""
         return exactness.why(self.run.inexact, self.name, question.measure)
 
+    def off(self, question: Question) -> float:
+        """How far values of a quantile's measure are off at most, in its unit; inf where nobody knows, and of rates."""
+        told = question.kind == "quantile"
+        return worst_bound(self.run.folder, CATALOGUE[question.measure], self.name) if told else math.inf
+
     def events(self, question: Question) -> int:
         """Number of events that a rate counts."""
         return int(counts_of(self, question)[0].sum())
@@ -139,10 +149,11 @@ def sides_of(named: Sequence[str | Path]) -> tuple[Side, ...]:
 
 def targets_of(run: RunFrames) -> tuple[Side, ...]:
     """Each target of a run with all of its sessions, in pairs or not; one that was never begun has none."""
-    turns, drawn = turns_of(run), dict[str, Sampled]()
+    samples = samples_of(run)
+    turns = samples.turns
     places = {label: place for place, label in enumerate(turns.targets)}
     return tuple(
-        Side(run, turns, place, label, label, by_session(run, turns, place), drawn)
+        Side(run, samples, place, label, label, by_session(run, turns, place))
         for label in known_targets(run)
         for place in [places.get(label, ABSENT)]
     )
@@ -164,7 +175,7 @@ def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
 
 def _target(targets: Sequence[Side], run: RunFrames, name: str) -> Side:
     """The target of this name; of a run that names none, for nothing was begun, a side with nothing in it."""
-    nothing = Side(run, turns_of(run), ABSENT, name) if not targets else targets[0]
+    nothing = Side(run, samples_of(run), ABSENT, name) if not targets else targets[0]
     return next((side for side in targets if side.name == name), nothing)
 
 
@@ -185,9 +196,7 @@ def _clusters_of(sides: Sequence[Side]) -> Sequence[Clusters]:
 
 def drifts_of(side: Side) -> list[PoolDrift]:
     """Where the second half of its run differs from the first, of each target and stratum with enough sessions."""
-    samples = {name: _sampled(side, name) for name in side.mains.values()}
-    run_id = str(side.run.document.get("run_id") or "")
-    return list(drifts(run_id, side.turns, samples, side.mains))
+    return list(drifts(str(side.run.document.get("run_id") or ""), side.samples))
 
 
 def sample_of(side: Side, question: Question) -> Sample:
@@ -202,7 +211,7 @@ def sample_of(side: Side, question: Question) -> Sample:
         return _of_sessions(side, question.measure)
     if side.target == ABSENT or measure.scope != "turn":
         return NOTHING
-    drawn, steps = _sampled(side, question.measure), side.steps(question)
+    drawn, steps = side.samples[question.measure], side.steps(question)
     sample, lost = drawn.of(side.target, steps), _lost(side, steps & drawn.applies[side.target])
     clusters = side.clusters.of_code[sample.sessions]
     if (clusters >= 0).all():
@@ -213,20 +222,13 @@ def sample_of(side: Side, question: Question) -> Sample:
     return Sample(values, clusters[kept], failed, sample.censored, int(lost.sum()))
 
 
-def _sampled(side: Side, name: str) -> Sampled:
-    """One measure over the whole run of a side."""
-    if name not in side.drawn:
-        side.drawn[name] = sampled(side.turns, name, side.mains)
-    return side.drawn[name]
-
-
 def _slopes(side: Side, question: Question) -> Sample:
     """A value of each session, by its turns of one stratum: of the commonest where the question names none."""
     if side.target == ABSENT:
         return NOTHING
     stratum = question.stratum or max(side.begun, key=side.begun.__getitem__)
     main = next((name for one, name in side.mains.items() if stratum.covers(one)), ALWAYS)
-    slopes = slope_sample(_sampled(side, main), side.target, side.turns.steps_in(stratum), question.measure)
+    slopes = slope_sample(side.samples[main], side.target, side.turns.steps_in(stratum), question.measure)
     clusters = side.clusters.of_code[slopes.sessions]
     return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
 

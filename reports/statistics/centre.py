@@ -77,12 +77,17 @@ def centre(base: ArmWaits, cand: ArmWaits, pairs: int) -> Change:
     The centre of each step is that of both arms together, and is held fixed in the standard error.
     """
     middle = _centres(base, cand)
-    logs = [np.log(arm.values) - middle[arm.steps] for arm in (base, cand)]
+    logs = [logs_of(arm.values) - middle[arm.steps] for arm in (base, cand)]
     first, second = (trimmed_mean(np.sort(one)) for one in logs)
     if pairs < 2 or not (math.isfinite(first) and math.isfinite(second)):
         return Change(math.nan, math.nan)
     parts = [_parts(one, arm.pairs, pairs) for one, arm in zip(logs, (base, cand), strict=True)]
     return Change(second - first, math.sqrt(pairs / (pairs - 1) * float(((parts[1] - parts[0]) ** 2).sum())))
+
+
+def logs_of(values: Floats) -> Floats:
+    """Logs of waits; −inf of a reply that began before its caller had ended, which waited less than any other."""
+    return np.log(values, out=np.full(values.shape, -np.inf), where=values > 0)
 
 
 def trimmed_mean(ascending: Floats, trim: float = TRIM) -> float:
@@ -125,8 +130,8 @@ def _centres(base: ArmWaits, cand: ArmWaits) -> Floats:
     values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
     found = np.zeros(int(steps.max(initial=-1)) + 1)
     for step in np.unique(steps):
-        found[step] = trimmed_mean(np.sort(np.log(values[steps == step])))
-    return np.nan_to_num(found, posinf=0.0)
+        found[step] = trimmed_mean(np.sort(logs_of(values[steps == step])))
+    return np.nan_to_num(found, posinf=0.0, neginf=0.0)
 
 
 def _parts(values: Floats, codes: Integers, pairs: int) -> Floats:

@@ -17,7 +17,7 @@ from bench.foreign import JsonError, read_json
 from bench.plain import printable
 from bench.units import NS_PER_MS
 from reports.numbers import count, listed, plural, shortened
-from reports.schemas.document import Count, Known, Record, about
+from reports.records import Count, Known, Record, about
 from reports.strata import Stratum
 from reports.summary.figures import Figures
 
@@ -80,13 +80,8 @@ def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequen
     """What each target was, by the document and by what its sessions were told."""
     known = {str(entry.get("label")): entry for entry in document.get("targets") or [] if isinstance(entry, dict)}
     told = sessions[OF_FACTS]
-    return tuple(
-        ArmFacts(target=label, **_facts(known.get(label, {}), told[_of(sessions, label)])) for label in targets
-    )
-
-
-def _of(sessions: pd.DataFrame, label: str) -> Any:
-    return (sessions["target"] == label).to_numpy()
+    of = {label: told[(sessions["target"] == label).to_numpy()] for label in targets}
+    return tuple(ArmFacts(target=label, **_facts(known.get(label, {}), of[label])) for label in targets)
 
 
 def _facts(entry: Mapping[str, Any], sessions: pd.DataFrame) -> dict[str, str]:

@@ -8,18 +8,18 @@ of medians excludes 1 and the medians lie more than 5 % apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
-from reports.samples import Sampled
-from reports.schemas.document import Rounded
+from reports.records import Rounded
+from reports.samples import Sampled, Samples
 from reports.statistics.counting import distinct, packed
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample
 from reports.statistics.resample import Arms, seed_of
-from reports.strata import Stratum, Wait
-from reports.turns import Flags, Pool, Turns
+from reports.strata import Wait
+from reports.turns import Flags, Pool
 
 P = 0.5
 LEVEL = 0.005
@@ -46,20 +46,16 @@ class PoolDrift(Drift, frozen=True, kw_only=True):
     label: str
 
 
-def drifts(
-    run_id: str, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]
-) -> Iterable[PoolDrift]:
-    """Of each target and stratum by its main measure; nothing of one whose halves hold too few sessions.
-
-    `mains`: the main measure of each stratum; `samples`: each of them over the whole run.
-    """
+def drifts(run_id: str, samples: Samples) -> Iterable[PoolDrift]:
+    """Of each target and stratum by its main measure; nothing of one whose halves hold too few sessions."""
+    turns = samples.turns
     began_ns = turns.column("start_utc_ns")
     if not began_ns.size:
         return
     late = began_ns > (began_ns.min() + began_ns.max()) / 2
     rng = np.random.default_rng(seed_of(run_id))
     for pool in turns.pools:
-        one = samples[mains[pool.stratum]]
+        one = samples[samples.mains[pool.stratum]]
         if (ratio := _ratio(one, pool, late, rng)) is not None:
             value, low, high = ratio
             of = one.measure.name, *pool.stratum, turns.targets[pool.target]

@@ -1,29 +1,40 @@
-"""The quantiles of samples, as every report shows them, and how a wait grows with the conversation.
+"""The figures of a run: quantiles of samples, how a wait grows with the conversation, shares with the intervals that
+sessions give them, and what histograms and seconds say of every event, of the harness itself, and of throughput.
 
 The input of a turn's first response is all of the conversation so far; only measured good turns have a place there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from msgspec import field
 
 from bench.measures import CATALOGUE
+from bench.run import histograms as hdr
+from bench.run.histograms import MEASURED, Key
+from bench.run.measured import CARRIED, floats
+from bench.units import NS_PER_S
 from reports.exactness import why
+from reports.question import OF_COLUMNS, TRIALS
+from reports.records import Count, Record, Rounded, about
 from reports.runs import RunFrames
-from reports.samples import Sampled, session_sample
+from reports.samples import Sampled, Samples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
-from reports.statistics.counting import Floats
-from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
+from reports.statistics.counting import Floats, distinct, packed
+from reports.statistics.quantiles import LEVEL, Estimate, Sample, estimates, quantile
+from reports.statistics.rates import ratio_of
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.events import ALL, PS
-from reports.turns import Flags, Pool, Turns, column_of
+from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
 
-HEARD = "voice_to_voice"
-"""What callers hear."""
+ALL = "all"
+PS = (0.5, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
@@ -113,26 +124,6 @@ def with_mark(run: RunFrames, figures: Figures) -> Figures:
     return replace(figures, inexact=inexact) if inexact else figures
 
 
-def main_measures(run: RunFrames, turns: Turns) -> dict[Stratum, str]:
-    """For each stratum ttfa where there is audio, else ttft; voice_to_voice where nothing but what is heard is told.
-
-    Where nothing succeeded, what the scripts asked for.
-    """
-    asked = {script.get("output") for script in run.document.get("scripts") or []}
-    heard_alone = all(target.get("duplex") for target in run.document.get("targets") or [{}])
-    unknown = HEARD if heard_alone else "ttft" if asked == {"text"} else "ttfa"
-    return {
-        stratum: next((name for name in ("ttfa", "ttft", HEARD) if _any(turns, name, place)), unknown)
-        for place, stratum in enumerate(turns.strata)
-    }
-
-
-def _any(turns: Turns, measure: str, place: int) -> bool:
-    """Whether any good turn of this stratum has the measure."""
-    there = turns.good & ~np.isnan(turns.value(measure))
-    return bool((turns.stratum[turns.step[there]] == place).any())
-
-
 SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
 """Slopes by the tokens of input, and by those that were not cached."""
 SPAN_K = 1.0
@@ -153,12 +144,236 @@ def slope_sample(waits: Sampled, target: int, steps: Flags, name: str) -> Sample
     return theil_sen(at_k[known], values[known], waits.turns.session[index[known]], SPAN_K)
 
 
-def slopes(turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]) -> Iterable[Figures]:
+def slopes(samples: Samples) -> Iterable[Figures]:
     """Of each pool by its main measure; nothing of one without a session whose conversation grows enough."""
+    turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
         return
     for pool in turns.pools:
         for name in SLOPES:
-            sample = slope_sample(samples[mains[pool.stratum]], pool.target, pool.steps, name)
+            sample = slope_sample(samples[samples.mains[pool.stratum]], pool.target, pool.steps, name)
             if sample.n:
                 yield figures(sample, name, turns.targets[pool.target], pool=pool)
+
+
+class Rate(Record, frozen=True):
+    """So many of a number, as a share with its interval; null of nothing."""
+
+    count: Count
+    of: Count
+    value: Rounded = field(name="share")
+    low: Rounded
+    high: Rounded
+
+
+class TurnRate(Record, frozen=True):
+    """A share of one target's turns, or words, with its 95 % interval over sessions; null where there are too few."""
+
+    name: str = field(name="rate")
+    target: str
+    events: Count
+    of: Count
+    trials: Literal["turns", "words"]
+    sessions: Count
+    value: Rounded
+    low: Rounded
+    high: Rounded
+
+    @property
+    def published(self) -> bool:
+        """Whether there are turns, or words, enough for more than two counts."""
+        return self.of >= TRIALS
+
+
+def turn_rates(turns: Turns) -> Iterable[TurnRate]:
+    """Each rate of a column, of each target that has turns of it; turns of all strata together."""
+    for rate in OF_COLUMNS:
+        events, of = rate_counts(turns, rate.name)
+        counted = ~np.isnan(of)
+        for place, target in enumerate(turns.targets):
+            mine = np.flatnonzero(counted & (turns.target == place))
+            if mine.size:
+                sessions = turns.session[mine]
+                one = ratio_in(events[mine], of[mine], sessions, LEVEL)
+                shown = (one.value, one.low, one.high) if one.of >= TRIALS else (math.nan,) * 3
+                yield TurnRate(
+                    rate.name, target, one.count, one.of, rate.trials, distinct(sessions).size, *shown
+                )  # fmt: skip
+
+
+def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
+    """Failed and lost turns, of the turns wanted, of each target. `sessions`: those measured.
+
+    A session that never began a turn is a session like others: all of its turns failed.
+    """
+    codes = session_codes(turns.frame, sessions)
+    ended, lost, target = turns.kind != CENSORED, lost_of(sessions), place_of(sessions["target"], turns.targets)
+    for place in range(len(turns.targets)):
+        mine, theirs = ended & (turns.target == place), target == place
+        events = np.concatenate([(turns.kind[mine] == FAILED).astype(np.float64), lost[theirs]])
+        of = np.concatenate([np.ones(int(mine.sum())), lost[theirs]])
+        yield ratio_in(events, of, np.concatenate([turns.session[mine], codes[theirs]]), LEVEL)
+
+
+def rate_of(events: Flags, sessions: npt.NDArray[np.integer], level: float) -> Rate:
+    """How many turns, or sessions, are events, with the interval that their sessions give it at this level."""
+    return ratio_in(events, np.ones(events.size), sessions, level)
+
+
+def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], level: float) -> Rate:
+    """The same where a turn, or a session, has several events, `of` so many."""
+    if not events.size:
+        return Rate(0, 0, math.nan, math.nan, math.nan)
+    codes, _ = packed(sessions)
+    ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, of).astype(np.float64)))
+    tail = (1 - level) / 2
+    return Rate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
+
+
+CANCELLED_SPLIT = "cancelled:turn_detected"
+"""The service answered a pause and cancelled the answer; the turn is over before its second commit."""
+
+
+class Counts(Record, frozen=True):
+    """How one target's measured turns sounded, what turn detection did, what TCP sent again."""
+
+    target: str
+    replies: Annotated[Count, about("good turns whose reply the simulated player played")]
+    stalled: Annotated[Count, about("of these, those that fell silent within the reply")]
+    noticed: Annotated[Count, about("turns in which the service noticed an end of speech, whatever became of them")]
+    early: Annotated[Count, about("of these, those in which it did so before the caller had ended")]
+    split: Annotated[Count, about("turns that the service cut in two or more")]
+    splits: Annotated[Count, about("commits beyond the first, of all turns")]
+    watched: Annotated[Count, about("turns of which the kernel told its retransmissions")]
+    resent: Annotated[Count, about("TCP segments of ours that were sent again")]
+    with_resent: Annotated[Count, about("turns in which any were")]
+
+    @property
+    def any(self) -> bool:
+        return bool(self.replies or self.noticed or self.split or self.watched)
+
+
+def turn_counts(turns: Turns) -> tuple[Counts, ...]:
+    """One for each target."""
+    return tuple(_counts(turns))
+
+
+def _counts(turns: Turns) -> Iterable[Counts]:
+    good, stalls = turns.good, turns.value("stalls")
+    by_a_sound = turns.column("false_yield") > 0
+    cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
+    detection, splits, resent = (turns.value(name) for name in ("turn_detection", "vad_splits", "retransmits"))
+    for index, label in enumerate(turns.targets):
+        mine = turns.target == index
+        yield Counts(
+            target=label,
+            replies=int((mine & good & ~np.isnan(stalls)).sum()),
+            stalled=int((mine & good & (stalls > 0)).sum()),
+            noticed=int((mine & ~np.isnan(detection)).sum()),
+            early=int((mine & (detection < 0)).sum()),
+            split=int((mine & (cancelled | (splits > 0))).sum()),
+            splits=int(np.nansum(splits[mine])),
+            watched=int((mine & ~np.isnan(resent)).sum()),
+            resent=int(np.nansum(resent[mine])),
+            with_resent=int((mine & (resent > 0)).sum()),
+        )
+
+
+PER_EVENT = ("delta_gap", "receive_lag", "stamp_error", "send_lag", "start_lag", "hub_delay")
+HARNESS = ("stamp_error", "receive_lag", "send_lag", "start_lag", "hub_delay")
+
+
+class Distribution(Record, frozen=True):
+    """A measure from its histogram; times in ms, rates in B/s; null where nothing was recorded."""
+
+    measure: str
+    unit: str
+    target: str
+    step: str
+    n: Count
+    p50: Rounded
+    p90: Rounded
+    p95: Rounded
+    p99: Rounded
+    high: Rounded = field(name="max")
+    out_of_range: Count = 0
+    negative: Count = 0
+
+
+class Throughput(Record, frozen=True):
+    """Bytes one way: in all, per second of the measured phase, and the distributions over seconds and over sessions."""
+
+    measure: str
+    target: str
+    total_bytes: Count
+    mean_bytes_per_s: Rounded
+    per_second: Distribution
+    per_session: Distribution
+
+
+def events(run: RunFrames, targets: Sequence[str]) -> Iterable[Distribution]:
+    """Measures of every event, of each target that has them."""
+    for measure in PER_EVENT:
+        for label in targets:
+            one = distribution(run, measure, label)
+            if one.n:
+                yield one
+
+
+def distribution(run: RunFrames, measure: str, target: str, step: str = ALL) -> Distribution:
+    """A histogram's quantiles, of one target."""
+    wanted = Key(measure, target, step).tag.split("|")[:3]
+    return _distribution(
+        run, measure, target, step, [key for key, _ in run.histograms.items() if list(key[:3]) == wanted]
+    )
+
+
+def pooled(run: RunFrames, measure: str) -> Distribution:
+    """A measure of the harness over all targets."""
+    return _distribution(run, measure, ALL, ALL, [key for key, _ in run.histograms.items() if key.measure == measure])
+
+
+def _distribution(run: RunFrames, measure: str, target: str, step: str, keys: list[Key]) -> Distribution:
+    """Quantiles of the histograms of these keys that belong to the measured phase, added up."""
+    total, unit = hdr.empty(measure), CATALOGUE[measure].unit
+    for key in keys:
+        one = run.histograms.get(key)
+        if key.phase == MEASURED and one is not None:
+            total.add(one)
+    scale = 1000.0 if unit == "ms" else 1.0
+    n = int(total.get_total_count())
+    p50, p90, p95, p99 = ((hdr.quantile(total, p) or 0) / scale if n else np.nan for p in PS)
+    high = total.get_max_value() / scale if n else np.nan
+    beside = run.histograms.out_of_range[measure], run.histograms.negative[measure]
+    return Distribution(measure, unit, target, step, n, p50, p90, p95, p99, high, *beside)
+
+
+def throughputs(run: RunFrames, targets: Sequence[str], since_s: int) -> Iterable[Throughput]:
+    """Bytes each way and target, without the warm-up."""
+    seconds = measured_seconds(run.seconds, since_s)
+    if not len(run.seconds):
+        return
+    lasted = recorded_s(seconds)
+    rows = {label: (seconds["target"] == label).to_numpy() for label in targets}
+    for measure, column in CARRIED.items():
+        carried = floats(seconds, column)
+        for label, mine in rows.items():
+            total = int(np.nansum(carried[mine]))
+            parts = distribution(run, measure, label, "run"), distribution(run, measure, label, "session")
+            if total or parts[0].n:
+                yield Throughput(measure, label, total, total / lasted, *parts)
+
+
+def measured_seconds(seconds: pd.DataFrame, since_s: int) -> pd.DataFrame:
+    """Seconds of the measured phase; of rows that do not name theirs, as older versions wrote them, those from a second
+    (UTC) on.
+    """
+    phase = seconds["phase"]
+    kept = np.where(phase.isna(), seconds["second"] >= since_s, phase == MEASURED)
+    return seconds[kept.astype(bool)]
+
+
+def recorded_s(seconds: pd.DataFrame) -> float:
+    """How long was recorded: the worker that recorded longest, whatever parts of seconds its rows are."""
+    length_ns = seconds.groupby(["worker", "target"])["length_ns"].sum()
+    return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0

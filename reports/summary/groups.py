@@ -12,7 +12,7 @@ far, at its start; a session as many as there were at its own start.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -24,7 +24,7 @@ import pandas as pd
 from bench.units import NS_PER_S
 from reports.numbers import NBSP, count_step, three
 from reports.runs import RunFrames, hosts_of, sequence
-from reports.samples import Sampled
+from reports.samples import Sampled, Samples
 from reports.statistics.counting import (
     CallCounts,
     CallCourse,
@@ -39,7 +39,7 @@ from reports.statistics.counting import (
 )
 from reports.statistics.quantiles import LEVEL, Estimate, Sample, estimates
 from reports.strata import Stratum
-from reports.summary.rates import Rate, rate_of
+from reports.summary.figures import Rate, rate_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured_sessions
 
 
@@ -153,7 +153,7 @@ def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame
 def _openings(run: RunFrames, target: str, course: CallCourse) -> tuple[CallCounts, Flags]:
     """Of each measured session of a target: calls in progress as it began, and whether it failed before it opened."""
     wanted = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
-    sessions = _columns(measured_sessions(run), wanted, target)
+    sessions = _columns(measured_sessions(run, [*wanted, "target"]), wanted, target)
     never = sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")
     return course.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64)), never.to_numpy()
 
@@ -343,15 +343,13 @@ KEYS: dict[str, Callable[[RunFrames, Turns, Pool], Places | None]] = {
 }
 
 
-def waits_by(
-    run: RunFrames, turns: Turns, samples: Mapping[str, Sampled], mains: Mapping[Stratum, str]
-) -> tuple[tuple[Waits, ...], tuple[Apart, ...]]:
+def waits_by(run: RunFrames, samples: Samples) -> tuple[tuple[Waits, ...], tuple[Apart, ...]]:
     """The main waits of each pool by each key that says something of it, and which of their groups surely differ."""
     found, differing = [], []
     for by, key in KEYS.items():
-        for pool in turns.pools:
-            if (places := key(run, turns, pool)) is not None:
-                one = samples[mains[pool.stratum]]
+        for pool in samples.turns.pools:
+            if (places := key(run, samples.turns, pool)) is not None:
+                one = samples[samples.mains[pool.stratum]]
                 waits = _waits(by, one, pool, places, LEVEL)
                 found += [waits] if waits.groups else []
                 if places.compared:

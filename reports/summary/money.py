@@ -18,8 +18,8 @@ from msgspec import field
 from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
 from bench.run.measured import floats
 from bench.units import NS_PER_MINUTE, NS_PER_S
+from reports.records import Count, Known, Record, Rounded, about
 from reports.runs import RunFrames
-from reports.schemas.document import Count, Known, Record, Rounded, about
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.turns import Flags, place_of, values_of
 
@@ -304,16 +304,16 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
     timed = np.array([known is not None and not known.of_tokens for known in prices], dtype=bool)
     by_minute = np.array([known is not None and known.usd_per_minute > 0 for known in prices], dtype=bool)
     told = bills.told | (timed[group] & ~bills.stray)
-    stray = told & bills.stray
-    turns, strays = (np.bincount(group[rows], minlength=size) for rows in (told & ~bills.stray, stray))
-    minutes = np.bincount(group, bills.minutes, size)
+    turns, strays = (np.bincount(group[told & rows], minlength=size) for rows in (~bills.stray, bills.stray))
+    lasted = bills.minutes
+    minutes = np.bincount(group, lasted, size)
     sums: dict[str, Floats] = {}
     of_stray: dict[str, Floats] = {}
     for kind in KINDS:
-        tokens = bills.tokens(kind)
-        sums[kind], of_stray[kind] = (_summed(tokens, group, rows, size) for rows in (told, stray))
+        tokens, first = bills.tokens(kind), len(run.turns)
+        sums[kind], of_stray[kind] = _summed(tokens, group, size), _summed(tokens[first:], group[first:], size)
     wastes = _wastes(bills, group, prices)
-    paid = told | (by_minute[group] & (bills.minutes > 0))
+    paid = told | (by_minute[group] & (lasted > 0))
     for place, label in enumerate(targets):
         here = range(place * len(models), (place + 1) * len(models))
         charged = [g for g in here if turns[g] or strays[g] or (by_minute[g] and minutes[g])]
@@ -369,7 +369,7 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
     (stopped, wasted_ns, tokens), size = bills.wasted, len(prices)
     group, told = group[stopped], ~np.isnan(tokens)
     replies, with_tokens = (np.bincount(of, minlength=size) for of in (group, group[told]))
-    seconds, sums = np.bincount(group, wasted_ns / NS_PER_S, size), _summed(tokens, group, told, size).round()
+    seconds, sums = np.bincount(group, wasted_ns / NS_PER_S, size), _summed(tokens, group, size).round()
     return [
         _waste(
             int(replies[g]),
@@ -396,8 +396,9 @@ def _terms(entry: Mapping[str, Any]) -> Terms:
     return Terms(str(entry.get("model") or ""), as_prices(entry.get("prices")), listed)
 
 
-def _summed(values: Floats, group: Integers, rows: Flags, size: int) -> Floats:
-    sums: Floats = np.bincount(group[rows], np.nan_to_num(values[rows]), size).astype(np.float64)
+def _summed(values: Floats, group: Integers, size: int) -> Floats:
+    """Of each group; what nobody told counts as none."""
+    sums: Floats = np.bincount(group, np.nan_to_num(values), size).astype(np.float64)
     return sums
 
 

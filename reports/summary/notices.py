@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 
 from bench.units import NS_PER_S
-from reports.numbers import listed
+from reports.records import Count, Record, about
 from reports.runs import RunFrames
-from reports.schemas.document import Count, Record, about
 from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
@@ -65,11 +64,6 @@ class Incident(Record, frozen=True):
     kind: str
     text: str
 
-    @property
-    def what(self) -> str:
-        """token refresh."""
-        return self.kind.replace("_", " ")
-
 
 @dataclass(frozen=True)
 class Incidents:
@@ -81,11 +75,6 @@ class Incidents:
     @property
     def total(self) -> int:
         return sum(self.counts.values())
-
-    @property
-    def kinds(self) -> str:
-        """token refresh × 3 and clock step × 1."""
-        return listed([f"{kind.replace('_', ' ')} × {n:,}" for kind, n in Counter(self.counts).most_common()])
 
 
 def incidents_of(document: Mapping[str, Any], began_utc_ns: int) -> Incidents:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,11 +37,6 @@ class Remedy:
 
     outcomes: tuple[str, ...]
     text: str
-
-    @property
-    def line(self) -> str:
-        """closed:1011, closed:1006: the connection was cut: …"""
-        return f"{', '.join(self.outcomes)}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -96,11 +92,21 @@ class Outcomes:
 
     def throttled(self, target: int) -> float:
         """The share of turns, or of sessions where that is more, whose rate the service limited."""
-        shares = [0.0]
-        for endings, begun in ((self.turns, self.begun[target]), (self.sessions, self.opened[target])):
-            limited = sum(ending.counts[target] for ending in endings if is_throttled(ending.outcome))
-            shares += [limited / begun] if begun else []
-        return max(shares)
+        return max(
+            limited_share(by_outcome(endings, target), begun)
+            for endings, begun in ((self.turns, self.begun[target]), (self.sessions, self.opened[target]))
+        )
+
+
+def by_outcome(endings: Iterable[Ending], target: int) -> dict[str, int]:
+    """How many of a target's turns, or sessions, ended so, by outcome."""
+    return {ending.outcome: ending.counts[target] for ending in endings if ending.counts[target]}
+
+
+def limited_share(endings: Mapping[str, int], begun: int) -> float:
+    """The share of so many turns, or sessions, whose rate the service limited, by their outcomes; 0 of nothing."""
+    limited = sum(n for outcome, n in endings.items() if is_throttled(outcome))
+    return limited / begun if begun else 0.0
 
 
 def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:

@@ -8,20 +8,20 @@ a breakdown is that of all its turns; an instant that did not happen has merged 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from msgspec import field
 
 from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
-from reports.schemas.document import Count, Record, Rounded, about
-from reports.statistics.counting import Floats, Integers
+from reports.records import Count, Record, Rounded, about
+from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantile
 from reports.strata import Traits
-from reports.summary.events import ALL
+from reports.summary.figures import ALL
 from reports.turns import Turns
 
 BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
@@ -83,10 +83,20 @@ def _name(begin: str, end: str) -> str:
     return SEGMENT_NAMES[end] if (begin, end) in WHOLE else f"{SEGMENT_NAMES[begin]} → {SEGMENT_NAMES[end]}"
 
 
+class Piece(NamedTuple):
+    """Good turns of one target and step in which the same instants happened: `pattern` has a bit for each of
+    VAD_SEGMENTS, `places` are theirs among all turns.
+    """
+
+    target: int
+    step: int
+    pattern: int
+    places: Integers
+
+
 def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
     """For each target all steps together, then step by step where there are several."""
-    instants_ns = _instants_ns(turns)
-    pieces = [_breakdown(turns, instants_ns, *piece) for piece in _pieces(turns, instants_ns)]
+    pieces = _summed(turns, list(_pieces(turns)))
     found: list[Breakdown] = []
     for target in turns.targets:
         mine = [piece for piece in pieces if piece.target == target]
@@ -99,54 +109,62 @@ def around(turns: Turns) -> tuple[Band, ...]:
 
     Traits stand apart, and turns in which other instants happened, as in `breakdowns`. Empty where there are too few.
     """
-    groups: dict[tuple[int, str, tuple[tuple[str, str], ...]], list[tuple[int, int, int, Integers]]] = {}
-    instants_ns = _instants_ns(turns)
-    for target, step, pattern, places in _pieces(turns, instants_ns):
-        piece = _breakdown(turns, instants_ns, target, step, pattern, places)
-        groups.setdefault((target, piece.traits, _chain(piece)), []).append((target, step, pattern, places))
-    found = []
+    groups: dict[tuple[int, str, int], list[Piece]] = {}
+    for piece in _pieces(turns):
+        traits = turns.strata[turns.stratum[piece.step]].traits
+        groups.setdefault((piece.target, traits, piece.pattern), []).append(piece)
+    waits_ns = turns.instant(VAD_SEGMENTS[-1]) - turns.instant(VAD_SEGMENTS[0])
+    near: list[tuple[float, Piece]] = []
     for pieces in groups.values():
-        places, (target, step, pattern, _) = np.concatenate([piece[3] for piece in pieces]), pieces[0]
-        waited_ns = instants_ns["first_audible"][places] - instants_ns["speech_end"][places]
+        places = np.concatenate([piece.places for piece in pieces])
+        waited_ns = waits_ns[places]
         ascending = np.sort(waited_ns)
         for p, half, least in BANDS:
             if places.size >= least:
-                ends = quantile(ascending, p - half), quantile(ascending, p + half)
-                near = places[(waited_ns >= ends[0]) & (waited_ns <= ends[1])]
-                found.append((target, _around(_breakdown(turns, instants_ns, target, step, pattern, near), p)))
-    return tuple(band for _, band in sorted(found, key=lambda one: (one[1].p, one[0])))
+                low, high = quantile(ascending, p - half), quantile(ascending, p + half)
+                near.append((p, pieces[0]._replace(places=places[(waited_ns >= low) & (waited_ns <= high)])))
+    near.sort(key=lambda one: (one[0], one[1].target))
+    return tuple(
+        Band(one.target, ALL, one.traits, one.turns, one.total_ns, one.mean_ms, one.segments, p=p)
+        for (p, _), one in zip(near, _summed(turns, [piece for _, piece in near]), strict=True)
+    )
 
 
-def _around(one: Breakdown, p: float) -> Band:
-    return Band(one.target, ALL, one.traits, one.turns, one.total_ns, one.mean_ms, one.segments, p=p)
+def _pieces(turns: Turns) -> Iterable[Piece]:
+    """In the order of targets and steps. One instant after the other is looked at: of a million turns each is 8 MB."""
+    pattern = np.zeros(turns.rows.size, dtype=np.uint8)
+    for bit, name in enumerate(VAD_SEGMENTS):
+        pattern |= (~np.isnan(turns.instant(name))).view(np.uint8) << np.uint8(bit)
+    stopped, committed, last = (
+        np.uint8(1 << VAD_SEGMENTS.index(name)) for name in ("speech_stopped", "committed", VAD_SEGMENTS[-1])
+    )
+    pattern[pattern & stopped == 0] &= ~committed  # what the script commits is no step of the service's
+    places = np.flatnonzero(turns.good & (pattern & 1 > 0) & (pattern & last > 0))
+    steps, patterns = len(turns.steps), 1 << len(VAD_SEGMENTS)
+    kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - pattern[places], return_inverse=True)
+    for index, key in enumerate(kinds.tolist()):
+        group, rest = divmod(key, patterns)
+        yield Piece(group // steps, group % steps, patterns - 1 - rest, places[kind == index])
 
 
-def _instants_ns(turns: Turns) -> Mapping[str, Floats]:
-    """The ends of segments of each turn, NaN where they did not happen."""
-    return {name: turns.instant(name) for name in VAD_SEGMENTS}
-
-
-def _pieces(turns: Turns, instants_ns: Mapping[str, Floats]) -> Iterable[tuple[int, int, int, Integers]]:
-    """(target, step, which instants happened, places of the turns), in the order of targets and steps."""
-    there = {name: ~np.isnan(at_ns) for name, at_ns in instants_ns.items()}
-    there["committed"] &= there["speech_stopped"]  # what the script commits is no step of the service's
-    whole = turns.good & there[VAD_SEGMENTS[0]] & there[VAD_SEGMENTS[-1]]
-    bits = np.packbits(np.stack(list(there.values())), axis=0, bitorder="little")[0]
-    places = np.flatnonzero(whole)
-    steps, patterns = len(turns.steps), 1 << len(there)
-    kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - bits[places], return_inverse=True)
-    for index, key in enumerate(kinds):
-        group, rest = divmod(int(key), patterns)
-        yield group // steps, group % steps, patterns - 1 - rest, places[kind == index]
-
-
-def _breakdown(
-    turns: Turns, instants_ns: Mapping[str, Floats], target: int, step: int, pattern: int, places: Integers
-) -> Breakdown:
-    happened = [name for place, name in enumerate(VAD_SEGMENTS) if pattern >> place & 1]
-    sums = {name: int(instants_ns[name][places].astype(np.int64).sum()) for name in happened}
-    traits = turns.strata[turns.stratum[step]].traits
-    return _whole(turns.targets[target], turns.steps[step], traits, int(places.size), segments(sums))
+def _summed(turns: Turns, pieces: Sequence[Piece]) -> list[Breakdown]:
+    """The breakdown of each, its instants summed up one after the other."""
+    sums: list[dict[str, int]] = [{} for _ in pieces]
+    for bit, name in enumerate(VAD_SEGMENTS):
+        at_ns = turns.instant(name)
+        for piece, of in zip(pieces, sums, strict=True):
+            if piece.pattern >> bit & 1:
+                of[name] = int(at_ns[piece.places].astype(np.int64).sum())
+    return [
+        _whole(
+            turns.targets[piece.target],
+            turns.steps[piece.step],
+            turns.strata[turns.stratum[piece.step]].traits,
+            piece.places.size,
+            segments(of),
+        )
+        for piece, of in zip(pieces, sums, strict=True)
+    ]
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:

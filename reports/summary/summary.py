@@ -5,16 +5,17 @@ Times are in ms, rates in B/s. Quantiles of turns and sessions come from rows, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import pandas as pd
 
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, RunFrames, called, labels_of
-from reports.samples import Sampled, sampled
+from reports.samples import HEARD, Samples, sampled, samples_of
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
@@ -28,30 +29,36 @@ from reports.summary.arms import (
     interleaving_of,
 )
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.events import ALL, HARNESS, Distribution, Throughput, events, pooled, throughputs
 from reports.summary.figures import (
-    HEARD,
+    ALL,
+    HARNESS,
+    Counts,
+    Distribution,
     Figures,
+    Rate,
+    Throughput,
+    TurnRate,
+    events,
+    failure_rates,
     figures,
-    main_measures,
+    pooled,
     session_figures,
     slopes,
+    throughputs,
+    turn_counts,
     turn_figures,
+    turn_rates,
     with_mark,
 )
 from reports.summary.groups import Apart, Waits, waits_by
-from reports.summary.hosts import Host, Machine, hosts_in, machines
+from reports.summary.load import Arriving, Quota, arriving_of, quota_of
 from reports.summary.money import Money, money_of
 from reports.summary.notices import Incidents, Noticed, Setup, incidents_of, noticed, setup_of
-from reports.summary.offered import Arriving, arriving_of
 from reports.summary.outcomes import Outcomes, outcomes_of
-from reports.summary.quota import Quota, quota_of
-from reports.summary.rates import Counts, Rate, TurnRate, failure_rates, turn_counts, turn_rates
 from reports.summary.segments import Band, Breakdown, around, breakdowns
-from reports.summary.slowest import Listing, SlowTurn, slowest_turns
-from reports.summary.talks import Talk, talks, talks_of_steps
-from reports.summary.verdict import RunVerdict, verdict_of
-from reports.turns import CENSORED, FAILED, Pool, Turns, measured_sessions, turns_of
+from reports.summary.single_turns import Listing, SlowTurn, Talk, slowest_turns, talks, talks_of_steps
+from reports.summary.trust import Host, Machine, RunVerdict, hosts_in, machines, verdict_of
+from reports.turns import CENSORED, FAILED, Pool, Turns, measured_sessions
 
 READ = "transcript_first"
 """What a reader of captions waits for."""
@@ -112,75 +119,35 @@ class Window:
         return max(0.0, self.length_s - self.warmup_s)
 
 
-@dataclass(frozen=True)
+class TurnMeasure(NamedTuple):
+    """What is said of a measure of turns: its pools, each with the steps that have it, and the figures of all."""
+
+    pools: tuple[Pool, ...]
+    figures: tuple[Figures, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)  # noqa: PLR0904 - a row for each thing that a report says
 class Summary:
-    """One run. `turns` and `samples`, those of DRAWN, are kept for the figures and are no part of summary.json."""
+    """One run. What is said of it is computed when it is first asked for, of rows that were all read before."""
 
     run: RunFrames
-    turns: Turns
-    samples: dict[str, Sampled]
-    window: Window
-    mains: dict[Stratum, str]
-    """the main measure of each stratum: ttfa where there is audio, else ttft; of agents voice_to_voice"""
-    answers: tuple[CallerWait, ...]
-    """by the main measures, one for each target and stratum"""
-    heard: tuple[CallerWait, ...]
-    """by voice_to_voice, where there are spoken turns and it is not their main measure"""
-    read: tuple[CallerWait, ...]
-    """by transcript_first, one for each target and stratum whose replies have a transcript"""
-    measures: tuple[Figures, ...]
-    connecting: tuple[Figures, ...]
-    events: tuple[Distribution, ...]
-    harness: tuple[Distribution, ...]
-    throughput: tuple[Throughput, ...]
-    carried: tuple[Figures, ...]
-    """what sessions carried, in bytes per second"""
-    breakdowns: tuple[Breakdown, ...]
-    waits: tuple[Waits, ...]
-    """the main waits of each target and stratum by turn number, age, context, calls in progress and host"""
-    apart: tuple[Apart, ...]
-    """which groups of them surely differ, so that figures of the whole run are of a mixture"""
-    hosts: tuple[Host, ...]
-    """those that recorded the run, where there are several"""
-    machines: tuple[Machine, ...]
-    """who had the cores of each host; none of an older run"""
-    slopes: tuple[Figures, ...]
-    """how the main measures grow with the conversation, of each stratum and target that tells it"""
-    counts: tuple[Counts, ...]
-    rates: tuple[TurnRate, ...]
-    """those that columns of turns tell, where there are any"""
-    slowest: tuple[SlowTurn, ...]
-    slowest_of_steps: tuple[SlowTurn, ...]
-    """of each step on each target"""
-    outcomes: Outcomes
-    failures: tuple[Rate, ...]
-    """of each target, of the turns wanted"""
-    verdict: RunVerdict
-    setup: Setup
-    arms: tuple[ArmFacts, ...]
-    interleaving: Interleaving | None
-    differences: tuple[ArmsQuantile, ...]
-    money: Money
-    quota: Quota
-    arriving: Arriving | None
-    """None in a closed loop"""
-    incidents: Incidents
-    noticed: Noticed
+    samples: Samples
+    """of DRAWN and of the main measures; of a million turns one takes 12 MB, so no other outlives its figures"""
+    told: dict[str, TurnMeasure] = field(default_factory=dict)
+    """the measures of turns that were asked for before"""
+
+    @property
+    def turns(self) -> Turns:
+        return self.samples.turns
 
     @property
     def targets(self) -> tuple[str, ...]:
         return self.turns.targets
 
-    def waits_by(self, by: str) -> list[list[Waits]]:
-        """The waits by one key, those of each stratum together."""
-        of_strata = ([one for one in self.waits if (one.by, one.stratum) == (by, s)] for s in self.turns.strata)
-        return [waits for waits in of_strata if waits]
-
     @property
-    def greeted(self) -> tuple[CallerWait, ...]:
-        """By greeting, where services speak first; a call is a turn here."""
-        greetings = [figures for figures in self.connecting if figures.measure == GREETING]
-        return tuple(CallerWait(f.wanted, f.wanted, f.failed, 0, f.wanted, f) for f in greetings)
+    def mains(self) -> Mapping[Stratum, str]:
+        """The main measure of each stratum: ttfa where there is audio, else ttft; of agents voice_to_voice."""
+        return self.samples.mains
 
     @property
     def main(self) -> str:
@@ -191,39 +158,7 @@ class Summary:
     def simulated(self) -> bool:
         return self.run.simulated
 
-    @cached_property
-    def sessions(self) -> pd.DataFrame:
-        """The measured ones."""
-        return measured_sessions(self.run)
-
-    @cached_property
-    def drifts(self) -> tuple[PoolDrift, ...]:
-        """The first half of the measured phase against the second, of targets with enough sessions."""
-        return tuple(drifts(str(self.run.document.get("run_id") or ""), self.turns, self.samples, self.mains))
-
-    @cached_property
-    def spreads(self) -> tuple[tuple[Figures, Spread], ...]:
-        """How waits scatter, of each answer: what the size of a comparison hangs on."""
-        pools = [self.samples[self.mains[p.stratum]].of(p.target, p.steps) for p in self.turns.pools]
-        told = [(answer.figures, sample) for answer, sample in zip(self.answers, pools, strict=True) if sample.n > 1]
-        return tuple((figures, spread_of(sample, figures.at(0.5), figures.at(0.95))) for figures, sample in told)
-
-    @cached_property
-    def talks(self) -> tuple[Talk, ...]:
-        """A few turns as the caller heard them; where event logs are kept, with the places of their stalls."""
-        return talks(self.run, self.turns, self.samples.get(HEARD))
-
-    @cached_property
-    def talks_of_steps(self) -> dict[str, tuple[Talk, ...]]:
-        """The same of each step."""
-        return talks_of_steps(self.run, self.turns, self.samples.get(HEARD))
-
-    @cached_property
-    def bands(self) -> tuple[Band, ...]:
-        """Segments of the turns around p50 and p95 of voice_to_voice, of each target with enough of them."""
-        return around(self.turns)
-
-    @cached_property
+    @property
     def scenario(self) -> str:
         return str(self.run.document.get("scenario") or self.run.document.get("run_id") or self.run.folder.name)
 
@@ -236,147 +171,269 @@ class Summary:
         """The scenario with the run's labels."""
         return called(self.scenario, self.labels)
 
+    @cached_property
+    def sessions(self) -> pd.DataFrame:
+        """The measured ones."""
+        return measured_sessions(self.run)
+
+    @cached_property
+    def window(self) -> Window:
+        return window_of(self.run, self.turns, self.sessions)
+
+    @cached_property
+    def verdict(self) -> RunVerdict:
+        return verdict_of(self.run.document)
+
+    @cached_property
+    def setup(self) -> Setup:
+        return setup_of(self.run.document, self.turns)
+
+    def of_turns(self, name: str) -> TurnMeasure:
+        """A measure of turns; it has figures where it applies to any turn, or is a main one."""
+        if name not in self.told:
+            main = name in self.mains.values()
+            one = self.samples[name] if main or name in DRAWN else sampled(self.turns, name, self.mains)
+            pools = tuple(replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
+            figures = turn_figures(one) if main or one.applies.any() else ()
+            self.told[name] = TurnMeasure(pools, tuple(with_mark(self.run, each) for each in figures))
+        return self.told[name]
+
+    @cached_property
+    def measures(self) -> tuple[Figures, ...]:
+        """All measures of turns, of each pool and step."""
+        return tuple(figures for measure in TURN_MEASURES for figures in self.of_turns(measure.name).figures)
+
+    @property
+    def drawn(self) -> list[str]:
+        """The measures whose percentiles are drawn, those that any turn was to have."""
+        return [name for name in DRAWN if self.of_turns(name).figures]
+
+    @cached_property
+    def answers(self) -> tuple[CallerWait, ...]:
+        """By the main measures, one for each target and stratum."""
+        return tuple(self._answer(pool, self.mains[pool.stratum]) for pool in self.turns.pools)
+
+    @cached_property
+    def heard(self) -> tuple[CallerWait, ...]:
+        """By voice_to_voice, where there are spoken turns and it is not their main measure."""
+        return tuple(self._beside(HEARD))
+
+    @cached_property
+    def read(self) -> tuple[CallerWait, ...]:
+        """By transcript_first, one for each target and stratum whose replies have a transcript."""
+        return tuple(self._beside(READ))
+
+    @property
+    def greeted(self) -> tuple[CallerWait, ...]:
+        """By greeting, where services speak first; a call is a turn here."""
+        greetings = [figures for figures in self.connecting if figures.measure == GREETING]
+        return tuple(CallerWait(f.wanted, f.wanted, f.failed, 0, f.wanted, f) for f in greetings)
+
+    def _beside(self, measure: str) -> Iterable[CallerWait]:
+        """By a measure of turns of which it is not the main one, with the steps that have it: typed turns are no part
+        of voice_to_voice.
+        """
+        for pool in self.of_turns(measure).pools:
+            if any(main != measure for stratum, main in self.mains.items() if pool.stratum.covers(stratum)):
+                yield self._answer(pool, measure)
+
+    def _answer(self, pool: Pool, measure: str) -> CallerWait:
+        """Of all turns of the pool: where some failed before they could have the measure, they count as well. Where
+        callers hear the reply and no more is told, those of the steps that they hear.
+        """
+        turns, label = self.turns, self.turns.targets[pool.target]
+        if measure == HEARD:
+            pool = replace(pool, steps=pool.steps & self.samples[HEARD].applies[pool.target])
+        mine = turns.of(pool)
+        alone = sum(other.target == pool.target for other in turns.pools) == 1
+        opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
+        ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != CENSORED, turns.kind == FAILED))
+        lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
+        of = label, pool.stratum, ALL
+        known = (f for f in self.of_turns(measure).figures if (f.target, f.stratum, f.step) == of)
+        told = next(known, None) or with_mark(self.run, figures(NOTHING, measure, label, pool=pool))
+        played = distinct(turns.session[mine]).size
+        return CallerWait(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
+
+    @cached_property
+    def differences(self) -> tuple[ArmsQuantile, ...]:
+        return tuple(arms_differences(answer.figures for answer in (*self.answers, *self.heard)))
+
+    @cached_property
+    def spreads(self) -> tuple[tuple[Figures, Spread], ...]:
+        """How waits scatter, of each answer: what the size of a comparison hangs on."""
+        pools = [self.samples[self.mains[p.stratum]].of(p.target, p.steps) for p in self.turns.pools]
+        told = [(answer.figures, sample) for answer, sample in zip(self.answers, pools, strict=True) if sample.n > 1]
+        return tuple((figures, spread_of(sample, figures.at(0.5), figures.at(0.95))) for figures, sample in told)
+
+    @cached_property
+    def drifts(self) -> tuple[PoolDrift, ...]:
+        """The first half of the measured phase against the second, of targets with enough sessions."""
+        return tuple(drifts(str(self.run.document.get("run_id") or ""), self.samples))
+
+    @cached_property
+    def slopes(self) -> tuple[Figures, ...]:
+        """How the main measures grow with the conversation, of each stratum and target that tells it."""
+        return tuple(with_mark(self.run, each) for each in slopes(self.samples))
+
+    @cached_property
+    def _groups(self) -> tuple[tuple[Waits, ...], tuple[Apart, ...]]:
+        return waits_by(self.run, self.samples)
+
+    @property
+    def waits(self) -> tuple[Waits, ...]:
+        """The main waits of each target and stratum by turn number, age, context, calls in progress and host."""
+        return self._groups[0]
+
+    @property
+    def apart(self) -> tuple[Apart, ...]:
+        """Which groups of them surely differ, so that figures of the whole run are of a mixture."""
+        return self._groups[1]
+
+    def waits_by(self, by: str) -> list[list[Waits]]:
+        """The waits by one key, those of each stratum together."""
+        of_strata = ([one for one in self.waits if (one.by, one.stratum) == (by, s)] for s in self.turns.strata)
+        return [waits for waits in of_strata if waits]
+
+    @cached_property
+    def breakdowns(self) -> tuple[Breakdown, ...]:
+        return breakdowns(self.turns)
+
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """Segments of the turns around p50 and p95 of voice_to_voice, of each target with enough of them."""
+        return around(self.turns)
+
+    @cached_property
+    def talks(self) -> tuple[Talk, ...]:
+        """A few turns as the caller heard them; where event logs are kept, with the places of their stalls."""
+        return talks(self.run, self.samples[HEARD])
+
+    @cached_property
+    def talks_of_steps(self) -> dict[str, tuple[Talk, ...]]:
+        """The same of each step."""
+        return talks_of_steps(self.run, self.samples[HEARD])
+
+    @cached_property
+    def _slow(self) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
+        """By what callers hear, where they hear it; turns without a voice_to_voice by their main measure."""
+        listings = [
+            listing
+            for stratum in self.turns.strata
+            for listing in (
+                Listing(self.samples[HEARD], stratum),
+                Listing(self.samples[self.mains[stratum]], stratum, without=HEARD),
+            )
+        ]
+        return slowest_turns(self.run, listings, self.window.began_utc_ns)
+
+    @property
+    def slowest(self) -> tuple[SlowTurn, ...]:
+        return self._slow[0]
+
+    @property
+    def slowest_of_steps(self) -> tuple[SlowTurn, ...]:
+        """Of each step on each target."""
+        return self._slow[1]
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        return outcomes_of(self.turns, self.sessions)
+
+    @cached_property
+    def failures(self) -> tuple[Rate, ...]:
+        """Of each target, of the turns wanted."""
+        return tuple(failure_rates(self.turns, self.sessions))
+
+    @cached_property
+    def rates(self) -> tuple[TurnRate, ...]:
+        """Those that columns of turns tell, where there are any."""
+        return tuple(turn_rates(self.turns))
+
+    @cached_property
+    def counts(self) -> tuple[Counts, ...]:
+        return tuple(turn_counts(self.turns))
+
+    @cached_property
+    def connecting(self) -> tuple[Figures, ...]:
+        return tuple(with_mark(self.run, each) for each in session_figures(self.sessions, self.targets, CONNECTING))
+
+    @cached_property
+    def carried(self) -> tuple[Figures, ...]:
+        """What sessions carried, in bytes per second."""
+        return tuple(session_figures(self.sessions, self.targets, tuple(CARRIED)))
+
+    @cached_property
+    def events(self) -> tuple[Distribution, ...]:
+        return tuple(events(self.run, self.targets))
+
+    @cached_property
+    def harness(self) -> tuple[Distribution, ...]:
+        return tuple(one for name in HARNESS if (one := pooled(self.run, name)).n)
+
+    @cached_property
+    def throughput(self) -> tuple[Throughput, ...]:
+        return tuple(throughputs(self.run, self.targets, self.window.measured_from_s))
+
+    @cached_property
+    def hosts(self) -> tuple[Host, ...]:
+        """Those that recorded the run, where there are several."""
+        return tuple(hosts_in(self.run, self.turns, self.sessions))
+
+    @cached_property
+    def machines(self) -> tuple[Machine, ...]:
+        """Who had the cores of each host; none of an older run."""
+        return tuple(machines(self.run))
+
+    @cached_property
+    def arms(self) -> tuple[ArmFacts, ...]:
+        return arms_of(self.run.document, self.sessions, self.targets)
+
+    @cached_property
+    def interleaving(self) -> Interleaving | None:
+        return interleaving_of(self.run.document, self.sessions, len(self.targets))
+
+    @cached_property
+    def money(self) -> Money:
+        return money_of(self.run, self.targets)
+
+    @cached_property
+    def quota(self) -> Quota:
+        return quota_of(self.run, self.targets, self.window.began_utc_ns, self.window.length_s)
+
+    @cached_property
+    def arriving(self) -> Arriving | None:
+        """None in a closed loop."""
+        began_s = self.window.began_utc_ns / NS_PER_S
+        warm_s = float(self.run.document.get("warmup_s") or 0.0)
+        return arriving_of(self.run, self.targets, began_s + warm_s, began_s + self.window.length_s)
+
+    @cached_property
+    def incidents(self) -> Incidents:
+        return incidents_of(self.run.document, self.window.began_utc_ns)
+
+    @cached_property
+    def noticed(self) -> Noticed:
+        return noticed(self.run, self.turns, self.sessions)
+
 
 def summarise(run: RunFrames) -> Summary:
-    """Everything that is said of a run."""
-    turns = turns_of(run)
-    mains = main_measures(run, turns)
-    samples, measures = _samples(run, turns, mains)
-    window, sessions = window_of(run, turns), measured_sessions(run)
-
-    def answer(pool: Pool, measure: str) -> CallerWait:
-        of = measure, turns.targets[pool.target], pool.stratum, ALL
-        told = next((f for f in measures if (f.measure, f.target, f.stratum, f.step) == of), None)
-        return _answer(turns, sessions, pool, told or with_mark(run, figures(NOTHING, *of[:2], pool=pool)))
-
-    answers = tuple(answer(pool, mains[pool.stratum]) for pool in _main_pools(turns, samples, mains))
-    heard, read = (
-        tuple(answer(pool, measure) for pool in _having(samples, measure) if _is_beside(pool, measure, mains))
-        for measure in (HEARD, READ)
-    )
-    slowest, of_steps = slowest_turns(run, _listings(turns, samples, mains), window.began_utc_ns)
-    outcomes, (waits, apart) = outcomes_of(turns, sessions), waits_by(run, turns, samples, mains)
-    return Summary(
-        run=run,
-        turns=turns,
-        samples={name: one for name, one in samples.items() if name in DRAWN},
-        window=window,
-        mains=mains,
-        answers=answers,
-        heard=heard,
-        read=read,
-        measures=tuple(measures),
-        connecting=tuple(with_mark(run, each) for each in session_figures(sessions, turns.targets, CONNECTING)),
-        events=tuple(events(run, turns.targets)),
-        harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
-        throughput=tuple(throughputs(run, turns.targets, window.measured_from_s)),
-        carried=tuple(session_figures(sessions, turns.targets, tuple(CARRIED))),
-        breakdowns=breakdowns(turns),
-        waits=waits,
-        apart=apart,
-        hosts=tuple(hosts_in(run, turns, sessions)),
-        machines=tuple(machines(run)),
-        slopes=tuple(with_mark(run, each) for each in slopes(turns, samples, mains)),
-        counts=turn_counts(turns),
-        rates=tuple(turn_rates(turns)),
-        failures=tuple(failure_rates(turns, sessions)),
-        slowest=slowest,
-        slowest_of_steps=of_steps,
-        outcomes=outcomes,
-        verdict=verdict_of(run.document),
-        setup=setup_of(run.document, turns),
-        arms=arms_of(run.document, sessions, turns.targets),
-        interleaving=interleaving_of(run.document, sessions, len(turns.targets)),
-        differences=tuple(arms_differences(answer.figures for answer in (*answers, *heard))),
-        money=money_of(run, turns.targets),
-        quota=quota_of(run, turns.targets, window.began_utc_ns, window.length_s),
-        arriving=_arriving(run, turns.targets, window),
-        incidents=incidents_of(run.document, window.began_utc_ns),
-        noticed=noticed(run, turns, sessions),
-    )
+    """Everything that is said of a run. Raises UsageError where its rows name no target."""
+    return Summary(run, samples_of(run))
 
 
-def _samples(run: RunFrames, turns: Turns, mains: dict[Stratum, str]) -> tuple[dict[str, Sampled], list[Figures]]:
-    """The figures of the measures that apply to any turn, and of the main ones; samples of those that are asked again.
-
-    Of a million turns a sample takes 12 MB: no other outlives its figures.
+def window_of(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Window:
+    """From the document; where a killed run's says no end, up to the last second that was written. `sessions`: measured
+    ones.
     """
-    samples: dict[str, Sampled] = {}
-    told: list[Figures] = []
-    for measure in TURN_MEASURES:
-        one = sampled(turns, measure.name, mains)
-        if one.applies.any() or measure.name in mains.values():
-            told += [with_mark(run, each) for each in turn_figures(one)]
-            if measure.name in (*DRAWN, READ):
-                samples[measure.name] = one
-    return samples, told
-
-
-def window_of(run: RunFrames, turns: Turns) -> Window:
-    """From the document; where a killed run's says no end, up to the last second that was written."""
-    began = int(run.document.get("began_utc_ns") or _earliest(run))
-    ended = run.document.get("ended_utc_ns") or _latest(run, began)
+    known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
+    began = int(run.document.get("began_utc_ns") or min((starts.min() for starts in known), default=0))
+    seconds = [(int(run.seconds["second"].max()) + 1) * NS_PER_S] if len(run.seconds) else []
+    latest = max([began, *seconds, *(int(starts.max()) for starts in known)])
+    ended = run.document.get("ended_utc_ns") or latest
     warm = 0.0
     if turns.rows.size and turns.rows.size < len(run.turns):
-        sessions = measured_sessions(run)
         starts = sessions["start_utc_ns"] if len(sessions) else run.turns["start_utc_ns"].iloc[turns.rows]
         first = int(starts.min())
         warm = (first - began) / NS_PER_S if (run.turns["phase"] == "warmup").any() else 0.0
     return Window(began, max(0.0, (int(ended) - began) / NS_PER_S), max(0.0, warm))
-
-
-def _earliest(run: RunFrames) -> int:
-    return min((int(frame["start_utc_ns"].min()) for frame in (run.turns, run.sessions) if len(frame)), default=0)
-
-
-def _latest(run: RunFrames, began: int) -> int:
-    seconds = [(int(run.seconds["second"].max()) + 1) * NS_PER_S] if len(run.seconds) else []
-    starts = [int(frame["start_utc_ns"].max()) for frame in (run.turns, run.sessions) if len(frame)]
-    return max([began, *seconds, *starts])
-
-
-def _answer(turns: Turns, sessions: pd.DataFrame, pool: Pool, told: Figures) -> CallerWait:
-    """Of the pool's turns, all of them: where some failed before they could have the measure, they count as well."""
-    mine, label = turns.of(pool), turns.targets[pool.target]
-    played = distinct(turns.session[mine]).size
-    alone = sum(other.target == pool.target for other in turns.pools) == 1
-    opened = int((sessions["target"] == label).sum()) if len(sessions) and alone else 0
-    ended = int((mine & (turns.kind != CENSORED)).sum())
-    failed = int((mine & (turns.kind == FAILED)).sum())
-    lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
-    return CallerWait(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
-
-
-def _main_pools(turns: Turns, samples: dict[str, Sampled], mains: dict[Stratum, str]) -> Iterable[Pool]:
-    """The pools of all turns; where callers hear the reply and no more is told, with the steps that they hear."""
-    for pool in turns.pools:
-        one = samples[mains[pool.stratum]]
-        yield replace(pool, steps=pool.steps & one.applies[pool.target]) if one.measure.name == HEARD else pool
-
-
-def _is_beside(pool: Pool, measure: str, mains: dict[Stratum, str]) -> bool:
-    """Whether a measure is not the main one of all turns of a pool."""
-    return any(main != measure for stratum, main in mains.items() if pool.stratum.covers(stratum))
-
-
-def _having(samples: dict[str, Sampled], measure: str) -> Iterable[Pool]:
-    """What may be pooled of a measure that is not the main one, with the steps that have it: typed turns are no part of
-    voice_to_voice.
-    """
-    if measure in samples:
-        one = samples[measure]
-        yield from (replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
-
-
-def _arriving(run: RunFrames, targets: Sequence[str], window: Window) -> Arriving | None:
-    began_s = window.began_utc_ns / NS_PER_S
-    warm_s = float(run.document.get("warmup_s") or 0.0)
-    return arriving_of(run, targets, began_s + warm_s, began_s + window.length_s)
-
-
-def _listings(turns: Turns, samples: dict[str, Sampled], mains: dict[Stratum, str]) -> Iterable[Listing]:
-    """By what callers hear, where they hear it; turns without a voice_to_voice by their main measure."""
-    for stratum in turns.strata:
-        if HEARD in samples:
-            yield Listing(samples[HEARD], stratum)
-        yield Listing(samples[mains[stratum]], stratum, without=HEARD)

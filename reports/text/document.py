@@ -11,26 +11,22 @@ from msgspec import field
 
 from bench.measures import DEFINITIONS_VERSION
 from reports.exactness import Inexact
-from reports.schemas.document import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
+from reports.records import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import Estimate, Status, quantile
 from reports.strata import Traits, Wait
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
 from reports.summary.drift import Drift
-from reports.summary.events import Distribution, Throughput
-from reports.summary.figures import Figures
+from reports.summary.figures import Counts, Distribution, Figures, Rate, Throughput, TurnRate
 from reports.summary.groups import KEYS, Group, Waits
-from reports.summary.hosts import Host, Machine
+from reports.summary.load import Arriving, Throttling
 from reports.summary.money import Money
 from reports.summary.notices import Incident, Setup
-from reports.summary.offered import Arriving
-from reports.summary.outcomes import Ending
-from reports.summary.quota import Throttling
-from reports.summary.rates import Counts, Rate, TurnRate
+from reports.summary.outcomes import by_outcome
 from reports.summary.segments import Band, Breakdown
-from reports.summary.slowest import Slow
+from reports.summary.single_turns import Slow
 from reports.summary.summary import CallerWait, Summary
-from reports.summary.verdict import RuleResult
+from reports.summary.trust import Host, Machine, RuleResult
 from reports.wording.notices import notices
 from reports.wording.settings import packetisation
 from reports.wording.validity import verdict_reason
@@ -367,8 +363,8 @@ def _outcomes(summary: Summary, place: int) -> TargetOutcomes:
     outcomes = summary.outcomes
     endings = *outcomes.turns, *outcomes.sessions
     return TargetOutcomes(
-        turns=_endings(outcomes.turns, place),
-        sessions=_endings(outcomes.sessions, place),
+        turns=by_outcome(outcomes.turns, place),
+        sessions=by_outcome(outcomes.sessions, place),
         said={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
         turns_begun=outcomes.begun[place],
         turns_failed=outcomes.failed[place],
@@ -381,10 +377,6 @@ def _outcomes(summary: Summary, place: int) -> TargetOutcomes:
         sessions_begun=outcomes.opened[place],
         sessions_with_failure=outcomes.with_failure[place],
     )
-
-
-def _endings(endings: tuple[Ending, ...], place: int) -> dict[str, int]:
-    return {ending.outcome: ending.counts[place] for ending in endings if ending.counts[place]}
 
 
 def _ratios(one: ArmsQuantile) -> ArmsRatios:

@@ -1,13 +1,22 @@
-"""Lines of a terminal: pours what a text is made of into at most so many columns, in colour only where it is wanted."""
+"""Lines of a terminal: pours what a text is made of into at most so many columns, in colour only where it is wanted.
+
+Beside it the waterfall: a session's messages down the page, time across it.
+
+     +12.4  ← response.created                   ░░░░●
+     +31.0  ← audio delta × 11, 4,800–28,800 B   │   ░░░░████████
+
+● a message · █ from the first to the last of several that are one row · ░ the wait for it · │ where time counts from.
+"""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from reports.blocks import Cell, Inline, Paragraph, Row
-from reports.numbers import NBSP, shortened
+from reports.numbers import NBSP, count, shortened
 from reports.page.svg import glyph, tone
 
 INKS = {
@@ -117,7 +126,7 @@ def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
     texts = [[_label(cell) for cell in row.cells] for row in block.rows]
     shown, sizes = _fitting(block, [cells for cells in texts if len(cells) > 1], width)
     for row, cells in zip(block.rows, texts, strict=True):
-        styles = [_style(cell) for cell in row.cells]
+        styles = [cell.style if cell.target is None else f"t{tone(cell.target)}" for cell in row.cells]
         if len(cells) == 1:
             yield from (inked(line, styles[0], colour) for line in _wrapped(cells[0], width) or [""])
             continue
@@ -139,10 +148,6 @@ def _label(cell: Cell) -> str:
     return mark + _text(cell.text)
 
 
-def _style(cell: Cell) -> str:
-    return cell.style if cell.target is None else f"t{tone(cell.target)}"
-
-
 def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Sequence[int], list[int]]:
     """The layout that is shown, and how wide each column is, 0 for a first one that is left out."""
     widest = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -162,3 +167,108 @@ def _cut(text: str, room: int, ending: int | None) -> str:
     """The text without its middle, or its beginning."""
     begin = 0 if ending is None else room - ending - 1
     return text if len(text) <= room else f"{text[:begin]}…{text[len(text) - room + begin + 1 :]}"
+
+
+Direction = Literal["→", "←", "♪", "·"]
+"""Sent, received, heard by the caller; or something that is no message."""
+
+NAME_LEAST, BARS_LEAST = 20, 14
+BESIDE = "   "
+WHOLE_MS = 1_000.0
+"""From so much time across on, offsets are whole milliseconds."""
+
+
+@dataclass(frozen=True)
+class WaterfallRow:
+    """One or more messages of one name.
+
+    `at_ms`, `until_ms`: of the first and of the last. `since_ms`: when the wait for the first began, None where nobody
+    waits for it. `smallest`, `largest`: bytes of audio in one. `style`: a key of INKS, or nothing.
+    """
+
+    at_ms: float
+    way: Direction
+    name: str
+    until_ms: float
+    since_ms: float | None = None
+    count: int = 1
+    smallest: int = 0
+    largest: int = 0
+    style: str = ""
+
+    @property
+    def label(self) -> str:
+        """audio delta × 11, 4,800–28,800 B."""
+        times = f"{self.name} × {count(self.count)}" if self.count > 1 else self.name
+        least = "" if self.smallest == self.largest else f"{count(self.smallest)}–"
+        return f"{times}, {least}{count(self.largest)} B" if self.largest else times
+
+
+def message(at_ms: float, way: Direction, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
+    """The row of a single message."""
+    return WaterfallRow(at_ms, way, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
+
+
+def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
+    """Rows with one key become one, at the place of the first; a key of None stands for itself."""
+    gathered: dict[object, WaterfallRow] = {}
+    for number, (key, row) in enumerate(rows):
+        place = ("alone", number) if key is None else key
+        gathered[place] = _joined(gathered[place], row) if place in gathered else row
+    return list(gathered.values())
+
+
+def _joined(first: WaterfallRow, row: WaterfallRow) -> WaterfallRow:
+    return replace(
+        first,
+        until_ms=row.until_ms,
+        count=first.count + row.count,
+        smallest=min(first.smallest, row.smallest),
+        largest=max(first.largest, row.largest),
+    )
+
+
+def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False) -> list[str]:
+    """The rows by their time, in lines of at most `width` columns; one that is cut ends in `…`."""
+    if not rows:
+        return []
+    rows = sorted(rows, key=lambda row: row.at_ms)
+    begin = min(0.0, rows[0].at_ms)
+    end = max(0.0, *(row.until_ms for row in rows))
+    offsets = [_offset(row.at_ms, whole=end - begin >= WHOLE_MS) for row in rows]
+    left = max(map(len, offsets)) + len("  ← ")
+    names = min(max(len(row.label) for row in rows), max(NAME_LEAST, width - left - len(BESIDE) - BARS_LEAST))
+    scale = _Scale(begin, end, max(1, width - left - names - len(BESIDE)))
+    lines = [
+        f"{offset:>{left - 4}}  {row.way} {_cut(row.label, names, 0):<{names}}{BESIDE}{scale.bar(row)}".rstrip()
+        for offset, row in zip(offsets, rows, strict=True)
+    ]
+    return [inked(line, row.style, colour) for line, row in zip(lines, rows, strict=True)]
+
+
+def _offset(ms: float, *, whole: bool) -> str:
+    text = f"{ms:+,.0f}" if whole else f"{ms:+,.1f}"
+    return text.lstrip("+-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Time from `begin` to `end` (ms) over so many columns."""
+
+    begin: float
+    end: float
+    columns: int
+
+    def place(self, ms: float) -> int:
+        share = (ms - self.begin) / (self.end - self.begin) if self.end > self.begin else 0.0
+        return round(min(max(share, 0.0), 1.0) * (self.columns - 1))
+
+    def bar(self, row: WaterfallRow) -> str:
+        cells = [" "] * self.columns
+        cells[self.place(0.0)] = "│"
+        first, last = self.place(row.at_ms), self.place(row.until_ms)
+        if row.since_ms is not None:
+            since = self.place(row.since_ms)
+            cells[since:first] = "░" * (first - since)
+        cells[first : last + 1] = "●" if row.count == 1 else "█" * (last - first + 1)
+        return "".join(cells)

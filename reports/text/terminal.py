@@ -11,12 +11,12 @@ from pathlib import Path
 
 from reports.blocks import MARKS, Cell, Paragraph, Row, row_of
 from reports.numbers import NBSP, NONE, count, moment, shortened, three
-from reports.summary.events import ALL
+from reports.summary.figures import ALL
 from reports.summary.summary import CallerWait, Summary
-from reports.summary.verdict import RuleResult
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording import groups, remarks, settings, words
 from reports.wording.notices import decided, notices
+from reports.wording.outcomes import remedy_line
 from reports.wording.sentences import heard, next_step, run_headline, run_second
 from reports.wording.validity import trust
 
@@ -114,16 +114,17 @@ def _opening(summary: Summary) -> Iterable[Part]:
     yield Badges([*zip(words.run_badges(summary), (MARKS[verdict.word].ink, "sim"), strict=False)], run, last=True)
     yield Paragraph(run_headline(summary), "bold")
     yield Named("machine", [remarks.machine(summary)])
-    for rule in verdict.broken:
+    for rule, remedy in words.with_remedies(verdict.broken):
         yield Paragraph(f"{words.rule_line(rule)} {words.rule_figure(rule)}", "bad")
-        yield Paragraph(f"What to do: {words.remedy(rule)}" if rule.remedy else "")
+        yield Paragraph(f"What to do: {remedy}" if remedy else "")
     yield Paragraph(" ".join(filter(None, (decided(summary.run), heard(summary), run_second(summary)))))
 
 
 def _closing(summary: Summary) -> Iterable[Part]:
     yield Named("calls", remarks.lines(summary))
     yield Named("throughput", remarks.throughput(summary))
-    yield Named("arms", _arms(summary))
+    interleaved = [remarks.interleaved(summary.interleaving).rstrip(".")] if summary.interleaving else []
+    yield Named("arms", [*interleaved, *remarks.against(summary)])
     alone = len(summary.targets) == 1
     told = [row for row in summary.breakdowns if row.step == ALL and alone and len(row.segments) > 1]
     for row in told[:SHOWN]:
@@ -138,26 +139,15 @@ def _closing(summary: Summary) -> Iterable[Part]:
     for ending in summary.outcomes.quoted()[:QUOTED]:
         yield Named("said", [f"{ending.outcome}: {ending.said}"])
     for remedy in summary.outcomes.remedies()[:REMEDIES]:
-        yield Named("to do", [remedy.line])
+        yield Named("to do", [remedy_line(remedy)])
     yield Named("limits", [remarks.limits_in_all(summary.quota)])
     for incident in remarks.incident_lines(summary, INCIDENTS):
         yield Named("incident", [incident], most=INCIDENT_LINES)
-    yield Named("cost", _cost(summary))
+    yield Named("cost", remarks.cost(summary.money, simulated=summary.simulated))
     yield Named("harness", _harness(summary))
     for notice in (*notices(summary), settings.chunks(summary.setup)):
         yield Named("note", [notice])
     yield Named("next", [next_step(summary).replace("`", "")])
-
-
-def _arms(summary: Summary) -> list[str]:
-    """How they were interleaved, and how far apart they lie."""
-    interleaved = [remarks.interleaved(summary.interleaving).rstrip(".")] if summary.interleaving else []
-    return [*interleaved, *remarks.against(summary)]
-
-
-def _cost(summary: Summary) -> list[str]:
-    costs = remarks.cost(summary.money)
-    return [*costs, "SIMULATED: what the same tokens would cost"] if costs and summary.simulated else costs
 
 
 def _detection(summary: Summary) -> list[str]:
@@ -174,14 +164,14 @@ def _outcomes(summary: Summary) -> list[str]:
     return shown + ([f"lost {count(lost)}"] if lost else [])
 
 
-def _judged(rule: RuleResult) -> str:
-    """A rule's figure: stamp_error 0.1 ms (limit 6.2 ms; p99 of the first deltas)."""
-    note = f"; {rule.note}" if rule.note else ""
-    return f"{rule.measure or rule.name} {rule.written(rule.figure)} (limit {rule.written(rule.limit)}{note})"
-
-
 def _harness(summary: Summary) -> list[str]:
-    rules = [_judged(rule) for rule in summary.verdict.rules if rule.figure is not None]
+    """stamp_error 0.1 ms (limit 6.2 ms; p99 of the first deltas): each rule's figure; and how far it is trusted."""
+    rules = [
+        f"{rule.measure or rule.name} {rule.written(rule.figure)} "
+        f"(limit {rule.written(rule.limit)}{f'; {rule.note}' if rule.note else ''})"
+        for rule in summary.verdict.rules
+        if rule.figure is not None
+    ]
     lags = [f"receive_lag p99 {three(row.p99)}{NBSP}ms" for row in summary.harness if row.measure == "receive_lag"]
     return rules + lags + trust(summary.run)
 
@@ -207,26 +197,25 @@ def rows_of(summary: Summary) -> list[RunRow]:
     if not sum(summary.outcomes.begun):
         return [RunRow("no turns", (run, NONE, "0", *("n/a",) * 3, "n/a", valid))]
     return [
-        RunRow(f"{words.named(answer.figures)}, ms", (run, *_run_cells(answer), valid))
+        RunRow(
+            f"{words.named(answer.figures)}, ms",
+            (
+                *(run, shortened(answer.target, TARGET_MOST), count(answer.turns)),
+                *(words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99)),
+                *(words.failures(answer).figure, valid),
+            ),
+        )
         for group in words.tables(summary)
         for answer in group.rows
     ]
 
 
-def _run_cells(answer: CallerWait) -> Iterable[str]:
-    yield shortened(answer.target, TARGET_MOST)
-    yield count(answer.turns)
-    yield from (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))
-    yield words.failures(answer).figure
-
-
 def several(rows: Sequence[RunRow], pages: Sequence[Path], width: int = 100) -> str:
     """The table, and where each run's own report was written; lines of at most so many columns, paths apart."""
     heads = dict.fromkeys(row.head for row in rows)
-    tables = ((Paragraph(head), _runs_table([row.cells for row in rows if row.head == head])) for head in heads)
+    tables = []
+    for head in heads:
+        shown = [row_of(list(cells)) for cells in (RUN_HEADS, *(row.cells for row in rows if row.head == head))]
+        # what is too wide loses letters of the runs' names, from their beginning: the scenario is at their end
+        tables.append((Paragraph(head), Grid(shown, RUN_LEFT, least=RUN_LEAST)))
     return "\n".join((lines_of(tables, width), WARNING, *map(str, pages), ""))
-
-
-def _runs_table(rows: Sequence[tuple[str, ...]]) -> Grid:
-    """What is too wide loses letters of the runs' names, from their beginning: the scenario is at their end."""
-    return Grid([row_of(list(cells)) for cells in (RUN_HEADS, *rows)], RUN_LEFT, least=RUN_LEAST)

@@ -9,10 +9,10 @@ from itertools import groupby
 from typing import Any
 
 from bench.foreign import read_file, read_json
+from bench.plain import counted
 from bench.retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
-from reports.exactness import Inexact
 from reports.numbers import NBSP, listed, percent, plural, span
 from reports.runs import RunFrames, hosts_of
 from reports.summary.arms import FAIR
@@ -104,9 +104,12 @@ def _heard_alone(run: RunFrames) -> Iterable[str]:
     if targets:
         whose = "" if len(targets) == len(run.document["targets"]) else f"{listed([t['label'] for t in targets])}: "
         yield (
-            f"{whose}Nothing on the wire tells of turns: voice_to_voice, greetings and interruptions are measured by "
+            f"{whose}The protocol has no events for turns: voice_to_voice, greetings and interruptions are measured by "
             "ear; ttfa, transcripts, turn detection, tokens and ids are absent, not zero."
         )
+        unknown = (run.document.get("totals") or {}).get("unknown_events") or {}
+        if unknown:
+            yield f"Messages came that are none of the dialect, and were left unread: {counted(unknown)}."
 
 
 def _filled(filled: int) -> Iterable[str]:
@@ -128,7 +131,8 @@ def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:
     for target, model in known.models:
         retirement = retirement_of(services.get(target, ""), model)
         if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
-            yield f"{_whose(run, target)}{model} {retirement.words(today)}, seen from the day of this run."
+            whose = f"{target}: " if len(run.document.get("targets") or []) > 1 else ""
+            yield f"{whose}{model} {retirement.words(today)}, seen from the day of this run."
 
 
 def inexact_line(run: RunFrames) -> str:
@@ -136,22 +140,16 @@ def inexact_line(run: RunFrames) -> str:
     names = dict.fromkeys(one.measure for one in run.inexact)
     if not names:
         return ""
-    worst = max(run.inexact, key=_times)
+    # by how many times its limit it can be off
+    worst = max(
+        run.inexact, key=lambda one: one.figure / one.limit if one.figure is not None and one.limit else math.inf
+    )
     are, them = ("measures are", "them") if len(names) > 1 else ("measure is", "it")
     on = f" on {worst.target}" if len(run.document.get("targets") or []) > 1 else ""
     return (
-        f"{len(names)} {are} not exact in this run, so no verdict uses {them}: "
-        f"{worst.measure}{on} can be off {worst.off}."
+        f"{len(names)} {are} not exact in this run, so nothing is compared by {them}, and limits leave room for "
+        f"that: {worst.measure}{on} can be off {worst.off}."
     )
-
-
-def _times(one: Inexact) -> float:
-    """How many times its limit a measure can be off."""
-    return one.figure / one.limit if one.figure is not None and one.limit else math.inf
-
-
-def _whose(run: RunFrames, target: str) -> str:
-    return f"{target}: " if len(run.document.get("targets") or []) > 1 else ""
 
 
 def decided(run: RunFrames) -> str:
@@ -173,7 +171,10 @@ def _unknown(document: dict[str, Any]) -> Iterable[str]:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
         most = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
         host = f" on {worker['host']}" if worker.get("host") else ""
-        what = f"was lost{_since(document, worker)}"
+        what = "was lost"
+        if worker.get("since_utc_ns") is not None:
+            into_s = (worker["since_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
+            what += f" {max(0.0, into_s):.0f} s into the run"
         if worker.get("why"):
             what = f"left damaged data ({worker['why']})"
         unknown = "how many turns of it are missing is unknown"
@@ -191,14 +192,6 @@ def _wrong_clocks(document: dict[str, Any]) -> Iterable[str]:
             led = "the one of the host that led the run"
             corrected = "its seconds and phases are corrected by that, and its own logs are not"
             yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
-
-
-def _since(document: dict[str, Any], worker: dict[str, Any]) -> str:
-    """9 s into the run; empty where nobody knows."""
-    if worker.get("since_utc_ns") is None:
-        return ""
-    into_s = (worker["since_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
-    return f" {max(0.0, into_s):.0f} s into the run"
 
 
 def _missing(run: RunFrames, totals: dict[str, Any]) -> Iterable[str]:

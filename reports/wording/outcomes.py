@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.outcomes import EXPECTED
-from reports.summary.outcomes import Ending
+from reports.summary.outcomes import Ending, Remedy
 
 MEANINGS = {
     "ok": "completed, with the kind of output that was asked for",
@@ -83,3 +83,8 @@ def ending_words(ending: Ending) -> str:
     own = OF_SESSIONS.get(ending.outcome, "") if ending.of_session else ""
     told = own or meaning(ending.outcome)
     return f"{told}: “{ending.said}”" if ending.said else told
+
+
+def remedy_line(remedy: Remedy) -> str:
+    """closed:1011, closed:1006: the connection was cut: …"""
+    return f"{', '.join(remedy.outcomes)}: {remedy.text}"

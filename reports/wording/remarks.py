@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -29,11 +30,11 @@ from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import BLOCK_MIN, Interleaving
 from reports.summary.drift import PoolDrift
-from reports.summary.hosts import Machine
+from reports.summary.load import Arriving, Offered, Quota
 from reports.summary.money import Cost, Money, Waste
-from reports.summary.offered import Arriving, Offered
-from reports.summary.quota import Quota
+from reports.summary.notices import Incidents
 from reports.summary.summary import Summary
+from reports.summary.trust import Machine
 from reports.wording.words import bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
@@ -87,36 +88,25 @@ def amounts(money: Money) -> list[str]:
     missing = [unpriced(money)] if money.unpriced else []
     if math.isnan(money.usd):
         return missing
-    arms = [_of_arm(cost) for cost in _priced(money)] if len(money.costs) > 1 else []
-    whole = f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.priced, 'turn')}"
+    arms = [
+        f"{cost.target} {usd(cost.usd)}{'' if math.isnan(cost.per_turn) else f' ({three(cost.per_turn)} a turn)'}"
+        for cost in (_priced(money) if len(money.costs) > 1 else ())
+    ]
+    told = [*(arms if len(arms) <= NAMED else [])]
+    told.append(f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.priced, 'turn')}")
+    if money.stray_usd:
+        sessions = plural(money.stray_sessions, "session")
+        told.append(f"{usd(money.stray_usd)} of it for answers that belong to no turn ({sessions})")
+    if (waste := money.waste) is not None and waste.usd:
+        wasted = f"{plural(waste.priced, 'interruption')} wasted ({three(waste.per_reply)} each)"
+        told.append(f"{usd(waste.usd)} of it for audio that {wasted}")
     rates = {"a turn": money.per_turn, "a minute of conversation": money.per_minute} if not arms else {}
-    known = [f"{three(rate)}{NBSP}USD {of}" for of, rate in rates.items() if not math.isnan(rate)]
-    return [*(arms if len(arms) <= NAMED else []), whole, *_stray(money), *_wasted(money), *known, *missing]
+    told += [f"{three(rate)}{NBSP}USD {of}" for of, rate in rates.items() if not math.isnan(rate)]
+    return told + missing
 
 
 def _priced(money: Money) -> list[Cost]:
     return [cost for cost in money.costs if not math.isnan(cost.usd)]
-
-
-def _of_arm(cost: Cost) -> str:
-    """sweden 0.87 USD (0.0109 a turn)."""
-    rate = "" if math.isnan(cost.per_turn) else f" ({three(cost.per_turn)} a turn)"
-    return f"{cost.target} {usd(cost.usd)}{rate}"
-
-
-def _stray(money: Money) -> list[str]:
-    if not money.stray_usd:
-        return []
-    sessions = plural(money.stray_sessions, "session")
-    return [f"{usd(money.stray_usd)} of it for answers that belong to no turn ({sessions})"]
-
-
-def _wasted(money: Money) -> list[str]:
-    waste = money.waste
-    if waste is None or not waste.usd:
-        return []
-    of = f"{plural(waste.priced, 'interruption')} wasted"
-    return [f"{usd(waste.usd)} of it for audio that {of} ({three(waste.per_reply)} each)"]
 
 
 def wasted(waste: Waste) -> list[str]:
@@ -125,14 +115,22 @@ def wasted(waste: Waste) -> list[str]:
     return [count(waste.replies), three(waste.seconds), count(waste.tokens), amount, three(waste.per_reply)]
 
 
-def cost(money: Money) -> list[str]:
+BILLED_NOTHING = "◇ SIMULATED, nothing was billed"
+
+
+def cost(money: Money, *, simulated: bool = False) -> list[str]:
     """The same with what it is to be set against; nothing where a run has neither prices nor a budget."""
     if not money.prices.table and math.isnan(money.usd) and money.budget_usd is None:
         return []
     silent = [f"{plural(money.silent, 'turn')} without usage"] if money.silent else []
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
     estimate = [f"estimated {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
-    return [*amounts(money), *silent, *budget, *estimate] if money.told or budget else []
+    told = [*amounts(money), *silent, *budget, *estimate] if money.told or budget else []
+    if not (told and simulated):
+        return told
+    if math.isnan(money.usd):
+        return [*told, BILLED_NOTHING]
+    return [f"{BILLED_NOTHING}; the same tokens would cost {told[0]}", *told[1:]]
 
 
 def unpriced(money: Money) -> str:
@@ -145,10 +143,9 @@ def _between(ends: tuple[float, float]) -> str:
     return f"{usd(ends[0]).removesuffix(f'{NBSP}USD')} to {usd(ends[1])}"
 
 
-def money_notes(summary: Summary) -> Iterable[str]:
+def money_notes(found: Money, *, simulated: bool) -> Iterable[str]:
     """What to know of the amounts, in sentences."""
-    found = summary.money
-    if summary.simulated:
+    if simulated:
         yield WOULD
     if found.estimate_usd is not None:
         yield f"Estimated before the run: {_between(found.estimate_usd)}."
@@ -204,12 +201,25 @@ def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float)
     return ", ".join(parts)
 
 
+def incident_kind(kind: str) -> str:
+    """token refresh."""
+    return kind.replace("_", " ")
+
+
+def incident_kinds(found: Incidents) -> str:
+    """token refresh × 3 and clock step × 1."""
+    return listed([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(found.counts).most_common()])
+
+
 def incident_lines(summary: Summary, most: int) -> list[str]:
     """The first few with time and worker; where there are more, how many of each kind."""
     found = summary.incidents
     long = summary.window.length_s > 180
-    first = [f"{clock(one.at_s, long=long)} worker {one.worker} {one.what}: {one.text}" for one in found.kept[:most]]
-    return [*first, f"in all: {found.kinds}"] if found.total > len(first) else first
+    first = [
+        f"{clock(one.at_s, long=long)} worker {one.worker} {incident_kind(one.kind)}: {one.text}"
+        for one in found.kept[:most]
+    ]
+    return [*first, f"in all: {incident_kinds(found)}"] if found.total > len(first) else first
 
 
 def token_wait(summary: Summary) -> str:
@@ -244,39 +254,37 @@ def round_trips(summary: Summary) -> str:
 
 def compression(summary: Summary) -> list[str]:
     """What compression made of the audio, of the targets whose sessions were to be compressed."""
-    return [
-        f"{arm.target}, {arm.compression}: {' and '.join(said)} (base64 alone makes {three(BASE64)})."
-        for arm in summary.arms
-        if arm.compression not in (None, "", "none") and (said := list(_wire(summary, arm.target)))
-    ]
-
-
-def _wire(summary: Summary, target: str) -> Iterable[str]:
-    """1.02 bytes on the wire for a byte of audio received."""
-    total = {rate.measure: rate.total_bytes for rate in summary.throughput if rate.target == target}
-    for way in ("sent", "received"):
-        wire, audio = total.get(f"wire_{way}", 0), total.get(f"audio_{way}", 0)
-        if wire and audio:
-            yield f"{three(wire / audio)} bytes on the wire for a byte of audio {way}"
+    told = []
+    for arm in summary.arms:
+        total = {rate.measure: rate.total_bytes for rate in summary.throughput if rate.target == arm.target}
+        said = [
+            f"{three(wire / audio)} bytes on the wire for a byte of audio {way}"
+            for way in ("sent", "received")
+            if (wire := total.get(f"wire_{way}", 0)) and (audio := total.get(f"audio_{way}", 0))
+        ]
+        if said and arm.compression not in (None, "", "none"):
+            told.append(f"{arm.target}, {arm.compression}: {' and '.join(said)} (base64 alone makes {three(BASE64)}).")
+    return told
 
 
 def throughput(summary: Summary) -> list[str]:
     """audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB); the same of the wire. Of all targets together."""
-    return [f"{kind} {', '.join(ways)}" for kind in ("audio", "wire") if (ways := list(_ways(summary, kind)))]
-
-
-def _ways(summary: Summary, kind: str) -> Iterable[str]:
-    for way in ("sent", "received"):
-        rates = [rate for rate in summary.throughput if rate.measure == f"{kind}_{way}"]
-        if any(rate.total_bytes for rate in rates):
-            total, mean = sum(rate.total_bytes for rate in rates), sum(rate.mean_bytes_per_s for rate in rates)
-            yield f"{quantity(mean)}/s {way} ({quantity(total)})"
+    told = []
+    for kind in ("audio", "wire"):
+        ways = []
+        for way in ("sent", "received"):
+            rates = [rate for rate in summary.throughput if rate.measure == f"{kind}_{way}"]
+            if total := sum(rate.total_bytes for rate in rates):
+                ways.append(f"{quantity(sum(rate.mean_bytes_per_s for rate in rates))}/s {way} ({quantity(total)})")
+        told += [f"{kind} {', '.join(ways)}"] if ways else []
+    return told
 
 
 def machine(summary: Summary) -> str:
     """Who had the cores while a run went on that is invalid; empty of all others, and where nobody watched.
 
-    On red: load 7.2 to 14.6 on 4 cores; other programs had 61 % of them, this run 12 %, the hypervisor took 3 %.
+    On red: load 7.2 to 14.6 on 4 cores; other programs had 61 % of them, this run 12 %, the hypervisor took 3 % (9 % in
+    its worst seconds); in the worst seconds all together had 99 %.
     """
     told = [_had_cores(one, summary) for one in summary.machines] if summary.verdict.valid is False else []
     several = len(told) > 1
@@ -284,6 +292,10 @@ def machine(summary: Summary) -> str:
         f"On {one.host}: {said}." if several else f"{said[:1].upper()}{said[1:]}."
         for one, said in zip(summary.machines, told, strict=False)
     )
+
+
+WORTH_NAMING = 0.01
+"""Worst seconds of less need no word."""
 
 
 def _had_cores(one: Machine, summary: Summary) -> str:
@@ -294,9 +306,10 @@ def _had_cores(one: Machine, summary: Summary) -> str:
         return f"{cores}; who had them is not known on this system"
     simulator = " (the simulator among them, where it ran here)" if summary.simulated else ""
     own, others, stolen, most = (percent(share, 1) for share in (one.own, one.others, one.stolen, one.taken_most))
+    worst = f" ({percent(one.stolen_most, 1)} in its worst seconds)" if one.stolen_most >= WORTH_NAMING else ""
     return (
-        f"{cores}; other programs had {others} of them{simulator}, this run {own}, the hypervisor took {stolen}; "
-        f"{most} were taken in the worst seconds"
+        f"{cores}; other programs had {others} of them{simulator}, this run {own}, the hypervisor took "
+        f"{stolen}{worst}; in the worst seconds all together had {most}"
     )
 
 

@@ -6,21 +6,20 @@ import math
 from collections.abc import Sequence
 
 from reports.numbers import count, listed, percent, plural, together, usd
+from reports.samples import HEARD
 from reports.strata import ORIGINS, STARTED_BY
 from reports.summary.arms import FAIR
-from reports.summary.figures import HEARD
 from reports.summary.outcomes import Ending
 from reports.summary.summary import CallerWait, Summary
-from reports.summary.verdict import taken_by_warm_up
+from reports.summary.trust import taken_by_warm_up
 from reports.wording import settings, words
 from reports.wording.notices import decided
+from reports.wording.outcomes import remedy_line
 from reports.wording.validity import verdict_reason, why_not_judged
 
-WAITS = {
-    "speech_end": "Callers wait {0} from the end of their speech for the first {1} of the reply (median)",
-    "requested": "The first {1} of the reply comes {0} after response.create (median)",
-}
-"""By origin: what counts from a request is no caller's wait, for the caller had ended before."""
+COMES = "The first {} of the reply comes {} (median)"
+"""What comes from the service; a caller waits until the reply is heard, which `heard` says."""
+AFTER = {"speech_end": "after the end of speech", "requested": "after the request"}
 
 
 def run_headline(summary: Summary) -> str:
@@ -33,9 +32,29 @@ def run_headline(summary: Summary) -> str:
     begun = [answer for answer in summary.answers if answer.turns and answer.target not in lost]
     parts = [[answer for answer in begun if answer.stratum == stratum] for stratum in summary.turns.strata]
     several = sum(map(bool, parts)) > 1
-    said = [_beside(summary, begun, part) or _answered(summary, part, several=several) for part in parts if part]
+    alike = _alike(parts)
+    said = [_joined(alike, len(summary.targets) > 1)] if alike else []
+    said += [
+        _beside(summary, begun, part) or _answered(summary, part, several=several)
+        for part in parts
+        if part and part not in alike
+    ]
     lacks = *_without_median(begun), *never_begun(summary), *lacking(summary)
     return " ".join([*said, *(f"{lack}." for lack in lacks)])
+
+
+def _alike(parts: list[list[CallerWait]]) -> list[list[CallerWait]]:
+    """Plain turns of both origins, whose first outputs one sentence tells; none unless all have a median."""
+    plain = [part for part in parts if part and not part[0].stratum.traits]
+    kinds = {words.KINDS.get(part[0].figures.measure) for part in plain}
+    told = all(answer.figures.at(0.5).bounded for part in plain for answer in part)
+    return plain if len(plain) > 1 and told and len(kinds) == 1 and None not in kinds else []
+
+
+def _joined(alike: list[list[CallerWait]], named: bool) -> str:
+    """The first audio of the reply comes 466 ms after the request, and 1.02 s after the end of speech (median)."""
+    each = [f"{_medians(told, named)} {AFTER[told[0].stratum.origin]}" for told in alike]
+    return f"{COMES.format(words.KINDS[alike[0][0].figures.measure], ', and '.join(each))}."
 
 
 def _answered(summary: Summary, begun: list[CallerWait], *, several: bool) -> str:
@@ -59,20 +78,23 @@ def _beside(summary: Summary, begun: list[CallerWait], part: list[CallerWait]) -
 
 
 def _without_median(begun: list[CallerWait]) -> list[str]:
-    """On b 27 of 30 turns failed: too many for a median. Of the targets that have none where another has one."""
+    """On b 27 of 30 turns failed: too many for a median; on c 12 turns of 3 sessions are too few for a median.
+
+    Of the targets that have none where another has one.
+    """
     told = {answer.target for answer in begun if answer.figures.at(0.5).bounded}
-    lacking = dict.fromkeys(answer.target for answer in begun if told and answer.target not in told)
-    return [f"On {name} {_no_median([a for a in begun if a.target == name])}" for name in lacking]
-
-
-def _no_median(mine: list[CallerWait]) -> str:
-    """27 of 30 turns failed: too many for a median; 12 turns of 3 sessions are too few for a median (1 failed)."""
-    unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.wanted for answer in mine)
-    if any(answer.figures.at(0.5).status == "failed share" for answer in mine):
-        return f"{count(unmet)} of {plural(wanted, 'turn')} failed: too many for a median"
-    turns, sessions = sum(answer.turns for answer in mine), max(answer.sessions for answer in mine)
-    few = f"{plural(turns, 'turn')} of {plural(sessions, 'session')} {'is' if turns == 1 else 'are'} too few"
-    return f"{few} for a median{f' ({count(unmet)} of {count(wanted)} wanted failed)' if unmet else ''}"
+    said = []
+    for name in dict.fromkeys(answer.target for answer in begun if told and answer.target not in told):
+        mine = [answer for answer in begun if answer.target == name]
+        unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.wanted for answer in mine)
+        if any(answer.figures.at(0.5).status == "failed share" for answer in mine):
+            said.append(f"On {name} {count(unmet)} of {plural(wanted, 'turn')} failed: too many for a median")
+            continue
+        turns, sessions = sum(answer.turns for answer in mine), max(answer.sessions for answer in mine)
+        few = f"{plural(turns, 'turn')} of {plural(sessions, 'session')} {'is' if turns == 1 else 'are'} too few"
+        failed = f" ({count(unmet)} of {count(wanted)} wanted failed)" if unmet else ""
+        said.append(f"On {name} {few} for a median{failed}")
+    return said
 
 
 def _no_turns(summary: Summary) -> str:
@@ -92,7 +114,7 @@ def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
     if measure == HEARD:
         return f"Callers hear the reply {_medians(told, named, *beside)} after the end of their speech (median){apart}"
     kind = words.KINDS[measure]
-    return WAITS[stratum.origin].format(_medians(told, named, *beside), kind) + apart
+    return COMES.format(kind, f"{_medians(told, named, *beside)} {AFTER[stratum.origin]}") + apart
 
 
 def _medians(told: list[CallerWait], named: bool, *beside: float) -> str:
@@ -107,7 +129,7 @@ def _waits_and_tail(told: list[CallerWait], named: bool) -> str:
     shown = _ends(told)
     medians = [_median(answer) for answer in shown]
     if all(answer.figures.at(0.95).bounded for answer in shown):
-        tails = [_tail(answer) for answer in shown]
+        tails = [answer.figures.at(0.95).told for answer in shown]
         times = together(*medians, *tails)[len(shown) :]
         longer = [_marked(time, a, 0.95, named=named) for time, a in zip(times, shown, strict=True)]
         return f"{_waits(told, named, *tails)}; one turn in twenty takes longer than {listed(longer)} (p95)."
@@ -174,7 +196,7 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
     good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
     if not good:
         if sum(answer.wanted - answer.unmet for answer in begun):
-            return f"The service does not tell when the first output of the {noun}{where} came that ended well."
+            return f"The service did not report when the first output of the {noun}{where} came that ended well."
         cut = count(sum(a.turns for a in begun))
         return f"None of the {noun}{where} came to an end: {cut} were cut by the end of the run."
     sessions, figures = sum(a.sessions for a in begun), begun[0].figures
@@ -239,10 +261,6 @@ def _tails(summary: Summary) -> list[str]:
     return said
 
 
-def _tail(answer: CallerWait) -> float:
-    return answer.figures.at(0.95).told
-
-
 NO_VERDICT = "Not judged: {}. So it is not known whether the load generator kept up."
 NAMED = 3
 """So many targets are named one by one in a sentence."""
@@ -274,7 +292,7 @@ def way_out(summary: Summary) -> str:
     """What to do about the commonest failure, where most of what was wanted failed."""
     remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
     mostly = 2 * sum(outcomes.unmet) > sum(outcomes.wanted)
-    line = remedies[0].line if remedies and mostly else ""
+    line = remedy_line(remedies[0]) if remedies and mostly else ""
     return f"What to do about {line}{'' if line.endswith('?') else '.'}" if line else ""
 
 
@@ -320,7 +338,9 @@ def _unmet_in_all(summary: Summary) -> str:
     """45 of 86 turns wanted failed (52.3 %): 45 never begun, their sessions ended as throttled:handshake; …."""
     found = summary.outcomes
     unmet, wanted, failed, lost = (sum(n) for n in (found.unmet, found.wanted, found.failed, found.lost))
-    parts = [_lost(summary, lost)]
+    most, several = _mostly(list(found.losses))
+    whose = "its session" if lost == 1 else "their sessions"
+    parts = [f"{count(lost)} never begun, {whose} ended {'most often ' if several else ''}{most}"]
     if failed:
         most, several = _mostly(_failures(summary))
         parts.insert(0, f"{count(failed)} of those begun{', most often' if several else ''} {most}")
@@ -328,12 +348,6 @@ def _unmet_in_all(summary: Summary) -> str:
         parts.append(f"none of the {count(wanted - lost)} begun failed")
     where = _shared(summary, found.unmet)
     return f"{of_wanted(summary)} turns wanted failed ({percent(unmet, wanted)}{where}): {'; '.join(parts)}."
-
-
-def _lost(summary: Summary, lost: int) -> str:
-    most, several = _mostly(list(summary.outcomes.losses))
-    whose = "its session" if lost == 1 else "their sessions"
-    return f"{count(lost)} never begun, {whose} ended {'most often ' if several else ''}{most}"
 
 
 def _failures(summary: Summary) -> list[Ending]:
@@ -366,7 +380,9 @@ def lacking(summary: Summary) -> list[str]:
     found = summary.outcomes
     places: dict[tuple[bool, bool, str], list[int]] = {}
     for place in hopeless(summary):
-        kind = (found.begun[place] > 0, found.lost[place] > 0, _commonest_end(summary, place))
+        failed = [ending for ending in _failures(summary) if ending.counts[place]]
+        commonest = max(failed or found.losses, key=lambda ending: ending.counts[place]).outcome
+        kind = (found.begun[place] > 0, found.lost[place] > 0, commonest)
         places.setdefault(kind, []).append(place)
     return [_lack(summary, mine, *kind) for kind, mine in places.items()]
 
@@ -381,10 +397,3 @@ def _lack(summary: Summary, places: list[int], begun: bool, lost: bool, end: str
     never = sum(summary.outcomes.lost[place] for place in places)
     beside = f", {count(never)} of them never begun" if lost else ""
     return f"{names}: all of {its} {plural(turns, 'turn')} failed{beside} ({end})"
-
-
-def _commonest_end(summary: Summary, place: int) -> str:
-    """How most of a target's failed turns ended; where none was begun, the sessions of its lost ones."""
-    found = summary.outcomes
-    failed = [ending for ending in found.turns if ending.kind == "failed" and ending.counts[place]]
-    return max(failed or found.losses, key=lambda ending: ending.counts[place]).outcome

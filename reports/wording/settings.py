@@ -60,7 +60,8 @@ def _waited_for(detections: tuple[dict[str, Any], ...]) -> Iterable[str]:
     silent = [one for one in detections if one.get("type") == "server_vad"]
     silences_ms = found_values(silent, "silence_duration_ms")
     if silences_ms:
-        yield f"the {_ms(silences_ms)} of silence_duration_ms that {_who(len(silences_ms))}"
+        who_sets = "the script sets" if len(silences_ms) == 1 else "scripts set"
+        yield f"the {_ms(silences_ms)} of silence_duration_ms that {who_sets}"
     if any(one.get("silence_duration_ms") is None for one in silent):
         yield (
             "the service’s own silence_duration_ms, which no script sets"
@@ -71,10 +72,6 @@ def _waited_for(detections: tuple[dict[str, Any], ...]) -> Iterable[str]:
     for eagerness in eager:
         set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"
         yield f"what semantic_vad waits for, by {set_}"
-
-
-def _who(values: int) -> str:
-    return "the script sets" if values == 1 else "scripts set"
 
 
 def _buffers(values_ms: tuple[float, ...]) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from reports.numbers import NBSP, count, listed, percent, plural, span
 from reports.runs import RunFrames, hosts_of
 from reports.summary.summary import Summary
-from reports.summary.verdict import NotJudged, RuleResult, RunVerdict, busiest, taken_by_warm_up
+from reports.summary.trust import NotJudged, RuleResult, RunVerdict, busiest, taken_by_warm_up
 from reports.wording.words import as_sentence, rule_said
 
 LEAD = "Do not use these figures"
@@ -143,18 +143,15 @@ def trust(run: RunFrames) -> list[str]:
     Nothing of a run that was made before there were calibrations.
     """
     hosts = hosts_of(run.document)
-    if len(hosts) > 1:
-        return [line for host in hosts for line in _trust_on(host, run.seconds)]
+    if len(hosts) > 1:  # which of them are calibrated has its own table
+        cited = [(host["name"], host["calibration"]) for host in hosts if host.get("calibration")]
+        mine = {name: run.seconds[(run.seconds["host"] == name).to_numpy()] for name, _ in cited}
+        return [f"{name}: {line}" for name, one in cited for line in beyond_calibration(one, mine[name])]
     if "calibration" not in run.document:
         return []
-    cited = run.document["calibration"]
-    return [cited_line(cited), *beyond_calibration(cited, run.seconds)] if cited else [NOT_CALIBRATED]
-
-
-def _trust_on(host: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
-    """What of a host's load was more than was calibrated there; which hosts are calibrated has its own table."""
-    cited, mine = host.get("calibration"), seconds[(seconds["host"] == host["name"]).to_numpy()]
-    return [f"{host['name']}: {line}" for line in beyond_calibration(cited, mine)] if cited else []
+    if one := run.document["calibration"]:
+        return [cited_line(one), *beyond_calibration(one, run.seconds)]
+    return [NOT_CALIBRATED]
 
 
 def cited_line(cited: dict[str, Any]) -> str:

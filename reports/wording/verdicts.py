@@ -113,8 +113,20 @@ def margin(accepted: Margin, measure: str, *, sign: bool = False) -> str:
     return " and ".join(f"{'+' if sign else ''}{part}" for part in parts)
 
 
-def within(word: str, value: float | None, scale: Scale, accepted: str) -> str:
-    """` (within 40 %)`, of an equivalent ratio that is not near 1: the word alone would be read as no change."""
+def known_word(known: str, measure: str) -> str:
+    """slower, faster of a wait; worse, better of all else: the side of "same" that a whole interval lies on."""
+    one = CATALOGUE.get(measure)
+    waits = {"worse": "slower", "better": "faster"} if one and (one.unit, one.better) == ("ms", "lower") else {}
+    return waits.get(known, known)
+
+
+def within(word: str, value: float | None, scale: Scale, accepted: str, known: str = "") -> str:
+    """` (slower, within 20 %)`: of what passes, though all of its interval lies on the bad side of "same".
+
+    ` (within 40 %)` of an equivalent ratio that is not near 1: the word alone would be read as no change.
+    """
+    if word in ("equivalent", "not regressed") and known in ("slower", "worse"):
+        return f" ({known}, within {accepted})"
     if word != "equivalent" or scale != "ratio" or value is None or abs(value) <= NEAR:
         return ""
     return f" (within {accepted})"
@@ -156,7 +168,7 @@ def parts(reason: Reason | None) -> tuple[str, str]:
         "no ratio": "no ratio to 0, which stored runs have",
         "failed share": "quantile in the failed share",
         "failed share, decides": "the quantile lies in the failed share: the failure rate decides",
-        "after Holm": "over the margin, not after Holm",
+        "after Holm": "over the margin by itself, not after Holm",
         "drifts": DRIFTS,
         "not positive": "a mean is not positive",
     }[reason.kind]
@@ -180,9 +192,8 @@ def _lacking(reason: Reason) -> str:
 
 
 def _none_seen(reason: Reason) -> tuple[str, str]:
-    """(with no failure in 100 sessions the rate may still be up to 3.0 %, it takes about 299 sessions)."""
-    left = 100 * reason.upper
-    shown = f"{left:.1f}" if left >= 1 else f"{left:.2g}"
+    """(with no failure in 100 sessions the rate may still be up to 2.95 %, it takes about 299 sessions)."""
     noun = NOUNS.get(reason.measure, f"{reason.measure} turn")
-    told = f"with no {noun} in {plural(reason.there[0], 'session')} the rate may still be up to {shown}{NBSP}%"
+    shown = f"with no {noun} in {plural(reason.there[0], 'session')}"
+    told = f"{shown} the rate may still be up to {share(reason.upper)}{NBSP}%"
     return (told, f"it takes about {plural(reason.needed, 'session')}") if reason.needed else ("", told)

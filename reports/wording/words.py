@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -11,16 +11,14 @@ from bench.measures import CATALOGUE
 from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import RATES, TRIALS
+from reports.samples import HEARD
 from reports.statistics.quantiles import Estimate
 from reports.strata import ORIGINS, PLAIN, Stratum, traits_words
-from reports.summary.events import ALL
-from reports.summary.figures import HEARD, Figures
-from reports.summary.hosts import Host
-from reports.summary.rates import Counts, TurnRate
+from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.segments import Band, Breakdown
+from reports.summary.single_turns import Role, Talk
 from reports.summary.summary import GREETING, READ, CallerWait, Summary
-from reports.summary.talks import Role, Talk
-from reports.summary.verdict import RuleResult
+from reports.summary.trust import Host, RuleResult
 from reports.wording import settings
 
 CAUSES = {
@@ -33,9 +31,9 @@ SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
 """What a main measure waits for."""
 COMPARABLE = (
-    "VAD turns and turns that the script commits: ttfa cannot be compared, because it counts from the end of speech in "
-    "the one and from response.create in the other. voice_to_voice has one definition; yet with VAD it contains the "
-    "silence that the service waits for (silence_duration_ms), where a manual turn has the script’s instant commit."
+    "VAD turns and manually committed turns: ttfa cannot be compared, because it counts from the end of speech in the "
+    "one and from response.create in the other. voice_to_voice has one definition; but with VAD it includes "
+    "silence_duration_ms, which manually committed turns do not have."
 )
 """What of VAD turns and manual ones may be compared."""
 
@@ -165,13 +163,15 @@ def aside(estimate: Estimate, n: int) -> str:
 
 def answer_cell(figures: Figures, p: float) -> Shown:
     """A cell of the first table, which has the number of turns and those that failed beside it."""
-    shown, estimate = cell(figures, p, ""), figures.at(p)
-    good = figures.successes[figures.quantiles.index(estimate)]
+    estimate = figures.at(p)
+    shown = estimate_cell(estimate, figures.n, figures.failed, "")
     if estimate.status == "failed share":
+        good = figures.successes[figures.quantiles.index(estimate)]
         all_failed = "none began" if figures.lost == figures.n else "all failed"
         return Shown(shown.figure, all_failed if math.isnan(good) else f"successes {three(good)}")
-    open_ = _open(estimate, plural(figures.failed, "failure"))
-    return Shown(shown.figure, open_) if estimate.status == "open" else shown
+    return (
+        Shown(shown.figure, _open(estimate, plural(figures.failed, "failure"))) if estimate.status == "open" else shown
+    )
 
 
 def failures(answer: CallerWait) -> Shown:
@@ -196,11 +196,12 @@ def inline(figures: Figures, p: float, noun: str = "turn") -> str:
 
 
 def cause(summary: Summary) -> str:
-    """Why a run is invalid."""
-    broken = summary.verdict.broken
-    return (
-        CAUSES.get(broken[0].measure, ("", f"the check “{broken[0].name}” failed"))[1] if broken else "a check failed"
-    )
+    """Why a run is invalid; of inexact stamps also how far figures can be off."""
+    if not summary.verdict.broken:
+        return "a check failed"
+    first = summary.verdict.broken[0]
+    why = CAUSES.get(first.measure, ("", f"the check “{first.name}” failed"))[1]
+    return f"{why}, and they can be off by {first.written(first.figure)}" if first.measure == "stamp_error" else why
 
 
 def rule_said(rule: RuleResult) -> str:
@@ -220,9 +221,11 @@ def rule_figure(rule: RuleResult) -> str:
     return f"{rule.measure} was {rule.written(rule.figure)}; the limit is {rule.written(rule.limit)}{note}."
 
 
-def remedy(rule: RuleResult) -> str:
-    """What to do, as a sentence; empty where the rule has no advice."""
-    return f"{rule.remedy.rstrip('. ')}." if rule.remedy else ""
+def with_remedies(rules: Sequence[RuleResult]) -> Iterable[tuple[RuleResult, str]]:
+    """Each rule with what to do, as a sentence: below the last of those that have the same; empty above it."""
+    last = {rule.remedy: rule for rule in rules}
+    for rule in rules:
+        yield rule, f"{rule.remedy.rstrip('. ')}." if rule.remedy and last[rule.remedy] is rule else ""
 
 
 def lasted(summary: Summary) -> str:

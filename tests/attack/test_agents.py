@@ -19,6 +19,7 @@ import pytest
 
 from bench.limits import MOST_EVENTS, Limits
 from bench.observe import inputs, timeline
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.outcomes import outcome_class
 from bench.plan.recordings import Pcm
@@ -32,7 +33,7 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.settings import FULL_DUPLEX, TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.session import Session
 from bench.transport.interface import Closure
 from reports.wording.outcomes import meaning
@@ -160,7 +161,7 @@ def called(mouth: Mouth, deeds: Deeds, steps: tuple[Step, ...], log_path: Path, 
     agent.begin(began_ns)
     facts = about("run", Labels("session", "here", "talk", "talk"), script)
     told = LoggedTimeline(
-        began_ns, len(script.turns), LIMITS, script.dialect, service_responds=True, log=log, about=facts
+        SessionStart(began_ns, len(script.turns), LIMITS, service_responds=True), script.dialect, log=log, about=facts
     )
     told.tell(inputs.Connected({"upgrade_done": began_ns}, {}))
     Session(script, LoggedTransport(transport, log), told, listening, lambda: False).play()
@@ -193,7 +194,7 @@ def test_whatever_an_agent_does_its_caller_s_turns_have_one_outcome_each_and_no_
         nothing_is_invented(turn, session)
     assert session.audio_bytes_received <= call.agent.sent_bytes or call.agent.echoes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb < MEMORY_KB
-    again = replay(tmp_path / "call.jsonl")
+    again = replay_log(tmp_path / "call.jsonl")
     assert (again.session, list(again.turns)) == (session, call.turns)
 
 

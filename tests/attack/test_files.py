@@ -26,7 +26,7 @@ from bench.plan.draws import load_think_times
 from bench.plan.recordings import load_pcm
 from bench.plan.script import load_script
 from bench.plan.variables import load_rows
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
 from bench.target.prices import load_price_table
@@ -71,7 +71,7 @@ class Reader:
 
 
 def read_log(path: Path) -> object:
-    return list(session_text(replay(path), 100, colour=False))
+    return list(session_text(replay_log(path), 100, colour=False))
 
 
 def read_targets(path: Path) -> object:

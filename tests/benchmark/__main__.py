@@ -11,6 +11,7 @@ PARTS = {
     "truth": "tests.benchmark.truth",
     "talking": "tests.benchmark.talking",
     "onsets": "tests.benchmark.onsets",
+    "calls": "tests.benchmark.calls",
     "validity": "tests.benchmark.validity",
     "crowd": "tests.benchmark.crowd",
     "arrivals": "tests.benchmark.arrivals",

@@ -11,10 +11,8 @@ from pathlib import Path
 
 from bench.run.histograms import Histograms
 from reports.runs import RunFrames, second_frame, session_frame, turn_frame
-from reports.samples import sampled
-from reports.summary.figures import main_measures
+from reports.samples import samples_of
 from reports.summary.groups import Apart, Waits, waits_by
-from reports.turns import turns_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -100,7 +98,5 @@ def levels_of(plan: Plan) -> tuple[list[Waits], tuple[Apart, ...]]:
     tables = synthetic.rows(plan)
     frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])
     run = RunFrames(Path(), {"state": "ended"}, *frames, Histograms(), closed=True)
-    turns = turns_of(run)
-    mains = main_measures(run, turns)
-    waits, differing = waits_by(run, turns, {name: sampled(turns, name, mains) for name in mains.values()}, mains)
+    waits, differing = waits_by(run, samples_of(run))
     return [one for one in waits if one.by == "calls"], differing

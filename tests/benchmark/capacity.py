@@ -203,7 +203,7 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
 def with_quota() -> None:
     """A real search against the simulator with a limit of requests, of which a minute's worth is there at once."""
     print(f"{REQUESTS_PER_MIN} requests a minute")
-    document = real(f"limits: {{requests_per_min: {REQUESTS_PER_MIN}}}\n", "--slo", "failed<20%", "--most", "32")
+    document = real(f"limits: {{requests_per_min: {REQUESTS_PER_MIN}}}\n", "--slo", "failures<20%", "--most", "32")
     print(f"kind: {(document['edge'] or {}).get('kind')}; {document['sentence']}")
 
 

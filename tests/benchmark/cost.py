@@ -24,6 +24,7 @@ from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
 from bench.cores import on
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.openai_ga import GA
@@ -95,7 +96,7 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     )
     wire = frame(message)
     events = GA.decode(message)
-    timeline = Timeline(0, 1, Limits(), GA)
+    timeline = Timeline(SessionStart(0, 1, Limits()), GA)
     timeline.tell(inputs.Begun(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response")))
     timeline.tell(inputs.Sent("response.create", monotonic_ns(), 1))
     record = Recorder(Spool(folder, 0), utc_ns()).session(Labels("s", "target", "scenario", "script"))

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from bench.spawn import HOME
 from reports.runs import load_frames
-from reports.summary.hosts import machines
-from reports.summary.verdict import verdict_of
+from reports.summary.trust import machines, verdict_of
 from tests.benchmark.crowd import crowd
 
 TRIES, LOOPS = int(os.environ.get("TRIES", "10")), os.environ.get("LOOPS", "0,2,12")

@@ -196,6 +196,17 @@ def errors(name: str, level_db: float, format: AudioFormat, seed: int, *, of_ton
     return result._replace(missed=missed, false=len(replies) - len(counted))
 
 
+def error_of_first(name: str, level_db: float, format: AudioFormat, place: int, ahead_ms: int) -> tuple[float, float]:
+    """How far off the begin of one voice is, and may be, in ms, which begins so long after the stream."""
+    rng, said = np.random.default_rng(place), voices(format.rate_hz)
+    begin, tail = format.rate_hz * ahead_ms // 1_000, np.zeros(3 * format.rate_hz // 2)
+    clean = np.concatenate([np.zeros(begin), said[place], tail])
+    level = float(np.mean([rms(each) for each in said]))
+    mixed = clean + noise(name, level_db, len(clean), format.rate_hz, level, rng)
+    first, _, bound_ns = found(to_pcm16(mixed.astype(np.float32)), format.rate_hz)[0]
+    return abs(first - begin) * 1_000 / format.rate_hz, bound_ns / NS_PER_MS
+
+
 def alone(name: str, level_db: float, format: AudioFormat) -> int:
     """How often something is taken for a reply in a minute in which nobody speaks."""
     rng, count = np.random.default_rng(1), ALONE_S * format.rate_hz

@@ -61,7 +61,7 @@ def main() -> None:
 def told_us() -> float:
     """CPU of a report of these callers, with the write to the child: of a loop that tells, less one that does not."""
     values = [LiveKey(VALUE, name, "requested") for name in HEADLINE]
-    bounds = [LiveKey(BOUND, name) for name in HEADLINE]
+    bounds = [LiveKey(BOUND, name, "requested") for name in HEADLINE]
     times = {"here": {"talk.say": [(key, [523_456] * TURNS_A_S) for key in (*values, *bounds)]}}
     standing = ProgressReport(targets={"here": dict.fromkeys(TARGET_COUNTS, 1.0)}, times_us=times)
     telemetry = Telemetry("run", cast(Any, SimpleNamespace(targets=[], scenario="talk")), print)

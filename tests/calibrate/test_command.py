@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from bench.calibrate import climb
 from bench.cli.app import app
 from bench.errors import UsageError
-from bench.run.calibration import LoadStep, Outcome, SessionKind, file_name, load
+from bench.run.calibration import LoadStep, Outcome, SessionKind, file_name, load_calibration
 from tests.calibrate.builders import build_step
 
 CAPACITY = 650
@@ -33,7 +33,7 @@ def carries_some(kind: SessionKind, sessions: int) -> LoadStep:
 
 def test_the_answer_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     result = calibrate(monkeypatch, tmp_path, play=carries_some)
-    saved = load(tmp_path / "rtbench" / file_name(tls=False))
+    saved = load_calibration(tmp_path / "rtbench" / file_name(tls=False))
 
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-2:] == [
@@ -49,7 +49,9 @@ def test_the_answer_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatc
 def test_calls_with_an_agent_are_calibrated_by_themselves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calibrate(monkeypatch, tmp_path, play=carries_some)
     result = calibrate(monkeypatch, tmp_path, "--agent", "twilio", play=carries_some)
-    saved, beside = (load(tmp_path / "rtbench" / file_name(tls=False, agent=agent)) for agent in ("twilio", ""))
+    saved, beside = (
+        load_calibration(tmp_path / "rtbench" / file_name(tls=False, agent=agent)) for agent in ("twilio", "")
+    )
 
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[0] == "SIMULATED: twilio sessions, up to 1,600 in one process"
@@ -68,7 +70,7 @@ def test_the_page_and_the_data_are_written_where_they_are_wanted(
     name = Path(file_name(tls=True))
 
     for folder in (tmp_path / "here", tmp_path / "rtbench"):
-        assert load(folder / name) is not None
+        assert load_calibration(folder / name) is not None
         assert "<svg" in (folder / name.with_suffix(".html")).read_text()
 
 
@@ -106,7 +108,7 @@ def test_where_the_state_cannot_be_saved_it_is_one_line_and_the_wanted_folder_co
     assert result.stderr.splitlines() == [
         f"{folder}: the calibration cannot be saved: Not a directory; later runs will not cite it"
     ]
-    assert load(tmp_path / "out" / file_name(tls=False)) is not None
+    assert load_calibration(tmp_path / "out" / file_name(tls=False)) is not None
 
 
 @pytest.mark.parametrize(("gone", "status"), [("out", 2), ("state/rtbench", 0)])
@@ -125,7 +127,7 @@ def test_the_answer_is_there_where_a_folder_takes_nothing_in_the_end(
     assert result.exit_code == status
     assert result.stdout.splitlines()[-1] == "trust this machine up to 600 sessions per process"
     assert "cannot be saved" in result.stderr
-    assert load(tmp_path / kept / file_name(tls=False)) is not None
+    assert load_calibration(tmp_path / kept / file_name(tls=False)) is not None
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -182,7 +184,7 @@ def test_no_more_sessions_are_tried_than_wanted(monkeypatch: pytest.MonkeyPatch,
 def test_a_quick_calibration_does_not_replace_a_fuller_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calibrate(monkeypatch, tmp_path, play=carries_some)
     result = calibrate(monkeypatch, tmp_path, "--quick", "--out", str(tmp_path / "here"), play=carries_some)
-    kept, made = (load(tmp_path / folder / file_name(tls=False)) for folder in ("rtbench", "here"))
+    kept, made = (load_calibration(tmp_path / folder / file_name(tls=False)) for folder in ("rtbench", "here"))
 
     assert result.exit_code == 0
     assert "stays as it is: it is a fuller calibration" in result.stderr
@@ -198,7 +200,7 @@ def test_sigterm_ends_it_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, tmp_pat
     result = calibrate(monkeypatch, tmp_path, play=terminated)
 
     assert "interrupted: nothing is concluded" in result.output
-    assert load(tmp_path / "rtbench" / file_name(tls=False)) is None
+    assert load_calibration(tmp_path / "rtbench" / file_name(tls=False)) is None
     assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -96,6 +96,23 @@ def test_a_voice_that_is_sent_faster_than_it_is_spoken_is_heard_after_the_silenc
     assert off_ms(errors(row, log=[opened, *log])) == {"greeting": [0]}
 
 
+@pytest.mark.parametrize(("late_ms", "heard_later_ms"), [(60, 0), (100, 0), (150, 100), (200, 200), (900, 900)])
+def test_a_frame_that_is_late_makes_a_voice_behind_it_late_only_where_it_was_more_than_a_delay_on_the_way(
+    late_ms: float, heard_later_ms: float
+) -> None:
+    """What lies behind the voice is sent all the time, and all that waited comes with the late frame."""
+    log = [received("start", 0, e=f"MZ{CALL}")]
+    behind = [
+        sent("media", ms(at_ms), response=None, audio=FRAME_BYTES, a=None) for at_ms in range(1_000, 2_400, FRAME_MS)
+    ]
+    for line in (*behind, *said(2_400, {"u": "greeting"}, silent=3)):
+        come_ns = max(line["handed"], ms(1_400 + late_ms)) if line["handed"] >= ms(1_400) else line["handed"]
+        log.append(line | {"handed": come_ns, "taken": come_ns + line["taken"] - line["handed"]})
+    row = call_row(None, first_audible=2_400 + 60 + 10 + JITTER_MS)
+
+    assert off_ms(errors(row, log=log)) == {"greeting": [-heard_later_ms]}
+
+
 def test_an_interruption_begins_with_the_recording_that_interrupts_and_ends_with_the_clear() -> None:
     begin_ms = 5_000 + 2_401 / 24 + LATE_MS
     row = spoken_row(1_000, barge_in=begin_ms - 1, barge_in_heard=5_200.5, silent=5_200.5) | {"outcome": "interrupted"}

@@ -48,7 +48,7 @@ def attempted(
     return level_of(search, 3, NextLevel(load, hold), given)
 
 
-@pytest.mark.parametrize(("slo", "answer"), [(GOOD, "holds"), (BAD, "breaks"), ("failed<0.1%", "undecided")])
+@pytest.mark.parametrize(("slo", "answer"), [(GOOD, "holds"), (BAD, "breaks"), ("failures<0.1%", "undecided")])
 def test_a_level_is_judged_by_its_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slo: str, answer: Answer
 ) -> None:
@@ -85,7 +85,7 @@ def test_stamps_that_are_not_exact_spoil_only_an_answer_that_hangs_on_them(
     broken = rule | {"figure": 12.0, "limit": 6.0, "passed": False}
     verdict = {"valid": False, "inexact": [], "rules": [broken]}
     for off_ms, answer in ((12.0, "holds"), (59_900.0, "generator")):
-        monkeypatch.setattr(playing, "worst_bound", lambda folder, measure, off_ms=off_ms: off_ms)
+        monkeypatch.setattr(playing, "worst_bound", lambda folder, measure, target, off_ms=off_ms: off_ms)
         played = attempted(monkeypatch, tmp_path / answer, plan, GOOD, verdict=verdict)
 
         assert played.answer == answer

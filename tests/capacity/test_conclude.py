@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from bench.capacity.conclude import conclude, edge_of
-from bench.capacity.page import closing, level_lines, opening
+from bench.capacity.page import closing_lines, level_lines, opening
 from bench.capacity.result import Capacity, EdgeKind, Interval, LevelOutcome, SearchPlan
+from reports.numbers import NBSP
 from tests.capacity.models import build_level, build_plan, build_share
 
 BROKEN = build_level(40, "breaks", shares=[build_share()])
@@ -34,9 +35,9 @@ def test_an_edge_is_of_the_kind_of_most_turns_that_missed(share: object, kind: E
 
 
 def test_an_edge_names_the_objective_that_broke_most() -> None:
-    kept, broken = build_share(0.01, slow=1), build_share(0.4, slo="failed<1%", slow=0, failed=40)
+    kept, broken = build_share(0.01, slow=1), build_share(0.4, slo="failures<1%", slow=0, failed=40)
 
-    assert edge_of(build_level(40, "breaks", shares=[kept, broken])).slo == "failed<1%"
+    assert edge_of(build_level(40, "breaks", shares=[kept, broken])).slo == "failures<1%"
 
 
 def test_a_quota_edge_says_what_was_left() -> None:
@@ -55,7 +56,7 @@ def test_the_answer_is_a_sentence() -> None:
         "holds 32 calls at a time and breaks at 40 (ttfa p(95)<800); the edge is one of latency (ttfa p(95)<800: 50 of "
         "100 turns were too slow, 0 failed); a longer hold confirmed it"
     )
-    assert closing(found)[-1].endswith("confirmed it.")
+    assert closing_lines(found)[-1].endswith("confirmed it.")
     assert any("undecided within their time: 36" in note for note in found.notes)
 
 
@@ -128,6 +129,28 @@ def test_whether_the_largest_breaks_is_not_said_where_it_stayed_undecided() -> N
     assert any("undecided within their time: 256" in note for note in found.notes)
 
 
+def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_edge_seems_to_lie() -> None:
+    seen = [build_level(load, "undecided", shares=[build_share(0.01)]) for load in (128, 256, 256, 128)]
+    found = conclude(
+        build_plan(time_s=300.0), seen, date_utc="2026-11-21T10:00:00Z", target="here", scenario="calls.py"
+    )
+
+    assert (found.holds, found.ended) == (None, "most")
+    assert "it seems to lie above 256 calls at a time" in found.sentence
+    assert "a longer --time decides more: 10 min at least" in " ".join(found.notes).replace(NBSP, " ")
+
+
+def test_a_plan_of_one_level_asks_whether_it_holds() -> None:
+    asked = " ".join(opening(build_plan(300, 300), "runs/capacity"))
+
+    assert "whether 300 calls at a time hold ttfa p(95)<800 at most 2 levels and a hold, in 30 min" in asked
+    assert "wrong with a chance of 5% at most" in asked
+
+
+def test_a_quick_look_promises_no_error() -> None:
+    assert "wrong with a chance" not in " ".join(opening(build_plan(time_s=120.0), "runs/capacity"))
+
+
 def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level() -> None:
     (line,) = level_lines(build_level(40, "breaks", shares=[build_share(0.25)]))
     (unknown,) = level_lines(build_level(40, "crashed", shares=[msgspec.structs.replace(build_share(), value=None)]))
@@ -138,6 +161,6 @@ def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level()
 
 def test_lines_fit_a_terminal() -> None:
     level = build_level(40_000, "generator", why="INVALID: " + "word " * 60, shares=[build_share(), build_share()])
-    lines = [*level_lines(level), *closing(concluded([level, level])), *opening(build_plan(), "runs/capacity")]
+    lines = [*level_lines(level), *closing_lines(concluded([level, level])), *opening(build_plan(), "runs/capacity")]
 
     assert max(map(len, lines)) <= 100

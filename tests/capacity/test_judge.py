@@ -19,7 +19,7 @@ from tests.examples import trials
         ("voice_to_voice med<900ms", "voice_to_voice", 0.5),
         ("audio_speed p(5)>1.2", "audio_speed", 0.05),
         ("connect_total p(95)<500", "connect_total", 0.05),
-        ("failed<1%", "failures", 0.01),
+        ("failures<1%", "failures", 0.01),
         ("failures rate<0.02", "failures", 0.02),
         ("throttled < 0.5%", "throttled", 0.005),
         ("yield_rate>90%", "yield_rate", 0.1),
@@ -35,15 +35,21 @@ def test_an_objective_is_a_share_of_turns_that_may_miss_it(text: str, measure: s
     assert slo.written == text
 
 
+def test_an_objective_may_be_written_as_in_a_file_of_thresholds() -> None:
+    assert slo_of("failures: rate<1%").threshold == slo_of("failures<1%").threshold
+    assert slo_of("ttfa{step:greeting}: p(95)<800").threshold == slo_of("ttfa{step:greeting} p(95)<800").threshold
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("ttfa p(95)<+20%", "is relative"),
         ("ttfa{target:west} p(95)<800", "names a target"),
         ("audio_speed avg>1.2", "about a mean"),
-        ("failed<0%", "no run can show that"),
-        ("failed<100%", "no run can show that"),
-        ("failed>1%", "less of it is better"),
+        ("failures<0%", "no run can show that"),
+        ("failures<100%", "no run can show that"),
+        ("failures>1%", "less of it is better"),
+        ("failed<1%", "did you mean failures"),
         ("speed p(95)<800", "there is no measure"),
         ("ttfa", "is no objective"),
         ("ttfa max<800", "is no gate"),

@@ -52,6 +52,19 @@ def test_a_first_level_that_breaks_is_halved() -> None:
     assert [end.load for end in climbed(LevelLadder(40, 256), 3)] == [40, 20, 10, 5, 2, 3, 4, 3]
 
 
+@pytest.mark.parametrize(
+    ("edge", "played"),
+    [(300, [*ends((300, "holds")), LevelEnd(300, "holds", hold=True)]), (299, ends((300, "breaks")))],
+)
+def test_where_one_load_is_asked_for_no_other_is_tried(edge: int, played: list[LevelEnd]) -> None:
+    only = LevelLadder(300, 300)
+
+    assert climbed(only, edge) == played
+    assert levels_left(only, []) == 2
+    assert next_step(only, ends((300, "undecided"))) == NextLevel(300, hold=False)
+    assert next_step(only, ends((300, "undecided"), (300, "undecided"))) is None
+
+
 def test_below_the_first_level_nothing_is_tried_once_a_level_had_too_few_calls() -> None:
     known = ends((40, "undecided"), (80, "breaks"), (20, "undecided"))
 
@@ -81,6 +94,8 @@ def test_both_ends_of_a_clear_answer_are_as_close_as_was_asked_for(ladder: Level
     assert bracket.breaks is None or bracket.breaks > edge
     if bracket.breaks is None:
         assert bracket.holds == ladder.most
+    elif ladder.first == ladder.most:
+        assert bracket.breaks == ladder.most
     elif bracket.holds:
         assert bracket.breaks <= max(bracket.holds + 1, bracket.holds * (1 + ladder.precision))
     else:

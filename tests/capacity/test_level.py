@@ -26,12 +26,13 @@ from bench.capacity.level import (
     usd_of,
     waits_of,
 )
+from bench.capacity.result import Interval
 from reports.runs import load_frames
 from reports.sides.side import Clusters, Side
 from tests.reports.edited import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 
-LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failed<1%"), slo_of("connect_total med<50")
+LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failures<1%"), slo_of("connect_total med<50")
 
 
 def side(
@@ -167,6 +168,14 @@ def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:
     assert set(limits_left(whole.run, whole.name)) == {"tokens", "requests"}
     assert (usd_of(whole.run, whole.name) or 0) > 0
     assert (in_progress(whole.run) or 0) > 0
+
+
+def test_a_level_of_few_sessions_has_no_quantile_that_a_report_would_not_publish(tmp_path: Path) -> None:
+    few = side_of(write(tmp_path / "run", Plan(sessions=8, turns=4)))
+    p50, p95 = waits_of(few, "ttfa")
+
+    assert p50.value is not None
+    assert p95 == Interval(None, None, None)
 
 
 @pytest.mark.parametrize(

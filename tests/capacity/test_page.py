@@ -46,6 +46,15 @@ def test_levels_that_were_not_shown_to_hold_are_hollow() -> None:
     assert marks.count("") == 4
 
 
+def test_a_curve_goes_once_through_a_level_that_was_played_twice() -> None:
+    twice = [level(2, "holds", 300), level(4, "undecided", 400), level(4, "undecided", 500), level(8, "breaks", 900)]
+    drawn = [
+        part for part in wait_picture(searched(twice), twice).parts if part.startswith("<path") and "curve" in part
+    ]
+
+    assert drawn[0].count("L") == 2
+
+
 def test_the_edge_is_a_band_between_what_holds_and_what_breaks() -> None:
     known, unknown = searched(LEVELS), searched(LEVELS[:1])
 

@@ -36,16 +36,12 @@ def source(name: str) -> str:
 
 def sections() -> dict[str, str]:
     """Each part of the page that is made, by its name."""
-    return {"steps": _steps(), "matrix": _matrix()}
+    return {"matrix": _matrix()}
 
 
 def written(page: str) -> str:
     """The page with these parts made anew."""
     return made_anew(page, sections())
-
-
-def _steps() -> str:
-    return table(("step", "what makes it a pass"), ((name, note) for name, note in STEPS.items()))
 
 
 def _matrix() -> str:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.columns import IDENTITY, SECONDS, SESSION_MARKS, SESSIONS, TURN_MARKS, TURNS, ColumnGroup, InstantGroup
-from bench.run.folder import TYPES
 from tests.made_page import made_anew, table
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = DOCS / "run-folder.md", DOCS / "measures.md"
-STAMPS = {"arrival": "arrival", "send": "send", "clock": ""}
+STAMPS = {"arrival": "", "send": " ↑", "clock": " ◷"}
+"""How the page marks what stamps an instant; most are arrivals."""
 
 
 def written(page: str) -> str:
@@ -32,9 +32,7 @@ def written(page: str) -> str:
 
 
 def _columns(columns: Iterable[ColumnGroup]) -> str:
-    return table(
-        ("column", "type", ""), ((_named(some.names), str(TYPES[some.kind]), some.sentence) for some in columns)
-    )
+    return table(("column", ""), ((_named(some.names), some.sentence) for some in columns))
 
 
 def _named(names: tuple[str, ...]) -> str:
@@ -46,8 +44,8 @@ def _named(names: tuple[str, ...]) -> str:
 
 
 def _instants(instants: Iterable[InstantGroup]) -> str:
-    rows = ((_code(some.names), STAMPS[some.stamp], some.sentence) for some in instants)
-    return table(("instant", "stamp of", "what it is"), rows)
+    rows = ((_code(some.names) + STAMPS[some.stamp], some.sentence) for some in instants)
+    return table(("instant", "what it is"), rows)
 
 
 def _code(names: Iterable[str]) -> str:

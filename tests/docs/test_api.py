@@ -16,6 +16,7 @@ from bench.columns import BOUNDS
 from bench.run.folder import SCHEMAS, TableName
 from reports import render
 from reports.api import Run
+from reports.runs import SESSION_MEASURES, TURN_MEASURES
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -80,7 +81,10 @@ def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
 
 def test_every_derived_column_is_named_and_every_named_one_is_there(tmp_path: Path) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan()))
+    times = {"turns": (each for each in TURN_MEASURES if each.unit == "ms"), "sessions": SESSION_MEASURES}
     named = {next(iter(names_in(frame))): names_in(columns) for frame, columns in rows_of("| frame | derived")}
+    for frame, measures in times.items():
+        named[frame] = named[frame] - {"<measure>_ms"} | {f"{measure.name}_ms" for measure in measures}
 
     assert named == {name: set(getattr(run, name).columns) - set(schema.names) for name, schema in SCHEMAS.items()}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.doctor.agents import AudioPace, heard_answer, paced, remedy_for, spoke_first
+from bench.doctor.agents import AudioPace, heard_answer, paced, remedy_for, spoke_first, unread
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.audio import PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session
@@ -38,15 +38,15 @@ def pace(speed: float) -> AudioPace:
     ("outcome", "facts", "said"),
     [
         ("timeout:first_delta", SILENT, "sends nothing"),
-        ("timeout:first_delta", TALKATIVE, "no audio in them"),
-        ("timeout:first_delta", MUTE, "nothing stands out"),
+        ("timeout:first_delta", TALKATIVE, "without audio"),
+        ("timeout:first_delta", MUTE, "never louder"),
         ("timeout:done", MUTE, "without a pause"),
         ("endless:audio", MUTE, "without a pause"),
         ("refused:404", SILENT, "no such path"),
         ("refused:403", SILENT, "X-Twilio-Signature"),
         ("refused:tcp", SILENT, "is the agent running"),
         ("refused:upgrade", SILENT, "subprotocol"),
-        ("protocol:json", TALKATIVE, "in another way than it is called"),
+        ("protocol:json", TALKATIVE, "those of another provider"),
         ("closed:1011", SILENT, "hung up"),
     ],
 )
@@ -56,6 +56,15 @@ def test_each_end_of_a_call_has_its_remedy(outcome: str, facts: dict[str, int], 
 
 def test_what_has_nothing_to_do_with_agents_is_left_to_others() -> None:
     assert remedy_for("refused:dns", session()) == ""
+
+
+def test_messages_that_were_left_unread_are_counted_by_kind_and_say_what_to_do() -> None:
+    assert list(unread(session(unknown_events={}))) == []
+    (found,) = unread(session(unknown_events={"media of another stream": 400, "ping": 2}))
+
+    assert (found.state, found.said.rpartition(": ")[2]) == ("warning", "media of another stream 400, ping 2")
+    assert "streamSid" in found.remedy
+    assert "streamSid" not in next(unread(session(unknown_events={"ping": 2}))).remedy
 
 
 def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_no_failure() -> None:

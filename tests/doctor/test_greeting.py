@@ -15,7 +15,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.simulator.session.openai_forms import ga_session, preview_session
+from bench.simulator.session.service_forms import ga_session, preview_session
 from tests.doctor.test_explain import build_target
 from tests.helpers import OTHER
 

@@ -11,12 +11,13 @@ from bench.clock import Arrival
 from bench.doctor.explain import NO_KEY, REMEDIES, hint
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import Replayed, replay
-from bench.simulator.session.openai_forms import ga_session
+from bench.run.replay import Replayed, replay_log
+from bench.simulator.session.service_forms import ga_session
 from bench.target.target import Target
 from bench.transport.received import Received
 from tests.doctor.test_explain import build_target
@@ -28,12 +29,12 @@ OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", s
 def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> Replayed:
     """A session that ended so, after what was heard."""
     log = EventLog(folder / "log.jsonl", hide=str, keep_audio=False)
-    timeline = LoggedTimeline(AT_NS, 1, Limits(), spoken, log=log, about={"dialect": spoken.name})
+    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits()), spoken, log=log, about={"dialect": spoken.name})
     for data in heard:
         timeline.received(spoken.decode(data), Received(data, Arrival(at(1)), len(data)))
     timeline.tell(inputs.Failed(outcome, at(5), detail))
     log.close()
-    return replay(log.path)
+    return replay_log(log.path)
 
 
 @pytest.mark.parametrize(("target", "said"), [(OTHER, NO_KEY), (None, "")])

@@ -39,7 +39,7 @@ def _kinds() -> str:
 
 
 def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
-    """Kinds by name; the refusals of a service are one, for docs/simulator.md has what each of them says."""
+    """Kinds by name; the refusals of a service are one, for their outcomes say what each of them is."""
     for name, kind in KINDS.items():
         alike = next((each for each in (AZURE, OPENAI) if name in each), None)
         if alike is None:
@@ -66,7 +66,10 @@ def _gathered(places: Sequence[str]) -> str:
 
 
 def _key(entry: tuple[str, Field[Any]]) -> str:
+    """The key, what it says and its default; `count` is the same everywhere, and explained once above the table."""
     key, field = entry
+    if key == "count":
+        return "`count`"
     words = f", {' or '.join(field.shape.words)}" if isinstance(field.shape, Choice) else ""
     shown = f"{field.default:g}" if isinstance(field.default, int | float) else field.default
     return f"`{key}`: {field.note}{words}" + ("" if shown is None else f" ({shown})")

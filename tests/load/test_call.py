@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bench.load.playing.call import Call
 from bench.load.playing.sessions import RunListener
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.functions import Function
@@ -121,8 +122,9 @@ class SimulatedCall(Call):
     def begin_session(self, number: int, turns_begun: int) -> RunListener:
         assert number == len(self.heard) + 1
         script, wanted = self.script, len(self.script.turns) - turns_begun
-        timeline = Timeline(self.clock.now_ns, wanted, script.limits, script.dialect,
-                            service_responds=script.service_responds, renewable=script.renewable)  # fmt: skip
+        responds, renewable = script.service_responds, script.renewable
+        start = SessionStart(self.clock.now_ns, wanted, script.limits, responds, renewable=renewable)
+        timeline = Timeline(start, script.dialect)
         self.heard.append(Heard(timeline))
         return cast(Any, self.heard[-1])
 

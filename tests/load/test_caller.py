@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.load.planning.tasks import MAX_REHEARSED, Rehearsal, TakenTurn, act
 from bench.load.playing.call import StepPlayer
+from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.draws import Choices
 from bench.plan.prepared import PreparedPause
@@ -86,7 +87,9 @@ class Stand:
         self.repertoire, self.number, self.seed = repertoire, number, seed
         self.script = repertoire.session(number, seed)
         self.transport = GuardedTransport(service or Service())
-        timeline = Timeline(self.transport.now_ns(), len(self.script.turns), self.script.limits, self.script.dialect)
+        timeline = Timeline(
+            SessionStart(self.transport.now_ns(), len(self.script.turns), self.script.limits), self.script.dialect
+        )
         self.timeline, self.listening = timeline, Listening()
         self.ending = False
         self.session = Session(self.script, self.transport, timeline, self.listening, lambda: self.ending)
@@ -562,7 +565,7 @@ def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(t
 UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
     "a call of what nobody declared": (
         lambda actor: actor.say("Book it.", calls="book"),
-        "calls names the function book, which `tools` has not",
+        "calls names the function book, which `tools` does not have",
     ),
     "audio at once with turn detection": (
         lambda actor: actor.play("a.wav", label="late", paced=False),

@@ -28,7 +28,11 @@ def monitor(
 ) -> Monitor:
     options = SimpleNamespace(budget_usd=budget_usd)
     planned: Any = SimpleNamespace(
-        options=options, chunk_ms=None, targets=[None] * arms, sessions=10, warmup_s=warmup_s
+        options=options,
+        chunk_ms=None,
+        targets=[SimpleNamespace(label=f"arm {n}") for n in range(arms)],
+        sessions=10,
+        warmup_s=warmup_s,
     )
     stop = stopped.append if stopped is not None else lambda reason: None
     return Monitor(

@@ -17,7 +17,7 @@ from bench.load.planning import planned as planning
 from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.planned import Planned, planned
 from bench.load.planning.tasks import script
-from bench.run.calibration import save, state_folder
+from bench.run.calibration import save_calibration, state_folder
 from tests.load.actors import actor
 from tests.load.test_run_options import parsed
 from tests.run.test_calibration import build_calibration
@@ -205,7 +205,7 @@ def test_users_have_a_session_at_every_target_and_no_more_of_them_play_than_ther
 def test_the_document_cites_the_machines_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     before = plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)
-    save(build_calibration(), state_folder(os.environ))
+    save_calibration(build_calibration(), state_folder(os.environ))
     after = plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)
 
     assert before["calibration"] is None

@@ -115,7 +115,7 @@ def test_arms_share_what_is_prepared_where_they_say_the_same(tmp_path: Path) -> 
 def test_a_setting_of_a_variant_that_its_dialect_lacks_is_refused_at_its_line(tmp_path: Path) -> None:
     warm = replace(HERE, session={"temperature": 0.8}, session_source="targets.yaml:3")
 
-    with pytest.raises(UsageError, match=r"^targets\.yaml:3: talk: temperature is a setting of the preview dialect"):
+    with pytest.raises(UsageError, match=r"^targets\.yaml:3: talk: temperature needs the preview dialect"):
         plays_of_arms(loaded_scripts([actor("One", script(talk(tmp_path)))]), [warm])
 
 
@@ -152,7 +152,7 @@ def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
-    with pytest.raises(ScriptError, match=r"actors.py: Caller: temperature is a setting of the preview dialect"):
+    with pytest.raises(ScriptError, match=r"actors.py: Caller: temperature needs the preview dialect"):
         plays_of(actor("Caller", pay, session={"temperature": 0.8}))
 
 

@@ -39,7 +39,7 @@ STEP = "talk.greeting"
 PRICES = Prices(4, 0.4, 16, 32, 0.4, 64)
 TTFA, TTFT = LiveKey(WAIT, "ttfa", "requested"), LiveKey(WAIT, "ttft", "requested")
 TTFA_AFTER_SPEECH = LiveKey(WAIT, "ttfa", "speech_end")
-VALUE_OF_TTFA, BOUND_OF_TTFA = LiveKey(VALUE, "ttfa", "requested"), LiveKey(BOUND, "ttfa")
+VALUE_OF_TTFA, BOUND_OF_TTFA = LiveKey(VALUE, "ttfa", "requested"), LiveKey(BOUND, "ttfa", "requested")
 Kept = dict[str, dict[LiveKey, list[int]]]
 """Microseconds by arm and key."""
 
@@ -356,6 +356,16 @@ def test_a_median_is_told_from_as_many_sessions_on_as_a_report_takes(sessions: i
     assert wait.lacking[0] == (0 if told else report.needs)
 
 
+def test_targets_stand_in_the_order_of_the_run() -> None:
+    made = progress()
+    for target in ("new", "old"):
+        made.turn_ended(target, "talk", waited(500))
+    tally = Tally(labels=["old", "new"])
+    tally.add(0, made.standing(NOTHING))
+
+    assert [standing.target for standing in tally.targets(0)] == ["old", "new"]
+
+
 def test_a_failed_turn_waited_for_what_other_turns_of_its_step_get() -> None:
     lost = {"outcome": "timeout:first_delta", "instants": {"requested": at(0), "ended": at(900)}}
     made = progress()
@@ -474,7 +484,7 @@ def test_a_harness_within_its_limits_is_ok() -> None:
 
 
 def test_late_stamps_are_late_by_the_rule_of_the_verdict() -> None:
-    value, bound = LiveKey(VALUE, "transcript_first", "requested"), LiveKey(BOUND, "transcript_first")
+    value, bound = (LiveKey(role, "transcript_first", "requested") for role in (VALUE, BOUND))
     times = {"sweden": {value: [90_000], bound: [3_100]}}
 
     assert health(healthy(times_us=times)) == "late: stamp_error 3.1 ms > 1 ms"
@@ -505,11 +515,13 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
     assert (east.verdict, east.valid, east.simulated) == (sweden.verdict, False, True)
 
 
-def test_the_median_of_a_figure_is_of_both_origins_as_in_the_verdict() -> None:
-    spoken = VALUE_OF_TTFA._replace(origin="speech_end")
-    both = {VALUE_OF_TTFA: [90_000] * 3, spoken: [900_000] * 9, BOUND_OF_TTFA: [8_000] * 12}
+def test_turns_that_count_from_another_instant_do_not_lend_their_limit_as_in_the_verdict() -> None:
+    spoken, bound_of_spoken = (key._replace(origin="speech_end") for key in (VALUE_OF_TTFA, BOUND_OF_TTFA))
+    exact = {VALUE_OF_TTFA: [90_000] * 3, spoken: [900_000] * 9, bound_of_spoken: [8_000] * 9}
 
-    assert health(healthy(times_us={"sweden": both})) == "ok"
+    assert health(healthy(times_us={"sweden": exact})) == "ok"
+    late = health(healthy(times_us={"sweden": exact | {BOUND_OF_TTFA: [8_000] * 3}}))
+    assert late == "late: stamp_error 8 ms > 1 ms"
 
 
 def test_audio_that_leaves_late_in_one_process_is_late() -> None:

@@ -9,6 +9,7 @@ import pytest
 from bench.limits import Limits
 from bench.load.playing import sessions
 from bench.load.playing.sessions import RunListener
+from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.protocol.events import Usage
 from bench.protocol.openai_ga import GA
@@ -38,7 +39,7 @@ def build_played(
     for show in ("show_turn", "show_session"):
         monkeypatch.setattr(sessions, show, getattr(Ear("dashboard", heard), show))
     run = Ear("run", heard, progress=progress, driver=Ear("driver", heard, fire=None), hide=str)
-    return RunListener(*cast(Any, (record, Timeline(AT_NS, 1, Limits(), GA), arm, run)))
+    return RunListener(*cast(Any, (record, Timeline(SessionStart(AT_NS, 1, Limits()), GA), arm, run)))
 
 
 def test_a_turn_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:

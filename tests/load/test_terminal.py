@@ -21,7 +21,7 @@ from tests.terminal import screen, terminal
 S = 1_000_000_000
 TTFA, TTFT = LiveKey(WAIT, "ttfa", "requested"), LiveKey(WAIT, "ttft", "requested")
 TIMES = {TTFA: [486_000] * 90 + [902_000] * 10, TTFA._replace(role=VALUE): [486_000] * 100,
-         LiveKey(BOUND, "ttfa"): [20] * 100}  # fmt: skip
+         LiveKey(BOUND, "ttfa", "requested"): [20] * 100}  # fmt: skip
 USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_good": 409, "turns_failed": 3,
                          "turns_stamped": 412, "usd": 1.316, "times_us": {"sweden": TIMES}}  # fmt: skip
 MOMENT = Moment("measure", 42, left_s=78, wanted=20, budget_usd=5.0)

@@ -9,10 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.load.leading.live_page import live_page
 from bench.load.leading.tally import TargetStanding, Wait
 from bench.load.leading.terminal import sparkline
-from bench.load.leading.web_ui import COLUMNS, stats
+from bench.load.leading.web_ui import COLUMNS, live_page, stats
 from bench.run.recorder import Traffic
 
 WAIT = Wait("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf, (400.0, 800.0, math.inf))
@@ -26,9 +25,9 @@ def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
     (row,) = stats([SWEDEN])[0]["data"]
 
     assert row == {
-        "name": "sweden voice_to_voice after speech",
+        "name": "0000",
         "target": "sweden", "figure": "voice_to_voice", "origin": "from the end of speech",
-        "p50": 812.3, "p95": "failed", "turns": 120, "failed": 7, "trend": "▅█×",
+        "p50": 812.0, "p95": "failed", "turns": 120, "failed": 7,
     }  # fmt: skip
 
 
@@ -59,6 +58,22 @@ def test_each_measure_is_drawn_over_time_below_a_verdict_in_its_colour() -> None
     assert re.findall(r"<path d='([^']*)'", page)[1].count("M") == 1  # of p95 two values are left that are neighbours
     assert "<east>" not in page
     assert "No run has begun" in live_page([])
+
+
+def test_rows_stand_in_the_order_in_which_they_are_given_and_charts_too() -> None:
+    """Locust's page sorts rows by their names."""
+    course = ((400.0, 900.0), (420.0, 800.0))
+    first, second = replace(WAIT, measure="ttfa", course_ms=course), replace(WAIT, course_ms=course)
+    targets = [replace(SWEDEN, target="old", waits=(first, second)), replace(SWEDEN, target="new", waits=(first,))]
+    rows = sorted(stats(targets)[0]["data"], key=lambda row: row["name"])
+
+    assert [row["figure"] for row in rows] == ["ttfa", "voice_to_voice", "ttfa"]
+    assert re.findall(r"<h2>(\w+)", live_page(targets)) == ["ttfa", "voice_to_voice"]
+
+
+def test_the_page_is_dark_where_locusts_is() -> None:
+    assert "class='dark'" in live_page([SWEDEN], dark=True)
+    assert "class='dark'" not in live_page([SWEDEN])
 
 
 def test_the_harness_of_a_target_is_told_as_in_the_line() -> None:

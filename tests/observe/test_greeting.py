@@ -11,6 +11,7 @@ import pytest
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.observe.onsets import ERRORS_NS
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
@@ -31,7 +32,7 @@ PLAN = TurnPlan(
 
 def called() -> Timeline:
     """A call that was just answered, whose caller waits for a greeting."""
-    timeline = Timeline(AT_NS, 1, Limits(), GPT_LIVE, reply_format="g711_ulaw", service_responds=True)
+    timeline = Timeline(SessionStart(AT_NS, 1, Limits(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     timeline.tell(inputs.Connected({"upgrade_done": at(10)}, {}))
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
     timeline.tell(inputs.Begun(at(READY_MS), PLAN))
@@ -86,7 +87,7 @@ def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: st
     said = stream(behind, level_db, G711_ULAW, 1)
     (begin, end), *_ = said.sounds
     interrupted_ms = READY_MS + (begin + end) / 2 / 8
-    timeline = Timeline(AT_NS, 2, Limits(), GPT_LIVE, reply_format="g711_ulaw", service_responds=True)
+    timeline = Timeline(SessionStart(AT_NS, 2, Limits(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
     timeline.tell(inputs.Begun(at(READY_MS), PLAN))
     samples = said.samples[: end + 8_000 * 6 // 5]

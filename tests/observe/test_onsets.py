@@ -102,14 +102,30 @@ def test_the_loudest_samples_overflow_nothing() -> None:
     assert (first, last) == (0, 120)
 
 
-@pytest.mark.parametrize("behind", known.BEHIND, ids=lambda behind: f"{behind[0]} {behind[1]}")
-def test_a_begin_is_off_by_no_more_than_its_bound(behind: tuple[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("behind", "seed"),
+    [*((behind, 7) for behind in known.BEHIND), (("music", 20), 1_004)],
+    ids=lambda value: str(value) if isinstance(value, int) else f"{value[0]} {value[1]}",
+)
+def test_a_begin_is_off_by_no_more_than_its_bound(behind: tuple[str, float], seed: int) -> None:
+    """A chord of music that is struck 28 ms before a voice is taken for its begin."""
     if behind[0] == "other voices":
         pytest.skip("voices behind the voice are sound like any other")
-    errors = known.errors(*behind, PCM16_8K, 7)
+    errors = known.errors(*behind, PCM16_8K, seed)
 
     assert not errors.missed
     assert all(off <= bound + 1e-6 for off, bound in zip(errors.begins_ms, errors.bounds_ms, strict=True))
+
+
+@pytest.mark.parametrize("behind", [("white noise", 20), ("a room", 20)], ids=lambda behind: f"{behind[0]} {behind[1]}")
+@pytest.mark.parametrize("ahead_ms", [0, 40, 160])
+def test_a_voice_that_begins_nearly_with_the_stream_may_have_begun_with_it(
+    behind: tuple[str, float], ahead_ms: int
+) -> None:
+    for place in range(len(known.voices(PCM16_8K.rate_hz))):
+        off_ms, bound_ms = known.error_of_first(*behind, PCM16_8K, place, ahead_ms)
+
+        assert off_ms <= bound_ms
 
 
 def test_a_frame_without_a_whole_block_tells_nothing() -> None:

@@ -13,18 +13,21 @@ from hypothesis import strategies as st
 from bench.clock import Arrival
 from bench.limits import LONGEST_HOLD_NS, Limits
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.observe.onsets import PAUSE_NS
-from bench.observe.playout import MOST_MARKS, Playout
-from bench.observe.reply_detector import KNOWN_NS, SILENCE_NS, ReplyDetector
+from bench.observe.reply import Reply
+from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MOST_MARKS, SILENCE_NS, Playout, ReplyDetector
 from bench.observe.timeline import Timeline
+from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.acs import ACS
-from bench.protocol.audio import PCM16_16K
+from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.protocol.base import Binary
-from bench.protocol.events import Event, Kind
+from bench.protocol.events import CutPayload, Event, Kind
 from bench.protocol.pcm import PCM
 from bench.transport.received import Received
-from bench.units import NEVER_NS
+from bench.units import NEVER_NS, NS_PER_MS
+from tests.benchmark import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
 
 FRAME_MS = 20
@@ -149,10 +152,18 @@ def test_a_clear_ends_the_reply_that_it_cuts_and_not_one_that_was_played() -> No
     assert cut.playout.until_ns == (BEGIN_MS + 500) * MS
 
 
-@pytest.mark.parametrize("cleared_ms", [700, 1_100])
-def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not_its_answer(cleared_ms: int) -> None:
+STALLED = (*range(400, 640, 40), 660, 680, 700, 720)
+"""The last of them come behind a `clear` at 650, by which all that came before was played."""
+
+
+@pytest.mark.parametrize(
+    ("said_ms", "cleared_ms"), [(range(400, 700, 10), 700), (range(400, 1_100, 10), 1_100), (STALLED, 650)]
+)
+def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not_its_answer(
+    said_ms: Sequence[int], cleared_ms: int
+) -> None:
     """It hears that its caller goes on, before or after that is said to the end, and answers again."""
-    timeline = Timeline(AT_NS, 1, Limits(), ACS, service_responds=True)
+    timeline = Timeline(SessionStart(AT_NS, 1, Limits(), service_responds=True), ACS)
     plan = TurnPlan(
         1, "parcel", "turn-1-", "", speech_format="pcm16@16000", reply_format="pcm16@16000", vad=True, duplex=True
     )
@@ -169,7 +180,7 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
 
     send(0, "speech_begin")
     quiet = [(at_ms, audio(SILENT)) for at_ms in range(0, 400, FRAME_MS)]
-    loud = [(at_ms, audio(LOUD)) for at_ms in (*range(400, cleared_ms, FRAME_MS // 2), *range(1_400, 1_900, FRAME_MS))]
+    loud = [(at_ms, audio(LOUD)) for at_ms in (*said_ms, *range(1_400, 1_900, FRAME_MS))]
     for at_ms, message in sorted([*quiet, *loud, (cleared_ms, b'{"kind":"StopAudio","stopAudio":{}}'), (1_000, b"")]):
         hear(at_ms, message) if message else send(at_ms, "speech_end")
     timeline.expire(at(10_000))
@@ -194,3 +205,117 @@ def test_what_goes_on_after_a_clear_with_no_pause_is_of_the_reply_that_was_cut()
     replies = [event.response_id for event in events if event.kind is Kind.AUDIO_DELTA]
     assert replies == ["heard-1"] * len(late) + ["heard-2"] * len(again)
     assert [event.status for event in events if event.kind is Kind.RESPONSE_DONE] == ["cancelled"]
+
+
+JITTER_NS = 50 * MS
+BEHINDS = [behind for behind in onsets.BEHIND if behind[0] not in ("other voices", "a room")]
+Late = list[tuple[int, int]]
+"""(a frame, how many ms late it is), in any order."""
+
+
+def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 500) -> tuple[Samples, int]:
+    """A stream that holds a recording before what lies behind it, and the sample with which that begins."""
+    rate_hz, said = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
+    begin = rate_hz * ahead_ms // 1_000
+    clean = np.concatenate([np.zeros(begin), said[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)])
+    level, rng = float(np.mean([onsets.rms(each) for each in said])), np.random.default_rng(voice)
+    mixed = clean + onsets.noise(*behind, len(clean), rate_hz, level, rng)
+    return G711_ULAW.decode(G711_ULAW.encode(to_pcm16(mixed.astype(np.float32)))), begin
+
+
+def frames_of(samples: Samples, format: AudioFormat) -> list[Event]:
+    size = format.rate_hz * FRAME_MS // 1_000
+    pieces = (samples[at : at + size] for at in range(0, len(samples) - size + 1, size))
+    return [event for piece in pieces for event in PCM.decode(Binary(format.encode(piece)))]
+
+
+def arrivals_ms(count: int, late: Late) -> list[int]:
+    """When frames come of which some are late: none overtakes another."""
+    lateness = dict(late)
+    came = (FRAME_MS * number + lateness.get(number, 0) for number in range(count))
+    return np.maximum.accumulate(list(came)).tolist()
+
+
+@given(
+    behind=st.sampled_from(BEHINDS),
+    voice=st.integers(0, 8),
+    ahead_ms=st.integers(1_200, 1_500),
+    late=st.lists(st.tuples(st.integers(1, 100), st.integers(20, 95)), max_size=12),
+)
+def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound_says(
+    behind: tuple[str, float], voice: int, ahead_ms: int, late: Late
+) -> None:
+    """A frame that is late is heard when it comes, and one behind it that is not in its own time."""
+    samples, begin = before(behind, voice, ahead_ms)
+    frames = frames_of(samples, G711_ULAW)
+    came_ms = arrivals_ms(len(frames), late)
+    detector, reply = ReplyDetector(G711_ULAW, pauses=True), Reply(G711_ULAW, JITTER_NS)
+    for event, at_ms in zip(frames, came_ms, strict=True):
+        arrival = Arrival(at_ms * MS)
+        for found, came in detector.events_in(detector.listened([event], arrival), arrival):
+            if found.response_id == "heard-1" and isinstance(found.payload, CutPayload):
+                reply.delta(found, came)
+                reply.sounded(found.payload, found.payload_bytes, came)
+
+    size = G711_ULAW.rate_hz * FRAME_MS // 1_000
+    heard_ms = max(came_ms[begin // size], begin // size * FRAME_MS) + begin % size / 8
+    off_ms = (reply.all_instants()["first_audible"] - JITTER_NS) / NS_PER_MS - heard_ms
+    assert abs(off_ms) <= reply.all_errors_ns()["first_audible"] / NS_PER_MS + 0.001
+
+
+@pytest.mark.parametrize("behind", [("white noise", 20), ("music", 10), ("comfort noise, −50 dBFS", -50)])
+@pytest.mark.parametrize("gap_ms", [400, 800, 1_200])
+def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
+    behind: tuple[str, float], gap_ms: int
+) -> None:
+    """They all come at once then, and a `clear` behind them: what was not there is no silence that the noise is in."""
+    samples, begin = before(behind, 0, 2_000, tail_ms=3_000)
+    frames, late = frames_of(samples, G711_ULAW), begin // 160 + 10
+    came_ms, cleared = arrivals_ms(len(frames), [(late, gap_ms)]), begin // 160 + 100
+    detector = ReplyDetector(G711_ULAW, pauses=True)
+    sounds = list[int]()
+    for number, (event, at_ms) in enumerate(zip(frames, came_ms, strict=True)):
+        arrival = Arrival(at_ms * MS)
+        if number == cleared:
+            heard(detector, [Event(Kind.CLEARED, "clear")], at_ms)
+        listened = detector.listened([event], arrival)
+        list(detector.events_in(listened, arrival))
+        if number >= cleared:
+            sounds += [number for each in listened if isinstance(each.payload, CutPayload) and each.payload.until]
+
+    assert sounds == []
+
+
+def test_silence_that_came_ahead_of_a_voice_is_not_of_its_reply() -> None:
+    """However long it came ahead of its time: what is held back for a begin is half a second at most."""
+    detector = ReplyDetector(PCM16_16K, pauses=True)
+    for number in range(3_000):
+        heard(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
+    deltas = list[Event]()
+    for number in range(3_000, 3_010):
+        arrival = Arrival((number * FRAME_MS - 200) * MS)
+        found = detector.events_in(detector.listened(PCM.decode(LOUD), arrival), arrival)
+        deltas += [event for event, _ in found if event.response_id]
+
+    assert len(deltas) == 10
+    assert isinstance(deltas[0].payload, CutPayload)
+    assert deltas[0].payload.place == (200 * MS, 0, 0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 30), st.integers(0, 5)), min_size=1, max_size=40),
+    st.data(),
+)
+def test_what_stamps_are_off_moves_what_is_heard_by_no_more_than_is_told(
+    steps: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    """Also where frames come nearly as late as those that begin a stream anew."""
+    told, true, at_ns, true_ns = Playout(), Playout(), GAP_NS * 10, 0
+    for wait_ms, length_ms, error_ms in steps:
+        at_ns += wait_ms * MS
+        earlier_ns = data.draw(st.integers(0, error_ms)) * MS
+        true_ns = max(true_ns, at_ns - earlier_ns)
+        heard_ns, error_ns = told.play(at_ns, length_ms * MS, error_ms * MS)
+        really_ns, _ = true.play(true_ns, length_ms * MS)
+
+        assert abs(heard_ns - really_ns) <= error_ns

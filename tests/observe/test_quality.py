@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.observe.inputs import SessionStart
 from bench.observe.quality import UNJUDGED, Quality, is_done, quality, word_errors
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, words_of
@@ -216,7 +217,7 @@ def test_a_program_that_fails_as_it_judges_loses_no_turn() -> None:
 
     script = build_script(replace(say(), judge=judge))
     transport, listening = MemoryTransport(service := Service(), service.greeting()), Listening()
-    timeline = Timeline(transport.now_ns(), 1, script.limits, script.dialect)
+    timeline = Timeline(SessionStart(transport.now_ns(), 1, script.limits), script.dialect)
     session = Session(script, transport, timeline, listening, lambda: False)
     with pytest.raises(ZeroDivisionError):
         session.play()

@@ -80,7 +80,7 @@ def test_an_end_that_explains_itself_is_told_without_an_error_before_it(ending: 
 
 
 @pytest.mark.parametrize(
-    ("heard", "said"), [(False, "has it a VAD"), (True, "noticed no end of speech")], ids=["unheard", "unended"]
+    ("heard", "said"), [(False, "does it have a VAD"), (True, "noticed no end of speech")], ids=["unheard", "unended"]
 )
 def test_speech_that_was_never_heard_is_told_from_an_end_that_was_not_noticed(heard: bool, said: str) -> None:
     talk = Talk(service_responds=True, speech=3)

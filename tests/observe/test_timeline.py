@@ -15,6 +15,7 @@ from bench.clock import Arrival
 from bench.limits import Limits
 from bench.measures import CATALOGUE
 from bench.observe import inputs, waits
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
@@ -481,14 +482,14 @@ def test_connecting_begins_when_there_is_a_token() -> None:
 
 
 def test_a_session_knows_when_it_was_meant_to_start() -> None:
-    planned = Timeline(AT_NS, 1, Limits(), GA, intended_ns=at(-3)).session()
+    planned = Timeline(SessionStart(AT_NS, 1, Limits(), intended_ns=at(-3)), GA).session()
 
     assert planned.instants == {"intended_start": at(-3), "connect_start": AT_NS}
-    assert "intended_start" not in Timeline(AT_NS, 1, Limits(), GA).session().instants
+    assert "intended_start" not in Timeline(SessionStart(AT_NS, 1, Limits()), GA).session().instants
 
 
 def test_a_session_that_is_a_call_knows_when_it_arrived() -> None:
-    called = Timeline(AT_NS, 1, Limits(), GA, intended_ns=at(-3), called_ns=at(-9)).session()
+    called = Timeline(SessionStart(AT_NS, 1, Limits(), intended_ns=at(-3), called_ns=at(-9)), GA).session()
 
     assert (called.instants["called"], called.instants["intended_start"]) == (at(-9), at(-3))
 
@@ -972,7 +973,7 @@ def played(
     dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
 ) -> tuple[Timeline, list[TurnObservation]]:
     """What a session that behaves makes of a service that may not."""
-    timeline = Timeline(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, done=4), dialect)
+    timeline = Timeline(SessionStart(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, done=4)), dialect)
     taken: list[TurnObservation] = []
     left = list(enumerate(outputs, 1))
     now_ns = AT_NS
@@ -1121,7 +1122,7 @@ def test_a_measure_whose_instant_did_not_happen_has_no_bound() -> None:
 
 
 def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
-    timeline = Timeline(at(0), 1, Limits(), GA)
+    timeline = Timeline(SessionStart(at(0), 1, Limits()), GA)
     timeline.tell(inputs.Connected({"upgrade_done": at(5)}, {}, errors_ns={"upgrade_done": 3}))
     for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
         timeline.received(GA.decode(data), Received(data, Arrival(at(6), error_ns), len(data)))

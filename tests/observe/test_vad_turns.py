@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from bench.limits import Limits
 from bench.measures import CATALOGUE
 from bench.observe import inputs, waits
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.observe.work import AskForResponse, HandOut, MeasureNetwork, Pay
@@ -780,7 +781,7 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
 ) -> None:
     limits = LIMITS | {"done": done_s}
     talk, anxious = (Talk(service_responds=responds, **limits) for _ in range(2))
-    anxious.timeline = Anxious(AT_NS, 2, Limits(**limits), GA, service_responds=responds)
+    anxious.timeline = Anxious(SessionStart(AT_NS, 2, Limits(**limits), responds), GA)
     anxious.hear(0, session_created(), session_updated())
     now_ms, begun = 0, 0
     for step, gap_ms in steps:

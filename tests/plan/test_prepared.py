@@ -344,9 +344,7 @@ def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_place(
     script = build_script(AskTurn(PLAIN, label="a"), written=written, **session)
 
     assert setting in update_of(prepared(script, spoken_by)).data.decode()
-    with pytest.raises(
-        ScriptError, match=rf"^talk\.yaml:{place}: {setting} is a setting of the (?i:{spoken_by.name}) "
-    ):
+    with pytest.raises(ScriptError, match=rf"^talk\.yaml:{place}: {setting} needs the (?i:{spoken_by.name}) "):
         Repertoire(script, refused_by)
 
 
@@ -382,7 +380,7 @@ def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_plac
 def test_a_script_without_a_file_is_refused_by_a_dialect_all_the_same() -> None:
     script = replace(build_script(AskTurn(PLAIN, label="a"), temperature=0.8), written=None)
 
-    with pytest.raises(ScriptError, match=r"^talk\.yaml: temperature is a setting of the preview dialect"):
+    with pytest.raises(ScriptError, match=r"^talk\.yaml: temperature needs the preview dialect"):
         Repertoire(script, GA)
 
 
@@ -408,8 +406,7 @@ def test_an_image_is_refused_by_a_dialect_that_has_none_with_its_place(
     with pytest.raises(ScriptError) as refused:
         Repertoire(script, PREVIEW)
     assert str(refused.value) == (
-        f"{path}:{place}: {words} has an image, which messages have in the GA dialect only: "
-        "remove it, or use --dialect ga"
+        f"{path}:{place}: {words} has an image, which only the GA dialect supports: remove it, or use --dialect ga"
     )
 
 

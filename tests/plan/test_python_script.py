@@ -281,7 +281,7 @@ def test_what_python_gets_wrong_is_said_by_its_key(call: Callable[[], object], w
     assert not isinstance(caught.value, ScriptError)
 
 
-UNKNOWN = "names the function book, which `tools` has not"
+UNKNOWN = "names the function book, which `tools` does not have"
 SENSELESS: dict[str, tuple[list[Step], str, str]] = {
     "a call of what nobody declared": (
         [say("Book it.", label="book", calls="book")],

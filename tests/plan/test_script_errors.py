@@ -110,7 +110,11 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("steps:\n- say: hi\n  success: {reply_matches: '('}\n", 3, "reply_matches is no regular expression: missing ),"),
     ("steps:\n- say: hi\n  success: {reply_contains: []}\n", 3, "reply_contains must not be an empty list"),
     ("steps:\n- say: hi\n  success: {reply_contains: [hello, '-']}\n", 3, "has no word in it"),
-    ("steps:\n- say: hi\n  calls: find_parcel\n", 3, "calls names the function find_parcel, which `tools` has not"),
+    (
+        "steps:\n- say: hi\n  calls: find_parcel\n",
+        3,
+        "calls names the function find_parcel, which `tools` does not have",
+    ),
     ("steps:\n- say: hi\n  success: {}\n", 3, "must have exactly one of reply_matches, reply_contains, not none"),
     ("steps:\n- say: hi\n  success: {reply_is: x}\n", 3, "not the unknown key 'reply_is'"),
     ("steps:\n- pause: 1\n  label: x\n", 3, "unknown key 'label'; allowed: pause"),
@@ -230,7 +234,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     (
         "session:\n  turn_detection:\n    type: server_vad\n    eagerness: high\n",
         4,
-        "eagerness is a setting of semantic_vad, server_vad has none",
+        "eagerness needs semantic_vad; server_vad does not support it",
     ),
     (
         "session:\n  turn_detection: {type: server_vad, prefix_padding: 3}\n",
@@ -241,7 +245,7 @@ WRONG: list[tuple[str, int | None, str]] = [
         (
             f"session:\n  turn_detection:\n    type: semantic_vad\n    {key}: 1\n",
             4,
-            f"{key} is a setting of server_vad, semantic_vad has none",
+            f"{key} needs server_vad; semantic_vad does not support it",
         )
         for key in ("threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms")
     ),
@@ -391,7 +395,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     ('session:\n  extra: {a: "\\ud800"}\n', 2, "a must be Unicode text"),
     ("session:\n  extra: {a: {1: 2}}\n", 2, "a has a key that is not a word"),
     ("session:\n  extra: {a: 1, a: 2}\n", 2, "extra has the key 'a' twice"),
-    ("session:\n  extra: &a {b: *a}\n", 2, "holds itself: an alias stands inside of what it repeats"),
+    ("session:\n  extra: &a {b: *a}\n", 2, "refers to itself: an alias stands inside what it repeats"),
     ("session:\n  extra: {<<: 5}\n", 2, "extra merges in what is no mapping"),
     (f"session:\n  extra: {'[' * 70}{']' * 70}\n", 2, "holds over 100000 values or 64 levels of them"),
     (

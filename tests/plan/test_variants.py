@@ -85,7 +85,7 @@ def test_turn_detection_can_be_switched_off(tmp_path: Path) -> None:
         (SAY, {"max_output_tokens": 0}, "max_output_tokens must be"),
         (SAY, {"extra": {"a": {1, 2}}}, "a must be what JSON has"),
         (SAY, {"turn_detection": {"threshold": 0.3}}, "turn_detection needs `type`"),
-        (VAD + SAY, {"turn_detection": {"eagerness": "low"}}, "eagerness is a setting of semantic_vad"),
+        (VAD + SAY, {"turn_detection": {"eagerness": "low"}}, "eagerness needs semantic_vad"),
         (PLAY + "    paced: false\n", {"turn_detection": "server_vad"}, "paced must be true with turn detection"),
         (
             VAD + PLAY + "  - expect: {event: speech_started, within: 1}\n",

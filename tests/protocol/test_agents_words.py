@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from bench.protocol.acs import ACS
-from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat
+from bench.protocol.audio import G711_ULAW, PCM16, PCM16_16K, AudioFormat
 from bench.protocol.base import Binary, ClientMessage, Dialect, Provider
 from bench.protocol.events import Kind, audio_payload
 from bench.protocol.pcm import PCM
@@ -25,6 +26,7 @@ from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from bench.protocol.twilio import TWILIO
 from tests.helpers import event_of
 
+ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).parent / "agents_words.json"
 CALL_ID = "0123456789abcdef0123456789abcdef"
 SPOKEN = PCM16_16K.encode((np.sin(np.arange(320) / 7) * np.linspace(0, 32_000, 320)).astype(np.int16))
@@ -45,6 +47,7 @@ CASES = {
     "twilio": Case(TWILIO, {"as": "twilio"}, G711_ULAW, {"from_number": "+15550100", "call": "{uuid}"}),
     "pcm": Case(PCM, {"as": "vonage"}, PCM16_16K),
     "acs": Case(ACS, {}, PCM16_16K),
+    "acs at 24 kHz": Case(ACS, {}, PCM16),
 }
 
 
@@ -61,7 +64,9 @@ def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> I
     """What a package is asked: of each message of a call what it makes of it, and how it says audio and `clear`."""
     dialect, words = case.dialect, cast("Provider", case.dialect.provider).words(CALL_ID)
     samples = np.frombuffer(pcm, "<i2")
-    duplex = SessionSettings(turn_detection=TurnDetection(type=FULL_DUPLEX), extra=case.extra)
+    of = case.format.name
+    detection = TurnDetection(type=FULL_DUPLEX)
+    duplex = SessionSettings(turn_detection=detection, input_format=of, output_format=of, extra=case.extra)
     opening = [step for step in dialect.set_up(duplex, "e") if isinstance(step, ClientMessage)]
     keys = [] if dialect is PCM else [dialect.raw({"type": "dtmf", "digit": "5"}, "e")]
     end = [said for said in (words.played("said-1"), words.goodbye()) if said is not None]
@@ -126,3 +131,12 @@ def test_what_was_answered_of_our_messages_and_what_is_said_to_us_is_what_is_mea
     case, kept = CASES[name], json.loads(KEPT.read_text(encoding="utf-8"))[name]
     for question, answer in zip(questions(case), kept["answers"], strict=True):
         holds(case, question, answer)
+
+
+@pytest.mark.parametrize("name", ["twilio", "acs"])  # `pcm` is what formats are called, too
+def test_a_dialect_of_agents_is_named_in_three_files_beside_its_own_at_most(name: str) -> None:
+    naming = re.compile(rf"[\"']{name}[\"']|bench\.protocol\.{name}\b")
+    product = [path for part in ("bench", "reports") for path in (ROOT / part).rglob("*.py")]
+    named = {path.relative_to(ROOT).as_posix() for path in product if naming.search(path.read_text(encoding="utf-8"))}
+
+    assert len(named - {f"bench/protocol/{name}.py"}) <= 3, named

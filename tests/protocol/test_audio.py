@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import PCM16, PCM16_16K, AudioFormatName, Samples, alaw, by_name, chosen, ulaw
 from bench.protocol.openai import FORMATS, RATED_FORMATS
-from reports.summary.talks import BYTES_PER_S
+from reports.summary.single_turns import BYTES_PER_S
 from tests.examples import thorough
 
 NARROW: tuple[tuple[AudioFormatName, str], ...] = (("g711_ulaw", "ULAW"), ("g711_alaw", "ALAW"))

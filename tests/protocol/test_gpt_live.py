@@ -101,11 +101,14 @@ def test_it_refuses_settings_that_it_has_no_words_for(settings: dict[str, Any], 
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (say(), "step 2 is typed, which GPT-Live has not: `play` a recording instead"),
-        (respond(), "step 2 asks for an answer to nothing, which GPT-Live has not: remove it"),
-        (AddMessage(build_message("I am.")), "step 2 adds a message to the conversation, which GPT-Live has not"),
-        (Interrupt(InterruptSettings()), "step 2 interrupts a reply, which GPT-Live has not"),
-        (Expect(ExpectSettings("audio_delta", 1)), "step 2 expects an event, which GPT-Live has not"),
+        (say(), "step 2 is typed, which GPT-Live does not support: `play` a recording instead"),
+        (respond(), "step 2 asks for an answer to nothing, which GPT-Live does not support: remove it"),
+        (
+            AddMessage(build_message("I am.")),
+            "step 2 adds a message to the conversation, which GPT-Live does not",
+        ),
+        (Interrupt(InterruptSettings()), "step 2 interrupts a reply, which GPT-Live does not support"),
+        (Expect(ExpectSettings("audio_delta", 1)), "step 2 expects an event, which GPT-Live does not support"),
     ],
 )
 def test_it_refuses_steps_that_it_has_no_words_for(step: Step, words: str) -> None:
@@ -120,7 +123,7 @@ def test_other_dialects_refuse_what_is_its_own_alone() -> None:
             for settings in ({"turn_detection": "full_duplex"}, {"model": "gpt-live-1"}):
                 refused = dialect.refuses(settings_of(settings))
                 assert refused is not None
-                assert "is a setting of the GPT-Live dialect" in refused.problem
+                assert "needs the GPT-Live dialect" in refused.problem
 
 
 @given(message=st.binary(max_size=300))

@@ -93,7 +93,7 @@ def test_stepfun_always_speaks_at_24_khz() -> None:
 
 @pytest.mark.parametrize("dialect", [XAI, GLM, STEPFUN], ids=lambda dialect: dialect.name)
 def test_detection_by_meaning_is_refused_where_nobody_has_described_it(dialect: Dialect) -> None:
-    assert "has server_vad alone" in refusal(dialect, turn_detection=TurnDetection(type="semantic_vad"))
+    assert "use server_vad" in refusal(dialect, turn_detection=TurnDetection(type="semantic_vad"))
     assert refusal(dialect, turn_detection=TurnDetection()) == ""
 
 

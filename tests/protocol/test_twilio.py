@@ -111,6 +111,17 @@ def test_each_message_of_an_agent_is_one_event(message: dict[str, Any], kind: Ki
     assert event_of(msgspec.json.encode(message), TWILIO).kind is kind
 
 
+@pytest.mark.parametrize("name", ["media", "mark", "clear"])
+@pytest.mark.parametrize("of", [{}, {"streamSid": "MZ1"}, {"streamSid": f"CA{CALL_ID}"}, {"stream_sid": STREAM}])
+def test_what_is_not_of_its_call_s_stream_is_dropped_and_counted_by_that_name(name: str, of: dict[str, str]) -> None:
+    words = PROVIDER.words(CALL_ID)
+    (mine,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name, "streamSid": STREAM})))
+    (other,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name} | of)))
+
+    assert mine.kind in (Kind.AUDIO_DELTA, Kind.MARKED, Kind.CLEARED)
+    assert (other.kind, other.name) == (Kind.UNKNOWN, f"{name} of another stream")
+
+
 def test_audio_is_counted_and_kept_as_it_came() -> None:
     event = event_of(msgspec.json.encode({"event": "media", "media": {"payload": LOUD}}), TWILIO)
 
@@ -130,7 +141,7 @@ def test_audio_that_is_no_base64_is_told(payload: Any) -> None:
 def test_binary_messages_are_none_of_twilio_s() -> None:
     event = event_of(Binary(b"\x00" * 160), TWILIO)
 
-    assert (event.kind, event.reason) == (Kind.MALFORMED, "a binary message came, where each is text")
+    assert (event.kind, event.reason) == (Kind.MALFORMED, "a binary message came, but only text is expected")
 
 
 @given(message=st.binary(max_size=300))
@@ -166,7 +177,7 @@ def test_what_nobody_hears_is_no_cue(dialect: Dialect, cue: dict[str, Any], tmp_
     steps = [{"play": str(wav)}, {"interrupt": {"play": str(wav), **cue}}]
     path.write_text(json.dumps({"session": {"turn_detection": "full_duplex"}, "steps": steps}))
 
-    with pytest.raises(ScriptError, match=r"of which an agent tells nothing: give `after`, in seconds") as refused:
+    with pytest.raises(ScriptError, match=r"which an agent does not report: give `after`, in seconds") as refused:
         Repertoire(load_script(path), dialect)
     assert "\n" not in str(refused.value)
 

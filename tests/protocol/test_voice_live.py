@@ -83,15 +83,15 @@ def test_other_dialects_refuse_what_is_its_own_alone(setting: str, called: str) 
         refused = dialect.refuses(settings)
         assert refused is not None
         assert refused.setting[0] == setting
-        problem = f"{called} is a setting of the Voice Live dialect, {title} has none"
+        problem = f"{called} needs the Voice Live dialect; {title} does not support it"
         assert refused.problem == f"{problem}: remove it, or use --dialect voice-live"
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"truncation": "disabled"}, "truncation is a setting of the GA dialect, Voice Live has none"),
-        ({"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6_000}}, "idle_timeout_ms is a"),
+        ({"truncation": "disabled"}, "truncation needs the GA dialect; Voice Live does not support it"),
+        ({"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6_000}}, "idle_timeout_ms needs"),
         ({"input_format": "pcm16@48000"}, "input_format must be one of pcm16, pcm16@8000, pcm16@16000"),
         ({"extra": {"avatar": {"character": "lisa"}}}, "extra must not set avatar"),
     ],

@@ -156,7 +156,7 @@ def test_what_cannot_be_asked_is_refused_in_a_line(run: reports.Run) -> None:
         ({"p": 95}, "a quantile lies between 0 and 1, such as 0.95, not 95"),
         ({"by": "nonsense"}, "there is no column 'nonsense'"),
         ({"where": run.turns["turn"] > 1}, "where is a function"),
-        ({"where": lambda turns: turns["turn"]}, "where says true or false for each row"),
+        ({"where": lambda turns: turns["turn"]}, "where must return true or false for each row"),
     ):
         with pytest.raises(UsageError, match=said):
             run.quantiles("ttfa", **asked)

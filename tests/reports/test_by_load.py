@@ -20,8 +20,8 @@ from reports.page.charts import wait_lines
 from reports.page.page import run_markdown
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile
+from reports.summary.figures import Rate
 from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
-from reports.summary.rates import Rate
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
@@ -182,14 +182,16 @@ def test_what_lies_near_together_is_no_notice_however_sure() -> None:
     assert found.low.place == near.place
 
 
-def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
+def test_failures_and_refusals_that_come_with_the_load_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     summary = summary_of(RISING)
     one = by_load(summary)[0]
     none, many = Rate(0, 28, 0.0, 0.0, 0.1), Rate(30, 100, 0.3, 0.2, 0.4)
     few = replace(one.groups[0], failed=Rate(1, 200, 0.005, 0.0, 0.03), unopened=none)
     last = replace(few, place=Place("36–40", 38, 36, 40), failed=Rate(120, 1000, 0.12, 0.1, 0.14), unopened=many)
     found = tuple(apart(replace(one, groups=(few, last))))
-    (notice,) = pooled_notices(replace(summary, apart=found, waits=(one,)))
+    monkeypatch.setattr(Summary, "apart", found)
+    monkeypatch.setattr(Summary, "waits", (one,))
+    (notice,) = pooled_notices(summary)
 
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "

@@ -120,7 +120,8 @@ def test_a_comparison_tells_both_directions(tmp_path: Path) -> None:
     assert words["audio_received p50"] == "regressed"
     assert "audio_sent p50" in words
     assert re.search(
-        r"audio_received p50 +[\d,]+ B/s +[\d,]+ B/s +−50 %", comparison_text(comparison).replace("\u00a0", " ")
+        r"audio_received p50 +[\d,]+ B/s +[\d,]+ B/s +−50 %",
+        comparison_text(comparison, width=140).replace("\u00a0", " "),
     )
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "history": "../history.html",
     "export --format csv": "export",
     "baseline save --folder {folder}/run/kept": "kept",
-    "size --detect 20% --like": "",
+    "size --detect 40% --like": "",
 }
 """What stands before the folder of a run, and where from there is the file or folder that the command writes."""
 CLOSING = ("report", "compare", "check --thresholds {folder}/ci.yaml", "baseline save --folder {folder}/run/kept")

@@ -16,7 +16,7 @@ from reports.looks.plan import planned
 from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.sides.side import sides_of
-from reports.sizing.size import size_question
+from reports.sizing import size_question
 from reports.summary.summary import Summary
 from reports.text.document import summary_data
 from reports.text.terminal import report_text

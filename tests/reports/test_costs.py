@@ -26,7 +26,7 @@ from reports.wording.notices import notices
 from reports.wording.remarks import cost, money_notes
 from tests.reports import synthetic
 from tests.reports.edited import edit
-from tests.reports.shared import summary_of
+from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import PRICES, Plan
 
 NBSP = "\u00a0"
@@ -48,6 +48,10 @@ class Priced:
     def summary(self) -> Summary:
         return summarise(self.run)
 
+    @property
+    def simulated(self) -> bool:
+        return self.run.simulated
+
 
 def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
     told = synthetic.told(plan) | changes
@@ -59,14 +63,19 @@ def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
     return summary_of(plan, **(synthetic.told(plan) | changes))
 
 
+def page_with_prices(plan: Plan = TWO, **changes: Any) -> str:
+    """Its page."""
+    return page_of(plan, **(synthetic.told(plan) | changes))
+
+
 def rewrite(folder: Path, name: str, change: Any) -> Priced:
     """Change the rows of a table, and read the run."""
     return Priced(reports.load(edit(folder, name, change), everything=False))
 
 
 def said(summary: Summary | Priced) -> str:
-    summary = summary.summary if isinstance(summary, Priced) else summary
-    return " ".join([*cost(summary.money), *money_notes(summary)]).replace(NBSP, " ")
+    notes = money_notes(summary.money, simulated=summary.simulated)
+    return " ".join([*cost(summary.money), *notes]).replace(NBSP, " ")
 
 
 def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:
@@ -205,7 +214,7 @@ def test_a_run_without_interruptions_says_nothing_of_waste() -> None:
     summary = summary_with_prices()
 
     assert "interrupt" not in said(summary)
-    assert "never played, s" not in run_html(summary)
+    assert "never played, s" not in page_with_prices()
     assert summary_data(summary)["money"]["waste"] is None
 
 
@@ -379,9 +388,11 @@ def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
 def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost() -> None:
     simulated, real = summary_with_prices(Plan(usage=True)), summary_with_prices()
 
-    assert "SIMULATED: what the same tokens would cost" in report_text(simulated).replace("\n            ", " ")
+    said = "◇ SIMULATED, nothing was billed; the same tokens would cost "
+    assert said in report_text(simulated).replace("\n            ", " ")
+    assert said in run_html(simulated)
     assert all("This is what the same tokens would cost." in form(simulated) for form in (run_html, run_markdown))
-    assert "would cost" not in run_html(real) + report_text(real)
+    assert "would cost" not in page_with_prices() + report_text(real)
 
 
 def test_budget_and_estimate_stand_beside_the_cost() -> None:
@@ -407,13 +418,13 @@ def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
     assert float(one[5]) == pytest.approx(summary.money.usd, rel=0.01)
     assert f"cost        sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in report_text(summary)
     assert f"**Cost** sweden {one[1]} USD" in run_markdown(summary)
-    assert f"<b>Cost</b> sweden {one[1]} USD" in run_html(summary).replace(NBSP, " ")
+    assert f"<b>Cost</b> sweden {one[1]} USD" in page_with_prices().replace(NBSP, " ")
 
 
 def test_what_makes_arms_cost_differently_is_said_of_several() -> None:
-    several, alone = summary_with_prices(), summary_with_prices(Plan(usage=True))
+    alone = summary_with_prices(Plan(usage=True))
 
-    assert run_html(several).count("arms differ by the length of their replies, not by region") == 1
+    assert page_with_prices().count("arms differ by the length of their replies, not by region") == 1
     assert "not by region" not in said(alone)
     assert "in all" not in said(alone)
 

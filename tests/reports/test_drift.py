@@ -67,7 +67,7 @@ def test_the_same_run_says_the_same_twice(tmp_path: Path) -> None:
     summary = build(tmp_path, PLAN)
 
     run_id = str(summary.run.document["run_id"])
-    first, second = (tuple(drift.drifts(run_id, summary.turns, summary.samples, summary.mains)) for _ in range(2))
+    first, second = (tuple(drift.drifts(run_id, summary.samples)) for _ in range(2))
     assert first == second == summary.drifts
 
 

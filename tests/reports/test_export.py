@@ -217,6 +217,14 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(tmp_path: Path) -> None:
+    for valid, said in ((False, "the run is INVALID: do not use its figures"), (True, "")):
+        folder = synthetic.write(tmp_path / str(valid), Plan(sessions=2, valid=valid))
+        ended = CliRunner().invoke(app, ["export", str(folder), "--table", "seconds"])
+
+        assert (ended.exit_code, said in ended.stderr, "INVALID" in ended.output) == (0, True, not valid)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -193,7 +193,7 @@ def test_of_each_step_and_target_the_slowest_turns_are_told_with_their_rows() ->
 
 def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for most, each in ((12, 3), (11, 2), (4, 1), (3, 0)):
-        monkeypatch.setattr("reports.summary.slowest.OF_STEPS", most)
+        monkeypatch.setattr("reports.summary.single_turns.OF_STEPS", most)
         folder = summary_of(Plan(sessions=40)).run.folder
         assert len(summarise(load_for_report(folder)).slowest_of_steps) == each * 4
 

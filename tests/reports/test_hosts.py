@@ -176,7 +176,7 @@ def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_
     (said,) = [notice for notice in notices(summary) if "not exact" in notice]
 
     assert said.replace("\u00a0", " ") == (
-        "6 measures are not exact in this run, so no verdict uses them: "
+        "6 measures are not exact in this run, so nothing is compared by them, and limits leave room for that: "
         "ttfa can be off by 23 ms (p99; limit 20 ms) on green."
     )
     assert len(words.inexact_rows(summary)) == 18

@@ -13,7 +13,7 @@ import reports
 from bench.errors import UsageError
 from bench.simulator.delay import Measured
 from bench.simulator.profile import Profile, default_profile, load_profile
-from reports.likeness import likeness
+from reports.export import likeness
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -54,7 +54,7 @@ def _refused(row: Row) -> Row:
 def test_an_arm_without_a_turn_is_named_in_the_headline() -> None:
     said = plain(run_headline(build(PAIRED, dead="dead")))
 
-    assert re.match(r"Callers wait \S+ m?s on a from the end of their speech", said)
+    assert re.match(r"The first audio of the reply comes \S+ m?s on a after the end of speech", said)
     assert said.endswith("dead: none of its 160 turns was begun (refused:tcp).")
 
 
@@ -81,7 +81,8 @@ def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path
     said = plain(run_headline(summarise(load_for_report(tmp_path))))
 
     assert re.search(
-        r"Callers wait \S+ m?s on a from .* On dead 152 of 160 turns failed: too many for a median\.$", said
+        r"The first audio .* m?s on a after .* On dead 152 of 160 turns failed: too many for a median\.$",
+        said,
     )
 
 
@@ -105,7 +106,7 @@ def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others() ->
     several = plain(run_headline(build(Plan(sessions=40, turns=4, targets=("a", "b"), paired=True))))
 
     assert "the slowest of 80" in plain(alone)
-    assert re.search(r"on a and \S+ ms on b from .* \(median\)\.$", several)
+    assert re.search(r"on a and \S+ ms on b after .* \(median\)\.$", several)
 
 
 def test_failures_are_told_by_arm(tmp_path: Path) -> None:
@@ -138,9 +139,10 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
 
     assert re.search(r"◆ dead +0 +> timeout .* 160 of 160 +100 %", text)
     assert re.search(
-        r"\| dead \(0 turns, \d+ sessions\) \|( &gt; timeout \(none began\) \|){3} – \(good turns\) \| 100 % \(", folded
+        r"\| dead \(0 turns, \d+ sessions\) \|( &gt; timeout \(none began\) \|){2} – \(of good turns\) \| 100 % \(",
+        folded,
     )
-    assert "100 %<small>160 of 160 wanted</small>" in page
+    assert "100 %<small>160 of 160 turns</small>" in page
     assert "timeout<small>none began</small>" in page
 
 

@@ -20,7 +20,7 @@ from reports.page.page import run_html
 from reports.page.panels import arrivals
 from reports.runs import load_for_report
 from reports.samples import session_sample
-from reports.summary.offered import call_bins
+from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text

@@ -21,8 +21,8 @@ from bench.observe.reply import Player
 from bench.protocol.openai import FORMATS
 from bench.run import log_lines
 from reports.page import speech
+from reports.summary.single_turns import stretches
 from reports.summary.summary import summarise
-from reports.summary.talks import stretches
 from reports.wording.words import talk_name
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

@@ -137,7 +137,7 @@ def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[s
 
 def test_incidents_are_told_with_time_and_worker() -> None:
     found = [incident(20), incident(10), incident(12), incident(15)]
-    summary = summary_of(LIMITED, incidents=found)
+    summary = summary_of(Plan(), incidents=found)
 
     assert [one.at_s for one in summary.incidents.kept] == [10, 12, 15, 20]
     assert incident_lines(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 token refresh: <b>identity")
@@ -149,18 +149,18 @@ def test_incidents_are_told_with_time_and_worker() -> None:
 
 
 def test_incidents_whose_words_were_not_kept_are_counted() -> None:
-    summary = summary_of(LIMITED, incidents=[incident(1)], totals={"incident_counts": {"token_refresh": 240}})
+    summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"token_refresh": 240}})
 
     assert incident_lines(summary, 3)[-1] == "in all: token refresh × 240"
     assert "token refresh × 240. The words of 1 were kept." in run_html(summary)
 
 
 def test_few_incidents_are_not_counted_once_more() -> None:
-    summary = summary_of(LIMITED, incidents=[incident(1)])
+    summary = summary_of(Plan(), incidents=[incident(1)])
 
     assert len(incident_lines(summary, 3)) == 1
     assert "What else happened?" in run_html(summary)
-    assert "What else happened?" not in page_of(LIMITED)
+    assert "What else happened?" not in page_of(Plan())
 
 
 def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:

@@ -10,19 +10,20 @@ import pytest
 from bench.cli.session_text import session_text
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import Replayed, replay
+from bench.run.replay import Replayed, replay_log
 
 
 def logged(path: Path, about: dict[str, Any]) -> Replayed:
     """The log of a session in which nothing happened."""
     log = EventLog(path, hide=str, keep_audio=False)
     facts = {"dialect": "ga", "script": "voice_turns"} | about
-    timeline = LoggedTimeline(5_000_000_000, 1, Limits(), GA, service_responds=True, log=log, about=facts)
+    timeline = LoggedTimeline(SessionStart(5_000_000_000, 1, Limits(), service_responds=True), GA, log=log, about=facts)
     timeline.tell(inputs.Finished(6_000_000_000))
     log.close()
-    return replay(path)
+    return replay_log(path)
 
 
 def test_a_log_of_a_run_names_its_session_and_the_run(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 from bench.outcomes import outcome_class
 from bench.remedies import remedy_of
 from reports.summary.outcomes import Ending, Outcomes, said_of
+from reports.wording.outcomes import remedy_line
 
 SILENCE = "nothing came within the limit next_delta of 10 s"
 
@@ -46,7 +47,7 @@ def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_f
         ("failed:x",),
         ("closed:1000", "closed:1001"),
     ]
-    assert found[0].line == f"refused:tcp: {remedy_of('refused:tcp')}"
+    assert remedy_line(found[0]) == f"refused:tcp: {remedy_of('refused:tcp')}"
 
 
 def test_where_nothing_failed_there_is_nothing_to_do() -> None:

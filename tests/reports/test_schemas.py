@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 import reports
 from bench.cli import schemas as writer
 from bench.run import folder as run_folder
-from bench.run.calibration import load, save
+from bench.run.calibration import load_calibration, save_calibration
 from bench.run.document import SCHEMA_VERSION
 from reports.summary.summary import summarise
 from reports.text.document import summary_data
@@ -122,9 +122,9 @@ def test_stored_runs_are_as_the_schemas_say(schema: int) -> None:
 
 
 def test_a_calibration_is_saved_as_its_schema_says(tmp_path: Path) -> None:
-    path = save(build_calibration(), tmp_path)
+    path = save_calibration(build_calibration(), tmp_path)
 
-    assert load(path) is not None
+    assert load_calibration(path) is not None
     assert problems("calibration", json.loads(path.read_text(encoding="utf-8"))) == []
 
 

@@ -19,7 +19,7 @@ from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports.page.bars import segment_bars as draw
 from reports.runs import RunFrames, session_frame, turn_frame
-from reports.summary.events import ALL
+from reports.summary.figures import ALL
 from reports.summary.segments import Breakdown, around, breakdowns
 from reports.turns import turns_of
 from reports.wording.words import breakdown_title

@@ -180,7 +180,7 @@ def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
 
     assert summary.mains == {Stratum("requested"): "ttft", Stratum("speech_end"): "ttfa"}
     assert [(a.figures.measure, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
-    assert "Callers wait" in run_headline(summary)
+    assert "after the end of speech" in run_headline(summary)
     assert "The first text of the reply" in run_headline(summary)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import reports
 from bench.run.document import SCHEMA_VERSION
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from reports import render
 from reports.export import export_log, export_tables
 from reports.runs import load_for_report
@@ -104,7 +104,7 @@ def _figures(told: dict[str, Any]) -> tuple[Any, ...]:
 
 def test_the_event_log_of_a_stored_session_is_played_again() -> None:
     (log,) = (stored(2) / "events").iterdir()
-    (turn,) = replay(log).turns
+    (turn,) = replay_log(log).turns
     row = reports.load(stored(2)).turns.query("session_id == 'w0-000000'").iloc[0]
 
     assert turn.outcome == row["outcome"] == "ok"

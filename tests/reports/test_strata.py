@@ -201,8 +201,10 @@ def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
     said = [
         notice
         for notice in run_notices(told, noticed(told, turns_of(told), told.sessions))
-        if "tells of turns" in notice
+        if "events for turns" in notice
     ]
 
-    begun = [line.startswith(f"{whose}Nothing on the wire tells of turns:") for line in said]
+    unread = [line for line in run_notices(told, noticed(told, turns_of(told), told.sessions)) if "unread" in line]
+    assert [line.endswith("were left unread: conversation.item.added 3.") for line in unread] == [True] * len(said)
+    begun = [line.startswith(f"{whose}The protocol has no events for turns:") for line in said]
     assert begun == [True] * (whose is not None)

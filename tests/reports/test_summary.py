@@ -27,7 +27,7 @@ from reports.text.document import summary_data, summary_json
 from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording.notices import decided, notices, run_notices
-from reports.wording.outcomes import meaning
+from reports.wording.outcomes import meaning, remedy_line
 from reports.wording.validity import verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
@@ -398,7 +398,7 @@ def test_what_to_do_about_failures_is_said_everywhere(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=30, failed=0.3, refused=20))
     summary = summarise(load_for_report(folder))
     paths = render.write_report(summary)
-    first = summary.outcomes.remedies()[0].line
+    first = remedy_line(summary.outcomes.remedies()[0])
     page = re.sub("</?code>", "`", html.unescape(paths.html.read_text()))
 
     assert f"to do {first}" in " ".join(report_text(summary).split())

@@ -14,9 +14,9 @@ from bench.run import folder as run_folder
 from bench.run.spool import path_of
 from reports.page import speech
 from reports.runs import load_for_report, response_ids
-from reports.summary.figures import HEARD
+from reports.samples import HEARD
+from reports.summary.single_turns import Talk, talks
 from reports.summary.summary import Summary, summarise
-from reports.summary.talks import Talk, talks
 from reports.wording.words import talk_name
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
@@ -104,7 +104,7 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
         stream.write_batch(rows.set_column(rows.schema.get_field_index("session_id"), "session_id", others))
 
     assert all(talk.end_s > talk.wait_s for talk in expected)
-    assert talks(before.run, before.turns, before.samples[HEARD]) == expected
+    assert talks(before.run, before.samples[HEARD]) == expected
     assert response_ids(before.run, [3, 1]) == ["resp_0000003", "resp_0000001"]
     assert all(names)
 

@@ -12,7 +12,7 @@ import reports
 from reports import render
 from reports.runs import RunFrames
 from reports.summary.summary import summarise
-from reports.summary.verdict import busiest
+from reports.summary.trust import busiest
 from reports.text.terminal import report_text
 from reports.wording.validity import NOT_CALIBRATED, trust
 from tests.reports.synthetic import Plan, write

@@ -63,6 +63,13 @@ def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
     assert (comparison.status, check.status) == (4, 4)
 
 
+def test_compare_and_check_of_one_run_say_the_same_headline(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, PAIRS, interleaved=True)
+    comparison, check = compared(sides_of([tmp_path])), checked(tmp_path)
+
+    assert check_sentences.check_headline(check) == compare_sentences.comparison_headline(comparison).rstrip(".")
+
+
 def test_a_reason_stands_once_in_every_output(tmp_path: Path) -> None:
     comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | {"valid": False})))
     texts = {

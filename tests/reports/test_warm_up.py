@@ -14,7 +14,7 @@ import reports
 from bench.run import folder as run_folder
 from reports.blocks import Paragraph
 from reports.numbers import NBSP
-from reports.page.health import health
+from reports.page.circumstances import health
 from reports.runs import load_for_report
 from reports.sides.fairness import notices_on
 from reports.sides.side import sides_of

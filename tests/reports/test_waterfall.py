@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.text.waterfall import WaterfallRow, folded, message, waterfall
+from reports.text.lines import WaterfallRow, folded, message, waterfall
 
 BARS = "│●█░"
 ROWS = st.builds(

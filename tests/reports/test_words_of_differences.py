@@ -59,7 +59,7 @@ def test_a_rate_reads_the_same_wherever_it_is_told() -> None:
 def _alike(question: Question, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str) -> None:
     difference = estimated(verdicts.scale_of(question), *values, *d)
     finding = Finding(question, "new", difference, Verdict("not regressed"), ENOUGH)
-    compared, item = row(finding, 1, paired=False), compared_item("as written", finding)
+    compared, item = row(finding, 1), compared_item("as written", finding)
     ruled = ruling_text(question, GateResult("not regressed", None, 0, d[0], d[1], d[2], corrected=d[0]))
 
     assert (plain(compared.told), plain(compared.margin_text)) == (f"{apart} ({ends})", margin)

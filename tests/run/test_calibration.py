@@ -21,9 +21,9 @@ from bench.run.calibration import (
     citation,
     date_of,
     file_name,
-    load,
+    load_calibration,
     machine,
-    save,
+    save_calibration,
     state_folder,
     writable,
 )
@@ -45,9 +45,9 @@ def build_calibration(*, tls: bool = False, sessions: int = 700, **about: Any) -
 
 
 def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
-    path = save(build_calibration(), tmp_path / "new" / "rtbench")
+    path = save_calibration(build_calibration(), tmp_path / "new" / "rtbench")
 
-    assert load(path) == build_calibration()
+    assert load_calibration(path) == build_calibration()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 99}', "\x00"])
@@ -58,14 +58,14 @@ def test_a_file_that_is_none_is_not_cited(tmp_path: Path, text: str) -> None:
 
 
 def test_one_of_another_version_is_not_cited(tmp_path: Path) -> None:
-    path = save(build_calibration(), tmp_path)
+    path = save_calibration(build_calibration(), tmp_path)
     path.write_text(path.read_text().replace(f'"schema": {SCHEMA_VERSION}', f'"schema": {SCHEMA_VERSION + 1}'))
 
-    assert load(path) is None
+    assert load_calibration(path) is None
 
 
 def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> None:
-    save(build_calibration(), tmp_path)
+    save_calibration(build_calibration(), tmp_path)
     cited = citation(tmp_path, "talking", tls=False)
 
     assert cited == {
@@ -75,9 +75,9 @@ def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> N
 
 
 def test_a_run_against_an_agent_cites_what_was_found_of_calls_like_its_own(tmp_path: Path) -> None:
-    save(build_calibration(), tmp_path)
+    save_calibration(build_calibration(), tmp_path)
     trusted: dict[SessionKind, Trusted] = {"twilio": Trusted(150, 7500.0)}
-    save(msgspec.structs.replace(build_calibration(), agent="twilio", trusted=trusted, exact={}), tmp_path)
+    save_calibration(msgspec.structs.replace(build_calibration(), agent="twilio", trusted=trusted, exact={}), tmp_path)
 
     cited = citation(tmp_path, "twilio", tls=False)
     assert cited is not None
@@ -87,9 +87,9 @@ def test_a_run_against_an_agent_cites_what_was_found_of_calls_like_its_own(tmp_p
 
 
 def test_the_calibration_of_the_same_way_goes_first(tmp_path: Path) -> None:
-    save(build_calibration(sessions=700), tmp_path)
+    save_calibration(build_calibration(sessions=700), tmp_path)
     only_plain = citation(tmp_path, "listening", tls=True)
-    save(build_calibration(sessions=500, tls=True), tmp_path)
+    save_calibration(build_calibration(sessions=500, tls=True), tmp_path)
     both = citation(tmp_path, "listening", tls=True)
 
     assert only_plain is not None
@@ -99,7 +99,7 @@ def test_the_calibration_of_the_same_way_goes_first(tmp_path: Path) -> None:
 
 
 def test_what_has_changed_since_is_cited(tmp_path: Path) -> None:
-    save(build_calibration(kernel="Linux 2.4", python="3.1"), tmp_path)
+    save_calibration(build_calibration(kernel="Linux 2.4", python="3.1"), tmp_path)
     cited = citation(tmp_path, "listening", tls=False)
 
     assert cited is not None
@@ -125,7 +125,7 @@ def test_without_a_home_nothing_is_cited_and_nothing_saved() -> None:
     assert nowhere is None
     assert citation(nowhere, "listening", tls=False) is None
     with pytest.raises(UsageError, match="set XDG_STATE_HOME"):
-        save(build_calibration(), nowhere)
+        save_calibration(build_calibration(), nowhere)
 
 
 def test_a_calibration_is_named_by_processor_cores_and_kernel_and_not_by_the_host(
@@ -153,7 +153,7 @@ def test_with_another_kernel_the_newest_calibration_of_the_machine_is_cited_as_s
     facts = host()
     for kernel, date in (("Linux 1", "2026-01-01"), ("Linux 2", "2026-02-02"), ("Linux 0", "2025-12-12")):
         monkeypatch.setattr(calibration, "host", partial(dict, facts | {"kernel": kernel}))
-        save(msgspec.structs.replace(build_calibration(), date_utc=date), tmp_path)
+        save_calibration(msgspec.structs.replace(build_calibration(), date_utc=date), tmp_path)
     monkeypatch.setattr(calibration, "host", lambda: facts | {"kernel": "Linux 3"})
 
     cited = citation(tmp_path, "listening", tls=False)
@@ -179,7 +179,7 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
 
     with pytest.raises(UsageError, match="the calibration cannot be saved"):
-        save(build_calibration(), tmp_path / "file" / "rtbench")
+        save_calibration(build_calibration(), tmp_path / "file" / "rtbench")
 
 
 def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:

@@ -836,7 +836,6 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     [
         ({"state": "ended"}, True),
         ({"state": "killed"}, True),
-        ({"state": "running", "writer": {"host": socket.gethostname(), "pid": os.getpid()}}, False),
         ({"state": "running", "writer": {"host": "elsewhere", "pid": 1}}, False),
         ({"state": "running", "writer": {"host": socket.gethostname(), "pid": "?"}}, True),
         ({"state": "running", "writer": {"host": socket.gethostname()}}, True),
@@ -844,6 +843,12 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 )
 def test_a_writer_is_gone_when_its_process_is(document: dict[str, Any], gone: bool, tmp_path: Path) -> None:
     assert writer_is_gone(tmp_path, document) is gone
+
+
+def test_a_writer_whose_process_runs_is_not_gone(tmp_path: Path) -> None:
+    writer = {"host": socket.gethostname(), "pid": os.getpid()}
+
+    assert not writer_is_gone(tmp_path, {"state": "running", "writer": writer})
 
 
 def test_the_writers_own_child_may_close_its_run(tmp_path: Path) -> None:

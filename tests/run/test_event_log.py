@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.protocol.events import EMPTY
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run import event_log, log_lines, rows
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.run.log_lines import SCHEMA_VERSION, CutAudio
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.target.credentials import Credential
 from bench.transport.received import DeltaArrival, Received
 from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, done, error, message, session_created
@@ -43,7 +44,7 @@ class Logged:
     def __init__(self, path: Path, *, hide: Callable[[str], str] = str, keep_audio: bool = False) -> None:
         self.path = path
         self.log = EventLog(path, hide=hide, keep_audio=keep_audio)
-        self.timeline = LoggedTimeline(AT_NS, 1, Limits(), GA, log=self.log, about={"dialect": "ga"})
+        self.timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits()), GA, log=self.log, about={"dialect": "ga"})
         self.transport = LoggedTransport(MemoryTransport(lambda message: ()), self.log)
 
     def hear(self, *came: bytes) -> None:
@@ -208,7 +209,7 @@ def test_the_log_is_on_disk_when_a_turn_is_over(tmp_path: Path) -> None:
     assert len(logged.path.read_bytes().splitlines()) == 1  # what tells that it is a log
     (turn,) = logged.timeline.take(at(2))
 
-    (again,) = replay(logged.path).turns
+    (again,) = replay_log(logged.path).turns
     assert again == turn
     logged.log.close()
 
@@ -240,7 +241,7 @@ def test_a_log_grows_no_further_than_a_log_may_and_says_so_once(
     assert capsys.readouterr().err == f"rtbench: {logged.path} is full at 2 MiB; this log ends here\n"
     assert logged.path.stat().st_size <= 2 << 20
     assert logged.log.problem is None, "other logs go on"
-    assert replay(logged.path).cut
+    assert replay_log(logged.path).cut
 
 
 def test_a_log_that_cannot_be_made_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

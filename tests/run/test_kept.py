@@ -128,7 +128,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    ["report", "check", "compare", "decide", "replay", "export --format csv", "size --detect 20%", "baseline save"],
+    ["report", "check", "compare", "decide", "replay", "export --format csv", "size --detect 40%", "baseline save"],
 )
 def test_a_command_without_a_name_takes_the_newest_run_and_says_so(
     home: Path, monkeypatch: pytest.MonkeyPatch, command: str

@@ -562,6 +562,19 @@ def test_every_target_has_its_own_row_of_a_second(folder: Path, recorder: Record
     }
 
 
+def test_a_simulator_that_is_late_is_an_incident_once_and_again_where_it_got_much_worse(
+    folder: Path, recorder: Recorder
+) -> None:
+    for late_ms in ("6.1", "7.0", "no number", "29.4"):
+        recorder.session(LABELS).connected({"x-rtbench-simulator": "1", "x-rtbench-simulator-late-ms": late_ms})
+    recorder.close()
+
+    told = [incident["text"] for incident in counters(folder)["incidents"]]
+    assert [text.partition("p99")[2].split(" ms")[0] for text in told] == [" ≤ 6.1", " ≤ 29.4"]
+    assert all(text.startswith(f"{LABELS.target}: the simulator was late") for text in told)
+    assert counters(folder)["incident_counts"] == {"simulator_late": 2}
+
+
 def test_a_simulator_behind_a_gateway_is_known_by_its_session(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     record.connected({"server": "a gateway"})

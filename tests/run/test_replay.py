@@ -16,6 +16,7 @@ from bench.clock import Arrival
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import NO_JUDGES, Timeline
 from bench.observe.turn import ARRIVALS
@@ -27,7 +28,7 @@ from bench.run import log_lines
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.log_lines import SCHEMA_VERSION
 from bench.run.recorder import Labels
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.session import Session
 from bench.transport.interface import Network
 from bench.transport.received import Received
@@ -229,7 +230,7 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
     path = folder / "random.jsonl"
     path.unlink(missing_ok=True)
     log = EventLog(path, hide=str, keep_audio=keep_audio)
-    live = Keeping(AT_NS, 3, LIMITS, GA, service_responds=responds, log=log, about=ABOUT)
+    live = Keeping(SessionStart(AT_NS, 3, LIMITS, service_responds=responds), GA, log=log, about=ABOUT)
     now_ns = AT_NS
     for tell, gap_ms in steps:
         now_ns += gap_ms * MS
@@ -238,7 +239,7 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
     live.take(now_ns + 1)
     log.close()
 
-    again = replay(path)
+    again = replay_log(path)
     assert log.problem is None
     assert not again.cut
     assert list(again.turns) == live.taken
@@ -248,12 +249,12 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
 
 def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
-    live = LoggedTimeline(AT_NS, 1, LIMITS, GA, log=log, about=ABOUT)
+    live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.tell(inputs.Connected({"tcp_done": AT_NS + 50 * MS}, {"retry-after": "7"}, 40 * MS))
     live.tell(inputs.Failed("throttled:handshake", AT_NS + 60 * MS, "429"))
     log.close()
 
-    again = replay(tmp_path / "log.jsonl").session
+    again = replay_log(tmp_path / "log.jsonl").session
     assert again == live.session()
     assert (again.token_wait_ns, again.retry_after_ns) == (40 * MS, 7_000 * MS)
 
@@ -268,7 +269,10 @@ def logged(path: Path, script: PreparedScript, *, keep_audio: bool = False) -> t
     log = EventLog(path, hide=str, keep_audio=keep_audio)
     start_ns, facts = transport.now_ns(), about("run", LABELS, script)
     timeline = LoggedTimeline(
-        start_ns, len(script.turns), script.limits, script.dialect, intended_ns=start_ns - 3 * MS, log=log, about=facts
+        SessionStart(start_ns, len(script.turns), script.limits, intended_ns=start_ns - 3 * MS),
+        script.dialect,
+        log=log,
+        about=facts,
     )
     Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
     log.close()
@@ -287,7 +291,7 @@ SCRIPTS = [
 def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, keep_audio: bool, tmp_path: Path) -> None:
     turns, session = logged(tmp_path / "log.jsonl", script, keep_audio=keep_audio)
 
-    again = replay(tmp_path / "log.jsonl")
+    again = replay_log(tmp_path / "log.jsonl")
     assert list(again.turns) == turns
     assert again.session == session
     assert again.session.measures_ns()["start_lag"] == 3 * MS
@@ -299,7 +303,7 @@ def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, ke
 
 def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> None:
     logged(tmp_path / "log.jsonl", build_script(say("hello", output="text")))
-    passages = replay(tmp_path / "log.jsonl").passages
+    passages = replay_log(tmp_path / "log.jsonl").passages
 
     assert [passage.name for passage in passages if passage.event is None] == [
         "session.update",
@@ -312,14 +316,14 @@ def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> 
 
 def test_a_turn_that_ended_because_nothing_came_ends_so_again(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
-    live = LoggedTimeline(AT_NS, 1, LIMITS, GA, log=log, about=ABOUT)
+    live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.tell(inputs.Begun(AT_NS, build_turn()))
     live.tell(inputs.Sent("response.create", AT_NS, 9))
     live.expire(AT_NS + 10_000 * MS)
     turns = live.take(AT_NS + 10_000 * MS)
     log.close()
 
-    again = replay(tmp_path / "log.jsonl")
+    again = replay_log(tmp_path / "log.jsonl")
     assert [turn.outcome for turn in again.turns] == ["timeout:first_delta"]
     assert (list(again.turns), again.session) == (turns, live.session())
 
@@ -339,7 +343,7 @@ def test_a_log_that_was_cut_anywhere_gives_what_it_holds(folder: Path, whole: by
     first = whole.index(b"\n") + 1
     path.write_bytes(whole[: data.draw(st.integers(first, len(whole) - 1))])
 
-    again = replay(path)
+    again = replay_log(path)
     assert again.cut
     assert again.session.turns_begun == len(again.turns) == again.session.turns_ended
     assert again.session.outcome in ("ok", "abandoned")  # the very last line may say no more than that turns went
@@ -350,7 +354,7 @@ def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_p
     place = next(number for number, line in enumerate(lines) if b".audio.delta" in line or b"audio.delta" in line)
     (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[: place + 1]))
 
-    again = replay(tmp_path / "cut.jsonl")
+    again = replay_log(tmp_path / "cut.jsonl")
     assert [turn.outcome for turn in again.turns] == ["abandoned"]
     assert again.turns[0].audio_deltas == 1
 
@@ -368,7 +372,7 @@ def test_a_line_that_is_damaged_in_the_middle_is_refused_with_its_number(
     path.write_bytes(b"\n".join([*lines[:number], junk, *lines[number + 1 :]]) + b"\n")
 
     with pytest.raises(UsageError, match=f"damaged.jsonl:{number + 1}: this line is damaged"):
-        replay(path)
+        replay_log(path)
 
 
 @given(junk=st.binary(max_size=200))
@@ -377,7 +381,7 @@ def test_a_file_that_is_no_log_is_refused(folder: Path, junk: bytes) -> None:
     path.write_bytes(junk)
 
     with pytest.raises(UsageError, match="is not an event log"):
-        replay(path)
+        replay_log(path)
 
 
 def test_a_newer_version_s_log_is_refused(tmp_path: Path, whole: bytes) -> None:
@@ -386,14 +390,14 @@ def test_a_newer_version_s_log_is_refused(tmp_path: Path, whole: bytes) -> None:
     path.write_bytes(whole.replace(ours, newer, 1).replace(b'"wanted"', b'"expected"', 1))
 
     with pytest.raises(UsageError, match="newer rtbench"):
-        replay(path)
+        replay_log(path)
 
 
 def test_an_older_version_s_log_is_told_again(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "older.jsonl"
     path.write_bytes(whole.replace(b'"schema":%d' % SCHEMA_VERSION, b'"schema":1', 1))
 
-    assert [turn.outcome for turn in replay(path).turns] == ["ok", "ok"]
+    assert [turn.outcome for turn in replay_log(path).turns] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize("named", [b'"latin"', b"null", b"[]", b"{}"])
@@ -402,14 +406,14 @@ def test_a_log_without_a_dialect_is_refused(named: bytes, tmp_path: Path, whole:
     path.write_bytes(whole.replace(b'"dialect":"ga"', b'"dialect":' + named, 1))
 
     with pytest.raises(UsageError, match=":1: this line is damaged"):
-        replay(path)
+        replay_log(path)
 
 
 def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        replay(tmp_path)
+        replay_log(tmp_path)
     with pytest.raises(UsageError, match="cannot be read"):
-        replay(tmp_path / "nowhere.jsonl")
+        replay_log(tmp_path / "nowhere.jsonl")
 
 
 # Every kind of input.
@@ -418,14 +422,14 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", get_args(inputs.AnyInput), ids=lambda kind: kind.__name__)
 def test_every_kind_of_input_is_written_and_told_again(kind: type[inputs.Input], tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
-    live = LoggedTimeline(AT_NS, 1, LIMITS, GA, log=log, about=ABOUT)
+    live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     told = EXAMPLES[kind]
     live.tell(told)
     log.close()
     _, *written = (tmp_path / "log.jsonl").read_text().splitlines()
 
     assert [msgspec.json.decode(line, type=log_lines.AnyLine) for line in written] == [told]
-    assert replay(tmp_path / "log.jsonl").session.instants.keys() >= live.session().instants.keys()
+    assert replay_log(tmp_path / "log.jsonl").session.instants.keys() >= live.session().instants.keys()
 
 
 EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.observe import inputs
+from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.outcomes import GOOD
 from bench.plan.prepared import PreparedScript
@@ -19,7 +20,7 @@ from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.session import Session
 from bench.simulator.profile import default_profile
 from bench.simulator.wire import whole_frame
@@ -103,7 +104,7 @@ def test_a_conversation_is_the_same_whether_or_not_deltas_are_matched(held: Conv
 def test_deltas_of_a_conversation_are_matched_and_handed_on_together() -> None:
     simulator, clock = Simulator(GA, default_profile(), 1), VirtualClock(START_NS)
     transport, script, together = MatchingTransport(simulator, clock), build_script(say(), say()), Together()
-    timeline = Timeline(START_NS, 2, script.limits, script.dialect)
+    timeline = Timeline(SessionStart(START_NS, 2, script.limits), script.dialect)
     Session(script, transport, timeline, together, lambda: False).play()
 
     assert [turn.outcome for turn in together.turns] == ["ok", "ok"]
@@ -127,7 +128,8 @@ def outcome(held: Conversation, kind: type[PatientTransport]) -> tuple[object, .
     """All that is observed of a conversation, and what its listener learned."""
     script, listening, clock = held.script, Listening(spent_after=held.responses), VirtualClock(START_NS)
     timeline = Timeline(
-        START_NS, len(script.turns), script.limits, script.dialect, service_responds=script.service_responds
+        SessionStart(START_NS, len(script.turns), script.limits, service_responds=script.service_responds),
+        script.dialect,
     )
     ends_ns = START_NS + held.ends_ns
     Session(script, kind(held.service, clock), timeline, listening, lambda: clock.now_ns > ends_ns).play()
@@ -140,11 +142,8 @@ def logged(folder: Path, held: Conversation, keep_audio: bool, kind: type[Patien
     script, listening = held.script, Listening(spent_after=held.responses)
     log = EventLog(folder / "talk.jsonl", hide=str, keep_audio=keep_audio)
     timeline = LoggedTimeline(
-        START_NS,
-        len(script.turns),
-        script.limits,
+        SessionStart(START_NS, len(script.turns), script.limits, service_responds=script.service_responds),
         script.dialect,
-        service_responds=script.service_responds,
         log=log,
         about=about("run", Labels("w0-000001", "here", "talk", "talk"), script),
     )
@@ -155,7 +154,7 @@ def logged(folder: Path, held: Conversation, keep_audio: bool, kind: type[Patien
     ).play()
     log.close()
 
-    again = replay(folder / "talk.jsonl")
+    again = replay_log(folder / "talk.jsonl")
     assert list(again.turns) == listening.turns
     assert again.session == timeline.session()
     assert not again.cut
@@ -168,8 +167,9 @@ class Noting(Timeline):
     """Remembers what it was told, and by when."""
 
     def __init__(self, script: PreparedScript) -> None:
+        responds = script.service_responds
         super().__init__(
-            START_NS, len(script.turns), script.limits, script.dialect, service_responds=script.service_responds
+            SessionStart(START_NS, len(script.turns), script.limits, service_responds=responds), script.dialect
         )
         self.told: list[tuple[int, Told]] = [(START_NS, lambda timeline: None)]
 

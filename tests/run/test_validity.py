@@ -108,7 +108,7 @@ def test_a_slow_target_does_not_lend_its_limit_to_a_fast_one(targets: tuple[Exac
     rule = rule_a(*targets)
 
     assert (rule["figure"], rule["limit"], rule["passed"]) == (3.0, 2.0, False)
-    assert rule["note"] == "p99 of ttfa, of fast"
+    assert rule["note"] == "p99 of how far ttfa can be off, of fast"
     assert verdict(*targets)["valid"] is False
 
 
@@ -120,7 +120,7 @@ def test_the_target_that_is_nearest_to_its_limit_is_named_where_all_keep_it() ->
 
 
 def test_a_single_target_is_not_named() -> None:
-    assert rule_a(SLOW)["note"] == "p99 of ttfa"
+    assert rule_a(SLOW)["note"] == "p99 of how far ttfa can be off"
 
 
 @pytest.mark.parametrize(("delay_ms", "ok"), [(10.0, True), (10.01, False)])
@@ -129,6 +129,18 @@ def test_the_process_must_keep_up_with_the_fastest_target(delay_ms: float, ok: b
     targets = [Exactness(name, "ttfa", None if p50 is None else 0.0, p50) for name, p50 in waits.items()]
 
     assert verdict(*targets, user_stamps_share=1.0, hub_delay_p99=delay_ms)["rules"][1]["passed"] is ok
+
+
+def test_turns_that_count_from_another_instant_do_not_lend_their_limit() -> None:
+    typed, spoken = (
+        Exactness("one", "ttfa", 3.0, 200.0, origin="requested"),
+        Exactness("one", "ttfa", 3.0, 900.0, origin="speech_end"),
+    )
+    found = verdict(typed, spoken)
+
+    assert (found["rules"][0]["limit"], found["rules"][0]["passed"]) == (2.0, False)
+    assert found["rules"][0]["note"] == "p99 of how far ttfa from requested can be off"
+    assert [(entry["measure"], entry["limit"]) for entry in found["inexact"]] == [("ttfa", 2.0)]
 
 
 def test_targets_that_are_all_silent_are_not_judged() -> None:
@@ -143,7 +155,7 @@ def test_a_run_is_invalid_by_its_transcript_latency_however_exact_its_audio_is()
 
     assert found["valid"] is False
     assert (found["rules"][0]["figure"], found["rules"][0]["limit"]) == (30.0, 4.0)
-    assert found["rules"][0]["note"] == "p99 of transcript_first"
+    assert found["rules"][0]["note"] == "p99 of how far transcript_first can be off"
 
 
 @pytest.mark.parametrize("measure", HEADLINE)
@@ -209,7 +221,7 @@ def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> Evidence:
 def test_each_rule_is_that_of_the_host_that_breaks_it() -> None:
     verdict = judge(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_lag_p99=11.0))
     broken = {rule["rule"]: rule["note"] for rule in verdict["rules"] if rule["passed"] is False}
-    assert broken == {"a": "p99 of ttfa, on red", "c": "p99, a tenth of a chunk, on blue"}
+    assert broken == {"a": "p99 of how far ttfa can be off, on red", "c": "p99, a tenth of a chunk, on blue"}
     assert verdict["valid"] is False
     assert [entry["host"] for entry in verdict["inexact"]] == ["red"]
 

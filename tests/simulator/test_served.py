@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.simulator.served import LatenessCounts, Served, summary
+from bench.simulator.serving.connection import _SimulatedProtocol
 
 
 def late(*late_ns: int) -> LatenessCounts:
@@ -42,3 +45,13 @@ def test_what_workers_served_is_added_up_and_the_latest_of_them_is_named() -> No
 
 def test_one_late_worker_among_punctual_ones_is_warned_of() -> None:
     assert "WARN" in summary([served(late(*[0] * 100_000)), served(late(6_000_000))])
+
+
+@pytest.mark.parametrize(("late_ms", "said"), [(4.0, None), (29.3, "29.4")])
+def test_answers_say_that_the_simulator_is_late_where_it_warns(late_ms: float, said: str | None) -> None:
+    protocol = _SimulatedProtocol(late(round(late_ms * 1_000_000)))
+    response = protocol.reject(404, "")
+
+    protocol.send_response(response)
+
+    assert response.headers.get("x-rtbench-simulator-late-ms") == said

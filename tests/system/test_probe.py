@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from tests.simulator_process import ROOT, Ready, quick_simulator
 from tests.system.end_to_end import locust_process
 from tests.system.end_to_end.quoting_service import holders, quoting_service
@@ -80,7 +80,7 @@ def test_a_probe_shows_its_turn_whose_reply_it_saves_and_a_replay_prints_the_sam
     with wave.open(str(saved)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
         frames = file.readframes(file.getnframes())
-    (turn,) = replay(log).turns
+    (turn,) = replay_log(log).turns
     came = turn.audio_bytes_received
     assert len(frames) == came or (turn.vad_splits and len(frames) < came)  # what was answered to a pause is left out
     assert any(frames)

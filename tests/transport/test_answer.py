@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.answer import HttpAnswer, read_answer, refusal, service_words, unchunked
+from bench.transport.parser import HttpAnswer, read_answer, refusal, service_words, unchunked
 from tests.examples import thorough
 
 BODY = b'{"error":{"code":"429","message":"Slow down."}}'

@@ -16,8 +16,8 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from bench.limits import Limits
-from bench.transport.fast.frames import frame_bytes
 from bench.transport.interface import Phases
+from bench.transport.parser import frame_bytes
 from bench.transport.received import Received
 from bench.transport.websocket import WebSocket, client_protocol
 from tests.examples import thorough

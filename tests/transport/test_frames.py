@@ -12,9 +12,10 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from bench.clock import Arrival
-from bench.transport.fast import compiled
-from bench.transport.fast.frames import MASK_BYTES, frame_bytes, leading_texts, masked_frame, missing_bytes
+from bench.transport.fast import reader
+from bench.transport.fast.frames import MASK_BYTES, leading_texts, masked_frame, missing_bytes
 from bench.transport.fast.reader import MessageReader
+from bench.transport.parser import frame_bytes
 from bench.transport.received import Received
 from bench.transport.websocket import WebSocket
 from tests.examples import thorough
@@ -120,7 +121,7 @@ def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: 
 @thorough
 @given(st.lists(READ, max_size=3).map(b"".join), st.integers(0, 200_000))
 def test_texts_that_are_cut_in_c_are_those_that_are_cut_in_python(wire: bytes, end: int) -> None:
-    assert compiled.leading_texts(wire[:end], ARRIVAL) == leading_texts(wire[:end], ARRIVAL)
+    assert reader.leading_texts(wire[:end], ARRIVAL) == leading_texts(wire[:end], ARRIVAL)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import DELTAS, CutPayload
 from bench.simulator.serving.certificates import loopback_tls
-from bench.transport.fast import _interpreted, compiled, reader
+from bench.transport.fast import _interpreted, reader
 from bench.transport.fast.frames import leading_texts
 from bench.transport.interface import PacedSender, Phases
 from bench.transport.loop import LoopWatch
@@ -49,7 +49,7 @@ def interpreted() -> type[reader.MessageReader]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    with patch.dict(sys.modules, {"bench.transport.fast.compiled": _interpreted}):
+    with patch.dict(sys.modules, {"bench.transport.fast._compiled": None}):
         spec.loader.exec_module(module)
     return cast("type[reader.MessageReader]", module.MessageReader)
 
@@ -58,10 +58,10 @@ READERS: list[type[reader.MessageReader]] = [reader.MessageReader, interpreted()
 EACH_READER = pytest.mark.parametrize("kind", READERS, ids=["C", "Python"])
 EACH_ENGINE = pytest.mark.parametrize(
     ("kind", "matching"),
-    [(compiled.SocketReader, READERS[0]), (_interpreted.SocketReader, READERS[1])],
+    [(reader.SocketReader, READERS[0]), (_interpreted.SocketReader, READERS[1])],
     ids=["C", "Python"],
 )
-EACH_SOCKET = pytest.mark.parametrize("kind", [compiled.SocketReader, _interpreted.SocketReader], ids=["C", "Python"])
+EACH_SOCKET = pytest.mark.parametrize("kind", [reader.SocketReader, _interpreted.SocketReader], ids=["C", "Python"])
 AT_NS, EMPTY_NS = 5_000, 1_000
 KINDS = st.sampled_from(["audio", "transcript", "text"])
 PAYLOADS = st.one_of(
@@ -297,23 +297,23 @@ POLLS = 7
 
 
 def socket_reader(
-    kind: type[compiled.SocketReader],
+    kind: type[reader.SocketReader],
     ours: socket.socket,
     *,
     drained_ns: int = 0,
     stamped_ns: int = 0,
     drained: bool = True,
     looked_ns: int = 0,
-) -> compiled.SocketReader:
+) -> reader.SocketReader:
     made = kind(ours, cast(LoopWatch, Watch(looked_ns)), drained_ns)
     made.stamped_ns, made.drained = stamped_ns, drained
     return made
 
 
 def soon(
-    made: compiled.SocketReader,
+    made: reader.SocketReader,
     polled_ns: int = 0,
-    matcher: compiled.TemplateMatcher | None = None,
+    matcher: reader.TemplateMatcher | None = None,
     polls: int | None = None,
 ) -> Read | None:
     """What is read as soon as there is something."""
@@ -327,7 +327,7 @@ def soon(
 @LINUX
 @EACH_ENGINE
 def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas(
-    kind: type[compiled.SocketReader], matching: type[reader.MessageReader]
+    kind: type[reader.SocketReader], matching: type[reader.MessageReader]
 ) -> None:
     dialect = DIALECTS["ga"]
     known = said(dialect, "audio", "event_1", base64_of(3_000), (",", ":"))
@@ -362,7 +362,7 @@ def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas(
         assert came is not None
         assert came.data == b""
         made.close()
-    if kind is compiled.SocketReader and compiled.COMPILED:
+    if kind is reader.SocketReader and reader.COMPILED:
         came = soon(made)  # the number of a socket that is closed may be another's by now
         assert came is not None
         assert came.data == b""
@@ -370,7 +370,7 @@ def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas(
 
 @EACH_ENGINE
 def test_a_socket_without_stamps_has_none_and_its_deltas_are_not_matched(
-    kind: type[compiled.SocketReader], matching: type[reader.MessageReader]
+    kind: type[reader.SocketReader], matching: type[reader.MessageReader]
 ) -> None:
     known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     matcher = reader_of(matching, DIALECTS["ga"], known)
@@ -399,7 +399,7 @@ def test_a_socket_without_stamps_has_none_and_its_deltas_are_not_matched(
     ],
 )
 def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_it_so(
-    kind: type[compiled.SocketReader],
+    kind: type[reader.SocketReader],
     drained_ns: int,
     drained: bool,
     polled_ns: int,
@@ -421,7 +421,7 @@ def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_
 
 
 @EACH_SOCKET
-def test_a_socket_that_holds_nothing_was_empty_before_it_was_asked(kind: type[compiled.SocketReader]) -> None:
+def test_a_socket_that_holds_nothing_was_empty_before_it_was_asked(kind: type[reader.SocketReader]) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -436,7 +436,7 @@ def test_a_socket_that_holds_nothing_was_empty_before_it_was_asked(kind: type[co
 
 @EACH_SOCKET
 def test_time_does_not_run_backwards_where_two_stamps_differ_by_their_conversion(
-    kind: type[compiled.SocketReader],
+    kind: type[reader.SocketReader],
 ) -> None:
     ahead_ns = monotonic_ns() + 1_000_000_000_000
     ours, theirs = socket.socketpair()
@@ -451,7 +451,7 @@ def test_time_does_not_run_backwards_where_two_stamps_differ_by_their_conversion
 
 
 @EACH_SOCKET
-def test_a_read_that_fills_its_room_may_have_left_something(kind: type[compiled.SocketReader]) -> None:
+def test_a_read_that_fills_its_room_may_have_left_something(kind: type[reader.SocketReader]) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)

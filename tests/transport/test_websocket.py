@@ -18,10 +18,11 @@ from websockets.uri import parse_uri
 from bench.clock import Handed
 from bench.errors import ConnectError
 from bench.limits import Limits
+from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.session import Session
-from bench.transport.fast.frames import frame_bytes
 from bench.transport.interface import Network, PacedSender, Phases, TransmitStamp
+from bench.transport.parser import frame_bytes
 from bench.transport.received import Read, Received
 from bench.transport.tcp import TakeRead
 from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol
@@ -282,7 +283,7 @@ def test_a_broken_frame_is_a_protocol_failure_of_the_session() -> None:
     script = build_script(say(), say())
     reserved_opcode = b"\x83\x01x"
     stream.reads += [read(text(session_created())), read(text(session_updated())), read(reserved_opcode)]
-    timeline = Timeline(0, 2, script.limits, script.dialect)
+    timeline = Timeline(SessionStart(0, 2, script.limits), script.dialect)
     Session(script, socket, timeline, Listening(), lambda: False).play()
 
     assert timeline.session().outcome.partition(":")[0] == "protocol"
@@ -303,7 +304,7 @@ def test_a_message_over_the_limit_ends_the_session_as_soon_as_that_is_clear(name
     script = build_script(say(), say())
     greeting = [text(session_created()), text(session_updated())]
     stream.reads += [read(part, place) for place, part in enumerate([*greeting, *oversize(name)])]
-    timeline = Timeline(0, 2, script.limits, script.dialect)
+    timeline = Timeline(SessionStart(0, 2, script.limits), script.dialect)
     Session(script, socket, timeline, Listening(), lambda: False).play()
 
     session = timeline.session()

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.clock import utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.live_line import text_width
 from bench.load.planning.planned import LONG_RUN_S
 from bench.run import folder as files
 from bench.run import spool
@@ -23,8 +24,6 @@ from bench.run.upload import URL_VARIABLE
 from bench.spawn import own_environment, python_command
 from bench.units import NS_PER_S
 
-WIDEST = 100
-"""Columns of what is printed."""
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
 """Seconds that a child may take for a run without rows, and the bytes of spool that add one each: some 1 kB a turn."""
 UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
@@ -51,6 +50,7 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
     with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
         files.write_document(folder, document)
     longest_s = longest_report_s(folder)
+    # the decision before the report, which shows it; either of them closes the folder
     decided = _child("decide", folder, longest_s) if "decision_plan" in document else None
     reported = _child("report", folder, longest_s)
     if reported.returncode != 0:
@@ -61,7 +61,7 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
         return ClosedRun(summary, "", unusable)
     if decided.returncode not in DECIDED:
         return ClosedRun(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
-    return ClosedRun(with_sentence(summary, decided.stdout, columns()), "", unusable or decided.returncode)
+    return ClosedRun(with_sentence(summary, decided.stdout, text_width()), "", unusable or decided.returncode)
 
 
 def upload_run(folder: Path, url: str) -> str:
@@ -102,11 +102,6 @@ def _child(command: str, folder: Path, longest_s: float, **variables: str) -> su
     except subprocess.TimeoutExpired:
         said = f"took longer than {longest_s / 60:.0f} min and was ended; no row is lost: rtbench {command} {folder}"
         return subprocess.CompletedProcess(called, TIMED_OUT, "", f"the command {command} {said}")
-
-
-def columns() -> int:
-    """The columns of the terminal; at most, and where there is none, as many as the report's own lines have."""
-    return min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
 
 
 def _last_line(errors: str, otherwise: str) -> str:

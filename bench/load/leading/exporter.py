@@ -161,7 +161,7 @@ def provider_of(run: Exported, environ: Mapping[str, str]) -> MeterProvider:
     return MeterProvider([reader], Resource.create(about), shutdown_on_exit=False)
 
 
-def export(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
+def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
     """Send what is told, until there are no more lines."""
     logging.getLogger("opentelemetry").disabled = True  # they say at each attempt what is said once here
     logging.disable()
@@ -177,6 +177,8 @@ def export(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
 
 if __name__ == "__main__":
     try:
-        export(sys.stdin.buffer, os.environ)
-    except Exception as error:  # whatever it is, the run goes on; its words may hold an address with a password
+        send_metrics(sys.stdin.buffer, os.environ)
+    except Exception as error:
+        # Whatever the SDK raises, the run goes on and its figures are whole: what is lost are the metrics from here on,
+        # and the run's terminal shows this line. Only the kind is told: words may hold an address with a password.
         print(f"no more metrics are sent: {type(error).__name__}", file=sys.stderr)

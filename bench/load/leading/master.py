@@ -26,8 +26,7 @@ from bench.load.leading.messages import Here, Pong, Shipped, StandingTold
 from bench.load.planning.concurrency import PlayingHost, hosts_advice
 from bench.load.planning.run_options import Environment
 from bench.load.playing.arm import Arm
-from bench.load.playing.flusher import unwritable
-from bench.load.playing.live import ALL_DONE, CUT_S
+from bench.load.playing.live import ALL_DONE, CUT_S, unwritable
 from bench.load.playing.pairs import WorkerSlot
 from bench.run import folder as files
 from bench.run import spool

@@ -157,8 +157,8 @@ def _heard(server: Any) -> tuple[str, Message]:
             pass
         except RPCError:  # the port itself is broken, and Locust opens it again
             raise
-        except Exception:  # whatever comes of unpacking what anybody sends
-            pass
+        except Exception:  # unpacking what anybody sends may raise anything, and the port must go on
+            pass  # nothing of a worker's is lost: those can be read. What is ignored is told when the run is closed.
         IGNORED.count += 1
         gevent.sleep(0)  # others have their turn, however many come
 
@@ -170,5 +170,7 @@ def _handled(runner: Any, client: str, message: Message) -> None:
         return
     try:
         _handle(runner, client, message)
-    except Exception:  # it is one of Locust's own, and holds something else than its kind does
+    except Exception:
+        # One of Locust's own kinds that holds something else than its kind does: its handlers take what they expect and
+        # raise whatever comes of that. It is ignored, as in `_heard`.
         IGNORED.count += 1

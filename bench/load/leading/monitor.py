@@ -167,7 +167,7 @@ class Monitor:
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
         self._wanted, self._stop, self._looks, self._telemetry = wanted, stop, looks, telemetry
-        self._tally = Tally(planned.chunk_ms)
+        self._tally = Tally(planned.chunk_ms, [target.label for target in planned.targets])
         self._held_s: dict[int, dict[str, float]] = {}
         self._began_ns = self._sampled_ns = monotonic_ns()
         self._targets: list[TargetStanding] = []

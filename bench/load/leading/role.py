@@ -23,8 +23,7 @@ from bench.load.planning.concurrency import check_descriptors, check_shares
 from bench.load.planning.planned import Planned, planned
 from bench.load.planning.run_options import Environment
 from bench.load.playing.arm import Arm
-from bench.load.playing.flusher import unwritable
-from bench.load.playing.live import CUT_S, LiveRun
+from bench.load.playing.live import CUT_S, LiveRun, unwritable
 from bench.load.playing.pairs import WorkerSlot
 from bench.load.playing.sessions import Driver
 from bench.run import folder as files

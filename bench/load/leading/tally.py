@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -150,10 +151,11 @@ class _Times:
 
 
 class Tally:
-    """Adds up the progress reports of all processes. `chunk_ms`: the shortest paced chunk, None where none is paced."""
+    """Adds up the progress reports of all processes. `chunk_ms`: the shortest paced chunk, None where none is paced;
+    `labels`: of the targets, in the order of the run."""
 
-    def __init__(self, chunk_ms: float | None = None) -> None:
-        self._chunk_ms = chunk_ms
+    def __init__(self, chunk_ms: float | None = None, labels: Sequence[str] = ()) -> None:
+        self._chunk_ms, self._labels = chunk_ms, list(labels)
         self._heard: dict[int, deque[tuple[int, ProgressReport]]] = {}
         """The last reports of each process, without their times, and when they came."""
         self._times: defaultdict[str, dict[LiveKey, _Times]] = defaultdict(dict)
@@ -208,7 +210,7 @@ class Tally:
         )
 
     def targets(self, now_ns: int) -> list[TargetStanding]:
-        """How each target stands, by its label."""
+        """How each target stands, in the order of the run."""
         total, waits, exact = self.total, self.waits(), self._exact()
         judged = judge(self._evidence(exact))
         valid = False if _first_broken(judged["rules"]) else True if judged["valid"] else None
@@ -227,8 +229,11 @@ class Tally:
                 valid,
                 total.simulated,
             )
-            for label, counts in sorted(total.targets.items())
+            for label, counts in sorted(total.targets.items(), key=lambda one: (self._place(one[0]), one[0]))
         ]
+
+    def _place(self, label: str) -> int:
+        return self._labels.index(label) if label in self._labels else len(self._labels)
 
     def figures(self, arm: str, waits: Iterable[Wait], failures: Failures) -> list[Wait]:
         """What callers of an arm waited for, each of LIVE_FIGURES by its origin.
@@ -288,11 +293,12 @@ class Tally:
     def _exact(self) -> list[Exactness]:
         exact = []
         for arm, of_arm in sorted(self._times.items()):
-            for name in HEADLINE:
-                bound = of_arm.get(LiveKey(BOUND, name))
+            for name, origin in product(HEADLINE, ORIGINS):
+                bound, value = (of_arm.get(LiveKey(role, name, origin)) for role in (BOUND, VALUE))
                 bound_p99_ms = bound.quantile_ms(0.99) if bound else None
                 if bound_p99_ms is not None:
-                    exact.append(Exactness(arm, name, bound_p99_ms, self._median_ms(arm, name)))
+                    p50_ms = value.quantile_ms(0.5) if value else None
+                    exact.append(Exactness(arm, name, bound_p99_ms, p50_ms, origin=origin))
         return exact
 
     def _evidence(self, measures: Iterable[Exactness]) -> Evidence:
@@ -305,17 +311,6 @@ class Tally:
             chunk=self._chunk_ms,
             paced_audio=total.send_lag_p99_ms is not None,
         )
-
-    def _median_ms(self, arm: str, name: str) -> float | None:
-        """The median of a headline measure, whatever its origin, as the verdict has it."""
-        of_arm = self._times[arm]
-        known = [of_arm[key] for origin in ORIGINS if (key := LiveKey(VALUE, name, origin)) in of_arm]
-        if len(known) == 1:
-            return known[0].quantile_ms(0.5)
-        pooled = _Times(name)  # hardly ever, and adding takes a millisecond
-        for times in known:
-            pooled.all_us.add(times.all_us)
-        return pooled.quantile_ms(0.5)
 
     def _failed(self, usual: LiveKey | None) -> Counter[tuple[str, LiveKey]]:
         """Failed turns. `usual`: what those waited for of which nothing is known; None: they are left out."""

@@ -231,8 +231,20 @@ class TerminalView(LiveLine):
         self.write(f"{self._prefix}{one_line(text)}\n")
 
 
-COLUMNS = ("target", "open", "turns", "failed", "wait", "p50 ms", "p95 ms", "p95 of late", "events/s", "USD", "harness")
-TEXTS = frozenset({"target", "wait", "p95 of late", "harness"})
+COLUMNS = (
+    "target",
+    "open",
+    "turns",
+    "failed",
+    "measure",
+    "p50 ms",
+    "p95 ms",
+    "recent p95",
+    "events/s",
+    "USD",
+    "harness",
+)
+TEXTS = frozenset({"target", "measure", "recent p95", "harness"})
 NO_WAIT = Wait("", UNKNOWN, "", 0, 0, None, None)
 
 

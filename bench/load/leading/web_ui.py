@@ -5,7 +5,8 @@ class from `/user`; and it lets pages of other origins ask. So the door is here,
 
 What is shown are two tabs, and below all of them what Locust's other tabs pool: by the points that it documents for
 it, `extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for every
-two seconds. A tab of Locust's holds one table and no chart, so those stand in a frame below it.
+two seconds. A tab of Locust's holds one table and no chart, so those stand in a frame below it: a page that is drawn
+here and asked for again every few seconds; nothing of it runs in the browser.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import os
 import socket
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -24,11 +27,11 @@ from flask import Blueprint, Response, jsonify, make_response, request, send_fil
 from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
-from bench.load.leading.live_page import BADGES, live_page
-from bench.load.leading.tally import TargetStanding, Wait
-from bench.load.leading.terminal import FAILED, UNKNOWN, sparkline
+from bench.load.leading.tally import RECENT, TargetStanding, Wait
+from bench.load.leading.terminal import FAILED, UNKNOWN
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
 from bench.money import dollars
+from bench.units import byte_unit
 
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
 """What a browser on this machine calls it."""
@@ -155,7 +158,6 @@ COLUMNS = {
         "p95": "p95, ms",
         "turns": "turns",
         "failed": "failed turns",
-        "trend": "p95 of the last 100 turns, every 5 s",
     },
     SESSIONS: {
         "target": "target",
@@ -180,7 +182,9 @@ FRAME = (
     f"table = new URLSearchParams(location.search).get('tab') == '{WAITS}' && document.querySelector('table'); "
     "frame.hidden = !table; if (!table) return; "
     "frame.style.top = table.getBoundingClientRect().bottom + scrollY + 12 + 'px'; "
-    "if (!frame.src) frame.src = frame.dataset.page }, 300)</script>"
+    "const [red] = getComputedStyle(document.body).backgroundColor.match(/\\d+/), "
+    "page = frame.dataset.page + (red < 128 ? '?dark' : ''); "
+    "if (frame.getAttribute('src') != page) frame.src = page }, 300)</script>"
 )
 """The figures of the tab Realtime, for which Locust's page has no place: they stand below its table."""
 NOTE = (
@@ -188,9 +192,9 @@ NOTE = (
     "padding: 8px 24px'>"
     "Statistics and Charts are Locust&rsquo;s own: a request is a turn, or a connect; a row pools all targets, "
     "origins, the warm-up, and failed turns with the time that they took; Aggregated pools turns with connects. "
-    "Realtime shows the measured turns of each target; a failed turn counts as an infinite wait. "
-    f"<a href='./{REPORT}' target='_blank'>The report of the run</a> is there once the run has ended."
-    "</footer>"
+    "Realtime shows the measured turns of each target; a failed turn counts as an infinite latency. "
+    f"<a href='./{REPORT}' target='_blank' style='color: inherit'>The report of the run</a> "
+    "is there once the run has ended.</footer>"
 )
 
 
@@ -217,7 +221,7 @@ def add_tabs(
         return send_file(path.resolve(), max_age=0)
 
     def show_live() -> Response:
-        return make_response(live_page(targets()))
+        return make_response(live_page(targets(), dark="dark" in request.args))
 
     pages.add_url_rule(f"/{LIVE}", view_func=web_ui.auth_required_if_enabled(show_live))
     pages.add_url_rule(f"/{REPORT}", view_func=web_ui.auth_required_if_enabled(show_report))
@@ -236,13 +240,13 @@ def add_tabs(
 def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
     """The rows of both tables, as the page takes them."""
     every = list(targets)
-    waits = [_wait_row(wait) for target in every for wait in target.waits]
+    waits = [_wait_row(place, wait) for place, wait in enumerate(wait for target in every for wait in target.waits)]
     return [{"key": WAITS, "data": waits}, {"key": SESSIONS, "data": [_session_row(target) for target in every]}]
 
 
-def _wait_row(wait: Wait) -> dict[str, Any]:
+def _wait_row(place: int, wait: Wait) -> dict[str, Any]:
     return {
-        "name": f"{wait.arm} {wait.name}",
+        "name": f"{place:04}",  # which the page sorts by, and does not show
         "target": wait.arm,
         "figure": wait.measure,
         "origin": wait.since,
@@ -250,7 +254,6 @@ def _wait_row(wait: Wait) -> dict[str, Any]:
         "p95": _cell(wait.p95_ms, wait.lacking[1:]),
         "turns": wait.turns,
         "failed": wait.failed,
-        "trend": sparkline(wait.trend_ms),
     }
 
 
@@ -274,7 +277,7 @@ def _session_row(target: TargetStanding) -> dict[str, Any]:
 
 def _bytes(rate: float) -> str:
     """280 kB/s."""
-    size, unit = next(((size, unit) for size, unit in ((1e6, "MB"), (1e3, "kB")) if rate >= size), (1, "B"))
+    size, unit = byte_unit(rate)
     return f"{rate / size:.3g} {unit}/s"
 
 
@@ -282,4 +285,103 @@ def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
     """A number, by which the page sorts; else why there is none, for JSON has no infinity."""
     if value_ms is None:
         return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
-    return FAILED if math.isinf(value_ms) else round(value_ms, 1)
+    return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")
+
+
+SAMPLE_S = 5
+"""Seconds between two samples of a course."""
+WIDE, HIGH, LEFT, BELOW = 560, 190, 52, 24
+INKS = ("var(--a)", "var(--b)", "var(--t2)", "var(--t3)")
+"""Colours of targets in their order, those of a report; more than four begin again."""
+BADGES = {True: ("ok", "✓"), False: ("no", "✕"), None: ("hm", "?")}
+STYLE = (
+    ":root{color-scheme:light;--ink:#1a1f24;--soft:#5a646e;--grid:#d5dae0;--bg:#fff;"
+    "--a:#0068a8;--b:#b84a00;--t2:#16191d;--t3:#74777b;--good:#00705a;--goodbg:#e2f3ee;--bad:#b3201a;--badbg:#fbe6e4;"
+    "--warn:#7d5200;--warnbg:#fbf0d9;--sim:#5a2d91;--simbg:#efe6fa}"
+    ".dark{color-scheme:dark;--ink:#e8ebee;--soft:#a3adb7;--grid:#36404a;--bg:#121212;"
+    "--a:#5bb8f0;--b:#f2994a;--t2:#fff;--t3:#9a8f86;--good:#4fd0ac;--goodbg:#0f3029;--bad:#ff8a80;--badbg:#441b19;"
+    "--warn:#e8b84a;--warnbg:#3a2c0d;--sim:#cdb0f7;--simbg:#2e2145}"
+    "body{margin:12px 24px;background:var(--bg);color:var(--ink);font:15px/1.4 system-ui,sans-serif}"
+    "b{padding:4px 12px;border:1.5px solid;border-radius:6px}.ok{color:var(--good);background:var(--goodbg)}"
+    ".no{color:var(--bad);background:var(--badbg)}.hm{color:var(--warn);background:var(--warnbg)}"
+    ".sim{color:var(--sim);background:var(--simbg)}"
+    "p{margin:6px 0;color:var(--soft)}h2{font-size:15px;margin:14px 0 2px}svg{max-width:100%;font:12px system-ui}"
+    "main{display:flex;flex-wrap:wrap;gap:0 32px}text{fill:var(--soft)}.grid{stroke:var(--grid)}"
+    "path{fill:none;stroke-width:2}.tail{stroke-dasharray:6 3}"
+)
+
+
+def live_page(targets: Sequence[TargetStanding], *, dark: bool = False) -> str:
+    """The page: how the run stands, and a figure for each measure that has been measured often enough.
+
+    `dark`: as Locust's page is, whose visitors may choose otherwise than their system.
+    """
+    waits = [wait for target in targets for wait in target.waits if len(wait.course_ms) > 1]
+    drawn = [
+        _figure(about, [wait for wait in waits if wait.about == about])
+        for about in dict.fromkeys(wait.about for wait in waits)
+    ]
+    few = f"<p>Charts begin after {RECENT} turns of a measure.</p>" if targets and not drawn else ""
+    return (
+        f"<!doctype html><html lang='en' class='{'dark' if dark else ''}'><meta charset='utf-8'>"
+        "<meta http-equiv='refresh' content='5'>"
+        f"<title>Realtime</title><style>{STYLE}</style>{_badges(targets)}{few}<main>{''.join(drawn)}</main></html>"
+    )
+
+
+def _badges(targets: Sequence[TargetStanding]) -> str:
+    if not targets:
+        return "<p>No run has begun.</p>"
+    style, glyph = BADGES[targets[0].valid]
+    simulated = "<b class='sim'>◇ SIMULATED</b> " if targets[0].simulated else ""
+    return f"<p><b class='{style}'>{glyph} {escape(targets[0].verdict)}</b> {simulated}</p>"
+
+
+def _figure(about: str, waits: Sequence[Wait]) -> str:
+    """p50 solid and p95 dashed of the last turns, by target; what failed is a gap."""
+    times = max(len(wait.course_ms) for wait in waits)
+    told = [value for wait in waits for pair in wait.course_ms for value in pair if math.isfinite(value)]
+    top, lines, names = _round_up(max(told, default=1.0)), [], []
+    for place, wait in enumerate(waits):
+        ink = INKS[place % len(INKS)]
+        for style, values in zip(("", "tail"), zip(*wait.course_ms, strict=True), strict=True):
+            path = _path(values, times, top)
+            lines.append(f"<path d='{path}' style='stroke:{ink}' class='{style}'/>")
+        names.append(f"<span style='color:{ink}'>● {escape(wait.arm)}</span>")
+    ticks = [
+        f"<line class='grid' x1='{LEFT}' x2='{WIDE}' y1='{y}' y2='{y}'/>"
+        f"<text x='{LEFT - 6}' y='{y + 4}' text-anchor='end'>{top * share:,.0f}</text>"
+        for share in (0, 0.5, 1)
+        for y in [round(HIGH - BELOW - share * (HIGH - BELOW - 8))]
+    ]
+    minutes = (times - 1) * SAMPLE_S / 60
+    ends = (
+        f"<text x='{LEFT}' y='{HIGH - 4}'>{minutes:.1f} min ago</text>"
+        f"<text x='{WIDE}' y='{HIGH - 4}' text-anchor='end'>now</text>"
+    )
+    said = f"p50 (solid) and p95 (dashed) of the last {RECENT} turns, ms"
+    return (
+        f"<figure style='margin:0'><h2>{escape(about)}</h2><p>{said} {' '.join(names)}</p>"
+        f"<svg width='{WIDE}' height='{HIGH}' viewBox='0 0 {WIDE} {HIGH}' role='img' "
+        f"aria-label='{escape(about)}: {said}'>{''.join(ticks)}{''.join(lines)}{ends}</svg></figure>"
+    )
+
+
+def _path(values: Iterable[float], times: int, top: float) -> str:
+    """A line with a gap where a value has no end; it ends on the right, where now is."""
+    every = list(values)
+    first = times - len(every)
+    x = [LEFT + (WIDE - LEFT) * (first + place) / max(1, times - 1) for place in range(len(every))]
+    y = [HIGH - BELOW - value / top * (HIGH - BELOW - 8) for value in every]
+    points = list(zip(x, y, strict=True))
+    return "".join(
+        f"M{a[0]:.1f} {a[1]:.1f}L{b[0]:.1f} {b[1]:.1f}"
+        for a, b in pairwise(points)
+        if math.isfinite(a[1]) and math.isfinite(b[1])
+    )
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, 50 …: where an axis ends."""
+    size = 10.0 ** math.floor(math.log10(max(value, 1.0)))
+    return next(size * step for step in (1, 2, 5, 10) if size * step >= value)

@@ -315,7 +315,7 @@ def _slots(options: Options, parsed: Any) -> int:
     users = getattr(parsed, "num_users", None)
     slots = options.max_sessions or (None if getattr(parsed, "headless", True) else users)
     if slots is None:
-        raise UsageError("arrivals need --max-sessions N: how many calls may be in progress before one is blocked")
+        raise UsageError("calls at an arrival rate need --max-sessions N, the maximum of concurrent calls")
     if users not in (None, slots):
         raise UsageError(
             f"--users {users} contradicts --max-sessions {slots}: leave --users out: with arrivals, "
@@ -327,9 +327,9 @@ def _slots(options: Options, parsed: Any) -> int:
 def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> LoadModel:
     """Users who call again and again. Raises UsageError for what is about arrivals."""
     if options.max_sessions is not None:
-        raise UsageError("--max-sessions needs calls that arrive: add --arrivals 30/min, or use --users N instead")
+        raise UsageError("--max-sessions needs an arrival rate: add --arrivals 30/min, or use --users N instead")
     if options.arrival_pattern is not None:
-        raise UsageError("--arrival-pattern needs calls that arrive: add --arrivals 30/min")
+        raise UsageError("--arrival-pattern needs an arrival rate: add --arrivals 30/min")
     users = getattr(parsed, "num_users", None)
     if course is not None and users not in (None, round(course.peak)):
         raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: leave --users out")

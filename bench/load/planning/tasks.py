@@ -309,7 +309,7 @@ def act(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Excepti
         task(user)
     except SessionOver:
         return None
-    except Exception as error:
+    except Exception as error:  # Locust's words have no base of their own
         if is_locust_word(error):  # it waits until the session is closed
             return error
         raise

@@ -124,7 +124,9 @@ class Call:
         except gevent.GreenletExit:
             self._abandon(Cut().outcome, Cut().detail)
             raise
-        except Exception as error:  # a fault of ours, or of the task, is seen as a failure, and never a missing sample
+        except Exception as error:
+            # A fault of ours, or of a user's task, which may raise anything. The turn under way and the session end as
+            # `failed:harness`, and never as missing samples; Locust shows the error.
             self._abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
             return error  # whoever runs the session tells Locust
         finally:

@@ -1,26 +1,27 @@
 """Plays a run in one process: its arms, its recorder, and the pairs of sessions that its users play.
 
 Made when Locust starts a test and closed when it stops one; a master makes the run's folder and closes the run, a
-worker plays and records, a single process does both.
+worker plays and records, a single process does both. While sessions go on a recorder's rows and histograms are written
+to disk, and it is timed how late the event loop runs.
 """
 
 from __future__ import annotations
 
 import gc
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
 from greenlet import greenlet
 
-from bench.clock import monotonic_ns
+from bench.clock import monotonic_ns, utc_ns
 from bench.load.planning.load_model import Arrivals
 from bench.load.planning.planned import Planned
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
 from bench.load.playing.arm import Arm
 from bench.load.playing.call import Assignment, Call, Cut
-from bench.load.playing.flusher import Flusher
 from bench.load.playing.pairs import Pair, PairNumbers, WorkerSlot, is_sampled, order
 from bench.load.playing.progress import Progress, ProgressReport, Spending
 from bench.load.playing.sessions import Driver, Sessions
@@ -41,6 +42,9 @@ LONGEST_S = 0.001
 NEW_OBJECTS, LOOKS = 2_000, 100
 """Thresholds of the garbage collector: new objects that make it look for cycles, which takes a millisecond, and
 looks after which it takes on all that it saw, which may take a hundred. Everybody waits; sessions leave none."""
+BEAT_NS = 10_000_000
+TICK_S = 0.5
+HISTOGRAMS_EVERY_S = 8.0
 
 
 class LiveRun:
@@ -285,3 +289,83 @@ def _warm_up() -> None:
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS, LOOKS)
     gevent.setswitchinterval(LONGEST_S)
+
+
+def unwritable(error: OSError) -> str:
+    """Say in one line what to do where the disk takes no more, or the run folder is gone."""
+    if isinstance(error, FileNotFoundError):
+        return (
+            "the run folder is gone, and the recorded data with it: somebody removed or moved it while the run went on"
+        )
+    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs"
+
+
+class Flusher:
+    """Flushes a recorder in greenlets of its own.
+
+    `stop` asks for the end of the run where they cannot be written, with the reason.
+    """
+
+    def __init__(self, recorder: Recorder, stop: Callable[[str], None]) -> None:
+        self._recorder, self._stop = recorder, stop
+        self.problem: str | None = None
+        self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
+
+    def _beat(self) -> None:
+        """Run a 10 ms timer on a fixed schedule and record how late it is: a stall makes all of its beats late."""
+        due_ns = monotonic_ns() + BEAT_NS
+        while True:
+            gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
+            now_ns = monotonic_ns()
+            while due_ns <= now_ns:
+                self._recorder.hub_delay(now_ns - due_ns)
+                due_ns += BEAT_NS
+
+    def _tick(self) -> None:
+        """Write rows to disk within a second, and a row of `seconds` whenever one of the wall clock is over."""
+        tick_ns = int(TICK_S * NS_PER_S)
+        second = utc_ns() // NS_PER_S
+        while True:
+            gevent.sleep((tick_ns - utc_ns() % tick_ns) / NS_PER_S)
+            if utc_ns() // NS_PER_S != second:
+                second = utc_ns() // NS_PER_S
+                self._recorder.end_second()
+            self._guarded(self._recorder.flush)
+
+    def _keep_histograms(self) -> None:
+        """Write histograms to disk within ten seconds, a slice at a time."""
+        while True:
+            gevent.sleep(HISTOGRAMS_EVERY_S)
+            self._guarded(self._write_histograms)
+
+    def _write_histograms(self) -> None:
+        for _ in self._recorder.histogram_slices():
+            gevent.sleep(0)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """Write, or end the run in order; rows that were not written stay in memory for every later attempt."""
+        try:
+            write()
+        except OSError as error:
+            self._trouble(unwritable(error))
+        except Exception as error:
+            # A value that nobody thought of must not end the greenlet that saves all the others. Nothing is lost yet:
+            # rows stay in memory, the run ends in order and says why, and `close` tries once more.
+            self._trouble(f"cannot record the run: {type(error).__name__}: {error}")
+
+    def _trouble(self, problem: str) -> None:
+        if self.problem is None:
+            self.problem = problem
+            self._stop(problem)
+
+    def close(self) -> None:
+        """Write the last rows and counts; say so where the disk still takes no more."""
+        gevent.killall(self._greenlets)
+        try:
+            self._recorder.close()
+        except Exception as error:  # as in _guarded; but there is no later attempt, so what is lost is counted and told
+            if isinstance(error, FileNotFoundError) and self.problem is not None:
+                return  # the folder is gone, and that was said
+            rows = self._recorder.unwritten_rows
+            self.problem = f"cannot write the run folder: {error}; {rows} rows are lost"
+            print(f"rtbench: {self.problem}", file=sys.stderr)

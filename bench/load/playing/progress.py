@@ -33,15 +33,15 @@ BOUND: Final = "bound"
 
 
 class LiveKey(NamedTuple):
-    """Says what times of live views are. Those of two origins are never pooled, but bounds are: theirs is ""."""
+    """Says what times of live views are. Those of two origins are never pooled."""
 
     role: LiveRole
     measure: str
-    origin: str = ""
+    origin: str
 
 
 JUDGED = {
-    origin: tuple((CATALOGUE[name], LiveKey(VALUE, name, origin), LiveKey(BOUND, name)) for name in HEADLINE)
+    origin: tuple((CATALOGUE[name], LiveKey(VALUE, name, origin), LiveKey(BOUND, name, origin)) for name in HEADLINE)
     for origin in ORIGINS
 }
 """The headline measures of turns of each origin, with the keys of their values and bounds."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import gevent
 
@@ -14,6 +13,7 @@ from bench.load.planning.run_options import Options
 from bench.load.playing.arm import HOPELESS, Arm, was_opened
 from bench.load.playing.progress import Progress, over_budget, unknown_price
 from bench.measures import CATALOGUE, FIRST_DELTAS
+from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.observe.timeline import Timeline
 from bench.outcomes import outcome_class
@@ -77,16 +77,20 @@ class Sessions:
         if labels.event_log:
             path = self._spool.events / f"{labels.session_id}.jsonl"
             log = EventLog(path, hide=self.hide, keep_audio=self._options.keep_audio)
-        record, start_ns = self._recorder.session(labels), monotonic_ns()
-        given: dict[str, Any] = {"service_responds": script.service_responds, "renewable": script.renewable, **planned}
+        record = self._recorder.session(labels)
+        start = SessionStart(
+            monotonic_ns(),
+            turns_wanted,
+            script.limits,
+            service_responds=script.service_responds,
+            renewable=script.renewable,
+            **planned,
+        )
         if log is not None:
             facts = about(self._spool.run_id, labels, script)
-            timeline: Timeline = LoggedTimeline(
-                start_ns, turns_wanted, script.limits, script.dialect, **given, log=log, about=facts
-            )
+            timeline: Timeline = LoggedTimeline(start, script.dialect, log=log, about=facts)
         else:
-            given["reply_format"] = script.output_format.name
-            timeline = Timeline(start_ns, turns_wanted, script.limits, script.dialect, **given)
+            timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
         return RunListener(record, timeline, arm, self, log)
 
     def close_log(self, log: EventLog) -> None:
@@ -147,7 +151,7 @@ class RunListener:
         if self.hear_turn is not None:
             self.hear_turn(turn)
         sessions, labels = self._sessions, self._record.labels
-        self._record.turn_ended(turn)
+        self._record.turn_ended(turn)  # the row first: whatever fails below, it is recorded
         self._arm.turn_ended(turn)
         show_turn(sessions.driver.fire, labels.script, turn, sessions.hide)
         measured = self._record.phase == MEASURED

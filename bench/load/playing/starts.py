@@ -52,6 +52,7 @@ class Starts:
         It is meant to start when it was asked for, or as soon after that as the pacers let it: what it then waits for
         the pairs before it and for the processor is no intention.
         """
+        # one by one: who comes next asks pacers that know of this start
         with self._door:
             due_ns = monotonic_ns()
             while not self._ending():
@@ -184,7 +185,7 @@ class CallLine:
         if self._left is not None:
             self._left -= 1
         if self._idle:
-            _, waiting = self._idle.popleft()
+            _, waiting = self._idle.popleft()  # the user who has been idle longest
             self._arrived(False)
             self._on_their_way += 1
             waiting.set(called_ns)
@@ -195,7 +196,7 @@ class CallLine:
 
     def _block(self) -> None:
         if self._left is not None:
-            self._left += 1
+            self._left += 1  # nobody plays it, so it is none of the sessions that were asked for
         self._arrived(True)
 
     def _see_off(self) -> None:

@@ -1,8 +1,8 @@
 """Merges runs into one: those of engines that ran alone, of several regions, or what a master that died has left.
 
-The run that comes of it is like any other; its final files are made by `bench.run.close.merge`, which makes those of
-every run. Its parts stay as they are. Runs that are no parts of one run are refused: other scripts, other targets or
-names, or overlapping sessions.
+The run that comes of it is like any other; its final files are made by `bench.run.close.merge_parts`, which makes
+those of every run. Its parts stay as they are. Runs that are no parts of one run are refused: other scripts, other
+targets or names, or overlapping sessions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import tool_version
-from bench.run.close import merge
+from bench.run.close import merge_parts
 from bench.run.merging.merged_document import Document, merged_document, notices
 from bench.run.merging.numbering import Numbering, numbered_by_start
 from bench.run.merging.run_part import DamagedPartError, RunPart, chosen_workers
@@ -129,7 +129,7 @@ def _merged(
         if part.lost_bounds
     ]
     document["notices"] = [*notices([part.name for part in leading], documents, left_out), *said, *unbounded]
-    return merge(folder, document, used, lambda _: _lost(used, ordered))
+    return merge_parts(folder, document, used, lambda _: _lost(used, ordered))
 
 
 def _leave_out(parts: Sequence[RunPart], without: Collection[str]) -> list[str]:

@@ -197,7 +197,7 @@ class RunPart:
             lost.append(one._replace(why=one.why or str((before or {}).get("why", ""))))
         return lost
 
-    # What `bench.run.close.merge` reads of a part.
+    # What `bench.run.close.merge_parts` reads of a part.
 
     @property
     def facts(self) -> Facts:
@@ -253,21 +253,19 @@ class RunPart:
         """Rows as they were recorded."""
         schema = files.SCHEMAS[table]
         names = schema.names if columns is None else list(columns)
+        recorded = (
+            files.stored_batches(self.folder, table, names, BATCH_ROWS)
+            if self.is_closed
+            else (batch.select(names) for part in self._parts.values() for batch in part.batches(table, schema))
+        )
         try:
-            for batch in self._recorded(table, names):
+            for batch in recorded:
                 for name in files.IN_EACH_ROW:
                     if name in batch.schema.names and batch[name].null_count:
                         raise ValueError(f"rows lack {name}")
                 yield with_every_column(batch, pa.schema([schema.field(name) for name in names]))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
-
-    def _recorded(self, table: files.TableName, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        if not self.is_closed:
-            for part in self._parts.values():
-                yield from (batch.select(names) for batch in part.batches(table, files.SCHEMAS[table]))
-            return
-        yield from files.stored_batches(self.folder, table, names, BATCH_ROWS)
 
     def transcript(self) -> Iterator[bytes] | None:
         """What was said in it; None where nobody asked for it."""

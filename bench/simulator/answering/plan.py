@@ -58,9 +58,8 @@ def audio_schedule(
     lead = int(rng.integers(*profile.transcript_lead_deltas, endpoint=True))
     text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
     ahead = _spread(0, reply.tokens[:lead], text_ns, first_ns)
-    half_ns = (audio[-1].due_ns - first_ns) // (
-        2 * len(reply.tokens)
-    )  # none of these in the instant of the first audio
+    # none of these in the instant of the first audio, which it would be sent ahead of
+    half_ns = (audio[-1].due_ns - first_ns) // (2 * len(reply.tokens))
     beside = _spread(lead, reply.tokens[lead:], first_ns + half_ns, audio[-1].due_ns)
     return _message(profile, after_ns, sorted(ahead + beside + audio), rng)
 
@@ -84,6 +83,7 @@ def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> Sch
 def _message(profile: Profile, after_ns: int, deltas: list[Delta], rng: np.random.Generator) -> Schedule:
     grouped = in_bursts(deltas, profile.events_per_segment)
     first_ns = grouped[0].due_ns
+    # between what is ahead of it and its first delta, so that none of them shares an instant
     opening_ns = max(after_ns, first_ns - min(OPENING_NS, (first_ns - after_ns) // 2))
     return Schedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
 

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -23,7 +24,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.protocol.base import SIMULATOR_HEADER, Binary
+from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, Binary
 from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.injection import (
     EndResponse,
@@ -47,7 +48,7 @@ from bench.simulator.refusals import (
     RefusedUpgrade,
     throttled,
 )
-from bench.simulator.served import LatenessCounts
+from bench.simulator.served import WARN_MS, LatenessCounts
 from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.truth import TruthLog
@@ -81,11 +82,20 @@ class Shared:
 
 
 class _SimulatedProtocol(ServerProtocol):
-    """Every response to a handshake says that it is simulated, those included that the library makes itself."""
+    """Every response to a handshake says that it is simulated, those included that the library makes itself.
+
+    While the simulator is so late that it warns, they say that, too.
+    """
+
+    def __init__(self, lateness: LatenessCounts, **options: Any) -> None:
+        super().__init__(**options)
+        self._lateness = lateness
 
     def send_response(self, response: Response) -> None:
         request_id = str(uuid.uuid4())
         response.headers[SIMULATOR_HEADER] = "1"
+        if (late_ms := self._lateness.quantile_ms(0.99)) > WARN_MS:
+            response.headers[SIMULATOR_LATE_HEADER] = f"{late_ms:.1f}"
         response.headers["x-ms-region"] = "simulated"
         response.headers["apim-request-id"] = request_id
         response.headers["x-request-id"] = request_id
@@ -98,7 +108,7 @@ class Connection:
     def __init__(self, shared: Shared, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
         self._shared, self._ended = shared, ended
         extensions = [ServerPerMessageDeflateFactory()] if shared.deflate else None
-        self._protocol = _SimulatedProtocol(max_size=MAX_MESSAGE_BYTES, extensions=extensions)
+        self._protocol = _SimulatedProtocol(shared.lateness, max_size=MAX_MESSAGE_BYTES, extensions=extensions)
         self._framed: Callable[[bytes], bytes] = whole_frame
         self._behaviour: SimulatedSession | None = None
         self._fragments: list[bytes] = []

@@ -69,6 +69,7 @@ class TemplateMatcher:
             return False
         now_ns = monotonic_ns()
         texts, taken = leading_texts(data, Arrival(at_ns))
+        # any doubt leaves the read to whoever understands each message
         if taken < len(data) or self.count + len(texts) > ROOM:
             return False
         matched = []
@@ -82,7 +83,7 @@ class TemplateMatcher:
             else:
                 return False
         if complete:
-            matched[-1] = matched[-1]._replace(error_ns=0)
+            matched[-1] = matched[-1]._replace(error_ns=0)  # its last byte ended a read that emptied the socket
         if not self._matched:
             self._first_ns = now_ns
         self._matched += matched
@@ -107,7 +108,7 @@ class SocketReader:
 
     def read(self, polled_ns: int, polls: int | None, matcher: TemplateMatcher | None) -> Read | None:
         """As in C."""
-        before_ns = monotonic_ns()
+        before_ns = monotonic_ns()  # before the call: the process may lose its core between it and a clock behind it
         try:
             data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
             stamp_ns = arrival_ns(ancillary)
@@ -115,10 +116,11 @@ class SocketReader:
             self.drained, self.drained_ns = True, before_ns
             raise
         except OSError:
-            data, stamp_ns = b"", None
+            data, stamp_ns = b"", None  # a reset is the peer's end, as a close is
+        # each stamp is brought to our clock by itself, which is good to some ns; what came later is not earlier
         at_ns = self.stamped_ns = max(self.stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
         if self.drained:
-            self.drained_ns = max(self.drained_ns, polled_ns)
+            self.drained_ns = max(self.drained_ns, polled_ns)  # that poll would have told of anything in it
         empty_ns = self.drained_ns
         if polls is not None:
             empty_ns = max(empty_ns, self._watch.empty_ns(self._fd, polls, at_ns))

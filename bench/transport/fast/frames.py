@@ -32,7 +32,7 @@ def leading_texts(data: bytes, arrival: Arrival) -> tuple[list[Received], int]:
         length, header = data[at + 1], SHORT_HEADER
         if length == TWO_BYTES and at + LONG_HEADER <= size:
             length, header = data[at + 2] << 8 | data[at + 3], LONG_HEADER
-            if length < SHORT:
+            if length < SHORT:  # not the shortest header, which is a must (RFC 6455 §5.2): for others to judge
                 break
         elif length >= TWO_BYTES:  # eight bytes of length, a mask, or a header that is cut
             break
@@ -76,8 +76,3 @@ def missing_bytes(begun: bytes) -> int:
     elif length > TWO_BYTES:
         return 0
     return header + length - size
-
-
-def frame_bytes(payload: int) -> int:
-    """Bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
-    return payload + (SHORT_HEADER if payload < SHORT else LONG_HEADER if payload <= LONGEST else 10)

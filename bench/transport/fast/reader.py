@@ -4,7 +4,7 @@ Nearly all that comes are whole text frames, most of them deltas of the reply un
 ways: matched, or as a message that somebody understands. Two deltas of one kind and one response differ in the id of
 the event and in the payload. Once one was understood, a message that has all other bytes in common with it, whose id
 and payload are plain JSON strings, says the same but for them: it is counted with its stamp and its lengths. A read
-that holds anything else is left to whoever understands messages. What is done for each event is done in C (`compiled`).
+that holds anything else is left to whoever understands messages. What is done for each event is done in C.
 """
 
 from __future__ import annotations
@@ -15,10 +15,24 @@ import msgspec
 
 from bench.clock import Arrival
 from bench.protocol.events import EMPTY, Event, Kind
-from bench.transport.fast.compiled import TemplateMatcher, leading_texts
 from bench.transport.fast.frames import missing_bytes
 from bench.transport.interface import ReplyListener
 from bench.transport.received import Read, Received
+
+try:  # where there was no compiler, the same in Python: slower, with the same results
+    from bench.transport.fast._compiled import SocketReader, TemplateMatcher, leading_texts
+
+    COMPILED = True
+except ImportError:
+    from bench.transport.fast._interpreted import (  # type: ignore[assignment]
+        SocketReader,
+        TemplateMatcher,
+        leading_texts,
+    )
+
+    COMPILED = False
+
+__all__ = ["COMPILED", "MessageReader", "SocketReader", "TemplateMatcher", "leading_texts"]
 
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
 _KEY = re.compile(rb'"delta"\s*:\s*"$')
@@ -59,6 +73,7 @@ class MessageReader(TemplateMatcher):
     def learn(self, message: bytes, event: Event) -> None:
         """Match deltas like this one from now on; `message` is all that it came in."""
         ids = event.response_id, event.item_id
+        # deltas of one kind and item are alike but for the event's id and the payload: one template is enough
         if self._learned.get(event.kind) == ids:
             return
         self._learned[event.kind] = ids
@@ -77,23 +92,24 @@ class MessageReader(TemplateMatcher):
 
         What was kept of a frame that went on in it stands before it then.
         """
-        whole = self._joined(read)
+        whole = self._joined(read) if self._missing else read  # mostly a read ends with a frame
         if whole is None:
             return []
         data, stamp_ns, empty_ns, kernel, complete = whole
+        # without the kernel's stamp it goes the other way, where such are counted
         if self._reply is not None and self._plain and kernel and self.match(data, stamp_ns, empty_ns, complete):
             if self.due:
                 self.hand_on()
             came: list[Received] | Read = []
         else:
-            self.hand_on()
+            self.hand_on()  # what was matched came before this read, and the timeline takes all in its order
             came = self._texts(whole)
         self._note_ready()
         return came
 
     def messages(self, read: Read) -> list[Received] | Read:
         """As `read`, without matching: for whoever does not listen in the event loop."""
-        whole = self._joined(read)
+        whole = self._joined(read) if self._missing else read
         return [] if whole is None else self._texts(whole)
 
     def take_begun(self) -> bytes:
@@ -106,8 +122,8 @@ class MessageReader(TemplateMatcher):
         self.ready = self._reply is not None and self._plain and not self._missing
 
     def _joined(self, read: Read) -> Read | None:
-        """A read, with what was kept of a frame that went on in it; None while that still goes on."""
-        if not (self._missing and read.data):
+        """A read, with what was kept of the frame that goes on in it; None while that still goes on."""
+        if not read.data:  # the peer has gone: what was kept stays for `take_begun`
             return read
         self._parts.append(read.data)
         self._missing -= len(read.data)
@@ -140,8 +156,8 @@ def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | Non
     """
     if not isinstance(payload, msgspec.Raw):
         return None
-    end = message.rfind(b'"')
-    begin = end - len(memoryview(payload)) + 2
+    end = message.rfind(b'"')  # services write the payload last; of others each delta is understood, which is slower
+    begin = end - len(memoryview(payload)) + 2  # the payload is JSON, with its quotes
     head, tail = message[:begin], message[end:]
     if message.find(b'"', begin) != end or not _KEY.search(head) or not _END.fullmatch(tail):
         return None

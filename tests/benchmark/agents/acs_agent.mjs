@@ -1,4 +1,4 @@
-// An agent of Azure's package: `node acs_agent.mjs LOG DELAY_MS REPLY.wav…`, with WAVs of 16 kHz, one channel, 16 bits.
+// An agent of Azure's package: `node acs_agent.mjs LOG DELAY_MS REPLY.wav…`, with WAVs of the call's rate, 16 bits.
 //
 // `StreamingData` of @azure/communication-call-automation reads each message, and the package's own functions make what
 // is sent. Energy finds the caller's speech; 500 ms of silence end it, and the next recording is said a delay later,
@@ -13,7 +13,6 @@ import {
 import { WebSocketServer } from "ws";
 
 const [, , logPath, delayMs, ...paths] = process.argv;
-const FRAME_BYTES = 640;
 const FRAME_MS = 20;
 const SPEED = 4;
 const AUDIBLE = 104;
@@ -47,6 +46,7 @@ function hold(socket, call) {
   let run = 0;
   let replies = 0;
   let unsaid = Buffer.alloc(0);
+  let frameBytes = 0;
   let playsUntil = 0;
   let timer = null;
   let thought = null;
@@ -56,8 +56,8 @@ function hold(socket, call) {
       timer = null;
       return;
     }
-    send(createOutboundAudioData(unsaid.subarray(0, FRAME_BYTES).toString("base64")));
-    unsaid = unsaid.subarray(FRAME_BYTES);
+    send(createOutboundAudioData(unsaid.subarray(0, frameBytes).toString("base64")));
+    unsaid = unsaid.subarray(frameBytes);
     playsUntil = Math.max(playsUntil, performance.now()) + FRAME_MS;
     timer = setTimeout(frame, FRAME_MS / SPEED);
   };
@@ -96,6 +96,7 @@ function hold(socket, call) {
     const told = StreamingData.parse(data.toString());
     if (StreamingData.getStreamingKind() === "AudioMetadata") {
       note("note", "metadata", { metadata: told });
+      frameBytes = (2 * told.sampleRate * FRAME_MS) / 1000;
       speak();
     } else if (StreamingData.getStreamingKind() === "AudioData") hear(Buffer.from(told.data, "base64"));
   });

@@ -32,7 +32,7 @@ import soxr
 import bench.simulator
 from bench.measures import AUDIBLE
 from bench.plan.speech import find_speech
-from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
+from bench.protocol.audio import G711_ULAW, PCM16, PCM16_16K, AudioFormat, Samples
 from bench.run import folder as files
 from bench.units import NS_PER_MS, NS_PER_S
 from tests.benchmark.frameworks import Framework, in_node, in_python
@@ -62,6 +62,7 @@ AGENTS = {
     "pipecat, Twilio": Agent("pipecat_agent.py", PIPECAT, "/twilio", "twilio", G711_ULAW),
     "pipecat, binary": Agent("pipecat_agent.py", PIPECAT, "/raw?call={uuid}", "pcm", PCM16_16K),
     "Azure's package": Agent("acs_agent.mjs", AZURE, "/", "acs", PCM16_16K),
+    "Azure's package, 24 kHz": Agent("acs_agent.mjs", AZURE, "/", "acs", PCM16),
 }
 
 
@@ -69,7 +70,6 @@ def main() -> None:
     """Print a row for each agent and measure."""
     with tempfile.TemporaryDirectory() as folder:
         homes: dict[Framework, tuple[Path, list[str]]] = {}
-        recordings = recorded(Path(folder))
         print("agent | measure | n | off by p50 / p95 / max, ms")
         for name, agent in AGENTS.items():
             if agent.made_of is AZURE and shutil.which("npm") is None:
@@ -78,16 +78,16 @@ def main() -> None:
             if agent.made_of not in homes:
                 home = Path(folder) / agent.program
                 homes[agent.made_of] = home, (in_node if agent.made_of is AZURE else in_python)(home, agent.made_of)
-            measure(name, agent, *homes[agent.made_of], recordings)
+            measure(name, agent, *homes[agent.made_of])
 
 
-def recorded(folder: Path) -> list[str]:
-    """What the agents say: the simulator's voices, as WAVs of 16 kHz."""
+def recorded(folder: Path, rate_hz: int) -> list[str]:
+    """What an agent says: the simulator's voices, as WAVs of this rate."""
     paths = []
     for voice in sorted((Path(str(bench.simulator.__file__)).parent / "voices").glob("*.flac")):
-        samples, rate_hz = soundfile.read(voice)
+        samples, own_hz = soundfile.read(voice)
         paths.append(folder / f"{voice.stem}.wav")
-        soundfile.write(paths[-1], soxr.resample(samples, rate_hz, PCM16_16K.rate_hz), PCM16_16K.rate_hz, "PCM_16")
+        soundfile.write(paths[-1], soxr.resample(samples, own_hz, rate_hz), rate_hz, "PCM_16")
     return [str(path) for path in paths]
 
 
@@ -104,13 +104,17 @@ def answering(agent: Agent, home: Path, run: Sequence[str], log: Path, *argument
             process.send_signal(signal.SIGTERM)
 
 
-def measure(name: str, agent: Agent, home: Path, run: Sequence[str], recordings: Sequence[str]) -> None:
-    scratch = home / agent.dialect
+def measure(name: str, agent: Agent, home: Path, run: Sequence[str]) -> None:
+    scratch = home / f"{agent.dialect}-{agent.format.name}"
     scratch.mkdir()
+    recordings = recorded(scratch, max(agent.format.rate_hz, PCM16_16K.rate_hz))
     log = scratch / "agent.jsonl"
     with answering(agent, home, run, log, "0", *recordings) as port:
-        url = f"ws://127.0.0.1:{port}{agent.path}"
-        load = ["-u", str(CALLERS), "-r", str(CALLERS), "-t", TIME, "--url", url, "--dialect", agent.dialect]
+        of = {"service": agent.dialect, "url": f"ws://127.0.0.1:{port}{agent.path}"}
+        formats = dict.fromkeys(("input_format", "output_format"), agent.format.name)
+        targets = scratch / "targets.yaml"
+        targets.write_text(json.dumps({"targets": {"agent": {**of, "session": formats}}}), encoding="utf-8")
+        load = ["-u", str(CALLERS), "-r", str(CALLERS), "-t", TIME, "--target-file", str(targets), "--targets", "agent"]
         folder, status, output = run_locust(ROOT / "scenarios" / "agent.py", scratch / "runs", *load)
     turns, sessions = (files.read_table(folder, table).to_pandas() for table in ("turns", "sessions"))
     verdict = output[output.rindex("\n", 0, output.rindex(" turns,")) + 1 :].splitlines()[0]
@@ -153,11 +157,12 @@ class Call:
     notes: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
 
 
-def calls_of(log: Path, format: AudioFormat) -> list[Call]:
+def calls_of(log: Path, format: AudioFormat) -> dict[str, Call]:
+    """Each call by the id that its caller has told."""
     lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in map(json.loads, log.read_text().splitlines()):
         lines[line["call"]].append(line)
-    return [call_of(each, format) for each in lines.values()]
+    return {name: call_of(each, format) for name, each in lines.items()}
 
 
 def call_of(lines: Sequence[Mapping[str, Any]], format: AudioFormat) -> Call:
@@ -225,15 +230,11 @@ def utterances(received: Sequence[tuple[int, Samples]], format: AudioFormat) -> 
 # Ours beside it.
 
 
-def joined(calls: Sequence[Call], sessions: pd.DataFrame) -> Iterator[tuple[Call, Mapping[Any, Any]]]:
-    """Each call with the session that was connected when it was opened."""
-    waiting = list(calls)
-    for row in sessions.sort_values("start_ns").to_dict("records"):
-        connected_ns = row["start_ns"] + row["upgrade_done_at_ns"]
-        call = min(waiting, key=lambda each: abs(each.opened_ns - connected_ns))
-        waiting.remove(call)
-        yield call, row
-    assert not waiting, f"{len(waiting)} calls are of no session"
+def joined(calls: Mapping[str, Call], sessions: pd.DataFrame) -> Iterator[tuple[Call, Mapping[Any, Any]]]:
+    """Each call with its session, both of which have its id: on a full machine calls are not taken in their order."""
+    rows = {row["service_session_id"]: row for row in sessions.to_dict("records")}
+    assert set(rows) == set(calls), "there are calls without a session, or sessions without a call"
+    return ((call, rows[name]) for name, call in calls.items())
 
 
 def compare(call: Call, session: Mapping[Any, Any], turns: pd.DataFrame, off: dict[str, list[float]]) -> None:

@@ -54,7 +54,8 @@ def finding(
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
     question = Question(measure, kind, accepted, p, gated, **asked)
     arms = Arm(2000, 200, 22), Arm(2000, 200, 11)
-    return Finding(question, candidate, difference, Verdict(word, reason, False, more), arms)
+    verdict = Verdict(word, reason, False, more)
+    return Finding(question, candidate, difference, verdict, arms, baseline="direct", unit="pair")
 
 
 def findings(candidate: str = "gateway") -> tuple[Finding, ...]:

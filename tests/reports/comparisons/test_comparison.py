@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from reports.comparisons.comparison import Comparison
-from reports.finding import Finding
+from reports.comparisons.comparison import Comparison, drift_notices
+from reports.finding import Arm, Finding, Measured
 from reports.question import Question, margin_of
 from reports.sides.fairness import Check
 from reports.sides.side import sample_of, sides_of
@@ -22,6 +22,7 @@ from reports.strata import Stratum
 from reports.wording.verdicts import said
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run, two
+from tests.reports.comparisons.invented import ratio
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
 
@@ -282,3 +283,13 @@ def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_pat
 def _later(row: Row, by_ns: int) -> Row:
     first = row["first_audio_at_ns"]
     return row | {"first_audio_at_ns": None if first is None else first + by_ns}
+
+
+def test_a_drift_of_what_is_not_gated_stands_at_its_row_alone() -> None:
+    apart = replace(ratio(100, 101, 0.98, 1.02), drifts=True)
+    asked = Question("audio_received", "quantile", Margin(0.1), 0.5)
+    arms = Arm(80, 80, 0), Arm(80, 80, 0)
+    informs, gates = (Measured(replace(asked, gated=gated), "new", apart, arms) for gated in (False, True))
+
+    assert list(drift_notices([informs])) == []
+    assert len(list(drift_notices([informs, gates]))) == 1

@@ -44,6 +44,11 @@ def compared(folder: Path, gates: dict[str, list[str]]) -> Comparison:
     return quick(sides_of([planned(folder, gates)]))
 
 
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return compared(tmp_path_factory.mktemp("tight") / "run", TIGHT)
+
+
 @pytest.mark.parametrize(
     ("gates", "badge", "status"),
     [(LOOSE, "✓ NOT REGRESSED", 0), (TIGHT, "✕ REGRESSED", 1), (UNDECIDED, "? INCONCLUSIVE", 3)],
@@ -62,8 +67,8 @@ def test_what_the_looks_decided_comes_first(tmp_path: Path, gates: Any, badge: s
     assert sentence.partition(" ")[2] in comparison_markdown(found)
 
 
-def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
-    paths = outputs.write_comparison(compared(tmp_path / "run", TIGHT), tmp_path)
+def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Path) -> None:
+    paths = outputs.write_comparison(tight, tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)
@@ -73,9 +78,8 @@ def test_the_file_and_the_page_tell_the_decision(tmp_path: Path) -> None:
     assert "When was it decided?" in paths.html.read_text(encoding="utf-8")
 
 
-def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(tmp_path: Path) -> None:
-    found = compared(tmp_path / "run", TIGHT)
-    page = comparison_page(found)
+def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(tight: Comparison) -> None:
+    page = comparison_page(tight)
     second = str(next(block.text for block in page.lead if isinstance(block, Paragraph) and block.style == "lead"))
 
     assert re.fullmatch(r"west regressed: ttfa p50 \+\d+.%\.", page.headline)

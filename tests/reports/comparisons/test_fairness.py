@@ -271,7 +271,7 @@ def test_pairs_that_do_not_count_are_said(tmp_path: Path) -> None:
     edit(tmp_path, "sessions", lambda index, row: None if index == 0 else row)
     notices = [notice.replace("\u00a0", " ") for notice in notices_on(sides_of([folder]))]
 
-    assert "1 pair without a session of each side is left out." in notices
+    assert "1 pair without a session of each arm is left out." in notices
 
 
 def test_arms_that_fail_differently_are_said(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ NBSP = "\u00a0"
 
 
 def rows(*found: Finding) -> list[ForestRow]:
-    return [forest_rows.row(one, 1, paired=True) for one in found]
+    return [forest_rows.row(one, 1) for one in found]
 
 
 def panel(*found: Finding) -> ForestPanel:
@@ -56,6 +56,20 @@ def test_each_axis_has_its_own_panel() -> None:
     assert len(found["lower"]) == len(findings()) - 2
 
 
+def test_a_phone_has_the_difference_and_the_verdict_of_each_row_in_its_width() -> None:
+    (found,) = [each for each in panels(comparison()) if each.axis == "lower"]
+    narrow = ET.fromstring(forest.forest(found, narrow=True).svg())
+    said, width = texts(narrow), float(narrow.get("width") or 0)
+
+    assert width <= 390 - 2 * 14
+    for row in found.rows:
+        assert {text.replace(NBSP, " ") for text in (row.short, row.verdict, f"margin {row.margin_text}")} <= {
+            text.partition(",")[0] if text.startswith("margin") else text for text in said
+        }
+    assert all(0 <= float(text.get("x") or -1) <= width for text in narrow.iter("text"))
+    assert len(marks(narrow, "margin")) == len(found.rows)
+
+
 def test_a_row_says_figure_difference_interval_and_verdict() -> None:
     (row,) = rows(findings()[0])
 
@@ -83,10 +97,26 @@ def test_what_is_not_gated_or_of_one_origin_says_so() -> None:
 def test_an_inconclusive_row_says_what_it_lacks() -> None:
     why = {row.name: row.why for row in rows(*findings())}
 
-    assert why["ttfa p90"] == "about 260 more pairs"
+    assert why["ttfa p90"] == "slower; it takes about 460 pairs"
     assert why["ttfa p99"] == "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"
     assert why["ttfa p95"] == ""
-    assert forest_rows.row(findings()[3], 1, paired=False).why == "about 260 more sessions"
+    assert rows(replace(findings()[3], unit="session"))[0].why == "slower; it takes about 460 sessions in each arm"
+
+
+def test_a_verdict_on_a_figure_of_which_an_arm_drifts_is_provisional_at_its_row() -> None:
+    sure = finding("audio_received", 0.5, "equivalent", ratio(100, 101, 0.98, 1.02))
+    assert sure.difference
+    drifting = replace(
+        sure, difference=replace(sure.difference, drifts=True), verdict=replace(sure.verdict, provisional=True)
+    )
+
+    assert [row.verdict for row in rows(sure, drifting)] == ["≈ equivalent", "≈ equivalent (provisional)"]
+
+
+def test_a_row_of_the_figure_says_its_margin_and_what_is_slower_within_it() -> None:
+    figure = drawn(panel(finding("ttfa", 0.95, "equivalent", ratio(1790, 1980, 1.05, 1.17))))
+
+    assert {"margin 20 %", "slower, within 20 %"} <= set(texts(figure))
 
 
 def test_a_bar_beyond_the_line_that_holm_holds_back_says_holm() -> None:
@@ -231,7 +261,7 @@ def test_a_quantile_of_too_few_turns_is_not_told() -> None:
     few = replace(wide, arms=(Arm(3000, 300, 22), Arm(440, 44, 11)))
     (row,) = rows(few)
 
-    assert row.told.replace(NBSP, " ") == "n/a (44 sessions; needs 198)"
+    assert row.told.replace(NBSP, " ") == "n/a (needs 198 sessions)"
     assert row.measured.replace(NBSP, " ") == "1,180 → n/a"
     assert math.isnan(row.d)
 
@@ -242,5 +272,5 @@ def test_what_is_equivalent_far_from_no_change_says_its_margin() -> None:
         finding("ttfa", 0.5, "equivalent", ratio(500, 510, 0.98, 1.05, 0.4), margin=Margin(0.4)),
     )
 
-    assert far.judged.replace(NBSP, " ") == "≈ equivalent (within 40 %)"
+    assert far.judged.replace(NBSP, " ") == "≈ equivalent (slower, within 40 %)"
     assert near.judged == "≈ equivalent"

@@ -108,7 +108,7 @@ def test_one_run_of_one_target_is_no_comparison(tmp_path: Path) -> None:
 
 
 def test_one_target_alone_is_no_comparison(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a comparison needs two sides"):
+    with pytest.raises(UsageError, match="a comparison needs two arms"):
         sides_of([f"{run(tmp_path / 'a', PAIRED)}:west"])
 
 

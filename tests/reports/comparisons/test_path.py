@@ -59,7 +59,7 @@ def test_an_undecided_gate_has_no_correction() -> None:
     undecided = replace(RULINGS[0], word="inconclusive", reason=NOT_AFTER_HOLM)
     made = decision(rulings=(undecided, RULINGS[1]))
 
-    assert path.paths(made)[0].line.startswith("? inconclusive (over the margin, not after Holm) at 150")
+    assert path.paths(made)[0].line.startswith("? inconclusive (over the margin by itself, not after Holm) at 150")
     assert "corrected" not in path.paths(made)[0].line
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -111,7 +112,8 @@ def test_less_is_worse_where_more_is_better() -> None:
         (
             "inconclusive",
             ratio(1000, 1120, 1.05, 1.29),
-            "Inconclusive on gateway: ttfa p95 may be 5 to 29 % longer and the margin is 20 %.",
+            "gateway is slower than direct: one turn in twenty now takes longer than 1.12 s, 5 to 29 % more (ttfa "
+            "p95); whether more than the margin of 20 % is open.",
         ),
         (
             "inconclusive",
@@ -137,8 +139,8 @@ def test_what_did_not_regress(word: str, difference: Difference, headline: str) 
         ),
         (
             NOT_AFTER_HOLM,
-            "Inconclusive on gateway: ttfa p95 is 47 to 87 % longer, over the margin of 20 %, but not after Holm’s "
-            "correction.",
+            "gateway is slower than direct: one turn in twenty now takes longer than 2.64 s, 47 to 87 % more (ttfa "
+            "p95); whether more than the margin of 20 % is open after Holm’s correction.",
         ),
     ],
 )
@@ -163,20 +165,77 @@ def test_a_figure_that_one_arm_has_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "method", "second"),
+    ("more", "changes", "second"),
     [
-        (260, Method("sessions", 60, 10, 7, 0.05, 1), "About 260 more sessions in each arm would settle it."),
-        (260, Method("pairs", 60, 10, 7, 0.05, 1), "About 260 more pairs would settle it."),
-        (1, Method("pairs", 60, 10, 7, 0.05, 1), "About 1 more pair would settle it."),
-        (1, Method("sessions", 60, 10, 7, 0.05, 1), "About 1 more session in each arm would settle it."),
-        (None, Method("pairs", 60, 10, 7, 0.05, 1), sentences.NEAR),
-        (None, Method("sessions", 60, 10, 7, 0.05, 1, 0.05), sentences.APART),
+        (260, {"unit": "session"}, "It takes about 460 sessions in each arm to settle it."),
+        (260, {}, "It takes about 460 pairs to settle it."),
+        (None, {}, "More pairs will hardly settle it: ttfa p95 takes more than 4,000."),
+        (None, {"verdict": Verdict("inconclusive", provisional=True)}, sentences.APART),
     ],
 )
-def test_what_would_settle_it(more: int | None, method: Method, second: str) -> None:
-    found = of(gated("ttfa", 0.95, "inconclusive", ratio(1000, 1120, 1.05, 1.29), more=more), method=method)
+def test_what_would_settle_it(more: int | None, changes: dict[str, Any], second: str) -> None:
+    found = replace(gated("ttfa", 0.95, "inconclusive", ratio(1000, 1120, 1.05, 1.29), more=more), **changes)
 
-    assert said(sentences.comparison_second(found)) == second
+    assert said(sentences.comparison_second(of(found))) == second
+
+
+UNSEEN = Reason("none seen", needed=299, there=(200,), measure="failures", upper=0.0149)
+
+
+def unseen() -> Finding:
+    return gated("failures", None, "inconclusive", points(0, 0, 0, 0.0149), reason=UNSEEN, more=99)
+
+
+def test_failures_that_nobody_had_do_not_speak_for_waits_that_grew() -> None:
+    """They once did: "Inconclusive on gateway (with no failure in 200 sessions …): it takes about 299 sessions"."""
+    found = of(
+        gated("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)),
+        gated("ttfa", 0.95, "inconclusive", ratio(1490, 1710, 1.10, 1.23), more=270),
+        unseen(),
+    )
+
+    assert said(sentences.comparison_headline(found)) == (
+        "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50); "
+        "whether more than the margin of 10 % is open."
+    )
+    assert said(sentences.comparison_second(found)) == (
+        "Also open: ttfa p95, 10 to 23 % longer (margin 20 %); failure rate: with no failure in 200 sessions the rate "
+        "may still be up to 1.49 %. More pairs will hardly settle it: ttfa p50 takes more than 4,000, ttfa p95 about "
+        "470 and failure rate about 299."
+    )
+
+
+def test_the_sessions_that_are_named_are_those_of_the_gate_that_takes_most() -> None:
+    few = too_few("turn", 400, (100, 100), p=0.95)
+    found = of(
+        gated("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.24), more=270),
+        gated("ttfa", 0.95, "inconclusive", ratio(1490, 1710, 1.10, 1.23), reason=few),
+        unseen(),
+    )
+
+    assert said(sentences.comparison_second(found)).endswith(
+        "It takes about 470 pairs to settle it: ttfa p50 takes about 470, failure rate about 299 and ttfa p95 at least "
+        "40."
+    )
+
+
+def test_where_only_failures_are_open_what_passed_is_said_first() -> None:
+    found = of(gated("ttfa", 0.5, "equivalent", ratio(1000, 990, 0.97, 1.01)), unseen())
+
+    assert said(sentences.comparison_headline(found)) == (
+        "gateway passes on ttfa p50; its failure rate is open: with no failure in 200 sessions the rate may still be "
+        "up to 1.49 %, and the margin is 1 point."
+    )
+    assert said(sentences.comparison_second(found)).endswith("It takes about 299 pairs to settle it.")
+
+
+def test_what_is_slower_within_the_margin_is_said_to_be_slower() -> None:
+    found = of(gated("ttfa", 0.95, "equivalent", ratio(1000, 1110, 1.05, 1.17)))
+
+    assert said(sentences.comparison_headline(found)) == (
+        "gateway is slower than direct, but within the margin: ttfa p95 differs by +11 % (+5 to +17 %), the margin is "
+        "20 %."
+    )
 
 
 def test_the_other_gated_figures_are_said_after_the_worst() -> None:
@@ -228,8 +287,8 @@ def test_without_a_gated_figure_nothing_decides() -> None:
             "Do not use these figures: gateway has no turns.",
         ),
         (
-            (Cause("gateway: 2.1 % was throttled"), Cause("the sides differ in users", "run it again")),
-            "Do not use these figures: gateway: 2.1 % was throttled; the sides differ in users.",
+            (Cause("gateway: 2.1 % was throttled"), Cause("the arms differ in users", "run it again")),
+            "Do not use these figures: gateway: 2.1 % was throttled; the arms differ in users.",
         ),
         (
             (Cause("gateway has no turns", "run it again"), Cause("gateway has no turns", "run it again")),
@@ -259,7 +318,7 @@ def test_every_finding_has_a_sentence_whatever_its_numbers() -> None:
     found = comparison("gateway")
 
     for one in found.findings:
-        text = sentences.sentence(one, found)
+        text = sentences.sentence(one)
         assert text.endswith(".")
         assert "nan" not in text
         assert "inf" not in text

@@ -67,7 +67,9 @@ def test_the_slowed_step_is_the_worst_one_and_is_named(tmp_path: Path) -> None:
     assert {one.question.step for one in found.steps} == set(names)
     assert not any(one.question.gated for one in found.steps)
     assert f"worst step {slow} of east, ttfa p50 +" in " ".join(comparison_text(found).split())
-    assert "✕ regressed; the worst of 4 steps, not gated" in " ".join(comparison_text(found).split())
+    assert "✕ regressed; the worst of 4 steps, by an interval as of one; not gated" in " ".join(
+        comparison_text(found).split()
+    )
 
 
 def test_no_step_decides_anything(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs(
     assert verdict.more_sessions == 199
     assert (
         said(verdict.reason).replace("\u00a0", " ")
-        == "with no failure in 100 sessions the rate may still be up to 3.0 %: it takes about 299 sessions"
+        == "with no failure in 100 sessions the rate may still be up to 2.95 %: it takes about 299 sessions"
     )
 
 
@@ -48,5 +48,5 @@ def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, fail
 def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
     assert said(told(100, question=Question("stalled", "rate", POINT)).reason).startswith("with no stalled reply in")
     assert said(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (
-        "with no throttled turn in 600 sessions the rate may still be up to 0.5 %"
+        "with no throttled turn in 600 sessions the rate may still be up to 0.50 %"
     )

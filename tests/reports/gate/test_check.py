@@ -16,7 +16,7 @@ from reports.finding import Arm, Measured
 from reports.gate.baselines import Baseline, baseline_of, save
 from reports.gate.check import checked
 from reports.gate.items import Checked
-from reports.gate.relative import ASSUMED, BaselineAnswer, relative_results
+from reports.gate.relative import ASSUMED, BaselineAnswer, judged
 from reports.gate.sentences import interval_text, reason, value_text
 from reports.question import Question
 from reports.statistics.differences import Difference, Margin
@@ -269,9 +269,9 @@ def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_holm_is_over_all_relative_thresholds() -> None:
-    assert [item.word for item in relative_results([answer(0.04)])] == ["regressed"]
-    assert [item.word for item in relative_results([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
-    assert [item.word for item in relative_results([answer(0.04), answer(0.02)])] == ["regressed", "regressed"]
+    assert [one.verdict.word for one in judged([answer(0.04)])] == ["regressed"]
+    assert [one.verdict.word for one in judged([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
+    assert [one.verdict.word for one in judged([answer(0.04), answer(0.02)])] == ["regressed", "regressed"]
 
 
 def test_an_invalid_baseline_voids_the_check(tmp_path: Path) -> None:

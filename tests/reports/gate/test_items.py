@@ -120,8 +120,8 @@ def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text:
     [
         (
             [replace(UNSURE, more_sessions=1, reason="")],
-            "inconclusive: ttfa p50 of sim: 640 ms (590 to 690 ms), limit < 800 ms; about 1 more session in each arm "
-            "would settle it",
+            "inconclusive: ttfa p50 of sim: 640 ms (590 to 690 ms), limit < 800 ms; it takes about 61 sessions in "
+            "each arm",
         ),
         ([replace(UNSURE, more_sessions=1)], "inconclusive: ttfa p50 of sim: too few turns"),
         ([KEPT], "passed: the one threshold is kept"),

@@ -18,10 +18,9 @@ from junitparser import JUnitXml
 from bench.cli.schemas import schemas
 from bench.errors import UsageError
 from bench.plain import printable
-from reports.gate import ci, outputs
-from reports.gate.ci import junit_xml
+from reports.gate import outputs
 from reports.gate.items import Checked, Item
-from reports.gate.outputs import check_data, check_json, check_markdown, check_text
+from reports.gate.outputs import check_data, check_json, check_markdown, check_text, junit_xml
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
 
 EVERY = (KEPT, BROKEN, REGRESSED, UNSURE, NO_DATA)
@@ -117,52 +116,52 @@ def test_warnings_are_loud_on_every_output() -> None:
 
     assert "\n! 33 % failed\n" in check_text(found)
     assert "\n\n**! 33 % failed**\n" in check_markdown(found)
-    assert "::warning title=rtbench check::33 %25 failed" in list(ci.github_commands(found))
-    assert any("type=warning;]33 %AZP25 failed" in line for line in ci.azure_commands(found, Path("check.md")))
+    assert "::warning title=rtbench check::33 %25 failed" in list(outputs.github_commands(found))
+    assert any("type=warning;]33 %AZP25 failed" in line for line in outputs.azure_commands(found, Path("check.md")))
     assert check_data(found)["warnings"] == ["33 % failed"]
 
 
 def test_github_is_told_errors_and_warnings() -> None:
-    assert list(ci.github_commands(check(KEPT, BROKEN, UNSURE))) == [
+    assert list(outputs.github_commands(check(KEPT, BROKEN, UNSURE))) == [
         "::error title=ttfa p95 broken::ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms",
         "::warning title=ttfa p50 inconclusive::ttfa p50 of sim inconclusive (too few turns): "
         "640 ms (590 to 690 ms), limit < 800 ms",
     ]
-    assert [line.split()[0] for line in ci.github_commands(check(UNSURE))] == ["::error"]
-    assert [line.split()[0] for line in ci.github_commands(check(UNSURE, on_inconclusive="warn"))] == ["::warning"]
-    assert list(ci.github_commands(check(UNSURE, on_inconclusive="pass"))) == []
-    assert list(ci.github_commands(VOID)) == [
+    assert [line.split()[0] for line in outputs.github_commands(check(UNSURE))] == ["::error"]
+    assert [line.split()[0] for line in outputs.github_commands(check(UNSURE, on_inconclusive="warn"))] == ["::warning"]
+    assert list(outputs.github_commands(check(UNSURE, on_inconclusive="pass"))) == []
+    assert list(outputs.github_commands(VOID)) == [
         "::error title=rtbench check::Do not use these figures: the run was not judged: it was killed"
     ]
 
 
 def test_github_escapes_messages_and_properties_by_its_rules() -> None:
-    assert ci.github_command("error", "100 %: a, b", "50 %: x, y\r\nz") == (
+    assert outputs.github_command("error", "100 %: a, b", "50 %: x, y\r\nz") == (
         "::error title=100 %25%3A a%2C b::50 %25: x, y%0D%0Az"
     )
 
 
 def test_azure_is_told_issues_the_summary_and_that_there_are_issues(tmp_path: Path) -> None:
     comment = tmp_path / "check.md"
-    failed, warned = (list(ci.azure_commands(found, comment)) for found in (
+    failed, warned = (list(outputs.azure_commands(found, comment)) for found in (
         check(KEPT, BROKEN), check(KEPT, UNSURE, on_inconclusive="warn")))  # fmt: skip
 
     assert failed[0].startswith("##vso[task.logissue type=error;]ttfa p95 of sim is over its limit: 940 ms")
     assert failed[1:] == [f"##vso[task.uploadsummary]{comment}"]
     assert warned[0].startswith("##vso[task.logissue type=warning;]ttfa p50 of sim inconclusive")
     assert warned[-1].startswith("##vso[task.complete result=SucceededWithIssues;]inconclusive: ttfa p50")
-    assert list(ci.azure_commands(check(KEPT), comment)) == [f"##vso[task.uploadsummary]{comment}"]
+    assert list(outputs.azure_commands(check(KEPT), comment)) == [f"##vso[task.uploadsummary]{comment}"]
 
 
 def test_azure_escapes_messages_and_properties_by_its_rules() -> None:
-    assert ci.azure_command("task.logissue", {"type": "a;b]c%\n"}, "50 %; [x]\r\n") == (
+    assert outputs.azure_command("task.logissue", {"type": "a;b]c%\n"}, "50 %; [x]\r\n") == (
         "##vso[task.logissue type=a%3Bb%5Dc%AZP25%0A;]50 %AZP25; [x]%0D%0A"
     )
 
 
 @given(st.text(), st.text())
 def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_shown(title: str, message: str) -> None:
-    whole = ci.github_command("error", title, message)
+    whole = outputs.github_command("error", title, message)
     head, said = whole.removeprefix("::error title=").split("::", 1)
     plain = [
         "".join(
@@ -174,7 +173,7 @@ def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_
     assert "\n" not in whole
     assert "\r" not in whole
     assert [unquote(head), unquote(said)] == plain
-    other = ci.azure_command("task.logissue", {"type": title}, message)
+    other = outputs.azure_command("task.logissue", {"type": title}, message)
     inside, _, rest = other.removeprefix("##vso[task.logissue type=").partition("]")
     assert "\n" not in other
     assert unquote(inside.removesuffix(";").replace("%AZP25", "%25")) == plain[0]

@@ -156,7 +156,9 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
         found += sentences.doubtful(history)
 
     assert found
-    assert all("has no mark: neighbouring runs are alike" in one and "40\u00a0runs count as" in one for one in found)
+    assert all(
+        "has no mark: neighbouring runs are autocorrelated" in one and "40\u00a0runs count as" in one for one in found
+    )
 
 
 @pytest.mark.parametrize(

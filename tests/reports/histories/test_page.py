@@ -112,6 +112,16 @@ def test_a_terminal_shows_each_run_with_its_verdict_and_marks_the_run_that_begin
     assert any(line.startswith("note") and "shown and not compared" in line for line in lines)
 
 
+def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
+    """The run's name tells that."""
+    slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
+    lines = history_text(told_by(slow), 100).splitlines()
+    head = next(line for line in lines if "verdict" in line)
+
+    assert "ttfa p50, ms" in head
+    assert "ttfa p95, ms" in head
+
+
 def test_lines_fit_a_narrow_terminal() -> None:
     long = [replace(one, name="20261120T091400Z-a-scenario-with-a-name") for one in stepped(12, 12)]
 

@@ -71,6 +71,20 @@ def test_what_an_older_run_does_not_tell_sets_it_apart_from_nobody() -> None:
     assert names([entry(0, conditions={"load: users": ""}), entry(1)]) == ["gateway"]
 
 
+def test_the_first_target_of_the_runs_comes_first() -> None:
+    """It is the baseline, and has the same colour as in the run's report."""
+    assert names([entry(n, target=target) for n in (0, 1) for target in ("old", "new")]) == ["old", "new"]
+
+
+def test_users_name_a_series_without_how_fast_they_were_started() -> None:
+    alone = entry(1, conditions={"load: users": "1", "load: users started a second": "1"})
+    several = entry(0, conditions={"load: users started a second": "4"})
+    slower = entry(2, conditions={"load: users started a second": "2"})
+
+    assert names([several, alone]) == ["gateway (10 users)", "gateway (1 user)"]
+    assert names([several, slower]) == ["gateway (4 users started a second)", "gateway (2 users started a second)"]
+
+
 def test_two_targets_and_two_scenarios_are_four_series() -> None:
     assert len(series_of([entry(n, target=t, scenario=s) for n in (0, 1) for t in "ab" for s in "cd"])) == 4
 

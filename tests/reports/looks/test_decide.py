@@ -22,7 +22,7 @@ from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import end_of, look_at
-from reports.looks.decision import Decision, decision_sentence
+from reports.looks.decision import Decision, decision_lines, decision_sentence
 from reports.strata import Stratum
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
@@ -203,6 +203,15 @@ def test_an_invalid_run_and_one_that_was_not_judged_decide_nothing(tmp_path: Pat
 
     assert (found.stopped, found.status) == (True, 4)
     assert "INVALID" in decision_sentence(found) or "NOT JUDGED" in decision_sentence(found)
+
+
+def test_what_looks_say_of_an_invalid_run_is_for_information(tmp_path: Path) -> None:
+    invalid = look_at(run(tmp_path / "invalid", LOOSE, verdict={"valid": False, "rules": []}))
+    valid = look_at(run(tmp_path / "valid", LOOSE))
+
+    assert held(invalid)
+    assert "For information, and no verdict: what looks at these pairs say." in [*decision_lines(invalid)]
+    assert not any("For information" in line for line in decision_lines(valid))
 
 
 def test_a_run_without_sessions_is_never_green(tmp_path: Path) -> None:

@@ -9,16 +9,17 @@ from typing import Any
 
 import jsonschema
 import pytest
+import typer
 
+import reports
 from bench.cli.verdicts import size as command
 from bench.errors import UsageError
-from reports.sizing import size as plan_size
-from reports.sizing.size import Size, share_of, size_question, sized
-from reports.sizing.text import size_data, size_lines
+from reports.question import margin_of
+from reports.sizing import Size, share_of, size_data, size_lines, size_question, sized
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(plan_size.__file__).parent / "size.schema.json").read_text())
+SCHEMA = json.loads((Path(reports.__file__).parent / "schemas" / "size.schema.json").read_text())
 ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired=True)
 
@@ -128,7 +129,7 @@ def test_fewer_sessions_than_a_quantile_may_be_tested_with_are_never_planned(tmp
         (("failures:p95", None, None), "is a rate"),
         (("ttfa:p95", "plenty"), "is no share"),
         (("ttfa:p95", "20"), "is more than everything"),
-        (("ttfa:p95", "20%", "10%", 1.0), "is no power"),
+        (("ttfa:p95", "20%", "10%", 1.0), "--power must be"),
     ],
 )
 def test_what_cannot_be_asked_is_said_in_a_line(arguments: tuple[Any, ...], problem: str) -> None:
@@ -172,7 +173,7 @@ def test_the_command_prints_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
     command(str(run(tmp_path)))
     out = capsys.readouterr().out
 
-    assert out.startswith("ttfa p95: to find +20 %")
+    assert out.startswith("ttfa p95: to find +40 %")
     assert "\u00a0" not in out
 
 
@@ -181,3 +182,46 @@ def test_the_command_prints_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
 )
 def test_shares_are_written_as_people_write_them(written: str, meant: float) -> None:
     assert share_of(written, "--detect") == pytest.approx(meant)
+
+
+def test_a_plan_from_an_invalid_run_says_so_first(tmp_path: Path) -> None:
+    invalid = size_of(
+        run(tmp_path / "invalid", Plan(sessions=120, turns=8, seconds=600, valid=False)), "failures", "3%", "1%"
+    )
+
+    assert text(invalid).startswith(
+        "The pilot is INVALID, so this plan is not to be relied on: plan with a valid run.\n"
+    )
+    assert "INVALID" not in text(size_of(run(tmp_path / "valid")))
+
+
+def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=120, turns=8, seconds=600, valid=False))
+
+    with pytest.raises(typer.Exit) as ended:
+        command(str(folder), "failures")
+    assert ended.value.exit_code == 4
+
+
+def test_a_plan_from_a_simulated_run_says_so(tmp_path: Path) -> None:
+    assert "◇ SIMULATED: so was the pilot" in text(size_of(run(tmp_path / "made", simulated=True)))
+    assert "SIMULATED" not in text(size_of(run(tmp_path / "real", simulated=False)))
+
+
+@pytest.mark.parametrize(
+    ("measure", "margin", "effect"), [("ttfa:p50", 0.1, 0.2), ("ttfa", 0.2, 0.4), ("ttfa:p99", 0.3, 0.6)]
+)
+def test_a_size_is_planned_for_the_margin_of_the_gate_unless_another_is_named(
+    measure: str, margin: float, effect: float
+) -> None:
+    asked = size_question(measure, None, None, 0.9)
+
+    assert (asked.margin, asked.effect) == (margin, effect)
+    assert asked.question.margin == margin_of(asked.question.p or math.nan)
+
+
+def test_a_plan_says_which_turns_it_is_for_and_what_its_range_is(tmp_path: Path) -> None:
+    said = text(size_of(run(tmp_path, Plan(sessions=120, turns=8, seconds=600, kinds=("vad", "typed", "vad")))))
+
+    assert said.startswith("ttfa p95 from the end of speech: to find +20 %")
+    assert ", from 5 to 95 % of pilots drawn anew)" in said

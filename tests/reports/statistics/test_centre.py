@@ -58,6 +58,15 @@ def test_few_failures_are_trimmed_and_many_leave_it_undefined() -> None:
     assert math.isnan(centre(waits(100, 1), waits(100, 2, failed=0.3), 100).d)
 
 
+def test_replies_that_outran_their_caller_are_the_earliest_and_are_trimmed_as_such() -> None:
+    base, cand = waits(100, 1), waits(100, 2)
+    early = np.random.default_rng(3).random(cand.values.size) < 0.05
+    outran, least = (ArmWaits(np.where(early, value, cand.values), cand.steps, cand.pairs) for value in (-40.0, 1e-9))
+
+    assert centre(base, outran, 100).d == pytest.approx(centre(base, least, 100).d)
+    assert math.isnan(centre(base, ArmWaits(-cand.values, cand.steps, cand.pairs), 100).d)
+
+
 def test_a_trimmed_mean_takes_values_at_its_edges_in_part() -> None:
     assert trimmed_mean(np.array([0.0, 1.0, 2.0, 3.0, 100.0])) == pytest.approx((0.5 * 0 + 1 + 2 + 3 + 0.5 * 100) / 4)
     assert math.isnan(trimmed_mean(np.zeros(0)))

@@ -143,8 +143,8 @@ class Wire:
     def say(self, *messages: bytes) -> None:
         self.send(b"".join(frame(message) for message in messages))
 
-    def hear(self, kind: bytes) -> None:
-        """Read client events up to one of this type."""
+    def hear(self, kind: bytes) -> bytes:
+        """Read client events up to one of this type, which it returns."""
         while True:
             first, second = self._take(2)
             size = second & 0x7F
@@ -157,7 +157,7 @@ class Wire:
             if first & 0x40:
                 plain = self._inflate(plain + b"\x00\x00\xff\xff")
             if b'"' + kind + b'"' in plain:
-                return
+                return plain
 
     def greet(self, *headers: str, **session: Any) -> None:
         """Everything up to the turn: it has been asked for."""
@@ -719,8 +719,10 @@ def an_agent_that_says_in_binary_what_is_text(wire: Wire) -> None:
 @evil("endless:marks", dialect="twilio")
 def an_agent_with_a_flood_of_marks(wire: Wire) -> None:
     wire.accept()
-    wire.say(json.dumps({"event": "media", "media": {"payload": base64.b64encode(VOICE).decode()}}).encode())
-    wire.flood(frame(b'{"event":"mark","mark":{"name":"again"}}') * MANY)
+    stream = {"streamSid": json.loads(wire.hear(b"start"))["streamSid"]}
+    voice = base64.b64encode(VOICE).decode()
+    wire.say(json.dumps({"event": "media", "media": {"payload": voice}, **stream}).encode())
+    wire.flood(frame(json.dumps({"event": "mark", "mark": {"name": "again"}, **stream}).encode()) * MANY)
 
 
 @evil("timeout:first_delta", dialect="acs")

@@ -32,8 +32,8 @@ from bench.run.spool import path_of
 from bench.simulator.served import LatenessCounts, Served
 from reports.gate.baselines import Baseline
 from reports.histories.entry import _Summary as Summary
+from reports.records import misfit
 from reports.runs import RUN
-from reports.schemas.document import misfit
 from tests.attack.test_files import LOG, places, with_value
 from tests.examples import some
 from tests.reports import synthetic
@@ -113,7 +113,7 @@ def check_commands(run: Path, scratch: Path) -> None:
         [("history", run, "--json")],
         [("merge", run, "-o", merged)],
         [("merge", run, other, "-o", scratch / "both")],
-        [("size", "--like", run, "--detect", "20%")],
+        [("size", "--like", run, "--detect", "40%")],
         [("simulate", "--like", run), ("simulate", "--like", f"{run}:{EVIL}")],
         [("simulate", "--like", run, "--like-step", EVIL)],
         [("export", run, "--format", "csv", "--force"), ("export", run, "--format", "hlog", "--force")],

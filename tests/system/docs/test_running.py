@@ -61,7 +61,9 @@ STORED = {
 }
 """The runs of which pages speak, and their targets."""
 STORED_NAMES = {Path(name).name for name in STORED}
-WRITTEN = re.compile(r"`(mine\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M)
+WRITTEN = re.compile(
+    r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M
+)
 """The files that pages have their reader write."""
 LOG = ROOT / "tests/reports/stored/schema-3/events/w0-000000.jsonl"
 

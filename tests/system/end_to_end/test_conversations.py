@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.run import folder as files
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from tests.helpers import row_of
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, write_scenario
@@ -97,7 +97,7 @@ class Played:
     def unlike_their_logs(self, *names: str) -> list[Row]:
         """The rows in which a column is not what the log of their session gives."""
         logs = {row["session_id"]: self.folder / "events" / f"{row['session_id']}.jsonl" for row in self.rows}
-        again = {name: {turn.turn: row_of(turn) for turn in replay(log).turns} for name, log in logs.items()}
+        again = {name: {turn.turn: row_of(turn) for turn in replay_log(log).turns} for name, log in logs.items()}
         return [
             row for row in self.rows if any(row[name] != again[row["session_id"]][row["turn"]][name] for name in names)
         ]

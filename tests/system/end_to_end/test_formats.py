@@ -11,11 +11,11 @@ import gevent
 import pytest
 
 from bench.plan.recordings import RATE_HZ, load_pcm
-from bench.probe import probe, wav_script
+from bench.probe import probe_target, wav_script
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
 from bench.protocol.voice_live import VOICE_LIVE
-from bench.run.replay import Replayed, replay
+from bench.run.replay import Replayed, replay_log
 from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.simulator.truth import read_truth
 from bench.simulator.voice import RecordedReply, load_replies
@@ -46,8 +46,8 @@ def called(target: Target, folder: Path, **session: Any) -> Replayed:
     folder.mkdir(exist_ok=True)
     log = folder / "call.jsonl"
     script = wav_script(target, WAV, {"turn_detection": "server_vad", **session})
-    probe(target, script, log, keep_audio=False)
-    return replay(log)
+    probe_target(target, script, log, keep_audio=False)
+    return replay_log(log)
 
 
 def all_called(folder: Path, kinds: Iterable[Kind], more: str = "", **session: Any) -> dict[Kind, Call]:

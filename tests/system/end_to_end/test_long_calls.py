@@ -12,7 +12,7 @@ import pytest
 
 from bench.measures import CATALOGUE
 from bench.run import folder as files
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.simulator.truth import read_truth
 from bench.units import NS_PER_MS
 from tests.simulator_process import quick_simulator
@@ -91,5 +91,5 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
         "w0-000000": 2, "w0-000000.2": 6, "w0-000001": 2, "w0-000001.2": 6,
     }  # fmt: skip
     for session in gaps:
-        again = replay(folder / "events" / f"{session}.jsonl").session
+        again = replay_log(folder / "events" / f"{session}.jsonl").session
         assert again.measures_ns()["renewal_gap"] / NS_PER_MS == gaps[session]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench.run import folder as files
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import (
@@ -123,7 +123,7 @@ def test_compression_is_what_was_agreed_on(simulator: Ready, tmp_path: Path) -> 
     for compression in ("none", "deflate"):
         log = tmp_path / f"{compression}.jsonl"
         shown = probe(*trusting(simulator), "--compression", compression, "--log", log)
-        session = replay(log).session
+        session = replay_log(log).session
         assert shown.returncode == 0, shown.stderr
         assert ("sec-websocket-extensions" in session.headers) == (compression == "deflate")
         sizes[compression] = session.wire_bytes_received / session.audio_bytes_received

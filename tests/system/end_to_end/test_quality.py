@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.run import folder as files
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.simulator.voice import load_replies
 from tests.helpers import row_of
 from tests.simulator_process import Ready, quick_simulator
@@ -59,7 +59,7 @@ def test_rows_count_the_words_that_were_misheard_and_the_tasks_that_were_done(
     assert ended.returncode in (0, 4), ended.stderr
     assert len(rows) == 3 * SESSIONS
     for row in rows:
-        told = replay(run / "events" / f"{row['session_id']}.jsonl").turns[row["turn"] - 1]
+        told = replay_log(run / "events" / f"{row['session_id']}.jsonl").turns[row["turn"] - 1]
         again = row_of(told)
         assert {name: row[name] for name in QUALITY} == {name: again[name] for name in QUALITY}
         assert row["input_words"] == WORDS.get(row["turn"])

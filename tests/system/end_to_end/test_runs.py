@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.run import folder as files
-from bench.run.calibration import save
+from bench.run.calibration import save_calibration
 from tests.run.test_calibration import build_calibration
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
@@ -90,7 +90,7 @@ def test_a_run_says_before_its_first_session_how_many_processes_its_shape_takes(
     tmp_path: Path, simulator: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(4))  # a calibration is of as many cores
-    save(build_calibration(sessions=1), tmp_path / "state" / "rtbench")
+    save_calibration(build_calibration(sessions=1), tmp_path / "state" / "rtbench")
     scenario = write_scenario(tmp_path)
     scenario.write_text(f"{scenario.read_text()}{STAGES}\n\nimport os\n\nos.sched_getaffinity = lambda pid: range(4)\n")
     load = ("--processes", "2", "--sessions", "4", "--url", simulator.urls["ga"])

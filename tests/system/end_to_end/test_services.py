@@ -10,12 +10,12 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.probe import probe, text_script
+from bench.probe import probe_target, text_script
 from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat, by_name
 from bench.protocol.openai_events import GA_PARTS
 from bench.protocol.openai_like import GLM, Glm
 from bench.protocol.settings import SessionSettings
-from bench.run.replay import Replayed, replay
+from bench.run.replay import Replayed, replay_log
 from bench.simulator.truth import read_truth
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
@@ -82,8 +82,8 @@ def played(target: Target, case: Case, folder: Path) -> tuple[Replayed, Replayed
     """A call that speaks, and then one that types."""
     spoken = called(target, folder, voice=case.voice)
     script = text_script(target, "Hello", {"voice": case.voice})
-    probe(target, script, folder / "typed.jsonl", keep_audio=False)
-    return spoken, replay(folder / "typed.jsonl")
+    probe_target(target, script, folder / "typed.jsonl", keep_audio=False)
+    return spoken, replay_log(folder / "typed.jsonl")
 
 
 @pytest.fixture(scope="module")

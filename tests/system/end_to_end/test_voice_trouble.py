@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.errors import INVALID_STATUS
 from bench.run import folder as files
-from bench.run.replay import replay
+from bench.run.replay import replay_log
 from bench.simulator.truth import read_truth
 from tests.simulator_process import QUICK, Ready, running_simulator
 from tests.system.end_to_end.locust_process import (
@@ -200,4 +200,4 @@ def test_a_kill_leaves_the_log_of_a_session_whose_first_turn_was_under_way(tmp_p
         process.communicate(timeout=GUARD_S)
 
     (log,) = (only_run(tmp_path / "runs") / "events").iterdir()
-    assert replay(log).cut
+    assert replay_log(log).cut

@@ -63,7 +63,7 @@ UNFIT = [
     ("seed", "9" * 5_000, "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not 9999"),
     ("look_every", "5", "--look-every needs --until-decided: add it, or leave --look-every out"),
     ("arrivals", "often", "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h"),
-    ("max_sessions", "3", "--max-sessions needs calls that arrive"),
+    ("max_sessions", "3", "--max-sessions needs an arrival rate"),
     ("until_decided", "true", "--until-decided compares two targets"),
 ]
 """What is refused with its reason."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.columns import TURN_INSTANTS
 from bench.run import folder as files
-from bench.run.replay import Replayed, replay
+from bench.run.replay import Replayed, replay_log
 from bench.run.rows import session_row
 from bench.simulator.truth import read_truth
 from tests.helpers import row_of
@@ -50,7 +50,7 @@ class VoiceRun:
     def replayed(self) -> dict[str, Replayed]:
         """By session_id, those that have a row of their own or of a turn."""
         names = {row["session_id"] for row in (*self.sessions, *self.turns)}
-        return {name: replay(self.folder / "events" / f"{name}.jsonl") for name in names}
+        return {name: replay_log(self.folder / "events" / f"{name}.jsonl") for name in names}
 
     @cached_property
     def messages(self) -> dict[str, list[Message]]:

@@ -180,6 +180,34 @@ class Leaving(Caller):
 """
 
 
+PAUSES = """
+import bench.load.user as module
+from locust import task
+now_s, began_s = 0.0, []
+def sleep(seconds):
+    global now_s
+    now_s += seconds
+module.monotonic_ns = lambda: round(now_s * 1e9)
+module.gevent = SimpleNamespace(**vars(gevent) | {"sleep": sleep})
+def play_pair(*_):
+    began_s.append(round(now_s, 3))
+    if len(began_s) == 4:
+        raise GreenletExit
+    return len(began_s) != 2  # there was no place for the second session
+class Caller(RealtimeUser):
+    @task
+    def order(self): ...
+live = SimpleNamespace(play_pair=play_pair, sessions=SimpleNamespace(ending=False))
+runs = SimpleNamespace(live=live, session_pause_s=2.5)
+gevent.spawn(Caller(SimpleNamespace(rtbench=runs)).run).join()
+print(json.dumps(began_s))
+"""
+
+
+def test_a_user_pauses_after_a_session_and_asks_soon_again_where_there_was_none() -> None:
+    assert told_by(ENDING + PAUSES) == [0.0, 2.5, 2.6, 5.1]
+
+
 @pytest.fixture
 def callers(tmp_path: Path) -> Path:
     """A file of users, as Locust loads it."""

@@ -1,31 +1,35 @@
-"""How many sessions, how long and how much money a question needs, judged by a run like it: run → `Size`."""
+"""How many sessions, how long and how much money a question needs, judged by a run like it; `rtbench size` in words."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import field
 
 from bench.errors import UsageError
 from bench.measures import SLOPE
 from bench.money import Prices, cost_usd
 from bench.units import NS_PER_S, S_PER_MINUTE
 from reports import runs
-from reports.numbers import NBSP
-from reports.question import POINTS, Question
-from reports.runs import RunFrames
-from reports.schemas.document import Number
-from reports.sides.named import folder_of, known_targets
+from reports.numbers import NBSP, NONE, count, plural, span, three, usd
+from reports.question import POINTS, Question, accepted_at
+from reports.records import Closed, Number, about, data_of
+from reports.runs import RunFrames, run_id_of
+from reports.samples import samples_of
+from reports.sides.named import folder_of, known_targets, refuse_unknown
 from reports.sides.questions import by_stratum, common_strata
 from reports.sides.side import ABSENT, Side, against_of, by_pair, by_session, counts_of, sample_of
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Margin
 from reports.statistics.looks import pairs_needed
 from reports.statistics.power import (
+    BETTER_SESSIONS,
     GATES,
     LEAST_SESSIONS,
     LEVEL,
@@ -45,12 +49,14 @@ from reports.statistics.rates import sessions_without
 from reports.statistics.resample import seed_of
 from reports.summary.money import KINDS, bills_of, money_of
 from reports.summary.summary import window_of
+from reports.summary.trust import verdict_of
 from reports.thresholds import gated, quoted
-from reports.turns import turns_of
+from reports.turns import measured_sessions
+from reports.wording.verdicts import figure
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
-EFFECT, MARGIN, EFFECT_POINTS = 0.2, 0.1, 0.03
-"""Where the user says nothing; of rates, 3 points against 1."""
+TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
+"""Where the user says nothing: an effect of twice the margin; of rates 3 points."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +98,23 @@ def size_question(
     if of.unit == SLOPE:
         raise UsageError(f"{name} is a slope, and has no size to plan for: plan for ttfa")
     rate = of.unit == "share"
-    effect = share_of(detect, "--detect") if detect else EFFECT_POINTS if rate else EFFECT
-    accepted = share_of(margin, "--margin") if margin else POINTS if rate else MARGIN
+    p = 0.0 if rate else _quantile(name, aggregate)
+    accepted = share_of(margin, "--margin") if margin else POINTS if rate else accepted_at(p)
+    effect = share_of(detect, "--detect") if detect else EFFECT_POINTS if rate else TIMES_MARGIN * accepted
     if not effect > accepted:
         raise UsageError(
             f"an effect of {_said(effect, rate)} is not above the margin of {_said(accepted, rate)}: "
             "no number of sessions would call it worse; raise --detect or lower --margin"
         )
     if not 0.5 <= power < 1:
-        raise UsageError(f"--power {power:g} is no power: choose one from 0.5 to 0.99")
+        raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if gates < 1:
-        raise UsageError(f"--gates {gates} is no number of gates: a check of one figure has 1")
+        raise UsageError(f"--gates must be 1 or more, not {gates}: a check of one figure has 1")
     if rate:
         if aggregate not in ("", "rate"):
             raise UsageError(f"{name} is a rate: write --measure {name}")
         return SizeQuestion(Question(name, "rate", Margin(points=accepted)), effect, accepted, power, gates)
-    of_quantile = Question(name, "quantile", Margin(ratio=accepted), _quantile(name, aggregate))
+    of_quantile = Question(name, "quantile", Margin(ratio=accepted), p)
     return SizeQuestion(of_quantile, effect, accepted, power, gates)
 
 
@@ -262,7 +269,7 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
             raise UsageError(
                 f"{like}: {asked.question.name} is {unfit.replace(NBSP, ' ')}; plan with an idle machine's run"
             )
-    pilot = _pilot(sides, asked, np.random.default_rng(seed_of(str(run.document.get("run_id") or folder.name))))
+    pilot = _pilot(sides, asked, np.random.default_rng(seed_of(run_id_of(run))))
     if not math.isfinite(pilot.variance):
         raise UsageError(f"{like} has no {asked.question.name} to plan with: too few turns have it, or too many failed")
     least, likely, most = pilot.needed(asked.distance, asked.power, asked.level)
@@ -290,9 +297,10 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
 
 def _sides(run: RunFrames, target: str) -> tuple[Side, ...]:
     """Both targets of an interleaved run of two, else the one that is named, or the only one."""
-    known, turns = known_targets(run), turns_of(run)
-    if target and target not in known:
-        raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(known) or 'none at all'}")
+    known, samples = known_targets(run), samples_of(run)
+    turns = samples.turns
+    if target:
+        refuse_unknown(run, target)
     names = [target] if target else known
     places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in names]
     pairs = by_pair(run, turns, places) if len(names) == 2 and run.document.get("interleaved") else None
@@ -301,7 +309,7 @@ def _sides(run: RunFrames, target: str) -> tuple[Side, ...]:
         raise UsageError(f"{run.folder} has {len(names)} targets: say which one the plan is for, {choices}")
     clusters = pairs or [by_session(run, turns, place) for place in places]
     return tuple(
-        Side(run, turns, place, name, name, own) for place, name, own in zip(places, names, clusters, strict=True)
+        Side(run, samples, place, name, name, own) for place, name, own in zip(places, names, clusters, strict=True)
     )
 
 
@@ -330,5 +338,152 @@ def _waits(base: Side, question: Question) -> Question:
 
 def _pace(run: RunFrames, base: Side) -> float:
     """Measured sessions of one arm in a minute of the measured part of the run."""
-    seconds = window_of(run, base.turns).measured_s
+    seconds = window_of(run, base.turns, measured_sessions(run)).measured_s
     return base.sessions / seconds * 60 if seconds > 0 else math.nan
+
+
+def size_lines(size: Size) -> Iterable[str]:
+    """The answer first, then what it was judged by."""
+    asked, pilot, noun = size.asked, size.pilot, "pair" if size.paired else "session"
+    least, likely, most = size.sessions
+    error, power = (f"{three(100 * share)}{NBSP}%" for share in (LEVEL, asked.power))
+    effect, margin = _share(size, asked.effect), _share(size, asked.margin)
+    name = figure(asked.question)
+    verdict = verdict_of(size.run.document)
+    if not verdict.valid:
+        yield f"The pilot is {verdict.word}, so this plan is not to be relied on: plan with a valid run."
+    shared = f", shared by the {asked.gates} gates of a check (Holm)" if asked.gates > 1 else ""
+    yield f"{name}: to find +{effect} against a margin of {margin} with power {power}, at an error of {error}{shared}:"
+    arms = "pairs" if size.paired else "sessions in each arm"
+    yield f"  {count(likely)} {arms} ({count(least)} to {count(most)}, from 5 to 95{NBSP}% of pilots drawn anew)"
+    if math.isfinite(size.seconds[1]):
+        pace = f"{three(size.sessions_per_min)} {noun}s a minute, the pace of this run"
+        yield f"  {_range(size.seconds, span)}, both arms at once, at {pace}"
+    if math.isfinite(size.usd[1]):
+        each = "pair" if size.paired else "session of each"
+        yield f"  {_range(size.usd, usd)} for both arms, at {usd(size.usd_per_session)} for a {each}"
+    else:
+        yield "  cost unknown: the run has no token counts, or its model has no price"
+    if size.run.document.get("simulated"):
+        yield "  ◇ SIMULATED: so was the pilot, and a service scatters in a way of its own"
+    yield ""
+    if asked.gates > 1:
+        yield f"As the only gate of a check it takes {count(size.sessions_alone)} (--gates 1)."
+    times = three(round(100 * size.power_of_pilot))
+    yield f"With as many as this run has, {plural(pilot.sessions, noun)}, it is found in {times}{NBSP}% of the runs."
+    if asked.sessions_to_pass:
+        yield (
+            f"To pass at that margin it takes {count(asked.sessions_to_pass)} {arms} at least, even if nothing fails: "
+            "whole sessions might."
+        )
+    spread = size.spread
+    yield (
+        f"Judged by {plural(pilot.sessions, noun)} of {three(size.turns_per_session)} turns: "
+        f"sigma {_two(spread.sigma)}, ICC {_two(spread.icc)}, "
+        f"design effect {_two(spread.deff50)} at p50 and {_two(spread.deff95)} at p95."
+    )
+    if cheapest := _cheapest(size):
+        yield cheapest
+    if pilot.sessions < BETTER_SESSIONS:
+        yield f"Pilots of {BETTER_SESSIONS} sessions are better: a plan scatters as its pilot does."
+    yield "A run that is looked at while it goes on, with --until-decided, mostly needs fewer."
+
+
+def _cheapest(size: Size) -> str:
+    """How many turns a session should have; nothing of a rate, whose spread was not looked into."""
+    if size.asked.is_rate:
+        return ""
+    cheapest = [
+        f"{turns}{' or more' if turns == 10 else ''} by {what}"
+        for turns, what in ((size.cheapest_by_time, "time"), (size.cheapest_by_usd, "money"))
+        if turns is not None
+    ]
+    return (
+        f"Cheapest number of turns in a session: {', '.join(cheapest)}; it has {three(size.turns_per_session)}."
+        if cheapest
+        else ""
+    )
+
+
+def _share(size: Size, value: float) -> str:
+    points = "point" if value == 0.01 else "points"
+    return f"{three(100 * value)}{NBSP}{points if size.asked.is_rate else '%'}"
+
+
+def _range(values: Range, written: Any) -> str:
+    return f"{written(values[1])} ({written(values[0])} to {written(values[2])})"
+
+
+def _two(value: float) -> str:
+    return NONE if math.isnan(value) else three(float(f"{value:.2g}"))
+
+
+SCHEMA: Literal[1] = 1
+
+
+class SizeDocument(Closed, frozen=True):
+    """Ranges are [least, likely, most]; null where the pilot does not tell."""
+
+    schema: Literal[1]
+    like: str
+    targets: list[str]
+    measure: str
+    kind: Literal["quantile", "rate"]
+    p: float | None
+    effect: float = field(name="detect")
+    margin: float
+    power: float
+    level: float
+    gates: Annotated[int, about("gates of the check that share the level by Holm, for which it is planned")]
+    paired: bool
+    pilot_sessions: int
+    sessions: tuple[int, int, int]
+    sessions_alone: Annotated[int, about("the likely number, were this the only gate")]
+    sessions_to_pass: Annotated[
+        int | None, about("of a rate: without so many in each arm it cannot pass at the margin, though none fails")
+    ]
+    seconds: Range
+    usd: Range
+    power_of_pilot: Number
+    turns_per_session: Number
+    sigma: Number
+    icc: Number
+    deff50: Number = field(name="deff_p50")
+    deff95: Number = field(name="deff_p95")
+    cheapest_by_time: int | None = field(name="cheapest_turns_by_time")
+    cheapest_by_usd: int | None = field(name="cheapest_turns_by_usd")
+
+
+def size_data(size: Size) -> dict[str, Any]:
+    """The size as lists, dictionaries, strings and numbers."""
+    asked, question = size.asked, size.asked.question
+    return data_of(
+        SizeDocument(
+            schema=SCHEMA,
+            like=run_id_of(size.run),
+            targets=list(size.targets),
+            measure=question.measure,
+            kind="rate" if asked.is_rate else "quantile",
+            p=question.p,
+            effect=asked.effect,
+            margin=asked.margin,
+            power=asked.power,
+            level=LEVEL,
+            gates=asked.gates,
+            paired=size.paired,
+            pilot_sessions=size.pilot.sessions,
+            sessions=size.sessions,
+            sessions_alone=size.sessions_alone,
+            sessions_to_pass=asked.sessions_to_pass,
+            seconds=size.seconds,
+            usd=size.usd,
+            power_of_pilot=size.power_of_pilot,
+            turns_per_session=size.turns_per_session,
+            sigma=size.spread.sigma,
+            icc=size.spread.icc,
+            deff50=size.spread.deff50,
+            deff95=size.spread.deff95,
+            cheapest_by_time=size.cheapest_by_time,
+            cheapest_by_usd=size.cheapest_by_usd,
+        )
+    )

@@ -1,0 +1,338 @@
+"""The sections of the page on what stands around the waits: targets, cost, limits, incidents, hosts, the harness.
+
+Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from bench.measures import CATALOGUE
+from bench.money import dollars
+from bench.units import NS_PER_S
+from reports.blocks import (
+    Block,
+    Cell,
+    Column,
+    Fold,
+    Head,
+    Inline,
+    Line,
+    Paragraph,
+    Reading,
+    Row,
+    Section,
+    Strong,
+    Term,
+    coded,
+    row_of,
+    table,
+)
+from reports.numbers import NONE, clock, count, ms, percent, span, three
+from reports.page import panels
+from reports.page.pieces import capital, line, marked_target, note, of_target, plot_figure, quantiles
+from reports.statistics.quantiles import quantile
+from reports.summary.curves import WHOLE_S
+from reports.summary.figures import measured_seconds
+from reports.summary.load import Quota, Throttling
+from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money
+from reports.summary.summary import Summary
+from reports.summary.trust import RuleResult
+from reports.wording import groups, remarks, validity, words
+from reports.wording.notices import inexact_line
+from reports.wording.settings import FACTS
+
+POOLED = (
+    "{} hosts recorded this run. Figures elsewhere are of all of them together; where hosts differ, of the mixture. "
+    "No latency depends on a host’s clock; seconds and blocks do, by its offset against the leader’s."
+)
+OF_HARNESS = ("stamp_error", "start_lag", "hub_delay", "send_lag")
+NAMED = 2
+"""So many targets are named one by one in a sentence."""
+
+
+def arms(summary: Summary) -> Section | None:
+    """What each target was, side by side; None where the run says nothing of them."""
+    rows = [(fact, [getattr(arm, key) or "" for arm in summary.arms]) for key, fact in FACTS.items()]
+    known = [(fact, texts) for fact, texts in rows if any(texts)]
+    if not known:
+        return None
+    columns = [Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)]
+    interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
+    own = FACTS["settings_of_its_own"]
+    facts: list[Row] = []
+    for fact, texts in known:
+        differs = "differs" if len(set(texts)) > 1 else ""
+        cells = [text or ("none" if fact == own else NONE) for text in texts]
+        facts.append(row_of([Cell(fact, differs), *cells], differs))
+    settings = table([Column("setting", style="vh"), *columns], facts, style="facts")
+    return Section("targets", "Targets", "What was measured?", [*line(interleaved), settings])
+
+
+def whole_cost(summary: Summary) -> list[str]:
+    """0.42 USD in all, …; nothing where nothing has a price."""
+    return remarks.cost(summary.money, simulated=summary.simulated) if _shown(summary.money) else []
+
+
+def _shown(money: Money) -> bool:
+    """Whether usage was told, or a budget set."""
+    return bool(money.told) or money.budget_usd is not None
+
+
+def money(summary: Summary) -> Section | None:
+    """Tokens and what they cost; None where no usage was told, and no budget set."""
+    found = summary.money
+    if not _shown(found):
+        return None
+    said = words.as_sentence(", ".join(remarks.amounts(found)))
+    simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
+    blocks: list[Block] = [Paragraph((simulated, said))]
+    if found.costs:
+        costs = table(
+            (*COSTS, *(["image in"] if found.has_images else []), *OF_COSTS),
+            [_cost(summary, *cost) for cost in enumerate(found.costs)],
+        )
+        blocks += [costs, Paragraph(TOKENS, "note")]
+    if found.waste is not None:
+        wasted = [
+            row_of([marked_target(summary, at), *remarks.wasted(cost.waste)]) for at, cost in enumerate(found.costs)
+        ]
+        blocks.append(table(("target", *remarks.WASTES), wasted))
+    blocks += [Paragraph(text, "note") for text in remarks.money_notes(summary.money, simulated=summary.simulated)]
+    prices = [_prices(summary, place, charge) for place, cost in enumerate(found.costs) for charge in cost.charges]
+    blocks += [Fold("The prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
+    return Section("money", "Cost", "What did it cost?", blocks)
+
+
+COSTS = ("target", "USD", "a turn", "a session", "a minute", "turns", "no usage", "text in", "audio in")
+OF_COSTS = ("cached, of input", "text out", "audio out")
+TOKENS = (
+    "Tokens are as the service reported them in each turn’s usage. A minute is one of conversation: of a session, "
+    "from its opened connection to its end."
+)
+PRICES = ("USD per million tokens", Column("model", left=True), Column("source", left=True))
+OF_TOKENS = {
+    **{"text_in": "text in", "text_cached": "cached", "text_out": "text out"},
+    **{"audio_in": "audio in", "audio_cached": "cached", "audio_out": "audio out"},
+}
+OF_IMAGES = {"image_in": "image in", "image_cached": "cached"}
+OF_MINUTES = {"usd_per_minute": "USD a minute"}
+
+
+def _shown_prices(money: Money) -> dict[str, str]:
+    """The prices that are shown, with their heads: those of images and of minutes where there were any."""
+    return OF_TOKENS | (OF_IMAGES if money.has_images else {}) | (OF_MINUTES if money.by_minute else {})
+
+
+def _prices(summary: Summary, place: int, charge: Charge) -> Line:
+    found = summary.money
+    prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
+    shown = [NONE if price is None else f"{price:g}" for price in prices]
+    table_of = f"{found.prices.table or 'table'}{f', as of {found.prices.as_of}' if found.prices.as_of else ''}"
+    return [
+        marked_target(summary, place),
+        charge.model,
+        {"own": "the target’s own", "table": table_of}.get(charge.source, "no price known"),
+        *shown,
+    ]
+
+
+def _cost(summary: Summary, place: int, cost: Cost) -> Line:
+    rates = (cost.per_turn, cost.per_session, cost.per_minute)
+    amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
+    read = summary.money.kinds_read
+    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (read, OUTPUT))
+    cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
+    return [marked_target(summary, place), *amounts, count(cost.turns), count(cost.silent), *taken, cached, *made]
+
+
+def quota(summary: Summary) -> Section | None:
+    """The service's limits; None where nothing was throttled and no limit told."""
+    found = summary.quota
+    if not found.any:
+        return None
+    drawn = [plot_figure(panels.limit_panels(found), _reading(found))] if found.drawable else []
+    limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
+    few = len(summary.targets) <= NAMED  # of more the table tells them apart
+    told = remarks.limits(found) if few else remarks.limits_in_all(found)
+    said = Paragraph((capital(told, summary) if few else words.as_sentence(told)) or "Nothing was throttled.")
+    return Section("limits", "Limits", "Did the service limit the rate?", [said, *drawn, limits])
+
+
+LIMITS = (
+    *("target", "throttled turns", "throttled sessions", "waits asked for", "p50", "longest", "starts held, s"),
+    *("least of tokens left", "of requests"),
+)
+
+
+def _reading(quota: Quota) -> str:
+    bin_ = span(quota.bin_s)
+    told = (
+        f"Lines: the least share of a limit that remained in each {bin_}, as the service reported it; solid "
+        "tokens, dashed requests. "
+    )
+    counted = f"Red: throttled turns and sessions in each {bin_}. "
+    parts = (
+        told if any(target.remaining for target in quota.targets) else "",
+        counted if any(target.counts.any() for target in quota.targets) else "",
+    )
+    return f"{''.join(parts)}Warm-up is shown too."
+
+
+def _limits(summary: Summary, place: int, one: Throttling) -> Line:
+    waits = np.array(one.waits_s)
+    least = {part.limit: percent(float(part.share.min()), 1) for part in one.remaining}
+    return [
+        marked_target(summary, place),
+        *(count(number) for number in (one.turns, one.sessions, len(one.waits_s))),
+        ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
+        ms(1000 * waits[-1]) if waits.size else NONE,
+        three(one.held_s) if one.held_s == one.held_s else NONE,
+        *(least.get(limit, NONE) for limit in ("tokens", "requests")),
+    ]
+
+
+def incidents(summary: Summary) -> Section | None:
+    """What happened beside the measuring; None where nothing did."""
+    found, long = summary.incidents, summary.window.length_s > 180
+    rows: list[Row | Line] = [
+        [
+            clock(one.at_s, long=long),
+            count(one.worker),
+            Cell(remarks.incident_kind(one.kind), style="nowrap"),
+            Cell(one.text, style="wrap"),
+        ]
+        for one in found.kept
+    ]
+    more = f" The words of {count(len(rows))} were kept." if found.total > len(rows) else ""
+    heads = ("when", "worker", Column("what", left=True), Column("in words", left=True))
+    blocks: list[Block] = [Paragraph(f"{remarks.incident_kinds(found)}.{more}"), table(heads, rows)]
+    return Section("incidents", "Incidents", "What else happened?", blocks) if rows else None
+
+
+def inexact_measures(summary: Summary) -> list[Block]:
+    """Which measures are not exact in this run, and by how much; nothing where all are."""
+    line = inexact_line(summary.run)
+    return [Fold(line, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note")] if line else []
+
+
+def doubts_answers(summary: Summary) -> bool:
+    """Whether a measure of the first screen is among them."""
+    shown = {answer.figures.measure for group in words.tables(summary) for answer in group.rows}
+    return any(one.measure in shown for one in summary.run.inexact)
+
+
+def health(summary: Summary) -> Section:
+    """Whether the figures can be trusted."""
+    verdict, document = summary.verdict, summary.run.document
+    line = {
+        None: f"Not judged: {validity.verdict_reason(verdict)}.",
+        True: f"Yes, as far as the load generator goes: {validity.verdict_count(verdict)}.",
+        False: f"No: {validity.verdict_count(verdict)}.",
+    }[verdict.valid]
+    stamps = document.get("stamp_source")
+    totals = document.get("totals") or {}
+    said = [f"Stamps: {stamps}." if stamps else "The source of the stamps is not known."]
+    if totals.get("events"):
+        said.append(
+            f"{count(totals['events'])} events{' of the whole run' if summary.window.warmup_s else ''}, "
+            f"{count(totals.get('stamp_fallbacks') or 0)} without a kernel stamp."
+        )
+    seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
+    cpu = seconds.loc[(seconds["length_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"]  # of a cut second it says little
+    if cpu.notna().any():
+        said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")
+    if summary.turns.rows.size:
+        gaps = int(np.nansum(summary.turns.column("inexact_gaps")))
+        said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
+    said += validity.trusted(summary)
+    blocks = [
+        Paragraph(line),
+        *([] if doubts_answers(summary) else inexact_measures(summary)),
+        *_rules(verdict.rules),
+        *_harness(summary),
+        *_spreads(summary),
+        *note(coded(" ".join(said))),
+    ]
+    return Section("health", "Harness health", "Can these figures be trusted?", blocks)
+
+
+def hosts(summary: Summary) -> Section | None:
+    """What each host recorded, and how far each can be trusted; None where one host recorded all."""
+    if not summary.hosts:
+        return None
+    blocks: list[Block] = [Paragraph(POOLED.format(len(summary.hosts)))]
+    for of in summary.waits_by("host"):
+        blocks += groups.waits_blocks(of, summary.targets)
+    own: list[Head] = ["host", "workers", *map(Term, OF_HARNESS), "clock offset", Column("calibrated", left=True)]
+    blocks += [
+        Paragraph("What each harness measured of itself: p99, in ms.", "q gap"),
+        table(own, [[*words.host_facts(host)] for host in summary.hosts]),
+    ]
+    return Section("hosts", "Hosts", "Do the hosts agree?", blocks)
+
+
+def _rules(rules: Sequence[RuleResult]) -> list[Block]:
+    heads = (
+        "check",
+        "figure",
+        "limit",
+        Column("used", left=True, style="narrowout", drawn=True),
+        Column("result", left=True),
+    )
+    what: list[Block] = [
+        Paragraph("These checks decide whether a run is valid."),
+        Reading("The mark on each bar is the limit."),
+    ]
+    return [*what, table(heads, [_rule(rule) for rule in rules])] if rules else []
+
+
+def _rule(rule: RuleResult) -> Line:
+    word, style = words.result(rule.passed, "– nothing to judge")
+    about: Inline = (Term(rule.measure), f"{', ' if rule.measure and rule.note else ''}{rule.note}")
+    bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
+    return [
+        Cell(f"({rule.rule}) {rule.name}" if rule.rule else rule.name, about),
+        rule.written(rule.figure),
+        rule.written(rule.limit),
+        bar.format(" x" if rule.passed is False else "", round(min(100.0, rule.used * 80), 1)),
+        Cell(word, rule.remedy if rule.passed is False else "", style=f"{style}-ink wrap"),
+    ]
+
+
+def _harness(summary: Summary) -> list[Block]:
+    heads = ("measure", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))
+    rows: list[Row | Line] = [
+        [Term(one.measure), count(one.n), *quantiles(one), Cell(CATALOGUE[one.measure].sentence, style="what")]
+        for one in summary.harness
+    ]
+    body: list[Block] = [Paragraph("In ms, over all targets."), table(heads, rows)]
+    return [Fold("What the harness measured of itself", body)] if rows else []
+
+
+def _spreads(summary: Summary) -> list[Block]:
+    """What says how large a comparison must be."""
+    effect: Inline = (Term("design effect"), ", p50")
+    rows: list[Row | Line] = [
+        [
+            words.named(f),
+            of_target(summary, summary.targets.index(f.target), words.whose(f)),
+            *remarks.spread_figures(spread),
+        ]
+        for f, spread in summary.spreads
+    ]
+    what = Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")
+    heads = (
+        "measure",
+        Column("target", left=True),
+        Term("sigma"),
+        Term("ICC"),
+        effect,
+        "p95",
+        Term("sessions count as"),
+    )
+    return [what, table(heads, rows)] if rows else []

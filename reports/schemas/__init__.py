@@ -1,1 +1,0 @@
-"""JSON Schemas of what the tool writes: `*.schema.json`, made by `python -m bench.cli.schemas`."""
