@@ -115,7 +115,8 @@ def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_t
     assert before == made.standing(NOTHING).usd == pytest.approx(PRICES.text_in)
 
 
-def test_what_is_paid_by_the_minute_is_spent_while_sessions_last() -> None:
+def test_what_is_paid_by_the_minute_is_spent_while_sessions_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.load.playing.progress.monotonic_ns", lambda: at(520))
     by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=60)
     made = Progress(Spending({"gpt-realtime": by_minute}, {}))
     session = build_session()
@@ -123,7 +124,7 @@ def test_what_is_paid_by_the_minute_is_spent_while_sessions_last() -> None:
     while_open = made.standing(NOTHING).usd
     made.session_ended("sweden", session, opened=True)
 
-    assert while_open > 0
+    assert while_open == pytest.approx(0.5)
     assert made.standing(NOTHING).usd == pytest.approx(2.0)
 
 
