@@ -46,7 +46,9 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     runs.mkdir()
     folder = runs / "20261120T091400Z-01-level-4"
     begun = json.dumps({"state": "running", "began_utc_ns": utc_ns(), "schema": 1})
-    write = f"import pathlib; p = pathlib.Path({str(folder)!r}); p.mkdir(); (p / 'run.json').write_text({begun!r})"
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "run.json").write_text(begun)
+    write = f"import os; os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"  # whole, whenever it is looked at
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", f"{write}\n{DEAF}"])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
     played = play_level(Locust("calls.py", "sessions", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)

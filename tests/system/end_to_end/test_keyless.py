@@ -46,6 +46,11 @@ def tokens_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and TOKEN.search(path.read_bytes().decode("latin-1"))]
 
 
+def incident_kinds(folder: Path) -> set[str]:
+    """The kinds of a run's incidents, without those that a busy machine makes."""
+    return {incident["kind"] for incident in files.read_document(folder)["incidents"]} - {"simulator_late"}
+
+
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")])
 def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
     processes: tuple[str, ...], tmp_path: Path
@@ -64,7 +69,7 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
     assert sessions["token_wait_ns"].tolist() == [0] * len(sessions)
     assert len(used) >= 2  # it was renewed
     assert files.read_document(folder)["targets"][0]["auth"] == "entra"
-    assert files.read_document(folder)["incidents"] == []
+    assert incident_kinds(folder) == set()
     assert holders(folder, header) == []
     assert tokens_in(folder) == []
     assert header not in ended.stdout + ended.stderr
@@ -77,9 +82,8 @@ def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path)
         ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
 
     folder = only_run(tmp_path / "runs")
-    incidents = files.read_document(folder)["incidents"]
     assert set(files.read_table(folder, "sessions").to_pandas()["outcome"]) <= {"ok", "abandoned"}, ended.stderr
-    assert {incident["kind"] for incident in incidents} == {"token_refresh"}
+    assert incident_kinds(folder) == {"token_refresh"}
     assert tokens_in(folder) == []
 
 
