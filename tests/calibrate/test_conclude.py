@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bench.calibrate.ladder import bytes_per_session, calibration_of, conclusions, is_coarse, is_concluded
-from bench.run.calibration import KINDS, Calibration, LoadStep, Outcome, SessionKind, Trusted
+from bench.run.calibration import KINDS, Calibration, LoadStep, SessionKind, Trusted
 from tests.calibrate.builders import build_step, steps_of_both
 
 LAST = "trust this machine up to 200 sessions per process"
@@ -25,20 +25,43 @@ def test_the_last_line_is_the_answer() -> None:
     assert is_concluded(found)
 
 
-def test_the_answer_holds_for_either_kind_of_sessions() -> None:
-    bad = [build_step(800, "bad", kind="listening"), build_step(400, "bad", kind="talking")]
-    steps = [*(build_step(n, kind="listening") for n in (100, 400)), build_step(200, kind="talking"), *bad]
+GOOD = (100, "good"), (200, "good")
+HARNESS = [build_step(200, kind="listening"), build_step(400, "bad", kind="listening")]
+SIMULATOR = [build_step(200, kind="talking"), build_step(400, "late", kind="talking")]
+LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {
+    "the answer holds for either kind of sessions":
+        ([*(build_step(n, kind="listening") for n in (100, 400)), build_step(200, kind="talking"),
+          build_step(800, "bad", kind="listening"), build_step(400, "bad", kind="talking")], LAST),
+    "where every load was good the answer is a least one":
+        ([build_step(40, kind="listening"), build_step(40, kind="talking")],
+         "trust this machine up to at least 40 sessions per process; --most, not the harness, ended the calibration"),
+    "where the simulator was at its limit as well":
+        (steps_of_both(*GOOD, (400, "late"), (400, "late")), LAST.replace("to ", "to at least ") +
+         "; the simulator, not the harness, ended the calibration"),
+    "where other programs had the machine as well":
+        (steps_of_both(*GOOD, (400, "busy"), (400, "busy")), LAST.replace("to ", "to at least ") +
+         "; other programs, not the harness, ended the calibration"),
+    "of two equal answers the one that the harness gave counts": ([*HARNESS, *SIMULATOR], LAST),
+    "nothing is concluded where no load could be judged":
+        ([build_step(100, kind="listening"), build_step(100, "late", kind="talking")],
+         "no conclusion for talking sessions: the simulator set the limit"),
+    "a harness that carries nothing is trusted with nothing":
+        (steps_of_both((5, "bad")), "trust this machine up to 0 sessions per process"),
+    "a load that was tried twice counts as it was found last":
+        (steps_of_both((100, "good"), (200, "late"), (200, "good"), (400, "bad")), LAST),
+}  # fmt: skip
 
-    assert conclusions(concluded(steps))[-1] == LAST
+
+@pytest.mark.parametrize(("steps", "last"), LAST_LINES.values(), ids=LAST_LINES)
+def test_the_last_line_says_up_to_which_load_and_what_ended_it(steps: list[LoadStep], last: str) -> None:
+    found = concluded(steps)
+
+    assert conclusions(found)[-1] == last
+    assert is_concluded(found) is not last.startswith("no conclusion")
 
 
-def test_where_every_load_was_good_the_answer_is_a_least_one() -> None:
-    found = concluded([build_step(40, kind="listening"), build_step(40, kind="talking")])
-
-    assert conclusions(found)[-1] == (
-        "trust this machine up to at least 40 sessions per process; --most, not the harness, ended the calibration"
-    )
-    assert is_coarse(found)
+def test_where_every_load_was_good_a_calibration_is_coarse() -> None:
+    assert is_coarse(concluded([build_step(40, kind="listening"), build_step(40, kind="talking")]))
 
 
 def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
@@ -62,15 +85,6 @@ def test_a_narrower_limit_has_a_lower_load() -> None:
     assert conclusions(found)[-2] == "errors are within 100 µs (p99) up to 100 sessions per process"
 
 
-@pytest.mark.parametrize(("outcome", "cause"), [("late", "the simulator"), ("busy", "other programs")])
-def test_where_something_else_was_at_its_limit_the_answer_is_a_least_one(outcome: Outcome, cause: str) -> None:
-    found = concluded(steps_of_both((100, "good"), (200, "good"), (400, outcome), (400, outcome)))
-
-    assert conclusions(found)[-1] == (
-        f"trust this machine up to at least 200 sessions per process; {cause}, not the harness, ended the calibration"
-    )
-
-
 @pytest.mark.parametrize(("turns", "said"), [(499, "; p99 of 499 turns"), (500, "")])
 def test_a_p99_of_few_turns_is_said_of_the_load_that_is_trusted(turns: int, said: str) -> None:
     steps = [build_step(n, kind="listening", turns=n * turns // 200, rss_bytes=None) for n in (100, 200)]
@@ -80,39 +94,10 @@ def test_a_p99_of_few_turns_is_said_of_the_load_that_is_trusted(turns: int, said
 
 
 def test_a_kind_that_the_harness_did_not_end_is_a_least_one_in_its_line_too() -> None:
-    harness = [build_step(200, kind="listening"), build_step(400, "bad", kind="listening")]
-    simulator = [build_step(200, kind="talking"), build_step(400, "late", kind="talking")]
-    listening, talking, *_ = conclusions(concluded([*harness, *simulator]))
+    listening, talking, *_ = conclusions(concluded([*HARNESS, *SIMULATOR]))
 
     assert listening.startswith("listening: within 1 ms up to 200 sessions")
     assert talking.startswith("talking: within 1 ms up to at least 200 sessions")
-
-
-def test_of_two_equal_answers_the_one_that_the_harness_gave_counts() -> None:
-    harness = [build_step(200, kind="listening"), build_step(400, "bad", kind="listening")]
-    simulator = [build_step(200, kind="talking"), build_step(400, "late", kind="talking")]
-
-    assert conclusions(concluded([*harness, *simulator]))[-1] == LAST
-
-
-def test_nothing_is_concluded_where_no_load_could_be_judged() -> None:
-    steps = [build_step(100, kind="listening"), build_step(100, "late", kind="talking")]
-    found = concluded(steps)
-
-    assert not is_concluded(found)
-    assert conclusions(found)[-1] == "no conclusion for talking sessions: the simulator set the limit"
-
-
-def test_a_harness_that_carries_nothing_is_trusted_with_nothing() -> None:
-    found = concluded(steps_of_both((5, "bad")))
-
-    assert conclusions(found)[-1] == "trust this machine up to 0 sessions per process"
-
-
-def test_a_load_that_was_tried_twice_counts_as_it_was_found_last() -> None:
-    found = concluded(steps_of_both((100, "good"), (200, "late"), (200, "good"), (400, "bad")))
-
-    assert conclusions(found)[-1] == LAST
 
 
 def test_memory_per_session_is_the_slope_between_loads() -> None:

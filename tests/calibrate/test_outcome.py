@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -34,39 +36,37 @@ GOOD = LoadStep(
 )
 
 
-def test_a_valid_run_whose_figures_are_within_a_millisecond_is_good() -> None:
-    assert outcome_of(GOOD) == ("good", "")
+UNTOLD = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "background": None}
+BROKEN = "invalid: send_lag 6 ms > 5 ms"
+OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
+    # (what is other than in a good step, what is known beside it, the outcome and why)
+    "a valid run whose figures are within a millisecond": ({}, {}, ("good", "")),
+    "wrong by more": ({"errors": wrong_by(1.5)}, {}, ("bad", "ttfa wrong by 1.5 ms")),
+    "not judged": ({"valid": None}, {}, ("bad", "the run was not judged")),
+    "turns that failed": ({"failed": 11}, {}, ("bad", "11 of 1000 turns failed or were lost")),
+    "turns without a truth": ({"unjoined": 11}, {}, ("bad", "11 of 1000 turns could not be compared with the truth")),
+    "sessions that did not open": ({"open": 98}, {}, ("bad", "only 98 of 100 sessions were open")),
+    "no turn with a truth": ({"errors": {}}, {}, ("bad", "no turn could be compared with the truth")),
+    "one in a hundred may be missing": ({"failed": 10, "unjoined": 10, "open": 99}, {}, ("good", "")),
+    "an invalid run says which rule it broke": ({"valid": False}, {"broken": BROKEN}, ("bad", BROKEN)),
+    "a valid one broke none": ({}, {"broken": BROKEN}, ("good", "")),
+    "a simulator has a core for each of its processes": ({"simulator_cpu": 1.9}, {"workers": 4}, ("good", "")),
+    "and no more": ({"simulator_cpu": 3.9}, {"workers": 4},
+                    ("late", "the simulator had no time left: 98% of its cores")),
+    "a simulator that died judges nobody whatever was wrong":
+        ({"cpu": 1.0, "background": 0.9, "failed": 900, "open": 3}, {"died": True}, ("late", "the simulator died")),
+    "a simulator that knows the truth of no turn judges nobody":
+        ({"errors": {}, "unjoined": 1000}, {}, ("late", "the simulator could not tell the truth of any turn")),
+    "what the system does not tell blames nobody": (UNTOLD, {}, ("good", "")),
+    "what is wrong is wrong even so": (UNTOLD | {"valid": False}, {}, ("bad", "the run was not judged")),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("step", "why"),
-    [
-        (replace(GOOD, errors=wrong_by(1.5)), "ttfa wrong by 1.5 ms"),
-        (replace(GOOD, valid=None), "the run was not judged"),
-        (replace(GOOD, failed=11), "11 of 1000 turns failed or were lost"),
-        (replace(GOOD, unjoined=11), "11 of 1000 turns could not be compared with the truth"),
-        (replace(GOOD, open=98), "only 98 of 100 sessions were open"),
-        (replace(GOOD, errors={}), "no turn could be compared with the truth"),
-    ],
-)
-def test_what_is_not_good_says_why(step: LoadStep, why: str) -> None:
-    assert outcome_of(step) == ("bad", why)
-
-
-def test_a_run_that_is_invalid_says_which_rule_it_broke() -> None:
-    broken = "invalid: send_lag 6 ms > 5 ms"
-
-    assert outcome_of(replace(GOOD, valid=False), broken=broken) == ("bad", broken)
-    assert outcome_of(GOOD, broken=broken) == ("good", "")
-
-
-def test_a_simulator_has_a_core_for_each_of_its_processes() -> None:
-    assert outcome_of(replace(GOOD, simulator_cpu=1.9), workers=4) == ("good", "")
-    assert outcome_of(replace(GOOD, simulator_cpu=3.9), workers=4)[0] == "late"
-
-
-def test_one_in_a_hundred_may_be_missing() -> None:
-    assert outcome_of(replace(GOOD, failed=10, unjoined=10, open=99)) == ("good", "")
+@pytest.mark.parametrize(("changes", "known", "outcome"), OUTCOMES.values(), ids=OUTCOMES)
+def test_a_step_is_good_or_says_why_not(
+    changes: dict[str, Any], known: dict[str, Any], outcome: tuple[str, str]
+) -> None:
+    assert outcome_of(replace(GOOD, **changes), **known) == outcome
 
 
 @pytest.mark.parametrize("wrong", [{}, {"errors": wrong_by(20.0)}, {"valid": False}])
@@ -89,18 +89,6 @@ def test_a_harness_without_time_left_is_to_blame_itself_for_what_is_wrong(simula
     assert outcome_of(replace(full, cpu=0.9, errors=wrong_by(9.0)))[0] != "bad"
 
 
-def test_a_simulator_that_died_judges_nobody_whatever_was_wrong() -> None:
-    died = replace(GOOD, cpu=1.0, background=0.9, failed=900, open=3)
-
-    assert outcome_of(died, died=True) == ("late", "the simulator died")
-
-
-def test_a_simulator_that_knows_the_truth_of_no_turn_judges_nobody() -> None:
-    why = "the simulator could not tell the truth of any turn"
-
-    assert outcome_of(replace(GOOD, errors={}, unjoined=1000)) == ("late", why)
-
-
 def test_other_programs_are_blamed_for_what_is_not_good_alone() -> None:
     busy = replace(GOOD, background=0.5)
 
@@ -109,10 +97,3 @@ def test_other_programs_are_blamed_for_what_is_not_good_alone() -> None:
         "busy", "other programs took 50% of a core (ttfa wrong by 2 ms)"
     )  # fmt: skip
     assert outcome_of(replace(busy, simulator_late_p99_ms=3.0))[0] == "busy"
-
-
-def test_what_the_system_does_not_tell_blames_nobody() -> None:
-    unknown = replace(GOOD, simulator_late_p99_ms=None, cpu=None, simulator_cpu=None, background=None)
-
-    assert outcome_of(unknown) == ("good", "")
-    assert outcome_of(replace(unknown, valid=False))[0] == "bad"

@@ -114,19 +114,25 @@ def test_at_the_edge_itself_either_answer_is_as_rare_as_its_error(p: float, coun
     assert np.mean([share.low > p for share in shares]) <= tolerated
 
 
-def futile(seen: PerCluster, callers: float = 1) -> bool:
-    """After a quarter of a level's measured time, all sessions being complete."""
-    return is_futile([seen], [seen], [0.05], 0.25, ERROR, callers)
+FUTILE: dict[str, tuple[list[int], float, bool]] = {
+    # (turns of each session that missed, callers, whether the level is given up after a quarter of its time)
+    "a level that can still be shown to hold goes on": ([0] * 60, 1, False),
+    "one that hardly can does not": ([0] * 6, 1, True),
+    "a level that may still break goes on": ([5, 0, 5, 5, 0, 0] * 2, 1, False),
+    "nothing is given up unseen": ([], 1, False),
+    "once every caller has ended a session": ([0] * 6, 6, True),
+    "not before": ([0] * 6, 7, False),
+}
 
 
-def test_a_level_that_can_still_be_shown_to_hold_goes_on() -> None:
-    assert not futile(sessions([0] * 60))
-    assert futile(sessions([0] * 6))
+@pytest.mark.parametrize(("missed", "callers", "given_up"), FUTILE.values(), ids=FUTILE)
+def test_a_level_is_given_up_where_more_time_can_decide_nothing(
+    missed: list[int], callers: float, given_up: bool
+) -> None:
+    """All sessions being complete."""
+    seen = sessions(missed)
 
-
-def test_a_level_that_may_still_break_goes_on() -> None:
-    assert not futile(sessions([5, 0, 5, 5, 0, 0] * 2))
-    assert not futile(sessions([]))
+    assert is_futile([seen], [seen], [0.05], 0.25, ERROR, callers) is given_up
 
 
 def test_callers_who_wait_together_are_no_more_than_their_queue() -> None:
@@ -140,8 +146,3 @@ def test_callers_who_wait_together_are_no_more_than_their_queue() -> None:
         wrong += not share.low <= 0.3 * 0.6 + 0.7 * 0.02 <= share.high
 
     assert wrong / (SEARCHES // 5) <= 4 * ERROR
-
-
-def test_no_level_is_given_up_before_every_caller_has_ended_a_session() -> None:
-    assert futile(sessions([0] * 6), callers=6)
-    assert not futile(sessions([0] * 6), callers=7)

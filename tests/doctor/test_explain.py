@@ -144,25 +144,24 @@ def test_a_stray_api_version_is_told_from_a_wrong_key() -> None:
     assert "take api-version out" not in explain(refusal, build_target())
 
 
-def test_the_role_is_to_be_given_to_whom_the_token_is_of() -> None:
-    refusal = Refusal("refused:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"})
-
-    assert "az role assignment create --assignee object-7" in explain(refusal, build_target(ENTRA))
-
-
-def test_the_audience_of_a_token_that_is_not_taken_is_said() -> None:
-    refusal = Refusal("refused:401", "Access denied", claims={"aud": "https://other.test"})
-
-    assert "the token is for https://other.test" in explain(refusal, build_target(ENTRA))
-
-
-@pytest.mark.parametrize("outcome", ["throttled:handshake", "throttled:response", "refused:503"])
-def test_the_wait_that_was_asked_for_is_said(outcome: str) -> None:
-    assert "asks to wait 6.23 s" in explain(Refusal(outcome, "later", wait_s=6.232), build_target())
+SAID: dict[str, tuple[Refusal, Auth, str]] = {
+    "the role is to be given to whom the token is of":
+        (Refusal("refused:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}), ENTRA,
+         "az role assignment create --assignee object-7"),
+    "the audience of a token that is not taken":
+        (Refusal("refused:401", "Access denied", claims={"aud": "https://other.test"}), ENTRA,
+         "the token is for https://other.test"),
+    **{f"the wait that was asked for, after {outcome}": (Refusal(outcome, "later", wait_s=6.232), KEY,
+                                                         "asks to wait 6.23 s")
+       for outcome in ("throttled:handshake", "throttled:response", "refused:503")},
+    "too many headers are known by their status":
+        (Refusal(f"refused:{TOO_MANY_HEADERS.status}", "x"), KEY, "ten custom headers"),
+}  # fmt: skip
 
 
-def test_too_many_headers_are_known_by_their_status() -> None:
-    assert "ten custom headers" in explain(Refusal(f"refused:{TOO_MANY_HEADERS.status}", "x"), build_target())
+@pytest.mark.parametrize(("refusal", "auth", "said"), SAID.values(), ids=SAID)
+def test_what_came_with_a_refusal_is_said(refusal: Refusal, auth: Auth, said: str) -> None:
+    assert said in explain(refusal, build_target(auth))
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from([KEY, ENTRA, None]))

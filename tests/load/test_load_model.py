@@ -88,60 +88,44 @@ def test_a_scenario_says_what_load_it_is_made_for_and_the_command_line_wins(stag
     assert (staged.per_s, staged.slots) == (None, 40)
 
 
-def test_a_file_of_a_scenario_is_seen_from_its_folder() -> None:
-    with pytest.raises(UsageError, match=rf"there is no file {Path(__file__).parent / 'calls.txt'}"):
-        load_model(classes=(Recorded,))
-
-
 def test_in_the_web_ui_the_number_of_users_is_that_of_slots() -> None:
     arriving = load_model("--arrivals", "1/s", users=12, headless=False)
 
     assert arriving.users == 12
 
 
-@pytest.mark.parametrize(
-    ("given", "problem"),
-    [
-        (["--arrivals", "fast"], "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h, up to 10,000/s"),
-        (["--arrivals", "0/s"], "--arrivals must be calls in a time"),
-        (["--arrivals", "1/s"], "need --max-sessions N"),
-        (["--max-sessions", "3"], "--max-sessions needs an arrival rate: add --arrivals"),
-        (["--arrival-pattern", "constant"], "--arrival-pattern needs an arrival rate: add --arrivals"),
-        (["--arrival-pattern", "nowhere.txt"], "must be poisson, constant, gamma:SHAPE, or a file of instants, and"),
-        (["--arrivals", "1/s", "--stages", "x.yaml"], "--arrivals and --stages both set the rate"),
-        (["--stages", "nowhere.yaml"], "nowhere.yaml"),
-    ],
-)
-def test_what_does_not_go_together_is_refused_in_one_line(given: list[str], problem: str) -> None:
+SLOTS = ("--arrivals", "1/s", "--max-sessions", "3")
+REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
+    # (options, in which RATES, SESSIONS and CALLS are files; what else is known; what is said)
+    (["--arrivals", "fast"], {}, "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h, up to 10,000/s"),
+    (["--arrivals", "0/s"], {}, "--arrivals must be calls in a time"),
+    (["--arrivals", "1/s"], {}, "need --max-sessions N"),
+    (["--max-sessions", "3"], {}, "--max-sessions needs an arrival rate: add --arrivals"),
+    (["--arrival-pattern", "constant"], {}, "--arrival-pattern needs an arrival rate: add --arrivals"),
+    (["--arrival-pattern", "nowhere.txt"], {}, "must be poisson, constant, gamma:SHAPE, or a file of instants, and"),
+    (["--arrivals", "1/s", "--stages", "x.yaml"], {}, "--arrivals and --stages both set the rate"),
+    (["--stages", "nowhere.yaml"], {}, "nowhere.yaml"),
+    (["--arrival-pattern", "CALLS", *SLOTS], {}, "says when each call arrives: leave --arrivals out"),
+    (["--arrival-pattern", "CALLS", *SLOTS[2:], "--stages", "RATES"], {},
+     "says when each call arrives: leave --stages out"),
+    (["--stages", "SESSIONS"], {"run_time": 30}, "says how long the run lasts, 60 s: leave --run-time out"),
+    (["--stages", "SESSIONS"], {"users": 7}, "--users 7 contradicts --stages"),
+    ([*SLOTS], {"users": 7}, "--users 7 contradicts --max-sessions 3"),
+    ([*SLOTS], {"classes": (Busy, Caller)}, "need one class of users, and these are Busy, Caller"),
+    ([], {"classes": (Busy, type("Slow", (Caller,), {"arrivals": "1/min"}))},
+     "classes of users have different `arrival"),
+    ([], {"classes": (Recorded,)}, f"there is no file {Path(__file__).parent / 'calls.txt'}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "known", "problem"), REFUSED)
+def test_what_does_not_go_together_is_refused_in_one_line(
+    stages: tuple[str, str], tmp_path: Path, given: list[str], known: dict[str, Any], problem: str
+) -> None:
+    (tmp_path / "calls.txt").write_text("1\n")
+    files = {"RATES": stages[0], "SESSIONS": stages[1], "CALLS": str(tmp_path / "calls.txt")}
     with pytest.raises(UsageError) as refused:
-        load_model(*given)
+        load_model(*(files.get(one, one) for one in given), **known)
 
     assert problem in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_a_file_of_instants_stands_alone(stages: tuple[str, str], tmp_path: Path) -> None:
-    calls = tmp_path / "calls.txt"
-    calls.write_text("1\n")
-    for also in (["--arrivals", "1/s"], ["--stages", stages[0]]):
-        with pytest.raises(UsageError, match=f"says when each call arrives: leave {also[0]} out"):
-            load_model("--arrival-pattern", str(calls), "--max-sessions", "3", *also)
-
-
-def test_stages_say_how_long_a_run_lasts_and_how_many_users_it_has(stages: tuple[str, str]) -> None:
-    with pytest.raises(UsageError, match="says how long the run lasts, 60 s: leave --run-time out"):
-        load_model("--stages", stages[1], run_time=30)
-    with pytest.raises(UsageError, match="--users 7 contradicts --stages"):
-        load_model("--stages", stages[1], users=7)
-    with pytest.raises(UsageError, match="--users 7 contradicts --max-sessions 3"):
-        load_model("--arrivals", "1/s", "--max-sessions", "3", users=7)
-
-
-def test_calls_are_of_one_class_of_users() -> None:
-    with pytest.raises(UsageError, match="need one class of users, and these are Busy, Caller"):
-        load_model("--arrivals", "1/s", "--max-sessions", "3", classes=(Busy, Caller))
-
-
-def test_classes_that_say_different_things_are_refused() -> None:
-    with pytest.raises(UsageError, match="classes of users have different `arrival"):
-        load_model(classes=(Busy, type("Slow", (Caller,), {"arrivals": "1/min"})))

@@ -32,17 +32,33 @@ def after_a_wait(pacer: Pacer, what: Limited = "connection") -> int:
     return pacer.earliest_ns(0)
 
 
-def test_without_a_rate_every_start_is_now() -> None:
-    assert starts(Pacer(None), 5, 5, 9) == [5, 5, 9]
-    assert starts(Pacer(0), 7) == [7]
+PACED: dict[str, tuple[float | None, list[tuple[int, int, int | None]], list[int], list[int]]] = {
+    # (rate per minute, refusals of connections, when pairs come, when they start)
+    "without a rate every start is now": (None, [], [5, 5, 9], [5, 5, 9]),
+    "a rate of nothing is none": (0, [], [7], [7]),
+    "starts that come together are spread evenly": (30, [], [0, 0, 0], [0, 2 * NS_PER_S, 4 * NS_PER_S]),
+    "idle time earns no burst": (60, [], [0, MINUTE_NS, MINUTE_NS], [0, MINUTE_NS, MINUTE_NS + NS_PER_S]),
+    "nothing starts before the wait that the service asked for":
+        (None, [(0, 10, 5 * NS_PER_S)], [20], [10 + 5 * NS_PER_S]),
+    "starts after a wait are as far from each other as ever":
+        (12, [(0, 0, 5 * NS_PER_S)], [1, 1], [5 * NS_PER_S, 10 * NS_PER_S]),
+    "a service that asks for days is asked again after ten minutes":
+        (None, [(0, 0, 10**6 * NS_PER_S)], [1], [LONGEST_HOLD_NS]),
+    "many that are refused at once wait as long as one":
+        (None, [(5, 10, None), (5, 20, None), (5, 30, None)], [40], [10 + NS_PER_S]),
+    "a service that asks for no wait at all is left alone for a second": (None, [(0, 10, 0)], [10], [10 + NS_PER_S]),
+}  # fmt: skip
 
 
-def test_starts_that_come_together_are_spread_evenly() -> None:
-    assert starts(Pacer(30), 0, 0, 0) == [0, 2 * NS_PER_S, 4 * NS_PER_S]
+@pytest.mark.parametrize(("rate", "refusals", "arrivals", "started"), PACED.values(), ids=PACED)
+def test_pairs_start_at_their_pace_and_after_the_waits_of_the_service(
+    rate: float | None, refusals: list[tuple[int, int, int | None]], arrivals: list[int], started: list[int]
+) -> None:
+    pacer = Pacer(rate)
+    for refusal in refusals:
+        pacer.throttled("connection", *refusal)
 
-
-def test_idle_time_earns_no_burst() -> None:
-    assert starts(Pacer(60), 0, MINUTE_NS, MINUTE_NS) == [0, MINUTE_NS, MINUTE_NS + NS_PER_S]
+    assert starts(pacer, *arrivals) == started
 
 
 @given(st.floats(1, 6000), st.lists(st.integers(0, MINUTE_NS), min_size=2, max_size=50))
@@ -53,27 +69,6 @@ def test_no_two_starts_are_closer_than_the_interval(per_minute: float, arrivals:
     assert all(start >= now for start, now in zip(taken, sorted(arrivals), strict=True))
 
 
-def test_nothing_starts_before_the_wait_that_the_service_asked_for() -> None:
-    pacer = Pacer(None)
-    pacer.throttled("connection", 0, 10, 5 * NS_PER_S)
-
-    assert starts(pacer, 20) == [10 + 5 * NS_PER_S]
-
-
-def test_starts_after_a_wait_are_as_far_from_each_other_as_ever() -> None:
-    pacer = Pacer(12)
-    pacer.throttled("connection", 0, 0, 5 * NS_PER_S)
-
-    assert starts(pacer, 1, 1) == [5 * NS_PER_S, 10 * NS_PER_S]
-
-
-def test_a_service_that_asks_for_days_is_asked_again_after_ten_minutes() -> None:
-    pacer = Pacer(None)
-    pacer.throttled("connection", 0, 0, 10**6 * NS_PER_S)
-
-    assert starts(pacer, 1) == [LONGEST_HOLD_NS]
-
-
 def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
     pacer, now_ns, waits = Pacer(None), 0, []
     for _ in range(8):
@@ -82,14 +77,6 @@ def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
         now_ns = pacer.earliest_ns(now_ns)
 
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
-
-
-def test_many_that_are_refused_at_once_wait_as_long_as_one() -> None:
-    pacer = Pacer(None)
-    for refused_ns in (10, 20, 30):
-        pacer.throttled("connection", 5, refused_ns, None)
-
-    assert starts(pacer, 40) == [10 + NS_PER_S]
 
 
 def test_after_a_connection_since_the_last_wait_the_next_one_is_the_first_again() -> None:
@@ -113,13 +100,6 @@ def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
         pacer.passed("connection", now_ns - 1)
 
     assert waits == [1, 2, 4, 8]
-
-
-def test_a_service_that_asks_for_no_wait_at_all_is_left_alone_for_a_second() -> None:
-    pacer = Pacer(None)
-    pacer.throttled("connection", 0, 10, 0)
-
-    assert starts(pacer, 10) == [10 + NS_PER_S]
 
 
 def test_what_is_held_twice_counts_once_and_only_as_far_as_it_has_passed() -> None:

@@ -22,11 +22,24 @@ SPOKEN_USD = (400 + 500 * 32 + 500 * 0.4 + 1600 + 64_000) / 1e6
 TABLE = {"gpt-realtime": REALTIME}
 
 
-def test_a_turn_costs_by_the_model_that_answered() -> None:
-    spending = Spending(TABLE, {"sweden": Terms()})
-    spending.add("sweden", "gpt-realtime-2025-08-28", SPOKEN)
+SPENT: dict[str, tuple[dict[str, Prices], dict[str, Terms], str | None, list[Usage], float]] = {
+    # (the table of prices, terms of targets, the model that answered, what its turns used, what that cost)
+    "a turn costs by the model that answered":
+        (TABLE, {"sweden": Terms()}, "gpt-realtime-2025-08-28", [SPOKEN], SPOKEN_USD),
+    "a target with prices needs no model": ({}, {"sweden": Terms(own=FLAT)}, None, [SPOKEN], 2200 / 1e6),
+    "where only time costs anything no token is missed": ({"live": BY_MINUTE}, {}, "live", [SPOKEN, UNREAD], 0.0),
+}  # fmt: skip
 
-    assert spending.usd_at(0) == pytest.approx(SPOKEN_USD)
+
+@pytest.mark.parametrize(("table", "terms", "model", "usages", "usd"), SPENT.values(), ids=SPENT)
+def test_turns_cost_by_their_prices(
+    table: dict[str, Prices], terms: dict[str, Terms], model: str | None, usages: list[Usage], usd: float
+) -> None:
+    spending = Spending(table, terms)
+    for usage in usages:
+        spending.add("sweden", model, usage)
+
+    assert (spending.unpriced, spending.usd_at(0)) == (0, pytest.approx(usd))
 
 
 def test_the_prices_of_a_target_go_before_those_of_its_model() -> None:
@@ -37,13 +50,6 @@ def test_the_prices_of_a_target_go_before_those_of_its_model() -> None:
 
     assert own == pytest.approx(2200 / 1e6)
     assert spending.usd_at(0) == pytest.approx(own + SPOKEN_USD)
-
-
-def test_a_target_with_prices_needs_no_model() -> None:
-    spending = Spending({}, {"sweden": Terms(own=FLAT)})
-    spending.add("sweden", None, SPOKEN)
-
-    assert (spending.unpriced, spending.usd_at(0)) == (0, pytest.approx(2200 / 1e6))
 
 
 def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
@@ -82,14 +88,6 @@ def test_minutes_cost_as_they_pass_and_no_more_once_their_session_has_ended(
     assert spending.usd_at(now_ns) >= 2200 / 1e6
 
 
-def test_where_only_time_costs_anything_no_token_is_missed() -> None:
-    spending = Spending({"live": BY_MINUTE}, {})
-    spending.add("sweden", "live", SPOKEN)
-    spending.add("sweden", "live", UNREAD)
-
-    assert (spending.usd_at(0), spending.unpriced) == (0.0, 0)
-
-
 def test_minutes_without_a_price_of_theirs_cost_nothing() -> None:
     spending = Spending(TABLE, {})
     for model in ("gpt-realtime", "gpt-realtime-3"):
@@ -98,22 +96,25 @@ def test_minutes_without_a_price_of_theirs_cost_nothing() -> None:
     assert (spending.usd_at(MINUTE_NS), spending.unpriced) == (0.0, 0)
 
 
+@pytest.mark.parametrize(
+    ("budget_usd", "usd", "said"),
+    [
+        (5.0, 4.99, ""),
+        (5.0, 5.0, "the budget of 5.00 USD is spent: 5.00 USD"),
+        (5.0, 5.02, "the budget of 5.00 USD is spent: 5.02 USD"),
+        (None, 1e9, ""),
+    ],
+)
+def test_a_budget_is_spent_once_it_is_reached(budget_usd: float | None, usd: float, said: str) -> None:
+    assert over_budget(budget_usd, usd) == said
+
+
 def after(*models: str | None) -> Spending:
     """What a turn of each of these models without a price came to."""
     spending = Spending(TABLE, {})
     for model in models:
         spending.add("sweden", model, SPOKEN)
     return spending
-
-
-def test_a_budget_is_spent_once_it_is_reached() -> None:
-    assert over_budget(5.0, 4.99) == ""
-    assert over_budget(5.0, 5.0) == "the budget of 5.00 USD is spent: 5.00 USD"
-    assert over_budget(5.0, 5.02) == "the budget of 5.00 USD is spent: 5.02 USD"
-
-
-def test_without_a_budget_nothing_is_too_much() -> None:
-    assert over_budget(None, 1e9) == ""
 
 
 def test_an_unknown_price_names_the_model_and_the_remedy() -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import termios
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,94 +38,11 @@ def tally(**changes: Any) -> Tally:
     return made
 
 
-def several(*labels: str) -> Tally:
-    return tally(times_us=dict.fromkeys(labels, TIMES))
+def arms(*labels: str, times: dict[LiveKey, list[int]] = TIMES) -> dict[str, Any]:
+    return {"times_us": dict.fromkeys(labels, times)}
 
 
 # What it says.
-
-
-def test_the_line_says_how_the_run_stands() -> None:
-    assert line(tally(), MOMENT) == (
-        "measure 00:42 · 12/20 open 84 done · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · "
-        "1.32 USD of 5.00 · harness ok · 01:18 left"
-    )
-
-
-def test_before_anything_has_happened_there_is_little_to_say() -> None:
-    assert line(Tally(), Moment("connecting", 0)) == "connecting 00:00 · 0 open 0 done"
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"simulated": True}, "SIMULATED · measure 00:42"),
-        ({"waiting_s": 75.0}, "starts held 01:15"),
-        ({"sessions_refused": 2}, "2 refused"),
-        ({"throttled": 7}, "7 throttled"),
-        ({"tokenless": 5}, "5 wait for a token"),
-        ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
-        ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
-        ({"turns_failed": 0}, "turns 409 ok 100 %"),
-        ({"turns_good": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
-        ({"turns_good": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
-        ({"send_lag_p99_ms": 31.0}, "harness late: send_lag 31 ms > 10 ms"),
-        ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
-        ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
-        ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 failed · "),
-        ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 failed p95 failed · "),
-    ],
-)
-def test_what_else_there_is_to_know_is_said(changes: dict[str, Any], said: str) -> None:
-    assert said in line(tally(**changes), MOMENT)
-
-
-def test_a_short_wait_for_a_start_is_not_worth_a_word() -> None:
-    assert "held" not in line(tally(waiting_s=0.4), MOMENT)
-
-
-def test_without_a_budget_what_was_spent_stands_alone() -> None:
-    assert " · 1.32 USD · " in line(tally(), Moment("measure", 42, wanted=20))
-
-
-def test_arms_stand_beside_each_other() -> None:
-    assert "ttfa p50/p95 east 486/902, sweden 486/902 ms" in line(several("sweden", "east"), MOMENT)
-
-
-def test_an_arm_that_fails_says_so_beside_one_that_does_not() -> None:
-    times = {"sweden": TIMES, "west": {TTFA: [300_000] * 9}, "north": {TTFA: [300_000] * 4}}
-    said = line(tally(times_us=times, failures={"east": [(TTFA, 6)]}), MOMENT)
-
-    assert "ttfa p50/p95 east failed/–, north –/–, sweden 486/902, west 300/– ms" in said
-
-
-def test_before_any_arm_has_a_p95_medians_stand_alone() -> None:
-    few = {TTFA: [486_000] * 99}
-
-    assert "ttfa p50 east 486, sweden 486 ms" in line(tally(times_us={"east": few, "sweden": few}), MOMENT)
-
-
-def test_a_median_of_fewer_than_six_sessions_is_not_shown() -> None:
-    assert "ttfa" not in line(tally(times_us={"sweden": {TTFA: [486_000] * 5}}), MOMENT)
-
-
-def test_the_figures_of_two_arms_leave_room_for_sessions_and_turns() -> None:
-    said = line(several("eastus2", "sweden"), MOMENT, 100)
-
-    assert "eastus2 486/902, sweden 486/902 ms" in said
-    assert "open" in said
-    assert "ok" in said
-
-
-def test_no_more_than_four_arms_have_figures() -> None:
-    assert "d 486/902 +2 ms" in line(several(*"abcdef"), MOMENT)
-
-
-def test_what_counts_from_another_instant_is_told_apart() -> None:
-    times = {TTFA._replace(origin="speech_end"): [700_000] * 120, TTFA: [400_000] * 100}
-
-    said = line(tally(times_us={"sweden": times}), MOMENT)
-    assert "ttfa after speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms" in said
 
 
 @pytest.mark.parametrize(
@@ -229,32 +147,25 @@ def test_more_width_never_says_less() -> None:
 
 
 @pytest.mark.parametrize(
-    ("standing", "ending", "found"),
+    ("standing", "ending", "warm_up", "found"),
     [
-        (ProgressReport(sessions_open=1), "", "warm-up"),
-        (ProgressReport(), "", "connecting"),
-        (ProgressReport(sessions_open=1), "draining", "draining"),
+        (ProgressReport(), "", False, "connecting"),
+        (ProgressReport(waiting_s=20), "", False, "holding"),
+        (ProgressReport(sessions_open=1), "", False, "measure"),
+        (ProgressReport(sessions_open=1, waiting_s=20), "", False, "measure"),
+        (ProgressReport(turns_good=1), "", False, "measure"),
+        (ProgressReport(turns_failed=1), "", False, "measure"),
+        (ProgressReport(sessions_open=1), "draining", False, "draining"),
+        (ProgressReport(), "reporting", False, "reporting"),
+        (ProgressReport(sessions_open=1), "", True, "warm-up"),
+        (ProgressReport(), "", True, "connecting"),
+        (ProgressReport(sessions_open=1), "draining", True, "draining"),
     ],
 )
-def test_a_warm_up_is_a_phase_once_sessions_are_open(standing: ProgressReport, ending: str, found: str) -> None:
-    assert phase(standing, ending, warm_up=True) == found
-
-
-@pytest.mark.parametrize(
-    ("standing", "ending", "found"),
-    [
-        (ProgressReport(), "", "connecting"),
-        (ProgressReport(waiting_s=20), "", "holding"),
-        (ProgressReport(sessions_open=1), "", "measure"),
-        (ProgressReport(sessions_open=1, waiting_s=20), "", "measure"),
-        (ProgressReport(turns_good=1), "", "measure"),
-        (ProgressReport(turns_failed=1), "", "measure"),
-        (ProgressReport(sessions_open=1), "draining", "draining"),
-        (ProgressReport(), "reporting", "reporting"),
-    ],
-)
-def test_the_phase_is_what_goes_on(standing: ProgressReport, ending: str, found: str) -> None:
-    assert phase(standing, ending) == found
+def test_the_phase_is_what_goes_on_and_a_warm_up_is_one_once_sessions_are_open(
+    standing: ProgressReport, ending: str, warm_up: bool, found: str
+) -> None:
+    assert phase(standing, ending, warm_up=warm_up) == found
 
 
 @pytest.mark.parametrize(
@@ -311,6 +222,28 @@ def test_a_terminal_is_drawn_on_twice_a_second_at_most() -> None:
     assert text.count("\r") == 3  # at 0, 0.5 and 1 s
 
 
+DRAWN: dict[str, tuple[Callable[[TerminalView], object], str]] = {
+    # (what is done after the line was shown, what the terminal has then got last)
+    "what is said takes the place of the line":
+        (lambda view: (view.say("the run ends early"), view.say("twice")),
+         "\r\x1b[Krtbench: the run ends early\nrtbench: twice\n"),
+    "what others print to it does not run into the line":
+        (lambda view: print("a log's line", file=view), "\r\x1b[Ka log's line\n"),
+    "a cleared line leaves nothing": (lambda view: (view.clear(), view.clear()), "\x1b[K\r\x1b[K"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("after", "last"), DRAWN.values(), ids=DRAWN)
+def test_what_comes_after_the_line_does_not_run_into_it(after: Callable[[TerminalView], object], last: str) -> None:
+    with terminal() as (reads, stream):
+        view = TerminalView(stream, {})
+        view.show(tally(), MOMENT, 0)
+        after(view)
+        text = screen(reads)
+
+    assert text.endswith(last)
+
+
 def test_a_new_phase_is_shown_at_once() -> None:
     with terminal() as (reads, stream):
         view = TerminalView(stream, {})
@@ -319,38 +252,6 @@ def test_a_new_phase_is_shown_at_once() -> None:
         text = screen(reads)
 
     assert "draining 00:42" in text
-
-
-def test_what_is_said_takes_the_place_of_the_line() -> None:
-    with terminal() as (reads, stream):
-        view = TerminalView(stream, {})
-        view.show(tally(), MOMENT, 0)
-        view.say("the run ends early")
-        view.say("twice")
-        text = screen(reads)
-
-    assert text.endswith("\r\x1b[Krtbench: the run ends early\nrtbench: twice\n")
-
-
-def test_what_others_print_to_it_does_not_run_into_the_line() -> None:
-    with terminal() as (reads, stream):
-        view = TerminalView(stream, {})
-        view.show(tally(), MOMENT, 0)
-        print("a log's line", file=view)
-        text = screen(reads)
-
-    assert text.endswith("\r\x1b[Ka log's line\n")
-
-
-def test_a_cleared_line_leaves_nothing() -> None:
-    with terminal() as (reads, stream):
-        view = TerminalView(stream, {})
-        view.show(tally(), MOMENT, 0)
-        view.clear()
-        view.clear()
-        text = screen(reads)
-
-    assert text.endswith("\x1b[K\r\x1b[K")
 
 
 def test_a_late_harness_is_coloured_and_only_where_colour_is_wanted() -> None:

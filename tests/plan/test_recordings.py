@@ -83,16 +83,6 @@ def test_a_length_that_a_pipe_could_not_know_is_no_truncation(tmp_path: Path, de
     assert load_pcm(path).samples == 12_000
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such file"):
-        load_pcm(tmp_path / "none.wav")
-
-
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a file"):
-        load_pcm(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(b"", "is empty"), (b"hello, world" * 99, "is not audio"), (b"RIFF\0\0\0\0WAVE", "is not audio, or damaged")],
@@ -127,40 +117,39 @@ def test_a_file_that_lost_its_end_is_refused(tmp_path: Path, name: str) -> None:
         load_pcm(path)
 
 
-@pytest.mark.parametrize(
-    ("samples", "reason"),
-    [
-        (np.zeros(12_000), "is silent: its peak is -inf dBFS"),
-        (tone(amplitude=0.0009), "is silent: its peak is -61 dBFS"),
-        (np.column_stack([tone(), -tone()]), "is silent"),
-        (tone(0.0999), "lasts 100 ms, the service takes no less than 100 ms"),
-        (tone(0.05), "lasts 50 ms"),
-        (tone(0.01), "lasts 10 ms, the service takes no less than 100 ms"),
-        (np.zeros(0), "lasts 0 ms"),
-    ],
-    ids=["zeros", "too quiet", "channels that cancel out", "a sample too short", "too short", "10 ms", "no sample"],
-)
-def test_audio_that_makes_no_turn_is_refused(tmp_path: Path, samples: NDArray[np.float64], reason: str) -> None:
+REFUSED: dict[str, tuple[NDArray[np.float64], int, str, str]] = {
+    # (samples, their rate and type, what is said)
+    "zeros": (np.zeros(12_000), RATE_HZ, "PCM_16", "is silent: its peak is -inf dBFS"),
+    "too quiet": (tone(amplitude=0.0009), RATE_HZ, "PCM_16", "is silent: its peak is -61 dBFS"),
+    "channels that cancel out": (np.column_stack([tone(), -tone()]), RATE_HZ, "PCM_16", "is silent"),
+    "a sample too short":
+        (tone(0.0999), RATE_HZ, "PCM_16", "lasts 100 ms, the service takes no less than 100 ms"),
+    "too short": (tone(0.05), RATE_HZ, "PCM_16", "lasts 50 ms"),
+    "10 ms": (tone(0.01), RATE_HZ, "PCM_16", "lasts 10 ms, the service takes no less than 100 ms"),
+    "no sample": (np.zeros(0), RATE_HZ, "PCM_16", "lasts 0 ms"),
+    "more than fifteen minutes": (np.full(901, 0.5), 1, "PCM_16", r"lasts 15\.0 minutes, at most 15"),
+    **{f"a sample of {bad}": (np.append(tone(), bad), RATE_HZ, "FLOAT", "is damaged")
+       for bad in (np.nan, np.inf, 1e30)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("samples", "rate_hz", "subtype", "reason"), REFUSED.values(), ids=REFUSED)
+def test_audio_that_makes_no_turn_is_refused(
+    tmp_path: Path, samples: NDArray[np.float64], rate_hz: int, subtype: str, reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason):
-        load_pcm(written(tmp_path / "a.wav", samples))
+        load_pcm(written(tmp_path / "a.wav", samples, rate_hz, subtype))
+
+
+@pytest.mark.parametrize(("name", "reason"), [("none.wav", "no such file"), (".", "is not a file")])
+def test_what_is_no_file_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        load_pcm(tmp_path / name)
 
 
 @pytest.mark.parametrize("samples", [tone(0.1), tone(amplitude=0.0012)], ids=["100 ms", "quiet"])
 def test_audio_at_the_edge_of_what_is_refused_is_taken(tmp_path: Path, samples: NDArray[np.float64]) -> None:
     assert load_pcm(written(tmp_path / "a.wav", samples)).samples == len(samples)
-
-
-def test_more_than_fifteen_minutes_are_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.wav", np.full(901, 0.5), 1)
-
-    with pytest.raises(UsageError, match=r"lasts 15\.0 minutes, at most 15"):
-        load_pcm(path)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
-def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> None:
-    with pytest.raises(UsageError, match="is damaged"):
-        load_pcm(written(tmp_path / "a.wav", np.append(tone(), bad), subtype="FLOAT"))
 
 
 def test_where_speech_is_is_found_in_what_is_heard(tmp_path: Path) -> None:

@@ -49,13 +49,34 @@ def test_a_tone_in_silence_is_found_to_the_sample(before: int, samples: int, aft
     assert find_speech(recording, RATE_HZ) == Speech(before, before + samples)
 
 
-@pytest.mark.parametrize("recording", [tone(500), np.full(9_001, -32_768, np.int16), quiet(200, -20)])
-def test_what_is_sound_throughout_is_speech_throughout(recording: Samples) -> None:
-    assert find_speech(recording, RATE_HZ) == Speech(0, len(recording))
+MURMUR = joined(tone(100, 0.9), tone(1_500, 0.9 * 0.03), tone(150, 0.9 * 0.01))
+"""−30 and −40 dB."""
+CLICK = np.full(5, 32_767, np.int16)
+CALL = joined(quiet(100), tone(300), quiet(100))
+FOUND: dict[str, tuple[Samples, float, float]] = {
+    # (a recording, from where to where its speech is, in ms)
+    "a tone throughout": (tone(500), 0, 500),
+    "a loud level throughout": (np.full(9_001, -32_768, np.int16), 0, 9_001 / MS),
+    "noise throughout": (quiet(200, -20), 0, 200),
+    "a silent recording is taken as a whole": (quiet(200), 0, 200),
+    "a pause is part of speech": (joined(quiet(100), tone(300), quiet(2_000), tone(300), quiet(100)), 100, 2_700),
+    "a click of 5 samples far from speech is none":
+        (joined(quiet(50), CLICK, quiet(400), CALL, quiet(400), CLICK, quiet(50)), 550 + 5 / MS, 850 + 5 / MS),
+    "nor is one of 38 ms":
+        (joined(quiet(50), tone(38), quiet(400), CALL, quiet(400), tone(38), quiet(50)), 588, 888),
+    "a short word far from others is speech":
+        (joined(quiet(50), tone(50), quiet(400), tone(300), quiet(50)), 50, 800),
+    "the level of speech is that of its loudest part": (joined(quiet(100), MURMUR, quiet(100)), 100, 1_700),
+    "a short sound beside speech is part of it":
+        (joined(quiet(100), tone(300), quiet(200), tone(10), quiet(100)), 100, 610),
+    "where there are only clicks they are the speech":
+        (joined(quiet(100), tone(10), quiet(1_000), tone(10), quiet(100)), 100, 1_120),
+}  # fmt: skip
 
 
-def test_a_silent_recording_is_taken_as_a_whole() -> None:
-    assert find_speech(quiet(200), RATE_HZ) == Speech(0, 200 * MS)
+@pytest.mark.parametrize(("recording", "begin_ms", "end_ms"), FOUND.values(), ids=FOUND)
+def test_speech_is_found(recording: Samples, begin_ms: float, end_ms: float) -> None:
+    assert find_speech(recording, RATE_HZ) == Speech(round(begin_ms * MS), round(end_ms * MS))
 
 
 @pytest.mark.parametrize("noise_dbfs", [None, -70])
@@ -76,45 +97,6 @@ def test_speech_is_where_it_is_however_loud_it_is(scale: float) -> None:
     words = joined(quiet(100), tone(400, 0.9), tone(150, 0.9 * 0.03), tone(150, 0.9 * 0.01), quiet(100))
 
     assert find_speech(np.rint(words * scale).astype(np.int16), RATE_HZ) == Speech(100 * MS, 650 * MS)  # 0.03: −30 dB
-
-
-def test_a_pause_is_part_of_speech() -> None:
-    recording = joined(quiet(100), tone(300), quiet(2_000), tone(300), quiet(100))
-
-    assert find_speech(recording, RATE_HZ) == Speech(100 * MS, 2_700 * MS)
-
-
-@pytest.mark.parametrize("click", [np.full(5, 32_767, np.int16), tone(38)], ids=["5 samples", "38 ms"])
-def test_a_click_far_from_speech_is_none(click: Samples) -> None:
-    words = joined(quiet(100), tone(300), quiet(100))
-    found = find_speech(joined(quiet(50), click, quiet(400), words, quiet(400), click, quiet(50)), RATE_HZ)
-
-    begin = 550 * MS + len(click)
-    assert found == Speech(begin, begin + 300 * MS)
-
-
-def test_a_short_word_far_from_others_is_speech() -> None:
-    assert find_speech(joined(quiet(50), tone(50), quiet(400), tone(300), quiet(50)), RATE_HZ) == Speech(
-        50 * MS, 800 * MS
-    )
-
-
-def test_the_level_of_speech_is_that_of_its_loudest_part() -> None:
-    murmur = joined(tone(100, 0.9), tone(1_500, 0.9 * 0.03), tone(150, 0.9 * 0.01))  # −30 and −40 dB
-
-    assert find_speech(joined(quiet(100), murmur, quiet(100)), RATE_HZ) == Speech(100 * MS, 1_700 * MS)
-
-
-def test_a_short_sound_beside_speech_is_part_of_it() -> None:
-    recording = joined(quiet(100), tone(300), quiet(200), tone(10), quiet(100))
-
-    assert find_speech(recording, RATE_HZ) == Speech(100 * MS, 610 * MS)
-
-
-def test_where_there_are_only_clicks_they_are_the_speech() -> None:
-    recording = joined(quiet(100), tone(10), quiet(1_000), tone(10), quiet(100))
-
-    assert find_speech(recording, RATE_HZ) == Speech(100 * MS, 1_120 * MS)
 
 
 # What is said after the last pause.

@@ -58,40 +58,50 @@ def test_a_text_stays_a_text_wherever_it_stands(block: Block) -> None:
     assert not re.search(r"(?<!\\)[`|]", re.sub(r"^\| | \|$|^\|--:\|$|^\|---\|$", "", text, flags=re.M))
 
 
-def test_the_title_of_a_fold_is_no_html() -> None:
-    assert "<summary>&lt;i&gt;&amp; voice_to_voice</summary>" in markdown_blocks(
-        [Fold("<i>& voice_to_voice", [Paragraph("a")])]
-    )
+EMPTY: list[Block] = [Paragraph(""), Bullets([]), table(["a"], []), Fold("b", [Bullets([]), table(["c"], [])])]
+PRICED: list[list[Any]] = [["direct", "4,000", Cell(f"986{NBSP}ms", style="struck"), ("✕ ", Strong("broken"))]]
+NUMBERS = [table(["p", Column("drawn", drawn=True)], [["p50", "<svg>"]])]
+GROWING = Figure("<svg>", "Lines.", "Waits", [["1 s"]], [Paragraph("They grow."), Reading("Red: bad.")], NUMBERS)
+SPANNED = [row_of(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]), row_of(["c", "d", "e"])]
+POURED: dict[str, tuple[list[Block], str]] = {
+    "the title of a fold is no HTML":
+        ([Fold("<i>& voice_to_voice", [Paragraph("a")])],
+         "<details><summary>&lt;i&gt;&amp; voice_to_voice</summary>\n\na\n\n</details>\n"),
+    "parts have a blank line between them unless they belong together":
+        ([Heading("a"), Paragraph("b"), Paragraph("c"), Bullets(["d", "e"]), Paragraph("f")],
+         "### a\nb\n\nc\n- d\n- e\n\nf\n"),
+    "folds have none":
+        ([Fold("a", [Paragraph("b")]), Fold("c", [Paragraph("d")])],
+         "<details><summary>a</summary>\n\nb\n\n</details>\n<details><summary>c</summary>\n\nd\n\n</details>\n"),
+    "what has nothing in it is left out": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
+    "figures stand on the right and texts on the left":
+        ([table(["target", "turns", "p50", "verdict"], PRICED, left=(0, -1))],
+         "| target | turns | p50 | verdict |\n|---|--:|--:|---|\n| direct | 4,000 | ~~986 ms~~ | ✕ **broken** |\n"),
+    "code is code": ([Paragraph(Code("p(95)<800_ms"))], "`p(95)<800_ms`\n"),
+    "unless it would break out of a table": ([Paragraph(Code("a|b"))], "a\\|b\n"),
+    "or of a terminal": ([Paragraph(Code("a\x1bb"))], "`a\\x1bb`\n"),
+    "code in a text": ([Paragraph(coded("Ask `rtbench check` of_it."))], "Ask `rtbench check` of\\_it.\n"),
+    "in the place of a figure stand its numbers":
+        ([GROWING], "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
+    "and of several the first one's":
+        ([Panes("Which?", [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))])],
+         "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
+    "a heading stands above what follows a figure of no words":
+        ([Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")], "### Above nothing\na\n"),
+    "what is read off a figure alone is left out":
+        ([Paragraph("a"), Heading("Above nothing"), Beside([Figure("<svg>", "Lines.")]), Reading("b")], "a\n"),
+    "what a page shows twice stands once": ([Paragraph("a"), Fold("again", [Paragraph("b")], again=True)], "a\n"),
+    "names and ids of a row are a column and a wide cell takes its columns":
+        ([table(["x", "y", "z"], SPANNED, caption="What it is of")],
+         "What it is of\n\n| x | y | z | ids |\n|---|--:|--:|---|\n| a | b |  | session `s1` |\n| c | d | e |  |\n"),
+    "an invalid table strikes its figures and no names":
+        ([table(["x", "y"], [["a", Cell("b", "c")]], "struck")], "| x | y |\n|---|--:|\n| a | ~~b (c)~~ |\n"),
+}  # fmt: skip
 
 
-def test_parts_have_a_blank_line_between_them_unless_they_belong_together() -> None:
-    assert markdown_blocks([Heading("a"), Paragraph("b"), Paragraph("c"), Bullets(["d", "e"]), Paragraph("f")]) == (
-        "### a\nb\n\nc\n- d\n- e\n\nf\n"
-    )
-    assert markdown_blocks([Fold("a", [Paragraph("b")]), Fold("c", [Paragraph("d")])]) == (
-        "<details><summary>a</summary>\n\nb\n\n</details>\n<details><summary>c</summary>\n\nd\n\n</details>\n"
-    )
-
-
-def test_what_has_nothing_in_it_is_left_out() -> None:
-    empty: list[Block] = [Paragraph(""), Bullets([]), table(["a"], []), Fold("b", [Bullets([]), table(["c"], [])])]
-
-    assert markdown_blocks([Paragraph("a"), *empty, Paragraph("b")]) == "a\n\nb\n"
-
-
-def test_figures_stand_on_the_right_and_texts_on_the_left() -> None:
-    rows: list[list[Any]] = [["direct", "4,000", Cell(f"986{NBSP}ms", style="struck"), ("✕ ", Strong("broken"))]]
-
-    assert markdown_blocks([table(["target", "turns", "p50", "verdict"], rows, left=(0, -1))]) == (
-        "| target | turns | p50 | verdict |\n|---|--:|--:|---|\n| direct | 4,000 | ~~986 ms~~ | ✕ **broken** |\n"
-    )
-
-
-def test_code_is_code_unless_it_would_break_out() -> None:
-    assert markdown_blocks([Paragraph(Code("p(95)<800_ms"))]) == "`p(95)<800_ms`\n"
-    assert markdown_blocks([Paragraph(Code("a|b"))]) == "a\\|b\n"
-    assert markdown_blocks([Paragraph(Code("a\x1bb"))]) == "`a\\x1bb`\n"
-    assert markdown_blocks([Paragraph(coded("Ask `rtbench check` of_it."))]) == "Ask `rtbench check` of\\_it.\n"
+@pytest.mark.parametrize(("blocks", "text"), POURED.values(), ids=POURED)
+def test_blocks_are_poured(blocks: list[Block], text: str) -> None:
+    assert markdown_blocks(blocks) == text
 
 
 def test_a_page_is_poured_with_its_answer_open_and_its_sections_folded() -> None:
@@ -107,40 +117,4 @@ def test_a_page_is_poured_with_its_answer_open_and_its_sections_folded() -> None
         "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** · voice\n\nFirst.\n\nSecond.\n\nAll.\n\n"
         "<details><summary>What did it cost?</summary>\n\nNothing.\n\n"
         "<details open><summary>Prices</summary>\n\nNone.\n\n</details>\n\n</details>\n\nThe end.\n"
-    )
-
-
-def test_in_the_place_of_a_figure_stand_its_numbers_and_what_is_read_off_it_alone_is_left_out() -> None:
-    numbers = [table(["p", Column("drawn", drawn=True)], [["p50", "<svg>"]])]
-    figure = Figure("<svg>", "Lines.", "Waits", [["1 s"]], [Paragraph("They grow."), Reading("Red: bad.")], numbers)
-    other = Figure("<svg>", below=[Paragraph("Not seen.")])
-
-    assert markdown_blocks([figure]) == "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"
-    assert markdown_blocks([Panes("Which?", [("a", "A", figure), ("b", "B", other)])]) == markdown_blocks([figure])
-    assert (
-        markdown_blocks([Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")])
-        == "### Above nothing\na\n"
-    )
-    assert (
-        markdown_blocks([Paragraph("a"), Heading("Above nothing"), Beside([Figure("<svg>", "Lines.")]), Reading("b")])
-        == "a\n"
-    )
-
-
-def test_what_a_page_shows_twice_stands_once() -> None:
-    assert markdown_blocks([Paragraph("a"), Fold("again", [Paragraph("b")], again=True)]) == "a\n"
-
-
-def test_names_and_ids_of_a_row_are_a_column_and_a_wide_cell_takes_its_columns() -> None:
-    rows = [row_of(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]), row_of(["c", "d", "e"])]
-
-    assert markdown_blocks([table(["x", "y", "z"], rows, caption="What it is of")]) == (
-        "What it is of\n\n| x | y | z | ids |\n|---|--:|--:|---|\n| a | b |  | session `s1` |\n| c | d | e |  |\n"
-    )
-
-
-def test_an_invalid_table_strikes_its_figures_and_no_names() -> None:
-    assert (
-        markdown_blocks([table(["x", "y"], [["a", Cell("b", "c")]], "struck")])
-        == "| x | y |\n|---|--:|\n| a | ~~b (c)~~ |\n"
     )

@@ -62,6 +62,24 @@ def test_a_rule_holds_up_to_its_limit(rule: str, changes: dict[str, Any], ok: bo
     assert verdict(**changes)["valid"] is (None if changes.get("error_p99", 0) is None else ok is not False)
 
 
+VALID: dict[str, tuple[list[Exactness], dict[str, Any], bool | None]] = {
+    "a run whose paced audio left no count is not judged": ([], {"send_lag_p99": None}, None),
+    "unless another rule was broken": ([], {"send_lag_p99": None, "error_p99": 9.0}, False),
+    "a rule that was broken condemns even a run without a measured turn":
+        ([], {"error_p99": None, "send_lag_p99": 99.0}, False),
+    "targets that are all silent are not judged":
+        ([Exactness("a", "ttfa", None, None), Exactness("b", "ttfa", None, None)], {}, None),
+    **{f"{name} is judged": ([Exactness("sim", name, 30.0, 400.0)], {}, False) for name in HEADLINE},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("measures", "changes", "valid"), VALID.values(), ids=VALID)
+def test_a_run_is_valid_where_no_rule_was_broken_and_judged_where_all_is_known(
+    measures: list[Exactness], changes: dict[str, Any], valid: bool | None
+) -> None:
+    assert verdict(*measures, **changes)["valid"] is valid
+
+
 def test_a_run_without_a_measured_turn_is_not_judged() -> None:
     unknown: dict[str, Any] = dict.fromkeys(BEST) | {"paced_audio": False}
     found = judge(Evidence((), **unknown))
@@ -70,19 +88,10 @@ def test_a_run_without_a_measured_turn_is_not_judged() -> None:
     assert {rule["passed"] for rule in found["rules"]} == {None}
 
 
-def test_a_run_whose_paced_audio_left_no_count_is_not_judged() -> None:
-    assert verdict(send_lag_p99=None)["valid"] is None
-    assert verdict(send_lag_p99=None, error_p99=9.0)["valid"] is False
-
-
 def test_where_others_had_the_cores_the_remedy_is_not_to_lower_the_load() -> None:
     (broken,) = [rule for rule in verdict(send_lag_p99=99.0, filled_by="end them")["rules"] if rule["passed"] is False]
 
     assert broken["remedy"] == "end them"
-
-
-def test_a_rule_that_was_broken_condemns_even_a_run_without_a_measured_turn() -> None:
-    assert verdict(error_p99=None, send_lag_p99=99.0)["valid"] is False
 
 
 def test_the_verdict_names_the_figure_its_limit_and_the_remedy() -> None:
@@ -117,10 +126,7 @@ def test_the_target_that_is_nearest_to_its_limit_is_named_where_all_keep_it() ->
 
     assert (rule["figure"], rule["limit"], rule["passed"]) == (6.0, 10.0, True)
     assert "slow" in rule["note"]
-
-
-def test_a_single_target_is_not_named() -> None:
-    assert rule_a(SLOW)["note"] == "p99 of how far ttfa can be off"
+    assert rule_a(SLOW)["note"] == "p99 of how far ttfa can be off", "a single target is not named"
 
 
 @pytest.mark.parametrize(("delay_ms", "ok"), [(10.0, True), (10.01, False)])
@@ -143,10 +149,6 @@ def test_turns_that_count_from_another_instant_do_not_lend_their_limit() -> None
     assert [(entry["measure"], entry["limit"]) for entry in found["inexact"]] == [("ttfa", 2.0)]
 
 
-def test_targets_that_are_all_silent_are_not_judged() -> None:
-    assert verdict(Exactness("a", "ttfa", None, None), Exactness("b", "ttfa", None, None))["valid"] is None
-
-
 # Several measures.
 
 
@@ -158,40 +160,38 @@ def test_a_run_is_invalid_by_its_transcript_latency_however_exact_its_audio_is()
     assert found["rules"][0]["note"] == "p99 of how far transcript_first can be off"
 
 
-@pytest.mark.parametrize("measure", HEADLINE)
-def test_every_headline_measure_is_judged(measure: str) -> None:
-    assert verdict(Exactness("sim", measure, 30.0, 400.0))["valid"] is False
+WELL = Exactness("sim", "ttfa", 0.0, 500.0)
+INEXACT: dict[str, tuple[list[Exactness], bool, list[tuple[str, float | None, float]]]] = {
+    # (measures, whether the run is valid, what is listed as not exact: measure, figure, limit)
+    "a headline measure": ([Exactness("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
+    "a measure beside the headline leaves the run valid":
+        ([WELL, Exactness("sim", "response_total", 30.0, 2_000.0), Exactness("sim", "turn_detection", 1.0, 40.0)],
+         True, [("response_total", 30.0, 20.0)]),
+    "a speed without an end to its bound has no figure":
+        ([WELL, Exactness("sim", "audio_speed", float("inf"), 2.0, "×")], True, [("audio_speed", None, 0.02)]),
+    "what nobody knows is not called wrong": ([WELL, Exactness("sim", "stall", None, 0.0)], True, []),
+}  # fmt: skip
 
 
-def test_a_measure_beside_the_headline_is_listed_as_not_exact_and_leaves_the_run_valid() -> None:
-    late = Exactness("sim", "response_total", 30.0, 2_000.0)
-    found = verdict(Exactness("sim", "ttfa", 0.0, 500.0), late, Exactness("sim", "turn_detection", 1.0, 40.0))
+@pytest.mark.parametrize(("measures", "valid", "listed"), INEXACT.values(), ids=INEXACT)
+def test_what_is_not_exact_is_listed(
+    measures: list[Exactness], valid: bool, listed: list[tuple[str, float | None, float]]
+) -> None:
+    found = verdict(*measures)
 
-    assert found["valid"] is True
-    assert found["inexact"] == [
-        {"target": "sim", "measure": "response_total", "figure": 30.0, "limit": 20.0, "unit": "ms"}
-    ]
+    assert found["valid"] is valid
+    assert [(entry["measure"], entry["figure"], entry["limit"]) for entry in found["inexact"]] == listed
 
 
-def test_a_headline_measure_that_is_not_exact_is_listed_too() -> None:
-    found = verdict(Exactness("sim", "ttfa", 9.0, 500.0))
+def test_an_entry_of_what_is_not_exact_names_its_target_and_unit() -> None:
+    (entry,) = verdict(Exactness("sim", "ttfa", 9.0, 500.0))["inexact"]
 
-    assert [entry["measure"] for entry in found["inexact"]] == ["ttfa"]
+    assert entry == {"target": "sim", "measure": "ttfa", "figure": 9.0, "limit": 5.0, "unit": "ms"}
 
 
 @pytest.mark.parametrize(("bound", "exact"), [(0.02, True), (0.021, False), (float("inf"), False)])
 def test_a_speed_is_exact_to_one_percent(bound: float, exact: bool) -> None:
     assert Exactness("sim", "audio_speed", bound, 2.0, "×").exact is exact
-
-
-def test_a_speed_without_an_end_to_its_bound_has_no_figure() -> None:
-    found = verdict(Exactness("sim", "ttfa", 0.0, 50.0), Exactness("sim", "audio_speed", float("inf"), 2.0, "×"))
-
-    assert found["inexact"][0]["figure"] is None
-
-
-def test_what_nobody_knows_is_not_called_wrong() -> None:
-    assert verdict(Exactness("sim", "ttfa", 0.0, 500.0), Exactness("sim", "stall", None, 0.0))["inexact"] == []
 
 
 def test_calls_that_start_late_by_the_harness_make_a_run_invalid() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from itertools import count
+from typing import Any
 
 import pytest
 
-from bench.simulator.refusals import AZURE, RefusedUpgrade
+from bench.simulator.refusals import AZURE, Complaint, RefusedUpgrade
 from bench.simulator.refusals import OPENAI as COMPLAINTS
 from bench.simulator.serving.handshake import Accepted, Authenticator, TokenIssuer, admit, is_openai
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
@@ -17,6 +18,33 @@ GA = "/openai/v1/realtime?model=gpt-realtime"
 OPENAI = "/v1/realtime?model=gpt-realtime"
 KEY = "k-123"
 NOW_S = 1_800_000_000.0
+OPEN = Authenticator()
+
+
+LIVE = "/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime"
+
+
+def accepted(
+    target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
+) -> Accepted:
+    verdict = admit(target, headers, judge, now_s, by)
+    assert isinstance(verdict, Accepted)
+    return verdict
+
+
+def complaint(*asked: Any) -> Complaint:
+    """What is said after the upgrade."""
+    said = accepted(*asked).complaint
+    assert said is not None
+    return said
+
+
+def refused(
+    target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
+) -> RefusedUpgrade:
+    verdict = admit(target, headers, judge, now_s, by)
+    assert isinstance(verdict, RefusedUpgrade)
+    return verdict
 
 
 @pytest.mark.parametrize(
@@ -31,9 +59,8 @@ NOW_S = 1_800_000_000.0
     ],
 )
 def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str, str], dialect: WireDialect) -> None:
-    verdict = admit(target, headers, Authenticator(), NOW_S)
+    verdict = accepted(target, headers)
 
-    assert isinstance(verdict, Accepted)
     assert verdict.dialect is dialect
     assert verdict.complaint is None
 
@@ -52,73 +79,46 @@ def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str,
 def test_a_client_may_want_no_more_than_a_transcript(
     target: str, headers: dict[str, str], dialect: WireDialect
 ) -> None:
-    verdict = admit(target, headers, Authenticator(), NOW_S)
+    verdict = accepted(target, headers)
 
-    assert isinstance(verdict, Accepted)
     assert verdict.dialect == dialect.transcribing() != dialect
     assert verdict.complaint is None
-
-
-LIVE = "/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime"
 
 
 @pytest.mark.parametrize(("headers", "suffix"), [({"api-key": KEY}, ""), ({"authorization": f"Bearer {KEY}"}, ""),
                                                  ({}, f"&api-key={KEY}&x-ms-client-sdk=azsdk")])  # fmt: skip
 def test_voice_live_has_a_path_and_versions_of_its_own(headers: dict[str, str], suffix: str) -> None:
-    verdict = admit(LIVE + suffix, headers, Authenticator(KEY), NOW_S)
+    verdict = accepted(LIVE + suffix, headers, Authenticator(KEY))
 
-    assert isinstance(verdict, Accepted)
     assert (verdict.dialect, verdict.model) == (VOICE_LIVE, "gpt-realtime")
 
 
-@pytest.mark.parametrize(
-    ("target", "headers", "status", "code"),
-    [
-        (LIVE, {"api-key": "wrong"}, 401, "401"),
-        (LIVE.replace("2026-07-15", "2025-04-01-preview"), {"api-key": KEY}, 400, "BadRequest"),
-        (LIVE.replace("&model=gpt-realtime", ""), {"api-key": KEY}, 400, "BadRequest"),
-    ],
-)
-def test_voice_live_refuses_before_the_upgrade(target: str, headers: dict[str, str], status: int, code: str) -> None:
-    verdict = admit(target, headers, Authenticator(KEY), NOW_S)
-
-    assert isinstance(verdict, RefusedUpgrade)
-    assert (verdict.status, json.loads(verdict.body)["error"]["code"]) == (status, code)
-
-
-def test_openai_complains_of_a_model_in_the_address_of_a_transcription() -> None:
-    verdict = admit(OPENAI + "&intent=transcription", {}, Authenticator(), NOW_S)
-
-    assert isinstance(verdict, Accepted)
-    assert verdict.complaint is not None
-    assert "must not provide a model" in verdict.complaint.message
-
-
 def test_azure_names_the_model_behind_the_deployment() -> None:
-    verdict = admit(PREVIEW, {}, Authenticator(), NOW_S)
-
-    assert isinstance(verdict, Accepted)
-    assert verdict.model == "gpt-4o-realtime-preview-2024-12-17"
+    assert accepted(PREVIEW, {}).model == "gpt-4o-realtime-preview-2024-12-17"
 
 
-@pytest.mark.parametrize(
-    ("target", "status", "code"),
-    [
-        ("/openai/realtime?api-version=2024-12-17&deployment=x", 400, "BadRequest"),
-        ("/openai/realtime?deployment=x", 400, "BadRequest"),
-        ("/openai/realtime?api-version=2025-04-01-preview", 404, "DeploymentNotFound"),
-        ("/openai/v1/realtime", 404, "DeploymentNotFound"),
-        (GA + "&api-version=2025-04-01-preview", 401, "401"),
-        ("/openai/realtimes", 404, "404"),
-        ("//[", 404, "404"),
-    ],
-)
-def test_azure_refuses_before_the_upgrade(target: str, status: int, code: str) -> None:
-    verdict = admit(target, {}, Authenticator(), NOW_S)
+BY_KEY = Authenticator(KEY)
+REFUSED = [
+    (LIVE, {"api-key": "wrong"}, BY_KEY, 401, "401"),
+    (LIVE.replace("2026-07-15", "2025-04-01-preview"), {"api-key": KEY}, BY_KEY, 400, "BadRequest"),
+    (LIVE.replace("&model=gpt-realtime", ""), {"api-key": KEY}, BY_KEY, 400, "BadRequest"),
+    ("/openai/realtime?api-version=2024-12-17&deployment=x", {}, OPEN, 400, "BadRequest"),
+    ("/openai/realtime?deployment=x", {}, OPEN, 400, "BadRequest"),
+    ("/openai/realtime?api-version=2025-04-01-preview", {}, OPEN, 404, "DeploymentNotFound"),
+    ("/openai/v1/realtime", {}, OPEN, 404, "DeploymentNotFound"),
+    (GA + "&api-version=2025-04-01-preview", {}, OPEN, 401, "401"),
+    ("/openai/realtimes", {}, OPEN, 404, "404"),
+    ("//[", {}, OPEN, 404, "404"),
+]
 
-    assert isinstance(verdict, RefusedUpgrade)
-    assert verdict.status == status
-    assert json.loads(verdict.body)["error"]["code"] == code
+
+@pytest.mark.parametrize(("target", "headers", "judge", "status", "code"), REFUSED)
+def test_azure_and_voice_live_refuse_before_the_upgrade(
+    target: str, headers: dict[str, str], judge: Authenticator, status: int, code: str
+) -> None:
+    verdict = refused(target, headers, judge)
+
+    assert (verdict.status, json.loads(verdict.body)["error"]["code"]) == (status, code)
 
 
 @pytest.mark.parametrize(
@@ -132,35 +132,24 @@ def test_azure_refuses_before_the_upgrade(target: str, status: int, code: str) -
 )
 @pytest.mark.parametrize("target", [PREVIEW, GA, OPENAI])
 def test_the_key_is_taken_wherever_clients_put_it(target: str, suffix: str, headers: dict[str, str]) -> None:
-    verdict = admit(target + suffix, headers, Authenticator(KEY), NOW_S)
-
-    assert isinstance(verdict, Accepted)
-    assert verdict.complaint is None
+    assert accepted(target + suffix, headers, BY_KEY).complaint is None
 
 
 @pytest.mark.parametrize("headers", [{}, {"api-key": "wrong"}, {"authorization": KEY}, {"api-key": "\udcff"}])
 def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str]) -> None:
     for target in (PREVIEW, GA):
-        verdict = admit(target, headers, Authenticator(KEY), NOW_S)
+        verdict = refused(target, headers, BY_KEY)
 
-        assert isinstance(verdict, RefusedUpgrade)
         assert (verdict.status, verdict.code) == (401, "401")
         assert KEY not in verdict.body
 
 
 def test_openai_accepts_the_upgrade_and_complains_then() -> None:
-    wrong_key, no_model = (
-        admit(OPENAI, {}, Authenticator(KEY), NOW_S),
-        admit("/v1/realtime", {}, Authenticator(), NOW_S),
-    )
+    wrong_key = complaint(OPENAI, {}, BY_KEY)
 
-    assert isinstance(wrong_key, Accepted)
-    assert wrong_key.complaint is not None
-    assert wrong_key.complaint.close_code == 3000
-    assert wrong_key.complaint.close_reason == "invalid_request_error.invalid_api_key"
-    assert isinstance(no_model, Accepted)
-    assert no_model.complaint is not None
-    assert no_model.complaint.close_code == 4000
+    assert (wrong_key.close_code, wrong_key.close_reason) == (3000, "invalid_request_error.invalid_api_key")
+    assert complaint("/v1/realtime", {}).close_code == 4000
+    assert "must not provide a model" in complaint(OPENAI + "&intent=transcription", {}).message
 
 
 def tokens(life_s: float = 5) -> TokenIssuer:
@@ -175,17 +164,13 @@ def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: st
     issued = issuer.issue("r", NOW_S)
     headers = {"authorization": f"Bearer {issued.token}"}
 
-    living = admit(target, headers, Authenticator(tokens=issuer), NOW_S + 4.9)
-    expired = admit(target, headers, Authenticator(tokens=issuer), NOW_S + 5)
+    living = accepted(target, headers, Authenticator(tokens=issuer), now_s=NOW_S + 4.9)
 
-    assert isinstance(living, Accepted)
     assert (living.complaint, living.token) == (None, 2)
     if target == OPENAI:
-        assert isinstance(expired, Accepted)
-        assert expired.complaint is not None
-        assert expired.complaint.code == "invalid_api_key"
+        assert complaint(target, headers, Authenticator(tokens=issuer), NOW_S + 5).code == "invalid_api_key"
     else:
-        assert isinstance(expired, RefusedUpgrade)
+        expired = refused(target, headers, Authenticator(tokens=issuer), NOW_S + 5)
         assert (expired.status, expired.code) == (401, "401")
         assert "expired" in expired.message
         assert issued.token not in expired.body
@@ -193,22 +178,15 @@ def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: st
 
 @pytest.mark.parametrize("headers", [{}, {"api-key": "x"}, {"authorization": "Bearer x"}, {"authorization": "Basic x"}])
 def test_where_tokens_are_asked_for_nothing_else_opens(headers: dict[str, str]) -> None:
-    verdict = admit(GA, headers, Authenticator(tokens=tokens()), NOW_S)
-
-    assert isinstance(verdict, RefusedUpgrade)
-    assert verdict.status == 401
+    assert refused(GA, headers, Authenticator(tokens=tokens())).status == 401
 
 
 def test_a_key_goes_on_opening_beside_tokens() -> None:
     issuer = tokens()
     token = issuer.issue("r", NOW_S).token
 
-    by_key = admit(GA, {"api-key": KEY}, Authenticator(KEY, issuer), NOW_S)
-    by_token = admit(GA, {"authorization": f"Bearer {token}"}, Authenticator(KEY, issuer), NOW_S)
-
-    assert isinstance(by_key, Accepted)
-    assert isinstance(by_token, Accepted)
-    assert (by_key.token, by_token.token) == (None, 1)
+    assert accepted(GA, {"api-key": KEY}, Authenticator(KEY, issuer)).token is None
+    assert accepted(GA, {"authorization": f"Bearer {token}"}, Authenticator(KEY, issuer)).token == 1
 
 
 @pytest.mark.parametrize(
@@ -227,9 +205,8 @@ def test_a_key_goes_on_opening_beside_tokens() -> None:
 )
 @pytest.mark.parametrize("target", [PREVIEW, GA])
 def test_azure_refuses_by_name(target: str, name: str, status: int, code: str) -> None:
-    verdict = admit(target, {"api-key": KEY}, Authenticator(KEY), NOW_S, AZURE[name])
+    verdict = refused(target, {"api-key": KEY}, BY_KEY, NOW_S, AZURE[name])
 
-    assert isinstance(verdict, RefusedUpgrade)
     assert verdict.status == status
     assert set(json.loads(verdict.body)["error"]) == {"code", "message"}
     assert json.loads(verdict.body)["error"]["code"] == code
@@ -247,11 +224,9 @@ def test_azure_refuses_by_name(target: str, name: str, status: int, code: str) -
     ],
 )
 def test_openai_complains_by_name(name: str, close_code: int) -> None:
-    verdict = admit(OPENAI, {}, Authenticator(), NOW_S, COMPLAINTS[name])
+    said = complaint(OPENAI, {}, OPEN, NOW_S, COMPLAINTS[name])
 
-    assert isinstance(verdict, Accepted)
-    assert verdict.complaint is not None
-    assert (verdict.complaint.code, verdict.complaint.close_code) == (name, close_code)
+    assert (said.code, said.close_code) == (name, close_code)
 
 
 @pytest.mark.parametrize(("target", "openai"), [(OPENAI, True), ("/v1/realtime/?model=m", True), (GA, False)])
@@ -267,4 +242,4 @@ def test_azure_takes_ten_headers_of_a_clients_own(custom: int, refused: bool) ->
     verdicts = [admit(target, headers, Authenticator(), NOW_S) for target in (PREVIEW, GA)]
 
     assert [isinstance(verdict, RefusedUpgrade) and verdict.status == 431 for verdict in verdicts] == [refused, refused]
-    assert isinstance(admit(OPENAI, headers, Authenticator(), NOW_S), Accepted)
+    assert accepted(OPENAI, headers)

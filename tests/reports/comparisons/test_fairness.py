@@ -133,36 +133,56 @@ def document(script: dict[str, Any] | None = None, label: str = "a", **settings:
     }
 
 
-@pytest.mark.parametrize(
-    ("other", "name"),
-    [
-        (document({"digest": "bb"}), "script and audio"),
-        (document({"chunk_ms": 20}), "pacing, ms of a chunk"),
-        (document({"limits": {"done": 60.0}}), "limits, s"),
-        (document({"turns": 5}), "turns of a session"),
-        (document(num_users=20), "users"),
-        (document(session_pause=2.0), "pause between a user’s sessions, s"),
-        (document(processes=2), "processes"),
-        (document() | {"warmup_s": 60.0}, "warm-up, s"),
-        (document() | {"targets": [{"label": "a", "connects_per_min": 30}]}, "connection starts a minute"),
-    ],
-)
-def test_work_that_is_not_the_same_is_named(other: dict[str, Any], name: str) -> None:
-    apart = differing_between([workload(document(), "a"), workload(other, "a")])
-
-    assert list(apart) == [name]
+def target_of(session: dict[str, Any]) -> dict[str, Any]:
+    """A target with settings of its own."""
+    return {"label": "west", "connects_per_min": None, "session": session}
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        document(sessions=500, seed="2", runs="elsewhere", targets="b", compression="deflate", budget=3),
-        document() | {"targets": [{"label": "a", "connects_per_min": None, "model": "another", "region": "x"}]},
-        document(label="a") | {"definitions": 1, "host": {"cpus": 64}},
-    ],
-)
-def test_what_is_compared_and_how_long_is_no_part_of_the_workload(other: dict[str, Any]) -> None:
-    assert differing_between([workload(document(), "a"), workload(other, "a")]) == {}
+def varied(session: dict[str, Any], **script: Any) -> dict[str, Any]:
+    """Of the variant west.b, with these settings."""
+    return document(script, "west.b") | {"targets": [target_of(session) | {"label": "west.b"}]}
+
+
+QUICK = {"type": "server_vad", "silence_duration_ms": 200}
+BOTH = {"targets": [{"label": "a"}, {"label": "west"}],
+        "scripts": [SCRIPT | {"target": "a"}, SCRIPT | {"target": "west", "digest": "bb"}]}  # fmt: skip
+WORK: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    # (the documents of two runs, of targets west and its variant or a, and what is not the same)
+    **{name: (document(), other, [name]) for name, other in {
+        "script and audio": document({"digest": "bb"}),
+        "pacing, ms of a chunk": document({"chunk_ms": 20}),
+        "limits, s": document({"limits": {"done": 60.0}}),
+        "turns of a session": document({"turns": 5}),
+        "users": document(num_users=20),
+        "pause between a user’s sessions, s": document(session_pause=2.0),
+        "processes": document(processes=2),
+        "warm-up, s": document() | {"warmup_s": 60.0},
+        "connection starts a minute": document() | {"targets": [{"label": "a", "connects_per_min": 30}]},
+    }.items()},
+    "how long it lasts and where it is kept are not":
+        (document(), document(sessions=500, seed="2", runs="elsewhere", targets="b", compression="deflate", budget=3),
+         []),
+    "what answers is not": (document(), document() | {"targets": [
+        {"label": "a", "connects_per_min": None, "model": "another", "region": "x"}]}, []),
+    "who asks is not": (document(), document() | {"definitions": 1, "host": {"cpus": 64}}, []),
+    "further settings of a variant are what is compared":
+        (document({"extra": {}}, "west"), varied({"extra": {"a": 1}}, extra={"a": 1}), []),
+    "the settings of a variant are what is compared":
+        (document(VAD, "west"), varied({"turn_detection": {"silence_duration_ms": 200}}, **VAD | {"detection": QUICK}),
+         []),
+    "those of a script are not":
+        (document(VAD, "west"), document(VAD | {"detection": QUICK}, "west"), ["turn detection’s settings"]),
+    "what an older run does not say does not differ":
+        ({"scripts": [{"name": "talk", "digest": "aa"}]}, document({"jitter_buffer_ms": 60}), []),
+    "scripts are those that the target played": (BOTH | {"targets": [{"label": "a"}]}, BOTH, ["script and audio"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other", "names"), WORK.values(), ids=WORK)
+def test_work_that_is_not_the_same_is_named(one: dict[str, Any], other: dict[str, Any], names: list[str]) -> None:
+    of = [workload(doc, doc.get("targets", [{"label": "a"}])[-1]["label"]) for doc in (one, other)]
+
+    assert list(differing_between(of)) == names
 
 
 def test_an_open_loop_is_not_compared_with_a_closed_one_nor_with_another_rate() -> None:
@@ -191,11 +211,6 @@ def test_fillers_are_a_part_of_the_workload_also_where_a_variant_sets_them() -> 
     assert differing_between([static, static]) == {}
 
 
-def target_of(session: dict[str, Any]) -> dict[str, Any]:
-    """A target with settings of its own."""
-    return {"label": "west", "connects_per_min": None, "session": session}
-
-
 def test_further_settings_are_a_part_of_the_workload() -> None:
     extras: list[dict[str, Any]] = [{}, {"a": 1}, {"a": True}, {"a": "1"}, {"a": {"b": None}}, {"a": {}}]
     arms = [workload(document({"extra": extra}), "a") for extra in extras]
@@ -204,43 +219,6 @@ def test_further_settings_are_a_part_of_the_workload() -> None:
     for number, arm in enumerate(arms):
         for other in arms[:number]:
             assert list(differing_between([other, arm])) == ["further session settings"]
-
-
-def test_further_settings_of_a_variant_are_what_is_compared() -> None:
-    varied = document({"extra": {"a": 1}}, "west.more") | {
-        "targets": [{"label": "west.more", "connects_per_min": None, "session": {"extra": {"a": 1}}}]
-    }
-
-    assert differing_between([workload(document({"extra": {}}, "west"), "west"), workload(varied, "west.more")]) == {}
-
-
-def test_what_an_older_run_does_not_say_does_not_differ() -> None:
-    old = {"scripts": [{"name": "talk", "digest": "aa"}]}
-
-    assert differing_between([workload(old, "a"), workload(document({"jitter_buffer_ms": 60}), "a")]) == {}
-
-
-def test_the_settings_of_a_variant_are_what_is_compared() -> None:
-    base = document(VAD, "west")
-    quick = {"silence_duration_ms": 200}
-    varied = document(VAD | {"detection": {"type": "server_vad"} | quick}, "west.quick") | {
-        "targets": [{"label": "west.quick", "connects_per_min": None, "session": {"turn_detection": quick}}]
-    }
-    by_script = document(VAD | {"detection": {"type": "server_vad"} | quick}, "west")
-
-    assert differing_between([workload(base, "west"), workload(varied, "west.quick")]) == {}
-    assert list(differing_between([workload(base, "west"), workload(by_script, "west")])) == [
-        "turn detection’s settings"
-    ]
-
-
-def test_scripts_are_those_that_the_target_played() -> None:
-    two_targets = {
-        "targets": [{"label": "a"}, {"label": "b"}],
-        "scripts": [SCRIPT | {"target": "a"}, SCRIPT | {"target": "b", "digest": "bb"}],
-    }
-
-    assert list(differing_between([workload(two_targets, name) for name in "ab"])) == ["script and audio"]
 
 
 def test_targets_of_one_run_have_the_same_load_by_construction(tmp_path: Path) -> None:

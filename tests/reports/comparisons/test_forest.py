@@ -6,6 +6,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -70,47 +71,64 @@ def test_a_phone_has_the_difference_and_the_verdict_of_each_row_in_its_width() -
     assert len(marks(narrow, "margin")) == len(found.rows)
 
 
-def test_a_row_says_figure_difference_interval_and_verdict() -> None:
-    (row,) = rows(findings()[0])
-
-    assert row.measured.replace(NBSP, " ") == "1,600 → 2,640 ms"
-    assert row.told.replace(NBSP, " ") == "+65 % (+47 to +87 %)"
-    assert (row.verdict, row.why, row.beside) == ("✕ regressed", "", "")
-
-
-def test_rates_are_told_in_points() -> None:
-    (row,) = rows(findings()[2])
-
-    assert row.measured.replace(NBSP, " ") == "1.10 → 0.55 %"
-    assert row.told.replace(NBSP, " ") == "−0.55 points (−1.15 to +0.05)"
-    assert row.short.replace(NBSP, " ") == "−0.55 (−1.15 to +0.05)"
-    assert row.margin_text.replace(NBSP, " ") == "1 point"
-    assert (row.d, row.low, row.high, row.margin) == pytest.approx((-0.55, -1.15, 0.05, 1.0))
+SURE = finding("audio_received", 0.5, "equivalent", ratio(100, 101, 0.98, 1.02))
+GONE = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.inf, high=math.inf)
+FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
+              arms=(Arm(3000, 300, 22), Arm(440, 44, 11)))  # fmt: skip
+NAMED = {one.question.name: one for one in findings()}
 
 
-def test_what_is_not_gated_or_of_one_origin_says_so() -> None:
-    (row,) = rows(finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")))
-
-    assert row.beside == "from the end of speech, not gated"
+def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> Finding:
+    return finding("ttfa", 0.5, "equivalent", ratio(baseline, candidate, low, high, margin.ratio), margin=margin)
 
 
-def test_an_inconclusive_row_says_what_it_lacks() -> None:
-    why = {row.name: row.why for row in rows(*findings())}
+ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
+    # (a finding, what its row says and where its marks are)
+    "figure, difference, interval and verdict":
+        (findings()[0], {"measured": "1,600 → 2,640 ms", "told": "+65 % (+47 to +87 %)", "verdict": "✕ regressed",
+                         "why": "", "beside": ""}),
+    "rates are told in points":
+        (findings()[2], {"measured": "1.10 → 0.55 %", "told": "−0.55 points (−1.15 to +0.05)",
+                         "short": "−0.55 (−1.15 to +0.05)", "margin_text": "1 point",
+                         "d": -0.55, "low": -1.15, "high": 0.05, "margin": 1.0}),
+    "what is not gated or of one origin says so":
+        (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
+         {"beside": "from the end of speech, not gated"}),
+    "an inconclusive row says what it lacks":
+        (NAMED["ttfa p90"], {"why": "slower; it takes about 460 pairs"}),
+    "turns": (NAMED["ttfa p99"], {"why": "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"}),
+    "nothing": (NAMED["ttfa p95"], {"why": ""}),
+    "sessions": (replace(findings()[3], unit="session"),
+                 {"why": "slower; it takes about 460 sessions in each arm"}),
+    "a verdict is sure": (SURE, {"verdict": "≈ equivalent"}),
+    "unless an arm drifts": (replace(SURE, difference=replace(SURE.difference, drifts=True),
+                                     verdict=replace(SURE.verdict, provisional=True)),
+                             {"verdict": "≈ equivalent (provisional)"}),
+    "a baseline among failed turns says so":
+        (finding("ttfa", 0.99, "inconclusive", GONE),
+         {"measured": "> timeout → 100 ms", "told": "was > timeout (open)"}),
+    "a quantile of too few turns is not told":
+        (FEW, {"told": "n/a (needs 198 sessions)", "measured": "1,180 → n/a", "d": math.nan}),
+    "what is equivalent far from no change says its margin":
+        (within(500, 645, 1.2, 1.35, Margin(0.4)), {"judged": "≈ equivalent (slower, within 40 %)"}),
+    "what is near to it does not": (within(500, 510, 0.98, 1.05, Margin(0.4)), {"judged": "≈ equivalent"}),
+    "a margin in ms counts where it is the wider one":
+        (within(100, 101, 0.9, 1.1, Margin(0.1, plus=30)),
+         {"margin": math.log(1.3), "margin_text": "10 % and 30 ms"}),
+    "and not where it is not": (within(1000, 1010, 0.9, 1.1, Margin(0.1, plus=30)), {"margin": math.log(1.1)}),
+}  # fmt: skip
 
-    assert why["ttfa p90"] == "slower; it takes about 460 pairs"
-    assert why["ttfa p99"] == "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"
-    assert why["ttfa p95"] == ""
-    assert rows(replace(findings()[3], unit="session"))[0].why == "slower; it takes about 460 sessions in each arm"
 
+@pytest.mark.parametrize(("one", "said"), ROWS.values(), ids=ROWS)
+def test_a_row_says(one: Finding, said: dict[str, Any]) -> None:
+    (found,) = rows(one)
+    told = {name: getattr(found, name) for name in said}
 
-def test_a_verdict_on_a_figure_of_which_an_arm_drifts_is_provisional_at_its_row() -> None:
-    sure = finding("audio_received", 0.5, "equivalent", ratio(100, 101, 0.98, 1.02))
-    assert sure.difference
-    drifting = replace(
-        sure, difference=replace(sure.difference, drifts=True), verdict=replace(sure.verdict, provisional=True)
-    )
-
-    assert [row.verdict for row in rows(sure, drifting)] == ["≈ equivalent", "≈ equivalent (provisional)"]
+    assert {name: text.replace(NBSP, " ") for name, text in told.items() if isinstance(text, str)} == {
+        name: text for name, text in said.items() if isinstance(text, str)
+    }
+    places = [name for name, place in said.items() if isinstance(place, float)]
+    assert [told[name] for name in places] == pytest.approx([said[name] for name in places], nan_ok=True)
 
 
 def test_a_row_of_the_figure_says_its_margin_and_what_is_slower_within_it() -> None:
@@ -135,14 +153,6 @@ def test_a_quantile_among_failed_turns_has_no_dot_and_an_arrow() -> None:
     assert rows(endless)[0].told.replace(NBSP, " ") == "> timeout (+22 % to open)"
     assert len(marks(figure, "arrow")) == 1
     assert not marks(figure, "dotv")
-
-
-def test_a_baseline_among_failed_turns_says_so() -> None:
-    gone = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.inf, high=math.inf)
-    (row,) = rows(finding("ttfa", 0.99, "inconclusive", gone))
-
-    assert row.measured.replace(NBSP, " ") == "> timeout → 100 ms"
-    assert row.told.replace(NBSP, " ") == "was > timeout (open)"
 
 
 def test_a_figure_that_an_arm_lacks_has_no_bar() -> None:
@@ -171,15 +181,6 @@ def test_the_margin_line_lies_on_the_bad_side() -> None:
         assert (edge - same) * sign > 0
         said = texts(figure)
         assert ("← worse" in said) == (sign < 0)
-
-
-def test_a_margin_in_ms_counts_where_it_is_the_wider_one() -> None:
-    (wide,) = rows(finding("ttfa", 0.5, "equivalent", ratio(100, 101, 0.9, 1.1), margin=Margin(0.1, plus=30)))
-    (narrow,) = rows(finding("ttfa", 0.5, "equivalent", ratio(1000, 1010, 0.9, 1.1), margin=Margin(0.1, plus=30)))
-
-    assert wide.margin == pytest.approx(math.log(1.3))
-    assert narrow.margin == pytest.approx(math.log(1.1))
-    assert wide.margin_text.replace(NBSP, " ") == "10 % and 30 ms"
 
 
 def test_every_verdict_stands_beside_its_bar_with_glyph_and_word() -> None:
@@ -254,23 +255,3 @@ def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> Non
 def test_arrows_are_explained_where_there_are_any() -> None:
     assert "An arrow" in forest.reading(panels(comparison()))
     assert "An arrow" not in forest.reading(panels(comparison(findings=(findings()[0],))))
-
-
-def test_a_quantile_of_too_few_turns_is_not_told() -> None:
-    wide = finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30))
-    few = replace(wide, arms=(Arm(3000, 300, 22), Arm(440, 44, 11)))
-    (row,) = rows(few)
-
-    assert row.told.replace(NBSP, " ") == "n/a (needs 198 sessions)"
-    assert row.measured.replace(NBSP, " ") == "1,180 → n/a"
-    assert math.isnan(row.d)
-
-
-def test_what_is_equivalent_far_from_no_change_says_its_margin() -> None:
-    far, near = rows(
-        finding("ttfa", 0.5, "equivalent", ratio(500, 645, 1.2, 1.35, 0.4), margin=Margin(0.4)),
-        finding("ttfa", 0.5, "equivalent", ratio(500, 510, 0.98, 1.05, 0.4), margin=Margin(0.4)),
-    )
-
-    assert far.judged.replace(NBSP, " ") == "≈ equivalent (slower, within 40 %)"
-    assert near.judged == "≈ equivalent"

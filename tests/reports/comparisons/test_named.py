@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,30 +21,12 @@ from tests.reports.synthetic import Plan
 SMALL = Plan(sessions=4, turns=2)
 
 
-def test_two_runs_of_one_target_are_two_sides(tmp_path: Path) -> None:
-    sides = sides_of([run(tmp_path / "a", Plan(sessions=4, targets=("west",))), run(tmp_path / "b", SMALL)])
-
-    assert [side.label for side in sides] == ["west", "sim"]
-
-
-def test_one_run_is_all_of_its_targets_in_the_order_of_its_document(tmp_path: Path) -> None:
-    sides = sides_of([run(tmp_path / "a", Plan(sessions=6, targets=("zeta", "alpha", "mid")))])
-
-    assert [side.label for side in sides] == ["zeta", "alpha", "mid"]
-
-
 def test_the_first_one_named_is_the_baseline_and_a_run_is_read_once(tmp_path: Path) -> None:
     folder = run(tmp_path / "a", PAIRED)
     first, second = sides_of([f"{folder}:east", f"{folder}:west"])
 
     assert (first.name, second.name) == ("east", "west")
     assert first.run is second.run
-
-
-def test_sides_of_the_same_label_are_told_apart_by_their_folders(tmp_path: Path) -> None:
-    sides = sides_of([run(tmp_path / "monday", SMALL), run(tmp_path / "friday", SMALL)])
-
-    assert [side.label for side in sides] == ["sim (monday)", "sim (friday)"]
 
 
 def test_sides_of_the_same_label_and_folder_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
@@ -95,48 +78,48 @@ def test_a_killed_run_is_a_side(tmp_path: Path) -> None:
     assert [side.name for side in sides_of([killed, run(tmp_path / "a", SMALL)])] == ["sim", "sim"]
 
 
-def test_an_unknown_target_is_said_with_those_that_there_are(tmp_path: Path) -> None:
-    folder = run(tmp_path / "a", PAIRED)
-
-    with pytest.raises(UsageError, match="has no target north: it has west, east"):
-        sides_of([f"{folder}:west", f"{folder}:north"])
-
-
-def test_one_run_of_one_target_is_no_comparison(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has one target, sim: name a second run"):
-        sides_of([run(tmp_path / "a", SMALL)])
-
-
-def test_one_target_alone_is_no_comparison(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a comparison needs two arms"):
-        sides_of([f"{run(tmp_path / 'a', PAIRED)}:west"])
+REFUSED: dict[str, tuple[list[str], str]] = {
+    # (sides; PAIR has the targets west and east, ONE and OTHER one, COPY is a copy of ONE; what is said)
+    "an unknown target, with those there are": (["PAIR:west", "PAIR:north"], "has no target north: it has west, east"),
+    "one run of one target": (["ONE"], "has one target, sim: name a second run"),
+    "one target alone": (["PAIR:west"], "a comparison needs two arms"),
+    "a run of several targets among several runs":
+        (["PAIR", "OTHER"], "say which one is meant, .*/pair:west or .*/pair:east"),
+    "a side that is named twice": (["ONE", "ONE/"], "is named 2 times"),
+    "a copy": (["ONE", "COPY"], r"copy is a copy of .*: both are the run one, and a run cannot be compared with"),
+    "what is no run": (["NOWHERE", "ONE"], "is not a run folder"),
+    "a target of what is no run": (["NOWHERE:west", "ONE"], "is not a run folder"),
+}  # fmt: skip
 
 
-def test_a_run_of_several_targets_among_several_runs_must_say_which(tmp_path: Path) -> None:
-    folder = run(tmp_path / "a", PAIRED)
-
-    with pytest.raises(UsageError, match=f"say which one is meant, {folder}:west or {folder}:east"):
-        sides_of([folder, run(tmp_path / "b", SMALL)])
-
-
-def test_a_side_that_is_named_twice_is_refused(tmp_path: Path) -> None:
-    folder = run(tmp_path / "a", SMALL)
-    shutil.copytree(folder, tmp_path / "copy")
-
-    with pytest.raises(UsageError, match="is named 2 times"):
-        sides_of([folder, f"{folder}/"])
-    with pytest.raises(
-        UsageError,
-        match=r"copy is a copy of .*: both are the run a, and a run cannot be "
-        r"compared with",
-    ):
-        sides_of([folder, tmp_path / "copy"])
-    other = run(tmp_path / "b", SMALL, run_id="a", began_utc_ns=1)
-    assert len(sides_of([folder, other])) == 2  # begun in the same second on another machine
+@pytest.mark.parametrize(("named", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_comparison_is_refused(tmp_path: Path, named: list[str], said: str) -> None:
+    for name, plan in (("pair", PAIRED), ("one", SMALL), ("other", SMALL)):
+        run(tmp_path / name, plan)
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    with pytest.raises(UsageError, match=said):
+        sides_of([re.sub("^[A-Z]+", lambda place: str(tmp_path / place[0].lower()), side) for side in named])
 
 
-def test_what_is_no_run_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a run folder"):
-        sides_of([tmp_path / "nowhere", run(tmp_path / "a", SMALL)])
-    with pytest.raises(UsageError, match="is not a run folder"):
-        sides_of([f"{tmp_path / 'nowhere'}:west", run(tmp_path / "a", SMALL)])
+def test_runs_that_began_in_the_same_second_on_two_machines_are_two(tmp_path: Path) -> None:
+    sides = sides_of([run(tmp_path / "a", SMALL), run(tmp_path / "b", SMALL, run_id="a", began_utc_ns=1)])
+
+    assert len(sides) == 2
+
+
+LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
+    # (runs by their folders, labels of the sides)
+    "two runs of one target are two sides":
+        ({"a": Plan(sessions=4, targets=("west",)), "b": SMALL}, ["west", "sim"]),
+    "one run is all of its targets in the order of its document":
+        ({"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))}, ["zeta", "alpha", "mid"]),
+    "sides of the same label are told apart by their folders":
+        ({"monday": SMALL, "friday": SMALL}, ["sim (monday)", "sim (friday)"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("runs", "labels"), LABELS.values(), ids=LABELS)
+def test_sides_are_called_by_their_targets(tmp_path: Path, runs: dict[str, Plan], labels: list[str]) -> None:
+    sides = sides_of([run(tmp_path / name, plan) for name, plan in runs.items()])
+
+    assert [side.label for side in sides] == labels

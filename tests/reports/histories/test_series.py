@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,10 @@ def of(number: int, **conditions: str) -> Entry:
     return entry(number, conditions={key.replace("_", " "): text for key, text in conditions.items()})
 
 
+def started(a_second: str) -> dict[str, str]:
+    return {"load: users started a second": a_second}
+
+
 def names(entries: list[Entry]) -> list[str]:
     return [one.name for one in series_of(entries)]
 
@@ -38,15 +43,30 @@ def test_runs_that_were_made_alike_are_one_series_in_the_order_in_which_they_ran
     assert (one.name, one.scenario, one.usable) == ("gateway", "voice_turns", 3)
 
 
-def test_another_script_or_load_begins_another_series_which_is_named_by_it() -> None:
-    assert names([entry(0), entry(1, conditions={"load: users": "50"})]) == [
-        "gateway (10 users)",
-        "gateway (50 users)",
-    ]
-    assert names([entry(0), entry(1, conditions={"script and audio": "abc"}), entry(2)]) == [
-        "gateway (script and audio 0f1e2d)",
-        "gateway (script and audio abc)",
-    ]
+UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client version": "0.2.0", "API version": "v2"}
+NAMES: dict[str, tuple[list[Entry], list[str]]] = {
+    "another load begins another series which is named by it":
+        ([entry(0), entry(1, conditions={"load: users": "50"})], ["gateway (10 users)", "gateway (50 users)"]),
+    "another script as well":
+        ([entry(0), entry(1, conditions={"script and audio": "abc"}), entry(2)],
+         ["gateway (script and audio 0f1e2d)", "gateway (script and audio abc)"]),
+    "another model, region, voice or tool stays in it": ([entry(0), entry(1, conditions=UPGRADED)], ["gateway"]),
+    "what an older run does not tell sets it apart from nobody":
+        ([entry(0, conditions={"load: users": ""}), entry(1)], ["gateway"]),
+    "the first target of the runs comes first: it is the baseline, and has its colour":
+        ([entry(n, target=target) for n in (0, 1) for target in ("old", "new")], ["old", "new"]),
+    "users name a series without how fast they were started":
+        ([entry(0, conditions=started("4")), entry(1, conditions={"load: users": "1"} | started("1"))],
+         ["gateway (10 users)", "gateway (1 user)"]),
+    "unless nothing else tells them apart":
+        ([entry(0, conditions=started("4")), entry(2, conditions=started("2"))],
+         ["gateway (4 users started a second)", "gateway (2 users started a second)"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("entries", "called"), NAMES.values(), ids=NAMES)
+def test_a_series_is_called_by_its_target_and_what_sets_it_apart(entries: list[Entry], called: list[str]) -> None:
+    assert names(entries) == called
 
 
 def test_a_run_that_is_made_as_runs_before_the_last_one_goes_on_with_their_series() -> None:
@@ -55,34 +75,10 @@ def test_a_run_that_is_made_as_runs_before_the_last_one_goes_on_with_their_serie
     assert [len(one.entries) for one in found] == [2, 1]
 
 
-def test_another_model_region_voice_or_tool_stays_in_the_series() -> None:
-    changed = {"model": "m2", "region": "eastus2", "voice": "cedar", "client version": "0.2.0", "API version": "v2"}
-
-    assert names([entry(0), entry(1, conditions=changed)]) == ["gateway"]
-
-
 def test_simulated_runs_are_never_with_measured_ones() -> None:
     found = series_of([entry(0), entry(1, conditions={"simulated": "yes"})])
 
     assert [one.simulated for one in found] == [False, True]
-
-
-def test_what_an_older_run_does_not_tell_sets_it_apart_from_nobody() -> None:
-    assert names([entry(0, conditions={"load: users": ""}), entry(1)]) == ["gateway"]
-
-
-def test_the_first_target_of_the_runs_comes_first() -> None:
-    """It is the baseline, and has the same colour as in the run's report."""
-    assert names([entry(n, target=target) for n in (0, 1) for target in ("old", "new")]) == ["old", "new"]
-
-
-def test_users_name_a_series_without_how_fast_they_were_started() -> None:
-    alone = entry(1, conditions={"load: users": "1", "load: users started a second": "1"})
-    several = entry(0, conditions={"load: users started a second": "4"})
-    slower = entry(2, conditions={"load: users started a second": "2"})
-
-    assert names([several, alone]) == ["gateway (10 users)", "gateway (1 user)"]
-    assert names([several, slower]) == ["gateway (4 users started a second)", "gateway (2 users started a second)"]
 
 
 def test_two_targets_and_two_scenarios_are_four_series() -> None:
