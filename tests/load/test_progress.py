@@ -473,38 +473,42 @@ def healthy(**changes: Any) -> ProgressReport:
     return ProgressReport(**{"turns_stamped": 1, **changes, "times_us": of_step(changes.get("times_us", times))})
 
 
-def health(*standings: ProgressReport, chunk_ms: float | None = 100.0) -> str:
-    tally = Tally(chunk_ms)
+LATE = {VALUE_OF_TTFA: [90_000], BOUND_OF_TTFA: [3_100]}
+LATE_TRANSCRIPT = {LiveKey(VALUE, "transcript_first", "requested"): [90_000],
+                   LiveKey(BOUND, "transcript_first", "requested"): [3_100]}  # fmt: skip
+SPOKEN = {VALUE_OF_TTFA: [90_000] * 3, VALUE_OF_TTFA._replace(origin="speech_end"): [900_000] * 9,
+          BOUND_OF_TTFA._replace(origin="speech_end"): [8_000] * 9}  # fmt: skip
+HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
+    "a harness within its limits is ok": ([healthy(send_lag_p99_ms=9.0, hub_delay_p99_ms=50.0)], "ok"),
+    "late stamps are late by the rule of the verdict":
+        ([healthy(times_us={"sweden": LATE_TRANSCRIPT})], "late: stamp_error 3.1 ms > 1 ms"),
+    "a late arm is not hidden by one that is on time":
+        ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "late: stamp_error 3.1 ms > 1 ms"),
+    "turns that count from another instant have a limit of theirs": ([healthy(times_us={"sweden": SPOKEN})], "ok"),
+    "and do not lend it":
+        ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "late: stamp_error 8 ms > 1 ms"),
+    "audio that leaves late in one process is late":
+        ([healthy(send_lag_p99_ms=1.0), healthy(send_lag_p99_ms=12.0)], "late: send_lag 12 ms > 10 ms"),
+    "a late loop is nothing where stamps are the kernel's": ([healthy(hub_delay_p99_ms=9.0)], "ok"),
+    "and counts where they are its own":
+        ([healthy(hub_delay_p99_ms=9.0, turns_user_stamped=1)], "late: hub_delay 9 ms > 5 ms"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("standings", "said"), HEALTH.values(), ids=HEALTH)
+def test_a_harness_is_ok_or_late_by_the_limits_of_the_verdict(standings: list[ProgressReport], said: str) -> None:
+    tally = Tally(100.0)
     for worker, standing in enumerate(standings):
         tally.add(worker, standing)
-    return tally.health()
 
-
-def test_a_harness_within_its_limits_is_ok() -> None:
-    assert health(healthy(send_lag_p99_ms=9.0, hub_delay_p99_ms=50.0)) == "ok"
-
-
-def test_late_stamps_are_late_by_the_rule_of_the_verdict() -> None:
-    value, bound = (LiveKey(role, "transcript_first", "requested") for role in (VALUE, BOUND))
-    times = {"sweden": {value: [90_000], bound: [3_100]}}
-
-    assert health(healthy(times_us=times)) == "late: stamp_error 3.1 ms > 1 ms"
-
-
-def test_a_late_arm_is_not_hidden_by_one_that_is_on_time() -> None:
-    late = {"east": {VALUE_OF_TTFA: [90_000], BOUND_OF_TTFA: [3_100]}}
-
-    assert health(*[healthy()] * 3, healthy(times_us=late)).startswith("late: stamp_error")
+    assert tally.health() == said
 
 
 def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by_all() -> None:
     tally = Tally(100.0)
     targets = {label: dict.fromkeys(TARGET_COUNTS, 0.0) for label in ("east", "sweden")}
-    late = {"east": {VALUE_OF_TTFA: [90_000], BOUND_OF_TTFA: [3_100]}}
-    said = []
-    for worker, standing in enumerate(
-        (ProgressReport(targets=targets), healthy(), healthy(simulated=True), healthy(times_us=late))
-    ):
+    late, said = healthy(times_us={"east": LATE}), []
+    for worker, standing in enumerate((ProgressReport(targets=targets), healthy(), healthy(simulated=True), late)):
         tally.add(worker, standing)
         said.append(tally.targets(0)[0].verdict)
 
@@ -514,24 +518,6 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
     east, sweden = tally.targets(0)
     assert (east.health, sweden.health) == ("late: stamp_error 3.1 ms > 1 ms", "ok")
     assert (east.verdict, east.valid, east.simulated) == (sweden.verdict, False, True)
-
-
-def test_turns_that_count_from_another_instant_do_not_lend_their_limit_as_in_the_verdict() -> None:
-    spoken, bound_of_spoken = (key._replace(origin="speech_end") for key in (VALUE_OF_TTFA, BOUND_OF_TTFA))
-    exact = {VALUE_OF_TTFA: [90_000] * 3, spoken: [900_000] * 9, bound_of_spoken: [8_000] * 9}
-
-    assert health(healthy(times_us={"sweden": exact})) == "ok"
-    late = health(healthy(times_us={"sweden": exact | {BOUND_OF_TTFA: [8_000] * 3}}))
-    assert late == "late: stamp_error 8 ms > 1 ms"
-
-
-def test_audio_that_leaves_late_in_one_process_is_late() -> None:
-    assert health(healthy(send_lag_p99_ms=1.0), healthy(send_lag_p99_ms=12.0)) == "late: send_lag 12 ms > 10 ms"
-
-
-def test_a_late_loop_counts_where_stamps_are_its_own() -> None:
-    assert health(healthy(hub_delay_p99_ms=9.0)) == "ok"
-    assert health(healthy(hub_delay_p99_ms=9.0, turns_user_stamped=1)) == "late: hub_delay 9 ms > 5 ms"
 
 
 def test_a_wait_of_half_a_millisecond_is_kept_to_the_microsecond() -> None:

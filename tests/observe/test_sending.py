@@ -151,32 +151,29 @@ def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
     return talk.only()
 
 
-def test_a_stamp_from_before_the_send_call_cannot_be() -> None:
-    turn = requested_after((9.999, 1, False), (20, 1, True))
-
-    assert after_ms(turn, "requested") == 10
-    assert (turn.sent_source, turn.widths_ns.get("requested")) == ("user", 7)
-    assert "request_acked" not in turn.instants
-
-
-def test_a_stamp_at_the_call_itself_counts() -> None:
-    turn = requested_after((10, 1, False))
-
-    assert (after_ms(turn, "requested"), turn.sent_source, turn.transmit_lag_ns) == (10, "kernel", 0)
+COUNTED: dict[str, tuple[list[tuple[float, int, bool]], tuple[float, float | None], tuple[str, int, int | None]]] = {
+    # (what the kernel says; requested and acknowledged, ms; source, width and lag of the request, ns)
+    "a stamp from before the send call cannot be": ([(9.999, 1, False), (20, 1, True)], (10, None), ("user", 7, None)),
+    "a stamp at the call itself counts": ([(10, 1, False)], (10, None), ("kernel", 0, 0)),
+    "a segment that is sent again left when it left first":
+        ([(11, 1, False), (211, 1, False), (231, 1, True), (232, 1, True)], (11, 231), ("kernel", 0, MS)),
+    "an acknowledgement of what is not known to have left is no round trip":
+        ([(20, 1, True)], (10, None), ("user", 7, None)),
+    "what is said of other messages changes nothing": ([(11, 2, False), (20, 0, True)], (10, None), ("user", 7, None)),
+}  # fmt: skip
 
 
-def test_a_segment_that_is_sent_again_left_when_it_left_first() -> None:
-    turn = requested_after((11, 1, False), (211, 1, False), (231, 1, True), (232, 1, True))
+@pytest.mark.parametrize(("told", "instants", "sent"), COUNTED.values(), ids=COUNTED)
+def test_of_a_request_that_left_what_can_be_counts(
+    told: list[tuple[float, int, bool]], instants: tuple[float, float | None], sent: tuple[str, int, int | None]
+) -> None:
+    turn = requested_after(*told)
 
-    assert (after_ms(turn, "requested"), after_ms(turn, "request_acked")) == (11, 231)
-    assert turn.sent_source == "kernel"
+    assert (after_ms(turn, "requested"), after_ms(turn, "request_acked")) == instants
+    assert (turn.sent_source, turn.widths_ns.get("requested"), turn.transmit_lag_ns) == sent
 
 
-def test_an_acknowledgement_of_what_is_not_known_to_have_left_is_no_round_trip() -> None:
-    assert "request_acked" not in requested_after((20, 1, True)).instants
-
-
-def test_what_is_said_of_other_messages_changes_nothing() -> None:
+def test_a_turn_of_which_other_messages_are_told_is_the_same() -> None:
     assert requested_after((11, 2, False), (20, 0, True)) == requested_after()
 
 

@@ -191,46 +191,34 @@ def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: li
 # Stamps.
 
 
-def test_an_event_that_ends_a_read_which_emptied_the_socket_is_exact_and_those_before_it_are_not() -> None:
+LATE = STAMP_NS - EMPTY_NS
+LONG = text(bytes(300))
+STAMPED: dict[str, tuple[list[Read], list[tuple[int, int, bool]]]] = {
+    # (reads; of each message the place of the read whose stamp it has, its error, whether the stamp is the kernel's)
+    "an event that ends a read which emptied the socket is exact and those before it are not":
+        ([read(text(b"a") + text(b"b") + text(b"c")), read(text(b"d"), 1)],
+         [(0, LATE, True), (0, LATE, True), (0, 0, True), (1, 0, True)]),
+    "one after which a ping came in the same read is not": ([read(text(b"a") + PING)], [(0, LATE, True)]),
+    "nor one after which a close came": ([read(text(b"a") + close_frame(1000))], [(0, LATE, True)]),
+    "a read that left bytes in the socket has no exact event":
+        ([read(text(b"a"), complete=False), read(text(b"b"), 1)], [(0, LATE, True), (1, 0, True)]),
+    "a frame that took several reads has the stamp of the last":
+        ([read(LONG[:2]), read(LONG[2:200], 1), read(LONG[200:], 2)], [(2, 0, True)]),
+    "stamps of user space say so": ([read(text(b"a"), kernel=False)], [(0, 0, False)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reads", "stamps"), STAMPED.values(), ids=STAMPED)
+def test_a_message_has_the_stamp_of_the_read_that_ended_it(
+    reads: list[Read], stamps: list[tuple[int, int, bool]]
+) -> None:
     socket, stream = opened()
-    stream.reads += [read(text(b"a") + text(b"b") + text(b"c")), read(text(b"d"), 1)]
+    stream.reads += reads
 
     arrivals = [message.arrival for message in received(socket)]
-    assert [arrival.at_ns for arrival in arrivals] == [STAMP_NS] * 3 + [STAMP_NS + 100_000]
-    assert [arrival.error_ns for arrival in arrivals] == [STAMP_NS - EMPTY_NS] * 2 + [0, 0]
-    assert all(arrival.kernel for arrival in arrivals)
-
-
-def test_an_event_after_which_a_control_frame_came_in_the_same_read_is_not_exact() -> None:
-    """The stamp is that of the read's last segment, and that was the control frame's."""
-    for control in (PING, close_frame(1000)):
-        socket, stream = opened()
-        stream.reads.append(read(text(b"a") + control))
-
-        assert [message.arrival.error_ns for message in received(socket)] == [STAMP_NS - EMPTY_NS]
-
-
-def test_a_read_that_left_bytes_in_the_socket_has_no_exact_event() -> None:
-    socket, stream = opened()
-    stream.reads += [read(text(b"a"), complete=False), read(text(b"b"), 1)]
-
-    assert [message.arrival.error_ns for message in received(socket)] == [STAMP_NS - EMPTY_NS, 0]
-
-
-def test_a_frame_that_took_several_reads_has_the_stamp_of_the_last() -> None:
-    socket, stream = opened()
-    wire = text(bytes(300))
-    stream.reads += [read(wire[:2]), read(wire[2:200], 1), read(wire[200:], 2)]
-
-    (message,) = received(socket)
-    assert (message.arrival.at_ns, message.arrival.error_ns) == (STAMP_NS + 200_000, 0)
-
-
-def test_stamps_of_user_space_say_so() -> None:
-    socket, stream = opened()
-    stream.reads.append(read(text(b"a"), kernel=False))
-
-    assert [message.arrival.kernel for message in received(socket)] == [False]
+    assert [(arrival.at_ns, arrival.error_ns, arrival.kernel) for arrival in arrivals] == [
+        (STAMP_NS + place * 100_000, error_ns, kernel) for place, error_ns, kernel in stamps
+    ]
 
 
 # Control frames and the end.
@@ -356,15 +344,31 @@ def test_a_message_is_sent_masked_and_its_frame_is_counted() -> None:
     assert (frame.opcode, bytes(frame.data)) == (Opcode.TEXT, b'{"type": "x"}')
 
 
-def test_when_sending_fails_what_had_come_is_still_read() -> None:
+EXPIRED = "Your session hit the maximum duration of 60 minutes."
+BROKEN: dict[str, tuple[list[Read], bool, list[bytes], int, str]] = {
+    # (reads, whether we send, messages, close code and reason)
+    "when sending fails what had come is still read":
+        ([read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)], True,
+         [b"last words"], 1008, "enough"),
+    "when nothing came it is 1006": ([], True, [], 1006, "the connection broke while sending"),
+    "a close frame counts even if the service did not wait for our answer":
+        ([read(close_frame(1001, EXPIRED)), read(b"", 1)], False, [], 1001, EXPIRED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reads", "sends", "messages", "code", "reason"), BROKEN.values(), ids=BROKEN)
+def test_what_came_before_a_connection_broke_counts(
+    reads: list[Read], sends: bool, messages: list[bytes], code: int, reason: str
+) -> None:
     socket, stream = opened()
-    stream.reads += [read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)]
+    stream.reads += reads
     stream.broken = True
 
-    assert socket.send(b"{}") is None
-    assert [message.data for message in received(socket)] == [b"last words"]
+    assert not sends or socket.send(b"{}") is None
+    assert reads or socket.closed is not None
+    assert [message.data for message in received(socket)] == messages
     assert socket.closed is not None
-    assert (socket.closed.code, socket.closed.reason) == (1008, "enough")
+    assert (socket.closed.code, socket.closed.reason) == (code, reason)
 
 
 def test_what_is_offered_is_sent_at_once_or_finished() -> None:
@@ -401,26 +405,6 @@ def test_after_a_write_that_failed_nothing_is_answered_any_more() -> None:
     assert [message.data for message in received(socket)] == [b"last words"]
     assert socket.closed is not None
     assert (socket.closed.code, stream.attempts) == (1006, 1)
-
-
-def test_a_close_frame_counts_even_if_the_service_did_not_wait_for_our_answer() -> None:
-    socket, stream = opened()
-    stream.reads += [read(close_frame(1001, "Your session hit the maximum duration of 60 minutes.")), read(b"", 1)]
-    stream.broken = True
-
-    assert received(socket) == []
-    assert socket.closed is not None
-    assert socket.closed.code == 1001
-
-
-def test_when_sending_fails_and_nothing_came_it_is_1006() -> None:
-    socket, stream = opened()
-    stream.broken = True
-
-    assert socket.send(b"{}") is None
-    assert socket.closed is not None
-    assert socket.closed.code == 1006
-    assert receive(socket, FAR_NS) == []
 
 
 def test_a_service_that_has_said_goodbye_is_not_waited_for() -> None:
@@ -547,25 +531,24 @@ def test_an_upgrade_that_answers_another_request_is_called_that(headers: list[st
     assert (error.outcome, error.detail.startswith(said)) == ("refused:upgrade", True)
 
 
-def test_a_service_that_does_not_answer_the_upgrade_is_timed_out() -> None:
-    stream = FakeStream(b"HTTP/1.1 101 Swi")
-    with pytest.raises(ConnectError, match="timeout:upgrade"):
-        opened(stream)
+UPGRADES: dict[str, tuple[bytes | None, list[Read], bool, str]] = {
+    # (an answer, what came before it, whether the connection breaks, what is said)
+    "a service that does not answer the upgrade is timed out": (b"HTTP/1.1 101 Swi", [], False, "timeout:upgrade"),
+    "a connection that breaks under the upgrade is a refusal":
+        (None, [], True, "refused:upgrade: the connection broke: Broken pipe"),
+    "a refusal that came before the request could be sent is still read":
+        (None, [read(answer("431 Too Large", b"")), read(b"")], True, "refused:431"),
+}  # fmt: skip
 
 
-def test_a_connection_that_breaks_under_the_upgrade_is_a_refusal() -> None:
-    stream = FakeStream()
-    stream.broken = True
-    with pytest.raises(ConnectError, match="refused:upgrade: the connection broke: Broken pipe"):
-        opened(stream)
-
-
-def test_a_refusal_that_came_before_the_request_could_be_sent_is_still_read() -> None:
-    stream = FakeStream()
-    stream.reads.append(read(answer("431 Too Large", b"")))
-    stream.reads.append(read(b""))
-    stream.broken = True
-    with pytest.raises(ConnectError, match="refused:431"):
+@pytest.mark.parametrize(("answered", "before", "breaks", "said"), UPGRADES.values(), ids=UPGRADES)
+def test_an_upgrade_that_does_not_come_is_an_outcome(
+    answered: bytes | None, before: list[Read], breaks: bool, said: str
+) -> None:
+    stream = FakeStream(answered)
+    stream.reads += before
+    stream.broken = breaks
+    with pytest.raises(ConnectError, match=said):
         opened(stream)
 
 
