@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bench.calibrate.ladder import bytes_per_session, calibration_of, conclusions, is_coarse, is_concluded
-from bench.run.calibration import KINDS, Calibration, LoadStep, SessionKind, Trusted
+from bench.run.calibration import KINDS, Calibration, LoadStep, Outcome, SessionKind, Trusted
 from tests.calibrate.builders import build_step, steps_of_both
 
 LAST = "trust this machine up to 200 sessions per process"
@@ -25,7 +25,7 @@ def test_the_last_line_is_the_answer() -> None:
     assert is_concluded(found)
 
 
-GOOD = (100, "good"), (200, "good")
+GOOD: list[tuple[int, Outcome]] = [(100, "good"), (200, "good")]
 HARNESS = [build_step(200, kind="listening"), build_step(400, "bad", kind="listening")]
 SIMULATOR = [build_step(200, kind="talking"), build_step(400, "late", kind="talking")]
 LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {

@@ -110,21 +110,23 @@ def text_tokens(text: str) -> int:
     return -(-len(text) // 4)
 
 
-def test_a_spoken_reply_is_twenty_tokens_a_second_and_its_words() -> None:
-    assert output_of(session_usage(script(say()), LOW)) == (22, 60)
-    assert output_of(session_usage(script(say()), HIGH)) == (150, 400)
-
-
-def test_a_written_reply_is_text_alone() -> None:
-    assert output_of(session_usage(script(say(), output="text"), LOW)) == (30, 0)
-    assert output_of(session_usage(script(say(output="text")), HIGH)) == (150, 0)
-
-
-def test_no_reply_is_longer_than_it_may_be() -> None:
-    assert output_of(session_usage(script(say(), max_output_tokens=110), HIGH)) == (30, 80)
-    assert output_of(session_usage(script(say(max_output_tokens=110)), HIGH)) == (30, 80)
-    assert output_of(session_usage(script(say(output="text"), max_output_tokens=110), HIGH)) == (110, 0)
-    assert output_of(session_usage(script(say(), max_output_tokens="inf"), HIGH)) == (150, 400)
+@pytest.mark.parametrize(
+    ("turn", "session", "low", "high"),
+    [
+        (say(), {}, (22, 60), (150, 400)),  # a spoken reply is twenty tokens a second and its words
+        (say(), {"output": "text"}, (30, 0), (150, 0)),  # a written one is text alone
+        (say(output="text"), {}, (30, 0), (150, 0)),
+        (say(), {"max_output_tokens": 110}, (22, 60), (30, 80)),  # and none is longer than it may be
+        (say(max_output_tokens=110), {}, (22, 60), (30, 80)),
+        (say(output="text"), {"max_output_tokens": 110}, (30, 0), (110, 0)),
+        (say(), {"max_output_tokens": "inf"}, (22, 60), (150, 400)),
+    ],
+)
+def test_a_reply_is_audio_and_its_words_or_text_alone(
+    turn: Step, session: dict[str, Any], low: tuple[int, int], high: tuple[int, int]
+) -> None:
+    assert output_of(session_usage(script(turn, **session), LOW)) == low
+    assert output_of(session_usage(script(turn, **session), HIGH)) == high
 
 
 def test_committed_audio_is_ten_tokens_a_second() -> None:
@@ -368,79 +370,65 @@ def priced(**changes: Any) -> Quote:
     return Quote(**values | changes)
 
 
+def quoted(*steps: Step, model: str = "gpt-realtime", service: str = "openai", **session: Any) -> list[Quote]:
+    return [quote(target(service=service, model=model), [script(*steps, **session)], TABLE, AS_OF)]
+
+
+UNKNOWN = priced(target="east", model="voice-1", usd=None)
+BASIS = "(gpt-realtime, prices of 2026-11-01)"
+WORDS: dict[str, tuple[list[Quote], int | None, str]] = {
+    # (quotes, sessions, the words; …: any)
+    "how much for what by which prices":
+        ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
+    "the targets and each basis once":
+        ([priced(), priced(), priced(basis="own prices of east")], 1,
+         "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; own prices "
+         "of east)…"),
+    "sessions without a limit are told one by one": ([priced()], None, "…USD for a session (…"),
+    "written replies are assumed in tokens":
+        (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
+    "transcription is said to be billed apart":
+        (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is billed apart"),
+    "a deployment that is called like a model is a guess":
+        (quoted(say(), service="azure"), 8,
+         "…(if the deployment gpt-realtime is of that model, prices of 2026-11-01)…"),
+    "without a price the words say why and what to do":
+        (quoted(say(), service="azure", model="voice-1"), 8,
+         "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`…"),
+    "a target without a price is named beside the estimate of the others":
+        ([priced(), UNKNOWN], 8,
+         f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is left out, because no price of voice-1 "
+         "is known: give the target `prices:`…"),
+    "and the others are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("quotes", "sessions", "words"), WORDS.values(), ids=WORDS)
+def test_the_words_of_an_estimate(quotes: list[Quote], sessions: int | None, words: str) -> None:
+    assert re.fullmatch(re.escape(words).replace("…", ".*"), estimate_words(quotes, sessions))
+
+
+def test_without_a_price_no_amount_is_said() -> None:
+    assert not re.search(r"\d USD", estimate_words(quoted(say(), service="azure", model="voice-1"), 8))
+
+
 def test_the_estimate_of_a_run_is_that_of_all_its_sessions_in_all_its_arms() -> None:
     assert estimate([priced(), priced(usd=(0.15, 0.2))], 10) == pytest.approx((2.0, 3.375))
-
-
-def test_one_target_without_a_price_leaves_no_estimate() -> None:
-    assert estimate([priced(), priced(usd=None)], 8) is None
-
-
-def test_the_words_say_how_much_for_what_by_which_prices() -> None:
-    assert estimate_words([priced()], 8) == (
-        "about 0.40 to 1.10 USD for 8 sessions (gpt-realtime, prices of 2026-11-01); replies of 3 to 20 s are assumed"
-    )
-
-
-def test_the_words_name_the_targets_and_each_basis_once() -> None:
-    words = estimate_words([priced(), priced(), priced(basis="own prices of east")], 1)
-
-    assert words.startswith("about 0.15 to 0.41 USD for 1 session with each of 3 targets (")
-    assert "(gpt-realtime, prices of 2026-11-01; own prices of east)" in words
-
-
-def test_sessions_without_a_limit_are_told_one_by_one() -> None:
-    assert "USD for a session (" in estimate_words([priced()], None)
-
-
-def test_written_replies_are_assumed_in_tokens() -> None:
-    made = quote(target(), [script(say(), output="text")], TABLE, AS_OF)
-
-    assert estimate_words([made], 1).endswith("; replies of 30 to 150 tokens are assumed")
-
-
-def test_transcription_is_said_to_be_billed_apart() -> None:
-    made = quote(target(), [script(play(), input_transcription="whisper-1")], TABLE, AS_OF)
-
-    assert estimate_words([made], 1).endswith("; transcription is billed apart")
-
-
-def test_a_deployment_that_is_called_like_a_model_is_a_guess() -> None:
-    made = quote(target(service="azure"), [script(say())], TABLE, AS_OF)
-
-    assert "(if the deployment gpt-realtime is of that model, prices of 2026-11-01)" in estimate_words([made], 8)
-
-
-def test_without_a_price_the_words_say_why_and_what_to_do() -> None:
-    made = quote(target(service="azure", model="voice-1"), [script(say())], TABLE, AS_OF)
-    words = estimate_words([made], 8)
-
-    assert words.startswith(
-        "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`"
-    )
-    assert not re.search(r"\d USD", words)
-
-
-def test_a_target_without_a_price_is_named_beside_the_estimate_of_the_others() -> None:
-    unknown = priced(target="east", model="voice-1", usd=None)
-    words = estimate_words([priced(), unknown], 8)
-
-    assert words.startswith("about 0.40 to 1.10 USD for 8 sessions with azure (gpt-realtime, prices of 2026-11-01); ")
-    assert "; east is left out, because no price of voice-1 is known: give the target `prices:`" in words
-    assert "with each of 2 targets (" in estimate_words([priced(), unknown, priced(target="west")], 8)
-
-
-def test_a_budget_below_the_least_estimate_will_not_last() -> None:
-    assert below_estimate(0.1, [priced()], 8) == (
-        "the budget of 0.10 USD is below the least estimate (0.40): the run will end early"
-    )
+    assert estimate([priced(), priced(usd=None)], 8) is None, "one target without a price leaves none"
 
 
 @pytest.mark.parametrize(
-    ("budget_usd", "quotes", "sessions"),
-    [(0.4, [priced()], 8), (None, [priced()], 8), (0.1, [priced()], None), (0.1, [priced(usd=None)], 8)],
-)
-def test_of_a_budget_that_may_last_nothing_is_said(
-    budget_usd: float | None, quotes: list[Quote], sessions: int | None
+    ("budget_usd", "quotes", "sessions", "said"),
+    [
+        (0.1, [priced()], 8,
+         "the budget of 0.10 USD is below the least estimate (0.40): the run will end early"),
+        (0.4, [priced()], 8, ""),
+        (None, [priced()], 8, ""),
+        (0.1, [priced()], None, ""),
+        (0.1, [priced(usd=None)], 8, ""),
+    ],
+)  # fmt: skip
+def test_a_budget_below_the_least_estimate_will_not_last(
+    budget_usd: float | None, quotes: list[Quote], sessions: int | None, said: str
 ) -> None:
-    assert below_estimate(budget_usd, quotes, sessions) == ""
+    assert below_estimate(budget_usd, quotes, sessions) == said

@@ -157,10 +157,13 @@ def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
     assert (cancelled.status, cancelled.reason, cancelled.usage) == ("cancelled", "turn_detected", None)
 
 
+def told(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> dict[str, Any]:
+    return {"input_token_details": came, "output_token_details": went or {}, "output_tokens": 0} | totals
+
+
 def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> Usage | None:
     """What `response.done` with this usage says."""
-    told = {"input_token_details": came, "output_token_details": went or {}, "output_tokens": 0} | totals
-    return event_of(done("r1", usage=told), GA).usage
+    return event_of(done("r1", usage=told(came, went, **totals)), GA).usage
 
 
 BOTH = {"text_tokens": 100, "audio_tokens": 50}
@@ -189,29 +192,25 @@ def test_cached_tokens_are_of_the_kind_that_is_told_or_else_text_as_far_as_there
     assert (usage.cached_in, usage.cached_text_in, usage.cached_audio_in) == cached
 
 
-def test_tokens_of_images_are_told_apart_cached_ones_too() -> None:
-    read = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
-    told = tokens(read | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}})
-    untold = tokens(read)
-
-    assert told == Usage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)
-    assert told.input == 115
-    assert untold == Usage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)
-
-
-def test_tokens_that_are_not_told_by_kind_are_text() -> None:
-    assert tokens({}, input_tokens=30, output_tokens=7) == Usage(text_in=30, text_out=7)
-    assert tokens({"cached_tokens": 20}, input_tokens=30) == Usage(text_in=30, cached_in=20, cached_text_in=20)
-    assert tokens({"audio_tokens": 8}, input_tokens=30) == Usage(audio_in=8)
-
-
-def test_a_kind_that_is_told_as_nothing_beside_a_total_is_told_by_the_total() -> None:
-    assert tokens({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30) == Usage(text_in=30)
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
+IMAGES = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
+READ: dict[str, tuple[Any, Usage | None]] = {
+    "tokens of images are told apart, cached ones too":
+        (told(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
+         Usage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)),
+    "and where their kinds are not told": (told(IMAGES), Usage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
+    "tokens that are not told by kind are text":
+        (told({}, input_tokens=30, output_tokens=7), Usage(text_in=30, text_out=7)),
+    "cached ones as well":
+        (told({"cached_tokens": 20}, input_tokens=30), Usage(text_in=30, cached_in=20, cached_text_in=20)),
+    "unless a kind is told": (told({"audio_tokens": 8}, input_tokens=30), Usage(audio_in=8)),
+    "a kind that is told as nothing beside a total is told by the total":
+        (told({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), Usage(text_in=30)),
+    "a whole number is one however it is written":
+        ({"input_tokens": 30.0, "output_tokens": 7}, Usage(30, text_out=7)),
+    "a total of nothing is nothing": ({"total_tokens": 0}, Usage()),
+    "null is none": (None, None),
+    "an empty table is none": ({}, None),
+    **{f"{unread} cannot be read": (unread, UNREAD) for unread in (
         {"total_tokens": 50},
         {"input_tokens": 30},
         {"output_tokens": 30},
@@ -228,23 +227,19 @@ def test_a_kind_that_is_told_as_nothing_beside_a_total_is_told_by_the_total() ->
         [30, 7],
         "many",
         37,
-    ],
-)
-def test_tokens_that_cannot_be_read_are_not_taken_for_none(told: Any) -> None:
-    assert event_of(done("r1", usage=told), GA).usage == UNREAD
+    )},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("told", [None, {}])
-def test_tokens_that_are_not_told_are_none(told: Any) -> None:
-    assert event_of(done("r1", usage=told), GA).usage is None
+@pytest.mark.parametrize(("said", "read"), READ.values(), ids=READ)
+def test_tokens_are_read_as_they_are_told_and_what_cannot_be_read_is_not_taken_for_none(
+    said: Any, read: Usage | None
+) -> None:
+    assert event_of(done("r1", usage=said), GA).usage == read
 
 
-def test_a_whole_number_is_one_however_it_is_written() -> None:
-    assert event_of(done("r1", usage={"input_tokens": 30.0, "output_tokens": 7}), GA).usage == Usage(30, text_out=7)
-
-
-def test_a_total_of_nothing_is_nothing() -> None:
-    assert event_of(done("r1", usage={"total_tokens": 0}), GA).usage == Usage()
+def test_images_are_a_part_of_the_input() -> None:
+    assert Usage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64).input == 115
 
 
 COUNTS = st.none() | st.integers(-5, 2**70)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,7 @@ from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
+Change = Callable[[Row], Row | None]
 PAIRED = Plan(sessions=80, turns=4, targets=("a", "dead"), paired=True)
 
 
@@ -36,13 +39,17 @@ def plain(text: str) -> str:
 
 
 @lru_cache(8)
-def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None) -> Summary:
-    """A run; the sessions of these targets were refused before they opened."""
+def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None, turns: Change | None = None) -> Summary:
+    """A run; the sessions of these targets were refused before they opened. A session all of whose turns go is none."""
     folder = synthetic.write(shared.folder(), plan, **({} if interleaved is None else {"interleaved": interleaved}))
     gone = dead.split()
     if gone:
         edit(folder, "turns", lambda _, row: None if row["target"] in gone else row)
         edit(folder, "sessions", lambda _, row: _refused(row) if row["target"] in gone else row)
+    if turns:
+        edit(folder, "turns", lambda _, row: turns(row))
+        left = set(pq.read_table(folder / "turns.parquet")["session_id"].to_pylist())
+        edit(folder, "sessions", lambda _, row: row if row["session_id"] in left else None)
     return summarise(load_for_report(folder))
 
 
@@ -51,54 +58,56 @@ def _refused(row: Row) -> Row:
     return row | never | {"outcome": "refused:tcp", "turns_begun": 0, "lost_turns": row["turns_wanted"]}
 
 
-def test_an_arm_without_a_turn_is_named_in_the_headline() -> None:
-    said = plain(run_headline(build(PAIRED, dead="dead")))
-
-    assert re.match(r"The first audio of the reply comes \S+ m?s on a after the end of speech", said)
-    assert said.endswith("dead: none of its 160 turns was begun (refused:tcp).")
+FAILED = {"outcome": "timeout:done"}
+THREE = Plan(sessions=120, targets=("a", "b", "c"), paired=True)
 
 
-def test_an_arm_all_of_whose_turns_failed_is_named_in_the_headline(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, PAIRED)
-    late = {"outcome": "timeout:done"}
-    edit(tmp_path, "turns", lambda _, row: row | (late if row["target"] == "dead" else {}))
-    said = plain(run_headline(summarise(load_for_report(tmp_path))))
-
-    assert said.endswith("dead: all of its 160 turns failed (timeout:done).")
+def failing(of: Callable[[Row], bool]) -> Change:
+    return lambda row: row | (FAILED if of(row) else {})
 
 
-def test_a_single_turn_that_never_began_is_no_plural() -> None:
-    plan = Plan(sessions=2, turns=1, targets=("a", "dead"), paired=True)
-
-    assert plain(run_headline(build(plan, dead="dead"))).endswith("dead: its only turn was never begun (refused:tcp).")
-
-
-def test_an_arm_without_a_median_is_named_beside_one_that_has_one(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, PAIRED)
-    late = {"outcome": "timeout:done"}
-    some = [f"s{number:05d}" for number in range(5, 80, 2)]
-    edit(tmp_path, "turns", lambda _, row: row | (late if row["session_id"] in some else {}))
-    said = plain(run_headline(summarise(load_for_report(tmp_path))))
-
-    assert re.search(
-        r"The first audio .* m?s on a after .* On dead 152 of 160 turns failed: too many for a median\.$",
-        said,
-    )
+def only(row: Row, change: dict[str, dict[str, Any]]) -> Row | None:
+    """Of target dead only these sessions, with what is other in their turns."""
+    return row if row["target"] == "a" else row | change[row["session_id"]] if row["session_id"] in change else None
 
 
-def test_an_arm_with_too_few_turns_for_a_median_says_so_beside_one_that_has_one(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, PAIRED)
-    late = {"outcome": "timeout:done"}
-    kept = {"s00001": late, "s00003": {}}
-    edit(tmp_path, "turns", lambda _, row: row | kept.get(row["session_id"], {}) if _kept(row, kept) else None)
-    edit(tmp_path, "sessions", lambda _, row: row if _kept(row, kept) else None)
-    said = plain(run_headline(summarise(load_for_report(tmp_path))))
+SOME = {f"s{number:05d}" for number in range(5, 80, 2)}
+BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
+MEDIAN = r"The first audio of the reply comes \S+ m?s on a after the end of speech .*"
+SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
+    # (a run, targets whose sessions were refused, what is other in turns, the headline, the sentence after it)
+    "an arm without a turn": (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns was begun \(refused:tcp\)\.",
+                              r"160 of 320 turns wanted failed \(50 %; 160 of 160 on dead\): 160 never begun.*"),
+    "an arm all of whose turns failed":
+        (PAIRED, "", failing(lambda row: row["target"] == "dead"),
+         r".*dead: all of its 160 turns failed \(timeout:done\)\.", ".*"),
+    "a single turn that never began is no plural":
+        (Plan(sessions=2, turns=1, targets=("a", "dead"), paired=True), "dead", None,
+         r".*dead: its only turn was never begun \(refused:tcp\)\.", ".*"),
+    "an arm without a median is named beside one that has one":
+        (PAIRED, "", failing(lambda row: row["session_id"] in SOME),
+         r"The first audio .* m?s on a after .* On dead 152 of 160 turns failed: too many for a median\.", ".*"),
+    "an arm with too few turns for a median says so":
+        (PAIRED, "", lambda row: only(row, {"s00001": FAILED, "s00003": {}}),
+         r".*On dead 8 turns of 2 sessions are too few for a median \(4 of 8 wanted failed\)\.", ".*"),
+    "arms without a turn are told together":
+        (THREE, "b c", None, r".*b and c: none of their 320 turns was begun \(refused:tcp\)\.", ".*"),
+    "how many of the turns wanted never began":
+        (Plan(sessions=71, refused=29), "", None, r".*29 % of the turns wanted were never begun\.", ".*"),
+    "failures are told by arm":
+        (PAIRED, "", failing(lambda row: (row["session_id"], row["turn"]) in BAD), ".*",
+         r"3 of 320 turns failed \(0.94 %; 3 of 160 on dead\), as timeout:done\..*"),
+}  # fmt: skip
 
-    assert said.endswith("On dead 8 turns of 2 sessions are too few for a median (4 of 8 wanted failed).")
 
+@pytest.mark.parametrize(("plan", "dead", "turns", "headline", "second"), SAID.values(), ids=SAID)
+def test_what_failed_or_never_began_is_said_of_its_arm(
+    plan: Plan, dead: str, turns: Change | None, headline: str, second: str
+) -> None:
+    summary = build(plan, dead=dead, turns=turns)
 
-def _kept(row: Row, names: dict[str, Any]) -> bool:
-    return row["target"] == "a" or row["session_id"] in names
+    assert re.fullmatch(headline, plain(run_headline(summary)))
+    assert re.fullmatch(second, plain(run_second(summary)))
 
 
 def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others() -> None:
@@ -107,29 +116,6 @@ def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others() ->
 
     assert "the slowest of 80" in plain(alone)
     assert re.search(r"on a and \S+ ms on b after .* \(median\)\.$", several)
-
-
-def test_failures_are_told_by_arm(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, PAIRED)
-    bad = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
-    late = {"outcome": "timeout:done"}
-    edit(tmp_path, "turns", lambda _, row: row | (late if (row["session_id"], row["turn"]) in bad else {}))
-    summary = summarise(load_for_report(tmp_path))
-
-    assert plain(run_second(summary)).startswith("3 of 320 turns failed (0.94 %; 3 of 160 on dead), as timeout:done.")
-
-
-def test_lost_turns_are_told_by_arm() -> None:
-    said = plain(run_second(build(PAIRED, dead="dead")))
-
-    assert said.startswith("160 of 320 turns wanted failed (50 %; 160 of 160 on dead): 160 never begun")
-
-
-def test_arms_without_a_turn_are_told_together() -> None:
-    plan = Plan(sessions=120, targets=("a", "b", "c"), paired=True)
-    summary = build(plan, dead="b c")
-
-    assert plain(run_headline(summary)).endswith("b and c: none of their 320 turns was begun (refused:tcp).")
 
 
 def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
@@ -144,12 +130,6 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
     )
     assert "100 %<small>160 of 160 turns</small>" in page
     assert "timeout<small>none began</small>" in page
-
-
-def test_the_headline_says_how_many_of_the_turns_wanted_never_began() -> None:
-    said = plain(run_headline(build(Plan(sessions=71, refused=29))))
-
-    assert said.endswith("29 % of the turns wanted were never begun.")
 
 
 def test_the_last_line_names_what_never_began() -> None:

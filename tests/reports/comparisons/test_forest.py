@@ -71,7 +71,8 @@ def test_a_phone_has_the_difference_and_the_verdict_of_each_row_in_its_width() -
     assert len(marks(narrow, "margin")) == len(found.rows)
 
 
-SURE = finding("audio_received", 0.5, "equivalent", ratio(100, 101, 0.98, 1.02))
+NEAR = ratio(100, 101, 0.98, 1.02)
+SURE = finding("audio_received", 0.5, "equivalent", NEAR)
 GONE = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.inf, high=math.inf)
 FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
               arms=(Arm(3000, 300, 22), Arm(440, 44, 11)))  # fmt: skip
@@ -101,7 +102,7 @@ ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
     "sessions": (replace(findings()[3], unit="session"),
                  {"why": "slower; it takes about 460 sessions in each arm"}),
     "a verdict is sure": (SURE, {"verdict": "≈ equivalent"}),
-    "unless an arm drifts": (replace(SURE, difference=replace(SURE.difference, drifts=True),
+    "unless an arm drifts": (replace(SURE, difference=replace(NEAR, drifts=True),
                                      verdict=replace(SURE.verdict, provisional=True)),
                              {"verdict": "≈ equivalent (provisional)"}),
     "a baseline among failed turns says so":

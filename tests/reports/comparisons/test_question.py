@@ -8,7 +8,7 @@ from pathlib import Path
 from reports.comparisons.page import comparison_html
 from reports.question import Question, margin_of
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import sample_of, sides_of
+from reports.sides.side import Side, sample_of, sides_of
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
 from reports.wording.verdicts import margin
@@ -142,16 +142,20 @@ def test_sides_without_turns_are_asked_for_what_they_lack(tmp_path: Path) -> Non
 PLAIN, CALLS = Stratum(), Stratum(traits="calls")
 
 
-def with_traits(folder: Path, *, traits: str = "calls", turn: int = 3) -> None:
-    edit(folder, "turns", lambda _, row: row | ({"traits": traits} if row["turn"] == turn else {}))
+def with_traits(folder: Path, *turns: int) -> None:
+    edit(folder, "turns", lambda _, row: row | ({"traits": "calls"} if row["turn"] in (turns or (3,)) else {}))
+
+
+def two_with_traits(folder: Path, *names: str, turns: tuple[int, ...] = (3,)) -> tuple[Side, ...]:
+    """Two sides, of which those named have turns with a trait."""
+    two(folder)
+    for name in names:
+        with_traits(folder / name, *turns)
+    return sides_of([folder / "one", folder / "other"])
 
 
 def test_traits_have_questions_of_their_own_without_the_origin_that_all_have(tmp_path: Path) -> None:
-    sides = two(tmp_path)
-    for name in ("one", "other"):
-        with_traits(tmp_path / name)
-    sides = sides_of([tmp_path / "one", tmp_path / "other"])
-    asked = default_questions(sides)
+    asked = default_questions(two_with_traits(tmp_path, "one", "other"))
 
     assert [(q.measure, q.stratum, q.gated) for q in asked if q.measure == "ttfa" and q.p == 0.5] == [
         ("ttfa", PLAIN, True), ("ttfa", CALLS, False),
@@ -161,9 +165,7 @@ def test_traits_have_questions_of_their_own_without_the_origin_that_all_have(tmp
 
 
 def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path: Path) -> None:
-    two(tmp_path)
-    with_traits(tmp_path / "one")
-    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    sides = two_with_traits(tmp_path, "one")
     wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
 
     assert [one.stratum for one in by_stratum(replace(wait, gated=True), sides)] == [PLAIN, CALLS]
@@ -183,18 +185,13 @@ def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) 
 
 
 def test_a_trait_that_only_the_candidate_has_is_not_asked_for(tmp_path: Path) -> None:
-    two(tmp_path)
-    with_traits(tmp_path / "other")
-    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    sides = two_with_traits(tmp_path, "other")
 
     assert {one.stratum for one in default_questions(sides) if one.measure == "ttfa"} == {PLAIN}
 
 
 def test_sides_with_no_trait_in_common_are_never_pooled(tmp_path: Path) -> None:
-    two(tmp_path)
-    for turn in range(1, 6):
-        with_traits(tmp_path / "one", turn=turn)
-    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    sides = two_with_traits(tmp_path, "one", turns=(1, 2, 3, 4, 5))
     heard = Question("voice_to_voice", "quantile", margin_of(0.5), 0.5, gated=True)
 
     assert [one.stratum for one in by_stratum(heard, sides)] == [CALLS]

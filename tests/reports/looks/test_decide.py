@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,50 +79,41 @@ def test_a_run_that_nothing_decides_is_inconclusive(tmp_path: Path) -> None:
     assert decision_sentence(found).startswith("inconclusive")
 
 
-@pytest.mark.parametrize("slow", [0, 17, 39])
-def test_a_look_waits_for_its_slowest_pair(tmp_path: Path, slow: int) -> None:
-    running = edit(run(tmp_path, TIGHT, state="running"), "sessions", without(slow))
-    found = look_at(running)
-
-    assert (held(found), found.stopped, found.status) == ([], False, 3)
-    assert found.pairs == slow
-    assert "no look yet" in decision_sentence(found)
+RUNNING, ENDED = {"state": "running"}, dict[str, Any]()
 
 
-def test_later_looks_wait_as_well_and_earlier_ones_are_held(tmp_path: Path) -> None:
-    found = look_at(edit(run(tmp_path, UNDECIDED, state="running"), "sessions", without(41, "east")))
-
-    assert held(found) == [40]
-    assert not found.stopped
+def changed(change: dict[str, Any], of: Callable[[Row], bool]) -> Callable[[int, Row], Row | None]:
+    return lambda _, row: row | (change if of(row) else {})
 
 
-def test_a_look_waits_for_a_call_that_goes_on_in_another_session(tmp_path: Path) -> None:
-    running = run(tmp_path, TIGHT, state="running")
-    goes_on = lambda _, row: row | ({"renewed": True} if (row["pair"], row["target"]) == (5, "west") else {})  # noqa: E731
-
-    assert look_at(edit(running, "sessions", goes_on)).pairs == 5
-
-
-def test_pairs_that_both_wait_are_waited_for_too(tmp_path: Path) -> None:
-    running = run(tmp_path, TIGHT, state="running")
-    found = look_at(edit(running, "sessions", lambda _, row: None if row["pair"] == 5 else row))
-
-    assert found.pairs == 5
-
-
-def test_a_number_that_never_started_is_passed_over_once_the_run_has_ended(tmp_path: Path) -> None:
-    found = look_at(edit(run(tmp_path, UNDECIDED), "sessions", lambda _, row: None if row["pair"] == 5 else row))
-
-    assert found.pairs == 119
+COUNTED: dict[str, tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Row], Row | None], int, list[int]]] = {
+    # (gates, what is other in run.json, what is other in sessions; pairs that count, looks that are held)
+    **{f"a look waits for its slowest pair, {slow}": (TIGHT, RUNNING, without(slow), slow, []) for slow in (0, 17, 39)},
+    "later looks wait as well and earlier ones are held": (UNDECIDED, RUNNING, without(41, "east"), 41, [40]),
+    "a look waits for a call that goes on in another session":
+        (TIGHT, RUNNING, changed({"renewed": True}, lambda row: (row["pair"], row["target"]) == (5, "west")), 5, []),
+    "pairs that both wait are waited for too":
+        (TIGHT, RUNNING, lambda _, row: None if row["pair"] == 5 else row, 5, []),
+    "a number that never started is passed over once the run has ended":
+        (UNDECIDED, ENDED, lambda _, row: None if row["pair"] == 5 else row, 119, [40, 80]),
+    "a pair of which the end left one session is where the looks end": (UNDECIDED, ENDED, without(50), 50, [40]),
+    "and one that it cut":
+        (UNDECIDED, ENDED, changed({"outcome": "abandoned"}, lambda row: row["pair"] == 50), 50, [40]),
+    "pairs of the warm-up are not counted":
+        (UNDECIDED, RUNNING, changed({"phase": "warmup"}, lambda row: row["pair"] < 30), 90, [40, 80]),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "change", [without(50), lambda _, row: row | ({"outcome": "abandoned"} if row["pair"] == 50 else {})]
-)
-def test_a_pair_that_the_end_cut_is_where_the_looks_end(tmp_path: Path, change: Any) -> None:
-    found = look_at(edit(run(tmp_path, UNDECIDED), "sessions", change))
+@pytest.mark.parametrize(("gates", "document", "change", "pairs", "looks"), COUNTED.values(), ids=COUNTED)
+def test_a_look_is_held_once_its_pairs_are_there(
+    tmp_path: Path, gates: Any, document: dict[str, Any], change: Any, pairs: int, looks: list[int]
+) -> None:
+    found = look_at(edit(run(tmp_path, gates, **document), "sessions", change))
 
-    assert (found.pairs, held(found)) == (50, [40])
+    assert (found.pairs, held(found)) == (pairs, looks)
+    if document == RUNNING:
+        assert (found.stopped, found.status) == (False, 3)
+        assert looks or "no look yet" in decision_sentence(found)
 
 
 def test_a_look_sees_the_first_pairs_by_number_whoever_else_has_ended(tmp_path: Path) -> None:
@@ -131,13 +123,6 @@ def test_a_look_sees_the_first_pairs_by_number_whoever_else_has_ended(tmp_path: 
 
     assert held(found) == [40]
     assert found.course.looks[0].seen[0].z == whole.course.looks[0].seen[0].z
-
-
-def test_pairs_of_the_warm_up_are_not_counted(tmp_path: Path) -> None:
-    warm = lambda _, row: row | ({"phase": "warmup"} if row["pair"] < 30 else {})  # noqa: E731
-    found = look_at(edit(run(tmp_path, UNDECIDED, state="running"), "sessions", warm))
-
-    assert (found.pairs, held(found)) == (90, [40, 80])
 
 
 def test_the_same_rows_give_the_same_answer(tmp_path: Path) -> None:
@@ -197,12 +182,29 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) 
     assert "ended before its first look, with 120 of 121 pairs" in decision_sentence(found)
 
 
-@pytest.mark.parametrize("valid", [False, None])
-def test_an_invalid_run_and_one_that_was_not_judged_decide_nothing(tmp_path: Path, valid: bool | None) -> None:
-    found = look_at(run(tmp_path, LOOSE, verdict={"valid": valid, "rules": []}))
+LATE = "the load generator was late for 12 pairs in a row"
+INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
+    # (gates, the run, what is other in run.json, the sentence up to its first semicolon or colon)
+    "an invalid run": (LOOSE, TWO, {"verdict": {"valid": False, "rules": []}}, "INVALID"),
+    "one that was not judged": (LOOSE, TWO, {"verdict": {"valid": None, "rules": []}}, "NOT JUDGED"),
+    "a run without sessions": (LOOSE, Plan(sessions=0, targets=("east", "west"), paired=True), {},
+                               "do not use these figures: no pair of sessions ended"),
+    "throttled arms": ({"failures": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
+    "a run that was given up, whatever its verdict":
+        (UNDECIDED, TWO, {"given_up": LATE}, f"do not use these figures: {LATE}"),
+    "one that an older version gave up": (UNDECIDED, TWO, {"stopped": f"do not use these figures: {LATE}"},
+                                          f"do not use these figures: {LATE}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("gates", "plan", "document", "said"), INVALID.values(), ids=INVALID)
+def test_what_says_nothing_decides_nothing(
+    tmp_path: Path, gates: dict[str, list[str]], plan: Plan, document: dict[str, Any], said: str
+) -> None:
+    found = look_at(run(tmp_path, gates, plan, **document))
 
     assert (found.stopped, found.status) == (True, 4)
-    assert "INVALID" in decision_sentence(found) or "NOT JUDGED" in decision_sentence(found)
+    assert decision_sentence(found) == said if said.endswith("row") else said in decision_sentence(found)
 
 
 def test_what_looks_say_of_an_invalid_run_is_for_information(tmp_path: Path) -> None:
@@ -212,21 +214,6 @@ def test_what_looks_say_of_an_invalid_run_is_for_information(tmp_path: Path) -> 
     assert held(invalid)
     assert "For information, and no verdict: what looks at these pairs say." in [*decision_lines(invalid)]
     assert not any("For information" in line for line in decision_lines(valid))
-
-
-def test_a_run_without_sessions_is_never_green(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, LOOSE, Plan(sessions=0, targets=("east", "west"), paired=True)))
-
-    assert (found.status, decision_sentence(found).split(";")[0]) == (
-        4,
-        "do not use these figures: no pair of sessions ended",
-    )
-
-
-def test_throttled_arms_are_no_fair_comparison(tmp_path: Path) -> None:
-    folder = run(tmp_path, {"failures": ["rate<+50pt"]}, Plan(**(vars(TWO) | {"failed": 0.1})))
-
-    assert look_at(folder).status == 4
 
 
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
@@ -261,19 +248,6 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
 
     assert (found.course.reason, found.status) == ("not regressed", 4)
     assert "stopped at" not in decision_sentence(found)
-
-
-def test_a_run_that_was_given_up_is_invalid_whatever_its_verdict(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, UNDECIDED, given_up="the load generator was late for 12 pairs in a row"))
-
-    assert found.status == 4
-    assert decision_sentence(found) == "do not use these figures: the load generator was late for 12 pairs in a row"
-
-
-def test_a_run_that_an_older_version_gave_up_is_invalid_as_well(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, UNDECIDED, stopped="do not use these figures: the load generator was late"))
-
-    assert (found.status, decision_sentence(found)) == (4, "do not use these figures: the load generator was late")
 
 
 def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_path: Path) -> None:
