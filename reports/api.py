@@ -337,7 +337,10 @@ def selected_turns(run: RunFrames, turns: Turns, by: Sequence[str], where: Where
         lost = int(lost_of(measured_sessions(run)).sum())
         return Selection(ALL_TOGETHER, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
     columns = by if where is None else None
-    return selected(_turn_rows(turns, columns), lost_rows(run, turns, columns), by, where)
+    frame = _with_columns(turns, columns)
+    # all columns of a million turns are a GB: they are copied only where some turns are of the warm-up
+    rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
+    return selected(_as_taken(turns, rows, turns.target, turns.step), lost_rows(run, turns, columns), by, where)
 
 
 def _chosen(frame: pd.DataFrame, where: Where | None) -> Flags:
@@ -350,16 +353,6 @@ def _chosen(frame: pd.DataFrame, where: Where | None) -> Flags:
         raise UsageError("where must return true or false for each row of its frame")
     flags: Flags = found.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
     return flags
-
-
-def _turn_rows(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
-    """The measured turns, with these columns or all; step, origin and traits are those that the report takes them for.
-
-    All columns of a million turns are a GB: they are copied only where some turns are of the warm-up.
-    """
-    frame = _with_columns(turns, columns)
-    rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
-    return _as_taken(turns, rows, turns.target, turns.step)
 
 
 def _with_columns(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:

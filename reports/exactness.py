@@ -45,27 +45,27 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]
     """Those of a run; none of one that an older version closed."""
     verdict = document.get("verdict")
     entries = inexact(exactness(folder)) if verdict is None else _listed(verdict)
-    return tuple(_read(entries))
+    read: list[Inexact] = []
+    # what may be missing in a document is not taken for granted
+    for entry in entries:
+        if isinstance(entry, Mapping) and str(entry.get("measure")) in CATALOGUE:
+            figure, limit = entry.get("figure"), entry.get("limit")
+            read.append(
+                Inexact(
+                    str(entry.get("target") or ""),
+                    str(entry["measure"]),
+                    float(figure) if isinstance(figure, int | float) else None,
+                    float(limit) if isinstance(limit, int | float) else 0.0,
+                    str(entry.get("unit") or ""),
+                    str(entry.get("host") or ""),
+                )
+            )
+    return tuple(read)
 
 
 def _listed(verdict: Any) -> list[Any]:
     entries = verdict.get("inexact") if isinstance(verdict, Mapping) else None
     return entries if isinstance(entries, list) else []
-
-
-def _read(entries: Iterable[Any]) -> Iterable[Inexact]:
-    """What may be missing in a document is not taken for granted."""
-    for entry in entries:
-        if isinstance(entry, Mapping) and str(entry.get("measure")) in CATALOGUE:
-            figure, limit = entry.get("figure"), entry.get("limit")
-            yield Inexact(
-                str(entry.get("target") or ""),
-                str(entry["measure"]),
-                float(figure) if isinstance(figure, int | float) else None,
-                float(limit) if isinstance(limit, int | float) else 0.0,
-                str(entry.get("unit") or ""),
-                str(entry.get("host") or ""),
-            )
 
 
 def why(measures: Iterable[Inexact], target: str, measure: str) -> str:

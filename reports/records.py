@@ -184,7 +184,7 @@ def _misfit(value: Any, schema: dict[str, Any], at: str, types: dict[str, Any]) 
         allowed = ", ".join(map(str, schema["enum"]))
         return "" if value in schema["enum"] else f"{at} must be one of {allowed}"
     kind = schema.get("type")
-    if kind is not None and not _is_a(value, kind):
+    if kind is not None and not (kind == "boolean" if isinstance(value, bool) else isinstance(value, KINDS[kind])):
         return f"{at or 'it'} must be {CALLED.get(kind, kind)}"
     if "minimum" in schema and value < schema["minimum"]:
         return f"{at or 'it'} must be {schema['minimum']} or more"
@@ -198,9 +198,3 @@ def _misfit(value: Any, schema: dict[str, Any], at: str, types: dict[str, Any]) 
         inner = (_misfit(part, known.get(key, others), f"{at}.{key}" if at else key, types) for key, part in parts)
         return next(filter(None, inner), "")
     return ""
-
-
-def _is_a(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
-        return kind == "boolean"
-    return isinstance(value, KINDS[kind])

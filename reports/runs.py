@@ -200,13 +200,7 @@ def _load(
         sessions = session_frame(run_folder.read_table(path, "sessions", of_sessions, dictionaries=LABELS))
         seconds = second_frame(run_folder.read_table(path, "seconds", dictionaries=LABELS))
     pa.default_memory_pool().release_unused()
-    _refuse_rows(path, turns, sessions, seconds)
-    closed = (path / "turns.parquet").exists()
-    return RunFrames(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
-
-
-def _refuse_rows(path: Path, turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame) -> None:
-    """Raises UsageError where a row lacks what each has, or a session, or a turn of one, has two: both would count."""
+    # of a session, or a turn of one, that has two rows both would count
     for name, table in (("turns", turns), ("sessions", sessions), ("seconds", seconds)):
         for column in run_folder.IN_EACH_ROW:
             if column in table.columns and table[column].isna().any():
@@ -221,6 +215,8 @@ def _refuse_rows(path: Path, turns: pd.DataFrame, sessions: pd.DataFrame, second
     number, codes = number[known][order], codes[known][order]
     if ((number[1:] == number[:-1]) & (codes[1:] == codes[:-1])).any():
         raise UsageError(f"{path} is damaged: it holds a turn of a session twice")
+    closed = (path / "turns.parquet").exists()
+    return RunFrames(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
 
 
 def document_of(path: Path) -> dict[str, Any]:

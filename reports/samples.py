@@ -136,7 +136,9 @@ def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
     main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
     always = (main_of_step == name) | (name == ALWAYS)
     there = turns.good & ~np.isnan(values)
-    applies = _applies(turns, there, always)
+    has, good = turns.by_group(there) > 0, turns.good_by_group > 0
+    elsewhere = np.where(good.any(axis=0), has.any(axis=0), always)
+    applies: Flags = np.where(good, has, elsewhere[None, :])
     member = applies.ravel()[turns.group] if turns.rows.size else np.zeros(0, dtype=bool)
     failed = (turns.kind == FAILED) & member
     waits = is_wait(measure)
@@ -185,13 +187,6 @@ def samples_of(run: RunFrames) -> Samples:
 def is_wait(measure: Measure) -> bool:
     """Whether more of it is worse without an end: the time between two instants, and not what a column holds."""
     return measure.waits and measure.better == "lower" and not measure.column
-
-
-def _applies(turns: Turns, there: Flags, always: Flags) -> Flags:
-    has, good = turns.by_group(there) > 0, turns.good_by_group > 0
-    elsewhere = np.where(good.any(axis=0), has.any(axis=0), always)
-    result: Flags = np.where(good, has, elsewhere[None, :])
-    return result
 
 
 def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) -> Sample | None:

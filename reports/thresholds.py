@@ -237,7 +237,15 @@ def parse(measure: str, text: str) -> Threshold:
         if of_turns in filters and of.of_sessions:
             raise UsageError(f"{name} is a measure of sessions, which have no {of_turns}: write {name} without it")
     relative = is_relative(rest)
-    _check_direction(sign, of, relative)
+    # a limit on the wrong side is a slip: it would be kept by what is worst
+    if relative and of.name in SIGNED:
+        raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")
+    if of.better == "neither":
+        if relative:
+            raise UsageError(f"{of.name} has no better direction: it can have a limit, no margin")
+    elif (sign[0] == "<") != (of.better == "lower"):
+        better, right = ("less", "<") if of.better == "lower" else ("more", ">")
+        raise UsageError(f"{of.name} has the operator {sign}, and {better} of it is better: write {right}")
     return Threshold(
         text=text.strip(),
         measure=name,
@@ -322,15 +330,3 @@ def _aggregate(text: str, of: Gated) -> tuple[Kind, float | None]:
     if not 0 < p < 1:
         raise UsageError(f"{quoted(text)} is no quantile: N of p(N) lies between 0 and 100")
     return "quantile", p
-
-
-def _check_direction(sign: str, of: Gated, relative: bool) -> None:
-    """Raise UsageError for a limit on the wrong side, a slip: it would be kept by what is worst."""
-    if relative and of.name in SIGNED:
-        raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")
-    if of.better == "neither":
-        if relative:
-            raise UsageError(f"{of.name} has no better direction: it can have a limit, no margin")
-    elif (sign[0] == "<") != (of.better == "lower"):
-        better, right = ("less", "<") if of.better == "lower" else ("more", ">")
-        raise UsageError(f"{of.name} has the operator {sign}, and {better} of it is better: write {right}")

@@ -244,11 +244,22 @@ def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
     y = log_scale(*ratio_ends(ratios), plot.y0, plot.y1)
     ticks = [p for p in (0.0, 0.5, 0.9, 0.99, 0.999) if p <= last]
     plot.x_axis(x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile, by nines", grid=True)
-    plot.y_axis(y, _ratio_ticks(y), lambda ratio: change(ratio))
+    # round multiples, apart from each other and from "same"
+    kept = [1.0]
+    for value in sorted(RATIOS, key=lambda ratio: abs(math.log(ratio)), reverse=True):
+        if y.low <= value <= y.high and all(abs(y(value) - y(other)) >= 24 for other in kept):
+            kept.append(value)
+    plot.y_axis(y, sorted(kept[1:]), lambda ratio: change(ratio))
     plot.line(plot.x0, y(1), plot.x1, y(1), "zero")
     plot.text(plot.x0 - 6, y(1) + 4, "same", "tick", "end")
     for ratio in ratios:
-        _line(plot, ratio, x, y, banded=len(ratios) < COLOURS)
+        cls = f"s{tone(ratio.colour)}"
+        points = [(p, found) for p, found in zip(ratio.ps, ratio.differences, strict=True) if not math.isnan(found.d)]
+        if len(ratios) < COLOURS:
+            lower = [(x(p), y.clip(_multiple(found.low))) for p, found in points]
+            plot.band(lower, [(x(p), y.clip(_multiple(found.high))) for p, found in points], f"band {cls}")
+        finite = [(x(p), y.clip(_multiple(found.d))) for p, found in points if math.isfinite(found.d)]
+        plot.path(finite, f"curve {cls}{' again' if ratio.colour >= COLOURS else ''}")
     ps = sorted({p for ratio in ratios for p in ratio.ps})
     lines = [(r.candidate, {p: spoken(d) for p, d in zip(r.ps, r.differences, strict=True)}) for r in ratios]
     plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
@@ -263,25 +274,6 @@ def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
     bands = [end for d in points for end in (d.low, d.high) if not math.isnan(end)]
     low, high = max(min([*bands, -0.1]), -most), min(max([*bands, 0.1]), most)
     return math.exp(low - 0.03), math.exp(high + 0.03)
-
-
-def _ratio_ticks(y: PixelScale) -> list[float]:
-    """Round multiples, apart from each other and from "same"."""
-    kept = [1.0]
-    for value in sorted(RATIOS, key=lambda ratio: abs(math.log(ratio)), reverse=True):
-        if y.low <= value <= y.high and all(abs(y(value) - y(other)) >= 24 for other in kept):
-            kept.append(value)
-    return sorted(kept[1:])
-
-
-def _line(plot: Plot, ratio: RatioCurve, x: PixelScale, y: PixelScale, *, banded: bool) -> None:
-    cls = f"s{tone(ratio.colour)}"
-    points = [(p, found) for p, found in zip(ratio.ps, ratio.differences, strict=True) if not math.isnan(found.d)]
-    if banded:
-        lower = [(x(p), y.clip(_multiple(found.low))) for p, found in points]
-        plot.band(lower, [(x(p), y.clip(_multiple(found.high))) for p, found in points], f"band {cls}")
-    finite = [(x(p), y.clip(_multiple(found.d))) for p, found in points if math.isfinite(found.d)]
-    plot.path(finite, f"curve {cls}{' again' if ratio.colour >= COLOURS else ''}")
 
 
 def _multiple(d: float) -> float:

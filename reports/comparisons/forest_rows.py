@@ -237,6 +237,8 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> ForestRow:
     value = as_share(finding.difference.d, finding.difference.scale) if finding.difference else None
     accepted = verdicts.margin(question.margin, question.measure)
     known = verdicts.known_word(finding.known, question.measure)
+    # an arm drifts by itself in this figure; that two runs differ is said of all figures together
+    doubted = finding.verdict.provisional and finding.difference is not None and finding.difference.drifts
     return ForestRow(
         name=question.name,
         which="" if question.stratum is None else question.stratum.since or PLAIN,
@@ -258,7 +260,7 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> ForestRow:
         why=_why(finding) if usable else "",
         known=known if usable else "",
         after_holm=holm,
-        doubted=usable and _is_doubted(finding),
+        doubted=usable and doubted,
         finding=finding,
     )
 
@@ -312,11 +314,6 @@ def _place(question: Question, difference: Difference | None) -> float:
         return margin.plus
     plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
     return math.log1p(max(margin.ratio, plus))
-
-
-def _is_doubted(finding: Finding) -> bool:
-    """Whether an arm drifts by itself in this figure; that two runs differ is said of all figures together."""
-    return finding.verdict.provisional and finding.difference is not None and finding.difference.drifts
 
 
 def _why(finding: Finding) -> str:

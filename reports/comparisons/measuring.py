@@ -106,7 +106,11 @@ FAILINGS = ("throttled", "failures")
 def measured(base: Side, cand: Side, questions: Sequence[Question], how: Inference) -> list[Measured]:
     """In the order of the questions; without the difference of a figure that is not exact in a run."""
     by_question: dict[Question, Measured] = {}
-    for group in _together(questions):
+    # questions that need the same sample
+    groups: dict[tuple[Hashable, ...], list[Question]] = {}
+    for one in dict.fromkeys(questions):
+        groups.setdefault((one.kind, one.measure, one.stratum, one.step), []).append(one)
+    for group in groups.values():
         kind = {"quantile": _quantiles, "mean": _means, "rate": _rates, "centre": _centres}[group[0].kind]
         arms, apart = kind(base, cand, group, how)
         for question, difference in zip(group, apart, strict=True):
@@ -114,14 +118,6 @@ def measured(base: Side, cand: Side, questions: Sequence[Question], how: Inferen
             unit: Literal["session", "pair"] = "pair" if base.paired else "session"
             by_question[question] = Measured(question, cand.label, None if unfit else difference, arms, unfit, unit)
     return [by_question[question] for question in questions]
-
-
-def _together(questions: Sequence[Question]) -> Iterable[list[Question]]:
-    """Questions that need the same sample."""
-    groups: dict[tuple[Hashable, ...], list[Question]] = {}
-    for one in dict.fromkeys(questions):
-        groups.setdefault((one.kind, one.measure, one.stratum, one.step), []).append(one)
-    return groups.values()
 
 
 Found = tuple[tuple[Arm, Arm], Sequence[Difference | None]]

@@ -357,7 +357,13 @@ def _closing(comparison: Comparison) -> Iterable[Part]:
             yield Named("unsettled", [f"{figure(row.finding.question)} on {row.candidate}: {row.why}"])
     for worst in sentences.worst_steps(comparison):
         yield Named("worst step", [worst])
-    yield Named("reached", _reached(comparison))
+    base, reached = comparison.sides[0].label, list[str]()
+    for finding in comparison.gated:
+        if min(finding.reached) < 1:  # ttfa by 71.2 % of what was wanted on a, by 99 % on b
+            first, second = (percent(share, 1) for share in finding.reached)
+            measure, of = finding.question.measure, f"{first} of what was wanted on {base}"
+            reached.append(f"{measure} by {of}, by {second} on {finding.candidate}")
+    yield Named("reached", list(dict.fromkeys(reached)))
     documents = [side.run.document for side in comparison.sides]
     if any(labels_of(document) for document in documents):
         yield Named("of", [listed(all_called(documents))])
@@ -369,14 +375,3 @@ def _closing(comparison: Comparison) -> Iterable[Part]:
             yield Named("differs", [f"{check.name}: {', '.join(texts)}"])
     for notice in (sentences.assumption(comparison), *comparison.notices):
         yield Named("note", [notice])
-
-
-def _reached(comparison: Comparison) -> list[str]:
-    """ttfa by 71.2 % of what was wanted on a, by 99 % on b: of each gated wait that some turns never reached."""
-    base, told = comparison.sides[0].label, list[str]()
-    for finding in comparison.gated:
-        if min(finding.reached) < 1:
-            first, second = (percent(share, 1) for share in finding.reached)
-            measure, of = finding.question.measure, f"{first} of what was wanted on {base}"
-            told.append(f"{measure} by {of}, by {second} on {finding.candidate}")
-    return list(dict.fromkeys(told))

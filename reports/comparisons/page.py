@@ -135,7 +135,14 @@ def comparison_page(comparison: Comparison) -> Page:
         _fair(comparison),
         Section("how", "", "Definitions and method", [Definitions(list(defined.items()))]),
     )
-    badges = list(_badges(comparison))
+    judged = [check for check in comparison.checks if check.fair is not None]
+    if comparison.unfair:  # which has no verdict
+        beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
+        badges = [_badge(sentences.unusable_word(comparison), beside)]
+    else:
+        beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
+        badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", beside)]
+    badges += [SIMULATED] if comparison.simulated else []
     told = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
     first, *others = [side.label for side in comparison.sides]
     files: Inline = ("The same verdicts are in ", Code("compare.json"), f". {method(comparison)} All times UTC.")
@@ -169,10 +176,16 @@ def _lead(comparison: Comparison) -> list[Block]:
     remedies = validity.remedies(comparison.causes)
     second = _second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
+    documents = [side.run.document for side in comparison.sides]
+    began = dict.fromkeys(moment(int(d["began_utc_ns"])) for d in documents if d.get("began_utc_ns"))
+    about = [listed(all_called(documents)), " and ".join(began), DESIGNS[comparison.method.design]]
+    if comparison.findings:
+        first = comparison.findings[0]
+        about.append(f"{_two(first.sessions, 'session')} and {_two(first.turns, 'turn')} in each arm")
     return [
         *([Alarm([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([Paragraph(second, "lead")] if second else []),
-        Paragraph(_meta(comparison), "meta"),
+        Paragraph(" · ".join(filter(None, about)), "meta"),
         *([Bullets(notices)] if notices else []),
     ]
 
@@ -185,20 +198,6 @@ def _second(comparison: Comparison) -> str:
         return sentences.comparison_second(comparison)
     sentence = decision_alone(comparison.decision)
     return LOOKED if _headline(comparison) == sentence else f"{sentence} {LOOKED}"
-
-
-def _badges(comparison: Comparison) -> Iterable[Badge]:
-    """The verdict first, which an invalid comparison does not have; then whether it was fair, and simulated."""
-    judged = [check for check in comparison.checks if check.fair is not None]
-    if comparison.unfair:
-        beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
-        yield _badge(sentences.unusable_word(comparison), beside)
-    else:
-        yield _verdict_badge(comparison)
-        beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
-        yield _badge("VALID COMPARISON", beside)
-    if comparison.simulated:
-        yield SIMULATED
 
 
 def _badge(word: str, beside: str) -> Badge:
@@ -221,17 +220,6 @@ def _verdict_badge(comparison: Comparison) -> Badge:
     return _badge(word, f"{provisional}{same} of {len(gated)} gated")
 
 
-def _meta(comparison: Comparison) -> str:
-    """voice_turns · 20 Nov 2026, 09:14 UTC · interleaved in one run, in pairs · 200 sessions and 2,000 turns an arm."""
-    documents = [side.run.document for side in comparison.sides]
-    began = dict.fromkeys(moment(int(d["began_utc_ns"])) for d in documents if d.get("began_utc_ns"))
-    parts = [listed(all_called(documents)), " and ".join(began), DESIGNS[comparison.method.design]]
-    if comparison.findings:
-        first = comparison.findings[0]
-        parts.append(f"{_two(first.sessions, 'session')} and {_two(first.turns, 'turn')} in each arm")
-    return " · ".join(filter(None, parts))
-
-
 def _two(numbers: tuple[int, int], noun: str) -> str:
     base, candidate = numbers
     return plural(base, noun) if base == candidate else f"{count(base)} against {plural(candidate, noun)}"
@@ -248,7 +236,10 @@ def _answer(comparison: Comparison) -> Section:
     ]
     blocks += [Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
     figures = dict.fromkeys(row.finding.question.measure for row in rows)
-    blocks.append(Reading(("What they are: ", _terms(figures), ". What the words mean: ", _terms(_named(rows)), ".")))
+    defined = [word for word in VERDICTS if any(row.word == word for row in rows)] + ["margin", "interval"]
+    defined += ["Holm"] if any(row.after_holm for row in rows) else []
+    defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
+    blocks.append(Reading(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
     gated, others = ([row for row in rows if row.finding.question.gated == of] for of in (True, False))
     gated.sort(key=lambda row: sentences.WORST.index(row.word) > 1)
     first, more = gated[:ROWS_MOST], gated[ROWS_MOST:]
@@ -269,16 +260,6 @@ def _answer(comparison: Comparison) -> Section:
 def _terms(names: Iterable[str]) -> Inline:
     """Words with their definitions, a dot between two."""
     return tuple(part for name in names for part in (" · ", Term(name)))[1:]
-
-
-def _named(rows: Sequence[ForestRow]) -> Iterable[str]:
-    """The words of these rows that have a definition."""
-    yield from (word for word in VERDICTS if any(row.word == word for row in rows))
-    yield from ("margin", "interval")
-    if any(row.after_holm for row in rows):
-        yield "Holm"
-    if any(row.finding.verdict.provisional for row in rows):
-        yield "provisional"
 
 
 def _numbers(comparison: Comparison, rows: Sequence[ForestRow]) -> Table:

@@ -7,7 +7,6 @@ is worse where the lower one lies beyond the margin, and passes where the upper 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -141,18 +140,24 @@ def path(found: EstimatePath) -> Plot:
     for value, text, cls in sorted(named, key=lambda one: one[2] != "grid"):
         plot.line(plot.x0, y(value), plot.x1, y(value), cls)
         plot.text(plot.x0 - 6, y(value) + 4, text, "tick", "end")
-    plot.x_axis(x, _labels(found.planned, x), count, "pairs")
-    _steps(plot, found, x, y)
-    return plot
-
-
-def _labels(planned: Sequence[int], x: PixelScale) -> list[float]:
-    """The sizes of looks that have room for their number, the last one before the others."""
+    # the sizes of looks that have room for their number, the last one before the others
     kept: list[float] = []
-    for pairs in reversed(planned):
+    for pairs in reversed(found.planned):
         if not kept or x(kept[-1]) - x(pairs) >= 3 * APART:
             kept.append(float(pairs))
-    return kept[::-1]
+    plot.x_axis(x, kept[::-1], count, "pairs")
+    cls = f"v-{found.word.replace(' ', '-')}"
+    plot.path([(x(step.pairs), y.clip(step.d)) for step in found.steps], "curve thin flow")
+    rows = []
+    for number, step in enumerate(found.steps, start=1):
+        decided = step.pairs == found.at
+        style = cls if decided else "v-equivalent"
+        plot.line(x(step.pairs), y.clip(step.low), x(step.pairs), y.clip(step.high), f"ci {style}")
+        plot.dot(x(step.pairs), y.clip(step.d), "circle", f"dotv {style}", 5.5 if decided else 4)
+        bounds = f"{found.said(step.low)} to {found.said(step.high)}"
+        rows.append(f"look {number}, {count(step.pairs)} pairs · {found.said(step.d)} ({bounds})")
+    plot.readout([x(step.pairs) for step in found.steps], rows)
+    return plot
 
 
 def path_ends(found: EstimatePath) -> tuple[float, float]:
@@ -174,17 +179,3 @@ def _ticks(found: EstimatePath, low: float, high: float) -> list[tuple[float, st
     step = nice((most - least) / 6)
     percents = [step * k for k in range(math.ceil(least / step), math.floor(most / step) + 1)]
     return [(math.log1p(p / 100), change(1 + p / 100)) for p in percents if abs(p) > 1e-9 and p > -100]
-
-
-def _steps(plot: Plot, found: EstimatePath, x: PixelScale, y: PixelScale) -> None:
-    cls = f"v-{found.word.replace(' ', '-')}"
-    plot.path([(x(step.pairs), y.clip(step.d)) for step in found.steps], "curve thin flow")
-    rows = []
-    for number, step in enumerate(found.steps, start=1):
-        decided = step.pairs == found.at
-        style = cls if decided else "v-equivalent"
-        plot.line(x(step.pairs), y.clip(step.low), x(step.pairs), y.clip(step.high), f"ci {style}")
-        plot.dot(x(step.pairs), y.clip(step.d), "circle", f"dotv {style}", 5.5 if decided else 4)
-        bounds = f"{found.said(step.low)} to {found.said(step.high)}"
-        rows.append(f"look {number}, {count(step.pairs)} pairs · {found.said(step.d)} ({bounds})")
-    plot.readout([x(step.pairs) for step in found.steps], rows)

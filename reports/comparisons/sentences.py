@@ -9,7 +9,6 @@ from dataclasses import replace
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import (
     ONE_IN,
-    ForestRow,
     few_cell,
     figure_value,
     finding_row,
@@ -187,15 +186,6 @@ def _opening(word: Word, finding: Finding, gated: Sequence[Finding]) -> str:
         assert finding.difference is not None, "what improved has a difference"
         apart = f"{size(finding.difference.d, finding, longer=True)} than on {finding.baseline}"
         return f"{label} improved: {name} is {apart} ({told.interval})."
-    return _undecided(finding, told, gated)
-
-
-def _undecided(finding: Finding, told: ForestRow, gated: Sequence[Finding]) -> str:
-    """What is known and what is open.
-
-    new is slower than old: half of the turns now take longer than 1.16 s, 6 to 14 % more (ttfa p50); whether more than
-    the margin of 10 % is open.
-    """
     reason, name = finding.verdict.reason, figure(finding.question)
     lead, rest = verdicts.parts(reason)
     if finding.known == "worse":

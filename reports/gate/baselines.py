@@ -129,26 +129,29 @@ def baseline_of(side: Side) -> Baseline:
         raise UsageError(f"{side.run.folder} is no baseline of {side.name or 'anything'}: {what}")
     if throttled_share(side) > FAIR:
         raise UsageError(f"{side.run.folder} is no baseline: {throttled_cause(side).line}".replace(NBSP, " "))
-    return Baseline(
-        SCHEMA, run_id_of(side.run), scenario_of(side), side.name, int(document.get("began_utc_ns") or 0),
-        str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,
-        conditions_of(side), tuple(_quantiles(side)), tuple(_rates(side)),
-        labels_of(document),
-    )  # fmt: skip
-
-
-def scenario_of(side: Side) -> str:
-    return str(side.run.document.get("scenario") or "run")
-
-
-def _quantiles(side: Side) -> Iterable[Quantiles]:
+    rates: list[StoredRate] = []
+    for name in RATES:
+        rate = ratio_of_side(side, name)
+        if rate.turns and not side.inexact(Question(name, "rate", Margin())):
+            rates.append(StoredRate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters))
+    quantiles: list[Quantiles] = []
     rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
     for measure in CATALOGUE.values():
         if measure.scope in ("turn", "session") and measure.unit != SLOPE:
             for question in by_stratum(Question(measure.name, "quantile", Margin(), 0.5), [side]):
                 sample = sample_of(side, question)
                 if sample.good.size and not side.inexact(question):
-                    yield _stored(measure.name, question.stratum or NO_STRATUM, sample, side.sessions, rng)
+                    quantiles.append(_stored(measure.name, question.stratum or NO_STRATUM, sample, side.sessions, rng))
+    return Baseline(
+        SCHEMA, run_id_of(side.run), scenario_of(side), side.name, int(document.get("began_utc_ns") or 0),
+        str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,
+        conditions_of(side), tuple(quantiles), tuple(rates),
+        labels_of(document),
+    )  # fmt: skip
+
+
+def scenario_of(side: Side) -> str:
+    return str(side.run.document.get("scenario") or "run")
 
 
 def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> Quantiles:
@@ -165,13 +168,6 @@ def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: 
         tuple(round(float(np.isinf(column).mean()), 4) for column in drawn.T),
         stratum.traits,
     )
-
-
-def _rates(side: Side) -> Iterable[StoredRate]:
-    for name in RATES:
-        rate = ratio_of_side(side, name)
-        if rate.turns and not side.inexact(Question(name, "rate", Margin())):
-            yield StoredRate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
 
 
 def ratio_of_side(side: Side, name: str, step: str = "") -> Ratio:

@@ -141,12 +141,20 @@ def by_looks(
     """
     decision = decision_of(run, str(run.folder))
     _refuse_others(decision, base, thresholds, str(run.folder))
+    notices: list[str] = []
+    rulings = zip(decision.gates, decision.course.rulings, strict=False)
+    drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
+    if drifting:
+        counted = "so quarters of the run were counted, not its pairs"
+        notices.append(f"{listed(drifting)}: provisional: {DRIFTS}, {counted}. On the margin {OWN_DRIFT_LOOKS}.")
+    if decision.course.looks and decision.after:
+        notices.append(f"Beyond that look {plural(decision.after, 'whole pair')} ended; the verdict leaves them out.")
     return BaselineAnswers(
         items=tuple(_items(decision)),
         sentence=decision_alone(decision),
         void=tuple(cause.line for cause in decision.invalid),
         notices=(
-            *_notices(decision),
+            *notices,
             *one_seed(among([side for name in decision.targets for side in targets if side.name == name])),
         ),
         against=f"{base.target}, in the same run, by its planned looks: {stop_of(decision)}",
@@ -213,13 +221,3 @@ def _written(decision: Decision, gate: Question) -> str:
     of_traits = gate.stratum and gate.stratum._replace(origin="")
     asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
     return next(one.written for one in decision.plan.thresholds if one.question in asked)
-
-
-def _notices(decision: Decision) -> Iterable[str]:
-    rulings = zip(decision.gates, decision.course.rulings, strict=False)
-    drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
-    if drifting:
-        counted = "so quarters of the run were counted, not its pairs"
-        yield f"{listed(drifting)}: provisional: {DRIFTS}, {counted}. On the margin {OWN_DRIFT_LOOKS}."
-    if decision.course.looks and decision.after:
-        yield f"Beyond that look {plural(decision.after, 'whole pair')} ended; the verdict leaves them out."

@@ -206,28 +206,22 @@ def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline], le
     rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.baseline.run_id for one in runs)))
     now = stored_quantile(sample, question.p, side.sessions, rng) if sample.n else None
     arm = arm_of_sample(sample)
-    rows = _rows(question, runs)
-    then = [_stored(row, place) for row in rows]
-    difference = None
-    if now and then:
-        clusters = arm.worth, sum(row.sessions for row in rows)
-        how = Inference(level, RUN_SD)
-        difference = against_stored(now, then, clusters, question.margin, better_of(question), how)
-    return rows, difference, arm
-
-
-def _rows(question: Question, runs: Sequence[StoredBaseline]) -> list[Quantiles]:
-    """What the runs say of a quantile's measure; a run that is too small for it is left out where others are not."""
+    # what the runs say of a quantile's measure; a run that is too small for it is left out where others are not
     rows = [
         row
         for one in runs
         for row in one.baseline.quantiles
         if (row.measure, row.stratum) == (question.measure, question.stratum or NO_STRATUM)
     ]
-    return [row for row in rows if not floor_reason(question.p, (row.n,), (row.sessions,))] or rows
-
-
-def _stored(row: Quantiles, place: int) -> Stored:
-    value, variance = row.values[place], row.variances[place]
-    log = math.inf if value is None else math.log(value) if value > 0 else -math.inf
-    return Stored(log, variance or 0.0, row.endless[place])
+    rows = [row for row in rows if not floor_reason(question.p, (row.n,), (row.sessions,))] or rows
+    then: list[Stored] = []
+    for row in rows:
+        value, variance = row.values[place], row.variances[place]
+        log = math.inf if value is None else math.log(value) if value > 0 else -math.inf
+        then.append(Stored(log, variance or 0.0, row.endless[place]))
+    difference = None
+    if now and then:
+        clusters = arm.worth, sum(row.sessions for row in rows)
+        how = Inference(level, RUN_SD)
+        difference = against_stored(now, then, clusters, question.margin, better_of(question), how)
+    return rows, difference, arm

@@ -83,9 +83,14 @@ def _parts(checked: Checked) -> Iterable[Block]:
     yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
     yield _table(shown, checked)
     yield Paragraph(INTERVALS if items else "")
-    yield Fold("Why, and what to do", [Bullets(_reasons(checked))])
+    judged = [item for item in checked.items if is_judged(item, checked)]
+    reasons = (f"{item.target}: {item.figure}: {why}" for item in judged if (why := reason(item)))
+    yield Fold("Why, and what to do", [Bullets([*beside(checked), *reasons])])
     yield Fold(plural(len(more), "more threshold"), [_table(more, checked)])
-    yield Fold("Turns, sessions and failures", [_sizes(items)])
+    sizes = [(count(item.turns), count(item.sessions), count(item.failed), reached_text(item)) for item in items]
+    rows = [[item.figure, item.target, *size] for item, size in zip(items, sizes, strict=True)]
+    heads = ("figure", "target", "turns", "sessions", "failed", "reached")
+    yield Fold("Turns, sessions and failures", [table(heads, rows, left=(0, 1))])
 
 
 def _table(items: Sequence[Item], checked: Checked) -> Table:
@@ -120,17 +125,6 @@ def _verdict(item: Item, checked: Checked) -> Inline:
     return (verdict, ", provisional") if item.provisional else verdict
 
 
-def _reasons(checked: Checked) -> list[str]:
-    judged = [item for item in checked.items if is_judged(item, checked)]
-    return [*beside(checked), *(f"{item.target}: {item.figure}: {why}" for item in judged if (why := reason(item)))]
-
-
-def _sizes(items: Sequence[Item]) -> Table:
-    sizes = [(count(item.turns), count(item.sessions), count(item.failed), reached_text(item)) for item in items]
-    rows = [[item.figure, item.target, *size] for item, size in zip(items, sizes, strict=True)]
-    return table(("figure", "target", "turns", "sessions", "failed", "reached"), rows, left=(0, 1))
-
-
 NAMES = 44
 """Letters of a figure with its target."""
 NAME, VALUE, INTERVAL, LIMIT, VERDICT = range(5)
@@ -140,7 +134,14 @@ LAYOUTS = (NAME, VALUE, INTERVAL, LIMIT, VERDICT), (VALUE, INTERVAL, LIMIT, VERD
 def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
     """The check as text."""
     several = len({item.target for item in checked.items}) > 1
-    rows = [_row(item, checked, several) for item in checked.items]
+    rows: list[Row] = []
+    for item in checked.items:
+        name = f"{item.target}: {item.figure}" if several else item.figure
+        judged = is_judged(item, checked)
+        verdict = Cell(
+            mark(item, checked), reason(item) if judged else "", style=MARKS[item.grade].ink if judged else "soft"
+        )
+        rows.append(row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict]))
     grid = Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")
     table: list[Part] = [grid, Paragraph(INTERVALS, "soft")] if rows else []
     closing: list[Part] = [
@@ -156,15 +157,6 @@ def _opening(checked: Checked) -> Iterable[Part]:
     yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against]))
     for warning in checked.warnings:
         yield Named("!", [warning], "warn bold", indent=2)
-
-
-def _row(item: Item, checked: Checked, several: bool) -> Row:
-    name = f"{item.target}: {item.figure}" if several else item.figure
-    judged = is_judged(item, checked)
-    verdict = Cell(
-        mark(item, checked), reason(item) if judged else "", style=MARKS[item.grade].ink if judged else "soft"
-    )
-    return row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict])
 
 
 SCHEMA = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,15 +76,11 @@ def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
         apart.pop(SPAWN_RATE, None)
     names: list[str] = []
     for place in range(len(workloads)):
-        name = f"{target} ({said})" if (said := _said(apart, place)) else target
+        told = [_phrase(key, texts[place]) for key, texts in apart.items() if texts[place] != NONE]
+        more = f", {len(told) - NAMED} more" if len(told) > NAMED else ""
+        name = f"{target} ({said})" if (said := (", ".join(told[:NAMED]) + more)) else target
         names.append(f"{name}, series {place + 1}" if name in names else name)
     return names
-
-
-def _said(apart: Mapping[str, Sequence[str]], place: int) -> str:
-    told = [_phrase(key, texts[place]) for key, texts in apart.items() if texts[place] != NONE]
-    more = f", {len(told) - NAMED} more" if len(told) > NAMED else ""
-    return ", ".join(told[:NAMED]) + more
 
 
 def _phrase(key: str, text: str) -> str:
@@ -217,12 +213,10 @@ def _moved(question: Question, change: LevelChange, entries: Sequence[Entry]) ->
     last, first = entries[change.at - 1], entries[change.at]
     share, low, high = (as_share(d, scale_of(question)) or 0.0 for d in (change.d, change.low, change.high))
     worse = None if question.better == "neither" else (change.d > 0) == (question.better == "lower")
-    return Moved(last, first, share, low, high, change.before, change.after, worse, tuple(_beside(last, first)))
-
-
-def _beside(last: Entry, first: Entry) -> Iterable[str]:
-    """What may change in the course of a series, and did there."""
+    beside: list[str] = []
+    # what may change in the course of a series, and did there
     for key in dict.fromkeys([*last.conditions, *first.conditions]):
         before, after = last.conditions.get(key, ""), first.conditions.get(key, "")
         if group_of(key) in FREE and before != after:
-            yield f"{key}: {before or NONE} → {after or NONE}"
+            beside.append(f"{key}: {before or NONE} → {after or NONE}")
+    return Moved(last, first, share, low, high, change.before, change.after, worse, tuple(beside))

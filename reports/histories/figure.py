@@ -37,7 +37,12 @@ MONDAY = datetime(2018, 1, 1, tzinfo=UTC)
 def ticks(low_s: float, high_s: float, most: int) -> list[tuple[float, str]]:
     """At most so many instants (seconds, UTC) with their words: 14:05, 12 Nov, Nov 2026, 2026."""
     for step, words in _steps():
-        found = list(_between(low_s, high_s, step, most))
+        found: list[datetime] = []
+        low, number = datetime.fromtimestamp(low_s, UTC), 0
+        while (at := step(low, number)).timestamp() <= high_s and number <= most + 1:
+            if at.timestamp() >= low_s:
+                found.append(at)
+            number += 1
         if len(found) <= most:
             return [(at.timestamp(), words(at)) for at in found]
     return []
@@ -54,14 +59,6 @@ def _steps() -> Iterator[tuple[Step, Callable[[datetime], str]]]:
         yield _even(timedelta(days=days)), _day
     for months in MONTHS:
         yield _monthly(months), (_month if months < 12 else _year)
-
-
-def _between(low_s: float, high_s: float, step: Step, most: int) -> Iterator[datetime]:
-    low, number = datetime.fromtimestamp(low_s, UTC), 0
-    while (at := step(low, number)).timestamp() <= high_s and number <= most + 1:
-        if at.timestamp() >= low_s:
-            yield at
-        number += 1
 
 
 def _even(length: timedelta) -> Step:
@@ -129,7 +126,13 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
         )
         + ".",
     )
-    x, y = _time(courses, plot), _values(courses, plot)
+    every = sorted({entry.began_utc_ns for course in courses for entry in course.series.entries})
+    low, high = every[0] / NS_PER_S, every[-1] / NS_PER_S
+    room = (high - low) * 0.02 or ROOM_S
+    x = PixelScale(identity, low - room, high + room, plot.x0, plot.x1)
+    words = dict(ticks(x.low, x.high, 10))
+    plot.x_axis(x, list(words), words.__getitem__, "when runs began, UTC")
+    y = _values(courses, plot)
     for course in courses:
         number = numbers[course.series.name]
         with plot.of(number):
@@ -138,7 +141,6 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
                 ends = [(x(at_s(entry)), y.clip(level.value)) for entry in (level.first, level.last)]
                 plot.path(ends, f"curve s{tone(number)}{' again' if number >= COLOURS else ''}")
     _changes(plot, marks, numbers, x)
-    every = sorted({entry.began_utc_ns for course in courses for entry in course.series.entries})
     lines = [(course.series.name, dict(_marked(course))) for course in courses]
     plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in every], lines)
     return plot
@@ -146,15 +148,6 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
 
 def at_s(entry: Entry) -> float:
     return entry.began_utc_ns / NS_PER_S
-
-
-def _time(courses: Sequence[Course], plot: Plot) -> PixelScale:
-    every = [at_s(entry) for course in courses for entry in course.series.entries]
-    room = (max(every) - min(every)) * 0.02 or ROOM_S
-    scale = PixelScale(identity, min(every) - room, max(every) + room, plot.x0, plot.x1)
-    words = dict(ticks(scale.low, scale.high, 10))
-    plot.x_axis(scale, list(words), words.__getitem__, "when runs began, UTC")
-    return scale
 
 
 def _values(courses: Sequence[Course], plot: Plot) -> PixelScale:

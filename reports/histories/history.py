@@ -174,7 +174,17 @@ def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence
 
     What cannot be read is named in `notices`. Raises UsageError where nothing is left.
     """
-    entries, notices = _read(runs, stored)
+    entries: list[Entry] = []
+    notices: list[str] = []
+    for run in runs:
+        try:
+            entries += entries_of(run)
+        except UsageError as problem:
+            notices.append(str(problem))
+    for folder in stored:
+        kept, problems = stored_in(folder)
+        entries += kept
+        notices += problems
     if not entries:
         more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
         first = f": {notices[0]}{more}" if notices else ""
@@ -185,8 +195,12 @@ def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence
 
 def told_by(entries: Sequence[Entry], questions: Sequence[Question] = (), notices: Sequence[str] = ()) -> History:
     """The history of entries that were read; pure."""
-    once, again = _each_once(entries)
-    series = series_of(once)
+    found: dict[tuple[str, int, str, str], Entry] = {}
+    again = 0  # of a target of a run the first that is met is shown
+    for entry in entries:
+        key = entry.run_id, entry.began_utc_ns, entry.scenario, entry.target
+        again += found.setdefault(key, entry) is not entry
+    series = series_of(list(found.values()))
     runs = Counter(one.scenario for one in series for _ in one.entries)
     names = [name for name, _ in runs.most_common()]
     asked: dict[str, list[Question]] = {}
@@ -215,28 +229,3 @@ def _of(courses: Sequence[Course], scenario: str, question: Question) -> tuple[C
         and course.question == question
         and any(told.value == told.value for told in course.told)
     )
-
-
-def _read(runs: Sequence[Path], stored: Sequence[Path]) -> tuple[list[Entry], list[str]]:
-    entries: list[Entry] = []
-    notices: list[str] = []
-    for run in runs:
-        try:
-            entries += entries_of(run)
-        except UsageError as problem:
-            notices.append(str(problem))
-    for folder in stored:
-        kept, problems = stored_in(folder)
-        entries += kept
-        notices += problems
-    return entries, notices
-
-
-def _each_once(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
-    """Every target of a run once, the first that is met; how many were there again."""
-    found: dict[tuple[str, int, str, str], Entry] = {}
-    again = 0
-    for entry in entries:
-        key = entry.run_id, entry.began_utc_ns, entry.scenario, entry.target
-        again += found.setdefault(key, entry) is not entry
-    return list(found.values()), again

@@ -140,7 +140,22 @@ def _series(series: Series, history: History) -> HistorySeries:
         name=series.name,
         simulated=series.simulated,
         runs=[_run(entry, courses, place) for place, entry in enumerate(series.entries)],
-        figures=[_course(course) for course in courses],
+        figures=[
+            HistoryCourse(
+                *course.question.asked,
+                figure=figure(course.question),
+                unit=course.question.unit,
+                runs=len(course.used),
+                comparisons=course.comparisons,
+                lacking=course.lacking,
+                alike=course.alike,
+                weekdays=list(course.weekdays),
+                levels=[HistoryLevel(one.value, one.first.run_id, one.last.run_id) for one in course.levels],
+                doubtful=[_change(moved) for moved in course.doubtful],
+                changes=[_change(moved) for moved in course.moved],
+            )
+            for course in courses
+        ],
     )
 
 
@@ -158,22 +173,6 @@ def _run(entry: Entry, courses: Iterable[Course], place: int) -> HistoryRun:
             HistoryFigure(name, one.value, one.low, one.high, censored=math.isinf(one.value), lacks=one.lacks)
             for name, one in told
         ],
-    )
-
-
-def _course(course: Course) -> HistoryCourse:
-    return HistoryCourse(
-        *course.question.asked,
-        figure=figure(course.question),
-        unit=course.question.unit,
-        runs=len(course.used),
-        comparisons=course.comparisons,
-        lacking=course.lacking,
-        alike=course.alike,
-        weekdays=list(course.weekdays),
-        levels=[HistoryLevel(one.value, one.first.run_id, one.last.run_id) for one in course.levels],
-        doubtful=[_change(moved) for moved in course.doubtful],
-        changes=[_change(moved) for moved in course.moved],
     )
 
 

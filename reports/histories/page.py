@@ -122,7 +122,10 @@ def history_page(history: History, folder: Path) -> Page:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in history.series))}
     by_name = all(one.name == one.target for one in history.series)  # then series are what switches targets off
     filters = filters_of(history.entries, ("target",) if by_name else ())
-    defined = _definitions(history)
+    questions = [course.question for course in history.courses]
+    measures = {one.measure: CATALOGUE[one.measure].sentence for one in questions if one.kind != "rate"}
+    rates = {RATES[one.measure].title: RATES[one.measure].sentence for one in questions if one.kind == "rate"}
+    defined = measures | rates | METHOD
     scenarios = [_scenario(one, place, numbers, filters, folder) for place, one in enumerate(history.scenarios)]
     names = [scenario.name for scenario in history.scenarios]
     left_out = Section("left-out", "Left out", "What could not be shown?", [Bullets(history.notices)])
@@ -209,7 +212,19 @@ def _called(question: Question) -> Inline:
 
 
 def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: Filters, folder: Path) -> Section:
-    figures = [_figure(question, courses, numbers, filters) for question, courses in scenario.figures]
+    figures: list[Block] = []
+    for question, courses in scenario.figures:
+        unit = question.shown_unit
+        of: Inline = (
+            ", with the ",
+            Term("interval"),
+            f" of each run{'' if question.kind == 'rate' else f', in {unit}'}",
+        )
+        marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
+        levels: Inline = "" if all(course.lacking for course in courses) else (". Lines: ", Term("level"), "s")
+        figures.append(
+            plot_figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), stops=())
+        )
     runs = Fold("Every run", [_runs(scenario, numbers, filters, folder)], open=True)
     nothing = Paragraph("None of these runs tells any of these figures.")
     return Section(
@@ -219,14 +234,6 @@ def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: 
         [*(figures or [nothing]), runs],
         filters.of_scenario(scenario.name),
     )
-
-
-def _figure(question: Question, courses: Sequence[Course], numbers: dict[str, int], filters: Filters) -> Block:
-    unit = question.shown_unit
-    of: Inline = (", with the ", Term("interval"), f" of each run{'' if question.kind == 'rate' else f', in {unit}'}")
-    marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
-    levels: Inline = "" if all(course.lacking for course in courses) else (". Lines: ", Term("level"), "s")
-    return plot_figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), stops=())
 
 
 def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder: Path) -> Block:
@@ -269,10 +276,3 @@ def _told(course: Course, place: int) -> Cell:
     changed = [f"↕ {sentences.moved_by(moved, course.question)}" for moved in course.moved if moved.first is entry]
     below = " ".join(filter(None, [sentences.told_range(told, course.question), *changed]))
     return Cell(sentences.told_value(told, course.question), below, style="soft-ink" if entry.unfit else "")
-
-
-def _definitions(history: History) -> dict[str, str]:
-    questions = [course.question for course in history.courses]
-    measures = {one.measure: CATALOGUE[one.measure].sentence for one in questions if one.kind != "rate"}
-    rates = {RATES[one.measure].title: RATES[one.measure].sentence for one in questions if one.kind == "rate"}
-    return measures | rates | METHOD

@@ -93,7 +93,9 @@ def outcome(decision: Decision) -> str:
     if decision.invalid:
         return f"{LEAD[:1].lower()}{LEAD[1:]}: {'; '.join(texts(decision.invalid))}"
     if reason == "waiting":
-        return _waiting(decision)
+        held, sizes = len(decision.course.looks), decision.plan.looks
+        ended = f"{plural(decision.pairs, 'pair')} ended so far, the next look is at {count(sizes[held])}"
+        return f"not decided at {look_place(decision)}; {ended}" if held else f"no look yet: {ended}"
     if reason == "no look":
         first = decision.plan.looks[0]
         return (
@@ -117,12 +119,6 @@ def _why(decision: Decision) -> str:
     if decision.used < plan.looks[-1]:
         return f", as the run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs"
     return " at the last look"
-
-
-def _waiting(decision: Decision) -> str:
-    held, sizes = len(decision.course.looks), decision.plan.looks
-    ended = f"{plural(decision.pairs, 'pair')} ended so far, the next look is at {count(sizes[held])}"
-    return f"not decided at {look_place(decision)}; {ended}" if held else f"no look yet: {ended}"
 
 
 def look_place(decision: Decision) -> str:
@@ -160,27 +156,25 @@ def decision_lines(decision: Decision) -> Iterable[str]:
         yield ""
         if decision.invalid and not decision.by_look:
             yield FOR_INFORMATION
-        yield from _looks(decision)
+        # how many standard errors each gate lay beyond its margin; ✓ from where it has passed, ✕ where it is worse
+        rows = [row_of(["look", "pairs", "worse from", "passed below", *map(figure, decision.gates)])]
+        for k, look in enumerate(decision.course.looks):
+            cells = [
+                f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
+                for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
+            ]
+            rows.append(row_of([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
+        yield from lines_of([[Grid(rows)]]).splitlines()
+        unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
+        yield f"Standard errors beyond the margin{UNSPREAD if unspread else ''}."
         yield ""
-        yield from _gates(decision)
+        for gate, ruling in zip(decision.gates, decision.course.rulings, strict=True):
+            at = f" (look {ruling.look + 1})" if ruling.word == "not regressed" else ""
+            yield f"{ruling.word}{at}: {ruling_text(gate, ruling)}"
     if decision.after and decision.course.stopped and decision.course.looks:
         yield ""
         are = "is" if decision.after == 1 else "are"
         yield f"{plural(decision.after, 'whole pair')} beyond that look {are} not in the verdict."
-
-
-def _looks(decision: Decision) -> Iterable[str]:
-    """How many standard errors each gate lay beyond its margin; ✓ from where it has passed, ✕ where it is worse."""
-    rows = [row_of(["look", "pairs", "worse from", "passed below", *map(figure, decision.gates)])]
-    for k, look in enumerate(decision.course.looks):
-        cells = [
-            f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
-            for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
-        ]
-        rows.append(row_of([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
-    yield from lines_of([[Grid(rows)]]).splitlines()
-    unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
-    yield f"Standard errors beyond the margin{UNSPREAD if unspread else ''}."
 
 
 def _z(seen: InterimStatistic) -> str:
@@ -197,12 +191,6 @@ def _mark(ruling: GateResult, look: int, held: int) -> str:
     if ruling.word == "not regressed" and look >= ruling.look:
         return " ✓"
     return " ✕" if ruling.word == "regressed" and look == held - 1 else "  "
-
-
-def _gates(decision: Decision) -> Iterable[str]:
-    for gate, ruling in zip(decision.gates, decision.course.rulings, strict=True):
-        at = f" (look {ruling.look + 1})" if ruling.word == "not regressed" else ""
-        yield f"{ruling.word}{at}: {ruling_text(gate, ruling)}"
 
 
 SCHEMA: Literal[1] = 1

@@ -196,19 +196,15 @@ def _evaluate_looks(
             k if at is None and not one.untested and one.upper(look.c) < 0 else at
             for at, one in zip(passed, look.seen, strict=True)
         ]
-        worse = _worse(look, [bound[k] for bound in ladder])
+        # gates beyond their margin after Holm: the farthest against a / gates, the next against a / (gates − 1), …
+        tested = [gate for gate, one in enumerate(look.seen) if not one.untested]
+        beyond = step_down([look.seen[gate].z for gate in tested], [bound[k] for bound in ladder])
+        worse = frozenset(gate for gate, is_beyond in zip(tested, beyond, strict=True) if is_beyond)
         reason = _reason(look, passed, worse, shares[k], last=k + 1 == len(shares), final=final)
         reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
     return _course(schedule, held, reason or otherwise, passed, worse, ladder)
-
-
-def _worse(look: Look, ladder: Sequence[float]) -> frozenset[int]:
-    """Gates beyond their margin after Holm: the farthest against a / gates, the next against a / (gates − 1), …"""
-    tested = [gate for gate, one in enumerate(look.seen) if not one.untested]
-    beyond = step_down([look.seen[gate].z for gate in tested], ladder)
-    return frozenset(gate for gate, is_beyond in zip(tested, beyond, strict=True) if is_beyond)
 
 
 def _reason(

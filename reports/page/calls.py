@@ -96,7 +96,16 @@ def segments(summary: Summary) -> Section | None:
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
     if not rows:
         return None
-    every: list[Block] = [_all_segments(summary, rows), _table(summary, rows)]
+    negative = (
+        " A segment below zero, to the left: its events came in another order. The line across such a bar is the sum."
+    )
+    said = ", in ms, over good turns; they add up to its mean exactly."
+    said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
+    said += " The first bars; all are in the table." if len(rows) > bars.ROWS_MOST else ""
+    every: list[Block] = [
+        plot_figure(bars.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said)),
+        _table(summary, rows),
+    ]
     notes = [
         n for n in (settings.contained(summary.setup), settings.packetisation(summary.setup), words.COMPARABLE) if n
     ]
@@ -116,16 +125,6 @@ def _bands(summary: Summary, bands: Sequence[Band]) -> Figure:
     return plot_figure(
         bars.segment_bars(bands, summary.targets), caption, stops=(), numbers=[_table(summary, bands, "around")]
     )
-
-
-def _all_segments(summary: Summary, rows: Sequence[Breakdown]) -> Figure:
-    negative = (
-        " A segment below zero, to the left: its events came in another order. The line across such a bar is the sum."
-    )
-    said = ", in ms, over good turns; they add up to its mean exactly."
-    said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
-    said += " The first bars; all are in the table." if len(rows) > bars.ROWS_MOST else ""
-    return plot_figure(bars.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said))
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:
@@ -163,7 +162,10 @@ def hearing(summary: Summary) -> Section | None:
         if replies:
             blocks += [Fold("Replies in numbers", [measures(summary, replies, gaps)], open=not played, again=True)]
         if callers:
-            blocks += [Heading("And how was the caller heard?"), Paragraph(_detected(summary))]
+            wrong = _each(summary, {c.target: words.detection(c) for c in summary.counts})
+            vad = any(c.noticed for c in summary.counts)
+            right = "No turn was cut at a pause, and no end of speech noticed too early." if vad else ""
+            blocks += [Heading("And how was the caller heard?"), Paragraph(f"{wrong}." if wrong else right)]
             blocks += [Fold("In numbers", [measures(summary, callers)], open=not played, again=True)]
             blocks += note(grown(summary))
     return Section("heard", "What was heard", "What did the caller hear?", blocks) if blocks else None
@@ -185,14 +187,6 @@ def functions(summary: Summary) -> Section | None:
 def _conversation(summary: Summary, anchor: str, title: str, question: str, names: tuple[str, ...]) -> Section | None:
     rows = _rows(summary, names)
     return Section(anchor, title, question, [measures(summary, rows)]) if rows else None
-
-
-def _detected(summary: Summary) -> str:
-    """2 turns cut at a pause, or that nothing went wrong; empty where nobody looked."""
-    wrong = _each(summary, {c.target: words.detection(c) for c in summary.counts})
-    vad = any(c.noticed for c in summary.counts)
-    right = "No turn was cut at a pause, and no end of speech noticed too early." if vad else ""
-    return f"{wrong}." if wrong else right
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[Figures]:
@@ -409,21 +403,17 @@ def _slow_table(summary: Summary, stratum: Stratum, measure: str, rows: Sequence
         cells += [Cell(ms(slow.network_rtt), resent)] if network else []
         cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
         row = Fold("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
-        lines.append(row_of(cells, ids=_ids(slow), target=place, more=[row]))
+        ids = (
+            ("session", slow.session),
+            ("request", slow.request),
+            ("response", slow.response),
+            ("the service’s session", slow.service_session),
+            ("region", slow.region),
+        )
+        named: list[tuple[str, Inline]] = [(name, Code(value)) for name, value in ids if value]
+        named += [("events", _log(slow.event_log))] if slow.event_log else []
+        lines.append(row_of(cells, ids=named, target=place, more=[row]))
     return table(heads, lines, stacked=True, style="slow")
-
-
-def _ids(slow: SlowTurn) -> list[tuple[str, Inline]]:
-    """What a turn is called in this run's files, and by the service."""
-    ids = (
-        ("session", slow.session),
-        ("request", slow.request),
-        ("response", slow.response),
-        ("the service’s session", slow.service_session),
-        ("region", slow.region),
-    )
-    named: list[tuple[str, Inline]] = [(name, Code(value)) for name, value in ids if value]
-    return [*named, *([("events", _log(slow.event_log))] if slow.event_log else [])]
 
 
 def _log(path: str) -> Link:

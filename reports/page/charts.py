@@ -221,7 +221,13 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     if shares:
         plot.y0, plot.y1 = ground, ground - SHARES
         _shares(plot, of, x)
-    _axis(plot, of, x)
+    if of[0].by == "age":
+        plot.time_axis(x, 6)
+    elif of[0].by == "calls":
+        plot.x_axis(x, linear_ticks(0.0, x.high, 10), count)
+    else:
+        names = {place.at: place.name for waits in of for place in waits.places}
+        plot.x_axis(x, list(names), lambda at: names[at])
     plot.text(plot.x1, plot.h - 9, words.axis, "lab", "end")
     if counted:
         _counts(plot, of, x, named=shares)
@@ -237,16 +243,6 @@ def _spoken_waits(waits: Waits) -> str:
     return f"{waits.target}: p50 {ms(first.p50.value)} at first, {ms(last.p50.value)} at last"
 
 
-def _axis(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
-    if of[0].by == "age":
-        plot.time_axis(x, 6)
-    elif of[0].by == "calls":
-        plot.x_axis(x, linear_ticks(0.0, x.high, 10), count)
-    else:
-        names = {place.at: place.name for waits in of for place in waits.places}
-        plot.x_axis(x, list(names), lambda at: names[at])
-
-
 def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     drawn = [end for waits in of for group in waits.told for end in (group.p50.low, group.p50.high)]
     drawn += [group.p95.value for waits in of for group in waits.tails]
@@ -256,28 +252,23 @@ def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     ends: list[LineEnd] = []
     for waits in of:
         with plot.of(waits.colour):
-            ends += _course(plot, waits, x, y, banded=len(of) <= COLOURS)
+            cls = f"s{tone(waits.colour)}"
+            middle: list[Point] = [(x(group.place.at), y.clip(group.p50.value)) for group in waits.told]
+            tail: list[Point] = [(x(group.place.at), y.clip(group.p95.value)) for group in waits.tails]
+            if len(of) <= COLOURS:
+                lower, upper = (
+                    [(x(group.place.at), y.clip(end)) for group, end in zip(waits.told, ends, strict=True)]
+                    for ends in ([g.p50.low for g in waits.told], [g.p50.high for g in waits.told])
+                )
+                plot.band(lower, upper, f"band {cls}")
+            plot.path(middle, f"curve {cls}")
+            plot.path(tail, f"curve t-tail {cls}")
+            for at, height in middle:
+                plot.dot(at, height, shape(waits.colour), f"mark {cls}", 3)
+            named = (("p50", middle), ("p95", tail))
+            ends += [(points[-1][1], points[-1][0], label, waits.colour) for label, points in named if points]
     if len(of) <= 2:
         label_ends(plot, ends)
-
-
-def _course(plot: Plot, waits: Waits, x: PixelScale, y: PixelScale, *, banded: bool) -> list[LineEnd]:
-    """Draw one pool; the ends of its lines."""
-    cls = f"s{tone(waits.colour)}"
-    middle: list[Point] = [(x(group.place.at), y.clip(group.p50.value)) for group in waits.told]
-    tail: list[Point] = [(x(group.place.at), y.clip(group.p95.value)) for group in waits.tails]
-    if banded:
-        lower, upper = (
-            [(x(group.place.at), y.clip(end)) for group, end in zip(waits.told, ends, strict=True)]
-            for ends in ([g.p50.low for g in waits.told], [g.p50.high for g in waits.told])
-        )
-        plot.band(lower, upper, f"band {cls}")
-    plot.path(middle, f"curve {cls}")
-    plot.path(tail, f"curve t-tail {cls}")
-    for at, height in middle:
-        plot.dot(at, height, shape(waits.colour), f"mark {cls}", 3)
-    named = (("p50", middle), ("p95", tail))
-    return [(points[-1][1], points[-1][0], label, waits.colour) for label, points in named if points]
 
 
 def label_ends(plot: Plot, ends: list[LineEnd]) -> None:

@@ -250,11 +250,17 @@ def health(summary: Summary) -> Section:
         gaps = int(np.nansum(summary.turns.column("inexact_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
     said += validity.trusted(summary)
+    heads = ("measure", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))
+    rows: list[Row | Line] = [
+        [Term(one.measure), count(one.n), *quantiles(one), Cell(CATALOGUE[one.measure].sentence, style="what")]
+        for one in summary.harness
+    ]
+    body: list[Block] = [Paragraph("In ms, over all targets."), table(heads, rows)]
     blocks = [
         Paragraph(line),
         *([] if doubts_answers(summary) else inexact_measures(summary)),
         *_rules(verdict.rules),
-        *_harness(summary),
+        *([Fold("What the harness measured of itself", body)] if rows else []),
         *_spreads(summary),
         *note(coded(" ".join(said))),
     ]
@@ -302,16 +308,6 @@ def _rule(rule: RuleResult) -> Line:
         bar.format(" x" if rule.passed is False else "", round(min(100.0, rule.used * 80), 1)),
         Cell(word, rule.remedy if rule.passed is False else "", style=f"{style}-ink wrap"),
     ]
-
-
-def _harness(summary: Summary) -> list[Block]:
-    heads = ("measure", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))
-    rows: list[Row | Line] = [
-        [Term(one.measure), count(one.n), *quantiles(one), Cell(CATALOGUE[one.measure].sentence, style="what")]
-        for one in summary.harness
-    ]
-    body: list[Block] = [Paragraph("In ms, over all targets."), table(heads, rows)]
-    return [Fold("What the harness measured of itself", body)] if rows else []
 
 
 def _spreads(summary: Summary) -> list[Block]:

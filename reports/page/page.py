@@ -112,25 +112,12 @@ def run_page(summary: Summary) -> Page:
         Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
     opened = OPEN if verdict.valid else DOUBTED
-    return Page(
-        title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
-        badges=[judged, *([SIMULATED] if summary.simulated else [])],
-        beside=f"{summary.called} · {began} · {words.lasted(summary)}",
-        headline=sentences.run_headline(summary),
-        lead=_lead(summary),
-        answer=[*_answers(summary), *_beside_answers(summary)],
-        sections=[
-            replace(one, folded=one.anchor not in opened)
-            for one in (*shown, Section("how", "Definitions", "What do the words mean?", meant))
-        ],
-        definitions=definitions,
-        footer=_footer(summary),
-        targets=summary.targets if len(summary.targets) > 1 else (),
-    )
-
-
-def _lead(summary: Summary) -> list[Block]:
-    """What forbids the figures, then what went wrong, and what to do about it."""
+    made_from: Inline = ("Made from the run folder ", Code(summary.run.folder.resolve().name))
+    files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
+    version = summary.run.document.get("definitions") or DEFINITIONS_VERSION
+    simulated = MEASURED_AGAINST if summary.simulated else ""
+    ends = f". Every session was a WebSocket connection. Definitions version {version}. All times UTC."
+    # what forbids the figures, then what went wrong, and what to do about it
     broken: list[Inline] = []
     for rule, remedy in words.with_remedies(summary.verdict.broken):
         broken.append((Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}"))
@@ -138,7 +125,21 @@ def _lead(summary: Summary) -> list[Block]:
             broken.append((Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.heard(summary), sentences.run_second(summary))))
     texts = (decided(summary.run), second, sentences.way_out(summary))
-    return [*([Alarm(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)]
+    return Page(
+        title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
+        badges=[judged, *([SIMULATED] if summary.simulated else [])],
+        beside=f"{summary.called} · {began} · {words.lasted(summary)}",
+        headline=sentences.run_headline(summary),
+        lead=[*([Alarm(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
+        answer=[*_answers(summary), *_beside_answers(summary)],
+        sections=[
+            replace(one, folded=one.anchor not in opened)
+            for one in (*shown, Section("how", "Definitions", "What do the words mean?", meant))
+        ],
+        definitions=definitions,
+        footer=(simulated, made_from, ". The same figures are in ", files, ends),
+        targets=summary.targets if len(summary.targets) > 1 else (),
+    )
 
 
 def _answers(summary: Summary) -> list[Block]:
@@ -222,15 +223,6 @@ def _beside_answers(summary: Summary) -> list[Block]:
         *([Bullets(noted[:NOTED])] if noted else []),
         *(more if len(noted) > NOTED else []),
     ]
-
-
-def _footer(summary: Summary) -> Inline:
-    made_from: Inline = ("Made from the run folder ", Code(summary.run.folder.resolve().name))
-    files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
-    version = summary.run.document.get("definitions") or DEFINITIONS_VERSION
-    simulated = MEASURED_AGAINST if summary.simulated else ""
-    ends = f". Every session was a WebSocket connection. Definitions version {version}. All times UTC."
-    return (simulated, made_from, ". The same figures are in ", files, ends)
 
 
 def sections_of(summary: Summary) -> Iterable[Section]:

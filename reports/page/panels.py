@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
 from reports.page.svg import WIDE, PixelScale, Plot, Point, frame, glyph, identity, log_scale, log_ticks, tone
@@ -68,7 +67,16 @@ def _panel(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale) -> None:
         _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4))
     if rail:
         with plot.along_run():
-            _rail(plot, panel, frame.bin_s, x, rail)
+            # failed turns above the others: each a tick, or where there are many, their share in each bin as a shade
+            plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, rail, "shelf")
+            if panel.failures_s.size <= TICKS_MOST:
+                for at in panel.failures_s:
+                    plot.line(x.clip(at), plot.y1 + 1, x.clip(at), plot.y1 + rail - 1, "fail")
+            else:
+                for bin_ in panel.bins:
+                    left, right = x.clip(bin_.begin_s), x.clip(bin_.begin_s + frame.bin_s)
+                    shade = math.ceil(5 * math.sqrt(bin_.failed / bin_.turns))
+                    plot.rect(left, plot.y1 + 1, right - left, rail - 2, f"failcell k{shade}")
         plot.text(plot.x1 + 6, plot.y1 + 10, f"{count(panel.failed)} failed", "lab whole")
 
 
@@ -81,7 +89,16 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelSc
     }
     with plot.along_run():
         if panel.dots is None:
-            _heat(plot, panel.cells, y, cls)
+            # shades by the square root of the count, or rare slow turns vanish
+            level = np.ceil(np.sqrt(panel.cells / max(1, panel.cells.max())) * 5).astype(int)
+            wide, high = (plot.x1 - plot.x0) / panel.cells.shape[0], (y.start - y.end) / ROWS
+            for shade in range(1, 6):
+                boxes = "".join(
+                    f"M{plot.x0 + i * wide:.1f} {y.start - (j + 1) * high:.1f}h{wide:.1f}v{high:.1f}h{-wide:.1f}Z"
+                    for i, j in np.argwhere(level == shade)
+                )
+                if boxes:
+                    plot.add(f'<path d="{boxes}" class="cell {cls} k{shade}"/>')
         else:
             for at, value in zip(*panel.dots, strict=True):
                 plot.speck(x.clip(at), y.clip(value), cls)
@@ -95,34 +112,8 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelSc
             plot.text(*at_end, label, f"lab t{tone(panel.colour)} whole")
 
 
-def _rail(plot: Plot, panel: Panel, bin_s: float, x: PixelScale, rail: int) -> None:
-    """Failed turns above the others: each a tick, or where there are many, their share in each bin as a shade."""
-    plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, rail, "shelf")
-    if panel.failures_s.size <= TICKS_MOST:
-        for at in panel.failures_s:
-            plot.line(x.clip(at), plot.y1 + 1, x.clip(at), plot.y1 + rail - 1, "fail")
-    else:
-        for bin_ in panel.bins:
-            left, right = x.clip(bin_.begin_s), x.clip(bin_.begin_s + bin_s)
-            shade = math.ceil(5 * math.sqrt(bin_.failed / bin_.turns))
-            plot.rect(left, plot.y1 + 1, right - left, rail - 2, f"failcell k{shade}")
-
-
 def _points(panel: Panel, quantile: str, frame: OverTime, x: PixelScale, y: PixelScale) -> list[Point]:
     return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
-
-
-def _heat(plot: Plot, cells: npt.NDArray[np.int64], y: PixelScale, cls: str) -> None:
-    """Shades by the square root of the count, or rare slow turns vanish."""
-    level = np.ceil(np.sqrt(cells / max(1, cells.max())) * 5).astype(int)
-    wide, high = (plot.x1 - plot.x0) / cells.shape[0], (y.start - y.end) / ROWS
-    for shade in range(1, 6):
-        boxes = "".join(
-            f"M{plot.x0 + i * wide:.1f} {y.start - (j + 1) * high:.1f}h{wide:.1f}v{high:.1f}h{-wide:.1f}Z"
-            for i, j in np.argwhere(level == shade)
-        )
-        if boxes:
-            plot.add(f'<path d="{boxes}" class="cell {cls} k{shade}"/>')
 
 
 def _warm_up(plot: Plot, edge: float) -> None:
@@ -171,24 +162,20 @@ def step_panels(course: StepsOverTime) -> Plot:
     for row, step in enumerate(course.steps):
         plot.y1 = top + row * (TALL + GAP) + GAP
         plot.y0 = plot.y1 + TALL
-        _step_panels_panel(plot, course, step, x)
+        y = log_scale(course.low, course.high, plot.y0, plot.y1)
+        plot.text(plot.x0, plot.y1 - 7, shortened(step, 60), "rowlab")
+        plot.y_axis(y, log_ticks(course.low, course.high, 3), ms)
+        for one in course.courses:
+            if one.step == step:
+                points = [(x.clip(bin_.begin_s + course.bin_s / 2), y.clip(bin_.p50)) for bin_ in one.bins]
+                with plot.of(one.target), plot.along_run():
+                    plot.path(points, f"curve s{tone(one.target)}")
+                    for at, height in points:
+                        plot.speck(at, height, f"solid s{tone(one.target)}")
     plot.y0, plot.y1 = ground, top
     plot.run_axis(x, 10)
     _read(plot, course, x)
     return plot
-
-
-def _step_panels_panel(plot: Plot, course: StepsOverTime, step: str, x: PixelScale) -> None:
-    y = log_scale(course.low, course.high, plot.y0, plot.y1)
-    plot.text(plot.x0, plot.y1 - 7, shortened(step, 60), "rowlab")
-    plot.y_axis(y, log_ticks(course.low, course.high, 3), ms)
-    for one in course.courses:
-        if one.step == step:
-            points = [(x.clip(bin_.begin_s + course.bin_s / 2), y.clip(bin_.p50)) for bin_ in one.bins]
-            with plot.of(one.target), plot.along_run():
-                plot.path(points, f"curve s{tone(one.target)}")
-                for at, height in points:
-                    plot.speck(at, height, f"solid s{tone(one.target)}")
 
 
 def _read(plot: Plot, course: StepsOverTime, x: PixelScale) -> None:
@@ -215,6 +202,11 @@ STYLES = {"tokens": "t-mid", "requests": "t-tail"}
 def limit_panels(frame: Quota) -> Plot:
     """For each target the shares of its limits that remained, and throttled turns and sessions below them."""
     shown = [(place, one) for place, one in enumerate(frame.targets) if one.remaining or one.counts.any()]
+    spoken: list[str] = []
+    for _, one in shown:
+        least = [f"at least {percent(float(part.share.min()), 1)} of {part.limit} remained" for part in one.remaining]
+        throttled = f"{plural(one.turns, 'turn')} and {plural(one.sessions, 'session')} throttled"
+        spoken.append(f"{one.target}: {', '.join([throttled, *least])}")
     plot = Plot(
         WIDE,
         sum(BETWEEN_TARGETS + _tall(one) for _, one in shown) + 30,
@@ -224,7 +216,7 @@ def limit_panels(frame: Quota) -> Plot:
         bottom=30,
         title="Limits of the service over time",
         desc="For each target the least share of its limits that remained, and what was throttled. "
-        + "; ".join(_spoken(one) for _, one in shown),
+        + "; ".join(spoken),
     )
     x = PixelScale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
     ground, top = plot.y0, 0.0
@@ -248,51 +240,37 @@ def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale
     top += BETWEEN_TARGETS
     if one.remaining:
         plot.y1, plot.y0 = int(top), int(top) + SHARE
-        _shares(plot, one, place, x)
+        y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
+        plot.text(plot.x0, plot.y1 - 7, "share of the limit that remained", "lab")
+        plot.y_axis(y, (0.0, 0.5, 1.0), lambda share: f"{share * 100:.0f}{NBSP}%")
+        ends = []
+        for part in one.remaining:
+            points = [(x.clip(at), y(share)) for at, share in zip(part.at_s, part.share, strict=True)]
+            with plot.along_run():
+                plot.path(points, f"curve {STYLES[part.limit]} s{tone(place)}")
+                if len(points) == 1:
+                    plot.dot(*points[0], "circle", f"mark s{tone(place)}", 3)
+            ends.append((points[-1], part.limit))
+        for row, (end, limit) in enumerate(sorted(ends, key=lambda end: end[0][1])):
+            below = min(y for (_, y), _ in ends) + 14 * row
+            plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab t{tone(place)} whole")
         top += SHARE + APART
     if one.counts.any():
         plot.y1, plot.y0 = int(top), int(top) + COUNT
-        _counts(plot, one, place, bin_s, x)
+        plot.text(plot.x0, plot.y1 - 7, "throttled turns and sessions", "lab")
+        y = plot.count_axis(float(one.counts.max()))
+        with plot.along_run():
+            for place_, number in enumerate(one.counts):
+                if number:
+                    left, right = x.clip(place_ * bin_s), x.clip((place_ + 1) * bin_s)
+                    tip = f"from {clock(place_ * bin_s, long=True)}: {count(number)} throttled"
+                    plot.rect(left, y(number), max(1.5, right - left - 1), plot.y0 - y(number), "failcell", tip)
+        plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
 
 
 def _tall(one: Throttling) -> int:
     both = bool(one.remaining) and bool(one.counts.any())
     return (SHARE if one.remaining else 0) + (COUNT if one.counts.any() else 0) + (APART if both else 0)
-
-
-def _spoken(one: Throttling) -> str:
-    least = [f"at least {percent(float(part.share.min()), 1)} of {part.limit} remained" for part in one.remaining]
-    throttled = f"{plural(one.turns, 'turn')} and {plural(one.sessions, 'session')} throttled"
-    return f"{one.target}: {', '.join([throttled, *least])}"
-
-
-def _shares(plot: Plot, one: Throttling, place: int, x: PixelScale) -> None:
-    y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
-    plot.text(plot.x0, plot.y1 - 7, "share of the limit that remained", "lab")
-    plot.y_axis(y, (0.0, 0.5, 1.0), lambda share: f"{share * 100:.0f}{NBSP}%")
-    ends = []
-    for part in one.remaining:
-        points = [(x.clip(at), y(share)) for at, share in zip(part.at_s, part.share, strict=True)]
-        with plot.along_run():
-            plot.path(points, f"curve {STYLES[part.limit]} s{tone(place)}")
-            if len(points) == 1:
-                plot.dot(*points[0], "circle", f"mark s{tone(place)}", 3)
-        ends.append((points[-1], part.limit))
-    for row, (end, limit) in enumerate(sorted(ends, key=lambda end: end[0][1])):
-        below = min(y for (_, y), _ in ends) + 14 * row
-        plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab t{tone(place)} whole")
-
-
-def _counts(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale) -> None:
-    plot.text(plot.x0, plot.y1 - 7, "throttled turns and sessions", "lab")
-    y = plot.count_axis(float(one.counts.max()))
-    with plot.along_run():
-        for place_, number in enumerate(one.counts):
-            if number:
-                left, right = x.clip(place_ * bin_s), x.clip((place_ + 1) * bin_s)
-                tip = f"from {clock(place_ * bin_s, long=True)}: {count(number)} throttled"
-                plot.rect(left, y(number), max(1.5, right - left - 1), plot.y0 - y(number), "failcell", tip)
-    plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
 
 
 def _limits_in(one: Throttling, place: int, bin_s: float) -> str:

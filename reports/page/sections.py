@@ -36,7 +36,7 @@ from reports.question import RATES, TRIALS
 from reports.strata import Stratum
 from reports.summary import curves
 from reports.summary.figures import ALL, SLOPES, Figures
-from reports.summary.load import Offered, call_bins
+from reports.summary.load import call_bins
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
@@ -296,7 +296,14 @@ def flow(summary: Summary) -> Section | None:
     longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
     shown = Beside([plot_figure(bars.flow_areas(frame, longest, width), stops=()) for frame in found])
     compression = [block for said in remarks.compression(summary) for block in note(said)]
-    blocks = [*line(_volume(summary)), shown, *_carried(summary), *compression]
+    sums = {name: sum(r.total_bytes for r in summary.throughput if r.measure == name) for name in FLOWS}
+    audio_sent, audio_received, wire_sent, wire_received = (quantity(total) for total in sums.values())
+    audio = f"{audio_sent} of decoded audio sent, {audio_received} received" if any(list(sums.values())[:2]) else ""
+    wire = f"{wire_sent} of WebSocket frames sent, {wire_received} received" if any(list(sums.values())[2:]) else ""
+    said = "; ".join(filter(None, (audio, wire)))
+    drawn = " The figures show the whole run, warm-up too." if summary.window.warmup_s else ""
+    volume = line(f"{said}, over the measured phase.{drawn}" if said else "")
+    blocks = [*volume, shown, *_carried(summary), *compression]
     return Section("flow", "Throughput", "How much was sent and received?", blocks)
 
 
@@ -323,17 +330,6 @@ def _of_sessions(figures: Figures, size: float) -> Line:
     ends = interval(median.low / size, median.high / size, three, " – ")
     shown = words.Shown(f"{words.bound(median)}{three(median.told / size)}", ends)
     return [*cells_of([shown if median.bounded else words.cell(figures, 0.5, "")]), three(figures.high / size)]
-
-
-def _volume(summary: Summary) -> str:
-    """Of decoded audio 208 MB were sent and 446 MB received, of WebSocket frames 285 MB and 614 MB."""
-    sums = {name: sum(r.total_bytes for r in summary.throughput if r.measure == name) for name in FLOWS}
-    audio_sent, audio_received, wire_sent, wire_received = (quantity(total) for total in sums.values())
-    audio = f"{audio_sent} of decoded audio sent, {audio_received} received" if any(list(sums.values())[:2]) else ""
-    wire = f"{wire_sent} of WebSocket frames sent, {wire_received} received" if any(list(sums.values())[2:]) else ""
-    said = "; ".join(filter(None, (audio, wire)))
-    drawn = " The figures show the whole run, warm-up too." if summary.window.warmup_s else ""
-    return f"{said}, over the measured phase.{drawn}" if said else ""
 
 
 ARRIVED = (
@@ -371,25 +367,26 @@ def arriving(summary: Summary) -> Section | None:
         f"{f'{one.target}: ' if several else ''}{words.as_sentence(remarks.offered_load(frame, one))}"
         for one in frame.targets
     )
+    arrived: list[Line] = []
+    for place, one in enumerate(frame.targets):
+        blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
+        arrived.append(
+            [
+                marked_target(summary, place),
+                count(one.offered),
+                blocked,
+                *map(count, (one.cut, one.held, one.started, one.refused, one.completed)),
+                *map(three, (one.offered_erlangs, one.carried_erlangs)),
+                count(one.slots),
+                three(one.call_s),
+                *map(three, (one.start_lag_p50_ms, one.start_lag_p99_ms)),
+            ]
+        )
     blocks: list[Block] = [
         *line(" ".join([words.as_sentence(remarks.asked(frame)), *loads])),
         plot_figure(panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
-        table(ARRIVED, [_arrived(summary, place, one) for place, one in enumerate(frame.targets)]),
+        table(ARRIVED, arrived),
         *([table(FIRST_WAITS, rows)] if rows else []),
         *note(remarks.divided(summary.run, frame)),
     ]
     return Section("calls", "Calls that arrive", "What load was offered, and what became of it?", blocks)
-
-
-def _arrived(summary: Summary, place: int, one: Offered) -> Line:
-    blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
-    return [
-        marked_target(summary, place),
-        count(one.offered),
-        blocked,
-        *map(count, (one.cut, one.held, one.started, one.refused, one.completed)),
-        *map(three, (one.offered_erlangs, one.carried_erlangs)),
-        count(one.slots),
-        three(one.call_s),
-        *map(three, (one.start_lag_p50_ms, one.start_lag_p99_ms)),
-    ]

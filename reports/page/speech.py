@@ -41,7 +41,10 @@ def speech(talks: Sequence[Talk]) -> Plot:
         )
         + ".",
     )
-    x = _scale(talks, plot)
+    spoken = max((talk.speech_s for talk in talks if talk.speech_s == talk.speech_s), default=0.0)
+    ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.answer_s * 1.1, talk.end_s) if end == end]
+    low = min(max(0.4, spoken), SPOKEN_S)
+    x = PixelScale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
     step = time_step(x.high - x.low, 9) if x.high > 2 else nice(x.high / 4)
     before = [-s for s in even_ticks(-x.low, step)[:0:-1]]
     plot.x_axis(x, [*before, *even_ticks(x.high, step)], _tick, grid=True)
@@ -86,13 +89,6 @@ def _s(seconds: float) -> str:
 
 def _tick(seconds: float) -> str:
     return f"{'+' if seconds > 0 else ''}{three(seconds)}{NBSP}s" if seconds else "0"
-
-
-def _scale(talks: Sequence[Talk], plot: Plot) -> PixelScale:
-    spoken = max((talk.speech_s for talk in talks if talk.speech_s == talk.speech_s), default=0.0)
-    ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.answer_s * 1.1, talk.end_s) if end == end]
-    low = min(max(0.4, spoken), SPOKEN_S)
-    return PixelScale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
 
 
 def _talk(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> None:

@@ -14,14 +14,14 @@ import numpy as np
 from bench.errors import UsageError
 from bench.measures import DEFINITIONS_VERSION
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
-from reports.runs import RunFrames, hosts_of
+from reports.runs import hosts_of
 from reports.sides.questions import default_questions
 from reports.sides.side import ABSENT, Side, sample_of
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
 from reports.summary.notices import noticed
-from reports.summary.trust import RunVerdict, taken_by_warm_up, verdict_of
+from reports.summary.trust import taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILING_APART, run_notices
 from reports.wording.remarks import interleaved
@@ -103,19 +103,15 @@ def _valid(sides: Sequence[Side]) -> Check:
     causes: list[Cause] = []
     for folder, run in runs.items():
         mine = [side for side in sides if side.run.folder == folder]
-        if _is_empty(run, mine, verdicts[folder]):
+        # whether a run that ended was not judged because nothing was begun: then that is the cause
+        over = run.document.get("state") == "ended" and not taken_by_warm_up(run.document)
+        if verdicts[folder].valid is None and over and not any(side.here.any() for side in mine):
             causes += [_no_turns(side) for side in mine]
         else:
             labels = [side.label for side in mine]
             causes += of_run(verdicts[folder], run.document, folder, run_called(labels, only=len(runs) == 1))
     marks = [f"{verdicts[side.run.folder].glyph} {verdicts[side.run.folder].word}" for side in sides]
     return Check(VALID, tuple(marks), all(verdict.valid is True for verdict in verdicts.values()), tuple(causes))
-
-
-def _is_empty(run: RunFrames, sides: Sequence[Side], verdict: RunVerdict) -> bool:
-    """Whether a run that ended was not judged because nothing was begun: then that is the cause."""
-    over = run.document.get("state") == "ended" and not taken_by_warm_up(run.document)
-    return verdict.valid is None and over and not any(side.here.any() for side in sides)
 
 
 def _measured(sides: Sequence[Side]) -> Check:
@@ -244,7 +240,11 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
             f"{plural(late, 'pair')} of the {count(first.sessions)} {'was' if late == 1 else 'were'} cut by the end of "
             "the run: the turns that they finished count here, and looks leave such pairs out."
         )
-    yield from _failing_apart(sides)
+    shares = {side.label: side.outcomes.failures(side.target) for side in sides if side.target != ABSENT}
+    known = {label: share for label, share in shares.items() if share == share}
+    if known and max(known.values()) - min(known.values()) > FAIR:
+        shown = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
+        yield FAILING_APART.format(shown)
     yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
@@ -270,11 +270,3 @@ def one_seed(sides: Sequence[Side]) -> Iterable[str]:
                 "than independent samples do. Two simulators with one seed? Start one with another: rtbench simulate "
                 "--seed 2."
             )
-
-
-def _failing_apart(sides: Sequence[Side]) -> Iterable[str]:
-    shares = {side.label: side.outcomes.failures(side.target) for side in sides if side.target != ABSENT}
-    known = {label: share for label, share in shares.items() if share == share}
-    if known and max(known.values()) - min(known.values()) > FAIR:
-        shown = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
-        yield FAILING_APART.format(shown)

@@ -206,9 +206,21 @@ def sample_of(side: Side, question: Question) -> Sample:
     """
     measure = CATALOGUE[question.measure]
     if measure.unit == SLOPE:
-        return _slopes(side, question)
+        # a value of each session, by its turns of one stratum: of the commonest where the question names none
+        if side.target == ABSENT:
+            return NOTHING
+        stratum = question.stratum or max(side.begun, key=side.begun.__getitem__)
+        main = next((name for one, name in side.mains.items() if stratum.covers(one)), ALWAYS)
+        slopes = slope_sample(side.samples[main], side.target, side.turns.steps_in(stratum), question.measure)
+        clusters = side.clusters.of_code[slopes.sessions]
+        return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
     if measure.scope == "session":
-        return _of_sessions(side, question.measure)
+        # a measure of sessions, of which each is one value of its cluster
+        frame = side.session_rows
+        sample = session_sample(frame, question.measure) if column_of(question.measure) in frame.columns else None
+        if sample is None:
+            return NOTHING
+        return Sample(sample.values, side.clusters.of_row[sample.sessions], sample.failed, sample.censored)
     if side.target == ABSENT or measure.scope != "turn":
         return NOTHING
     drawn, steps = side.samples[question.measure], side.steps(question)
@@ -220,26 +232,6 @@ def sample_of(side: Side, question: Question) -> Sample:
     values = sample.values[kept]
     failed = int(np.isinf(values).sum()) if is_wait(measure) else sample.failed
     return Sample(values, clusters[kept], failed, sample.censored, int(lost.sum()))
-
-
-def _slopes(side: Side, question: Question) -> Sample:
-    """A value of each session, by its turns of one stratum: of the commonest where the question names none."""
-    if side.target == ABSENT:
-        return NOTHING
-    stratum = question.stratum or max(side.begun, key=side.begun.__getitem__)
-    main = next((name for one, name in side.mains.items() if stratum.covers(one)), ALWAYS)
-    slopes = slope_sample(side.samples[main], side.target, side.turns.steps_in(stratum), question.measure)
-    clusters = side.clusters.of_code[slopes.sessions]
-    return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
-
-
-def _of_sessions(side: Side, name: str) -> Sample:
-    """A measure of sessions, of which each is one value of its cluster."""
-    frame = side.session_rows
-    sample = session_sample(frame, name) if column_of(name) in frame.columns else None
-    if sample is None:
-        return NOTHING
-    return Sample(sample.values, side.clusters.of_row[sample.sessions], sample.failed, sample.censored)
 
 
 def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:

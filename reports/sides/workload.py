@@ -178,26 +178,27 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, 
     """The same from a run's document; `facts`: what sessions were told, such as the voice."""
     entry: Mapping[str, Any] = next((one for one in document.get("targets") or [] if one.get("label") == target), {})
     own = entry.get("session")
+    asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
+    # baselines that were stored before these were conditions say nothing of them, and set none
+    later = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS])
     return {
         "service": str(entry.get("service") or ""),
         "model": facts.model or "",
         "region": facts.region or "",
-        "API version": _api_version(entry),
+        "API version": asked[0] if asked else str(entry.get("dialect") or ""),
         "voice": facts.voice or "",
         "client version": str((document.get("tool") or {}).get("version") or ""),
         "simulated": "yes" if simulated else "no",
         "definitions": str(document.get("definitions") or DEFINITIONS_VERSION),
         **({SETTINGS: setting_text(own)} if own else {}),
-        **_without_unset(scripts(document, target)),
+        **{
+            words: text
+            for words, text in scripts(document, target).items()
+            if text != "none" or not words.startswith(later)
+        },
         **warmup(document),
         **{f"load: {words}": text for words, text in load_conditions(document, target).items()},
     }
-
-
-def _without_unset(told: Mapping[str, str]) -> dict[str, str]:
-    """A script's conditions as baselines store them: those of before say nothing of some, and set none."""
-    later = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS])
-    return {words: text for words, text in told.items() if text != "none" or not words.startswith(later)}
 
 
 def differing_conditions(
@@ -238,9 +239,3 @@ def allowed(text: str) -> tuple[str, ...]:
                 f"--allow {quoted(name)} is unknown{near(name, ALLOWABLE)} allowed: {', '.join(ALLOWABLE)}"
             )
     return names
-
-
-def _api_version(entry: Mapping[str, Any]) -> str:
-    """The dated version of a preview address; else the dialect."""
-    asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
-    return asked[0] if asked else str(entry.get("dialect") or "")

@@ -85,7 +85,8 @@ def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequen
 
 
 def _facts(entry: Mapping[str, Any], sessions: pd.DataFrame) -> dict[str, str]:
-    settings = [_parsed(text) for text in _some(sessions["effective_settings"])]
+    there = sessions["effective_settings"].dropna()
+    settings = [_parsed(str(text)) for text in there.iloc[:: max(1, -(-len(there) // SEEN))]]
     own = _flat(entry.get("session") or {})
     address = str(entry.get("url") or "")
     facts = {
@@ -106,12 +107,6 @@ def _facts(entry: Mapping[str, Any], sessions: pd.DataFrame) -> dict[str, str]:
 def _labels(column: pd.Series[Any]) -> list[str]:
     """What a column says, the commonest first."""
     return [str(label) for label, n in Counter(column.dropna()).most_common() if label]
-
-
-def _some(column: pd.Series[Any]) -> list[str]:
-    """Values of so many sessions, from first to last."""
-    there = column.dropna()
-    return [str(value) for value in there.iloc[:: max(1, -(-len(there) // SEEN))]]
 
 
 def _parsed(text: str) -> dict[str, Any]:

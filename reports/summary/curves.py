@@ -83,7 +83,10 @@ def connecting(summary: Summary) -> list[Stack]:
         parts = np.nan_to_num(np.column_stack([_phase(mine, name) for name in PHASES]))
         for p, half in ((0.5, 0.05), (0.95, 0.015)):
             if len(mine) and (p == 0.5 or len(mine) >= 100):
-                near = _band(parts.sum(axis=1), p, half)
+                total = parts.sum(axis=1)
+                ascending = np.sort(total)
+                low, high = quantile(ascending, max(0.0, p - half)), quantile(ascending, p + half)
+                near = (total >= low) & (total <= high)
                 found.append(Stack(label, index, p, tuple(map(float, parts[near].mean(axis=0))), int(near.sum())))
     return sorted(found, key=lambda stack: (stack.p, stack.colour))
 
@@ -93,13 +96,6 @@ def _phase(frame: pd.DataFrame, name: str) -> Floats:
         return (frame["session_ready_ms"] - frame["connect_total_ms"]).to_numpy(dtype=np.float64)
     column = "session_update_ms" if name == "update" else f"connect_{name}_ms"
     return frame[column].to_numpy(dtype=np.float64)
-
-
-def _band(total: Floats, p: float, half: float) -> npt.NDArray[np.bool_]:
-    ascending = np.sort(total)
-    low, high = quantile(ascending, max(0.0, p - half)), quantile(ascending, p + half)
-    near: npt.NDArray[np.bool_] = (total >= low) & (total <= high)
-    return near
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,15 @@ def flows(summary: Summary) -> list[Flow]:
     if not len(seconds):
         return []
     columns = [f"{kind}_bytes_{way}" for kind in ("audio", "wire") for way in ("sent", "received")]
-    per_second, lasted_s = _rates(seconds, columns)
+    # (bytes per second, how long it was recorded) of each second
+    own_s = seconds["length_ns"] / NS_PER_S
+    longest_s = own_s.groupby(seconds["second"]).transform("max")
+    # a worker that ended before the others sent nothing for the rest; one that was held up tells of more than a second
+    over_s = np.maximum(own_s, np.minimum(longest_s, 1.0))
+    rates = seconds[columns].div(over_s, axis=0).groupby(seconds["second"]).sum()
+    lasted_s = longest_s.groupby(seconds["second"]).first()
+    whole = (lasted_s >= WHOLE_S).to_numpy()
+    per_second, lasted_s = (rates[whole], lasted_s[whole]) if whole.any() else (rates, lasted_s)
     at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / NS_PER_S
     bin_s = time_step(max(1.0, float(at_s[-1])), 200)
     place = (at_s // bin_s).astype(np.int64)
@@ -133,22 +137,6 @@ def flows(summary: Summary) -> list[Flow]:
         if sent.any() or received.any():
             found.append(Flow(kind, np.maximum(middle, 0.0), sent, received))
     return found
-
-
-def _rates(seconds: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, pd.Series[float]]:
-    """(bytes per second, how long it was recorded) of each second.
-
-    A second that was cut, as the last one of a run is, counts for as long as it lasted; one of which less than half was
-    recorded says little of its rate and is left out, where there are others.
-    """
-    own_s = seconds["length_ns"] / NS_PER_S
-    longest_s = own_s.groupby(seconds["second"]).transform("max")
-    # a worker that ended before the others sent nothing for the rest; one that was held up tells of more than a second
-    over_s = np.maximum(own_s, np.minimum(longest_s, 1.0))
-    rates = seconds[columns].div(over_s, axis=0).groupby(seconds["second"]).sum()
-    lasted_s = longest_s.groupby(seconds["second"]).first()
-    whole = (lasted_s >= WHOLE_S).to_numpy()
-    return (rates[whole], lasted_s[whole]) if whole.any() else (rates, lasted_s)
 
 
 MOST = 2000

@@ -255,28 +255,28 @@ class Counts(Record, frozen=True):
 
 def turn_counts(turns: Turns) -> tuple[Counts, ...]:
     """One for each target."""
-    return tuple(_counts(turns))
-
-
-def _counts(turns: Turns) -> Iterable[Counts]:
+    counts: list[Counts] = []
     good, stalls = turns.good, turns.value("stalls")
     by_a_sound = turns.column("false_yield") > 0
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
     detection, splits, resent = (turns.value(name) for name in ("turn_detection", "vad_splits", "retransmits"))
     for index, label in enumerate(turns.targets):
         mine = turns.target == index
-        yield Counts(
-            target=label,
-            replies=int((mine & good & ~np.isnan(stalls)).sum()),
-            stalled=int((mine & good & (stalls > 0)).sum()),
-            noticed=int((mine & ~np.isnan(detection)).sum()),
-            early=int((mine & (detection < 0)).sum()),
-            split=int((mine & (cancelled | (splits > 0))).sum()),
-            splits=int(np.nansum(splits[mine])),
-            watched=int((mine & ~np.isnan(resent)).sum()),
-            resent=int(np.nansum(resent[mine])),
-            with_resent=int((mine & (resent > 0)).sum()),
+        counts.append(
+            Counts(
+                target=label,
+                replies=int((mine & good & ~np.isnan(stalls)).sum()),
+                stalled=int((mine & good & (stalls > 0)).sum()),
+                noticed=int((mine & ~np.isnan(detection)).sum()),
+                early=int((mine & (detection < 0)).sum()),
+                split=int((mine & (cancelled | (splits > 0))).sum()),
+                splits=int(np.nansum(splits[mine])),
+                watched=int((mine & ~np.isnan(resent)).sum()),
+                resent=int(np.nansum(resent[mine])),
+                with_resent=int((mine & (resent > 0)).sum()),
+            )
         )
+    return tuple(counts)
 
 
 PER_EVENT = ("delta_gap", "receive_lag", "stamp_error", "send_lag", "start_lag", "hub_delay")

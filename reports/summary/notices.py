@@ -40,20 +40,18 @@ class Noticed:
 
 def noticed(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Noticed:
     """`sessions`: the measured ones."""
+    models: list[tuple[str, str]] = []
+    named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
+    for target, model, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
+        models.append((str(target), str(model)))
+        models.append((str(target), transcription_model(settings)))
     return Noticed(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
         filled=int(turns.frame["traits"].iloc[turns.rows].astype("string").str.contains(FILLER).sum()),
         stray_commits=int(np.nansum(sessions["stray_commits"].to_numpy(dtype=np.float64))),
-        models=tuple(dict.fromkeys(_models(sessions))),
+        models=tuple(dict.fromkeys(models)),
     )
-
-
-def _models(sessions: pd.DataFrame) -> Iterable[tuple[str, str]]:
-    named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
-    for target, model, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
-        yield str(target), str(model)
-        yield str(target), transcription_model(settings)
 
 
 class Incident(Record, frozen=True):
@@ -79,19 +77,19 @@ class Incidents:
 
 def incidents_of(document: Mapping[str, Any], began_utc_ns: int) -> Incidents:
     """A worker keeps the words of its first hundred, and counts them all; what is no incident is passed over."""
-    kept = tuple(sorted(_read(document, began_utc_ns), key=lambda one: one.at_s))
-    told = (document.get("totals") or {}).get("incident_counts") or {}
-    counted = Counter(one.kind for one in kept) | Counter({str(kind): int(n) for kind, n in told.items()})
-    return Incidents(kept, dict(counted))
-
-
-def _read(document: Mapping[str, Any], began_utc_ns: int) -> Iterable[Incident]:
+    read: list[Incident] = []
     for entry in document.get("incidents") or []:
         if isinstance(entry, dict):
             at_s = (int(entry.get("at_utc_ns") or began_utc_ns) - began_utc_ns) / NS_PER_S
-            yield Incident(
-                at_s, int(entry.get("worker") or 0), str(entry.get("kind") or ""), str(entry.get("text") or "")
+            read.append(
+                Incident(
+                    at_s, int(entry.get("worker") or 0), str(entry.get("kind") or ""), str(entry.get("text") or "")
+                )
             )
+    kept = tuple(sorted(read, key=lambda one: one.at_s))
+    told = (document.get("totals") or {}).get("incident_counts") or {}
+    counted = Counter(one.kind for one in kept) | Counter({str(kind): int(n) for kind, n in told.items()})
+    return Incidents(kept, dict(counted))
 
 
 BY_SERVICE = ("server_vad", "semantic_vad")
@@ -110,17 +108,13 @@ class Setup(Record, frozen=True):
 def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
     """From the document's scripts; those of older runs say less."""
     scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
-    begun = _spoken_scripts(turns)
+    # speech of a measured turn that began, at a microphone's pace
+    spoken = ~np.isnan(turns.instant("speech_begin")) | ~np.isnan(turns.instant("speech_end"))
+    begun = {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
     vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in begun]
     found = [script["detection"] for script in vad if isinstance(script.get("detection"), dict)]
     detections = tuple(one for place, one in enumerate(found) if one not in found[:place])
     return Setup(found_values(scripts, "jitter_buffer_ms"), found_values(vad, "chunk_ms"), detections)
-
-
-def _spoken_scripts(turns: Turns) -> set[str]:
-    """The scripts of which a measured turn began to speak, at a microphone's pace."""
-    spoken = ~np.isnan(turns.instant("speech_begin")) | ~np.isnan(turns.instant("speech_end"))
-    return {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
 
 
 def found_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:

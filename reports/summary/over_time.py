@@ -193,30 +193,16 @@ def bin_length(length_s: float, turns: int) -> float:
 
 def drawn(summary: Summary, pool: Pool) -> Floats:
     """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
-    turns, measure = summary.turns, summary.mains[pool.stratum]
+    turns, measure, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
     values, kind = turns.value_of_rows(measure), turns.frame["outcome_class"].cat.codes.to_numpy()
-    mine = _rows_of(summary, pool)
-    expected = mine & _expected(summary, measure, pool)
-    return np.where(expected & (kind == FAILED), np.inf, np.where(mine & (kind == GOOD), values, np.nan))
-
-
-def _rows_of(summary: Summary, pool: Pool) -> Flags:
-    """Rows of the pool; one of a step that no measured turn has, by the origin and traits that it names itself."""
-    turns = summary.turns
-    here = place_of(turns.frame["target"], turns.targets) == pool.target
+    # a row of a step that no measured turn has is the pool's by the origin and traits that it names itself
     origin, traits = pool.stratum
     of_traits = (turns.frame["traits"] == traits) if traits else turns.frame["traits"].isna()
     own = ((turns.frame["origin"] == origin) & of_traits).to_numpy() | (len(turns.strata) == 1)
-    by_step = np.append(pool.steps, False)[turns.step_of_row]
-    rows: Flags = here & np.where(turns.step_of_row < 0, own, by_step)
-    return rows
-
-
-def _expected(summary: Summary, measure: str, pool: Pool) -> Flags:
-    """Rows of all turns, warm-up too, whose step is expected to have the measure."""
-    applies, step = summary.samples[measure].applies[pool.target], summary.turns.step_of_row
-    known: Flags = np.append(applies, True)[step] | (step < 0)
-    return known
+    here = place_of(turns.frame["target"], turns.targets) == pool.target
+    mine = here & np.where(step < 0, own, np.append(pool.steps, False)[step])
+    expected = mine & (np.append(summary.samples[measure].applies[pool.target], True)[step] | (step < 0))
+    return np.where(expected & (kind == FAILED), np.inf, np.where(mine & (kind == GOOD), values, np.nan))
 
 
 def _panel(

@@ -82,7 +82,20 @@ class RunVerdict:
 def verdict_of(document: dict[str, Any]) -> RunVerdict:
     """The document's verdict. Nothing that may be missing there is taken for granted."""
     found = document.get("verdict") or {}
-    rules = tuple(_rule(entry) for entry in found.get("rules") or [] if isinstance(entry, dict))
+    rule: list[RuleResult] = []
+    for entry in found.get("rules") or []:
+        if isinstance(entry, dict):
+            text = {key: str(entry.get(key) or "") for key in ("rule", "name", "measure", "unit", "note", "remedy")}
+            passed = entry.get("passed")
+            rule.append(
+                RuleResult(
+                    figure=_number(entry.get("figure")),
+                    limit=_number(entry.get("limit")),
+                    passed=None if passed is None else bool(passed),
+                    **text,
+                )
+            )
+    rules = tuple(rule)
     valid = found.get("valid")
     if valid is None:
         return RunVerdict(None, rules, _not_judged(document, rules))
@@ -107,17 +120,6 @@ def taken_by_warm_up(document: dict[str, Any]) -> NotJudged | None:
     if not turns or totals.get("warmup_turns") != turns:
         return None
     return NotJudged("warm-up", turns, document.get("warmup_s") or 0)
-
-
-def _rule(entry: dict[str, Any]) -> RuleResult:
-    text = {key: str(entry.get(key) or "") for key in ("rule", "name", "measure", "unit", "note", "remedy")}
-    passed = entry.get("passed")
-    return RuleResult(
-        figure=_number(entry.get("figure")),
-        limit=_number(entry.get("limit")),
-        passed=None if passed is None else bool(passed),
-        **text,
-    )
 
 
 def _number(value: object) -> float | None:

@@ -235,7 +235,10 @@ def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False)
     rows = sorted(rows, key=lambda row: row.at_ms)
     begin = min(0.0, rows[0].at_ms)
     end = max(0.0, *(row.until_ms for row in rows))
-    offsets = [_offset(row.at_ms, whole=end - begin >= WHOLE_MS) for row in rows]
+    offsets: list[str] = []
+    for row in rows:
+        text = f"{row.at_ms:+,.0f}" if (end - begin >= WHOLE_MS) else f"{row.at_ms:+,.1f}"
+        offsets.append(text.lstrip("+-") if float(text.replace(",", "")) == 0 else text.replace("-", "−"))
     left = max(map(len, offsets)) + len("  ← ")
     names = min(max(len(row.label) for row in rows), max(NAME_LEAST, width - left - len(BESIDE) - BARS_LEAST))
     scale = _Scale(begin, end, max(1, width - left - names - len(BESIDE)))
@@ -244,11 +247,6 @@ def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False)
         for offset, row in zip(offsets, rows, strict=True)
     ]
     return [inked(line, row.style, colour) for line, row in zip(lines, rows, strict=True)]
-
-
-def _offset(ms: float, *, whole: bool) -> str:
-    text = f"{ms:+,.0f}" if whole else f"{ms:+,.1f}"
-    return text.lstrip("+-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from reports.blocks import MARKS, Cell, Paragraph, Row, row_of
 from reports.numbers import NBSP, NONE, count, moment, shortened, three
 from reports.summary.figures import ALL
-from reports.summary.summary import CallerWait, Summary
+from reports.summary.summary import Summary
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording import groups, remarks, settings, words
 from reports.wording.notices import decided, notices
@@ -52,20 +52,17 @@ def answers_grid(summary: Summary) -> Grid:
         above = head
         for answer in group.rows:
             name = " · ".join(filter(None, [group.measure if alone else answer.target, group.apart(answer)]))
-            rows.append(Row(tuple(_cells(answer, name, summary))))
+            target = summary.targets.index(answer.target)
+            several = len(summary.targets) > 1
+            first = Cell(name.ljust(NAME_LEAST), target=target if several else None, marked=several)
+            p50, p95, p99 = (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))
+            failures = words.failures(answer)
+            asides = [words.aside(answer.figures.at(p), answer.figures.n) for p in (0.5, 0.95)]
+            wide = [f"{figure} {aside}".rstrip() for figure, aside in zip((p50, p95), asides, strict=True)]
+            figures = (count(answer.turns), wide[0], p50, wide[1], p95, p99)
+            more = three(answer.figures.high), "  ".join(reversed(failures)), failures.figure
+            rows.append(Row((first, *map(Cell, (*figures, *more)))))
     return Grid(rows, (NAME,), LAYOUTS, indent="  ", most=MARK + NAME_MOST)
-
-
-def _cells(answer: CallerWait, name: str, summary: Summary) -> Iterable[Cell]:
-    target = summary.targets.index(answer.target)
-    several = len(summary.targets) > 1
-    yield Cell(name.ljust(NAME_LEAST), target=target if several else None, marked=several)
-    p50, p95, p99 = (words.cell(answer.figures, p).figure for p in (0.5, 0.95, 0.99))
-    failures = words.failures(answer)
-    asides = [words.aside(answer.figures.at(p), answer.figures.n) for p in (0.5, 0.95)]
-    wide = [f"{figure} {aside}".rstrip() for figure, aside in zip((p50, p95), asides, strict=True)]
-    figures = (count(answer.turns), wide[0], p50, wide[1], p95, p99)
-    yield from map(Cell, (*figures, three(answer.figures.high), "  ".join(reversed(failures)), failures.figure))
 
 
 WIDE_HEADS = {"p50": "p50 (95 %)", "p95": "p95 (95 %)"}
@@ -133,9 +130,14 @@ def _closing(summary: Summary) -> Iterable[Part]:
     yield Named("functions", words.medians(summary, CALLED))
     yield Named("drift", [remarks.drift_suspected(summary.drifts)])
     yield Named("slope", words.slope_lines(summary))
-    yield Named("detection", _detection(summary))
+    named = len(summary.targets) > 1
+    faults = [(counts.target, fault) for counts in summary.counts[:SHOWN] for fault in words.detection(counts)]
+    yield Named("detection", [f"{target}: {fault}" if named else fault for target, fault in faults])
     yield Named("rates", words.rate_lines(summary))
-    yield Named("outcomes", _outcomes(summary))
+    endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in summary.outcomes.turns]
+    shown = endings if len(endings) <= 5 else [*endings[:4], f"{len(endings) - 4} others"]
+    lost = sum(summary.outcomes.lost)
+    yield Named("outcomes", shown + ([f"lost {count(lost)}"] if lost else []))
     for ending in summary.outcomes.quoted()[:QUOTED]:
         yield Named("said", [f"{ending.outcome}: {ending.said}"])
     for remedy in summary.outcomes.remedies()[:REMEDIES]:
@@ -144,28 +146,6 @@ def _closing(summary: Summary) -> Iterable[Part]:
     for incident in remarks.incident_lines(summary, INCIDENTS):
         yield Named("incident", [incident], most=INCIDENT_LINES)
     yield Named("cost", remarks.cost(summary.money, simulated=summary.simulated))
-    yield Named("harness", _harness(summary))
-    for notice in (*notices(summary), settings.chunks(summary.setup)):
-        yield Named("note", [notice])
-    yield Named("next", [next_step(summary).replace("`", "")])
-
-
-def _detection(summary: Summary) -> list[str]:
-    """What the service's turn detection got wrong."""
-    named = len(summary.targets) > 1
-    faults = [(counts.target, fault) for counts in summary.counts[:SHOWN] for fault in words.detection(counts)]
-    return [f"{target}: {fault}" if named else fault for target, fault in faults]
-
-
-def _outcomes(summary: Summary) -> list[str]:
-    endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in summary.outcomes.turns]
-    shown = endings if len(endings) <= 5 else [*endings[:4], f"{len(endings) - 4} others"]
-    lost = sum(summary.outcomes.lost)
-    return shown + ([f"lost {count(lost)}"] if lost else [])
-
-
-def _harness(summary: Summary) -> list[str]:
-    """stamp_error 0.1 ms (limit 6.2 ms; p99 of the first deltas): each rule's figure; and how far it is trusted."""
     rules = [
         f"{rule.measure or rule.name} {rule.written(rule.figure)} "
         f"(limit {rule.written(rule.limit)}{f'; {rule.note}' if rule.note else ''})"
@@ -173,7 +153,10 @@ def _harness(summary: Summary) -> list[str]:
         if rule.figure is not None
     ]
     lags = [f"receive_lag p99 {three(row.p99)}{NBSP}ms" for row in summary.harness if row.measure == "receive_lag"]
-    return rules + lags + trust(summary.run)
+    yield Named("harness", rules + lags + trust(summary.run))
+    for notice in (*notices(summary), settings.chunks(summary.setup)):
+        yield Named("note", [notice])
+    yield Named("next", [next_step(summary).replace("`", "")])
 
 
 RUN_HEADS = ("run", "target", "turns", "p50", "p95", "p99", "failed", "valid")

@@ -76,9 +76,21 @@ def _known(targets: Sequence[str], shares: Sequence[float]) -> Iterable[tuple[st
 def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
     """Sentences on a run, those of its document first."""
     yield from (str(notice) for notice in run.document.get("notices") or [])
-    yield from _missing(run, run.document.get("totals") or {})
+    totals = run.document.get("totals") or {}
+    begun = totals.get("turns_begun")
+    if isinstance(begun, int) and begun > len(run.turns):
+        yield f"{begun:,} turns were begun and {len(run.turns):,} rows were written: how the others ended is unknown."
+    fallbacks = totals.get("stamp_fallbacks")
+    if fallbacks:
+        yield f"{fallbacks:,} events had no usable kernel stamp and were stamped by this process."
     yield from _unknown(run.document)
-    yield from _wrong_clocks(run.document)
+    for host in hosts_of(run.document):
+        ahead_ns = host.get("clock_offset_ns") or 0
+        if abs(ahead_ns) >= FAR_OFF_NS:
+            apart = f"{span(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
+            led = "the one of the host that led the run"
+            corrected = "its seconds and phases are corrected by that, and its own logs are not"
+            yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
     if run.document.get("state") == "running" and not run.closed:
         yield "This run is under way: its figures cover what has been written so far."
     elif not run.closed or run.document.get("state") == "killed":
@@ -92,7 +104,12 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
         are = "is" if known.left_out == 1 else "are"
         yield f"{known.left_out:,} of {plural(known.turns, 'turn')} {are} of the warm-up, and left out."
     yield from _heard_alone(run)
-    yield from _filled(known.filled)
+    if known.filled:
+        are = "1 turn is" if known.filled == 1 else f"{known.filled:,} turns are"
+        yield (
+            f"{are} of sessions with fillers on (interim_response): the first sound, and so ttfa and "
+            "voice_to_voice, may be of a filler, and no event tells it."
+        )
     if known.stray_commits:
         made = "1 commit was" if known.stray_commits == 1 else f"{known.stray_commits:,} commits were"
         yield f"{made} made by no turn of the script: noise, sounds during silence, or the idle timeout."
@@ -110,16 +127,6 @@ def _heard_alone(run: RunFrames) -> Iterable[str]:
         unknown = (run.document.get("totals") or {}).get("unknown_events") or {}
         if unknown:
             yield f"Messages came that are none of the dialect, and were left unread: {counted(unknown)}."
-
-
-def _filled(filled: int) -> Iterable[str]:
-    """A sentence where what is heard first may not be the service's answer, and no event tells."""
-    if filled:
-        are = "1 turn is" if filled == 1 else f"{filled:,} turns are"
-        yield (
-            f"{are} of sessions with fillers on (interim_response): the first sound, and so ttfa and "
-            "voice_to_voice, may be of a filler, and no event tells it."
-        )
 
 
 def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:
@@ -181,23 +188,3 @@ def _unknown(document: dict[str, Any]) -> Iterable[str]:
         if worker.get("turns") is not None:
             unknown = f"at most {' and '.join(most)} of it are unknown"
         yield f"Worker {worker['worker']}{host} {what}: {unknown}."
-
-
-def _wrong_clocks(document: dict[str, Any]) -> Iterable[str]:
-    """A sentence for each host whose clock was far from the leader's."""
-    for host in hosts_of(document):
-        ahead_ns = host.get("clock_offset_ns") or 0
-        if abs(ahead_ns) >= FAR_OFF_NS:
-            apart = f"{span(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
-            led = "the one of the host that led the run"
-            corrected = "its seconds and phases are corrected by that, and its own logs are not"
-            yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
-
-
-def _missing(run: RunFrames, totals: dict[str, Any]) -> Iterable[str]:
-    begun = totals.get("turns_begun")
-    if isinstance(begun, int) and begun > len(run.turns):
-        yield f"{begun:,} turns were begun and {len(run.turns):,} rows were written: how the others ended is unknown."
-    fallbacks = totals.get("stamp_fallbacks")
-    if fallbacks:
-        yield f"{fallbacks:,} events had no usable kernel stamp and were stamped by this process."

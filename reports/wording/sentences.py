@@ -27,12 +27,22 @@ def run_headline(summary: Summary) -> str:
     if summary.verdict.valid is False:
         return f"Do not use these figures: {words.cause(summary)}."
     if not sum(summary.outcomes.begun):
-        return _no_turns(summary)
+        sessions = sum(summary.outcomes.opened)
+        if taken := taken_by_warm_up(summary.run.document):
+            return f"Nothing was measured: {why_not_judged(taken)}."
+        if not sessions:
+            return "This run holds no turns and no sessions."
+        ends = [f"{count(sum(ending.counts))} × {ending.outcome}" for ending in summary.outcomes.sessions]
+        return f"No turn was begun: {plural(sessions, 'session')} ended as {listed(ends)}."
     lost = [summary.targets[place] for place in hopeless(summary)]
     begun = [answer for answer in summary.answers if answer.turns and answer.target not in lost]
     parts = [[answer for answer in begun if answer.stratum == stratum] for stratum in summary.turns.strata]
     several = sum(map(bool, parts)) > 1
-    alike = _alike(parts)
+    # plain turns of both origins, whose first outputs one sentence tells; none unless all have a median
+    plain = [part for part in parts if part and not part[0].stratum.traits]
+    kinds = {words.KINDS.get(part[0].figures.measure) for part in plain}
+    told = all(answer.figures.at(0.5).bounded for part in plain for answer in part)
+    alike = plain if len(plain) > 1 and told and len(kinds) == 1 and None not in kinds else []
     said = [_joined(alike, len(summary.targets) > 1)] if alike else []
     said += [
         _beside(summary, begun, part) or _answered(summary, part, several=several)
@@ -41,14 +51,6 @@ def run_headline(summary: Summary) -> str:
     ]
     lacks = *_without_median(begun), *never_begun(summary), *lacking(summary)
     return " ".join([*said, *(f"{lack}." for lack in lacks)])
-
-
-def _alike(parts: list[list[CallerWait]]) -> list[list[CallerWait]]:
-    """Plain turns of both origins, whose first outputs one sentence tells; none unless all have a median."""
-    plain = [part for part in parts if part and not part[0].stratum.traits]
-    kinds = {words.KINDS.get(part[0].figures.measure) for part in plain}
-    told = all(answer.figures.at(0.5).bounded for part in plain for answer in part)
-    return plain if len(plain) > 1 and told and len(kinds) == 1 and None not in kinds else []
 
 
 def _joined(alike: list[list[CallerWait]], named: bool) -> str:
@@ -95,16 +97,6 @@ def _without_median(begun: list[CallerWait]) -> list[str]:
         failed = f" ({count(unmet)} of {count(wanted)} wanted failed)" if unmet else ""
         said.append(f"On {name} {few} for a median{failed}")
     return said
-
-
-def _no_turns(summary: Summary) -> str:
-    sessions = sum(summary.outcomes.opened)
-    if taken := taken_by_warm_up(summary.run.document):
-        return f"Nothing was measured: {why_not_judged(taken)}."
-    if not sessions:
-        return "This run holds no turns and no sessions."
-    ends = [f"{count(sum(ending.counts))} × {ending.outcome}" for ending in summary.outcomes.sessions]
-    return f"No turn was begun: {plural(sessions, 'session')} ended as {listed(ends)}."
 
 
 def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:

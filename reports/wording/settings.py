@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from reports.numbers import NBSP, listed, three
 from reports.summary.notices import Setup, found_values
 
@@ -49,29 +46,27 @@ def contained_chunk(setup: Setup) -> str:
 
 def contained(setup: Setup) -> str:
     """What of the segments of voice_to_voice is a setting, in sentences."""
-    noticed = [f"“noticed” contains {part}" for part in _waited_for(setup.detections)]
-    buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
-    audible = f"“first audible” contains the {buffered} and the reply’s own opening silence"
-    return " ".join(f"{said}." for said in (*noticed, audible))
-
-
-def _waited_for(detections: tuple[dict[str, Any], ...]) -> Iterable[str]:
-    """What the service waits for before it takes a turn as ended."""
-    silent = [one for one in detections if one.get("type") == "server_vad"]
+    waited_for: list[str] = []
+    # what the service waits for before it takes a turn as ended
+    silent = [one for one in setup.detections if one.get("type") == "server_vad"]
     silences_ms = found_values(silent, "silence_duration_ms")
     if silences_ms:
         who_sets = "the script sets" if len(silences_ms) == 1 else "scripts set"
-        yield f"the {_ms(silences_ms)} of silence_duration_ms that {who_sets}"
+        waited_for.append(f"the {_ms(silences_ms)} of silence_duration_ms that {who_sets}")
     if any(one.get("silence_duration_ms") is None for one in silent):
-        yield (
+        waited_for.append(
             "the service’s own silence_duration_ms, which no script sets"
             if not silences_ms
             else ("the service’s own silence_duration_ms where a script sets none")
         )
-    eager = dict.fromkeys(str(one.get("eagerness")) for one in detections if one.get("type") == "semantic_vad")
+    eager = dict.fromkeys(str(one.get("eagerness")) for one in setup.detections if one.get("type") == "semantic_vad")
     for eagerness in eager:
         set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"
-        yield f"what semantic_vad waits for, by {set_}"
+        waited_for.append(f"what semantic_vad waits for, by {set_}")
+    noticed = [f"“noticed” contains {part}" for part in waited_for]
+    buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
+    audible = f"“first audible” contains the {buffered} and the reply’s own opening silence"
+    return " ".join(f"{said}." for said in (*noticed, audible))
 
 
 def _buffers(values_ms: tuple[float, ...]) -> str:

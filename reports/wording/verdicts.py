@@ -150,11 +150,20 @@ def parts(reason: Reason | None) -> tuple[str, str]:
         return "", ""
     match reason.kind:
         case "too few":
-            return _few(reason)
+            lead = f"too few {reason.unit}s to decide"
+            if reason.unit == "pair":
+                return lead, f"{reason.needed} needed, {min(reason.there):,} there"
+            if reason.p is None:
+                return lead, f"{reason.needed} needed in each arm, {_lacking(reason)}"
+            return lead, f"p{reason.p * 100:g} needs {reason.needed:,} in each arm, {_lacking(reason)}"
         case "unequal":
             return unequal(reason.there[0], reason.worth, reason.unit), f"{reason.needed} needed"
         case "none seen":
-            return _none_seen(reason)
+            # (with no failure in 100 sessions the rate may still be up to 2.95 %, it takes about 299 sessions)
+            noun = NOUNS.get(reason.measure, f"{reason.measure} turn")
+            shown = f"with no {noun} in {plural(reason.there[0], 'session')}"
+            told = f"{shown} the rate may still be up to {share(reason.upper)}{NBSP}%"
+            return (told, f"it takes about {plural(reason.needed, 'session')}") if reason.needed else ("", told)
         case "no turns":
             return "", f"no {reason.measure} on {listed(list(reason.arms))}"
         case "not exact":
@@ -174,26 +183,9 @@ def parts(reason: Reason | None) -> tuple[str, str]:
     }[reason.kind]
 
 
-def _few(reason: Reason) -> tuple[str, str]:
-    lead = f"too few {reason.unit}s to decide"
-    if reason.unit == "pair":
-        return lead, f"{reason.needed} needed, {min(reason.there):,} there"
-    if reason.p is None:
-        return lead, f"{reason.needed} needed in each arm, {_lacking(reason)}"
-    return lead, f"p{reason.p * 100:g} needs {reason.needed:,} in each arm, {_lacking(reason)}"
-
-
 def _lacking(reason: Reason) -> str:
     """96 on new; 96 on old and 120 on new; 96 there, where it is not said or the same in all of them."""
     if not reason.arms or len(set(reason.there)) == 1:
         return f"{min(reason.there):,} there"
     both = zip(reason.there, reason.arms, strict=True)
     return " and ".join(f"{n:,} on {arm}" for n, arm in both if n < reason.needed)
-
-
-def _none_seen(reason: Reason) -> tuple[str, str]:
-    """(with no failure in 100 sessions the rate may still be up to 2.95 %, it takes about 299 sessions)."""
-    noun = NOUNS.get(reason.measure, f"{reason.measure} turn")
-    shown = f"with no {noun} in {plural(reason.there[0], 'session')}"
-    told = f"{shown} the rate may still be up to {share(reason.upper)}{NBSP}%"
-    return (told, f"it takes about {plural(reason.needed, 'session')}") if reason.needed else ("", told)
