@@ -6,6 +6,7 @@ import ctypes
 import gc
 import json
 import os
+import re
 import signal
 import sys
 from collections import Counter, defaultdict
@@ -36,7 +37,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Of what this does at its import, 1.2 s, no schema of ours has need: it makes a parser of IRIs for jsonschema.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
+# A command that is called here would take it, `python -m pytest`, for its own name.
+sys.modules["__main__"].__package__ = None
+
 forked.servers_folder()  # made here by the first process of a run, and used by its workers
+
+# What a machine says to our commands, to Locust and to libraries: here tests alone say it, and nobody's calibration.
+SAID = re.compile(
+    "(AZURE|GITHUB|IDENTITY|LC|LOCUST|MSI|OPENAI|OTEL|XDG)_.*|PYTEST_ADDOPTS|PY_COLORS|TF_BUILD"
+    "|BROWSER|COLUMNS|(FORCE|NO|CLI)_?COLOR|LANG(UAGE)?|LINES|PAGER|TERM"
+)
+for name in filter(SAID.fullmatch, list(os.environ)):
+    del os.environ[name]
+os.environ["LANG"] = "C.UTF-8"  # in none Python has a mode of its own
+os.environ["XDG_STATE_HOME"] = str(forked.servers_folder() / "state")
 
 
 @pytest.hookimpl(wrapper=True)

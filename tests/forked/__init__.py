@@ -145,9 +145,12 @@ class Server:
 
 @cache
 def servers_folder() -> Path:
-    """Where the sockets of the servers are, for this process and those that it starts."""
+    """Where the sockets of the servers are, for this process and those that it starts.
+
+    Not in TMPDIR, which may be long, for the path of a socket has 108 bytes at most.
+    """
     if FOLDER not in os.environ:
-        os.environ[FOLDER] = tempfile.mkdtemp(prefix="fork-servers-")
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="fork-servers-", dir="/tmp")
         atexit.register(shutil.rmtree, os.environ[FOLDER])
     return Path(os.environ[FOLDER])
 

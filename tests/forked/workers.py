@@ -161,7 +161,6 @@ class Told:
 def _work(session: pytest.Session, files: Sequence[Items], todo: int, said: Connection, number: int) -> None:
     """What a worker does: the tests of each file."""
     atexit._clear()  # what its parent began its parent ends
-    sys.modules["__main__"].__package__ = None  # by which a command that is called here would take pytest for its name
     factory, capture = session.config._tmp_path_factory, session.config.pluginmanager.getplugin("capturemanager")  # type: ignore[attr-defined]
     factory._basetemp = factory.getbasetemp() / f"worker-{number}"
     factory._basetemp.mkdir(mode=0o700)

@@ -15,7 +15,7 @@ import pytest
 
 from bench.errors import INVALID_STATUS
 from tests.release.test_installed import copy_of_the_source
-from tests.system.end_to_end.locust_process import AZURE, free_port
+from tests.system.end_to_end.locust_process import free_port
 
 BIN = Path(sys.executable).parent
 VERSION = "1.2.3"
@@ -49,7 +49,7 @@ def wheel(folder: Path, **environment: str) -> Path:
 def plays(commands: Path, folder: Path) -> str:
     """What the commands of an installation say to a new user who has nothing but them."""
     folder.mkdir()
-    clean = {name: text for name, text in os.environ.items() if name not in (*AZURE, "PYTHONPATH", "VIRTUAL_ENV")}
+    clean = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     own = {"PATH": f"{commands}:/usr/bin:/bin", "HOME": str(folder), "PORT": str(free_port()), "NO_COLOR": "1"}
     done = subprocess.run(
         ["bash", "-c", PLAYED],

@@ -71,7 +71,7 @@ def test_a_forked_process_sees_what_a_started_one_sees(
     text = LOOK.format(imported="decimal", end="sys.exit(3)")
     (modules / "look.py").write_text(text)
     what = "look" if way == "-m" else text
-    env = os.environ | {"A_WORD": "of the test", "LANG": os.environ.get("LANG", "C.UTF-8")}
+    env = os.environ | {"A_WORD": "of the test"}
     started, fork = both(
         [sys.executable, *options, way, what, "a word", "--an-option"], cwd=modules, env=env, start_new_session=session
     )
@@ -125,6 +125,27 @@ def test_what_is_not_prepared_or_has_another_python_is_started(modules: Path) ->
         with forked.Popen(command, cwd=modules, env=env, stdout=subprocess.PIPE, text=True) as process:
             assert process.communicate(timeout=GUARD_S)[0] == "1\n"
             assert process._told is None
+
+
+def test_commands_are_forked_however_long_the_path_of_temporary_files_is(modules: Path) -> None:
+    (modules / "look.py").write_text("")
+    (modules / ("long" * 30)).mkdir()
+    program = f"""
+import sys
+from tests import forked
+forked.PREPARATIONS["look",] = "import decimal"
+process = forked.Popen([sys.executable, "-m", "look"], cwd={str(modules)!r})
+print(process.wait(), process._told is not None)
+"""
+    env = {name: value for name, value in os.environ.items() if name != forked.FOLDER}
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=env | {"TMPDIR": str(modules / ("long" * 30))},
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.stdout == "0 True\n", ended.stderr
 
 
 def test_a_port_that_a_process_listened_on_is_free_when_it_has_ended(modules: Path) -> None:

@@ -96,8 +96,7 @@ class IdentityEndpoint:
     @property
     def environment(self) -> dict[str, str]:
         """This process's environment, in which azure-identity finds this endpoint and nothing else."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "MSI_"))}
-        return kept | {
+        return os.environ | {
             "IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.port}/msi/token",
             "IDENTITY_HEADER": HEADER,
             "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",

@@ -22,7 +22,7 @@ from tests.docs.commands import PAGES, ROOT, Command, commands
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.simulator_process import Ready, quick_simulator, running_simulator
-from tests.system.end_to_end.locust_process import AZURE, GUARD_S, free_port
+from tests.system.end_to_end.locust_process import GUARD_S, free_port
 
 NOT_HERE = {
     "make": "`.ci/run` makes what stands in the README",
@@ -126,8 +126,7 @@ def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
 
 @pytest.mark.parametrize("lines", BLOCKS)
 def test_a_block_of_commands_runs(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> None:
-    env = {name: value for name, value in os.environ.items() if name not in AZURE}
-    env |= {"NO_COLOR": "1", "BROWSER": "true"} | deployment(simulator)
+    env = os.environ | {"NO_COLOR": "1", "BROWSER": "true"} | deployment(simulator)
     for words in lines:
         match [here(word, env, simulator, place) for word in words]:
             case ["export", *settings]:

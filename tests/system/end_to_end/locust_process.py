@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bench.locust_run import without_proxies
 from bench.run import folder as files
 from tests import forked
 from tests.simulator_process import GUARD_S
@@ -23,21 +25,13 @@ from rtbench import RealtimeUser
 class Caller(RealtimeUser):
     script = "script.yaml"
 """
-AZURE = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_DEPLOYMENT_NAME", "OPENAI_API_VERSION")
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment without anything that names a service, a way to it, or who signs in."""
-    foreign = ("AZURE_", "OPENAI_", "MSI_", "IDENTITY_")
-    own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return {name: value for name, value in own.items() if not name.lower().endswith("_proxy")}
 
 
 def rtbench(*arguments: object, cwd: Any = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command in an interpreter of its own, where every warning is an error."""
     return forked.run(
         [sys.executable, "-W", "error", "-m", "bench.cli.app", *map(str, arguments)],
-        cwd=cwd, env=clean_environment() | {"COLUMNS": "100"} | environment, capture_output=True, text=True,
+        cwd=cwd, env=without_proxies(os.environ) | {"COLUMNS": "100"} | environment, capture_output=True, text=True,
         timeout=GUARD_S, check=False,
     )  # fmt: skip
 
@@ -50,9 +44,15 @@ def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody listens on, below those that the kernel gives to connections, of which tests open thousands.
+
+    Drawn from the system: hypothesis has the generator of every process begin alike.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -62,13 +62,12 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
     if "--processes" in options:  # tests run beside each other, and Locust's own port is one
         port = str(free_port())
         command += ["--master-bind-port", port, "--master-port", port]
-    clean = {name: value for name, value in os.environ.items() if name not in AZURE}
     process = forked.Popen(
         [*command, "--session-pause", "0.1", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=clean | {"NO_COLOR": "1"} | environment,
+        env=os.environ | {"NO_COLOR": "1"} | environment,
         start_new_session=True,
     )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -14,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from bench.locust_run import without_proxies
 from bench.run import folder as files
 from bench.run.replay import replay_log
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
-    clean_environment,
     only_run,
     rtbench,
     run_locust,
@@ -147,32 +148,16 @@ def test_a_service_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
     assert "--client-cert FILE" in without.stdout
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--client-cert", "own/certificate.pem", "--client-key", "other/key.pem"), "the key is another certificate's"),
-        (("--proxy", "ftp://127.0.0.1:1"), "--proxy must begin with"),
-    ],
-)
-def test_a_way_that_cannot_be_gone_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], words: str
-) -> None:
-    write_client(tmp_path / "own")
-    write_client(tmp_path / "other")
-    monkeypatch.chdir(tmp_path)
-    shown = probe("--url", "wss://127.0.0.1:1/openai/v1/realtime?model=x", *options)
-
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert words in shown.stderr
-    assert shown.stderr.count("\n") == 1
-
-
 def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "probe"]
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/openai/v1/realtime?model=x"
         with forked.Popen(
-            [*command, "--url", url], env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, "--url", url],
+            env=without_proxies(os.environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
             listening.settimeout(GUARD_S)
             with listening.accept()[0] as connection:
@@ -209,7 +194,7 @@ def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[s
     """The folder of a run of four sessions by each of these ways, all of which are good."""
     ended = run_locust(
         write_scenario(tmp_path), tmp_path / "runs", "-u", "2", "-r", "2", "--sessions", "4", *options,
-        **clean_environment() | more,
+        **without_proxies(os.environ) | more,
     )  # fmt: skip
     folder = only_run(tmp_path / "runs")
     assert files.read_document(folder)["totals"]["sessions"] == {"ok": 4 * len(proxies)}, ended.stderr

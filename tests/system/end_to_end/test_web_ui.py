@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from tests import forked
 from tests.simulator_process import Ready
-from tests.system.end_to_end.locust_process import AZURE, GUARD_S, free_port, write_scenario
+from tests.system.end_to_end.locust_process import GUARD_S, free_port, write_scenario
 
 NEVER_FROM_THE_FORM = {
     "url": "ws://127.0.0.1:9/v1/realtime",
@@ -104,10 +104,9 @@ class WebUi:
 def web_ui(folder: Path, *options: str, **environment: str) -> Iterator[WebUi]:
     port = free_port()
     command = [sys.executable, "-m", "locust", "-f", str(write_scenario(folder)), "--web-port", str(port)]
-    clean = {name: value for name, value in os.environ.items() if name not in AZURE}
     process = forked.Popen(
         [*command, "--runs", str(folder / "runs"), *options],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment,
     )  # fmt: skip
     served = WebUi(process, port)
     try:

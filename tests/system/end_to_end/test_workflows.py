@@ -26,7 +26,7 @@ from bench.run import folder as files
 from bench.spawn import EXAMPLES as EXAMPLE_FILES
 from tests import forked
 from tests.simulator_process import QUICK, ROOT, Ready
-from tests.system.end_to_end.locust_process import AZURE, GUARD_S, free_port
+from tests.system.end_to_end.locust_process import GUARD_S, free_port
 
 EXAMPLES = ROOT / "docs" / "ci"
 SESSIONS = 8
@@ -138,9 +138,12 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
     targets = folder / "ci" / "targets.yaml"
     for shipped, own in ports.items():
         targets.write_text(targets.read_text().replace(shipped, own))
-    clean = {name: text for name, text in os.environ.items() if name not in (*AZURE, "GITHUB_ACTIONS", "TF_BUILD")}
-    clean |= {"PATH": f"{Path(sys.executable).parent}:{clean['PATH']}", "LOCUST_SESSION_PAUSE": "0", "NO_COLOR": "1"}
-    place = Workplace(folder, clean | {"RTBENCH": "numpy"}, ports)  # numpy: what is there already
+    set_here = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "LOCUST_SESSION_PAUSE": "0",
+        "NO_COLOR": "1",
+    }
+    place = Workplace(folder, os.environ | set_here | {"RTBENCH": "numpy"}, ports)  # numpy: what is there already
     yield place
     for port in ports.values():  # what the steps left running in the background
         subprocess.run(["pkill", "-f", f"rtbench simulate.* --port {port}"], check=False)
