@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli.session_text import _figures, session_text
+from bench.cli.session_text import _figures, session_text, turn_rows
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
@@ -32,6 +32,7 @@ from tests.helpers import (
     done,
     error,
     message,
+    not_transcribed,
     usage,
 )
 
@@ -162,6 +163,22 @@ def test_a_turn_in_the_wrong_dialect_hints_at_the_right_one(timeline: LoggedTime
     hear(timeline, created("r1"), delta(PREVIEW, "audio", "r1"), done("r1"))
 
     assert "use --dialect preview" in printed(timeline, log)
+
+
+def test_what_went_wrong_is_marked_and_what_no_turn_needs_stands_back(timeline: LoggedTimeline, log: EventLog) -> None:
+    ask(timeline)
+    hear(
+        timeline, created("r1"), error("x"), b"{", not_transcribed("i1"), message("odd"), message("rate_limits.updated")
+    )
+    hear(timeline, delta(PREVIEW, "audio", "r1"), done("r1"))
+    lines(timeline, log)
+
+    ((_, shown),) = turn_rows(replay_log(log.path))
+    assert {row.label.partition(",")[0]: row.style for row in shown if row.way == "←"} == {
+        "response.created": "", "error": "bad", "unreadable message": "bad", "input transcript failed": "bad",
+        "odd (unknown)": "soft", "rate_limits.updated": "soft", "response.audio.delta (of the other dialect)": "bad",
+        "response.done": "",
+    }  # fmt: skip
 
 
 def test_what_the_service_had_cached_is_told_as_a_share_of_what_it_read() -> None:

@@ -187,6 +187,15 @@ def test_a_delta_like_the_one_that_was_learned_is_matched(
 
 
 @EACH_READER
+def test_a_reader_matches_nothing_before_it_is_told_that_a_message_begins(kind: type[reader.MessageReader]) -> None:
+    made, listener = kind(), Reply()
+    made.begin(listener)
+    assert not made.ready
+    made.expect(plain=True)
+    assert made.ready
+
+
+@EACH_READER
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_a_read_with_anything_else_in_it_is_left_whole(kind: type[reader.MessageReader], dialect: Dialect) -> None:
     known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench.load.playing.live import CUT_S
 from tests import forked
 from tests.simulator_process import ROOT
 
@@ -70,6 +72,43 @@ except BenchError as error:
 assert "nowhere.pem" in said[0], said
 assert opened and closed == opened, (opened, closed)
 """
+
+
+PREPARED = """
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from gevent.lock import RLock
+from bench.load.leading import leader, role
+
+role.check_descriptors = lambda concurrency: None
+waited = []
+for users, stop_timeout in (("ours", None), ("ours theirs", None), ("ours", 5)):
+    alone = leader.Alone.__new__(leader.Alone)
+    alone._environment = SimpleNamespace(
+        user_classes=users.split(), stop_timeout=stop_timeout,
+        parsed_options=SimpleNamespace(headless=False, stop_timeout=stop_timeout),
+    )
+    alone._current, alone._closing = role.RunState(), RLock()
+    alone._plan = lambda: SimpleNamespace(
+        concurrency=None, options=SimpleNamespace(runs=Path("runs")), user_classes={"ours"}, longest_turn_s=90.0
+    )
+    alone.prepare()
+    waited.append([alone._environment.stop_timeout])
+    alone._drain()
+    waited[-1].append(alone._environment.stop_timeout)
+print(json.dumps(waited))
+"""
+
+
+def test_users_are_left_the_time_of_a_turn_until_turns_were_waited_for_where_all_play_sessions_and_no_time_is_given(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", PREPARED]
+    ended = forked.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert ended.stderr == ""
+    assert json.loads(ended.stdout) == [[90.0, CUT_S], [None, None], [5, 5]]
 
 
 CLOSED = """
