@@ -48,6 +48,11 @@ def summary(folder: Path, plan: Plan = LATE) -> Summary:
     return summarise(load_for_report(write(folder, plan)))
 
 
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    return summary(tmp_path_factory.mktemp("late"))
+
+
 def off_by(folder: Path, milliseconds: int) -> Path:
     """The run, of which the end of each response can be off by so much, and nothing else."""
     path = folder / "turns.parquet"
@@ -71,28 +76,28 @@ def test_a_bound_is_told_with_its_limit() -> None:
     assert "off without limit" in Inexact("sim", "audio_speed", None, 0.04, "×").why
 
 
-def test_the_terminal_and_the_markdown_say_it(tmp_path: Path) -> None:
-    found = summary(tmp_path)
+def test_the_terminal_and_the_markdown_say_it(late: Summary) -> None:
+    markdown = run_markdown(late)
 
-    assert NOTE in " ".join(plain(report_text(found)).split())
-    rows = [line for line in run_markdown(found).splitlines() if line.startswith("| response\\_total")]
+    assert NOTE in " ".join(plain(report_text(late)).split())
+    rows = [line for line in markdown.splitlines() if line.startswith("| response\\_total")]
     assert any(row.endswith("| 31 ms | 20 ms |") for row in rows)
-    assert NOTE not in plain(run_markdown(found)).split("Can these figures be trusted?")[0]  # of no headline measure
+    assert NOTE not in plain(markdown).split("Can these figures be trusted?")[0]  # of no headline measure
     assert any("not exact in this run" in row for row in rows)
-    ttfa = next(line for line in run_markdown(found).splitlines() if line.startswith("| ttfa"))
+    ttfa = next(line for line in markdown.splitlines() if line.startswith("| ttfa"))
     assert "not exact in this run" not in ttfa
 
 
-def test_the_json_says_it_of_the_verdict_and_of_each_figure(tmp_path: Path) -> None:
-    data = summary_data(summary(tmp_path))
+def test_the_json_says_it_of_the_verdict_and_of_each_figure(late: Summary) -> None:
+    data = summary_data(late)
     marked = {one["measure"] for one in data["turn_measures"] if one["inexact"]}
 
     assert [one["measure"] for one in data["verdict"]["inexact"]] == ["response_total"]
     assert marked == {"response_total"}
 
 
-def test_the_page_marks_it(tmp_path: Path) -> None:
-    page = run_html(summary(tmp_path))
+def test_the_page_marks_it(late: Summary) -> None:
+    page = run_html(late)
 
     assert NOTE in plain(page)
     assert "· not exact in this run" in page

@@ -112,17 +112,6 @@ def test_a_reply_is_saved_by_the_format_that_its_session_has(simulator: Ready, t
         assert (file.getframerate(), file.getsampwidth()) == (8_000, 2)
 
 
-@pytest.mark.parametrize("option", ["--save", "--log"])
-def test_what_is_there_is_not_overwritten(tmp_path: Path, option: str) -> None:
-    path = tmp_path / "earlier"
-    path.write_text("of worth")
-    shown = rtbench("probe", "--url", "ws://127.0.0.1:1/openai/v1/realtime?model=x", option, path)
-
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr == f"rtbench: {option} {path} exists; choose another name\n"
-    assert path.read_text() == "of worth"
-
-
 @pytest.mark.parametrize("place", ["handshake", "event", "nonsense"])
 def test_a_key_that_is_said_and_quoted_is_neither_shown_nor_logged(
     place: str, quoting: dict[str, str], tmp_path: Path
@@ -185,52 +174,3 @@ def test_a_variant_is_probed_with_its_own_settings(described: Path) -> None:
 
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "voice marin" in shown.stdout
-
-
-def test_an_option_does_not_override_a_variant(described: Path) -> None:
-    shown = rtbench("probe", "--target-file", described, "--targets", "east.marin", "--voice", "alloy")
-
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert "--voice and the variant east.marin both set voice" in shown.stderr
-
-
-@pytest.mark.parametrize(
-    ("names", "problem"),
-    [
-        ("east,west", "a probe asks one target, and these are 2: east, west; name one by --targets"),
-        ("east,", "--targets wants names of targets.yaml with commas between them, as in west,east"),
-        ("north", "north"),
-    ],
-)
-def test_targets_that_a_probe_cannot_ask_are_one_line(described: Path, names: str, problem: str) -> None:
-    shown = rtbench("probe", "--target-file", described, "--targets", names)
-
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert problem in shown.stderr
-    assert shown.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("probe",),
-        ("probe", "--url", "http://127.0.0.1/"),
-        ("probe", "--say", "x", "--wav", "x.wav"),
-        ("probe", "--manual"),
-        ("probe", "--keep-audio"),
-        ("probe", "--url", "ws://127.0.0.1:1/x", "--wav", "nowhere.wav"),
-        ("probe", "--url", "ws://127.0.0.1:1/x", "--say", ""),
-        ("probe", "--url", "ws://127.0.0.1:1/x", "--save", "nowhere/reply.wav"),
-        ("probe", "--url", "ws://127.0.0.1:1/x", "--log", "."),
-        ("probe", "--url", "ws://127.0.0.1:1/x", "--log", "a", "--save", "a"),
-        ("replay", "nowhere.jsonl"),
-        ("replay", "README.md"),
-    ],
-)
-def test_what_the_user_can_mend_is_one_line(arguments: tuple[str, ...]) -> None:
-    shown = rtbench(*arguments)
-    notices = [line for line in shown.stderr.splitlines() if "does not tell the dialect" not in line]
-
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert len(notices) == 1
-    assert notices[0].startswith("rtbench: ")

@@ -12,6 +12,7 @@ import pytest
 
 from bench.errors import UsageError
 from reports.gate.check import checked
+from reports.gate.items import Checked
 from reports.gate.outputs import check_data, check_text
 from reports.looks.decide import look_at
 from tests.reports.gate import made
@@ -29,6 +30,21 @@ def planned(
     return made.run(folder, replace(SMALL, valid=valid), decision_plan=plan)
 
 
+@pytest.fixture(scope="module")
+def loose(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return planned(tmp_path_factory.mktemp("loose") / "run", LOOSE)
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return planned(tmp_path_factory.mktemp("tight") / "run", TIGHT)
+
+
+@pytest.fixture(scope="module")
+def regressed(tight: Path) -> Checked:
+    return checked(tight)
+
+
 @pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
 def test_a_run_of_looks_is_checked_by_its_looks(tmp_path: Path, gates: dict[str, list[str]], status: int) -> None:
     folder = planned(tmp_path / "run", gates)
@@ -44,25 +60,25 @@ def test_a_run_of_looks_is_checked_by_its_looks(tmp_path: Path, gates: dict[str,
         assert (item.look, item.sessions) == (gate["look"], gate["pairs"])
 
 
-def test_it_says_at_which_look_it_stopped(tmp_path: Path) -> None:
-    text = " ".join(check_text(checked(planned(tmp_path / "run", TIGHT)), 200).split())
+def test_it_says_at_which_look_it_stopped(regressed: Checked) -> None:
+    text = " ".join(check_text(regressed, 200).split())
 
     assert "against before, in the same run, by its planned looks: stopped at look 2 of 3, 80 pairs" in text
     assert "40 whole pairs ended; the verdict leaves them out" in text
     assert "corrected +" in text
 
 
-def test_limits_are_held_against_the_whole_run_beside_the_looks(tmp_path: Path) -> None:
+def test_limits_are_held_against_the_whole_run_beside_the_looks(loose: Path) -> None:
     limits = made.thresholds("ttfa: p(50)<1", "ttfa: p(50)<+60%", "failures: rate<+10pt", "ttfa: p(95)<+90%")
-    found = checked(planned(tmp_path / "run", LOOSE), limits)
+    found = checked(loose, limits)
 
     assert found.status == 1
     assert {item.word for item in found.items if item.relative} == {"not regressed"}
     assert [item.word for item in found.items if not item.relative] == ["broken", "broken"]
 
 
-def test_the_gates_of_the_plan_may_name_the_candidate(tmp_path: Path) -> None:
-    found = checked(planned(tmp_path / "run", TIGHT), made.thresholds("ttfa{target:after}: p(50)<+0.1%"))
+def test_the_gates_of_the_plan_may_name_the_candidate(tight: Path) -> None:
+    found = checked(tight, made.thresholds("ttfa{target:after}: p(50)<+0.1%"))
 
     assert found.status == 1
 
@@ -75,23 +91,21 @@ def test_the_gates_of_the_plan_may_name_the_candidate(tmp_path: Path) -> None:
         (("ttfa{target:before}: p(50)<+60%",), "ttfa{target:before}: p(50)<+60% is no gate of the looks"),
     ],
 )
-def test_other_margins_than_the_planned_ones_are_refused(tmp_path: Path, asked: tuple[str, ...], said: str) -> None:
-    folder = planned(tmp_path / "run", LOOSE)
-
+def test_other_margins_than_the_planned_ones_are_refused(loose: Path, asked: tuple[str, ...], said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)) as raised:
-        checked(folder, made.thresholds(*asked))
+        checked(loose, made.thresholds(*asked))
     assert "leave --thresholds out" in str(raised.value)
-    assert f"rtbench decide {folder}" in str(raised.value)
+    assert f"rtbench decide {loose}" in str(raised.value)
 
 
-def test_the_candidate_is_no_baseline_of_the_looks(tmp_path: Path) -> None:
+def test_the_candidate_is_no_baseline_of_the_looks(loose: Path) -> None:
     with pytest.raises(UsageError, match="have before as the baseline, not after"):
-        checked(planned(tmp_path / "run", LOOSE), baseline="after")
+        checked(loose, baseline="after")
 
 
-def test_another_run_as_the_baseline_is_compared_as_ever(tmp_path: Path) -> None:
-    folder, other = planned(tmp_path / "run", TIGHT), made.run(tmp_path / "other", SMALL)
-    found = checked(folder, made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
+def test_another_run_as_the_baseline_is_compared_as_ever(tight: Path, tmp_path: Path) -> None:
+    other = made.run(tmp_path / "other", SMALL)
+    found = checked(tight, made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
 
     assert found.against == "before of other"
     assert [item.look for item in found.items] == [None, None]
@@ -118,8 +132,8 @@ def test_a_gate_without_a_value_is_no_data(tmp_path: Path) -> None:
     assert (found.status, found.items[0].word) == (4, "no data")
 
 
-def test_the_file_for_programs_has_the_look(tmp_path: Path) -> None:
-    data = check_data(checked(planned(tmp_path / "run", TIGHT)))
+def test_the_file_for_programs_has_the_look(regressed: Checked) -> None:
+    data = check_data(regressed)
 
     assert (data["exit_code"], data["items"][0]["look"]) == (1, 2)
     assert 0 < data["items"][0]["corrected"] < 1

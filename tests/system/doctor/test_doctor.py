@@ -296,12 +296,3 @@ def test_where_no_service_is_named_the_machine_is_looked_at(offline: tuple[str, 
     assert "AZURE_OPENAI_ENDPOINT" in shown.stdout
     assert (document["state"], document["targets"]) == ("ok", [])
     assert "processors" in {finding["name"] for finding in document["machine"]}
-
-
-@pytest.mark.parametrize("arguments", [("--auth", "entra"), ("--url", "http://127.0.0.1/"), ("--targets", "a,")])
-def test_what_the_user_can_mend_is_one_line(arguments: tuple[str, ...]) -> None:
-    shown = doctor(*arguments)
-
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr.startswith("rtbench: ")
-    assert shown.stderr.count("\n") == 1

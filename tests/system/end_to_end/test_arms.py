@@ -3,30 +3,53 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
+import pytest
 
+from bench.plan.prepared import PreparedPause
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import load_script
+from bench.protocol.openai_ga import GA
 from bench.run import folder as files
-from tests.simulator_process import QUICK, Ready, running_simulator
+from bench.simulator.truth import read_truth
+from tests.simulator_process import QUICK, Ready, quick_simulator, running_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 
 QUICK_AUDIO = "first_audio: {p50: 20, p95: 40}"
+SCRIPT = """
+session: {output: text}
+steps:
+  - say: One
+  - pause: {median: 0.2, sigma: 1, most: 0.8}
+  - say: Two
+  - pause: {file: think_times.txt}
+  - say: Three
+"""
 PYTHON = """
 from locust import task
 from rtbench import RealtimeUser
 
 class Caller(RealtimeUser):
     session = {"output": "text"}
-    calls = 0
 
     @task
     def talk(self):
-        self.calls += 1
-        self.say(f"Call {self.calls}.", label="hello")
+        self.say("One")
+        self.pause(median=0.2, sigma=1, most=0.8)
+        self.say("Two")
+        self.pause(file="think_times.txt")
+        self.say("Three")
 """
+TIMES_S = (0.05, 0.3, 0.6)
+BOTH = ["ga", "preview"]
+SEED, PAIRS = 5, 8
 
 
 @contextmanager
@@ -79,29 +102,77 @@ def test_a_variant_differs_from_its_target_in_what_it_says_and_in_nothing_else(
     assert targets["west.terse"]["session"] == {"instructions": "Be terse.", "voice": "verse"}
 
 
-def test_processes_and_tasks_in_python_play_pairs_too(tmp_path: Path, simulator: Ready) -> None:
-    text = f"  west: {{url: '{simulator.urls['ga']}'}}\n  east: {{url: '{simulator.urls['preview']}'}}\n"
-    scenario = tmp_path / "scenario.py"
+# Pairs that two processes play, of tasks in Python that pause for as long as is drawn.
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of such a run, beside the `truth.jsonl` of its simulator and a `script.yaml` that says the same."""
+    folder = tmp_path_factory.mktemp("pairs")
+    (folder / "think_times.txt").write_text("".join(f"{seconds}\n" for seconds in TIMES_S))
+    scenario = write_scenario(folder, script=SCRIPT)
     scenario.write_text(PYTHON)
-    load = ("-u", "4", "-r", "4", "--processes", "2", "--sessions", "6", "--targets", "west,east")
-    ended = run_locust(scenario, tmp_path / "runs", *load, "--target-file", write_targets(tmp_path, text))
-
-    sessions = sessions_of(only_run(tmp_path / "runs"))
+    load = ("-u", "4", "-r", "4", "--processes", "2", "--sessions", str(PAIRS), "--seed", str(SEED))
+    with quick_simulator(folder, "--truth", str(folder / "truth.jsonl")) as ready:
+        names = write_targets(folder, "".join(f"  {dialect}: {{url: '{ready.urls[dialect]}'}}\n" for dialect in BOTH))
+        arms = ("--targets", "ga,preview", "--target-file", names, "--record-events", "50%")
+        ended = run_locust(scenario, folder / "runs", *load, *arms)
     assert ended.returncode in (0, 4), ended.stderr
-    assert sessions["outcome"].tolist() == ["ok"] * 12
-    assert sessions.groupby("pair")["arm"].apply(sorted).tolist() == [["east", "west"]] * 6
+    return only_run(folder / "runs")
+
+
+def test_processes_and_tasks_in_python_play_pairs_too(pairs: Path) -> None:
+    sessions = sessions_of(pairs)
+
+    assert sessions["outcome"].tolist() == ["ok"] * 2 * PAIRS
+    assert sessions.groupby("pair")["arm"].apply(sorted).to_dict() == dict.fromkeys(range(PAIRS), BOTH)
     for _, own in sessions.groupby("worker"):
-        assert ahead(own, "west") <= {-1, 0, 1}
+        assert ahead(own, "ga") <= {-1, 0, 1}
 
 
-def test_event_logs_are_kept_of_both_sessions_of_a_pair(tmp_path: Path, simulator: Ready) -> None:
-    text = f"  west: {{url: '{simulator.urls['ga']}'}}\n  east: {{url: '{simulator.urls['preview']}'}}\n"
-    names = write_targets(tmp_path, text)
-    load = ("--sessions", "4", "--targets", "west,east", "--target-file", names, "--record-events", "50%")
-    run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
-
-    folder = only_run(tmp_path / "runs")
-    sessions = sessions_of(folder)
+def test_event_logs_are_kept_of_both_sessions_of_a_pair(pairs: Path) -> None:
+    sessions = sessions_of(pairs)
     logged = sessions[sessions["event_log"]]
-    assert logged.groupby("pair")["arm"].apply(sorted).tolist() == [["east", "west"]] * 2
-    assert {path.stem for path in (folder / "events").iterdir()} == set(logged["session_id"])
+
+    assert logged.groupby("pair")["arm"].apply(sorted).tolist() == [BOTH] * (PAIRS // 2)
+    assert {path.stem for path in (pairs / "events").iterdir()} == set(logged["session_id"])
+
+
+def test_both_sessions_of_a_pair_are_silent_for_as_long_as_its_number_says(pairs: Path) -> None:
+    """Callers are in Python; that this plays what a script plays, tests/plan/test_python_script.py shows."""
+    beside = pairs.parents[1]
+    seen, drawn = silences_ns(beside / "truth.jsonl"), drawn_ns(beside / "script.yaml")
+    played = [(seen[row.service_session_id], drawn[row.pair]) for row in sessions_of(pairs).itertuples()]
+    assert all(len(silences) == len(pauses) == 2 for silences, pauses in played)
+    assert all(silence >= pause for both in played for silence, pause in zip(*both, strict=True))
+
+    by_time: dict[int, list[int]] = defaultdict(list)
+    for (_, silence), (_, pause) in played:
+        by_time[pause].append(silence)
+    medians = [median(by_time[pause]) for pause in sorted(by_time)]
+    assert len(medians) == len(TIMES_S)
+    assert medians == sorted(medians)
+
+
+def drawn_ns(script: Path) -> list[tuple[int, ...]]:
+    """The pauses of each session of a script, by its number."""
+    repertoire = Repertoire(load_script(script), GA)
+    sessions = (repertoire.session(number, SEED) for number in range(PAIRS))
+    return [tuple(step.duration_ns for step in each.steps if isinstance(step, PreparedPause)) for each in sessions]
+
+
+def silences_ns(truth: Path) -> dict[str, tuple[int, ...]]:
+    """By session: from the end of each reply to when the service got the next turn's words."""
+    seen: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for line in read_truth(truth):
+        if line.get("t") == "response.done":
+            seen[line["s"]].append(("done", line["handed"]))
+        elif line.get("t") == "conversation.item.create":
+            seen[line["s"]].append(("words", line["at"]))
+    return {session: tuple(_silences(events)) for session, events in seen.items()}
+
+
+def _silences(events: list[tuple[str, int]]) -> Iterator[int]:
+    for (earlier, from_ns), (later, to_ns) in pairwise(sorted(events, key=lambda event: event[1])):
+        if (earlier, later) == ("done", "words"):
+            yield to_ns - from_ns

@@ -110,14 +110,3 @@ def test_a_scenario_may_say_how_its_calls_arrive(tmp_path: Path, simulator: Read
     assert ended.returncode in ENDS_WELL, ended.stderr
     assert len(called_ns(folder)) == 5
     assert files.read_document(folder)["arrivals"]["per_s"] == 20.0
-
-
-def test_a_load_that_cannot_be_is_refused_in_one_line(tmp_path: Path, simulator: Ready) -> None:
-    given = ("--arrivals", "1/s", "--max-sessions", "3", "-u", "9", "--url", simulator.urls["ga"])
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *given)
-
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
-    assert "--users 9 contradicts --max-sessions 3" in line
-    assert ended.returncode == 2
-    assert "Traceback" not in ended.stderr
-    assert not (tmp_path / "runs").exists()

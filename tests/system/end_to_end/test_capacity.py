@@ -91,14 +91,3 @@ def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path
     assert document_of(tmp_path / "found")["ended"] == "interrupted"
     assert "ended early, because it was interrupted" in " ".join(output.split())
     assert "verdict" in files.read_document(run)
-
-
-def test_a_scenario_that_cannot_be_played_is_refused_in_one_line(tmp_path: Path) -> None:
-    scenario = write_scenario(tmp_path, script="session: {output: audio}\nsteps:\n  - {shout: Hello}\n")
-    with capacity(scenario, tmp_path / "found", *OPTIONS, "--url", "ws://127.0.0.1:9/v1") as process:
-        output, errors = process.communicate(timeout=GUARD_S)
-
-    assert process.returncode == 2
-    assert len(errors.strip().splitlines()) == 1
-    assert "script.yaml:3" in errors
-    assert output == ""

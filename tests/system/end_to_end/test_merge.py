@@ -61,9 +61,3 @@ def test_a_run_that_was_killed_is_merged_with_one_that_was_not(tmp_path: Path, s
     assert files.read_table(tmp_path / "merged", "turns").num_rows == flushed + 4
     assert [part["state"] for part in files.read_document(tmp_path / "merged")["parts"]] == ["killed", "ended"]
     assert "did not end cleanly" in ended.stdout
-
-
-def test_what_cannot_be_merged_is_said_in_one_line_with_status_2(tmp_path: Path) -> None:
-    ended = rtbench("merge", tmp_path, "-o", tmp_path / "merged")
-    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
-    assert not list(tmp_path.glob("*merged*"))

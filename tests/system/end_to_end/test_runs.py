@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,9 +14,13 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.calibration import save_calibration
+from tests.blob_server import BlobServer, blob_server
+from tests.collector import Collector, attributes, collector
 from tests.run.test_calibration import build_calibration
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
+from tests.system.end_to_end.quoting_service import holders
+from tests.system.end_to_end.test_upload import SIGNATURE
 
 SHORT = """
 from bench.cli import quick
@@ -32,9 +37,14 @@ main()
 def test_a_run_without_options_says_everywhere_that_it_is_simulated_and_how_it_goes_in_a_line(
     tmp_path: Path, simulator: Ready
 ) -> None:
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--sessions", "1", "--url", simulator.urls["ga"])
+    """But for the telemetry of a single process, which is told of both turns."""
+    with collector() as received:
+        options = ("--sessions", "1", "--url", simulator.urls["ga"], "--telemetry")
+        where = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url}
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **where)
     folder = only_run(tmp_path / "runs")
 
+    check_telemetry(received, turns=2)
     assert "SIMULATED" in ended.stdout
     assert "SIMULATED" in (folder / "histograms.hlog").read_text()
     assert "SIMULATED" in (folder / "report.html").read_text()
@@ -50,6 +60,16 @@ def test_a_run_without_options_says_everywhere_that_it_is_simulated_and_how_it_g
     assert "# reqs" not in ended.stdout + ended.stderr
 
 
+def check_telemetry(received: Collector, *, turns: int) -> None:
+    """A collector has got every turn of a run."""
+    counted = received.last["rtbench.turns"].sum.data_points
+    assert sum(point.as_int for point in counted) == turns
+    assert {attributes(point.attributes)["rtbench.step"] for point in counted} == {"script.step_1", "script.step_2"}
+    waits = received.last["gen_ai.client.operation.time_to_first_chunk"].exponential_histogram.data_points
+    assert sum(point.count for point in waits) == turns
+    assert all(attributes(point.attributes)["rtbench.simulated"] for point in waits)
+
+
 def test_locusts_tables_are_shown_instead_where_they_are_asked_for(tmp_path: Path, simulator: Ready) -> None:
     options = ("--sessions", "1", "--url", simulator.urls["ga"], "--locust-tables")
     ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
@@ -57,20 +77,6 @@ def test_locusts_tables_are_shown_instead_where_they_are_asked_for(tmp_path: Pat
     assert "# reqs" in ended.stdout + ended.stderr
     assert "reporting" not in ended.stderr
     assert Path(ended.stdout.splitlines()[-1]) == only_run(tmp_path / "runs") / "report.html"
-
-
-def test_two_processes_write_one_run_folder(tmp_path: Path, simulator: Ready) -> None:
-    load = ("-u", "4", "-r", "4", "--processes", "2", "--sessions", "6", "--url", simulator.urls["ga"])
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
-
-    folder = only_run(tmp_path / "runs")
-    turns = files.read_table(folder, "turns").to_pandas()
-    assert ended.returncode in (0, 4), ended.stderr
-    assert set(turns["worker"]) == {0, 1}
-    document = files.read_document(folder)
-    assert (document["workers"], document["settings"]["processes"]) == (2, 2)
-    assert document["totals"]["sessions"] == {"ok": 6}
-    assert turns["session_id"].nunique() == 6
 
 
 STAGES = """
@@ -137,6 +143,7 @@ def test_a_run_whose_load_rises_tells_its_waits_by_the_calls_of_all_its_processe
     assert "calls in progress" in ended.stdout
 
 
+Ended = subprocess.CompletedProcess[str]
 NICENESS = """
 
 import os
@@ -147,6 +154,8 @@ niceness = 0
 
 def setpriority(which, who, value):
     global niceness
+    if who:  # a child that reads for the run
+        return
     if value < {floor}:
         raise PermissionError
     niceness = value
@@ -157,39 +166,89 @@ def setpriority(which, who, value):
 os.getpriority, os.setpriority = lambda which, who: niceness, setpriority
 """
 """A kernel that lets processes go down to a niceness, and writes down what each of them has had."""
-WORKER = [-10, 0, -10, 0]
-"""It tries what it may have, plays at it, and ends without."""
 
 
-@pytest.mark.parametrize(
-    ("floor", "had", "refusals"), [(-20, [[-10, 0], WORKER, WORKER], 0), (0, [[0], [0]], 1)], ids=["granted", "refused"]
-)
-def test_processes_play_at_the_priority_that_they_may_have_and_what_cannot_be_is_one_line(
-    floor: int, had: list[list[int]], refusals: int, tmp_path: Path, simulator: Ready
-) -> None:
-    scenario, log = write_scenario(tmp_path), tmp_path / "niceness"
+def nicely(folder: Path, floor: int, *options: str, **environment: str) -> tuple[Path, Ended, list[list[int]]]:
+    """A run of two processes that ask for priority: its folder, what it said, what each process has had."""
+    scenario, log = write_scenario(folder), folder / "niceness"
     scenario.write_text(scenario.read_text() + NICENESS.format(floor=floor, log=log))
-    load = ("-u", "2", "-r", "2", "--processes", "2", "--sessions", "2", "--url", simulator.urls["ga"])
-    ended = run_locust(scenario, tmp_path / "runs", *load, "--priority")
-
-    document = files.read_document(only_run(tmp_path / "runs"))
+    ended = run_locust(scenario, folder / "runs", "--processes", "2", "--priority", *options, **environment)
+    assert ended.returncode in (0, 4), ended.stderr
     by_process: dict[str, list[int]] = {}
     for process, value in map(str.split, log.read_text().splitlines()):
         by_process.setdefault(process, []).append(int(value))
-    assert ended.returncode in (0, 4), ended.stderr
+    return only_run(folder / "runs"), ended, sorted(by_process.values(), key=len)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run of two processes that may have priority, tells its metrics, and is uploaded. `uploaded`: what came there"""
+
+    folder: Path
+    said: str
+    had: list[list[int]]
+    received: Collector
+    server: BlobServer
+    uploaded: Path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, simulator: Ready) -> Whole:
+    folder = tmp_path_factory.mktemp("whole")
+    with collector() as received, blob_server() as server:
+        load = ("-u", "4", "-r", "4", "--sessions", "6", "--url", simulator.urls["ga"], "--telemetry")
+        where = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, "LOCUST_UPLOAD": f"{server.url}?sv=1&sig={SIGNATURE}"}
+        run, ended, had = nicely(folder, -20, *load, "--loglevel", "DEBUG", **where)
+        server.save(folder / "downloaded")
+    return Whole(run, ended.stdout + ended.stderr, had, received, server, only_run(folder / "downloaded" / "container"))
+
+
+def test_two_processes_write_one_run_folder(whole: Whole) -> None:
+    turns, document = files.read_table(whole.folder, "turns").to_pandas(), files.read_document(whole.folder)
+
+    assert set(turns["worker"]) == {0, 1}
+    assert (document["workers"], document["settings"]["processes"]) == (2, 2)
+    assert document["totals"]["sessions"] == {"ok": 6}
+    assert turns["session_id"].nunique() == 6
+
+
+def test_a_collector_gets_every_turn_of_two_processes(whole: Whole) -> None:
+    check_telemetry(whole.received, turns=12)
+    assert "telemetry:" not in whole.said
+
+
+def test_a_run_of_several_processes_arrives_whole_once_it_is_reported(whole: Whole) -> None:
+    assert f"rtbench: uploaded to {whole.server.url}/" in whole.said
+    assert {path.name: path.read_bytes() for path in whole.folder.iterdir() if path.is_file()} == {
+        path.name: path.read_bytes() for path in whole.uploaded.iterdir()
+    }
+    assert {"report.html", "turns.parquet"} <= {path.name for path in whole.uploaded.iterdir()}
+    assert files.read_document(whole.uploaded)["state"] == "ended"
+    assert SIGNATURE not in whole.said
+    assert holders(whole.folder, SIGNATURE) == []
+
+
+def test_processes_play_at_the_priority_that_they_may_have(whole: Whole) -> None:
+    worker = [-10, 0, -10, 0]  # it tries what it may have, plays at it, and ends without
+
+    assert whole.had == [[-10, 0], worker, worker]
+    assert files.read_document(whole.folder)["niceness"] == -10
+    assert "--priority is not permitted" not in whole.said
+
+
+def test_a_priority_that_cannot_be_is_one_line(tmp_path: Path, simulator: Ready) -> None:
+    folder, ended, had = nicely(tmp_path, 0, "-u", "2", "-r", "2", "--sessions", "2", "--url", simulator.urls["ga"])
+
+    document = files.read_document(folder)
     assert document["totals"]["sessions"] == {"ok": 2}
-    assert sorted(by_process.values(), key=len) == had
-    assert document["niceness"] == (0 if refusals else -10)
-    assert [text.count("--priority is not permitted") for text in (ended.stderr, *document["notices"])].count(1) == (
-        2 * refusals
-    )
+    assert (had, document["niceness"]) == ([[0], [0]], 0)
+    assert [text.count("--priority is not permitted") for text in (ended.stderr, *document["notices"])].count(1) == 2
 
 
 def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) -> None:
     """`make bench`, in short: its last line is the report, and it is no gate, however busy the machine was."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "OPENAI_"))}
     command = [sys.executable, "-c", SHORT, "bench", "--runs", str(tmp_path / "runs")]
-    ended = subprocess.run(command, capture_output=True, text=True, env=clean, timeout=GUARD_S, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
 
     folder = only_run(tmp_path / "runs")
     assert ended.returncode == 0, ended.stderr

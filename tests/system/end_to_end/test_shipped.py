@@ -1,54 +1,61 @@
-"""What is shipped works as it is: every scenario plays."""
+"""What is shipped works as it is: every scenario plays, that of agents each way of calling, with and without TLS."""
 
 from __future__ import annotations
 
 import signal
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 
 from bench.outcomes import GOOD
 from bench.run import folder as files
-from tests.simulator_process import ROOT, Ready
+from bench.run.calibration import AGENTS
+from tests.simulator_process import ROOT, quick_simulator, running_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_rows
 
 SCENARIOS = {
     "text_turns": 4, "voice_turns": 1, "voice_manual": 2, "mixed": 2, "python_turns": 2, "long_call": 1, "barge_in": 1,
-    "tools": 1, "agent": 2,
+    "tools": 1,
 }  # fmt: skip
 """After how many turns each is asked to stop, for recordings and replies take their time."""
+GREETED_AND_ANSWERED = 2
 
 
 def test_every_scenario_that_is_shipped_is_played_here() -> None:
     shipped = {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"}
 
-    assert shipped == SCENARIOS.keys()
+    assert shipped == SCENARIOS.keys() | {"agent"}
 
 
-def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(simulator: Ready, tmp_path: Path) -> None:
+def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(tmp_path: Path) -> None:
     """All at once."""
-    parents = {name: tmp_path / name for name in SCENARIOS}
-    load = ("-u", "2", "-r", "2")
-    model = ("--url", simulator.urls["ga"])
-    agent = ("--url", simulator.urls["agent_twilio"], "--dialect", "twilio")
     with ExitStack() as stack:
+        quick = stack.enter_context(quick_simulator(tmp_path, "--strict"))
+        plain, over_tls = (stack.enter_context(running_simulator(*words)) for words in ((), ("--tls",)))
+        loads = {name: (name, turns, ["-u", "2", "--url", quick.urls["ga"]]) for name, turns in SCENARIOS.items()}
+        for way, ready in product(AGENTS, (plain, over_tls)):
+            trust = ["--ca", str(ready.ca)] if ready.ca else []
+            options = ["-u", "1", "--url", ready.urls[f"agent_{way}"], "--dialect", way, *trust]
+            loads[f"{way}-{len(trust)}"] = "agent", GREETED_AND_ANSWERED, options
         processes = {
-            name: stack.enter_context(
-                locust(ROOT / "scenarios" / f"{name}.py", parents[name], *load, *(agent if name == "agent" else model))
-            )
-            for name in SCENARIOS
+            name: stack.enter_context(locust(ROOT / "scenarios" / f"{scenario}.py", tmp_path / name, *options))
+            for name, (scenario, _, options) in loads.items()
         }
-        for name, turns in SCENARIOS.items():
-            wait_for_rows(parents[name], "turns", turns)
+        for name, (_, turns, _) in loads.items():
+            wait_for_rows(tmp_path / name, "turns", turns)
             processes[name].send_signal(signal.SIGINT)
         words = {name: process.communicate(timeout=GUARD_S) for name, process in processes.items()}
 
     for name, (output, errors) in words.items():
-        folder = only_run(parents[name])
+        scenario, least, _ = loads[name]
+        folder = only_run(tmp_path / name)
         totals = files.read_document(folder)["totals"]
         turns = files.read_table(folder, "turns").to_pylist()
         assert processes[name].returncode in (0, 4), (name, errors)
         assert "Traceback" not in output + errors, name
         assert Path(output.splitlines()[-1]) == folder / "report.html", name
-        assert len(turns) == totals["turns_begun"] >= SCENARIOS[name], name
+        assert len(turns) == totals["turns_begun"] >= least, name
         assert {turn["outcome"] for turn in turns} <= GOOD, name
         assert set(totals["sessions"]) <= {"ok", "abandoned"}, name
+        if scenario == "agent":
+            assert all(turn["first_audible_at_ns"] is not None for turn in turns[:GREETED_AND_ANSWERED]), name

@@ -1,4 +1,7 @@
-"""Metrics of a real run: what a collector gets, and what Prometheus answers the dashboard's questions with."""
+"""Metrics of a real run: a collector that takes none, and what Prometheus answers the dashboard's questions with.
+
+What a collector gets is shown in test_runs.py.
+"""
 
 from __future__ import annotations
 
@@ -19,37 +22,19 @@ import pytest
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 
-from tests.collector import Collector, attributes, collector
+from tests.collector import collector
 from tests.simulator_process import ROOT, Ready
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, locust, only_run, run_locust, write_scenario
 
 DASHBOARD = ROOT / "docs" / "observability" / "grafana" / "dashboards" / "rtbench.json"
 
 
-def told(tmp_path: Path, simulator: Ready, received: Collector, *options: str) -> subprocess.CompletedProcess[str]:
-    scenario = write_scenario(tmp_path)
-    where = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url}
-    return run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"], "--telemetry", *options, **where)
-
-
-@pytest.mark.parametrize("options", [(), ("--processes", "2")])
-def test_a_collector_gets_every_turn_of_a_run(tmp_path: Path, simulator: Ready, options: tuple[str, ...]) -> None:
-    with collector() as received:
-        run = told(tmp_path, simulator, received, "--sessions", "6", "-u", "2", *options)
-
-    turns = received.last["rtbench.turns"].sum.data_points
-    assert sum(point.as_int for point in turns) == 12, run.stderr
-    assert {attributes(point.attributes)["rtbench.step"] for point in turns} == {"script.step_1", "script.step_2"}
-    waits = received.last["gen_ai.client.operation.time_to_first_chunk"].exponential_histogram.data_points
-    assert sum(point.count for point in waits) == 12
-    assert all(attributes(point.attributes)["rtbench.simulated"] for point in waits)
-    assert "telemetry:" not in run.stderr
-
-
 def test_a_collector_that_takes_nothing_is_said_once_and_ends_no_run(tmp_path: Path, simulator: Ready) -> None:
     with collector() as received:
         received.status = 400
-        run = told(tmp_path, simulator, received, "--sessions", "4", "-u", "1")
+        load = ("--sessions", "4", "-u", "1", "--url", simulator.urls["ga"], "--telemetry")
+        where = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url}
+        run = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **where)
 
     document = json.loads((only_run(tmp_path / "runs") / "run.json").read_text())
     assert document["totals"]["sessions"] == {"ok": 4}

@@ -1,0 +1,71 @@
+"""What a user can mend is one line of whichever command with status 2, and what was there stays."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.system.end_to_end.locust_process import rtbench, write_scenario
+from tests.transport.test_certificates import write_client
+
+NOWHERE = "--url ws://127.0.0.1:1/openai/v1/realtime?model=x"
+VARIANT = "variants: {marin: {session: {voice: marin}}}"
+TARGETS = f"targets: {{east: {{url: 'ws://127.0.0.1:1/v1/realtime?model=x', {VARIANT}}}, west: {{url: 'ws://127.0.0.1:1/v1/realtime?model=x'}}}}"
+REFUSED = {
+    f"probe {NOWHERE} --save earlier": "--save earlier exists; choose another name",
+    f"probe {NOWHERE} --log earlier": "--log earlier exists; choose another name",
+    "probe --target-file targets.yaml --targets east.marin --voice alloy": (
+        "--voice and the variant east.marin both set voice"
+    ),
+    "probe --target-file targets.yaml --targets east,west": (
+        "a probe asks one target, and these are 2: east, west; name one by --targets"
+    ),
+    "probe --target-file targets.yaml --targets east,": (
+        "--targets wants names of targets.yaml with commas between them, as in west,east"
+    ),
+    "probe --target-file targets.yaml --targets north": "north",
+    "probe": "AZURE_OPENAI_ENDPOINT",
+    "probe --url http://127.0.0.1/": "",
+    "probe --say x --wav x.wav": "--wav",
+    "probe --manual": "--manual",
+    "probe --keep-audio": "--keep-audio",
+    f"probe {NOWHERE} --wav nowhere.wav": "nowhere.wav",
+    f"probe {NOWHERE} --say=": "say must not be empty",
+    f"probe {NOWHERE} --save nowhere/reply.wav": "nowhere",
+    f"probe {NOWHERE} --log .": "--log",
+    f"probe {NOWHERE} --log a --save a": "",
+    "probe --url wss://127.0.0.1:1/v1/realtime?model=x --client-cert own/certificate.pem --client-key other/key.pem": (
+        "the key is another certificate's"
+    ),
+    f"probe {NOWHERE} --proxy ftp://127.0.0.1:1": "--proxy must begin with",
+    "replay nowhere.jsonl": "nowhere.jsonl",
+    "replay earlier": "earlier",
+    "doctor --auth entra": "",
+    "doctor --url http://127.0.0.1/": "",
+    "doctor --targets a,": "--targets",
+    "merge . -o merged": "",
+    f"capacity -f scenario.py -o found --slo 'ttfa med<5s' --from 4 --most 4 --time 100s {NOWHERE}": "script.yaml:3",
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    write_client(tmp_path / "own")
+    write_client(tmp_path / "other")
+    write_scenario(tmp_path, script="session: {output: audio}\nsteps:\n  - {shout: Hello}\n")
+    (tmp_path / "targets.yaml").write_text(TARGETS)
+    (tmp_path / "earlier").write_text("of worth")
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_the_user_can_mend_is_one_line_and_what_was_there_stays(line: str, place: Path) -> None:
+    shown = rtbench(*shlex.split(line), cwd=place)
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    (said,) = [said for said in shown.stderr.splitlines() if "does not tell the dialect" not in said]
+    assert said.startswith("rtbench: ")
+    assert REFUSED[line] in said
+    assert (place / "earlier").read_text() == "of worth"
