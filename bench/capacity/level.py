@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from bench.errors import UsageError
 from bench.load.planning.concurrency import Concurrency, process_advice
 from bench.measures import CATALOGUE
 from bench.outcomes import is_throttled
+from bench.remedies import remedy_of
 from bench.run.evidence import worst_bound
 from bench.units import NS_PER_S
 from reports.question import Question
@@ -131,6 +133,7 @@ class _Looking:
 def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLevel, looking: _Looking) -> LevelOutcome:
     """A level whose run has come to its end."""
     side = side_of(run.folder)
+    check_opened(side.run)
     document, slos = side.run.document, search.slos
     error = looking.errors[-1 if looking.answer is None else run.looks - 1]
     every = [missed(side, slo) for slo in slos]
@@ -169,6 +172,20 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
         workers=worker_count(document),
         usd=usd_of(side.run, side.name),
     )
+
+
+def check_opened(run: RunFrames) -> None:
+    """Raises UsageError where calls failed to open and none did, for another reason than a limit of the service's:
+    that says nothing of any load.
+    """
+    refused = run.sessions[run.sessions["outcome_class"] == "failed"]
+    opened = run.sessions["session_ready_ms"].notna().any()
+    if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
+        return
+    ends = Counter(zip(refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True))
+    ((outcome, said), _), *_ = ends.most_common(1)
+    words = "; ".join(filter(None, [": ".join(filter(None, [outcome, said])), remedy_of(outcome, said)]))
+    raise UsageError(f"none of {len(refused):,} calls to {run.document['targets'][0]['url']} opened: {words}")
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from bench.capacity.judge import slo_of
 from bench.capacity.level import (
+    check_opened,
     complete,
     draining,
     failures_of,
@@ -27,7 +29,10 @@ from bench.capacity.level import (
     waits_of,
 )
 from bench.capacity.result import Interval
-from reports.runs import load_frames
+from bench.errors import UsageError
+from bench.outcomes import outcome_class
+from bench.remedies import remedy_of
+from reports.runs import RunFrames, load_frames
 from reports.sides.side import Clusters, Side
 from tests.reports.edited import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
@@ -96,6 +101,35 @@ def test_a_session_that_the_end_cut_is_open_and_one_of_the_warmup_does_not_count
     whole = complete(side(pairs, ["good", "failed", "good", "censored", "good"], measured_from=1))
 
     assert [pairs[row] for row in whole.rows] == [1, 2]
+
+
+def sessions_of(*ended: tuple[str, str]) -> RunFrames:
+    """A run of sessions with these outcomes and details, of which the good ones opened."""
+    classes = [outcome_class(outcome) for outcome, _ in ended]
+    ready = [50.0 if each == "good" else math.nan for each in classes]
+    frame = pd.DataFrame(ended, columns=["outcome", "detail"]).astype("category")
+    frame = frame.assign(outcome_class=classes, session_ready_ms=ready)
+    document = {"targets": [{"url": "ws://127.0.0.1:1/v1"}]}
+    return cast(RunFrames, SimpleNamespace(sessions=frame, document=document))
+
+
+NOBODY = ("refused:tcp", "127.0.0.1:1: Connection refused")
+
+
+def test_a_level_of_which_no_call_opened_says_why_and_what_to_do() -> None:
+    refused = sessions_of(("refused:dns", ""), *[NOBODY] * 9)
+
+    with pytest.raises(UsageError) as raised:
+        check_opened(refused)
+    assert str(raised.value) == (
+        "none of 10 calls to ws://127.0.0.1:1/v1 opened: refused:tcp: 127.0.0.1:1: Connection refused; "
+        + remedy_of("refused:tcp")
+    )
+
+
+@pytest.mark.parametrize("other", [("ok", ""), ("throttled:handshake", ""), None], ids=["opened", "throttled", "none"])
+def test_a_level_tells_of_the_service_where_a_call_opened_or_met_a_limit_or_none_was_refused(other: Any) -> None:
+    check_opened(sessions_of(*([NOBODY, other] if other else [("abandoned", "")])))
 
 
 def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> None:

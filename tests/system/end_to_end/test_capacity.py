@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bench.remedies import remedy_of
 from bench.run import folder as files
 from tests import forked
 from tests.simulator_process import quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, wait_for_rows, write_scenario
+from tests.system.end_to_end.locust_process import GUARD_S, free_port, wait_for_rows, write_scenario
 
 OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--most", "4", "--time", "100s")
 
@@ -91,3 +95,19 @@ def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path
     assert document_of(tmp_path / "found")["ended"] == "interrupted"
     assert "ended early, because it was interrupted" in " ".join(output.split())
     assert "verdict" in files.read_document(run)
+
+
+@pytest.mark.parametrize(("key", "outcome"), [("", "refused:tcp"), ("right", "refused:401")])
+def test_a_search_where_no_call_opens_ends_with_its_first_level_and_says_why_in_one_line(
+    key: str, outcome: str, tmp_path: Path
+) -> None:
+    with quick_simulator(tmp_path, "--key", key or "any") as simulator:
+        url = simulator.urls["ga"] if key else f"ws://127.0.0.1:{free_port()}/v1/realtime?model=any"
+        with capacity(write_scenario(tmp_path), tmp_path / "found", *OPTIONS, "--url", url) as process:
+            _, errors = process.communicate(timeout=GUARD_S)
+
+    assert process.returncode == 2
+    (line,) = errors.splitlines()
+    assert re.match(rf"rtbench: none of \d+ calls to {re.escape(url)} opened: {outcome}: ", line)
+    assert remedy_of(outcome) in line
+    assert len(list((tmp_path / "found" / "levels").iterdir())) == 1
