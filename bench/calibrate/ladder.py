@@ -178,7 +178,7 @@ def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
     return (
         f"{kind}: within 1 ms up to {at_least(calibration.ended.get(kind, ''))}{trusted.sessions:,} sessions "
         f"({trusted.events_per_s:,.0f} events/s), within 100 µs up to {exact.sessions:,}"
-        + (f"; {memory / 1000:,.0f} kB a session" if memory else "")
+        + (f"; {memory / 1000:,.0f} kB a session" if memory and memory >= 1000 else "")
         + (f"; {few}" if few else "")
     )
 

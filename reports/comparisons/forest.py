@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -34,21 +35,25 @@ FARTHEST = math.log(5)
 LEFT, RIGHT = 316, 356
 HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
 NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
-"""On a phone: name and verdict stand above each bar, both values and the difference below it."""
+"""On a phone: name and verdict stand above each bar, both values and the difference below it, then the whole reason."""
 NAMED = 30
 """Pixels beside "same" from which on its side is named."""
-LONGEST, NARROW_LONGEST = 38, 34
-"""Letters of a reason that fit below a verdict."""
+LONGEST, NARROW_LONGEST, LINE = 38, 50, 15
+"""Letters of a line of a reason, below a verdict and on a phone; the height of a line that a row has more for it."""
 
 
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     """A row per figure: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
-    pitch = NARROW_PITCH if narrow else PITCH
+
+    def pitch(row: ForestRow) -> int:
+        lines = len(_reason_lines(row, narrow=narrow))
+        return NARROW_PITCH + LINE * lines if narrow else PITCH + LINE * max(0, lines - 1)
+
     groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.candidate)]
     titled = GROUP * len(groups) if len(groups) > 1 else 0
     plot = Plot(
         NARROW if narrow else WIDE,
-        HEAD + titled + pitch * len(panel.rows) + FOOT,
+        HEAD + titled + sum(map(pitch, panel.rows)) + FOOT,
         left=NARROW_EDGE if narrow else LEFT,
         right=NARROW_EDGE if narrow else RIGHT,
         top=HEAD,
@@ -78,7 +83,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
             plot.line(0, top, plot.w, top, "grid")
             _bar_with_margin(plot, row, x, panel.axis, top + (NARROW_PITCH - 14 if narrow else PITCH) / 2)
             (_texts_around if narrow else _texts)(plot, row, top)
-            top += pitch
+            top += pitch(row)
     return plot
 
 
@@ -160,33 +165,31 @@ def _texts(plot: Plot, row: ForestRow, top: float) -> None:
     plot.text(LEFT - 22, middle + 4, _measured(row), "num", "end")
     plot.text(plot.x1 + 22, middle - 2, row.short, "num")
     plot.text(plot.x1 + 22, middle + 13, f"margin {row.margin_text}", "tiny")
-    why = row.why or row.within.strip(" ()")
-    plot.text(plot.w, middle + (-2 if why else 4), row.verdict, cls, "end")
-    if why:
-        plot.text(plot.w, middle + 13, _cut(why, LONGEST), "tiny", "end")
+    reason = _reason_lines(row)
+    plot.text(plot.w, middle + (-2 if reason else 4), row.verdict, cls, "end")
+    for line, why in enumerate(reason):
+        plot.text(plot.w, middle + 13 + LINE * line, why, "tiny", "end")
 
 
 def _texts_around(plot: Plot, row: ForestRow, top: float) -> None:
     """Above the bar what it is and the verdict; below it both values and the difference, then the margin and why."""
-    why = row.why or row.within.strip(" ()")
     plot.text(0, top + 18, shortened(row.name, 24), "rowlab")
     plot.text(plot.w, top + 18, row.verdict, f"dl w-{row.word.replace(' ', '-')}", "end")
     plot.text(0, top + 71, _measured(row), "num")
     plot.text(plot.w, top + 71, row.short, "num", "end")
     plot.text(0, top + 87, ", ".join(filter(None, (f"margin {row.margin_text}", row.beside))), "tiny")
-    plot.text(plot.w, top + 87, _cut(why, NARROW_LONGEST), "tiny", "end")
+    for line, why in enumerate(_reason_lines(row, narrow=True), start=1):
+        plot.text(0, top + 87 + LINE * line, why, "tiny")
+
+
+def _reason_lines(row: ForestRow, *, narrow: bool = False) -> list[str]:
+    """Why a verdict is no other, or what "equivalent" leaves unsaid; none where there is nothing to say."""
+    return textwrap.wrap(row.why or row.within.strip(" ()"), NARROW_LONGEST if narrow else LONGEST)
 
 
 def _measured(row: ForestRow) -> str:
     """Both values; a slope's unit is that of its axis."""
     return row.measured.removesuffix(f"{NBSP}{SLOPE}")
-
-
-def _cut(text: str, letters: int) -> str:
-    """As much of it as there is room for: clauses from the end go first."""
-    while len(text) > letters and ", " in text:
-        text = text.rpartition(", ")[0]
-    return text if len(text) <= letters else f"{text[: letters - 1].rstrip(' ,;:')}…"
 
 
 def reading(panels: Sequence[ForestPanel]) -> str:

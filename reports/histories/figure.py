@@ -11,7 +11,7 @@ from bench.units import NS_PER_S
 from reports.histories import sentences
 from reports.histories.course import Course, Moved
 from reports.histories.entry import Entry
-from reports.numbers import log_range, moment, ms, percent, plural, shortened
+from reports.numbers import log_range, moment, ms, percent, plural
 from reports.page.svg import (
     COLOURS,
     WIDE,
@@ -114,7 +114,7 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
     plot = frame(
         WIDE,
         300,
-        [(number, shortened(name, 60)) for number, name in named],
+        named,
         left=60,
         right=20,
         top=12 + LABEL * min(LABEL_ROWS, len(marks)),

@@ -114,9 +114,9 @@ def lacking_notes(history: History) -> list[str]:
     for course in history.courses:
         if course.lacking:
             told.setdefault(f"{course.series.scenario}, {course.series.name}", len(course.used))
-    each = "; ".join(f"{name} {runs}" for name, runs in told.items() if runs)
-    why = f"Too few runs to compare for a change, which takes {ENOUGH}" if history.comparisons else "So far"
-    return [f"{why}: {each}."] if each else []
+    each = "; ".join(f"{name}: {runs}" for name, runs in told.items() if runs)
+    why = f"Too few runs to compare for a change, which takes {ENOUGH}" if history.comparisons else "Runs so far"
+    return [f"{why} ({each})."] if each else []
 
 
 def weekdays_notes(history: History) -> list[str]:

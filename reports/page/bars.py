@@ -69,7 +69,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure
         for place, (colour, figures) in enumerate(group):
             with plot.of(colour):
                 _step(plot, figures, colour, x, middle + 18 * (place - (len(group) - 1) / 2), step)
-    plot.text(0, plot.y0 + 33, "filled p50, open p95", "lab")
+    plot.text(0, plot.y0 + 35, "filled p50, open p95", "lab")
     return plot
 
 

@@ -310,7 +310,7 @@ def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> N
         rows = [(-1, {place: sum(row.get(place, 0) for _, row in rows) for place in places})]
     for line, (colour, row) in enumerate(rows):
         height = plot.y0 + 17 + COUNTS * (line + 1)
-        plot.text(plot.x0 - 6, height, "turns", f"tiny t{tone(colour)}" if colour >= 0 else "tiny", "end")
+        plot.text(plot.x0 - 20, height, "turns", f"tiny t{tone(colour)}" if colour >= 0 else "tiny", "end")
         for place in sorted(row, key=lambda place: place.at):
             number = count(row[place]) if row[place] < 10_000 else f"{three(row[place] / 1000)}k"
             plot.text(x(place.at), height, f"{place.name}: {number}" if named else number, "tiny", "middle")

@@ -49,6 +49,7 @@ from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
+from reports.wording.verdicts import NOTHING, TIMEOUT
 from reports.wording.words import answer_cell
 
 METHOD = {
@@ -180,6 +181,10 @@ def _answers(summary: Summary) -> list[Block]:
     ]
 
 
+WORDS = {NOTHING: "na", TIMEOUT: "endless"}
+"""The styles of what stands in the place of a number."""
+
+
 def _answer(
     summary: Summary,
     group: words.Answers,
@@ -198,7 +203,7 @@ def _answer(
     shown = [answer_cell(answer.figures, p) for p in ps]
     return [
         name,
-        *(Cell(cell.figure, cell.below, style="na" if cell.figure == "n/a" else "") for cell in shown),
+        *(Cell(cell.figure, cell.below, style=WORDS.get(cell.figure, "")) for cell in shown),
         Cell(three(answer.figures.high), "of good turns"),
         Cell(failed.figure, f"{failed.below} turns"),
         *([Cell(Markup(bars.strip(answer.figures, target, ends)), style="hide")] if ends else []),

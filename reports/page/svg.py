@@ -22,8 +22,11 @@ WIDE, HALF = 1080, 524
 COLOURS = 4
 SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
 GLYPHS = "●◆▲■▼✚★⬢"
-LEGEND_PITCH = 16
-LEGEND_LETTERS = 44
+LEGEND_PITCH, LEGEND_LETTERS = 16, 32
+LEGEND_LEFT, LEGEND_RIGHT = 56, 356
+"""Where a legend begins and ends, in pixels: all of it is seen on a phone before the figure is scrolled."""
+LETTER = 7.2
+"""Width of a letter of a tick's label, at most."""
 Point = tuple[float, float]
 Stop = TypeVar("Stop")
 LegendEntry = tuple[int, str]
@@ -196,9 +199,11 @@ class Plot:
         for value in ticks:
             x = scale(value)
             self.line(x, self.y1 if grid else self.y0, x, self.y0 + 4, "grid" if grid else "axis")
-            self.text(x, self.y0 + 17, write(value), "tick", "middle")
+            text = write(value)
+            beyond = x - LETTER * len(text) / 2 < self.x0  # where the labels of the other axis stand
+            self.text(x, self.y0 + 17, text, "tick", "start" if beyond else "middle")
         if label:
-            self.text(self.x1, self.y0 + 33, label, "lab", "end")
+            self.text(self.x1, self.y0 + 35, label, "lab", "end")
 
     def time_axis(self, scale: PixelScale, most: int) -> None:
         """Seconds from 0 on, with at most so many steps between round instants."""
@@ -261,11 +266,12 @@ def frame(
 ) -> Plot:
     """An empty figure below its legend (● direct ◆ gateway), which adds to `h` and `top` the rows that it takes."""
     entries = [(target, f"{glyph(target)} {shortened(name, LEGEND_LETTERS)}") for target, name in named]
-    rows = in_rows(entries, w - left - right, _width)
+    begin = float(min(left, LEGEND_LEFT))
+    rows = in_rows(entries, LEGEND_RIGHT - begin, _width)
     above = LEGEND_PITCH * len(rows)
     plot = Plot(w, h + above, left=left, right=right, top=top + above, bottom=bottom, title=title, desc=desc)
     for row, mine in enumerate(rows):
-        x = float(left)
+        x = begin
         for target, text in mine:
             plot.text(x, 14 + LEGEND_PITCH * row, text, f"dl t{tone(target)} n{target}")
             x += _width(text)
@@ -283,7 +289,7 @@ def in_rows(entries: Iterable[LegendEntry], room: float, width: Callable[[str], 
 
 
 def _width(text: str) -> float:
-    return 14 + 7.9 * len(text)
+    return 12 + 8.5 * len(text)
 
 
 def _outline(x: float, y: float, shape: str, r: float) -> str:

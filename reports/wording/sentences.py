@@ -290,13 +290,22 @@ def way_out(summary: Summary) -> str:
 
 def next_step(summary: Summary) -> str:
     """What to do with the figures, in a sentence; of an invalid or failed run its remedy says it."""
-    told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
-    if summary.verdict.valid is False or not told:
+    if summary.verdict.valid is False:
         return ""
-    lacking = [a.figures.at(0.95) for a in told if a.figures.at(0.95).status == "too few sessions"]
+    told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
+    needed = {
+        name: max((e.needs for e in each if e.status == "too few sessions"), default=0)
+        for name, p in (("a median", 0.5), ("p95", 0.95))
+        for each in [[answer.figures.at(p) for answer in told or summary.answers]]
+    }
+    plays = ", ".join(
+        f"for {name} play `--sessions {sessions}` or more" for name, sessions in needed.items() if sessions
+    )
+    longer = f"{plays[:1].upper()}{plays[1:]}. " if plays else ""
+    if not told:
+        return longer.rstrip()
     folder = summary.run.folder.resolve()
     run = f"{folder.parent.name}/{folder.name}"
-    longer = f"For p95 play `--sessions {max(e.needs for e in lacking)}` or more. " if lacking else ""
     if len(summary.targets) > 1 and not decided(summary.run):
         return f"{longer}`rtbench compare {run}` tells these differences from chance; no test was made here."
     return f"{longer}`rtbench check {run} --thresholds FILE` holds it to limits, `rtbench compare` to another run."

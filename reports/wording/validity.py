@@ -92,13 +92,13 @@ def over_the_limit(share: float) -> str:
 
 
 def verdict_count(verdict: RunVerdict) -> str:
-    """3 of 3 checks passed; why it was not judged."""
+    """3 of 3 checks passed; 1 of 1 check failed; why it was not judged."""
     judged = [rule for rule in verdict.rules if rule.passed is not None]
     if verdict.valid is None or not judged:
         return verdict_reason(verdict)
     if verdict.broken:
-        return f"{len(verdict.broken)} of {len(judged)} checks failed"
-    return f"{len(judged)} of {len(judged)} checks passed"
+        return f"{len(verdict.broken)} of {plural(len(judged), 'check')} failed"
+    return f"{len(judged)} of {plural(len(judged), 'check')} passed"
 
 
 def verdict_reason(verdict: RunVerdict) -> str:

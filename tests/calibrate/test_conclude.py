@@ -106,6 +106,8 @@ def test_memory_per_session_is_the_slope_between_loads() -> None:
     assert bytes_per_session(steps) == pytest.approx(90_000)
     assert bytes_per_session(steps[:1]) is None
     assert bytes_per_session([build_step(rss_bytes=None)]) is None
+    falling = [build_step(n, rss_bytes=10**8 - 3 * n) for n in (100, 200, 400)]
+    assert "kB" not in conclusions(concluded([*falling, *(build_step(n, kind="talking") for n in (100, 200))]))[0]
     assert (
         "; 90 kB a session" in conclusions(concluded([*steps, *(build_step(n, kind="talking") for n in (100, 200))]))[0]
     )

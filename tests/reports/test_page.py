@@ -295,10 +295,12 @@ def test_the_measures_that_matter_stand_in_one_table_with_one_scale() -> None:
 
 def test_what_a_reader_does_next_is_said_of_what_the_run_lacks() -> None:
     few, two, bad = summary_of(Plan()), summary_of(TWO), summary_of(Plan(valid=False))
+    fewer, failed = summary_of(Plan(sessions=4, turns=4)), summary_of(Plan(failed=1.0))
 
     assert re.match(r"For p95 play `--sessions \d+` or more\. `rtbench check ", next_step(few))
     assert next_step(two).startswith("`rtbench compare ")
-    assert next_step(bad) == ""
+    assert next_step(bad) == next_step(failed) == ""
+    assert next_step(fewer) == "For a median play `--sessions 6` or more, for p95 play `--sessions 45` or more."
 
 
 def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared() -> None:

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from reports import numbers
 from reports.numbers import log_range, nice, nines, time_step
-from reports.page.svg import SHAPES, Plot, even_ticks, frame, linear_ticks, log_scale, log_ticks
+from reports.page.svg import (
+    SHAPES,
+    PixelScale,
+    Plot,
+    even_ticks,
+    frame,
+    identity,
+    linear_ticks,
+    log_scale,
+    log_ticks,
+)
 
 NBSP = "\u00a0"
 
@@ -68,6 +78,18 @@ def test_time_is_cut_into_round_pieces(length: float, most: int, step: float) ->
 
 def test_nice_numbers_are_not_below() -> None:
     assert [nice(value) for value in (0.9, 1, 1.1, 2.2, 30, 51)] == [1, 1, 2, 2.5, 50, 100]
+
+
+def test_the_first_label_of_an_axis_keeps_off_those_of_the_other_one() -> None:
+    plot = Plot(500, 50, left=60, right=0, top=0, bottom=20, title="ticks")
+    plot.x_axis(
+        PixelScale(identity, 0.0, 1.0, 60, 500),
+        [0.0, 0.02, 0.5],
+        lambda at: {0.0: "min", 0.02: "08:15", 0.5: "p50"}[at],
+    )
+    labels = ET.fromstring(plot.svg()).iter("text")
+
+    assert [label.get("text-anchor") for label in labels] == ["start", "start", "middle"]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

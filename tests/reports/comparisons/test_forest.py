@@ -71,6 +71,18 @@ def test_a_phone_has_the_difference_and_the_verdict_of_each_row_in_its_width() -
     assert len(marks(narrow, "margin")) == len(found.rows)
 
 
+@pytest.mark.parametrize("narrow", [True, False])
+def test_every_reason_is_whole_beside_its_row(narrow: bool) -> None:
+    (found,) = [each for each in panels(comparison()) if each.axis == "lower"]
+    figure = ET.fromstring(forest.forest(found, narrow=narrow).svg())
+    said = " ".join(texts(figure))
+    reasons = [row.why.replace(NBSP, " ") for row in found.rows if row.why]
+
+    assert max(map(len, reasons)) > max(forest.NARROW_LONGEST, forest.LONGEST)
+    assert [reason for reason in reasons if reason not in said] == []
+    assert float(figure.get("height") or 0) > max(float(text.get("y") or 0) for text in figure.iter("text"))
+
+
 NEAR = ratio(100, 101, 0.98, 1.02)
 SURE = finding("audio_received", 0.5, "equivalent", NEAR)
 GONE = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.inf, high=math.inf)

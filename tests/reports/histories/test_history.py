@@ -73,7 +73,7 @@ def test_too_few_runs_have_no_mark_and_it_is_said_why() -> None:
 
     assert not history.moved
     assert sentences.history_headline(history).startswith("Too few runs to tell a change: it takes 10")
-    assert sentences.lacking_notes(history)[0].endswith(" 9.")
+    assert sentences.lacking_notes(history)[0].endswith(": 9).")
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:

@@ -47,6 +47,21 @@ def test_it_fits_its_window_and_every_text_stands_out(shown: Page) -> None:
     assert shown.value(CONTRAST) == []
 
 
+def test_names_of_any_length_are_read_on_a_phone_before_anything_is_scrolled(browser: Browser, tmp_path: Path) -> None:
+    places = ("swedencentral", "eastus2", "germanywestcentral")
+    named = [
+        replace(one, target=f"my-own-resource-{place}.openai.azure.com") for place in places for one in stepped(9, 9)
+    ]
+    page = write_history(told_by(named), tmp_path / "history.html")
+    ends = "[...document.querySelectorAll('h1, svg .dl')].map(e => { const r = document.createRange(); "
+    ends += "r.selectNodeContents(e); return r.getBoundingClientRect().right })"
+    with browser.page(page, 390, 844, "light") as shown:
+        rights = shown.value(ends)
+
+    assert len(rights) > len(places)
+    assert max(rights) <= 390
+
+
 def test_a_filter_hides_marks_and_rows_without_any_script(browser: Browser, file: Path) -> None:
     with browser.page(file, 1280, 900, "light", scripts=False) as shown:
         marks, rows = shown.value(MARKS), shown.value(ROWS)

@@ -18,6 +18,7 @@ from reports import render
 from reports.comparisons import page
 from reports.comparisons.comparison import Comparison, compared
 from reports.comparisons.forest_rows import panels
+from reports.runs import load_for_report
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.wording.words import answer_cell
@@ -74,6 +75,19 @@ CONTRAST = """(() => {
   return found;
 })()"""
 """Visible texts outside figures that stand out too little from their ground, by WCAG 2.2, 1.4.3."""
+TOUCHING = """(apart => {
+  const found = [];
+  for (const svg of [...document.querySelectorAll('svg.figure')].filter(e => e.checkVisibility())) {
+    const texts = [...svg.querySelectorAll('.tick, .tiny')].map(e => [e.textContent, e.getBoundingClientRect()]);
+    for (const [k, [one, a]] of texts.entries()) for (const [other, b] of texts.slice(k + 1)) {
+      const down = Math.max(a.top, b.top) - Math.min(a.bottom, b.bottom);
+      const across = Math.max(a.left, b.left) - Math.min(a.right, b.right);
+      if (down < 0 && across < apart) found.push([one, other]);
+    }
+  }
+  return found;
+})(3)"""
+"""Labels of axes, and small ones, that overlap in height and have less than so many pixels between them across."""
 FOCUSED = "document.activeElement.matches('svg[data-stops]')"
 COLOUR = "getComputedStyle(document.body).{}"
 MOST_TABS = 60
@@ -172,6 +186,12 @@ def test_a_figure_fits_a_desk_and_keeps_its_texts_size_on_a_phone(shown: Page, c
             assert width <= case[2]
 
 
+def test_labels_of_axes_keep_apart(shown: Page) -> None:
+    shown.value("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+
+    assert shown.value(TOUCHING) == []
+
+
 def test_what_a_reader_wants_first_is_on_the_first_screen(
     shown: Page, case: tuple[str, str, int], pages: dict[str, Shown]
 ) -> None:
@@ -182,6 +202,18 @@ def test_what_a_reader_wants_first_is_on_the_first_screen(
 
 def test_every_text_stands_out_from_its_ground(shown: Page) -> None:
     assert shown.value(CONTRAST) == []
+
+
+def test_words_in_the_place_of_a_number_stay_in_their_cell_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+    run = synthetic.write(tmp_path / "run", Plan(failed=1.0))
+    over = """[...document.querySelectorAll('.answer td.big')].map(e => {
+      const range = document.createRange(); range.selectNodeContents(e);
+      return [e.innerText, range.getBoundingClientRect().right - e.getBoundingClientRect().right] })"""
+    with browser.page(render.write_report(load_for_report(run)).html, 390, 844, "light") as shown:
+        cells = shown.value(over)
+
+    assert any("timeout" in text for text, _ in cells)
+    assert [text for text, beyond in cells if beyond > 4] == []
 
 
 @pytest.mark.parametrize("name", ["run", "compare"])
