@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import pytest
+
 from bench.limits import LONGEST_HOLD_NS
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -55,18 +57,19 @@ def texts(count: int) -> PreparedScript:
     return build_script(*(say(f"say_{number}") for number in range(count)))
 
 
-def test_the_next_turn_waits_for_as_long_as_was_asked() -> None:
-    played = Played(texts(2), Service(turns=[throttled("Limit reached. Please try again in 6.232s.")]))
+GAPS = {
+    "for as long as was asked": ("Limit reached. Please try again in 6.232s.", 6_232 * MS),
+    "not at all where no wait is asked for": ("You exceeded your quota.", 0),
+    "for ten minutes where hours are asked for": ("Please try again in 6h0m0s.", LONGEST_HOLD_NS),
+}
+
+
+@pytest.mark.parametrize(("words", "gap_ns"), GAPS.values(), ids=GAPS)
+def test_the_next_turn_waits(words: str, gap_ns: int) -> None:
+    played = Played(texts(2), Service(turns=[throttled(words)]))
 
     assert [turn.outcome for turn in played.turns] == ["throttled:response", "ok"]
-    assert played.gap_ns() == 6_232 * MS
-
-
-def test_where_no_wait_is_asked_for_the_next_turn_begins_at_once() -> None:
-    played = Played(texts(2), Service(turns=[throttled("You exceeded your quota.")]))
-
-    assert [turn.outcome for turn in played.turns] == ["throttled:response", "ok"]
-    assert played.gap_ns() == 0
+    assert played.gap_ns() == gap_ns
 
 
 def test_after_the_last_turn_nobody_waits() -> None:
@@ -74,12 +77,6 @@ def test_after_the_last_turn_nobody_waits() -> None:
 
     assert played.lasted_ns < S
     assert played.timeline.session().outcome == "ok"
-
-
-def test_who_asks_for_hours_is_asked_again_after_ten_minutes() -> None:
-    played = Played(texts(2), Service(turns=[throttled("Please try again in 6h0m0s.")]))
-
-    assert played.gap_ns() == LONGEST_HOLD_NS
 
 
 def test_a_session_that_waits_ends_when_the_run_does() -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,16 +115,6 @@ AGENTS: dict[str, Hostile] = {}
 Act = Callable[[Mouth], Deeds]
 
 
-def hostile(outcomes: str, dialect: str = "pcm", turns: int | None = None) -> Callable[[Act], Act]:
-    """Enter a behaviour in the table by its name."""
-
-    def entered(act: Act) -> Act:
-        AGENTS[act.__name__] = Hostile(act, dialect, outcomes, turns or len(outcomes.split()))
-        return act
-
-    return entered
-
-
 def amid(message: bytes) -> Act:
     """An agent that greets well, but for one message in the midst of it."""
 
@@ -203,344 +194,155 @@ for name, (mouth, message, outcome) in AMID.items():
     AGENTS[name] = Hostile(amid(message), mouth.dialect, outcome, 1)
 
 
-# Audio that is none, or is not what it should be.
+# What a whole agent does.
 
 
-@hostile("timeout:first_delta")
-def never_greets(mouth: Mouth) -> Deeds:
-    yield HEARD
+def course(*parts: Deed | Callable[[Mouth], Iterable[Deed]]) -> Act:
+    """An agent that does one after the other."""
+
+    def act(mouth: Mouth) -> Deeds:
+        for part in parts:
+            if callable(part):
+                yield from part(mouth)
+            else:
+                yield part
+
+    return act
 
 
-@hostile("timeout:first_delta", "twilio")
-def says_all_of_it_on_another_call_s_stream(mouth: Mouth) -> Deeds:
-    for deed in mouth.says(1_000):
-        yield deed.replace(b'"MZ"', b'"MZ2"') if isinstance(deed, bytes) else deed
-    yield HEARD
+def says(ms: float) -> Act:
+    return lambda mouth: mouth.says(ms)
 
 
-@hostile("timeout:first_delta", "twilio")
-def says_all_of_it_on_no_stream(mouth: Mouth) -> Deeds:
-    for deed in mouth.says(1_000):
-        yield deed.replace(b'"streamSid"', b'"stream_sid"') if isinstance(deed, bytes) else deed
-    yield HEARD
+def silent(ms: float) -> Act:
+    return lambda mouth: mouth.silence(ms)
 
 
-@hostile("timeout:first_delta")
-def silence_for_ever(mouth: Mouth) -> Deeds:
-    yield from mouth.silence(FOR_EVER_MS)
+def spoken(samples: Callable[[Mouth], Any]) -> Act:
+    """An agent that says these samples in their time."""
+    return lambda mouth: mouth.spoken(np.asarray(samples(mouth)).astype(np.int16))
 
 
-@hostile("timeout:first_delta")
-def noise_for_ever(mouth: Mouth) -> Deeds:
-    noise = np.random.default_rng(1).normal(0, 3_000, 16 * FOR_EVER_MS)
-    yield from mouth.spoken(noise.astype(np.int16))
+def at_once(ms: float) -> Act:
+    return course(lambda mouth: [mouth.audio(mouth.voice(ms))])
 
 
-@hostile("timeout:first_delta")
-def noise_that_is_clipped_for_ever(mouth: Mouth) -> Deeds:
-    loudest = np.array([-32_768, 32_767], np.int16)
-    yield from mouth.spoken(np.random.default_rng(1).choice(loudest, 16 * FOR_EVER_MS))
+def clears(times: int = 1) -> Act:
+    return course(lambda mouth: [mouth.clear()] * times)
 
 
-@hostile("timeout:first_delta")
-def a_hum_for_ever(mouth: Mouth) -> Deeds:
-    yield from mouth.spoken((9_000 * np.sin(np.arange(16 * FOR_EVER_MS) / 25)).astype(np.int16))
+def marks(times: int) -> Act:
+    return course(lambda mouth: [mouth.mark("again")] * times)
 
 
-@hostile("timeout:first_delta")
-def a_chord_for_ever(mouth: Mouth) -> Deeds:
-    places = np.arange(16 * FOR_EVER_MS) * 2 * np.pi / 16_000
-    chord = np.sin(220 * places) + np.sin(277 * places) + np.sin(330 * places)
-    yield from mouth.spoken((3_000 * chord).astype(np.int16))
+def for_ever(*deeds: Deed) -> Act:
+    return lambda mouth: cycle(deeds)
 
 
-@hostile("timeout:done")
-def music_with_a_beat_for_ever(mouth: Mouth) -> Deeds:
-    places = np.arange(16 * 2 * FOR_EVER_MS)
-    yield from mouth.spoken((8_000 * np.sin(places / 6) * (1 - places % 6_400 / 6_400)).astype(np.int16))
+def edited(old: bytes, new: bytes) -> Act:
+    """A second of speech in which each message has something else in it."""
+    return course(lambda mouth: (
+        deed.replace(old, new) if isinstance(deed, bytes) else deed for deed in mouth.says(1_000)))  # fmt: skip
 
 
-@hostile("timeout:first_delta")
-def a_direct_current_for_ever(mouth: Mouth) -> Deeds:
-    yield from mouth.spoken(np.full(16 * FOR_EVER_MS, 20_000, np.int16))
+def followed(by: Callable[[Mouth, int], Deed]) -> Act:
+    """A greeting with something behind each of its deeds, by their number."""
+    return course(lambda mouth: (
+        one for number, deed in enumerate(mouth.says()) for one in (deed, by(mouth, number))))  # fmt: skip
 
 
-@hostile("ok")
-def a_voice_on_a_direct_current(mouth: Mouth) -> Deeds:
-    steady = np.full(16 * 1_000, 2_000, np.int16)
-    yield from mouth.spoken(np.concatenate((steady, mouth.voice(400) + np.int16(2_000), steady)))
-
-
-@hostile("timeout:first_delta")
-def whispers(mouth: Mouth) -> Deeds:
-    yield from mouth.spoken(mouth.voice(FOR_EVER_MS, level=20))
-
-
-@hostile("timeout:first_delta")
-def clicks(mouth: Mouth) -> Deeds:
-    samples = np.zeros(16 * FOR_EVER_MS, np.int16)
-    samples[::4_000] = 32_767
-    yield from mouth.spoken(samples)
-
-
-@hostile("ok")
-def a_voice_that_is_clipped(mouth: Mouth) -> Deeds:
-    yield from mouth.spoken(np.sign(mouth.voice(400)) * np.int16(32_767))
-
-
-@hostile("ok")
-def a_rate_that_is_too_low(mouth: Mouth) -> Deeds:
-    yield from mouth.silence(300)
-    yield from mouth.spoken(mouth.voice(800)[::2])
-
-
-@hostile("ok")
-def a_rate_that_is_too_high(mouth: Mouth) -> Deeds:
-    yield from mouth.spoken(np.repeat(mouth.voice(400), 3))
-
-
-@hostile("ok")
-def mu_law_for_pcm(mouth: Mouth) -> Deeds:
-    yield from mouth.silence(300)
-    yield from mouth.spoken(np.frombuffer(G711_ULAW.encode(mouth.voice(800)), "<i2"))
-
-
-@hostile("ok")
-def bytes_in_the_wrong_order(mouth: Mouth) -> Deeds:
-    yield from mouth.spoken(mouth.voice(400).byteswap())
-
-
-@hostile("ok")
-def samples_that_are_cut_in_two(mouth: Mouth) -> Deeds:
+def cut_in_two(mouth: Mouth) -> Deeds:
     data = mouth.format.encode(mouth.voice(400))
     for begin in range(0, len(data), 641):
         yield Binary(data[begin : begin + 641])
         yield 20
 
 
-@hostile("timeout:done")
-def greets_for_ever(mouth: Mouth) -> Deeds:
-    yield from mouth.says(2 * FOR_EVER_MS)
+def clicking(mouth: Mouth) -> Samples:
+    samples = np.zeros(16 * FOR_EVER_MS, np.int16)
+    samples[::4_000] = 32_767
+    return samples
 
 
-@hostile("timeout:done")
-def all_at_once_and_more_than_is_waited_for(mouth: Mouth) -> Deeds:
-    yield mouth.audio(mouth.voice(2 * FOR_EVER_MS))
-
-
-@hostile("endless:audio", "twilio")
-def a_thousand_times_as_fast_as_it_sounds(mouth: Mouth) -> Deeds:
-    message = mouth.audio(mouth.voice(20_000))
-    while True:
-        yield message
-        yield 20
-
-
-@hostile("ok")
-def half_as_fast_as_it_sounds(mouth: Mouth) -> Deeds:
-    yield from mouth.spoken(mouth.voice(400), pace=0.5)
-
-
-@hostile("ok timeout:first_delta")
-def answers_an_hour_later(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield HEARD
-    yield 3_600_000
-    yield from mouth.says()
-
-
-@hostile("timeout:first_delta")
-def greets_an_hour_later(mouth: Mouth) -> Deeds:
-    yield from mouth.silence(100)
-    yield 3_600_000
-    yield from mouth.says()
-
-
-@hostile("timeout:first_delta")
-def frames_of_nothing(mouth: Mouth) -> Deeds:
-    while True:
-        yield from [Binary(b"")] * 5
-        yield 20
-
-
-@hostile("timeout:first_delta")
-def frames_of_half_a_sample(mouth: Mouth) -> Deeds:
-    while True:
-        yield from [Binary(b"\x01")] * 5
-        yield 20
-
-
-@hostile("ok", "twilio")
-def one_sample_at_a_time(mouth: Mouth) -> Deeds:
-    for sample in mouth.voice(200):
-        yield mouth.audio(np.array([sample]))
-
-
-@hostile("endless:events")
-def messages_without_end(mouth: Mouth) -> Deeds:
-    while True:
-        yield b"{}"
-
-
-# Whoever speaks when nobody should.
-
-
-@hostile("timeout:first_delta", turns=2)
-def echoes_from_the_beginning(mouth: Mouth) -> Deeds:
-    yield ECHO
-
-
-@hostile("ok ok")
-def echoes_what_it_is_asked(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield ECHO
-
-
-@hostile("ok ok")
-def answers_while_it_is_asked(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield 1_000
-    yield from mouth.says()
-
-
-@hostile("ok timeout:first_delta")
-def speaks_on_and_on_while_it_is_asked(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield 900
-    yield from mouth.says(1_500)
-
-
-@hostile("ok ok")
-def answers_twice(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield HEARD
-    yield from mouth.says()
-    yield 1_200
-    yield from mouth.says()
-
-
-@hostile("ok interrupted timeout:first_delta")
-def never_falls_silent(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield HEARD
-    yield from mouth.says(2_500)
-
-
-@hostile("ok ok timeout:first_delta")
-def has_said_everything_before_it_is_interrupted(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield HEARD
-    yield from mouth.says(200)
-
-
-@hostile("ok interrupted timeout:first_delta", "twilio")
-def what_was_under_way_comes_after_the_clear(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield HEARD
-    yield mouth.audio(mouth.voice(3_000))
-    yield 700
-    yield mouth.clear()
-    yield from mouth.says()
-
-
-@hostile("ok interrupted ok", "twilio")
-def what_was_under_way_comes_after_the_clear_and_then_an_answer(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield HEARD
-    yield mouth.audio(mouth.voice(3_000))
-    yield 700
-    yield mouth.clear()
-    yield from mouth.says()
-    yield 400
-    yield from mouth.says()
-
-
-@hostile("ok interrupted ok", "acs")
-def clears_and_answers_at_once_in_silence(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield HEARD
-    yield mouth.audio(mouth.voice(3_000))
-    yield 400
-    yield mouth.clear()
-    yield from mouth.silence(300)
-    yield from mouth.says()
-
-
-@hostile("ok timeout:first_delta timeout:first_delta", "acs")
-def clears_and_goes_on_for_ever(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield HEARD
-    yield mouth.audio(mouth.voice(3_000))
-    yield 400
-    yield mouth.clear()
-    yield from mouth.says(FOR_EVER_MS)
-
-
-@hostile("cancelled:turn_detected", "twilio")
-def clears_though_nobody_speaks(mouth: Mouth) -> Deeds:
-    yield mouth.audio(mouth.voice(600))
-    yield 200
-    yield mouth.clear()
-
-
-# Clears, marks, and what they wait for.
-
-
-@hostile("ok", "twilio")
-def clears_before_anything(mouth: Mouth) -> Deeds:
-    yield from [mouth.clear()] * 3
-    yield from mouth.says()
-
-
-@hostile("ok", "twilio")
-def clears_after_everything(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield 100
-    yield from [mouth.clear()] * 3
-
-
-@hostile("ok ok", "acs")
-def clears_all_the_time(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield HEARD
-    yield from [mouth.clear()] * 300
-    yield from mouth.says()
-    yield from [mouth.clear()] * 300
-
-
-@hostile("cancelled:turn_detected", "twilio")
-def a_clear_between_all_frames(mouth: Mouth) -> Deeds:
-    for deed in mouth.says():
-        yield deed
-        yield mouth.clear()
-
-
-@hostile("ok", "twilio")
-def marks_that_nothing_is_before(mouth: Mouth) -> Deeds:
-    yield from [mouth.mark("again")] * 1_100
-    yield from mouth.says()
-
-
-@hostile("endless:marks", "twilio")
-def marks_that_wait_without_end(mouth: Mouth) -> Deeds:
-    yield mouth.audio(mouth.voice(3_000))
-    yield from [mouth.mark("again")] * 1_100
-
-
-@hostile("ok", "twilio")
-def a_mark_after_every_frame(mouth: Mouth) -> Deeds:
-    for number, deed in enumerate(mouth.says()):
-        yield deed
-        yield mouth.mark(f"{number}")
-
-
-@hostile("ok", "twilio")
-def marks_of_one_name_that_are_cleared(mouth: Mouth) -> Deeds:
-    yield from mouth.says()
-    yield 1_200
-    yield mouth.audio(mouth.voice(3_000))
-    yield from [mouth.mark("again")] * 500
-    yield mouth.clear()
+GREETS, ASKED, LATER = Mouth.says, course(Mouth.says, HEARD), 3_600_000
+PLACES = np.arange(16 * FOR_EVER_MS)
+LONGER = np.arange(16 * 2 * FOR_EVER_MS)
+STEADY = np.full(16 * 1_000, 2_000, np.int16)
+CHORD = sum(np.sin(hz * PLACES * 2 * np.pi / 16_000) for hz in (220, 277, 330))
+NO_ANSWER = "ok interrupted timeout:first_delta"
+COURSES: dict[str, tuple[str, Mouth, Act]] = {
+    # (outcomes, how it speaks, what it does)
+    # Audio that is none, or is not what it should be.
+    "never greets": ("timeout:first_delta", PCM, course(HEARD)),
+    "says all of it on another call's stream":
+        ("timeout:first_delta", TWILIO, course(edited(b'"MZ"', b'"MZ2"'), HEARD)),
+    "says all of it on no stream":
+        ("timeout:first_delta", TWILIO, course(edited(b'"streamSid"', b'"stream_sid"'), HEARD)),
+    "silence for ever": ("timeout:first_delta", PCM, silent(FOR_EVER_MS)),
+    "noise for ever":
+        ("timeout:first_delta", PCM, spoken(lambda _: np.random.default_rng(1).normal(0, 3_000, PLACES.size))),
+    "noise that is clipped for ever":
+        ("timeout:first_delta", PCM, spoken(lambda _: np.random.default_rng(1).choice([-32_768, 32_767], PLACES.size))),
+    "a hum for ever": ("timeout:first_delta", PCM, spoken(lambda _: 9_000 * np.sin(PLACES / 25))),
+    "a chord for ever": ("timeout:first_delta", PCM, spoken(lambda _: 3_000 * CHORD)),
+    "music with a beat for ever":
+        ("timeout:done", PCM, spoken(lambda _: 8_000 * np.sin(LONGER / 6) * (1 - LONGER % 6_400 / 6_400))),
+    "a direct current for ever": ("timeout:first_delta", PCM, spoken(lambda _: np.full(PLACES.size, 20_000))),
+    "a voice on a direct current":
+        ("ok", PCM, spoken(lambda mouth: np.concatenate((STEADY, mouth.voice(400) + np.int16(2_000), STEADY)))),
+    "whispers": ("timeout:first_delta", PCM, spoken(lambda mouth: mouth.voice(FOR_EVER_MS, level=20))),
+    "clicks": ("timeout:first_delta", PCM, spoken(clicking)),
+    "a voice that is clipped": ("ok", PCM, spoken(lambda mouth: np.sign(mouth.voice(400)) * np.int16(32_767))),
+    "a rate that is too low": ("ok", PCM, course(silent(300), spoken(lambda mouth: mouth.voice(800)[::2]))),
+    "a rate that is too high": ("ok", PCM, spoken(lambda mouth: np.repeat(mouth.voice(400), 3))),
+    "mu-law for PCM":
+        ("ok", PCM, course(silent(300), spoken(lambda m: np.frombuffer(G711_ULAW.encode(m.voice(800)), "<i2")))),
+    "bytes in the wrong order": ("ok", PCM, spoken(lambda mouth: mouth.voice(400).byteswap())),
+    "samples that are cut in two": ("ok", PCM, cut_in_two),
+    "greets for ever": ("timeout:done", PCM, says(2 * FOR_EVER_MS)),
+    "all at once and more than is waited for": ("timeout:done", PCM, at_once(2 * FOR_EVER_MS)),
+    "a thousand times as fast as it sounds":
+        ("endless:audio", TWILIO, lambda mouth: cycle((mouth.audio(mouth.voice(20_000)), 20))),
+    "half as fast as it sounds": ("ok", PCM, lambda mouth: mouth.spoken(mouth.voice(400), pace=0.5)),
+    "answers an hour later": ("ok timeout:first_delta", PCM, course(ASKED, LATER, GREETS)),
+    "greets an hour later": ("timeout:first_delta", PCM, course(silent(100), LATER, GREETS)),
+    "frames of nothing": ("timeout:first_delta", PCM, for_ever(*[Binary(b"")] * 5, 20)),
+    "frames of half a sample": ("timeout:first_delta", PCM, for_ever(*[Binary(b"\x01")] * 5, 20)),
+    "one sample at a time":
+        ("ok", TWILIO, course(lambda mouth: (mouth.audio(np.array([sample])) for sample in mouth.voice(200)))),
+    "messages without end": ("endless:events", PCM, for_ever(b"{}")),
+    # Whoever speaks when nobody should.
+    "echoes what it is asked": ("ok ok", PCM, course(GREETS, ECHO)),
+    "answers while it is asked": ("ok ok", PCM, course(GREETS, 1_000, GREETS)),
+    "speaks on and on while it is asked": ("ok timeout:first_delta", PCM, course(GREETS, 900, says(1_500))),
+    "answers twice": ("ok ok", PCM, course(ASKED, GREETS, 1_200, GREETS)),
+    "never falls silent": (NO_ANSWER, PCM, course(ASKED, says(2_500))),
+    "has said everything before it is interrupted":
+        ("ok ok timeout:first_delta", PCM, course(ASKED, says(200))),
+    "what was under way comes after the clear":
+        (NO_ANSWER, TWILIO, course(ASKED, at_once(3_000), 700, clears(), GREETS)),
+    "what was under way comes after the clear and then an answer":
+        ("ok interrupted ok", TWILIO, course(ASKED, at_once(3_000), 700, clears(), GREETS, 400, GREETS)),
+    "clears and answers at once in silence":
+        ("ok interrupted ok", ACS, course(ASKED, at_once(3_000), 400, clears(), silent(300), GREETS)),
+    "clears and goes on for ever":
+        ("ok timeout:first_delta timeout:first_delta", ACS,
+         course(ASKED, at_once(3_000), 400, clears(), says(FOR_EVER_MS))),
+    "clears though nobody speaks": ("cancelled:turn_detected", TWILIO, course(at_once(600), 200, clears())),
+    # Clears, marks, and what they wait for.
+    "clears before anything": ("ok", TWILIO, course(clears(3), GREETS)),
+    "clears after everything": ("ok", TWILIO, course(GREETS, 100, clears(3))),
+    "clears all the time": ("ok ok", ACS, course(ASKED, clears(300), GREETS, clears(300))),
+    "a clear between all frames": ("cancelled:turn_detected", TWILIO, followed(lambda mouth, _: mouth.clear())),
+    "marks that nothing is before": ("ok", TWILIO, course(marks(1_100), GREETS)),
+    "marks that wait without end": ("endless:marks", TWILIO, course(at_once(3_000), marks(1_100))),
+    "a mark after every frame": ("ok", TWILIO, followed(lambda mouth, number: mouth.mark(f"{number}"))),
+    "marks of one name that are cleared":
+        ("ok", TWILIO, course(GREETS, 1_200, at_once(3_000), marks(500), clears())),
+}  # fmt: skip
+for name, (outcomes, mouth, act) in COURSES.items():
+    AGENTS[name] = Hostile(act, mouth.dialect, outcomes, len(outcomes.split()))
+AGENTS["echoes from the beginning"] = Hostile(course(ECHO), "pcm", "timeout:first_delta", 2)
 
 
 # Whoever hangs up.

@@ -252,7 +252,7 @@ def test_a_mark_comes_back_when_what_is_before_it_was_played_or_dropped_and_not_
 
 
 def test_what_comes_after_a_clear_is_late_audio_of_the_reply_and_no_answer(tmp_path: Path) -> None:
-    agent = AGENTS["what_was_under_way_comes_after_the_clear_and_then_an_answer"]
+    agent = AGENTS["what was under way comes after the clear and then an answer"]
     call = called(TWILIO, agent.act(TWILIO), STEPS, tmp_path / "call.jsonl")
     _, question, objection = call.turns
 
@@ -265,7 +265,7 @@ def test_what_comes_after_a_clear_is_late_audio_of_the_reply_and_no_answer(tmp_p
 
 
 def test_an_agent_that_is_not_silent_within_two_seconds_has_not_yielded(tmp_path: Path) -> None:
-    call = called(PCM, AGENTS["never_falls_silent"].act(PCM), STEPS, tmp_path / "call.jsonl")
+    call = called(PCM, AGENTS["never falls silent"].act(PCM), STEPS, tmp_path / "call.jsonl")
 
     assert (call.turns[1].yielded, call.turns[1].outcome) == (False, "interrupted")
 

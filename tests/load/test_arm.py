@@ -52,18 +52,20 @@ def test_what_is_throttled_or_cut_is_not_hopeless(outcome: str, failed: bool) ->
     assert not here.hopeless
 
 
-def test_a_throttled_handshake_holds_further_starts_for_as_long_as_it_asks() -> None:
+HELD = {
+    "a throttled handshake holds further starts for as long as it asks":
+        (refused("throttled:handshake", headers={"retry-after": "3"}), at(30) + 3 * NS_PER_S),
+    "without a wait it holds them for a second": (refused("throttled:handshake"), at(30) + NS_PER_S),
+    "a session that was open when it was throttled holds nothing": (build_session(outcome="throttled:error"), at(40)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("session", "starts_ns"), HELD.values(), ids=HELD)
+def test_a_throttled_handshake_holds_starts(session: Any, starts_ns: int) -> None:
     here = arm()
-    here.note(refused("throttled:handshake", headers={"retry-after": "3"}), at(30))
+    here.note(session, at(30))
 
-    assert here.pacer.earliest_ns(at(40)) == at(30) + 3 * NS_PER_S
-
-
-def test_a_throttled_handshake_without_a_wait_holds_them_for_a_second() -> None:
-    here = arm()
-    here.note(refused("throttled:handshake"), at(30))
-
-    assert here.pacer.earliest_ns(at(40)) == at(30) + NS_PER_S
+    assert here.pacer.earliest_ns(at(40)) == starts_ns
 
 
 def test_sessions_that_opened_before_the_throttling_do_not_shorten_its_waits() -> None:
@@ -76,13 +78,6 @@ def test_sessions_that_opened_before_the_throttling_do_not_shorten_its_waits() -
         held.append((here.pacer.earliest_ns(begun_ns) - begun_ns) // NS_PER_S)
 
     assert held == [1, 2, 4]
-
-
-def test_a_session_that_was_open_when_it_was_throttled_holds_nothing() -> None:
-    here = arm()
-    here.note(build_session(outcome="throttled:error"), at(30))
-
-    assert here.pacer.earliest_ns(at(40)) == at(40)
 
 
 def turn(outcome: str = "ok", detail: str = "", start_ns: int = at(0)) -> Any:

@@ -20,6 +20,7 @@ NOTHING_ELSE = {"stall_ns": None, "network_rtt_ns": None}
 
 
 def test_a_turn_s_measures_are_differences_of_its_instants() -> None:
+    assert build_observation().origin == "requested"
     assert build_observation().measures_ns() == {
         "ttfa": 500 * MS,
         "transcript_first": 399 * MS,
@@ -32,34 +33,34 @@ def test_a_turn_s_measures_are_differences_of_its_instants() -> None:
     }
 
 
-def test_a_text_turn_and_a_transcription_have_theirs() -> None:
-    instants = {"requested": at(1), "committed": at(2), "first_text": at(31), "input_transcribed": at(52)}
-
-    assert build_observation(instants=instants, **NOTHING_ELSE).measures_ns() == {
-        "ttft": 30 * MS,
-        "input_transcript": 50 * MS,
-    }
-
-
-def test_a_spoken_turn_is_measured_in_microphone_time() -> None:
-    instants = {"speech_begin": at(-40), "speech_end": at(1_000), "speech_started": at(60), "speech_stopped": at(1_500),
-                "committed": at(1_505), "first_audio": at(1_900), "first_audible": at(2_020),
-                "input_transcribed": at(2_100)}  # fmt: skip
-
-    assert build_observation(instants=instants, **NOTHING_ELSE).measures_ns() == {
-        "ttfa": 900 * MS,
-        "voice_to_voice": 1_020 * MS,
-        "turn_detection": 500 * MS,
-        "speech_detected": 100 * MS,
-        "input_transcript": 595 * MS,
-        "input_transcript_total": 1_100 * MS,
-    }
+MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
+    # (instants, the origin, measures; ms)
+    "a text turn and a transcription have theirs":
+        ({"requested": 1, "committed": 2, "first_text": 31, "input_transcribed": 52}, "requested",
+         {"ttft": 30, "input_transcript": 50}),
+    "a spoken turn is measured in microphone time":
+        ({"speech_begin": -40, "speech_end": 1_000, "speech_started": 60, "speech_stopped": 1_500, "committed": 1_505,
+          "first_audio": 1_900, "first_audible": 2_020, "input_transcribed": 2_100}, "speech_end",
+         {"ttfa": 900, "voice_to_voice": 1_020, "turn_detection": 500, "speech_detected": 100, "input_transcript": 595,
+          "input_transcript_total": 1_100}),
+    "a pause that was taken for the end is noticed before the end":
+        ({"speech_end": 1_000, "speech_stopped": 700}, "speech_end", {"turn_detection": -300}),
+    "latency counts from the end of speech where nothing was requested":
+        ({"speech_end": 10, "first_audio": 40, "ended": 50}, "speech_end", {"ttfa": 30}),
+    "a turn without an origin has no latency": ({"first_audio": 40, "ended": 50}, None, {}),
+    "captions that come after the sound are negative":
+        ({"first_transcript": 30, "first_audio": 10}, None, {"transcript_lead": -20}),
+}  # fmt: skip
 
 
-def test_a_pause_that_was_taken_for_the_end_is_noticed_before_the_end() -> None:
-    instants = {"speech_end": at(1_000), "speech_stopped": at(700)}
+@pytest.mark.parametrize(("instants", "origin", "measures"), MEASURED.values(), ids=MEASURED)
+def test_a_turn_has_the_measures_between_its_instants(
+    instants: dict[str, float], origin: str | None, measures: dict[str, float]
+) -> None:
+    turn = build_observation(instants={name: at(ms) for name, ms in instants.items()}, **NOTHING_ELSE)
 
-    assert build_observation(instants=instants, **NOTHING_ELSE).measures_ns() == {"turn_detection": -300 * MS}
+    assert turn.origin == origin
+    assert turn.measures_ns() == {name: round(ms * MS) for name, ms in measures.items()}
 
 
 def test_where_the_round_trip_is_not_known_nothing_is_taken_off() -> None:
@@ -113,26 +114,6 @@ def test_a_session_that_was_throttled_knows_the_wait_that_was_asked_for(
     outcome: str, headers: dict[str, str], detail: str, wait_ns: int | None
 ) -> None:
     assert build_session(outcome=outcome, headers=headers, detail=detail).retry_after_ns == wait_ns
-
-
-def test_latency_counts_from_the_end_of_speech_where_nothing_was_requested() -> None:
-    turn = build_observation(instants={"speech_end": at(10), "first_audio": at(40), "ended": at(50)})
-
-    assert turn.origin == "speech_end"
-    assert turn.measures_ns()["ttfa"] == 30 * MS
-    assert build_observation().origin == "requested"
-
-
-def test_a_turn_without_an_origin_has_no_latency() -> None:
-    turn = build_observation(instants={"first_audio": at(40), "ended": at(50)}, stall_ns=None, network_rtt_ns=None)
-
-    assert (turn.origin, turn.measures_ns()) == (None, {})
-
-
-def test_captions_that_come_after_the_sound_are_negative() -> None:
-    instants = {"first_transcript": at(30), "first_audio": at(10)}
-
-    assert build_observation(instants=instants).measures_ns()["transcript_lead"] == -20 * MS
 
 
 def test_a_session_s_measures_are_differences_of_its_instants() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,42 +32,40 @@ def test_a_closed_microphone_records_nothing() -> None:
     assert (microphone.due_ns, microphone.speaking) == (None, False)
 
 
-def test_a_chunk_is_due_when_its_last_sample_has_been_recorded() -> None:
-    microphone = Microphone()
+QUIET, NOISE = recorded("quiet"), recorded("noise", 20)
+COURSES: dict[str, tuple[list[OutgoingMessage], int, list[OutgoingMessage], list[OutgoingMessage], int | None, Any]] = {
+    # (between turns; chunks taken; speech, and what is recorded after it; when it is hushed; the next chunks)
+    "a chunk is due when its last sample has been recorded":
+        ([], 0, [recorded("a"), recorded("b"), recorded("c", 33)], [], None, [("a", 100), ("b", 200), ("c", 233)]),
+    "between turns an open microphone records the same again and again":
+        ([recorded("x"), recorded("y", 50)], 0, [], [], None, [("x", 100), ("y", 150), ("x", 250), ("y", 300)]),
+    "whoever begins to speak does so after the chunk that is being recorded":
+        ([QUIET], 2, [recorded("a", 20), recorded("b", 20)], [NOISE], None,
+         [("quiet", 300), ("a", 320), ("b", 340), ("noise", 360), ("noise", 380)]),
+    "whoever falls silent leaves the rest unsaid and no gap":
+        ([QUIET], 0, [recorded("a"), recorded("b")], [recorded("quiet", 50)], 2, [("quiet", 250), ("quiet", 300)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("between", "before", "speech", "after", "hushed", "chunks"), COURSES.values(), ids=COURSES)
+def test_an_open_microphone_records_without_a_gap(
+    between: list[OutgoingMessage], before: int, speech: list[OutgoingMessage], after: list[OutgoingMessage],
+    hushed: int | None, chunks: list[tuple[str, float]],
+) -> None:  # fmt: skip
+    microphone = Microphone(between)
     microphone.open(AT_NS)
-    microphone.speak([recorded("a"), recorded("b"), recorded("c", 33)], ())
+    taken(microphone, before)
+    if speech:
+        microphone.speak(speech, after)
+    assert microphone.speaking is bool(speech)
+    if hushed is not None:
+        taken(microphone, hushed)
+        microphone.hush()
+        assert not microphone.speaking
 
-    assert taken(microphone, 3) == [("a", 100), ("b", 200), ("c", 233)]
-    assert (microphone.due_ns, microphone.speaking) == (None, False)
-
-
-def test_between_turns_an_open_microphone_records_the_same_again_and_again() -> None:
-    microphone = Microphone([recorded("x"), recorded("y", 50)])
-    microphone.open(AT_NS)
-
-    assert taken(microphone, 4) == [("x", 100), ("y", 150), ("x", 250), ("y", 300)]
+    assert taken(microphone, len(chunks)) == chunks
+    assert (microphone.due_ns is None) == (not between and not after)
     assert not microphone.speaking
-
-
-def test_whoever_begins_to_speak_does_so_after_the_chunk_that_is_being_recorded() -> None:
-    microphone = Microphone([recorded("quiet")])
-    microphone.open(AT_NS)
-    taken(microphone, 2)
-    microphone.speak([recorded("a", 20), recorded("b", 20)], [recorded("noise", 20)])
-
-    assert microphone.speaking
-    assert taken(microphone, 5) == [("quiet", 300), ("a", 320), ("b", 340), ("noise", 360), ("noise", 380)]
-
-
-def test_whoever_falls_silent_leaves_the_rest_unsaid_and_no_gap() -> None:
-    microphone = Microphone([recorded("quiet")])
-    microphone.open(AT_NS)
-    microphone.speak([recorded("a"), recorded("b")], [recorded("quiet", 50)])
-    taken(microphone, 2)
-    microphone.hush()
-
-    assert not microphone.speaking
-    assert taken(microphone, 2) == [("quiet", 250), ("quiet", 300)]
 
 
 def test_a_microphone_that_is_switched_off_between_turns_begins_anew() -> None:

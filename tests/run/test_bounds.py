@@ -168,50 +168,39 @@ def test_a_run_whose_transcripts_shared_their_reads_is_invalid_by_its_transcript
     ]
 
 
-def test_a_response_whose_end_is_not_exact_leaves_the_run_valid(tmp_path: Path) -> None:
-    folder, (recorder,) = build_run(tmp_path)
-    recorder.session(labels(1)).turn_ended(build_observation(errors_ns=EXACT | {"response_done": 99 * MS}))
-    recorder.close()
-    verdict = close(folder)["verdict"]
+WELL = build_observation(errors_ns=EXACT)
+HEARD = {"speech_end": at(0), "first_audible": at(1_000), "ended": at(2_000)}
+LATE = {"errors_ns": {"first_audible": 99 * MS}, "widths_ns": {"speech_end": 0}}
+FAILED = build_observation(outcome="failed:x", errors_ns=EXACT | {"first_audio": 99 * MS})
+UNREADY = build_session(errors_ns={"session_created": 9 * MS, "upgrade_done": 0})
+INEXACT: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
+    # (turns and sessions; whether the run is valid, which measures are not exact)
+    "a response whose end is not exact leaves the run valid":
+        ([build_observation(errors_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
+    # The harness is no bottleneck where a voice cannot be told from what is behind it.
+    "a begin that is found in noise makes no run invalid":
+        ([build_observation(instants=HEARD, onset_error_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),
+    "one that is found late does":
+        ([build_observation(instants=HEARD, onset_error_ns=50 * MS, **LATE)], [], False, ["voice_to_voice"]),
+    "a failed turn makes no measure inexact": ([WELL, FAILED], [], True, []),
+    "a measure of sessions can be inexact too": ([WELL], [UNREADY], True, ["session_ready"]),
+}  # fmt: skip
 
-    assert verdict["valid"] is True
-    assert [one["measure"] for one in verdict["inexact"]] == ["response_total"]
 
-
-@pytest.mark.parametrize(("onset_ms", "valid"), [(99, True), (50, False)])
-def test_a_begin_that_is_found_in_noise_makes_a_measure_inexact_and_no_run_invalid(
-    tmp_path: Path, onset_ms: int, valid: bool
+@pytest.mark.parametrize(("ended", "over", "valid", "inexact"), INEXACT.values(), ids=INEXACT)
+def test_what_is_not_exact_is_told_and_makes_some_runs_invalid(
+    tmp_path: Path, ended: list[Any], over: list[Any], valid: bool, inexact: list[str]
 ) -> None:
-    """The harness is no bottleneck where a voice cannot be told from what is behind it."""
     folder, (recorder,) = build_run(tmp_path)
-    instants = {"speech_end": at(0), "first_audible": at(1_000), "ended": at(2_000)}
-    errors_ns, widths_ns = {"first_audible": 99 * MS}, {"speech_end": 0}
-    heard = build_observation(instants=instants, errors_ns=errors_ns, widths_ns=widths_ns, onset_error_ns=onset_ms * MS)
-    recorder.session(labels(1)).turn_ended(heard)
+    for number, turn in enumerate(ended):
+        recorder.session(labels(number)).turn_ended(turn)
+    for session in over:
+        recorder.session(labels(1)).session_ended(session)
     recorder.close()
     verdict = close(folder)["verdict"]
 
-    assert verdict["valid"] is valid
-    assert [one["measure"] for one in verdict["inexact"]] == ["voice_to_voice"]
-
-
-def test_a_failed_turn_makes_no_measure_inexact(tmp_path: Path) -> None:
-    folder, (recorder,) = build_run(tmp_path)
-    recorder.session(labels(1)).turn_ended(build_observation(errors_ns=EXACT))
-    late = build_observation(outcome="failed:x", errors_ns=EXACT | {"first_audio": 99 * MS})
-    recorder.session(labels(2)).turn_ended(late)
-    recorder.close()
-
-    assert close(folder)["verdict"] | {"rules": []} == {"valid": True, "rules": [], "inexact": []}
-
-
-def test_a_measure_of_sessions_can_be_inexact_too(tmp_path: Path) -> None:
-    folder, (recorder,) = build_run(tmp_path)
-    recorder.session(labels(1)).turn_ended(build_observation(errors_ns=EXACT))
-    recorder.session(labels(1)).session_ended(build_session(errors_ns={"session_created": 9 * MS, "upgrade_done": 0}))
-    recorder.close()
-
-    assert [one["measure"] for one in close(folder)["verdict"]["inexact"]] == ["session_ready"]
+    assert verdict.keys() == {"valid", "rules", "inexact"}
+    assert (verdict["valid"], [one["measure"] for one in verdict["inexact"]]) == (valid, inexact)
 
 
 def test_the_bounds_of_a_row_are_those_of_its_turn() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 
 from bench.simulator.outbox import Outbox, OutboxStep
 from bench.simulator.wire import Ids, Outgoing
@@ -22,29 +23,29 @@ def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
     return [(event.due_ns, event.type) for event in planned.due(now_ns)]
 
 
-def test_steps_come_by_instant_and_in_one_instant_in_the_order_of_adding() -> None:
+Steps = list[tuple[int, str]]
+COMES: dict[str, tuple[list[Steps], int, Steps, int | None]] = {
+    # (series, now, what is due, when the next is)
+    "steps come by instant and in one instant in the order of adding":
+        ([[(10, "a1"), (30, "a2")], [(10, "b1"), (20, "b2")]], 30,
+         [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")], None),
+    "a series is not torn apart by another in the same instant":
+        ([[(10, "a1"), (10, "a2")], [(10, "b1"), (10, "b2")]], 10,
+         [(10, "a1"), (10, "a2"), (10, "b1"), (10, "b2")], None),
+    "nothing comes before its instant": ([[(10, "a")]], 9, [], 10),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("series", "now_ns", "came", "next_ns"), COMES.values(), ids=COMES)
+def test_series_are_merged_by_their_instants(
+    series: list[Steps], now_ns: int, came: Steps, next_ns: int | None
+) -> None:
     planned = outbox()
-    planned.plan([step(10, "a1"), step(30, "a2")])
-    planned.plan([step(10, "b1"), step(20, "b2")])
+    for steps in series:
+        planned.plan([step(*one) for one in steps])
 
-    assert due(planned, 30) == [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")]
-    assert planned.next_due_ns() is None
-
-
-def test_a_series_is_not_torn_apart_by_another_in_the_same_instant() -> None:
-    planned = outbox()
-    planned.plan([step(10, "a1"), step(10, "a2")])
-    planned.plan([step(10, "b1"), step(10, "b2")])
-
-    assert [word for _, word in due(planned, 10)] == ["a1", "a2", "b1", "b2"]
-
-
-def test_nothing_comes_before_its_instant() -> None:
-    planned = outbox()
-    planned.plan([step(10, "a")])
-
-    assert due(planned, 9) == []
-    assert planned.next_due_ns() == 10
+    assert due(planned, now_ns) == came
+    assert planned.next_due_ns() == next_ns
 
 
 def test_a_dropped_series_never_comes() -> None:

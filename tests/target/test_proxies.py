@@ -72,33 +72,21 @@ def test_any_text_is_a_proxy_or_a_line_to_read(text: str) -> None:
     assert str(proxy).isprintable() if isinstance(proxy, UsageError) else proxy.host and 0 < proxy.port < 65_536
 
 
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({}, None),
-        ({"HTTPS_PROXY": "http://a:1"}, ("a", "HTTPS_PROXY")),
-        ({"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:1"}, ("b", "https_proxy")),
-        ({"HTTPS_PROXY": "http://a:1", "all_proxy": "http://b:1"}, ("a", "HTTPS_PROXY")),
-        ({"ALL_PROXY": "socks5h://a"}, ("a", "ALL_PROXY")),
-        ({"HTTPS_PROXY": "http://a:1", "https_proxy": ""}, None),
-        ({"HTTPS_PROXY": " "}, None),
-        ({"HTTP_PROXY": "http://a:1", "http_proxy": "http://a:1"}, None),
-    ],
-)
-def test_lower_case_wins_and_the_scheme_s_own_variable_wins_over_the_one_for_all(
-    environ: dict[str, str], expected: tuple[str, str] | None
-) -> None:
-    assert used(environ) == expected
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
-def test_this_machine_needs_no_proxy(host: str) -> None:
-    assert used(EVERYWHERE, host) is None
-
-
-@pytest.mark.parametrize(
-    ("no_proxy", "host", "port"),
-    [
+A, B, ALL = "http://a:1", "http://b:1", ("all.example", "ALL_PROXY")
+USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
+    # Lower case wins, and the scheme's own variable over the one for all.
+    ({}, HOST, 443, None),
+    ({"HTTPS_PROXY": A}, HOST, 443, ("a", "HTTPS_PROXY")),
+    ({"HTTPS_PROXY": A, "https_proxy": B}, HOST, 443, ("b", "https_proxy")),
+    ({"HTTPS_PROXY": A, "all_proxy": B}, HOST, 443, ("a", "HTTPS_PROXY")),
+    ({"ALL_PROXY": "socks5h://a"}, HOST, 443, ("a", "ALL_PROXY")),
+    ({"HTTPS_PROXY": A, "https_proxy": ""}, HOST, 443, None),
+    ({"HTTPS_PROXY": " "}, HOST, 443, None),
+    ({"HTTP_PROXY": A, "http_proxy": A}, HOST, 443, None),
+    # This machine needs none.
+    *((EVERYWHERE, host, 443, None) for host in ("localhost", "127.0.0.1", "127.9.9.9", "::1")),
+    # NO_PROXY names hosts, suffixes, ports and networks,
+    *((EVERYWHERE | {"NO_PROXY": but}, host, port, None) for but, host, port in (
         ("*", HOST, 443),
         (HOST, HOST, 443),
         ("other.example, azure.com", HOST, 443),
@@ -112,29 +100,28 @@ def test_this_machine_needs_no_proxy(host: str) -> None:
         ("2001:db8::/32", "2001:db8::4", 443),
         ("[2001:db8::4]:443", "2001:db8::4", 443),
         ("azure.com", f"{HOST}.", 443),
-    ],
-)
-def test_no_proxy_names_hosts_suffixes_ports_and_networks(no_proxy: str, host: str, port: int) -> None:
-    assert used(EVERYWHERE | {"NO_PROXY": no_proxy}, host, port) is None
+    )),
+    # and nothing else.
+    *((EVERYWHERE | {"NO_PROXY": but}, host, 443, ALL) for but, host in (
+        ("", HOST),
+        (",", HOST),
+        (".", HOST),
+        ("notazure.com", HOST),
+        ("zure.com", HOST),
+        (f"{HOST}:80", HOST),
+        ("10.0.0.0/8", "11.1.2.3"),
+        ("2001:db8::/32", "10.0.0.1"),
+        ("10.0.0.0/8", HOST),
+        (f"x.{HOST}", HOST),
+    )),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("no_proxy", "host", "port"),
-    [
-        ("", HOST, 443),
-        (",", HOST, 443),
-        (".", HOST, 443),
-        ("notazure.com", HOST, 443),
-        ("zure.com", HOST, 443),
-        (f"{HOST}:80", HOST, 443),
-        ("10.0.0.0/8", "11.1.2.3", 443),
-        ("2001:db8::/32", "10.0.0.1", 443),
-        ("10.0.0.0/8", HOST, 443),
-        (f"x.{HOST}", HOST, 443),
-    ],
-)
-def test_no_proxy_names_nothing_else(no_proxy: str, host: str, port: int) -> None:
-    assert used(EVERYWHERE | {"NO_PROXY": no_proxy}, host, port) == ("all.example", "ALL_PROXY")
+@pytest.mark.parametrize(("environ", "host", "port", "proxy"), USED)
+def test_the_environment_says_which_proxy_leads_where(
+    environ: dict[str, str], host: str, port: int, proxy: tuple[str, str] | None
+) -> None:
+    assert used(environ, host, port) == proxy
 
 
 @given(st.text(max_size=40), st.sampled_from([HOST, "10.0.0.1", "2001:db8::4"]))

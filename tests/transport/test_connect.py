@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import gevent.socket
 import pytest
@@ -143,28 +144,44 @@ def test_without_a_proxy_the_way_known_is_the_one_to_the_service() -> None:
     assert network is None or network.scope == "service"
 
 
-@SCHEMES
-def test_the_proxy_looks_the_name_up_where_it_shall(scheme: str, names: dict[str, str]) -> None:
-    with serving() as port, running_proxy(names={"service.test": "127.0.0.1"}) as proxy:
-        echoed(opened(f"ws://service.test:{port}/", NetworkPath(point(proxy, scheme))))
-
-    assert proxy.asked == [Asked(scheme, "service.test", port)]
-
-
-@pytest.mark.parametrize("scheme", ["socks4", "socks5"])
-def test_else_the_name_is_looked_up_here(scheme: str, names: dict[str, str]) -> None:
-    names["service.test"] = "127.0.0.1"
-    with serving() as port, running_proxy() as proxy:
-        echoed(opened(f"ws://service.test:{port}/", NetworkPath(point(proxy, scheme, remote_dns=False))))
-
-    assert proxy.asked == [Asked(scheme, "127.0.0.1", port)]
+LED: list[Any] = [
+    # (scheme, host of the URL, its address for the proxy and for us, a chosen address, what the proxy is asked for)
+    *(pytest.param(scheme, "service.test", "127.0.0.1", None, None, "service.test",
+                   id=f"the name is looked up by a proxy of {scheme}") for scheme in ("http", "socks4", "socks5")),
+    *(pytest.param(scheme, "service.test", None, "127.0.0.1", None, "127.0.0.1", id=f"or here, for one of {scheme}")
+      for scheme in ("socks4", "socks5")),
+    pytest.param("http", "service.test", None, None, "127.0.0.1", "127.0.0.1", id="it is asked for a chosen address"),
+    *(pytest.param(scheme, "[::1]", None, None, None, "::1", id=f"IPv6, {scheme}", marks=IPV6)
+      for scheme in ("http", "socks5")),
+]  # fmt: skip
 
 
-def test_a_proxy_is_asked_for_the_chosen_address(names: dict[str, str]) -> None:
-    with serving() as port, running_proxy() as proxy:
-        echoed(opened(f"ws://service.test:{port}/", NetworkPath(point(proxy, "http"), address="127.0.0.1")))
+@pytest.mark.parametrize(("scheme", "host", "theirs", "ours", "address", "asked"), LED)
+def test_a_proxy_leads_to_the_service(
+    scheme: str, host: str, theirs: str | None, ours: str | None, address: str | None, asked: str,
+    names: dict[str, str],
+) -> None:  # fmt: skip
+    names |= {host: ours} if ours else {}
+    with (
+        serving(host="::1" if asked == "::1" else "127.0.0.1") as port,
+        running_proxy(names={host: theirs} if theirs else {}) as proxy,
+    ):
+        way = NetworkPath(point(proxy, scheme, remote_dns=ours is None), address=address)
+        echoed(opened(f"ws://{host}:{port}/", way))
 
-    assert proxy.asked == [Asked("http", "127.0.0.1", port)]
+    assert proxy.asked == [Asked(scheme, asked, port)]
+
+
+@pytest.mark.parametrize("where", ["proxy", pytest.param("tcp", marks=IPV6)])
+def test_who_is_not_there_is_named_with_an_ipv6_address_in_brackets(where: str) -> None:
+    host, family = ("127.0.0.1", socket.AF_INET) if where == "proxy" else ("::1", socket.AF_INET6)
+    with socket.create_server((host, 0), family=family) as listening:
+        port = listening.getsockname()[1]
+    url, way = ("ws://127.0.0.1:1/", NetworkPath(Proxy("http", host, port))) if where == "proxy" else (
+        f"ws://[::1]:{port}/", DIRECT)  # fmt: skip
+    error = refusal(lambda: opened(url, way))
+
+    assert (error.outcome, error.detail) == (f"refused:{where}", f"{authority(host, port)}: Connection refused")
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
@@ -267,14 +284,6 @@ def test_a_proxy_that_says_nothing_is_timed_out() -> None:
     assert error.outcome == "timeout:proxy"
 
 
-def test_a_proxy_that_is_not_there_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(Proxy("http", "127.0.0.1", port))))
-
-    assert (error.outcome, error.detail) == ("refused:proxy", f"127.0.0.1:{port}: Connection refused")
-
-
 class Drip:
     """A stream that brings an answer in parts; nothing after it was asked for."""
 
@@ -345,24 +354,6 @@ def test_an_ipv6_address_stands_in_brackets(tls: bool, certificate: tuple[ssl.SS
     with serving(context if tls else None, "::1") as port:
         url = f"{'wss' if tls else 'ws'}://[::1]:{port}/"
         echoed(opened(url, DIRECT, tls_context(ca) if tls else None))
-
-
-@IPV6
-def test_an_ipv6_address_that_refuses_is_named_in_brackets() -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
-        port = listening.getsockname()[1]
-    error = refusal(lambda: opened(f"ws://[::1]:{port}/", DIRECT))
-
-    assert (error.outcome, error.detail) == ("refused:tcp", f"[::1]:{port}: Connection refused")
-
-
-@IPV6
-@pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_a_proxy_leads_to_an_ipv6_address(scheme: str) -> None:
-    with serving(host="::1") as port, running_proxy() as proxy:
-        echoed(opened(f"ws://[::1]:{port}/", NetworkPath(point(proxy, scheme))))
-
-    assert proxy.asked == [Asked(scheme, "::1", port)]
 
 
 @pytest.mark.parametrize(("host", "text"), [("a.test", "a.test:1"), ("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1")])

@@ -51,17 +51,34 @@ def test_figures_are_those_of_the_arms(tmp_path: Path) -> None:
     assert found.low < found.d < found.high
 
 
-def test_a_service_that_became_twice_as_slow_regressed(tmp_path: Path) -> None:
-    comparison = quick(two(tmp_path, RUN, Plan(sessions=60, turns=10, median_ms=1200)))
+SLOW = replace(RUN, median_ms=1200)
+GATED = ("ttfa p50", "ttfa p95", "failure rate")
+JUDGED: dict[str, tuple[Plan, Plan, list[Question] | None, dict[str, str], int]] = {
+    # (two runs, questions; words of gated figures, status)
+    "a service that became twice as slow regressed":
+        (RUN, SLOW, None, dict(zip(GATED, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
+    "one that became twice as fast improved":
+        (SLOW, replace(RUN, seed=8), None, dict(zip(GATED, ("improved", "improved", "inconclusive"), strict=True)), 3),
+    "a side all of whose turns failed regressed":
+        (RUN, replace(RUN, failed=1.0), None, dict.fromkeys(GATED, "regressed"), 4),
+    "two sides without turns are invalid":
+        (Plan(sessions=0), Plan(sessions=0, seed=8), None, dict.fromkeys(GATED, "inconclusive"), 4),
+    "a gate that no origin can answer is not passed":
+        (RUN, replace(RUN, kinds=("manual",)), [TTFA], {"ttfa p50": "inconclusive"}, 4),
+    "no gate at all is never green": (RUN, replace(RUN, seed=8), [], {}, 4),
+    "nor is one of a step that there is not":
+        (RUN, replace(RUN, seed=8), [replace(TTFA, step="none")], {"ttfa none p50": "inconclusive"}, 3),
+}  # fmt: skip
 
-    assert of(comparison, "ttfa p50").verdict.word == of(comparison, "ttfa p95").verdict.word == "regressed"
-    assert comparison.status == 1
 
+@pytest.mark.parametrize(("first", "second", "asked", "words", "status"), JUDGED.values(), ids=JUDGED)
+def test_two_runs_come_to_words_and_a_status(
+    tmp_path: Path, first: Plan, second: Plan, asked: list[Question] | None, words: dict[str, str], status: int
+) -> None:
+    comparison = quick(two(tmp_path, first, second), **({} if asked is None else {"questions": asked}))
 
-def test_a_service_that_became_twice_as_fast_improved(tmp_path: Path) -> None:
-    comparison = quick(two(tmp_path, Plan(sessions=60, turns=10, median_ms=1200), Plan(sessions=60, turns=10, seed=8)))
-
-    assert of(comparison, "ttfa p50").verdict.word == "improved"
+    assert {finding.question.name: finding.verdict.word for finding in comparison.gated} == words
+    assert comparison.status == status
 
 
 def test_the_same_turns_twice_are_no_regression(tmp_path: Path) -> None:
@@ -209,17 +226,6 @@ def test_a_side_without_turns_makes_it_invalid_and_never_green(tmp_path: Path) -
     assert said(of(comparison, "ttfa p50").verdict.reason) == "no ttfa on sim (other)"
 
 
-def test_two_sides_without_turns_are_invalid(tmp_path: Path) -> None:
-    assert quick(two(tmp_path, Plan(sessions=0))).status == 4
-
-
-def test_a_side_all_of_whose_turns_failed_regressed(tmp_path: Path) -> None:
-    comparison = quick(two(tmp_path, RUN, Plan(sessions=60, turns=10, failed=1.0, text=False)))
-    words = {finding.question.name: finding.verdict.word for finding in comparison.gated}
-
-    assert words == {"ttfa p50": "regressed", "ttfa p95": "regressed", "failure rate": "regressed"}
-
-
 def test_a_killed_run_and_an_old_one_are_compared_and_not_green(tmp_path: Path) -> None:
     killed = synthetic.write_killed(tmp_path / "killed", RUN)
     old = Path(synthetic.__file__).parent / "stored" / "schema-1"
@@ -250,20 +256,9 @@ def test_a_question_without_an_origin_is_asked_of_each(tmp_path: Path) -> None:
     ]
 
 
-def test_a_gate_that_no_origin_can_answer_is_not_passed(tmp_path: Path) -> None:
-    comparison = quick(two(tmp_path, RUN, replace(RUN, kinds=("manual",))), questions=[TTFA])
-
-    assert [finding.verdict.word for finding in comparison.gated] == ["inconclusive"]
-
-
 def test_what_is_neither_better_nor_worse_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="session_length cannot be compared"):
         quick(two(tmp_path, RUN), questions=[replace(TTFA, measure="session_length")])
-
-
-def test_a_gate_that_nothing_answers_is_status_4_or_3_and_never_0(tmp_path: Path) -> None:
-    assert quick(two(tmp_path, RUN), questions=[]).status == 4
-    assert quick(two(tmp_path, RUN), questions=[replace(TTFA, step="no such step")]).status == 3
 
 
 def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_path: Path) -> None:
