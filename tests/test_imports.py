@@ -67,12 +67,8 @@ NAMED_IN = {
     "soxr": ("bench.plan.recordings", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
     "azure": ("bench.target.identity",),
-    "websockets": (
-        "bench.transport.websocket",
-        "bench.transport.parser",
-        "bench.transport.fast.frames",
-        "bench.simulator",
-    ),
+    "websockets": ("bench.transport.websocket", "bench.transport.parser", "bench.transport.fast.frames",
+     "bench.simulator"),
     "python_socks": ("bench.transport.connect",),
     "requests": (),
     "openai": (),
@@ -80,7 +76,7 @@ NAMED_IN = {
     "opentelemetry": ("bench.load.leading.exporter",),
     "junitparser": ("reports.gate.outputs",),
     "ruamel": ("bench.yaml_file",),
-}
+}  # fmt: skip
 
 PURE = (
     "bench.remedies", "bench.plain", "bench.money", "bench.publishing", "bench.protocol",

@@ -65,12 +65,8 @@ SILENT = "nothing came within the limit"
         ("refused:tcp", "127.0.0.1:1: Cannot assign requested address", "no local port", "nobody listens"),
         ("refused:tcp", "127.0.0.1:1: Too many open files", "ulimit -n", "nobody listens"),
         ("refused:tcp", "[::1]:1: Network is unreachable", "no route to that address", "nobody listens"),
-        (
-            "refused:tls",
-            "voice.test: certificate has expired; the certificate has expired: whoever",
-            "its message",
-            "--ca",
-        ),
+        ("refused:tls", "voice.test: certificate has expired; the certificate has expired: whoever", "its message",
+         "--ca"),
         ("refused:tls", "voice.test: wrong version number", "is that a TLS server", "its message"),
         ("refused:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "gives out text", "deployment's model"),
@@ -86,7 +82,7 @@ SILENT = "nothing came within the limit"
         ("endless:calls", "", "tool_choice: required", "is the URL one"),
         ("timeout:turn", "", "its functions", "fewer sessions"),
     ],
-)
+)  # fmt: skip
 def test_a_remedy_fits_the_cause_that_its_detail_tells(outcome: str, detail: str, words: str, never: str) -> None:
     said = remedy_of(outcome, detail)
 

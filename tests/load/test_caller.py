@@ -563,18 +563,12 @@ def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(t
 
 
 UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
-    "a call of what nobody declared": (
-        lambda actor: actor.say("Book it.", calls="book"),
-        "calls names the function book, which `tools` does not have",
-    ),
-    "audio at once with turn detection": (
-        lambda actor: actor.play("a.wav", label="late", paced=False),
-        "paced must be true with turn detection",
-    ),
-    "one label for what is typed and what is spoken": (
-        lambda actor: actor.play("a.wav", label="turn_1"),
-        "label names a typed turn and a spoken one",
-    ),
+    "a call of what nobody declared": (lambda actor: actor.say("Book it.", calls="book"),
+     "calls names the function book, which `tools` does not have"),
+    "audio at once with turn detection": (lambda actor: actor.play("a.wav", label="late", paced=False),
+     "paced must be true with turn detection"),
+    "one label for what is typed and what is spoken": (lambda actor: actor.play("a.wav", label="turn_1"),
+     "label names a typed turn and a spoken one"),
     "an event that a message has ended": (
         lambda actor: (
             actor.message("system", "Be brief.", None),
@@ -582,7 +576,7 @@ UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
         ),
         "expect is about no turn: it must follow a `say`, `respond`, `play` or `hear`",
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", UNSEEN)

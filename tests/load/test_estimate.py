@@ -380,25 +380,21 @@ WORDS: dict[str, tuple[list[Quote], int | None, str]] = {
     # (quotes, sessions, the words; …: any)
     "how much for what by which prices":
         ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
-    "the targets and each basis once":
-        ([priced(), priced(), priced(basis="own prices of east")], 1,
-         "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; own prices "
-         "of east)…"),
+    "the targets and each basis once": ([priced(), priced(), priced(basis="own prices of east")], 1,
+     "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; own prices "
+     "of east)…"),
     "sessions without a limit are told one by one": ([priced()], None, "…USD for a session (…"),
     "written replies are assumed in tokens":
         (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
     "transcription is said to be billed apart":
         (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is billed apart"),
-    "a deployment that is called like a model is a guess":
-        (quoted(say(), service="azure"), 8,
-         "…(if the deployment gpt-realtime is of that model, prices of 2026-11-01)…"),
-    "without a price the words say why and what to do":
-        (quoted(say(), service="azure", model="voice-1"), 8,
-         "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`…"),
-    "a target without a price is named beside the estimate of the others":
-        ([priced(), UNKNOWN], 8,
-         f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is left out, because no price of voice-1 "
-         "is known: give the target `prices:`…"),
+    "a deployment that is called like a model is a guess": (quoted(say(), service="azure"), 8,
+     "…(if the deployment gpt-realtime is of that model, prices of 2026-11-01)…"),
+    "without a price the words say why and what to do": (quoted(say(), service="azure", model="voice-1"), 8,
+     "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`…"),
+    "a target without a price is named beside the estimate of the others": ([priced(), UNKNOWN], 8,
+     f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is left out, because no price of voice-1 "
+     "is known: give the target `prices:`…"),
     "and the others are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
 }  # fmt: skip
 
@@ -420,8 +416,7 @@ def test_the_estimate_of_a_run_is_that_of_all_its_sessions_in_all_its_arms() -> 
 @pytest.mark.parametrize(
     ("budget_usd", "quotes", "sessions", "said"),
     [
-        (0.1, [priced()], 8,
-         "the budget of 0.10 USD is below the least estimate (0.40): the run will end early"),
+        (0.1, [priced()], 8, "the budget of 0.10 USD is below the least estimate (0.40): the run will end early"),
         (0.4, [priced()], 8, ""),
         (None, [priced()], 8, ""),
         (0.1, [priced()], None, ""),

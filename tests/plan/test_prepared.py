@@ -351,21 +351,13 @@ def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_place(
 @pytest.mark.parametrize(
     ("dialect", "written", "place", "words"),
     [
-        (
-            GA,
-            "{audio: {input: {format: {}}}}",
-            "3:20",
-            "audio.input.format, which this tool relies on: use `input_format`",
-        ),
+        (GA, "{audio: {input: {format: {}}}}", "3:20",
+         "audio.input.format, which this tool relies on: use `input_format`"),
         (GA, "{audio: null}", "3:4", "audio, which this tool relies on: use `input_format`"),
-        (
-            PREVIEW,
-            "{turn_detection: {type: server_vad}}",
-            "3:4",
-            "turn_detection, which this tool relies on: use `turn_",
-        ),
+        (PREVIEW, "{turn_detection: {type: server_vad}}", "3:4",
+         "turn_detection, which this tool relies on: use `turn_"),
     ],
-)
+)  # fmt: skip
 def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_place(
     dialect: Dialect, written: str, place: str, words: str
 ) -> None:
@@ -416,15 +408,12 @@ def test_an_image_is_refused_by_a_dialect_that_has_none_with_its_place(
         (GA, {"type": "realtime", "audio": {"output": {"speed": 1.2}}}, ""),
         (GA, {"type": "realtime", "output_modalities": ["audio"]}, ""),
         (GA, {"type": "transcription"}, "type, which this tool relies on: only realtime sessions are played"),
-        (
-            GA,
-            {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}},
-            "audio.input.turn_detection, which this",
-        ),
+        (GA, {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}},
+         "audio.input.turn_detection, which this"),
         (PREVIEW, {"modalities": ["text"]}, "modalities, which this tool relies on: use `output`"),
         (PREVIEW, {"voice": "verse"}, ""),
     ],
-)
+)  # fmt: skip
 def test_an_event_of_the_scripts_own_must_not_undo_what_the_harness_goes_by(
     dialect: Dialect, session: dict[str, Any], words: str
 ) -> None:

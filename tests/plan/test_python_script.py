@@ -147,71 +147,41 @@ def test_settings_are_read_from_plain_mappings() -> None:
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: say(""), "say must not be empty"),
     (lambda: say(5), "say must be text, not 5 (quotes make anything text)"),  # type: ignore[arg-type]
-    (
-        lambda: say("Hi", label="a b"),
-        'label must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not the text "a b"',
-    ),
+    (lambda: say("Hi", label="a b"), 'label must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not the text "a b"'),
     (lambda: say("Hi", lable="x"), "say has an unknown key 'lable'; did you mean label?"),
-    (
-        lambda: respond(max_output_tokens=True),
-        "max_output_tokens must be a whole number of tokens",
-    ),
+    (lambda: respond(max_output_tokens=True), "max_output_tokens must be a whole number of tokens"),
     (lambda: wav("none.wav"), f"play {AUDIO}/none.wav: no such file"),
     (lambda: wav([]), "play must not be an empty list"),
     (lambda: wav(chunk_ms=19), "chunk_ms must be a whole number from 20 to 200, not 19"),
     (lambda: wav(paced="no"), 'paced must be true or false, not the text "no"'),
-    (
-        lambda: wav(speech={"begin": 0, "end": 2}),
-        "speech must begin before it ends, and end with the WAV at the latest",
-    ),
+    (lambda: wav(speech={"begin": 0, "end": 2}),
+     "speech must begin before it ends, and end with the WAV at the latest"),
     (lambda: pause(0), "pause must be a number of seconds from 0.001 to 3600, not 0"),
     (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
     (lambda: pause(10**400), "pause must be a number of seconds from 0.001 to 3600, not 1000"),
     (lambda: pause(None), "pause must have exactly one of median, file, not none"),
-    (
-        lambda: pause(1, median=2),
-        "pause has an unknown key 'median'; allowed: pause",
-    ),
+    (lambda: pause(1, median=2), "pause has an unknown key 'median'; allowed: pause"),
     (lambda: pause(median=2, sigme=1), "pause has an unknown key 'sigme'; did you mean sigma?"),
     (lambda: pause(file="none.txt"), f"file {AUDIO}/none.txt: no such file"),
     (lambda: expect("audio", 1), "event must be speech_started, speech_stopped, committed"),
     (lambda: session_settings({"voice": None}), "voice must be text, not nothing"),
-    (
-        lambda: session_settings({"turn_detection": {"type": "vad"}}),
-        "type must be server_vad, semantic_vad, full_duplex, ",
-    ),
+    (lambda: session_settings({"turn_detection": {"type": "vad"}}),
+     "type must be server_vad, semantic_vad, full_duplex, "),
     (lambda: session_settings({1: 2}), "session has a key that is not a word"),  # type: ignore[dict-item]
     (lambda: session_settings([]), "session must be made of `key: value`, not a list"),  # type: ignore[arg-type]
     (lambda: limits({"fist_delta": 1}), "limits has an unknown key 'fist_delta'; did you mean first_delta?"),
     (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
-    (
-        lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
-        "expect is about no turn: it must follow a `say`, `respond`, `play` or `hear`",
-    ),
-    (
-        lambda: build_script(
-            Path(__file__),
-            {},
-            [
-                sound(kind="aside", during="silence"),
-                say("Hi"),
-            ],
-        ),
-        "sound needs `turn_detection` in the session",
-    ),
-    (
-        lambda: build_script(Path(__file__), {}, [say("Hi"), expect("text_delta", 1)]),
-        "event text_delta can never come: the turn before it asks for audio",
-    ),
-    (
-        lambda: build_script(Path(__file__), {}, [wav(output="text"), expect("audio_delta", 1)]),
-        "event audio_delta can never come: the turn before it asks for an answer in text",
-    ),
-    (
-        lambda: build_script(Path(__file__), {"session": {"turn_detection": "server_vad"}}, [wav(paced=False)]),
-        "paced must be true with turn detection",
-    ),
-]
+    (lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
+     "expect is about no turn: it must follow a `say`, `respond`, `play` or `hear`"),
+    (lambda: build_script(Path(__file__), {}, [sound(kind="aside", during="silence"), say("Hi")]),
+     "sound needs `turn_detection` in the session"),
+    (lambda: build_script(Path(__file__), {}, [say("Hi"), expect("text_delta", 1)]),
+     "event text_delta can never come: the turn before it asks for audio"),
+    (lambda: build_script(Path(__file__), {}, [wav(output="text"), expect("audio_delta", 1)]),
+     "event audio_delta can never come: the turn before it asks for an answer in text"),
+    (lambda: build_script(Path(__file__), {"session": {"turn_detection": "server_vad"}}, [wav(paced=False)]),
+     "paced must be true with turn detection"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -283,25 +253,16 @@ def test_what_python_gets_wrong_is_said_by_its_key(call: Callable[[], object], w
 
 UNKNOWN = "names the function book, which `tools` does not have"
 SENSELESS: dict[str, tuple[list[Step], str, str]] = {
-    "a call of what nobody declared": (
-        [say("Book it.", label="book", calls="book")],
-        "steps: [{say: Book it., calls: book}]",
-        UNKNOWN,
-    ),
-    "a sound after the last turn": (
-        [
-            say("Hi"),
-            sound(kind="aside", during="silence"),
-        ],
-        f"steps: [{{say: Hi}}, {{sound: {{play: {AUDIO / 'uh_huh.wav'}, kind: aside, during: silence}}}}]",
-        UNTOLD,
-    ),
+    "a call of what nobody declared": ([say("Book it.", label="book", calls="book")],
+     "steps: [{say: Book it., calls: book}]", UNKNOWN),
+    "a sound after the last turn": ([say("Hi"), sound(kind="aside", during="silence")],
+     f"steps: [{{say: Hi}}, {{sound: {{play: {AUDIO / 'uh_huh.wav'}, kind: aside, during: silence}}}}]", UNTOLD),
     "one label for what is typed and what is spoken": (
         [say("Hi"), step_of("play", AUDIO, play="uh_huh.wav", label="hi")],
         f"steps: [{{say: Hi, label: hi}}, {{play: {AUDIO / 'uh_huh.wav'}, label: hi}}]",
         "label names a typed turn and a spoken one",
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", SENSELESS)

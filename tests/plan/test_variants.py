@@ -87,19 +87,13 @@ def test_turn_detection_can_be_switched_off(tmp_path: Path) -> None:
         (SAY, {"turn_detection": {"threshold": 0.3}}, "turn_detection needs `type`"),
         (VAD + SAY, {"turn_detection": {"eagerness": "low"}}, "eagerness needs semantic_vad"),
         (PLAY + "    paced: false\n", {"turn_detection": "server_vad"}, "paced must be true with turn detection"),
-        (
-            VAD + PLAY + "  - expect: {event: speech_started, within: 1}\n",
-            {"turn_detection": "none"},
-            "event speech_started can never come",
-        ),
-        (
-            SAY + "  - expect: {event: audio_delta, within: 1}\n",
-            {"output": "text"},
-            "event audio_delta can never come",
-        ),
+        (VAD + PLAY + "  - expect: {event: speech_started, within: 1}\n", {"turn_detection": "none"},
+         "event speech_started can never come"),
+        (SAY + "  - expect: {event: audio_delta, within: 1}\n", {"output": "text"},
+         "event audio_delta can never come"),
         ("variables: rows.csv\n" + SAY, {"instructions": "Call me ${nme}."}, "instructions has ${nme}"),
     ],
-)
+)  # fmt: skip
 def test_what_a_script_could_not_say_is_refused_with_the_line_of_the_variant(
     text: str, session: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:

@@ -204,42 +204,30 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("plan", "sentence"),
     [
-        (
-            Plan(),
-            "The first audio of the reply comes 0.56 s after the end of speech (median); "
-            "the slowest of 40 turns took 1.01 s.",
-        ),
-        (
-            TWO,
-            "The first audio of the reply comes 0.56 s on direct and 0.66 s on gateway after the end of speech "
-            "(median); one turn in twenty takes longer than ",
-        ),
+        (Plan(),
+         "The first audio of the reply comes 0.56 s after the end of speech (median); "
+         "the slowest of 40 turns took 1.01 s."),
+        (TWO,
+         "The first audio of the reply comes 0.56 s on direct and 0.66 s on gateway after the end of speech "
+         "(median); one turn in twenty takes longer than "),
         (Plan(kinds=("manual",)), "The first audio of the reply comes 0.56 s after the request (median); "),
-        (
-            Plan(sessions=40, kinds=("vad", "typed")),
-            "The first audio of the reply comes 553 ms after the request, and 658 ms after the end of speech (median).",
-        ),
-        (
-            Plan(sessions=8, turns=2, kinds=("vad", "typed")),
-            "Too few turns for a median (8 turns in 8 sessions; it takes 9 sessions); their first audio came ",
-        ),
+        (Plan(sessions=40, kinds=("vad", "typed")),
+         "The first audio of the reply comes 553 ms after the request, and 658 ms after the end of speech (median)."),
+        (Plan(sessions=8, turns=2, kinds=("vad", "typed")),
+         "Too few turns for a median (8 turns in 8 sessions; it takes 9 sessions); their first audio came "),
         (Plan(text=True, sessions=60), "The first text of the reply comes "),
         (Plan(failed=1.0), "All turns failed: 40 of 40."),
         (Plan(sessions=40, failed=0.6), "Half of the turns or more failed: "),
-        (
-            Plan(sessions=1, turns=1),
-            "Too few turns for a median (1 turn in 1 session; it takes 6 sessions); its first audio came 505 ms after ",
-        ),
+        (Plan(sessions=1, turns=1),
+         "Too few turns for a median (1 turn in 1 session; it takes 6 sessions); its first audio came 505 ms after "),
         (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as 3 × refused:401."),
         (Plan(sessions=0), "This run holds no turns and no sessions."),
-        (
-            Plan(warmup_s=60, valid=None),
-            "Nothing was measured: the warm-up of 1 min took all 40 turns: no session began after it; "
-            "run longer, or with --warmup 0.",
-        ),
+        (Plan(warmup_s=60, valid=None),
+         "Nothing was measured: the warm-up of 1 min took all 40 turns: no session began after it; "
+         "run longer, or with --warmup 0."),
         (Plan(sessions=1, turns=2, abandoned=2), "None of the turns came to an end: 2 were cut by the end of the run."),
     ],
-)
+)  # fmt: skip
 def test_the_answer_is_a_sentence(plan: Plan, sentence: str) -> None:
     assert run_headline(summary_of(plan)).replace(NBSP, " ").startswith(sentence)
 

@@ -253,22 +253,16 @@ def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(plan: Plan) -> None
 @pytest.mark.parametrize(
     ("detections", "said"),
     [
-        (
-            [{"type": "server_vad", "silence_duration_ms": 500}] * 2,
-            "the 500 ms of silence_duration_ms that the script sets",
-        ),
-        (
-            [{"type": "server_vad", "silence_duration_ms": ms} for ms in (500, 200)],
-            "the 200 and 500 ms of silence_duration_ms that scripts set",
-        ),
+        ([{"type": "server_vad", "silence_duration_ms": 500}] * 2,
+         "the 500 ms of silence_duration_ms that the script sets"),
+        ([{"type": "server_vad", "silence_duration_ms": ms} for ms in (500, 200)],
+         "the 200 and 500 ms of silence_duration_ms that scripts set"),
         ([{"type": "server_vad"}], "the service’s own silence_duration_ms, which no script sets"),
-        (
-            [{"type": "semantic_vad", "eagerness": "low"}],
-            "what semantic_vad waits for, by the eagerness low that a script sets",
-        ),
+        ([{"type": "semantic_vad", "eagerness": "low"}],
+         "what semantic_vad waits for, by the eagerness low that a script sets"),
         ([{"type": "semantic_vad"}], "what semantic_vad waits for, by the service’s own eagerness"),
     ],
-)
+)  # fmt: skip
 def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[str, Any]], said: str) -> None:
     scripts = [{"name": "voice_turns", "turn_detection": one["type"], "detection": one} for one in detections]
     summary = summary_of(Plan(), scripts=scripts)

@@ -93,21 +93,11 @@ def test_the_environment_with_a_version_means_preview() -> None:
         (DATED, "preview", PREVIEW_URL, None),
         (AZURE, "preview", PREVIEW_URL, f"OPENAI_API_VERSION is not set: using {PREVIEW_VERSION}"),
         (DATED, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
-        (
-            DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"},
-            "ga",
-            GA_URL,
-            "OPENAI_API_VERSION is ignored",
-        ),
-        (
-            DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"},
-            "preview",
-            PREVIEW_URL,
-            "/openai/v1 in AZURE",
-        ),
+        (DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
+        (DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"}, "preview", PREVIEW_URL, "/openai/v1 in AZURE"),
         (DATED | {"OPENAI_API_VERSION": "2024-12-17"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
     ],
-)
+)  # fmt: skip
 def test_the_dialect_option_wins_over_the_environment(
     environ: Mapping[str, str], dialect: str, url: str, notice: str | None
 ) -> None:

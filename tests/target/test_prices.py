@@ -106,17 +106,13 @@ def test_a_table_s_day_may_stand_in_quotes_or_not(tmp_path: Path, written_so: st
         ("audio_in: 3", "audio_in: '3'", 7, 'not the text "3"'),
         ("audio_in", "audio_inn", 7, "my-model has an unknown key 'audio_inn'; did you mean audio_in?"),
         ("  my-model:", "  my-model: 5", 4, "is not YAML"),
-        (
-            "audio_in: 3",
-            f"audio_in: {'9' * 5000}",
-            7,
-            "audio_in must be a number of US dollars from 0 to 100000, not 999",
-        ),
+        ("audio_in: 3", f"audio_in: {'9' * 5000}", 7,
+         "audio_in must be a number of US dollars from 0 to 100000, not 999"),
         ("audio_in: 3", "audio_in: !!bool x", 7, "audio_in must be a number of US dollars from 0 to 100000, not x"),
         ("my-model", "my model", 3, "my model cannot stand here: models must be"),
         (GOOD, "", None, "the file needs `as_of`"),
     ],
-)
+)  # fmt: skip
 def test_each_mistake_in_a_table_names_its_line(
     tmp_path: Path, old: str, new: str, line: int | None, words: str
 ) -> None:

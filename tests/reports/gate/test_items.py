@@ -118,21 +118,17 @@ def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text:
 @pytest.mark.parametrize(
     ("items", "said"),
     [
-        (
-            [replace(UNSURE, more_sessions=1, reason="")],
-            "inconclusive: ttfa p50 of sim: 640 ms (590 to 690 ms), limit < 800 ms; it takes about 61 sessions in "
-            "each arm",
-        ),
+        ([replace(UNSURE, more_sessions=1, reason="")],
+         "inconclusive: ttfa p50 of sim: 640 ms (590 to 690 ms), limit < 800 ms; it takes about 61 sessions in "
+         "each arm"),
         ([replace(UNSURE, more_sessions=1)], "inconclusive: ttfa p50 of sim: too few turns"),
         ([KEPT], "passed: the one threshold is kept"),
-        (
-            [BROKEN, BROKEN],
-            "ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms (and 1 more threshold)",
-        ),
+        ([BROKEN, BROKEN],
+         "ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms (and 1 more threshold)"),
         ([REGRESSED], "ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"),
         ([UNSURE], "inconclusive: ttfa p50 of sim: too few turns"),
         ([NO_DATA], "no verdict: ttfa p95 of sim has no data: nothing was measured"),
     ],
-)
+)  # fmt: skip
 def test_the_headline_tells_the_verdict_in_one_sentence(items: list[Item], said: str) -> None:
     assert check_headline(check(*items)).replace("\u00a0", " ") == said
