@@ -38,6 +38,8 @@ TINY_PAUSE_S = 0.005
 
 
 Act = Callable[["Wire"], object]
+Step = bytes | Act
+"""What is sent, or done."""
 
 
 class Evil(NamedTuple):
@@ -65,6 +67,10 @@ def evil(outcome: str, *, deflate: bool = False, dialect: str = "ga") -> Callabl
     return entered
 
 
+def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode() + body
+
+
 def frame(data: bytes, opcode: int = TEXT, *, flags: int = 0x80, length: int | None = None) -> bytes:
     """A server's frame; `flags`: FIN and reserved bits, `length`: what it says of itself."""
     size = len(data) if length is None else length
@@ -90,6 +96,14 @@ def delta(response_id: str = "r1", audio: str = AUDIO, **fields: Any) -> bytes:
 
 def done(response_id: str = "r1", status: str = "completed", **fields: Any) -> bytes:
     return event("response.done", response={"id": response_id, "status": status} | fields)
+
+
+def said(*messages: bytes) -> bytes:
+    return b"".join(map(frame, messages))
+
+
+REPLY = said(created(), delta(), done())
+"""A turn that goes well."""
 
 
 class Wire:
@@ -129,19 +143,16 @@ class Wire:
             self.send(data)
             time.sleep(pause_s)
 
-    def answer(self, status: str, *headers: str, body: bytes = b"") -> None:
-        self.send("\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode() + body)
-
     def accept(self, *headers: str, accept: str = "") -> None:
         """The upgrade."""
         lines = (line.partition(":") for line in self.head.split("\r\n"))
         key = next(value.strip() for name, _, value in lines if name.lower() == "sec-websocket-key")
         right = base64.b64encode(hashlib.sha1(key.encode() + MAGIC, usedforsecurity=False).digest()).decode()
         upgrade = ("Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept or right}")
-        self.answer("101 Switching Protocols", *upgrade, *headers)
+        self.send(answer("101 Switching Protocols", *upgrade, *headers))
 
     def say(self, *messages: bytes) -> None:
-        self.send(b"".join(frame(message) for message in messages))
+        self.send(said(*messages))
 
     def hear(self, kind: bytes) -> bytes:
         """Read client events up to one of this type, which it returns."""
@@ -167,34 +178,77 @@ class Wire:
         self.say(event("session.updated", session={"id": "sess_1", "model": "m"} | session))
         self.hear(b"response.create")
 
-    def reply(self) -> None:
-        """A turn that goes well."""
-        self.say(created(), delta(), done())
-
     def wait(self) -> None:
         """Say nothing more, and hear the client out."""
         while self.sock.recv(65_536):
             pass
 
+    def reset(self) -> None:
+        """When it is closed."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def ping(self) -> None:
+        """Without end, to a client that is read."""
+        threading.Thread(target=lambda: _quietly(self.wait), daemon=True).start()
+        self.flood(frame(b"", PING) * MANY, TINY_PAUSE_S)
+
+
+def accepted(*headers: str) -> Act:
+    return lambda wire: wire.accept(*headers)
+
+
+def flooded(data: bytes, pause_s: float = 0.0) -> Act:
+    return lambda wire: wire.flood(data, pause_s)
+
+
+def acting(*steps: Step) -> Act:
+    def act(wire: Wire) -> None:
+        for step in steps:
+            if isinstance(step, bytes):
+                wire.send(step)
+            else:
+                step(wire)
+
+    return act
+
+
+# What a behaviour does in so many steps stands in tables; what it reckons or hears between them is a function.
+
+SWITCHING, CHUNKED = b"HTTP/1.1 101 Switching Protocols\r\n", "Transfer-Encoding: chunked"
+DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
 # The handshake.
 
-
-@evil("refused:upgrade")
-def closes_at_once(wire: Wire) -> None:
-    pass
-
-
-@evil("refused:upgrade")
-def endless_headers(wire: Wire) -> None:
-    wire.send(b"HTTP/1.1 101 Switching Protocols\r\n")
-    wire.flood(b"X-More: and more\r\n" * MANY)
-
-
-@evil("refused:upgrade")
-def one_endless_header(wire: Wire) -> None:
-    wire.send(b"HTTP/1.1 101 Switching Protocols\r\nX-Long: ")
-    wire.flood(b"a" * 65_536)
+HANDSHAKES: dict[str, tuple[str, *tuple[Step, ...]]] = {
+    "closes_at_once": ("refused:upgrade",),
+    "endless_headers": ("refused:upgrade", SWITCHING, flooded(b"X-More: and more\r\n" * MANY)),
+    "one_endless_header": ("refused:upgrade", SWITCHING, b"X-Long: ", flooded(b"a" * 65_536)),
+    "content_length_of_other_digits": ("refused:500", answer("500 No", "Content-Length: \u00b2", body=b"no")),
+    "content_length_of_5000_digits": ("refused:500", answer("500 No", "Content-Length: " + "9" * 5_000, body=b"no")),
+    "negative_content_length": ("refused:503", answer("503 No", "Content-Length: -1", body=b"no")),
+    "a_body_without_end": ("refused:500", answer("500 No", f"Content-Length: {1 << 40}"), flooded(b"no " * 10_000)),
+    "chunks_without_end": ("refused:500", answer("500 No", CHUNKED), flooded(b"3\r\nno \r\n" * MANY)),
+    "chunks_of_nonsense": (
+        "refused:500", answer("500 No", CHUNKED, body=b"-5\r\nno\r\nzz\r\n" + b"f" * 5_000 + b"\r\n"),
+    ),
+    "a_refusal_in_deep_json": ("refused:400", answer("400 No", "Content-Length: 900000", body=b'{"error":' * 100_000)),
+    "a_refusal_that_commands_the_terminal": ("refused:401", answer(
+        "401 \x1b[2J\x00", "X-Request-Id: \x1b]0;x\x07", body=b"\x1b[2J\x00\n::set-output name=a::b\n"
+    )),
+    "a_redirect": ("refused:301", answer("301 Moved", "Location: ws://127.0.0.1:1/", "Content-Length: 0")),
+    "go_on_and_on": ("refused:100", flooded(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)),
+    "a_wrong_accept": ("refused:upgrade", lambda wire: wire.accept(accept="AAAAAAAAAAAAAAAAAAAAAAAAAAA=")),
+    "an_extension_that_nobody_asked_for": ("refused:upgrade", accepted("Sec-WebSocket-Extensions: x-evil; level=11")),
+    "deflate_that_nobody_asked_for": ("refused:upgrade", accepted(DEFLATE)),
+    "a_subprotocol_that_nobody_asked_for": ("refused:upgrade", accepted("Sec-WebSocket-Protocol: soap")),
+    "an_upgrade_to_something_else": ("refused:upgrade", SWITCHING, b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n"),
+    "another_protocol": ("refused:upgrade", b"SSH-2.0-OpenSSH_9.9\r\n"),
+    "garbage_after_the_upgrade": ("protocol:frame", Wire.accept, b"\xff" * 10_000),
+    "a_flood_and_no_greeting": (
+        "timeout:session", Wire.accept, flooded(frame(event("rate_limits.updated", rate_limits=[])) * MANY),
+    ),
+    "pings_and_no_greeting": ("timeout:session", Wire.accept, Wire.ping),
+}  # fmt: skip
 
 
 @evil("timeout:upgrade")
@@ -205,203 +259,46 @@ def drips_its_head(wire: Wire) -> None:
         wire.send(b"a")
 
 
-@evil("refused:500")
-def content_length_of_other_digits(wire: Wire) -> None:
-    wire.answer("500 No", "Content-Length: \u00b2", body=b"no")
-
-
-@evil("refused:500")
-def content_length_of_5000_digits(wire: Wire) -> None:
-    wire.answer("500 No", "Content-Length: " + "9" * 5_000, body=b"no")
-
-
-@evil("refused:503")
-def negative_content_length(wire: Wire) -> None:
-    wire.answer("503 No", "Content-Length: -1", body=b"no")
-
-
-@evil("refused:500")
-def a_body_without_end(wire: Wire) -> None:
-    wire.answer("500 No", f"Content-Length: {1 << 40}")
-    wire.flood(b"no " * 10_000)
-
-
-@evil("refused:500")
-def chunks_without_end(wire: Wire) -> None:
-    wire.answer("500 No", "Transfer-Encoding: chunked")
-    wire.flood(b"3\r\nno \r\n" * MANY)
-
-
-@evil("refused:500")
-def chunks_of_nonsense(wire: Wire) -> None:
-    wire.answer("500 No", "Transfer-Encoding: chunked", body=b"-5\r\nno\r\nzz\r\n" + b"f" * 5_000 + b"\r\n")
-
-
-@evil("refused:400")
-def a_refusal_in_deep_json(wire: Wire) -> None:
-    body = b'{"error":' * 100_000
-    wire.answer("400 No", f"Content-Length: {len(body)}", body=body)
-
-
-@evil("refused:401")
-def a_refusal_that_commands_the_terminal(wire: Wire) -> None:
-    wire.answer("401 \x1b[2J\x00", "X-Request-Id: \x1b]0;x\x07", body=b"\x1b[2J\x00\n::set-output name=a::b\n")
-
-
-@evil("refused:301")
-def a_redirect(wire: Wire) -> None:
-    wire.answer("301 Moved", "Location: ws://127.0.0.1:1/", "Content-Length: 0")
-
-
-@evil("refused:100")
-def go_on_and_on(wire: Wire) -> None:
-    wire.flood(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)
-
-
-@evil("refused:upgrade")
-def a_wrong_accept(wire: Wire) -> None:
-    wire.accept(accept="AAAAAAAAAAAAAAAAAAAAAAAAAAA=")
-
-
-@evil("refused:upgrade")
-def an_extension_that_nobody_asked_for(wire: Wire) -> None:
-    wire.accept("Sec-WebSocket-Extensions: x-evil; level=11")
-
-
-@evil("refused:upgrade")
-def deflate_that_nobody_asked_for(wire: Wire) -> None:
-    wire.accept("Sec-WebSocket-Extensions: permessage-deflate")
-
-
-@evil("refused:upgrade")
-def a_subprotocol_that_nobody_asked_for(wire: Wire) -> None:
-    wire.accept("Sec-WebSocket-Protocol: soap")
-
-
-@evil("refused:upgrade")
-def an_upgrade_to_something_else(wire: Wire) -> None:
-    wire.answer("101 Switching Protocols", "Upgrade: h2c", "Connection: Upgrade")
-
-
-@evil("refused:upgrade")
-def another_protocol(wire: Wire) -> None:
-    wire.send(b"SSH-2.0-OpenSSH_9.9\r\n")
-
-
-@evil("protocol:frame")
-def garbage_after_the_upgrade(wire: Wire) -> None:
-    wire.accept()
-    wire.send(b"\xff" * 10_000)
-
-
-@evil("timeout:session")
-def a_flood_and_no_greeting(wire: Wire) -> None:
-    wire.accept()
-    wire.flood(frame(event("rate_limits.updated", rate_limits=[])) * MANY)
-
-
-@evil("timeout:session")
-def pings_and_no_greeting(wire: Wire) -> None:
-    wire.accept()
-    threading.Thread(target=lambda: _quietly(wire.wait), daemon=True).start()
-    wire.flood(frame(b"", PING) * MANY, TINY_PAUSE_S)
-
-
-# Frames.
-
-
-@evil("protocol:frame")
-def reserved_bits(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(delta(), flags=0xF0))
-
-
-@evil("protocol:frame")
-def compressed_without_asking(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(delta(), flags=0xC0))
-
-
-@evil("protocol:frame")
-def an_unknown_opcode(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"", 11))
-
-
-@evil("protocol:frame")
-def a_masked_frame(wire: Wire) -> None:
-    wire.greet()
-    wire.send(b"\x81\x85maskhello")
-
-
-@evil("protocol:frame")
-def a_ping_too_long(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"x" * 126, PING))
-
-
-@evil("protocol:frame")
-def a_ping_in_fragments(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"x", PING, flags=0))
-
-
-@evil("protocol:frame")
-def an_end_without_a_beginning(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"end", 0))
-
-
-@evil("protocol:frame")
-def a_message_within_a_message(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"{", flags=0) + frame(delta()))
-
-
-@evil("protocol:too_large")
-def fragments_without_end(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"[", flags=0))
-    wire.flood(frame(b"0," * 16_384, 0, flags=0))
-
-
-@evil("timeout:first_delta")
-def empty_fragments_without_end(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"", flags=0))
-    wire.flood(frame(b"", 0, flags=0) * MANY, TINY_PAUSE_S)
-
-
-@evil("protocol:too_large")
-def a_frame_that_announces_too_much(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"", length=(1 << 20) + 1))
-    wire.wait()
-
-
-@evil("protocol:too_large")
-def a_frame_that_announces_everything(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"", length=1 << 63))
-    wire.wait()
-
-
-@evil("protocol:too_large")
-def a_message_too_large(wire: Wire) -> None:
-    wire.greet()
-    wire.flood(frame(delta(audio="A" * (1 << 21))))
-
-
-@evil("ok")
-def a_message_of_the_largest_size(wire: Wire) -> None:
-    wire.greet()
-    padding = (1 << 20) - len(delta(more=""))
-    wire.say(created(), delta(more="x" * padding), done())
+# Frames, after the greeting.
+
+FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
+    "reserved_bits": ("protocol:frame", frame(delta(), flags=0xF0)),
+    "compressed_without_asking": ("protocol:frame", frame(delta(), flags=0xC0)),
+    "an_unknown_opcode": ("protocol:frame", frame(b"", 11)),
+    "a_masked_frame": ("protocol:frame", b"\x81\x85maskhello"),
+    "a_ping_too_long": ("protocol:frame", frame(b"x" * 126, PING)),
+    "a_ping_in_fragments": ("protocol:frame", frame(b"x", PING, flags=0)),
+    "an_end_without_a_beginning": ("protocol:frame", frame(b"end", 0)),
+    "a_message_within_a_message": ("protocol:frame", frame(b"{", flags=0) + frame(delta())),
+    "fragments_without_end": (
+        "protocol:too_large", frame(b"[", flags=0), flooded(frame(b"0," * 16_384, 0, flags=0)),
+    ),
+    "empty_fragments_without_end": (
+        "timeout:first_delta", frame(b"", flags=0), flooded(frame(b"", 0, flags=0) * MANY, TINY_PAUSE_S),
+    ),
+    "a_frame_that_announces_too_much": ("protocol:too_large", frame(b"", length=(1 << 20) + 1), Wire.wait),
+    "a_frame_that_announces_everything": ("protocol:too_large", frame(b"", length=1 << 63), Wire.wait),
+    "a_message_too_large": ("protocol:too_large", flooded(frame(delta(audio="A" * (1 << 21))))),
+    "a_message_of_the_largest_size": (
+        "ok", said(created(), delta(more="x" * ((1 << 20) - len(delta(more="")))), done()),
+    ),
+    "a_flood_of_pings": ("timeout:first_delta", Wire.ping),
+    "pings_whose_pongs_nobody_reads": ("closed:1006", flooded(frame(b"x" * 125, PING) * MANY)),
+    "a_flood_of_pongs": ("timeout:first_delta", flooded(frame(b"", PONG) * MANY, TINY_PAUSE_S)),
+    "half_a_message": ("timeout:first_delta", frame(delta())[:20], Wire.wait),
+    "a_close_code_that_nobody_may_send": ("protocol:frame", frame(struct.pack("!H", 1005), CLOSE)),
+    "a_close_code_of_one_byte": ("protocol:frame", frame(b"\x03", CLOSE)),
+    "a_close_reason_that_is_no_text": ("protocol:frame", frame(struct.pack("!H", 1000) + b"\xff\xfe", CLOSE)),
+    "goes_on_after_its_goodbye": (
+        "closed:1000", frame(struct.pack("!H", 1000), CLOSE), flooded(frame(delta()) * MANY),
+    ),
+    "resets_within_a_frame": ("closed:1006", frame(delta())[:100], Wire.reset),
+}  # fmt: skip
 
 
 @evil("protocol:too_large", deflate=True)
 def a_deflate_bomb(wire: Wire) -> None:
-    wire.greet("Sec-WebSocket-Extensions: permessage-deflate")
+    wire.greet(DEFLATE)
     packer = zlib.compressobj(9, wbits=-15)
     mebibyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # which stands for itself
     wire.send(frame(mebibyte * 512, flags=0xC0))
@@ -409,7 +306,7 @@ def a_deflate_bomb(wire: Wire) -> None:
 
 @evil("protocol:too_large", deflate=True)
 def a_deflate_bomb_in_fragments(wire: Wire) -> None:
-    wire.greet("Sec-WebSocket-Extensions: permessage-deflate")
+    wire.greet(DEFLATE)
     packer = zlib.compressobj(9, wbits=-15)
     part = packer.compress(bytes(1 << 19)) + packer.flush(zlib.Z_SYNC_FLUSH)
     wire.send(frame(part, flags=0x40))
@@ -418,34 +315,8 @@ def a_deflate_bomb_in_fragments(wire: Wire) -> None:
 
 @evil("protocol:frame", deflate=True)
 def what_is_not_deflated(wire: Wire) -> None:
-    wire.greet("Sec-WebSocket-Extensions: permessage-deflate")
+    wire.greet(DEFLATE)
     wire.send(frame(b"\xff\xff\xff", flags=0xC0))
-
-
-@evil("timeout:first_delta")
-def a_flood_of_pings(wire: Wire) -> None:
-    wire.greet()
-    threading.Thread(target=lambda: _quietly(wire.wait), daemon=True).start()
-    wire.flood(frame(b"", PING) * MANY, TINY_PAUSE_S)
-
-
-@evil("closed:1006")
-def pings_whose_pongs_nobody_reads(wire: Wire) -> None:
-    wire.greet()
-    wire.flood(frame(b"x" * 125, PING) * MANY)
-
-
-@evil("timeout:first_delta")
-def a_flood_of_pongs(wire: Wire) -> None:
-    wire.greet()
-    wire.flood(frame(b"", PONG) * MANY, TINY_PAUSE_S)
-
-
-@evil("timeout:first_delta")
-def half_a_message(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(delta())[:20])
-    wire.wait()
 
 
 @evil("timeout:first_delta")
@@ -457,58 +328,34 @@ def drips_its_message(wire: Wire) -> None:
         wire.send(b" ")
 
 
-@evil("protocol:frame")
-def a_close_code_that_nobody_may_send(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(struct.pack("!H", 1005), CLOSE))
+# Events, after the greeting.
 
-
-@evil("protocol:frame")
-def a_close_code_of_one_byte(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(b"\x03", CLOSE))
-
-
-@evil("protocol:frame")
-def a_close_reason_that_is_no_text(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(struct.pack("!H", 1000) + b"\xff\xfe", CLOSE))
-
-
-@evil("closed:1000")
-def goes_on_after_its_goodbye(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(struct.pack("!H", 1000), CLOSE))
-    wire.flood(frame(delta()) * MANY)
-
-
-@evil("closed:1006")
-def resets_within_a_frame(wire: Wire) -> None:
-    wire.greet()
-    wire.send(frame(delta())[:100])
-    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-# Events.
-
-
-@evil("timeout:done")
-def a_flood_of_deltas(wire: Wire) -> None:
-    wire.greet()
-    wire.say(created())
-    wire.flood(frame(delta()) * 64)
-
-
-@evil("timeout:done")
-def a_flood_of_deltas_of_nothing_announced(wire: Wire) -> None:
-    wire.greet()
-    wire.flood(frame(delta()) * 64)
-
-
-@evil("timeout:first_delta")
-def a_flood_of_empty_messages(wire: Wire) -> None:
-    wire.greet()
-    wire.flood(frame(b"{}") * MANY, TINY_PAUSE_S)
+EVENTS: dict[str, tuple[str, *tuple[Step, ...]]] = {
+    "a_flood_of_deltas": ("timeout:done", said(created()), flooded(frame(delta()) * 64)),
+    "a_flood_of_deltas_of_nothing_announced": ("timeout:done", flooded(frame(delta()) * 64)),
+    "a_flood_of_empty_messages": ("timeout:first_delta", flooded(frame(b"{}") * MANY, TINY_PAUSE_S)),
+    "a_flood_after_the_end": ("ok", REPLY, flooded(frame(delta()) * 64)),
+    "no_utf8": ("protocol:json", said(b'{"type": "\xff\xfe"}')),
+    "half_of_a_character": ("protocol:json", said(b'{"type": "error", "error": {"message": "\\ud800"}}')),
+    "deep_json": (
+        "protocol:json", said(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    ),
+    "not_a_number": ("protocol:json", said(b'{"type": "response.created", "response": NaN}')),
+    "a_number_of_10000_digits": (
+        "protocol:json",
+        said(b'{"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 1' + b"0" * 10_000 + b".5e400}"),
+    ),
+    "a_list": ("protocol:json", said(b'["response.created"]')),
+    "two_of_every_key": ("ok", said(b'{"type": "error", "type": "x", "type": "y", "type": ""}'), REPLY),
+    "an_id_that_is_a_table": ("protocol:json", said(event("response.created", response_id={"id": 1}))),
+    "done_twice": ("ok", said(created(), delta(), done(), done(), done(status="failed"))),
+    "done_before_it_began": ("failed:no_audio", said(done(), created(), delta())),
+    "an_answer_to_somebody_else": (
+        "timeout:first_delta",
+        said(created(), *(part for n in range(2, 9) for part in (delta(f"r{n}"), done(f"r{n}")))), Wire.wait,
+    ),
+    "audio_of_half_a_sample_and_no_more": ("protocol:base64", said(created(), delta(audio="AAA"))),
+}  # fmt: skip
 
 
 @evil("timeout:first_delta")
@@ -519,61 +366,11 @@ def responses_without_end(wire: Wire) -> None:
 
 
 @evil("ok")
-def a_flood_after_the_end(wire: Wire) -> None:
-    wire.greet()
-    wire.reply()
-    wire.flood(frame(delta()) * 64)
-
-
-@evil("ok")
 def ten_thousand_events_that_nobody_knows(wire: Wire) -> None:
     wire.greet()
     for number in range(100):
         wire.say(*(event(f"response.{'x' * 1_000}.{number}_{place}", response_id="r1") for place in range(100)))
-    wire.reply()
-
-
-@evil("protocol:json")
-def no_utf8(wire: Wire) -> None:
-    wire.greet()
-    wire.say(b'{"type": "\xff\xfe"}')
-
-
-@evil("protocol:json")
-def half_of_a_character(wire: Wire) -> None:
-    wire.greet()
-    wire.say(b'{"type": "error", "error": {"message": "\\ud800"}}')
-
-
-@evil("protocol:json")
-def deep_json(wire: Wire) -> None:
-    wire.greet()
-    wire.say(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
-
-
-@evil("protocol:json")
-def not_a_number(wire: Wire) -> None:
-    wire.greet()
-    wire.say(b'{"type": "response.created", "response": NaN}')
-
-
-@evil("protocol:json")
-def a_number_of_10000_digits(wire: Wire) -> None:
-    wire.greet()
-    wire.say(b'{"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 1' + b"0" * 10_000 + b".5e400}")
-
-
-@evil("protocol:json")
-def a_list(wire: Wire) -> None:
-    wire.greet()
-    wire.say(b'["response.created"]')
-
-
-@evil("ok")
-def two_of_every_key(wire: Wire) -> None:
-    wire.greet()
-    wire.say(b'{"type": "error", "type": "x", "type": null, "type": ""}'.replace(b"null", b'"y"'))
-    wire.reply()
+    wire.send(REPLY)
 
 
 @evil("ok")
@@ -596,19 +393,13 @@ def other_types_everywhere(wire: Wire) -> None:
     wire.say(delta(), done(status_details=["x"], usage=usage))
 
 
-@evil("protocol:json")
-def an_id_that_is_a_table(wire: Wire) -> None:
-    wire.greet()
-    wire.say(event("response.created", response_id={"id": 1}))
-
-
 @evil("ok")
 def null_everywhere(wire: Wire) -> None:
     wire.greet()
     nothing = dict.fromkeys(("response_id", "item_id", "item", "session", "error", "text", "transcript", "delta"))
     names = ("error", "session.updated", "response.created", "conversation.item.added", "rate_limits.updated")
     wire.say(*(event(name, **nothing) for name in names))
-    wire.reply()
+    wire.send(REPLY)
 
 
 @evil("ok")
@@ -635,85 +426,34 @@ def words_that_command_the_terminal(wire: Wire) -> None:
     wire.say(event("\x1b]0;x\x07"), created("\x00\x1b"), delta("\x00\x1b"), done("\x00\x1b"))
 
 
-@evil("ok")
-def done_twice(wire: Wire) -> None:
-    wire.greet()
-    wire.say(created(), delta(), done(), done(), done(status="failed"))
-
-
-@evil("failed:no_audio")
-def done_before_it_began(wire: Wire) -> None:
-    wire.greet()
-    wire.say(done(), created(), delta())
-
-
-@evil("timeout:first_delta")
-def an_answer_to_somebody_else(wire: Wire) -> None:
-    wire.greet()
-    wire.say(created("r1"), *(part for number in range(2, 9) for part in (delta(f"r{number}"), done(f"r{number}"))))
-    wire.wait()
-
-
-@evil("protocol:base64")
-def audio_of_half_a_sample_and_no_more(wire: Wire) -> None:
-    wire.greet()
-    wire.say(created(), delta(audio="AAA"))
-
-
 # Agents: what they say is in `tests/attack/agents.py`; this is how it comes over the wire.
 
 VOICE = b"".join((b"\x00\x80" * 560, b"\xff" * 480)) * 4
 """800 ms of syllables in G.711 µ-law."""
-
-
-@evil("ok", dialect="pcm")
-def an_agent_that_greets_in_fragments_with_pings_between(wire: Wire) -> None:
-    wire.accept()
-    third = len(VOICE) // 3
-    wire.send(frame(VOICE[:third], BINARY, flags=0) + frame(b"a", PING) + frame(VOICE[third : 2 * third], 0, flags=0))
-    wire.send(frame(b"b", PING) + frame(VOICE[2 * third :], 0))
-    wire.wait()
-
-
-@evil("timeout:first_delta", dialect="pcm")
-def an_agent_that_says_half_a_message(wire: Wire) -> None:
-    wire.accept()
-    wire.send(frame(VOICE, BINARY)[:-1])
-    wire.wait()
-
-
-@evil("closed:1006", dialect="pcm")
-def an_agent_that_resets_while_it_greets(wire: Wire) -> None:
-    wire.accept()
-    wire.send(frame(VOICE[:1_600], BINARY) + frame(VOICE, BINARY)[:100])
-    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-@evil("endless:audio", dialect="pcm")
-def an_agent_that_speaks_as_fast_as_it_can(wire: Wire) -> None:
-    wire.accept()
-    wire.flood(frame(VOICE, BINARY) * 16)
-
-
-@evil("protocol:too_large", dialect="pcm")
-def an_agent_with_a_message_of_audio_without_end(wire: Wire) -> None:
-    wire.accept()
-    wire.send(frame(VOICE, BINARY, flags=0))
-    wire.flood(frame(VOICE, 0, flags=0) * 16)
-
-
-@evil("protocol:frame", dialect="pcm")
-def an_agent_that_compresses_without_asking(wire: Wire) -> None:
-    wire.accept()
-    wire.send(frame(VOICE, BINARY, flags=0xC0))
-    wire.wait()
-
-
-@evil("protocol:json", dialect="twilio")
-def an_agent_that_says_in_binary_what_is_text(wire: Wire) -> None:
-    wire.accept()
-    wire.send(frame(b'{"event":"clear"}', BINARY))
-    wire.wait()
+AGENTS: dict[str, tuple[str, str, *tuple[Step, ...]]] = {
+    "an_agent_that_greets_in_fragments_with_pings_between": (
+        "pcm", "ok",
+        frame(VOICE[:1_000], BINARY, flags=0) + frame(b"a", PING) + frame(VOICE[1_000:2_000], 0, flags=0),
+        frame(b"b", PING) + frame(VOICE[2_000:], 0), Wire.wait,
+    ),
+    "an_agent_that_says_half_a_message": ("pcm", "timeout:first_delta", frame(VOICE, BINARY)[:-1], Wire.wait),
+    "an_agent_that_resets_while_it_greets": (
+        "pcm", "closed:1006", frame(VOICE[:1_600], BINARY) + frame(VOICE, BINARY)[:100], Wire.reset,
+    ),
+    "an_agent_that_speaks_as_fast_as_it_can": ("pcm", "endless:audio", flooded(frame(VOICE, BINARY) * 16)),
+    "an_agent_with_a_message_of_audio_without_end": (
+        "pcm", "protocol:too_large", frame(VOICE, BINARY, flags=0), flooded(frame(VOICE, 0, flags=0) * 16),
+    ),
+    "an_agent_that_compresses_without_asking": (
+        "pcm", "protocol:frame", frame(VOICE, BINARY, flags=0xC0), Wire.wait,
+    ),
+    "an_agent_that_says_in_binary_what_is_text": (
+        "twilio", "protocol:json", frame(b'{"event":"clear"}', BINARY), Wire.wait,
+    ),
+    "an_agent_that_never_reads": (
+        "acs", "timeout:first_delta", flooded(frame(b'{"kind":"StopAudio"}'), TINY_PAUSE_S),
+    ),
+}  # fmt: skip
 
 
 @evil("endless:marks", dialect="twilio")
@@ -725,12 +465,15 @@ def an_agent_with_a_flood_of_marks(wire: Wire) -> None:
     wire.flood(frame(json.dumps({"event": "mark", "mark": {"name": "again"}, **stream}).encode()) * MANY)
 
 
-@evil("timeout:first_delta", dialect="acs")
-def an_agent_that_never_reads(wire: Wire) -> None:
-    wire.accept()
-    while True:
-        wire.send(frame(b'{"kind":"StopAudio"}'))
-        time.sleep(TINY_PAUSE_S)
+BEHAVIOURS |= {name: Evil(acting(*steps), outcome, False, "ga") for name, (outcome, *steps) in HANDSHAKES.items()}
+BEHAVIOURS |= {
+    name: Evil(acting(Wire.greet, *steps), outcome, False, "ga")
+    for name, (outcome, *steps) in (FRAMES | EVENTS).items()
+}
+BEHAVIOURS |= {
+    name: Evil(acting(Wire.accept, *steps), outcome, False, dialect)
+    for name, (dialect, outcome, *steps) in AGENTS.items()
+}
 
 
 def _quietly(act: Callable[[], object]) -> None:
