@@ -2,6 +2,10 @@
 
 This is the only loop there is. It is single-threaded: it either waits for messages or sends one that is due. What is
 worth doing is the timeline's to say, what is to be played the session's.
+
+A chunk of the caller's microphone is due when its last sample has been recorded, and every due instant follows from the
+one before, so nothing drifts. A microphone that is open between turns records silence (or noise) there; one that is not
+records speech alone.
 """
 
 from __future__ import annotations
@@ -11,9 +15,7 @@ from typing import Protocol
 
 from bench.limits import LONGEST_HOLD_NS
 from bench.observe import inputs
-from bench.observe.observation import TurnObservation
-from bench.observe.timeline import Timeline
-from bench.observe.work import (
+from bench.observe.inputs import (
     AskForResponse,
     CallFunction,
     Cancel,
@@ -25,14 +27,77 @@ from bench.observe.work import (
     TellPlayed,
     Truncate,
 )
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
 from bench.plan.functions import CallHandler
-from bench.plan.microphone import Microphone
 from bench.plan.prepared import OutgoingMessage, PreparedScript, PreparedTurn
 from bench.plan.turn_plan import Judge
 from bench.protocol.base import Act
 from bench.protocol.events import DELTAS, Event, Usage
 from bench.transport.interface import SendReceipt, Transport
 from bench.transport.received import DeltaArrival, Received
+
+
+class Microphone:
+    """Says which chunk is due when. It is closed at first.
+
+    `between`: what an open microphone records where nobody speaks, again and again.
+    """
+
+    def __init__(self, between: Sequence[OutgoingMessage] = ()) -> None:
+        self._between, self._place = between, 0
+        """What is recorded where nobody speaks, and the place in it of what comes next."""
+        self._speech: list[OutgoingMessage] = []
+        """Speech that is not recorded yet, the next chunk last."""
+        self._recorded_ns: int | None = None
+        """The instant up to which it has recorded; None while it is closed."""
+
+    def open(self, now_ns: int) -> None:
+        """Begin to record at this instant."""
+        self._recorded_ns = now_ns
+
+    def speak(self, speech: Sequence[OutgoingMessage], between: Sequence[OutgoingMessage]) -> None:
+        """Record speech next; where the microphone is open already, after the chunk that is being recorded."""
+        chunks = list(speech)
+        if self._between:
+            chunks = [self._between[self._place], *chunks]
+            self._between, self._place = between, 0
+        self._speech[:0] = reversed(chunks)
+
+    def hush(self) -> None:
+        """Drop the speech that is not recorded yet."""
+        self._speech.clear()
+
+    @property
+    def speaking(self) -> bool:
+        return bool(self._speech)
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the next chunk is due; None while nothing is recorded."""
+        if self._recorded_ns is None:
+            return None
+        if self._speech:
+            return self._recorded_ns + _length_ns(self._speech[-1])
+        return self._recorded_ns + _length_ns(self._between[self._place]) if self._between else None
+
+    def take(self) -> tuple[OutgoingMessage, int]:
+        """Record the next chunk: (chunk, instant at which it is due)."""
+        due_ns = self.due_ns
+        assert due_ns is not None, "nothing is recorded"
+        # from the instant that it was due, not from now: so nothing drifts
+        self._recorded_ns = due_ns
+        if self._speech:
+            return self._speech.pop(), due_ns
+        chunk = self._between[self._place]
+        self._place = (self._place + 1) % len(self._between)
+        return chunk, due_ns
+
+
+def _length_ns(message: OutgoingMessage) -> int:
+    assert message.duration_ns is not None, "only audio is recorded"
+    return message.duration_ns
+
 
 FAR_NS = 3_600_000_000_000
 LATE_SHARE = 10
@@ -113,7 +178,7 @@ class Line:
         return self._opening is None
 
     def sound_end(self, timeline: Timeline, _: int) -> int | None:
-        """The end of what the microphone was given to record, or the session's; a wait, as those of `waits`."""
+        """The end of what the microphone was given to record, or the session's; a wait, as those of `bench.session`."""
         return timeline.wake_ns if self.microphone.speaking and not timeline.over else None
 
     def speech_end(self, timeline: Timeline, now_ns: int) -> int | None:

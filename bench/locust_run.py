@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from bench.clock import monotonic_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.installation import end, own_environment, python_command
 from bench.run import folder as files
-from bench.spawn import end, own_environment, python_command
 from bench.units import NS_PER_S
 
 T = TypeVar("T")

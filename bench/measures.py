@@ -1,11 +1,13 @@
 """The catalogue: every figure that the tool prints has its one definition here.
 
 A measure of a turn or session is the difference of two instants unless it says otherwise; instants are columns of the
-run folder (`bench.columns`), measures are derived on reading. Reports take names, units and wording from here.
+run folder (`bench.columns`), measures are derived on reading. Reports take names, units and wording from here; live
+views and reports hold to the same classes of outcomes, and to the same rule of which quantiles are told. Pure.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -233,3 +235,54 @@ def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
         return []
     happened = [name for name in chain if name in instants]
     return [(begin, end, instants[end] - instants[begin]) for begin, end in pairwise(happened)]
+
+
+BEYOND = 5
+"""Turns that must lie beyond a quantile that is not the median before it is published: n(1−p) ≥ 5."""
+ALIKE, INDEPENDENT = 0.5, 3.6
+"""The correlation inside a session that is taken for a tail to be published, and the independent turns beyond it that
+bound a quantile: p^n ≤ 2.5 % at n(1−p) ≈ 3.7."""
+LEAST_SESSIONS = 6
+"""Sessions, as Kish counts them, below which the largest of their medians bounds none: 2^−6 < 2.5 %."""
+
+
+def sessions_to_publish(p: float, turns: float, sessions: float, worth: float) -> int:
+    """Sessions that a quantile takes, of a design with so many turns and sessions, `worth` so many as Kish counts.
+
+    A quantile is published by the design of a run and not by its outcome, for one that came out short would else be the
+    one that is told. It takes six sessions as Kish counts them (2^−6 < 2.5 %), and a tail as many as bound it where
+    turns of one are half alike, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond.
+    """
+    times = LEAST_SESSIONS / worth
+    if p != 0.5:
+        tail, independent = min(p, 1 - p), turns / (1 + ALIKE * (turns / worth - 1))
+        times = max(times, INDEPENDENT / tail / independent, BEYOND / tail / turns)
+    return math.ceil(sessions * times - 1e-9)
+
+
+GOOD = frozenset({"ok", "interrupted", "outlived"})
+CENSORED = frozenset({"abandoned"})
+THROTTLED = "throttled:"
+"""How every outcome begins that a limit of the service's is the cause of."""
+OutcomeClass = Literal["good", "failed", "censored"]
+
+EXPECTED = "failed:expected_"
+"""Before the name of an event that the script waited for in vain."""
+UNHEARD = "the service heard no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
+TEXT_SESSION = "the session is one of text"
+ACCEPT_HEADER = "Sec-WebSocket-Accept"
+"""This tool's own words in details, by which a cause is told."""
+SERVICE_SAID = "the service said: "
+"""Before the service's own words, in a detail that begins with this tool's."""
+
+
+def outcome_class(outcome: str) -> OutcomeClass:
+    """The class of an outcome such as `ok`, `timeout:first_delta`, `abandoned`."""
+    if outcome in GOOD:
+        return "good"
+    return "censored" if outcome in CENSORED else "failed"
+
+
+def is_throttled(outcome: str) -> bool:
+    """Whether the service refused by one of its limits: requests, connections or tokens."""
+    return outcome.startswith(THROTTLED)

@@ -5,7 +5,7 @@ The outcomes: docs/measures.md, "Outcomes".
 
 from __future__ import annotations
 
-from bench.outcomes import ACCEPT_HEADER, EXPECTED, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
+from bench.measures import ACCEPT_HEADER, EXPECTED, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
 
 REALTIME_MODELS = (
     *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),

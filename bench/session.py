@@ -6,6 +6,9 @@ once; within a turn nothing waits for an acknowledgement, for some services send
 Where the service detects turns, the caller's microphone is open from the first turn on until the session ends: it sends
 silence while nobody speaks, the caller listens to a reply to its end before speaking again, and a VAD that took a pause
 for the end of a turn is let finish before the next one.
+
+What it waits for is a function that gives an instant, or None where it is there, or will not come. The session sleeps
+until then, and asks again after whatever came; what ends a wait is told to the timeline, not to it.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.line import Line, Listener
-from bench.observe import inputs, waits
+from bench.observe import inputs
+from bench.observe.session_facts import DESCRIPTIONS
 from bench.observe.timeline import Timeline
+from bench.observe.turn import LATE_TRANSCRIPT_NS, State
 from bench.plan.prepared import (
     OutgoingMessage,
     PreparedEvent,
@@ -29,9 +34,99 @@ from bench.plan.prepared import (
 )
 from bench.plan.turn_plan import WATCH_NS, Cue, InterruptionKind
 from bench.protocol.base import Awaited
+from bench.protocol.events import Kind
 from bench.protocol.settings import FunctionOutput
 from bench.transport.interface import Transport
-from bench.units import NS_PER_S
+from bench.units import NEVER_NS, NS_PER_S
+
+UNACKNOWLEDGED_NS = 2_000_000_000
+"""How long the history is waited for after its last acknowledgement: some services send none."""
+Until = Callable[[Timeline, int], int | None]
+"""Until when something is waited for, given what is known, and what time it is."""
+
+
+def turn_end(timeline: Timeline, _: int) -> int | None:
+    """The end of the turns that are under way."""
+    return None if timeline.turns.all_over else timeline.wake_ns
+
+
+def expected_events(timeline: Timeline, _: int) -> int | None:
+    """All events that the script insists on in the current turn, or that turn's end."""
+    turn = timeline.turns.current
+    return timeline.wake_ns if turn is not None and turn.expected else None
+
+
+def cue_for(cue: Cue) -> Until:
+    """The instant at which the reply is to be interrupted, or the reply's end."""
+
+    def wait(timeline: Timeline, now_ns: int) -> int | None:
+        turn = timeline.turns.interrupted
+        if turn is None or turn.state is State.OVER:
+            return None
+        due_ns = turn.cue_ns(cue)
+        if due_ns is not None and due_ns <= now_ns:
+            return None
+        return min(due_ns or NEVER_NS, timeline.wake_ns)
+
+    return wait
+
+
+def instant(at_ns: int) -> Until:
+    """An instant, or the session's end."""
+    return lambda timeline, now_ns: None if timeline.over or now_ns >= at_ns else at_ns
+
+
+def late_words(timeline: Timeline, now_ns: int) -> int | None:
+    """Whatever may still come of turns that are over: transcripts, words of truncations."""
+    if timeline.over:
+        return None
+    ended_ns = [t.instants["ended"] for t in timeline.turns.all if t.state is State.OVER and t.awaits_more(now_ns)]
+    return max(ended_ns) + LATE_TRANSCRIPT_NS if ended_ns else None
+
+
+def cut_checks(timeline: Timeline, now_ns: int) -> int | None:
+    """What the service keeps of cut replies, where the script has that checked."""
+    if timeline.over:
+        return None
+    pending = (t for t in timeline.turns.all if t.state is State.OVER and t.check and t.check.pending)
+    until_ns = max((turn.instants["ended"] + LATE_TRANSCRIPT_NS for turn in pending), default=now_ns)
+    return until_ns if until_ns > now_ns else None
+
+
+def described(kind: Kind) -> Until:
+    """An event by which the service describes the session."""
+    mark = DESCRIPTIONS[kind]
+    return lambda timeline, _: None if timeline.over or mark in timeline.facts.instants else NEVER_NS
+
+
+def history_taken(sent_ns: int) -> Until:
+    """The acknowledgement of all messages that were said before, or of none for a while since they were sent."""
+
+    def wait(timeline: Timeline, _: int) -> int | None:
+        facts = timeline.facts
+        if timeline.over or not facts.history_left:
+            return None
+        return max(sent_ns, facts.history_taken_ns) + UNACKNOWLEDGED_NS
+
+    return wait
+
+
+def quiet(timeline: Timeline, _: int) -> int | None:
+    """What the service has under way: for so long as it takes between two deltas, from when something came last."""
+    if timeline.over or not timeline.owners.busy:
+        return None
+    return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
+
+
+def at_most(wait: Until, longest_ns: int) -> Until:
+    """The same, and no later than an instant."""
+
+    def shorter(timeline: Timeline, now_ns: int) -> int | None:
+        until_ns = wait(timeline, now_ns)
+        return None if until_ns is None else min(until_ns, longest_ns)
+
+    return shorter
+
 
 SLICE_NS = 250_000_000
 """How long a pause waits before it asks again whether the run is ending."""
@@ -69,7 +164,7 @@ class Session:
             if self._timeline.over:
                 break
             if isinstance(step, Awaited):
-                if not self._await_in_time(waits.at_most(waits.described(step.kind), until_ns)):
+                if not self._await_in_time(at_most(described(step.kind), until_ns)):
                     detail = f"{step.name} did not come within the limit session"
                     self._timeline.tell(inputs.Failed("timeout:session", until_ns, detail))
             else:
@@ -104,29 +199,29 @@ class Session:
 
     def await_quiet(self, *, settled: bool) -> None:
         """Wait until the turn under way is over and heard; `settled`: and whatever the service still does for it."""
-        self._await(waits.turn_end, for_turn=True)
+        self._await(turn_end, for_turn=True)
         self._hear_out()
         if settled:
             self._settle()
-            self._await_unless_ending(waits.cut_checks)
+            self._await_unless_ending(cut_checks)
         if self._ending() and not self._timeline.over:
             self._timeline.tell(inputs.Failed("abandoned", self.now_ns, "the run ended"))
 
     def _rest(self) -> None:
         """Let the last turn end, for it may be asked to wait then, and wait for so long; the microphone goes on."""
         self.await_quiet(settled=False)
-        self._await_unless_ending(waits.instant(self._line.asked_until_ns))
+        self._await_unless_ending(instant(self._line.asked_until_ns))
 
     def await_turn(self) -> None:
         """Wait until the last turn is over and awaits nothing more; the microphone goes on meanwhile."""
-        self._await(waits.turn_end, for_turn=True)
-        self._await_unless_ending(waits.late_words)
+        self._await(turn_end, for_turn=True)
+        self._await_unless_ending(late_words)
         self._line.do_work()
 
     def close(self) -> None:
         """Let the last turn end, wait for late transcriptions, close."""
-        self._await(waits.turn_end, for_turn=True)
-        self._await_unless_ending(waits.late_words)
+        self._await(turn_end, for_turn=True)
+        self._await_unless_ending(late_words)
         if not self._timeline.over:
             self._timeline.tell(inputs.Finished(self.now_ns))
         self._line.do_work()  # with the session over, turns that still awaited words are handed out
@@ -146,17 +241,17 @@ class Session:
         for message in messages:
             self._line.send(message)
         if not self._script.pipelined:
-            self._await_in_time(waits.history_taken(self.now_ns))
+            self._await_in_time(history_taken(self.now_ns))
 
     def _hear_out(self) -> None:
         """Wait, with an open microphone, until the reply has been played: speaking earlier would interrupt it."""
         if self._script.between:
-            self._await_unless_ending(waits.instant(self._timeline.playback_ends_ns))
+            self._await_unless_ending(instant(self._timeline.playback_ends_ns))
 
     def _settle(self) -> None:
         """Let the service finish what it has under way for turns that are over, or give it up."""
         longest_ns = self.now_ns + int(self._script.limits.done * NS_PER_S)
-        if not self._await_unless_ending(waits.at_most(waits.quiet, longest_ns)):
+        if not self._await_unless_ending(at_most(quiet, longest_ns)):
             self._timeline.tell(inputs.GaveUp())
 
     def say(self, turn: PreparedTurn) -> None:
@@ -213,7 +308,7 @@ class Session:
         reply_format = self._script.output_format.name
         self._timeline.tell(inputs.SilenceBroken(reply_format, self._script.jitter_buffer_ns))
         self._murmur(sound)
-        self._await_unless_ending(waits.instant(self.now_ns + WATCH_NS))
+        self._await_unless_ending(instant(self.now_ns + WATCH_NS))
         self._settle()
         self._hear_out()
         self._timeline.tell(inputs.SilenceRestored())
@@ -221,12 +316,12 @@ class Session:
     def _await_cue(self, kind: InterruptionKind, cue: Cue, *, verify: bool = False) -> bool:
         """Wait until the reply is to be interrupted; False where it is over before."""
         self._timeline.tell(inputs.InterruptionAwaited(kind, verify))
-        self._await(waits.cue_for(cue))
+        self._await(cue_for(cue))
         return self._timeline.turns.interruptible
 
     def pause(self, pause: PreparedPause) -> None:
         """Say nothing for as long as the pause lasts."""
-        self._await_unless_ending(waits.instant(self.now_ns + pause.duration_ns))
+        self._await_unless_ending(instant(self.now_ns + pause.duration_ns))
 
     def send_event(self, step: PreparedEvent) -> None:
         """Send a message of which nothing is waited for."""
@@ -236,14 +331,14 @@ class Session:
         """Wait for the event that the script requires of the turn under way, which fails where it comes too late."""
         until_ns = self.now_ns + int(expected.within_s * NS_PER_S)
         self._timeline.tell(inputs.Expected(expected.event, until_ns))
-        self._await(waits.expected_events)
+        self._await(expected_events)
 
-    def _await(self, wait: waits.Until, *, for_turn: bool = False) -> None:
+    def _await(self, wait: Until, *, for_turn: bool = False) -> None:
         """Listen until what is waited for is there, or will not come. `for_turn`: as of `Line.listen`."""
         while (until_ns := wait(self._timeline, self.now_ns)) is not None:
             self._line.listen(until_ns, for_turn=for_turn)
 
-    def _await_in_time(self, wait: waits.Until, ending: Callable[[], bool] = lambda: False) -> bool:
+    def _await_in_time(self, wait: Until, ending: Callable[[], bool] = lambda: False) -> bool:
         """Listen until what is waited for is there; False where all was heard by then, and it was not among it.
 
         Where the run is `ending` it is not waited for: between turns nothing is lost by that.
@@ -254,7 +349,7 @@ class Session:
             self._line.listen(min(until_ns, self.now_ns + SLICE_NS))
         return True
 
-    def _await_unless_ending(self, wait: waits.Until) -> bool:
+    def _await_unless_ending(self, wait: Until) -> bool:
         return self._await_in_time(wait, self._ending)
 
 

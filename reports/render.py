@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UsageError
-from bench.run.disk import write_text
+from bench.foreign import write_text
 from reports.blocks import Page
 from reports.page.html import poured
 from reports.page.markdown import markdown_text

@@ -27,8 +27,7 @@ import pyarrow.compute as pc
 
 from bench.columns import BOUNDS, LABELS, SESSIONS, TURN_KEYS, names_of
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, VAD_SEGMENTS
-from bench.outcomes import outcome_class
+from bench.measures import CATALOGUE, VAD_SEGMENTS, outcome_class
 from bench.plain import SUSPECT, printable, shortened
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.measures import BYTES_PER_S, CATALOGUE, Measure
-from bench.outcomes import is_throttled
+from bench.measures import BYTES_PER_S, CATALOGUE, Measure, is_throttled
 from reports.question import RATES
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split

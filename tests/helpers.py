@@ -15,15 +15,13 @@ from bench.clock import Arrival
 from bench.limits import Limits
 from bench.load.playing.progress import DESIGN, TARGET_COUNTS, Failures, LiveKey
 from bench.observe import inputs
-from bench.observe.inputs import SessionStart
+from bench.observe.inputs import HandOut, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.observe.work import HandOut
 from bench.plan.prepared import PreparedScript
-from bench.plan.recordings import Pcm
+from bench.plan.recordings import Pcm, Speech
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
-from bench.plan.speech import Speech
 from bench.plan.turn_plan import TurnPlan
 from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
 from bench.protocol.base import Dialect

@@ -23,8 +23,7 @@ from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Binary
 from bench.protocol.dialects import DIALECTS
 from bench.session import Session
-from bench.simulator.agent_behaviour import FILLER_MS, AgentBehaviour
-from bench.simulator.agent_wires import WIRES
+from bench.simulator.agent_behaviour import FILLER_MS, WIRES, AgentBehaviour
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AgentManners, Profile, default_profile
 from bench.simulator.quota import Servers

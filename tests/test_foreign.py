@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.foreign import DEEPEST, JsonError, open_file, read_file, read_json
+from bench.installation import is_alive
 from bench.plan.conversation import load_history
 from bench.plan.functions import Function, problem_of
 from bench.protocol.events import FunctionCall
@@ -23,11 +24,10 @@ from bench.protocol.settings import FunctionTool
 from bench.run import calibration, spool
 from bench.run.folder import read_document
 from bench.run.kept import kept_runs
-from bench.run.merging.numbering import Numbering, first_starts, numbered_by_start
+from bench.run.merging.merged import Numbering, first_starts, numbered_by_start
 from bench.run.part import FACTS, Facts, Part
 from bench.run.replay import replay_log
 from bench.simulator.truth import read_truth
-from bench.spawn import is_alive
 from bench.target.identity import public_claims
 from bench.transport.parser import service_words
 from reports.gate.baselines import read_file as read_baseline

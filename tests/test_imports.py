@@ -17,8 +17,8 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "installation", "clock", "columns", "measures", "publishing", "outcomes", "limits", "money",
-    "retirements", "remedies", "plain", "foreign", "cores", "spawn", "live_line", "yaml_file", "shapes",
+    "units", "errors", "installation", "clock", "columns", "measures", "limits", "money",
+    "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",
     "load", "probe", "doctor", "reports",
@@ -33,9 +33,9 @@ ROOMS = ("planning", "playing", "leading", "user")
 
 # The same of `bench.simulator`: what is known of the service, what a session is made of, the session, its server.
 STATIONS = (
-    "wire", "refusals", "quota", "delay", "voice", "faults", "profile", "outbox",
+    "refusals", "quota", "delay", "wire", "voice", "faults", "profile",
     "session", "conversation", "answering", "caller_turns", "behaviour",
-    "gpt_live_behaviour", "agent_wires", "agent_behaviour", "served", "truth", "serving",
+    "gpt_live_behaviour", "agent_behaviour", "truth", "serving",
 )  # fmt: skip
 
 # The same of `reports`: its folders, and the modules that stand beside them.
@@ -49,10 +49,10 @@ FLOORS = (
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
-    "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money", "bench.outcomes",
-    "bench.plain", "bench.publishing",
-    "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file", "bench.run.document", "bench.run.folder",
-    "bench.run.part", "bench.run.disk", "bench.run.kept",
+    "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money",
+    "bench.plain", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
+    "bench.run.document", "bench.run.folder",
+    "bench.run.part", "bench.run.kept",
     "bench.run.histograms", "bench.run.measured", "bench.run.evidence",
     "bench.run.validity",
 }  # fmt: skip
@@ -72,20 +72,20 @@ NAMED_IN = {
     "python_socks": ("bench.transport.connect",),
     "requests": (),
     "openai": (),
-    "jiwer": ("bench.observe.quality",),
+    "jiwer": ("bench.observe.observation",),
     "opentelemetry": ("bench.load.leading.exporter",),
     "junitparser": ("reports.gate.outputs",),
     "ruamel": ("bench.yaml_file",),
 }  # fmt: skip
 
 PURE = (
-    "bench.remedies", "bench.plain", "bench.money", "bench.publishing", "bench.protocol",
+    "bench.remedies", "bench.plain", "bench.money", "bench.measures", "bench.protocol",
     "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.answering",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
-    "bench.simulator.faults", "bench.simulator.outbox", "bench.simulator.wire", "bench.simulator.gpt_live_behaviour",
-    "bench.simulator.serving.handshake", "bench.plan.microphone",
-    "bench.plan.speech", "bench.plan.prepared", "bench.plan.repertoire", "bench.run.validity",
+    "bench.simulator.faults", "bench.simulator.wire", "bench.simulator.gpt_live_behaviour",
+    "bench.simulator.serving.handshake", "bench.line",
+    "bench.plan.recordings", "bench.plan.prepared", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
     "bench.transport.parser", "bench.doctor.explain", "bench.calibrate.deviations", "bench.calibrate.ladder",
     "bench.load_search", "bench.capacity.search", "bench.capacity.judge", "bench.capacity.conclude",
@@ -95,7 +95,7 @@ IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading",
 CLOCKLESS_NAMES = {"Arrival", "Handed"}
 """What a pure module may take from `bench.clock`: plain data."""
 
-KNOW_THE_FAST_PATH = {"bench.transport.websocket", "bench.transport.tcp", "bench.doctor.machine"}
+KNOW_THE_FAST_PATH = {"bench.transport.websocket", "bench.transport.tcp", "bench.doctor.surroundings"}
 """Who reads messages, who reads sockets, and who says whether that was compiled; nobody else knows how it is done."""
 
 MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.leading.web_ui")
@@ -123,8 +123,7 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 STARTED = {
     "bench.locust_run": {"locust", "bench.cli.app"},
     "bench.capacity.play": {"bench.load.leading.forecast"},
-    "bench.load.leading.looks": {"reports.looks"},
-    "bench.load.leading.closing": {"bench.cli.app"},
+    "bench.load.leading.looks": {"reports.looks", "bench.cli.app"},
     "bench.load.leading.monitor": {"bench.load.leading.exporter"},
 }
 """Who starts which modules as processes of their own."""
@@ -327,7 +326,7 @@ def test_what_is_started_by_name_is_written_down() -> None:
     }
 
     assert {name: {module for by, module in started if by == name} for name, _ in started} == STARTED
-    assert written == {"bench.spawn"}
+    assert written == {"bench.installation"}
 
 
 def calls(name: str) -> Iterator[tuple[str, str]]:

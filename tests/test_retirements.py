@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.money import undated
 from bench.remedies import REALTIME_MODELS
 from bench.retirements import RETIREMENTS, Retirement, retirement_of
-from bench.target.prices import load_price_table
+from bench.target.target_settings import load_price_table
 
 DAYS = st.dates(date(2024, 1, 1), date(2030, 1, 1))
 

@@ -23,18 +23,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bench.limits import Limits
-from bench.measures import segments
+from bench.measures import GOOD, segments
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.outcomes import GOOD
 from bench.plan.conversation import History
 from bench.plan.functions import Function
 from bench.plan.prepared import PreparedScript, PreparedTurn
-from bench.plan.recordings import Background, Pcm
+from bench.plan.recordings import Background, Pcm, find_speech
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
-from bench.plan.speech import find_speech
 from bench.plan.steps import (
     EXPECTED_EVENTS,
     AddMessage,
@@ -51,13 +49,13 @@ from bench.plan.turn_plan import SOUNDS, Cue
 from bench.plan.turns import Step, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect, Feature
+from bench.protocol.dialects import GLM as GLM_DIALECT
+from bench.protocol.dialects import INWORLD as INWORLD_DIALECT
+from bench.protocol.dialects import QWEN as QWEN_DIALECT
+from bench.protocol.dialects import STEPFUN as STEPFUN_DIALECT
+from bench.protocol.dialects import XAI as XAI_DIALECT
 from bench.protocol.openai import FORMATS, OpenAI
 from bench.protocol.openai_ga import GA
-from bench.protocol.openai_like import GLM as GLM_DIALECT
-from bench.protocol.openai_like import INWORLD as INWORLD_DIALECT
-from bench.protocol.openai_like import QWEN as QWEN_DIALECT
-from bench.protocol.openai_like import STEPFUN as STEPFUN_DIALECT
-from bench.protocol.openai_like import XAI as XAI_DIALECT
 from bench.protocol.settings import DetectorName, FunctionTool, SessionSettings, TurnDetection
 from bench.protocol.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.session import Session

@@ -13,7 +13,7 @@ from bench.errors import ScriptError
 from bench.plan.script import load_script
 from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
-from bench.target.prices import load_price_table
+from bench.target.target_settings import load_price_table
 from bench.target.targets import resolve_targets
 from bench.yaml_file import PlainValue, Value, read_yaml
 from reports import thresholds as grammar

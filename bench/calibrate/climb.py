@@ -32,13 +32,13 @@ from bench.clock import utc_ns
 from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.errors import USAGE_STATUS, UsageError
 from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
-from bench.outcomes import outcome_class
+from bench.measures import outcome_class
 from bench.plan.recordings import load_pcm
 from bench.protocol.dialects import DIALECTS
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, SessionKind, Spread
-from bench.simulator.agent_wires import WIRES
+from bench.simulator.agent_behaviour import WIRES
 from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from reports.statistics.quantiles import turns_to_publish
 

@@ -24,11 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.measures import CATALOGUE
-from bench.outcomes import GOOD
-from bench.plan.recordings import RATE_HZ, Pcm, encoded
+from bench.measures import CATALOGUE, GOOD
+from bench.plan.recordings import RATE_HZ, Pcm, Speech, encoded
 from bench.plan.script import Script
-from bench.plan.speech import Speech
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Act
 from bench.protocol.events import Kind

@@ -25,7 +25,7 @@ from bench.run.calibration import (
     Trusted,
     at_least,
 )
-from bench.simulator.served import LATE_MS
+from bench.simulator.truth import LATE_MS
 from bench.target.options import AgentName
 from reports.statistics.quantiles import turns_to_publish
 

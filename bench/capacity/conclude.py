@@ -23,8 +23,10 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 from scipy.special import chdtrc, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.capacity.result import (
+from bench.capacity.search import (
+    ABOUT_THE_SERVICE,
     SCHEMA_VERSION,
+    Bracket,
     Capacity,
     Edge,
     EdgeKind,
@@ -35,8 +37,12 @@ from bench.capacity.result import (
     RoughEdge,
     SearchPlan,
     SloShare,
+    bracket_of,
+    early_end,
+    ends_of,
+    ladder_of,
+    least_time_s,
 )
-from bench.capacity.search import ABOUT_THE_SERVICE, Bracket, bracket_of, early_end, ends_of, ladder_of, least_time_s
 from bench.errors import INVALID_STATUS
 from bench.load_search import Bounds
 from reports.numbers import NBSP, count, listed, percent, plural, span

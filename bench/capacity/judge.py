@@ -34,7 +34,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.capacity.result import Answer
+from bench.capacity.search import Answer
 from bench.errors import UsageError
 from reports.question import RATES
 from reports.statistics.rates import PerCluster, Ratio, ratio_of

@@ -14,14 +14,25 @@ import numpy as np
 
 from bench.capacity.judge import Share, Slo, answer_of, is_futile, share_of
 from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
-from bench.capacity.result import Answer, Interval, LevelOutcome, SearchPlan, SloShare
-from bench.capacity.search import AFTER_RAMP_S, FUTILE_FROM, LOOKS, LevelBudget, NextLevel, least_ramp_s, look_errors
+from bench.capacity.search import (
+    AFTER_RAMP_S,
+    FUTILE_FROM,
+    LOOKS,
+    Answer,
+    Interval,
+    LevelBudget,
+    LevelOutcome,
+    NextLevel,
+    SearchPlan,
+    SloShare,
+    least_ramp_s,
+    look_errors,
+)
 from bench.clock import monotonic_ns
 from bench.cores import core_count
 from bench.errors import UsageError
-from bench.load.planning.concurrency import Concurrency, process_advice
-from bench.measures import CATALOGUE
-from bench.outcomes import is_throttled
+from bench.load.planning.planned import Concurrency, process_advice
+from bench.measures import CATALOGUE, is_throttled
 from bench.remedies import remedy_of
 from bench.run.evidence import worst_bound
 from bench.units import NS_PER_S

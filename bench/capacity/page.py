@@ -10,8 +10,16 @@ from collections.abc import Callable, Sequence
 
 from bench.capacity.conclude import UNITS, unit
 from bench.capacity.judge import slo_of
-from bench.capacity.result import Capacity, Interval, LevelOutcome, SearchPlan, SloShare
-from bench.capacity.search import LEAST_S, ladder_of, least_time_s
+from bench.capacity.search import (
+    LEAST_S,
+    Capacity,
+    Interval,
+    LevelOutcome,
+    SearchPlan,
+    SloShare,
+    ladder_of,
+    least_time_s,
+)
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, shortened, span, three, usd

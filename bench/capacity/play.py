@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.capacity.conclude import unit
-from bench.capacity.result import LoadUnit, SearchPlan
-from bench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS
+from bench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS, LoadUnit, SearchPlan
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
+from bench.installation import own_environment, python_command
 from bench.locust_run import environment_without, last_words, locust_run
 from bench.money import dollars
 from bench.run import folder as files
-from bench.spawn import own_environment, python_command
 from bench.target.options import ServiceOptions
 from bench.units import NS_PER_S
 

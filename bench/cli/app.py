@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from bench.cli.calibrate import calibrate
-from bench.cli.capacity import capacity
 from bench.cli.report import export, report
 from bench.cli.runs import merge, open_run, runs, upload
+from bench.cli.searches import calibrate, capacity
 from bench.cli.service import doctor, probe, replay
 from bench.cli.simulate import simulate
 from bench.cli.start import bench, init, options

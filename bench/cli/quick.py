@@ -17,13 +17,13 @@ from msgspec.structs import asdict
 from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
 from bench.errors import INVALID_STATUS, UsageError
+from bench.installation import EXAMPLES
 from bench.load.planning.estimate import estimate_words, quote
 from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
-from bench.spawn import EXAMPLES
 from bench.target.options import ServiceOptions
-from bench.target.prices import load_price_table
 from bench.target.target import Target
+from bench.target.target_settings import load_price_table
 from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
 from bench.units import NS_PER_S
 from reports.numbers import listed, plural

@@ -11,15 +11,15 @@ from typing import Any, get_args
 import msgspec
 
 import reports
-from bench.capacity.result import Capacity
+from bench.capacity.search import Capacity
 from bench.cli.service import JSON_VERSION
 from bench.cli.simulate import READY_VERSION
 from bench.observe.inputs import Input
 from bench.run.calibration import Calibration
 from bench.run.document import CLOSED, RunDocument
 from bench.run.kept import KeptRuns
-from bench.run.log_lines import AnyLine
-from bench.simulator.agent_wires import WIRES
+from bench.run.replay import AnyLine
+from bench.simulator.agent_behaviour import WIRES
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.comparisons.outputs import CompareDocument
 from reports.gate.baselines import Baseline
@@ -81,7 +81,7 @@ def schemas() -> dict[str, Schema]:
 
 
 def event_log_line() -> Schema:
-    """The schema of a line, from the types of `bench.run.log_lines`; a message of the service may say anything."""
+    """The schema of a line, from the types of `bench.run.replay`; a message of the service may say anything."""
     lines = [_without_raw(line) for line in get_args(AnyLine)]
     return msgspec.json.schema(reduce(or_, lines))
 

@@ -1,29 +1,29 @@
 """The commands that ask a service: `rtbench doctor`, `rtbench probe`, and `rtbench replay` of what was recorded.
 
 A doctor says what stands between this machine and a measured turn, and what to do about it; a probe shows one session,
-event by event.
+event by event. The options by which commands name a service are given here to all that have them.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from bench.cli.report import run_named, wants_colour
-from bench.cli.service_options import with_service_options
 from bench.errors import UsageError
 from bench.live_line import text_width
 from bench.plain import json_text
-from bench.target.options import ServiceOptions
+from bench.target.options import OPTIONS, ServiceOptions, TargetOption
 
 if TYPE_CHECKING:
-    from bench.doctor.finding import Finding
+    from bench.doctor.explain import Finding
     from bench.probe import ReplyAudio
     from bench.protocol.audio import AudioFormat
     from bench.run.replay import Replayed
@@ -33,6 +33,45 @@ FAILED_STATUS = 1
 JSON_VERSION = 1
 WIDEST = 100
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
+PANEL = "The service and the way to it"
+OF_COMMANDS = tuple(name for name in OPTIONS if name != "prices")
+"""A file of prices is of runs."""
+
+
+def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these options beside its own, all by name alone; all of them where none is named.
+
+    It gets them as `service_options`.
+    """
+    shared = [_parameter(OPTIONS[name]) for name in names or OF_COMMANDS]
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name != "service_options"
+        ]
+
+        def called(**given: Any) -> None:
+            chosen = {parameter.name: given.pop(parameter.name) for parameter in shared}
+            command(service_options=ServiceOptions.of(chosen), **given)
+
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        called.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]  # typer reads it
+        return called
+
+    return decorated
+
+
+def _parameter(option: TargetOption) -> inspect.Parameter:
+    """An option as typer takes it from a function."""
+    words = f"; one of {', '.join(option.words)}" if option.words else ""
+    told = typer.Option(help=f"{option.sentence[:-1]}{words}.", metavar=option.metavar, rich_help_panel=PANEL)
+    kind = str if option.kind is tuple else option.kind
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, told]
+    )
 
 
 @with_service_options()
@@ -56,9 +95,9 @@ def doctor(
 
     patch()
     from bench.doctor.examine import examine, examine_offline
-    from bench.doctor.finding import Finding, any_failed
-    from bench.doctor.machine import look_at_machine
-    from bench.target.prices import load_price_table
+    from bench.doctor.explain import Finding, any_failed
+    from bench.doctor.surroundings import look_at_machine
+    from bench.target.target_settings import load_price_table
     from bench.target.targets import ENDPOINT, resolve_every_target, resolve_targets
 
     targets, unnamed = [], ""
@@ -88,7 +127,7 @@ def doctor(
 
 def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
     """The findings, each printed as it comes."""
-    from bench.doctor.finding import STATE_WIDTH, lines
+    from bench.doctor.explain import STATE_WIDTH, lines
 
     typer.echo(f"\n{title}\n")
     printed = []
@@ -121,7 +160,7 @@ def _document(
 
 
 DEFAULT_WORDS = "Hello, what can you do?"
-OPTIONS = {"input_transcription": "--transcription", "turn_detection": "--manual"}
+PROBE_OPTIONS = {"input_transcription": "--transcription", "turn_detection": "--manual"}
 """Which option says a setting, where it has another name."""
 
 
@@ -207,7 +246,7 @@ def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:
     """A target's own settings are a part of it."""
     for name in target.session:
         if session.get(name) is not None:
-            option, kind = OPTIONS.get(name, f"--{name}"), "variant" if target.variant_of else "target"
+            option, kind = PROBE_OPTIONS.get(name, f"--{name}"), "variant" if target.variant_of else "target"
             raise UsageError(
                 f"{option} and the {kind} {target.label} both set {name}: leave out the option, or --targets"
             )

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from bench.simulator.faults.kinds import Fault
     from bench.simulator.profile import Profile
-    from bench.simulator.served import Served
     from bench.simulator.serving.handshake import TokenIssuer
     from bench.simulator.serving.server import Offer
+    from bench.simulator.truth import Served
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
 READY_VERSION = 1
@@ -82,12 +82,11 @@ def simulate(
 
     from bench.errors import UsageError
     from bench.simulator.faults.kinds import read_line
-    from bench.simulator.served import summary
     from bench.simulator.serving.handshake import Authenticator, TokenIssuer
     from bench.simulator.serving.server import Offer, listen
     from bench.simulator.serving.token_issuer import Identity
     from bench.simulator.serving.workers import WorkerDiedError, reserve
-    from bench.simulator.truth import TruthLog
+    from bench.simulator.truth import TruthLog, summary
     from bench.simulator.voice import load_replies
 
     faults = [read_line(line) for line in fault or ()]
@@ -136,9 +135,9 @@ def _served(
 
     from bench.clock import monotonic_ns
     from bench.live_line import LiveLine
-    from bench.simulator.served import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
+    from bench.simulator.truth import LiveView
 
     line = LiveLine(sys.stderr, os.environ)
     view = LiveView(line)
@@ -251,7 +250,7 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
     """The content of the ready file. The URLs are complete: a client only adds its key."""
     import os
 
-    from bench.simulator.agent_wires import WIRES
+    from bench.simulator.agent_behaviour import WIRES
     from bench.simulator.wire import AGENT_PATH
 
     host = WILDCARDS.get(host, host)

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli.report import wants_colour
-from bench.cli.service_options import with_service_options
+from bench.cli.service import with_service_options
 from bench.errors import UsageError
+from bench.installation import EXAMPLES
 from bench.live_line import text_width
-from bench.spawn import EXAMPLES
 from bench.target.options import ServiceOptions
 
 INTRODUCTION = (

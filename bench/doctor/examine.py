@@ -10,13 +10,13 @@ from typing import Any
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer, connected
-from bench.doctor.agents import LIMITS, AudioPace, heard_answer, spoke_first, unread
-from bench.doctor.explain import signed_by
-from bench.doctor.finding import Finding, any_failed, printable_finding
-from bench.doctor.network import look_at_network
+from bench.doctor.explain import Finding, any_failed, printable_finding, signed_by
 from bench.doctor.service_findings import (
+    LIMITS,
+    AudioPace,
     compression,
     greeted,
+    heard_answer,
     in_other_dialect,
     lasting,
     limits_told,
@@ -25,8 +25,11 @@ from bench.doctor.service_findings import (
     retired,
     service_clock,
     settings_in,
+    spoke_first,
+    unread,
     upgraded,
 )
+from bench.doctor.surroundings import look_at_network
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.money import Prices, tariff_of

@@ -2,17 +2,20 @@
 
 Statuses, codes and their causes: docs/protocol.md, "Refusals". A service that is spoken to in the wrong dialect shows
 it by what it says, and by the shape in which it describes a session.
+
+A `Finding` holds what one look at one thing found, in plain data, with its remedy.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from bench.doctor.agents import remedy_of_agents
+from bench import plain
 from bench.observe.observation import reason
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -22,7 +25,52 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.remedies import CLASSES, NO_CREDIT, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
 from bench.shapes import either
 from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
+from bench.target.options import AgentName
 from bench.target.target import Entra, Target
+
+FindingState = Literal["ok", "warning", "failed", "skipped"]
+
+NAME_WIDTH, STATE_WIDTH = 16, 8
+ARROW = "→ "
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one look.
+
+    `said`: what was found, with its figure; `remedy`: what to do, "" where nothing is to be done.
+    """
+
+    name: str
+    state: FindingState
+    said: str
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def any_failed(findings: Iterable[Finding]) -> bool:
+    return any(finding.state == "failed" for finding in findings)
+
+
+def printable_finding(finding: Finding) -> Finding:
+    """The finding without anything that steers a terminal: services put words of theirs into it."""
+    return replace(finding, said=plain.printable(finding.said), remedy=plain.printable(finding.remedy))
+
+
+def lines(finding: Finding, width: int) -> Iterator[str]:
+    """The finding in lines of at most `width` columns; the first begins with its state."""
+    margin = " " * (STATE_WIDTH + 1 + NAME_WIDTH + 1)
+    first = f"{finding.state:<{STATE_WIDTH}} {finding.name:<{NAME_WIDTH}} "
+    yield from _wrapped(finding.said, first, margin, width) or [first.rstrip()]
+    if finding.remedy:
+        yield from _wrapped(finding.remedy, margin + ARROW, margin + " " * len(ARROW), width)
+
+
+def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+
 
 if TYPE_CHECKING:
     from bench.run.replay import Replayed
@@ -89,6 +137,29 @@ def _is_foreign(cause: str, words: str, spoken: Dialect) -> bool:
         case "unknown_parameter":
             return named is not None and named[1] in OWN_PARAMETERS[spoken]
     return False
+
+
+WAYS = f"--dialect {', '.join(get_args(AgentName))}"
+ENDLESS = (
+    "it speaks without a pause of 0.9 s: music or a voice behind it is taken for its own, and no turn of it ends; let "
+    "it be silent between its answers"
+)
+OF_AGENTS = {
+    "refused:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls without, "
+    "or give a token in the target's `headers`",
+    "refused:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the target",
+    "refused:tcp": "nobody listens there: is the agent running, and on this port?",
+    "refused:upgrade": "the server there does not accept this WebSocket: check the path, and the target's "
+    "`subprotocols`",
+    "protocol:json": f"its messages are those of another provider: name its own by {WAYS}",
+    "closed:1000": "it hung up: does its log say why? It may miss a parameter (`extra`) or a header",
+    "timeout:done": ENDLESS,
+    "timeout:turn": ENDLESS,
+    "endless:audio": ENDLESS,
+}
+"""What to do about the outcome of a call with an agent."""
+SAME = {"refused:403": "refused:401"} | dict.fromkeys(("closed:1006", "closed:1008", "closed:1011"), "closed:1000")
+"""Outcomes with the remedy of another one."""
 
 
 @dataclass(frozen=True)
@@ -237,3 +308,8 @@ def _greeting(replayed: Replayed) -> Mapping[str, Any]:
     came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is Kind.SESSION_CREATED)
     first = next(came, None)
     return (first.session if first else None) or {}
+
+
+def remedy_of_agents(outcome: str) -> str:
+    """What to do about an outcome, whatever came; "" where nothing more is known than of any service."""
+    return OF_AGENTS.get(SAME.get(outcome, outcome), "")

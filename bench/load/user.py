@@ -123,15 +123,17 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
         """Play one session in each arm, at once, and pause after them."""
         role: ProcessRole = self.environment.rtbench
         live = role.live
-        played = False
+        if live is None:
+            self._rest(IDLE_S)
+            return
         try:
-            played = live is not None and live.play_pair(type(self), task, self)
+            played = live.play_pair(type(self), task, self)
         except UsageError as error:
             self._give_up(error)
         except Exception:  # whatever it is, Locust shows it
-            self._rest(role.session_pause_s)  # and goes on at once after an error
+            self._rest(live.session_pause_s)  # and goes on at once after an error
             raise
-        self._rest(role.session_pause_s if played else IDLE_S)
+        self._rest(live.session_pause_s if played else IDLE_S)
 
     def _rest(self, seconds: float) -> None:
         """Wait, but not for a run that is ending or a user who is asked to go."""

@@ -1,20 +1,25 @@
 """The inputs of a session's timeline: one value for each thing that the session did, or that happened to it.
 
 An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values, with the messages that
-came between them (`bench.run.log_lines`); fields that have their default are left out of its lines. Messages are told
+came between them (`bench.run.event_log`); fields that have their default are left out of its lines. Messages are told
 by `Timeline.received` instead, for they are most of what happens.
+
+What there is to do comes back out of `Timeline.work`, as one value for each thing that is to be done now. Whoever does
+it tells the timeline in the inputs that it always tells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from bench.limits import Limits
+from bench.observe.observation import TurnObservation
 from bench.plan.turn_plan import InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormatName
+from bench.protocol.events import FunctionCall, Usage
 
 NO_JSON = msgspec.Raw()
 
@@ -244,3 +249,63 @@ AnyInput = (
     | Finished
     | Taken
 )
+
+
+class Pay(NamedTuple):
+    """Tell of the tokens of responses that are done; whatever they belong to, each is told once."""
+
+    usage: Usage
+
+
+class Cancel(NamedTuple):
+    """Have the service end the response under way: its reply was interrupted."""
+
+    event_id: str
+
+
+class Truncate(NamedTuple):
+    """Tell the service how much of an item was heard of a reply that was stopped, so that it knows what we know."""
+
+    item_id: str
+    heard_ms: int
+    event_id: str
+
+
+class Retrieve(NamedTuple):
+    """Have the service show what it keeps of an item that it says it has cut."""
+
+    item_id: str
+    event_id: str
+
+
+class TellPlayed(NamedTuple):
+    """Tell the service that all that came before a mark of its was played, or dropped."""
+
+    mark: str
+
+
+class MeasureNetwork(NamedTuple):
+    """Measure the network: a turn has ended, and nobody has said yet what the way to the peer was like then."""
+
+
+class HandOut(NamedTuple):
+    """Pass on a turn that is over and awaits nothing more."""
+
+    turn: TurnObservation
+
+
+class AskForResponse(NamedTuple):
+    """Ask for the turn's response: a VAD that starts none has committed all of the speech."""
+
+
+class CallFunction(NamedTuple):
+    """Have a function called, whose output is told once it is handed over."""
+
+    call: FunctionCall
+
+
+class GoOn(NamedTuple):
+    """Ask for the response that goes on from what the functions returned."""
+
+
+Work = Pay | Cancel | Truncate | Retrieve | TellPlayed | MeasureNetwork | HandOut | AskForResponse | CallFunction | GoOn

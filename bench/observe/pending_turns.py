@@ -10,11 +10,19 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from bench.limits import Limits
-from bench.observe.inputs import CallAnswered, Expected, InterruptionAwaited, NetworkMeasured, Transmitted
+from bench.measures import UNHEARD
+from bench.observe.inputs import (
+    CallAnswered,
+    Cancel,
+    Expected,
+    InterruptionAwaited,
+    NetworkMeasured,
+    Retrieve,
+    Transmitted,
+    Truncate,
+)
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, State, Turn, failed_expectation
 from bench.observe.turn_view import all_instants
-from bench.observe.work import Cancel, Retrieve, Truncate
-from bench.outcomes import UNHEARD
 from bench.protocol.events import Failure, Kind
 from bench.transport.interface import Network
 from bench.units import NS_PER_S

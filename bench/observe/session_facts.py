@@ -16,11 +16,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.clock import Arrival
-from bench.measures import FIRST_DELTAS
+from bench.measures import EXPECTED, FIRST_DELTAS, GOOD, SERVICE_SAID
 from bench.observe.inputs import Connected, HistoryBegun, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, model_of
 from bench.observe.reply import Reply
-from bench.outcomes import EXPECTED, GOOD, SERVICE_SAID
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
 from bench.units import NS_PER_MS

@@ -19,10 +19,13 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
+from bench.measures import GOOD, TEXT_SESSION
 from bench.observe.inputs import (
     AnyInput,
+    AskForResponse,
     Begun,
     CallAnswered,
+    CallFunction,
     Closed,
     Connected,
     Expected,
@@ -30,11 +33,15 @@ from bench.observe.inputs import (
     Failed,
     Finished,
     GaveUp,
+    GoOn,
+    HandOut,
     HistoryBegun,
     Input,
     Interrupted,
     InterruptionAwaited,
+    MeasureNetwork,
     NetworkMeasured,
+    Pay,
     Renewed,
     Renews,
     Sent,
@@ -42,7 +49,9 @@ from bench.observe.inputs import (
     SilenceBroken,
     SilenceRestored,
     Taken,
+    TellPlayed,
     Transmitted,
+    Work,
 )
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
@@ -51,17 +60,6 @@ from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
 from bench.observe.turn import State, Turn
 from bench.observe.turn_view import judged, observation
-from bench.observe.work import (
-    AskForResponse,
-    CallFunction,
-    GoOn,
-    HandOut,
-    MeasureNetwork,
-    Pay,
-    TellPlayed,
-    Work,
-)
-from bench.outcomes import GOOD, TEXT_SESSION
 from bench.plan.turn_plan import Judge
 from bench.protocol.audio import AudioFormatName, chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect

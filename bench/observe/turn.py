@@ -14,12 +14,11 @@ from enum import Enum, auto
 from typing import Literal
 
 from bench.clock import Arrival, Handed
-from bench.observe.calls import CALL_INSTANTS, Calls
+from bench.measures import EXPECTED
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
 from bench.observe.inputs import Transmitted
-from bench.observe.interruption import CutCheck, Interruption
 from bench.observe.reply import REPLY_INSTANTS, Reply
-from bench.outcomes import EXPECTED
+from bench.observe.turn_parts import CALL_INSTANTS, Calls, CutCheck, Interruption
 from bench.plan.turn_plan import Cue, InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, EMPTY, CutPayload, Effect, Event, Failure, Kind, Usage, said

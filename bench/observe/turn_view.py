@@ -7,11 +7,9 @@ from typing import Any
 
 import msgspec
 
-from bench.measures import ORIGINS, traits_of
-from bench.observe.observation import TurnObservation
-from bench.observe.quality import UNJUDGED, Quality, is_done, quality
+from bench.measures import GOOD, ORIGINS, traits_of
+from bench.observe.observation import UNJUDGED, Quality, TurnObservation, is_done, quality
 from bench.observe.turn import Turn
-from bench.outcomes import GOOD
 from bench.plan.turn_plan import NO_REFERENCE, Judge
 from bench.protocol.events import Kind
 from bench.units import NEVER_NS

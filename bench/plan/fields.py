@@ -13,10 +13,9 @@ import msgspec
 
 from bench.limits import Limits
 from bench.plan.conversation import File, History, load_history
-from bench.plan.draws import LONGEST_S, LogNormalTimes, RecordedTimes, ThinkTime, load_think_times
+from bench.plan.draws import LONGEST_S, LogNormalTimes, RecordedTimes, Rows, ThinkTime, load_rows, load_think_times
 from bench.plan.functions import Function
 from bench.plan.recordings import Background, Pcm, load_pcm
-from bench.plan.variables import Rows, load_rows
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.settings import (
     FULL_DUPLEX,

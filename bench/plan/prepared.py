@@ -14,12 +14,22 @@ import msgspec
 import numpy as np
 
 from bench.limits import Limits
-from bench.plan.draws import Choices
+from bench.plan.draws import Choices, filled
 from bench.plan.functions import ExpectedCall, Function
-from bench.plan.recordings import RATE_HZ, Background, Chunk, Pcm, chunks, encoded, mixed, noise_alone, silence
-from bench.plan.speech import Speech, last_stretch
+from bench.plan.recordings import (
+    RATE_HZ,
+    Background,
+    Chunk,
+    Pcm,
+    Speech,
+    chunks,
+    encoded,
+    last_stretch,
+    mixed,
+    noise_alone,
+    silence,
+)
 from bench.plan.turn_plan import Cue, Judge, Reference, SoundKind, TurnPlan
-from bench.plan.variables import filled
 from bench.protocol.audio import AudioFormat, chosen
 from bench.protocol.base import MESSAGE_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
 from bench.protocol.events import FunctionCall

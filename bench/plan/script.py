@@ -21,13 +21,12 @@ import msgspec
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.plan.conversation import History
-from bench.plan.draws import RecordedTimes
+from bench.plan.draws import RecordedTimes, Rows, names_in, unknown_name
 from bench.plan.fields import BACKGROUND, HISTORY, LIMITS, ROWS, SECONDS, SESSION, Tools
 from bench.plan.functions import Function
 from bench.plan.recordings import Background
 from bench.plan.steps import UNTOLD, Pause, Rules, StepReader, Steps, is_turn
 from bench.plan.turns import ScriptTurn, Step
-from bench.plan.variables import Rows, names_in, unknown_name
 from bench.protocol.settings import SessionSettings, merged
 from bench.shapes import Flag, Number, Schema, Table, key, table_of
 from bench.yaml_file import PlainValue, Value, parsed_yaml, read_text

@@ -27,8 +27,7 @@ from bench.plan.prepared import (
     request_event_id,
     tail_ns,
 )
-from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm
-from bench.plan.speech import Speech
+from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, Speech
 from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, TurnPlan, words_of
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.settings import FULL_DUPLEX, Image, Message, ResponseSettings, SessionSettings

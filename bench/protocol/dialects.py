@@ -1,16 +1,171 @@
-"""The table of dialects: which there are, by the names that users know."""
+"""The table of dialects by the names that users know, and those that differ from OpenAI's in little.
+
+Each of these is one of OpenAI's two with what its service spells otherwise. Where each difference is told: the vendor's
+reference, and beside it the adapter or SDK that is named; docs/targets.md says what was tried.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from bench.protocol.acs import ACS
-from bench.protocol.base import Dialect
+from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat, AudioFormatName, by_name
+from bench.protocol.base import Dialect, Feature
+from bench.protocol.events import Kind
 from bench.protocol.gpt_live import GPT_LIVE
-from bench.protocol.openai_ga import GA
-from bench.protocol.openai_like import GLM, INWORLD, QWEN, STEPFUN, XAI
-from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.openai import GA_NAME, PREVIEW_NAME, OpenAI
+from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
+from bench.protocol.openai_ga import GA, Ga
+from bench.protocol.openai_preview import PREVIEW, Preview
 from bench.protocol.pcm import PCM
+from bench.protocol.settings import Output, SessionSettings, SettingsRefusal
 from bench.protocol.twilio import TWILIO
 from bench.protocol.voice_live import VOICE_LIVE
+
+Formats = Mapping[AudioFormatName, AudioFormat]
+UNKNOWN: Mapping[Feature, str] = MappingProxyType(
+    dict.fromkeys(
+        (Feature.IMAGE, Feature.OUT_OF_BAND),
+        "which nobody has described of this service: remove it, or use another --dialect",
+    )
+)
+"""What no document and no client of these services says how to ask for."""
+
+
+class ServerVadAlone(OpenAI):
+    """The dialect of services that have no other detection of turns."""
+
+    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+        refused, wanted = super().refuses(settings), settings.turn_detection
+        if refused is not None or wanted is None or wanted.type == "server_vad":
+            return refused
+        problem = f"the {self.name} dialect does not support {wanted.type}: use server_vad"
+        return SettingsRefusal(("turn_detection", "type"), problem)
+
+
+class Xai(ServerVadAlone, Ga):
+    """xAI's Grok Voice Agent: GA, but that voice and turn detection stand at the top of the session.
+
+    It ignores them where GA has them (livekit-plugins-xai 1.8.9, `_wrap_session_update`; pipecat 1.14.0,
+    `services/xai/realtime/events.py`).
+    """
+
+    name, family = "xai", GA_NAME
+    lacks = UNKNOWN
+    kept = {  # noqa: RUF012 - as in the dialects that it is made of
+        ("turn_detection", "create_response") if keys[-1:] == ("create_response",) else keys: remedy
+        for keys, remedy in Ga.kept.items()
+    }
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        session = super().session(settings)
+        session["turn_detection"] = session["audio"]["input"].pop("turn_detection")
+        if settings.voice is not None:
+            session["voice"] = session["audio"]["output"].pop("voice")
+        return session
+
+
+class Inworld(Ga):
+    """Inworld's Realtime API: GA, but that audio comes with its text (pipecat 1.14.0, `services/inworld/realtime`)."""
+
+    name, family = "inworld", GA_NAME
+    lacks = UNKNOWN
+
+    def output(self, output: Output) -> dict[str, Any]:
+        return {"output_modalities": ["text"] if output == "text" else ["audio", "text"]}
+
+
+class Qwen(Preview):
+    """Alibaba's Qwen-Omni-Realtime (DashScope): the preview's names, 16 kHz for the caller, functions in a shell.
+
+    Formats are the word `pcm`, at 16 kHz for the caller and 24 kHz for replies; other rates go into
+    `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
+    """
+
+    name, family = "qwen", PREVIEW_NAME
+    lacks = UNKNOWN
+    input_formats: Formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)
+    output_formats: Formats = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K)
+    kept = {**Preview.kept, ("audio",): "use `input_format` and `output_format`"}  # noqa: RUF012
+
+    def formats(self, settings: SessionSettings) -> dict[str, Any]:
+        heard, spoken = self.hears(settings), self.speaks(settings)
+        if (heard, spoken) == (PCM16_16K, PCM16):
+            return {"input_audio_format": "pcm", "output_audio_format": "pcm"}
+        return {"audio": {"input": _pcm_format(heard), "output": _pcm_format(spoken)}}
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        return _with_shelled_functions(super().session(settings))
+
+
+class Glm(ServerVadAlone, Preview):
+    """Zhipu's GLM-Realtime: the preview's names, `client_vad` for turns that the client ends, and `beta_fields`.
+
+    `pcm16` and `pcm24` are 16 and 24 kHz there, and replies are `pcm`, 24 kHz (MetaGLM/glm-realtime-sdk).
+    """
+
+    name, family = "glm", PREVIEW_NAME
+    lacks = UNKNOWN
+    input_formats: Formats = by_name(PCM16_16K, PCM16)
+    output_formats: Formats = by_name(PCM16)
+    kept = {**Preview.kept, ("beta_fields", "chat_mode"): "only calls with audio are played"}  # noqa: RUF012
+
+    def formats(self, settings: SessionSettings) -> dict[str, Any]:
+        rate = self.hears(settings).rate_hz // 1_000
+        return {"input_audio_format": f"pcm{rate}", "output_audio_format": "pcm"}
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        session = super().session(settings)
+        session["turn_detection"] = session["turn_detection"] or {"type": "client_vad"}
+        return session | {"beta_fields": {"chat_mode": "audio"}}
+
+
+class StepFun(ServerVadAlone, Preview):
+    """StepFun's Realtime API: the preview, PCM at 24 kHz alone, functions in a shell, and replies always aloud."""
+
+    name, family = "stepfun", PREVIEW_NAME
+    lacks = UNKNOWN
+    input_formats: Formats = by_name(PCM16)
+    output_formats: Formats = by_name(PCM16)
+
+    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+        if settings.output == "text":
+            return SettingsRefusal(("output",), "output must be audio in the stepfun dialect, which always speaks")
+        return super().refuses(settings)
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        return _with_shelled_functions(super().session(settings))
+
+
+def _pcm_format(format: AudioFormat) -> dict[str, Any]:
+    return {"format": {"type": "pcm", "sample_rate": format.rate_hz}}
+
+
+def _with_shelled_functions(session: dict[str, Any]) -> dict[str, Any]:
+    """The session whose functions stand in `function`, as those of chat completions do."""
+    if "tools" not in session:
+        return session
+    bare = ({key: value for key, value in tool.items() if key != "type"} for tool in session["tools"])
+    return session | {"tools": [{"type": "function", "function": function} for function in bare]}
+
+
+OF_XAI = {
+    "conversation.item.input_audio_transcription.updated": Kind.NOTED,
+    "ping": Kind.NOTED,
+    "response.text.delta": Kind.TEXT_DELTA,  # of text it has either spelling
+    "response.text.done": Kind.TEXT_DONE,
+}
+OF_QWEN = {"conversation.item.input_audio_transcription.text": Kind.NOTED, "session.finished": Kind.NOTED}
+OF_GLM = {"heartbeat": Kind.NOTED, "response.function_call.simple_browser": Kind.NOTED}
+
+XAI = Xai({**GA_PARTS, **OF_XAI}, others=PREVIEW_PARTS)
+INWORLD = Inworld(GA_PARTS, others=PREVIEW_PARTS)
+QWEN = Qwen({**PREVIEW_PARTS, **OF_QWEN}, others=GA_PARTS)
+GLM = Glm({**PREVIEW_PARTS, **OF_GLM}, others=GA_PARTS)
+STEPFUN = StepFun(PREVIEW_PARTS, others=GA_PARTS)
+
 
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from bench.plain import word
+from bench.protocol.agent import Duplex
 from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name
 from bench.protocol.base import Act, Awaited, ClientMessage
-from bench.protocol.duplex import Duplex
 from bench.protocol.events import EMPTY, Effect, Event, Failure, Kind, base64_bytes, text_characters
 from bench.protocol.openai import GPT_LIVE_NAME
 from bench.protocol.openai_events import LONGEST_SESSION, failure_of

@@ -19,9 +19,8 @@ import msgspec
 
 from bench.cores import core_count, cpu_limit
 from bench.errors import UsageError
-from bench.foreign import JsonError, read_file, read_json
+from bench.foreign import JsonError, read_file, read_json, write_text
 from bench.installation import tool_version
-from bench.run.disk import write_text
 from bench.run.provenance import host
 from bench.target.options import AgentName
 from bench.units import NS_PER_S

@@ -23,9 +23,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.clock import utc_ns
+from bench.foreign import write_text
+from bench.installation import is_alive
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.disk import write_text
 from bench.run.document import KILLED, SCHEMA_VERSION
 from bench.run.evidence import evidence
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
@@ -34,7 +35,6 @@ from bench.run.part import TRANSCRIPT, AnyPart, Facts, Part, parts
 from bench.run.provenance import recorded_by
 from bench.run.unknown import OF_SECONDS, OF_SESSIONS, OF_TURNS, Lost, load_of, lost_entries
 from bench.run.validity import judge
-from bench.spawn import is_alive
 from bench.units import NS_PER_S
 
 CLOSED = ("ended", "killed")

@@ -28,8 +28,8 @@ from bench.plan.prepared import PreparedScript
 from bench.protocol.audio import AudioFormat, audible_sample, chosen
 from bench.protocol.base import Dialect
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
-from bench.run import log_lines as lines
 from bench.run.recorder import Labels
+from bench.run.replay import SCHEMA_VERSION, CutAudio, LoggedMessage, Opened
 from bench.run.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
 from bench.transport.interface import Closure, SendReceipt, Transport
 from bench.transport.received import DeltaArrival, Received
@@ -160,7 +160,7 @@ class LoggedTimeline(Timeline):
         super().__init__(start, dialect, reply_format=reply_format)
         self._log, self._format = log, chosen(dialect.output_formats, reply_format)
         given = msgspec.structs.asdict(start)
-        log.write(lines.Opened(schema=lines.SCHEMA_VERSION, tool=tool_version(), about=about, **given))
+        log.write(Opened(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **given))
         log.flush()  # so that it tells a log, whenever the process is killed
 
     def tell(self, told: inputs.AnyInput) -> None:
@@ -200,27 +200,27 @@ class LoggedTimeline(Timeline):
             self._log.write(self._received_line(self._dialect.decode(delta.data), message))
         super().received_deltas(deltas)
 
-    def _received_line(self, events: Sequence[Event], message: Received) -> lines.LoggedMessage:
+    def _received_line(self, events: Sequence[Event], message: Received) -> LoggedMessage:
         log, (at_ns, error_ns, kernel) = self._log, message.arrival
         if unreadable := [event.reason for event in events if event.kind is Kind.MALFORMED]:
             text = log.hide(message.data.decode("utf-8", "replace"))[:QUOTED]
-            return lines.LoggedMessage(
+            return LoggedMessage(
                 at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(unreadable[0]), text=text
             )
         shown = received_events(events, message.data, self._dialect, log.hide, keep_audio=log.keep_audio)
         with_audio = next((event for event in events if event.kind in WITH_AUDIO), None)
         cut = None if log.keep_audio or with_audio is None else cut_audio(with_audio, self._format)
         unknown = next((event.name for event in events if is_unknown_of_agent(event, self._dialect)), "")
-        return lines.LoggedMessage(
+        return LoggedMessage(
             at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut, unknown=log.hide(unknown)
         )
 
 
-def cut_audio(event: Event, audio: AudioFormat) -> lines.CutAudio:
+def cut_audio(event: Event, audio: AudioFormat) -> CutAudio:
     """What the simulated player needs of an audio delta; of an item that was retrieved how much audio it has."""
     if event.kind is Kind.ITEM_RETRIEVED:
-        return lines.CutAudio(event.payload_bytes)
+        return CutAudio(event.payload_bytes)
     if isinstance(event.payload, CutPayload):
         sound = event.payload
-        return lines.CutAudio(event.payload_bytes, sound.audible, sound.until, sound.error_ns)
-    return lines.CutAudio(event.payload_bytes, audible_sample(event.payload, audio))
+        return CutAudio(event.payload_bytes, sound.audible, sound.until, sound.error_ns)
+    return CutAudio(event.payload_bytes, audible_sample(event.payload, audio))

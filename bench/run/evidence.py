@@ -25,11 +25,11 @@ from bench.cores import filled_by
 from bench.measures import (
     CATALOGUE,
     FIRST_DELTAS,
+    GOOD,
     ORIGIN,
     ORIGINS,
     Measure,
 )
-from bench.outcomes import GOOD
 from bench.run import folder as files
 from bench.run import measured
 from bench.run.histograms import Histograms, worst_p99_ms

@@ -39,9 +39,8 @@ import pyarrow.parquet as pq
 from bench import columns
 from bench.columns import BOUNDS, TURN_KEYS, ColumnKind
 from bench.errors import UsageError
-from bench.foreign import JsonError, open_file, read_file, read_json
+from bench.foreign import JsonError, open_file, read_file, read_json, write_text
 from bench.run import spool
-from bench.run.disk import write_text
 from bench.run.document import GIVEN_UP, SCHEMA_VERSION
 from bench.run.part import AnyPart, parts, with_every_column
 from bench.units import NS_PER_S

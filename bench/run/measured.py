@@ -16,8 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.measures import CATALOGUE, ORIGIN, ORIGINS, Measure, Scope
-from bench.outcomes import GOOD
+from bench.measures import CATALOGUE, GOOD, ORIGIN, ORIGINS, Measure, Scope
 from bench.run import folder as files
 from bench.run.histograms import ALL, MEASURED, Histograms, Key, StepLabels, turn_step
 from bench.run.part import AnyPart

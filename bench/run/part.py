@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from bench.errors import UsageError
 from bench.foreign import JsonError, open_file, read_json
+from bench.installation import is_alive
 from bench.plain import printable, shortened
 from bench.run import spool
 from bench.run.document import HostEntry, IncidentEntry
 from bench.run.histograms import Histograms, decode
-from bench.spawn import is_alive
 
 BARE_HOST: dict[str, Any] = {
     "kernel": "", "python": "", "cpus": None, "packages": {}, "workers": 1,

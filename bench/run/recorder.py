@@ -21,8 +21,8 @@ import msgspec
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.cores import CoreWatch
+from bench.measures import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.outcomes import is_throttled, outcome_class
 from bench.plain import printable
 from bench.protocol.base import is_simulated, simulator_late_ms
 from bench.protocol.events import Event, Kind

@@ -1,14 +1,18 @@
 """An event log told again: the observations that the live session gave, and what went over the wire.
 
 Headers and settings that are never written, and what was hidden in the service's words, are the only differences.
+
+The first line of a log is the session's; then there is one for each thing that its timeline was told, in that order. An
+instant is absolute CLOCK_MONOTONIC nanoseconds. Fields that have their default are left out of a line, and a field that
+a reader does not know is skipped; what an older reader would misread raises `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -16,14 +20,59 @@ from bench.clock import Arrival
 from bench.errors import UsageError
 from bench.foreign import read_json
 from bench.observe import inputs
+from bench.observe.inputs import NO_JSON, AnyInput, Input, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Act, Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
-from bench.run import log_lines as lines
 from bench.transport.received import Received as Message
+
+SCHEMA_VERSION = 4
+
+
+class Opened(SessionStart, frozen=True, kw_only=True, tag="session"):
+    """The first line: what the session is, and what its timeline was made with. `about["dialect"]` is always there.
+
+    `about`: run, session, target, script, dialect and formats, of a probe its URL; of these
+    `output_format` is the one in which replies are found in the audio.
+    """
+
+    schema: int
+    tool: str
+    about: Mapping[str, Any]
+
+
+class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is left of a delta's audio: its decoded size, -1 where it is no base64, and else as of `CutPayload`."""
+
+    bytes: int
+    audible: int | None = None
+    until: int | None = None
+    error_ns: int = 0
+
+
+class LoggedMessage(Input, frozen=True, tag="received"):
+    """A message of the server arrived; its stamp is off by `error_ns` at most, `wire_bytes` is the size of its frames.
+
+    `event`: the message, with all events in it. `audio`: instead of its audio, where that was cut. `unreadable`: why
+    there is no event, `text` then holds the beginning of what came. `unknown`: of an agent's message that nobody knows,
+    or that is not for this call, the name under which it is counted.
+    """
+
+    at_ns: int
+    wire_bytes: int
+    error_ns: int = 0
+    kernel: bool = True
+    event: msgspec.Raw = NO_JSON
+    audio: CutAudio | None = None
+    unreadable: str | None = None
+    unknown: str = ""
+    text: str = ""
+
+
+AnyLine = Opened | LoggedMessage | AnyInput
 
 NO_BYTES = b""
 
@@ -48,7 +97,7 @@ class Passage:
 class Replayed:
     """One session again. `cut`: the log ends before the session does, which is taken as abandoned there."""
 
-    opened: lines.Opened
+    opened: Opened
     session: SessionObservation
     turns: tuple[TurnObservation, ...]
     passages: tuple[Passage, ...]
@@ -67,7 +116,7 @@ def replay_log(path: Path) -> Replayed:
 class _Teller:
     """Tells a new timeline what the lines of a log say."""
 
-    def __init__(self, opened: lines.Opened) -> None:
+    def __init__(self, opened: Opened) -> None:
         self._dialect = DIALECTS[str(opened.about["dialect"])]
         self.timeline = Timeline(
             opened,
@@ -78,12 +127,12 @@ class _Teller:
         self.passages: list[Passage] = []
         self.last_ns = opened.start_ns
 
-    def tell(self, line: lines.AnyLine) -> None:
+    def tell(self, line: AnyLine) -> None:
         self.last_ns = max(self.last_ns, getattr(line, "at_ns", self.last_ns))
         match line:
-            case lines.Opened():
+            case Opened():
                 raise ValueError("only the first line says what the session is")
-            case lines.LoggedMessage():
+            case LoggedMessage():
                 self._received(line)
             case _:
                 if isinstance(line, inputs.Sent):
@@ -92,7 +141,7 @@ class _Teller:
                 self.timeline.tell(line)
                 self.turns += self.timeline.handed_out()
 
-    def _received(self, line: lines.LoggedMessage) -> None:
+    def _received(self, line: LoggedMessage) -> None:
         events, wire_bytes = _events(line, self._dialect), line.wire_bytes
         for event in events:
             audio_bytes = max(0, event.payload_bytes) if event.kind is Kind.AUDIO_DELTA else 0
@@ -108,7 +157,7 @@ class _Teller:
         self.turns += self.timeline.take(self.last_ns)
 
 
-def _events(line: lines.LoggedMessage, dialect: Dialect) -> Sequence[Event]:
+def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[Event]:
     """The events of a line, as they were decoded when they came."""
     if line.unreadable is not None:
         return (Event(Kind.MALFORMED, reason=line.unreadable),)
@@ -141,7 +190,7 @@ def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
             number += 1
             whole = text.endswith(b"\n")
             if whole:
-                teller.tell(read_json(text, lines.AnyLine))
+                teller.tell(read_json(text, AnyLine))
     except (KeyError, ValueError, OverflowError):
         raise UsageError(f"{path}:{number}: this line is damaged; an event log is read as it was written") from None
     cut = not (whole and teller.timeline.over)
@@ -150,14 +199,14 @@ def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
     return Replayed(opened, teller.timeline.session(), tuple(teller.turns), tuple(teller.passages), cut)
 
 
-def _opened(path: Path, text: bytes) -> lines.Opened:
+def _opened(path: Path, text: bytes) -> Opened:
     """The first line."""
     try:
         head = read_json(text, _Head)
         if head.what != "session":
             raise ValueError
-        if head.schema > lines.SCHEMA_VERSION:
+        if head.schema > SCHEMA_VERSION:
             raise UsageError(f"{path} was written by a newer rtbench (schema {head.schema}); upgrade to read it")
-        return cast(lines.Opened, read_json(text, lines.Opened))
+        return cast(Opened, read_json(text, Opened))
     except ValueError:
         raise UsageError(f"{path} is not an event log: its first line does not say what the session is") from None

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.run.disk import write_text
+from bench.foreign import write_text
 from bench.run.folder import SCHEMAS
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.run.spool import EVENTS, path_of

@@ -18,8 +18,7 @@ import msgspec
 
 from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of
 from bench.observe.inputs import NO_JSON
-from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.quality import Quality
+from bench.observe.observation import Quality, SessionObservation, TurnObservation
 from bench.plain import printable
 from bench.protocol.base import BINARY, Binary, Dialect
 from bench.protocol.events import WITH_AUDIO, Event, Kind

@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from bench.run.disk import GrowingFile, write_text
+from bench.foreign import GrowingFile, write_text
 
 SPOOL, WORKERS = "spool", "workers"
 EVENTS = "events"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.outcomes import outcome_class
+from bench.measures import outcome_class
 from bench.units import NS_PER_S
 
 OF_TURNS = ["session_id", "worker", "start_ns"]

@@ -22,9 +22,9 @@ from bench.errors import UsageError
 from bench.plain import word
 from bench.run import folder as files
 from bench.run.close import is_under_way
+from bench.target.address import split_url
 from bench.target.identity import Fetch, Token, fetch_token
 from bench.target.target import Entra, is_loopback
-from bench.target.urls import split_url
 from bench.units import NS_PER_S
 
 URL_VARIABLE = "LOCUST_UPLOAD"

@@ -23,7 +23,6 @@ from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import ItemReader, audio_bytes
 from bench.simulator.conversation.items import Conversation
 from bench.simulator.delay import Delay
-from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import UNLIMITED, Quota, Servers
 from bench.simulator.session import checks
@@ -37,6 +36,7 @@ from bench.simulator.wire import (
     VOICE_LIVE,
     Ids,
     Json,
+    Outbox,
     Outgoing,
     RejectedError,
     WireDialect,

@@ -22,10 +22,9 @@ from bench.simulator.answering.responses import Response, Responses
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import Conversation, ConversationItem, text_tokens, user_audio_item
 from bench.simulator.delay import Delay
-from bench.simulator.outbox import Outbox, OutboxStep, Render, Series
 from bench.simulator.profile import KnownWords, Profile, drawn
 from bench.simulator.session.effective import Detection, EffectiveSession
-from bench.simulator.wire import Json, Outgoing, RejectedError
+from bench.simulator.wire import Json, Outbox, OutboxStep, Outgoing, RejectedError, Render, Series
 from bench.units import NS_PER_MS
 
 MISHEARD = "mumble"

@@ -23,12 +23,11 @@ from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, CLOSED, GPT_LIVE, START
 from bench.simulator.behaviour import ReceiptFields, SimulatedSession
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
-from bench.simulator.outbox import Outbox
 from bench.simulator.profile import Profile
 from bench.simulator.session.checks import EventPlace
 from bench.simulator.session.effective import Detection, InputSettings
 from bench.simulator.voice import RecordedReply, first_audible, reply_samples
-from bench.simulator.wire import Ids, Json, Outgoing, RejectedError
+from bench.simulator.wire import Ids, Json, Outbox, Outgoing, RejectedError
 from bench.units import NS_PER_MS
 
 TICK_MS = 100

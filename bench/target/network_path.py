@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from bench.target.address import Address
+from bench.target.address import Address, SettingError, filled_url, is_host
 from bench.target.credentials import Credential
 from bench.target.target import bracketed, is_loopback
 from bench.target.target_settings import KeyNames, Surroundings, TargetSettings
-from bench.target.urls import SettingError, filled_url, is_host
 from bench.transport.interface import MAX_MESSAGE_MIB, NetworkPath, Proxy
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from bench.protocol.agent import Agent
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
+from bench.protocol.dialects import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
 from bench.protocol.openai_ga import GA
-from bench.protocol.openai_like import GLM, INWORLD, QWEN, STEPFUN, XAI
 
 MODEL = "{model}"
 

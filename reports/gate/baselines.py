@@ -21,9 +21,8 @@ import numpy as np
 
 from bench import foreign
 from bench.errors import UsageError
-from bench.foreign import JsonError, read_json
+from bench.foreign import JsonError, read_json, write_text
 from bench.measures import CATALOGUE, SLOPE
-from bench.run.disk import write_text
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.question import RATES, Question
 from reports.runs import labels_of, run_id_of

@@ -20,8 +20,8 @@ from junitparser.junitparser import FinalResult
 from msgspec import Meta, field
 
 from bench.errors import UsageError
+from bench.foreign import write_text
 from bench.plain import printable
-from bench.run.disk import write_text
 from reports.blocks import (
     MARKS,
     Block,

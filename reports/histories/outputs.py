@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
-from bench.run.disk import write_text
+from bench.foreign import write_text
 from reports.blocks import MARKS, Cell, Line, Paragraph, row_of
 from reports.histories.course import Course, Moved, Series
 from reports.histories.entry import Entry

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import field
 
 from bench.errors import UsageError
-from bench.run.disk import write_text
+from bench.foreign import write_text
 from reports.blocks import row_of
 from reports.finding import ExitStatus
 from reports.looks.plan import DecisionPlan

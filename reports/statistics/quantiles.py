@@ -21,7 +21,7 @@ p·n_g turns ≤ q, and that is no difference between sessions.
 
 The turns of a tail lie in few sessions, and whether they lie together is known the worse the fewer these are. So deff
 is the larger one of that at p and that twice as far from the end (p95: at p90). It is published by the design of a
-run and not by its outcome (`bench.publishing`). Where its interval then has no end, that is told as well.
+run and not by its outcome (`bench.measures`). Where its interval then has no end, that is told as well.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.publishing import BEYOND, sessions_to_publish
+from bench.measures import BEYOND, sessions_to_publish
 from reports.statistics.counting import Floats, Integers
 
 LEVEL = 0.95

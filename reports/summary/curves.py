@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.publishing import BEYOND
+from bench.measures import BEYOND
 from bench.units import NS_PER_S
 from reports.numbers import log_range, nines, time_step
 from reports.samples import Sampled

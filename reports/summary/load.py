@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 
-from bench.outcomes import is_throttled
+from bench.measures import is_throttled
 from bench.run.measured import floats
 from bench.units import NS_PER_S
 from reports.numbers import time_step

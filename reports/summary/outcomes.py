@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from bench.outcomes import GOOD as GOOD_OUTCOMES
-from bench.outcomes import SERVICE_SAID, is_throttled, outcome_class
+from bench.measures import GOOD as GOOD_OUTCOMES
+from bench.measures import SERVICE_SAID, is_throttled, outcome_class
 from bench.remedies import remedy_of
 from reports.statistics.counting import Integers
 from reports.turns import CENSORED, FAILED, Turns, lost_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.outcomes import EXPECTED
+from bench.measures import EXPECTED
 from reports.summary.outcomes import Ending, Remedy
 
 MEANINGS = {

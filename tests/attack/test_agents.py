@@ -18,12 +18,11 @@ import numpy as np
 import pytest
 
 from bench.limits import MOST_EVENTS, Limits
+from bench.measures import outcome_class
 from bench.observe import inputs, timeline
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.outcomes import outcome_class
-from bench.plan.recordings import Pcm
-from bench.plan.speech import Speech
+from bench.plan.recordings import Pcm, Speech
 from bench.plan.steps import Interrupt, InterruptSettings, Pause
 from bench.plan.turn_plan import Cue
 from bench.plan.turns import HearTurn, Step, WavTurn

@@ -22,14 +22,13 @@ from bench.load.planning.load_model import load_recorded
 from bench.load.planning.stages import load_course
 from bench.plain import one_line
 from bench.plan.conversation import load_history, load_image
-from bench.plan.draws import load_think_times
+from bench.plan.draws import load_rows, load_think_times
 from bench.plan.recordings import load_pcm
 from bench.plan.script import load_script
-from bench.plan.variables import load_rows
 from bench.run.replay import replay_log
 from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
-from bench.target.prices import load_price_table
+from bench.target.target_settings import load_price_table
 from bench.target.targets import resolve_targets
 from reports import render, thresholds
 from reports.summary.summary import summarise

@@ -28,6 +28,7 @@ import numpy as np
 from bench.calibrate import climb
 from bench.calibrate.deviations import Recording, joined, read_log
 from bench.cores import Cores, allowed_cores, cores_of
+from bench.installation import end
 from bench.measures import CATALOGUE
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
 from bench.protocol.audio import AudioFormat, Samples
@@ -36,7 +37,6 @@ from bench.run.calibration import AGENTS, LoadStep
 from bench.run.evidence import row_bounds
 from bench.simulator import voice
 from bench.simulator.agent_behaviour import AgentBehaviour
-from bench.spawn import end
 from bench.target.options import AgentName
 from bench.units import NS_PER_MS
 from tests.benchmark import onsets

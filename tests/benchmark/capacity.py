@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.capacity.conclude import shown
-from bench.capacity.result import LevelOutcome
-from bench.capacity.search import Bracket, LevelBudget, NextLevel, bracket_of, ends_of, least_ramp_s
+from bench.capacity.search import Bracket, LevelBudget, LevelOutcome, NextLevel, bracket_of, ends_of, least_ramp_s
 from bench.simulator.delay import LogNormal
 from bench.units import NS_PER_S
 from reports.statistics.counting import Floats

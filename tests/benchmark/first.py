@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.spawn import HOME
+from bench.installation import HOME
 from reports.runs import load_frames
 from reports.summary.trust import machines, verdict_of
 from tests.benchmark.crowd import crowd

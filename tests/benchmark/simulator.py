@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.cores import Cores, on, reading, usage
-from bench.simulator.served import LATE_MS
-from bench.simulator.truth import read_truth
+from bench.simulator.truth import LATE_MS, read_truth
 from tests.benchmark.cost import PROFILE
 from tests.benchmark.harness import quantiles
 from tests.benchmark.watch import cores, rss_bytes

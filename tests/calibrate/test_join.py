@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.calibrate.deviations import joined, spreads, told
 from bench.measures import CATALOGUE
-from bench.plan.speech import Speech
+from bench.plan.recordings import Speech
 from tests.calibrate.builders import appends, build_row, received, sent
 
 TYPED = [

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from bench.calibrate.deviations import OF_CALLS, Joined, Recording, joined, told
-from bench.plan.recordings import Pcm
-from bench.plan.speech import Speech
+from bench.plan.recordings import Pcm, Speech
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat
 from bench.units import NS_PER_MS
 from tests.calibrate.builders import SESSION, build_row, received, sent

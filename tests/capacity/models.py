@@ -12,14 +12,17 @@ import msgspec
 import numpy as np
 
 from bench.capacity.judge import answer_of, is_futile, share_of
-from bench.capacity.result import Answer, LevelOutcome, SearchPlan, SloShare
 from bench.capacity.search import (
     AROUND_S,
     ERROR,
     FUTILE_FROM,
     LOOKS,
+    Answer,
     LevelBudget,
+    LevelOutcome,
     NextLevel,
+    SearchPlan,
+    SloShare,
     ladder_of,
     least_ramp_s,
     levels_left,

@@ -12,8 +12,16 @@ from bench.capacity import level as playing
 from bench.capacity.judge import slo_of
 from bench.capacity.level import Search, level_of
 from bench.capacity.play import LevelTask, Locust, PlayedLevel
-from bench.capacity.result import Answer, LevelOutcome
-from bench.capacity.search import AROUND_S, LEAST_LOAD_S, LOOKS, LevelBudget, NextLevel, look_errors
+from bench.capacity.search import (
+    AROUND_S,
+    LEAST_LOAD_S,
+    LOOKS,
+    Answer,
+    LevelBudget,
+    LevelOutcome,
+    NextLevel,
+    look_errors,
+)
 from bench.errors import UsageError
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write

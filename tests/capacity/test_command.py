@@ -14,8 +14,7 @@ from bench.capacity import level as leveling
 from bench.capacity import play as playing
 from bench.capacity.level import Search
 from bench.capacity.play import LevelTask, Locust, PreparedSearch, prepared
-from bench.capacity.result import Answer, LevelOutcome
-from bench.capacity.search import LevelBudget, NextLevel
+from bench.capacity.search import Answer, LevelBudget, LevelOutcome, NextLevel
 from bench.cli.app import app
 from bench.cli.schemas import schemas
 from bench.errors import UsageError

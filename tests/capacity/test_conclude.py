@@ -9,7 +9,7 @@ import pytest
 
 from bench.capacity.conclude import conclude, edge_of
 from bench.capacity.page import closing_lines, level_lines, opening
-from bench.capacity.result import Capacity, EdgeKind, Interval, LevelOutcome, SearchPlan
+from bench.capacity.search import Capacity, EdgeKind, Interval, LevelOutcome, SearchPlan
 from reports.numbers import NBSP
 from tests.capacity.models import build_level, build_plan, build_share
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.capacity.result import Answer
 from bench.capacity.search import (
     ABOUT_THE_SERVICE,
+    Answer,
     Bracket,
     LevelEnd,
     LevelLadder,

@@ -28,9 +28,9 @@ from bench.capacity.level import (
     usd_of,
     waits_of,
 )
-from bench.capacity.result import Interval
+from bench.capacity.search import Interval
 from bench.errors import UsageError
-from bench.outcomes import outcome_class
+from bench.measures import outcome_class
 from bench.remedies import remedy_of
 from reports.runs import RunFrames, load_frames
 from reports.sides.side import Clusters, Side

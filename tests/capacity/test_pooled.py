@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.capacity.conclude import rough_edge, shown
-from bench.capacity.result import Answer, LevelOutcome
-from bench.capacity.search import bracket_of, ends_of
+from bench.capacity.search import Answer, LevelOutcome, bracket_of, ends_of
 from tests.capacity.models import ModelService, PhasedService, build_level, build_plan, build_share, searched
 from tests.examples import trials
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.capacity import play as playing
 from bench.capacity.play import PreparedSearch, calls_most, prepared
-from bench.capacity.result import SearchPlan
+from bench.capacity.search import SearchPlan
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 from tests.capacity.models import build_plan

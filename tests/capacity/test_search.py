@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.capacity.result import Answer
 from bench.capacity.search import (
     AROUND_S,
     ERROR,
     LEAST_LOAD_S,
     LOOKS,
+    Answer,
     LevelBudget,
     LevelEnd,
     NextLevel,

@@ -13,8 +13,7 @@ import typer
 
 from bench.cli.app import app
 from bench.limits import Limits
-from bench.measures import CATALOGUE
-from bench.outcomes import CENSORED, GOOD
+from bench.measures import CATALOGUE, CENSORED, GOOD
 from bench.plan.script import load_script
 from bench.run.validity import Evidence, judge
 from bench.target import targets

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.doctor.agents import AudioPace, heard_answer, paced, remedy_for, spoke_first, unread
+from bench.doctor.service_findings import AudioPace, heard_answer, paced, remedy_for, spoke_first, unread
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.audio import PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session

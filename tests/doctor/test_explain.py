@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.doctor.explain import Refusal, explain
+from bench.measures import SERVICE_SAID, TEXT_SESSION, UNHEARD
 from bench.observe.pending_turns import UNNOTICED
-from bench.outcomes import SERVICE_SAID, TEXT_SESSION, UNHEARD
 from bench.protocol.openai_ga import GA
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.target.credentials import Credential

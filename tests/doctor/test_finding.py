@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.finding import Finding, FindingState, any_failed, lines, printable_finding
+from bench.doctor.explain import Finding, FindingState, any_failed, lines, printable_finding
 
 STATES = st.sampled_from(["ok", "warning", "failed", "skipped"])
 WORDS = st.text(st.characters(categories=["L", "N"]), max_size=12)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cores import Priority
-from bench.doctor.machine import (
+from bench.doctor.surroundings import (
     clock_resolution,
     installation,
     judged_wall_clock,

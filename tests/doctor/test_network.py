@@ -11,8 +11,8 @@ from typing import Literal
 import gevent.socket
 import pytest
 
-from bench.doctor.finding import Finding
-from bench.doctor.network import look_at_network
+from bench.doctor.explain import Finding
+from bench.doctor.surroundings import look_at_network
 from bench.limits import Limits
 from bench.remedies import NO_PROXY
 from bench.target.options import ServiceOptions

@@ -52,7 +52,7 @@ SIMULATE = f"import bench.simulator.serving.server, numpy.random, soundfile, sox
     stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
 )
 CAPACITY = f"""{REPORT}
-import bench.locust_run, bench.capacity.play, bench.cli.capacity, subprocess, types
+import bench.locust_run, bench.capacity.play, bench.cli.searches, subprocess, types
 forked = types.ModuleType("forked")
 forked.__file__ = {__file__!r}
 with open(forked.__file__) as text:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 
-import bench.load.leading.closing
 import bench.load.leading.looks
 
 PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
@@ -69,5 +68,5 @@ def output_of(command):
     return ended.stdout
 
 
-bench.load.leading.closing.subprocess = bench.load.leading.looks.subprocess = Forking()
+bench.load.leading.looks.subprocess = bench.load.leading.looks.subprocess = Forking()
 bench.load.leading.looks.output_of = output_of

@@ -16,9 +16,8 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.load.planning.concurrency import Concurrency
 from bench.load.planning.load_model import CLOSED_LOOP, LoadModel
-from bench.load.planning.planned import Planned
+from bench.load.planning.planned import Concurrency, Planned
 from bench.load.planning.plays import loaded_scripts, plays_of_arms
 from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import SessionTask, script
@@ -29,8 +28,8 @@ from bench.load.playing.sessions import Driver
 from bench.money import Prices
 from bench.run import folder as files
 from bench.run.spool import Spool
-from bench.target.prices import PriceTable
 from bench.target.target import Auth, Target
+from bench.target.target_settings import PriceTable
 from bench.target.tokens import Keyring
 from bench.transport.interface import PacedSender, Phases, ReplyListener, Take
 from tests.helpers import Service, resolve_target

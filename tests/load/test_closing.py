@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.load.leading.closing import (
+from bench.load.leading.looks import (
     REPORT_S,
     holds_rows,
     longest_report_s,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.planning.concurrency import (
+from bench.load.planning.planned import (
     Concurrency,
     PlayingHost,
     concurrency,

@@ -35,8 +35,8 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.settings import FunctionTool, Image, SessionSettings, TurnDetection
 from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.voice import build_reply
-from bench.target.prices import usage_usd
 from bench.target.target import Target
+from bench.target.target_settings import usage_usd
 from tests.helpers import build_message, play, respond, say
 from tests.test_conversations import ORDER
 from tests.test_talking import SPEECH, VAD, Simulator, sound, speak, talked

@@ -14,8 +14,7 @@ import pytest
 from bench.cores import Priority
 from bench.errors import UsageError
 from bench.load.planning import planned as planning
-from bench.load.planning.concurrency import Concurrency
-from bench.load.planning.planned import Planned, planned
+from bench.load.planning.planned import Concurrency, Planned, planned
 from bench.load.planning.tasks import script
 from bench.run.calibration import save_calibration, state_folder
 from tests.load.actors import actor

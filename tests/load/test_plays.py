@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.concurrency import Concurrency, check_cost, check_descriptors, check_shares
+from bench.load.planning.planned import Concurrency, check_cost, check_descriptors, check_shares
 from bench.load.planning.plays import loaded_scripts, longest_turn_s, plays_of_arms, prepared_plays
 from bench.load.planning.tasks import MAX_REHEARSED, as_sessions, script
 from bench.plan.repertoire import Repertoire

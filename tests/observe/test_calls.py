@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-import bench.observe.calls
+import bench.observe.turn_parts
 from bench.observe import inputs
+from bench.observe.inputs import CallFunction, GoOn
 from bench.observe.observation import TurnObservation
 from bench.observe.pending_turns import NOT_OVER
-from bench.observe.work import CallFunction, GoOn
 from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, message
 
 
@@ -239,7 +239,7 @@ def test_a_model_may_think_between_two_items() -> None:
 
 
 def test_calls_without_end_within_one_response_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.observe.calls, "MOST_CALLS", 3)
+    monkeypatch.setattr(bench.observe.turn_parts, "MOST_CALLS", 3)
     talk = Talk(wanted=1)
     talk.ask(0, functions=True)
     talk.hear(1, created("r1"), *(call_done("r1", f"c{number}") for number in range(3)))

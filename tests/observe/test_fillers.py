@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.observe import inputs
-from bench.observe.work import GoOn
+from bench.observe.inputs import GoOn
 from bench.protocol.openai_preview import PREVIEW
 from tests.helpers import MS, Talk, after_ms, at, created, done, error, message, speaks, usage
 from tests.observe.test_calls import answer_call, audio, call_added, call_done, called, goes_on

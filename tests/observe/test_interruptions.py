@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench.observe import inputs, waits
-from bench.observe.work import Cancel, Retrieve, Truncate
+from bench import session as waits
+from bench.observe import inputs
+from bench.observe.inputs import Cancel, Retrieve, Truncate
 from bench.plan.turn_plan import Cue, InterruptionKind
 from bench.protocol.openai_ga import GA
 from tests.helpers import (

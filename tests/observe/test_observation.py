@@ -8,9 +8,17 @@ from hypothesis import strategies as st
 
 from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
 from bench.limits import Limits
-from bench.measures import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Measure, segments
+from bench.measures import (
+    CATALOGUE,
+    GOOD,
+    MANUAL_SEGMENTS,
+    SEGMENT_NAMES,
+    VAD_SEGMENTS,
+    Measure,
+    outcome_class,
+    segments,
+)
 from bench.observe.observation import stamp_source, times_ns
-from bench.outcomes import GOOD, outcome_class
 from bench.run.folder import SCHEMAS
 from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench.observe import inputs, waits
+from bench import session as waits
+from bench.observe import inputs
+from bench.observe.inputs import AskForResponse
 from bench.observe.observation import TurnObservation
-from bench.observe.work import AskForResponse
 from bench.protocol.openai_ga import GA
 from tests.helpers import (
     LOUD,

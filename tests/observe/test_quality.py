@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.observe.inputs import SessionStart
-from bench.observe.quality import UNJUDGED, Quality, is_done, quality, word_errors
+from bench.observe.observation import UNJUDGED, Quality, is_done, quality, word_errors
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, words_of
 from bench.plan.turns import WavTurn

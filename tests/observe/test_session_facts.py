@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe import inputs, waits
+from bench import session as waits
+from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.session_facts import ConversationLength
 from bench.protocol.events import UNREAD, Usage

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bench.observe.timeline
+from bench import session as waits
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.measures import CATALOGUE
-from bench.observe import inputs, waits
+from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline

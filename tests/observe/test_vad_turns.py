@@ -9,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from bench import session as waits
 from bench.limits import Limits
 from bench.measures import CATALOGUE
-from bench.observe import inputs, waits
-from bench.observe.inputs import SessionStart
+from bench.observe import inputs
+from bench.observe.inputs import AskForResponse, HandOut, MeasureNetwork, Pay, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.observe.work import AskForResponse, HandOut, MeasureNetwork, Pay
 from bench.protocol.events import Usage
 from bench.protocol.openai_ga import GA
 from bench.transport.interface import Network

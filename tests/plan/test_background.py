@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.plan.recordings import Background, Pcm, load_pcm, mixed, noise_alone
-from bench.plan.speech import Speech
+from bench.plan.recordings import Background, Pcm, Speech, load_pcm, mixed, noise_alone
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
 

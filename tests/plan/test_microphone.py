@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plan.microphone import Microphone
+from bench.line import Microphone
 from bench.plan.prepared import OutgoingMessage
 from bench.protocol.base import Act
 from tests.examples import thorough

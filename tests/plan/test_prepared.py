@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
 from bench.load.playing.pairs import ORDERS
-from bench.plan.draws import Choices, LogNormalTimes, RecordedTimes, ThinkTime
+from bench.plan.draws import Choices, LogNormalTimes, RecordedTimes, Rows, ThinkTime
 from bench.plan.prepared import (
     OutgoingMessage,
     PreparedEvent,
@@ -28,13 +28,11 @@ from bench.plan.prepared import (
     PreparedScript,
     PreparedTurn,
 )
-from bench.plan.recordings import Background, Pcm
+from bench.plan.recordings import Background, Pcm, Speech
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script, load_script
-from bench.plan.speech import Speech
 from bench.plan.steps import Expect, ExpectSettings, Pause, SendEvent
 from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
-from bench.plan.variables import Rows
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS

@@ -13,8 +13,8 @@ from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
 from bench.plan.draws import LogNormalTimes
 from bench.plan.fields import LIMITS, SESSION
+from bench.plan.recordings import Speech
 from bench.plan.script import build_script, load_script, unfilled_names
-from bench.plan.speech import Speech
 from bench.plan.steps import (
     EXPECTED_EVENTS,
     UNTOLD,

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.plan.recordings import RATE_HZ, Pcm, chunks, encoded, load_pcm, silence, to_pcm16, write_wav
-from bench.plan.speech import Speech
+from bench.plan.recordings import RATE_HZ, Pcm, Speech, chunks, encoded, load_pcm, silence, to_pcm16, write_wav
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
 

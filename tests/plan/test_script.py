@@ -10,8 +10,8 @@ import pytest
 
 from bench.limits import Limits
 from bench.plan.draws import LogNormalTimes, RecordedTimes
+from bench.plan.recordings import Speech
 from bench.plan.script import load_script
-from bench.plan.speech import Speech
 from bench.plan.steps import EXPECTED_EVENTS, Expect, ExpectSettings, Pause
 from bench.plan.turns import AskTurn, TextTurn, WavTurn
 from bench.protocol.events import Kind

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.plan.recordings import RATE_HZ, load_pcm
-from bench.plan.speech import Speech, find_speech, last_stretch
+from bench.plan.recordings import RATE_HZ, Speech, find_speech, last_stretch, load_pcm
 
 Samples = NDArray[np.int16]
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.plan.variables import filled, load_rows, names_in
+from bench.plan.draws import filled, load_rows, names_in
 
 ADA = {"name": "Ada", "order": "4711"}
 

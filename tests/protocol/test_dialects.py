@@ -9,10 +9,9 @@ import pytest
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Act, Awaited, ClientMessage, Dialect
-from bench.protocol.dialects import DIALECTS
+from bench.protocol.dialects import DIALECTS, GLM
 from bench.protocol.events import EMPTY, Kind
 from bench.protocol.openai_ga import GA
-from bench.protocol.openai_like import GLM
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection
 from bench.run.document import TargetEntry

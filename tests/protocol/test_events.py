@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.protocol.base import Dialect
+from bench.protocol.dialects import XAI
 from bench.protocol.events import (
     UNREAD,
     CutPayload,
@@ -25,7 +26,6 @@ from bench.protocol.events import (
     base64_bytes,
 )
 from bench.protocol.openai_ga import GA
-from bench.protocol.openai_like import XAI
 from bench.protocol.openai_preview import PREVIEW
 from tests.examples import thorough
 from tests.helpers import (

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench.protocol.base import ClientMessage, Dialect
+from bench.protocol.dialects import GLM, INWORLD, QWEN, STEPFUN, XAI
 from bench.protocol.events import Kind
-from bench.protocol.openai_like import GLM, INWORLD, QWEN, STEPFUN, XAI
 from bench.protocol.settings import FunctionTool, SessionSettings, TurnDetection
 from tests.helpers import event_of, message
 

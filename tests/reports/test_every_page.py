@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench.capacity.page import capacity_page
-from bench.capacity.result import LevelOutcome
+from bench.capacity.search import LevelOutcome
 from reports.comparisons import page as comparisons_page
 from reports.histories.entry import Entry
 from reports.histories.history import told_by

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import reports
 from bench.observe.reply import Player
 from bench.protocol.openai import FORMATS
-from bench.run import log_lines
+from bench.run import replay
 from reports.page import speech
 from reports.summary.single_turns import stretches
 from reports.summary.summary import summarise
@@ -38,7 +38,7 @@ def delta(at_ns: int, size: int, name: str = NAMES[0]) -> bytes:
     """A line of a log whose audio was cut."""
     event = msgspec.Raw(json.dumps({"type": name, "response_id": "r", "item_id": "i"}).encode())
     return msgspec.json.encode(
-        log_lines.LoggedMessage(at_ns=at_ns, wire_bytes=size * 2, event=event, audio=log_lines.CutAudio(bytes=size))
+        replay.LoggedMessage(at_ns=at_ns, wire_bytes=size * 2, event=event, audio=replay.CutAudio(bytes=size))
     )
 
 
@@ -82,7 +82,7 @@ def test_kept_audio_has_the_size_of_what_it_decodes_to(tmp_path: Path) -> None:
     for place, size in enumerate((4_800, 4_801, 4_802)):
         event = {"type": NAMES[0], "delta": base64.b64encode(bytes(size)).decode()}
         raw = msgspec.Raw(json.dumps(event).encode())
-        lines.append(msgspec.json.encode(log_lines.LoggedMessage(at_ns=place, wire_bytes=1, event=raw)))
+        lines.append(msgspec.json.encode(replay.LoggedMessage(at_ns=place, wire_bytes=1, event=raw)))
     log = write(tmp_path / "s.jsonl", lines)
 
     assert stretches(log, 0, 10, 48_000, 0) == ((0, (3 * 4_800 + 3) * 10**9 // 48_000),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.outcomes import outcome_class
+from bench.measures import outcome_class
 from bench.remedies import remedy_of
 from reports.summary.outcomes import Ending, Outcomes, said_of
 from reports.wording.outcomes import remedy_line

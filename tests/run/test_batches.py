@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.foreign import GrowingFile
 from bench.run import folder as files
-from bench.run.disk import GrowingFile
 from bench.run.spool import BATCH_ROWS, Batches, columns_of, path_of
 
 SCHEMA = pa.schema([("number", pa.int64()), ("word", pa.string())])
@@ -173,7 +173,7 @@ class FullDisk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._write = os.write
         self.room: int | None = None
-        monkeypatch.setattr("bench.run.disk.os.write", self)
+        monkeypatch.setattr("bench.foreign.os.write", self)
 
     def __call__(self, file: int, data: Any) -> int:
         if self.room is None:

@@ -20,10 +20,9 @@ from bench.observe.inputs import SessionStart
 from bench.protocol.events import EMPTY
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.run import event_log, log_lines, rows
+from bench.run import event_log, rows
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
-from bench.run.log_lines import SCHEMA_VERSION, CutAudio
-from bench.run.replay import replay_log
+from bench.run.replay import SCHEMA_VERSION, AnyLine, CutAudio, replay_log
 from bench.target.credentials import Credential
 from bench.transport.received import DeltaArrival, Received
 from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, done, error, message, session_created
@@ -257,7 +256,7 @@ def test_a_log_that_cannot_be_made_is_said_once(tmp_path: Path, capsys: pytest.C
 def test_every_kind_of_line_is_named_and_described() -> None:
     """On the page by name; with its fields in the schema, which is made of the docstrings."""
     page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
-    lines: tuple[Any, ...] = get_args(log_lines.AnyLine)
+    lines: tuple[Any, ...] = get_args(AnyLine)
 
     assert len(lines) == 22
     assert not [line for line in lines if f"`{line.__struct_config__.tag}`" not in page]

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import UsageError
+from bench.foreign import GrowingFile
 from bench.run import folder as files
-from bench.run.disk import GrowingFile
 from bench.run.document import SCHEMA_VERSION
 from bench.run.part import rows_of
 from bench.run.spool import Batches, columns_of, path_of

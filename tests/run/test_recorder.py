@@ -17,8 +17,7 @@ from msgspec import structs
 from bench.clock import Arrival, utc_ns
 from bench.columns import TOKENS, TURNS, names_of
 from bench.measures import CATALOGUE
-from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.quality import Quality
+from bench.observe.observation import Quality, SessionObservation, TurnObservation
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.events import UNREAD, Usage
 from bench.protocol.openai_ga import GA
@@ -663,7 +662,7 @@ def test_a_full_disk_keeps_the_rows_for_the_next_attempt(
 
     recorder.session(LABELS).turn_ended(build_observation())
     with monkeypatch.context() as patch:
-        patch.setattr("bench.run.disk.os.write", full)
+        patch.setattr("bench.foreign.os.write", full)
         with pytest.raises(OSError, match="No space"):
             recorder.flush()
     assert recorder.unwritten_rows == 1

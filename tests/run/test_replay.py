@@ -24,11 +24,9 @@ from bench.plan.prepared import PreparedScript
 from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.run import log_lines
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.log_lines import SCHEMA_VERSION
 from bench.run.recorder import Labels
-from bench.run.replay import replay_log
+from bench.run.replay import SCHEMA_VERSION, AnyLine, replay_log
 from bench.session import Session
 from bench.transport.interface import Network
 from bench.transport.received import Received
@@ -428,7 +426,7 @@ def test_every_kind_of_input_is_written_and_told_again(kind: type[inputs.Input],
     log.close()
     _, *written = (tmp_path / "log.jsonl").read_text().splitlines()
 
-    assert [msgspec.json.decode(line, type=log_lines.AnyLine) for line in written] == [told]
+    assert [msgspec.json.decode(line, type=AnyLine) for line in written] == [told]
     assert replay_log(tmp_path / "log.jsonl").session.instants.keys() >= live.session().instants.keys()
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.measures import GOOD
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
-from bench.outcomes import GOOD
 from bench.plan.prepared import PreparedScript
 from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA

@@ -52,7 +52,7 @@ def test_what_a_full_spool_refuses_is_kept_for_the_next_attempt(tmp_path: Path) 
     folder = run_folder(tmp_path)
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, transcripts=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.run.disk.os.write", _no_space)
+        patch.setattr("bench.foreign.os.write", _no_space)
         with pytest.raises(OSError, match="No space"):
             play(recorder)
     assert recorder.unwritten_rows > 0

@@ -10,8 +10,7 @@ import pytest
 
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
-from bench.simulator.agent_behaviour import FRAME_MS, SILENCE_MS, AgentBehaviour
-from bench.simulator.agent_wires import PcmWire
+from bench.simulator.agent_behaviour import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AgentManners, Slowdown, default_profile
 from bench.simulator.quota import Servers

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bench.simulator.outbox import Outbox, OutboxStep
-from bench.simulator.wire import Ids, Outgoing
+from bench.simulator.wire import Ids, Outbox, OutboxStep, Outgoing
 
 
 def outbox() -> Outbox:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.simulator.served import LatenessCounts, Served, summary
 from bench.simulator.serving.connection import _SimulatedProtocol
+from bench.simulator.truth import LatenessCounts, Served, summary
 
 
 def late(*late_ns: int) -> LatenessCounts:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
-from bench.simulator.serving.timetable import Alarm, Timetable
+from bench.simulator.serving.server import Alarm, Timetable
 from tests.simulator_process import GUARD_S
 
 PLANS = st.lists(st.tuples(st.sampled_from("abcd"), st.one_of(st.none(), st.integers(0, 20))))

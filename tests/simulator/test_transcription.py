@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe.quality import word_errors
+from bench.observe.observation import word_errors
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.caller_turns import SimulatedHearing
 from bench.simulator.profile import KnownWords

@@ -9,8 +9,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
-from bench.simulator.served import Served
-from bench.simulator.truth import BLOCK_LINES, TruthLog, read_truth
+from bench.simulator.truth import BLOCK_LINES, Served, TruthLog, read_truth
 from bench.simulator.wire import ArrivalSpan, Outgoing
 from tests.simulator.test_served import late
 

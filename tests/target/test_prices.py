@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import ScriptError
 from bench.money import Prices, prices_of
-from bench.target.prices import load_price_table
+from bench.target.target_settings import load_price_table
 
 NO_IMAGES = (None, None)
 GOOD = """\

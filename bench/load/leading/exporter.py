@@ -22,8 +22,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from bench.load.playing.progress import LiveKey, Outcomes, Times
-from bench.measures import FIRST_DELTAS
-from bench.outcomes import outcome_class
+from bench.measures import FIRST_DELTAS, outcome_class
 from bench.units import US_PER_S
 
 AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"

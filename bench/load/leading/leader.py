@@ -12,8 +12,16 @@ from locust import LoadTestShape
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.leading.closing import close_run, holds_rows, upload_run
-from bench.load.leading.looks import LookPlan, Looks, decision_plan, plan_words, scripts_of
+from bench.load.leading.looks import (
+    LookPlan,
+    Looks,
+    close_run,
+    decision_plan,
+    holds_rows,
+    plan_words,
+    scripts_of,
+    upload_run,
+)
 from bench.load.leading.monitor import Monitor, Telemetry, check_installed
 from bench.load.leading.role import INTERRUPTED, REPORTING, ProcessRole
 from bench.load.leading.tally import TargetStanding
@@ -100,8 +108,7 @@ class Leader(ProcessRole):
             self._parsed.spawn_rate = min(load_model.users, MOST_SPAWNED_PER_S * self._planned.concurrency.processes)
 
     def _plan(self) -> Planned:
-        plan = super()._plan()
-        self._decision = None
+        plan, self._decision = super()._plan(), None
         if plan.options.until_decided:
             self._decision = decision_plan(plan.options, plan.sessions or MOST_PAIRS, scripts_of(plan.plays))
         return plan
@@ -159,7 +166,7 @@ class Leader(ProcessRole):
         plan = self._decision
         return Monitor(
             self._planned,
-            None if self._shows_tables else self._view,
+            self._screen,
             run_time_s=run_time_s,
             wanted=lambda: int(self._runner.target_user_count or 0),
             stop=self.request_stop,

@@ -23,7 +23,7 @@ from bench.load.leading import link, messages
 from bench.load.leading.leader import Leader
 from bench.load.leading.link import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.leading.messages import Here, Pong, Shipped, StandingTold
-from bench.load.planning.concurrency import PlayingHost, hosts_advice
+from bench.load.planning.planned import PlayingHost, hosts_advice
 from bench.load.planning.run_options import Environment
 from bench.load.playing.arm import Arm
 from bench.load.playing.live import ALL_DONE, CUT_S, unwritable

@@ -20,14 +20,13 @@ from gevent.subprocess import DEVNULL, PIPE, Popen
 from bench.clock import monotonic_ns
 from bench.cores import LOWERED
 from bench.errors import UsageError
-from bench.installation import tool_version
+from bench.installation import KILLED_S, own_environment, python_command, tool_version
 from bench.load.leading.looks import Looks
 from bench.load.leading.tally import EXPORTED, Tally, TargetStanding
 from bench.load.leading.terminal import Moment, TerminalView, left_s, phase
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport, over_budget
 from bench.plain import one_line
-from bench.spawn import KILLED_S, own_environment, python_command
 from bench.target.target import Target
 from bench.units import NS_PER_S
 

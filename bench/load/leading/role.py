@@ -19,8 +19,7 @@ from bench.cores import niceness, set_niceness
 from bench.errors import USAGE_STATUS, BenchError, UsageError
 from bench.load.leading.monitor import Monitor
 from bench.load.leading.terminal import TerminalView
-from bench.load.planning.concurrency import check_descriptors, check_shares
-from bench.load.planning.planned import Planned, planned
+from bench.load.planning.planned import Planned, check_descriptors, check_shares, planned
 from bench.load.planning.run_options import Environment
 from bench.load.playing.arm import Arm
 from bench.load.playing.live import CUT_S, LiveRun, unwritable
@@ -71,7 +70,11 @@ class ProcessRole(ABC):
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._view = TerminalView(sys.stderr, os.environ, table=environment.parsed_options.live)
+        self._parsed: Any = environment.parsed_options
+        self._runner: Any = environment.runner
+        self._view = TerminalView(sys.stderr, os.environ, table=self._parsed.live)
+        self._screen: TerminalView | None = None
+        """Shows how a run goes; None where that is Locust's to show."""
         self._current = RunState()
         self._longest_s = 0.0
         """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
@@ -82,10 +85,6 @@ class ProcessRole(ABC):
     @property
     def live(self) -> LiveRun | None:
         return self._current.live
-
-    @property
-    def session_pause_s(self) -> float:
-        return 0.0 if self._planned.load_model.arrivals else self._planned.options.session_pause_s
 
     def say(self, line: str) -> None:
         """Show a notice on the screen."""
@@ -121,8 +120,9 @@ class ProcessRole(ABC):
 
     def take_the_screen(self) -> None:
         """Where a run is all there is, the view shows how it goes: Locust prints no tables, its log keeps clear."""
-        if self._shows_tables:
+        if self._parsed.locust_tables or not self._ends_itself:
             return
+        self._screen = self._view
         logging.getLogger(TABLES).disabled = True
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
@@ -142,7 +142,7 @@ class ProcessRole(ABC):
         except OSError as error:
             self._refuse_start(unwritable(error))
         else:
-            self._current.looking = gevent.spawn(self._look_on)
+            self._current.looking = gevent.spawn(_each_second, self._look)
 
     def on_spawning_complete(self, **_: Any) -> None:
         """All users of this process are there, as Locust says."""
@@ -207,11 +207,6 @@ class ProcessRole(ABC):
         self._current.live = LiveRun(self._planned, slot, arms, keyring, Spool(folder, slot.worker, run_id), driver)
 
     # While it goes on.
-
-    def _look_on(self) -> None:
-        while True:
-            gevent.sleep(LOOK_S)
-            self._look()
 
     @abstractmethod
     def _look(self) -> None:
@@ -280,14 +275,6 @@ class ProcessRole(ABC):
     # What Locust is.
 
     @property
-    def _parsed(self) -> Any:
-        return self._environment.parsed_options
-
-    @property
-    def _runner(self) -> Any:
-        return self._environment.runner
-
-    @property
     def _headless(self) -> bool:
         return bool(self._parsed.headless)
 
@@ -296,10 +283,11 @@ class ProcessRole(ABC):
         """Whether the process ends with its run: without a web UI, or where `--autostart --autoquit` says so."""
         return self._headless or (self._parsed.autostart and self._parsed.autoquit >= 0)
 
-    @property
-    def _shows_tables(self) -> bool:
-        """Whether how a run goes is Locust's to show."""
-        return not self._ends_itself or bool(self._parsed.locust_tables)
+
+def _each_second(look: Callable[[], None]) -> None:
+    while True:
+        gevent.sleep(LOOK_S)
+        look()
 
 
 def _own(part: Callable[[], None]) -> None:

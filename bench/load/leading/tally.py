@@ -25,8 +25,7 @@ from bench.load.playing.progress import (
     LiveKey,
     ProgressReport,
 )
-from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS
-from bench.publishing import LEAST_SESSIONS, sessions_to_publish
+from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE, LEAST_SESSIONS, ORIGINS, sessions_to_publish
 from bench.run.histograms import SPEECH_END, empty, quantile, record_values
 from bench.run.recorder import Traffic
 from bench.run.validity import Evidence, Exactness, judge

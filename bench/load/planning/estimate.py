@@ -33,8 +33,8 @@ from bench.plan.steps import is_turn
 from bench.plan.turns import ScriptTurn
 from bench.protocol.events import TOKEN_KINDS, Usage
 from bench.protocol.settings import Image, Message, SessionSettings, TurnDetection
-from bench.target.prices import GIVE_PRICES, usage_usd
 from bench.target.target import Target
+from bench.target.target_settings import GIVE_PRICES, usage_usd
 from bench.units import S_PER_MINUTE
 
 CHARACTERS_PER_TOKEN = 4

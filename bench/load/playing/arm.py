@@ -16,8 +16,8 @@ from bench.limits import LONGEST_HOLD_NS
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
 from bench.load.playing.pairs import WorkerSlot
+from bench.measures import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.outcomes import is_throttled, outcome_class
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.units import NS_PER_S

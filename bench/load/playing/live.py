@@ -26,7 +26,7 @@ from bench.load.playing.pairs import Pair, PairNumbers, WorkerSlot, is_sampled, 
 from bench.load.playing.progress import Progress, ProgressReport, Spending
 from bench.load.playing.sessions import Driver, Sessions
 from bench.load.playing.starts import CallLine, Start, Starts
-from bench.observe import quality
+from bench.observe.observation import load_scorer
 from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
@@ -54,6 +54,8 @@ class LiveRun:
         self, plan: Planned, slot: WorkerSlot, arms: Sequence[Arm], keyring: Keyring, spool: Spool, driver: Driver
     ) -> None:
         self.arms, self._options, self._slot = arms, plan.options, slot
+        self.session_pause_s = 0.0 if plan.load_model.arrivals else plan.options.session_pause_s
+        """How long a user pauses after each session."""
         self._scenarios = {user: user.scenario_name() for user, _ in arms[0].plays}
         self._keyring, self._driver = keyring, driver
         spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
@@ -84,7 +86,7 @@ class LiveRun:
         self._line = self._call_line(plan.load_model.arrivals)
         _warm_up()
         if any(script.counts_words for script in plan.scripts):
-            quality.load_scorer()
+            load_scorer()
         self._flusher = Flusher(self._recorder, driver.stop)
         if self._left == 0:
             driver.stop(ALL_DONE)

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, fields
 from typing import Final, Literal, NamedTuple
 
 from bench.clock import monotonic_ns
-from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS
+from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS, OutcomeClass, is_throttled, outcome_class
 from bench.money import Prices, Tariff, Terms, dollars, tariff_of
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.outcomes import OutcomeClass, is_throttled, outcome_class
 from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
 from bench.run.recorder import NO_TRAFFIC, Traffic
-from bench.target.prices import GIVE_PRICES, usage_usd
+from bench.target.target_settings import GIVE_PRICES, usage_usd
 from bench.units import NS_PER_MINUTE, NS_PER_US
 
 LiveRole = Literal["wait", "value", "bound"]

@@ -12,11 +12,10 @@ from bench.errors import ConnectError
 from bench.load.planning.run_options import Options
 from bench.load.playing.arm import HOPELESS, Arm, was_opened
 from bench.load.playing.progress import Progress, over_budget, unknown_price
-from bench.measures import CATALOGUE, FIRST_DELTAS
+from bench.measures import CATALOGUE, FIRST_DELTAS, outcome_class
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.observe.timeline import Timeline
-from bench.outcomes import outcome_class
 from bench.plain import printable
 from bench.plan.prepared import PreparedScript
 from bench.protocol.events import Usage

@@ -20,8 +20,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.installation import tool_version
 from bench.run.close import merge_parts
-from bench.run.merging.merged_document import Document, merged_document, notices
-from bench.run.merging.numbering import Numbering, numbered_by_start
+from bench.run.merging.merged import Document, Numbering, merged_document, notices, numbered_by_start
 from bench.run.merging.run_part import DamagedPartError, RunPart, chosen_workers
 from bench.run.spool import EVENTS
 from bench.run.unknown import Lost, load_of

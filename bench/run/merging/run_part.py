@@ -29,7 +29,7 @@ from bench.run import spool
 from bench.run.close import CLOSED, is_under_way
 from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
-from bench.run.merging.numbering import Numbering, PairStarts, first_starts, worker_of
+from bench.run.merging.merged import Numbering, PairStarts, first_starts, worker_of
 from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts, parts, with_every_column
 from bench.run.provenance import hosts_of, leader_of, recorded_by
 from bench.run.unknown import Lost, WorkerLoad
@@ -204,7 +204,8 @@ class RunPart:
         """What those workers counted that are taken."""
         whole = self.ends_cleanly and all(map(self._is_whole, self.taken))
         if self.is_closed and not self._taken_parts:
-            return replace(self._stored_facts(), done=whole, incidents=self._incidents(self._stored_facts()))
+            stored = _stored_facts(self.document)
+            return replace(stored, done=whole, incidents=self._incidents(stored))
         mine = self._taken_parts
         facts = [part.facts for part in mine]
         return Facts(
@@ -217,19 +218,6 @@ class RunPart:
             stamp_fallbacks=sum(each.stamp_fallbacks for each in facts),
             incidents=[incident for each in facts for incident in self._incidents(each)],
             incident_counts=_sum(each.incident_counts for each in facts),
-        )
-
-    def _stored_facts(self) -> Facts:
-        totals = self.document.get("totals") or {}
-        return Facts(
-            simulated=bool(self.document.get("simulated")),
-            hosts=hosts_of(self.document),
-            out_of_range=totals.get("out_of_range") or {},
-            negative=totals.get("negative") or {},
-            unknown_events=totals.get("unknown_events") or {},
-            stamp_fallbacks=int(totals.get("stamp_fallbacks") or 0),
-            incidents=self.document.get("incidents") or [],
-            incident_counts=totals.get("incident_counts") or {},
         )
 
     def _incidents(self, facts: Facts) -> list[dict[str, Any]]:
@@ -407,6 +395,21 @@ class RunPart:
             "stopped": document.get("stopped") or KILLED,
             "ended_utc_ns": document.get("ended_utc_ns") or self.last_utc_ns,
         }
+
+
+def _stored_facts(document: Mapping[str, Any]) -> Facts:
+    """What all workers of a run counted, as its run.json has it once it is closed."""
+    totals = document.get("totals") or {}
+    return Facts(
+        simulated=bool(document.get("simulated")),
+        hosts=hosts_of(document),
+        out_of_range=totals.get("out_of_range") or {},
+        negative=totals.get("negative") or {},
+        unknown_events=totals.get("unknown_events") or {},
+        stamp_fallbacks=int(totals.get("stamp_fallbacks") or 0),
+        incidents=document.get("incidents") or [],
+        incident_counts=totals.get("incident_counts") or {},
+    )
 
 
 def _sum(counts: Iterator[dict[str, int]]) -> dict[str, int]:

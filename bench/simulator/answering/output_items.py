@@ -13,7 +13,6 @@ from functools import partial
 
 from bench.simulator.answering.plan import AUDIO_ANSWER_TEXT_TOKENS, PlannedCall, PlannedMessage, Schedule
 from bench.simulator.conversation.items import Conversation, ConversationItem, TokenCounts, message_body
-from bench.simulator.outbox import OutboxStep, Render
 from bench.simulator.session.effective import OutputSettings
 from bench.simulator.voice import TOKEN_MS, AudioBlock
 from bench.simulator.wire import (
@@ -21,7 +20,9 @@ from bench.simulator.wire import (
     DeltaTemplate,
     Ids,
     Json,
+    OutboxStep,
     Outgoing,
+    Render,
     WireNames,
     event_bytes,
     item_and_call,

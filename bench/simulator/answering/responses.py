@@ -44,12 +44,11 @@ from bench.simulator.conversation.items import (
     read_parts,
     truncation_of,
 )
-from bench.simulator.outbox import Outbox, OutboxStep, Series
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import Quota, Servers
 from bench.simulator.session.effective import EffectiveSession, OutputSettings
 from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import GA, Json, Outgoing, RejectedError
+from bench.simulator.wire import GA, Json, Outbox, OutboxStep, Outgoing, RejectedError, Series
 from bench.units import NS_PER_MS
 
 CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}

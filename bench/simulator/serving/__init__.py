@@ -3,7 +3,6 @@
 handshake    HTTP request → dialect, or one of the refusals; access tokens, which token_issuer hands out
 stream       socket and TLS: stamped bytes in, bytes out at once
 connection   frames and stamps around one session
-timetable    whose events are due next, of all connections
-server       listens and serves; workers: several of it on one port
+server       listens and serves, by a timetable of all connections; workers: several of it on one port
 tls          a certificate for loopback
 """

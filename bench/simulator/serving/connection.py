@@ -48,10 +48,9 @@ from bench.simulator.refusals import (
     RefusedUpgrade,
     throttled,
 )
-from bench.simulator.served import WARN_MS, LatenessCounts
 from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
-from bench.simulator.truth import TruthLog
+from bench.simulator.truth import WARN_MS, LatenessCounts, TruthLog
 from bench.simulator.wire import ArrivalSpan, Ids, Outgoing, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_S
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from bench.protocol.openai import RATED_FORMATS
-from bench.simulator.agent_wires import WIRES
+from bench.simulator.agent_behaviour import WIRES
 from bench.simulator.refusals import (
     BAD_KEY,
     BAD_OPENAI_KEY,

@@ -2,6 +2,10 @@
 
 One asyncio loop, one process; `workers` runs several of them on one port. Timers are exact to about 0.1 ms: an epoll
 wait counts whole milliseconds, so the loop waits in `select` on the epoll descriptor, which counts microseconds.
+
+Whose events are due next, of all connections, is in one heap with one timer of the loop. A timer for each connection
+would cost a handle and a round of the loop for each event. So all that is due at one look at the clock is sent in one
+round, and what comes in is read between two rounds.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import heapq
 import os
 import resource
 import secrets
@@ -19,17 +24,16 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
 from bench.clock import enable_stamps, monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.protocol.audio import AudioFormatName
-from bench.simulator.agent_behaviour import AgentBehaviour
-from bench.simulator.agent_wires import WIRES
+from bench.simulator.agent_behaviour import WIRES, AgentBehaviour
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, StruckFault
 from bench.simulator.faults.kinds import Fault
@@ -37,12 +41,10 @@ from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota, Servers
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
-from bench.simulator.served import LatenessCounts, Served, Standing
 from bench.simulator.serving.connection import Connection, Shared
 from bench.simulator.serving.handshake import Accepted, Authenticator
-from bench.simulator.serving.timetable import Alarm
 from bench.simulator.serving.token_issuer import Identity, served
-from bench.simulator.truth import TruthLog
+from bench.simulator.truth import LatenessCounts, Served, Standing, TruthLog
 from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import GA, GPT_LIVE, Ids
 from bench.units import NS_PER_S
@@ -345,3 +347,78 @@ class PunctualSelector(selectors.DefaultSelector):
                 return []
             timeout = 0
         return super().select(timeout)
+
+
+class Sender(Protocol):
+    def send_due(self, now_ns: int) -> None:
+        """Send what is due, and plan what is next."""
+
+
+Who = TypeVar("Who")
+
+
+class Timetable(Generic[Who]):
+    """Holds who is due when; each stands in it once. Pure."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Who]] = []
+        self._due_ns: dict[Who, int] = {}  # entries of the heap that say otherwise have been replaced
+        self._planned = 0
+
+    def plan(self, who: Who, due_ns: int | None) -> None:
+        """Instead of what was planned before; None: nothing is."""
+        if due_ns is None:
+            self._due_ns.pop(who, None)
+        elif self._due_ns.get(who) != due_ns:
+            self._due_ns[who] = due_ns
+            self._planned += 1
+            heapq.heappush(self._heap, (due_ns, self._planned, who))
+
+    def next_due_ns(self) -> int | None:
+        """When to look again. Somebody may then have been taken off, and nobody be due."""
+        return self._heap[0][0] if self._heap else None
+
+    def take(self, now_ns: int) -> Iterator[Who]:
+        """Yield who is due, by the instants; one who is planned again meanwhile, and due too, comes again."""
+        heap, due = self._heap, self._due_ns
+        while heap and heap[0][0] <= now_ns:
+            due_ns, _, who = heapq.heappop(heap)
+            if due.get(who) == due_ns:
+                del due[who]
+                yield who
+
+
+class Alarm:
+    """Wakes the senders of a timetable by one timer on `loop`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timetable: Timetable[Sender] = Timetable()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self._ringing = False
+
+    def plan(self, sender: Sender, due_ns: int | None) -> None:
+        self._timetable.plan(sender, due_ns)
+        if not self._ringing:
+            self._set()
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._ringing = True
+        now_ns = monotonic_ns()
+        try:
+            for sender in self._timetable.take(now_ns):
+                sender.send_due(now_ns)
+        finally:  # what one of them raises is reported by the loop, and does not silence the others
+            self._ringing = False
+            self._set()
+
+    def _set(self) -> None:
+        due_ns = self._timetable.next_due_ns()
+        if due_ns is None or (self._timer is not None and self._timer_ns <= due_ns):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ns = due_ns
+        self._timer = self._loop.call_at(due_ns / NS_PER_S, self._ring)

@@ -19,9 +19,9 @@ from multiprocessing.context import ForkProcess
 from typing import Any
 
 from bench.errors import UsageError
-from bench.simulator.served import Served, Standing
+from bench.installation import KILLED_S
 from bench.simulator.serving.server import BACKLOG, Offer, ServerWorker, TellStanding, listen, new_tag, serve
-from bench.spawn import KILLED_S
+from bench.simulator.truth import Served, Standing
 
 READY = "ready"
 END_S = 30.0

@@ -4,7 +4,7 @@ Here are OpenAI and Azure OpenAI (sessions that answer, and those that only tran
 Realtime API with small differences; Voice Live has a module beside this one.
 
 Only what a client must do otherwise is simulated: where settings stand, what they are called, at which rates audio is
-heard. What is known of each is in `bench.protocol.openai_like`, and docs/targets.md says how it was tried.
+heard. What is known of each is in `bench.protocol.dialects`, and docs/targets.md says how it was tried.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ import soxr
 
 import bench.simulator
 from bench.measures import AUDIBLE
-from bench.plan.speech import find_speech
+from bench.plan.recordings import find_speech
 from bench.protocol.audio import G711_ULAW, PCM16, PCM16_16K, AudioFormat, Samples
 from bench.run import folder as files
 from bench.units import NS_PER_MS, NS_PER_S

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.simulator.served import LATE_MS
+from bench.simulator.truth import LATE_MS
 from tests.benchmark.peers.truth import INSTANTS, Truth
 from tests.benchmark.peers.work import Heard
 from tests.benchmark.watch import Watched

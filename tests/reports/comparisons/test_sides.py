@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import reports
-from bench.outcomes import is_throttled
+from bench.measures import is_throttled
 from reports.question import Question, margin_of
 from reports.sides.side import Side, counts_of, sample_of, sides_of, totals_of
 from reports.statistics.differences import Margin

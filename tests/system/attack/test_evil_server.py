@@ -16,8 +16,8 @@ import pytest
 
 from bench.dial import Dialer
 from bench.limits import Limits
+from bench.measures import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.outcomes import outcome_class
 from bench.plan.turns import HearTurn
 from bench.protocol.pcm import PCM
 from bench.protocol.settings import FULL_DUPLEX, TurnDetection

@@ -25,11 +25,11 @@ import pytest
 from bench.cli.app import main
 from bench.run import folder as files
 from bench.run.document import RunDocument
-from bench.run.log_lines import AnyLine
 from bench.run.merging.merge import merge_runs
 from bench.run.part import FACTS
+from bench.run.replay import AnyLine
 from bench.run.spool import path_of
-from bench.simulator.served import LatenessCounts, Served
+from bench.simulator.truth import LatenessCounts, Served
 from reports.gate.baselines import Baseline
 from reports.histories.entry import _Summary as Summary
 from reports.records import misfit

@@ -11,7 +11,7 @@ import pytest
 
 from bench.money import cost_usd, prices_of
 from bench.run import folder as files
-from bench.target.prices import load_price_table
+from bench.target.target_settings import load_price_table
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
 

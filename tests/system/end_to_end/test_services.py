@@ -12,8 +12,8 @@ import pytest
 
 from bench.probe import probe_target, text_script
 from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat, by_name
+from bench.protocol.dialects import GLM, Glm
 from bench.protocol.openai_events import GA_PARTS
-from bench.protocol.openai_like import GLM, Glm
 from bench.protocol.settings import SessionSettings
 from bench.run.replay import Replayed, replay_log
 from bench.simulator.truth import read_truth

@@ -253,11 +253,11 @@ def test_a_run_lasts_as_long_as_was_asked_however_long_its_start_took(tmp_path: 
 
 SLOW_TO_BEGIN = """
 import time
-from bench.load.leading import closing
+from bench.load.leading import looks
 from locust import events
 from locust.runners import WorkerRunner
 
-child = closing._child
+child = looks._child
 
 
 @events.test_start.add_listener
@@ -271,7 +271,7 @@ def report_slowly(*arguments, **variables):
     return child(*arguments, **variables)
 
 
-closing._child = report_slowly
+looks._child = report_slowly
 """
 """Workers that prepare for longer than their run lasts, and a master who reports it for long, as on a busy machine."""
 

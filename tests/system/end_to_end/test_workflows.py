@@ -22,8 +22,8 @@ from ruamel.yaml import YAML
 
 from bench.cli.start import WORKFLOWS, CiSystem
 from bench.errors import INVALID_STATUS
+from bench.installation import EXAMPLES as EXAMPLE_FILES
 from bench.run import folder as files
-from bench.spawn import EXAMPLES as EXAMPLE_FILES
 from tests import forked
 from tests.simulator_process import QUICK, ROOT, Ready
 from tests.system.end_to_end.locust_process import GUARD_S, free_port

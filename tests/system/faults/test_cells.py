@@ -17,11 +17,10 @@ import pytest
 
 from bench.dial import Dialer
 from bench.limits import Limits
+from bench.measures import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.outcomes import outcome_class
 from bench.plan.prepared import PreparedScript
-from bench.plan.recordings import RATE_HZ, Pcm
-from bench.plan.speech import Speech
+from bench.plan.recordings import RATE_HZ, Pcm, Speech
 from bench.plan.turns import WavTurn
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA

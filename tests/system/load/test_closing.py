@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import USAGE_STATUS
-from bench.load.leading.closing import (
+from bench.load.leading.looks import (
     close_run,
     holds_rows,
 )
@@ -25,7 +25,7 @@ def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
     endless.write_text("#!/bin/sh\nexec sleep 3600\n")
     endless.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(endless))
-    monkeypatch.setattr("bench.load.leading.closing.longest_report_s", lambda folder: 0.01)
+    monkeypatch.setattr("bench.load.leading.looks.longest_report_s", lambda folder: 0.01)
     document = {"schema": SCHEMA_VERSION, "began_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
     closed = close_run(stand.folder, document, "all sessions are done")
 

@@ -54,7 +54,8 @@ options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
 })
 kind = worker.Worker if role == "worker" else leader.Alone
 runs = kind.__new__(kind)
-runs._environment = SimpleNamespace(parsed_options=options, runner=SimpleNamespace(client_id="me"))
+runs._environment, runs._parsed = SimpleNamespace(), options
+runs._runner = SimpleNamespace(client_id="me")
 runs._ran, runs._given, runs._master = False, {}, worker.link.Lifeline()
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
@@ -85,10 +86,8 @@ role.check_descriptors = lambda concurrency: None
 waited = []
 for users, stop_timeout in (("ours", None), ("ours theirs", None), ("ours", 5)):
     alone = leader.Alone.__new__(leader.Alone)
-    alone._environment = SimpleNamespace(
-        user_classes=users.split(), stop_timeout=stop_timeout,
-        parsed_options=SimpleNamespace(headless=False, stop_timeout=stop_timeout),
-    )
+    alone._environment = SimpleNamespace(user_classes=users.split(), stop_timeout=stop_timeout)
+    alone._parsed = SimpleNamespace(headless=False, stop_timeout=stop_timeout)
     alone._current, alone._closing = role.RunState(), RLock()
     alone._plan = lambda: SimpleNamespace(
         concurrency=None, options=SimpleNamespace(runs=Path("runs")), user_classes={"ours"}, longest_turn_s=90.0
@@ -123,9 +122,7 @@ from bench.run import spool
 folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
 away["away"] = SimpleNamespace(id="away", state="missing")
 master = module.Master.__new__(module.Master)
-master._environment = SimpleNamespace(runner=SimpleNamespace(
-    clients=away, send_message=lambda kind, data: sent.append((kind, data))
-))
+master._runner = SimpleNamespace(clients=away, send_message=lambda kind, data: sent.append((kind, data)))
 master._current, master._members, master._longest_s = RunState(folder=folder), {"away": 0}, 0.0
 master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
 module.messages.WORKERS_CLOSE_S = 0.0
@@ -147,7 +144,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import RLock
 from bench.load.leading import leader
-from bench.load.leading.closing import ClosedRun
+from bench.load.leading.looks import ClosedRun
 from bench.load.leading.role import RunState
 
 how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
@@ -162,9 +159,8 @@ def close_run(folder, document, stopped):
 
 leader.close_run = close_run
 alone = leader.Alone.__new__(leader.Alone)
-alone._environment = SimpleNamespace(
-    parsed_options=SimpleNamespace(headless=True, autoquit=-1), process_exit_code=None, runner=SimpleNamespace(quit=int)
-)
+alone._environment = SimpleNamespace(process_exit_code=None)
+alone._parsed, alone._runner = SimpleNamespace(headless=True, autoquit=-1), SimpleNamespace(quit=int)
 alone._current = RunState(folder=Path("run"), document={"workers": 0})
 alone._view, alone._closing, alone._upload = SimpleNamespace(say=print, clear=int), RLock(), None
 alone._look, alone._longest_s = lambda: None, 0.0
@@ -207,10 +203,8 @@ from bench.run.replica import Replica
 how, folder, said, nodes = sys.argv[1], Path(sys.argv[2]), [], WorkerNodes()
 nodes["far"] = SimpleNamespace(id="far", state="missing" if how == "missing" else "running")
 master = module.Master.__new__(module.Master)
-master._environment = SimpleNamespace(
-    runner=SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int),
-    parsed_options=SimpleNamespace(headless=True),
-)
+master._runner = SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int)
+master._parsed = SimpleNamespace(headless=True)
 open_ones = 1 if how == "plays on" else 0
 monitor = SimpleNamespace(spent=False, told_by=lambda number: ProgressReport(sessions_open=open_ones))
 master._current, master._members, master._longest_s = RunState(folder=folder, monitor=monitor), {"far": 7}, 1e9

@@ -136,7 +136,7 @@ from bench.load.leading.leader import Alone
 
 def refused_by(user_class, live=None):
     problems = []
-    runs = SimpleNamespace(refuse=problems.append, live=live, session_pause_s=0)
+    runs = SimpleNamespace(refuse=problems.append, live=live)
     gevent.spawn(user_class(SimpleNamespace(rtbench=runs)).run).join()
     return problems
 """
@@ -196,8 +196,8 @@ def play_pair(*_):
 class Caller(RealtimeUser):
     @task
     def order(self): ...
-live = SimpleNamespace(play_pair=play_pair, sessions=SimpleNamespace(ending=False))
-runs = SimpleNamespace(live=live, session_pause_s=2.5)
+live = SimpleNamespace(play_pair=play_pair, session_pause_s=2.5, sessions=SimpleNamespace(ending=False))
+runs = SimpleNamespace(live=live)
 gevent.spawn(Caller(SimpleNamespace(rtbench=runs)).run).join()
 print(json.dumps(began_s))
 """
@@ -247,6 +247,7 @@ def test_locusts_own_words_at_the_start_are_left_to_locust(callers: Path) -> Non
 def test_each_further_arm_has_a_copy_of_the_user_that_is_kept(callers: Path) -> None:
     told = told_by(f"""{ENDING}
 class Live:
+    session_pause_s = 0
     ending = False
 
     def play_pair(self, user, task, caller):
@@ -271,6 +272,7 @@ print(json.dumps([[a is b for a, b in zip(first, second)], len(set(map(id, first
 def test_a_step_that_cannot_be_done_ends_the_run(callers: Path) -> None:
     told = told_by(f"""{ENDING}
 class Live:
+    session_pause_s = 0
     ending = False
 
     def play_pair(self, user, task, caller):

@@ -14,7 +14,7 @@ import pytest
 
 from bench.cli.simulate import CLIENTS, to_paste
 from bench.live_line import LiveLine, fitted
-from bench.simulator.served import LiveView, Standing, live_parts
+from bench.simulator.truth import LiveView, Standing, live_parts
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, ROOT, quick_simulator
 from tests.terminal import screen, terminal
