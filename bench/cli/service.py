@@ -193,7 +193,13 @@ def probe(
     from bench.run.replay import replay_log
 
     _refuse_mixture(say, wav, manual=manual, lone_keep=keep_audio and log is None)
-    target = _only_target(service_options)
+    from bench.target.targets import resolve_targets
+
+    targets = resolve_targets(os.environ, service_options)
+    if len(targets) > 1:
+        names = ", ".join(target.label for target in targets)
+        raise UsageError(f"a probe asks one target, and these are {len(targets)}: {names}; name one by --targets")
+    target = targets[0]
     session = {"voice": voice, "instructions": instructions, "input_transcription": transcription}
     _refuse_said_twice(target, session | {"turn_detection": "none" if manual else None})
     if wav is not None:
@@ -220,16 +226,6 @@ def probe(
     if save is not None:
         _save(save, reply, replayed, script.output_format)
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
-
-
-def _only_target(service_options: ServiceOptions) -> Target:
-    from bench.target.targets import resolve_targets
-
-    targets = resolve_targets(os.environ, service_options)
-    if len(targets) > 1:
-        names = ", ".join(target.label for target in targets)
-        raise UsageError(f"a probe asks one target, and these are {len(targets)}: {names}; name one by --targets")
-    return targets[0]
 
 
 def _refuse_mixture(say: str | None, wav: Path | None, *, manual: bool, lone_keep: bool) -> None:

@@ -228,8 +228,16 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
         with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             if file.format not in FORMATS:
                 raise UsageError(f"{path}: is {file.format_info}; make a WAV of it: {_converted(path)}")
-            _refuse_long(path, file.frames / file.samplerate)
-            _refuse_truncated(path, file.extra_info)
+            seconds = file.frames / file.samplerate
+            if seconds > MAX_MINUTES * 60:
+                raise UsageError(
+                    f"{path}: lasts {seconds / 60:.1f} minutes, at most {MAX_MINUTES} are played in one turn"
+                )
+            for promised, there in (map(int, match.groups()) for match in _PROMISED.finditer(file.extra_info)):
+                if there < promised < _PLACEHOLDER_BYTES:
+                    raise UsageError(f"{path}: is truncated: its header promises {promised} bytes, {there} are there")
+            if _OGG_CUT in file.extra_info:
+                raise UsageError(f"{path}: is truncated: its last page is missing")
             # in blocks, for hundreds of channels are legal and need not stand in memory at once
             blocks = [_mixed(path, block) for block in file.blocks(65_536, dtype="float32", always_2d=True)]
             frames, rate_hz = int(file.frames), int(file.samplerate)
@@ -261,19 +269,6 @@ def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
 def _converted(path: Path) -> str:
     """The command that makes a WAV beside the file, which may be called one itself."""
     return f"ffmpeg -i {path.name} {path.stem}-pcm.wav"
-
-
-def _refuse_long(path: Path, seconds: float) -> None:
-    if seconds > MAX_MINUTES * 60:
-        raise UsageError(f"{path}: lasts {seconds / 60:.1f} minutes, at most {MAX_MINUTES} are played in one turn")
-
-
-def _refuse_truncated(path: Path, notes: str) -> None:
-    for promised, there in (map(int, match.groups()) for match in _PROMISED.finditer(notes)):
-        if there < promised < _PLACEHOLDER_BYTES:
-            raise UsageError(f"{path}: is truncated: its header promises {promised} bytes, {there} are there")
-    if _OGG_CUT in notes:
-        raise UsageError(f"{path}: is truncated: its last page is missing")
 
 
 def _refuse_unfit(path: Path, pcm: NDArray[np.int16]) -> None:

@@ -161,7 +161,13 @@ def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
     if not session:
         return script
     try:
-        changed = replace(script, session=_varied(script.session, session), written=None)
+        own, given = script.session, dict(session)
+        was, wanted = own.turn_detection, given.get(DETECTION)
+        if isinstance(wanted, Mapping) and was is not None and wanted.get("type", was.type) == was.type:
+            given[DETECTION] = was.given | dict(wanted)  # of another type the script's own keys say nothing
+        read = SESSION.read(PlainValue("session", given))
+        settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
+        changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
         check_steps(changed)
         if changed.variables is not None and changed.session.instructions:
             for problem in _unfillable(changed.session.instructions, changed.variables):
@@ -169,16 +175,6 @@ def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
     except UsageError as error:
         raise UsageError(f"{source}: {script.name}: {error}") from error
     return changed
-
-
-def _varied(own: SessionSettings, given: Mapping[str, Any]) -> SessionSettings:
-    given = dict(given)
-    detection, wanted = own.turn_detection, given.get(DETECTION)
-    if isinstance(wanted, Mapping) and detection is not None and wanted.get("type", detection.type) == detection.type:
-        given[DETECTION] = detection.given | dict(wanted)  # of another type the script's own keys say nothing
-    read = SESSION.read(PlainValue("session", given))
-    settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
-    return msgspec.structs.replace(own, **settings)
 
 
 def unfilled_names(script: Script) -> list[str]:

@@ -133,23 +133,20 @@ class _Teller:
             case Opened():
                 raise ValueError("only the first line says what the session is")
             case LoggedMessage():
-                self._received(line)
+                events, wire_bytes = _events(line, self._dialect), line.wire_bytes
+                for event in events:
+                    audio_bytes = max(0, event.payload_bytes) if event.kind is Kind.AUDIO_DELTA else 0
+                    self.passages.append(Passage(line.at_ns, event.name, audio_bytes, wire_bytes, event))
+                    wire_bytes = 0
+                self.timeline.received(
+                    events, Message(NO_BYTES, Arrival(line.at_ns, line.error_ns, line.kernel), line.wire_bytes)
+                )
             case _:
                 if isinstance(line, inputs.Sent):
                     act = self._dialect.acts.get(line.name)
                     self.passages.append(Passage(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, act=act))
                 self.timeline.tell(line)
                 self.turns += self.timeline.handed_out()
-
-    def _received(self, line: LoggedMessage) -> None:
-        events, wire_bytes = _events(line, self._dialect), line.wire_bytes
-        for event in events:
-            audio_bytes = max(0, event.payload_bytes) if event.kind is Kind.AUDIO_DELTA else 0
-            self.passages.append(Passage(line.at_ns, event.name, audio_bytes, wire_bytes, event))
-            wire_bytes = 0
-        self.timeline.received(
-            events, Message(NO_BYTES, Arrival(line.at_ns, line.error_ns, line.kernel), line.wire_bytes)
-        )
 
     def end_here(self) -> None:
         """The log ends before the session did."""

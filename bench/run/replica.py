@@ -80,17 +80,6 @@ def _seal(key: bytes, place: tuple[str, int, int, int], data: bytes) -> bytes:
     return hashlib.blake2b(repr(place).encode() + data, key=key[:KEY_BYTES], digest_size=16).digest()
 
 
-def _data(chunk: PartChunk) -> bytes:
-    unpacking = zlib.decompressobj()
-    try:
-        data = unpacking.decompress(chunk.data, CHUNK_BYTES)
-    except zlib.error as error:
-        raise BadChunkError(f"it is damaged: {error}") from None
-    if not unpacking.eof:
-        raise BadChunkError("it is cut, or larger than a chunk may be")
-    return data
-
-
 class Source:
     """The files of worker number `worker` in a folder of its own host, and how much of them the copy has."""
 
@@ -170,7 +159,13 @@ class Replica:
         """Keep what is new of a chunk. Raises BadChunkError for one that no worker of ours sends."""
         if not chunk.is_sealed(self._key):
             raise BadChunkError("it is not as its worker sent it")
-        data = _data(chunk)
+        unpacking = zlib.decompressobj()
+        try:
+            data = unpacking.decompress(chunk.data, CHUNK_BYTES)
+        except zlib.error as error:
+            raise BadChunkError(f"it is damaged: {error}") from None
+        if not unpacking.eof:
+            raise BadChunkError("it is cut, or larger than a chunk may be")
         if chunk.name in STREAMS or EVENT_LOG.fullmatch(chunk.name):
             return Receipt(chunk.name, OF_STREAM, self._grow(chunk, data))
         if chunk.name in DOCUMENTS:

@@ -115,7 +115,14 @@ class Uploader:
             if attempt:
                 self._wait(FIRST_PAUSE_S * 2 ** (attempt - 1))
             try:
-                self._send(path, name)
+                with path.open("rb") as file:
+                    headers = {
+                        "x-ms-blob-type": "BlockBlob",
+                        "Content-Type": "application/octet-stream",
+                        "Content-Length": str(os.fstat(file.fileno()).st_size),
+                    }
+                    request = Request(self._destination.url_of(name), file, headers | self._signed(), method="PUT")
+                    self._opener.open(request, timeout=LIMIT_S).close()
             except HTTPError as error:
                 error.close()
                 problem = _answer(error)
@@ -126,16 +133,6 @@ class Uploader:
             else:
                 return
         raise UsageError(f"{path} could not be uploaded to {self._destination.address}: {problem}; the folder stays")
-
-    def _send(self, path: Path, name: str) -> None:
-        with path.open("rb") as file:
-            headers = {
-                "x-ms-blob-type": "BlockBlob",
-                "Content-Type": "application/octet-stream",
-                "Content-Length": str(os.fstat(file.fileno()).st_size),
-            }
-            request = Request(self._destination.url_of(name), file, headers | self._signed(), method="PUT")
-            self._opener.open(request, timeout=LIMIT_S).close()
 
     def _signed(self) -> dict[str, str]:
         """The headers that sign in, with a token that lasts for a while yet. Raises SignInError."""

@@ -29,7 +29,7 @@ from bench.protocol.audio import AudioFormat, AudioFormatName, Samples
 from bench.protocol.base import Binary
 from bench.protocol.openai import RATED_FORMATS
 from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSession
-from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
+from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import Servers
 from bench.simulator.session.effective import Detection, InputSettings
@@ -319,15 +319,12 @@ class AgentBehaviour(SimulatedSession):
         begin = self._audio.end.byte
         heard = InputSettings(self._wire.format, Detection("server_vad", silence_duration_ms=SILENCE_MS), None)
         for edge in self._audio.append(audio, heard):
-            self._notice(edge, at_ns)
+            if not edge.began:
+                self._plan_speech(at_ns, {"u": "answer", "p": edge.byte})
+            elif (self._frames or at_ns < self._plays_until_ns) and not drawn(self._profile.vad.ignores, self._rng):
+                due_ns = self._outbox.after(at_ns, self._profile.delays.speech_started)
+                self._outbox.plan([(due_ns, self._fall_silent)])
         return {"from_byte": begin, "to_byte": self._audio.end.byte}
-
-    def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
-        if not edge.began:
-            self._plan_speech(at_ns, {"u": "answer", "p": edge.byte})
-        elif (self._frames or at_ns < self._plays_until_ns) and not drawn(self._profile.vad.ignores, self._rng):
-            due_ns = self._outbox.after(at_ns, self._profile.delays.speech_started)
-            self._outbox.plan([(due_ns, self._fall_silent)])
 
     # What it says
 
@@ -385,7 +382,8 @@ class AgentBehaviour(SimulatedSession):
         noisy = self._profile.agent.noise_dbfs is not None
         if not self._frames and not noisy:  # it was told to fall silent
             return None
-        frame = self._frames.popleft() if self._frames else self._silence
+        samples = self._wire.format.rate_hz * FRAME_MS // 1000
+        frame = self._frames.popleft() if self._frames else Frame(np.zeros(samples, np.int16), b"")
         self._plays_until_ns = max(self._plays_until_ns, due_ns) + FRAME_MS * NS_PER_MS
         if frame.last and (mark := self._wire.mark(f"said-{self._said}")) is not None:
             self._outbox.plan([(due_ns, lambda at_ns: Outgoing(at_ns, *mark))])
@@ -393,10 +391,6 @@ class AgentBehaviour(SimulatedSession):
         name, body = self._wire.audio_out(audio)
         # what is audible is told of the voice alone
         return Outgoing(due_ns, name, body, audio_bytes=len(audio), audible_byte=frame.audible_byte, facts=frame.facts)
-
-    @property
-    def _silence(self) -> Frame:
-        return Frame(np.zeros(self._wire.format.rate_hz * FRAME_MS // 1000, np.int16), b"")
 
     def _noisy(self, samples: Samples) -> Samples:
         """The samples with the noise of its room."""

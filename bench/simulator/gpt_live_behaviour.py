@@ -88,7 +88,14 @@ class GptLiveBehaviour(SimulatedSession):
             case str(name) if name == START:
                 self._start(event, at_ns)
             case str(name) if name == APPEND:
-                return self._append(event, at_ns)
+                if self._heard is None:
+                    raise RejectedError("session_not_started", "Send session.start first.", "type")
+                audio, begin = audio_bytes(event.get("audio"), EventPlace("audio")), self._audio.end.byte
+                for edge in self._audio.append(audio, self._heard):
+                    self._notice(edge, at_ns)
+                while (self._ticks + 1) * TICK_MS <= self._audio.clock_ms:
+                    self._tick(at_ns, self._heard.format)
+                return {"from_byte": begin, "to_byte": self._audio.end.byte}
             case "session.close" if self._heard:
                 told = {"reason": "close_requested", "session": self.session, "usage": self._usage}
                 self._answer(CLOSED, told, at_ns)
@@ -124,16 +131,6 @@ class GptLiveBehaviour(SimulatedSession):
         due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
         told = {"session": self.session, "client_event_id": event.get("event_id")}
         self._outbox.plan([(due_ns, partial(self._outbox.event, STARTED, told))])
-
-    def _append(self, event: Json, at_ns: int) -> ReceiptFields:
-        if self._heard is None:
-            raise RejectedError("session_not_started", "Send session.start first.", "type")
-        audio, begin = audio_bytes(event.get("audio"), EventPlace("audio")), self._audio.end.byte
-        for edge in self._audio.append(audio, self._heard):
-            self._notice(edge, at_ns)
-        while (self._ticks + 1) * TICK_MS <= self._audio.clock_ms:
-            self._tick(at_ns, self._heard.format)
-        return {"from_byte": begin, "to_byte": self._audio.end.byte}
 
     def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
         """Plan a reply where the caller's speech ended; be quiet where it began."""

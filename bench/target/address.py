@@ -120,7 +120,18 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
 
 def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Any server that speaks a dialect, at exactly this URL. Raises SettingError."""
-    parts = _url_parts(url, names)
+    source = names["url"]
+    if not url.lower().startswith(("ws://", "wss://")):
+        raise SettingError("url", f"{source} must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
+    parts = split_url(url, "url", source)
+    if parts.scheme == "ws" and not is_loopback(parts.hostname or ""):
+        raise SettingError(
+            "url", f"{source} must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)"
+        )
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if _SECRET_QUERY.search(name.lower()) and value != EACH_CONNECTION and not is_variable(value):
+            remedy = f"name its variable by {names['key_env']}, or write {name}=${{NAME}} with the name of its variable"
+            raise SettingError("url", f"{source} holds a key in its query, which would end in files: {remedy}")
     path = url_path(parts)
     notices = _query_notices(path, dict(parse_qsl(parts.query)), names["url"])
     host = parts.hostname or ""
@@ -200,22 +211,6 @@ def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[st
         return ()
     name = host.removesuffix(NOT_OF_VOICE_LIVE)
     return (f"Voice Live answers at {name}.services.ai.azure.com, not at {host}: set {source} to that",)
-
-
-def _url_parts(url: str, names: KeyNames) -> SplitResult:
-    source = names["url"]
-    if not url.lower().startswith(("ws://", "wss://")):
-        raise SettingError("url", f"{source} must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
-    parts = split_url(url, "url", source)
-    if parts.scheme == "ws" and not is_loopback(parts.hostname or ""):
-        raise SettingError(
-            "url", f"{source} must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)"
-        )
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if _SECRET_QUERY.search(name.lower()) and value != EACH_CONNECTION and not is_variable(value):
-            remedy = f"name its variable by {names['key_env']}, or write {name}=${{NAME}} with the name of its variable"
-            raise SettingError("url", f"{source} holds a key in its query, which would end in files: {remedy}")
-    return parts
 
 
 def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[str, ...]:

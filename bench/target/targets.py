@@ -399,7 +399,14 @@ def auth_of(settings: TargetSettings, around: Surroundings, address: Address, pa
 def _by_key(settings: TargetSettings, around: Surroundings, address: Address) -> SignedIn:
     names = around.names
     if settings.key_env is not None:
-        key = _key(settings.key_env, around)
+        source = around.names["key_env"]
+        key = cleaned(
+            around.environ.get(settings.key_env, ""),
+            source if source == settings.key_env else f"the variable of {source}",
+        )
+        if not key:  # without its name, for some give the key itself
+            problem = f"{source} names a variable that is not set: it wants the variable's name, not the key"
+            raise SettingError("key_env", problem)
         known = SERVICES.get(address.service)
         if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
             return _basic(key)
@@ -421,15 +428,6 @@ def _basic(key: str) -> SignedIn:
     return SignedIn(
         Credential("Authorization", coded, BASIC), (Credential("key", key), Credential("key", key.partition(":")[2]))
     )
-
-
-def _key(variable: str, around: Surroundings) -> str:
-    source = around.names["key_env"]
-    key = cleaned(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
-    if not key:  # without its name, for some give the key itself
-        problem = f"{source} names a variable that is not set: it wants the variable's name, not the key"
-        raise SettingError("key_env", problem)
-    return key
 
 
 def _by_entra(auth: AuthSettings, names: KeyNames, address: Address) -> Entra:

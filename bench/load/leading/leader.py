@@ -287,14 +287,11 @@ class Leader(ProcessRole):
             self._environment.process_exit_code = closed.status
         current.reported = True
         if self._upload and folder.exists():
-            self._upload_run(folder, self._upload)
-
-    def _upload_run(self, folder: Path, url: str) -> None:
-        try:
-            self.say(upload_run(folder, url))
-        except UsageError as error:
-            self.say(f"{error}; to try again: rtbench upload {folder} URL")
-            self._environment.process_exit_code = USAGE_STATUS
+            try:
+                self.say(upload_run(folder, self._upload))
+            except UsageError as error:
+                self.say(f"{error}; to try again: rtbench upload {folder} URL")
+                self._environment.process_exit_code = USAGE_STATUS
 
     def _say_problem(self, folder: Path, problem: str) -> None:
         if not folder.exists():

@@ -240,21 +240,20 @@ def add_tabs(
 def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
     """The rows of both tables, as the page takes them."""
     every = list(targets)
-    waits = [_wait_row(place, wait) for place, wait in enumerate(wait for target in every for wait in target.waits)]
+    waits = [
+        {
+            "name": f"{place:04}",  # which the page sorts by, and does not show
+            "target": wait.arm,
+            "figure": wait.measure,
+            "origin": wait.since,
+            "p50": _cell(wait.p50_ms, wait.lacking[:1]),
+            "p95": _cell(wait.p95_ms, wait.lacking[1:]),
+            "turns": wait.turns,
+            "failed": wait.failed,
+        }
+        for place, wait in enumerate(wait for target in every for wait in target.waits)
+    ]
     return [{"key": WAITS, "data": waits}, {"key": SESSIONS, "data": [_session_row(target) for target in every]}]
-
-
-def _wait_row(place: int, wait: Wait) -> dict[str, Any]:
-    return {
-        "name": f"{place:04}",  # which the page sorts by, and does not show
-        "target": wait.arm,
-        "figure": wait.measure,
-        "origin": wait.since,
-        "p50": _cell(wait.p50_ms, wait.lacking[:1]),
-        "p95": _cell(wait.p95_ms, wait.lacking[1:]),
-        "turns": wait.turns,
-        "failed": wait.failed,
-    }
 
 
 def _session_row(target: TargetStanding) -> dict[str, Any]:

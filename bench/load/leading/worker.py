@@ -87,7 +87,12 @@ class Worker(ProcessRole):
         if not shares:
             self._parsed.yes = self._yes
         self.prepare()
-        self._check_identity(handed["identity"])
+        mine, masters = messages.identity_of(self._planned.identity), handed["identity"]
+        if masters["version"] != mine["version"]:
+            versions = f"this worker is rtbench {mine['version']}, and its master is {masters['version']}"
+            raise UsageError(f"{versions}: install the same version on both")
+        if masters != mine:
+            raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
         folder, keyring = Path(handed["folder"]), self._signed_in()
         if shares and not (spool.is_kept(folder) and files.read_document(folder)["state"] == "running"):
             keyring.close()  # what is recorded once the master closes the run would be in no file of it
@@ -108,14 +113,6 @@ class Worker(ProcessRole):
                         f"give --{name} to this worker as well: it may hold a password, so the master does not send it"
                     )
                 setattr(self._parsed, name, self._given[name])
-
-    def _check_identity(self, handed: dict[str, Any]) -> None:
-        mine = messages.identity_of(self._planned.identity)
-        if handed["version"] != mine["version"]:
-            versions = f"this worker is rtbench {mine['version']}, and its master is {handed['version']}"
-            raise UsageError(f"{versions}: install the same version on both")
-        if handed != mine:
-            raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
 
     def _slot(self, handed: dict[str, Any], *, shares: bool) -> WorkerSlot:
         """This worker's slot, by its own clocks: on another host CLOCK_MONOTONIC is another."""

@@ -136,7 +136,10 @@ def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
     words = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{arms} ({basis})"
     are = "is" if len(unknown) == 1 else "are"
     without = f"; {_listed(quote.target for quote in unknown)} {are} left out, because {_no_price(unknown)}"
-    return f"{words}; {_assumptions(known)}{without if unknown else ''}"
+    spoken = any(quote.spoken for quote in known)
+    replies = f"{LOW.spoken_s:.0f} to {HIGH.spoken_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
+    apart = "; transcription is billed apart" if any(quote.transcribed for quote in known) else ""
+    return f"{words}; replies of {replies} are assumed{apart}{without if unknown else ''}"
 
 
 def priced(quotes: Iterable[Quote]) -> list[Quote]:
@@ -151,13 +154,6 @@ def below_estimate(budget_usd: float | None, quotes: Collection[Quote], sessions
         return ""
     least = f"the least estimate ({dollars(usd[0])})"
     return f"the budget of {dollars(budget_usd)} USD is below {least}: the run will end early"
-
-
-def _assumptions(quotes: Collection[Quote]) -> str:
-    spoken = any(quote.spoken for quote in quotes)
-    replies = f"{LOW.spoken_s:.0f} to {HIGH.spoken_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
-    apart = "; transcription is billed apart" if any(quote.transcribed for quote in quotes) else ""
-    return f"replies of {replies} are assumed{apart}"
 
 
 def _no_price(quotes: Iterable[Quote]) -> str:
@@ -223,7 +219,10 @@ class _Conversation:
     def respond(self, turn: ScriptTurn, session: SessionSettings, written: Usage) -> None:
         """Add a response of a turn, which reads all that was said, unless it has an input of its own."""
         own_input = turn.response.input
-        read = (self.held if own_input is None else _messages(own_input)) + _instructions(turn, session)
+        given = turn.response.instructions or session.instructions
+        tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
+        tokens += _text(msgspec.json.encode(session.tools).decode()) if session.tools else 0
+        read = (self.held if own_input is None else _messages(own_input)) + Usage(text_in=tokens)
         self.total += (_with_cached(read, self.known) if self.cached else read) + written
         if not turn.response.out_of_band:
             heard_again = Usage(text_in=written.text_out, audio_in=written.audio_out)
@@ -284,12 +283,6 @@ def _with_cached(read: Usage, known: Usage) -> Usage:
 
 def _text(text: str) -> int:
     return -(-len(text) // CHARACTERS_PER_TOKEN)
-
-
-def _instructions(turn: ScriptTurn, session: SessionSettings) -> Usage:
-    given = turn.response.instructions or session.instructions
-    tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
-    return Usage(text_in=tokens + (_text(msgspec.json.encode(session.tools).decode()) if session.tools else 0))
 
 
 def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: Assumed) -> float:

@@ -182,7 +182,14 @@ def load_recorded(path: Path) -> Recorded:
 
     Empty lines and those that begin with # are passed over. Raises ScriptError with the line.
     """
-    content = _content(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"--arrival-pattern {path} cannot be read: {why}; it is one of {PATTERNS}") from None
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"--arrival-pattern {path} is larger than {MOST_BYTES >> 20} MiB")
     instants: list[float] = []
     kind: str | None = None
     for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), 1):
@@ -200,18 +207,6 @@ def load_recorded(path: Path) -> Recorded:
         raise ScriptError(path, None, "has no instants: one a line, in seconds or as 2026-11-01T09:00:00.250Z")
     first = instants[0] if kind == "a time" else 0.0
     return Recorded(path, hashlib.sha256(content).hexdigest(), tuple(at_s - first for at_s in instants))
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UsageError(f"--arrival-pattern {path} cannot be read: {why}; it is one of {PATTERNS}") from None
-    if len(content) > MOST_BYTES:
-        raise UsageError(f"--arrival-pattern {path} is larger than {MOST_BYTES >> 20} MiB")
-    return content
 
 
 def _instant(path: Path, number: int, text: str) -> tuple[float, str]:
@@ -276,18 +271,13 @@ def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
     for user in user_classes:
         for name in IN_SCENARIO:
             if value := getattr(user, name, None):
-                value = _seen_from(user, name, value)
+                is_path = name == "stages" or (name == "arrival_pattern" and pattern_of(str(value)) is None)
+                value = str(class_file(user).parent / str(value)) if is_path else value
                 if said.setdefault(name, value) != value:
                     raise UsageError(f"classes of users have different `{name}`: {said[name]} and {value}")
     if parsed.arrivals or parsed.stages:
         said = {name: value for name, value in said.items() if name not in ("arrivals", "stages")}
     return Namespace(**vars(parsed) | {name: value for name, value in said.items() if not getattr(parsed, name)})
-
-
-def _seen_from(user: Any, name: str, value: Any) -> Any:
-    """A value of a class, which is a path where it names a file."""
-    is_path = name == "stages" or (name == "arrival_pattern" and pattern_of(str(value)) is None)
-    return str(class_file(user).parent / str(value)) if is_path else value
 
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
@@ -304,7 +294,12 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
         raise UsageError(f"--arrival-pattern {recorded.path} says when each call arrives: leave {also} out")
     if options.arrivals_per_s is None and recorded is None and (course is None or course.kind == "sessions"):
         return _closed_loop(options, course, parsed)
-    _refuse_several(user_classes)
+    names = sorted(user.__name__ for user in user_classes)
+    if len(names) > 1:  # Locust deals classes out as it likes: a call might find no user of its class in its process
+        raise UsageError(
+            f"arrivals need one class of users, and these are {', '.join(names)}: name one of them, or "
+            "give one all scripts as its `tasks`, with weights"
+        )
     pattern = pattern_of(options.arrival_pattern or POISSON) or Pattern(POISSON)
     slots = _slots(options, parsed)
     return LoadModel(Arrivals(options.seed, slots, pattern, options.arrivals_per_s, course, recorded))
@@ -344,13 +339,3 @@ def _recorded(options: Options) -> Recorded | None:
     if not Path(given).exists():
         raise UsageError(f"--arrival-pattern must be {PATTERNS}, and there is no file {given:.200}")
     return load_recorded(Path(given))
-
-
-def _refuse_several(user_classes: Collection[Any]) -> None:
-    """Locust deals classes out as it likes, so that a call might find no user of its class in its process."""
-    names = sorted(user.__name__ for user in user_classes)
-    if len(names) > 1:
-        raise UsageError(
-            f"arrivals need one class of users, and these are {', '.join(names)}: name one of them, or "
-            "give one all scripts as its `tasks`, with weights"
-        )

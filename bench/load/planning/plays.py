@@ -57,7 +57,12 @@ def loaded_scripts(user_classes: Iterable[Any], environment: object = None) -> S
                 scripts[user, task] = loaded[path]
             else:
                 scripts[user, task] = _rehearsed(user, script_name(user, task.does, len(tasks)), task.does, environment)
-    _refuse_namesakes(scripts.values())
+    seen: dict[str, Script] = {}
+    for script in scripts.values():
+        other = seen.setdefault(script.name, script)
+        if other is not script:
+            both = f"{other.path} and {script.path} have the same name"
+            raise UsageError(f"{both}, {script.name}, and would be reported as one: rename one")
     return scripts
 
 
@@ -115,15 +120,6 @@ def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str
         if session:
             raise UsageError(f"{source}: {script.name}: {error.problem}") from error
         raise error if script.task is None else of_class(user, error.problem) from error
-
-
-def _refuse_namesakes(scripts: Iterable[Script]) -> None:
-    seen: dict[str, Script] = {}
-    for script in scripts:
-        other = seen.setdefault(script.name, script)
-        if other is not script:
-            both = f"{other.path} and {script.path} have the same name"
-            raise UsageError(f"{both}, {script.name}, and would be reported as one: rename one")
 
 
 def longest_turn_s(scripts: Iterable[Script]) -> float:

@@ -62,7 +62,11 @@ class Starts:
                     continue
                 intended_ns, due_ns = earliest_ns(self._pacers, asked_ns), earliest_ns(self._pacers, due_ns)
                 if due_ns > monotonic_ns():
-                    self._sleep_until(due_ns)
+                    self._due_ns = due_ns
+                    try:
+                        gevent.sleep(min(max(0, due_ns - monotonic_ns()) / NS_PER_S, LONGEST_SLEEP_S))
+                    finally:
+                        self._due_ns = 0
                     continue
                 for pacer in self._pacers:
                     pacer.take(due_ns)
@@ -76,13 +80,6 @@ class Starts:
         while watch.polls == self._polls:
             gevent.sleep(TURN_S)
         self._polls = watch.polls
-
-    def _sleep_until(self, due_ns: int) -> None:
-        self._due_ns = due_ns
-        try:
-            gevent.sleep(min(max(0, due_ns - monotonic_ns()) / NS_PER_S, LONGEST_SLEEP_S))
-        finally:
-            self._due_ns = 0
 
     def ended(self, start: Start) -> None:
         """Let the pacers know that all sessions of the pair that started so are over."""
@@ -168,7 +165,17 @@ class CallLine:
         for called_ns in self._instants_ns:
             if self._left == 0 or not self._wait_until(called_ns):
                 break
-            self._take(called_ns)
+            if self._left is not None:
+                self._left -= 1
+            if self._idle:
+                _, waiting = self._idle.popleft()  # the user who has been idle longest
+                self._arrived(False)
+                self._on_their_way += 1
+                waiting.set(called_ns)
+            elif self._staffed:
+                self._block()
+            else:
+                self._early.append(called_ns)
         self._exhausted = True
         self._ended()
 
@@ -180,19 +187,6 @@ class CallLine:
                 return True
             gevent.sleep(min(left_ns / NS_PER_S, IDLE_SLEEP_S))
         return False
-
-    def _take(self, called_ns: int) -> None:
-        if self._left is not None:
-            self._left -= 1
-        if self._idle:
-            _, waiting = self._idle.popleft()  # the user who has been idle longest
-            self._arrived(False)
-            self._on_their_way += 1
-            waiting.set(called_ns)
-        elif self._staffed:
-            self._block()
-        else:
-            self._early.append(called_ns)
 
     def _block(self) -> None:
         if self._left is not None:

@@ -54,7 +54,10 @@ def audio_schedule(
     profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
 ) -> Schedule:
     """The schedule of a message whose first block is due at `first_ns`, and nothing of it before `after_ns`."""
-    audio = _audio_dues(reply.blocks["pcm16"], first_ns, profile.speed)
+    audio, due_ns = [], float(first_ns)
+    for index, block in enumerate(reply.blocks["pcm16"]):
+        due_ns += block.audio_ms * NS_PER_MS / profile.speed if index else 0
+        audio.append(Delta(int(due_ns), True, index))
     lead = int(rng.integers(*profile.transcript_lead_deltas, endpoint=True))
     text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
     ahead = _spread(0, reply.tokens[:lead], text_ns, first_ns)
@@ -86,14 +89,6 @@ def _message(profile: Profile, after_ns: int, deltas: list[Delta], rng: np.rando
     # between what is ahead of it and its first delta, so that none of them shares an instant
     opening_ns = max(after_ns, first_ns - min(OPENING_NS, (first_ns - after_ns) // 2))
     return Schedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
-
-
-def _audio_dues(blocks: Sequence[AudioBlock], first_ns: int, speed: float) -> list[Delta]:
-    dues, due_ns = [], float(first_ns)
-    for index, block in enumerate(blocks):
-        due_ns += block.audio_ms * NS_PER_MS / speed if index else 0
-        dues.append(Delta(int(due_ns), True, index))
-    return dues
 
 
 def _spread(begin: int, tokens: Sequence[str], from_ns: int, until_ns: int) -> list[Delta]:
@@ -180,7 +175,12 @@ class Planner:
         self._profile, self._delays, self._rng = profile, profile.delays, rng
 
     def response(self, content: ResponseContent, asked: Asked) -> ResponsePlan:
-        first_ns = self._first_ns(content, asked)
+        if content.commentary is None and content.calls:
+            delay = self._delays.function_named
+        else:
+            delay = self._delays.first_audio if content.audio else self._delays.first_text
+        thinking_ns = asked.reading_ns + (asked.reasoning_ns if content.commentary is None else 0)
+        first_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(delay, asked, thinking_ns))
         if asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns and content.commentary is None:
             return self._filled(content, asked, first_ns)
         created_ns = self._created_ns(asked, first_ns)
@@ -212,15 +212,6 @@ class Planner:
         """The plan of a response that fails as soon as it was created."""
         created_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(self._delays.response_created, asked))
         return ResponsePlan(created_ns, (), created_ns + self._delays.response_done.draw_ns(self._rng))
-
-    def _first_ns(self, content: ResponseContent, asked: Asked) -> int:
-        """When its first delta is due, or its first call."""
-        if content.commentary is None and content.calls:
-            delay = self._delays.function_named
-        else:
-            delay = self._delays.first_audio if content.audio else self._delays.first_text
-        thinking_ns = asked.reading_ns + (asked.reasoning_ns if content.commentary is None else 0)
-        return max(asked.earliest_ns, asked.at_ns + self._drawn_ns(delay, asked, thinking_ns))
 
     def _created_ns(self, asked: Asked, first_ns: int) -> int:
         drawn_ns = self._drawn_ns(self._delays.response_created, asked)

@@ -28,10 +28,32 @@ NAMES = (
 def loopback_tls(ca_file: Path) -> ssl.SSLContext:
     """A server context for loopback. The authority's certificate is written to `ca_file`; no key is kept on disk."""
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = _authority(authority_key)
-    server = _server(server_key, authority, authority_key)
+    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)  # sign data, certificates, CRLs
+    authority = (
+        _builder("rtbench simulator CA", authority_key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+    server = (
+        _builder("rtbench simulator", server_key)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(NAMES), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(issuer, critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
     ca_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    return _context(server, server_key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    private = server_key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with tempfile.TemporaryDirectory() as folder:  # the ssl module takes files only; the folder is ours alone
+        chain = Path(folder) / "server.pem"
+        chain.write_bytes(private + server.public_bytes(serialization.Encoding.PEM))
+        context.load_cert_chain(chain)
+    return context
 
 
 def _name(common_name: str) -> x509.Name:
@@ -50,39 +72,3 @@ def _builder(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateB
         .not_valid_after(now + LIFE)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
-
-
-def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)  # sign data, certificates, CRLs
-    return (
-        _builder("rtbench simulator CA", key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
-    )
-
-
-def _server(
-    key: ec.EllipticCurvePrivateKey, authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey
-) -> x509.Certificate:
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    return (
-        _builder("rtbench simulator", key)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(NAMES), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(issuer, critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-
-
-def _context(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    with tempfile.TemporaryDirectory() as folder:  # the ssl module takes files only; the folder is ours alone
-        chain = Path(folder) / "server.pem"
-        chain.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-        context.load_cert_chain(chain)
-    return context
