@@ -289,7 +289,7 @@ def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
 
 SAMPLE_S = 5
 """Seconds between two samples of a course."""
-WIDE, HIGH, LEFT, BELOW = 560, 190, 52, 24
+WIDE, HIGH, LEFT, BELOW = 560, 190, 68, 24
 INKS = ("var(--a)", "var(--b)", "var(--t2)", "var(--t3)")
 """Colours of targets in their order, those of a report; more than four begin again."""
 BADGES = {True: ("ok", "✓"), False: ("no", "✕"), None: ("hm", "?")}
@@ -301,12 +301,14 @@ STYLE = (
     "--a:#5bb8f0;--b:#f2994a;--t2:#fff;--t3:#9a8f86;--good:#4fd0ac;--goodbg:#0f3029;--bad:#ff8a80;--badbg:#441b19;"
     "--warn:#e8b84a;--warnbg:#3a2c0d;--sim:#cdb0f7;--simbg:#2e2145}"
     "body{margin:12px 24px;background:var(--bg);color:var(--ink);font:15px/1.4 system-ui,sans-serif}"
-    "b{padding:4px 12px;border:1.5px solid;border-radius:6px}.ok{color:var(--good);background:var(--goodbg)}"
+    "b{display:inline-block;margin:2px 0;padding:4px 12px;border:1.5px solid;border-radius:6px}"
+    ".ok{color:var(--good);background:var(--goodbg)}"
     ".no{color:var(--bad);background:var(--badbg)}.hm{color:var(--warn);background:var(--warnbg)}"
     ".sim{color:var(--sim);background:var(--simbg)}"
     "p{margin:6px 0;color:var(--soft)}h2{font-size:15px;margin:14px 0 2px}svg{max-width:100%;font:12px system-ui}"
     "main{display:flex;flex-wrap:wrap;gap:0 32px}text{fill:var(--soft)}.grid{stroke:var(--grid)}"
     "path{fill:none;stroke-width:2}.tail{stroke-dasharray:6 3}"
+    "@media(max-width:600px){svg{font-size:20px}}"  # of a figure that is drawn smaller there
 )
 
 
