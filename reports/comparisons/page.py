@@ -217,7 +217,7 @@ def _verdict_badge(comparison: Comparison) -> Badge:
         return _badge("NO VERDICT", "no gated figure")
     same = sum(finding.verdict.word == word for finding in gated)
     provisional = "provisional · " if any(finding.verdict.provisional for finding in gated) else ""
-    return _badge(word, f"{provisional}{same} of {len(gated)} gated")
+    return _badge(word, f"{provisional}{same} of {plural(len(gated), 'gated figure')}")
 
 
 def _two(numbers: tuple[int, int], noun: str) -> str:

@@ -24,6 +24,7 @@ from reports.summary.notices import noticed
 from reports.summary.trust import taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILING_APART, run_notices
+from reports.wording.outcomes import ended_as
 from reports.wording.remarks import interleaved
 from reports.wording.settings import FACTS
 from reports.wording.validity import Cause, of_run, over_the_limit, run_called
@@ -124,10 +125,10 @@ def _measured(sides: Sequence[Side]) -> Check:
 
 
 def _no_turns(side: Side) -> Cause:
-    """new has no turns: 3 sessions ended as 3 × refused:401."""
+    """new has no turns: 3 sessions ended as refused:401."""
     ends = side.session_rows["outcome"].dropna().value_counts()
-    endings = [f"{count(n)} × {name}" for name, n in ends.items() if n]
-    ended = f": {plural(side.sessions, 'session')} ended as {listed(endings)}" if endings else ""
+    endings = {str(name): int(n) for name, n in ends.items() if n}
+    ended = f": {ended_as(endings)}" if endings else ""
     return Cause(f"{side.label} has no turns{ended}", "see why no turn was begun: rtbench report", side.run.folder)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bench.measures import EXPECTED
+from reports.numbers import count, listed, plural
 from reports.summary.outcomes import Ending, Remedy
 
 MEANINGS = {
@@ -83,6 +86,12 @@ def ending_words(ending: Ending) -> str:
     own = OF_SESSIONS.get(ending.outcome, "") if ending.of_session else ""
     told = own or meaning(ending.outcome)
     return f"{told}: “{ending.said}”" if ending.said else told
+
+
+def ended_as(sessions: Mapping[str, int]) -> str:
+    """3 sessions ended as refused:401; of several outcomes 5 sessions ended as 3 × refused:401 and 2 × refused:dns."""
+    ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
+    return f"{plural(sum(sessions.values()), 'session')} ended as {listed(ends)}"
 
 
 def remedy_line(remedy: Remedy) -> str:

@@ -124,7 +124,7 @@ def cost(money: Money, *, simulated: bool = False) -> list[str]:
         return []
     silent = [f"{plural(money.silent, 'turn')} without usage"] if money.silent else []
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
-    estimate = [f"estimated {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
+    estimate = [f"estimated before it {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
     told = [*amounts(money), *silent, *budget, *estimate] if money.told or budget else []
     if not (told and simulated):
         return told

@@ -14,7 +14,7 @@ from reports.summary.summary import CallerWait, Summary
 from reports.summary.trust import taken_by_warm_up
 from reports.wording import settings, words
 from reports.wording.notices import decided
-from reports.wording.outcomes import remedy_line
+from reports.wording.outcomes import ended_as, remedy_line
 from reports.wording.validity import verdict_reason, why_not_judged
 
 COMES = "The first {} of the reply comes {} (median)"
@@ -32,8 +32,8 @@ def run_headline(summary: Summary) -> str:
             return f"Nothing was measured: {why_not_judged(taken)}."
         if not sessions:
             return "This run holds no turns and no sessions."
-        ends = [f"{count(sum(ending.counts))} × {ending.outcome}" for ending in summary.outcomes.sessions]
-        return f"No turn was begun: {plural(sessions, 'session')} ended as {listed(ends)}."
+        ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
+        return f"No turn was begun: {ended_as(ends)}."
     lost = [summary.targets[place] for place in hopeless(summary)]
     begun = [answer for answer in summary.answers if answer.turns and answer.target not in lost]
     parts = [[answer for answer in begun if answer.stratum == stratum] for stratum in summary.turns.strata]

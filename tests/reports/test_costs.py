@@ -389,7 +389,7 @@ def test_budget_and_estimate_stand_beside_the_cost() -> None:
     summary = summary_with_prices(budget_usd=5.0, estimate_usd=[0.4, 1.1], stopped=stopped)
 
     assert "budget 5.00 USD" in report_text(summary)
-    assert "estimated 0.40 to 1.10 USD" in report_text(summary).replace("\n            ", " ")
+    assert "estimated before it 0.40 to 1.10 USD" in report_text(summary).replace("\n            ", " ")
     assert "Estimated before the run: 0.40 to 1.10 USD." in said(summary)
     assert f"This run ended before its time: {stopped}." in notices(summary)
 

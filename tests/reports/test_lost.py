@@ -229,7 +229,7 @@ def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions(
     summary = build(Plan(sessions=0, refused=3))
 
     assert plain(run_essentials(summary)).endswith("3 sessions refused:401 · 12 turns lost")
-    assert plain(run_headline(summary)) == "No turn was begun: 3 sessions ended as 3 × refused:401."
+    assert plain(run_headline(summary)) == "No turn was begun: 3 sessions ended as refused:401."
 
 
 def test_a_run_of_nothing_lost_no_turn() -> None:

@@ -19,6 +19,7 @@ from reports.page.page import run_html, run_markdown
 from reports.page.page import run_page as page_as_data
 from reports.text.terminal import report_text
 from reports.wording import words
+from reports.wording.outcomes import ended_as
 from reports.wording.sentences import next_step, run_headline, run_second
 from reports.wording.words import cell
 from tests.reports import synthetic
@@ -220,7 +221,7 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
         (Plan(sessions=40, failed=0.6), "Half of the turns or more failed: "),
         (Plan(sessions=1, turns=1),
          "Too few turns for a median (1 turn in 1 session; it takes 6 sessions); its first audio came 505 ms after "),
-        (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as 3 × refused:401."),
+        (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as refused:401."),
         (Plan(sessions=0), "This run holds no turns and no sessions."),
         (Plan(warmup_s=60, valid=None),
          "Nothing was measured: the warm-up of 1 min took all 40 turns: no session began after it; "
@@ -279,6 +280,12 @@ def test_the_measures_that_matter_stand_in_one_table_with_one_scale() -> None:
         assert heads == ["ttfa", "transcript_first", "ttfa", "transcript_first", "voice_to_voice"]
         assert table.count('class="big') == 4 * rows  # no p99: nobody has one
         assert len(re.findall(r'<svg class="strip" viewBox="0 0 \d+ 16"', page)) == 1
+
+
+def test_how_many_ended_as_what_is_said_where_there_are_several_outcomes() -> None:
+    assert ended_as({"refused:401": 3}).replace(NBSP, " ") == "3 sessions ended as refused:401"
+    said = ended_as({"refused:401": 3, "refused:dns": 2}).replace(NBSP, " ")
+    assert said == "5 sessions ended as 3 × refused:401 and 2 × refused:dns"
 
 
 def test_what_a_reader_does_next_is_said_of_what_the_run_lacks() -> None:

@@ -62,11 +62,11 @@ def judged(*verdicts: Any) -> Comparison:
 @pytest.mark.parametrize(
     ("verdicts", "badge"),
     [
-        (("regressed", "improved", "inconclusive"), "✕ REGRESSED 1 of 3 gated"),
-        (("inconclusive", "equivalent"), "? INCONCLUSIVE 1 of 2 gated"),
-        (("improved", "not regressed"), "+ IMPROVED 1 of 2 gated"),
-        (("not regressed", "equivalent"), "✓ NOT REGRESSED 1 of 2 gated"),
-        (("equivalent",), "≈ EQUIVALENT 1 of 1 gated"),
+        (("regressed", "improved", "inconclusive"), "✕ REGRESSED 1 of 3 gated figures"),
+        (("inconclusive", "equivalent"), "? INCONCLUSIVE 1 of 2 gated figures"),
+        (("improved", "not regressed"), "+ IMPROVED 1 of 2 gated figures"),
+        (("not regressed", "equivalent"), "✓ NOT REGRESSED 1 of 2 gated figures"),
+        (("equivalent",), "≈ EQUIVALENT 1 of 1 gated figure"),
     ],
 )
 def test_the_verdict_is_the_first_badge(verdicts: tuple[str, ...], badge: str) -> None:
