@@ -511,6 +511,19 @@ GREETED_NS = 40 * MS
 """When a `Service` has greeted a session and taken its settings."""
 
 
+def seated(
+    script: PreparedScript,
+    transport: Any,
+    listening: Listening | None = None,
+    ending: Callable[[], bool] = lambda: False,
+) -> tuple[Session, Timeline, Listening]:
+    """A session over this transport that has not begun, with its timeline and with what hears it."""
+    listening = listening or Listening()
+    start = SessionStart(transport.now_ns(), len(script.turns), script.limits, service_responds=script.service_responds)
+    timeline = Timeline(start, script.dialect)
+    return Session(script, transport, timeline, listening, ending), timeline, listening
+
+
 class Played:
     """A session that was played to its end, and everything that can be seen of it."""
 
@@ -520,12 +533,7 @@ class Played:
         self.service = service or Service(script.dialect)
         self.transport = GuardedTransport(self.service)
         self.start_ns = self.transport.now_ns()
-        wanted, responds = len(script.turns), script.service_responds
-        self.timeline = Timeline(
-            SessionStart(self.start_ns, wanted, script.limits, service_responds=responds), script.dialect
-        )
-        self.listening = Listening()
-        self.session = Session(script, self.transport, self.timeline, self.listening, lambda: ending(self.now_ns))
+        self.session, self.timeline, self.listening = seated(script, self.transport, ending=lambda: ending(self.now_ns))
         self.session.play()
 
     @property

@@ -13,16 +13,13 @@ import numpy as np
 import pytest
 
 from bench.observe import inputs
-from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Binary
 from bench.protocol.dialects import DIALECTS
-from bench.session import Session
 from bench.simulator.agent_behaviour import FILLER_MS, WIRES, AgentBehaviour
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AgentManners, Profile, default_profile
@@ -30,7 +27,7 @@ from bench.simulator.quota import Servers
 from bench.simulator.voice import load_replies
 from bench.simulator.wire import Ids, Outgoing
 from bench.units import NS_PER_S
-from tests.helpers import MS, Listening
+from tests.helpers import MS, seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 
 WAYS = ("pcm", "twilio", "acs")
@@ -112,12 +109,10 @@ def called(way: str, profile: Profile, folder: Path) -> Call:
     (folder / "call.yaml").write_text(SCRIPT)
     dialect = DIALECTS[way]
     script: PreparedScript = Repertoire(load_script(folder / "call.yaml"), dialect).session(0, 0)
-    transport, listening = Transport(way, profile), Listening()
-    timeline = Timeline(
-        SessionStart(transport.now_ns(), len(script.turns), script.limits, service_responds=True), dialect
-    )
+    transport = Transport(way, profile)
+    session, timeline, listening = seated(script, transport)
     timeline.tell(inputs.Connected({"upgrade_done": transport.now_ns()}, {}))
-    Session(script, transport, timeline, listening, lambda: False).play()
+    session.play()
     assert timeline.session().outcome == "ok"
     return Call(transport.agent, listening.turns, timeline.session().instants["greeted"])
 

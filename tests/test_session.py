@@ -9,16 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.limits import Limits
-from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import Timeline
 from bench.plan.steps import Expect, ExpectSettings, Pause
 from bench.plan.turns import Step
 from bench.protocol.base import Dialect
 from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.session import Session
 from bench.transport.interface import Network, SendReceipt
 from bench.transport.received import Received
 from tests.examples import thorough
@@ -44,6 +41,7 @@ from tests.helpers import (
     reply,
     respond,
     say,
+    seated,
     session_created,
     session_updated,
     spoken,
@@ -130,13 +128,10 @@ class SlowTransport(GuardedTransport):
 
 @pytest.mark.parametrize(("slow_ms", "late"), [(0, 0), (10, 0), (11, 1)])
 def test_a_chunk_is_late_beyond_a_tenth_of_its_length_and_sent_all_the_same(slow_ms: int, late: int) -> None:
-    script = build_script(play(100, chunk_ms=100))
-    service = Service()
-    transport = SlowTransport(service)
+    transport = SlowTransport(Service())
     transport.slow_ns = slow_ms * MS
-    timeline, listening = Timeline(SessionStart(transport.now_ns(), 1, script.limits), script.dialect), Listening()
-
-    Session(script, transport, timeline, listening, lambda: False).play()
+    session, _, listening = seated(build_script(play(100, chunk_ms=100)), transport)
+    session.play()
 
     assert listening.turns[0].late_chunks == late
     assert (listening.turns[0].outcome, slow_ms * MS in listening.lags_ns) == ("ok", True)
@@ -144,11 +139,10 @@ def test_a_chunk_is_late_beyond_a_tenth_of_its_length_and_sent_all_the_same(slow
 
 def test_a_late_chunk_does_not_delay_those_after_it() -> None:
     """The service's event that is handled between two chunks takes the time of one and a half."""
-    script = build_script(play(400, chunk_ms=100))
     transport = SlowTransport(Service())
-    timeline, listening = Timeline(SessionStart(transport.now_ns(), 1, script.limits), script.dialect), Listening()
     transport.slow_ns = 150 * MS
-    Session(script, transport, timeline, listening, lambda: False).play()
+    session, _, listening = seated(build_script(play(400, chunk_ms=100)), transport)
+    session.play()
 
     lags_ms = [lag // MS for lag in listening.lags_ns if lag is not None]
     assert lags_ms == [150, 200, 250, 300]  # 150 ms a send, and no wait between them
@@ -190,15 +184,11 @@ class Dawdling(Listening):
 
 @pytest.mark.parametrize(("updated_ms", "outcome"), [(1_900, "ok"), (2_001, "timeout:session")])
 def test_a_greeting_that_arrived_in_time_counts_however_late_it_is_handled(updated_ms: int, outcome: str) -> None:
-    script = build_script(say(), limits=LIMITS)
     noise = [(place * 100 * MS, message("x.y")) for place in range(10)]
     greeting = [(50 * MS, session_created()), (updated_ms * MS, session_updated())]
     transport = MemoryTransport(Service(settings_ns=None), [*noise, *greeting])
-    timeline, listening = (
-        Timeline(SessionStart(transport.now_ns(), 1, script.limits), script.dialect),
-        Dawdling(transport),
-    )
-    Session(script, transport, timeline, listening, lambda: False).play()
+    session, timeline, _ = seated(build_script(say(), limits=LIMITS), transport, Dawdling(transport))
+    session.play()
 
     assert timeline.session().outcome == outcome
 
@@ -399,13 +389,13 @@ def test_a_turn_is_handed_out_as_soon_as_its_late_transcription_came() -> None:
     script = build_script(play(100), play(5_000), input_transcription="whisper-1")
     transport = GuardedTransport(Service(transcript_ns=900 * MS))
     transport.network = lambda: Network(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
-    timeline, handed_out = Timeline(SessionStart(transport.now_ns(), 2, script.limits), script.dialect), {}
+    handed_out = {}
 
     class Clocked(Listening):
         def turn_ended(self, turn: TurnObservation) -> None:
             handed_out[turn.turn] = transport.now_ns(), turn
 
-    Session(script, transport, timeline, Clocked(), lambda: False).play()
+    seated(script, transport, Clocked())[0].play()
 
     (first_ns, first), (second_ns, second) = handed_out[1], handed_out[2]
     assert first_ns == first.instants["input_transcribed"] < second.instants["requested"]
@@ -451,10 +441,8 @@ def test_a_session_whose_script_is_over_is_ok_even_if_the_run_is_ending() -> Non
 
 
 def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
-    script = build_script(say(), say())
     transport = GuardedTransport(Service(turns=[endless]))
-    timeline, listening = Timeline(SessionStart(transport.now_ns(), 2, script.limits), script.dialect), Listening()
-    session = Session(script, transport, timeline, listening, lambda: False)
+    session, timeline, listening = seated(build_script(say(), say()), transport)
     interrupt_after(transport, 20)
     with pytest.raises(KeyboardInterrupt):
         session.play()
@@ -469,11 +457,10 @@ def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
 
 
 def test_a_turn_knows_the_way_to_the_peer_as_it_was_when_the_turn_ended() -> None:
-    script = build_script(say(), Pause(1), say())
     transport = GuardedTransport(Service())
     transport.network = lambda: Network(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
-    timeline, listening = Timeline(SessionStart(transport.now_ns(), 2, script.limits), script.dialect), Listening()
-    Session(script, transport, timeline, listening, lambda: False).play()
+    session, _, listening = seated(build_script(say(), Pause(1), say()), transport)
+    session.play()
 
     assert [turn.network_rtt_ns for turn in listening.turns] == [t.instants["ended"] for t in listening.turns]
     assert [turn.retransmits for turn in listening.turns] == [4, 0]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bench.observe.inputs import SessionStart
-from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.session import Session
 from bench.transport.interface import SendReceipt, TransmitStamp
 from tests.helpers import (
     MS,
@@ -20,6 +17,7 @@ from tests.helpers import (
     done,
     play,
     say,
+    seated,
 )
 from tests.memory_transport import TransmitDelays
 
@@ -49,11 +47,8 @@ def played(
     script: PreparedScript, delays: TransmitDelays | None, service: Service | None = None
 ) -> tuple[StampingTransport, Listening]:
     transport = StampingTransport(service or Service(script.dialect), delays)
-    timeline, listening = (
-        Timeline(SessionStart(transport.now_ns(), len(script.turns), script.limits), script.dialect),
-        Listening(),
-    )
-    Session(script, transport, timeline, listening, lambda: False).play()
+    session, _, listening = seated(script, transport)
+    session.play()
     return transport, listening
 
 

@@ -14,13 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.limits import Limits
-from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.steps import Expect, ExpectSettings, Pause
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
-from bench.session import Session
 from bench.transport.interface import Closure, PacedSender, ReplyListener, SendReceipt, Take
 from tests.examples import thorough
 from tests.helpers import (
@@ -43,6 +41,7 @@ from tests.helpers import (
     play,
     reply,
     say,
+    seated,
     session_created,
     session_updated,
     speech_started,
@@ -343,11 +342,8 @@ def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_o
 ) -> None:
     script = build_script(play(1_000), play(1_000), turn_detection=VAD, limits=Limits(done=20, speech=3))
     transport = Greeted(Murmur(clock=clock, noise_ms=noise_ms))
-    timeline, listening = (
-        Timeline(SessionStart(transport.now_ns(), 2, script.limits, service_responds=True), script.dialect),
-        Listening(),
-    )
-    Session(script, transport, timeline, listening, lambda: False).play()
+    session, timeline, listening = seated(script, transport)
+    session.play()
 
     first, second = listening.turns
     assert (first.outcome, first.response_id, first.vad_splits) == ("ok", "r", 0)
@@ -470,9 +466,8 @@ class Full(GuardedTransport):
 def full(takes: int, *, goes: bool = False) -> tuple[Full, Timeline, Listening]:
     script = build_script(play(300, chunk_ms=100), turn_detection=VAD)
     transport = Full(Hearing(after=hearing(3)), takes, goes=goes)
-    timeline = Timeline(SessionStart(transport.now_ns(), 1, script.limits, service_responds=True), script.dialect)
-    listening = Listening()
-    Session(script, transport, timeline, listening, lambda: False).play()
+    session, timeline, listening = seated(script, transport)
+    session.play()
     return transport, timeline, listening
 
 
@@ -502,8 +497,7 @@ def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandon
     """A look for cycles holds all sessions up."""
     script = build_script(play(300), say(), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3)))
-    timeline = Timeline(SessionStart(transport.now_ns(), 2, script.limits, service_responds=True), script.dialect)
-    session = Session(script, transport, timeline, Listening(), lambda: False)
+    session = seated(script, transport)[0]
     gone = [weakref.ref(one) for one in (session, transport)]
     gc.disable()
     try:
@@ -523,11 +517,7 @@ def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandon
 def test_a_session_that_talks_can_be_abandoned_at_any_moment(waits: int) -> None:
     script = build_script(play(300), play(300), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3, 3)))
-    timeline, listening = (
-        Timeline(SessionStart(transport.now_ns(), 2, script.limits, service_responds=True), script.dialect),
-        Listening(),
-    )
-    session = Session(script, transport, timeline, listening, lambda: False)
+    session, timeline, listening = seated(script, transport)
     interrupt_after(transport, waits)
     with pytest.raises(KeyboardInterrupt):
         session.play()

@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from bench.limits import LONGEST_HOLD_NS
-from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.session import Session
-from tests.helpers import MS, GuardedTransport, Listening, S, Service, build_script, created, done, play, say
+from tests.helpers import MS, GuardedTransport, Listening, S, Service, build_script, created, done, play, say, seated
 from tests.memory_transport import PeerAnswer
 
 
@@ -31,10 +28,10 @@ class Played:
     def __init__(self, script: PreparedScript, service: Service, ends_ns: int = 1 << 62) -> None:
         transport = GuardedTransport(service)
         start_ns = transport.now_ns()
-        self.timeline = Timeline(SessionStart(start_ns, len(script.turns), script.limits), script.dialect)
         self.turns: list[TurnObservation] = []
-        ending = lambda: transport.now_ns() - start_ns > ends_ns  # noqa: E731
-        session = Session(script, transport, self.timeline, self._listener(), ending)
+        session, self.timeline, _ = seated(
+            script, transport, self._listener(), lambda: transport.now_ns() - start_ns > ends_ns
+        )
         session.play()
         self.lasted_ns = transport.now_ns() - start_ns
 

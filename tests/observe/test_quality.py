@@ -11,16 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe.inputs import SessionStart
 from bench.observe.observation import UNJUDGED, Quality, is_done, quality, word_errors
-from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, words_of
 from bench.plan.turns import WavTurn
 from bench.protocol.openai_ga import GA
-from bench.session import Session
 from tests.helpers import (
     MS,
-    Listening,
     Played,
     Service,
     build_script,
@@ -31,6 +27,7 @@ from tests.helpers import (
     play,
     row_of,
     say,
+    seated,
     spoken,
 )
 from tests.memory_transport import MemoryTransport, PeerAnswer
@@ -215,10 +212,8 @@ def test_a_program_that_fails_as_it_judges_loses_no_turn() -> None:
     def judge(turn: Any) -> object:
         raise ZeroDivisionError
 
-    script = build_script(replace(say(), judge=judge))
-    transport, listening = MemoryTransport(service := Service(), service.greeting()), Listening()
-    timeline = Timeline(SessionStart(transport.now_ns(), 1, script.limits), script.dialect)
-    session = Session(script, transport, timeline, listening, lambda: False)
+    transport = MemoryTransport(service := Service(), service.greeting())
+    session, _, listening = seated(build_script(replace(say(), judge=judge)), transport)
     with pytest.raises(ZeroDivisionError):
         session.play()
     session.abandon("failed:harness", "ZeroDivisionError")

@@ -27,7 +27,7 @@ from bench.simulator.wire import whole_frame
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import PacedSender, ReplyListener, Take
 from bench.transport.received import DeltaArrival, Read, Received
-from tests.helpers import Listening, say
+from tests.helpers import Listening, say, seated
 from tests.memory_transport import LivePeer, VirtualClock
 from tests.test_talking import (
     START_NS,
@@ -104,8 +104,7 @@ def test_a_conversation_is_the_same_whether_or_not_deltas_are_matched(held: Conv
 def test_deltas_of_a_conversation_are_matched_and_handed_on_together() -> None:
     simulator, clock = Simulator(GA, default_profile(), 1), VirtualClock(START_NS)
     transport, script, together = MatchingTransport(simulator, clock), build_script(say(), say()), Together()
-    timeline = Timeline(SessionStart(START_NS, 2, script.limits), script.dialect)
-    Session(script, transport, timeline, together, lambda: False).play()
+    seated(script, transport, together)[0].play()
 
     assert [turn.outcome for turn in together.turns] == ["ok", "ok"]
     assert transport.matched == sum(together.handed) > 0
@@ -127,12 +126,9 @@ class Together(Listening):
 def outcome(held: Conversation, kind: type[PatientTransport]) -> tuple[object, ...]:
     """All that is observed of a conversation, and what its listener learned."""
     script, listening, clock = held.script, Listening(spent_after=held.responses), VirtualClock(START_NS)
-    timeline = Timeline(
-        SessionStart(START_NS, len(script.turns), script.limits, service_responds=script.service_responds),
-        script.dialect,
-    )
     ends_ns = START_NS + held.ends_ns
-    Session(script, kind(held.service, clock), timeline, listening, lambda: clock.now_ns > ends_ns).play()
+    session, timeline, _ = seated(script, kind(held.service, clock), listening, lambda: clock.now_ns > ends_ns)
+    session.play()
     counts = listening.wire_received, listening.wire_sent, listening.lags_ns, listening.paid_for, listening.began
     return listening.turns, timeline.session(), counts, len(listening.events)
 
