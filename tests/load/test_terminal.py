@@ -45,6 +45,76 @@ def arms(*labels: str, times: dict[LiveKey, list[int]] = TIMES) -> dict[str, Any
 # What it says.
 
 
+def test_the_line_says_how_the_run_stands() -> None:
+    assert line(tally(), MOMENT) == (
+        "measure 00:42 · 12/20 open 84 done · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · "
+        "1.32 USD of 5.00 · harness ok · 01:18 left"
+    )
+
+
+def test_before_anything_has_happened_there_is_little_to_say() -> None:
+    assert line(Tally(), Moment("connecting", 0)) == "connecting 00:00 · 0 open 0 done"
+
+
+FEW = {TTFA: [486_000] * 99}
+FAILING = {"sweden": TIMES, "west": {TTFA: [300_000] * 9}, "north": {TTFA: [300_000] * 4}}
+SAID: dict[str, tuple[dict[str, Any], str]] = {
+    "it is simulated": ({"simulated": True}, "SIMULATED · measure 00:42"),
+    "starts wait": ({"waiting_s": 75.0}, "starts held 01:15"),
+    "sessions were refused": ({"sessions_refused": 2}, "2 refused"),
+    "turns were throttled": ({"throttled": 7}, "7 throttled"),
+    "sessions wait for tokens": ({"tokenless": 5}, "5 wait for a token"),
+    "some turns have no price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
+    "no turn has a price": ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
+    "all is well": ({"turns_failed": 0}, "turns 409 ok 100 %"),
+    "nearly all is well": ({"turns_good": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
+    "nothing is well": ({"turns_good": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
+    "the harness is late": ({"send_lag_p99_ms": 31.0}, "harness late: send_lag 31 ms > 10 ms"),
+    "a measure of text": ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
+    "a measure of few sessions": ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
+    "a p95 among failures": ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 failed · "),
+    "a median among failures": ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 failed p95 failed · "),
+    "arms stand beside each other": (arms("sweden", "east"), "ttfa p50/p95 east 486/902, sweden 486/902 ms"),
+    "an arm that fails says so beside one that does not":
+        ({"times_us": FAILING, "failures": {"east": [(TTFA, 6)]}},
+         "ttfa p50/p95 east failed/–, north –/–, sweden 486/902, west 300/– ms"),
+    "before any arm has a p95 medians stand alone":
+        (arms("east", "sweden", times=FEW), "ttfa p50 east 486, sweden 486 ms"),
+    "no more than four arms have figures": (arms(*"abcdef"), "d 486/902 +2 ms"),
+    "what counts from another instant is told apart":
+        ({"times_us": {"sweden": {TTFA._replace(origin="speech_end"): [700_000] * 120, TTFA: [400_000] * 100}}},
+         "ttfa after speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "said"), SAID.values(), ids=SAID)
+def test_what_else_there_is_to_know_is_said(changes: dict[str, Any], said: str) -> None:
+    assert said in line(tally(**changes), MOMENT)
+
+
+NOT_SAID: dict[str, tuple[dict[str, Any], str]] = {
+    "a short wait for a start is not worth a word": ({"waiting_s": 0.4}, "held"),
+    "a median of fewer than six sessions": ({"times_us": {"sweden": {TTFA: [486_000] * 5}}}, "ttfa"),
+}
+
+
+@pytest.mark.parametrize(("changes", "word"), NOT_SAID.values(), ids=NOT_SAID)
+def test_what_says_nothing_is_left_out(changes: dict[str, Any], word: str) -> None:
+    assert word not in line(tally(**changes), MOMENT)
+
+
+def test_without_a_budget_what_was_spent_stands_alone() -> None:
+    assert " · 1.32 USD · " in line(tally(), Moment("measure", 42, wanted=20))
+
+
+def test_the_figures_of_two_arms_leave_room_for_sessions_and_turns() -> None:
+    said = line(tally(**arms("eastus2", "sweden")), MOMENT, 100)
+
+    assert "eastus2 486/902, sweden 486/902 ms" in said
+    assert "open" in said
+    assert "ok" in said
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "00:00"), (42.9, "00:42"), (3599, "59:59"), (3600, "1:00:00"), (90_061, "25:01:01")]
 )

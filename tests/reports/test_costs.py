@@ -160,6 +160,13 @@ def test_only_the_tokens_of_no_turn_may_be_without_a_price(tmp_path: Path) -> No
     assert "There is no price for gpt-x: these tokens are counted and in no amount." in said(summary)
 
 
+def test_a_run_without_such_answers_says_nothing_of_them() -> None:
+    summary = summary_with_prices()
+
+    assert "no turn" not in said(summary)
+    assert summary_data(summary)["money"]["stray_usd"] == 0
+
+
 PLAYED = {"wasted_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "tokens_audio_out": 80}
 WASTED_USD = 60 * 64 / 1e6
 """Of three quarters of 80 tokens."""
@@ -201,6 +208,14 @@ def test_what_is_wasted_is_told_target_by_target_and_adds_up(tmp_path: Path) -> 
     for part in ("replies", "told", "priced", "seconds", "tokens", "usd"):
         assert getattr(found.waste, part) == sum(getattr(cost.waste, part) for cost in found.costs)
     assert 0 < found.costs[0].waste.replies < found.waste.replies
+
+
+def test_a_run_without_interruptions_says_nothing_of_waste() -> None:
+    summary = summary_with_prices()
+
+    assert "interrupt" not in said(summary)
+    assert "never played, s" not in page_with_prices()
+    assert summary_data(summary)["money"]["waste"] is None
 
 
 @pytest.mark.parametrize("column", ["tokens_audio_out", "received_audio_ns"])
@@ -353,16 +368,12 @@ def test_a_run_without_prices_has_its_tokens_and_no_amount(tmp_path: Path) -> No
     assert "There is no price for" in run_html(summary)
 
 
-def test_what_a_run_had_none_of_is_not_told() -> None:
-    summary, dumb = summary_with_prices(), summary_with_prices(Plan())
-    money = summary_data(summary)["money"]
+def test_a_run_without_usage_says_nothing_of_money() -> None:
+    summary = summary_with_prices(Plan())
 
-    assert ("no turn" in said(summary), money["stray_usd"]) == (False, 0), "answers that belong to no turn"
-    assert ("interrupt" in said(summary), money["waste"]) == (False, None), "waste of interruptions"
-    assert "never played, s" not in page_with_prices()
-    assert "What did it cost?" not in run_html(dumb), "tokens"
-    assert "cost " not in report_text(dumb)
-    assert summary_data(dumb)["money"]["usd"] is None
+    assert "What did it cost?" not in run_html(summary)
+    assert "cost " not in report_text(summary)
+    assert summary_data(summary)["money"]["usd"] is None
 
 
 def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:

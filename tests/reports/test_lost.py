@@ -77,7 +77,9 @@ MEDIAN = r"The first audio of the reply comes \S+ m?s on a after the end of spee
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (a run, targets whose sessions were refused, what is other in turns, the headline, the sentence after it)
     "an arm without a turn": (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns was begun \(refused:tcp\)\.",
-                              r"160 of 320 turns wanted failed \(50 %; 160 of 160 on dead\): 160 never begun.*"),
+                              ".*"),
+    "lost turns are told by arm":
+        (PAIRED, "dead", None, ".*", r"160 of 320 turns wanted failed \(50 %; 160 of 160 on dead\): 160 never begun.*"),
     "an arm all of whose turns failed":
         (PAIRED, "", failing(lambda row: row["target"] == "dead"),
          r".*dead: all of its 160 turns failed \(timeout:done\)\.", ".*"),

@@ -149,6 +149,9 @@ def test_openai_accepts_the_upgrade_and_complains_then() -> None:
 
     assert (wrong_key.close_code, wrong_key.close_reason) == (3000, "invalid_request_error.invalid_api_key")
     assert complaint("/v1/realtime", {}).close_code == 4000
+
+
+def test_openai_complains_of_a_model_in_the_address_of_a_transcription() -> None:
     assert "must not provide a model" in complaint(OPENAI + "&intent=transcription", {}).message
 
 
