@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import queue
 import shutil
 import subprocess
@@ -142,7 +143,10 @@ def started(folder: Path) -> Iterator[Browser]:
     path = installed()
     assert path is not None
     command = [path, *ARGUMENTS, f"--user-data-dir={folder}", "about:blank"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {"TMPDIR": "/tmp"}  # where it has a socket, whose path has 108 bytes at most
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
         said: queue.Queue[str] = queue.Queue()
         reader = threading.Thread(target=_drain, args=(process, said), daemon=True)
         reader.start()

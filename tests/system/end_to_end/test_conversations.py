@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.run import folder as files
-from bench.run.replay import replay_log
-from tests.helpers import row_of
-from tests.simulator_process import quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, write_scenario
+from tests.system.end_to_end.locust_process import write_scenario
+from tests.system.end_to_end.voice_run import Planned, VoiceRun, all_played, unlike_their_logs
 from tests.system.end_to_end.voices import tone, write_sound
 
 SPOKEN_S = {"said.wav": 0.4, "over.wav": 0.6}
 SESSIONS = 4
+LOAD = ("-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--record-events", "100%")
 NO_TASKS: Mapping[str, str] = {}
-Row = dict[str, Any]
 
 CUT = """
 session: {turn_detection: {type: server_vad, silence_duration_ms: 200}}
@@ -80,55 +76,35 @@ steps:
 """
 
 
-class Played:
-    """A run that is over."""
+def column(run: VoiceRun, name: str, step: str) -> Counter[Any]:
+    return Counter(row[name] for row in run.turns if row["step"] == step)
 
-    def __init__(self, folder: Path, status: int, errors: str) -> None:
-        self.status, self.errors = status, errors
-        self.rows: list[Row] = files.read_table(folder, "turns").to_pylist()
-        self.sessions: list[Row] = files.read_table(folder, "sessions").to_pylist()
-        self.rates = {rate["rate"]: rate for rate in json.loads((folder / "summary.json").read_text())["rates"]}
-        self.folder = folder
-        self.report = (folder / "report.md").read_text()
 
-    def column(self, name: str, step: str) -> Counter[Any]:
-        return Counter(row[name] for row in self.rows if row["step"] == step)
-
-    def unlike_their_logs(self, *names: str) -> list[Row]:
-        """The rows in which a column is not what the log of their session gives."""
-        logs = {row["session_id"]: self.folder / "events" / f"{row['session_id']}.jsonl" for row in self.rows}
-        again = {name: {turn.turn: row_of(turn) for turn in replay_log(log).turns} for name, log in logs.items()}
-        return [
-            row for row in self.rows if any(row[name] != again[row["session_id"]][row["turn"]][name] for name in names)
-        ]
+def rate(run: VoiceRun, name: str) -> tuple[int, int]:
+    """(events, of how many)"""
+    (found,) = (rate for rate in run.summary["rates"] if rate["rate"] == name)
+    return found["events"], found["of"]
 
 
 def played(
     parent: Path, script: str, *, tasks: Mapping[str, str] = NO_TASKS, service: str = "ga", **profiles: str
-) -> dict[str, Played]:
-    """A run of the same callers for each of these profiles, all at once, for most of the time is the callers' own.
+) -> dict[str, VoiceRun]:
+    """A run of the same callers for each of these profiles.
 
     `tasks`: in Python what the script says, for the runs of these names.
     """
-    runs: dict[str, Played] = {}
-    with ExitStack() as stack:
-        processes = {}
-        for name, more in profiles.items():
-            folder = parent / name
-            folder.mkdir()
-            for wav, seconds in SPOKEN_S.items():
-                write_sound(folder / wav, tone(seconds))
-            ready = stack.enter_context(quick_simulator(folder, more=more))
-            scenario = write_scenario(folder, script=script)
-            if name in tasks:
-                scenario.write_text(tasks[name])
-            load = ("-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--record-events", "100%")
-            started = locust(scenario, folder / "runs", *load, "--url", ready.urls[service])
-            processes[name] = stack.enter_context(started)
-        for name, process in processes.items():
-            _, errors = process.communicate(timeout=GUARD_S)
-            runs[name] = Played(only_run(parent / name / "runs"), process.returncode, errors)
-    return runs
+
+    def written(in_python: str, folder: Path) -> Path:
+        for wav, seconds in SPOKEN_S.items():
+            write_sound(folder / wav, tone(seconds))
+        scenario = write_scenario(folder, script=script)
+        scenario.write_text(in_python or scenario.read_text())
+        return scenario
+
+    scenarios = {name: partial(written, tasks.get(name, "")) for name in profiles}
+    return all_played(
+        parent, {name: Planned(scenarios[name], LOAD, service, more=more) for name, more in profiles.items()}
+    )
 
 
 def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_so(tmp_path: Path) -> None:
@@ -137,13 +113,12 @@ def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_
     for name, run in runs.items():
         right = name == "cuts"
         assert run.status in (0, 4), run.errors
-        assert run.column("outcome", "said") == run.column("outcome", "over") == {"interrupted": SESSIONS}
-        assert run.column("truncated_right", "said") == run.column("truncated_right", "over") == {right: SESSIONS}
-        assert run.column("truncated_right", "typed") == {None: SESSIONS}
-        assert run.column("outcome", "typed") == {"ok": SESSIONS}
-        assert run.unlike_their_logs("truncated_right", "outcome") == []
-        rate = run.rates["truncated_right_rate"]
-        assert (rate["events"], rate["of"]) == (2 * SESSIONS if right else 0, 2 * SESSIONS)
+        assert column(run, "outcome", "said") == column(run, "outcome", "over") == {"interrupted": SESSIONS}
+        assert column(run, "truncated_right", "said") == column(run, "truncated_right", "over") == {right: SESSIONS}
+        assert column(run, "truncated_right", "typed") == {None: SESSIONS}
+        assert column(run, "outcome", "typed") == {"ok": SESSIONS}
+        assert unlike_their_logs(run) == {}
+        assert rate(run, "truncated_right_rate") == (2 * SESSIONS if right else 0, 2 * SESSIONS)
 
 
 def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_not(tmp_path: Path) -> None:
@@ -153,24 +128,23 @@ def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_no
     for name, run in runs.items():
         replied = name != "ignores"
         assert run.status in (0, 4), run.errors
-        assert {row["outcome"] for row in (*run.rows, *run.sessions)} == {"ok"}
-        assert run.column("false_reply", "spoken") == run.column("false_reply", "again") == {replied: SESSIONS}
-        assert run.column("false_reply", "typed") == {None: SESSIONS}
+        assert {row["outcome"] for row in (*run.turns, *run.sessions)} == {"ok"}
+        assert column(run, "false_reply", "spoken") == column(run, "false_reply", "again") == {replied: SESSIONS}
+        assert column(run, "false_reply", "typed") == {None: SESSIONS}
         assert {row["stray_commits"] for row in run.sessions} == {2 * replied}
         assert all((row["tokens_audio_out"] or 0) > 0 for row in run.sessions) is replied
-        assert len({row["response_id"] for row in run.rows}) == 3 * SESSIONS
-        assert run.unlike_their_logs("false_reply", "outcome", "response_id") == []
-        rate = run.rates["false_response_rate"]
-        assert (rate["events"], rate["of"]) == (2 * SESSIONS if replied else 0, 2 * SESSIONS)
+        assert len({row["response_id"] for row in run.turns}) == 3 * SESSIONS
+        assert unlike_their_logs(run) == {}
+        assert rate(run, "false_response_rate") == (2 * SESSIONS if replied else 0, 2 * SESSIONS)
 
 
 def test_turns_that_may_have_fillers_stand_apart_and_the_report_says_so(tmp_path: Path) -> None:
     filled = played(tmp_path, FILLED, service="voice_live", filled="")["filled"]
 
     assert filled.status in (0, 4), filled.errors
-    assert filled.column("outcome", "spoken") == filled.column("outcome", "typed") == {"ok": SESSIONS}
-    assert {row["traits"] for row in filled.rows} == {"calls+filler"}
-    for row in filled.rows:  # a filler ahead of the call, one while it runs, one ahead of the answer
+    assert column(filled, "outcome", "spoken") == column(filled, "outcome", "typed") == {"ok": SESSIONS}
+    assert {row["traits"] for row in filled.turns} == {"calls+filler"}
+    for row in filled.turns:  # a filler ahead of the call, one while it runs, one ahead of the answer
         assert (
             row["first_audio_at_ns"]
             < row["call_done_at_ns"]
@@ -178,6 +152,5 @@ def test_turns_that_may_have_fillers_stand_apart_and_the_report_says_so(tmp_path
             < row["answer_audio_at_ns"]
         )
         assert row["preamble"]
-    assert filled.unlike_their_logs("traits", "outcome", "first_audio_at_ns", "answer_audio_at_ns") == []
-    assert "with fillers on" in filled.report
-    assert "8 turns are of sessions with fillers on" in filled.report
+    assert unlike_their_logs(filled) == {}
+    assert "8 turns are of sessions with fillers on" in (filled.folder / "report.md").read_text()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from bench.clock import APART_NS
@@ -18,10 +18,9 @@ from bench.protocol.openai import FORMATS
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
 from tests import forked
-from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.bounds import speech_bounds, turn_bounds
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run
-from tests.system.end_to_end.voice_run import Row, VoiceRun, instants, unlike_their_logs
+from tests.system.end_to_end.locust_process import GUARD_S
+from tests.system.end_to_end.voice_run import Planned, Row, VoiceRun, all_played, instants, unlike_their_logs
 from tests.system.end_to_end.voices import SESSIONS, write_callers
 
 RUNS: dict[str, tuple[str, ...]] = {"preview": (), "voice-live": (), "ga over TLS": ("--tls",)}
@@ -46,25 +45,13 @@ def every_claim_holds(runs: dict[str, VoiceRun]) -> None:
 
 
 def played(parent: Path, runs: dict[str, tuple[str, ...]]) -> dict[str, VoiceRun]:
-    """All of them at once, for most of the time is the callers' own."""
-    folders = {name: parent / name.replace(" ", "-") for name in runs}
-    with ExitStack() as stack:
-        processes = {}
-        for name, options in runs.items():
-            folder, dialect = folders[name], name.split()[0]
-            folder.mkdir()
-            ready = stack.enter_context(quick_simulator(folder, "--truth", str(folder / "truth.jsonl"), *options))
-            target = ("--url", ready.urls[dialect.replace("-", "_")], *(("--ca", str(ready.ca)) if ready.ca else ()))
-            load = locust(write_callers(folder, dialect), folder / "runs", *LOAD, *target)
-            processes[name] = stack.enter_context(load)
-        errors = {name: process.communicate(timeout=GUARD_S)[1] for name, process in processes.items()}
-    return {
-        name: VoiceRun(
-            folder / "callers.py", only_run(folder / "runs"), folder / "truth.jsonl",
-            processes[name].returncode, errors[name],
-        )
-        for name, folder in folders.items()
-    }  # fmt: skip
+    """By their dialect, the first word of a name; with these options of the simulator."""
+    planned = {}
+    for name, options in runs.items():
+        dialect = name.split()[0]
+        scenario = partial(write_callers, dialect=dialect)
+        planned[name] = Planned(scenario, LOAD, dialect.replace("-", "_"), options)
+    return all_played(parent, planned)
 
 
 # What happened is what was recorded.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +17,9 @@ from bench.run.replay import Replayed, replay_log
 from bench.run.rows import session_row
 from bench.simulator.truth import read_truth
 from tests.helpers import row_of
+from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.bounds import Message, messages
+from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run
 
 Row = dict[str, Any]
 Differences = dict[str, tuple[Any, Any]]
@@ -65,6 +69,42 @@ class VoiceRun:
     def summary(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
         return document
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that is to be played in a folder of its own: `scenario` writes its Locust file there.
+
+    `simulator`: options of its simulator; `more` is appended to the profile, `service` names its URL.
+    """
+
+    scenario: Callable[[Path], Path]
+    load: Sequence[str]
+    service: str = "ga"
+    simulator: Sequence[str] = ()
+    more: str = ""
+
+
+def all_played(parent: Path, runs: Mapping[str, Planned]) -> dict[str, VoiceRun]:
+    """All of them at once, by their names, for most of the time is the callers' own."""
+    with ExitStack() as stack:
+        processes = {}
+        for name, planned in runs.items():
+            folder = parent / name.replace(" ", "-")
+            folder.mkdir()
+            options = ("--truth", str(folder / "truth.jsonl"), *planned.simulator)
+            ready = stack.enter_context(quick_simulator(folder, *options, more=planned.more))
+            target = ("--url", ready.urls[planned.service], *(("--ca", str(ready.ca)) if ready.ca else ()))
+            scenario = planned.scenario(folder)
+            processes[name] = stack.enter_context(locust(scenario, folder / "runs", *planned.load, *target)), scenario
+        errors = {name: process.communicate(timeout=GUARD_S)[1] for name, (process, _) in processes.items()}
+    return {
+        name: VoiceRun(
+            scenario, only_run(scenario.parent / "runs"), scenario.parent / "truth.jsonl",
+            process.returncode, errors[name],
+        )
+        for name, (process, scenario) in processes.items()
+    }  # fmt: skip
 
 
 def instants(row: Row) -> dict[str, int]:
