@@ -40,7 +40,7 @@ from reports.question import Question
 from reports.runs import RunFrames, load_for_report
 from reports.samples import ALWAYS
 from reports.sides.side import Clusters, Side, as_floats, counts_of, sample_of, targets_of
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Integers
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import estimates
 from reports.statistics.rates import PerCluster, complement
@@ -315,7 +315,11 @@ def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
         counts = as_floats(counts_of(side, threshold.about))
         return complement(counts) if threshold.sign in (">", ">=") else counts
     sample = sample_of(side, threshold.about)
-    late = _misses(sample.values, slo, worse)
+    values, limit = sample.values, threshold.limit
+    assert limit is not None, f"{slo.written} is relative"
+    limit += worse if threshold.sign in (">", ">=") else -worse
+    ways: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
+    late = ways[threshold.sign]
     sizes = side.clusters.count
     return (
         np.bincount(sample.sessions[late], minlength=sizes).astype(np.float64),
@@ -330,15 +334,6 @@ def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
         worst_bound(side.run.folder, CATALOGUE[slo.threshold.measure], side.name) if is_quantile else 0.0
         for slo, is_quantile in zip(slos, quantiles, strict=True)
     ]
-
-
-def _misses(values: Floats, slo: Slo, worse: float) -> Flags:
-    """Which values do not keep the limit."""
-    limit = slo.threshold.limit
-    assert limit is not None, f"{slo.written} is relative"
-    limit += worse if slo.threshold.sign in (">", ">=") else -worse
-    missed: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
-    return missed[slo.threshold.sign]
 
 
 def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> list[SloShare]:

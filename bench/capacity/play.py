@@ -187,7 +187,11 @@ def prepared(
     service_options: ServiceOptions, file: str, plan: SearchPlan, runs: Path, options: Sequence[str], *, yes: bool
 ) -> PreparedSearch:
     """Prepare a search. Raises UsageError for what cannot be, and where a service would be called that costs money."""
-    _check(options)
+    own = {name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING}
+    for word in options:
+        name = word.partition("=")[0]
+        if name in own or name in ("-u", "-r", "-t"):
+            raise UsageError(f"{name} is an option that the search sets for each level: leave it out after --")
     words = [*service_options.words(), *options, *(["--yes"] if yes else [])]
     forecast = _forecast(file, words)
     if len(forecast["targets"]) != 1:
@@ -225,15 +229,6 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
     if plan.budget_usd is None:
         lines.append("--budget USD limits what it may cost")
     return lines
-
-
-def _check(options: Sequence[str]) -> None:
-    """Raises UsageError for an option that the search gives itself."""
-    own = {name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING}
-    for word in options:
-        name = word.partition("=")[0]
-        if name in own or name in ("-u", "-r", "-t"):
-            raise UsageError(f"{name} is an option that the search sets for each level: leave it out after --")
 
 
 def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:

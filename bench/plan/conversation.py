@@ -68,7 +68,15 @@ def load_image(path: Path) -> Image:
 
 @lru_cache(maxsize=32)
 def _loaded(path: Path, changed_ns: int) -> Image:
-    data = _content(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"{path}: cannot be read ({error})") from None
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"{path}: is larger than {MOST_BYTES >> 20} MiB; make the image smaller")
     if data.startswith(PNG):
         kind, size, whole = "png", png_size(data), PNG_END in data
     elif data.startswith(JPEG):
@@ -80,19 +88,6 @@ def _loaded(path: Path, changed_ns: int) -> Image:
     width, height = size
     url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     return Image(url=url, width=width, height=height, digest=hashlib.sha256(data).hexdigest())
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be read ({error})") from None
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{path}: is larger than {MOST_BYTES >> 20} MiB; make the image smaller")
-    return data
 
 
 def png_size(data: bytes) -> Size | None:

@@ -198,25 +198,20 @@ class DetectionShape(Shape[TurnDetection | None]):
     def read(self, value: Value) -> TurnDetection | None:
         content = value.content()
         if isinstance(content, dict):
-            return _detection(value, content)
+            if "type" not in content:
+                raise value.refuse(f"needs `type`: {either(DETECTION_TABLES)}")
+            chosen = Choice(tuple(DETECTION_TABLES)).read(content["type"])
+            for key, entry in content.items():  # one of another type is no typing error, and refused as what it is
+                owners = [name for name, table in DETECTION_TABLES.items() if key in table.fields]
+                if owners and chosen not in owners:
+                    raise entry.refuse(f"needs {owners[0]}; {chosen} does not support it")
+            return DETECTION_TABLES[chosen].read(value)
         if content not in self.words:
             raise value.unlike(f"{either(self.words)}, or a table with a `type`")
         return None if content == "none" else DETECTION_TABLES[str(content)].build(type=content)
 
     def schema(self) -> Schema:
         return {"oneOf": [{"enum": list(self.words)}, *(table.schema() for table in DETECTION_TABLES.values())]}
-
-
-def _detection(value: Value, entries: dict[str, Value]) -> TurnDetection:
-    """Read a table of detection. A key of another type is refused as such, so that nobody looks for a typing error."""
-    if "type" not in entries:
-        raise value.refuse(f"needs `type`: {either(DETECTION_TABLES)}")
-    chosen = Choice(tuple(DETECTION_TABLES)).read(entries["type"])
-    for key, entry in entries.items():
-        owners = [name for name, table in DETECTION_TABLES.items() if key in table.fields]
-        if owners and chosen not in owners:
-            raise entry.refuse(f"needs {owners[0]}; {chosen} does not support it")
-    return DETECTION_TABLES[chosen].read(value)
 
 
 NAMED: dict[str, Field[Any]] = {"name": Field(Text(), "The voice's name.", required=True)}

@@ -135,7 +135,11 @@ class GptLive(Duplex):
                 size = text_characters(wire.delta)
                 return (Event(Kind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta),)
             if name == STARTED:
-                return _started(wire)
+                session = shortened_settings(object_in(wire.session), len(wire.session)) or None
+                kinds = (Kind.SESSION_CREATED, Kind.SESSION_UPDATED)
+                return tuple(
+                    Event(kind, STARTED, session=session, session_id=text_of(session or {}, "id")) for kind in kinds
+                )
             if name == CLOSED:
                 return (_closed(wire),)
             if name == ERROR:
@@ -160,13 +164,6 @@ def wire_format(format: AudioFormat) -> dict[str, Any]:
     """How a session says its format, which is that of both ways."""
     kinds = {G711_ULAW.name: "audio/pcmu", G711_ALAW.name: "audio/pcma"}
     return {"type": kinds.get(format.name, "audio/pcm"), "rate": format.rate_hz}
-
-
-def _started(wire: _Wire) -> tuple[Event, ...]:
-    """The session was begun, and its settings were taken."""
-    session = shortened_settings(object_in(wire.session), len(wire.session)) or None
-    kinds = (Kind.SESSION_CREATED, Kind.SESSION_UPDATED)
-    return tuple(Event(kind, STARTED, session=session, session_id=text_of(session or {}, "id")) for kind in kinds)
 
 
 def _closed(wire: _Wire) -> Event:

@@ -100,7 +100,13 @@ class Part:
         if data is None:
             return Facts()
         try:
-            return _checked(cast(Facts, read_json(data, Facts)))
+            facts = cast(Facts, read_json(data, Facts))
+            msgspec.convert(facts.incidents, list[IncidentEntry])
+            for host in facts.hosts:
+                if "name" not in host:
+                    raise ValueError("a host has no name")
+                msgspec.convert(BARE_HOST | host, HostEntry)
+            return facts
         except (JsonError, ValueError, msgspec.ValidationError) as error:
             self._note(FACTS, error)
             return Facts()
@@ -222,16 +228,6 @@ def with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatc
             raise ValueError(f"{field.name} is of type {batch.schema.field(field.name).type}, not {field.type}")
     columns = [batch[field.name] if field.name in there else pa.nulls(len(batch), field.type) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _checked(facts: Facts) -> Facts:
-    """Raises ValidationError where an incident or a host is none, ValueError where a host has no name."""
-    msgspec.convert(facts.incidents, list[IncidentEntry])
-    for host in facts.hosts:
-        if "name" not in host:
-            raise ValueError("a host has no name")
-        msgspec.convert(BARE_HOST | host, HostEntry)
-    return facts
 
 
 def parts(folder: Path) -> Sequence[Part]:

@@ -282,26 +282,22 @@ class CallerTurns:
         events = ("input_audio_buffer.committed", committed), *self._conversation.events(item, previous)
         committed_ns = self._outbox.answer(after_ns, delay, *events)
         if self._session.input.transcriber is not None:
-            self._transcribe(item, audio_ms, committed_ns)
+            heard = self._session.input
+            completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
+            told = Transcription(
+                item,
+                audio_ms,
+                str(heard.transcriber),
+                self._outbox,
+                self._hearer.heard(audio_ms),
+                partial(self._conversation.ids.new, "seg"),
+                heard.logprobs,
+            )
+            if drawn(self._transcripts.failed, self._rng):
+                self._outbox.plan([(completed_ns, told.failed)])
+            else:
+                self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=self._session.form.transcript_deltas))
         return committed_ns
-
-    def _transcribe(self, item: ConversationItem, audio_ms: float, committed_ns: int) -> None:
-        """Plan what is told of the words in this piece of audio."""
-        heard, session = self._session.input, self._session
-        completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
-        told = Transcription(
-            item,
-            audio_ms,
-            str(heard.transcriber),
-            self._outbox,
-            self._hearer.heard(audio_ms),
-            partial(self._conversation.ids.new, "seg"),
-            heard.logprobs,
-        )
-        if drawn(self._transcripts.failed, self._rng):
-            self._outbox.plan([(completed_ns, told.failed)])
-        else:
-            self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=session.form.transcript_deltas))
 
     def _respond(self, due_ns: int) -> Outgoing | None:
         try:

@@ -99,7 +99,21 @@ def azure_cloud(host: str) -> str | None:
 
 def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Azure: a resource and a deployment in it. Raises SettingError."""
-    parts = _endpoint_parts(endpoint, names)
+    source = names["endpoint"]
+    if "://" not in endpoint:
+        raise SettingError("endpoint", f"{source} has no scheme: put https:// in front of it, e.g. {EXAMPLE_ENDPOINT}")
+    parts = split_url(endpoint, "endpoint", source)
+    if parts.scheme in ("http", "ws") and not is_loopback(parts.hostname or ""):
+        raise SettingError("endpoint", f"{source} must begin with https://: a key or token would travel in the clear")
+    if parts.scheme not in ("https", "wss", "http", "ws"):
+        raise SettingError("endpoint", f"{source} must begin with https://, e.g. {EXAMPLE_ENDPOINT}")
+    if parts.query:
+        raise SettingError(
+            "endpoint", f"{source} must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; a whole URL goes to {names['url']}"
+        )
+    if url_path(parts) not in ("", "/openai/v1"):
+        problem = f"has the path {parts.path}, which is not Azure OpenAI's"
+        raise SettingError("endpoint", f"{source} {problem}: set it to the resource alone, e.g. {EXAMPLE_ENDPOINT}")
     version = settings.api_version or ""
     wanted = None if settings.dialect is None else DIALECTS[settings.dialect]
     if wanted is None and version and url_path(parts):
@@ -161,26 +175,6 @@ def with_model(url: str, model: str) -> str | None:
         for name, equals, value in pairs
     )
     return f"{address}?{'&'.join(replaced)}"
-
-
-def _endpoint_parts(endpoint: str, names: KeyNames) -> SplitResult:
-    """The endpoint's URL, which is a host and at most `/openai/v1`."""
-    source = names["endpoint"]
-    if "://" not in endpoint:
-        raise SettingError("endpoint", f"{source} has no scheme: put https:// in front of it, e.g. {EXAMPLE_ENDPOINT}")
-    parts = split_url(endpoint, "endpoint", source)
-    if parts.scheme in ("http", "ws") and not is_loopback(parts.hostname or ""):
-        raise SettingError("endpoint", f"{source} must begin with https://: a key or token would travel in the clear")
-    if parts.scheme not in ("https", "wss", "http", "ws"):
-        raise SettingError("endpoint", f"{source} must begin with https://, e.g. {EXAMPLE_ENDPOINT}")
-    if parts.query:
-        raise SettingError(
-            "endpoint", f"{source} must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; a whole URL goes to {names['url']}"
-        )
-    if url_path(parts) not in ("", "/openai/v1"):
-        problem = f"has the path {parts.path}, which is not Azure OpenAI's"
-        raise SettingError("endpoint", f"{source} {problem}: set it to the resource alone, e.g. {EXAMPLE_ENDPOINT}")
-    return parts
 
 
 def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: KeyNames) -> tuple[str, ...]:

@@ -193,18 +193,15 @@ class Exchange:
 
     def recv(self, count: int) -> bytes:
         if self._whole_head:
-            return self._head()
+            while HEAD_END not in self.beyond and len(self.beyond) < LONGEST_HEAD:
+                if not self._more():
+                    return b""  # which python-socks takes for no answer
+            head, end, self.beyond = self.beyond.partition(HEAD_END)
+            return head + end
         if not self.beyond:
             self._more()
         taken, self.beyond = self.beyond[:count], self.beyond[count:]
         return taken
-
-    def _head(self) -> bytes:
-        while HEAD_END not in self.beyond and len(self.beyond) < LONGEST_HEAD:
-            if not self._more():
-                return b""  # which python-socks takes for no answer
-        head, end, self.beyond = self.beyond.partition(HEAD_END)
-        return head + end
 
     def _more(self) -> bool:
         """Whether the proxy said something; raises TimeoutError."""

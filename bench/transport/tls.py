@@ -249,26 +249,22 @@ def tls_context(
     if ca is not None:
         context.load_verify_locations(ca)
     if client_cert is not None:
-        _load_own(context, client_cert, client_key)
+        both = f"the client certificate {client_cert}" + (f" with the key {client_key}" if client_key else "")
+        try:
+            # a key is never asked for its password: a run has nobody to answer
+            context.load_cert_chain(client_cert, client_key, password=_refuse_password)
+        except _EncryptedKeyError:
+            remedy = "take the password off with `openssl pkey -in FILE -out NEW`"
+            raise UsageError(f"{both} cannot be used: the key is encrypted; {remedy}") from None
+        except ssl.SSLError as error:
+            mismatched = error.reason == "KEY_VALUES_MISMATCH"
+            problem = (
+                "the key is another certificate's" if mismatched else "it wants a certificate and its key, both in PEM"
+            )
+            raise UsageError(f"{both} cannot be used: {problem}") from None
+        except OSError as error:
+            raise UsageError(f"{both} cannot be read: {error.strerror or error}") from None
     return context
-
-
-def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
-    """A key is never asked for its password: a run has nobody to answer."""
-    both = f"the client certificate {certificate}" + (f" with the key {key}" if key else "")
-    try:
-        context.load_cert_chain(certificate, key, password=_refuse_password)
-    except _EncryptedKeyError:
-        remedy = "take the password off with `openssl pkey -in FILE -out NEW`"
-        raise UsageError(f"{both} cannot be used: the key is encrypted; {remedy}") from None
-    except ssl.SSLError as error:
-        mismatched = error.reason == "KEY_VALUES_MISMATCH"
-        problem = (
-            "the key is another certificate's" if mismatched else "it wants a certificate and its key, both in PEM"
-        )
-        raise UsageError(f"{both} cannot be used: {problem}") from None
-    except OSError as error:
-        raise UsageError(f"{both} cannot be read: {error.strerror or error}") from None
 
 
 class _EncryptedKeyError(Exception):

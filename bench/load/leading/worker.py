@@ -158,10 +158,7 @@ class Worker(ProcessRole):
         while not self._master.is_cut():
             gevent.sleep(LOOK_S)
         gevent.sleep(LOOK_S)  # it may have sent its word to quit as the last thing that it did
-        self._leave()
-
-    def _leave(self) -> None:
-        """End without a master, and abandon what is in flight: it costs money that nobody counts."""
+        # what is in flight is abandoned, for it costs money that nobody counts
         current, folder = self._current, self._current.folder
         current.hurried = True
         self._environment.stop_timeout = CUT_S
