@@ -290,7 +290,8 @@ class Leader(ProcessRole):
             try:
                 self.say(upload_run(folder, self._upload))
             except UsageError as error:
-                self.say(f"{error}; to try again: rtbench upload {folder} URL")
+                self.say(str(error))
+                self.say(f"to try again: rtbench upload {folder} URL")  # a line of its own, which is not cut
                 self._environment.process_exit_code = USAGE_STATUS
 
     def _say_problem(self, folder: Path, problem: str) -> None:

@@ -157,11 +157,12 @@ def run_until_full(
     folder: Path, simulator: Ready, bytes_a_file: int, run: Callable[..., Any]
 ) -> subprocess.CompletedProcess[str]:
     """A run on a disk that takes so much of each file. One that is started, and not forked, is closed there as well."""
-    scenario = write_scenario(folder, turns=20)
-    program = FULL.format(bytes=bytes_a_file)
-    command = [sys.executable, "-c", program, "-f", str(scenario), "--headless", "--runs", str(folder / "runs")]
+    program, scenario = FULL.format(bytes=bytes_a_file), write_scenario(folder, turns=20).name
+    command = [sys.executable, "-c", program, "-f", scenario, "--headless", "--runs", "runs"]  # its document names them
     load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
-    ended: subprocess.CompletedProcess[str] = run([*command, *load], capture_output=True, text=True, timeout=GUARD_S)
+    ended: subprocess.CompletedProcess[str] = run(
+        [*command, *load], cwd=folder, capture_output=True, text=True, timeout=GUARD_S
+    )
     return ended
 
 
