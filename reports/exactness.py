@@ -44,9 +44,9 @@ class Inexact(Record, frozen=True):
 def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]:
     """Those of a run; none of one that an older version closed."""
     verdict = document.get("verdict")
-    entries = inexact(exactness(folder)) if verdict is None else _listed(verdict)
+    told = verdict.get("inexact") if isinstance(verdict, Mapping) else None
+    entries = inexact(exactness(folder)) if verdict is None else told if isinstance(told, list) else []
     read: list[Inexact] = []
-    # what may be missing in a document is not taken for granted
     for entry in entries:
         if isinstance(entry, Mapping) and str(entry.get("measure")) in CATALOGUE:
             figure, limit = entry.get("figure"), entry.get("limit")
@@ -61,11 +61,6 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]
                 )
             )
     return tuple(read)
-
-
-def _listed(verdict: Any) -> list[Any]:
-    entries = verdict.get("inexact") if isinstance(verdict, Mapping) else None
-    return entries if isinstance(entries, list) else []
 
 
 def why(measures: Iterable[Inexact], target: str, measure: str) -> str:

@@ -195,14 +195,9 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
         )
     if (folder / "run.json").exists():
         if folder.resolve() == run.resolve():
-            return _of_itself(text, target or "", targets, several)
+            if several and target and target in targets:
+                return SameRun(target)
+            reason = f"it has the targets {', '.join(targets)}" if several else "its targets did not run in pairs"
+            raise UsageError(f"--baseline {quoted(text)} is the run that is checked, and {reason}")
         return OtherRun(folder, target or "")
     return StoredRuns(folder, target or "")
-
-
-def _of_itself(text: str, target: str, targets: Sequence[str], several: bool) -> SameRun:
-    """A target of the run that is checked."""
-    if several and target in targets:
-        return SameRun(target)
-    reason = f"it has the targets {', '.join(targets)}" if several else "its targets did not run in pairs"
-    raise UsageError(f"--baseline {quoted(text)} is the run that is checked, and {reason}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -141,7 +141,13 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
                 ends = [(x(at_s(entry)), y.clip(level.value)) for entry in (level.first, level.last)]
                 plot.path(ends, f"curve s{tone(number)}{' again' if number >= COLOURS else ''}")
     _changes(plot, marks, numbers, x)
-    lines = [(course.series.name, dict(_marked(course))) for course in courses]
+    lines = []
+    for course in courses:
+        told: dict[int, str] = {}
+        for entry, one in zip(course.series.entries, course.told, strict=True):
+            mark = f", {entry.mark}" if entry.unfit else ""  # 612 (590 – 640), ✕ INVALID
+            told[entry.began_utc_ns] = f"{sentences.figure_text(one, course.question)}{mark}"
+        lines.append((course.series.name, told))
     plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in every], lines)
     return plot
 
@@ -214,10 +220,3 @@ def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping
             label = f"{sentences.moved_by(moved, course.question)}"
             plot.text(at + 4, plot.y1 - 5 - LABEL * row, label, f"num {words}", "end" if at > plot.x1 - 60 else "start")
             plot.rect(at - 4, plot.y1, 8, plot.y0 - plot.y1, "k0", tip)
-
-
-def _marked(course: Course) -> Iterable[tuple[int, str]]:
-    """When each run began, and what it tells: 612 (590 – 640), ✕ INVALID."""
-    for entry, told in zip(course.series.entries, course.told, strict=True):
-        mark = f", {entry.mark}" if entry.unfit else ""
-        yield entry.began_utc_ns, f"{sentences.figure_text(told, course.question)}{mark}"

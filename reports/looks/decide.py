@@ -145,13 +145,8 @@ def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
     if not sides:
         causes = of_run(verdict_of(run.document), run.document, run.folder)
         return causes or (Cause("no pair of sessions ended"),)
-    return _broken(sides) or _given_up(run)
-
-
-def _given_up(run: RunFrames) -> tuple[Cause, ...]:
-    """The cause for which the run was ended as invalid while it ran, if it was; a later verdict does not change it."""
-    cause = run.document.get("given_up")
-    return (Cause(str(cause)),) if cause else ()
+    given_up = run.document.get("given_up")  # while it ran; a later verdict does not change it
+    return _broken(sides) or ((Cause(str(given_up)),) if given_up else ())
 
 
 def _broken(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:

@@ -260,8 +260,14 @@ def connect(summary: Summary) -> Section | None:
     slow = " and around p95" if any(stack.p > 0.5 for stack in found) else ""
     caption = f"Mean phases, in ms, of the sessions around the median{slow}. They add up."
     whole, parts = ([f for f in rows if (f.measure in phases) == of_phase] for of_phase in (False, True))
+    told = [figures for figures in rows if figures.measure == "session_ready" and figures.at(0.5).bounded]
+    named = len({figures.target for figures in rows}) > 1
+    medians = [(figures.target, figures.at(0.5)) for figures in told]
+    medians_told = [f"{f'{target} ' if named else ''}{words.bound(one)}{ms(one.told)}" for target, one in medians]
     blocks = [
-        *line(_ready(rows)),
+        *line(
+            f"From the start of connecting to session.created, p50: {', '.join(medians_told)}." if medians_told else ""
+        ),
         *([plot_figure(bars.connect_bars(found), caption)] if found else []),
         *line(remarks.token_wait(summary)),
         *([Fold("The numbers", [_sessions(summary, whole)], open=not found)] if whole else []),
@@ -276,15 +282,6 @@ def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
         heads,
         [[Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in rows],
     )
-
-
-def _ready(rows: list[Figures]) -> str:
-    """session_ready, p50: direct 228 ms, gateway 223 ms."""
-    told = [figures for figures in rows if figures.measure == "session_ready" and figures.at(0.5).bounded]
-    named = len({figures.target for figures in rows}) > 1
-    medians = [(figures.target, figures.at(0.5)) for figures in told]
-    parts = [f"{f'{target} ' if named else ''}{words.bound(one)}{ms(one.told)}" for target, one in medians]
-    return f"From the start of connecting to session.created, p50: {', '.join(parts)}." if parts else ""
 
 
 def flow(summary: Summary) -> Section | None:

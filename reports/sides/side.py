@@ -144,7 +144,13 @@ def sides_of(named: Sequence[str | Path]) -> tuple[Side, ...]:
     """
     chosen = named_sides(named)
     targets = {id(run): targets_of(run) for run, _ in chosen}
-    return among([_target(targets[id(run)], run, name) for run, name in chosen])
+    sides = []
+    for run, name in chosen:
+        there = targets[id(run)]
+        # a run of which nothing was begun names no targets: a side with nothing in it
+        other = there[0] if there else Side(run, samples_of(run), ABSENT, name)
+        sides.append(next((side for side in there if side.name == name), other))
+    return among(sides)
 
 
 def targets_of(run: RunFrames) -> tuple[Side, ...]:
@@ -171,12 +177,6 @@ def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
         replace(side, label=label, clusters=mine)
         for side, label, mine in zip(chosen, side_labels(named), clusters, strict=True)
     )
-
-
-def _target(targets: Sequence[Side], run: RunFrames, name: str) -> Side:
-    """The target of this name; of a run that names none, for nothing was begun, a side with nothing in it."""
-    nothing = Side(run, samples_of(run), ABSENT, name) if not targets else targets[0]
-    return next((side for side in targets if side.name == name), nothing)
 
 
 def matched(base: Side, cand: Side) -> tuple[Side, Side]:

@@ -386,7 +386,8 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
 def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:
     """What each target's turns of each model are priced by, target by target."""
     entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
-    table = _table(run)
+    priced = (run.document.get("prices") or {}).get("models") or {}
+    table = {str(name): found for name, entry in priced.items() if (found := as_prices(entry))}
     every = [entries.get(label, {}) for label in targets]
     return [tariff_of(table, of_target, model) for of_target in map(_terms, every) for model in models]
 
@@ -407,12 +408,6 @@ def _minutes(run: RunFrames, names: pd.Index[str]) -> float:
     open_ns = run.sessions[["ended_at_ns", "upgrade_done_at_ns"]]
     mine = open_ns[run.sessions["session_id"].isin(names).to_numpy()]
     return float((mine["ended_at_ns"] - mine["upgrade_done_at_ns"]).sum()) / 60e9
-
-
-def _table(run: RunFrames) -> dict[str, Prices]:
-    """The price table that the run went by."""
-    models = (run.document.get("prices") or {}).get("models") or {}
-    return {str(name): found for name, entry in models.items() if (found := as_prices(entry))}
 
 
 def as_prices(entry: object) -> Prices | None:

@@ -170,17 +170,12 @@ def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> 
     )
 
 
-def _ids(turns: Turns, session_ids: pd.Series[str]) -> Integers:
-    """Codes, as in `turns.session`, of these sessions."""
-    codes: Integers = turns.frame["session_id"].cat.categories.get_indexer(pd.Index(session_ids))
-    return codes[codes >= 0]
-
-
 def _with_failure(turns: Turns, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
     """Sessions that failed, or that have a failed turn, each once."""
     bad = (sessions["outcome_class"] == "failed").to_numpy()
     failed = turns.kind == FAILED
     codes, first = np.unique(turns.session[failed], return_index=True)
-    already = np.isin(codes, _ids(turns, sessions["session_id"][bad]))
+    ended_bad = turns.frame["session_id"].cat.categories.get_indexer(pd.Index(sessions["session_id"][bad]))
+    already = np.isin(codes, ended_bad)  # a session without a turn is −1, and no code
     by_turn = np.bincount(turns.target[failed][first][~already], minlength=size)
     return tuple(map(int, by_turn + np.bincount(of_session[bad], minlength=size)))

@@ -62,20 +62,14 @@ def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
     opening = any(group.unopened is not None for waits in of for group in waits.groups)
     heads: list[Head] = [Column(key_words(of[0].by).head, left=True), Column("target", left=True), "turns", "sessions"]
     heads += ["p50", "p95", "failed", *(["not opened"] if opening else [])]
-    rows: list[Row | Line] = [_row(waits, group, targets) for waits in of for group in waits.groups]
+    rows: list[Row | Line] = []
+    for waits, group in ((one, group) for one in of for group in one.groups):
+        target = Cell(waits.target, target=targets.index(waits.target))
+        quantiles = [Cell(*quantile_cell(group, p)) for p in (0.5, 0.95)]
+        rates = [rate for rate in (group.failed, group.unopened) if rate is not None]
+        shares = [Cell(percent(rate.count, rate.of), f"{count(rate.count)} of {count(rate.of)}") for rate in rates]
+        rows.append([group.place.name, target, count(group.turns), count(group.sessions), *quantiles, *shares])
     return table(heads, rows)
-
-
-def _row(waits: Waits, group: Group, targets: Sequence[str]) -> Line:
-    rates = [rate for rate in (group.failed, group.unopened) if rate is not None]
-    return [
-        group.place.name,
-        Cell(waits.target, target=targets.index(waits.target)),
-        count(group.turns),
-        count(group.sessions),
-        *(Cell(*quantile_cell(group, p)) for p in (0.5, 0.95)),
-        *(Cell(percent(rate.count, rate.of), f"{count(rate.count)} of {count(rate.of)}") for rate in rates),
-    ]
 
 
 def quantile_cell(group: Group, p: float) -> words.Shown:

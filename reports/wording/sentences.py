@@ -43,7 +43,8 @@ def run_headline(summary: Summary) -> str:
     kinds = {words.KINDS.get(part[0].figures.measure) for part in plain}
     told = all(answer.figures.at(0.5).bounded for part in plain for answer in part)
     alike = plain if len(plain) > 1 and told and len(kinds) == 1 and None not in kinds else []
-    said = [_joined(alike, len(summary.targets) > 1)] if alike else []
+    each = [f"{_medians(told, several)} {AFTER[told[0].stratum.origin]}" for told in alike]
+    said = [f"{COMES.format(words.KINDS[alike[0][0].figures.measure], ', and '.join(each))}."] if alike else []
     said += [
         _beside(summary, begun, part) or _answered(summary, part, several=several)
         for part in parts
@@ -51,12 +52,6 @@ def run_headline(summary: Summary) -> str:
     ]
     lacks = *_without_median(begun), *never_begun(summary), *lacking(summary)
     return " ".join([*said, *(f"{lack}." for lack in lacks)])
-
-
-def _joined(alike: list[list[CallerWait]], named: bool) -> str:
-    """The first audio of the reply comes 466 ms after the request, and 1.02 s after the end of speech (median)."""
-    each = [f"{_medians(told, named)} {AFTER[told[0].stratum.origin]}" for told in alike]
-    return f"{COMES.format(words.KINDS[alike[0][0].figures.measure], ', and '.join(each))}."
 
 
 def _answered(summary: Summary, begun: list[CallerWait], *, several: bool) -> str:

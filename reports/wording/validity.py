@@ -38,7 +38,10 @@ def of_run(verdict: RunVerdict, document: Mapping[str, Any], folder: Path, whose
     if verdict.valid:
         return ()
     if verdict.valid is None:
-        return (Cause(f"{whose} is {verdict.word}: {verdict_reason(verdict)}", _to_be_judged(document), folder),)
+        ended = document.get("state") == "ended"
+        remedy = "see how its turns ended: rtbench report" if ended else "run it again, to its end"
+        remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason says what to do
+        return (Cause(f"{whose} is {verdict.word}: {verdict_reason(verdict)}", remedy, folder),)
     broken = [Cause(f"{whose} is {verdict.word} by {_rule(rule)}", rule.remedy, folder) for rule in verdict.broken]
     return tuple(broken) or (Cause(f"{whose} is {verdict.word}: {verdict_reason(verdict)}", "", folder),)
 
@@ -49,12 +52,6 @@ def _rule(rule: RuleResult) -> str:
     named = f"rule ({rule.rule}), " if rule.rule else ""
     figures = f"{rule.measure} was {rule.written(rule.figure)}, the limit is {rule.written(rule.limit)}{note}"
     return f"{named}{rule_said(rule)}: {figures}"
-
-
-def _to_be_judged(document: Mapping[str, Any]) -> str:
-    if taken_by_warm_up(dict(document)):
-        return ""  # which says what to do
-    return "see how its turns ended: rtbench report" if document.get("state") == "ended" else "run it again, to its end"
 
 
 def run_word(verdict: str, *, usable: bool) -> str:
