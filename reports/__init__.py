@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reports.api import Run, load
-    from reports.commands import check, compare, history
+    from reports.comparisons.comparison import compare
+    from reports.gate.check import check
+    from reports.histories.history import history
 
 __all__ = ["Run", "check", "compare", "history", "load"]
+PLACES = {"compare": "comparisons.comparison", "check": "gate.check", "history": "histories.history"}
+"""The modules that they come from; the others come from `reports.api`."""
 
 
 def __getattr__(name: str) -> Any:
     """Imports what is public when it is asked for: who takes a single module of ours does not wait for pandas."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"reports.{'api' if name in ('Run', 'load') else 'commands'}"), name)
+    return getattr(import_module(f"reports.{PLACES.get(name, 'api')}"), name)

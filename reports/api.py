@@ -20,12 +20,11 @@ from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports import runs
 from reports.exactness import why
-from reports.question import RATES, TRIALS
+from reports.question import NO_STRATUM, RATES, TRIALS, Stratum
 from reports.runs import RunFrames
 from reports.samples import Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
 from reports.statistics.quantiles import LEVEL, NOTHING, Sample, estimates
-from reports.strata import NO_STRATUM, Stratum
 from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
 from reports.turns import (
     FAILED,
@@ -280,6 +279,11 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
     return Run(**vars(runs.load_frames(path, everything=everything)))
+
+
+def named_folder(run: Run | Path | str) -> str:
+    """Its folder, with the target where one is named: what commands take."""
+    return str(run.folder if isinstance(run, Run) else run)
 
 
 Where = Callable[[pd.DataFrame], Any]

@@ -1,6 +1,6 @@
 """What a document is made of: blocks, which say what stands there and not how it looks in any form.
 
-A document builds its blocks once. `page/html` pours them into HTML, `page/markdown` into Markdown, which has no
+A document builds its blocks once. `page/poured` makes HTML of them, or Markdown, which has no
 figures; a terminal has blocks of its own, in `text/lines`. Texts are plain: who pours them, escapes.
 """
 
@@ -357,3 +357,13 @@ MARKS = {
 def marked(word: str) -> str:
     """A verdict with its sign: ✓ VALID."""
     return f"{MARKS[word].glyph} {word}"
+
+
+def note(text: Inline) -> list[Block]:
+    """A remark; nothing where there is no text."""
+    return [Paragraph(text, "note")] if text else []
+
+
+def line(text: Inline) -> list[Block]:
+    """What follows is of this; nothing where there is no text."""
+    return [Paragraph(text)] if text else []

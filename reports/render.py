@@ -8,9 +8,8 @@ from typing import NamedTuple
 from bench.errors import UsageError
 from bench.foreign import write_text
 from reports.blocks import Page
-from reports.page.html import poured
-from reports.page.markdown import markdown_text
 from reports.page.page import run_page
+from reports.page.poured import markdown_text, poured
 from reports.runs import RunFrames
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_json

@@ -22,9 +22,19 @@ from reports.question import POINTS, Question, accepted_at
 from reports.records import Closed, Number, about, data_of
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
-from reports.sides.named import folder_of, known_targets, refuse_unknown
 from reports.sides.questions import by_stratum, common_strata
-from reports.sides.side import ABSENT, Side, against_of, by_pair, by_session, counts_of, sample_of
+from reports.sides.side import (
+    ABSENT,
+    Side,
+    against_of,
+    by_pair,
+    by_session,
+    counts_of,
+    folder_of,
+    known_targets,
+    refuse_unknown,
+    sample_of,
+)
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Margin
 from reports.statistics.looks import pairs_needed

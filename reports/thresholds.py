@@ -19,9 +19,8 @@ from bench.errors import ScriptError, UsageError
 from bench.measures import BYTES_PER_S, CATALOGUE, SLOPE, TRAITS, Better, traits_of
 from bench.plain import shortened
 from bench.yaml_file import Value, read_yaml
-from reports.question import RATES, Kind, Question
+from reports.question import PLAIN, RATES, Kind, Question, Stratum
 from reports.statistics.differences import Margin
-from reports.strata import PLAIN, Stratum
 
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {

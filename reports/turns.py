@@ -1,7 +1,7 @@
 """The measured turns of a run as arrays, and which of them may be pooled.
 
-Turns of the phase `measure` (or of none) count. Those of different strata (`reports.strata`) are never pooled: a label
-under which turns are of several is several steps, and where steps differ, a target has a pool for each stratum.
+Turns of the phase `measure` (or of none) count. Those of different strata (`reports.question`) are never pooled: a
+label under which turns are of several is several steps, and where steps differ, a target has a pool for each stratum.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from bench.measures import CATALOGUE
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.measured import floats, origin_ns, values_ns
 from bench.units import NS_PER_MS
+from reports.question import ORIGINS, SINCE, Stratum, in_order
 from reports.runs import RunFrames, sequence
 from reports.statistics.counting import Floats, Integers
-from reports.strata import ORIGINS, SINCE, Stratum, in_order
 
 PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"], ["target", "script"], ["script"], [])
 """What tells which step a lost turn would have had, the surest first: turns of a call are numbered from 1."""

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from bench.load.planning.tasks import TakenTurn
     from bench.load.user import RealtimeUser, script
     from reports.api import Run, load
-    from reports.commands import check, compare, history
+    from reports.comparisons.comparison import compare
+    from reports.gate.check import check
+    from reports.histories.history import history
     from reports.statistics.quantiles import Estimate, Sample, estimates
 
 __all__ = [
@@ -38,7 +40,9 @@ PLACES = {
     "bench.load.planning.tasks": ("TakenTurn",),
     "bench.load.user": ("RealtimeUser", "script"),
     "reports.api": ("Run", "load"),
-    "reports.commands": ("check", "compare", "history"),
+    "reports.comparisons.comparison": ("compare",),
+    "reports.gate.check": ("check",),
+    "reports.histories.history": ("history",),
     "reports.statistics.quantiles": ("Estimate", "Sample", "estimates"),
 }
 """The modules that the names come from."""

@@ -40,12 +40,12 @@ STATIONS = (
 
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
-    "blocks", "numbers", "records", "strata", "statistics",
+    "blocks", "numbers", "records", "statistics",
     "question", "thresholds", "exactness",
     "runs", "turns", "samples",
     "export", "summary", "api", "wording", "finding",
     "page", "text", "render",
-    "sides", "sizing", "looks", "comparisons", "gate", "histories", "commands",
+    "sides", "sizing", "looks", "comparisons", "gate", "histories",
 )  # fmt: skip
 
 REPORTS_MAY_USE = {

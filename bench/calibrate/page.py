@@ -15,8 +15,7 @@ from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Ses
 from bench.units import BYTES_PER_MB
 from reports.blocks import SIMULATED, Line, Page, Paragraph, Section, table
 from reports.numbers import NONE, count, log_range, ms, plural, three
-from reports.page.pieces import plot_figure
-from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks
+from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.wording.words import as_sentence
 

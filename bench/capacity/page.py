@@ -23,8 +23,7 @@ from bench.capacity.search import (
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, shortened, span, three, usd
-from reports.page.pieces import plot_figure
-from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_ticks, log_scale, log_ticks
+from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_ticks, log_scale, log_ticks, plot_figure
 from reports.wording.words import as_sentence
 
 COLUMNS = 100

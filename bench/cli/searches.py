@@ -339,7 +339,7 @@ def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
     from bench.capacity.page import capacity_page
     from bench.capacity.search import json_of
     from bench.foreign import write_text
-    from reports.page.html import poured
+    from reports.page.poured import poured
 
     files = {folder / "capacity.json": json_of(outcome), folder / "capacity.html": poured(capacity_page(outcome))}
     if json_file is not None:

@@ -179,7 +179,7 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
         raise UsageError("give --profile or --like, not both")
     from reports.export import likeness
     from reports.runs import load_frames
-    from reports.sides.named import parted
+    from reports.sides.side import parted
 
     folder, target = parted(like)
     settings = likeness(load_frames(folder), target, step)

@@ -59,8 +59,7 @@ def compare(
         raise UsageError(f"--level must be between 0 and 0.5, such as 0.05, not {level:g}")
     from reports.comparisons import outputs
     from reports.comparisons.comparison import compared
-    from reports.sides.named import folder_of
-    from reports.sides.side import sides_of
+    from reports.sides.side import folder_of, sides_of
 
     sides = [_side_named(name) for name in names or [""]]
     for folder in dict.fromkeys(folder_of(side) for side in sides):
@@ -76,7 +75,7 @@ def compare(
 
 def _side_named(name: str) -> str:
     """A run, or a target of it: RUN or RUN:TARGET, with the run's folder for its name."""
-    from reports.sides.named import parted
+    from reports.sides.side import parted
 
     folder, target = parted(name)
     if name and folder.exists():
@@ -265,7 +264,7 @@ def _asked(
 
 def _whole_run(name: str) -> Path:
     """The folder of a run. Raises UsageError for RUN:TARGET, and where there is none."""
-    from reports.sides.named import folder_of
+    from reports.sides.side import folder_of
 
     if not Path(name).exists() and (whole := folder_of(name)).is_dir():
         target = name.removeprefix(f"{whole}:")

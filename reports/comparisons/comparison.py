@@ -10,29 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
 from msgspec import Meta
 
+from reports.api import Run, named_folder
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
 from reports.finding import ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, NONE, listed, percent, plural
-from reports.question import Question
+from reports.question import NO_STRATUM, Question
 from reports.records import Closed, Count, about
 from reports.runs import run_id_of
 from reports.sides.fairness import Check, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
-from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, as_floats, counts_of, matched
+from reports.sides.side import Side, as_floats, counts_of, known_targets, matched, sides_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
-from reports.strata import NO_STRATUM
 from reports.wording.validity import Cause
 from reports.wording.verdicts import as_share, difference_interval, scale_of
 
@@ -172,6 +172,14 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
     row = (*texts, question.p, question.unit, question.gated, word, passes, verdict.provisional, verdict.reason)
     return dict(zip(COLUMNS, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
+
+
+def compare(baseline: Run | Path | str, *candidates: Run | Path | str, level: float = LEVEL) -> Comparison:
+    """What `rtbench compare` says: each a run, or `RUN:TARGET`; of one interleaved run alone its targets are compared.
+
+    `level`: the one-sided level of the verdicts. Raises UsageError as the command does, and writes nothing.
+    """
+    return compared(sides_of([named_folder(side) for side in (baseline, *candidates)]), level=level)
 
 
 def compared(

@@ -15,10 +15,9 @@ from reports.blocks import MARKS
 from reports.comparisons.comparison import Comparison
 from reports.finding import Finding
 from reports.numbers import NBSP, NONE, count, ms, shortened, three
-from reports.question import RATES, Question, better_of
+from reports.question import PLAIN, RATES, Question, better_of
 from reports.statistics.differences import FAR, LEVEL, Difference, Scale
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
-from reports.strata import PLAIN
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, TIMEOUT, as_share, interval_of, scale_of, share
 

@@ -30,6 +30,7 @@ from reports.blocks import (
     Strong,
     Table,
     Term,
+    note,
     row_of,
     table,
 )
@@ -42,10 +43,8 @@ from reports.comparisons.sentences import LOOKED, brief, decision_alone, decisio
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, count, listed, moment, percent, plural, three
 from reports.page.charts import percentiles
-from reports.page.html import poured
-from reports.page.markdown import markdown_text
-from reports.page.pieces import drawing, note, plot_figure
-from reports.page.svg import HALF
+from reports.page.poured import markdown_text, poured
+from reports.page.svg import HALF, drawing, plot_figure
 from reports.question import Question
 from reports.runs import all_called
 from reports.wording import validity, words

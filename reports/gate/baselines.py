@@ -24,7 +24,7 @@ from bench.errors import UsageError
 from bench.foreign import JsonError, read_json, write_text
 from bench.measures import CATALOGUE, SLOPE
 from reports.numbers import NBSP, count, moment, plural, three
-from reports.question import RATES, Question
+from reports.question import NO_STRATUM, RATES, Question, Stratum
 from reports.runs import labels_of, run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.questions import by_stratum
@@ -35,7 +35,6 @@ from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
 from reports.statistics.resample import quantile_draws, seed_of, variance
-from reports.strata import NO_STRATUM, Stratum
 from reports.summary.arms import FAIR
 from reports.summary.trust import verdict_of
 from reports.wording.validity import of_run

@@ -25,18 +25,16 @@ from reports.gate.baselines import (
 )
 from reports.gate.relative import BaselineAnswer, BaselineAnswers, StoredRuns, asked_of, mark_provisional
 from reports.numbers import NBSP, listed, plural
-from reports.question import RATES, Question, better_of
+from reports.question import NO_STRATUM, RATES, Question, better_of
 from reports.runs import run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
-from reports.sides.named import identity_of_run
-from reports.sides.side import Side, sample_of
+from reports.sides.side import Side, identity_of_run, sample_of
 from reports.sides.workload import conditions_of, differing_conditions
 from reports.statistics.baselines import KNOWN, RUN_SD, Stored, against_stored, rate_against_stored, stored_quantile
 from reports.statistics.differences import LEVEL, Difference, Inference
 from reports.statistics.rates import Ratio
 from reports.statistics.resample import seed_of
 from reports.statistics.verdicts import floor_reason
-from reports.strata import NO_STRATUM
 from reports.summary.arms import FAIR
 from reports.thresholds import Threshold, near
 

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import UsageError
+from reports.api import Run, named_folder
 from reports.comparisons.sentences import answer
 from reports.gate import by_limit
 from reports.gate.by_limit import TAIL
-from reports.gate.by_run import against_run, against_targets, by_looks, was_planned
 from reports.gate.by_stored import against_stored_runs
 from reports.gate.items import PASSED, Checked, Item, OnInconclusive
-from reports.gate.relative import BaselineAnswers, OtherRun, SameRun, StoredRuns, baseline_named, judged, relative_items
+from reports.gate.relative import (
+    BaselineAnswers,
+    OtherRun,
+    SameRun,
+    StoredRuns,
+    against_run,
+    against_targets,
+    baseline_named,
+    by_looks,
+    judged,
+    relative_items,
+    was_planned,
+)
 from reports.numbers import listed, percent
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.side import ABSENT, Side, targets_of
+from reports.sides.workload import allowed
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.summary.arms import FAIR
-from reports.summary.notices import noticed
-from reports.summary.trust import verdict_of
-from reports.thresholds import Threshold, near
+from reports.summary.trust import noticed, verdict_of
+from reports.thresholds import Threshold, near, parse, read_thresholds
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices
 from reports.wording.validity import of_run
@@ -51,6 +63,27 @@ FAILURES, THROTTLED = "failures", "throttled"
 OMITTED = 0.1
 """A run of which more of the turns wanted never began does not pass where nothing is asked of its failures."""
 UNUSED = "No threshold is relative, so the baseline was not used; leave out --thresholds for the default gates."
+
+
+def check(
+    run: Run | Path | str,
+    thresholds: Path | str | Mapping[str, str | Sequence[str]] | None = None,
+    *,
+    baseline: Run | Path | str | None = None,
+    on_inconclusive: OnInconclusive = "fail",
+    allow: Sequence[str] = (),
+) -> Checked:
+    """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
+
+    `allow`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes nothing.
+    """
+    if thresholds is None or isinstance(thresholds, Mapping):
+        several = {name: [one] if isinstance(one, str) else one for name, one in (thresholds or {}).items()}
+        limits = tuple(parse(name, text) for name, texts in several.items() for text in texts)
+    else:
+        limits = read_thresholds(Path(thresholds))
+    named, against = Path(named_folder(run)), None if baseline is None else named_folder(baseline)
+    return checked(named, limits, against, on_inconclusive=on_inconclusive, allow=allowed(",".join(allow)))
 
 
 def checked(

@@ -59,7 +59,7 @@ from reports.gate.sentences import (
     value_text,
 )
 from reports.numbers import NBSP, count, plural, shortened
-from reports.page import markdown as markup
+from reports.page.poured import markdown_blocks
 from reports.records import Known, Record, data_of, text_of
 from reports.summary.trust import RunWord
 from reports.text import lines
@@ -71,7 +71,7 @@ WORST_FIRST = ("failed", "void", "unsure", "passed")
 
 def check_markdown(checked: Checked) -> str:
     """The file's text."""
-    return markup.markdown_blocks(_parts(checked))
+    return markdown_blocks(_parts(checked))
 
 
 def _parts(checked: Checked) -> Iterable[Block]:

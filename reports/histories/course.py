@@ -11,11 +11,10 @@ import numpy as np
 from bench.units import NS_PER_S
 from reports.histories.entry import Entry, FigureKey, RunFigure, missing
 from reports.numbers import NONE, plural, shortened
-from reports.question import POINTS, Question
+from reports.question import NO_STRATUM, POINTS, Question
 from reports.sides.workload import OF_LOAD, differing_between, group_of
 from reports.statistics.changes import ENOUGH, SIDE, LevelChange, changes, comparisons, levels, without
-from reports.strata import NO_STRATUM
-from reports.summary.drift import APART
+from reports.summary.figures import DRIFT_APART
 from reports.wording.verdicts import as_share, scale_of
 
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
@@ -186,7 +185,7 @@ def _compared(course: Course, among: int) -> Course:
     told = [course.told[place] for place in course.used]
     figures = np.array([one.value if rate else math.log(one.value) for one in told])
     days = np.array([entry.began_utc_ns // NS_PER_DAY for entry in entries])
-    least = POINTS if rate else math.log1p(APART)
+    least = POINTS if rate else math.log1p(DRIFT_APART)
     found = changes(figures, np.array([one.variance for one in told]), days, among=among, least=least)
     edges = [0, *(change.at for change in found.changes), len(entries)]
     plain = without(figures, days, found.weekdays)

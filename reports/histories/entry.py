@@ -19,12 +19,12 @@ from reports.blocks import marked
 from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
 from reports.gate.by_stored import each_once
 from reports.numbers import NBSP, count, plural
+from reports.question import Stratum
 from reports.records import read_document
 from reports.runs import document_of, labels_of
 from reports.sides.workload import conditions_in
 from reports.statistics.changes import variance_of
 from reports.statistics.quantiles import lack
-from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, TurnRate
 from reports.summary.outcomes import limited_share

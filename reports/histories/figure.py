@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from bench.units import NS_PER_S
-from reports.histories import sentences
 from reports.histories.course import Course, Moved
 from reports.histories.entry import Entry
+from reports.histories.history import change_sentence, figure_text, moved_by, shown_number
 from reports.numbers import log_range, moment, ms, percent, plural
 from reports.page.svg import (
     COLOURS,
@@ -146,7 +146,7 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
         told: dict[int, str] = {}
         for entry, one in zip(course.series.entries, course.told, strict=True):
             mark = f", {entry.mark}" if entry.unfit else ""  # 612 (590 – 640), ✕ INVALID
-            told[entry.began_utc_ns] = f"{sentences.figure_text(one, course.question)}{mark}"
+            told[entry.began_utc_ns] = f"{figure_text(one, course.question)}{mark}"
         lines.append((course.series.name, told))
     plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in every], lines)
     return plot
@@ -167,7 +167,7 @@ def _values(courses: Sequence[Course], plot: Plot) -> PixelScale:
         return scale
     scale = log_scale(*log_range(ends), plot.y0, plot.y1)
     question, unit = courses[0].question, courses[0].question.shown_unit
-    write = ms if unit == "ms" else lambda value: f"{sentences.shown_number(value, question)} {unit}"
+    write = ms if unit == "ms" else lambda value: f"{shown_number(value, question)} {unit}"
     plot.y_axis(scale, log_ticks(scale.low, scale.high), write)
     return scale
 
@@ -186,7 +186,7 @@ def _runs(
         if math.isnan(told.value):
             continue
         at, value = x(at_s(entry)), y.clip(told.value)
-        tip = f"{entry.name}: {sentences.figure_text(told, course.question)}, {entry.unfit or entry.mark}"
+        tip = f"{entry.name}: {figure_text(told, course.question)}, {entry.unfit or entry.mark}"
         with plot.among(classes(entry)):
             if place not in course.used:
                 _unfit(plot, entry, at, value, shape(number), colour, tip)
@@ -214,9 +214,9 @@ def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping
         row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
         free[row] = at + LABEL_WIDE
         words = {True: "w-regressed", False: "w-improved", None: ""}[moved.worse]
-        tip = sentences.change_sentence(course, moved)
+        tip = change_sentence(course, moved)
         with plot.of(numbers[course.series.name]):
             plot.line(at, plot.y0, at, plot.y1 - 4 - LABEL * row, "moved")
-            label = f"{sentences.moved_by(moved, course.question)}"
+            label = f"{moved_by(moved, course.question)}"
             plot.text(at + 4, plot.y1 - 5 - LABEL * row, label, f"num {words}", "end" if at > plot.x1 - 60 else "start")
             plot.rect(at - 4, plot.y1, 8, plot.y0 - plot.y1, "k0", tip)

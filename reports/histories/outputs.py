@@ -12,9 +12,9 @@ from bench.foreign import write_text
 from reports.blocks import MARKS, Cell, Line, Paragraph, row_of
 from reports.histories.course import Course, Moved, Series
 from reports.histories.entry import Entry
-from reports.histories.history import History, Scenario
-from reports.histories.page import history_html
-from reports.histories.sentences import (
+from reports.histories.history import (
+    History,
+    Scenario,
     begun,
     change_with_interval,
     day,
@@ -27,6 +27,7 @@ from reports.histories.sentences import (
     unfit,
     weekdays_notes,
 )
+from reports.histories.page import history_html
 from reports.question import AskedFigure
 from reports.records import Count, Known, Record, Rounded, about, data_of
 from reports.statistics.changes import LEVEL

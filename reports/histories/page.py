@@ -33,14 +33,28 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.histories import sentences
 from reports.histories.course import Course
 from reports.histories.entry import Entry
 from reports.histories.figure import over_weeks
-from reports.histories.history import History, Scenario
+from reports.histories.history import (
+    History,
+    Scenario,
+    begun,
+    day,
+    doubtful,
+    history_headline,
+    lacking_notes,
+    moved_by,
+    series_notes,
+    shown_number,
+    told_range,
+    told_value,
+    unfit,
+    weekdays_notes,
+)
 from reports.numbers import NBSP, NONE, plural, shortened
-from reports.page.html import poured
-from reports.page.pieces import plot_figure
+from reports.page.poured import poured
+from reports.page.svg import plot_figure
 from reports.question import RATES, Question
 from reports.statistics.changes import ENOUGH, SIDE, YEAR
 from reports.wording import verdicts
@@ -132,8 +146,8 @@ def history_page(history: History, folder: Path) -> Page:
     return Page(
         title=f"{', '.join(names)} · {plural(history.runs, 'run')} over time",
         badges=list(_badges(history)),
-        beside=f"{', '.join(names)} · {sentences.begun(history)}",
-        headline=sentences.history_headline(history),
+        beside=f"{', '.join(names)} · {begun(history)}",
+        headline=history_headline(history),
         lead=[Bullets(notes)] if (notes := [*_notes(history)]) else [],
         answer=[_moved(history, numbers)] if history.moved else None,
         sections=[
@@ -170,11 +184,11 @@ def _badges(history: History) -> Iterable[Badge]:
 
 
 def _notes(history: History) -> Iterable[str]:
-    yield from filter(None, [sentences.unfit(history)])
-    yield from sentences.series_notes(history)
-    yield from sentences.weekdays_notes(history)
-    yield from sentences.doubtful(history)
-    yield from sentences.lacking_notes(history)
+    yield from filter(None, [unfit(history)])
+    yield from series_notes(history)
+    yield from weekdays_notes(history)
+    yield from doubtful(history)
+    yield from lacking_notes(history)
     if history.notices:
         yield f"{plural(len(history.notices), 'thing')} could not be shown: see the end of the page."
 
@@ -190,15 +204,15 @@ def _moved(history: History, numbers: dict[str, int]) -> Block:
     for course, moved in history.moved:
         question = course.question
         at = next(place for place, level in enumerate(course.levels) if level.first is moved.first)
-        before, after = (sentences.shown_number(course.levels[place].value, question) for place in (at - 1, at))
+        before, after = (shown_number(course.levels[place].value, question) for place in (at - 1, at))
         name = f"{course.series.scenario} · {course.series.name}" if several else course.series.name
         ends = verdicts.difference_interval(moved.low, moved.high, verdicts.scale_of(question))
         cells: Line = [
             Cell(_called(question), name),
             Cell(before, _unit(question)),
             Cell(after, _unit(question)),
-            Cell(sentences.moved_by(moved, question), ends, style=CHANGED[moved.worse]),
-            Cell(sentences.day(moved.first), f"{moved.before} runs before, {moved.after} after"),
+            Cell(moved_by(moved, question), ends, style=CHANGED[moved.worse]),
+            Cell(day(moved.first), f"{moved.before} runs before, {moved.after} after"),
             "; ".join(moved.beside) or "nothing that these runs record",
         ]
         rows.append(row_of(cells, target=numbers[course.series.name]))
@@ -258,7 +272,7 @@ def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder:
                 " · ".join(f"{key} {value}" for key, value in entry.labels.items()),
             ),
             Cell(series.name, target=number, marked=True),
-            sentences.day(entry),
+            day(entry),
             Cell(entry.mark, entry.why, style=f"{MARKS[entry.use].ink}-ink"),
             *(_told(course, place) if course else Cell(NONE) for course in courses),
         ]
@@ -273,6 +287,6 @@ def _unit(question: Question) -> str:
 def _told(course: Course, place: int) -> Cell:
     """A figure of a run, with its interval, and with the change that begins with this run."""
     entry, told = course.series.entries[place], course.told[place]
-    changed = [f"↕ {sentences.moved_by(moved, course.question)}" for moved in course.moved if moved.first is entry]
-    below = " ".join(filter(None, [sentences.told_range(told, course.question), *changed]))
-    return Cell(sentences.told_value(told, course.question), below, style="soft-ink" if entry.unfit else "")
+    changed = [f"↕ {moved_by(moved, course.question)}" for moved in course.moved if moved.first is entry]
+    below = " ".join(filter(None, [told_range(told, course.question), *changed]))
+    return Cell(told_value(told, course.question), below, style="soft-ink" if entry.unfit else "")

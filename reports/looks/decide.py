@@ -29,9 +29,8 @@ from reports.question import Question, better_of
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.fairness import TURNS, VALID, causes_of, checks_of
-from reports.sides.named import known_targets
 from reports.sides.questions import by_stratum
-from reports.sides.side import ABSENT, Side, as_floats, by_pair, counts_of, inexact, sample_of, totals_of
+from reports.sides.side import ABSENT, Side, as_floats, by_pair, counts_of, inexact, known_targets, sample_of, totals_of
 from reports.statistics.counting import Integers
 from reports.statistics.resample import Arms, seed_of
 from reports.statistics.serial import EARLY, FOUND

@@ -28,15 +28,17 @@ from reports.blocks import (
     Strong,
     Table,
     Term,
+    line,
+    note,
     row_of,
     table,
 )
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
 from reports.page import bars, charts, speech
-from reports.page.pieces import capital, grown, line, measures, note, of_target, plot_figure
-from reports.page.svg import COLOURS, HALF, WIDE
+from reports.page.sections import capital, grown, measures, of_target
+from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
+from reports.question import Stratum
 from reports.samples import HEARD
-from reports.strata import Stratum
 from reports.summary.curves import RttScatter, ways
 from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing

@@ -29,12 +29,15 @@ from reports.blocks import (
     Strong,
     Term,
     coded,
+    line,
+    note,
     row_of,
     table,
 )
 from reports.numbers import NONE, clock, count, ms, percent, span, three
 from reports.page import panels
-from reports.page.pieces import capital, line, marked_target, note, of_target, plot_figure, quantiles
+from reports.page.sections import capital, marked_target, of_target, quantiles
+from reports.page.svg import plot_figure
 from reports.statistics.quantiles import quantile
 from reports.summary.curves import WHOLE_S
 from reports.summary.figures import measured_seconds

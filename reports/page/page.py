@@ -36,14 +36,14 @@ from reports.blocks import (
     Strong,
     Term,
     coded,
+    note,
     row_of,
     table,
 )
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.page import bars, calls, circumstances, sections
-from reports.page.html import poured
-from reports.page.markdown import markdown_text
-from reports.page.pieces import grown, note
+from reports.page.poured import markdown_text, poured
+from reports.page.sections import grown
 from reports.question import RATES
 from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words

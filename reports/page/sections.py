@@ -17,6 +17,7 @@ from reports.blocks import (
     Fold,
     Head,
     Heading,
+    Inline,
     Line,
     Panes,
     Paragraph,
@@ -25,24 +26,25 @@ from reports.blocks import (
     Table,
     Term,
     coded,
+    line,
+    note,
     row_of,
     table,
 )
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
 from reports.page import bars, charts, panels
-from reports.page.pieces import cells_of, line, marked_target, measures, note, of_target, plot_figure, quantile_cells
-from reports.page.svg import COLOURS, HALF, WIDE
-from reports.question import RATES, TRIALS
-from reports.strata import Stratum
+from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
+from reports.question import RATES, TRIALS, Stratum
 from reports.summary import curves
-from reports.summary.figures import ALL, SLOPES, Figures
+from reports.summary.figures import ALL, PS, SLOPES, Distribution, Figures
 from reports.summary.load import call_bins
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
-from reports.wording.outcomes import ending_words, remedy_line
-from reports.wording.words import interval
+from reports.wording.settings import contained_chunk
+from reports.wording.validity import ending_words, remedy_line
+from reports.wording.words import cell, interval
 
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
 FEWEST = 5
@@ -387,3 +389,62 @@ def arriving(summary: Summary) -> Section | None:
         *note(remarks.divided(summary.run, frame)),
     ]
     return Section("calls", "Calls that arrive", "What load was offered, and what became of it?", blocks)
+
+
+def grown(summary: Summary) -> Inline:
+    """By how much the caller's chunks make measures longer; empty where they do not."""
+    lead = contained_chunk(summary.setup)
+    return (f"{lead[:1].upper()}{lead[1:]} ", Term("packetisation"), ".") if summary.setup.vad_chunks_ms else ""
+
+
+def of_target(summary: Summary, place: int, text: Inline = "") -> Cell:
+    """A text about a target in its colour; the target's name unless another text is given."""
+    return Cell(text or summary.targets[place], target=place)
+
+
+def marked_target(summary: Summary, place: int) -> Cell:
+    """The name of a target with its mark."""
+    return Cell(summary.targets[place], target=place, marked=True)
+
+
+def cells_of(cells: Iterable[words.Shown]) -> list[Cell]:
+    """Figures with what belongs below them."""
+    return [Cell(cell.figure, cell.below) for cell in cells]
+
+
+def capital(said: str, summary: Summary) -> str:
+    """A sentence, with a capital letter unless it begins with a target's name."""
+    return f"{said}." if said and len(summary.targets) > 1 else words.as_sentence(said)
+
+
+MEASURES = ("measure", Column("target", left=True), "p50", "p90", "p95", "p99", "max", "wanted", "reached", "cut")
+
+
+def measures(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:
+    """A line for each measure of turns or sessions, then for each that is counted at every event."""
+    lines: list[Line] = []
+    for figures in rows:
+        since = words.since(figures.measure, figures.stratum)
+        head = Cell(Term(figures.measure), f"{figures.unit},{since}" if since else figures.unit)
+        target = of_target(summary, summary.targets.index(figures.target), words.whose(figures))
+        lines.append([head, target, *quantile_cells(figures), count(figures.censored)])
+    for one in events:
+        counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
+        beside = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
+        head = Cell(Term(one.measure), f"{one.unit}, every event")
+        target = of_target(
+            summary, summary.targets.index(one.target) if one.target in summary.targets else 0, one.target
+        )
+        lines.append([head, target, *quantiles(one), count(one.n), Cell(beside, columns=2)])
+    return table(MEASURES, lines)
+
+
+def quantiles(one: Distribution) -> list[Inline]:
+    """p50, p90, p95, p99 and the largest value."""
+    return [three(value) for value in (one.p50, one.p90, one.p95, one.p99, one.high)]
+
+
+def quantile_cells(figures: Figures) -> Line:
+    """p50, p90, p95, p99, the largest value, and how many were wanted and reached it."""
+    shown = cells_of(cell(figures, p, "") for p in PS)
+    return [*shown, three(figures.high), count(figures.wanted), *cells_of([words.reached(figures)])]

@@ -13,8 +13,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from markupsafe import Markup
+
+from reports.blocks import Drawing, Figure, Inline
 from reports.numbers import count, instant, nice, shortened, time_step
 
 WIDE, HALF = 1080, 524
@@ -311,3 +314,15 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
         turns = [(math.pi * k / rays, inner if k % 2 else outer) for k in range(2 * rays)]  # the first ray up
         return "M" + "L".join(f"{x + r * math.sin(a):.1f} {y - r * math.cos(a):.1f}" for a, r in turns) + "Z"
     return f"M{x - 0.9 * q:.1f} {y - 0.9 * q:.1f}h{1.8 * q:.1f}v{1.8 * q:.1f}h{-1.8 * q:.1f}Z"
+
+
+def plot_figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
+    """A drawing with what it says at each stop of its readout, unless `more` has other rows."""
+    said = (plot.stops or {"t": []})["t"]
+    stops = [str(text).split(" · ") for text in said]  # type: ignore[attr-defined]
+    return Figure(Markup(plot.svg()), caption, **{"stops": stops, **more})
+
+
+def drawing(plot: Plot, head: str, narrow: Plot) -> Drawing:
+    """A drawing by itself, and what stands for it on a phone."""
+    return Drawing(Markup(plot.svg()), head, Markup(narrow.svg()))

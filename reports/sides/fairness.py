@@ -20,8 +20,7 @@ from reports.sides.side import ABSENT, Side, sample_of
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
-from reports.summary.notices import noticed
-from reports.summary.trust import taken_by_warm_up, verdict_of
+from reports.summary.trust import noticed, taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILING_APART, run_notices
 from reports.wording.outcomes import ended_as

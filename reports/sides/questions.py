@@ -7,12 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from bench.measures import CATALOGUE
-from reports.question import MARGINS, OF_COLUMNS, POINTS, Question, margin_of
+from reports.question import MARGINS, OF_COLUMNS, POINTS, Question, Stratum, margin_of
 from reports.samples import HEARD
 from reports.sides.side import Side
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
-from reports.strata import Stratum
 
 MAIN = "ttfa"
 """The main measure of sides without any turn."""

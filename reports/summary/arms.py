@@ -17,8 +17,8 @@ from bench.foreign import JsonError, read_json
 from bench.plain import printable
 from bench.units import NS_PER_MS
 from reports.numbers import count, listed, plural, shortened
+from reports.question import Stratum
 from reports.records import Count, Known, Record, about
-from reports.strata import Stratum
 from reports.summary.figures import Figures
 
 TOLD = (0.5, 0.95)

@@ -15,10 +15,10 @@ import pandas as pd
 from bench.measures import BEYOND
 from bench.units import NS_PER_S
 from reports.numbers import log_range, nines, time_step
+from reports.question import Stratum
 from reports.samples import Sampled
 from reports.statistics.counting import Floats, order_of_codes, order_of_values
 from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
-from reports.strata import Stratum
 from reports.summary.summary import Summary
 from reports.turns import Pool
 

@@ -1,7 +1,12 @@
 """The figures of a run: quantiles of samples, how a wait grows with the conversation, shares with the intervals that
-sessions give them, and what histograms and seconds say of every event, of the harness itself, and of throughput.
+sessions give them, what histograms and seconds say of every event, of the harness itself, and of throughput.
 
 The input of a turn's first response is all of the conversation so far; only measured good turns have a place there.
+
+**Drift**: the first half of the measured phase against the second. A turn belongs to the half that it began in.
+Sessions are resampled, each with its turns of both halves, so it does not matter whether sessions are short or go on
+across the middle. Drift is suspected where the 99 % interval of the ratio of medians excludes 1 and the medians lie
+more than 5 % apart.
 """
 
 from __future__ import annotations
@@ -22,15 +27,16 @@ from bench.run.histograms import MEASURED, Key
 from bench.run.measured import CARRIED, floats
 from bench.units import NS_PER_S
 from reports.exactness import why
-from reports.question import OF_COLUMNS, TRIALS
+from reports.question import NO_STRATUM, OF_COLUMNS, TRIALS, Stratum, Wait
 from reports.records import Count, Record, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import Sampled, Samples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
 from reports.statistics.counting import Floats, distinct, packed
+from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import LEVEL, Estimate, Sample, estimates, quantile
 from reports.statistics.rates import ratio_of
-from reports.strata import NO_STRATUM, Stratum
+from reports.statistics.resample import Arms, seed_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
 
 ALL = "all"
@@ -377,3 +383,63 @@ def recorded_s(seconds: pd.DataFrame) -> float:
     """How long was recorded: the worker that recorded longest, whatever parts of seconds its rows are."""
     length_ns = seconds.groupby(["worker", "target"])["length_ns"].sum()
     return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0
+
+
+DRIFT_LEVEL = 0.005
+"""One-sided: an interval of 99 %."""
+DRIFT_APART = 0.05
+HALF_LEAST = 20
+"""Sessions that each half needs before anything is said."""
+DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
+"""Resamples; of a run with so many sessions that they would be more weights than this, fewer."""
+
+
+class Drift(Wait, frozen=True):
+    """Median of the second half of the measured phase over that of the first, with its 99 % interval; null: open."""
+
+    suspected: bool
+    ratio: Rounded
+    low: Rounded
+    high: Rounded
+
+
+class PoolDrift(Drift, frozen=True, kw_only=True):
+    """The same, with the label that tells it from others of the run."""
+
+    label: str
+
+
+def drifts(run_id: str, samples: Samples) -> Iterable[PoolDrift]:
+    """Of each target and stratum by its main measure; nothing of one whose halves hold too few sessions."""
+    turns = samples.turns
+    began_ns = turns.column("start_utc_ns")
+    if not began_ns.size:
+        return
+    late = began_ns > (began_ns.min() + began_ns.max()) / 2
+    rng = np.random.default_rng(seed_of(run_id))
+    for pool in turns.pools:
+        one = samples[samples.mains[pool.stratum]]
+        if (ratio := _ratio(one, pool, late, rng)) is not None:
+            value, low, high = ratio
+            of = one.measure.name, *pool.stratum, turns.targets[pool.target]
+            yield PoolDrift(*of, is_suspected(value, low, high), value, low, high, label=pool.label)
+
+
+def is_suspected(ratio: float, low: float, high: float) -> bool:
+    return (low > 1 or high < 1) and abs(ratio - 1) > DRIFT_APART
+
+
+def _ratio(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> tuple[float, float, float] | None:
+    """The median of the second half over that of the first, and its interval; open ends are 0 and inf."""
+    values, index = one.part(pool.target, pool.steps)
+    codes, sessions = packed(one.turns.session[index])
+    second = late[index]
+    first, last = (Sample(values[half], codes[half]) for half in (~second, second))
+    if min(distinct(half.sessions).size for half in (first, last)) < HALF_LEAST:
+        return None
+    draws = max(DRAWS_LEAST, min(DRAWS, WEIGHTS // sessions))
+    arms = Arms(first, last, (sessions, sessions), paired=True)
+    (found,) = quantile_differences(arms, [(0.5, Margin())], "lower", Inference(DRIFT_LEVEL, draws=draws, seed=rng))
+    if not math.isfinite(found.d):
+        return None
+    return math.exp(found.d), math.exp(found.low), math.exp(found.high)

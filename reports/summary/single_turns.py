@@ -24,12 +24,12 @@ from bench.plain import printable, shortened
 from bench.run.folder import SCHEMAS
 from bench.run.measured import origin_ns
 from bench.units import NS_PER_MS, NS_PER_S
+from reports.question import Stratum, Wait
 from reports.records import Count, Known, Rounded, about
 from reports.runs import RunFrames, records, response_ids
 from reports.samples import Sampled
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import rank
-from reports.strata import Stratum, Wait
 from reports.turns import Turns, values_of
 
 LONGEST_TEXT = 200

@@ -14,12 +14,12 @@ import pandas as pd
 
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
+from reports.question import Stratum
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, RunFrames, called, labels_of
 from reports.samples import HEARD, Samples, sampled, samples_of
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
-from reports.strata import Stratum
 from reports.summary.arms import (
     ArmFacts,
     ArmsQuantile,
@@ -28,16 +28,17 @@ from reports.summary.arms import (
     arms_of,
     interleaving_of,
 )
-from reports.summary.drift import PoolDrift, drifts
 from reports.summary.figures import (
     ALL,
     HARNESS,
     Counts,
     Distribution,
     Figures,
+    PoolDrift,
     Rate,
     Throughput,
     TurnRate,
+    drifts,
     events,
     failure_rates,
     figures,
@@ -53,11 +54,23 @@ from reports.summary.figures import (
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.load import Arriving, Quota, arriving_of, quota_of
 from reports.summary.money import Money, money_of
-from reports.summary.notices import Incidents, Noticed, Setup, incidents_of, noticed, setup_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.segments import Band, Breakdown, around, breakdowns
 from reports.summary.single_turns import Listing, SlowTurn, Talk, slowest_turns, talks, talks_of_steps
-from reports.summary.trust import Host, Machine, RunVerdict, hosts_in, machines, verdict_of
+from reports.summary.trust import (
+    Host,
+    Incidents,
+    Machine,
+    Noticed,
+    RunVerdict,
+    Setup,
+    hosts_in,
+    incidents_of,
+    machines,
+    noticed,
+    setup_of,
+    verdict_of,
+)
 from reports.turns import CENSORED, FAILED, Pool, Turns, measured_sessions
 
 READ = "transcript_first"

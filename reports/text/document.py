@@ -11,22 +11,20 @@ from msgspec import field
 
 from bench.measures import DEFINITIONS_VERSION
 from reports.exactness import Inexact
+from reports.question import Traits, Wait
 from reports.records import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import Estimate, Status, quantile
-from reports.strata import Traits, Wait
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
-from reports.summary.drift import Drift
-from reports.summary.figures import Counts, Distribution, Figures, Rate, Throughput, TurnRate
+from reports.summary.figures import Counts, Distribution, Drift, Figures, Rate, Throughput, TurnRate
 from reports.summary.groups import KEYS, Group, Waits
 from reports.summary.load import Arriving, Throttling
 from reports.summary.money import Money
-from reports.summary.notices import Incident, Setup
 from reports.summary.outcomes import by_outcome
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Slow
 from reports.summary.summary import CallerWait, Summary
-from reports.summary.trust import Host, Machine, RuleResult
+from reports.summary.trust import Host, Incident, Machine, RuleResult, Setup
 from reports.wording.notices import notices
 from reports.wording.settings import packetisation
 from reports.wording.validity import verdict_reason

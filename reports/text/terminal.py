@@ -16,9 +16,8 @@ from reports.summary.summary import Summary
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording import groups, remarks, settings, words
 from reports.wording.notices import decided, notices
-from reports.wording.outcomes import remedy_line
 from reports.wording.sentences import heard, next_step, run_headline, run_second
-from reports.wording.validity import trust
+from reports.wording.validity import remedy_line, trust
 
 NAME_LEAST, NAME_MOST = 9, 14
 """Letters of a label beside its figures."""

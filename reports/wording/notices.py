@@ -16,9 +16,9 @@ from bench.units import NS_PER_S
 from reports.numbers import NBSP, listed, percent, plural, span
 from reports.runs import RunFrames, hosts_of
 from reports.summary.arms import FAIR
-from reports.summary.notices import Noticed
 from reports.summary.outcomes import Outcomes
 from reports.summary.summary import Summary
+from reports.summary.trust import Noticed
 from reports.wording.groups import apart_words, key_words
 
 FAR_OFF_NS = NS_PER_S

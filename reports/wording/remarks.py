@@ -29,12 +29,11 @@ from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import BLOCK_MIN, Interleaving
-from reports.summary.drift import PoolDrift
+from reports.summary.figures import PoolDrift
 from reports.summary.load import Arriving, Offered, Quota
 from reports.summary.money import Cost, Money, Waste
-from reports.summary.notices import Incidents
 from reports.summary.summary import Summary
-from reports.summary.trust import Machine
+from reports.summary.trust import Incidents, Machine
 from reports.wording.words import bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."

@@ -6,16 +6,15 @@ import math
 from collections.abc import Sequence
 
 from reports.numbers import count, listed, percent, plural, together, usd
+from reports.question import ORIGINS, STARTED_BY
 from reports.samples import HEARD
-from reports.strata import ORIGINS, STARTED_BY
 from reports.summary.arms import FAIR
 from reports.summary.outcomes import Ending
 from reports.summary.summary import CallerWait, Summary
 from reports.summary.trust import taken_by_warm_up
 from reports.wording import settings, words
 from reports.wording.notices import decided
-from reports.wording.outcomes import ended_as, remedy_line
-from reports.wording.validity import verdict_reason, why_not_judged
+from reports.wording.validity import ended_as, remedy_line, verdict_reason, why_not_judged
 
 COMES = "The first {} of the reply comes {} (median)"
 """What comes from the service; a caller waits until the reply is heard, which `heard` says."""

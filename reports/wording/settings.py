@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.numbers import NBSP, listed, three
-from reports.summary.notices import Setup, found_values
+from reports.summary.trust import Setup, found_values
 
 GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_voice")
 """Measures of VAD turns that count from the end of speech, and so hold its packetisation."""

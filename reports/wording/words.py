@@ -10,10 +10,9 @@ from typing import NamedTuple
 from bench.measures import CATALOGUE
 from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
-from reports.question import RATES, TRIALS
+from reports.question import ORIGINS, PLAIN, RATES, TRIALS, Stratum, traits_words
 from reports.samples import HEARD
 from reports.statistics.quantiles import Estimate
-from reports.strata import ORIGINS, PLAIN, Stratum, traits_words
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Role, Talk

@@ -35,7 +35,7 @@ from bench.run.recorder import Labels
 from bench.run.replay import replay_log
 from bench.session import Session
 from bench.transport.interface import Closure
-from reports.wording.outcomes import meaning
+from reports.wording.validity import meaning
 from tests.attack.agents import AGENTS, ECHO, HEARD, MOUTHS, Deeds, Mouth
 from tests.helpers import MS, Listening, build_script
 from tests.memory_transport import LiveTransport, PeerAnswer

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from bench.calibrate.ladder import calibration_of
 from bench.calibrate.page import calibration_page, error_lines, picture, step_heads, step_lines
 from bench.run.calibration import KINDS, Calibration, LoadStep
-from reports.page.html import poured
+from reports.page.poured import poured
 from tests.calibrate.builders import build_step, steps_of_both
 
 STEPS = [*steps_of_both((100, "good"), (1600, "bad")), build_step(800, "late", why="the simulator was late: p99 2 ms")]

@@ -7,7 +7,7 @@ import re
 from bench.capacity.conclude import conclude
 from bench.capacity.page import capacity_page, failure_picture, wait_picture
 from bench.capacity.search import Answer, Capacity, Interval, LevelOutcome
-from reports.page.html import poured
+from reports.page.poured import poured
 from tests.capacity.models import build_level, build_plan, build_share
 
 

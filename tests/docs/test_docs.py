@@ -19,7 +19,7 @@ from bench.run.validity import Evidence, judge
 from bench.target import targets
 from bench.target.options import ServiceOptions
 from reports.statistics import quantiles, verdicts
-from reports.wording.outcomes import FAMILIES, MEANINGS
+from reports.wording.validity import FAMILIES, MEANINGS
 from tests.docs import columns, decisions, options
 
 ROOT = Path(__file__).parents[2]

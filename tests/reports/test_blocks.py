@@ -30,8 +30,8 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.page import html
-from reports.page.html import environment
+from reports.page.poured import environment
+from reports.page.poured import poured as page_html
 
 EVIL = "<i>&"
 PAGE = '{% from "blocks.html.j2" import section with context %}{{ section(s) }}'
@@ -70,7 +70,7 @@ def test_a_text_stays_a_text_wherever_it_stands(block: Block) -> None:
 
 def test_a_text_stays_a_text_in_every_part_of_a_page() -> None:
     section = Section("here", EVIL, EVIL, [Paragraph(EVIL)])
-    page = html.poured(
+    page = page_html(
         Page(EVIL, [Badge("ok", EVIL, EVIL, EVIL)], EVIL, [Paragraph(EVIL)], [section], beside=EVIL, footer=EVIL)
     )
 
@@ -83,8 +83,8 @@ def test_a_page_lists_the_sections_that_have_a_name_and_shows_the_panes_of_all()
     page = Page("", [], "", [], [Section("one", "One", "First?", [panes]), Section("two", "", "Second?")])
 
     assert page.tabs == ["a", "b"]
-    assert re.findall(r"<nav.*?</nav>", html.poured(page)) == ['<nav aria-label="Figures"><a href="#one">One</a></nav>']
-    assert "<nav" not in html.poured(Page("", [], "", [], [Section("two", "", "Second?")]))
+    assert re.findall(r"<nav.*?</nav>", page_html(page)) == ['<nav aria-label="Figures"><a href="#one">One</a></nav>']
+    assert "<nav" not in page_html(Page("", [], "", [], [Section("two", "", "Second?")]))
 
 
 def test_definitions_are_where_terms_lead_and_settings_are_not() -> None:

@@ -13,8 +13,7 @@ import pytest
 import reports
 from reports.page.page import run_html
 from reports.runs import load_for_report
-from reports.summary import drift
-from reports.summary.drift import PoolDrift
+from reports.summary.figures import PoolDrift, drifts, is_suspected
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import report_text
 from reports.wording.remarks import drift_said
@@ -67,7 +66,7 @@ def test_the_same_run_says_the_same_twice(tmp_path: Path) -> None:
     summary = build(tmp_path, PLAN)
 
     run_id = str(summary.run.document["run_id"])
-    first, second = (tuple(drift.drifts(run_id, summary.samples)) for _ in range(2))
+    first, second = (tuple(drifts(run_id, summary.samples)) for _ in range(2))
     assert first == second == summary.drifts
 
 
@@ -96,7 +95,7 @@ def test_a_run_without_turns_has_no_drift(tmp_path: Path) -> None:
 def test_it_takes_more_than_five_percent_and_an_interval_without_one(
     ratio: float, low: float, high: float, suspected: bool
 ) -> None:
-    assert drift.is_suspected(ratio, low, high) == suspected
+    assert is_suspected(ratio, low, high) == suspected
 
 
 def test_open_ends_are_called_so() -> None:

@@ -19,9 +19,9 @@ from reports.comparisons import page as comparisons_page
 from reports.histories.entry import Entry
 from reports.histories.history import told_by
 from reports.histories.page import history_html as history_html
-from reports.page.html import poured
 from reports.page.page import run_html as run_html
 from reports.page.page import run_markdown
+from reports.page.poured import poured
 from reports.sides.side import sides_of
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic

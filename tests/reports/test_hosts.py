@@ -19,8 +19,8 @@ from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.groups import Group
-from reports.summary.notices import noticed
 from reports.summary.summary import Summary, summarise
+from reports.summary.trust import noticed
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.turns import turns_of

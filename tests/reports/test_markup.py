@@ -33,7 +33,7 @@ from reports.blocks import (
     table,
 )
 from reports.numbers import NBSP
-from reports.page.markdown import markdown_blocks, markdown_text
+from reports.page.poured import markdown_blocks, markdown_text
 
 EVIL = "<i>&*a*|[b](c)\n`"
 

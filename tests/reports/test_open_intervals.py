@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from reports.page import bars
+from reports.question import NO_STRATUM
 from reports.statistics.quantiles import Estimate
-from reports.strata import NO_STRATUM
 from reports.summary.figures import Figures
 from reports.text.document import summary_data
 from reports.wording.sentences import run_essentials, run_headline

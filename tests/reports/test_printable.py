@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import reports
 from bench.plain import printable
 from reports import render
-from reports.page.markdown import plain
+from reports.page.poured import plain
 from reports.summary.summary import summarise
 from reports.text.terminal import report_text
 from tests.reports import synthetic

@@ -7,7 +7,7 @@ import pandas as pd
 from bench.measures import outcome_class
 from bench.remedies import remedy_of
 from reports.summary.outcomes import Ending, Outcomes, said_of
-from reports.wording.outcomes import remedy_line
+from reports.wording.validity import remedy_line
 
 SILENCE = "nothing came within the limit next_delta of 10 s"
 

@@ -17,8 +17,8 @@ from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports import render
 from reports.page.page import run_html
+from reports.question import Stratum
 from reports.runs import RunFrames, session_frame, turn_frame
-from reports.strata import Stratum
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.turns import Turns, turns_of

@@ -12,12 +12,12 @@ from bench.measures import TRAITS
 from bench.run.folder import row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
-from reports import strata
+from reports import question
 from reports.page.page import run_html, run_markdown
+from reports.question import Stratum, in_order
 from reports.runs import load_for_report
-from reports.strata import Stratum, in_order
-from reports.summary.notices import noticed
 from reports.summary.summary import Summary
+from reports.summary.trust import noticed
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.turns import turns_of
@@ -47,7 +47,7 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
 
 
 def test_every_trait_has_words() -> None:
-    assert list(strata.TRAITS) == list(TRAITS)
+    assert list(question.TRAITS) == list(TRAITS)
 
 
 def test_plain_turns_come_first_and_several_traits_after_the_first_of_them() -> None:

@@ -21,14 +21,13 @@ from reports import render
 from reports.runs import RunFrames, load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
-from reports.summary.notices import noticed
 from reports.summary.summary import Summary, summarise
+from reports.summary.trust import noticed
 from reports.text.document import summary_data, summary_json
 from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording.notices import decided, notices, run_notices
-from reports.wording.outcomes import meaning, remedy_line
-from reports.wording.validity import verdict_reason
+from reports.wording.validity import meaning, remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.shared import summary_of

@@ -12,8 +12,8 @@ import reports
 from reports.page import charts
 from reports.page.page import run_html
 from reports.page.svg import HALF, WIDE
+from reports.question import Stratum
 from reports.runs import load_for_report
-from reports.strata import Stratum
 from reports.summary import curves as frames
 from reports.summary.curves import GRIDS, ways
 from reports.summary.summary import Summary, summarise

@@ -14,11 +14,10 @@ from reports.gate.sentences import interval_text, limit_text
 from reports.looks.decision import ruling_text
 from reports.looks.sequence import GateResult
 from reports.numbers import change, ms, three
-from reports.question import Question
+from reports.question import Question, Stratum
 from reports.statistics.differences import Margin, estimated
 from reports.statistics.verdicts import Verdict
-from reports.strata import Stratum
-from reports.summary.drift import PoolDrift
+from reports.summary.figures import PoolDrift
 from reports.wording import verdicts
 from reports.wording.remarks import drift_suspected
 from reports.wording.words import interval

@@ -12,13 +12,12 @@ import pytest
 from bench.errors import UsageError
 from reports.comparisons.comparison import Comparison, drift_notices
 from reports.finding import Arm, Finding, Measured
-from reports.question import Question, margin_of
+from reports.question import Question, Stratum, margin_of
 from reports.sides.fairness import Check
 from reports.sides.side import sample_of, sides_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
-from reports.strata import Stratum
 from reports.wording.verdicts import said
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run, two

@@ -17,8 +17,8 @@ from reports.comparisons import forest, forest_rows
 from reports.comparisons.forest_rows import ForestPanel, ForestRow, panels
 from reports.finding import Arm, Finding
 from reports.page.svg import WIDE
+from reports.question import Stratum
 from reports.statistics.differences import Margin
-from reports.strata import Stratum
 from tests.reports.comparisons.invented import comparison, finding, findings, points, ratio
 
 NBSP = "\u00a0"

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from reports.sides.named import folder_of
-from reports.sides.side import sides_of
+from reports.sides.side import folder_of, sides_of
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, run
 from tests.reports.synthetic import Plan

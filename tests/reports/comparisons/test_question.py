@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from reports.comparisons.page import comparison_html
-from reports.question import Question, margin_of
+from reports.question import Question, Stratum, margin_of
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, sample_of, sides_of
 from reports.statistics.differences import Margin
-from reports.strata import Stratum
 from reports.wording.verdicts import margin
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, two
 from tests.reports.edited import edit

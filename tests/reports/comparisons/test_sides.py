@@ -10,10 +10,9 @@ import pytest
 
 import reports
 from bench.measures import is_throttled
-from reports.question import Question, margin_of
+from reports.question import Question, Stratum, margin_of
 from reports.sides.side import Side, counts_of, sample_of, sides_of, totals_of
 from reports.statistics.differences import Margin
-from reports.strata import Stratum
 from reports.summary.summary import summarise
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, run, two

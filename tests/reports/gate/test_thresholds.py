@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.measures import SLOPE
+from reports.question import Stratum
 from reports.statistics.differences import Margin
-from reports.strata import Stratum
 from reports.thresholds import GATED, SIGNED, parse, read_thresholds
 
 ROOT = Path(__file__).parents[3]

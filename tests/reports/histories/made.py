@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from reports.histories.entry import Entry, FigureKey, RunFigure
-from reports.strata import NO_STRATUM, Stratum
+from reports.question import NO_STRATUM, Stratum
 from tests.reports import synthetic
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import BEGAN_NS, Plan

@@ -11,12 +11,21 @@ import pytest
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
-from reports.histories import sentences
 from reports.histories.course import Course
 from reports.histories.entry import Entry, FigureKey, RunFigure, missing
-from reports.histories.history import History, history_question, told_by
+from reports.histories.history import (
+    History,
+    change_sentence,
+    doubtful,
+    history_headline,
+    history_question,
+    lacking_notes,
+    moved_by,
+    told_by,
+    weekdays_notes,
+)
+from reports.question import NO_STRATUM
 from reports.statistics.changes import comparisons
-from reports.strata import NO_STRATUM
 from tests.reports.histories.made import TYPED, entry, invalid, nights, stepped, told
 
 
@@ -42,7 +51,7 @@ def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> N
     assert (moved.before, moved.after, moved.worse) == (15, 14, True)
     assert moved.beside == ("model: gpt-realtime → gpt-realtime-2",)
     assert [level.value for level in course.levels] == pytest.approx([600, 840], rel=0.05)
-    assert sentences.change_sentence(course, moved).startswith("ttfa p50 of gateway: +")
+    assert change_sentence(course, moved).startswith("ttfa p50 of gateway: +")
 
 
 def test_a_wait_that_gets_shorter_is_no_change_for_the_worse() -> None:
@@ -72,8 +81,8 @@ def test_too_few_runs_have_no_mark_and_it_is_said_why() -> None:
     history = told_by(stepped(5, 4, 3.0), [history_question("ttfa:p50")])
 
     assert not history.moved
-    assert sentences.history_headline(history).startswith("Too few runs to tell a change: it takes 10")
-    assert sentences.lacking_notes(history)[0].endswith(": 9).")
+    assert history_headline(history).startswith("Too few runs to tell a change: it takes 10")
+    assert lacking_notes(history)[0].endswith(": 9).")
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
@@ -85,7 +94,7 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
     weekend = [datetime.fromtimestamp(one.began_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
     slower = [entry(n, told_p50(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
     history = told_by(slower)
-    (said,) = sentences.weekdays_notes(history)
+    (said,) = weekdays_notes(history)
 
     assert "run-042" in marks(history)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
@@ -93,7 +102,7 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
-    assert sentences.history_headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
+    assert history_headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
 
 
 def test_all_figures_of_all_series_share_one_error() -> None:
@@ -113,7 +122,7 @@ def test_a_rate_changes_by_points() -> None:
     runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
     ((course, moved),) = told_by(runs, [history_question("failures")]).moved
 
-    assert sentences.moved_by(moved, course.question) == "+5.99\u00a0points"
+    assert moved_by(moved, course.question) == "+5.99\u00a0points"
 
 
 def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:
@@ -153,7 +162,7 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
         for at in range(1, 40):
             level[at] = 0.75 * level[at - 1] + rng.normal(0, 0.07)
         history = told_by([entry(n, 600 * math.exp(by)) for n, by in enumerate(level)], [history_question("ttfa:p50")])
-        found += sentences.doubtful(history)
+        found += doubtful(history)
 
     assert found
     assert all(

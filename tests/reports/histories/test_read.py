@@ -14,9 +14,9 @@ from reports import runs
 from reports.gate import baselines
 from reports.histories.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
 from reports.histories.history import history_of
+from reports.question import NO_STRATUM
 from reports.sides.side import targets_of
 from reports.sides.workload import conditions_of
-from reports.strata import NO_STRATUM
 from tests.reports.histories.made import folder_of, many
 from tests.reports.synthetic import Plan
 

@@ -24,7 +24,7 @@ from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import end_of, look_at
 from reports.looks.decision import Decision, decision_lines, decision_sentence
-from reports.strata import Stratum
+from reports.question import Stratum
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan

@@ -25,7 +25,7 @@ from bench.protocol.untrusted import LONGEST_ID, LONGEST_TEXT
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport import tcp
-from reports.wording.outcomes import meaning
+from reports.wording.validity import meaning
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import LONG, hang_guard, played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator

@@ -31,7 +31,7 @@ from bench.simulator.truth import read_truth
 from bench.target.tokens import Keyring
 from bench.transport.interface import Phases
 from bench.transport.websocket import WebSocket
-from reports.wording.outcomes import meaning
+from reports.wording.validity import meaning
 from tests.faults.cells import FaultCell, cells
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import hang_guard, played, rows, short_at

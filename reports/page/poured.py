@@ -1,11 +1,21 @@
-"""Markdown: pours blocks into it, without figures and what a page shows twice; the one place that escapes its texts."""
+"""Pages as HTML, by one template and one set of macros, and as Markdown, without figures and what a page shows twice.
+
+Each form escapes its texts here and nowhere else.
+"""
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable
-from html import escape
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.filters import do_urlencode
+from jinja2.runtime import Context
+from markupsafe import Markup, escape
 
 from bench.plain import printable
 from reports.blocks import (
@@ -20,13 +30,73 @@ from reports.blocks import (
     Fold,
     Heading,
     Inline,
+    Judged,
+    Link,
     Page,
     Panes,
     Paragraph,
     Strong,
     Table,
+    Term,
+    kinds,
 )
 from reports.numbers import NBSP
+from reports.page.svg import GLYPHS, tone
+
+
+@cache
+def environment() -> Environment:
+    """Templates of this package; everything is escaped, what is missing is an error."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    made.filters["kind"] = kinds
+    made.globals |= {"glyphs": GLYPHS, "say": _say, "look": _look, "tone": _tone}
+    return made
+
+
+@pass_context
+def _say(context: Context, text: Inline) -> Markup:
+    """A text, in which the names of what has a definition lead to it."""
+    match text:
+        case str():
+            return escape(text)
+        case Term(name):
+            anchor = name.replace(" ", "-")
+            return (
+                Markup('<a class="d" href="#def-{}">{}</a>').format(anchor, name)
+                if name in context["defs"]
+                else escape(name)
+            )
+        case Code(code):
+            return Markup("<code>{}</code>").format(code)
+        case Link(words, path):
+            return Markup('<a href="{}">{}</a>').format(do_urlencode(path), _say(context, words))
+        case Strong(words):
+            return Markup("<b>{}</b>").format(words)
+        case Judged(words, word):
+            return Markup('<span class="fig v-ink v-{}">{}</span>').format(word.replace(" ", "-"), words)
+    return Markup("").join(_say(context, part) for part in text)
+
+
+def _look(*classes: str) -> Markup:
+    """The attribute of those of the classes that are not empty."""
+    named = " ".join(filter(None, classes))
+    return Markup(' class="{}"').format(named) if named else Markup("")
+
+
+def _tone(target: int | None) -> str:
+    """The class of a target's colour."""
+    return "" if target is None else f"t{tone(target)}"
+
+
+def poured(page: Page) -> str:
+    """The page: one file that needs nothing else."""
+    return environment().get_template("page.html.j2").render(page=page, defs=page.definitions, tabs=page.tabs)
+
 
 ANSWER = "answer"
 """The section that is not folded away."""
@@ -58,7 +128,7 @@ def markdown_blocks(blocks: Iterable[Block]) -> str:
 
 def plain(text: str) -> str:
     """Text that Markdown and HTML leave as it is: labels are anyone's."""
-    return escape(MARKUP.sub(r"\\\g<0>", printable(text)), quote=False)
+    return html.escape(MARKUP.sub(r"\\\g<0>", printable(text)), quote=False)
 
 
 def _poured(blocks: Iterable[Block], within: bool = False) -> str:
@@ -97,7 +167,7 @@ def _block(block: Block, within: bool) -> str:
             return _table(block)
         case Fold(title, blocks, again=False) if body := _poured(blocks, within=True):
             opened = " open" if within else ""
-            return f"<details{opened}><summary>{escape(title, quote=False)}</summary>\n\n{body}\n\n</details>"
+            return f"<details{opened}><summary>{html.escape(title, quote=False)}</summary>\n\n{body}\n\n</details>"
     return ""
 
 
