@@ -44,7 +44,7 @@ FLOORS = (
     "question", "thresholds", "exactness",
     "runs", "turns", "samples",
     "export", "summary", "api", "wording", "finding",
-    "page", "text", "render",
+    "page", "text",
     "sides", "sizing", "looks", "comparisons", "gate", "histories",
 )  # fmt: skip
 

@@ -70,11 +70,11 @@ def report(
     if len(runs) > 1:
         _side_by_side(list(dict.fromkeys(runs)))
         return
-    from reports import render
+    from reports.text.document import write_report
     from reports.text.terminal import report_text
 
     summary = summarised(runs[0])
-    paths = render.write_report(summary)
+    paths = write_report(summary)
     sys.stdout.write(report_text(summary, text_width(), colour=wants_colour()))
     for line in last_lines(summary, paths.html):
         sys.stdout.write(line + "\n")
@@ -93,7 +93,7 @@ def _without(run: Path, hosts: list[str]) -> Path:
 def _side_by_side(runs: list[Path]) -> None:
     """One run after the other: only the rows of the table are kept of each."""
     from bench.run.folder import read_document
-    from reports import render
+    from reports.text.document import write_report
     from reports.text.terminal import RunRow, rows_of, several
 
     for run in runs:
@@ -102,7 +102,7 @@ def _side_by_side(runs: list[Path]) -> None:
     pages: list[Path] = []
     for run in runs:
         summary = summarised(run)
-        pages.append(render.write_report(summary).html)
+        pages.append(write_report(summary).html)
         rows += rows_of(summary)
     sys.stdout.write(several(rows, pages, text_width()))
 

@@ -133,9 +133,9 @@ def open_run(
                 f"{path} is under way, and has no page yet: run `rtbench report` to make one of what is there"
             )
         from bench.cli.report import summarised
-        from reports import render
+        from reports.text.document import write_report
 
-        render.write_report(summarised(path))
+        write_report(summarised(path))
     import webbrowser
 
     webbrowser.open(page.resolve().as_uri())

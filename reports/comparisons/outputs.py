@@ -22,10 +22,10 @@ from reports.comparisons.page import comparison_page
 from reports.finding import ExitStatus, Finding
 from reports.looks.decision import decision_sentence
 from reports.numbers import NBSP, count, listed, percent, plural
+from reports.page.poured import Paths, write_page
 from reports.page.svg import glyph
 from reports.question import AskedFigure
 from reports.records import Closed, Count, Known, Rounded, Version, about, data_of, text_of
-from reports.render import Paths, write_page
 from reports.runs import all_called, labels_of, run_id_of
 from reports.sides.fairness import definitions_version
 from reports.statistics.differences import Difference, Margin, Scale

@@ -1,6 +1,6 @@
 """Pages as HTML, by one template and one set of macros, and as Markdown, without figures and what a page shows twice.
 
-Each form escapes its texts here and nowhere else.
+Each form escapes its texts here and nowhere else. A page's files are both, and what programs read.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
 from jinja2.filters import do_urlencode
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from bench.errors import UsageError
 from bench.plain import printable
+from bench.foreign import write_text
 from reports.blocks import (
     Alarm,
     Beside,
@@ -203,3 +206,23 @@ def _inline(inline: Inline) -> str:
         case Code(text):
             return plain(text) if set("`|\n\r") & set(text) else f"`{printable(text)}`"  # what would end it is no code
     return "".join(map(_inline, inline)) if type(inline) is tuple else _inline(inline[0])
+
+
+class Paths(NamedTuple):
+    """Where a page was written."""
+
+    html: Path
+    markdown: Path
+    json: Path
+
+
+def write_page(page: Page, json: str, paths: Paths, what: str) -> Paths:
+    """Write the three files, each in one step. Raises UsageError, of `what`, where their folder cannot be written."""
+    texts = poured(page), markdown_text(page), json
+    try:
+        paths.html.parent.mkdir(parents=True, exist_ok=True)
+        for path, content in zip(paths, texts, strict=True):
+            write_text(path, content)
+    except OSError as error:
+        raise UsageError(f"{what} cannot be written to {paths.html.parent}: {error.strerror}") from None
+    return paths

@@ -1,4 +1,7 @@
-"""summary.json: the summary for programs. Times are in ms, rates in B/s, sums of segments in ns, money in USD."""
+"""summary.json, the summary for programs, and the files of a report.
+
+Times are in ms, rates in B/s, sums of segments in ns, money in USD.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ from msgspec import field
 
 from bench.measures import DEFINITIONS_VERSION
 from reports.exactness import Inexact
+from reports.page.page import run_page
+from reports.page.poured import Paths, write_page
 from reports.question import Traits, Wait
 from reports.records import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
+from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import Estimate, Status, quantile
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
@@ -23,7 +29,7 @@ from reports.summary.money import Money
 from reports.summary.outcomes import by_outcome
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Slow
-from reports.summary.summary import CallerWait, Summary
+from reports.summary.summary import CallerWait, Summary, summarise
 from reports.summary.trust import Host, Incident, Machine, RuleResult, Setup
 from reports.wording.notices import notices
 from reports.wording.settings import packetisation
@@ -394,3 +400,14 @@ def _limits(throttling: Throttling) -> Limits:
         throttling.held_s,
         {part.limit: part.share.min() for part in throttling.remaining},
     )
+
+
+def write_report(run: RunFrames | Summary) -> Paths:
+    """Write report.html, report.md and summary.json into the run's folder.
+
+    A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
+    be written.
+    """
+    summary = run if isinstance(run, Summary) else summarise(run)
+    paths = Paths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
+    return write_page(run_page(summary), summary_json(summary), paths, "the report")

@@ -30,8 +30,9 @@ from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
 from bench.target.target_settings import load_price_table
 from bench.target.targets import resolve_targets
-from reports import render, thresholds
+from reports import thresholds
 from reports.summary.summary import summarise
+from reports.text.document import write_report
 from reports.text.terminal import report_text
 from tests.examples import some
 from tests.fuzz.spoiling import HOSTILE, WRONG, dumped
@@ -179,7 +180,7 @@ def tell(folder: Path) -> None:
     """All that a report of one run tells."""
     summary = summarise(reports.load(folder, everything=False))
     report_text(summary)
-    render.write_report(summary)
+    write_report(summary)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)

@@ -14,9 +14,9 @@ import reports
 import rtbench
 from bench.columns import BOUNDS
 from bench.run.folder import SCHEMAS, TableName
-from reports import render
 from reports.api import Run
 from reports.runs import SESSION_MEASURES, TURN_MEASURES
+from reports.text.document import write_report
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -55,7 +55,7 @@ def loaded(folder: Path) -> list[Run]:
 def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    render.write_report(reports.load(synthetic.write(tmp_path / NAMED, PLAN), everything=False))
+    write_report(reports.load(synthetic.write(tmp_path / NAMED, PLAN), everything=False))
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):

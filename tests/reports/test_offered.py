@@ -15,14 +15,13 @@ import pytest
 
 import reports
 from bench.run.folder import SCHEMAS
-from reports import render
 from reports.page.page import run_html
 from reports.page.panels import arrivals
 from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data
+from reports.text.document import summary_data, write_report
 from reports.text.terminal import report_text
 from reports.wording.remarks import divided, lines, rate
 from tests.reports import synthetic
@@ -184,7 +183,7 @@ def test_the_figure_has_a_bar_for_each_bin_with_the_blocked_on_top(tmp_path: Pat
 
 def test_every_document_can_be_made_of_such_a_run(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=60, turns=2, targets=("a", "b"), paired=True), blocked=2)
-    render.write_report(summary)
+    write_report(summary)
 
     rows = re.findall(r"\| ([ab]) \| (\d+) \| (0|2 \(6.2 %\)) \|", text((tmp_path / "report.md").read_text()))
     assert rows == [("a", "30", "0"), ("b", "32", "2 (6.2 %)")]

@@ -14,9 +14,9 @@ import pytest
 from msgspec import structs
 
 import reports
-from reports import render
 from reports.page.page import run_html, run_markdown
 from reports.page.page import run_page as page_as_data
+from reports.text.document import write_report
 from reports.text.terminal import report_text
 from reports.wording import words
 from reports.wording.outcomes import ended_as
@@ -118,7 +118,7 @@ def test_an_invalid_run_forbids_its_figures() -> None:
     assert f"send_lag was 14.2{NBSP}ms; the limit is 10{NBSP}ms" in page
     assert '<table class="answer struck" role="table">' in page
     assert "INVALID" in report_text(summary)
-    render.write_report(summary)
+    write_report(summary)
     assert (summary.run.folder / "report.md").read_text().startswith("### ✕ Do not use these figures")
     assert "~~" in (summary.run.folder / "report.md").read_text()
 
@@ -173,7 +173,7 @@ def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str
     """In every form; a valid one keeps it for programs."""
     changes = {"hosts": [HOST | {"processors": processors}]}
     summary = summary_of(Plan(valid=False), **changes)
-    told, paths = f"{said[:1].upper()}{said[1:]}", render.write_report(summary)
+    told, paths = f"{said[:1].upper()}{said[1:]}", write_report(summary)
     terminal, page, markdown = (
         " ".join(text.split()) for text in (report_text(summary), run_html(summary), paths.markdown.read_text())
     )
@@ -196,7 +196,7 @@ def test_a_run_that_was_not_judged_says_why() -> None:
 
 def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path, Plan(sessions=20))
-    paths = render.write_report(reports.load(folder))
+    paths = write_report(reports.load(folder))
 
     assert [path.name for path in paths] == ["report.html", "report.md", "summary.json"]
     assert "not judged" in paths.markdown.read_text().lower()

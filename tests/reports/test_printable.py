@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import reports
 from bench.plain import printable
-from reports import render
 from reports.page.poured import plain
 from reports.summary.summary import summarise
+from reports.text.document import write_report
 from reports.text.terminal import report_text
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
@@ -36,7 +36,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for table in ("turns", "sessions"):
         edit(folder, table, said_by_the_service)
     summary = summarise(reports.load(folder))
-    paths = render.write_report(summary)
+    paths = write_report(summary)
     return {
         "terminal": report_text(summary),
         "narrow terminal": report_text(summary, 60),

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 import reports
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
-from reports import render
 from reports.page.page import run_html
 from reports.question import Stratum
 from reports.runs import RunFrames, session_frame, turn_frame
-from reports.text.document import summary_data
+from reports.text.document import summary_data, write_report
 from reports.text.terminal import report_text
 from reports.turns import Turns, turns_of
 from reports.wording import settings
@@ -97,7 +96,7 @@ def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path)
     synthetic.write(tmp_path, Plan(sessions=20))
     other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
     summary = edited(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
-    paths = render.write_report(summary)
+    paths = write_report(summary)
 
     assert [(a.stratum.origin, a.figures.n) for a in summary.answers] == [("requested", 10), ("speech_end", 70)]
     for path in paths:
@@ -244,7 +243,7 @@ def test_the_chunk_of_vad_turns_is_explained() -> None:
 def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(plan: Plan) -> None:
     script = {"name": "voice_turns", "chunk_ms": 100, "turn_detection": "server_vad"}
     summary = summary_of(plan, scripts=[script])
-    page = render.write_report(summary).html.read_text()
+    page = write_report(summary).html.read_text()
 
     assert not settings.packetisation(summary.setup)
     assert "packetisation" not in page + report_text(summary)

@@ -16,11 +16,10 @@ import pytest
 import reports
 from bench.run.document import SCHEMA_VERSION
 from bench.run.replay import replay_log
-from reports import render
 from reports.export import export_log, export_tables
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
-from reports.text.document import SUMMARY_VERSION, summary_data
+from reports.text.document import SUMMARY_VERSION, summary_data, write_report
 
 STORED = Path(__file__).parent / "stored"
 MOST_BYTES = 200_000
@@ -34,7 +33,7 @@ def stored(schema: int) -> Path:
 def test_a_run_of_every_schema_is_reported(tmp_path: Path, schema: int) -> None:
     folder = shutil.copytree(stored(schema), tmp_path / "run")
     run = reports.load(folder, everything=False)
-    paths = render.write_report(run)
+    paths = write_report(run)
 
     assert run.document["schema"] == schema
     assert "VALID" in paths.markdown.read_text()

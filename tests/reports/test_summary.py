@@ -17,13 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports import render
 from reports.runs import RunFrames, load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
-from reports.text.document import summary_data, summary_json
+from reports.text.document import summary_data, summary_json, write_report
 from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording.notices import decided, notices, run_notices
@@ -384,7 +383,7 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path)
         place = rows.schema.get_field_index("detail")
         pq.write_table(rows.set_column(place, "detail", pa.array(words, pa.string())), folder / f"{table}.parquet")
     summary = summarise(load_for_report(folder))
-    paths = render.write_report(summary)
+    paths = write_report(summary)
     outcome = next(e.outcome for e in summary.outcomes.sessions if e.kind == "failed")
 
     assert f"<{outcome}> said so" in report_text(summary)
@@ -396,7 +395,7 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path)
 def test_what_to_do_about_failures_is_said_everywhere(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=30, failed=0.3, refused=20))
     summary = summarise(load_for_report(folder))
-    paths = render.write_report(summary)
+    paths = write_report(summary)
     first = remedy_line(summary.outcomes.remedies()[0])
     page = re.sub("</?code>", "`", html.unescape(paths.html.read_text()))
 

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from bench.cli.report import wants_colour
-from reports import render
 from reports.page.page import run_html, run_markdown
+from reports.text.document import write_report
 from reports.text.terminal import report_text
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
@@ -57,7 +57,7 @@ def test_the_labels_of_a_run_stand_behind_its_name_in_every_form() -> None:
     assert told in report_text(summary)
     assert told in run_html(summary)
     assert "commit 1a2b3c" in run_markdown(summary)
-    assert json.loads(render.write_report(summary).json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
+    assert json.loads(write_report(summary).json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
 
 
 def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 import reports
-from reports import render
 from reports.runs import RunFrames
 from reports.summary.summary import summarise
 from reports.summary.trust import busiest
+from reports.text.document import write_report
 from reports.text.terminal import report_text
 from reports.wording.validity import NOT_CALIBRATED, trust
 from tests.reports.synthetic import Plan, write
@@ -94,7 +94,7 @@ def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:
 
 def test_every_report_says_it(run: RunFrames) -> None:
     cited = summarise(citing(run, CITED))
-    paths = render.write_report(cited)
+    paths = write_report(cited)
 
     assert "calibrated on 2026-11-20" in " ".join(report_text(cited).split())
     assert f"C{LINE[1:]}." in paths.html.read_text()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from reports import render
 from reports.runs import load_for_report
+from reports.text.document import write_report
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import started
@@ -23,7 +23,7 @@ def main() -> None:
     """Write the picture; the browser is Chromium, as it is installed."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         run = synthetic.write(Path(folder) / "runs" / "20261120T091400Z-voice_turns", RUN, interleaved=True)
-        page = render.write_report(load_for_report(run)).html
+        page = write_report(load_for_report(run)).html
         with started(Path(folder) / "profile") as browser, browser.page(page, WIDE, HIGH, "light") as shown:
             PICTURE.write_bytes(shown.picture(whole=False))
 

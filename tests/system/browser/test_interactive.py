@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from reports import render
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
+from reports.text.document import write_report
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import Browser, Page
@@ -26,7 +26,7 @@ UNFOLDED = "for (const fold of document.querySelectorAll('details.more')) fold.o
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = synthetic.write(tmp_path_factory.mktemp("page") / "run", ARMS, interleaved=True)
-    return render.write_report(summarise(load_for_report(folder))).html
+    return write_report(summarise(load_for_report(folder))).html
 
 
 @pytest.fixture

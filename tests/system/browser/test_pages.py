@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import pytest
 
 import reports
-from reports import render
 from reports.comparisons import page
 from reports.comparisons.comparison import Comparison, compared
 from reports.comparisons.forest_rows import panels
 from reports.runs import load_for_report
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
+from reports.text.document import write_report
 from reports.wording.words import answer_cell
 from tests.reports import synthetic
 from tests.reports.comparisons import invented
@@ -126,7 +126,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 def _run(folder: Path, valid: str) -> Shown:
     summary = summarise(reports.load(folder, everything=False))
     p95 = answer_cell(summary.answers[0].figures, 0.95).figure
-    return Shown(render.write_report(summary).html, (valid, "SIMULATED", p95))
+    return Shown(write_report(summary).html, (valid, "SIMULATED", p95))
 
 
 def _compare(file: Path, comparison: Comparison, valid: str) -> Shown:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from reports import render, runs
+from reports import runs
+from reports.text.document import write_report
 from tests import forked
 from tests.docs.commands import PAGES, ROOT, Command, commands
 from tests.reports import synthetic
@@ -98,7 +99,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, targets in STORED.items():
         plan = Plan(sessions=20 * len(targets), targets=targets, paired=len(targets) > 1)
         folder = synthetic.write(parent / name, plan, run_id=f"20261120T091400Z-{Path(name).name}")
-        render.write_report(runs.load_for_report(folder))
+        write_report(runs.load_for_report(folder))
     run("rtbench", ["baseline", "save", "A", "--folder", "baselines"], dict(os.environ), parent)
     return parent
 
