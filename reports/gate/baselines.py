@@ -168,9 +168,9 @@ def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: 
     )
 
 
-def ratio_of_side(side: Side, name: str, step: str = "") -> Ratio:
+def ratio_of_side(side: Side, name: str) -> Ratio:
     """A rate of a target."""
-    events, turns = counts_of(side, Question(name, "rate", Margin(), step=step))
+    events, turns = counts_of(side, Question(name, "rate", Margin()))
     return ratio_of((events.astype(np.float64), turns.astype(np.float64)), words=bool(RATES[name].words))
 
 

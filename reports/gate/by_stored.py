@@ -122,7 +122,6 @@ def against_stored_runs(
     base: StoredRuns,
     thresholds: Sequence[Threshold],
     allowed: Sequence[str] = (),
-    level: float = LEVEL,
 ) -> BaselineAnswers:
     """Each target against its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
 
@@ -145,7 +144,7 @@ def against_stored_runs(
         notices += stored.notices
         against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []
         answers += [
-            _answer(one.written, side, one.question, stored, level)
+            _answer(one.written, side, one.question, stored)
             for one in asked_of(mine, [side], names)
             if _storable(one.question)
         ]
@@ -167,9 +166,9 @@ def _storable(question: Question) -> bool:
     return True
 
 
-def _answer(written: str, side: Side, question: Question, stored: Eligible, level: float) -> BaselineAnswer:
+def _answer(written: str, side: Side, question: Question, stored: Eligible) -> BaselineAnswer:
     """One question of a target; provisional where there are too few stored runs to tell their spread."""
-    rows, difference, now = (_rate if question.kind == "rate" else _quantile)(side, question, stored.runs, level)
+    rows, difference, now = (_rate if question.kind == "rate" else _quantile)(side, question, stored.runs)
     unfit = side.inexact(question)
     turns, sessions = (min(sizes, default=0) for sizes in ([r.n for r in rows], [r.sessions for r in rows]))
     failed = sum(row.failed for row in rows if isinstance(row, Quantiles))
@@ -182,7 +181,7 @@ StoredFound = tuple[Sequence[Quantiles | StoredRate], Difference | None, Arm]
 """What is stored of a figure, the difference from it, and what the run that is checked has of it."""
 
 
-def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline], level: float) -> StoredFound:
+def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline]) -> StoredFound:
     rows = [rate for one in runs for rate in one.baseline.rates if rate.name == question.measure]
     now = ratio_of_side(side, question.measure)
     words = bool(RATES[question.measure].words)
@@ -193,12 +192,12 @@ def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline], level:
     there = bool(rows and now.turns)
     difference = None
     if there:
-        difference = rate_against_stored(now, then, question.margin, better=better_of(question), level=level)
+        difference = rate_against_stored(now, then, question.margin, better=better_of(question), level=LEVEL)
     failed = round(now.value * now.turns) if now.turns else 0
     return rows, difference, Arm(int(now.turns), now.clusters, failed, worth=now.worth, longest=now.longest)
 
 
-def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline], level: float) -> StoredFound:
+def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline]) -> StoredFound:
     assert question.p is not None, "a quantile has a p"
     sample, place = sample_of(side, question), PS.index(question.p)
     rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.baseline.run_id for one in runs)))
@@ -220,6 +219,6 @@ def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline], le
     difference = None
     if now and then:
         clusters = arm.worth, sum(row.sessions for row in rows)
-        how = Inference(level, RUN_SD)
+        how = Inference(LEVEL, RUN_SD)
         difference = against_stored(now, then, clusters, question.margin, better_of(question), how)
     return rows, difference, arm

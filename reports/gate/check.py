@@ -31,7 +31,6 @@ from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.side import ABSENT, Side, targets_of
 from reports.sides.workload import allowed
-from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.summary.arms import FAIR
 from reports.summary.trust import noticed, verdict_of
@@ -93,7 +92,6 @@ def checked(
     *,
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
-    level: float = LEVEL,
 ) -> Checked:
     """Check a run. Without thresholds the default gates are held against the baseline.
 
@@ -104,7 +102,7 @@ def checked(
     _refuse_unknown_targets(thresholds, sides)
     _refuse_unknown_steps(thresholds, run, sides)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
-    answers = _answers(run, sides, thresholds, baseline, allow, level)
+    answers = _answers(run, sides, thresholds, baseline, allow)
     limits = [item for threshold in absolute for side in sides for item in by_limit.limit_results(threshold, side)]
     findings = judged(answers.answers)
     items = (*limits, *relative_items(answers.answers, findings), *answers.items)
@@ -202,7 +200,6 @@ def _answers(
     thresholds: Sequence[Threshold],
     baseline: str | None,
     allow: Sequence[str],
-    level: float,
 ) -> BaselineAnswers:
     """What the baseline says; nothing where it is not asked."""
     names = [side.name for side in sides]
@@ -223,11 +220,11 @@ def _answers(
         case SameRun() if was_planned(run.document):
             return by_looks(run, sides, base, relative)
         case SameRun():
-            return against_targets(sides, base, thresholds, level)
+            return against_targets(sides, base, thresholds)
         case OtherRun():
-            return against_run(sides, base, thresholds, level)
+            return against_run(sides, base, thresholds)
         case StoredRuns():
-            return against_stored_runs(sides, base, thresholds, allow, level)
+            return against_stored_runs(sides, base, thresholds, allow)
     return BaselineAnswers()
 
 

@@ -224,22 +224,17 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
     return StoredRuns(folder, target or "")
 
 
-def against_targets(
-    targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold], level: float = LEVEL
-) -> BaselineAnswers:
+def against_targets(targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold]) -> BaselineAnswers:
     """The other targets of an interleaved run against one of them."""
     (baseline,) = (side for side in targets if side.name == base.target)
     candidates = [side for side in targets if side is not baseline]
-    return replace(
-        _answers_of_comparison(baseline, candidates, thresholds, level), against=f"{base.target}, in the same run"
-    )
+    return replace(_answers_of_comparison(baseline, candidates, thresholds), against=f"{base.target}, in the same run")
 
 
 def against_run(
     targets: Sequence[Side],
     base: OtherRun,
     thresholds: Sequence[Threshold],
-    level: float = LEVEL,
 ) -> BaselineAnswers:
     """Each target against the one of the same label in another run, or against its only one."""
     other = load_for_report(base.folder)
@@ -253,7 +248,6 @@ def against_run(
             _known(other, others, partner),
             mine,
             [t for t in thresholds if not t.target or t.target in [side.name for side in mine]],
-            level,
         )
         for partner, mine in partners.items()
     ]
@@ -287,14 +281,14 @@ def _known(run: RunFrames, others: Sequence[Side], partner: str) -> Side:
 
 
 def _answers_of_comparison(
-    baseline: Side, candidates: Sequence[Side], thresholds: Sequence[Threshold], level: float
+    baseline: Side, candidates: Sequence[Side], thresholds: Sequence[Threshold]
 ) -> BaselineAnswers:
     """Of one comparison. What is the fault of the run that is checked is said by the check itself."""
     sides = among([baseline, *candidates])
     names = [side.name for side in sides[1:]]
     asked = asked_of(thresholds, sides, names)
     refuse_other_definitions(sides)
-    each, how = matched_to_the_first(sides), inference(sides, level)
+    each, how = matched_to_the_first(sides), inference(sides, LEVEL)
     measured = measurements(each, list(dict.fromkeys(threshold.question for threshold in asked)), how)
     by_question = {(figure.question, figure.candidate): figure for figure in measured}
     answers = [

@@ -47,7 +47,7 @@ from reports.summary.summary import Summary
 from reports.summary.trust import RuleResult
 from reports.wording import groups, remarks, validity, words
 from reports.wording.notices import inexact_line
-from reports.wording.settings import FACTS
+from reports.wording.settings import FACTS, arm_fact
 
 POOLED = (
     "{} hosts recorded this run. Figures elsewhere are of all of them together; where hosts differ, of the mixture. "
@@ -60,7 +60,7 @@ NAMED = 2
 
 def arms(summary: Summary) -> Section | None:
     """What each target was, side by side; None where the run says nothing of them."""
-    rows = [(fact, [getattr(arm, key) or "" for arm in summary.arms]) for key, fact in FACTS.items()]
+    rows = [(fact, [arm_fact(arm, key) for arm in summary.arms]) for key, fact in FACTS.items()]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
         return None

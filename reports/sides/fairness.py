@@ -25,7 +25,7 @@ from reports.turns import measured_sessions
 from reports.wording.notices import FAILING_APART, run_notices
 from reports.wording.outcomes import ended_as
 from reports.wording.remarks import interleaved
-from reports.wording.settings import FACTS
+from reports.wording.settings import FACTS, arm_fact
 from reports.wording.validity import Cause, of_run, over_the_limit, run_called
 
 
@@ -193,7 +193,7 @@ def _compared(sides: Sequence[Side]) -> Iterable[Check]:
     """What the sides differ in, by what their run tells of them: that is what is compared."""
     facts = [arms_of(side.run.document, side.session_rows, [side.name])[0] for side in sides]
     for key, fact in FACTS.items():
-        texts = tuple(getattr(told, key) or NONE for told in facts)
+        texts = tuple(arm_fact(told, key) or NONE for told in facts)
         if len(set(texts)) > 1:
             yield Check(fact, texts, None)
 

@@ -90,13 +90,13 @@ def logs_of(values: Floats) -> Floats:
     return np.log(values, out=np.full(values.shape, -np.inf), where=values > 0)
 
 
-def trimmed_mean(ascending: Floats, trim: float = TRIM) -> float:
+def trimmed_mean(ascending: Floats) -> float:
     """The mean between two ranks, values at the edges in part; NaN of nothing, +inf where endless values reach in."""
     n = ascending.size
     if not n:
         return math.nan
     reached = np.arange(1, n + 1)
-    inside = np.clip(reached, trim * n, (1 - trim) * n) - np.clip(reached - 1, trim * n, (1 - trim) * n)
+    inside = np.clip(reached, TRIM * n, (1 - TRIM) * n) - np.clip(reached - 1, TRIM * n, (1 - TRIM) * n)
     there = inside > 0
     return float((ascending[there] * inside[there]).sum() / inside.sum())
 
@@ -107,10 +107,9 @@ def worst_step(
     pairs: int,
     rng: np.random.Generator,
     *,
-    margin: float = WORST_MARGIN,
-    draws: int = 2_000,
+    draws: int,
 ) -> list[StepMedian]:
-    """Each step's own median against the margin, the likeliest to be worse first. Steps of few turns are left out."""
+    """Each step's own median against WORST_MARGIN, the likeliest to be worse first. Steps of few turns are left out."""
     found = []
     for step in np.intersect1d(base.steps, cand.steps):
         first, second = (
@@ -120,7 +119,7 @@ def worst_step(
             continue
         change = _median_change(first, second, pairs, rng, draws)
         if change.se > 0:
-            p_worse = float(stdtr(pairs - 1, (math.log1p(margin) - change.d) / change.se))
+            p_worse = float(stdtr(pairs - 1, (math.log1p(WORST_MARGIN) - change.d) / change.se))
             found.append(StepMedian(int(step), change, p_worse))
     return sorted(found, key=lambda one: one.p_worse)
 

@@ -96,9 +96,7 @@ def comparisons(runs: int) -> int:
     return len(windows(runs))
 
 
-def changes(
-    figures: Floats, variances: Floats, days: Integers, *, among: int, least: float, level: float = LEVEL
-) -> Searched:
+def changes(figures: Floats, variances: Floats, days: Integers, *, among: int, least: float) -> Searched:
     """Search a series. `figures` and `variances`: of each run, the latter from its sessions. `days`: since 1970.
 
     `among`: so many series are looked at together.
@@ -108,16 +106,16 @@ def changes(
     own = weekdays(figures, days)
     centred = without(figures, days, own)
     centred = centred - centred.mean()
-    candidates = _marked(centred, variances, 0.0, among, least, level)
+    candidates = _marked(centred, variances, 0.0, among, least)
     if not candidates:
         return Searched(weekdays=own)
     alike = autocorrelation(centred, [change.at for change in candidates])
-    found = _marked(centred, variances, alike, among, least, level)
+    found = _marked(centred, variances, alike, among, least)
     near = {change.at + by for change in found for by in range(1 - SIDE, SIDE)}
     return Searched(tuple(found), tuple(one for one in candidates if one.at not in near), alike, own)
 
 
-def weekdays(figures: Floats, days: Integers, level: float = LEVEL) -> tuple[float, ...]:
+def weekdays(figures: Floats, days: Integers) -> tuple[float, ...]:
     """By how much Monday to Sunday lie above their mean; empty where they do not differ, or less than WEEKS are seen.
 
     Weekdays that are never measured count as none, and days with others missing around them tell nothing.
@@ -134,7 +132,7 @@ def weekdays(figures: Floats, days: Integers, level: float = LEVEL) -> tuple[flo
     means = np.where(np.isfinite(weeks).sum(axis=1) == usual.sum(), np.nansum(weeks, axis=1) / usual.sum(), np.nan)
     apart = kept - means[np.clip(np.arange(kept.size) - WEEK // 2, 0, means.size - 1)]
     groups = [one[np.isfinite(one)] for one in (apart[weekday == day] for day in np.flatnonzero(usual))]
-    if min(map(len, groups)) < WEEKS or not _differ(groups, level):
+    if min(map(len, groups)) < WEEKS or not _differ(groups):
         return ()
     own = np.zeros(WEEK)
     own[usual] = [np.median(one) for one in groups]
@@ -147,13 +145,13 @@ def without(figures: Floats, days: Integers, own: Sequence[float]) -> Floats:
     return figures - np.array(own)[(days + THURSDAY) % WEEK] if own else figures
 
 
-def _differ(groups: Sequence[Floats], level: float) -> bool:
+def _differ(groups: Sequence[Floats]) -> bool:
     """Kruskal and Wallis's test, without its correction for ties: with many of them it is strict."""
     _, place, ties = np.unique(np.concatenate(groups), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
     n, ends = ranks.size, np.cumsum([len(one) for one in groups])
     squares = sum(float(part.sum()) ** 2 / part.size for part in np.split(ranks, ends[:-1]))
-    return bool(chdtrc(len(groups) - 1, 12 / (n * (n + 1)) * squares - 3 * (n + 1)) < level)
+    return bool(chdtrc(len(groups) - 1, 12 / (n * (n + 1)) * squares - 3 * (n + 1)) < LEVEL)
 
 
 def autocorrelation(figures: Floats, places: Sequence[int]) -> float:
@@ -185,11 +183,9 @@ def levels(figures: Floats, found: Sequence[LevelChange]) -> list[float]:
     return [float(part.mean()) for part in np.split(figures, [change.at for change in found])]
 
 
-def _marked(
-    figures: Floats, variances: Floats, alike: float, among: int, least: float, level: float
-) -> list[LevelChange]:
+def _marked(figures: Floats, variances: Floats, alike: float, among: int, least: float) -> list[LevelChange]:
     every = windows(figures.size)
-    shares = level / max(YEAR, figures.size) / among / np.bincount(every[:, 2])[every[:, 2]]
+    shares = LEVEL / max(YEAR, figures.size) / among / np.bincount(every[:, 2])[every[:, 2]]
     apart, errors, df = _compared(figures, variances, every, alike)
     far = (np.abs(apart) > max(least, 0.0)) & (np.abs(apart) >= -ndtri(shares / 2) * errors)  # t is dear, and beyond z
     (first, at, end), apart = every[far].T, apart[far]

@@ -39,6 +39,7 @@ EVERY = 50
 """Pairs from look to look; the number of the first one, and of N, is a multiple of it."""
 HOPELESS = 0.1
 """Below such a chance of ever passing, and of ever being found worse, a look ends the run."""
+PATH_NODES = 200
 REACH = 8.0
 """Standard deviations of the paths that are followed."""
 
@@ -59,19 +60,19 @@ def first_look(needed: Sequence[int], every: int = EVERY) -> int:
     return math.ceil(max(needed) / every) * every
 
 
-def critical_values(t: Sequence[float], a: float, grid: int = 200) -> list[float]:
+def critical_values(t: Sequence[float], a: float) -> list[float]:
     """The critical value of each look, for one-sided error `a`. `t`: rising fractions of N, each in (0, 1].
 
     The last look takes all of `a` that is left, so a run that ends early, blind to its result, hands in the looks that
     it held. Paths still under way are kept as a density on Gauss-Legendre nodes below the bound.
     """
-    return list(_critical_values(tuple(t), a, grid))
+    return list(_critical_values(tuple(t), a))
 
 
 @lru_cache(maxsize=256)
-def _critical_values(t: tuple[float, ...], a: float, grid: int) -> tuple[float, ...]:
+def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
     spent = [0.0, *(a * one**2 for one in t[:-1]), a]
-    nodes, weights = _nodes(grid)
+    nodes, weights = _nodes(PATH_NODES)
     found, at, mass = [], np.zeros(1), np.ones(1)
     for k, share in enumerate(t):
         sd = math.sqrt(share - (t[k - 1] if k else 0.0))

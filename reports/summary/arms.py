@@ -16,7 +16,7 @@ import pandas as pd
 from bench.foreign import JsonError, read_json
 from bench.plain import printable
 from bench.units import NS_PER_MS
-from reports.numbers import count, listed, plural, shortened
+from reports.numbers import listed, shortened
 from reports.question import Stratum
 from reports.records import Count, Known, Record, about
 from reports.summary.figures import Figures
@@ -25,6 +25,7 @@ TOLD = (0.5, 0.95)
 FAIR = 0.01
 """Arms whose failures lie farther apart, and arms with more throttling, are no fair comparison."""
 BLOCK_MIN = 2
+DEFLATE = "permessage-deflate"
 SEEN = 200
 """Of so many sessions of an arm the effective settings are read."""
 OF_FACTS = ["effective_settings", "model", "region", "upgrade_done_at_ns", "headers"]
@@ -48,6 +49,13 @@ class ArmFacts(Record, frozen=True, kw_only=True):
     voice: Known | None = None
     turn_detection: Known | None = None
     settings_of_its_own: Known | None = None
+
+
+class Arm(ArmFacts, frozen=True, kw_only=True):
+    """The same, with how many of its sessions opened, and of how many the messages were compressed."""
+
+    opened: int
+    compressed: int
 
 
 class Interleaving(Record, frozen=True):
@@ -76,17 +84,19 @@ class ArmsQuantile:
         return tuple(value / self.values_ms[0] for value in self.values_ms)
 
 
-def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[ArmFacts, ...]:
+def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[Arm, ...]:
     """What each target was, by the document and by what its sessions were told."""
     known = {str(entry.get("label")): entry for entry in document.get("targets") or [] if isinstance(entry, dict)}
     told = sessions[OF_FACTS]
     of = {label: told[(sessions["target"] == label).to_numpy()] for label in targets}
-    return tuple(ArmFacts(target=label, **_facts(known.get(label, {}), of[label])) for label in targets)
+    return tuple(_arm(label, known.get(label, {}), of[label]) for label in targets)
 
 
-def _facts(entry: Mapping[str, Any], sessions: pd.DataFrame) -> dict[str, str]:
+def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> Arm:
     there = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in there.iloc[:: max(1, -(-len(there) // SEEN))]]
+    answers = sessions.loc[sessions["upgrade_done_at_ns"].notna(), "headers"]
+    compressed = answers.str.contains(DEFLATE, regex=False, na=False).sum()
     own = _flat(entry.get("session") or {})
     address = str(entry.get("url") or "")
     facts = {
@@ -96,12 +106,13 @@ def _facts(entry: Mapping[str, Any], sessions: pd.DataFrame) -> dict[str, str]:
         "region": listed(_labels(sessions["region"])) or str(entry.get("region") or ""),
         "sign_in": _said(entry, "auth"),
         "proxy": _said(entry, "proxy"),
-        "compression": _compression(entry, sessions),
+        "compression": "" if "deflate" not in entry else DEFLATE if entry["deflate"] else "none",
         "voice": listed(list(dict.fromkeys(filter(None, map(_voice, settings))))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "settings_of_its_own": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
-    return {name: printable(said) for name, said in facts.items()}
+    told = {name: printable(said) for name, said in facts.items()}
+    return Arm(target=label, **told, opened=len(answers), compressed=int(compressed))
 
 
 def _labels(column: pd.Series[Any]) -> list[str]:
@@ -162,18 +173,6 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
 def _said(entry: Mapping[str, Any], key: str) -> str:
     """A text of the document; `none` where it says that there is none, nothing where it does not say."""
     return str(entry[key] or "none") if key in entry else ""
-
-
-def _compression(entry: Mapping[str, Any], sessions: pd.DataFrame) -> str:
-    if "deflate" not in entry:
-        return ""
-    if not entry["deflate"]:
-        return "none"
-    opened = sessions.loc[sessions["upgrade_done_at_ns"].notna(), "headers"]
-    taken = int(opened.str.contains("permessage-deflate", regex=False, na=False).sum())
-    if taken == len(opened):
-        return "permessage-deflate"
-    return f"permessage-deflate in {count(taken)} of {plural(len(opened), 'session')}; else the service declined"
 
 
 def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: int) -> Interleaving | None:

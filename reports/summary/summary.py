@@ -21,7 +21,7 @@ from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
 from reports.summary.arms import (
-    ArmFacts,
+    Arm,
     ArmsQuantile,
     Interleaving,
     arms_differences,
@@ -399,7 +399,7 @@ class Summary:
         return tuple(machines(self.run))
 
     @cached_property
-    def arms(self) -> tuple[ArmFacts, ...]:
+    def arms(self) -> tuple[Arm, ...]:
         return arms_of(self.run.document, self.sessions, self.targets)
 
     @cached_property

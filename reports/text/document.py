@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import field
+from msgspec.structs import replace
 
 from bench.measures import DEFINITIONS_VERSION
 from reports.exactness import Inexact
@@ -32,7 +33,7 @@ from reports.summary.single_turns import Slow
 from reports.summary.summary import CallerWait, Summary, summarise
 from reports.summary.trust import Host, Incident, Machine, RuleResult, Setup
 from reports.wording.notices import notices
-from reports.wording.settings import packetisation
+from reports.wording.settings import arm_fact, packetisation
 from reports.wording.validity import verdict_reason
 
 SUMMARY_VERSION: Literal[4] = 4
@@ -291,7 +292,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             harness=list(summary.harness),
             throughput=list(summary.throughput),
             outcomes={label: _outcomes(summary, place) for place, label in enumerate(summary.targets)},
-            arms=list(summary.arms),
+            arms=[replace(arm, compression=Known(arm_fact(arm, "compression"))) for arm in summary.arms],
             interleaving=summary.interleaving,
             differences=[_ratios(one) for one in summary.differences],
             money=summary.money,

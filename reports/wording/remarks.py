@@ -34,6 +34,7 @@ from reports.summary.load import Arriving, Offered, Quota
 from reports.summary.money import Cost, Money, Waste
 from reports.summary.summary import Summary
 from reports.summary.trust import Incidents, Machine
+from reports.wording.settings import arm_fact
 from reports.wording.words import bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
@@ -262,7 +263,8 @@ def compression(summary: Summary) -> list[str]:
             if (wire := total.get(f"wire_{way}", 0)) and (audio := total.get(f"audio_{way}", 0))
         ]
         if said and arm.compression not in (None, "", "none"):
-            told.append(f"{arm.target}, {arm.compression}: {' and '.join(said)} (base64 alone makes {three(BASE64)}).")
+            taken = arm_fact(arm, "compression")
+            told.append(f"{arm.target}, {taken}: {' and '.join(said)} (base64 alone makes {three(BASE64)}).")
     return told
 
 

@@ -42,7 +42,7 @@ def run_headline(summary: Summary) -> str:
     kinds = {words.KINDS.get(part[0].figures.measure) for part in plain}
     told = all(answer.figures.at(0.5).bounded for part in plain for answer in part)
     alike = plain if len(plain) > 1 and told and len(kinds) == 1 and None not in kinds else []
-    each = [f"{_medians(told, several)} {AFTER[told[0].stratum.origin]}" for told in alike]
+    each = [f"{_medians(told, len(summary.targets) > 1)} {AFTER[told[0].stratum.origin]}" for told in alike]
     said = [f"{COMES.format(words.KINDS[alike[0][0].figures.measure], ', and '.join(each))}."] if alike else []
     said += [
         _beside(summary, begun, part) or _answered(summary, part, several=several)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reports.numbers import NBSP, listed, three
+from reports.numbers import NBSP, count, listed, plural, three
+from reports.summary.arms import DEFLATE, Arm
 from reports.summary.trust import Setup, found_values
 
 GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_voice")
@@ -13,6 +14,14 @@ FACTS = {
     **{"turn_detection": "turn detection", "settings_of_its_own": "settings of its own"},
 }
 """What is told of an arm: the fields of `ArmFacts`, and their names."""
+
+
+def arm_fact(arm: Arm, key: str) -> str:
+    """What is told of an arm by one of these fields; empty where the run does not tell it."""
+    said = getattr(arm, key) or ""
+    if key == "compression" and said == DEFLATE and arm.compressed < arm.opened:
+        return f"{said} in {count(arm.compressed)} of {plural(arm.opened, 'session')}; else the service declined"
+    return said
 
 
 def player(setup: Setup) -> str:

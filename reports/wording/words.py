@@ -188,9 +188,9 @@ def _interval(estimate: Estimate, between: str = " – ") -> str:
     return interval(estimate.low, estimate.high, three, between)
 
 
-def inline(figures: Figures, p: float, noun: str = "turn") -> str:
+def inline(figures: Figures, p: float) -> str:
     """A cell in one line: `986 (969 – 1,010)`, `n/a (20 sessions; needs 40)`."""
-    figure, below = cell(figures, p, noun)
+    figure, below = cell(figures, p)
     return f"{figure} ({below})" if below else figure
 
 

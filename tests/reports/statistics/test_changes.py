@@ -66,7 +66,7 @@ def test_a_history_in_which_nothing_changed_seldom_has_a_mark(runs: int, alike: 
 def test_without_counting_how_alike_neighbours_are_every_fifth_history_of_like_nights_would_have_a_mark() -> None:
     rng = np.random.default_rng(20261122)
     made = [nights(rng, 80, 0.1, 0.6) for _ in range(100)]
-    plain = [_marked(one - one.mean(), np.zeros(80), 0.0, 1, LEAST, 0.05) for one in made]
+    plain = [_marked(one - one.mean(), np.zeros(80), 0.0, 1, LEAST) for one in made]
 
     assert sum(map(bool, plain)) >= 20 > sum(bool(marks(one)) for one in made)
 
