@@ -139,20 +139,17 @@ def _bar_with_margin(plot: Plot, row: ForestRow, x: PixelScale, axis: Axis, midd
     edge = x.clip(-row.margin if axis in HIGHER else row.margin)
     plot.line(edge, middle - 14, edge, middle + 14, "marginline")
     plot.line(x(0), middle - 14, x(0), middle + 14, "zero")
-    _bar(plot, row, x, middle)
-
-
-def _bar(plot: Plot, row: ForestRow, x: PixelScale, y: float) -> None:
-    """The interval and its dot; an end beyond the axis is an arrow, a dot beyond it is left out."""
     if math.isnan(row.d):
         return
-    cls = f"ci v-{row.word.replace(' ', '-')}"
-    plot.line(x.clip(row.low), y, x.clip(row.high), y, cls)
+    ink = f"v-{row.word.replace(' ', '-')}"
+    plot.line(x.clip(row.low), middle, x.clip(row.high), middle, f"ci {ink}")
     for end, beyond, tip in ((x.low, row.low < x.low, 1), (x.high, row.high > x.high, -1)):
-        if beyond:
-            plot.path([(x(end) + 7 * tip, y - 6), (x(end), y), (x(end) + 7 * tip, y + 6)], f"{cls} arrow")
+        if beyond:  # the axis
+            plot.path(
+                [(x(end) + 7 * tip, middle - 6), (x(end), middle), (x(end) + 7 * tip, middle + 6)], f"ci {ink} arrow"
+            )
     if x.low <= row.d <= x.high:
-        plot.dot(x(row.d), y, "circle", f"dotv v-{row.word.replace(' ', '-')}", 5.5, f"{row.name}: {row.short}")
+        plot.dot(x(row.d), middle, "circle", f"dotv {ink}", 5.5, f"{row.name}: {row.short}")
 
 
 def _texts(plot: Plot, row: ForestRow, top: float) -> None:

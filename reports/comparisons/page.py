@@ -45,7 +45,6 @@ from reports.numbers import NBSP, count, listed, moment, percent, plural, three
 from reports.page.charts import percentiles
 from reports.page.poured import markdown_text, poured
 from reports.page.svg import HALF, drawing, plot_figure
-from reports.question import Question
 from reports.runs import all_called
 from reports.wording import validity, words
 from reports.wording.words import since
@@ -320,11 +319,12 @@ def _percentiles(comparison: Comparison) -> Section | None:
     shift = comparison.shift
     if shift is None:
         return None
-    measure = shift.question.measure
-    read = (
-        Term(measure),
-        f"{_since(comparison, shift.question)}. Shaded: 95 % interval. Dotted: fewer than five turns beyond.",
-    )
+    question, measure = shift.question, shift.question.measure
+    every = {stratum for side in comparison.sides for stratum in side.turns.strata}
+    mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
+    counted = since(measure, mine[0]) if len(mine) == 1 else ""
+    of_step = f", {question.step}" if question.step else ""
+    read = (Term(measure), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: fewer than five turns beyond.")
     waits = plot_figure(percentiles(shift.curves, measure, HALF), read, head="The waits, one curve per arm")
     return Section("shift", "", "Which turns got slower?", [Beside([waits, _differences(comparison, shift)])])
 
@@ -340,14 +340,6 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
         f"The line ends where fewer than {BEYOND} turns of an arm lie beyond."
     )
     return plot_figure(forest.by_percentile(shift.ratios, shift.question.measure), read, head=head)
-
-
-def _since(comparison: Comparison, question: Question) -> str:
-    """What the measure counts from, of which traits, and which step it is of."""
-    every = {stratum for side in comparison.sides for stratum in side.turns.strata}
-    mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
-    counted = since(question.measure, mine[0]) if len(mine) == 1 else ""
-    return f"{counted}, {question.step}" if question.step else counted
 
 
 def _fair(comparison: Comparison) -> Section:

@@ -291,15 +291,12 @@ def github_refusal(error: str) -> str:
 
 def github_command(kind: str, title: str, message: str) -> str:
     """::error title=…::…"""
-    return f"::{kind} title={_github_property(title)}::{_github_data(message)}"
+    title = _github_data(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={title}::{_github_data(message)}"
 
 
 def _github_data(text: str) -> str:
     return printable(text.replace(NBSP, " ").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
-
-
-def _github_property(text: str) -> str:
-    return _github_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def azure_commands(checked: Checked, comment: Path) -> Iterable[str]:
@@ -325,16 +322,13 @@ def azure_refusal(error: str) -> str:
 
 def azure_command(name: str, properties: Mapping[str, str], message: str) -> str:
     """##vso[task.logissue type=error;]…"""
-    told = "".join(f"{key}={_azure_property(value)};" for key, value in properties.items())
+    escaped = {key: _azure_data(value).replace("]", "%5D").replace(";", "%3B") for key, value in properties.items()}
+    told = "".join(f"{key}={value};" for key, value in escaped.items())
     return f"##vso[{name}{' ' if told else ''}{told}]{_azure_data(message)}"
 
 
 def _azure_data(text: str) -> str:
     return printable(text.replace(NBSP, " ").replace("%", "%AZP25").replace("\r", "%0D").replace("\n", "%0A"))
-
-
-def _azure_property(text: str) -> str:
-    return _azure_data(text).replace("]", "%5D").replace(";", "%3B")
 
 
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -374,7 +374,11 @@ def _items(decision: Decision) -> Iterable[Item]:
         ruling = rulings[at] if rulings else unseen
         size = decision.course.looks[ruling.look].pairs if rulings else decision.pairs
         sides = sides_of_pairs(decision.run, decision.targets, ended[:size]) if size else ()
-        item = compared_item(_written(decision, gate), _finding(decision, gate, ruling, sides))
+        of_traits = gate.stratum and gate.stratum._replace(origin="")
+        # a threshold gives several gates where turns begin variously
+        asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
+        written = next(one.written for one in decision.plan.thresholds if one.question in asked)
+        item = compared_item(written, _finding(decision, gate, ruling, sides))
         why = "; ".join(filter(None, (side.inexact(gate) for side in sides)))
         yield not_exact(item, why) if why else item
 
@@ -397,10 +401,3 @@ def _finding(decision: Decision, gate: Question, ruling: GateResult, sides: Sequ
         look=ruling.look + 1 if ruling.look >= 0 else None,
         corrected=ruling.corrected,
     )
-
-
-def _written(decision: Decision, gate: Question) -> str:
-    """The threshold that a gate came from, as it was written; one gives several gates where turns begin variously."""
-    of_traits = gate.stratum and gate.stratum._replace(origin="")
-    asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
-    return next(one.written for one in decision.plan.thresholds if one.question in asked)

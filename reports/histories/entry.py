@@ -194,15 +194,12 @@ def _told(row: MeasureFigures, one: Quantile) -> RunFigure:
     if one.censored:
         return RunFigure(math.inf, n=row.n)
     if not one.published or math.isnan(one.value):
-        return missing(_lacking(one), row.n)
+        lacking = "the interval reaches into the failed turns" if one.status == "open" else "too few turns"
+        if one.needs:
+            lacking = f"needs {count(one.needs)} {'turns' if one.status == 'too few turns' else 'sessions'}"
+        return missing(lacking, row.n)
     low, high = (-math.inf if math.isnan(one.low) else one.low), (math.inf if math.isnan(one.high) else one.high)
     return RunFigure(one.value, low, high, variance_of(low, one.value, high), row.n)
-
-
-def _lacking(one: Quantile) -> str:
-    if one.needs:
-        return f"needs {count(one.needs)} {'turns' if one.status == 'too few turns' else 'sessions'}"
-    return "the interval reaches into the failed turns" if one.status == "open" else "too few turns"
 
 
 def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, RunFigure]]:

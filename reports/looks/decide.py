@@ -58,7 +58,10 @@ def look_at(folder: Path) -> Decision:
 def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     """The same of a run that was read; writes nothing."""
     plan = plan_of(run.document, named)
-    targets = _targets(run, named)
+    known = known_targets(run)
+    if len(known) != ARMS or not run.document.get("interleaved"):
+        raise UsageError(f"{named} is no run of two targets in pairs, and a decision is about two: it has {len(known)}")
+    targets = known[0], known[1]
     ended = run.document.get("state") in ("ended", "killed")
     pairs = leading(run.sessions, ended=run.document.get("state") == "ended")
     asked = _gates(run, targets, plan, pairs)
@@ -89,15 +92,6 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     if document.get("state") not in ("ended", "killed"):
         return ""
     return "by hand" if document["state"] == "killed" or document.get("stopped") == BY_HAND else "blind"
-
-
-def _targets(run: RunFrames, named: str) -> tuple[str, str]:
-    targets = known_targets(run)
-    if len(targets) != ARMS or not run.document.get("interleaved"):
-        raise UsageError(
-            f"{named} is no run of two targets in pairs, and a decision is about two: it has {len(targets)}"
-        )
-    return targets[0], targets[1]
 
 
 def _gates(run: RunFrames, targets: tuple[str, str], plan: DecisionPlan, pairs: Integers) -> tuple[Question, ...]:

@@ -42,7 +42,7 @@ from reports.samples import HEARD
 from reports.summary.curves import RttScatter, ways
 from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing
-from reports.summary.segments import Band, Breakdown
+from reports.summary.segments import Breakdown
 from reports.summary.single_turns import SlowTurn, Talk
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, settings, words
@@ -112,21 +112,15 @@ def segments(summary: Summary) -> Section | None:
         n for n in (settings.contained(summary.setup), settings.packetisation(summary.setup), words.COMPARABLE) if n
     ]
     meant: list[Block] = [Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
-    blocks: list[Block] = [
-        *([_bands(summary, bands), Fold("All turns, step by step", every, style="gap")] if bands else every),
-        Fold("What the segments mean", meant, style="note"),
-    ]
+    shown = every
+    if bands:  # typical and slow turns, and each bar in numbers
+        slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
+        of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
+        drawn, caption = bars.segment_bars(bands, summary.targets), ("Mean segments of ", Term(HEARD), of)
+        around = plot_figure(drawn, caption, stops=(), numbers=[_table(summary, bands, "around")])
+        shown = [around, Fold("All turns, step by step", every, style="gap")]
+    blocks: list[Block] = [*shown, Fold("What the segments mean", meant, style="note")]
     return Section("segments", "Segments", "Where does the wait come from?", blocks)
-
-
-def _bands(summary: Summary, bands: Sequence[Band]) -> Figure:
-    """Typical and slow turns, and each bar in numbers."""
-    slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
-    of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
-    caption = ("Mean segments of ", Term(HEARD), of)
-    return plot_figure(
-        bars.segment_bars(bands, summary.targets), caption, stops=(), numbers=[_table(summary, bands, "around")]
-    )
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:

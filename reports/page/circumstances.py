@@ -41,7 +41,7 @@ from reports.page.svg import plot_figure
 from reports.statistics.quantiles import quantile
 from reports.summary.curves import WHOLE_S
 from reports.summary.figures import measured_seconds
-from reports.summary.load import Quota, Throttling
+from reports.summary.load import Throttling
 from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money
 from reports.summary.summary import Summary
 from reports.summary.trust import RuleResult
@@ -158,32 +158,27 @@ def quota(summary: Summary) -> Section | None:
     found = summary.quota
     if not found.any:
         return None
-    drawn = [plot_figure(panels.limit_panels(found), _reading(found))] if found.drawable else []
+    drawn = []
+    if found.drawable:
+        told = (
+            f"Lines: the least share of a limit that remained in each {span(found.bin_s)}, as the service reported it; "
+        )
+        told += "solid tokens, dashed requests. "
+        read = told if any(target.remaining for target in found.targets) else ""
+        red = f"Red: throttled turns and sessions in each {span(found.bin_s)}. "
+        read += red if any(target.counts.any() for target in found.targets) else ""
+        drawn = [plot_figure(panels.limit_panels(found), f"{read}Warm-up is shown too.")]
     limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
     few = len(summary.targets) <= NAMED  # of more the table tells them apart
-    told = remarks.limits(found) if few else remarks.limits_in_all(found)
-    said = Paragraph((capital(told, summary) if few else words.as_sentence(told)) or "Nothing was throttled.")
-    return Section("limits", "Limits", "Did the service limit the rate?", [said, *drawn, limits])
+    said = capital(remarks.limits(found), summary) if few else words.as_sentence(remarks.limits_in_all(found))
+    what = Paragraph(said or "Nothing was throttled.")
+    return Section("limits", "Limits", "Did the service limit the rate?", [what, *drawn, limits])
 
 
 LIMITS = (
     *("target", "throttled turns", "throttled sessions", "waits asked for", "p50", "longest", "starts held, s"),
     *("least of tokens left", "of requests"),
 )
-
-
-def _reading(quota: Quota) -> str:
-    bin_ = span(quota.bin_s)
-    told = (
-        f"Lines: the least share of a limit that remained in each {bin_}, as the service reported it; solid "
-        "tokens, dashed requests. "
-    )
-    counted = f"Red: throttled turns and sessions in each {bin_}. "
-    parts = (
-        told if any(target.remaining for target in quota.targets) else "",
-        counted if any(target.counts.any() for target in quota.targets) else "",
-    )
-    return f"{''.join(parts)}Warm-up is shown too."
 
 
 def _limits(summary: Summary, place: int, one: Throttling) -> Line:
@@ -297,20 +292,21 @@ def _rules(rules: Sequence[RuleResult]) -> list[Block]:
         Paragraph("These checks decide whether a run is valid."),
         Reading("The mark on each bar is the limit."),
     ]
-    return [*what, table(heads, [_rule(rule) for rule in rules])] if rules else []
-
-
-def _rule(rule: RuleResult) -> Line:
-    word, style = words.result(rule.passed, "– nothing to judge")
-    about: Inline = (Term(rule.measure), f"{', ' if rule.measure and rule.note else ''}{rule.note}")
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
-    return [
-        Cell(f"({rule.rule}) {rule.name}" if rule.rule else rule.name, about),
-        rule.written(rule.figure),
-        rule.written(rule.limit),
-        bar.format(" x" if rule.passed is False else "", round(min(100.0, rule.used * 80), 1)),
-        Cell(word, rule.remedy if rule.passed is False else "", style=f"{style}-ink wrap"),
-    ]
+    rows: list[Line] = []
+    for rule in rules:
+        word, style = words.result(rule.passed, "– nothing to judge")
+        about: Inline = (Term(rule.measure), f"{', ' if rule.measure and rule.note else ''}{rule.note}")
+        rows.append(
+            [
+                Cell(f"({rule.rule}) {rule.name}" if rule.rule else rule.name, about),
+                rule.written(rule.figure),
+                rule.written(rule.limit),
+                bar.format(" x" if rule.passed is False else "", round(min(100.0, rule.used * 80), 1)),
+                Cell(word, rule.remedy if rule.passed is False else "", style=f"{style}-ink wrap"),
+            ]
+        )
+    return [*what, table(heads, rows)] if rules else []
 
 
 def _spreads(summary: Summary) -> list[Block]:

@@ -312,7 +312,13 @@ def _carried(summary: Summary) -> list[Block]:
     if not rates:
         return []
     size, unit = byte_unit(max(rate.mean_bytes_per_s for rate in rates) / 10)
-    of_sessions = {(figures.measure, figures.target): _of_sessions(figures, size) for figures in summary.carried}
+    of_sessions: dict[tuple[str, str], Line] = {}
+    for figures in summary.carried:
+        median = figures.at(0.5)
+        ends = interval(median.low / size, median.high / size, three, " – ")
+        shown = words.Shown(f"{words.bound(median)}{three(median.told / size)}", ends)
+        cells = cells_of([shown if median.bounded else words.cell(figures, 0.5, "")])
+        of_sessions[figures.measure, figures.target] = [*cells, three(figures.high / size)]
     rows: list[Row | Line] = []
     for rate in rates:
         target = of_target(summary, summary.targets.index(rate.target))
@@ -321,14 +327,6 @@ def _carried(summary: Summary) -> list[Block]:
         rows.append([Term(rate.measure), target, *of_run, *of_sessions.get((rate.measure, rate.target), (NONE, NONE))])
     said = f"Rates in {unit}/s. Peak: the target’s busiest second. Sessions: over their length, with 95 % intervals."
     return [table(CARRIED_HEADS, rows), *note(said)]
-
-
-def _of_sessions(figures: Figures, size: float) -> Line:
-    """The median of sessions with its interval, where it may be published, and the largest."""
-    median = figures.at(0.5)
-    ends = interval(median.low / size, median.high / size, three, " – ")
-    shown = words.Shown(f"{words.bound(median)}{three(median.told / size)}", ends)
-    return [*cells_of([shown if median.bounded else words.cell(figures, 0.5, "")]), three(figures.high / size)]
 
 
 ARRIVED = (

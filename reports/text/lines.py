@@ -92,7 +92,13 @@ def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
         return (inked(line, block.style, colour) for line in _wrapped(_text(block.text), width))
     if isinstance(block, Named):
         return _named(block, width, colour)
-    return _badges(block, width, colour) if isinstance(block, Badges) else _grid(block, width, colour)
+    if isinstance(block, Grid):
+        return _grid(block, width, colour)
+    badges = BETWEEN_BADGES.join(inked(text, style, colour) for text, style in block.badges)
+    space = width - len(BETWEEN_BADGES.join(text for text, _ in block.badges)) - len(block.text)
+    texts = _wrapped(block.text.replace(NBSP, " "), width)
+    lines = [*texts, badges] if block.last else [badges, *texts]
+    return lines if space < 3 else [(" " * space).join(lines)]
 
 
 def _text(inline: Inline) -> str:
@@ -112,14 +118,6 @@ def _named(block: Named, width: int, colour: bool) -> Iterable[str]:
     kept = [text.replace(" ", NBSP) if len(text) <= min(KEPT_MOST, room) else text for text in block.texts]
     for place, line in enumerate(_wrapped(" · ".join(kept), room, block.most)):
         yield inked(f"{'' if place else block.name:<{block.indent}}{line}", block.style, colour)
-
-
-def _badges(block: Badges, width: int, colour: bool) -> Iterable[str]:
-    badges = BETWEEN_BADGES.join(inked(text, style, colour) for text, style in block.badges)
-    space = width - len(BETWEEN_BADGES.join(text for text, _ in block.badges)) - len(block.text)
-    texts = _wrapped(block.text.replace(NBSP, " "), width)
-    lines = [*texts, badges] if block.last else [badges, *texts]
-    return lines if space < 3 else [(" " * space).join(lines)]
 
 
 def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
@@ -214,18 +212,12 @@ def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
     gathered: dict[object, WaterfallRow] = {}
     for number, (key, row) in enumerate(rows):
         place = ("alone", number) if key is None else key
-        gathered[place] = _joined(gathered[place], row) if place in gathered else row
+        if (first := gathered.get(place)) is not None:
+            smallest, largest = min(first.smallest, row.smallest), max(first.largest, row.largest)
+            both = first.count + row.count
+            row = replace(first, until_ms=row.until_ms, count=both, smallest=smallest, largest=largest)
+        gathered[place] = row
     return list(gathered.values())
-
-
-def _joined(first: WaterfallRow, row: WaterfallRow) -> WaterfallRow:
-    return replace(
-        first,
-        until_ms=row.until_ms,
-        count=first.count + row.count,
-        smallest=min(first.smallest, row.smallest),
-        largest=max(first.largest, row.largest),
-    )
 
 
 def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False) -> list[str]:
