@@ -51,7 +51,7 @@ class ArmFacts(Record, frozen=True, kw_only=True):
     settings_of_its_own: Known | None = None
 
 
-class Arm(ArmFacts, frozen=True, kw_only=True):
+class RunArm(ArmFacts, frozen=True, kw_only=True):
     """The same, with how many of its sessions opened, and of how many the messages were compressed."""
 
     opened: int
@@ -84,7 +84,7 @@ class ArmsQuantile:
         return tuple(value / self.values_ms[0] for value in self.values_ms)
 
 
-def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[Arm, ...]:
+def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[RunArm, ...]:
     """What each target was, by the document and by what its sessions were told."""
     known = {str(entry.get("label")): entry for entry in document.get("targets") or [] if isinstance(entry, dict)}
     told = sessions[OF_FACTS]
@@ -92,7 +92,7 @@ def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequen
     return tuple(_arm(label, known.get(label, {}), of[label]) for label in targets)
 
 
-def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> Arm:
+def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> RunArm:
     there = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in there.iloc[:: max(1, -(-len(there) // SEEN))]]
     answers = sessions.loc[sessions["upgrade_done_at_ns"].notna(), "headers"]
@@ -112,7 +112,7 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> Arm:
         "settings_of_its_own": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
     told = {name: printable(said) for name, said in facts.items()}
-    return Arm(target=label, **told, opened=len(answers), compressed=int(compressed))
+    return RunArm(target=label, **told, opened=len(answers), compressed=int(compressed))
 
 
 def _labels(column: pd.Series[Any]) -> list[str]:

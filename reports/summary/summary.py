@@ -21,9 +21,9 @@ from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
 from reports.summary.arms import (
-    Arm,
     ArmsQuantile,
     Interleaving,
+    RunArm,
     arms_differences,
     arms_of,
     interleaving_of,
@@ -399,7 +399,7 @@ class Summary:
         return tuple(machines(self.run))
 
     @cached_property
-    def arms(self) -> tuple[Arm, ...]:
+    def arms(self) -> tuple[RunArm, ...]:
         return arms_of(self.run.document, self.sessions, self.targets)
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.numbers import NBSP, count, listed, plural, three
-from reports.summary.arms import DEFLATE, Arm
+from reports.summary.arms import DEFLATE, RunArm
 from reports.summary.trust import Setup, found_values
 
 GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_voice")
@@ -16,7 +16,7 @@ FACTS = {
 """What is told of an arm: the fields of `ArmFacts`, and their names."""
 
 
-def arm_fact(arm: Arm, key: str) -> str:
+def arm_fact(arm: RunArm, key: str) -> str:
     """What is told of an arm by one of these fields; empty where the run does not tell it."""
     said = getattr(arm, key) or ""
     if key == "compression" and said == DEFLATE and arm.compressed < arm.opened:
