@@ -209,7 +209,7 @@ def test_words_in_the_place_of_a_number_stay_in_their_cell_on_a_phone(browser: B
     over = """[...document.querySelectorAll('.answer td.big')].map(e => {
       const range = document.createRange(); range.selectNodeContents(e);
       return [e.innerText, range.getBoundingClientRect().right - e.getBoundingClientRect().right] })"""
-    with browser.page(render.write_report(load_for_report(run)).html, 390, 844, "light") as shown:
+    with browser.page(write_report(load_for_report(run)).html, 390, 844, "light") as shown:
         cells = shown.value(over)
 
     assert any("timeout" in text for text, _ in cells)
