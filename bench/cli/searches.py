@@ -148,7 +148,7 @@ def _problem(found: Calibration, folder: Path) -> str:
     from bench.errors import UsageError
     from bench.foreign import write_text
     from bench.run.calibration import load_calibration, save_calibration
-    from reports.page.html import poured
+    from reports.page.poured import poured
 
     before = load_calibration(folder / found.file_name)
     if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:

@@ -19,8 +19,8 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from bench.errors import UsageError
-from bench.plain import printable
 from bench.foreign import write_text
+from bench.plain import printable
 from reports.blocks import (
     Alarm,
     Beside,

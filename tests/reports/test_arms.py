@@ -21,6 +21,7 @@ from reports.text.terminal import report_text
 from reports.wording import remarks
 from reports.wording.notices import notices
 from reports.wording.sentences import run_essentials
+from reports.wording.settings import arm_fact
 from tests.reports import synthetic
 from tests.reports.edited import edited
 from tests.reports.shared import page_of, summary_of
@@ -178,7 +179,10 @@ def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     write(tmp_path, TWO, everywhere={"deflate": True})
     summary = edited(tmp_path, lambda index, row: row | ({"headers": None} if index < 200 else {}), "sessions")
 
-    assert summary.arms[0].compression.replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions")
+    (sweden, *_), (told, *_) = summary.arms, summary_data(summary)["arms"]
+    assert (sweden.compression, sweden.opened, sweden.compressed) == ("permessage-deflate", 120, 20)
+    assert told["compression"] == arm_fact(sweden, "compression")
+    assert told["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions; else the serv")
 
 
 def test_compression_is_told_by_bytes_on_the_wire() -> None:
