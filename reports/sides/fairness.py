@@ -23,10 +23,9 @@ from reports.summary.arms import FAIR, arms_of, interleaving_of
 from reports.summary.trust import noticed, taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILING_APART, run_notices
-from reports.wording.outcomes import ended_as
 from reports.wording.remarks import interleaved
 from reports.wording.settings import FACTS, arm_fact
-from reports.wording.validity import Cause, of_run, over_the_limit, run_called
+from reports.wording.validity import Cause, ended_as, of_run, over_the_limit, run_called
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from reports.page.page import run_page as page_as_data
 from reports.text.document import write_report
 from reports.text.terminal import report_text
 from reports.wording import words
-from reports.wording.outcomes import ended_as
 from reports.wording.sentences import next_step, run_headline, run_second
+from reports.wording.validity import ended_as
 from reports.wording.words import cell
 from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
