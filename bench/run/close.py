@@ -116,7 +116,7 @@ def merge_parts(
     facts = [part.facts for part in parts]
     cut = not (facts and all(each.done for each in facts))
     killed = cut or document.get("state") == "running"  # a master that lives says that it closes its run
-    sessions = files.batches(parts, "sessions")
+    sessions = (rows for part in parts for rows in part.batches("sessions", files.SCHEMAS["sessions"]))
     # by rows as well: the facts of a worker that was killed may be older than its first simulated session
     simulated = any(each.simulated for each in facts) or any(pc.any(rows["simulated"]).as_py() for rows in sessions)
     for table in files.SCHEMAS:
@@ -170,7 +170,8 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], 
             name: opened.enter_context(pq.ParquetWriter(folder / f"{name}.parquet.new", schema, compression="zstd"))
             for name, schema in schemas.items()
         }
-        for rows in _grouped(files.batches(parts, table)):
+        batches = (batch for part in parts for batch in part.batches(table, files.SCHEMAS[table]))
+        for rows in _grouped(batches):
             for name, writer in writers.items():
                 writer.write_table(rows.select(schemas[name].names).cast(schemas[name]))
     for name in schemas:

@@ -24,7 +24,7 @@ import json
 import os
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -42,7 +42,7 @@ from bench.errors import UsageError
 from bench.foreign import JsonError, open_file, read_file, read_json, write_text
 from bench.run import spool
 from bench.run.document import GIVEN_UP, SCHEMA_VERSION
-from bench.run.part import AnyPart, parts, with_every_column
+from bench.run.part import parts, with_every_column
 from bench.units import NS_PER_S
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
@@ -253,15 +253,9 @@ def histograms_path(folder: Path) -> Path:
     return folder / "histograms.hlog"
 
 
-def batches(parts: Iterable[AnyPart], table: TableName) -> Iterator[pa.RecordBatch]:
-    """Read the rows of a table in all parts, in whole batches with every column."""
-    for part in parts:
-        yield from part.batches(table, SCHEMAS[table])
-
-
 def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
     """Read the rows of a table that the workers of a run that is not closed have written so far."""
-    return batches(parts(folder), table)
+    return (batch for part in parts(folder) for batch in part.batches(table, SCHEMAS[table]))
 
 
 def read_table(

@@ -59,7 +59,7 @@ def test_what_a_full_spool_refuses_is_kept_for_the_next_attempt(tmp_path: Path) 
 
     recorder.close()
     assert recorder.unwritten_rows == 0
-    assert sum(len(batch) for batch in files.batches(parts(folder), "sessions")) == 3
+    assert sum(len(batch) for batch in files.spooled_batches(folder, "sessions")) == 3
 
 
 def _no_space(*_: object) -> int:
