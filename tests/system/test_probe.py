@@ -44,7 +44,7 @@ PROBES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     **{
         f"typed in {dialect}": (dialect, ("--say", "hello"), (
             "◇ SIMULATED", "session.update", "→ response.create", "← audio delta × ", "♪ first audible sample",
-            "outcome    ok", "ttfa ", "replied ", "apim-request-id ", "connect_upgrade ", "response.done, completed",
+            "outcome    ok", "ttfa ", "replied ", "apim-request-id", "connect_upgrade ", "response.done, completed",
             "voice alloy",
         ))
         for dialect in ("ga", "preview")
