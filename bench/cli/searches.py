@@ -224,8 +224,8 @@ def capacity(
 ) -> None:
     """Find the highest load at which objectives hold, and what kind of edge there is beyond it.
 
-    Exit status: 0 shown to hold, 1 the edge lies below, 2 bad objectives or arguments, 3 undecided, 4 the
-    load generator was the limit.
+    Exit status: 0 shown to hold, 1 the edge lies below, 2 bad objectives or arguments, or no call
+    opens, 3 undecided, 4 the load generator was the limit.
     """
     from bench.capacity.judge import slo_of
     from bench.capacity.level import Search

@@ -114,7 +114,7 @@ def _meets_shelf(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, row: in
         return
     text = f"{shortened(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
     left = at > (plot.x0 + plot.x1) / 2
-    lift = 5 if of == 1 else 5 + 13 * max(0, 1 - row)
+    lift = 5 if of == 1 else 5 + 15 * max(0, 1 - row)
     plot.text(at + (4 if left else -4), plot.y1 - lift, text, f"lab t{tone(curve.colour)}", "end" if left else "start")
 
 
