@@ -213,8 +213,9 @@ def _verdict_badge(comparison: Comparison) -> Badge:
     gated, word = comparison.gated, sentences.overall(comparison.gated)
     if word is None:
         return _badge("NO VERDICT", "no gated figure")
-    same = sum(finding.verdict.word == word for finding in gated)
-    provisional = "provisional · " if any(finding.verdict.provisional for finding in gated) else ""
+    verdicts = [finding.verdict for finding in gated]  # better than not regressed has not regressed either
+    same = sum(one.word == word or (word == "not regressed" and one.passes) for one in verdicts)
+    provisional = "provisional · " if any(one.provisional for one in verdicts) else ""
     return _badge(word, f"{provisional}{same} of {plural(len(gated), 'gated figure')}")
 
 

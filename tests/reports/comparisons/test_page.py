@@ -65,7 +65,7 @@ def judged(*verdicts: Any) -> Comparison:
         (("regressed", "improved", "inconclusive"), "✕ REGRESSED 1 of 3 gated figures"),
         (("inconclusive", "equivalent"), "? INCONCLUSIVE 1 of 2 gated figures"),
         (("improved", "not regressed"), "+ IMPROVED 1 of 2 gated figures"),
-        (("not regressed", "equivalent"), "✓ NOT REGRESSED 1 of 2 gated figures"),
+        (("not regressed", "equivalent"), "✓ NOT REGRESSED 2 of 2 gated figures"),
         (("equivalent",), "≈ EQUIVALENT 1 of 1 gated figure"),
     ],
 )
