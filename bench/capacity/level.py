@@ -195,7 +195,8 @@ def check_opened(run: RunFrames) -> None:
         return
     ends = Counter(zip(refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True))
     ((outcome, said), _), *_ = ends.most_common(1)
-    words = "; ".join(filter(None, [": ".join(filter(None, [outcome, said])), remedy_of(outcome, said)]))
+    ended = f"{outcome}: {said.rstrip('.')}" if said else outcome
+    words = "; ".join(filter(None, [ended, remedy_of(outcome, said)]))
     raise UsageError(f"none of {len(refused):,} calls to {run.document['targets'][0]['url']} opened: {words}")
 
 
