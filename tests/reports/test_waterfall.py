@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from reports.text.lines import WaterfallRow, folded, message, waterfall
 
-BARS = "│●█░"
 ROWS = st.builds(
     lambda at_ms, lasts_ms, since_ms, name, count, size: WaterfallRow(
         at_ms, "←", name, at_ms + lasts_ms * (count > 1), since_ms, count, size, size * 2
