@@ -441,46 +441,42 @@ def test_a_container_whose_run_hangs_is_not_well(
     assert health(tmp_path, tmp_path / "runs") == status
 
 
-def test_a_worker_uploads_what_its_master_has_not_got_and_ends_as_it_ended(tmp_path: Path) -> None:
-    for name, does in (("locust", 'echo "locust $*"; exit 3'), ("rtbench", 'echo "rtbench $*"')):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
-        (tmp_path / name).chmod(0o755)
+SAYS = 'echo "${0##*/} $*"'
+
+
+def entry_point(folder: Path, *words: str, locust: str = SAYS, **environment: str) -> subprocess.Popen[str]:
+    """The image's entry point, with a `locust` and an `rtbench` that say how they are called; what locust does."""
+    for name, does in (("locust", locust), ("rtbench", SAYS)):
+        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / name).chmod(0o755)
+    given = {"PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": str(folder)} | environment
+    return subprocess.Popen([str(DEPLOY / "entrypoint.sh"), *words], env=given, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> dict[str, str]:
+    """The environment of a worker that uploads, of whose runs one is left there."""
     (tmp_path / "runs" / "left").mkdir(parents=True)
     (tmp_path / "runs" / "left" / "run.json").write_text("{}")
     (tmp_path / "runs" / "other").mkdir()
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    given = {
-        "PATH": path,
-        "LOCUST_UPLOAD": "https://there",
-        "LOCUST_RUNS": str(tmp_path / "runs"),
-        "TMPDIR": str(tmp_path),
-    }
-    command = [str(DEPLOY / "entrypoint.sh"), "--worker", "--master-host=m"]
-    ended = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
-
-    assert ended.stdout.splitlines() == ["locust --worker --master-host=m", f"rtbench upload {tmp_path}/runs/left/"]
-    assert ended.returncode == 3
-    assert "https://there" not in ended.stdout, "its signature is in no list of processes"
+    return {"LOCUST_UPLOAD": "https://there", "LOCUST_RUNS": str(tmp_path / "runs")}
 
 
-def test_a_worker_that_uploads_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
+def test_a_worker_uploads_what_its_master_has_not_got_and_ends_as_it_ended(
+    tmp_path: Path, left: dict[str, str]
+) -> None:
+    with entry_point(tmp_path, "--worker", "--master-host=m", locust=f"{SAYS}; exit 3", **left) as process:
+        said, _ = process.communicate()
+
+    assert said.splitlines() == ["locust --worker --master-host=m", f"rtbench upload {tmp_path}/runs/left/"]
+    assert process.returncode == 3
+    assert "https://there" not in said, "its signature is in no list of processes"
+
+
+def test_a_worker_that_uploads_ends_in_order_when_it_is_told_to(tmp_path: Path, left: dict[str, str]) -> None:
     """The signal reaches Locust, which takes its time; what it leaves is uploaded after that."""
-    (tmp_path / "runs" / "left").mkdir(parents=True)
-    (tmp_path / "runs" / "left" / "run.json").write_text("{}")
     waits = 'trap "echo told; sleep 0.2; echo ended; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
-    for name, does in (("locust", waits), ("rtbench", 'echo "rtbench $*"')):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
-        (tmp_path / name).chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    given = {
-        "PATH": path,
-        "LOCUST_UPLOAD": "https://there",
-        "LOCUST_RUNS": str(tmp_path / "runs"),
-        "TMPDIR": str(tmp_path),
-    }
-    with subprocess.Popen(
-        [str(DEPLOY / "entrypoint.sh"), "--worker"], env=given, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with entry_point(tmp_path, "--worker", locust=waits, **left) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
@@ -488,6 +484,19 @@ def test_a_worker_that_uploads_ends_in_order_when_it_is_told_to(tmp_path: Path) 
 
     assert said == ["told", "ended", f"rtbench upload {tmp_path}/runs/left/"]
     assert process.returncode == 0
+
+
+CALLED = {
+    ("rtbench", "doctor"): "rtbench doctor",
+    ("locust", "-V"): "locust -V",
+    ("--worker", "--master-host=m", "-f", "a b.py"): "locust --worker --master-host=m -f a b.py",
+}
+
+
+@pytest.mark.parametrize("words", CALLED)
+def test_the_entry_point_takes_commands_and_what_operators_give(words: tuple[str, ...], tmp_path: Path) -> None:
+    with entry_point(tmp_path, *words) as process:
+        assert process.communicate()[0].strip() == CALLED[words]
 
 
 def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
@@ -504,27 +513,6 @@ def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
     for source in sources:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in ignored
-
-
-@pytest.mark.parametrize(
-    ("words", "called"),
-    [
-        (["rtbench", "doctor"], "rtbench doctor"),
-        (["locust", "-V"], "locust -V"),
-        (["--worker", "--master-host=m", "-f", "a b.py"], "locust --worker --master-host=m -f a b.py"),
-    ],
-)
-def test_the_entry_point_takes_commands_and_what_operators_give(words: list[str], called: str, tmp_path: Path) -> None:
-    for name in ("rtbench", "locust"):
-        (tmp_path / name).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
-        (tmp_path / name).chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    command = [str(DEPLOY / "entrypoint.sh"), *words]
-    ended = subprocess.run(
-        command, env={"PATH": path, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=True
-    )
-
-    assert ended.stdout.strip() == called
 
 
 def test_images_of_manifests_are_named_with_a_version_and_without_a_registry() -> None:
