@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import socket
 from pathlib import Path
 
 import pytest
 
-from tests.system.end_to_end.locust_process import rtbench, write_scenario
+from tests.system.end_to_end.locust_process import free_port, rtbench, run_locust, write_scenario
 from tests.transport.test_certificates import write_client
 
 NOWHERE = "--url ws://127.0.0.1:1/openai/v1/realtime?model=x"
@@ -69,3 +70,32 @@ def test_what_the_user_can_mend_is_one_line_and_what_was_there_stays(line: str, 
     assert said.startswith("rtbench: ")
     assert REFUSED[line] in said
     assert (place / "earlier").read_text() == "of worth"
+
+
+RUNS_REFUSED = {
+    "AZURE_OPENAI_ENDPOINT": "",
+    "--runs": f"{NOWHERE} --runs /proc/nowhere",
+    "--users 9 contradicts --max-sessions 3": f"{NOWHERE} --arrivals 1/s --max-sessions 3 -u 9",
+    "--upload must begin with https://": f"{NOWHERE} -u 1 --upload http://files.example.org/?sig=a-signature",
+    "cannot be tested before": "--target-file TARGETS --targets east,west --until-decided --sessions 20",
+    "the master cannot listen: Address already in use": f"{NOWHERE} --master --master-bind-port TAKEN",
+    "2 workers are expected, and 0 came in 1 s": (
+        f"{NOWHERE} --master --master-bind-port FREE --expect-workers 2 --expect-workers-max-wait 1"
+    ),
+}
+
+
+@pytest.mark.parametrize("said", RUNS_REFUSED)
+def test_what_the_user_of_locust_can_mend_is_one_line_and_leaves_no_run(said: str, tmp_path: Path) -> None:
+    (tmp_path / "targets.yaml").write_text(TARGETS)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        there = {"TARGETS": tmp_path / "targets.yaml", "TAKEN": taken.getsockname()[1], "FREE": free_port()}
+        options = [str(there.get(word, word)) for word in RUNS_REFUSED[said].split()]
+        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
+
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
+    assert said in line
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert "a-signature" not in ended.stderr + ended.stdout
+    assert not list(tmp_path.glob("runs/*"))

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +22,6 @@ from tests import forked
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
-    free_port,
     locust,
     only_run,
     run_locust,
@@ -191,36 +189,6 @@ def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
     assert said in ended.stderr
     assert "the recorded data" not in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-NOWHERE = "ws://127.0.0.1:1/openai/v1/realtime?model=x"
-REFUSED = {
-    "AZURE_OPENAI_ENDPOINT": "",
-    "--runs": f"--url {NOWHERE} --runs /proc/nowhere",
-    "--users 9 contradicts --max-sessions 3": f"--url {NOWHERE} --arrivals 1/s --max-sessions 3 -u 9",
-    "--upload must begin with https://": f"--url {NOWHERE} -u 1 --upload http://files.example.org/?sig=a-signature",
-    "cannot be tested before": "--target-file TARGETS --targets one,two --until-decided --sessions 20",
-    "the master cannot listen: Address already in use": f"--url {NOWHERE} --master --master-bind-port TAKEN",
-    "2 workers are expected, and 0 came in 1 s": (
-        f"--url {NOWHERE} --master --master-bind-port FREE --expect-workers 2 --expect-workers-max-wait 1"
-    ),
-}
-
-
-@pytest.mark.parametrize("said", REFUSED)
-def test_what_the_user_can_mend_is_one_line_and_status_2_and_leaves_no_run(said: str, tmp_path: Path) -> None:
-    (tmp_path / "targets.yaml").write_text(f"targets: {{one: {{url: '{NOWHERE}'}}, two: {{url: '{NOWHERE}'}}}}")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        there = {"TARGETS": tmp_path / "targets.yaml", "TAKEN": taken.getsockname()[1], "FREE": free_port()}
-        options = [str(there.get(word, word)) for word in REFUSED[said].split()]
-        ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
-
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
-    assert said in line
-    assert ended.returncode == 2
-    assert "Traceback" not in ended.stderr + ended.stdout
-    assert "a-signature" not in ended.stderr + ended.stdout
-    assert not list(tmp_path.glob("runs/*"))
 
 
 CHECKS_MUCH = """
