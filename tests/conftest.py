@@ -94,7 +94,9 @@ MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
 """Who may start processes; any other test that does fails."""
 BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
 OVER = {
-    "real runs: fork servers, simulators, Locust and reports": "test_main_job system/end_to_end/test_calibrate",
+    "real runs: fork servers, simulators, Locust and reports": """
+        test_main_job system/end_to_end/test_calibrate system/end_to_end/test_shipped
+    """,
     "every command of every page": "system/docs/test_running",
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
