@@ -49,7 +49,8 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text(begun)
     write = f"import os; os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"  # whole, whenever it is looked at
-    monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", f"{write}\n{DEAF}"])
+    deaf = DEAF.replace("print(flush=True)", write)  # once it hears no signal, for it may be interrupted at once
+    monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
     played = play_level(Locust("calls.py", "sessions", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)
 
