@@ -191,6 +191,7 @@ class AgentCall:
 
 def _due_ns(free_ns: int, at_ns: int) -> int:
     """When a frame that comes at an instant was due: so late makes nothing else late, and twice as late begins anew."""
+    # `Playout` has this rule, too: said here again, for what is calibrated is not to be its own truth
     return free_ns + max(0, min(at_ns - free_ns, 2 * (at_ns - free_ns - LATE_NS)))
 
 

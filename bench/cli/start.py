@@ -35,7 +35,7 @@ KEPT_PLACES = (
     "audio/goodbye.wav",
 )
 """What is in `scenarios` in the tool and for its user, so that the commands of the documents work in both places."""
-OF_AGENTS = (
+AGENT_PLACES = (
     "agent.py",
     "targets.schema.json",
     "scripts/agent.yaml",
@@ -87,7 +87,7 @@ def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
     """What the files of a folder for calls with an agent hold. Its workflow plays another scenario, and is the same."""
     workflow = _starter(f"{ci}.yml").replace(b"scenarios/voice_turns.py", b"scenarios/agent.py")
     own = {Path(WORKFLOWS[ci]): workflow, Path("scenarios/ci.yaml"): _starter("agent_ci.yaml")}
-    return _copies("agent.md", "agent.yaml", OF_AGENTS) | own
+    return _copies("agent.md", "agent.yaml", AGENT_PLACES) | own
 
 
 def _copies(readme: str, targets: str, scenarios: Iterable[str]) -> dict[Path, bytes]:
