@@ -43,7 +43,6 @@ from reports.comparisons.sentences import LOOKED, brief, decision_alone, decisio
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, count, listed, moment, percent, plural, three
 from reports.page.charts import percentiles
-from reports.page.poured import markdown_text, poured
 from reports.page.svg import HALF, drawing, plot_figure
 from reports.runs import all_called
 from reports.wording import validity, words
@@ -63,8 +62,7 @@ WORDS = {
     "stored; or an arm drifts by itself, and the run is too short to know how far.",
     "Holm": "Several gated figures are several chances of a false alarm. For “regressed” the surest one must hold at "
     "the level divided by their number, the next at the level divided by one less, and so on.",
-    "failed turns": "Counted as infinite latencies in every percentile. "
-    "Turns cut by the end of the run are left out, and counted.",
+    "failed turns": words.FAILED_TURNS,
 }
 RESAMPLED: dict[Design, str] = {
     "pairs": "pairs of sessions that began together, one of each arm, are resampled together",
@@ -111,16 +109,6 @@ TURNS_OF = (
 ROWS_MOST = 10
 """Gated figures in the first table of numbers: those that did not pass stand there first."""
 BOUNDS = "Bars: the bounds that decide at each look, in colour the one that decided. Dashed: the margin."
-
-
-def comparison_html(comparison: Comparison) -> str:
-    """The page: one file that needs nothing else."""
-    return poured(comparison_page(comparison))
-
-
-def comparison_markdown(comparison: Comparison) -> str:
-    """The same page without its figures."""
-    return markdown_text(comparison_page(comparison))
 
 
 def comparison_page(comparison: Comparison) -> Page:

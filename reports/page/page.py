@@ -42,7 +42,6 @@ from reports.blocks import (
 )
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.page import bars, calls, circumstances, sections
-from reports.page.poured import markdown_text, poured
 from reports.page.sections import grown
 from reports.question import RATES
 from reports.summary.summary import CallerWait, Summary
@@ -56,8 +55,7 @@ METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
     "interval": "95 %: order statistics with a design effect. Sessions, not turns, are the unit, "
     "because turns of one session resemble each other more than those of different sessions.",
-    "failed turns": "Counted as infinite latencies in every percentile. "
-    "Turns cut by the end of the run are left out, and counted.",
+    "failed turns": words.FAILED_TURNS,
     "sigma": "Standard deviation of the logarithm of successful latencies: 0.5 is a factor of 1.65 to either side.",
     "ICC": "The share of that variance which lies between sessions: at 0 the turns of a session resemble each other "
     "no more than any others, at 1 a session says the same with every turn.",
@@ -88,16 +86,6 @@ READING = (
 )
 KEPT_UP = "the load generator kept up"
 """What VALID says of a run, and nothing of the service."""
-
-
-def run_html(summary: Summary) -> str:
-    """The page: one file that needs nothing else."""
-    return poured(run_page(summary))
-
-
-def run_markdown(summary: Summary) -> str:
-    """The same page without its figures."""
-    return markdown_text(run_page(summary))
 
 
 def run_page(summary: Summary) -> Page:

@@ -51,6 +51,10 @@ def result(passed: bool | None, nothing: str) -> tuple[str, str]:
     return marked(word), MARKS[word].ink
 
 
+FAILED_TURNS = (
+    "Counted as infinite latencies in every percentile. Turns cut by the end of the run are left out, and counted."
+)
+"""What the definitions of a page say of them."""
 OPEN = "open"
 """An end that the samples do not bound."""
 

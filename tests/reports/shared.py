@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.measures import CATALOGUE
-from reports.page.page import run_html
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_json
 from tests.reports import synthetic
+from tests.reports.forms import run_html
 from tests.reports.synthetic import Plan
 
 

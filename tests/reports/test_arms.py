@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports.page.page import run_html, run_markdown
 from reports.page.svg import GLYPHS
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
@@ -24,6 +23,7 @@ from reports.wording.sentences import run_essentials
 from reports.wording.settings import arm_fact
 from tests.reports import synthetic
 from tests.reports.edited import edited
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 

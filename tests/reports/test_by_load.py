@@ -17,7 +17,6 @@ from bench.run.part import rows_of
 from bench.run.spool import path_of
 from reports.page.calls import by_load as section
 from reports.page.charts import wait_lines
-from reports.page.page import run_markdown
 from reports.runs import load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Rate
@@ -29,6 +28,7 @@ from reports.wording.notices import pooled_notices
 from tests.benchmark.by_load import CHANGING, levels_of
 from tests.examples import trials
 from tests.reports import synthetic
+from tests.reports.forms import run_markdown
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 

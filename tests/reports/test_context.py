@@ -13,7 +13,6 @@ from bench.errors import UsageError
 from reports.gate.baselines import baseline_of
 from reports.gate.by_limit import limit_results
 from reports.looks.plan import planned
-from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.sides.side import sides_of
 from reports.sizing import size_question
@@ -24,6 +23,7 @@ from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 

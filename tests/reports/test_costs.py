@@ -15,7 +15,6 @@ import pytest
 
 import reports
 from bench.money import Prices, cost_usd
-from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
@@ -26,6 +25,7 @@ from reports.wording.notices import notices
 from reports.wording.remarks import cost, money_notes
 from tests.reports import synthetic
 from tests.reports.edited import edit
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import PRICES, Plan
 

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports.page.page import run_html
 from reports.runs import load_for_report
 from reports.summary.figures import PoolDrift, drifts, is_suspected
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import report_text
 from reports.wording.remarks import drift_said
 from tests.reports import synthetic
+from tests.reports.forms import run_html
 from tests.reports.synthetic import Plan
 
 PLAN = Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300)

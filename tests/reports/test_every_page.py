@@ -15,12 +15,9 @@ import pytest
 
 from bench.capacity.page import capacity_page
 from bench.capacity.search import LevelOutcome
-from reports.comparisons import page as comparisons_page
 from reports.histories.entry import Entry
 from reports.histories.history import told_by
 from reports.histories.page import history_html as history_html
-from reports.page.page import run_html as run_html
-from reports.page.page import run_markdown
 from reports.page.poured import poured
 from reports.sides.side import sides_of
 from tests.capacity.test_page import LEVELS, searched
@@ -28,6 +25,8 @@ from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
 from tests.reports.comparisons.invented import CHECKS, comparison, sides
 from tests.reports.comparisons.test_page import MADE
+from tests.reports.forms import comparison_html, run_markdown
+from tests.reports.forms import run_html as run_html
 from tests.reports.histories.made import entry, invalid, stepped
 from tests.reports.shared import folder, page_of, summary_of
 from tests.reports.synthetic import Plan
@@ -39,7 +38,7 @@ EVIL = "<script>alert(1)</script>"
 
 
 def compared(**changes: Any) -> str:
-    return comparisons_page.comparison_html(comparison(**changes))
+    return comparison_html(comparison(**changes))
 
 
 def history(entries: list[Entry]) -> str:
@@ -53,7 +52,7 @@ def capacity(levels: list[LevelOutcome]) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     **{f"run, {name}": partial(page_of, plan) for name, plan in PLANS.items()},
     **{f"comparison, {name}": partial(compared, **changes) for name, changes in MADE.items()},
-    "comparison of pairs": lambda: comparisons_page.comparison_html(
+    "comparison of pairs": lambda: comparison_html(
         quick(sides_of([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
     ),
     "history": lambda: history(stepped(12, 12)),

@@ -17,7 +17,6 @@ from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
-from reports.page.page import run_html, run_markdown
 from reports.question import Question
 from reports.runs import load_for_report
 from reports.statistics.differences import Margin
@@ -27,6 +26,7 @@ from reports.text.terminal import report_text
 from reports.wording.notices import notices
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
 from tests.reports.gate.test_check import store
 from tests.reports.looks.test_decide import TWO

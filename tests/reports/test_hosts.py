@@ -14,7 +14,6 @@ import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
 from reports.comparisons.comparison import compared
-from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
@@ -28,6 +27,7 @@ from reports.wording import words
 from reports.wording.notices import notices, run_notices
 from reports.wording.validity import trusted
 from tests.reports import synthetic
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.units import NS_PER_MS
-from reports.page.page import run_html
 from reports.summary.summary import Summary
 from reports.text.terminal import report_text
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
+from tests.reports.forms import run_html
 from tests.reports.synthetic import Plan
 
 PLAN = Plan(sessions=40, turns=2, targets=("west", "east"))

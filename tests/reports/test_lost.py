@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
@@ -26,6 +25,7 @@ from reports.wording.remarks import interleaved
 from reports.wording.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"

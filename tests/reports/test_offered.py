@@ -15,7 +15,6 @@ import pytest
 
 import reports
 from bench.run.folder import SCHEMAS
-from reports.page.page import run_html
 from reports.page.panels import arrivals
 from reports.runs import load_for_report
 from reports.samples import session_sample
@@ -26,6 +25,7 @@ from reports.text.terminal import report_text
 from reports.wording.remarks import divided, lines, rate
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 

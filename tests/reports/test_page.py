@@ -14,7 +14,6 @@ import pytest
 from msgspec import structs
 
 import reports
-from reports.page.page import run_html, run_markdown
 from reports.page.page import run_page as page_as_data
 from reports.text.document import write_report
 from reports.text.terminal import report_text
@@ -23,6 +22,7 @@ from reports.wording.sentences import next_step, run_headline, run_second
 from reports.wording.validity import ended_as
 from reports.wording.words import cell
 from tests.reports import synthetic
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import Plan
 

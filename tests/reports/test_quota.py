@@ -12,7 +12,6 @@ import pytest
 
 import reports
 from reports.page import panels
-from reports.page.page import run_html, run_markdown
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
@@ -20,6 +19,7 @@ from reports.text.terminal import report_text
 from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips, token_wait
 from tests.reports import synthetic
 from tests.reports.edited import edited
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 

@@ -12,7 +12,6 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from reports.gate.by_limit import limit_results
 from reports.looks.sequence import rate_seen
-from reports.page.page import run_html, run_markdown
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.runs import load_frames
 from reports.sides.questions import default_questions
@@ -26,6 +25,7 @@ from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 

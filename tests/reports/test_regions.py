@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from reports.page.page import run_html, run_markdown
 from reports.summary.groups import KEYS, NOT_TOLD
 from reports.summary.summary import Summary
 from reports.text.document import summary_data
@@ -15,6 +14,7 @@ from reports.wording.groups import key_words
 from reports.wording.notices import notices
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from reports.page.page import run_html
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from tests.reports import synthetic
+from tests.reports.forms import run_html
 from tests.reports.synthetic import Plan
 
 FOLDER = Path(__file__).parent / "snapshots"

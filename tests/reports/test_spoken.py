@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import reports
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
-from reports.page.page import run_html
 from reports.question import Stratum
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.text.document import summary_data, write_report
@@ -26,6 +25,7 @@ from reports.wording.notices import notices
 from reports.wording.sentences import heard, run_essentials, run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
+from tests.reports.forms import run_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.test_summary import build, figures

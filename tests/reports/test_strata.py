@@ -13,7 +13,6 @@ from bench.run.folder import row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
 from reports import question
-from reports.page.page import run_html, run_markdown
 from reports.question import Stratum, in_order
 from reports.runs import load_for_report
 from reports.summary.summary import Summary
@@ -26,6 +25,7 @@ from reports.wording.sentences import run_headline
 from reports.wording.words import breakdown_title
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 

@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from bench.cli.report import wants_colour
-from reports.page.page import run_html, run_markdown
 from reports.text.document import write_report
 from reports.text.terminal import report_text
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 

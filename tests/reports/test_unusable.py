@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.comparisons import outputs, page
+from reports.comparisons import outputs
 from reports.comparisons import sentences as compare_sentences
 from reports.comparisons.comparison import Comparison, compared
 from reports.gate import outputs as check_comment
@@ -19,6 +19,7 @@ from reports.numbers import NBSP
 from reports.sides.side import sides_of
 from tests.reports import synthetic
 from tests.reports.edited import edit
+from tests.reports.forms import comparison_html, comparison_markdown
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -74,8 +75,8 @@ def test_a_reason_stands_once_in_every_output(tmp_path: Path) -> None:
     comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | {"valid": False})))
     texts = {
         "compare": outputs.comparison_text(comparison),
-        "compare.md": page.comparison_markdown(comparison).replace("\\", ""),
-        "compare.html": plain(page.comparison_html(comparison)),
+        "compare.md": comparison_markdown(comparison).replace("\\", ""),
+        "compare.html": plain(comparison_html(comparison)),
         "check": check_text.check_text(check),
         "check.md": check_comment.check_markdown(check).replace("\\", ""),
     }
@@ -100,4 +101,4 @@ def test_the_page_of_a_comparison_names_no_exit_status(tmp_path: Path) -> None:
     for valid in (True, False):
         comparison, _ = both(tmp_path / str(valid), Plan(**(vars(PAIRS) | {"valid": valid})))
 
-        assert "exit" not in plain(page.comparison_html(comparison)).lower()
+        assert "exit" not in plain(comparison_html(comparison)).lower()

@@ -10,7 +10,6 @@ import pytest
 
 import reports
 from reports.page import charts
-from reports.page.page import run_html
 from reports.page.svg import HALF, WIDE
 from reports.question import Stratum
 from reports.runs import load_for_report
@@ -18,6 +17,7 @@ from reports.summary import curves as frames
 from reports.summary.curves import GRIDS, ways
 from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
+from tests.reports.forms import run_html
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=40, targets=("direct", "gateway"), failed=0.05)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from reports.gate.by_limit import limit_results
-from reports.page.page import run_html, run_markdown
 from reports.question import Question
 from reports.sides.side import counts_of, sides_of
 from reports.statistics.differences import Margin
@@ -19,6 +18,7 @@ from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_html, run_markdown
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"

@@ -16,7 +16,7 @@ from reports.comparisons import comparison as comparison_module
 from reports.comparisons import outputs
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_essentials, comparison_text
-from reports.comparisons.page import comparison_markdown, comparison_page
+from reports.comparisons.page import comparison_page
 from reports.comparisons.sentences import LOOKED, decision_alone
 from reports.gate.check import checked
 from reports.looks.decide import look_at
@@ -26,6 +26,7 @@ from reports.wording.validity import Cause
 from tests.reports.comparisons.build import quick, run
 from tests.reports.comparisons.invented import decision
 from tests.reports.edited import edit
+from tests.reports.forms import comparison_markdown
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)

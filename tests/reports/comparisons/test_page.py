@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from reports.comparisons import page, sentences
+from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, compared
 from reports.comparisons.forest_rows import panels
 from reports.looks.sequence import End
@@ -28,6 +28,7 @@ from tests.reports.comparisons.invented import (
     ratio,
     sides,
 )
+from tests.reports.forms import comparison_html
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
@@ -70,7 +71,7 @@ def judged(*verdicts: Any) -> Comparison:
     ],
 )
 def test_the_verdict_is_the_first_badge(verdicts: tuple[str, ...], badge: str) -> None:
-    text = page.comparison_html(judged(*verdicts))
+    text = comparison_html(judged(*verdicts))
 
     assert badges(text) == [
         badge,
@@ -82,14 +83,14 @@ def test_the_verdict_is_the_first_badge(verdicts: tuple[str, ...], badge: str) -
 
 def test_the_answer_is_the_sentences() -> None:
     made = comparison()
-    text = page.comparison_html(made)
+    text = comparison_html(made)
 
     assert f"<h1>{sentences.comparison_headline(made)}</h1>" in unescape(text)
     assert sentences.comparison_second(made).replace(NBSP, " ") in words(text)
 
 
 def test_an_invalid_comparison_has_no_verdict_and_forbids_its_figures() -> None:
-    text = page.comparison_html(comparison(checks=(UNFAIR, *CHECKS[1:])))
+    text = comparison_html(comparison(checks=(UNFAIR, *CHECKS[1:])))
 
     assert badges(text)[0] == "✕ INVALID COMPARISON 1 of 2 checks failed"
     assert not any("REGRESSED" in badge for badge in badges(text))
@@ -97,13 +98,13 @@ def test_an_invalid_comparison_has_no_verdict_and_forbids_its_figures() -> None:
     assert '<div class="alarm" role="alert"><b>What to do:</b> Run with --processes 2.</div>' in text
     assert "What to do: Run with --processes 2." in words(text)
     assert '<main class="struck">' in text
-    assert '<main class="struck">' not in page.comparison_html(comparison())
+    assert '<main class="struck">' not in comparison_html(comparison())
 
 
 def test_a_provisional_verdict_says_what_was_assumed() -> None:
     made = comparison()
     found = tuple(replace(f, verdict=replace(f.verdict, provisional=True)) for f in made.findings)
-    text = page.comparison_html(
+    text = comparison_html(
         replace(made, findings=found, method=structs.replace(made.method, design="sessions", run_sd=0.05))
     )
 
@@ -113,7 +114,7 @@ def test_a_provisional_verdict_says_what_was_assumed() -> None:
 
 def test_the_numbers_are_those_of_the_bars() -> None:
     made = comparison()
-    text = words(page.comparison_html(made))
+    text = words(comparison_html(made))
 
     for panel in panels(made):
         for row in panel.rows:
@@ -123,7 +124,7 @@ def test_the_numbers_are_those_of_the_bars() -> None:
 
 
 def test_each_check_stands_with_a_text_for_each_side() -> None:
-    text = words(page.comparison_html(comparison(checks=(UNFAIR, *CHECKS[1:]))))
+    text = words(comparison_html(comparison(checks=(UNFAIR, *CHECKS[1:]))))
 
     assert "run valid ✓ VALID ✕ INVALID ✕ failed run with --processes 2" in text
     assert "throttled turns, limit 1 % 0 % 0.1 % ✓ passed" in text
@@ -131,7 +132,7 @@ def test_each_check_stands_with_a_text_for_each_side() -> None:
 
 
 def test_every_figure_and_verdict_has_its_definition() -> None:
-    text = page.comparison_html(comparison())
+    text = comparison_html(comparison())
 
     for name in ("ttfa", "failures", "regressed", "not-regressed", "equivalent", "improved", "inconclusive", "margin"):
         assert f'<dt id="def-{name}">' in text
@@ -139,40 +140,38 @@ def test_every_figure_and_verdict_has_its_definition() -> None:
 
 
 def test_the_method_is_enough_to_compute_it_again() -> None:
-    text = words(page.comparison_html(comparison()))
+    text = words(comparison_html(comparison()))
 
     assert "Seed 7, 10,000 resamples of pairs (60), level 5 % one-sided, Holm over 3 gated figures." in text
     assert "Definitions of measures: version 1." in text
 
 
 def test_few_turns_have_no_difference_by_percentile() -> None:
-    text = words(page.comparison_html(comparison(**MADE["few turns"])))
+    text = words(comparison_html(comparison(**MADE["few turns"])))
 
     assert "Not drawn: fewer than 20 turns of an arm lie beyond its median." in text
-    assert "Which turns got slower?" not in words(page.comparison_html(comparison(**MADE["all failed"])))
+    assert "Which turns got slower?" not in words(comparison_html(comparison(**MADE["all failed"])))
 
 
 def test_a_decision_is_the_verdict_and_shows_its_path() -> None:
-    text = page.comparison_html(replace(judged("inconclusive"), decision=decision()))
+    text = comparison_html(replace(judged("inconclusive"), decision=decision()))
 
     assert badges(text)[0] == "✕ REGRESSED look 3 of 5"
     assert "<h1>gateway regressed: ttfa p95 +47 %.</h1>" in unescape(text).replace(NBSP, " ")
     assert "When was it decided?" in text
     assert "Stopped at look 3 of 5, at 150 pairs." in words(text)
-    assert "When was it decided?" not in page.comparison_html(judged("inconclusive"))
+    assert "When was it decided?" not in comparison_html(judged("inconclusive"))
 
 
 @pytest.mark.parametrize(
     ("reason", "word"), [("waiting", "? NOT DECIDED YET"), ("futile", "? INCONCLUSIVE"), ("not regressed", "✓ NOT")]
 )
 def test_a_decision_without_an_alarm_says_how_it_stands(reason: End, word: str) -> None:
-    assert badges(page.comparison_html(replace(judged("equivalent"), decision=decision(reason=reason))))[0].startswith(
-        word
-    )
+    assert badges(comparison_html(replace(judged("equivalent"), decision=decision(reason=reason))))[0].startswith(word)
 
 
 def test_a_decision_does_not_outvote_an_unfair_comparison() -> None:
-    text = page.comparison_html(comparison(checks=(UNFAIR,), decision=decision()))
+    text = comparison_html(comparison(checks=(UNFAIR,), decision=decision()))
 
     assert badges(text)[0].startswith("✕ INVALID COMPARISON")
     assert "<h1>Do not use" in text
@@ -183,13 +182,13 @@ def test_an_interleaved_run_has_a_page(tmp_path: Path, targets: tuple[str, ...])
     plan = Plan(sessions=40 * len(targets), turns=6, targets=targets, paired=True, failed=0.02, seconds=600)
     made = compared(sides_of([synthetic.write(tmp_path / "run", plan, interleaved=True)]), draws=500)
 
-    assert "VALID COMPARISON" in page.comparison_html(made)
+    assert "VALID COMPARISON" in comparison_html(made)
 
 
 def test_two_runs_have_a_page(tmp_path: Path) -> None:
     plans = [(name, Plan(sessions=40, seed=seed)) for seed, name in enumerate("ab")]
     runs = [synthetic.write(tmp_path / name, plan, run_id=name) for name, plan in plans]
-    text = page.comparison_html(compared(sides_of(runs), draws=500))
+    text = comparison_html(compared(sides_of(runs), draws=500))
 
     assert "resamples of sessions" in words(text)
     assert "provisional" in badges(text)[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from reports.comparisons.page import comparison_html
 from reports.question import Question, Stratum, margin_of
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, sample_of, sides_of
@@ -13,6 +12,7 @@ from reports.statistics.differences import Margin
 from reports.wording.verdicts import margin
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, two
 from tests.reports.edited import edit
+from tests.reports.forms import comparison_html
 from tests.reports.synthetic import Plan
 
 REQUESTED, SPEECH_END = Stratum("requested"), Stratum("speech_end")

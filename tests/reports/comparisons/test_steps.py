@@ -13,11 +13,11 @@ import pytest
 from reports.comparisons import comparison as comparison_module
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_json, comparison_text
-from reports.comparisons.page import comparison_html, comparison_markdown
 from reports.finding import Finding
 from reports.sides.side import sides_of
 from tests.reports.comparisons.build import PAIRED, quick, run, two
 from tests.reports.edited import Row, edit
+from tests.reports.forms import comparison_html, comparison_markdown
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=160, turns=4, targets=("west", "east"), paired=True)

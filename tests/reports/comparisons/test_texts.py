@@ -11,7 +11,6 @@ import pytest
 
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_essentials, comparison_json, comparison_text
-from reports.comparisons.page import comparison_html, comparison_markdown
 from reports.sides import fairness
 from reports.sides.fairness import Check
 from reports.sides.side import sides_of
@@ -20,6 +19,7 @@ from reports.wording.validity import Cause
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, quick, run, two
 from tests.reports.comparisons.invented import comparison, finding, ratio
+from tests.reports.forms import comparison_html, comparison_markdown
 from tests.reports.synthetic import Plan
 
 THROTTLED = Cause("gateway: 2.1 % was throttled", "lower the load")

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import pytest
 
 import reports
-from reports.comparisons import page
 from reports.comparisons.comparison import Comparison, compared
 from reports.comparisons.forest_rows import panels
 from reports.runs import load_for_report
@@ -24,6 +23,7 @@ from reports.text.document import write_report
 from reports.wording.words import answer_cell
 from tests.reports import synthetic
 from tests.reports.comparisons import invented
+from tests.reports.forms import comparison_html
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import Browser, Page, different_lines, picture_size
 
@@ -130,7 +130,7 @@ def _run(folder: Path, valid: str) -> Shown:
 
 
 def _compare(file: Path, comparison: Comparison, valid: str) -> Shown:
-    file.write_text(page.comparison_html(comparison))
+    file.write_text(comparison_html(comparison))
     rows = [row for panel in panels(comparison) for row in panel.rows]
     p95 = next(row.measured for row in rows if row.finding.question.p == 0.95)
     return Shown(file, (valid, "SIMULATED", p95))
