@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -91,6 +91,9 @@ WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 RUN = msgspec.json.schema(RunDocument)
 TOGETHER = 8
 """So many columns of a million turns are read at once."""
+Columns: TypeAlias = dict[str, Any]
+"""What pandas makes a frame of: an array of as many values for each name."""
+Convert: TypeAlias = Callable[[pa.ChunkedArray], Any]
 DTYPES: dict[pa.DataType, Any] = {
     pa.string(): pd.ArrowDtype(pa.string()),
     pa.int64(): pd.Int64Dtype(),
@@ -137,7 +140,7 @@ def load_frames(path: Path | str, *, everything: bool = True) -> RunFrames:
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
         every = [name for name in SCHEMAS["turns"].names if name not in BOUNDS]
-        return _derived(_frame(folder, every if everything else _reported(document), _array))
+        return _derived(_columns(folder, every if everything else _reported(document), _array))
 
     return _load(Path(path), turns, SCHEMAS["sessions"].names)
 
@@ -150,8 +153,9 @@ def load_for_report(path: Path) -> RunFrames:
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
-        frame = _frame(folder, _reported(document), _narrow)
-        return frame.assign(measured=_measured(frame), outcome_class=_classes(frame))
+        columns = _columns(folder, _reported(document), _narrow)
+        columns |= {"measured": _measured(columns), "outcome_class": _classes(columns)}
+        return pd.DataFrame(columns, copy=False)
 
     return _load(path, turns, OF_REPORTS["sessions"])
 
@@ -170,7 +174,7 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def bounds_of(run: RunFrames) -> pd.DataFrame:
     """BOUNDS of each row of `run.turns`, with what names its turn. Raises UsageError where they cannot be read."""
     with _reading(run.folder):
-        bounds = _frame(run.folder, [*TURN_KEYS, *BOUNDS], _array)
+        bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *BOUNDS], _array), copy=False)
         if lost := run_folder.lost_bounds(run.folder):
             raise UsageError(f"how far instants of {run.folder} can be off is not known: {lost}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
@@ -235,17 +239,18 @@ def _shown(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _frame(path: Path, names: list[str], converted: Callable[[pa.ChunkedArray], Any]) -> pd.DataFrame:
+def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
     """Columns of the turns, from a large Parquet a few at a time: all of them in Arrow would take as much memory again.
 
     A spool may grow meanwhile, so it is read at once.
     """
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
-    parts = [names[first : first + size] for first in range(0, len(names), size)]
-    tables = (run_folder.read_table(path, "turns", part, dictionaries=LABELS) for part in parts)
-    frames = [_pandas(table, converted) for table in tables]
-    return frames[0] if len(frames) == 1 else pd.concat(frames, axis=1)
+    columns: Columns = {}
+    for first in range(0, len(names), size):
+        table = run_folder.read_table(path, "turns", names[first : first + size], dictionaries=LABELS)
+        columns |= _pandas(table, converted)
+    return columns
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
@@ -255,65 +260,64 @@ def turn_frame(table: pa.Table) -> pd.DataFrame:
     return _derived(_pandas(table))
 
 
-def _derived(frame: pd.DataFrame) -> pd.DataFrame:
+def _derived(stored: Columns) -> pd.DataFrame:
+    frame = pd.DataFrame(stored, copy=False)
     origins_ns = origin_ns(frame)
     columns = {
-        "start": _moments(frame["start_utc_ns"]),
-        "measured": _measured(frame),
+        "start": _moments(stored["start_utc_ns"]),
+        "measured": _measured(stored),
         "origin_at_ns": pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns)),
-        "outcome_class": _classes(frame),
+        "outcome_class": _classes(stored),
     }
     for measure in TURN_MEASURES:
         if measure.unit == "ms":
             columns[f"{measure.name}_ms"] = values_ns(frame, measure, origins_ns) / NS_PER_MS
         elif measure.of:
             columns[measure.name] = values_ns(frame, measure)
-    return _beside(frame, columns)
-
-
-def _beside(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """The frame with further columns: put in together, for each that is put in alone counts all others anew."""
-    return pd.concat([frame, pd.DataFrame(columns, index=frame.index, copy=False)], axis=1)
+    return pd.concat([frame, pd.DataFrame(columns, copy=False)], axis=1)
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
     """Sessions with `start`, `measured`, `outcome_class`, `<measure>_ms` for each measure of a session, and in bytes
     per second what each carried.
     """
+    columns = _pandas(table)
+    columns["renewed"] = columns["renewed"].fillna(value=False)  # older versions renewed none
+    known = {
+        "start": _moments(columns["start_utc_ns"]),
+        "measured": _measured(columns),
+        "outcome_class": _classes(columns),
+    }
     measures = {f"{measure.name}_ms": values_ns(table, measure) / NS_PER_MS for measure in SESSION_MEASURES}
     carried = {name: bytes_per_s(table, name) for name in CARRIED}
-    frame = _pandas(table)
-    frame["renewed"] = frame["renewed"].fillna(value=False)  # older versions renewed none
-    known = {"start": _moments(frame["start_utc_ns"]), "measured": _measured(frame), "outcome_class": _classes(frame)}
-    return _beside(frame, known | measures | carried)
+    return pd.DataFrame(columns | known | measures | carried, copy=False)
 
 
 def second_frame(table: pa.Table) -> pd.DataFrame:
     """Seconds with `start` and `measured`."""
-    frame = _pandas(table)
-    frame["start"] = _moments(frame["second"] * NS_PER_S)
-    frame["measured"] = _measured(frame)
-    return frame
+    columns = _pandas(table)
+    known = {"start": _moments(columns["second"] * NS_PER_S), "measured": _measured(columns)}
+    return pd.DataFrame(columns | known, copy=False)
 
 
-def _moments(utc_ns: pd.Series[int]) -> pd.Series[Any]:
+def _moments(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
     """Nanoseconds since 1970 as `datetime64[ns, UTC]`, to the nanosecond."""
     return pd.to_datetime(utc_ns, unit="ns", utc=True)
 
 
-def _measured(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
     """Which rows are of the measured phase: those of `measure`, and those without a phase."""
-    phase = frame["phase"]
-    flags: npt.NDArray[np.bool_] = (phase.isna() | (phase == MEASURED)).to_numpy()
+    phase = columns["phase"]
+    flags: npt.NDArray[np.bool_] = phase.isna() | (phase == MEASURED)
     return flags
 
 
-def _classes(frame: pd.DataFrame) -> pd.Series[str]:
+def _classes(columns: Columns) -> pd.Categorical[Any]:
     """The class of each outcome; a row without one did not end: censored."""
-    outcomes, names = frame["outcome"].cat, pd.Index(["good", "failed", "censored"])
+    outcomes, names = columns["outcome"], pd.Index(["good", "failed", "censored"])
     kinds = [outcome_class(str(name)) for name in outcomes.categories]
     codes = np.array([names.get_loc(kind) for kind in (*kinds, "censored")], dtype=np.int8)
-    return pd.Series(pd.Categorical.from_codes(codes[outcomes.codes.to_numpy()], names), index=frame.index)
+    return pd.Categorical.from_codes(codes[outcomes.codes], names)
 
 
 def _array(column: pa.ChunkedArray) -> Any:
@@ -322,7 +326,7 @@ def _array(column: pa.ChunkedArray) -> Any:
     return dtype.__from_arrow__(column) if dtype else column.to_numpy()
 
 
-def _labels(column: pa.ChunkedArray) -> pd.Categorical:
+def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
     """A categorical whose labels may be shown: what others said is among them."""
     encoded = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).combine_chunks()
     labels, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
@@ -341,13 +345,12 @@ def _few(labels: tuple[str, ...]) -> pd.CategoricalDtype:
     return pd.CategoricalDtype(pd.Index(np.array(labels, dtype=object)))
 
 
-def _pandas(table: pa.Table, converted: Callable[[pa.ChunkedArray], Any] = _array) -> pd.DataFrame:
-    """Columns that repeat as categoricals, the others converted: handed over at once, which for a hundred columns of a
-    small run takes half of what `to_pandas` does.
+def _pandas(table: pa.Table, converted: Convert = _array) -> Columns:
+    """Columns that repeat as categoricals, the others converted. A frame is made of all columns at once: for a hundred
+    of a small run that takes half of what `to_pandas` does, and each that is put in later counts all others anew.
     """
     named = zip(table.column_names, table.columns, strict=True)
-    columns = {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
-    return pd.DataFrame(columns, copy=False)
+    return {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
