@@ -15,6 +15,8 @@ import pytest
 
 import reports
 from bench.money import Prices, cost_usd
+from reports.page.circumstances import money
+from reports.records import data_of
 from reports.runs import load_for_report
 from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
@@ -25,7 +27,7 @@ from reports.wording.notices import notices
 from reports.wording.remarks import cost, money_notes
 from tests.reports import synthetic
 from tests.reports.edited import edit
-from tests.reports.forms import run_html, run_markdown
+from tests.reports.forms import run_forms, run_markdown, section_html, section_markdown
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import PRICES, Plan
 
@@ -121,8 +123,8 @@ def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
     )
     assert "0.22 USD of it for answers that belong to no turn (3 sessions)" in said(summary)
     assert "belongs to no turn and is billed" in said(summary)
-    assert "0.22 USD of it for answers" in run_html(summary.summary).replace(NBSP, " ")
-    document = summary_data(summary.summary)["money"]
+    assert "0.22 USD of it for answers" in section_html(money(summary.summary)).replace(NBSP, " ")
+    document = data_of(summary.money)
     assert (document["stray_usd"], document["stray_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
     assert document["targets"][0]["models"][0]["stray_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
 
@@ -138,7 +140,7 @@ def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Pat
     assert found.costs[0].per_session == pytest.approx(STRAY_USD)
     assert "0.07 USD for 0 turns, 0.07 USD of it for answers" in ", ".join(cost(found)).replace(NBSP, " ")
     assert "nan" not in said(summary)
-    assert "What did it cost?" in run_html(summary.summary)
+    assert "What did it cost?" in section_html(money(summary.summary))
 
 
 def test_answers_that_belong_to_no_turn_and_have_no_price_are_in_no_amount(tmp_path: Path) -> None:
@@ -190,11 +192,11 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
     assert line in said(summary)
     assert line in report_text(summary).replace(NBSP, " ").replace("\n            ", " ")
     cells = ["3", "9", "180", "0.01", "0.00384"]
-    assert f"| {' | '.join(cells)} |" in run_markdown(summary)
-    page = run_html(summary)
-    assert "an interruption" in page
-    assert "the same share of the turn’s tokens" in page
-    document = summary_data(summary)["money"]
+    section = money(summary)
+    assert f"| {' | '.join(cells)} |" in section_markdown(section)
+    assert "an interruption" in section_html(section)
+    assert "the same share of the turn’s tokens" in section_html(section)
+    document = data_of(summary.money)
     assert document["waste"] == document["targets"][0]["waste"] == {
         "replies": 3, "replies_with_usage": 3, "replies_priced": 3, "seconds": 9, "audio_tokens": 180,
         "usd": 0.01152, "usd_per_reply": 0.00384,
@@ -283,8 +285,8 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     assert one.sessions == 20
     assert one.turns == one.priced == sum(summary.outcomes.begun)
     assert "reported no tokens" not in said(summary)
-    assert "USD a minute" in run_html(summary)
-    assert summary_data(summary)["money"]["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
+    assert "USD a minute" in section_html(money(summary))
+    assert data_of(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
 
 def test_minutes_cost_beside_tokens(tmp_path: Path) -> None:
@@ -303,9 +305,9 @@ def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None
     usd = 40 * (600 * 5 + 400 * 0.5) / 1e6
 
     assert summary.money.usd == pytest.approx(before.money.usd + usd)
-    assert "image in" in run_html(summary)
-    assert "| image in |" in run_markdown(summary)
-    assert "image in" not in run_html(before)
+    assert "image in" in section_html(money(summary))
+    assert "| image in |" in section_markdown(money(summary))
+    assert "image in" not in section_html(money(before))
 
 
 def test_turns_of_warm_up_cost_as_well() -> None:
@@ -336,7 +338,7 @@ def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> 
     assert found.unpriced == ("gpt-x",)
     assert f"no price for gpt-x ({found.costs[1].turns} turns)" in said(summary)
     assert "in no amount" in said(summary)
-    assert summary_data(summary.summary)["money"]["targets"][1]["usd"] is None
+    assert data_of(summary.money)["targets"][1]["usd"] is None
 
 
 def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
@@ -364,16 +366,17 @@ def test_a_run_without_prices_has_its_tokens_and_no_amount(tmp_path: Path) -> No
 
     assert (summary.money.turns, summary.money.priced) == (40, 0)
     assert "cost " not in report_text(summary)
-    assert "What did it cost?" in run_html(summary)
-    assert "There is no price for" in run_html(summary)
+    page = section_html(money(summary))
+    assert "What did it cost?" in page
+    assert "There is no price for" in page
 
 
 def test_a_run_without_usage_says_nothing_of_money() -> None:
     summary = summary_with_prices(Plan())
 
-    assert "What did it cost?" not in run_html(summary)
+    assert money(summary) is None
     assert "cost " not in report_text(summary)
-    assert summary_data(summary)["money"]["usd"] is None
+    assert data_of(summary.money)["usd"] is None
 
 
 def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
@@ -390,8 +393,9 @@ def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost() -> Non
 
     said = "◇ SIMULATED, nothing was billed; the same tokens would cost "
     assert said in report_text(simulated).replace("\n            ", " ")
-    assert said in run_html(simulated)
-    assert all("This is what the same tokens would cost." in form(simulated) for form in (run_html, run_markdown))
+    page, markdown = run_forms(simulated)
+    assert said in page
+    assert all("This is what the same tokens would cost." in form for form in (page, markdown))
     assert "would cost" not in page_with_prices() + report_text(real)
 
 

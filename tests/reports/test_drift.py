@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
+from reports.page import sections
 from reports.runs import load_for_report
 from reports.summary.figures import PoolDrift, drifts, is_suspected
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import report_text
 from reports.wording.remarks import drift_said
 from tests.reports import synthetic
-from tests.reports.forms import run_html
+from tests.reports.forms import section_html
 from tests.reports.synthetic import Plan
 
 PLAN = Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300)
@@ -46,7 +47,7 @@ def test_no_drift_is_suspected_where_there_is_none(tmp_path: Path) -> None:
     assert [one.label for one in summary.drifts] == ["direct", "gateway"]
     assert not any(one.suspected for one in summary.drifts)
     assert all(one.low < one.ratio < one.high for one in summary.drifts)
-    assert "No drift is suspected" in run_html(summary)
+    assert "No drift is suspected" in section_html(sections.time(summary))
     assert "\ndrift" not in report_text(summary)
 
 
@@ -56,7 +57,7 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
 
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
-    assert "Drift suspected on gateway" in run_html(summary)
+    assert "Drift suspected on gateway" in section_html(sections.time(summary))
     assert "\ndrift       suspected, second half against the first, p50 (99 % interval): gateway +" in report_text(
         summary
     )
@@ -75,7 +76,7 @@ def test_too_few_sessions_say_nothing(tmp_path: Path) -> None:
 
     assert summary.drifts == ()
     assert drift_said(summary.drifts) == ""
-    assert "drift is suspected" not in run_html(summary)
+    assert "drift is suspected" not in section_html(sections.time(summary))
 
 
 def test_a_run_without_turns_has_no_drift(tmp_path: Path) -> None:

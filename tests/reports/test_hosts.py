@@ -14,6 +14,7 @@ import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
 from reports.comparisons.comparison import compared
+from reports.page import circumstances
 from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
@@ -27,8 +28,8 @@ from reports.wording import words
 from reports.wording.notices import notices, run_notices
 from reports.wording.validity import trusted
 from tests.reports import synthetic
-from tests.reports.forms import run_html, run_markdown
-from tests.reports.shared import page_of, summary_of
+from tests.reports.forms import run_forms, run_html, section_markdown
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -101,7 +102,7 @@ def test_a_host_on_which_more_turns_fail_is_named(recorded: Recorded) -> None:
 
 
 def test_every_report_shows_each_host(apart: Summary) -> None:
-    text, page, brief = report_text(apart, 100), run_html(apart), run_markdown(apart)
+    text, (page, brief) = report_text(apart, 100), run_forms(apart)
     for shown in (text, page, brief):
         assert "Pooled over 2 hosts" in shown.replace("\n        ", " ")
     assert [line.split()[0] for line in text.splitlines() if re.match(r"  (blue|red) ", line)] == ["blue", "red"]
@@ -119,7 +120,7 @@ def test_a_host_whose_clock_was_compared_shows_by_how_much_it_is_off(apart: Summ
     hosts = [host | clock for host, clock in zip(document["hosts"], clocks, strict=True)]
     files.write_document(folder, document | {"hosts": hosts})
     try:
-        assert "1.2 ± 0.3" in run_markdown(summarise(load_for_report(folder)))
+        assert "1.2 ± 0.3" in section_markdown(circumstances.hosts(summarise(load_for_report(folder))))
     finally:
         files.write_document(folder, document)
 
@@ -152,7 +153,7 @@ def test_a_run_of_one_host_says_nothing_of_hosts(tmp_path: Path) -> None:
     summary = summary_of(PLAN)
     assert summary.hosts == ()
     assert "host" not in summary.run.turns.columns
-    assert '<section id="hosts">' not in page_of(PLAN)
+    assert circumstances.hosts(summary) is None
     assert summary_data(summary)["hosts"] == []
 
 

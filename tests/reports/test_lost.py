@@ -25,7 +25,7 @@ from reports.wording.remarks import interleaved
 from reports.wording.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit
-from tests.reports.forms import run_html, run_markdown
+from tests.reports.forms import run_forms
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
@@ -122,8 +122,8 @@ def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others() ->
 
 def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
     summary = build(PAIRED, dead="dead")
-    folded = plain(run_markdown(summary)).replace("\\", "")
-    page, text = plain(run_html(summary)), report_text(summary)
+    page, folded = map(plain, run_forms(summary))
+    folded, text = folded.replace("\\", ""), report_text(summary)
 
     assert re.search(r"◆ dead +0 +> timeout .* 160 of 160 +100 %", text)
     assert re.search(
@@ -161,8 +161,7 @@ def test_failed_and_lost_turns_are_one_rate_in_every_form() -> None:
     assert found.failures(0) == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failures"], rel=1e-5)
     assert (data["answers"][0]["lost_turns"], data["answers"][0]["turns_wanted"]) == (40, wanted)
     assert rate in report_text(summary)
-    assert rate in plain(run_html(summary))
-    assert rate in run_markdown(summary)
+    assert all(rate in plain(form) for form in run_forms(summary))
     assert plain(run_second(summary)).startswith(f"{rate} turns wanted failed")
     assert f"{rate} wanted failed" in plain(run_essentials(summary))
 
@@ -185,7 +184,7 @@ def test_lost_turns_are_endless_waits_of_their_session() -> None:
 
 def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> None:
     summary = build(Plan(sessions=60, refused=40))
-    page, folded = plain(run_html(summary)), plain(run_markdown(summary))
+    page, folded = map(plain, run_forms(summary))
 
     assert "60 %<small>160 failed, 160 never begun</small>" in page
     assert re.search(r"\| ttfa .* \| 400 \| 60 % \(160 failed, 160 never begun\) \|", folded)

@@ -15,6 +15,7 @@ import pytest
 
 import reports
 from bench.run.folder import SCHEMAS
+from reports.page import sections
 from reports.page.panels import arrivals
 from reports.runs import load_for_report
 from reports.samples import session_sample
@@ -25,7 +26,7 @@ from reports.text.terminal import report_text
 from reports.wording.remarks import divided, lines, rate
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
-from tests.reports.forms import run_html
+from tests.reports.forms import section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
@@ -70,7 +71,7 @@ def test_a_closed_loop_says_nothing_of_calls() -> None:
     assert summary.arriving is None
     assert lines(summary) == []
     assert summary_data(summary)["arriving"] is None
-    assert 'id="calls"' not in run_html(summary)
+    assert sections.arriving(summary) is None
 
 
 def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
@@ -128,17 +129,18 @@ def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> 
     assert summary.arriving is not None
 
     assert summary.arriving.targets[0].length_s == 30.0
-    assert "Calls.txt." in text(run_html(summary))
+    assert "Calls.txt." in text(section_html(sections.arriving(summary)))
 
 
 def test_what_callers_wait_for_first_is_told_from_arrival_and_from_the_start(tmp_path: Path) -> None:
     summary = build(tmp_path)
-    page = text(run_html(summary))
+    page = text(section_html(sections.arriving(summary)))
     figures = {f.measure: f.at(0.5).value for f in summary.connecting}
 
     assert (figures["service_time"], figures["response_time"]) == pytest.approx((500.0, 540.0))
-    assert "service_time p50 500 ms" in text(report_text(summary, 200))
-    assert "response_time p50 540 ms" in text(report_text(summary, 200))
+    said = text(report_text(summary, 200))
+    assert "service_time p50 500 ms" in said
+    assert "response_time p50 540 ms" in said
     assert "What load was offered, and what became of it?" in page
     (offered,) = summary_data(summary)["arriving"]["targets"]
     assert offered["offered"] == 120

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports.page import panels
+from reports.page import calls, circumstances, panels, sections
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
@@ -19,8 +19,8 @@ from reports.text.terminal import report_text
 from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips, token_wait
 from tests.reports import synthetic
 from tests.reports.edited import edited
-from tests.reports.forms import run_html, run_markdown
-from tests.reports.shared import page_of, summary_of
+from tests.reports.forms import run_forms, run_markdown, section_html
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -63,7 +63,7 @@ def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
 
     said = limits(summary.quota).replace(NBSP, " ")
     assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
-    assert "Did the service limit the rate?" in run_html(summary)
+    assert "Did the service limit the rate?" in section_html(circumstances.quota(summary))
 
 
 def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_where_nothing_was_limited_nothing_is_said() -> None:
     summary = summary_of(Plan())
 
     assert not summary.quota.any
-    assert "Did the service limit the rate?" not in page_of(Plan())
+    assert circumstances.quota(summary) is None
     assert "limits " not in report_text(summary)
 
 
@@ -118,7 +118,7 @@ def test_an_older_run_without_these_columns_still_counts_its_throttled_turns(tmp
 
     assert summary.quota.throttled > 0
     assert not summary.quota.drawable
-    assert "Did the service limit the rate?" in run_html(summary)
+    assert "Did the service limit the rate?" in section_html(circumstances.quota(summary))
 
 
 def test_limits_are_in_every_form() -> None:
@@ -143,8 +143,9 @@ def test_incidents_are_told_with_time_and_worker() -> None:
     assert incident_lines(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 token refresh: <b>identity")
     assert report_text(summary).count("incident    ") == 4
     assert "in all: token refresh × 4" in report_text(summary)
-    assert run_html(summary).count("&lt;b&gt;identity endpoint: 500") == 4
-    assert "&lt;b&gt;identity" in run_markdown(summary)
+    page, markdown = run_forms(summary)
+    assert page.count("&lt;b&gt;identity endpoint: 500") == 4
+    assert "&lt;b&gt;identity" in markdown
     assert len(summary_data(summary)["incidents"]) == 4
 
 
@@ -152,15 +153,15 @@ def test_incidents_whose_words_were_not_kept_are_counted() -> None:
     summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"token_refresh": 240}})
 
     assert incident_lines(summary, 3)[-1] == "in all: token refresh × 240"
-    assert "token refresh × 240. The words of 1 were kept." in run_html(summary)
+    assert "token refresh × 240. The words of 1 were kept." in section_html(circumstances.incidents(summary))
 
 
 def test_few_incidents_are_not_counted_once_more() -> None:
     summary = summary_of(Plan(), incidents=[incident(1)])
 
     assert len(incident_lines(summary, 3)) == 1
-    assert "What else happened?" in run_html(summary)
-    assert "What else happened?" not in page_of(Plan())
+    assert "What else happened?" in section_html(circumstances.incidents(summary))
+    assert circumstances.incidents(summary_of(Plan())) is None
 
 
 def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
@@ -171,7 +172,7 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
     assert ("ttfa_less_rtt", "b") not in told
     assert ("network_rtt", "b") in told
     assert "on b to the proxy" in round_trips(summary)
-    assert "on b to the proxy" in run_html(summary)
+    assert "on b to the proxy" in section_html(calls.network(summary))
 
 
 def test_round_trips_say_where_they_end() -> None:
@@ -185,6 +186,7 @@ def test_sessions_that_waited_for_a_token_are_counted() -> None:
     waited, none = summary_of(Plan(token_waits=3)), summary_of(Plan())
 
     assert token_wait(waited).replace(NBSP, " ") == "3 of 10 sessions waited for a token, the longest 250 ms."
-    assert "3 of 10" in run_html(waited)
+    assert "3 of 10" in section_html(sections.connect(waited))
+    assert "token_wait" in section_html(sections.connect(waited))
     assert token_wait(none) == ""
-    assert "#def-token_wait" not in run_html(none)
+    assert "token_wait" not in section_html(sections.connect(none))

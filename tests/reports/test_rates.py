@@ -12,7 +12,9 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from reports.gate.by_limit import limit_results
 from reports.looks.sequence import rate_seen
+from reports.page import sections
 from reports.question import OF_COLUMNS, RATES, Question, better_of
+from reports.records import data_of
 from reports.runs import load_frames
 from reports.sides.questions import default_questions
 from reports.sides.side import counts_of, sides_of
@@ -25,7 +27,7 @@ from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
-from tests.reports.forms import run_html, run_markdown
+from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -88,7 +90,8 @@ def test_a_rate_is_told_in_every_report(tmp_path: Path) -> None:
     data = summary_data(summary)["rates"]
     assert [(row["of"], row["trials"]) for row in data] == [(80, "turns")] * 2
     assert all(row["low"] < row["value"] < row["high"] for row in data)
-    for text in (run_html(summary), report_text(summary), run_markdown(summary).replace("\\", "")):
+    page, markdown = run_forms(summary)
+    for text in (page, report_text(summary), markdown.replace("\\", "")):
         assert "yield_rate" in text
 
 
@@ -96,7 +99,7 @@ def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) 
     synthetic.write(tmp_path, Plan(sessions=30, turns=5))
     few = edited(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
 
-    (row,) = summary_data(few)["rates"]
+    (row,) = map(data_of, few.rates)
     assert (row["events"], row["of"], row["value"]) == (1, 9, None)
     assert "cut_off_rate 1 of 9" in report_text(few).replace("\u00a0", " ")
 
@@ -106,7 +109,7 @@ def test_a_run_without_such_turns_says_nothing_of_them() -> None:
 
     assert summary.rates == ()
     assert summary_data(summary)["rates"] == []
-    assert "yield_rate" not in run_html(summary)
+    assert sections.rates(summary) is None
     assert not any(question.measure == "yield_rate" for question in default_questions(sides_of_summary(summary)))
 
 

@@ -14,7 +14,7 @@ from reports.wording.groups import key_words
 from reports.wording.notices import notices
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
-from tests.reports.forms import run_html, run_markdown
+from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -62,9 +62,9 @@ def test_regions_that_surely_differ_are_named_where_figures_pool_them(routed: Su
 
 
 def test_every_report_shows_the_regions(routed: Summary) -> None:
-    text, page = report_text(routed, 100), run_html(routed)
+    text, (page, markdown) = report_text(routed, 100), run_forms(routed)
 
-    assert "Does the wait depend on the region?" in run_markdown(routed)
+    assert "Does the wait depend on the region?" in markdown
     assert '<section id="region">' in page
     assert [line.split("  ")[1] for line in text.splitlines() if re.match(r"  (East|Sweden|not told)", line)] == [
         "East US 2",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import reports
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
+from reports.page import calls
 from reports.question import Stratum
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.text.document import summary_data, write_report
@@ -25,7 +26,7 @@ from reports.wording.notices import notices
 from reports.wording.sentences import heard, run_essentials, run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
-from tests.reports.forms import run_html
+from tests.reports.forms import run_html, section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.test_summary import build, figures
@@ -210,7 +211,7 @@ def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_
 
     assert found.failed > 0
     assert all(estimate.value == 21 for estimate in found.quantiles)
-    page = run_html(summary).partition('id="network"')[2].partition("</section>")[0].rpartition("<table>")[2]
+    page = section_html(calls.network(summary)).rpartition("<table>")[2]
     assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_less_rtt")
 
 
@@ -243,7 +244,7 @@ def test_the_chunk_of_vad_turns_is_explained() -> None:
 def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(plan: Plan) -> None:
     script = {"name": "voice_turns", "chunk_ms": 100, "turn_detection": "server_vad"}
     summary = summary_of(plan, scripts=[script])
-    page = write_report(summary).html.read_text()
+    page = run_html(summary)
 
     assert not settings.packetisation(summary.setup)
     assert "packetisation" not in page + report_text(summary)

@@ -25,7 +25,7 @@ from reports.wording.sentences import run_headline
 from reports.wording.words import breakdown_title
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
-from tests.reports.forms import run_html, run_markdown
+from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -117,13 +117,13 @@ def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_pat
 
 
 def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
-    page, text = run_html(summary), report_text(summary, 140)
+    (page, markdown), text = run_forms(summary), report_text(summary, 140)
 
     assert "west · with function calls" in page
     assert "west · with function calls" in text
     assert "ttfa from the end of speech, with function calls" in page.replace("\u00a0", " ")
     assert "With function calls it is" in run_headline(summary)
-    assert "with function calls" in run_markdown(summary)
+    assert "with function calls" in markdown
     answers = summary_data(summary)["answers"]
     assert [(a["target"], a["traits"]) for a in answers] == [
         ("west", None), ("west", "calls"), ("east", None), ("east", "calls"),
@@ -133,7 +133,7 @@ def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
 
 def test_plain_runs_have_nothing_of_it() -> None:
     summary = summary_of(PLAN)
-    for text in (run_html(summary), report_text(summary), run_markdown(summary), run_headline(summary)):
+    for text in (*run_forms(summary), report_text(summary), run_headline(summary)):
         assert "plain" not in text
         assert "function calls" not in text
 
@@ -187,7 +187,7 @@ def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compa
 
     assert notice.startswith("100 turns are of sessions with fillers on (interim_response): the first sound")
     assert summary.differences == ()
-    for text in (report_text(summary), run_markdown(summary), run_html(summary)):
+    for text in (report_text(summary), *run_forms(summary)):
         assert "with fillers on" in " ".join(text.split())
 
 

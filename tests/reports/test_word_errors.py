@@ -18,7 +18,7 @@ from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
-from tests.reports.forms import run_html, run_markdown
+from tests.reports.forms import run_forms
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
@@ -58,9 +58,10 @@ def test_reports_say_how_many_of_how_many_words(tmp_path: Path) -> None:
 
     assert (west["rate"], west["of"], west["trials"]) == ("input_wer", 40 * 42, "words")
     assert west["low"] < west["value"] < west["high"] < east["low"]
-    assert f"of 1,680{NBSP}words" in run_html(summary)
+    page, markdown = run_forms(summary)
+    assert f"of 1,680{NBSP}words" in page
     assert "of 1,680 words" in " ".join(report_text(summary).replace(NBSP, " ").split())
-    assert "input_wer" in run_markdown(summary).replace("\\", "")
+    assert "input_wer" in markdown.replace("\\", "")
 
 
 def test_a_model_that_mishears_more_is_a_regression(name: str) -> None:
