@@ -36,8 +36,13 @@ def distribution(module: str) -> str | None:
 def _holding(module: str) -> Iterator[str]:
     path = module.replace(".", "/")
     for name in sorted(set(distributions()[module.partition(".")[0]])) if module else ():
-        if any(str(file) in (f"{path}.py", f"{path}/__init__.py") for file in files(name) or ()):
+        if not {f"{path}.py", f"{path}/__init__.py"}.isdisjoint(files_of(name)):
             yield name
+
+
+@cache
+def files_of(distribution: str) -> frozenset[str]:
+    return frozenset(map(str, files(distribution) or ()))
 
 
 def declared(requirements: list[str]) -> set[str]:

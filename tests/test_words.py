@@ -84,16 +84,16 @@ def test_a_docstring_begins_with_what_it_is_about() -> None:
         f"{path}:{line} {text.splitlines()[0]}"
         for path in MODULES
         if within(path, "bench")
-        for line, text in docstrings(tree(path))
+        for line, text in docstrings(path)
         if text.split()[0].rstrip(",:") in NOUNLESS
     ]
 
     assert nounless == []
 
 
-def docstrings(module: ast.Module) -> Iterator[tuple[int, str]]:
+def docstrings(name: str) -> Iterator[tuple[int, str]]:
     """The docstrings of a module, of what is in it, and those below its constants and attributes, with their lines."""
-    for node in ast.walk(module):
+    for node in nodes(name):
         body = getattr(node, "body", None)
         for line in body if isinstance(body, list) else ():
             if isinstance(line, ast.Expr) and isinstance(text := literal(line.value), str):
