@@ -27,6 +27,7 @@ What a search is and what it came to is described here as capacity.json has it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -229,18 +230,13 @@ def bracket_of(ends: Iterable[LevelEnd]) -> Bracket:
     """What all levels together have shown. A level that held once and broke later breaks."""
     known = list(ends)
     broke = [end.load for end in known if end.answer == "breaks"]
-    ceilings = [end.load for end in known if _silent(known, end.load) >= TRIES]
-    holds, upper = bounds((end.load for end in known if end.answer == "holds"), [*broke, *ceilings])
     telling = {end.load for end in known if end.answer in ABOUT_THE_SERVICE}
+    played = Counter(end.load for end in known)
+    ceilings = [load for load, times in played.items() if times >= TRIES and load not in telling]
+    holds, upper = bounds((end.load for end in known if end.answer == "holds"), [*broke, *ceilings])
     undecided = tuple(sorted(load for load in telling if load > holds and (upper is None or load < upper)))
     top = max((end.load for end in known), default=0)
     return Bracket(holds, undecided, min(broke, default=None), min(ceilings, default=None), top)
-
-
-def _silent(known: Iterable[LevelEnd], load: int) -> int:
-    """How often a level has said nothing of the service; 0 where it has said something as well."""
-    answers = [end.answer for end in known if end.load == load]
-    return 0 if set(answers) & set(ABOUT_THE_SERVICE) else len(answers)
 
 
 def next_step(ladder: LevelLadder, ends: Iterable[LevelEnd]) -> NextLevel | None:

@@ -332,6 +332,8 @@ def upper_share(share: float, square: float, sessions: float, level: float) -> f
     if not (sessions > 1 and math.isfinite(square)) or share >= 1:
         return 1.0
     together = min(max(square, share**2), share)
+    if together == share:  # sessions miss all of their turns, or none
+        return float(_bounds(np.array([share]), together, sessions, level)[0])
     shares = np.linspace(together, share, SHARE_STEPS)
     best = int(_bounds(shares, together, sessions, level).argmax())
     near = np.linspace(shares[max(0, best - 1)], shares[min(SHARE_STEPS - 1, best + 1)], SHARE_STEPS)
