@@ -97,7 +97,18 @@ def checked(
 
     Raises UsageError where nothing is asked, a relative threshold has no baseline, or a target is unknown.
     """
-    run = load_for_report(folder)
+    return check_of(load_for_report(folder), thresholds, baseline, on_inconclusive=on_inconclusive, allow=allow)
+
+
+def check_of(
+    run: RunFrames,
+    thresholds: Sequence[Threshold] = (),
+    baseline: str | None = None,
+    *,
+    on_inconclusive: OnInconclusive = "fail",
+    allow: Sequence[str] = (),
+) -> Checked:
+    """The same of a run that was read."""
     sides = targets_of(run)
     _refuse_unknown_targets(thresholds, sides)
     _refuse_unknown_steps(thresholds, run, sides)
@@ -109,7 +120,7 @@ def checked(
     told = findings and not any(answer.unstored for answer in answers.answers)
     found = Checked(
         run_id=run_id_of(run),
-        scenario=str(run.document.get("scenario") or folder.name),
+        scenario=str(run.document.get("scenario") or run.folder.name),
         simulated=run.simulated,
         verdict=verdict_of(run.document).word,
         items=items,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.measures import CATALOGUE
-from reports.runs import load_for_report
+from reports.runs import RunFrames, load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_json
 from tests.reports import synthetic
@@ -28,6 +29,12 @@ def page_of(plan: Plan, **changes: Any) -> str:
     return _kept_page(plan, json.dumps(changes)) if plan.is_small else run_html(summary_of(plan, **changes))
 
 
+def frames_of(plan: Plan, **document: Any) -> RunFrames:
+    """The run as reports read it, with other values in its document; its rows are shared, too: change none of them."""
+    kept = _kept_frames(plan)
+    return replace(kept, document=kept.document | document)
+
+
 def folder() -> Path:
     """One that stays as long as tests run: a summary reads a few texts of its rows when it is shown."""
     made = TemporaryDirectory()
@@ -38,6 +45,11 @@ def folder() -> Path:
 def write_summary(run: Path) -> None:
     """Write what later commands read of a report: summary.json."""
     (run / "summary.json").write_text(summary_json(summarise(load_for_report(run))), encoding="utf-8")
+
+
+@lru_cache(32)
+def _kept_frames(plan: Plan) -> RunFrames:
+    return load_for_report(synthetic.write(folder(), plan))
 
 
 @lru_cache(32)

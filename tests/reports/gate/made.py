@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from reports import runs
+from bench.measures import CATALOGUE
+from reports.gate.baselines import Baseline, baseline_of, save
 from reports.gate.items import Checked, Item
+from reports.runs import RunFrames, load_for_report
 from reports.sides.side import Side, targets_of
 from reports.thresholds import Threshold, parse
 from tests.reports import synthetic
+from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
 ENOUGH = Plan(sessions=60, turns=10, failed=0.01)
+STORED = ("ttfa", "stall", "response_total")
 PAIRED = replace(ENOUGH, sessions=120, paired=True, targets=("before", "after"))
 
 
@@ -29,6 +35,26 @@ def run(folder: Path, plan: Plan = ENOUGH, **document: Any) -> Path:
     whole |= {"run_id": folder.name, "interleaved": plan.paired} | document
     (folder / "run.json").write_text(json.dumps(whole), encoding="utf-8")
     return folder
+
+
+def read(plan: Plan = ENOUGH, **document: Any) -> RunFrames:
+    """A run that was read; its rows are those of all tests with the same plan."""
+    return frames_of(plan, **{"run_id": "now", "interleaved": plan.paired} | document)
+
+
+def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Path:
+    """A folder of baselines with one more run of this name."""
+    for baseline in _baselines(name, plan, json.dumps(document)):
+        save(baseline, folder)
+    return folder
+
+
+@cache
+def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
+    """Of one run, measured once for all tests, and by the measures alone that any of them asks for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reports.gate.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
+        return [baseline_of(side) for side in targets_of(read(plan, run_id=name, **json.loads(document)))]
 
 
 def slowed(folder: Path, later: float) -> Path:
@@ -47,7 +73,7 @@ def slowed(folder: Path, later: float) -> Path:
 
 
 def sides(folder: Path) -> tuple[Side, ...]:
-    return targets_of(runs.load_for_report(folder))
+    return targets_of(load_for_report(folder))
 
 
 def thresholds(*written: str) -> list[Threshold]:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from reports.finding import Arm, Measured
-from reports.gate.baselines import Baseline, baseline_of, save
-from reports.gate.check import checked
+from reports.gate.check import check_of, checked
 from reports.gate.items import Checked
 from reports.gate.relative import ASSUMED, BaselineAnswer, judged
 from reports.gate.sentences import interval_text, reason, value_text
 from reports.question import Question
 from reports.statistics.differences import Difference, Margin
-from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
+from tests.reports.gate.made import ENOUGH, PAIRED, read, run, stored, thresholds
 from tests.reports.synthetic import Plan
 
 RELATIVE = ("ttfa: med<+10%", "ttfa: p(95)<+20% and +30ms", "failures: rate<+1pt")
@@ -34,20 +30,12 @@ def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -
     """So many runs stored, whose medians lie `step` apart (as a share)."""
     for number in range(count):
         other = replace(plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2)))
-        for baseline in baselines_of(f"made-{number}", other):
-            save(baseline, folder / "baselines")
+        stored(folder / "baselines", f"made-{number}", other)
     return folder / "baselines"
 
 
-@cache
-def baselines_of(name: str, plan: Plan) -> list[Baseline]:
-    """The baselines of a run of this name, made once."""
-    with TemporaryDirectory() as parent:
-        return [baseline_of(side) for side in sides(run(Path(parent) / name, plan))]
-
-
 def test_each_limit_is_held_against_each_target(tmp_path: Path) -> None:
-    found = checked(run(tmp_path, PAIRED), thresholds("ttfa: med<5s", "failures: rate<30%", "audio_speed: avg>9"))
+    found = check_of(read(PAIRED), thresholds("ttfa: med<5s", "failures: rate<30%", "audio_speed: avg>9"))
 
     assert [(item.target, item.figure, item.word) for item in found.items] == [
         ("before", "ttfa p50", "kept"),
@@ -61,14 +49,14 @@ def test_each_limit_is_held_against_each_target(tmp_path: Path) -> None:
 
 
 def test_filters_narrow_it_to_a_step_and_a_target(tmp_path: Path) -> None:
-    found = checked(run(tmp_path, PAIRED), thresholds("ttfa{step:greeting,target:after}: med<5s"))
+    found = check_of(read(PAIRED), thresholds("ttfa{step:greeting,target:after}: med<5s"))
 
     assert [(item.target, item.figure, item.turns) for item in found.items] == [("after", "ttfa greeting p50", 120)]
 
 
 def test_turns_that_count_from_different_instants_are_two_figures(tmp_path: Path) -> None:
     plan = replace(ENOUGH, kinds=("vad", "manual"))
-    found = checked(run(tmp_path, plan), thresholds("ttfa: med<5s", "response_total: med<9s", "connect_total: med<5s"))
+    found = check_of(read(plan), thresholds("ttfa: med<5s", "response_total: med<9s", "connect_total: med<5s"))
 
     assert [item.figure for item in found.items] == [
         "ttfa p50 from the end of speech",
@@ -81,7 +69,7 @@ def test_turns_that_count_from_different_instants_are_two_figures(tmp_path: Path
 
 
 def test_what_is_too_short_to_say_is_inconclusive(tmp_path: Path) -> None:
-    found = checked(run(tmp_path, Plan(sessions=30, turns=4)), thresholds("ttfa: p(95)<9s"))
+    found = check_of(read(Plan(sessions=30, turns=4)), thresholds("ttfa: p(95)<9s"))
 
     assert [item.reason for item in found.items] == ["too few turns to decide: p95 needs 400, this run has 120"]
     assert found.status == 3
@@ -97,22 +85,22 @@ def test_what_is_too_short_to_say_is_inconclusive(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_that_says_nothing_is_never_green(tmp_path: Path, plan: Plan, said: str) -> None:
-    found = checked(run(tmp_path, plan), thresholds("stalled: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
+    found = check_of(read(plan), thresholds("stalled: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
 
     assert found.status == 4
     assert said in found.void[0]
 
 
 def test_a_target_that_was_never_begun_is_not_green(tmp_path: Path) -> None:
-    folder = run(tmp_path, targets=[{"label": "sim"}, {"label": "ghost"}])
-    found = checked(folder, thresholds("ttfa: med<9s", "failures: rate<50%", "connect_total: med<9s"))
+    now = read(targets=[{"label": "sim"}, {"label": "ghost"}])
+    found = check_of(now, thresholds("ttfa: med<9s", "failures: rate<50%", "connect_total: med<9s"))
 
     assert [item.word for item in found.items if item.target == "ghost"] == ["no data"] * 3
     assert found.void == ("ghost has no turns. See why no turn was begun: rtbench report.",)
 
 
 def test_what_is_to_be_read_before_the_figures_is_among_the_notices(tmp_path: Path) -> None:
-    found = checked(run(tmp_path, notices=["The disk was full."]), thresholds("ttfa: med<9s"))
+    found = check_of(read(notices=["The disk was full."]), thresholds("ttfa: med<9s"))
 
     assert "The disk was full." in found.notices
 
@@ -120,7 +108,7 @@ def test_what_is_to_be_read_before_the_figures_is_among_the_notices(tmp_path: Pa
 @pytest.mark.parametrize("written", ["ttft: med<9s", "input_transcript: p(5)<1s"])
 def test_a_threshold_of_which_nothing_was_measured_is_not_kept(tmp_path: Path, written: str) -> None:
     text_or_typed = replace(ENOUGH, kinds=("typed",))
-    found = checked(run(tmp_path, text_or_typed), thresholds(written, "failures: rate<50%"), on_inconclusive="pass")
+    found = check_of(read(text_or_typed), thresholds(written, "failures: rate<50%"), on_inconclusive="pass")
 
     assert words(found) == ["no data", "kept"]
     assert found.status == 4
@@ -128,18 +116,18 @@ def test_a_threshold_of_which_nothing_was_measured_is_not_kept(tmp_path: Path, w
 
 def test_a_step_that_was_misspelt_is_told_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no script of the run has a step greting; did you mean greeting\?"):
-        checked(run(tmp_path), thresholds("ttfa{step:greting}: med<9s"))
+        check_of(read(), thresholds("ttfa{step:greting}: med<9s"))
 
 
 def test_a_step_that_no_turn_of_the_run_came_to_is_no_data(tmp_path: Path) -> None:
-    folder = run(tmp_path, scripts=[{"name": "voice_turns"}, {"name": "goodbyes"}])
+    now = read(scripts=[{"name": "voice_turns"}, {"name": "goodbyes"}])
 
-    assert checked(folder, thresholds("ttfa{step:farewell}: med<9s")).status == 4
+    assert check_of(now, thresholds("ttfa{step:farewell}: med<9s")).status == 4
 
 
 def test_a_throttled_run_decides_nothing_but_what_is_asked_of_throttling(tmp_path: Path) -> None:
-    folder = run(tmp_path, replace(ENOUGH, failed=0.2))
-    waits, asked = (checked(folder, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttled: rate<50%",)))
+    now = read(replace(ENOUGH, failed=0.2))
+    waits, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttled: rate<50%",)))
 
     assert waits.status == 4
     assert "was throttled, the limit is 1" in waits.void[0]
@@ -150,33 +138,33 @@ def test_a_name_with_throttled_in_it_hides_no_throttling(tmp_path: Path) -> None
     plan = replace(PAIRED, targets=("throttled-eu", "after"))
     base = run(tmp_path / "base", replace(plan, valid=False))
     asked = thresholds("ttfa{target:throttled-eu}: med<+90%", "ttfa{target:after}: med<9s")
-    found = checked(run(tmp_path / "now", replace(plan, failed=0.2)), asked, str(base))
+    found = check_of(read(replace(plan, failed=0.2)), asked, str(base))
 
     assert [line for line in found.void if line.startswith("after: ") and "was throttled" in line]
 
 
 def test_a_throttled_target_that_nothing_is_asked_of_voids_nothing(tmp_path: Path) -> None:
-    folder = run(tmp_path, replace(PAIRED, failed=0.2))
+    now = read(replace(PAIRED, failed=0.2))
 
-    assert len(checked(folder, thresholds("ttfa{target:after}: med<9s")).void) == 1
+    assert len(check_of(now, thresholds("ttfa{target:after}: med<9s")).void) == 1
 
 
 def test_the_stored_runs_of_another_target_may_be_the_baseline(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
-    now = run(tmp_path / "now", replace(ENOUGH, targets=("new",)))
-    found = checked(now, thresholds(*RELATIVE), f"{folder}:sim")
+    now = read(replace(ENOUGH, targets=("new",)))
+    found = check_of(now, thresholds(*RELATIVE), f"{folder}:sim")
 
     assert found.against == "2\u00a0stored runs of sim"
     assert "no data" not in words(found)
     with pytest.raises(UsageError, match=r"no stored runs of voice_turns/simm; did you mean sim\?"):
-        checked(now, thresholds(*RELATIVE), f"{folder}:simm")
+        check_of(now, thresholds(*RELATIVE), f"{folder}:simm")
 
 
 def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
-    few = replace(ENOUGH, sessions=44, failed=0.0)
-    limit = checked(run(tmp_path / "now", few), thresholds("ttfa: p(99)<9s")).items[0]
+    now = read(replace(ENOUGH, sessions=44, failed=0.0))
+    limit = check_of(now, thresholds("ttfa: p(99)<9s")).items[0]
     base = run(tmp_path / "base", replace(ENOUGH, failed=0.0, seed=8))
-    margin = checked(tmp_path / "now", thresholds("ttfa: p(99)<+9%"), str(base)).items[0]
+    margin = check_of(now, thresholds("ttfa: p(99)<+9%"), str(base)).items[0]
 
     assert [(item.word, item.value, item.low, item.high) for item in (limit, margin)] == [
         ("inconclusive", None, None, None)
@@ -188,16 +176,18 @@ def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
 
 
 def test_a_run_in_which_every_turn_failed_is_not_green(tmp_path: Path) -> None:
-    few, many = run(tmp_path / "few", Plan(sessions=5, failed=1.0)), run(tmp_path / "many", replace(ENOUGH, failed=1.0))
+    few, many = read(Plan(sessions=5, failed=1.0)), read(replace(ENOUGH, failed=1.0))
     asked = thresholds("ttfa: med<9s", "failures: rate<50%")
 
-    assert checked(few, asked, on_inconclusive="pass").status == 4
-    assert words(checked(many, asked)) == ["broken", "broken"]
+    assert check_of(few, asked, on_inconclusive="pass").status == 4
+    assert words(check_of(many, asked)) == ["broken", "broken"]
 
 
 def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_is_named(tmp_path: Path) -> None:
-    folder = run(tmp_path, PAIRED)
-    first, other, path = (checked(folder, thresholds(*RELATIVE), named) for named in (None, "after", f"{folder}:after"))
+    now = read(PAIRED)
+    first, other, path = (
+        check_of(now, thresholds(*RELATIVE), named) for named in (None, "after", f"{now.folder}:after")
+    )
 
     assert {item.target for item in first.items} == {"after"}
     assert {item.target for item in other.items} == {item.target for item in path.items} == {"before"}
@@ -207,18 +197,18 @@ def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_i
 
 def test_a_regression_is_found_and_a_run_like_itself_passes(tmp_path: Path) -> None:
     plan = replace(ENOUGH, sessions=310)
-    base, slower = run(tmp_path / "base", plan), run(tmp_path / "slower", replace(plan, median_ms=1200))
-    faster = run(tmp_path / "faster", replace(plan, median_ms=300))
+    base, slower, faster = run(tmp_path / "base", plan), *(read(replace(plan, median_ms=ms)) for ms in (1200, 300))
 
-    assert words(checked(slower, thresholds(*RELATIVE), str(base)))[:2] == ["regressed", "regressed"]
-    assert words(checked(faster, thresholds(*RELATIVE), str(base)))[:2] == ["improved", "improved"]
-    assert all(item.provisional for item in checked(slower, (), str(base)).items)
-    assert [checked(one, (), f"{base}:sim").status for one in (slower, faster)] == [1, 0]
+    assert words(check_of(slower, thresholds(*RELATIVE), str(base)))[:2] == ["regressed", "regressed"]
+    assert words(check_of(faster, thresholds(*RELATIVE), str(base)))[:2] == ["improved", "improved"]
+    by_default = [check_of(one, (), f"{base}:sim") for one in (slower, faster)]
+    assert all(item.provisional for item in by_default[0].items)
+    assert [found.status for found in by_default] == [1, 0]
 
 
 def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
-    now, then = run(tmp_path / "now", PAIRED), run(tmp_path / "then", replace(PAIRED, seed=8))
-    found = checked(now, thresholds("ttfa: med<+10%", "ttfa{target:after}: p(95)<+20%"), str(then))
+    now, then = read(PAIRED), run(tmp_path / "then", replace(PAIRED, seed=8))
+    found = check_of(now, thresholds("ttfa: med<+10%", "ttfa{target:after}: p(95)<+20%"), str(then))
 
     assert [(item.target, item.figure) for item in found.items] == [
         ("before", "ttfa p50"),
@@ -228,14 +218,14 @@ def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
 
 
 def test_without_thresholds_the_default_gates_are_asked(tmp_path: Path) -> None:
-    found = checked(run(tmp_path, PAIRED))
+    found = check_of(read(PAIRED))
 
     assert [item.threshold for item in found.items] == ["ttfa: p(50)<+10%", "ttfa: p(95)<+20%", "failures: rate<+1pt"]
 
 
 def test_several_candidates_are_each_asked(tmp_path: Path) -> None:
     plan = replace(PAIRED, sessions=180, targets=("base", "one", "two"))
-    found = checked(run(tmp_path, plan), thresholds("ttfa: med<+5%", "ttfa{target:two}: p(95)<+9%"))
+    found = check_of(read(plan), thresholds("ttfa: med<+5%", "ttfa{target:two}: p(95)<+9%"))
 
     assert [(item.target, item.figure) for item in found.items] == [
         ("one", "ttfa p50"),
@@ -254,7 +244,7 @@ def answer(p_worse: float) -> BaselineAnswer:
 @pytest.mark.parametrize("base", ["other", "itself", "stored", "looks"])
 def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
     now = run(tmp_path / "now", PAIRED)
-    stored = store(tmp_path / "old", 1, plan=PAIRED)
+    old = store(tmp_path / "old", 1, plan=PAIRED)
     if base == "looks":
         plan = {"pairs": 60, "looks": [60], "gates": {"ttfa": ["p(50)<+20%"]}, "level": 0.05, "draws": 200}
         now = run(tmp_path / "now", PAIRED, decision_plan=plan)
@@ -263,7 +253,7 @@ def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     read_document = run_folder.read_document
     monkeypatch.setattr(run_folder, "read_document", lambda folder: read.append(folder) or read_document(folder))
 
-    checked(now, (), {"other": str(other), "itself": None, "stored": str(stored), "looks": None}[base])
+    checked(now, (), {"other": str(other), "itself": None, "stored": str(old), "looks": None}[base])
 
     assert read == [now, *([other] if base == "other" else [])]
 
@@ -277,13 +267,13 @@ def test_holm_is_over_all_relative_thresholds() -> None:
 def test_an_invalid_baseline_voids_the_check(tmp_path: Path) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, valid=False))
 
-    assert checked(run(tmp_path / "now"), (), str(base)).status == 4
+    assert check_of(read(), (), str(base)).status == 4
 
 
 def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: Path) -> None:
-    now = run(tmp_path / "now")
-    one = checked(now, thresholds(*RELATIVE), str(store(tmp_path / "one", 1)))
-    five = checked(now, thresholds(*RELATIVE), str(store(tmp_path / "five", 5, step=0.1)))
+    now = read()
+    one = check_of(now, thresholds(*RELATIVE), str(store(tmp_path / "one", 1)))
+    five = check_of(now, thresholds(*RELATIVE), str(store(tmp_path / "five", 5, step=0.1)))
 
     assert {item.provisional for item in one.items} == {True}
     assert {item.provisional for item in five.items} == {False}
@@ -293,17 +283,17 @@ def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: 
 
 
 def test_against_stored_runs_a_regression_is_found(tmp_path: Path) -> None:
-    slower = run(tmp_path / "slower", replace(ENOUGH, sessions=200, median_ms=1200))
-    found = checked(slower, thresholds(*RELATIVE), str(store(tmp_path, 5, plan=replace(ENOUGH, sessions=200))))
+    slower = read(replace(ENOUGH, median_ms=1200))
+    found = check_of(slower, thresholds(*RELATIVE), str(store(tmp_path, 5)))
 
     assert words(found)[:2] == ["regressed", "regressed"]
     assert found.status == 1
 
 
 def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allowed(tmp_path: Path) -> None:
-    now = run(tmp_path / "now", tool={"name": "rtbench", "version": "9.9"})
+    now = read(tool={"name": "rtbench", "version": "9.9"})
     folder = str(store(tmp_path, 2))
-    refused, let = (checked(now, thresholds(*RELATIVE), folder, allow=allow) for allow in ((), ("client_version",)))
+    refused, let = (check_of(now, thresholds(*RELATIVE), folder, allow=allow) for allow in ((), ("client_version",)))
 
     assert refused.status == 4
     assert refused.differs == ("sim: client version: 9.9 here, 0.1.0 in the baseline (--allow client_version)",)
@@ -313,9 +303,8 @@ def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allow
 
 def test_of_stored_runs_those_under_the_same_conditions_are_taken(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
-    for side in sides(run(tmp_path / "other", tool={"name": "rtbench", "version": "0.0.9"})):
-        save(baseline_of(side), folder)
-    found = checked(run(tmp_path / "now"), thresholds(*RELATIVE), str(folder))
+    stored(folder, "other", tool={"name": "rtbench", "version": "0.0.9"})
+    found = check_of(read(), thresholds(*RELATIVE), str(folder))
 
     assert found.against == "2\u00a0stored runs of sim"
     assert found.notices == ("1\u00a0stored run of sim left out: client version.", ASSUMED)
@@ -324,7 +313,7 @@ def test_of_stored_runs_those_under_the_same_conditions_are_taken(tmp_path: Path
 def test_a_run_is_not_its_own_baseline(tmp_path: Path) -> None:
     folder = store(tmp_path, 1)
 
-    found = checked(run(tmp_path / "made-0", replace(ENOUGH, seed=100)), thresholds(*RELATIVE), str(folder))
+    found = check_of(read(replace(ENOUGH, seed=100), run_id="made-0"), thresholds(*RELATIVE), str(folder))
 
     assert all("is the one that is checked" in item.reason for item in found.items)
     assert found.status == 3
@@ -332,26 +321,26 @@ def test_a_run_is_not_its_own_baseline(tmp_path: Path) -> None:
 
 def test_before_any_run_is_stored_margins_are_inconclusive_and_limits_decide(tmp_path: Path) -> None:
     (tmp_path / "baselines").mkdir()
-    folder, asked = run(tmp_path / "now"), thresholds("ttfa: med<9s", "ttfa: med<+10%", "failures: rate<+1pt")
-    found = checked(folder, asked, str(tmp_path / "baselines"))
+    now, asked = read(), thresholds("ttfa: med<9s", "ttfa: med<+10%", "failures: rate<+1pt")
+    found = check_of(now, asked, str(tmp_path / "baselines"))
 
     assert words(found) == ["kept", "inconclusive", "inconclusive"]
     assert "rtbench baseline save RUN" in found.items[1].reason
-    assert checked(folder, asked, str(tmp_path / "baselines"), on_inconclusive="warn").status == 0
+    assert check_of(now, asked, str(tmp_path / "baselines"), on_inconclusive="warn").status == 0
     assert found.status == 3
 
 
 def test_a_run_without_data_is_not_green_where_nothing_is_stored_either(tmp_path: Path) -> None:
     (tmp_path / "baselines").mkdir()
-    found = checked(run(tmp_path / "now", Plan(sessions=0)), (), str(tmp_path / "baselines"), on_inconclusive="pass")
+    found = check_of(read(Plan(sessions=0)), (), str(tmp_path / "baselines"), on_inconclusive="pass")
 
     assert words(found) == ["no data"] * 3
     assert found.status == 4
 
 
 def test_a_throttled_run_is_no_fair_comparison(tmp_path: Path) -> None:
-    now = run(tmp_path / "now", replace(ENOUGH, failed=0.2))
-    found = checked(now, thresholds("ttfa: med<+10%"), str(store(tmp_path, 1)))
+    now = read(replace(ENOUGH, failed=0.2))
+    found = check_of(now, thresholds("ttfa: med<+10%"), str(store(tmp_path, 1)))
 
     assert found.status == 4
     assert "throttled" in found.void[0]
@@ -375,15 +364,15 @@ def test_a_throttled_run_is_no_fair_comparison(tmp_path: Path) -> None:
 def test_what_cannot_be_asked_is_refused_with_what_to_do(
     tmp_path: Path, written: tuple[str, ...], baseline: str | None, said: str
 ) -> None:
-    now = run(tmp_path / "now")
-    places = {"RUN": str(now)}
+    now = read()
+    places = {"RUN": str(now.folder)}
     if baseline == "COPY":
-        places["COPY"] = str(shutil.copytree(now, tmp_path / "copy"))
+        places["COPY"] = str(run(tmp_path / "now"))
     if baseline == "STORED":
         places["STORED"] = str(store(tmp_path, 1))
 
     with pytest.raises(UsageError, match=said):
-        checked(now, thresholds(*written), places.get(baseline or "", baseline))
+        check_of(now, thresholds(*written), places.get(baseline or "", baseline))
 
 
 @pytest.mark.parametrize("baseline", [None, "base"])
@@ -391,13 +380,13 @@ def test_what_may_differ_is_asked_of_stored_runs_alone(tmp_path: Path, baseline:
     base = run(tmp_path / "base", replace(ENOUGH, seed=8))
 
     with pytest.raises(UsageError, match="--allow model says in what stored runs may differ"):
-        checked(run(tmp_path / "now"), thresholds("ttfa: med<9s"), str(base) if baseline else None, allow=["model"])
+        check_of(read(), thresholds("ttfa: med<9s"), str(base) if baseline else None, allow=["model"])
 
 
 @pytest.mark.parametrize("asked", [("ttfa: med<+50%",), ()])
 def test_turns_that_the_baseline_has_and_the_run_lacks_are_no_data(tmp_path: Path, asked: tuple[str, ...]) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, kinds=("vad", "manual")))
-    found = checked(run(tmp_path / "now", replace(ENOUGH, seed=8)), thresholds(*asked), str(base))
+    found = check_of(read(replace(ENOUGH, seed=8)), thresholds(*asked), str(base))
 
     assert [item.word for item in found.items if "from response.create" in item.figure] == ["no data"] * (
         1 if asked else 2
@@ -407,26 +396,24 @@ def test_turns_that_the_baseline_has_and_the_run_lacks_are_no_data(tmp_path: Pat
 
 def test_a_step_has_the_origins_of_its_own_turns(tmp_path: Path) -> None:
     plan = replace(ENOUGH, kinds=("vad", "manual"))
-    base, now = run(tmp_path / "base", plan), run(tmp_path / "now", replace(plan, seed=8))
-    found = checked(now, thresholds("ttfa{step:greeting}: med<+90%"), str(base))
+    base, now = run(tmp_path / "base", plan), read(replace(plan, seed=8))
+    found = check_of(now, thresholds("ttfa{step:greeting}: med<+90%"), str(base))
 
     assert [(item.figure, item.word) for item in found.items] == [("ttfa greeting p50", "equivalent")]
 
 
 @pytest.mark.parametrize("kind", ["run", "stored"])
 def test_a_target_without_a_threshold_of_its_own_is_not_asked(tmp_path: Path, kind: str) -> None:
-    other = run(tmp_path / "then", replace(PAIRED, seed=8))
-    for side in sides(other):
-        save(baseline_of(side), tmp_path / "baselines")
-    base = other if kind == "run" else tmp_path / "baselines"
-    found = checked(run(tmp_path / "now", PAIRED), thresholds("ttfa{target:after}: p(95)<+50%"), str(base))
+    then = replace(PAIRED, seed=8)
+    base = run(tmp_path / "then", then) if kind == "run" else stored(tmp_path / "baselines", "then", then)
+    found = check_of(read(PAIRED), thresholds("ttfa{target:after}: p(95)<+50%"), str(base))
 
     assert [item.target for item in found.items] == ["after"]
 
 
 def test_failures_that_no_threshold_is_about_are_said_loudly(tmp_path: Path) -> None:
-    folder = run(tmp_path, replace(ENOUGH, refused=5, failed=0.0))
-    silent, asked = (checked(folder, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
+    now = read(replace(ENOUGH, refused=5, failed=0.0))
+    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
 
     assert silent.status == 0
     assert silent.warnings == (
@@ -437,8 +424,8 @@ def test_failures_that_no_threshold_is_about_are_said_loudly(tmp_path: Path) -> 
 
 
 def test_turns_that_never_began_are_endless_waits_of_a_limit(tmp_path: Path) -> None:
-    folder = run(tmp_path, replace(ENOUGH, refused=30, failed=0.0))
-    (item,) = checked(folder, thresholds("ttfa: p(95)<9s")).items
+    now = read(replace(ENOUGH, refused=30, failed=0.0))
+    (item,) = check_of(now, thresholds("ttfa: p(95)<9s")).items
 
     assert (item.word, item.among_failures, item.turns, item.failed) == ("broken", True, 900, 300)
     assert item.reached == pytest.approx(2 / 3)
@@ -447,16 +434,14 @@ def test_turns_that_never_began_are_endless_waits_of_a_limit(tmp_path: Path) -> 
 
 def test_turns_that_never_began_are_endless_waits_of_a_margin(tmp_path: Path) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, failed=0.0))
-    found = checked(
-        run(tmp_path / "now", replace(ENOUGH, refused=30, failed=0.0)), thresholds("ttfa: p(95)<+20%"), str(base)
-    )
+    found = check_of(read(replace(ENOUGH, refused=30, failed=0.0)), thresholds("ttfa: p(95)<+20%"), str(base))
 
     assert words(found) == ["regressed"]
 
 
 def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission(tmp_path: Path) -> None:
-    folder = run(tmp_path, replace(ENOUGH, refused=30, failed=0.0))
-    silent, asked = (checked(folder, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
+    now = read(replace(ENOUGH, refused=30, failed=0.0))
+    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
 
     assert (words(silent), silent.status) == (["kept"], 4)
     assert silent.void == (
@@ -467,16 +452,17 @@ def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission(t
 
 
 def test_failures_of_the_baseline_are_part_of_what_is_asked_of_its_candidates(tmp_path: Path) -> None:
-    folder = run(tmp_path, replace(PAIRED, failed=0.02))
+    now = read(replace(PAIRED, failed=0.02))
 
-    assert checked(folder).warnings == ()
-    assert len(checked(folder, thresholds("ttfa: med<+50%")).warnings) == 2
+    assert check_of(now).warnings == ()
+    assert len(check_of(now, thresholds("ttfa: med<+50%")).warnings) == 2
 
 
 def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_path: Path) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, failed=0.0))
-    found = checked(run(tmp_path / "now", replace(ENOUGH, failed=0.4)), thresholds("ttfa: p(95)<9s"))
-    compared = checked(tmp_path / "now", thresholds("ttfa: p(95)<+20%"), str(base))
+    now = read(replace(ENOUGH, failed=0.4))
+    found = check_of(now, thresholds("ttfa: p(95)<9s"))
+    compared = check_of(now, thresholds("ttfa: p(95)<+20%"), str(base))
 
     assert [(item.word, item.low_endless) for item in (*found.items, *compared.items)] == [
         ("broken", True),
@@ -487,11 +473,11 @@ def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_p
 
 def test_a_relative_threshold_of_the_baseline_itself_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="before is no candidate; these are: after"):
-        checked(run(tmp_path, PAIRED), thresholds("ttfa{target:before}: med<+10%"))
+        check_of(read(PAIRED), thresholds("ttfa{target:before}: med<+10%"))
 
 
 def test_a_baseline_that_no_threshold_needs_is_said(tmp_path: Path) -> None:
-    found = checked(run(tmp_path / "now"), thresholds("ttfa: med<9s"), str(run(tmp_path / "base")))
+    found = check_of(read(), thresholds("ttfa: med<9s"), str(run(tmp_path / "base")))
 
     assert "the baseline was not used" in found.notices[0]
     assert found.status == 0
@@ -499,7 +485,7 @@ def test_a_baseline_that_no_threshold_needs_is_said(tmp_path: Path) -> None:
 
 def test_the_same_runs_give_the_same_check(tmp_path: Path) -> None:
     now, base = run(tmp_path / "now"), str(run(tmp_path / "base", replace(ENOUGH, seed=8)))
-    stored = str(store(tmp_path, 3))
+    folder = str(store(tmp_path, 3))
 
     assert checked(now, (), base) == checked(now, (), base)
-    assert checked(now, (), stored) == checked(now, (), stored)
+    assert checked(now, (), folder) == checked(now, (), folder)
