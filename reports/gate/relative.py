@@ -32,7 +32,7 @@ from reports.looks.sequence import GateResult
 from reports.numbers import NBSP, listed, plural
 from reports.question import Question
 from reports.runs import RunFrames, load_for_report
-from reports.sides.fairness import causes_of, checks_of, one_run, one_seed, refuse_other_definitions
+from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, among, drifts_of, parted, refuse_unknown, targets_of
 from reports.statistics.differences import LEVEL, estimated
@@ -302,7 +302,7 @@ def _answers_of_comparison(
         for side in sides[1:]
         if threshold.target in ("", side.name)
     ]
-    void = [cause.line for cause in causes_of(checks_of(sides)) if cause.folder != candidates[0].run.folder]
+    void = [cause.line for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
     runs = tuple(dict.fromkeys(side.run.folder for side in sides))
     return BaselineAnswers(tuple(answers), tuple(void), notices=notices_of_comparison(sides, measured), told=runs)
 

@@ -28,7 +28,7 @@ from reports.looks.sequence import InterimStatistic, mean_seen, quantiles_seen, 
 from reports.question import Question, better_of
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
-from reports.sides.fairness import TURNS, VALID, causes_of, checks_of
+from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
 from reports.sides.questions import by_stratum
 from reports.sides.side import ABSENT, Side, as_floats, by_pair, counts_of, inexact, known_targets, sample_of, totals_of
 from reports.statistics.counting import Integers
@@ -64,13 +64,15 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     targets = known[0], known[1]
     ended = run.document.get("state") in ("ended", "killed")
     pairs = leading(run.sessions, ended=run.document.get("state") == "ended")
-    asked = _gates(run, targets, plan, pairs)
-    seed = seed_of(run_id_of(run))
-    complete = sum(size <= pairs.size for size in plan.looks)
 
     @cache
     def first(size: int) -> tuple[Side, ...]:
-        return sides_of_pairs(run, targets, pairs[:size])
+        return sides_of_pairs(run, targets, pairs[:size]) if pairs.size else ()
+
+    refuse_other_targets(plan.thresholds, targets)
+    asked = _gates(plan, first(min(plan.looks[0], int(pairs.size))))
+    seed = seed_of(run_id_of(run))
+    complete = sum(size <= pairs.size for size in plan.looks)
 
     def see(size: int) -> list[InterimStatistic]:
         error = EARLY if size < plan.looks[-1] else FOUND
@@ -83,7 +85,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     if course.reason == "invalid":
         invalid = unfit(course.looks[-1].pairs)
     else:
-        invalid = _invalid(run, first(int(pairs.size)) if pairs.size else ()) if ended else ()
+        invalid = _invalid(run, first(int(pairs.size))) if ended else ()
     return Decision(run, targets, plan, asked, course, int(pairs.size), seed, ended, invalid)
 
 
@@ -94,15 +96,10 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     return "by hand" if document["state"] == "killed" or document.get("stopped") == BY_HAND else "blind"
 
 
-def _gates(run: RunFrames, targets: tuple[str, str], plan: DecisionPlan, pairs: Integers) -> tuple[Question, ...]:
+def _gates(plan: DecisionPlan, sides: Sequence[Side]) -> tuple[Question, ...]:
     """What is asked, of each stratum that the pairs of the first look have; the same at every look."""
-    refuse_other_targets(plan.thresholds, targets)
     asked = [threshold.question for threshold in plan.thresholds]
-    first = pairs[: plan.looks[0]]
-    if not first.size:
-        return tuple(asked)
-    sides = sides_of_pairs(run, targets, first)
-    return tuple(one for question in asked for one in by_stratum(question, sides))
+    return tuple(one for question in asked for one in (by_stratum(question, sides) if sides else [question]))
 
 
 def _seen(
@@ -144,7 +141,7 @@ def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
 
 def _broken(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:
     """Why the sides may not be compared, but for the checks `besides`; none where it is fair."""
-    return causes_of(check for check in checks_of(sides) if check.name not in besides)
+    return causes_of(check for check in deciding_checks(sides) if check.name not in besides)
 
 
 ARMS = 2

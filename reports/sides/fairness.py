@@ -73,6 +73,11 @@ def definitions_version(side: Side) -> int:
 
 def checks_of(sides: Sequence[Side]) -> tuple[Check, ...]:
     """The lines of "Was the comparison fair?": first what decides, then what is said for information."""
+    return (*deciding_checks(sides), *_sizes(sides), *_compared(sides), *_around(sides))
+
+
+def deciding_checks(sides: Sequence[Side]) -> tuple[Check, ...]:
+    """Those of them by which sides may be compared, or may not."""
     return (
         _valid(sides),
         _measured(sides),
@@ -80,9 +85,6 @@ def checks_of(sides: Sequence[Side]) -> tuple[Check, ...]:
         *_same_work(sides),
         Check("definitions of measures", tuple(f"version {definitions_version(side)}" for side in sides), True),
         _simulated(sides),
-        *_sizes(sides),
-        *_compared(sides),
-        *_around(sides),
     )
 
 

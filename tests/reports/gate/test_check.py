@@ -34,7 +34,7 @@ def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -
     return folder / "baselines"
 
 
-def test_each_limit_is_held_against_each_target(tmp_path: Path) -> None:
+def test_each_limit_is_held_against_each_target() -> None:
     found = check_of(read(PAIRED), thresholds("ttfa: med<5s", "failures: rate<30%", "audio_speed: avg>9"))
 
     assert [(item.target, item.figure, item.word) for item in found.items] == [
@@ -48,13 +48,13 @@ def test_each_limit_is_held_against_each_target(tmp_path: Path) -> None:
     assert found.status == 1
 
 
-def test_filters_narrow_it_to_a_step_and_a_target(tmp_path: Path) -> None:
+def test_filters_narrow_it_to_a_step_and_a_target() -> None:
     found = check_of(read(PAIRED), thresholds("ttfa{step:greeting,target:after}: med<5s"))
 
     assert [(item.target, item.figure, item.turns) for item in found.items] == [("after", "ttfa greeting p50", 120)]
 
 
-def test_turns_that_count_from_different_instants_are_two_figures(tmp_path: Path) -> None:
+def test_turns_that_count_from_different_instants_are_two_figures() -> None:
     plan = replace(ENOUGH, kinds=("vad", "manual"))
     found = check_of(read(plan), thresholds("ttfa: med<5s", "response_total: med<9s", "connect_total: med<5s"))
 
@@ -68,7 +68,7 @@ def test_turns_that_count_from_different_instants_are_two_figures(tmp_path: Path
     assert sum(item.turns for item in found.items[:2]) == 600
 
 
-def test_what_is_too_short_to_say_is_inconclusive(tmp_path: Path) -> None:
+def test_what_is_too_short_to_say_is_inconclusive() -> None:
     found = check_of(read(Plan(sessions=30, turns=4)), thresholds("ttfa: p(95)<9s"))
 
     assert [item.reason for item in found.items] == ["too few turns to decide: p95 needs 400, this run has 120"]
@@ -84,14 +84,14 @@ def test_what_is_too_short_to_say_is_inconclusive(tmp_path: Path) -> None:
         (replace(ENOUGH, valid=None), "NOT JUDGED"),
     ],
 )
-def test_a_run_that_says_nothing_is_never_green(tmp_path: Path, plan: Plan, said: str) -> None:
+def test_a_run_that_says_nothing_is_never_green(plan: Plan, said: str) -> None:
     found = check_of(read(plan), thresholds("stalled: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
 
     assert found.status == 4
     assert said in found.void[0]
 
 
-def test_a_target_that_was_never_begun_is_not_green(tmp_path: Path) -> None:
+def test_a_target_that_was_never_begun_is_not_green() -> None:
     now = read(targets=[{"label": "sim"}, {"label": "ghost"}])
     found = check_of(now, thresholds("ttfa: med<9s", "failures: rate<50%", "connect_total: med<9s"))
 
@@ -99,14 +99,14 @@ def test_a_target_that_was_never_begun_is_not_green(tmp_path: Path) -> None:
     assert found.void == ("ghost has no turns. See why no turn was begun: rtbench report.",)
 
 
-def test_what_is_to_be_read_before_the_figures_is_among_the_notices(tmp_path: Path) -> None:
+def test_what_is_to_be_read_before_the_figures_is_among_the_notices() -> None:
     found = check_of(read(notices=["The disk was full."]), thresholds("ttfa: med<9s"))
 
     assert "The disk was full." in found.notices
 
 
 @pytest.mark.parametrize("written", ["ttft: med<9s", "input_transcript: p(5)<1s"])
-def test_a_threshold_of_which_nothing_was_measured_is_not_kept(tmp_path: Path, written: str) -> None:
+def test_a_threshold_of_which_nothing_was_measured_is_not_kept(written: str) -> None:
     text_or_typed = replace(ENOUGH, kinds=("typed",))
     found = check_of(read(text_or_typed), thresholds(written, "failures: rate<50%"), on_inconclusive="pass")
 
@@ -114,18 +114,18 @@ def test_a_threshold_of_which_nothing_was_measured_is_not_kept(tmp_path: Path, w
     assert found.status == 4
 
 
-def test_a_step_that_was_misspelt_is_told_with_those_there_are(tmp_path: Path) -> None:
+def test_a_step_that_was_misspelt_is_told_with_those_there_are() -> None:
     with pytest.raises(UsageError, match=r"no script of the run has a step greting; did you mean greeting\?"):
         check_of(read(), thresholds("ttfa{step:greting}: med<9s"))
 
 
-def test_a_step_that_no_turn_of_the_run_came_to_is_no_data(tmp_path: Path) -> None:
+def test_a_step_that_no_turn_of_the_run_came_to_is_no_data() -> None:
     now = read(scripts=[{"name": "voice_turns"}, {"name": "goodbyes"}])
 
     assert check_of(now, thresholds("ttfa{step:farewell}: med<9s")).status == 4
 
 
-def test_a_throttled_run_decides_nothing_but_what_is_asked_of_throttling(tmp_path: Path) -> None:
+def test_a_throttled_run_decides_nothing_but_what_is_asked_of_throttling() -> None:
     now = read(replace(ENOUGH, failed=0.2))
     waits, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttled: rate<50%",)))
 
@@ -143,7 +143,7 @@ def test_a_name_with_throttled_in_it_hides_no_throttling(tmp_path: Path) -> None
     assert [line for line in found.void if line.startswith("after: ") and "was throttled" in line]
 
 
-def test_a_throttled_target_that_nothing_is_asked_of_voids_nothing(tmp_path: Path) -> None:
+def test_a_throttled_target_that_nothing_is_asked_of_voids_nothing() -> None:
     now = read(replace(PAIRED, failed=0.2))
 
     assert len(check_of(now, thresholds("ttfa{target:after}: med<9s")).void) == 1
@@ -175,7 +175,7 @@ def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
     assert margin.baseline is None  # of 60 sessions
 
 
-def test_a_run_in_which_every_turn_failed_is_not_green(tmp_path: Path) -> None:
+def test_a_run_in_which_every_turn_failed_is_not_green() -> None:
     few, many = read(Plan(sessions=5, failed=1.0)), read(replace(ENOUGH, failed=1.0))
     asked = thresholds("ttfa: med<9s", "failures: rate<50%")
 
@@ -183,7 +183,7 @@ def test_a_run_in_which_every_turn_failed_is_not_green(tmp_path: Path) -> None:
     assert words(check_of(many, asked)) == ["broken", "broken"]
 
 
-def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_is_named(tmp_path: Path) -> None:
+def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_is_named() -> None:
     now = read(PAIRED)
     first, other, path = (
         check_of(now, thresholds(*RELATIVE), named) for named in (None, "after", f"{now.folder}:after")
@@ -217,13 +217,13 @@ def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
     ]
 
 
-def test_without_thresholds_the_default_gates_are_asked(tmp_path: Path) -> None:
+def test_without_thresholds_the_default_gates_are_asked() -> None:
     found = check_of(read(PAIRED))
 
     assert [item.threshold for item in found.items] == ["ttfa: p(50)<+10%", "ttfa: p(95)<+20%", "failures: rate<+1pt"]
 
 
-def test_several_candidates_are_each_asked(tmp_path: Path) -> None:
+def test_several_candidates_are_each_asked() -> None:
     plan = replace(PAIRED, sessions=180, targets=("base", "one", "two"))
     found = check_of(read(plan), thresholds("ttfa: med<+5%", "ttfa{target:two}: p(95)<+9%"))
 
@@ -411,7 +411,7 @@ def test_a_target_without_a_threshold_of_its_own_is_not_asked(tmp_path: Path, ki
     assert [item.target for item in found.items] == ["after"]
 
 
-def test_failures_that_no_threshold_is_about_are_said_loudly(tmp_path: Path) -> None:
+def test_failures_that_no_threshold_is_about_are_said_loudly() -> None:
     now = read(replace(ENOUGH, refused=5, failed=0.0))
     silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
 
@@ -423,7 +423,7 @@ def test_failures_that_no_threshold_is_about_are_said_loudly(tmp_path: Path) -> 
     assert asked.warnings == ()
 
 
-def test_turns_that_never_began_are_endless_waits_of_a_limit(tmp_path: Path) -> None:
+def test_turns_that_never_began_are_endless_waits_of_a_limit() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
     (item,) = check_of(now, thresholds("ttfa: p(95)<9s")).items
 
@@ -439,7 +439,7 @@ def test_turns_that_never_began_are_endless_waits_of_a_margin(tmp_path: Path) ->
     assert words(found) == ["regressed"]
 
 
-def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission(tmp_path: Path) -> None:
+def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
     silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
 
@@ -451,7 +451,7 @@ def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission(t
     assert (words(asked), asked.status, asked.void) == (["kept", "kept"], 0, ())
 
 
-def test_failures_of_the_baseline_are_part_of_what_is_asked_of_its_candidates(tmp_path: Path) -> None:
+def test_failures_of_the_baseline_are_part_of_what_is_asked_of_its_candidates() -> None:
     now = read(replace(PAIRED, failed=0.02))
 
     assert check_of(now).warnings == ()
@@ -471,7 +471,7 @@ def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_p
     assert [interval_text(item) for item in (*found.items, *compared.items)] == [">\u00a0timeout"] * 2
 
 
-def test_a_relative_threshold_of_the_baseline_itself_is_refused(tmp_path: Path) -> None:
+def test_a_relative_threshold_of_the_baseline_itself_is_refused() -> None:
     with pytest.raises(UsageError, match="before is no candidate; these are: after"):
         check_of(read(PAIRED), thresholds("ttfa{target:before}: med<+10%"))
 

@@ -22,11 +22,12 @@ from bench.run.part import rows_of
 from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
-from reports.looks.decide import end_of, look_at
+from reports.looks.decide import decision_of, end_of, look_at
 from reports.looks.decision import Decision, decision_lines, decision_sentence
 from reports.question import Stratum
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
+from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
 SCHEMA = json.loads((Path(plan_decide.__file__).parent / "decision.schema.json").read_text())
@@ -47,6 +48,11 @@ def run(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO, **changes: 
     return synthetic.write(folder, plan, **(synthetic.told(plan) | {"decision_plan": wanted} | changes))
 
 
+def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
+    """The decision of a run that was read; its rows are those of all tests with the same plan."""
+    return decision_of(frames_of(plan, **(synthetic.told(plan) | {"decision_plan": planned(gates)} | changes)))
+
+
 def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]:
     """One session of a pair has not ended."""
     return lambda _, row: None if (row["pair"], row["target"]) == (pair, target) else row
@@ -56,8 +62,8 @@ def held(decision: Decision) -> list[int]:
     return [look.pairs for look in decision.course.looks]
 
 
-def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, LOOSE))
+def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so() -> None:
+    found = decided(LOOSE)
 
     assert (found.stopped, found.status, found.course.reason) == (True, 0, "not regressed")
     assert found.used < 120
@@ -65,15 +71,15 @@ def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so(tmp_path: 
     assert decision_sentence(found).startswith("west has not regressed: ttfa p50 +")
 
 
-def test_a_run_beyond_its_margin_is_red(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, TIGHT))
+def test_a_run_beyond_its_margin_is_red() -> None:
+    found = decided(TIGHT)
 
     assert (found.status, found.course.rulings[0].word) == (1, "regressed")
     assert decision_sentence(found).startswith("west regressed: ttfa p50 +")
 
 
-def test_a_run_that_nothing_decides_is_inconclusive(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, UNDECIDED))
+def test_a_run_that_nothing_decides_is_inconclusive() -> None:
+    found = decided(UNDECIDED)
 
     assert (found.stopped, found.status) == (True, 3)
     assert decision_sentence(found).startswith("inconclusive")
@@ -117,7 +123,7 @@ def test_a_look_is_held_once_its_pairs_are_there(
 
 
 def test_a_look_sees_the_first_pairs_by_number_whoever_else_has_ended(tmp_path: Path) -> None:
-    whole = look_at(run(tmp_path / "whole", UNDECIDED))
+    whole = decided(UNDECIDED)
     part = run(tmp_path / "part", UNDECIDED, state="running")
     found = look_at(edit(part, "sessions", lambda _, row: None if 40 <= row["pair"] < 100 else row))
 
@@ -142,7 +148,7 @@ def test_a_spool_that_grows_is_read_as_it_is(tmp_path: Path) -> None:
         with pa.ipc.new_stream(path_of(folder, 0, rows_of(name)), SCHEMAS[name]) as stream:
             stream.write_table(table)
 
-    assert held(look_at(folder)) == held(look_at(run(tmp_path / "other", UNDECIDED)))
+    assert held(look_at(folder)) == held(decided(UNDECIDED))
 
 
 @pytest.mark.parametrize(
@@ -161,10 +167,10 @@ def test_who_ended_a_run_is_told_by_its_document(changes: dict[str, Any], end: s
     assert end_of({"state": "ended", "stopped": ""} | changes) == end
 
 
-def test_a_budget_that_ends_a_run_makes_its_last_look_the_final_one(tmp_path: Path) -> None:
+def test_a_budget_that_ends_a_run_makes_its_last_look_the_final_one() -> None:
     plan = planned(UNDECIDED, pairs=400, looks=[100, 200, 300, 400])
-    budget = look_at(run(tmp_path / "a", {}, stopped="the budget is spent", decision_plan=plan))
-    hand = look_at(run(tmp_path / "b", {}, stopped="interrupted", decision_plan=plan))
+    budget = decided({}, stopped="the budget is spent", decision_plan=plan)
+    hand = decided({}, stopped="interrupted", decision_plan=plan)
 
     assert held(budget) == held(hand) == [100]
     assert (budget.course.reason, hand.course.reason) == ("last look", "ended by hand")
@@ -173,10 +179,8 @@ def test_a_budget_that_ends_a_run_makes_its_last_look_the_final_one(tmp_path: Pa
     assert "the run ended at 120 of 400 pairs" in decision_sentence(budget)
 
 
-def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) -> None:
-    found = look_at(
-        run(tmp_path, TIGHT, stopped="the budget is spent", decision_plan=planned(TIGHT, looks=[121], pairs=121))
-    )
+def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
+    found = decided(TIGHT, stopped="the budget is spent", decision_plan=planned(TIGHT, looks=[121], pairs=121))
 
     assert (found.stopped, found.status) == (True, 3)
     assert "ended before its first look, with 120 of 121 pairs" in decision_sentence(found)
@@ -207,9 +211,9 @@ def test_what_says_nothing_decides_nothing(
     assert decision_sentence(found) == said if said.endswith("row") else said in decision_sentence(found)
 
 
-def test_what_looks_say_of_an_invalid_run_is_for_information(tmp_path: Path) -> None:
-    invalid = look_at(run(tmp_path / "invalid", LOOSE, verdict={"valid": False, "rules": []}))
-    valid = look_at(run(tmp_path / "valid", LOOSE))
+def test_what_looks_say_of_an_invalid_run_is_for_information() -> None:
+    invalid = decided(LOOSE, verdict={"valid": False, "rules": []})
+    valid = decided(LOOSE)
 
     assert held(invalid)
     assert "For information, and no verdict: what looks at these pairs say." in [*decision_lines(invalid)]
@@ -250,30 +254,28 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
     assert "stopped at" not in decision_sentence(found)
 
 
-def test_arms_that_were_given_different_work_end_the_run_at_the_first_look(tmp_path: Path) -> None:
+def test_arms_that_were_given_different_work_end_the_run_at_the_first_look() -> None:
     scripts = [{"name": "talk", "target": name, "digest": f"sha256:{name}"} for name in TWO.targets]
-    found = look_at(run(tmp_path, UNDECIDED, state="running", verdict=None, scripts=scripts))
+    found = decided(UNDECIDED, state="running", verdict=None, scripts=scripts)
 
     assert (held(found), found.status) == ([40], 4)
     assert "script and audio" in decision_sentence(found)
 
 
-def test_a_run_under_way_is_not_invalid_because_nobody_has_judged_it_yet(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, LOOSE, state="running", verdict=None))
+def test_a_run_under_way_is_not_invalid_because_nobody_has_judged_it_yet() -> None:
+    found = decided(LOOSE, state="running", verdict=None)
 
     assert (found.course.reason, found.status, found.invalid) == ("not regressed", 0, ())
 
 
 @pytest.mark.parametrize(("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")])
-def test_a_gate_of_another_target_than_the_candidate_is_never_taken_for_the_candidates(
-    tmp_path: Path, target: str, why: str
-) -> None:
+def test_a_gate_of_another_target_than_the_candidate_is_never_taken_for_the_candidates(target: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        look_at(run(tmp_path, {f"ttfa{{target:{target}}}": ["p(50)<+60%"]}))
+        decided({f"ttfa{{target:{target}}}": ["p(50)<+60%"]})
 
 
-def test_a_gate_may_name_the_candidate(tmp_path: Path) -> None:
-    assert look_at(run(tmp_path, {"ttfa{target:west}": ["p(50)<+60%"]})).status == 0
+def test_a_gate_may_name_the_candidate() -> None:
+    assert decided({"ttfa{target:west}": ["p(50)<+60%"]}).status == 0
 
 
 def test_degrees_of_freedom_are_by_the_pairs_that_have_a_value(tmp_path: Path) -> None:
@@ -282,15 +284,15 @@ def test_degrees_of_freedom_are_by_the_pairs_that_have_a_value(tmp_path: Path) -
     assert look_at(folder).course.looks[0].seen[0].df == 29
 
 
-def test_gates_of_means_and_of_what_is_better_when_larger_are_tested(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, {"audio_speed": ["avg>-20%", "p(50)>-20%"]}))
+def test_gates_of_means_and_of_what_is_better_when_larger_are_tested() -> None:
+    found = decided({"audio_speed": ["avg>-20%", "p(50)>-20%"]})
 
     assert (found.status, [gate.name for gate in found.gates]) == (0, ["audio_speed mean", "audio_speed p50"])
     assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.course.rulings)
 
 
-def test_turns_of_two_origins_are_two_gates(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, {"ttfa": ["p(50)<+60%"]}, Plan(**(vars(TWO) | {"kinds": ("vad", "typed")}))))
+def test_turns_of_two_origins_are_two_gates() -> None:
+    found = decided({"ttfa": ["p(50)<+60%"]}, Plan(**(vars(TWO) | {"kinds": ("vad", "typed")})))
 
     assert [gate.stratum for gate in found.gates] == [Stratum("speech_end"), Stratum("requested")]
 
@@ -351,11 +353,9 @@ def test_a_green_run_ends_the_command_without_a_status(tmp_path: Path, capsys: p
         ({"decision_plan": planned({"ttfb": ["p(95)<+20%"]})}, "there is no measure"),
     ],
 )
-def test_a_plan_that_cannot_be_followed_is_said_in_a_line(
-    tmp_path: Path, changes: dict[str, Any], problem: str
-) -> None:
+def test_a_plan_that_cannot_be_followed_is_said_in_a_line(changes: dict[str, Any], problem: str) -> None:
     with pytest.raises(UsageError, match=problem) as raised:
-        look_at(run(tmp_path, LOOSE, **changes))
+        decided(LOOSE, **changes)
 
     assert "\n" not in str(raised.value)
 
@@ -370,15 +370,15 @@ def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None
     assert decision_sentence(found).startswith("west regressed: failure rate +1")
 
 
-def test_a_margin_of_two_parts_must_be_exceeded_in_both(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, {"ttfa": ["p(50)<+5% and +400ms"]}))
+def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
+    found = decided({"ttfa": ["p(50)<+5% and +400ms"]})
 
     assert found.status == 0  # 13 % slower, and by 80 ms alone
     assert "margin 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
 
 
-def test_the_same_gate_written_twice_is_seen_once_and_counted_twice(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, {"ttfa": ["p(50)<+60%", "med<+60%"]}))
+def test_the_same_gate_written_twice_is_seen_once_and_counted_twice() -> None:
+    found = decided({"ttfa": ["p(50)<+60%", "med<+60%"]})
 
     assert [ruling.word for ruling in found.course.rulings] == ["not regressed"] * 2
     assert found.course.looks[0].seen[0] is found.course.looks[0].seen[1]
