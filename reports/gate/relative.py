@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -370,10 +371,15 @@ def _items(decision: Decision) -> Iterable[Item]:
     no_look = Reason("no look", "pair", decision.plan.looks[0], (decision.pairs,))
     unseen = GateResult("inconclusive", no_look, -1, math.nan, -math.inf, math.inf, math.nan)
     ended = leading(decision.run.sessions, ended=decision.run.document.get("state") == "ended")
+
+    @cache
+    def first(size: int) -> tuple[Side, ...]:
+        return sides_of_pairs(decision.run, decision.targets, ended[:size]) if size else ()
+
     for at, gate in enumerate(decision.gates):
         ruling = rulings[at] if rulings else unseen
         size = decision.course.looks[ruling.look].pairs if rulings else decision.pairs
-        sides = sides_of_pairs(decision.run, decision.targets, ended[:size]) if size else ()
+        sides = first(size)
         of_traits = gate.stratum and gate.stratum._replace(origin="")
         # a threshold gives several gates where turns begin variously
         asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.errors import UsageError
-from reports.gate.check import checked
+from reports.gate.check import check_of
 from reports.gate.items import Checked
 from reports.gate.outputs import check_data, check_text
-from reports.looks.decide import look_at
+from reports.looks.decide import decision_of
+from reports.looks.decision import decision_data
+from reports.runs import RunFrames
 from tests.reports.gate import made
 
 SMALL = replace(made.PAIRED, sessions=240, failed=0.005)
@@ -23,36 +25,23 @@ TIGHT = {"ttfa": ["p(50)<+0.1%"]}
 UNDECIDED = {"ttfa": ["p(50)<+12%"]}
 
 
-def planned(
-    folder: Path, gates: dict[str, list[str]], looks: tuple[int, ...] = (40, 80, 120), valid: bool = True
-) -> Path:
+def planned(gates: dict[str, list[str]], looks: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
     plan = {"pairs": looks[-1], "looks": looks, "gates": gates, "level": 0.05, "spending": "a t^2", "draws": 300}
-    return made.run(folder, replace(SMALL, valid=valid), decision_plan=plan)
+    return made.read(SMALL, decision_plan=plan, **document)
 
 
 @pytest.fixture(scope="module")
-def loose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return planned(tmp_path_factory.mktemp("loose") / "run", LOOSE)
-
-
-@pytest.fixture(scope="module")
-def tight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return planned(tmp_path_factory.mktemp("tight") / "run", TIGHT)
-
-
-@pytest.fixture(scope="module")
-def regressed(tight: Path) -> Checked:
-    return checked(tight)
+def regressed() -> Checked:
+    return check_of(planned(TIGHT))
 
 
 @pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
-def test_a_run_of_looks_is_checked_by_its_looks(tmp_path: Path, gates: dict[str, list[str]], status: int) -> None:
-    folder = planned(tmp_path / "run", gates)
-    decision, found = look_at(folder), checked(folder)
+def test_a_run_of_looks_is_checked_by_its_looks(gates: dict[str, list[str]], status: int) -> None:
+    decision, found = decision_of(planned(gates)), check_of(planned(gates))
 
     assert found.status == decision.status == status
     assert [item.word for item in found.items] == [ruling.word for ruling in decision.course.rulings]
-    for item, gate in zip(found.items, json.loads((folder / "decision.json").read_text())["gates"], strict=True):
+    for item, gate in zip(found.items, decision_data(decision)["gates"], strict=True):
         shown = math.log1p if gate["scale"] == "ratio" else float
         for name, value in (("low", item.low), ("high", item.high), ("corrected", item.corrected)):
             assert value is not None
@@ -68,17 +57,17 @@ def test_it_says_at_which_look_it_stopped(regressed: Checked) -> None:
     assert "corrected +" in text
 
 
-def test_limits_are_held_against_the_whole_run_beside_the_looks(loose: Path) -> None:
+def test_limits_are_held_against_the_whole_run_beside_the_looks() -> None:
     limits = made.thresholds("ttfa: p(50)<1", "ttfa: p(50)<+60%", "failures: rate<+10pt", "ttfa: p(95)<+90%")
-    found = checked(loose, limits)
+    found = check_of(planned(LOOSE), limits)
 
     assert found.status == 1
     assert {item.word for item in found.items if item.relative} == {"not regressed"}
     assert [item.word for item in found.items if not item.relative] == ["broken", "broken"]
 
 
-def test_the_gates_of_the_plan_may_name_the_candidate(tight: Path) -> None:
-    found = checked(tight, made.thresholds("ttfa{target:after}: p(50)<+0.1%"))
+def test_the_gates_of_the_plan_may_name_the_candidate() -> None:
+    found = check_of(planned(TIGHT), made.thresholds("ttfa{target:after}: p(50)<+0.1%"))
 
     assert found.status == 1
 
@@ -91,28 +80,29 @@ def test_the_gates_of_the_plan_may_name_the_candidate(tight: Path) -> None:
         (("ttfa{target:before}: p(50)<+60%",), "ttfa{target:before}: p(50)<+60% is no gate of the looks"),
     ],
 )
-def test_other_margins_than_the_planned_ones_are_refused(loose: Path, asked: tuple[str, ...], said: str) -> None:
+def test_other_margins_than_the_planned_ones_are_refused(asked: tuple[str, ...], said: str) -> None:
+    run = planned(LOOSE)
     with pytest.raises(UsageError, match=re.escape(said)) as raised:
-        checked(loose, made.thresholds(*asked))
+        check_of(run, made.thresholds(*asked))
     assert "leave --thresholds out" in str(raised.value)
-    assert f"rtbench decide {loose}" in str(raised.value)
+    assert f"rtbench decide {run.folder}" in str(raised.value)
 
 
-def test_the_candidate_is_no_baseline_of_the_looks(loose: Path) -> None:
+def test_the_candidate_is_no_baseline_of_the_looks() -> None:
     with pytest.raises(UsageError, match="have before as the baseline, not after"):
-        checked(loose, baseline="after")
+        check_of(planned(LOOSE), baseline="after")
 
 
-def test_another_run_as_the_baseline_is_compared_as_ever(tight: Path, tmp_path: Path) -> None:
+def test_another_run_as_the_baseline_is_compared_as_ever(tmp_path: Path) -> None:
     other = made.run(tmp_path / "other", SMALL)
-    found = checked(tight, made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
+    found = check_of(planned(TIGHT), made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
 
     assert found.against == "before of other"
     assert [item.look for item in found.items] == [None, None]
 
 
-def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) -> None:
-    found = checked(planned(tmp_path / "run", LOOSE, looks=(400,)))
+def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
+    found = check_of(planned(LOOSE, looks=(400,)))
 
     assert found.status == 3
     assert {item.word for item in found.items} == {"inconclusive"}
@@ -120,14 +110,14 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive(tmp_path: Path) 
     assert "no look was held" in found.against
 
 
-def test_an_invalid_run_has_no_verdict_by_its_looks_either(tmp_path: Path) -> None:
-    found = checked(planned(tmp_path / "run", LOOSE, valid=False))
+def test_an_invalid_run_has_no_verdict_by_its_looks_either() -> None:
+    found = check_of(planned(LOOSE, verdict={"valid": False, "rules": []}))
 
     assert found.status == 4
 
 
-def test_a_gate_without_a_value_is_no_data(tmp_path: Path) -> None:
-    found = checked(planned(tmp_path / "run", {"ttfa{step:ghost}": ["p(50)<+20%"]}))
+def test_a_gate_without_a_value_is_no_data() -> None:
+    found = check_of(planned({"ttfa{step:ghost}": ["p(50)<+20%"]}))
 
     assert (found.status, found.items[0].word) == (4, "no data")
 
