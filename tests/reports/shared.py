@@ -49,7 +49,7 @@ def write_summary(run: Path) -> None:
 
 @lru_cache(32)
 def _kept_frames(plan: Plan) -> RunFrames:
-    return load_for_report(synthetic.write(folder(), plan))
+    return load_for_report(synthetic.write(folder() / "now", plan))
 
 
 @lru_cache(32)

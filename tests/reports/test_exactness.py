@@ -14,7 +14,7 @@ import reports
 from bench.errors import UsageError
 from reports.exactness import Inexact
 from reports.gate.baselines import baseline_of
-from reports.gate.check import checked
+from reports.gate.check import check_of, checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
 from reports.question import Question
@@ -27,7 +27,7 @@ from reports.wording.notices import notices
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
 from tests.reports.forms import run_html, run_markdown
-from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
+from tests.reports.gate.made import ENOUGH, PAIRED, read, run, sides, thresholds
 from tests.reports.gate.test_check import store
 from tests.reports.looks.test_decide import TWO
 from tests.reports.looks.test_decide import run as decided_run
@@ -183,10 +183,10 @@ def test_a_gate_of_it_is_inconclusive_beside_others_that_hold(tmp_path: Path) ->
 
 def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> None:
     late = replace(ENOUGH, inexact=("response_total",))
-    stored = [baseline_of(side) for side in sides(run(tmp_path / "late", late))]
+    stored = [baseline_of(side) for side in sides(late)]
     assert "response_total" not in {one.measure for baseline in stored for one in baseline.quantiles}
 
-    found = checked(tmp_path / "late", thresholds("response_total: med<+60%"), str(store(tmp_path, 5)))
+    found = check_of(read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5)))
 
     assert (found.items[0].word, plain(found.items[0].reason)) == ("inconclusive", WHY)
 

@@ -15,7 +15,7 @@ import pytest
 from bench.measures import CATALOGUE
 from reports.gate.baselines import Baseline, baseline_of, save
 from reports.gate.items import Checked, Item
-from reports.runs import RunFrames, load_for_report
+from reports.runs import RunFrames
 from reports.sides.side import Side, targets_of
 from reports.thresholds import Threshold, parse
 from tests.reports import synthetic
@@ -54,7 +54,7 @@ def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
     """Of one run, measured once for all tests, and by the measures alone that any of them asks for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reports.gate.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
-        return [baseline_of(side) for side in targets_of(read(plan, run_id=name, **json.loads(document)))]
+        return [baseline_of(side) for side in sides(plan, run_id=name, **json.loads(document))]
 
 
 def slowed(folder: Path, later: float) -> Path:
@@ -72,8 +72,9 @@ def slowed(folder: Path, later: float) -> Path:
     return folder
 
 
-def sides(folder: Path) -> tuple[Side, ...]:
-    return targets_of(load_for_report(folder))
+def sides(plan: Plan = ENOUGH, **document: Any) -> tuple[Side, ...]:
+    """The targets of such a run."""
+    return targets_of(read(plan, **document))
 
 
 def thresholds(*written: str) -> list[Threshold]:

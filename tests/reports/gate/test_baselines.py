@@ -24,24 +24,26 @@ from reports.gate.baselines import (
     safe,
     save,
 )
+from reports.runs import load_for_report
+from reports.sides.side import targets_of
 from reports.sides.workload import allowed, conditions_of, differing_conditions
-from tests.reports.gate.made import ENOUGH, run, sides
+from tests.reports.gate.made import ENOUGH, read, run, sides, stored
 from tests.reports.synthetic import Plan
 
 
 def test_what_is_saved_reads_back_and_fits_its_schema(tmp_path: Path) -> None:
-    (side,) = sides(run(tmp_path / "r1", replace(ENOUGH, failed=0.02, seed=8, refused=2)))
-    stored = baseline_of(side)
-    path = save(stored, tmp_path / "baselines")
+    (side,) = sides(replace(ENOUGH, failed=0.02, seed=8, refused=2), run_id="r1")
+    found = baseline_of(side)
+    path = save(found, tmp_path / "baselines")
 
     assert path == tmp_path / "baselines" / "voice_turns" / "sim" / "r1.json"
-    assert [one.baseline for one in read_baselines(tmp_path / "baselines", "voice_turns", "sim")] == [stored]
+    assert [one.baseline for one in read_baselines(tmp_path / "baselines", "voice_turns", "sim")] == [found]
     jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schemas()["baseline"])
     assert path.stat().st_size < 10_000
 
 
-def test_it_holds_quantiles_with_their_error_and_rates(tmp_path: Path) -> None:
-    (side,) = sides(run(tmp_path, replace(ENOUGH, failed=0.02, seed=8)))
+def test_it_holds_quantiles_with_their_error_and_rates() -> None:
+    (side,) = sides(replace(ENOUGH, failed=0.02, seed=8))
     stored = baseline_of(side)
     ttfa = next(row for row in stored.quantiles if row.measure == "ttfa")
 
@@ -55,8 +57,7 @@ def test_it_holds_quantiles_with_their_error_and_rates(tmp_path: Path) -> None:
 
 
 def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) -> None:
-    (side,) = sides(run(tmp_path / "r1", labels={"commit": "1a2b3c"}))
-    path = save(baseline_of(side), tmp_path / "baselines")
+    path = stored(tmp_path / "baselines", "r1", labels={"commit": "1a2b3c"}) / "voice_turns" / "sim" / "r1.json"
     assert "  commit 1a2b3c" in describe_baselines(read_baselines(tmp_path / "baselines"))
 
     older = json.loads(path.read_text(encoding="utf-8"))
@@ -65,8 +66,8 @@ def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) ->
     assert [one.baseline.labels for one in read_baselines(tmp_path / "baselines")] == [{}]
 
 
-def test_turns_of_several_origins_are_stored_apart(tmp_path: Path) -> None:
-    (side,) = sides(run(tmp_path, replace(ENOUGH, kinds=("vad", "manual"))))
+def test_turns_of_several_origins_are_stored_apart() -> None:
+    (side,) = sides(replace(ENOUGH, kinds=("vad", "manual")))
     rows = [row.origin for row in baseline_of(side).quantiles if row.measure == "ttfa"]
 
     assert sorted(rows) == ["requested", "speech_end"]
@@ -74,10 +75,9 @@ def test_turns_of_several_origins_are_stored_apart(tmp_path: Path) -> None:
 
 def test_the_same_run_is_stored_alike(tmp_path: Path) -> None:
     folder = run(tmp_path)
+    one, other = (targets_of(load_for_report(folder)) for _ in range(2))
 
-    assert [as_text(baseline_of(side)) for side in sides(folder)] == [
-        as_text(baseline_of(side)) for side in sides(folder)
-    ]
+    assert [as_text(baseline_of(side)) for side in one] == [as_text(baseline_of(side)) for side in other]
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_the_same_run_is_stored_alike(tmp_path: Path) -> None:
         (replace(ENOUGH, failed=0.2), "was throttled, the limit is 1 %. Lower the load"),
     ],
 )
-def test_a_run_that_says_nothing_is_no_baseline(tmp_path: Path, plan: Plan, said: str) -> None:
-    (side,) = sides(run(tmp_path, plan))
+def test_a_run_that_says_nothing_is_no_baseline(plan: Plan, said: str) -> None:
+    (side,) = sides(plan)
 
     with pytest.raises(UsageError, match=said):
         baseline_of(side)
@@ -124,14 +124,13 @@ def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
 
 def test_the_newest_come_first(tmp_path: Path) -> None:
     for number in (2, 1, 3):
-        (side,) = sides(run(tmp_path / f"r{number}", began_utc_ns=number * 10**18))
-        save(baseline_of(side), tmp_path / "baselines")
+        stored(tmp_path / "baselines", f"r{number}", began_utc_ns=number * 10**18)
 
     assert [one.baseline.run_id for one in read_baselines(tmp_path / "baselines")] == ["r3", "r2", "r1"]
 
 
-def test_conditions_are_those_of_the_target_and_of_its_work(tmp_path: Path) -> None:
-    (side,) = sides(run(tmp_path, settings={"num_users": 7}))
+def test_conditions_are_those_of_the_target_and_of_its_work() -> None:
+    (side,) = sides(settings={"num_users": 7})
     found = conditions_of(side)
 
     assert (found["model"], found["region"], found["voice"]) == ("gpt-realtime-2025-08-28", "Sweden Central", "marin")
@@ -147,14 +146,14 @@ def test_fillers_are_a_condition_that_nobody_can_allow_to_differ() -> None:
         allowed("fillers")
 
 
-def test_further_settings_are_a_condition_where_there_are_any(tmp_path: Path) -> None:
+def test_further_settings_are_a_condition_where_there_are_any() -> None:
     words = "further session settings"
-    document = json.loads((run(tmp_path / "plain") / "run.json").read_text())
+    document = read().document
 
     def told(name: str, extra: dict[str, Any], own: dict[str, Any]) -> dict[str, str]:
         scripts = [script | {"extra": extra} for script in document["scripts"]]
         targets = [target | {"session": own} for target in document["targets"]]
-        return conditions_of(*sides(run(tmp_path / name, scripts=scripts, targets=targets)))
+        return conditions_of(*sides(scripts=scripts, targets=targets))
 
     assert words not in told("none", {}, {})
     assert told("some", {"a": [1]}, {})[words] == '{"a": [1]}'
@@ -187,11 +186,10 @@ def test_what_may_differ_is_named_and_definitions_never_may() -> None:
 
 def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
     for number, median_ms in enumerate((500.0, 600.0, 700.0)):
-        (side,) = sides(run(tmp_path / f"r{number}", replace(ENOUGH, median_ms=median_ms)))
-        save(baseline_of(side), tmp_path / "baselines")
-    stored = read_baselines(tmp_path / "baselines")
-    row = next(line.split() for line in describe_baselines(stored).splitlines() if line.startswith("  ttfa p50"))
+        stored(tmp_path / "baselines", f"r{number}", replace(ENOUGH, median_ms=median_ms))
+    shelf = read_baselines(tmp_path / "baselines")
+    row = next(line.split() for line in describe_baselines(shelf).splitlines() if line.startswith("  ttfa p50"))
 
-    assert list_baselines(stored).startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
-    assert "provisional" in list_baselines(stored)
+    assert list_baselines(shelf).startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
+    assert "provisional" in list_baselines(shelf)
     assert 14 < float(row[3].removeprefix("±")) < 20  # the sd of the logs of 500, 600 and 700 is 16.8 %

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from bench.cli.app import app
-from reports.gate.baselines import PS, Baseline, baseline_of, save
-from reports.gate.check import checked
+from reports.gate.baselines import PS
+from reports.gate.check import check_of, checked
 from reports.gate.items import Checked
 from reports.gate.relative import ASSUMED
 from reports.gate.sentences import interval_text
-from tests.reports.gate.made import ENOUGH, run, sides, slowed, thresholds
+from reports.runs import load_for_report
+from tests.reports.gate.made import ENOUGH, read, run, slowed, stored, thresholds
 
 TTFA = ("ttfa: med<+10%", "ttfa: p(95)<+20%")
 MANY = replace(ENOUGH, sessions=160, seconds=300, failed=0.0)
@@ -32,17 +31,9 @@ def store(folder: Path, count: int, **document: Any) -> Path:
     """So many runs, a day apart."""
     for number in range(count):
         began = BEGAN_NS + number * DAY_NS
-        for baseline in _baselines(number, json.dumps(document | {"began_utc_ns": began})):
-            save(baseline, folder / "baselines")
+        plan = replace(MANY, seed=100 + number)
+        stored(folder / "baselines", f"made-{number}", plan, **(document | {"began_utc_ns": began}))
     return folder / "baselines"
-
-
-@cache
-def _baselines(number: int, document: str) -> list[Baseline]:
-    """Of one run, measured once for all tests."""
-    with TemporaryDirectory() as folder:
-        made = run(Path(folder) / f"made-{number}", replace(MANY, seed=100 + number), **json.loads(document))
-        return [baseline_of(side) for side in sides(made)]
 
 
 def figures(path: Path, measure: str, value: float) -> None:
@@ -63,7 +54,7 @@ def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
     place = folder / "voice_turns" / "sim"
     for number in range(4):
         shutil.copy(place / "made-0.json", place / f"copy-{number}.json")
-    found = checked(run(tmp_path / "now", MANY), thresholds(*TTFA), str(folder))
+    found = check_of(read(MANY), thresholds(*TTFA), str(folder))
 
     assert found.against == "1\u00a0stored run of sim"
     assert all(item.provisional for item in found.items)
@@ -72,8 +63,8 @@ def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
 
 def test_the_run_itself_is_left_out_of_its_baseline_and_that_is_said(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
-    made = run(tmp_path / "made-0", replace(MANY, seed=100), began_utc_ns=BEGAN_NS)
-    found = checked(made, thresholds(*TTFA), str(folder))
+    made = read(replace(MANY, seed=100), run_id="made-0", began_utc_ns=BEGAN_NS)
+    found = check_of(made, thresholds(*TTFA), str(folder))
 
     assert found.against == "1\u00a0stored run of sim"
     assert "The run that is checked is stored in" in notices(found)
@@ -95,25 +86,25 @@ def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: P
     folder = store(tmp_path, 2)
     path = folder / "voice_turns" / "sim" / "made-1.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"target": "sim"', '"target": "other"'), encoding="utf-8")
-    found = checked(run(tmp_path / "now", MANY), thresholds(*TTFA), str(folder))
+    found = check_of(read(MANY), thresholds(*TTFA), str(folder))
 
     assert found.against == "1\u00a0stored run of sim"
     assert "made-1.json is of voice_turns/other, not of the folder that it stands in: it is left out." in notices(found)
 
 
 def test_a_warm_up_is_a_condition_that_may_be_allowed_to_differ(tmp_path: Path) -> None:
-    folder, now = str(store(tmp_path, 1)), run(tmp_path / "now", MANY, warmup_s=60.0)
+    folder, now = str(store(tmp_path, 1)), read(MANY, warmup_s=60.0)
 
-    assert checked(now, thresholds(*TTFA), folder).differs == (
+    assert check_of(now, thresholds(*TTFA), folder).differs == (
         "sim: warm-up, s: 60 here, 0 in the baseline (--allow warmup)",
     )
-    assert not checked(now, thresholds(*TTFA), folder, allow=["warmup"]).differs
+    assert not check_of(now, thresholds(*TTFA), folder, allow=["warmup"]).differs
 
 
 def test_settings_of_a_variant_are_a_condition(tmp_path: Path) -> None:
     folder = str(store(tmp_path, 1))
     varied = [{"label": "sim", "service": "simulator", "dialect": "ga", "session": {"temperature": 0.7}}]
-    found = checked(run(tmp_path / "now", MANY, targets=varied), thresholds(*TTFA), folder, allow=["api_version"])
+    found = check_of(read(MANY, targets=varied), thresholds(*TTFA), folder, allow=["api_version"])
 
     assert [line.partition(" here")[0] for line in found.differs] == ["sim: settings of the target: temperature 0.7"]
 
@@ -133,7 +124,7 @@ def test_zeros_are_figures_like_any_other(tmp_path: Path, measure: str, then: tu
     folder = store(tmp_path, 5)
     for path, value in zip(sorted(folder.rglob("*.json")), then, strict=True):
         figures(path, measure, value)
-    (item,) = checked(run(tmp_path / "now", MANY), thresholds(f"{measure}: med<+20%"), str(folder)).items
+    (item,) = check_of(read(MANY), thresholds(f"{measure}: med<+20%"), str(folder)).items
 
     assert item.word == word
     assert (item.value == 0) == (measure == "stall")
@@ -144,8 +135,8 @@ def test_zeros_are_figures_like_any_other(tmp_path: Path, measure: str, then: tu
 
 def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_path: Path) -> None:
     folder = str(store(tmp_path, 5))
-    steady, drifting = run(tmp_path / "steady", MANY), slowed(run(tmp_path / "drifting", MANY), 1.6)
-    first, second = (checked(one, thresholds(*TTFA), folder) for one in (steady, drifting))
+    steady, drifting = read(MANY), load_for_report(slowed(run(tmp_path / "drifting", MANY), 1.6))
+    first, second = (check_of(one, thresholds(*TTFA), folder) for one in (steady, drifting))
 
     assert not any(item.provisional for item in first.items)
     assert all(item.provisional for item in second.items)
@@ -156,9 +147,7 @@ def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_p
 def test_drift_of_another_run_is_said(tmp_path: Path) -> None:
     base = slowed(run(tmp_path / "base", MANY), 1.6)
 
-    assert "base: Drift of the steady phase is suspected" in notices(
-        checked(run(tmp_path / "now", MANY), (), str(base))
-    )
+    assert "base: Drift of the steady phase is suspected" in notices(check_of(read(MANY), (), str(base)))
 
 
 def test_drift_within_an_interleaved_run_is_harmless(tmp_path: Path) -> None:
@@ -170,7 +159,7 @@ def test_drift_within_an_interleaved_run_is_harmless(tmp_path: Path) -> None:
 
 def test_a_run_that_chose_its_own_end_is_provisional_against_stored_runs(tmp_path: Path) -> None:
     plan = {"pairs": 80, "looks": [40, 80], "gates": {"ttfa": ["p(50)<+60%"]}, "level": 0.05, "draws": 300}
-    found = checked(run(tmp_path / "now", MANY, decision_plan=plan), thresholds(*TTFA), str(store(tmp_path, 5)))
+    found = check_of(read(MANY, decision_plan=plan), thresholds(*TTFA), str(store(tmp_path, 5)))
 
     assert all(item.provisional for item in found.items)
     assert "now was ended by looks at its figures" in notices(found)
