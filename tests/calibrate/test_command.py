@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from bench.calibrate import climb
-from bench.cli.app import app
 from bench.errors import UsageError
 from bench.run.calibration import LoadStep, Outcome, SessionKind, file_name, load_calibration
 from tests.calibrate.builders import build_step
+from tests.command_line import call
 
 CAPACITY = 650
 
@@ -24,7 +24,7 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, state: Path, *options: str, play:
     """The command where a step is what `play` makes of its kind and sessions."""
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
     monkeypatch.setattr(climb, "played", lambda kind, sessions, **_: play(kind, sessions))
-    return CliRunner().invoke(app, ["calibrate", *options])
+    return call("calibrate", *options)
 
 
 def carries_some(kind: SessionKind, sessions: int) -> LoadStep:

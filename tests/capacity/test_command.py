@@ -8,18 +8,18 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from bench.capacity import level as leveling
 from bench.capacity import play as playing
 from bench.capacity.level import Search
 from bench.capacity.play import LevelTask, Locust, PreparedSearch, prepared
 from bench.capacity.search import Answer, LevelBudget, LevelOutcome, NextLevel
-from bench.cli.app import app
 from bench.cli.schemas import schemas
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 from tests.capacity.models import build_level, build_plan, build_share
+from tests.command_line import call
 
 EDGE = 20
 Played = Callable[[Search, int, NextLevel, LevelBudget], LevelOutcome]
@@ -36,7 +36,7 @@ def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, playe
     locust = Locust("calls.py", "sessions", folder / "levels")
     monkeypatch.setattr(playing, "prepared", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
     given = ["capacity", "-f", "calls.py", "--slo", "ttfa p(95)<800", "-o", str(folder / "found"), *options]
-    return CliRunner().invoke(app, given)
+    return call(*given)
 
 
 def test_the_answer_is_said_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

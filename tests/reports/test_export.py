@@ -14,10 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import reports
-from bench.cli.app import app
 from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run import folder as run_folder
@@ -27,6 +25,7 @@ from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
 from reports import export as export_rows
 from reports.export import TABLES, Format, export_log, export_schema, export_tables, json_lines, write_csv
+from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
@@ -206,9 +205,7 @@ def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: 
 
 def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", PLAN)
-    ended = CliRunner().invoke(
-        app, ["export", str(folder), "--format", "csv", "--table", "turns", "--table", "seconds"]
-    )
+    ended = call("export", folder, "--format", "csv", "--table", "turns", "--table", "seconds")
 
     assert ended.exit_code == 0, ended.output
     assert ended.output.splitlines() == [
@@ -220,7 +217,7 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
 def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(tmp_path: Path) -> None:
     for valid, said in ((False, "the run is INVALID: do not use its figures"), (True, "")):
         folder = synthetic.write(tmp_path / str(valid), Plan(sessions=2, valid=valid))
-        ended = CliRunner().invoke(app, ["export", str(folder), "--table", "seconds"])
+        ended = call("export", folder, "--table", "seconds")
 
         assert (ended.exit_code, said in ended.stderr, "INVALID" in ended.output) == (0, True, not valid)
 
@@ -235,7 +232,7 @@ def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(
 )
 def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
     folder = synthetic.write(tmp_path / "run", Plan(sessions=1))
-    ended = CliRunner().invoke(app, ["export", str(folder), *options])
+    ended = call("export", folder, *options)
 
     assert isinstance(ended.exception, UsageError)
     assert said in str(ended.exception)

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from bench.cli.app import app, main
+from bench.cli.app import main
 from bench.cli.report import report
 from bench.cli.runs import before_utc_ns, runs
 from bench.cli.runs_text import table
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.kept import chosen_run, kept_runs, newest_run, remove_run
+from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
 
@@ -27,7 +28,7 @@ DAY_NS = 86_400 * 10**9
 
 
 def rtbench(*words: object) -> Result:
-    return CliRunner().invoke(app, [*map(str, words)], env={"LOCUST_RUNS": None, "BROWSER": None, "DISPLAY": None})
+    return call(*words, env={"LOCUST_RUNS": None, "BROWSER": None, "DISPLAY": None})
 
 
 def run(folder: Path, days: int = 0, **changes: Any) -> Path:

@@ -8,9 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from bench.cli.app import app
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.run import folder as files
@@ -21,6 +19,7 @@ from bench.target.identity import SignInError, Token
 from bench.target.target import Entra
 from bench.units import NS_PER_S
 from tests.blob_server import blob_server
+from tests.command_line import call
 
 SIGNATURE = "a-signature-nobody-may-see"
 BEGAN_NS = 1_763_632_440 * NS_PER_S + 123_456_789
@@ -195,6 +194,6 @@ def test_a_url_that_cannot_be_is_refused_without_quoting_it(url: str, problem: s
 
 def test_the_command_takes_the_url_of_the_variable_and_says_where_the_run_is(run: Path) -> None:
     with blob_server() as server:
-        ended = CliRunner().invoke(app, ["upload", str(run)], env={"LOCUST_UPLOAD": f"{server.url}?sig={SIGNATURE}"})
+        ended = call("upload", run, env={"LOCUST_UPLOAD": f"{server.url}?sig={SIGNATURE}"})
 
     assert (ended.exit_code, ended.output) == (0, f"uploaded to {server.url}/{run.name}-123456789\n")

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from bench.cli.app import app
 from bench.errors import UsageError
+from tests.command_line import call
 from tests.reports.gate.made import ENOUGH, PAIRED, run
 from tests.reports.synthetic import Plan
 
@@ -26,7 +25,7 @@ def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rtbench(*arguments: object) -> tuple[int, str]:
     """(exit status, output); a UsageError is raised, as `main` gets it."""
-    found = CliRunner().invoke(app, [str(one) for one in arguments])
+    found = call(*arguments)
     if isinstance(found.exception, UsageError):
         raise found.exception
     return found.exit_code, found.output
@@ -107,8 +106,7 @@ def test_what_cannot_be_asked_is_told_to_ci_and_leaves_no_earlier_check(
     monkeypatch.setenv("TF_BUILD", "True")
     folder, junit = run(tmp_path / "run"), tmp_path / "junit.xml"
     rtbench("check", folder, "--thresholds", limits(tmp_path, "ttfa: med<5s"))
-    asked = ["check", folder, "--thresholds", limits(tmp_path, "ttfa: p95<1"), "--junit", junit]
-    output = CliRunner().invoke(app, [str(one) for one in asked]).output
+    output = call("check", folder, "--thresholds", limits(tmp_path, "ttfa: p95<1"), "--junit", junit).output
 
     assert output.startswith("::error title=rtbench check::")
     assert "\n##vso[task.logissue type=error;]" in output

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from bench.cli.app import app
 from reports.gate.baselines import PS
 from reports.gate.check import check_of, checked
 from reports.gate.items import Checked
 from reports.gate.relative import ASSUMED
 from reports.gate.sentences import interval_text
 from reports.runs import load_for_report
+from tests.command_line import call
 from tests.reports.gate.made import ENOUGH, read, run, slowed, stored, thresholds
 
 TTFA = ("ttfa: med<+10%", "ttfa: p(95)<+20%")
@@ -75,7 +74,7 @@ def test_the_shelf_shows_what_is_left_out(tmp_path: Path) -> None:
     shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "sim" / "copy.json")
     (folder / "voice_turns" / "other").mkdir()
     shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "other" / "made-0.json")
-    output = CliRunner().invoke(app, ["baseline", "list", "--folder", str(folder)]).output
+    output = call("baseline", "list", "--folder", folder).output
 
     assert output.startswith("voice_turns/sim  1 run, ")
     assert "copy.json is of made-0, which is stored already" in output or "made-0.json is of made-0" in output

@@ -5,11 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from typer.testing import CliRunner
-
-from bench.cli.app import app
 from bench.run import folder as files
 from tests.blob_server import blob_server
+from tests.command_line import call
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, write_scenario
 from tests.system.test_deploy import LOAD_TEST, documents
@@ -35,7 +33,7 @@ def test_engines_that_play_apart_bring_their_runs_home_as_the_load_test_of_azure
             assert engine.returncode in ENDS_WELL, errors
         server.save(tmp_path)
 
-    ended = CliRunner().invoke(app, ["merge", str(tmp_path / "container"), "-o", str(tmp_path / "merged")])
+    ended = call("merge", tmp_path / "container", "-o", tmp_path / "merged")
     assert ended.exit_code in ENDS_WELL, ended.output
     document = files.read_document(tmp_path / "merged")
     assert document["part_of"] == options["LOCUST_PART_OF"]

@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import reports
-from bench.cli.app import app
 from bench.run import folder as run_folder
+from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -26,7 +25,7 @@ def test_the_command_closes_a_run_that_was_killed_and_leaves_one_that_is_under_w
     begun, pid = run_folder.read_document(folder), os.getpid() if under_way else ended_process()
     run_folder.write_document(folder, begun | {"writer": {"host": socket.gethostname(), "pid": pid}})
     expected = len(reports.load(folder).turns)
-    ended = CliRunner().invoke(app, ["export", str(folder), "--format", "json", "--table", "turns"])
+    ended = call("export", folder, "--format", "json", "--table", "turns")
 
     assert ended.exit_code == 0, ended.exception
     assert ended.output == f"{folder}/export/turns.jsonl  {expected} rows\n"
