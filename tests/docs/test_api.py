@@ -16,8 +16,8 @@ from bench.columns import BOUNDS
 from bench.run.folder import SCHEMAS, TableName
 from reports.api import Run
 from reports.runs import SESSION_MEASURES, TURN_MEASURES
-from reports.text.document import write_report
 from tests.reports import synthetic
+from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -40,8 +40,10 @@ def rows_of(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
 
 
-def loaded(folder: Path) -> list[Run]:
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     """Runs of every kind: with everything, with nothing, killed, older, of the current version."""
+    folder = tmp_path_factory.mktemp("loaded")
     full = Plan(targets=("a", "b"), paired=True, usage=True, limited=True, failed=0.1, refused=1)
     return [
         reports.load(synthetic.write(folder / "full", full)),
@@ -55,7 +57,7 @@ def loaded(folder: Path) -> list[Run]:
 def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_report(reports.load(synthetic.write(tmp_path / NAMED, PLAN), everything=False))
+    write_summary(synthetic.write(tmp_path / NAMED, PLAN))
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
@@ -89,7 +91,7 @@ def test_every_derived_column_is_named_and_every_named_one_is_there(tmp_path: Pa
     assert named == {name: set(getattr(run, name).columns) - set(schema.names) for name, schema in SCHEMAS.items()}
 
 
-def test_columns_have_the_types_that_the_page_says(tmp_path: Path) -> None:
+def test_columns_have_the_types_that_the_page_says(loaded: list[Run]) -> None:
     *named, (_, other, _) = rows_of("| columns | dtype")
     allowed = {name: names_in(dtype) for columns, dtype, _ in named for name in names_in(columns)}
 
@@ -98,7 +100,7 @@ def test_columns_have_the_types_that_the_page_says(tmp_path: Path) -> None:
 
     wrong = {
         (run.folder.name, table, column, str(dtype))
-        for run in loaded(tmp_path)
+        for run in loaded
         for table in SCHEMAS
         for column, dtype in getattr(run, table).dtypes.items()
         if str(dtype) not in expected(str(column))
@@ -114,8 +116,8 @@ def test_every_column_that_the_page_names_a_type_of_exists(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("table", SCHEMAS)
-def test_whole_numbers_are_whole_numbers_whether_or_not_one_is_missing(tmp_path: Path, table: TableName) -> None:
-    for run in loaded(tmp_path):
+def test_whole_numbers_are_whole_numbers_whether_or_not_one_is_missing(loaded: list[Run], table: TableName) -> None:
+    for run in loaded:
         frame = getattr(run, table) if table != "turns" else run.turns.join(run.bounds[list(BOUNDS)])
         numbers = [field.name for field in SCHEMAS[table] if str(field.type) == "int64"]
         assert {str(frame[name].dtype) for name in numbers} == {"Int64"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,12 +54,19 @@ def test_a_folder_that_is_no_run_is_said_in_a_line(command: str, there: bool, tm
     assert [path.read_text(encoding="utf-8") for path in folder.rglob("*")] == ["mine"] * there
 
 
-@pytest.mark.parametrize("command", [command for command, name in COMMANDS.items() if name])
-def test_what_cannot_be_written_is_said_in_a_line(command: str, tmp_path: Path) -> None:
-    """There is a folder of the file's name, or a file of the folder's."""
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its summary, to be copied."""
     plan = planned(TIGHT, pairs=10, looks=[10])
-    run = synthetic.write(tmp_path / "run", PLAN, decision_plan=plan, interleaved=True)
+    run = synthetic.write(tmp_path_factory.mktemp("reported"), PLAN, decision_plan=plan, interleaved=True)
     write_summary(run)
+    return run
+
+
+@pytest.mark.parametrize("command", [command for command, name in COMMANDS.items() if name])
+def test_what_cannot_be_written_is_said_in_a_line(command: str, reported: Path, tmp_path: Path) -> None:
+    """There is a folder of the file's name, or a file of the folder's."""
+    run = shutil.copytree(reported, tmp_path / "run")
     place = run / COMMANDS[command]
     if place.suffix:
         (place / "mine").mkdir(parents=True)
@@ -76,7 +85,7 @@ def test_what_cannot_be_written_is_said_in_a_line(command: str, tmp_path: Path) 
 def test_a_run_whose_writer_is_gone_is_closed_first(
     command: str, gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = synthetic.write_killed(tmp_path / "run", PLAN)
+    run = synthetic.write_killed(tmp_path / "run", replace(PLAN, sessions=2, turns=1), cut_bytes=0)
     closed: list[Path] = []
     monkeypatch.setattr(close, "writer_is_gone", lambda folder, document: gone)
     monkeypatch.setattr(close, "close", closed.append)

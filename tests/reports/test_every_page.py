@@ -18,15 +18,15 @@ from bench.capacity.search import LevelOutcome
 from reports.histories.entry import Entry
 from reports.histories.history import told_by
 from reports.histories.page import history_html as history_html
-from reports.page.poured import poured
+from reports.page.page import run_page
+from reports.page.poured import markdown_text, poured
 from reports.sides.side import sides_of
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
 from tests.reports.comparisons.invented import CHECKS, comparison, sides
 from tests.reports.comparisons.test_page import MADE
-from tests.reports.forms import comparison_html, run_markdown
-from tests.reports.forms import run_html as run_html
+from tests.reports.forms import comparison_html
 from tests.reports.histories.made import entry, invalid, stepped
 from tests.reports.shared import folder, page_of, summary_of
 from tests.reports.synthetic import Plan
@@ -118,8 +118,8 @@ def test_every_figure_is_valid_and_labelled_and_drawn_once(name: str) -> None:
 def run_of(label: str) -> str:
     """Its page and its Markdown."""
     plan = Plan(targets=(label, 'a"b\x07'))
-    summary = summary_of(plan, scenario=label, notices=[label], settings={label: label})
-    return run_html(summary) + run_markdown(summary)
+    told = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
+    return poured(told) + markdown_text(told)
 
 
 def comparison_of(label: str) -> str:

@@ -47,12 +47,17 @@ def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table
     return pa_csv.read_csv(path, convert_options=told)
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> reports.Run:
+    """One that nothing is written into."""
+    return reports.load(synthetic.write(tmp_path_factory.mktemp("kept") / "run", PLAN))
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet", "json"])
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_reads_back_with_its_types_and_the_measures_that_a_frame_has(
-    tmp_path: Path, table: run_folder.TableName, form: Format
+    tmp_path: Path, run: reports.Run, table: run_folder.TableName, form: Format
 ) -> None:
-    run = reports.load(synthetic.write(tmp_path / "run", PLAN))
     (written,) = export_tables(run.folder, form, tmp_path / "out", [table])
     found, frame = read_back(written.path, table, form), getattr(run, table)
 
@@ -81,8 +86,7 @@ def test_what_does_not_exist_is_empty_in_csv_and_null_in_json(tmp_path: Path) ->
     assert float(cells['"ttft_ms"']) > 0
 
 
-def test_pandas_reads_a_csv_by_itself(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write(tmp_path / "run", PLAN))
+def test_pandas_reads_a_csv_by_itself(tmp_path: Path, run: reports.Run) -> None:
     (written,) = export_tables(run.folder, "csv", tmp_path, ["turns"])
     found = pd.read_csv(written.path)
 
@@ -91,11 +95,10 @@ def test_pandas_reads_a_csv_by_itself(tmp_path: Path) -> None:
     assert found["start_utc_ns"].dtype == np.int64
 
 
-def test_rows_are_the_same_however_many_are_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = synthetic.write(tmp_path / "run", PLAN)
-    expected = pa.concat_tables(export_rows.rows(folder, "turns"))
+def test_rows_are_the_same_however_many_are_taken_at_once(run: reports.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = pa.concat_tables(export_rows.rows(run.folder, "turns"))
     monkeypatch.setattr(export_rows, "AT_ONCE", 7)
-    pieces = list(export_rows.rows(folder, "turns"))
+    pieces = list(export_rows.rows(run.folder, "turns"))
 
     assert max(map(len, pieces)) == 7
     assert pa.concat_tables(pieces).equals(expected)
@@ -118,11 +121,9 @@ def test_a_run_that_is_not_closed_gives_the_rows_and_histograms_of_its_spool(tmp
     assert (folder / "spool").is_dir()
 
 
-def test_the_log_of_a_run_that_ended_is_its_own_letter_by_letter(tmp_path: Path) -> None:
-    folder = synthetic.write(tmp_path / "run", PLAN)
-
-    written = export_log(folder, tmp_path)
-    assert written.path.read_bytes() == run_folder.histograms_path(folder).read_bytes()
+def test_the_log_of_a_run_that_ended_is_its_own_letter_by_letter(tmp_path: Path, run: reports.Run) -> None:
+    written = export_log(run.folder, tmp_path)
+    assert written.path.read_bytes() == run_folder.histograms_path(run.folder).read_bytes()
 
 
 def test_a_log_can_hold_one_measure_alone(tmp_path: Path) -> None:
@@ -243,17 +244,25 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         export_tables(tmp_path, "csv")
 
 
-@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
+
+
+@pytest.fixture(scope="module")
+def formulas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """CSV and JSON of a run, each of whose turns has one of them as its detail."""
+    folder = synthetic.write(tmp_path_factory.mktemp("formulas"), Plan(sessions=len(FORMULAS), turns=1))
+    edit(folder, "turns", lambda place, row: row | {"detail": FORMULAS[place], "start_ns": -5})
+    (csv,), (lines,) = (export_tables(folder, form, tables=["turns"]) for form in ("csv", "json"))
+    return csv.path, lines.path
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
 def test_a_text_that_a_spreadsheet_would_compute_is_text_in_csv_and_numbers_stay_numbers(
-    tmp_path: Path, formula: str
+    formulas: tuple[Path, Path], formula: str
 ) -> None:
-    folder = synthetic.write(tmp_path / "run", Plan(sessions=2, turns=1))
-    edit(folder, "turns", lambda _, row: row | {"detail": formula, "start_ns": -5})
+    place, (csv, lines) = FORMULAS.index(formula), formulas
+    found = read_back(csv, "turns", "csv")
 
-    (csv,) = export_tables(folder, "csv", tmp_path, ["turns"])
-    (lines,) = export_tables(folder, "json", tmp_path, ["turns"])
-
-    found = read_back(csv.path, "turns", "csv")
-    assert found["detail"].to_pylist() == [f"'{formula}"] * 2
-    assert found["start_ns"].to_pylist() == [-5, -5]
-    assert json.loads(lines.path.read_text(encoding="utf-8").splitlines()[0])["detail"] == formula
+    assert found["detail"][place].as_py() == f"'{formula}"
+    assert found["start_ns"][place].as_py() == -5
+    assert json.loads(lines.read_text(encoding="utf-8").splitlines()[place])["detail"] == formula

@@ -11,7 +11,7 @@ import pytest
 
 import reports
 from bench.run import folder as run_folder
-from reports.runs import load_for_report, second_frame
+from reports.runs import second_frame
 from reports.summary.curves import CURVE, PUBLISHED, connecting, curves, flows
 from reports.summary.over_time import DOTS, bin_length, over_time
 from reports.summary.summary import Summary, summarise
@@ -189,10 +189,10 @@ def test_of_each_step_and_target_the_slowest_turns_are_told_with_their_rows() ->
 
 
 def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = summary_of(Plan()).run
     for most, each in ((12, 3), (11, 2), (4, 1), (3, 0)):
         monkeypatch.setattr("reports.summary.single_turns.OF_STEPS", most)
-        folder = summary_of(Plan(sessions=40)).run.folder
-        assert len(summarise(load_for_report(folder)).slowest_of_steps) == each * 4
+        assert len(summarise(run).slowest_of_steps) == each * 4
 
 
 def test_slow_turns_of_different_origins_are_not_ranked_together() -> None:

@@ -7,32 +7,38 @@ import os
 import pty
 import re
 import sys
+from functools import cache
 
 import pytest
 
 from bench.cli.report import wants_colour
 from reports.text.document import write_report
 from reports.text.terminal import report_text
-from tests.reports.forms import run_html, run_markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 PLANS = {
     "small": Plan(),
     "two": Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300),
-    "large": Plan(sessions=1500, turns=10, targets=("direct", "gateway"), refused=90, failed=0.01, median_ms=21_000),
+    "large": Plan(sessions=1000, turns=10, targets=("direct", "gateway"), refused=60, failed=0.01, median_ms=21_000),
     "mixed": Plan(sessions=60, turns=10, kinds=("vad", "typed", "manual"), targets=("sweden.quick_vad_and_more", "b")),
     "failing": Plan(sessions=60, turns=10, failed=0.08),
 }
 NUMBER = re.compile(r"[\d,.]+")
+WIDTHS = range(40, 101)
+
+
+@cache
+def texts(name: str) -> dict[int, str]:
+    """The summary of a run at each width."""
+    summary = summary_of(PLANS[name])
+    return {width: report_text(summary, width) for width in WIDTHS}
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_no_line_is_wider_than_the_terminal(name: str) -> None:
-    summary = summary_of(PLANS[name])
-
-    for width in range(40, 101):
-        assert max(map(len, report_text(summary, width).splitlines())) <= width
+    for width, text in texts(name).items():
+        assert max(map(len, text.splitlines())) <= width
 
 
 def test_the_first_screenful_tells_first_audio_transcript_and_throughput() -> None:
@@ -52,17 +58,16 @@ def test_how_waits_scatter_is_no_business_of_the_terminal() -> None:
 def test_the_labels_of_a_run_stand_behind_its_name_in_every_form() -> None:
     summary = summary_of(Plan(sessions=60, turns=5))
     summary.run.document["labels"] = {"commit": "1a2b3c", "build": "77"}
-    told = "voice_turns (commit 1a2b3c, build 77)"
+    told, paths = "voice_turns (commit 1a2b3c, build 77)", write_report(summary)
 
     assert told in report_text(summary)
-    assert told in run_html(summary)
-    assert "commit 1a2b3c" in run_markdown(summary)
-    assert json.loads(write_report(summary).json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
+    assert told in paths.html.read_text()
+    assert "commit 1a2b3c" in paths.markdown.read_text()
+    assert json.loads(paths.json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
 
 
 def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:
-    summary = summary_of(PLANS["large"])
-    rows = {width: _row(report_text(summary, width)) for width in range(40, 101)}
+    rows = {width: _row(text) for width, text in texts("large").items()}
 
     for width, row in rows.items():
         assert set(NUMBER.findall(row)) <= set(NUMBER.findall(rows[100])), width
@@ -72,14 +77,12 @@ def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:
 
 
 def test_what_failed_is_told_at_every_width() -> None:
-    summary = summary_of(PLANS["failing"])
-
-    for width in range(40, 101):
-        assert _row(report_text(summary, width)).endswith("%")
+    for text in texts("failing").values():
+        assert _row(text).endswith("%")
 
 
 def test_the_longest_waits_go_before_the_interval_of_the_median() -> None:
-    text = report_text(summary_of(PLANS["two"]), 60)
+    text = texts("two")[60]
 
     assert "p50 (95 %)" in text
     assert "max" not in text
