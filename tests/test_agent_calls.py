@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ class Agent:
 
     def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
         rng, ids = np.random.default_rng(1), Ids("a" * 12)
-        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), profile, load_replies(), rng, ids, Servers())
+        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), profile, replies(), rng, ids, Servers())
         self.behaviour.open(at_ns)
         self.said: list[Outgoing] = []
 
@@ -105,10 +106,19 @@ class Transport(LiveTransport):
         super().__init__(self.agent)
 
 
-def called(way: str, profile: Profile, folder: Path) -> Call:
-    (folder / "call.yaml").write_text(SCRIPT)
-    dialect = DIALECTS[way]
-    script: PreparedScript = Repertoire(load_script(folder / "call.yaml"), dialect).session(0, 0)
+replies = cache(load_replies)
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScript]:
+    """What callers say, in each way."""
+    path = tmp_path_factory.mktemp("scripts") / "call.yaml"
+    path.write_text(SCRIPT)
+    script = load_script(path)
+    return {way: Repertoire(script, DIALECTS[way]).session(0, 0) for way in WAYS}
+
+
+def called(way: str, profile: Profile, script: PreparedScript) -> Call:
     transport = Transport(way, profile)
     session, timeline, listening = seated(script, transport)
     timeline.tell(inputs.Connected({"upgrade_done": transport.now_ns()}, {}))
@@ -128,9 +138,11 @@ MANNERS = {
 
 @pytest.mark.parametrize("manners", MANNERS)
 @pytest.mark.parametrize("way", WAYS)
-def test_what_an_agent_says_first_is_heard_when_it_is_said(way: str, manners: str, tmp_path: Path) -> None:
+def test_what_an_agent_says_first_is_heard_when_it_is_said(
+    scripts: dict[str, PreparedScript], way: str, manners: str
+) -> None:
     """A filler, where there is one: nothing tells a caller that the answer is yet to come."""
-    call = called(way, build_profile(MANNERS[manners]), tmp_path)
+    call = called(way, build_profile(MANNERS[manners]), scripts[way])
 
     _, question, objection = call.turns
     assert [turn.outcome for turn in call.turns] == ["ok", "interrupted", "ok"]
@@ -146,8 +158,10 @@ def test_what_an_agent_says_first_is_heard_when_it_is_said(way: str, manners: st
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_agent_that_ignores_its_caller_is_silent_once_it_has_said_everything(way: str, tmp_path: Path) -> None:
-    call = called(way, build_profile(ignores=1.0), tmp_path)
+def test_an_agent_that_ignores_its_caller_is_silent_once_it_has_said_everything(
+    scripts: dict[str, PreparedScript], way: str
+) -> None:
+    call = called(way, build_profile(ignores=1.0), scripts[way])
 
     _, question, objection = call.turns
     answer, second = call.begun("answer")[:2]

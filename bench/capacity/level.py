@@ -131,9 +131,10 @@ class _Looking:
 
     def is_clear(self, folder: Path, number: int) -> bool:
         """Whether the level may end after a look: its answer is clear, or none is to be expected."""
-        shown, allowed = seen(folder, self.slos), [slo.allowed for slo in self.slos]
+        side = side_of(folder)
+        shown, allowed = seen(side, self.slos), [slo.allowed for slo in self.slos]
         answer = answer_of(shown.complete, shown.known, allowed, self.errors[number], self.callers)
-        if answer == "breaks" or (answer == "holds" and not self.hold and not _drains(side_of(folder))):
+        if answer == "breaks" or (answer == "holds" and not self.hold and not _drains(side)):
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
             futile = is_futile(shown.complete, shown.known, allowed, self.parts[number], self.errors[-1], self.callers)
@@ -267,9 +268,8 @@ class SessionCounts:
     known: Sequence[PerCluster]
 
 
-def seen(folder: Path, slos: Sequence[Slo]) -> SessionCounts:
+def seen(side: Side, slos: Sequence[Slo]) -> SessionCounts:
     """What a run shows that goes on. Sessions of its warm-up do not count."""
-    side = side_of(folder)
     whole = replace(side, clusters=complete(side))
     return SessionCounts([missed(whole, slo) for slo in slos], [missed(side, slo) for slo in slos])
 

@@ -182,7 +182,7 @@ def test_shares_tell_the_causes_apart(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
-    counts = seen(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True)), [LATE, FAILED])
+    counts = seen(side_of(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True))), [LATE, FAILED])
 
     assert counts.known[0][1].sum() > 0
     assert counts.known[0][1].sum() >= counts.complete[0][1].sum()

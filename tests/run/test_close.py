@@ -82,6 +82,15 @@ def finished(parent: Path, workers: int = 1) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def finished_and_closed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run that nobody has closed yet, and the same closed: whoever changes one has a copy."""
+    folder = finished(tmp_path_factory.mktemp("finished"))
+    whole = Path(shutil.copytree(folder, folder.parent / "whole"))
+    close(whole)
+    return folder, whole
+
+
 def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {table: [present(row) for row in files.read_table(folder, table).to_pylist()] for table in TABLES}
 
@@ -93,9 +102,10 @@ def contents(histograms: Histograms) -> dict[str, dict[int, int]]:
     }
 
 
-def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(tmp_path: Path) -> None:
-    folder = finished(tmp_path)
-    close(folder)
+def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(
+    finished_and_closed: tuple[Path, Path],
+) -> None:
+    _, folder = finished_and_closed
     turns, bounds = (pq.read_table(folder / f"{name}.parquet") for name in ("turns", "bounds"))
 
     assert set(BOUNDS).isdisjoint(turns.column_names)
@@ -136,9 +146,10 @@ LOSSES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("why", LOSSES)
-def test_bounds_that_are_lost_are_unknown_and_all_else_is_there(tmp_path: Path, why: str) -> None:
-    folder = finished(tmp_path)
-    close(folder)
+def test_bounds_that_are_lost_are_unknown_and_all_else_is_there(
+    finished_and_closed: tuple[Path, Path], tmp_path: Path, why: str
+) -> None:
+    folder = Path(shutil.copytree(finished_and_closed[1], tmp_path / "lost"))
     before = files.read_table(folder, "turns")
     LOSSES[why](folder / "bounds.parquet")
     rows = files.read_table(folder, "turns")
@@ -150,9 +161,10 @@ def test_bounds_that_are_lost_are_unknown_and_all_else_is_there(tmp_path: Path, 
     assert files.lost_bounds(folder).startswith(why)
 
 
-def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(tmp_path: Path) -> None:
-    folder = finished(tmp_path)
-    close(folder)
+def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(
+    finished_and_closed: tuple[Path, Path],
+) -> None:
+    _, folder = finished_and_closed
     before = files.read_table(folder, "turns")
     least = (folder / "turns.parquet").stat().st_size // len(before)
     assert (folder / "bounds.parquet").stat().st_size // least < len(before)
@@ -163,9 +175,10 @@ def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(tmp_pat
         assert not files.lost_bounds(folder)
 
 
-def test_rows_that_are_read_a_few_at_a_time_have_their_bounds_however_the_files_are_cut(tmp_path: Path) -> None:
-    folder = finished(tmp_path)
-    close(folder)
+def test_rows_that_are_read_a_few_at_a_time_have_their_bounds_however_the_files_are_cut(
+    finished_and_closed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished_and_closed[1], tmp_path / "cut"))
     whole = files.read_table(folder, "turns")
     pq.write_table(pq.read_table(folder / "bounds.parquet"), folder / "bounds.parquet", row_group_size=2)
 
@@ -239,13 +252,12 @@ def without_counters(folder: Path) -> None:
 
 @pytest.mark.parametrize("how", [kill, kill_early])
 def test_a_killed_run_gives_the_same_rows_and_totals_as_a_clean_one(
-    tmp_path: Path, how: Callable[[Path], object]
+    finished_and_closed: tuple[Path, Path], tmp_path: Path, how: Callable[[Path], object]
 ) -> None:
-    clean = finished(tmp_path)
-    killed = tmp_path / "killed"
-    shutil.copytree(clean, killed)
+    unclosed, clean = finished_and_closed
+    killed = Path(shutil.copytree(unclosed, tmp_path / "killed"))
     how(killed)
-    ended, cut = close(clean), close(killed)
+    ended, cut = files.read_document(clean), close(killed)
 
     assert tables(killed) == tables(clean)
     assert cut["totals"] == ended["totals"]
@@ -254,13 +266,12 @@ def test_a_killed_run_gives_the_same_rows_and_totals_as_a_clean_one(
     assert cut["ended_utc_ns"] == ended["ended_utc_ns"]
 
 
-def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill(tmp_path: Path) -> None:
-    clean = finished(tmp_path)
-    killed = tmp_path / "killed"
-    shutil.copytree(clean, killed)
-    kill(killed)
-    without_histograms(killed)
-    close(clean)
+def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill(
+    finished_and_closed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    unclosed, clean = finished_and_closed
+    killed = Path(shutil.copytree(unclosed, tmp_path / "killed"))
+    kill_early(killed)
     close(killed)
 
     of_rows = contents(read(killed / "histograms.hlog"))
@@ -306,16 +317,18 @@ def test_how_late_sessions_began_is_counted_whether_killed_or_not(
     assert [row.get("intended_start_at_ns") for row in tables(folder)["sessions"]] == [-7 * MS, None]
 
 
-def test_times_of_rows_that_an_older_version_recorded_live_are_counted_once(tmp_path: Path) -> None:
-    folder = finished(tmp_path)
-    older = shutil.copytree(folder, tmp_path / "older")
+def test_times_of_rows_that_an_older_version_recorded_live_are_counted_once(
+    finished_and_closed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    unclosed, folder = finished_and_closed
+    older = Path(shutil.copytree(unclosed, tmp_path / "older"))
     log, live = path_of(older, 0, HISTOGRAMS), Histograms()
     live.record(Key("ttfa", "simulator", "voice_turns.step_1"), 500_000)
     live.record(Key("connect_total", "simulator"), 20_000)
     log.write_text(log.read_text() + "".join(live.lines(BEGAN_NS, BEGAN_NS)))
     facts = path_of(older, 0, FACTS)
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"negative": {"transcript_lead": 2, "delta_gap": 1}}))
-    document, of_older = close(folder), close(older)
+    document, of_older = files.read_document(folder), close(older)
 
     assert contents(read(files.histograms_path(older))) == contents(read(files.histograms_path(folder)))
     assert (document["totals"]["negative"], of_older["totals"]["negative"]) == ({}, {"delta_gap": 1})
@@ -453,22 +466,13 @@ def test_one_worker_that_was_killed_makes_a_killed_run(tmp_path: Path) -> None:
     assert len(tables(folder)["sessions"]) == 6
 
 
-def test_closing_twice_is_harmless(tmp_path: Path) -> None:
-    folder = finished(tmp_path)
-    document = close(folder)
+def test_closing_twice_is_harmless(finished_and_closed: tuple[Path, Path]) -> None:
+    _, folder = finished_and_closed
+    document = files.read_document(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     assert close(folder) == document
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-@pytest.fixture(scope="module")
-def finished_and_closed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run that nobody has closed yet, which tests copy, and the same closed."""
-    folder = finished(tmp_path_factory.mktemp("finished"))
-    whole = Path(shutil.copytree(folder, folder.parent / "whole"))
-    close(whole)
-    return folder, whole
 
 
 @pytest.mark.parametrize("step", ["_to_parquet", "all_histograms", "_add_rates", "write_text", "_totals"])
@@ -772,7 +776,7 @@ def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [leave, kill])
 def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
-    tmp_path: Path, how: Callable[[Path], object]
+    finished_and_closed: tuple[Path, Path], tmp_path: Path, how: Callable[[Path], object]
 ) -> None:
     folder, (first, second) = build_run(tmp_path, 2)
     second.incident("token_refresh", "one")
@@ -789,7 +793,7 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
         (1, "three"),
     ]
     assert document["totals"]["incident_counts"] == {"token_refresh": 3}
-    assert close(finished(tmp_path))["incidents"] == []
+    assert files.read_document(finished_and_closed[1])["incidents"] == []
 
 
 def test_counts_of_a_version_without_incidents_are_read(tmp_path: Path) -> None:
@@ -857,12 +861,13 @@ def test_the_writers_own_child_may_close_its_run(tmp_path: Path) -> None:
     assert writer_is_gone(tmp_path, {"state": "closing", "writer": writer})
 
 
-def test_a_close_that_was_cut_while_it_removed_the_spool_loses_nothing(tmp_path: Path) -> None:
-    folder = finished(tmp_path)
-    kept = tmp_path / "kept"
-    shutil.copytree(folder / "spool", kept)
-    document = close(folder)
-    shutil.copytree(kept, folder / "spool")
+def test_a_close_that_was_cut_while_it_removed_the_spool_loses_nothing(
+    finished_and_closed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    unclosed, closed = finished_and_closed
+    folder = Path(shutil.copytree(closed, tmp_path / "cut"))
+    document = files.read_document(folder)
+    shutil.copytree(unclosed / "spool", folder / "spool")
     for path in (folder / "spool").glob("turns-*"):
         path.unlink()
 
