@@ -18,11 +18,13 @@ from reports.comparisons.comparison import compared
 from reports.comparisons.outputs import comparison_text
 from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
+from reports.page.sections import flow
 from reports.samples import session_sample
 from reports.sides.side import sides_of
 from reports.thresholds import parse
+from tests.reports.forms import section_html
 from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
-from tests.reports.shared import page_of, summary_of
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -134,8 +136,8 @@ def test_a_stored_baseline_has_them() -> None:
 
 def test_the_page_has_a_table_of_both_directions_with_mean_peak_and_sessions() -> None:
     plan = Plan(sessions=60, turns=10, targets=("direct", "gateway"), seconds=300)
-    summary, page = summary_of(plan), page_of(plan)
-    section = page[page.index('<section id="flow">') :].partition("</section>")[0]
+    summary = summary_of(plan)
+    section = section_html(flow(summary)).partition("</section>")[0]
     rows = [re.sub("<[^>]+>", "|", row) for row in re.findall("<tr>.*?</tr>", section.partition("<tbody>")[2], re.S)]
 
     assert len(rows) == len(CARRIED) * 2
@@ -146,8 +148,7 @@ def test_the_page_has_a_table_of_both_directions_with_mean_peak_and_sessions() -
 
 
 def test_the_lines_of_throughput_are_named_on_the_lines() -> None:
-    page = page_of(Plan(sessions=60, turns=10, seconds=300))
-    section = page[page.index('<section id="flow">') :].partition("</section>")[0]
+    section = section_html(flow(summary_of(Plan(sessions=60, turns=10, seconds=300)))).partition("</section>")[0]
     for svg in re.findall("<svg.*?</svg>", section, re.S):
         names = {name: float(y) for y, name in re.findall(r'y="([\d.]+)"[^>]*>(sent|received)<', svg)}
         lines = [

@@ -17,7 +17,7 @@ import reports
 from bench.money import Prices, cost_usd
 from reports.page.circumstances import money
 from reports.records import data_of
-from reports.runs import load_for_report
+from reports.runs import RunFrames, load_for_report
 from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
@@ -38,9 +38,13 @@ OWN = {"text_in": 1, "text_cached": 1, "text_out": 1, "audio_in": 1, "audio_cach
 
 @dataclass(frozen=True)
 class Priced:
-    """A run whose money alone is reckoned, unless a test asks for its summary."""
+    """A run, read when it is first asked for, whose money alone is reckoned unless a test asks for its summary."""
 
-    run: reports.Run
+    folder: Path
+
+    @cached_property
+    def run(self) -> RunFrames:
+        return load_for_report(self.folder)
 
     @cached_property
     def money(self) -> Money:
@@ -57,7 +61,7 @@ class Priced:
 
 def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
     told = synthetic.told(plan) | changes
-    return Priced(reports.load(synthetic.write(folder, plan, **told), everything=False))
+    return Priced(synthetic.write(folder, plan, **told))
 
 
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
@@ -71,8 +75,8 @@ def page_with_prices(plan: Plan = TWO, **changes: Any) -> str:
 
 
 def rewrite(folder: Path, name: str, change: Any) -> Priced:
-    """Change the rows of a table, and read the run."""
-    return Priced(reports.load(edit(folder, name, change), everything=False))
+    """The run with other rows in a table."""
+    return Priced(edit(folder, name, change))
 
 
 def said(summary: Summary | Priced) -> str:
@@ -105,7 +109,7 @@ def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Pric
     edit(folder, "sessions", lambda index, row: row | (tokens if of(index, row) else {}))
     table = pq.read_table(folder / "sessions.parquet")
     pq.write_table(table.take(list(range(len(table)))[::-1]), folder / "sessions.parquet")
-    return Priced(reports.load(folder, everything=False))
+    return Priced(folder)
 
 
 def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:

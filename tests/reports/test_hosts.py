@@ -162,7 +162,7 @@ def test_a_measure_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path
     verdict = {"valid": True, "rules": [], "inexact": [entry]}
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, verdict=verdict)))
     assert summary.answers[0].figures.inexact.endswith("on red")
-    assert summary_data(summary)["verdict"]["inexact"][0]["host"] == "red"
+    assert [one.host for one in summary.run.inexact] == ["red"]
 
 
 def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_path: Path) -> None:

@@ -143,14 +143,15 @@ def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds:
         synthetic.write(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), kinds=kinds, failed=0.1))
     )
     rows, good = list(breakdowns(turns_of(run))), run.turns[run.turns["outcome"] == "ok"]
-    spoken = good[good["voice_to_voice_ms"].notna()]
+    instants = [f"{name}_at_ns" for name in ("speech_end", "speech_stopped", "first_audible")]
+    spoken = good.loc[good["voice_to_voice_ms"].notna(), ["target", "step", "voice_to_voice_ms", *instants]]
 
     assert sum(row.turns for row in rows if row.step == ALL) == len(spoken)
     for row in rows:
         mine = spoken[spoken["target"] == row.target]
         mine = mine[mine["speech_stopped_at_ns"].notna() == row.noticed]
         mine = mine if row.step == ALL else mine[mine["step"] == row.step]
-        exact = sum(int(ns) for ns in mine["first_audible_at_ns"] - mine["speech_end_at_ns"])
+        exact = int((mine["first_audible_at_ns"] - mine["speech_end_at_ns"]).sum())
         assert (row.turns, row.total_ns) == (len(mine), exact)
         assert row.mean_ms == pytest.approx(float(np.mean(mine["voice_to_voice_ms"])))
 

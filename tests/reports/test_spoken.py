@@ -17,8 +17,9 @@ from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports.page import calls
 from reports.question import Stratum
+from reports.records import data_of
 from reports.runs import RunFrames, session_frame, turn_frame
-from reports.text.document import summary_data, write_report
+from reports.text.document import write_report
 from reports.text.terminal import report_text
 from reports.turns import Turns, turns_of
 from reports.wording import settings
@@ -268,9 +269,7 @@ def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[s
     summary = summary_of(Plan(), scripts=scripts)
 
     assert f"“noticed” contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
-    assert summary_data(summary)["setup"]["detections"] == [
-        d for n, d in enumerate(detections) if d not in detections[:n]
-    ]
+    assert data_of(summary.setup)["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
 
 
 def test_settings_that_an_older_run_lacks_are_not_known() -> None:

@@ -29,6 +29,7 @@ from reports.wording.notices import decided, notices, run_notices
 from reports.wording.validity import meaning, remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
+from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -308,7 +309,7 @@ PLANS = {
     "nothing": Plan(sessions=0),
     "text": Plan(text=True, simulated=False),
     "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40),
-    "two": Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300),
+    "two": Plan(sessions=120, turns=12, targets=("direct", "gateway"), failed=0.02, seconds=300),
 }
 
 
@@ -326,7 +327,7 @@ def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
 
 
 def test_summary_json_has_what_the_figures_along_a_session_show() -> None:
-    summary = summary_of(Plan(sessions=120, turns=12, targets=("direct", "gateway"), failed=0.02, seconds=300))
+    summary = summary_of(PLANS["two"])
     data = summary_data(summary)
 
     by_turn, by_age = ([row for row in data["groups"] if row["by"] == by] for by in ("turn", "age"))
@@ -344,7 +345,7 @@ def test_summary_json_has_what_the_figures_along_a_session_show() -> None:
 
 
 def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles() -> None:
-    summary = summary_of(Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300))
+    summary = summary_of(PLANS["two"])
     data = summary_data(summary)
 
     assert (
@@ -395,11 +396,11 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path)
 def test_what_to_do_about_failures_is_said_everywhere(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=30, failed=0.3, refused=20))
     summary = summarise(load_for_report(folder))
-    paths = write_report(summary)
+    page, markdown = run_forms(summary)
     first = remedy_line(summary.outcomes.remedies()[0])
-    page = re.sub("</?code>", "`", html.unescape(paths.html.read_text()))
+    page = re.sub("</?code>", "`", html.unescape(page))
 
     assert f"to do {first}" in " ".join(report_text(summary).split())
     assert f"What to do about {first}." in page
     assert f"<li>{first}" in page
-    assert first in paths.markdown.read_text().replace("\\", "")
+    assert first in markdown.replace("\\", "")

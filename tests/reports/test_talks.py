@@ -13,13 +13,15 @@ import reports
 from bench.run import folder as run_folder
 from bench.run.spool import path_of
 from reports.page import speech
+from reports.page.calls import hearing
 from reports.runs import load_for_report, response_ids
 from reports.samples import HEARD
 from reports.summary.single_turns import Talk, talks
 from reports.summary.summary import Summary, summarise
 from reports.wording.words import talk_name
 from tests.reports import synthetic
-from tests.reports.shared import page_of, summary_of
+from tests.reports.forms import section_html
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 TALK = Talk(
@@ -120,7 +122,7 @@ def test_typed_turns_and_failures_have_no_timeline() -> None:
     assert summary_of(Plan(text=True)).talks == ()
     assert summary_of(Plan(kinds=("typed",))).talks == ()
     assert summary_of(Plan(failed=1.0)).talks == ()
-    assert "Speech timeline" not in page_of(Plan(text=True))
+    assert hearing(summary_of(Plan(text=True))) is None
 
 
 @pytest.mark.parametrize("buffer_ms", [1e308, 2_001, -1])
@@ -171,4 +173,6 @@ def test_a_stall_is_hatched_with_its_length() -> None:
     assert 'class="hatch"' in drawn
     assert "stall 400 ms" in drawn
     assert "stalled 400 ms in 1" in [text.replace("\u00a0", " ") for text in speech.talk_numbers(talk)]
-    assert "where in the reply only an event log tells" in page_of(Plan(sessions=60, turns=10))
+    assert "where in the reply only an event log tells" in section_html(
+        hearing(summary_of(Plan(sessions=60, turns=10)))
+    )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,7 @@ from reports.gate.check import checked
 from reports.gate.items import Checked
 from reports.numbers import NBSP
 from reports.sides.side import sides_of
-from tests.reports import synthetic
+from tests.reports import shared, synthetic
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_html, comparison_markdown
 from tests.reports.synthetic import Plan
@@ -29,9 +32,10 @@ LATE = "send_lag was 14.2 ms, the limit is 10 ms (p99, a tenth of a chunk)"
 RULE = f"Do not use these figures: the run is INVALID by rule (c), audio chunks were sent late: {LATE}"
 
 
-def both(folder: Path, plan: Plan) -> tuple[Comparison, Checked]:
+@cache
+def both(plan: Plan) -> tuple[Comparison, Checked]:
     """The targets of one run, compared and checked."""
-    synthetic.write(folder, plan, interleaved=True)
+    folder = synthetic.write(shared.folder(), plan, interleaved=True)
     return compared(sides_of([folder]), draws=200), checked(folder)
 
 
@@ -52,9 +56,9 @@ def plain(said: str) -> str:
     ],
 )
 def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
-    tmp_path: Path, changes: dict[str, bool | float | None], begins: str, mark: str
+    changes: dict[str, Any], begins: str, mark: str
 ) -> None:
-    comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | changes)))
+    comparison, check = both(replace(PAIRS, **changes))
     reason = compare_sentences.comparison_headline(comparison).rstrip(".")
     headline = check_sentences.check_headline(check)
 
@@ -71,8 +75,8 @@ def test_compare_and_check_of_one_run_say_the_same_headline(tmp_path: Path) -> N
     assert check_sentences.check_headline(check) == compare_sentences.comparison_headline(comparison).rstrip(".")
 
 
-def test_a_reason_stands_once_in_every_output(tmp_path: Path) -> None:
-    comparison, check = both(tmp_path, Plan(**(vars(PAIRS) | {"valid": False})))
+def test_a_reason_stands_once_in_every_output() -> None:
+    comparison, check = both(replace(PAIRS, valid=False))
     texts = {
         "compare": outputs.comparison_text(comparison),
         "compare.md": comparison_markdown(comparison).replace("\\", ""),
@@ -97,8 +101,8 @@ def test_what_is_true_of_one_arm_is_said_of_that_arm_alone(tmp_path: Path) -> No
     assert outputs.badges_of(comparison)[0][0] == check_sentences.check_badges(check)[0] == "✕ INVALID COMPARISON"
 
 
-def test_the_page_of_a_comparison_names_no_exit_status(tmp_path: Path) -> None:
+def test_the_page_of_a_comparison_names_no_exit_status() -> None:
     for valid in (True, False):
-        comparison, _ = both(tmp_path / str(valid), Plan(**(vars(PAIRS) | {"valid": valid})))
+        comparison, _ = both(replace(PAIRS, valid=valid))
 
         assert "exit" not in plain(comparison_html(comparison)).lower()
