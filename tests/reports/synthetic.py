@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 import time
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +122,11 @@ def _rows(plan: Plan) -> dict[TableName, pa.Table]:
 def _staged(plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """When the sessions of all stages start, ascending; those of several targets at once."""
     starts = []
+    ends_s = list(accumulate(length_s for length_s, _ in plan.stages))
     for user in range(max(users for _, users in plan.stages)):
         at_s = rng.uniform(0, 1)
-        while at_s < sum(length_s for length_s, _ in plan.stages):
-            busy = bool(_users(plan, np.array([at_s]))[0] > user)
+        while at_s < ends_s[-1]:
+            busy = plan.stages[bisect_right(ends_s, at_s)][1] > user
             starts += [at_s] if busy else []
             at_s += _length_s(plan) + rng.exponential(0.5) if busy else 0.5
     return np.repeat(np.sort(starts), len(plan.targets)) * 1e9

@@ -15,12 +15,13 @@ from reports.page.sections import time
 from reports.statistics.quantiles import quantile
 from reports.summary.over_time import PoolCourse, bin_length, courses, slowest_stretch
 from reports.summary.summary import Summary
+from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.synthetic import Plan
 
 Floats = npt.NDArray[np.float64]
-RUNS = 100
+RUNS = trials(60, 100)
 LENGTH_S = 600.0
 SHAPES: dict[str, dict[str, Any]] = {
     "short sessions": {"sessions": 300, "turns": 6, "gap_s": 4.0, "between": 0.24},

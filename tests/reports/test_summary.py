@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
+from reports.page.poured import Paths
 from reports.runs import RunFrames, load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
@@ -29,7 +30,6 @@ from reports.wording.notices import decided, notices, run_notices
 from reports.wording.validity import meaning, remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
-from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -376,15 +376,21 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
     assert [(a.stratum.origin, a.figures.n) for a in summary.answers] == [("requested", 40), ("speech_end", 80)]
 
 
-def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path) -> None:
-    folder = synthetic.write(tmp_path, Plan(sessions=30, failed=0.3, refused=4))
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, Paths]:
+    """A run of which turns and sessions failed, each with words of the service, and its report."""
+    folder = synthetic.write(tmp_path_factory.mktemp("failing"), Plan(sessions=30, failed=0.3, refused=20))
     for table in ("turns", "sessions"):
         rows = pq.read_table(folder / f"{table}.parquet")
         words = [None if o == "ok" else f"<{o}> said so" for o in rows["outcome"].to_pylist()]
         place = rows.schema.get_field_index("detail")
         pq.write_table(rows.set_column(place, "detail", pa.array(words, pa.string())), folder / f"{table}.parquet")
     summary = summarise(load_for_report(folder))
-    paths = write_report(summary)
+    return summary, write_report(summary)
+
+
+def test_what_the_service_said_of_a_failure_is_quoted_everywhere(failing: tuple[Summary, Paths]) -> None:
+    summary, paths = failing
     outcome = next(e.outcome for e in summary.outcomes.sessions if e.kind == "failed")
 
     assert f"<{outcome}> said so" in report_text(summary)
@@ -393,14 +399,12 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(tmp_path: Path)
     assert "said so" in paths.markdown.read_text()
 
 
-def test_what_to_do_about_failures_is_said_everywhere(tmp_path: Path) -> None:
-    folder = synthetic.write(tmp_path, Plan(sessions=30, failed=0.3, refused=20))
-    summary = summarise(load_for_report(folder))
-    page, markdown = run_forms(summary)
+def test_what_to_do_about_failures_is_said_everywhere(failing: tuple[Summary, Paths]) -> None:
+    summary, paths = failing
     first = remedy_line(summary.outcomes.remedies()[0])
-    page = re.sub("</?code>", "`", html.unescape(page))
+    page = re.sub("</?code>", "`", html.unescape(paths.html.read_text()))
 
     assert f"to do {first}" in " ".join(report_text(summary).split())
     assert f"What to do about {first}." in page
     assert f"<li>{first}" in page
-    assert first in markdown.replace("\\", "")
+    assert first in paths.markdown.read_text().replace("\\", "")
