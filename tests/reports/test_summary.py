@@ -18,6 +18,7 @@ import pytest
 
 import reports
 from reports.page.poured import Paths
+from reports.records import data_of
 from reports.runs import RunFrames, load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import Figures
@@ -321,6 +322,8 @@ def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
     assert data["schema"] == 4
     assert data["simulated"] is PLANS[name].simulated
     assert data == summary_data(summary)
+    assert data["setup"].items() >= data_of(summary.setup).items()
+    assert data["money"] == data_of(summary.money)
     assert {answer["origin"] for answer in data["answers"]} <= {"requested", "speech_end"}
     assert len(data["heard"]) == len(summary.heard)
     assert all(sum(s["total_ns"] for s in row["segments"]) == row["total_ns"] for row in data["segments"])
