@@ -264,13 +264,13 @@ def _keys(chosen: Selection, group: int) -> dict[str, Any]:
     return {str(name): column.iloc[group] for name, column in chosen.keys.items()}
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], columns: Mapping[str, str]) -> pd.DataFrame:
+def _frame(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], columns: Mapping[str, Any]) -> pd.DataFrame:
     """A frame of figures; texts among its labels are categoricals."""
     known = {name: pd.Series([row.get(name) for row in rows]) for name in labels}
     texts = [name for name in labels if known[name].dtype.kind in "OU" or name in (*APART, "step")]
     known |= {name: known[name].astype("category") for name in texts}
-    figures = {name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in columns.items()}
-    return pd.DataFrame(known | figures)
+    figures = {name: pd.array([row.get(name) for row in rows], dtype=kind) for name, kind in columns.items()}
+    return pd.DataFrame({name: column.array for name, column in known.items()} | figures, copy=False)
 
 
 def load(path: Path | str, *, everything: bool = True) -> Run:

@@ -71,12 +71,6 @@ def run(request: pytest.FixtureRequest) -> reports.Run:
     return loaded(PLANS[request.param])
 
 
-def reported(run: reports.Run) -> list[dict[str, Any]]:
-    """The figures of turns and sessions as summary.json has them, which prints what every report prints."""
-    summary = json.loads(summary_json(summarise(run)))
-    return [*summary["turn_measures"], *summary["session_measures"]]
-
-
 def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
     """The same figures from rows of quantiles, with the names and the six digits that summary.json uses."""
     for row in rows:
@@ -95,7 +89,10 @@ def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
         }
 
 
-def test_quantiles_are_those_that_the_report_prints(run: reports.Run) -> None:
+@pytest.mark.parametrize("name", PLANS)
+def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
+    run, _, summary = grown(name)
+
     @cache
     def quantiles(measure: str, by: tuple[str, ...]) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
         told = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
@@ -104,7 +101,7 @@ def test_quantiles_are_those_that_the_report_prints(run: reports.Run) -> None:
         return told
 
     seen = 0
-    for figures in reported(run):
+    for figures in (*summary["turn_measures"], *summary["session_measures"]):
         told = quantiles(figures["measure"], () if figures["step"] == "all" else ("step",))
         mine = told[figures["target"], figures["origin"] or None, figures["step"]]
         expected = [
@@ -360,8 +357,8 @@ def test_runs_are_put_one_below_the_other() -> None:
         numbers = [name for name in whole if frames[0][name].dtype.name != "category"]
         pd.testing.assert_series_equal(whole[numbers].dtypes, frames[0][numbers].dtypes)
         for name in whole:
-            parts = [value for frame in frames for value in frame[name].astype(object).where(frame[name].notna(), None)]
-            assert whole[name].astype(object).where(whole[name].notna(), None).tolist() == parts, name
+            every, *parts = (each[name].to_numpy(dtype=object, na_value=None) for each in (whole, *frames))
+            assert every.tolist() == np.concatenate(parts).tolist(), name
 
 
 def test_a_run_is_shown_in_a_line_and_is_equal_to_itself_alone(run: reports.Run) -> None:

@@ -18,6 +18,7 @@ from bench.run.document import SCHEMA_VERSION
 from reports.summary.summary import summarise
 from reports.text.document import summary_data
 from tests.reports import synthetic
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, told
 from tests.run.test_calibration import build_calibration
 
@@ -103,12 +104,11 @@ def test_every_schema_is_in_the_list_of_formats(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_run_and_summary_of_an_invented_run_are_as_their_schemas_say(tmp_path: Path, name: str) -> None:
-    plan = PLANS[name]
-    run = reports.load(synthetic.write(tmp_path, plan, **(MORE if name == "full" else {})))
+def test_run_and_summary_of_an_invented_run_are_as_their_schemas_say(name: str) -> None:
+    summary = summary_of(PLANS[name], **(MORE if name == "full" else {}))
 
-    assert problems("run", run.document) == []
-    assert problems("summary", summary_data(summarise(run))) == []
+    assert problems("run", summary.run.document) == []
+    assert problems("summary", summary_data(summary)) == []
 
 
 @pytest.mark.parametrize("schema", range(1, SCHEMA_VERSION + 1))
@@ -139,12 +139,10 @@ def test_a_calibration_is_saved_as_its_schema_says(tmp_path: Path) -> None:
         ({"unheard_of": 1}, "$"),
     ],
 )
-def test_a_document_that_is_not_as_its_schema_says_is_told_where(
-    tmp_path: Path, change: dict[str, Any], said: str
-) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan()))
+def test_a_document_that_is_not_as_its_schema_says_is_told_where(change: dict[str, Any], said: str) -> None:
+    document = summary_of(Plan()).run.document
 
-    assert {problem.partition(":")[0] for problem in problems("run", run.document | change)} == {said}
+    assert {problem.partition(":")[0] for problem in problems("run", document | change)} == {said}
 
 
 def problems_of_lines(name: str, log: Path) -> list[str]:
