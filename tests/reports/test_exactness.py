@@ -122,8 +122,8 @@ def test_a_run_without_a_verdict_is_judged_by_its_rows(tmp_path: Path) -> None:
 # What is decided.
 
 
-def test_a_comparison_leaves_it_out_and_says_why(tmp_path: Path) -> None:
-    comparison = quick(two(tmp_path, Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
+def test_a_comparison_leaves_it_out_and_says_why() -> None:
+    comparison = quick(two(Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
     found = next(one for one in comparison.findings if one.question.measure == "response_total")
 
     assert (found.verdict.word, found.difference) == ("inconclusive", None)
@@ -131,18 +131,18 @@ def test_a_comparison_leaves_it_out_and_says_why(tmp_path: Path) -> None:
     assert comparison.status == 1  # ttfa is exact, and regressed
 
 
-def test_it_is_no_comparison_either_where_the_baseline_is_not_exact(tmp_path: Path) -> None:
+def test_it_is_no_comparison_either_where_the_baseline_is_not_exact() -> None:
     asked = [Question("response_total", "quantile", Margin(ratio=0.1), 0.5, gated=True)]
-    comparison = quick(two(tmp_path, LATE, Plan(sessions=60, turns=10, seed=8)), questions=asked)
+    comparison = quick(two(LATE, Plan(sessions=60, turns=10, seed=8)), questions=asked)
 
     assert said(comparison.findings[0].verdict.reason).endswith("on sim (one)")
     assert comparison.status == 3
 
 
-def test_a_rate_is_left_out_with_its_measure(tmp_path: Path) -> None:
+def test_a_rate_is_left_out_with_its_measure() -> None:
     late = replace(LATE, inexact=("stall", "stalls"))
     asked = [Question(name, "rate", Margin(points=0.01)) for name in ("stalled", "failures")]
-    comparison = quick(two(tmp_path, late, late), questions=asked)
+    comparison = quick(two(late, late), questions=asked)
 
     assert [one.difference is None for one in comparison.findings] == [True, False]
 

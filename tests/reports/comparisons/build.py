@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from reports.comparisons.comparison import Comparison, compared
-from reports.sides.side import Side, sides_of
+from reports.runs import load_for_report
+from reports.sides.side import Side, among, targets_of
 from tests.reports import synthetic
+from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
 DRAWS = 300
@@ -22,9 +26,28 @@ def run(folder: Path, plan: Plan = RUN, **changes: Any) -> str:
     return str(synthetic.write(folder, plan, **({"run_id": folder.name, "interleaved": plan.paired} | changes)))
 
 
-def two(folder: Path, first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[Side, ...]:
-    """The sides of two runs, `one` and `other`; `changes` replace keys of the other's run.json."""
-    return sides_of([run(folder / "one", first), run(folder / "other", second or replace(first, seed=8), **changes)])
+def one_and_other(folder: Path, plan: Plan = RUN) -> list[Path]:
+    """The folders of two runs, for tests that change them."""
+    return [Path(run(folder / "one", plan)), Path(run(folder / "other", replace(plan, seed=8)))]
+
+
+def two(first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[Side, ...]:
+    """The sides of two runs, `one` and `other`; `changes` replace keys of the other's run.json.
+
+    Each run is read once for all tests, which change neither it nor its folder.
+    """
+    other = second or replace(first, seed=8)
+    return among((*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes))))
+
+
+def targets(plan: Plan = PAIRED, **changes: Any) -> tuple[Side, ...]:
+    """The targets of one run as sides; it is read once as well."""
+    return among(_targets("run", plan, json.dumps(changes)))
+
+
+@lru_cache(64)
+def _targets(name: str, plan: Plan, changes: str) -> tuple[Side, ...]:
+    return targets_of(load_for_report(Path(run(shared_folder() / name, plan, **json.loads(changes)))))
 
 
 def quick(sides: tuple[Side, ...], **how: Any) -> Comparison:

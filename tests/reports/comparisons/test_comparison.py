@@ -20,7 +20,7 @@ from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from reports.wording.verdicts import said
 from tests.reports import synthetic
-from tests.reports.comparisons.build import quick, run, two
+from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import ratio
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
@@ -38,8 +38,8 @@ def of(comparison: Comparison, name: str, candidate: str = "") -> Finding:
     )
 
 
-def test_figures_are_those_of_the_arms(tmp_path: Path) -> None:
-    sides = two(tmp_path, RUN, Plan(sessions=60, turns=10, median_ms=900))
+def test_figures_are_those_of_the_arms() -> None:
+    sides = two(RUN, Plan(sessions=60, turns=10, median_ms=900))
     comparison = quick(sides)
     found = of(comparison, "ttfa p95").difference
 
@@ -72,16 +72,16 @@ JUDGED: dict[str, tuple[Plan, Plan, list[Question] | None, dict[str, str], int]]
 
 @pytest.mark.parametrize(("first", "second", "asked", "words", "status"), JUDGED.values(), ids=JUDGED)
 def test_two_runs_come_to_words_and_a_status(
-    tmp_path: Path, first: Plan, second: Plan, asked: list[Question] | None, words: dict[str, str], status: int
+    first: Plan, second: Plan, asked: list[Question] | None, words: dict[str, str], status: int
 ) -> None:
-    comparison = quick(two(tmp_path, first, second), **({} if asked is None else {"questions": asked}))
+    comparison = quick(two(first, second), **({} if asked is None else {"questions": asked}))
 
     assert {finding.question.name: finding.verdict.word for finding in comparison.gated} == words
     assert comparison.status == status
 
 
-def test_the_same_turns_twice_are_no_regression(tmp_path: Path) -> None:
-    comparison = quick(two(tmp_path, RUN, RUN), run_sd=0.0)
+def test_the_same_turns_twice_are_no_regression() -> None:
+    comparison = quick(two(RUN, RUN), run_sd=0.0)
 
     found = of(comparison, "ttfa p50").difference
     assert found is not None
@@ -90,8 +90,8 @@ def test_the_same_turns_twice_are_no_regression(tmp_path: Path) -> None:
     assert not any(finding.verdict.word == "regressed" for finding in comparison.findings)
 
 
-def test_failures_regress_by_points(tmp_path: Path) -> None:
-    finding = of(quick(two(tmp_path, RUN, Plan(sessions=60, turns=10, failed=0.2))), "failure rate")
+def test_failures_regress_by_points() -> None:
+    finding = of(quick(two(RUN, Plan(sessions=60, turns=10, failed=0.2))), "failure rate")
 
     assert finding.verdict.word == "regressed"
     assert finding.difference is not None
@@ -99,8 +99,8 @@ def test_failures_regress_by_points(tmp_path: Path) -> None:
     assert finding.difference.d == pytest.approx(finding.failed[1] / finding.turns[1])
 
 
-def test_two_runs_are_provisional_with_an_assumed_spread(tmp_path: Path) -> None:
-    sides = two(tmp_path, RUN)
+def test_two_runs_are_provisional_with_an_assumed_spread() -> None:
+    sides = two(RUN)
     comparison, without = quick(sides), quick(sides, run_sd=0.0)
     wide, narrow = of(comparison, "ttfa p50").difference, of(without, "ttfa p50").difference
 
@@ -111,8 +111,8 @@ def test_two_runs_are_provisional_with_an_assumed_spread(tmp_path: Path) -> None
     assert wide.high - wide.low > narrow.high - narrow.low
 
 
-def test_targets_of_one_run_are_paired_and_not_provisional(tmp_path: Path) -> None:
-    comparison = quick(sides_of([run(tmp_path, PAIRED)]))
+def test_targets_of_one_run_are_paired_and_not_provisional() -> None:
+    comparison = quick(targets(PAIRED))
 
     assert (comparison.method.design, comparison.method.unit, comparison.method.run_sd) == ("pairs", 60, 0.0)
     assert not any(finding.verdict.provisional for finding in comparison.findings)
@@ -138,8 +138,8 @@ def test_pairs_that_share_their_ups_and_downs_are_told_apart_better(tmp_path: Pa
     assert paired.high - paired.low < apart.high - apart.low
 
 
-def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all(tmp_path: Path) -> None:
-    comparison = quick(sides_of([run(tmp_path, Plan(sessions=180, turns=10, targets=("a", "b", "c"), paired=True))]))
+def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all() -> None:
+    comparison = quick(targets(Plan(sessions=180, turns=10, targets=("a", "b", "c"), paired=True)))
 
     assert [finding.candidate for finding in comparison.gated] == ["b"] * 3 + ["c"] * 3
     assert comparison.method.holm == 6
@@ -198,8 +198,8 @@ def _clustered(row: Any) -> bool:
     return bool(row["target"] == "east" and row["pair"] < 6)
 
 
-def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked(tmp_path: Path) -> None:
-    sides = two(tmp_path, RUN)
+def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None:
+    sides = two(RUN)
     first, again, alone = quick(sides), quick(sides), quick(sides, questions=[TTFA])
 
     assert first.findings == again.findings
@@ -207,8 +207,8 @@ def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked(tmp_path:
     assert alone.method.seed == first.method.seed
 
 
-def test_few_turns_decide_nothing(tmp_path: Path) -> None:
-    comparison = quick(two(tmp_path, Plan(sessions=25, turns=4)))
+def test_few_turns_decide_nothing() -> None:
+    comparison = quick(two(Plan(sessions=25, turns=4)))
 
     assert (
         said(of(comparison, "ttfa p95").verdict.reason)
@@ -217,8 +217,8 @@ def test_few_turns_decide_nothing(tmp_path: Path) -> None:
     assert comparison.status == 3
 
 
-def test_a_side_without_turns_makes_it_invalid_and_never_green(tmp_path: Path) -> None:
-    comparison = quick(two(tmp_path, RUN, Plan(sessions=0, turns=10)))
+def test_a_side_without_turns_makes_it_invalid_and_never_green() -> None:
+    comparison = quick(two(RUN, Plan(sessions=0, turns=10)))
 
     assert comparison.status == 4
     assert of(comparison, "ttfa p50").difference is None
@@ -233,21 +233,21 @@ def test_a_killed_run_and_an_old_one_are_compared_and_not_green(tmp_path: Path) 
     assert quick(sides_of([old, run(tmp_path / "one", RUN)])).status == 4
 
 
-def test_questions_of_ones_own_are_answered_in_their_order(tmp_path: Path) -> None:
+def test_questions_of_ones_own_are_answered_in_their_order() -> None:
     asked = [
         Question("failures", "rate", Margin(points=0.05), gated=True),
         Question("ttfa", "quantile", Margin(ratio=0.2, plus=30), 0.75, gated=True, step="greeting"),
         Question("audio_speed", "mean", Margin(ratio=0.1), gated=True),
     ]
-    comparison = quick(two(tmp_path, RUN), questions=asked)
+    comparison = quick(two(RUN), questions=asked)
 
     assert [finding.question for finding in comparison.findings] == asked
     assert [finding.turns for finding in comparison.findings] == [(600, 600), (120, 120), (600, 600)]
 
 
-def test_a_question_without_an_origin_is_asked_of_each(tmp_path: Path) -> None:
+def test_a_question_without_an_origin_is_asked_of_each() -> None:
     plan = replace(PAIRED, kinds=("vad", "manual"))
-    comparison = quick(sides_of([run(tmp_path, plan)]), questions=[TTFA])
+    comparison = quick(targets(plan), questions=[TTFA])
 
     assert [finding.question.stratum for finding in comparison.findings] == [
         Stratum("speech_end"),
@@ -255,9 +255,9 @@ def test_a_question_without_an_origin_is_asked_of_each(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_neither_better_nor_worse_is_refused(tmp_path: Path) -> None:
+def test_what_is_neither_better_nor_worse_is_refused() -> None:
     with pytest.raises(UsageError, match="session_length cannot be compared"):
-        quick(two(tmp_path, RUN), questions=[replace(TTFA, measure="session_length")])
+        quick(two(RUN), questions=[replace(TTFA, measure="session_length")])
 
 
 def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_path: Path) -> None:

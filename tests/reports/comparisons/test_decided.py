@@ -23,7 +23,7 @@ from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence as decision_sentence
 from reports.sides.side import sides_of
 from reports.wording.validity import Cause
-from tests.reports.comparisons.build import quick, run
+from tests.reports.comparisons.build import quick, run, targets
 from tests.reports.comparisons.invented import decision
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_markdown
@@ -101,7 +101,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
-    paths = outputs.write_comparison(quick(sides_of([run(tmp_path / "run", replace(TWO, sessions=60))])), tmp_path)
+    paths = outputs.write_comparison(quick(targets(replace(TWO, sessions=60))), tmp_path)
 
     assert json.loads(paths.json.read_text(encoding="utf-8"))["decision"] is None
     assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from reports.sides.fairness import Check, checks_of, notices_on, refuse_other_de
 from reports.sides.side import sides_of
 from reports.sides.workload import differing_between, workload
 from tests.reports import synthetic
-from tests.reports.comparisons.build import RUN, run, two
+from tests.reports.comparisons.build import RUN, one_and_other, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
@@ -31,8 +31,8 @@ def broken(checks: tuple[Check, ...]) -> list[str]:
     return [check.name for check in checks if check.fair is False]
 
 
-def test_two_runs_of_the_same_load_are_fair(tmp_path: Path) -> None:
-    checks = checks_of(two(tmp_path))
+def test_two_runs_of_the_same_load_are_fair() -> None:
+    checks = checks_of(two())
 
     assert broken(checks) == []
     assert [check.name for check in checks if check.fair] == [
@@ -48,10 +48,8 @@ def test_two_runs_of_the_same_load_are_fair(tmp_path: Path) -> None:
         (None, "? NOT JUDGED", "the run of sim (other) is NOT JUDGED: "),
     ],
 )
-def test_an_invalid_run_and_one_that_was_not_judged_are_unfair(
-    tmp_path: Path, valid: bool | None, mark: str, said: str
-) -> None:
-    check = named(checks_of(two(tmp_path, RUN, Plan(sessions=40, turns=5, valid=valid))), fairness.VALID)
+def test_an_invalid_run_and_one_that_was_not_judged_are_unfair(valid: bool | None, mark: str, said: str) -> None:
+    check = named(checks_of(two(RUN, Plan(sessions=40, turns=5, valid=valid))), fairness.VALID)
 
     assert check.fair is False
     assert check.texts == ("✓ VALID", mark)
@@ -60,9 +58,9 @@ def test_an_invalid_run_and_one_that_was_not_judged_are_unfair(
 
 
 @pytest.mark.parametrize("valid", [False, None])
-def test_what_makes_a_run_invalid_is_said_once_of_all_of_its_targets(tmp_path: Path, valid: bool | None) -> None:
+def test_what_makes_a_run_invalid_is_said_once_of_all_of_its_targets(valid: bool | None) -> None:
     plan = Plan(sessions=80, turns=5, targets=("old", "new"), paired=True, valid=valid)
-    check = named(checks_of(sides_of([synthetic.write(tmp_path, plan, interleaved=True)])), fairness.VALID)
+    check = named(checks_of(targets(plan)), fairness.VALID)
 
     assert [cause.text.partition(" is ")[0] for cause in check.causes] == ["the run"]
 
@@ -75,8 +73,8 @@ def test_a_run_under_way_is_unfair(tmp_path: Path) -> None:
     assert named(checks, fairness.VALID).causes[0].text.endswith(" is NOT JUDGED: the run has not ended")
 
 
-def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended(tmp_path: Path) -> None:
-    checks = checks_of(two(tmp_path, RUN, Plan(sessions=0, turns=5, refused=3)))
+def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended() -> None:
+    checks = checks_of(two(RUN, Plan(sessions=0, turns=5, refused=3)))
 
     assert broken(checks) == [fairness.TURNS]
     assert named(checks, fairness.TURNS).texts == (
@@ -89,40 +87,34 @@ def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended(tmp_path
 
 @pytest.mark.parametrize(("throttled", "fair"), [(2, True), (3, False)])
 def test_more_than_one_percent_of_throttled_turns_is_unfair(tmp_path: Path, throttled: int, fair: bool) -> None:
-    folder = tmp_path / "other"
-    sides = two(tmp_path)
-    edit(
-        folder,
-        "turns",
-        lambda index, row: row | ({"outcome": "throttled:response"} if index < throttled else {}),
-    )
-    sides = sides_of([str(tmp_path / "one"), str(folder)])
+    one, other = one_and_other(tmp_path)
+    edit(other, "turns", lambda index, row: row | ({"outcome": "throttled:response"} if index < throttled else {}))
 
-    check = named(checks_of(sides), fairness.THROTTLED)
+    check = named(checks_of(sides_of([one, other])), fairness.THROTTLED)
     assert check.fair is fair
     assert [cause.text.partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
 
 
 @pytest.mark.parametrize(("changes", "said"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
-def test_two_simulators_that_draw_the_same_are_noticed(tmp_path: Path, changes: dict[str, Any], said: bool) -> None:
-    """`two` makes runs of one seed; a service that is not simulated has none."""
-    same = two(tmp_path, replace(RUN, simulated=changes.get("simulated", True)), replace(RUN, **changes))
+def test_two_simulators_that_draw_the_same_are_noticed(changes: dict[str, Any], said: bool) -> None:
+    """Two plans are of one seed; a service that is not simulated has none."""
+    same = two(replace(RUN, simulated=changes.get("simulated", True)), replace(RUN, **changes))
     notices = [notice for notice in notices_on(same) if "one seed" in notice]
 
     assert len(notices) == said
     assert all("--seed" in notice for notice in notices)
 
 
-def test_one_side_alone_simulated_is_unfair(tmp_path: Path) -> None:
+def test_one_side_alone_simulated_is_unfair() -> None:
     real = Plan(sessions=40, turns=5, simulated=False)
 
-    assert broken(checks_of(two(tmp_path, RUN, real))) == [fairness.SERVICE]
-    assert broken(checks_of(two(tmp_path / "both", real))) == []
+    assert broken(checks_of(two(RUN, real))) == [fairness.SERVICE]
+    assert broken(checks_of(two(real))) == []
 
 
-def test_measures_that_were_defined_differently_are_refused(tmp_path: Path) -> None:
+def test_measures_that_were_defined_differently_are_refused() -> None:
     with pytest.raises(UsageError, match=r"measures are defined differently \(sim \(one\) by version 1 and sim"):
-        refuse_other_definitions(two(tmp_path, definitions=2))
+        refuse_other_definitions(two(definitions=2))
 
 
 def document(script: dict[str, Any] | None = None, label: str = "a", **settings: Any) -> dict[str, Any]:
@@ -221,15 +213,15 @@ def test_further_settings_are_a_part_of_the_workload() -> None:
             assert list(differing_between([other, arm])) == ["further session settings"]
 
 
-def test_targets_of_one_run_have_the_same_load_by_construction(tmp_path: Path) -> None:
+def test_targets_of_one_run_have_the_same_load_by_construction() -> None:
     plan = Plan(sessions=40, turns=5, targets=("a", "b"), paired=True)
     limits = [{"label": "a", "connects_per_min": 30}, {"label": "b", "connects_per_min": None}]
 
-    assert broken(checks_of(sides_of([run(tmp_path, plan, targets=limits)]))) == []
+    assert broken(checks_of(targets(plan, targets=limits))) == []
 
 
-def test_what_differs_is_said_for_information(tmp_path: Path) -> None:
-    sides = two(tmp_path, tool={"name": "rtbench", "version": "9.9"}, targets=[{"label": "sim", "auth": "entra"}])
+def test_what_differs_is_said_for_information() -> None:
+    sides = two(tool={"name": "rtbench", "version": "9.9"}, targets=[{"label": "sim", "auth": "entra"}])
     told = {check.name: check.texts for check in checks_of(sides) if check.fair is None}
 
     assert told["rtbench"] == ("0.1.0", "9.9")
@@ -238,8 +230,8 @@ def test_what_differs_is_said_for_information(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("sessions", "said"), [(119, False), (121, True)])
-def test_arms_of_unequal_size_are_said(tmp_path: Path, sessions: int, said: bool) -> None:
-    sides = two(tmp_path, RUN, Plan(sessions=sessions, turns=5))
+def test_arms_of_unequal_size_are_said(sessions: int, said: bool) -> None:
+    sides = two(RUN, Plan(sessions=sessions, turns=5))
 
     assert any("more than 3 times the sessions" in notice for notice in notices_on(sides)) is said
 
@@ -252,13 +244,13 @@ def test_pairs_that_do_not_count_are_said(tmp_path: Path) -> None:
     assert "1 pair without a session of each arm is left out." in notices
 
 
-def test_arms_that_fail_differently_are_said(tmp_path: Path) -> None:
-    notices = list(notices_on(two(tmp_path, RUN, Plan(sessions=40, turns=5, failed=0.2))))
+def test_arms_that_fail_differently_are_said() -> None:
+    notices = list(notices_on(two(RUN, Plan(sessions=40, turns=5, failed=0.2))))
 
     assert any(notice.startswith("Failures differ by more than 1\u00a0point") for notice in notices)
 
 
-def test_what_a_run_says_of_itself_is_said_with_its_name(tmp_path: Path) -> None:
-    notices = list(notices_on(two(tmp_path, notices=["the moon was full"])))
+def test_what_a_run_says_of_itself_is_said_with_its_name() -> None:
+    notices = list(notices_on(two(notices=["the moon was full"])))
 
     assert "sim (other): the moon was full" in notices

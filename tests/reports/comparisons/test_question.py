@@ -10,7 +10,7 @@ from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, sample_of, sides_of
 from reports.statistics.differences import Margin
 from reports.wording.verdicts import margin
-from tests.reports.comparisons.build import PAIRED, RUN, quick, run, two
+from tests.reports.comparisons.build import PAIRED, RUN, one_and_other, quick, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_html
 from tests.reports.synthetic import Plan
@@ -50,8 +50,8 @@ def test_figures_have_names() -> None:
     ]
 
 
-def test_gated_are_the_median_the_tail_and_the_failures(tmp_path: Path) -> None:
-    asked = default_questions(two(tmp_path))
+def test_gated_are_the_median_the_tail_and_the_failures() -> None:
+    asked = default_questions(two())
     gated = [(one.name, one.margin.ratio, one.margin.points) for one in asked if one.gated]
 
     assert gated == [("ttfa p50", 0.1, 0), ("ttfa p95", 0.2, 0), ("failure rate", 0, 0.01)]
@@ -59,8 +59,8 @@ def test_gated_are_the_median_the_tail_and_the_failures(tmp_path: Path) -> None:
     assert not any(one.stratum for one in asked)
 
 
-def test_beside_them_stands_what_both_sides_have(tmp_path: Path) -> None:
-    names = [one.name for one in default_questions(two(tmp_path)) if not one.gated]
+def test_beside_them_stands_what_both_sides_have() -> None:
+    names = [one.name for one in default_questions(two()) if not one.gated]
 
     assert names == [
         *("ttfa p90", "ttfa p99", "voice_to_voice p50", "voice_to_voice p95", "response_total p50"),
@@ -69,27 +69,27 @@ def test_beside_them_stands_what_both_sides_have(tmp_path: Path) -> None:
     ]
 
 
-def test_runs_of_text_are_gated_by_their_first_text(tmp_path: Path) -> None:
-    asked = default_questions(two(tmp_path, Plan(sessions=20, turns=5, text=True)))
+def test_runs_of_text_are_gated_by_their_first_text() -> None:
+    asked = default_questions(two(Plan(sessions=20, turns=5, text=True)))
 
     assert [one.name for one in asked][:3] == ["ttft p50", "ttft p95", "failure rate"]
     assert not any(one.measure in ("voice_to_voice", "audio_speed", "audio_sent", "stalled") for one in asked)
 
 
-def test_what_one_side_alone_has_is_not_asked(tmp_path: Path) -> None:
-    asked = default_questions(two(tmp_path, RUN, Plan(sessions=20, turns=5, kinds=("typed",))))
+def test_what_one_side_alone_has_is_not_asked() -> None:
+    asked = default_questions(two(RUN, Plan(sessions=20, turns=5, kinds=("typed",))))
 
     assert not any(one.measure == "input_transcript" for one in asked)
 
 
-def test_throttling_is_asked_for_where_there_was_any(tmp_path: Path) -> None:
-    asked = default_questions(two(tmp_path, RUN, Plan(sessions=40, turns=5, failed=0.2)))
+def test_throttling_is_asked_for_where_there_was_any() -> None:
+    asked = default_questions(two(RUN, Plan(sessions=40, turns=5, failed=0.2)))
 
     assert "throttled rate" in [one.name for one in asked]
 
 
-def test_turns_of_several_origins_have_questions_of_their_own(tmp_path: Path) -> None:
-    asked = default_questions(sides_of([run(tmp_path, MIXED)]))
+def test_turns_of_several_origins_have_questions_of_their_own() -> None:
+    asked = default_questions(targets(MIXED))
     of_main = {(one.p, one.stratum, one.gated) for one in asked if one.measure == "ttfa"}
 
     assert {(0.5, REQUESTED, True), (0.95, REQUESTED, True), (0.5, SPEECH_END, False)} <= of_main
@@ -97,16 +97,16 @@ def test_turns_of_several_origins_have_questions_of_their_own(tmp_path: Path) ->
     assert {one.stratum for one in asked if one.measure in ("input_transcript", "connect_total", "failures")} == {None}
 
 
-def test_sides_without_a_common_origin_are_gated_by_what_callers_hear(tmp_path: Path) -> None:
+def test_sides_without_a_common_origin_are_gated_by_what_callers_hear() -> None:
     vad, manual = Plan(sessions=20, turns=5), Plan(sessions=20, turns=5, kinds=("manual",))
-    asked = default_questions(two(tmp_path, vad, manual))
+    asked = default_questions(two(vad, manual))
 
     assert [one.name for one in asked if one.gated] == ["voice_to_voice p50", "voice_to_voice p95", "failure rate"]
     assert not any(one.measure in ("ttfa", "response_total") for one in asked)
 
 
-def test_a_question_is_taken_apart_only_where_there_are_several_origins(tmp_path: Path) -> None:
-    mixed, plain = sides_of([run(tmp_path / "m", MIXED)]), sides_of([run(tmp_path / "p", PAIRED)])
+def test_a_question_is_taken_apart_only_where_there_are_several_origins() -> None:
+    mixed, plain = targets(MIXED), targets(PAIRED)
     wait, rate = Question("ttfa", "quantile", margin_of(0.5), 0.5), Question("failures", "rate", Margin(points=0.01))
 
     assert [one.stratum for one in by_stratum(wait, mixed)] == [REQUESTED, SPEECH_END]
@@ -114,9 +114,9 @@ def test_a_question_is_taken_apart_only_where_there_are_several_origins(tmp_path
     assert by_stratum(rate, mixed) == [rate]
 
 
-def test_what_is_gated_keeps_the_origins_of_the_baseline(tmp_path: Path) -> None:
+def test_what_is_gated_keeps_the_origins_of_the_baseline() -> None:
     both, vad = Plan(sessions=20, turns=5, kinds=("vad", "manual")), Plan(sessions=20, turns=5)
-    sides = two(tmp_path, both, vad)
+    sides = two(both, vad)
     wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
     gated = [(one.p, one.stratum) for one in default_questions(sides) if one.gated and one.measure == "ttfa"]
 
@@ -125,15 +125,15 @@ def test_what_is_gated_keeps_the_origins_of_the_baseline(tmp_path: Path) -> None
     assert gated == [(0.5, SPEECH_END), (0.95, SPEECH_END), (0.5, REQUESTED), (0.95, REQUESTED)]
 
 
-def test_a_step_has_the_origins_of_its_own_turns(tmp_path: Path) -> None:
-    sides = sides_of([run(tmp_path, MIXED)])
+def test_a_step_has_the_origins_of_its_own_turns() -> None:
+    sides = targets(MIXED)
     asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, gated=True, step="greeting")
 
     assert by_stratum(asked, sides) == [asked]
 
 
-def test_sides_without_turns_are_asked_for_what_they_lack(tmp_path: Path) -> None:
-    asked = default_questions(two(tmp_path, Plan(sessions=0)))
+def test_sides_without_turns_are_asked_for_what_they_lack() -> None:
+    asked = default_questions(two(Plan(sessions=0)))
 
     assert [one.name for one in asked] == ["ttfa p50", "ttfa p95", "failure rate"]
 
@@ -147,10 +147,10 @@ def with_traits(folder: Path, *turns: int) -> None:
 
 def two_with_traits(folder: Path, *names: str, turns: tuple[int, ...] = (3,)) -> tuple[Side, ...]:
     """Two sides, of which those named have turns with a trait."""
-    two(folder)
+    made = one_and_other(folder)
     for name in names:
         with_traits(folder / name, *turns)
-    return sides_of([folder / "one", folder / "other"])
+    return sides_of(made)
 
 
 def test_traits_have_questions_of_their_own_without_the_origin_that_all_have(tmp_path: Path) -> None:
@@ -176,11 +176,11 @@ def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path: 
 
 
 def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) -> None:
-    two(tmp_path)
-    edit(tmp_path / "one", "turns", lambda i, row: row | ({"traits": "after_truncation"} if i < 39 else {}))
-    sides = sides_of([tmp_path / "one", tmp_path / "other"])
+    one, other = one_and_other(tmp_path)
+    edit(one, "turns", lambda i, row: row | ({"traits": "after_truncation"} if i < 39 else {}))
+    asked = default_questions(sides_of([one, other]))
 
-    assert {one.stratum for one in default_questions(sides) if one.gated and one.kind == "quantile"} == {PLAIN}
+    assert {question.stratum for question in asked if question.gated and question.kind == "quantile"} == {PLAIN}
 
 
 def test_a_trait_that_only_the_candidate_has_is_not_asked_for(tmp_path: Path) -> None:

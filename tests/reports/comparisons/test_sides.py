@@ -15,7 +15,7 @@ from reports.sides.side import Side, counts_of, sample_of, sides_of, totals_of
 from reports.statistics.differences import Margin
 from reports.summary.summary import summarise
 from tests.reports import synthetic
-from tests.reports.comparisons.build import PAIRED, RUN, run, two
+from tests.reports.comparisons.build import PAIRED, RUN, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
@@ -33,8 +33,8 @@ def by_target(side: Side, column: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("failed", [0.0, 0.2])
-def test_a_sample_is_that_of_the_report_with_clusters_from_zero(tmp_path: Path, failed: float) -> None:
-    side = two(tmp_path, Plan(sessions=12, turns=5, failed=failed))[0]
+def test_a_sample_is_that_of_the_report_with_clusters_from_zero(failed: float) -> None:
+    side = two(Plan(sessions=12, turns=5, failed=failed))[0]
     told = next(answer for answer in summarise(side.run).answers)
     found = sample_of(side, asks())
 
@@ -45,8 +45,8 @@ def test_a_sample_is_that_of_the_report_with_clusters_from_zero(tmp_path: Path, 
     assert side.clusters.count == 12
 
 
-def test_each_value_keeps_its_session(tmp_path: Path) -> None:
-    side = two(tmp_path)[0]
+def test_each_value_keeps_its_session() -> None:
+    side = two()[0]
     found = sample_of(side, asks())
     of_session = reports.load(side.run.folder).turns.groupby("session_id", observed=True)["ttfa_ms"]
     names = side.session_rows["session_id"].astype(str).tolist()
@@ -56,8 +56,8 @@ def test_each_value_keeps_its_session(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.sort(mine), found.values[found.sessions == cluster])
 
 
-def test_targets_of_an_interleaved_run_have_pairs_as_clusters(tmp_path: Path) -> None:
-    west, east = sides_of([run(tmp_path, PAIRED)])
+def test_targets_of_an_interleaved_run_have_pairs_as_clusters() -> None:
+    west, east = targets(PAIRED)
     found = sample_of(east, asks())
     pair_of = east.run.sessions.set_index("session_id")["pair"]
     turns = reports.load(east.run.folder).turns
@@ -91,8 +91,8 @@ def test_a_pair_is_whole_with_a_session_of_each_side_that_is_compared(tmp_path: 
     assert [side.clusters.count for side in sides_of([folder])] == [9, 9, 9]
 
 
-def test_a_run_that_was_not_interleaved_has_sessions_as_clusters(tmp_path: Path) -> None:
-    west, east = sides_of([run(tmp_path, PAIRED, interleaved=False)])
+def test_a_run_that_was_not_interleaved_has_sessions_as_clusters() -> None:
+    west, east = targets(PAIRED, interleaved=False)
 
     assert not west.paired
     assert not east.paired
@@ -106,8 +106,8 @@ def test_sides_of_several_runs_have_sessions_as_clusters(tmp_path: Path) -> None
     assert [side.paired for side in sides] == [False] * 3
 
 
-def test_warm_up_is_left_out(tmp_path: Path) -> None:
-    side = two(tmp_path, Plan(sessions=40, turns=5, warmup_s=10))[0]
+def test_warm_up_is_left_out() -> None:
+    side = two(Plan(sessions=40, turns=5, warmup_s=10))[0]
     warm = int((side.run.sessions["phase"] == "warmup").sum())
 
     assert 0 < warm < 40
@@ -116,8 +116,8 @@ def test_warm_up_is_left_out(tmp_path: Path) -> None:
     assert sample_of(side, asks("session_ready")).n == 40 - warm
 
 
-def test_abandoned_turns_are_in_no_sample_and_no_rate(tmp_path: Path) -> None:
-    side = two(tmp_path, Plan(sessions=10, turns=4, abandoned=6))[0]
+def test_abandoned_turns_are_in_no_sample_and_no_rate() -> None:
+    side = two(Plan(sessions=10, turns=4, abandoned=6))[0]
 
     assert sample_of(side, asks("response_total")).n == 34
     assert counts_of(side, FAILURES)[1].sum() == 34
@@ -133,24 +133,24 @@ def test_turns_of_a_session_without_a_row_count_as_a_cluster(tmp_path: Path) -> 
     assert set(sample_of(side, asks()).sessions) == set(range(40))
 
 
-def test_turns_of_several_origins_are_asked_for_apart(tmp_path: Path) -> None:
-    side = sides_of([run(tmp_path, MIXED)])[0]
+def test_turns_of_several_origins_are_asked_for_apart() -> None:
+    side = targets(MIXED)[0]
     parts = [sample_of(side, asks(stratum=Stratum(origin))) for origin in ("requested", "speech_end")]
 
     assert all(part.n for part in parts)
     assert sum(part.n for part in parts) == sample_of(side, asks()).n == sum(side.begun.values())
 
 
-def test_a_step_is_asked_for_alone(tmp_path: Path) -> None:
-    side = two(tmp_path, Plan(sessions=10, turns=5, failed=0.2))[0]
+def test_a_step_is_asked_for_alone() -> None:
+    side = two(Plan(sessions=10, turns=5, failed=0.2))[0]
     parts = [sample_of(side, asks(step=step)).n for step in synthetic.STEPS]
 
     assert parts == [10] * 5
     assert sample_of(side, asks(step="no such step")).n == 0
 
 
-def test_failures_are_failed_and_lost_turns_of_those_wanted(tmp_path: Path) -> None:
-    side = two(tmp_path, Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
+def test_failures_are_failed_and_lost_turns_of_those_wanted() -> None:
+    side = two(Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
     outcomes = summarise(side.run).outcomes
     events, wanted = counts_of(side, FAILURES)
 
@@ -161,15 +161,15 @@ def test_failures_are_failed_and_lost_turns_of_those_wanted(tmp_path: Path) -> N
     assert (events <= wanted).all()
 
 
-def test_lost_turns_are_those_of_the_step_that_they_would_have_been(tmp_path: Path) -> None:
-    side = two(tmp_path, Plan(sessions=20, turns=5, refused=3))[0]
+def test_lost_turns_are_those_of_the_step_that_they_would_have_been() -> None:
+    side = two(Plan(sessions=20, turns=5, refused=3))[0]
     question = Question("failures", "rate", Margin(points=0.01), step="opening_hours")
 
     assert [int(part.sum()) for part in counts_of(side, question)] == [3, 23]
 
 
-def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended(tmp_path: Path) -> None:
-    side = two(tmp_path, Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
+def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended() -> None:
+    side = two(Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
     told = summarise(side.run).counts[0]
     stalled, replies = counts_of(side, Question("stalled", "rate", Margin(points=0.01)))
     throttled, ended = counts_of(side, Question("throttled", "rate", Margin(points=0.01)))
@@ -180,8 +180,8 @@ def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended(tmp_pat
     assert ended.sum() == 190
 
 
-def test_totals_of_a_mean_are_of_good_turns_by_cluster(tmp_path: Path) -> None:
-    side = sides_of([run(tmp_path, Plan(sessions=40, turns=5, targets=("west", "east"), failed=0.2, paired=True))])[1]
+def test_totals_of_a_mean_are_of_good_turns_by_cluster() -> None:
+    side = targets(Plan(sessions=40, turns=5, targets=("west", "east"), failed=0.2, paired=True))[1]
     totals, numbers = totals_of(side, Question("audio_speed", "mean", Margin(ratio=0.1)))
     good = side.run.turns[(side.run.turns["target"] == "east") & (side.run.turns["outcome"] == "ok")]["audio_speed"]
 
@@ -190,8 +190,8 @@ def test_totals_of_a_mean_are_of_good_turns_by_cluster(tmp_path: Path) -> None:
     assert totals.sum() == pytest.approx(good.sum())
 
 
-def test_a_refused_session_has_no_end_of_connecting(tmp_path: Path) -> None:
-    side = two(tmp_path, Plan(sessions=20, turns=2, refused=3))[0]
+def test_a_refused_session_has_no_end_of_connecting() -> None:
+    side = two(Plan(sessions=20, turns=2, refused=3))[0]
     found = sample_of(side, asks("connect_total"))
     refused = side.clusters.of_row[(side.session_rows["turns_begun"] == 0).to_numpy()]
 
@@ -199,9 +199,9 @@ def test_a_refused_session_has_no_end_of_connecting(tmp_path: Path) -> None:
     assert sorted(found.sessions[found.good.size :].tolist()) == sorted(refused.tolist())
 
 
-def test_sessions_are_numbered_in_the_order_of_their_start(tmp_path: Path) -> None:
+def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
     """Whatever order their rows have: a table is written as sessions end."""
-    side = two(tmp_path, Plan(sessions=20, turns=2, refused=3))[0]
+    side = two(Plan(sessions=20, turns=2, refused=3))[0]
 
     assert side.clusters.of_row.tolist() == list(range(23))
     assert side.session_rows["start_ns"].is_monotonic_increasing
@@ -209,8 +209,8 @@ def test_sessions_are_numbered_in_the_order_of_their_start(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("plan", [Plan(sessions=0), Plan(sessions=0, refused=3)])
-def test_a_side_without_turns_has_empty_samples(tmp_path: Path, plan: Plan) -> None:
-    side = two(tmp_path, RUN, plan)[1]
+def test_a_side_without_turns_has_empty_samples(plan: Plan) -> None:
+    side = two(RUN, plan)[1]
 
     assert sample_of(side, asks()).n == 0
     assert not any(side.begun.values())

@@ -15,7 +15,7 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_json, comparison_text
 from reports.finding import Finding
 from reports.sides.side import sides_of
-from tests.reports.comparisons.build import PAIRED, quick, run, two
+from tests.reports.comparisons.build import PAIRED, quick, run, targets, two
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, comparison_markdown
 from tests.reports.synthetic import Plan
@@ -59,7 +59,7 @@ def test_the_centre_tells_a_change_of_all_steps(tmp_path: Path) -> None:
 
 
 def test_the_slowed_step_is_the_worst_one_and_is_named(tmp_path: Path) -> None:
-    names = [one.question.step for one in quick(sides_of([run(tmp_path / "as it was", TWO)])).steps]
+    names = [one.question.step for one in quick(targets(TWO)).steps]
     slow = names[-1]
     found = slowed(tmp_path / "slowed", 2.0, slow)
 
@@ -78,8 +78,8 @@ def test_no_step_decides_anything(tmp_path: Path) -> None:
     assert replace(found, steps=()).status == found.status
 
 
-def test_every_output_has_the_steps(tmp_path: Path) -> None:
-    found = quick(sides_of([run(tmp_path, PAIRED)]))
+def test_every_output_has_the_steps() -> None:
+    found = quick(targets(PAIRED))
     data = json.loads(comparison_json(found))
 
     jsonschema.validate(data, SCHEMA)
@@ -89,9 +89,9 @@ def test_every_output_has_the_steps(tmp_path: Path) -> None:
     assert f"Worst step: {found.steps[0].question.step} of east" in comparison_html(found)
 
 
-def test_two_runs_and_scripts_of_one_step_have_neither(tmp_path: Path) -> None:
-    apart = quick(two(tmp_path / "apart", Plan(sessions=30, turns=4)))
-    short = quick(sides_of([run(tmp_path / "short", replace(TWO, turns=1))]))
+def test_two_runs_and_scripts_of_one_step_have_neither() -> None:
+    apart = quick(two(Plan(sessions=30, turns=4)))
+    short = quick(targets(replace(TWO, turns=1)))
 
     for found in (apart, short):
         assert found.steps == ()
@@ -99,13 +99,13 @@ def test_two_runs_and_scripts_of_one_step_have_neither(tmp_path: Path) -> None:
         assert "worst step" not in comparison_text(found)
 
 
-def test_with_many_failures_the_centre_is_not_known(tmp_path: Path) -> None:
-    found = centre_of(quick(sides_of([run(tmp_path, replace(TWO, failed=0.3))])))
+def test_with_many_failures_the_centre_is_not_known() -> None:
+    found = centre_of(quick(targets(replace(TWO, failed=0.3))))
 
     assert (found.difference, found.verdict.word) == (None, "inconclusive")
 
 
-def test_the_same_run_gives_the_same_steps(tmp_path: Path) -> None:
-    first, again = (quick(sides_of([run(tmp_path, TWO)])).steps for _ in range(2))
+def test_the_same_run_gives_the_same_steps() -> None:
+    first, again = (quick(targets(TWO)).steps for _ in range(2))
 
     assert first == again

@@ -17,7 +17,7 @@ from reports.sides.side import sides_of
 from reports.statistics.verdicts import Word
 from reports.wording.validity import Cause
 from tests.reports import synthetic
-from tests.reports.comparisons.build import PAIRED, quick, run, two
+from tests.reports.comparisons.build import PAIRED, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, ratio
 from tests.reports.forms import comparison_html, comparison_markdown
 from tests.reports.synthetic import Plan
@@ -34,11 +34,11 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
     three = Plan(sessions=30, turns=4, targets=("a", "b", "c"), paired=True, kinds=("vad", "manual"))
     killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=6, turns=4))
     return [
-        quick(sides_of([run(tmp_path / "paired", PAIRED)])),
-        quick(sides_of([run(tmp_path / "three", three)])),
-        quick(two(tmp_path / "two", Plan(sessions=30, turns=4), Plan(sessions=30, turns=4, failed=0.6, refused=2))),
-        quick(two(tmp_path / "empty", Plan(sessions=30, turns=4), Plan(sessions=0, refused=2))),
-        quick(two(tmp_path / "nothing", Plan(sessions=0))),
+        quick(targets(PAIRED)),
+        quick(targets(three)),
+        quick(two(Plan(sessions=30, turns=4), Plan(sessions=30, turns=4, failed=0.6, refused=2))),
+        quick(two(Plan(sessions=30, turns=4), Plan(sessions=0, refused=2))),
+        quick(two(Plan(sessions=0))),
         quick(sides_of([run(tmp_path / "one"), killed])),
         comparison(*LABELS, checks=()),
         comparison("gateway", checks=(UNFAIR,)),
@@ -115,8 +115,8 @@ def test_the_last_line_names_all_sides() -> None:
     )
 
 
-def test_two_runs_are_marked_provisional(tmp_path: Path) -> None:
-    found = quick(two(tmp_path, Plan(sessions=30, turns=20)))
+def test_two_runs_are_marked_provisional() -> None:
+    found = quick(two(Plan(sessions=30, turns=20)))
 
     assert "PROVISIONAL" in comparison_text(found)
     assert "PROVISIONAL" in comparison_essentials(found)
@@ -191,10 +191,9 @@ def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many:
 
 
 def test_the_heads_of_a_comparison_tell_the_labels_of_its_runs(tmp_path: Path) -> None:
-    made = two(tmp_path, Plan(sessions=30, turns=4), Plan(sessions=30, turns=4, seed=9))
-    for side, commit in zip(made, ("1a2b3c", "4d5e6f"), strict=True):
-        side.run.document["labels"] = {"commit": commit}
-    told = quick(made)
+    plan = Plan(sessions=30, turns=4)
+    made = [run(tmp_path / name, plan, labels={"commit": name}) for name in ("1a2b3c", "4d5e6f")]
+    told = quick(sides_of(made))
 
     assert "of          voice_turns (commit 1a2b3c) and voice_turns (commit 4d5e6f)" in comparison_text(told)
     assert "voice\\_turns (commit 1a2b3c) and" in comparison_markdown(told)
