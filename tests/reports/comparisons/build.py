@@ -40,9 +40,9 @@ def two(first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[
     return among((*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes))))
 
 
-def targets(plan: Plan = PAIRED, **changes: Any) -> tuple[Side, ...]:
+def targets(plan: Plan = PAIRED, name: str = "run", **changes: Any) -> tuple[Side, ...]:
     """The targets of one run as sides; it is read once as well."""
-    return among(_targets("run", plan, json.dumps(changes)))
+    return among(_targets(name, plan, json.dumps(changes)))
 
 
 @lru_cache(64)

@@ -13,8 +13,9 @@ from bench.errors import UsageError
 from reports.comparisons.comparison import Comparison, drift_notices
 from reports.finding import Arm, Finding, Measured
 from reports.question import Question, Stratum, margin_of
+from reports.runs import load_for_report
 from reports.sides.fairness import Check
-from reports.sides.side import sample_of, sides_of
+from reports.sides.side import Side, among, sample_of, sides_of, targets_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
@@ -28,6 +29,7 @@ from tests.reports.synthetic import Plan
 RUN = Plan(sessions=60, turns=10)
 PAIRED = Plan(sessions=120, turns=10, targets=("west", "east"), paired=True)
 TTFA = Question("ttfa", "quantile", margin_of(0.5), 0.5, gated=True)
+FAILURES = Question("failures", "rate", Margin(points=0.01), gated=True)
 
 
 def of(comparison: Comparison, name: str, candidate: str = "") -> Finding:
@@ -40,8 +42,7 @@ def of(comparison: Comparison, name: str, candidate: str = "") -> Finding:
 
 def test_figures_are_those_of_the_arms() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, median_ms=900))
-    comparison = quick(sides)
-    found = of(comparison, "ttfa p95").difference
+    found = of(quick(sides, questions=[replace(TTFA, p=0.95)]), "ttfa p95").difference
 
     assert found is not None
     for side, value in zip(sides, (found.baseline, found.candidate), strict=True):
@@ -91,7 +92,8 @@ def test_the_same_turns_twice_are_no_regression() -> None:
 
 
 def test_failures_regress_by_points() -> None:
-    finding = of(quick(two(RUN, Plan(sessions=60, turns=10, failed=0.2))), "failure rate")
+    sides = two(RUN, Plan(sessions=60, turns=10, failed=0.2))
+    finding = of(quick(sides, questions=[FAILURES]), "failure rate")
 
     assert finding.verdict.word == "regressed"
     assert finding.difference is not None
@@ -101,7 +103,7 @@ def test_failures_regress_by_points() -> None:
 
 def test_two_runs_are_provisional_with_an_assumed_spread() -> None:
     sides = two(RUN)
-    comparison, without = quick(sides), quick(sides, run_sd=0.0)
+    comparison, without = quick(sides), quick(sides, questions=[TTFA], run_sd=0.0)
     wide, narrow = of(comparison, "ttfa p50").difference, of(without, "ttfa p50").difference
 
     assert comparison.method.run_sd == RUN_SD
@@ -127,10 +129,10 @@ def test_pairs_that_share_their_ups_and_downs_are_told_apart_better(tmp_path: Pa
         return row | {"first_audio_at_ns": int(row["first_audio_at_ns"] + slow[int(row["pair"]) % 2])}
 
     edit(tmp_path, "turns", shift)
-    paired = of(quick(sides_of([folder])), "ttfa p50").difference
+    paired = of(quick(sides_of([folder]), questions=[TTFA]), "ttfa p50").difference
     run(tmp_path / "apart", PAIRED, interleaved=False)
     edit(tmp_path / "apart", "turns", shift)
-    apart = of(quick(sides_of([tmp_path / "apart"])), "ttfa p50").difference
+    apart = of(quick(sides_of([tmp_path / "apart"]), questions=[TTFA]), "ttfa p50").difference
 
     assert paired is not None
     assert apart is not None
@@ -147,12 +149,12 @@ def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all() -> 
     assert gated == sorted(gated, reverse=True)
 
 
-def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline(tmp_path: Path) -> None:
-    runs = [run(tmp_path / f"run{seed}", replace(RUN, seed=seed)) for seed in (7, 8, 9)]
-    together = quick(sides_of(runs))
+def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline() -> None:
+    sides = among([targets(replace(RUN, seed=seed), f"run{seed}")[0] for seed in (7, 8, 9)])
+    together = quick(sides)
 
-    for name, found in zip(runs[1:], ("run8", "run9"), strict=True):
-        alone = of(quick(sides_of([runs[0], name])), "ttfa p50")
+    for side, found in zip(sides[1:], ("run8", "run9"), strict=True):
+        alone = of(quick(among([sides[0], side]), questions=[TTFA]), "ttfa p50")
         assert alone.difference in [
             one.difference for one in together.findings if found in one.candidate and one.question == alone.question
         ]
@@ -161,7 +163,8 @@ def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline(tmp_path
 def test_pairs_that_a_third_target_lacks_are_not_missed_by_the_second(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=180, turns=5, targets=("a", "b", "c"), paired=True))
     edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row)
-    alone, together = quick(sides_of([f"{folder}:a", f"{folder}:b"])), quick(sides_of([folder]))
+    sides = sides_of([folder])
+    alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides)
 
     assert [finding.sessions for finding in together.gated] == [(60, 60)] * 3 + [(30, 30)] * 3
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
@@ -172,23 +175,23 @@ def test_a_third_target_without_a_session_leaves_the_others_their_pairs(tmp_path
     folder = run(tmp_path, Plan(sessions=120, turns=5, targets=("a", "b", "c"), paired=True))
     edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" else row)
     edit(tmp_path, "turns", lambda _, row: None if row["target"] == "c" else row)
-    alone = quick(sides_of([f"{folder}:a", f"{folder}:b"]))
-    together = quick(sides_of([f"{folder}:a", f"{folder}:b", f"{folder}:c"]))
+    sides = sides_of([f"{folder}:a", f"{folder}:b", f"{folder}:c"])
+    alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides)
 
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
     assert together.status == 4
 
 
-def failing(folder: Path) -> list[Check]:
-    return [one for one in quick(sides_of([folder])).checks if one.name == "sessions with a failed turn"]
+def failing(sides: tuple[Side, ...]) -> list[Check]:
+    return [one for one in quick(sides, questions=[TTFA]).checks if one.name == "sessions with a failed turn"]
 
 
 def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
-    assert failing(tmp_path) == []
     edit(tmp_path, "turns", lambda _, row: row | ({"outcome": "failed:no_audio"} if _clustered(row) else {}))
-    (check,) = failing(tmp_path)
+    (check,) = failing(sides_of([tmp_path]))
 
+    assert failing(targets(PAIRED)) == []
     assert check.fair is None
     assert [text.replace("\u00a0", " ") for text in check.texts] == ["0 %", "10 % (+3.59 to +18.2 points)"]
 
@@ -229,8 +232,10 @@ def test_a_killed_run_and_an_old_one_are_compared_and_not_green(tmp_path: Path) 
     killed = synthetic.write_killed(tmp_path / "killed", RUN)
     old = Path(synthetic.__file__).parent / "stored" / "schema-1"
 
-    assert quick(sides_of([run(tmp_path / "one", RUN), killed])).status == 4
-    assert quick(sides_of([old, run(tmp_path / "one", RUN)])).status == 4
+    one, cut, stored = targets(RUN)[0], *(targets_of(load_for_report(folder))[0] for folder in (killed, old))
+
+    assert quick(among([one, cut])).status == 4
+    assert quick(among([stored, one])).status == 4
 
 
 def test_questions_of_ones_own_are_answered_in_their_order() -> None:
@@ -261,11 +266,10 @@ def test_what_is_neither_better_nor_worse_is_refused() -> None:
 
 
 def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_path: Path) -> None:
-    synthetic.write(tmp_path / "calm", PAIRED)
-    synthetic.write(tmp_path / "own", PAIRED)
+    run(tmp_path, PAIRED)
     late = {f"s{at:05d}": round(3e6 * at) for at in range(1, 120, 2)}
-    edit(tmp_path / "own", "turns", lambda _, row: _later(row, late.get(row["session_id"], 0)))
-    calm, own = (quick(sides_of([tmp_path / name])) for name in ("calm", "own"))
+    edit(tmp_path, "turns", lambda _, row: _later(row, late.get(row["session_id"], 0)))
+    calm, own = (quick(sides, questions=[TTFA, FAILURES]) for sides in (targets(PAIRED), sides_of([tmp_path])))
 
     assert not of(calm, "ttfa p50").verdict.provisional
     assert of(own, "ttfa p50").verdict.provisional

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html import unescape
-from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
 
 from reports.comparisons import sentences
-from reports.comparisons.comparison import Comparison, compared
+from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import panels
 from reports.looks.sequence import End
-from reports.sides.side import sides_of
-from tests.reports import synthetic
+from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.comparisons.invented import (
     CHECKS,
     UNFAIR,
@@ -177,18 +175,15 @@ def test_a_decision_does_not_outvote_an_unfair_comparison() -> None:
     assert "<h1>Do not use" in text
 
 
-@pytest.mark.parametrize("targets", [("direct", "gateway"), ("a", "b", "c", "d", "e", "f")])
-def test_an_interleaved_run_has_a_page(tmp_path: Path, targets: tuple[str, ...]) -> None:
-    plan = Plan(sessions=40 * len(targets), turns=6, targets=targets, paired=True, failed=0.02, seconds=600)
-    made = compared(sides_of([synthetic.write(tmp_path / "run", plan, interleaved=True)]), draws=500)
+@pytest.mark.parametrize("named", [("direct", "gateway"), ("a", "b", "c", "d", "e", "f")])
+def test_an_interleaved_run_has_a_page(named: tuple[str, ...]) -> None:
+    plan = Plan(sessions=20 * len(named), turns=5, targets=named, paired=True, failed=0.02, seconds=600)
 
-    assert "VALID COMPARISON" in comparison_html(made)
+    assert "VALID COMPARISON" in comparison_html(quick(targets(plan)))
 
 
-def test_two_runs_have_a_page(tmp_path: Path) -> None:
-    plans = [(name, Plan(sessions=40, seed=seed)) for seed, name in enumerate("ab")]
-    runs = [synthetic.write(tmp_path / name, plan, run_id=name) for name, plan in plans]
-    text = comparison_html(compared(sides_of(runs), draws=500))
+def test_two_runs_have_a_page() -> None:
+    text = comparison_html(quick(two()))
 
     assert "resamples of sessions" in words(text)
     assert "provisional" in badges(text)[0]

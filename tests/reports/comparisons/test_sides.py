@@ -11,11 +11,12 @@ import pytest
 import reports
 from bench.measures import is_throttled
 from reports.question import Question, Stratum, margin_of
-from reports.sides.side import Side, counts_of, sample_of, sides_of, totals_of
+from reports.runs import load_for_report
+from reports.sides.side import Side, counts_of, sample_of, sides_of, targets_of, totals_of
 from reports.statistics.differences import Margin
 from reports.summary.summary import summarise
 from tests.reports import synthetic
-from tests.reports.comparisons.build import PAIRED, RUN, run, targets, two
+from tests.reports.comparisons.build import PAIRED, RUN, run, targets
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
@@ -34,7 +35,7 @@ def by_target(side: Side, column: str) -> np.ndarray:
 
 @pytest.mark.parametrize("failed", [0.0, 0.2])
 def test_a_sample_is_that_of_the_report_with_clusters_from_zero(failed: float) -> None:
-    side = two(Plan(sessions=12, turns=5, failed=failed))[0]
+    side = targets(Plan(sessions=12, turns=5, failed=failed))[0]
     told = next(answer for answer in summarise(side.run).answers)
     found = sample_of(side, asks())
 
@@ -46,7 +47,7 @@ def test_a_sample_is_that_of_the_report_with_clusters_from_zero(failed: float) -
 
 
 def test_each_value_keeps_its_session() -> None:
-    side = two()[0]
+    side = targets(RUN)[0]
     found = sample_of(side, asks())
     of_session = reports.load(side.run.folder).turns.groupby("session_id", observed=True)["ttfa_ms"]
     names = side.session_rows["session_id"].astype(str).tolist()
@@ -107,7 +108,7 @@ def test_sides_of_several_runs_have_sessions_as_clusters(tmp_path: Path) -> None
 
 
 def test_warm_up_is_left_out() -> None:
-    side = two(Plan(sessions=40, turns=5, warmup_s=10))[0]
+    side = targets(Plan(sessions=40, turns=5, warmup_s=10))[0]
     warm = int((side.run.sessions["phase"] == "warmup").sum())
 
     assert 0 < warm < 40
@@ -117,16 +118,16 @@ def test_warm_up_is_left_out() -> None:
 
 
 def test_abandoned_turns_are_in_no_sample_and_no_rate() -> None:
-    side = two(Plan(sessions=10, turns=4, abandoned=6))[0]
+    side = targets(Plan(sessions=10, turns=4, abandoned=6))[0]
 
     assert sample_of(side, asks("response_total")).n == 34
     assert counts_of(side, FAILURES)[1].sum() == 34
 
 
 def test_turns_of_a_session_without_a_row_count_as_a_cluster(tmp_path: Path) -> None:
-    folder = run(tmp_path / "one")
-    edit(tmp_path / "one", "sessions", lambda index, row: None if index == 5 else row)
-    side = sides_of([folder, run(tmp_path / "other")])[0]
+    run(tmp_path)
+    edit(tmp_path, "sessions", lambda index, row: None if index == 5 else row)
+    (side,) = targets_of(load_for_report(tmp_path))
 
     assert side.clusters.count == 40
     assert sample_of(side, asks()).n == 200
@@ -142,7 +143,7 @@ def test_turns_of_several_origins_are_asked_for_apart() -> None:
 
 
 def test_a_step_is_asked_for_alone() -> None:
-    side = two(Plan(sessions=10, turns=5, failed=0.2))[0]
+    side = targets(Plan(sessions=10, turns=5, failed=0.2))[0]
     parts = [sample_of(side, asks(step=step)).n for step in synthetic.STEPS]
 
     assert parts == [10] * 5
@@ -150,7 +151,7 @@ def test_a_step_is_asked_for_alone() -> None:
 
 
 def test_failures_are_failed_and_lost_turns_of_those_wanted() -> None:
-    side = two(Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
+    side = targets(Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
     outcomes = summarise(side.run).outcomes
     events, wanted = counts_of(side, FAILURES)
 
@@ -162,14 +163,14 @@ def test_failures_are_failed_and_lost_turns_of_those_wanted() -> None:
 
 
 def test_lost_turns_are_those_of_the_step_that_they_would_have_been() -> None:
-    side = two(Plan(sessions=20, turns=5, refused=3))[0]
+    side = targets(Plan(sessions=20, turns=5, refused=3))[0]
     question = Question("failures", "rate", Margin(points=0.01), step="opening_hours")
 
     assert [int(part.sum()) for part in counts_of(side, question)] == [3, 23]
 
 
 def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended() -> None:
-    side = two(Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
+    side = targets(Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
     told = summarise(side.run).counts[0]
     stalled, replies = counts_of(side, Question("stalled", "rate", Margin(points=0.01)))
     throttled, ended = counts_of(side, Question("throttled", "rate", Margin(points=0.01)))
@@ -191,7 +192,7 @@ def test_totals_of_a_mean_are_of_good_turns_by_cluster() -> None:
 
 
 def test_a_refused_session_has_no_end_of_connecting() -> None:
-    side = two(Plan(sessions=20, turns=2, refused=3))[0]
+    side = targets(Plan(sessions=20, turns=2, refused=3))[0]
     found = sample_of(side, asks("connect_total"))
     refused = side.clusters.of_row[(side.session_rows["turns_begun"] == 0).to_numpy()]
 
@@ -201,7 +202,7 @@ def test_a_refused_session_has_no_end_of_connecting() -> None:
 
 def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
     """Whatever order their rows have: a table is written as sessions end."""
-    side = two(Plan(sessions=20, turns=2, refused=3))[0]
+    side = targets(Plan(sessions=20, turns=2, refused=3))[0]
 
     assert side.clusters.of_row.tolist() == list(range(23))
     assert side.session_rows["start_ns"].is_monotonic_increasing
@@ -210,7 +211,7 @@ def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
 
 @pytest.mark.parametrize("plan", [Plan(sessions=0), Plan(sessions=0, refused=3)])
 def test_a_side_without_turns_has_empty_samples(plan: Plan) -> None:
-    side = two(RUN, plan)[1]
+    side = targets(plan)[0]
 
     assert sample_of(side, asks()).n == 0
     assert not any(side.begun.values())
@@ -228,6 +229,6 @@ def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
 
 def test_the_turns_of_a_killed_run_are_those_that_were_written(tmp_path: Path) -> None:
     killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=20, turns=5))
-    side = sides_of([run(tmp_path / "one"), killed])[1]
+    (side,) = targets_of(load_for_report(killed))
 
     assert sample_of(side, asks()).n == len(reports.load(killed).turns) > 0

@@ -17,7 +17,7 @@ from reports.sides.side import sides_of
 from reports.statistics.verdicts import Word
 from reports.wording.validity import Cause
 from tests.reports import synthetic
-from tests.reports.comparisons.build import PAIRED, quick, run, targets, two
+from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, ratio
 from tests.reports.forms import comparison_html, comparison_markdown
 from tests.reports.synthetic import Plan
@@ -36,8 +36,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
     return [
         quick(targets(PAIRED)),
         quick(targets(three)),
-        quick(two(Plan(sessions=30, turns=4), Plan(sessions=30, turns=4, failed=0.6, refused=2))),
-        quick(two(Plan(sessions=30, turns=4), Plan(sessions=0, refused=2))),
+        quick(two(RUN, Plan(sessions=30, turns=4, failed=0.6, refused=2))),
+        quick(two(RUN, Plan(sessions=0, refused=2))),
         quick(two(Plan(sessions=0))),
         quick(sides_of([run(tmp_path / "one"), killed])),
         comparison(*LABELS, checks=()),
