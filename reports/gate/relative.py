@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from reports.numbers import NBSP, listed, plural
 from reports.question import Question
 from reports.runs import RunFrames, load_for_report
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
-from reports.sides.questions import by_stratum, default_questions
+from reports.sides.questions import by_default, by_stratum
 from reports.sides.side import Side, among, drifts_of, parted, refuse_unknown, targets_of
 from reports.statistics.differences import LEVEL, estimated
 from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS, Reason, Verdict
@@ -116,7 +117,7 @@ def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Se
             for threshold in relative
             for question in by_stratum(threshold.question, sides)
         ]
-    defaults = [question for question in default_questions(sides) if question.gated]
+    defaults = list(takewhile(lambda question: question.gated, by_default(sides)))
     return [AskedThreshold(_default(question), question) for question in defaults]
 
 

@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.measures import DEFINITIONS_VERSION
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.runs import hosts_of
-from reports.sides.questions import default_questions
+from reports.sides.questions import by_default
 from reports.sides.side import ABSENT, Side, sample_of
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
@@ -261,7 +261,7 @@ def _cut_by_the_end(sides: Sequence[Side]) -> int:
 
 def one_seed(sides: Sequence[Side]) -> Iterable[str]:
     """The notice that two simulators share a seed and drew the same delays: comparing them says nothing."""
-    question = default_questions(sides)[0]
+    question = next(by_default(sides))
     first = sides[0]
     for side in sides[1:]:
         same = sample_of(first, question).good, sample_of(side, question).good

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.measures import CATALOGUE
@@ -93,6 +93,11 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
     its place: it has one definition whatever starts the reply. Beside them are the waits of all strata, and all else of
     that one's traits.
     """
+    return list(by_default(sides))
+
+
+def by_default(sides: Sequence[Side]) -> Iterator[Question]:
+    """The same one by one: what the sides have beside what is gated takes long to find."""
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
     lacked = _lacked(sides[0].begun, strata) if strata else []
@@ -100,7 +105,8 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
     first = _asked(strata[0], begun) if strata else None
     mains = [(first, main), *((_asked(stratum, begun), sides[0].mains[stratum]) for stratum in lacked)]
     gated = [Question(name, "quantile", margin_of(p), p, True, at) for at, name in mains for p in (0.5, 0.95)]
-    failures = Question("failures", "rate", Margin(points=POINTS), gated=True)
+    yield from (asked for question in gated for asked in by_stratum(question, sides))
+    yield Question("failures", "rate", Margin(points=POINTS), gated=True)
     others = [(_asked(stratum, begun), _main(sides, stratum)) for stratum in strata[1:]]
     paired = all(side.paired for side in sides)
     centre = [Question(main, "centre", Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
@@ -121,11 +127,7 @@ def default_questions(sides: Sequence[Side]) -> list[Question]:
             if question.measure == HEARD or not (asked.stratum and first) or asked.stratum.traits == first.traits
         ),
     ]
-    return [
-        *(asked for question in gated for asked in by_stratum(question, sides)),
-        failures,
-        *(question for question in rest if _known(question, sides)),
-    ]
+    yield from (question for question in rest if _known(question, sides))
 
 
 def _asked(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:

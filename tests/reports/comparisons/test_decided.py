@@ -21,7 +21,7 @@ from reports.comparisons.sentences import LOOKED, decision_alone
 from reports.gate.check import checked
 from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence as decision_sentence
-from reports.sides.side import sides_of
+from reports.sides.side import among, sides_of
 from reports.wording.validity import Cause
 from tests.reports.comparisons.build import quick, run, targets
 from tests.reports.comparisons.invented import decision
@@ -41,31 +41,31 @@ def planned(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO) -> str:
     return run(folder, plan, decision_plan=looks)
 
 
-def compared(folder: Path, gates: dict[str, list[str]]) -> Comparison:
-    return quick(sides_of([planned(folder, gates)]))
-
-
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    return compared(tmp_path_factory.mktemp("tight") / "run", TIGHT)
+    return quick(sides_of([planned(tmp_path_factory.mktemp("tight") / "run", TIGHT)]))
 
 
 @pytest.mark.parametrize(
     ("gates", "badge", "status"),
     [(LOOSE, "✓ NOT REGRESSED", 0), (TIGHT, "✕ REGRESSED", 1), (UNDECIDED, "? INCONCLUSIVE", 3)],
 )
-def test_what_the_looks_decided_comes_first(tmp_path: Path, gates: Any, badge: str, status: int) -> None:
-    found = compared(tmp_path / "run", gates)
-    decision = look_at(tmp_path / "run")
+def test_what_the_looks_decided_comes_first(
+    tmp_path: Path, tight: Comparison, gates: Any, badge: str, status: int
+) -> None:
+    folder = Path(planned(tmp_path / "run", gates))
+    found = tight if gates is TIGHT else quick(sides_of([folder]))
+    decision = look_at(folder)
     sentence = decision_sentence(decision).replace("\u00a0", " ")
+    text, comment = " ".join(comparison_text(found, 200).split()), comparison_markdown(found)
 
     assert comparison_essentials(found).startswith(badge)
-    assert found.status == decision.status == checked(tmp_path / "run").status == status
-    assert sentence[1:] in " ".join(comparison_text(found, 200).split())
-    assert LOOKED in " ".join(comparison_text(found, 200).split())
-    assert comparison_markdown(found).splitlines()[0].startswith(f"### {badge[0]} ")
-    assert re.search(r"^\*\*.* look [123] of 3 · ", comparison_markdown(found).splitlines()[1])
-    assert sentence.partition(" ")[2] in comparison_markdown(found)
+    assert found.status == decision.status == checked(folder).status == status
+    assert sentence[1:] in text
+    assert LOOKED in text
+    assert comment.splitlines()[0].startswith(f"### {badge[0]} ")
+    assert re.search(r"^\*\*.* look [123] of 3 · ", comment.splitlines()[1])
+    assert sentence.partition(" ")[2] in comment
 
 
 def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(ti
 
 def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     folder = Path(run(tmp_path / "run", replace(TWO, sessions=60)))
-    whole = quick(sides_of([folder]))
+    whole = quick(targets(replace(TWO, sessions=60)))
     edit(folder, "sessions", lambda at, row: row | {"outcome": "abandoned"} if at < 3 else row)  # 2 of a pair, 1 of one
 
     assert not any("cut by the end" in notice for notice in whole.notices)
@@ -107,9 +107,8 @@ def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
     assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")
 
 
-def test_the_other_way_round_the_looks_have_no_say_and_that_is_told(tmp_path: Path) -> None:
-    folder = planned(tmp_path / "run", TIGHT)
-    found = quick(sides_of([f"{folder}:west", f"{folder}:east"]))
+def test_the_other_way_round_the_looks_have_no_say_and_that_is_told(tight: Comparison) -> None:
+    found = quick(among(tight.sides[::-1]))
 
     assert found.decision is None
     assert any("was ended by looks at its figures" in notice for notice in found.notices)
