@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-import scipy
+import scipy.stats
 
 from reports.statistics.baselines import RUN_SD, Stored, against_stored, no_ratio, rate_against_stored, stored_quantile
 from reports.statistics.differences import Better, Difference, Inference, Margin

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy
+import scipy.stats
 
 from reports.statistics.differences import (
     Better,

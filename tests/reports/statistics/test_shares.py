@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-import scipy
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,13 +145,13 @@ def test_a_point_takes_about_three_hundred_sessions() -> None:
 @pytest.mark.parametrize(("sessions", "together"), [(100, 1.0), (300, 1.0), (200, 0.3), (400, 0.2)])
 def test_a_share_that_is_the_truth_is_seldom_bounded_below_it(sessions: int, together: float) -> None:
     """1 % of turns fail, alone or as sessions; nominal 5 %, here of 1,000."""
-    rng = np.random.default_rng([sessions, int(10 * together)])
+    rng, turns = np.random.default_rng([sessions, int(10 * together)]), np.full(sessions, TURNS)
     missed = 0
     for _ in range(1000):
         spread = 1 / together - 1
         own = (
             rng.beta(0.01 * spread, 0.99 * spread, sessions) if spread else (rng.random(sessions) < 0.01).astype(float)
         )
-        missed += bounds(rng.binomial(int(TURNS), own))[1] < 0.01
+        missed += ratio_of((rng.binomial(int(TURNS), own).astype(float), turns)).upper(0.05) < 0.01
 
     assert missed <= 71  # three standard errors above 50
