@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from reports.histories.entry import Entry, FigureKey, RunFigure
 from reports.question import NO_STRATUM, Stratum
 from tests.reports import synthetic
+from tests.reports.shared import folder as shared_folder
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import BEGAN_NS, Plan
 
@@ -75,10 +75,9 @@ def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) 
 
 
 @cache
-def _files(plan: Plan) -> dict[str, bytes]:
-    with TemporaryDirectory() as folder:
-        made = folder_of(Path(folder) / "run", plan=plan)
-        return {name: (made / name).read_bytes() for name in ("run.json", "summary.json")}
+def kept(plan: Plan = SMALL) -> Path:
+    """The folder of a run, made once for all tests: they do not change it."""
+    return folder_of(shared_folder() / "run", plan=plan)
 
 
 def many(folder: Path, numbers: Iterable[int], plan: Plan = SMALL) -> list[Path]:
@@ -87,9 +86,9 @@ def many(folder: Path, numbers: Iterable[int], plan: Plan = SMALL) -> list[Path]
     for number in numbers:
         run = folder / f"run-{number:03}"
         run.mkdir(parents=True)
-        document = json.loads(_files(plan)["run.json"])
+        document = json.loads((kept(plan) / "run.json").read_text(encoding="utf-8"))
         document |= {"run_id": run.name, "began_utc_ns": BEGAN_NS + number * DAY_NS}
         (run / "run.json").write_text(json.dumps(document), encoding="utf-8")
-        (run / "summary.json").write_bytes(_files(plan)["summary.json"])
+        (run / "summary.json").write_bytes((kept(plan) / "summary.json").read_bytes())
         made.append(run)
     return made

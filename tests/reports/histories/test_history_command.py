@@ -15,7 +15,7 @@ from bench.cli.verdicts import history
 from reports import runs
 from reports.gate import baselines
 from reports.sides.side import targets_of
-from tests.reports.histories.made import folder_of, many
+from tests.reports.histories.made import kept, many
 from tests.reports.synthetic import Plan
 
 SCHEMA = json.loads((Path(reports.__file__).parent / "histories" / "history.schema.json").read_text(encoding="utf-8"))
@@ -50,8 +50,7 @@ def test_runs_can_be_named_themselves_and_the_page_can_stand_elsewhere(
 
 
 def test_stored_baselines_have_a_history_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = folder_of(tmp_path / "runs" / "run", plan=Plan(sessions=40, turns=5))
-    (side,) = targets_of(runs.load_for_report(folder))
+    (side,) = targets_of(runs.load_for_report(kept()))
     baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
 
     assert any("run " in line and "✓ VALID" in line for line in shown(capsys, tmp_path / "baselines"))

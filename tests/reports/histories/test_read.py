@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,19 @@ from reports.gate import baselines
 from reports.histories.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
 from reports.histories.history import history_of
 from reports.question import NO_STRATUM
-from reports.sides.side import targets_of
+from reports.sides.side import Side, targets_of
 from reports.sides.workload import conditions_of
-from tests.reports.histories.made import folder_of, many
+from tests.reports.histories.made import folder_of, kept, many
 from tests.reports.synthetic import Plan
 
 PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
 TTFA = FigureKey("ttfa", NO_STRATUM)
+
+
+@cache
+def sides() -> tuple[Side, ...]:
+    """The targets of PLAN, read once."""
+    return targets_of(runs.load_for_report(kept(PLAN)))
 
 
 def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:
@@ -48,17 +55,12 @@ def test_what_is_not_published_is_no_figure_and_says_what_it_needs(tmp_path: Pat
     assert p95.lacks.startswith("needs ")
 
 
-def test_conditions_are_those_of_a_check_against_stored_runs(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "run", plan=PLAN)
-
-    assert [entry.conditions for entry in entries_of(folder)] == [
-        conditions_of(side) for side in targets_of(runs.load_for_report(folder))
-    ]
+def test_conditions_are_those_of_a_check_against_stored_runs() -> None:
+    assert [entry.conditions for entry in entries_of(kept(PLAN))] == [conditions_of(side) for side in sides()]
 
 
-def test_a_stored_baseline_is_the_same_entry_with_much_the_same_intervals(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "run", plan=PLAN)
-    for side, entry in zip(targets_of(runs.load_for_report(folder)), entries_of(folder), strict=True):
+def test_a_stored_baseline_is_the_same_entry_with_much_the_same_intervals() -> None:
+    for side, entry in zip(sides(), entries_of(kept(PLAN)), strict=True):
         stored = entry_of(baselines.baseline_of(side))
         assert (stored.run_id, stored.target, stored.scenario) == (entry.run_id, entry.target, entry.scenario)
         assert stored.conditions == entry.conditions
@@ -108,9 +110,8 @@ def test_where_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> N
 
 
 def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
-    (side,) = targets_of(runs.load_for_report(folder_of(tmp_path / "run", plan=replace(PLAN, targets=("direct",)))))
-    kept = baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
-    (kept.parent / "other.json").write_text("{}")
+    stored = baselines.save(baselines.baseline_of(sides()[0]), tmp_path / "baselines")
+    (stored.parent / "other.json").write_text("{}")
     entries, notices = stored_in(tmp_path / "baselines")
 
     assert [entry.run_id for entry in entries] == ["run"]
@@ -118,10 +119,9 @@ def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: P
 
 
 def test_a_run_and_its_stored_baseline_are_one_entry(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "runs" / "run", plan=PLAN)
-    for side in targets_of(runs.load_for_report(folder)):
+    for side in sides():
         baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
-    history = history_of([folder], [tmp_path / "baselines"])
+    history = history_of([kept(PLAN)], [tmp_path / "baselines"])
 
     assert [entry.report is not None for entry in history.entries] == [True, True]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.errors import UsageError
 from reports.question import margin_of
 from reports.sizing import Size, share_of, size_data, size_lines, size_question, sized
 from tests.reports import synthetic
+from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
 SCHEMA = json.loads((Path(reports.__file__).parent / "schemas" / "size.schema.json").read_text())
@@ -28,6 +30,13 @@ def run(folder: Path, plan: Plan = ONE, **changes: Any) -> Path:
     return synthetic.write(folder, plan, **(synthetic.told(plan) | changes))
 
 
+@cache
+def pilot() -> Path:
+    """The folder of ONE, made once: tests only read it."""
+    return run(shared_folder() / "pilot")
+
+
+@cache
 def size_of(
     folder: Path | str,
     measure: str = "ttfa:p95",
@@ -43,8 +52,8 @@ def text(size: Size) -> str:
     return "\n".join(size_lines(size)).replace("\u00a0", " ")
 
 
-def test_the_size_is_a_range_with_its_time_and_its_money(tmp_path: Path) -> None:
-    found = size_of(run(tmp_path))
+def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
+    found = size_of(pilot())
     least, likely, most = found.sessions
 
     assert 20 <= least < likely < most
@@ -53,7 +62,7 @@ def test_the_size_is_a_range_with_its_time_and_its_money(tmp_path: Path) -> None
     assert found.usd_per_session > 0
     said = text(found)
     planned = "ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %"
-    alone = size_of(tmp_path, gates=1)
+    alone = size_of(pilot(), gates=1)
     assert said.startswith(f"{planned}, shared by the 3 gates of a check (Holm):\n")
     assert f"As the only gate of a check it takes {alone.sessions[1]} (--gates 1)." in said
     assert text(alone).startswith(f"{planned}:\n")
@@ -65,14 +74,13 @@ def test_the_size_is_a_range_with_its_time_and_its_money(tmp_path: Path) -> None
     assert "Pilots of 200 sessions are better" in said
 
 
-def test_larger_effects_less_power_and_the_middle_need_fewer(tmp_path: Path) -> None:
-    run(tmp_path)
-    plain = size_of(tmp_path).sessions
+def test_larger_effects_less_power_and_the_middle_need_fewer() -> None:
+    plain = size_of(pilot()).sessions
 
-    assert size_of(tmp_path, detect="30%").sessions[1] < plain[1]
-    assert size_of(tmp_path, power=0.8).sessions[1] < plain[1]
-    assert size_of(tmp_path, "ttfa:p50").sessions[1] < plain[1]
-    assert size_of(tmp_path, margin="15%").sessions[1] > plain[1]
+    assert size_of(pilot(), detect="30%").sessions[1] < plain[1]
+    assert size_of(pilot(), power=0.8).sessions[1] < plain[1]
+    assert size_of(pilot(), "ttfa:p50").sessions[1] < plain[1]
+    assert size_of(pilot(), margin="15%").sessions[1] > plain[1]
 
 
 def test_a_paired_run_of_two_targets_plans_pairs(tmp_path: Path) -> None:
@@ -101,22 +109,20 @@ def test_a_run_without_prices_says_so(tmp_path: Path) -> None:
 
 
 def test_failures_are_planned_in_points(tmp_path: Path) -> None:
-    found = size_of(run(tmp_path), "failures", None, None)
+    found = size_of(pilot(), "failures", None, None)
 
     assert (found.asked.effect, found.asked.margin) == (0.03, 0.01)
     assert found.sessions[0] <= found.sessions[1] < found.sessions[2]
     assert "failure rate: to find +3 points against a margin of 1 point" in text(found)
     assert "To pass at that margin it takes 299 sessions in each arm at least, even if nothing fails" in text(found)
     assert size_data(found)["sessions_to_pass"] == 299
-    assert "To pass" not in text(size_of(tmp_path))
+    assert "To pass" not in text(size_of(pilot()))
     more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failures", None, None)
     assert more.sessions[1] > found.sessions[1]
 
 
-def test_fewer_sessions_than_a_quantile_may_be_tested_with_are_never_planned(tmp_path: Path) -> None:
-    run(tmp_path)
-
-    assert size_of(tmp_path, detect="2000%").sessions[0] == 50  # p95 needs 400 turns
+def test_fewer_sessions_than_a_quantile_may_be_tested_with_are_never_planned() -> None:
+    assert size_of(pilot(), detect="2000%").sessions[0] == 50  # p95 needs 400 turns
 
 
 @pytest.mark.parametrize(
@@ -192,7 +198,7 @@ def test_a_plan_from_an_invalid_run_says_so_first(tmp_path: Path) -> None:
     assert text(invalid).startswith(
         "The pilot is INVALID, so this plan is not to be relied on: plan with a valid run.\n"
     )
-    assert "INVALID" not in text(size_of(run(tmp_path / "valid")))
+    assert "INVALID" not in text(size_of(pilot()))
 
 
 def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used(tmp_path: Path) -> None:
