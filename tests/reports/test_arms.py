@@ -226,7 +226,7 @@ def test_the_terminal_keeps_its_width_with_six_arms() -> None:
 
 def test_the_last_line_has_the_run_in_short() -> None:
     one, two = summary_of_arms(Plan(sessions=60, usage=True)), summary_of_arms(TWO)
-    six, invalid = summary_of_arms(replace(SIX, sessions=600)), summary_of_arms(Plan(valid=False))
+    six, invalid = summary_of_arms(replace(SIX, sessions=360)), summary_of_arms(Plan(valid=False))
 
     said = [run_essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
     assert re.fullmatch(r"✓ VALID · ◇ SIMULATED · ttfa p50 \S+ s, p95 \S+ s · 240 turns, 0 failed · \S+ USD", said[0])

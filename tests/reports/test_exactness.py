@@ -182,11 +182,12 @@ def test_a_gate_of_it_is_inconclusive_beside_others_that_hold(tmp_path: Path) ->
 
 
 def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> None:
-    late = replace(ENOUGH, inexact=("response_total",))
+    exact = replace(ENOUGH, turns=2)
+    late = replace(exact, inexact=("response_total",))
     stored = [baseline_of(side) for side in sides(late)]
     assert "response_total" not in {one.measure for baseline in stored for one in baseline.quantiles}
 
-    found = check_of(read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5)))
+    found = check_of(read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5, plan=exact)))
 
     assert (found.items[0].word, plain(found.items[0].reason)) == ("inconclusive", WHY)
 

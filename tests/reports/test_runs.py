@@ -85,7 +85,7 @@ def test_a_report_reads_a_part_of_the_columns_with_the_same_measures(tmp_path: P
 
 @pytest.mark.parametrize("write", [synthetic.write, synthetic.write_killed])
 def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[..., Path]) -> None:
-    folder = write(tmp_path, Plan(sessions=30, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3))
+    folder = write(tmp_path, Plan(sessions=30, turns=2, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3))
     narrow = summary_json(summarise(load_for_report(folder)))
 
     for everything in (True, False):
