@@ -15,6 +15,7 @@ import pytest
 
 from bench.capacity.judge import slo_of
 from bench.capacity.level import (
+    _Looking,
     check_opened,
     complete,
     draining,
@@ -186,6 +187,25 @@ def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
 
     assert counts.known[0][1].sum() > 0
     assert counts.known[0][1].sum() >= counts.complete[0][1].sum()
+
+
+def test_of_sessions_that_began_after_one_that_is_still_open_no_answer_is_complete(tmp_path: Path) -> None:
+    write(tmp_path, Plan(sessions=20, turns=4, paired=True))
+    edit(tmp_path, "sessions", lambda _, row: row | {"outcome": "abandoned"} if row["pair"] == 7 else row)
+    counts = seen(side_of(tmp_path), [LATE])
+
+    assert [which[0][1].sum() for which in (counts.complete, counts.known)] == [7 * 4, 20 * 4]
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_level_that_holds_ends_early_unless_a_limit_is_being_used_up(tmp_path: Path, drained: bool) -> None:
+    write(tmp_path, Plan(sessions=200, turns=5, paired=True))
+    left = {"requests_limit": 200}
+    edit(tmp_path, "seconds", lambda at, row: row | left | {"requests_remaining": 200 - 2 * at * drained})
+    looking = _Looking([slo_of("ttfa p(95)<60000")], [0.05], [0.5], math.inf, hold=False)
+
+    assert looking.is_clear(tmp_path, 0) is not drained
+    assert looking.answer == (None if drained else "holds")
 
 
 def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:

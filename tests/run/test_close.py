@@ -179,8 +179,11 @@ def test_rows_that_are_read_a_few_at_a_time_have_their_bounds_however_the_files_
     finished_and_closed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(finished_and_closed[1], tmp_path / "cut"))
+    bounds = pq.read_table(folder / "bounds.parquet")
+    place = bounds.schema.get_field_index(BOUNDS[0])
+    told_apart = bounds.set_column(place, bounds.field(place), pa.array(range(len(bounds)), pa.int64()))
+    pq.write_table(told_apart, folder / "bounds.parquet", row_group_size=2)
     whole = files.read_table(folder, "turns")
-    pq.write_table(pq.read_table(folder / "bounds.parquet"), folder / "bounds.parquet", row_group_size=2)
 
     for most in (1, 4, 100):
         batches = list(files.stored_batches(folder, "turns", whole.column_names, most))
