@@ -37,7 +37,7 @@ SCRIPT = """
 session:
   turn_detection: full_duplex
   EXTRA
-limits: {first_delta: 600, next_delta: 600, done: 600, turn: 600, session: 600, upgrade: 600}
+limits: {first_delta: 60, next_delta: 60, done: 600, turn: 600, session: 600, upgrade: 600}
 steps:
   - pause: 4
   - play: WAVS/late_parcel.wav
@@ -71,7 +71,9 @@ class Call:
 
     @property
     def held_up(self) -> bool:
-        """Whether a busy machine kept the agent, or its caller, from its work for so long that replies may be cut."""
+        """Whether a busy machine kept the agent, or its caller, from its work for so long that replies may be cut, and
+        that two of an agent which is not heard to be silent between them may be taken for one, and the second awaited.
+        """
         late_ns = [line["handed"] - line["due"] for line in self.lines("out", AUDIO[self.way])]
         sent_ns = [passage.at_ns for passage in self.passages(AUDIO[self.way], sent=True)]
         return max(*late_ns, *(later - before for before, later in pairwise(sent_ns))) > HELD_UP_NS
@@ -130,12 +132,12 @@ def named(log: Path) -> str:
 
 
 def test_every_call_is_held_to_its_end_and_its_interruption_is_obeyed(calls: list[Call]) -> None:
-    assert [call.told.session.outcome for call in calls] == ["ok"] * CALLS * len(WAYS)
     for call in calls:
         first, second = call.told.turns
         if call.held_up:  # a reply may be over before it is interrupted, and an agent that obeys late has not obeyed
-            assert {first.outcome, second.outcome} <= {"interrupted", "ok"}
+            assert {first.outcome, second.outcome} <= {"interrupted", "ok", "timeout:first_delta"}
             continue
+        assert call.told.session.outcome == "ok"
         assert (first.outcome, second.outcome) == ("interrupted", "ok"), (call.way, first.detail, second.detail)
         assert (first.interruption, first.yielded) == ("speech", True)
 
@@ -149,6 +151,8 @@ def test_calls_have_names_of_their_own(calls: list[Call]) -> None:
 def test_what_is_audible_is_the_truth(calls: list[Call]) -> None:
     """From the end of speech that the agent heard to what it answered, within what the finder of sounds may be off."""
     for call in calls:
+        if call.held_up:
+            continue
         answers = [line for line in call.lines("out", AUDIO[call.way]) if line.get("u") == "answer"]
         for turn, answer in zip(call.told.turns, answers, strict=True):
             rate = bytes_per_s(call)
@@ -156,7 +160,8 @@ def test_what_is_audible_is_the_truth(calls: list[Call]) -> None:
             spoken_ns = [
                 recorded_ns(call, byte) for byte in range(answer["p"] - edge, answer["p"] + edge, rate // 1000)
             ]
-            assert min(spoken_ns) - NS_PER_MS <= turn.instants["speech_end"] <= max(spoken_ns) + NS_PER_MS
+            first_ns, last_ns = min(first for first, _ in spoken_ns), max(last for _, last in spoken_ns)
+            assert first_ns - NS_PER_MS <= turn.instants["speech_end"] <= last_ns + NS_PER_MS
 
             frames = call.lines("out", AUDIO[call.way])
             begin = frames.index(answer)
@@ -169,11 +174,14 @@ def test_what_is_audible_is_the_truth(calls: list[Call]) -> None:
             assert turn.measures_ns()["voice_to_voice"] == waited_ns
 
 
-def recorded_ns(call: Call, end: int) -> int:
-    """When the caller's microphone had recorded everything before this byte, by when its chunk was sent."""
+def recorded_ns(call: Call, end: int) -> tuple[int, int]:
+    """When the caller's microphone had recorded everything before this byte, by when its chunk was handed over, and by
+    when it had arrived: it was sent between the two.
+    """
     chunks = zip(call.lines("in", AUDIO[call.way]), call.passages(AUDIO[call.way], sent=True), strict=True)
     line, sent = next((line, sent) for line, sent in chunks if line["from"] < end <= line["to"])
-    return sent.at_ns - (line["to"] - end) * NS_PER_S // bytes_per_s(call)
+    rest_ns = (line["to"] - end) * NS_PER_S // bytes_per_s(call)
+    return sent.at_ns - rest_ns, line["at"] - rest_ns
 
 
 def hindrance_ns(call: Call, heard: dict[str, Any]) -> int:
@@ -195,7 +203,7 @@ def test_an_agent_that_says_that_it_notices_its_caller_is_silent_then(calls: lis
         if call.way not in CLEAR:
             assert "barge_in_heard" not in first.instants
             continue
-        if "barge_in_heard" not in first.instants and call.held_up:
+        if call.held_up:
             continue
         clears = call.passages(CLEAR[call.way], sent=False)
         after = [p.at_ns for p in clears if p.at_ns > first.instants["barge_in"]]
@@ -205,11 +213,9 @@ def test_an_agent_that_says_that_it_notices_its_caller_is_silent_then(calls: lis
 
 def test_an_agent_that_says_nothing_is_silent_once_what_came_was_played(calls: list[Call]) -> None:
     for call in calls:
-        if call.way in CLEAR:
+        if call.way in CLEAR or call.held_up:
             continue
         first, _ = call.told.turns
-        if "silent" not in first.instants and call.held_up:
-            continue
         frames = call.lines("out", "audio")
         second = [number for number, line in enumerate(frames) if line.get("u") == "answer"][1]
         last_ns = call.came(frames[second - 1]).at_ns
