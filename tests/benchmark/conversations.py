@@ -117,7 +117,10 @@ def truth_of(row: Mapping[str, Any], following: Mapping[str, Any] | None, truth:
         true |= {"call_named": named[0], "call_done": whole[-1]}
     answer = lines[row["answer_response_id"]]
     last = truth.replies.get(row["answer_response_id"], {})
-    true |= {name: at for name in ("response_done", "transcript_done") if (at := last.get(name)) is not None}
+    for name in ("response_done", "transcript_done"):  # those of the first response are not those of its answer
+        true.pop(name, None)
+        if (at := last.get(name)) is not None:
+            true[name] = at
     asked = [line["at"] for line in answer if line["d"] == "in" and line["t"] == "response.create"]
     if row["answer_response_id"] != row["response_id"] and asked:
         true["answer_requested"] = asked[0]
