@@ -375,7 +375,7 @@ def _items(decision: Decision) -> Iterable[Item]:
 
     @cache
     def first(size: int) -> tuple[Side, ...]:
-        return sides_of_pairs(decision.run, decision.targets, ended[:size]) if size else ()
+        return sides_of_pairs(decision.run, decision.targets, ended[:size])
 
     for at, gate in enumerate(decision.gates):
         ruling = rulings[at] if rulings else unseen

@@ -67,7 +67,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 
     @cache
     def first(size: int) -> tuple[Side, ...]:
-        return sides_of_pairs(run, targets, pairs[:size]) if pairs.size else ()
+        return sides_of_pairs(run, targets, pairs[:size])
 
     refuse_other_targets(plan.thresholds, targets)
     asked = _gates(plan, first(min(plan.looks[0], int(pairs.size))))
@@ -171,7 +171,9 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
 
 
 def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[Side, ...]:
-    """Both arms of a run, baseline first, with nothing in them but these pairs."""
+    """Both arms of a run, baseline first, with nothing in them but these pairs; no sides where there are none."""
+    if not pairs.size:
+        return ()
     rows = run.sessions["pair"].isin(pairs).to_numpy()
     sessions = run.sessions[rows].reset_index(drop=True)
     mine = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
