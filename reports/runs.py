@@ -249,7 +249,7 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
     columns: Columns = {}
     for first in range(0, len(names), size):
         table = run_folder.read_table(path, "turns", names[first : first + size], dictionaries=LABELS)
-        columns |= _pandas(table, converted)
+        columns |= _arrays(table, converted)
     return columns
 
 
@@ -257,7 +257,7 @@ def turn_frame(table: pa.Table) -> pd.DataFrame:
     """Turns with `start`, `measured`, `outcome_class`, `origin_at_ns`, `<measure>_ms` for each measure in ms, and the
     shares in percent.
     """
-    return _derived(_pandas(table))
+    return _derived(_arrays(table))
 
 
 def _derived(stored: Columns) -> pd.DataFrame:
@@ -281,7 +281,7 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
     """Sessions with `start`, `measured`, `outcome_class`, `<measure>_ms` for each measure of a session, and in bytes
     per second what each carried.
     """
-    columns = _pandas(table)
+    columns = _arrays(table)
     columns["renewed"] = columns["renewed"].fillna(value=False)  # older versions renewed none
     known = {
         "start": _moments(columns["start_utc_ns"]),
@@ -295,7 +295,7 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
 
 def second_frame(table: pa.Table) -> pd.DataFrame:
     """Seconds with `start` and `measured`."""
-    columns = _pandas(table)
+    columns = _arrays(table)
     known = {"start": _moments(columns["second"] * NS_PER_S), "measured": _measured(columns)}
     return pd.DataFrame(columns | known, copy=False)
 
@@ -345,7 +345,7 @@ def _few(labels: tuple[str, ...]) -> pd.CategoricalDtype:
     return pd.CategoricalDtype(pd.Index(np.array(labels, dtype=object)))
 
 
-def _pandas(table: pa.Table, converted: Convert = _array) -> Columns:
+def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
     """Columns that repeat as categoricals, the others converted. A frame is made of all columns at once: for a hundred
     of a small run that takes half of what `to_pandas` does, and each that is put in later counts all others anew.
     """
