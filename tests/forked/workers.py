@@ -5,16 +5,20 @@ none is left, so what a module's fixture makes is made once. Of xdist's workers 
 longer than any file of the small circle: with these it costs nothing to have more workers than cores.
 
 A worker that dies is replaced: the test in which it died has failed, and so has what it had taken and did not run.
+One whose test runs for `faulthandler_timeout` is ended so, and says where it was. Its parent looks at the clock: pytest
+does that for each test in a thread of its own, which costs as much as a test.
 With --pdb and --trace there are no workers, for one process has the terminal.
 """
 
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import signal
 import struct
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -63,6 +67,7 @@ class Crew:
             os.write(more, NUMBER.pack(number))
         os.close(more)
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # in which each has its own
+        self.longest_s = float(session.config.getini("faulthandler_timeout") or 0) or None
         self.begun = 0
         self.workers: dict[Connection, Worker] = {}
 
@@ -77,7 +82,11 @@ class Crew:
         untold: dict[int | None, pytest.Item] = dict(enumerate(items))
         died = []
         while self.workers:
-            for said in wait(list(self.workers)):
+            for worker in self.workers.values():
+                if self.longest_s and worker.said_s + self.longest_s <= time.monotonic():
+                    worker.said_s = math.inf
+                    os.kill(worker.pid, signal.SIGABRT)  # of which faulthandler tells
+            for said in wait(list(self.workers), self.longest_s):
                 worker = self.workers[said]  # type: ignore[index]
                 try:
                     told = worker.said.recv()
@@ -88,8 +97,10 @@ class Crew:
                         raise RuntimeError(f"a worker died before its first test (status {status})") from None
                     item = items[worker.place]
                     died.append(item.nodeid)
-                    told = [_failure(item, f"the worker died in it (status {status})")]
+                    ended = f" after {self.longest_s:g} s" if worker.said_s == math.inf else ""
+                    told = [_failure(item, f"the worker died in it{ended} (status {status})")]
                     self.begin_worker()
+                worker.said_s = time.monotonic()
                 if told is None:
                     del self.workers[worker.said]
                     worker.ended()
@@ -121,6 +132,8 @@ class Worker:
 
     place: int | None = None
     """The test in which it is, or was last."""
+    said_s: float
+    """When it last said something, by the monotonic clock."""
 
     def __init__(self, session: pytest.Session, files: Sequence[Items], todo: int, number: int) -> None:
         self.said, theirs = Pipe(duplex=False)
@@ -141,6 +154,7 @@ class Worker:
                 sys.stderr.flush()
                 os._exit(status)
         theirs.close()
+        self.said_s = time.monotonic()
 
     def ended(self) -> int:
         """Its exit status; a signal is negative."""
@@ -167,7 +181,8 @@ def _work(session: pytest.Session, files: Sequence[Items], todo: int, said: Conn
     capture.stop_global_capturing()  # its files have one place with its parent's
     capture.start_global_capturing()
     capture.suspend_global_capture()
-    session.config.pluginmanager.unregister(name="terminalreporter")
+    for plugin in ("terminalreporter", "faulthandler"):
+        session.config.pluginmanager.unregister(name=plugin)
     told = Told()
     session.config.pluginmanager.register(told)
     places = {item: at for at, item in enumerate(session.items)}
