@@ -104,29 +104,26 @@ class Share(NamedTuple):
 LEAST_BATCHES, MOST_BATCHES = 5, 10
 ROUNDS = 5
 """Calls of every caller that a batch is to hold."""
-UNKNOWN = Share(math.nan, 0.0, 1.0, 0, 0)
 
 
 def share_of(missed: PerCluster, error: float, objectives: int, callers: float) -> Share:
     """The share of turns that miss an objective. `missed`: such turns, and all turns, of each session, in the order of
     their start. `callers`: so many call at a time; infinite where that is not known.
     """
-    between = ratio_of(missed)
-    share = _bounded(between, error, objectives)._replace(deff=_deff(between))
-    if share.sessions < SESSIONS:
-        return share
-    batches = ratio_of(_batched(missed, callers))
-    low = share.value - _reach(batches, error / objectives)
-    return share._replace(
-        low=max(0.0, min(share.low, low)),
-        high=min(1.0, max(share.high, share.value + _reach(batches, error))),
-        deff=max(share.deff, _deff(batches)),
-    )
+    ratios = _ratios(missed, callers)
+    low, high = _low(ratios, error / objectives), _high(ratios, error)
+    return Share(ratios[0].value, low, high, int(ratios[0].turns), ratios[0].clusters, max(map(_deff, ratios)))
 
 
 def _deff(ratio: Ratio) -> float:
     alone = ratio.value * (1 - ratio.value) / ratio.turns if ratio.turns else 0.0
     return max(1.0, ratio.variance / alone) if alone and math.isfinite(ratio.variance) else 1.0
+
+
+def _ratios(missed: PerCluster, callers: float) -> list[Ratio]:
+    """By sessions and, where there are enough of them, by batches."""
+    between = ratio_of(missed)
+    return [between] if between.clusters < SESSIONS else [between, ratio_of(_batched(missed, callers))]
 
 
 def _batched(missed: PerCluster, callers: float) -> PerCluster:
@@ -138,15 +135,22 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
     return events, turns
 
 
-def _bounded(ratio: Ratio, error: float, objectives: int) -> Share:
-    """The share and its bounds, were sessions independent."""
-    if not ratio.turns:
-        return UNKNOWN
-    if round(ratio.worth) < SESSIONS:
-        return Share(ratio.value, 0.0, 1.0, int(ratio.turns), ratio.clusters)
-    low = min(ratio.value - _reach(ratio, error / objectives), ratio.lower(error / objectives))
-    high = max(ratio.value + _reach(ratio, error), ratio.upper(error))
-    return Share(ratio.value, max(0.0, low), min(1.0, high), int(ratio.turns), ratio.clusters)
+def _low(ratios: Sequence[Ratio], error: float, over: float = 0.0) -> float:
+    """The lower bound of the share by sessions. `over`: it need not be exact where it is not above that, for what is
+    left out then takes by far the longest.
+    """
+    if round(ratios[0].worth) < SESSIONS:
+        return 0.0
+    low = min(ratio.value - _reach(ratio, error) for ratio in ratios)
+    return max(0.0, min(low, ratios[0].lower(error)) if low > over else low)
+
+
+def _high(ratios: Sequence[Ratio], error: float, under: float = 1.0) -> float:
+    """The upper bound, exact below `under`."""
+    if round(ratios[0].worth) < SESSIONS:
+        return 1.0
+    high = max(ratio.value + _reach(ratio, error) for ratio in ratios)
+    return min(1.0, max(high, ratios[0].upper(error)) if high < under else high)
 
 
 def answer_of(
@@ -162,13 +166,17 @@ def answer_of(
     Slow turns end late, so those that have ended look faster than all are: they can show that a level breaks, and not
     that it holds.
     """
-    objectives = len(allowed)
-    shares = [share_of(missed, error, objectives, callers) for missed in known]
-    if any(share.low > most for share, most in zip(shares, allowed, strict=True)):
+    if _any_above([_ratios(missed, callers) for missed in known], allowed, error):
         return "breaks"
-    shares = [share_of(missed, error, objectives, callers) for missed in complete]
-    holds = all(share.high < most for share, most in zip(shares, allowed, strict=True))
-    return "holds" if holds else "undecided"
+    return "holds" if _all_below([_ratios(missed, callers) for missed in complete], allowed, error) else "undecided"
+
+
+def _any_above(shares: Sequence[Sequence[Ratio]], allowed: Sequence[float], error: float) -> bool:
+    return any(_low(one, error / len(allowed), most) > most for one, most in zip(shares, allowed, strict=True))
+
+
+def _all_below(shares: Sequence[Sequence[Ratio]], allowed: Sequence[float], error: float) -> bool:
+    return all(_high(one, error, most) < most for one, most in zip(shares, allowed, strict=True))
 
 
 def is_futile(
@@ -187,18 +195,15 @@ def is_futile(
     ratios = [ratio_of(missed) for missed in known]
     if not all(ratio.turns for ratio in ratios):
         return False
-    better = (_at_end(ratio, part, -1, error) for ratio in ratios)
-    holds = all(share.high < most for share, most in zip(better, allowed, strict=True))
-    worse = (_at_end(ratio, part, 1, error / len(allowed)) for ratio in ratios)
-    return not holds and not any(share.low > most for share, most in zip(worse, allowed, strict=True))
+    better, worse = ([[_at_end(ratio, part, side)] for ratio in ratios] for side in (-1, 1))
+    return not _all_below(better, allowed, error) and not _any_above(worse, allowed, error)
 
 
-def _at_end(ratio: Ratio, part: float, side: int, error: float) -> Share:
-    """What a share may be shown to be at the end of a level, were it so many standard errors worse than it seems."""
+def _at_end(ratio: Ratio, part: float, side: int) -> Ratio:
+    """What a share may be at the end of a level, were it so many standard errors worse than it seems."""
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + side * math.sqrt(variance)))
-    sessions = round(ratio.clusters / part)
-    return _bounded(Ratio(value, variance * part, ratio.turns / part, sessions), error, 1)
+    return Ratio(value, variance * part, ratio.turns / part, round(ratio.clusters / part))
 
 
 def _reach(ratio: Ratio, error: float) -> float:

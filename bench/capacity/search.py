@@ -289,15 +289,12 @@ def _levels_left(ladder: LevelLadder, bracket: Bracket) -> int:
 
 
 def _after(bracket: Bracket, load: int, answer: Answer) -> Bracket:
-    """The bracket once another level has ended."""
-    of_answer: dict[Answer, tuple[int | None, ...]] = {
-        "holds": (bracket.holds,),
-        "undecided": bracket.undecided,
-        "breaks": (bracket.breaks,),
-        "generator": (bracket.ceiling,) * TRIES,
-    }
-    known = [LevelEnd(level, kind) for kind, levels in of_answer.items() for level in levels if level]
-    return bracket_of([*known, LevelEnd(load, answer)])._replace(top=max(bracket.top, load))
+    """The bracket once a level between its ends has ended."""
+    holds = load if answer == "holds" else bracket.holds
+    breaks = load if answer == "breaks" else bracket.breaks
+    undecided = [*bracket.undecided, load] if answer == "undecided" else bracket.undecided
+    inside = sorted(one for one in undecided if holds < one and (answer != "breaks" or one < load))
+    return Bracket(holds, tuple(inside), breaks, bracket.ceiling, max(bracket.top, load))
 
 
 def _twice(known: Iterable[LevelEnd]) -> frozenset[int]:

@@ -88,6 +88,14 @@ def test_a_level_is_judged_by_its_sessions(missed: list[int], answer: str) -> No
     assert answer_of([seen], [seen], [0.05], ERROR, 10) == answer
 
 
+def test_however_many_sessions_miss_alike_one_more_may_not() -> None:
+    seen = sessions([5] * 30)
+    share = share_of(seen, ERROR, 1, 10)
+
+    assert (share.low, share.high) == (pytest.approx(ERROR ** (1 / 30)), 1.0)
+    assert answer_of([seen], [seen], [0.9], ERROR, 10) == "undecided"
+
+
 def test_a_level_holds_only_if_all_objectives_hold_and_breaks_if_any_breaks() -> None:
     good, bad, few = sessions([0] * 300), sessions([5] * 300), sessions([0] * 10)
 
