@@ -22,17 +22,17 @@ from reports import runs
 from reports.exactness import why
 from reports.question import NO_STRATUM, RATES, TRIALS, Stratum
 from reports.runs import RunFrames
-from reports.samples import Samples, rate_counts, samples_of, session_sample
+from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
 from reports.statistics.quantiles import LEVEL, NOTHING, Sample, estimates
 from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
 from reports.turns import (
     FAILED,
+    OF_LOST,
     Flags,
     Turns,
     column_of,
     lost_of,
-    measured_rows,
     measured_sessions,
     target_labels,
     turn_numbers,
@@ -226,11 +226,11 @@ class Run(runs.RunFrames):
                     yield _Group(turns.targets[pool.target], pool.stratum, _keys(chosen, group), sample)
 
     def _of_sessions(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
-        sessions = self.sessions.iloc[measured_rows(self.sessions)]
+        sessions = measured_sessions(self)
         chosen = selected(sessions, sessions.iloc[:0], by, where)
         for target in target_labels(self):
             mine = (sessions["target"] == target).to_numpy()
-            of_target, groups = sessions[mine], chosen.of_row[mine]
+            of_target, groups = sessions.loc[mine, [column_of(name), *OF_SAMPLE]], chosen.of_row[mine]
             for group in np.unique(groups[groups >= 0]):
                 if (sample := session_sample(of_target, name, groups == group)) is not None:
                     yield _Group(target, NO_STRATUM, _keys(chosen, group), sample)
@@ -338,7 +338,7 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: W
 def selected_turns(run: RunFrames, turns: Turns, by: Sequence[str], where: Where | None) -> Selection:
     """The same of the measured turns of a run, and of those that were never begun."""
     if where is None and not by:
-        lost = int(lost_of(measured_sessions(run)).sum())
+        lost = int(lost_of(measured_sessions(run, OF_LOST)).sum())
         return Selection(ALL_TOGETHER, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
     columns = by if where is None else None
     frame = _with_columns(turns, columns)
@@ -365,7 +365,7 @@ def _with_columns(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
 
 def lost_rows(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
     """Turns that were wanted and never begun, as rows with these columns or all."""
-    sessions = measured_sessions(run)
+    sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *OF_LOST))))
     lost = lost_of(sessions)
     mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost)]
     rows = _with_columns(turns, columns).iloc[:0].reindex(range(len(mine)))

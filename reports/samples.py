@@ -187,6 +187,10 @@ def is_wait(measure: Measure) -> bool:
     return measure.waits and measure.better == "lower" and not measure.column
 
 
+OF_SAMPLE = ["outcome_class", "turns_begun"]
+"""Columns of sessions, besides a measure's own, that its sample is made of."""
+
+
 def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) -> Sample | None:
     """One measure of sessions, each its own cluster, of those `chosen` (by default all); None where no session has it.
 
