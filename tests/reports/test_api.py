@@ -369,9 +369,9 @@ def test_a_run_is_shown_in_a_line_and_is_equal_to_itself_alone(run: reports.Run)
 
 @pytest.fixture(scope="module")
 def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three runs of two targets in pairs, with their summaries."""
+    """A folder of two runs of two targets in pairs, with their summaries."""
     folder = tmp_path_factory.mktemp("nightly")
-    for seed in range(3):
+    for seed in range(2):
         plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, seed=seed, failed=0.03)
         path = synthetic.write(folder / f"run-{seed}", plan, run_id=f"run-{seed}", interleaved=True)
         write_summary(path)
@@ -433,10 +433,10 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
 
 def test_a_history_is_that_of_the_command(nightly: Path) -> None:
     found = reports.history(nightly, measures=["ttfa:p50", "failures"])
-    assert repr(found) == "History(3 runs, 2 figures, 0 changes)"
+    assert repr(found) == "History(2 runs, 2 figures, 0 changes)"
     frame = found.to_frame()
-    assert frame[["run_id", "figure"]].drop_duplicates().shape == (6, 2)
-    for name in ("run-0", "run-1", "run-2"):
+    assert frame[["run_id", "figure"]].drop_duplicates().shape == (4, 2)
+    for name in ("run-0", "run-1"):
         answers = json.loads((nightly / name / "summary.json").read_text(encoding="utf-8"))["outcomes"]
         mine = frame[(frame["run_id"] == name) & (frame["measure"] == "failures")].set_index("target")
         assert mine["value"].to_dict() == {target: of["failures"] for target, of in answers.items()}

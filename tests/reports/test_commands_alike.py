@@ -20,7 +20,7 @@ from tests.reports.synthetic import Plan
 __all__ = ["no_ci"]
 pytestmark = pytest.mark.usefixtures("few_draws")
 
-PLAN = Plan(sessions=20, turns=2, targets=("east", "west"), paired=True)
+PLAN = Plan(sessions=20, turns=1, targets=("east", "west"), paired=True)
 COMMANDS = {
     "report": "report.html",
     "compare": "compare.json",

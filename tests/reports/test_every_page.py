@@ -33,7 +33,7 @@ from tests.reports.synthetic import Plan
 from tests.reports.test_page import PLANS
 
 HERE = Path("/somewhere/runs")
-IN_PAIRS = Plan(sessions=120, turns=6, targets=("a", "b", "c"), paired=True, failed=0.02, seconds=600)
+IN_PAIRS = Plan(sessions=60, turns=4, targets=("a", "b", "c"), paired=True, failed=0.02, seconds=600)
 EVIL = "<script>alert(1)</script>"
 
 
@@ -100,7 +100,7 @@ def test_a_page_is_whole_and_needs_nothing_else(name: str) -> None:
     assert "default-src 'none'" in page(name)
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", page(name))
     assert "nan" not in re.sub(r"<[^>]*>", " ", page(name)).lower().split()
-    assert len(page(name)) < (900_000 if name.startswith("run") else 600_000)
+    assert len(page(name)) < 600_000
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -117,7 +117,7 @@ def test_every_figure_is_valid_and_labelled_and_drawn_once(name: str) -> None:
 
 def run_of(label: str) -> str:
     """Its page and its Markdown."""
-    plan = Plan(targets=(label, 'a"b\x07'))
+    plan = Plan(sessions=4, turns=2, targets=(label, 'a"b\x07'))
     told = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
     return poured(told) + markdown_text(told)
 

@@ -14,6 +14,7 @@ import pytest
 from msgspec import structs
 
 import reports
+from reports.page import calls, sections
 from reports.page.page import run_page as page_as_data
 from reports.text.document import write_report
 from reports.text.terminal import report_text
@@ -22,11 +23,12 @@ from reports.wording.sentences import next_step, run_headline, run_second
 from reports.wording.validity import ended_as
 from reports.wording.words import cell
 from tests.reports import synthetic
-from tests.reports.forms import run_html, run_markdown
-from tests.reports.shared import page_of, summary_of
+from tests.reports.forms import run_html, section_html
+from tests.reports.shared import markdown_of, page_of, summary_of
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300, warmup_s=40)
+TWO_ORIGINS = Plan(sessions=20, kinds=("vad", "typed"))
 PLANS = {
     "small": Plan(),
     "failures": Plan(failed=1.0),
@@ -39,8 +41,8 @@ PLANS = {
     "manual": Plan(sessions=20, kinds=("manual",)),
     "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40, stray_commits=3),
     "arms": Plan(
-        sessions=60,
-        targets=("a", "b", "c", "d", "e", "a.f"),
+        sessions=30,
+        targets=("a", "b", "a.f"),
         failed=0.1,
         seconds=200,
         paired=True,
@@ -97,7 +99,7 @@ def test_a_run_says_how_its_waits_scatter() -> None:
     assert [figures.target for figures, _ in summary.spreads] == ["direct", "gateway"]
     assert all(0.3 < spread.sigma < 0.8 and 0 < spread.icc < 1 for _, spread in summary.spreads)
     assert '<dt id="def-sigma">' in page_of(TWO)
-    assert "How latencies scatter" in run_markdown(summary)
+    assert "How latencies scatter" in markdown_of(TWO)
 
 
 def test_marks_stay_inside_their_figure() -> None:
@@ -117,7 +119,7 @@ def test_an_invalid_run_forbids_its_figures() -> None:
     assert f"send_lag was 14.2{NBSP}ms; the limit is 10{NBSP}ms" in page
     assert '<table class="answer struck" role="table">' in page
     assert "INVALID" in report_text(summary)
-    markdown = run_markdown(summary)
+    markdown = markdown_of(Plan(valid=False))
     assert markdown.startswith("### ✕ Do not use these figures")
     assert "~~" in markdown
 
@@ -171,7 +173,8 @@ FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
 def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str, Any], said: str) -> None:
     """In every form; a valid one keeps it for programs."""
     changes = {"hosts": [HOST | {"processors": processors}]}
-    summary = summary_of(Plan(valid=False), **changes)
+    few = Plan(sessions=2, turns=1)
+    summary = summary_of(replace(few, valid=False), **changes)
     told, paths = f"{said[:1].upper()}{said[1:]}", write_report(summary)
     terminal, page, markdown = (
         " ".join(text.split()) for text in (report_text(summary), paths.html.read_text(), paths.markdown.read_text())
@@ -183,18 +186,18 @@ def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str
     (machine,) = json.loads(paths.json.read_text())["machines"]
     others = None if processors["own"] is None else pytest.approx(0.61)
     assert machine == {"host": "red", "others": others} | processors
-    assert "\nmachine " not in report_text(summary_of(Plan(), **changes))
+    assert "\nmachine " not in report_text(summary_of(few, **changes))
 
 
 def test_a_run_that_was_not_judged_says_why() -> None:
-    summary = summary_of(Plan(), verdict=None, state="killed")
+    summary = summary_of(Plan(sessions=2, turns=1), verdict=None, state="killed")
 
     assert "NOT JUDGED" in run_html(summary)
     assert "Not judged: the run was killed before it was judged." in run_second(summary)
 
 
 def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
-    folder = synthetic.write_killed(tmp_path, Plan(sessions=20))
+    folder = synthetic.write_killed(tmp_path, Plan(sessions=10))
     paths = write_report(reports.load(folder))
 
     assert [path.name for path in paths] == ["report.html", "report.md", "summary.json"]
@@ -255,21 +258,20 @@ def test_each_head_says_what_its_measure_counts_from() -> None:
     for plan, heads in (
         (Plan(), ["from the end of speech"]),
         (PLANS["manual"], ["from response.create"]),
-        (Plan(sessions=20, kinds=("vad", "typed")), ["from response.create", "from the end of speech"]),
+        (TWO_ORIGINS, ["from response.create", "from the end of speech"]),
     ):
         summary, page = summary_of(plan), page_of(plan)
         terminal = report_text(summary).splitlines()
         above = [terminal[at - 1] for at, line in enumerate(terminal) if line.startswith("  ttfa ")]
         assert [line.removeprefix("sim, ") for line in above] == [f"{head}, ms" for head in heads]
-        table = run_markdown(summary).partition("<details>")[0]
+        table = markdown_of(plan).partition("<details>")[0]
         assert [table.index(head) for head in heads] == sorted(table.index(head) for head in heads)
         assert all(f'<h3 class="gap">ttfa {head}</h3>' in page for head in heads)
 
 
 def test_the_measures_that_matter_stand_in_one_table_with_one_scale() -> None:
     """A row for each measure of one target; of several a row for each target below each measure."""
-    both = Plan(sessions=20, kinds=("vad", "typed"))
-    for plan, rows in ((both, 5), (replace(both, targets=("direct", "gateway")), 10)):
+    for plan, rows in ((TWO_ORIGINS, 5), (replace(TWO_ORIGINS, targets=("direct", "gateway")), 10)):
         page = page_of(plan)
         (table,) = re.findall(r'<table class="answer.*?</table>', page, re.S)
         heads = re.findall(r"<th[^>]*>.*?(ttfa|transcript_first|voice_to_voice)</a>", table)
@@ -296,9 +298,7 @@ def test_what_a_reader_does_next_is_said_of_what_the_run_lacks() -> None:
 
 
 def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared() -> None:
-    summary = summary_of(Plan())
-
-    for text in (page_of(Plan()), run_markdown(summary).replace("\\_", "_")):
+    for text in (page_of(Plan()), markdown_of(Plan()).replace("\\_", "_")):
         said = text.replace(NBSP, " ")
         assert "“noticed” contains the 500 ms of silence_duration_ms that the script sets." in said
         assert "“first audible” contains the jitter buffer of 60 ms and the reply’s own opening silence." in said
@@ -315,7 +315,7 @@ def test_the_ids_of_a_slow_turn_may_be_cut_nowhere() -> None:
 
 def test_neighbouring_phases_have_colours_apart() -> None:
     """tcp and update as well, where there is no TLS between them."""
-    page = page_of(Plan(tls=False))
+    page = section_html(sections.connect(summary_of(Plan(tls=False))))
     (drawn,) = [f for f in figures(page) if f.get("class") == "figure" and "connecting" in f.get("aria-label", "")]
     shades = [e.get("class") for e in drawn if e.tag.endswith("rect") and e.get("width") == "10.0"]
 
@@ -352,15 +352,15 @@ def test_the_terminal_shows_the_answer() -> None:
 
 
 def test_markdown_folds_its_detail() -> None:
-    summary = summary_of(TWO)
-    text = run_markdown(summary)
+    text = markdown_of(TWO)
 
     assert text.startswith("### ✓ The first audio of the reply comes")
     assert text.splitlines()[1].startswith(
         "**✓ VALID RUN** the load generator kept up · **◇ SIMULATED** rtbench simulate"
     )
     assert text.split("<details>")[0].count("\n| ") == 10
-    assert {s.anchor for s in page_as_data(summary).sections if f"<summary>{s.question}</summary>" not in text} == {
+    told = page_as_data(summary_of(TWO)).sections
+    assert {s.anchor for s in told if f"<summary>{s.question}</summary>" not in text} == {
         "along",
         "how",
     }
@@ -376,7 +376,7 @@ def test_a_run_of_failures_shows_when_they_happened() -> None:
 
 
 def test_few_turns_are_dots_and_many_are_shades() -> None:
-    few, many = (page_of(PLANS[name]) for name in ("small", "many turns"))
+    few, many = (section_html(sections.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
 
     assert few.count('class="speck s0"') == 40
     assert 'class="cell s0 k5"' in many
@@ -414,7 +414,7 @@ def test_a_fold_says_in_a_line_what_it_holds() -> None:
 
 def test_of_each_group_of_tabs_one_is_chosen() -> None:
     """Radio buttons of one name are one group: of two figures with tabs one would show nothing."""
-    page = page_of(Plan(sessions=40, turns=5, kinds=("vad", "typed")))
+    page = page_of(TWO_ORIGINS)
     chosen = Counter[str](re.findall(r'type="radio" name="([^"]+)" value="[^"]+" checked', page))
 
     assert sum(name.startswith("slow") for name in chosen) == 2
@@ -422,15 +422,14 @@ def test_of_each_group_of_tabs_one_is_chosen() -> None:
 
 
 def test_only_the_first_table_of_slow_turns_is_unfolded() -> None:
-    page = page_of(PLANS["mixed"])
-    section = page[page.index('id="slow"') : page.index('id="targets"')]
+    section = section_html(calls.slowest(summary_of(PLANS["mixed"])))
 
     assert section.count("<table") > 1
     assert section.count("<summary>The slowest by ") == len(re.findall('class="pane slow-[0-9]+-all"', section)) - 1
 
 
 def test_a_p99_that_nobody_has_is_no_column_and_is_said_once() -> None:
-    first = run_markdown(summary_of(TWO)).split("<details>")[0]
+    first = markdown_of(TWO).split("<details>")[0]
 
     assert "intervals over sessions; p99 needs 198 sessions" in " ".join(first.split())
     assert "| measure | p50 | p95 | slowest | failed turns |" in first

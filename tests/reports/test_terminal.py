@@ -20,7 +20,7 @@ from tests.reports.synthetic import BEGAN_NS, Plan
 PLANS = {
     "small": Plan(),
     "two": Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300),
-    "large": Plan(sessions=1000, turns=10, targets=("direct", "gateway"), refused=60, failed=0.01, median_ms=21_000),
+    "large": Plan(sessions=1000, turns=4, targets=("direct", "gateway"), refused=60, failed=0.01, median_ms=21_000),
     "mixed": Plan(sessions=60, turns=10, kinds=("vad", "typed", "manual"), targets=("sweden.quick_vad_and_more", "b")),
     "failing": Plan(sessions=60, turns=10, failed=0.08),
 }
