@@ -79,14 +79,15 @@ def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
         )
 
 
-def test_every_derived_column_is_named_and_every_named_one_is_there(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan()))
+def test_every_derived_column_is_named_and_every_named_one_is_there(loaded: list[Run]) -> None:
     times = {"turns": (each for each in TURN_MEASURES if each.unit == "ms"), "sessions": SESSION_MEASURES}
     named = {next(iter(names_in(frame))): names_in(columns) for frame, columns in rows_of("| frame | derived")}
     for frame, measures in times.items():
         named[frame] = named[frame] - {"<measure>_ms"} | {f"{measure.name}_ms" for measure in measures}
 
-    assert named == {name: set(getattr(run, name).columns) - set(schema.names) for name, schema in SCHEMAS.items()}
+    assert named == {
+        name: set(getattr(loaded[0], name).columns) - set(schema.names) for name, schema in SCHEMAS.items()
+    }
 
 
 def test_columns_have_the_types_that_the_page_says(loaded: list[Run]) -> None:
@@ -106,9 +107,8 @@ def test_columns_have_the_types_that_the_page_says(loaded: list[Run]) -> None:
     assert wrong == set()
 
 
-def test_every_column_that_the_page_names_a_type_of_exists(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan()))
-    there = {column for table in SCHEMAS for column in getattr(run, table).columns}
+def test_every_column_that_the_page_names_a_type_of_exists(loaded: list[Run]) -> None:
+    there = {column for table in SCHEMAS for column in getattr(loaded[0], table).columns}
 
     assert {name for columns, _, _ in rows_of("| columns | dtype") for name in names_in(columns)} - there == {"_ms"}
 

@@ -18,19 +18,17 @@ from reports.gate.check import check_of, checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
 from reports.question import Question
-from reports.runs import load_for_report
 from reports.statistics.differences import Margin
-from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.wording.notices import notices
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
-from tests.reports.forms import run_html, run_markdown
 from tests.reports.gate.made import ENOUGH, PAIRED, read, run, sides, thresholds
 from tests.reports.gate.test_check import store
 from tests.reports.looks.test_decide import TWO
 from tests.reports.looks.test_decide import run as decided_run
+from tests.reports.shared import markdown_of, page_of, summary_of
 from tests.reports.sizing.test_size import size_of
 from tests.reports.synthetic import Plan, write
 
@@ -42,15 +40,6 @@ NOTE = (
     "can be off by 31 ms (p99; limit 20 ms)."
 )
 WHY = "not exact in this run: it can be off by 31 ms (p99; limit 20 ms)"
-
-
-def summary(folder: Path, plan: Plan = LATE) -> Summary:
-    return summarise(load_for_report(write(folder, plan)))
-
-
-@pytest.fixture(scope="module")
-def late(tmp_path_factory: pytest.TempPathFactory) -> Summary:
-    return summary(tmp_path_factory.mktemp("late"))
 
 
 def off_by(folder: Path, milliseconds: int) -> Path:
@@ -76,10 +65,10 @@ def test_a_bound_is_told_with_its_limit() -> None:
     assert "off without limit" in Inexact("sim", "audio_speed", None, 0.04, "×").why
 
 
-def test_the_terminal_and_the_markdown_say_it(late: Summary) -> None:
-    markdown = run_markdown(late)
+def test_the_terminal_and_the_markdown_say_it() -> None:
+    markdown = markdown_of(LATE)
 
-    assert NOTE in " ".join(plain(report_text(late)).split())
+    assert NOTE in " ".join(plain(report_text(summary_of(LATE))).split())
     rows = [line for line in markdown.splitlines() if line.startswith("| response\\_total")]
     assert any(row.endswith("| 31 ms | 20 ms |") for row in rows)
     assert NOTE not in plain(markdown).split("Can these figures be trusted?")[0]  # of no headline measure
@@ -88,23 +77,23 @@ def test_the_terminal_and_the_markdown_say_it(late: Summary) -> None:
     assert "not exact in this run" not in ttfa
 
 
-def test_the_json_says_it_of_the_verdict_and_of_each_figure(late: Summary) -> None:
-    data = summary_data(late)
+def test_the_json_says_it_of_the_verdict_and_of_each_figure() -> None:
+    data = summary_data(summary_of(LATE))
     marked = {one["measure"] for one in data["turn_measures"] if one["inexact"]}
 
     assert [one["measure"] for one in data["verdict"]["inexact"]] == ["response_total"]
     assert marked == {"response_total"}
 
 
-def test_the_page_marks_it(late: Summary) -> None:
-    page = run_html(late)
+def test_the_page_marks_it() -> None:
+    page = page_of(LATE)
 
     assert NOTE in plain(page)
     assert "· not exact in this run" in page
 
 
-def test_only_the_target_is_marked_that_it_is_so_of(tmp_path: Path) -> None:
-    found = summary(tmp_path, replace(LATE, targets=("direct", "gateway")))
+def test_only_the_target_is_marked_that_it_is_so_of() -> None:
+    found = summary_of(replace(LATE, targets=("direct", "gateway")))
 
     assert {one.target for one in found.measures if one.inexact} == {"gateway"}
     assert NOTE.replace("total can", "total on gateway can") in map(plain, notices(found))

@@ -44,7 +44,7 @@ def test_several_runs_stand_side_by_side_and_each_has_its_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [
-        synthetic.write(tmp_path / "20261120T091400Z-first", Plan(sessions=60, turns=2, targets=("direct", "gateway"))),
+        synthetic.write(tmp_path / "20261120T091400Z-first", Plan(sessions=60, turns=1, targets=("direct", "gateway"))),
         synthetic.write(tmp_path / "20261121T091400Z-second", Plan(sessions=40, valid=False)),
         synthetic.write(tmp_path / "20261122T091400Z-empty", Plan(sessions=0)),
     ]
@@ -66,7 +66,7 @@ def test_the_figures_side_by_side_are_those_of_each_run_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is pooled: two runs of one target keep a row each."""
-    runs = [synthetic.write(tmp_path / str(seed), Plan(sessions=60, turns=2, seed=seed)) for seed in (1, 2)]
+    runs = [synthetic.write(tmp_path / str(seed), Plan(sessions=60, turns=1, seed=seed)) for seed in (1, 2)]
     report([*map(str, runs)])
     together = capsys.readouterr().out.splitlines()
     for run in runs:

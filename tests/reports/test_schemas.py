@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-import reports
 from bench.cli import schemas as writer
 from bench.run import folder as run_folder
 from bench.run.calibration import load_calibration, save_calibration
 from bench.run.document import SCHEMA_VERSION
+from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from reports.text.document import summary_data
 from tests.reports import synthetic
@@ -116,7 +116,7 @@ def test_stored_runs_are_as_the_schemas_say(schema: int) -> None:
     folder = STORED / f"schema-{schema}"
 
     assert problems("run", run_folder.read_document(folder)) == []
-    assert problems("summary", summary_data(summarise(reports.load(folder)))) == []
+    assert problems("summary", summary_data(summarise(load_for_report(folder)))) == []
     for log in sorted((folder / "events").glob("*.jsonl")):
         assert problems_of_lines("event-log", log) == []
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ import reports
 from bench.run.document import SCHEMA_VERSION
 from bench.run.replay import replay_log
 from reports.export import export_log, export_tables
-from reports.runs import load_for_report
-from reports.summary.summary import summarise
+from reports.summary.summary import Summary, summarise
 from reports.text.document import SUMMARY_VERSION, summary_data, write_report
 
 STORED = Path(__file__).parent / "stored"
@@ -27,6 +27,11 @@ MOST_BYTES = 200_000
 
 def stored(schema: int) -> Path:
     return STORED / f"schema-{schema}"
+
+
+@cache
+def summary_of(schema: int) -> Summary:
+    return summarise(reports.load(stored(schema)))
 
 
 @pytest.mark.parametrize("schema", range(1, SCHEMA_VERSION + 1))
@@ -54,7 +59,7 @@ def test_a_stored_run_is_small(schema: int) -> None:
 
 
 def test_a_run_of_schema_1_has_the_measures_of_its_columns_and_no_others() -> None:
-    summary = summarise(load_for_report(stored(1)))
+    summary = summary_of(1)
 
     assert {figures.measure for figures in summary.measures} == {
         *("ttfa", "transcript_first", "transcript_total", "transcript_lead", "response_total"),
@@ -66,7 +71,7 @@ def test_a_run_of_schema_1_has_the_measures_of_its_columns_and_no_others() -> No
 
 
 def test_a_run_of_schema_2_has_two_targets_in_pairs_and_what_a_caller_heard() -> None:
-    summary = summarise(reports.load(stored(2)))
+    summary = summary_of(2)
 
     assert summary.targets == ("east", "west")
     assert summary.interleaving is not None
@@ -77,16 +82,16 @@ def test_a_run_of_schema_2_has_two_targets_in_pairs_and_what_a_caller_heard() ->
 
 @pytest.mark.parametrize(("schema", "known"), [(1, False), (2, False), (3, True)])
 def test_how_late_sessions_began_is_known_since_schema_3(schema: int, known: bool) -> None:
-    run = reports.load(stored(schema))
+    lag = summary_of(schema).run.sessions["start_lag_ms"]
 
-    assert bool(run.sessions["start_lag_ms"].notna().all()) is known
-    assert bool(run.sessions["start_lag_ms"].notna().any()) is known
-    assert ("start_lag" in {one.measure for one in summarise(run).harness}) is known
+    assert bool(lag.notna().all()) is known
+    assert bool(lag.notna().any()) is known
+    assert ("start_lag" in {one.measure for one in summary_of(schema).harness}) is known
 
 
 def test_the_summary_that_was_written_says_of_a_run_what_is_said_of_it_now() -> None:
     written = json.loads((stored(2) / "summary.json").read_text(encoding="utf-8"))
-    now = summary_data(summarise(reports.load(stored(2))))
+    now = summary_data(summary_of(2))
 
     assert written["schema"] == 3 < SUMMARY_VERSION == now["schema"]
     assert written.keys() <= now.keys()
@@ -104,7 +109,7 @@ def _figures(told: dict[str, Any]) -> tuple[Any, ...]:
 def test_the_event_log_of_a_stored_session_is_played_again() -> None:
     (log,) = (stored(2) / "events").iterdir()
     (turn,) = replay_log(log).turns
-    row = reports.load(stored(2)).turns.query("session_id == 'w0-000000'").iloc[0]
+    row = summary_of(2).run.turns.query("session_id == 'w0-000000'").iloc[0]
 
     assert turn.outcome == row["outcome"] == "ok"
     assert turn.instants["first_audio"] - turn.start_ns == row["first_audio_at_ns"]

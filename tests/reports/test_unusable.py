@@ -36,7 +36,7 @@ RULE = f"Do not use these figures: the run is INVALID by rule (c), audio chunks 
 def both(plan: Plan) -> tuple[Comparison, Checked]:
     """The targets of one run, compared and checked."""
     folder = synthetic.write(shared.folder(), plan, interleaved=True)
-    return compared(sides_of([folder]), draws=200), checked(folder)
+    return compared(sides_of([folder])), checked(folder)
 
 
 def plain(said: str) -> str:
@@ -68,9 +68,8 @@ def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
     assert (comparison.status, check.status) == (4, 4)
 
 
-def test_compare_and_check_of_one_run_say_the_same_headline(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, PAIRS, interleaved=True)
-    comparison, check = compared(sides_of([tmp_path])), checked(tmp_path)
+def test_compare_and_check_of_one_run_say_the_same_headline() -> None:
+    comparison, check = both(PAIRS)
 
     assert check_sentences.check_headline(check) == compare_sentences.comparison_headline(comparison).rstrip(".")
 
