@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from reports.wording.sentences import next_step, run_essentials
 from reports.wording.settings import arm_fact
 from tests.reports import synthetic
 from tests.reports.edited import edited
-from tests.reports.forms import run_html, run_markdown, section_html
-from tests.reports.shared import page_of, summary_of
+from tests.reports.forms import run_forms, run_html, section_html
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
@@ -50,11 +49,6 @@ def write(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None)
 def summary_of_arms(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
     """The summary of the same in a folder that no test changes; `changes` keys of run.json."""
     return summary_of(plan, **(synthetic.told(plan, **(everywhere or {})) | changes))
-
-
-def page_of_arms(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> str:
-    """Its page."""
-    return page_of(plan, **(synthetic.told(plan, **(everywhere or {})) | changes))
 
 
 def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
@@ -117,14 +111,14 @@ def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
 
     assert {one.stratum.origin for one in said} == {"requested", "speech_end"}
     assert all(one.targets == ("a", "b") for one in said)
-    assert "from response.create" in run_html(summary)
+    assert "from response.create" in section_html(sections.spread(summary))
 
 
 def test_differences_stand_in_every_form_and_nowhere_with_a_verdict() -> None:
     summary = summary_of_arms(TWO)
     text = report_text(summary)
 
-    for said in (page_of_arms(TWO), run_markdown(summary)):
+    for said in run_forms(summary):
         assert "Interleaved: 120" in said
         assert "no test was made" in said
         assert remarks.against(summary)[0].replace(NBSP, " ") in said.replace(NBSP, " ").replace("\\_", "_")
@@ -226,7 +220,7 @@ def test_the_terminal_keeps_its_width_with_six_arms() -> None:
 
 def test_the_last_line_has_the_run_in_short() -> None:
     one, two = summary_of_arms(Plan(sessions=60, usage=True)), summary_of_arms(TWO)
-    six, invalid = summary_of_arms(replace(SIX, sessions=360)), summary_of_arms(Plan(valid=False))
+    six, invalid = summary_of_arms(SIX), summary_of_arms(Plan(valid=False))
 
     said = [run_essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
     assert re.fullmatch(r"✓ VALID · ◇ SIMULATED · ttfa p50 \S+ s, p95 \S+ s · 240 turns, 0 failed · \S+ USD", said[0])

@@ -17,10 +17,10 @@ from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.records import data_of
 from reports.runs import load_frames
 from reports.sides.questions import default_questions
-from reports.sides.side import counts_of, sides_of
+from reports.sides.side import Side, among, counts_of, sides_of, targets_of
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference
-from reports.summary.summary import Summary, summarise
+from reports.summary.summary import summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.thresholds import parse
@@ -61,8 +61,13 @@ def test_every_rate_of_a_column_has_one_of_flags_or_of_errors() -> None:
     assert all(rate.sentence.endswith(".") for rate in RATES.values())
 
 
-def test_only_turns_of_which_something_is_said_are_counted(tmp_path: Path) -> None:
-    west, _ = sides_of([write(tmp_path)])
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Side, ...]:
+    return sides_of([write(tmp_path_factory.mktemp("rates"))])
+
+
+def test_only_turns_of_which_something_is_said_are_counted(sides: tuple[Side, ...]) -> None:
+    west, _ = sides
     events, trials = counts_of(west, Question("yield_rate", "rate", POINT))
 
     assert trials.tolist() == [2] * 40
@@ -80,9 +85,8 @@ def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path
     assert [sum(counts) for counts in counts_of(west, Question(rate.name, "rate", POINT))] == [40, 160]
 
 
-def test_a_rate_is_told_in_every_report(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, PLAN)
-    summary = edited(tmp_path, interrupted(0.9))
+def test_a_rate_is_told_in_every_report(sides: tuple[Side, ...]) -> None:
+    summary = summarise(sides[0].run)
 
     assert [(rate.name, rate.target, rate.of) for rate in summary.rates] == [
         ("yield_rate", "west", 80), ("yield_rate", "east", 80),
@@ -110,15 +114,11 @@ def test_a_run_without_such_turns_says_nothing_of_them() -> None:
     assert summary.rates == ()
     assert summary_data(summary)["rates"] == []
     assert sections.rates(summary) is None
-    assert not any(question.measure == "yield_rate" for question in default_questions(sides_of_summary(summary)))
+    assert not any(question.measure == "yield_rate" for question in default_questions(among(targets_of(summary.run))))
 
 
-def sides_of_summary(summary: Summary) -> Any:
-    return sides_of([summary.run.folder])
-
-
-def test_a_rate_of_which_more_is_better_regresses_downwards(tmp_path: Path) -> None:
-    comparison = quick(sides_of([write(tmp_path)]))
+def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, ...]) -> None:
+    comparison = quick(sides)
     finding = next(f for f in comparison.findings if f.question.measure == "yield_rate")
 
     assert finding.verdict.word == "regressed"
@@ -158,8 +158,8 @@ def test_what_no_run_saw_fail_is_not_proved_never_to_fail(tmp_path: Path) -> Non
     assert item.word == "inconclusive"
 
 
-def test_limits_hold_on_the_right_side(tmp_path: Path) -> None:
-    west, east = sides_of([write(tmp_path, 0.95)])
+def test_limits_hold_on_the_right_side(sides: tuple[Side, ...]) -> None:
+    west, east = sides
     more, less = parse("yield_rate", "rate>70%"), parse("yield_rate", "rate>=99.9%")
 
     assert [item.word for side in (west, east) for item in limit_results(more, side)] == ["kept", "broken"]
@@ -169,7 +169,7 @@ def test_limits_hold_on_the_right_side(tmp_path: Path) -> None:
 def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
     name = run(tmp_path, Plan(sessions=30, turns=5))
     edit(tmp_path, "turns", lambda i, row: row | ({"cut_off": False} if i < 9 else {}))
-    side = sides_of([name, run(tmp_path.parent / "other", Plan(sessions=30, turns=5, seed=9))])[0]
+    (side,) = targets_of(load_frames(name))
     (item,) = limit_results(parse("cut_off_rate", "rate<2%"), side)
 
     assert (item.word, item.value, item.needs, item.too_few) == ("inconclusive", None, 10, 9)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from reports.comparisons.comparison import Comparison, compared
-from reports.runs import load_for_report
+from reports.runs import document_of
 from reports.sides.side import Side, among, targets_of
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
+from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
 DRAWS = 300
@@ -34,20 +35,21 @@ def one_and_other(folder: Path, plan: Plan = RUN) -> list[Path]:
 def two(first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[Side, ...]:
     """The sides of two runs, `one` and `other`; `changes` replace keys of the other's run.json.
 
-    Each run is read once for all tests, which change neither it nor its folder.
+    The rows of a plan are read once for all tests, which change neither them nor a folder.
     """
     other = second or replace(first, seed=8)
     return among((*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes))))
 
 
 def targets(plan: Plan = PAIRED, name: str = "run", **changes: Any) -> tuple[Side, ...]:
-    """The targets of one run as sides; it is read once as well."""
+    """The targets of one run as sides; its rows are read once as well."""
     return among(_targets(name, plan, json.dumps(changes)))
 
 
 @lru_cache(64)
 def _targets(name: str, plan: Plan, changes: str) -> tuple[Side, ...]:
-    return targets_of(load_for_report(Path(run(shared_folder() / name, plan, **json.loads(changes)))))
+    folder = Path(run(shared_folder() / name, plan, **json.loads(changes)))
+    return targets_of(replace(frames_of(plan), folder=folder, document=document_of(folder)))
 
 
 def quick(sides: tuple[Side, ...], **how: Any) -> Comparison:

@@ -30,6 +30,7 @@ RUN = Plan(sessions=60, turns=10)
 PAIRED = Plan(sessions=120, turns=10, targets=("west", "east"), paired=True)
 TTFA = Question("ttfa", "quantile", margin_of(0.5), 0.5, gated=True)
 FAILURES = Question("failures", "rate", Margin(points=0.01), gated=True)
+GATES = [TTFA, replace(TTFA, p=0.95, margin=margin_of(0.95)), FAILURES]
 
 
 def of(comparison: Comparison, name: str, candidate: str = "") -> Finding:
@@ -58,11 +59,11 @@ JUDGED: dict[str, tuple[Plan, Plan, list[Question] | None, dict[str, str], int]]
     "a service that became twice as slow regressed":
         (RUN, SLOW, None, dict(zip(GATED, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
     "one that became twice as fast improved":
-        (SLOW, replace(RUN, seed=8), None, dict(zip(GATED, ("improved", "improved", "inconclusive"), strict=True)), 3),
+        (SLOW, replace(RUN, seed=8), GATES, dict(zip(GATED, ("improved", "improved", "inconclusive"), strict=True)), 3),
     "a side all of whose turns failed regressed":
-        (RUN, replace(RUN, failed=1.0), None, dict.fromkeys(GATED, "regressed"), 4),
+        (RUN, replace(RUN, failed=1.0), GATES, dict.fromkeys(GATED, "regressed"), 4),
     "two sides without turns are invalid":
-        (Plan(sessions=0), Plan(sessions=0, seed=8), None, dict.fromkeys(GATED, "inconclusive"), 4),
+        (Plan(sessions=0), Plan(sessions=0, seed=8), GATES, dict.fromkeys(GATED, "inconclusive"), 4),
     "a gate that no origin can answer is not passed":
         (RUN, replace(RUN, kinds=("manual",)), [TTFA], {"ttfa p50": "inconclusive"}, 4),
     "no gate at all is never green": (RUN, replace(RUN, seed=8), [], {}, 4),
@@ -151,7 +152,7 @@ def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all() -> 
 
 def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline() -> None:
     sides = among([targets(replace(RUN, seed=seed), f"run{seed}")[0] for seed in (7, 8, 9)])
-    together = quick(sides)
+    together = quick(sides, questions=[TTFA, FAILURES])
 
     for side, found in zip(sides[1:], ("run8", "run9"), strict=True):
         alone = of(quick(among([sides[0], side]), questions=[TTFA]), "ttfa p50")
@@ -211,7 +212,7 @@ def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None
 
 
 def test_few_turns_decide_nothing() -> None:
-    comparison = quick(two(Plan(sessions=25, turns=4)))
+    comparison = quick(two(Plan(sessions=25, turns=4)), questions=GATES)
 
     assert (
         said(of(comparison, "ttfa p95").verdict.reason)
@@ -221,7 +222,7 @@ def test_few_turns_decide_nothing() -> None:
 
 
 def test_a_side_without_turns_makes_it_invalid_and_never_green() -> None:
-    comparison = quick(two(RUN, Plan(sessions=0, turns=10)))
+    comparison = quick(two(RUN, Plan(sessions=0)), questions=GATES)
 
     assert comparison.status == 4
     assert of(comparison, "ttfa p50").difference is None
@@ -234,7 +235,7 @@ def test_a_killed_run_and_an_old_one_are_compared_and_not_green(tmp_path: Path) 
 
     one, cut, stored = targets(RUN)[0], *(targets_of(load_for_report(folder))[0] for folder in (killed, old))
 
-    assert quick(among([one, cut])).status == 4
+    assert quick(among([one, cut]), questions=GATES).status == 4
     assert quick(among([stored, one])).status == 4
 
 

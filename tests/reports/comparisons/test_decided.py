@@ -18,18 +18,18 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_essentials, comparison_text
 from reports.comparisons.page import comparison_page
 from reports.comparisons.sentences import LOOKED, decision_alone
-from reports.gate.check import checked
-from reports.looks.decide import look_at
+from reports.gate.check import check_of
 from reports.looks.decision import decision_sentence as decision_sentence
 from reports.sides.side import among, sides_of
 from reports.wording.validity import Cause
 from tests.reports.comparisons.build import quick, run, targets
-from tests.reports.comparisons.invented import decision
+from tests.reports.comparisons.invented import GATES, decision
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_markdown
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
+SHORT = replace(TWO, sessions=60)
 LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failures": ["rate<+10pt"]}
 TIGHT = {"ttfa": ["p(50)<+0.1%"]}
 UNDECIDED = {"ttfa": ["p(50)<+12%"]}
@@ -53,14 +53,14 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 def test_what_the_looks_decided_comes_first(
     tmp_path: Path, tight: Comparison, gates: Any, badge: str, status: int
 ) -> None:
-    folder = Path(planned(tmp_path / "run", gates))
-    found = tight if gates is TIGHT else quick(sides_of([folder]))
-    decision = look_at(folder)
+    found = tight if gates is TIGHT else quick(sides_of([planned(tmp_path / "run", gates)]))
+    decision = found.decision
+    assert decision is not None
     sentence = decision_sentence(decision).replace("\u00a0", " ")
     text, comment = " ".join(comparison_text(found, 200).split()), comparison_markdown(found)
 
     assert comparison_essentials(found).startswith(badge)
-    assert found.status == decision.status == checked(folder).status == status
+    assert found.status == decision.status == check_of(decision.run).status == status
     assert sentence[1:] in text
     assert LOOKED in text
     assert comment.splitlines()[0].startswith(f"### {badge[0]} ")
@@ -89,19 +89,19 @@ def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(ti
 
 
 def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
-    folder = Path(run(tmp_path / "run", replace(TWO, sessions=60)))
-    whole = quick(targets(replace(TWO, sessions=60)))
+    folder = Path(run(tmp_path / "run", SHORT))
+    whole = quick(targets(SHORT), questions=GATES)
     edit(folder, "sessions", lambda at, row: row | {"outcome": "abandoned"} if at < 3 else row)  # 2 of a pair, 1 of one
 
     assert not any("cut by the end" in notice for notice in whole.notices)
     assert any(
         notice.startswith("2\u00a0pairs of the 30 were cut by the end of the run")
-        for notice in quick(sides_of([folder])).notices
+        for notice in quick(sides_of([folder]), questions=GATES).notices
     )
 
 
 def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
-    paths = outputs.write_comparison(quick(targets(replace(TWO, sessions=60))), tmp_path)
+    paths = outputs.write_comparison(quick(targets(SHORT)), tmp_path)
 
     assert json.loads(paths.json.read_text(encoding="utf-8"))["decision"] is None
     assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from html import unescape
 from typing import Any
 
@@ -14,6 +15,7 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import panels
 from reports.looks.sequence import End
+from reports.question import Question
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.comparisons.invented import (
     CHECKS,
@@ -52,6 +54,16 @@ def badges(text: str) -> list[str]:
     return [words(found) for found in re.findall(r'<span class="badge.*?</span>', text)]
 
 
+@cache
+def made_html() -> str:
+    return comparison_html(comparison())
+
+
+@cache
+def unfair_html() -> str:
+    return comparison_html(comparison(checks=(UNFAIR, *CHECKS[1:])))
+
+
 def judged(*verdicts: Any) -> Comparison:
     """A comparison whose gated figures have these verdicts."""
     found = tuple(finding("ttfa", 0.5, word, ratio(600, 610, 0.98, 1.05), gated=True) for word in verdicts)
@@ -80,15 +92,14 @@ def test_the_verdict_is_the_first_badge(verdicts: tuple[str, ...], badge: str) -
 
 
 def test_the_answer_is_the_sentences() -> None:
-    made = comparison()
-    text = comparison_html(made)
+    made, text = comparison(), made_html()
 
     assert f"<h1>{sentences.comparison_headline(made)}</h1>" in unescape(text)
     assert sentences.comparison_second(made).replace(NBSP, " ") in words(text)
 
 
 def test_an_invalid_comparison_has_no_verdict_and_forbids_its_figures() -> None:
-    text = comparison_html(comparison(checks=(UNFAIR, *CHECKS[1:])))
+    text = unfair_html()
 
     assert badges(text)[0] == "✕ INVALID COMPARISON 1 of 2 checks failed"
     assert not any("REGRESSED" in badge for badge in badges(text))
@@ -96,7 +107,7 @@ def test_an_invalid_comparison_has_no_verdict_and_forbids_its_figures() -> None:
     assert '<div class="alarm" role="alert"><b>What to do:</b> Run with --processes 2.</div>' in text
     assert "What to do: Run with --processes 2." in words(text)
     assert '<main class="struck">' in text
-    assert '<main class="struck">' not in comparison_html(comparison())
+    assert '<main class="struck">' not in made_html()
 
 
 def test_a_provisional_verdict_says_what_was_assumed() -> None:
@@ -111,8 +122,7 @@ def test_a_provisional_verdict_says_what_was_assumed() -> None:
 
 
 def test_the_numbers_are_those_of_the_bars() -> None:
-    made = comparison()
-    text = words(comparison_html(made))
+    made, text = comparison(), words(made_html())
 
     for panel in panels(made):
         for row in panel.rows:
@@ -122,7 +132,7 @@ def test_the_numbers_are_those_of_the_bars() -> None:
 
 
 def test_each_check_stands_with_a_text_for_each_side() -> None:
-    text = words(comparison_html(comparison(checks=(UNFAIR, *CHECKS[1:]))))
+    text = words(unfair_html())
 
     assert "run valid ✓ VALID ✕ INVALID ✕ failed run with --processes 2" in text
     assert "throttled turns, limit 1 % 0 % 0.1 % ✓ passed" in text
@@ -130,7 +140,7 @@ def test_each_check_stands_with_a_text_for_each_side() -> None:
 
 
 def test_every_figure_and_verdict_has_its_definition() -> None:
-    text = comparison_html(comparison())
+    text = made_html()
 
     for name in ("ttfa", "failures", "regressed", "not-regressed", "equivalent", "improved", "inconclusive", "margin"):
         assert f'<dt id="def-{name}">' in text
@@ -138,7 +148,7 @@ def test_every_figure_and_verdict_has_its_definition() -> None:
 
 
 def test_the_method_is_enough_to_compute_it_again() -> None:
-    text = words(comparison_html(comparison()))
+    text = words(made_html())
 
     assert "Seed 7, 10,000 resamples of pairs (60), level 5 % one-sided, Holm over 3 gated figures." in text
     assert "Definitions of measures: version 1." in text
@@ -175,11 +185,13 @@ def test_a_decision_does_not_outvote_an_unfair_comparison() -> None:
     assert "<h1>Do not use" in text
 
 
-@pytest.mark.parametrize("named", [("direct", "gateway"), ("a", "b", "c", "d", "e", "f")])
-def test_an_interleaved_run_has_a_page(named: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("named", "asked"), [(("direct", "gateway"), None), (("a", "b", "c", "d", "e", "f"), [findings()[0].question])]
+)
+def test_an_interleaved_run_has_a_page(named: tuple[str, ...], asked: list[Question] | None) -> None:
     plan = Plan(sessions=20 * len(named), turns=5, targets=named, paired=True, failed=0.01, seconds=600)
 
-    assert re.search(r"\bVALID COMPARISON", comparison_html(quick(targets(plan))))
+    assert re.search(r"\bVALID COMPARISON", comparison_html(quick(targets(plan), questions=asked)))
 
 
 def test_two_runs_have_a_page() -> None:

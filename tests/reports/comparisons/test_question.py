@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from reports.question import Question, Stratum, margin_of
+from reports.runs import load_for_report
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, sample_of, sides_of
+from reports.sides.side import Side, among, sample_of, sides_of, targets_of
 from reports.statistics.differences import Margin
 from reports.wording.verdicts import margin
-from tests.reports.comparisons.build import PAIRED, RUN, one_and_other, quick, run, targets, two
+from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_html
+from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
 REQUESTED, SPEECH_END = Stratum("requested"), Stratum("speech_end")
@@ -142,19 +145,26 @@ PLAIN, CALLS = Stratum(), Stratum(traits="calls")
 
 
 def with_traits(folder: Path, *turns: int) -> None:
-    edit(folder, "turns", lambda _, row: row | ({"traits": "calls"} if row["turn"] in (turns or (3,)) else {}))
+    edit(folder, "turns", lambda _, row: row | ({"traits": "calls"} if row["turn"] in turns else {}))
 
 
-def two_with_traits(folder: Path, *names: str, turns: tuple[int, ...] = (3,)) -> tuple[Side, ...]:
+@cache
+def side_with_traits(name: str, *turns: int) -> Side:
+    """One of the sides of two runs, with a trait of these turns."""
+    folder = shared_folder() / name
+    run(folder, RUN if name == "one" else replace(RUN, seed=8))
+    with_traits(folder, *turns)
+    return targets_of(load_for_report(folder))[0]
+
+
+def two_with_traits(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[Side, ...]:
     """Two sides, of which those named have turns with a trait."""
-    made = one_and_other(folder)
-    for name in names:
-        with_traits(folder / name, *turns)
-    return sides_of(made)
+    return among([side_with_traits(side.run.folder.name, *turns) if side.run.folder.name in names else side
+                  for side in two()])  # fmt: skip
 
 
-def test_traits_have_questions_of_their_own_without_the_origin_that_all_have(tmp_path: Path) -> None:
-    asked = default_questions(two_with_traits(tmp_path, "one", "other"))
+def test_traits_have_questions_of_their_own_without_the_origin_that_all_have() -> None:
+    asked = default_questions(two_with_traits("one", "other"))
 
     assert [(q.measure, q.stratum, q.gated) for q in asked if q.measure == "ttfa" and q.p == 0.5] == [
         ("ttfa", PLAIN, True), ("ttfa", CALLS, False),
@@ -163,8 +173,8 @@ def test_traits_have_questions_of_their_own_without_the_origin_that_all_have(tmp
     assert {q.stratum for q in asked if q.measure in ("failures", "connect_total", "stalled")} == {None}
 
 
-def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path: Path) -> None:
-    sides = two_with_traits(tmp_path, "one")
+def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish() -> None:
+    sides = two_with_traits("one")
     wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
 
     assert [one.stratum for one in by_stratum(replace(wait, gated=True), sides)] == [PLAIN, CALLS]
@@ -176,21 +186,21 @@ def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish(tmp_path: 
 
 
 def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) -> None:
-    one, other = one_and_other(tmp_path)
-    edit(one, "turns", lambda i, row: row | ({"traits": "after_truncation"} if i < 39 else {}))
-    asked = default_questions(sides_of([one, other]))
+    run(tmp_path)
+    edit(tmp_path, "turns", lambda i, row: row | ({"traits": "after_truncation"} if i < 39 else {}))
+    asked = default_questions(among([*targets_of(load_for_report(tmp_path)), two()[1]]))
 
     assert {question.stratum for question in asked if question.gated and question.kind == "quantile"} == {PLAIN}
 
 
-def test_a_trait_that_only_the_candidate_has_is_not_asked_for(tmp_path: Path) -> None:
-    sides = two_with_traits(tmp_path, "other")
+def test_a_trait_that_only_the_candidate_has_is_not_asked_for() -> None:
+    sides = two_with_traits("other")
 
     assert {one.stratum for one in default_questions(sides) if one.measure == "ttfa"} == {PLAIN}
 
 
-def test_sides_with_no_trait_in_common_are_never_pooled(tmp_path: Path) -> None:
-    sides = two_with_traits(tmp_path, "one", turns=(1, 2, 3, 4, 5))
+def test_sides_with_no_trait_in_common_are_never_pooled() -> None:
+    sides = two_with_traits("one", turns=(1, 2, 3, 4, 5))
     heard = Question("voice_to_voice", "quantile", margin_of(0.5), 0.5, gated=True)
 
     assert [one.stratum for one in by_stratum(heard, sides)] == [CALLS]
@@ -224,7 +234,7 @@ def test_a_step_of_two_traits_is_asked_for_by_its_label(tmp_path: Path) -> None:
 
 def test_the_page_says_what_the_compared_turns_count_from(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
-    with_traits(tmp_path)
+    with_traits(tmp_path, 3)
     shown = comparison_html(quick(sides_of([tmp_path]))).replace("\u00a0", " ")
 
     assert " from the end of speech. Shaded" in shown

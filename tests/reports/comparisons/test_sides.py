@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 FAILURES = Question("failures", "rate", Margin(points=0.01))
+FAILING = Plan(sessions=12, turns=5, failed=0.2)
+REFUSED = Plan(sessions=20, turns=5, refused=3)
 MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), failed=0.1)
 
 
@@ -33,9 +36,9 @@ def by_target(side: Side, column: str) -> np.ndarray:
     return np.sort(frame.loc[(frame["target"] == side.name).to_numpy(), column].dropna().to_numpy())
 
 
-@pytest.mark.parametrize("failed", [0.0, 0.2])
-def test_a_sample_is_that_of_the_report_with_clusters_from_zero(failed: float) -> None:
-    side = targets(Plan(sessions=12, turns=5, failed=failed))[0]
+@pytest.mark.parametrize("plan", [replace(FAILING, failed=0.0), FAILING])
+def test_a_sample_is_that_of_the_report_with_clusters_from_zero(plan: Plan) -> None:
+    side = targets(plan)[0]
     told = next(answer for answer in summarise(side.run).answers)
     found = sample_of(side, asks())
 
@@ -143,10 +146,10 @@ def test_turns_of_several_origins_are_asked_for_apart() -> None:
 
 
 def test_a_step_is_asked_for_alone() -> None:
-    side = targets(Plan(sessions=10, turns=5, failed=0.2))[0]
+    side = targets(FAILING)[0]
     parts = [sample_of(side, asks(step=step)).n for step in synthetic.STEPS]
 
-    assert parts == [10] * 5
+    assert parts == [12] * 5
     assert sample_of(side, asks(step="no such step")).n == 0
 
 
@@ -163,7 +166,7 @@ def test_failures_are_failed_and_lost_turns_of_those_wanted() -> None:
 
 
 def test_lost_turns_are_those_of_the_step_that_they_would_have_been() -> None:
-    side = targets(Plan(sessions=20, turns=5, refused=3))[0]
+    side = targets(REFUSED)[0]
     question = Question("failures", "rate", Margin(points=0.01), step="opening_hours")
 
     assert [int(part.sum()) for part in counts_of(side, question)] == [3, 23]
@@ -192,7 +195,7 @@ def test_totals_of_a_mean_are_of_good_turns_by_cluster() -> None:
 
 
 def test_a_refused_session_has_no_end_of_connecting() -> None:
-    side = targets(Plan(sessions=20, turns=2, refused=3))[0]
+    side = targets(REFUSED)[0]
     found = sample_of(side, asks("connect_total"))
     refused = side.clusters.of_row[(side.session_rows["turns_begun"] == 0).to_numpy()]
 
@@ -202,7 +205,7 @@ def test_a_refused_session_has_no_end_of_connecting() -> None:
 
 def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
     """Whatever order their rows have: a table is written as sessions end."""
-    side = targets(Plan(sessions=20, turns=2, refused=3))[0]
+    side = targets(REFUSED)[0]
 
     assert side.clusters.of_row.tolist() == list(range(23))
     assert side.session_rows["start_ns"].is_monotonic_increasing

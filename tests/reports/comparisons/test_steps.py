@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped, unused-ignore]
@@ -15,16 +16,23 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_json, comparison_text
 from reports.finding import Finding
 from reports.sides.side import sides_of
-from tests.reports.comparisons.build import PAIRED, quick, run, targets, two
+from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, comparison_markdown
+from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=160, turns=4, targets=("west", "east"), paired=True)
 SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
 
 
-def slowed(folder: Path, times: float, step: str = "") -> Comparison:
+@cache
+def plain() -> Comparison:
+    return quick(targets(TWO))
+
+
+@cache
+def slowed(times: float, step: str = "") -> Comparison:
     """East waits so many times as long for its first audio, in one step or in all."""
 
     def slower(_: int, row: Row) -> Row:
@@ -34,7 +42,7 @@ def slowed(folder: Path, times: float, step: str = "") -> Comparison:
         ended = row["speech_end_at_ns"]
         return row | {"first_audio_at_ns": ended + round((first - ended) * times)}
 
-    made = run(folder, TWO)
+    made = run(shared_folder() / "run", TWO)
     edit(Path(made), "turns", slower)
     return quick(sides_of([made]))
 
@@ -48,8 +56,8 @@ def d_of(finding: Finding) -> float:
     return finding.difference.d
 
 
-def test_the_centre_tells_a_change_of_all_steps(tmp_path: Path) -> None:
-    before, after = (centre_of(slowed(tmp_path / str(times), times)) for times in (1.0, 1.5))
+def test_the_centre_tells_a_change_of_all_steps() -> None:
+    before, after = centre_of(plain()), centre_of(slowed(1.5))
 
     assert d_of(after) - d_of(before) == pytest.approx(math.log(1.5), abs=0.02)
     assert after.verdict.word == "regressed"
@@ -58,10 +66,10 @@ def test_the_centre_tells_a_change_of_all_steps(tmp_path: Path) -> None:
     assert (after.question.name, after.question.gated, after.question.margin.ratio) == ("ttfa_centre", False, 0.1)
 
 
-def test_the_slowed_step_is_the_worst_one_and_is_named(tmp_path: Path) -> None:
-    names = [one.question.step for one in quick(targets(TWO)).steps]
+def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:
+    names = [one.question.step for one in plain().steps]
     slow = names[-1]
-    found = slowed(tmp_path / "slowed", 2.0, slow)
+    found = slowed(2.0, slow)
 
     assert [found.steps[0].question.step, found.steps[0].verdict.word] == [slow, "regressed"]
     assert {one.question.step for one in found.steps} == set(names)
@@ -72,14 +80,14 @@ def test_the_slowed_step_is_the_worst_one_and_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_no_step_decides_anything(tmp_path: Path) -> None:
-    found = slowed(tmp_path, 2.0, "greeting")
+def test_no_step_decides_anything() -> None:
+    found = slowed(2.0, plain().steps[-1].question.step)
 
     assert replace(found, steps=()).status == found.status
 
 
 def test_every_output_has_the_steps() -> None:
-    found = quick(targets(PAIRED))
+    found = plain()
     data = json.loads(comparison_json(found))
 
     jsonschema.validate(data, SCHEMA)
@@ -106,6 +114,4 @@ def test_with_many_failures_the_centre_is_not_known() -> None:
 
 
 def test_the_same_run_gives_the_same_steps() -> None:
-    first, again = (quick(targets(TWO)).steps for _ in range(2))
-
-    assert first == again
+    assert quick(targets(TWO)).steps == plain().steps

@@ -116,7 +116,7 @@ def test_the_last_line_names_all_sides() -> None:
 
 
 def test_two_runs_are_marked_provisional() -> None:
-    found = quick(two(Plan(sessions=30, turns=20)))
+    found = quick(two())
 
     assert "PROVISIONAL" in comparison_text(found)
     assert "PROVISIONAL" in comparison_essentials(found)
@@ -193,7 +193,7 @@ def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many:
 def test_the_heads_of_a_comparison_tell_the_labels_of_its_runs(tmp_path: Path) -> None:
     plan = Plan(sessions=30, turns=4)
     made = [run(tmp_path / name, plan, labels={"commit": name}) for name in ("1a2b3c", "4d5e6f")]
-    told = quick(sides_of(made))
+    told = quick(sides_of(made), questions=[finding("ttfa", 0.5, "equivalent", None).question])
 
     assert "of          voice_turns (commit 1a2b3c) and voice_turns (commit 4d5e6f)" in comparison_text(told)
     assert "voice\\_turns (commit 1a2b3c) and" in comparison_markdown(told)

@@ -23,7 +23,7 @@ from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import decision_of, end_of, look_at
-from reports.looks.decision import Decision, decision_lines, decision_sentence
+from reports.looks.decision import Decision, decision_lines, decision_sentence, write_decision
 from reports.question import Stratum
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
@@ -186,29 +186,34 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
     assert "ended before its first look, with 120 of 121 pairs" in decision_sentence(found)
 
 
+EMPTY = Plan(sessions=0, targets=("east", "west"), paired=True)
 LATE = "the load generator was late for 12 pairs in a row"
 INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     # (gates, the run, what is other in run.json, the sentence up to its first semicolon or colon)
     "an invalid run": (LOOSE, TWO, {"verdict": {"valid": False, "rules": []}}, "INVALID"),
     "one that was not judged": (LOOSE, TWO, {"verdict": {"valid": None, "rules": []}}, "NOT JUDGED"),
-    "a run without sessions": (LOOSE, Plan(sessions=0, targets=("east", "west"), paired=True), {},
+    "a run without sessions": (LOOSE, EMPTY, {},
                                "do not use these figures: no pair of sessions ended"),
     "throttled arms": ({"failures": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
     "a run that was given up, whatever its verdict":
         (UNDECIDED, TWO, {"given_up": LATE}, f"do not use these figures: {LATE}"),
-    "one that an older version gave up": (UNDECIDED, TWO, {"stopped": f"do not use these figures: {LATE}"},
-                                          f"do not use these figures: {LATE}"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("gates", "plan", "document", "said"), INVALID.values(), ids=INVALID)
 def test_what_says_nothing_decides_nothing(
-    tmp_path: Path, gates: dict[str, list[str]], plan: Plan, document: dict[str, Any], said: str
+    gates: dict[str, list[str]], plan: Plan, document: dict[str, Any], said: str
 ) -> None:
-    found = look_at(run(tmp_path, gates, plan, **document))
+    found = decided(gates, plan, **document)
 
     assert (found.stopped, found.status) == (True, 4)
     assert decision_sentence(found) == said if said.endswith("row") else said in decision_sentence(found)
+
+
+def test_a_run_that_an_older_version_gave_up_decides_nothing(tmp_path: Path) -> None:
+    found = look_at(run(tmp_path, UNDECIDED, stopped=f"do not use these figures: {LATE}"))
+
+    assert (found.stopped, found.status, decision_sentence(found)) == (True, 4, f"do not use these figures: {LATE}")
 
 
 def test_what_looks_say_of_an_invalid_run_is_for_information() -> None:
@@ -299,17 +304,15 @@ def test_turns_of_two_origins_are_two_gates() -> None:
 
 def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:
     cases = [
-        run(tmp_path / "green", LOOSE),
-        run(tmp_path / "running", UNDECIDED, state="running"),
-        run(tmp_path / "few", {"ttfa": ["p(99)<+10%"]}),
-        run(tmp_path / "empty", LOOSE, Plan(sessions=0, targets=("east", "west"), paired=True)),
+        decided(LOOSE),
+        decided(UNDECIDED, state="running"),
+        decided(LOOSE, EMPTY),
+        decided({"ttfa": ["p(99)<+10%"]}),
     ]
-    for folder in cases:
-        look_at(folder)
-        data = json.loads((folder / "decision.json").read_text(), parse_constant=pytest.fail)
+    for one in cases:
+        data = json.loads(write_decision(one, tmp_path).read_text(), parse_constant=pytest.fail)
         jsonschema.validate(data, SCHEMA)
-    few = json.loads((tmp_path / "few" / "decision.json").read_text())
-    assert few["gates"][0]["reason"] == "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"
+    assert data["gates"][0]["reason"] == "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"
 
 
 def test_the_process_that_runs_the_load_is_told_whether_the_run_may_end(tmp_path: Path) -> None:
