@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import accumulate, groupby, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,59 +62,67 @@ def open_rows(
 
     Raises OSError for what is no regular file, pyarrow.ArrowException for what is no Parquet, or no such table.
     """
-    with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
-    with ExitStack() as opened_files:
-        table = opened_files.enter_context(pq.ParquetFile(path))
-        metadata = table.metadata
+    with open_file(path) as opened:
+        size = os.fstat(opened.fileno()).st_size
+    with pa.OSFile(str(path)) as file:
+        table = pq.ParquetFile(file)
+        metadata, kinds = table.metadata, _kinds(schema)
         if metadata.num_rows > max(beside, ANY_ROWS + size // BYTES_PER_ROW):
             raise pa.ArrowInvalid(
                 f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which no run can have"
             )
         if encoded := [name for name in metadata.schema.names if name in dictionaries]:
-            table = opened_files.enter_context(pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded))
-        there = _fitting(path, table.schema_arrow, schema)
-        places = _places(path, metadata, there)
+            table = pq.ParquetFile(file, metadata=metadata, read_dictionary=encoded)
+        there = _fitting(path, table.schema_arrow, kinds)
+        chunks = _chunks(metadata, there)
         most = ANY_BYTES + GROWTH * size
-        _check_sizes(path, metadata, places, most)
-        texts = {n: at for n, at in places.items() if pa.types.is_string(schema.field(n).type) and n not in encoded}
+        _check_sizes(path, chunks, most)
+        texts = {name: of for name, of in chunks.items() if pa.types.is_string(kinds[name]) and name not in encoded}
         _check_texts(path, metadata, texts, most)
         yield table, there
 
 
-def _fitting(path: Path, written: pa.Schema, schema: pa.Schema) -> list[str]:
-    """The columns of `schema` that are written, each once and as it is meant."""
-    times = Counter(written.names)
-    there = [name for name in schema.names if name in times]
+def _kinds(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The type of each column."""
+    return dict(zip(schema.names, schema.types, strict=True))
+
+
+def _fitting(path: Path, written: pa.Schema, meant: dict[str, pa.DataType]) -> list[str]:
+    """The columns of `meant` that are written, each once and as it is meant."""
+    times, kinds = Counter(written.names), _kinds(written)
+    there = [name for name in meant if name in times]
     for name in there:
         if times[name] > 1:
             raise pa.ArrowInvalid(f"{path.name} has the column {name} twice")
-        kind = written.field(name).type
+        kind = kinds[name]
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if kind != schema.field(name).type:
-            raise pa.ArrowInvalid(f"the column {name} of {path.name} is {kind}, and must be {schema.field(name).type}")
+        if kind != meant[name]:
+            raise pa.ArrowInvalid(f"the column {name} of {path.name} is {kind}, and must be {meant[name]}")
     return there
 
 
-def _places(path: Path, metadata: pq.FileMetaData, names: list[str]) -> dict[str, int]:
-    """Where columns stand among those of a row group; none of ours has columns inside."""
-    places = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
-    return {name: places[name] for name in names}
+Chunks: TypeAlias = dict[str, list[pq.ColumnChunkMetaData]]
+"""What each row group holds of a column, by the column's name."""
 
 
-def _check_sizes(path: Path, metadata: pq.FileMetaData, places: dict[str, int], most: int) -> None:
-    for name, place in places.items():
-        chunks = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
+def _chunks(metadata: pq.FileMetaData, names: list[str]) -> Chunks:
+    """Those of some columns; none of ours has columns inside."""
+    schema, groups = metadata.schema, [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    places = {schema.column(place).path: place for place in range(metadata.num_columns)}
+    return {name: [group.column(places[name]) for group in groups] for name in names}
+
+
+def _check_sizes(path: Path, columns: Chunks, most: int) -> None:
+    for name, chunks in columns.items():
         if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
             raise pa.ArrowInvalid(f"the column {name} of {path.name} is encoded as {min(other)}, as none of ours is")
         if sum(chunk.total_uncompressed_size for chunk in chunks) > most:
             raise _too_large(path, name)
 
 
-def _check_texts(path: Path, metadata: pq.FileMetaData, places: dict[str, int], most: int) -> None:
+def _check_texts(path: Path, metadata: pq.FileMetaData, columns: Chunks, most: int) -> None:
     """A text that is written once stands in memory as often as rows have it: read so only where that may be much."""
-    for name, place in places.items():
-        chunks = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
+    for name, chunks in columns.items():
         longest = (c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks)
         if sum(longest) <= most:
             continue
@@ -302,10 +310,10 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
     if apart := _bounds_apart(folder, schema, there):
         with open_rows(folder / BOUNDS_FILE, apart, beside=number) as (file, names):
             beside = file.read(names, use_threads=False)
-    for place, field in enumerate(schema):
-        if field.name not in there:
-            known = field.name in beside.column_names
-            rows = rows.add_column(place, field, beside[field.name] if known else pa.nulls(len(rows), field.type))
+    for place, name in enumerate(schema.names if len(there) < len(schema) else ()):
+        if name not in there:
+            field, known = schema.field(name), name in beside.column_names
+            rows = rows.add_column(place, field, beside[name] if known else pa.nulls(len(rows), field.type))
     return rows
 
 
@@ -340,7 +348,8 @@ def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordB
 
 def _bounds_apart(folder: Path, schema: pa.Schema, there: Collection[str]) -> pa.Schema | None:
     """The columns of a schema that are to be read from the file of bounds; None where there are none."""
-    apart = [field for field in schema if field.name in BOUNDS and field.name not in there]
+    lacking = set(schema.names).difference(there)
+    apart = [schema.field(name) for name in BOUNDS if name in lacking]
     known = bool(apart) and (folder / BOUNDS_FILE).exists() and not lost_bounds(folder)
     return pa.schema(apart) if known else None
 

@@ -152,6 +152,14 @@ class Histograms:
             histogram = self._by_key[key] = empty(key.measure)
         return histogram
 
+    def _take(self, key: Key, histogram: HdrHistogram) -> None:
+        """Add a histogram that nobody else holds: the first of a key is kept itself if it has the measure's range."""
+        about = histogram.lowest_trackable_value, histogram.highest_trackable_value, histogram.significant_figures
+        if key in self._by_key or about != _range(key.measure):
+            self._histogram(key).add(histogram)
+        else:
+            self._by_key[key] = histogram
+
     def items(self) -> Iterable[tuple[Key, HdrHistogram]]:
         self._settle_all()
         return self._by_key.items()
@@ -207,8 +215,13 @@ def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int
 
 def empty(measure: str) -> HdrHistogram:
     """Make a histogram of the measure's range."""
+    return HdrHistogram(*_range(measure))
+
+
+def _range(measure: str) -> tuple[int, int, int]:
+    """The smallest and the largest value of a measure's histograms, and their digits."""
     rate = measure in CATALOGUE and CATALOGUE[measure].unit == BYTES_PER_S
-    return HdrHistogram(1, FASTEST_BYTES_PER_S if rate else LONGEST_US, DIGITS)
+    return 1, FASTEST_BYTES_PER_S if rate else LONGEST_US, DIGITS
 
 
 def header(began_utc_ns: int, *, simulated: bool) -> str:
@@ -244,7 +257,7 @@ def decode(log: bytes, name: str) -> Histograms:
                 tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
                 key = Key(*tag.removeprefix("Tag=").split("|"))
                 _refuse_bomb(payload)
-                histograms._histogram(key).add(HdrHistogram.decode(payload))
+                histograms._take(key, HdrHistogram.decode(payload))
             except Exception as error:  # hdrh raises whatever its parts raise
                 raise _unreadable(name, error) from None
     return histograms
