@@ -68,6 +68,8 @@ def lost_turns(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, se
     counted = begun.assign(script=_text(begun["script"])).groupby([*PLACES[0], "step"]).size().rename("n").reset_index()
     step = pd.Series(np.nan, index=places.index)
     for place in PLACES:
+        if step.notna().all():
+            break
         known = counted.groupby([*place, "step"])["n"].sum().sort_values(ascending=False, kind="stable").reset_index()
         if place:
             step = step.fillna(places.merge(known.drop_duplicates(place), "left", place)["step"])

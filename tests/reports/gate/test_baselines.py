@@ -67,14 +67,14 @@ def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) ->
 
 
 def test_turns_of_several_origins_are_stored_apart() -> None:
-    (side,) = sides(replace(ENOUGH, kinds=("vad", "manual")))
+    (side,) = sides(Plan(kinds=("vad", "manual")))
     rows = [row.origin for row in baseline_of(side).quantiles if row.measure == "ttfa"]
 
     assert sorted(rows) == ["requested", "speech_end"]
 
 
 def test_the_same_run_is_stored_alike(tmp_path: Path) -> None:
-    folder = run(tmp_path)
+    folder = run(tmp_path, Plan())
     one, other = (targets_of(load_for_report(folder)) for _ in range(2))
 
     assert [as_text(baseline_of(side)) for side in one] == [as_text(baseline_of(side)) for side in other]

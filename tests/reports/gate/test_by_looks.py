@@ -26,7 +26,7 @@ UNDECIDED = {"ttfa": ["p(50)<+12%"]}
 
 
 def planned(gates: dict[str, list[str]], looks: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
-    plan = {"pairs": looks[-1], "looks": looks, "gates": gates, "level": 0.05, "spending": "a t^2", "draws": 300}
+    plan = {"pairs": looks[-1], "looks": looks, "gates": gates, "level": 0.05, "spending": "a t^2", "draws": 100}
     return made.read(SMALL, decision_plan=plan, **document)
 
 

@@ -243,12 +243,12 @@ def answer(p_worse: float) -> BaselineAnswer:
 
 @pytest.mark.parametrize("base", ["other", "itself", "stored", "looks"])
 def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
-    now = run(tmp_path / "now", PAIRED)
-    old = store(tmp_path / "old", 1, plan=PAIRED)
-    if base == "looks":
-        plan = {"pairs": 60, "looks": [60], "gates": {"ttfa": ["p(50)<+20%"]}, "level": 0.05, "draws": 200}
-        now = run(tmp_path / "now", PAIRED, decision_plan=plan)
-    other = run(tmp_path / "other", PAIRED)
+    few = replace(PAIRED, sessions=40)
+    looks = {"pairs": 20, "looks": [20], "gates": {"ttfa": ["p(50)<+20%"]}, "level": 0.05, "draws": 200}
+    now = run(tmp_path / "now", few, **({"decision_plan": looks} if base == "looks" else {}))
+    other, old = run(tmp_path / "other", few), tmp_path / "baselines"
+    if base == "stored":
+        store(tmp_path, 1, plan=few)
     read: list[Path] = []
     read_document = run_folder.read_document
     monkeypatch.setattr(run_folder, "read_document", lambda folder: read.append(folder) or read_document(folder))
