@@ -232,7 +232,7 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML 1.2 allows it
-            root: Node | None = YAML(typ="rt", pure=True).compose(text)
+            root: Node | None = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
@@ -245,7 +245,7 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
     except (YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:  # of what no reader expects
         raise ScriptError(path, None, f"is not YAML ({type(error).__name__})") from None
     if root is None:
-        beginning = YAML(typ="rt", pure=True).compose("~")
+        beginning = YAML(typ="safe", pure=True).compose("~")
         return YamlValue(name, path, beginning, beginning)
     _refuse_too_much(path, root)
     return YamlValue(name, path, root, root)

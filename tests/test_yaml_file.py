@@ -88,6 +88,10 @@ def test_scalars_are_what_yaml_says_and_a_whole_number_stays_one(tmp_path: Path)
     assert [type(number) for number in contents[2:6]] == [int, int, float, float]
 
 
+def test_lines_that_are_folded_are_one(tmp_path: Path) -> None:
+    assert content_of(value_of(tmp_path, "a: >\n  Wait\n  here.\n\n  Now.\n")) == {"a": "Wait here.\nNow.\n"}
+
+
 def test_what_python_has_no_value_for_is_none_of_them(tmp_path: Path) -> None:
     items = value_of(tmp_path, "[0o14, .nan, .inf, 2026-13-45, 2026-11-01T10:00:00, !!binary aGk=]").content()
 

@@ -43,7 +43,9 @@ def test_the_first_message_says_what_the_audio_is(name: AudioFormatName | None, 
 
 def test_audio_says_when_it_was_spoken_and_whether_it_is_silence() -> None:
     audio = [ACS.append(bytes(640), "e"), ACS.append(b"\x01" * 640, "e")]
-    silent, loud, *_, late = said(*audio, *[audio[0]] * 3_000 * 61)
+    words = PROVIDER.words(CALL_ID)
+    written = [words.written(message.act, message.data) for message in (*audio, *[audio[0]] * 3_000 * 61)]
+    silent, loud, late = (json.loads(written[place]) for place in (0, 1, -1))
 
     assert (silent["kind"], silent["audioData"]["silent"], loud["audioData"]["silent"]) == ("AudioData", True, False)
     assert loud["audioData"]["timestamp"] == "1970-01-01T00:00:00.020Z"
