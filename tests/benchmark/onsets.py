@@ -109,9 +109,14 @@ def pink(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
 
 def room(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
     """The room of the scenarios, again and again."""
-    noise = resampled(np.frombuffer(load_pcm(AUDIO / "room.wav").data, "<i2") / FULL_SCALE, rate_hz)
+    noise = recorded_room(rate_hz)
     begin = int(rng.integers(len(noise)))
     return np.take(noise, np.arange(begin, begin + count), mode="wrap")
+
+
+@cache
+def recorded_room(rate_hz: int) -> Floats:
+    return resampled(np.frombuffer(load_pcm(AUDIO / "room.wav").data, "<i2") / FULL_SCALE, rate_hz)
 
 
 def music(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
