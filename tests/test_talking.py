@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 from heapq import heappop, heappush
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -278,6 +279,8 @@ class Truth:
         self._heard_as, self._spoken_as = dialect.hears(settings), dialect.speaks(settings)
         self._jitter_ns, self._edges = talk.script.jitter_buffer_ns, edges
         self._responses = [sent.response_id for sent in self._said if sent.type == "response.created"]
+        self.deltas, self.played = cache(self._deltas), cache(self._played)
+        self._appends = [each for each in self._heard if each[1]["type"] == "input_audio_buffer.append"]
 
     def instants(self, number: int) -> dict[str, Exact]:
         """Every instant of a turn that has happened."""
@@ -329,21 +332,20 @@ class Truth:
 
         From the bytes that the service got, and when it got them.
         """
-        appends = [(at_ns, event) for at_ns, event in self._heard if event["type"] == "input_audio_buffer.append"]
-        begin = [event["event_id"] for _, event in appends].index(f"turn-{number}-append-1")
+        begin = [event["event_id"] for _, event in self._appends].index(f"turn-{number}-append-1")
         wanted_s, recorded_s = Fraction(samples, RATE_HZ), Fraction(0)
-        for at_ns, event in appends[begin:]:
+        for at_ns, event in self._appends[begin:]:
             recorded_s += Fraction(len(base64.b64decode(event["audio"])), self._heard_as.bytes_per_s)
             if recorded_s >= wanted_s:
                 return at_ns - (recorded_s - wanted_s) * S
         raise AssertionError("the recording was not sent to its end")
 
-    def deltas(self, number: int) -> list[tuple[int, bytes]]:
+    def _deltas(self, number: int) -> list[tuple[int, bytes]]:
         """When which audio of a turn's reply was said."""
         return [(sent.due_ns, base64.b64decode(decoded(sent.body)["delta"])) for sent in self._answer(number)
                 if sent.audio_bytes]  # fmt: skip
 
-    def played(self, number: int) -> tuple[Fraction | None, Fraction, int]:
+    def _played(self, number: int) -> tuple[Fraction | None, Fraction, int]:
         """(when the first audible sample of a turn's reply is played, ns of silence within it, how many silences).
 
         Each delta allows the reply to have begun no earlier than so much before it as was to be played before it; the
