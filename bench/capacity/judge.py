@@ -121,7 +121,7 @@ def _deff(ratio: Ratio) -> float:
 
 
 def _ratios(missed: PerCluster, callers: float) -> list[Ratio]:
-    """By sessions and, where there are enough of them, by batches."""
+    """The share of missed turns by sessions and, where there are enough of them, by batches."""
     between = ratio_of(missed)
     return [between] if between.clusters < SESSIONS else [between, ratio_of(_batched(missed, callers))]
 
