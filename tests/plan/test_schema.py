@@ -184,14 +184,13 @@ def _dropped(inner: Any, key: str | int) -> Any:
 
 def near(tree: Any, at: Path_) -> tuple[dict[str, Any], Path_]:
     """A right tree with the few steps that a place is judged with, and where it stands in that."""
+    if len(tree["steps"]) == 1:
+        return tree, at
     if at[:1] != ("steps",) or len(at) == 1:
         return tree | {"steps": [{"say": "hi"}]}, at
-    _, number, *below = at
-    return {"steps": [{"say": "hi"}, *tree["steps"][: int(number) + 1][-2:]]}, (
-        "steps",
-        min(int(number), 1) + 1,
-        *below,
-    )
+    number = int(at[1])
+    steps = [{"say": "hi"}, *tree["steps"][: number + 1][-2:]]
+    return {"steps": steps}, ("steps", len(steps) - 1, *at[2:])
 
 
 @pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
