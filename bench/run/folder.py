@@ -106,7 +106,7 @@ Chunks: TypeAlias = dict[str, list[pq.ColumnChunkMetaData]]
 
 
 def _chunks(metadata: pq.FileMetaData, names: list[str]) -> Chunks:
-    """Those of some columns; none of ours has columns inside."""
+    """The chunks of some columns; none of ours has columns inside."""
     schema, groups = metadata.schema, [metadata.row_group(group) for group in range(metadata.num_row_groups)]
     places = {schema.column(place).path: place for place in range(metadata.num_columns)}
     return {name: [group.column(places[name]) for group in groups] for name in names}
