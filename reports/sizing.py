@@ -266,9 +266,12 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
 
     Raises UsageError where it is no run, has fewer than 20 sessions, or does not have the figure.
     """
-    folder = folder_of(like)
-    run = runs.load_for_report(folder)
-    sides = _sides(run, str(like)[len(str(folder)) + 1 :])
+    return sized_of(runs.load_for_report(folder_of(like)), asked, str(like))
+
+
+def sized_of(run: RunFrames, asked: SizeQuestion, like: str) -> Size:
+    """The same of a run that was read, `like` it or one of its targets."""
+    sides = _sides(run, like[len(str(run.folder)) + 1 :])
     base, many = sides[0], sides[0].sessions
     if many < LEAST_SESSIONS:
         what = "pairs" if len(sides) == 2 else "sessions"

@@ -165,7 +165,7 @@ def test_pairs_that_a_third_target_lacks_are_not_missed_by_the_second(tmp_path: 
     folder = run(tmp_path, Plan(sessions=180, turns=5, targets=("a", "b", "c"), paired=True))
     edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row)
     sides = sides_of([folder])
-    alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides)
+    alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides, questions=GATES)
 
     assert [finding.sessions for finding in together.gated] == [(60, 60)] * 3 + [(30, 30)] * 3
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
@@ -177,7 +177,7 @@ def test_a_third_target_without_a_session_leaves_the_others_their_pairs(tmp_path
     edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" else row)
     edit(tmp_path, "turns", lambda _, row: None if row["target"] == "c" else row)
     sides = sides_of([f"{folder}:a", f"{folder}:b", f"{folder}:c"])
-    alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides)
+    alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides, questions=GATES)
 
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
     assert together.status == 4

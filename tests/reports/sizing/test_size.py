@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import reports
 from bench.cli.verdicts import size as command
 from bench.errors import UsageError
 from reports.question import margin_of
-from reports.sizing import Size, share_of, size_data, size_lines, size_question, sized
+from reports.runs import load_for_report
+from reports.sides.side import folder_of
+from reports.sizing import Size, share_of, size_data, size_lines, size_question, sized_of
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
@@ -36,6 +38,9 @@ def pilot() -> Path:
     return run(shared_folder() / "pilot")
 
 
+loaded = lru_cache(4)(load_for_report)
+
+
 @cache
 def size_of(
     folder: Path | str,
@@ -45,7 +50,8 @@ def size_of(
     power: float = 0.9,
     gates: int = 3,
 ) -> Size:
-    return sized(str(folder), size_question(measure, detect, margin, power, gates))
+    asked = size_question(measure, detect, margin, power, gates)
+    return sized_of(loaded(folder_of(folder)), asked, str(folder))
 
 
 def text(size: Size) -> str:
