@@ -23,7 +23,7 @@ def test_two_arms_alike_seldom_differ(paired: bool) -> None:
             Arms(arm(waits(rng, 60)), arm(waits(rng, 60)), (60, 60), paired=paired),
             [(0.5, Margin()), (0.95, Margin())],
             "lower",
-            Inference(draws=300, seed=rng),
+            Inference(draws=150, seed=rng),
         )
         worse += [difference.worse_low > 0 for difference in found]
 
