@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,6 +15,7 @@ SEEDS = 2000
 FAR_NS = 90 * 86_400 * 10**9  # a host that has been up for three months
 
 
+@cache
 def logarithms(at_s: float, seeds: int = SEEDS) -> npt.NDArray[np.float64]:
     """The process at one instant, for many seeds."""
     at_ns = FAR_NS + int(at_s * 1e9)
