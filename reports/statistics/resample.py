@@ -26,7 +26,7 @@ from reports.statistics.quantiles import Sample, kish, rank
 DRAWS = 10_000
 REACH = 6.0
 """Standard errors of p·n that the window reaches to either side."""
-CELLS_AT_ONCE = 1_000_000
+CELLS_AT_ONCE = 250_000
 """Numbers in the largest array: resamples are made in portions, which is not seen in the result. Larger portions are
 slower: they leave the processor's cache.
 """
