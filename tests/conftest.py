@@ -100,7 +100,6 @@ OVER = {
     "every command of every page": "system/docs/test_running",
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
-    "eight commands are played, each on three folders": "reports/test_commands_alike",
     "each step of a close is cut, in a run folder of its own": "run/test_close",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
     "pages of a dozen runs and as many comparisons are drawn and parsed": "reports/test_every_page reports/test_page",
