@@ -4,7 +4,7 @@ BIN := .venv/bin
 CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS := $(shell expr $(CORES) \& $(CORES) \<= 4 \| 4)# of 1 GB each
 # Of Linux alone: elsewhere a process that has threads, and numpy's are some, is not forked safely.
-FORKED := $(if $(filter Linux,$(shell uname)),-p tests.forked.workers --workers,--dist worksteal -n)
+FORKED := $(if $(filter Linux,$(shell uname)),-p tests.forked.workers --workers,--dist loadfile --no-loadscope-reorder -n)
 .DEFAULT_GOAL := help
 .PHONY: help bench test test-system test-all test-release fuzz mutants coverage lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
 
@@ -20,7 +20,7 @@ test: .venv/dev ## what needs no process of its own, and one real run through ea
 
 # More processes than cores: most of their time is waiting.
 test-system: .venv/dev ## what starts processes, or works on damaged and hostile run folders (tests/system): five minutes on two cores
-	$(BIN)/python -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=1 tests/system
+	$(BIN)/python -m pytest -q $(FORKED) 8 --durations=25 --durations-min=1 tests/system
 
 test-all: test test-system ## both: all that a change must hold
 
