@@ -108,6 +108,7 @@ OVER = {
         reports/looks/test_decide
     """,
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
+    "every module of the product and of the tests is parsed": "test_imports",
     "each way of talking is held against the truth, in each dialect and format": "test_talking",
     "each reader meets each of its files, spoilt in each way": "attack/test_files",
     "documents of runs of every kind are held against their schemas": "reports/test_schemas",
