@@ -245,6 +245,21 @@ def test_nothing_has_no_quantile() -> None:
     assert quantile(empty("ttfa"), 0.5) is None
 
 
+def test_what_stands_twice_in_a_log_is_added_up_in_the_range_of_its_measure(tmp_path: Path) -> None:
+    narrow = HdrHistogram(1, MINUTE_US, 3)
+    narrow.record_value(5)
+    lines = "".join(f"Tag={TTFA.tag},0.000,1.000,0.005,{narrow.encode().decode('ascii')}\n" for _ in range(2))
+    (tmp_path / "log").write_text(header(BEGAN_NS, simulated=False) + lines, encoding="ascii")
+
+    histograms = read(tmp_path / "log")
+    histograms.record(TTFA, 10 * MINUTE_US)
+    assert [count for _, count in contents(histograms)[TTFA.tag]] == [2, 1]
+
+    twice = write(tmp_path / "own", filled({TTFA: [7]}))
+    twice.write_text(twice.read_text("ascii") + twice.read_text("ascii"), encoding="ascii")
+    assert contents(read(twice)) == {TTFA.tag: [(7, 2)]}
+
+
 def test_measures_can_be_forgotten() -> None:
     histograms = filled({TTFA: [5], RATE: [6], Key("ttfa", "other"): [7]})
     histograms.discard(["ttfa"])
