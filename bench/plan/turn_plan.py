@@ -21,13 +21,20 @@ class Reference:
     """What a turn is held against; of a field that is empty nothing is known.
 
     `words`: what the caller says. `reply`: what the reply should say. A turn has done its task where its reply matches
-    the regular expression `matches` somewhere, and holds each text of `contains`.
+    the regular expression `matches` somewhere, and holds each text of `contains`. Raises ValueError where `matches`, of
+    a log that somebody sent, is none.
     """
 
     words: str = ""
     reply: str = ""
     matches: str = ""
     contains: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.matches)
+        except re.error as error:
+            raise ValueError(f"{self.matches!r} is no regular expression: {error}") from None
 
     @property
     def has_task(self) -> bool:

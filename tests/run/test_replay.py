@@ -373,6 +373,19 @@ def test_a_line_that_is_damaged_in_the_middle_is_refused_with_its_number(
         replay_log(path)
 
 
+def test_a_turn_whose_reply_must_match_what_is_no_pattern_is_refused_with_its_number(
+    tmp_path: Path, whole: bytes
+) -> None:
+    path = tmp_path / "damaged.jsonl"
+    before, plan, after = whole.partition(b'"plan":{')
+    assert plan
+    path.write_bytes(before + plan + b'"reference":{"matches":"("},' + after)
+
+    number = before.count(b"\n") + 1
+    with pytest.raises(UsageError, match=f"damaged.jsonl:{number}: this line is damaged"):
+        replay_log(path)
+
+
 @given(junk=st.binary(max_size=200))
 def test_a_file_that_is_no_log_is_refused(folder: Path, junk: bytes) -> None:
     path = folder / "junk.jsonl"
