@@ -159,6 +159,24 @@ def test_a_few_values_are_read_by_their_places_wherever_a_row_group_begins(tmp_p
     assert files.read_values(folder, "turns", "audio", places) == [None] * 5
 
 
+@pytest.mark.parametrize("row_group", [400, 100])
+def test_a_column_that_takes_more_memory_than_any_run_s_is_refused(
+    row_group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "seconds.parquet"
+    pq.write_table(pa.table({"second": range(400)}), path, row_group_size=row_group, use_dictionary=False)
+    monkeypatch.setattr(files, "GROWTH", 0)
+    monkeypatch.setattr(files, "ANY_BYTES", 4_000)
+    with files.open_rows(path, files.SCHEMAS["seconds"]) as (_, there):
+        assert there == ["second"]
+    monkeypatch.setattr(files, "ANY_BYTES", 3_000)
+    with (
+        pytest.raises(pa.ArrowInvalid, match=r"the column second .* is larger in memory"),
+        files.open_rows(path, files.SCHEMAS["seconds"]),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("table", ["turns", "sessions"])
 def test_arm_block_and_phase_are_in_the_schema_from_the_first_version(table: files.TableName) -> None:
     assert {"arm", "block", "phase", "run_id", "worker", "simulated"} <= set(files.SCHEMAS[table].names)
