@@ -21,8 +21,7 @@ class Reference:
     """What a turn is held against; of a field that is empty nothing is known.
 
     `words`: what the caller says. `reply`: what the reply should say. A turn has done its task where its reply matches
-    the regular expression `matches` somewhere, and holds each text of `contains`. Raises ValueError where `matches`, of
-    a log that somebody sent, is none.
+    the regular expression `matches` somewhere, and holds each text of `contains`.
     """
 
     words: str = ""
@@ -31,6 +30,7 @@ class Reference:
     contains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        """Raises ValueError where `matches`, of a log that somebody sent, is no regular expression."""
         try:
             re.compile(self.matches)
         except re.error as error:
