@@ -80,6 +80,7 @@ PROGRAMS = {
     "from bench.load.leading": LOCUST,
     'runpy.run_module("locust"': LOCUST,
     "import pandas": REPORT,
+    "from bench.target.tokens": PATCHED + "import azure.identity, bench.target.tokens",
     "monkey.patch_all()": PATCHED,
 }
 """The same for programs that have such a line."""
