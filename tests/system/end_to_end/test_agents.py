@@ -28,6 +28,7 @@ WAYS = ("pcm", "twilio", "acs")
 CALLS = 4
 CLEAR = {"twilio": "clear", "acs": "StopAudio"}
 AUDIO = {"pcm": "audio", "twilio": "media", "acs": "AudioData"}
+OF_HELD_UP = {"interrupted", "ok", "timeout:first_delta", "cancelled:turn_detected"}
 EDGE_NS = 2 * FRAME_MS * NS_PER_MS
 """How far the end of speech that the agent hears may lie from the one that was found offline."""
 JITTER_NS = 50 * NS_PER_MS
@@ -133,8 +134,8 @@ def named(log: Path) -> str:
 
 def test_every_call_is_held_to_its_end_and_its_interruption_is_obeyed(calls: list[Call]) -> None:
     for call in calls:
-        if call.held_up:  # a reply may be over before it is interrupted, and an agent that obeys late has not obeyed
-            assert {turn.outcome for turn in call.told.turns} <= {"interrupted", "ok", "timeout:first_delta"}
+        if call.held_up:  # a reply may be over before it is interrupted, or be cut by speech that comes in two pieces
+            assert {turn.outcome for turn in call.told.turns} <= OF_HELD_UP
             continue
         first, second = call.told.turns
         assert call.told.session.outcome == "ok"
