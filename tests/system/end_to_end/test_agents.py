@@ -38,7 +38,7 @@ SCRIPT = """
 session:
   turn_detection: full_duplex
   EXTRA
-limits: {first_delta: 60, next_delta: 60, done: 600, turn: 600, session: 600, upgrade: 600}
+limits: {first_delta: 15, next_delta: 60, done: 600, turn: 600, session: 600, upgrade: 600}
 steps:
   - pause: 4
   - play: WAVS/late_parcel.wav
