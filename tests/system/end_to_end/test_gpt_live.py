@@ -89,8 +89,11 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(
     assert turn.events == turn.kernel_stamps + turn.user_stamps
 
     session = call.told.session
-    assert session.events == len([line for line in call.truth if line["d"] == "out"]) + 1  # one message begins it twice
-    assert session.audio_bytes_received == sum(line["n"] for line in lines(call, AUDIO_DELTA))
+    sent = [line for line in call.truth if line["d"] == "out"]
+    came = sent[: session.events - 1]  # one message begins it twice
+    assert session.events - 1 <= len(sent)
+    assert all(line["handed"] > turn.instants["ended"] for line in sent[len(came) :])  # while the caller went
+    assert session.audio_bytes_received == sum(line["n"] for line in came if line["t"] == AUDIO_DELTA)
     assert session.audio_bytes_sent == lines(call, APPEND)[-1]["to"]
     assert turn.audio_bytes_received < session.audio_bytes_received
     assert session.unknown_events == {}
