@@ -15,11 +15,11 @@ bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPE
 	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(YES),--yes)
 
 test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
-test: .venv/dev ## what needs no process of its own, and one real run through each station: three minutes on two cores (EXAMPLES=all: 300 of each property)
+test: .venv/dev ## what needs no process of its own, and one real run through each station: three to four minutes on two cores (EXAMPLES=all: 300 of each property)
 	$(BIN)/python -m pytest -q $(FORKED) $(shell expr 2 \* $(WORKERS)) --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
-test-system: .venv/dev ## what starts processes, or works on damaged and hostile run folders (tests/system): five minutes on two cores
+test-system: .venv/dev ## what starts processes, or works on damaged and hostile run folders (tests/system): five to eight minutes on two cores
 	$(BIN)/python -m pytest -q $(FORKED) 8 --durations=25 --durations-min=1 tests/system
 
 test-all: test test-system ## both: all that a change must hold
