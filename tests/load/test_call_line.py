@@ -92,7 +92,7 @@ def test_a_call_is_handed_out_at_its_instant() -> None:
 def test_a_call_that_finds_nobody_idle_is_blocked_and_nobody_gets_it_later() -> None:
     line = Line()
     users = line.users(1)
-    line.line.all_users_are_there()
+    line.line.expect_users(1)
     line.arrive(1, 2, 3)
     later = line.users(1)
     line.ending = True
@@ -102,16 +102,30 @@ def test_a_call_that_finds_nobody_idle_is_blocked_and_nobody_gets_it_later() -> 
     assert calls_of(later) == [None]
 
 
-def test_calls_before_all_users_are_there_wait_for_them() -> None:
+def test_calls_before_it_is_known_how_many_users_there_are_wait_for_them() -> None:
     line = Line()
     line.arrive(1, 2, 3)
     line.hang_up()
     assert line.blocked == []
     assert calls_of(line.users(1)) == [1]
-    line.line.all_users_are_there()
+    line.line.expect_users(1)
 
     assert line.blocked == [False, True, True]
     assert line.over == 1
+
+
+def test_calls_wait_for_users_who_are_known_of_and_have_yet_to_come() -> None:
+    line = Line()
+    line.line.expect_users(2)
+    line.arrive(1)
+    assert line.blocked == []
+    users = line.users(1)
+    line.arrive(2, 3)
+    assert line.blocked == [False]
+    users += line.users(1)
+
+    assert calls_of(users) == [1, 2]
+    assert line.blocked == [False, False, True]
 
 
 def test_so_many_calls_are_handed_out_and_no_more() -> None:
@@ -126,7 +140,7 @@ def test_so_many_calls_are_handed_out_and_no_more() -> None:
 
 def test_a_blocked_call_takes_none_of_the_sessions_that_are_left() -> None:
     line = Line(most=2)
-    line.line.all_users_are_there()
+    line.line.expect_users(0)
     line.arrive(1)
     users = line.users(3)
     line.arrive(2, 3, 4)

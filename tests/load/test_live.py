@@ -559,7 +559,7 @@ def test_a_call_that_finds_all_users_busy_is_blocked_and_no_session(tmp_path: Pa
     )
     user = gevent.spawn(stand.play)
     gevent.idle()
-    stand.live.all_users_are_there()
+    stand.live.expect_users(1)
     assert stand.stopped == []
     nobody.set()
     user.join(30)
@@ -594,7 +594,7 @@ def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
     players = [gevent.spawn(stand.play) for _ in range(users)]
     gevent.idle()
     if staffed:
-        stand.live.all_users_are_there()
+        stand.live.expect_users(users)
     gevent.sleep(lasts_ms / 1000)
     stand.live.sessions.ending = True
     stand.live.drain(30.0, lambda: False)

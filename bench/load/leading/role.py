@@ -145,9 +145,15 @@ class ProcessRole(ABC):
             self._current.looking = gevent.spawn(_each_second, self._look)
 
     def on_spawning_complete(self, **_: Any) -> None:
-        """All users of this process are there, as Locust says."""
+        """Locust says that all users are there. They may have yet to run, and those of a worker yet to be made."""
         if self._current.live is not None:
-            self._current.live.all_users_are_there()
+            gevent.spawn(self._count_users, self._current.live)
+
+    def _count_users(self, live: LiveRun) -> None:
+        if making := getattr(self._runner, "spawning_greenlet", None):
+            making.join()
+        there = self._runner.user_classes_count
+        live.expect_users(sum(there[kind.__name__] for kind in self._planned.user_classes))
 
     def on_test_stopping(self, **_: Any) -> None:
         _own(self._drain)

@@ -204,10 +204,10 @@ class LiveRun:
         self._recorder.call(self._labels_of_arms, blocked=blocked)
         self._progress.call_arrived(blocked=blocked)
 
-    def all_users_are_there(self) -> None:
-        """Note that no more users will come, who could take calls."""
+    def expect_users(self, count: int) -> None:
+        """Note how many users there are, who could take calls."""
         if self._line is not None:
-            self._line.all_users_are_there()
+            self._line.expect_users(count)
 
     # What comes of them.
 

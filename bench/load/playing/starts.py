@@ -116,8 +116,11 @@ class CallLine:
         self._arrived, self._ended, self._ending = arrived, ended, ending
         self._idle: deque[tuple[Caller, AsyncResult]] = deque()
         self._early: deque[int] = deque()
-        """Calls that arrived before all users were there, and wait for them."""
-        self._staffed = False
+        """Calls that arrived before all users had come, and wait for them."""
+        self._came: dict[int, Caller] = {}
+        """By identity: what else makes users equal is theirs to say."""
+        self._users: int | None = None
+        """How many there are, once that is known."""
         self._exhausted = False
         self._on_their_way = 0
         """Calls that were handed to users who have not woken up yet."""
@@ -128,9 +131,12 @@ class CallLine:
         """Wait for a call, and return when it arrived; None where the run ends, or the user is to leave."""
         if self._ending() or user.is_leaving():
             return None
+        self._came[id(user)] = user
         if self._early:
             self._arrived(False)
-            return self._early.popleft()
+            early_ns = self._early.popleft()
+            self._block_early()
+            return early_ns
         place = user, AsyncResult()
         self._idle.append(place)
         try:
@@ -153,13 +159,23 @@ class CallLine:
             self._early.popleft()
             self._arrived(False)
 
-    def all_users_are_there(self) -> None:
-        """Block from now on calls that find nobody idle, as those are that came before and still wait."""
-        self._staffed = True
-        while self._early:
+    def expect_users(self, count: int) -> None:
+        """Block calls that find nobody idle once so many users have come, as those are that came before and still wait.
+
+        Until then none is: a user who was made and has not run yet, on a busy machine, is a slot that is free.
+        """
+        self._users = count
+        self._block_early()
+        self._ended()
+
+    @property
+    def _is_staffed(self) -> bool:
+        return self._users is not None and len(self._came) >= self._users
+
+    def _block_early(self) -> None:
+        while self._early and self._is_staffed:
             self._early.popleft()
             self._block()
-        self._ended()
 
     def _take_calls(self) -> None:
         for called_ns in self._instants_ns:
@@ -172,7 +188,7 @@ class CallLine:
                 self._arrived(False)
                 self._on_their_way += 1
                 waiting.set(called_ns)
-            elif self._staffed:
+            elif self._is_staffed:
                 self._block()
             else:
                 self._early.append(called_ns)
