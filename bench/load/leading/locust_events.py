@@ -2,7 +2,7 @@
 
     init             options and scripts are checked; what the user can mend ends the process with one line and status 2
     test_start       signed in; a run folder; a LiveRun wherever users run (alone, or in each worker)
-    spawning_complete  all users of this process are there, to take the calls that arrive
+    spawning_complete  how many users of this process there are, to take the calls that arrive
     test_stopping    drain: no new turns, those in flight end by their own limits
     test_stop        the folder is closed and reported, in a child process
     quitting         the same, for an end that skips test_stop, and before Locust decides on its exit code
