@@ -118,7 +118,7 @@ class CallLine:
         self._early: deque[int] = deque()
         """Calls that arrived before all users had come, and wait for them."""
         self._came: dict[int, Caller] = {}
-        """By identity: what else makes users equal is theirs to say."""
+        """Users by their identity: what else makes two of them equal is theirs to say."""
         self._users: int | None = None
         """How many there are, once that is known."""
         self._exhausted = False
