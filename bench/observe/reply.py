@@ -130,6 +130,8 @@ class Reply:
     answer_text: str = ""
     """The words of the last item that is no commentary, which has the id `answer_id`."""
     answer_id: str = ""
+    words: str = ""
+    """The end of what came of its transcript, casefolded: the script may interrupt it at a word of it."""
     parts: list[str | FunctionCall] = field(default_factory=list)
     """What it is made of: words and calls, in the order in which they were whole."""
     calls: int = 0
@@ -213,6 +215,10 @@ class Reply:
             self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
+
+    def add_words(self, words: str) -> None:
+        """Add what a delta brings of its transcript; of one without end the last words stay."""
+        self.words = (self.words + words.casefold())[-LONGEST_TEXT:]
 
     def add_text(self, text: str, item_id: str) -> None:
         """Add a part of the reply's words, of text or of a transcript."""

@@ -235,12 +235,15 @@ class Timeline:
         self.arrived_ns = last_ns
 
     def may_match(self, event: Event) -> bool:
-        """Whether deltas like this one, which came last, may be matched.
+        """Whether of deltas like this one, which came last, only the arrival and the length are needed.
 
-        They are the current turn's, nothing more is awaited of them, and audio can be heard already.
+        They are the current turn's, the script expects nothing more of it, and audio can be heard already. It is for
+        the caller to know that the script looks for no word in them.
         """
         turn = self.turns.last
-        if turn is None or turn.plan.duplex or not (self.turns.answering and turn.may_match(event.kind)):
+        if turn is None or turn.plan.duplex or not self.turns.answering:
+            return False
+        if event.kind is Kind.AUDIO_DELTA and not turn.reply.audible:
             return False
         return self.owners.claim(event, turn).turn is turn
 

@@ -105,8 +105,6 @@ class Turn:
     """Whether an item of the reply is whole, or was announced, and no delta of it came: a call has none."""
     dropped: list[Reply] = field(default_factory=list)
     """Replies to pauses in the caller's speech, which do not count."""
-    words: str = ""
-    """What of the reply's transcript came, where the script waits for a word of it."""
     requested_width_ns: int | None = None
     transmit_lag_ns: int | None = None
     unnoticed_ns: int = 0
@@ -246,14 +244,8 @@ class Turn:
         if self.between_items:
             return False
         if self.plan.wants_audio:
-            return self.may_match(Kind.AUDIO_DELTA) and Kind.TRANSCRIPT_DELTA in self.reply.deltas
+            return self.reply.audible and Kind.TRANSCRIPT_DELTA in self.reply.deltas
         return Kind.TEXT_DELTA in self.reply.deltas
-
-    def may_match(self, kind: Kind) -> bool:
-        """Whether nothing of a delta of this kind is needed but when it came and how long it is."""
-        if kind is Kind.AUDIO_DELTA:
-            return self.reply.audible
-        return kind is not Kind.TRANSCRIPT_DELTA or self.interruption is None
 
     def wants_request(self, now_ns: int) -> bool:
         """Whether the service has committed the caller's speech and leaves asking for the response to the client."""
@@ -314,8 +306,8 @@ class Turn:
         self.between_items = False
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
             self.audio_bytes_received += event.payload_bytes
-        elif event.kind is Kind.TRANSCRIPT_DELTA and self.interruption is not None:
-            self.words += said(event.payload)
+        elif event.kind is Kind.TRANSCRIPT_DELTA:
+            self.reply.add_words(said(event.payload))
         if event.payload_bytes < 0 or not self.reply.delta(event, arrival):
             return "protocol:base64", f"the payload of {event.name} is not base64"
         if self.plan.duplex and isinstance(event.payload, CutPayload):
@@ -448,8 +440,7 @@ class Turn:
         """When the reply is to be interrupted; None where nobody knows yet."""
         reply = self.reply
         if cue.word:
-            came = cue.word.casefold() in self.words.casefold()
-            return self.progress_ns if came else None
+            return self.progress_ns if cue.word.casefold() in reply.words else None
         if cue.share is None:
             return reply.played_at_ns(cue.after_ns)
         if self.state is not State.PLAYING and "audio_done" not in reply.instants:
