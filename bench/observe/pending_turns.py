@@ -137,9 +137,9 @@ class PendingTurns:
 
     @property
     def answering(self) -> bool:
-        """Whether the current turn's reply has begun, and the script insists on nothing more of it."""
+        """Whether the current turn's reply is in the midst of an item, and the script insists on nothing more of it."""
         turn = self.last
-        return turn is not None and turn.state is State.ANSWERING and not turn.expected
+        return turn is not None and turn.state is State.ANSWERING and not turn.between_items and not turn.expected
 
     @property
     def streaming(self) -> bool:

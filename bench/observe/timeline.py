@@ -344,7 +344,7 @@ class Timeline:
 
     def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
-        before = turn.state
+        before, between_items = turn.state, turn.between_items
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._detector is None:
             self.facts.audio_received += event.payload_bytes
         ending = turn.received(event, arrival, wire_bytes)
@@ -356,7 +356,7 @@ class Timeline:
             if outcome.startswith(ENDS_SESSION):
                 self._fail(outcome, arrival.at_ns, detail)
             turn.end(outcome, arrival.at_ns, detail)
-        if turn.state is not before:
+        if turn.state is not before or (between_items and not turn.between_items):
             self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: Failure, at_ns: int) -> None:

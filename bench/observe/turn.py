@@ -241,8 +241,6 @@ class Turn:
     @property
     def streaming(self) -> bool:
         """Whether the first delta of each kind that the reply is made of came, and its audio can be heard."""
-        if self.between_items:
-            return False
         if self.plan.wants_audio:
             return self.reply.audible and Kind.TRANSCRIPT_DELTA in self.reply.deltas
         return Kind.TEXT_DELTA in self.reply.deltas
