@@ -10,6 +10,8 @@ MOST_ROUNDS, MOST_CALLS = 50, 1_000
 """Responses of a turn that call functions, and these calls: a caller has long hung up."""
 MOST_RESPONSES = 1_000
 """Since a turn began, fillers and those of no turn among them: with one a second, a quarter of an hour of talk."""
+MOST_ITEMS = 1_000
+"""Items with audio in one reply: with one for each sentence, an hour of talk."""
 MOST_EVENTS = 250_000
 """Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
 MOST_BYTES = 1 << 29

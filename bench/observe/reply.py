@@ -141,6 +141,8 @@ class Reply:
     item: ItemAudio | None = None
     """The one whose audio came last."""
     item_id: str = ""
+    others_end_ns: int = 0
+    """When the player has played what came of the other items."""
     phases: dict[str, str] = field(default_factory=dict)
     """Phase of each item that has one: whether it is commentary, or the answer."""
     created_ns: int | None = None
@@ -260,6 +262,8 @@ class Reply:
 
     def _next_item(self, item_id: str, payload_bytes: int, first: Arrival, place: LinePlace | None) -> ItemAudio:
         """The item of this id, which is played behind those before it, and in its `place` where it has one."""
+        if self.item is not None:
+            self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
         if item is None:
             waits_ns, error_ns = (0, first.error_ns) if place is None else (place.waits_ns, place.error_ns)
@@ -319,7 +323,7 @@ class Reply:
     @property
     def playback_ends_ns(self) -> int:
         """When the player has played all that came so far, or was stopped; 0 where nothing came."""
-        ends_ns = max((item.player.ends_ns for item in self.items.values()), default=0)
+        ends_ns = 0 if self.item is None else max(self.others_end_ns, self.item.player.ends_ns)
         return ends_ns if self.stopped_ns is None else min(ends_ns, self.stopped_ns)
 
     @property

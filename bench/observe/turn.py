@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from bench.clock import Arrival, Handed
+from bench.limits import MOST_ITEMS
 from bench.measures import EXPECTED
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
 from bench.observe.inputs import Transmitted
@@ -308,6 +309,8 @@ class Turn:
             self.reply.add_words(said(event.payload))
         if event.payload_bytes < 0 or not self.reply.delta(event, arrival):
             return "protocol:base64", f"the payload of {event.name} is not base64"
+        if len(self.reply.items) > MOST_ITEMS:  # cues, and all that is observed, go through them one by one
+            return "endless:items", f"over {MOST_ITEMS} items with audio in one reply"
         if self.plan.duplex and isinstance(event.payload, CutPayload):
             self.reply.sounded(event.payload, event.payload_bytes, arrival)
         return None

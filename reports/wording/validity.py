@@ -193,6 +193,7 @@ MEANINGS = {
     "protocol:too_large": "a message was larger than --max-message-mib allows",
     "endless:calls": "the service went on calling functions",
     "endless:responses": "more responses came for one turn than any has",
+    "endless:items": "more parts came of one reply than any has",
     "endless:events": "more events came for one turn than any reply has",
     "endless:bytes": "more bytes came for one turn than any reply has",
     "endless:marks": "the agent asked to be told of more places in its audio than any call has",

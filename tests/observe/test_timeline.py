@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 import bench.observe.timeline
 from bench import session as waits
 from bench.clock import Arrival
-from bench.limits import Limits
+from bench.limits import MOST_ITEMS, Limits
 from bench.measures import CATALOGUE
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
+from bench.observe.reply import Player
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
 from bench.protocol.events import EMPTY, Usage
@@ -315,6 +317,53 @@ def test_more_bytes_than_any_reply_has_end_the_session(monkeypatch: pytest.Monke
     assert not talk.timeline.over
     talk.hear(2_002, delta(GA, "audio", "r2"))
     assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:bytes", "endless:bytes")
+
+
+def audio_of_items(count: int) -> list[bytes]:
+    """Audio deltas of as many items as any reply may have, each of its own."""
+    fields = {"response_id": "r1", "delta": LOUD}
+    return [message("response.output_audio.delta", item_id=f"item_{n}", **fields) for n in range(count)]
+
+
+def test_a_reply_of_more_items_than_any_reply_has_ends_the_session() -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.hear(1, created("r1"), *audio_of_items(MOST_ITEMS))
+    assert not talk.timeline.over
+    talk.hear(2, message("response.output_audio.delta", response_id="r1", item_id="one more", delta=LOUD))
+
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:items", "endless:items")
+
+
+def test_an_item_costs_the_same_however_many_came_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, ends_ns = Counter[int](), Player.ends_ns
+    count = 0
+
+    def looked_at(player: Player) -> int:
+        looks[count] += 1
+        return ends_ns.__get__(player)
+
+    monkeypatch.setattr(Player, "ends_ns", property(looked_at))
+    for count in (100, 200, 400):
+        talk = Talk(wanted=1)
+        talk.ask(0)
+        for place, data in enumerate([created("r1"), *audio_of_items(count)]):
+            talk.hear(1 + place, data)
+
+    assert looks[400] - looks[200] == 2 * (looks[200] - looks[100])
+
+
+def test_a_reply_is_played_to_the_end_of_whichever_item_ends_last() -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.hear(1, created("r1"))
+    for at_ms, item_id, size in ((10, "a", 48_000), (20, "b", 4_800), (30, "a", 48_000), (40, "c", 4_800)):
+        payload = base64_of(size)
+        talk.hear(at_ms, message("response.output_audio.delta", response_id="r1", item_id=item_id, delta=payload))
+    (turn,) = talk.timeline.turns.all
+
+    assert turn.reply.playback_ends_ns == max(item.player.ends_ns for item in turn.reply.items.values())
+    assert turn.reply.playback_ends_ns == at(10 + 2_000 + 100)
 
 
 def test_more_responses_than_any_turn_has_end_the_session_whosesoever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
