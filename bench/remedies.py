@@ -49,6 +49,9 @@ OF_OUTCOMES = {
     "refused:token": "the token could not be renewed: see the message; `az login` again, or look at the identity "
     "endpoint",
     "failed:harness": "this is a fault of this tool: report it, with the message beside it",
+    "failed:delegation": "GPT-Live waits for what its client returns, which this tool does not do yet: say in "
+    "`instructions` that it shall answer by itself and delegate nothing, or measure `tools` over the Realtime API "
+    "(--dialect ga)",
     "failed:no_audio": "no audio came though it was asked for: does the deployment's model speak?",
     "failed:no_text": "no text came though it was asked for: does the service know the settings that ask for it?",
     "incomplete:max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its "

@@ -187,6 +187,7 @@ MEANINGS = {
     "failed:no_audio": "completed, audio was asked for and none came",
     "failed:no_text": "completed, text was asked for and none came",
     "failed:unknown_status": "the response ended in a status that this protocol does not have",
+    "failed:delegation": "the service delegated a task, which this tool does not answer: no reply was the answer",
     "failed:harness": "a fault of this tool, not of the service",
     "protocol:base64": "the payload of an audio delta was not base64",
     "protocol:frame": "a WebSocket frame was not valid",
