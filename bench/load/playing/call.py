@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import gevent
 
 from bench.clock import monotonic_ns
-from bench.dial import HARNESS_FAULT, connected
+from bench.dial import HARNESS_FAULT, Cut, connected
 from bench.load.planning.tasks import Caller, CallSteps, SessionOver, TakenTurn, act
 from bench.load.playing.arm import Arm
 from bench.load.playing.pairs import Pair
@@ -29,14 +29,6 @@ from bench.session import Session
 
 POLL_S = 0.05
 """How often a call whose session has ended looks whether the next one may be connected."""
-
-
-class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
-    """Raised in a session that the end of the run cuts; its user lives on for Locust to stop."""
-
-    def __init__(self, outcome: str = "abandoned", detail: str = "the run ended") -> None:
-        super().__init__(outcome, detail)
-        self.outcome, self.detail = outcome, detail
 
 
 @dataclass(frozen=True)

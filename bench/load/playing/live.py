@@ -17,11 +17,12 @@ import gevent
 from greenlet import greenlet
 
 from bench.clock import monotonic_ns, utc_ns
+from bench.dial import Cut
 from bench.load.planning.load_model import Arrivals
 from bench.load.planning.planned import Planned
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
 from bench.load.playing.arm import Arm
-from bench.load.playing.call import Assignment, Call, Cut
+from bench.load.playing.call import Assignment, Call
 from bench.load.playing.pairs import Pair, PairNumbers, WorkerSlot, is_sampled, order
 from bench.load.playing.progress import Progress, ProgressReport, Spending
 from bench.load.playing.sessions import Driver, Sessions
