@@ -26,7 +26,7 @@ from reports.question import NO_STRATUM, Question, Stratum
 from reports.samples import HEARD
 from reports.statistics.changes import ENOUGH, SIDE
 from reports.statistics.differences import Margin
-from reports.thresholds import SIGNED, gated, quoted
+from reports.thresholds import gated, quoted
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, TIMEOUT, difference_interval, scale_of, signed
 from reports.wording.words import interval
@@ -43,7 +43,7 @@ def history_question(text: str) -> Question:
         if aggregate not in ("", "rate"):
             raise UsageError(f"{of.name} is a rate: write --measure {of.name}")
         return Question(of.name, "rate", Margin())
-    if of.unit == SLOPE or of.name in SIGNED:
+    if of.unit == SLOPE or of.signed:
         raise UsageError(f"{of.name} may be 0 or less, and a history compares by ratios: choose another measure")
     match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|(med)", aggregate.strip() or "p50")
     p = (0.5 if match[2] else float(match[1]) / 100) if match else 0.0
