@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from bench.limits import Limits
-from bench.measures import UNHEARD
+from bench.measures import NO_PAUSE, NOTHING_AUDIBLE, UNHEARD
 from bench.observe.inputs import (
     CallAnswered,
     Cancel,
@@ -28,6 +28,7 @@ from bench.transport.interface import Network
 from bench.units import NS_PER_S
 
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
+NOTHING = "nothing came"
 NO_MORE = "neither another item nor response.done came"
 NO_END = "response.done did not come"
 NOT_OVER = "the turn was not over"
@@ -47,7 +48,8 @@ def deadline(turn: Turn, limits: Limits) -> tuple[int, str, str] | None:
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
     if turn.said_ns and (soonest is None or soonest[0] > turn.said_ns + limits.turn * NS_PER_S):  # seldom
-        return None if turn.state is State.OVER else _timed_out(turn.said_ns, limits.turn, "turn", NOT_OVER)
+        missing = NO_PAUSE if turn.plan.duplex and turn.reply.begun else NOT_OVER
+        return None if turn.state is State.OVER else _timed_out(turn.said_ns, limits.turn, "turn", missing)
     return soonest
 
 
@@ -58,17 +60,19 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
     elif turn.state is State.WAITING:
         asked_ns = turn.instants.get("answer_requested") or turn.instants.get("requested")
         waits_from_ns = asked_ns or turn.hearing.instants.get("speech_stopped", turn.unnoticed_ns)
-        timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
+        missing = NOTHING_AUDIBLE if turn.plan.duplex else NOTHING
+        timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
         heard_ns = turn.reply.playback_ends_ns if turn.plan.duplex else 0  # nothing need come before it was played
         timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
     begun_ns = turn.reply.created_ns
-    return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done", NO_END))
+    no_end = NO_PAUSE if turn.plan.duplex else NO_END
+    return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done", no_end))
 
 
-def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = "nothing came") -> tuple[int, str, str]:
+def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING) -> tuple[int, str, str]:
     limit_ns, outcome, detail = _limit(limit_s, stage, missing)
     return from_ns + limit_ns, outcome, detail
 

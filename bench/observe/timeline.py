@@ -19,7 +19,7 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
-from bench.measures import GOOD, TEXT_SESSION
+from bench.measures import GOOD, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION
 from bench.observe.inputs import (
     AnyInput,
     AskForResponse,
@@ -61,12 +61,12 @@ from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, Sessio
 from bench.observe.turn import State, Turn
 from bench.observe.turn_view import judged, observation
 from bench.plan.turn_plan import Judge
-from bench.protocol.audio import AudioFormatName, chosen
+from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.transport.received import DeltaArrival, Received
-from bench.units import NEVER_NS
+from bench.units import NEVER_NS, NS_PER_S
 
 AT_ONCE_BYTES = 1 << 26
 """More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
@@ -100,8 +100,8 @@ class Timeline:
     """
 
     __slots__ = (
-        "_detector", "_dialect", "_first", "_length", "_most_bytes", "_most_events", "_renewable", "_responses_left",
-        "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
+        "_detector", "_dialect", "_first", "_heard", "_length", "_most_bytes", "_most_events", "_renewable",
+        "_responses_left", "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
     )  # fmt: skip
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
@@ -118,6 +118,8 @@ class Timeline:
         self._watch = SilenceWatch()
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
+        self._heard = 0, 0
+        """Events and bytes of audio that had come when the last reply was over, or the caller's speech."""
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
         self._most_events, self._most_bytes, self._responses_left = MOST_EVENTS, MOST_BYTES, MOST_RESPONSES
@@ -141,6 +143,8 @@ class Timeline:
         self._first = self._first or plan.number
         facts.turns_begun += 1
         facts.last_error = None
+        if plan.greeting:
+            self._heard = facts.events, facts.audio_received
         self._most_events, self._most_bytes = facts.events + MOST_EVENTS, facts.wire_received + MOST_BYTES
         self._responses_left = MOST_RESPONSES
 
@@ -175,6 +179,8 @@ class Timeline:
         turn.sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
         if asks or marks:
             self._wake_ns = NOT_KNOWN
+        if "speech_end" in marks:
+            self._heard = facts.events, facts.audio_received
         if asks:
             self.owners.asked(turn)
         elif act is Act.COMMIT:
@@ -320,6 +326,7 @@ class Timeline:
             played_ns = self.playback_ends_ns if self.turns.all_over else 0
             self.facts.idle_prompted(arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.settings))
         elif kind is Kind.RESPONSE_DONE:
+            self._heard = self.facts.events, self.facts.audio_received
             self._responses_left -= 1
             if self._responses_left < 0:
                 detail = f"over {MOST_RESPONSES} responses since the turn began"
@@ -437,10 +444,24 @@ class Timeline:
         if due is None or now_ns < due[0]:
             return
         at_ns, outcome, detail, turn = due
+        if detail.startswith(NOTHING_AUDIBLE):
+            detail = f"{detail}: {self._inaudible(turn.format)}"
         if outcome.startswith("timeout:"):
             self._fail(outcome, at_ns, detail)
         else:
             turn.end(outcome, at_ns, self.facts.explained(outcome, detail))
+
+    def _inaudible(self, format: AudioFormat) -> str:
+        """Say what came since the caller has waited for a reply, in which none begins."""
+        messages, size = self.facts.events - self._heard[0], self.facts.audio_received - self._heard[1]
+        if not messages:
+            return NO_MESSAGE
+        came = f"{messages} message{'s' * (messages > 1)} came"
+        if not size:
+            return f"{came}, {NO_AUDIO}"
+        seconds = format.duration_ns(size) / NS_PER_S
+        causes = f"silence, even noise, or another format than {format.name}"
+        return f"{came} with {seconds:.1f} s of audio, {INAUDIBLE} ({causes})"
 
     def _fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
         detail = self.facts.explained(outcome, detail)

@@ -201,10 +201,10 @@ MEANINGS = {
     "endless:audio": "the agent sent more audio ahead than any caller hears out",
     "throttled:response": "the service answered with a rate limit",
     "throttled:handshake": "the handshake was answered with status 429",
-    "timeout:first_delta": "no first delta within the limit",
-    "timeout:next_delta": "the deltas stopped coming",
+    "timeout:first_delta": "no reply began within the limit",
+    "timeout:next_delta": "the reply stopped coming",
     "timeout:turn": "the turn was not over within the limit of all its responses",
-    "timeout:done": "the response did not finish within the limit",
+    "timeout:done": "the reply did not end within the limit",
     "timeout:speech": "the service's VAD noticed no end of speech within its limit",
     "cancelled:turn_detected": "the service took a pause for the end of speech, answered, and cancelled the answer "
     "because speech went on",
