@@ -298,7 +298,11 @@ TURNS = (
         "input tokens of the turn's first response, which are the conversation so far, and the cached among them; null "
         "where it told none",
     ),
-    _flag("preamble", "whether audio came before the answer; null in turns that failed, and without audio"),
+    _flag(
+        "preamble",
+        "whether audio came before the answer; null in turns that failed, without audio, and if nothing says what the "
+        "answer is",
+    ),
     _flag(
         "yielded",
         "of interruptions: whether the player was silent within 2 s; null where the reply had ended by itself",

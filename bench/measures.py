@@ -49,7 +49,8 @@ class Measure:
     `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
     column that holds the figure itself, or, in percent, a part of the column `of`. Where `begin` did not happen, others
     may stand for it (`begins`). `unless`: a column, and what it says where there is no such figure. `waits`: a turn
-    that failed has waited without an end, where this is the time between two instants. `signed`: values may be negative, as slopes may.
+    that failed has waited without an end, where this is the time between two instants. `signed`: values may be
+    negative, as slopes may.
     """
 
     name: str
@@ -76,6 +77,11 @@ class Measure:
         return (self.begin,) if self.begin else ()
 
     @cached_property
+    def is_answer_wait(self) -> bool:
+        """Whether it is absent if it is negative: what begins before the question has ended is no answer to it."""
+        return self.begin in (ORIGIN, "speech_end") and not self.signed
+
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns of a row that it is made of."""
         unless = self.unless[:1] if self.unless else ()
@@ -99,7 +105,8 @@ class Measure:
             return None
         for begin in self.begins:
             if begin in instants:
-                return instants[self.end] - instants[begin] - less
+                value_ns = instants[self.end] - instants[begin]
+                return None if value_ns < 0 and self.is_answer_wait else value_ns - less
         return None
 
 
@@ -116,7 +123,7 @@ CATALOGUE: dict[str, Measure] = {
         Measure("transcript_total", "ms", "turn", "lower", "From the turn's origin to the end of the reply's transcript.", "origin", "transcript_done"),
         Measure("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive when captions come before sound, negative when they come after it.", "first_transcript", "first_audio", signed=True),
         Measure("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "origin", "response_done"),
-        Measure("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included.", "speech_end", "first_audible"),
+        Measure("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included. Absent if the reply begins before that end: it does not answer this question.", "speech_end", "first_audible"),
         Measure("answer_first_audio", "ms", "turn", "lower", "Time to the answer's first audio delta, from the turn's origin: of the last message item of the last response, and no commentary; ttfa is of whatever is said first, a preamble too.", "origin", "answer_audio"),
         Measure("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample; voice_to_voice is to whatever is said first.", "speech_end", "answer_audible"),
         Measure("function_named", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "origin", "call_named"),
@@ -230,9 +237,9 @@ def traits_of(names: Collection[str]) -> str | None:
 
 
 def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
-    """(from, to, ns) of each segment of `voice_to_voice`; [] where one of its ends did not happen."""
+    """Return (from, to, ns) of each segment of `voice_to_voice`; [] if that is absent."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
-    if chain[0] not in instants or chain[-1] not in instants:
+    if chain[0] not in instants or chain[-1] not in instants or instants[chain[0]] > instants[chain[-1]]:
         return []
     happened = [name for name in chain if name in instants]
     return [(begin, end, instants[end] - instants[begin]) for begin, end in pairwise(happened)]
@@ -273,7 +280,8 @@ UNHEARD = "the service heard no speech (does it have a VAD, does it detect turns
 NOTHING_AUDIBLE = "nothing audible came"
 NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message came", "none of them with audio", "none of it audible"
 """What came instead of a reply that has to be heard, in words: nothing, no audio, or audio in which no sound begins."""
-NO_PAUSE = "the reply had no pause of 0.9 s"
+NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
+ONLY_FILLERS = "only fillers, each shorter than answer_min_ms, came"
 TEXT_SESSION = "the session is one of text"
 ACCEPT_HEADER = "Sec-WebSocket-Accept"
 """This tool's own words in details, by which a cause is told."""

@@ -37,8 +37,8 @@ NO_WAY = (
     "this machine has no route to that address: look at its network, a VPN, its IPv6; or choose by --resolve ADDRESS"
 )
 ENDLESS = (
-    "it speaks without a pause of 0.9 s: music or a voice behind it is taken for its own, and no turn of it ends; let "
-    "it be silent between its answers"
+    "it speaks without a silence that ends its reply (`reply_silence_ms`): music or a voice behind it is taken for its "
+    "own, and no turn of it ends; let it be silent between its answers"
 )
 OF_OUTCOMES = {
     "timeout:dns": NO_RESOLVER,

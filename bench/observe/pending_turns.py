@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from bench.limits import Limits
-from bench.measures import NO_PAUSE, NOTHING_AUDIBLE, UNHEARD
+from bench.measures import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
 from bench.observe.inputs import (
     CallAnswered,
     Cancel,
@@ -60,7 +60,9 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
     elif turn.state is State.WAITING:
         asked_ns = turn.instants.get("answer_requested") or turn.instants.get("requested")
         waits_from_ns = asked_ns or turn.hearing.instants.get("speech_stopped", turn.unnoticed_ns)
-        missing = NOTHING_AUDIBLE if turn.plan.duplex else NOTHING
+        missing = NOTHING
+        if turn.plan.duplex:
+            missing = ONLY_FILLERS if turn.reply.begun else NOTHING_AUDIBLE
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)

@@ -110,7 +110,11 @@ class Timeline:
         self.turns = PendingTurns()
         self.owners = Ownership(service_responds=start.service_responds)
         self._detector = (
-            ReplyDetector(chosen(dialect.output_formats, reply_format), pauses=dialect.provider is not None)
+            ReplyDetector(
+                chosen(dialect.output_formats, reply_format),
+                start.reply_silence_ns,
+                pauses=dialect.provider is not None,
+            )
             if dialect.duplex
             else None
         )
@@ -176,6 +180,8 @@ class Timeline:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_sent)
             marks = turn.hearing.mark_moments(sent.moments, handed, clock_ns)
             turns.mark_barge_in(turn, marks)
+            if self._detector is not None and ("speech_begin" in marks or "barge_in" in marks):
+                self._detector.caller_speaks()
         turn.sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
         if asks or marks:
             self._wake_ns = NOT_KNOWN

@@ -145,10 +145,13 @@ class Turn:
 
     def __post_init__(self) -> None:
         self.hearing = Hearing(self.plan.vad, self.plan.tail_ns)
-        self.reply = Reply(self.format, self.plan.jitter_buffer_ns)
+        self.reply = self._new_reply()
         self.calls = Calls(self.plan.expected_calls)
         if self.plan.greeting:
             self.state, self.unnoticed_ns, self.said_ns = State.WAITING, self.start_ns, self.start_ns
+
+    def _new_reply(self) -> Reply:
+        return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, unless it has ended before: the first terminal cause wins."""
@@ -368,6 +371,8 @@ class Turn:
         if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
             self._await_next_reply(at_ns)
             return None
+        if self.plan.answer_min_ns and not self._is_interrupted and self._lacks_answer(at_ns):
+            return None
         # before it is asked for what the turn is to bring: a response that calls functions need not say anything
         if self.calls.end_response(event, arrival):
             self.reply.add_calls(self.calls.whole.values())
@@ -394,19 +399,40 @@ class Turn:
         self.state = State.PLAYING  # it ends, at the latest, when all is played
         return None
 
+    def _lacks_answer(self, at_ns: int) -> bool:
+        """Whether the reply, which is over, was of fillers alone: then the caller waits for more."""
+        said_ns = self.hearing.instants.get("speech_end", 0)
+        self.reply.forget_answers(said_ns)
+        if self.reply.answers:
+            return False
+        if self._began_early:
+            self._await_next_reply(at_ns)
+        else:
+            self.reply.await_another()
+            self.state = State.WAITING
+        return True
+
+    @property
+    def _is_interrupted(self) -> bool:
+        """Whether the caller has begun to interrupt the reply."""
+        return self.interruption is not None and "barge_in" in self.interruption.instants
+
     @property
     def _answers_a_pause(self) -> bool:
         """Whether the reply began before the caller had said everything, and nobody has interrupted it."""
+        return self.plan.vad and self._began_early and not self._is_interrupted
+
+    @property
+    def _began_early(self) -> bool:
+        """Whether the reply began before the caller had said everything."""
         begun_ns, ended_ns = self.reply.playback_begins_ns, self.hearing.instants.get("speech_end")
-        if not self.plan.vad or begun_ns is None or (ended_ns is not None and begun_ns >= ended_ns):
-            return False
-        return self.interruption is None or "barge_in" not in self.interruption.instants
+        return begun_ns is not None and (ended_ns is None or begun_ns < ended_ns)
 
     def _await_next_reply(self, at_ns: int) -> None:
         self.hearing.await_rest()
         self.calls.forget_response()
         self.dropped.append(self.reply)
-        self.reply, self.awaited_ns = Reply(self.format, self.plan.jitter_buffer_ns), at_ns
+        self.reply, self.awaited_ns = self._new_reply(), at_ns
         self.state = self._state_after_speech() if self.hearing.spoken else State.SENDING
 
     # Interruptions.

@@ -67,6 +67,8 @@ class ScriptEntry(TypedDict):
     extra: NotRequired[dict[str, Any]]
     fillers: NotRequired[dict[str, Any] | None]
     jitter_buffer_ms: NotRequired[float | None]
+    reply_silence_ms: NotRequired[float | None]
+    answer_min_ms: NotRequired[float | None]
     background_snr_db: NotRequired[float | None]
     variables: NotRequired[Count | None]
 
@@ -201,7 +203,10 @@ class RuleEntry(TypedDict):
 
 
 class InexactEntry(TypedDict):
-    """A measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end."""
+    """A measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end.
+
+    `reason` `early_replies`: `figure` is the share of replies that began before their question had ended.
+    """
 
     target: str
     measure: str
@@ -209,6 +214,7 @@ class InexactEntry(TypedDict):
     figure: float | None
     limit: float
     host: NotRequired[str]
+    reason: NotRequired[str]
 
 
 class VerdictEntry(TypedDict):

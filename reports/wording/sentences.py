@@ -49,7 +49,7 @@ def run_headline(summary: Summary) -> str:
         for part in parts
         if part and part not in alike
     ]
-    lacks = *_without_median(begun), *never_begun(summary), *lacking(summary)
+    lacks = *_without_median(begun), *never_begun(summary), *lacking(summary), *early_replies(summary)
     return " ".join([*said, *(f"{lack}." for lack in lacks)])
 
 
@@ -248,6 +248,11 @@ def _tails(summary: Summary) -> list[str]:
 
 
 NO_VERDICT = "Not judged: {}. So it is not known whether the load generator kept up."
+EARLY_REMEDIES = {
+    True: "raise the script's `reply_silence_ms`, or say by `answer_min_ms` how long an answer is",
+    False: "raise `silence_duration_ms` of the script's `turn_detection`",
+}
+"""What to do about early replies, by whether replies are found in the audio alone."""
 NAMED = 3
 """So many targets are named one by one in a sentence."""
 
@@ -368,6 +373,19 @@ def never_begun(summary: Summary) -> list[str]:
     places = [place for place in range(len(summary.targets)) if place not in bad]
     lost, wanted = (sum(numbers[place] for place in places) for numbers in (found.lost, found.wanted))
     return [f"{percent(lost, wanted)} of the turns wanted were never begun"] if lost > FAIR * wanted else []
+
+
+def early_replies(summary: Summary) -> list[str]:
+    """Say of each target that too many replies began before their question had ended, and what to do about it."""
+    early = {one.target: one for one in summary.run.inexact if one.is_early}
+    heard_alone = {
+        str(entry.get("label")) for entry in summary.run.document.get("targets") or [] if entry.get("duplex")
+    }
+    return [
+        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so waits may be of the question before and "
+        f"decide nothing: {EARLY_REMEDIES[name in heard_alone]}"
+        for name, one in early.items()
+    ]
 
 
 def lacking(summary: Summary) -> list[str]:

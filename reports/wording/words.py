@@ -137,6 +137,7 @@ def inexact_rows(summary: Summary) -> list[Line]:
             f"{three(one.limit)}{NBSP}{one.unit}",
         ]
         for one in summary.run.inexact
+        if not one.is_early
     ]
 
 

@@ -103,7 +103,7 @@ def test_a_reply_without_a_pause_is_not_said_to_lack_an_event() -> None:
 
     assert (turn.outcome, turn.detail) == (
         "timeout:done",
-        "the reply had no pause of 0.9 s within the limit done of 20 s",
+        "the reply had no silence that ends it (reply_silence_ms) within the limit done of 20 s",
     )
-    assert remedy_of(turn.outcome, turn.detail).startswith("it speaks without a pause")
+    assert remedy_of(turn.outcome, turn.detail).startswith("it speaks without a silence")
     assert "max_output_tokens" not in remedy_of(turn.outcome, turn.detail)

@@ -83,6 +83,7 @@ class Sessions:
             script.limits,
             service_responds=script.service_responds,
             renewable=script.renewable,
+            reply_silence_ns=script.reply_silence_ns,
             **planned,
         )
         if log is not None:
