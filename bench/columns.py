@@ -189,6 +189,12 @@ TURN_MARKS = (
         "arrival",
         "when the simulated player plays the reply's first audible sample ([below](#what-the-caller-hears))",
     ),
+    _instants(
+        "last_audible",
+        "arrival",
+        "when the simulated player plays the reply's last audible sample, if replies are "
+        "[found in the audio](#services-that-tell-nothing-of-turns)",
+    ),
     _instants("last_audio", "arrival", "the last audio delta"),
     _instants("audio_done transcript_done response_done", "arrival", "the closing events, of several the last"),
     _instants("input_transcribed", "arrival", "the finished transcript of the caller's audio"),

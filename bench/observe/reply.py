@@ -414,6 +414,8 @@ class Reply:
         if self.item is None:
             return {}
         instants = {"last_audio": (self.item.last_ns, self.item.last_error_ns)}
+        if self.last_sound is not None:
+            instants["last_audible"] = self.late_until_ns or self.silent_ns, self.item.player.error_ns
         if (heard := _first_audible(item.player for item in self.items.values())) is not None:
             instants["first_audible"] = heard[0], heard[1] + self.begin_error_ns
         if self.answer_min_ns:

@@ -19,7 +19,7 @@ AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
 
 HEARD = frozenset(
     {
-        *("start", "speech_begin", "speech_end", "first_audible", "answer_audible"),
+        *("start", "speech_begin", "speech_end", "first_audible", "last_audible", "answer_audible"),
         *("barge_in", "barge_in_heard", "silent", "quiet", "ended"),
     }
 )
@@ -48,8 +48,10 @@ def all_instants(turn: Turn) -> dict[str, int]:
         instants |= turn.interruption.instants
     if not turn.plan.duplex:
         return instants
-    told = HEARD if turn.plan.answer_min_ns else HEARD - {"answer_audible"}
-    return {name: instants[name] for name in instants if name in told}
+    absent = set() if turn.plan.answer_min_ns else {"answer_audible"}
+    if turn.outcome != "ok":  # what came last may have been dropped, or may not be the end
+        absent.add("last_audible")
+    return {name: instants[name] for name in instants if name in HEARD - absent}
 
 
 def _errors_ns(turn: Turn) -> dict[str, int]:

@@ -357,8 +357,8 @@ def slowest(summary: Summary) -> Section | None:
     """The slowest good turns, those of each stratum and measure in a table of their own; and those of each step."""
     blocks: list[Block] = []
     for place, (stratum, measure) in enumerate(dict.fromkeys((slow.stratum, slow.measure) for slow in summary.slowest)):
-        several = len({slow.stratum for slow in summary.slowest if slow.measure == measure}) > 1
-        of_turns = f" of {stratum.turns}" if several else ""
+        strata = {slow.stratum for slow in summary.slowest if slow.measure == measure}
+        of_turns = f" of {stratum.turns_among(strata)}" if len(strata) > 1 else ""
         before, after = (of_turns, "") if measure == HEARD else ("", f" {stratum.since}")
         caption = (f"Good turns{before} by ", Term(measure), f"{after}.", "" if blocks else f" {BELOW_EACH}")
         body = _slow_turns(summary, stratum, measure, caption, f"slow-{place}")

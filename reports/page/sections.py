@@ -85,7 +85,7 @@ def _percentile_panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
         for stratum in strata:
             drawn = curves.curves(summary.samples[name], [pool for pool in pools if pool.stratum == stratum])
             if any(curve.n - curve.failed >= FEWEST for curve in drawn):
-                which = stratum.since if CATALOGUE[name].begin == "origin" else f"of {stratum.turns}"
+                which = stratum.since if CATALOGUE[name].begin == "origin" else f"of {stratum.turns_among(strata)}"
                 title = f"{name} {which}" if len(strata) > 1 else name
                 key = f"{name}-{stratum.key}".replace("+", "-")
                 yield key, title, plot_figure(charts.percentiles(drawn, name), stops=(), numbers=[_percentiles(drawn)])

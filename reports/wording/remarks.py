@@ -68,13 +68,13 @@ def against(summary: Summary) -> list[str]:
     kinds = list(dict.fromkeys((one.measure, one.stratum) for one in found))
     told = []
     for measure, stratum in kinds:
-        several = sum(measure == other for other, _ in kinds) > 1
+        strata = {other for name, other in kinds if name == measure}
         parts = [
             f"p{one.p * 100:g} {change(one.ratios[1])}"
             for one in found
             if (one.measure, one.stratum) == (measure, stratum)
         ]
-        told.append(f"{measure}{f' of {stratum.turns}' if several else ''} {', '.join(parts)}")
+        told.append(f"{measure}{f' of {stratum.turns_among(strata)}' if len(strata) > 1 else ''} {', '.join(parts)}")
     return [f"{found[0].targets[1]} against {found[0].targets[0]}: {'; '.join(told)}"] if told else []
 
 
