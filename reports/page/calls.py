@@ -299,7 +299,8 @@ def _caption(frame: Sequence[Waits]) -> Inline:
         "." if frame[0].by == "context" else ", because they become fewer, and those left are of sessions that lasted."
     )
     shown = f" Below the axis: turns{thinned}" if any(waits.thinned for waits in frame) else ""
-    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown)
+    unplaced = f" {said}" if (said := groups.unplaced_words(frame)) else ""
+    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown, unplaced)
 
 
 def network(summary: Summary) -> Section | None:

@@ -3,7 +3,8 @@ sessions give them, what histograms and seconds say of every event, of the harne
 
 The input of a turn's first response is all of the conversation so far; only measured good turns have a place there.
 
-**Drift**: the first half of the measured phase against the second. A turn belongs to the half that it began in.
+**Drift**: the first half of the measured phase against the second. A turn belongs to the half that it began in, one
+that never began to the half in which its session ended.
 Sessions are resampled, each with its turns of both halves, so it does not matter whether sessions are short or go on
 across the middle. Drift is suspected where the 99 % interval of the ratio of medians excludes 1 and the medians lie
 more than 5 % apart.
@@ -415,7 +416,8 @@ def drifts(run_id: str, samples: Samples) -> Iterable[PoolDrift]:
     began_ns = turns.column("start_utc_ns")
     if not began_ns.size:
         return
-    late = began_ns > (began_ns.min() + began_ns.max()) / 2
+    middle_ns = (began_ns.min() + began_ns.max()) / 2
+    late = np.append(began_ns, turns.lost.at_utc_ns) > middle_ns
     rng = np.random.default_rng(seed_of(run_id))
     for pool in turns.pools:
         one = samples[samples.mains[pool.stratum]]
@@ -430,10 +432,16 @@ def is_suspected(ratio: float, low: float, high: float) -> bool:
 
 
 def _ratio(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> tuple[float, float, float] | None:
-    """The median of the second half over that of the first, and its interval; open ends are 0 and inf."""
+    """The median of the second half over that of the first, and its interval; open ends are 0 and inf.
+
+    `late`: whether each measured turn, and then each lost one, is of the second half.
+    """
+    turns = one.turns
     values, index = one.part(pool.target, pool.steps)
-    codes, sessions = packed(one.turns.session[index])
-    second = late[index]
+    lost = np.flatnonzero(turns.lost_in(pool) & one.applies[pool.target][turns.lost.step])
+    values = np.append(values, np.full(lost.size, np.inf))
+    codes, sessions = packed(np.append(turns.session[index], turns.lost.session[lost]))
+    second = late[np.append(index, turns.rows.size + lost)]
     first, last = (Sample(values[half], codes[half]) for half in (~second, second))
     if min(distinct(half.sessions).size for half in (first, last)) < HALF_LEAST:
         return None
