@@ -24,7 +24,7 @@ from reports.question import NO_STRATUM, RATES, TRIALS, Stratum
 from reports.runs import RunFrames
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
-from reports.statistics.quantiles import LEVEL, NOTHING, Sample, estimates
+from reports.statistics.quantiles import CONFIDENCE, NOTHING, Sample, estimates
 from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
 from reports.turns import (
     FAILED,
@@ -151,7 +151,7 @@ class Run(runs.RunFrames):
         return self._samples.turns
 
     def _rate(self, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
-        share, rate = ratio_in(events, of, sessions, LEVEL), RATES[name]
+        share, rate = ratio_in(events, of, sessions, CONFIDENCE), RATES[name]
         few = bool(rate.column) and share.of < TRIALS
         inexact = why(self.inexact, target, name)
         return {

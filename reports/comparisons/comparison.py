@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from msgspec import Meta
 
+from bench.errors import UsageError
 from reports.api import Run, named_folder
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
 from reports.finding import ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
@@ -90,9 +91,22 @@ class Method(Closed, frozen=True):
     unit: Annotated[Count, about("pairs, or sessions of the smaller arm")]
     draws: Count
     seed: Count
-    level: Annotated[float, Meta(gt=0, lt=0.5), about("one-sided")]
+    confidence: Annotated[
+        float,
+        Meta(gt=0.5, lt=1),
+        about("of each verdict, which rests on a one-sided bound: each bound errs in 1 − confidence of runs"),
+    ]
     holm: Annotated[Count, about("gated figures that Holm's correction is over")]
     run_sd: Annotated[float, Meta(ge=0), about("spread from run to run that was assumed, on the log scale")] = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a confidence that no verdict has: msgspec checks what is decoded alone."""
+        level_of(self.confidence)
+
+    @property
+    def level(self) -> float:
+        """The one-sided error of each bound."""
+        return level_of(self.confidence)
 
 
 @dataclass(frozen=True)
@@ -174,19 +188,35 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     return dict(zip(COLUMNS, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
 
 
-def compare(baseline: Run | Path | str, *candidates: Run | Path | str, level: float = LEVEL) -> Comparison:
+CONFIDENCE = 1 - LEVEL
+
+
+def level_of(confidence: float) -> float:
+    """The one-sided error of bounds of this confidence: 0.05 of 0.95.
+
+    Raises UsageError if it is none that a verdict may have.
+    """
+    if not 0.5 < confidence < 1:
+        raise UsageError(f"confidence lies between 0.5 and 1, such as 0.95, not {confidence:g}")
+    return round(1 - confidence, 12)  # 0.05, which binary fractions do not hold exactly
+
+
+def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
     """What `rtbench compare` says: each a run, or `RUN:TARGET`; of one interleaved run alone its targets are compared.
 
-    `level`: the one-sided level of the verdicts. Raises UsageError as the command does, and writes nothing.
+    `confidence`: of each verdict; a service that is exactly at its margin is called worse in 1 − confidence of runs.
+    Verdicts rest on one-sided bounds, so `low` and `high` are the ends of a two-sided interval of
+    2 · confidence − 1: 90 % for 0.95. Raises UsageError as the command does, and writes nothing.
     """
-    return compared(sides_of([named_folder(side) for side in (baseline, *candidates)]), level=level)
+    level_of(confidence)
+    return compared(sides_of([named_folder(side) for side in (baseline, *candidates)]), confidence=confidence)
 
 
 def compared(
     sides: Sequence[Side],
     questions: Sequence[Question] | None = None,
     *,
-    level: float = LEVEL,
+    confidence: float = CONFIDENCE,
     draws: int = DRAWS,
     run_sd: float | None = None,
 ) -> Comparison:
@@ -196,6 +226,7 @@ def compared(
     whose verdicts are provisional. Each candidate is compared as it would be alone with the baseline; Holm's correction
     is over all. Raises UsageError where the sides' measures are defined differently.
     """
+    level = level_of(confidence)
     refuse_other_definitions(sides)
     decision = decision_on(sides) if questions is None else None
     asked = questions_to(sides, questions)
@@ -213,7 +244,7 @@ def compared(
             unit=min(side.sessions for two in each for side in two),
             draws=draws,
             seed=seed_of_sides(sides),
-            level=level,
+            confidence=confidence,
             holm=len(tested),
             run_sd=how.run_sd,
         ),

@@ -32,8 +32,8 @@ from reports.thresholds import GATED, Sign, Threshold, near
 from reports.wording.verdicts import figure as figure_name
 from reports.wording.verdicts import said
 
-LEVEL = 0.90
-TAIL = (1 - LEVEL) / 2
+CONFIDENCE = 0.90
+TAIL = (1 - CONFIDENCE) / 2
 
 LimitWord = Literal["kept", "broken", "inconclusive", "no data"]
 
@@ -70,10 +70,10 @@ def estimate_quantile(
     value of.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
-    estimate, drifting = estimates(sample, [p], LEVEL)[0], is_ordered(cluster_levels(sample, clusters))
+    estimate, drifting = estimates(sample, [p], CONFIDENCE)[0], is_ordered(cluster_levels(sample, clusters))
     low, high = estimate.low, estimate.high
     if drifting:
-        quarterly = estimates(in_quarters(sample, clusters), [p], LEVEL)[0]
+        quarterly = estimates(in_quarters(sample, clusters), [p], CONFIDENCE)[0]
         low, high = min(low, quarterly.low), max(high, quarterly.high)
     needs = sessions_needed(p, np.bincount(sample.sessions))
     missing = _few_sessions(sessions, estimate.worth)

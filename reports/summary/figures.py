@@ -35,7 +35,7 @@ from reports.samples import Sampled, Samples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
 from reports.statistics.counting import Floats, distinct, packed
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.quantiles import LEVEL, Estimate, Sample, estimates, quantile
+from reports.statistics.quantiles import CONFIDENCE, Estimate, Sample, estimates, quantile
 from reports.statistics.rates import ratio_of
 from reports.statistics.resample import Arms, seed_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
@@ -201,7 +201,7 @@ def turn_rates(turns: Turns) -> Iterable[TurnRate]:
             mine = np.flatnonzero(counted & (turns.target == place))
             if mine.size:
                 sessions = turns.session[mine]
-                one = ratio_in(events[mine], of[mine], sessions, LEVEL)
+                one = ratio_in(events[mine], of[mine], sessions, CONFIDENCE)
                 shown = (one.value, one.low, one.high) if one.of >= TRIALS else (math.nan,) * 3
                 yield TurnRate(
                     rate.name, target, one.count, one.of, rate.trials, distinct(sessions).size, *shown
@@ -219,21 +219,21 @@ def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
         mine, theirs = ended & (turns.target == place), target == place
         events = np.concatenate([(turns.kind[mine] == FAILED).astype(np.float64), lost[theirs]])
         of = np.concatenate([np.ones(int(mine.sum())), lost[theirs]])
-        yield ratio_in(events, of, np.concatenate([turns.session[mine], codes[theirs]]), LEVEL)
+        yield ratio_in(events, of, np.concatenate([turns.session[mine], codes[theirs]]), CONFIDENCE)
 
 
-def rate_of(events: Flags, sessions: npt.NDArray[np.integer], level: float) -> Rate:
-    """How many turns, or sessions, are events, with the interval that their sessions give it at this level."""
-    return ratio_in(events, np.ones(events.size), sessions, level)
+def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> Rate:
+    """How many turns, or sessions, are events, with the interval that their sessions give it at this confidence."""
+    return ratio_in(events, np.ones(events.size), sessions, confidence)
 
 
-def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], level: float) -> Rate:
+def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> Rate:
     """The same where a turn, or a session, has several events, `of` so many."""
     if not events.size:
         return Rate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = packed(sessions)
     ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, of).astype(np.float64)))
-    tail = (1 - level) / 2
+    tail = (1 - confidence) / 2
     return Rate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
 
 

@@ -43,7 +43,7 @@ from reports.statistics.counting import (
     packed,
     split,
 )
-from reports.statistics.quantiles import LEVEL, NOTHING, Estimate, estimates
+from reports.statistics.quantiles import CONFIDENCE, NOTHING, Estimate, estimates
 from reports.summary.figures import Rate, rate_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured_sessions
 
@@ -85,7 +85,7 @@ class Places:
 
     @property
     def sure(self) -> float:
-        """The level of intervals that must have nothing in common: of pairs the wider, the more of them there are."""
+        """The confidence of intervals that must have nothing in common; of pairs it grows with their number."""
         return SURE if self.compared == "ends" else 1 - (1 - SURE) / math.comb(len(self.places), 2)
 
 
@@ -201,7 +201,7 @@ ALIKE = 0.9
 MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
 """Groups that lie nearer together are pooled without a word: a share of the lower wait and ms, or points of a rate."""
 SURE = 0.98
-"""The level at which two places are compared."""
+"""The confidence of the intervals of two places that are compared."""
 
 
 @dataclass(frozen=True)
@@ -391,23 +391,23 @@ def waits_by(run: RunFrames, samples: Samples) -> tuple[tuple[Waits, ...], tuple
         for pool in samples.turns.pools:
             if (places := key(run, samples.turns, pool)) is not None:
                 one = samples[samples.mains[pool.stratum]]
-                waits = _waits(by, one, pool, places, LEVEL)
+                waits = _waits(by, one, pool, places, CONFIDENCE)
                 found += [waits] if waits.groups else []
                 if places.compared:
                     differing += [*apart(_waits(by, one, pool, places, places.sure))]
     return tuple(found), tuple(differing)
 
 
-def _waits(by: str, one: Sampled, pool: Pool, places: Places, level: float) -> Waits:
-    """With intervals at this level."""
-    groups = tuple(_groups(one, pool, places, level))
+def _waits(by: str, one: Sampled, pool: Pool, places: Places, confidence: float) -> Waits:
+    """With intervals of this confidence."""
+    groups = tuple(_groups(one, pool, places, confidence))
     target = one.turns.targets[pool.target]
     name, axis = one.measure.name, (places.end, places.compared)
     unplaced = int((places.lost[one.turns.lost_in(pool)] < 0).sum())
     return Waits(by, name, target, pool.label, pool.target, pool.stratum, *axis, places.places, groups, unplaced)
 
 
-def _groups(one: Sampled, pool: Pool, places: Places, level: float) -> Iterable[Group]:
+def _groups(one: Sampled, pool: Pool, places: Places, confidence: float) -> Iterable[Group]:
     turns = one.turns
     mine, never_begun = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.lost_in(pool))
     here_by = dict(split(places.place[mine] + 1))  # 0 is no place
@@ -418,18 +418,18 @@ def _groups(one: Sampled, pool: Pool, places: Places, level: float) -> Iterable[
             ended = here[turns.kind[here] != CENSORED]
             sessions = np.append(turns.session[ended], turns.lost.session[lost])
             sample = samples.get(at, NOTHING)
-            p50, p95 = estimates(replace(sample, sessions=packed(sample.sessions)[0]), (0.5, 0.95), level)
+            p50, p95 = estimates(replace(sample, sessions=packed(sample.sessions)[0]), (0.5, 0.95), confidence)
             never = places.unopened[places.began == at] if places.began is not None else None
             yield Group(
                 place,
                 here.size,
                 lost.size,
                 distinct(np.append(turns.session[here], turns.lost.session[lost])).size,
-                rate_of(np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool)), sessions, level),
+                rate_of(np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool)), sessions, confidence),
                 sample.n,
                 p50,
                 p95,
-                None if never is None else rate_of(never, np.arange(never.size), level),
+                None if never is None else rate_of(never, np.arange(never.size), confidence),
             )
 
 

@@ -4,8 +4,8 @@ Times are seconds since the run began, latencies ms. Warm-up is drawn too, and n
 never begun is a failed one at the instant at which its session ended.
 
 Of sixty stretches of a run in which nothing changes one is the slowest, some 1.3 times as slow as the run; that says
-nothing. So one is told only where the interval of its median lies above the run's median, at a level that holds for all
-stretches together: 1 − 5 % / stretches (Bonferroni).
+nothing. So one is told only where the interval of its median lies above the run's median, at a confidence that
+holds for all stretches together: 1 − 5 % / stretches (Bonferroni).
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ def slowest_stretch(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None
     parts = [(course, *part) for course in found for part in _parts(course, bin_s)]
     if len(parts) < STRETCHES:
         return None
-    level = 1 - ERROR / len(parts)
+    confidence = 1 - ERROR / len(parts)
     slow = []
     for course, begin_s, sample in parts:
-        (p50,) = estimates(sample, (0.5,), level)
+        (p50,) = estimates(sample, (0.5,), confidence)
         ratio = p50.value / course.median
         if p50.low > course.median and APART <= ratio < math.inf:
             slow.append(Stretch(course.label, begin_s, p50.value, ratio))
