@@ -17,9 +17,11 @@ import pandas as pd
 from msgspec import Meta
 
 from bench.errors import UsageError
-from reports.api import Run, named_folder
+from reports.api import Run
+from reports.arguments import folder_of_run
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
 from reports.finding import ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
+from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, NONE, listed, percent, plural
@@ -35,7 +37,7 @@ from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.wording.validity import Cause
-from reports.wording.verdicts import as_share, difference_interval, scale_of
+from reports.wording.verdicts import as_share, difference_interval, said, scale_of
 
 CHOSEN = (
     "{} was ended by looks at its figures, so a test that takes its size as fixed errs more often than its level says; "
@@ -71,17 +73,19 @@ DRIFTING = (
     "An arm drifts by itself ({0}): neighbouring {1} are autocorrelated. So quarters of the run are counted, and the "
     f"verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run tells more."
 )
-COLUMNS = (
-    *("candidate", "figure", "measure", "origin", "traits", "step", "p", "unit"),
-    *("gated", "verdict", "passes", "provisional", "reason"),
-    *("baseline", "value", "difference", "low", "high", "scale"),
-    *("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions"),
+DTYPES = dtypes_of(
+    (LABEL, ("candidate", "figure", "measure", "origin", "traits", "step")),
+    (NUMBER, ("p",)),
+    (LABEL, ("unit",)),
+    (FLAG, ("gated",)),
+    (LABEL, ("verdict",)),
+    (FLAG, ("passes", "provisional")),
+    (TEXT, ("reason",)),
+    (NUMBER, ("baseline", "value", "difference", "low", "high")),
+    (LABEL, ("scale",)),
+    (COUNT, ("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions")),
 )
-NUMBERS = {
-    **dict.fromkeys(("p", "baseline", "value", "difference", "low", "high"), "float64"),
-    "more_sessions": "Int64",
-}
-"""The columns of a comparison's frame, and the dtypes of those that may lack a number."""
+"""The columns of a comparison's frame with their dtypes."""
 
 
 class Method(Closed, frozen=True):
@@ -153,7 +157,7 @@ class Comparison:
         comparison was not fair: then no figure may be used.
         """
         rows = [_row(one, judged=not self.unfair) for one in (*self.findings, *self.steps)]
-        return pd.DataFrame(rows, columns=COLUMNS).astype(NUMBERS)
+        return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
         """Comparison(east:b against west:b: inconclusive, 18 figures)."""
@@ -184,8 +188,8 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     texts = (finding.candidate, question.name, question.measure, stratum.origin, stratum.traits, question.step)
     word, passes = (verdict.word, verdict.passes) if judged else ("not judged", False)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
-    row = (*texts, question.p, question.unit, question.gated, word, passes, verdict.provisional, verdict.reason)
-    return dict(zip(COLUMNS, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
+    row = (*texts, question.p, question.unit, question.gated, word, passes, verdict.provisional, said(verdict.reason))
+    return dict(zip(DTYPES, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
 
 
 CONFIDENCE = 1 - LEVEL
@@ -209,7 +213,7 @@ def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidenc
     2 · confidence − 1: 90 % for 0.95. Raises UsageError as the command does, and writes nothing.
     """
     level_of(confidence)
-    return compared(sides_of([named_folder(side) for side in (baseline, *candidates)]), confidence=confidence)
+    return compared(sides_of([folder_of_run(side) for side in (baseline, *candidates)]), confidence=confidence)
 
 
 def compared(
