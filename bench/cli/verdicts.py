@@ -265,10 +265,10 @@ def _asked(
 
 def _whole_run(name: str) -> Path:
     """The folder of a run. Raises UsageError for RUN:TARGET, and where there is none."""
-    from reports.sides.side import folder_of
+    from reports.sides.side import parted
 
-    if not Path(name).exists() and (whole := folder_of(name)).is_dir():
-        target = name.removeprefix(f"{whole}:")
+    whole, target = parted(name)
+    if not Path(name).exists() and whole.is_dir():
         raise UsageError(
             f"check takes a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the thresholds"
         )
