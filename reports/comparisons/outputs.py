@@ -82,7 +82,7 @@ class OfBoth(Closed, frozen=True):
 
 
 class SharesOfBoth(Closed, frozen=True):
-    """A share of each arm's; null of rates and means."""
+    """A share of each arm's; null of rates."""
 
     baseline: Rounded
     candidate: Rounded

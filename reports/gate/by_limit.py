@@ -44,8 +44,8 @@ class LimitEstimate:
 
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
     `needs`: sessions that it takes for the figure to be told at all, of a quantile. `drifts`: sessions that follow one
-    another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile, the share of the
-    turns wanted that have the figure. `worth`, `longest`: as of `rates.Ratio`.
+    another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile or mean, the share of
+    the turns wanted that have the figure. `worth`, `longest`: as of `rates.Ratio`.
     """
 
     value: float
@@ -247,7 +247,9 @@ def limit_estimate(side: Side, question: Question) -> LimitEstimate:
         )
     if question.kind == "mean":
         amounts, turns = totals_of(side, question)
-        return estimate_mean((amounts, turns.astype(np.float64)))
+        sample = sample_of(side, question)  # failed turns have no part in a mean: they are counted beside it
+        mean = estimate_mean((amounts, turns.astype(np.float64)))
+        return replace(mean, failed=sample.failed, reached=sample.reached)
     events, turns = counts_of(side, question)
     rate = estimate_rate((events.astype(np.float64), turns.astype(np.float64)), RATES[question.measure].better)
     return replace(rate, hopeless=question.measure == "failures" and rate.failed == rate.turns)

@@ -112,7 +112,7 @@ class Item:
     lacks: Literal["turns", "sessions", "words"] = "turns"
     """what `needs` and `too_few` count: of a tail sessions"""
     reached: float | None = None
-    """of a quantile, the share of the turns wanted that have the figure: failed ones have not, nor those never begun"""
+    """of a quantile or mean, the share of the turns wanted that have it: failed ones have not, nor those never begun"""
     known: Literal["worse", "better", ""] = ""
     """of a difference, on which side of none its whole interval lies"""
     worth: float | None = None

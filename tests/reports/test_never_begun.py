@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from reports.wording.notices import notices
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.forms import run_forms, section_html, section_markdown
+from tests.reports.shared import write_summary
 from tests.reports.synthetic import MS, Plan
 
 PLAN = Plan(turns=10, usage=True, seconds=120, stages=((60, 4), (60, 16)))
@@ -215,3 +217,47 @@ def test_summary_json_counts_the_turns_that_never_began_in_each_group(broken: Su
         assert all(row["turns_failed"]["of"] == row["turns"] + row["lost"] for row in mine)
     (blue,) = (row for row in rows if row["name"] == "blue")
     assert (blue["p50"]["value"], blue["turns_failed"]["share"]) == (None, 0.9)
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two targets in pairs: at b the connection breaks in the second turn of every session."""
+    plan = replace(PLAN, stages=(), sessions=160, targets=("a", "b"), paired=True)
+    made = synthetic.write(tmp_path_factory.mktemp("arms") / "run", plan, interleaved=True)
+    odd = {name for name in load_for_report(made).sessions["session_id"].astype(str) if not is_blue(name)}
+    broke = {"outcome": "closed:1006", "turns_begun": BEGUN, "lost_turns": PLAN.turns - BEGUN}
+
+    def turn(_: int, row: Row) -> Row | None:
+        if row["session_id"] not in odd or row["turn"] < BEGUN:
+            return row
+        return (
+            row | {"outcome": "closed:1006"} | dict.fromkeys((*SILENT, "audio_speed")) if row["turn"] == BEGUN else None
+        )
+
+    edit(made, "sessions", lambda _, row: row | (broke if row["session_id"] in odd else {}))
+    edit(made, "turns", turn)
+    write_summary(made)
+    return made
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_no_verdict_stands_on_the_turns_that_began_alone(arms: Path) -> None:
+    """Of 800 turns wanted of each target, b has 80."""
+    compared = rtbench.compare(arms).to_frame().set_index("figure")
+    limits = {
+        "ttfa": "p(50)<800",
+        "ttfa{step:refund_policy}": "p(50)<800",
+        "audio_speed": "avg>1",
+        "failures": "rate<0.5",
+    }
+    checked = rtbench.check(arms, limits).to_frame().query('target == "b"').set_index("threshold")
+    history = rtbench.history(arms).to_frame().set_index(["target", "figure"])
+
+    assert compared["failed"]["ttfa p50"] == compared["failed"]["audio_speed mean"] == 720
+    assert compared["value"]["ttfa p50"] == np.inf
+    assert compared["turns"]["audio_speed mean"] == 80
+    assert checked["word"].tolist() == ["broken", "broken", "kept", "broken"]
+    assert checked["failed"].tolist() == [720, 160, 720, 720]
+    assert checked["reached"].tolist()[:3] == [0.1, 0.0, 0.1]
+    assert history["value"]["b", "ttfa p50"] == np.inf
+    assert history["n"]["b", "ttfa p50"] == 800
