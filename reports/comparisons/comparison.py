@@ -40,8 +40,8 @@ from reports.wording.validity import Cause
 from reports.wording.verdicts import as_share, difference_interval, said, scale_of
 
 CHOSEN = (
-    "{} was ended by looks at its figures, so a test that takes its size as fixed errs more often than its level says; "
-    "`rtbench decide {}` shows what its looks decided."
+    "{} was ended by looks at its figures, so a test that takes its size as fixed errs more often than its confidence "
+    "says; `rtbench decide {}` shows what its looks decided."
 )
 NAME = "sessions with a failed turn"
 FAILURES = Question("failures", "rate", Margin())
