@@ -33,7 +33,7 @@ from reports.statistics.verdicts import DRIFTS, Word
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.verdicts import figure, said
 
-COMPARE_VERSION: Literal[1] = 1
+COMPARE_VERSION: Literal[2] = 2
 
 
 class ComparedSide(Closed, frozen=True):
@@ -55,7 +55,7 @@ class FigureDifference(Closed, frozen=True):
     scale: Annotated[
         Scale, about("ratio: d, low, high are logs of candidate / baseline; points: candidate − baseline, of shares")
     ]
-    level: float
+    confidence: Annotated[float, about("of each one-sided bound")]
     baseline: Annotated[Rounded, about("in the unit of the measure; null among the failed turns")]
     candidate: Rounded
     d: Rounded
@@ -82,7 +82,7 @@ class OfBoth(Closed, frozen=True):
 
 
 class SharesOfBoth(Closed, frozen=True):
-    """A share of each arm's; null of rates and means."""
+    """A share of each arm's; null of rates."""
 
     baseline: Rounded
     candidate: Rounded
@@ -133,7 +133,7 @@ class PlannedDecision(Closed, frozen=True):
 class CompareDocument(Closed, frozen=True):
     """A comparison of arms. The first side is the baseline. What does not exist is null."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     status: Annotated[
         ExitStatus, about("0 every gated figure passes, 1 one regressed, 3 one is inconclusive, 4 invalid")
     ]
@@ -239,7 +239,7 @@ def _difference(difference: Difference) -> FigureDifference:
     """`d`, `low`, `high`: logs of a ratio on the scale `ratio`, shares on the scale `points`."""
     return FigureDifference(
         scale=difference.scale,
-        level=difference.level,
+        confidence=round(1 - difference.level, 12),
         baseline=difference.baseline,
         candidate=difference.candidate,
         d=difference.d,

@@ -60,8 +60,8 @@ WORDS = {
     "for rates percentage points.",
     "provisional": "The spread from run to run was assumed, not known, because too few runs of the baseline are "
     "stored; or an arm drifts by itself, and the run is too short to know how far.",
-    "Holm": "Several gated figures are several chances of a false alarm. For “regressed” the surest one must hold at "
-    "the level divided by their number, the next at the level divided by one less, and so on.",
+    "Holm": "Several gated figures are several chances of a false alarm. For “regressed” the surest one must hold with "
+    "the error of one verdict (100 % − confidence) divided by their number, the next divided by one less, and so on.",
     "failed turns": words.FAILED_TURNS,
 }
 RESAMPLED: dict[Design, str] = {
@@ -89,12 +89,12 @@ def definitions(comparison: Comparison) -> dict[str, str]:
 
 
 def method(comparison: Comparison) -> str:
-    """Seed 7, 10,000 resamples of pairs, level 5 % one-sided, Holm over 3 gated figures."""
+    """Seed 7, 10,000 resamples of pairs, 95 % confidence one-sided, Holm over 3 gated figures."""
     method = comparison.method
     parts = [
         f"Seed {method.seed}",
         f"{count(method.draws)} resamples of {UNITS[method.design]} ({count(method.unit)})",
-        f"level {three(100 * method.level)}{NBSP}% one-sided",
+        f"{three(100 * method.confidence)}{NBSP}% confidence one-sided",
         f"Holm over {plural(method.holm, 'gated figure')}",
     ]
     versions = {str(side.run.document.get("definitions") or "") for side in comparison.sides} - {""}

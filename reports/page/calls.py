@@ -80,7 +80,8 @@ BELOW_EACH = (
 )
 BY_LOAD = (
     "{}: solid p50 with its 95 % interval over sessions, dashed p95; by the calls of the same target that were in "
-    "progress when the turn’s latency began to count. Below: failed turns, and how many turns each level has."
+    "progress when the turn’s latency began to count, or, if the turn never began, when its session ended. Below: "
+    "failed turns, and how many turns began at each level."
 )
 TOGETHER = (
     "In a run whose load only rises, later turns are those of more calls: compare with the run over time and with the "
@@ -299,7 +300,8 @@ def _caption(frame: Sequence[Waits]) -> Inline:
         "." if frame[0].by == "context" else ", because they become fewer, and those left are of sessions that lasted."
     )
     shown = f" Below the axis: turns{thinned}" if any(waits.thinned for waits in frame) else ""
-    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown)
+    unplaced = f" {said}" if (said := groups.unplaced_words(frame)) else ""
+    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown, unplaced)
 
 
 def network(summary: Summary) -> Section | None:

@@ -150,7 +150,7 @@ def test_every_figure_and_verdict_has_its_definition() -> None:
 def test_the_method_is_enough_to_compute_it_again() -> None:
     text = words(made_html())
 
-    assert "Seed 7, 10,000 resamples of pairs (60), level 5 % one-sided, Holm over 3 gated figures." in text
+    assert "Seed 7, 10,000 resamples of pairs (60), 95 % confidence one-sided, Holm over 3 gated figures." in text
     assert "Definitions of measures: version 1." in text
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
-from reports.histories.course import Course
+from reports.histories.course import Course, days_of
 from reports.histories.entry import Entry, FigureKey, RunFigure, missing
 from reports.histories.history import (
     History,
@@ -26,7 +29,8 @@ from reports.histories.history import (
 )
 from reports.question import NO_STRATUM
 from reports.statistics.changes import comparisons
-from tests.reports.histories.made import TYPED, entry, invalid, nights, stepped, told
+from tests.reports.histories.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
+from tests.reports.synthetic import BEGAN_NS
 
 
 def first(entries: Sequence[Entry], measure: str = "ttfa:p50") -> Course:
@@ -99,6 +103,41 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
     assert "run-042" in marks(history)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
     assert said.count("Weekdays differ") == said.count("; ") == 1 == said.count("ttfa p95 of gateway")
+
+
+HOUR_NS = 3_600 * 10**9
+
+
+@pytest.mark.parametrize("hour", [0, 2, 9, 12, 23])
+def test_slower_weekends_are_seen_whatever_hour_a_nightly_job_is_planned_for(hour: int) -> None:
+    """The job waits for its turn for up to twenty minutes on either side of its hour."""
+    rng = np.random.default_rng(hour)
+    midnight_ns = BEGAN_NS // DAY_NS * DAY_NS + hour * HOUR_NS
+    runs = []
+    for number, one in enumerate(nights([600.0] * 56)):
+        weekend = datetime.fromtimestamp(one.began_utc_ns / NS_PER_S, UTC).weekday() >= 5
+        began_ns = midnight_ns + number * DAY_NS + int(rng.uniform(-1 / 3, 1 / 3) * HOUR_NS)
+        runs.append(replace(entry(number, told_p50(one) * 1.3**weekend), began_utc_ns=began_ns))
+    late = [own > 0.1 for own in first(runs).weekdays]
+
+    # by the calendar of most of its runs: around midnight either
+    assert late in ([False] * 5 + [True] * 2, *([[False] * 4 + [True] * 2 + [False]] if not hour else []))
+
+
+@given(st.lists(st.integers(1, 22), min_size=1, max_size=24))
+def test_days_are_those_of_the_calendar_if_nothing_starts_within_an_hour_of_midnight(hours: list[int]) -> None:
+    began_ns = np.array([(20_000 * 24 + 24 * day + hour) * HOUR_NS for day, hour in enumerate(hours)])
+
+    assert days_of(began_ns).tolist() == list(range(20_000, 20_000 + len(hours)))
+
+
+@given(st.lists(st.integers(-59, 59), min_size=1, max_size=40))
+def test_a_job_around_midnight_has_a_day_for_each_of_its_runs(minutes: list[int]) -> None:
+    began_ns = np.array([(20_000 + day) * DAY_NS + 60 * 10**9 * late for day, late in enumerate(minutes)])
+    days = days_of(began_ns)
+
+    assert np.diff(days).tolist() == [1] * (len(minutes) - 1)
+    assert 2 * np.count_nonzero(days == began_ns // DAY_NS) >= len(minutes)
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
