@@ -161,13 +161,13 @@ class Looks:
         self._stop, self._say = stop, say
         self._known = self._tried = self._held = 0
         self._lateness = LatenessWatch(self._sizes[-1], say=say, give_up=give_up)
-        self._late = False
+        self._late = self._ended = False
         self._looking: gevent.Greenlet | None = None
         self._trouble = ""
 
     @property
     def standing(self) -> tuple[int, int]:
-        """Looks that were held, and that are planned."""
+        """Return how many looks were held and how many are planned, also after the run was decided."""
         return self._held, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
@@ -178,7 +178,7 @@ class Looks:
         """
         known, self._known = self._known, pairs
         self._late = self._lateness.consider(late, pairs, turns)
-        if self._late:
+        if self._late or self._ended:
             return
         if not self._looking and is_due(self._sizes, self._held, known, self._tried):
             self._tried = known
@@ -199,8 +199,8 @@ class Looks:
             self._stop(str(said["sentence"]))
 
     def end(self) -> None:
-        """End looking; a look under way is cut."""
-        self._sizes = self._sizes[-1:]
+        """Hold no further looks, and end the one under way."""
+        self._ended = True
         if self._looking is not None:
             self._looking.kill()
 

@@ -254,6 +254,14 @@ def test_a_look_that_decides_ends_the_run_with_its_sentence(tmp_path: Path) -> N
     assert held.looks.standing == (1, 3)
 
 
+def test_the_planned_looks_stay_the_same_once_the_run_is_decided(tmp_path: Path) -> None:
+    held = Held(tmp_path, saying(stopped=True, sentence="not regressed", look=2, pairs=100))
+    held.consider(100, 100)
+    held.looks.end()
+
+    assert held.looks.standing == (2, 3)
+
+
 def test_a_look_that_does_not_is_followed_by_the_next(tmp_path: Path) -> None:
     count = "open(sys.argv[1] + '/count', 'a').write('x'); n = len(open(sys.argv[1] + '/count').read())\n"
     says = 'print(\'{"stopped": false, "sentence": "", "look": %d, "pairs": 50}\' % n)'
