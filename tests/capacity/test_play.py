@@ -105,7 +105,7 @@ def test_a_wall_clock_that_is_set_moves_no_look_and_no_end_of_a_level(
     run = LevelRun(folder, clocks)
     monkeypatch.setattr(playing, "monotonic_ns", clocks.monotonic_ns)
     monkeypatch.setattr(playing, "utc_ns", clocks.utc_ns, raising=False)
-    monkeypatch.setattr(playing.time, "sleep", clocks.sleep)
+    monkeypatch.setattr("time.sleep", clocks.sleep)
     monkeypatch.setattr(playing, "locust_run", lambda *_, **__: nullcontext(run))
     looked_s: list[float] = []
 
