@@ -134,12 +134,17 @@ class _Looking:
         side = side_of(folder)
         shown, allowed = seen(side, self.slos), [slo.allowed for slo in self.slos]
         answer = answer_of(shown.complete, shown.known, allowed, self.errors[number], self.callers)
-        if answer == "breaks" or (answer == "holds" and not self.hold and not _drains(side)):
+        if answer == "holds" and (self.hold or _drains(side) or self._backed_off(side, number)):
+            answer = "undecided"
+        if answer != "undecided":
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
             futile = is_futile(shown.complete, shown.known, allowed, self.parts[number], self.errors[-1], self.callers)
             self.answer = "undecided" if futile else None
         return self.answer is not None
+
+    def _backed_off(self, side: Side, number: int) -> str:
+        return _backed_off(side, self.slos, self.errors[number], self.callers)
 
 
 def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLevel, looking: _Looking) -> LevelOutcome:
@@ -158,7 +163,8 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
     if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-sessions"
     held = _held_back(document, side.name, step, calls) if search.plan.by == "sessions" and answer == "holds" else ""
-    held = held or (_drains(side) if answer == "holds" else "")
+    if answer == "holds":
+        held = held or _backed_off(side, slos, error, looking.callers) or _drains(side)
     if held:
         answer = "undecided"
     main = next(iter(side.mains.values()), ALWAYS)
@@ -208,6 +214,24 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
         return ""
     return (
         f"the service held starts back for {held_s:.0f} s because of its quota: only {calls:.0f} calls were in progress"
+    )
+
+
+def _backed_off(side: Side, slos: Sequence[Slo], error: float, callers: float) -> str:
+    """Return why a level that went well does not hold, as callers waited after refused calls; "" where it does.
+
+    A caller who waits makes no calls that could be refused. So the part of the callers' time that was waited is taken
+    for turns that missed the objective.
+    """
+    waiting = callers_backing_off(side.run)
+    away = waiting / callers
+    if not away or all(
+        share.high + away * (1 - share.high) < share.allowed for share in shares_of(side, slos, error, callers)
+    ):
+        return ""
+    return (
+        f"calls were refused, and {waiting:.2g} of {callers:,.0f} callers on average waited before they called again: "
+        "with their calls more turns may have missed the objective than are allowed"
     )
 
 
@@ -394,6 +418,13 @@ def in_progress(run: RunFrames) -> float | None:
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds.groupby("second")["sessions_active"].sum()
     return float(by_second.median()) if len(by_second) else None
+
+
+def callers_backing_off(run: RunFrames) -> float:
+    """Return how many callers waited after refused calls, on average over the seconds of the measured phase."""
+    seconds = run.seconds[run.seconds["measured"].to_numpy()]
+    by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
+    return float(by_second.mean()) if len(by_second) else 0.0
 
 
 def limits_left(run: RunFrames, target: str) -> dict[str, float]:

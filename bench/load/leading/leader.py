@@ -278,6 +278,7 @@ class Leader(ProcessRole):
         if current.monitor is not None:
             current.monitor.close()
         self._note_holds()
+        self._say_backed_off()
         self._note_absent_workers(folder)
         closed = close_run(folder, current.document, current.stopped or "its time was over, or its users were stopped")
         current.summary = closed.summary
@@ -309,6 +310,11 @@ class Leader(ProcessRole):
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were held back, as the service asked: {longest} in all")
             self._current.document["holds"] = held_s
+
+    def _say_backed_off(self) -> None:
+        """Say how many calls were held back after refused ones; the rows of seconds have their number."""
+        if self._current.monitor is not None and (calls := self._current.monitor.calls_backed_off):
+            self.say(f"{calls} calls were held back, longer after each refused one (back-off)")
 
     def _note_absent_workers(self, folder: Path) -> None:
         """Note workers that came to nothing, unless the reason is said already: the run is not what was asked for."""
