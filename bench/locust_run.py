@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.clock import monotonic_ns, monotonic_of
-from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.installation import end, own_environment, python_command
 from bench.run import folder as files
 from bench.units import NS_PER_S
 
 T = TypeVar("T")
 START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
-ENDED = (0, 1, INVALID_STATUS)
-"""Exit statuses of a run that came to its end: good, with failed turns, invalid."""
+ENDED = (0, 1, INVALID_STATUS, INTERRUPTED_STATUS)
+"""Exit statuses of a run that came to its end: good, with failed turns, invalid, interrupted, as levels are."""
 SHOWN_OF_LOG = 300
 
 

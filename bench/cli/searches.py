@@ -39,7 +39,8 @@ def calibrate(
     """Run the harness against the simulator at rising load, and say up to which load its figures can be trusted.
 
     Each run's rows are compared with what the simulator really did. The result is saved: later runs cite it, and warn
-    beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit.
+    beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit;
+    130: interrupted.
     """
     from bench.calibrate.climb import plan_of
     from bench.calibrate.ladder import calibration_of, conclusions, is_concluded
@@ -225,7 +226,7 @@ def capacity(
     """Find the highest load at which objectives hold, and what kind of edge there is beyond it.
 
     Exit status: 0 shown to hold, 1 the edge lies below, 2 bad objectives or arguments, or no call
-    opens, 3 undecided, 4 the load generator was the limit.
+    opens, 3 undecided, 4 the load generator was the limit, 130 interrupted.
     """
     from bench.capacity.judge import slo_of
     from bench.capacity.level import Search
