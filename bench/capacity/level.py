@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bench.capacity.judge import Share, Slo, answer_of, is_futile, share_of
+from bench.capacity.judge import Share, Slo, answer_of, is_futile, share_of, too_few
 from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
 from bench.capacity.search import (
     AFTER_RAMP_S,
@@ -167,6 +167,8 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
         held = held or _backed_off(side, slos, error, looking.callers) or _drains(side)
     if held:
         answer = "undecided"
+    elif answer == "undecided":
+        held = next(filter(None, map(too_few, shown)), "")
     main = next(iter(side.mains.values()), ALWAYS)
     wait_p50, wait_p95 = waits_of(side, search.plan.measure or main)
     return LevelOutcome(
