@@ -197,6 +197,11 @@ def too_few(missed: PerCluster) -> str:
     return f"too few calls for an answer: {calls} of its measured time{equal}, and it takes {SESSIONS}"
 
 
+GIVEN_UP, GIVEN_UP_LAST = 1.0, 3.0
+"""How many standard errors a share may turn out better or worse where others wait for a level's time, and where none
+does."""
+
+
 def is_futile(
     complete: Sequence[PerCluster],
     known: Sequence[PerCluster],
@@ -204,20 +209,23 @@ def is_futile(
     part: float,
     error: float,
     callers: float,
+    doubt: float = GIVEN_UP,
 ) -> bool:
     """Whether no answer is to be expected of a level. `part`: of its measured time that is over; `error`: of its last
     look. Before every caller has ended a session, or SESSIONS are complete, nobody knows how many there will be.
+
+    `doubt`: how many standard errors better or worse than it seems a share may turn out.
     """
     if complete[0][0].size < min(callers, SESSIONS):
         return False
     ratios = [ratio_of(missed) for missed in known]
     if not all(ratio.turns for ratio in ratios):
         return False
-    better, worse = ([[_at_end(ratio, part, side)] for ratio in ratios] for side in (-1, 1))
+    better, worse = ([[_at_end(ratio, part, side)] for ratio in ratios] for side in (-doubt, doubt))
     return not _all_below(better, allowed, error) and not _any_above(worse, allowed, error)
 
 
-def _at_end(ratio: Ratio, part: float, side: int) -> Ratio:
+def _at_end(ratio: Ratio, part: float, side: float) -> Ratio:
     """What a share may be at the end of a level, were it so many standard errors worse than it seems."""
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + side * math.sqrt(variance)))

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bench.capacity.judge import Share, Slo, answer_of, is_futile, share_of, too_few
+from bench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, Share, Slo, answer_of, is_futile, share_of, too_few
 from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
 from bench.capacity.search import (
     AFTER_RAMP_S,
@@ -52,6 +52,7 @@ from reports.turns import Flags, lost_of
 BLOCKED_SHARE = 0.01
 """A level with a larger share of blocked calls did not deliver its nominal load."""
 
+HOPELESS = "ended early, for the rest of its time was not to be expected to decide it"
 TIME_OVER = "the search's time was over before this level's run was closed"
 STAMPS = "a"
 """The rule of validity by which stamps are exact."""
@@ -98,7 +99,7 @@ def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -
 def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelOutcome:
     parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
     callers = step.load if search.plan.by == "sessions" else math.inf
-    looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.hold)
+    looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.hold, step.last)
     name = f"{number:02d}-{'hold' if step.hold else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
     task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_sessions, given.budget_usd)
@@ -120,6 +121,7 @@ class _Looking:
     """Looks at a level while it goes on. `answer`: what they came to; None where that is seen at its end.
 
     `parts`: of the measured time that is over at each look, below 0 in the warm-up. A hold is ended by a break alone.
+    `last`: whether no other level waits for the time.
     """
 
     slos: Sequence[Slo]
@@ -127,6 +129,7 @@ class _Looking:
     parts: Sequence[float]
     callers: float
     hold: bool
+    last: bool = False
     answer: Answer | None = None
 
     def is_clear(self, folder: Path, number: int) -> bool:
@@ -139,7 +142,15 @@ class _Looking:
         if answer != "undecided":
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
-            futile = is_futile(shown.complete, shown.known, allowed, self.parts[number], self.errors[-1], self.callers)
+            futile = is_futile(
+                shown.complete,
+                shown.known,
+                allowed,
+                self.parts[number],
+                self.errors[-1],
+                self.callers,
+                GIVEN_UP_LAST if self.last else GIVEN_UP,
+            )
             self.answer = "undecided" if futile else None
         return self.answer is not None
 
@@ -168,7 +179,7 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
     if held:
         answer = "undecided"
     elif answer == "undecided":
-        held = next(filter(None, map(too_few, shown)), "")
+        held = next(filter(None, map(too_few, shown)), HOPELESS if looking.answer == "undecided" else "")
     main = next(iter(side.mains.values()), ALWAYS)
     wait_p50, wait_p95 = waits_of(side, search.plan.measure or main)
     return LevelOutcome(

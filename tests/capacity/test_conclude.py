@@ -137,7 +137,7 @@ def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_ed
 def test_a_plan_of_one_level_asks_whether_it_holds() -> None:
     asked = " ".join(opening(build_plan(300, 300), "runs/capacity"))
 
-    assert "whether 300 calls at a time hold ttfa p(95)<800 at most 2 levels and a hold, in 30 min" in asked
+    assert "whether 300 calls at a time hold ttfa p(95)<800 at most 1 level and a hold, in 30 min" in asked
     assert "wrong with a chance of 5% at most" in asked
 
 
