@@ -50,7 +50,7 @@ STATIONS = (
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
     "blocks", "numbers", "records", "statistics",
-    "question", "thresholds", "exactness",
+    "question", "thresholds", "measurable", "exactness",
     "runs", "turns", "samples",
     "export", "summary", "api", "wording", "finding",
     "page", "text",

@@ -174,13 +174,17 @@ def worker_count(document: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class PreparedSearch:
-    """How levels are played, and against what. `costs`: what to read before, in lines."""
+    """How levels are played, and against what. `costs`: what to read before, in lines.
+
+    `lacking`: what the scripts can never show (`reports.measurable`).
+    """
 
     locust: Locust
     target: str
     scenario: str
     connects_per_min: float | None
     costs: tuple[str, ...]
+    lacking: Sequence[Mapping[str, Any] | None] = ()
 
 
 def prepared(
@@ -193,7 +197,8 @@ def prepared(
         if name in own or name in ("-u", "-r", "-t"):
             raise UsageError(f"{name} is an option that the search sets for each level: leave it out after --")
     words = [*service_options.words(), *options, *(["--yes"] if yes else [])]
-    forecast = _forecast(file, words)
+    arrives = ["--arrivals", "1/min", "--max-sessions", "1"] if plan.by == "arrivals" else []
+    forecast = _forecast(file, [*words, *arrives])
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["label"] for target in forecast["targets"])
         raise UsageError(f"capacity searches one target, and these are several: {labels}; name one by --targets")
@@ -205,7 +210,12 @@ def prepared(
         )
     costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
     return PreparedSearch(
-        Locust(file, plan.by, runs, words), target["label"], forecast["scenario"], forecast["connects_per_min"], costs
+        Locust(file, plan.by, runs, words),
+        target["label"],
+        forecast["scenario"],
+        forecast["connects_per_min"],
+        costs,
+        forecast["lacking"],
     )
 
 

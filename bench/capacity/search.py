@@ -437,10 +437,14 @@ def _hold_s(levels: Sequence[LevelOutcome]) -> float:
 def step_within(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> tuple[NextLevel, LevelBudget] | None:
     """Return what to play next and what it may spend, be there enough or not; None where nothing is to be learned.
 
-    Where the time left is only enough for the hold, nothing is played on before it.
+    Where the time left is only enough for the hold, nothing is played on before it. A quick look has no time to play
+    several levels again for longer: the first of them has all that is left.
     """
-    known = ends_of(levels)
-    step = next_step(ladder_of(plan), known)
+    known, ladder = ends_of(levels), ladder_of(plan)
+    step = next_step(ladder, known)
+    if step is not None and not step.hold and plan.time_s < least_time_s(ladder):
+        again = any(end.load == step.load and end.answer in ABOUT_THE_SERVICE for end in known)
+        step = step._replace(last=step.last or again)
     if step is not None and step.last and exhausted(level_budget(plan, levels, step)):
         step = hold_of(bracket_of(known)) or step
     return None if step is None else (step, level_budget(plan, levels, step))

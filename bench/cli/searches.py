@@ -235,6 +235,8 @@ def capacity(
     from bench.capacity.search import ERROR, SearchPlan
     from bench.clock import monotonic_ns
     from bench.units import NS_PER_S
+    from reports.measurable import refuse_unmeasurable
+    from reports.thresholds import quoted
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
     quantiles = [each.threshold.measure for each in slos if each.threshold.kind == "quantile"]
@@ -256,7 +258,13 @@ def capacity(
     if max_sessions is not None and by is By.SESSIONS:
         raise UsageError("--max-sessions needs --by arrivals: add it, or leave --max-sessions out")
     folder = _folder(out, locustfile)
-    ready = prepared(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
+    try:
+        ready = prepared(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
+        for each in slos:
+            refuse_unmeasurable(each.threshold, ready.lacking, f"--slo {quoted(each.written)}")
+    except UsageError:
+        _take_away(folder)
+        raise
     until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
     search = Search(plan, slos, ready.locust, max_sessions, ready.connects_per_min, until_ns)
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
@@ -305,6 +313,15 @@ def _folder(out: Path | None, locustfile: str) -> Path:
         raise UsageError(f"{folder} holds a search already: choose another folder with -o")
     make_parent(folder / "levels")
     return folder
+
+
+def _take_away(folder: Path) -> None:
+    """Remove the folder of a search that was refused, so that the next one may have its name; but nothing in it."""
+    from contextlib import suppress
+
+    with suppress(OSError):
+        (folder / "levels").rmdir()
+        folder.rmdir()
 
 
 def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:

@@ -134,6 +134,17 @@ def test_one_load_that_is_the_question_has_all_the_time_and_what_is_left_is_the_
     assert step_within(plan, held) == (NextLevel(8, hold=True), LevelBudget(140.0, ERROR - 0.001, None))
 
 
+def test_a_quick_look_plays_one_undecided_level_again_in_all_the_time_that_is_left() -> None:
+    plan, clean = build_plan(first=8, most=16, time_s=120.0), build_share(0.0, slow=0)
+    levels = [build_level(load, "undecided", length_s=18.0, shares=[clean]) for load in (8, 16)]
+
+    step, given = step_within(plan, levels) or (None, None)
+    assert given is not None
+    assert (step, given.time_s) == (NextLevel(16, hold=False, last=True), 120.0 - 36.0)
+    longer, _ = step_within(build_plan(first=8, most=16), levels) or (None, None)
+    assert longer == NextLevel(16, hold=False)
+
+
 def test_a_level_is_played_on_in_what_the_hold_does_not_take() -> None:
     plan = build_plan(first=8, most=64, precision=1.0, time_s=1000.0)
     levels = [build_level(8, "holds"), build_level(64, "breaks"), *[build_level(16, "undecided")] * 2,

@@ -110,7 +110,8 @@ class Leader(ProcessRole):
     def _plan(self) -> Planned:
         plan, self._decision = super()._plan(), None
         if plan.options.until_decided:
-            self._decision = decision_plan(plan.options, plan.sessions or MOST_PAIRS, scripts_of(plan.plays))
+            pairs = plan.sessions or MOST_PAIRS
+            self._decision = decision_plan(plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking)
         return plan
 
     def _check(self, parsed: Any) -> None:

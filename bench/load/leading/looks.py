@@ -70,9 +70,17 @@ def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
 
 
 def decision_plan(
-    options: Options, pairs: int, scripts: Sequence[Mapping[str, Any]], *, command: Sequence[str] = PLAN
+    options: Options,
+    pairs: int,
+    scripts: Sequence[Mapping[str, Any]],
+    *,
+    lacking: Sequence[Mapping[str, Any] | None] = (),
+    command: Sequence[str] = PLAN,
 ) -> LookPlan:
-    """The plan of a run. `scripts`: as `scripts_of` has them. Raises UsageError for thresholds that cannot be used."""
+    """Return the plan of a run. `scripts`: as `scripts_of` has them; `lacking`: what they can never show.
+
+    Raises UsageError for thresholds that cannot be used.
+    """
     of_one = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     asked = {
         "measure": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
@@ -80,6 +88,7 @@ def decision_plan(
         "scripts": list(of_one.values()),
         "pairs": pairs,
         "every": options.look_every,
+        "lacking": lacking,
         "thresholds": str(options.thresholds) if options.thresholds else None,
     }
     called, environment = [*command, json.dumps(asked)], own_environment(os.environ)
