@@ -128,8 +128,8 @@ class RoughEdge(msgspec.Struct, frozen=True):
 class SearchPlan(msgspec.Struct, frozen=True):
     """What was asked for. `measure`: whose p50 and p95 are told, "" for each run's main measure.
 
-    `levels_most`: how many levels at most, without the hold; `time_s`: how long they take together at most, the hold
-    among them.
+    `levels_most`: how many levels at most, without the hold and those that are played on; `time_s`: how long they take
+    together at most, the hold among them.
     """
 
     by: LoadUnit
