@@ -50,7 +50,7 @@ STATIONS = (
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
     "blocks", "numbers", "records", "statistics",
-    "question", "thresholds", "exactness", "frames",
+    "question", "thresholds", "measurable", "exactness", "frames",
     "runs", "arguments", "turns", "samples",
     "export", "summary", "api", "wording", "finding",
     "page", "text",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +140,8 @@ BUSY = {"name": "red", "workers": 1} | {"processors": {"cores": 2, "own": 0.1, "
         (Plan(valid=False, failed=0.1), {}, 4, 1),
         (Plan(failed=0.1), {}, 1, 1),
         (Plan(), {"verdict": None}, 4, 4),  # not judged
+        (Plan(valid=False), {"stopped": "interrupted"}, 4, 130),
+        (Plan(), {"stopped": "interrupted"}, 130, 130),
         (Plan(valid=False), {}, 2, 2),
     ],
 )
@@ -189,6 +192,24 @@ def test_a_run_that_lacks_a_part_is_more_than_inexact(monkeypatch: pytest.Monkey
 def test_another_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--target is `auto` or `simulator`"):
         quick.quick_run("azure", ServiceOptions(), yes=True, runs=tmp_path)
+
+
+def test_a_signal_that_would_end_the_command_ends_its_run_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    told: list[int] = []
+
+    def wait(_: float) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 130 if told == [signal.SIGTERM] else 0
+
+    run = SimpleNamespace(process=SimpleNamespace(wait=wait, send_signal=told.append))
+    monkeypatch.setattr(quick, "locust_run", lambda *_, **__: nullcontext(run))
+    before = signal.getsignal(signal.SIGTERM)
+
+    assert quick._locust(quick.SIMULATED, tmp_path, {}) == 130
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("status", [0, 1, 4])

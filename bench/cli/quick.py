@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +18,12 @@ from msgspec.structs import asdict
 
 from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
-from bench.errors import INVALID_STATUS, UsageError
+from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
 from bench.installation import EXAMPLES
 from bench.load.planning.estimate import estimate_words, quote
 from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
+from bench.run.document import INTERRUPTED
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.target_settings import load_price_table
@@ -134,7 +137,9 @@ def fitting_load(spare: float) -> Load:
 
 
 def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:
-    """Play it; returns 0 also where it was played and its figures are inexact: it was a look at the tool, no gate."""
+    """Play it; returns 0 also where it was played to its end and its figures are inexact: it was a look at the tool, no
+    gate.
+    """
     before = set(runs.glob("*")) if runs.is_dir() else set()
     status = _locust(load, runs, environ, *options)
     made = sorted(set(runs.glob("*")) - before) if runs.is_dir() else []
@@ -145,6 +150,8 @@ def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     if not broken or {rule.rule for rule in broken} - INEXACT:
         return status
     print(looked(summary), flush=True)
+    if summary.run.document.get("stopped") == INTERRUPTED:
+        return INTERRUPTED_STATUS
     return FAILED_STATUS if failed else 0
 
 
@@ -174,8 +181,19 @@ def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     with (
         tempfile.TemporaryDirectory() as scratch,
         locust_run(words, environment_without(environ, "LOCUST_"), folder=Path(scratch)) as run,
+        _handed_on(signal.SIGTERM, run.process),
     ):
         return _wait(run.process)
+
+
+@contextmanager
+def _handed_on(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Send a signal that this process gets to another one, which ends in order; Ctrl-C reaches both by itself."""
+    before = signal.signal(number, lambda *_: process.send_signal(number))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -136,7 +136,8 @@ def bench(
     """Play a small run of the shipped scenarios (on a deployment: voice only) and print what they measured.
 
     Without targets and Azure's variables it starts the simulator in a process of its own, and everything says
-    SIMULATED. Before it calls a deployment it says what that may cost, and asks.
+    SIMULATED. Before it calls a deployment it says what that may cost, and asks. Exit status: that of the run; 130
+    where it was interrupted.
     """
     from bench.cli.quick import quick_run
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from bench.errors import UsageError
+from bench.run.document import INTERRUPTED
 from reports.api import Run
 from reports.arguments import folder_of_run, given_texts, in_python
 from reports.comparisons.sentences import answer
@@ -63,6 +64,10 @@ FAMILY = (
 FAILURES, THROTTLED = "failures", "throttled"
 OMITTED = 0.1
 """A run of which more of the turns wanted never began does not pass where nothing is asked of its failures."""
+INTERRUPTED_RUN = (
+    "the run was interrupted before its planned end: the verdict is about the turns until then, and whoever ended it "
+    "may have seen its figures"
+)
 UNUSED = "No threshold is relative, so the baseline was not used; leave out --thresholds for the default gates."
 
 
@@ -153,14 +158,16 @@ def check_of(
         answer=answer(findings) if told else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
-        warnings=tuple(_warning(side, sides) for side in _unguarded(sides, items)),
+        warnings=(*_interrupted(run), *(_warning(side, sides) for side in _unguarded(sides, items))),
     )
     omitted = tuple(
         _warning(side, sides)
         for side in _unguarded(sides, items)
         if side.outcomes.lost[side.target] / side.outcomes.wanted[side.target] > OMITTED
     )
-    return replace(found, void=omitted, warnings=()) if omitted and found.status == PASSED else found
+    return (
+        replace(found, void=omitted, warnings=tuple(_interrupted(run))) if omitted and found.status == PASSED else found
+    )
 
 
 def _drifting(limits: Sequence[Item]) -> Iterable[str]:
@@ -253,6 +260,12 @@ def _answers(
         case StoredRuns():
             return against_stored_runs(sides, base, thresholds, allow)
     return BaselineAnswers()
+
+
+def _interrupted(run: RunFrames) -> Iterable[str]:
+    """Warn of a run that somebody ended by a signal: it did not pass for what was planned."""
+    if str(run.document.get("stopped") or "").startswith(INTERRUPTED):
+        yield INTERRUPTED_RUN
 
 
 def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Side]:

@@ -184,6 +184,7 @@ class Limits(Record, frozen=True):
     wait_p50_s: Rounded
     wait_max_s: Rounded
     held_s: Rounded
+    calls_backed_off: Annotated[Rounded, about("calls held back after refused ones, in a closed loop")]
     least_remaining: dict[str, Rounded]
 
 
@@ -407,6 +408,7 @@ def _limits(throttling: Throttling) -> Limits:
         quantile(waits_s, 0.5),
         quantile(waits_s, 1.0),
         throttling.held_s,
+        throttling.backed_off,
         {part.limit: part.share.min() for part in throttling.remaining},
     )
 

@@ -177,7 +177,9 @@ def money_notes(found: Money, *, simulated: bool) -> Iterable[str]:
 def limits(quota: Quota) -> str:
     """sweden: 3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …."""
     several = len(quota.targets) > 1
-    said = {one.target: _limited(one.turns, one.sessions, one.waits_s, one.held_s) for one in quota.targets}
+    said = {
+        one.target: _limited(one.turns, one.sessions, one.waits_s, one.held_s, one.backed_off) for one in quota.targets
+    }
     return "; ".join(f"{target}: {text}" if several else text for target, text in said.items() if text)
 
 
@@ -186,10 +188,11 @@ def limits_in_all(quota: Quota) -> str:
     waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
     turns, sessions = sum(one.turns for one in quota.targets), sum(one.sessions for one in quota.targets)
     held_s = sum(one.held_s for one in quota.targets if one.held_s > 0)
-    return _limited(turns, sessions, waits_s, held_s)
+    backed_off = sum(one.backed_off for one in quota.targets if one.backed_off > 0)
+    return _limited(turns, sessions, waits_s, held_s, backed_off)
 
 
-def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float) -> str:
+def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float, backed_off: float) -> str:
     counted = [plural(n, noun) for n, noun in ((turns, "turn"), (sessions, "session")) if n]
     parts = [f"{listed(counted)} throttled"] if counted else []
     if waits_s:
@@ -198,6 +201,8 @@ def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float)
         parts.append(f"asked {times} to wait (p50 {ms(1000 * median)}, longest {ms(1000 * waits_s[-1])})")
     if held_s > 0:
         parts.append(f"starts held for {span(held_s)} in all")
+    if backed_off > 0:
+        parts.append(f"{plural(int(backed_off), 'call')} held back after refused ones")
     return ", ".join(parts)
 
 

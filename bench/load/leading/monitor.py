@@ -253,6 +253,11 @@ class Monitor:
         return None if self._planned.sessions is None else self._planned.sessions * len(self._planned.targets)
 
     @property
+    def calls_backed_off(self) -> int:
+        """How many calls were held back after refused ones."""
+        return self._tally.total.calls_backed_off
+
+    @property
     def held_s(self) -> dict[str, float]:
         """For how long starts were held back in the process in which it was longest, by the arm's label."""
         held: dict[str, float] = {}

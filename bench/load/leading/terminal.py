@@ -129,6 +129,8 @@ def _sessions(total: ProgressReport, wanted: int | None) -> Iterator[LinePart]:
         )
     if total.sessions_refused:
         yield LinePart(3, (f"{total.sessions_refused} refused",), "bad")
+    if total.callers_backing_off:
+        yield LinePart(4, (f"{total.callers_backing_off} back off",), "bad")
 
 
 def _turns(total: ProgressReport) -> Iterator[LinePart]:
