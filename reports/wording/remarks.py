@@ -28,7 +28,7 @@ from reports.numbers import (
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
-from reports.summary.arms import BLOCK_MIN, Interleaving
+from reports.summary.arms import Interleaving
 from reports.summary.figures import PoolDrift
 from reports.summary.load import Arriving, Offered, Quota
 from reports.summary.money import Cost, Money, Waste
@@ -384,14 +384,13 @@ def divided(run: RunFrames, frame: Arriving) -> str:
 
 
 def interleaved(one: Interleaving) -> str:
-    """Interleaved: 120 pairs in 16 blocks of 2 minutes; sessions of a pair began within 12 ms of each other."""
+    """Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other."""
     pair = "pair" if one.arms == 2 else "group"
     many = plural(one.pairs, "pair") if one.arms == 2 else f"{plural(one.pairs, 'group')} of {one.arms}"
     cut = f", {count(one.cut)} more {'was' if one.cut == 1 else 'were'} not whole" if one.cut else ""
-    blocks = f"{plural(one.blocks, 'block')} of {BLOCK_MIN}{NBSP}minutes"
     unopened = f", in {count(one.unopened)} a session never opened" if one.unopened else ""
     began = f"sessions of a {pair} began within {ms(max(one.apart_ms, 0.1))} of each other"
-    return f"Interleaved: {many} in {blocks}{cut}{unopened}; {began}."
+    return f"Interleaved: {many}{cut}{unopened}; {began}."
 
 
 def drift_said(found: Sequence[PoolDrift]) -> str:

@@ -221,9 +221,7 @@ def test_pairs_whose_sessions_never_opened_are_said_to_be_such() -> None:
     assert whole
     assert dead
     assert "opened" not in interleaved(whole)
-    assert plain(interleaved(dead)).startswith(
-        "Interleaved: 40 pairs in 1 block of 2 minutes, in 40 a session never opened;"
-    )
+    assert plain(interleaved(dead)).startswith("Interleaved: 40 pairs, in 40 a session never opened;")
 
 
 def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions() -> None:
