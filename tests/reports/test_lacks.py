@@ -1,0 +1,122 @@
+"""What a report says that a figure lacks: more of the thing that it names than the run has of the same thing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.measures import sessions_to_publish
+from reports.numbers import NBSP
+from reports.statistics.quantiles import estimates, lack, sample
+from reports.summary.summary import Summary
+from reports.text.terminal import report_text
+from reports.wording.sentences import next_step, run_headline
+from tests.examples import few
+from tests.reports.forms import run_forms
+from tests.reports.shared import summary_of
+from tests.reports.synthetic import Plan
+
+THERE_AND_NEEDED = (
+    r"in (?P<there>[\d,]+) sessions?; it takes (?P<needs>[\d,]+)",
+    r"(?P<there>[\d,]+) (?:turn|session|word|repl)\w*; needs (?P<needs>[\d,]+)",
+    r"has (?P<there>[\d,]+) sessions? and needs (?P<needs>[\d,]+)",
+    r"of (?P<there>[\d,]+) sessions? (?:is|are) too few for a median, which takes (?P<needs>[\d,]+)",
+    r"needs (?P<needs>[\d,]+), this run has (?P<there>[\d,]+)",
+)
+
+
+def lacks_in(text: str) -> list[tuple[int, int]]:
+    """(there, needed) of every sentence that says both."""
+    plain = text.replace(NBSP, " ")
+    return [
+        (int(found["there"].replace(",", "")), int(found["needs"].replace(",", "")))
+        for pattern in THERE_AND_NEEDED
+        for found in re.finditer(pattern, plain)
+    ]
+
+
+def said_of(summary: Summary) -> Iterable[str]:
+    """All forms of a report, of which a page is read without its tags."""
+    html, markdown = run_forms(summary)
+    yield re.sub(r"<[^>]*>", " ", html)
+    yield markdown
+    yield report_text(summary)
+    yield run_headline(summary)
+
+
+@st.composite
+def small_plans(draw: st.DrawFn) -> Plan:
+    """Runs that are too small for some figures, of one target or of several."""
+    sessions, turns = draw(st.integers(1, 16)), draw(st.integers(1, 6))
+    return Plan(
+        sessions=sessions,
+        turns=turns,
+        targets=draw(st.sampled_from([("a",), ("a", "b"), ("a", "b", "c", "d")])),
+        kinds=draw(st.sampled_from([("vad",), ("typed",), ("vad", "typed")])),
+        abandoned=draw(st.integers(0, sessions * turns // 2)),
+        refused=draw(st.sampled_from([0, 0, 3])),
+        failed=draw(st.sampled_from([0.0, 0.0, 0.2])),
+        seed=draw(st.integers(0, 1000)),
+    )
+
+
+@few
+@given(small_plans())
+def test_whatever_lacks_takes_more_than_is_there(plan: Plan) -> None:
+    for text in said_of(summary_of(plan)):
+        assert [pair for pair in lacks_in(text) if pair[0] >= pair[1]] == []
+
+
+@few
+@given(small_plans())
+def test_the_sessions_to_play_next_are_more_than_were_played(plan: Plan) -> None:
+    summary = summary_of(plan)
+    played = max((summary.run.sessions["target"] == target).sum() for target in summary.targets)
+
+    for asked in re.findall(r"--sessions (\d+)", next_step(summary)):
+        assert int(asked) > played
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=40), st.integers(0, 99))
+def test_a_quantile_that_lacks_sessions_needs_more_of_them(of_session: list[tuple[int, int]], seed: int) -> None:
+    """`of_session`: good and failed turns of each session."""
+    rng = np.random.default_rng(seed)
+    sessions = np.repeat(np.arange(len(of_session)), [good + bad for good, bad in of_session])
+    values = np.concatenate([[*rng.lognormal(size=good), *[np.inf] * bad] for good, bad in of_session])
+
+    for found in estimates(sample(values, sessions), (0.05, 0.5, 0.9, 0.95, 0.99)):
+        if found.status == "too few sessions":
+            assert found.needs > found.sessions
+        elif found.status == "too few turns":
+            assert found.needs > values.size
+        elif found.status == "open" and found.needs:
+            assert found.needs > found.sessions
+
+
+@given(st.sampled_from((0.05, 0.5, 0.9, 0.95, 0.99)), st.integers(0, 700), st.integers(0, 300))
+def test_what_an_arm_lacks_is_more_than_it_has(p: float, turns: int, sessions: int) -> None:
+    lacking = lack(p, turns, sessions)
+
+    if lacking is not None:
+        assert lacking.there < lacking.needs
+        assert lacking.of == "turns" or lacking.needs == sessions_to_publish(p, turns, sessions, sessions)
+
+
+def test_sessions_without_a_figure_are_not_those_that_the_median_lacks() -> None:
+    """Sixteen sessions on four targets; no target has six."""
+    said = run_headline(summary_of(Plan(sessions=16, turns=2, targets=("a", "b", "c", "d"))))
+
+    assert "in 16 sessions" not in said
+    assert "; a, which has most, has 4 sessions and needs 6)" in said.replace(NBSP, " ")
+
+
+def test_of_few_targets_each_is_named_with_what_it_has() -> None:
+    said = run_headline(summary_of(Plan(sessions=8, turns=3, targets=("a", "b")))).replace(NBSP, " ")
+
+    assert (
+        "Too few sessions for a median (24 turns; a has 4 sessions and needs 6, b has 4 sessions and needs 6)" in said
+    )
