@@ -304,12 +304,13 @@ def next_step(summary: Summary) -> str:
     if summary.verdict.valid is False:
         return ""
     told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
+    short = [] if decided(summary.run) else told or summary.answers
     needed = {
-        name: max((_to_play(summary, answer, p) for answer in told or summary.answers), default=0)
+        name: max((_to_play(summary, answer, p) for answer in short), default=0)
         for name, p in (("a median", 0.5), ("p95", 0.95))
     }
     plays = ", ".join(
-        f"for {name} play `--sessions {sessions}` or more" for name, sessions in needed.items() if sessions
+        f"for {name} play {_longer(summary, sessions)} or more" for name, sessions in needed.items() if sessions
     )
     longer = f"{plays[:1].upper()}{plays[1:]}. " if plays else ""
     if not told:
@@ -331,6 +332,23 @@ def _to_play(summary: Summary, answer: CallerWait, p: float) -> int:
         return estimate.needs if estimate.status == "too few sessions" else 0
     played = int((summary.run.sessions["target"] == answer.target).sum())
     return math.ceil(estimate.needs * max(played, estimate.sessions) / estimate.sessions)
+
+
+def _longer(summary: Summary, sessions: int) -> str:
+    """The options with which this run plays so many sessions: `--sessions 45`, `--run-time 5m` if its time ended it.
+
+    Of a run whose stages are in a file the number alone.
+    """
+    given = summary.run.document.get("settings") or {}
+    if given.get("stages"):
+        return f"{count(sessions)} sessions"
+    options, run_time_s = [], given.get("run_time")
+    if run_time_s:
+        played = max(1, *(int((summary.run.sessions["target"] == target).sum()) for target in summary.targets))
+        options.append(f"--run-time {math.ceil(float(run_time_s) * sessions / played / 60)}m")
+    if given.get("sessions") or not run_time_s:
+        options.append(f"--sessions {sessions}")
+    return f"`{' '.join(options)}`"
 
 
 def _failed(summary: Summary) -> str:

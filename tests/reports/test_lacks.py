@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,3 +122,33 @@ def test_of_few_targets_each_is_named_with_what_it_has() -> None:
     assert (
         "Too few sessions for a median (24 turns; a has 4 sessions and needs 6, b has 4 sessions and needs 6)" in said
     )
+
+
+def advice(plan: Plan, **given: Any) -> str:
+    """What is said of a longer run, by the options that the run was started with."""
+    return next_step(summary_of(plan, settings=given)).partition(". ")[0]
+
+
+def test_the_advice_is_an_option_that_makes_this_run_longer() -> None:
+    plan = Plan(sessions=12, turns=4)
+
+    assert advice(plan) == "For p95 play `--sessions 45` or more"
+    assert advice(plan, sessions="12") == "For p95 play `--sessions 45` or more"
+
+
+def test_a_run_that_its_time_ended_is_to_take_longer() -> None:
+    plan = Plan(sessions=12, turns=4)
+
+    assert advice(plan, run_time=20) == "For p95 play `--run-time 2m` or more"
+    assert advice(plan, run_time=300) == "For p95 play `--run-time 19m` or more"
+    assert advice(plan, run_time=300, sessions="12") == "For p95 play `--run-time 19m --sessions 45` or more"
+
+
+def test_a_run_that_a_file_of_stages_ended_is_told_how_many_sessions_it_takes() -> None:
+    assert advice(Plan(sessions=12, turns=4), stages="ramp.yaml") == "For p95 play 45 sessions or more"
+
+
+def test_a_run_that_ended_as_soon_as_it_was_decided_is_not_told_to_play_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reports.wording.sentences.decided", lambda run: "This run ended at look 1.")
+
+    assert "play" not in advice(Plan(sessions=12, turns=4))
