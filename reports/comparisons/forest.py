@@ -39,8 +39,8 @@ NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
 """On a phone: name and verdict stand above each bar, both values and the difference below it, then the whole reason."""
 NAMED = 30
 """Pixels beside "same" from which on its side is named."""
-ROW_LETTER = 7.6
-"""Width of a letter of a row's name or values, at most."""
+NAME_LETTER, VALUE_LETTER = 7.6, 6.9
+"""Pixels of a letter of a row's name and of its values, on average."""
 LONGEST, NARROW_LONGEST, LINE = 38, 50, 15
 """Letters of a line of a reason, below a verdict and on a phone; the height of a line that a row has more for it."""
 
@@ -161,7 +161,8 @@ def _texts(plot: Plot, row: ForestRow, top: float) -> None:
     middle, cls = top + PITCH / 2, f"dl w-{row.word.replace(' ', '-')}"
     measured, upper = _measured(row), middle + (-2 if row.beside else 4)
     plot.add(f"<g><title>{clean(row.definition)}</title>")  # one hover away
-    plot.text(0, upper, shortened(row.name, min(27, int((LEFT - 30) / ROW_LETTER) - len(measured))), "rowlab")
+    room = LEFT - 26 - VALUE_LETTER * len(measured)
+    plot.text(0, upper, shortened(row.name, min(27, int(room / NAME_LETTER))), "rowlab")
     plot.add("</g>")
     plot.text(0, middle + 13, row.beside, "tiny")
     plot.text(LEFT - 22, upper, measured, "num", "end")
