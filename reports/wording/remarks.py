@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from msgspec.structs import replace
 
 from bench.money import dollars
 from bench.units import NS_PER_MS
@@ -33,7 +35,7 @@ from reports.summary.figures import PoolDrift
 from reports.summary.load import Arriving, Offered, Quota
 from reports.summary.money import Cost, Money, Waste
 from reports.summary.summary import Summary
-from reports.summary.trust import Incidents, Machine
+from reports.summary.trust import Incident, Incidents, Machine
 from reports.wording.settings import arm_fact
 from reports.wording.words import bound, interval
 
@@ -49,6 +51,9 @@ WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "
 PER_REPLY = "At equal prices arms differ by the length of their replies, not by region."
 NAMED = 6
 """Costs of so many arms are told one by one."""
+SIMULATOR_LATE, LATE_SHARE = "simulator_late", 0.01
+"""A kind of incident, and the share of a median that it must reach to be shown, as that of inexact stamps."""
+LATE_MS = re.compile(r"([\d.]+) ms")
 BASE64 = 4 / 3
 """Bytes of text for a byte of audio, before compression."""
 
@@ -211,9 +216,28 @@ def incident_kinds(found: Incidents) -> str:
     return listed([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(found.counts).most_common()])
 
 
+def incidents_that_matter(summary: Summary) -> Incidents:
+    """All but a simulator that was late by less than 1 % of the shortest median, which it cannot have changed more.
+
+    How late a simulator was is followed by its share of that median.
+    """
+    medians = [answer.figures.at(0.5).value for answer in summary.answers if answer.figures.at(0.5).bounded]
+    shortest, kept, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
+    for one in summary.incidents.kept:
+        late = LATE_MS.search(one.text) if one.kind == SIMULATOR_LATE and math.isfinite(shortest) else None
+        if late is None:
+            kept.append(one)
+        elif float(late[1]) < LATE_SHARE * shortest:
+            counts[one.kind] -= 1
+        else:
+            share = f"{percent(float(late[1]), shortest)} of the shortest median, {ms(shortest)}"
+            kept.append(replace(one, text=f"{one.text} ({share})"))
+    return Incidents(tuple(kept), +counts)
+
+
 def incident_lines(summary: Summary, most: int) -> list[str]:
     """The first few with time and worker; where there are more, how many of each kind."""
-    found = summary.incidents
+    found = incidents_that_matter(summary)
     long = summary.window.length_s > 180
     first = [
         f"{clock(one.at_s, long=long)} worker {one.worker} {incident_kind(one.kind)}: {one.text}"
