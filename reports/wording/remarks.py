@@ -54,6 +54,7 @@ NAMED = 6
 SIMULATOR_LATE, LATE_SHARE = "simulator_late", 0.01
 """A kind of incident, and the share of a median that it must reach to be shown, as that of inexact stamps."""
 LATE_MS = re.compile(r"([\d.]+) ms")
+HOW_DRIFT = f"p50 by step (99{NBSP}% interval)"
 BASE64 = 4 / 3
 """Bytes of text for a byte of audio, before compression."""
 
@@ -418,7 +419,7 @@ def interleaved(one: Interleaving) -> str:
 
 
 def drift_said(found: Sequence[PoolDrift]) -> str:
-    """Second half against first, p50 (99 % interval): direct −1 % (−4 to +2 %). No drift is suspected."""
+    """Second half against first, p50 by step (99 % interval): direct −1 % (−4 to +2 %). No drift is suspected."""
     if not found:
         return ""
     named = len(found) > 1
@@ -430,13 +431,13 @@ def drift_said(found: Sequence[PoolDrift]) -> str:
         if drifted
         else f"No drift is suspected: it takes more than 5{NBSP}%, and an interval that excludes 0."
     )
-    return f"Second half of the measured phase against the first, p50 (99{NBSP}% interval): {', '.join(parts)}. {end}"
+    return f"Second half of the measured phase against the first, {HOW_DRIFT}: {', '.join(parts)}. {end}"
 
 
 def drift_suspected(found: Sequence[PoolDrift]) -> str:
-    """suspected, second half against the first, p50 (99 % interval): gateway +12 % (+7 to +18 %); else nothing."""
+    """suspected, second half against the first, p50 by step (99 % interval): gateway +12 % (+7 to +18 %)."""
     parts = [f"{one.label} {_drift(one)}" for one in found if one.suspected]
-    return f"suspected, second half against the first, p50 (99{NBSP}% interval): {', '.join(parts)}" if parts else ""
+    return f"suspected, second half against the first, {HOW_DRIFT}: {', '.join(parts)}" if parts else ""
 
 
 def _drift(one: PoolDrift) -> str:
