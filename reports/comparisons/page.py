@@ -316,7 +316,7 @@ def _percentiles(comparison: Comparison) -> Section | None:
     mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
     counted = since(measure, mine[0]) if len(mine) == 1 else ""
     of_step = f", {question.step}" if question.step else ""
-    read = (Term(measure), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: fewer than five turns beyond.")
+    read = (Term(measure), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
     waits = plot_figure(percentiles(shift.curves, measure, HALF), read, head="The waits, one curve per arm")
     return Section("shift", "", "Which turns got slower?", [Beside([waits, _differences(comparison, shift)])])
 

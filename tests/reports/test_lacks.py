@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bench.measures import sessions_to_publish
 from reports.numbers import NBSP
 from reports.statistics.quantiles import estimates, lack, sample
+from reports.summary.curves import PUBLISHED, curves
 from reports.summary.summary import Summary
 from reports.text.terminal import report_text
 from reports.wording.sentences import next_step, run_headline
@@ -152,3 +153,13 @@ def test_a_run_that_ended_as_soon_as_it_was_decided_is_not_told_to_play_more(mon
     monkeypatch.setattr("reports.wording.sentences.decided", lambda run: "This run ended at look 1.")
 
     assert "play" not in advice(Plan(sessions=12, turns=4))
+
+
+@pytest.mark.parametrize(("sessions", "turns"), [(4, 4), (12, 4), (21, 10), (43, 4), (43, 10), (120, 1), (250, 4)])
+def test_a_curve_is_solid_as_far_as_a_table_tells_its_percentiles(sessions: int, turns: int) -> None:
+    """A curve went on with its interval beyond a p95 that needs more sessions, as the table says."""
+    summary = summary_of(Plan(sessions=sessions, turns=turns))
+    for name in summary.drawn:
+        for curve in curves(summary.samples[name], list(summary.samples[name].pools())):
+            told = [point for point in curve.points if point.p in PUBLISHED and point.p >= 0.5]
+            assert all((point.p <= curve.solid_to) == (not point.status.startswith("too few")) for point in told)
