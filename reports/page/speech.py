@@ -56,7 +56,7 @@ def speech(talks: Sequence[Talk]) -> Plot:
             plot.text(0, top + 28, talk_name(talk), "rowlab")
             name = f"{glyph(talk.colour)} {shortened(talk.target, 20)}"
             plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
-            plot.text(0, top + 61, f"{shortened(talk.step, 22)}, turn {talk.turn}", "lab")
+            plot.text(0, top + 61, f"{shortened(talk.step, 20)}, turn {talk.turn}", "lab")
             _talk(plot, talk, x, top + 34, top + 76)
     room = x(0) - plot.x0 > LETTER * len("end of speech") / 2
     plot.text(x(0), plot.y1 - 12, "end of speech", "lab", "middle" if room else "start")
