@@ -107,6 +107,11 @@ class Estimate:
         return self.status in ("published", "open")
 
     @property
+    def lacks(self) -> bool:
+        """Whether it has too few turns or sessions to be told."""
+        return self.status in ("too few turns", "too few sessions")
+
+    @property
     def told(self) -> float:
         """The quantile; where its interval has no end on one side, the other end, which it is not beyond."""
         return self.value if self.status != "open" else self.low if math.isfinite(self.low) else self.high

@@ -49,7 +49,7 @@ class Curve:
     @property
     def solid_to(self) -> float:
         """The last percentile from the median on that may be published, by the rule of the tables; 0 of none."""
-        return max((e.p for e in self.points if e.p >= 0.5 and not e.status.startswith("too few")), default=0.0)
+        return max((e.p for e in self.points if e.p >= 0.5 and not e.lacks), default=0.0)
 
 
 def curves(one: Sampled, pools: Sequence[Pool]) -> list[Curve]:

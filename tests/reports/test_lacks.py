@@ -162,4 +162,4 @@ def test_a_curve_is_solid_as_far_as_a_table_tells_its_percentiles(sessions: int,
     for name in summary.drawn:
         for curve in curves(summary.samples[name], list(summary.samples[name].pools())):
             told = [point for point in curve.points if point.p in PUBLISHED and point.p >= 0.5]
-            assert all((point.p <= curve.solid_to) == (not point.status.startswith("too few")) for point in told)
+            assert all((point.p <= curve.solid_to) == (not point.lacks) for point in told)
