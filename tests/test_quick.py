@@ -100,6 +100,26 @@ def test_fewer_calls_are_played_where_others_have_the_cores(spare: float, users:
     assert load.users / load.spawn_rate <= 10
 
 
+def test_as_many_sessions_are_played_as_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """On a busy machine fewer at a time; on a deployment they are what the estimate is of."""
+    played: list[quick.Load] = []
+    monkeypatch.setattr(quick, "spare_cores", lambda: 0.5)
+    monkeypatch.setattr(quick, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
+    monkeypatch.setattr(quick, "_looked", lambda load, *given: played.append(load) or 0)
+
+    quick.quick_run("simulator", ServiceOptions(), yes=False, runs=tmp_path, sessions=111)
+    assert (played[0].users, played[0].sessions) == (25, 111)
+
+    (tmp_path / "targets.yaml").write_text(TARGETS)
+    with pytest.raises(UsageError, match="set YES=1"):
+        quick.quick_run(
+            "auto", ServiceOptions(("west",), tmp_path / "targets.yaml"), yes=False, runs=tmp_path, sessions=45
+        )
+    assert ", 45 sessions, 3 at a time: about " in capsys.readouterr().out
+
+
 def test_cores_that_are_not_for_this_run_are_told_apart(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

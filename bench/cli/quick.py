@@ -66,18 +66,20 @@ BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """As many sessions as a median takes."""
 
 
-def quick_run(target: str, service_options: ServiceOptions, *, yes: bool, runs: Path) -> int:
-    """Run it; returns the exit status, which is that of the run; 0 where somebody would not have it.
+def quick_run(
+    target: str, service_options: ServiceOptions, *, yes: bool, runs: Path, sessions: int | None = None
+) -> int:
+    """Run it; returns the exit status, which is that of the run; 0 if somebody does not agree to its cost.
 
-    `service_options`: the targets that a file describes, if any.
+    `service_options`: the targets that a file describes, if any. `sessions`: how many, None for the usual number.
     """
     if target not in ("auto", "simulator"):
         raise UsageError(f"--target is `auto` or `simulator`, not `{target}`")
     if target == "auto" and service_options.targets:
         file = (service_options.target_file or TARGET_FILE).resolve()
-        return _run_billed(replace(service_options, target_file=file), runs, yes=yes)
+        return _run_billed(_lasting(BILLED, sessions), replace(service_options, target_file=file), runs, yes=yes)
     if target == "auto" and os.environ.get(ENDPOINT):
-        return _run_billed(ServiceOptions(), runs, yes=yes)
+        return _run_billed(_lasting(BILLED, sessions), ServiceOptions(), runs, yes=yes)
     spare, load = spare_cores(), SIMULATED
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
@@ -89,7 +91,13 @@ def quick_run(target: str, service_options: ServiceOptions, *, yes: bool, runs: 
             )
             told += f" (its other {others} {'is' if others == 1 else 'are'} not for this run)" if others > 0 else ""
             print(f"This machine has {told}: {load.users} calls at a time, not {SIMULATED.users}", flush=True)
-        return _looked(load, runs, without_proxies(os.environ), "--url", str(ready["urls"]["ga"]))
+        options = "--url", str(ready["urls"]["ga"])
+        return _looked(_lasting(load, sessions), runs, without_proxies(os.environ), *options)
+
+
+def _lasting(load: Load, sessions: int | None) -> Load:
+    """The load with so many sessions, if a number was asked for."""
+    return load if sessions is None else replace(load, sessions=sessions)
 
 
 def looked(summary: Summary) -> str:
@@ -109,14 +117,15 @@ def looked(summary: Summary) -> str:
     )
 
 
-def _run_billed(service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
+def _run_billed(load: Load, service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
     targets = resolve_targets(os.environ, service_options)
     called = " and ".join(target.public_url for target in targets)
-    print(f"This calls {called} with {' and '.join(BILLED.scenarios)}, {_much(targets)}: {_cost(targets)}.", flush=True)
+    what = f"{' and '.join(load.scenarios)}, {_much(load, targets)}"
+    print(f"This calls {called} with {what}: {_cost(load, targets)}.", flush=True)
     if not yes and not _agreed():
         print("Nothing was called. `YES=1` answers yes, `TARGET=simulator` simulates.")
         return 0
-    return _looked(BILLED, runs, os.environ, *service_options.words(), "--yes")
+    return _looked(load, runs, os.environ, *service_options.words(), "--yes")
 
 
 def spare_cores() -> float:
@@ -155,18 +164,18 @@ def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     return FAILED_STATUS if failed else 0
 
 
-def _much(targets: Sized) -> str:
+def _much(load: Load, targets: Sized) -> str:
     """How many sessions, in words. With several targets a user plays a pair at a time, a session on each of them."""
     if len(targets) == 1:
-        return f"{BILLED.sessions} sessions, {BILLED.users} at a time"
-    return f"{BILLED.sessions} sessions on each of {len(targets)} targets, {BILLED.users} pairs at a time"
+        return f"{load.sessions} sessions, {load.users} at a time"
+    return f"{load.sessions} sessions on each of {len(targets)} targets, {load.users} pairs at a time"
 
 
-def _cost(targets: Iterable[Target]) -> str:
+def _cost(load: Load, targets: Iterable[Target]) -> str:
     """What it may cost, in words."""
     table = load_price_table(None)
-    scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in BILLED.scenarios]
-    return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], BILLED.sessions)
+    scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in load.scenarios]
+    return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], load.sessions)
 
 
 def _agreed() -> bool:

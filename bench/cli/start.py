@@ -131,6 +131,10 @@ def bench(
         str, typer.Option(help="`simulator` simulates even where AZURE_OPENAI_ENDPOINT is set; `auto` does not.")
     ] = "auto",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling a deployment.")] = False,
+    sessions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Play this many sessions with each target, in place of a number that suits the run."),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Make run folders in this folder.")] = Path("runs"),
 ) -> None:
     """Play a small run of the shipped scenarios (on a deployment: voice only) and print what they measured.
@@ -141,7 +145,7 @@ def bench(
     """
     from bench.cli.quick import quick_run
 
-    raise typer.Exit(quick_run(target, service_options, yes=yes, runs=runs))
+    raise typer.Exit(quick_run(target, service_options, yes=yes, runs=runs, sessions=sessions))
 
 
 def options() -> None:

@@ -263,10 +263,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> Paths:
     return write_page(comparison_page(comparison), comparison_json(comparison), paths, "the comparison")
 
 
-NAME_LEAST, ENDING = 14, 6
-"""Letters of a figure's name where there is no room for it, and those of them that are its end."""
-
-
 def comparison_text(comparison: Comparison, width: int = 100, colour: bool = False) -> str:
     """The comparison as text: the verdict first."""
     table = [_table(comparison)] if comparison.findings else []
@@ -311,16 +307,15 @@ def design(comparison: Comparison) -> str:
     return f"{listed([count(size) for size in sizes])} sessions"
 
 
-FIGURE, BASELINE, CANDIDATE, DIFFERENCE, CHANGE, MARGIN, JUDGED, VERDICT = range(8)
+FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, JUDGED, VERDICT = range(7)
 LAYOUTS = (
     (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, JUDGED),
     (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, VERDICT),
-    (FIGURE, CANDIDATE, DIFFERENCE, MARGIN, VERDICT),
-    (FIGURE, DIFFERENCE, MARGIN, VERDICT),
-    (FIGURE, CHANGE, MARGIN, VERDICT),
-    (FIGURE, CHANGE, VERDICT),
+    (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, VERDICT),
+    (BASELINE, CANDIDATE, DIFFERENCE, MARGIN, VERDICT),
 )
-"""From the widest to the narrowest."""
+"""From the widest to the narrowest. Both values and the interval stay, for a difference says little without them."""
+STACKED = ((BASELINE, CANDIDATE, MARGIN), (DIFFERENCE, VERDICT))
 
 
 def _table(comparison: Comparison) -> Grid:
@@ -328,7 +323,7 @@ def _table(comparison: Comparison) -> Grid:
     places = {side.label: place for place, side in enumerate(comparison.sides)}
     findings = [finding_row(finding, comparison) for finding in comparison.findings]
     difference = f"difference ({percent(1 - 2 * comparison.method.level, 1)})"
-    heads = ("figure", "baseline", "candidate", difference, "difference", "margin", "verdict", "verdict")
+    heads = ("figure", "baseline", "candidate", difference, "margin", "verdict", "verdict")
     rows: list[blocks.Row] = []
     for label, _ in sentences.candidates(comparison):
         title = f"{glyph(places[label])} {label} against {glyph(0)} {comparison.sides[0].label}"
@@ -337,14 +332,14 @@ def _table(comparison: Comparison) -> Grid:
         rows += [_line(row) for row in own if row.finding.question.gated]
         others = [_line(row) for row in own if not row.finding.question.gated]
         rows += [*([blocks.row_of([blocks.Cell("not gated", style="soft")])] if others else []), *others]
-    return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", least=NAME_LEAST, ending=ENDING)
+    return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", stacked=STACKED)
 
 
 def _line(row: ForestRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
     style = MARKS[row.word].ink if row.finding.question.gated else "soft"
     verdicts = [blocks.Cell(one, style=style) for one in (row.judged, row.starred)]
-    return blocks.row_of([figure(row.finding.question), *values, row.told, row.change, row.margin_text, *verdicts])
+    return blocks.row_of([figure(row.finding.question), *values, row.told, row.margin_text, *verdicts])
 
 
 def _closing(comparison: Comparison) -> Iterable[Part]:

@@ -347,14 +347,18 @@ def unfit(history: History) -> str:
 
 
 def lacking_notes(history: History) -> list[str]:
-    """Which series have too few runs to compare, and how many, in one sentence; nothing where none has."""
-    told: dict[str, int] = {}
-    for course in history.courses:
-        if course.lacking:
-            told.setdefault(f"{course.series.scenario}, {course.series.name}", len(course.used))
-    each = "; ".join(f"{name}: {runs}" for name, runs in told.items() if runs)
-    why = f"Too few runs to compare for a change, which takes {ENOUGH}" if history.comparisons else "Runs so far"
-    return [f"{why} ({each})."] if each else []
+    """Which series, or figures of one, have too few runs to compare, and how many of how many; often nothing."""
+    each = []
+    for series in history.series:
+        courses = [course for course in history.courses if course.series is series]
+        most, runs = max((len(course.used) for course in courses), default=0), plural(len(series.entries), "run")
+        name = f"{series.scenario}, {series.name}"
+        if most < ENOUGH:
+            each.append(f"{name}: {most} of {runs}")
+        else:
+            few = [course for course in courses if course.lacking and course.used]
+            each += [f"{verdicts.figure(one.question)} of {name}: {len(one.used)} of {runs}" for one in few]
+    return [f"A change takes {ENOUGH} runs that can be compared. There are: {'; '.join(each)}."] if each else []
 
 
 def weekdays_notes(history: History) -> list[str]:

@@ -65,10 +65,8 @@ UNPLACED = (
     "; how long is measured, where in the reply only an event log tells, so without one it is drawn in the middle"
 )
 TIMELINE = "Good turns. Time counts from the last sample of speech. Bars are lengths, not loudness."
-LANES = (
-    "Upper lane, grey: the caller speaks. Amber: the wait. Lower lane, coloured: the reply plays. Triangles: end of "
-    "speech noticed, first audio delta."
-)
+LANES = "Upper lane, grey: the caller speaks. Amber: the wait. Lower lane, coloured: the reply plays."
+NOTICED = "Triangles: end of speech noticed, first audio delta."
 ALIKE = (
     "Turn number and session age are one thing in this run: later turns are older ones, so these figures cannot tell "
     "which of the two matters."
@@ -201,7 +199,7 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
 
 def _timeline(played: Sequence[Talk]) -> Figure:
     """A few turns as they were heard."""
-    said = [LANES]
+    said = [LANES, *([NOTICED] if speech.has_triangles(played) else [])]
     if any(talk.asked_on_s > talk.called_s for talk in played):
         said.append("Dark amber: our own functions run.")
     if any(talk.stall_s for talk in played):

@@ -198,7 +198,7 @@ def _limits(summary: Summary, place: int, one: Throttling) -> Line:
 
 def incidents(summary: Summary) -> Section | None:
     """What happened beside the measuring; None where nothing did."""
-    found, long = summary.incidents, summary.window.length_s > 180
+    found, long = remarks.incidents_that_matter(summary), summary.window.length_s > 180
     rows: list[Row | Line] = [
         [
             clock(one.at_s, long=long),

@@ -72,7 +72,7 @@ def spread(summary: Summary) -> Section | None:
     if len(summary.turns.strata) == 1 and counting:
         verb = "counts" if len(counting) == 1 else "count"
         since = f"{listed(counting)} {verb} {summary.turns.strata[0].since}."
-    read = (READ_ACROSS, banded, failed, "Dotted: fewer than five turns beyond.", since)
+    read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.", since)
     question = "How long is the wait, from the luckiest turn to the unluckiest?"
     return Section("spread", "Percentiles", question, [Panes(" ".join(filter(None, read)), panes)])
 

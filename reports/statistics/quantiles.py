@@ -109,6 +109,11 @@ class Estimate:
         return self.status in ("published", "open")
 
     @property
+    def lacks(self) -> bool:
+        """Whether it has too few turns or sessions to be told."""
+        return self.status in ("too few turns", "too few sessions")
+
+    @property
     def told(self) -> float:
         """The quantile; where its interval has no end on one side, the other end, which it is not beyond."""
         return self.value if self.status != "open" else self.low if math.isfinite(self.low) else self.high
@@ -241,7 +246,7 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     """Sessions with so many turns each that a published quantile needs at least: of the median 6 of one length; of ten
     turns p90 20, p95 40, p99 198; of one p90 50, p95 100, p99 500.
     """
-    n = int(of_session.sum())
+    n = round(of_session.sum())  # a share of turns in each session adds up to nearly a whole number
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), kish(of_session)) if n else 0
 
 

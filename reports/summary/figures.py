@@ -6,8 +6,9 @@ The input of a turn's first response is all of the conversation so far; only mea
 **Drift**: the first half of the measured phase against the second. A turn belongs to the half that it began in, one
 that never began to the half in which its session ended.
 Sessions are resampled, each with its turns of both halves, so it does not matter whether sessions are short or go on
-across the middle. Drift is suspected where the 99 % interval of the ratio of medians excludes 1 and the medians lie
-more than 5 % apart.
+across the middle. Sessions that begin together say the same steps at the same time, so each wait is taken as a multiple
+of its step's median: else a slow step that lies in the second half would be a drift. Drift is suspected if the 99 %
+interval of the ratio of the halves' medians excludes 1 and they lie more than 5 % apart.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from reports.records import Count, Record, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import Sampled, Samples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
-from reports.statistics.counting import Floats, distinct, packed
+from reports.statistics.counting import Floats, Integers, distinct, order_of_values, packed, split
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import CONFIDENCE, Estimate, Sample, estimates, quantile
 from reports.statistics.rates import ratio_of
@@ -431,6 +432,16 @@ def is_suspected(ratio: float, low: float, high: float) -> bool:
     return (low > 1 or high < 1) and abs(ratio - 1) > DRIFT_APART
 
 
+def _by_step(ascending: Floats, steps: Integers) -> Floats:
+    """Each value as a multiple of its step's median; failed ones stay endless, and all is NaN beside a median of 0."""
+    relative = ascending.copy()
+    for _, rows in split(steps):
+        median = quantile(ascending[rows], 0.5)
+        good = rows[np.isfinite(ascending[rows])]
+        relative[good] = ascending[good] / median if median > 0 else np.nan
+    return relative
+
+
 def _ratio(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> tuple[float, float, float] | None:
     """The median of the second half over that of the first, and its interval; open ends are 0 and inf.
 
@@ -440,8 +451,13 @@ def _ratio(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> t
     values, index = one.part(pool.target, pool.steps)
     lost = np.flatnonzero(turns.lost_in(pool) & one.applies[pool.target][turns.lost.step])
     values = np.append(values, np.full(lost.size, np.inf))
-    codes, sessions = packed(np.append(turns.session[index], turns.lost.session[lost]))
-    second = late[np.append(index, turns.rows.size + lost)]
+    relative = _by_step(values, np.append(turns.step[index], turns.lost.step[lost]))
+    if np.isnan(relative).any():
+        return None
+    order = order_of_values(relative)
+    values = relative[order]
+    codes, sessions = packed(np.append(turns.session[index], turns.lost.session[lost])[order])
+    second = late[np.append(index, turns.rows.size + lost)[order]]
     first, last = (Sample(values[half], codes[half]) for half in (~second, second))
     if min(distinct(half.sessions).size for half in (first, last)) < HALF_LEAST:
         return None

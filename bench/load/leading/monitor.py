@@ -47,7 +47,7 @@ def check_installed() -> None:
     except ModuleNotFoundError:  # what they stand in is not there
         there = False
     if not there:
-        raise UsageError("--telemetry needs packages that are not here: install rtbench with the extra `otel`")
+        raise UsageError("--telemetry needs packages that are not installed: pip install 'rtbench[otel]'")
 
 
 class Telemetry:

@@ -282,7 +282,7 @@ def _row_of(target: TargetStanding) -> tuple[str, ...]:
         wait.name,
         milliseconds(wait.p50_ms),
         milliseconds(wait.p95_ms),
-        sparkline(wait.trend_ms),
+        sparkline(wait.trend_ms) if wait.p95_ms is not None else "",
         f"{target.rates.events_received}",
         UNKNOWN if target.usd is None else dollars(target.usd),
         target.health or UNKNOWN,

@@ -199,3 +199,17 @@ def test_two_runs_have_a_page() -> None:
 
     assert "resamples of sessions" in words(text)
     assert "provisional" in badges(text)[0]
+
+
+def test_what_was_compared_is_counted_in_whole_arms() -> None:
+    """A run of typed and of spoken turns was said to have the sessions of the first figure alone."""
+    sides = targets(Plan(sessions=120, turns=10, targets=("west", "east"), kinds=("typed", "vad"), paired=True))
+    said = words(comparison_html(quick(sides)))
+
+    assert "60 sessions and 600 turns in each arm" in said
+
+
+def test_arms_of_different_sizes_are_each_counted() -> None:
+    sides = two(Plan(sessions=30, turns=4), Plan(sessions=25, turns=4))
+
+    assert "30 and 25 sessions, 120 and 100 turns" in words(comparison_html(quick(sides)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from reports.histories.history import (
     told_by,
     weekdays_notes,
 )
+from reports.numbers import NBSP
 from reports.question import NO_STRATUM
 from reports.statistics.changes import comparisons
 from tests.reports.histories.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
@@ -86,7 +88,7 @@ def test_too_few_runs_have_no_mark_and_it_is_said_why() -> None:
 
     assert not history.moved
     assert history_headline(history).startswith("Too few runs to tell a change: it takes 10")
-    assert lacking_notes(history)[0].endswith(": 9).")
+    assert lacking_notes(history)[0].replace(NBSP, " ").endswith(": 9 of 9 runs.")
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
@@ -233,3 +235,33 @@ def test_a_measure_without_a_quantile_is_its_median() -> None:
         == history_question("ttfa:p50")
         == history_question("ttfa:p(50)")
     )
+
+
+def test_the_note_on_few_runs_says_how_many_of_them_can_be_compared() -> None:
+    history = told_by([*nights([600.0] * 3), invalid(4), invalid(5)])
+
+    assert [text.replace(NBSP, " ") for text in lacking_notes(history)] == [
+        "A change takes 10 runs that can be compared. There are: voice_turns, gateway: 3 of 5 runs."
+    ]
+    assert lacking_notes(told_by(stepped(12, 12))) == []
+
+
+def test_series_that_are_too_short_are_noted_beside_one_that_is_not() -> None:
+    history = told_by([*stepped(12, 12), *nights([600.0] * 2, target="direct")])
+
+    assert [text.replace(NBSP, " ") for text in lacking_notes(history)] == [
+        "A change takes 10 runs that can be compared. There are: voice_turns, direct: 2 of 2 runs."
+    ]
+
+
+@given(st.lists(st.integers(1, 14), min_size=1, max_size=4), st.integers(0, 6))
+def test_a_series_is_only_said_to_lack_runs_if_fewer_can_be_compared_than_a_change_takes(
+    sizes: list[int], spoilt: int
+) -> None:
+    runs = [one for at, size in enumerate(sizes) for one in nights([600.0] * size, target=f"t{at}")]
+    history = told_by([*runs, *(invalid(20 + number, target="t0") for number in range(spoilt))])
+
+    for text in lacking_notes(history):
+        for used, of in re.findall(r"(\d+) of (\d+)", text):
+            assert int(used) < 10
+            assert int(used) <= int(of)
