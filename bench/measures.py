@@ -272,6 +272,8 @@ GOOD = frozenset({"ok", "interrupted", "outlived"})
 CENSORED = frozenset({"abandoned"})
 THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""
+REFUSED = "refused:"
+"""How every outcome begins of a session that was not opened because somebody answered no."""
 OutcomeClass = Literal["good", "failed", "censored"]
 
 EXPECTED = "failed:expected_"

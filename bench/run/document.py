@@ -22,6 +22,8 @@ KILLED = "killed: rows and counts end at the last flush"
 """Why a run ended that nobody ended."""
 GIVEN_UP = "do not use these figures: "
 """How what a run says of its end begins where it was ended as invalid while it went on; then comes the cause."""
+INTERRUPTED = "interrupted"
+"""Why a run ended that somebody ended by a signal; one that is to be decided also where it was ended by hand."""
 ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
 """Beginnings of what a run says of its end where nothing but its own length ended it; what was killed has a notice."""
 

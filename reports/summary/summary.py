@@ -261,7 +261,10 @@ class Summary:
         alone = sum(other.target == pool.target for other in turns.pools) == 1
         opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
         ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != CENSORED, turns.kind == FAILED))
-        lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
+        # where no turn of the run was begun, nothing tells the step of a lost one
+        lost = (
+            int(turns.lost_by_group[pool.target][pool.steps].sum()) if turns.steps else self.outcomes.lost[pool.target]
+        )
         of = label, pool.stratum, ALL
         known = (f for f in self.of_turns(measure).figures if (f.target, f.stratum, f.step) == of)
         told = next(known, None) or with_mark(self.run, figures(NOTHING, measure, label, pool=pool))

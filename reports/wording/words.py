@@ -86,7 +86,7 @@ class Shown(NamedTuple):
 def cell(figures: Figures, p: float, noun: str = "turn") -> Shown:
     """A quantile as it may be published: `986` over `969 – 1,010`, or why there is none.
 
-    Without a noun the reason is short, for a table that has the number of turns in a column of its own.
+    Without a noun failures are not counted, for a table that has them in a column of its own.
     """
     estimate = figures.at(p)
     good = figures.successes[figures.quantiles.index(estimate)]
@@ -103,10 +103,9 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
         beside = "" if math.isnan(good) else f"; successes {three(good)}"
         return Shown(f">{NBSP}timeout", f"{count(failed)} of {count(n)} failed{beside}")
     if estimate.status == "too few turns":
-        return Shown("n/a", few_words(n, noun, estimate.needs) if noun else f"needs {count(estimate.needs)}")
+        return Shown("n/a", few_words(n, noun or "turn", estimate.needs))
     if estimate.status == "too few sessions":
-        needs = f"needs {count(estimate.needs)} sessions"
-        return Shown("n/a", few_words(estimate.sessions, "session", estimate.needs) if noun else needs)
+        return Shown("n/a", few_words(estimate.sessions, "session", estimate.needs))
     open_ = _open(estimate, f"{count(failed)} of {count(n)} failed" if noun else "failures")
     return Shown(f"{bound(estimate)}{three(estimate.told)}", open_)
 

@@ -114,11 +114,13 @@ def test_a_turn_that_was_throttled_knows_the_wait_that_was_asked_for(
         ("throttled:handshake", {"retry-after": "0"}, "429: Please retry after 6 seconds.", 0),
         ("throttled:error", {}, TRY_AGAIN, 6_232 * MS),
         ("throttled:handshake", {}, "", None),
-        ("refused:503", {"retry-after": "7"}, "", None),
+        ("refused:503", {"retry-after": "7"}, "", 7_000 * MS),
+        ("refused:tcp", {}, TRY_AGAIN, None),
+        ("closed:1013", {"retry-after": "7"}, "", None),
         ("ok", {"retry-after": "7"}, "", None),
     ],
 )
-def test_a_session_that_was_throttled_knows_the_wait_that_was_asked_for(
+def test_a_session_that_was_refused_knows_the_wait_that_was_asked_for(
     outcome: str, headers: dict[str, str], detail: str, wait_ns: int | None
 ) -> None:
     assert build_session(outcome=outcome, headers=headers, detail=detail).retry_after_ns == wait_ns

@@ -458,6 +458,7 @@ def test_asking_for_a_key_takes_the_one_of_the_environment_or_refuses() -> None:
     credential = resolve_target(AZURE, auth="key").auth
 
     assert isinstance(credential, Credential)
+    assert credential.header() == ("api-key", KEY)
     assert "AZURE_OPENAI_API_KEY is not set: it is the key of the resource" in refusal(KEYLESS, auth="key")
 
 

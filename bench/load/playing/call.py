@@ -12,6 +12,7 @@ from bench.clock import monotonic_ns
 from bench.dial import HARNESS_FAULT, Cut, connected
 from bench.load.planning.tasks import Caller, CallSteps, SessionOver, TakenTurn, act
 from bench.load.playing.arm import Arm
+from bench.load.playing.back_off import RefusedCall
 from bench.load.playing.pairs import Pair
 from bench.load.playing.sessions import RunListener, Sessions
 from bench.observe import inputs
@@ -100,6 +101,8 @@ class Call:
         """Hears of each turn that is over, where a task in Python may ask after it."""
         self._session: Session | None = None
         """None as long as it is not connected."""
+        self.refusal: RefusedCall | None = None
+        """What the service refused, once the call has ended: its last session."""
 
     def play(self) -> Exception | None:
         """Play the call from its connection to its end. Returns what its task has to say to Locust, or a fault."""
@@ -129,6 +132,7 @@ class Call:
     def end(self) -> None:
         """Write down what came of the session that the call is in, and let go of it."""
         self._listener.session_ended()
+        self.refusal = self._listener.refusal
         self.hear_turn = self._session = None  # cycles would wait for the garbage collector
 
     def _play_steps(self) -> Exception | None:
