@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reports.numbers import count, listed, percent, plural, together, usd
 from reports.question import ORIGINS, STARTED_BY
-from reports.samples import HEARD
+from reports.samples import ANSWER_HEARD, HEARD
 from reports.summary.arms import FAIR
 from reports.summary.outcomes import Ending
 from reports.summary.summary import CallerWait, Summary
@@ -143,9 +143,17 @@ def _spread(times: list[str], many: int) -> str:
 
 
 def heard(summary: Summary) -> str:
-    """When callers hear the reply; empty where no turn was spoken, or none of these medians may be published."""
-    told = [answer for answer in summary.heard if answer.figures.at(0.5).bounded]
-    if not told or summary.verdict.valid is False:
+    """When callers hear the reply, and the answer in it; empty where no turn was spoken, or no median is published."""
+    if summary.verdict.valid is False:
+        return ""
+    said = (_heard(summary, summary.heard, "reply", HEARD), _heard(summary, summary.answered, "answer", ANSWER_HEARD))
+    return " ".join(filter(None, said))
+
+
+def _heard(summary: Summary, answers: Sequence[CallerWait], what: str, measure: str) -> str:
+    """Callers hear the answer 3.6 s after the end of their speech (median …)."""
+    told = [answer for answer in answers if answer.figures.at(0.5).bounded]
+    if not told:
         return ""
     shown = _ends(told)
     times = together(*(_median(answer) for answer in shown))
@@ -153,8 +161,8 @@ def heard(summary: Summary) -> str:
         f"{words.bound(answer.figures.at(0.5))}{time}{_whose(answer, summary)}"
         for time, answer in zip(times, shown, strict=True)
     ]
-    waited = f"Callers hear the reply {_spread(named, len(told))} after the end of their speech"
-    return f"{waited} (median {HEARD}, {settings.player(summary.setup)})."
+    waited = f"Callers hear the {what} {_spread(named, len(told))} after the end of their speech"
+    return f"{waited} (median {measure}, {settings.player(summary.setup)})."
 
 
 def _whose(answer: CallerWait, summary: Summary) -> str:

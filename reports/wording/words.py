@@ -11,7 +11,7 @@ from bench.measures import CATALOGUE
 from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import ORIGINS, PLAIN, RATES, TRIALS, Stratum, traits_words
-from reports.samples import HEARD
+from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import Estimate
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.segments import Band, Breakdown
@@ -272,6 +272,7 @@ def tables(summary: Summary) -> list[Answers]:
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
     heard = f"the first audible sample, {settings.player(summary.setup)}"
+    answered = f"the first audible sample of the answer, {settings.player(summary.setup)}"
     ends |= {READ: "the first words of the transcript", HEARD: heard}
     every = [
         Answers(rows[0].figures.measure, ORIGINS[origin], ends[rows[0].figures.measure], rows)
@@ -281,6 +282,7 @@ def tables(summary: Summary) -> list[Answers]:
     ]
     more = (
         Answers(HEARD, ORIGINS["speech_end"], heard, summary.heard),
+        Answers(ANSWER_HEARD, ORIGINS["speech_end"], answered, summary.answered),
         Answers(GREETING, "the start of connecting", "the first audible sample of the greeting", summary.greeted),
     )
     return [*every, *(answers for answers in more if answers.rows)]

@@ -14,12 +14,13 @@ from bench.run.validity import EARLY_REPLIES, EarlyReplies
 from reports.gate.check import checked
 from reports.question import Question
 from reports.statistics.differences import Margin
+from reports.summary.summary import summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
 from tests.reports.gate.made import thresholds
-from tests.reports.shared import markdown_of, page_of, summary_of
+from tests.reports.shared import frames_of, markdown_of, page_of, summary_of
 from tests.reports.synthetic import Plan, write
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -108,3 +109,14 @@ def test_nothing_is_compared_by_the_wait() -> None:
 
     assert comparison.findings[0].difference is None
     assert "began before their question had ended" in plain(said(comparison.findings[0].verdict.reason))
+
+
+def test_an_answer_that_the_script_defines_has_a_row_and_a_sentence_of_its_own() -> None:
+    document = frames_of(SPOKEN).document
+    scripts = [script | {"answer_min_ms": 700.0} for script in document["scripts"]]
+    frames = frames_of(SPOKEN, scripts=scripts)
+    frames.turns["answer_audible_at_ns"] = frames.turns["first_audible_at_ns"] + 2_000_000_000
+    text = plain(report_text(summarise(frames)))
+
+    assert "Callers hear the answer 2." in text
+    assert "answer_voice_to_voice" in text
