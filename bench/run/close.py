@@ -26,14 +26,14 @@ from bench.clock import utc_ns
 from bench.foreign import write_text
 from bench.installation import is_alive
 from bench.run import folder as files
-from bench.run import spool
+from bench.run import lock, spool
 from bench.run.document import KILLED, SCHEMA_VERSION
 from bench.run.evidence import evidence
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.measured import CARRIED, RATED_INSTANTS, all_histograms, bytes_per_s
 from bench.run.part import TRANSCRIPT, AnyPart, Facts, Part, parts
 from bench.run.provenance import recorded_by
-from bench.run.unknown import OF_SECONDS, OF_SESSIONS, OF_TURNS, Lost, load_of, lost_entries
+from bench.run.unknown import OF_SECONDS, OF_SESSIONS, OF_TURNS, UNSEEN_NS, Lost, load_of, lost_entries
 from bench.run.validity import judge
 from bench.units import NS_PER_S
 
@@ -47,9 +47,9 @@ PER_SECOND, PER_SESSION = "run", "session"
 
 
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
-    """Whether nobody can write to this run any more but the caller, who is then free to close it.
+    """Return whether no process but the caller can write to this run any more: the caller is then free to close it.
 
-    A writer that is closing its run does so in a child, which is nobody else.
+    A writer that is closing its run does so in a child, which asks for itself.
     """
     if document.get("state") in CLOSED:
         return True
@@ -58,7 +58,10 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
         return False
     if writer.get("pid") == os.getppid():
         return True
-    return not is_alive(writer.get("pid")) and not any(part.alive for part in parts(folder))
+    held = lock.is_held(folder)
+    if held is None:
+        held = is_alive(writer.get("pid"))
+    return not held and not any(part.alive for part in parts(folder) if part.facts.pid != writer.get("pid"))
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
@@ -133,7 +136,7 @@ def merge_parts(
         "simulated": simulated,
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or last_utc_ns or utc_ns(),
-        "lost": _lost_entries(read, lost(document.get("ended_utc_ns") or last_utc_ns or began_utc_ns)),
+        "lost": _lost_entries(read, lost(document.get("ended_utc_ns") or (last_utc_ns or began_utc_ns) + UNSEEN_NS)),
         "hosts": recorded_by(parts, document, histograms),
         "stamp_source": _stamp_source(read),
         "totals": _totals(read, facts, histograms),

@@ -16,6 +16,9 @@ import pandas as pd
 from bench.measures import outcome_class
 from bench.units import NS_PER_S
 
+UNSEEN_NS = NS_PER_S
+"""How long after its last second on disk a process may have played on, if nothing says when it ended: the row of a
+second is written once that is over."""
 OF_TURNS = ["session_id", "worker", "start_ns"]
 OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_begun"]
 OF_SECONDS = ["second", "length_ns", "worker", "target", "calls", "sessions_active", "turns_begun"]

@@ -21,6 +21,7 @@ from bench.columns import BOUNDS, TURN_KEYS
 from bench.errors import UsageError
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
+from bench.run import lock
 from bench.run.close import close, writer_is_gone
 from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, Key, distribution, read
@@ -404,8 +405,9 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
     folder, _ = build_run(tmp_path)
     document = close(folder)
 
-    assert (document["state"], document["verdict"]["valid"]) == ("killed", None)
+    assert (document["state"], document["verdict"]["valid"]) == ("killed", False)
     assert document["totals"]["turns"] == {}
+    assert [entry["turns"] for entry in document["lost"]] == [None]  # some may have begun, and nothing bounds them
     assert all(rows == [] for rows in tables(folder).values())
 
 
@@ -852,7 +854,23 @@ def test_a_writer_is_gone_when_its_process_is(document: dict[str, Any], gone: bo
     assert writer_is_gone(tmp_path, document) is gone
 
 
-def test_a_writer_whose_process_runs_is_not_gone(tmp_path: Path) -> None:
+def test_a_writer_that_holds_the_lock_of_its_folder_is_not_gone(tmp_path: Path) -> None:
+    writer = {"host": socket.gethostname(), "pid": os.getpid()}
+    lock.hold(tmp_path)
+
+    assert not writer_is_gone(tmp_path, {"state": "running", "writer": writer})
+
+
+def test_a_writer_is_gone_though_another_process_has_its_number(tmp_path: Path) -> None:
+    """As process 1 of the next container has it."""
+    folder, _ = build_run(tmp_path)  # its worker's number is this process's
+    writer = {"host": socket.gethostname(), "pid": os.getpid()}
+
+    assert writer_is_gone(folder, {"state": "running", "writer": writer})
+
+
+def test_a_file_system_without_locks_is_asked_for_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "is_held", lambda _: None)
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
 
     assert not writer_is_gone(tmp_path, {"state": "running", "writer": writer})

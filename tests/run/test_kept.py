@@ -19,6 +19,7 @@ from bench.cli.runs import before_utc_ns, runs
 from bench.cli.runs_text import table
 from bench.errors import UsageError
 from bench.run import folder as files
+from bench.run import lock
 from bench.run.kept import chosen_run, kept_runs, newest_run, remove_run
 from tests.command_line import call
 from tests.reports import synthetic
@@ -41,6 +42,8 @@ def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
     synthetic.write_killed(folder, Plan(sessions=10))
     writer = {"host": host or socket.gethostname(), "pid": pid}
     files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"label": "sim"}]})
+    if pid == os.getpid():
+        lock.hold(folder)
     return folder
 
 

@@ -12,6 +12,7 @@ import pytest
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.run import folder as files
+from bench.run import lock
 from bench.run.document import SCHEMA_VERSION
 from bench.run.upload import STORAGE_SCOPE, TRIES, Uploader, destination_of
 from bench.target.credentials import Credential
@@ -112,6 +113,7 @@ def test_a_server_that_is_not_there_is_said_in_words(run: Path) -> None:
 
 def test_a_run_under_way_is_not_uploaded(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(run, state="running")
+    lock.hold(run)
     with pytest.raises(UsageError, match="is still under way"):
         Uploader(destination_of(AZURE, "URL"), fetch=no_token).upload(run)
 

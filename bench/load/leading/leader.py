@@ -34,6 +34,7 @@ from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE
 from bench.load.playing.pairs import WorkerSlot
 from bench.run import folder as files
+from bench.run import lock
 from bench.run.document import GIVEN_UP, INTERRUPTED
 from bench.run.part import parts
 from bench.run.upload import destination_of
@@ -145,6 +146,7 @@ class Leader(ProcessRole):
         slot = WorkerSlot(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
         arms = arms_of(self._planned, keyring, slot)
         folder = files.create(self._planned.options.runs, self._planned.scenario, slot.began_utc_ns)
+        lock.hold(folder)
         settings = vars(self._parsed)
         document = self._planned.opening_document(folder.name, slot.began_utc_ns, settings, slot.workers)
         if self._decision is not None:

@@ -59,12 +59,6 @@ def _on_end_of_parent(number: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
-def hold(folder: Path) -> None:
-    """Take the lock of a run's folder, for as long as this process lives."""
-    file = os.open(folder, os.O_RDONLY)
-    fcntl.flock(file, fcntl.LOCK_EX)
-
-
 class Lifeline:
     """Tells whether a master lives: by its lock where it shares a disk, and by how long it has been silent."""
 

@@ -19,7 +19,7 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
-from bench.load.leading import link, messages
+from bench.load.leading import messages
 from bench.load.leading.leader import Leader
 from bench.load.leading.link import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.leading.messages import Here, Pong, Shipped, StandingTold
@@ -135,7 +135,6 @@ class Master(Leader):
 
     def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring) -> None:
         """Hand the run to the workers that are there: who comes later takes no part."""
-        link.hold(folder)
         keyring.close()  # its workers sign in themselves
         present = sorted(self._present(), key=self._runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}

@@ -23,7 +23,7 @@ from bench.run.close import merge_parts
 from bench.run.merging.merged import Document, Numbering, merged_document, notices, numbered_by_start
 from bench.run.merging.run_part import DamagedPartError, RunPart, chosen_workers
 from bench.run.spool import EVENTS
-from bench.run.unknown import Lost, load_of
+from bench.run.unknown import UNSEEN_NS, Lost, load_of
 
 RunKey = tuple[int, str]
 """When it began (UTC, ns since 1970), and its name."""
@@ -189,7 +189,7 @@ def _lost(parts: Sequence[RunPart], given: Sequence[RunPart]) -> list[Lost]:
         load = None
         if own:
             ends_ns = [part.document.get("ending_utc_ns") or part.document.get("ended_utc_ns") for part in own]
-            latest_ns = max(map(int, filter(None, ends_ns)), default=max(part.last_utc_ns for part in own))
+            latest_ns = max(map(int, filter(None, ends_ns)), default=max(part.last_utc_ns for part in own) + UNSEEN_NS)
             document = next((part.document for part in own if part.was_ended), own[0].document)
             missing = sum(len(part.lost(None)) for part in parts if run in _runs([part]))
             load = load_of(document, missing, numbers, latest_ns)

@@ -12,6 +12,7 @@ import pytest
 
 import reports
 from bench.run import folder as run_folder
+from bench.run import lock
 from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -24,6 +25,8 @@ def test_the_command_closes_a_run_that_was_killed_and_leaves_one_that_is_under_w
     folder = synthetic.write_killed(tmp_path / "run", Plan(sessions=20, turns=4))
     begun, pid = run_folder.read_document(folder), os.getpid() if under_way else ended_process()
     run_folder.write_document(folder, begun | {"writer": {"host": socket.gethostname(), "pid": pid}})
+    if under_way:
+        lock.hold(folder)
     expected = len(reports.load(folder).turns)
     ended = call("export", folder, "--format", "json", "--table", "turns")
 

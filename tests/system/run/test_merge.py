@@ -19,6 +19,7 @@ from bench.cli.runs import merge
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.run import folder as files
+from bench.run import lock
 from bench.run.close import close
 from bench.run.histograms import Key, read
 from bench.run.merging.merge import merge_runs
@@ -502,6 +503,7 @@ def test_merged_runs_that_share_a_part_whose_workers_nobody_tells_apart_are_refu
 def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
     mine = opening_document("x", "y", 1, {}, [], [], 1, [])["writer"] | {"pid": os.getpid()}
     part = build_part(tmp_path, state="running", stopped="", ended_utc_ns=None)
+    lock.hold(part)
     with pytest.raises(UsageError, match="still under way"):
         merge_runs([changed(part, writer=mine)], tmp_path / "merged")
 

@@ -1,0 +1,32 @@
+"""The lock of a run's folder: its writer holds it for as long as it lives.
+
+A process number does not tell whether the writer lives: the next process, or the next container, may have the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def hold(folder: Path) -> None:
+    """Take the lock of a run's folder for the life of this process; do nothing on a file system without locks."""
+    file = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def is_held(folder: Path) -> bool | None:
+    """Return whether a process holds the lock of a run's folder; None if the file system has no locks."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    return False
