@@ -34,6 +34,7 @@ from bench.run import histograms as hdr
 from bench.run.document import RunDocument
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import MEASURED, Histograms
+from bench.run.integrity import repeated, wrong_column
 from bench.run.measured import CARRIED, all_histograms, bytes_per_s, origin_ns, values_ns
 from bench.run.part import parts
 from bench.units import NS_PER_MS, NS_PER_S
@@ -205,27 +206,20 @@ def _load(
         sessions = session_frame(_table(path, "sessions", of_sessions))
         seconds = second_frame(_table(path, "seconds"))
     pa.default_memory_pool().release_unused()
+    ids, of_turns = (frame["session_id"].cat for frame in (sessions, turns))
+    numbers = turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan)
     # of a session, or a turn of one, that has two rows both would count
-    names = sessions["session_id"].cat
-    if (twice := np.flatnonzero(np.bincount(names.codes.to_numpy()) > 1)).size:
-        raise UsageError(f"{path} is damaged: it holds session {shortened(str(names.categories[twice[0]]))} twice")
-    number = turns["turn"].to_numpy(dtype=np.float64, na_value=-1)
-    codes = turns["session_id"].cat.codes.to_numpy()
-    known = number >= 0
-    order = np.lexsort((number[known], codes[known]))
-    number, codes = number[known][order], codes[known][order]
-    if ((number[1:] == number[:-1]) & (codes[1:] == codes[:-1])).any():
-        raise UsageError(f"{path} is damaged: it holds a turn of a session twice")
+    if wrong := repeated(ids.codes.to_numpy(), ids.categories.__getitem__, of_turns.codes.to_numpy(), numbers):
+        raise UsageError(f"{path} is damaged: {wrong}")
     closed = (path / "turns.parquet").exists()
     return RunFrames(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
 
 
 def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Table:
-    """Columns of a table, or all. Raises UsageError where one has no value that each row of any version has."""
+    """Return columns of a table, or all. Raise UsageError if one holds what no run's does."""
     table = run_folder.read_table(path, name, columns, dictionaries=LABELS)
-    for column in table.column_names:
-        if column in run_folder.IN_EACH_ROW and table[column].null_count:
-            raise UsageError(f"{path} is damaged: it holds rows of {name} without {column}")
+    if wrong := wrong_column(name, table):
+        raise UsageError(f"{path} is damaged: {wrong}")
     return table
 
 

@@ -160,8 +160,6 @@ TYPES: dict[ColumnKind, pa.DataType] = {
     "flag": pa.bool_(),
 }
 """What Arrow holds of each kind of column in."""
-IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "length_ns")
-"""The columns that are null in no row of any table, whichever version wrote it."""
 TABLES: dict[TableName, tuple[columns.ColumnGroup, ...]] = {
     "turns": columns.TURNS,
     "sessions": columns.SESSIONS,

@@ -112,17 +112,17 @@ def test_whole_numbers_of_a_report_take_no_more_bytes_than_they_need(tmp_path: P
 
 @pytest.mark.parametrize("end", [2**7, 2**15, 2**31, 2**63])
 def test_a_narrow_column_holds_every_number(tmp_path: Path, end: int) -> None:
-    ends = {"wasted_audio_ns": -end, "tokens_text_in": end - 1} | ({"tokens_text_out": end} if end < 2**63 else {})
+    ends = {"speech_end_at_ns": -end, "tokens_text_in": end - 1} | ({"tokens_text_out": end} if end < 2**63 else {})
     numbers = [-end, -1, None, 0, end - 1]
     each = {"session_id": "w0-000000", "target": "sim", "outcome": "ok", "start_utc_ns": 0, "ended_at_ns": 1}
-    rows = [{**each, **ends, "turn": turn, "audio_bytes_received": number} for turn, number in enumerate(numbers)]
+    rows = [{**each, **ends, "turn": turn, "committed_at_ns": number} for turn, number in enumerate(numbers)]
     run_folder.write_document(tmp_path, {"schema": 1, "run_id": "ends", "began_utc_ns": synthetic.BEGAN_NS})
     for name, schema in SCHEMAS.items():
         table = pa.Table.from_pylist(rows if name == "turns" else [], schema=schema)
         pq.write_table(table, tmp_path / f"{name}.parquet")
 
     turns = load_for_report(tmp_path).turns
-    assert [None if pd.isna(number) else int(number) for number in turns["audio_bytes_received"]] == numbers
+    assert [None if pd.isna(number) else int(number) for number in turns["committed_at_ns"]] == numbers
     assert {name: int(turns[name].iloc[0]) for name in ends} == ends
 
 

@@ -52,14 +52,14 @@ def build_run(
     return folder, recorders
 
 
-def labels(number: int, target: str = "simulator") -> Labels:
-    return Labels(f"w0-{number:06d}", target, "voice_turns", "voice_turns")
+def labels(number: int, target: str = "simulator", worker: int = 0) -> Labels:
+    return Labels(f"w{worker}-{number:06d}", target, "voice_turns", "voice_turns")
 
 
-def play(recorder: Recorder, sessions: int = 3) -> None:
+def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
     """Sessions with turns that went well and turns that did not."""
     for number in range(sessions):
-        record = recorder.session(labels(number))
+        record = recorder.session(labels(number, worker=worker))
         record.connected({})
         for turn, outcome in enumerate(["ok", "ok", "failed:x", "abandoned"][: number + 2], 1):
             record.turn_began()
@@ -77,8 +77,8 @@ def play(recorder: Recorder, sessions: int = 3) -> None:
 def finished(parent: Path, workers: int = 1) -> Path:
     """A run whose recorders have ended, not yet closed."""
     folder, recorders = build_run(parent, workers)
-    for recorder in recorders:
-        play(recorder)
+    for worker, recorder in enumerate(recorders):
+        play(recorder, worker=worker)
         recorder.close()
     return folder
 
@@ -464,7 +464,7 @@ def test_turns_in_flight_when_a_run_is_killed_are_unknown_and_counted(tmp_path: 
 def test_one_worker_that_was_killed_makes_a_killed_run(tmp_path: Path) -> None:
     folder, recorders = build_run(tmp_path, 2)
     for recorder in recorders:
-        play(recorder)
+        play(recorder, worker=recorders.index(recorder))
     recorders[0].close()
 
     assert close(folder)["state"] == "killed"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ from bench.run import spool
 from bench.run.close import CLOSED, is_under_way
 from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
+from bench.run.integrity import repeated, wrong_column
 from bench.run.merging.merged import Numbering, PairStarts, first_starts, worker_of
 from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts, parts, with_every_column
 from bench.run.provenance import hosts_of, leader_of, recorded_by
@@ -75,6 +77,12 @@ def chosen_workers(folders: Sequence[Mapping[WorkerId, Copy]]) -> list[frozenset
 
 
 BATCH_ROWS = 10_000
+KEYS: Mapping[files.TableName, list[str]] = {
+    "turns": ["session_id", "turn"],
+    "sessions": ["session_id"],
+    "seconds": [],
+}
+"""The columns that name a row, which is there once."""
 
 
 class DamagedPartError(Exception):
@@ -248,11 +256,10 @@ class RunPart:
         )
         try:
             for batch in recorded:
-                for name in files.IN_EACH_ROW:
-                    if name in batch.schema.names and batch[name].null_count:
-                        raise ValueError(f"rows lack {name}")
+                if wrong := wrong_column(table, batch):
+                    raise DamagedPartError(self, wrong)
                 yield with_every_column(batch, pa.schema([schema.field(name) for name in names]))
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
 
     def transcript(self) -> Iterator[bytes] | None:
@@ -319,16 +326,19 @@ class RunPart:
 
     @cached_property
     def extent(self) -> Extent:
-        """What its rows come to, and that they are as many as its run.json says."""
+        """What its rows come to, once it is known that each is there once, and as many as its run.json says."""
         if not self.is_closed and not spool.is_kept(self.folder):
             raise DamagedPartError(self, "it was not closed, and its spool is gone")
         workers: dict[int, Counter[str]] = {number: Counter() for number in self._parts}
         starts: dict[int, list[PairStarts]] = {}
         last_second: int | None = None
+        keys: dict[str, list[pa.RecordBatch]] = {table: [] for table in KEYS}
         for table in files.SCHEMAS:
             beside = ["second"] if table == "seconds" else ["pair", "start_utc_ns"]
             bounds = BOUNDS if table == "turns" else ()
-            for batch in self._batches(table, ["worker", *beside, *bounds]):
+            for batch in self._batches(table, ["worker", *beside, *bounds, *KEYS[table]]):
+                if KEYS[table]:
+                    keys[table].append(batch.select(KEYS[table]))
                 of_rows = batch["worker"].fill_null(0)
                 for number in pc.unique(of_rows).to_pylist():
                     mine = batch.filter(pc.equal(of_rows, number))
@@ -342,6 +352,7 @@ class RunPart:
                         starts.setdefault(number, []).append(first_starts([rows]))
                 if table == "seconds":
                     last_second = max(last_second or 0, pc.max(batch["second"]).as_py() or 0)
+        self._check_keys(keys)
         self._check_rows(sum(workers.values(), Counter()))
         for part in self._parts.values():
             part.histograms()
@@ -364,6 +375,19 @@ class RunPart:
             return files.lost_bounds(self.folder) if self.is_closed else ""
         except (pa.ArrowException, OSError):
             return ""  # its turns cannot be read at all, which is told by whoever reads them
+
+    def _check_keys(self, keys: Mapping[str, list[pa.RecordBatch]]) -> None:
+        sessions, turns = (
+            pa.Table.from_batches(keys[table], pa.schema([files.SCHEMAS[table].field(name) for name in KEYS[table]]))
+            for table in ("sessions", "turns")
+        )
+        ids, of_turns = (
+            table["session_id"].dictionary_encode().unify_dictionaries().combine_chunks() for table in (sessions, turns)
+        )
+        numbers = turns["turn"].to_numpy().astype(np.float64)
+        names, codes, of_codes = ids.dictionary.to_pylist(), ids.indices.to_numpy(), of_turns.indices.to_numpy()
+        if wrong := repeated(codes, names.__getitem__, of_codes, numbers):
+            raise DamagedPartError(self, wrong)
 
     def _check_rows(self, rows: Counter[str]) -> None:
         totals = self.document.get("totals") or {}

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reports
 from bench.cli.runs import merge
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
@@ -26,6 +28,7 @@ from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import EVENTS, SPOOL, Spool
+from reports.runs import load_for_report
 from tests.examples import few
 from tests.helpers import AT_NS, MS, S, build_observation, build_session
 from tests.run.test_close import contents, play
@@ -119,7 +122,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files.write_document(folder, document)
     for worker in range(4):
         recorder = Recorder(Spool(folder, worker), BEGAN_NS)
-        play(recorder, worker + 1)
+        play(recorder, worker + 1, worker)
         recorder.close()
     return folder
 
@@ -574,3 +577,55 @@ def test_the_exit_status_says_whether_what_came_of_it_may_be_used(
             str(tmp_path / "merged"),
         ],
     )
+
+
+def edited_rows(folder: Path, table: str, edit: Callable[[pa.Table], pa.Table]) -> Path:
+    """The closed run, of which a table holds other rows, as many as its run.json says then."""
+    path = folder / f"{table}.parquet"
+    rows = edit(pq.read_table(path))
+    pq.write_table(rows, path)
+    return folder
+
+
+def with_id_of_the_first(rows: pa.Table) -> pa.Table:
+    ids = rows["session_id"].to_pylist()
+    return rows.set_column(
+        rows.column_names.index("session_id"), "session_id", pa.array([ids[0], *ids[:-1]], pa.string())
+    )
+
+
+def below_zero(column: str) -> Callable[[pa.Table], pa.Table]:
+    def edit(rows: pa.Table) -> pa.Table:
+        return rows.set_column(rows.column_names.index(column), column, pa.array([-7] * len(rows), pa.int64()))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("table", "edit", "why"),
+    [
+        ("sessions", with_id_of_the_first, "it holds session w0-000000 twice"),
+        ("turns", below_zero("stalls"), "the column stalls of its turns holds -7, which is below 0"),
+        ("sessions", below_zero("turns_begun"), "the column turns_begun of its sessions holds -7, which is below 0"),
+    ],
+)
+def test_rows_that_no_run_holds_are_refused_by_every_reader_in_the_same_words(
+    table: str, edit: Callable[[pa.Table], pa.Table], why: str, tmp_path: Path
+) -> None:
+    folder = edited_rows(closed(build_part(tmp_path)), table, edit)
+
+    with pytest.raises(UsageError, match=why):
+        merge_runs([folder], tmp_path / "merged")
+    with pytest.raises(UsageError, match=f"is damaged: {why}"):
+        reports.load(folder)
+    with pytest.raises(UsageError, match=f"is damaged: {why}"):
+        load_for_report(folder)
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_part_that_holds_a_session_twice_is_left_out_and_weighs_in_the_verdict(tmp_path: Path) -> None:
+    damaged = edited_rows(closed(build_part(tmp_path, "a")), "sessions", with_id_of_the_first)
+    document = merge_runs([damaged, build_part(tmp_path, "b", began_ns=BEGAN_NS + S)], tmp_path / "merged")
+
+    assert any("it holds session w0-000000 twice" in notice for notice in document["notices"])
+    assert document["verdict"]["valid"] is False

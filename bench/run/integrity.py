@@ -1,0 +1,54 @@
+"""Checks that rows are those of one run, whoever has sent its folder: each session once, each turn once, nothing that
+must be there missing, and no count or duration below 0. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.plain import shortened
+from bench.run.folder import SCHEMAS, TableName
+
+IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "length_ns")
+"""The columns that are null in no row of any table."""
+SAID_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining", "close_code")
+"""Columns of whole numbers that hold what a service said, whatever that was."""
+Codes = npt.NDArray[np.integer[Any]]
+
+
+def is_never_negative(table: TableName, column: str) -> bool:
+    """Return whether a column holds counts or durations: instants may lie before the start of their turn or session."""
+    whole = SCHEMAS[table].field(column).type == pa.int64()
+    return whole and not column.endswith("_at_ns") and column not in SAID_BY_SERVICE
+
+
+def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
+    """Return what is wrong with these columns of a table; "" if nothing is."""
+    for name in rows.schema.names:
+        column = rows[name]
+        if name in IN_EACH_ROW and column.null_count:
+            return f"it holds rows of {table} without {name}"
+        if is_never_negative(table, name) and (least := pc.min(column).as_py()) is not None and least < 0:
+            return f"the column {name} of its {table} holds {least}, which is below 0"
+    return ""
+
+
+def repeated(sessions: Codes, id_of: Callable[[int], object], turns: Codes, numbers: npt.NDArray[np.float64]) -> str:
+    """Return which session or turn has two rows; "" if none has.
+
+    `sessions`: for each row of sessions a number that stands for its id, which `id_of` gives. `turns`, `numbers`: for
+    each row of turns a number that stands for its session, and its own number in the session; NaN if it has none.
+    """
+    if (twice := np.flatnonzero(np.bincount(sessions) > 1)).size:
+        return f"it holds session {shortened(str(id_of(int(twice[0]))))} twice"
+    known = ~np.isnan(numbers)
+    order = np.lexsort((numbers[known], turns[known]))
+    number, session = numbers[known][order], turns[known][order]
+    same = (number[1:] == number[:-1]) & (session[1:] == session[:-1])
+    return "it holds a turn of a session twice" if same.any() else ""
