@@ -24,7 +24,7 @@ import numpy as np
 from bench.clock import Arrival
 from bench.limits import LONGEST_HOLD_NS
 from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, Onsets
-from bench.protocol.audio import UNREADABLE, AudioFormat
+from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream
 from bench.protocol.events import CutPayload, Event, Kind, LinePlace, audio_payload, said
 from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
@@ -146,6 +146,7 @@ class ReplyDetector:
         self._pauses = pauses
         self.playout = Playout()
         self.audio = audio
+        self._stream = SampleStream(audio)
         self._onsets = Onsets(audio.rate_hz)
         self._end = 0
         """Samples that came, with those of silence that were not sent."""
@@ -161,12 +162,17 @@ class ReplyDetector:
         self._words = ""
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
-        """The events of a message, with what is heard in audio in its place; those that have it already stay."""
+        """Return the events of a message with what is heard in audio in its place; those that have it already stay.
+
+        Half a sample at the end of a message counts with the message that brings the rest, as in a line that plays
+        the bytes one after the other. What `clear` drops includes it.
+        """
         return [self._listened(event, arrival) for event in events]
 
     def _listened(self, event: Event, arrival: Arrival) -> Event:
         if event.kind is Kind.CLEARED:
             self._onsets.drop()
+            self._stream.rest = b""
         if event.kind is not Kind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(event.payload, CutPayload):
             return event
         data = audio_payload(event.payload)
@@ -178,7 +184,7 @@ class ReplyDetector:
             passed = self._onsets.hear(silence, sent=False)
             if passed and passed[0].what == "begins" and unsent * NS_PER_S < SILENCE_NS * self.audio.rate_hz:
                 marks = [(what, -back, off_ns) for what, back, off_ns in passed]
-        samples = self.audio.decode(data)
+        samples = self._stream.samples(data)
         marks += [(what, len(samples) - back, off_ns) for what, back, off_ns in self._onsets.hear(samples)]
         audible = until = None
         error_ns = 0
@@ -188,7 +194,8 @@ class ReplyDetector:
                 audible = place
             elif what == "sounds":
                 audible, until = 0 if audible is None else audible, max(0, place)
-        return msgspec.structs.replace(event, payload=CutPayload(audible, until, error_ns))
+        size = len(samples) * self.audio.sample_bytes
+        return msgspec.structs.replace(event, payload_bytes=size, payload=CutPayload(audible, until, error_ns))
 
     def _unsent(self, arrival: Arrival) -> int:
         """How many samples of silence were not sent before a delta that comes now."""
