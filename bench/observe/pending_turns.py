@@ -28,6 +28,7 @@ from bench.transport.interface import Network
 from bench.units import NS_PER_S
 
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
+NOTHING, NO_SOUND = "nothing came", "no sound of a reply came"
 NO_MORE = "neither another item nor response.done came"
 NO_END = "response.done did not come"
 NOT_OVER = "the turn was not over"
@@ -58,7 +59,8 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
     elif turn.state is State.WAITING:
         asked_ns = turn.instants.get("answer_requested") or turn.instants.get("requested")
         waits_from_ns = asked_ns or turn.hearing.instants.get("speech_stopped", turn.unnoticed_ns)
-        timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta")
+        missing = NO_SOUND if turn.plan.duplex else NOTHING
+        timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
@@ -68,7 +70,7 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
     return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done", NO_END))
 
 
-def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = "nothing came") -> tuple[int, str, str]:
+def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING) -> tuple[int, str, str]:
     limit_ns, outcome, detail = _limit(limit_s, stage, missing)
     return from_ns + limit_ns, outcome, detail
 

@@ -126,7 +126,7 @@ LONGEST_GAP_S = 3
 """Silence of which more tells nothing more."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
 """Audio from a begin on by which it is known."""
-HELD_NS = 500 * NS_PER_MS
+HELD_NS = 700 * NS_PER_MS
 """Audio that may lie behind a begin that becomes known: more at the begin of a stream than later."""
 
 
@@ -193,7 +193,7 @@ class ReplyDetector:
             if what == "begins" and audible is None:
                 audible = place
             elif what == "sounds":
-                audible, until = 0 if audible is None else audible, max(0, place)
+                audible, until = 0 if audible is None else audible, place
         size = len(samples) * self.audio.sample_bytes
         return msgspec.structs.replace(event, payload_bytes=size, payload=CutPayload(audible, until, error_ns))
 

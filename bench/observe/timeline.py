@@ -67,8 +67,10 @@ from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.transport.received import DeltaArrival, Received
-from bench.units import NEVER_NS
+from bench.units import NEVER_NS, NS_PER_S
 
+BACKGROUND = "steady noise that it begins with, and what is no louder, are taken for background"
+"""Why audio may hold no reply."""
 AT_ONCE_BYTES = 1 << 26
 """More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
 NOT_KNOWN = 0
@@ -441,6 +443,9 @@ class Timeline:
             return
         at_ns, outcome, detail, turn = due
         if outcome.startswith("timeout:"):
+            if turn.plan.duplex and turn.reply.last_sound is None and self.facts.audio_received:
+                came_s = self._format.duration_ns(self.facts.audio_received) / NS_PER_S
+                detail = f"{detail}; {came_s:,.1f} s of audio came in the session: {BACKGROUND}"
             self._fail(outcome, at_ns, detail)
         else:
             turn.end(outcome, at_ns, self.facts.explained(outcome, detail))
