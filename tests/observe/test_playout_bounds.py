@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe.reply_detector import GAP_NS, Playout
+from bench.clock import Arrival
+from bench.observe.reply_detector import GAP_NS, Playout, ReplyDetector
+from bench.protocol.audio import PCM16_16K
+from bench.protocol.base import Binary
+from bench.protocol.events import CutPayload, Event, LinePlace
+from bench.protocol.pcm import PCM
 from tests.helpers import MS
 
 FRAME_NS = 20 * MS
@@ -105,3 +110,19 @@ def test_a_frame_that_comes_late_makes_none_behind_it_late_and_after_a_gap_the_s
         return (playout.play(at_ns, FRAME_NS).at_ns - GAP_NS * 10 - 11 * FRAME_NS) // MS
 
     assert [second(gap_ms) for gap_ms in (0, 50, 100, 120, 150, 200, 300)] == [0, 0, 0, 40, 100, 200, 300]
+
+
+def test_an_agent_that_sleeps_a_little_too_long_between_frames_is_timed_as_well_after_ten_minutes() -> None:
+    """Each frame comes 20.2 ms after the one before, with a stamp that may be 0.1 ms off; then a reply begins."""
+    detector, error_ns, count = ReplyDetector(PCM16_16K, pauses=True), MS // 10, MINUTES * 60 * 50
+    silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), 20))
+    found = list[tuple[Event, Arrival]]()
+    for number, at_ns in enumerate(evenly(20_200_000, count + 10)):
+        arrival = Arrival(at_ns, error_ns)
+        events = detector.listened(PCM.decode(Binary(loud if number >= count else silent)), arrival)
+        found += [(event, came) for event, came in detector.events_in(events, arrival) if event.response_id]
+
+    (first, came), *_ = found
+    assert came.at_ns == GAP_NS * 10 + count * 20_200_000
+    assert isinstance(first.payload, CutPayload)
+    assert first.payload.place == LinePlace(waits_ns=0, error_ns=error_ns, uneven_ns=0)
