@@ -153,7 +153,7 @@ def _tokens(sentence: str) -> ColumnGroup:
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
 _CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
-_RETRY = "the [wait](measures.md#limits-of-the-service) that the service asked for when it throttled the "
+_RETRY = "the [wait](measures.md#limits-of-the-service) that the service asked for when it refused or throttled the "
 
 TURN_MARKS = (
     _instants(
@@ -188,6 +188,12 @@ TURN_MARKS = (
         "first_audible",
         "arrival",
         "when the simulated player plays the reply's first audible sample ([below](#what-the-caller-hears))",
+    ),
+    _instants(
+        "last_audible",
+        "arrival",
+        "when the simulated player plays the reply's last audible sample, if replies are "
+        "[found in the audio](#services-that-tell-nothing-of-turns)",
     ),
     _instants("last_audio", "arrival", "the last audio delta"),
     _instants("audio_done transcript_done response_done", "arrival", "the closing events, of several the last"),
@@ -298,7 +304,11 @@ TURNS = (
         "input tokens of the turn's first response, which are the conversation so far, and the cached among them; null "
         "where it told none",
     ),
-    _flag("preamble", "whether audio came before the answer; null in turns that failed, and without audio"),
+    _flag(
+        "preamble",
+        "whether audio came before the answer; null in turns that failed, without audio, and if nothing says what the "
+        "answer is",
+    ),
     _flag(
         "yielded",
         "of interruptions: whether the player was silent within 2 s; null where the reply had ended by itself",
@@ -439,6 +449,11 @@ SECONDS = (
         "calls calls_blocked calls_held calls_cut",
         "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, that started late "
         "(counted at their start), and that were still waiting when the run ended",
+    ),
+    _whole(
+        "calls_backed_off callers_backing_off",
+        "in a closed loop, [after refused calls](load.md#refused-calls): calls that were held back, counted when their "
+        "wait began; callers who wait at the end of the second",
     ),
     _whole("sessions_active session_starts", "open at the end of the second; started within it"),
     _whole("turns_begun turns_ended turns_failed", "turns that began, ended and failed in it"),

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 HARNESS_FAULT = "failed:harness"
 
 
+class Cut(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
+    """Raised in a session that the end of the run cuts; its user lives on for Locust to stop."""
+
+    def __init__(self, outcome: str = "abandoned", detail: str = "the run ended") -> None:
+        super().__init__(outcome, detail)
+        self.outcome, self.detail = outcome, detail
+
+
 class Dialer:
     """Opens connections to one target: with its certificates, its headers, and the token or key that is valid now.
 
@@ -93,8 +101,9 @@ def connected(
         told(error.headers, "")
         _failed(timeline, phases, error.outcome, error.detail, error.headers)
         return None
-    except GreenletExit:
-        _failed(timeline, phases, "abandoned", "the run ended")
+    except GreenletExit as error:
+        cut = error if isinstance(error, Cut) else Cut()
+        _failed(timeline, phases, cut.outcome, cut.detail)
         raise
     except Exception as error:
         # Anything may fail on the way to a connection, and a session that nobody ends would be a missing sample. It

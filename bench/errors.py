@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
-"""Exit statuses: what was asked for cannot be done; the run was done and is invalid; Ctrl-C."""
+"""Exit statuses: what was asked for cannot be done; the run was done and is invalid; Ctrl-C or SIGTERM interrupted it.
+
+130 is what shells report for SIGINT (128 + 2); SIGTERM has no status of its own, for both end a run in the same way.
+"""
 
 
 class BenchError(Exception):

@@ -10,10 +10,15 @@ MOST_ROUNDS, MOST_CALLS = 50, 1_000
 """Responses of a turn that call functions, and these calls: a caller has long hung up."""
 MOST_RESPONSES = 1_000
 """Since a turn began, fillers and those of no turn among them: with one a second, a quarter of an hour of talk."""
+MOST_ITEMS = 1_000
+"""Items with audio in one reply: with one for each sentence, an hour of talk."""
 MOST_EVENTS = 250_000
 """Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
 MOST_BYTES = 1 << 29
 """Over the wire, since a turn began: two hours of PCM."""
+REPLY_SILENCE_MS = 1_500
+"""Default silence that ends a reply if no event does: pauses within speech, and most between a filler and the answer,
+are shorter."""
 LONGEST_TURN_S = 300.0
 LONGEST_HOLD_NS = 600 * NS_PER_S
 """The longest wait that a service may ask for: it is not waited for longer."""

@@ -152,6 +152,8 @@ class Line:
         """The instant until which it sleeps now, if nothing comes by which something is to decide."""
         self._for_turn = False
         """Whether it sleeps until the turn's end."""
+        self._matches = False
+        """Whether deltas may be matched: no step that is still to come in the turn depends on what they bring."""
         self._offered: tuple[OutgoingMessage, int] | None = None
         """The chunk that could not be sent without waiting, and when it was due."""
         self.asked_until_ns = 0
@@ -288,8 +290,10 @@ class Line:
         until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
         self.streaming, self._wakes_ns = self._timeline.turns.streaming, until_ns
         self._for_turn = for_turn and not self._asks_late
+        # a step behind speech, an `expect` or a cue may wait for a word of the reply, or for how much of it came
+        self._matches = for_turn and not self.microphone.speaking
         if not self.send_due():  # what comes of a chunk that is due by now is looked at before anybody sleeps
-            reply = self if self._timeline.turns.answering else None
+            reply = self if self._matches and self._timeline.turns.answering else None
             self._transport.listen(until_ns, self._take, reply, self)
         # In this order: what was sent before the connection went is told before its end is, and what ends a turn
         # is told before anybody is asked what is to be done.
@@ -314,7 +318,7 @@ class Line:
         timeline.received(events, message)
         self._listener.received(events, message, self._transport.now_ns())
         for event in events:
-            if event.kind in DELTAS and timeline.may_match(event):
+            if self._matches and event.kind in DELTAS and timeline.may_match(event):
                 self._transport.learn(message, event)
         # Waking costs more than understanding a message: so who waits for the turn's end wakes only where it must.
         return not self._for_turn or timeline.wakes(events, self._wakes_ns, streaming=self.streaming)

@@ -17,25 +17,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.clock import monotonic_ns
-from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.clock import monotonic_ns, monotonic_of
+from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.installation import end, own_environment, python_command
 from bench.run import folder as files
 from bench.units import NS_PER_S
 
 T = TypeVar("T")
 START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
-ENDED = (0, 1, INVALID_STATUS)
-"""Exit statuses of a run that came to its end: good, with failed turns, invalid."""
+ENDED = (0, 1, INVALID_STATUS, INTERRUPTED_STATUS)
+"""Exit statuses of a run that came to its end: good, with failed turns, invalid, interrupted, as levels are."""
 SHOWN_OF_LOG = 300
 
 
 @dataclass(frozen=True)
 class LocustRun:
-    """A run that was started. `log`: what it prints; None where that is this process's terminal."""
+    """A run that was started. `log`: what it prints; None if that is this process's terminal.
+
+    `spawned_ns`: when its process was started, on CLOCK_MONOTONIC.
+    """
 
     process: subprocess.Popen[bytes]
     log: Path | None = None
+    spawned_ns: int = 0
 
     def begun(self, runs: Path, name: str = "") -> Path:
         """Its folder in `runs`, once it is there. Raises UsageError where the run, of this name, does not begin."""
@@ -45,6 +49,15 @@ class LocustRun:
             return begun and begun.parent
 
         return _awaited(found, self.process, f"the run{name and f' of {name}'}", self.log)
+
+    def began_ns(self, folder: Path) -> int:
+        """Return when the run began, on CLOCK_MONOTONIC.
+
+        Ask as soon as its folder is there: run.json has UTC, and nobody schedules by a clock that can be set.
+        """
+        now_ns = monotonic_ns()
+        told_ns = monotonic_of(int(files.read_document(folder)["began_utc_ns"]))
+        return now_ns if told_ns is None else min(now_ns, max(self.spawned_ns, told_ns))
 
     def ended(self, folder: Path, within_s: float) -> str:
         """Wait until its folder is closed. Returns how it ended, where it did not come to its end; "" where it did."""
@@ -65,6 +78,7 @@ def locust_run(
 
     With a `log` it has no terminal, and Ctrl-C is for this process to act on; without one both are its own as well.
     """
+    spawned_ns = monotonic_ns()
     with nullcontext() if log is None else log.open("wb") as output:
         process = subprocess.Popen(
             python_command("locust", *words),
@@ -76,7 +90,7 @@ def locust_run(
             start_new_session=log is not None,
         )
     try:
-        yield LocustRun(process, log)
+        yield LocustRun(process, log, spawned_ns)
     finally:
         end(process)
 

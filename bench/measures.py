@@ -49,7 +49,8 @@ class Measure:
     `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
     column that holds the figure itself, or, in percent, a part of the column `of`. Where `begin` did not happen, others
     may stand for it (`begins`). `unless`: a column, and what it says where there is no such figure. `waits`: a turn
-    that failed has waited without an end, where this is the time between two instants.
+    that failed has waited without an end, where this is the time between two instants. `signed`: values may be
+    negative, as slopes may.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Measure:
     of: str = ""
     unless: tuple[str, str | int] | None = None
     waits: bool = True
+    signed: bool = False
 
     @cached_property
     def begins(self) -> tuple[str, ...]:
@@ -73,6 +75,11 @@ class Measure:
         if self.begin in CONNECT_PHASES:
             return CONNECT_PHASES[CONNECT_PHASES.index(self.begin) :: -1]
         return (self.begin,) if self.begin else ()
+
+    @cached_property
+    def is_answer_wait(self) -> bool:
+        """Whether it is absent if it is negative: what begins before the question has ended is no answer to it."""
+        return self.begin in (ORIGIN, "speech_end") and not self.signed
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -98,7 +105,8 @@ class Measure:
             return None
         for begin in self.begins:
             if begin in instants:
-                return instants[self.end] - instants[begin] - less
+                value_ns = instants[self.end] - instants[begin]
+                return None if value_ns < 0 and self.is_answer_wait else value_ns - less
         return None
 
 
@@ -113,9 +121,9 @@ CATALOGUE: dict[str, Measure] = {
         Measure("ttft", "ms", "turn", "lower", "Time to first text delta: from the turn's origin to the arrival of the first text delta with a payload.", "origin", "first_text"),
         Measure("transcript_first", "ms", "turn", "lower", "From the turn's origin to the first delta of the reply's transcript.", "origin", "first_transcript"),
         Measure("transcript_total", "ms", "turn", "lower", "From the turn's origin to the end of the reply's transcript.", "origin", "transcript_done"),
-        Measure("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive when captions come before sound.", "first_transcript", "first_audio"),
+        Measure("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive when captions come before sound, negative when they come after it.", "first_transcript", "first_audio", signed=True),
         Measure("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "origin", "response_done"),
-        Measure("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included.", "speech_end", "first_audible"),
+        Measure("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included. Absent if the reply begins before that end: it does not answer this question.", "speech_end", "first_audible"),
         Measure("answer_first_audio", "ms", "turn", "lower", "Time to the answer's first audio delta, from the turn's origin: of the last message item of the last response, and no commentary; ttfa is of whatever is said first, a preamble too.", "origin", "answer_audio"),
         Measure("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample; voice_to_voice is to whatever is said first.", "speech_end", "answer_audible"),
         Measure("function_named", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "origin", "call_named"),
@@ -133,7 +141,7 @@ CATALOGUE: dict[str, Measure] = {
         Measure("audio_wasted", "ms", "turn", "lower", "Interrupted replies: audio that came and was never played.", column="wasted_audio_ns"),
         Measure("overlap", "ms", "turn", "lower", "Replies interrupted by speech, or by a sound: how long both spoke, until the reply is silent or all is said that interrupts it.", column="overlap_ns"),
         Measure("truncate_ack", "ms", "turn", "lower", "Interrupted replies: from conversation.item.truncate handed to the kernel to conversation.item.truncated.", "truncate_sent", "truncated"),
-        Measure("turn_detection", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service took to notice. Negative where it took a pause for the end.", "speech_end", "speech_stopped"),
+        Measure("turn_detection", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service took to notice. Negative where it took a pause for the end.", "speech_end", "speech_stopped", signed=True),
         Measure("speech_detected", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_begin", "speech_started"),
         Measure("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to the finished transcript of it.", "committed", "input_transcribed"),
         Measure("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to the finished transcript of it.", "speech_end", "input_transcribed"),
@@ -160,8 +168,8 @@ CATALOGUE: dict[str, Measure] = {
         Measure("history", "ms", "session", "lower", "From the first message of the history, as it was about to be sent, to the service's acknowledgement of the last one.", "history_begun", "history_taken"),
         Measure("first_answer_cold", "ms", "session", "lower", "What a caller waits for who dials: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the time that the caller took to speak. Its parts: session_ready, session_update, and the first turn's voice_to_voice or, of a turn in text, ttfa and what the player adds.", "connect_start", "first_audible", less="caller_time_ns"),
         Measure("greeting", "ms", "session", "lower", "Services that speak first: from the start of connecting to the first audible sample of the greeting as the simulated player plays it.", "connect_start", "greeted"),
-        Measure("renewal_gap", "ms", "session", "lower", "Sessions that take the place of one that was as old as one may be: from the end of the last reply in that one, as the simulated player played it, to the first audible sample of the first one here, without the time that the caller took. Its parts: what passes until the new connection is begun, session_ready, session_update, history, and the first turn's wait. Absent where the answer before or behind is text.", "heard_before", "first_audible", less="caller_time_ns"),
-        Measure("idle_prompt", "ms", "session", "lower", "How late the service spoke up by itself: from the instant at which it should, its idle timeout after the reply was played to its end, to timeout_triggered; of the first time in a session. Negative where it spoke up too early.", "idle_due", "idle_prompted"),
+        Measure("renewal_gap", "ms", "session", "lower", "Sessions that take the place of one that was as old as one may be: from the end of the last reply in that one, as the simulated player played it, to the first audible sample of the first one here, without the time that the caller took. Its parts: what passes until the new connection is begun, session_ready, session_update, history, and the first turn's wait. Absent where the answer before or behind is text; negative where an answer outran its playback.", "heard_before", "first_audible", less="caller_time_ns", signed=True),
+        Measure("idle_prompt", "ms", "session", "lower", "How late the service spoke up by itself: from the instant at which it should, its idle timeout after the reply was played to its end, to timeout_triggered; of the first time in a session. Negative where it spoke up too early.", "idle_due", "idle_prompted", signed=True),
         Measure("latency_slope", SLOPE, "session", "lower", "How much longer the main measure becomes with each 1,000 input tokens of the conversation: Theil and Sen's slope over the good turns of a session. Only of sessions whose conversation grows by 1,000 tokens or more, in four turns at least."),
         Measure("latency_slope_uncached", SLOPE, "session", "lower", "The same with each 1,000 input tokens that were not cached."),
         Measure("session_length", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
@@ -229,9 +237,9 @@ def traits_of(names: Collection[str]) -> str | None:
 
 
 def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
-    """(from, to, ns) of each segment of `voice_to_voice`; [] where one of its ends did not happen."""
+    """Return (from, to, ns) of each segment of `voice_to_voice`; [] if that is absent."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
-    if chain[0] not in instants or chain[-1] not in instants:
+    if chain[0] not in instants or chain[-1] not in instants or instants[chain[0]] > instants[chain[-1]]:
         return []
     happened = [name for name in chain if name in instants]
     return [(begin, end, instants[end] - instants[begin]) for begin, end in pairwise(happened)]
@@ -264,11 +272,18 @@ GOOD = frozenset({"ok", "interrupted", "outlived"})
 CENSORED = frozenset({"abandoned"})
 THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""
+REFUSED = "refused:"
+"""How every outcome begins of a session that was not opened because somebody answered no."""
 OutcomeClass = Literal["good", "failed", "censored"]
 
 EXPECTED = "failed:expected_"
 """Before the name of an event that the script waited for in vain."""
 UNHEARD = "the service heard no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
+NOTHING_AUDIBLE = "nothing audible came"
+NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message came", "none of them with audio", "none of it audible"
+"""What came instead of a reply that has to be heard, in words: nothing, no audio, or audio in which no sound begins."""
+NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
+ONLY_FILLERS = "only fillers, each shorter than answer_min_ms, came"
 TEXT_SESSION = "the session is one of text"
 ACCEPT_HEADER = "Sec-WebSocket-Accept"
 """This tool's own words in details, by which a cause is told."""

@@ -119,7 +119,13 @@ def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudio
     try:
         turns, responds = len(script.turns), script.service_responds
         timeline = LoggedTimeline(
-            SessionStart(monotonic_ns(), turns, script.limits, service_responds=responds),
+            SessionStart(
+                monotonic_ns(),
+                turns,
+                script.limits,
+                service_responds=responds,
+                reply_silence_ns=script.reply_silence_ns,
+            ),
             script.dialect,
             log=log,
             about=about(SESSION_ID, labels, script) | {"url": target.public_url},

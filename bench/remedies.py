@@ -5,7 +5,18 @@ The outcomes: docs/measures.md, "Outcomes".
 
 from __future__ import annotations
 
-from bench.measures import ACCEPT_HEADER, EXPECTED, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
+from bench.measures import (
+    ACCEPT_HEADER,
+    EXPECTED,
+    INAUDIBLE,
+    NO_AUDIO,
+    NO_MESSAGE,
+    NO_PAUSE,
+    SERVICE_SAID,
+    TEXT_SESSION,
+    UNHEARD,
+    outcome_class,
+)
 
 REALTIME_MODELS = (
     *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
@@ -24,6 +35,10 @@ NO_SUCH_NAME = "this name cannot be resolved: is the resource's name right? Priv
 NO_RESOLVER = "the resolver does not answer: look at /etc/resolv.conf, a VPN, or name the address by --resolve ADDRESS"
 NO_WAY = (
     "this machine has no route to that address: look at its network, a VPN, its IPv6; or choose by --resolve ADDRESS"
+)
+ENDLESS = (
+    "it speaks without a silence that ends its reply (`reply_silence_ms`): music or a voice behind it is taken for its "
+    "own, and no turn of it ends; let it be silent between its answers"
 )
 OF_OUTCOMES = {
     "timeout:dns": NO_RESOLVER,
@@ -49,6 +64,9 @@ OF_OUTCOMES = {
     "refused:token": "the token could not be renewed: see the message; `az login` again, or look at the identity "
     "endpoint",
     "failed:harness": "this is a fault of this tool: report it, with the message beside it",
+    "failed:delegation": "GPT-Live waits for what its client returns, which this tool does not do yet: say in "
+    "`instructions` that it shall answer by itself and delegate nothing, or measure `tools` over the Realtime API "
+    "(--dialect ga)",
     "failed:no_audio": "no audio came though it was asked for: does the deployment's model speak?",
     "failed:no_text": "no text came though it was asked for: does the service know the settings that ask for it?",
     "incomplete:max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its "
@@ -99,6 +117,26 @@ TOLD = (
         "a service that detects turns says in session.updated how it does; where it cannot, let the client commit what "
         "was said (`turn_detection: none`; a probe: --manual)",
     ),
+    (
+        "timeout:first_delta",
+        NO_MESSAGE,
+        "it takes the call and sends nothing: does it expect the messages of another provider (--dialect) or a "
+        "parameter (`extra`), and does its log have an error?",
+    ),
+    (
+        "timeout:first_delta",
+        NO_AUDIO,
+        "it sends messages without audio that this dialect knows: does it expect another provider (--dialect twilio, "
+        "acs or pcm)?",
+    ),
+    (
+        "timeout:first_delta",
+        INAUDIBLE,
+        "its audio is never louder than its background: does it hear this format (`input_format`), is its audio of "
+        "the one that is played (`output_format`), does it answer by itself, and does its log have an error?",
+    ),
+    ("timeout:done", NO_PAUSE, ENDLESS),
+    ("timeout:turn", NO_PAUSE, ENDLESS),
     (
         "timeout:session",
         "session.updated did not come",

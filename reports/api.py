@@ -19,12 +19,14 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.measures import CATALOGUE
 from reports import runs
+from reports.arguments import folder_of_run, given_texts, quantile_levels
 from reports.exactness import why
+from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.question import NO_STRATUM, RATES, TRIALS, Stratum
 from reports.runs import RunFrames
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
-from reports.statistics.quantiles import LEVEL, NOTHING, Sample, estimates
+from reports.statistics.quantiles import CONFIDENCE, NOTHING, Sample, estimates
 from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
 from reports.turns import (
     FAILED,
@@ -40,17 +42,24 @@ from reports.turns import (
 
 APART = ("target", "origin", "traits")
 """What is never pooled, whatever rows are told apart by."""
-FIGURE = {
-    **dict.fromkeys(("n", "failed", "lost", "censored"), "Int64"),
-    **dict.fromkeys(("p", "value", "low", "high"), "float64"),
-    **{"unit": "category", "status": "category", "needs": "Int64", "inexact": "string[pyarrow]"},
-}
+FIGURE = dtypes_of(
+    (COUNT, ("n", "failed", "lost", "censored")),
+    (NUMBER, ("p", "value", "low", "high")),
+    (LABEL, ("unit", "status")),
+    (COUNT, ("needs",)),
+    (TEXT, ("inexact",)),
+)
 """The columns of a frame of quantiles, behind those of labels, with their dtypes."""
-RATE = {
-    **{"rate": "category", "events": "Int64", "of": "Int64", "trials": "category", "sessions": "Int64"},
-    **dict.fromkeys(("value", "low", "high"), "float64"),
-    **{"status": "category", "needs": "Int64", "inexact": "string[pyarrow]"},
-}
+RATE = dtypes_of(
+    (LABEL, ("rate",)),
+    (COUNT, ("events", "of")),
+    (LABEL, ("trials",)),
+    (COUNT, ("sessions",)),
+    (NUMBER, ("value", "low", "high")),
+    (LABEL, ("status",)),
+    (COUNT, ("needs",)),
+    (TEXT, ("inexact",)),
+)
 """The same of a frame of rates."""
 
 
@@ -99,12 +108,12 @@ class Run(runs.RunFrames):
         turns; an end of ±inf is open. What is printed and not to be used has the status `inexact` (`inexact` says why)
         or, of a run that is not VALID by its verdict, `invalid`. Raises UsageError.
         """
-        ps = (p,) if isinstance(p, int | float) else tuple(p)
-        if not all(0 < one < 1 for one in ps):
-            raise UsageError(f"a quantile lies between 0 and 1, such as 0.95, not {', '.join(map(str, ps))}")
+        ps = quantile_levels(p)
         columns = [name for name in columns_of(by) if name != "target"]
         rows = [row for group in self._groups(measure, columns, where) for row in self._rows(group, measure, ps)]
-        return _frame(rows, tuple(dict.fromkeys((*APART, *columns))), FIGURE)
+        of_sessions = measure not in SLOPES and CATALOGUE[measure].scope == "session"
+        labels = _labels_of(self.sessions if of_sessions else self.turns, (*APART, *columns))
+        return frame_of(rows, labels | FIGURE)
 
     def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None) -> pd.DataFrame:
         """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
@@ -131,7 +140,7 @@ class Run(runs.RunFrames):
                 label = turns.targets[target[at[0]]]
                 figure = self._rate(name, label, events[at], of[at], session[at])
                 rows.append({"target": label, **_keys(chosen, group[at[0]])} | figure)
-        return _frame(rows, ("target", *columns), RATE)
+        return frame_of(rows, _labels_of(self.turns, ("target", *columns)) | RATE)
 
     @cached_property
     def bounds(self) -> pd.DataFrame:
@@ -151,7 +160,7 @@ class Run(runs.RunFrames):
         return self._samples.turns
 
     def _rate(self, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
-        share, rate = ratio_in(events, of, sessions, LEVEL), RATES[name]
+        share, rate = ratio_in(events, of, sessions, CONFIDENCE), RATES[name]
         few = bool(rate.column) and share.of < TRIALS
         inexact = why(self.inexact, target, name)
         return {
@@ -264,13 +273,9 @@ def _keys(chosen: Selection, group: int) -> dict[str, Any]:
     return {str(name): column.iloc[group] for name, column in chosen.keys.items()}
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], columns: Mapping[str, Any]) -> pd.DataFrame:
-    """A frame of figures; texts among its labels are categoricals."""
-    known = {name: pd.Series([row.get(name) for row in rows]) for name in labels}
-    texts = [name for name in labels if known[name].dtype.kind in "OU" or name in (*APART, "step")]
-    known |= {name: known[name].astype("category") for name in texts}
-    figures = {name: pd.array([row.get(name) for row in rows], dtype=kind) for name, kind in columns.items()}
-    return pd.DataFrame({name: column.array for name, column in known.items()} | figures, copy=False)
+def _labels_of(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """The dtypes of what tells figures apart: those of the columns of the frame."""
+    return {name: LABEL if name in (*APART, "step") else frame.dtypes[name] for name in names}
 
 
 def load(path: Path | str, *, everything: bool = True) -> Run:
@@ -278,12 +283,7 @@ def load(path: Path | str, *, everything: bool = True) -> Run:
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
-    return Run(**vars(runs.load_frames(path, everything=everything)))
-
-
-def named_folder(run: Run | Path | str) -> str:
-    """Its folder, with the target where one is named: what commands take."""
-    return str(run.folder if isinstance(run, Run) else run)
+    return Run(**vars(runs.load_frames(folder_of_run(path), everything=everything)))
 
 
 Where = Callable[[pd.DataFrame], Any]
@@ -313,7 +313,7 @@ class Selection:
 
 def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
     """The columns that a user names, each once."""
-    return tuple(dict.fromkeys((by,) if isinstance(by, str) else by or ()))
+    return tuple(dict.fromkeys(given_texts(by, "columns")))
 
 
 def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: Where | None) -> Selection:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from bench.measures import CATALOGUE
-from bench.run.evidence import exactness
-from bench.run.validity import inexact
+from bench.run import folder as files
+from bench.run.evidence import early_replies, exactness
+from bench.run.validity import EARLY_REPLIES, inexact
 from reports.numbers import NBSP, three
 from reports.records import Known, Record, about
 
@@ -24,15 +25,33 @@ class Inexact(Record, frozen=True):
 
     target: str
     measure: str
-    figure: float | None
+    figure: Annotated[float | None, about("p99 of its bound; of early_replies their share of the replies, in percent")]
     limit: float
     unit: str
     host: Annotated[Known, about("on which host; null: over all")] = ""
+    reason: Annotated[
+        Known, about("early_replies: replies began before their question had ended; null: timestamps")
+    ] = ""
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it may be of another question, because replies began too early."""
+        return self.reason == EARLY_REPLIES
 
     @property
     def why(self) -> str:
         """not exact in this run: it can be off by 31 ms (p99; limit 20 ms)."""
-        return f"not exact in this run: it can be off {self.off}"
+        return (
+            f"not exact in this run: {self.early}"
+            if self.is_early
+            else f"not exact in this run: it can be off {self.off}"
+        )
+
+    @property
+    def early(self) -> str:
+        """12 % of the replies began before their question had ended (limit 1 %)."""
+        share, limit = (f"{three(value)}{NBSP}%" for value in (self.figure or 0.0, self.limit))
+        return f"{share} of the replies began before their question had ended (limit {limit})"
 
     @property
     def off(self) -> str:
@@ -45,7 +64,10 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]
     """Those of a run; none of one that an older version closed."""
     verdict = document.get("verdict")
     told = verdict.get("inexact") if isinstance(verdict, Mapping) else None
-    entries = inexact(exactness(folder)) if verdict is None else told if isinstance(told, list) else []
+    if verdict is None:
+        entries = inexact(exactness(folder), early_replies(files.row_reader(folder), document))
+    else:
+        entries = told if isinstance(told, list) else []
     read: list[Inexact] = []
     for entry in entries:
         if isinstance(entry, Mapping) and str(entry.get("measure")) in CATALOGUE:
@@ -58,6 +80,7 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]
                     float(limit) if isinstance(limit, int | float) else 0.0,
                     str(entry.get("unit") or ""),
                     str(entry.get("host") or ""),
+                    str(entry.get("reason") or ""),
                 )
             )
     return tuple(read)

@@ -25,7 +25,7 @@ from reports.statistics.verdicts import DRIFTING, NOT_AFTER_HOLM, Reason, Verdic
 class Arm:
     """What an arm has of a question: turns, the sessions (or pairs) that hold one, and how many of the turns failed.
 
-    `reached`: of a quantile, the share of the turns wanted that have the figure; NaN of others.
+    `reached`: of a quantile or mean, the share of the turns wanted that have the figure; NaN of rates.
     `worth`: sessions as Kish counts them; `longest`: sessions as long as the longest. Left out, they are equally long.
     """
 

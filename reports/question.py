@@ -60,6 +60,11 @@ class Stratum(NamedTuple):
         started = STARTED_BY.get(self.origin, "turns" if self.traits else f"{PLAIN} turns")
         return started + (f"{',' if ' with ' in started else ''} {self.traits_words}" if self.traits else "")
 
+    def turns_among(self, others: Collection[Stratum]) -> str:
+        """Return which turns, without what started the response if that is the same in all of them."""
+        started = self.origin if len({other.origin for other in others}) > 1 else ""
+        return self._replace(origin=started).turns
+
     @property
     def traits_words(self) -> str:
         """With function calls, after an interruption; empty for plain turns."""

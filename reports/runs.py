@@ -60,7 +60,7 @@ REPORTED = (
         "simulated",
     ),
     *(f"{name}_at_ns" for name in ("speech_begin", *VAD_SEGMENTS)),
-    *("start_ns", "ended_at_ns", "audio_bytes_received", "wasted_audio_ns", "received_audio_ns"),
+    *("start_ns", "last_audible_at_ns", "ended_at_ns", "audio_bytes_received", "wasted_audio_ns", "received_audio_ns"),
     *("inexact_gaps", "rtt_scope", "retry_after_ns", "context_tokens", "context_cached_tokens"),
     *(name for rate in OF_COLUMNS for name in (rate.column, rate.words) if name),
     *("tokens_text_in", "tokens_audio_in", "tokens_cached_in", "tokens_cached_text_in", "tokens_cached_audio_in"),

@@ -26,6 +26,7 @@ from reports.turns import CENSORED, FAILED, GOOD, Flags, Pool, Turns, column_of,
 
 ALWAYS = "response_total"
 HEARD = "voice_to_voice"
+ANSWER_HEARD = "answer_voice_to_voice"
 """What callers hear."""
 
 

@@ -30,8 +30,8 @@ from reports.sides.side import (
     by_pair,
     by_session,
     counts_of,
-    folder_of,
     known_targets,
+    parted,
     refuse_unknown,
     sample_of,
 )
@@ -266,12 +266,13 @@ def sized(like: str | Path, asked: SizeQuestion) -> Size:
 
     Raises UsageError where it is no run, has fewer than 20 sessions, or does not have the figure.
     """
-    return sized_of(runs.load_for_report(folder_of(like)), asked, str(like))
+    folder, target = parted(like)
+    return sized_of(runs.load_for_report(folder), asked, target, str(like))
 
 
-def sized_of(run: RunFrames, asked: SizeQuestion, like: str) -> Size:
-    """The same of a run that was read, `like` it or one of its targets."""
-    sides = _sides(run, like[len(str(run.folder)) + 1 :])
+def sized_of(run: RunFrames, asked: SizeQuestion, target: str | None, like: str) -> Size:
+    """The same of a run that was read, or of one of its targets. `like`: what the user calls it."""
+    sides = _sides(run, target)
     base, many = sides[0], sides[0].sessions
     if many < LEAST_SESSIONS:
         what = "pairs" if len(sides) == 2 else "sessions"
@@ -308,13 +309,13 @@ def sized_of(run: RunFrames, asked: SizeQuestion, like: str) -> Size:
     )
 
 
-def _sides(run: RunFrames, target: str) -> tuple[Side, ...]:
+def _sides(run: RunFrames, target: str | None) -> tuple[Side, ...]:
     """Both targets of an interleaved run of two, else the one that is named, or the only one."""
     known, samples = known_targets(run), samples_of(run)
     turns = samples.turns
-    if target:
+    if target is not None:
         refuse_unknown(run, target)
-    names = [target] if target else known
+    names = known if target is None else [target]
     places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in names]
     pairs = by_pair(run, turns, places) if len(names) == 2 and run.document.get("interleaved") else None
     if pairs is None and len(names) > 1:

@@ -33,12 +33,16 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class Gated:
-    """A figure's name with what a limit on it is: its unit, the better direction, and whether it is of sessions."""
+    """A figure's name with what a limit on it is: its unit, the better direction, and whether it is of sessions.
+
+    `signed`: it may be negative, so a percentage of it says nothing.
+    """
 
     name: str
     unit: Unit
     better: Better
     of_sessions: bool = False
+    signed: bool = False
 
     @property
     def aggregates(self) -> tuple[str, ...]:
@@ -50,7 +54,7 @@ class Gated:
 
 GATED = {
     **{
-        one.name: Gated(one.name, cast(Unit, one.unit), one.better, one.scope == "session")
+        one.name: Gated(one.name, cast(Unit, one.unit), one.better, one.scope == "session", one.signed)
         for one in CATALOGUE.values()
         if one.scope in ("turn", "session")
     },
@@ -175,8 +179,6 @@ Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FILTERS = ("step", "target", "traits")
 SHAPE = 'write a measure with one text or a list of texts, such as ttfa: ["p(95)<800"]'
-SIGNED = frozenset({"transcript_lead", "idle_prompt", "renewal_gap"})
-"""Measures whose values may lie on either side of nought."""
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
 _QUANTILE = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
 _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
@@ -237,7 +239,7 @@ def parse(measure: str, text: str) -> Threshold:
             raise UsageError(f"{name} is a measure of sessions, which have no {of_turns}: write {name} without it")
     relative = is_relative(rest)
     # a limit on the wrong side is a slip: it would be kept by what is worst
-    if relative and of.name in SIGNED:
+    if relative and of.signed:
         raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")
     if of.better == "neither":
         if relative:

@@ -32,12 +32,19 @@ PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"
 class Lost:
     """Lost turns as arrays of one length: the code of each one's session, and of the target and the step it was to be.
 
-    Which of several steps it would have been is known where others began the turn of that number.
+    Which of several steps it would have been is known if others began the turn of that number. A lost turn has no
+    start: its instant is the end of its session, which is when it was lost.
     """
 
     session: Integers
     target: Integers
     step: Integers
+    number: Integers
+    """its number in its call, from 1"""
+    place: Integers
+    """the place of its session among the measured sessions"""
+    at_utc_ns: npt.NDArray[np.int64]
+    """the end of its session; the start if no end was recorded"""
 
     def sessions_of(self, target: int, steps: npt.NDArray[np.bool_]) -> Integers:
         """The session of each that was to be of some steps of a target."""
@@ -61,10 +68,9 @@ def lost_turns(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, se
     """
     lost = lost_of(sessions)
     if not (lost.any() and len(begun)):
-        return Lost(*np.zeros((3, 0), dtype=np.int64))
-    targets = np.repeat(target, lost)
-    places = pd.DataFrame({"target": targets, "script": np.repeat(_text(sessions["script"]), lost)})
-    places["turn"] = turn_numbers(sessions, lost)
+        return Lost(*np.zeros((6, 0), dtype=np.int64))
+    targets, numbers = np.repeat(target, lost), turn_numbers(sessions, lost)
+    places = pd.DataFrame({"target": targets, "script": np.repeat(_text(sessions["script"]), lost), "turn": numbers})
     counted = begun.assign(script=_text(begun["script"])).groupby([*PLACES[0], "step"]).size().rename("n").reset_index()
     step = pd.Series(np.nan, index=places.index)
     for place in PLACES:
@@ -75,7 +81,9 @@ def lost_turns(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, se
             step = step.fillna(places.merge(known.drop_duplicates(place), "left", place)["step"])
         else:
             step = step.fillna(known["step"].iloc[0])
-    return Lost(np.repeat(session, lost), targets, step.to_numpy().astype(np.int64))
+    ended_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64) + _number(sessions["ended_at_ns"]).astype(np.int64)
+    steps, rows = step.to_numpy().astype(np.int64), np.arange(len(sessions))
+    return Lost(np.repeat(session, lost), targets, steps, numbers, np.repeat(rows, lost), np.repeat(ended_ns, lost))
 
 
 def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -226,6 +234,11 @@ class Turns:
         mine: Flags = (self.target == pool.target) & pool.steps[self.step]
         return mine
 
+    def lost_in(self, pool: Pool) -> Flags:
+        """Which of the lost turns are of a pool."""
+        mine: Flags = (self.lost.target == pool.target) & pool.steps[self.lost.step]
+        return mine
+
 
 def values_of(rows: pd.DataFrame, measure: str, origins_ns: Floats | None = None) -> Floats:
     """A measure of stored rows in its unit, NaN where it is absent; `origins_ns` where they are known already."""
@@ -246,8 +259,11 @@ def measured_rows(frame: pd.DataFrame) -> Integers:
     return np.flatnonzero(frame["measured"].to_numpy()).astype(np.int32)
 
 
-OF_LOST = ["session_id", "target", "script", "outcome_class", "lost_turns", "turns_begun", "renewed", "start_utc_ns"]
-"""Columns of sessions that lost turns are told by."""
+OF_LOST = [
+    *("session_id", "target", "script", "outcome_class", "lost_turns", "turns_begun", "renewed"),
+    *("start_utc_ns", "ended_at_ns"),
+]
+"""Columns of sessions that lost turns are read from."""
 
 
 def measured_sessions(run: RunFrames, columns: list[str] | None = None) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -337,9 +338,18 @@ def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label:
     return WavTurn((pcm,), label=label, chunk_ms=chunk_ms, paced=paced)
 
 
-def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = None, **session: Any) -> PreparedScript:
+def build_script(
+    *steps: Step,
+    dialect: Dialect = GA,
+    limits: Limits | None = None,
+    keys: Mapping[str, Any] = MappingProxyType({}),
+    **session: Any,
+) -> PreparedScript:
+    """A script of these steps. `keys`: those of the script beside its session and its limits."""
     settings, within = SessionSettings(**session), limits or Limits()
-    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, limits=within, steps=steps)
+    script = Script(
+        name="talk", path=Path("talk.yaml"), digest="d1", session=settings, limits=within, steps=steps, **keys
+    )
     return Repertoire(script, dialect).session(0, 0)
 
 

@@ -11,9 +11,12 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
+from websockets.frames import Frame, Opcode
+
 from bench.clock import Arrival, Handed
 from bench.protocol.events import Event
 from bench.transport.fast.frames import MASK_BYTES
+from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
     Closure,
     Handshake,
@@ -25,7 +28,7 @@ from bench.transport.interface import (
     TransmitStamp,
 )
 from bench.transport.parser import frame_bytes
-from bench.transport.received import Received
+from bench.transport.received import Read, Received
 
 PeerAnswer = tuple[int, bytes | Closure]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]
@@ -171,3 +174,36 @@ class LiveTransport(MemoryTransport):
             self.clock.now_ns = max(self.clock.now_ns, due_ns)
             said = self._live.say(self.clock.now_ns)  # nothing, where what was planned turns out to be moot
             self._schedule((at_ns - self.clock.now_ns, message) for at_ns, message in said)
+
+
+class MatchingTransport(MemoryTransport):
+    """A `MemoryTransport` that matches the deltas of a reply, as the connection to a service does."""
+
+    def __init__(self, peer: Peer, greeting: Iterable[PeerAnswer] = (), clock: VirtualClock | None = None) -> None:
+        super().__init__(peer, greeting, clock)
+        self.reader = MessageReader()
+        self.reader.expect(plain=True)
+        self.matched = 0
+        """How many deltas were matched."""
+
+    def listen(
+        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+    ) -> None:
+        def read(message: Received) -> bool:
+            at_ns, woken = message.arrival.at_ns, False
+            frame = Frame(Opcode.TEXT, message.data).serialize(mask=False)
+            came = self.reader.read(Read(frame, at_ns, at_ns, kernel=True, complete=True))
+            assert isinstance(came, list), "a text frame is read at once"
+            self.matched += not came
+            for one in came:
+                woken |= take(one)
+            return woken
+
+        self.reader.begin(reply)
+        try:
+            super().listen(until_ns, read, reply, sender)
+        finally:
+            self.reader.end()
+
+    def learn(self, message: Received, event: Event) -> None:
+        self.reader.learn(message.data, event)

@@ -19,7 +19,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from bench.dial import Dialer, connected
+from bench.dial import Cut, Dialer, connected
 from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
 from bench.observe import inputs
@@ -322,9 +322,11 @@ def test_a_refusal_is_the_session_s_outcome_with_how_far_it_came() -> None:
     ("error", "outcome", "detail"),
     [
         (GreenletExit(), "abandoned", "the run ended"),
+        (Cut(), "abandoned", "the run ended"),
+        (Cut("timeout:turn", "it went on for 9 s"), "timeout:turn", "it went on for 9 s"),
         (RuntimeError("boom"), "failed:harness", "RuntimeError: boom"),
     ],
-    ids=["ended", "fault"],
+    ids=["ended", "cut", "overdue", "fault"],
 )
 def test_what_stops_the_connect_is_an_outcome_and_is_raised_again(
     error: BaseException, outcome: str, detail: str

@@ -50,8 +50,8 @@ STATIONS = (
 # The same of `reports`: its folders, and the modules that stand beside them.
 FLOORS = (
     "blocks", "numbers", "records", "statistics",
-    "question", "thresholds", "exactness",
-    "runs", "turns", "samples",
+    "question", "thresholds", "measurable", "exactness", "frames",
+    "runs", "arguments", "turns", "samples",
     "export", "summary", "api", "wording", "finding",
     "page", "text",
     "sides", "sizing", "looks", "comparisons", "gate", "histories",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 
-from bench.locust_run import environment_without, last_words, without_proxies
+from bench.clock import monotonic_ns, utc_ns
+from bench.locust_run import LocustRun, environment_without, last_words, without_proxies
+from bench.units import NS_PER_S
 
 ENVIRON = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d", "LOCUST_USERS": "9", "LOCUST_URL": "e"}
 
@@ -30,3 +36,16 @@ def test_what_is_set_for_other_runs_does_not_reach_a_run() -> None:
 )
 def test_of_what_a_process_printed_the_last_line_is_told(printed: str, told: str) -> None:
     assert last_words(printed) == told
+
+
+@pytest.mark.parametrize("step_s", [-3600, 0, 30, 3600])
+def test_a_run_began_after_its_process_was_started_whatever_the_wall_clock_says(
+    step_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned_ns = monotonic_ns() - 2 * NS_PER_S
+    (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "began_utc_ns": utc_ns() - NS_PER_S}))
+    monkeypatch.setattr("time.time_ns", lambda: utc_ns() + step_s * NS_PER_S)
+    began_ns = LocustRun(cast(Any, None), spawned_ns=spawned_ns).began_ns(tmp_path)
+
+    assert spawned_ns <= began_ns <= monotonic_ns()
+    assert step_s or began_ns >= spawned_ns + NS_PER_S // 2

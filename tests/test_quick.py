@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +100,26 @@ def test_fewer_calls_are_played_where_others_have_the_cores(spare: float, users:
     assert load.users / load.spawn_rate <= 10
 
 
+def test_as_many_sessions_are_played_as_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """On a busy machine fewer at a time; on a deployment they are what the estimate is of."""
+    played: list[quick.Load] = []
+    monkeypatch.setattr(quick, "spare_cores", lambda: 0.5)
+    monkeypatch.setattr(quick, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
+    monkeypatch.setattr(quick, "_looked", lambda load, *given: played.append(load) or 0)
+
+    quick.quick_run("simulator", ServiceOptions(), yes=False, runs=tmp_path, sessions=111)
+    assert (played[0].users, played[0].sessions) == (25, 111)
+
+    (tmp_path / "targets.yaml").write_text(TARGETS)
+    with pytest.raises(UsageError, match="set YES=1"):
+        quick.quick_run(
+            "auto", ServiceOptions(("west",), tmp_path / "targets.yaml"), yes=False, runs=tmp_path, sessions=45
+        )
+    assert ", 45 sessions, 3 at a time: about " in capsys.readouterr().out
+
+
 def test_cores_that_are_not_for_this_run_are_told_apart(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -139,6 +160,8 @@ BUSY = {"name": "red", "workers": 1} | {"processors": {"cores": 2, "own": 0.1, "
         (Plan(valid=False, failed=0.1), {}, 4, 1),
         (Plan(failed=0.1), {}, 1, 1),
         (Plan(), {"verdict": None}, 4, 4),  # not judged
+        (Plan(valid=False), {"stopped": "interrupted"}, 4, 130),
+        (Plan(), {"stopped": "interrupted"}, 130, 130),
         (Plan(valid=False), {}, 2, 2),
     ],
 )
@@ -189,6 +212,24 @@ def test_a_run_that_lacks_a_part_is_more_than_inexact(monkeypatch: pytest.Monkey
 def test_another_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--target is `auto` or `simulator`"):
         quick.quick_run("azure", ServiceOptions(), yes=True, runs=tmp_path)
+
+
+def test_a_signal_that_would_end_the_command_ends_its_run_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    told: list[int] = []
+
+    def wait(_: float) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 130 if told == [signal.SIGTERM] else 0
+
+    run = SimpleNamespace(process=SimpleNamespace(wait=wait, send_signal=told.append))
+    monkeypatch.setattr(quick, "locust_run", lambda *_, **__: nullcontext(run))
+    before = signal.getsignal(signal.SIGTERM)
+
+    assert quick._locust(quick.SIMULATED, tmp_path, {}) == 130
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("status", [0, 1, 4])

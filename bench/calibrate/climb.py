@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import scenarios
 from bench.calibrate.deviations import COLUMNS, MEASURES, OF_CALLS, Recording, Truth, joined, read_log, spread, spreads
 from bench.calibrate.ladder import DIED, Ladder, StepEnd, longest, next_load, outcome_of
-from bench.clock import utc_ns
+from bench.clock import monotonic_ns
 from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.errors import USAGE_STATUS, UsageError
 from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
@@ -336,11 +336,12 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
 def _watched(run: LocustRun, simulating: int, pace: Pace, cores: Cores, scratch: Path, truth: Path) -> PlayedRun:
     """Watch the run until it has ended. Raises UsageError where it was refused."""
     folder, process = run.begun(scratch / "runs"), run.process
+    steady_ns = run.began_ns(folder) + pace.ramp_s * NS_PER_S
     begin_ns = files.read_document(folder)["began_utc_ns"] + pace.ramp_s * NS_PER_S
     end_ns = begin_ns + pace.steady_s * NS_PER_S
-    _sleep_until(begin_ns)
+    _sleep_until(steady_ns)
     first = reading(process.pid, simulating, cores.used)
-    _sleep_until(end_ns)
+    _sleep_until(steady_ns + pace.steady_s * NS_PER_S)
     used, peak = usage(first, reading(process.pid, simulating, cores.used)), peak_rss_bytes(process.pid)
     died = run.ended(folder, END_S)
     if process.returncode == USAGE_STATUS:
@@ -348,5 +349,5 @@ def _watched(run: LocustRun, simulating: int, pace: Pace, cores: Cores, scratch:
     return PlayedRun(folder, truth, begin_ns, end_ns, used, peak, died)
 
 
-def _sleep_until(at_utc_ns: int) -> None:
-    time.sleep(max(0.0, (at_utc_ns - utc_ns()) / NS_PER_S))
+def _sleep_until(at_ns: int) -> None:
+    time.sleep(max(0.0, (at_ns - monotonic_ns()) / NS_PER_S))

@@ -16,7 +16,7 @@ to hold, and one so much worse not to break. That changes the error of no answer
 The upper bound is the largest of three, the lower one the smallest:
 
 - x ± t·SE between sessions, and the bound for a session more that nobody saw (`reports.statistics.rates`), for the
-  lower one of all other turns. Below SESSIONS sessions there is neither: so few may be alike by chance.
+  lower one of all other turns. Fewer than SESSIONS sessions decide nothing: so few may be alike by chance.
 - x ± t·SE between batches of sessions that began one after another. Callers who wait in one queue wait together, so
   near to saturation sessions are not independent; batches that are long beside the queue's memory nearly are. After:
   Law, Simulation Modeling and Analysis, ch. 9 (batch means). Five to ten batches, each of ROUNDS calls of every caller
@@ -88,9 +88,10 @@ def _allowed(threshold: Threshold, text: str) -> float:
 
 
 class Share(NamedTuple):
-    """A share of turns with its bounds, each one-sided at its own error; 0 and 1 where too little is known.
+    """A share of turns with its bounds, each one-sided at its own error; 0 and 1 if fewer than two sessions are known.
 
-    `deff`: how many times the variance of independent turns its own is, between sessions or between batches.
+    Fewer than SESSIONS have bounds as well, and decide nothing. `deff`: how many times the variance of independent
+    turns its own is, between sessions or between batches.
     """
 
     value: float
@@ -136,18 +137,19 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
 
 
 def _low(ratios: Sequence[Ratio], error: float, over: float = 0.0) -> float:
-    """The lower bound of the share by sessions. `over`: it need not be exact where it is not above that, for what is
-    left out then takes by far the longest.
+    """Return the lower bound of the share by sessions.
+
+    `over`: it need not be exact where it is not above that, for what is left out then takes by far the longest.
     """
-    if round(ratios[0].worth) < SESSIONS:
+    if ratios[0].worth <= 1:
         return 0.0
     low = min(ratio.value - _reach(ratio, error) for ratio in ratios)
     return max(0.0, min(low, ratios[0].lower(error)) if low > over else low)
 
 
 def _high(ratios: Sequence[Ratio], error: float, under: float = 1.0) -> float:
-    """The upper bound, exact below `under`."""
-    if round(ratios[0].worth) < SESSIONS:
+    """Return the upper bound, exact below `under`."""
+    if ratios[0].worth <= 1:
         return 1.0
     high = max(ratio.value + _reach(ratio, error) for ratio in ratios)
     return min(1.0, max(high, ratios[0].upper(error)) if high < under else high)
@@ -172,11 +174,32 @@ def answer_of(
 
 
 def _any_above(shares: Sequence[Sequence[Ratio]], allowed: Sequence[float], error: float) -> bool:
-    return any(_low(one, error / len(allowed), most) > most for one, most in zip(shares, allowed, strict=True))
+    each = error / len(allowed)
+    return any(_decides(one) and _low(one, each, most) > most for one, most in zip(shares, allowed, strict=True))
 
 
 def _all_below(shares: Sequence[Sequence[Ratio]], allowed: Sequence[float], error: float) -> bool:
-    return all(_high(one, error, most) < most for one, most in zip(shares, allowed, strict=True))
+    return all(_decides(one) and _high(one, error, most) < most for one, most in zip(shares, allowed, strict=True))
+
+
+def _decides(ratios: Sequence[Ratio]) -> bool:
+    """Whether a share is of enough sessions for an answer: fewer may be alike by chance."""
+    return round(ratios[0].worth) >= SESSIONS
+
+
+def too_few(missed: PerCluster) -> str:
+    """Return why a level has too few calls for any answer; "" where it has enough."""
+    found = ratio_of(missed)
+    if _decides([found]):
+        return ""
+    equal = "" if round(found.worth) == found.clusters else f", which count as {found.worth:.0f} of equal length"
+    calls = f"{found.clusters} {'call' if found.clusters == 1 else 'calls'}"
+    return f"too few calls for an answer: {calls} of its measured time{equal}, and it takes {SESSIONS}"
+
+
+GIVEN_UP, GIVEN_UP_LAST = 1.0, 3.0
+"""How many standard errors a share may turn out better or worse where others wait for a level's time, and where none
+does."""
 
 
 def is_futile(
@@ -186,20 +209,23 @@ def is_futile(
     part: float,
     error: float,
     callers: float,
+    doubt: float = GIVEN_UP,
 ) -> bool:
     """Whether no answer is to be expected of a level. `part`: of its measured time that is over; `error`: of its last
     look. Before every caller has ended a session, or SESSIONS are complete, nobody knows how many there will be.
+
+    `doubt`: how many standard errors better or worse than it seems a share may turn out.
     """
     if complete[0][0].size < min(callers, SESSIONS):
         return False
     ratios = [ratio_of(missed) for missed in known]
     if not all(ratio.turns for ratio in ratios):
         return False
-    better, worse = ([[_at_end(ratio, part, side)] for ratio in ratios] for side in (-1, 1))
+    better, worse = ([[_at_end(ratio, part, side)] for ratio in ratios] for side in (-doubt, doubt))
     return not _all_below(better, allowed, error) and not _any_above(worse, allowed, error)
 
 
-def _at_end(ratio: Ratio, part: float, side: int) -> Ratio:
+def _at_end(ratio: Ratio, part: float, side: float) -> Ratio:
     """What a share may be at the end of a level, were it so many standard errors worse than it seems."""
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + side * math.sqrt(variance)))

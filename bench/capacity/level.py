@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bench.capacity.judge import Share, Slo, answer_of, is_futile, share_of
+from bench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, Share, Slo, answer_of, is_futile, share_of, too_few
 from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
 from bench.capacity.search import (
     AFTER_RAMP_S,
@@ -52,6 +52,7 @@ from reports.turns import Flags, lost_of
 BLOCKED_SHARE = 0.01
 """A level with a larger share of blocked calls did not deliver its nominal load."""
 
+HOPELESS = "ended early, for the rest of its time was not to be expected to decide it"
 TIME_OVER = "the search's time was over before this level's run was closed"
 STAMPS = "a"
 """The rule of validity by which stamps are exact."""
@@ -98,7 +99,7 @@ def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -
 def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelOutcome:
     parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
     callers = step.load if search.plan.by == "sessions" else math.inf
-    looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.hold)
+    looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.hold, step.last)
     name = f"{number:02d}-{'hold' if step.hold else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
     task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_sessions, given.budget_usd)
@@ -120,6 +121,7 @@ class _Looking:
     """Looks at a level while it goes on. `answer`: what they came to; None where that is seen at its end.
 
     `parts`: of the measured time that is over at each look, below 0 in the warm-up. A hold is ended by a break alone.
+    `last`: whether no other level waits for the time.
     """
 
     slos: Sequence[Slo]
@@ -127,6 +129,7 @@ class _Looking:
     parts: Sequence[float]
     callers: float
     hold: bool
+    last: bool = False
     answer: Answer | None = None
 
     def is_clear(self, folder: Path, number: int) -> bool:
@@ -134,12 +137,25 @@ class _Looking:
         side = side_of(folder)
         shown, allowed = seen(side, self.slos), [slo.allowed for slo in self.slos]
         answer = answer_of(shown.complete, shown.known, allowed, self.errors[number], self.callers)
-        if answer == "breaks" or (answer == "holds" and not self.hold and not _drains(side)):
+        if answer == "holds" and (self.hold or _drains(side) or self._backed_off(side, number)):
+            answer = "undecided"
+        if answer != "undecided":
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
-            futile = is_futile(shown.complete, shown.known, allowed, self.parts[number], self.errors[-1], self.callers)
+            futile = is_futile(
+                shown.complete,
+                shown.known,
+                allowed,
+                self.parts[number],
+                self.errors[-1],
+                self.callers,
+                GIVEN_UP_LAST if self.last else GIVEN_UP,
+            )
             self.answer = "undecided" if futile else None
         return self.answer is not None
+
+    def _backed_off(self, side: Side, number: int) -> str:
+        return _backed_off(side, self.slos, self.errors[number], self.callers)
 
 
 def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLevel, looking: _Looking) -> LevelOutcome:
@@ -158,9 +174,12 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
     if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-sessions"
     held = _held_back(document, side.name, step, calls) if search.plan.by == "sessions" and answer == "holds" else ""
-    held = held or (_drains(side) if answer == "holds" else "")
+    if answer == "holds":
+        held = held or _backed_off(side, slos, error, looking.callers) or _drains(side)
     if held:
         answer = "undecided"
+    elif answer == "undecided":
+        held = next(filter(None, map(too_few, shown)), HOPELESS if looking.answer == "undecided" else "")
     main = next(iter(side.mains.values()), ALWAYS)
     wait_p50, wait_p95 = waits_of(side, search.plan.measure or main)
     return LevelOutcome(
@@ -208,6 +227,24 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
         return ""
     return (
         f"the service held starts back for {held_s:.0f} s because of its quota: only {calls:.0f} calls were in progress"
+    )
+
+
+def _backed_off(side: Side, slos: Sequence[Slo], error: float, callers: float) -> str:
+    """Return why a level that went well does not hold, as callers waited after refused calls; "" where it does.
+
+    A caller who waits makes no calls that could be refused. So the part of the callers' time that was waited is taken
+    for turns that missed the objective.
+    """
+    waiting = callers_backing_off(side.run)
+    away = waiting / callers
+    if not away or all(
+        share.high + away * (1 - share.high) < share.allowed for share in shares_of(side, slos, error, callers)
+    ):
+        return ""
+    return (
+        f"calls were refused, and {waiting:.2g} of {callers:,.0f} callers on average waited before they called again: "
+        "with their calls more turns may have missed the objective than are allowed"
     )
 
 
@@ -394,6 +431,13 @@ def in_progress(run: RunFrames) -> float | None:
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds.groupby("second")["sessions_active"].sum()
     return float(by_second.median()) if len(by_second) else None
+
+
+def callers_backing_off(run: RunFrames) -> float:
+    """Return how many callers waited after refused calls, on average over the seconds of the measured phase."""
+    seconds = run.seconds[run.seconds["measured"].to_numpy()]
+    by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
+    return float(by_second.mean()) if len(by_second) else 0.0
 
 
 def limits_left(run: RunFrames, target: str) -> dict[str, float]:

@@ -22,7 +22,7 @@ from bench.capacity.search import (
 )
 from bench.load_search import SHOWN, Mark, draw_curve, row
 from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
-from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, shortened, span, three, usd
+from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, span, three, usd
 from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_ticks, log_scale, log_ticks, plot_figure
 from reports.wording.words import as_sentence
 
@@ -56,9 +56,12 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
 
 
 def level_heads(plan: SearchPlan) -> str:
-    """The heads of the lines of levels; p50 and p95 in ms."""
-    missed = plan.slos[0] if len(plan.slos) == 1 else "worst objective"
-    return row((head for head, _ in HEADS), HEADS) + shortened(missed, SHARE).rjust(SHARE + 2) + "took".rjust(TOOK)
+    """Return the heads of the lines of levels; p50 and p95 are in ms."""
+    allowed = [slo_of(written).allowed for written in plan.slos]
+    missed = (
+        f"SLO violations (allowed {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst SLO violations, allowed"
+    )
+    return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "took".rjust(TOOK)
 
 
 def level_lines(level: LevelOutcome) -> list[str]:
@@ -68,18 +71,22 @@ def level_lines(level: LevelOutcome) -> list[str]:
     load = f"{'hold ' if level.hold else ''}{count(level.load)}"
     cells = [load, word, count(level.sessions), count(level.turns), *waits, as_percent(level.failures)]
     worst = max(level.shares, key=lambda share: share.high / share.allowed, default=None)
-    missed = NONE if worst is None else share_words(worst)
+    allowed = "" if worst is None or len(level.shares) == 1 else f" of {_percents(worst.allowed)} %"
+    missed = NONE if worst is None else share_words(worst) + (allowed if worst.value is not None else "")
     line = row(cells, HEADS) + missed.rjust(SHARE + 2) + span(level.length_s).replace(NBSP, " ").rjust(TOOK)
     return [line, *_wrapped(level.why, "    ")]
 
 
 def share_words(share: SloShare) -> str:
-    """`3.1 % (1.2 to 6.8 %) of 5 %`."""
+    """Return a share with its bounds: `3.1 % (1.2 to 6.8 %)`."""
     if share.value is None:
         return NONE
-    shares = (share.value, share.low, share.high, share.allowed)
-    value, low, high, allowed = (three(float(f"{100 * part:.2g}")) for part in shares)
-    return f"{value} % ({low} to {high} %) of {allowed} %"
+    value, low, high = map(_percents, (share.value, share.low, share.high))
+    return f"{value} % ({low} to {high} %)"
+
+
+def _percents(share: float) -> str:
+    return three(float(f"{100 * share:.2g}"))
 
 
 def as_percent(interval: Interval) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.capacity.conclude import unit
 from bench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS, LoadUnit, SearchPlan
-from bench.clock import monotonic_ns, utc_ns
+from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.installation import own_environment, python_command
 from bench.locust_run import environment_without, last_words, locust_run
@@ -106,7 +106,8 @@ def play_level(
         folder = run.begun(locust.runs, task.name)
         cut = False
         try:
-            looks = _watched(run.process, folder, task.load_s, is_clear, _left_s(until_ns) - AROUND_S)
+            latest_ns = until_ns - int(AROUND_S * NS_PER_S)
+            looks = _watched(run.process, folder, run.began_ns(folder), task.load_s, is_clear, latest_ns)
         finally:
             cut = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
             died = run.ended(folder, min(END_S, _left_s(until_ns)))
@@ -121,23 +122,22 @@ def _left_s(until_ns: int) -> float:
 def _watched(
     process: subprocess.Popen[bytes],
     folder: Path,
+    began_ns: int,
     load_s: float,
     is_clear: Callable[[Path, int], bool],
-    most_s: float,
+    latest_ns: int,
 ) -> int:
-    """Wait for the end of a level's time, or for a look at which its answer is clear. Returns the number of looks.
+    """Wait for the end of a level's time, or for a look at which its answer is clear. Return the number of looks.
 
-    The last look is not held here: it is at the run that is over. `most_s`: it ends so long from now at the latest.
+    The last look is not held here: it is at the run that is over. `began_ns`: when the level began; `latest_ns`: when
+    it ends at the latest; both on CLOCK_MONOTONIC.
     """
-    began_ns = int(files.read_document(folder)["began_utc_ns"])
-    end_s = (utc_ns() - began_ns) / NS_PER_S + most_s
     for number, part in enumerate(LOOKS):
-        until_ns = began_ns + int(min(part * load_s, end_s) * NS_PER_S)
-        while process.poll() is None and (left_s := (until_ns - utc_ns()) / NS_PER_S) > 0:
+        due_ns = began_ns + int(part * load_s * NS_PER_S)
+        until_ns = min(due_ns, latest_ns)
+        while process.poll() is None and (left_s := _left_s(until_ns)) > 0:
             time.sleep(min(POLL_S, left_s))
-        if part * load_s >= end_s:
-            return number
-        if process.poll() is not None:
+        if due_ns >= latest_ns or process.poll() is not None:
             return number
         if part < 1 and is_clear(folder, number):
             return number + 1
@@ -174,13 +174,17 @@ def worker_count(document: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class PreparedSearch:
-    """How levels are played, and against what. `costs`: what to read before, in lines."""
+    """How levels are played, and against what. `costs`: what to read before, in lines.
+
+    `lacking`: what the scripts can never show (`reports.measurable`).
+    """
 
     locust: Locust
     target: str
     scenario: str
     connects_per_min: float | None
     costs: tuple[str, ...]
+    lacking: Sequence[Mapping[str, Any] | None] = ()
 
 
 def prepared(
@@ -193,7 +197,8 @@ def prepared(
         if name in own or name in ("-u", "-r", "-t"):
             raise UsageError(f"{name} is an option that the search sets for each level: leave it out after --")
     words = [*service_options.words(), *options, *(["--yes"] if yes else [])]
-    forecast = _forecast(file, words)
+    arrives = ["--arrivals", "1/min", "--max-sessions", "1"] if plan.by == "arrivals" else []
+    forecast = _forecast(file, [*words, *arrives])
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["label"] for target in forecast["targets"])
         raise UsageError(f"capacity searches one target, and these are several: {labels}; name one by --targets")
@@ -205,7 +210,12 @@ def prepared(
         )
     costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
     return PreparedSearch(
-        Locust(file, plan.by, runs, words), target["label"], forecast["scenario"], forecast["connects_per_min"], costs
+        Locust(file, plan.by, runs, words),
+        target["label"],
+        forecast["scenario"],
+        forecast["connects_per_min"],
+        costs,
+        forecast["lacking"],
     )
 
 

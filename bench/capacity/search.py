@@ -5,8 +5,12 @@ on a logarithmic scale: the one above the highest level that holds, and the one 
 is left goes to levels that stayed undecided between the two: the one in their middle is played again, for longer, and
 so on above or below it. At last the highest level that holds is played once more, for longer: the hold.
 
-Below the first level the load is halved. Where that leaves a level undecided it has too few calls to be decided, and
-lower ones have fewer.
+Below the first level the load is halved where that seems to break. Where it stays undecided though it seems to hold, it
+had too few calls to be decided, and lower ones have fewer.
+
+With time left and an answer that is not as precise as was asked for, levels that stayed undecided are played on: each
+once more, by itself, in all the time that is left but for the hold. Of one load that is the question itself this is the
+first time already. Such a level is given up only where its own time can hardly decide it.
 
 A level that our own generator could not play, or whose run crashed, says nothing of the service. It is played once
 more, for what else runs on a machine makes figures worse and never better; then the ladder stays below it.
@@ -124,8 +128,8 @@ class RoughEdge(msgspec.Struct, frozen=True):
 class SearchPlan(msgspec.Struct, frozen=True):
     """What was asked for. `measure`: whose p50 and p95 are told, "" for each run's main measure.
 
-    `levels_most`: how many levels at most, without the hold; `time_s`: how long they take together at most, the hold
-    among them.
+    `levels_most`: how many levels at most, without the hold and those that are played on; `time_s`: how long they take
+    together at most, the hold among them.
     """
 
     by: LoadUnit
@@ -193,18 +197,23 @@ class LevelLadder:
 
 
 class LevelEnd(NamedTuple):
-    """The end of one level. `hold`: whether it was the long one that confirms the answer."""
+    """The end of one level. `hold`: whether it was the long one that confirms the answer.
+
+    `fair`: whether it seems to hold, by its shares alone, whatever their bounds.
+    """
 
     load: int
     answer: Answer
     hold: bool = False
+    fair: bool = False
 
 
 class Bracket(NamedTuple):
     """What levels have shown. Loads: 0 and None stand for none.
 
     `holds`: the highest that holds, below all that break; `breaks`: the lowest that breaks; `ceiling`: the lowest that
-    was not played as it should be. `undecided`: those between, ascending. `top`: the highest tried.
+    was not played as it should be. `undecided`: those between, ascending; `fair`: those of them that seem to hold.
+    `top`: the highest tried.
     """
 
     holds: int = 0
@@ -212,6 +221,7 @@ class Bracket(NamedTuple):
     breaks: int | None = None
     ceiling: int | None = None
     top: int = 0
+    fair: tuple[int, ...] = ()
 
     @property
     def upper(self) -> int | None:
@@ -220,10 +230,11 @@ class Bracket(NamedTuple):
 
 
 class NextLevel(NamedTuple):
-    """What is to be played next."""
+    """What is to be played next. `last`: in all the time that is left, for there is nothing else to try."""
 
     load: int
     hold: bool
+    last: bool = False
 
 
 def bracket_of(ends: Iterable[LevelEnd]) -> Bracket:
@@ -236,23 +247,46 @@ def bracket_of(ends: Iterable[LevelEnd]) -> Bracket:
     holds, upper = bounds((end.load for end in known if end.answer == "holds"), [*broke, *ceilings])
     undecided = tuple(sorted(load for load in telling if load > holds and (upper is None or load < upper)))
     top = max((end.load for end in known), default=0)
-    return Bracket(holds, undecided, min(broke, default=None), min(ceilings, default=None), top)
+    fair = {end.load: end.fair for end in known if end.answer in ABOUT_THE_SERVICE}  # the later of two was longer
+    fair_ones = tuple(load for load in undecided if fair[load])
+    return Bracket(holds, undecided, min(broke, default=None), min(ceilings, default=None), top, fair_ones)
 
 
 def next_step(ladder: LevelLadder, ends: Iterable[LevelEnd]) -> NextLevel | None:
     """What to play next; None where nothing more is to be learned."""
     known = list(ends)
     if known and known[-1].answer not in ABOUT_THE_SERVICE and known[-TRIES:] != [known[-1]] * TRIES:
-        return NextLevel(known[-1].load, known[-1].hold)
+        return next_step(ladder, known[:-1])
     if any(end.hold for end in known):
         return None
     bracket = bracket_of(known)
     load = None if _twice(known) else next_level_load(ladder, bracket)
-    if load is None and (worth := _worth_repeating(bracket, known)):
+    if load is None and not _is_single(ladder) and (worth := _worth_repeating(bracket, known)):
         load = worth[len(worth) // 2]
     if load is not None:
-        return NextLevel(load, hold=False)
+        return NextLevel(load, hold=False, last=_is_single(ladder))
+    if rest := _to_play_on(ladder, bracket, known):
+        return NextLevel(rest[len(rest) // 2], hold=False, last=True)
+    return hold_of(bracket)
+
+
+def hold_of(bracket: Bracket) -> NextLevel | None:
+    """Return the hold; None where nothing holds."""
     return NextLevel(bracket.holds, hold=True) if bracket.holds else None
+
+
+def _is_single(ladder: LevelLadder) -> bool:
+    """Whether one load is the question."""
+    return ladder.first >= ladder.most
+
+
+def _to_play_on(ladder: LevelLadder, bracket: Bracket, known: Iterable[LevelEnd]) -> tuple[int, ...]:
+    """Return the undecided levels that all the time left may decide; none where the answer is precise without them."""
+    if bracket.holds and bracket.upper is not None and _between(ladder, bracket.holds, bracket.upper) is None:
+        return ()
+    played = Counter(end.load for end in known if end.answer in ABOUT_THE_SERVICE)
+    most = 1 if _is_single(ladder) else TRIES + 1
+    return tuple(load for load in bracket.undecided if played[load] < most)
 
 
 def next_level_load(ladder: LevelLadder, bracket: Bracket) -> int | None:
@@ -260,19 +294,19 @@ def next_level_load(ladder: LevelLadder, bracket: Bracket) -> int | None:
     upper, undecided = bracket.upper, bracket.undecided
     if not bracket.top:
         return min(ladder.first, ladder.most)
-    if ladder.first >= ladder.most:
+    if _is_single(ladder):
         return None
     if upper is None and bracket.top < ladder.most:
         return min(bracket.top * ladder.factor, ladder.most)
     not_shown = undecided[0] if undecided else upper
-    too_few = bool(undecided) and undecided[0] < min(ladder.first, ladder.most) and not bracket.holds
+    too_few = bool(undecided) and not bracket.holds and (undecided[0] in bracket.fair or undecided[0] < ladder.first)
     if not_shown is not None and not too_few and (load := _between(ladder, bracket.holds, not_shown)) is not None:
         return load
     return _between(ladder, undecided[-1], upper) if undecided and upper is not None else None
 
 
 def levels_left(ladder: LevelLadder, ends: Iterable[LevelEnd]) -> int:
-    """How many levels may come at most before the hold."""
+    """Return how many levels may come at most before the hold, without those that are played on."""
     known = list(ends)
     bracket = bracket_of(known)
     if _twice(known):
@@ -283,6 +317,8 @@ def levels_left(ladder: LevelLadder, ends: Iterable[LevelEnd]) -> int:
 @cache
 def _levels_left(ladder: LevelLadder, bracket: Bracket) -> int:
     load = next_level_load(ladder, bracket)
+    if load is None and _is_single(ladder):
+        return 0
     if load is None:
         return len(bracket.undecided).bit_length()  # halved each time
     return 1 + max(_levels_left(ladder, _after(bracket, load, answer)) for answer in ABOUT_THE_SERVICE)
@@ -294,7 +330,8 @@ def _after(bracket: Bracket, load: int, answer: Answer) -> Bracket:
     breaks = load if answer == "breaks" else bracket.breaks
     undecided = [*bracket.undecided, load] if answer == "undecided" else bracket.undecided
     inside = sorted(one for one in undecided if holds < one and (answer != "breaks" or one < load))
-    return Bracket(holds, tuple(inside), breaks, bracket.ceiling, max(bracket.top, load))
+    fair = tuple(one for one in bracket.fair if one in inside)  # that of the level itself is not known
+    return Bracket(holds, tuple(inside), breaks, bracket.ceiling, max(bracket.top, load), fair)
 
 
 def _twice(known: Iterable[LevelEnd]) -> frozenset[int]:
@@ -368,7 +405,12 @@ def least_ramp_s(load_s: float) -> float:
 
 def ends_of(levels: Sequence[LevelOutcome]) -> list[LevelEnd]:
     """How levels ended."""
-    return [LevelEnd(level.load, level.answer, level.hold) for level in levels]
+    return [LevelEnd(level.load, level.answer, level.hold, _is_fair(level.shares)) for level in levels]
+
+
+def _is_fair(shares: Sequence[SloShare]) -> bool:
+    """Whether a level of these shares seems to hold."""
+    return bool(shares) and all(share.value is not None and share.value < share.allowed for share in shares)
 
 
 def level_budget(plan: SearchPlan, levels: Sequence[LevelOutcome], step: NextLevel) -> LevelBudget:
@@ -379,14 +421,39 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelOutcome], step: NextLev
     if step.hold:
         held_s = max(level.length_s for level in levels if level.load == step.load and level.answer == "holds")
         return LevelBudget(min(left_s, max(HOLD_SHARES * held_s, LEAST_S)), error, usd)
+    if step.last:
+        return LevelBudget(left_s - _hold_s(levels), share(error, 1), usd)
     many = levels_left(ladder_of(plan), ends_of(levels))
     return LevelBudget(min(left_s, max(share(left_s, many), LEAST_S)), share(error, many), usd)
 
 
+def _hold_s(levels: Sequence[LevelOutcome]) -> float:
+    """Return what the hold will take, of the level that holds now; nothing where none does."""
+    holds = bracket_of(ends_of(levels)).holds
+    of_it = [level.length_s for level in levels if level.load == holds and level.answer == "holds"]
+    return max(HOLD_SHARES * max(of_it), LEAST_S) if of_it else 0.0
+
+
+def step_within(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> tuple[NextLevel, LevelBudget] | None:
+    """Return what to play next and what it may spend, be there enough or not; None where nothing is to be learned.
+
+    Where the time left is only enough for the hold, nothing is played on before it. A quick look has no time to play
+    several levels again for longer: the first of them has all that is left.
+    """
+    known, ladder = ends_of(levels), ladder_of(plan)
+    step = next_step(ladder, known)
+    if step is not None and not step.hold and plan.time_s < least_time_s(ladder):
+        again = any(end.load == step.load and end.answer in ABOUT_THE_SERVICE for end in known)
+        step = step._replace(last=step.last or again)
+    if step is not None and step.last and exhausted(level_budget(plan, levels, step)):
+        step = hold_of(bracket_of(known)) or step
+    return None if step is None else (step, level_budget(plan, levels, step))
+
+
 def early_end(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> Ended | None:
     """Why a search ends before its last step; None where it does not."""
-    step = next_step(ladder_of(plan), ends_of(levels))
-    return None if step is None else exhausted(level_budget(plan, levels, step))
+    found = step_within(plan, levels)
+    return None if found is None else exhausted(found[1])
 
 
 def exhausted(given: LevelBudget) -> Ended | None:
@@ -402,8 +469,8 @@ def levels_of(
     played: Callable[[int, NextLevel, LevelBudget], LevelOutcome],
 ) -> Iterator[LevelOutcome]:
     """Play levels, each by `played` with its number, into `levels`."""
-    while (step := next_step(ladder_of(plan), ends_of(levels))) is not None:
-        given = level_budget(plan, levels, step)
+    while (found := step_within(plan, levels)) is not None:
+        step, given = found
         if exhausted(given):
             return
         level = played(len(levels) + 1, step, given)

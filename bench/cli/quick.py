@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +18,12 @@ from msgspec.structs import asdict
 
 from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
-from bench.errors import INVALID_STATUS, UsageError
+from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
 from bench.installation import EXAMPLES
 from bench.load.planning.estimate import estimate_words, quote
 from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
+from bench.run.document import INTERRUPTED
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.target_settings import load_price_table
@@ -63,18 +66,20 @@ BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """As many sessions as a median takes."""
 
 
-def quick_run(target: str, service_options: ServiceOptions, *, yes: bool, runs: Path) -> int:
-    """Run it; returns the exit status, which is that of the run; 0 where somebody would not have it.
+def quick_run(
+    target: str, service_options: ServiceOptions, *, yes: bool, runs: Path, sessions: int | None = None
+) -> int:
+    """Run it; returns the exit status, which is that of the run; 0 if somebody does not agree to its cost.
 
-    `service_options`: the targets that a file describes, if any.
+    `service_options`: the targets that a file describes, if any. `sessions`: how many, None for the usual number.
     """
     if target not in ("auto", "simulator"):
         raise UsageError(f"--target is `auto` or `simulator`, not `{target}`")
     if target == "auto" and service_options.targets:
         file = (service_options.target_file or TARGET_FILE).resolve()
-        return _run_billed(replace(service_options, target_file=file), runs, yes=yes)
+        return _run_billed(_lasting(BILLED, sessions), replace(service_options, target_file=file), runs, yes=yes)
     if target == "auto" and os.environ.get(ENDPOINT):
-        return _run_billed(ServiceOptions(), runs, yes=yes)
+        return _run_billed(_lasting(BILLED, sessions), ServiceOptions(), runs, yes=yes)
     spare, load = spare_cores(), SIMULATED
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
@@ -86,7 +91,13 @@ def quick_run(target: str, service_options: ServiceOptions, *, yes: bool, runs: 
             )
             told += f" (its other {others} {'is' if others == 1 else 'are'} not for this run)" if others > 0 else ""
             print(f"This machine has {told}: {load.users} calls at a time, not {SIMULATED.users}", flush=True)
-        return _looked(load, runs, without_proxies(os.environ), "--url", str(ready["urls"]["ga"]))
+        options = "--url", str(ready["urls"]["ga"])
+        return _looked(_lasting(load, sessions), runs, without_proxies(os.environ), *options)
+
+
+def _lasting(load: Load, sessions: int | None) -> Load:
+    """The load with so many sessions, if a number was asked for."""
+    return load if sessions is None else replace(load, sessions=sessions)
 
 
 def looked(summary: Summary) -> str:
@@ -106,14 +117,15 @@ def looked(summary: Summary) -> str:
     )
 
 
-def _run_billed(service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
+def _run_billed(load: Load, service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
     targets = resolve_targets(os.environ, service_options)
     called = " and ".join(target.public_url for target in targets)
-    print(f"This calls {called} with {' and '.join(BILLED.scenarios)}, {_much(targets)}: {_cost(targets)}.", flush=True)
+    what = f"{' and '.join(load.scenarios)}, {_much(load, targets)}"
+    print(f"This calls {called} with {what}: {_cost(load, targets)}.", flush=True)
     if not yes and not _agreed():
         print("Nothing was called. `YES=1` answers yes, `TARGET=simulator` simulates.")
         return 0
-    return _looked(BILLED, runs, os.environ, *service_options.words(), "--yes")
+    return _looked(load, runs, os.environ, *service_options.words(), "--yes")
 
 
 def spare_cores() -> float:
@@ -134,7 +146,9 @@ def fitting_load(spare: float) -> Load:
 
 
 def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:
-    """Play it; returns 0 also where it was played and its figures are inexact: it was a look at the tool, no gate."""
+    """Play it; returns 0 also where it was played to its end and its figures are inexact: it was a look at the tool, no
+    gate.
+    """
     before = set(runs.glob("*")) if runs.is_dir() else set()
     status = _locust(load, runs, environ, *options)
     made = sorted(set(runs.glob("*")) - before) if runs.is_dir() else []
@@ -145,21 +159,23 @@ def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     if not broken or {rule.rule for rule in broken} - INEXACT:
         return status
     print(looked(summary), flush=True)
+    if summary.run.document.get("stopped") == INTERRUPTED:
+        return INTERRUPTED_STATUS
     return FAILED_STATUS if failed else 0
 
 
-def _much(targets: Sized) -> str:
+def _much(load: Load, targets: Sized) -> str:
     """How many sessions, in words. With several targets a user plays a pair at a time, a session on each of them."""
     if len(targets) == 1:
-        return f"{BILLED.sessions} sessions, {BILLED.users} at a time"
-    return f"{BILLED.sessions} sessions on each of {len(targets)} targets, {BILLED.users} pairs at a time"
+        return f"{load.sessions} sessions, {load.users} at a time"
+    return f"{load.sessions} sessions on each of {len(targets)} targets, {load.users} pairs at a time"
 
 
-def _cost(targets: Iterable[Target]) -> str:
+def _cost(load: Load, targets: Iterable[Target]) -> str:
     """What it may cost, in words."""
     table = load_price_table(None)
-    scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in BILLED.scenarios]
-    return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], BILLED.sessions)
+    scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in load.scenarios]
+    return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], load.sessions)
 
 
 def _agreed() -> bool:
@@ -174,8 +190,19 @@ def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     with (
         tempfile.TemporaryDirectory() as scratch,
         locust_run(words, environment_without(environ, "LOCUST_"), folder=Path(scratch)) as run,
+        _handed_on(signal.SIGTERM, run.process),
     ):
         return _wait(run.process)
+
+
+@contextmanager
+def _handed_on(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Send a signal that this process gets to another one, which ends in order; Ctrl-C reaches both by itself."""
+    before = signal.signal(number, lambda *_: process.send_signal(number))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -39,7 +39,8 @@ def calibrate(
     """Run the harness against the simulator at rising load, and say up to which load its figures can be trusted.
 
     Each run's rows are compared with what the simulator really did. The result is saved: later runs cite it, and warn
-    beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit.
+    beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit;
+    130: interrupted.
     """
     from bench.calibrate.climb import plan_of
     from bench.calibrate.ladder import calibration_of, conclusions, is_concluded
@@ -225,7 +226,7 @@ def capacity(
     """Find the highest load at which objectives hold, and what kind of edge there is beyond it.
 
     Exit status: 0 shown to hold, 1 the edge lies below, 2 bad objectives or arguments, or no call
-    opens, 3 undecided, 4 the load generator was the limit.
+    opens, 3 undecided, 4 the load generator was the limit, 130 interrupted.
     """
     from bench.capacity.judge import slo_of
     from bench.capacity.level import Search
@@ -234,6 +235,8 @@ def capacity(
     from bench.capacity.search import ERROR, SearchPlan
     from bench.clock import monotonic_ns
     from bench.units import NS_PER_S
+    from reports.measurable import refuse_unmeasurable
+    from reports.thresholds import quoted
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
     quantiles = [each.threshold.measure for each in slos if each.threshold.kind == "quantile"]
@@ -255,7 +258,13 @@ def capacity(
     if max_sessions is not None and by is By.SESSIONS:
         raise UsageError("--max-sessions needs --by arrivals: add it, or leave --max-sessions out")
     folder = _folder(out, locustfile)
-    ready = prepared(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
+    try:
+        ready = prepared(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
+        for each in slos:
+            refuse_unmeasurable(each.threshold, ready.lacking, f"--slo {quoted(each.written)}")
+    except UsageError:
+        _take_away(folder)
+        raise
     until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
     search = Search(plan, slos, ready.locust, max_sessions, ready.connects_per_min, until_ns)
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
@@ -304,6 +313,15 @@ def _folder(out: Path | None, locustfile: str) -> Path:
         raise UsageError(f"{folder} holds a search already: choose another folder with -o")
     make_parent(folder / "levels")
     return folder
+
+
+def _take_away(folder: Path) -> None:
+    """Remove the folder of a search that was refused, so that the next one may have its name; but nothing in it."""
+    from contextlib import suppress
+
+    with suppress(OSError):
+        (folder / "levels").rmdir()
+        folder.rmdir()
 
 
 def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:

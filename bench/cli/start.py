@@ -131,16 +131,21 @@ def bench(
         str, typer.Option(help="`simulator` simulates even where AZURE_OPENAI_ENDPOINT is set; `auto` does not.")
     ] = "auto",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling a deployment.")] = False,
+    sessions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Play this many sessions with each target, in place of a number that suits the run."),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Make run folders in this folder.")] = Path("runs"),
 ) -> None:
     """Play a small run of the shipped scenarios (on a deployment: voice only) and print what they measured.
 
     Without targets and Azure's variables it starts the simulator in a process of its own, and everything says
-    SIMULATED. Before it calls a deployment it says what that may cost, and asks.
+    SIMULATED. Before it calls a deployment it says what that may cost, and asks. Exit status: that of the run; 130
+    where it was interrupted.
     """
     from bench.cli.quick import quick_run
 
-    raise typer.Exit(quick_run(target, service_options, yes=yes, runs=runs))
+    raise typer.Exit(quick_run(target, service_options, yes=yes, runs=runs, sessions=sessions))
 
 
 def options() -> None:

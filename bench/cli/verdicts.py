@@ -48,24 +48,25 @@ def compare(
             help="where to write compare.html, .md and .json (default: the last run's folder)", metavar="FOLDER"
         ),
     ] = None,
-    level: Annotated[float, typer.Option(help="one-sided level of the verdicts")] = 0.05,
+    confidence: Annotated[
+        float, typer.Option(help="confidence of each verdict: it errs in 1 - CONFIDENCE of runs (one-sided)")
+    ] = 0.95,
 ) -> None:
     """Compare runs, or the targets of one interleaved run: each figure's difference, its interval, a verdict.
 
     Exit status 0: compared, whatever the verdict (`rtbench check` decides by it); 4: no fair comparison, or no data.
     Runs that were killed are closed first. The last line is the path of compare.html.
     """
-    if not 0 < level < 0.5:
-        raise UsageError(f"--level must be between 0 and 0.5, such as 0.05, not {level:g}")
     from reports.comparisons import outputs
-    from reports.comparisons.comparison import compared
+    from reports.comparisons.comparison import compared, level_of
     from reports.sides.side import folder_of, sides_of
 
+    level_of(confidence)  # before any folder is written to
     sides = [_side_named(name) for name in names or [""]]
     for folder in dict.fromkeys(folder_of(side) for side in sides):
         close_if_left(folder)
     found = sides_of(sides)
-    comparison = compared(found, level=level)
+    comparison = compared(found, confidence=confidence)
     paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
     sys.stdout.write(outputs.comparison_text(comparison, text_width(), colour=wants_colour()))
     sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{printable(str(paths.html))}\n")
@@ -264,10 +265,10 @@ def _asked(
 
 def _whole_run(name: str) -> Path:
     """The folder of a run. Raises UsageError for RUN:TARGET, and where there is none."""
-    from reports.sides.side import folder_of
+    from reports.sides.side import parted
 
-    if not Path(name).exists() and (whole := folder_of(name)).is_dir():
-        target = name.removeprefix(f"{whole}:")
+    whole, target = parted(name)
+    if not Path(name).exists() and whole.is_dir():
         raise UsageError(
             f"check takes a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the thresholds"
         )

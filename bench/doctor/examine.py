@@ -246,7 +246,13 @@ class Visit:
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
-        start = SessionStart(monotonic_ns(), turns, script.limits, service_responds=script.service_responds)
+        start = SessionStart(
+            monotonic_ns(),
+            turns,
+            script.limits,
+            service_responds=script.service_responds,
+            reply_silence_ns=script.reply_silence_ns,
+        )
         timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
         return timeline, connected(self._dialer, script.limits, timeline, lambda headers, call_id: None)
 

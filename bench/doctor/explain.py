@@ -22,7 +22,7 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Kind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.remedies import CLASSES, NO_CREDIT, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
+from bench.remedies import CLASSES, ENDLESS, NO_CREDIT, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
 from bench.shapes import either
 from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
 from bench.target.options import AgentName
@@ -140,10 +140,6 @@ def _is_foreign(cause: str, words: str, spoken: Dialect) -> bool:
 
 
 WAYS = f"--dialect {', '.join(get_args(AgentName))}"
-ENDLESS = (
-    "it speaks without a pause of 0.9 s: music or a voice behind it is taken for its own, and no turn of it ends; let "
-    "it be silent between its answers"
-)
 OF_AGENTS = {
     "refused:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls without, "
     "or give a token in the target's `headers`",
@@ -153,11 +149,11 @@ OF_AGENTS = {
     "`subprotocols`",
     "protocol:json": f"its messages are those of another provider: name its own by {WAYS}",
     "closed:1000": "it hung up: does its log say why? It may miss a parameter (`extra`) or a header",
-    "timeout:done": ENDLESS,
-    "timeout:turn": ENDLESS,
     "endless:audio": ENDLESS,
 }
 """What to do about the outcome of a call with an agent."""
+HEARD = frozenset({"timeout:first_delta", "timeout:done", "timeout:turn"})
+"""Outcomes of which the detail says what was heard, and by that what to do."""
 SAME = {"refused:403": "refused:401"} | dict.fromkeys(("closed:1006", "closed:1008", "closed:1011"), "closed:1000")
 """Outcomes with the remedy of another one."""
 
@@ -182,7 +178,7 @@ def explain(refusal: Refusal, target: Target) -> str:
     cause = refusal.outcome.partition(":")[2]
     if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect, refusal.greeting):
         return remedy
-    if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome)):
+    if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.words)):
         return remedy
     if refusal.outcome == "refused:proxy":
         proxy = target.network_path.proxy  # by HTTP a tunnel is asked for with CONNECT, by SOCKS by its own command
@@ -310,6 +306,7 @@ def _greeting(replayed: Replayed) -> Mapping[str, Any]:
     return (first.session if first else None) or {}
 
 
-def remedy_of_agents(outcome: str) -> str:
-    """What to do about an outcome, whatever came; "" where nothing more is known than of any service."""
-    return OF_AGENTS.get(SAME.get(outcome, outcome), "")
+def remedy_of_agents(outcome: str, words: str) -> str:
+    """What to do about the end of a call with an agent; "" where nothing more is known than of any service."""
+    known = OF_AGENTS.get(SAME.get(outcome, outcome), "")
+    return known or (remedy_of(outcome, words) if outcome in HEARD else "")

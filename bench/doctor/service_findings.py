@@ -16,13 +16,13 @@ from bench.doctor.explain import (
     REMEDIES,
     SIBLINGS,
     UNGREETED,
-    WAYS,
     Finding,
     Refusal,
     explain,
     remedy_of_agents,
     shape_of,
 )
+from bench.measures import NOTHING_AUDIBLE
 from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.plain import counted
@@ -228,15 +228,6 @@ NEAR = 0.04
 PAUSE_NS, LEAST_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
 """Time without audio that parts two stretches of it, and how long one must last for its pace to be told."""
 UNANSWERED = "timeout:first_delta"
-NOTHING = (
-    "it takes the call and sends nothing: does it expect the messages of another provider (--dialect) or a parameter "
-    "(`extra`), and does its log have an error?"
-)
-NO_AUDIO = f"it sends messages without audio that this dialect knows: does it expect another provider ({WAYS})?"
-INAUDIBLE = (
-    "its audio is never louder than its background: does it hear this format (`input_format`), does it answer by "
-    "itself, and does its log have an error?"
-)
 SILENT = "leave `hear: greeting` out of the script, unless it is to speak first"
 UNREAD = "nothing is measured by them, and a provider ignores them: are they meant for another one (--dialect)?"
 STREAMLESS = (
@@ -251,21 +242,16 @@ SPLIT = (
 )
 
 
-def remedy_for(outcome: str, session: SessionObservation) -> str:
-    """What to do about how a call ended; "" where nothing more is known of agents than of any service."""
-    if outcome == UNANSWERED:
-        return INAUDIBLE if session.audio_bytes_received else NO_AUDIO if session.events else NOTHING
-    return remedy_of_agents(outcome)
-
-
 def spoke_first(turn: TurnObservation | None, session: SessionObservation) -> Finding:
     """Whether the agent spoke first. Silence is no failure: only the script must know."""
     if turn is not None and (greeted_ns := session.measures_ns().get("greeting")) is not None:
         return Finding("greeting", "ok", f"it speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after it was called")
     if turn is None or turn.outcome == UNANSWERED:
-        return Finding("greeting", "warning", f"it said nothing audible within {AUDIBLE_S} s of the call", SILENT)
+        came = "" if turn is None else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
+        said = ": ".join(filter(None, (f"it said nothing audible within {AUDIBLE_S} s of the call", came)))
+        return Finding("greeting", "warning", said, SILENT)
     words = reason(turn.outcome, turn.detail)
-    return Finding("greeting", "failed", f"{turn.outcome}: {words}", remedy_for(turn.outcome, session))
+    return Finding("greeting", "failed", f"{turn.outcome}: {words}", remedy_of_agents(turn.outcome, words))
 
 
 def heard_answer(
@@ -279,7 +265,7 @@ def heard_answer(
         outcome, detail = (session.outcome, session.detail) if turn is None else (turn.outcome, turn.detail)
         words = reason(outcome, detail)
         said = f"{outcome}: {words}" if words else outcome
-        yield Finding("turn", "failed", said, remedy_for(outcome, session))
+        yield Finding("turn", "failed", said, remedy_of_agents(outcome, words))
         return
     waited_ms = turn.measures_ns()["voice_to_voice"] / NS_PER_MS
     yield Finding("turn", "ok", f"answered: voice_to_voice {waited_ms:,.0f} ms")

@@ -15,11 +15,12 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from bench.limits import Limits
+from bench.limits import REPLY_SILENCE_MS, Limits
 from bench.observe.observation import TurnObservation
 from bench.plan.turn_plan import InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.events import FunctionCall, Usage
+from bench.units import NS_PER_MS
 
 NO_JSON = msgspec.Raw()
 
@@ -34,7 +35,7 @@ class SessionStart(Input, frozen=True):
     `start_ns`: the start of connecting. `wanted`: how many turns the script has. `service_responds`: the service's VAD
     starts responses by itself. `intended_ns`: when the session was meant to start; None where nobody had planned it.
     `called_ns`: when the call arrived that it is; None where none did. `renewable`: its call goes on in another session
-    when it expires.
+    when it expires. `reply_silence_ns`: the silence that ends a reply if no event does.
     """
 
     start_ns: int
@@ -44,6 +45,7 @@ class SessionStart(Input, frozen=True):
     intended_ns: int | None = None
     called_ns: int | None = None
     renewable: bool = False
+    reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
 
 
 class Connected(Input, frozen=True, tag="connected"):

@@ -21,6 +21,7 @@ from bench.measures import (
     GOOD,
     ORIGIN,
     ORIGINS,
+    REFUSED,
     ColumnValue,
     Measure,
     Scope,
@@ -272,11 +273,12 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
     @property
     def retry_after_ns(self) -> int | None:
-        """The wait that the service asked for when it refused this session by a limit, in its headers or in words."""
-        if not is_throttled(self.outcome):
+        """The wait that the service asked for when it refused this session: in headers, of a limit also in words."""
+        throttled = is_throttled(self.outcome)
+        if not throttled and not self.outcome.startswith(REFUSED):
             return None
         asked_ns = wait_of(self.headers)
-        return wait_in(self.detail) if asked_ns is None else asked_ns
+        return wait_in(self.detail) if asked_ns is None and throttled else asked_ns
 
     def measures_ns(self) -> dict[str, int]:
         """Every measure of a session that it has, with what the harness added to it."""

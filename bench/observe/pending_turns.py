@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from bench.limits import Limits
-from bench.measures import UNHEARD
+from bench.measures import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
 from bench.observe.inputs import (
     CallAnswered,
     Cancel,
@@ -28,7 +28,7 @@ from bench.transport.interface import Network
 from bench.units import NS_PER_S
 
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
-NOTHING, NO_SOUND = "nothing came", "no sound of a reply came"
+NOTHING = "nothing came"
 NO_MORE = "neither another item nor response.done came"
 NO_END = "response.done did not come"
 NOT_OVER = "the turn was not over"
@@ -48,7 +48,8 @@ def deadline(turn: Turn, limits: Limits) -> tuple[int, str, str] | None:
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
     if turn.said_ns and (soonest is None or soonest[0] > turn.said_ns + limits.turn * NS_PER_S):  # seldom
-        return None if turn.state is State.OVER else _timed_out(turn.said_ns, limits.turn, "turn", NOT_OVER)
+        missing = NO_PAUSE if turn.plan.duplex and turn.reply.begun else NOT_OVER
+        return None if turn.state is State.OVER else _timed_out(turn.said_ns, limits.turn, "turn", missing)
     return soonest
 
 
@@ -59,7 +60,9 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
     elif turn.state is State.WAITING:
         asked_ns = turn.instants.get("answer_requested") or turn.instants.get("requested")
         waits_from_ns = asked_ns or turn.hearing.instants.get("speech_stopped", turn.unnoticed_ns)
-        missing = NO_SOUND if turn.plan.duplex else NOTHING
+        missing = NOTHING
+        if turn.plan.duplex:
+            missing = ONLY_FILLERS if turn.reply.begun else NOTHING_AUDIBLE
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
@@ -67,7 +70,8 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
         heard_ns = turn.reply.playback_ends_ns if turn.plan.duplex else 0  # nothing need come before it was played
         timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
     begun_ns = turn.reply.created_ns
-    return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done", NO_END))
+    no_end = NO_PAUSE if turn.plan.duplex else NO_END
+    return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done", no_end))
 
 
 def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING) -> tuple[int, str, str]:
@@ -139,9 +143,9 @@ class PendingTurns:
 
     @property
     def answering(self) -> bool:
-        """Whether the current turn's reply has begun, and the script insists on nothing more of it."""
+        """Whether the current turn's reply is in the midst of an item, and the script insists on nothing more of it."""
         turn = self.last
-        return turn is not None and turn.state is State.ANSWERING and not turn.expected
+        return turn is not None and turn.state is State.ANSWERING and not turn.between_items and not turn.expected
 
     @property
     def streaming(self) -> bool:

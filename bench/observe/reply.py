@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
 from bench.clock import Arrival
+from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
 from bench.protocol.events import ANSWER, COMMENTARY, CutPayload, Event, FunctionCall, Kind, LinePlace
@@ -36,14 +38,16 @@ class Player:
         busy_until_ns: int = 0,
     ) -> None:
         self._audio = audio
-        self._first_error_ns = self._error_ns = error_ns
+        self._first_error_ns = error_ns
+        self.error_ns = error_ns
+        """How much earlier the delta may have come since which all plays without a break."""
         self.began_ns = self._begins_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
         """Since when it plays without a break; times are counted from there, so that nothing adds up by rounding."""
         self._bytes = self._bytes_before = 0  # since then, and before
         self.first_audible_ns: int | None = None
         self.audible_error_ns = error_ns
-        """The error bound of `first_audible_ns`: how much earlier the delta may have come since which all plays without
-        a break. One that came later, and really earlier, moves nothing: the player was not waiting for it."""
+        """The error bound of `first_audible_ns`: `error_ns` by then. A delta that came later, and really earlier, moves
+        nothing: the player was not waiting for it."""
         self.stall_ns = self.stalls = 0
 
     @property
@@ -57,7 +61,7 @@ class Player:
 
         All stalls together are the most that any delta is behind the first one's schedule, and that delta stalled last.
         """
-        return max(self._first_error_ns, self._error_ns)
+        return max(self._first_error_ns, self.error_ns)
 
     def played_ns(self, at_ns: int) -> int:
         """How much of what came by an instant has been played by then."""
@@ -75,7 +79,7 @@ class Player:
             self.stall_ns += at_ns - self.ends_ns
             self.stalls += 1
             self._bytes_before += self._bytes
-            self._begins_ns, self._bytes, self._error_ns = at_ns, 0, error_ns
+            self._begins_ns, self._bytes, self.error_ns = at_ns, 0, error_ns
         # only up to there: two or three deltas of a reply are decoded, and not all of them
         if self.first_audible_ns is None:
             sample = audible_sample(payload, self._audio)
@@ -86,7 +90,7 @@ class Player:
                 half = (self._bytes_before + self._bytes) % self._audio.sample_bytes
                 before = self._bytes - half + sample * self._audio.sample_bytes
                 self.first_audible_ns = self._begins_ns + self._audio.duration_ns(max(0, before))
-                self.audible_error_ns = self._error_ns
+                self.audible_error_ns = self.error_ns
         self._bytes += audio_bytes
         return True
 
@@ -118,12 +122,21 @@ class ItemAudio:
     bytes: int = 0
 
 
+class Stretch(NamedTuple):
+    """A sound without a pause: when the player begins to play it, how far that can be off, its number from 1."""
+
+    at_ns: int
+    error_ns: int
+    number: int
+
+
 @dataclass(slots=True, eq=False)
 class Reply:
-    """A reply in `audio`'s format, played behind a jitter buffer."""
+    """A reply in `audio`'s format, played behind a jitter buffer. `answer_min_ns`: as of `TurnPlan`."""
 
     audio: AudioFormat
     jitter_buffer_ns: int
+    answer_min_ns: int = 0
     instants: dict[str, int] = field(default_factory=dict)
     errors_ns: dict[str, int] = field(default_factory=dict)
     """How much earlier each instant may really have been."""
@@ -132,6 +145,8 @@ class Reply:
     answer_text: str = ""
     """The words of the last item that is no commentary, which has the id `answer_id`."""
     answer_id: str = ""
+    words: str = ""
+    """The end of what came of its transcript, casefolded: the script may interrupt it at a word of it."""
     parts: list[str | FunctionCall] = field(default_factory=list)
     """What it is made of: words and calls, in the order in which they were whole."""
     calls: int = 0
@@ -141,6 +156,8 @@ class Reply:
     item: ItemAudio | None = None
     """The one whose audio came last."""
     item_id: str = ""
+    others_end_ns: int = 0
+    """When the player has played what came of the other items."""
     phases: dict[str, str] = field(default_factory=dict)
     """Phase of each item that has one: whether it is commentary, or the answer."""
     created_ns: int | None = None
@@ -165,6 +182,10 @@ class Reply:
     """How much of that is for deltas near it that came late."""
     last_sound: Arrival | None = None
     """When the last delta came in which sound is."""
+    stretch: Stretch | None = None
+    """The sound that came last, if the script says how long an answer is."""
+    answers: list[Stretch] = field(default_factory=list)
+    """The sounds that are long enough for an answer."""
 
     @property
     def begun(self) -> bool:
@@ -205,7 +226,23 @@ class Reply:
             sounds_ns = begins_ns + sound.audible * NS_PER_S // self.audio.rate_hz
             if not first:
                 self.longest_pause_ns = max(self.longest_pause_ns, sounds_ns - self.silent_ns)
+            goes_on = not first and sounds_ns - self.silent_ns < PAUSE_NS
             self.silent_ns = begins_ns + sound.until * NS_PER_S // self.audio.rate_hz
+            if self.answer_min_ns:
+                uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
+                self._stretch(sounds_ns, self.item.player.error_ns + sound.error_ns + uneven_ns, goes_on=goes_on)
+
+    def _stretch(self, sounds_ns: int, error_ns: int, *, goes_on: bool) -> None:
+        """Note how long a sound has been heard without a pause: one that is long enough may be the answer."""
+        if self.stretch is None or not goes_on:
+            self.stretch = Stretch(sounds_ns, error_ns, 1 if self.stretch is None else self.stretch.number + 1)
+        is_long = self.silent_ns - self.stretch.at_ns >= self.answer_min_ns
+        if is_long and (not self.answers or self.answers[-1].number < self.stretch.number):
+            self.answers.append(self.stretch)
+
+    def forget_answers(self, before_ns: int) -> None:
+        """Forget sounds that began before an instant: they answer nothing that was said by then."""
+        self.answers = [answer for answer in self.answers if answer.at_ns >= before_ns]
 
     def happened(self, event: Event, arrival: Arrival) -> None:
         """Mark the instant of any other event of the reply."""
@@ -215,6 +252,10 @@ class Reply:
             self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
+
+    def add_words(self, words: str) -> None:
+        """Add what a delta brings of its transcript; of one without end the last words stay."""
+        self.words = (self.words + words.casefold())[-LONGEST_TEXT:]
 
     def add_text(self, text: str, item_id: str) -> None:
         """Add a part of the reply's words, of text or of a transcript."""
@@ -256,6 +297,8 @@ class Reply:
 
     def _next_item(self, item_id: str, payload_bytes: int, first: Arrival, place: LinePlace | None) -> ItemAudio:
         """The item of this id, which is played behind those before it, and in its `place` where it has one."""
+        if self.item is not None:
+            self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
         if item is None:
             waits_ns, error_ns = (0, first.error_ns) if place is None else (place.waits_ns, place.error_ns)
@@ -315,7 +358,7 @@ class Reply:
     @property
     def playback_ends_ns(self) -> int:
         """When the player has played all that came so far, or was stopped; 0 where nothing came."""
-        ends_ns = max((item.player.ends_ns for item in self.items.values()), default=0)
+        ends_ns = 0 if self.item is None else max(self.others_end_ns, self.item.player.ends_ns)
         return ends_ns if self.stopped_ns is None else min(ends_ns, self.stopped_ns)
 
     @property
@@ -356,6 +399,8 @@ class Reply:
     @property
     def preamble(self) -> bool | None:
         """Whether audio came before the answer; None where none came at all."""
+        if self.answer_min_ns:
+            return self.answers[0].number > 1 if self.answers else None
         return self.answer is not next(iter(self.items.values())) if self.items else None
 
     def all_instants(self) -> dict[str, int]:
@@ -371,9 +416,14 @@ class Reply:
         if self.item is None:
             return {}
         instants = {"last_audio": (self.item.last_ns, self.item.last_error_ns)}
+        if self.last_sound is not None:
+            instants["last_audible"] = self.late_until_ns or self.silent_ns, self.item.player.error_ns
         if (heard := _first_audible(item.player for item in self.items.values())) is not None:
             instants["first_audible"] = heard[0], heard[1] + self.begin_error_ns
-        if (answer := self.answer) is not None:
+        if self.answer_min_ns:
+            if self.answers:
+                instants["answer_audible"] = self.answers[0][:2]
+        elif (answer := self.answer) is not None:
             instants["answer_audio"] = answer.first.at_ns, answer.first.error_ns
             if (heard := _first_audible([answer.player])) is not None:
                 instants["answer_audible"] = heard

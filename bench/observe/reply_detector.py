@@ -2,10 +2,10 @@
 
 A full-duplex service streams audio whether or not it speaks, and names neither responses nor turns. A reply begins
 where sound does (`bench.observe.onsets`), with the delta that holds it, and is over once deltas without any make up
-`SILENCE_NS`, or, of a service that falls silent by sending nothing, once nothing was played for so long; what it is
-made of has an id of our own. Deltas are held back for as long as it takes to know that sound begins in them. The result
-follows from what is heard in each delta, and from when it came: `listened` puts the first into the delta, so that a log
-that keeps that and no audio gives the same replies.
+the silence that ends a reply, or, of a service that falls silent by sending nothing, once nothing was played for so
+long; what it is made of has an id of our own. Deltas are held back for as long as it takes to know that sound begins in
+them. The result follows from what is heard in each delta, and from when it came: `listened` puts the first into the
+delta, so that a log that keeps that and no audio gives the same replies.
 
 A provider of telephony puts all that an agent sends into one queue, plays it without a break, drops what is left of it
 where the agent says so (`clear`), and tells the agent when a place that it has marked was played, or dropped with the
@@ -119,7 +119,9 @@ def _delay_ns(gap_ns: int) -> int:
 
 
 SILENCE_NS = 800 * NS_PER_MS
-"""Silence that ends a reply: pauses within speech are shorter. Adapters of GPT-Live begin with the same length."""
+"""Silence that ends a reply once the caller has spoken since it began: what comes then may be the answer to that.
+
+Pauses within speech are shorter."""
 CAUGHT = "turn_detected"
 """Why a reply is cancelled that its caller speaks into, in the words of the Realtime API."""
 LONGEST_GAP_S = 3
@@ -140,10 +142,13 @@ class Held(NamedTuple):
 
 
 class ReplyDetector:
-    """Hears one session's audio, in `audio`'s format. `pauses`: the service may fall silent by sending nothing."""
+    """Hears one session's audio, in `audio`'s format.
 
-    def __init__(self, audio: AudioFormat, *, pauses: bool = False) -> None:
-        self._pauses = pauses
+    `silence_ns`: the silence that ends a reply. `pauses`: the service may fall silent by sending nothing.
+    """
+
+    def __init__(self, audio: AudioFormat, silence_ns: int, *, pauses: bool = False) -> None:
+        self._silence_ns, self._pauses = silence_ns, pauses
         self.playout = Playout()
         self.audio = audio
         self._stream = SampleStream(audio)
@@ -159,7 +164,13 @@ class ReplyDetector:
         """Whether the service has dropped what was left of the reply: what goes on with no pause was under way."""
         self._dropped = False
         """Whether any of it was left, or goes on: the service has taken it back."""
+        self._caller_spoke = False
+        """Whether the caller has spoken since the reply began."""
         self._words = ""
+
+    def caller_speaks(self) -> None:
+        """Note that the caller begins to speak, before the reply is over or after it."""
+        self._caller_spoke = self._speaking
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
         """Return the events of a message with what is heard in audio in its place; those that have it already stay.
@@ -182,7 +193,7 @@ class ReplyDetector:
         if unsent := self._unsent(arrival):
             silence = np.zeros(min(unsent, LONGEST_GAP_S * self.audio.rate_hz), np.int16)
             passed = self._onsets.hear(silence, sent=False)
-            if passed and passed[0].what == "begins" and unsent * NS_PER_S < SILENCE_NS * self.audio.rate_hz:
+            if passed and passed[0].what == "begins" and unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz:
                 marks = [(what, -back, off_ns) for what, back, off_ns in passed]
         samples = self._stream.samples(data)
         marks += [(what, len(samples) - back, off_ns) for what, back, off_ns in self._onsets.hear(samples)]
@@ -263,7 +274,9 @@ class ReplyDetector:
     @property
     def _pause_ns(self) -> int:
         """Silence that ends the reply that is heard."""
-        return PAUSE_NS if self._cut else SILENCE_NS
+        if self._cut:
+            return PAUSE_NS
+        return min(SILENCE_NS, self._silence_ns) if self._caller_spoke else self._silence_ns
 
     @property
     def _silent_ns(self) -> int:
@@ -350,7 +363,7 @@ class ReplyDetector:
         """The end of the reply that was heard."""
         name, words = f"heard-{self._replies}", self._words.strip()
         status, reason = ("cancelled", CAUGHT) if self._dropped else ("completed", "")
-        self._speaking = self._cut = self._dropped = False
+        self._speaking = self._cut = self._dropped = self._caller_spoke = False
         self._words = ""
         yield Event(Kind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
         yield Event(Kind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival

@@ -19,7 +19,7 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
-from bench.measures import GOOD, TEXT_SESSION
+from bench.measures import GOOD, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION
 from bench.observe.inputs import (
     AnyInput,
     AskForResponse,
@@ -62,15 +62,13 @@ from bench.observe.split_samples import SplitSamples
 from bench.observe.turn import State, Turn
 from bench.observe.turn_view import judged, observation
 from bench.plan.turn_plan import Judge
-from bench.protocol.audio import AudioFormatName, chosen
+from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
 from bench.protocol.base import SESSION_PREFIX, Act, Dialect
 from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NEVER_NS, NS_PER_S
 
-BACKGROUND = "steady noise that it begins with, and what is no louder, are taken for background"
-"""Why audio may hold no reply."""
 AT_ONCE_BYTES = 1 << 26
 """More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
 NOT_KNOWN = 0
@@ -103,7 +101,7 @@ class Timeline:
     """
 
     __slots__ = (
-        "_detector", "_dialect", "_first", "_format", "_length", "_most_bytes", "_most_events", "_renewable",
+        "_detector", "_dialect", "_first", "_format", "_heard", "_length", "_most_bytes", "_most_events", "_renewable",
         "_responses_left", "_split", "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
     )  # fmt: skip
 
@@ -113,12 +111,18 @@ class Timeline:
         self.turns = PendingTurns()
         self.owners = Ownership(service_responds=start.service_responds)
         self._format = chosen(dialect.output_formats, reply_format)
-        self._detector = ReplyDetector(self._format, pauses=dialect.provider is not None) if dialect.duplex else None
+        self._detector = (
+            ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.provider is not None)
+            if dialect.duplex
+            else None
+        )
         self._split = SplitSamples()
         self.facts.announced = dialect.provider is None
         self._watch = SilenceWatch()
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
+        self._heard = 0, 0
+        """Events and bytes of audio that had come when the last reply was over, or the caller's speech."""
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
         self._most_events, self._most_bytes, self._responses_left = MOST_EVENTS, MOST_BYTES, MOST_RESPONSES
@@ -143,6 +147,8 @@ class Timeline:
         self._first = self._first or plan.number
         facts.turns_begun += 1
         facts.last_error = None
+        if plan.greeting:
+            self._heard = facts.events, facts.audio_received
         self._most_events, self._most_bytes = facts.events + MOST_EVENTS, facts.wire_received + MOST_BYTES
         self._responses_left = MOST_RESPONSES
 
@@ -174,9 +180,13 @@ class Timeline:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_sent)
             marks = turn.hearing.mark_moments(sent.moments, handed, clock_ns)
             turns.mark_barge_in(turn, marks)
+            if self._detector is not None and ("speech_begin" in marks or "barge_in" in marks):
+                self._detector.caller_speaks()
         turn.sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
         if asks or marks:
             self._wake_ns = NOT_KNOWN
+        if "speech_end" in marks:
+            self._heard = facts.events, facts.audio_received
         if asks:
             self.owners.asked(turn)
         elif act is Act.COMMIT:
@@ -243,12 +253,15 @@ class Timeline:
         self.arrived_ns = last_ns
 
     def may_match(self, event: Event) -> bool:
-        """Whether deltas like this one, which came last, may be matched.
+        """Whether of deltas like this one, which came last, only the arrival and the length are needed.
 
-        They are the current turn's, nothing more is awaited of them, and audio can be heard already.
+        They are the current turn's, the script expects nothing more of it, and audio can be heard already. It is for
+        the caller to know that the script looks for no word in them.
         """
         turn = self.turns.last
-        if turn is None or turn.plan.duplex or not (self.turns.answering and turn.may_match(event.kind)):
+        if turn is None or turn.plan.duplex or not self.turns.answering:
+            return False
+        if event.kind is Kind.AUDIO_DELTA and not turn.reply.audible:
             return False
         return self.owners.claim(event, turn).turn is turn
 
@@ -325,6 +338,7 @@ class Timeline:
             played_ns = self.playback_ends_ns if self.turns.all_over else 0
             self.facts.idle_prompted(arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.settings))
         elif kind is Kind.RESPONSE_DONE:
+            self._heard = self.facts.events, self.facts.audio_received
             self._responses_left -= 1
             if self._responses_left < 0:
                 detail = f"over {MOST_RESPONSES} responses since the turn began"
@@ -349,7 +363,7 @@ class Timeline:
 
     def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
-        before = turn.state
+        before, between_items = turn.state, turn.between_items
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._detector is None:
             self.facts.audio_received += event.payload_bytes
         ending = turn.received(event, arrival, wire_bytes)
@@ -361,7 +375,7 @@ class Timeline:
             if outcome.startswith(ENDS_SESSION):
                 self._fail(outcome, arrival.at_ns, detail)
             turn.end(outcome, arrival.at_ns, detail)
-        if turn.state is not before:
+        if turn.state is not before or (between_items and not turn.between_items):
             self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: Failure, at_ns: int) -> None:
@@ -442,13 +456,24 @@ class Timeline:
         if due is None or now_ns < due[0]:
             return
         at_ns, outcome, detail, turn = due
+        if detail.startswith(NOTHING_AUDIBLE):
+            detail = f"{detail}: {self._inaudible(turn.format)}"
         if outcome.startswith("timeout:"):
-            if turn.plan.duplex and turn.reply.last_sound is None and self.facts.audio_received:
-                came_s = self._format.duration_ns(self.facts.audio_received) / NS_PER_S
-                detail = f"{detail}; {came_s:,.1f} s of audio came in the session: {BACKGROUND}"
             self._fail(outcome, at_ns, detail)
         else:
             turn.end(outcome, at_ns, self.facts.explained(outcome, detail))
+
+    def _inaudible(self, format: AudioFormat) -> str:
+        """Say what came since the caller has waited for a reply, in which none begins."""
+        messages, size = self.facts.events - self._heard[0], self.facts.audio_received - self._heard[1]
+        if not messages:
+            return NO_MESSAGE
+        came = f"{messages} message{'s' * (messages > 1)} came"
+        if not size:
+            return f"{came}, {NO_AUDIO}"
+        seconds = format.duration_ns(size) / NS_PER_S
+        causes = f"silence, even noise, or another format than {format.name}"
+        return f"{came} with {seconds:.1f} s of audio, {INAUDIBLE} ({causes})"
 
     def _fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
         detail = self.facts.explained(outcome, detail)

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from bench.clock import Arrival, Handed
+from bench.limits import MOST_ITEMS
 from bench.measures import EXPECTED
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
 from bench.observe.inputs import Transmitted
@@ -105,8 +106,6 @@ class Turn:
     """Whether an item of the reply is whole, or was announced, and no delta of it came: a call has none."""
     dropped: list[Reply] = field(default_factory=list)
     """Replies to pauses in the caller's speech, which do not count."""
-    words: str = ""
-    """What of the reply's transcript came, where the script waits for a word of it."""
     requested_width_ns: int | None = None
     transmit_lag_ns: int | None = None
     unnoticed_ns: int = 0
@@ -146,10 +145,13 @@ class Turn:
 
     def __post_init__(self) -> None:
         self.hearing = Hearing(self.plan.vad, self.plan.tail_ns)
-        self.reply = Reply(self.format, self.plan.jitter_buffer_ns)
+        self.reply = self._new_reply()
         self.calls = Calls(self.plan.expected_calls)
         if self.plan.greeting:
             self.state, self.unnoticed_ns, self.said_ns = State.WAITING, self.start_ns, self.start_ns
+
+    def _new_reply(self) -> Reply:
+        return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, unless it has ended before: the first terminal cause wins."""
@@ -243,17 +245,9 @@ class Turn:
     @property
     def streaming(self) -> bool:
         """Whether the first delta of each kind that the reply is made of came, and its audio can be heard."""
-        if self.between_items:
-            return False
         if self.plan.wants_audio:
-            return self.may_match(Kind.AUDIO_DELTA) and Kind.TRANSCRIPT_DELTA in self.reply.deltas
+            return self.reply.audible and Kind.TRANSCRIPT_DELTA in self.reply.deltas
         return Kind.TEXT_DELTA in self.reply.deltas
-
-    def may_match(self, kind: Kind) -> bool:
-        """Whether nothing of a delta of this kind is needed but when it came and how long it is."""
-        if kind is Kind.AUDIO_DELTA:
-            return self.reply.audible
-        return kind is not Kind.TRANSCRIPT_DELTA or self.interruption is None
 
     def wants_request(self, now_ns: int) -> bool:
         """Whether the service has committed the caller's speech and leaves asking for the response to the client."""
@@ -314,10 +308,12 @@ class Turn:
         self.between_items = False
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
             self.audio_bytes_received += event.payload_bytes
-        elif event.kind is Kind.TRANSCRIPT_DELTA and self.interruption is not None:
-            self.words += said(event.payload)
+        elif event.kind is Kind.TRANSCRIPT_DELTA:
+            self.reply.add_words(said(event.payload))
         if event.payload_bytes < 0 or not self.reply.delta(event, arrival):
             return "protocol:base64", f"the payload of {event.name} is not base64"
+        if len(self.reply.items) > MOST_ITEMS:  # cues, and all that is observed, go through them one by one
+            return "endless:items", f"over {MOST_ITEMS} items with audio in one reply"
         if self.plan.duplex and isinstance(event.payload, CutPayload):
             self.reply.sounded(event.payload, event.payload_bytes, arrival)
         return None
@@ -375,6 +371,8 @@ class Turn:
         if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
             self._await_next_reply(at_ns)
             return None
+        if self.plan.answer_min_ns and not self._is_interrupted and self._lacks_answer(at_ns):
+            return None
         # before it is asked for what the turn is to bring: a response that calls functions need not say anything
         if self.calls.end_response(event, arrival):
             self.reply.add_calls(self.calls.whole.values())
@@ -401,19 +399,40 @@ class Turn:
         self.state = State.PLAYING  # it ends, at the latest, when all is played
         return None
 
+    def _lacks_answer(self, at_ns: int) -> bool:
+        """Whether the reply, which is over, was of fillers alone: then the caller waits for more."""
+        said_ns = self.hearing.instants.get("speech_end", 0)
+        self.reply.forget_answers(said_ns)
+        if self.reply.answers:
+            return False
+        if self._began_early:
+            self._await_next_reply(at_ns)
+        else:
+            self.reply.await_another()
+            self.state = State.WAITING
+        return True
+
+    @property
+    def _is_interrupted(self) -> bool:
+        """Whether the caller has begun to interrupt the reply."""
+        return self.interruption is not None and "barge_in" in self.interruption.instants
+
     @property
     def _answers_a_pause(self) -> bool:
         """Whether the reply began before the caller had said everything, and nobody has interrupted it."""
+        return self.plan.vad and self._began_early and not self._is_interrupted
+
+    @property
+    def _began_early(self) -> bool:
+        """Whether the reply began before the caller had said everything."""
         begun_ns, ended_ns = self.reply.playback_begins_ns, self.hearing.instants.get("speech_end")
-        if not self.plan.vad or begun_ns is None or (ended_ns is not None and begun_ns >= ended_ns):
-            return False
-        return self.interruption is None or "barge_in" not in self.interruption.instants
+        return begun_ns is not None and (ended_ns is None or begun_ns < ended_ns)
 
     def _await_next_reply(self, at_ns: int) -> None:
         self.hearing.await_rest()
         self.calls.forget_response()
         self.dropped.append(self.reply)
-        self.reply, self.awaited_ns = Reply(self.format, self.plan.jitter_buffer_ns), at_ns
+        self.reply, self.awaited_ns = self._new_reply(), at_ns
         self.state = self._state_after_speech() if self.hearing.spoken else State.SENDING
 
     # Interruptions.
@@ -448,8 +467,7 @@ class Turn:
         """When the reply is to be interrupted; None where nobody knows yet."""
         reply = self.reply
         if cue.word:
-            came = cue.word.casefold() in self.words.casefold()
-            return self.progress_ns if came else None
+            return self.progress_ns if cue.word.casefold() in reply.words else None
         if cue.share is None:
             return reply.played_at_ns(cue.after_ns)
         if self.state is not State.PLAYING and "audio_done" not in reply.instants:

@@ -18,7 +18,10 @@ AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
 """Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
 
 HEARD = frozenset(
-    {"start", "speech_begin", "speech_end", "first_audible", "barge_in", "barge_in_heard", "silent", "quiet", "ended"}
+    {
+        *("start", "speech_begin", "speech_end", "first_audible", "last_audible", "answer_audible"),
+        *("barge_in", "barge_in_heard", "silent", "quiet", "ended"),
+    }
 )
 """Instants of a turn of which the service tells nothing but, perhaps, that it notices its caller."""
 UNTOLD: Mapping[str, Any] = {
@@ -28,7 +31,6 @@ UNTOLD: Mapping[str, Any] = {
     "audio_speed": None,
     "vad_splits": None,
     "answer_response_id": "",
-    "preamble": None,
 }
 """What is not known of such a turn: it would have to be told."""
 
@@ -44,7 +46,12 @@ def all_instants(turn: Turn) -> dict[str, int]:
             after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
             instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
         instants |= turn.interruption.instants
-    return {name: instants[name] for name in instants if name in HEARD} if turn.plan.duplex else instants
+    if not turn.plan.duplex:
+        return instants
+    absent = set() if turn.plan.answer_min_ns else {"answer_audible"}
+    if turn.outcome != "ok":  # what came last may have been dropped, or may not be the end
+        absent.add("last_audible")
+    return {name: instants[name] for name in instants if name in HEARD - absent}
 
 
 def _errors_ns(turn: Turn) -> dict[str, int]:
@@ -87,6 +94,13 @@ def cut_off(turn: Turn) -> bool | None:
     return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
 
 
+def _preamble(turn: Turn) -> bool | None:
+    """Whether audio came before the answer; None if no event and no length says what the answer is."""
+    if turn.outcome not in GOOD or (turn.plan.duplex and not turn.plan.answer_min_ns):
+        return None
+    return turn.reply.preamble
+
+
 def _overlap_ns(turn: Turn) -> int | None:
     """How long both spoke, where the caller interrupted the reply."""
     interruption = turn.interruption
@@ -104,7 +118,7 @@ def _dead_air_ns(turn: Turn) -> int | None:
     origin_ns = next((at_ns for name in ORIGINS if (at_ns := instants.get(name)) is not None), None)
     if turn.plan.duplex:
         heard_ns = instants.get("first_audible")
-        if origin_ns is None or heard_ns is None:
+        if origin_ns is None or heard_ns is None or heard_ns < origin_ns:
             return None
         return max(heard_ns - origin_ns, turn.reply.longest_pause_ns)
     if origin_ns is None or not (turn.calls.rounds or len(turn.reply.items) > 1):
@@ -176,7 +190,7 @@ def observation(turn: Turn, task_done: bool | None = None) -> TurnObservation:
         sent_source=turn.sending.source,
         transmit_lag_ns=turn.transmit_lag_ns,
         answer_response_id=turn.answer_response_id,
-        preamble=reply.preamble if turn.outcome in GOOD else None,
+        preamble=_preamble(turn),
         function_calls=len(calls.whole) if turn.plan.functions else None,
         function_time_ns=calls.own_ns if calls.rounds else None,
         dead_air_ns=_dead_air_ns(turn),

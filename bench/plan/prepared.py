@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, TypeVar
 import msgspec
 import numpy as np
 
-from bench.limits import Limits
+from bench.limits import REPLY_SILENCE_MS, Limits
 from bench.plan.draws import Choices, filled
 from bench.plan.functions import ExpectedCall, Function
 from bench.plan.recordings import (
@@ -205,6 +205,7 @@ class PreparedScript:
     """What differs from other sessions and is drawn while it goes on: how long functions take."""
     said_before: tuple[SaidItem, ...] = ()
     renew_after_ns: int | None = None
+    reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
 
     def after(self, said: Sequence[SaidItem]) -> PreparedScript:
         """The same for a session in which this was said before."""
@@ -240,7 +241,7 @@ class Encoder:
     """Encodes what callers say in the words of one dialect, each recording once.
 
     `fills`: there are variables, so `${name}` in a text stands for one. `jitter_buffer_ns`: audio that the simulated
-    player gathers first.
+    player gathers first. `answer_min_ns`: as of `TurnPlan`.
     """
 
     def __init__(
@@ -250,10 +251,11 @@ class Encoder:
         background: Background | None = None,
         *,
         jitter_buffer_ns: int = 0,
+        answer_min_ns: int = 0,
         fills: bool = False,
     ) -> None:
         self.dialect, self.session, self._background, self._fills = dialect, session, background, fills
-        self.jitter_buffer_ns = jitter_buffer_ns
+        self.jitter_buffer_ns, self.answer_min_ns = jitter_buffer_ns, answer_min_ns
         self.input_format = chosen(dialect.input_formats, session.input_format)
         """What the caller's audio is sent as."""
         self.output_format = chosen(dialect.output_formats, session.output_format)

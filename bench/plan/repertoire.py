@@ -36,6 +36,7 @@ class Repertoire:
             script.session,
             script.background,
             jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
+            answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
             fills=script.variables is not None,
         )
         said_before = script.history.messages if script.history else ()
@@ -85,6 +86,7 @@ class Repertoire:
             pipelined=script.pipelined,
             said_before=script.history.messages if script.history else (),
             renew_after_ns=None if script.renew_after is None else round(script.renew_after * NS_PER_S),
+            reply_silence_ns=round(script.reply_silence_ms * NS_PER_MS),
         )
 
     def _set_up(self, settings: SessionSettings) -> tuple[OutgoingMessage | Awaited, ...]:

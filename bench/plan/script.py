@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import UsageError
-from bench.limits import Limits
+from bench.limits import REPLY_SILENCE_MS, Limits
 from bench.plan.conversation import History
 from bench.plan.draws import RecordedTimes, Rows, names_in, unknown_name
 from bench.plan.fields import BACKGROUND, HISTORY, LIMITS, ROWS, SECONDS, SESSION, Tools
@@ -56,6 +56,16 @@ class Script:
     background: Background | None = key(BACKGROUND, "Noise behind the caller's voice.")
     tools: tuple[Function, ...] = key(Tools(), "Functions that the service may call, and what they return.", absent=())
     jitter_buffer_ms: float = key(Number(0, 2_000), "Audio that the simulated player buffers before it plays.", 50.0)
+    reply_silence_ms: float = key(
+        Number(300, 30_000),
+        "Silence that ends a reply, of a service that does not say when its reply is over (agents, GPT-Live).",
+        float(REPLY_SILENCE_MS),
+    )
+    answer_min_ms: float = key(
+        Number(0, 60_000),
+        "Sound at least this long is the answer and shorter sound a filler, of such a service; 0: no such difference.",
+        0.0,
+    )
     history: History | None = key(HISTORY, "A .jsonl file of messages that were said before the first turn.")
     pipelined: bool = key(Flag(), "Send the settings and the first turn before the service greets.", False)
     renew_after: float | None = key(

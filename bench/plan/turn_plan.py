@@ -58,7 +58,8 @@ class TurnPlan:
     does not say. `reference`: what the turn's words are held against. `instructed`: its response is asked for with
     instructions of its own. `fillers`: the session asks for fillers while its caller waits.
     `duplex`: the service says nothing of turns, so only what is audible of this one is known. `greeting`: the service
-    speaks first in it, and nobody asks.
+    speaks first in it, and nobody asks. `answer_min_ns`: the least length of a sound that is the answer, if the service
+    says nothing of turns; shorter sounds before it are fillers. 0: the script does not tell them apart.
     """
 
     number: int
@@ -82,6 +83,7 @@ class TurnPlan:
     fillers: bool = False
     duplex: bool = False
     greeting: bool = False
+    answer_min_ns: int = 0
 
 
 def words_of(text: str) -> list[str]:

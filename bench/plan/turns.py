@@ -283,6 +283,7 @@ class ScriptTurn(Step):
             speech_format=encoder.input_format.name,
             reply_format=encoder.output_format.name,
             jitter_buffer_ns=encoder.jitter_buffer_ns,
+            answer_min_ns=encoder.answer_min_ns if encoder.dialect.duplex else 0,
             out_of_band=self.response.out_of_band,
             functions=bool(encoder.session.tools),
             expected_calls=None if self.calls is None else Counter(call.name for call in self.calls),
@@ -393,7 +394,7 @@ class HearTurn(ScriptTurn):
 
     def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn = super().prepared_turn(encoder, number, choice, row)
-        return replace(turn, plan=replace(turn.plan, greeting=True))
+        return replace(turn, plan=replace(turn.plan, greeting=True, answer_min_ns=0))
 
 
 CHUNK = Whole(20, 200)

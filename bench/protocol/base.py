@@ -20,7 +20,7 @@ SaidItem = Message | FunctionCall | FunctionOutput
 SIMULATOR_HEADER = "x-rtbench-simulator"
 """A header of every answer of `rtbench simulate`; a gateway on the way may answer the upgrade by itself."""
 SIMULATOR_LATE_HEADER = "x-rtbench-simulator-late-ms"
-"""A header of those answers while its delays are not to be trusted: how late it was since it listens, at p99."""
+"""A header of those answers while it is late: by how much at p99, since it listens."""
 SIMULATOR_MARK = "rtbench_simulator"
 """A key of the session that no service has, and clients pass over; its value is true."""
 SESSION_PREFIX = "session-"

@@ -28,6 +28,7 @@ FIRST_MODEL = "gpt-live-1"
 START, APPEND = "session.start", "session.input_audio.append"
 AUDIO_DELTA, TRANSCRIPT_DELTA = "session.output_audio.delta", "session.output_transcript.delta"
 STARTED, CLOSED, ERROR = "session.started", "session.closed", "error"
+DELEGATED = "session.delegation.created"
 NOTED = frozenset(
     {
         "session.updated",
@@ -39,7 +40,6 @@ NOTED = frozenset(
         "session.thinking.appended",
         "session.commentary.appended",
         "session.input_transcript.delta",
-        "session.delegation.created",
         "session.usage.updated",
         "decision.event",
         "decision.item.created",
@@ -49,6 +49,9 @@ NOTED = frozenset(
     }
 )
 """Events that are known, and mark no instant."""
+CLIENT = "client"
+"""The one that does what a session delegates, unless it names a backend, which is billed by itself."""
+UNCOUNTED = "what that backend costs is in neither `cost` nor `--budget`, for its tokens are not counted: remove it"
 ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"
 KEPT: Mapping[Keys, str] = MappingProxyType(
     {
@@ -72,6 +75,7 @@ class _Wire(msgspec.Struct):
     session: msgspec.Raw = EMPTY
     error: msgspec.Raw = EMPTY
     reason: msgspec.Raw = EMPTY
+    delegation: msgspec.Raw = EMPTY
 
 
 _decode_wire = msgspec.json.Decoder(_Wire).decode
@@ -92,6 +96,9 @@ class GptLive(Duplex):
     def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
             return SettingsRefusal(("voice",), "voice must be the name of a voice at GPT-Live")
+        if (backend := _backend(settings.extra)) is not None:
+            key, problem = backend
+            return SettingsRefusal(("extra", key), f"extra must not set {problem}")
         return undone(self._session(settings), settings.extra, KEPT)
 
     # What a session says.
@@ -112,6 +119,10 @@ class GptLive(Duplex):
         )
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        session = event.get("session")
+        backend = _backend(session) if isinstance(session, Mapping) else None
+        if backend is not None:
+            return f"must not set {backend[1]}"
         return "starts another session" if event["type"] == START else ""
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
@@ -142,6 +153,8 @@ class GptLive(Duplex):
                 )
             if name == CLOSED:
                 return (_closed(wire),)
+            if name == DELEGATED:
+                return (_delegated(wire),)
             if name == ERROR:
                 return (Event(Kind.ERROR, name, failure=failure_of(object_in(wire.error), "client_event_id")),)
             return (Event(Kind.NOTED if name in NOTED else Kind.UNKNOWN, name),)
@@ -164,6 +177,23 @@ def wire_format(format: AudioFormat) -> dict[str, Any]:
     """How a session says its format, which is that of both ways."""
     kinds = {G711_ULAW.name: "audio/pcmu", G711_ALAW.name: "audio/pcma"}
     return {"type": kinds.get(format.name, "audio/pcm"), "rate": format.rate_hz}
+
+
+def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(key, what is wrong with it) of a setting that has a backend work whose tokens are not counted."""
+    delegation = session.get("delegation")
+    target = delegation.get("type") if isinstance(delegation, Mapping) else None
+    if target not in (None, CLIENT):
+        return "delegation", f"delegation to {target}: {UNCOUNTED}"
+    return ("triggers", f"triggers: {UNCOUNTED}") if session.get("triggers") else None
+
+
+def _delegated(wire: _Wire) -> Event:
+    """The service has handed on a task, and may say so; the answer comes once somebody has done it."""
+    target = word(text_of(object_in(wire.delegation), "target")) or "unknown"
+    why = "this tool answers none" if target == CLIENT else "its tokens are not counted"
+    words = f"the service delegated a task (to: {target}), and {why}: what it says then is no answer to its caller"
+    return Event(Kind.ERROR, DELEGATED, failure=Failure("delegation", "delegation", words, effect=Effect.FATAL))
 
 
 def _closed(wire: _Wire) -> Event:

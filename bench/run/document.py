@@ -22,6 +22,8 @@ KILLED = "killed: rows and counts end at the last flush"
 """Why a run ended that nobody ended."""
 GIVEN_UP = "do not use these figures: "
 """How what a run says of its end begins where it was ended as invalid while it went on; then comes the cause."""
+INTERRUPTED = "interrupted"
+"""Why a run ended that somebody ended by a signal; one that is to be decided also where it was ended by hand."""
 ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
 """Beginnings of what a run says of its end where nothing but its own length ended it; what was killed has a notice."""
 
@@ -67,6 +69,8 @@ class ScriptEntry(TypedDict):
     extra: NotRequired[dict[str, Any]]
     fillers: NotRequired[dict[str, Any] | None]
     jitter_buffer_ms: NotRequired[float | None]
+    reply_silence_ms: NotRequired[float | None]
+    answer_min_ms: NotRequired[float | None]
     background_snr_db: NotRequired[float | None]
     variables: NotRequired[Count | None]
 
@@ -201,7 +205,10 @@ class RuleEntry(TypedDict):
 
 
 class InexactEntry(TypedDict):
-    """A measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end."""
+    """A measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end.
+
+    `reason` `early_replies`: `figure` is the share of replies that began before their question had ended.
+    """
 
     target: str
     measure: str
@@ -209,6 +216,7 @@ class InexactEntry(TypedDict):
     figure: float | None
     limit: float
     host: NotRequired[str]
+    reason: NotRequired[str]
 
 
 class VerdictEntry(TypedDict):

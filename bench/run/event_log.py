@@ -174,9 +174,10 @@ class LoggedTimeline(Timeline):
         """What is written of an input: nothing secret, and of what was sent what it said."""
         hide = self._log.hide
         match told:
-            case inputs.Connected(instants, headers, token_wait_ns, errors_ns):
-                shown = {name: hide(value) for name, value in headers.items() if name not in HIDDEN_HEADERS}
-                return inputs.Connected(dict(instants), shown, token_wait_ns, dict(errors_ns))
+            case inputs.Connected():
+                shown = {name: hide(value) for name, value in told.headers.items() if name not in HIDDEN_HEADERS}
+                instants, errors_ns = dict(told.instants), dict(told.errors_ns)  # they may be proxies of mappings
+                return msgspec.structs.replace(told, instants=instants, headers=shown, errors_ns=errors_ns)
             case inputs.Sent():
                 event = self._log.sent_event(self._dialect)
                 return msgspec.structs.replace(told, moments=dict(told.moments), event=event)

@@ -34,7 +34,7 @@ from bench.run import folder as files
 from bench.run import measured
 from bench.run.histograms import Histograms, worst_p99_ms
 from bench.run.measured import Floats, floats
-from bench.run.validity import Evidence, Exactness, Rule
+from bench.run.validity import EarlyReplies, Evidence, Exactness, Rule
 from bench.units import NS_PER_MS
 
 COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
@@ -83,6 +83,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
         missing_share=_missing_share(read, document, parts),
         broken=_broken(parts),
         filled_by=next(filter(None, filled), ""),
+        early=tuple(early_replies(read, document)),
     )
     apart = (
         _evidence(read, document, exact[host["name"]], host["hub_delay_p99_ms"], host["send_lag_p99_ms"], host["name"])
@@ -129,6 +130,34 @@ def _missing_share(
         return math.nan
     share: float = sum(missing) / max(1, sum(missing) + len(read("turns", ["turn"])))
     return share
+
+
+def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator[EarlyReplies]:
+    """Count, for each target, the replies of measured good turns that began before their question had ended.
+
+    If replies are found in the audio, an early one may be the answer to the question before, so each counts
+    (`cut_off`). Events say what a reply answers: so of other services only the replies that count are looked at.
+    """
+    heard_alone = {target.get("label") for target in document.get("targets") or [] if target.get("duplex")}
+    waits = [measure for measure in CATALOGUE.values() if measure.scope == "turn" and measure.is_answer_wait]
+    first = [f"{instant}_at_ns" for instant in ("first_audio", "first_text", "first_audible")]
+    ends = [f"{measure.end}_at_ns" for measure in waits]
+    rows = read("turns", list(dict.fromkeys(["cut_off", ORIGIN, "speech_end_at_ns", *first, *ends])))
+    spoken = pc.and_(pc.equal(rows[ORIGIN], "speech_end"), pc.is_valid(rows["cut_off"]))
+    spoken = pc.fill_null(spoken, False).to_numpy()
+    begins_ns = measured.first_ns(rows, ("first_audio", "first_text", "first_audible"))
+    began_early = pc.fill_null(pc.less(begins_ns, rows["speech_end_at_ns"]), False).to_numpy()
+    cut_off = pc.fill_null(rows["cut_off"], False).to_numpy()
+    for _, target, _, good in _places(read, "turns", [""]):
+        counted = good & spoken
+        early = (cut_off if target in heard_alone else began_early) & counted
+        if early.any():
+            there = (
+                m.name
+                for m, end in zip(waits, ends, strict=True)
+                if pc.any(rows[end].is_valid().filter(counted)).as_py()
+            )
+            yield EarlyReplies(target, 100 * float(early.sum() / counted.sum()), tuple(there))
 
 
 def _broken(parts: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:

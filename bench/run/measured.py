@@ -47,6 +47,8 @@ def values_ns(rows: Rows, measure: Measure, origins_ns: Floats | None = None) ->
     else:
         begin = origin_ns(rows) if origins_ns is None else origins_ns
     values = floats(rows, f"{measure.end}_at_ns") - begin
+    if measure.is_answer_wait:
+        values[values < 0] = np.nan
     if measure.less:
         values -= floats(rows, measure.less)
     return _without(rows, measure, values)

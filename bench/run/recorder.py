@@ -39,7 +39,7 @@ from bench.units import NS_PER_S, NS_PER_US
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREATED, Kind.RATE_LIMITS
 """Kinds that are asked for at every event, where an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
-SIMULATOR_WAS_LATE = "{}: the simulator was late, do not trust its delays: p99 ≤ {:.1f} ms since it listens"
+SIMULATOR_WAS_LATE = "{}: 99 % of the simulator's events were at most {:.1f} ms late: waits exceed its profile by that"
 INCIDENTS = 100
 
 
@@ -77,6 +77,7 @@ class _Target:
 
     second: Second = field(default_factory=Second)
     active: int = 0
+    backing_off: int = 0
     simulated: bool = False
     simulator_late_ms: float = 0.0
     events_sent: int = 0
@@ -169,6 +170,13 @@ class Recorder:
         for label in targets:
             self._targets.setdefault(label, _Target()).second.calls_cut += calls
 
+    def back_off(self, targets: Iterable[str], *, begins: bool) -> None:
+        """Count a call that is held back because its caller's last one was refused, or the end of that wait."""
+        for label in targets:
+            target = self._targets.setdefault(label, _Target())
+            target.backing_off += 1 if begins else -1
+            target.second.calls_backed_off += begins
+
     def session(self, labels: Labels) -> SessionRecord:
         """Begin the record of a session that is about to connect."""
         target = self._targets.setdefault(labels.target, _Target())
@@ -227,6 +235,7 @@ class Recorder:
                     "worker": self._worker,
                     "host": self._host_name,
                     "simulated": target.simulated,
+                    "callers_backing_off": target.backing_off,
                     "sessions_active": target.active,
                     "hub_delay_max_ns": self._hub_delay_max_ns,
                     "cpu": cpu,

@@ -250,6 +250,7 @@ class Second:
     calls_blocked: int = 0
     calls_held: int = 0
     calls_cut: int = 0
+    calls_backed_off: int = 0
     session_starts: int = 0
     turns_begun: int = 0
     turns_ended: int = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from bench.measures import FIRST_DELTAS, HEADLINE
 
@@ -28,6 +28,10 @@ START_SHARE = 0.05
 """(d) where calls arrive, p99 of the start lag: at most 5 ms, or 5 % of the median service time."""
 MISSING_LIMIT_PERCENT = 1.0
 """(e) where parts of a merged run could not be read, or workers were lost: at most so many turns are missing."""
+
+EARLY_LIMIT_PERCENT = 1.0
+"""Replies that begin before their question has ended: of more, waits from the end of a question may be of another."""
+EARLY_REPLIES: Final = "early_replies"
 
 MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it over more --processes"
 
@@ -66,6 +70,15 @@ class Exactness:
     def exact(self) -> bool:
         """Whether it is within its limit; what is not known is not called wrong."""
         return self.bound_p99 is None or self.bound_p99 <= self.limit
+
+
+@dataclass(frozen=True)
+class EarlyReplies:
+    """The share of a target's replies that began before their question had ended, and the waits that it spoils."""
+
+    target: str
+    percent: float
+    measures: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,8 @@ class Evidence:
     """Programs that had the machine's cores, with what to do; empty where none had many of them, or nobody knows."""
     broken: tuple[Rule, ...] = ()
     """Rules that runs broke of which this one was merged."""
+    early: tuple[EarlyReplies, ...] = ()
+    """Targets of which some replies began too early."""
 
 
 def judge(pooled: Evidence, *hosts: Evidence) -> dict[str, Any]:
@@ -138,7 +153,7 @@ def judge(pooled: Evidence, *hosts: Evidence) -> dict[str, Any]:
     return {
         "valid": valid if (judged and not unknown) or not valid else None,
         "rules": [asdict(rule) for rule in rules],
-        "inexact": inexact(measure for stratum in strata for measure in stratum.measures),
+        "inexact": inexact((measure for stratum in strata for measure in stratum.measures), pooled.early),
     }
 
 
@@ -168,14 +183,30 @@ def _complete(evidence: Evidence) -> list[Rule]:
     ]  # fmt: skip
 
 
-def inexact(measures: Iterable[Exactness]) -> list[dict[str, Any]]:
-    """Make run.json's entries for the measures of each target and host that are not exact, by their worst turns."""
+def inexact(measures: Iterable[Exactness], early: Iterable[EarlyReplies]) -> list[dict[str, Any]]:
+    """Make run.json's entries for the measures of each target and host that are not exact, by their worst turns.
+
+    Those that are not exact because replies began too early are among them, with that as their `reason`.
+    """
     worst: dict[tuple[str, ...], Exactness] = {}
     for one in measures:
         key = (one.host, one.target, one.measure)
         if not one.exact and (key not in worst or one.used > worst[key].used):
             worst[key] = one
-    return [_entry(one) for one in worst.values()]
+    spoilt = [
+        {
+            "target": one.target,
+            "measure": measure,
+            "figure": round(one.percent, 4),
+            "limit": EARLY_LIMIT_PERCENT,
+            "unit": "%",
+            "reason": EARLY_REPLIES,
+        }
+        for one in early
+        if one.percent > EARLY_LIMIT_PERCENT
+        for measure in one.measures
+    ]
+    return [*spoilt, *(_entry(one) for one in worst.values())]
 
 
 def _entry(exactness: Exactness) -> dict[str, Any]:

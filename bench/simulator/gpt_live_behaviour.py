@@ -4,7 +4,8 @@ The output is a stream that never stops: for each 100 ms
 of the caller's audio a delta of 100 ms goes out, with a reply in it or silence. A reply begins a drawn delay
 (`first_audio`) after the caller's speech ended, both on the clock of the input, and ends at once where the caller
 speaks again. The truth log has where the caller's speech ended (`p` of `session.input_transcript.delta`) and, of each
-delta, its first audible sample. Delegation, fixtures of audio and appended context are not known here, and refused.
+delta, its first audible sample. Fixtures of audio and appended context are not known here, and refused: so a task that
+is delegated (`delegates`) stays undone, and nothing follows what is said meanwhile.
 """
 
 from __future__ import annotations
@@ -19,11 +20,22 @@ import numpy as np
 
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SIMULATOR_MARK
-from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, CLOSED, GPT_LIVE, START, STARTED, TRANSCRIPT_DELTA, wire_format
+from bench.protocol.gpt_live import (
+    APPEND,
+    AUDIO_DELTA,
+    CLIENT,
+    CLOSED,
+    DELEGATED,
+    GPT_LIVE,
+    START,
+    STARTED,
+    TRANSCRIPT_DELTA,
+    wire_format,
+)
 from bench.simulator.behaviour import ReceiptFields, SimulatedSession
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
-from bench.simulator.profile import Profile
+from bench.simulator.profile import Profile, drawn
 from bench.simulator.session.checks import EventPlace
 from bench.simulator.session.effective import Detection, InputSettings
 from bench.simulator.voice import RecordedReply, first_audible, reply_samples
@@ -32,6 +44,8 @@ from bench.units import NS_PER_MS
 
 TICK_MS = 100
 USAGE_MS = 10_000
+MEANWHILE = 8
+"""How many pieces of a reply are said where the answer itself is delegated."""
 SILENCE_MS = 500
 """How much silence ends the caller's speech; the service has no such setting, and says nothing of it."""
 FORMATS = {tuple(wire_format(format).values()): format for format in GPT_LIVE.input_formats.values()}
@@ -69,6 +83,8 @@ class GptLiveBehaviour(SimulatedSession):
         self._reply: list[Piece] = []
         self._reply_tick: int | None = None
         """Delta from which on the reply goes out."""
+        self._delegates = False
+        """Whether a task is delegated when it does."""
         self._said = 0
 
     def open(self, at_ns: int) -> None:
@@ -135,14 +151,15 @@ class GptLiveBehaviour(SimulatedSession):
     def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
         """Plan a reply where the caller's speech ended; be quiet where it began."""
         if edge.began:
-            self._reply, self._reply_tick = [], None
+            self._reply, self._reply_tick, self._delegates = [], None, False
             return
         reply = self._replies[self._said % len(self._replies)]
         self._said += 1
         ended_ms = edge.heard_ms - SILENCE_MS
         delay_ms = self._outbox.after(0, self._profile.delays.first_audio) // NS_PER_MS
         assert self._heard is not None
-        self._reply = pieces(reply, self._heard.format)
+        self._delegates = drawn(self._profile.delegates, self._rng)
+        self._reply = pieces(reply, self._heard.format)[: MEANWHILE if self._delegates else None]
         self._reply_tick = max(self._ticks, -(-(ended_ms + delay_ms) // TICK_MS))
         told = {"delta": "(speech)", "start_ms": edge.begin_ms, "end_ms": ended_ms}
         event = partial(self._outbox.event, "session.input_transcript.delta", told, facts={"p": edge.byte})
@@ -155,6 +172,7 @@ class GptLiveBehaviour(SimulatedSession):
         piece = silent(format)
         if self._reply and self._reply_tick is not None and self._ticks >= self._reply_tick:
             piece = self._reply.pop(0)
+            self._delegate(at_ns)
         begin_ms = self._ticks * TICK_MS
         self._ticks += 1
         if piece.words:
@@ -163,6 +181,13 @@ class GptLiveBehaviour(SimulatedSession):
         self._outbox.plan([(at_ns, partial(_delta, piece))])
         if self._ticks * TICK_MS % USAGE_MS == 0:
             self._answer("session.usage.updated", {"usage": self._usage}, at_ns)
+
+    def _delegate(self, at_ns: int) -> None:
+        """Hand on the task, where this reply is only what is said meanwhile."""
+        if self._delegates:
+            self._delegates = False
+            task = {"id": self.ids.new("del"), "target": CLIENT, "type": "delegation"}
+            self._answer(DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
 
     @property
     def _usage(self) -> Json:

@@ -209,6 +209,7 @@ class Profile:
     truncates_ignored: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
     transcripts: KnownWords = KnownWords()
     agent: AgentManners = AgentManners()
+    delegates: float = 0.0  # share of GPT-Live's answers for which it waits on its client
     formats: tuple[AudioFormatName, ...] | None = None  # of audio, in sessions of GA; None: OpenAI's
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:
@@ -275,6 +276,7 @@ PROFILE: Table[dict[str, Any]] = Table(
         "reasoning_ms": Field(REASONING, "What reasoning takes, by effort."),
         "transcripts": Field(table_of(KnownWords), "What the caller's audio says."),
         "agent": Field(table_of(AgentManners), "How agents are that are called."),
+        "delegates": Field(SHARE, "Share of GPT-Live's answers for which it waits on its client."),
         "formats": Field(OneOrMore(Choice(tuple(RATED_FORMATS))), "Of audio, in sessions of GA; the first is its own."),
     },
     dict,

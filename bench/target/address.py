@@ -40,11 +40,13 @@ OF_PATHS: dict[str, Dialect] = {
 NEEDED = {
     AZURE_PREVIEW: ("deployment",),
     AZURE_GA: ("model",),
-    OPENAI: ("model", "call_id", "intent"),
+    OPENAI: ("model", "call_id"),
     VOICE_LIVE_PATH: ("model", "agent-name", "agent_id"),
 }
 """One of these must be in the query of such a path."""
 
+TRANSCRIPTION = "intent", "transcription"
+"""The name and value in a query that ask for a session without replies."""
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 VOICE_LIVE_VERSIONS = ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01")
 VERSIONS = {AZURE_PREVIEW: API_VERSIONS, VOICE_LIVE_PATH: VOICE_LIVE_VERSIONS}
@@ -107,6 +109,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
         raise SettingError("endpoint", f"{source} must begin with https://: a key or token would travel in the clear")
     if parts.scheme not in ("https", "wss", "http", "ws"):
         raise SettingError("endpoint", f"{source} must begin with https://, e.g. {EXAMPLE_ENDPOINT}")
+    refuse_transcription(parts.query, "endpoint", source)
     if parts.query:
         raise SettingError(
             "endpoint", f"{source} must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; a whole URL goes to {names['url']}"
@@ -147,14 +150,16 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
             remedy = f"name its variable by {names['key_env']}, or write {name}=${{NAME}} with the name of its variable"
             raise SettingError("url", f"{source} holds a key in its query, which would end in files: {remedy}")
     path = url_path(parts)
-    notices = _query_notices(path, dict(parse_qsl(parts.query)), names["url"])
     host = parts.hostname or ""
     known = SERVICES.get(settings.service or service_at(host, path) or "")
+    own = known.dialect if known else OF_PATHS.get(path, GA)
+    dialect = DIALECTS[settings.dialect] if settings.dialect else own
+    if dialect.provider is None:  # an agent's query is its own
+        refuse_transcription(parts.query, "url", source)
+    notices = _query_notices(path, dict(parse_qsl(parts.query)), names["url"])
     if settings.dialect is None and known is None and path not in OF_PATHS:
         other = f"{names['dialect']} preview"
         notices += (f"the path {parts.path} does not tell the dialect, so ga is spoken ({other} for the other)",)
-    own = known.dialect if known else OF_PATHS.get(path, GA)
-    dialect = DIALECTS[settings.dialect] if settings.dialect else own
     if not path and dialect.provider is None:
         raise SettingError("url", f"{names['url']} needs the path of a realtime service as well, e.g. {EXAMPLE_URL}")
     is_azure = azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH))
@@ -162,6 +167,16 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     notices += _host_notices(parts, dialect, names["url"])
     return _address(parts, resource, dialect, service, notices)
+
+
+def refuse_transcription(query: str, key: str, source: str) -> None:
+    """Raise SettingError where a query asks for a session that only transcribes, in which no turn is answered."""
+    if any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query)):
+        raise SettingError(
+            key,
+            f"{source} asks for a session that only transcribes (intent=transcription), in which nothing is answered "
+            "and nothing is measured: take it out, and name a realtime model",
+        )
 
 
 def with_model(url: str, model: str) -> str | None:

@@ -30,6 +30,7 @@ from bench.target.address import (
     endpoint_address,
     filled_resource,
     further_headers,
+    refuse_transcription,
     subprotocols,
     url_address,
     with_model,
@@ -285,6 +286,8 @@ def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     )
     address = _address(settings, around.names)
     resource, of_url = filled_resource(address.resource, around.environ)
+    if address.dialect.provider is None:  # once more, for a variable may have said it
+        refuse_transcription(resource.partition("?")[2], "url", around.names["url"])
     network_path, path_notices = network_path_of(settings, around, address)
     auth, of_auth, sign_in_notices = auth_of(settings, around, address, network_path)
     further, of_headers = further_headers(settings.headers or {}, around.environ)

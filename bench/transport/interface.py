@@ -203,9 +203,10 @@ class Transport(Protocol):
         are passed on before `closed` is set. The loop calls `sender` when it is due, unless the instant has passed;
         where that says True, listening is over.
 
-        `reply` is given while a reply comes: it is handed deltas like those that were learned, several at a time, and
-        all that came before whatever `take` is given, and before listening is over. While it is streaming, what comes
-        may be looked for every few milliseconds only. Who listens without a reply has all that was learned forgotten.
+        `reply` is given while the end of a reply is awaited: it is handed deltas like those that were learned, several
+        at a time, and all that came before whatever `take` is given, and before listening is over. While it is
+        streaming, what comes may be looked for every few milliseconds only. Who listens without a reply has all that
+        was learned forgotten.
         """
 
     def learn(self, message: Received, event: Event) -> None:

@@ -16,9 +16,12 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from msgspec import Meta
 
-from reports.api import Run, named_folder
+from bench.errors import UsageError
+from reports.api import Run
+from reports.arguments import folder_of_run
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
 from reports.finding import ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
+from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, NONE, listed, percent, plural
@@ -34,11 +37,11 @@ from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.wording.validity import Cause
-from reports.wording.verdicts import as_share, difference_interval, scale_of
+from reports.wording.verdicts import as_share, difference_interval, said, scale_of
 
 CHOSEN = (
-    "{} was ended by looks at its figures, so a test that takes its size as fixed errs more often than its level says; "
-    "`rtbench decide {}` shows what its looks decided."
+    "{} was ended by looks at its figures, so a test that takes its size as fixed errs more often than its confidence "
+    "says; `rtbench decide {}` shows what its looks decided."
 )
 NAME = "sessions with a failed turn"
 FAILURES = Question("failures", "rate", Margin())
@@ -70,17 +73,19 @@ DRIFTING = (
     "An arm drifts by itself ({0}): neighbouring {1} are autocorrelated. So quarters of the run are counted, and the "
     f"verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run tells more."
 )
-COLUMNS = (
-    *("candidate", "figure", "measure", "origin", "traits", "step", "p", "unit"),
-    *("gated", "verdict", "passes", "provisional", "reason"),
-    *("baseline", "value", "difference", "low", "high", "scale"),
-    *("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions"),
+DTYPES = dtypes_of(
+    (LABEL, ("candidate", "figure", "measure", "origin", "traits", "step")),
+    (NUMBER, ("p",)),
+    (LABEL, ("unit",)),
+    (FLAG, ("gated",)),
+    (LABEL, ("verdict",)),
+    (FLAG, ("passes", "provisional")),
+    (TEXT, ("reason",)),
+    (NUMBER, ("baseline", "value", "difference", "low", "high")),
+    (LABEL, ("scale",)),
+    (COUNT, ("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions")),
 )
-NUMBERS = {
-    **dict.fromkeys(("p", "baseline", "value", "difference", "low", "high"), "float64"),
-    "more_sessions": "Int64",
-}
-"""The columns of a comparison's frame, and the dtypes of those that may lack a number."""
+"""The columns of a comparison's frame with their dtypes."""
 
 
 class Method(Closed, frozen=True):
@@ -90,9 +95,22 @@ class Method(Closed, frozen=True):
     unit: Annotated[Count, about("pairs, or sessions of the smaller arm")]
     draws: Count
     seed: Count
-    level: Annotated[float, Meta(gt=0, lt=0.5), about("one-sided")]
+    confidence: Annotated[
+        float,
+        Meta(gt=0.5, lt=1),
+        about("of each verdict, which rests on a one-sided bound: each bound errs in 1 − confidence of runs"),
+    ]
     holm: Annotated[Count, about("gated figures that Holm's correction is over")]
     run_sd: Annotated[float, Meta(ge=0), about("spread from run to run that was assumed, on the log scale")] = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a confidence that no verdict has: msgspec checks what is decoded alone."""
+        level_of(self.confidence)
+
+    @property
+    def level(self) -> float:
+        """The one-sided error of each bound."""
+        return level_of(self.confidence)
 
 
 @dataclass(frozen=True)
@@ -139,7 +157,7 @@ class Comparison:
         comparison was not fair: then no figure may be used.
         """
         rows = [_row(one, judged=not self.unfair) for one in (*self.findings, *self.steps)]
-        return pd.DataFrame(rows, columns=COLUMNS).astype(NUMBERS)
+        return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
         """Comparison(east:b against west:b: inconclusive, 18 figures)."""
@@ -170,23 +188,39 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     texts = (finding.candidate, question.name, question.measure, stratum.origin, stratum.traits, question.step)
     word, passes = (verdict.word, verdict.passes) if judged else ("not judged", False)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
-    row = (*texts, question.p, question.unit, question.gated, word, passes, verdict.provisional, verdict.reason)
-    return dict(zip(COLUMNS, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
+    row = (*texts, question.p, question.unit, question.gated, word, passes, verdict.provisional, said(verdict.reason))
+    return dict(zip(DTYPES, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
 
 
-def compare(baseline: Run | Path | str, *candidates: Run | Path | str, level: float = LEVEL) -> Comparison:
+CONFIDENCE = 1 - LEVEL
+
+
+def level_of(confidence: float) -> float:
+    """The one-sided error of bounds of this confidence: 0.05 of 0.95.
+
+    Raises UsageError if it is none that a verdict may have.
+    """
+    if not 0.5 < confidence < 1:
+        raise UsageError(f"confidence lies between 0.5 and 1, such as 0.95, not {confidence:g}")
+    return round(1 - confidence, 12)  # 0.05, which binary fractions do not hold exactly
+
+
+def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
     """What `rtbench compare` says: each a run, or `RUN:TARGET`; of one interleaved run alone its targets are compared.
 
-    `level`: the one-sided level of the verdicts. Raises UsageError as the command does, and writes nothing.
+    `confidence`: of each verdict; a service that is exactly at its margin is called worse in 1 − confidence of runs.
+    Verdicts rest on one-sided bounds, so `low` and `high` are the ends of a two-sided interval of
+    2 · confidence − 1: 90 % for 0.95. Raises UsageError as the command does, and writes nothing.
     """
-    return compared(sides_of([named_folder(side) for side in (baseline, *candidates)]), level=level)
+    level_of(confidence)
+    return compared(sides_of([folder_of_run(side) for side in (baseline, *candidates)]), confidence=confidence)
 
 
 def compared(
     sides: Sequence[Side],
     questions: Sequence[Question] | None = None,
     *,
-    level: float = LEVEL,
+    confidence: float = CONFIDENCE,
     draws: int = DRAWS,
     run_sd: float | None = None,
 ) -> Comparison:
@@ -196,6 +230,7 @@ def compared(
     whose verdicts are provisional. Each candidate is compared as it would be alone with the baseline; Holm's correction
     is over all. Raises UsageError where the sides' measures are defined differently.
     """
+    level = level_of(confidence)
     refuse_other_definitions(sides)
     decision = decision_on(sides) if questions is None else None
     asked = questions_to(sides, questions)
@@ -213,7 +248,7 @@ def compared(
             unit=min(side.sessions for two in each for side in two),
             draws=draws,
             seed=seed_of_sides(sides),
-            level=level,
+            confidence=confidence,
             holm=len(tested),
             run_sd=how.run_sd,
         ),

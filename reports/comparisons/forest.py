@@ -14,6 +14,7 @@ from reports.numbers import NBSP, change, nines, shortened, three
 from reports.page.svg import (
     COLOURS,
     HALF,
+    LETTER,
     WIDE,
     PixelScale,
     Plot,
@@ -38,6 +39,8 @@ NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
 """On a phone: name and verdict stand above each bar, both values and the difference below it, then the whole reason."""
 NAMED = 30
 """Pixels beside "same" from which on its side is named."""
+NAME_LETTER, VALUE_LETTER = 7.6, 6.9
+"""Pixels of a letter of a row's name and of its values, on average."""
 LONGEST, NARROW_LONGEST, LINE = 38, 50, 15
 """Letters of a line of a reason, below a verdict and on a phone; the height of a line that a row has more for it."""
 
@@ -107,7 +110,8 @@ def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
     """Ticks, the line where nothing changed, and which side is the better one."""
     for value, text in _ticks(x, axis, 56):
         plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
-        plot.text(x(value), plot.y0 + 17, text, "tick", "middle")
+        half = LETTER * len(text) / 2 + 3  # a percent sign is wider than a letter
+        plot.text(min(max(x(value), half), plot.w - half), plot.y0 + 17, text, "tick", "middle")
     plot.text(x(0), plot.y0 + 17, "same", "tick", "middle")
     sides = ("← worse", "better →") if axis in HIGHER else ("← better", "worse →")
     if x(0) - plot.x0 > NAMED:
@@ -155,15 +159,17 @@ def _bar_with_margin(plot: Plot, row: ForestRow, x: PixelScale, axis: Axis, midd
 def _texts(plot: Plot, row: ForestRow, top: float) -> None:
     """Beside the bar: what it is and both values on the left, the difference and the verdict on the right."""
     middle, cls = top + PITCH / 2, f"dl w-{row.word.replace(' ', '-')}"
+    measured, upper = _measured(row), middle + (-2 if row.beside else 4)
     plot.add(f"<g><title>{clean(row.definition)}</title>")  # one hover away
-    plot.text(0, middle + (-2 if row.beside else 4), shortened(row.name, 27), "rowlab")
+    room = LEFT - 26 - VALUE_LETTER * len(measured)
+    plot.text(0, upper, shortened(row.name, min(27, int(room / NAME_LETTER))), "rowlab")
     plot.add("</g>")
     plot.text(0, middle + 13, row.beside, "tiny")
-    plot.text(LEFT - 22, middle + 4, _measured(row), "num", "end")
+    plot.text(LEFT - 22, upper, measured, "num", "end")
     plot.text(plot.x1 + 22, middle - 2, row.short, "num")
     plot.text(plot.x1 + 22, middle + 13, f"margin {row.margin_text}", "tiny")
     reason = _reason_lines(row)
-    plot.text(plot.w, middle + (-2 if reason else 4), row.verdict, cls, "end")
+    plot.text(plot.w, middle + (-2 if reason else 4), row.signed, cls, "end")
     for line, why in enumerate(reason):
         plot.text(plot.w, middle + 13 + LINE * line, why, "tiny", "end")
 
@@ -171,7 +177,7 @@ def _texts(plot: Plot, row: ForestRow, top: float) -> None:
 def _texts_around(plot: Plot, row: ForestRow, top: float) -> None:
     """Above the bar what it is and the verdict; below it both values and the difference, then the margin and why."""
     plot.text(0, top + 18, shortened(row.name, 24), "rowlab")
-    plot.text(plot.w, top + 18, row.verdict, f"dl w-{row.word.replace(' ', '-')}", "end")
+    plot.text(plot.w, top + 18, row.signed, f"dl w-{row.word.replace(' ', '-')}", "end")
     plot.text(0, top + 71, _measured(row), "num")
     plot.text(plot.w, top + 71, row.short, "num", "end")
     plot.text(0, top + 87, ", ".join(filter(None, (f"margin {row.margin_text}", row.beside))), "tiny")
@@ -180,8 +186,9 @@ def _texts_around(plot: Plot, row: ForestRow, top: float) -> None:
 
 
 def _reason_lines(row: ForestRow, *, narrow: bool = False) -> list[str]:
-    """Why a verdict is no other, or what "equivalent" leaves unsaid; none where there is nothing to say."""
-    return textwrap.wrap(row.why or row.within.strip(" ()"), NARROW_LONGEST if narrow else LONGEST)
+    """Whether a verdict is provisional, why it is no other, what "equivalent" leaves unsaid; often nothing."""
+    said = "; ".join(filter(None, ("provisional" if row.doubted else "", row.why or row.within.strip(" ()"))))
+    return textwrap.wrap(said, NARROW_LONGEST if narrow else LONGEST)
 
 
 def _measured(row: ForestRow) -> str:

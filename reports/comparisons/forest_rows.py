@@ -152,15 +152,16 @@ class ForestRow:
     @property
     def verdict(self) -> str:
         """? inconclusive (Holm): the outcome with its sign; ≈ equivalent (provisional)."""
-        return f"{self._signed}{' (provisional)' if self.doubted else ''}"
+        return f"{self.signed}{' (provisional)' if self.doubted else ''}"
 
     @property
     def starred(self) -> str:
         """≈ equivalent*: the same where there is little room."""
-        return f"{self._signed}{'*' if self.doubted else ''}"
+        return f"{self.signed}{'*' if self.doubted else ''}"
 
     @property
-    def _signed(self) -> str:
+    def signed(self) -> str:
+        """? inconclusive (Holm): the outcome with its sign, and not whether it is provisional."""
         return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.word].glyph} {self.outcome}"
 
     @property

@@ -137,7 +137,10 @@ def _quantiles(base: Side, cand: Side, group: list[Question], how: Inference) ->
 
 def _means(base: Side, cand: Side, group: list[Question], how: Inference) -> Found:
     totals = totals_of(base, group[0]), totals_of(cand, group[0])
-    arms = arm_of(totals[0][1], 0), arm_of(totals[1][1], 0)
+    # failed turns have no part in a mean: they are counted beside it
+    samples = sample_of(base, group[0]), sample_of(cand, group[0])
+    first, second = (arm_of(n, one.failed, one.reached) for (_, n), one in zip(totals, samples, strict=True))
+    arms = first, second
     if not (arms[0].turns and arms[1].turns):
         return arms, [None] * len(group)
     sums = ArmSums(as_floats(totals[0]), as_floats(totals[1]), base.paired)

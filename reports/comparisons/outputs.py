@@ -33,7 +33,7 @@ from reports.statistics.verdicts import DRIFTS, Word
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.verdicts import figure, said
 
-COMPARE_VERSION: Literal[1] = 1
+COMPARE_VERSION: Literal[2] = 2
 
 
 class ComparedSide(Closed, frozen=True):
@@ -55,7 +55,7 @@ class FigureDifference(Closed, frozen=True):
     scale: Annotated[
         Scale, about("ratio: d, low, high are logs of candidate / baseline; points: candidate − baseline, of shares")
     ]
-    level: float
+    confidence: Annotated[float, about("of each one-sided bound")]
     baseline: Annotated[Rounded, about("in the unit of the measure; null among the failed turns")]
     candidate: Rounded
     d: Rounded
@@ -82,7 +82,7 @@ class OfBoth(Closed, frozen=True):
 
 
 class SharesOfBoth(Closed, frozen=True):
-    """A share of each arm's; null of rates and means."""
+    """A share of each arm's; null of rates."""
 
     baseline: Rounded
     candidate: Rounded
@@ -133,7 +133,7 @@ class PlannedDecision(Closed, frozen=True):
 class CompareDocument(Closed, frozen=True):
     """A comparison of arms. The first side is the baseline. What does not exist is null."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     status: Annotated[
         ExitStatus, about("0 every gated figure passes, 1 one regressed, 3 one is inconclusive, 4 invalid")
     ]
@@ -239,7 +239,7 @@ def _difference(difference: Difference) -> FigureDifference:
     """`d`, `low`, `high`: logs of a ratio on the scale `ratio`, shares on the scale `points`."""
     return FigureDifference(
         scale=difference.scale,
-        level=difference.level,
+        confidence=round(1 - difference.level, 12),
         baseline=difference.baseline,
         candidate=difference.candidate,
         d=difference.d,
@@ -261,10 +261,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> Paths:
     """Write compare.html, .md and .json. Raises UsageError where the folder cannot be written."""
     paths = Paths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
     return write_page(comparison_page(comparison), comparison_json(comparison), paths, "the comparison")
-
-
-NAME_LEAST, ENDING = 14, 6
-"""Letters of a figure's name where there is no room for it, and those of them that are its end."""
 
 
 def comparison_text(comparison: Comparison, width: int = 100, colour: bool = False) -> str:
@@ -311,16 +307,15 @@ def design(comparison: Comparison) -> str:
     return f"{listed([count(size) for size in sizes])} sessions"
 
 
-FIGURE, BASELINE, CANDIDATE, DIFFERENCE, CHANGE, MARGIN, JUDGED, VERDICT = range(8)
+FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, JUDGED, VERDICT = range(7)
 LAYOUTS = (
     (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, JUDGED),
     (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, VERDICT),
-    (FIGURE, CANDIDATE, DIFFERENCE, MARGIN, VERDICT),
-    (FIGURE, DIFFERENCE, MARGIN, VERDICT),
-    (FIGURE, CHANGE, MARGIN, VERDICT),
-    (FIGURE, CHANGE, VERDICT),
+    (FIGURE, BASELINE, CANDIDATE, DIFFERENCE, VERDICT),
+    (BASELINE, CANDIDATE, DIFFERENCE, MARGIN, VERDICT),
 )
-"""From the widest to the narrowest."""
+"""From the widest to the narrowest. Both values and the interval stay, for a difference says little without them."""
+STACKED = ((BASELINE, CANDIDATE, MARGIN), (DIFFERENCE, VERDICT))
 
 
 def _table(comparison: Comparison) -> Grid:
@@ -328,7 +323,7 @@ def _table(comparison: Comparison) -> Grid:
     places = {side.label: place for place, side in enumerate(comparison.sides)}
     findings = [finding_row(finding, comparison) for finding in comparison.findings]
     difference = f"difference ({percent(1 - 2 * comparison.method.level, 1)})"
-    heads = ("figure", "baseline", "candidate", difference, "difference", "margin", "verdict", "verdict")
+    heads = ("figure", "baseline", "candidate", difference, "margin", "verdict", "verdict")
     rows: list[blocks.Row] = []
     for label, _ in sentences.candidates(comparison):
         title = f"{glyph(places[label])} {label} against {glyph(0)} {comparison.sides[0].label}"
@@ -337,14 +332,14 @@ def _table(comparison: Comparison) -> Grid:
         rows += [_line(row) for row in own if row.finding.question.gated]
         others = [_line(row) for row in own if not row.finding.question.gated]
         rows += [*([blocks.row_of([blocks.Cell("not gated", style="soft")])] if others else []), *others]
-    return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", least=NAME_LEAST, ending=ENDING)
+    return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", stacked=STACKED)
 
 
 def _line(row: ForestRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
     style = MARKS[row.word].ink if row.finding.question.gated else "soft"
     verdicts = [blocks.Cell(one, style=style) for one in (row.judged, row.starred)]
-    return blocks.row_of([figure(row.finding.question), *values, row.told, row.change, row.margin_text, *verdicts])
+    return blocks.row_of([figure(row.finding.question), *values, row.told, row.margin_text, *verdicts])
 
 
 def _closing(comparison: Comparison) -> Iterable[Part]:

@@ -60,8 +60,8 @@ WORDS = {
     "for rates percentage points.",
     "provisional": "The spread from run to run was assumed, not known, because too few runs of the baseline are "
     "stored; or an arm drifts by itself, and the run is too short to know how far.",
-    "Holm": "Several gated figures are several chances of a false alarm. For “regressed” the surest one must hold at "
-    "the level divided by their number, the next at the level divided by one less, and so on.",
+    "Holm": "Several gated figures are several chances of a false alarm. For “regressed” the surest one must hold with "
+    "the error of one verdict (100 % − confidence) divided by their number, the next divided by one less, and so on.",
     "failed turns": words.FAILED_TURNS,
 }
 RESAMPLED: dict[Design, str] = {
@@ -89,12 +89,12 @@ def definitions(comparison: Comparison) -> dict[str, str]:
 
 
 def method(comparison: Comparison) -> str:
-    """Seed 7, 10,000 resamples of pairs, level 5 % one-sided, Holm over 3 gated figures."""
+    """Seed 7, 10,000 resamples of pairs, 95 % confidence one-sided, Holm over 3 gated figures."""
     method = comparison.method
     parts = [
         f"Seed {method.seed}",
         f"{count(method.draws)} resamples of {UNITS[method.design]} ({count(method.unit)})",
-        f"level {three(100 * method.level)}{NBSP}% one-sided",
+        f"{three(100 * method.confidence)}{NBSP}% confidence one-sided",
         f"Holm over {plural(method.holm, 'gated figure')}",
     ]
     versions = {str(side.run.document.get("definitions") or "") for side in comparison.sides} - {""}
@@ -165,9 +165,7 @@ def _lead(comparison: Comparison) -> list[Block]:
     documents = [side.run.document for side in comparison.sides]
     began = dict.fromkeys(moment(int(d["began_utc_ns"])) for d in documents if d.get("began_utc_ns"))
     about = [listed(all_called(documents)), " and ".join(began), DESIGNS[comparison.method.design]]
-    if comparison.findings:
-        first = comparison.findings[0]
-        about.append(f"{_two(first.sessions, 'session')} and {_two(first.turns, 'turn')} in each arm")
+    about.append(_sizes(comparison))
     return [
         *([Alarm([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([Paragraph(second, "lead")] if second else []),
@@ -207,9 +205,14 @@ def _verdict_badge(comparison: Comparison) -> Badge:
     return _badge(word, f"{provisional}{same} of {plural(len(gated), 'gated figure')}")
 
 
-def _two(numbers: tuple[int, int], noun: str) -> str:
-    base, candidate = numbers
-    return plural(base, noun) if base == candidate else f"{count(base)} against {plural(candidate, noun)}"
+def _sizes(comparison: Comparison) -> str:
+    """60 sessions and 600 turns in each arm; 30 and 25 sessions, 120 and 100 turns."""
+    each = [(side.sessions, int(side.here.sum())) for side in comparison.sides]
+    if len(set(each)) == 1:
+        sessions, turns = each[0]
+        return f"{plural(sessions, 'session')} and {plural(turns, 'turn')} in each arm"
+    counts = [listed([count(number) for number in numbers]) for numbers in zip(*each, strict=True)]
+    return f"{counts[0]} sessions, {counts[1]} turns"
 
 
 def _answer(comparison: Comparison) -> Section:
@@ -313,7 +316,7 @@ def _percentiles(comparison: Comparison) -> Section | None:
     mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
     counted = since(measure, mine[0]) if len(mine) == 1 else ""
     of_step = f", {question.step}" if question.step else ""
-    read = (Term(measure), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: fewer than five turns beyond.")
+    read = (Term(measure), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
     waits = plot_figure(percentiles(shift.curves, measure, HALF), read, head="The waits, one curve per arm")
     return Section("shift", "", "Which turns got slower?", [Beside([waits, _differences(comparison, shift)])])
 

@@ -17,7 +17,7 @@ from reports.looks.sequence import End, GateResult
 from reports.numbers import NBSP, change, count, nice, three
 from reports.page.svg import HALF, PixelScale, Plot, identity, linear_ticks
 from reports.statistics.verdicts import Word
-from reports.wording.verdicts import as_share, margin, said, signed
+from reports.wording.verdicts import as_share, figure, margin, said, signed
 
 APART = 14
 """Pixels between two ticks."""
@@ -96,7 +96,7 @@ def _path(decision: Decision, at: int, ruling: GateResult) -> EstimatePath:
         if not one.untested:
             steps.append(LookStep(look.pairs, scale * one.d, scale * (one.d - reach), scale * (one.d + reach)))
     return EstimatePath(
-        name=gate.name,
+        name=figure(gate),
         rate=gate.kind == "rate",
         margin=scale * (beyond[-1] if beyond else agreed),
         margin_text=margin(accepted, gate.measure),
@@ -137,9 +137,12 @@ def path(found: EstimatePath) -> Plot:
     for value, text in _ticks(found, low, high):
         if all(abs(y(value) - y(other)) >= APART for other, _, _ in named):
             named.append((value, text, "grid"))
+    close = APART - abs(y(0.0) - y(found.margin))  # the two names would lie over each other
+    aside = {"zero": close / 2, "marginline": -close / 2} if close > 0 else {}
+    upwards = 1.0 if found.margin >= 0 else -1.0
     for value, text, cls in sorted(named, key=lambda one: one[2] != "grid"):
         plot.line(plot.x0, y(value), plot.x1, y(value), cls)
-        plot.text(plot.x0 - 6, y(value) + 4, text, "tick", "end")
+        plot.text(plot.x0 - 6, y(value) + 4 + upwards * aside.get(cls, 0.0), text, "tick", "end")
     # the sizes of looks that have room for their number, the last one before the others
     kept: list[float] = []
     for pairs in reversed(found.planned):

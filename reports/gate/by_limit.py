@@ -32,8 +32,8 @@ from reports.thresholds import GATED, Sign, Threshold, near
 from reports.wording.verdicts import figure as figure_name
 from reports.wording.verdicts import said
 
-LEVEL = 0.90
-TAIL = (1 - LEVEL) / 2
+CONFIDENCE = 0.90
+TAIL = (1 - CONFIDENCE) / 2
 
 LimitWord = Literal["kept", "broken", "inconclusive", "no data"]
 
@@ -44,8 +44,8 @@ class LimitEstimate:
 
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
     `needs`: sessions that it takes for the figure to be told at all, of a quantile. `drifts`: sessions that follow one
-    another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile, the share of the
-    turns wanted that have the figure. `worth`, `longest`: as of `rates.Ratio`.
+    another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile or mean, the share of
+    the turns wanted that have the figure. `worth`, `longest`: as of `rates.Ratio`.
     """
 
     value: float
@@ -70,10 +70,10 @@ def estimate_quantile(
     value of.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
-    estimate, drifting = estimates(sample, [p], LEVEL)[0], is_ordered(cluster_levels(sample, clusters))
+    estimate, drifting = estimates(sample, [p], CONFIDENCE)[0], is_ordered(cluster_levels(sample, clusters))
     low, high = estimate.low, estimate.high
     if drifting:
-        quarterly = estimates(in_quarters(sample, clusters), [p], LEVEL)[0]
+        quarterly = estimates(in_quarters(sample, clusters), [p], CONFIDENCE)[0]
         low, high = min(low, quarterly.low), max(high, quarterly.high)
     needs = sessions_needed(p, np.bincount(sample.sessions))
     missing = _few_sessions(sessions, estimate.worth)
@@ -247,7 +247,9 @@ def limit_estimate(side: Side, question: Question) -> LimitEstimate:
         )
     if question.kind == "mean":
         amounts, turns = totals_of(side, question)
-        return estimate_mean((amounts, turns.astype(np.float64)))
+        sample = sample_of(side, question)  # failed turns have no part in a mean: they are counted beside it
+        mean = estimate_mean((amounts, turns.astype(np.float64)))
+        return replace(mean, failed=sample.failed, reached=sample.reached)
     events, turns = counts_of(side, question)
     rate = estimate_rate((events.astype(np.float64), turns.astype(np.float64)), RATES[question.measure].better)
     return replace(rate, hopeless=question.measure == "failures" and rate.failed == rate.turns)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from bench.errors import UsageError
-from reports.api import Run, named_folder
+from bench.run.document import INTERRUPTED
+from reports.api import Run
+from reports.arguments import folder_of_run, given_texts, in_python
 from reports.comparisons.sentences import answer
 from reports.gate import by_limit
 from reports.gate.by_limit import TAIL
@@ -61,6 +64,10 @@ FAMILY = (
 FAILURES, THROTTLED = "failures", "throttled"
 OMITTED = 0.1
 """A run of which more of the turns wanted never began does not pass where nothing is asked of its failures."""
+INTERRUPTED_RUN = (
+    "the run was interrupted before its planned end: the verdict is about the turns until then, and whoever ended it "
+    "may have seen its figures"
+)
 UNUSED = "No threshold is relative, so the baseline was not used; leave out --thresholds for the default gates."
 
 
@@ -70,19 +77,33 @@ def check(
     *,
     baseline: Run | Path | str | None = None,
     on_inconclusive: OnInconclusive = "fail",
-    allow: Sequence[str] = (),
+    allow: str | Sequence[str] = (),
 ) -> Checked:
     """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
 
     `allow`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes nothing.
     """
-    if thresholds is None or isinstance(thresholds, Mapping):
-        several = {name: [one] if isinstance(one, str) else one for name, one in (thresholds or {}).items()}
-        limits = tuple(parse(name, text) for name, texts in several.items() for text in texts)
-    else:
-        limits = read_thresholds(Path(thresholds))
-    named, against = Path(named_folder(run)), None if baseline is None else named_folder(baseline)
-    return checked(named, limits, against, on_inconclusive=on_inconclusive, allow=allowed(",".join(allow)))
+    if on_inconclusive not in (choices := get_args(OnInconclusive)):
+        raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")
+    named, against = Path(folder_of_run(run)), None if baseline is None else folder_of_run(baseline)
+    with in_python("thresholds", "baseline", "allow", "on_inconclusive"):
+        may_differ = allowed(",".join(given_texts(allow, "conditions")))
+        return checked(named, _limits(thresholds), against, on_inconclusive=on_inconclusive, allow=may_differ)
+
+
+def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
+    """Those of a file, or of measures with their texts. Raises UsageError for anything else."""
+    if isinstance(thresholds, Path | str):
+        return read_thresholds(Path(thresholds))
+    if thresholds is not None and not isinstance(thresholds, Mapping):
+        raise UsageError(
+            f'thresholds are a file or such as {{"ttfa": "p(95)<800"}}, not of the type {type(thresholds).__name__}'
+        )
+    several = {
+        name: given_texts(one, f'thresholds of {name}, such as "p(95)<800",')
+        for name, one in (thresholds or {}).items()
+    }
+    return tuple(parse(name, text) for name, limits in several.items() for text in limits)
 
 
 def checked(
@@ -137,14 +158,16 @@ def check_of(
         answer=answer(findings) if told else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
-        warnings=tuple(_warning(side, sides) for side in _unguarded(sides, items)),
+        warnings=(*_interrupted(run), *(_warning(side, sides) for side in _unguarded(sides, items))),
     )
     omitted = tuple(
         _warning(side, sides)
         for side in _unguarded(sides, items)
         if side.outcomes.lost[side.target] / side.outcomes.wanted[side.target] > OMITTED
     )
-    return replace(found, void=omitted, warnings=()) if omitted and found.status == PASSED else found
+    return (
+        replace(found, void=omitted, warnings=tuple(_interrupted(run))) if omitted and found.status == PASSED else found
+    )
 
 
 def _drifting(limits: Sequence[Item]) -> Iterable[str]:
@@ -237,6 +260,12 @@ def _answers(
         case StoredRuns():
             return against_stored_runs(sides, base, thresholds, allow)
     return BaselineAnswers()
+
+
+def _interrupted(run: RunFrames) -> Iterable[str]:
+    """Warn of a run that somebody ended by a signal: it did not pass for what was planned."""
+    if str(run.document.get("stopped") or "").startswith(INTERRUPTED):
+        yield INTERRUPTED_RUN
 
 
 def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Side]:

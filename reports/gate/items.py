@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pandas as pd
 
 from reports.finding import ExitStatus, Finding
+from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.runs import called
@@ -34,12 +35,27 @@ INCONCLUSIVE: Literal[3]
 VOID: Literal[4]
 PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
-NUMBERS = {
-    **dict.fromkeys(("value", "low", "high", "limit", "baseline", "difference", "corrected"), "float64"),
-    **dict.fromkeys(("reached", "worth"), "float64"),
-    **dict.fromkeys(("look", "needs", "too_few", "more_sessions"), "Int64"),
-}
-"""The dtypes of what an item may lack, in a frame."""
+DTYPES = dtypes_of(
+    (TEXT, ("threshold",)),
+    (LABEL, ("figure", "target", "unit", "word")),
+    (NUMBER, ("value", "low", "high", "limit")),
+    (LABEL, ("sign", "measure")),
+    (NUMBER, ("baseline", "difference")),
+    (TEXT, ("margin", "reason")),
+    (FLAG, ("provisional",)),
+    (COUNT, ("more_sessions", "turns", "sessions", "failed")),
+    (FLAG, ("among_failures",)),
+    (NUMBER, ("corrected",)),
+    (COUNT, ("look",)),
+    (FLAG, ("low_endless",)),
+    (COUNT, ("needs", "too_few")),
+    (LABEL, ("lacks",)),
+    (NUMBER, ("reached",)),
+    (LABEL, ("known",)),
+    (NUMBER, ("worth",)),
+    (LABEL, ("grade",)),
+)
+"""The columns of a check's frame, the fields of an item and its grade, with their dtypes."""
 GRADES: dict[ItemWord, Grade] = {
     "kept": "passed",
     "improved": "passed",
@@ -96,7 +112,7 @@ class Item:
     lacks: Literal["turns", "sessions", "words"] = "turns"
     """what `needs` and `too_few` count: of a tail sessions"""
     reached: float | None = None
-    """of a quantile, the share of the turns wanted that have the figure: failed ones have not, nor those never begun"""
+    """of a quantile or mean, the share of the turns wanted that have it: failed ones have not, nor those never begun"""
     known: Literal["worse", "better", ""] = ""
     """of a difference, on which side of none its whole interval lies"""
     worth: float | None = None
@@ -136,9 +152,7 @@ class Checked:
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each threshold on each target, with its `grade`: what check.json has as `items`."""
-        names = [part.name for part in fields(Item)]
-        rows = [{name: getattr(item, name) for name in (*names, "grade")} for item in self.items]
-        return pd.DataFrame(rows, columns=[*names, "grade"]).astype(NUMBERS)
+        return frame_of([{name: getattr(item, name) for name in DTYPES} for item in self.items], DTYPES)
 
     def __repr__(self) -> str:
         """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""

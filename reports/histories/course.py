@@ -14,6 +14,7 @@ from reports.numbers import NONE, plural, shortened
 from reports.question import NO_STRATUM, POINTS, Question
 from reports.sides.workload import OF_LOAD, differing_between, group_of
 from reports.statistics.changes import ENOUGH, SIDE, LevelChange, changes, comparisons, levels, without
+from reports.statistics.counting import Integers
 from reports.summary.figures import DRIFT_APART
 from reports.wording.verdicts import as_share, scale_of
 
@@ -93,7 +94,9 @@ def _phrase(key: str, text: str) -> str:
 
 
 NOT_TOLD = missing("not told")
-NS_PER_DAY = 86_400 * NS_PER_S
+DAY_H = 24
+NS_PER_HOUR = 3_600 * NS_PER_S
+NS_PER_DAY = DAY_H * NS_PER_HOUR
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def _compared(course: Course, among: int) -> Course:
     entries, rate = [course.series.entries[place] for place in course.used], course.question.kind == "rate"
     told = [course.told[place] for place in course.used]
     figures = np.array([one.value if rate else math.log(one.value) for one in told])
-    days = np.array([entry.began_utc_ns // NS_PER_DAY for entry in entries])
+    days = days_of(np.array([entry.began_utc_ns for entry in entries], dtype=np.int64))
     least = POINTS if rate else math.log1p(DRIFT_APART)
     found = changes(figures, np.array([one.variance for one in told]), days, among=among, least=least)
     edges = [0, *(change.at for change in found.changes), len(entries)]
@@ -206,6 +209,21 @@ def _compared(course: Course, among: int) -> Course:
         worth=found.worth(len(entries)),
         weekdays=tuple(as_share(own, scale_of(course.question)) or 0.0 for own in found.weekdays),
     )
+
+
+def days_of(began_utc_ns: Integers) -> Integers:
+    """The day of each run, since 1970, for its weekday.
+
+    Days begin at midnight UTC, unless runs start within an hour of it: a nightly job that waits for its turn would be
+    now of the one day, now of the next. Then they begin at the hour around which fewest runs start, the farthest from
+    midnight, and have the name of the day that most of the runs have by the calendar.
+    """
+    hours = began_utc_ns // NS_PER_HOUR % DAY_H
+    starts = np.bincount(hours, minlength=DAY_H)
+    near = starts + np.roll(starts, 1)
+    cut = min(range(DAY_H), key=lambda hour: (near[hour], hour > 0, -min(hour, DAY_H - hour)))
+    days: Integers = (began_utc_ns - cut * NS_PER_HOUR) // NS_PER_DAY
+    return days + int(2 * np.count_nonzero(hours < cut) > hours.size)
 
 
 def _moved(question: Question, change: LevelChange, entries: Sequence[Entry]) -> Moved:

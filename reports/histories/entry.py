@@ -27,7 +27,7 @@ from reports.statistics.changes import variance_of
 from reports.statistics.quantiles import lack
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, TurnRate
-from reports.summary.outcomes import limited_share
+from reports.summary.outcomes import limited, most_limited
 from reports.summary.trust import RunWord, verdict_of
 from reports.text.document import MeasureFigures, Quantile, TargetOutcomes
 from reports.wording.validity import over_the_limit, verdict_reason
@@ -164,8 +164,7 @@ def _throttled(outcomes: TargetOutcomes | None) -> str:
     """3.1 % was throttled: of its turns, or of its sessions where that is more; empty below the limit."""
     if outcomes is None:
         return ""
-    both = ((outcomes.turns, outcomes.turns_begun), (outcomes.sessions, outcomes.sessions_begun))
-    share = max(limited_share(endings, begun) for endings, begun in both)
+    share = most_limited(outcomes.turns, outcomes.sessions)
     return over_the_limit(share) if share > FAIR else ""
 
 
@@ -208,8 +207,9 @@ def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, RunFigure]
             "failures",
             RunFigure(outcomes.failures, outcomes.failures_low, outcomes.failures_high, n=outcomes.turns_wanted),
         )
-        if outcomes.turns_begun:
-            yield "throttled", RunFigure(limited_share(outcomes.turns, outcomes.turns_begun), n=outcomes.turns_begun)
+        throttled, ended = limited(outcomes.turns)
+        if ended:
+            yield "throttled", RunFigure(throttled / ended, n=ended)
     for counts in summary.counts:
         if counts.target == target and counts.replies:
             yield "stalled", RunFigure(counts.stalled / counts.replies, n=counts.replies)

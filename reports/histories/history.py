@@ -19,6 +19,9 @@ from bench.errors import UsageError
 from bench.measures import SLOPE
 from bench.run.kept import run_folders
 from bench.units import NS_PER_S
+from reports.api import Run
+from reports.arguments import folder_of_run, given_texts, in_python
+from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.histories.course import Course, Moved, Series, course_of, series_of, with_changes
 from reports.histories.entry import SHOWN, Entry, RunFigure, entries_of, stored_in
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
@@ -26,7 +29,7 @@ from reports.question import NO_STRATUM, Question, Stratum
 from reports.samples import HEARD
 from reports.statistics.changes import ENOUGH, SIDE
 from reports.statistics.differences import Margin
-from reports.thresholds import SIGNED, gated, quoted
+from reports.thresholds import gated, quoted
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, TIMEOUT, difference_interval, scale_of, signed
 from reports.wording.words import interval
@@ -43,7 +46,7 @@ def history_question(text: str) -> Question:
         if aggregate not in ("", "rate"):
             raise UsageError(f"{of.name} is a rate: write --measure {of.name}")
         return Question(of.name, "rate", Margin())
-    if of.unit == SLOPE or of.name in SIGNED:
+    if of.unit == SLOPE or of.signed:
         raise UsageError(f"{of.name} may be 0 or less, and a history compares by ratios: choose another measure")
     match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|(med)", aggregate.strip() or "p50")
     p = (0.5 if match[2] else float(match[1]) / 100) if match else 0.0
@@ -77,13 +80,19 @@ def of_turns(question: Question, entries: Iterable[Entry]) -> Question:
     return Question(question.measure, question.kind, question.margin, question.p, stratum=commonest)
 
 
-COLUMNS = (
-    *("scenario", "series", "target", "run_id", "run_verdict", "unfit", "start"),
-    *("figure", "measure", "p", "origin", "traits", "unit"),
-    *("value", "low", "high", "n", "lacks", "change", "change_low", "change_high"),
+DTYPES = dtypes_of(
+    (LABEL, ("scenario", "series", "target", "run_id", "run_verdict")),
+    (TEXT, ("unfit",)),
+    ("datetime64[ns, UTC]", ("start",)),
+    (LABEL, ("figure", "measure")),
+    (NUMBER, ("p",)),
+    (LABEL, ("origin", "traits", "unit")),
+    (NUMBER, ("value", "low", "high")),
+    (COUNT, ("n",)),
+    (TEXT, ("lacks",)),
+    (NUMBER, ("change", "change_low", "change_high")),
 )
-NUMBERS = dict.fromkeys(("p", "value", "low", "high", "change", "change_low", "change_high"), "float64")
-"""The columns of a history's frame, and the dtypes of those that may lack a number."""
+"""The columns of a history's frame with their dtypes."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,7 @@ class History:
         `lacks` says why there is none, and `unfit` why a run is not compared. Where the level changed with a run,
         `change` is by how much, after against before (of rates in shares), with its interval; else it is NaN.
         """
-        return pd.DataFrame([row for course in self.courses for row in _rows(course)], columns=COLUMNS).astype(NUMBERS)
+        return frame_of([row for course in self.courses for row in _rows(course)], DTYPES)
 
     def __repr__(self) -> str:
         """History(12 runs, 3 figures, 1 change)."""
@@ -163,7 +172,7 @@ def _rows(course: Course) -> Iterable[dict[str, Any]]:
         values = (told.value, told.low, told.high, told.n, told.lacks)
         changed = (change.share, change.low, change.high) if change else (None,) * 3
         start = pd.Timestamp(entry.began_utc_ns, unit="ns", tz="UTC")
-        yield dict(zip(COLUMNS, (*of_run, start, *figure, *values, *changed), strict=True))
+        yield dict(zip(DTYPES, (*of_run, start, *figure, *values, *changed), strict=True))
 
 
 def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -177,13 +186,15 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return runs, stored
 
 
-def history(*folders: Path | str, measures: Sequence[str] = ()) -> History:
+def history(*folders: Run | Path | str, measures: str | Sequence[str] = ()) -> History:
     """What `rtbench history` shows of folders of runs or of stored baselines, or of runs.
 
     `measures`: `ttfa:p95`, `failures`, …; without any the waits and failures. Raises UsageError as the command does,
     and writes nothing.
     """
-    return history_of(*in_folders(map(Path, folders)), [history_question(text) for text in measures])
+    with in_python(measure="measures"):
+        questions = [history_question(text) for text in given_texts(measures, "measures")]
+        return history_of(*in_folders([Path(folder_of_run(one)) for one in folders]), questions)
 
 
 def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> History:
@@ -336,14 +347,18 @@ def unfit(history: History) -> str:
 
 
 def lacking_notes(history: History) -> list[str]:
-    """Which series have too few runs to compare, and how many, in one sentence; nothing where none has."""
-    told: dict[str, int] = {}
-    for course in history.courses:
-        if course.lacking:
-            told.setdefault(f"{course.series.scenario}, {course.series.name}", len(course.used))
-    each = "; ".join(f"{name}: {runs}" for name, runs in told.items() if runs)
-    why = f"Too few runs to compare for a change, which takes {ENOUGH}" if history.comparisons else "Runs so far"
-    return [f"{why} ({each})."] if each else []
+    """Which series, or figures of one, have too few runs to compare, and how many of how many; often nothing."""
+    each = []
+    for series in history.series:
+        courses = [course for course in history.courses if course.series is series]
+        most, runs = max((len(course.used) for course in courses), default=0), plural(len(series.entries), "run")
+        name = f"{series.scenario}, {series.name}"
+        if most < ENOUGH:
+            each.append(f"{name}: {most} of {runs}")
+        else:
+            few = [course for course in courses if course.lacking and course.used]
+            each += [f"{verdicts.figure(one.question)} of {name}: {len(one.used)} of {runs}" for one in few]
+    return [f"A change takes {ENOUGH} runs that can be compared. There are: {'; '.join(each)}."] if each else []
 
 
 def weekdays_notes(history: History) -> list[str]:

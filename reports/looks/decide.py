@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
+from bench.run.document import INTERRUPTED
 from reports import runs
 from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
@@ -41,8 +42,6 @@ from reports.wording.validity import Cause, of_run
 
 AT_THE_END = (VALID, TURNS)
 """Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""
-BY_HAND = "interrupted"
-"""What a run that is to be decided says where somebody cut it short, by whichever way."""
 
 
 def look_at(folder: Path) -> Decision:
@@ -93,7 +92,7 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     """How a run came to its end, as `follow` takes it. Nobody knows why one was killed, so it counts as by hand."""
     if document.get("state") not in ("ended", "killed"):
         return ""
-    return "by hand" if document["state"] == "killed" or document.get("stopped") == BY_HAND else "blind"
+    return "by hand" if document["state"] == "killed" or document.get("stopped") == INTERRUPTED else "blind"
 
 
 def _gates(plan: DecisionPlan, sides: Sequence[Side]) -> tuple[Question, ...]:

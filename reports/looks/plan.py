@@ -3,7 +3,7 @@
 What is `asked` comes from the process that runs the load, which knows no thresholds: `measure` (the
 main one), `targets` (the baseline and the candidate), `scripts` (of each its `name`, the `turns` of a session, and
 `steps`: the label of each turn, null where nobody knows them before), `pairs` at most, `every` so many a look, and
-`thresholds`, a file or null.
+`thresholds`, a file or null; and `lacking`, what the scripts can never show (`reports.measurable`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from bench.errors import UsageError
 from bench.measures import SLOPE
 from reports.finding import none_seen
 from reports.looks.sequence import DRAWS, Schedule
+from reports.measurable import refuse_unknown_step, refuse_unmeasurable
 from reports.numbers import NBSP, count
 from reports.records import Closed
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
 from reports.statistics.rates import sessions_without
 from reports.statistics.verdicts import turns_to_decide
-from reports.thresholds import GATED, Threshold, near, parse, quoted, read_thresholds
+from reports.thresholds import GATED, Threshold, parse, read_thresholds
 from reports.wording.verdicts import said
 
 
@@ -109,6 +110,7 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
     refuse_other_targets(gates, asked["targets"])
     for gate in gates:
         _check_step(gate, asked["scripts"])
+        refuse_unmeasurable(gate, asked.get("lacking", ()))
     needed = [pairs_needed(gate.p, _values(gate, asked["scripts"])) for gate in gates]
     _check_length(gates, needed, asked["pairs"])
     every = asked["every"]
@@ -165,10 +167,8 @@ def _gates(file: str | None, measure: str) -> list[Threshold]:
 def _check_step(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> None:
     """Raises UsageError for a step that no script has; where a script's are not known before, it may have any."""
     known = list(dict.fromkeys(label for script in scripts for label in _steps(script, len(scripts)) or ()))
-    if not gate.step or gate.step in known or any(script["steps"] is None for script in scripts):
-        return
-    shown = quoted(gate.step)
-    raise UsageError(f"{gate.written}: there is no step {shown}{near(gate.step, known)} these are: {', '.join(known)}")
+    if not any(script["steps"] is None for script in scripts):
+        refuse_unknown_step(gate, known, gate.written)
 
 
 def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:

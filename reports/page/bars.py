@@ -110,10 +110,10 @@ def flow_areas(sums: Flow, length_s: float, w: int) -> Plot:
     kind = {"audio": "decoded audio", "wire": "WebSocket frames"}[sums.kind]
     plot = Plot(
         w,
-        226,
+        238,
         left=50,
         right=24,
-        top=26,
+        top=38,
         bottom=28,
         title=f"Throughput of {kind}",
         desc="Bytes per second, sent and received, all targets together.",
@@ -125,7 +125,7 @@ def flow_areas(sums: Flow, length_s: float, w: int) -> Plot:
     )
     plot.y_axis(y, linear_ticks(0.0, top, 4), three)
     plot.run_axis(x, 5)
-    plot.text(plot.x0, plot.y1 - 10, f"{unit}/s of {kind}", "lab")
+    plot.text(plot.x0, plot.y1 - 22, f"{unit}/s of {kind}", "lab")
     lines = {}
     for word, values, style in (("received", sums.received, ""), ("sent", sums.sent, " t-tail")):
         lines[word] = [(x.clip(t), y(v / size)) for t, v in zip(sums.at_s, values, strict=True)]
@@ -265,7 +265,7 @@ def _plot(rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float]
     """An empty figure with its axis, and what each colour means above it."""
     lines = in_rows(named, WIDE - 8, _width) or [[]]
     top = 12 + SWATCH * len(lines)
-    plot = Plot(WIDE, top + 28 + PITCH * rows, left=4, right=60, top=top, bottom=28, title=title, desc=desc)
+    plot = Plot(WIDE, top + 28 + PITCH * rows, left=4, right=70, top=top, bottom=28, title=title, desc=desc)
     x = PixelScale(identity, *ends, plot.x0, plot.x1)
     plot.x_axis(x, linear_ticks(*ends, 5), lambda v: ms(v) if v else "0", grid=True)
     if ends[0] < 0:

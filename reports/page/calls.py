@@ -65,10 +65,8 @@ UNPLACED = (
     "; how long is measured, where in the reply only an event log tells, so without one it is drawn in the middle"
 )
 TIMELINE = "Good turns. Time counts from the last sample of speech. Bars are lengths, not loudness."
-LANES = (
-    "Upper lane, grey: the caller speaks. Amber: the wait. Lower lane, coloured: the reply plays. Triangles: end of "
-    "speech noticed, first audio delta."
-)
+LANES = "Upper lane, grey: the caller speaks. Amber: the wait. Lower lane, coloured: the reply plays."
+NOTICED = "Triangles: end of speech noticed, first audio delta."
 ALIKE = (
     "Turn number and session age are one thing in this run: later turns are older ones, so these figures cannot tell "
     "which of the two matters."
@@ -80,7 +78,8 @@ BELOW_EACH = (
 )
 BY_LOAD = (
     "{}: solid p50 with its 95 % interval over sessions, dashed p95; by the calls of the same target that were in "
-    "progress when the turn’s latency began to count. Below: failed turns, and how many turns each level has."
+    "progress when the turn’s latency began to count, or, if the turn never began, when its session ended. Below: "
+    "failed turns, and how many turns began at each level."
 )
 TOGETHER = (
     "In a run whose load only rises, later turns are those of more calls: compare with the run over time and with the "
@@ -200,7 +199,7 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
 
 def _timeline(played: Sequence[Talk]) -> Figure:
     """A few turns as they were heard."""
-    said = [LANES]
+    said = [LANES, *([NOTICED] if speech.has_triangles(played) else [])]
     if any(talk.asked_on_s > talk.called_s for talk in played):
         said.append("Dark amber: our own functions run.")
     if any(talk.stall_s for talk in played):
@@ -299,7 +298,8 @@ def _caption(frame: Sequence[Waits]) -> Inline:
         "." if frame[0].by == "context" else ", because they become fewer, and those left are of sessions that lasted."
     )
     shown = f" Below the axis: turns{thinned}" if any(waits.thinned for waits in frame) else ""
-    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown)
+    unplaced = f" {said}" if (said := groups.unplaced_words(frame)) else ""
+    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown, unplaced)
 
 
 def network(summary: Summary) -> Section | None:
@@ -357,8 +357,8 @@ def slowest(summary: Summary) -> Section | None:
     """The slowest good turns, those of each stratum and measure in a table of their own; and those of each step."""
     blocks: list[Block] = []
     for place, (stratum, measure) in enumerate(dict.fromkeys((slow.stratum, slow.measure) for slow in summary.slowest)):
-        several = len({slow.stratum for slow in summary.slowest if slow.measure == measure}) > 1
-        of_turns = f" of {stratum.turns}" if several else ""
+        strata = {slow.stratum for slow in summary.slowest if slow.measure == measure}
+        of_turns = f" of {stratum.turns_among(strata)}" if len(strata) > 1 else ""
         before, after = (of_turns, "") if measure == HEARD else ("", f" {stratum.since}")
         caption = (f"Good turns{before} by ", Term(measure), f"{after}.", "" if blocks else f" {BELOW_EACH}")
         body = _slow_turns(summary, stratum, measure, caption, f"slow-{place}")

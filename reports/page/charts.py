@@ -125,7 +125,7 @@ def _name(p: float) -> str:
 def _read(estimate: Estimate, curve: Curve) -> str:
     value = "failed" if estimate.value == math.inf else ms(estimate.value)
     if estimate.p > curve.solid_to:
-        return f"{value} (too few turns)"
+        return f"{value} (too few turns or sessions)"
     return f"{value} ({interval(estimate.low, estimate.high, ms)})"
 
 

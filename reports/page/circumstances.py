@@ -177,6 +177,7 @@ def quota(summary: Summary) -> Section | None:
 
 LIMITS = (
     *("target", "throttled turns", "throttled sessions", "waits asked for", "p50", "longest", "starts held, s"),
+    "calls held back after refusals",
     *("least of tokens left", "of requests"),
 )
 
@@ -190,13 +191,14 @@ def _limits(summary: Summary, place: int, one: Throttling) -> Line:
         ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
         ms(1000 * waits[-1]) if waits.size else NONE,
         three(one.held_s) if one.held_s == one.held_s else NONE,
+        count(int(one.backed_off)) if one.backed_off == one.backed_off else NONE,
         *(least.get(limit, NONE) for limit in ("tokens", "requests")),
     ]
 
 
 def incidents(summary: Summary) -> Section | None:
     """What happened beside the measuring; None where nothing did."""
-    found, long = summary.incidents, summary.window.length_s > 180
+    found, long = remarks.incidents_that_matter(summary), summary.window.length_s > 180
     rows: list[Row | Line] = [
         [
             clock(one.at_s, long=long),

@@ -31,7 +31,11 @@ def time_panels(frame: OverTime) -> Plot:
         title=f"{listed(list(frame.measures))} over time",
         desc="One panel per target, and per origin where there are several. "
         "Lines are the median and the 95th percentile, ticks on the shelf failed turns. "
-        + "; ".join(f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed" for p in frame.panels),
+        + "; ".join(
+            f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed"
+            + (f", {count(p.lost)} of them never began" if p.lost else "")
+            for p in frame.panels
+        ),
     )
     x = PixelScale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
     ground = plot.y0

@@ -72,7 +72,7 @@ def spread(summary: Summary) -> Section | None:
     if len(summary.turns.strata) == 1 and counting:
         verb = "counts" if len(counting) == 1 else "count"
         since = f"{listed(counting)} {verb} {summary.turns.strata[0].since}."
-    read = (READ_ACROSS, banded, failed, "Dotted: fewer than five turns beyond.", since)
+    read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.", since)
     question = "How long is the wait, from the luckiest turn to the unluckiest?"
     return Section("spread", "Percentiles", question, [Panes(" ".join(filter(None, read)), panes)])
 
@@ -85,7 +85,7 @@ def _percentile_panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
         for stratum in strata:
             drawn = curves.curves(summary.samples[name], [pool for pool in pools if pool.stratum == stratum])
             if any(curve.n - curve.failed >= FEWEST for curve in drawn):
-                which = stratum.since if CATALOGUE[name].begin == "origin" else f"of {stratum.turns}"
+                which = stratum.since if CATALOGUE[name].begin == "origin" else f"of {stratum.turns_among(strata)}"
                 title = f"{name} {which}" if len(strata) > 1 else name
                 key = f"{name}-{stratum.key}".replace("+", "-")
                 yield key, title, plot_figure(charts.percentiles(drawn, name), stops=(), numbers=[_percentiles(drawn)])
@@ -130,9 +130,12 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
         if any(panel.line("p50") for panel in frame.panels):
             tail = ", dashed: p95" if any(panel.line("p95") for panel in frame.panels) else ""
             yield f"Solid line: p50 of each {span(frame.bin_s)}{tail}."
-    if any(summary.outcomes.failed):
+    lost = sum(panel.lost for panel in frame.panels)
+    if any(panel.failed for panel in frame.panels):
         shaded = any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels)
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
+    if lost:
+        yield f"{plural(lost, 'turn')} never began: failed turns at the instant at which their session ended."
 
 
 def steps(summary: Summary) -> Section | None:
@@ -166,6 +169,8 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         yield Figure("", caption, numbers=numbers)
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
+        if any(summary.outcomes.lost):
+            said += " A turn that never began counts as a failed one when its session ended."
         yield Fold("Each step over time", [plot_figure(panels.step_panels(course), said)], open=True)
 
 

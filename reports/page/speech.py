@@ -56,7 +56,7 @@ def speech(talks: Sequence[Talk]) -> Plot:
             plot.text(0, top + 28, talk_name(talk), "rowlab")
             name = f"{glyph(talk.colour)} {shortened(talk.target, 20)}"
             plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
-            plot.text(0, top + 61, f"{shortened(talk.step, 22)}, turn {talk.turn}", "lab")
+            plot.text(0, top + 61, f"{shortened(talk.step, 20)}, turn {talk.turn}", "lab")
             _talk(plot, talk, x, top + 34, top + 76)
     room = x(0) - plot.x0 > LETTER * len("end of speech") / 2
     plot.text(x(0), plot.y1 - 12, "end of speech", "lab", "middle" if room else "start")
@@ -66,6 +66,11 @@ def speech(talks: Sequence[Talk]) -> Plot:
 def breaks(talks: Sequence[Talk]) -> bool:
     """Whether something lasts longer than the axis."""
     return any(max(talk.wait_s, talk.end_s if talk.end_s == talk.end_s else 0.0) > LONGEST_S for talk in talks)
+
+
+def has_triangles(talks: Sequence[Talk]) -> bool:
+    """Whether any instant of the service's events is known, which a triangle marks."""
+    return any(not math.isnan(getattr(talk, field)) for talk in talks for _, field, _ in TRIANGLES)
 
 
 def talk_numbers(talk: Talk) -> list[str]:
@@ -116,6 +121,14 @@ def _talk(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> N
             plot.dot(x(at), reply + 16, "triangle", f"tri g{shade}", 5, f"{name} {_s(at)}")
 
 
+def _beside(plot: Plot, x: float, apart: float, y: float, text: str, cls: str) -> None:
+    """A text behind a mark at this height; one that has no room there ends with the figure, at the height `apart`."""
+    if x + LETTER * len(text) <= plot.w:
+        plot.text(x, y, text, cls)
+    else:
+        plot.text(plot.w, apart, text, cls, "end")
+
+
 def _functions(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     """What our own functions took, on the caller's lane: it is no wait for the service."""
     if not talk.asked_on_s > talk.called_s or talk.called_s >= x.high:
@@ -124,7 +137,7 @@ def _functions(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     plot.rect(
         begin, lane - LANE / 2 + 4, max(3.0, x.clip(talk.asked_on_s) - begin), LANE - 8, "own", f"our functions {took}"
     )
-    plot.text(begin, lane - LANE / 2, f"functions {took}", "tiny")
+    _beside(plot, begin, lane - LANE / 2, lane - LANE / 2, f"functions {took}", "tiny")
 
 
 def _interruption(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> None:
@@ -136,7 +149,7 @@ def _interruption(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: flo
         begin, call - LANE / 2, max(3.0, silent - begin), LANE, "caller", f"the caller interrupts: silent after {took}"
     )
     plot.line(silent, call - LANE / 2 - 4, silent, reply + LANE / 2 + 6, "zero")
-    plot.text(silent + 6, call + 4, f"interrupts, silent after {took}", "dl")
+    _beside(plot, silent + 6, call + LANE / 2 + 12, call + 4, f"interrupts, silent after {took}", "dl")
 
 
 def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
@@ -149,10 +162,11 @@ def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     if math.isnan(end_s):
         plot.rect(x(talk.wait_s), lane - LANE / 2, 6, LANE, cls, "the reply; how long it was is not known")
         in_parts = talk.in_parts and talk.answer_s < x.high
-        plot.text(x(talk.wait_s) + 12, lane + 4, "preamble" if in_parts else "length not known", "tiny")
+        named = "preamble" if in_parts else "length not known"
+        _beside(plot, x(talk.wait_s) + 12, lane - LANE / 2 - 5, lane + 4, named, "tiny")
         if in_parts:
             plot.rect(x(talk.answer_s), lane - LANE / 2, 6, LANE, cls, f"the answer from {_s(talk.answer_s)}")
-            plot.text(x(talk.answer_s) + 12, lane + 4, "answer", "tiny")
+            _beside(plot, x(talk.answer_s) + 12, lane - LANE / 2 - 5, lane + 4, "answer", "tiny")
         return
     begin, end = x(talk.wait_s), x.clip(end_s)
     tip = f"the reply plays from {_s(talk.wait_s)} to {_s(end_s)}"

@@ -231,8 +231,9 @@ class Plot:
         self, places: Sequence[tuple[Stop, float, str]], lines: Sequence[tuple[str, Mapping[Stop, str]]]
     ) -> None:
         """A stop at each (place, x, name): the name, and of each (label, texts by place) what it says there."""
+        named = [(label.replace(" · ", ", "), texts) for label, texts in lines]  # a dot parts the cells of a row
         rows = [
-            " · ".join([name, *(f"{label} {texts[place]}" for label, texts in lines if place in texts)])
+            " · ".join([name, *(f"{label} {texts[place]}" for label, texts in named if place in texts)])
             for place, _, name in places
         ]
         self.readout([x for _, x, _ in places], rows)

@@ -121,8 +121,14 @@ class Side:
         return exactness.why(self.run.inexact, self.name, question.measure)
 
     def off(self, question: Question) -> float:
-        """How far values of a quantile's measure are off at most, in its unit; inf where nobody knows, and of rates."""
-        told = question.kind == "quantile"
+        """Return how far values of a quantile's measure are off at most, in its unit.
+
+        inf if that is not known, of rates, and if values may be of another question.
+        """
+        early = any(
+            one.is_early for one in self.run.inexact if (one.target, one.measure) == (self.name, question.measure)
+        )
+        told = question.kind == "quantile" and not early
         return worst_bound(self.run.folder, CATALOGUE[question.measure], self.name) if told else math.inf
 
     def events(self, question: Question) -> int:

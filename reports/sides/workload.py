@@ -37,6 +37,8 @@ OF_SCRIPTS = {
     EXTRA: "further session settings",
     FILLERS: "fillers (interim_response)",
     "jitter_buffer_ms": "jitter buffer, ms",
+    "reply_silence_ms": "silence that ends a reply, ms",
+    "answer_min_ms": "least length of an answer, ms",
     "background_snr_db": "background noise, dB",
     "variables": "rows of variables",
     LIMITS: "limits, s",

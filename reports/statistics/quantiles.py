@@ -8,8 +8,8 @@ with a design effect. For G sessions with n_g turns each, S_g of them ≤ q, and
     p_L = BetaInv(a/2; p·n_e, n_e − p·n_e + 1)     p_U = BetaInv(1−a/2; p·n_e + 1, n_e − p·n_e)
 
 and the bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open where that rank does not exist, and
-the upper one also where p^n_e > a/2, for then even the largest value is no bound at this level (with independent turns:
-p50 6, p90 36, p95 72, p99 368 turns). One session alone says nothing about sessions: both ends are open.
+the upper one also where p^n_e > a/2, for then even the largest value is no bound at this confidence (with independent
+turns: p50 6, p90 36, p95 72, p99 368 turns). One session alone says nothing about sessions: both ends are open.
 
 v is the jackknife's, each session left out (CR3; of sessions of one length G/(G−1)·Σ(S_g − F·n_g)²/n²), and degrees of
 freedom count sessions as Kish does, K = n² / Σn_g²: of sixty sessions of which one has half of the turns that is 4.
@@ -34,10 +34,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from bench.errors import UsageError
 from bench.measures import BEYOND, sessions_to_publish
 from reports.statistics.counting import Floats, Integers
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
+"""Of the two-sided interval: it holds the true value in this share of runs."""
 COUNTS_AT_ONCE = 1 << 14
 """Of sessions by quantiles: so many, 128 kB, stay in a core's cache."""
 
@@ -107,6 +109,11 @@ class Estimate:
         return self.status in ("published", "open")
 
     @property
+    def lacks(self) -> bool:
+        """Whether it has too few turns or sessions to be told."""
+        return self.status in ("too few turns", "too few sessions")
+
+    @property
     def told(self) -> float:
         """The quantile; where its interval has no end on one side, the other end, which it is not beyond."""
         return self.value if self.status != "open" else self.low if math.isfinite(self.low) else self.high
@@ -137,20 +144,27 @@ def quantile(ascending: Floats, p: float) -> float:
     return float(ascending[rank(p, ascending.size) - 1]) if ascending.size else math.nan
 
 
-def estimates(sample: Sample, ps: Sequence[float], level: float = LEVEL) -> list[Estimate]:
-    """Quantiles at these `ps`. The counts per session grow along the sorted values, so all take one pass."""
+def estimates(sample: Sample, ps: Sequence[float], confidence: float = CONFIDENCE) -> list[Estimate]:
+    """Quantiles at these `ps` with their two-sided intervals, each of which holds the true value with this confidence.
+
+    The counts per session grow along the sorted values, so all take one pass. Raises UsageError if a share is not
+    between 0 and 1.
+    """
+    if not all(0 < share < 1 for share in (*ps, confidence)):
+        wrong = next(share for share in (*ps, confidence) if not 0 < share < 1)
+        raise UsageError(f"quantiles and their confidence lie between 0 and 1, such as 0.95, not {wrong:g}")
     if not sample.n:
         return [Estimate(p, math.nan, -math.inf, math.inf, math.nan, "too few turns", turns_to_publish(p)) for p in ps]
     of_session = np.bincount(sample.sessions)
     worth, clusters = kish(of_session), int(np.count_nonzero(of_session))
     effects = _design_effects(sample, of_session, sorted({*ps, *map(nearer, ps)}))
     deffs = [max(effects[p], effects[nearer(p)]) for p in ps]
-    shrink = _shrink(worth, level)
+    shrink = _shrink(worth, confidence)
     ends, needs = [(-math.inf, math.inf)] * len(ps), [math.inf] * len(ps)
     if clusters > 1 and shrink:
-        ends = bounds(sample.values, ps, sample.n / np.array(deffs) * shrink, level)
+        ends = bounds(sample.values, ps, sample.n / np.array(deffs) * shrink, confidence)
         needs = [
-            max(turns_to_publish(p), math.ceil(smallest(p, level) * deff / shrink))
+            max(turns_to_publish(p), math.ceil(smallest(p, confidence) * deff / shrink))
             for p, deff in zip(ps, deffs, strict=True)
         ]
     found = []
@@ -197,18 +211,18 @@ def design_effect(of_session: Integers, below: Integers, p: float | Floats) -> F
     return effects
 
 
-def _shrink(worth: float, level: float) -> float:
+def _shrink(worth: float, confidence: float) -> float:
     """(z / t)²: what not knowing the variance between a few sessions costs; 0 where so few say nothing."""
-    tail = 1 - (1 - level) / 2
+    tail = 1 - (1 - confidence) / 2
     return float((ndtri(tail) / stdtrit(worth - 1, tail)) ** 2) if worth > 1 + 1e-3 else 0.0
 
 
-def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, level: float) -> list[tuple[float, float]]:
+def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence: float) -> list[tuple[float, float]]:
     """The intervals' ends for each effective number of independent values; −inf and +inf where open."""
-    n, a, below = ascending.size, 1 - level, np.array(ps) * effective
+    n, a, below = ascending.size, 1 - confidence, np.array(ps) * effective
     lower = np.floor(betaincinv(below, effective - below + 1, a / 2) * n).astype(int).tolist()
     upper = np.ceil(betaincinv(below + 1, effective - below, 1 - a / 2) * n).astype(int).tolist()
-    reachable = [enough >= smallest(p, level) for p, enough in zip(ps, effective.tolist(), strict=True)]
+    reachable = [enough >= smallest(p, confidence) for p, enough in zip(ps, effective.tolist(), strict=True)]
     return [
         (
             float(ascending[low - 1]) if low >= 1 else -math.inf,
@@ -218,9 +232,9 @@ def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, level: flo
     ]
 
 
-def smallest(p: float, level: float = LEVEL) -> float:
+def smallest(p: float, confidence: float = CONFIDENCE) -> float:
     """Independent values from which on the largest bounds the p-quantile: p^n ≤ a/2."""
-    return math.log((1 - level) / 2) / math.log(p)
+    return math.log((1 - confidence) / 2) / math.log(p)
 
 
 def turns_to_publish(p: float) -> int:
@@ -232,7 +246,7 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     """Sessions with so many turns each that a published quantile needs at least: of the median 6 of one length; of ten
     turns p90 20, p95 40, p99 198; of one p90 50, p95 100, p99 500.
     """
-    n = int(of_session.sum())
+    n = round(of_session.sum())  # a share of turns in each session adds up to nearly a whole number
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), kish(of_session)) if n else 0
 
 

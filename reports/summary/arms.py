@@ -24,7 +24,6 @@ from reports.summary.figures import Figures
 TOLD = (0.5, 0.95)
 FAIR = 0.01
 """Arms whose failures lie farther apart, and arms with more throttling, are no fair comparison."""
-BLOCK_MIN = 2
 DEFLATE = "permessage-deflate"
 SEEN = 200
 """Of so many sessions of an arm the effective settings are read."""

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.measures import BEYOND
 from bench.units import NS_PER_S
 from reports.numbers import log_range, nines, time_step
 from reports.question import Stratum
@@ -39,7 +38,7 @@ WHOLE_S = 0.5
 
 @dataclass(frozen=True)
 class Curve:
-    """One target's quantile function with its interval; beyond `solid_to` fewer than five turns remain."""
+    """One target's quantile function with its interval."""
 
     target: str
     colour: int
@@ -49,7 +48,8 @@ class Curve:
 
     @property
     def solid_to(self) -> float:
-        return 1 - BEYOND / self.n if self.n else 0.0
+        """The last percentile from the median on that may be published, by the rule of the tables; 0 of none."""
+        return max((e.p for e in self.points if e.p >= 0.5 and not e.lacks), default=0.0)
 
 
 def curves(one: Sampled, pools: Sequence[Pool]) -> list[Curve]:

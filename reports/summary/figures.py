@@ -3,10 +3,12 @@ sessions give them, what histograms and seconds say of every event, of the harne
 
 The input of a turn's first response is all of the conversation so far; only measured good turns have a place there.
 
-**Drift**: the first half of the measured phase against the second. A turn belongs to the half that it began in.
+**Drift**: the first half of the measured phase against the second. A turn belongs to the half that it began in, one
+that never began to the half in which its session ended.
 Sessions are resampled, each with its turns of both halves, so it does not matter whether sessions are short or go on
-across the middle. Drift is suspected where the 99 % interval of the ratio of medians excludes 1 and the medians lie
-more than 5 % apart.
+across the middle. Sessions that begin together say the same steps at the same time, so each wait is taken as a multiple
+of its step's median: else a slow step that lies in the second half would be a drift. Drift is suspected if the 99 %
+interval of the ratio of the halves' medians excludes 1 and they lie more than 5 % apart.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ from reports.records import Count, Record, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import Sampled, Samples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
-from reports.statistics.counting import Floats, distinct, packed
+from reports.statistics.counting import Floats, Integers, distinct, order_of_values, packed, split
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.quantiles import LEVEL, Estimate, Sample, estimates, quantile
+from reports.statistics.quantiles import CONFIDENCE, Estimate, Sample, estimates, quantile
 from reports.statistics.rates import ratio_of
 from reports.statistics.resample import Arms, seed_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
@@ -200,7 +202,7 @@ def turn_rates(turns: Turns) -> Iterable[TurnRate]:
             mine = np.flatnonzero(counted & (turns.target == place))
             if mine.size:
                 sessions = turns.session[mine]
-                one = ratio_in(events[mine], of[mine], sessions, LEVEL)
+                one = ratio_in(events[mine], of[mine], sessions, CONFIDENCE)
                 shown = (one.value, one.low, one.high) if one.of >= TRIALS else (math.nan,) * 3
                 yield TurnRate(
                     rate.name, target, one.count, one.of, rate.trials, distinct(sessions).size, *shown
@@ -218,21 +220,21 @@ def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
         mine, theirs = ended & (turns.target == place), target == place
         events = np.concatenate([(turns.kind[mine] == FAILED).astype(np.float64), lost[theirs]])
         of = np.concatenate([np.ones(int(mine.sum())), lost[theirs]])
-        yield ratio_in(events, of, np.concatenate([turns.session[mine], codes[theirs]]), LEVEL)
+        yield ratio_in(events, of, np.concatenate([turns.session[mine], codes[theirs]]), CONFIDENCE)
 
 
-def rate_of(events: Flags, sessions: npt.NDArray[np.integer], level: float) -> Rate:
-    """How many turns, or sessions, are events, with the interval that their sessions give it at this level."""
-    return ratio_in(events, np.ones(events.size), sessions, level)
+def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> Rate:
+    """How many turns, or sessions, are events, with the interval that their sessions give it at this confidence."""
+    return ratio_in(events, np.ones(events.size), sessions, confidence)
 
 
-def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], level: float) -> Rate:
+def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> Rate:
     """The same where a turn, or a session, has several events, `of` so many."""
     if not events.size:
         return Rate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = packed(sessions)
     ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, of).astype(np.float64)))
-    tail = (1 - level) / 2
+    tail = (1 - confidence) / 2
     return Rate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
 
 
@@ -415,7 +417,8 @@ def drifts(run_id: str, samples: Samples) -> Iterable[PoolDrift]:
     began_ns = turns.column("start_utc_ns")
     if not began_ns.size:
         return
-    late = began_ns > (began_ns.min() + began_ns.max()) / 2
+    middle_ns = (began_ns.min() + began_ns.max()) / 2
+    late = np.append(began_ns, turns.lost.at_utc_ns) > middle_ns
     rng = np.random.default_rng(seed_of(run_id))
     for pool in turns.pools:
         one = samples[samples.mains[pool.stratum]]
@@ -429,11 +432,32 @@ def is_suspected(ratio: float, low: float, high: float) -> bool:
     return (low > 1 or high < 1) and abs(ratio - 1) > DRIFT_APART
 
 
+def _by_step(ascending: Floats, steps: Integers) -> Floats:
+    """Each value as a multiple of its step's median; failed ones stay endless, and all is NaN beside a median of 0."""
+    relative = ascending.copy()
+    for _, rows in split(steps):
+        median = quantile(ascending[rows], 0.5)
+        good = rows[np.isfinite(ascending[rows])]
+        relative[good] = ascending[good] / median if median > 0 else np.nan
+    return relative
+
+
 def _ratio(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> tuple[float, float, float] | None:
-    """The median of the second half over that of the first, and its interval; open ends are 0 and inf."""
+    """The median of the second half over that of the first, and its interval; open ends are 0 and inf.
+
+    `late`: whether each measured turn, and then each lost one, is of the second half.
+    """
+    turns = one.turns
     values, index = one.part(pool.target, pool.steps)
-    codes, sessions = packed(one.turns.session[index])
-    second = late[index]
+    lost = np.flatnonzero(turns.lost_in(pool) & one.applies[pool.target][turns.lost.step])
+    values = np.append(values, np.full(lost.size, np.inf))
+    relative = _by_step(values, np.append(turns.step[index], turns.lost.step[lost]))
+    if np.isnan(relative).any():
+        return None
+    order = order_of_values(relative)
+    values = relative[order]
+    codes, sessions = packed(np.append(turns.session[index], turns.lost.session[lost])[order])
+    second = late[np.append(index, turns.rows.size + lost)[order]]
     first, last = (Sample(values[half], codes[half]) for half in (~second, second))
     if min(distinct(half.sessions).size for half in (first, last)) < HALF_LEAST:
         return None

@@ -4,16 +4,21 @@ pure.
 A key says at which place each turn of a pool stands; a new breakdown is one key and its row of KEYS, by which page,
 terminal and summary.json show it. Only measured turns count, and those of a pool are of one stratum.
 
+Turns that were wanted and never begun are failed turns here, too: endless waits of their group. What has no start has
+the number that it would have had, the host and the region of its session, and the instant at which its session ended.
+A key that cannot place such a turn leaves it out, counted.
+
 Calls in progress are the sessions of one target, those of the warm-up too, from their start (before they connect) to
 their end. A turn counts as many as there were at the instant that its latency counts from, or, where it did not get so
-far, at its start; a session as many as there were at its own start.
+far, at its start; one that was never begun as many as there were when its session ended, which is one of them; a
+session as many as there were at its own start.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -38,7 +43,7 @@ from reports.statistics.counting import (
     packed,
     split,
 )
-from reports.statistics.quantiles import LEVEL, Estimate, Sample, estimates
+from reports.statistics.quantiles import CONFIDENCE, NOTHING, Estimate, estimates
 from reports.summary.figures import Rate, rate_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured_sessions
 
@@ -66,6 +71,8 @@ class Places:
 
     places: tuple[Place, ...]
     place: Integers
+    lost: Integers
+    """the place of each turn that was never begun, −1 if it is not known"""
     end: float
     """where the axis ends"""
     every: bool = False
@@ -78,7 +85,7 @@ class Places:
 
     @property
     def sure(self) -> float:
-        """The level of intervals that must have nothing in common: of pairs the wider, the more of them there are."""
+        """The confidence of intervals that must have nothing in common; of pairs it grows with their number."""
         return SURE if self.compared == "ends" else 1 - (1 - SURE) / math.comb(len(self.places), 2)
 
 
@@ -93,28 +100,39 @@ def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     """From few calls to many; None where the load of the target neither changed nor was meant to by the stages, and
     where the pool has turns enough for one level alone.
     """
-    own = turns.target == pool.target
+    begun = turns.rows.size
+    own = np.append(turns.target, turns.lost.target) == pool.target
     if not own.any():
         return None
-    at_ns, course = _counted_at_ns(turns), _course(run, turns.targets[pool.target])
+    # a session is no more in progress when it has ended
+    at_ns = np.append(_counted_at_ns(turns), turns.lost.at_utc_ns - 1)
+    course = _course(run, turns.targets[pool.target])
     if not _has_stages(run) and not load_changed(course.between(int(at_ns[own].min()), int(at_ns[own].max()))):
         return None
-    count, mine = np.maximum(course.at(at_ns), 1), turns.of(pool)
+    count, mine = np.maximum(course.at(at_ns), 1), np.append(turns.of(pool), turns.lost_in(pool))
     step = count_step(int(count[mine].max(initial=1)), MOST)
     levels = merged(np.bincount((count[mine] - 1) // step)) if mine.any() else []
     if len(levels) < 2:
         return None
-    begun_at, unopened = _openings(run, turns.targets[pool.target], course)
-    level_of = np.full(int(max(count.max(), begun_at.max(initial=1))) // step + 1, -1)
+    opened_at, unopened = _openings(run, turns.targets[pool.target], course)
+    level_of = np.full(int(max(count.max(), opened_at.max(initial=1))) // step + 1, -1)
     for at, (first, last) in enumerate(levels):
         level_of[first : last + 1] = at
-    place, began = (level_of[(of - 1) // step] for of in (count, begun_at))
+    place, began = (level_of[(of - 1) // step] for of in (count, opened_at))
     places = []
     for at, (first, last) in enumerate(levels):
         least, most = first * step + 1, (last + 1) * step
         name = f"{least:,}–{most:,}" if most > least else f"{least:,}"
         places.append(Place(name, float(count[mine & (place == at)].mean()), least, most))
-    return Places(tuple(places), place, end=places[-1].high, compared="ends", began=began, unopened=unopened)
+    return Places(
+        tuple(places),
+        place[:begun],
+        place[begun:],
+        end=places[-1].high,
+        compared="ends",
+        began=began,
+        unopened=unopened,
+    )
 
 
 def _has_stages(run: RunFrames) -> bool:
@@ -183,7 +201,7 @@ ALIKE = 0.9
 MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
 """Groups that lie nearer together are pooled without a word: a share of the lower wait and ms, or points of a rate."""
 SURE = 0.98
-"""The level at which two places are compared."""
+"""The confidence of the intervals of two places that are compared."""
 
 
 @dataclass(frozen=True)
@@ -192,12 +210,15 @@ class Group:
 
     place: Place
     turns: int
+    """those begun"""
+    lost: int
+    """those wanted and never begun"""
     sessions: int
-    """those that have a turn here"""
+    """those that have a turn here, or lost one"""
     failed: Rate
-    """of turns that the end of the run did not cut"""
+    """failed turns and lost ones, of those wanted: the end of the run did not cut them"""
     n: int
-    """turns with a wait, which failed ones have too"""
+    """turns with a wait, which failed and lost ones have too"""
     p50: Estimate
     p95: Estimate
     unopened: Rate | None = None
@@ -232,6 +253,8 @@ class Waits:
     compared: Compared | None
     places: tuple[Place, ...]
     groups: tuple[Group, ...]
+    unplaced: int
+    """turns never begun of which nobody knows the group"""
 
     @property
     def told(self) -> tuple[Group, ...]:
@@ -263,27 +286,38 @@ class Apart:
 
 def by_turn(run: RunFrames, turns: Turns, pool: Pool) -> Places:
     """By the turn's number in its session, those after the tenth together."""
-    number = np.nan_to_num(turns.column("turn"))
-    most = int(min(NUMBERED + 1, number.max(initial=1)))
+    number, lost = np.nan_to_num(turns.column("turn")), turns.lost.number
+    most = int(min(NUMBERED + 1, max(number.max(initial=1), lost.max(initial=1))))
     places = tuple(Place(str(n), n, n, n) for n in range(1, min(most, NUMBERED) + 1))
     if most > NUMBERED:
         places += (Place(f"{most}+", most, most, math.inf),)
-    return Places(places, np.clip(number, 1, most).astype(np.int64) - 1, end=most)
+    place, place_of_lost = (np.clip(numbers, 1, most).astype(np.int64) - 1 for numbers in (number, lost))
+    return Places(places, place, place_of_lost, end=most)
 
 
 def by_age(run: RunFrames, turns: Turns, pool: Pool) -> Places:
-    """By how long ago the session began when the turn did: twelve equal parts up to the oldest of this stratum."""
-    age_s = np.where(pool.steps[turns.step], ages(turns, run.sessions), np.nan)
+    """By how long ago the session began when the turn did: twelve equal parts up to the oldest of this stratum.
+
+    A turn that was never begun has the age at which its session ended.
+    """
+    began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
+    lost_s = (turns.lost.at_utc_ns - began_ns[turns.lost.place]) / NS_PER_S
+    age_s = np.append(ages(turns, run.sessions), np.maximum(lost_s, 0.0))
+    age_s[~pool.steps[np.append(turns.step, turns.lost.step)]] = np.nan
     end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
     place = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
     edges = np.linspace(0.0, end, AGES + 1).tolist()
     names = [f"{three(low)} to {three(high)}{NBSP}s" for low, high in pairwise(edges)]
     ends = zip(names, pairwise(edges), strict=True)
-    return Places(tuple(Place(name, (low + high) / 2, low, high) for name, (low, high) in ends), place, end=end)
+    places = tuple(Place(name, (low + high) / 2, low, high) for name, (low, high) in ends)
+    return Places(places, place[: turns.rows.size], place[turns.rows.size :], end=end)
 
 
 def by_context(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
-    """By the input tokens of the turn's first response; None where all turns of the stratum have the same place."""
+    """By the input tokens of the turn's first response; None where all turns of the stratum have the same place.
+
+    Nobody knows them of a turn that was never begun.
+    """
     tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
     place = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
     there = np.unique(place[place >= 0])
@@ -293,7 +327,8 @@ def by_context(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     names = (f"to {short[0]}", *(f"{low} to {high}" for low, high in pairwise(short)), f"over {short[-1]}")
     most = int(there[-1]) + 1
     ends = list(zip(names, pairwise((0, *CONTEXTS, math.inf)), strict=True))[:most]
-    return Places(tuple(Place(name, at, *edges) for at, (name, edges) in enumerate(ends, 1)), place, end=most)
+    places = tuple(Place(name, at, *edges) for at, (name, edges) in enumerate(ends, 1))
+    return Places(places, place, np.full_like(turns.lost.step, -1), end=most)
 
 
 def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
@@ -305,8 +340,10 @@ def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     names = [str(entry.get("name")) for entry in hosts_of(run.document)]
     if len(names) < 2:
         return None
-    codes = pd.Index(names).get_indexer(pd.Index(turns.frame["host"].astype(object)))[turns.rows].astype(np.int64)
-    return _named(names, codes, every=True)
+    known = pd.Index(names)
+    codes = known.get_indexer(pd.Index(turns.frame["host"].astype(object)))[turns.rows]
+    of_session = known.get_indexer(pd.Index(measured_sessions(run, ["host"])["host"].astype(object)))
+    return _named(names, codes, of_session[turns.lost.place], every=True)
 
 
 NOT_TOLD = "not told"
@@ -315,22 +352,26 @@ NOT_TOLD = "not told"
 def by_region(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     """By the region that the service said it answered a session from; None where one answered all of the target's.
 
-    One deployment may be served from several.
+    One deployment may be served from several. Nobody knows the region of a session that never began a turn, unless
+    the service said it.
     """
     names = [*sequence(run.sessions, "region"), NOT_TOLD]
     of_session = np.full(turns.sessions, NOT_TOLD, dtype=object)
     of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_TOLD)
-    code = pd.Index(names).get_indexer(pd.Index(of_session))[turns.session]
-    there = distinct(code[turns.of(pool)])
-    place = np.full(len(names), -1)
+    code = pd.Index(names).get_indexer(pd.Index(of_session))
+    begun, lost = code[turns.session], code[turns.lost.session]
+    lost[(lost == len(names) - 1) & ~np.isin(turns.lost.session, turns.session)] = -1
+    mine = np.append(begun[turns.of(pool)], lost[turns.lost_in(pool) & (lost >= 0)])
+    there = distinct(mine)
+    place = np.full(len(names) + 1, -1)  # the last one is of no region
     place[there] = np.arange(there.size)
-    return _named([names[at] for at in there], place[code]) if there.size > 1 else None
+    return _named([names[at] for at in there], place[begun], place[lost]) if there.size > 1 else None
 
 
-def _named(names: Sequence[str], codes: Integers, *, every: bool = False) -> Places:
-    """Places that have names and no order. `codes`: of each measured turn, by their place among the names."""
+def _named(names: Sequence[str], begun: Integers, lost: Integers, *, every: bool = False) -> Places:
+    """Places that have names and no order; of each turn, begun or never begun, its place among the names."""
     places = tuple(Place(name, at) for at, name in enumerate(names))
-    return Places(places, codes.astype(np.int64), end=len(names), every=every, compared="pairs")
+    return Places(places, begun.astype(np.int64), lost.astype(np.int64), end=len(names), every=every, compared="pairs")
 
 
 KEYS: dict[str, Callable[[RunFrames, Turns, Pool], Places | None]] = {
@@ -350,44 +391,45 @@ def waits_by(run: RunFrames, samples: Samples) -> tuple[tuple[Waits, ...], tuple
         for pool in samples.turns.pools:
             if (places := key(run, samples.turns, pool)) is not None:
                 one = samples[samples.mains[pool.stratum]]
-                waits = _waits(by, one, pool, places, LEVEL)
+                waits = _waits(by, one, pool, places, CONFIDENCE)
                 found += [waits] if waits.groups else []
                 if places.compared:
                     differing += [*apart(_waits(by, one, pool, places, places.sure))]
     return tuple(found), tuple(differing)
 
 
-def _waits(by: str, one: Sampled, pool: Pool, places: Places, level: float) -> Waits:
-    """With intervals at this level."""
-    groups = tuple(_groups(one, pool, places, level))
+def _waits(by: str, one: Sampled, pool: Pool, places: Places, confidence: float) -> Waits:
+    """With intervals of this confidence."""
+    groups = tuple(_groups(one, pool, places, confidence))
     target = one.turns.targets[pool.target]
     name, axis = one.measure.name, (places.end, places.compared)
-    return Waits(by, name, target, pool.label, pool.target, pool.stratum, *axis, places.places, groups)
+    unplaced = int((places.lost[one.turns.lost_in(pool)] < 0).sum())
+    return Waits(by, name, target, pool.label, pool.target, pool.stratum, *axis, places.places, groups, unplaced)
 
 
-def _groups(one: Sampled, pool: Pool, places: Places, level: float) -> Iterable[Group]:
-    """The pool's values are ascending, and stay so within each place."""
+def _groups(one: Sampled, pool: Pool, places: Places, confidence: float) -> Iterable[Group]:
     turns = one.turns
-    mine = np.flatnonzero(turns.of(pool))
-    values, index = one.part(pool.target, pool.steps)
-    here_by, waited_by = (dict(split(places.place[which] + 1)) for which in (mine, index))  # 0 is no place
-    none = np.zeros(0, dtype=np.int64)
-    for at, place in enumerate(places.places, 1):
-        here, waited = mine[here_by.get(at, none)], waited_by.get(at, none)
-        if here.size or places.every:
+    mine, never_begun = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.lost_in(pool))
+    here_by = dict(split(places.place[mine] + 1))  # 0 is no place
+    samples, none = dict(one.by_group(pool.target, pool.steps, places.place, places.lost)), np.zeros(0, dtype=np.int64)
+    for at, place in enumerate(places.places):
+        here, lost = mine[here_by.get(at + 1, none)], never_begun[places.lost[never_begun] == at]
+        if here.size or lost.size or places.every:
             ended = here[turns.kind[here] != CENSORED]
-            sample = Sample(values[waited], packed(turns.session[index[waited]])[0])
-            p50, p95 = estimates(sample, (0.5, 0.95), level)
-            never = places.unopened[places.began == at - 1] if places.began is not None else None
+            sessions = np.append(turns.session[ended], turns.lost.session[lost])
+            sample = samples.get(at, NOTHING)
+            p50, p95 = estimates(replace(sample, sessions=packed(sample.sessions)[0]), (0.5, 0.95), confidence)
+            never = places.unopened[places.began == at] if places.began is not None else None
             yield Group(
                 place,
                 here.size,
-                distinct(turns.session[here]).size,
-                rate_of(turns.kind[ended] == FAILED, turns.session[ended], level),
+                lost.size,
+                distinct(np.append(turns.session[here], turns.lost.session[lost])).size,
+                rate_of(np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool)), sessions, confidence),
                 sample.n,
                 p50,
                 p95,
-                None if never is None else rate_of(never, np.arange(never.size), level),
+                None if never is None else rate_of(never, np.arange(never.size), confidence),
             )
 
 

@@ -155,7 +155,13 @@ def call_bins(run: RunFrames) -> CallBins:
 
 
 LIMITS = ("tokens", "requests")
-OF_SECOND = ["second", "target", "throttled", *(f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit"))]
+OF_SECOND = [
+    "second",
+    "target",
+    "throttled",
+    "calls_backed_off",
+    *(f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit")),
+]
 """Columns of the seconds that are told here."""
 
 
@@ -180,13 +186,16 @@ class Throttling:
     """the waits that the service asked for, ascending"""
     held_s: float
     """how long starts were held for it, NaN where the run does not say"""
+    backed_off: float
+    """calls of a closed loop that were held back after refused ones, NaN where the run does not say"""
     counts: Floats
     """throttled turns and sessions, by bin"""
     remaining: tuple[Remaining, ...]
 
     @property
     def any(self) -> bool:
-        return bool(self.turns or self.sessions or self.waits_s or self.remaining or self.held_s > 0)
+        counted = self.turns or self.sessions or self.waits_s or self.remaining
+        return bool(counted or self.held_s > 0 or self.backed_off > 0)
 
 
 @dataclass(frozen=True)
@@ -233,12 +242,14 @@ def _throttling(
     holds = run.document.get("holds")
     held = holds.get(label) if isinstance(holds, dict) else None
     throttled = np.nan_to_num(seconds["throttled"].to_numpy(dtype=np.float64))
+    backed_off = floats(seconds, "calls_backed_off")
     return Throttling(
         label,
         turns,
         sessions,
         tuple(float(wait) for wait in np.sort(waits) / NS_PER_S),
         float(held) if isinstance(held, int | float) else float("nan"),
+        float(np.nansum(backed_off)) if np.isfinite(backed_off).any() else float("nan"),
         np.bincount(place, throttled, bins).astype(np.float64),
         tuple(_remaining(seconds, place, bins, bin_s)),
     )

@@ -92,10 +92,7 @@ class Outcomes:
 
     def throttled(self, target: int) -> float:
         """The share of turns, or of sessions where that is more, whose rate the service limited."""
-        return max(
-            limited_share(by_outcome(endings, target), begun)
-            for endings, begun in ((self.turns, self.begun[target]), (self.sessions, self.opened[target]))
-        )
+        return most_limited(by_outcome(self.turns, target), by_outcome(self.sessions, target))
 
 
 def by_outcome(endings: Iterable[Ending], target: int) -> dict[str, int]:
@@ -103,10 +100,19 @@ def by_outcome(endings: Iterable[Ending], target: int) -> dict[str, int]:
     return {ending.outcome: ending.counts[target] for ending in endings if ending.counts[target]}
 
 
-def limited_share(endings: Mapping[str, int], begun: int) -> float:
-    """The share of so many turns, or sessions, whose rate the service limited, by their outcomes; 0 of nothing."""
-    limited = sum(n for outcome, n in endings.items() if is_throttled(outcome))
-    return limited / begun if begun else 0.0
+def limited(endings: Mapping[str, int]) -> tuple[int, int]:
+    """How many turns, or sessions, the service throttled, and how many ended, by outcome.
+
+    Those that the end of the run cut did not end: nobody knows whether they would have been throttled.
+    """
+    throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
+    return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "censored")
+
+
+def most_limited(turns: Mapping[str, int], sessions: Mapping[str, int]) -> float:
+    """The throttled share of turns, or of sessions if that is more; 0 of nothing."""
+    counted = (limited(endings) for endings in (turns, sessions))
+    return max(throttled / ended if ended else 0.0 for throttled, ended in counted)
 
 
 def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:

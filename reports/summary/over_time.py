@@ -1,10 +1,11 @@
 """The run over time, each step of it, and its slowest stretch: small aggregates whatever the number of turns.
 
-Times are seconds since the run began, latencies ms. Warm-up is drawn too, and not counted.
+Times are seconds since the run began, latencies ms. Warm-up is drawn too, and not counted. A turn that was wanted and
+never begun is a failed one at the instant at which its session ended.
 
 Of sixty stretches of a run in which nothing changes one is the slowest, some 1.3 times as slow as the run; that says
-nothing. So one is told only where the interval of its median lies above the run's median, at a level that holds for all
-stretches together: 1 − 5 % / stretches (Bonferroni).
+nothing. So one is told only where the interval of its median lies above the run's median, at a confidence that
+holds for all stretches together: 1 − 5 % / stretches (Bonferroni).
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Stretch:
 
 @dataclass(frozen=True)
 class PoolCourse:
-    """Measured turns of one pool: waits ascending in ms, failed ones as +inf; beside each its session and its start."""
+    """Measured turns of one pool: waits ascending in ms, failed and lost ones as +inf; beside each its session and when
+    it began.
+    """
 
     label: str
     median: float
@@ -62,8 +65,29 @@ def courses(summary: Summary) -> list[PoolCourse]:
         one, median = summary.samples[summary.mains[pool.stratum]], answer.figures.at(0.5).value
         if math.isfinite(median):
             values, places = one.part(pool.target, pool.steps)
-            found.append(PoolCourse(answer.label, median, values, turns.session[places], at_s[places]))
+            lost = lost_places(summary, pool)
+            found.append(
+                PoolCourse(
+                    answer.label,
+                    median,
+                    np.append(values, np.full(lost.size, np.inf)),
+                    np.append(turns.session[places], turns.lost.session[lost]),
+                    np.append(at_s[places], lost_s(summary, lost)),
+                )
+            )
     return found
+
+
+def lost_places(summary: Summary, pool: Pool) -> Integers:
+    """The lost turns of a pool that were to have its main measure, by their places among all lost turns."""
+    applies, lost = summary.samples[summary.mains[pool.stratum]].applies, summary.turns.lost
+    return np.flatnonzero(summary.turns.lost_in(pool) & applies[pool.target][lost.step])
+
+
+def lost_s(summary: Summary, lost: Integers) -> Floats:
+    """When the sessions of these lost turns ended, seconds after the run began."""
+    seconds: Floats = (summary.turns.lost.at_utc_ns[lost] - summary.window.began_utc_ns) / NS_PER_S
+    return seconds
 
 
 def slowest_stretch(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None:
@@ -71,10 +95,10 @@ def slowest_stretch(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None
     parts = [(course, *part) for course in found for part in _parts(course, bin_s)]
     if len(parts) < STRETCHES:
         return None
-    level = 1 - ERROR / len(parts)
+    confidence = 1 - ERROR / len(parts)
     slow = []
     for course, begin_s, sample in parts:
-        (p50,) = estimates(sample, (0.5,), level)
+        (p50,) = estimates(sample, (0.5,), confidence)
         ratio = p50.value / course.median
         if p50.low > course.median and APART <= ratio < math.inf:
             slow.append(Stretch(course.label, begin_s, p50.value, ratio))
@@ -99,7 +123,10 @@ DOTS = 600
 
 @dataclass(frozen=True)
 class Bin:
-    """A stretch of the run; a quantile is NaN where too few turns say it, +inf in the failed share."""
+    """A stretch of the run; a quantile is NaN where too few turns say it, +inf in the failed share.
+
+    Lost turns are among the turns and the failed ones.
+    """
 
     begin_s: float
     turns: int
@@ -112,13 +139,14 @@ class Bin:
 class Panel:
     """One pool over time: each good turn (few) or counts by cell (many), quantiles by bin, instants of failures.
 
-    All turns are drawn, those of warm-up too; `turns` and `failed` count the measured ones.
+    All turns are drawn, those of warm-up too; `turns` and `failed` count the measured ones, lost ones among both.
     """
 
     label: str
     colour: int
     turns: int
     failed: int
+    lost: int
     bins: tuple[Bin, ...]
     failures_s: Floats
     dots: tuple[Floats, Floats] | None
@@ -156,23 +184,25 @@ class OverTime:
 def over_time(summary: Summary) -> OverTime | None:
     """The main measures over the run, warm-up included; None without a single value."""
     at_s = began_s(summary)
-    pools = [(pool, drawn(summary, pool)) for pool in summary.turns.pools]
-    pools = [(pool, values) for pool, values in pools if not np.isnan(values).all()]
+    pools = [(pool, drawn(summary, pool), lost_s(summary, lost_places(summary, pool))) for pool in summary.turns.pools]
+    pools = [(pool, values, lost) for pool, values, lost in pools if lost.size or not np.isnan(values).all()]
     if not pools:
         return None
-    length = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
-    finite = (values[np.isfinite(values)] for _, values in pools)
+    ends_s = [float(times.max(initial=0.0)) for times in (at_s, *(lost for *_, lost in pools))]
+    length = max(summary.window.length_s, *ends_s, 1.0)
+    finite = (values[np.isfinite(values)] for _, values, _ in pools)
     spans = [(float(waits.min()), float(waits.max())) for waits in finite if waits.size]
     ends = log_range([min(low for low, _ in spans), max(high for _, high in spans)] if spans else [])
-    bin_s = bin_length(length, int(np.median([np.count_nonzero(~np.isnan(values)) for _, values in pools])))
+    sizes = [np.count_nonzero(~np.isnan(values)) + lost.size for _, values, lost in pools]
+    bin_s = bin_length(length, int(np.median(sizes)))
     counted = np.zeros(at_s.size, dtype=bool)
     counted[summary.turns.rows] = True
     panels = []
-    for pool, values in pools:
+    for pool, values, lost in pools:
         mine = ~np.isnan(values)
-        panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], length, bin_s, ends))
+        panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], lost, length, bin_s, ends))
     slow = slowest_stretch(courses(summary), bin_s)
-    measures = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, _ in pools))
+    measures = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, *_ in pools))
     return OverTime(measures, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 
 
@@ -210,10 +240,14 @@ def _panel(
     at_s: Floats,
     values: Floats,
     counted: Flags,
+    lost_s: Floats,
     length_s: float,
     bin_s: float,
     ends: tuple[float, float],
 ) -> Panel:
+    """`lost_s`: when each lost turn was lost."""
+    at_s, values = np.append(at_s, lost_s), np.append(values, np.full(lost_s.size, np.inf))
+    counted = np.append(counted, np.ones(lost_s.size, dtype=bool))
     good = np.isfinite(values)
     failures = at_s[~good]
     edges = np.linspace(0, length_s, CELLS + 1), np.linspace(np.log(ends[0]), np.log(ends[1]), ROWS + 1)
@@ -229,6 +263,7 @@ def _panel(
         pool.target,
         int(counted.sum()),
         int((counted & ~good).sum()),
+        lost_s.size,
         tuple(bins_of(at_s, values, bin_s)),
         np.unique(np.round(failures / length_s * 800)) / 800 * length_s,
         (at_s[good], values[good]) if few else None,
@@ -237,7 +272,7 @@ def _panel(
 
 
 def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
-    """The stretches in which any turn began."""
+    """The stretches in which any turn began, or was lost."""
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
     order = order_of_codes(place)
     place, values = place[order], values[order]
@@ -293,17 +328,20 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
     """The main measure of each step over the run; None where no step has a median in two bins."""
     turns, at_s = summary.turns, began_s(summary)
     steps = np.flatnonzero(turns.steps_in(stratum))[:STEPS_MOST]
-    sizes = turns.by_group(np.ones(turns.rows.size, dtype=bool))[:, steps]
+    sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.lost_by_group)[:, steps]
     if not sizes.any():
         return None
     length_s = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
     bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
     courses: list[StepCourse] = []
     for pool in (pool for pool in turns.pools if pool.stratum == stratum):
-        values = drawn(summary, pool)
+        values, every = drawn(summary, pool), lost_places(summary, pool)
         for step in steps.tolist():
             rows = np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step))
-            known = tuple(bin_ for bin_ in bins_of(at_s[rows], values[rows], bin_s) if not np.isnan(bin_.p50))
+            lost = every[turns.lost.step[every] == step]
+            times = np.append(at_s[rows], lost_s(summary, lost))
+            waits = np.append(values[rows], np.full(lost.size, np.inf))
+            known = tuple(bin_ for bin_ in bins_of(times, waits, bin_s) if not np.isnan(bin_.p50))
             courses += [StepCourse(turns.steps[step], pool.target, known)] if known else []
     if not any(len(course.bins) > 1 for course in courses):
         return None

@@ -135,11 +135,10 @@ def _pieces(turns: Turns) -> Iterable[Piece]:
     pattern = np.zeros(turns.rows.size, dtype=np.uint8)
     for bit, name in enumerate(VAD_SEGMENTS):
         pattern |= (~np.isnan(turns.instant(name))).view(np.uint8) << np.uint8(bit)
-    stopped, committed, last = (
-        np.uint8(1 << VAD_SEGMENTS.index(name)) for name in ("speech_stopped", "committed", VAD_SEGMENTS[-1])
-    )
+    stopped, committed = (np.uint8(1 << VAD_SEGMENTS.index(name)) for name in ("speech_stopped", "committed"))
     pattern[pattern & stopped == 0] &= ~committed  # what the script commits is no step of the service's
-    places = np.flatnonzero(turns.good & (pattern & 1 > 0) & (pattern & last > 0))
+    answered = turns.instant(VAD_SEGMENTS[-1]) >= turns.instant(VAD_SEGMENTS[0])  # else the wait is absent
+    places = np.flatnonzero(turns.good & answered)
     steps, patterns = len(turns.steps), 1 << len(VAD_SEGMENTS)
     kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - pattern[places], return_inverse=True)
     for index, key in enumerate(kinds.tolist()):

@@ -372,7 +372,9 @@ def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], l
             barge_in_s=_after_speech(turn, "barge_in"),
             silent_s=_after_speech(turn, "silent"),
         )
-        yield _placed(run, _ended(talk, script, turn), turn, script)
+        last_s = _after_speech(turn, "last_audible")
+        ended = _ended(talk, script, turn) if np.isnan(last_s) else replace(talk, end_s=max(last_s, talk.wait_s))
+        yield _placed(run, ended, turn, script)
 
 
 def _after_speech(turn: dict[str, Any], instant: str) -> float:

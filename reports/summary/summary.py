@@ -16,7 +16,7 @@ from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
 from reports.question import Stratum
 from reports.runs import SESSION_MEASURES, TURN_MEASURES, RunFrames, called, labels_of
-from reports.samples import HEARD, Samples, sampled, samples_of
+from reports.samples import ANSWER_HEARD, HEARD, Samples, sampled, samples_of
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
@@ -232,6 +232,13 @@ class Summary:
         return tuple(self._beside(HEARD))
 
     @cached_property
+    def answered(self) -> tuple[CallerWait, ...]:
+        """By answer_voice_to_voice, of scripts that say how long an answer is."""
+        scripts = self.run.document.get("scripts") or []
+        defined = any(script.get("answer_min_ms") for script in scripts)
+        return tuple(self._beside(ANSWER_HEARD)) if defined else ()
+
+    @cached_property
     def read(self) -> tuple[CallerWait, ...]:
         """By transcript_first, one for each target and stratum whose replies have a transcript."""
         return tuple(self._beside(READ))
@@ -255,13 +262,16 @@ class Summary:
         callers hear the reply and no more is told, those of the steps that they hear.
         """
         turns, label = self.turns, self.turns.targets[pool.target]
-        if measure == HEARD:
-            pool = replace(pool, steps=pool.steps & self.samples[HEARD].applies[pool.target])
+        if measure in (HEARD, ANSWER_HEARD):
+            pool = replace(pool, steps=pool.steps & self.samples[measure].applies[pool.target])
         mine = turns.of(pool)
         alone = sum(other.target == pool.target for other in turns.pools) == 1
         opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
         ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != CENSORED, turns.kind == FAILED))
-        lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
+        # where no turn of the run was begun, nothing tells the step of a lost one
+        lost = (
+            int(turns.lost_by_group[pool.target][pool.steps].sum()) if turns.steps else self.outcomes.lost[pool.target]
+        )
         of = label, pool.stratum, ALL
         known = (f for f in self.of_turns(measure).figures if (f.target, f.stratum, f.step) == of)
         told = next(known, None) or with_mark(self.run, figures(NOTHING, measure, label, pool=pool))

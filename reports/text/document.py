@@ -127,15 +127,22 @@ class GroupWait(Wait, frozen=True):
         Rounded, about("from where the group reaches: a number, seconds, tokens or calls; null of names")
     ] = field(name="from")
     high: Annotated[Rounded, about("to where; null: without an end, and of names")] = field(name="to")
-    turns: Count
+    turns: Annotated[Count, about("those begun")]
     sessions: Count
-    failed: Annotated[Rate, about("of the turns that the end of the run did not cut")] = field(name="turns_failed")
+    failed: Annotated[
+        Rate, about("failed turns and lost ones, of the turns wanted that the end of the run did not cut")
+    ] = field(name="turns_failed")
     unopened: Annotated[Rate | None, about("of the sessions that began here; null where that is not known")] = field(
         name="sessions_unopened"
     )
-    n: Annotated[Count, about("turns with a wait, which failed ones have too")]
+    n: Annotated[Count, about("turns with a wait, which failed and lost ones have too")]
     p50: GroupQuantile
     p95: GroupQuantile
+    lost: Annotated[Count, about("wanted and never begun")] = 0
+    lost_unplaced: Annotated[
+        Count,
+        about("lost turns of this target, origin and traits of which nobody knows the group; the same in each row"),
+    ] = 0
 
 
 class TargetOutcomes(Record, frozen=True, kw_only=True):
@@ -177,6 +184,7 @@ class Limits(Record, frozen=True):
     wait_p50_s: Rounded
     wait_max_s: Rounded
     held_s: Rounded
+    calls_backed_off: Annotated[Rounded, about("calls held back after refused ones, in a closed loop")]
     least_remaining: dict[str, Rounded]
 
 
@@ -356,7 +364,8 @@ def _groups(waits: Waits) -> Iterable[GroupWait]:
     for group in waits.groups:
         place, quantiles = group.place, (_of_group(group, 0.5), _of_group(group, 0.95))
         counted = group.turns, group.sessions, group.failed, group.unopened, group.n
-        yield GroupWait(*of, place.name, place.low, place.high, *counted, *quantiles)
+        lost = group.lost, waits.unplaced
+        yield GroupWait(*of, place.name, place.low, place.high, *counted, *quantiles, *lost)
 
 
 def _of_group(group: Group, p: float) -> GroupQuantile:
@@ -399,6 +408,7 @@ def _limits(throttling: Throttling) -> Limits:
         quantile(waits_s, 0.5),
         quantile(waits_s, 1.0),
         throttling.held_s,
+        throttling.backed_off,
         {part.limit: part.share.min() for part in throttling.remaining},
     )
 

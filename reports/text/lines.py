@@ -58,8 +58,11 @@ class Grid:
     """Rows in columns; `left` are the places of columns of text. A row of one cell is a line of its own.
 
     The first of the layouts that fits is shown: the places of its columns. A first cell of more than `most` letters, or
-    one that the layout leaves out, stands above its row. Where no layout fits and `least` is given, first cells are cut
-    to so many letters at the least, of which `ending` are those of their end, all where it is None.
+    one that the layout leaves out, stands above its row.
+
+    If no layout fits and `stacked` is given, a row is several lines below its first cell: the columns of each line.
+    Else first cells are cut to `least` letters at the least, if that is given. `ending` of them are those of their end,
+    all if it is None; others if rows would look alike. If every cut makes rows alike, first cells stand above them.
     """
 
     rows: Sequence[Row]
@@ -69,6 +72,7 @@ class Grid:
     most: int | None = None
     least: int | None = None
     ending: int | None = None
+    stacked: Sequence[Sequence[int]] = ()
 
 
 Part = Paragraph | Named | Badges | Grid
@@ -123,20 +127,24 @@ def _named(block: Named, width: int, colour: bool) -> Iterable[str]:
 def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
     texts = [[_label(cell) for cell in row.cells] for row in block.rows]
     shown, sizes = _fitting(block, [cells for cells in texts if len(cells) > 1], width)
+    is_cut = block.least is not None and 0 in shown
+    firsts = _cut_apart([cells[0] for cells in texts], sizes[0], block.ending) if is_cut else {}
     for row, cells in zip(block.rows, texts, strict=True):
         styles = [cell.style if cell.target is None else f"t{tone(cell.target)}" for cell in row.cells]
         if len(cells) == 1:
             yield from (inked(line, styles[0], colour) for line in _wrapped(cells[0], width) or [""])
             continue
-        if block.least is not None and 0 in shown:
-            cells[0] = _cut(cells[0], sizes[0], block.ending)
+        cells[0] = firsts.get(cells[0], cells[0])
+        lines, indent = ([shown], block.indent) if shown else (block.stacked, block.indent + " " * GAP)
         if len(cells[0]) > sizes[0]:  # it stands above the others
-            yield inked(block.indent + shortened(cells[0], width - len(block.indent)), styles[0], colour)
+            yield inked(block.indent + shortened(cells[0].rstrip(), width - len(block.indent)), styles[0], colour)
             cells[0] = styles[0] = ""
-        padded = [cells[at].ljust(sizes[at]) if at in block.left else cells[at].rjust(sizes[at]) for at in shown]
-        padded = [block.indent + padded[0], *padded[1:-1], padded[-1].rstrip()]
-        line = (" " * GAP).join(inked(text, styles[at], colour) for text, at in zip(padded, shown, strict=True))
-        yield inked(line.rstrip(), row.style, colour)
+        for places in lines:
+            padded = [cells[at].ljust(sizes[at]) if at in block.left else cells[at].rjust(sizes[at]) for at in places]
+            padded[0] = indent + padded[0]
+            padded[-1] = padded[-1].rstrip()
+            line = (" " * GAP).join(inked(text, styles[at], colour) for text, at in zip(padded, places, strict=True))
+            yield inked(line.rstrip(), row.style, colour)
         for cell in row.cells:
             yield from _named(Named("", [_text(cell.below)], "soft", BELOW), width, colour)
 
@@ -147,7 +155,9 @@ def _label(cell: Cell) -> str:
 
 
 def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Sequence[int], list[int]]:
-    """The layout that is shown, and how wide each column is, 0 for a first one that is left out."""
+    """The layout that is shown, none of rows that are stacked, and how wide each column is: 0 of a first one that is
+    left out.
+    """
     widest = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if block.most is not None:
         widest[0] = max((len(cells[0]) for cells in rows if len(cells[0]) <= block.most), default=0)
@@ -156,7 +166,9 @@ def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Se
         if over <= 0:
             break
     else:
-        if block.least is not None:
+        if block.stacked:
+            shown = ()
+        elif block.least is not None:
             widest[0] = max(min(widest[0], block.least), widest[0] - over)
     return shown, widest if 0 in shown else [0, *widest[1:]]
 
@@ -165,6 +177,16 @@ def _cut(text: str, room: int, ending: int | None) -> str:
     """The text without its middle, or its beginning."""
     begin = 0 if ending is None else room - ending - 1
     return text if len(text) <= room else f"{text[:begin]}…{text[len(text) - room + begin + 1 :]}"
+
+
+def _cut_apart(texts: Sequence[str], room: int, ending: int | None) -> dict[str, str]:
+    """What is shown of each text in so much room: cut where no two become alike; nothing if they do wherever it is."""
+    whole = set(texts)
+    for end in (ending, *range(room)):
+        shown = {text: _cut(text, room, end) for text in whole}
+        if len(set(shown.values())) == len(whole):
+            return shown
+    return {}
 
 
 Direction = Literal["→", "←", "♪", "·"]

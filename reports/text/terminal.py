@@ -30,9 +30,10 @@ NAME, TURNS, P50_WIDE, P50, P95_WIDE, P95, P99, HIGH, FAILED, SHARE = range(len(
 LAYOUTS = (
     (NAME, TURNS, P50_WIDE, P95_WIDE, P99, HIGH, FAILED),
     (NAME, TURNS, P50_WIDE, P95_WIDE, P99, HIGH, SHARE),
-    (NAME, TURNS, P50_WIDE, P95, P99, HIGH, SHARE),
-    (NAME, TURNS, P50_WIDE, P95, P99, SHARE),
-    (NAME, TURNS, P50_WIDE, P95, SHARE),
+    (NAME, TURNS, P50_WIDE, P95_WIDE, P99, SHARE),
+    (NAME, TURNS, P50_WIDE, P95_WIDE, SHARE),
+    (NAME, P50_WIDE, P95_WIDE, SHARE),
+    (P50_WIDE, P95_WIDE, SHARE),
     (NAME, P50_WIDE, P95, SHARE),
     (NAME, P50, P95, SHARE),
     (NAME, P50, SHARE),
@@ -68,7 +69,7 @@ WIDE_HEADS = {"p50": "p50 (95 %)", "p95": "p95 (95 %)"}
 GROUP_LAYOUTS = ((0, 2, 3, 4, 5, 6, 7), (0, 2, 4, 5, 6, 7), (0, 2, 4, 5, 6), (0, 4, 5, 6), (0, 5, 6))
 
 
-def waits_parts(summary: Summary, by: str) -> Iterable[Grid]:
+def waits_parts(summary: Summary, by: str) -> Iterable[Part]:
     """Groups of turns in rows under the pool that they are of; nothing where the key says nothing of the run."""
     pools = [waits for of in summary.waits_by(by) for waits in of]
     rows: list[Row] = []
@@ -85,6 +86,8 @@ def waits_parts(summary: Summary, by: str) -> Iterable[Grid]:
     if pools:
         width = len(rows[0].cells)
         yield Grid(rows, (0,), [[at for at in layout if at < width] for layout in GROUP_LAYOUTS], indent="  ")
+        if said := groups.unplaced_words(pools):
+            yield Paragraph(said)
 
 
 INTERRUPTED = ("barge_in_yield", "audio_wasted")

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from reports.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
-from reports.numbers import NBSP, count, ms, percent, plural, together
+from reports.numbers import NBSP, count, listed, ms, percent, plural, together
+from reports.summary.figures import Rate
 from reports.summary.groups import Apart, Group, Waits
 from reports.wording import words
 from reports.wording.words import interval
@@ -66,10 +67,20 @@ def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
     for waits, group in ((one, group) for one in of for group in one.groups):
         target = Cell(waits.target, target=targets.index(waits.target))
         quantiles = [Cell(*quantile_cell(group, p)) for p in (0.5, 0.95)]
-        rates = [rate for rate in (group.failed, group.unopened) if rate is not None]
-        shares = [Cell(percent(rate.count, rate.of), f"{count(rate.count)} of {count(rate.of)}") for rate in rates]
+        shares = [Cell(*share_cell(group.failed, lost_words(group)))]
+        shares += [Cell(*share_cell(group.unopened))] if group.unopened is not None else []
         rows.append([group.place.name, target, count(group.turns), count(group.sessions), *quantiles, *shares])
     return table(heads, rows)
+
+
+def share_cell(rate: Rate, more: str = "") -> words.Shown:
+    """90 %, and below it 360 of 400, 320 never began."""
+    return words.Shown(percent(rate.count, rate.of), f"{count(rate.count)} of {count(rate.of)}{more}")
+
+
+def lost_words(group: Group) -> str:
+    """How many turns of a group never began, as the end of a sentence; empty if all did."""
+    return f", {count(group.lost)} never began" if group.lost else ""
 
 
 def quantile_cell(group: Group, p: float) -> words.Shown:
@@ -87,7 +98,7 @@ def brief_cells(waits: Waits, group: Group) -> Iterable[Cell]:
     yield from (Cell(percent(rate.count, rate.of)) for rate in rates)
 
 
-RATES = {"failed": "turns failed", "unopened": "sessions did not open"}
+RATES = {"failed": "turns failed", "unopened": "sessions did not open", "unmet": "turns wanted failed or never began"}
 
 
 def apart_words(one: Apart) -> str:
@@ -100,7 +111,8 @@ def apart_words(one: Apart) -> str:
         return f"{one.what} of {one.of.measure} is {times[0]} {low} and {times[1]} {high}"
     shares = (percent(getattr(group, one.what).value, 1) for group in (one.low, one.high))
     first, second = shares
-    return f"{first} of the {RATES[one.what]} {low} and {second} {high}"
+    lost = one.what == "failed" and (one.low.lost or one.high.lost)
+    return f"{first} of the {RATES['unmet' if lost else one.what]} {low} and {second} {high}"
 
 
 def described(group: Group) -> str:
@@ -111,7 +123,7 @@ def described(group: Group) -> str:
         said = "failed" if estimate.value == math.inf else f"{ms(estimate.value)} ({ends})"
         waits.append(f"p{estimate.p * 100:g} {said}")
     counted = f"{plural(group.turns, 'turn')} of {plural(group.sessions, 'session')}"
-    parts = [*waits, counted, f"{percent(group.failed.count, group.failed.of)} failed"]
+    parts = [*waits, counted, f"{percent(group.failed.count, group.failed.of)} failed{lost_words(group)}"]
     if group.unopened is not None and group.unopened.count:
         parts.append(f"{count(group.unopened.count)} of {count(group.unopened.of)} sessions did not open")
     return ", ".join(parts)
@@ -120,4 +132,16 @@ def described(group: Group) -> str:
 def waits_blocks(of: Sequence[Waits], targets: Sequence[str]) -> list[Block]:
     """What the waits are of, and their table."""
     what = f"{waits_caption(of[0])}, in ms, with 95 % intervals over sessions."
-    return [Paragraph(what, "q gap"), waits_table(of, targets)]
+    unplaced = [Paragraph(said, "q gap")] if (said := unplaced_words(of)) else []
+    return [Paragraph(what, "q gap"), waits_table(of, targets), *unplaced]
+
+
+def unplaced_words(of: Sequence[Waits]) -> str:
+    """40 turns never began and are in none of these groups (40 of west); empty if there are none."""
+    parts = [(one.unplaced, one.target) for one in of if one.unplaced]
+    if not parts:
+        return ""
+    total = sum(number for number, _ in parts)
+    each = f" ({listed([f'{count(n)} of {target}' for n, target in parts])})" if len(of) > 1 else ""
+    never = f"{plural(total, 'turn')} never began, and {'is' if total == 1 else 'are'} in none of these groups{each}"
+    return f"{never}: nobody knows the {key_words(of[0].by).head} of a turn that did not begin."

@@ -144,13 +144,12 @@ def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:
 
 def inexact_line(run: RunFrames) -> str:
     """9 measures are not exact in this run, …: ttfa can be off by 31 ms (p99; limit 20 ms); empty where all are."""
-    names = dict.fromkeys(one.measure for one in run.inexact)
+    stamped = [one for one in run.inexact if not one.is_early]  # the headline says the others
+    names = dict.fromkeys(one.measure for one in stamped)
     if not names:
         return ""
     # by how many times its limit it can be off
-    worst = max(
-        run.inexact, key=lambda one: one.figure / one.limit if one.figure is not None and one.limit else math.inf
-    )
+    worst = max(stamped, key=lambda one: one.figure / one.limit if one.figure is not None and one.limit else math.inf)
     are, them = ("measures are", "them") if len(names) > 1 else ("measure is", "it")
     on = f" on {worst.target}" if len(run.document.get("targets") or []) > 1 else ""
     return (

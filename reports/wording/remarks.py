@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from msgspec.structs import replace
 
 from bench.money import dollars
 from bench.units import NS_PER_MS
@@ -28,12 +30,12 @@ from reports.numbers import (
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
-from reports.summary.arms import BLOCK_MIN, Interleaving
+from reports.summary.arms import Interleaving
 from reports.summary.figures import PoolDrift
 from reports.summary.load import Arriving, Offered, Quota
 from reports.summary.money import Cost, Money, Waste
 from reports.summary.summary import Summary
-from reports.summary.trust import Incidents, Machine
+from reports.summary.trust import Incident, Incidents, Machine
 from reports.wording.settings import arm_fact
 from reports.wording.words import bound, interval
 
@@ -49,6 +51,10 @@ WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "
 PER_REPLY = "At equal prices arms differ by the length of their replies, not by region."
 NAMED = 6
 """Costs of so many arms are told one by one."""
+SIMULATOR_LATE, LATE_SHARE = "simulator_late", 0.01
+"""A kind of incident, and the share of a median that it must reach to be shown, as that of inexact stamps."""
+LATE_MS = re.compile(r"([\d.]+) ms")
+HOW_DRIFT = f"p50 by step (99{NBSP}% interval)"
 BASE64 = 4 / 3
 """Bytes of text for a byte of audio, before compression."""
 
@@ -68,13 +74,13 @@ def against(summary: Summary) -> list[str]:
     kinds = list(dict.fromkeys((one.measure, one.stratum) for one in found))
     told = []
     for measure, stratum in kinds:
-        several = sum(measure == other for other, _ in kinds) > 1
+        strata = {other for name, other in kinds if name == measure}
         parts = [
             f"p{one.p * 100:g} {change(one.ratios[1])}"
             for one in found
             if (one.measure, one.stratum) == (measure, stratum)
         ]
-        told.append(f"{measure}{f' of {stratum.turns}' if several else ''} {', '.join(parts)}")
+        told.append(f"{measure}{f' of {stratum.turns_among(strata)}' if len(strata) > 1 else ''} {', '.join(parts)}")
     return [f"{found[0].targets[1]} against {found[0].targets[0]}: {'; '.join(told)}"] if told else []
 
 
@@ -177,7 +183,9 @@ def money_notes(found: Money, *, simulated: bool) -> Iterable[str]:
 def limits(quota: Quota) -> str:
     """sweden: 3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …."""
     several = len(quota.targets) > 1
-    said = {one.target: _limited(one.turns, one.sessions, one.waits_s, one.held_s) for one in quota.targets}
+    said = {
+        one.target: _limited(one.turns, one.sessions, one.waits_s, one.held_s, one.backed_off) for one in quota.targets
+    }
     return "; ".join(f"{target}: {text}" if several else text for target, text in said.items() if text)
 
 
@@ -186,10 +194,11 @@ def limits_in_all(quota: Quota) -> str:
     waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
     turns, sessions = sum(one.turns for one in quota.targets), sum(one.sessions for one in quota.targets)
     held_s = sum(one.held_s for one in quota.targets if one.held_s > 0)
-    return _limited(turns, sessions, waits_s, held_s)
+    backed_off = sum(one.backed_off for one in quota.targets if one.backed_off > 0)
+    return _limited(turns, sessions, waits_s, held_s, backed_off)
 
 
-def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float) -> str:
+def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float, backed_off: float) -> str:
     counted = [plural(n, noun) for n, noun in ((turns, "turn"), (sessions, "session")) if n]
     parts = [f"{listed(counted)} throttled"] if counted else []
     if waits_s:
@@ -198,6 +207,8 @@ def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float)
         parts.append(f"asked {times} to wait (p50 {ms(1000 * median)}, longest {ms(1000 * waits_s[-1])})")
     if held_s > 0:
         parts.append(f"starts held for {span(held_s)} in all")
+    if backed_off > 0:
+        parts.append(f"{plural(int(backed_off), 'call')} held back after refused ones")
     return ", ".join(parts)
 
 
@@ -211,9 +222,28 @@ def incident_kinds(found: Incidents) -> str:
     return listed([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(found.counts).most_common()])
 
 
+def incidents_that_matter(summary: Summary) -> Incidents:
+    """All but a simulator that was late by less than 1 % of the shortest median, which it cannot have changed more.
+
+    How late a simulator was is followed by its share of that median.
+    """
+    medians = [answer.figures.at(0.5).value for answer in summary.answers if answer.figures.at(0.5).bounded]
+    shortest, kept, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
+    for one in summary.incidents.kept:
+        late = LATE_MS.search(one.text) if one.kind == SIMULATOR_LATE and math.isfinite(shortest) else None
+        if late is None:
+            kept.append(one)
+        elif float(late[1]) < LATE_SHARE * shortest:
+            counts[one.kind] -= 1
+        else:
+            share = f"{percent(float(late[1]), shortest)} of the shortest median, {ms(shortest)}"
+            kept.append(replace(one, text=f"{one.text} ({share})"))
+    return Incidents(tuple(kept), +counts)
+
+
 def incident_lines(summary: Summary, most: int) -> list[str]:
     """The first few with time and worker; where there are more, how many of each kind."""
-    found = summary.incidents
+    found = incidents_that_matter(summary)
     long = summary.window.length_s > 180
     first = [
         f"{clock(one.at_s, long=long)} worker {one.worker} {incident_kind(one.kind)}: {one.text}"
@@ -384,18 +414,17 @@ def divided(run: RunFrames, frame: Arriving) -> str:
 
 
 def interleaved(one: Interleaving) -> str:
-    """Interleaved: 120 pairs in 16 blocks of 2 minutes; sessions of a pair began within 12 ms of each other."""
+    """Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other."""
     pair = "pair" if one.arms == 2 else "group"
     many = plural(one.pairs, "pair") if one.arms == 2 else f"{plural(one.pairs, 'group')} of {one.arms}"
     cut = f", {count(one.cut)} more {'was' if one.cut == 1 else 'were'} not whole" if one.cut else ""
-    blocks = f"{plural(one.blocks, 'block')} of {BLOCK_MIN}{NBSP}minutes"
     unopened = f", in {count(one.unopened)} a session never opened" if one.unopened else ""
     began = f"sessions of a {pair} began within {ms(max(one.apart_ms, 0.1))} of each other"
-    return f"Interleaved: {many} in {blocks}{cut}{unopened}; {began}."
+    return f"Interleaved: {many}{cut}{unopened}; {began}."
 
 
 def drift_said(found: Sequence[PoolDrift]) -> str:
-    """Second half against first, p50 (99 % interval): direct −1 % (−4 to +2 %). No drift is suspected."""
+    """Second half against first, p50 by step (99 % interval): direct −1 % (−4 to +2 %). No drift is suspected."""
     if not found:
         return ""
     named = len(found) > 1
@@ -407,13 +436,13 @@ def drift_said(found: Sequence[PoolDrift]) -> str:
         if drifted
         else f"No drift is suspected: it takes more than 5{NBSP}%, and an interval that excludes 0."
     )
-    return f"Second half of the measured phase against the first, p50 (99{NBSP}% interval): {', '.join(parts)}. {end}"
+    return f"Second half of the measured phase against the first, {HOW_DRIFT}: {', '.join(parts)}. {end}"
 
 
 def drift_suspected(found: Sequence[PoolDrift]) -> str:
-    """suspected, second half against the first, p50 (99 % interval): gateway +12 % (+7 to +18 %); else nothing."""
+    """suspected, second half against the first, p50 by step (99 % interval): gateway +12 % (+7 to +18 %)."""
     parts = [f"{one.label} {_drift(one)}" for one in found if one.suspected]
-    return f"suspected, second half against the first, p50 (99{NBSP}% interval): {', '.join(parts)}" if parts else ""
+    return f"suspected, second half against the first, {HOW_DRIFT}: {', '.join(parts)}" if parts else ""
 
 
 def _drift(one: PoolDrift) -> str:

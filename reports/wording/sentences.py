@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reports.numbers import count, listed, percent, plural, together, usd
 from reports.question import ORIGINS, STARTED_BY
-from reports.samples import HEARD
+from reports.samples import ANSWER_HEARD, HEARD
 from reports.summary.arms import FAIR
 from reports.summary.outcomes import Ending
 from reports.summary.summary import CallerWait, Summary
@@ -49,7 +49,7 @@ def run_headline(summary: Summary) -> str:
         for part in parts
         if part and part not in alike
     ]
-    lacks = *_without_median(begun), *never_begun(summary), *lacking(summary)
+    lacks = *_without_median(begun), *never_begun(summary), *lacking(summary), *early_replies(summary)
     return " ".join([*said, *(f"{lack}." for lack in lacks)])
 
 
@@ -74,7 +74,8 @@ def _beside(summary: Summary, begun: list[CallerWait], part: list[CallerWait]) -
 
 
 def _without_median(begun: list[CallerWait]) -> list[str]:
-    """On b 27 of 30 turns failed: too many for a median; on c 12 turns of 3 sessions are too few for a median.
+    """On b 27 of 30 turns failed: too many for a median; on c 12 turns of 3 sessions are too few for a median, which
+    takes 6 sessions.
 
     Of the targets that have none where another has one.
     """
@@ -86,10 +87,12 @@ def _without_median(begun: list[CallerWait]) -> list[str]:
         if any(answer.figures.at(0.5).status == "failed share" for answer in mine):
             said.append(f"On {name} {count(unmet)} of {plural(wanted, 'turn')} failed: too many for a median")
             continue
-        turns, sessions = sum(answer.turns for answer in mine), max(answer.sessions for answer in mine)
-        few = f"{plural(turns, 'turn')} of {plural(sessions, 'session')} {'is' if turns == 1 else 'are'} too few"
+        most = max(mine, key=lambda answer: answer.figures.at(0.5).sessions)
+        turns, estimate = most.figures.n, most.figures.at(0.5)
+        few = f"{plural(turns, 'turn')} of {plural(estimate.sessions, 'session')} {'is' if turns == 1 else 'are'}"
+        takes = f", which takes {plural(estimate.needs, 'session')}" if estimate.needs else ""
         failed = f" ({count(unmet)} of {count(wanted)} wanted failed)" if unmet else ""
-        said.append(f"On {name} {few} for a median{failed}")
+        said.append(f"On {name} {few} too few for a median{takes}{failed}")
     return said
 
 
@@ -140,9 +143,17 @@ def _spread(times: list[str], many: int) -> str:
 
 
 def heard(summary: Summary) -> str:
-    """When callers hear the reply; empty where no turn was spoken, or none of these medians may be published."""
-    told = [answer for answer in summary.heard if answer.figures.at(0.5).bounded]
-    if not told or summary.verdict.valid is False:
+    """When callers hear the reply, and the answer in it; empty where no turn was spoken, or no median is published."""
+    if summary.verdict.valid is False:
+        return ""
+    said = (_heard(summary, summary.heard, "reply", HEARD), _heard(summary, summary.answered, "answer", ANSWER_HEARD))
+    return " ".join(filter(None, said))
+
+
+def _heard(summary: Summary, answers: Sequence[CallerWait], what: str, measure: str) -> str:
+    """Callers hear the answer 3.6 s after the end of their speech (median …)."""
+    told = [answer for answer in answers if answer.figures.at(0.5).bounded]
+    if not told:
         return ""
     shown = _ends(told)
     times = together(*(_median(answer) for answer in shown))
@@ -150,8 +161,8 @@ def heard(summary: Summary) -> str:
         f"{words.bound(answer.figures.at(0.5))}{time}{_whose(answer, summary)}"
         for time, answer in zip(times, shown, strict=True)
     ]
-    waited = f"Callers hear the reply {_spread(named, len(told))} after the end of their speech"
-    return f"{waited} (median {HEARD}, {settings.player(summary.setup)})."
+    waited = f"Callers hear the {what} {_spread(named, len(told))} after the end of their speech"
+    return f"{waited} (median {measure}, {settings.player(summary.setup)})."
 
 
 def _whose(answer: CallerWait, summary: Summary) -> str:
@@ -185,15 +196,29 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
             return f"The service did not report when the first output of the {noun}{where} came that ended well."
         cut = count(sum(a.turns for a in begun))
         return f"None of the {noun}{where} came to an end: {cut} were cut by the end of the run."
-    sessions, figures = sum(a.sessions for a in begun), begun[0].figures
+    figures = begun[0].figures
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
     first = "audible sample" if figures.measure == HEARD else words.KINDS[figures.measure]
     came = f"first {first} came {took} after {ORIGINS[figures.stratum.origin or 'speech_end']}"
     apart = f" {figures.stratum.traits_words}" if figures.stratum.traits else ""
-    needs = max((a.figures.at(0.5).needs for a in begun), default=0)
-    there = f"{plural(turns, 'turn')}{apart} in {plural(sessions, 'session')}"
-    takes = f"; it takes {count(needs)} sessions" if needs else ""
-    return f"Too few turns for a median{where} ({there}{takes}); {'its' if turns == 1 else 'their'} {came}."
+    there = _few_sessions(begun, f"{plural(turns, 'turn')}{apart}")
+    return f"Too few sessions for a median{where} ({there}); {'its' if turns == 1 else 'their'} {came}."
+
+
+def _few_sessions(begun: list[CallerWait], turns: str) -> str:
+    """12 turns in 4 sessions; it takes 6 sessions: those with a value, and those that it takes.
+
+    Of several targets each by name, of more than three the one that has most.
+    """
+    if len(begun) == 1:
+        estimate = begun[0].figures.at(0.5)
+        takes = f"; it takes {plural(estimate.needs, 'session')}" if estimate.needs else ""
+        return f"{turns} in {plural(estimate.sessions, 'session')}{takes}"
+    each = [(answer.figures.at(0.5), answer.target) for answer in begun]
+    shown = each if len(each) <= NAMED else [max(each, key=lambda one: one[0].sessions)]
+    most = ", which has most," if len(each) > NAMED else ""
+    named = [f"{name}{most} has {plural(e.sessions, 'session')} and needs {count(e.needs)}" for e, name in shown]
+    return f"{turns}; {', '.join(named)}"
 
 
 def run_essentials(summary: Summary) -> str:
@@ -248,6 +273,11 @@ def _tails(summary: Summary) -> list[str]:
 
 
 NO_VERDICT = "Not judged: {}. So it is not known whether the load generator kept up."
+EARLY_REMEDIES = {
+    True: "raise the script's `reply_silence_ms`, or say by `answer_min_ms` how long an answer is",
+    False: "raise `silence_duration_ms` of the script's `turn_detection`",
+}
+"""What to do about early replies, by whether replies are found in the audio alone."""
 NAMED = 3
 """So many targets are named one by one in a sentence."""
 
@@ -287,13 +317,13 @@ def next_step(summary: Summary) -> str:
     if summary.verdict.valid is False:
         return ""
     told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
+    short = [] if decided(summary.run) else told or summary.answers
     needed = {
-        name: max((e.needs for e in each if e.status == "too few sessions"), default=0)
+        name: max((_to_play(summary, answer, p) for answer in short), default=0)
         for name, p in (("a median", 0.5), ("p95", 0.95))
-        for each in [[answer.figures.at(p) for answer in told or summary.answers]]
     }
     plays = ", ".join(
-        f"for {name} play `--sessions {sessions}` or more" for name, sessions in needed.items() if sessions
+        f"for {name} play {_longer(summary, sessions)} or more" for name, sessions in needed.items() if sessions
     )
     longer = f"{plays[:1].upper()}{plays[1:]}. " if plays else ""
     if not told:
@@ -303,6 +333,35 @@ def next_step(summary: Summary) -> str:
     if len(summary.targets) > 1 and not decided(summary.run):
         return f"{longer}`rtbench compare {run}` tells these differences from chance; no test was made here."
     return f"{longer}`rtbench check {run} --thresholds FILE` holds it to limits, `rtbench compare` to another run."
+
+
+def _to_play(summary: Summary, answer: CallerWait, p: float) -> int:
+    """How many sessions of its target give so many with a value as the quantile takes; 0 where it lacks none.
+
+    Sessions are in a run that have no such turn: those of the warm-up, those that never opened, and others' scripts.
+    """
+    estimate = answer.figures.at(p)
+    if estimate.status != "too few sessions" or not estimate.sessions:
+        return estimate.needs if estimate.status == "too few sessions" else 0
+    played = int((summary.run.sessions["target"] == answer.target).sum())
+    return math.ceil(estimate.needs * max(played, estimate.sessions) / estimate.sessions)
+
+
+def _longer(summary: Summary, sessions: int) -> str:
+    """The options with which this run plays so many sessions: `--sessions 45`, `--run-time 5m` if its time ended it.
+
+    Of a run whose stages are in a file the number alone.
+    """
+    given = summary.run.document.get("settings") or {}
+    if given.get("stages"):
+        return f"{count(sessions)} sessions"
+    options, run_time_s = [], given.get("run_time")
+    if run_time_s:
+        played = max(1, *(int((summary.run.sessions["target"] == target).sum()) for target in summary.targets))
+        options.append(f"--run-time {math.ceil(float(run_time_s) * sessions / played / 60)}m")
+    if given.get("sessions") or not run_time_s:
+        options.append(f"--sessions {sessions}")
+    return f"`{' '.join(options)}`"
 
 
 def _failed(summary: Summary) -> str:
@@ -368,6 +427,19 @@ def never_begun(summary: Summary) -> list[str]:
     places = [place for place in range(len(summary.targets)) if place not in bad]
     lost, wanted = (sum(numbers[place] for place in places) for numbers in (found.lost, found.wanted))
     return [f"{percent(lost, wanted)} of the turns wanted were never begun"] if lost > FAIR * wanted else []
+
+
+def early_replies(summary: Summary) -> list[str]:
+    """Say of each target that too many replies began before their question had ended, and what to do about it."""
+    early = {one.target: one for one in summary.run.inexact if one.is_early}
+    heard_alone = {
+        str(entry.get("label")) for entry in summary.run.document.get("targets") or [] if entry.get("duplex")
+    }
+    return [
+        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so waits may be of the question before and "
+        f"decide nothing: {EARLY_REMEDIES[name in heard_alone]}"
+        for name, one in early.items()
+    ]
 
 
 def lacking(summary: Summary) -> list[str]:

@@ -11,7 +11,7 @@ from bench.measures import CATALOGUE
 from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import ORIGINS, PLAIN, RATES, TRIALS, Stratum, traits_words
-from reports.samples import HEARD
+from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import Estimate
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.segments import Band, Breakdown
@@ -86,7 +86,7 @@ class Shown(NamedTuple):
 def cell(figures: Figures, p: float, noun: str = "turn") -> Shown:
     """A quantile as it may be published: `986` over `969 – 1,010`, or why there is none.
 
-    Without a noun the reason is short, for a table that has the number of turns in a column of its own.
+    Without a noun failures are not counted, for a table that has them in a column of its own.
     """
     estimate = figures.at(p)
     good = figures.successes[figures.quantiles.index(estimate)]
@@ -103,10 +103,9 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
         beside = "" if math.isnan(good) else f"; successes {three(good)}"
         return Shown(f">{NBSP}timeout", f"{count(failed)} of {count(n)} failed{beside}")
     if estimate.status == "too few turns":
-        return Shown("n/a", few_words(n, noun, estimate.needs) if noun else f"needs {count(estimate.needs)}")
+        return Shown("n/a", few_words(n, noun or "turn", estimate.needs))
     if estimate.status == "too few sessions":
-        needs = f"needs {count(estimate.needs)} sessions"
-        return Shown("n/a", few_words(estimate.sessions, "session", estimate.needs) if noun else needs)
+        return Shown("n/a", few_words(estimate.sessions, "session", estimate.needs))
     open_ = _open(estimate, f"{count(failed)} of {count(n)} failed" if noun else "failures")
     return Shown(f"{bound(estimate)}{three(estimate.told)}", open_)
 
@@ -137,6 +136,7 @@ def inexact_rows(summary: Summary) -> list[Line]:
             f"{three(one.limit)}{NBSP}{one.unit}",
         ]
         for one in summary.run.inexact
+        if not one.is_early
     ]
 
 
@@ -272,6 +272,7 @@ def tables(summary: Summary) -> list[Answers]:
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
     heard = f"the first audible sample, {settings.player(summary.setup)}"
+    answered = f"the first audible sample of the answer, {settings.player(summary.setup)}"
     ends |= {READ: "the first words of the transcript", HEARD: heard}
     every = [
         Answers(rows[0].figures.measure, ORIGINS[origin], ends[rows[0].figures.measure], rows)
@@ -281,6 +282,7 @@ def tables(summary: Summary) -> list[Answers]:
     ]
     more = (
         Answers(HEARD, ORIGINS["speech_end"], heard, summary.heard),
+        Answers(ANSWER_HEARD, ORIGINS["speech_end"], answered, summary.answered),
         Answers(GREETING, "the start of connecting", "the first audible sample of the greeting", summary.greeted),
     )
     return [*every, *(answers for answers in more if answers.rows)]

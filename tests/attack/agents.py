@@ -313,7 +313,7 @@ COURSES: dict[str, tuple[str, Mouth, Act]] = {
     "messages without end": ("endless:events", PCM, for_ever(b"{}")),
     # Whoever speaks when nobody should.
     "echoes what it is asked": ("ok ok", PCM, course(GREETS, ECHO)),
-    "answers while it is asked": ("ok ok", PCM, course(GREETS, 1_000, GREETS)),
+    "answers while it is asked": ("ok ok", PCM, course(GREETS, 1_700, GREETS)),
     "speaks on and on while it is asked": ("ok timeout:first_delta", PCM, course(GREETS, 900, says(1_500))),
     "answers twice": ("ok ok", PCM, course(ASKED, GREETS, 1_200, GREETS)),
     "never falls silent": (NO_ANSWER, PCM, course(ASKED, says(2_500))),
@@ -338,7 +338,7 @@ COURSES: dict[str, tuple[str, Mouth, Act]] = {
     "marks that wait without end": ("endless:marks", TWILIO, course(at_once(3_000), marks(1_100))),
     "a mark after every frame": ("ok", TWILIO, followed(lambda mouth, number: mouth.mark(f"{number}"))),
     "marks of one name that are cleared":
-        ("ok", TWILIO, course(GREETS, 1_200, at_once(3_000), marks(500), clears())),
+        ("ok", TWILIO, course(GREETS, 1_900, at_once(3_000), marks(500), clears())),
 }  # fmt: skip
 for name, (outcomes, mouth, act) in COURSES.items():
     AGENTS[name] = Hostile(act, mouth.dialect, outcomes, len(outcomes.split()))

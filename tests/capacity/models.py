@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from bench.capacity.judge import answer_of, is_futile, share_of
+from bench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, answer_of, is_futile, share_of
 from bench.capacity.search import (
     AROUND_S,
     ERROR,
@@ -167,7 +167,8 @@ def looked_at(
         if answer == "breaks" or (answer == "holds" and not (step.hold and part < 1)):
             break
         over = after_s / measured_s
-        given_up = is_futile([complete], [known], [allowed], over, errors[-1], step.load) if 0 < over < 1 else False
+        doubt = GIVEN_UP_LAST if step.last else GIVEN_UP
+        given_up = 0 < over < 1 and is_futile([complete], [known], [allowed], over, errors[-1], step.load, doubt)
         if over >= FUTILE_FROM and given_up and not step.hold:
             break
     length_s = part * given.load_s + AROUND_S

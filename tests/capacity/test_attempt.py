@@ -10,7 +10,7 @@ import pytest
 
 from bench.capacity import level as playing
 from bench.capacity.judge import slo_of
-from bench.capacity.level import Search, level_of
+from bench.capacity.level import HOPELESS, Search, level_of
 from bench.capacity.play import LevelTask, Locust, PlayedLevel
 from bench.capacity.search import (
     AROUND_S,
@@ -62,7 +62,8 @@ def test_a_level_is_judged_by_its_run(
 ) -> None:
     level = attempted(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), slo)
 
-    assert (level.answer, level.why, level.error) == (answer, "", GIVEN.error)
+    assert (level.answer, level.error) == (answer, GIVEN.error)
+    assert level.why == (HOPELESS if answer == "undecided" else "")
     assert (level.sessions, level.turns, level.run) == (300, 1200, "run")
     assert level.simulated
 

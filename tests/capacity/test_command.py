@@ -66,6 +66,24 @@ def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
 
 
+def test_an_objective_that_nothing_can_judge_is_refused_before_the_first_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
+    locust = Locust("calls.py", "sessions", tmp_path / "levels")
+    ready = PreparedSearch(locust, "west", "calls", None, (), [lacks])
+    monkeypatch.setattr(leveling, "level_of", lambda *_: pytest.fail("a level was played"))
+    monkeypatch.setattr(playing, "prepared", lambda *_, **__: ready)
+    slos = ("--slo", "ttfa p(95)<800", "--slo", "voice_to_voice p(95)<1500")
+    result = call("capacity", "-f", "calls.py", *slos, "-o", str(tmp_path / "found"))
+
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception).startswith(
+        '--slo "voice_to_voice p(95)<1500" can never be judged, because it has no spoken turn in talk'
+    )
+    assert not (tmp_path / "found").exists(), "the next search may have this folder"
+
+
 def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bench.capacity.conclude import conclude, edge_of
-from bench.capacity.page import closing_lines, level_lines, opening
+from bench.capacity.page import closing_lines, level_heads, level_lines, opening
 from bench.capacity.search import Capacity, EdgeKind, Interval, LevelOutcome, SearchPlan
 from reports.numbers import NBSP
 from tests.capacity.models import build_level, build_plan, build_share
@@ -137,7 +137,7 @@ def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_ed
 def test_a_plan_of_one_level_asks_whether_it_holds() -> None:
     asked = " ".join(opening(build_plan(300, 300), "runs/capacity"))
 
-    assert "whether 300 calls at a time hold ttfa p(95)<800 at most 2 levels and a hold, in 30 min" in asked
+    assert "whether 300 calls at a time hold ttfa p(95)<800 at most 1 level and a hold, in 30 min" in asked
     assert "wrong with a chance of 5% at most" in asked
 
 
@@ -147,10 +147,22 @@ def test_a_quick_look_promises_no_error() -> None:
 
 def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level() -> None:
     (line,) = level_lines(build_level(40, "breaks", shares=[build_share(0.25)]))
+    (several,) = level_lines(build_level(40, "breaks", shares=[build_share(0.25), build_share(0.01)]))
     (unknown,) = level_lines(build_level(40, "crashed", shares=[msgspec.structs.replace(build_share(), value=None)]))
 
-    assert "25 % (20 to 30 %) of 5 %" in line
-    assert "of 5 %" not in unknown
+    assert "25 % (20 to 30 %)" in line
+    assert "25 % (20 to 30 %) of 5 %" in several
+    assert "%" not in unknown
+
+
+def test_the_heading_of_the_shares_says_what_is_allowed() -> None:
+    heads, several = (
+        level_heads(build_plan(slos=slos)) for slos in (["ttfa p(95)<800"], ["ttfa p(95)<800", "failures<1%"])
+    )
+
+    assert "SLO violations (allowed 5 %)" in heads
+    assert "worst SLO violations, allowed" in several
+    assert len(heads) == len(several) == len(level_lines(build_level(40, "breaks", shares=[build_share(0.25)]))[0])
 
 
 def test_lines_fit_a_terminal() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.capacity.judge import answer_of, is_futile, share_of, slo_of
+from bench.capacity.judge import answer_of, is_futile, share_of, slo_of, too_few
 from bench.errors import UsageError
 from reports.statistics.rates import PerCluster
 from tests.examples import trials
@@ -94,6 +94,29 @@ def test_however_many_sessions_miss_alike_one_more_may_not() -> None:
 
     assert (share.low, share.high) == (pytest.approx(ERROR ** (1 / 30)), 1.0)
     assert answer_of([seen], [seen], [0.9], ERROR, 10) == "undecided"
+
+
+@pytest.mark.parametrize("count", [2, 7, 21])
+def test_a_share_of_few_sessions_has_bounds_and_decides_nothing(count: int) -> None:
+    lengths = np.array([1.0] * (count // 2) + [5.0] * (count - count // 2))
+    none, all_ = (np.zeros(count), lengths), (lengths, lengths)
+    clean, missed = share_of(none, ERROR, 1, 10), share_of(all_, ERROR, 1, 10)
+
+    assert 0 == clean.low < clean.high < 1
+    assert clean.high == pytest.approx(1 - ERROR ** (lengths.max() / lengths.sum()))
+    assert 0 < missed.low < missed.high == 1
+    assert answer_of([none], [none], [0.999], ERROR, 10) == "undecided"
+    assert answer_of([all_], [all_], [1e-9], ERROR, 10) == "undecided"
+
+
+def test_a_level_of_too_few_calls_says_so_and_how_they_count() -> None:
+    unequal = np.zeros(21), np.array([1.0] * 10 + [5.0] * 11)
+
+    assert too_few(sessions([0] * 12)) == (
+        "too few calls for an answer: 12 calls of its measured time, and it takes 20"
+    )
+    assert "21 calls of its measured time, which count as 15 of equal length" in too_few(unequal)
+    assert too_few(sessions([0] * 20)) == ""
 
 
 def test_a_level_holds_only_if_all_objectives_hold_and_breaks_if_any_breaks() -> None:

@@ -60,9 +60,9 @@ def test_where_one_load_is_asked_for_no_other_is_tried(edge: int, played: list[L
     only = LevelLadder(300, 300)
 
     assert climbed(only, edge) == played
-    assert levels_left(only, []) == 2
-    assert next_step(only, ends((300, "undecided"))) == NextLevel(300, hold=False)
-    assert next_step(only, ends((300, "undecided"), (300, "undecided"))) is None
+    assert levels_left(only, []) == 1
+    assert next_step(only, []) == NextLevel(300, hold=False, last=True)
+    assert next_step(only, ends((300, "undecided"))) is None, "it had all the time"
 
 
 def test_below_the_first_level_nothing_is_tried_once_a_level_had_too_few_calls() -> None:
@@ -73,6 +73,36 @@ def test_below_the_first_level_nothing_is_tried_once_a_level_had_too_few_calls()
     assert next_step(LevelLadder(40, 80, precision=1.0), [known[0], known[1], LevelEnd(20, "breaks")]) == NextLevel(
         10, hold=False
     )
+
+
+def test_below_a_level_that_seems_to_hold_nothing_is_tried_as_fewer_calls_decide_less() -> None:
+    ladder = LevelLadder(8, 16)
+    known = [LevelEnd(8, "undecided", fair=True), LevelEnd(16, "undecided", fair=True)]
+
+    assert next_step(ladder, ends((8, "undecided"), (16, "undecided"))) == NextLevel(4, hold=False)
+    assert next_step(ladder, known) == NextLevel(16, hold=False)
+    assert next_step(ladder, [known[0], LevelEnd(16, "breaks")]) == NextLevel(11, hold=False)
+
+
+def test_what_is_still_undecided_is_played_on_before_the_hold_each_level_once() -> None:
+    ladder = LevelLadder(8, 64, precision=1.0)
+    known = ends((8, "holds"), (16, "undecided"), (32, "undecided"), (64, "breaks"), (32, "undecided"),
+                 (16, "undecided"))  # fmt: skip
+
+    assert next_step(ladder, known) == NextLevel(32, hold=False, last=True)
+    known.append(LevelEnd(32, "undecided"))
+    assert next_step(ladder, known) == NextLevel(16, hold=False, last=True)
+    assert next_step(ladder, [*known, LevelEnd(16, "undecided")]) == NextLevel(8, hold=True)
+    assert next_step(ladder, [*known, LevelEnd(16, "crashed")]) == NextLevel(16, hold=False, last=True)
+    assert next_step(ladder, [*known, LevelEnd(16, "holds")]) == NextLevel(16, hold=True)
+
+
+def test_nothing_is_played_on_where_the_answer_is_precise_without_it() -> None:
+    known = ends((20, "holds"), (40, "breaks"), (28, "breaks"), (23, "breaks"), (21, "undecided"), (22, "breaks"),
+                 (21, "undecided"))  # fmt: skip
+
+    assert next_step(LevelLadder(20, 40, precision=0.1), known) == NextLevel(20, hold=True)
+    assert next_step(LevelLadder(20, 40, precision=0.05), known) == NextLevel(21, hold=False, last=True)
 
 
 def test_a_service_that_carries_nobody_has_no_hold() -> None:
@@ -106,7 +136,7 @@ def test_both_ends_of_a_clear_answer_are_as_close_as_was_asked_for(ladder: Level
 def test_no_search_has_more_levels_than_were_counted_before(ladder: LevelLadder, answers: list[Answer]) -> None:
     known: list[LevelEnd] = []
     most = levels_left(ladder, known)
-    while (step := next_step(ladder, known)) is not None and not step.hold:
+    while (step := next_step(ladder, known)) is not None and not step.hold and not step.last:
         left = levels_left(ladder, known)
         assert left >= 1
         known.append(LevelEnd(step.load, answers[len(known)]))

@@ -15,6 +15,7 @@ import pytest
 
 from bench.capacity.judge import slo_of
 from bench.capacity.level import (
+    _backed_off,
     _Looking,
     check_opened,
     complete,
@@ -206,6 +207,21 @@ def test_a_level_that_holds_ends_early_unless_a_limit_is_being_used_up(tmp_path:
 
     assert looking.is_clear(tmp_path, 0) is not drained
     assert looking.answer == (None if drained else "holds")
+
+
+@pytest.mark.parametrize(("waiting", "holds"), [(0, True), (2, True), (60, False)])
+def test_a_level_does_not_hold_where_the_calls_of_those_who_waited_after_refused_ones_could_have_broken_it(
+    tmp_path: Path, waiting: int, holds: bool
+) -> None:
+    write(tmp_path, Plan(sessions=200, turns=5, paired=True))
+    edit(tmp_path, "seconds", lambda _, row: row | {"callers_backing_off": waiting})
+    slos = [slo_of("ttfa p(95)<60000")]
+    looking = _Looking(slos, [0.05], [0.5], 1000.0, hold=False)
+
+    assert looking.is_clear(tmp_path, 0) is holds
+    why = _backed_off(side_of(tmp_path), slos, 0.05, 1000.0)
+    assert bool(why) is not holds
+    assert holds or "60 of 1,000 callers on average waited" in why
 
 
 def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def searching(
     monkeypatch: pytest.MonkeyPatch, *targets: dict[str, Any], plan: SearchPlan | None = None, yes: bool = False
 ) -> PreparedSearch:
     forecast = {"scenario": "calls", "targets": list(targets), "session_s": 20.0, "session_usd": [0.02, 0.25],
-                "cost": COST, "connects_per_min": 30.0, "notices": ["the token is old"]}  # fmt: skip
+                "cost": COST, "connects_per_min": 30.0, "notices": ["the token is old"], "lacking": [None]}  # fmt: skip
     monkeypatch.setattr(playing, "_forecast", lambda file, words: forecast)
     return prepared(ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], yes=yes)
 

@@ -16,6 +16,7 @@ from bench.capacity.search import (
     Answer,
     LevelBudget,
     LevelEnd,
+    LevelOutcome,
     NextLevel,
     bracket_of,
     early_end,
@@ -25,8 +26,9 @@ from bench.capacity.search import (
     level_budget,
     levels_of,
     look_errors,
+    step_within,
 )
-from tests.capacity.models import ModelService, build_level, build_plan, searched
+from tests.capacity.models import ModelService, build_level, build_plan, build_share, searched
 from tests.examples import trials
 
 SEEDS = trials(12, 25)
@@ -99,6 +101,68 @@ def test_the_hold_lasts_twice_as_long_as_the_level_that_it_confirms() -> None:
     levels = [build_level(1, "holds", length_s=50.0), build_level(2, "breaks", length_s=20.0)]
 
     assert level_budget(plan, levels, NextLevel(1, hold=True)).time_s == 100.0
+
+
+def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelOutcome]:
+    """Levels that seem to hold, that more time would decide, and that take so much of it, or all."""
+    clean = build_share(0.0, slow=0)
+
+    def played(number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+        took_s = given.time_s if step.last else min(given.time_s, length_s)
+        return build_level(step.load, "undecided", length_s=took_s, error=given.error, shares=[clean])
+
+    return played
+
+
+@pytest.mark.parametrize(("first", "most", "time_s"), [(8, 8, 240.0), (8, 16, 120.0), (1, 256, 1800.0)])
+def test_no_search_gives_up_while_there_is_time_that_could_decide_a_level(first: int, most: int, time_s: float) -> None:
+    plan = build_plan(first=first, most=most, time_s=time_s)
+    levels: list[LevelOutcome] = []
+    list(levels_of(plan, levels, undecided(17.0)))
+
+    assert sum(level.length_s for level in levels) == pytest.approx(time_s)
+    assert sum(level.error for level in levels) <= ERROR
+    assert min(level.load for level in levels) == first, "lower levels have fewer calls"
+
+
+def test_one_load_that_is_the_question_has_all_the_time_and_what_is_left_is_the_holds() -> None:
+    plan = build_plan(first=8, most=8, time_s=240.0)
+    step = NextLevel(8, hold=False, last=True)
+
+    assert level_budget(plan, [], step).time_s == 240.0
+    held = [build_level(8, "holds", length_s=70.0)]
+    assert step_within(plan, held) == (NextLevel(8, hold=True), LevelBudget(140.0, ERROR - 0.001, None))
+
+
+def test_a_quick_look_plays_one_undecided_level_again_in_all_the_time_that_is_left() -> None:
+    plan, clean = build_plan(first=8, most=16, time_s=120.0), build_share(0.0, slow=0)
+    levels = [build_level(load, "undecided", length_s=18.0, shares=[clean]) for load in (8, 16)]
+
+    step, given = step_within(plan, levels) or (None, None)
+    assert given is not None
+    assert (step, given.time_s) == (NextLevel(16, hold=False, last=True), 120.0 - 36.0)
+    longer, _ = step_within(build_plan(first=8, most=16), levels) or (None, None)
+    assert longer == NextLevel(16, hold=False)
+
+
+def test_a_level_is_played_on_in_what_the_hold_does_not_take() -> None:
+    plan = build_plan(first=8, most=64, precision=1.0, time_s=1000.0)
+    levels = [build_level(8, "holds"), build_level(64, "breaks"), *[build_level(16, "undecided")] * 2,
+              *[build_level(32, "undecided")] * 2]  # fmt: skip
+    step, given = step_within(plan, levels) or (None, None)
+    assert given is not None
+
+    assert (step, given.time_s) == (NextLevel(32, hold=False, last=True), 1000.0 - 6 * 60.0 - 2 * 60.0)
+    short = build_plan(first=8, most=64, precision=1.0, time_s=6 * 60.0 + 130.0)
+    assert step_within(short, levels) == (NextLevel(8, hold=True), LevelBudget(120.0, ERROR - 0.006, None))
+
+
+def test_one_load_is_decided_in_the_time_that_was_given_for_it() -> None:
+    """As text calls at the simulator: 8 at a time, of 10 s each."""
+    plan = build_plan(first=8, most=8, time_s=240.0)
+    for seed in range(SEEDS):
+        levels = searched(plan, ModelService(lambda _: 0.0), seed)
+        assert levels[0].answer == "holds", levels
 
 
 def test_a_hold_is_played_however_soon_its_level_was_clear() -> None:

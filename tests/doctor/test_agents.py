@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from bench.doctor.service_findings import AudioPace, heard_answer, paced, remedy_for, spoke_first, unread
+from bench.doctor.explain import remedy_of_agents
+from bench.doctor.service_findings import AudioPace, heard_answer, paced, spoke_first, unread
+from bench.measures import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.audio import G711_ULAW, PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session
 
-SILENT = {"events": 0, "audio_bytes_received": 0}
-TALKATIVE = {"events": 40, "audio_bytes_received": 0}
-MUTE = {"events": 40, "audio_bytes_received": 9_000}
+LIMIT = "within the limit first_delta of 12 s"
 
 
 def session(**facts: Any) -> SessionObservation:
@@ -35,27 +35,28 @@ def pace(speed: float) -> AudioPace:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "facts", "said"),
+    ("outcome", "detail", "said"),
     [
-        ("timeout:first_delta", SILENT, "sends nothing"),
-        ("timeout:first_delta", TALKATIVE, "without audio"),
-        ("timeout:first_delta", MUTE, "never louder"),
-        ("timeout:done", MUTE, "without a pause"),
-        ("endless:audio", MUTE, "without a pause"),
-        ("refused:404", SILENT, "no such path"),
-        ("refused:403", SILENT, "X-Twilio-Signature"),
-        ("refused:tcp", SILENT, "is the agent running"),
-        ("refused:upgrade", SILENT, "subprotocol"),
-        ("protocol:json", TALKATIVE, "those of another provider"),
-        ("closed:1011", SILENT, "hung up"),
+        ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}", "sends nothing"),
+        ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "without audio"),
+        ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {INAUDIBLE}", "never louder"),
+        ("timeout:done", f"{NO_PAUSE} within the limit done of 40 s", "without a pause"),
+        ("timeout:turn", f"{NO_PAUSE} within the limit turn of 40 s", "without a pause"),
+        ("endless:audio", "", "without a pause"),
+        ("refused:404", "", "no such path"),
+        ("refused:403", "", "X-Twilio-Signature"),
+        ("refused:tcp", "", "is the agent running"),
+        ("refused:upgrade", "", "subprotocol"),
+        ("protocol:json", "", "those of another provider"),
+        ("closed:1011", "", "hung up"),
     ],
 )
-def test_each_end_of_a_call_has_its_remedy(outcome: str, facts: dict[str, int], said: str) -> None:
-    assert said in remedy_for(outcome, session(**facts))
+def test_each_end_of_a_call_has_its_remedy(outcome: str, detail: str, said: str) -> None:
+    assert said in remedy_of_agents(outcome, detail)
 
 
 def test_what_has_nothing_to_do_with_agents_is_left_to_others() -> None:
-    assert remedy_for("refused:dns", session()) == ""
+    assert remedy_of_agents("refused:dns", "") == ""
 
 
 def test_messages_that_were_left_unread_are_counted_by_kind_and_say_what_to_do() -> None:
@@ -71,9 +72,11 @@ def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_no_failure() 
     spoken = session(instants={"connect_start": AT_NS, "greeted": AT_NS + 400 * MS})
 
     assert spoke_first(turn(), spoken).said == "it speaks first, 400 ms after it was called"
-    waits = spoke_first(turn("timeout:first_delta"), session(instants={"connect_start": AT_NS}, **SILENT))
+    unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}")
+    waits = spoke_first(unheard, session(instants={"connect_start": AT_NS}))
+    assert waits.said == f"it said nothing audible within 12 s of the call: {NO_MESSAGE}"
     assert (waits.state, waits.remedy.startswith("leave `hear: greeting` out")) == ("warning", True)
-    assert spoke_first(turn("timeout:done"), session(instants={"connect_start": AT_NS}, **MUTE)).state == "failed"
+    assert spoke_first(turn("timeout:done"), session(instants={"connect_start": AT_NS})).state == "failed"
 
 
 def test_an_answer_is_what_the_caller_waited_for() -> None:

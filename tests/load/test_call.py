@@ -74,6 +74,7 @@ class Heard(Listening):
     """What is heard of one session of a call."""
 
     opened = ended = 0
+    refusal = None
 
     def __init__(self, timeline: Timeline) -> None:
         super().__init__()

@@ -146,7 +146,7 @@ def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
 
 
 def test_facts_of_a_target_hold_no_secret() -> None:
-    proxy = Proxy("http", "proxy.example", 8080, "ann", "hush-hush")
+    proxy = Proxy("http", "proxy.example", 8080, "ann-of-the-proxy", "hush-hush")
     secretive = replace(
         HERE,
         auth=Credential("api-key", "sk-secret-key"),
@@ -158,7 +158,9 @@ def test_facts_of_a_target_hold_no_secret() -> None:
     )
     fact = target_facts(secretive, 30.0)
 
-    assert not any(secret in repr(fact) for secret in ("sk-secret-key", "confidential", "hush-hush", "ann"))
+    assert not any(
+        secret in repr(fact) for secret in ("sk-secret-key", "confidential", "hush-hush", "ann-of-the-proxy")
+    )
     assert (fact["auth"], fact["proxy"]) == ("key", "http://proxy.example:8080")
     assert (fact["address"], fact["deflate"], fact["connects_per_min"]) == ("127.0.0.1", True, 30.0)
     assert fact["prices"]["audio_out"] == 6

@@ -120,8 +120,10 @@ def test_a_run_is_early_until_its_own_length_is_over(run_time_s: float | None, d
     assert one.is_early is early
 
 
-def test_without_a_view_nothing_is_shown() -> None:
+def test_without_a_view_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     silent = monitor()
     silent.heard(0, replace(ProgressReport(), sessions_open=1), {})
 
     silent.show()
+
+    assert capsys.readouterr() == ("", "")

@@ -62,6 +62,7 @@ SAID: dict[str, tuple[dict[str, Any], str]] = {
     "it is simulated": ({"simulated": True}, "SIMULATED · measure 00:42"),
     "starts wait": ({"waiting_s": 75.0}, "starts held 01:15"),
     "sessions were refused": ({"sessions_refused": 2}, "2 refused"),
+    "callers wait after refused calls": ({"callers_backing_off": 3}, "3 back off"),
     "turns were throttled": ({"throttled": 7}, "7 throttled"),
     "sessions wait for tokens": ({"tokenless": 5}, "5 wait for a token"),
     "some turns have no price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),

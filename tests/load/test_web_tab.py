@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from bench.load.leading.tally import TargetStanding, Wait
-from bench.load.leading.terminal import sparkline
+from bench.load.leading.terminal import board_lines, sparkline
 from bench.load.leading.web_ui import COLUMNS, live_page, stats
 from bench.run.recorder import Traffic
 
@@ -58,6 +58,31 @@ def test_each_measure_is_drawn_over_time_below_a_verdict_in_its_colour() -> None
     assert re.findall(r"<path d='([^']*)'", page)[1].count("M") == 1  # of p95 two values are left that are neighbours
     assert "<east>" not in page
     assert "No run has begun" in live_page([])
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [((0, 0), "p50 (solid) and p95 (dashed)"), ((0, 46), "p50 (solid)"), ((6, 46), None)],
+)
+def test_a_chart_draws_what_the_table_tells(lacking: tuple[int, int], told: str | None) -> None:
+    """The table said that p95 needs 46 sessions, and the chart below it drew a p95."""
+    course = ((400.0, 900.0), (420.0, 800.0))
+    values = [None if lacks else 400.0 for lacks in lacking]
+    wait = replace(WAIT, course_ms=course, lacking=lacking, p50_ms=values[0], p95_ms=values[1])
+    other = replace(wait, arm="west", lacking=(6, 46), p50_ms=None, p95_ms=None)
+    page = live_page([replace(SWEDEN, waits=(wait, other))])
+
+    assert len(re.findall(r"<path d='M", page)) == sum(not lacks for lacks in lacking)
+    assert (f"{told} of the last" in page) if told else "<h2>" not in page
+    assert ("class='tail'" in page) == (told is not None and "p95" in told)
+
+
+def test_the_trend_of_a_terminal_is_of_a_p95_that_the_row_tells() -> None:
+    first = replace(WAIT, measure="ttfa", p95_ms=800.0)
+    lacks = replace(first, p95_ms=None, lacking=(0, 46))
+
+    assert any("█" in line for line in board_lines([replace(SWEDEN, waits=(first,))], 140, colour=False))
+    assert not any("█" in line for line in board_lines([replace(SWEDEN, waits=(lacks,))], 140, colour=False))
 
 
 def test_rows_stand_in_the_order_in_which_they_are_given_and_charts_too() -> None:

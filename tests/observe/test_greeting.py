@@ -58,7 +58,7 @@ def test_a_greeting_is_heard_from_its_first_audible_sample_on(behind: str, level
     said = stream(behind, level_db, G711_ULAW, 1)
     begin, end = said.sounds[0]
     timeline = called()
-    hear(timeline, said.samples[: end + 8_000 * 6 // 5])
+    hear(timeline, said.samples[: end + 8_000 * 2])
     (turn,) = timeline.take(at(60_000))
 
     frame, place = divmod(begin, 8 * FRAME_MS)
@@ -90,7 +90,7 @@ def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: st
     timeline = Timeline(SessionStart(AT_NS, 2, Limits(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
     timeline.tell(inputs.Begun(at(READY_MS), PLAN))
-    samples = said.samples[: end + 8_000 * 6 // 5]
+    samples = said.samples[: end + 8_000 * 2]
     half = (begin + end) // 2 // (8 * FRAME_MS) * 8 * FRAME_MS
     hear(timeline, samples[:half])
     timeline.tell(inputs.InterruptionAwaited("speech"))

@@ -11,7 +11,9 @@ from bench.observe import inputs
 from bench.observe.inputs import Cancel, Retrieve, Truncate
 from bench.plan.turn_plan import Cue, InterruptionKind
 from bench.protocol.openai_ga import GA
+from bench.protocol.untrusted import LONGEST_TEXT
 from tests.helpers import (
+    LOUD,
     MS,
     S,
     Talk,
@@ -20,8 +22,10 @@ from tests.helpers import (
     base64_of,
     committed,
     created,
+    delta,
     done,
     error,
+    hears,
     message,
     not_transcribed,
     part_done,
@@ -292,6 +296,42 @@ def test_a_word_is_waited_for_in_the_transcript() -> None:
         talk.hear(at_ms, message("response.output_audio_transcript.delta", **fields))
 
     assert cue_ns(talk, Cue(word="Parcel")) == at(300)
+
+
+def transcribes(talk: Talk, at_ms: float, words: str, response_id: str = "r1") -> None:
+    fields = {"response_id": response_id, "item_id": f"item_of_{response_id}", "delta": words}
+    talk.hear(at_ms, message("response.output_audio_transcript.delta", **fields))
+
+
+def test_a_word_is_found_however_much_came_before_it_and_no_more_is_held_than_a_turn_may_say() -> None:
+    talk = playing()
+    for place in range(5):
+        transcribes(talk, 200 + place, "blah " * (LONGEST_TEXT // 8))
+        assert cue_ns(talk, Cue(word="parcel")) is None
+    transcribes(talk, 300, "Your Parcel")
+    (turn,) = talk.timeline.turns.all
+
+    assert cue_ns(talk, Cue(word="parcel")) == at(300)
+    assert len(turn.reply.words) == LONGEST_TEXT
+
+
+def test_a_word_of_the_answer_to_a_pause_does_not_interrupt_the_reply() -> None:
+    talk = Talk(service_responds=True)
+    talk.begin_speech(0)
+    talk.hear(60, speech_started("item_1"))
+    hears(talk, 300)
+    talk.hear(400, created("r1"), delta(GA, "audio", "r1", LOUD))
+    transcribes(talk, 401, "parcel")
+    talk.hear(500, done("r1"))
+    talk.hear(700, speech_started("item_2"))
+    talk.end_speech(1_000)
+    talk.timeline.tell(inputs.InterruptionAwaited("client"))
+    assert cue_ns(talk, Cue(word="parcel")) is None
+
+    hears(talk, 1_500, "item_2")
+    talk.hear(1_600, created("r2"), delta(GA, "audio", "r2", LOUD))
+    transcribes(talk, 1_700, "parcel", "r2")
+    assert cue_ns(talk, Cue(word="parcel")) == at(1_700)
 
 
 def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:

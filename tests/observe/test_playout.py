@@ -44,7 +44,7 @@ END_MS = BEGIN_MS + 200
 
 def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
     """A detector that has heard these messages, each at its ms."""
-    detector = ReplyDetector(PCM16_16K, pauses=True)
+    detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for at_ms, data in (*QUIET, *messages):
         heard(detector, PCM.decode(data), at_ms)
     return detector
@@ -128,7 +128,7 @@ def test_a_reply_of_an_agent_that_falls_silent_is_over_by_the_clock() -> None:
 
 
 def test_a_service_that_never_falls_silent_ends_no_reply_by_sending_nothing() -> None:
-    detector = ReplyDetector(PCM16_16K)
+    detector = ReplyDetector(PCM16_16K, SILENCE_NS)
     for at_ms, data in (*QUIET, *SPOKEN):
         heard(detector, PCM.decode(data), at_ms)
 
@@ -249,7 +249,7 @@ def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound
     samples, begin = before(behind, voice, ahead_ms)
     frames = frames_of(samples, G711_ULAW)
     came_ms = arrivals_ms(len(frames), late)
-    detector, reply = ReplyDetector(G711_ULAW, pauses=True), Reply(G711_ULAW, JITTER_NS)
+    detector, reply = ReplyDetector(G711_ULAW, SILENCE_NS, pauses=True), Reply(G711_ULAW, JITTER_NS)
     for event, at_ms in zip(frames, came_ms, strict=True):
         arrival = Arrival(at_ms * MS)
         for found, came in detector.events_in(detector.listened([event], arrival), arrival):
@@ -272,7 +272,7 @@ def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
     samples, begin = before(behind, 0, 2_000, tail_ms=3_000)
     frames, late = frames_of(samples, G711_ULAW), begin // 160 + 10
     came_ms, cleared = arrivals_ms(len(frames), [(late, gap_ms)]), begin // 160 + 100
-    detector = ReplyDetector(G711_ULAW, pauses=True)
+    detector = ReplyDetector(G711_ULAW, SILENCE_NS, pauses=True)
     sounds = list[int]()
     for number, (event, at_ms) in enumerate(zip(frames, came_ms, strict=True)):
         arrival = Arrival(at_ms * MS)
@@ -288,7 +288,7 @@ def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
 
 def test_silence_that_came_ahead_of_a_voice_is_not_of_its_reply() -> None:
     """However long it came ahead of its time: what is held back for a begin is half a second at most."""
-    detector = ReplyDetector(PCM16_16K, pauses=True)
+    detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
         heard(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
     deltas = list[Event]()

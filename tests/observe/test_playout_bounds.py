@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.observe.reply_detector import GAP_NS, Playout, ReplyDetector
+from bench.observe.reply_detector import GAP_NS, SILENCE_NS, Playout, ReplyDetector
 from bench.protocol.audio import PCM16_16K
 from bench.protocol.base import Binary
 from bench.protocol.events import CutPayload, Event, LinePlace
@@ -114,7 +114,7 @@ def test_a_frame_that_comes_late_makes_none_behind_it_late_and_after_a_gap_the_s
 
 def test_an_agent_that_sleeps_a_little_too_long_between_frames_is_timed_as_well_after_ten_minutes() -> None:
     """Each frame comes 20.2 ms after the one before, with a stamp that may be 0.1 ms off; then a reply begins."""
-    detector, error_ns, count = ReplyDetector(PCM16_16K, pauses=True), MS // 10, MINUTES * 60 * 50
+    detector, error_ns, count = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), MS // 10, MINUTES * 60 * 50
     silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), 20))
     found = list[tuple[Event, Arrival]]()
     for number, at_ns in enumerate(evenly(20_200_000, count + 10)):

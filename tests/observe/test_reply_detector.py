@@ -46,7 +46,7 @@ LOUD, SILENT = delta(loud=True), delta(loud=False)
 
 def heard_at(*messages: tuple[int, Event], detector: ReplyDetector | None = None) -> list[tuple[Event, int]]:
     """What a detector makes of events that come at so many ms: each with the ms at which it came."""
-    detector = detector or ReplyDetector(PCM16)
+    detector = detector or ReplyDetector(PCM16, SILENCE_NS)
     pairs = list[tuple[Event, Arrival]]()
     for at_ms, event in messages:
         arrival = Arrival(at_ms * MS)
@@ -127,7 +127,7 @@ def test_noise_that_never_stops_is_no_reply_and_hides_none() -> None:
 
 
 def test_the_words_of_a_reply_come_with_its_end() -> None:
-    detector = ReplyDetector(PCM16)
+    detector = ReplyDetector(PCM16, SILENCE_NS)
     words = [{"type": "session.output_transcript.delta", "delta": part} for part in ("Good", " morning.")]
     noted = heard_at(
         *((0, event) for body in words for event in GPT_LIVE.decode(msgspec.json.encode(body))), detector=detector
@@ -158,7 +158,12 @@ def test_every_audible_delta_is_of_one_reply_and_every_reply_ends_once_in_silenc
 @given(pattern=st.lists(st.booleans(), max_size=60), late_ms=st.integers(0, 2_000))
 def test_a_log_that_has_no_audio_gives_the_same_replies(pattern: list[bool], late_ms: int) -> None:
     """Whatever gap there was in the stream."""
-    live, told, kept, replies = ReplyDetector(PCM16), ReplyDetector(PCM16), [], list[tuple[Event, Arrival]]()
+    live, told, kept, replies = (
+        ReplyDetector(PCM16, SILENCE_NS),
+        ReplyDetector(PCM16, SILENCE_NS),
+        [],
+        list[tuple[Event, Arrival]](),
+    )
     for number, loud in enumerate(pattern):
         arrival = Arrival((number * DELTA_MS + late_ms * (number > len(pattern) // 2)) * MS)
         events = live.listened([LOUD if loud else SILENT], arrival)

@@ -18,7 +18,7 @@ from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
-from bench.observe.reply_detector import ReplyDetector
+from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.acs import ACS
 from bench.protocol.audio import PCM16, PCM16_16K, Samples
@@ -57,7 +57,7 @@ def acs_message(data: bytes) -> bytes:
 
 def sounds(dialect: Dialect, messages: Sequence[bytes]) -> tuple[int, int, int]:
     """The first sample of the only reply, the last one, and the bytes of all deltas."""
-    detector, places, over, total = ReplyDetector(PCM16_16K, pauses=True), list[int](), 0, 0
+    detector, places, over, total = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), list[int](), 0, 0
     for number, message in enumerate(messages):
         arrival = Arrival(AT_NS + number * 20 * MS)
         (event,) = events = detector.listened(dialect.decode(message), arrival)
@@ -84,7 +84,7 @@ def test_a_reply_is_found_in_the_samples_of_the_stream_wherever_messages_cut_it(
 
 def test_half_a_sample_is_dropped_with_what_a_clear_drops() -> None:
     """Else all that comes behind it would be noise."""
-    detector = ReplyDetector(PCM16_16K, pauses=True)
+    detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     faint = PCM16_16K.encode(np.full(320, FAINT, np.int16))
     events = [
         *(event for _ in range(50) for event in PCM.decode(Binary(faint))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,17 +14,19 @@ from hypothesis import strategies as st
 import bench.observe.timeline
 from bench import session as waits
 from bench.clock import Arrival
-from bench.limits import Limits
+from bench.limits import MOST_ITEMS, Limits
 from bench.measures import CATALOGUE
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
+from bench.observe.reply import Player
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
 from bench.protocol.events import EMPTY, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.transport.received import DeltaArrival, Received
+from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
@@ -46,6 +49,7 @@ from tests.helpers import (
     reply,
     session_created,
     session_updated,
+    speech_started,
     transcribed,
     usage,
 )
@@ -313,6 +317,53 @@ def test_more_bytes_than_any_reply_has_end_the_session(monkeypatch: pytest.Monke
     assert not talk.timeline.over
     talk.hear(2_002, delta(GA, "audio", "r2"))
     assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:bytes", "endless:bytes")
+
+
+def audio_of_items(count: int) -> list[bytes]:
+    """Audio deltas of as many items as any reply may have, each of its own."""
+    fields = {"response_id": "r1", "delta": LOUD}
+    return [message("response.output_audio.delta", item_id=f"item_{n}", **fields) for n in range(count)]
+
+
+def test_a_reply_of_more_items_than_any_reply_has_ends_the_session() -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.hear(1, created("r1"), *audio_of_items(MOST_ITEMS))
+    assert not talk.timeline.over
+    talk.hear(2, message("response.output_audio.delta", response_id="r1", item_id="one more", delta=LOUD))
+
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:items", "endless:items")
+
+
+def test_an_item_costs_the_same_however_many_came_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, ends_ns = Counter[int](), Player.ends_ns
+    count = 0
+
+    def looked_at(player: Player) -> int:
+        looks[count] += 1
+        return ends_ns.__get__(player)
+
+    monkeypatch.setattr(Player, "ends_ns", property(looked_at))
+    for count in (100, 200, 400):
+        talk = Talk(wanted=1)
+        talk.ask(0)
+        for place, data in enumerate([created("r1"), *audio_of_items(count)]):
+            talk.hear(1 + place, data)
+
+    assert looks[400] - looks[200] == 2 * (looks[200] - looks[100])
+
+
+def test_a_reply_is_played_to_the_end_of_whichever_item_ends_last() -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.hear(1, created("r1"))
+    for at_ms, item_id, size in ((10, "a", 48_000), (20, "b", 4_800), (30, "a", 48_000), (40, "c", 4_800)):
+        payload = base64_of(size)
+        talk.hear(at_ms, message("response.output_audio.delta", response_id="r1", item_id=item_id, delta=payload))
+    (turn,) = talk.timeline.turns.all
+
+    assert turn.reply.playback_ends_ns == max(item.player.ends_ns for item in turn.reply.items.values())
+    assert turn.reply.playback_ends_ns == at(10 + 2_000 + 100)
 
 
 def test_more_responses_than_any_turn_has_end_the_session_whosesoever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1136,28 +1187,46 @@ def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
 
 # Deltas that were matched.
 
-LATER = st.sampled_from([0, 1, 20, 400, 9_000, 11_000])
-"""Milliseconds between deltas; the limit for the next one is ten seconds."""
-RUNS = st.lists(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["audio", "transcript"]),
-            LATER,
-            st.integers(1, 9_000),
-            st.sampled_from([0, 300_000, 2 * MS]),
-        ),
-        min_size=1,
-        max_size=6,
+LATER = st.sampled_from([0, 1, 20, 400, 9_000, 11_000, 29_000])
+"""Milliseconds between what happens; the limits are ten seconds for the next delta, and thirty for the next item."""
+RUN = st.lists(
+    st.tuples(
+        st.sampled_from(["audio", "transcript"]),
+        LATER,
+        st.integers(1, 9_000),
+        st.sampled_from([0, 300_000, 2 * MS]),
     ),
     min_size=1,
-    max_size=5,
+    max_size=6,
 )
+ADDED, WHOLE, CALLED = "response.output_item.added", "response.output_item.done", "function_call"
+EVENTS = {
+    "an item begins": message(ADDED, response_id="r1", item={"id": "item_2", "type": "message"}),
+    "an item is whole": message(WHOLE, response_id="r1", item={"id": "item_of_r1", "type": "message"}),
+    "a call begins": message(ADDED, response_id="r1", item={"id": "item_3", "type": CALLED, "call_id": "c1"}),
+    "the caller is heard": speech_started("item_caller"),
+}
+INPUTS: dict[str, Callable[[int], inputs.AnyInput]] = {
+    "the client is to interrupt": lambda _: inputs.InterruptionAwaited("client"),
+    "speech is to interrupt": lambda _: inputs.InterruptionAwaited("speech"),
+    "a sound is heard": lambda _: inputs.InterruptionAwaited("noise"),
+    "the client interrupts": inputs.Interrupted,
+    "text is expected": lambda at_ns: inputs.Expected("text_delta", at_ns + 5_000 * MS),
+    "more audio is expected": lambda at_ns: inputs.Expected("audio_done", at_ns + 60_000 * MS),
+}
+HAPPENINGS = st.lists(st.tuples(st.sampled_from([*EVENTS, *INPUTS]), LATER) | RUN, min_size=1, max_size=8)
 
 
+@thorough
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-@given(runs=RUNS, ends=st.booleans(), most=st.sampled_from([8, 15, 250_000]), much=st.sampled_from([2_000, 1 << 29]))
+@given(
+    happens=HAPPENINGS,
+    ends=st.booleans(),
+    most=st.sampled_from([8, 15, 250_000]),
+    much=st.sampled_from([2_000, 1 << 29]),
+)
 def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
-    dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], ends: bool, most: int, much: int
+    dialect: Dialect, happens: list[tuple[str, int] | list[tuple[str, int, int, int]]], ends: bool, most: int, much: int
 ) -> None:
     together, apart = Talk(dialect), Talk(dialect)
     for talk in (together, apart):
@@ -1166,26 +1235,48 @@ def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
         talk.timeline._most_bytes = talk.timeline.facts.wire_received + much
         talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
     at_ms = 50
-    for run in runs:
-        deltas = []
-        for kind, later_ms, size, error_ns in run:
+    for happening in happens:
+        if isinstance(happening, tuple):
+            name, later_ms = happening
             at_ms += later_ms
-            data = delta(dialect, kind, "r1", base64_of(size) if kind == "audio" else "x" * size)
-            (event,) = dialect.decode(data)
-            like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-            deltas.append(DeltaArrival(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
-            apart.hear(at_ms, data, error_ns=error_ns)
-        together.timeline.received_deltas(deltas)
+            for talk in (together, apart):
+                if name in EVENTS:
+                    talk.hear(at_ms, EVENTS[name])
+                else:
+                    talk.timeline.expire(at(at_ms))
+                    talk.timeline.tell(INPUTS[name](at(at_ms)))
+        else:
+            at_ms = tell_run(together, apart, happening, at_ms)
         assert together.timeline.wake_ns == apart.timeline.wake_ns
         assert together.timeline.turns.all_over == apart.timeline.turns.all_over
+        assert together.timeline.turns.streaming == apart.timeline.turns.streaming
+        assert together.deadline() == apart.deadline()
+        due = apart.deadline()
+        assert apart.timeline.wake_ns <= (NEVER_NS if due is None else due[0]), "a deadline passes unseen"
     for talk in (together, apart):
         if ends:
             talk.hear(at_ms + 1, done("r1"))
-        talk.timeline.tell(inputs.Finished(at(at_ms + 2)))
+        else:
+            talk.timeline.expire(at(at_ms + 200_000))
+        talk.timeline.tell(inputs.Finished(at(at_ms + 200_002)))
         talk.take(100_000_000)
 
     assert together.taken == apart.taken
     assert together.timeline.session() == apart.timeline.session()
+
+
+def tell_run(together: Talk, apart: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
+    """Tell deltas of a reply at once, and one by one; returns when the last of them came."""
+    deltas = []
+    for kind, later_ms, size, error_ns in run:
+        at_ms += later_ms
+        data = delta(together.dialect, kind, "r1", base64_of(size) if kind == "audio" else "x" * size)
+        (event,) = together.dialect.decode(data)
+        like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
+        deltas.append(DeltaArrival(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
+        apart.hear(at_ms, data, error_ns=error_ns)
+    together.timeline.received_deltas(deltas)
+    return at_ms
 
 
 def test_deltas_of_a_reply_may_be_matched_once_its_audio_is_heard_and_nothing_else_is_awaited() -> None:

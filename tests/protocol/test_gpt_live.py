@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.live import ServerEvent, SessionStartEvent
 
+from bench.clock import Arrival
 from bench.errors import ScriptError
+from bench.limits import Limits
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.observe.timeline import Timeline
 from bench.plan.fields import SESSION
 from bench.plan.steps import AddMessage, Expect, ExpectSettings, Interrupt, InterruptSettings
 from bench.plan.turns import Step
@@ -19,8 +24,10 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Effect, Kind
 from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
+from bench.remedies import remedy_of
+from bench.transport.received import Received
 from bench.yaml_file import PlainValue
-from tests.helpers import build_message, build_script, event_of, play, respond, say
+from tests.helpers import AT_NS, at, build_message, build_script, build_turn, event_of, play, respond, say
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 OF_OTHERS = ("session.input_audio.append", "transport.")
@@ -89,13 +96,56 @@ def test_the_end_of_a_session_has_its_reason(reason: str, kind: Kind, effect: Ef
         ({"turn_detection": "full_duplex", "input_format": "g711_ulaw"}, "output_format must be input_format"),
         ({"turn_detection": "full_duplex", "input_format": "pcm16@48000"}, "input_format must be one of pcm16,"),
         ({"turn_detection": "full_duplex", "extra": {"model": "x"}}, "extra must not set model"),
+        ({"turn_detection": "full_duplex", "extra": {"delegation": {"type": "responses", "responses": {}}}},
+         "extra must not set delegation to responses: what that backend costs is in neither `cost` nor `--budget`"),
+        ({"turn_detection": "full_duplex", "extra": {"delegation": {"type": "decisions"}}},
+         "extra must not set delegation to decisions: what that backend costs"),
+        ({"turn_detection": "full_duplex", "extra": {"triggers": [{"type": "decisions"}]}},
+         "extra must not set triggers: what that backend costs"),
     ],
-)
+)  # fmt: skip
 def test_it_refuses_settings_that_it_has_no_words_for(settings: dict[str, Any], words: str) -> None:
     refused = GPT_LIVE.refuses(settings_of(settings))
 
     assert refused is not None
     assert refused.problem.startswith(words)
+
+
+def test_a_session_may_say_that_its_client_is_delegated_to() -> None:
+    extra = {"delegation": {"type": "client", "acknowledgement_delay_ms": 400}, "triggers": []}
+
+    assert GPT_LIVE.refuses(settings_of({"turn_detection": "full_duplex", "extra": extra})) is None
+
+
+def test_an_update_that_delegates_to_a_backend_is_refused() -> None:
+    update = {"type": "session.update", "session": {"delegation": {"type": "responses"}}}
+    settings = settings_of({"turn_detection": "full_duplex"})
+
+    assert GPT_LIVE.refuses_event(update, settings).startswith("must not set delegation to responses: what")
+    assert GPT_LIVE.refuses_event({"type": "session.update", "session": {"delegation": None}}, settings) == ""
+
+
+@pytest.mark.parametrize(
+    ("delegation", "words"),
+    [
+        ({"id": "d1", "target": "client", "type": "delegation"}, "(to: client), and this tool answers none"),
+        ({"id": "d1", "target": "responses", "type": "delegation"}, "(to: responses), and its tokens are not counted"),
+        ([], "(to: unknown), and its tokens are not counted"),
+    ],
+)
+def test_a_turn_in_which_the_service_delegates_fails_and_says_so(delegation: object, words: str) -> None:
+    timeline = Timeline(SessionStart(AT_NS, 2, Limits(), service_responds=True), GPT_LIVE)
+    started = msgspec.json.encode({"type": "session.started", "session": {"id": "live_1"}})
+    delegated = msgspec.json.encode({"type": "session.delegation.created", "delegation": delegation, "offset_ms": 5})
+    timeline.received(GPT_LIVE.decode(started), Received(started, Arrival(at(5)), len(started)))
+    timeline.tell(inputs.Begun(at(10), build_turn(duplex=True, vad=True, service_responds=True)))
+    timeline.received(GPT_LIVE.decode(delegated), Received(delegated, Arrival(at(20)), len(delegated)))
+    (turn,) = timeline.take(at(40))
+
+    assert (turn.outcome, timeline.session().outcome) == ("failed:delegation", "failed:delegation")
+    assert turn.detail.startswith("delegation: the service delegated a task")
+    assert words in turn.detail
+    assert "delegate nothing" in remedy_of(turn.outcome, turn.detail)
 
 
 @pytest.mark.parametrize(

@@ -397,8 +397,9 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
             ends = [np.log1p(row[end]) for end in ("difference", "low", "high")]
             np.testing.assert_allclose(ends, [told[end] for end in ("d", "low", "high")], rtol=1e-4, atol=1e-6)
 
-    other = reports.compare(f"{run.folder}:a", f"{nightly / 'run-1'}:a", level=0.1)
+    other = reports.compare(f"{run.folder}:a", f"{nightly / 'run-1'}:a", confidence=0.9)
     assert repr(other).startswith("Comparison(a (run-1) against a (run-0): ")
+    assert other.method.confidence == 0.9
     assert other.method.level == 0.1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,17 @@ def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
     assert (found.pairs, found.cut, found.blocks) == (120, 0, 2)
     assert found.apart_ms == pytest.approx(3)
     assert remarks.interleaved(found).replace(NBSP, " ") == (
-        "Interleaved: 120 pairs in 2 blocks of 2 minutes; sessions of a pair began within 3 ms of each other."
+        "Interleaved: 120 pairs; sessions of a pair began within 3 ms of each other."
     )
+
+
+@pytest.mark.parametrize("seconds", [51, 119, 121, 600])
+def test_the_remark_on_pairs_names_no_time_that_the_run_did_not_take(seconds: int) -> None:
+    """Blocks have a fixed length of two minutes, whatever part of it a run fills."""
+    found = summary_of_arms(replace(TWO, seconds=seconds)).interleaving
+
+    assert found is not None
+    assert "minute" not in remarks.interleaved(found)
 
 
 def test_a_session_in_which_a_call_goes_on_was_not_to_begin_with_its_pair(tmp_path: Path) -> None:

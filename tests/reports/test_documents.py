@@ -53,7 +53,8 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.CustomType():
             return st.text(max_size=3) if issubclass(kind.cls, str) else st.floats() | st.floats().map(np.float64)
         case inspect.FloatType():
-            return st.floats(0.01, 0.49)
+            least = kind.gt if kind.gt is not None else kind.ge if kind.ge is not None else 0.0
+            return st.floats(least + 0.01, least + 0.49)
         case inspect.IntType():
             return st.integers(1, 2**40)
         case inspect.StrType():

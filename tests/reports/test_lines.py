@@ -25,6 +25,7 @@ EVERY: dict[str, Part] = {
     "last badges": Badges([("✓ VALID", "good")], "a run of the first of May, an hour and a half", last=True),
     "a grid": Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16),
     "a grid of cut names": Grid(ROWS, (0,), LAYOUTS[:2], least=8, ending=4),
+    "a stacked grid": Grid(ROWS, (0,), LAYOUTS[:1], indent="  ", stacked=((1, 3), (2,))),
 }
 
 
@@ -97,6 +98,38 @@ def test_a_first_column_is_cut_where_no_layout_fits_and_keeps_its_end() -> None:
 
     assert first(2) == "abc…ij  123456\n"
     assert first(None) == "…fghij  123456\n"
+
+
+@pytest.mark.parametrize("ending", [4, 0, None])
+def test_names_are_cut_where_rows_remain_different(ending: int | None) -> None:
+    """Their beginnings are one day, their ends one scenario; what differs is between."""
+    names = [f"20261124T0{minute}1700Z-text_turns" for minute in range(4)]
+    grid = Grid([row_of([name, "391 (372–415)"]) for name in names], (0,), least=16, ending=ending)
+    lines = lines_of([[grid]], 34).splitlines()
+
+    assert len(lines) == len(set(lines)) == len(names)
+    assert all("…" in line for line in lines)
+
+
+def test_names_that_no_cut_tells_from_one_another_stand_above_their_rows() -> None:
+    names = [f"{sort}-20261124T0417-{end}" for sort in ("vad_one", "vad_two") for end in ("of_night", "of_fight")]
+    grid = Grid([row_of([name, "391 (372–415)"]) for name in names], (0,), least=4, ending=0)
+    lines = lines_of([[grid]], 20).splitlines()
+
+    assert len(lines) == 2 * len(names)
+    assert {line.strip() for line in lines[1::2]} == {"391 (372–415)"}
+
+
+def test_a_table_without_room_is_stacked_and_loses_no_column() -> None:
+    grid = Grid(ROWS, (0,), LAYOUTS[:1], indent="  ", stacked=((1, 3), (2,)))
+
+    assert lines_of([[grid]], 40).splitlines()[3:7] == [
+        "  ● direct",
+        "    4,000  986",
+        "           986 (969–1,010)",
+        "  ◆ gatew….of_the_north_with_a_long_name",
+    ]
+    assert len(lines_of([[grid]], 100).splitlines()) == len(ROWS) + 1  # one of them has a text below
 
 
 def test_a_style_of_two_words_is_both() -> None:

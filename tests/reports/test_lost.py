@@ -91,7 +91,8 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
          r"The first audio .* m?s on a after .* On dead 152 of 160 turns failed: too many for a median\.", ".*"),
     "an arm with too few turns for a median says so":
         (PAIRED, "", lambda row: only(row, {"s00001": FAILED, "s00003": {}}),
-         r".*On dead 8 turns of 2 sessions are too few for a median \(4 of 8 wanted failed\)\.", ".*"),
+         r".*On dead 8 turns of 2 sessions are too few for a median, which takes 6 sessions "
+         r"\(4 of 8 wanted failed\)\.", ".*"),
     "arms without a turn are told together":
         (THREE, "b c", None, r".*b and c: none of their 320 turns was begun \(refused:tcp\)\.", ".*"),
     "how many of the turns wanted never began":
@@ -221,9 +222,7 @@ def test_pairs_whose_sessions_never_opened_are_said_to_be_such() -> None:
     assert whole
     assert dead
     assert "opened" not in interleaved(whole)
-    assert plain(interleaved(dead)).startswith(
-        "Interleaved: 40 pairs in 1 block of 2 minutes, in 40 a session never opened;"
-    )
+    assert plain(interleaved(dead)).startswith("Interleaved: 40 pairs, in 40 a session never opened;")
 
 
 def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions() -> None:
@@ -231,6 +230,8 @@ def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions(
 
     assert plain(run_essentials(summary)).endswith("3 sessions refused:401 · 12 turns lost")
     assert plain(run_headline(summary)) == "No turn was begun: 3 sessions ended as refused:401."
+    (answer,) = summary_data(summary)["answers"]
+    assert (answer["turns"], answer["lost_turns"], answer["turns_wanted"]) == (0, 12, 12)
 
 
 def test_a_run_of_nothing_lost_no_turn() -> None:
@@ -248,11 +249,13 @@ def test_every_lost_turn_is_of_one_step_of_its_target_and_session(data: st.DataO
     sessions = pd.DataFrame(rows, columns=names).astype({"script": "category"}).assign(renewed=False)
     sessions["outcome_class"] = np.where(sessions["cut"], "censored", "failed")
     target, session = sessions["target"].to_numpy(dtype=np.int64), np.arange(len(sessions))
-    found = lost_turns(begun, sessions, target, session)
+    found = lost_turns(begun, sessions.assign(start_utc_ns=5, ended_at_ns=None), target, session)
 
     assert np.bincount(found.session, minlength=session.size).tolist() == lost_of(sessions).tolist()
     assert found.target.tolist() == target[found.session].tolist()
     assert set(found.step) <= set(begun["step"])
+    assert sessions["lost_turns"].to_numpy()[found.place].all()
+    assert set(found.at_utc_ns) <= {5}
 
 
 def test_a_lost_turn_has_the_step_that_its_own_target_began_at_its_place() -> None:
@@ -268,6 +271,8 @@ def test_a_lost_turn_has_the_step_that_its_own_target_began_at_its_place() -> No
         (9, 1, 1),
         (9, 1, 1),  # its third turn, which nobody began either
     ]
+    assert found.number.tolist() == [1, 2, 2, 3]
+    assert found.place.tolist() == [0, 1, 2, 2]
 
 
 def test_turns_lost_by_a_session_that_took_the_place_of_another_follow_those_of_its_call() -> None:
@@ -280,5 +285,5 @@ def test_turns_lost_by_a_session_that_took_the_place_of_another_follow_those_of_
 def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
     """Sessions of the script x: (id, turns begun, lost turns, start)."""
     frame = pd.DataFrame(rows, columns=["session_id", "turns_begun", "lost_turns", "start_utc_ns"])
-    frame = frame.assign(script="x", renewed=False, outcome_class="failed")
+    frame = frame.assign(script="x", renewed=False, outcome_class="failed", ended_at_ns=100)
     return frame.astype({"script": "category"})

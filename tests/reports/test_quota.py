@@ -56,6 +56,19 @@ def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> 
     assert "starts held for 48 s in all" in limits_in_all(summary.quota).replace(NBSP, " ")
 
 
+def test_calls_that_were_held_back_after_refused_ones_are_counted_and_not_known_of_older_runs(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path, Plan(sessions=20, turns=2, seconds=50))
+    none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").quota
+    assert (none.targets[0].backed_off, none.any) == (0, False)
+    held = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
+
+    assert (held.targets[0].backed_off, held.any) == (3, True)
+    assert limits(held).replace(NBSP, " ") == "3 calls held back after refused ones"
+    old = drop(folder, "calls_backed_off", "callers_backing_off").quota
+    assert np.isnan(old.targets[0].backed_off)
+    assert limits(old) == ""
+
+
 def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
     refused = synthetic.write(tmp_path, Plan(refused=2))
     throttled = {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}

@@ -133,8 +133,9 @@ def test_segments_add_up_to_the_nanosecond(turns: list[dict[str, int]]) -> None:
         expected[begin, end] += length_ns
 
     assert found == expected
-    assert sum(row.turns for row in rows) == len(turns)
-    assert sum(row.total_ns for row in rows) == sum(turn["first_audible"] - turn["speech_end"] for turn in turns)
+    waits_ns = [wait for turn in turns if (wait := turn["first_audible"] - turn["speech_end"]) >= 0]
+    assert sum(row.turns for row in rows) == len(waits_ns)
+    assert sum(row.total_ns for row in rows) == sum(waits_ns)
 
 
 @pytest.mark.parametrize("kinds", [("vad",), ("manual",), ("vad", "typed", "manual")])

@@ -67,7 +67,7 @@ def test_turns_too_few_for_a_median_are_told_by_what_sets_them_apart(tmp_path: P
     summary = edited(tmp_path, lambda i, row: row | ({"traits": "calls"} if i < 8 and row["turn"] == 2 else {}))
 
     said = run_headline(summary).replace("\N{NO-BREAK SPACE}", " ")
-    assert "Too few turns for a median (4 turns with function calls in 4 sessions; it takes 6 sessions)" in said
+    assert "Too few sessions for a median (4 turns with function calls in 4 sessions; it takes 6 sessions)" in said
 
 
 def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,3 +177,26 @@ def test_a_stall_is_hatched_with_its_length() -> None:
     assert "where in the reply only an event log tells" in section_html(
         hearing(summary_of(Plan(sessions=60, turns=10)))
     )
+
+
+@pytest.mark.parametrize("silent_s", [1.4, 3.0, 5.9, 19.5])
+@pytest.mark.parametrize("end_s", [6.0, math.nan])
+def test_no_text_of_the_timeline_runs_off_its_edge(silent_s: float, end_s: float) -> None:
+    """What is said of an interruption near the end of the axis was cut."""
+    talks = [
+        replace(TALK, barge_in_s=silent_s - 0.1, silent_s=silent_s, end_s=end_s),
+        replace(TALK, called_s=silent_s - 0.3, asked_on_s=silent_s, answer_s=silent_s + 0.2, end_s=end_s),
+    ]
+    plot = speech.speech(talks)
+    texts = re.findall(r'<text x="([\d.]+)" [^>]* text-anchor="(\w+)">([^<]*)<', plot.svg())
+
+    assert texts
+    for x, anchor, text in texts:
+        assert float(x) + (speech.LETTER * len(text) if anchor == "start" else 0) <= plot.w, text
+
+
+def test_triangles_are_explained_where_there_are_any() -> None:
+    heard = replace(TALK, noticed_s=math.nan, first_delta_s=math.nan)
+
+    assert speech.has_triangles([TALK, heard])
+    assert not speech.has_triangles([heard])

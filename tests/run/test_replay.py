@@ -432,9 +432,11 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", get_args(inputs.AnyInput), ids=lambda kind: kind.__name__)
 def test_every_kind_of_input_is_written_and_told_again(kind: type[inputs.Input], tmp_path: Path) -> None:
+    told = EXAMPLES[kind]
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]  # which the log itself fills in
+    assert [field.name for field in fields if getattr(told, field.name) == field.default] == [], "would not be missed"
     log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
-    told = EXAMPLES[kind]
     live.tell(told)
     log.close()
     _, *written = (tmp_path / "log.jsonl").read_text().splitlines()
@@ -446,15 +448,20 @@ def test_every_kind_of_input_is_written_and_told_again(kind: type[inputs.Input],
 EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
     type(told): told
     for told in (
-        inputs.Connected({"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}),
+        inputs.Connected({"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}, "0a1b"),
         inputs.Begun(AT_NS + MS, build_turn()),
-        inputs.Sent("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True, aside="script-event"),
+        inputs.Sent(
+            *("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True),
+            aside="script-event",
+            item="item_1",
+            heard_ms=500,
+        ),
         inputs.HistoryBegun(AT_NS + MS, 2),
         inputs.Renews(AT_NS),
         inputs.Renewed(),
         inputs.Transmitted(3, AT_NS + MS, True),
         inputs.Expected("response_done", AT_NS + MS),
-        inputs.InterruptionAwaited("speech"),
+        inputs.InterruptionAwaited("speech", True),
         inputs.Interrupted(AT_NS + MS),
         inputs.SilenceBroken("g711_ulaw", 50 * MS),
         inputs.SilenceRestored(),
@@ -465,6 +472,6 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.Failed("abandoned", AT_NS + MS, "the run ended"),
         inputs.Closed(1008, AT_NS + MS, "policy", True),
         inputs.Finished(AT_NS + MS),
-        inputs.Taken(AT_NS + MS),
+        inputs.Taken(AT_NS + MS, {1: True}),
     )
 }

@@ -178,6 +178,7 @@ def test_another_variable_may_hold_the_key() -> None:
 
 
 BARE, FOUNDRY_URL = "https://res.openai.azure.com", "https://res.services.ai.azure.com"
+ONLY_TRANSCRIBES = "--url asks for a session that only transcribes (intent=transcription)"
 MISTAKEN_URL = [
     ("voice.example/talk", "--url must begin with wss://"),
     ("https://voice.example/talk", "--url must begin with wss://"),
@@ -204,6 +205,13 @@ MISTAKEN_URL = [
     ("wss://voice.example/tälk", "percent-encode"),
     ("wss://voice.example/t\nalk", "percent-encode"),
     ("wss://voice.example/t alk", "percent-encode"),
+    ("wss://api.openai.com/v1/realtime?intent=transcription", ONLY_TRANSCRIBES),
+    ("wss://api.openai.com/v1/realtime?model=m&intent=transcription", ONLY_TRANSCRIBES),
+    ("wss://api.openai.com/v1/realtime?model=m&Intent=Transcription", ONLY_TRANSCRIBES),
+    ("wss://api.openai.com/v1/realtime?intent=%74ranscription", ONLY_TRANSCRIBES),
+    (f"{GA_URL}&intent=transcription", ONLY_TRANSCRIBES),
+    (f"wss://x.example/openai/realtime?api-version={PREVIEW_VERSION}&intent=transcription", ONLY_TRANSCRIBES),
+    ("wss://gateway.example/talk?intent=transcription", ONLY_TRANSCRIBES),
     ("wss:///talk", "names no host"),
     (f"wss://{'a.' * 127}example/talk", "names no host"),
     (f"wss://{'a' * 64}.example/talk", "names no host"),
@@ -228,6 +236,9 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     (AZURE | {ENDPOINT: f"{FOUNDRY_URL}/voice-live/realtime"}, {}, "has the path /voice-live/realtime"),
     (AZURE | {ENDPOINT: f"{BARE}/openai"}, {}, "set it to the resource alone, e.g. https://"),
     (AZURE | {ENDPOINT: f"{BARE}/?api-key={KEY}"}, {}, f"{ENDPOINT} must end before the `?`"),
+    (AZURE | {ENDPOINT: f"{BARE}/openai/v1/realtime?intent=transcription"}, {},
+     f"{ENDPOINT} asks for a session that only transcribes"),
+    (AZURE | {"WANTED": "transcription"}, {"url": f"{GA_URL}&intent=${{WANTED}}"}, ONLY_TRANSCRIBES),
     (AZURE | {ENDPOINT: f"https://me:{KEY}@res.openai.azure.com"}, {}, f"{ENDPOINT} holds a user or password"),
     (AZURE | {ENDPOINT: f"{BARE}#x"}, {}, f"{ENDPOINT} must end before the `#`"),
     (AZURE | {ENDPOINT: "https://<resource>.openai.azure.com"}, {}, f"{ENDPOINT} names no host that can exist"),
@@ -276,7 +287,7 @@ def test_an_empty_environment_is_told_of_both_ways() -> None:
         ("wss://gateway.example/openai/v1/realtime/?model=m", GA, "azure"),
         ("wss://api.openai.com/v1/realtime?model=m", GA, "openai"),
         ("wss://eu.api.openai.com/v1/realtime?call_id=c", GA, "openai"),
-        ("wss://notapi.openai.com/v1/realtime?intent=transcription", GA, "other"),
+        ("wss://notapi.openai.com/v1/realtime?model=m", GA, "other"),
         ("wss://voice.example:8443/talk", GA, "other"),
         (LOCAL_URL, GA, "azure"),
         ("ws://localhost/v1/realtime?model=m", GA, "other"),
@@ -292,6 +303,12 @@ def test_a_url_is_used_as_given_and_its_path_tells_the_dialect(url: str, dialect
 
     assert (target.url, target.dialect, target.service) == (url, dialect, service)
     assert target.auth is None
+
+
+def test_an_agent_may_call_an_intent_what_it_wants() -> None:
+    url = "wss://agent.example/media?intent=transcription"
+
+    assert resolve_target({}, url=url, dialect="twilio").url == url
 
 
 def test_another_dialect_of_the_family_is_found_where_ga_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,6 +458,7 @@ def test_asking_for_a_key_takes_the_one_of_the_environment_or_refuses() -> None:
     credential = resolve_target(AZURE, auth="key").auth
 
     assert isinstance(credential, Credential)
+    assert credential.header() == ("api-key", KEY)
     assert "AZURE_OPENAI_API_KEY is not set: it is the key of the resource" in refusal(KEYLESS, auth="key")
 
 

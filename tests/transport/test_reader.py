@@ -142,6 +142,20 @@ def reader_of(kind: type[reader.MessageReader], dialect: Dialect, *messages: byt
     return made
 
 
+@EACH_READER
+def test_what_was_learned_of_many_items_is_forgotten_and_learned_anew(kind: type[reader.MessageReader]) -> None:
+    ga = REALTIME["ga"]
+    messages = [delta(ga, "audio", f"r{number}") for number in range(2 * reader.MOST_KNOWN)]
+    made, reply = reader_of(kind, ga, *messages), Reply()
+    made.expect(plain=True)
+    made.begin(reply)
+    made.read(read(text(messages[0])))
+    made.read(read(text(messages[-1])))
+    made.end()
+
+    assert [one.event.response_id for one in reply.matched] == [f"r{2 * reader.MOST_KNOWN - 1}"]
+
+
 @thorough
 @given(
     st.sampled_from([*REALTIME.values()]),

@@ -542,7 +542,13 @@ def test_the_first_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch
         port = listening.getsockname()[1]
         found = loopback_addresses(closed_port(), port)
         monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: found)
-        connect("service.example", 1, None, ENOUGH, Phases()).close()
+        phases = Phases()
+        connect("service.example", 1, None, ENOUGH, phases).close()
+        listening.setblocking(False)
+        accepted, _ = listening.accept()  # which raises if nobody came
+        accepted.close()
+
+    assert "tcp_done" in phases.instants
 
 
 @contextmanager
@@ -569,8 +575,6 @@ def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
         sock = connect_first(loopback_addresses(hole, port), 2.0)
         taken = sock.getpeername()[1]
         sock.close()
-
-        port = listening.getsockname()[1]
 
     assert taken == port
 

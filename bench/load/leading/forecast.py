@@ -2,7 +2,8 @@
 
 The options are those of `locust`. Prints one line of JSON: `scenario`; `targets`, each with its `label`, its `url` and
 whether it is on this machine (`loopback`); `session_s`, the least that a session lasts; `session_usd`, what it may cost
-from … to, null where that is not known; `cost`, the same in words; `connects_per_min`, null for no limit; `notices`.
+from … to, null where that is not known; `cost`, the same in words; `connects_per_min`, null for no limit; `notices`;
+`lacking`, what can never be measured, as `bench.load.planning.lacking` has it.
 Exit status 2 with one line on stderr for what the user can mend.
 """
 
@@ -35,6 +36,7 @@ def forecast(plan: Planned) -> dict[str, Any]:
         "session_usd": estimate(quotes, 1) if len(priced(quotes)) == len(quotes) else None,
         "cost": estimate_words(quotes, None),
         "connects_per_min": min((rate for rate in plan.connect_rates if rate), default=None),
+        "lacking": plan.lacking,
         "notices": [notice for target in plan.targets for notice in target.notices],
     }
 

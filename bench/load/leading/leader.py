@@ -11,7 +11,7 @@ import gevent
 from locust import LoadTestShape
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.errors import USAGE_STATUS, UsageError
+from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.load.leading.looks import (
     LookPlan,
     Looks,
@@ -23,7 +23,7 @@ from bench.load.leading.looks import (
     upload_run,
 )
 from bench.load.leading.monitor import Monitor, Telemetry, check_installed
-from bench.load.leading.role import INTERRUPTED, REPORTING, ProcessRole
+from bench.load.leading.role import REPORTING, ProcessRole
 from bench.load.leading.tally import TargetStanding
 from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
 from bench.load.planning.load_model import asked, load_model_of
@@ -34,7 +34,7 @@ from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE
 from bench.load.playing.pairs import WorkerSlot
 from bench.run import folder as files
-from bench.run.document import GIVEN_UP
+from bench.run.document import GIVEN_UP, INTERRUPTED
 from bench.run.part import parts
 from bench.run.upload import destination_of
 from bench.target.tokens import Keyring, closed_on_failure
@@ -110,7 +110,8 @@ class Leader(ProcessRole):
     def _plan(self) -> Planned:
         plan, self._decision = super()._plan(), None
         if plan.options.until_decided:
-            self._decision = decision_plan(plan.options, plan.sessions or MOST_PAIRS, scripts_of(plan.plays))
+            pairs = plan.sessions or MOST_PAIRS
+            self._decision = decision_plan(plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking)
         return plan
 
     def _check(self, parsed: Any) -> None:
@@ -234,6 +235,9 @@ class Leader(ProcessRole):
             gevent.spawn_later(0 if self._headless else self._parsed.autoquit, self._quit)
 
     def on_quitting(self, **words: Any) -> None:
+        current = self._current
+        if current.monitor is not None and not current.ending:  # a signal that Locust took, as it does with a web UI
+            current.stopped = current.stopped or INTERRUPTED
         try:
             super().on_quitting(**words)
         finally:
@@ -278,13 +282,17 @@ class Leader(ProcessRole):
         if current.monitor is not None:
             current.monitor.close()
         self._note_holds()
+        self._say_backed_off()
         self._note_absent_workers(folder)
         closed = close_run(folder, current.document, current.stopped or "its time was over, or its users were stopped")
         current.summary = closed.summary
         if closed.problem:
             self._say_problem(folder, closed.problem)
-        if closed.status == USAGE_STATUS or self._environment.process_exit_code is None:
-            self._environment.process_exit_code = closed.status
+        status = closed.status
+        if current.stopped == INTERRUPTED and status not in (USAGE_STATUS, INVALID_STATUS):
+            status = INTERRUPTED_STATUS
+        if status == USAGE_STATUS or self._environment.process_exit_code is None:
+            self._environment.process_exit_code = status
         current.reported = True
         if self._upload and folder.exists():
             try:
@@ -309,6 +317,11 @@ class Leader(ProcessRole):
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were held back, as the service asked: {longest} in all")
             self._current.document["holds"] = held_s
+
+    def _say_backed_off(self) -> None:
+        """Say how many calls were held back after refused ones; the rows of seconds have their number."""
+        if self._current.monitor is not None and (calls := self._current.monitor.calls_backed_off):
+            self.say(f"{calls} calls were held back, longer after each refused one (back-off)")
 
     def _note_absent_workers(self, folder: Path) -> None:
         """Note workers that came to nothing, unless the reason is said already: the run is not what was asked for."""

@@ -70,9 +70,17 @@ def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
 
 
 def decision_plan(
-    options: Options, pairs: int, scripts: Sequence[Mapping[str, Any]], *, command: Sequence[str] = PLAN
+    options: Options,
+    pairs: int,
+    scripts: Sequence[Mapping[str, Any]],
+    *,
+    lacking: Sequence[Mapping[str, Any] | None] = (),
+    command: Sequence[str] = PLAN,
 ) -> LookPlan:
-    """The plan of a run. `scripts`: as `scripts_of` has them. Raises UsageError for thresholds that cannot be used."""
+    """Return the plan of a run. `scripts`: as `scripts_of` has them; `lacking`: what they can never show.
+
+    Raises UsageError for thresholds that cannot be used.
+    """
     of_one = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     asked = {
         "measure": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
@@ -80,6 +88,7 @@ def decision_plan(
         "scripts": list(of_one.values()),
         "pairs": pairs,
         "every": options.look_every,
+        "lacking": lacking,
         "thresholds": str(options.thresholds) if options.thresholds else None,
     }
     called, environment = [*command, json.dumps(asked)], own_environment(os.environ)
@@ -161,13 +170,13 @@ class Looks:
         self._stop, self._say = stop, say
         self._known = self._tried = self._held = 0
         self._lateness = LatenessWatch(self._sizes[-1], say=say, give_up=give_up)
-        self._late = False
+        self._late = self._ended = False
         self._looking: gevent.Greenlet | None = None
         self._trouble = ""
 
     @property
     def standing(self) -> tuple[int, int]:
-        """Looks that were held, and that are planned."""
+        """Return how many looks were held and how many are planned, also after the run was decided."""
         return self._held, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
@@ -178,7 +187,7 @@ class Looks:
         """
         known, self._known = self._known, pairs
         self._late = self._lateness.consider(late, pairs, turns)
-        if self._late:
+        if self._late or self._ended:
             return
         if not self._looking and is_due(self._sizes, self._held, known, self._tried):
             self._tried = known
@@ -199,8 +208,8 @@ class Looks:
             self._stop(str(said["sentence"]))
 
     def end(self) -> None:
-        """End looking; a look under way is cut."""
-        self._sizes = self._sizes[-1:]
+        """Hold no further looks, and end the one under way."""
+        self._ended = True
         if self._looking is not None:
             self._looking.kill()
 

@@ -47,7 +47,7 @@ def check_installed() -> None:
     except ModuleNotFoundError:  # what they stand in is not there
         there = False
     if not there:
-        raise UsageError("--telemetry needs packages that are not here: install rtbench with the extra `otel`")
+        raise UsageError("--telemetry needs packages that are not installed: pip install 'rtbench[otel]'")
 
 
 class Telemetry:
@@ -251,6 +251,11 @@ class Monitor:
     def _sessions(self) -> int | None:
         """The planned sessions of all targets together."""
         return None if self._planned.sessions is None else self._planned.sessions * len(self._planned.targets)
+
+    @property
+    def calls_backed_off(self) -> int:
+        """How many calls were held back after refused ones."""
+        return self._tally.total.calls_backed_off
 
     @property
     def held_s(self) -> dict[str, float]:

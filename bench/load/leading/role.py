@@ -16,7 +16,7 @@ import gevent
 from gevent.lock import RLock
 
 from bench.cores import niceness, set_niceness
-from bench.errors import USAGE_STATUS, BenchError, UsageError
+from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError, UsageError
 from bench.load.leading.monitor import Monitor
 from bench.load.leading.terminal import TerminalView
 from bench.load.planning.planned import Planned, check_descriptors, check_shares, planned
@@ -26,12 +26,12 @@ from bench.load.playing.live import CUT_S, LiveRun, unwritable
 from bench.load.playing.pairs import WorkerSlot
 from bench.load.playing.sessions import Driver
 from bench.run import folder as files
+from bench.run.document import INTERRUPTED
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring
 
 LOOK_S = 1.0
 DRAINING, REPORTING = "draining", "reporting"
-INTERRUPTED = "interrupted"
 TABLES = "locust.stats_logger"
 """Locust's logger for its tables of statistics."""
 
@@ -132,7 +132,8 @@ class ProcessRole(ABC):
 
     def on_test_start(self, **_: Any) -> None:
         if self._headless:
-            signal.signal(signal.SIGINT, self._on_interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._on_interrupt)
         self._current = RunState()
         self._environment.process_exit_code = None
         try:
@@ -168,7 +169,8 @@ class ProcessRole(ABC):
             self._current.signing_in = False
             self._current.ending = DRAINING
             self.say(never_begun(self._current.stopped))
-            self._environment.process_exit_code = USAGE_STATUS
+            interrupted = self._current.stopped == INTERRUPTED
+            self._environment.process_exit_code = INTERRUPTED_STATUS if interrupted else USAGE_STATUS
         _own(self._drain)
         _own(self._finish)
 
@@ -232,7 +234,10 @@ class ProcessRole(ABC):
         gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
 
     def _on_interrupt(self, *_: Any) -> None:
-        """Ctrl-C ends the run in order; a second one abandons what is in flight. Called between two bytecodes."""
+        """End the run in order at SIGINT (Ctrl-C) or SIGTERM; at a second one abandon what is in flight.
+
+        Called between two bytecodes.
+        """
         current = self._current
         if current.ending:
             current.hurried = True

@@ -129,6 +129,8 @@ def _sessions(total: ProgressReport, wanted: int | None) -> Iterator[LinePart]:
         )
     if total.sessions_refused:
         yield LinePart(3, (f"{total.sessions_refused} refused",), "bad")
+    if total.callers_backing_off:
+        yield LinePart(4, (f"{total.callers_backing_off} back off",), "bad")
 
 
 def _turns(total: ProgressReport) -> Iterator[LinePart]:
@@ -280,7 +282,7 @@ def _row_of(target: TargetStanding) -> tuple[str, ...]:
         wait.name,
         milliseconds(wait.p50_ms),
         milliseconds(wait.p95_ms),
-        sparkline(wait.trend_ms),
+        sparkline(wait.trend_ms) if wait.p95_ms is not None else "",
         f"{target.rates.events_received}",
         UNKNOWN if target.usd is None else dollars(target.usd),
         target.health or UNKNOWN,

@@ -292,6 +292,8 @@ SAMPLE_S = 5
 WIDE, HIGH, LEFT, BELOW = 560, 190, 68, 24
 INKS = ("var(--a)", "var(--b)", "var(--t2)", "var(--t3)")
 """Colours of targets in their order, those of a report; more than four begin again."""
+STYLES = {"": "p50 (solid)", "tail": "p95 (dashed)"}
+"""The quantiles that are drawn, by the class of their lines."""
 BADGES = {True: ("ok", "✓"), False: ("no", "✕"), None: ("hm", "?")}
 STYLE = (
     ":root{color-scheme:light;--ink:#1a1f24;--soft:#5a646e;--grid:#d5dae0;--bg:#fff;"
@@ -317,7 +319,7 @@ def live_page(targets: Sequence[TargetStanding], *, dark: bool = False) -> str:
 
     `dark`: as Locust's page is, whose visitors may choose otherwise than their system.
     """
-    waits = [wait for target in targets for wait in target.waits if len(wait.course_ms) > 1]
+    waits = [wait for target in targets for wait in target.waits if len(wait.course_ms) > 1 and not all(_hidden(wait))]
     drawn = [
         _figure(about, [wait for wait in waits if wait.about == about])
         for about in dict.fromkeys(wait.about for wait in waits)
@@ -338,17 +340,28 @@ def _badges(targets: Sequence[TargetStanding]) -> str:
     return f"<p><b class='{style}'>{glyph} {escape(targets[0].verdict)}</b> {simulated}</p>"
 
 
+def _hidden(wait: Wait) -> tuple[bool, bool]:
+    """Whether p50 and p95 are not drawn, since the table does not tell them: they lack sessions."""
+    p50, p95 = wait.lacking or (0, 0)
+    return p50 > 0, p95 > 0
+
+
 def _figure(about: str, waits: Sequence[Wait]) -> str:
-    """p50 solid and p95 dashed of the last turns, by target; what failed is a gap."""
+    """p50 solid and p95 dashed of the last turns, by target, as far as the table tells them; what failed is a gap."""
     times = max(len(wait.course_ms) for wait in waits)
-    told = [value for wait in waits for pair in wait.course_ms for value in pair if math.isfinite(value)]
-    top, lines, names = _round_up(max(told, default=1.0)), [], []
-    for place, wait in enumerate(waits):
-        ink = INKS[place % len(INKS)]
-        for style, values in zip(("", "tail"), zip(*wait.course_ms, strict=True), strict=True):
-            path = _path(values, times, top)
-            lines.append(f"<path d='{path}' style='stroke:{ink}' class='{style}'/>")
-        names.append(f"<span style='color:{ink}'>● {escape(wait.arm)}</span>")
+    drawn = [
+        (place, style, values)
+        for place, wait in enumerate(waits)
+        for style, values, hidden in zip(STYLES, zip(*wait.course_ms, strict=True), _hidden(wait), strict=True)
+        if not hidden
+    ]
+    told = [value for _, _, values in drawn for value in values if math.isfinite(value)]
+    top, inks = _round_up(max(told, default=1.0)), [INKS[place % len(INKS)] for place in range(len(waits))]
+    lines = [
+        f"<path d='{_path(values, times, top)}' style='stroke:{inks[place]}' class='{style}'/>"
+        for place, style, values in drawn
+    ]
+    names = [f"<span style='color:{ink}'>● {escape(wait.arm)}</span>" for ink, wait in zip(inks, waits, strict=True)]
     ticks = [
         f"<line class='grid' x1='{LEFT}' x2='{WIDE}' y1='{y}' y2='{y}'/>"
         f"<text x='{LEFT - 6}' y='{y + 4}' text-anchor='end'>{top * share:,.0f}</text>"
@@ -360,7 +373,8 @@ def _figure(about: str, waits: Sequence[Wait]) -> str:
         f"<text x='{LEFT}' y='{HIGH - 4}'>{minutes:.1f} min ago</text>"
         f"<text x='{WIDE}' y='{HIGH - 4}' text-anchor='end'>now</text>"
     )
-    said = f"p50 (solid) and p95 (dashed) of the last {RECENT} turns, ms"
+    quantiles = " and ".join(STYLES[style] for style in STYLES if style in {one for _, one, _ in drawn})
+    said = f"{quantiles} of the last {RECENT} turns, ms"
     return (
         f"<figure style='margin:0'><h2>{escape(about)}</h2><p>{said} {' '.join(names)}</p>"
         f"<svg width='{WIDE}' height='{HIGH}' viewBox='0 0 {WIDE} {HIGH}' role='img' "

@@ -184,6 +184,14 @@ class Worker(ProcessRole):
 
     # The end.
 
+    def _on_interrupt(self, *words: Any) -> None:
+        """End a worker that waits for another run at once, for nothing is in flight in it."""
+        live = self._current.live
+        if live is not None and live.closed:
+            gevent.spawn(self._runner.quit)
+        else:
+            super()._on_interrupt(*words)
+
     def _on_master_drain(self, msg: Any, **_: Any) -> None:
         if self._current.live is not None and msg.data["spent"]:
             self._current.live.sessions.spent = True

@@ -14,6 +14,7 @@ import msgspec
 from bench.cores import Priority, core_count, niceness, obtainable
 from bench.errors import UsageError
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
+from bench.load.planning.lacking import lacking
 from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, asked, course_facts, load_model_of
 from bench.load.planning.plays import (
     Plays,
@@ -68,6 +69,13 @@ class Planned:
     def scripts(self) -> list[Script]:
         """The scripts, as each target's sessions play them."""
         return [repertoire.script for plays in self.plays.values() for repertoire in plays.values()]
+
+    @property
+    def lacking(self) -> list[dict[str, Any] | None]:
+        """What the turns and sessions of each script lack, at each target; None of what nobody knows."""
+        arrives = self.load_model.arrivals is not None
+        known = {id(one): one for plays in self.plays.values() for one in plays.values()}
+        return [lacking(repertoire, arrives=arrives) for repertoire in known.values()]
 
     @property
     def user_classes(self) -> set[Any]:

@@ -177,6 +177,8 @@ def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
         "extra": session.extra,
         "fillers": repertoire.dialect.fillers(session),
         "jitter_buffer_ms": script.jitter_buffer_ms,
+        "reply_silence_ms": script.reply_silence_ms if repertoire.dialect.duplex else None,
+        "answer_min_ms": script.answer_min_ms if repertoire.dialect.duplex else None,
         "background_snr_db": script.background.snr_db if script.background else None,
         "variables": len(script.variables.rows) if script.variables else None,
         "limits": asdict(script.limits),

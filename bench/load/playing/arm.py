@@ -141,6 +141,11 @@ class Arm:
         return self.target.label
 
     @property
+    def has_opened(self) -> bool:
+        """Whether any session was opened here."""
+        return self._opened > 0
+
+    @property
     def hopeless(self) -> bool:
         """Whether nothing was opened here and there is no point in trying on."""
         return self._failed >= HOPELESS and not self._opened

@@ -9,9 +9,10 @@ from weakref import WeakValueDictionary
 import gevent
 
 from bench.clock import monotonic_ns
-from bench.dial import HARNESS_FAULT, connected
+from bench.dial import HARNESS_FAULT, Cut, connected
 from bench.load.planning.tasks import Caller, CallSteps, SessionOver, TakenTurn, act
 from bench.load.playing.arm import Arm
+from bench.load.playing.back_off import RefusedCall
 from bench.load.playing.pairs import Pair
 from bench.load.playing.sessions import RunListener, Sessions
 from bench.observe import inputs
@@ -29,14 +30,6 @@ from bench.session import Session
 
 POLL_S = 0.05
 """How often a call whose session has ended looks whether the next one may be connected."""
-
-
-class Cut(gevent.GreenletExit):  # type: ignore[misc]  # gevent is not typed
-    """Raised in a session that the end of the run cuts; its user lives on for Locust to stop."""
-
-    def __init__(self, outcome: str = "abandoned", detail: str = "the run ended") -> None:
-        super().__init__(outcome, detail)
-        self.outcome, self.detail = outcome, detail
 
 
 @dataclass(frozen=True)
@@ -108,6 +101,8 @@ class Call:
         """Hears of each turn that is over, where a task in Python may ask after it."""
         self._session: Session | None = None
         """None as long as it is not connected."""
+        self.refusal: RefusedCall | None = None
+        """What the service refused, once the call has ended: its last session."""
 
     def play(self) -> Exception | None:
         """Play the call from its connection to its end. Returns what its task has to say to Locust, or a fault."""
@@ -137,6 +132,7 @@ class Call:
     def end(self) -> None:
         """Write down what came of the session that the call is in, and let go of it."""
         self._listener.session_ended()
+        self.refusal = self._listener.refusal
         self.hear_turn = self._session = None  # cycles would wait for the garbage collector
 
     def _play_steps(self) -> Exception | None:

@@ -14,14 +14,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
+import numpy as np
 from greenlet import greenlet
 
 from bench.clock import monotonic_ns, utc_ns
+from bench.dial import Cut
 from bench.load.planning.load_model import Arrivals
 from bench.load.planning.planned import Planned
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
 from bench.load.playing.arm import Arm
-from bench.load.playing.call import Assignment, Call, Cut
+from bench.load.playing.back_off import BackOff
+from bench.load.playing.call import Assignment, Call
 from bench.load.playing.pairs import Pair, PairNumbers, WorkerSlot, is_sampled, order
 from bench.load.playing.progress import Progress, ProgressReport, Spending
 from bench.load.playing.sessions import Driver, Sessions
@@ -44,6 +47,8 @@ NEW_OBJECTS, LOOKS = 2_000, 100
 looks after which it takes on all that it saw, which may take a hundred. Everybody waits; sessions leave none."""
 BEAT_NS = 10_000_000
 TICK_S = 0.5
+BACK_OFF = 2
+"""One more word of the seed, so that waits after refused calls are drawn independently."""
 HISTOGRAMS_EVERY_S = 8.0
 
 
@@ -84,6 +89,11 @@ class LiveRun:
         self._starts = Starts(arms, lambda: self.sessions.ending)
         self._numbers = PairNumbers(slot)
         self._line = self._call_line(plan.load_model.arrivals)
+        self._back_off = BackOff(
+            np.random.default_rng([plan.options.seed, slot.worker, BACK_OFF]).random,
+            waits=self._caller_waits,
+            ending=lambda: self.sessions.ending or self._left == 0,
+        )
         _warm_up()
         if any(script.counts_words for script in plan.scripts):
             load_scorer()
@@ -100,7 +110,10 @@ class LiveRun:
         to Locust, or a fault.
         """
         called_ns = None
-        if self._line is not None:
+        if self._line is None:
+            if not self._back_off.wait(caller):
+                return False
+        else:
             called_ns = self._line.next_call(caller)
             if called_ns is None:
                 return False
@@ -148,6 +161,8 @@ class LiveRun:
                         words = [session.get() for session in beside]
                     finally:
                         gevent.killall(beside, block=False)  # of a user who was taken away
+                if called_ns is None:
+                    self._back_off.note(caller, [call.refusal for call in calls if call.refusal is not None])
                 raise_all([word for word in words if isinstance(word, Exception)])
             finally:
                 self._progress.pair_ended(measured=pair.phase == MEASURED)
@@ -203,6 +218,12 @@ class LiveRun:
         self._waiting_calls += not blocked
         self._recorder.call(self._labels_of_arms, blocked=blocked)
         self._progress.call_arrived(blocked=blocked)
+
+    def _caller_waits(self, begins: bool) -> None:
+        """Count a caller who is held back after a refused call, or who has waited."""
+        if not self.closed:
+            self._recorder.back_off(self._labels_of_arms, begins=begins)
+            self._progress.back_off(begins=begins)
 
     def expect_users(self, count: int) -> None:
         """Note how many users there are, who could take calls."""

@@ -60,15 +60,19 @@ Outcomes = dict[str, dict[str, dict[str, int]]]
 class ProgressReport:
     """What one process reports, in plain data: `msgspec.convert(asdict(standing), ProgressReport)` is the same again.
 
-    `sessions_open`, `tokenless`, those that wait for a token, and `waiting_s`, for which starts are still held back,
-    are of this moment. `times_us` are of the turns that ended since the report before. All else is of everything up
-    to now. What says how long callers waited, and how exact that is, is of measured turns alone.
+    `sessions_open`, `callers_backing_off`, who wait after a refused call, `tokenless`, sessions that wait for a token,
+    and `waiting_s`, for which starts are still held back, are of this moment. `times_us` are of the turns that ended
+    since the report before. All else is of everything up to now. What says how long callers waited, and how exact that
+    is, is of measured turns alone.
     """
 
     calls: int = 0
     """Calls that arrived."""
     calls_blocked: int = 0
     """Calls that found no free slot."""
+    calls_backed_off: int = 0
+    """Calls that were held back because their caller's last one was refused."""
+    callers_backing_off: int = 0
     sessions_open: int = 0
     tokenless: int = 0
     sessions_done: int = 0
@@ -130,6 +134,11 @@ class Progress:
     def call_arrived(self, *, blocked: bool) -> None:
         self._counts["calls"] += 1
         self._counts["calls_blocked"] += blocked
+
+    def back_off(self, *, begins: bool) -> None:
+        """Count a caller who is held back after a refused call, or who has waited."""
+        self._counts["calls_backed_off"] += begins
+        self._counts["callers_backing_off"] += 1 if begins else -1
 
     def session_opened(self, arm: str, session: SessionObservation) -> None:
         """Count a session whose settings the service has taken. `arm`: the target's label."""

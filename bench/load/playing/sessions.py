@@ -11,6 +11,7 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.planning.run_options import Options
 from bench.load.playing.arm import HOPELESS, Arm, was_opened
+from bench.load.playing.back_off import RefusedCall, refusal_of
 from bench.load.playing.progress import Progress, over_budget, unknown_price
 from bench.measures import CATALOGUE, FIRST_DELTAS, outcome_class
 from bench.observe.inputs import SessionStart
@@ -83,6 +84,7 @@ class Sessions:
             script.limits,
             service_responds=script.service_responds,
             renewable=script.renewable,
+            reply_silence_ns=script.reply_silence_ns,
             **planned,
         )
         if log is not None:
@@ -134,6 +136,8 @@ class RunListener:
         self.turn_began, self.connected = record.turn_began, record.connected
         self.hear_turn: Callable[[TurnObservation], None] | None = None
         """Hears of each turn first: the call that the session is a part of."""
+        self.refusal: RefusedCall | None = None
+        """The refusal that the session was, once it has ended."""
         self._opened = self._ended = False
 
     def note_opened(self) -> None:
@@ -175,6 +179,7 @@ class RunListener:
         self._record.session_ended(session)
         sessions.progress.session_ended(self._arm.label, session, opened=was_opened(session))
         problem = sessions.note_ended(self._arm, session)
+        self.refusal = refusal_of(session, monotonic_ns(), begun=self._arm.has_opened)
         show_session(sessions.driver.fire, self._arm.label, self._record.labels.script, session, problem)
         if self.log is not None:
             sessions.close_log(self.log)

@@ -37,6 +37,8 @@ __all__ = ["COMPILED", "MessageReader", "SocketReader", "TemplateMatcher", "lead
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
 _KEY = re.compile(rb'"delta"\s*:\s*"$')
 _END = re.compile(rb'"\s*\}\s*')
+MOST_KNOWN = 32
+"""How many deltas are known at a time: two of each item that is under way, and few of items that are whole."""
 
 
 class MessageReader(TemplateMatcher):
@@ -49,6 +51,8 @@ class MessageReader(TemplateMatcher):
         self._parts: list[bytes] = []  # of a text frame that goes on in the next read
         self._missing = 0  # bytes of it
         self._learned: dict[Kind, tuple[str, str]] = {}
+        self._known = 0
+        """How many deltas were learned since all were forgotten."""
 
     def expect(self, *, plain: bool) -> None:
         """`plain`: the next frame begins a message, and is as it was sent; else all is for websockets' protocol."""
@@ -59,9 +63,13 @@ class MessageReader(TemplateMatcher):
         """Match deltas for whoever listens to a reply from now on; None: to none, so what was learned is forgotten."""
         self._reply = reply
         if reply is None and self._learned:  # the ids of the next reply are others
-            self._learned.clear()
-            self.forget()
+            self._forget()
         self._note_ready()
+
+    def _forget(self) -> None:
+        self._learned.clear()
+        self._known = 0
+        self.forget()
 
     def end(self) -> None:
         """Hand on what was matched, and let go of whoever listened, who may hold this connection."""
@@ -76,7 +84,10 @@ class MessageReader(TemplateMatcher):
         # deltas of one kind and item are alike but for the event's id and the payload: one template is enough
         if self._learned.get(event.kind) == ids:
             return
+        if self._known == MOST_KNOWN:  # each is tried at every message
+            self._forget()
         self._learned[event.kind] = ids
+        self._known += 1
         around = _around(message, event.payload)
         if around is not None:
             like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)

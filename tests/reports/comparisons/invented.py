@@ -102,7 +102,7 @@ def comparison(*candidates: str, checks: tuple[Check, ...] = CHECKS, **changes: 
         "sides": sides("direct", *named),
         "findings": tuple(found),
         "checks": checks,
-        "method": Method("pairs", 60, 10_000, 7, 0.05, 3),
+        "method": Method("pairs", 60, 10_000, 7, 0.95, 3),
         "notices": (),
         "simulated": True,
     }

@@ -38,17 +38,19 @@ def test_another_folder_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "new" / "folder" / "compare.html")
 
 
-def test_the_level_is_that_of_the_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    compare([run(tmp_path, PAIRED)], level=0.01)
+def test_the_confidence_is_that_of_each_end_of_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare([run(tmp_path, PAIRED)], confidence=0.99)
 
     assert "difference (98 %)" in capsys.readouterr().out
-    assert json.loads((tmp_path / "compare.json").read_text())["method"]["level"] == 0.01
+    data = json.loads((tmp_path / "compare.json").read_text())
+    assert data["method"]["confidence"] == 0.99
+    assert {one["difference"]["confidence"] for one in data["findings"] if one["difference"]} == {0.99}
 
 
-@pytest.mark.parametrize("level", [0.0, 0.5, -1.0, 5.0])
-def test_a_level_that_is_none_is_refused(tmp_path: Path, level: float) -> None:
-    with pytest.raises(UsageError, match="--level must be between 0 and"):
-        compare([str(tmp_path)], level=level)
+@pytest.mark.parametrize("confidence", [0.05, 0.5, 1.0, -1.0, 5.0])
+def test_a_confidence_that_is_none_is_refused(tmp_path: Path, confidence: float) -> None:
+    with pytest.raises(UsageError, match=r"confidence lies between 0\.5 and 1, such as 0\.95, not"):
+        compare([str(tmp_path)], confidence=confidence)
 
 
 def test_a_regression_is_a_result_and_no_failure_of_the_command(tmp_path: Path) -> None:

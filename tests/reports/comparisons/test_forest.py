@@ -230,7 +230,7 @@ def test_a_definition_is_one_hover_away() -> None:
 
 def test_another_level_changes_every_word_of_it() -> None:
     made = comparison()
-    found = panels(replace(made, method=structs.replace(made.method, level=0.01)))
+    found = panels(replace(made, method=structs.replace(made.method, confidence=0.99)))
 
     assert "difference (98 % interval)" in texts(drawn(found[0]))
     assert "98 % interval of the difference, so each end is a one-sided 99 % bound" in forest.reading(found).replace(

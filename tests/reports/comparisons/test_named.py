@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cli.verdicts import check
 from bench.errors import UsageError
 from reports.sides.side import folder_of, sides_of
 from tests.reports import synthetic
@@ -124,3 +125,18 @@ def test_sides_are_called_by_their_targets(tmp_path: Path, runs: dict[str, Plan]
     sides = sides_of([run(tmp_path / name, plan) for name, plan in runs.items()])
 
     assert [side.label for side in sides] == labels
+
+
+@pytest.mark.parametrize(
+    "written", ["runs/a", "./runs/a", "runs/a/", "runs//a", "runs/../runs/a", "linked/a"], ids=lambda name: name
+)
+def test_a_target_is_named_however_the_path_of_its_run_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    run(tmp_path / "runs" / "a", PAIRED)
+    (tmp_path / "linked").symlink_to(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+
+    assert [side.name for side in sides_of([f"{written}:west", f"{written}:east"])] == ["west", "east"]
+    with pytest.raises(UsageError, match=r"write ttfa{target:west} in the thresholds"):
+        check(f"{written}:west")

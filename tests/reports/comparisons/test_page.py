@@ -150,7 +150,7 @@ def test_every_figure_and_verdict_has_its_definition() -> None:
 def test_the_method_is_enough_to_compute_it_again() -> None:
     text = words(made_html())
 
-    assert "Seed 7, 10,000 resamples of pairs (60), level 5 % one-sided, Holm over 3 gated figures." in text
+    assert "Seed 7, 10,000 resamples of pairs (60), 95 % confidence one-sided, Holm over 3 gated figures." in text
     assert "Definitions of measures: version 1." in text
 
 
@@ -199,3 +199,17 @@ def test_two_runs_have_a_page() -> None:
 
     assert "resamples of sessions" in words(text)
     assert "provisional" in badges(text)[0]
+
+
+def test_what_was_compared_is_counted_in_whole_arms() -> None:
+    """A run of typed and of spoken turns was said to have the sessions of the first figure alone."""
+    sides = targets(Plan(sessions=120, turns=10, targets=("west", "east"), kinds=("typed", "vad"), paired=True))
+    said = words(comparison_html(quick(sides)))
+
+    assert "60 sessions and 600 turns in each arm" in said
+
+
+def test_arms_of_different_sizes_are_each_counted() -> None:
+    sides = two(Plan(sessions=30, turns=4), Plan(sessions=25, turns=4))
+
+    assert "30 and 25 sessions, 120 and 100 turns" in words(comparison_html(quick(sides)))

@@ -208,7 +208,7 @@ def test_what_was_assumed_is_said_only_where_it_was() -> None:
     assumed = Finding(**(vars(sure) | {"verdict": Verdict("regressed", provisional=True)}))
 
     assert sentences.assumption(of(sure)) == ""
-    found = of(assumed, method=Method("sessions", 60, 10, 7, 0.05, 1, 0.05))
+    found = of(assumed, method=Method("sessions", 60, 10, 7, 0.95, 1, 0.05))
     assert "5 % of run-to-run spread was assumed" in said(sentences.assumption(found))
 
 

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from reports.comparisons.comparison import Comparison
+from reports.comparisons.forest_rows import finding_row
 from reports.comparisons.outputs import comparison_essentials, comparison_json, comparison_text
+from reports.numbers import NBSP
 from reports.sides import fairness
 from reports.sides.fairness import Check
 from reports.sides.side import sides_of
 from reports.statistics.verdicts import Word
 from reports.wording.validity import Cause
+from reports.wording.verdicts import figure
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, ratio
@@ -46,7 +49,22 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
     ]
 
 
-@pytest.mark.parametrize("width", [100, 80, 60])
+@pytest.mark.parametrize("width", [140, 100, 80, 60])
+def test_a_terminal_shows_both_values_and_the_interval_of_each_figure_however_narrow_it_is(
+    many: list[Comparison], width: int
+) -> None:
+    for found in many:
+        lines = comparison_text(found, width).splitlines()
+        for row in (finding_row(one, found) for one in found.findings):
+            values = [value.replace(NBSP, " ") for value in (*row.values, row.told)]
+            begins = [
+                at for at, line in enumerate(lines) if f"{line} ".startswith(f"  {figure(row.finding.question)} ")
+            ]
+            shown = (" ".join(lines[at : at + 3]) for at in begins)
+            assert any(all(value in text for value in values) for text in shown)
+
+
+@pytest.mark.parametrize("width", [140, 100, 80, 60])
 def test_lines_are_no_longer_than_the_terminal(many: list[Comparison], width: int) -> None:
     for found in many:
         for line in comparison_text(found, width).splitlines():
@@ -61,7 +79,7 @@ def test_the_terminal_has_the_verdict_first_then_the_badges_then_the_table() -> 
     assert "✓ VALID" in badges
     assert "◇ SIMULATED" in badges
     row = next(line for line in lines if line.startswith("  ttfa p95"))
-    assert " ".join(row.split()) == "ttfa p95 2,640 ms +65 % (+47 to +87 %) 20 % ✕ regressed"
+    assert " ".join(row.split()) == "ttfa p95 1,600 ms 2,640 ms +65 % (+47 to +87 %) ✕ regressed"
 
 
 def test_gated_figures_stand_before_the_others() -> None:

@@ -423,6 +423,14 @@ def test_failures_that_no_threshold_is_about_are_said_loudly() -> None:
     assert asked.warnings == ()
 
 
+@pytest.mark.parametrize("stopped", ["interrupted", "interrupted; all sessions are done", "all sessions are done"])
+def test_a_run_that_was_interrupted_is_judged_with_a_warning(stopped: str) -> None:
+    found = check_of(read(ENOUGH, stopped=stopped), thresholds("ttfa: med<9s", "failures: rate<50%"))
+
+    assert found.status == 0
+    assert [warning[:27] for warning in found.warnings] == ["the run was interrupted bef"] * ("interrupted" in stopped)
+
+
 def test_turns_that_never_began_are_endless_waits_of_a_limit() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
     (item,) = check_of(now, thresholds("ttfa: p(95)<9s")).items

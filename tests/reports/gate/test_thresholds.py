@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.measures import SLOPE
+from bench.measures import CATALOGUE, SLOPE
 from reports.question import Stratum
 from reports.statistics.differences import Margin
-from reports.thresholds import GATED, SIGNED, parse, read_thresholds
+from reports.thresholds import GATED, parse, read_thresholds
 
 ROOT = Path(__file__).parents[3]
 
@@ -100,6 +100,8 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("audio_speed", "p(50)>-100%", "write -10%"),
         ("session_length", "p(50)<+5%", "no better direction"),
         ("transcript_lead", "p(50)>-5%", "may be negative"),
+        ("turn_detection", "p(50)<+20%", "may be negative"),
+        ("turn_detection", "p(50)<+20% and +30ms", "may be negative"),
         ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL and traits:NAME"),
         ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL and traits:NAME"),
         ("connect_total{step:x}", "p(95)<800", "measure of sessions"),
@@ -112,11 +114,18 @@ def test_what_is_no_threshold_is_refused_with_what_is_allowed(measure: str, text
     assert "\n" not in str(refused.value)
 
 
+def test_a_measure_is_signed_where_its_definition_says_that_it_may_be_negative() -> None:
+    said = {name for name, measure in CATALOGUE.items() if re.search(r"\bnegative\b", measure.sentence, re.IGNORECASE)}
+
+    assert said == {name for name, measure in CATALOGUE.items() if measure.signed}
+    assert said >= {"turn_detection", "transcript_lead", "renewal_gap", "idle_prompt"}
+
+
 numbers = st.decimals(min_value="0.001", max_value="0.999", places=3).map(str)
 
 
 @given(
-    st.sampled_from(sorted(set(GATED) - SIGNED)),
+    st.sampled_from(sorted(name for name in GATED if not GATED[name].signed)),
     st.decimals(min_value="0.1", max_value="99.9", places=1),
     numbers,
     st.booleans(),

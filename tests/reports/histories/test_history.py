@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
-from reports.histories.course import Course
+from reports.histories.course import Course, days_of
 from reports.histories.entry import Entry, FigureKey, RunFigure, missing
 from reports.histories.history import (
     History,
@@ -24,9 +28,11 @@ from reports.histories.history import (
     told_by,
     weekdays_notes,
 )
+from reports.numbers import NBSP
 from reports.question import NO_STRATUM
 from reports.statistics.changes import comparisons
-from tests.reports.histories.made import TYPED, entry, invalid, nights, stepped, told
+from tests.reports.histories.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
+from tests.reports.synthetic import BEGAN_NS
 
 
 def first(entries: Sequence[Entry], measure: str = "ttfa:p50") -> Course:
@@ -82,7 +88,7 @@ def test_too_few_runs_have_no_mark_and_it_is_said_why() -> None:
 
     assert not history.moved
     assert history_headline(history).startswith("Too few runs to tell a change: it takes 10")
-    assert lacking_notes(history)[0].endswith(": 9).")
+    assert lacking_notes(history)[0].replace(NBSP, " ").endswith(": 9 of 9 runs.")
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
@@ -99,6 +105,41 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
     assert "run-042" in marks(history)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
     assert said.count("Weekdays differ") == said.count("; ") == 1 == said.count("ttfa p95 of gateway")
+
+
+HOUR_NS = 3_600 * 10**9
+
+
+@pytest.mark.parametrize("hour", [0, 2, 9, 12, 23])
+def test_slower_weekends_are_seen_whatever_hour_a_nightly_job_is_planned_for(hour: int) -> None:
+    """The job waits for its turn for up to twenty minutes on either side of its hour."""
+    rng = np.random.default_rng(hour)
+    midnight_ns = BEGAN_NS // DAY_NS * DAY_NS + hour * HOUR_NS
+    runs = []
+    for number, one in enumerate(nights([600.0] * 56)):
+        weekend = datetime.fromtimestamp(one.began_utc_ns / NS_PER_S, UTC).weekday() >= 5
+        began_ns = midnight_ns + number * DAY_NS + int(rng.uniform(-1 / 3, 1 / 3) * HOUR_NS)
+        runs.append(replace(entry(number, told_p50(one) * 1.3**weekend), began_utc_ns=began_ns))
+    late = [own > 0.1 for own in first(runs).weekdays]
+
+    # by the calendar of most of its runs: around midnight either
+    assert late in ([False] * 5 + [True] * 2, *([[False] * 4 + [True] * 2 + [False]] if not hour else []))
+
+
+@given(st.lists(st.integers(1, 22), min_size=1, max_size=24))
+def test_days_are_those_of_the_calendar_if_nothing_starts_within_an_hour_of_midnight(hours: list[int]) -> None:
+    began_ns = np.array([(20_000 * 24 + 24 * day + hour) * HOUR_NS for day, hour in enumerate(hours)])
+
+    assert days_of(began_ns).tolist() == list(range(20_000, 20_000 + len(hours)))
+
+
+@given(st.lists(st.integers(-59, 59), min_size=1, max_size=40))
+def test_a_job_around_midnight_has_a_day_for_each_of_its_runs(minutes: list[int]) -> None:
+    began_ns = np.array([(20_000 + day) * DAY_NS + 60 * 10**9 * late for day, late in enumerate(minutes)])
+    days = days_of(began_ns)
+
+    assert np.diff(days).tolist() == [1] * (len(minutes) - 1)
+    assert 2 * np.count_nonzero(days == began_ns // DAY_NS) >= len(minutes)
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
@@ -194,3 +235,33 @@ def test_a_measure_without_a_quantile_is_its_median() -> None:
         == history_question("ttfa:p50")
         == history_question("ttfa:p(50)")
     )
+
+
+def test_the_note_on_few_runs_says_how_many_of_them_can_be_compared() -> None:
+    history = told_by([*nights([600.0] * 3), invalid(4), invalid(5)])
+
+    assert [text.replace(NBSP, " ") for text in lacking_notes(history)] == [
+        "A change takes 10 runs that can be compared. There are: voice_turns, gateway: 3 of 5 runs."
+    ]
+    assert lacking_notes(told_by(stepped(12, 12))) == []
+
+
+def test_series_that_are_too_short_are_noted_beside_one_that_is_not() -> None:
+    history = told_by([*stepped(12, 12), *nights([600.0] * 2, target="direct")])
+
+    assert [text.replace(NBSP, " ") for text in lacking_notes(history)] == [
+        "A change takes 10 runs that can be compared. There are: voice_turns, direct: 2 of 2 runs."
+    ]
+
+
+@given(st.lists(st.integers(1, 14), min_size=1, max_size=4), st.integers(0, 6))
+def test_a_series_is_only_said_to_lack_runs_if_fewer_can_be_compared_than_a_change_takes(
+    sizes: list[int], spoilt: int
+) -> None:
+    runs = [one for at, size in enumerate(sizes) for one in nights([600.0] * size, target=f"t{at}")]
+    history = told_by([*runs, *(invalid(20 + number, target="t0") for number in range(spoilt))])
+
+    for text in lacking_notes(history):
+        for used, of in re.findall(r"(\d+) of (\d+)", text):
+            assert int(used) < 10
+            assert int(used) <= int(of)

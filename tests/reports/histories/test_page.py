@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from reports.histories.entry import Entry
+import pytest
+
+from reports.histories.entry import Entry, FigureKey
 from reports.histories.history import told_by
 from reports.histories.outputs import history_text
 from reports.histories.page import MOST, OTHERS, filters_of, history_html, history_page
-from tests.reports.histories.made import entry, invalid, nights, stepped
+from reports.question import Stratum
+from tests.reports.histories.made import entry, invalid, nights, stepped, told
+from tests.reports.synthetic import BEGAN_NS
 
 HERE = Path("/somewhere/runs")
 
@@ -126,3 +131,23 @@ def test_lines_fit_a_narrow_terminal() -> None:
     long = [replace(one, name="20261120T091400Z-a-scenario-with-a-name") for one in stepped(12, 12)]
 
     assert max(len(line) for line in history_text(told_by(long), 80).splitlines()) <= 80
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize(
+    "strata", [[Stratum()], [Stratum("requested"), Stratum("speech_end"), Stratum("requested", "calls")]]
+)
+@pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
+def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
+    """Runs of one day: their names begin alike, and end alike."""
+    runs = []
+    waits = {FigureKey("ttfa", stratum): {0.5: told(1_600.0), 0.95: told(3_200.0)} for stratum in strata}
+    for one in nights([1_600.0] * 4, quantiles=waits):
+        began_ns = BEGAN_NS + (one.began_utc_ns - BEGAN_NS) // 4320  # 20 s apart
+        stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
+        runs.append(replace(one, name=f"{stamp}-{scenario}", began_utc_ns=began_ns))
+    lines = history_text(told_by(runs), width).splitlines()
+    named = [line.split()[0] for line in lines if line.startswith("  2026")]
+
+    assert len(named) == len(set(named)) == 4
+    assert max(map(len, lines)) <= width

@@ -17,8 +17,8 @@ from bench.cli.verdicts import size as command
 from bench.errors import UsageError
 from reports.question import margin_of
 from reports.runs import load_for_report
-from reports.sides.side import folder_of
-from reports.sizing import Size, share_of, size_data, size_lines, size_question, sized_of
+from reports.sides.side import parted
+from reports.sizing import Size, share_of, size_data, size_lines, size_question, sized, sized_of
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
@@ -51,7 +51,8 @@ def size_of(
     gates: int = 3,
 ) -> Size:
     asked = size_question(measure, detect, margin, power, gates)
-    return sized_of(loaded(folder_of(folder)), asked, str(folder))
+    where, target = parted(folder)
+    return sized_of(loaded(where), asked, target, str(folder))
 
 
 def text(size: Size) -> str:
@@ -237,3 +238,39 @@ def test_a_plan_says_which_turns_it_is_for_and_what_its_range_is(tmp_path: Path)
 
     assert said.startswith("ttfa p95 from the end of speech: to find +20 %")
     assert ", from 5 to 95 % of pilots drawn anew)" in said
+
+
+NAMES = {
+    # how a user may write the path of a run; {} is its folder
+    "as it is": "runs/{}",
+    "from here": "./runs/{}",
+    "with a slash behind it": "runs/{}/",
+    "with two slashes": "runs//{}",
+    "up and down again": "runs/../runs/{}",
+    "a link": "linked/{}",
+    "from the root": "ROOT/runs/{}",
+}
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("named")
+    run(root / "runs" / "one", ONE)
+    run(root / "runs" / "pair", TWO)
+    (root / "linked").symlink_to(root / "runs")
+    return root
+
+
+@pytest.mark.parametrize("written", NAMES.values(), ids=NAMES)
+def test_a_run_is_planned_with_however_its_path_is_written(
+    named: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.chdir(named)
+    asked = size_question("failures", None, None, 0.9)
+    path = written.replace("ROOT", str(named))
+
+    assert sized(path.format("one"), asked).targets == ("sim",)
+    assert sized(path.format("pair"), asked).targets == ("east", "west")
+    assert sized(f"{path.format('pair')}:west", asked).targets == ("west",)
+    with pytest.raises(UsageError, match=r"/pair has no target north: it has east, west$"):
+        sized(f"{path.format('pair')}:north", asked)

@@ -365,6 +365,14 @@ def responses_without_end(wire: Wire) -> None:
         wire.say(*(created(f"r{number}_{place}") for place in range(64)))
 
 
+@evil("endless:items")
+def items_without_end(wire: Wire) -> None:
+    wire.greet()
+    wire.say(created())
+    for number in itertools.count():
+        wire.say(*(delta(item_id=f"i{number}_{place}") for place in range(64)))
+
+
 @evil("ok")
 def ten_thousand_events_that_nobody_knows(wire: Wire) -> None:
     wire.greet()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -56,7 +57,7 @@ def talk(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservati
     if target.dialect.provider is None:
         script = build_script(say(), limits=limits)
     else:
-        hears = {"output_format": "g711_ulaw"} if target.dialect is PCM else {}
+        hears: dict[str, Any] = {"output_format": "g711_ulaw"} if target.dialect is PCM else {}
         detection = TurnDetection(type=FULL_DUPLEX)
         greeting = HearTurn(hear="greeting")
         script = build_script(greeting, dialect=target.dialect, limits=limits, turn_detection=detection, **hears)

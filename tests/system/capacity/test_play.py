@@ -34,7 +34,9 @@ def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]
 def test_a_level_ends_with_its_search_however_long_its_load_was_to_be(
     tmp_path: Path, process: subprocess.Popen[bytes]
 ) -> None:
-    looks = playing._watched(process, folder_of(tmp_path, "running"), 3600.0, lambda *_: False, most_s=-1.0)
+    now_ns = monotonic_ns()
+    folder = folder_of(tmp_path, "running")
+    looks = playing._watched(process, folder, now_ns, 3600.0, lambda *_: False, latest_ns=now_ns - NS_PER_S)
 
     assert looks == 0
 

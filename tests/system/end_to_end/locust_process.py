@@ -57,8 +57,12 @@ def free_port() -> int:
 
 @contextmanager
 def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """`locust --headless` in a process group of its own; killed at the end of the block if it still runs."""
-    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs", str(runs)]
+    """`locust`, headless unless it has `--autostart`, in a process group of its own.
+
+    It is killed at the end of the block if it still runs.
+    """
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--runs", str(runs)]
+    command += [] if "--autostart" in options else ["--headless"]
     if "--processes" in options:  # tests run beside each other, and Locust's own port is one
         port = str(free_port())
         command += ["--master-bind-port", port, "--master-port", port]
@@ -83,6 +87,11 @@ def run_locust(scenario: Path, runs: Path, *options: str, **environment: str) ->
     with locust(scenario, runs, *options, **environment) as process:
         output, errors = process.communicate(timeout=GUARD_S)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def interrupted_status(folder: Path) -> int:
+    """The exit status of a run that was interrupted: tests share a slow machine, and its figures may be too late."""
+    return 130 if files.read_document(folder)["verdict"]["valid"] else 4
 
 
 def only_run(runs: Path) -> Path:

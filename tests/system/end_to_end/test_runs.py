@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -257,3 +258,13 @@ def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) ->
     totals = files.read_document(folder)["totals"]
     assert totals["sessions"] == {"ok": 4}
     assert totals["turns"] == {"ok": 4 * 4}
+
+    advised = re.search(r"For a median play (--sessions \d+) or more", " ".join(ended.stdout.split()))
+    assert advised, ended.stdout
+    longer = [sys.executable, "-c", SHORT, "bench", "--runs", str(tmp_path / "longer"), *advised[1].split()]
+    ended = subprocess.run(longer, capture_output=True, text=True, timeout=GUARD_S, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    played = files.read_document(only_run(tmp_path / "longer"))["totals"]["sessions"]
+    assert played == {"ok": int(advised[1].split()[1])}
+    assert "For a median" not in ended.stdout

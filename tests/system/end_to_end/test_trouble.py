@@ -22,6 +22,8 @@ from tests import forked
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
+    free_port,
+    interrupted_status,
     locust,
     only_run,
     run_locust,
@@ -47,6 +49,37 @@ def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simul
     assert set(totals["turns"]) == {"ok"}
     assert totals["turns"]["ok"] == totals["turns_begun"]
     assert set(totals["sessions"]) <= {"ok", "abandoned"}
+    assert files.read_document(folder)["stopped"] == "interrupted"
+    assert process.returncode == interrupted_status(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_of_several_processes_that_is_interrupted_has_a_status_of_its_own(
+    number: signal.Signals, tmp_path: Path, simulator: Ready
+) -> None:
+    load = ("-u", "2", "-r", "2", "--processes", "2", "--url", simulator.urls["ga"])
+    with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 2)
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=GUARD_S)
+
+    assert "Traceback" not in output + errors
+    assert "Bad response code" not in errors
+    assert files.read_document(folder)["stopped"] == "interrupted"
+    assert process.returncode == interrupted_status(folder)
+
+
+def test_a_run_with_a_web_ui_that_is_interrupted_has_the_same_status(tmp_path: Path, simulator: Ready) -> None:
+    ui = ("-t", "10m", "--autostart", "--autoquit", "0", "--web-port", str(free_port()))
+    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"])
+    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *ui, *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 2)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=GUARD_S)
+
+    assert "Traceback" not in output + errors
+    assert files.read_document(folder)["stopped"] == "interrupted"
+    assert process.returncode == interrupted_status(folder)
 
 
 def test_a_second_interrupt_abandons_what_is_in_flight(tmp_path: Path) -> None:
@@ -68,6 +101,7 @@ def test_a_second_interrupt_abandons_what_is_in_flight(tmp_path: Path) -> None:
 
     totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
     assert "Traceback" not in output + errors
+    assert process.returncode == 4, "no turn was judged"
     assert totals["turns"] == {"abandoned": 2}
     assert totals["sessions"] == {"abandoned": 2}
 

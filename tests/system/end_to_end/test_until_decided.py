@@ -123,4 +123,4 @@ def test_a_run_that_somebody_ends_says_so(tmp_path: Path, services: dict[str, Re
 
     document = files.read_document(folder)
     assert document["stopped"] == "interrupted"
-    assert process.returncode == (4 if document["verdict"]["valid"] is False else 3)
+    assert process.returncode == (4 if document["verdict"]["valid"] is not True else 130)

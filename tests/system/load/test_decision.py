@@ -57,6 +57,16 @@ def asking(folder: Path, thresholds: str, **how: Any) -> LookPlan:
 # The plan.
 
 
+def test_a_threshold_that_the_scripts_can_never_show_is_refused_before_the_run(tmp_path: Path) -> None:
+    file = tmp_path / "ci.yaml"
+    file.write_text("voice_to_voice: p(95)<+20%\n")
+    options = Options.of(parsed("--until-decided", "--thresholds", str(file)))
+    lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
+
+    with pytest.raises(UsageError, match=r"voice_to_voice: .* can never be judged, because it has no spoken"):
+        decision_plan(options, 500, talk(), lacking=[lacks])
+
+
 def test_by_default_the_wait_for_a_reply_and_failures_are_decided() -> None:
     assert made() == {
         "pairs": 500,
@@ -252,6 +262,14 @@ def test_a_look_that_decides_ends_the_run_with_its_sentence(tmp_path: Path) -> N
 
     assert (held.stopped, held.said) == (["not regressed"], [])
     assert held.looks.standing == (1, 3)
+
+
+def test_the_planned_looks_stay_the_same_once_the_run_is_decided(tmp_path: Path) -> None:
+    held = Held(tmp_path, saying(stopped=True, sentence="not regressed", look=2, pairs=100))
+    held.consider(100, 100)
+    held.looks.end()
+
+    assert held.looks.standing == (2, 3)
 
 
 def test_a_look_that_does_not_is_followed_by_the_next(tmp_path: Path) -> None:

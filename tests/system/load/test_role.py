@@ -188,6 +188,33 @@ def test_whatever_kills_who_began_to_close_a_run_it_is_closed_once_and_its_statu
     assert ended.returncode == 0, ended.stderr
 
 
+SIGNALLED = """
+import sys
+from types import SimpleNamespace
+import gevent
+from bench.load.leading import worker as module
+from bench.load.leading.role import DRAINING, RunState
+
+worker, quits = module.Worker.__new__(module.Worker), []
+worker._runner = SimpleNamespace(quit=lambda: quits.append(1))
+waits = sys.argv[1] == "waits"
+worker._current = RunState(live=SimpleNamespace(closed=waits), ending=DRAINING if waits else "")
+worker._on_interrupt()
+gevent.idle()
+assert quits == [1], quits
+worker._on_interrupt()
+gevent.idle()
+assert (quits, worker._current.hurried) == (([1, 1], False) if waits else ([1], True)), quits
+"""
+
+
+@pytest.mark.parametrize("when", ["plays", "waits"])
+def test_a_signal_ends_a_worker_also_when_its_run_is_over_and_it_waits_for_another(when: str) -> None:
+    ended = forked.run([sys.executable, "-c", SIGNALLED, when], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 DRAINED = """
 import sys
 from pathlib import Path

@@ -1,0 +1,142 @@
+"""Says what turns and sessions of a script can never have, by the plan alone: instants and columns of their rows.
+
+A measure is made of those (`Measure.columns`), so what cannot be measured is known before the first call is paid for.
+It is said of what is certain: a service may speak where text was asked for, but has no end of speech to tell of a turn
+that is typed. Nothing is known of a task in Python, which decides in each session what is said, nor of a script that
+sends events in the words of the service, which may change any setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.columns import TURN_INSTANTS
+from bench.observe.turn_view import HEARD, UNTOLD
+from bench.plan.prepared import PreparedEvent, PreparedInterruption, PreparedScript, PreparedSound, PreparedTurn
+from bench.plan.repertoire import Repertoire
+
+UNNAMED = "the service names no turns, so only what is heard of them is known"
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Instants and columns of a turn that are absent where `holds`; `why`, in words that name what a script lacks.
+
+    A name of `bench.measures.TRAITS` behind `traits:` stands for turns of that trait.
+    """
+
+    names: Sequence[str]
+    holds: Callable[[PreparedScript, PreparedTurn], bool]
+    why: str
+
+
+def _interrupts(script: PreparedScript) -> bool:
+    return any(
+        isinstance(step, PreparedInterruption) or (step.plays_turn and step.interrupts is not None)
+        for step in script.steps
+    )
+
+
+def _sounds(script: PreparedScript) -> bool:
+    return any(isinstance(step, PreparedSound) for step in script.steps)
+
+
+SPOKEN = ("speech_begin", "speech_end", "committed", "input_transcribed", "speech_started", "speech_stopped", "cut_off")
+SAID = ("first_audio", "first_audible", "first_transcript", "transcript_done", "answer_audio", "answer_audible")
+OF_CALLS = ("call_named", "call_done", "answer_requested", "function_audible", "function_time_ns", "traits:calls")
+OF_BARGE_IN = ("barge_in", "barge_in_heard", "silent", "quiet", "cancelled", "overlap_ns")
+OF_TRUNCATION = ("truncate_sent", "truncated", "traits:after_truncation")
+
+LACKS = (
+    Lack(SPOKEN, lambda _, turn: turn.kind != "audio", "it has no spoken turn (`play`)"),
+    Lack(
+        ("speech_started", "speech_stopped", "vad_splits", "cut_off"),
+        lambda _, turn: not turn.plan.vad and not turn.plan.duplex,
+        "the service detects no turns (`turn_detection`)",
+    ),
+    Lack(
+        (*SAID, "audio_speed", "stall_ns", "stalls", "preamble"),
+        lambda _, turn: not turn.plan.wants_audio,
+        "its replies are text (`output`)",
+    ),
+    Lack(
+        ("input_transcribed", "input_word_errors", "input_words"),
+        lambda _, turn: not turn.plan.transcription_due,
+        "no speech of a caller is transcribed (`input_transcription`)",
+    ),
+    Lack(
+        ("input_word_errors", "input_words"),
+        lambda _, turn: not turn.plan.reference.words,
+        "nothing says what a caller says (`words`)",
+    ),
+    Lack(
+        ("reply_word_errors", "reply_words"),
+        lambda _, turn: not turn.plan.reference.reply,
+        "nothing says what a reply should be (`expected_reply`)",
+    ),
+    Lack(
+        ("task_done",),
+        lambda _, turn: not turn.plan.reference.has_task and turn.judge is None,
+        "nothing says when a turn has done its task (`success`)",
+    ),
+    Lack(OF_CALLS, lambda _, turn: not turn.plan.functions, "its session has no functions (`tools`)"),
+    Lack(
+        (*OF_BARGE_IN, *OF_TRUNCATION),
+        lambda script, _: not _interrupts(script) and not _sounds(script),
+        "no step interrupts a reply (`interrupt`)",
+    ),
+    Lack(
+        ("yielded", "truncated_right", "traits:after_interruption"),
+        lambda script, _: not _interrupts(script),
+        "no step interrupts a reply (`interrupt`)",
+    ),
+    Lack(
+        ("false_yield", "false_reply"),
+        lambda script, _: not _sounds(script),
+        "no step makes a sound that should not interrupt (`sound`)",
+    ),
+    Lack(
+        tuple(name for name in (*TURN_INSTANTS, *UNTOLD) if name not in HEARD),
+        lambda _, turn: turn.plan.duplex,
+        UNNAMED,
+    ),
+)
+"""In the order in which a reason is looked for."""
+
+
+def lacking(repertoire: Repertoire, *, arrives: bool) -> dict[str, Any] | None:
+    """Return what a script's turns and sessions lack: `turns`, each with its `step` and with what it `lacks`, and
+    `session`; names with their reasons. None where nobody knows. `arrives`: whether its calls arrive.
+    """
+    if repertoire.script.task is not None:
+        return None
+    script = repertoire.session(0, 0)
+    if any(isinstance(step, PreparedEvent) and step.said is None for step in script.steps):
+        return None
+    turns = [{"step": turn.plan.step, "lacks": dict(_of_turn(script, turn))} for turn in script.turns]
+    return {"name": script.name, "turns": turns, "session": dict(_of_session(script, arrives=arrives))}
+
+
+def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, str]]:
+    """Name and reason; the reason that is found first comes last, as it counts."""
+    for lack in reversed(LACKS):
+        if lack.holds(script, turn):
+            yield from ((name, lack.why) for name in lack.names)
+
+
+def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str, str]]:
+    detection = script.settings.turn_detection
+    if not script.history:
+        yield from dict.fromkeys(("history_begun", "history_taken"), "it has no history (`history`)").items()
+    if not any(turn.plan.greeting for turn in script.turns):
+        yield "greeted", "no step hears a greeting (`hear: greeting`)"
+    if script.renew_after_ns is None:
+        yield "heard_before", "its calls go on in no other session (`renew_after`)"
+    if detection is None or detection.idle_timeout_ms is None:
+        yield from dict.fromkeys(("idle_due", "idle_prompted"), "it has no `idle_timeout_ms`").items()
+    if not any(turn.plan.wants_audio for turn in script.turns):
+        yield "first_audible", "its replies are text (`output`)"
+    if not arrives:
+        yield "called", "its calls do not arrive (an open loop)"

@@ -1,0 +1,121 @@
+"""Holds a caller back whose last call was refused, in a closed loop.
+
+A user of a closed loop calls again as soon as its call has ended. A call that is refused ends at once, so a service
+that refuses would get a hundred and more calls a second, and most of a run's calls would be refused ones. So the user
+waits, twice as long after each refusal as after the one before, or for as long as the service asks, and not at all once
+a call got through. Waits are drawn at random within bounds (jitter): callers refused together do not come back
+together.
+
+A wait counts from the start of the refused call, for it is the rate of refused calls that it bounds: a call that took
+ten seconds to fail is no storm, and the load that was asked for goes on. It is over before the user asks for its next
+start, so neither `start_lag` nor the sessions of a pair, which still start together, contain any of it.
+
+What is refused for a limit of the service (`throttled:…`) is held back by the pacer of its target, for all callers.
+Calls that arrive in an open loop do so whatever became of those before: nothing holds them back here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import gevent
+
+from bench.clock import monotonic_ns
+from bench.dial import HARNESS_FAULT
+from bench.limits import LONGEST_HOLD_NS
+from bench.load.planning.tasks import Caller
+from bench.load.playing.arm import FIRST_WAIT_NS, LONGEST_WAIT_NS
+from bench.measures import is_throttled, outcome_class
+from bench.observe.observation import SessionObservation
+from bench.units import NS_PER_S
+
+POLL_S = 0.25
+"""How often a caller who waits looks whether the run ends, or the caller is asked to leave."""
+
+
+class RefusedCall(NamedTuple):
+    """A call that the service did not take: its start, its end, and the wait that the service asked for."""
+
+    start_ns: int
+    ended_ns: int
+    asked_ns: int | None
+
+
+def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> RefusedCall | None:
+    """Return the refusal that a session was, which is over now; None where nothing holds its caller back.
+
+    A service that opens a session and closes it before anything came of it has refused the call as well. `begun`:
+    whether any session of the target was opened. Before that a few refusals end the run, and should do so soon; only
+    the wait that the service asks for is kept.
+    """
+    if outcome_class(session.outcome) != "failed" or session.turns_good or session.outcome == HARNESS_FAULT:
+        return None
+    if is_throttled(session.outcome) or not (begun or session.retry_after_ns):
+        return None
+    return RefusedCall(session.start_ns, now_ns, session.retry_after_ns)
+
+
+def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
+    """Return when the caller of these calls, which were begun together, may call again.
+
+    `in_a_row`: how many times its calls were refused without one between that got through, this time included; `drawn`:
+    at random, from 0 to 1.
+    """
+    wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, LONGEST_WAIT_NS.bit_length()), LONGEST_WAIT_NS)
+    jitter_ns = int(wait_ns // 2 * drawn)
+    due = [refused.start_ns + wait_ns // 2 for refused in refusals]
+    due += [refused.ended_ns + min(refused.asked_ns, LONGEST_HOLD_NS) for refused in refusals if refused.asked_ns]
+    return max(due) + jitter_ns
+
+
+@dataclass
+class _Refused:
+    """A caller whose last call was refused: how often in a row, and when it may call again."""
+
+    caller: Caller  # kept, so that no other object gets its identity
+    in_a_row: int = 0
+    due_ns: int = 0
+
+
+class BackOff:
+    """Holds back the callers of one process.
+
+    `draw` returns numbers from 0 to 1 at random; `waits` is called with True when a caller begins to wait and with
+    False when it has waited; `ending` says whether no call shall begin any more.
+    """
+
+    def __init__(self, draw: Callable[[], float], *, waits: Callable[[bool], None], ending: Callable[[], bool]) -> None:
+        self._draw, self._waits, self._ending = draw, waits, ending
+        self._refused: dict[int, _Refused] = {}
+        """Callers by their identity, for users may define when two of them are equal."""
+
+    def note(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
+        """Note which of the calls were refused that a caller began together; none: they got through."""
+        several = list(refusals)
+        if not several:
+            self._refused.pop(id(caller), None)
+            return
+        refused = self._refused.setdefault(id(caller), _Refused(caller))
+        refused.in_a_row += 1
+        refused.due_ns = due_ns(several, refused.in_a_row, self._draw())
+
+    def wait(self, caller: Caller) -> bool:
+        """Wait until a caller may call again; False where the run ended meanwhile, or the caller is to leave."""
+        refused = self._refused.get(id(caller))
+        if refused is None or refused.due_ns <= monotonic_ns():
+            return True
+        self._waits(True)
+        try:
+            while (left_ns := refused.due_ns - monotonic_ns()) > 0:
+                if self._ending() or caller.is_leaving():
+                    del self._refused[id(caller)]
+                    return False
+                gevent.sleep(min(left_ns / NS_PER_S, POLL_S))
+        except gevent.GreenletExit:
+            del self._refused[id(caller)]
+            raise
+        finally:
+            self._waits(False)
+        return True

@@ -1,0 +1,195 @@
+"""A user of a closed loop whose call was refused calls again later and later; arrivals of an open loop do not wait."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import gevent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import dial
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError
+from bench.limits import LONGEST_HOLD_NS
+from bench.load.planning.load_model import Arrivals, LoadModel, Recorded
+from bench.load.playing import back_off, live, sessions, starts
+from bench.load.playing.arm import FIRST_WAIT_NS, HOPELESS, LONGEST_WAIT_NS
+from bench.load.playing.back_off import RefusedCall, due_ns, refusal_of
+from bench.load.playing.live import ALL_DONE
+from bench.units import NS_PER_S
+from tests.helpers import build_session
+from tests.load import live_run
+from tests.load.live_run import Caller, FakeDialer, Stand
+
+NOBODY = ConnectError("refused:tcp", "nobody listens")
+BUSY = ConnectError("refused:503", "busy", {"retry-after": "7"})
+
+
+class Skipped:
+    """A clock that goes on by itself and, at once, by as long as a caller who was refused would wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waited_ns = 0
+        self.on_wait: Callable[[], object] = lambda: None
+        for module in (back_off, dial, live, live_run, sessions, starts):
+            monkeypatch.setattr(module, "monotonic_ns", self.now_ns)
+        monkeypatch.setattr(back_off, "gevent", SimpleNamespace(sleep=self.sleep, GreenletExit=gevent.GreenletExit))
+
+    def now_ns(self) -> int:
+        return monotonic_ns() + self.waited_ns
+
+    def sleep(self, seconds: float) -> None:
+        self.waited_ns += int(seconds * NS_PER_S) + 1
+        self.on_wait()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Skipped:
+    return Skipped(monkeypatch)
+
+
+class Answers(FakeDialer):
+    """Answers calls one after another: None opens, an error refuses; the last one goes on."""
+
+    def __init__(self, *answers: ConnectError | None) -> None:
+        super().__init__()
+        self._answers = itertools.chain(answers, itertools.repeat(answers[-1]))
+
+    def open(self, *words: Any) -> Any:
+        self.refuses = next(self._answers)
+        return super().open(*words)
+
+
+def held_back(stand: Stand) -> int:
+    return sum(row["calls_backed_off"] for row in stand.rows("seconds"))
+
+
+@given(in_a_row=st.integers(1, 10_000), drawn=st.floats(0, 1))
+def test_waits_double_up_to_a_bound_and_are_drawn_from_their_upper_half(in_a_row: int, drawn: float) -> None:
+    whole_ns = min(FIRST_WAIT_NS * 2 ** min(in_a_row - 1, 40), LONGEST_WAIT_NS)
+
+    wait_ns = due_ns([RefusedCall(500, 600, None)], in_a_row, drawn) - 500
+
+    assert whole_ns // 2 <= wait_ns <= whole_ns
+
+
+@given(asked_ns=st.integers(1, 10**15), drawn=st.floats(0, 1))
+def test_a_wait_that_the_service_asks_for_is_kept_from_its_answer_on_up_to_a_limit(asked_ns: int, drawn: float) -> None:
+    due = due_ns([RefusedCall(0, 50, None), RefusedCall(0, 100, asked_ns)], 1, drawn)
+
+    assert due >= min(asked_ns, LONGEST_HOLD_NS) + 100
+    assert due <= max(min(asked_ns, LONGEST_HOLD_NS) + 100, FIRST_WAIT_NS // 2) + FIRST_WAIT_NS // 2
+
+
+@pytest.mark.parametrize(
+    ("refused", "changes"),
+    [
+        (True, {"outcome": "refused:tcp"}),
+        (True, {"outcome": "timeout:tcp"}),
+        (True, {"outcome": "closed:1013"}),  # it opened the session, and closed it before anything came of it
+        (False, {"outcome": "closed:1013", "turns_good": 1}),
+        (False, {"outcome": "throttled:handshake"}),  # its target's pacer waits
+        (False, {"outcome": "failed:harness"}),
+        (False, {"outcome": "abandoned"}),
+        (False, {"outcome": "ok"}),
+    ],
+)
+def test_a_call_was_refused_where_nothing_came_of_it_by_the_services_doing(
+    refused: bool, changes: dict[str, Any]
+) -> None:
+    session = build_session(**{"turns_good": 0} | changes)
+
+    assert (refusal_of(session, 7, begun=True) is not None) is refused
+
+
+def test_a_user_who_is_refused_calls_ever_more_seldom(tmp_path: Path, clock: Skipped) -> None:
+    stand = Stand(tmp_path, dialers={"here": Answers(None, NOBODY)}, settings={})
+    stand.play(21)
+
+    whole_s = [min(2**number, 60) for number in range(19)]  # before all calls but the first two
+    assert sum(whole_s) / 2 <= clock.waited_ns / NS_PER_S <= sum(whole_s) + 19 * back_off.POLL_S
+    assert held_back(stand) == 19
+    assert stand.live.standing().calls_backed_off == 19
+    assert stand.live.standing().callers_backing_off == 0
+
+
+def test_a_call_that_gets_through_ends_the_waits(tmp_path: Path, clock: Skipped) -> None:
+    stand = Stand(tmp_path, dialers={"here": Answers(None, *[NOBODY] * 9, None, NOBODY, None)})
+    stand.play(11)
+    before_ns = clock.waited_ns
+    assert before_ns > 60 * NS_PER_S
+    caller = Caller()
+    stand.live.play_pair(stand.user, stand.task, cast(Any, caller))
+    stand.live.play_pair(stand.user, stand.task, cast(Any, caller))
+
+    assert clock.waited_ns - before_ns <= FIRST_WAIT_NS + back_off.POLL_S * NS_PER_S
+
+
+def test_the_wait_that_a_service_asks_for_is_kept(tmp_path: Path, clock: Skipped) -> None:
+    stand = Stand(tmp_path, dialers={"here": Answers(None, BUSY, None)})
+    stand.play(3)
+
+    assert clock.waited_ns >= 6 * NS_PER_S
+    assert [row["retry_after_ns"] for row in stand.rows("sessions")] == [None, 7 * NS_PER_S, None]
+
+
+def test_the_sessions_of_a_pair_wait_together_and_their_start_lag_holds_none_of_it(
+    tmp_path: Path, clock: Skipped
+) -> None:
+    dialers = {"east": Answers(None, NOBODY), "west": Answers(None)}
+    stand = Stand(tmp_path, "west", "east", dialers=dialers)
+    stand.play(16)
+
+    rows = stand.rows("sessions")
+    by_pair = [{row["target"] for row in rows if row["pair"] == number} for number in range(16)]
+    assert by_pair == [{"west", "east"}] * 16
+    last = [row for row in rows if row["pair"] == 15]
+    meant_ns = [row["start_ns"] + row["intended_start_at_ns"] for row in last]
+    assert meant_ns[0] == meant_ns[1]
+    begun_ns = [row["start_ns"] for row in rows if row["pair"] == 14]
+    assert meant_ns[0] - max(begun_ns) >= 29 * NS_PER_S, "they were meant to start after the wait"
+
+
+def test_until_a_session_has_opened_nobody_waits_for_the_run_to_say_why_it_ends(tmp_path: Path, clock: Skipped) -> None:
+    stand = Stand(tmp_path, dialers={"here": Answers(NOBODY)})
+    stand.play(HOPELESS)
+
+    assert len(stand.stopped) == 1
+    assert clock.waited_ns == 0
+
+
+def test_the_end_of_the_run_ends_a_wait_and_its_call_is_counted_all_the_same(tmp_path: Path, clock: Skipped) -> None:
+    stand = Stand(tmp_path, dialers={"here": Answers(None, *[NOBODY] * 20)})
+    clock.on_wait = lambda: vars(stand.live.sessions).update(ending=True)
+
+    assert not stand.play(3)
+    assert stand.dialers["here"].dialled == 2
+    assert held_back(stand) == 1
+
+
+def test_who_waits_holds_up_no_run_whose_last_session_another_user_has_begun(tmp_path: Path, clock: Skipped) -> None:
+    stand = Stand(tmp_path, dialers={"here": Answers(None, NOBODY, None)}, sessions=3)
+    clock.on_wait = stand.play
+
+    assert not stand.play(3)
+    assert stand.stopped == [ALL_DONE]
+    assert stand.dialers["here"].dialled == 3
+
+
+def test_a_call_that_arrives_waits_for_none_that_was_refused(tmp_path: Path, clock: Skipped) -> None:
+    recorded = Recorded(Path("calls.txt"), "", tuple(number / 1000 for number in range(12)))
+    model, began_ns = LoadModel(Arrivals(1, 1, recorded=recorded)), monotonic_ns() - 2 * NS_PER_S
+    stand = Stand(tmp_path, dialers={"here": Answers(None, NOBODY)}, load_model=model, began_ns=began_ns)
+    gevent.idle()
+    stand.play(12)
+
+    assert clock.waited_ns == 0
+    seconds = stand.rows("seconds")
+    assert sum(row["calls"] for row in seconds) == 12
+    assert sum(row["calls_backed_off"] for row in seconds) == 0

@@ -1,3 +1,0 @@
-"""Children beside the sessions: whatever becomes of a signal, the wait for one has an end."""
-
-from __future__ import annotations

@@ -1,0 +1,140 @@
+"""What users give to the functions of `rtbench`, and what is said of what cannot be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import rtbench
+from bench.errors import UsageError
+from tests.reports import synthetic
+from tests.reports.shared import write_summary
+from tests.reports.synthetic import Plan
+
+pytestmark = pytest.mark.usefixtures("few_draws")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two targets in pairs."""
+    plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, failed=0.03)
+    return synthetic.write(tmp_path_factory.mktemp("pair") / "run", plan, interleaved=True)
+
+
+def small_sample() -> rtbench.Sample:
+    return rtbench.Sample(np.arange(400.0), np.arange(400) % 40)
+
+
+@pytest.mark.parametrize("confidence", [0.05, 0.5, 1.0, float("nan"), 95])
+def test_a_comparison_refuses_a_confidence_that_a_verdict_cannot_have(pair: Path, confidence: float) -> None:
+    with pytest.raises(UsageError, match=r"^confidence lies between 0\.5 and 1, such as 0\.95, not "):
+        rtbench.compare(pair, confidence=confidence)
+
+
+@pytest.mark.parametrize(("ps", "confidence"), [([0.95], 95), ([0.95], 0.0), ([95], 0.9), ([0.5, 1.0], 0.9)])
+def test_estimates_refuse_what_is_no_share(ps: list[float], confidence: float) -> None:
+    sample = small_sample()
+    with pytest.raises(UsageError, match=r"^quantiles and their confidence lie between 0 and 1, such as 0\.95, not "):
+        rtbench.estimates(sample, ps, confidence=confidence)
+
+
+def test_a_higher_confidence_makes_wider_intervals_everywhere(pair: Path) -> None:
+    narrow, wide = (rtbench.estimates(small_sample(), [0.5], confidence=one)[0] for one in (0.9, 0.99))
+    less, more = (rtbench.compare(pair, confidence=one).to_frame().set_index(["figure", "step"]) for one in (0.9, 0.99))
+
+    assert wide.low < narrow.low <= narrow.value <= narrow.high < wide.high
+    both = less["low"].notna() & more["low"].notna()
+    assert both.any()
+    assert (more["low"][both] <= less["low"][both]).all()
+    assert (more["high"][both] >= less["high"][both]).all()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one run with its summary."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_summary(synthetic.write(folder / "one", Plan(sessions=60, turns=4)))
+    return folder
+
+
+def test_a_history_takes_a_run_that_was_loaded(runs: Path) -> None:
+    run = rtbench.load(runs / "one")
+
+    pd.testing.assert_frame_equal(rtbench.history(run).to_frame(), rtbench.history(runs).to_frame())
+
+
+def test_one_text_is_as_good_as_a_list_of_one(runs: Path) -> None:
+    run = rtbench.load(runs / "one")
+    history = [rtbench.history(runs, measures=given).to_frame() for given in ("ttfa:p95", ["ttfa:p95"])]
+    by_host = [run.quantiles("ttfa", by=given) for given in ("host", ["host"])]
+    limits = [rtbench.check(run, {"ttfa": given}).to_frame() for given in ("p(95)<800", ["p(95)<800"])]
+
+    for one, other in (history, by_host, limits):
+        pd.testing.assert_frame_equal(one, other)
+    for allow in ("region", ["region"]):
+        with pytest.raises(UsageError, match="says in what stored runs may differ"):
+            rtbench.check(run, {"ttfa": "p(95)<800"}, allow=allow)
+
+
+@pytest.mark.parametrize("p", [np.float32(0.95), np.float64(0.95), [np.float32(0.95)], np.array([0.95]), (0.95,)])
+def test_the_p_of_a_quantile_is_any_kind_of_number(runs: Path, p: Any) -> None:
+    run = rtbench.load(runs / "one")
+
+    pd.testing.assert_frame_equal(run.quantiles("ttfa", p=p), run.quantiles("ttfa", p=0.95))
+
+
+given: Any = rtbench
+"""The functions without their types: what a notebook gives them nobody checks."""
+REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
+    # what is asked, what is said of it
+    "a limit that is a number": (lambda run: given.check(run, {"ttfa": 800}), r"thresholds of ttfa, such as .* 800"),
+    "a number among limits": (lambda run: given.check(run, {"ttfa": ["med<5", 800]}), r"of ttfa, such as .* 800"),
+    "thresholds in a list": (lambda run: given.check(run, ["p(95)<800"]), "thresholds are a file or such as"),
+    "nothing to check": (lambda run: given.check(run), r"give thresholds=FILE, or name a baseline: baseline=RUN"),
+    "a condition that is none": (
+        lambda run: given.check(run, {"ttfa": "med<5"}, allow="regoin"),
+        'allow="regoin" is',
+    ),
+    "a condition that is fixed": (
+        lambda run: given.check(run, {"ttfa": "med<5"}, allow=["definitions"]),
+        "^allow definitions: runs that differ",
+    ),
+    "conditions without stored runs": (
+        lambda run: given.check(run, {"ttfa": "med<5"}, allow="region"),
+        "^allow region says in what stored runs may differ, .* by baseline$",
+    ),
+    "an answer to what is inconclusive": (
+        lambda run: given.check(run, {"ttfa": "med<5"}, on_inconclusive="ignore"),
+        "on_inconclusive is one of fail, pass, warn, not 'ignore'",
+    ),
+    "runs in a list": (lambda run: given.compare([run, run]), "a run is one that was loaded, or the path"),
+    "folders in a list": (lambda run: given.history([run]), "a run is one that was loaded, or the path"),
+    "no path": (lambda run: given.load(5), r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
+    "a measure that is none": (lambda run: given.history(run, measures="t"), 'there is no measure "t"'),
+    "an aggregate of a rate": (lambda run: given.history(run, measures="failures:p50"), "write measures failures"),
+    "measures that are numbers": (lambda run: given.history(run, measures=[5]), r"measures are texts, not 5 \(int\)"),
+    "a quantile in per cent": (lambda run: run.quantiles("ttfa", p=95), "between 0 and 1, such as 0.95, not 95"),
+    "a quantile as text": (lambda run: run.quantiles("ttfa", p="0.95"), "quantiles are given one by one or as a list"),
+    "a text among quantiles": (
+        lambda run: run.quantiles("ttfa", p=["0.95"]),
+        "between 0 and 1, such as 0.95, not '0.95'",
+    ),
+    "columns that are numbers": (lambda run: run.rates(by=5), r"columns are given one by one or as a list, not as 5"),
+}
+
+
+@pytest.mark.parametrize(("asked", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_refused_in_one_line_in_the_words_of_python(
+    runs: Path, asked: Callable[[Any], object], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        asked(rtbench.load(runs / "one"))
+
+    assert "\n" not in str(refused.value)
+    assert not re.search(r"--(thresholds|baseline|allow|on-inconclusive|measure)", str(refused.value))

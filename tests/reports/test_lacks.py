@@ -1,0 +1,165 @@
+"""What a report says that a figure lacks: more of the thing that it names than the run has of the same thing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.measures import sessions_to_publish
+from reports.numbers import NBSP
+from reports.statistics.quantiles import estimates, lack, sample
+from reports.summary.curves import PUBLISHED, curves
+from reports.summary.summary import Summary
+from reports.text.terminal import report_text
+from reports.wording.sentences import next_step, run_headline
+from tests.examples import few
+from tests.reports.forms import run_forms
+from tests.reports.shared import summary_of
+from tests.reports.synthetic import Plan
+
+THERE_AND_NEEDED = (
+    r"in (?P<there>[\d,]+) sessions?; it takes (?P<needs>[\d,]+)",
+    r"(?P<there>[\d,]+) (?:turn|session|word|repl)\w*; needs (?P<needs>[\d,]+)",
+    r"has (?P<there>[\d,]+) sessions? and needs (?P<needs>[\d,]+)",
+    r"of (?P<there>[\d,]+) sessions? (?:is|are) too few for a median, which takes (?P<needs>[\d,]+)",
+    r"needs (?P<needs>[\d,]+), this run has (?P<there>[\d,]+)",
+)
+
+
+def lacks_in(text: str) -> list[tuple[int, int]]:
+    """(there, needed) of every sentence that says both."""
+    plain = text.replace(NBSP, " ")
+    return [
+        (int(found["there"].replace(",", "")), int(found["needs"].replace(",", "")))
+        for pattern in THERE_AND_NEEDED
+        for found in re.finditer(pattern, plain)
+    ]
+
+
+def said_of(summary: Summary) -> Iterable[str]:
+    """All forms of a report, of which a page is read without its tags."""
+    html, markdown = run_forms(summary)
+    yield re.sub(r"<[^>]*>", " ", html)
+    yield markdown
+    yield report_text(summary)
+    yield run_headline(summary)
+
+
+@st.composite
+def small_plans(draw: st.DrawFn) -> Plan:
+    """Runs that are too small for some figures, of one target or of several."""
+    sessions, turns = draw(st.integers(1, 16)), draw(st.integers(1, 6))
+    return Plan(
+        sessions=sessions,
+        turns=turns,
+        targets=draw(st.sampled_from([("a",), ("a", "b"), ("a", "b", "c", "d")])),
+        kinds=draw(st.sampled_from([("vad",), ("typed",), ("vad", "typed")])),
+        abandoned=draw(st.integers(0, sessions * turns // 2)),
+        refused=draw(st.sampled_from([0, 0, 3])),
+        failed=draw(st.sampled_from([0.0, 0.0, 0.2])),
+        seed=draw(st.integers(0, 1000)),
+    )
+
+
+@few
+@given(small_plans())
+def test_whatever_lacks_takes_more_than_is_there(plan: Plan) -> None:
+    for text in said_of(summary_of(plan)):
+        assert [pair for pair in lacks_in(text) if pair[0] >= pair[1]] == []
+
+
+@few
+@given(small_plans())
+def test_the_sessions_to_play_next_are_more_than_were_played(plan: Plan) -> None:
+    summary = summary_of(plan)
+    played = max((summary.run.sessions["target"] == target).sum() for target in summary.targets)
+
+    for asked in re.findall(r"--sessions (\d+)", next_step(summary)):
+        assert int(asked) > played
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=40), st.integers(0, 99))
+def test_a_quantile_that_lacks_sessions_needs_more_of_them(of_session: list[tuple[int, int]], seed: int) -> None:
+    """`of_session`: good and failed turns of each session."""
+    rng = np.random.default_rng(seed)
+    sessions = np.repeat(np.arange(len(of_session)), [good + bad for good, bad in of_session])
+    values = np.concatenate([[*rng.lognormal(size=good), *[np.inf] * bad] for good, bad in of_session])
+
+    for found in estimates(sample(values, sessions), (0.05, 0.5, 0.9, 0.95, 0.99)):
+        if found.status == "too few sessions":
+            assert found.needs > found.sessions
+        elif found.status == "too few turns":
+            assert found.needs > values.size
+        elif found.status == "open" and found.needs:
+            assert found.needs > found.sessions
+
+
+@given(st.sampled_from((0.05, 0.5, 0.9, 0.95, 0.99)), st.integers(0, 700), st.integers(0, 300))
+def test_what_an_arm_lacks_is_more_than_it_has(p: float, turns: int, sessions: int) -> None:
+    lacking = lack(p, turns, sessions)
+
+    if lacking is not None:
+        assert lacking.there < lacking.needs
+        assert lacking.of == "turns" or lacking.needs == sessions_to_publish(p, turns, sessions, sessions)
+
+
+def test_sessions_without_a_figure_are_not_those_that_the_median_lacks() -> None:
+    """Sixteen sessions on four targets; no target has six."""
+    said = run_headline(summary_of(Plan(sessions=16, turns=2, targets=("a", "b", "c", "d"))))
+
+    assert "in 16 sessions" not in said
+    assert "; a, which has most, has 4 sessions and needs 6)" in said.replace(NBSP, " ")
+
+
+def test_of_few_targets_each_is_named_with_what_it_has() -> None:
+    said = run_headline(summary_of(Plan(sessions=8, turns=3, targets=("a", "b")))).replace(NBSP, " ")
+
+    assert (
+        "Too few sessions for a median (24 turns; a has 4 sessions and needs 6, b has 4 sessions and needs 6)" in said
+    )
+
+
+def advice(plan: Plan, **given: Any) -> str:
+    """What is said of a longer run, by the options that the run was started with."""
+    return next_step(summary_of(plan, settings=given)).partition(". ")[0]
+
+
+def test_the_advice_is_an_option_that_makes_this_run_longer() -> None:
+    plan = Plan(sessions=12, turns=4)
+
+    assert advice(plan) == "For p95 play `--sessions 45` or more"
+    assert advice(plan, sessions="12") == "For p95 play `--sessions 45` or more"
+
+
+def test_a_run_that_its_time_ended_is_to_take_longer() -> None:
+    plan = Plan(sessions=12, turns=4)
+
+    assert advice(plan, run_time=20) == "For p95 play `--run-time 2m` or more"
+    assert advice(plan, run_time=300) == "For p95 play `--run-time 19m` or more"
+    assert advice(plan, run_time=300, sessions="12") == "For p95 play `--run-time 19m --sessions 45` or more"
+
+
+def test_a_run_that_a_file_of_stages_ended_is_told_how_many_sessions_it_takes() -> None:
+    assert advice(Plan(sessions=12, turns=4), stages="ramp.yaml") == "For p95 play 45 sessions or more"
+
+
+def test_a_run_that_ended_as_soon_as_it_was_decided_is_not_told_to_play_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reports.wording.sentences.decided", lambda run: "This run ended at look 1.")
+
+    assert "play" not in advice(Plan(sessions=12, turns=4))
+
+
+@pytest.mark.parametrize(("sessions", "turns"), [(4, 4), (12, 4), (21, 10), (43, 4), (43, 10), (120, 1), (250, 4)])
+def test_a_curve_is_solid_as_far_as_a_table_tells_its_percentiles(sessions: int, turns: int) -> None:
+    """A curve went on with its interval beyond a p95 that needs more sessions, as the table says."""
+    summary = summary_of(Plan(sessions=sessions, turns=turns))
+    for name in summary.drawn:
+        for curve in curves(summary.samples[name], list(summary.samples[name].pools())):
+            told = [point for point in curve.points if point.p in PUBLISHED and point.p >= 0.5]
+            assert all((point.p <= curve.solid_to) == (not point.lacks) for point in told)

@@ -1,0 +1,108 @@
+"""Every frame that `rtbench` gives: columns of one dtype whatever they hold, that Parquet takes and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import rtbench
+from tests.reports import synthetic
+from tests.reports.edited import edit
+from tests.reports.shared import write_summary
+from tests.reports.synthetic import Plan
+
+pytestmark = pytest.mark.usefixtures("few_draws")
+
+COLUMNS = ["host", "turn", "vad_splits", "simulated", "start", "audio_speed", "response_id", "detail", "false_reply"]
+"""Columns of turns of every dtype."""
+WHOLE = Plan(sessions=40, turns=3, targets=("a", "b"), paired=True, usage=True, failed=0.1)
+PLANS = {
+    "everything": WHOLE,
+    "text, everything failed": Plan(sessions=20, text=True, failed=1.0, targets=("a", "b"), paired=True),
+    "turns that never began": Plan(sessions=40, turns=2, targets=("a", "b"), paired=True, refused=4),
+    "next to nothing": Plan(sessions=2, turns=1, targets=("a", "b"), paired=True),
+}
+FRAMES: dict[str, Callable[[rtbench.Run], pd.DataFrame]] = {
+    "turns": lambda run: run.turns,
+    "sessions": lambda run: run.sessions,
+    "seconds": lambda run: run.seconds,
+    "bounds": lambda run: run.bounds,
+    "quantiles": lambda run: run.quantiles("ttfa"),
+    "quantiles of nothing": lambda run: run.quantiles("barge_in_yield", by=COLUMNS),
+    "quantiles of sessions": lambda run: run.quantiles("session_ready", by=["host", "region", "lost_turns", "start"]),
+    "slopes": lambda run: run.quantiles("latency_slope", by="host"),
+    "rates": lambda run: run.rates(by=COLUMNS),
+    **{f"quantiles by {name}": partial(rtbench.Run.quantiles, measure="ttfa", by=name) for name in (*COLUMNS, "step")},
+    "comparison": lambda run: rtbench.compare(run).to_frame(),
+    "check": lambda run: rtbench.check(run, {"ttfa": ["p(95)<800", "med<+10%"], "failures": "rate<0.01"},
+                                       baseline=f"{run.folder}:a").to_frame(),
+    "history": lambda run: rtbench.history(run).to_frame(),
+}  # fmt: skip
+
+
+ROWS = ("turns", "sessions", "seconds", "bounds")
+
+
+Made = Callable[[str, str], pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Makes the frame of this name of the run of that plan, once for all tests."""
+    folder, runs = tmp_path_factory.mktemp("frames"), {}
+    for number, (name, plan) in enumerate(PLANS.items()):
+        path = synthetic.write(folder / str(number), plan, interleaved=True)
+        if plan is WHOLE:  # one value of each is missing
+            edit(path, "turns", lambda place, row: row if place else row | {"vad_splits": None, "response_id": None})
+            edit(path, "sessions", lambda place, row: row if place else row | {"region": None})
+        write_summary(path)
+        runs[name] = rtbench.load(path)
+    return cache(lambda plan, name: FRAMES[name](runs[plan]))
+
+
+def dtypes(frame: pd.DataFrame) -> dict[str, str]:
+    return {str(name): dtype.name.removesuffix("[pyarrow]") for name, dtype in frame.dtypes.items()}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_has_its_dtypes_whatever_the_run_holds(made: Made, name: str) -> None:
+    found = [dtypes(made(plan, name)) for plan in PLANS]
+
+    assert found == [found[0]] * len(found)
+    assert "object" not in found[0].values()
+
+
+@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_frame_goes_to_parquet_and_comes_back(made: Made, tmp_path: Path, plan: str, name: str) -> None:
+    frame = made(plan, name)
+    frame.to_parquet(tmp_path / "frame.parquet")
+    back = pd.read_parquet(tmp_path / "frame.parquet")
+
+    if name not in ROWS:  # a label that no row has is of no type in Parquet
+        assert dtypes(back) == dtypes(frame)
+    assert back.isna().equals(frame.isna())
+
+
+@pytest.mark.parametrize("name", ["quantiles", "rates", "comparison", "check", "history"])
+def test_files_of_several_runs_have_one_schema(made: Made, tmp_path: Path, name: str) -> None:
+    schemas = []
+    for number, plan in enumerate(PLANS):
+        made(plan, name).to_parquet(tmp_path / f"{number}.parquet")
+        schemas.append(pq.read_schema(tmp_path / f"{number}.parquet").remove_metadata())
+
+    assert schemas == [schemas[0]] * len(schemas)
+    assert not any(pa.types.is_null(field.type) for field in schemas[0])
+
+
+def test_why_a_figure_is_inconclusive_is_text(made: Made) -> None:
+    frame = made("next to nothing", "comparison")
+
+    assert (frame["reason"].str.len() > 0).any()
+    assert not frame["reason"].str.contains("Reason(", regex=False).any()

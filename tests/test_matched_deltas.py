@@ -1,0 +1,199 @@
+"""A session whose transport matches the deltas of a reply decides as one that has each message understood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.plan.prepared import PreparedScript
+from bench.plan.recordings import Pcm, Speech
+from bench.plan.steps import Expect, ExpectSettings, Interrupt, InterruptSettings
+from bench.plan.turn_plan import Cue
+from bench.plan.turns import WavTurn
+from bench.protocol.openai_ga import GA
+from bench.protocol.settings import TurnDetection
+from tests.examples import thorough
+from tests.helpers import (
+    LOUD,
+    MS,
+    Service,
+    build_script,
+    committed,
+    created,
+    delta,
+    done,
+    message,
+    say,
+    seated,
+    speech_stopped,
+)
+from tests.memory_transport import MatchingTransport, MemoryTransport, PeerAnswer
+
+EACH_TRANSPORT = pytest.mark.parametrize("kind", [MemoryTransport, MatchingTransport], ids=["understood", "matched"])
+
+
+@dataclass
+class Cancellable(Service):
+    """A service that ends its response where it is cancelled; `after` says what follows messages of these ids."""
+
+    after: dict[str, list[PeerAnswer]] = field(default_factory=dict)
+
+    def __call__(self, data: bytes) -> Iterable[PeerAnswer]:
+        said = msgspec.json.decode(data)
+        if said["type"] == "response.cancel":
+            response_id = f"resp_{self.requests or 1}"
+            yield 10 * MS, done(response_id, "cancelled", type="cancelled", reason="client_cancelled")
+        else:
+            yield from self.after.get(said["event_id"], ())
+            yield from super().__call__(data)
+
+
+def in_words(response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
+    """A reply of which every word comes with 100 ms of audio, and whose end comes long after both."""
+    answers = [(50 * MS, created(response_id))]
+    for place, word in enumerate(words):
+        at_ns = 100 * MS + place * gap_ns
+        answers.append((at_ns, delta(GA, "audio", response_id, LOUD)))
+        answers.append((at_ns, delta(GA, "transcript", response_id, f"{word} ")))
+    return [*answers, (ends_ns, done(response_id))]
+
+
+def interrupted_at_ms(script: PreparedScript, transport: MemoryTransport) -> tuple[list[str], float | None]:
+    """How the turns of a session end, and when it cancelled a response."""
+    begun_ns = transport.now_ns()
+    session, _, listening = seated(script, transport)
+    session.play()
+    cancels = [at_ns for at_ns, data in transport.sent if msgspec.json.decode(data)["type"] == "response.cancel"]
+    return [turn.outcome for turn in listening.turns], (cancels[0] - begun_ns) / MS if cancels else None
+
+
+def interrupt(**cue: object) -> Interrupt:
+    return Interrupt(interrupt=InterruptSettings(cue=Cue(**cue)))  # type: ignore[arg-type]
+
+
+WORDS = ["yes", "there", "is", "one", "parcel", "for", "you"]
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize("event", ["response_created", "transcript_delta", "audio_delta"])
+def test_a_word_interrupts_a_reply_of_which_something_was_expected_before(
+    kind: type[MemoryTransport], event: str
+) -> None:
+    service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
+    script = build_script(say(), Expect(ExpectSettings(event, 2)), interrupt(word="parcel"))
+
+    assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 220)
+
+
+@EACH_TRANSPORT
+def test_a_word_that_came_with_what_was_expected_interrupts_at_once(kind: type[MemoryTransport]) -> None:
+    service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
+    script = build_script(say(), Expect(ExpectSettings("transcript_delta", 2)), interrupt(word="yes"))
+
+    assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 140)
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize("cue", [{"after_ns": 1_000 * MS}, {"word": "parcel"}], ids=["after", "word"])
+def test_a_reply_that_is_spoken_as_slowly_as_it_is_heard_is_interrupted_in_time(
+    kind: type[MemoryTransport], cue: dict[str, object]
+) -> None:
+    def reply(response_id: str) -> list[PeerAnswer]:
+        transcript = [(150 * MS + place * MS, delta(GA, "transcript", response_id, f"{word} "))
+                      for place, word in enumerate(WORDS)]  # fmt: skip
+        audio = [(100 * MS + place * 100 * MS, delta(GA, "audio", response_id, LOUD)) for place in range(100)]
+        return [(50 * MS, created(response_id)), *transcript, *audio, (11_000 * MS, done(response_id))]
+
+    service = Cancellable(turns=[reply])
+    script = build_script(say(), interrupt(**cue))
+    expected_ms = 1_190 if "after_ns" in cue else 194  # the player begins 50 ms after the first audio
+
+    assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], expected_ms)
+
+
+@EACH_TRANSPORT
+def test_a_word_interrupts_a_reply_that_began_while_the_silence_behind_the_speech_is_sent(
+    kind: type[MemoryTransport],
+) -> None:
+    recording = Pcm(Path("a.wav"), "d", bytes(48 * 3_000), Speech(0, 24 * 500))
+    noticed = [(100 * MS, speech_stopped("item_1")), (105 * MS, committed("item_1"))]
+    answer = [(200 * MS + at_ns, data) for at_ns, data in in_words("resp_1", [*WORDS, *["and"] * 200, "goodbye"])]
+    service = Cancellable(after={"turn-1-append-5": noticed + answer})
+    script = build_script(
+        WavTurn((recording,), chunk_ms=100, paced=True), interrupt(word="parcel"), turn_detection=TurnDetection()
+    )
+
+    assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 3_140)
+
+
+# Any service and any script.
+
+HAPPENS = st.lists(
+    st.tuples(
+        st.sampled_from(["audio"] * 5 + ["transcript"] * 5 + ["begins", "whole"]),
+        st.sampled_from([20, 0, 1, 100, 400, 9_000, 11_000, 29_000]),
+        st.sampled_from(WORDS),
+    ),
+    min_size=5,
+    max_size=30,
+)
+EXPECTS = st.sampled_from([Expect(ExpectSettings(event, 5)) for event in ("audio_delta", "transcript_delta")])
+INTERRUPTS = st.sampled_from([
+    *(interrupt(word=word) for word in [*WORDS, "YES there"]),
+    *(interrupt(after_ns=after_ms * MS) for after_ms in (1, 150, 1_000, 3_000)),
+    interrupt(share=0.5),
+])  # fmt: skip
+WITHIN_TURN = st.tuples(EXPECTS | st.none(), INTERRUPTS | st.none())
+
+
+def as_it_happens(response_id: str, *, happens: list[tuple[str, int, str]], ends: bool) -> list[PeerAnswer]:
+    """A reply that begins with a word that is heard; milliseconds lie between what happens."""
+    at_ns, item = 50 * MS, 1
+    answers: list[PeerAnswer] = [(at_ns, created(response_id))]
+    for what, later_ms, word in [("transcript", 0, "well"), ("audio", 0, ""), *happens]:
+        at_ns += later_ms * MS
+        ids = {"response_id": response_id, "item_id": f"item_{item}"}
+        match what:
+            case "audio":
+                said = message("response.output_audio.delta", **ids, delta=LOUD)
+            case "transcript":
+                said = message("response.output_audio_transcript.delta", **ids, delta=f"{word} ")
+            case _:
+                item += what == "begins"
+                name = "added" if what == "begins" else "done"
+                told = {"id": f"item_{item}", "type": "message"}
+                said = message(f"response.output_item.{name}", response_id=response_id, item=told)
+        answers.append((at_ns, said))
+    return [*answers, (at_ns + 10 * MS, done(response_id))] if ends else answers
+
+
+@thorough
+@given(st.lists(st.tuples(HAPPENS, st.booleans()), min_size=1, max_size=2), WITHIN_TURN)
+def test_a_session_does_and_observes_the_same_whether_or_not_deltas_are_matched(
+    replies: list[tuple[list[tuple[str, int, str]], bool]], within: tuple[Expect | None, Interrupt | None]
+) -> None:
+    played = []
+    for kind in (MemoryTransport, MatchingTransport):
+        service = Cancellable(turns=[partial(as_it_happens, happens=happens, ends=ends) for happens, ends in replies])
+        transport = kind(service, service.greeting())
+        session, timeline, listening = seated(build_script(say(), *filter(None, within), say()), transport)
+        session.play()
+        played.append((listening.turns, timeline.session(), transport.sent))
+
+    assert played[0] == played[1]
+
+
+def test_deltas_of_a_reply_are_matched_while_its_end_is_awaited() -> None:
+    service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
+    transport = MatchingTransport(service, service.greeting())
+    session, _, _ = seated(build_script(say()), transport)
+    session.play()
+
+    assert transport.matched == 2 * len(WORDS) - 2
