@@ -132,7 +132,9 @@ class AgentCall:
     opening: list[int | None] | None = None
     """Greetings or answers, of which nothing of the last one was audible yet."""
     free_ns: tuple[int, int] = (0, 0)
-    """Between which instants all that it sent by now was played, had none of it come late."""
+    """Between which instants all that it sent by now was played."""
+    due_ns: tuple[int, int] = (0, 0)
+    """The same, had none of it come late."""
 
     def said(self, line: Mapping[str, Any], at_ns: int | None) -> None:
         """Take what it sent, which left at this instant."""
@@ -147,17 +149,20 @@ class AgentCall:
             self._sounded(line)
         elif line["t"] in CLEARS:
             self.cleared.append(at_ns)
-            self.free_ns = min(self.free_ns[0], line["handed"]), min(self.free_ns[1], _taken_ns(line))
+            cleared_ns = line["handed"], _taken_ns(line)
+            self.free_ns = _earlier(self.free_ns, cleared_ns)
+            self.due_ns = _earlier(self.due_ns, cleared_ns)
 
     def _sounded(self, line: Mapping[str, Any]) -> None:
         """Take a frame, which is played behind all before it."""
         earliest, latest = line["handed"], _taken_ns(line)
-        due = [_due_ns(free_ns, at_ns) for free_ns in self.free_ns for at_ns in (earliest, latest)]
-        began, until = min(due), max(due)
-        plays_ns, latest = max(earliest, began), max(latest, until)
+        began = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
+        until = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
         format, audible = self.recording.format, line.get("a")
         length_ns = format.duration_ns(line["n"])
-        self.free_ns = began + length_ns, until + length_ns
+        self.due_ns = began + length_ns, until + length_ns
+        self.free_ns = max(self.free_ns[0], earliest) + length_ns, max(self.free_ns[1], latest) + length_ns
+        plays_ns, latest = max(earliest, began), max(latest, until)
         if self.opening is not None and audible is not None:
             known = latest - plays_ns <= WIDEST_NS
             self.opening[-1] = plays_ns + JITTER_NS + format.duration_ns(audible) if known else None
@@ -189,10 +194,15 @@ class AgentCall:
         return found | {"barge_in_heard": cleared_ns, "silent": cleared_ns}
 
 
-def _due_ns(free_ns: int, at_ns: int) -> int:
-    """When a frame that comes at an instant was due: so late makes nothing else late, and twice as late begins anew."""
+def _delay_ns(gap_ns: int) -> int:
+    """Return how much of such a gap before a frame makes nothing behind it late; after twice LATE_NS nothing does."""
     # `Playout` has this rule, too: said here again, for what is calibrated is not to be its own truth
-    return free_ns + max(0, min(at_ns - free_ns, 2 * (at_ns - free_ns - LATE_NS)))
+    return min(LATE_NS, max(0, 2 * LATE_NS - gap_ns))
+
+
+def _earlier(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """Return the bounds of the earlier of two instants."""
+    return min(one[0], other[0]), min(one[1], other[1])
 
 
 def _taken_ns(line: Mapping[str, Any]) -> int:

@@ -236,6 +236,12 @@ STREAMLESS = (
 )
 
 
+SPLIT = (
+    "let it send whole samples: here the half waits for the next message, but other receivers drop it, and play noise "
+    "from there on"
+)
+
+
 def spoke_first(turn: TurnObservation | None, session: SessionObservation) -> Finding:
     """Whether the agent spoke first. Silence is no failure: only the script must know."""
     if turn is not None and (greeted_ns := session.measures_ns().get("greeting")) is not None:
@@ -265,6 +271,9 @@ def heard_answer(
     yield Finding("turn", "ok", f"answered: voice_to_voice {waited_ms:,.0f} ms")
     if format is not None:
         yield paced(pace.speed(format), format)
+        if format.is_pcm and pace.odd_messages:
+            said = f"messages with an odd number of bytes, which end within a sample: {pace.odd_messages:,}"
+            yield Finding("samples", "warning", said, SPLIT)
 
 
 def unread(session: SessionObservation) -> Iterator[Finding]:
@@ -281,9 +290,12 @@ class AudioPace:
     def __init__(self) -> None:
         self._began_ns = self._last_ns = self._bytes = 0
         self._longest_ns = self._longest_bytes = 0
+        self.odd_messages = 0
+        """How many pieces have an odd number of bytes."""
 
     def heard(self, at_ns: int, audio_bytes: int) -> None:
         """Take a piece that came at this instant."""
+        self.odd_messages += max(0, audio_bytes) % 2
         if at_ns - self._last_ns > PAUSE_NS:
             self._began_ns, self._bytes = at_ns, 0
         else:

@@ -6,6 +6,10 @@ fifth of the last 3 s does not exceed; sound is what stands 6 dB above it for 40
 sample. It ends with the last block that stands 5 dB above what was behind it when it began, once nothing did for
 `PAUSE_NS`. All of it is made of integers, so it depends neither on how the stream is cut nor on the machine.
 
+What a stream begins with, loud and steady, may be a sound or lie behind one. It is a sound if it is a tone
+(`bench.observe.tones`), or if it stops within `SETTLED` blocks: before the stream was silence. All else lies behind the
+voice. A tone that is held is a sound as long as it lasts, and never lies behind another one.
+
 How far a begin can be off depends on how far the sound stands out: `ERRORS_NS`, from `python -m tests.benchmark onsets`
 (docs/accuracy.md). A sound of a stream that did not begin steadily may have begun with it. A voice behind the
 agent's is sound like any other.
@@ -20,6 +24,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.measures import AUDIBLE
+from bench.observe.tones import is_tone
 from bench.protocol.audio import Samples, measured_blocks
 from bench.units import NS_PER_MS
 
@@ -36,6 +41,8 @@ REACH = 24
 """Blocks before the one that is loud in which its begin may lie."""
 UNKNOWN = 40
 """Blocks after which what is behind the voice is known at the begin of a stream."""
+SETTLED = 120
+"""Blocks after which what a stream began with is judged again: by then it may have stopped."""
 VARIED = 12
 """A stream that begins with a voice has in that time levels of such a ratio; one that begins with noise has not."""
 STEADY = 4
@@ -44,6 +51,16 @@ EARLY = 200
 """Blocks of a stream within which a sound may be the second word of a voice that began with it."""
 GROUP, GROUPS = 10, 60
 """Blocks of a group, of which the mean is kept, and how many are: 3 s."""
+HELD = 7
+"""Groups of one level after which a sound may be a tone that is held."""
+SAME, NEARLY_SAME = (103, 100), (5, 4)
+"""Ratios of energies within which the level of a tone stays: in its first groups, and later.
+
+Music, too, hardly changes in its first groups."""
+RECHECKED = 20
+"""Groups of a held tone of which one is looked at."""
+KEPT = 2 * GROUP
+"""Blocks of which the samples are kept, before those that came last: a group that is looked at may end a group ago."""
 STREAMED = 16
 """Groups of noise in a row by which it is known to be sent all the time: no reply ends with so many."""
 FIFTH = 5
@@ -86,16 +103,26 @@ class Onsets:
         self._lag = max(1, rate_hz // 8_000)  # at every rate the filter is that of 8 kHz
         self._pause = PAUSE_NS // (BLOCK_MS * NS_PER_MS)
         self._left: Samples = np.zeros(0, np.int16)
-        self._before: Samples = np.zeros(self._lag, np.int16)
+        self._kept = KEPT * self._size
+        self._heard: Samples = np.zeros(self._kept, np.int16)
+        """The samples of the blocks that came last, with those before them."""
+        self._heard_end = 0
+        """The sample of the stream with which they end."""
         self._number = 0
         """The number of the next block."""
         self._energies = (0, 0, 0)
         """The energies of the blocks before the next one."""
-        self._blocks: deque[Block] = deque(maxlen=UNKNOWN + REACH + WINDOW)
+        self._blocks: deque[Block] = deque(maxlen=SETTLED)
         self._group = 0
         self._groups: deque[int] = deque(maxlen=GROUPS)
         self._behind: int | None = None
         """The energy behind the voice; None while nobody knows."""
+        self._first_level = 0
+        """The energy that the stream began with, if it can be heard and is taken for what is behind the voice."""
+        self._level = self._same = 0
+        """The energy of the first group of a sound that stays at its level, and how many groups did."""
+        self._tone = False
+        """Whether these are a tone."""
         self._sent = True
         """Whether what is heard now was sent."""
         self._noise = 0
@@ -143,9 +170,10 @@ class Onsets:
         self._left = stream[whole:]
         if not whole:
             return ()
-        wide = np.concatenate((self._before, stream[:whole]))
-        self._before = wide[-self._lag :]
-        return measured_blocks(wide, self._lag, self._size)
+        kept = self._kept
+        self._heard = heard = np.concatenate((self._heard[-kept:], stream[:whole]))
+        self._heard_end += whole
+        return measured_blocks(heard[kept - self._lag :], self._lag, self._size)
 
     def _take(self, energy: int, first: int, last: int) -> Known:
         """Take a block; what it makes known."""
@@ -157,6 +185,8 @@ class Onsets:
         self._group += energy
         if self._number % GROUP == 0:
             self._end_group()
+        if self._number == SETTLED and self._first_level and not self._last and not self._sounding:
+            return self._look_again()
         if self._behind is not None:
             if self._sounding or self._begins is not None:
                 return self._judge(number)
@@ -176,16 +206,49 @@ class Onsets:
             # a voice may be among them, and is found late then: bounds of the first second reach back to the begin
             self._unsteady = most > STEADY * least
             self._behind = min(self._groups) if most > VARIED * least else sum(self._groups) // len(self._groups)
+            self._first_level = self._behind if most <= VARIED * least and self._behind >= FAINT else 0
+            if self._first_level and self._is_tone(UNKNOWN // GROUP, SAME):
+                self._began_from(0)
         for number in range(self._number):
             yield from self._judge(number)
+
+    def _look_again(self) -> Known:
+        """Find the sound that a stream began with: it has stopped by now, or is a tone."""
+        quietest = min(level for _, level, _, _ in list(self._blocks)[UNKNOWN:])
+        if self._first_level > VARIED * quietest:
+            self._began_from(quietest)
+        elif self._is_tone(SETTLED // GROUP - 1, NEARLY_SAME):
+            self._began_from(0)
+        else:
+            return
+        for number in range(self._number):
+            yield from self._judge(number)
+
+    def _began_from(self, behind: int) -> None:
+        """Take this energy for what was behind the voice before the stream began, and for so long that it still is."""
+        self._behind, self._first_level, self._begins = behind, 0, None
+        self._groups.extend([behind] * GROUPS)
+
+    def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
+        """Whether the stream began with a tone: so many groups of one level, but for the first, the last one a tone."""
+        levels = list(self._groups)[1:groups]
+        same = max(levels) * ratio[1] <= min(levels) * ratio[0]
+        return same and is_tone(self._samples((groups - 1) * GROUP))
+
+    def _samples(self, block: int) -> Samples:
+        """The samples of a group that begins with this block, as if they were of 8 kHz."""
+        begin = len(self._heard) + block * self._size - self._heard_end
+        return self._heard[begin : begin + GROUP * self._size : self._lag]
 
     def _end_group(self) -> None:
         mean, self._group = self._group // GROUP, 0
         if not self._is_background(mean):
             return
-        self._groups.append(mean)
         if self._sounding:
             self._peak = max(self._peak, mean)
+            if self._holds_tone(mean):
+                return
+        self._groups.append(mean)
         if self._behind is None:
             return
         ranked = sorted(self._groups)
@@ -193,6 +256,17 @@ class Onsets:
         # where nothing was as quiet as before the sound for 3 s, what is behind it has become louder
         if ranked[0] > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
             self._behind_sound = self._behind
+
+    def _holds_tone(self, mean: int) -> bool:
+        """Whether the sound is a tone that is held, of which this is another group."""
+        low, high = sorted((mean, self._level))
+        if high * NEARLY_SAME[1] > low * NEARLY_SAME[0]:
+            self._level, self._same, self._tone = mean, 1, False
+            return False
+        self._same += 1
+        if self._same >= HELD and (self._same - HELD) % RECHECKED == 0:
+            self._tone = is_tone(self._samples(self._number - GROUP))
+        return self._tone
 
     def _is_background(self, mean: int) -> bool:
         """Whether a group tells what is behind the voice: silence that was not sent does not where noise is sent."""
@@ -242,6 +316,8 @@ class Onsets:
                 break
             begins = earlier
         self._sounding, self._begins, self._behind_sound = True, None, behind
+        self._level = self._same = 0
+        self._tone = False
         if begins * self._size - self._last >= EARLY * self._size:
             self._early_ns = 0
         elif self._unsteady and begins < EARLY:

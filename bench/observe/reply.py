@@ -86,8 +86,10 @@ class Player:
             if sample == UNREADABLE:
                 return False
             if sample is not None:
-                before = self._bytes + sample * self._audio.sample_bytes
-                self.first_audible_ns = self._begins_ns + self._audio.duration_ns(before)
+                # a sample of which the delta before has the first half begins there
+                half = (self._bytes_before + self._bytes) % self._audio.sample_bytes
+                before = self._bytes - half + sample * self._audio.sample_bytes
+                self.first_audible_ns = self._begins_ns + self._audio.duration_ns(max(0, before))
                 self.audible_error_ns = self.error_ns
         self._bytes += audio_bytes
         return True

@@ -24,7 +24,7 @@ import numpy as np
 from bench.clock import Arrival
 from bench.limits import LONGEST_HOLD_NS
 from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, Onsets
-from bench.protocol.audio import UNREADABLE, AudioFormat
+from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream
 from bench.protocol.events import CutPayload, Event, Kind, LinePlace, audio_payload, said
 from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
@@ -36,7 +36,7 @@ GAP_NS = 100 * NS_PER_MS
 
 
 class Playing(NamedTuple):
-    """When a delta is heard, but for the jitter buffer, and how far that may be off by the stamps."""
+    """When a delta is heard, but for the jitter buffer, at the latest; by the stamps up to `error_ns` earlier."""
 
     at_ns: int
     error_ns: int
@@ -47,37 +47,39 @@ class Playout:
 
     `until_ns`: when all that came by now will have been played; 0 before anything came.
 
-    Audio that comes up to `GAP_NS` late was delayed on the way, and nothing behind it is heard later for that; once
-    nothing came for twice as long, what comes begins anew. In between the rest is heard later by a part of it, so that
-    no instant hangs on which side of a limit a stamp is.
+    Audio that comes up to `GAP_NS` after the queue ran dry was delayed on the way, and nothing behind it is heard later
+    for that. After twice as long a gap the stream begins anew, and all behind it is heard later by the whole gap. In
+    between it is heard later by a part of the gap, so that no instant depends on which side of a limit a stamp is.
+
+    What comes next is due at the largest of the instants that single arrivals give, each of which depends on its own
+    stamp and on when the queue was empty, again a maximum. So the error of an instant is at most three times that of
+    one stamp, however many deltas came before.
     """
 
     def __init__(self) -> None:
         self.until_ns = 0
         self.overflow: tuple[str, str] | None = None
         """The kind of which more waited than may, and in words how much."""
-        self._due = 0, 0, 0
-        """When what comes next is heard, if it comes in time, and how much earlier, or later, that may be."""
+        self._earliest_until_ns = 0
+        """What `until_ns` is if all stamps are as early as they may be."""
+        self._due_ns = 0, 0
+        """When what comes next is heard, if it comes in time: at the earliest, and at the latest."""
         self._waiting: deque[tuple[int, str]] = deque()
         self._played: deque[str] = deque()
 
     def play(self, at_ns: int, duration_ns: int, error_ns: int = 0) -> Playing:
         """Put audio behind the rest that came at `at_ns`, or up to `error_ns` earlier."""
-        due_ns, earlier_ns, later_ns = self._due
-        late_ns = at_ns - due_ns
-        if late_ns >= 2 * GAP_NS + later_ns + error_ns:
-            due_ns, earlier_ns, later_ns = at_ns, error_ns, 0
-        elif late_ns > GAP_NS - earlier_ns:
-            due_ns += max(0, min(late_ns, 2 * (late_ns - GAP_NS)))
-            later_ns = max(earlier_ns, later_ns)  # the later the rest, the less late is this
-            earlier_ns = later_ns + 2 * error_ns
-        self._due = due_ns + duration_ns, earlier_ns, later_ns
+        earliest_at_ns = at_ns - error_ns
+        # the longer the gap before it, the less of it is a delay: the latest instant has the longest gap
+        earliest_ns = max(self._due_ns[0], earliest_at_ns - _delay_ns(earliest_at_ns - self.until_ns))
+        latest_ns = max(self._due_ns[1], at_ns - _delay_ns(at_ns - self._earliest_until_ns))
+        self._due_ns = earliest_ns + duration_ns, latest_ns + duration_ns
+        self._earliest_until_ns = max(self._earliest_until_ns, earliest_at_ns) + duration_ns
         self.until_ns = max(self.until_ns, at_ns) + duration_ns
         if self.until_ns > at_ns + LONGEST_HOLD_NS:
             self.overflow = "audio", f"{LONGEST_HOLD_NS // NS_PER_S} s of audio wait to be played"
-        heard_ns = max(at_ns, due_ns)
-        earliest_ns, latest_ns = max(at_ns - error_ns, due_ns - earlier_ns), max(at_ns, due_ns + later_ns)
-        return Playing(heard_ns, max(heard_ns - earliest_ns, latest_ns - heard_ns))
+        heard_ns = max(at_ns, latest_ns)
+        return Playing(heard_ns, heard_ns - max(earliest_at_ns, earliest_ns))
 
     def mark(self, at_ns: int, name: str) -> None:
         """Note a place behind all that came before."""
@@ -86,10 +88,11 @@ class Playout:
         if len(self._waiting) > MOST_MARKS:
             self.overflow = "marks", f"{MOST_MARKS} marks wait for what was not played yet"
 
-    def clear(self, at_ns: int) -> None:
-        """Drop what was not played by now; marks in it count as played."""
+    def clear(self, at_ns: int, error_ns: int = 0) -> None:
+        """Drop what was not played by now, or by up to `error_ns` earlier; marks in it count as played."""
         self.until_ns = min(self.until_ns, at_ns)
-        self._due = min(self._due[0], at_ns), *self._due[1:]
+        self._earliest_until_ns = min(self._earliest_until_ns, at_ns - error_ns)
+        self._due_ns = min(self._due_ns[0], at_ns - error_ns), min(self._due_ns[1], at_ns)
         self._pass(NEVER_NS)
 
     @property
@@ -110,6 +113,11 @@ class Playout:
             self._played.append(self._waiting.popleft()[1])
 
 
+def _delay_ns(gap_ns: int) -> int:
+    """Return how much of the lateness of audio that comes so long after the queue ran dry is a delay on the way."""
+    return min(GAP_NS, max(0, 2 * GAP_NS - gap_ns))
+
+
 SILENCE_NS = 800 * NS_PER_MS
 """Silence that ends a reply once the caller has spoken since it began: what comes then may be the answer to that.
 
@@ -120,7 +128,7 @@ LONGEST_GAP_S = 3
 """Silence of which more tells nothing more."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
 """Audio from a begin on by which it is known."""
-HELD_NS = 500 * NS_PER_MS
+HELD_NS = 700 * NS_PER_MS
 """Audio that may lie behind a begin that becomes known: more at the begin of a stream than later."""
 
 
@@ -143,6 +151,7 @@ class ReplyDetector:
         self._silence_ns, self._pauses = silence_ns, pauses
         self.playout = Playout()
         self.audio = audio
+        self._stream = SampleStream(audio)
         self._onsets = Onsets(audio.rate_hz)
         self._end = 0
         """Samples that came, with those of silence that were not sent."""
@@ -164,12 +173,17 @@ class ReplyDetector:
         self._caller_spoke = self._speaking
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
-        """The events of a message, with what is heard in audio in its place; those that have it already stay."""
+        """Return the events of a message with what is heard in audio in its place; those that have it already stay.
+
+        Half a sample at the end of a message counts with the message that brings the rest, as in a line that plays
+        the bytes one after the other. What `clear` drops includes it.
+        """
         return [self._listened(event, arrival) for event in events]
 
     def _listened(self, event: Event, arrival: Arrival) -> Event:
         if event.kind is Kind.CLEARED:
             self._onsets.drop()
+            self._stream.rest = b""
         if event.kind is not Kind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(event.payload, CutPayload):
             return event
         data = audio_payload(event.payload)
@@ -181,7 +195,7 @@ class ReplyDetector:
             passed = self._onsets.hear(silence, sent=False)
             if passed and passed[0].what == "begins" and unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz:
                 marks = [(what, -back, off_ns) for what, back, off_ns in passed]
-        samples = self.audio.decode(data)
+        samples = self._stream.samples(data)
         marks += [(what, len(samples) - back, off_ns) for what, back, off_ns in self._onsets.hear(samples)]
         audible = until = None
         error_ns = 0
@@ -190,8 +204,9 @@ class ReplyDetector:
             if what == "begins" and audible is None:
                 audible = place
             elif what == "sounds":
-                audible, until = 0 if audible is None else audible, max(0, place)
-        return msgspec.structs.replace(event, payload=CutPayload(audible, until, error_ns))
+                audible, until = 0 if audible is None else audible, place
+        size = len(samples) * self.audio.sample_bytes
+        return msgspec.structs.replace(event, payload_bytes=size, payload=CutPayload(audible, until, error_ns))
 
     def _unsent(self, arrival: Arrival) -> int:
         """How many samples of silence were not sent before a delta that comes now."""
@@ -290,7 +305,7 @@ class ReplyDetector:
             self._cut = True
         elif self._speaking and not self._cut:
             yield from self._ending(arrival)
-        self.playout.clear(arrival.at_ns)
+        self.playout.clear(arrival.at_ns, arrival.error_ns)
         yield event, arrival
 
     def _begin_reply(self, last: Held, sound: CutPayload, begins: int) -> Iterator[tuple[Event, Arrival]]:

@@ -58,6 +58,7 @@ from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
+from bench.observe.split_samples import SplitSamples
 from bench.observe.turn import State, Turn
 from bench.observe.turn_view import judged, observation
 from bench.plan.turn_plan import Judge
@@ -100,8 +101,8 @@ class Timeline:
     """
 
     __slots__ = (
-        "_detector", "_dialect", "_first", "_heard", "_length", "_most_bytes", "_most_events", "_renewable",
-        "_responses_left", "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
+        "_detector", "_dialect", "_first", "_format", "_heard", "_length", "_most_bytes", "_most_events", "_renewable",
+        "_responses_left", "_split", "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
     )  # fmt: skip
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
@@ -109,15 +110,13 @@ class Timeline:
         self.facts = SessionFacts(start)
         self.turns = PendingTurns()
         self.owners = Ownership(service_responds=start.service_responds)
+        self._format = chosen(dialect.output_formats, reply_format)
         self._detector = (
-            ReplyDetector(
-                chosen(dialect.output_formats, reply_format),
-                start.reply_silence_ns,
-                pauses=dialect.provider is not None,
-            )
+            ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.provider is not None)
             if dialect.duplex
             else None
         )
+        self._split = SplitSamples()
         self.facts.announced = dialect.provider is None
         self._watch = SilenceWatch()
         self._length = ConversationLength()
@@ -139,7 +138,8 @@ class Timeline:
 
     def _begin(self, begun: Begun) -> None:
         plan, facts = begun.plan, self.facts
-        turn = Turn(plan, begun.at_ns, self._dialect.output_formats[plan.reply_format])
+        self._format = self._dialect.output_formats[plan.reply_format]
+        turn = Turn(plan, begun.at_ns, self._format)
         # a silence is no turn and has no row: what was replied to it is told with the turn behind it
         turn.false_reply, self._watch.false_reply = self._watch.false_reply, None
         turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.settings)
@@ -209,9 +209,10 @@ class Timeline:
             self._fail("endless:events", at_ns, f"over {MOST_EVENTS} events since the turn began")
         elif facts.wire_received > self._most_bytes:
             self._fail("endless:bytes", at_ns, f"over {MOST_BYTES} bytes since the turn began")
+        events = self.listened(events, arrival)
         if self._detector is not None:
             facts.audio_received += sum(max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO)
-            for event, came in self._detector.events_in(self.listened(events, arrival), arrival):
+            for event, came in self._detector.events_in(events, arrival):
                 self._take(event, came, wire_bytes)
                 wire_bytes = 0
             self._wake_ns = min(self._wake_ns, self._detector.over_ns)
@@ -224,8 +225,13 @@ class Timeline:
             wire_bytes = 0  # they are the message's, and counted once
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
-        """The events of a message, in which audio is replaced by what is heard of it where replies are found in it."""
-        return events if self._detector is None else self._detector.listened(events, arrival)
+        """Return the events of a message; what is heard in audio replaces it if replies are found in it.
+
+        So it does in a delta that is not made of whole samples. Events that were listened to already stay.
+        """
+        if self._detector is None:
+            return self._split.listened(events, self._format)
+        return self._detector.listened(events, arrival)
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Take deltas of the reply under way, as `received` does one after another."""

@@ -145,10 +145,30 @@ def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
     data = audio_payload(payload)
     if data is None:
         return UNREADABLE
-    samples = audio.decode(data)
+    return audible_place(audio.decode(data))
+
+
+def audible_place(samples: Samples) -> int | None:
+    """Return the place of the first audible sample; None if there is none."""
     loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
     place = int(loud.argmax()) if loud.size else 0
     return place if loud.size and loud[place] else None
+
+
+class SampleStream:
+    """Audio in one format that comes in pieces, of which one may end within a sample: the next piece has the rest."""
+
+    def __init__(self, audio: AudioFormat) -> None:
+        self.audio = audio
+        self.rest = b""
+        """The beginning of a sample that is not whole yet."""
+
+    def samples(self, piece: bytes) -> Samples:
+        """Return the samples that are whole with this piece."""
+        data = self.rest + piece if self.rest else piece
+        cut = len(data) % self.audio.sample_bytes
+        self.rest = data[len(data) - cut :] if cut else b""
+        return self.audio.decode(data)
 
 
 def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:

@@ -168,8 +168,8 @@ class CutPayload(msgspec.Struct, frozen=True):
     """What is left of an audio payload that was cut: the sample at which it becomes audible, None where it does not.
 
     Where replies are found in the audio, that is where sound begins, which may be before this payload, or 0 if it goes
-    on; `until`: the sample behind the last one of it, and `error_ns` how far its begin can be off. `place`: of the
-    first payload of a reply to a caller whose line plays all that comes.
+    on; `until`: the sample behind the last one of it, which may be before this payload, too, and `error_ns` how far its
+    begin can be off. `place`: of the first payload of a reply to a caller whose line plays all that comes.
     """
 
     audible: int | None = None

@@ -25,7 +25,7 @@ from bench.installation import tool_version
 from bench.observe import inputs
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.protocol.audio import AudioFormat, audible_sample, chosen
+from bench.protocol.audio import AudioFormat, audible_sample
 from bench.protocol.base import Dialect
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run.recorder import Labels
@@ -158,15 +158,13 @@ class LoggedTimeline(Timeline):
     ) -> None:
         reply_format = about.get("output_format")
         super().__init__(start, dialect, reply_format=reply_format)
-        self._log, self._format = log, chosen(dialect.output_formats, reply_format)
+        self._log = log
         given = msgspec.structs.asdict(start)
         log.write(Opened(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **given))
         log.flush()  # so that it tells a log, whenever the process is killed
 
     def tell(self, told: inputs.AnyInput) -> None:
         """Write it down, and take note of it."""
-        if isinstance(told, inputs.Begun):
-            self._format = self._dialect.output_formats[told.plan.reply_format]
         self._log.write(self._line(told))
         if isinstance(told, inputs.Taken):
             self._log.flush()

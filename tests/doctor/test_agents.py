@@ -10,7 +10,7 @@ from bench.doctor.explain import remedy_of_agents
 from bench.doctor.service_findings import AudioPace, heard_answer, paced, spoke_first, unread
 from bench.measures import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.protocol.audio import PCM16_16K
+from bench.protocol.audio import G711_ULAW, PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session
 
 LIMIT = "within the limit first_delta of 12 s"
@@ -86,6 +86,15 @@ def test_an_answer_is_what_the_caller_waited_for() -> None:
     assert found[0].said == "answered: voice_to_voice 900 ms"
     (failed,) = heard_answer(None, session(outcome="closed:1000"), AudioPace(), PCM16_16K)
     assert (failed.state, failed.said) == ("failed", "closed:1000")
+
+
+def test_messages_that_end_within_a_sample_are_a_warning_of_pcm_alone() -> None:
+    split = pace(1.0)
+    split.heard(AT_NS, 641)
+    found = list(heard_answer(turn(), session(), split, PCM16_16K))
+
+    assert (found[-1].name, found[-1].state, found[-1].said[-1]) == ("samples", "warning", "1")
+    assert len(list(heard_answer(turn(), session(), split, G711_ULAW))) == len(found) - 1
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, 1.5])

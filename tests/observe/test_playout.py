@@ -16,7 +16,7 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply import Reply
-from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MOST_MARKS, SILENCE_NS, Playout, ReplyDetector
+from bench.observe.reply_detector import KNOWN_NS, MOST_MARKS, SILENCE_NS, Playout, ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
@@ -300,22 +300,3 @@ def test_silence_that_came_ahead_of_a_voice_is_not_of_its_reply() -> None:
     assert len(deltas) == 10
     assert isinstance(deltas[0].payload, CutPayload)
     assert deltas[0].payload.place == (200 * MS, 0, 0)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 30), st.integers(0, 5)), min_size=1, max_size=40),
-    st.data(),
-)
-def test_what_stamps_are_off_moves_what_is_heard_by_no_more_than_is_told(
-    steps: list[tuple[int, int, int]], data: st.DataObject
-) -> None:
-    """Also where frames come nearly as late as those that begin a stream anew."""
-    told, true, at_ns, true_ns = Playout(), Playout(), GAP_NS * 10, 0
-    for wait_ms, length_ms, error_ms in steps:
-        at_ns += wait_ms * MS
-        earlier_ns = data.draw(st.integers(0, error_ms)) * MS
-        true_ns = max(true_ns, at_ns - earlier_ns)
-        heard_ns, error_ns = told.play(at_ns, length_ms * MS, error_ms * MS)
-        really_ns, _ = true.play(true_ns, length_ms * MS)
-
-        assert abs(heard_ns - really_ns) <= error_ns
