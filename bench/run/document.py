@@ -314,6 +314,7 @@ class RunDocument(TypedDict):
     decision_plan: NotRequired[DecisionPlanEntry]
     niceness: NotRequired[Annotated[int, Meta(description="of the processes that play, as setpriority(2) has it")]]
     stopped: NotRequired[str]
+    refused: NotRequired[Annotated[str, Meta(description="what the user has to mend before the run can be played")]]
     given_up: NotRequired[Annotated[str, Meta(description="why it was ended as invalid while it went on")]]
     stamp_source: NotRequired[Literal["kernel", "user", "mixed"] | None]
     totals: NotRequired[Totals]

@@ -84,6 +84,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
         broken=_broken(parts),
         filled_by=next(filter(None, filled), ""),
         early=tuple(early_replies(read, document)),
+        refused=str(document.get("refused") or ""),
     )
     apart = (
         _evidence(read, document, exact[host["name"]], host["hub_delay_p99_ms"], host["send_lag_p99_ms"], host["name"])

@@ -131,6 +131,8 @@ class Evidence:
     """Rules that runs broke of which this one was merged."""
     early: tuple[EarlyReplies, ...] = ()
     """Targets of which some replies began too early."""
+    refused: str = ""
+    """What the user has to mend first, such as a worker of another version."""
 
 
 def judge(pooled: Evidence, *hosts: Evidence) -> dict[str, Any]:
@@ -179,7 +181,8 @@ def _complete(evidence: Evidence) -> list[Rule]:
         Rule("e", "no part is missing", "turns", round(100 * share, 4) if known else None, MISSING_LIMIT_PERCENT,
              known and 100 * share <= MISSING_LIMIT_PERCENT,
              "of all turns, at most" if known else "how much is missing is not known",
-             "merge what is missing once it is there, or play it again", "%")
+             f"{evidence.refused}; then play it again" if evidence.refused
+             else "merge what is missing once it is there, or play it again", "%")
     ]  # fmt: skip
 
 

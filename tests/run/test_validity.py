@@ -248,3 +248,11 @@ def test_what_is_missing_may_be_a_hundredth(share: float, figure: float | None, 
     verdict = judge(of_host("", missing_share=share))
     assert [(rule["figure"], rule["passed"]) for rule in verdict["rules"] if rule["rule"] == "e"] == [(figure, valid)]
     assert verdict["valid"] is valid
+
+
+def test_what_the_user_has_to_mend_first_is_the_remedy_of_missing_parts() -> None:
+    refused = "this worker is rtbench 1.0, and its master is 1.1: install the same version on both"
+    verdict = judge(of_host("", missing_share=0.5, refused=refused))
+
+    (rule,) = (rule for rule in verdict["rules"] if rule["rule"] == "e")
+    assert rule["remedy"] == f"{refused}; then play it again"

@@ -226,6 +226,7 @@ class Leader(ProcessRole):
         if self._environment.process_exit_code == USAGE_STATUS:
             return
         self._environment.process_exit_code = USAGE_STATUS
+        self._current.document["refused"] = problem
         if self._current.stopped or self._current.ending:
             self.say(problem)
         else:
