@@ -5,7 +5,7 @@ The outcomes: docs/measures.md, "Outcomes".
 
 from __future__ import annotations
 
-from bench.measures import ACCEPT_HEADER, EXPECTED, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
+from bench.measures import ACCEPT_HEADER, EXPECTED, LOOKUPS_FULL, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
 
 REALTIME_MODELS = (
     *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
@@ -117,6 +117,7 @@ TOLD = (
     ),
     ("refused:upgrade", "the connection broke", "the server hung up on the upgrade: a proxy may not know WebSockets"),
     ("refused:dns", "emporary failure", NO_RESOLVER),
+    ("failed:harness", LOOKUPS_FULL, NO_RESOLVER),
     ("refused:tcp", "Network is unreachable", NO_WAY),
     ("refused:tcp", "No route to host", NO_WAY),
     (

@@ -16,7 +16,6 @@ from typing import Any
 
 import gevent
 import gevent.socket
-from gevent import monkey
 from gevent.server import StreamServer
 from python_socks import ProxyError, ProxyType
 from python_socks.sync import Proxy as Negotiator
@@ -25,6 +24,7 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.transport.interface import DIRECT, NetworkPath, Phases, Proxy, authority
+from bench.transport.names import look_up
 from bench.transport.received import READ_BYTES
 from bench.transport.tcp import ByteStream, PeerScope, TcpStream
 from bench.transport.tls import shake_hands
@@ -37,8 +37,6 @@ LONGEST_HEAD = READ_BYTES
 UNAUTHORIZED = 407
 NO_METHOD = "No acceptable authentication methods"
 QUOTED = 300
-_literal = monkey.get_original("socket", "getaddrinfo")
-"""For addresses: nobody need be asked, so it takes no thread, which a busy process would wait for."""
 
 
 def connect(
@@ -52,7 +50,7 @@ def connect(
     """Look up, connect, shake hands with `host`, whatever address or proxy leads there.
 
     Behind a proxy `dns_done` is when its name was looked up (and the service's, unless the proxy does that), and
-    `tcp_done` when its tunnel stands. Raises ConnectError with the outcome: `refused:dns|tcp|proxy|tls`, `timeout:…`.
+    `tcp_done` when its tunnel is open. Raises ConnectError with the outcome: `refused:dns|tcp|proxy|tls`, `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
     phases.mark("tcp_done")
@@ -69,16 +67,14 @@ def connect(
 
 def open_tcp(host: str, port: int, limits: Limits, phases: Phases, path: NetworkPath) -> TcpStream:
     """Connect to the service, or open a tunnel to it: `limits.tcp` is for proxy and tunnel together."""
+    phases.mark("connect_start")
     asked_for, proxy = path.address or host, path.proxy
     if proxy is None:
-        addresses = look_up(asked_for, port, limits.tcp)
-        phases.mark("dns_done")
-        return open_stream(addresses, limits.tcp)
-    addresses = look_up(proxy.host, proxy.port, limits.tcp)
+        return open_stream(_looked_up(phases, asked_for, port, limits.tcp), limits.tcp)
+    addresses = _looked_up(phases, proxy.host, proxy.port, limits.tcp)
     if not proxy.remote_dns:  # the first address that the proxy can be told: SOCKS 4 has no IPv6
         family = socket.AF_INET if proxy.scheme == "socks4" else socket.AF_UNSPEC
-        asked_for = str(look_up(asked_for, port, limits.tcp, family)[0][4][0])
-    phases.mark("dns_done")
+        asked_for = str(_looked_up(phases, asked_for, port, limits.tcp, family)[0][4][0])
     until_ns = monotonic_ns() + int(limits.tcp * NS_PER_S)
     tcp = open_stream(addresses, limits.tcp, "proxy", "proxy")
     try:
@@ -89,23 +85,11 @@ def open_tcp(host: str, port: int, limits: Limits, phases: Phases, path: Network
     return tcp
 
 
-def warm_up() -> None:
-    """Start the resolver's thread now, which would else make the first connection slow."""
-    gevent.socket.getaddrinfo("localhost", 0)
-
-
-def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
-    """The addresses of a host, as `getaddrinfo` gives them; raises ConnectError `refused:dns` or `timeout:dns`."""
-    try:
-        return list(_literal(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
-    except (OSError, UnicodeError):
-        pass  # a name
-    try:
-        with gevent.Timeout(limit_s, ConnectError("timeout:dns", f"looking up {host} took over {limit_s:g} s")):
-            addresses: list[Any] = gevent.socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-            return addresses
-    except (OSError, UnicodeError) as error:
-        raise ConnectError("refused:dns", f"{host}: {getattr(error, 'strerror', None) or error}") from None
+def _looked_up(phases: Phases, host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
+    """The addresses of a host, once the phases know how long the resolver took."""
+    addresses, began_ns, done_ns = look_up(host, port, limit_s, family)
+    phases.looked_up(began_ns, done_ns)
+    return addresses
 
 
 def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope: PeerScope = "service") -> TcpStream:
@@ -237,8 +221,7 @@ def kernel_stamps(limit_s: float) -> bool:
     server = StreamServer((LOOPBACK, 0), _answer)
     server.start()
     try:
-        addresses = look_up(LOOPBACK, server.server_port, limit_s)
-        stream = open_stream(addresses, limit_s)
+        stream = open_stream(look_up(LOOPBACK, server.server_port, limit_s).addresses, limit_s)
         try:
             stream.write(b"?")
             read = stream.read(monotonic_ns() + int(limit_s * NS_PER_S))

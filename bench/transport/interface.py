@@ -96,6 +96,12 @@ class Phases:
     def mark(self, instant: str) -> None:
         self.instants[instant] = monotonic_ns()
 
+    def looked_up(self, began_ns: int, done_ns: int) -> None:
+        """Mark the end of a name lookup. The wait for its begin was this process's: connecting starts later by it."""
+        before_ns = self.instants.get("dns_done", self.instants["connect_start"])
+        self.instants["connect_start"] += began_ns - before_ns
+        self.instants["dns_done"] = done_ns
+
     def arrived(self, instant: str, at_ns: int, error_ns: int) -> None:
         """Mark an instant by the arrival of what was waited for."""
         self.instants[instant], self.errors_ns[instant] = at_ns, error_ns

@@ -77,7 +77,6 @@ def open_websocket(
     `timeout:<stage>`.
     """
     uri = parse_uri(url)
-    phases.mark("connect_start")
     stream = connect(uri.host, uri.port, context, limits, phases, path)
     try:
         socket = WebSocket(stream, client_protocol(uri, path.max_message_mib * MIB, subprotocols, deflate=path.deflate))

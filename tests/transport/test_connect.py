@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import gevent.socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.simulator.serving.certificates import loopback_tls
+from bench.transport import names as names_of_hosts
 from bench.transport.connect import tunnel
 from bench.transport.interface import DIRECT, Network, NetworkPath, Phases, Proxy, authority
 from bench.transport.received import Read
@@ -58,14 +58,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What our own resolver knows beside loopback; any other name is not found."""
     known: dict[str, str] = {}
-    real = gevent.socket.getaddrinfo
+    real = names_of_hosts.getaddrinfo
 
     def look_up(host: str, *rest: object, **named: object) -> object:
         if host not in known and not host.replace(".", "").isdigit() and ":" not in host:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return real(known.get(host, host), *rest, **named)
 
-    monkeypatch.setattr(gevent.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(names_of_hosts, "getaddrinfo", look_up)
     return known
 
 

@@ -23,7 +23,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import gevent
-import gevent.socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,10 +33,12 @@ from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls
-from bench.transport import tcp
-from bench.transport.connect import connect, connect_first, look_up
+from bench.transport import connect as connecting
+from bench.transport import names, tcp
+from bench.transport.connect import connect, connect_first
 from bench.transport.interface import Network, Phases
 from bench.transport.loop import Poller
+from bench.transport.names import Lookup, look_up
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import RecordCounter, tls_context
@@ -541,7 +542,7 @@ def test_the_first_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch
     with listener() as listening:
         port = listening.getsockname()[1]
         found = loopback_addresses(closed_port(), port)
-        monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: found)
+        monkeypatch.setattr(connecting, "look_up", lambda *asked: Lookup(found, 0, 0))
         connect("service.example", 1, None, ENOUGH, Phases()).close()
 
 
@@ -585,27 +586,11 @@ def test_addresses_that_swallow_everything_share_the_limit() -> None:
     assert float(given_s) < 0.15
 
 
-def test_a_name_that_is_not_found_is_refused_by_dns(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: Any, **kwargs: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(gevent.socket, "getaddrinfo", fail)
-    error = refusal(lambda: connect("nowhere.example", 443, None, ENOUGH, Phases()))
-
-    assert (error.outcome, error.detail) == ("refused:dns", "nowhere.example: Name or service not known")
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_an_address_is_not_looked_up(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.delattr(gevent.socket, "getaddrinfo")
+    monkeypatch.delattr(names, "Resolver")
 
-    assert [found[4][:2] for found in look_up(address, 443, 1.0)] == [(address, 443)]
-
-
-def test_a_name_that_takes_too_long_is_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: gevent.sleep(GUARD_S))
-
-    assert refusal(lambda: connect("slow.example", 443, None, SOON, Phases())).outcome == "timeout:dns"
+    assert [found[4][:2] for found in look_up(address, 443, 1.0).addresses] == [(address, 443)]
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused_with_the_remedy(
@@ -626,7 +611,7 @@ def test_a_certificate_for_another_host_is_refused(
 ) -> None:
     with listener() as listening:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", listening.getsockname())]
-        monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: found)
+        monkeypatch.setattr(connecting, "look_up", lambda *asked: Lookup(found, 0, 0))
         thread = threading.Thread(target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True)
         thread.start()
         context = tls_context(str(certificate[1]))
@@ -665,7 +650,7 @@ def test_a_peer_that_never_shakes_hands_is_timed_out(certificate: tuple[ssl.SSLC
         error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, SOON, phases))
 
     assert error.outcome == "timeout:tls"
-    assert {"dns_done", "tcp_done"} == set(phases.instants)
+    assert {"connect_start", "dns_done", "tcp_done"} == set(phases.instants)
 
 
 def test_a_peer_that_never_answers_the_upgrade_is_timed_out() -> None:
