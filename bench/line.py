@@ -321,8 +321,8 @@ class Line:
 
     def _notice_close(self) -> None:
         if self._transport.closed is not None:
-            code, reason, at_ns, ours = self._transport.closed
-            self._timeline.tell(inputs.Closed(code, at_ns, reason, ours=ours))
+            code, reason, at_ns, ours, cause = self._transport.closed
+            self._timeline.tell(inputs.Closed(code, at_ns, reason, ours=ours, cause=cause))
 
     # What the timeline has to be done.
 

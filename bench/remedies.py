@@ -54,6 +54,11 @@ OF_OUTCOMES = {
     "incomplete:max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its "
     "settings",
     "closed:1006": "the connection was cut: by the service, or by a proxy or firewall on the way; try again",
+    "closed:reset": "the service, or a load balancer, proxy or firewall on the way, reset the connection: did the "
+    "service restart or reject what it was sent, does something on the way end connections by their age or idle time?",
+    "closed:timed_out": "the peer acknowledged nothing any more: is the network up, does a firewall or NAT on the way "
+    "forget connections?",
+    "closed:unreachable": NO_WAY,
     "closed:1008": "the service rejects what was sent, or who sent it: see its message",
     "closed:1009": "a message was too large for the service: take shorter chunks (`chunk_ms`), or smaller images",
     "closed:1011": OUT_OF_ORDER,

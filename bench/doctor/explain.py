@@ -158,7 +158,9 @@ OF_AGENTS = {
     "endless:audio": ENDLESS,
 }
 """What to do about the outcome of a call with an agent."""
-SAME = {"refused:403": "refused:401"} | dict.fromkeys(("closed:1006", "closed:1008", "closed:1011"), "closed:1000")
+SAME = {"refused:403": "refused:401"} | dict.fromkeys(
+    ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
+)
 """Outcomes with the remedy of another one."""
 
 

@@ -467,7 +467,7 @@ class Timeline:
         elif code == TOO_LARGE and closed.ours:
             self._fail("protocol:too_large", at_ns, reason)
         else:
-            self._fail(f"closed:{code}", at_ns, reason)
+            self._fail(f"closed:{closed.cause or code}", at_ns, reason)
 
     # What is known.
 

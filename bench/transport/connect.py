@@ -10,6 +10,7 @@ reads nothing beyond the proxy's answer, so that stamps and bytes behind it stay
 from __future__ import annotations
 
 import base64
+import os
 import socket
 import ssl
 from typing import Any
@@ -188,10 +189,12 @@ class Exchange:
         return taken
 
     def _more(self) -> bool:
-        """Whether the proxy said something; raises TimeoutError."""
+        """Whether the proxy said something; raises TimeoutError, and OSError if the connection broke."""
         read = self._stream.read(self._until_ns)
         if read is None:
             raise TimeoutError
+        if not read.data and (failure := self._stream.failure):
+            raise OSError(failure, os.strerror(failure))
         self.beyond += read.data
         return bool(read.data)
 

@@ -45,16 +45,21 @@ class TransmitStamp(NamedTuple):
     acknowledged: bool
 
 
+ClosureCause = Literal["", "reset", "timed_out", "unreachable"]
+
+
 class Closure(NamedTuple):
     """The end of a connection: close code (1006: no close frame), reason, instant.
 
-    `ours`: we ended it, for what came broke a rule.
+    `ours`: we ended it, because what came broke a rule. `cause`: how the kernel says that the connection broke: the
+    peer or something on the way reset it, the peer acknowledged nothing any more, no route led there any more.
     """
 
     code: int
     reason: str
     at_ns: int
     ours: bool = False
+    cause: ClosureCause = ""
 
 
 class Handshake(NamedTuple):

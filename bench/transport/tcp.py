@@ -64,6 +64,10 @@ class ByteStream(Protocol):
     def heard_ns(self) -> int:
         """The instant by which all that arrived was read."""
 
+    @property
+    def failure(self) -> int:
+        """The error number by which the connection broke; 0 if the peer has closed it, or it is open."""
+
     def rest(self) -> None:
         """Let others run, where the event loop has been held up for long."""
 
@@ -117,6 +121,8 @@ class TcpStream:
         """How it was handed over, until somebody asks."""
         self._waiter: Any = None
         self._timer: Any = None
+        self._send_failure = 0
+        """The error number of the first send that failed: the kernel tells each error once."""
         self._polls = 0
         """How often the loop had polled when it was set to look at the socket."""
         self._reader = SocketReader(self._raw, self._watch, asked_ns)
@@ -243,6 +249,10 @@ class TcpStream:
     def heard_ns(self) -> int:
         return max(self._reader.drained_ns, self._reader.stamped_ns - 1)  # more may come with the last stamp
 
+    @property
+    def failure(self) -> int:
+        return self._reader.failure or self._send_failure  # a send fails for any reason once a read has failed
+
     def rest(self) -> None:
         if monotonic_ns() - self._watch.poll_end_ns > SHARE_NS:
             gevent.sleep(0)
@@ -270,6 +280,9 @@ class TcpStream:
             except (BlockingIOError, InterruptedError):
                 self._transmit.drain()
                 return None
+            except OSError as error:
+                self._send_failure = self._send_failure or error.errno or 0
+                raise
             unsent.data = unsent.data[count:]
             if not unsent.data:
                 return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if unsent.stamped else 0)

@@ -5,6 +5,7 @@ TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and the s
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Iterator
@@ -120,6 +121,10 @@ class TlsStream:
     def heard_ns(self) -> int:
         return self._tcp.heard_ns
 
+    @property
+    def failure(self) -> int:
+        return self._tcp.failure
+
     def rest(self) -> None:
         self._tcp.rest()
 
@@ -224,7 +229,8 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
         remedy = DISTRUST_REMEDIES.get(error.verify_code, TRUST_REMEDY)
         raise ConnectError("refused:tls", f"{host}: {error.verify_message}; {remedy}") from None
     except (ssl.SSLError, OSError) as error:
-        raise ConnectError("refused:tls", f"{host}: {_words(error)}") from None
+        words = f"{CUT}: {os.strerror(tcp.failure)}" if tcp.failure else _words(error)
+        raise ConnectError("refused:tls", f"{host}: {words}") from None
     return tls
 
 

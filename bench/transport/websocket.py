@@ -7,10 +7,11 @@ every other event of a read may have arrived as early as the socket was last kno
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from websockets.client import ClientProtocol
@@ -34,6 +35,7 @@ from bench.transport.interface import (
     MIB,
     TOO_LARGE,
     Closure,
+    ClosureCause,
     Handshake,
     Network,
     NetworkPath,
@@ -51,6 +53,13 @@ from bench.units import NS_PER_S
 
 ABNORMAL = 1006
 NORMAL = 1000
+CAUSES: Mapping[int, ClosureCause] = {
+    errno.ECONNRESET: "reset",
+    errno.ETIMEDOUT: "timed_out",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+}
+"""The causes of an end without a close frame, by error numbers."""
 GOODBYE_NS = 1_000_000_000
 """How long the answer to our close frame is awaited."""
 BODY_NS = 1_000_000_000
@@ -149,6 +158,8 @@ class WebSocket:
             raise refusal(self._await_body(answer, until_ns))
         if broke is not None:
             raise ConnectError("refused:upgrade", f"the connection broke: {broke.strerror or broke}")
+        if answer is None and (failure := self._stream.failure):
+            raise ConnectError("refused:upgrade", f"the connection broke: {os.strerror(failure)}")
         if (problem := self._protocol.handshake_exc) is not None:
             raise ConnectError("refused:upgrade", _no_upgrade(problem))
         if answer is None:
@@ -320,7 +331,9 @@ class WebSocket:
         elif problem is not None and not isinstance(problem, EOFError):
             self._note_end(BAD_FRAME, str(problem), read.stamp_ns, ours=True)
         elif not read.data:
-            self._note_end(ABNORMAL, str(problem or ""), read.stamp_ns)
+            failure = self._stream.failure
+            reason = os.strerror(failure) if failure else str(problem or "")
+            self._note_end(ABNORMAL, reason, read.stamp_ns)
 
     def _flush(self) -> Handed | None:
         data = b"".join(self._protocol.data_to_send())
@@ -329,7 +342,7 @@ class WebSocket:
     def _lost(self, error: OSError) -> None:
         """Note a failed write: nothing more is written, what had come before is still read, then comes the end."""
         self._broken, until_ns = True, monotonic_ns()
-        why = f": {error}" if isinstance(error, TimeoutError) else ""
+        why = f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
         while self._end is None:
             read = self._stream.read(until_ns)
             if read is None or not read.data:
@@ -338,8 +351,10 @@ class WebSocket:
                 self._take(read)
 
     def _note_end(self, code: int, reason: str, at_ns: int, *, ours: bool = False) -> None:
+        """Note the first end of the connection. Without a close frame its cause is what the kernel says of it."""
         if self._end is None:
-            self._end = Closure(code, reason, at_ns, ours)
+            cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
+            self._end = Closure(code, reason, at_ns, ours, cause)
 
     def network(self) -> Network | None:
         return self._stream.network()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -23,6 +23,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.events import EMPTY, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.transport.interface import ClosureCause
 from bench.transport.received import DeltaArrival, Received
 from tests.examples import thorough
 from tests.helpers import (
@@ -275,6 +276,16 @@ def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session(
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
     assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, reason)
     assert (session.turns_begun, session.lost_turns) == (1, 4)
+
+
+@pytest.mark.parametrize("cause", get_args(ClosureCause))
+def test_a_connection_that_broke_ends_the_turn_by_the_cause_that_is_known(cause: str) -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.timeline.tell(inputs.Closed(1006, at(20), "", cause=cause))
+
+    assert talk.only().outcome == f"closed:{cause or 1006}"
+    assert talk.timeline.session().close_code == 1006
 
 
 @pytest.mark.parametrize(("ours", "outcome"), [(True, "protocol:too_large"), (False, "closed:1009")])

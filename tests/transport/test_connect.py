@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -277,6 +278,25 @@ def test_whatever_the_proxy_answers_is_one_printable_line(answer: bytes, words: 
     assert len(error.detail.encode()) < 600
 
 
+def test_a_proxy_that_resets_the_connection_is_told_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def reset() -> None:
+            sock, _ = listening.accept()
+            sock.recv(1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+
+        thread = threading.Thread(target=reset, daemon=True)
+        thread.start()
+        proxy = Proxy("http", "127.0.0.1", listening.getsockname()[1])
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy)))
+        thread.join(GUARD_S)
+
+    assert error.outcome == "refused:proxy"
+    assert error.detail.endswith("the connection broke: Connection reset by peer")
+
+
 def test_a_proxy_that_says_nothing_is_timed_out() -> None:
     with answering(ends=False) as proxy:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy), limits=SOON))
@@ -286,6 +306,8 @@ def test_a_proxy_that_says_nothing_is_timed_out() -> None:
 
 class Drip:
     """A stream that brings an answer in parts; nothing after it was asked for."""
+
+    failure = 0
 
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts

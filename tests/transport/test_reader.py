@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import importlib.util
 import itertools
 import json
 import socket
 import ssl
+import struct
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -427,6 +429,22 @@ def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_
     assert came is not None
     assert (came.empty_ns, came.complete, made.drained) == (empty_ns, True, True)
     assert before_ns <= made.drained_ns <= came.stamp_ns
+
+
+@EACH_SOCKET
+@pytest.mark.parametrize(("reset", "failure"), [(False, 0), (True, errno.ECONNRESET)], ids=["closed", "reset"])
+def test_a_connection_that_ends_is_told_by_how_it_ended(
+    kind: type[reader.SocketReader], reset: bool, failure: int
+) -> None:
+    with pair() as (ours, theirs):
+        made = socket_reader(kind, ours)
+        theirs.sendall(b"last words")
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+        theirs.close()
+        came = [soon(made), soon(made)]
+
+    assert [read.data if read else None for read in came] == [b"last words", b""]
+    assert made.failure == failure
 
 
 @EACH_SOCKET

@@ -5,6 +5,7 @@ The server runs in threads of its own; nothing is patched, so its sockets block 
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
 import select
@@ -26,6 +27,7 @@ import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.server import ServerProtocol
 from websockets.sync.server import Server, ServerConnection, serve
 
 from bench.clock import APART_NS, Arrival, monotonic_ns
@@ -41,7 +43,7 @@ from bench.transport.loop import Poller
 from bench.transport.names import Lookup, look_up
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
-from bench.transport.tls import RecordCounter, tls_context
+from bench.transport.tls import CUT, RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from tests.examples import thorough
 from tests.helpers import MS, delta, receive
@@ -122,6 +124,32 @@ def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[t
             yield stream, peer
         finally:
             stream.close()
+            peer.end()
+
+
+def accept_upgrade(sock: Any) -> None:
+    """Answer the upgrade to WebSocket; all that comes behind it is the order's."""
+    server = ServerProtocol()
+    while not (asked := server.events_received()):
+        server.receive_data(sock.recv(65_536))
+    server.send_response(server.accept(asked[0]))  # type: ignore[arg-type]
+    sock.sendall(b"".join(server.data_to_send()))
+
+
+@contextmanager
+def connected_websocket(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[WebSocket, Peer]]:
+    """An open connection, whose other end does what it is ordered."""
+    server_context, ca = certificate
+    with listener() as listening:
+        peer = Peer(listening, server_context if tls else None)
+        peer.order(accept_upgrade)
+        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
+        transport = open_websocket(url, [], tls_context(str(ca)) if tls else None, ENOUGH, Phases())
+        peer.report()
+        try:
+            yield transport, peer
+        finally:
+            transport.abort()
             peer.end()
 
 
@@ -435,16 +463,36 @@ def test_a_peer_that_goes_away_ends_the_stream_after_its_last_bytes(
 
         assert came == b"bye"
         assert read is not None, "the peer said that nothing more would come"
+        assert stream.failure == 0
 
 
-def test_a_connection_that_is_reset_is_an_end_too(plain: Linked) -> None:
-    linger_not = b"\x01\x00\x00\x00\x00\x00\x00\x00"
-    stream, peer = plain
-    peer.do(lambda sock: (sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not), sock.close()))
-    read = stream.read(far_ns())
+def test_a_connection_that_is_reset_is_an_end_that_says_so(linked: Linked) -> None:
+    stream, peer = linked
+    peer.do(_reset)
+    while (read := stream.read(far_ns())) is not None and read.data:
+        pass
 
     assert read is not None
-    assert read.data == b""
+    assert stream.failure == errno.ECONNRESET
+
+
+@KINDS
+@pytest.mark.parametrize("how", ["hears", "says", "offers"])
+def test_a_session_whose_connection_was_reset_ends_by_that_whichever_way_it_notices(
+    tls: bool, how: str, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected_websocket(tls, certificate) as (transport, peer):
+        peer.do(_reset)
+        while transport.closed is None:
+            if how == "hears":
+                transport.listen(far_ns(), lambda message: True)
+            elif how == "says":
+                transport.send(b"{}")
+            elif transport.offer(b"{}") is None:  # the kernel tells of a reset once: `finish` must know it, too
+                transport.finish()
+
+    assert (transport.closed.code, transport.closed.cause) == (1006, "reset")
+    assert transport.closed.reason.endswith(("reset by peer", "Broken pipe"))
 
 
 @LINUX
@@ -629,6 +677,33 @@ def fail_to_shake_hands(listening: socket.socket, context: ssl.SSLContext) -> No
         context.wrap_socket(sock, server_side=True).close()
     except OSError:
         sock.close()
+
+
+def _asked_and_reset(sock: Any) -> None:
+    sock.recv(1)  # the rest is left unread
+    _reset(sock)
+
+
+def test_a_peer_that_resets_the_handshake_of_tls_is_told_as_such(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    with listener() as listening:
+        peer = Peer(listening, None)
+        peer.order(_asked_and_reset)
+        context = tls_context(str(certificate[1]))
+        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, Phases()))
+        peer.end()
+
+    assert (error.outcome, error.detail) == ("refused:tls", f"127.0.0.1: {CUT}: Connection reset by peer")
+
+
+def test_a_peer_that_resets_the_upgrade_is_told_as_such() -> None:
+    with listener() as listening:
+        peer = Peer(listening, None)
+        peer.order(_asked_and_reset)
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
+        error = refusal(lambda: open_websocket(url, [], None, ENOUGH, Phases()))
+        peer.end()
+
+    assert (error.outcome, error.detail) == ("refused:upgrade", "the connection broke: Connection reset by peer")
 
 
 @pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import tracemalloc
 from collections import deque
 from collections.abc import Iterable
@@ -53,7 +55,7 @@ class FakeStream:
         self.closed = 0
         self.broken = self.full = False
         self.rests = self.attempts = 0
-        self.heard_ns = 0
+        self.heard_ns = self.failure = 0
         self._answer, self._tail, self._ends = answer, tail, ends
         self.server = ServerProtocol()
 
@@ -266,6 +268,38 @@ def test_an_end_without_a_close_frame_is_1006(broken_off: bytes) -> None:
     assert socket.send(b"{}") is None
 
 
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (0, ""),
+        (errno.ECONNRESET, "reset"),
+        (errno.ETIMEDOUT, "timed_out"),
+        (errno.EHOSTUNREACH, "unreachable"),
+        (errno.ENETUNREACH, "unreachable"),
+        (errno.EIO, ""),
+    ],
+)
+def test_an_end_without_a_close_frame_has_the_cause_that_the_kernel_tells(failure: int, cause: str) -> None:
+    socket, stream = opened()
+    stream.reads += [read(b"")]
+    stream.failure = failure
+
+    assert received(socket) == []
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.cause) == (1006, cause)
+    assert socket.closed.reason == (os.strerror(failure) if failure else "unexpected end of stream")
+
+
+def test_a_close_frame_is_the_cause_even_if_the_connection_is_reset_behind_it() -> None:
+    socket, stream = opened()
+    stream.reads += [read(close_frame(1011, "internal")), read(b"", 1)]
+    stream.failure = errno.ECONNRESET
+
+    assert received(socket) == []
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.cause) == (1011, "")
+
+
 def test_a_broken_frame_is_a_protocol_failure_of_the_session() -> None:
     socket, stream = opened()
     script = build_script(say(), say())
@@ -350,7 +384,7 @@ BROKEN: dict[str, tuple[list[Read], bool, list[bytes], int, str]] = {
     "when sending fails what had come is still read":
         ([read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)], True,
          [b"last words"], 1008, "enough"),
-    "when nothing came it is 1006": ([], True, [], 1006, "the connection broke while sending"),
+    "when nothing came it is 1006": ([], True, [], 1006, "the connection broke while sending: Broken pipe"),
     "a close frame counts even if the service did not wait for our answer":
         ([read(close_frame(1001, EXPIRED)), read(b"", 1)], False, [], 1001, EXPIRED),
 }  # fmt: skip
