@@ -203,7 +203,11 @@ class Line:
         """Say goodbye, where the dialect does, and close the connection."""
         goodbye = None if self._words is None else self._words.goodbye()
         if goodbye is not None and self._transport.closed is None:
-            self.send(OutgoingMessage(*goodbye))
+            message = OutgoingMessage(*goodbye)
+            # a peer that takes no bytes is waited for once, by `close`
+            sent = self._transport.offer(self._written(message))
+            if sent is not None:
+                self._note_sent(message, sent)
         self._transport.close()
 
     def _note_sent(self, message: OutgoingMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:

@@ -16,7 +16,7 @@ from bench.errors import ConnectError, UsageError
 from bench.transport.interface import Network, PacedSender, TransmitStamp
 from bench.transport.received import Read
 from bench.transport.tcp import TakeRead, TcpStream
-from bench.units import NS_PER_S
+from bench.units import NEVER_NS, NS_PER_S
 
 TLS_RECORD_HEADER, RECORD_BYTES = 5, 16_384
 """Bytes of a record: its header, and the most that it holds (RFC 8446 §5.1)."""
@@ -163,9 +163,9 @@ class TlsStream:
             return False
         return True
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         self._tls.write(data)
-        return self._flush(stamped=stamped)
+        return self._flush(stamped=stamped, until_ns=until_ns)
 
     def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
         self._tls.write(data)
@@ -180,9 +180,9 @@ class TlsStream:
     def network(self) -> Network | None:
         return self._tcp.network()
 
-    def _flush(self, *, stamped: bool = False) -> Handed:
+    def _flush(self, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         data = self._outgoing.read()
-        return self._tcp.write(data, stamped=stamped) if data else Handed(monotonic_ns())
+        return self._tcp.write(data, stamped=stamped, until_ns=until_ns) if data else Handed(monotonic_ns())
 
     def close(self) -> None:
         self._tcp.close()

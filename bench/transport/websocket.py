@@ -49,7 +49,7 @@ from bench.transport.interface import (
 from bench.transport.parser import SWITCHING, HttpAnswer, ProtocolParser, offered_deflate, refusal
 from bench.transport.received import Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
-from bench.units import NS_PER_S
+from bench.units import NEVER_NS, NS_PER_S
 
 ABNORMAL = 1006
 NORMAL = 1000
@@ -61,7 +61,7 @@ CAUSES: Mapping[int, ClosureCause] = {
 }
 """The causes of an end without a close frame, by error numbers."""
 GOODBYE_NS = 1_000_000_000
-"""How long the answer to our close frame is awaited."""
+"""How long closing takes at most: until our close frame is sent, behind what is half sent, and was answered."""
 BODY_NS = 1_000_000_000
 """How long the body of a refusal is awaited once its head is there: words are worth a moment, and no more."""
 LONGEST_REFUSAL = 16_384
@@ -128,6 +128,8 @@ class WebSocket:
         self._parser = ProtocolParser(protocol, stream.rest)
         self._stamp_ns = self._answer_error_ns = 0
         self._broken = False
+        self._goodbye_until_ns = NEVER_NS
+        """Until when anything may still be written, once the connection is being closed."""
         self._sender: PacedSender | None = None
         self._offered = 0
         """Bytes of the frame of the message that was offered last."""
@@ -337,7 +339,7 @@ class WebSocket:
 
     def _flush(self) -> Handed | None:
         data = b"".join(self._protocol.data_to_send())
-        return self._stream.write(data) if data and not self._broken else None
+        return self._stream.write(data, until_ns=self._goodbye_until_ns) if data and not self._broken else None
 
     def _lost(self, error: OSError) -> None:
         """Note a failed write: nothing more is written, what had come before is still read, then comes the end."""
@@ -362,9 +364,9 @@ class WebSocket:
     def close(self) -> None:
         try:
             if self._end is None:
+                self._goodbye_until_ns = until_ns = monotonic_ns() + GOODBYE_NS
                 self._protocol.send_close(NORMAL)
                 self._flush()
-                until_ns = monotonic_ns() + GOODBYE_NS
                 while self._end is None and (read := self._stream.read(until_ns)) is not None:
                     self._take(read)
         except OSError:  # the peer was quicker

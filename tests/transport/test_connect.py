@@ -27,6 +27,7 @@ from bench.transport.interface import DIRECT, Network, NetworkPath, Phases, Prox
 from bench.transport.received import Read
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import MS, receive
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy
@@ -315,7 +316,7 @@ class Drip:
     def read(self, until_ns: int) -> Read | None:
         return Read(self.parts.pop(0), 0, 0, True, True) if self.parts else None
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         return Handed(0)
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.transport.tls import TlsStream, tls_context
 from bench.transport.websocket import WebSocket, client_protocol
+from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, cut, read, text
@@ -538,7 +539,7 @@ class EncryptedStream(FlowingStream):
         self.server_tls = context.wrap_bio(self._in, self._out, server_side=True)
         self._shaken = False
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         self._in.write(data)
         if self._shaken:
             there = len(self.reads)

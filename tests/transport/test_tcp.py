@@ -36,7 +36,7 @@ from bench.limits import Limits
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import connect as connecting
-from bench.transport import names, tcp
+from bench.transport import names, tcp, websocket
 from bench.transport.connect import connect, connect_first
 from bench.transport.interface import Network, Phases
 from bench.transport.loop import Poller
@@ -45,10 +45,13 @@ from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import CUT, RecordCounter, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import MS, delta, receive
 
 GUARD_S = 30
+TOO_MUCH = bytes(1 << 26)
+"""More than both ends' kernels hold."""
 LINGER = struct.pack("ii", 1, 0)
 """Close at once: what the peer then hears is a reset."""
 SOON = Limits(tcp=0.05, tls=0.05, upgrade=0.05)
@@ -189,10 +192,14 @@ def read_all(stream: ByteStream, count: int) -> tuple[bytes, list[Read]]:
     return b"".join(read.data for read in reads), reads
 
 
+def _tcp_of(stream: Any) -> TcpStream:
+    below: TcpStream = getattr(stream, "_tcp", stream)
+    return below
+
+
 def wait_until_there(stream: Any) -> int:
     """Wait, without reading, until bytes are in the socket and a while has passed; returns an instant after that."""
-    tcp = getattr(stream, "_tcp", stream)
-    assert select.select([tcp._sock.fileno()], [], [], GUARD_S)[0]
+    assert select.select([_tcp_of(stream)._sock.fileno()], [], [], GUARD_S)[0]
     until_ns = monotonic_ns() + 50 * APART_NS
     while (now_ns := monotonic_ns()) < until_ns:
         pass
@@ -231,7 +238,7 @@ def test_who_waits_for_an_instant_is_not_held_up_by_what_arrived_after_it(linked
 def test_a_peer_that_takes_no_answer_to_what_tls_asks_for_has_ended_the_stream(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(data: bytes, *, stamped: bool = False) -> None:
+    def full(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> None:
         raise TimeoutError("the peer took no bytes")
 
     with connected(True, certificate) as (stream, peer):
@@ -1044,6 +1051,109 @@ def _received(sock: Any, size: int) -> bytes:
     while len(data) < size:
         data += sock.recv(1 << 20)
     return data
+
+
+@KINDS
+def test_a_peer_that_reads_nothing_before_it_has_said_all_is_heard_while_a_write_waits_for_it(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ends write more than the kernel holds for them: who does not read meanwhile waits for ever."""
+    monkeypatch.setattr(tcp, "SEND_LIMIT_NS", GUARD_S * 1_000_000_000)
+    said = bytes(range(256)) * 8_000
+    with connected(tls, certificate) as (stream, peer):
+        first, _, _ = stamped(stream, peer)
+
+        def speak_first(sock: Any) -> bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            sock.sendall(said)
+            return _received(sock, len(said))
+
+        _tcp_of(stream)._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        peer.order(speak_first)
+        handed = stream.write(said)
+        written_ns = monotonic_ns()
+        assert stream.heard_ns < written_ns
+        came, reads = read_all(stream, len(said))
+        spoken_ns, _, heard = peer.report()
+
+    assert (came, heard) == (said, said)
+    assert handed.at_ns <= written_ns
+    assert spoken_ns - APART_NS <= reads[0].stamp_ns <= written_ns  # not when it was passed on
+    assert reads[0].empty_ns >= first.empty_ns
+    for before, after in itertools.pairwise(reads):
+        assert before.stamp_ns <= after.stamp_ns + APART_NS
+
+
+@pytest.mark.parametrize("passes", ["the first", "all"])
+def test_what_came_while_a_write_waited_is_passed_on_before_what_comes_later(plain: Linked, passes: str) -> None:
+    stream, peer = plain
+    assert isinstance(stream, TcpStream)
+    for word in (b"a", b"b"):
+        peer.send(word)
+        wait_until_there(stream)
+        stream._hold(None)
+    peer.send(b"c")
+    wait_until_there(stream)
+    held_ns = [read.stamp_ns for read in stream._held]
+    came: list[bytes] = []
+
+    assert stream.heard_ns == held_ns[0] - 1
+    assert stream.read(held_ns[0] - 1) is None
+    while len(came) < 3:
+        assert stream.listen(far_ns(), lambda read: came.append(read.data) or passes == "the first" or len(came) == 3)
+    assert came == [b"a", b"b", b"c"]
+    assert (len(stream._held), stream._held_bytes) == (0, 0)
+
+
+def test_who_listens_for_an_instant_hears_of_what_was_held_no_more_than_came_by_then(plain: Linked) -> None:
+    stream, peer = plain
+    assert isinstance(stream, TcpStream)
+    for word in (b"a", b"b"):
+        peer.send(word)
+        wait_until_there(stream)
+        stream._hold(None)
+    first_ns, _ = (read.stamp_ns for read in stream._held)
+    came: list[bytes] = []
+
+    assert not stream.listen(first_ns, lambda read: bool(came.append(read.data)))
+    assert came == [b"a"]
+    assert stream.heard_ns >= first_ns
+
+
+def test_no_more_is_held_while_a_write_waits_than_the_limit_allows(
+    plain: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, peer = plain
+    assert isinstance(stream, TcpStream)
+    monkeypatch.setattr(tcp, "MOST_HELD_BYTES", 100_000)
+    stopped = threading.Event()
+
+    def flood(sock: Any) -> None:
+        sock.settimeout(0.01)
+        while not stopped.is_set():
+            with suppress(TimeoutError):
+                sock.send(bytes(65_536))
+
+    peer.order(flood)
+    with pytest.raises(TimeoutError):
+        stream.write(TOO_MUCH, until_ns=monotonic_ns() + 200 * MS)
+    stopped.set()
+    peer.report()
+
+    assert stream._held_bytes < 100_000 + READ_BYTES
+
+
+@KINDS
+def test_closing_waits_no_longer_than_a_goodbye_may_take_for_a_peer_that_takes_no_bytes(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "SEND_LIMIT_NS", NEVER_NS // 2)
+    monkeypatch.setattr(websocket, "GOODBYE_NS", MS)
+    with connected_websocket(tls, certificate) as (transport, _), gevent.Timeout(GUARD_S):
+        assert transport.offer(TOO_MUCH) is None
+        transport.close()
+
+    assert transport.closed is not None
 
 
 def test_what_is_offered_to_a_peer_that_is_gone_fails_when_it_is_finished(linked: Linked) -> None:

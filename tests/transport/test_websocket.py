@@ -17,7 +17,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from bench.clock import Handed
+from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.observe.inputs import SessionStart
@@ -27,7 +27,8 @@ from bench.transport.interface import Network, PacedSender, Phases, TransmitStam
 from bench.transport.parser import frame_bytes
 from bench.transport.received import Read, Received
 from bench.transport.tcp import TakeRead
-from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol
+from bench.transport.websocket import GOODBYE_NS, LONGEST_REFUSAL, WebSocket, client_protocol
+from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
 
@@ -73,7 +74,7 @@ class FakeStream:
     def rest(self) -> None:
         self.rests += 1
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         if self.broken:
             self.attempts += 1
             raise BrokenPipeError(32, "Broken pipe")
@@ -174,7 +175,7 @@ def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: li
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/"), LIMIT))
     whole_write = stream.write
 
-    def write(data: bytes, *, stamped: bool = False) -> Handed:
+    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         handed = whole_write(data)
         (answer,) = stream.reads
         stream.reads = deque(read(part, place) for place, part in enumerate(cut(answer.data, places)))
@@ -441,6 +442,25 @@ def test_after_a_write_that_failed_nothing_is_answered_any_more() -> None:
     assert (socket.closed.code, stream.attempts) == (1006, 1)
 
 
+def test_nothing_that_is_written_while_closing_is_waited_for_longer_than_a_goodbye() -> None:
+    """A peer that pings and takes no answers is not waited for once for each."""
+    socket, stream = opened()
+    whole_write, limits_ns = stream.write, list[int]()
+
+    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+        limits_ns.append(until_ns)
+        return whole_write(data)
+
+    stream.write = write  # type: ignore[method-assign]
+    stream.reads += [read(PING), read(PING, 1)]
+    before_ns = monotonic_ns()
+    socket.close()
+
+    assert len(limits_ns) == 3
+    assert before_ns + GOODBYE_NS <= limits_ns[0] <= monotonic_ns() + GOODBYE_NS
+    assert len(set(limits_ns)) == 1
+
+
 def test_a_service_that_has_said_goodbye_is_not_waited_for() -> None:
     """As OpenAI refuses: an error, then its close frame, which may come after we have decided to go."""
     socket, stream = opened()
@@ -624,7 +644,7 @@ def test_of_an_endless_refusal_no_more_is_read_than_is_worth_it() -> None:
     stream = FakeStream(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3000000\r\n\r\n")
     whole_write = stream.write
 
-    def write(data: bytes, *, stamped: bool = False) -> Handed:
+    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         handed = whole_write(data)
         stream.reads += [read(b"x" * 1_000)] * 100
         return handed
