@@ -260,8 +260,10 @@ def sessions_to_publish(p: float, turns: float, sessions: float, worth: float) -
     return math.ceil(sessions * times - 1e-9)
 
 
+STARVED = "starved"
+"""The outcome if nobody knows whether a limit was kept, because this process did not run when it ended."""
 GOOD = frozenset({"ok", "interrupted", "outlived"})
-CENSORED = frozenset({"abandoned"})
+CENSORED = frozenset({"abandoned", STARVED})
 THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""
 OutcomeClass = Literal["good", "failed", "censored"]

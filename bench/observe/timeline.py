@@ -8,6 +8,8 @@ rules hold it together:
   arrived is a cause that came first.
 * A transcription of the caller's audio may come late. It is attached for up to `LATE_TRANSCRIPT_NS` after the turn's
   end, while the next turn is under way.
+* A limit has passed only if what came next surely arrived after its end. If the process did not run meanwhile, the
+  bound of that arrival may reach back before it: then nobody knows, and the outcome is `starved`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
-from bench.measures import GOOD, TEXT_SESSION
+from bench.measures import EXPECTED, GOOD, STARVED, TEXT_SESSION
 from bench.observe.inputs import (
     AnyInput,
     AskForResponse,
@@ -89,6 +91,9 @@ DECISIVE = TRANSCRIPTIONS | {
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
+UNANSWERED = ("timeout:", EXPECTED)
+"""How outcomes begin that say that something did not come in time."""
+NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
 ENDS_SESSION = ("protocol:", "endless:")
 """How outcomes of a turn begin after which nothing of its session would be as it should."""
 
@@ -187,7 +192,8 @@ class Timeline:
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
         if at_ns > self._wake_ns and at_ns > self.wake_ns:  # the first is NOT_KNOWN or the second, and quicker
-            self._expire(at_ns - 1)  # what arrives at the deadline itself is in time
+            # what arrives at the deadline itself is in time; without the kernel's stamp it may have come at any time
+            self._expire(at_ns - 1, at_ns - arrival.error_ns if kernel else 0)
         facts = self.facts
         facts.wire_received += wire_bytes
         facts.fallbacks += not kernel
@@ -424,8 +430,12 @@ class Timeline:
             if now_ns >= self.wake_ns:
                 self.tell(Expired(now_ns))
 
-    def _expire(self, now_ns: int) -> None:
-        """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too."""
+    def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
+        """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too.
+
+        `earliest_ns`: when that which came next may have come already. A limit that did not end before may have been
+        kept.
+        """
         self._wake_ns = NOT_KNOWN
         if self._detector is not None:
             for event, ended in self._detector.ended_by(now_ns):
@@ -434,7 +444,9 @@ class Timeline:
         if due is None or now_ns < due[0]:
             return
         at_ns, outcome, detail, turn = due
-        if outcome.startswith("timeout:"):
+        if at_ns >= earliest_ns and outcome.startswith(UNANSWERED):
+            self._fail(STARVED, at_ns, f"{NOT_RUN}: it is not known whether {detail}")
+        elif outcome.startswith("timeout:"):
             self._fail(outcome, at_ns, detail)
         else:
             turn.end(outcome, at_ns, self.facts.explained(outcome, detail))

@@ -28,6 +28,7 @@ from bench.measures import (
     GOOD,
     ORIGIN,
     ORIGINS,
+    STARVED,
     Measure,
 )
 from bench.run import folder as files
@@ -81,6 +82,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
     pooled = replace(
         pooled,
         missing_share=_missing_share(read, document, parts),
+        starved_share=_starved_share(read),
         broken=_broken(parts),
         filled_by=next(filter(None, filled), ""),
     )
@@ -129,6 +131,14 @@ def _missing_share(
         return math.nan
     share: float = sum(missing) / max(1, sum(missing) + len(read("turns", ["turn"])))
     return share
+
+
+def _starved_share(read: files.ReadRows) -> float:
+    """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
+    turns = read("turns", ["phase", "outcome"])
+    counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
+    outcomes = turns["outcome"].filter(counted)
+    return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
 
 
 def _broken(parts: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:

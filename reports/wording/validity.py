@@ -182,6 +182,7 @@ MEANINGS = {
     "ok": "completed, with the kind of output that was asked for",
     "interrupted": "cancelled because the script interrupted it",
     "abandoned": "begun, cut by the end of the run",
+    "starved": "not known: the load generator did not run when a limit ended",
     "outlived": "the service's age limit for sessions was reached, and the call outlived it",
     "expired": "the service's age limit for sessions was reached",
     "failed:no_audio": "completed, audio was asked for and none came",
@@ -233,6 +234,7 @@ MEANINGS = {
 OF_SESSIONS = {
     "ok": "opened, played its script to the end and was closed by us",
     "abandoned": "cut by the end of the run",
+    "starved": "not known: the load generator did not run when a limit ended",
 }
 FAMILIES = {
     "failed": "the response failed, or an error named it",

@@ -14,7 +14,7 @@ import bench.observe.timeline
 from bench import session as waits
 from bench.clock import Arrival
 from bench.limits import Limits
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, CENSORED, STARVED, outcome_class
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -53,7 +53,7 @@ from tests.helpers import (
 
 HEADS = frozenset(
     {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "refused", "expired", "closed",
-     "protocol", "abandoned"}
+     "protocol", "abandoned", STARVED}
 )  # fmt: skip
 AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
 
@@ -226,6 +226,48 @@ def test_a_deadline_that_passed_before_an_event_arrived_comes_first(late_ms: int
     turn = talk.only()
     assert turn.outcome == outcome
     assert ("first_audio" in turn.instants) == (outcome == "ok")
+
+
+UNSURE: dict[str, tuple[float, bool, bool, str]] = {
+    # (how much earlier what comes at 3 s may have come, whether the kernel has stamped it, whether the script expects
+    # an event by 2 s; outcome). The first delta is due by 2 s.
+    "it surely came after the limit": (999, True, False, "timeout:first_delta"),
+    "it may have come at the very end of the limit": (1_000, True, False, STARVED),
+    "it may have come long before": (2_900, True, False, STARVED),
+    "only this process has stamped it": (0, False, False, STARVED),
+    "what the script expects surely came after its limit": (999, True, True, "failed:expected_input_transcribed"),
+    "what the script expects may have come before": (1_000, True, True, STARVED),
+}
+
+
+@pytest.mark.parametrize(("error_ms", "kernel", "expects", "outcome"), UNSURE.values(), ids=UNSURE)
+def test_a_limit_has_passed_only_if_what_came_next_surely_came_after_it(
+    error_ms: float, kernel: bool, expects: bool, outcome: str
+) -> None:
+    talk = Talk(wanted=2, first_delta=60 if expects else 2)
+    talk.ask(0)
+    if expects:
+        talk.timeline.tell(inputs.Expected("input_transcribed", at(2_000)))
+    talk.hear(3_000, created("r1"), error_ns=round(error_ms * MS), kernel=kernel)
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == (outcome, 2_000)
+    assert (outcome_class(turn.outcome) == "censored") == (outcome == STARVED)
+    if outcome == STARVED:
+        assert talk.timeline.session().lost_turns == 0
+        assert "did not run" in turn.detail
+
+
+def test_a_reply_that_was_played_to_its_end_by_then_ends_well_whatever_comes_next() -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.timeline.tell(inputs.InterruptionAwaited("client"))
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1", base64_of(96_000)), done("r1"))
+    played_ns = talk.timeline.wake_ns
+    talk.hear(10_000, message("rate_limits.updated", rate_limits=[]), error_ns=9_000 * MS)
+
+    turn = talk.only()
+    assert (turn.outcome, turn.instants["ended"]) == ("ok", played_ns)
 
 
 CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
@@ -1035,7 +1077,7 @@ def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
     assert session.turns_ended == session.turns_begun
     assert session.turns_good == sum(turn.outcome == "ok" for turn in turns)
     assert session.outcome
-    assert session.lost_turns == (0 if session.outcome == "abandoned" else session.turns_wanted - session.turns_begun)
+    assert session.lost_turns == (0 if session.outcome in CENSORED else session.turns_wanted - session.turns_begun)
     assert timeline.take(1 << 62) == []
     for turn in turns:
         assert turn.outcome.partition(":")[0] in HEADS
