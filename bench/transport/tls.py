@@ -54,7 +54,11 @@ class TlsStream:
         return self._tls
 
     def handshake(self, until_ns: int) -> None:
-        """Raises ssl.SSLError, or ConnectError when it takes too long or the peer goes away."""
+        """Raises ssl.SSLError, or ConnectError when it takes too long or the peer goes away.
+
+        The time that this process takes to answer is added to the limit: the peer waits for that.
+        """
+        came_ns = NEVER_NS
         while True:
             try:
                 self._tls.do_handshake()
@@ -62,9 +66,11 @@ class TlsStream:
                 return
             except ssl.SSLWantReadError:
                 self._flush()
+                until_ns += max(0, monotonic_ns() - came_ns)
                 read = self._tcp.read(until_ns)
                 if read is None:
                     raise ConnectError("timeout:tls", "the TLS handshake took too long") from None
+                came_ns = read.stamp_ns
                 for record in self._record.cut(read.data):
                     self._feed(record)
 

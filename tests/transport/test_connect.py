@@ -342,6 +342,22 @@ def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: li
     assert stream.parts == []
 
 
+def test_what_this_process_takes_to_answer_a_proxy_is_no_part_of_its_limit() -> None:
+    """The proxy's first answer of two came long ago, and was read only now."""
+    limits_ns: list[int] = []
+
+    class Slow(Drip):
+        def read(self, until_ns: int) -> Read | None:
+            limits_ns.append(until_ns)
+            came = super().read(until_ns)
+            return None if came is None else came._replace(stamp_ns=monotonic_ns() - 10_000 * MS)
+
+    tunnel(Slow([bytes([5, 0]), ANSWERS["socks5"][2:]]), Proxy("socks5", "proxy.test", 1), "service.test", 443, 5)  # type: ignore[arg-type]
+
+    assert limits_ns[0] == 5
+    assert limits_ns[1] >= 5 + 10_000 * MS
+
+
 @SCHEMES
 @thorough
 @given(answer=st.binary(min_size=1, max_size=40))

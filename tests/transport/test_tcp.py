@@ -43,7 +43,7 @@ from bench.transport.loop import Poller
 from bench.transport.names import Lookup, look_up
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
-from bench.transport.tls import CUT, RecordCounter, tls_context
+from bench.transport.tls import CUT, RecordCounter, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from bench.units import NEVER_NS
 from tests.examples import thorough
@@ -733,6 +733,67 @@ def test_a_peer_that_never_shakes_hands_is_timed_out(certificate: tuple[ssl.SSLC
 
     assert error.outcome == "timeout:tls"
     assert {"connect_start", "dns_done", "tcp_done"} == set(phases.instants)
+
+
+def test_what_this_process_takes_to_answer_is_no_part_of_the_limit_of_the_tls_handshake(
+    certificate: tuple[ssl.SSLContext, Path],
+) -> None:
+    """The first half of the server's answer came long ago, and was read only now."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = certificate[0].wrap_bio(incoming, outgoing, server_side=True)
+    halves: list[bytes] = []
+    limits_ns: list[int] = []
+
+    class Below:
+        failure = 0
+
+        def write(self, data: bytes, **_: Any) -> None:
+            incoming.write(data)
+            with suppress(ssl.SSLWantReadError):
+                server.do_handshake()
+            said = outgoing.read()
+            halves[:] = [said[: len(said) // 2], said[len(said) // 2 :]]
+
+        def read(self, until_ns: int) -> Read:
+            limits_ns.append(until_ns)
+            return Read(halves.pop(0), monotonic_ns() - 10_000 * MS, 0, True, True)
+
+    tls = TlsStream(Below(), tls_context(str(certificate[1])), "127.0.0.1")  # type: ignore[arg-type]
+    tls.handshake(5)
+
+    assert limits_ns[0] == 5
+    assert limits_ns[1] >= 5 + 10_000 * MS
+
+
+def test_a_connection_that_was_made_while_this_process_did_not_run_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overslept(self: Any, address: Any) -> None:
+        self._sock.connect_ex(address)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(gevent.socket.socket, "connect", overslept)
+    with listener() as listening:
+        address = listening.getsockname()
+        sock = connect_first(loopback_addresses(address[1]), 0.001)
+        assert sock.getpeername() == address
+        sock.close()
+
+
+def test_an_address_behind_one_that_was_overslept_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_s: list[float] = []
+
+    def overslept(self: Any, address: Any) -> None:
+        given_s.append(self.gettimeout())
+        until_ns = monotonic_ns() + 100 * MS
+        while monotonic_ns() < until_ns:  # five times the limit of both
+            pass
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(gevent.socket.socket, "connect", overslept)
+    port = closed_port()
+    error = refusal(lambda: connect_first(loopback_addresses(port, port), 0.02))
+
+    assert error.outcome == "timeout:tcp"
+    assert given_s == pytest.approx([0.01, 0.01], rel=0.5)
 
 
 def test_a_peer_that_never_answers_the_upgrade_is_timed_out() -> None:
