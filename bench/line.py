@@ -325,8 +325,9 @@ class Line:
 
     def _notice_close(self) -> None:
         if self._transport.closed is not None:
-            code, reason, at_ns, ours, cause = self._transport.closed
-            self._timeline.tell(inputs.Closed(code, at_ns, reason, ours=ours, cause=cause))
+            code, reason, at_ns, ours, cause, error_ns = self._transport.closed
+            closed = inputs.Closed(code, at_ns, reason, ours=ours, cause=cause, error_ns=error_ns)
+            self._timeline.tell(closed)
 
     # What the timeline has to be done.
 

@@ -7,13 +7,14 @@ until its other end, a thread, has said what it has to say.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from websockets.frames import Frame, Opcode
+from websockets.frames import Close, Frame, Opcode
 
 from bench.clock import monotonic_ns
 from bench.limits import Limits
@@ -58,13 +59,21 @@ class HeldUp(Listening):
                 self._hold_up()
 
 
-def say_all(peer: Peer, messages: Sequence[bytes]) -> None:
-    if messages:
+Said = Sequence[bytes] | Close | None
+"""Messages, a close frame, or the end of the stream without one."""
+
+
+def say_all(peer: Peer, messages: Said) -> None:
+    if messages is None:
+        peer.do(lambda sock: sock.shutdown(socket.SHUT_WR))
+    elif isinstance(messages, Close):
+        peer.send(Frame(Opcode.CLOSE, messages.serialize()).serialize(mask=False))
+    elif messages:
         peer.send(b"".join(Frame(Opcode.TEXT, data).serialize(mask=False) for data in messages))
 
 
 def played(
-    certificate: tuple[ssl.SSLContext, Path], early: Sequence[bytes], late: Sequence[bytes], *, tls: bool = False
+    certificate: tuple[ssl.SSLContext, Path], early: Said, late: Said, *, tls: bool = False
 ) -> tuple[SessionObservation, TurnObservation]:
     """A session whose process runs again once its service has said `early` within the limit and `late` after it."""
     with connected_websocket(tls, certificate) as (transport, peer):
@@ -116,6 +125,24 @@ def test_a_reply_that_surely_came_too_late_is_the_service_s_timeout(
     session, turn = played(certificate, (), late)
 
     assert (session.outcome, turn.outcome) == ("timeout:first_delta", "timeout:first_delta")
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "outcome"),
+    [
+        (None, (), "closed:1006"),
+        (Close(1011, "sorry"), (), "closed:1011"),
+        ((), Close(1011, "sorry"), "timeout:first_delta"),
+    ],
+    ids=["the connection ends within the limit", "a close frame within it", "a close frame after it"],
+)
+def test_an_end_that_may_have_come_within_the_limit_is_told_as_what_it_is(
+    early: Said, late: Said, outcome: str, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    """The service has failed, whichever came first."""
+    session, turn = played(certificate, early, late)
+
+    assert (session.outcome, turn.outcome) == (outcome, outcome)
 
 
 def test_without_the_kernel_s_stamps_nobody_knows_when_a_reply_came(

@@ -430,11 +430,11 @@ class Timeline:
             if now_ns >= self.wake_ns:
                 self.tell(Expired(now_ns))
 
-    def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
+    def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS, unsure: str = STARVED) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too.
 
         `earliest_ns`: when that which came next may have come already. A limit that did not end before may have been
-        kept.
+        kept: it ends the session with the outcome `unsure`, or not at all if that is empty.
         """
         self._wake_ns = NOT_KNOWN
         if self._detector is not None:
@@ -445,7 +445,8 @@ class Timeline:
             return
         at_ns, outcome, detail, turn = due
         if at_ns >= earliest_ns and outcome.startswith(UNANSWERED):
-            self._fail(STARVED, at_ns, f"{NOT_RUN}: it is not known whether {detail}")
+            if unsure:
+                self._fail(unsure, at_ns, f"{NOT_RUN}: it is not known whether {detail}")
         elif outcome.startswith("timeout:"):
             self._fail(outcome, at_ns, detail)
         else:
@@ -465,7 +466,8 @@ class Timeline:
 
     def _close(self, closed: Closed) -> None:
         code, at_ns, reason = closed.code, closed.at_ns, closed.reason
-        self._expire(at_ns - 1)  # a deadline that passed before the end is the earlier cause
+        # a limit that surely passed before the end is the earlier cause; of any other the end is known
+        self._expire(at_ns - 1, at_ns - closed.error_ns, unsure="")
         error = self.facts.last_error
         self.facts.close_code, self.facts.close_reason = code, reason
         if self._dialect.is_expiry(code, reason):

@@ -53,6 +53,7 @@ class Closure(NamedTuple):
 
     `ours`: we ended it, because what came broke a rule. `cause`: how the kernel says that the connection broke: the
     peer or something on the way reset it, the peer acknowledged nothing any more, no route led there any more.
+    `error_ns`: how much earlier the end may have come.
     """
 
     code: int
@@ -60,6 +61,7 @@ class Closure(NamedTuple):
     at_ns: int
     ours: bool = False
     cause: ClosureCause = ""
+    error_ns: int = 0
 
 
 class Handshake(NamedTuple):

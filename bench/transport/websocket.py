@@ -325,17 +325,18 @@ class WebSocket:
         if self._protocol.state is State.OPEN or self._protocol.state is State.CONNECTING:
             return
         received, problem = self._protocol.close_rcvd, self._protocol.parser_exc
+        at_ns, error_ns = read.stamp_ns, 0 if read.kernel and read.complete else read.stamp_ns - read.empty_ns
         if received is not None:
-            self._note_end(received.code, received.reason, read.stamp_ns)
+            self._note_end(received.code, received.reason, at_ns, error_ns)
         elif isinstance(problem, PayloadTooBig):
             limit = f"a message of over {self._protocol.max_message_size} bytes, the limit"
-            self._note_end(TOO_LARGE, limit, read.stamp_ns, ours=True)
+            self._note_end(TOO_LARGE, limit, at_ns, error_ns, ours=True)
         elif problem is not None and not isinstance(problem, EOFError):
-            self._note_end(BAD_FRAME, str(problem), read.stamp_ns, ours=True)
+            self._note_end(BAD_FRAME, str(problem), at_ns, error_ns, ours=True)
         elif not read.data:
             failure = self._stream.failure
             reason = os.strerror(failure) if failure else str(problem or "")
-            self._note_end(ABNORMAL, reason, read.stamp_ns)
+            self._note_end(ABNORMAL, reason, at_ns, error_ns)
 
     def _flush(self) -> Handed | None:
         data = b"".join(self._protocol.data_to_send())
@@ -352,11 +353,11 @@ class WebSocket:
             else:
                 self._take(read)
 
-    def _note_end(self, code: int, reason: str, at_ns: int, *, ours: bool = False) -> None:
+    def _note_end(self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False) -> None:
         """Note the first end of the connection. Without a close frame its cause is what the kernel says of it."""
         if self._end is None:
             cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
-            self._end = Closure(code, reason, at_ns, ours, cause)
+            self._end = Closure(code, reason, at_ns, ours, cause, error_ns)
 
     def network(self) -> Network | None:
         return self._stream.network()

@@ -270,6 +270,19 @@ def test_a_reply_that_was_played_to_its_end_by_then_ends_well_whatever_comes_nex
     assert (turn.outcome, turn.instants["ended"]) == ("ok", played_ns)
 
 
+@pytest.mark.parametrize(
+    ("error_ms", "outcome"), [(999, "timeout:first_delta"), (1_000, "closed:1006"), (2_900, "closed:1006")]
+)
+def test_a_limit_passed_before_the_connection_ended_only_if_the_end_surely_came_after_it(
+    error_ms: float, outcome: str
+) -> None:
+    talk = Talk(wanted=1, first_delta=2)
+    talk.ask(0)
+    talk.timeline.tell(inputs.Closed(1006, at(3_000), error_ns=round(error_ms * MS)))
+
+    assert talk.only().outcome == outcome
+
+
 CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
     "failed:x": ("failed:x", lambda talk, t: talk.hear(t, failed("x"))),
     "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
