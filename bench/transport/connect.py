@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import os
 import socket
 import ssl
 from typing import Any
@@ -204,8 +203,8 @@ class Exchange:
         read = self._stream.read(self._until_ns)
         if read is None:
             raise TimeoutError
-        if not read.data and (failure := self._stream.failure):
-            raise OSError(failure, os.strerror(failure))
+        if not read.data and self._stream.problem:
+            raise OSError(self._stream.failure, self._stream.problem)
         self._came_ns = read.stamp_ns
         self.beyond += read.data
         return bool(read.data)

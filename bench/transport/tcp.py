@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections import deque
@@ -70,6 +71,10 @@ class ByteStream(Protocol):
     @property
     def failure(self) -> int:
         """The error number by which the connection broke; 0 if the peer has closed it, or it is open."""
+
+    @property
+    def problem(self) -> str:
+        """What broke the connection, in words; "" if the peer has closed it, or it is open."""
 
     def rest(self) -> None:
         """Let others run, where the event loop has been held up for long."""
@@ -272,6 +277,10 @@ class TcpStream:
     def failure(self) -> int:
         return self._reader.failure or self._send_failure  # a send fails for any reason once a read has failed
 
+    @property
+    def problem(self) -> str:
+        return os.strerror(self.failure) if self.failure else ""
+
     def rest(self) -> None:
         if monotonic_ns() - self._watch.poll_end_ns > SHARE_NS:
             gevent.sleep(0)
@@ -283,14 +292,22 @@ class TcpStream:
 
     def _write(self, unsent: Unsent, until_ns: int = NEVER_NS) -> Handed:
         self._unsent = unsent
-        until_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
+        limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         while (handed := self._hand_over(unsent)) is None:
             reads = self._held_bytes < MOST_HELD_BYTES and not (self._held and not self._held[-1].data)
             polls = self._watch.polls if self._reader.drained else None
-            if not self._wait(WRITABLE | READABLE if reads else WRITABLE, until_ns):
-                raise TimeoutError("the peer took no bytes for 10 s") from None
+            left = len(unsent.data)
+            on_time = self._wait(WRITABLE | READABLE if reads else WRITABLE, limit_ns)
             if reads:
-                self._hold(polls)
+                self._hold(polls if on_time else None)
+            if on_time:
+                continue
+            # the loop may have woken long after the limit: what the peer has taken by now counts
+            if (handed := self._hand_over(unsent)) is not None:
+                break
+            if len(unsent.data) == left:
+                raise TimeoutError("the peer took no bytes for 10 s")
+            limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         self._unsent = None
         return handed
 

@@ -5,7 +5,6 @@ TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and the s
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
 from collections.abc import Iterator
@@ -47,6 +46,7 @@ class TlsStream:
         self._record = RecordCounter()
         self._end: Read | None = None
         self._heard = self._refused = False
+        self._problem = ""
 
     @property
     def session(self) -> ssl.SSLObject:
@@ -131,6 +131,10 @@ class TlsStream:
     def failure(self) -> int:
         return self._tcp.failure
 
+    @property
+    def problem(self) -> str:
+        return self._tcp.problem or self._problem
+
     def rest(self) -> None:
         self._tcp.rest()
 
@@ -151,7 +155,9 @@ class TlsStream:
                 self._feed(record)
                 if self._ended(parts):
                     return b"".join(parts), True
-        except ssl.SSLError as error:  # cut without a close_notify
+        except ssl.SSLError as error:
+            if error.reason != EOF_REASON:  # else it is only cut without a close_notify
+                self._problem = f"TLS: {_words(error)}"
             if not self._heard and "ALERT" in (error.reason or ""):
                 raise ConnectError("refused:tls", f"{self._host}: {_words(error)}") from None
             return b"".join(parts), True
@@ -235,7 +241,7 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
         remedy = DISTRUST_REMEDIES.get(error.verify_code, TRUST_REMEDY)
         raise ConnectError("refused:tls", f"{host}: {error.verify_message}; {remedy}") from None
     except (ssl.SSLError, OSError) as error:
-        words = f"{CUT}: {os.strerror(tcp.failure)}" if tcp.failure else _words(error)
+        words = f"{CUT}: {tcp.problem}" if tcp.problem else _words(error)
         raise ConnectError("refused:tls", f"{host}: {words}") from None
     return tls
 

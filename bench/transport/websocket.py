@@ -160,8 +160,8 @@ class WebSocket:
             raise refusal(self._await_body(answer, until_ns))
         if broke is not None:
             raise ConnectError("refused:upgrade", f"the connection broke: {broke.strerror or broke}")
-        if answer is None and (failure := self._stream.failure):
-            raise ConnectError("refused:upgrade", f"the connection broke: {os.strerror(failure)}")
+        if answer is None and self._stream.problem:
+            raise ConnectError("refused:upgrade", f"the connection broke: {self._stream.problem}")
         if (problem := self._protocol.handshake_exc) is not None:
             raise ConnectError("refused:upgrade", _no_upgrade(problem))
         if answer is None:
@@ -334,9 +334,7 @@ class WebSocket:
         elif problem is not None and not isinstance(problem, EOFError):
             self._note_end(BAD_FRAME, str(problem), at_ns, error_ns, ours=True)
         elif not read.data:
-            failure = self._stream.failure
-            reason = os.strerror(failure) if failure else str(problem or "")
-            self._note_end(ABNORMAL, reason, at_ns, error_ns)
+            self._note_end(ABNORMAL, self._stream.problem or str(problem or ""), at_ns, error_ns)
 
     def _flush(self) -> Handed | None:
         data = b"".join(self._protocol.data_to_send())

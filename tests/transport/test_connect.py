@@ -308,7 +308,7 @@ def test_a_proxy_that_says_nothing_is_timed_out() -> None:
 class Drip:
     """A stream that brings an answer in parts; nothing after it was asked for."""
 
-    failure = 0
+    failure, problem = 0, ""
 
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import gc
 import itertools
+import os
 import select
 import socket
 import ssl
@@ -745,7 +746,7 @@ def test_what_this_process_takes_to_answer_is_no_part_of_the_limit_of_the_tls_ha
     limits_ns: list[int] = []
 
     class Below:
-        failure = 0
+        failure, problem = 0, ""
 
         def write(self, data: bytes, **_: Any) -> None:
             incoming.write(data)
@@ -1202,6 +1203,36 @@ def test_no_more_is_held_while_a_write_waits_than_the_limit_allows(
     peer.report()
 
     assert stream._held_bytes < 100_000 + READ_BYTES
+
+
+def test_what_a_peer_took_while_this_process_did_not_run_counts(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wait ends by its limit, because nothing of this process runs until the peer has read."""
+    stream, peer = plain
+    waits = 0
+
+    def oversleep(kind: int, until_ns: int) -> bool:
+        nonlocal waits
+        waits += 1
+        assert select.select([], [_tcp_of(stream)._sock.fileno()], [], GUARD_S)[1]
+        return False
+
+    monkeypatch.setattr(stream, "_wait", oversleep)
+    peer.order(lambda sock: len(_received(sock, len(TOO_MUCH))))
+    stream.write(TOO_MUCH)
+
+    assert peer.report()[2] == len(TOO_MUCH)
+    assert waits
+
+
+def test_what_breaks_tls_is_named(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    with connected_websocket(True, certificate) as (transport, peer):
+        peer.do(lambda sock: os.write(sock.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32)))  # no record of this session
+        while transport.closed is None:
+            transport.listen(far_ns(), lambda message: True)
+
+    assert (transport.closed.code, transport.closed.cause) == (1006, "")
+    assert transport.closed.reason.startswith("TLS: ")
+    assert "record mac" in transport.closed.reason
 
 
 @KINDS

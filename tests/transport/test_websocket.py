@@ -71,6 +71,10 @@ class FakeStream:
             take(read)
         return read is not None
 
+    @property
+    def problem(self) -> str:
+        return os.strerror(self.failure) if self.failure else ""
+
     def rest(self) -> None:
         self.rests += 1
 
