@@ -263,6 +263,8 @@ def sessions_to_publish(p: float, turns: float, sessions: float, worth: float) -
 STARVED = "starved"
 """The outcome if nobody knows whether a limit was kept, because this process did not run when it ended."""
 GOOD = frozenset({"ok", "interrupted", "outlived"})
+WHOLE = GOOD | {STARVED}
+"""The outcomes of turns whose reply came whole, whenever that was."""
 CENSORED = frozenset({"abandoned", STARVED})
 THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""

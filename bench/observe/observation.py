@@ -18,7 +18,6 @@ import msgspec
 from bench.columns import TURN_ARRIVALS, TURN_SENDS
 from bench.measures import (
     CATALOGUE,
-    CENSORED,
     GOOD,
     ORIGIN,
     ORIGINS,
@@ -98,9 +97,8 @@ TIMES = {
     for scope in get_args(Scope)
 }
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
-NONE_LOST = CENSORED | {"ok", "outlived"}
-"""Outcomes of sessions that lost no turn to the service: the script was played to its end, or goes on in another
-session, or the session was cut by the end of the run or by a process that did not run."""
+NONE_LOST = frozenset({"ok", "outlived", "abandoned"})
+"""Outcomes of sessions whose script was played to its end, goes on in another session, or was cut by the run's end."""
 
 
 class TurnObservation(msgspec.Struct, frozen=True):

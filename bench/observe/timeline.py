@@ -9,7 +9,7 @@ rules hold it together:
 * A transcription of the caller's audio may come late. It is attached for up to `LATE_TRANSCRIPT_NS` after the turn's
   end, while the next turn is under way.
 * A limit has passed only if what came next surely arrived after its end. If the process did not run meanwhile, the
-  bound of that arrival may reach back before it: then nobody knows, and the outcome is `starved`.
+  bound of that arrival may reach back before it: then the turn goes on, and is `starved` if it ends well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
-from bench.measures import EXPECTED, GOOD, STARVED, TEXT_SESSION
+from bench.measures import EXPECTED, TEXT_SESSION, WHOLE
 from bench.observe.inputs import (
     AnyInput,
     AskForResponse,
@@ -430,11 +430,12 @@ class Timeline:
             if now_ns >= self.wake_ns:
                 self.tell(Expired(now_ns))
 
-    def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS, unsure: str = STARVED) -> None:
+    def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too.
 
         `earliest_ns`: when that which came next may have come already. A limit that did not end before may have been
-        kept: it ends the session with the outcome `unsure`, or not at all if that is empty.
+        kept: its turn is doubted, and goes on. If that which came puts the limit off, nobody will know; else the limit
+        is still due, and ends the turn once all that arrived by then was told.
         """
         self._wake_ns = NOT_KNOWN
         if self._detector is not None:
@@ -445,8 +446,7 @@ class Timeline:
             return
         at_ns, outcome, detail, turn = due
         if at_ns >= earliest_ns and outcome.startswith(UNANSWERED):
-            if unsure:
-                self._fail(unsure, at_ns, f"{NOT_RUN}: it is not known whether {detail}")
+            turn.doubted = f"{NOT_RUN}: it is not known whether {detail}"
         elif outcome.startswith("timeout:"):
             self._fail(outcome, at_ns, detail)
         else:
@@ -466,8 +466,8 @@ class Timeline:
 
     def _close(self, closed: Closed) -> None:
         code, at_ns, reason = closed.code, closed.at_ns, closed.reason
-        # a limit that surely passed before the end is the earlier cause; of any other the end is known
-        self._expire(at_ns - 1, at_ns - closed.error_ns, unsure="")
+        # a limit that surely passed before the end is the earlier cause
+        self._expire(at_ns - 1, at_ns - closed.error_ns)
         error = self.facts.last_error
         self.facts.close_code, self.facts.close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
@@ -496,7 +496,7 @@ class Timeline:
         if self._watch.watching:
             return self._watch.playback_ends_ns
         last = self.turns.last
-        return last.reply.playback_ends_ns if last is not None and last.outcome in GOOD else 0
+        return last.reply.playback_ends_ns if last is not None and last.outcome in WHOLE else 0
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""

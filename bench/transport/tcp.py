@@ -270,7 +270,7 @@ class TcpStream:
     @property
     def heard_ns(self) -> int:
         if self._held:
-            return self._held[0].stamp_ns - 1
+            return self._held[0].empty_ns  # its first bytes may have come right behind that
         return max(self._reader.drained_ns, self._reader.stamped_ns - 1)  # more may come with the last stamp
 
     @property
@@ -322,8 +322,8 @@ class TcpStream:
         self._held_bytes += len(read.data)
 
     def _held_by(self, until_ns: int) -> Read | None:
-        """Take out the oldest read that is held; None if it came after an instant."""
-        if self._held[0].stamp_ns > until_ns:
+        """Take out the oldest read that is held; None if all of it came after an instant."""
+        if self._held[0].empty_ns >= until_ns:
             gevent.sleep(0)  # whoever is behind its schedule lets the others run all the same
             return None
         self.rest()

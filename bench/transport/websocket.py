@@ -293,8 +293,10 @@ class WebSocket:
 
     @property
     def heard_ns(self) -> int:
-        # a deadline at the instant of a message that is still held here has not passed
-        return self._came[0].arrival.at_ns - 1 if self._came else self._stream.heard_ns
+        if not self._came:
+            return self._stream.heard_ns
+        at_ns, error_ns, _ = self._came[0].arrival
+        return at_ns - error_ns - 1  # a deadline at the instant of a message that is still held here has not passed
 
     def _take(self, read: Read) -> None:
         """Keep the messages that one read completed."""

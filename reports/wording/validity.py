@@ -234,7 +234,6 @@ MEANINGS = {
 OF_SESSIONS = {
     "ok": "opened, played its script to the end and was closed by us",
     "abandoned": "cut by the end of the run",
-    "starved": "not known: the load generator did not run when a limit ended",
 }
 FAMILIES = {
     "failed": "the response failed, or an error named it",

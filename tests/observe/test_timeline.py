@@ -14,7 +14,7 @@ import bench.observe.timeline
 from bench import session as waits
 from bench.clock import Arrival
 from bench.limits import Limits
-from bench.measures import CATALOGUE, CENSORED, STARVED, outcome_class
+from bench.measures import CATALOGUE, STARVED, outcome_class
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -235,7 +235,7 @@ UNSURE: dict[str, tuple[float, bool, bool, str]] = {
     "it may have come at the very end of the limit": (1_000, True, False, STARVED),
     "it may have come long before": (2_900, True, False, STARVED),
     "only this process has stamped it": (0, False, False, STARVED),
-    "what the script expects surely came after its limit": (999, True, True, "failed:expected_input_transcribed"),
+    "what the script expects surely came after its limit": (999, True, True, "failed:expected_response_created"),
     "what the script expects may have come before": (1_000, True, True, STARVED),
 }
 
@@ -247,15 +247,41 @@ def test_a_limit_has_passed_only_if_what_came_next_surely_came_after_it(
     talk = Talk(wanted=2, first_delta=60 if expects else 2)
     talk.ask(0)
     if expects:
-        talk.timeline.tell(inputs.Expected("input_transcribed", at(2_000)))
-    talk.hear(3_000, created("r1"), error_ns=round(error_ms * MS), kernel=kernel)
+        talk.timeline.tell(inputs.Expected("response_created", at(2_000)))
+    talk.hear(3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=round(error_ms * MS), kernel=kernel)
+    talk.hear(3_100, done("r1"))
 
     turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == (outcome, 2_000)
+    assert (turn.outcome, after_ms(turn, "ended")) == (outcome, 3_100 if outcome == STARVED else 2_000)
     assert (outcome_class(turn.outcome) == "censored") == (outcome == STARVED)
-    if outcome == STARVED:
-        assert talk.timeline.session().lost_turns == 0
-        assert "did not run" in turn.detail
+    assert ("did not run" in turn.detail) == (outcome == STARVED)
+    assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)  # it came, whenever that was
+
+
+def test_a_turn_that_may_have_passed_a_limit_and_then_fails_has_failed() -> None:
+    talk = Talk(wanted=2, first_delta=2)
+    talk.ask(0)
+    talk.hear(3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=2_900 * MS)
+    talk.hear(3_100, failed("x"))
+    talk.ask(4_000, 2)
+    talk.hear(4_100, *reply(GA, "r2"))
+
+    assert [turn.outcome for turn in talk.take(1_000_000)] == ["failed:x", "ok"]
+
+
+@pytest.mark.parametrize("gap_ms", [1, 60])
+def test_what_puts_no_limit_off_does_not_save_a_turn_whenever_it_came(gap_ms: int) -> None:
+    """Deltas come without end, and each may have come a second earlier: the response is overdue all the same."""
+    talk = Talk(wanted=2, done=2)
+    talk.ask(0)
+    talk.hear(0, created("r1"))
+    for at_ms in range(gap_ms, 2_500, gap_ms):
+        talk.hear(at_ms, delta(GA, "audio", "r1"), error_ns=min(at_ms, 1_000) * MS)
+    talk.timeline.expire(at(2_500))
+
+    turn = talk.only()
+    assert turn.outcome == "timeout:done"
+    assert turn.instants["ended"] == turn.instants["last_audio"]  # no instant of a turn lies behind its end
 
 
 def test_a_reply_that_was_played_to_its_end_by_then_ends_well_whatever_comes_next() -> None:
@@ -1090,7 +1116,7 @@ def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
     assert session.turns_ended == session.turns_begun
     assert session.turns_good == sum(turn.outcome == "ok" for turn in turns)
     assert session.outcome
-    assert session.lost_turns == (0 if session.outcome in CENSORED else session.turns_wanted - session.turns_begun)
+    assert session.lost_turns == (0 if session.outcome == "abandoned" else session.turns_wanted - session.turns_begun)
     assert timeline.take(1 << 62) == []
     for turn in turns:
         assert turn.outcome.partition(":")[0] in HEADS

@@ -1156,11 +1156,11 @@ def test_what_came_while_a_write_waited_is_passed_on_before_what_comes_later(pla
         stream._hold(None)
     peer.send(b"c")
     wait_until_there(stream)
-    held_ns = [read.stamp_ns for read in stream._held]
+    held_ns = [read.empty_ns for read in stream._held]
     came: list[bytes] = []
 
-    assert stream.heard_ns == held_ns[0] - 1
-    assert stream.read(held_ns[0] - 1) is None
+    assert stream.heard_ns == held_ns[0]
+    assert stream.read(held_ns[0]) is None
     while len(came) < 3:
         assert stream.listen(far_ns(), lambda read: came.append(read.data) or passes == "the first" or len(came) == 3)
     assert came == [b"a", b"b", b"c"]
@@ -1174,12 +1174,12 @@ def test_who_listens_for_an_instant_hears_of_what_was_held_no_more_than_came_by_
         peer.send(word)
         wait_until_there(stream)
         stream._hold(None)
-    first_ns, _ = (read.stamp_ns for read in stream._held)
+    _, until_ns = (read.empty_ns for read in stream._held)
     came: list[bytes] = []
 
-    assert not stream.listen(first_ns, lambda read: bool(came.append(read.data)))
+    assert not stream.listen(until_ns, lambda read: bool(came.append(read.data)))
     assert came == [b"a"]
-    assert stream.heard_ns >= first_ns
+    assert stream.heard_ns >= until_ns
 
 
 def test_no_more_is_held_while_a_write_waits_than_the_limit_allows(
