@@ -74,12 +74,24 @@ class _Query:
         return Lookup(found, self.began_ns, monotonic_ns())
 
 
+class _Threads(ThreadPool):  # type: ignore[misc]  # gevent says nothing of its types
+    """Threads of which no more are started than this machine allows: then lookups wait for those that run."""
+
+    def _add_thread(self) -> None:
+        try:
+            super()._add_thread()
+        except RuntimeError:  # as of a container's limit of processes
+            if not self.size:
+                raise
+            self._maxsize = self.size
+
+
 class Resolver(OnePerHub):
     """The threads that look names up."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._threads = ThreadPool(MOST_LOOKUPS, idle_task_timeout=IDLE_S)
+        self._threads = _Threads(MOST_LOOKUPS, idle_task_timeout=IDLE_S)
 
     def look_up(self, query: _Query, limit_s: float) -> Lookup:
         """As the function does. The limit holds for a free thread, and then, from when it began, for the lookup."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import gevent
+import gevent.threadpool
 import pytest
 
 from bench.clock import monotonic_ns
@@ -114,6 +116,21 @@ def test_where_every_thread_is_taken_for_too_long_the_fault_is_ours(monkeypatch:
 
     assert caught.value.outcome == "failed:harness"
     assert LOOKUPS_FULL in caught.value.detail
+
+
+def test_where_no_more_threads_may_be_started_lookups_wait_for_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = gevent.threadpool.start_new_thread, itertools.count()
+
+    def start_two(*called: Any) -> Any:
+        if next(started) >= 2:
+            raise RuntimeError("can't start new thread")
+        return start(*called)
+
+    monkeypatch.setattr(gevent.threadpool, "start_new_thread", start_two)
+    use_resolver(monkeypatch, lambda host: None)
+    lookups = [gevent.spawn(look_up, f"{number}.test", 1, GUARD_S) for number in range(10)]
+
+    assert all(lookup.get().addresses for lookup in lookups)
 
 
 def test_a_lookup_that_takes_too_long_is_timed_out_and_its_thread_is_not_waited_for(
