@@ -361,7 +361,11 @@ SESSION_MARKS = (
     ),
     _instants("heard_before", "clock", "the caller had heard the last reply of the session whose place this one takes"),
     _instants("intended_start", "clock", "when it was meant to start"),
-    _instants("connect_start", "clock", "the start of connecting, after a wait for a token"),
+    _instants(
+        "connect_start",
+        "clock",
+        "the start of connecting, after waits for a token and for a thread that looks names up",
+    ),
     _instants(
         "dns_done tcp_done tls_done",
         "clock",

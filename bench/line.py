@@ -205,7 +205,11 @@ class Line:
         """Say goodbye, where the dialect does, and close the connection."""
         goodbye = None if self._words is None else self._words.goodbye()
         if goodbye is not None and self._transport.closed is None:
-            self.send(OutgoingMessage(*goodbye))
+            message = OutgoingMessage(*goodbye)
+            # a peer that takes no bytes is waited for once, by `close`
+            sent = self._transport.offer(self._written(message))
+            if sent is not None:
+                self._note_sent(message, sent)
         self._transport.close()
 
     def _note_sent(self, message: OutgoingMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
@@ -325,8 +329,9 @@ class Line:
 
     def _notice_close(self) -> None:
         if self._transport.closed is not None:
-            code, reason, at_ns, ours = self._transport.closed
-            self._timeline.tell(inputs.Closed(code, at_ns, reason, ours=ours))
+            code, reason, at_ns, ours, cause, error_ns = self._transport.closed
+            closed = inputs.Closed(code, at_ns, reason, ours=ours, cause=cause, error_ns=error_ns)
+            self._timeline.tell(closed)
 
     # What the timeline has to be done.
 

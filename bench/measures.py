@@ -268,8 +268,12 @@ def sessions_to_publish(p: float, turns: float, sessions: float, worth: float) -
     return math.ceil(sessions * times - 1e-9)
 
 
+STARVED = "starved"
+"""The outcome if nobody knows whether a limit was kept, because this process did not run when it ended."""
 GOOD = frozenset({"ok", "interrupted", "outlived"})
-CENSORED = frozenset({"abandoned"})
+WHOLE = GOOD | {STARVED}
+"""The outcomes of turns whose reply came whole, whenever that was."""
+CENSORED = frozenset({"abandoned", STARVED})
 THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""
 REFUSED = "refused:"
@@ -286,6 +290,7 @@ NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
 ONLY_FILLERS = "only fillers, each shorter than answer_min_ms, came"
 TEXT_SESSION = "the session is one of text"
 ACCEPT_HEADER = "Sec-WebSocket-Accept"
+LOOKUPS_FULL = "name lookups are under way in this process, and none has ended"
 """This tool's own words in details, by which a cause is told."""
 SERVICE_SAID = "the service said: "
 """Before the service's own words, in a detail that begins with this tool's."""

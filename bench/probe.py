@@ -26,7 +26,7 @@ from bench.run.recorder import Labels
 from bench.session import Session
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport.connect import warm_up
+from bench.transport.names import warm_up
 from bench.transport.received import DeltaArrival, Received
 
 SESSION_ID = "probe"

@@ -9,6 +9,7 @@ from bench.measures import (
     ACCEPT_HEADER,
     EXPECTED,
     INAUDIBLE,
+    LOOKUPS_FULL,
     NO_AUDIO,
     NO_MESSAGE,
     NO_PAUSE,
@@ -72,6 +73,11 @@ OF_OUTCOMES = {
     "incomplete:max_output_tokens": "the reply is longer than the session allows: raise `max_output_tokens` among its "
     "settings",
     "closed:1006": "the connection was cut: by the service, or by a proxy or firewall on the way; try again",
+    "closed:reset": "the service, or a load balancer, proxy or firewall on the way, reset the connection: did the "
+    "service restart or reject what it was sent, does something on the way end connections by their age or idle time?",
+    "closed:timed_out": "the peer acknowledged nothing any more: is the network up, does a firewall or NAT on the way "
+    "forget connections?",
+    "closed:unreachable": NO_WAY,
     "closed:1008": "the service rejects what was sent, or who sent it: see its message",
     "closed:1009": "a message was too large for the service: take shorter chunks (`chunk_ms`), or smaller images",
     "closed:1011": OUT_OF_ORDER,
@@ -155,6 +161,7 @@ TOLD = (
     ),
     ("refused:upgrade", "the connection broke", "the server hung up on the upgrade: a proxy may not know WebSockets"),
     ("refused:dns", "emporary failure", NO_RESOLVER),
+    ("failed:harness", LOOKUPS_FULL, NO_RESOLVER),
     ("refused:tcp", "Network is unreachable", NO_WAY),
     ("refused:tcp", "No route to host", NO_WAY),
     (

@@ -182,7 +182,27 @@ class Dawdling(Listening):
         self._clock.now_ns += 300 * MS
 
 
-@pytest.mark.parametrize(("updated_ms", "outcome"), [(1_900, "ok"), (2_001, "timeout:session")])
+@pytest.mark.parametrize(("updated_ms", "outcome"), [(1_980, "ok"), (2_001, "timeout:session")])
+def test_settings_that_left_late_have_what_was_left_of_the_limit_when_the_service_greeted(
+    updated_ms: int, outcome: str
+) -> None:
+    """The process does not run for an hour, from the greeting on, which came 10 ms after the start."""
+    service = Service(settings_ns=updated_ms * MS)
+    transport = GuardedTransport(service)
+
+    class Stopped(Listening):
+        def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+            super().received(events, message, handled_ns)
+            if len(self.events) == 1:
+                transport.clock.now_ns += 3_600 * S
+
+    session, timeline, _ = seated(build_script(say(), limits=Limits(session=2)), transport, Stopped())
+    session.play()
+
+    assert timeline.session().outcome == outcome
+
+
+@pytest.mark.parametrize(("updated_ms", "outcome"), [(1_900, "ok"), (10_001, "timeout:session")])
 def test_a_greeting_that_arrived_in_time_counts_however_late_it_is_handled(updated_ms: int, outcome: str) -> None:
     noise = [(place * 100 * MS, message("x.y")) for place in range(10)]
     greeting = [(50 * MS, session_created()), (updated_ms * MS, session_updated())]

@@ -47,8 +47,8 @@ from bench.target.identity import SignInError
 from bench.target.services import SERVICES
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport.connect import warm_up
 from bench.transport.interface import Network, Transport
+from bench.transport.names import warm_up
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_MS, NS_PER_S
 

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bench import plain
+from bench.measures import CENSORED
 from bench.observe.observation import reason
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -87,7 +88,7 @@ OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
 }
 """What stands at the top of a service's `session` in one dialect alone."""
 UNGREETED: Mapping[str, Any] = MappingProxyType({})
-OTHER_CAUSES = frozenset({"ok", "throttled", "expired", "abandoned"})
+OTHER_CAUSES = CENSORED | {"ok", "throttled", "expired"}
 """Outcomes that no dialect is the cause of, without what follows their colon."""
 REMEDIES: dict[Dialect, str] = {
     GA: "the service speaks the GA dialect: use --dialect ga. Preview is spoken where --dialect, a target's "
@@ -154,7 +155,9 @@ OF_AGENTS = {
 """What to do about the outcome of a call with an agent."""
 HEARD = frozenset({"timeout:first_delta", "timeout:done", "timeout:turn"})
 """Outcomes of which the detail says what was heard, and by that what to do."""
-SAME = {"refused:403": "refused:401"} | dict.fromkeys(("closed:1006", "closed:1008", "closed:1011"), "closed:1000")
+SAME = {"refused:403": "refused:401"} | dict.fromkeys(
+    ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
+)
 """Outcomes with the remedy of another one."""
 
 

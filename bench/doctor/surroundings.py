@@ -26,9 +26,10 @@ from bench.installation import tool_version
 from bench.limits import Limits
 from bench.remedies import NO_PROXY
 from bench.target.target import Target
-from bench.transport.connect import connect_first, kernel_stamps, look_up, open_tcp
+from bench.transport.connect import connect_first, kernel_stamps, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import Phases, authority
+from bench.transport.names import look_up
 from bench.transport.tcp import TcpStream
 from bench.transport.tls import shake_hands, tls_context
 from bench.units import NS_PER_MS, NS_PER_S
@@ -200,12 +201,11 @@ def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
 
 def _named(host: str, port: int, limits: Limits, target: Target) -> tuple[Finding, list[Any]]:
     """The name's addresses, and how long looking them up took."""
-    began_ns = monotonic_ns()
     try:
-        addresses = look_up(host, port, limits.tcp)
+        addresses, began_ns, done_ns = look_up(host, port, limits.tcp)
     except ConnectError as error:
         return Finding("dns", "failed", error.detail, explain(Refusal(error.outcome, error.detail), target)), []
-    took = _ms(monotonic_ns() - began_ns)
+    took = _ms(done_ns - began_ns)
     places = [str(address[4][0]) for address in addresses]
     if places == [host]:
         known = "is named by --resolve" if target.network_path.address else "is an address"
@@ -228,7 +228,7 @@ def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
     proxy = target.network_path.proxy
     assert proxy is not None
     try:
-        connect_first(look_up(proxy.host, proxy.port, limits.tcp), limits.tcp, "proxy").close()
+        connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
     except ConnectError as error:
         yield Finding("proxy", "failed", f"{proxy.public}: {error.detail}", NO_PROXY)
         return

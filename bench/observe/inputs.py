@@ -202,15 +202,18 @@ class Failed(Input, frozen=True, tag="fail"):
 
 
 class Closed(Input, frozen=True, tag="closed"):
-    """The connection is gone; `ours`: we ended it, for what came broke a rule of the protocol or passed a limit.
+    """The connection is gone; `ours`: we ended it, because what came broke a rule of the protocol or passed a limit.
 
-    OpenAI refuses by an error and a close after the upgrade.
+    `cause`, `error_ns`: as of `bench.transport.interface.Closure`. OpenAI refuses by an error, and a close after the
+    upgrade.
     """
 
     code: int
     at_ns: int
     reason: str = ""
     ours: bool = False
+    cause: str = ""
+    error_ns: int = 0
 
 
 class Finished(Input, frozen=True, tag="finish"):

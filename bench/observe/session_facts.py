@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.clock import Arrival
-from bench.measures import EXPECTED, FIRST_DELTAS, GOOD, SERVICE_SAID
+from bench.measures import EXPECTED, FIRST_DELTAS, GOOD, SERVICE_SAID, WHOLE
 from bench.observe.inputs import Connected, HistoryBegun, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, model_of
 from bench.observe.reply import Reply
@@ -254,13 +254,13 @@ class SessionFacts:
 
     def greeted(self, turn: TurnObservation) -> None:
         """Note when the caller heard the service greet, in a turn that was handed out."""
-        if turn.outcome in GOOD and "first_audible" in turn.instants:
+        if turn.outcome in WHOLE and "first_audible" in turn.instants:
             self.arrived("greeted", Arrival(turn.instants["first_audible"], turn.errors_ns.get("first_audible", 0)))
 
     def _note_first_reply(self, turn: TurnObservation) -> None:
         """Note what the caller waited for first, where it came: the first delta of the reply to the first turn."""
         reply = next((name for name in FIRST_DELTAS if name in turn.instants), None)
-        if turn.outcome not in GOOD or reply is None or turn.origin is None or not self.ready:
+        if turn.outcome not in WHOLE or reply is None or turn.origin is None or not self.ready:
             return
         self.instants["first_reply"] = turn.instants[reply]
         self.errors_ns["first_reply"] = turn.errors_ns.get(reply, 0)

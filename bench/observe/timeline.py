@@ -8,6 +8,8 @@ rules hold it together:
   arrived is a cause that came first.
 * A transcription of the caller's audio may come late. It is attached for up to `LATE_TRANSCRIPT_NS` after the turn's
   end, while the next turn is under way.
+* A limit has passed only if what came next surely arrived after its end. If the process did not run meanwhile, the
+  bound of that arrival may reach back before it: then the turn goes on, and is `starved` if it ends well.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
-from bench.measures import GOOD, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION
+from bench.measures import EXPECTED, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
 from bench.observe.inputs import (
     AnyInput,
     AskForResponse,
@@ -90,6 +92,9 @@ DECISIVE = TRANSCRIPTIONS | {
 
 ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
+UNANSWERED = ("timeout:", EXPECTED)
+"""How outcomes begin that say that something did not come in time."""
+NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
 ENDS_SESSION = ("protocol:", "endless:")
 """How outcomes of a turn begin after which nothing of its session would be as it should."""
 
@@ -199,7 +204,8 @@ class Timeline:
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
         if at_ns > self._wake_ns and at_ns > self.wake_ns:  # the first is NOT_KNOWN or the second, and quicker
-            self._expire(at_ns - 1)  # what arrives at the deadline itself is in time
+            # what arrives at the deadline itself is in time; without the kernel's stamp it may have come at any time
+            self._expire(at_ns - 1, at_ns - arrival.error_ns if kernel else 0)
         facts = self.facts
         facts.wire_received += wire_bytes
         facts.fallbacks += not kernel
@@ -446,8 +452,13 @@ class Timeline:
             if now_ns >= self.wake_ns:
                 self.tell(Expired(now_ns))
 
-    def _expire(self, now_ns: int) -> None:
-        """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too."""
+    def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
+        """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too.
+
+        `earliest_ns`: when that which came next may have come already. A limit that did not end before may have been
+        kept: its turn is doubted, and goes on. If that which came puts the limit off, nobody will know; else the limit
+        is still due, and ends the turn once all that arrived by then was told.
+        """
         self._wake_ns = NOT_KNOWN
         if self._detector is not None:
             for event, ended in self._detector.ended_by(now_ns):
@@ -458,7 +469,9 @@ class Timeline:
         at_ns, outcome, detail, turn = due
         if detail.startswith(NOTHING_AUDIBLE):
             detail = f"{detail}: {self._inaudible(turn.format)}"
-        if outcome.startswith("timeout:"):
+        if at_ns >= earliest_ns and outcome.startswith(UNANSWERED):
+            turn.doubted = f"{NOT_RUN}: it is not known whether {detail}"
+        elif outcome.startswith("timeout:"):
             self._fail(outcome, at_ns, detail)
         else:
             turn.end(outcome, at_ns, self.facts.explained(outcome, detail))
@@ -489,7 +502,8 @@ class Timeline:
 
     def _close(self, closed: Closed) -> None:
         code, at_ns, reason = closed.code, closed.at_ns, closed.reason
-        self._expire(at_ns - 1)  # a deadline that passed before the end is the earlier cause
+        # a limit that surely passed before the end is the earlier cause
+        self._expire(at_ns - 1, at_ns - closed.error_ns)
         error = self.facts.last_error
         self.facts.close_code, self.facts.close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
@@ -503,7 +517,7 @@ class Timeline:
         elif code == TOO_LARGE and closed.ours:
             self._fail("protocol:too_large", at_ns, reason)
         else:
-            self._fail(f"closed:{code}", at_ns, reason)
+            self._fail(f"closed:{closed.cause or code}", at_ns, reason)
 
     # What is known.
 
@@ -518,7 +532,7 @@ class Timeline:
         if self._watch.watching:
             return self._watch.playback_ends_ns
         last = self.turns.last
-        return last.reply.playback_ends_ns if last is not None and last.outcome in GOOD else 0
+        return last.reply.playback_ends_ns if last is not None and last.outcome in WHOLE else 0
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""

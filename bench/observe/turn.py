@@ -15,7 +15,7 @@ from typing import Literal
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_ITEMS
-from bench.measures import EXPECTED
+from bench.measures import EXPECTED, GOOD, STARVED
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
 from bench.observe.inputs import Transmitted
 from bench.observe.reply import REPLY_INSTANTS, Reply
@@ -113,6 +113,8 @@ class Turn:
     """Since when it is the service's turn; what was due before is overdue from then on."""
     said_ns: int = 0
     """When all was said, or asked for, to which the whole turn is the answer; 0 before."""
+    doubted: str = ""
+    """Which limit may have passed before what the turn went on by: nobody knows, for this process did not run."""
     expected: dict[Kind, int] = field(default_factory=dict)
     """Events that the script insists on, each with the instant by which it must have come."""
     progress_ns: int = 0
@@ -154,10 +156,15 @@ class Turn:
         return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the turn, unless it has ended before: the first terminal cause wins."""
+        """End the turn, unless it has ended before: the first terminal cause wins.
+
+        A turn that would end well and is `doubted` is starved.
+        """
         if self.state is not State.OVER:
+            if self.doubted and outcome in GOOD:
+                outcome, detail = STARVED, self.doubted
             self.state, self.outcome, self.detail = State.OVER, outcome, detail
-            self.instants["ended"] = at_ns
+            self.instants["ended"] = max(at_ns, self.progress_ns)  # what is doubted may be stamped behind its limit
 
     @property
     def check(self) -> CutCheck | None:

@@ -28,6 +28,7 @@ from bench.measures import (
     GOOD,
     ORIGIN,
     ORIGINS,
+    STARVED,
     Measure,
 )
 from bench.run import folder as files
@@ -81,6 +82,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
     pooled = replace(
         pooled,
         missing_share=_missing_share(read, document, parts),
+        starved_share=_starved_share(read),
         broken=_broken(parts),
         filled_by=next(filter(None, filled), ""),
         early=tuple(early_replies(read, document)),
@@ -159,6 +161,14 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
                 if pc.any(rows[end].is_valid().filter(counted)).as_py()
             )
             yield EarlyReplies(target, 100 * float(early.sum() / counted.sum()), tuple(there))
+
+
+def _starved_share(read: files.ReadRows) -> float:
+    """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
+    turns = read("turns", ["phase", "outcome"])
+    counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
+    outcomes = turns["outcome"].filter(counted)
+    return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
 
 
 def _broken(parts: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from bench.measures import FIRST_DELTAS, HEADLINE
+from bench.measures import FIRST_DELTAS, HEADLINE, STARVED
 
 STAMP_LIMIT_MS = 1.0
 STAMP_SHARE = 0.01
@@ -27,7 +27,8 @@ START_LIMIT_MS = 5.0
 START_SHARE = 0.05
 """(d) where calls arrive, p99 of the start lag: at most 5 ms, or 5 % of the median service time."""
 MISSING_LIMIT_PERCENT = 1.0
-"""(e) where parts of a merged run could not be read, or workers were lost: at most so many turns are missing."""
+"""(e) if parts of a merged run could not be read, workers were lost, or processes did not run when a limit ended: of so
+many turns at most it is unknown how they ended."""
 
 EARLY_LIMIT_PERCENT = 1.0
 """Replies that begin before their question has ended: of more, waits from the end of a question may be of another."""
@@ -125,6 +126,8 @@ class Evidence:
 
     NaN where nobody knows; None: none is.
     """
+    starved_share: float = 0.0
+    """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
     filled_by: str = ""
     """Programs that had the machine's cores, with what to do; empty where none had many of them, or nobody knows."""
     broken: tuple[Rule, ...] = ()
@@ -172,18 +175,29 @@ def _worst_rule(rules: Sequence[Rule]) -> Rule:
 
 
 def _complete(evidence: Evidence) -> list[Rule]:
-    """The rule on parts of a run that are missing, where any is."""
-    share = evidence.missing_share
-    if share is None:
+    """The rule on turns of which nobody knows how they ended, if there are any: missing ones, and starved ones."""
+    missing, starved = evidence.missing_share, evidence.starved_share
+    if missing is None and not starved:
         return []
+    share = (missing or 0.0) + starved
     known = not math.isnan(share)
+    remedies = [
+        *([_of_missing(evidence)] if missing is not None else []),
+        *([MORE_PROCESSES] if starved else []),
+    ]
+    of_turns = "of all turns, at most" if missing is not None else f"of the turns ended as {STARVED}"
     return [
         Rule("e", "no part is missing", "turns", round(100 * share, 4) if known else None, MISSING_LIMIT_PERCENT,
              known and 100 * share <= MISSING_LIMIT_PERCENT,
-             "of all turns, at most" if known else "how much is missing is not known",
-             f"{evidence.refused}; then play it again" if evidence.refused
-             else "merge what is missing once it is there, or play it again", "%")
+             of_turns if known else "how much is missing is not known", "; ".join(remedies), "%")
     ]  # fmt: skip
+
+
+def _of_missing(evidence: Evidence) -> str:
+    """What to do about parts that are missing."""
+    if evidence.refused:
+        return f"{evidence.refused}; then play it again"
+    return "merge what is missing once it is there, or play it again"
 
 
 def inexact(measures: Iterable[Exactness], early: Iterable[EarlyReplies]) -> list[dict[str, Any]]:

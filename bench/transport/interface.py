@@ -45,16 +45,23 @@ class TransmitStamp(NamedTuple):
     acknowledged: bool
 
 
+ClosureCause = Literal["", "reset", "timed_out", "unreachable"]
+
+
 class Closure(NamedTuple):
     """The end of a connection: close code (1006: no close frame), reason, instant.
 
-    `ours`: we ended it, for what came broke a rule.
+    `ours`: we ended it, because what came broke a rule. `cause`: how the kernel says that the connection broke: the
+    peer or something on the way reset it, the peer acknowledged nothing any more, no route led there any more.
+    `error_ns`: how much earlier the end may have come.
     """
 
     code: int
     reason: str
     at_ns: int
     ours: bool = False
+    cause: ClosureCause = ""
+    error_ns: int = 0
 
 
 class Handshake(NamedTuple):
@@ -95,6 +102,12 @@ class Phases:
 
     def mark(self, instant: str) -> None:
         self.instants[instant] = monotonic_ns()
+
+    def looked_up(self, began_ns: int, done_ns: int) -> None:
+        """Mark the end of a name lookup. The wait for its begin was this process's: connecting starts later by it."""
+        before_ns = self.instants.get("dns_done", self.instants["connect_start"])
+        self.instants["connect_start"] += began_ns - before_ns
+        self.instants["dns_done"] = done_ns
 
     def arrived(self, instant: str, at_ns: int, error_ns: int) -> None:
         """Mark an instant by the arrival of what was waited for."""

@@ -16,7 +16,7 @@ class Read(NamedTuple):
 
     `stamp_ns` is the arrival of its last segment, `empty_ns` the latest instant at which the socket is known to have
     been empty before, `complete` says that it ended where the sender's record ended and emptied the socket. No data:
-    the peer has closed.
+    the peer has closed, or the connection broke.
     """
 
     data: bytes

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -17,7 +19,7 @@ from bench.transport.interface import Network, PacedSender, TransmitStamp
 from bench.transport.loop import READABLE, LoopWatch, Poller, Tick, Ticker
 from bench.transport.received import Read
 from bench.transport.transmit import TransmitStamps
-from bench.units import NS_PER_S, NS_PER_US
+from bench.units import NEVER_NS, NS_PER_S, NS_PER_US
 
 SHARE_NS = 10_000_000
 """How long the event loop may have been held up when a connection that goes on reading lets the others run."""
@@ -25,6 +27,8 @@ WRITABLE = 2
 LINUX = sys.platform.startswith("linux")
 NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
+MOST_HELD_BYTES = 1 << 22
+"""The most that is read while a write waits for the peer; beyond that the peer must read first."""
 TCP_INFO_BYTES = 152
 TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
 """Where linux/tcp.h's `struct tcp_info` holds tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt; times in µs."""
@@ -64,11 +68,23 @@ class ByteStream(Protocol):
     def heard_ns(self) -> int:
         """The instant by which all that arrived was read."""
 
+    @property
+    def failure(self) -> int:
+        """The error number by which the connection broke; 0 if the peer has closed it, or it is open."""
+
+    @property
+    def problem(self) -> str:
+        """What broke the connection, in words; "" if the peer has closed it, or it is open."""
+
     def rest(self) -> None:
         """Let others run, where the event loop has been held up for long."""
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
-        """Hand all of `data` to the kernel; raises OSError. `stamped`: `transmitted` will say when it left."""
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+        """Hand all of `data` to the kernel; raises OSError, at `until_ns` and after 10 s a TimeoutError.
+
+        What comes meanwhile is read, and passed on later: a peer may read nothing before it has said what it has to
+        say. `stamped`: `transmitted` will say when it left.
+        """
 
     def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
         """As `write`, but without waiting; None where `finish` must hand over what is left of it."""
@@ -97,7 +113,8 @@ class TcpStream:
         self._transmit = TransmitStamps(self._raw)
         hub = gevent.get_hub()
         self._hub = hub
-        self._io = {kind: hub.loop.io(sock.fileno(), kind) for kind in (READABLE, WRITABLE)}
+        self._io: dict[int, Any] = {}
+        """Watchers by what they wait for, each made at first use."""
         self._fd = sock.fileno()
         # It lives as long as the connection: to start one anew for each read is slow. Its priority is
         # before all else of the loop, so that sockets are emptied before anybody works on what they brought.
@@ -115,13 +132,20 @@ class TcpStream:
         """The rest of what was offered."""
         self._finished: Handed | None = None
         """How it was handed over, until somebody asks."""
+        self._held: deque[Read] = deque()
+        """What was read while a write waited, and was not passed on yet."""
+        self._held_bytes = 0
         self._waiter: Any = None
         self._timer: Any = None
+        self._send_failure = 0
+        """The error number of the first send that failed: the kernel tells each error once."""
         self._polls = 0
         """How often the loop had polled when it was set to look at the socket."""
         self._reader = SocketReader(self._raw, self._watch, asked_ns)
 
     def read(self, until_ns: int) -> Read | None:
+        if self._held:
+            return self._held_by(until_ns)
         polls = None
         on_time = True
         if self._reader.stamped_ns > until_ns:  # else who never pauses would hold up whoever waits for an instant
@@ -145,6 +169,10 @@ class TcpStream:
 
     def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
         self._sender = sender
+        while self._held:
+            held = self._held_by(until_ns)
+            if held is None or take(held):
+                return held is not None
         # else nobody sleeps: what arrived by then is read now, however late that is
         if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
             return self._listen(until_ns, take, polled)
@@ -241,25 +269,67 @@ class TcpStream:
 
     @property
     def heard_ns(self) -> int:
+        if self._held:
+            return self._held[0].empty_ns  # its first bytes may have come right behind that
         return max(self._reader.drained_ns, self._reader.stamped_ns - 1)  # more may come with the last stamp
+
+    @property
+    def failure(self) -> int:
+        return self._reader.failure or self._send_failure  # a send fails for any reason once a read has failed
+
+    @property
+    def problem(self) -> str:
+        return os.strerror(self.failure) if self.failure else ""
 
     def rest(self) -> None:
         if monotonic_ns() - self._watch.poll_end_ns > SHARE_NS:
             gevent.sleep(0)
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         if self._unsent is not None:  # what was offered is half sent: a frame in the midst of it would break both
-            self._finished = self._write(self._unsent)
-        return self._write(Unsent(memoryview(data), stamped))
+            self._finished = self._write(self._unsent, until_ns)
+        return self._write(Unsent(memoryview(data), stamped), until_ns)
 
-    def _write(self, unsent: Unsent) -> Handed:
+    def _write(self, unsent: Unsent, until_ns: int = NEVER_NS) -> Handed:
         self._unsent = unsent
-        until_ns = monotonic_ns() + SEND_LIMIT_NS
+        limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         while (handed := self._hand_over(unsent)) is None:
-            if not self._wait(WRITABLE, until_ns):
-                raise TimeoutError("the peer took no bytes for 10 s") from None
+            reads = self._held_bytes < MOST_HELD_BYTES and not (self._held and not self._held[-1].data)
+            polls = self._watch.polls if self._reader.drained else None
+            left = len(unsent.data)
+            on_time = self._wait(WRITABLE | READABLE if reads else WRITABLE, limit_ns)
+            if reads:
+                self._hold(polls if on_time else None)
+            if on_time:
+                continue
+            # the loop may have woken long after the limit: what the peer has taken by now counts
+            if (handed := self._hand_over(unsent)) is not None:
+                break
+            if len(unsent.data) == left:
+                raise TimeoutError("the peer took no bytes for 10 s")
+            limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         self._unsent = None
         return handed
+
+    def _hold(self, polls: int | None) -> None:
+        """Read what has come, if anything has, and hold it. `polls`: as of `SocketReader.read`."""
+        try:
+            read = self._reader.read(NEVER_POLLED_NS, polls, None)
+        except (BlockingIOError, InterruptedError):
+            return
+        assert read is not None, "nothing is matched"
+        self._held.append(read)
+        self._held_bytes += len(read.data)
+
+    def _held_by(self, until_ns: int) -> Read | None:
+        """Take out the oldest read that is held; None if all of it came after an instant."""
+        if self._held[0].empty_ns >= until_ns:
+            gevent.sleep(0)  # whoever is behind its schedule lets the others run all the same
+            return None
+        self.rest()
+        read = self._held.popleft()
+        self._held_bytes -= len(read.data)
+        return read
 
     def _hand_over(self, unsent: Unsent) -> Handed | None:
         """Send what the kernel takes; None where that is not all. Raises OSError."""
@@ -270,6 +340,9 @@ class TcpStream:
             except (BlockingIOError, InterruptedError):
                 self._transmit.drain()
                 return None
+            except OSError as error:
+                self._send_failure = self._send_failure or error.errno or 0
+                raise
             unsent.data = unsent.data[count:]
             if not unsent.data:
                 return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if unsent.stamped else 0)
@@ -299,7 +372,9 @@ class TcpStream:
             gevent.sleep(0)  # whoever is behind its schedule lets the others run all the same
             return False
         waiter: Any = Waiter(self._hub)
-        io = self._io[kind]
+        io = self._io.get(kind)
+        if io is None:  # seldom
+            io = self._io[kind] = self._hub.loop.io(self._fd, kind)
         io.start(waiter.switch, True)
         try:
             return self._sleep(waiter, until_ns)
@@ -337,5 +412,6 @@ class TcpStream:
         for watcher in (*self._io.values(), self._read_watcher):
             watcher.close()
         self._sender = self._tick = self.messages = None  # who listened may hold this connection
+        self._held.clear()
         self._reader.close()
         self._sock.close()

@@ -15,7 +15,7 @@ from bench.errors import ConnectError, UsageError
 from bench.transport.interface import Network, PacedSender, TransmitStamp
 from bench.transport.received import Read
 from bench.transport.tcp import TakeRead, TcpStream
-from bench.units import NS_PER_S
+from bench.units import NEVER_NS, NS_PER_S
 
 TLS_RECORD_HEADER, RECORD_BYTES = 5, 16_384
 """Bytes of a record: its header, and the most that it holds (RFC 8446 §5.1)."""
@@ -46,6 +46,7 @@ class TlsStream:
         self._record = RecordCounter()
         self._end: Read | None = None
         self._heard = self._refused = False
+        self._problem = ""
 
     @property
     def session(self) -> ssl.SSLObject:
@@ -53,7 +54,11 @@ class TlsStream:
         return self._tls
 
     def handshake(self, until_ns: int) -> None:
-        """Raises ssl.SSLError, or ConnectError when it takes too long or the peer goes away."""
+        """Raises ssl.SSLError, or ConnectError when it takes too long or the peer goes away.
+
+        The time that this process takes to answer is added to the limit: the peer waits for that.
+        """
+        came_ns = NEVER_NS
         while True:
             try:
                 self._tls.do_handshake()
@@ -61,9 +66,11 @@ class TlsStream:
                 return
             except ssl.SSLWantReadError:
                 self._flush()
+                until_ns += max(0, monotonic_ns() - came_ns)
                 read = self._tcp.read(until_ns)
                 if read is None:
                     raise ConnectError("timeout:tls", "the TLS handshake took too long") from None
+                came_ns = read.stamp_ns
                 for record in self._record.cut(read.data):
                     self._feed(record)
 
@@ -120,6 +127,14 @@ class TlsStream:
     def heard_ns(self) -> int:
         return self._tcp.heard_ns
 
+    @property
+    def failure(self) -> int:
+        return self._tcp.failure
+
+    @property
+    def problem(self) -> str:
+        return self._tcp.problem or self._problem
+
     def rest(self) -> None:
         self._tcp.rest()
 
@@ -140,7 +155,9 @@ class TlsStream:
                 self._feed(record)
                 if self._ended(parts):
                     return b"".join(parts), True
-        except ssl.SSLError as error:  # cut without a close_notify
+        except ssl.SSLError as error:
+            if error.reason != EOF_REASON:  # else it is only cut without a close_notify
+                self._problem = f"TLS: {_words(error)}"
             if not self._heard and "ALERT" in (error.reason or ""):
                 raise ConnectError("refused:tls", f"{self._host}: {_words(error)}") from None
             return b"".join(parts), True
@@ -158,9 +175,9 @@ class TlsStream:
             return False
         return True
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         self._tls.write(data)
-        return self._flush(stamped=stamped)
+        return self._flush(stamped=stamped, until_ns=until_ns)
 
     def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
         self._tls.write(data)
@@ -175,9 +192,9 @@ class TlsStream:
     def network(self) -> Network | None:
         return self._tcp.network()
 
-    def _flush(self, *, stamped: bool = False) -> Handed:
+    def _flush(self, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         data = self._outgoing.read()
-        return self._tcp.write(data, stamped=stamped) if data else Handed(monotonic_ns())
+        return self._tcp.write(data, stamped=stamped, until_ns=until_ns) if data else Handed(monotonic_ns())
 
     def close(self) -> None:
         self._tcp.close()
@@ -224,7 +241,8 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
         remedy = DISTRUST_REMEDIES.get(error.verify_code, TRUST_REMEDY)
         raise ConnectError("refused:tls", f"{host}: {error.verify_message}; {remedy}") from None
     except (ssl.SSLError, OSError) as error:
-        raise ConnectError("refused:tls", f"{host}: {_words(error)}") from None
+        words = f"{CUT}: {tcp.problem}" if tcp.problem else _words(error)
+        raise ConnectError("refused:tls", f"{host}: {words}") from None
     return tls
 
 

@@ -7,10 +7,11 @@ every other event of a read may have arrived as early as the socket was last kno
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from websockets.client import ClientProtocol
@@ -34,6 +35,7 @@ from bench.transport.interface import (
     MIB,
     TOO_LARGE,
     Closure,
+    ClosureCause,
     Handshake,
     Network,
     NetworkPath,
@@ -47,12 +49,19 @@ from bench.transport.interface import (
 from bench.transport.parser import SWITCHING, HttpAnswer, ProtocolParser, offered_deflate, refusal
 from bench.transport.received import Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
-from bench.units import NS_PER_S
+from bench.units import NEVER_NS, NS_PER_S
 
 ABNORMAL = 1006
 NORMAL = 1000
+CAUSES: Mapping[int, ClosureCause] = {
+    errno.ECONNRESET: "reset",
+    errno.ETIMEDOUT: "timed_out",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+}
+"""The causes of an end without a close frame, by error numbers."""
 GOODBYE_NS = 1_000_000_000
-"""How long the answer to our close frame is awaited."""
+"""How long closing takes at most: until our close frame is sent, behind what is half sent, and was answered."""
 BODY_NS = 1_000_000_000
 """How long the body of a refusal is awaited once its head is there: words are worth a moment, and no more."""
 LONGEST_REFUSAL = 16_384
@@ -77,7 +86,6 @@ def open_websocket(
     `timeout:<stage>`.
     """
     uri = parse_uri(url)
-    phases.mark("connect_start")
     stream = connect(uri.host, uri.port, context, limits, phases, path)
     try:
         socket = WebSocket(stream, client_protocol(uri, path.max_message_mib * MIB, subprotocols, deflate=path.deflate))
@@ -120,6 +128,8 @@ class WebSocket:
         self._parser = ProtocolParser(protocol, stream.rest)
         self._stamp_ns = self._answer_error_ns = 0
         self._broken = False
+        self._goodbye_until_ns = NEVER_NS
+        """Until when anything may still be written, once the connection is being closed."""
         self._sender: PacedSender | None = None
         self._offered = 0
         """Bytes of the frame of the message that was offered last."""
@@ -150,6 +160,8 @@ class WebSocket:
             raise refusal(self._await_body(answer, until_ns))
         if broke is not None:
             raise ConnectError("refused:upgrade", f"the connection broke: {broke.strerror or broke}")
+        if answer is None and self._stream.problem:
+            raise ConnectError("refused:upgrade", f"the connection broke: {self._stream.problem}")
         if (problem := self._protocol.handshake_exc) is not None:
             raise ConnectError("refused:upgrade", _no_upgrade(problem))
         if answer is None:
@@ -281,8 +293,10 @@ class WebSocket:
 
     @property
     def heard_ns(self) -> int:
-        # a deadline at the instant of a message that is still held here has not passed
-        return self._came[0].arrival.at_ns - 1 if self._came else self._stream.heard_ns
+        if not self._came:
+            return self._stream.heard_ns
+        at_ns, error_ns, _ = self._came[0].arrival
+        return at_ns - error_ns - 1  # a deadline at the instant of a message that is still held here has not passed
 
     def _take(self, read: Read) -> None:
         """Keep the messages that one read completed."""
@@ -313,24 +327,25 @@ class WebSocket:
         if self._protocol.state is State.OPEN or self._protocol.state is State.CONNECTING:
             return
         received, problem = self._protocol.close_rcvd, self._protocol.parser_exc
+        at_ns, error_ns = read.stamp_ns, 0 if read.kernel and read.complete else read.stamp_ns - read.empty_ns
         if received is not None:
-            self._note_end(received.code, received.reason, read.stamp_ns)
+            self._note_end(received.code, received.reason, at_ns, error_ns)
         elif isinstance(problem, PayloadTooBig):
             limit = f"a message of over {self._protocol.max_message_size} bytes, the limit"
-            self._note_end(TOO_LARGE, limit, read.stamp_ns, ours=True)
+            self._note_end(TOO_LARGE, limit, at_ns, error_ns, ours=True)
         elif problem is not None and not isinstance(problem, EOFError):
-            self._note_end(BAD_FRAME, str(problem), read.stamp_ns, ours=True)
+            self._note_end(BAD_FRAME, str(problem), at_ns, error_ns, ours=True)
         elif not read.data:
-            self._note_end(ABNORMAL, str(problem or ""), read.stamp_ns)
+            self._note_end(ABNORMAL, self._stream.problem or str(problem or ""), at_ns, error_ns)
 
     def _flush(self) -> Handed | None:
         data = b"".join(self._protocol.data_to_send())
-        return self._stream.write(data) if data and not self._broken else None
+        return self._stream.write(data, until_ns=self._goodbye_until_ns) if data and not self._broken else None
 
     def _lost(self, error: OSError) -> None:
         """Note a failed write: nothing more is written, what had come before is still read, then comes the end."""
         self._broken, until_ns = True, monotonic_ns()
-        why = f": {error}" if isinstance(error, TimeoutError) else ""
+        why = f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
         while self._end is None:
             read = self._stream.read(until_ns)
             if read is None or not read.data:
@@ -338,9 +353,11 @@ class WebSocket:
             else:
                 self._take(read)
 
-    def _note_end(self, code: int, reason: str, at_ns: int, *, ours: bool = False) -> None:
+    def _note_end(self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False) -> None:
+        """Note the first end of the connection. Without a close frame its cause is what the kernel says of it."""
         if self._end is None:
-            self._end = Closure(code, reason, at_ns, ours)
+            cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
+            self._end = Closure(code, reason, at_ns, ours, cause, error_ns)
 
     def network(self) -> Network | None:
         return self._stream.network()
@@ -348,9 +365,9 @@ class WebSocket:
     def close(self) -> None:
         try:
             if self._end is None:
+                self._goodbye_until_ns = until_ns = monotonic_ns() + GOODBYE_NS
                 self._protocol.send_close(NORMAL)
                 self._flush()
-                until_ns = monotonic_ns() + GOODBYE_NS
                 while self._end is None and (read := self._stream.read(until_ns)) is not None:
                     self._take(read)
         except OSError:  # the peer was quicker

@@ -69,7 +69,7 @@ METHOD = {
     "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "
     "p99 198; with one turn each 50, 100, 500; more where sessions differ much.",
     "lost turns": "Wanted by the script and never begun, because their session had ended.",
-    "failures": "(failed turns + lost turns) ÷ turns wanted, those cut by the end of the run left out.",
+    "failures": "(failed turns + lost turns) ÷ turns wanted, those cut by the end of the run or starved left out.",
 }
 
 NOTED = 2

@@ -230,7 +230,7 @@ def outcomes(summary: Summary) -> Section | None:
         ("begun, together", [count(n) for n in found.begun], "every turn has one outcome"),
         ("failed, together", [count(n) for n in found.failed], ""),
         ("lost turns", [count(n) for n in found.lost], "wanted, never begun: their session had ended"),
-        ("failures", rates, "(failed + lost) ÷ turns wanted, without those cut by the end of the run"),
+        ("failures", rates, "(failed + lost) ÷ turns wanted, without those cut by the end of the run or starved"),
         (
             "sessions with any failure",
             [count(n) for n in found.with_failure],

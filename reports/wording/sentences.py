@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bench.measures import STARVED
 from reports.numbers import count, listed, percent, plural, together, usd
 from reports.question import ORIGINS, STARTED_BY
 from reports.samples import ANSWER_HEARD, HEARD
@@ -297,11 +298,21 @@ def run_second(summary: Summary) -> str:
     replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
     if silent:
         said.append(f"{count(silent)} of {words.replies(replies)} stalled while playing ({percent(silent, replies)}).")
-    if cut:
-        said.append(f"{count(cut)} {'was' if cut == 1 else 'were'} cut by the end of the run and left out.")
+    starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)
+    if cut > starved:
+        said.append(f"{_were(cut - starved)} cut by the end of the run and left out.")
+    if starved:
+        said.append(
+            f"{_were(starved)} left out, because the load generator did not run when a limit ended: nobody knows "
+            "whether the service kept it."
+        )
     if summary.verdict.valid is None:
         said.append(NO_VERDICT.format(verdict_reason(summary.verdict)))
     return " ".join(said)
+
+
+def _were(number: int) -> str:
+    return f"{count(number)} {'was' if number == 1 else 'were'}"
 
 
 def way_out(summary: Summary) -> str:

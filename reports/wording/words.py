@@ -52,7 +52,8 @@ def result(passed: bool | None, nothing: str) -> tuple[str, str]:
 
 
 FAILED_TURNS = (
-    "Counted as infinite latencies in every percentile. Turns cut by the end of the run are left out, and counted."
+    "Counted as infinite latencies in every percentile. Turns cut by the end of the run, and those that ended as "
+    "starved, are left out, and counted."
 )
 """What the definitions of a page say of them."""
 OPEN = "open"

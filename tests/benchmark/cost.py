@@ -34,6 +34,7 @@ from bench.run.spool import Spool
 from bench.transport.interface import Network, TransmitStamp
 from bench.transport.received import Read, Received
 from bench.transport.websocket import WebSocket
+from bench.units import NEVER_NS
 from tests.benchmark.harness import quantiles, run_locust, truth_of, turns_of, with_truth
 from tests.benchmark.watch import cores
 from tests.simulator_process import running_simulator
@@ -60,7 +61,7 @@ class SilentStream:
     def rest(self) -> None:
         pass
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         return Handed(0)
 
     def transmitted(self) -> list[TransmitStamp]:

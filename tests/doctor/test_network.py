@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import gevent.socket
 import pytest
 
 from bench.doctor.explain import Finding
@@ -18,6 +17,7 @@ from bench.remedies import NO_PROXY
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
+from bench.transport import names
 from bench.transport.interface import NetworkPath, Proxy
 from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.test_certificates import HOUR, write_client
@@ -95,7 +95,7 @@ def test_a_proxy_whose_name_is_not_found_is_a_failure_of_the_proxy(monkeypatch: 
     def fail(*args: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(gevent.socket, "getaddrinfo", fail)
+    monkeypatch.setattr(names, "getaddrinfo", fail)
     found = looked_at(build_target(1, NetworkPath(proxy=Proxy("http", "proxy.test", 3128))))
 
     assert set(found) == {"proxy", "tls"}

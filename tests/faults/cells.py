@@ -45,7 +45,7 @@ class FaultCell(NamedTuple):
 
 CASES = (
     FaultCase("reset", {"tcp": "refused:tcp or refused:upgrade or refused:tls", "tls": "refused:tls",
-                        "upgrade": "refused:upgrade", f"{OPENING} {TURN}": "closed:1006"},
+                        "upgrade": "refused:upgrade", f"{OPENING} {TURN}": "closed:reset"},
               note="at `tcp` by how far the client has come when it notices"),
     FaultCase("silence", {"tcp": "timeout:upgrade or timeout:tls", "tls": "timeout:tls", "upgrade": "timeout:upgrade",
                           OPENING: "timeout:session", "speech": "timeout:speech",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -15,7 +15,7 @@ import bench.observe.timeline
 from bench import session as waits
 from bench.clock import Arrival
 from bench.limits import MOST_ITEMS, Limits
-from bench.measures import CATALOGUE
+from bench.measures import CATALOGUE, STARVED, outcome_class
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -25,6 +25,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.events import EMPTY, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.transport.interface import ClosureCause
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NEVER_NS
 from tests.examples import thorough
@@ -56,7 +57,7 @@ from tests.helpers import (
 
 HEADS = frozenset(
     {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "refused", "expired", "closed",
-     "protocol", "abandoned"}
+     "protocol", "abandoned", STARVED}
 )  # fmt: skip
 AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
 
@@ -231,6 +232,87 @@ def test_a_deadline_that_passed_before_an_event_arrived_comes_first(late_ms: int
     assert ("first_audio" in turn.instants) == (outcome == "ok")
 
 
+UNSURE: dict[str, tuple[float, bool, bool, str]] = {
+    # (how much earlier what comes at 3 s may have come, whether the kernel has stamped it, whether the script expects
+    # an event by 2 s; outcome). The first delta is due by 2 s.
+    "it surely came after the limit": (999, True, False, "timeout:first_delta"),
+    "it may have come at the very end of the limit": (1_000, True, False, STARVED),
+    "it may have come long before": (2_900, True, False, STARVED),
+    "only this process has stamped it": (0, False, False, STARVED),
+    "what the script expects surely came after its limit": (999, True, True, "failed:expected_response_created"),
+    "what the script expects may have come before": (1_000, True, True, STARVED),
+}
+
+
+@pytest.mark.parametrize(("error_ms", "kernel", "expects", "outcome"), UNSURE.values(), ids=UNSURE)
+def test_a_limit_has_passed_only_if_what_came_next_surely_came_after_it(
+    error_ms: float, kernel: bool, expects: bool, outcome: str
+) -> None:
+    talk = Talk(wanted=2, first_delta=60 if expects else 2)
+    talk.ask(0)
+    if expects:
+        talk.timeline.tell(inputs.Expected("response_created", at(2_000)))
+    talk.hear(3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=round(error_ms * MS), kernel=kernel)
+    talk.hear(3_100, done("r1"))
+
+    turn = talk.only()
+    assert (turn.outcome, after_ms(turn, "ended")) == (outcome, 3_100 if outcome == STARVED else 2_000)
+    assert (outcome_class(turn.outcome) == "censored") == (outcome == STARVED)
+    assert ("did not run" in turn.detail) == (outcome == STARVED)
+    assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)  # it came, whenever that was
+
+
+def test_a_turn_that_may_have_passed_a_limit_and_then_fails_has_failed() -> None:
+    talk = Talk(wanted=2, first_delta=2)
+    talk.ask(0)
+    talk.hear(3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=2_900 * MS)
+    talk.hear(3_100, failed("x"))
+    talk.ask(4_000, 2)
+    talk.hear(4_100, *reply(GA, "r2"))
+
+    assert [turn.outcome for turn in talk.take(1_000_000)] == ["failed:x", "ok"]
+
+
+@pytest.mark.parametrize("gap_ms", [1, 60])
+def test_what_puts_no_limit_off_does_not_save_a_turn_whenever_it_came(gap_ms: int) -> None:
+    """Deltas come without end, and each may have come a second earlier: the response is overdue all the same."""
+    talk = Talk(wanted=2, done=2)
+    talk.ask(0)
+    talk.hear(0, created("r1"))
+    for at_ms in range(gap_ms, 2_500, gap_ms):
+        talk.hear(at_ms, delta(GA, "audio", "r1"), error_ns=min(at_ms, 1_000) * MS)
+    talk.timeline.expire(at(2_500))
+
+    turn = talk.only()
+    assert turn.outcome == "timeout:done"
+    assert turn.instants["ended"] == turn.instants["last_audio"]  # no instant of a turn lies behind its end
+
+
+def test_a_reply_that_was_played_to_its_end_by_then_ends_well_whatever_comes_next() -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.timeline.tell(inputs.InterruptionAwaited("client"))
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1", base64_of(96_000)), done("r1"))
+    played_ns = talk.timeline.wake_ns
+    talk.hear(10_000, message("rate_limits.updated", rate_limits=[]), error_ns=9_000 * MS)
+
+    turn = talk.only()
+    assert (turn.outcome, turn.instants["ended"]) == ("ok", played_ns)
+
+
+@pytest.mark.parametrize(
+    ("error_ms", "outcome"), [(999, "timeout:first_delta"), (1_000, "closed:1006"), (2_900, "closed:1006")]
+)
+def test_a_limit_passed_before_the_connection_ended_only_if_the_end_surely_came_after_it(
+    error_ms: float, outcome: str
+) -> None:
+    talk = Talk(wanted=1, first_delta=2)
+    talk.ask(0)
+    talk.timeline.tell(inputs.Closed(1006, at(3_000), error_ns=round(error_ms * MS)))
+
+    assert talk.only().outcome == outcome
+
+
 CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
     "failed:x": ("failed:x", lambda talk, t: talk.hear(t, failed("x"))),
     "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
@@ -279,6 +361,16 @@ def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session(
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
     assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, reason)
     assert (session.turns_begun, session.lost_turns) == (1, 4)
+
+
+@pytest.mark.parametrize("cause", get_args(ClosureCause))
+def test_a_connection_that_broke_ends_the_turn_by_the_cause_that_is_known(cause: str) -> None:
+    talk = Talk(wanted=1)
+    talk.ask(0)
+    talk.timeline.tell(inputs.Closed(1006, at(20), "", cause=cause))
+
+    assert talk.only().outcome == f"closed:{cause or 1006}"
+    assert talk.timeline.session().close_code == 1006
 
 
 @pytest.mark.parametrize(("ours", "outcome"), [(True, "protocol:too_large"), (False, "closed:1009")])

@@ -14,6 +14,7 @@ import pytest
 from msgspec import structs
 
 import reports
+from bench.measures import STARVED
 from reports.page import calls, sections
 from reports.page.page import run_page as page_as_data
 from reports.text.document import write_report
@@ -242,6 +243,16 @@ def test_what_went_wrong_is_counted() -> None:
         "17 of 50 turns wanted failed (34 %): 5 of those begun, most often as timeout:first_delta (3); "
         "12 never begun, their sessions ended as refused:401. 2 were cut by the end of the run and left out."
     )
+
+
+def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the_run() -> None:
+    summary = summary_of(Plan(abandoned=2))
+    turns = (replace(e, outcome=STARVED) if e.outcome == "abandoned" else e for e in summary.outcomes.turns)
+    summary.__dict__["outcomes"] = replace(summary.outcomes, turns=tuple(turns))
+    said = run_second(summary)
+
+    assert "2 were left out, because the load generator did not run when a limit ended" in said
+    assert "cut by the end" not in said
 
 
 def test_what_the_headline_has_counted_is_not_said_twice() -> None:

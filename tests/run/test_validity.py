@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from bench.measures import HEADLINE
-from bench.run.validity import Evidence, Exactness, Rule, judge
+from bench.run.evidence import _starved_share
+from bench.run.validity import MORE_PROCESSES, Evidence, Exactness, Rule, judge
 
 BEST: dict[str, Any] = {
     "user_stamps_share": 0.0,
@@ -239,6 +241,33 @@ def test_a_rule_that_a_part_broke_is_broken() -> None:
     verdict = judge(of_host("", broken=(rule,)))
     assert [rule["note"] for rule in verdict["rules"] if rule["passed"] is False] == ["p99, in the part x on red"]
     assert verdict["valid"] is False
+
+
+STARVED_ONES: dict[str, tuple[dict[str, float], float, bool, str]] = {
+    "a hundredth may be": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
+    "more are too many": ({"starved_share": 0.0101}, 1.01, False, MORE_PROCESSES),
+    "those that are missing are added": ({"starved_share": 0.006, "missing_share": 0.006}, 1.2, False,
+                                         f"merge what is missing once it is there, or play it again; {MORE_PROCESSES}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("shares", "figure", "valid", "remedy"), STARVED_ONES.values(), ids=STARVED_ONES)
+def test_turns_of_which_nobody_knows_how_they_ended_are_missing(
+    shares: dict[str, float], figure: float, valid: bool, remedy: str
+) -> None:
+    verdict = judge(of_host("", **shares))
+    (rule,) = (rule for rule in verdict["rules"] if rule["rule"] == "e")
+    assert (rule["figure"], rule["passed"], rule["remedy"]) == (figure, valid, remedy)
+    assert verdict["valid"] is valid
+
+
+def test_starved_turns_of_the_warm_up_are_not_counted() -> None:
+    rows = pa.table({
+        "phase": ["warmup", "measure", None, "measure", "measure"],
+        "outcome": ["starved", "starved", "ok", "abandoned", None],
+    })  # fmt: skip
+    assert _starved_share(lambda table, columns: rows.select(columns)) == 0.25
+    assert _starved_share(lambda table, columns: rows.select(columns).slice(0, 0)) == 0.0
 
 
 @pytest.mark.parametrize(

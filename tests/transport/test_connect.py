@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import gevent.socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,11 +21,13 @@ from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.simulator.serving.certificates import loopback_tls
+from bench.transport import names as names_of_hosts
 from bench.transport.connect import tunnel
 from bench.transport.interface import DIRECT, Network, NetworkPath, Phases, Proxy, authority
 from bench.transport.received import Read
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import MS, receive
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy
@@ -58,14 +60,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What our own resolver knows beside loopback; any other name is not found."""
     known: dict[str, str] = {}
-    real = gevent.socket.getaddrinfo
+    real = names_of_hosts.getaddrinfo
 
     def look_up(host: str, *rest: object, **named: object) -> object:
         if host not in known and not host.replace(".", "").isdigit() and ":" not in host:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return real(known.get(host, host), *rest, **named)
 
-    monkeypatch.setattr(gevent.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(names_of_hosts, "getaddrinfo", look_up)
     return known
 
 
@@ -277,6 +279,25 @@ def test_whatever_the_proxy_answers_is_one_printable_line(answer: bytes, words: 
     assert len(error.detail.encode()) < 600
 
 
+def test_a_proxy_that_resets_the_connection_is_told_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def reset() -> None:
+            sock, _ = listening.accept()
+            sock.recv(1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+
+        thread = threading.Thread(target=reset, daemon=True)
+        thread.start()
+        proxy = Proxy("http", "127.0.0.1", listening.getsockname()[1])
+        error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy)))
+        thread.join(GUARD_S)
+
+    assert error.outcome == "refused:proxy"
+    assert error.detail.endswith("the connection broke: Connection reset by peer")
+
+
 def test_a_proxy_that_says_nothing_is_timed_out() -> None:
     with answering(ends=False) as proxy:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy), limits=SOON))
@@ -287,13 +308,15 @@ def test_a_proxy_that_says_nothing_is_timed_out() -> None:
 class Drip:
     """A stream that brings an answer in parts; nothing after it was asked for."""
 
+    failure, problem = 0, ""
+
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts
 
     def read(self, until_ns: int) -> Read | None:
         return Read(self.parts.pop(0), 0, 0, True, True) if self.parts else None
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         return Handed(0)
 
     def close(self) -> None:
@@ -317,6 +340,22 @@ def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: li
 
     tunnel(stream, Proxy(scheme, "proxy.test", 1), "service.test", 443, 0)  # type: ignore[arg-type]
     assert stream.parts == []
+
+
+def test_what_this_process_takes_to_answer_a_proxy_is_no_part_of_its_limit() -> None:
+    """The proxy's first answer of two came long ago, and was read only now."""
+    limits_ns: list[int] = []
+
+    class Slow(Drip):
+        def read(self, until_ns: int) -> Read | None:
+            limits_ns.append(until_ns)
+            came = super().read(until_ns)
+            return None if came is None else came._replace(stamp_ns=monotonic_ns() - 10_000 * MS)
+
+    tunnel(Slow([bytes([5, 0]), ANSWERS["socks5"][2:]]), Proxy("socks5", "proxy.test", 1), "service.test", 443, 5)  # type: ignore[arg-type]
+
+    assert limits_ns[0] == 5
+    assert limits_ns[1] >= 5 + 10_000 * MS
 
 
 @SCHEMES

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import importlib.util
 import itertools
 import json
 import socket
 import ssl
+import struct
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,6 +38,7 @@ from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.transport.tls import TlsStream, tls_context
 from bench.transport.websocket import WebSocket, client_protocol
+from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, cut, read, text
@@ -444,6 +447,22 @@ def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_
 
 
 @EACH_SOCKET
+@pytest.mark.parametrize(("reset", "failure"), [(False, 0), (True, errno.ECONNRESET)], ids=["closed", "reset"])
+def test_a_connection_that_ends_is_told_by_how_it_ended(
+    kind: type[reader.SocketReader], reset: bool, failure: int
+) -> None:
+    with pair() as (ours, theirs):
+        made = socket_reader(kind, ours)
+        theirs.sendall(b"last words")
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+        theirs.close()
+        came = [soon(made), soon(made)]
+
+    assert [read.data if read else None for read in came] == [b"last words", b""]
+    assert made.failure == failure
+
+
+@EACH_SOCKET
 def test_a_socket_that_holds_nothing_was_empty_before_it_was_asked(kind: type[reader.SocketReader]) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -534,7 +553,7 @@ class EncryptedStream(FlowingStream):
         self.server_tls = context.wrap_bio(self._in, self._out, server_side=True)
         self._shaken = False
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         self._in.write(data)
         if self._shaken:
             there = len(self.reads)

@@ -5,8 +5,10 @@ The server runs in threads of its own; nothing is patched, so its sockets block 
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
+import os
 import select
 import socket
 import ssl
@@ -23,10 +25,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import gevent
-import gevent.socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.server import ServerProtocol
 from websockets.sync.server import Server, ServerConnection, serve
 
 from bench.clock import APART_NS, Arrival, monotonic_ns
@@ -34,18 +36,23 @@ from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls
-from bench.transport import tcp
-from bench.transport.connect import connect, connect_first, look_up
+from bench.transport import connect as connecting
+from bench.transport import names, tcp, websocket
+from bench.transport.connect import connect, connect_first
 from bench.transport.interface import Network, Phases
 from bench.transport.loop import Poller
+from bench.transport.names import Lookup, look_up
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
-from bench.transport.tls import RecordCounter, tls_context
+from bench.transport.tls import CUT, RecordCounter, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
+from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import MS, delta, receive
 
 GUARD_S = 30
+TOO_MUCH = bytes(1 << 26)
+"""More than both ends' kernels hold."""
 LINGER = struct.pack("ii", 1, 0)
 """Close at once: what the peer then hears is a reset."""
 SOON = Limits(tcp=0.05, tls=0.05, upgrade=0.05)
@@ -124,6 +131,32 @@ def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[t
             peer.end()
 
 
+def accept_upgrade(sock: Any) -> None:
+    """Answer the upgrade to WebSocket; all that comes behind it is the order's."""
+    server = ServerProtocol()
+    while not (asked := server.events_received()):
+        server.receive_data(sock.recv(65_536))
+    server.send_response(server.accept(asked[0]))  # type: ignore[arg-type]
+    sock.sendall(b"".join(server.data_to_send()))
+
+
+@contextmanager
+def connected_websocket(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[WebSocket, Peer]]:
+    """An open connection, whose other end does what it is ordered."""
+    server_context, ca = certificate
+    with listener() as listening:
+        peer = Peer(listening, server_context if tls else None)
+        peer.order(accept_upgrade)
+        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
+        transport = open_websocket(url, [], tls_context(str(ca)) if tls else None, ENOUGH, Phases())
+        peer.report()
+        try:
+            yield transport, peer
+        finally:
+            transport.abort()
+            peer.end()
+
+
 Linked = tuple[ByteStream, Peer]
 
 
@@ -160,10 +193,14 @@ def read_all(stream: ByteStream, count: int) -> tuple[bytes, list[Read]]:
     return b"".join(read.data for read in reads), reads
 
 
+def _tcp_of(stream: Any) -> TcpStream:
+    below: TcpStream = getattr(stream, "_tcp", stream)
+    return below
+
+
 def wait_until_there(stream: Any) -> int:
     """Wait, without reading, until bytes are in the socket and a while has passed; returns an instant after that."""
-    tcp = getattr(stream, "_tcp", stream)
-    assert select.select([tcp._sock.fileno()], [], [], GUARD_S)[0]
+    assert select.select([_tcp_of(stream)._sock.fileno()], [], [], GUARD_S)[0]
     until_ns = monotonic_ns() + 50 * APART_NS
     while (now_ns := monotonic_ns()) < until_ns:
         pass
@@ -202,7 +239,7 @@ def test_who_waits_for_an_instant_is_not_held_up_by_what_arrived_after_it(linked
 def test_a_peer_that_takes_no_answer_to_what_tls_asks_for_has_ended_the_stream(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(data: bytes, *, stamped: bool = False) -> None:
+    def full(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> None:
         raise TimeoutError("the peer took no bytes")
 
     with connected(True, certificate) as (stream, peer):
@@ -434,16 +471,36 @@ def test_a_peer_that_goes_away_ends_the_stream_after_its_last_bytes(
 
         assert came == b"bye"
         assert read is not None, "the peer said that nothing more would come"
+        assert stream.failure == 0
 
 
-def test_a_connection_that_is_reset_is_an_end_too(plain: Linked) -> None:
-    linger_not = b"\x01\x00\x00\x00\x00\x00\x00\x00"
-    stream, peer = plain
-    peer.do(lambda sock: (sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not), sock.close()))
-    read = stream.read(far_ns())
+def test_a_connection_that_is_reset_is_an_end_that_says_so(linked: Linked) -> None:
+    stream, peer = linked
+    peer.do(_reset)
+    while (read := stream.read(far_ns())) is not None and read.data:
+        pass
 
     assert read is not None
-    assert read.data == b""
+    assert stream.failure == errno.ECONNRESET
+
+
+@KINDS
+@pytest.mark.parametrize("how", ["hears", "says", "offers"])
+def test_a_session_whose_connection_was_reset_ends_by_that_whichever_way_it_notices(
+    tls: bool, how: str, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected_websocket(tls, certificate) as (transport, peer):
+        peer.do(_reset)
+        while transport.closed is None:
+            if how == "hears":
+                transport.listen(far_ns(), lambda message: True)
+            elif how == "says":
+                transport.send(b"{}")
+            elif transport.offer(b"{}") is None:  # the kernel tells of a reset once: `finish` must know it, too
+                transport.finish()
+
+    assert (transport.closed.code, transport.closed.cause) == (1006, "reset")
+    assert transport.closed.reason.endswith(("reset by peer", "Broken pipe"))
 
 
 @LINUX
@@ -541,7 +598,7 @@ def test_the_first_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch
     with listener() as listening:
         port = listening.getsockname()[1]
         found = loopback_addresses(closed_port(), port)
-        monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: found)
+        monkeypatch.setattr(connecting, "look_up", lambda *asked: Lookup(found, 0, 0))
         phases = Phases()
         connect("service.example", 1, None, ENOUGH, phases).close()
         listening.setblocking(False)
@@ -589,27 +646,11 @@ def test_addresses_that_swallow_everything_share_the_limit() -> None:
     assert float(given_s) < 0.15
 
 
-def test_a_name_that_is_not_found_is_refused_by_dns(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: Any, **kwargs: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(gevent.socket, "getaddrinfo", fail)
-    error = refusal(lambda: connect("nowhere.example", 443, None, ENOUGH, Phases()))
-
-    assert (error.outcome, error.detail) == ("refused:dns", "nowhere.example: Name or service not known")
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_an_address_is_not_looked_up(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.delattr(gevent.socket, "getaddrinfo")
+    monkeypatch.delattr(names, "Resolver")
 
-    assert [found[4][:2] for found in look_up(address, 443, 1.0)] == [(address, 443)]
-
-
-def test_a_name_that_takes_too_long_is_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: gevent.sleep(GUARD_S))
-
-    assert refusal(lambda: connect("slow.example", 443, None, SOON, Phases())).outcome == "timeout:dns"
+    assert [found[4][:2] for found in look_up(address, 443, 1.0).addresses] == [(address, 443)]
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused_with_the_remedy(
@@ -630,7 +671,7 @@ def test_a_certificate_for_another_host_is_refused(
 ) -> None:
     with listener() as listening:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", listening.getsockname())]
-        monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *args, **kwargs: found)
+        monkeypatch.setattr(connecting, "look_up", lambda *asked: Lookup(found, 0, 0))
         thread = threading.Thread(target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True)
         thread.start()
         context = tls_context(str(certificate[1]))
@@ -648,6 +689,33 @@ def fail_to_shake_hands(listening: socket.socket, context: ssl.SSLContext) -> No
         context.wrap_socket(sock, server_side=True).close()
     except OSError:
         sock.close()
+
+
+def _asked_and_reset(sock: Any) -> None:
+    sock.recv(1)  # the rest is left unread
+    _reset(sock)
+
+
+def test_a_peer_that_resets_the_handshake_of_tls_is_told_as_such(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    with listener() as listening:
+        peer = Peer(listening, None)
+        peer.order(_asked_and_reset)
+        context = tls_context(str(certificate[1]))
+        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, Phases()))
+        peer.end()
+
+    assert (error.outcome, error.detail) == ("refused:tls", f"127.0.0.1: {CUT}: Connection reset by peer")
+
+
+def test_a_peer_that_resets_the_upgrade_is_told_as_such() -> None:
+    with listener() as listening:
+        peer = Peer(listening, None)
+        peer.order(_asked_and_reset)
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
+        error = refusal(lambda: open_websocket(url, [], None, ENOUGH, Phases()))
+        peer.end()
+
+    assert (error.outcome, error.detail) == ("refused:upgrade", "the connection broke: Connection reset by peer")
 
 
 @pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
@@ -669,7 +737,68 @@ def test_a_peer_that_never_shakes_hands_is_timed_out(certificate: tuple[ssl.SSLC
         error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, SOON, phases))
 
     assert error.outcome == "timeout:tls"
-    assert {"dns_done", "tcp_done"} == set(phases.instants)
+    assert {"connect_start", "dns_done", "tcp_done"} == set(phases.instants)
+
+
+def test_what_this_process_takes_to_answer_is_no_part_of_the_limit_of_the_tls_handshake(
+    certificate: tuple[ssl.SSLContext, Path],
+) -> None:
+    """The first half of the server's answer came long ago, and was read only now."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = certificate[0].wrap_bio(incoming, outgoing, server_side=True)
+    halves: list[bytes] = []
+    limits_ns: list[int] = []
+
+    class Below:
+        failure, problem = 0, ""
+
+        def write(self, data: bytes, **_: Any) -> None:
+            incoming.write(data)
+            with suppress(ssl.SSLWantReadError):
+                server.do_handshake()
+            said = outgoing.read()
+            halves[:] = [said[: len(said) // 2], said[len(said) // 2 :]]
+
+        def read(self, until_ns: int) -> Read:
+            limits_ns.append(until_ns)
+            return Read(halves.pop(0), monotonic_ns() - 10_000 * MS, 0, True, True)
+
+    tls = TlsStream(Below(), tls_context(str(certificate[1])), "127.0.0.1")  # type: ignore[arg-type]
+    tls.handshake(5)
+
+    assert limits_ns[0] == 5
+    assert limits_ns[1] >= 5 + 10_000 * MS
+
+
+def test_a_connection_that_was_made_while_this_process_did_not_run_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overslept(self: Any, address: Any) -> None:
+        self._sock.connect_ex(address)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(gevent.socket.socket, "connect", overslept)
+    with listener() as listening:
+        address = listening.getsockname()
+        sock = connect_first(loopback_addresses(address[1]), 0.001)
+        assert sock.getpeername() == address
+        sock.close()
+
+
+def test_an_address_behind_one_that_was_overslept_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_s: list[float] = []
+
+    def overslept(self: Any, address: Any) -> None:
+        given_s.append(self.gettimeout())
+        until_ns = monotonic_ns() + 100 * MS
+        while monotonic_ns() < until_ns:  # five times the limit of both
+            pass
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(gevent.socket.socket, "connect", overslept)
+    port = closed_port()
+    error = refusal(lambda: connect_first(loopback_addresses(port, port), 0.02))
+
+    assert error.outcome == "timeout:tcp"
+    assert given_s == pytest.approx([0.01, 0.01], rel=0.5)
 
 
 def test_a_peer_that_never_answers_the_upgrade_is_timed_out() -> None:
@@ -988,6 +1117,139 @@ def _received(sock: Any, size: int) -> bytes:
     while len(data) < size:
         data += sock.recv(1 << 20)
     return data
+
+
+@KINDS
+def test_a_peer_that_reads_nothing_before_it_has_said_all_is_heard_while_a_write_waits_for_it(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ends write more than the kernel holds for them: who does not read meanwhile waits for ever."""
+    monkeypatch.setattr(tcp, "SEND_LIMIT_NS", GUARD_S * 1_000_000_000)
+    said = bytes(range(256)) * 8_000
+    with connected(tls, certificate) as (stream, peer):
+        first, _, _ = stamped(stream, peer)
+
+        def speak_first(sock: Any) -> bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            sock.sendall(said)
+            return _received(sock, len(said))
+
+        _tcp_of(stream)._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        peer.order(speak_first)
+        handed = stream.write(said)
+        written_ns = monotonic_ns()
+        assert stream.heard_ns < written_ns
+        came, reads = read_all(stream, len(said))
+        spoken_ns, _, heard = peer.report()
+
+    assert (came, heard) == (said, said)
+    assert handed.at_ns <= written_ns
+    assert spoken_ns - APART_NS <= reads[0].stamp_ns <= written_ns  # not when it was passed on
+    assert reads[0].empty_ns >= first.empty_ns
+    for before, after in itertools.pairwise(reads):
+        assert before.stamp_ns <= after.stamp_ns + APART_NS
+
+
+@pytest.mark.parametrize("passes", ["the first", "all"])
+def test_what_came_while_a_write_waited_is_passed_on_before_what_comes_later(plain: Linked, passes: str) -> None:
+    stream, peer = plain
+    assert isinstance(stream, TcpStream)
+    for word in (b"a", b"b"):
+        peer.send(word)
+        wait_until_there(stream)
+        stream._hold(None)
+    peer.send(b"c")
+    wait_until_there(stream)
+    held_ns = [read.empty_ns for read in stream._held]
+    came: list[bytes] = []
+
+    assert stream.heard_ns == held_ns[0]
+    assert stream.read(held_ns[0]) is None
+    while len(came) < 3:
+        assert stream.listen(far_ns(), lambda read: came.append(read.data) or passes == "the first" or len(came) == 3)
+    assert came == [b"a", b"b", b"c"]
+    assert (len(stream._held), stream._held_bytes) == (0, 0)
+
+
+def test_who_listens_for_an_instant_hears_of_what_was_held_no_more_than_came_by_then(plain: Linked) -> None:
+    stream, peer = plain
+    assert isinstance(stream, TcpStream)
+    for word in (b"a", b"b"):
+        peer.send(word)
+        wait_until_there(stream)
+        stream._hold(None)
+    _, until_ns = (read.empty_ns for read in stream._held)
+    came: list[bytes] = []
+
+    assert not stream.listen(until_ns, lambda read: bool(came.append(read.data)))
+    assert came == [b"a"]
+    assert stream.heard_ns >= until_ns
+
+
+def test_no_more_is_held_while_a_write_waits_than_the_limit_allows(
+    plain: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, peer = plain
+    assert isinstance(stream, TcpStream)
+    monkeypatch.setattr(tcp, "MOST_HELD_BYTES", 100_000)
+    stopped = threading.Event()
+
+    def flood(sock: Any) -> None:
+        sock.settimeout(0.01)
+        while not stopped.is_set():
+            with suppress(TimeoutError):
+                sock.send(bytes(65_536))
+
+    peer.order(flood)
+    with pytest.raises(TimeoutError):
+        stream.write(TOO_MUCH, until_ns=monotonic_ns() + 200 * MS)
+    stopped.set()
+    peer.report()
+
+    assert stream._held_bytes < 100_000 + READ_BYTES
+
+
+def test_what_a_peer_took_while_this_process_did_not_run_counts(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wait ends by its limit, because nothing of this process runs until the peer has read."""
+    stream, peer = plain
+    waits = 0
+
+    def oversleep(kind: int, until_ns: int) -> bool:
+        nonlocal waits
+        waits += 1
+        assert select.select([], [_tcp_of(stream)._sock.fileno()], [], GUARD_S)[1]
+        return False
+
+    monkeypatch.setattr(stream, "_wait", oversleep)
+    peer.order(lambda sock: len(_received(sock, len(TOO_MUCH))))
+    stream.write(TOO_MUCH)
+
+    assert peer.report()[2] == len(TOO_MUCH)
+    assert waits
+
+
+def test_what_breaks_tls_is_named(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    with connected_websocket(True, certificate) as (transport, peer):
+        peer.do(lambda sock: os.write(sock.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32)))  # no record of this session
+        while transport.closed is None:
+            transport.listen(far_ns(), lambda message: True)
+
+    assert (transport.closed.code, transport.closed.cause) == (1006, "")
+    assert transport.closed.reason.startswith("TLS: ")
+    assert "record mac" in transport.closed.reason
+
+
+@KINDS
+def test_closing_waits_no_longer_than_a_goodbye_may_take_for_a_peer_that_takes_no_bytes(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "SEND_LIMIT_NS", NEVER_NS // 2)
+    monkeypatch.setattr(websocket, "GOODBYE_NS", MS)
+    with connected_websocket(tls, certificate) as (transport, _), gevent.Timeout(GUARD_S):
+        assert transport.offer(TOO_MUCH) is None
+        transport.close()
+
+    assert transport.closed is not None
 
 
 def test_what_is_offered_to_a_peer_that_is_gone_fails_when_it_is_finished(linked: Linked) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import tracemalloc
 from collections import deque
 from collections.abc import Iterable
@@ -15,7 +17,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from bench.clock import Handed
+from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.observe.inputs import SessionStart
@@ -25,7 +27,8 @@ from bench.transport.interface import Network, PacedSender, Phases, TransmitStam
 from bench.transport.parser import frame_bytes
 from bench.transport.received import Read, Received
 from bench.transport.tcp import TakeRead
-from bench.transport.websocket import LONGEST_REFUSAL, WebSocket, client_protocol
+from bench.transport.websocket import GOODBYE_NS, LONGEST_REFUSAL, WebSocket, client_protocol
+from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
 
@@ -53,7 +56,7 @@ class FakeStream:
         self.closed = 0
         self.broken = self.full = False
         self.rests = self.attempts = 0
-        self.heard_ns = 0
+        self.heard_ns = self.failure = 0
         self._answer, self._tail, self._ends = answer, tail, ends
         self.server = ServerProtocol()
 
@@ -68,10 +71,14 @@ class FakeStream:
             take(read)
         return read is not None
 
+    @property
+    def problem(self) -> str:
+        return os.strerror(self.failure) if self.failure else ""
+
     def rest(self) -> None:
         self.rests += 1
 
-    def write(self, data: bytes, *, stamped: bool = False) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         if self.broken:
             self.attempts += 1
             raise BrokenPipeError(32, "Broken pipe")
@@ -172,7 +179,7 @@ def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: li
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/"), LIMIT))
     whole_write = stream.write
 
-    def write(data: bytes, *, stamped: bool = False) -> Handed:
+    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         handed = whole_write(data)
         (answer,) = stream.reads
         stream.reads = deque(read(part, place) for place, part in enumerate(cut(answer.data, places)))
@@ -266,6 +273,38 @@ def test_an_end_without_a_close_frame_is_1006(broken_off: bytes) -> None:
     assert socket.send(b"{}") is None
 
 
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (0, ""),
+        (errno.ECONNRESET, "reset"),
+        (errno.ETIMEDOUT, "timed_out"),
+        (errno.EHOSTUNREACH, "unreachable"),
+        (errno.ENETUNREACH, "unreachable"),
+        (errno.EIO, ""),
+    ],
+)
+def test_an_end_without_a_close_frame_has_the_cause_that_the_kernel_tells(failure: int, cause: str) -> None:
+    socket, stream = opened()
+    stream.reads += [read(b"")]
+    stream.failure = failure
+
+    assert received(socket) == []
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.cause) == (1006, cause)
+    assert socket.closed.reason == (os.strerror(failure) if failure else "unexpected end of stream")
+
+
+def test_a_close_frame_is_the_cause_even_if_the_connection_is_reset_behind_it() -> None:
+    socket, stream = opened()
+    stream.reads += [read(close_frame(1011, "internal")), read(b"", 1)]
+    stream.failure = errno.ECONNRESET
+
+    assert received(socket) == []
+    assert socket.closed is not None
+    assert (socket.closed.code, socket.closed.cause) == (1011, "")
+
+
 def test_a_broken_frame_is_a_protocol_failure_of_the_session() -> None:
     socket, stream = opened()
     script = build_script(say(), say())
@@ -314,7 +353,7 @@ def test_messages_are_handed_out_by_the_handful_and_the_rest_is_not_heard_yet() 
     stream.reads += [read(b"".join(text(b"%d" % number) for number in range(150)) + close_frame(1000))]
 
     came = [receive(socket, FAR_NS)]
-    assert (socket.closed, socket.heard_ns, stream.rests) == (None, STAMP_NS - 1, 0)
+    assert (socket.closed, socket.heard_ns, stream.rests) == (None, EMPTY_NS - 1, 0)
     while len(came) < 3:
         came.append(receive(socket, FAR_NS))
     assert [len(handful) for handful in came] == [64, 64, 22]
@@ -350,7 +389,7 @@ BROKEN: dict[str, tuple[list[Read], bool, list[bytes], int, str]] = {
     "when sending fails what had come is still read":
         ([read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)], True,
          [b"last words"], 1008, "enough"),
-    "when nothing came it is 1006": ([], True, [], 1006, "the connection broke while sending"),
+    "when nothing came it is 1006": ([], True, [], 1006, "the connection broke while sending: Broken pipe"),
     "a close frame counts even if the service did not wait for our answer":
         ([read(close_frame(1001, EXPIRED)), read(b"", 1)], False, [], 1001, EXPIRED),
 }  # fmt: skip
@@ -405,6 +444,25 @@ def test_after_a_write_that_failed_nothing_is_answered_any_more() -> None:
     assert [message.data for message in received(socket)] == [b"last words"]
     assert socket.closed is not None
     assert (socket.closed.code, stream.attempts) == (1006, 1)
+
+
+def test_nothing_that_is_written_while_closing_is_waited_for_longer_than_a_goodbye() -> None:
+    """A peer that pings and takes no answers is not waited for once for each."""
+    socket, stream = opened()
+    whole_write, limits_ns = stream.write, list[int]()
+
+    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+        limits_ns.append(until_ns)
+        return whole_write(data)
+
+    stream.write = write  # type: ignore[method-assign]
+    stream.reads += [read(PING), read(PING, 1)]
+    before_ns = monotonic_ns()
+    socket.close()
+
+    assert len(limits_ns) == 3
+    assert before_ns + GOODBYE_NS <= limits_ns[0] <= monotonic_ns() + GOODBYE_NS
+    assert len(set(limits_ns)) == 1
 
 
 def test_a_service_that_has_said_goodbye_is_not_waited_for() -> None:
@@ -590,7 +648,7 @@ def test_of_an_endless_refusal_no_more_is_read_than_is_worth_it() -> None:
     stream = FakeStream(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3000000\r\n\r\n")
     whole_write = stream.write
 
-    def write(data: bytes, *, stamped: bool = False) -> Handed:
+    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         handed = whole_write(data)
         stream.reads += [read(b"x" * 1_000)] * 100
         return handed

@@ -34,7 +34,7 @@ from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring
-from bench.transport.connect import warm_up
+from bench.transport.names import warm_up
 from bench.units import NS_PER_S
 
 POLL_S = 0.05

@@ -279,13 +279,14 @@ cdef class SocketReader:
     """Reads a connected socket that does not block, and knows until when it was surely empty.
 
     `stamped_ns`: the stamp of what was read last; `drained`: the last read took all that there was, and `drained_ns` is
-    an instant before it.
+    an instant before it. `failure`: the error number by which the connection broke; 0 if it did not break.
     """
 
     cdef int fd
     cdef object watch
     cdef public long long stamped_ns, drained_ns
     cdef public bint drained
+    cdef readonly int failure
 
     def __init__(self, sock, watch, long long asked_ns):
         """`watch`: the loop's `LoopWatch`. `asked_ns`: an instant before the socket was connected. Not one after it:
@@ -299,9 +300,10 @@ cdef class SocketReader:
     def read(self, long long polled_ns, polls, TemplateMatcher matcher):
         """Read what is there; None where that was deltas which `matcher` has matched. Raises BlockingIOError.
 
-        A connection that was reset has ended like any other, without a close frame. `polled_ns`: when a poll before the
-        one that reported the socket had not; 0 where there was none. `polls`: how many polls the loop had made when it
-        was set to look at the socket; None where no poll of the loop's reported it, or something had been left in it.
+        A connection that broke has ended, as one that the peer has closed; `failure` says how it broke. `polled_ns`:
+        when a poll before the one that reported the socket had not; 0 if there was none. `polls`: how many polls the
+        loop had made when it was set to look at the socket; None if no poll of the loop's reported it, or something
+        had been left in it.
         """
         cdef char control[128]
         cdef iovec vector
@@ -321,7 +323,7 @@ cdef class SocketReader:
             self.drained, self.drained_ns = True, before_ns
             PyErr_SetFromErrno(OSError)
         else:
-            size = 0
+            size, self.failure = 0, errno
         kernel = stamp_ns != NO_STAMP
         # two conversions of one stamp differ by some ns, and time does not run backwards
         at_ns = self.stamped_ns = max(self.stamped_ns, stamp_ns if kernel else read_clock(CLOCK_MONOTONIC))

@@ -101,7 +101,7 @@ class SocketReader:
 
     def __init__(self, sock: Any, watch: LoopWatch, asked_ns: int) -> None:
         self._sock, self._fd, self._watch = sock, sock.fileno(), watch
-        self.stamped_ns, self.drained_ns, self.drained = 0, asked_ns, True
+        self.stamped_ns, self.drained_ns, self.drained, self.failure = 0, asked_ns, True, 0
 
     def close(self) -> None:
         """As in C: the socket itself knows that it is closed."""
@@ -115,8 +115,8 @@ class SocketReader:
         except (BlockingIOError, InterruptedError):
             self.drained, self.drained_ns = True, before_ns
             raise
-        except OSError:
-            data, stamp_ns = b"", None  # a reset is the peer's end, as a close is
+        except OSError as error:
+            data, stamp_ns, self.failure = b"", None, error.errno or 0
         # each stamp is brought to our clock by itself, which is good to some ns; what came later is not earlier
         at_ns = self.stamped_ns = max(self.stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
         if self.drained:

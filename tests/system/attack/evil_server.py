@@ -292,7 +292,7 @@ FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
     "goes_on_after_its_goodbye": (
         "closed:1000", frame(struct.pack("!H", 1000), CLOSE), flooded(frame(delta()) * MANY),
     ),
-    "resets_within_a_frame": ("closed:1006", frame(delta())[:100], Wire.reset),
+    "resets_within_a_frame": ("closed:reset", frame(delta())[:100], Wire.reset),
 }  # fmt: skip
 
 
@@ -446,7 +446,7 @@ AGENTS: dict[str, tuple[str, str, *tuple[Step, ...]]] = {
     ),
     "an_agent_that_says_half_a_message": ("pcm", "timeout:first_delta", frame(VOICE, BINARY)[:-1], Wire.wait),
     "an_agent_that_resets_while_it_greets": (
-        "pcm", "closed:1006", frame(VOICE[:1_600], BINARY) + frame(VOICE, BINARY)[:100], Wire.reset,
+        "pcm", "closed:reset", frame(VOICE[:1_600], BINARY) + frame(VOICE, BINARY)[:100], Wire.reset,
     ),
     "an_agent_that_speaks_as_fast_as_it_can": ("pcm", "endless:audio", flooded(frame(VOICE, BINARY) * 16)),
     "an_agent_with_a_message_of_audio_without_end": (

@@ -146,7 +146,7 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
     ("fault", "words"),
     [
         ("tls_alert", "alert handshake failure"),
-        ("reset,at=tls", "the connection was closed during the handshake"),
+        ("reset,at=tls", "the connection was closed during the handshake: Connection reset by peer"),
     ],
 )
 def test_a_tls_handshake_that_fails_is_told_in_words(fault: str, words: str, tmp_path: Path) -> None:

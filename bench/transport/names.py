@@ -1,0 +1,121 @@
+"""Looks names up by the system's resolver, each lookup in a thread of its own that also reads the clock.
+
+The system's resolver, because /etc/hosts, nsswitch.conf and search domains must lead where they lead every other
+program. It blocks, so it needs threads. gevent's pool has ten of them for all purposes: a lookup behind ten others
+waits in this process, and that wait is no time of the network's.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import gevent
+from gevent import monkey
+from gevent.event import AsyncResult
+from gevent.threadpool import ThreadPool
+
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError
+from bench.limits import Limits
+from bench.measures import LOOKUPS_FULL
+from bench.transport.loop import OnePerHub
+from bench.units import NS_PER_S
+
+getaddrinfo = monkey.get_original("socket", "getaddrinfo")
+MOST_LOOKUPS = 500
+"""The most lookups under way at once in a process. A lookup that has timed out occupies its thread until the resolver
+gives up."""
+IDLE_S = 60.0
+"""How long a thread waits for another lookup before it ends."""
+STOPPED_NS = 20_000_000
+"""How late a wait may end. If it ends later, this process did not run, and neither did the lookup's thread."""
+
+
+class Lookup(NamedTuple):
+    """The addresses of a name, as `getaddrinfo` gives them, and when the resolver was asked and answered."""
+
+    addresses: list[Any]
+    began_ns: int
+    done_ns: int
+
+
+def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> Lookup:
+    """Look a host up; an address is its own. Raises ConnectError `refused:dns`, `timeout:dns` or `failed:harness`."""
+    began_ns = monotonic_ns()
+    try:  # nobody need be asked, so it takes no thread, for which a busy process would wait
+        found = list(getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
+    except (OSError, UnicodeError):
+        return Resolver.of_hub().look_up(_Query(host, port, family), limit_s)
+    return Lookup(found, began_ns, monotonic_ns())
+
+
+def warm_up() -> None:
+    """Start the first thread now, which would else make the first connection slow."""
+    with suppress(ConnectError):  # whatever it finds
+        look_up("localhost", 0, Limits.tcp)
+
+
+class _Query:
+    """A lookup, and when its thread began it; 0 until then."""
+
+    def __init__(self, host: str, port: int, family: int) -> None:
+        self.host, self.began_ns = host, 0
+        self._asked = host, port, family, socket.SOCK_STREAM
+
+    def run(self) -> Lookup | OSError | UnicodeError:
+        """Look it up: the thread calls this. What goes wrong is returned: gevent would print what is raised."""
+        self.began_ns = monotonic_ns()
+        try:
+            found = list(getaddrinfo(*self._asked))
+        except (OSError, UnicodeError) as error:
+            return error
+        return Lookup(found, self.began_ns, monotonic_ns())
+
+
+class _Threads(ThreadPool):  # type: ignore[misc]  # gevent says nothing of its types
+    """Threads of which no more are started than this machine allows: then lookups wait for those that run."""
+
+    def _add_thread(self) -> None:
+        try:
+            super()._add_thread()
+        except RuntimeError:  # as of a container's limit of processes
+            if not self.size:
+                raise
+            self._maxsize = self.size
+
+
+class Resolver(OnePerHub):
+    """The threads that look names up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = _Threads(MOST_LOOKUPS, idle_task_timeout=IDLE_S)
+
+    def look_up(self, query: _Query, limit_s: float) -> Lookup:
+        """As the function does. The limit holds for a free thread, and then, from when it began, for the lookup."""
+        full = ConnectError("failed:harness", f"{MOST_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
+        with gevent.Timeout(limit_s, full):
+            answer = self._threads.spawn(query.run)
+        if not _answered(answer, query, int(limit_s * NS_PER_S)):
+            raise ConnectError("timeout:dns", f"looking up {query.host} took over {limit_s:g} s")
+        found: Lookup | OSError | UnicodeError = answer.get()
+        if isinstance(found, Lookup):
+            return found
+        raise ConnectError("refused:dns", f"{query.host}: {getattr(found, 'strerror', None) or found}")
+
+
+def _answered(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
+    """Wait for the answer; False where it took longer than the limit, of the time in which this process ran."""
+    lost_ns = 0
+    while not answer.ready():
+        until_ns = (query.began_ns or monotonic_ns()) + limit_ns + lost_ns
+        left_ns = until_ns - monotonic_ns()
+        if left_ns <= 0:
+            return False
+        answer.wait(left_ns / NS_PER_S)
+        overslept_ns = monotonic_ns() - until_ns
+        if overslept_ns > STOPPED_NS:
+            lost_ns += 2 * overslept_ns  # the time lost, and as much again, in which the thread can come to run
+    return True

@@ -1,0 +1,157 @@
+"""A process that does not run while a limit ends: what came is read before anything is decided, and what nobody can
+know is not called the service's timeout.
+
+The session goes over a real connection. The process is held up as by SIGSTOP: from the request on nothing of it runs
+until its other end, a thread, has said what it has to say.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from websockets.frames import Close, Frame, Opcode
+
+from bench.clock import monotonic_ns
+from bench.limits import Limits
+from bench.measures import STARVED
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.protocol.openai_ga import GA
+from bench.simulator.serving.certificates import loopback_tls
+from bench.transport.connect import kernel_stamps
+from tests.helpers import MS, Listening, build_script, created, delta, done, reply, say, seated, session_created
+from tests.helpers import session_updated as updated
+from tests.transport.test_tcp import GUARD_S, KINDS, Peer, connected_websocket, wait_until_there
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
+LONG = Limits(**dict.fromkeys(vars(Limits()), GUARD_S))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
+    return loopback_tls(ca), ca
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stamping() -> None:
+    """The kernel begins to stamp when it gets round to it."""
+    while not kernel_stamps(GUARD_S):
+        pass
+
+
+class HeldUp(Listening):
+    """A listener that holds the process up once the turn's request has left."""
+
+    def __init__(self, hold_up: Callable[[], None]) -> None:
+        super().__init__()
+        self._hold_up, self._sends = hold_up, 2
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        if self.began:
+            self._sends -= 1
+            if not self._sends:
+                self._hold_up()
+
+
+Said = Sequence[bytes] | Close | None
+"""Messages, a close frame, or the end of the stream without one."""
+
+
+def say_all(peer: Peer, messages: Said) -> None:
+    if messages is None:
+        peer.do(lambda sock: sock.shutdown(socket.SHUT_WR))
+    elif isinstance(messages, Close):
+        peer.send(Frame(Opcode.CLOSE, messages.serialize()).serialize(mask=False))
+    elif messages:
+        peer.send(b"".join(Frame(Opcode.TEXT, data).serialize(mask=False) for data in messages))
+
+
+def played(
+    certificate: tuple[ssl.SSLContext, Path], early: Said, late: Said, *, tls: bool = False
+) -> tuple[SessionObservation, TurnObservation]:
+    """A session whose process runs again once its service has said `early` and then `late`.
+
+    The limit of the first delta ends between them, however long both take.
+    """
+    with connected_websocket(tls, certificate) as (transport, peer):
+
+        def hold_up() -> None:
+            say_all(peer, early)
+            ends_ns = (wait_until_there(transport._stream) if early != () else monotonic_ns()) + MS
+            (turn,) = timeline.turns.open
+            timeline.limits = replace(LONG, first_delta=(ends_ns - turn.instants["requested"]) / 1e9)
+            while monotonic_ns() < ends_ns + 10 * MS:
+                pass
+            say_all(peer, late)
+
+        say_all(peer, [session_created(), updated()])
+        session, timeline, listening = seated(build_script(say(), limits=LONG), transport, HeldUp(hold_up))
+        session.play()
+    (turn,) = listening.turns
+    return timeline.session(), turn
+
+
+WHOLE = reply(GA, "r1")
+
+
+@KINDS
+def test_a_reply_that_came_within_its_limit_counts_however_late_it_is_read(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    session, turn = played(certificate, WHOLE, (), tls=tls)
+
+    assert (session.outcome, turn.outcome) == ("ok", "ok")
+
+
+@KINDS
+def test_a_reply_that_may_have_begun_within_its_limit_is_not_called_late(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    """The kernel stamps what is read together by the last of it."""
+    session, turn = played(certificate, [created("r1"), delta(GA, "audio", "r1")], [done("r1")], tls=tls)
+
+    assert (session.outcome, turn.outcome) == ("ok", STARVED)
+    assert "this process did not run" in turn.detail
+    assert "within the limit first_delta" in turn.detail
+
+
+@pytest.mark.parametrize("late", [[], [created("r1")]], ids=["nothing", "an event of its own read"])
+def test_a_reply_that_surely_came_too_late_is_the_service_s_timeout(
+    late: list[bytes], certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    session, turn = played(certificate, (), late)
+
+    assert (session.outcome, turn.outcome) == ("timeout:first_delta", "timeout:first_delta")
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "outcome"),
+    [
+        (None, (), "closed:1006"),
+        (Close(1011, "sorry"), (), "closed:1011"),
+        ((), Close(1011, "sorry"), "timeout:first_delta"),
+    ],
+    ids=["the connection ends within the limit", "a close frame within it", "a close frame after it"],
+)
+def test_an_end_that_may_have_come_within_the_limit_is_told_as_what_it_is(
+    early: Said, late: Said, outcome: str, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    """The service has failed, whichever came first."""
+    session, turn = played(certificate, early, late)
+
+    assert (session.outcome, turn.outcome) == (outcome, outcome)
+
+
+def test_without_the_kernel_s_stamps_nobody_knows_when_a_reply_came(
+    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.transport.tcp.enable_stamps", lambda sock: False)
+    session, turn = played(certificate, WHOLE, ())
+
+    assert (session.outcome, turn.outcome, turn.stamp_source) == ("ok", STARVED, "user")

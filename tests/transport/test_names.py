@@ -1,0 +1,191 @@
+"""Name lookups: how many are under way at once, and whose time is what. The resolver is a function of the test's."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import gevent.threadpool
+import pytest
+
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError
+from bench.limits import Limits
+from bench.measures import LOOKUPS_FULL
+from bench.transport import names
+from bench.transport.connect import open_tcp
+from bench.transport.interface import DIRECT, NetworkPath, Phases, Proxy
+from bench.transport.names import Lookup, look_up
+from tests.helpers import MS
+
+GUARD_S = 30
+ENOUGH = Limits(tcp=GUARD_S)
+
+
+def use_resolver(monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], object], *, threads: int = 500) -> None:
+    """Have names looked up by a function in its thread, which may block; every name is loopback's."""
+    real = names.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, *rest: Any) -> Any:
+        if rest[-1:] != (socket.AI_NUMERICHOST,):
+            resolve(host)
+            host = "127.0.0.1"
+        return real(host, port, *rest)
+
+    monkeypatch.setattr(names, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(names, "MOST_LOOKUPS", threads)
+    resolver = names.Resolver()
+    monkeypatch.setattr(names.Resolver, "of_hub", lambda: resolver)
+
+
+@contextmanager
+def listening() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        yield server.getsockname()[1]
+
+
+def opened(host: str, port: int, path: NetworkPath = DIRECT, limits: Limits = ENOUGH) -> Phases:
+    phases = Phases()
+    open_tcp(host, port, limits, phases, path).close()
+    return phases
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(GUARD_S)
+
+
+def test_sixty_sessions_that_start_at_once_are_looked_up_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(60, timeout=GUARD_S)
+    use_resolver(monkeypatch, lambda host: together.wait())
+    with listening() as port:
+        starts = [gevent.spawn(opened, f"{number}.test", port) for number in range(60)]
+        phases = [start.get() for start in starts]
+
+    began = [one.instants["connect_start"] for one in phases]
+    assert max(began) <= min(one.instants["dns_done"] for one in phases)
+
+
+def test_a_wait_for_a_free_thread_is_no_part_of_the_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, asked = threading.Event(), threading.Event()
+
+    def resolve(host: str) -> None:
+        asked.set()
+        if host == "first.test":
+            wait_for(free)
+
+    use_resolver(monkeypatch, resolve, threads=1)
+    with listening() as port:
+        first = gevent.spawn(opened, "first.test", port)
+        while not asked.is_set():
+            gevent.sleep(0)
+        second = gevent.spawn(opened, "second.test", port)
+        gevent.sleep(0)
+        asked_ns = monotonic_ns()
+        free.set()
+        in_the_way, waited = first.get().instants, second.get().instants
+
+    assert asked_ns <= in_the_way["dns_done"] <= waited["connect_start"] <= waited["dns_done"]
+
+
+def test_behind_a_proxy_only_the_lookups_own_times_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = [(0, 0, 0, "", ("10.0.0.1", 1))]
+    lookups = iter([Lookup(found, 100, 130), Lookup(found, 500, 570)])
+    monkeypatch.setattr("bench.transport.connect.look_up", lambda *asked: next(lookups))
+    monkeypatch.setattr("bench.transport.connect.open_stream", lambda *asked: socket.socket())
+    monkeypatch.setattr("bench.transport.connect.tunnel", lambda *asked: None)
+    phases = Phases()
+    open_tcp("service.test", 1, ENOUGH, phases, NetworkPath(Proxy("socks5", "proxy.test", 1, remote_dns=False))).close()  # type: ignore[attr-defined]
+
+    assert phases.instants["dns_done"] - phases.instants["connect_start"] == 30 + 70
+
+
+def test_where_every_thread_is_taken_for_too_long_the_fault_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    use_resolver(monkeypatch, lambda host: wait_for(free), threads=1)
+    before = [gevent.spawn(look_up, "taken.test", 1, GUARD_S) for _ in range(2)]  # one more than there are threads
+    gevent.sleep(0)
+    with pytest.raises(ConnectError) as caught:
+        look_up("one-more.test", 1, 0.01)
+    free.set()
+    gevent.joinall(before)
+
+    assert caught.value.outcome == "failed:harness"
+    assert LOOKUPS_FULL in caught.value.detail
+
+
+def test_where_no_more_threads_may_be_started_lookups_wait_for_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = gevent.threadpool.start_new_thread, itertools.count()
+
+    def start_two(*called: Any) -> Any:
+        if next(started) >= 2:
+            raise RuntimeError("can't start new thread")
+        return start(*called)
+
+    monkeypatch.setattr(gevent.threadpool, "start_new_thread", start_two)
+    use_resolver(monkeypatch, lambda host: None)
+    lookups = [gevent.spawn(look_up, f"{number}.test", 1, GUARD_S) for number in range(10)]
+
+    assert all(lookup.get().addresses for lookup in lookups)
+
+
+def test_a_lookup_that_takes_too_long_is_timed_out_and_its_thread_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = threading.Event()
+    use_resolver(monkeypatch, lambda host: wait_for(free) if host == "slow.test" else None, threads=2)
+    with pytest.raises(ConnectError) as caught:
+        look_up("slow.test", 1, 0.01)
+    found = look_up("quick.test", 1, GUARD_S)
+    free.set()
+
+    assert (caught.value.outcome, "slow.test" in caught.value.detail) == ("timeout:dns", True)
+    assert found.began_ns <= found.done_ns
+
+
+def test_an_answer_is_taken_that_came_while_this_process_did_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, answered = threading.Event(), threading.Event()
+
+    def resolve(host: str) -> None:
+        wait_for(free)
+        answered.set()
+
+    use_resolver(monkeypatch, resolve)
+    limit_ns = 20 * MS
+
+    def hold_up() -> None:
+        """Keep the event loop until long after the limit."""
+        until_ns = monotonic_ns() + 2 * limit_ns + 2 * names.STOPPED_NS
+        free.set()
+        wait_for(answered)
+        while monotonic_ns() < until_ns:
+            pass
+
+    held_up = gevent.spawn(hold_up)
+    found = look_up("late.test", 1, limit_ns / 1e9)
+    held_up.get()
+
+    assert found.addresses
+
+
+def test_a_name_that_is_not_found_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(host: str) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    use_resolver(monkeypatch, fail)
+    with pytest.raises(ConnectError) as caught:
+        look_up("nowhere.example", 443, GUARD_S)
+
+    assert (caught.value.outcome, caught.value.detail) == (
+        "refused:dns", "nowhere.example: Name or service not known")  # fmt: skip
+
+
+def test_a_name_that_cannot_be_one_is_refused() -> None:
+    with pytest.raises(ConnectError) as caught:
+        look_up("a" * 70 + ".test", 443, GUARD_S)
+
+    assert caught.value.outcome == "refused:dns"
