@@ -21,11 +21,14 @@ ROUNDING = 1 / 12
 
 
 def is_tone(samples: Samples) -> bool:
-    """Return whether 50 ms at 8 kHz are a tone."""
+    """Return whether 50 ms at 8 kHz are a tone; a direct current is none, for it is not heard."""
     count = len(samples) - ORDER
     wide = samples.astype(np.int64)
+    wide -= int(wide.sum()) // len(wide)
     shifted = np.array([wide[ORDER - step :][:count] for step in range(ORDER + 1)])
     (energy, *wanted), *products = (shifted @ shifted.T).tolist()
+    if energy <= GAIN * count * ROUNDING:
+        return False
     return bool(_unpredicted([row[1:] for row in products], wanted, energy, count * ROUNDING) * GAIN < energy)
 
 

@@ -470,7 +470,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.Expired(AT_NS + MS),
         inputs.GaveUp(),
         inputs.Failed("abandoned", AT_NS + MS, "the run ended"),
-        inputs.Closed(1008, AT_NS + MS, "policy", True),
+        inputs.Closed(1008, AT_NS + MS, "policy", True, "reset", 5),
         inputs.Finished(AT_NS + MS),
         inputs.Taken(AT_NS + MS, {1: True}),
     )
