@@ -183,8 +183,8 @@ def taking(labels: dict[str, Any]) -> Any:
     return lambda rows: np.logical_and.reduce([rows[name] == label for name, label in labels.items()])
 
 
-# What the report prints of a group: (measure, what tells its rows apart, whether of begun turns alone, figures).
-Printed = tuple[str, dict[str, Any], bool, dict[str, Any]]
+# What the report prints of a group: (measure, what tells its rows apart, figures).
+Printed = tuple[str, dict[str, Any], dict[str, Any]]
 ALIKE = ("run_id", "scenario", "simulated", "phase", "measured")
 """Columns of which all turns of an invented run have one value."""
 
@@ -204,13 +204,13 @@ def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
     run.turns["reply_word_errors"] = pd.array(rng.integers(0, 9, len(run.turns)), "Int64")
     summary = json.loads(summary_json(summarise(run)))
     groups = [
-        *((row, {} if row["step"] == "all" else {"step": row["step"]}, False) for row in summary["turn_measures"]),
-        *((row, {"turn": row["from"]}, True) for row in summary["groups"] if row["by"] == "turn" and row["to"]),
-        *((row, {"host": row["name"]}, True) for row in summary["groups"] if row["by"] == "host"),
+        *((row, {} if row["step"] == "all" else {"step": row["step"]}) for row in summary["turn_measures"]),
+        *((row, {"turn": row["from"]}) for row in summary["groups"] if row["by"] == "turn" and row["to"]),
+        *((row, {"host": row["name"]}) for row in summary["groups"] if row["by"] == "host"),
     ]
     printed = [
-        (row["measure"], keys | {k: row[k] for k in ("target", "origin", "traits") if row[k]}, begun, row)
-        for row, keys, begun in groups
+        (row["measure"], keys | {k: row[k] for k in ("target", "origin", "traits") if row[k]}, row)
+        for row, keys in groups
         if row["n"]
     ]
     return run, printed, summary
@@ -219,15 +219,14 @@ def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
 @given(st.data())
 def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked_for(data: st.DataObject) -> None:
     run, printed, _ = grown(data.draw(st.sampled_from(sorted(PLANS))))
-    measure, keys, begun, row = data.draw(st.sampled_from(printed))
+    measure, keys, row = data.draw(st.sampled_from(printed))
     by = data.draw(st.lists(st.sampled_from([*keys, *ALIKE]), unique=True))
     filtered = {name: label for name, label in keys.items() if name not in by or data.draw(st.booleans())}
     shown = sorted(name for name in row if re.fullmatch(r"p\d+", name))
     ps = data.draw(st.permutations([float(name[1:]) / 100 for name in shown] + [0.75, 0.999]))
 
     def where(turns: pd.DataFrame) -> Any:
-        mine = taking(filtered)(turns) if filtered else np.ones(len(turns), dtype=bool)
-        return mine & turns["outcome"].notna() if begun else mine
+        return taking(filtered)(turns) if filtered else np.ones(len(turns), dtype=bool)
 
     frame = run.quantiles(measure, p=ps, by=by, where=where)
     rows = [
