@@ -183,6 +183,8 @@ WAITS, SHARES, GAP = 230, 74, 40
 """Heights of the panel of waits and of that of shares, and between them."""
 COUNTS = 15
 """Height of a line of counts below the axis."""
+TINY = 6.5
+"""Width of a character of such a line at most."""
 APART = 14
 """Labels at the end of lines stand at least so far from each other."""
 BESIDE = 7
@@ -311,9 +313,14 @@ def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> N
     for line, (colour, row) in enumerate(rows):
         height = plot.y0 + 17 + COUNTS * (line + 1)
         plot.text(plot.x0 - 20, height, "turns", f"tiny t{tone(colour)}" if colour >= 0 else "tiny", "end")
+        ends = -math.inf
         for place in sorted(row, key=lambda place: place.at):
             number = count(row[place]) if row[place] < 10_000 else f"{three(row[place] / 1000)}k"
-            plot.text(x(place.at), height, f"{place.name}: {number}" if named else number, "tiny", "middle")
+            text = f"{place.name}: {number}" if named else number
+            half = len(text) * TINY / 2
+            at = max(x(place.at), ends + half) if named else x(place.at)  # a name says which place is meant
+            plot.text(at, height, text, "tiny", "middle")
+            ends = at + half + TINY
 
 
 def _read_waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:

@@ -260,6 +260,9 @@ def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) ->
     assert totals["turns"] == {"ok": 4 * 4}
 
     advised = re.search(r"For a median play (--sessions \d+) or more", " ".join(ended.stdout.split()))
+    if files.read_document(folder)["verdict"]["valid"] is False:  # on a busy machine: more sessions would not help
+        assert advised is None
+        return
     assert advised, ended.stdout
     longer = [sys.executable, "-c", SHORT, "bench", "--runs", str(tmp_path / "longer"), *advised[1].split()]
     ended = subprocess.run(longer, capture_output=True, text=True, timeout=GUARD_S, check=False)
