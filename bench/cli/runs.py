@@ -164,7 +164,7 @@ def merge(
     try:
         document = merge_runs(parts, out, without_host or ())
     except KeyboardInterrupt:
-        sys.stderr.write(f"rtbench: interrupted: nothing is left of {out}\n")
+        sys.stderr.write(f"rtbench: interrupted: nothing is left of {printable(str(out))}\n")
         raise
     for line in _lines(document):
         sys.stdout.write(f"{printable(line)}\n")
