@@ -75,9 +75,9 @@ def _check(value: Any, *, numbers: bool) -> None:
         level = [part for one in holders for part in (one.values() if isinstance(one, dict) else one)]
 
 
-def open_file(path: Path) -> BinaryIO:
-    """A regular file to read, or a link to one. Raises OSError for all else, without waiting for it."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
+    """Open a regular file to read, or a link to one if `follow_link`. Raises OSError for all else, at once."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
@@ -118,8 +118,23 @@ class GrowingFile:
         os.close(self._file)
 
 
+def is_regular(path: Path) -> bool:
+    """Return whether this is a regular file and no link: a link in a folder of others can lead to any file."""
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def fresh_beside(path: Path) -> Path:
+    """Return where to write a file before it replaces `path`; what is there is removed.
+
+    It is what a killed process has left, or a link in a folder of others, which would lead what is written elsewhere.
+    """
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    return fresh
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step, so that a reader sees the old one or the new one."""
-    fresh = path.with_name(path.name + ".new")
+    fresh = fresh_beside(path)
     fresh.write_text(text, encoding="utf-8")
     os.replace(fresh, path)

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from bench.columns import LABELS
 from bench.errors import UsageError
-from bench.foreign import read_file
+from bench.foreign import fresh_beside, read_file
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
@@ -300,15 +300,16 @@ def _place(folder: Path, out: Path | None, names: Sequence[str], *, force: bool)
 
 
 def _write(folder: Path, path: Path, write: Callable[[Path], int]) -> int:
-    fresh = path.with_name(path.name + ".new")
     try:
-        count = write(fresh)
-        os.replace(fresh, path)
+        fresh = fresh_beside(path)
+        try:
+            count = write(fresh)
+            os.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
     except (pa.ArrowException, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UsageError(f"{path} cannot be made of {folder}: {reason}") from None
-    finally:
-        fresh.unlink(missing_ok=True)
     return count
 
 

@@ -122,6 +122,11 @@ class RunFrames:
         """Run(runs/20261120T091400Z-voice_turns: 400 turns, 40 sessions)."""
         return f"Run({self.folder}: {len(self.turns):,} turns, {len(self.sessions):,} sessions)"
 
+    @property
+    def folder_name(self) -> str:
+        """The name of its folder as it is shown: whoever made the folder chose the name."""
+        return printable(self.folder.name)
+
     @cached_property
     def inexact(self) -> tuple[Inexact, ...]:
         """The measures that are not exact in this run, target by target."""
@@ -434,7 +439,7 @@ def labels_of(document: Mapping[str, Any]) -> dict[str, str]:
 
 def run_id_of(run: RunFrames) -> str:
     """The run's own name; that of its folder where its document has none."""
-    return str(run.document.get("run_id") or run.folder.name)
+    return str(run.document.get("run_id") or run.folder_name)
 
 
 def called(name: str, labels: Mapping[str, str]) -> str:

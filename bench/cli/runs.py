@@ -164,7 +164,7 @@ def merge(
     try:
         document = merge_runs(parts, out, without_host or ())
     except KeyboardInterrupt:
-        sys.stderr.write(f"rtbench: interrupted: nothing is left of {out}\n")
+        sys.stderr.write(f"rtbench: interrupted: nothing is left of {printable(str(out))}\n")
         raise
     for line in _lines(document):
         sys.stdout.write(f"{printable(line)}\n")
@@ -208,8 +208,10 @@ def upload(
 ) -> None:
     """Upload a run that ended or was killed, file by file, into a folder of its name. Existing files are replaced.
 
-    A container without a signature (SAS) in its URL is signed in to by Entra ID. The last line is the address.
+    A container without a signature (SAS) in its URL is signed in to by Entra ID. Links are not uploaded. The last line
+    is the address.
     """
     from bench.run.upload import Uploader, destination_of
 
-    sys.stdout.write(printable(f"uploaded to {Uploader(destination_of(url, 'URL')).upload(run)}") + "\n")
+    for line in Uploader(destination_of(url, "URL")).upload(run).lines():
+        sys.stdout.write(f"{line}\n")

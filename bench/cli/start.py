@@ -16,6 +16,7 @@ from bench.cli.service import with_service_options
 from bench.errors import UsageError
 from bench.installation import EXAMPLES
 from bench.live_line import text_width
+from bench.plain import printable
 from bench.target.options import ServiceOptions
 
 INTRODUCTION = (
@@ -72,10 +73,11 @@ def init(
     """
     files = agent_files(ci) if agent else starter_files(ci)
     for path, written in write_starter(folder, files).items():
-        print(folder / path if written else f"{folder / path} was there already, and is left as it was")
+        shown = printable(str(folder / path))
+        print(shown if written else f"{shown} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
-    print(f"Next: {enter}rtbench {doctor}, and go on with README.md")
+    print(f"Next: {printable(enter)}rtbench {doctor}, and go on with README.md")
 
 
 def starter_files(ci: CiSystem) -> Mapping[Path, bytes]:

@@ -11,7 +11,6 @@ import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -54,20 +53,32 @@ class File(Shape[T]):
         return Text().schema()
 
 
-def load_image(path: Path) -> Image:
-    """Read an image; one that was read lately is not read again, as long as its file is the same.
+def read_once(load: Callable[[Path], T], most: int) -> Callable[[Path], T]:
+    """Return `load` with a memory: it reads a file again only if its size or the time of its last change differs.
 
-    Raises UsageError for a file that is missing, too large, cut off, or neither PNG nor JPEG.
+    Of each file one version is kept, and of files the `most` that were used last. What `load` raises is not kept.
     """
-    try:
-        changed_ns = path.stat().st_mtime_ns
-    except (OSError, ValueError):  # of which reading says more
-        changed_ns = 0
-    return _loaded(path, changed_ns)
+    kept: dict[Path, tuple[tuple[int, int], T]] = {}
+
+    def loaded(path: Path) -> T:
+        found = kept.pop(path, None)
+        try:
+            status = path.stat()
+        except (OSError, ValueError):  # of which reading says more
+            return load(path)
+        version = status.st_mtime_ns, status.st_size
+        if found is None or found[0] != version:
+            found = version, load(path)
+        kept[path] = found
+        if len(kept) > most:
+            del kept[next(iter(kept))]
+        return found[1]
+
+    return loaded
 
 
-@lru_cache(maxsize=32)
-def _loaded(path: Path, changed_ns: int) -> Image:
+def load_image(path: Path) -> Image:
+    """Read an image. Raises UsageError for a file that is missing, too large, cut off, or neither PNG nor JPEG."""
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -133,7 +144,7 @@ def _message(role: MessageRole, text: str, image: Image | None = None) -> Messag
     return Message(role=role, text=text, image=image)
 
 
-IMAGE = File[Image](load_image)
+IMAGE = File[Image](read_once(load_image, most=32))
 IMAGE_FIELD: dict[str, Field[Any]] = {"image": Field(IMAGE, "A PNG or JPEG that goes with it. GA only.")}
 MESSAGE = Table(
     {

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import msgspec
 
 from bench.limits import Limits
-from bench.plan.conversation import File, History, load_history
+from bench.plan.conversation import File, History, load_history, read_once
 from bench.plan.draws import LONGEST_S, LogNormalTimes, RecordedTimes, Rows, ThinkTime, load_rows, load_think_times
 from bench.plan.functions import Function
 from bench.plan.recordings import Background, Pcm, load_pcm
@@ -54,7 +54,9 @@ SECONDS = Number(0.001, LONGEST_S, "of seconds")
 FORMAT = Choice(get_args(AudioFormatName))
 
 
-WAV = File[Pcm](load_pcm)
+MOST_WAVS = 1_000
+"""More than any task has; one that writes a new WAV for each turn would keep them all."""
+WAV = File[Pcm](read_once(load_pcm, MOST_WAVS))
 ROWS = File[Rows](load_rows)
 THINK_TIMES = File[RecordedTimes](load_think_times)
 HISTORY = File[History](load_history)

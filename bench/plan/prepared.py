@@ -264,6 +264,7 @@ class Encoder:
         self._speeches: dict[tuple[str, Speech, int, bool, int], tuple[OutgoingMessage, ...]] = {}
         self._sounds: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
         self._betweens: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
+        self._tails_ns: dict[tuple[str, Speech], int] = {}
 
     @property
     def detects(self) -> bool:
@@ -348,6 +349,14 @@ class Encoder:
             return ()
         return (self._append(silence(self.input_format, self._piece_ms(chunk_ms)), BETWEEN_ID, paced=True),)
 
+    def tail_ns(self, pcm: Pcm) -> int:
+        """Return half of the length of what is said after the last pause."""
+        key = (pcm.digest, pcm.speech)
+        if key not in self._tails_ns:
+            last = last_stretch(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
+            self._tails_ns[key] = _ns(last.end - last.begin) // 2
+        return self._tails_ns[key]
+
     def _piece_ms(self, chunk_ms: int) -> int:
         """How long pieces of audio are, which a provider may cut for itself."""
         provider = self.dialect.provider
@@ -388,12 +397,6 @@ def service_responds(settings: SessionSettings) -> bool:
 def request_event_id(prefix: str) -> str:
     """The id of the event that asks for a turn's response."""
     return f"{prefix}response"
-
-
-def tail_ns(pcm: Pcm) -> int:
-    """Half of the length of what is said after the last pause."""
-    last = last_stretch(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
-    return _ns(last.end - last.begin) // 2
 
 
 def _said_again(item: SaidItem, dialect: Dialect) -> ClientMessage:

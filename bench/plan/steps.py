@@ -472,6 +472,10 @@ class Steps(Shape[tuple[Step, ...]]):
         return {"type": "array", "items": STEP.schema(), "contains": turn}
 
 
+MOST_KEPT = 64
+"""Steps that name files and are kept, for tasks repeat them; those that have ever new texts are cheap to read anew."""
+
+
 class StepReader:
     """Reads what a task in Python says, and each file that it names once. Paths are seen from `folder`."""
 
@@ -482,9 +486,9 @@ class StepReader:
     def read(self, verb: str, **given: Any) -> Step:
         """Read a step, as `step_of` does."""
         name = repr((verb, sorted(given.items())))
-        step = self._kept.get(name)
-        if step is None:
-            step = step_of(verb, self._folder, **given)
-            if step.recordings or "file" in given:
-                self._kept[name] = step
+        step = self._kept.pop(name, None) or step_of(verb, self._folder, **given)
+        if step.recordings or "file" in given:
+            self._kept[name] = step  # at the end, for it was used last
+            if len(self._kept) > MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
         return step

@@ -25,7 +25,6 @@ from bench.plan.prepared import (
     PreparedStep,
     PreparedTurn,
     request_event_id,
-    tail_ns,
 )
 from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, Speech
 from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, TurnPlan, words_of
@@ -440,7 +439,7 @@ class SpokenTurn(ScriptTurn):
         if encoder.detects:  # the speech is left to the service's VAD
             request = None if encoder.service_responds else turn.request
             between = encoder.between(pcm, self.chunk_ms)
-            plan = replace(plan, vad=True, service_responds=request is None, tail_ns=tail_ns(pcm))
+            plan = replace(plan, vad=True, service_responds=request is None, tail_ns=encoder.tail_ns(pcm))
             return replace(turn, plan=plan, speech=messages, between=between, request=request)
         turn = replace(turn, plan=plan)
         commit = OutgoingMessage(*encoder.dialect.commit(f"{turn.plan.event_prefix}commit"))

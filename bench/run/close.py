@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.clock import utc_ns
-from bench.foreign import write_text
+from bench.foreign import fresh_beside, write_text
 from bench.installation import is_alive
 from bench.run import folder as files
 from bench.run import lock, spool
@@ -168,9 +168,10 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], 
     """Write a table batch by batch, so that memory does not grow with the run; each file is in place in one step."""
     about = {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
     schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
+    fresh = {name: fresh_beside(folder / f"{name}.parquet") for name in schemas}
     with ExitStack() as opened:
         writers = {
-            name: opened.enter_context(pq.ParquetWriter(folder / f"{name}.parquet.new", schema, compression="zstd"))
+            name: opened.enter_context(pq.ParquetWriter(fresh[name], schema, compression="zstd"))
             for name, schema in schemas.items()
         }
         batches = (batch for part in parts for batch in part.batches(table, files.SCHEMAS[table]))
@@ -178,7 +179,7 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], 
             for name, writer in writers.items():
                 writer.write_table(rows.select(schemas[name].names).cast(schemas[name]))
     for name in schemas:
-        os.replace(folder / f"{name}.parquet.new", folder / f"{name}.parquet")
+        os.replace(fresh[name], folder / f"{name}.parquet")
 
 
 def _grouped(batches: Iterator[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
@@ -198,7 +199,7 @@ def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:
     transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
     if not transcripts:
         return
-    fresh = folder / f"{TRANSCRIPT}.new"
+    fresh = fresh_beside(folder / TRANSCRIPT)
     with fresh.open("wb") as joined:
         for transcript in transcripts:
             joined.writelines(transcript)

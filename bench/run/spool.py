@@ -15,6 +15,7 @@ missing, and one that was merged keep each worker's documents in `workers/`: the
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -26,7 +27,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from bench.foreign import GrowingFile, write_text
+from bench.foreign import GrowingFile, fresh_beside, write_text
 
 SPOOL, WORKERS = "spool", "workers"
 EVENTS = "events"
@@ -87,7 +88,9 @@ def keep(folder: Path, worker: int, name: str, data: bytes) -> None:
     if path.parent.is_symlink():
         path.parent.unlink()  # it leads to what is not the run's
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)
+    fresh = fresh_beside(path)
+    fresh.write_bytes(data)
+    os.replace(fresh, path)
 
 
 def is_reached(folder: Path, host: str) -> bool:

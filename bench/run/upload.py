@@ -6,20 +6,22 @@ A URL that holds a signature (SAS) is let in by it; to Azure without one the ide
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException, responses
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, quote
 from urllib.request import ProxyHandler, Request, build_opener
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.plain import word
+from bench.foreign import is_regular, open_file
+from bench.plain import printable, word
 from bench.run import folder as files
 from bench.run.close import is_under_way
 from bench.target.address import split_url
@@ -43,6 +45,8 @@ TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
 """The pause doubles from try to try; the limit is for each step of a connection, not for a whole file."""
 SIGN_IN_RETRIES = 2
 LEAST_LIFE_NS = 60 * NS_PER_S
+MOST_NAMED = 5
+"""Files that are named of those that were left out."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 REMEDIES = {
     401: "the identity is of another tenant, or the URL needs a signature (SAS)",
@@ -80,6 +84,23 @@ def destination_of(url: str, source: str) -> Destination:
     return Destination(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", parts.query, sign_in)
 
 
+class Uploaded(NamedTuple):
+    """Where the files of a run are, and what was left out."""
+
+    address: str
+    """The URL of the run's folder."""
+    left_out: Sequence[Path]
+    """Links and special files, which were not uploaded, as seen from the run folder."""
+
+    def lines(self) -> list[str]:
+        """Return what to print, the address last."""
+        named = ", ".join(path.as_posix() for path in self.left_out[:MOST_NAMED])
+        more = len(self.left_out) - MOST_NAMED
+        named += f" and {more} more" if more > 0 else ""
+        left_out = [f"not uploaded, because they are links or special files: {named}"] if self.left_out else []
+        return [printable(line) for line in (*left_out, f"uploaded to {self.address}")]
+
+
 def remote_name(folder: Path, document: Mapping[str, Any]) -> str:
     """The folder's name there: with the nanoseconds of its begin, for machines that play apart begin in one second."""
     return f"{folder.name}-{int(document['began_utc_ns']) % NS_PER_S:09d}"
@@ -96,18 +117,22 @@ class Uploader:
         direct = destination.address.startswith("http:")  # to this machine, where no proxy leads
         self._opener = build_opener(ProxyHandler({} if direct else None))
 
-    def upload(self, folder: Path) -> str:
-        """Put all files of a run, run.json last: where that is, the rest is; returns the address of the folder there.
+    def upload(self, folder: Path) -> Uploaded:
+        """Upload all files of a run, run.json last: if that is there, the rest is.
 
-        Raises UsageError where the folder is no run, or one under way, and where a file does not arrive.
+        Links and special files are left out, for a link can lead to any file of this machine. Raises UsageError if the
+        folder is no run, or one under way, and if a file does not arrive.
         """
         document = files.read_document(folder)
+        if (folder / "run.json").is_symlink():
+            raise UsageError(f"{folder / 'run.json'} is a link, which is not uploaded: name the folder it leads to")
         if is_under_way(folder, document):
             raise UsageError(f"{folder} is still under way: upload it when it has ended")
         there = remote_name(folder, document)
-        for path in files_of(folder):
+        regular, left_out = files_of(folder)
+        for path in regular:
             self._put(path, f"{there}/{path.relative_to(folder).as_posix()}")
-        return f"{self._destination.address}/{there}"
+        return Uploaded(f"{self._destination.address}/{there}", left_out)
 
     def _put(self, path: Path, name: str) -> None:
         problem = ""
@@ -115,7 +140,12 @@ class Uploader:
             if attempt:
                 self._wait(FIRST_PAUSE_S * 2 ** (attempt - 1))
             try:
-                with path.open("rb") as file:
+                file = open_file(path, follow_link=False)
+            except OSError as error:
+                problem = "it became a link" if error.errno == errno.ELOOP else str(error.strerror)
+                break
+            try:
+                with file:
                     headers = {
                         "x-ms-blob-type": "BlockBlob",
                         "Content-Type": "application/octet-stream",
@@ -144,11 +174,17 @@ class Uploader:
         return dict([self._token.bearer.header()]) | {"x-ms-version": SERVICE_VERSION}
 
 
-def files_of(folder: Path) -> Iterator[Path]:
-    """All files of a run folder, its document last."""
+def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the regular files of a run folder, its document last, and the names of what is neither file nor folder."""
     document = folder / "run.json"
-    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and path != document)
-    yield document
+    regular: list[Path] = []
+    left_out: list[Path] = []
+    for path in sorted(folder.rglob("*")):  # which follows no link to a folder
+        if is_regular(path):
+            regular += [path] if path != document else []
+        elif path.is_symlink() or not path.is_dir():
+            left_out.append(path.relative_to(folder))
+    return [*regular, document], left_out
 
 
 def _answer(error: HTTPError) -> str:

@@ -183,7 +183,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
                     label=side.label,
                     name=side.name,
                     run_id=run_id_of(side.run),
-                    folder=side.run.folder.name,
+                    folder=side.run.folder_name,
                     sessions=side.sessions,
                     turns=int(side.here.sum()),
                     pairs_cut=side.clusters.cut,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bench.plain import printable
 from reports.blocks import (
     MARKS,
     MEASURED_AGAINST,
@@ -342,7 +343,7 @@ def _fair(comparison: Comparison) -> Section:
             left=True,
             target=place,
             marked=True,
-            below=f"{'candidate' if place else 'baseline'}, {side.run.folder.resolve().name}",
+            below=f"{'candidate' if place else 'baseline'}, {printable(side.run.folder.resolve().name)}",
         )
         for place, side in enumerate(comparison.sides)
     ]

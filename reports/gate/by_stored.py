@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.measures import CATALOGUE, SLOPE
+from bench.plain import printable
 from reports.finding import Arm, Measured, arm_of_sample
 from reports.gate.baselines import (
     NEWEST,
@@ -65,19 +66,18 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str 
             f"{folder} has no stored runs of {scenario_of(side)}/{target}{near(target, known)} "
             f"it has those of {', '.join(known) or 'no target'}"
         )
+    kept = printable(str(folder))
     stored = [one for one in files if (one.baseline.run_id, one.baseline.began_utc_ns) != identity_of_run(side.run)]
-    itself = f"The run that is checked is stored in {folder}: it is left out of the baseline of {side.name}."
+    itself = f"The run that is checked is stored in {kept}: it is left out of the baseline of {side.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
-        place = baseline_folder(folder, scenario_of(side), target)
+        place = printable(str(baseline_folder(folder, scenario_of(side), target)))
         none = (
             f"the only run that is stored in {place} is the one that is checked"
             if files
             else (f"no run is stored in {place} yet")
         )
-        unstored = (
-            f"{none}: save {'another' if files else 'a good one'} by `rtbench baseline save RUN --folder {folder}`"
-        )
+        unstored = f"{none}: save {'another' if files else 'a good one'} by `rtbench baseline save RUN --folder {kept}`"
         return Eligible(notices=tuple(notices), unstored=unstored)
     runs, differs, unlike = _matching(side, stored, allowed)
     return Eligible(tuple(runs), tuple(differs), (*notices, *unlike))
@@ -90,10 +90,11 @@ def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], l
     for one in stored:
         baseline = one.baseline
         of = baseline.scenario, baseline.target, baseline.run_id, baseline.began_utc_ns
+        path = printable(str(one.path))
         if not one.in_place:
-            notices.append(f"{one.path} is of {of[0]}/{of[1]}, not of the folder that it stands in: it is left out.")
+            notices.append(f"{path} is of {of[0]}/{of[1]}, not of the folder that it stands in: it is left out.")
         elif kept.setdefault(of, one) is not one:
-            notices.append(f"{one.path} is of {of[2]}, which is stored already: it is left out, a run counts once.")
+            notices.append(f"{path} is of {of[2]}, which is stored already: it is left out, a run counts once.")
     return list(kept.values()), notices
 
 

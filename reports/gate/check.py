@@ -141,7 +141,7 @@ def check_of(
     told = findings and not any(answer.unstored for answer in answers.answers)
     found = Checked(
         run_id=run_id_of(run),
-        scenario=str(run.document.get("scenario") or run.folder.name),
+        scenario=str(run.document.get("scenario") or run.folder_name),
         simulated=run.simulated,
         verdict=verdict_of(run.document).word,
         items=items,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.plain import printable
 from reports.comparisons.comparison import (
     inference,
     matched_to_the_first,
@@ -153,7 +154,7 @@ def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: 
         *answers.notices,
         *([ASSUMED] if any(answer.provisional and answer.measured.difference for answer in answers.answers) else []),
         *_drifted(drifted, ""),
-        *(_drifted(_drifts(before), f"{before[0].run.folder.name}: ") if before else []),
+        *(_drifted(_drifts(before), f"{before[0].run.folder_name}: ") if before else []),
         *(f"{notice} The verdicts are provisional." for notice in chosen if notice not in answers.notices),
     ]
     marked = tuple(
@@ -258,7 +259,7 @@ def against_run(
         void=tuple(dict.fromkeys(line for part in parts for line in part.void)),
         notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
         told=tuple(dict.fromkeys(folder for part in parts for folder in part.told)),
-        against=f"{', '.join(partners)} of {base.folder.name}",
+        against=f"{', '.join(partners)} of {printable(base.folder.name)}",
     )
     return mark_provisional(answers, targets, others)
 

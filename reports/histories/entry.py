@@ -125,7 +125,7 @@ def entries_of(folder: Path) -> list[Entry]:
     why = "" if verdict.valid else printable(verdict_reason(verdict))
     return [
         Entry(
-            run_id=str(document.get("run_id") or folder.name),
+            run_id=str(document.get("run_id") or printable(folder.name)),
             name=printable(folder.resolve().name),
             began_utc_ns=int(document.get("began_utc_ns") or 0),
             scenario=printable(summary.scenario),
@@ -230,7 +230,7 @@ def stored_in(folder: Path) -> tuple[list[Entry], list[str]]:
         try:
             kept.append(StoredBaseline(path, read_file(path)))
         except UsageError as problem:
-            notices.append(str(problem))
+            notices.append(printable(str(problem)))
     once, left_out = each_once(kept)
     return [entry_of(one.baseline) for one in once], [*notices, *left_out]
 

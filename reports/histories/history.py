@@ -17,6 +17,7 @@ import pandas as pd
 
 from bench.errors import UsageError
 from bench.measures import SLOPE
+from bench.plain import printable
 from bench.run.kept import run_folders
 from bench.units import NS_PER_S
 from reports.api import Run
@@ -208,7 +209,7 @@ def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence
         try:
             entries += entries_of(run)
         except UsageError as problem:
-            notices.append(str(problem))
+            notices.append(printable(str(problem)))
     for folder in stored:
         kept, problems = stored_in(folder)
         entries += kept

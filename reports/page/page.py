@@ -12,6 +12,7 @@ from dataclasses import replace
 from markupsafe import Markup
 
 from bench.measures import CATALOGUE, DEFINITIONS_VERSION
+from bench.plain import printable
 from reports.blocks import (
     MARKS,
     MEASURED_AGAINST,
@@ -102,7 +103,7 @@ def run_page(summary: Summary) -> Page:
         Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
     opened = OPEN if verdict.valid else DOUBTED
-    made_from: Inline = ("Made from the run folder ", Code(summary.run.folder.resolve().name))
+    made_from: Inline = ("Made from the run folder ", Code(printable(summary.run.folder.resolve().name)))
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
     version = summary.run.document.get("definitions") or DEFINITIONS_VERSION
     simulated = MEASURED_AGAINST if summary.simulated else ""

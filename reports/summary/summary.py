@@ -173,7 +173,7 @@ class Summary:
 
     @property
     def scenario(self) -> str:
-        return str(self.run.document.get("scenario") or self.run.document.get("run_id") or self.run.folder.name)
+        return str(self.run.document.get("scenario") or self.run.document.get("run_id") or self.run.folder_name)
 
     @property
     def labels(self) -> dict[str, str]:

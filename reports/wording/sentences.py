@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bench.measures import STARVED
+from bench.plain import printable
 from reports.numbers import count, listed, percent, plural, together, usd
 from reports.question import ORIGINS, STARTED_BY
 from reports.samples import ANSWER_HEARD, HEARD
@@ -340,7 +341,7 @@ def next_step(summary: Summary) -> str:
     if not told:
         return longer.rstrip()
     folder = summary.run.folder.resolve()
-    run = f"{folder.parent.name}/{folder.name}"
+    run = printable(f"{folder.parent.name}/{folder.name}")
     if len(summary.targets) > 1 and not decided(summary.run):
         return f"{longer}`rtbench compare {run}` tells these differences from chance; no test was made here."
     return f"{longer}`rtbench check {run} --thresholds FILE` holds it to limits, `rtbench compare` to another run."

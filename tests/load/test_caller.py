@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import re
 import tempfile
+import weakref
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +22,12 @@ from bench.load.planning.tasks import MAX_REHEARSED, Rehearsal, TakenTurn, act
 from bench.load.playing.call import StepPlayer
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
+from bench.plan import recordings
 from bench.plan.draws import Choices
 from bench.plan.prepared import PreparedPause
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import build_script, load_script
-from bench.plan.steps import Expect, Pause, Rules, StepReader
+from bench.plan.steps import MOST_KEPT, Expect, Pause, Rules, StepReader, is_turn
 from bench.plan.turns import TextTurn, WavTurn
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import SessionSettings, TurnDetection
@@ -208,6 +212,58 @@ def test_a_recording_is_read_once(tmp_path: Path) -> None:
     assert reader.read("play", play="a.wav", label="x") is first
     with pytest.raises(UsageError, match="no such file"):
         reader.read("play", play="a.wav", label="x", chunk_ms=50)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The recordings that were opened."""
+    opened: list[Path] = []
+
+    def noted(path: Path) -> io.FileIO:
+        opened.append(path)
+        return path.open("rb", buffering=0)
+
+    monkeypatch.setattr(recordings, "_opened", noted)
+    return opened
+
+
+def test_a_recording_is_read_once_whatever_else_is_said_of_its_turn(tmp_path: Path, reads: list[Path]) -> None:
+    path = tone(tmp_path / "a.wav")
+    reader = StepReader(tmp_path)
+    steps = [reader.read("play", play="a.wav", expected_reply=f"order {number}") for number in range(50)]
+
+    assert reads == [path]
+    assert len({id(pcm) for step in steps for pcm in step.recordings}) == 1
+    assert [step.reference.reply for step in steps if is_turn(step)] == [f"order {number}" for number in range(50)]
+
+
+def test_a_recording_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    path = tone(tmp_path / "a.wav")
+    reader = StepReader(tmp_path)
+    (first,) = reader.read("play", play="a.wav", expected_reply="order 1").recordings
+    tone(path, 0.15)  # another size: the file system's clock may be coarse
+    (second,) = reader.read("play", play="a.wav", expected_reply="order 2").recordings
+
+    assert second.samples == first.samples // 2
+
+
+def test_no_more_steps_are_kept_than_a_task_repeats(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    reader = StepReader(tmp_path)
+    asked = [f"order {number}" for number in range(2 * MOST_KEPT)]
+    steps = [weakref.ref(reader.read("play", play="a.wav", expected_reply=text)) for text in asked]
+    gc.collect()
+
+    assert len([step for step in steps if step() is not None]) == MOST_KEPT
+
+
+def test_a_step_that_is_repeated_stays_kept_beside_ever_new_ones(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    reader = StepReader(tmp_path)
+    greeting = reader.read("play", play="a.wav")
+    for number in range(2 * MOST_KEPT):
+        reader.read("play", play="a.wav", expected_reply=f"order {number}")
+        assert reader.read("play", play="a.wav") is greeting
 
 
 def test_a_file_of_think_times_is_read_once(tmp_path: Path) -> None:

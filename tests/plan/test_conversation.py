@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.plan.conversation import JPEG, MOST_BYTES, PNG, jpeg_size, load_history, load_image, png_size
+from bench.plan.conversation import JPEG, MOST_BYTES, PNG, jpeg_size, load_history, load_image, png_size, read_once
 from bench.protocol.settings import Message
 from tests.helpers import build_message, png
 
@@ -94,15 +95,41 @@ def test_what_no_service_takes_is_refused(data: bytes, words: str, tmp_path: Pat
         load_image(write(tmp_path / "photo.png", data))
 
 
-def test_an_image_that_has_changed_is_read_again(tmp_path: Path) -> None:
+def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", png(1, 2))
-    first = load_image(path)
-    before_ns = path.stat().st_mtime_ns
-    assert load_image(path) is first
+    load = read_once(load_image, most=2)
+    first = load(path)
+    assert load(path) is first
 
-    write(path, png(3, 4))
-    if path.stat().st_mtime_ns != before_ns:  # a clock of the file system may be coarse
-        assert load_image(path).width == 3
+    write(path, png(3, 4) + b"another size")
+    assert load(path).width == 3
+    os.utime(path, ns=(1, 1))
+    assert load(path) is not load(write(tmp_path / "b.png", png(3, 4)))
+
+
+def test_a_file_that_is_gone_is_not_served_from_what_was_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", png(1, 2))
+    load = read_once(load_image, most=2)
+    load(path)
+    path.unlink()
+
+    with pytest.raises(UsageError, match="no such file"):
+        load(path)
+
+
+def test_of_files_that_were_read_the_ones_used_last_are_kept(tmp_path: Path) -> None:
+    a, b, c = (write(tmp_path / f"{name}.png", png(1, 2)) for name in "abc")
+    reads: list[Path] = []
+
+    def noted(path: Path) -> Path:
+        reads.append(path)
+        return path
+
+    load = read_once(noted, most=2)
+    for path in (a, b, a, c, a, b):
+        assert load(path) == path
+
+    assert reads == [a, b, c, b]
 
 
 # Histories.

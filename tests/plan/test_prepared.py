@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from bench.errors import ScriptError, UsageError
@@ -253,6 +254,22 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
 
     assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
     assert abs(tail_ns - last_ms * MS // 2) <= MS
+
+
+def test_the_last_pause_of_a_recording_is_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[Speech] = []
+
+    def noted(samples: NDArray[np.int16], speech: Speech, rate_hz: int) -> Speech:
+        searches.append(speech)
+        return speech
+
+    monkeypatch.setattr("bench.plan.prepared.last_stretch", noted)
+    step = build_wav()
+    repertoire = Repertoire(build_script(step, turn_detection=VAD), GA)
+    for number in range(5):
+        repertoire.step(step, number, Choices(0, 0))
+
+    assert len(searches) == 1
 
 
 def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 import reports
 from bench.plain import printable
+from bench.run.folder import read_document, write_document
 from reports.page.poured import plain
 from reports.summary.summary import summarise
 from reports.text.document import write_report
 from reports.text.terminal import report_text
+from reports.wording.sentences import next_step
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
@@ -79,3 +82,20 @@ def test_markdown_shows_a_text_as_it_is(text: str) -> None:
 
     assert shown == printable(text)
     assert len(rows) == 1, "it would end a cell of a table"
+
+
+def test_a_folder_s_name_is_shown_harmless_in_the_next_step_and_in_every_text(tmp_path: Path) -> None:
+    name = NASTY.replace("\x00", "")
+    plan = Plan(sessions=60)
+    folder = synthetic.write(tmp_path / f"runs{name}" / f"run{name}", plan)
+    document = read_document(folder)
+    write_document(folder, {key: value for key, value in document.items() if key not in ("run_id", "scenario")})
+    summary = summarise(reports.load(folder))
+    paths = write_report(summary)
+    texts = report_text(summary), paths.markdown.read_text(), paths.html.read_text()
+
+    assert next_step(summary) == printable(next_step(summary))
+    assert printable(f"runs{name}/run{name}") in next_step(summary)
+    for text in texts:
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##vso\\[", text)
+    assert printable(name).strip() not in paths.html.read_text(), "a page escapes it"

@@ -54,7 +54,7 @@ def no_token(_: Entra, __: int) -> Token:
 
 def test_every_file_of_a_run_arrives_as_a_block_blob_and_its_document_last(run: Path) -> None:
     with blob_server() as server:
-        address = Uploader(destination_of(f"{server.url}?sv=1&sig={SIGNATURE}", "URL"), wait=never).upload(run)
+        address = Uploader(destination_of(f"{server.url}?sv=1&sig={SIGNATURE}", "URL"), wait=never).upload(run).address
 
     name = f"/container/{run.name}-123456789"
     assert {put.path: put.body for put in server.puts} == {
@@ -66,12 +66,69 @@ def test_every_file_of_a_run_arrives_as_a_block_blob_and_its_document_last(run: 
     assert address == server.url + name.removeprefix("/container")
 
 
+def test_links_and_special_files_are_not_uploaded_and_are_named_before_the_address(run: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "elsewhere" / "id_rsa"
+    secret.parent.mkdir()
+    secret.write_text("a private key")
+    (run / "report.html").symlink_to(secret)
+    (run / "events" / "w0\x1b[2J.jsonl").symlink_to(secret)
+    (run / "export").symlink_to(secret.parent)
+    (run / "gone").symlink_to(tmp_path / "nothing")
+    os.mkfifo(run / "pipe")
+    with blob_server() as server:
+        ended = call("upload", run, server.url)
+
+    assert {Path(put.path).name for put in server.puts} == {"turns.parquet", "w0 1.jsonl", "run.json"}
+    assert ended.exit_code == 0
+    assert ended.stdout.splitlines() == [
+        "not uploaded, because they are links or special files: "
+        r"events/w0\x1b[2J.jsonl, export, gone, pipe, report.html",
+        f"uploaded to {server.url}/{run.name}-123456789",
+    ]
+
+
+def test_a_long_list_of_links_is_cut_and_counted(run: Path) -> None:
+    for number in range(8):
+        (run / f"link-{number}").symlink_to(run / "turns.parquet")
+    with blob_server() as server:
+        said = call("upload", run, server.url).stdout.splitlines()[0]
+
+    assert said.endswith(": link-0, link-1, link-2, link-3, link-4 and 3 more")
+
+
+def test_a_file_that_becomes_a_link_while_others_are_uploaded_is_refused(run: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "id_rsa"
+    secret.write_text("a private key")
+
+    def swap(_: float) -> None:
+        (run / "turns.parquet").unlink()
+        (run / "turns.parquet").symlink_to(secret)
+
+    with blob_server() as server:
+        server.answers = [503]  # for the event log, which comes first
+        with pytest.raises(UsageError, match=r"turns\.parquet could not be uploaded to .*: it became a link"):
+            Uploader(destination_of(server.url, "URL"), wait=swap).upload(run)
+
+    assert [Path(put.path).name for put in server.puts] == ["w0 1.jsonl"]
+
+
+def test_a_run_whose_document_is_a_link_is_refused_before_anything_is_sent(run: Path, tmp_path: Path) -> None:
+    (run / "run.json").rename(tmp_path / "run.json")
+    (run / "run.json").symlink_to(tmp_path / "run.json")
+    with blob_server() as server:
+        ended = call("upload", run, server.url)
+
+    assert ended.exit_code != 0
+    assert "run.json is a link" in str(ended.exception)
+    assert server.puts == []
+
+
 def test_runs_that_began_in_one_second_on_several_machines_stay_apart(run: Path) -> None:
     with blob_server() as server:
         destination = destination_of(server.url, "URL")
-        first = Uploader(destination).upload(run)
+        first = Uploader(destination).upload(run).address
         write(run, state="ended", began_utc_ns=BEGAN_NS + 1)
-        assert Uploader(destination).upload(run) != first
+        assert Uploader(destination).upload(run).address != first
 
 
 def test_a_server_that_is_busy_is_asked_again_after_longer_and_longer_pauses(run: Path) -> None:

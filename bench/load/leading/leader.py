@@ -299,7 +299,8 @@ class Leader(ProcessRole):
         current.reported = True
         if self._upload and folder.exists():
             try:
-                self.say(upload_run(folder, self._upload))
+                for line in upload_run(folder, self._upload).splitlines():
+                    self.say(line)
             except UsageError as error:
                 self.say(str(error))
                 self.say(f"to try again: rtbench upload {folder} URL")  # a line of its own, which is not cut

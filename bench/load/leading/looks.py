@@ -311,8 +311,8 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
 
 
 def upload_run(folder: Path, url: str) -> str:
-    """Put the folder where `--upload` says; returns what became of it. Raises UsageError where it does not arrive."""
-    size_bytes = sum(path.stat().st_size for path in folder.rglob("*"))
+    """Upload the folder to this URL; returns the lines to print. Raises UsageError if a file does not arrive."""
+    size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
     uploaded = _child("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url})
     if uploaded.returncode != 0:
         raise UsageError(_last_line(uploaded.stderr, "the folder could not be uploaded"))

@@ -25,6 +25,8 @@ from bench.run.merging.run_part import DamagedPartError, RunPart, chosen_workers
 from bench.run.spool import EVENTS
 from bench.run.unknown import UNSEEN_NS, Lost, load_of
 
+UNCOPIED_ONE = "event log was not copied, because it is a link or a special file"
+UNCOPIED_MORE = "event logs were not copied, because they are links or special files"
 RunKey = tuple[int, str]
 """When it began (UTC, ns since 1970), and its name."""
 
@@ -120,14 +122,17 @@ def _merged(
         documents,
         [*entries, *(entry for _, entry in left_out)],
     )
-    for part in used:
-        part.copy_event_logs(folder / EVENTS)
+    uncopied = [
+        f"{part.name}: {count} {UNCOPIED_ONE if count == 1 else UNCOPIED_MORE}."
+        for part in used
+        if (count := part.copy_event_logs(folder / EVENTS))
+    ]
     unbounded = [
         f"{part.name}: {part.lost_bounds}, so how far the instants of its turns can be off is not known."
         for part in used
         if part.lost_bounds
     ]
-    document["notices"] = [*notices([part.name for part in leading], documents, left_out), *said, *unbounded]
+    document["notices"] = [*notices([part.name for part in leading], documents, left_out), *said, *unbounded, *uncopied]
     return merge_parts(folder, document, used, lambda _: _lost(used, ordered))
 
 

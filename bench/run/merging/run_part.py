@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from bench.columns import BOUNDS
 from bench.errors import UsageError
-from bench.foreign import open_file, read_json
+from bench.foreign import is_regular, open_file, read_json
 from bench.plain import shortened
 from bench.run import folder as files
 from bench.run import spool
@@ -300,21 +300,30 @@ class RunPart:
         except UsageError as error:
             raise DamagedPartError(self, str(error)) from None
 
-    def copy_event_logs(self, events: Path) -> None:
-        """Copy the event logs of its sessions, under their names in the other run, into this folder."""
-        for log in sorted((self.folder / spool.EVENTS).glob("*.jsonl")):
+    def copy_event_logs(self, events: Path) -> int:
+        """Copy the event logs of its sessions, under their names in the other run, into this folder.
+
+        Links and special files are not copied: a link can lead to any file of this machine. Returns their number.
+        """
+        kept, uncopied = self.folder / spool.EVENTS, 0
+        for log in sorted(kept.glob("*.jsonl")):
             if worker_of(log.stem) not in self.taken:
                 continue
-            events.mkdir(exist_ok=True)
-            if not log.is_file():
+            if kept.is_symlink() or not is_regular(log):
+                uncopied += 1
                 continue
-            with open_file(log) as old, (events / f"{self.numbering.session_id(log.stem)}.jsonl").open("xb") as new:
+            events.mkdir(exist_ok=True)
+            with (
+                open_file(log, follow_link=False) as old,
+                (events / f"{self.numbering.session_id(log.stem)}.jsonl").open("xb") as new,
+            ):
                 header = old.readline()
                 with suppress(ValueError, KeyError, TypeError):  # one that was cut stays as it is
                     header = self.numbering.log_header(header)
                 new.write(header)
                 while data := old.read(1 << 20):
                     new.write(data)
+        return uncopied
 
     def keep_documents(self, folder: Path) -> None:
         """Keep those of each worker that is taken, under its new number, where they are known."""

@@ -18,9 +18,12 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.folder import SCHEMAS, open_rows
+from bench.run.spool import WORKERS
+from reports.export import LOG
 from tests.examples import some
 from tests.reports import synthetic
 from tests.system.attack.test_words import PLAN, harm_in, nobody_else, told
+from tests.system.run.test_merge import build_part
 
 __all__ = ["nobody_else"]
 MIB = 1 << 20
@@ -112,6 +115,35 @@ def test_a_folder_that_is_a_link_is_not_followed_to_write_or_remove(
     assert "Traceback" not in said
     told("runs", run.parent, "--remove", run.name, "--yes")
     assert sorted(mine.rglob("*")) == before
+
+
+@pytest.mark.parametrize("state", ["ended", "closing"])
+def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(tmp_path: Path, state: str) -> None:
+    """A file is written as NAME.new first; a killed command may leave one, and anybody who made the folder a link."""
+    mine = tmp_path / "mine"
+    mine.write_text("of somebody else")
+    runs = tmp_path / "runs"
+    run = synthetic.write(runs / "run", PLAN) if state == "ended" else build_part(runs, "run")
+    (run / "export").mkdir()
+    names = [f"{name}.new" for name in (*NAMES, "bounds.parquet", "transcripts.jsonl", "report.html", "report.md")]
+    places = [run / name for name in (*names, "summary.json.new")]
+    places += [run / "export" / f"{name}.new" for name in ("turns.csv", "sessions.csv", "seconds.csv", LOG)]
+    if state == "closing":
+        (run / WORKERS).mkdir()
+        places += [run / WORKERS / "facts-0.json", run / WORKERS / "histograms-0.hlog"]
+    for place in places:
+        place.symlink_to(mine)
+
+    said = [
+        told("report", run),
+        told("export", run, "--format", "csv"),
+        told("export", run, "--format", "hlog"),
+    ]
+
+    assert mine.read_text() == "of somebody else"
+    assert "Traceback" not in "".join(said)
+    assert (run / "report.html").is_file()
+    assert {path.name for path in (run / "export").iterdir() if not path.is_symlink()} >= {"turns.csv", LOG}
 
 
 # Rows.

@@ -42,6 +42,7 @@ from tests.system.run.test_merge import build_part, closed, copied
 
 EVIL = "\x1b]0;a\x07\r\n::set-output name=a::b\n##vso[task.complete]\n##[error]c\u2028\u202e"
 COMMAND = re.compile(r"^\s*::[A-Za-z]|##(?:vso)?\[", re.MULTILINE)
+STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##(?:vso)?\\[")
 PLAN = Plan(sessions=8, turns=3, targets=("east", "west"), paired=True, usage=True, limited=True)
 
 
@@ -250,6 +251,40 @@ def test_words_that_a_run_s_document_does_not_take_are_refused_in_one_line(
         said = told(*words)
         assert said.count("\n") <= 6
         assert not harm_in(said)
+
+
+# Names of folders.
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named by its document", "named by its folder"])
+def test_names_of_folders_steer_nobody(tmp_path: Path, named: bool) -> None:
+    """Somebody unpacks the runs of others: each folder above the run has such a name, and the run itself."""
+    run = synthetic.write(tmp_path / f"runs{EVIL}" / f"a `run` <b>{EVIL}", PLAN, **MORE)
+    if not named:
+        document = files.read_document(run)
+        files.write_document(run, {key: value for key, value in document.items() if key not in ("run_id", "scenario")})
+    scratch = tmp_path / f"scratch{EVIL}"
+    scratch.mkdir()
+
+    check_commands(run, scratch)
+    for page in (*run.glob("*.html"), *scratch.glob("*.html")):
+        assert not STEERS.search(page.read_text()), page
+    assert "<b>\\x1b" not in (run / "report.md").read_text() + (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("damage", ["run.json", "turns.parquet", "sessions.parquet", "histograms.hlog", "events"])
+def test_names_of_folders_whose_run_cannot_be_read_steer_nobody(tmp_path: Path, damage: str) -> None:
+    run = synthetic.write(tmp_path / f"runs{EVIL}" / f"run{EVIL}", PLAN)
+    (run / damage).unlink(missing_ok=True)
+    if damage == "events":
+        (run / "events").mkdir()
+        (run / "events" / f"w0-{EVIL}.jsonl").write_text("{")
+    else:
+        (run / damage).write_text("damaged")
+
+    check_commands(run, tmp_path)
+    for words in (("runs", run.parent, "--remove", run.name), ("report", f"{run}{EVIL}"), ("open", run.parent)):
+        assert not harm_in(told(*words)), words
 
 
 # Rows, and what stands beside them.

@@ -250,6 +250,27 @@ def test_transcripts_incidents_and_event_logs_come_along_under_the_names_of_thei
     ]
 
 
+def test_event_logs_that_are_links_or_no_files_are_not_copied_and_are_counted(tmp_path: Path) -> None:
+    secret = tmp_path / "id_rsa"
+    secret.write_text("a private key\n")
+    linked, elsewhere = (closed(build_part(tmp_path, host, host=host)) for host in ("red", "blue"))
+    log_events(linked, 0)
+    (linked / EVENTS / "w0-000001.jsonl").symlink_to(secret)
+    os.mkfifo(linked / EVENTS / "w0-000002.jsonl")
+    log_events(elsewhere, 0)
+    (elsewhere / EVENTS).rename(tmp_path / "logs")
+    (elsewhere / EVENTS).symlink_to(tmp_path / "logs")
+
+    document = merge_runs([linked, elsewhere], tmp_path / "merged")
+
+    assert len(list((tmp_path / "merged" / EVENTS).iterdir())) == 1
+    assert "a private key" not in "".join(path.read_text() for path in (tmp_path / "merged" / EVENTS).iterdir())
+    assert [notice for notice in document["notices"] if "event log" in notice] == [
+        "blue on blue: 1 event log was not copied, because it is a link or a special file.",
+        "red on red: 2 event logs were not copied, because they are links or special files.",
+    ]
+
+
 def test_parts_stay_as_they_are(tmp_path: Path) -> None:
     parts = [build_part(tmp_path / "parts", "a"), closed(build_part(tmp_path / "parts", "b", began_ns=BEGAN_NS + 1))]
     before = {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()}
