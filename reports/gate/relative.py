@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.run.presence import is_folder, is_run
 from reports.comparisons.comparison import (
     inference,
     matched_to_the_first,
@@ -207,7 +208,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
     if text is None:
         return SameRun(targets[0]) if several else None
     folder, target = parted(text)
-    if not folder.is_dir():
+    if not is_folder(folder):
         if several and text in targets:
             return SameRun(text)
         raise UsageError(
@@ -216,7 +217,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
             "FOLDER:TARGET (of the first run, make it: mkdir -p FOLDER)"
             f"{f', {chr(44).join(targets)}' if several else ''}"
         )
-    if (folder / "run.json").exists():
+    if is_run(folder):
         if folder.resolve() == run.resolve():
             if several and target and target in targets:
                 return SameRun(target)
