@@ -121,5 +121,5 @@ class GrowingFile:
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step, so that a reader sees the old one or the new one."""
     fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text, encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # the name of a file may hold any bytes
     os.replace(fresh, path)

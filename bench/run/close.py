@@ -170,8 +170,9 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], 
     schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
     with ExitStack() as opened:
         writers = {
-            name: opened.enter_context(pq.ParquetWriter(folder / f"{name}.parquet.new", schema, compression="zstd"))
+            name: opened.enter_context(pq.ParquetWriter(opened.enter_context(file), schema, compression="zstd"))
             for name, schema in schemas.items()
+            if (file := (folder / f"{name}.parquet.new").open("wb"))
         }
         batches = (batch for part in parts for batch in part.batches(table, files.SCHEMAS[table]))
         for rows in _grouped(batches):
