@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from bench.run.presence import is_folder, is_run
 from reports.histories.history import in_folders
 from tests.command_line import call
 from tests.locked import lock
-from tests.run.test_kept import run
+from tests.run.test_kept import run, under_way
 
 REFUSED = "cannot be read: Permission denied"
 
@@ -109,6 +111,26 @@ def test_a_check_that_cannot_read_its_baseline_ends_in_one_line(
 
     assert (status, said.count("\n")) == (2, 1), said
     assert "runs/one cannot be read" in said
+
+
+def test_a_run_whose_folder_cannot_be_listed_is_under_way_while_its_writer_lives(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = under_way(home / "runs" / "live", pid=os.getpid())
+    opened = os.open
+
+    def refused(path: str | Path, *given: int, **named: int | None) -> int:
+        if Path(path) == live:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refused)
+
+    assert {each.name: each.under_way for each in kept_runs(home / "runs").runs} == {
+        "one": False,
+        "two": False,
+        "live": True,
+    }
 
 
 def test_a_name_too_long_for_a_file_is_no_run(
