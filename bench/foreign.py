@@ -136,5 +136,5 @@ def fresh_beside(path: Path) -> Path:
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step, so that a reader sees the old one or the new one."""
     fresh = fresh_beside(path)
-    fresh.write_text(text, encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # the name of a file may hold any bytes
     os.replace(fresh, path)

@@ -72,9 +72,25 @@ def data_of(document: Record) -> dict[str, Any]:
     Raises msgspec.ValidationError where a field is not of its type.
     """
     plain = msgspec.to_builtins(document, enc_hook=_builtin)
-    typed = msgspec.convert(plain, type(document), dec_hook=lambda kind, value: kind(value))
+    try:
+        return _through_json(plain, type(document))
+    except UnicodeEncodeError:
+        return _through_json(_unicode(plain), type(document))
+
+
+def _through_json(plain: Any, kind: type[Record]) -> dict[str, Any]:
+    typed = msgspec.convert(plain, kind, dec_hook=lambda kind, value: kind(value))
     data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(typed, enc_hook=_plain))
     return data
+
+
+def _unicode(value: Any) -> Any:
+    r"""Return the same with `\udcff` for a byte that is not UTF-8: the name of a file may hold any."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_unicode(key): _unicode(held) for key, held in value.items()}
+    return [_unicode(held) for held in value] if isinstance(value, list | tuple) else value
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:

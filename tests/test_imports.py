@@ -61,7 +61,7 @@ REPORTS_MAY_USE = {
     "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money",
     "bench.plain", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
     "bench.run.document", "bench.run.folder",
-    "bench.run.part", "bench.run.kept", "bench.run.integrity",
+    "bench.run.part", "bench.run.presence", "bench.run.integrity",
     "bench.run.histograms", "bench.run.measured", "bench.run.evidence",
     "bench.run.validity",
 }  # fmt: skip

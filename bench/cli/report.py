@@ -37,10 +37,11 @@ def run_named(name: str) -> Path:
 
     Raises UsageError where there is none.
     """
-    if name and Path(name).exists():
-        return Path(name)
     from bench.run.kept import chosen_run
+    from bench.run.presence import file_status
 
+    if name and file_status(Path(name)):
+        return Path(name)
     run = chosen_run(name, runs_folder())
     if not name:
         print(f"rtbench: {printable(str(run))}, the newest run", file=sys.stderr)

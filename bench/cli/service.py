@@ -284,7 +284,9 @@ def replay(
 
 def _event_log(name: str) -> Path:
     """The log of that name, or the first of a run's. Raises UsageError where it has none."""
-    if name.endswith(".jsonl") or Path(name).is_file():
+    from bench.run.presence import file_status, is_folder
+
+    if name.endswith(".jsonl") or (file_status(Path(name)) and not is_folder(Path(name))):
         return Path(name)
     run = run_named(name)
     logs = sorted((run / "events").glob("*.jsonl"))

@@ -76,10 +76,11 @@ def compare(
 
 def _side_named(name: str) -> str:
     """A run, or a target of it: RUN or RUN:TARGET, with the run's folder for its name."""
+    from bench.run.presence import file_status
     from reports.sides.side import parted
 
     folder, target = parted(name)
-    if name and folder.exists():
+    if name and file_status(folder):
         return name
     run = run_named(str(folder) if name else "")
     return str(run) if target is None else f"{run}:{target}"
@@ -175,6 +176,7 @@ def history(
 
     Exit status 0: shown, whatever changed; 4: none of the runs may be used. The last line is the path of the page.
     """
+    from bench.run.presence import is_run
     from reports.histories.history import history_of, history_question, in_folders
 
     folders = folder or [runs_folder()]
@@ -189,7 +191,7 @@ def history(
         from reports.histories.outputs import history_text, write_history
 
         # a run's page would lie in its folder; that of many lies beside them
-        first = folders[0].resolve().parent if (folders[0] / "run.json").is_file() else folders[0]
+        first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
         page = write_history(found, out or first / "history.html")
         sys.stdout.write(f"{history_text(found, text_width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
@@ -265,10 +267,11 @@ def _asked(
 
 def _whole_run(name: str) -> Path:
     """The folder of a run. Raises UsageError for RUN:TARGET, and where there is none."""
+    from bench.run.presence import file_status, is_folder
     from reports.sides.side import parted
 
     whole, target = parted(name)
-    if not Path(name).exists() and whole.is_dir():
+    if not file_status(Path(name)) and is_folder(whole):
         raise UsageError(
             f"check takes a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the thresholds"
         )

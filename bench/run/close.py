@@ -171,8 +171,9 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], 
     fresh = {name: fresh_beside(folder / f"{name}.parquet") for name in schemas}
     with ExitStack() as opened:
         writers = {
-            name: opened.enter_context(pq.ParquetWriter(fresh[name], schema, compression="zstd"))
+            name: opened.enter_context(pq.ParquetWriter(opened.enter_context(file), schema, compression="zstd"))
             for name, schema in schemas.items()
+            if (file := fresh[name].open("wb"))
         }
         batches = (batch for part in parts for batch in part.batches(table, files.SCHEMAS[table]))
         for rows in _grouped(batches):

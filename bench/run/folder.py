@@ -64,7 +64,7 @@ def open_rows(
     """
     with open_file(path) as opened:
         size = os.fstat(opened.fileno()).st_size
-    with pa.OSFile(str(path)) as file:
+    with pa.OSFile(os.fsencode(path)) as file:  # Arrow takes no text with surrogates, as names that are not UTF-8 have
         table = pq.ParquetFile(file)
         metadata, kinds = table.metadata, _kinds(schema)
         if metadata.num_rows > max(beside, ANY_ROWS + size // BYTES_PER_ROW):
@@ -78,7 +78,7 @@ def open_rows(
         most = ANY_BYTES + GROWTH * size
         _check_sizes(path, chunks, most)
         texts = {name: of for name, of in chunks.items() if pa.types.is_string(kinds[name]) and name not in encoded}
-        _check_texts(path, metadata, texts, most)
+        _check_texts(path, file, metadata, texts, most)
         yield table, there
 
 
@@ -120,14 +120,14 @@ def _check_sizes(path: Path, columns: Chunks, most: int) -> None:
             raise _too_large(path, name)
 
 
-def _check_texts(path: Path, metadata: pq.FileMetaData, columns: Chunks, most: int) -> None:
+def _check_texts(path: Path, file: pa.OSFile, metadata: pq.FileMetaData, columns: Chunks, most: int) -> None:
     """A text that is written once stands in memory as often as rows have it: read so only where that may be much."""
     for name, chunks in columns.items():
         longest = (c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks)
         if sum(longest) <= most:
             continue
         left = most
-        with pq.ParquetFile(path, metadata=metadata, read_dictionary=[name]) as table:
+        with pq.ParquetFile(file, metadata=metadata, read_dictionary=[name]) as table:
             for group in range(metadata.num_row_groups):
                 left -= sum(map(_text_bytes, table.read_row_group(group, [name]).column(0).chunks))
                 if left < 0:

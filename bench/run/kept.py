@@ -15,6 +15,7 @@ from bench.plain import shortened
 from bench.run import folder as files
 from bench.run.close import CLOSED, is_under_way, writer_is_gone
 from bench.run.document import Count
+from bench.run.presence import is_run, run_folders
 
 SCHEMA: Literal[1] = 1
 KeptState = Literal["running", "closing", "ended", "killed"]
@@ -68,7 +69,7 @@ class KeptRun(msgspec.Struct, frozen=True):
 
 
 class KeptRuns(msgspec.Struct, frozen=True):
-    """The runs of a folder, newest first; `notices`: what there is no run, though it has a run.json."""
+    """The runs of a folder, newest first; `notices`: the folders that are damaged or cannot be read, and why."""
 
     schema: Literal[1]
     folder: str
@@ -83,11 +84,7 @@ def kept_runs(folder: Path) -> KeptRuns:
         try:
             runs.append(_kept(path, files.read_document(path)))
         except (UsageError, msgspec.ValidationError) as error:
-            notices.append(
-                str(error)
-                if isinstance(error, UsageError)
-                else f"{path / 'run.json'} is damaged: {shortened(str(error), 200)}"
-            )
+            notices.append(_problem(path, error))
     return KeptRuns(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.began_utc_ns, run.name)), notices)
 
 
@@ -99,7 +96,7 @@ def chosen_run(name: str, folder: Path) -> Path:
     if not name:
         return newest_run(folder)
     for path in (Path(name), folder / name):
-        if (path / "run.json").is_file():
+        if is_run(path):
             return path
     raise UsageError(
         f"there is no run {name}, nor one of this name in {folder}: `rtbench runs` lists those that there are"
@@ -107,13 +104,20 @@ def chosen_run(name: str, folder: Path) -> Path:
 
 
 def newest_run(folder: Path) -> Path:
-    """The folder of the run that began last, of those that are not under way. Raises UsageError where there is none."""
-    began = {}
+    """Return the run that began last, of those that are not under way and can be read. Raise UsageError if there is
+    none.
+    """
+    began, problems = {}, []
     for path in run_folders(folder):
-        with suppress(UsageError, msgspec.ValidationError):  # what is damaged is no run to choose
+        try:
             document = files.read_document(path)
             if not is_under_way(path, document):
                 began[path] = msgspec.convert(document, _Document).began_utc_ns, path.name
+        except (UsageError, msgspec.ValidationError) as error:
+            problems.append(_problem(path, error))
+    if not began and problems:
+        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        raise UsageError(f"no run in {folder} that has ended can be read: {min(problems)}{more}")
     if not began:
         raise UsageError(f"no run in {folder} has ended: wait for one, or name a run by its folder")
     return max(began, key=lambda path: began[path])
@@ -151,14 +155,11 @@ def check_removable(run: Path) -> None:
         raise UsageError(f"{run} is not removed: there are other runs in it, such as {others[0]}")
 
 
-def run_folders(folder: Path) -> list[Path]:
-    """The run folders that stand in this one, in no order. Raises UsageError where it is no folder."""
-    try:
-        return [path for path in folder.iterdir() if (path / "run.json").is_file()]
-    except OSError as error:
-        raise UsageError(
-            f"no runs in {folder} ({error.strerror}): play one (`rtbench bench`), or name a run or the folder of runs"
-        ) from None
+def _problem(folder: Path, error: UsageError | msgspec.ValidationError) -> str:
+    """Return why a folder is not shown as a run."""
+    if isinstance(error, UsageError):
+        return str(error)
+    return f"{folder / 'run.json'} is damaged: {shortened(str(error), 200)}"
 
 
 def _kept(folder: Path, document: dict[str, Any]) -> KeptRun:

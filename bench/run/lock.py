@@ -19,8 +19,13 @@ def hold(folder: Path) -> None:
 
 
 def is_held(folder: Path) -> bool | None:
-    """Return whether a process holds the lock of a run's folder; None if the file system has no locks."""
-    file = os.open(folder, os.O_RDONLY)
+    """Return whether a process holds the lock of a run's folder; None if nobody can say: the file system
+    has no locks, or the folder cannot be listed, though the files in it can be read.
+    """
+    try:
+        file = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -22,6 +22,7 @@ from msgspec import Meta, field
 from bench.errors import UsageError
 from bench.foreign import write_text
 from bench.plain import printable
+from bench.run.presence import is_run
 from reports.blocks import (
     MARKS,
     Block,
@@ -234,7 +235,11 @@ def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
 
     Raises UsageError for a file that cannot be removed or written.
     """
-    if (folder / "run.json").is_file():
+    try:
+        there = is_run(folder)
+    except UsageError:
+        there = False  # `error` is about the same folder
+    if there:
         for path in paths_in(folder):
             try:
                 path.unlink(missing_ok=True)

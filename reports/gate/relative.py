@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.plain import printable
+from bench.run.presence import is_folder, is_run
 from reports.comparisons.comparison import (
     inference,
     matched_to_the_first,
@@ -208,7 +209,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
     if text is None:
         return SameRun(targets[0]) if several else None
     folder, target = parted(text)
-    if not folder.is_dir():
+    if not is_folder(folder):
         if several and text in targets:
             return SameRun(text)
         raise UsageError(
@@ -217,7 +218,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
             "FOLDER:TARGET (of the first run, make it: mkdir -p FOLDER)"
             f"{f', {chr(44).join(targets)}' if several else ''}"
         )
-    if (folder / "run.json").exists():
+    if is_run(folder):
         if folder.resolve() == run.resolve():
             if several and target and target in targets:
                 return SameRun(target)

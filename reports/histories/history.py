@@ -18,7 +18,7 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.measures import SLOPE
 from bench.plain import printable
-from bench.run.kept import run_folders
+from bench.run.presence import is_run, run_folders
 from bench.units import NS_PER_S
 from reports.api import Run
 from reports.arguments import folder_of_run, given_texts, in_python
@@ -181,7 +181,7 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     runs: list[Path] = []
     stored: list[Path] = []
     for folder in folders:
-        inside = [folder] if (folder / "run.json").is_file() else sorted(run_folders(folder))
+        inside = [folder] if is_run(folder) else sorted(run_folders(folder))
         runs += inside
         stored += [] if inside else [folder]
     return runs, stored

@@ -6,15 +6,16 @@ Each form escapes its texts here and nowhere else. A page's files are both, and 
 from __future__ import annotations
 
 import html
+import os
 import re
 from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
-from jinja2.filters import do_urlencode
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
@@ -77,7 +78,7 @@ def _say(context: Context, text: Inline) -> Markup:
         case Code(code):
             return Markup("<code>{}</code>").format(code)
         case Link(words, path):
-            return Markup('<a href="{}">{}</a>').format(do_urlencode(path), _say(context, words))
+            return Markup('<a href="{}">{}</a>').format(quote(os.fsencode(path)), _say(context, words))
         case Strong(words):
             return Markup("<b>{}</b>").format(words)
         case Judged(words, word):

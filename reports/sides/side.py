@@ -21,6 +21,7 @@ from bench.errors import UsageError
 from bench.measures import CATALOGUE, SLOPE
 from bench.plain import printable
 from bench.run.evidence import worst_bound
+from bench.run.presence import is_folder
 from reports import exactness, runs
 from reports.question import Question, Stratum, better_of
 from reports.runs import RunFrames, hosts_of, run_id_of
@@ -388,11 +389,11 @@ def known_targets(run: RunFrames) -> list[str]:
 def parted(one: str | Path) -> tuple[Path, str | None]:
     """The folder and the target. Either may hold a colon: the first part that is a folder is the run."""
     whole = Path(one)
-    if isinstance(one, Path) or whole.is_dir() or ":" not in str(one):
+    if isinstance(one, Path) or is_folder(whole) or ":" not in str(one):
         return whole, None
     parts = str(one).split(":")
     cuts = [(Path(":".join(parts[:n])), ":".join(parts[n:])) for n in range(1, len(parts))]
-    return next(((folder, target) for folder, target in cuts if folder.is_dir()), cuts[-1])
+    return next(((folder, target) for folder, target in cuts if is_folder(folder)), cuts[-1])
 
 
 def refuse_unknown(run: RunFrames, target: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypedDict, get_args
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, get_args
 
 import gevent
 import msgspec
@@ -92,6 +92,96 @@ OF_WORKERS: dict[str, Any] = {
 }
 """What workers' messages hold."""
 
+Number: TypeAlias = int | float
+Counts: TypeAlias = dict[Number, Number]
+
+
+class Named(TypedDict):
+    """A request as Locust names it."""
+
+    name: str
+    method: str
+
+
+class RequestCounts(Named, total=False):
+    """What Locust's statistics hold of a request."""
+
+    last_request_timestamp: Number | None
+    start_time: Number
+    num_requests: Number
+    num_none_requests: Number
+    num_failures: Number
+    total_response_time: Number
+    max_response_time: Number
+    min_response_time: Number | None
+    total_content_length: Number
+    response_times: Counts
+    num_reqs_per_sec: Counts
+    num_fail_per_sec: Counts
+
+
+class RequestErrors(Named):
+    """How often an error occurred."""
+
+    error: str
+    occurrences: Number
+    first_seen: NotRequired[Number | None]
+    last_seen: NotRequired[Number | None]
+
+
+class UserCounts(TypedDict):
+    """How many users of each class a worker has."""
+
+    user_classes_count: dict[str, int]
+
+
+class Report(UserCounts):
+    """What a worker reports to Locust's statistics."""
+
+    stats: list[RequestCounts]
+    errors: dict[str, RequestErrors]
+    stats_total: RequestCounts
+
+
+class Heartbeat(TypedDict):
+    """How busy a worker is."""
+
+    state: str
+    current_cpu_usage: Number
+    current_memory_usage: NotRequired[Number]
+
+
+class RaisedError(TypedDict):
+    """What a user of a worker raised."""
+
+    msg: str
+    traceback: str
+
+
+class Logs(TypedDict):
+    """The latest lines of a worker's log."""
+
+    worker_id: str
+    logs: list[str]
+
+
+class LocustfileRequest(TypedDict):
+    """The version of a worker that asks for the locustfile."""
+
+    version: str
+
+
+OF_LOCUST: dict[str, Any] = {
+    "client_ready": str | Literal[-1],
+    "locustfile": LocustfileRequest,
+    "heartbeat": Heartbeat,
+    "spawning_complete": UserCounts,
+    "stats": Report,
+    "exception": RaisedError,
+    "logs": Logs,
+}
+"""What the messages of Locust's workers hold that its handlers read; whatever else they hold is the user's."""
+
 
 def trust_key(kind: SessionKind, *, tls: bool) -> str:
     """Which sessions a calibration is about, as workers say it."""
@@ -169,8 +259,12 @@ def _handled(runner: Any, client: str, message: Message) -> None:
         IGNORED.count += 1
         return
     try:
+        if (kind := OF_LOCUST.get(message.type)) is not None:
+            # Before any handler has taken a part of it. Locust logs a traceback for what a listener raises, as of a
+            # report, and ends with the exit status of a failure.
+            msgspec.convert(message.data, kind)
         _handle(runner, client, message)
     except Exception:
-        # One of Locust's own kinds that holds something else than its kind does: its handlers take what they expect and
-        # raise whatever comes of that. It is ignored, as in `_heard`.
+        # It holds something else than its kind does: Locust's handlers take what they expect and raise whatever comes
+        # of that. It is ignored, as in `_heard`.
         IGNORED.count += 1

@@ -22,6 +22,7 @@ from bench.installation import tool_version
 from bench.run.close import merge_parts
 from bench.run.merging.merged import Document, Numbering, merged_document, notices, numbered_by_start
 from bench.run.merging.run_part import DamagedPartError, RunPart, chosen_workers
+from bench.run.presence import file_status, is_folder, is_run, run_folders
 from bench.run.spool import EVENTS
 from bench.run.unknown import UNSEEN_NS, Lost, load_of
 
@@ -42,7 +43,7 @@ def merge_runs(given: Sequence[Path], out: Path, without: Collection[str] = ()) 
     """
     if not re.fullmatch(r"\w[\w.-]{,199}", out.name, re.ASCII):
         raise UsageError(f"{out} cannot be a run: its name must be letters, digits, dots, dashes and underscores")
-    if out.exists() or out.is_symlink():
+    if file_status(out) or out.is_symlink():
         raise UsageError(f"{out} exists already: name another folder")
     parts = [RunPart(folder) for folder in meant_folders(given)]
     for part in parts:
@@ -61,10 +62,11 @@ def meant_folders(given: Iterable[Path]) -> list[Path]:
     """The run folders that are meant: a folder that is no run stands for those in it. Raises UsageError for others."""
     folders: list[Path] = []
     for folder in given:
-        if (folder / "run.json").exists():
+        if is_run(folder):
             folders.append(folder)
             continue
-        inside = sorted(path.parent for path in folder.glob("[!.]*/run.json"))
+        held = run_folders(folder) if is_folder(folder) else []
+        inside = sorted(path for path in held if not path.name.startswith("."))
         if not inside:
             raise UsageError(f"{folder} is not a run folder, and there is none in it: it has no run.json")
         folders += inside

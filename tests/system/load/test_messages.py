@@ -12,7 +12,10 @@ HEARD = """
 import random
 import gevent
 import zmq.green as zmq
+from locust import log
 from locust.env import Environment
+from locust.event import Events
+from locust.stats import RequestStats, setup_distributed_stats_event_listeners
 from locust.rpc import Message, rpc
 from bench.load.leading import messages
 
@@ -63,9 +66,42 @@ for name in ("a-stranger", ""):
     stranger.send_multipart([b"", b"", b""])
     sent += 1
 wait_for(lambda: messages.IGNORED.count >= sent)
-for said in (("heartbeat", None), ("spawning_complete", None), ("rtbench_standing", {"standing": {"usd": "x"}})):
+def report(requests):
+    reported = RequestStats()
+    setup_distributed_stats_event_listeners(of_worker := Events(), reported)
+    for number in range(requests):
+        reported.log_request("WSR", "turn", 12.5 + number, 7)
+        reported.log_error("WSR", "turn", "timeout")
+    data = {"user_classes_count": {"Caller": 1}, "user_count": 1}
+    of_worker.report_to_master.fire(client_id="a-worker", data=data)
+    return data
+
+def spoilt(name, value):
+    return report(3) | {name: value}
+
+entry = {"name": "turn", "method": "WSR"}
+malformed = [
+    ("heartbeat", None), ("heartbeat", {"state": None, "current_cpu_usage": 1.0}),
+    ("heartbeat", {"state": "running", "current_cpu_usage": "x"}), ("spawning_complete", None),
+    ("spawning_complete", {"user_classes_count": None}), ("rtbench_standing", {"standing": {"usd": "x"}}),
+    ("exception", {"msg": None, "traceback": None}), ("exception", {"msg": "x", "traceback": []}),
+    ("logs", None), ("logs", {"worker_id": [], "logs": []}), ("client_ready", None), ("client_ready", {}),
+    ("stats", None), ("stats", []), ("stats", 7), ("stats", {}), ("stats", spoilt("stats", None)),
+    ("stats", spoilt("stats", [None])), ("stats", spoilt("stats", [entry | {"num_requests": None}])),
+    ("stats", spoilt("stats", [entry | {"response_times": None}])), ("stats", spoilt("errors", None)),
+    ("stats", spoilt("errors", {"x": {}})), ("stats", spoilt("stats_total", None)),
+    ("stats", spoilt("stats_total", report(3)["stats_total"] | {"start_time": None})),
+    ("stats", spoilt("user_classes_count", None)), ("stats", spoilt("user_classes_count", {"Caller": None})),
+]
+for said in malformed:
     worker.send(Message(*said, "a-worker"))
-wait_for(lambda: messages.IGNORED.count >= sent + 3)
+worker.send(Message("heartbeat", {"state": "running", "current_cpu_usage": 1.5, "current_memory_usage": 7}, "a-worker"))
+worker.send(Message("stats", report(2), "a-worker"))
+worker.send(Message("stats", report(2), "a-worker"))
+wait_for(lambda: runner.stats.total.num_requests == 4)
+assert messages.IGNORED.count == sent + len(malformed), (messages.IGNORED.count, sent, len(malformed))
+assert runner.stats.total.num_failures == 4 and runner.clients["a-worker"].user_classes_count == {"Caller": 1}
+assert runner.clients["a-worker"].state == "running" and not log.unhandled_greenlet_exception
 worker.send(Message("rtbench_stop", {"reason": "a reason"}, "a-worker"))
 wait_for(lambda: taken)
 print(taken, sorted(runner.clients), dict(runner.exceptions), messages.IGNORED.count - sent)

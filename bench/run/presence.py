@@ -1,0 +1,55 @@
+"""Says which files, folders and runs are there. What may be there and cannot be seen is an error, not an absence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from bench.errors import UsageError
+
+ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""Errors that say that there is no such file. All others, such as EACCES, leave that open."""
+
+
+def file_status(path: Path) -> os.stat_result | None:
+    """Return the status of a file or folder, None if there is none. Raise UsageError if nobody can say."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}; change the permissions of its folder, or name another run"
+        ) from None
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether this is a folder. Raise UsageError if nobody can say."""
+    status = file_status(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder has a run.json. Raise UsageError if nobody can say."""
+    return file_status(folder / "run.json") is not None
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Return the runs in a folder, in no order, and the folders that may be runs: `read_document` refuses those that
+    cannot be read. Raise UsageError if `folder` is no folder, or cannot be read.
+    """
+    try:
+        return [path for path in folder.iterdir() if _may_be_run(path)]
+    except OSError as error:
+        raise UsageError(
+            f"no runs in {folder} ({error.strerror}): play one (`rtbench bench`), or name a run or the folder of runs"
+        ) from None
+
+
+def _may_be_run(folder: Path) -> bool:
+    try:
+        return is_run(folder)
+    except UsageError:
+        return True

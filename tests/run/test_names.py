@@ -1,0 +1,74 @@
+"""A run whose folder's name is not UTF-8 is read, shown and written as any other; the name is shown with escapes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from tests.reports import synthetic
+from tests.reports.synthetic import BEGAN_NS, Plan
+from tests.system.attack.test_words import nobody_else, told
+
+__all__ = ["nobody_else"]
+
+NAME = os.fsdecode(b"on\xffe")
+SHOWN = r"on\udcffe"
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which a user works, with runs of which one has a name that is not UTF-8."""
+    runs = tmp_path / "runs"
+    synthetic.write(runs / "one", Plan(sessions=40)).rename(runs / NAME)
+    synthetic.write(runs / "two", Plan(sessions=40), began_utc_ns=BEGAN_NS + 10**12)
+    (tmp_path / "ci.yaml").write_text("ttfa:\n  - p(95)<2500\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [
+        (["report", NAME], f"runs/{SHOWN}/report.html"),
+        (["report", f"runs/{NAME}", "two"], "runs/two/report.html"),
+        (["check", NAME, "--thresholds", "ci.yaml"], f"runs/{SHOWN}/check.md"),
+        (["check", "two", "--baseline", f"runs/{NAME}"], "runs/two/check.md"),
+        (["open", NAME], f"runs/{SHOWN}/report.html"),
+        (["compare", NAME, "two"], "runs/two/compare.html"),
+        (["compare", "two", NAME], f"runs/{SHOWN}/compare.html"),
+        (["export", NAME, "--format", "csv"], f"runs/{SHOWN}/export/seconds.csv"),
+        (["merge", f"runs/{NAME}", "-o", "merged"], "merged"),
+    ],
+)
+def test_a_command_reads_a_run_whose_name_is_not_utf_8(home: Path, command: list[str], last: str) -> None:
+    said = told(*command)
+
+    assert said.splitlines()[-1].startswith(last), said
+
+
+def test_such_a_run_is_listed_and_has_its_place_in_a_history(home: Path) -> None:
+    assert SHOWN in told("runs")
+    assert {each["name"] for each in json.loads(told("runs", "--json"))["runs"]} == {NAME, "two"}
+    told("report", "two")
+    assert SHOWN in " ".join(notice for notice in json.loads(told("history", "--json"))["notices"])
+    told("report", NAME)
+    assert told("history").splitlines()[-1] == "runs/history.html"
+    assert 'href="on%FFe/report.html"' in (home / "runs" / "history.html").read_text(encoding="utf-8")
+
+
+def test_a_killed_run_whose_name_is_not_utf_8_is_closed(home: Path) -> None:
+    killed = home / "killed"
+    synthetic.write_killed(killed, Plan(sessions=10))
+    writer = {"host": socket.gethostname(), "pid": os.getppid()}  # as a child of the writer closes it
+    files.write_document(killed, files.read_document(killed) | {"writer": writer})
+    killed.rename(home / "runs" / f"{NAME}-killed")
+
+    assert told("report", f"{NAME}-killed").splitlines()[-1] == f"runs/{SHOWN}-killed/report.html"
+    assert (home / "runs" / f"{NAME}-killed" / "turns.parquet").stat().st_size

@@ -1,0 +1,145 @@
+"""A folder that cannot be read hides no other, is named, and is never taken for one that is not there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.cli.app import main
+from bench.errors import UsageError
+from bench.run.kept import kept_runs, newest_run
+from bench.run.merging.merge import meant_folders
+from bench.run.presence import is_folder, is_run
+from reports.histories.history import in_folders
+from tests.command_line import call
+from tests.locked import lock
+from tests.run.test_kept import run, under_way
+
+REFUSED = "cannot be read: Permission denied"
+
+
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[object, str]:
+    """The exit status of a command as a user calls it, and what it prints to stderr."""
+    monkeypatch.setattr("sys.argv", ["rtbench", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, capsys.readouterr().err
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which a user works, with two runs in `runs`."""
+    run(tmp_path / "runs" / "one")
+    run(tmp_path / "runs" / "two", 1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LOCUST_RUNS", raising=False)
+    return tmp_path
+
+
+def test_an_unreadable_folder_hides_no_run_and_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock(home / "runs" / "two", monkeypatch)
+    kept = kept_runs(home / "runs")
+
+    assert [each.name for each in kept.runs] == ["one"]
+    assert kept.notices == [f"{home / 'runs' / 'two' / 'run.json'} {REFUSED}"]
+    shown = call("runs", home / "runs").stdout
+    assert "not shown: " in shown
+    assert "Permission denied" in shown
+    assert json.loads(call("runs", home / "runs", "--json").stdout)["notices"] == kept.notices
+
+
+def test_the_newest_run_is_one_that_can_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock(home / "runs" / "two", monkeypatch)
+    assert newest_run(home / "runs") == home / "runs" / "one"
+    lock(home / "runs" / "one", monkeypatch)
+
+    with pytest.raises(UsageError, match=rf"no run in .* can be read: .*{REFUSED} \(and 1 more\)"):
+        newest_run(home / "runs")
+
+
+def test_a_merge_leaves_out_no_part_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock(home / "runs" / "two", monkeypatch)
+
+    assert [folder.name for folder in meant_folders([home / "runs"])] == ["one", "two"]
+    assert REFUSED in str(call("merge", home / "runs", "--out", home / "merged").exception)
+    assert not (home / "merged").exists()
+
+
+def test_a_history_names_the_run_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        call("report", home / "runs" / name)
+    lock(home / "runs" / "two", monkeypatch)
+
+    assert [folder.name for folder in in_folders([home / "runs"])[0]] == ["one", "two"]
+    shown = call("history", home / "runs")
+    assert shown.exit_code == 0
+    assert REFUSED in " ".join(shown.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("check", "check one", "check runs/one", "check runs/one:sim", "check one --junit junit.xml"),
+        *("report", "report one", "report runs/one", "report one two"),
+        *("compare", "compare one two", "compare runs/one:sim runs/two:sim"),
+        *("history", "history runs", "history runs/one"),
+        *("open", "open one", "runs", "runs --remove one --yes", "decide one", "size --like runs/one", "export one"),
+        *("replay runs/one", "baseline save one", "merge runs/one runs/two --out merged"),
+    ],
+)
+def test_beside_a_folder_of_runs_that_cannot_be_read_a_command_ends_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    lock(home / "runs", monkeypatch)
+    status, said = told(monkeypatch, capsys, *command.split())
+
+    assert (status, said.count("\n")) == (2, 1), said
+    assert said.startswith("rtbench: ")
+    assert "Permission denied" in said
+
+
+def test_a_check_that_cannot_read_its_baseline_ends_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = run(home / "mine")
+    lock(home / "runs", monkeypatch)
+    status, said = told(monkeypatch, capsys, "check", str(mine), "--baseline", "runs/one")
+
+    assert (status, said.count("\n")) == (2, 1), said
+    assert "runs/one cannot be read" in said
+
+
+def test_a_run_whose_folder_cannot_be_listed_is_under_way_while_its_writer_lives(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = under_way(home / "runs" / "live", pid=os.getpid())
+    opened = os.open
+
+    def refused(path: str | Path, *given: int, **named: int | None) -> int:
+        if Path(path) == live:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refused)
+
+    assert {each.name: each.under_way for each in kept_runs(home / "runs").runs} == {
+        "one": False,
+        "two": False,
+        "live": True,
+    }
+
+
+def test_a_name_too_long_for_a_file_is_no_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "x" * 5000
+
+    assert not is_run(home / name)
+    assert not is_folder(home / name)
+    status, said = told(monkeypatch, capsys, "report", name)
+    assert (status, said.count("\n")) == (2, 1)
+    assert "there is no run" in said
