@@ -98,8 +98,8 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     "thresholds in a list": (lambda run: given.check(run, ["p(95)<800"]), "thresholds are a file or such as"),
     "nothing to check": (lambda run: given.check(run), r"give thresholds=FILE, or name a baseline: baseline=RUN"),
     "a condition that is none": (
-        lambda run: given.check(run, {"ttfa": "med<5"}, allow="regoin"),
-        'allow="regoin" is',
+        lambda run: given.check(run, {"ttfa": "med<5"}, allow="regionn"),
+        'allow="regionn" is',
     ),
     "a condition that is fixed": (
         lambda run: given.check(run, {"ttfa": "med<5"}, allow=["definitions"]),
