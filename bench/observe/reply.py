@@ -21,7 +21,7 @@ from bench.clock import Arrival
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
-from bench.protocol.events import ANSWER, COMMENTARY, CutPayload, Event, FunctionCall, Kind, LinePlace
+from bench.protocol.events import ANSWER, COMMENTARY, CutPayload, Event, FunctionCall, Kind, LinePlace, said
 from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -145,8 +145,11 @@ class Reply:
     answer_text: str = ""
     """The words of the last item that is no commentary, which has the id `answer_id`."""
     answer_id: str = ""
-    words: str = ""
-    """The end of what came of its transcript, casefolded: the script may interrupt it at a word of it."""
+    read_words: str = ""
+    """The end of what was read of its transcript, casefolded."""
+    unread: list[msgspec.Raw | CutPayload] = field(default_factory=list)
+    """What came of it since, of so many bytes: it is read once somebody looks for a word, as few scripts do."""
+    unread_bytes: int = 0
     parts: list[str | FunctionCall] = field(default_factory=list)
     """What it is made of: words and calls, in the order in which they were whole."""
     calls: int = 0
@@ -253,9 +256,20 @@ class Reply:
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
 
-    def add_words(self, words: str) -> None:
-        """Add what a delta brings of its transcript; of one without end the last words stay."""
-        self.words = (self.words + words.casefold())[-LONGEST_TEXT:]
+    def add_words(self, event: Event) -> None:
+        """Add what a delta brings of its transcript."""
+        self.unread.append(event.payload)
+        self.unread_bytes += event.payload_bytes
+        if self.unread_bytes > LONGEST_TEXT:
+            self.words()
+
+    def words(self) -> str:
+        """Return what came of its transcript, casefolded; of one without end the last words."""
+        new = "".join(map(said, self.unread)).casefold()
+        self.read_words = (self.read_words + new)[-LONGEST_TEXT:]
+        self.unread.clear()
+        self.unread_bytes = 0
+        return self.read_words
 
     def add_text(self, text: str, item_id: str) -> None:
         """Add a part of the reply's words, of text or of a transcript."""

@@ -19,15 +19,13 @@ class SplitSamples:
 
     def __init__(self) -> None:
         self._item_id = ""
-        self._stream: SampleStream | None = None
+        self.stream: SampleStream | None = None
         """The audio of that item; None while no sample is half."""
 
     def listened(self, events: Sequence[Event], audio: AudioFormat) -> Sequence[Event]:
         """Return the events of a message; a delta that is not made of whole samples says where it is audible."""
         for event in events:
-            if event.kind is Kind.AUDIO_DELTA and (
-                self._stream is not None or event.payload_bytes % audio.sample_bytes
-            ):
+            if event.kind is Kind.AUDIO_DELTA and (self.stream is not None or event.payload_bytes % audio.sample_bytes):
                 break
         else:
             return events
@@ -36,10 +34,10 @@ class SplitSamples:
     def _listened(self, event: Event, audio: AudioFormat) -> Event:
         if isinstance(event.payload, CutPayload) or event.payload_bytes <= 0:
             return event
-        stream = self._stream if self._stream is not None and event.item_id == self._item_id else SampleStream(audio)
+        stream = self.stream if self.stream is not None and event.item_id == self._item_id else SampleStream(audio)
         data = audio_payload(event.payload)
         if data is None:
             return event
         place = audible_place(stream.samples(data))
-        self._item_id, self._stream = event.item_id, stream if stream.rest else None
+        self._item_id, self.stream = event.item_id, stream if stream.rest else None
         return msgspec.structs.replace(event, payload=CutPayload(place))

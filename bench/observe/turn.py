@@ -22,7 +22,7 @@ from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.turn_parts import CALL_INSTANTS, Calls, CutCheck, Interruption
 from bench.plan.turn_plan import Cue, InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, EMPTY, CutPayload, Effect, Event, Failure, Kind, Usage, said
+from bench.protocol.events import DELTAS, EMPTY, CutPayload, Effect, Event, Failure, Kind, Usage
 from bench.transport.interface import Network
 from bench.transport.received import DeltaArrival
 
@@ -316,7 +316,7 @@ class Turn:
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
             self.audio_bytes_received += event.payload_bytes
         elif event.kind is Kind.TRANSCRIPT_DELTA:
-            self.reply.add_words(said(event.payload))
+            self.reply.add_words(event)
         if event.payload_bytes < 0 or not self.reply.delta(event, arrival):
             return "protocol:base64", f"the payload of {event.name} is not base64"
         if len(self.reply.items) > MOST_ITEMS:  # cues, and all that is observed, go through them one by one
@@ -474,7 +474,7 @@ class Turn:
         """When the reply is to be interrupted; None where nobody knows yet."""
         reply = self.reply
         if cue.word:
-            return self.progress_ns if cue.word.casefold() in reply.words else None
+            return self.progress_ns if cue.word.casefold() in reply.words() else None
         if cue.share is None:
             return reply.played_at_ns(cue.after_ns)
         if self.state is not State.PLAYING and "audio_done" not in reply.instants:

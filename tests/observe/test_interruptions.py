@@ -312,7 +312,7 @@ def test_a_word_is_found_however_much_came_before_it_and_no_more_is_held_than_a_
     (turn,) = talk.timeline.turns.all
 
     assert cue_ns(talk, Cue(word="parcel")) == at(300)
-    assert len(turn.reply.words) == LONGEST_TEXT
+    assert len(turn.reply.words()) == LONGEST_TEXT
 
 
 def test_a_word_of_the_answer_to_a_pause_does_not_interrupt_the_reply() -> None:
