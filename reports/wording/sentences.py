@@ -276,8 +276,8 @@ def _tails(summary: Summary) -> list[str]:
 
 NO_VERDICT = "Not judged: {}. So it is not known whether the load generator kept up."
 EARLY_REMEDIES = {
-    True: "raise the script's `reply_silence_ms`, or say by `answer_min_ms` how long an answer is",
-    False: "raise `silence_duration_ms` of the script's `turn_detection`",
+    True: "raise the script's reply_silence_ms, or say by answer_min_ms how long an answer is",
+    False: "raise silence_duration_ms of the script's turn_detection",
 }
 """What to do about early replies, by whether replies are found in the audio alone."""
 NAMED = 3

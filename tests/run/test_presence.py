@@ -46,7 +46,7 @@ def test_an_unreadable_folder_hides_no_run_and_is_named(home: Path, monkeypatch:
 
     assert [each.name for each in kept.runs] == ["one"]
     assert kept.notices == [f"{home / 'runs' / 'two' / 'run.json'} {REFUSED}"]
-    shown = call("runs", home / "runs").stdout
+    shown = " ".join(call("runs", home / "runs").stdout.split())
     assert "not shown: " in shown
     assert "Permission denied" in shown
     assert json.loads(call("runs", home / "runs", "--json").stdout)["notices"] == kept.notices
