@@ -174,3 +174,14 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, t
         return
     assert all(earlier <= later for earlier, later in pairwise(instants))
     assert instants[0] >= 0
+
+
+def test_a_file_of_arrivals_that_cannot_be_read_or_is_too_large_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=r"calls\.txt cannot be read: No such file"):
+        load_recorded(tmp_path / "calls.txt")
+    monkeypatch.setattr("bench.load.planning.load_model.MOST_BYTES", 3)
+    (tmp_path / "calls.txt").write_text("0\n1\n2\n")
+    with pytest.raises(UsageError, match="is larger than"):
+        load_recorded(tmp_path / "calls.txt")

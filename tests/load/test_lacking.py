@@ -89,6 +89,12 @@ def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
     assert "speech_end" in found["turns"][0]["lacks"]
 
 
+def test_no_reply_of_a_script_in_text_is_heard(tmp_path: Path) -> None:
+    found = scripts_lacking(tmp_path, "session: {output: text}\nsteps:\n  - say: One\n")
+
+    assert found["session"]["first_audible"] == "its replies are text (`output`)"
+
+
 def test_of_a_script_that_sends_events_of_its_own_nobody_knows(tmp_path: Path) -> None:
     assert scripts_lacking(tmp_path, "steps:\n  - say: One\n  - send: {type: response.cancel}\n") is None
     assert scripts_lacking(tmp_path, "steps:\n  - say: One\n  - message: {role: user, text: Two}\n") is not None
