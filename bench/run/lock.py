@@ -27,11 +27,17 @@ def is_held(folder: Path) -> bool | None:
     except PermissionError:
         return None
     try:
+        return is_taken(file)
+    finally:
+        os.close(file)
+
+
+def is_taken(file: int) -> bool | None:
+    """Return whether another process holds the lock of an open folder; None if its file system has no locks."""
+    try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
         return None
-    finally:
-        os.close(file)
     return False

@@ -16,7 +16,6 @@ got stays on the worker's disk, where `rtbench merge` can read it.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import math
 import os
 import signal
@@ -30,6 +29,7 @@ import msgspec
 from gevent.event import AsyncResult
 
 from bench.clock import monotonic_ns
+from bench.run import lock
 from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source
 from bench.units import NS_PER_S
 
@@ -84,13 +84,7 @@ class Lifeline:
 
     def _is_let_go(self) -> bool:
         """Whether nobody holds the lock any more. A file system without locks tells nothing."""
-        if self._locked is None:
-            return False
-        try:
-            fcntl.flock(self._locked, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+        return self._locked is not None and lock.is_taken(self._locked) is False
 
 
 EXCHANGES = 8
