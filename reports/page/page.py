@@ -49,8 +49,8 @@ from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
-from reports.wording.verdicts import NOTHING, TIMEOUT
-from reports.wording.words import answer_cell
+from reports.wording.verdicts import NOTHING
+from reports.wording.words import INFINITE, answer_cell
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
@@ -171,7 +171,7 @@ def _answers(summary: Summary) -> list[Block]:
     ]
 
 
-WORDS = {NOTHING: "na", TIMEOUT: "endless"}
+WORDS = {NOTHING: "na", INFINITE: "endless"}
 """The styles of what stands in the place of a number."""
 
 
@@ -209,7 +209,8 @@ def _beside_answers(summary: Summary) -> list[Block]:
         "Throughput": "; ".join(remarks.throughput(summary)),
         "Cost": ", ".join(circumstances.whole_cost(summary)),
     }
-    inexact = inexact_line(summary.run)
+    shown = {answer.figures.measure for group in words.tables(summary) for answer in group.rows}
+    inexact = inexact_line(summary.run, shown)
     noted = [notice for notice in notices(summary) if notice != inexact]
     more = [Fold(f"{plural(len(noted) - NOTED, 'more note')}", [Bullets(noted[NOTED:])], style="note")]
     return [

@@ -64,7 +64,7 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
     assert "Drift suspected on gateway" in section_html(sections.time(summary))
     assert (
-        "\ndrift       suspected, second half against the first, p50 by step (99 % interval): gateway +"
+        "\ndrift           suspected, second half against the first, p50 by step (99 % interval): gateway +"
         in report_text(summary)
     )
 
@@ -124,4 +124,4 @@ def test_open_ends_are_called_so() -> None:
     open_ended = PoolDrift("ttfa", "", "", "direct", False, 1.1, 0.0, float("inf"), label="direct")
     text = drift_said([open_ended]).replace("\u00a0", " ")
 
-    assert "+10 % (open)" in text
+    assert "+10 % (unbounded)" in text

@@ -126,13 +126,13 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
     page, folded = map(plain, run_forms(summary))
     folded, text = folded.replace("\\", ""), report_text(summary)
 
-    assert re.search(r"◆ dead +0 +> timeout .* 160 of 160 +100 %", text)
+    assert re.search(r"◆ dead +0 +∞ .* 160 of 160 +100 %", text)
     assert re.search(
-        r"\| dead \(0 turns, \d+ sessions\) \|( &gt; timeout \(none began\) \|){2} – \(of good turns\) \| 100 % \(",
+        r"\| dead \(0 turns, \d+ sessions\) \|( ∞ \(none started\) \|){2} – \(of good turns\) \| 100 % \(",
         folded,
     )
     assert "100 %<small>160 of 160 turns</small>" in page
-    assert "timeout<small>none began</small>" in page
+    assert "∞<small>none started</small>" in page
 
 
 def test_the_last_line_names_what_never_began() -> None:
@@ -187,8 +187,8 @@ def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> No
     summary = build(Plan(sessions=60, refused=40))
     page, folded = map(plain, run_forms(summary))
 
-    assert "60 %<small>160 failed, 160 never begun</small>" in page
-    assert re.search(r"\| ttfa .* \| 400 \| 60 % \(160 failed, 160 never begun\) \|", folded)
+    assert "60 %<small>160 failed, 160 not started</small>" in page
+    assert re.search(r"\| ttfa .* \| 400 \| 60 % \(160 failed, 160 not started\) \|", folded)
 
 
 def test_lost_turns_count_where_turns_of_their_number_count_from() -> None:
