@@ -215,4 +215,4 @@ def _refuse_mixture(form: Form, table: list[TableChoice] | None, measure: str | 
     if form is not Form.HLOG and measure is not None:
         raise UsageError("--measure goes with --format hlog: rows have every measure; leave it out")
     if measure is not None and measure not in CATALOGUE:
-        raise UsageError(f"there is no measure {measure}: docs/measures.md lists them")
+        raise UsageError(f"there is no measure {measure}: docs/metrics.md lists them")
