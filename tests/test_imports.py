@@ -52,7 +52,7 @@ FLOORS = (
     "blocks", "numbers", "records", "statistics",
     "question", "thresholds", "measurable", "exactness", "frames",
     "runs", "arguments", "turns", "samples",
-    "export", "summary", "api", "wording", "finding",
+    "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
     "page", "text",
     "sides", "sizing", "looks", "comparisons", "gate", "histories",
 )  # fmt: skip

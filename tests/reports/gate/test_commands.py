@@ -53,7 +53,7 @@ def test_the_exit_status_is_the_verdict(tmp_path: Path, plan: Plan, text: str, s
 
     assert got == status
     assert json.loads((folder / "check.json").read_text(encoding="utf-8"))["exit_code"] == status
-    assert output.splitlines()[-2].startswith(f"exit code {status}: ")
+    assert output.splitlines()[-2].startswith(f"exit status {status}: ")
     assert output.splitlines()[-1] == str(folder / "check.md")
 
 

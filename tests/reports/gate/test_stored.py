@@ -128,7 +128,7 @@ def test_zeros_are_figures_like_any_other(tmp_path: Path, measure: str, then: tu
     assert item.word == word
     assert (item.value == 0) == (measure == "stall")
     if measure == "ttfa":
-        assert item.reason == "no ratio to 0, which stored runs have"
+        assert item.reason == "the stored runs have 0, so there is no ratio"
         assert interval_text(item) == "no ratio to 0"
 
 
@@ -161,4 +161,4 @@ def test_a_run_that_chose_its_own_end_is_provisional_against_stored_runs(tmp_pat
     found = check_of(read(MANY, decision_plan=plan), thresholds(*TTFA), str(store(tmp_path, 5)))
 
     assert all(item.provisional for item in found.items)
-    assert "now was ended by looks at its figures" in notices(found)
+    assert "now was ended by interim analyses" in notices(found)
