@@ -11,8 +11,8 @@ FORKED := $(if $(filter Linux,$(shell uname)),-p tests.forked.workers --workers,
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (TARGET=simulator, TARGETS=a,b, SESSIONS=45, YES=1)
-	@$(BIN)/rtbench bench $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
+bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (SIMULATOR=1, TARGETS=a,b, SESSIONS=45, YES=1)
+	@$(BIN)/rtbench quickstart $(if $(SIMULATOR),--simulator) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
 
 test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
 test: .venv/dev ## what needs no process of its own, and one real run through each station: three to four minutes on two cores (EXAMPLES=all: 300 of each property)

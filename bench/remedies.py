@@ -121,7 +121,7 @@ TOLD = (
         "timeout:speech",
         UNHEARD,
         "a service that detects turns says in session.updated how it does; where it cannot, let the client commit what "
-        "was said (`turn_detection: none`; a probe: --manual)",
+        "was said (`turn_detection: none`; a probe: --manual-commit)",
     ),
     (
         "timeout:first_delta",
