@@ -66,7 +66,6 @@ REPORTING = (
     "check",
     "baseline",
     "compare",
-    "decide",
     "sample-size",
     "merge",
     "export",
@@ -83,6 +82,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ("bench.cli.app", "simulate"): SIMULATE,
     **{("bench.cli.app", command): REPORT for command in REPORTING},
     ("bench.cli.app", "replay"): "import bench.cli.service, bench.run.replay",
+    ("bench.cli.decision",): REPORT,
     ("reports.looks",): REPORT,
 }
 """What is done in advance for modules that are called with these first words."""

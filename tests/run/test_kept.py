@@ -136,7 +136,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "report",
         "check",
         "compare",
-        "decide",
         "replay",
         "export --format csv",
         "sample-size --detect 40%",

@@ -110,7 +110,6 @@ def check_commands(run: Path, scratch: Path) -> None:
         ],
         [("compare", run, other, "--out", scratch)],
         [("compare", run, "--out", scratch)],
-        [("decide", run)],
         [("trend", run, "--json")],
         [("merge", run, "-o", merged)],
         [("merge", run, other, "-o", scratch / "both")],
