@@ -60,7 +60,7 @@ site: .venv/dev ## the documents as a site, in build/site
 picture: .venv/dev ## the picture of a report in the README; needs Chromium
 	$(BIN)/python -m tests.system.browser.picture
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/measures.md; the index of docs/decisions; the manual page; LICENCES.md
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the index of docs/decisions; the manual page; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas

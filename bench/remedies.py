@@ -1,6 +1,6 @@
 """Says what to do about an outcome, whoever was called: the doctor, who knows the target, says more. Pure.
 
-The outcomes: docs/measures.md, "Outcomes".
+The outcomes: docs/metrics.md, "Outcomes".
 """
 
 from __future__ import annotations

@@ -215,4 +215,4 @@ def _refuse_mixture(form: Form, table: list[TableChoice] | None, metric: str | N
     if form is not Form.HLOG and metric is not None:
         raise UsageError("--metric goes with --format hlog: rows have every measure; leave it out")
     if metric is not None and metric not in CATALOGUE:
-        raise UsageError(f"there is no metric {metric}: docs/measures.md lists them")
+        raise UsageError(f"there is no metric {metric}: docs/metrics.md lists them")
