@@ -8,7 +8,7 @@ Sessions do not cluster, so the share is plainly binomial, and Newcombe's interv
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +31,7 @@ from reports.records import Closed, Count, about
 from reports.runs import run_id_of
 from reports.sides.fairness import Check, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched, sides_of
+from reports.sides.side import Side, as_floats, counts_of, known_targets, matched, sides_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.rates import any_event, newcombe
@@ -41,8 +41,8 @@ from reports.wording.validity import Cause
 from reports.wording.verdicts import as_share, difference_interval, said, scale_of
 
 CHOSEN = (
-    "{} was ended by interim analyses, so a test of a fixed size errs more often than its confidence says; "
-    "`rtbench decide {}` shows what they decided."
+    "{} was ended by looks at its figures, so a test that takes its size as fixed errs more often than its confidence "
+    "says; `rtbench decide {}` shows what its looks decided."
 )
 NAME = "sessions with a failed turn"
 FAILURES = Question("failures", "rate", Margin())
@@ -71,11 +71,11 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Check]:
 Design = Literal["pairs", "sessions"]
 
 DRIFTING = (
-    "Latency of one target drifted during the run ({0}): neighbouring {1} are autocorrelated. So quarters of the run "
-    f"are resampled, and verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run helps."
+    "An arm drifts by itself ({0}): neighbouring {1} are autocorrelated. So quarters of the run are counted, and the "
+    f"verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run tells more."
 )
 DTYPES = dtypes_of(
-    (LABEL, ("candidate", "figure", "measure", "origin", "traits", "step")),
+    (LABEL, ("candidate", "figure", "measure", "measured_from", "traits", "step")),
     (NUMBER, ("p",)),
     (LABEL, ("unit",)),
     (FLAG, ("gated",)),
@@ -186,7 +186,7 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     told = None if any(finding.lacks) else finding.difference
     base, value = (told.baseline, told.candidate) if told else (None, None)
     ends = [as_share(d, told.scale, told.candidate) for d in (told.d, told.low, told.high)] if told else [None] * 3
-    texts = (finding.candidate, question.name, question.measure, stratum.origin, stratum.traits, question.step)
+    texts = (finding.candidate, question.name, question.measure, stratum.measured_from, stratum.traits, question.step)
     word, passes = (verdict.word, verdict.passes) if judged else ("not judged", False)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
     row = (*texts, question.p, question.unit, question.gated, word, passes, verdict.provisional, said(verdict.reason))
@@ -239,10 +239,6 @@ def compared(
     each = matched_to_the_first(sides)
     figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.gated)
     findings = judge(figures, sides[0].label, level=level)
-    if one_run(sides):
-        names = {side.label: side.name for side in sides}
-        base = sides[0]
-        findings = [replace(one, peers=are_peers(base.run, base.name, names[one.candidate])) for one in findings]
     tested = [one for one in figures if one.question.gated and one.difference and not one.floor(sides[0].label)]
     return Comparison(
         sides=tuple(sides),

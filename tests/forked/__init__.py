@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-STORED = Path(__file__).parents[1] / "reports/stored/schema-3"
+STORED = Path(__file__).parents[1] / "reports/stored/spoken"
 PATCHED = "from bench.transport.green import patch; patch()\n"
 # What a first command reads and compiles is read and compiled; runpy wants to be the first to run the module itself.
 CALLED = """
@@ -61,19 +61,7 @@ forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "r
 bench.locust_run.subprocess = bench.capacity.play.subprocess = forking
 """
 """Its levels are forked as well."""
-REPORTING = (
-    "report",
-    "check",
-    "baseline",
-    "compare",
-    "decide",
-    "sample-size",
-    "merge",
-    "export",
-    "runs",
-    "open",
-    "trend",
-)
+REPORTING = ("report", "check", "baseline", "compare", "decide", "size", "merge", "export", "runs", "open", "history")
 PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
     ("bench.load.leading.forecast",): LOCUST,

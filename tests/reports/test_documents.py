@@ -28,7 +28,7 @@ KINDS: dict[str, type[Record]] = {
     "summary": SummaryDocument,
     "compare": CompareDocument,
     "decision": DecisionDocument,
-    "sample-size": SizeDocument,
+    "size": SizeDocument,
     "check": CheckDocument,
 }
 SCHEMAS = schemas()
