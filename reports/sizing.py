@@ -169,7 +169,7 @@ def time_price(side: Side) -> Price:
     first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
     opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
     opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)
-    begun = sessions["turns_begun"].to_numpy(dtype=np.float64)
+    begun = sessions["turns_started"].to_numpy(dtype=np.float64)
     good = (sessions["outcome_class"] == "good").to_numpy() & (begun > 0) & ~np.isnan(opened)
     if not good.any():
         return UNKNOWN
@@ -369,7 +369,8 @@ def size_lines(size: Size) -> Iterable[str]:
     shared = f", corrected for {asked.gates} primary metrics (Holm)" if asked.gates > 1 else ""
     yield f"{name}: to find +{effect} against a margin of {margin} with power {power}, at an error of {error}{shared}:"
     arms = "pairs" if size.paired else "sessions per target"
-    yield f"  {count(likely)} {arms} ({count(least)} to {count(most)}: 90{NBSP}% interval from a bootstrap of the pilot run)"
+    bootstrap = f"90{NBSP}% interval from a bootstrap of the pilot run"
+    yield f"  {count(likely)} {arms} ({count(least)} to {count(most)}: {bootstrap})"
     if math.isfinite(size.seconds[1]):
         pace = f"{three(size.sessions_per_min)} {noun}s a minute, the pace of this run"
         yield f"  {_range(size.seconds, span)}, both targets at once, at {pace}"
@@ -387,8 +388,8 @@ def size_lines(size: Size) -> Iterable[str]:
     yield f"With the size of this run, {plural(pilot.sessions, noun)}, the power is {times}{NBSP}%."
     if asked.sessions_to_pass:
         yield (
-            f"To pass at that margin at least {count(asked.sessions_to_pass)} {arms} are needed, even if nothing fails: "
-            "a session may fail as a whole."
+            f"To pass at that margin at least {count(asked.sessions_to_pass)} {arms} are needed, even if nothing "
+            "fails: a session may fail as a whole."
         )
     spread = size.spread
     yield (

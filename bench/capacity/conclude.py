@@ -187,8 +187,8 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, e
     silent = {level.load: level.why for level in levels if level.why and level.load not in telling}
     notes = [f"{unit(plan.by, load)} say nothing about the service: {why}" for load, why in silent.items()]
     if ended == "generator" and bracket.ceiling is not None:
-        notes.append(f"the load generator was the limit from {unit(plan.by, bracket.ceiling)} on: the service's own limit "
-                     "is unknown")  # fmt: skip
+        from_ = unit(plan.by, bracket.ceiling)
+        notes.append(f"the load generator was the limit from {from_} on: the service's own limit is unknown")
     if ended == "most" and bracket.top not in bracket.undecided:
         notes.append(f"nothing failed up to --to {plan.most}: a higher one finds the breaking point")
     if bracket.undecided:

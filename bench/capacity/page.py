@@ -27,8 +27,16 @@ from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_tic
 from reports.wording.words import as_sentence
 
 COLUMNS = 100
-HEADS = (("level", 11), ("result", 14), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
-SHARE, TOOK = 29, 10
+RESULTS = {
+    "holds": "pass",
+    "breaks": "fail",
+    "undecided": "inconclusive",
+    "generator": "overloaded",
+    "crashed": "crashed",
+}
+"""What the result of a level is called on screens; overloaded: the load generator was."""
+HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
+SHARE, TOOK = 27, 9
 
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
@@ -39,11 +47,12 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
         asked = f"whether {slos} {'pass' if len(plan.slos) > 1 else 'passes'} at {unit(plan.by, plan.first)}"
     else:
         limits = f"from {count(plan.first)} up to {count(plan.most)}, to within {plan.precision:.0%}"
-        asked = f"the highest number of {UNITS[plan.by][1]} at which {slos} {'pass' if len(plan.slos) > 1 else 'passes'}, {limits}"
+        passes = "pass" if len(plan.slos) > 1 else "passes"
+        asked = f"the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
     least_s = least_time_s(ladder_of(plan))
     quick = (
-        f"quick search: levels of {span(LEAST_S)} until the time is over, for a rough estimate; a verified answer takes "
-        f"{span(least_s)} or more"
+        f"quick search: levels of {span(LEAST_S)} until the time is over, for a rough estimate; a verified answer "
+        f"takes {span(least_s)} or more"
     )
     sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"
     lines = [
@@ -69,7 +78,7 @@ def level_heads(plan: SearchPlan) -> str:
 def level_lines(level: LevelOutcome) -> list[str]:
     """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
     waits = [three(wait.value) for wait in (level.wait_p50, level.wait_p95)]
-    word = f"{SHOWN[level.answer][0]} {level.answer}"
+    word = f"{SHOWN[level.answer][0]} {RESULTS[level.answer]}"
     load = f"{'confirm ' if level.hold else ''}{count(level.load)}"
     cells = [load, word, count(level.sessions), count(level.turns), *waits, as_percent(level.failures)]
     worst = max(level.shares, key=lambda share: share.high / share.allowed, default=None)
@@ -169,7 +178,7 @@ def _level(level: LevelOutcome) -> Line:
     left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.limits_left.items())
     return [
         f"{count(level.load)}{' (hold)' if level.hold else ''}",
-        f"{SHOWN[level.answer][0]}{NBSP}{level.answer}{f': {level.why}' if level.why else ''}",
+        f"{SHOWN[level.answer][0]}{NBSP}{RESULTS[level.answer]}{f': {level.why}' if level.why else ''}",
         three(level.in_progress),
         count(level.sessions),
         count(level.turns),

@@ -82,10 +82,10 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
     """Yield notes on a run, those of its document first; nothing of metrics, which `uncertain_metrics` has."""
     yield from (str(notice) for notice in run.document.get("notices") or [])
     totals = run.document.get("totals") or {}
-    begun = totals.get("turns_begun")
+    begun = totals.get("turns_started")
     if isinstance(begun, int) and begun > len(run.turns):
         yield f"{begun:,} turns were started and {len(run.turns):,} rows were written: how the others ended is unknown."
-    fallbacks = totals.get("stamp_fallbacks")
+    fallbacks = totals.get("timestamp_fallbacks")
     if fallbacks:
         yield f"{fallbacks:,} events had no usable kernel timestamp; this process timestamped them."
     yield from _unknown(run.document)
@@ -114,8 +114,8 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
             f"{are} of sessions with fillers on (interim_response): the first sound, and so ttfa and "
             "voice_to_voice, may be a filler; no event shows which."
         )
-    if known.stray_commits:
-        made = "1 commit was" if known.stray_commits == 1 else f"{known.stray_commits:,} commits were"
+    if known.unattributed_commits:
+        made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
         yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
 
 

@@ -21,20 +21,20 @@ from reports.summary.trust import Host, RuleResult
 from reports.wording import settings
 
 CAUSES = {
-    "stamp_error": ("timestamps are too uncertain", "the load generator fell behind incoming data"),
-    "hub_delay": ("the event loop was delayed", "the load generator could not keep up"),
-    "send_lag": ("audio was sent late", "the load generator could not keep up"),
-    "start_lag": ("calls started late", "the load was not the one that was planned"),
+    "timestamp_uncertainty": ("timestamps are too uncertain", "the load generator fell behind incoming data"),
+    "event_loop_delay": ("the event loop was delayed", "the load generator could not keep up"),
+    "send_delay": ("audio was sent late", "the load generator could not keep up"),
+    "start_delay": ("calls started late", "the load was not the one that was planned"),
     "turns": ("data is missing", "data is missing"),
 }
 """Of a check that failed: what failed, and what that says of the run."""
 HEALTH = {
-    "stamp_error": "timestamps may be off by {}",
-    "hub_delay": "event loop delayed by up to {}",
-    "send_lag": "audio sent up to {} late",
-    "start_lag": "calls started up to {} late",
+    "timestamp_uncertainty": "timestamps may be off by {}",
+    "event_loop_delay": "event loop delayed by up to {}",
+    "send_delay": "audio sent up to {} late",
+    "start_delay": "calls started up to {} late",
     "turns": "{} of the turns missing",
-    "receive_lag": "events handled up to {} after they arrived",
+    "receive_delay": "events handled up to {} after they arrived",
 }
 """The load generator's health in words, by what was measured of it."""
 SLOPE_OF_ALL = "latency_slope"
@@ -159,8 +159,13 @@ def inexact_rows(summary: Summary) -> list[Line]:
 
 
 def host_facts(host: Host) -> list[str]:
-    """Its name, workers, p99 of stamp_error, start_lag, hub_delay and send_lag in ms, clock and calibration."""
-    p99s = (host.stamp_error_p99_ms, host.start_lag_p99_ms, host.hub_delay_p99_ms, host.send_lag_p99_ms)
+    """Its name, workers, p99 of timestamp_uncertainty, start_delay, event_loop_delay and send_delay in ms, clock and calibration."""
+    p99s = (
+        host.timestamp_uncertainty_p99_ms,
+        host.start_delay_p99_ms,
+        host.event_loop_delay_p99_ms,
+        host.send_delay_p99_ms,
+    )
     return [host.name, count(host.workers), *map(three, p99s), clock_offset(host), host.calibrated or "no"]
 
 
@@ -226,7 +231,7 @@ def cause(summary: Summary) -> str:
         return "a check failed"
     first = summary.verdict.broken[0]
     why = CAUSES.get(first.measure, ("", f"the check “{first.name}” failed"))[1]
-    if first.measure != "stamp_error":
+    if first.measure != "timestamp_uncertainty":
         return why
     return f"{why}, and timestamps may be off by {first.written(first.figure)}"
 
@@ -242,12 +247,12 @@ def rule_line(rule: RuleResult) -> str:
 
 
 def rule_figure(rule: RuleResult) -> str:
-    """Return the rest of the sentence: (send_lag p99 14.2 ms, limit 10 ms; a tenth of a chunk)."""
+    """Return the rest of the sentence: (send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk)."""
     return f"({rule_values(rule)})."
 
 
 def rule_values(rule: RuleResult) -> str:
-    """Return what was measured by a check: send_lag p99 14.2 ms, limit 10 ms; a tenth of a chunk."""
+    """Return what was measured by a check: send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk."""
     named = f"{rule.measure} p99" if rule.unit == "ms" else rule.measure
     note = f"; {rule.note}" if rule.note else ""
     return f"{named} {rule.written(rule.figure)}, limit {rule.written(rule.limit)}{note}"
@@ -278,7 +283,7 @@ class Answers(NamedTuple):
     """The rows of the first table that are of one measure and count from one instant: a target and stratum each."""
 
     measure: str
-    origin: str
+    measured_from: str
     """from what they count, in words"""
     end: str
     """until what"""
@@ -287,7 +292,7 @@ class Answers(NamedTuple):
     @property
     def about(self) -> str:
         """ttfa from the end of speech."""
-        return f"{self.measure} from {self.origin}"
+        return f"{self.measure} from {self.measured_from}"
 
     def counts(self, answer: CallerWait) -> str:
         """78 turns, 24 sessions; of greetings 24 sessions."""
@@ -298,7 +303,7 @@ class Answers(NamedTuple):
     def apart(self, answer: CallerWait) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
         traits = answer.stratum.traits_words or (PLAIN if len({row.stratum.traits for row in self.rows}) > 1 else "")
-        by_origin = CATALOGUE[self.measure].begin == "origin"
+        by_origin = CATALOGUE[self.measure].begin == "measured_from"
         which = traits if by_origin else answer.label.removeprefix(answer.target).lstrip(" ·")
         return " · ".join(filter(None, [which, "uncertain in this run" if answer.figures.inexact else ""]))
 
@@ -311,10 +316,10 @@ def tables(summary: Summary) -> list[Answers]:
     answered = f"the first audible sample of the answer, {settings.player(summary.setup)}"
     ends |= {READ: "the first words of the transcript", HEARD: heard}
     every = [
-        Answers(rows[0].figures.measure, ORIGINS[origin], ends[rows[0].figures.measure], rows)
-        for origin in dict.fromkeys(stratum.origin for stratum in strata)
+        Answers(rows[0].figures.measure, ORIGINS[measured_from], ends[rows[0].figures.measure], rows)
+        for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
         for waits in (summary.answers, summary.read)
-        if (rows := [a for s in strata if s.origin == origin for a in waits if a.stratum == s])
+        if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
     ]
     more = (
         Answers(HEARD, ORIGINS["speech_end"], heard, summary.heard),
@@ -336,7 +341,7 @@ def counted(measure: str, stratum: Stratum) -> str:
 
 def since(measure: str, stratum: Stratum) -> str:
     """` from the end of speech`; nothing for a measure that counts from an instant of its own."""
-    return f" {stratum.since}" if CATALOGUE[measure].begin == "origin" and stratum.since else ""
+    return f" {stratum.since}" if CATALOGUE[measure].begin == "measured_from" and stratum.since else ""
 
 
 def named(figures: Figures) -> str:

@@ -28,7 +28,7 @@ from tests.reports.synthetic import Plan
 pytestmark = pytest.mark.usefixtures("few_draws")
 
 PAIRS = Plan(sessions=80, turns=5, targets=("old", "new"), paired=True)
-LATE = "audio was sent late (send_lag p99 14.2 ms, limit 10 ms"
+LATE = "audio was sent late (send_delay p99 14.2 ms, limit 10 ms"
 RULE = f"Do not use these figures: the run is INVALID: {LATE}"
 
 
