@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from bench.cli.report import export, report
+from bench.cli.run import ReadByLocust, run
 from bench.cli.runs import merge, open_run, runs, upload
 from bench.cli.searches import calibrate, capacity
 from bench.cli.service import doctor, probe, replay
@@ -50,6 +51,7 @@ def rtbench(
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others."""
 
 
+app.command(cls=ReadByLocust)(run)
 app.command()(bench)
 app.command()(init)
 app.command()(calibrate)

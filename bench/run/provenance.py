@@ -30,7 +30,7 @@ KEPT_SETTINGS = frozenset(
         *("proxy", "resolve", "compression", "max_message_mib"),  # of the URL and the proxy, their public forms
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("arrivals", "arrival_pattern", "max_sessions", "stages", "part_of"),
-        *("warmup", "until_decided", "thresholds", "look_every"),
+        *("warmup", "until_decided", "thresholds", "baseline", "on_inconclusive", "look_every"),
         *("record_events", "keep_audio", "transcripts", "runs", "locust_tables", "priority", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
