@@ -299,7 +299,9 @@ DECISION = {
 }
 
 
-@pytest.mark.parametrize("left", [(), ("outcome", "phase", "origin", "traits", "target")], ids=["all", "free words"])
+@pytest.mark.parametrize(
+    "left", [(), ("outcome", "phase", "measured_from", "traits", "target")], ids=["all", "free words"]
+)
 def test_words_of_rows_and_of_a_decision_steer_nobody(spoken_run: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
     files.write_document(spoken_run, files.read_document(spoken_run) | {"decision_plan": DECISION})
     (spoken_run / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))

@@ -66,7 +66,7 @@ WRITTEN = re.compile(
     r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M
 )
 """The files that pages have their reader write."""
-LOG = ROOT / "tests/reports/stored/schema-3/events/w0-000000.jsonl"
+LOG = ROOT / "tests/reports/stored/spoken/events/w0-000000.jsonl"
 
 
 def runs_here(command: Command) -> bool:
