@@ -28,10 +28,10 @@ OF_LOCUST = (
 )
 """The options of Locust that are shown: name, short form, value, and what it is for."""
 SHOWN = {
-    LOAD: ("sessions", "arrivals", "max_sessions", "stages", "warmup", "until_decided", "yes", "budget"),
+    LOAD: ("sessions", "arrival_rate", "max_concurrent", "stages", "warmup", "until_decided", "yes", "budget"),
     VERDICT: ("thresholds", "baseline", "on_inconclusive", "junit"),
     SERVICE: ("targets", "target_file", "url", "dialect", "api_key_env", "auth"),
-    OUTPUT: ("name", "label", "runs", "record_events", "transcripts"),
+    OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
 }
 """The options of ours that are shown, by their names in the tables of options."""
 
