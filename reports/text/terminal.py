@@ -149,7 +149,7 @@ def _closing(summary: Summary) -> Iterable[Part]:
     for incident in remarks.incident_lines(summary, INCIDENTS):
         yield Named("incident", [incident], most=INCIDENT_LINES)
     yield Named("cost", remarks.cost(summary.money, simulated=summary.simulated))
-    checks = [words.health(rule) for rule in summary.verdict.rules if rule.figure is not None]
+    checks = [words.check_in_words(rule) for rule in summary.verdict.rules if rule.figure is not None]
     handled = [
         f"{words.HEALTH['receive_delay'].format(f'{three(row.p99)}{NBSP}ms')} (p99)"
         for row in summary.harness

@@ -258,7 +258,7 @@ def rule_values(rule: RuleResult) -> str:
     return f"{named} {rule.written(rule.figure)}, limit {rule.written(rule.limit)}{note}"
 
 
-def health(rule: RuleResult) -> str:
+def check_in_words(rule: RuleResult) -> str:
     """Return a check in words: timestamps may be off by 2.9 ms (p99; limit 3.8 ms)."""
     said = HEALTH.get(rule.measure, f"{rule.measure} {{}}").format(rule.written(rule.figure))
     p99 = "p99; " if rule.unit == "ms" else ""

@@ -47,7 +47,7 @@ def test_a_quota_edge_says_what_was_left() -> None:
         40, "breaks", shares=[build_share(slow=0, failed=9, throttled=9)], limits_left={"tokens": 0.002}
     )
 
-    assert "the service throttled 9; at the least 0.2 % of its tokens a minute were left" in edge_of(level).words
+    assert "the service throttled 9; the minimum left was 0.2 % of its tokens a minute" in edge_of(level).words
 
 
 def test_the_answer_is_a_sentence() -> None:
@@ -55,8 +55,8 @@ def test_the_answer_is_a_sentence() -> None:
 
     assert (found.holds, found.breaks, found.confirmed, found.ended) == (32, 40, True, "narrowed")
     assert found.sentence == (
-        "holds 32 calls at a time and breaks at 40 (ttfa p(95)<800); the edge is one of latency (ttfa p(95)<800: 50 of "
-        "100 turns were too slow, 0 failed); a longer hold confirmed it"
+        "passes at 32 and fails at 40 concurrent calls (ttfa p(95)<800); the breaking point is one of latency (ttfa p(95)<800: 50 of "
+        "100 turns were too slow, 0 failed); a longer run confirmed 32"
     )
     assert closing_lines(found)[-1].endswith("confirmed it.")
     assert any("undecided within their time: 36" in note for note in found.notes)
@@ -130,7 +130,7 @@ def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_ed
     )
 
     assert (found.holds, found.ended) == (None, "most")
-    assert "it seems to lie above 256 calls at a time" in found.sentence
+    assert "the breaking point is above 256 concurrent calls" in found.sentence
     assert "a longer --max-time decides more: 10 min at least" in " ".join(found.notes).replace(NBSP, " ")
 
 

@@ -44,7 +44,7 @@ def test_two_runs_of_the_same_load_are_fair() -> None:
 @pytest.mark.parametrize(
     ("valid", "mark", "said"),
     [
-        (False, "✕ INVALID", "the run of sim (other) is INVALID: audio was sent late (send_lag "),
+        (False, "✕ INVALID", "the run of sim (other) is INVALID: audio was sent late (send_delay "),
         (None, "? NOT JUDGED", "the run of sim (other) is NOT JUDGED: "),
     ],
 )
