@@ -158,7 +158,12 @@ def capacity_page(capacity: Capacity) -> Page:
                 "What did each level show?",
                 [table(LEVELS, [_level(level) for level in levels], caption="In brackets 95 % intervals")],
             ),
-            Section("objectives", "SLO results by level", "Which SLO was met at which level?", [table(SHARES, _shares(levels))]),
+            Section(
+                "objectives",
+                "SLO results by level",
+                "Which SLO was met at which level?",
+                [table(SHARES, _shares(levels))],
+            ),
         ],
     )
 

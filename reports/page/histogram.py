@@ -1,4 +1,4 @@
-"""The histogram of a metric: distribution → Plot, computing nothing."""
+"""The histogram of a metric: Histogram → Plot, computing nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from reports.page.svg import (
     WIDE,
     PixelScale,
     Plot,
+    Point,
     frame,
     identity,
     linear_ticks,
@@ -17,7 +18,7 @@ from reports.page.svg import (
     log_ticks,
     tone,
 )
-from reports.summary.distribution import Counted, Distribution
+from reports.summary.histograms import Histogram, HistogramTarget
 from reports.wording.words import bound
 
 FAILED, GAP = 56, 16
@@ -26,7 +27,7 @@ NAMED = 2
 """Up to so many targets have their quantiles marked in the figure."""
 
 
-def histogram(found: Distribution, metric: str) -> Plot:
+def histogram(found: Histogram, metric: str) -> Plot:
     """The share of turns in each bin: bars of one target, outlines of several; failed turns stand beyond the axis."""
     targets, alone = found.targets, len(found.targets) == 1
     failing = any(one.failed for one in targets)
@@ -62,7 +63,8 @@ def histogram(found: Distribution, metric: str) -> Plot:
     names = [f"{ms(float(low))} to {ms(float(high))}" for low, high in zip(found.edges, found.edges[1:], strict=False)]
     stops: list[tuple[int, float, str]] = [(k, at, names[k]) for k, at in enumerate(middles)]
     lines = [
-        (one.target, {k: _share(int(number), one.n) for k, number in enumerate(one.counts.tolist())}) for one in targets
+        (one.target, {k: _share(number, one.n) for k, number in enumerate(one.counts.tolist()) if number})
+        for one in targets
     ]
     if failing:
         beyond = len(middles)
@@ -75,22 +77,22 @@ def histogram(found: Distribution, metric: str) -> Plot:
 
 def _share(number: int, of: int) -> str:
     """12 turns (5.5 %)."""
-    return f"{plural(number, 'turn')} ({percent(number, of)})" if number else "0 turns"
+    return f"{plural(number, 'turn')} ({percent(number, of)})"
 
 
-def _spoken(one: Counted) -> str:
+def _spoken(one: HistogramTarget) -> str:
     told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in one.quantiles if e.bounded]
     return ", ".join([f"{one.target}: {count(one.n)} turns", *told, f"{count(one.failed)} failed"])
 
 
-def _bars(plot: Plot, one: Counted, places: Sequence[float], y: PixelScale) -> None:
+def _bars(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
     for left, right, share in zip(places, places[1:], one.shares.tolist(), strict=False):
         if share:
             plot.rect(left, y(share), max(right - left - 1, 0.6), plot.y0 - y(share), f"bin s{tone(one.colour)}")
 
 
-def _outline(plot: Plot, one: Counted, places: Sequence[float], y: PixelScale) -> None:
-    steps = [(places[0], plot.y0)]
+def _outline(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
+    steps: list[Point] = [(places[0], plot.y0)]
     for left, right, share in zip(places, places[1:], one.shares.tolist(), strict=False):
         steps += [(left, y(share)), (right, y(share))]
     steps.append((places[-1], plot.y0))
@@ -99,7 +101,7 @@ def _outline(plot: Plot, one: Counted, places: Sequence[float], y: PixelScale) -
     plot.path(steps, f"curve {style}{' again' if one.colour >= COLOURS else ''}")
 
 
-def _failed(plot: Plot, one: Counted, targets: Sequence[Counted], y: PixelScale) -> None:
+def _failed(plot: Plot, one: HistogramTarget, targets: Sequence[HistogramTarget], y: PixelScale) -> None:
     """The bar of failed turns, beside those of the other targets."""
     width = FAILED / len(targets)
     share = one.failed / one.n
@@ -109,7 +111,7 @@ def _failed(plot: Plot, one: Counted, targets: Sequence[Counted], y: PixelScale)
         plot.rect(at + 1, y(share), width - 2, plot.y0 - y(share), "failbar", tip)
 
 
-def _quantiles(plot: Plot, one: Counted, x: PixelScale, height: float) -> None:
+def _quantiles(plot: Plot, one: HistogramTarget, x: PixelScale, height: float) -> None:
     """p50 and p95, as far as the tables have them: a line with its name above the figure."""
     last = plot.x0 - 100.0
     for estimate in one.quantiles:

@@ -47,7 +47,7 @@ from reports.page.sections import grown
 from reports.question import RATES
 from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words
-from reports.wording.load import load
+from reports.wording.load import load_line
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
 from reports.wording.verdicts import NOTHING
@@ -120,7 +120,7 @@ def run_page(summary: Summary) -> Page:
     return Page(
         title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
         badges=[judged, *([SIMULATED] if summary.simulated else [])],
-        beside=f"{summary.called} · {began} · {load(summary)}",
+        beside=f"{summary.called} · {began} · {load_line(summary)}",
         headline=sentences.run_headline(summary),
         lead=[*([Alarm(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
         answer=[*_answers(summary), *_beside_answers(summary)],

@@ -38,8 +38,8 @@ from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
 from reports.question import RATES, TRIALS, Stratum
 from reports.samples import HEARD
 from reports.summary import curves
-from reports.summary.distribution import FEWEST, distribution
 from reports.summary.figures import ALL, PS, SLOPES, Distribution, Figures
+from reports.summary.histograms import FEWEST, histogram_of
 from reports.summary.load import call_bins
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
@@ -75,10 +75,10 @@ def spread(summary: Summary) -> Section | None:
 
 
 def distributions(summary: Summary) -> Section | None:
-    """A pane with a histogram for each metric that has one, the main ones first; None if there is none."""
+    """A pane with a histogram for each main metric that has one, and for what callers hear; None if there is none."""
     panes = []
     for name, pools, key, title in _panes(summary):
-        if found := distribution(summary.samples[name], pools):
+        if name in {HEARD, *summary.mains.values()} and (found := histogram_of(summary.samples[name], pools)):
             panes.append((f"hist-{key}", title, plot_figure(histogram(found, title))))
     if not panes:
         return None

@@ -64,7 +64,7 @@ def _is_whole(segment: Segment) -> bool:
     return (segment.begin, segment.end) in WHOLE
 
 
-class Part(NamedTuple):
+class WaitPart(NamedTuple):
     """A part of what callers wait, in ms, and what it is."""
 
     size_ms: float
@@ -84,7 +84,7 @@ def largest_part(summary: Summary, answers: Sequence[CallerWait]) -> str:
     return f"The largest part of the median is {what}: {listed(each)}."
 
 
-def _largest(summary: Summary, answer: CallerWait) -> Part | None:
+def _largest(summary: Summary, answer: CallerWait) -> WaitPart | None:
     """Return the largest part of the typical turns of a target; None if nothing tells their parts."""
     rows: Sequence[Breakdown] = [band for band in summary.bands if band.p == 0.5]
     rows = [*_of(rows, answer)] or [*_of([row for row in summary.breakdowns if row.step == ALL], answer)]
@@ -98,22 +98,22 @@ def _largest(summary: Summary, answer: CallerWait) -> Part | None:
 
 
 def _of(rows: Iterable[Breakdown], answer: CallerWait) -> Iterable[Breakdown]:
-    """The rows of the turns that an answer is of: who found the end of their speech tells them apart."""
-    stratum = answer.stratum
+    """The rows of the turns that an answer is of; if a target has others, the origin tells them apart."""
+    stratum, several = answer.stratum, answer.label != answer.target
     for row in rows:
-        by_service = "" if not stratum.origin else stratum.origin == SPEECH_END
-        if (row.target, row.traits) == (answer.target, stratum.traits) and by_service in ("", row.noticed):
+        same = (row.target, row.traits) == (answer.target, stratum.traits)
+        if same and (not several or not stratum.origin or row.noticed == (stratum.origin == SPEECH_END)):
             yield row
 
 
-def _parts(segment: Segment, silence_ms: float | None) -> Iterable[Part]:
+def _parts(segment: Segment, silence_ms: float | None) -> Iterable[WaitPart]:
     """A segment as a part; end-of-turn detection without the silence that it has to wait for, which is another."""
     if segment.end == STOPPED and silence_ms is not None and segment.mean_ms >= silence_ms:
-        yield Part(silence_ms, f"your {SILENCE}")
-        yield Part(segment.mean_ms - silence_ms, f"{VAD} after the {ms(silence_ms)} of {SILENCE}")
+        yield WaitPart(silence_ms, f"your {SILENCE}")
+        yield WaitPart(segment.mean_ms - silence_ms, f"{VAD} after the {ms(silence_ms)} of {SILENCE}")
     else:
         words = WORDS[segment.end]
-        yield Part(segment.mean_ms, words.said if _is_whole(segment) else words.until)
+        yield WaitPart(segment.mean_ms, words.said if _is_whole(segment) else words.until)
 
 
 def _silence_ms(summary: Summary, target: str) -> float | None:

@@ -12,7 +12,7 @@ NAMED = 5
 """Number of scripts that are named one by one."""
 
 
-def load(summary: Summary) -> str:
+def load_line(summary: Summary) -> str:
     """8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · eastus2 and sweden."""
     targets = listed(list(summary.targets)) if len(summary.targets) > 1 else ""
     return " · ".join(filter(None, [_offered(summary), _played(summary), words.lasted(summary), targets]))

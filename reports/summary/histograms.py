@@ -20,7 +20,7 @@ BINS_LEAST, BINS_MOST = 8, 48
 
 
 @dataclass(frozen=True)
-class Counted:
+class HistogramTarget:
     """The turns of one target by bin. `failed`: those that have no value and count as infinite latency."""
 
     target: str
@@ -42,14 +42,14 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Distribution:
+class Histogram:
     """All targets in the same bins, so that they can be compared; `edges`: of n bins n + 1, in ms."""
 
     edges: Floats
-    targets: tuple[Counted, ...]
+    targets: tuple[HistogramTarget, ...]
 
 
-def distribution(one: Sampled, pools: Sequence[Pool]) -> Distribution | None:
+def histogram_of(one: Sampled, pools: Sequence[Pool]) -> Histogram | None:
     """Return the distribution of a metric by target; None if no target has enough positive values."""
     samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
     found = [(target, sample) for target, sample in samples if sample.n]
@@ -61,7 +61,7 @@ def distribution(one: Sampled, pools: Sequence[Pool]) -> Distribution | None:
         min(low, float(every.min())), max(high, float(every.max())) * (1 + 1e-9), 1 + _bins(every, low, high)
     )
     targets = tuple(
-        Counted(
+        HistogramTarget(
             one.turns.targets[target],
             target,
             np.histogram(_positive(sample), edges)[0],
@@ -70,7 +70,7 @@ def distribution(one: Sampled, pools: Sequence[Pool]) -> Distribution | None:
         )
         for target, sample in found
     )
-    return Distribution(edges, targets)
+    return Histogram(edges, targets)
 
 
 def _positive(sample: Sample) -> Floats:
