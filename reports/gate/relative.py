@@ -383,7 +383,7 @@ def _items(decision: Decision) -> Iterable[Item]:
         ruling = rulings[at] if rulings else unseen
         size = decision.course.looks[ruling.look].pairs if rulings else decision.pairs
         sides = first(size)
-        of_traits = gate.stratum and gate.stratum._replace(origin="")
+        of_traits = gate.stratum and gate.stratum._replace(measured_from="")
         # a threshold gives several gates where turns begin variously
         asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
         written = next(one.written for one in decision.plan.thresholds if one.question in asked)

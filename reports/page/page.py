@@ -158,7 +158,7 @@ def _answers(summary: Summary) -> list[Block]:
     rows: list[Line | Row] = []
     for group in groups:
         if not alone:
-            of: Inline = (Term(group.measure), f" from {group.origin}, to {group.end}")
+            of: Inline = (Term(group.measure), f" from {group.measured_from}, to {group.end}")
             rows.append(row_of([Cell(of, columns=len(heads))], "of"))
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
     style = "struck" if summary.verdict.valid is False else ""
@@ -185,7 +185,7 @@ def _answer(
     target, failed, apart = summary.targets.index(answer.target), words.failures(answer), group.apart(answer)
     beside = f" · {apart}" if apart else ""
     name = (
-        Cell((Term(group.measure), f" from {group.origin}{beside}"), f"to {group.end}; {group.counts(answer)}")
+        Cell((Term(group.measure), f" from {group.measured_from}{beside}"), f"to {group.end}; {group.counts(answer)}")
         if len(summary.targets) == 1
         else Cell(f"{answer.target}{beside}", group.counts(answer), target, marked=True)
     )

@@ -52,7 +52,7 @@ from reports.wording.words import cell, interval
 
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
 QUANTILES = ("p50", "p90", "p95", "p99", "slowest")
-OF_CALLS = ("greeting", "session_length", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
+OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
 CARRIED_HEADS = (
     *("rate", Column("target", left=True), "in all", "mean", "p50 of seconds", "peak"),
@@ -99,8 +99,8 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
         pools = list(summary.samples[name].pools())
         strata = list(dict.fromkeys(pool.stratum for pool in pools))
         for stratum in strata:
-            which = stratum.since if CATALOGUE[name].begin == "origin" else f"of {stratum.turns_among(strata)}"
-            title = f"{name} {which}" if len(strata) > 1 or CATALOGUE[name].begin == "origin" else name
+            which = stratum.since if CATALOGUE[name].begin == "measured_from" else f"of {stratum.turns_among(strata)}"
+            title = f"{name} {which}" if len(strata) > 1 or CATALOGUE[name].begin == "measured_from" else name
             yield name, [p for p in pools if p.stratum == stratum], f"{name}-{stratum.key}".replace("+", "-"), title
 
 
@@ -280,7 +280,7 @@ def _ending(ending: Ending) -> Row:
 
 def connect(summary: Summary) -> Section | None:
     """How long connecting takes; None where no session opened."""
-    rows = [f for f in summary.connecting if f.measure not in OF_CALLS and (f.measure != "token_wait" or f.high)]
+    rows = [f for f in summary.connecting if f.measure not in OF_CALLS and (f.measure != "auth_wait" or f.high)]
     found = curves.connecting(summary)
     if not rows:
         return None
@@ -297,7 +297,7 @@ def connect(summary: Summary) -> Section | None:
             f"From the start of connecting to session.created, p50: {', '.join(medians_told)}." if medians_told else ""
         ),
         *([plot_figure(bars.connect_bars(found), caption)] if found else []),
-        *line(remarks.token_wait(summary)),
+        *line(remarks.auth_wait(summary)),
         *([Fold("Data table", [_sessions(summary, whole)], open=not found)] if whole else []),
         *([Fold("Phases", [_sessions(summary, parts)])] if parts else []),
     ]
@@ -357,7 +357,7 @@ def _carried(summary: Summary) -> list[Block]:
 
 ARRIVED = (
     *("target", "offered", "blocked", "cut off", "held", "started", "refused", "completed"),
-    *("erlangs offered", "carried", "slots", "a call lasts, s", "start_lag p50, ms", "p99"),
+    *("erlangs offered", "carried", "slots", "a call lasts, s", "start_delay p50, ms", "p99"),
 )
 FIRST_WAITS = (
     "first wait, ms",
@@ -402,7 +402,7 @@ def arriving(summary: Summary) -> Section | None:
                 *map(three, (one.offered_erlangs, one.carried_erlangs)),
                 count(one.slots),
                 three(one.call_s),
-                *map(three, (one.start_lag_p50_ms, one.start_lag_p99_ms)),
+                *map(three, (one.start_delay_p50_ms, one.start_delay_p99_ms)),
             ]
         )
     blocks: list[Block] = [

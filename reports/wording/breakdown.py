@@ -102,7 +102,7 @@ def _of(rows: Iterable[Breakdown], answer: CallerWait) -> Iterable[Breakdown]:
     stratum, several = answer.stratum, answer.label != answer.target
     for row in rows:
         same = (row.target, row.traits) == (answer.target, stratum.traits)
-        if same and (not several or not stratum.origin or row.noticed == (stratum.origin == SPEECH_END)):
+        if same and (not several or not stratum.measured_from or row.noticed == (stratum.measured_from == SPEECH_END)):
             yield row
 
 

@@ -21,7 +21,7 @@ from reports.wording.validity import ended_as, remedy_line, verdict_reason, why_
 
 COMES = "The first {} of the reply comes {} (median)"
 """What comes from the service; what a caller waits for is when the reply is heard."""
-AFTER = {"speech_end": "after the end of speech", "requested": "after the request"}
+AFTER = {"speech_end": "after the end of speech", "request_sent": "after the request"}
 
 
 def main_answers(summary: Summary) -> Sequence[CallerWait]:
@@ -57,7 +57,7 @@ def _sentences(summary: Summary, begun: list[CallerWait]) -> list[str]:
     kinds = {words.KINDS.get(part[0].figures.measure) for part in plain}
     told = all(answer.figures.at(0.5).bounded for part in plain for answer in part)
     alike = plain if len(plain) > 1 and told and len(kinds) == 1 and None not in kinds else []
-    each = [f"{_medians(told, len(summary.targets) > 1)} {AFTER[told[0].stratum.origin]}" for told in alike]
+    each = [f"{_medians(told, len(summary.targets) > 1)} {AFTER[told[0].stratum.measured_from]}" for told in alike]
     said = [f"{COMES.format(words.KINDS[alike[0][0].figures.measure], ', and '.join(each))}."] if alike else []
     said += [
         _beside(summary, begun, part) or _answered(summary, part, several=several)
@@ -117,12 +117,12 @@ def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
     stratum, measure = told[0].stratum, told[0].figures.measure
     apart = f", {stratum.traits_words}" if stratum.traits else ""
     if measure == HEARD:
-        started = STARTED_BY[stratum.origin] if stratum.origin else ""
+        started = STARTED_BY[stratum.measured_from] if stratum.measured_from else ""
         of_turns = f" in {started}" if started and started in told[0].label else ""
         medians = _medians(told, named, *beside)
         return f"Callers hear the reply {medians} after they stop speaking (median {HEARD}){of_turns}{apart}"
     kind = words.KINDS[measure]
-    return COMES.format(kind, f"{_medians(told, named, *beside)} {AFTER[stratum.origin]}") + apart
+    return COMES.format(kind, f"{_medians(told, named, *beside)} {AFTER[stratum.measured_from]}") + apart
 
 
 def _medians(told: list[CallerWait], named: bool, *beside: float) -> str:
@@ -191,8 +191,8 @@ def _answer_heard(summary: Summary) -> str:
 def _whose(answer: CallerWait, summary: Summary) -> str:
     """on direct, in VAD turns: as much as tells it from the others."""
     apart = answer.label.removeprefix(answer.target)
-    by_origin = STARTED_BY[answer.stratum.origin] in apart
-    stratum = answer.stratum if by_origin else answer.stratum._replace(origin="")
+    by_origin = STARTED_BY[answer.stratum.measured_from] in apart
+    stratum = answer.stratum if by_origin else answer.stratum._replace(measured_from="")
     on = f" on {answer.target}" if len(summary.targets) > 1 else ""
     return f"{on} in {stratum.turns}" if apart else on
 
@@ -222,7 +222,7 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
     figures = begun[0].figures
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
     first = "audible sample" if figures.measure == HEARD else words.KINDS[figures.measure]
-    came = f"first {first} came {took} {AFTER[figures.stratum.origin or SPEECH_END]}"
+    came = f"first {first} came {took} {AFTER[figures.stratum.measured_from or SPEECH_END]}"
     apart = f" {figures.stratum.traits_words}" if figures.stratum.traits else ""
     there = _few_sessions(begun, f"{plural(turns, 'turn')}{apart}")
     return f"Too few sessions for a median{where} ({there}); {'its' if turns == 1 else 'their'} {came}."
@@ -256,7 +256,7 @@ def run_essentials(summary: Summary) -> str:
 
 
 def _counted(summary: Summary) -> list[str]:
-    """412 turns, 3 failed, after the targets without a good one; 10 sessions refused:401, 40 turns lost."""
+    """412 turns, 3 failed, after the targets without a good one; 10 sessions connect_failed:401, 40 turns lost."""
     found = summary.outcomes
     if taken_by_warm_up(summary.run.document):
         return ["nothing was measured"]
@@ -478,7 +478,7 @@ def early_replies(summary: Summary) -> list[str]:
 
 
 def lacking(summary: Summary) -> list[str]:
-    """dead: none of its 9 turns was begun (refused:tcp): the targets, of several, that have no good turn."""
+    """dead: none of its 9 turns was begun (connect_failed:tcp): the targets, of several, that have no good turn."""
     found = summary.outcomes
     places: dict[tuple[bool, bool, str], list[int]] = {}
     for place in hopeless(summary):
