@@ -1,7 +1,7 @@
 """The columns of a run's tables: the name and type of each, what fills it, what it holds, and which file it is in.
 
 The schemas of Parquet and of the spool (`bench.run.folder`), rows (`bench.run.rows`), the dtypes of frames
-(`reports.runs`) and the tables of docs/run-folder.md and docs/metrics.md are made of these tables. The unit is the end
+(`reports.runs`) and the tables of docs/run-folder.md and docs/measures.md are made of these tables. The unit is the end
 of a name: `_ns`, `_bytes_…`, `_words`; what has none is a count, a share or a text.
 """
 
@@ -74,20 +74,20 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
         ColumnGroup(
             tuple(f"{name}_at_ns" for name in at_ns),
             "whole",
-            "[instants](metrics.md#instants): nanoseconds after the row's `start_ns`, null where they did not happen",
+            "[instants](measures.md#instants): nanoseconds after the row's `start_ns`, null where they did not happen",
             "instant",
         ),
         ColumnGroup(
-            tuple(f"{name}_width_ns" for name in sends),
+            tuple(f"{name}_uncertainty_ns" for name in sends),
             "whole",
             "how much later that send may really have been; 0 with the kernel's stamp. Null if unknown",
             "width",
             audit=True,
         ),
         ColumnGroup(
-            tuple(f"{name}_error_ns" for name in arrivals),
+            tuple(f"{name}_uncertainty_ns" for name in arrivals),
             "whole",
-            "how much earlier that arrival may really have been: [the bound](metrics.md#how-far-they-can-be-off) of "
+            "how much earlier that arrival may really have been: [the bound](measures.md#how-far-they-can-be-off) of "
             "each instant. Null if unknown",
             "error",
             audit=True,
@@ -127,14 +127,14 @@ IDENTITY = (
     ),
     _label(
         "phase",
-        "`warmup` or `measure`, by when the pair started; a row without a phase is measured",
+        "`warmup` or `measurement`, by when the pair started; a row without a phase is measured",
         "identity",
     ),
     _label("scenario script", "the Locust file and the script's name", "identity"),
     _WORKER,
     _HOST,
     _SIMULATED,
-    _label("outcome", "[how it ended](metrics.md#outcomes)"),
+    _label("outcome", "[how it ended](measures.md#outcomes)"),
     _label("detail", "the service's words of how it ended, 300 characters at most", "or null"),
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
     _whole("start_utc_ns", "when it began, in UTC", "own"),
@@ -147,13 +147,19 @@ TOKENS = (
 )
 
 
+def token_column(kind: str) -> str:
+    """Return the column of a kind of tokens: `input_cached_text_tokens` of `cached_text_in`."""
+    *what, way = kind.split("_")
+    return "_".join(("input" if way == "in" else "output", *what, "tokens"))
+
+
 def _tokens(sentence: str) -> ColumnGroup:
-    return ColumnGroup(tuple(f"tokens_{name}" for name in TOKENS), "whole", sentence, "tokens")
+    return ColumnGroup(tuple(token_column(name) for name in TOKENS), "whole", sentence, "tokens")
 
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
 _CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
-_RETRY = "the [wait](metrics.md#limits-of-the-service) that the service asked for when it refused or throttled the "
+_RETRY = "the [wait](measures.md#limits-of-the-service) that the service asked for when it refused or throttled the "
 
 TURN_MARKS = (
     _instants(
@@ -193,7 +199,7 @@ TURN_MARKS = (
         "last_audible",
         "arrival",
         "when the simulated player plays the reply's last audible sample, if replies are "
-        "[found in the audio](#services-without-turn-events)",
+        "[found in the audio](#services-that-tell-nothing-of-turns)",
     ),
     _instants("last_audio", "arrival", "the last audio delta"),
     _instants("audio_done transcript_done response_done", "arrival", "the closing events, of several the last"),
@@ -219,13 +225,13 @@ TURN_MARKS = (
     ),
     _instants("barge_in_detected", "arrival", "the `speech_started` that this made"),
     _instants(
-        "silent",
+        "barge_in_silent",
         "arrival",
         "when the simulated player was silent: at `speech_started`; if the service did not hear it within 2 s, at the "
         "end of the reply",
     ),
     _instants(
-        "quiet cancelled",
+        "barge_in_last_audio barge_in_response_done",
         "arrival",
         "`last_audio` and `response_done` of a response that it cancelled, if they came after `barge_in`",
     ),
@@ -250,7 +256,7 @@ TURNS = (
     ),
     _label(
         "traits",
-        "[traits](metrics.md#traits), by which turns of a step are never pooled, joined by `+`; null without any",
+        "[traits](measures.md#traits), by which turns of a step are never pooled, joined by `+`; null without any",
     ),
     *_of_instants(TURN_MARKS),
     _whole(
@@ -259,9 +265,9 @@ TURNS = (
     ),
     _label(
         "send_timestamp_source",
-        "where `request_sent` and `speech_end` come from: `kernel`, `user` (our clock), `mixed`",
+        "where `request_sent` and `speech_end` come from: `kernel`, `userspace` (our clock), `mixed`",
     ),
-    _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `user`, `mixed`"),
+    _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `userspace`, `mixed`"),
     _whole(
         "timestamp_uncertainty_ns timestamp_uncertainty_max_ns",
         "[stamp error](decisions/0002-stamp-error.md) of the first delta (of audio if there is any); the largest of "
@@ -280,11 +286,13 @@ TURNS = (
         "stall_duration_ns stall_count",
         "silence that the simulated player was forced into within the reply, and how often",
     ),
-    _whole("stall_duration_uncertainty_ns", "how far the time of `stall_duration_ns` can be off, either way", audit=True),
+    _whole(
+        "stall_duration_uncertainty_ns", "how far the time of `stall_duration_ns` can be off, either way", audit=True
+    ),
     _whole(
         "onset_uncertainty_ns",
         "how far the begin of the reply can be off where it is [found in the "
-        "audio](accuracy.md#audio-onset-detection): a part of `first_audible_uncertainty_ns`; null elsewhere",
+        "audio](accuracy.md#where-the-ear-finds-a-sound): a part of `first_audible_uncertainty_ns`; null elsewhere",
         audit=True,
     ),
     _whole("vad_splits", "commits beyond the first: pauses that the service took for the end of speech"),
@@ -317,7 +325,7 @@ TURNS = (
     _flag(
         "truncation_correct",
         "of replies that were cut, where the script checks it: whether the service "
-        "[kept nothing beyond what was heard](metrics.md#interruptions)",
+        "[kept nothing beyond what was heard](measures.md#interruptions)",
     ),
     _flag("false_reply", "of sounds during silence before this turn: whether the service replied to them"),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
@@ -338,17 +346,17 @@ TURNS = (
     _whole("received_audio_ns", "how much audio came, of all responses of the turn: `audio_bytes_received` as time"),
     _whole("overlap_ns", "of interrupted replies: how long both spoke"),
     _tokens(
-        "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached ones are a part of "
+        "of all of the turn's responses, [as the service reported them](measures.md#tokens); cached ones are a part of "
         "the input"
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
-        "words that should have been heard, and said, and the [errors](metrics.md#quality) of what was",
+        "words that should have been heard, and said, and the [errors](measures.md#quality) of what was",
         "quality",
     ),
     _flag(
         "task_success",
-        "whether the turn did what the script calls [success](metrics.md#quality)",
+        "whether the turn did what the script calls [success](measures.md#quality)",
         "quality",
     ),
 )
@@ -359,7 +367,9 @@ SESSION_MARKS = (
         "clock",
         "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop",
     ),
-    _instants("previous_reply_end", "clock", "the caller had heard the last reply of the session whose place this one takes"),
+    _instants(
+        "previous_reply_end", "clock", "the caller had heard the last reply of the session whose place this one takes"
+    ),
     _instants("intended_start", "clock", "when it was meant to start"),
     _instants(
         "connect_start",
@@ -385,7 +395,9 @@ SESSION_MARKS = (
     _instants("first_audible", "arrival", "`first_audible` of the same reply"),
     _instants("greeting_audible", "arrival", "`first_audible` of the [greeting](scripts.md#hear)"),
     _instants(
-        "idle_prompt_due", "clock", "when the service was to speak up by itself: its idle timeout after the reply was played"
+        "idle_prompt_due",
+        "clock",
+        "when the service was to speak up by itself: its idle timeout after the reply was played",
     ),
     _instants("idle_prompt_received", "arrival", "`input_audio_buffer.timeout_triggered`"),
     _instants("ended", "clock", "the session's end"),
@@ -413,7 +425,8 @@ SESSIONS = (
     _whole("service_errors", "`error` events that failed nothing"),
     _whole("timestamp_fallbacks", "events without a usable kernel stamp"),
     _whole(
-        "unattributed_commits", "commits that no turn of the script made: noise, sounds during silence, or the idle timeout"
+        "unattributed_commits",
+        "commits that no turn of the script made: noise, sounds during silence, or the idle timeout",
     ),
     _flag(
         "renewed",
@@ -423,7 +436,7 @@ SESSIONS = (
         "idle_prompts",
         "how often the service spoke up by itself, at its idle timeout",
     ),
-    _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
+    _tokens("of all responses [that belong to no turn](measures.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),
     _whole("close_code", "if the other side closed, or the connection broke"),
@@ -431,26 +444,26 @@ SESSIONS = (
     _label("model region", "as the service named them", "own"),
     _text("request_id", "of the upgrade, as the service named it", filled="own"),
     _label("effective_settings", "JSON: the session's settings as the service confirmed them", "own"),
-    _text("headers", "JSON: the response headers of the upgrade", filled="own"),
+    _text("response_headers", "JSON: the response headers of the upgrade", filled="own"),
 )
 
 SECONDS = (
     _RUN,
     _whole("second", "UTC, seconds since 1970"),
     _whole(
-        "length_ns",
+        "duration_ns",
         "how much of it was recorded: less at both ends, more if the loop was held up",
     ),
     _label(
         "phase",
-        "`warmup` or `measure`, by when the second began",
+        "`warmup` or `measurement`, by when the second began",
     ),
     _TARGET,
     _WORKER,
     _HOST,
     _SIMULATED,
     _whole(
-        "calls calls_blocked calls_delayed calls_not_started",
+        "calls_offered calls_blocked calls_delayed calls_not_started",
         "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, that started late "
         "(counted at their start), and that were still waiting when the run ended",
     ),
@@ -469,7 +482,7 @@ SECONDS = (
     _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
     _whole(
         "requests_limit requests_remaining tokens_limit tokens_remaining",
-        "what the service told of its [limits](metrics.md#limits-of-the-service): the last limit it told, and the "
+        "what the service told of its [limits](measures.md#limits-of-the-service): the last limit it told, and the "
         "least that remained",
     ),
     _number("cpu", "share of one core that the worker's process took"),

@@ -197,7 +197,7 @@ class Run(runs.RunFrames):
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
         if name in CATALOGUE:
             raise UsageError(f"{name!r} is no measure of turns or sessions: run.histograms has what there is of it")
-        raise UsageError(f"{name!r} is no measure: see docs/metrics.md")
+        raise UsageError(f"{name!r} is no measure: see docs/measures.md")
 
     def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
         turns = self._turns
@@ -378,7 +378,11 @@ def lost_rows(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd
 
 def _as_taken(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
     strata = [turns.strata[place] for place in turns.stratum]
-    of_step = {"step": turns.steps, "measured_from": [s.measured_from for s in strata], "traits": [s.traits or None for s in strata]}
+    of_step = {
+        "step": turns.steps,
+        "measured_from": [s.measured_from for s in strata],
+        "traits": [s.traits or None for s in strata],
+    }
     columns = {name: _labels(labels, step) for name, labels in of_step.items()}
     return rows.assign(target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)), **columns)
 

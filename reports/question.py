@@ -247,7 +247,7 @@ class Question:
         if self.kind == "rate":
             return f"{RATES[self.measure].title} {self.step}".rstrip()
         if self.kind == "centre":
-            return f"{shown}_centre"
+            return f"{shown}_typical_change"
         return f"{shown} mean" if self.p is None else f"{shown} p{self.p * 100:g}"
 
     @property

@@ -48,14 +48,14 @@ from reports.summary.summary import Summary
 from reports.wording import groups, remarks, settings, words
 from reports.wording.breakdown import segment_title
 
-REPLIES = ("stall", "stall_count", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
-DETECTED = ("turn_detection", "start_of_speech_delay", "input_transcript", "input_transcript_total", "vad_splits")
+REPLIES = ("stall_duration", "stall_count", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
+DETECTED = ("end_of_turn_delay", "start_of_speech_delay", "input_transcript", "input_transcript_total", "vad_splits")
 INTERRUPTED = (
     *("barge_in_yield", "barge_in_detection", "barge_in_last_audio", "barge_in_response_done", "barge_in_late_audio"),
     *("unplayed_audio", "overlap", "truncate_ack"),
 )
 CALLED = (
-    *("function_named", "function_call", "function_execution", "function_answer_ttfa"),
+    *("function_call_added", "function_call_done", "function_execution", "function_answer_ttfa"),
     *("function_voice_to_voice", "function_voice_to_voice_minus_execution", "dead_air"),
 )
 SEGMENTS_MEAN = (
@@ -176,7 +176,7 @@ def interruptions(summary: Summary) -> Section | None:
 
 def functions(summary: Summary) -> Section | None:
     """What the calls of functions took, on the service's side and on ours; None where none was called."""
-    if not _rows(summary, ("function_call",)):
+    if not _rows(summary, ("function_call_done",)):
         return None
     return _conversation(summary, "functions", "Function calls", "How long do function calls take?", CALLED)
 

@@ -243,7 +243,9 @@ def health(summary: Summary) -> Section:
             f"{count(totals.get('timestamp_fallbacks') or 0)} without a kernel stamp."
         )
     seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
-    cpu = seconds.loc[(seconds["length_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"]  # of a cut second it says little
+    cpu = seconds.loc[
+        (seconds["duration_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"
+    ]  # of a cut second it says little
     if cpu.notna().any():
         said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")
     if summary.turns.rows.size:

@@ -175,7 +175,7 @@ def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     for left, right in gaps:
         _hatched(plot, left, lane - LANE / 2 - 2, max(3.0, right - left), LANE + 4)
     if gaps:
-        said = f"{'stall' if talk.stall_count == 1 else f'{talk.stall_count} stall_count,'} {_s(talk.stall_s)}"
+        said = f"{'stall' if talk.stall_count == 1 else f'{talk.stall_count} stalls,'} {_s(talk.stall_s)}"
         clear = x.clip(talk.first_delta_s) + 10  # of the triangles
         middle = (gaps[0][0] + gaps[-1][1]) / 2
         plot.text(max(clear, middle - LETTER * len(said) / 2), lane + LANE / 2 + 16, said, "dl bad")

@@ -92,7 +92,7 @@ def waits_parts(summary: Summary, by: str) -> Iterable[Part]:
 
 
 INTERRUPTED = ("barge_in_yield", "unplayed_audio")
-CALLED = ("function_call", "function_execution", "function_answer_ttfa")
+CALLED = ("function_call_done", "function_execution", "function_answer_ttfa")
 QUOTED = 3
 REMEDIES = 2
 SHOWN = 4

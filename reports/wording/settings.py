@@ -7,7 +7,7 @@ from reports.summary.arms import DEFLATE, RunArm
 from reports.summary.trust import Setup, found_values
 from reports.wording.breakdown import AUDIBLE, STOPPED, WORDS
 
-GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_voice")
+GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
 """Measures of VAD turns that count from the end of speech, and so hold its packetisation."""
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},

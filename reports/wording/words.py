@@ -151,7 +151,12 @@ def inexact_rows(summary: Summary) -> list[Line]:
 
 def host_facts(host: Host) -> list[str]:
     """Its name, workers, p99 of timestamp_uncertainty, start_delay, event_loop_delay and send_delay in ms, clock and calibration."""
-    p99s = (host.timestamp_uncertainty_p99_ms, host.start_delay_p99_ms, host.event_loop_delay_p99_ms, host.send_delay_p99_ms)
+    p99s = (
+        host.timestamp_uncertainty_p99_ms,
+        host.start_delay_p99_ms,
+        host.event_loop_delay_p99_ms,
+        host.send_delay_p99_ms,
+    )
     return [host.name, count(host.workers), *map(three, p99s), clock_offset(host), host.calibrated or "no"]
 
 
@@ -217,7 +222,11 @@ def cause(summary: Summary) -> str:
         return "a check failed"
     first = summary.verdict.broken[0]
     why = CAUSES.get(first.measure, ("", f"the check “{first.name}” failed"))[1]
-    return f"{why}, and they can be off by {first.written(first.figure)}" if first.measure == "timestamp_uncertainty" else why
+    return (
+        f"{why}, and they can be off by {first.written(first.figure)}"
+        if first.measure == "timestamp_uncertainty"
+        else why
+    )
 
 
 def rule_said(rule: RuleResult) -> str:

@@ -183,7 +183,7 @@ def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
 
 def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     write(tmp_path, TWO, everywhere={"deflate": True})
-    summary = edited(tmp_path, lambda index, row: row | ({"headers": None} if index < 200 else {}), "sessions")
+    summary = edited(tmp_path, lambda index, row: row | ({"response_headers": None} if index < 200 else {}), "sessions")
 
     (sweden, *_), (told, *_) = summary.arms, summary_data(summary)["arms"]
     assert (sweden.compression, sweden.opened, sweden.compressed) == ("permessage-deflate", 120, 20)

@@ -249,7 +249,7 @@ def test_what_went_wrong_is_counted() -> None:
 
 def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the_run() -> None:
     summary = summary_of(Plan(abandoned=2))
-    turns = (replace(e, outcome=STARVED) if e.outcome == "abandoned" else e for e in summary.outcomes.turns)
+    turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
     summary.__dict__["outcomes"] = replace(summary.outcomes, turns=tuple(turns))
     said = run_second(summary)
 

@@ -16,7 +16,7 @@ from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
-from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips, auth_wait
+from reports.wording.remarks import auth_wait, incident_lines, limits, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edited
 from tests.reports.forms import run_forms, run_markdown, section_html

@@ -43,7 +43,10 @@ def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
 
 
 def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
-    rows = [{"step": "greeting", "outcome": "ok", "measured_from": measured_from} for measured_from in ("request_sent", "speech_end")]
+    rows = [
+        {"step": "greeting", "outcome": "ok", "measured_from": measured_from}
+        for measured_from in ("request_sent", "speech_end")
+    ]
     turns, found = origins_of(*rows, {"step": "goodbye", "outcome": "ok", "measured_from": "speech_end"})
 
     assert turns.steps == ("greeting, from request sent", "greeting, from end of speech", "goodbye")
@@ -51,7 +54,10 @@ def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
 
 
 def test_a_failed_turn_without_an_origin_is_taken_for_one_of_the_commoner() -> None:
-    rows = [{"step": "greeting", "outcome": "ok", "measured_from": measured_from} for measured_from in ("request_sent", *["speech_end"] * 2)]
+    rows = [
+        {"step": "greeting", "outcome": "ok", "measured_from": measured_from}
+        for measured_from in ("request_sent", *["speech_end"] * 2)
+    ]
     lost = {"step": "greeting", "outcome": "timeout:speech"}
 
     assert origins_of(*rows, lost)[1][-1] == ("greeting, from end of speech", "speech_end")
@@ -74,8 +80,8 @@ def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> No
                 "step": st.sampled_from(["turn_1", "turn_2", "other", None]),
                 "script": st.sampled_from(["a", "b"]),
                 "measured_from": st.sampled_from(["request_sent", "speech_end", None]),
-                "outcome": st.sampled_from(["ok", "interrupted", "timeout:speech", "closed:1006", "abandoned", None]),
-                "phase": st.sampled_from(["measure", "warmup", None]),
+                "outcome": st.sampled_from(["ok", "interrupted", "timeout:speech", "closed:1006", "unfinished", None]),
+                "phase": st.sampled_from(["measurement", "warmup", None]),
             }
         ),
         max_size=20,
@@ -100,7 +106,10 @@ def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path)
     summary = edited(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
     paths = write_report(summary)
 
-    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [("request_sent", 10), ("speech_end", 70)]
+    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [
+        ("request_sent", 10),
+        ("speech_end", 70),
+    ]
     for path in paths:
         said = path.read_text()
         assert "greeting, from request sent" in said
@@ -132,7 +141,9 @@ def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_s
     """Calls of an agent: an empty table of ttfa stood first, below a headline that said nothing was told."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
-    edited(tmp_path, lambda _, row: row | {"greeting_audible_at_ns": row["connect_start_at_ns"] + 480_000_000}, "sessions")
+    edited(
+        tmp_path, lambda _, row: row | {"greeting_audible_at_ns": row["connect_start_at_ns"] + 480_000_000}, "sessions"
+    )
     summary = edited(tmp_path, lambda _, row: row | untold)
     terminal = report_text(summary)
 
@@ -200,11 +211,11 @@ def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
 def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 
-    for measure in ("stall", "stall_count", "vad_splits", "network_rtt", "retransmits"):
+    for measure in ("stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
         found = figures(summary, measure)
         assert found.failed > 0
         assert all(math.isfinite(estimate.value) for estimate in found.quantiles)
-    assert figures(summary, "turn_detection").n == figures(summary, "ttfa").n
+    assert figures(summary, "end_of_turn_delay").n == figures(summary, "ttfa").n
 
 
 def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_is_no_wait() -> None:
@@ -236,7 +247,7 @@ def test_the_chunk_of_vad_turns_is_explained() -> None:
 
     assert "up to one chunk (100\u00a0ms) of packetisation" in settings.packetisation(summary.setup)
     assert settings.chunks(summary.setup) in report_text(summary).replace(" ms", "\u00a0ms")
-    assert "ttfa, transcript_*, response_total, turn_detection and voice_to_voice" in settings.packetisation(
+    assert "ttfa, transcript_*, response_total, end_of_turn_delay and voice_to_voice" in settings.packetisation(
         summary.setup
     )
     assert not settings.packetisation(manual.setup)

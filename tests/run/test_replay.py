@@ -158,7 +158,7 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     ),
 )
 ENDS: list[Tell] = [
-    lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns, "the run ended")),
+    lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns, "the run ended")),
     lambda timeline, now_ns: timeline.tell(inputs.Failed("throttled:handshake", now_ns, "429")),
     lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
     lambda timeline, now_ns: timeline.tell(inputs.Closed(1001, now_ns, "maximum duration")),
@@ -221,13 +221,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("logs")
 
 
-@given(steps=conversations(), end=st.sampled_from(ENDS), record_audio=st.booleans(), responds=st.booleans())
+@given(steps=conversations(), end=st.sampled_from(ENDS), keep_audio=st.booleans(), responds=st.booleans())
 def test_a_log_that_is_told_again_gives_the_same_observations(
-    folder: Path, steps: list[tuple[Tell, int]], end: Tell, record_audio: bool, responds: bool
+    folder: Path, steps: list[tuple[Tell, int]], end: Tell, keep_audio: bool, responds: bool
 ) -> None:
     path = folder / "random.jsonl"
     path.unlink(missing_ok=True)
-    log = EventLog(path, hide=str, record_audio=record_audio)
+    log = EventLog(path, hide=str, keep_audio=keep_audio)
     live = Keeping(SessionStart(AT_NS, 3, LIMITS, service_responds=responds), GA, log=log, about=ABOUT)
     now_ns = AT_NS
     for tell, gap_ms in steps:
@@ -246,7 +246,7 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
 
 
 def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
+    log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.tell(inputs.Connected({"tcp_done": AT_NS + 50 * MS}, {"retry-after": "7"}, 40 * MS))
     live.tell(inputs.Failed("throttled:handshake", AT_NS + 60 * MS, "429"))
@@ -260,11 +260,11 @@ def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Pa
 # Whole sessions.
 
 
-def logged(path: Path, script: PreparedScript, *, record_audio: bool = False) -> tuple[list[TurnObservation], Any]:
+def logged(path: Path, script: PreparedScript, *, keep_audio: bool = False) -> tuple[list[TurnObservation], Any]:
     """What a session over a transport without a network gave, and its own observation; its log is in the file."""
     transport, listening = GuardedTransport(Service(script.dialect)), Listening()
     transport.transmit = TransmitDelays(2_000, 20 * MS)
-    log = EventLog(path, hide=str, record_audio=record_audio)
+    log = EventLog(path, hide=str, keep_audio=keep_audio)
     start_ns, facts = transport.now_ns(), about("run", LABELS, script)
     timeline = LoggedTimeline(
         SessionStart(start_ns, len(script.turns), script.limits, intended_ns=start_ns - 3 * MS),
@@ -285,9 +285,9 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("record_audio", [False, True])
-def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, record_audio: bool, tmp_path: Path) -> None:
-    turns, session = logged(tmp_path / "log.jsonl", script, record_audio=record_audio)
+@pytest.mark.parametrize("keep_audio", [False, True])
+def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, keep_audio: bool, tmp_path: Path) -> None:
+    turns, session = logged(tmp_path / "log.jsonl", script, keep_audio=keep_audio)
 
     again = replay_log(tmp_path / "log.jsonl")
     assert list(again.turns) == turns
@@ -313,7 +313,7 @@ def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> 
 
 
 def test_a_turn_that_ended_because_nothing_came_ends_so_again(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
+    log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.tell(inputs.Begun(AT_NS, build_turn()))
     live.tell(inputs.Sent("response.create", AT_NS, 9))
@@ -344,7 +344,7 @@ def test_a_log_that_was_cut_anywhere_gives_what_it_holds(folder: Path, whole: by
     again = replay_log(path)
     assert again.cut
     assert again.session.turns_started == len(again.turns) == again.session.turns_ended
-    assert again.session.outcome in ("ok", "abandoned")  # the very last line may say no more than that turns went
+    assert again.session.outcome in ("ok", "unfinished")  # the very last line may say no more than that turns went
 
 
 def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_path: Path, whole: bytes) -> None:
@@ -353,7 +353,7 @@ def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_p
     (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[: place + 1]))
 
     again = replay_log(tmp_path / "cut.jsonl")
-    assert [turn.outcome for turn in again.turns] == ["abandoned"]
+    assert [turn.outcome for turn in again.turns] == ["unfinished"]
     assert again.turns[0].audio_deltas == 1
 
 
@@ -435,7 +435,7 @@ def test_every_kind_of_input_is_written_and_told_again(kind: type[inputs.Input],
     told = EXAMPLES[kind]
     fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]  # which the log itself fills in
     assert [field.name for field in fields if getattr(told, field.name) == field.default] == [], "would not be missed"
-    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
+    log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.tell(told)
     log.close()
@@ -469,7 +469,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.NetworkMeasured(6, 4, 3, "proxy"),
         inputs.Expired(AT_NS + MS),
         inputs.GaveUp(),
-        inputs.Failed("abandoned", AT_NS + MS, "the run ended"),
+        inputs.Failed("unfinished", AT_NS + MS, "the run ended"),
         inputs.Closed(1008, AT_NS + MS, "policy", True, "reset", 5),
         inputs.Finished(AT_NS + MS),
         inputs.Taken(AT_NS + MS, {1: True}),

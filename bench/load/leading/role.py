@@ -120,7 +120,7 @@ class ProcessRole(ABC):
 
     def take_the_screen(self) -> None:
         """Where a run is all there is, the view shows how it goes: Locust prints no tables, its log keeps clear."""
-        if self._parsed.locust_stats or not self._ends_itself:
+        if self._parsed.locust_tables or not self._ends_itself:
             return
         self._screen = self._view
         logging.getLogger(TABLES).disabled = True
@@ -259,7 +259,7 @@ class ProcessRole(ABC):
         if live is not None and not live.closed:
             live.sessions.ending = True
             own = not self._parsed.stop_timeout  # else turns are cut as somebody wants it
-            outcome = "timeout:turn" if own else "abandoned"
+            outcome = "timeout:turn" if own else "unfinished"
             cut = live.drain(self._longest_s, lambda: self._current.hurried, outcome)
             if cut:
                 self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")

@@ -259,7 +259,7 @@ class LiveRun:
         """How many calls are under way."""
         return len(self.sessions.active)
 
-    def drain(self, longest_s: float, hurry: Callable[[], bool], outcome: str = "abandoned") -> int:
+    def drain(self, longest_s: float, hurry: Callable[[], bool], outcome: str = "unfinished") -> int:
         """Begin no new turns; wait for those in flight, `longest_s` at most, then cut the rest.
 
         Returns how many sessions went on for longer, and are cut with this outcome; who hurries abandons them.
@@ -320,7 +320,7 @@ def unwritable(error: OSError) -> str:
         return (
             "the run folder is gone, and the recorded data with it: somebody removed or moved it while the run went on"
         )
-    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs-dir"
+    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs"
 
 
 class Flusher:

@@ -74,7 +74,7 @@ def test_the_shelf_shows_what_is_left_out(tmp_path: Path) -> None:
     shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "sim" / "copy.json")
     (folder / "voice_turns" / "other").mkdir()
     shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "other" / "made-0.json")
-    output = call("baseline", "list", "--baselines-dir", folder).output
+    output = call("baseline", "list", "--folder", folder).output
 
     assert output.startswith("voice_turns/sim  1 run, ")
     assert "copy.json is of made-0, which is stored already" in output or "made-0.json is of made-0" in output
@@ -95,7 +95,7 @@ def test_a_warm_up_is_a_condition_that_may_be_allowed_to_differ(tmp_path: Path) 
     folder, now = str(store(tmp_path, 1)), read(MANY, warmup_s=60.0)
 
     assert check_of(now, thresholds(*TTFA), folder).differs == (
-        "sim: warm-up, s: 60 here, 0 in the baseline (--allow-different warmup)",
+        "sim: warm-up, s: 60 here, 0 in the baseline (--allow warmup)",
     )
     assert not check_of(now, thresholds(*TTFA), folder, allow=["warmup"]).differs
 
@@ -111,9 +111,9 @@ def test_settings_of_a_variant_are_a_condition(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("measure", "then", "word"),
     [
-        ("stall", (0, 0, 0, 0, 0), "equivalent"),
-        ("stall", (300, 300, 300, 300, 300), "improved"),
-        ("stall", (0, 300, 300, 300, 300), "not regressed"),
+        ("stall_duration", (0, 0, 0, 0, 0), "equivalent"),
+        ("stall_duration", (300, 300, 300, 300, 300), "improved"),
+        ("stall_duration", (0, 300, 300, 300, 300), "not regressed"),
         ("ttfa", (0, 600, 600, 600, 600), "inconclusive"),
         ("ttfa", (0, 0, 0, 0, 0), "inconclusive"),
     ],
@@ -126,7 +126,7 @@ def test_zeros_are_figures_like_any_other(tmp_path: Path, measure: str, then: tu
     (item,) = check_of(read(MANY), thresholds(f"{measure}: med<+20%"), str(folder)).items
 
     assert item.word == word
-    assert (item.value == 0) == (measure == "stall")
+    assert (item.value == 0) == (measure == "stall_duration")
     if measure == "ttfa":
         assert item.reason == "no ratio to 0, which stored runs have"
         assert interval_text(item) == "no ratio to 0"

@@ -1,4 +1,4 @@
-"""trend.html: what is on it, what is drawn, what filters hide."""
+"""history.html: what is on it, what is drawn, what filters hide."""
 
 from __future__ import annotations
 
