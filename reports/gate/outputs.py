@@ -57,8 +57,10 @@ from reports.gate.sentences import (
     reached_text,
     reason,
     remarks,
+    shown_of,
     value_text,
 )
+from reports.looks.decision import analyses, write_decision
 from reports.numbers import NBSP, count, plural, shortened
 from reports.page.poured import markdown_blocks
 from reports.records import Known, Record, data_of, text_of
@@ -113,7 +115,7 @@ def _table(items: Sequence[Item], checked: Checked) -> Table:
     )
 
 
-INTERVALS = "Intervals are of 90 %: each end is a bound of 95 %, by which one side decides. A report shows 95 % ones."
+INTERVALS = "90 % intervals = two one-sided 95 % bounds, which decide. A report shows 95 % intervals."
 """Why a check and a report have different intervals of one figure."""
 
 
@@ -145,11 +147,12 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
         rows.append(row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict]))
     grid = Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")
     table: list[Part] = [grid, Paragraph(INTERVALS, "soft")] if rows else []
+    decided = analyses(checked.decision) if checked.decision else ()
     closing: list[Part] = [
         *(Named("note:", [remark], indent=6) for remark in beside(checked)),
         Paragraph(ending(checked)),
     ]
-    return lines.lines_of((_opening(checked), table, closing), width, colour)
+    return lines.lines_of((_opening(checked), table, decided, closing), width, colour)
 
 
 def _opening(checked: Checked) -> Iterable[Part]:
@@ -222,8 +225,10 @@ class CheckPaths(NamedTuple):
 
 
 def write_check(checked: Checked, folder: Path, junit: Path | None = None) -> CheckPaths:
-    """Write the files, each in one step. Raises UsageError for one that cannot be written."""
+    """Write the files, each in one step, and decision.json anew. Raises UsageError for one that cannot be written."""
     paths = paths_in(folder)
+    if checked.decision:
+        write_decision(checked.decision, folder)
     texts = [(paths.json, check_json(checked)), (paths.markdown, check_markdown(checked))]
     for path, text in [*texts, *([(junit, junit_xml(checked))] if junit else [])]:
         _write(path, text)
@@ -282,11 +287,11 @@ def github_commands(checked: Checked) -> Iterable[str]:
         return
     yield from (github_command("warning", "rtbench check", warning) for warning in checked.warnings)
     for item in checked.of("failed")[:MOST]:
-        yield github_command("error", f"{item.figure} {item.word}", item_said(item))
+        yield github_command("error", f"{item.figure} {shown_of(item)}", item_said(item))
     if checked.on_inconclusive != "pass":
         kind = "error" if checked.status == 3 else "warning"
         for item in checked.of("unsure")[:MOST]:
-            yield github_command(kind, f"{item.figure} {item.word}", item_said(item))
+            yield github_command(kind, f"{item.figure} {shown_of(item)}", item_said(item))
 
 
 def github_refusal(error: str) -> str:

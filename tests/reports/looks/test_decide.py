@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pytest
 import typer
 
-from bench.cli.verdicts import decide
+from bench.cli.verdicts import OnInconclusive, check
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from bench.run.part import rows_of
@@ -23,8 +22,9 @@ from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import decision_of, end_of, look_at
-from reports.looks.decision import Decision, decision_lines, decision_sentence, write_decision
+from reports.looks.decision import Decision, analyses, decision_sentence, write_decision
 from reports.question import Stratum
+from reports.text.lines import lines_of
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.shared import frames_of
@@ -68,21 +68,21 @@ def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so() -> None:
     assert (found.stopped, found.status, found.course.reason) == (True, 0, "not regressed")
     assert found.used < 120
     assert found.after == 120 - found.used
-    assert decision_sentence(found).startswith("west has not regressed: ttfa p50 +")
+    assert decision_sentence(found).startswith("west is not slower than east: ttfa p50 differs by +")
 
 
 def test_a_run_beyond_its_margin_is_red() -> None:
     found = decided(TIGHT)
 
     assert (found.status, found.course.rulings[0].word) == (1, "regressed")
-    assert decision_sentence(found).startswith("west regressed: ttfa p50 +")
+    assert decision_sentence(found).startswith("west is slower than east: half of the turns take longer than ")
 
 
 def test_a_run_that_nothing_decides_is_inconclusive() -> None:
     found = decided(UNDECIDED)
 
     assert (found.stopped, found.status) == (True, 3)
-    assert decision_sentence(found).startswith("inconclusive")
+    assert "Whether this exceeds the margin of 12\u00a0% is inconclusive." in decision_sentence(found)
 
 
 RUNNING, ENDED = {"state": "running"}, dict[str, Any]()
@@ -119,7 +119,7 @@ def test_a_look_is_held_once_its_pairs_are_there(
     assert (found.pairs, held(found)) == (pairs, looks)
     if document == RUNNING:
         assert (found.stopped, found.status) == (False, 3)
-        assert looks or "no look yet" in decision_sentence(found)
+        assert looks or "No interim analysis yet" in decision_sentence(found)
 
 
 def test_a_look_sees_the_first_pairs_by_number_whoever_else_has_ended(tmp_path: Path) -> None:
@@ -176,14 +176,14 @@ def test_a_budget_that_ends_a_run_makes_its_last_look_the_final_one() -> None:
     assert (budget.course.reason, hand.course.reason) == ("last look", "ended by hand")
     assert budget.course.looks[0].c == pytest.approx(1.645, abs=0.001)
     assert hand.course.looks[0].c > 2.7
-    assert "the run ended at 120 of 400 pairs" in decision_sentence(budget)
+    assert "The run ended at 120 of 400 pairs" in decision_sentence(budget)
 
 
 def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
     found = decided(TIGHT, stopped="the budget is spent", decision_plan=planned(TIGHT, looks=[121], pairs=121))
 
     assert (found.stopped, found.status) == (True, 3)
-    assert "ended before its first look, with 120 of 121 pairs" in decision_sentence(found)
+    assert "ended before its first interim analysis, with 120 of 121 pairs" in decision_sentence(found)
 
 
 EMPTY = Plan(sessions=0, targets=("east", "west"), paired=True)
@@ -193,10 +193,10 @@ INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     "an invalid run": (LOOSE, TWO, {"verdict": {"valid": False, "rules": []}}, "INVALID"),
     "one that was not judged": (LOOSE, TWO, {"verdict": {"valid": None, "rules": []}}, "NOT JUDGED"),
     "a run without sessions": (LOOSE, EMPTY, {},
-                               "do not use these figures: no pair of sessions ended"),
+                               "Do not use these figures: no pair of sessions ended"),
     "throttled arms": ({"failures": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
     "a run that was given up, whatever its verdict":
-        (UNDECIDED, TWO, {"given_up": LATE}, f"do not use these figures: {LATE}"),
+        (UNDECIDED, TWO, {"given_up": LATE}, f"Do not use these figures: {LATE}."),
 }  # fmt: skip
 
 
@@ -215,8 +215,9 @@ def test_what_looks_say_of_an_invalid_run_is_for_information() -> None:
     valid = decided(LOOSE)
 
     assert held(invalid)
-    assert "For information, and no verdict: what looks at these pairs say." in [*decision_lines(invalid)]
-    assert not any("For information" in line for line in decision_lines(valid))
+    told = "For information, not a verdict: what interim analyses of these pairs found."
+    assert lines_of([analyses(invalid)]).startswith(told)
+    assert told not in lines_of([analyses(valid)])
 
 
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
@@ -232,8 +233,8 @@ def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
 
     assert (held(found), found.stopped, found.status) == ([40], True, 4)
     assert (written["stopped"], written["reason"], written["status"]) == (True, "invalid", 4)
-    assert decision_sentence(found).startswith("do not use these figures: west: ")
-    assert decision_sentence(found).endswith("; stopped at look\u00a01 of 3, 40\u00a0pairs")
+    assert decision_sentence(found).startswith("Do not use these figures: west: ")
+    assert decision_sentence(found).endswith(" Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs.")
     jsonschema.validate(written, SCHEMA)
 
 
@@ -250,7 +251,7 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
     found = look_at(throttling(run(tmp_path, LOOSE), 100))
 
     assert (found.course.reason, found.status) == ("not regressed", 4)
-    assert "stopped at" not in decision_sentence(found)
+    assert "Stopped at" not in decision_sentence(found)
 
 
 def test_arms_that_were_given_different_work_end_the_run_at_the_first_look() -> None:
@@ -306,34 +307,52 @@ def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:
     for one in cases:
         data = json.loads(write_decision(one, tmp_path).read_text(), parse_constant=pytest.fail)
         jsonschema.validate(data, SCHEMA)
-    assert data["gates"][0]["reason"] == "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"
+    assert data["gates"][0]["reason"] == "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"
 
 
 def test_the_process_that_runs_the_load_is_told_whether_the_run_may_end(tmp_path: Path) -> None:
     answer = look(str(run(tmp_path, TIGHT)))
 
     assert (answer["stopped"], answer["pairs"]) == (True, 40 * answer["look"])
-    assert answer["sentence"].startswith("west regressed")
+    assert answer["sentence"].startswith("west is slower than east")
 
 
-@pytest.mark.parametrize(("gates", "status"), [(TIGHT, 1), (UNDECIDED, 3)])
-def test_the_commands_exit_status_is_the_decisions(
+@pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
+def test_a_check_says_how_a_run_was_decided_and_ends_with_its_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], gates: dict[str, list[str]], status: int
 ) -> None:
-    with pytest.raises(typer.Exit) as exited:
-        decide(str(run(tmp_path, gates)))
-    lines = capsys.readouterr().out.splitlines()
+    folder = run(tmp_path, gates)
+    assert exit_status(folder) == status
+    told = capsys.readouterr().out
 
-    assert exited.value.exit_code == status
-    assert lines[2].split() == ["look", "pairs", "worse", "from", "passed", "below", "ttfa", "p50"]
+    heads = ["analysis", "pairs", "fail", "above", "pass", "below", "ttfa", "p50"]
+    assert heads in [line.split()[: len(heads)] for line in told.splitlines()]
+    assert "z-scores relative to the margin" in told
+    assert json.loads((folder / "decision.json").read_text())["status"] == status
 
 
-def test_a_green_run_ends_the_command_without_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    decide(str(run(tmp_path, LOOSE)))
-    said = capsys.readouterr().out
+def test_a_run_under_way_that_is_not_decided_is_inconclusive_whatever_that_means_later(tmp_path: Path) -> None:
+    waiting = edit(run(tmp_path, UNDECIDED, state="running", verdict=None), "sessions", lambda _, row: first(50, row))
 
-    assert "✓" in said
-    assert "not in the verdict" in said
+    assert look_at(waiting).course.reason == "waiting"
+    assert exit_status(waiting) == exit_status(waiting, on_inconclusive=OnInconclusive.PASS) == 3
+
+
+def test_a_run_under_way_that_is_decided_has_its_status_before_it_is_judged(tmp_path: Path) -> None:
+    assert exit_status(run(tmp_path, LOOSE, state="running", verdict=None)) == 0
+
+
+def first(pairs: int, row: Row) -> Row | None:
+    return row if row["pair"] < pairs else None
+
+
+def exit_status(folder: Path, **options: Any) -> int:
+    """That of `rtbench check`."""
+    try:
+        check(str(folder), **options)
+    except typer.Exit as exited:
+        return exited.exit_code
+    return 0
 
 
 @pytest.mark.parametrize(
@@ -364,14 +383,14 @@ def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None
     found = look_at(edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {})))
 
     assert (found.status, found.used) == (1, 40)
-    assert decision_sentence(found).startswith("west regressed: failure rate +1")
+    assert decision_sentence(found).startswith("west is worse than east: 1")
 
 
 def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
     found = decided({"ttfa": ["p(50)<+5% and +400ms"]})
 
     assert found.status == 0  # 13 % slower, and by 80 ms alone
-    assert "margin 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
+    assert "margin of 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
 
 
 def test_the_same_gate_written_twice_is_seen_once_and_counted_twice() -> None:
@@ -381,13 +400,9 @@ def test_the_same_gate_written_twice_is_seen_once_and_counted_twice() -> None:
     assert found.course.looks[0].seen[0] is found.course.looks[0].seen[1]
 
 
-def test_a_rate_without_any_event_is_shown_without_a_standard_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with contextlib.suppress(typer.Exit):
-        decide(str(run(tmp_path, {"failures": ["rate<+0.1pt"]})))
-    out = capsys.readouterr().out
+def test_a_rate_without_any_event_is_shown_without_a_standard_error() -> None:
+    told = lines_of([analyses(decided({"failures": ["rate<+0.1pt"]}))])
 
-    assert "∞" not in out.partition("Standard errors")[0]
-    assert out.splitlines()[3].split()[-1] == "–"
-    assert "–: no two pairs differ" in out
+    assert "∞" not in told
+    assert told.splitlines()[1].split()[-1] == "–"
+    assert "–: no two pairs differ" in told
