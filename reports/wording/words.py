@@ -150,7 +150,7 @@ def inexact_rows(summary: Summary) -> list[Line]:
 
 
 def host_facts(host: Host) -> list[str]:
-    """Its name, workers, p99 of timestamp_uncertainty, start_delay, event_loop_delay and send_delay in ms, clock and calibration."""
+    """Return its name, workers, p99 of four delays of the load generator in ms, clock and calibration."""
     p99s = (
         host.timestamp_uncertainty_p99_ms,
         host.start_delay_p99_ms,
