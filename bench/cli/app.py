@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench import former
+from bench.cli.docs import docs
 from bench.cli.report import export, report
 from bench.cli.runs import merge, open_run, runs, upload
 from bench.cli.searches import calibrate, capacity
@@ -74,6 +75,7 @@ app.command()(doctor)
 app.command()(probe)
 app.command()(replay)
 app.command()(options)
+app.command()(docs)
 app.command()(report)
 app.command("open")(open_run)
 app.command()(runs)
