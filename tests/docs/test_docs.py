@@ -27,6 +27,8 @@ from tests.docs import addresses, columns, decisions, options
 
 ROOT = Path(__file__).parents[2]
 NAMING = ("bench", "reports", "scenarios", "docs", "rtbench")
+COMMAND = r"`rtbench docs ([a-z][\w-]*)(?:#([\w-]+))?`"
+HELPER = r"""\bsee\(['"]([\w-]+)['"](?:, ['"]([\w-]+)['"])?\)"""
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -141,10 +143,7 @@ def test_commands_in_texts_name_pages_and_sections_that_exist() -> None:
     named = {
         (page, section)
         for path in texts
-        for pattern in (
-            r"`rtbench docs ([a-z][\w-]*)(?:#([\w-]+))?`",
-            r"""\bsee\(['"]([\w-]+)['"](?:, ['"]([\w-]+)['"])?\)""",
-        )
+        for pattern in (COMMAND, HELPER)
         for page, section in re.findall(pattern, path.read_text(encoding="utf-8"))
     }
 
