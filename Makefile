@@ -54,8 +54,8 @@ format: .venv/dev ## put the code in shape
 	$(BIN)/ruff format .
 
 site: export NO_MKDOCS_2_WARNING = 1
-site: .venv/dev ## the documents as a site, in build/site
-	$(BIN)/mkdocs build --strict -q
+site: .venv/dev ## the documents as a site with a search, in build/site; a broken link fails
+	$(BIN)/mkdocs build --strict
 
 picture: .venv/dev ## the picture of a report in the README; needs Chromium
 	$(BIN)/python -m tests.system.browser.picture
