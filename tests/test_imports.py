@@ -132,7 +132,7 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 STARTED = {
     "bench.locust_run": {"locust", "bench.cli.app"},
     "bench.capacity.play": {"bench.load.leading.forecast"},
-    "bench.load.leading.looks": {"reports.looks", "bench.cli.app"},
+    "bench.load.leading.looks": {"reports.looks", "bench.cli.app", "bench.cli.decision"},
     "bench.load.leading.monitor": {"bench.load.leading.exporter"},
 }
 """Who starts which modules as processes of their own."""

@@ -112,7 +112,7 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
-HARNESS = {"hub_delay": "hub_delay_p99_ms", "send_lag": "send_lag_p99_ms"}
+HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
 """What says of each host how late its event loops ran and its audio left, by the histograms that it is made of."""
 
 

@@ -137,6 +137,8 @@ def check_of(
     answers = _answers(run, sides, thresholds, baseline, allow)
     limits = [item for threshold in absolute for side in sides for item in by_limit.limit_results(threshold, side)]
     findings = judged(answers.answers)
+    undecided = answers.decision is not None and not answers.decision.ended and not absolute
+    unusable = [] if undecided else _unusable(run, sides)
     items = (*limits, *relative_items(answers.answers, findings), *answers.items)
     told = findings and not any(answer.unstored for answer in answers.answers)
     found = Checked(
@@ -145,7 +147,7 @@ def check_of(
         simulated=run.simulated,
         verdict=verdict_of(run.document).word,
         items=items,
-        void=tuple(dict.fromkeys((*_unusable(run, sides), *answers.void, *_too_throttled(sides, items)))),
+        void=tuple(dict.fromkeys((*unusable, *answers.void, *_too_throttled(sides, items)))),
         differs=answers.differs,
         notices=(
             *answers.notices,
@@ -158,6 +160,7 @@ def check_of(
         answer=f"{answer(findings)} {answer_details(findings)}".rstrip() if told else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
+        decision=answers.decision,
         warnings=(*_interrupted(run), *(_warning(side, sides) for side in _unguarded(sides, items))),
     )
     omitted = tuple(

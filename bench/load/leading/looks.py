@@ -276,7 +276,7 @@ UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
 TIMED_OUT = 124
 """As timeout(1) has it."""
 DECIDED = (0, 1, 3, 4)
-"""Exit statuses of `rtbench decide`: all gates kept, one is broken, inconclusive, the run is invalid."""
+"""Exit statuses of a decision: every primary metric passes, one regressed, inconclusive, the run is invalid."""
 
 
 @dataclass(frozen=True)
@@ -297,8 +297,12 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
         files.write_document(folder, document)
     longest_s = longest_report_s(folder)
     # the decision before the report, which shows it; either of them closes the folder
-    decided = _child("decide", folder, longest_s) if "decision_plan" in document else None
-    reported = _child("report", folder, longest_s)
+    decided = (
+        _child(python_command("bench.cli.decision", str(folder)), longest_s, f"rtbench check {folder}")
+        if "decision_plan" in document
+        else None
+    )
+    reported = _called("report", folder, longest_s)
     if reported.returncode != 0:
         return ClosedRun("", _last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
     unusable = run_status(files.read_document(folder))
@@ -313,7 +317,7 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
 def upload_run(folder: Path, url: str) -> str:
     """Upload the folder to this URL; returns the lines to print. Raises UsageError if a file does not arrive."""
     size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
-    uploaded = _child("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url})
+    uploaded = _called("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url})
     if uploaded.returncode != 0:
         raise UsageError(_last_line(uploaded.stderr, "the folder could not be uploaded"))
     return uploaded.stdout.strip()
@@ -331,10 +335,18 @@ def longest_report_s(folder: Path) -> float:
     return REPORT_S + recorded / SPOOLED_BYTES_PER_S
 
 
-def _child(command: str, folder: Path, longest_s: float, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one of our commands on the folder, for a terminal as wide as ours; it is ended where it takes too long."""
-    terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
+def _called(command: str, folder: Path, longest_s: float, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of `rtbench` on the folder."""
     called = python_command("bench.cli.app", command, str(folder))
+    return _child(called, longest_s, f"rtbench {command} {folder}", **variables)
+
+
+def _child(called: Sequence[str], longest_s: float, again: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one of our modules, for a terminal as wide as ours, and end it if it takes too long.
+
+    `again`: the command by which a user repeats it.
+    """
+    terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
         return subprocess.run(
             called,
@@ -346,8 +358,8 @@ def _child(command: str, folder: Path, longest_s: float, **variables: str) -> su
             timeout=longest_s,
         )
     except subprocess.TimeoutExpired:
-        said = f"took longer than {longest_s / 60:.0f} min and was ended; no row is lost: rtbench {command} {folder}"
-        return subprocess.CompletedProcess(called, TIMED_OUT, "", f"the command {command} {said}")
+        said = f"took longer than {longest_s / 60:.0f} min and was ended; no row is lost: {again}"
+        return subprocess.CompletedProcess(called, TIMED_OUT, "", f"`{again}` {said}")
 
 
 def _last_line(errors: str, otherwise: str) -> str:

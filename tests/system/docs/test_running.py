@@ -46,7 +46,7 @@ NOT_HERE = {
     "locust -f scenarios/voice_turns.py --worker": "needs several machines; tests/system/end_to_end/test_hosts.py",
 }
 """How commands begin that do not run here, and why."""
-STATUSES = {"locust": (0, 4), "doctor": (0, 1), "check": (0, 1, 3, 4), "compare": (0, 4), "decide": (0, 1, 3, 4)}
+STATUSES = {"locust": (0, 4), "doctor": (0, 1), "check": (0, 1, 3, 4), "compare": (0, 4)}
 """How a command may exit that did what it should, if not by 0."""
 CONFIRMED = {"runs": ("--yes",)}
 """What a reader is asked, and says."""
@@ -66,7 +66,7 @@ WRITTEN = re.compile(
     r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M
 )
 """The files that pages have their reader write."""
-LOG = ROOT / "tests/reports/stored/schema-3/events/w0-000000.jsonl"
+LOG = ROOT / "tests/reports/stored/spoken/events/w0-000000.jsonl"
 
 
 def runs_here(command: Command) -> bool:
