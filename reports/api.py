@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
+from bench.manual import see
 from bench.measures import CATALOGUE
 from reports import runs
 from reports.arguments import folder_of_run, given_texts, quantile_levels
@@ -198,7 +199,7 @@ class Run(runs.RunFrames):
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
         if name in CATALOGUE:
             raise UsageError(f"{name!r} is no measure of turns or sessions: run.histograms has what there is of it")
-        raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} see docs/metrics.md")
+        raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")
 
     def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
         turns = self._turns
@@ -326,7 +327,8 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: W
     for name in by:
         if name not in rows.columns:
             close = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
-            raise UsageError(f"there is no column {name!r} to group rows by{close} see docs/api.md for all of them")
+            page = see("run-folder", "turnsparquet")
+            raise UsageError(f"there is no column {name!r} to group rows by{close} {page} lists them")
     frames = (rows, lost)
     chosen = [_chosen(frame, where) for frame in frames]
     groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]

@@ -23,7 +23,7 @@ NEAR = 0.05
 
 
 def figure(question: Question) -> str:
-    """ttfa p95 from the end of speech, with function calls; failure rate."""
+    """ttfa p95 from end of speech, with function calls; failure rate."""
     if question.stratum is None:
         return question.name
     since = question.stratum.since

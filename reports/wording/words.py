@@ -19,6 +19,7 @@ from reports.summary.single_turns import Role, Talk
 from reports.summary.summary import GREETING, READ, CallerWait, Summary
 from reports.summary.trust import Host, RuleResult
 from reports.wording import settings
+from reports.wording.breakdown import segment_title
 
 CAUSES = {
     "timestamp_uncertainty": ("timestamps are too uncertain", "the load generator fell behind incoming data"),
@@ -159,7 +160,7 @@ def inexact_rows(summary: Summary) -> list[Line]:
 
 
 def host_facts(host: Host) -> list[str]:
-    """Its name, workers, p99 of timestamp_uncertainty, start_delay, event_loop_delay and send_delay in ms, clock and calibration."""
+    """Return its name, workers, p99 of four delays of the load generator in ms, clock and calibration."""
     p99s = (
         host.timestamp_uncertainty_p99_ms,
         host.start_delay_p99_ms,
@@ -291,7 +292,7 @@ class Answers(NamedTuple):
 
     @property
     def about(self) -> str:
-        """ttfa from the end of speech."""
+        """ttfa from end of speech."""
         return f"{self.measure} from {self.measured_from}"
 
     def counts(self, answer: CallerWait) -> str:
@@ -309,7 +310,7 @@ class Answers(NamedTuple):
 
 
 def tables(summary: Summary) -> list[Answers]:
-    """What the first table has: first deltas and transcripts by their origin, what is heard, greetings."""
+    """What the first table has: what is heard, first deltas and transcripts by their origin, greetings."""
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
     heard = f"the first audible sample, {settings.player(summary.setup)}"
@@ -321,12 +322,12 @@ def tables(summary: Summary) -> list[Answers]:
         for waits in (summary.answers, summary.read)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
     ]
-    more = (
+    first = (
         Answers(HEARD, ORIGINS["speech_end"], heard, summary.heard),
         Answers(ANSWER_HEARD, ORIGINS["speech_end"], answered, summary.answered),
-        Answers(GREETING, "the start of connecting", "the first audible sample of the greeting", summary.greeted),
     )
-    return [*every, *(answers for answers in more if answers.rows)]
+    greeted = Answers(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeted)
+    return [answers for answers in (*first, *every, greeted) if answers.rows]
 
 
 def as_sentence(text: str) -> str:
@@ -335,12 +336,12 @@ def as_sentence(text: str) -> str:
 
 
 def counted(measure: str, stratum: Stratum) -> str:
-    """ttfa from the end of speech: what counts from a turn's origin is not told without it."""
+    """ttfa from end of speech: what is measured from a turn's origin is not told without it."""
     return f"{measure}{since(measure, stratum)}"
 
 
 def since(measure: str, stratum: Stratum) -> str:
-    """` from the end of speech`; nothing for a measure that counts from an instant of its own."""
+    """` from end of speech`; nothing for a measure that counts from an instant of its own."""
     return f" {stratum.since}" if CATALOGUE[measure].begin == "measured_from" and stratum.since else ""
 
 
@@ -479,8 +480,8 @@ def breakdown_title(row: Breakdown) -> str:
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
-    """noticed 319 + committed 4 + first delta 404 = 727 ms (mean of 40 turns)."""
-    parts = " + ".join(f"{segment.name} {three(segment.mean_ms)}" for segment in row.segments)
+    """end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)."""
+    parts = " · ".join(f"{segment_title(segment)} {three(segment.mean_ms)}" for segment in row.segments)
     where = f" on {row.target}" if len(summary.targets) > 1 else ""
     of = f" {traits_words(row.traits)}" if row.traits else ""
-    return f"{parts} = {three(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"
+    return f"{parts} · total {three(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"

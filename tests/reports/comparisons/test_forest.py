@@ -108,7 +108,7 @@ ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
                          "d": -0.55, "low": -1.15, "high": 0.05, "margin": 1.0}),
     "what is not gated or of one origin says so":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
-         {"beside": "from the end of speech, not gated"}),
+         {"beside": "from end of speech, not gated"}),
     "an inconclusive row says what it lacks":
         (NAMED["ttfa p90"], {"why": "slower; it takes about 460 pairs"}),
     "turns": (NAMED["ttfa p99"], {"why": "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"}),

@@ -84,7 +84,12 @@ def test_the_document_has_the_machine_and_every_target(simulator: Ready) -> None
     told: dict[str, Any] = json.loads(shown.stdout)
 
     assert (told["version"], told["state"]) == (1, "ok")
-    assert {finding["name"] for finding in told["machine"]} >= {"open files", "kernel timestamps", "clock", "processors"}
+    assert {finding["name"] for finding in told["machine"]} >= {
+        "open files",
+        "kernel timestamps",
+        "clock",
+        "processors",
+    }
     assert told["targets"][0]["dialect"] == "ga"
     assert all(
         set(finding) == {"name", "state", "said", "remedy"}
