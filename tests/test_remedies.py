@@ -83,7 +83,7 @@ SILENT = "nothing came within the limit"
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "gives out text", "deployment's model"),
         ("failed:no_text", "", "no text came", "the service failed"),
         ("failed:missing_input_transcribed", "", "the script expects", "status page"),
-        ("failed:invalid_value", "invalid_value: no", "mend what they name", "the service failed"),
+        ("failed:invalid_value", "invalid_value: no", "fix the setting that its message names", "the service failed"),
         ("failed:internal_error", "internal_error: no", "out of order", "fewer sessions"),
         ("failed:dns", "dns: a code of the service's own", "fix the setting that its message names", "resource's name"),
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),

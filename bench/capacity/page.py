@@ -36,7 +36,7 @@ RESULTS = {
 }
 """What the result of a level is called on screens; overloaded: the load generator was."""
 HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
-SHARE, TOOK = 27, 9
+SHARE, TOOK = 27, 8
 
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
@@ -57,7 +57,7 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"
     lines = [
         asked,
-        f"at most {plural(plan.levels_most, 'level')} and a longer run, in {span(plan.time_s)}{budget}".replace(
+        f"up to {plural(plan.levels_most, 'level')} and a longer run, in {span(plan.time_s)}{budget}".replace(
             NBSP, " "
         ),
         quick if plan.time_s < least_s else sure,

@@ -62,7 +62,7 @@ def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_pa
     output = capacity(monkeypatch, tmp_path, "--max-time", "40m", "--budget", "12").output.splitlines()
     plan = json.loads((tmp_path / "found" / "capacity.json").read_text())["plan"]
 
-    assert output[1] == f"at most {plan['levels_most']} levels and a hold, in 40 min and 12.00 USD"
+    assert output[2] == f"up to {plan['levels_most']} levels and a longer run, in 40 min and 12.00 USD"
     assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
 
 
@@ -96,7 +96,7 @@ def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
     said = " ".join(result.output.split())
 
     assert "quick search: levels of 27 s until the time is over, for a rough estimate" in said
-    assert "it seems to lie between 16 and 32 calls at a time, which is a rough estimate and shown by nothing" in said
+    assert "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified" in said
     assert (document["holds"], document["rough"]) == (None, {"holds": 16, "breaks": 32})
     assert (result.exit_code, document["ended"], len(document["levels"])) == (3, "time", 6)
 

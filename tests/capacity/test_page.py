@@ -31,7 +31,7 @@ def test_the_answer_stands_above_and_every_level_below() -> None:
     page = poured(capacity_page(searched(LEVELS)))
 
     assert "Passes at 8 and fails at 16 concurrent calls (ttfa p(95)&lt;800)." in page
-    assert "A longer hold confirmed it." in page
+    assert "A longer run confirmed 8." in page
     assert "SIMULATED" in page
     assert "&lt;west&gt;" in page
     assert "<west>" not in page

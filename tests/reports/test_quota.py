@@ -76,7 +76,7 @@ def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
 
     said = limits(summary.quota).replace(NBSP, " ")
     assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
-    assert "<summary>Rate limits</summary>" in section_html(circumstances.quota(summary))
+    assert "Did the service limit the rate?" in section_html(circumstances.quota(summary))
 
 
 def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_an_older_run_without_these_columns_still_counts_its_throttled_turns(tmp
 
     assert summary.quota.throttled > 0
     assert not summary.quota.drawable
-    assert "<summary>Rate limits</summary>" in section_html(circumstances.quota(summary))
+    assert "Did the service limit the rate?" in section_html(circumstances.quota(summary))
 
 
 def test_limits_are_in_every_form() -> None:
