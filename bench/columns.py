@@ -1,7 +1,7 @@
 """The columns of a run's tables: the name and type of each, what fills it, what it holds, and which file it is in.
 
 The schemas of Parquet and of the spool (`bench.run.folder`), rows (`bench.run.rows`), the dtypes of frames
-(`reports.runs`) and the tables of docs/run-folder.md and docs/measures.md are made of these tables. The unit is the end
+(`reports.runs`) and the tables of docs/run-folder.md and docs/metrics.md are made of these tables. The unit is the end
 of a name: `_ns`, `_bytes_…`, `_words`; what has none is a count, a share or a text.
 """
 
@@ -74,7 +74,7 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
         ColumnGroup(
             tuple(f"{name}_at_ns" for name in at_ns),
             "whole",
-            "[instants](measures.md#instants): nanoseconds after the row's `start_ns`, null where they did not happen",
+            "[instants](metrics.md#instants): nanoseconds after the row's `start_ns`, null where they did not happen",
             "instant",
         ),
         ColumnGroup(
@@ -87,7 +87,7 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
         ColumnGroup(
             tuple(f"{name}_error_ns" for name in arrivals),
             "whole",
-            "how much earlier that arrival may really have been: [the bound](measures.md#how-far-they-can-be-off) of "
+            "how much earlier that arrival may really have been: [the bound](metrics.md#how-far-they-can-be-off) of "
             "each instant. Null if unknown",
             "error",
             audit=True,
@@ -134,7 +134,7 @@ IDENTITY = (
     _WORKER,
     _HOST,
     _SIMULATED,
-    _label("outcome", "[how it ended](measures.md#outcomes)"),
+    _label("outcome", "[how it ended](metrics.md#outcomes)"),
     _label("detail", "the service's words of how it ended, 300 characters at most", "or null"),
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
     _whole("start_utc_ns", "when it began, in UTC", "own"),
@@ -153,7 +153,7 @@ def _tokens(sentence: str) -> ColumnGroup:
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
 _CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
-_RETRY = "the [wait](measures.md#limits-of-the-service) that the service asked for when it refused or throttled the "
+_RETRY = "the [wait](metrics.md#limits-of-the-service) that the service asked for when it refused or throttled the "
 
 TURN_MARKS = (
     _instants(
@@ -193,7 +193,7 @@ TURN_MARKS = (
         "last_audible",
         "arrival",
         "when the simulated player plays the reply's last audible sample, if replies are "
-        "[found in the audio](#services-that-tell-nothing-of-turns)",
+        "[found in the audio](#services-without-turn-events)",
     ),
     _instants("last_audio", "arrival", "the last audio delta"),
     _instants("audio_done transcript_done response_done", "arrival", "the closing events, of several the last"),
@@ -250,7 +250,7 @@ TURNS = (
     ),
     _label(
         "traits",
-        "[traits](measures.md#traits), by which turns of a step are never pooled, joined by `+`; null without any",
+        "[traits](metrics.md#traits), by which turns of a step are never pooled, joined by `+`; null without any",
     ),
     *_of_instants(TURN_MARKS),
     _whole(
@@ -284,7 +284,7 @@ TURNS = (
     _whole(
         "onset_error_ns",
         "how far the begin of the reply can be off where it is [found in the "
-        "audio](accuracy.md#where-the-ear-finds-a-sound): a part of `first_audible_error_ns`; null elsewhere",
+        "audio](accuracy.md#audio-onset-detection): a part of `first_audible_error_ns`; null elsewhere",
         audit=True,
     ),
     _whole("vad_splits", "commits beyond the first: pauses that the service took for the end of speech"),
@@ -317,7 +317,7 @@ TURNS = (
     _flag(
         "truncated_right",
         "of replies that were cut, where the script checks it: whether the service "
-        "[kept nothing beyond what was heard](measures.md#interruptions)",
+        "[kept nothing beyond what was heard](metrics.md#interruptions)",
     ),
     _flag("false_reply", "of sounds during silence before this turn: whether the service replied to them"),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
@@ -338,17 +338,17 @@ TURNS = (
     _whole("received_audio_ns", "how much audio came, of all responses of the turn: `audio_bytes_received` as time"),
     _whole("overlap_ns", "of interrupted replies: how long both spoke"),
     _tokens(
-        "of all of the turn's responses, [as the service reported them](measures.md#tokens); cached ones are a part of "
+        "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached ones are a part of "
         "the input"
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
-        "words that should have been heard, and said, and the [errors](measures.md#quality) of what was",
+        "words that should have been heard, and said, and the [errors](metrics.md#quality) of what was",
         "quality",
     ),
     _flag(
         "task_done",
-        "whether the turn did what the script calls [success](measures.md#quality)",
+        "whether the turn did what the script calls [success](metrics.md#quality)",
         "quality",
     ),
 )
@@ -423,7 +423,7 @@ SESSIONS = (
         "idle_prompts",
         "how often the service spoke up by itself, at its idle timeout",
     ),
-    _tokens("of all responses [that belong to no turn](measures.md#tokens)"),
+    _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),
     _whole("close_code", "if the other side closed, or the connection broke"),
@@ -469,7 +469,7 @@ SECONDS = (
     _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
     _whole(
         "requests_limit requests_remaining tokens_limit tokens_remaining",
-        "what the service told of its [limits](measures.md#limits-of-the-service): the last limit it told, and the "
+        "what the service told of its [limits](metrics.md#limits-of-the-service): the last limit it told, and the "
         "least that remained",
     ),
     _number("cpu", "share of one core that the worker's process took"),

@@ -3,7 +3,7 @@
 BenchError
 ├── UsageError          what a user asked for cannot be done: one line, exit status 2
 │   └── ScriptError     the same, at a place of a file
-└── ConnectError        a session could not be opened: an outcome of measures.md, with the service's words
+└── ConnectError        a session could not be opened: an outcome of metrics.md, with the service's words
 """
 
 from __future__ import annotations

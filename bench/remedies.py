@@ -1,6 +1,6 @@
 """Says what to do about an outcome, whoever was called: the doctor, who knows the target, says more. Pure.
 
-The outcomes: docs/measures.md, "Outcomes".
+The outcomes: docs/metrics.md, "Outcomes".
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ TOLD = (
         "timeout:speech",
         UNHEARD,
         "a service that detects turns says in session.updated how it does; where it cannot, let the client commit what "
-        "was said (`turn_detection: none`; a probe: --manual)",
+        "was said (`turn_detection: none`; a probe: --manual-commit)",
     ),
     (
         "timeout:first_delta",

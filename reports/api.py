@@ -197,7 +197,7 @@ class Run(runs.RunFrames):
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
         if name in CATALOGUE:
             raise UsageError(f"{name!r} is no measure of turns or sessions: run.histograms has what there is of it")
-        raise UsageError(f"{name!r} is no measure: see docs/measures.md")
+        raise UsageError(f"{name!r} is no measure: see docs/metrics.md")
 
     def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
         turns = self._turns

@@ -348,7 +348,7 @@ MARKS = {
     **{"equivalent": Mark("≈", "eq", "good"), "inconclusive": UNSURE},
     # of a run, of a comparison
     **{"VALID": GOOD, "INVALID": BAD, "NOT JUDGED": UNSURE, "THROTTLED": UNSURE},
-    **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "NO VERDICT": UNSURE, "NOT DECIDED YET": UNSURE},
+    **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "NO VERDICT": UNSURE, "PENDING": UNSURE},
     # of a threshold, of a check
     **{"passed": GOOD, "failed": BAD, "unsure": UNSURE, "void": BAD},
 }

@@ -352,7 +352,7 @@ def likeness(run: RunFrames, target: str | None = None, step: str | None = None)
         turns = turns[turns["step"] == step]
     if len(turns) < LEAST_TURNS:
         which = f" of {step}" if step else ""
-        raise UsageError(f"{run.folder.name} has {len(turns)} good turns{which}, and --like needs {LEAST_TURNS}")
+        raise UsageError(f"{run.folder.name} has {len(turns)} good turns{which}, and --from-run needs {LEAST_TURNS}")
     calling = turns["function_calls"].fillna(0) > 0
     delays = {name: _quantiles(turns if name == "function_named" else turns[~calling], *delay)
               for name, delay in TURN_DELAYS.items()}  # fmt: skip

@@ -103,6 +103,8 @@ class Finding:
     baseline: str = "the baseline"
     """what it is called"""
     unit: Literal["session", "pair"] = "session"
+    peers: bool = False
+    """whether two services are compared, neither the other's baseline: slower and faster, not regressed and improved"""
 
     @property
     def known(self) -> Literal["worse", "better", ""]:

@@ -26,7 +26,7 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "installation", "clock", "columns", "measures", "limits", "money",
+    "units", "errors", "former", "installation", "clock", "columns", "measures", "limits", "money",
     "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",
@@ -52,7 +52,7 @@ FLOORS = (
     "blocks", "numbers", "records", "statistics",
     "question", "thresholds", "measurable", "exactness", "frames",
     "runs", "arguments", "turns", "samples",
-    "export", "summary", "api", "wording", "finding",
+    "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
     "page", "text",
     "sides", "sizing", "looks", "comparisons", "gate", "histories",
 )  # fmt: skip

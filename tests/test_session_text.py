@@ -39,7 +39,7 @@ from tests.helpers import (
 
 @pytest.fixture
 def log(tmp_path: Path) -> EventLog:
-    return EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
+    return EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
 
 
 @pytest.fixture

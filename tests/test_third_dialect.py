@@ -167,7 +167,7 @@ def walked(*steps: Step, **session: Any) -> Repertoire:
 def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:
     """A session over a transport without a network, logged in a file."""
     script, transport, listening = walked(*steps).session(0, 0), MemoryTransport(station), Listening()
-    log = EventLog(path, hide=str, keep_audio=False)
+    log = EventLog(path, hide=str, record_audio=False)
     facts = about("run", Labels("s", "here", "talk", script.name), script)
     timeline = LoggedTimeline(
         SessionStart(transport.now_ns(), len(steps), script.limits), script.dialect, log=log, about=facts

@@ -320,7 +320,7 @@ def _words(
     trust = ["--ca", str(ready["ca"])] if ready["ca"] else []
     url = ready["urls"][f"agent_{kind}" if kind in AGENTS else "ga"]
     called = ["--dialect", kind] if kind in AGENTS else []
-    place = ["--url", str(url), *called, *trust, "--runs", str(scratch / "runs"), "--loglevel", "WARNING"]
+    place = ["--url", str(url), *called, *trust, "--runs-dir", str(scratch / "runs"), "--loglevel", "WARNING"]
     return ["-f", str(scenario), "--headless", *(str(word) for option in load.items() for word in option), *place]
 
 

@@ -9,15 +9,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
+from bench import former
 from bench.cli.report import export, report
 from bench.cli.runs import merge, open_run, runs, upload
 from bench.cli.searches import calibrate, capacity
 from bench.cli.service import doctor, probe, replay
 from bench.cli.simulate import simulate
-from bench.cli.start import bench, init, options
-from bench.cli.verdicts import baseline, check, compare, decide, history, size
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError
+from bench.cli.start import init, options, quickstart
+from bench.cli.verdicts import baseline, check, compare, decide, sample_size, trend
+from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError, UsageError
 from bench.plain import one_line
 
 if TYPE_CHECKING:
@@ -26,8 +28,20 @@ if TYPE_CHECKING:
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
 """Click's error for a command line that cannot be read, which Typer holds without a name of its own."""
 
+
+class Commands(TyperGroup):
+    """The commands, which know their former names."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As Click does. Raises UsageError for a former name."""
+        if new := former.COMMANDS.get(args[0]):
+            raise UsageError(f"No such command '{args[0]}'; it is '{new}' now.")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="rtbench",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -48,9 +62,10 @@ def rtbench(
     ] = False,
 ) -> None:
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others."""
+    former.refuse_variables(os.environ)
 
 
-app.command()(bench)
+app.command()(quickstart)
 app.command()(init)
 app.command()(calibrate)
 app.command()(capacity)
@@ -66,10 +81,10 @@ app.command()(check)
 app.add_typer(baseline)
 app.command()(compare)
 app.command()(decide)
-app.command()(history)
+app.command()(trend)
 app.command()(merge)
 app.command()(upload)
-app.command()(size)
+app.command("sample-size")(sample_size)
 app.command()(export)
 
 
@@ -109,6 +124,12 @@ def forgiving(stream: TextIO | None) -> TextIO:
     )
 
 
+def _new_option(error: Any) -> str:
+    """The name that an unknown option has now; "" if it never was one of the command's."""
+    _, command, *_ = [*error.ctx.command_path.split(), ""] if error.ctx else ("", "")
+    return former.COMMAND_OPTIONS.get(command, {}).get(getattr(error, "option_name", ""), "")
+
+
 def main() -> None:
     """Run a command. What the user can mend becomes one line on stderr and exit status 2."""
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
@@ -119,7 +140,9 @@ def main() -> None:
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
         said = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
-        if error.ctx is None or not said:  # no command was named: the message is the help
+        if new := _new_option(error):
+            print(f"rtbench: No such option: {error.option_name}; it is {new} now.", file=sys.stderr)
+        elif error.ctx is None or not said:  # no command was named: the message is the help
             error.show()
         else:
             print(f"rtbench: {said.rstrip('.')}; see {error.ctx.command_path} --help", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The commands of verdicts: `rtbench compare`, `size`, `decide` and `history`, and for CI `check` and `baseline`.
+"""The commands of verdicts: `rtbench compare`, `sample-size`, `decide` and `trend`, and for CI `check` and `baseline`.
 
 They say what differs between runs, how surely, and over time; and hold a run against thresholds and good runs.
 """
@@ -29,7 +29,7 @@ baseline = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Folder = Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="where baselines are kept")]
+Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help="where baselines are kept")]
 BASELINES = Path("baselines")
 
 
@@ -86,8 +86,8 @@ def _side_named(name: str) -> str:
     return str(run) if target is None else f"{run}:{target}"
 
 
-def size(
-    like: Annotated[
+def sample_size(
+    pilot: Annotated[
         str,
         typer.Option(
             metavar="RUN",
@@ -95,7 +95,7 @@ def size(
             show_default=False,
         ),
     ] = "",
-    measure: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
+    metric: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
     detect: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +107,7 @@ def size(
         typer.Option(metavar="SHARE", help="how much worse is accepted: 10% [default: as `rtbench compare` has it]"),
     ] = None,
     power: Annotated[float, typer.Option(help="how often the change must be found")] = 0.9,
-    gates: Annotated[
+    primary: Annotated[
         int, typer.Option(help="gates of the check that share its error (Holm); by default p50, p95 and failures")
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -120,7 +120,7 @@ def size(
     from reports.sizing import size_data, size_lines, size_question, sized
     from reports.summary.trust import verdict_of
 
-    found = sized(_side_named(like), size_question(measure, detect, margin, power, gates))
+    found = sized(_side_named(pilot), size_question(metric, detect, margin, power, primary))
     if as_json:
         print(json_text(size_data(found)))
     else:
@@ -151,26 +151,26 @@ def decide(
         raise typer.Exit(decision.status)
 
 
-def history(
+def trend(
     folder: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="FOLDER", help="folders of runs or of stored baselines, or runs [default: runs]", show_default=False
         ),
     ] = None,
-    measure: Annotated[
+    metric: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MEASURE",
+            metavar="METRIC",
             help="ttfa:p95, response_total:p50, failures, …; may be repeated [default: waits and failures]",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="where to write the page [default: history.html in the first FOLDER]"),
+        typer.Option(metavar="FILE", help="where to write the page [default: trend.html in the first FOLDER]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the history as JSON, and write no page")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the series as JSON, and write no page")] = False,
 ) -> None:
     """Show each figure over weeks, a point for each run and target, and mark where its level changed.
 
@@ -180,7 +180,7 @@ def history(
     from reports.histories.history import history_of, history_question, in_folders
 
     folders = folder or [runs_folder()]
-    questions = [history_question(text) for text in measure or ()]
+    questions = [history_question(text) for text in metric or ()]
     runs, stored = in_folders(folders)
     found = history_of(runs, stored, questions)
     if as_json:
@@ -192,7 +192,7 @@ def history(
 
         # a run's page would lie in its folder; that of many lies beside them
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
-        page = write_history(found, out or first / "history.html")
+        page = write_history(found, out or first / "trend.html")
         sys.stdout.write(f"{history_text(found, text_width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
@@ -223,7 +223,7 @@ def check(
         OnInconclusive, typer.Option(help="fail: exit 3; pass: 0; warn: 0, and say so loudly")
     ] = OnInconclusive.FAIL,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="write JUnit XML to this file, too")] = None,
-    allow: Annotated[
+    allow_different: Annotated[
         str, typer.Option(metavar="NAMES", help="conditions in which stored baselines may differ: model,region")
     ] = "",
 ) -> None:
@@ -238,7 +238,7 @@ def check(
     run = Path(name or FOLDER)
     try:
         run = _whole_run(name)
-        found = _asked(run, thresholds, baseline, on_inconclusive, allow)
+        found = _asked(run, thresholds, baseline, on_inconclusive, allow_different)
     except BenchError as error:
         tell_ci_of_refusal(str(error))
         outputs.refuse(str(error), run, junit)
@@ -348,5 +348,5 @@ def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
 
     found, notices = each_once(baselines.read_baselines(folder))
     if not found:
-        raise UsageError(f"{folder} has no baselines: save one by `rtbench baseline save RUN --folder {folder}`")
+        raise UsageError(f"{folder} has no baselines: save one by `rtbench baseline save RUN --baselines-dir {folder}`")
     return found, "".join(f"note: {printable(notice)}\n" for notice in notices)

@@ -219,7 +219,7 @@ def make_parent(parent: Path) -> None:
 
 
 def _unwritable(parent: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs")
+    return UsageError(f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs-dir")
 
 
 def _names(first: str) -> Iterator[str]:

@@ -32,19 +32,19 @@ LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
 
-def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, keep_audio: bool) -> msgspec.Raw:
+def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool) -> msgspec.Raw:
     """A client event as JSON; nothing where it is long."""
     without_audio = dialect.without_audio(message) if message else message
     if not message or len(without_audio) > LONGEST_SENT:
         return NO_JSON
-    return clean(message if keep_audio else without_audio, hide)
+    return clean(message if record_audio else without_audio, hide)
 
 
 def received_events(
-    events: Sequence[Event], message: bytes, dialect: Dialect, hide: Hide, *, keep_audio: bool
+    events: Sequence[Event], message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool
 ) -> msgspec.Raw:
     """A server's message as JSON; of one with audio that is cut, what tells whose it is."""
-    if keep_audio or not any(
+    if record_audio or not any(
         event.kind in WITH_AUDIO or event.foreign or is_unknown_of_agent(event, dialect) for event in events
     ):
         return clean(message, hide)

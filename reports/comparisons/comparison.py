@@ -8,7 +8,7 @@ Sessions do not cluster, so the share is plainly binomial, and Newcombe's interv
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +31,7 @@ from reports.records import Closed, Count, about
 from reports.runs import run_id_of
 from reports.sides.fairness import Check, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, as_floats, counts_of, known_targets, matched, sides_of
+from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched, sides_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.rates import any_event, newcombe
@@ -41,8 +41,8 @@ from reports.wording.validity import Cause
 from reports.wording.verdicts import as_share, difference_interval, said, scale_of
 
 CHOSEN = (
-    "{} was ended by looks at its figures, so a test that takes its size as fixed errs more often than its confidence "
-    "says; `rtbench decide {}` shows what its looks decided."
+    "{} was ended by interim analyses, so a test of a fixed size errs more often than its confidence says; "
+    "`rtbench decide {}` shows what they decided."
 )
 NAME = "sessions with a failed turn"
 FAILURES = Question("failures", "rate", Margin())
@@ -71,8 +71,8 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Check]:
 Design = Literal["pairs", "sessions"]
 
 DRIFTING = (
-    "An arm drifts by itself ({0}): neighbouring {1} are autocorrelated. So quarters of the run are counted, and the "
-    f"verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run tells more."
+    "Latency of one target drifted during the run ({0}): neighbouring {1} are autocorrelated. So quarters of the run "
+    f"are resampled, and verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run helps."
 )
 DTYPES = dtypes_of(
     (LABEL, ("candidate", "figure", "measure", "origin", "traits", "step")),
@@ -239,6 +239,10 @@ def compared(
     each = matched_to_the_first(sides)
     figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.gated)
     findings = judge(figures, sides[0].label, level=level)
+    if one_run(sides):
+        names = {side.label: side.name for side in sides}
+        base = sides[0]
+        findings = [replace(one, peers=are_peers(base.run, base.name, names[one.candidate])) for one in findings]
     tested = [one for one in figures if one.question.gated and one.difference and not one.floor(sides[0].label)]
     return Comparison(
         sides=tuple(sides),

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from bench.measures import SLOPE
-from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel, ForestRow
+from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
 from reports.comparisons.measuring import RatioCurve
+from reports.finding_rows import FindingRow
 from reports.numbers import NBSP, change, nines, shortened, three
 from reports.page.svg import (
     COLOURS,
@@ -48,7 +49,7 @@ LONGEST, NARROW_LONGEST, LINE = 38, 50, 15
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     """A row per figure: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
 
-    def pitch(row: ForestRow) -> int:
+    def pitch(row: FindingRow) -> int:
         lines = len(_reason_lines(row, narrow=narrow))
         return NARROW_PITCH + LINE * lines if narrow else PITCH + LINE * max(0, lines - 1)
 
@@ -137,7 +138,7 @@ def _ticks(x: PixelScale, axis: Axis, apart: float) -> list[tuple[float, str]]:
     return sorted(found)
 
 
-def _bar_with_margin(plot: Plot, row: ForestRow, x: PixelScale, axis: Axis, middle: float) -> None:
+def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, middle: float) -> None:
     zone = x.clip(-row.margin), x.clip(row.margin)
     plot.rect(zone[0], middle - 11, zone[1] - zone[0], 22, "margin", f"margin {row.margin_text}")
     edge = x.clip(-row.margin if axis in HIGHER else row.margin)
@@ -156,7 +157,7 @@ def _bar_with_margin(plot: Plot, row: ForestRow, x: PixelScale, axis: Axis, midd
         plot.dot(x(row.d), middle, "circle", f"dotv {ink}", 5.5, f"{row.name}: {row.short}")
 
 
-def _texts(plot: Plot, row: ForestRow, top: float) -> None:
+def _texts(plot: Plot, row: FindingRow, top: float) -> None:
     """Beside the bar: what it is and both values on the left, the difference and the verdict on the right."""
     middle, cls = top + PITCH / 2, f"dl w-{row.word.replace(' ', '-')}"
     measured, upper = _measured(row), middle + (-2 if row.beside else 4)
@@ -174,7 +175,7 @@ def _texts(plot: Plot, row: ForestRow, top: float) -> None:
         plot.text(plot.w, middle + 13 + LINE * line, why, "tiny", "end")
 
 
-def _texts_around(plot: Plot, row: ForestRow, top: float) -> None:
+def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
     """Above the bar what it is and the verdict; below it both values and the difference, then the margin and why."""
     plot.text(0, top + 18, shortened(row.name, 24), "rowlab")
     plot.text(plot.w, top + 18, row.signed, f"dl w-{row.word.replace(' ', '-')}", "end")
@@ -185,13 +186,13 @@ def _texts_around(plot: Plot, row: ForestRow, top: float) -> None:
         plot.text(0, top + 87 + LINE * line, why, "tiny")
 
 
-def _reason_lines(row: ForestRow, *, narrow: bool = False) -> list[str]:
+def _reason_lines(row: FindingRow, *, narrow: bool = False) -> list[str]:
     """Whether a verdict is provisional, why it is no other, what "equivalent" leaves unsaid; often nothing."""
     said = "; ".join(filter(None, ("provisional" if row.doubted else "", row.why or row.within.strip(" ()"))))
     return textwrap.wrap(said, NARROW_LONGEST if narrow else LONGEST)
 
 
-def _measured(row: ForestRow) -> str:
+def _measured(row: FindingRow) -> str:
     """Both values; a slope's unit is that of its axis."""
     return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 

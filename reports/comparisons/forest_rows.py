@@ -1,4 +1,4 @@
-"""The rows of the forest plot: findings in words, and as places on an axis; pure.
+"""The rows of the forest plot, panel by panel; pure.
 
 Each axis has its own panel: ratios where less is better, ratios where more is, and the same two of rates, whose
 differences are percentage points.
@@ -6,94 +6,18 @@ differences are percentage points.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.measures import CATALOGUE, SLOPE
-from reports.blocks import MARKS
+from bench.measures import SLOPE
 from reports.comparisons.comparison import Comparison
 from reports.finding import Finding
-from reports.numbers import NBSP, NONE, count, ms, shortened, three
-from reports.question import PLAIN, RATES, Question, better_of
-from reports.statistics.differences import FAR, LEVEL, Difference, Scale
-from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
-from reports.wording import verdicts
-from reports.wording.verdicts import NOTHING, TIMEOUT, as_share, interval_of, scale_of, share
+from reports.finding_rows import FindingRow, is_lower, row
+from reports.numbers import NBSP, three
+from reports.question import Question
+from reports.statistics.differences import LEVEL, Scale
+from reports.wording.verdicts import scale_of
 
-UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
-ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
-
-
-def which_turns(question: Question) -> tuple[str, bool]:
-    """one turn in twenty; half of the sessions: and whether that is several."""
-    noun = CATALOGUE[question.measure].scope
-    words = ONE_IN[question.p or 0.5]
-    return (f"{words} {noun}s", True) if words.endswith("the") else (words.replace("one", f"one {noun}", 1), False)
-
-
-def size(d: float, finding: Finding, *, longer: bool = False) -> str:
-    """65 % more, 4 % less, 2.7 points more: how far a difference of this d is. `longer`: of waits, 65 % longer."""
-    more, less = ("longer", "shorter") if longer and _is_long(finding.question) else ("more", "less")
-    word = more if d >= 0 else less
-    if scale_of(finding.question) != "ratio":
-        return f"{_amount(d, finding)}{NBSP}{UNITS[scale_of(finding.question)]} {word}"
-    return f"{_amount(d, finding)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
-
-
-def range_of(finding: Finding, *, longer: bool = True) -> str:
-    """5 to 19 % longer; from 3 % shorter to 19 % longer; an open end is said as such. `longer`: of waits, not more."""
-    found, question = finding.difference, finding.question
-    assert found is not None, "there is a difference"
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        return f"anything ({interval_of(found)})"
-    more, less = ("longer", "shorter") if longer and _is_long(question) else ("more", "less")
-    low, high = (_amount(end, finding) for end in (found.low, found.high))
-    unit = f"{NBSP}{UNITS[scale_of(question)]}"
-    if found.low >= 0:
-        return f"{low} to {high}{unit} {more}"
-    if found.high <= 0:
-        return f"{high} to {low}{unit} {less}"
-    return f"from {low}{unit} {less} to {high}{unit} {more}"
-
-
-def _amount(end: float, finding: Finding) -> str:
-    scale = scale_of(finding.question)
-    if scale == "slope":
-        return three(abs(end))
-    return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
-
-
-def figure_value(value: float, question: Question) -> str:
-    """A figure with its unit."""
-    if math.isinf(value):
-        return TIMEOUT
-    if question.kind == "rate":
-        return f"{share(value)}{NBSP}%"
-    unit = CATALOGUE[question.measure].unit
-    return ms(value) if unit == "ms" else f"{three(value)}{NBSP}{unit}"
-
-
-def is_time(question: Question) -> bool:
-    """Whether it is a time of which less is better."""
-    return CATALOGUE[question.measure].unit == "ms" and is_lower(question)
-
-
-def _is_long(question: Question) -> bool:
-    """Whether more of it is longer."""
-    return question.kind != "rate" and is_time(question)
-
-
-def is_lower(question: Question) -> bool:
-    """Whether less of it is better."""
-    return better_of(question) == "lower"
-
-
-ROOM = 33
-"""Letters that fit below the name of a figure."""
-UNJUDGED = "not judged"
-NOT_JUDGED = f"– {UNJUDGED}"
-"""In the place of a verdict, where figures may not be used."""
 Axis = Literal["lower", "higher", "points", "more points", "slope"]
 TITLES: dict[Axis, str] = {
     "lower": "Waits, in percent",
@@ -107,87 +31,11 @@ HIGHER: tuple[Axis, ...] = ("higher", "more points")
 
 
 @dataclass(frozen=True)
-class ForestRow:
-    """One finding. `d`, `low`, `high` and `margin` are places on the axis: logs of a ratio, or percentage points.
-
-    `d` is NaN where there is no difference. `why`: what an inconclusive verdict lacks; empty for the others.
-    `doubted`: provisional, because an arm drifts by itself.
-    `within`: ` (slower, within 20 %)`, where "equivalent" alone would be read as no change. `known`: slower, or worse.
-    """
-
-    name: str
-    which: str
-    definition: str
-    candidate: str
-    colour: int
-    values: tuple[str, str]
-    unit: str
-    change: str
-    interval: str
-    margin_text: str
-    d: float
-    low: float
-    high: float
-    margin: float
-    word: Word
-    outcome: str
-    within: str
-    why: str
-    known: str
-    after_holm: bool
-    doubted: bool
-    finding: Finding
-
-    @property
-    def beside(self) -> str:
-        """from the end of speech, not gated: what stands below the name where there is little room."""
-        beside = ", ".join(filter(None, (self.which, "" if self.finding.question.gated else "not gated")))
-        return beside if len(beside) <= ROOM else shortened(self.which, ROOM)
-
-    @property
-    def told(self) -> str:
-        """+65 % (+47 to +87 %)."""
-        return f"{self.change} ({self.interval})" if self.interval else self.change
-
-    @property
-    def verdict(self) -> str:
-        """? inconclusive (Holm): the outcome with its sign; ≈ equivalent (provisional)."""
-        return f"{self.signed}{' (provisional)' if self.doubted else ''}"
-
-    @property
-    def starred(self) -> str:
-        """≈ equivalent*: the same where there is little room."""
-        return f"{self.signed}{'*' if self.doubted else ''}"
-
-    @property
-    def signed(self) -> str:
-        """? inconclusive (Holm): the outcome with its sign, and not whether it is provisional."""
-        return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.word].glyph} {self.outcome}"
-
-    @property
-    def judged(self) -> str:
-        """✓ not regressed; ≈ equivalent (within 40 %)."""
-        return self.verdict + self.within
-
-    @property
-    def short(self) -> str:
-        """The same beside an axis that says the unit of points, or of slopes."""
-        return self.told.replace(f"{NBSP}points", "").replace(f"{NBSP}{SLOPE}", "")
-
-    @property
-    def measured(self) -> str:
-        """1,600 → 2,640 ms; empty where there is no difference."""
-        base, candidate = self.values
-        told = {base, candidate} - {NONE, NOTHING}
-        return f"{base} → {with_unit(candidate, self.unit)}" if told else ""
-
-
-@dataclass(frozen=True)
 class ForestPanel:
     """Rows with one axis, in the order of the findings, candidate by candidate."""
 
     axis: Axis
-    rows: tuple[ForestRow, ...]
+    rows: tuple[FindingRow, ...]
     level: float = LEVEL
 
     @property
@@ -220,114 +68,6 @@ def axis_of(question: Question) -> Axis:
     return axes[scale_of(question)][not is_lower(question)]
 
 
-def finding_row(finding: Finding, comparison: Comparison, colour: int = 1) -> ForestRow:
+def finding_row(finding: Finding, comparison: Comparison, colour: int = 1) -> FindingRow:
     """A finding of a comparison in words."""
     return row(finding, colour, usable=not comparison.unfair)
-
-
-def row(finding: Finding, colour: int, *, usable: bool = True) -> ForestRow:
-    """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
-    question, few = finding.question, few_cell(finding)
-    difference = None if few else finding.difference
-    unit = question.shown_unit
-    scale = 100.0 if question.kind == "rate" else 1.0
-    ends = (difference.d * scale, difference.low * scale, difference.high * scale) if difference else (math.nan,) * 3
-    holm = usable and is_after_holm(finding)
-    word = finding.verdict.word if usable else "inconclusive"
-    value = as_share(finding.difference.d, finding.difference.scale) if finding.difference else None
-    accepted = verdicts.margin(question.margin, question.measure)
-    known = verdicts.known_word(finding.known, question.measure)
-    # an arm drifts by itself in this figure; that two runs differ is said of all figures together
-    doubted = finding.verdict.provisional and finding.difference is not None and finding.difference.drifts
-    return ForestRow(
-        name=question.name,
-        which="" if question.stratum is None else question.stratum.since or PLAIN,
-        definition=definition(question.measure),
-        candidate=finding.candidate,
-        colour=colour,
-        values=_values(finding),
-        unit=unit if finding.difference else "",
-        change=verdicts.difference(difference),
-        interval=few or verdicts.interval_of(difference),
-        margin_text=accepted,
-        d=ends[0],
-        low=ends[1],
-        high=ends[2],
-        margin=_place(question, difference),
-        word=word,
-        outcome=f"{word}{' (Holm)' if holm else ''}" if usable else UNJUDGED,
-        within=verdicts.within(word, value, scale_of(question), accepted, known),
-        why=_why(finding) if usable else "",
-        known=known if usable else "",
-        after_holm=holm,
-        doubted=usable and doubted,
-        finding=finding,
-    )
-
-
-def few_cell(finding: Finding) -> str:
-    """needs 198 sessions: of a quantile that an arm has too few sessions or turns for; else empty."""
-    lacks = [one for one in finding.lacks if one is not None]
-    if not lacks:
-        return ""
-    least = min(lacks, key=lambda one: one.there / one.needs)
-    return f"needs {count(least.needs)}{NBSP}{least.of}"
-
-
-def is_after_holm(finding: Finding) -> bool:
-    """Whether the bar lies beyond the margin and the verdict is inconclusive all the same."""
-    difference, verdict = finding.difference, finding.verdict
-    return bool(difference and difference.worse_low > 0 and verdict.reason == NOT_AFTER_HOLM)
-
-
-def definition(measure: str) -> str:
-    """What a figure is, in the words of the catalogue; empty for an unknown one."""
-    known = CATALOGUE.get(measure)
-    return known.sentence if known else RATES[measure].sentence if measure in RATES else ""
-
-
-def _values(finding: Finding) -> tuple[str, str]:
-    """Both figures; n/a for a quantile of an arm that has too few turns or sessions."""
-    difference, question = finding.difference, finding.question
-    if difference is None:
-        return NONE, NONE
-    told = []
-    for value, few in zip((difference.baseline, difference.candidate), finding.lacks, strict=True):
-        if question.kind == "rate":  # of too few turns 3 of 4
-            told.append(f"{round(value * few.there)} of {few.there}" if few else share(value))
-        else:
-            told.append(NOTHING if few else TIMEOUT if value == math.inf else three(value))
-    return told[0], told[1]
-
-
-def with_unit(value: str, unit: str) -> str:
-    """A figure with its unit, which `> timeout` and `n/a` have not."""
-    return value if value in (TIMEOUT, NOTHING) else f"{value}{NBSP}{unit}".rstrip()
-
-
-def _place(question: Question, difference: Difference | None) -> float:
-    """How far the margin lies from "same". With `plus`, which counts at this baseline: both must be exceeded."""
-    margin = question.margin
-    if question.kind == "rate":
-        return 100 * margin.points
-    if scale_of(question) == "slope":
-        return margin.plus
-    plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
-    return math.log1p(max(margin.ratio, plus))
-
-
-def _why(finding: Finding) -> str:
-    """slower; it takes about 370 pairs: what is known of an inconclusive figure, and what would settle it."""
-    verdict, needed = finding.verdict, finding.needed
-    if verdict.word != "inconclusive":
-        return ""
-    takes = verdicts.said(verdict.reason)
-    if not verdict.reason and not math.isnan(needed):
-        units = f"{finding.unit}s{'' if finding.unit == 'pair' else ' in each arm'}"
-        many = (
-            f"about {count(int(needed))}"
-            if math.isfinite(needed)
-            else f"more than {count(FAR * max(finding.sessions))}"
-        )
-        takes = f"it takes {many} {units}"
-    return "; ".join(filter(None, (verdicts.known_word(finding.known, finding.question.measure), takes)))

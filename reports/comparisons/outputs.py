@@ -17,9 +17,11 @@ from reports import blocks
 from reports.blocks import MARKS, marked
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method
-from reports.comparisons.forest_rows import ForestRow, few_cell, finding_row, with_unit
+from reports.comparisons.forest_rows import finding_row
 from reports.comparisons.page import comparison_page
 from reports.finding import ExitStatus, Finding
+from reports.finding_rows import FindingRow, few_cell, with_unit
+from reports.finding_sentences import sentence
 from reports.looks.decision import decision_sentence
 from reports.numbers import NBSP, count, listed, percent, plural
 from reports.page.poured import Paths, write_page
@@ -226,7 +228,7 @@ def _finding(finding: Finding, comparison: Comparison) -> ComparedFigure:
         provisional=verdict.provisional,
         reason=said(verdict.reason),
         more_sessions=verdict.more_sessions,
-        sentence=sentences.sentence(finding),
+        sentence=sentence(finding),
         difference=None if difference is None or few_cell(finding) else _difference(difference),
         turns=OfBoth(*finding.turns),
         sessions=OfBoth(*finding.sessions),
@@ -283,7 +285,8 @@ def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
         judged = [(marked(word), MARKS[word].ink)]
     else:
         word = sentences.verdict(comparison) or "NO VERDICT"
-        judged = [(marked(word).upper(), MARKS[word].ink), (marked("VALID"), MARKS["VALID"].ink)]
+        shown = sentences.verdict_shown(comparison) or word
+        judged = [(f"{MARKS[word].glyph} {shown.upper()}", MARKS[word].ink), (marked("VALID"), MARKS["VALID"].ink)]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
     doubted = any(finding.verdict.provisional for finding in comparison.gated) and not comparison.unfair
     assumed = [("PROVISIONAL", "warn")] if doubted else []
@@ -298,12 +301,12 @@ def _opening(comparison: Comparison) -> Iterable[Part]:
 
 
 def design(comparison: Comparison) -> str:
-    """200 pairs, interleaved in one run; 100 sessions in each arm; 100 and 120 sessions."""
+    """Return the size: 200 pairs, interleaved in one run; 100 sessions per target; 100 and 120 sessions."""
     sizes = [side.sessions for side in comparison.sides]
     if comparison.method.design == "pairs":
         return f"{plural(sizes[0], 'pair')}, interleaved in one run"
     if len(set(sizes)) == 1:
-        return f"{plural(sizes[0], 'session')} in each arm"
+        return f"{plural(sizes[0], 'session')} per target"
     return f"{listed([count(size) for size in sizes])} sessions"
 
 
@@ -319,11 +322,11 @@ STACKED = ((BASELINE, CANDIDATE, MARGIN), (DIFFERENCE, VERDICT))
 
 
 def _table(comparison: Comparison) -> Grid:
-    """For each candidate the gated figures, then the others."""
+    """Return for each candidate the primary metrics, then the secondary ones."""
     places = {side.label: place for place, side in enumerate(comparison.sides)}
     findings = [finding_row(finding, comparison) for finding in comparison.findings]
     difference = f"difference ({percent(1 - 2 * comparison.method.level, 1)})"
-    heads = ("figure", "baseline", "candidate", difference, "margin", "verdict", "verdict")
+    heads = ("metric", "baseline", "candidate", difference, "margin", "verdict", "verdict")
     rows: list[blocks.Row] = []
     for label, _ in sentences.candidates(comparison):
         title = f"{glyph(places[label])} {label} against {glyph(0)} {comparison.sides[0].label}"
@@ -331,11 +334,11 @@ def _table(comparison: Comparison) -> Grid:
         own = [row for row in findings if row.candidate == label]
         rows += [_line(row) for row in own if row.finding.question.gated]
         others = [_line(row) for row in own if not row.finding.question.gated]
-        rows += [*([blocks.row_of([blocks.Cell("not gated", style="soft")])] if others else []), *others]
+        rows += [*([blocks.row_of([blocks.Cell("secondary", style="soft")])] if others else []), *others]
     return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", stacked=STACKED)
 
 
-def _line(row: ForestRow) -> blocks.Row:
+def _line(row: FindingRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
     style = MARKS[row.word].ink if row.finding.question.gated else "soft"
     verdicts = [blocks.Cell(one, style=style) for one in (row.judged, row.starred)]
@@ -343,22 +346,22 @@ def _line(row: ForestRow) -> blocks.Row:
 
 
 def _closing(comparison: Comparison) -> Iterable[Part]:
-    """Why gated figures are not settled; whether it was fair; what differs; what to know."""
+    """Yield why primary metrics are inconclusive, whether the comparison was fair, what differs, and notes."""
     if any(finding_row(finding, comparison).doubted for finding in comparison.findings):
         yield blocks.Paragraph(f"* provisional: {DRIFTS}", "soft")
-    told = sentences.candidates(comparison)[0][0]
+    spoken = sentences.candidates(comparison)[0][0]
     for row in (finding_row(finding, comparison) for finding in comparison.gated):
-        if row.why and comparison.decision is None and row.candidate != told:
-            yield Named("unsettled", [f"{figure(row.finding.question)} on {row.candidate}: {row.why}"])
+        if row.why and comparison.decision is None and row.candidate != spoken:
+            yield Named("undecided", [f"{figure(row.finding.question)} on {row.candidate}: {row.why}"])
     for worst in sentences.worst_steps(comparison):
         yield Named("worst step", [worst])
     base, reached = comparison.sides[0].label, list[str]()
     for finding in comparison.gated:
-        if min(finding.reached) < 1:  # ttfa by 71.2 % of what was wanted on a, by 99 % on b
+        if min(finding.reached) < 1:  # ttfa by 71.2 % of the planned turns on a, 99 % on b
             first, second = (percent(share, 1) for share in finding.reached)
-            measure, of = finding.question.measure, f"{first} of what was wanted on {base}"
-            reached.append(f"{measure} by {of}, by {second} on {finding.candidate}")
-    yield Named("reached", list(dict.fromkeys(reached)))
+            measure, of = finding.question.measure, f"{first} of the planned turns on {base}"
+            reached.append(f"{measure} in {of}, {second} on {finding.candidate}")
+    yield Named("completed", list(dict.fromkeys(reached)))
     documents = [side.run.document for side in comparison.sides]
     if any(labels_of(document) for document in documents):
         yield Named("of", [listed(all_called(documents))])

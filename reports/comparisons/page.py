@@ -37,10 +37,12 @@ from reports.blocks import (
 )
 from reports.comparisons import forest, path, sentences
 from reports.comparisons.comparison import Comparison, Design
-from reports.comparisons.forest_rows import ForestRow, definition, panels, with_unit
 from reports.comparisons.forest_rows import finding_row as row_of_finding
+from reports.comparisons.forest_rows import panels
 from reports.comparisons.measuring import BEYOND, Shift
-from reports.comparisons.sentences import LOOKED, brief, decision_alone, decision_word
+from reports.comparisons.sentences import decision_word, verdict_shown
+from reports.finding_rows import FindingRow, definition, shown_word, with_unit
+from reports.finding_sentences import WORST, overall
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, count, listed, moment, percent, plural, three
 from reports.page.charts import percentiles
@@ -51,6 +53,13 @@ from reports.wording.words import since
 
 VERDICTS = {
     "regressed": "The whole interval lies beyond the margin, on the bad side.",
+    "slower": "Of two services: the whole interval lies beyond the margin.",
+    "worse": "Of two services, by a metric that is no latency: the whole interval lies beyond the margin.",
+    "not slower": "Of two services: the interval ends before the margin.",
+    "not worse": "Of two services, by a metric that is no latency: the interval ends before the margin.",
+    "faster": "Of two services: the whole interval lies beyond the margin, on the good side.",
+    "better": "Of two services, by a metric that is no latency: the whole interval lies beyond the margin, on the "
+    "good side.",
     "not regressed": "The interval ends before the margin: it did not get worse by more than is accepted.",
     "equivalent": "Both ends of the interval lie within the margin, on the bad side and on the good one.",
     "improved": "The whole interval lies beyond the margin, on the good side.",
@@ -60,14 +69,15 @@ WORDS = {
     "margin": "How much worse is still accepted. It is agreed before the run: a share of the baseline’s figure, "
     "for rates percentage points.",
     "provisional": "The spread from run to run was assumed, not known, because too few runs of the baseline are "
-    "stored; or an arm drifts by itself, and the run is too short to know how far.",
-    "Holm": "Several gated figures are several chances of a false alarm. For “regressed” the surest one must hold with "
-    "the error of one verdict (100 % − confidence) divided by their number, the next divided by one less, and so on.",
+    "stored; or the latency of one target drifted, and the run is too short to know how far.",
+    "Holm": "Several primary metrics are several chances of a false alarm. For “regressed” or “slower” the strongest "
+    "one must hold at the error of one verdict (100 % − confidence) divided by their number, the next divided by one "
+    "less, and so on.",
     "failed turns": words.FAILED_TURNS,
 }
 RESAMPLED: dict[Design, str] = {
-    "pairs": "pairs of sessions that began together, one of each arm, are resampled together",
-    "sessions": "whole sessions are resampled, in each arm by itself",
+    "pairs": "pairs of sessions that started together, one of each target, are resampled together",
+    "sessions": "whole sessions are resampled, of each target separately",
 }
 UNITS: dict[Design, str] = {"pairs": "pairs", "sessions": "sessions"}
 
@@ -104,12 +114,12 @@ def method(comparison: Comparison) -> str:
 
 
 TURNS_OF = (
-    "Turns, sessions, failed turns (those that never began among them), and the share of what was wanted that has the "
-    "figure: of the baseline / of the candidate."
+    "Turns, sessions, failed turns (including those that did not start), and the share of the planned turns that have "
+    "the metric: of the baseline / of the candidate."
 )
 ROWS_MOST = 10
-"""Gated figures in the first table of numbers: those that did not pass stand there first."""
-BOUNDS = "Bars: the bounds that decide at each look, in colour the one that decided. Dashed: the margin."
+"""Primary metrics in the first table of numbers, those that did not pass first."""
+BOUNDS = "Bars: the bounds that decide at each analysis, in colour the one that decided. Dashed: the margin."
 
 
 def comparison_page(comparison: Comparison) -> Page:
@@ -136,7 +146,7 @@ def comparison_page(comparison: Comparison) -> Page:
     return Page(
         title=f"{' · '.join(told)} · {listed(others)} against {first}",
         badges=badges,
-        headline=_headline(comparison),
+        headline=sentences.comparison_headline(comparison),
         lead=_lead(comparison),
         sections=list(filter(None, sections)),
         definitions=defined,
@@ -147,21 +157,14 @@ def comparison_page(comparison: Comparison) -> Page:
 
 DESIGNS: dict[Design, str] = {
     "pairs": "interleaved in one run, in pairs",
-    "sessions": "sessions of each arm apart",
+    "sessions": "sessions of each target",
 }
-
-
-def _headline(comparison: Comparison) -> str:
-    """What was decided while the run ran is its verdict."""
-    if comparison.unfair or comparison.decision is None:
-        return sentences.comparison_headline(comparison)
-    return brief(comparison.decision)
 
 
 def _lead(comparison: Comparison) -> list[Block]:
     """What forbids the figures, the rest of the answer, what was compared, and what to know before the figures."""
     remedies = validity.remedies(comparison.causes)
-    second = _second(comparison)
+    second = "" if comparison.unfair else sentences.comparison_second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
     documents = [side.run.document for side in comparison.sides]
     began = dict.fromkeys(moment(int(d["began_utc_ns"])) for d in documents if d.get("began_utc_ns"))
@@ -175,35 +178,28 @@ def _lead(comparison: Comparison) -> list[Block]:
     ]
 
 
-def _second(comparison: Comparison) -> str:
-    """Beside the verdict of looks: that the bars are of the whole run."""
-    if comparison.unfair:
-        return ""
-    if comparison.decision is None:
-        return sentences.comparison_second(comparison)
-    sentence = decision_alone(comparison.decision)
-    return LOOKED if _headline(comparison) == sentence else f"{sentence} {LOOKED}"
-
-
-def _badge(word: str, beside: str) -> Badge:
-    return Badge(MARKS[word].badge, MARKS[word].glyph, word.upper(), beside)
+def _badge(word: str, beside: str, shown: str = "") -> Badge:
+    """`shown`: what a verdict is called on screens, if not by its word."""
+    return Badge(MARKS[word].badge, MARKS[word].glyph, (shown or word).upper(), beside)
 
 
 def _verdict_badge(comparison: Comparison) -> Badge:
     """The verdict of the looks, where there were any; else of the gated figures."""
     if (decision := comparison.decision) is not None:
-        beside = f"look {len(decision.course.looks)} of {len(decision.plan.looks)}"
+        beside = f"analysis {len(decision.course.looks)} of {len(decision.plan.looks)}"
         if decision.invalid:
             return _badge(sentences.unusable_word(comparison), beside)
         waiting = decision.course.reason == "waiting"
-        return _badge("NOT DECIDED YET" if waiting else decision_word(decision), beside)
-    gated, word = comparison.gated, sentences.overall(comparison.gated)
+        if waiting:
+            return _badge("PENDING", beside)
+        return _badge(decision_word(decision), beside, verdict_shown(comparison))
+    gated, word = comparison.gated, overall(comparison.gated)
     if word is None:
-        return _badge("NO VERDICT", "no gated figure")
+        return _badge("NO VERDICT", "no primary metric")
     verdicts = [finding.verdict for finding in gated]  # better than not regressed has not regressed either
     same = sum(one.word == word or (word == "not regressed" and one.passes) for one in verdicts)
     provisional = "provisional · " if any(one.provisional for one in verdicts) else ""
-    return _badge(word, f"{provisional}{same} of {plural(len(gated), 'gated figure')}")
+    return _badge(word, f"{provisional}{same} of {plural(len(gated), 'primary metric')}", verdict_shown(comparison))
 
 
 def _sizes(comparison: Comparison) -> str:
@@ -211,9 +207,13 @@ def _sizes(comparison: Comparison) -> str:
     each = [(side.sessions, int(side.here.sum())) for side in comparison.sides]
     if len(set(each)) == 1:
         sessions, turns = each[0]
-        return f"{plural(sessions, 'session')} and {plural(turns, 'turn')} in each arm"
+        return f"{plural(sessions, 'session')} and {plural(turns, 'turn')} per target"
     counts = [listed([count(number) for number in numbers]) for numbers in zip(*each, strict=True)]
     return f"{counts[0]} sessions, {counts[1]} turns"
+
+
+def _shown(row: FindingRow) -> str:
+    return shown_word(row.word, row.finding.question.measure, peers=row.finding.peers)
 
 
 def _answer(comparison: Comparison) -> Section:
@@ -227,22 +227,22 @@ def _answer(comparison: Comparison) -> Section:
     ]
     blocks += [Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
     figures = dict.fromkeys(row.finding.question.measure for row in rows)
-    defined = [word for word in VERDICTS if any(row.word == word for row in rows)] + ["margin", "interval"]
+    defined = [word for word in VERDICTS if any(_shown(row) == word for row in rows)] + ["margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
     blocks.append(Reading(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
     gated, others = ([row for row in rows if row.finding.question.gated == of] for of in (True, False))
-    gated.sort(key=lambda row: sentences.WORST.index(row.word) > 1)
+    gated.sort(key=lambda row: WORST.index(row.word) > 1)
     first, more = gated[:ROWS_MOST], gated[ROWS_MOST:]
     steps = [row_of_finding(step, comparison) for step in comparison.steps]
     parts = {
-        f"{plural(len(more), 'more gated figure')}": more,
-        "Figures that are not gated": others,
-        "Which step changed most? Not gated": steps,
+        f"{plural(len(more), 'more primary metric')}": more,
+        "Secondary metrics": others,
+        "Which step changed most? Secondary": steps,
     }
     folds = [Fold(title, [_numbers(comparison, mine)]) for title, mine in parts.items() if mine]
     numbers: list[Block] = [_numbers(comparison, first), *note(TURNS_OF)] if first else []
-    shown: Block = Paragraph("There is no figure that both arms have.")
+    shown: Block = Paragraph("There is no metric that both targets have.")
     if drawn:
         shown = Figure("", forest.reading(drawn), below=blocks, numbers=numbers)
     return Section("answer", "", "What changed, and by how much?", [shown, *folds])
@@ -253,7 +253,7 @@ def _terms(names: Iterable[str]) -> Inline:
     return tuple(part for name in names for part in (" · ", Term(name)))[1:]
 
 
-def _numbers(comparison: Comparison, rows: Sequence[ForestRow]) -> Table:
+def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> Table:
     several, (base, candidate) = len(comparison.sides) > 2, comparison.sides[:2]
     verdict, interval = Column("verdict", left=True), f"{_interval(comparison)} interval"
     heads: list[Head] = ["figure", *([Column("candidate", left=True)] if several else [])]
@@ -273,7 +273,7 @@ def _numbers(comparison: Comparison, rows: Sequence[ForestRow]) -> Table:
     return table(heads, [_row(row, style, several=several) for row in rows])
 
 
-def _row(row: ForestRow, style: str, *, several: bool) -> Row:
+def _row(row: FindingRow, style: str, *, several: bool) -> Row:
     """A line of the table of numbers, with figures in this style."""
     finding, measure = row.finding, row.finding.question.measure
     rest = row.name.removeprefix(measure) if row.name.startswith(measure) else ""
@@ -298,7 +298,7 @@ def _interval(comparison: Comparison) -> str:
 
 
 def _looks(decision: Decision | None) -> Section | None:
-    """The estimates over the looks; None where a run was not looked at, or no look has one."""
+    """Return the estimates over the interim analyses; None if there were none, or none has one."""
     estimates = path.paths(decision) if decision else []
     if not decision or not estimates:
         return None
@@ -318,7 +318,7 @@ def _percentiles(comparison: Comparison) -> Section | None:
     counted = since(measure, mine[0]) if len(mine) == 1 else ""
     of_step = f", {question.step}" if question.step else ""
     read = (Term(measure), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
-    waits = plot_figure(percentiles(shift.curves, measure, HALF), read, head="The waits, one curve per arm")
+    waits = plot_figure(percentiles(shift.curves, measure, HALF), read, head="Latency, one curve per target")
     return Section("shift", "", "Which turns got slower?", [Beside([waits, _differences(comparison, shift)])])
 
 
@@ -326,11 +326,11 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
     """By percentile; drawn where enough turns lie beyond the median."""
     head = "The difference at each percentile"
     if not shift.ratios:
-        few = f"Not drawn: fewer than {BEYOND} turns of an arm lie beyond its median."
+        few = f"Not drawn: fewer than {BEYOND} turns of a target lie beyond its median."
         return Figure("", head=head, below=[Paragraph(few)])
     read = (
         f"{forest.curves_sentence(shift.ratios)} Shaded: {_interval(comparison)} interval, as in the bars above. "
-        f"The line ends where fewer than {BEYOND} turns of an arm lie beyond."
+        f"The line ends where fewer than {BEYOND} turns of a target lie beyond."
     )
     return plot_figure(forest.by_percentile(shift.ratios, shift.question.measure), read, head=head)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.blocks import marked
+from reports.blocks import MARKS
+from reports.finding_sentences import shown
 from reports.looks.decision import Decision
 from reports.looks.sequence import End, GateResult
 from reports.numbers import NBSP, change, count, nice, three
@@ -22,14 +23,14 @@ from reports.wording.verdicts import as_share, figure, margin, said, signed
 APART = 14
 """Pixels between two ticks."""
 REASONS: dict[End, str] = {
-    "regressed": "It was sure that a gated figure is worse than its margin allows.",
-    "not regressed": "It was sure of every gated figure that it is not worse than its margin allows.",
-    "futile": "It had become unlikely that any further look would decide, so no more sessions were spent.",
-    "last look": "The last look was held, and decided nothing.",
-    "invalid": "By then its arms could not be compared any more, so nothing was decided.",
-    "ended by hand": "The run was ended by hand; only what was sure by then counts.",
+    "regressed": "A primary metric is worse than its margin allows.",
+    "not regressed": "No primary metric is worse than its margin allows.",
+    "futile": "It had become unlikely that a further analysis would decide, so the run was stopped.",
+    "last look": "The final analysis was inconclusive.",
+    "invalid": "By then its targets could no longer be compared, so nothing was decided.",
+    "ended by hand": "The run was ended by hand; only bounds that were crossed by then count.",
     "waiting": "The run goes on.",
-    "no look": "The run ended before its first look.",
+    "no look": "The run ended before its first interim analysis.",
 }
 
 
@@ -54,6 +55,8 @@ class EstimatePath:
     steps: tuple[LookStep, ...]
     planned: tuple[int, ...]
     word: Word
+    shown: str
+    """the verdict as screens show it"""
     reason: str
     at: int
     """pairs of the look that decided it"""
@@ -69,7 +72,7 @@ class EstimatePath:
     @property
     def line(self) -> str:
         """✕ regressed at 150 pairs: +47 %, corrected for the early stop +45 %; the margin is 20 %."""
-        told = f"{marked(self.word)}{f' ({self.reason})' if self.reason else ''}"
+        told = f"{MARKS[self.word].glyph} {self.shown}{f' ({self.reason})' if self.reason else ''}"
         found = next((step for step in self.steps if step.pairs == self.at), None)
         estimate = f": {self.said(found.d)}" if found else ""
         early = math.isfinite(self.corrected) and self.word != "inconclusive"
@@ -103,6 +106,7 @@ def _path(decision: Decision, at: int, ruling: GateResult) -> EstimatePath:
         steps=tuple(steps),
         planned=tuple(decision.plan.looks),
         word=ruling.word,
+        shown=shown(decision.findings[at]),
         reason=said(ruling.reason),
         at=looks[ruling.look].pairs,
         corrected=scale * ruling.corrected if math.isfinite(ruling.corrected) else math.nan,
@@ -112,9 +116,11 @@ def _path(decision: Decision, at: int, ruling: GateResult) -> EstimatePath:
 def end_reason(decision: Decision) -> str:
     """What ended the looks, in a sentence; and what is not in the verdict."""
     held, planned = decision.course.looks, decision.plan.looks
-    at = f"Stopped at look {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
+    at = f"Stopped at analysis {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
     at = "" if decision.course.reason == "waiting" else at
-    beyond = f" {count(decision.after)} whole pairs beyond that look are not in the verdict." if decision.after else ""
+    beyond = (
+        f" {count(decision.after)} whole pairs after that analysis are not in the verdict." if decision.after else ""
+    )
     return f"{at}{REASONS[decision.course.reason]}{beyond}"
 
 
@@ -127,8 +133,8 @@ def path(found: EstimatePath) -> Plot:
         right=16,
         top=20,
         bottom=42,
-        title=f"Estimate of {found.name} over the looks",
-        desc=f"Candidate against baseline at each look, with the bounds that decide. {found.line}",
+        title=f"Estimate of {found.name} over the analyses",
+        desc=f"Candidate against baseline at each analysis, with the bounds that decide. {found.line}",
     )
     low, high = path_ends(found)
     x = PixelScale(identity, 0.0, float(max(found.planned)), plot.x0, plot.x1)
@@ -158,7 +164,7 @@ def path(found: EstimatePath) -> Plot:
         plot.line(x(step.pairs), y.clip(step.low), x(step.pairs), y.clip(step.high), f"ci {style}")
         plot.dot(x(step.pairs), y.clip(step.d), "circle", f"dotv {style}", 5.5 if decided else 4)
         bounds = f"{found.said(step.low)} to {found.said(step.high)}"
-        rows.append(f"look {number}, {count(step.pairs)} pairs · {found.said(step.d)} ({bounds})")
+        rows.append(f"analysis {number}, {count(step.pairs)} pairs · {found.said(step.d)} ({bounds})")
     plot.readout([x(step.pairs) for step in found.steps], rows)
     return plot
 

@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports.api import Run
 from reports.arguments import folder_of_run, given_texts, in_python
-from reports.comparisons.sentences import answer
+from reports.finding_sentences import answer, answer_details
 from reports.gate import by_limit
 from reports.gate.by_limit import TAIL
 from reports.gate.by_stored import against_stored_runs
@@ -155,7 +155,7 @@ def check_of(
             *_notices(run, sides, answers.told),
         ),
         against=answers.against,
-        answer=answer(findings) if told else answers.sentence,
+        answer=f"{answer(findings)} {answer_details(findings)}".rstrip() if told else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
         warnings=(*_interrupted(run), *(_warning(side, sides) for side in _unguarded(sides, items))),
@@ -241,8 +241,8 @@ def _answers(
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, StoredRuns):
         raise UsageError(
-            f"--allow {','.join(allow)} says in what stored runs may differ, and none are the baseline: leave it out, "
-            "or name a folder of `rtbench baseline save` by --baseline"
+            f"--allow-different {','.join(allow)} says in what stored runs may differ, and none are the baseline: "
+            "leave it out, or name a folder of `rtbench baseline save` by --baseline"
         )
     if base is None and relative:
         raise UsageError(f"{relative[0].written} is relative, and there is no baseline: {REMEDY}")

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from reports import finding_sentences
 from reports.finding import ExitStatus, Finding
 from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.numbers import NBSP, plural
@@ -52,6 +53,8 @@ DTYPES = dtypes_of(
     (LABEL, ("lacks",)),
     (NUMBER, ("reached",)),
     (LABEL, ("known",)),
+    (TEXT, ("sentence",)),
+    (FLAG, ("peers",)),
     (NUMBER, ("worth",)),
     (LABEL, ("grade",)),
 )
@@ -115,6 +118,10 @@ class Item:
     """of a quantile or mean, the share of the turns wanted that have it: failed ones have not, nor those never begun"""
     known: Literal["worse", "better", ""] = ""
     """of a difference, on which side of none its whole interval lies"""
+    sentence: str = ""
+    """of a relative threshold, its verdict in a sentence; empty if there is too little for one"""
+    peers: bool = False
+    """as of `Finding`: what its verdict is called on screens"""
     worth: float | None = None
     """sessions of one length that tell as much as these do, (Σn)² / Σn²; of two arms in the one that has fewest"""
 
@@ -188,7 +195,7 @@ def not_exact(item: Item, why: str) -> Item:
     return replace(
         item, word="inconclusive", reason=why, value=None, low=None, high=None, baseline=None, difference=None,
         corrected=None, more_sessions=None, among_failures=False, low_endless=False, needs=None, too_few=None,
-        known="",
+        known="", sentence="",
     )  # fmt: skip
 
 
@@ -208,7 +215,7 @@ def without_few(item: Item, question: Question, arms: Sequence[tuple[int, int]])
         item, value=item.value if shown else None, low=None, high=None, difference=None,
         baseline=item.baseline if lacks[0] is None else None, more_sessions=None,
         among_failures=shown and item.among_failures, low_endless=False,
-        needs=least.needs, too_few=least.there, lacks=least.of,
+        needs=least.needs, too_few=least.there, lacks=least.of, sentence="",
     )  # fmt: skip
 
 
@@ -233,6 +240,7 @@ def compared_item(threshold: str, finding: Finding) -> Item:
         reached=finite(finding.reached[1]), look=finding.look,
         corrected=as_share(finding.corrected, scale_of(question)),
         worth=min(arm.worth for arm in finding.arms), known=finding.known,
+        sentence=finding_sentences.sentence(finding) if there and not finding.inexact else "", peers=finding.peers,
     )  # fmt: skip
 
 

@@ -57,6 +57,7 @@ from reports.gate.sentences import (
     reached_text,
     reason,
     remarks,
+    shown_of,
     value_text,
 )
 from reports.numbers import NBSP, count, plural, shortened
@@ -113,7 +114,7 @@ def _table(items: Sequence[Item], checked: Checked) -> Table:
     )
 
 
-INTERVALS = "Intervals are of 90 %: each end is a bound of 95 %, by which one side decides. A report shows 95 % ones."
+INTERVALS = "90 % intervals = two one-sided 95 % bounds, which decide. A report shows 95 % intervals."
 """Why a check and a report have different intervals of one figure."""
 
 
@@ -282,11 +283,11 @@ def github_commands(checked: Checked) -> Iterable[str]:
         return
     yield from (github_command("warning", "rtbench check", warning) for warning in checked.warnings)
     for item in checked.of("failed")[:MOST]:
-        yield github_command("error", f"{item.figure} {item.word}", item_said(item))
+        yield github_command("error", f"{item.figure} {shown_of(item)}", item_said(item))
     if checked.on_inconclusive != "pass":
         kind = "error" if checked.status == 3 else "warning"
         for item in checked.of("unsure")[:MOST]:
-            yield github_command(kind, f"{item.figure} {item.word}", item_said(item))
+            yield github_command(kind, f"{item.figure} {shown_of(item)}", item_said(item))
 
 
 def github_refusal(error: str) -> str:

@@ -8,7 +8,6 @@ its size as given finds differences too often. So there its looks answer: the ve
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,26 +25,23 @@ from reports.comparisons.comparison import (
     notices_of,
     notices_of_comparison,
 )
-from reports.comparisons.sentences import decision_alone, stop_of
-from reports.finding import Arm, Finding, Measured, judge, provisional
-from reports.gate.by_limit import limit_estimate
+from reports.finding import Finding, Measured, judge, provisional
 from reports.gate.items import Item, compared_item, not_exact, without_few
 from reports.looks.decide import decision_of, leading, sides_of_pairs
-from reports.looks.decision import Decision
-from reports.looks.sequence import GateResult
+from reports.looks.decision import Decision, analysis_place, decision_sentence
 from reports.numbers import NBSP, listed, plural
 from reports.question import Question
 from reports.runs import RunFrames, load_for_report
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
 from reports.sides.questions import by_default, by_stratum
-from reports.sides.side import Side, among, drifts_of, parted, refuse_unknown, targets_of
-from reports.statistics.differences import LEVEL, estimated
-from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS, Reason, Verdict
+from reports.sides.side import Side, among, are_peers, drifts_of, parted, refuse_unknown, targets_of
+from reports.statistics.differences import LEVEL
+from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS
 from reports.summary.figures import PoolDrift
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
 from reports.wording.verdicts import figure as figure_name
-from reports.wording.verdicts import margin, scale_of
+from reports.wording.verdicts import margin
 
 ASSUMED = (
     "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; "
@@ -78,6 +74,8 @@ class BaselineAnswer:
     """why there is no baseline yet; then nothing is known, though there is data"""
     baseline: str = "the stored runs"
     """what the baseline is called"""
+    peers: bool = False
+    """as of `Finding`"""
 
     @property
     def target(self) -> str:
@@ -134,8 +132,10 @@ def judged(answers: Sequence[BaselineAnswer]) -> list[Finding]:
     """Each with its verdict, Holm's correction over all of them, whatever baseline they are against."""
     level = next((apart.level for answer in answers if (apart := answer.measured.difference)), LEVEL)
     findings = judge([answer.measured for answer in answers], "the baseline", level=level)
-    named = [replace(one, baseline=answer.baseline) for one, answer in zip(findings, answers, strict=True)]
-    return [provisional(one) if answer.provisional else one for one, answer in zip(named, answers, strict=True)]
+    return [
+        replace(provisional(one) if answer.provisional else one, baseline=answer.baseline, peers=answer.peers)
+        for one, answer in zip(findings, answers, strict=True)
+    ]
 
 
 def relative_items(answers: Sequence[BaselineAnswer], findings: Sequence[Finding]) -> Iterable[Item]:
@@ -144,7 +144,7 @@ def relative_items(answers: Sequence[BaselineAnswer], findings: Sequence[Finding
         item = compared_item(answer.written, finding)
         item = without_few(item, finding.question, list(zip(finding.turns, finding.sessions, strict=True)))
         unstored = answer.unstored and item.turns
-        yield replace(item, word="inconclusive", reason=answer.unstored) if unstored else item
+        yield replace(item, word="inconclusive", reason=answer.unstored, sentence="") if unstored else item
 
 
 def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:
@@ -176,9 +176,10 @@ def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class SameRun:
-    """The other targets of an interleaved run are the candidates."""
+    """The other targets of an interleaved run are the candidates. `declared`: whether `--baseline` names it."""
 
     target: str
+    declared: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
     folder, target = parted(text)
     if not is_folder(folder):
         if several and text in targets:
-            return SameRun(text)
+            return SameRun(text, declared=True)
         raise UsageError(
             f"--baseline {quoted(text)} is no run, no folder of stored baselines and no target of an interleaved run"
             f"{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench baseline save`, "
@@ -221,7 +222,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
     if is_run(folder):
         if folder.resolve() == run.resolve():
             if several and target and target in targets:
-                return SameRun(target)
+                return SameRun(target, declared=True)
             reason = f"it has the targets {', '.join(targets)}" if several else "its targets did not run in pairs"
             raise UsageError(f"--baseline {quoted(text)} is the run that is checked, and {reason}")
         return OtherRun(folder, target or "")
@@ -232,7 +233,12 @@ def against_targets(targets: Sequence[Side], base: SameRun, thresholds: Sequence
     """The other targets of an interleaved run against one of them."""
     (baseline,) = (side for side in targets if side.name == base.target)
     candidates = [side for side in targets if side is not baseline]
-    return replace(_answers_of_comparison(baseline, candidates, thresholds), against=f"{base.target}, in the same run")
+    found = _answers_of_comparison(baseline, candidates, thresholds)
+    answers = tuple(
+        replace(answer, peers=not base.declared and are_peers(baseline.run, base.target, answer.target))
+        for answer in found.answers
+    )
+    return replace(found, answers=answers, against=f"{base.target}, in the same run")
 
 
 def against_run(
@@ -311,9 +317,6 @@ def _answers_of_comparison(
     return BaselineAnswers(tuple(answers), tuple(void), notices=notices_of_comparison(sides, measured), told=runs)
 
 
-NO_ARM = Arm(0, 0, 0)
-
-
 def was_planned(document: Mapping[str, Any]) -> bool:
     """Whether a run was started with looks."""
     return document.get("decision_plan") is not None
@@ -327,24 +330,27 @@ def by_looks(
     Raises UsageError where others are asked for, or another baseline than the plan's.
     """
     decision = decision_of(run, str(run.folder))
+    if base.declared:
+        decision = replace(decision, findings=tuple(replace(one, peers=False) for one in decision.findings))
     _refuse_others(decision, base, thresholds, str(run.folder))
     notices: list[str] = []
+    stopped = f"stopped at {analysis_place(decision)}" if decision.course.looks else "there was none"
     rulings = zip(decision.gates, decision.course.rulings, strict=False)
     drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
     if drifting:
-        counted = "so quarters of the run were counted, not its pairs"
+        counted = "so its quarters were resampled, not its pairs"
         notices.append(f"{listed(drifting)}: provisional: {DRIFTS}, {counted}. On the margin {OWN_DRIFT_LOOKS}.")
     if decision.course.looks and decision.after:
-        notices.append(f"Beyond that look {plural(decision.after, 'whole pair')} ended; the verdict leaves them out.")
+        notices.append(f"{plural(decision.after, 'whole pair')} ended after that analysis; the verdict excludes them.")
     return BaselineAnswers(
         items=tuple(_items(decision)),
-        sentence=decision_alone(decision),
+        sentence=decision_sentence(decision),
         void=tuple(cause.line for cause in decision.invalid),
         notices=(
             *notices,
             *one_seed(among([side for name in decision.targets for side in targets if side.name == name])),
         ),
-        against=f"{base.target}, in the same run, by its planned looks: {stop_of(decision)}",
+        against=f"{base.target}, in the same run, by its interim analyses: {stopped}",
     )
 
 
@@ -352,15 +358,17 @@ def _refuse_others(decision: Decision, base: SameRun, thresholds: Sequence[Thres
     """A plan answers what it was made for, and nothing else."""
     first, second = decision.targets
     if base.target != first:
-        raise UsageError(f"the looks of {run} have {first} as the baseline, not {base.target}: leave --baseline out")
+        raise UsageError(
+            f"{first} is the baseline of the interim analyses of {run}, not {base.target}: leave --baseline out"
+        )
     planned = {_asked(threshold, second) for threshold in decision.plan.thresholds}
     given = {_asked(threshold, second): threshold for threshold in thresholds}
-    remedy = f"leave --thresholds out, or keep limits alone in it; `rtbench decide {run}` shows the looks"
+    remedy = f"leave --thresholds out, or keep only absolute ones in it; `rtbench decide {run}` shows the analyses"
     for asked, threshold in given.items():
         if asked not in planned:
-            raise UsageError(f"{threshold.written} is no gate of the looks that {run} was planned with: {remedy}")
+            raise UsageError(f"{threshold.written} is no primary metric of the interim analyses of {run}: {remedy}")
     if given and (left := [t.written for t in decision.plan.thresholds if _asked(t, second) not in given]):
-        raise UsageError(f"{run} was planned with the gate {left[0]}, which the thresholds lack: {remedy}")
+        raise UsageError(f"the interim analyses of {run} decide {left[0]}, which the thresholds lack: {remedy}")
 
 
 def _asked(threshold: Threshold, candidate: str) -> tuple[Question, str]:
@@ -369,44 +377,20 @@ def _asked(threshold: Threshold, candidate: str) -> tuple[Question, str]:
 
 
 def _items(decision: Decision) -> Iterable[Item]:
-    """One for each gate. Before the first look there are gates and no rulings."""
-    rulings = decision.course.rulings
-    no_look = Reason("no look", "pair", decision.plan.looks[0], (decision.pairs,))
-    unseen = GateResult("inconclusive", no_look, -1, math.nan, -math.inf, math.inf, math.nan)
+    """Yield an item for each gate. Before the first analysis there are gates and nothing is known of them."""
     ended = leading(decision.run.sessions, ended=decision.run.document.get("state") == "ended")
 
     @cache
     def first(size: int) -> tuple[Side, ...]:
         return sides_of_pairs(decision.run, decision.targets, ended[:size])
 
-    for at, gate in enumerate(decision.gates):
-        ruling = rulings[at] if rulings else unseen
-        size = decision.course.looks[ruling.look].pairs if rulings else decision.pairs
-        sides = first(size)
+    for at, (gate, finding) in enumerate(zip(decision.gates, decision.findings, strict=True)):
+        rulings = decision.course.rulings
+        size = decision.course.looks[rulings[at].look].pairs if rulings else decision.pairs
         of_traits = gate.stratum and gate.stratum._replace(origin="")
-        # a threshold gives several gates where turns begin variously
+        # a threshold gives several gates if turns are measured from several instants
         asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
         written = next(one.written for one in decision.plan.thresholds if one.question in asked)
-        item = compared_item(written, _finding(decision, gate, ruling, sides))
-        why = "; ".join(filter(None, (side.inexact(gate) for side in sides)))
+        item = compared_item(written, finding)
+        why = "; ".join(filter(None, (side.inexact(gate) for side in first(size))))
         yield not_exact(item, why) if why else item
-
-
-def _finding(decision: Decision, gate: Question, ruling: GateResult, sides: Sequence[Side]) -> Finding:
-    """What a look ruled of a gate, beside the figures that both arms had by then."""
-    figures = [limit_estimate(side, gate) for side in sides]
-    there = bool(figures) and all(one.turns for one in figures)
-    base, cand = (
-        (Arm(one.turns, one.sessions, one.failed, one.reached) for one in figures) if figures else (NO_ARM, NO_ARM)
-    )
-    return Finding(
-        gate,
-        decision.targets[1],
-        estimated(scale_of(gate), figures[0].value, figures[1].value, ruling.d, ruling.low, ruling.high)
-        if there
-        else None,
-        Verdict(ruling.word, ruling.reason, ruling.provisional),
-        (base, cand),
-        look=ruling.look + 1 if ruling.look >= 0 else None,
-        corrected=ruling.corrected,
-    )

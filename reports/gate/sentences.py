@@ -6,7 +6,7 @@ from functools import partial
 
 from bench.measures import SLOPE
 from reports.blocks import MARKS, marked
-from reports.comparisons.forest_rows import NOT_JUDGED
+from reports.finding_rows import NOT_JUDGED, shown_word
 from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Item
 from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.statistics.differences import Scale
@@ -85,8 +85,8 @@ def limit_text(item: Item) -> str:
 
 
 MEANINGS = {
-    PASSED: "passed",
-    FAILED: "regressed, or over a threshold",
+    PASSED: "pass",
+    FAILED: "a threshold failed or a metric regressed",
     INCONCLUSIVE: "inconclusive",
     VOID: "invalid, or without data",
 }
@@ -112,15 +112,17 @@ def check_headline(checked: Checked) -> str:
     if unsure := checked.of("unsure"):
         return f"inconclusive: {_first([unsettled(item) for item in unsure], 'threshold')}"
     if len(checked.items) == 1:
-        return "passed: the one threshold is kept"
-    return f"passed: all of {plural(len(checked.items), 'threshold')} are kept"
+        return "pass: 1 of 1 threshold"
+    return f"pass: all {plural(len(checked.items), 'threshold')}"
 
 
 def item_said(item: Item) -> str:
-    """One item in a sentence without its full stop: ttfa p95 of b regressed: +65 % (+47 to +87 %), margin +20 %."""
+    """Return an item in a sentence: ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
     word = f"is {'over' if item.sign in ('<', '<=') else 'under'} its limit" if item.word == "broken" else item.word
     if item.word == "no data":
         return f"{item.figure} of {item.target} has no data: {item.reason}"
+    if item.sentence:
+        return item.sentence
     why = f" ({item.reason})" if item.reason else ""
     return f"{item.figure} of {item.target} {word}{why}: {figures_text(item)}{more(item)}"
 
@@ -148,24 +150,24 @@ def more(item: Item) -> str:
     """How many sessions would settle it, where the reason does not say it."""
     if item.more_sessions is None or item.reason or item.grade != "unsure":
         return ""
-    return f"; it takes about {count(item.sessions + item.more_sessions)} sessions in each arm"
+    return f"; about {count(item.sessions + item.more_sessions)} sessions per target are needed"
 
 
 def reason(item: Item) -> str:
     """Why an item is what it is, where its figures do not say it; empty else."""
-    corrected = f"corrected {corrected_text(item)}, look {item.look}" if corrected_text(item) else ""
-    reached = "" if item.reached in (None, 1.0) else f"reached by {reached_text(item)} of what was wanted"
+    corrected = f"corrected {corrected_text(item)}, analysis {item.look}" if corrected_text(item) else ""
+    reached = "" if item.reached in (None, 1.0) else f"{reached_text(item)} of the planned turns have it"
     return "; ".join(filter(None, (corrected, f"{item.reason}{more(item)}".removeprefix("; "), reached)))
 
 
 def ending(checked: Checked) -> str:
-    """exit code 1: regressed, or over a threshold."""
+    """Return `exit status 1: a threshold failed or a metric regressed`."""
     unsure, meaning = len(checked.of("unsure")), MEANINGS[checked.status]
     if checked.status == PASSED and unsure == len(checked.items):
-        meaning = f"nothing decided, let through by --on-inconclusive {checked.on_inconclusive}"
+        meaning = f"inconclusive, accepted by --on-inconclusive {checked.on_inconclusive}"
     elif checked.status == PASSED and unsure:
-        meaning = f"passed, {count(unsure)} undecided and let through by --on-inconclusive {checked.on_inconclusive}"
-    return f"exit code {checked.status}: {meaning}"
+        meaning = f"pass, {count(unsure)} inconclusive accepted by --on-inconclusive {checked.on_inconclusive}"
+    return f"exit status {checked.status}: {meaning}"
 
 
 def remarks(checked: Checked) -> list[str]:
@@ -195,7 +197,15 @@ def item_word(item: Item) -> str:
     """equivalent (slower, within 40 %)."""
     accepted = limit_text(item).lstrip("+−")
     known = known_word(item.known, item.measure)
-    return f"{item.word}{within(item.word, item.difference, item_scale(item), accepted, known)}"
+    word = {"kept": "pass", "broken": "fail"}.get(item.word) or shown_of(item)
+    return f"{word}{within(item.word, item.difference, item_scale(item), accepted, known)}"
+
+
+def shown_of(item: Item) -> str:
+    """Return the verdict on a relative threshold as screens show it: slower, not regressed."""
+    if item.word in ("kept", "broken", "no data"):
+        return item.word
+    return shown_word(item.word, item.measure, peers=item.peers)
 
 
 def _why_void(checked: Checked) -> list[str]:
@@ -204,7 +214,7 @@ def _why_void(checked: Checked) -> list[str]:
     differs = "; ".join(checked.differs)
     return [
         *checked.void,
-        f"The stored baselines were made under other conditions: {differs}. Save new ones, or allow it",
+        f"The stored baselines were measured under other conditions: {differs}. Save new ones, or allow the difference",
     ]
 
 

@@ -45,7 +45,7 @@ def history_question(text: str) -> Question:
     of = gated(name.strip())
     if of.unit == "share":
         if aggregate not in ("", "rate"):
-            raise UsageError(f"{of.name} is a rate: write --measure {of.name}")
+            raise UsageError(f"{of.name} is a rate: write --metric {of.name}")
         return Question(of.name, "rate", Margin())
     if of.unit == SLOPE or of.signed:
         raise UsageError(f"{of.name} may be 0 or less, and a history compares by ratios: choose another measure")
@@ -188,7 +188,7 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def history(*folders: Run | Path | str, measures: str | Sequence[str] = ()) -> History:
-    """What `rtbench history` shows of folders of runs or of stored baselines, or of runs.
+    """What `rtbench trend` shows of folders of runs or of stored baselines, or of runs.
 
     `measures`: `ttfa:p95`, `failures`, …; without any the waits and failures. Raises UsageError as the command does,
     and writes nothing.

@@ -11,7 +11,8 @@ or that the end of the run cut, is where the looks end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,22 +24,46 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports import runs
+from reports.finding import Arm, Finding
 from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
-from reports.looks.sequence import InterimStatistic, mean_seen, quantiles_seen, rate_seen, run_looks, untestable
+from reports.looks.sequence import (
+    GateResult,
+    InterimStatistic,
+    LookCourse,
+    mean_seen,
+    quantiles_seen,
+    rate_seen,
+    run_looks,
+    untestable,
+)
 from reports.question import Question, better_of
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
 from reports.sides.questions import by_stratum
-from reports.sides.side import ABSENT, Side, as_floats, by_pair, counts_of, inexact, known_targets, sample_of, totals_of
+from reports.sides.side import (
+    ABSENT,
+    Side,
+    are_peers,
+    as_floats,
+    by_pair,
+    counts_of,
+    inexact,
+    known_targets,
+    sample_of,
+    totals_of,
+)
 from reports.statistics.counting import Integers
+from reports.statistics.differences import estimated
+from reports.statistics.quantiles import quantile
 from reports.statistics.resample import Arms, seed_of
 from reports.statistics.serial import EARLY, FOUND
-from reports.statistics.verdicts import Reason
+from reports.statistics.verdicts import Reason, Verdict
 from reports.summary.trust import verdict_of
 from reports.turns import measured_rows
 from reports.wording.validity import Cause, of_run
+from reports.wording.verdicts import scale_of
 
 AT_THE_END = (VALID, TURNS)
 """Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""
@@ -85,7 +110,62 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         invalid = unfit(course.looks[-1].pairs)
     else:
         invalid = _invalid(run, first(int(pairs.size))) if ended else ()
-    return Decision(run, targets, plan, asked, course, int(pairs.size), seed, ended, invalid)
+    findings = _findings(run, targets, plan, asked, course, int(pairs.size), first)
+    return Decision(run, targets, plan, asked, course, int(pairs.size), seed, ended, invalid, findings)
+
+
+def _findings(
+    run: RunFrames,
+    targets: tuple[str, str],
+    plan: DecisionPlan,
+    gates: Sequence[Question],
+    course: LookCourse,
+    pairs: int,
+    first: Callable[[int], tuple[Side, ...]],
+) -> tuple[Finding, ...]:
+    """Return what the analyses found of each gate, with the values that both targets had by then.
+
+    Before the first analysis nothing is known.
+    """
+    before_any = Reason("no look", "pair", plan.looks[0], (pairs,))
+    unseen = GateResult("inconclusive", before_any, -1, math.nan, -math.inf, math.inf, math.nan)
+    found = []
+    for gate, ruling in zip(gates, course.rulings or [unseen] * len(gates), strict=True):
+        sides = first(course.looks[ruling.look].pairs if course.rulings else pairs)
+        values = [_value_of(side, gate) for side in sides] or [(math.nan, Arm(0, 0, 0))] * ARMS
+        (base, base_arm), (candidate, candidate_arm) = values
+        there = base_arm.turns > 0 and candidate_arm.turns > 0
+        found.append(
+            Finding(
+                gate,
+                targets[1],
+                estimated(scale_of(gate), base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
+                Verdict(ruling.word, ruling.reason, ruling.provisional),
+                (base_arm, candidate_arm),
+                look=ruling.look + 1 if ruling.look >= 0 else None,
+                corrected=ruling.corrected,
+                baseline=targets[0],
+                unit="pair",
+                peers=are_peers(run, *targets),
+            )
+        )
+    return tuple(found)
+
+
+def _value_of(side: Side, gate: Question) -> tuple[float, Arm]:
+    """Return the metric's value on one target, and the turns and sessions that it is of; NaN without any."""
+    if gate.kind == "rate":
+        events, turns = counts_of(side, gate)
+        arm = Arm(int(turns.sum()), int(np.count_nonzero(turns)), int(events.sum()))
+        return (float(events.sum() / turns.sum()) if arm.turns else math.nan), arm
+    sample = sample_of(side, gate)
+    if gate.kind == "mean":
+        amounts, turns = totals_of(side, gate)
+        arm = Arm(int(turns.sum()), int(np.count_nonzero(turns)), sample.failed, sample.reached)
+        return (float(amounts.sum() / turns.sum()) if arm.turns else math.nan), arm
+    assert gate.p is not None, "a quantile has a p"
+    arm = Arm(sample.n, int(np.unique(sample.sessions).size), sample.failed, sample.reached)
+    return (quantile(sample.values, gate.p) if arm.turns else math.nan), arm
 
 
 def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:

@@ -16,7 +16,8 @@ from msgspec import field
 from bench.errors import UsageError
 from bench.foreign import write_text
 from reports.blocks import row_of
-from reports.finding import ExitStatus
+from reports.finding import ExitStatus, Finding
+from reports.finding_sentences import answer, answer_details, shown
 from reports.looks.plan import DecisionPlan
 from reports.looks.sequence import End, GateResult, InterimStatistic, Look, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
@@ -26,7 +27,7 @@ from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import DRIFTS, Word
 from reports.text.lines import Grid, lines_of
-from reports.wording.validity import LEAD, Cause, texts
+from reports.wording.validity import Cause, do_not_use, texts
 from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, scale_of, signed
 
 STATUSES: dict[End, ExitStatus] = {"not regressed": 0, "regressed": 1}
@@ -49,6 +50,8 @@ class Decision:
     seed: int
     ended: bool
     invalid: tuple[Cause, ...]
+    findings: tuple[Finding, ...]
+    """what the analyses found of each gate, beside the values that both targets had by then"""
 
     @property
     def stopped(self) -> bool:
@@ -79,61 +82,67 @@ class Decision:
 
 UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
 
-FOR_INFORMATION = "For information, and no verdict: what looks at these pairs say."
+FOR_INFORMATION = "For information, not a verdict: what interim analyses of these pairs found."
+DRIFTED = f"Provisional: {DRIFTS}."
 
 
 def decision_sentence(decision: Decision) -> str:
-    """The answer in one sentence: what came of it, by which figures, and which look said so."""
-    return f"{outcome(decision)}; stopped at {look_place(decision)}" if decision.by_look else outcome(decision)
+    """Return the answer with its details and the analysis that gave it."""
+    return " ".join(filter(None, (decision_headline(decision), decision_details(decision))))
+
+
+def decision_headline(decision: Decision) -> str:
+    """Return the answer in a sentence."""
+    reason, planned = decision.course.reason, decision.plan.looks
+    if decision.invalid:
+        return do_not_use(decision.invalid)
+    if reason == "waiting":
+        held = len(decision.course.looks)
+        after = f"Not decided after {analysis_place(decision)}" if held else "No interim analysis yet"
+        ended = f"{plural(decision.pairs, 'pair')} ended so far"
+        return f"{after}: {ended}, the next analysis is at {count(planned[held])}."
+    if reason == "no look":
+        pairs = f"{count(decision.pairs)} of {count(planned[0])} pairs"
+        return f"Inconclusive: the run ended before its first interim analysis, with {pairs}."
+    return answer(decision.findings)
+
+
+def decision_details(decision: Decision) -> str:
+    """Return what follows the headline: its confidence, the other metrics, and which analysis stopped the run."""
+    if not decision.by_look:
+        return ""
+    drifted = any(ruling.provisional for ruling in decision.course.rulings)
+    found = [] if decision.invalid else [answer_details(decision.findings, settle=False), DRIFTED if drifted else ""]
+    return " ".join(filter(None, (*found, _stop(decision))))
 
 
 def outcome(decision: Decision) -> str:
-    """The same without the look."""
-    reason = decision.course.reason
-    if decision.invalid:
-        return f"{LEAD[:1].lower()}{LEAD[1:]}: {'; '.join(texts(decision.invalid))}"
-    if reason == "waiting":
-        held, sizes = len(decision.course.looks), decision.plan.looks
-        ended = f"{plural(decision.pairs, 'pair')} ended so far, the next look is at {count(sizes[held])}"
-        return f"not decided at {look_place(decision)}; {ended}" if held else f"no look yet: {ended}"
-    if reason == "no look":
-        first = decision.plan.looks[0]
-        return (
-            f"inconclusive: the run ended before its first look, with {count(decision.pairs)} of {count(first)} pairs"
-        )
-    candidate = decision.targets[1]
-    if reason == "regressed":
-        return f"{candidate} regressed: {'; '.join(_answers(decision, 'regressed'))}"
-    if reason == "not regressed":
-        return f"{candidate} has not regressed: {'; '.join(_answers(decision, 'not regressed'))}"
-    return f"inconclusive{_why(decision)}: {'; '.join(_answers(decision, 'inconclusive'))}"
+    """Return the answer and its confidence without the analysis that gave it."""
+    details = "" if decision.invalid or not decision.by_look else answer_details(decision.findings, settle=False)
+    return " ".join(filter(None, (decision_headline(decision), details)))
 
 
-def _why(decision: Decision) -> str:
-    """What ended the looks without an answer."""
-    reason, plan = decision.course.reason, decision.plan
+def _stop(decision: Decision) -> str:
+    """Return the sentence that says what ended the run, and at which analysis."""
+    reason, plan, place = decision.course.reason, decision.plan, analysis_place(decision)
     if reason == "futile":
-        return f", and would stay so at {plural(plan.pairs, 'pair')}"
+        return f"Stopped at {place}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
     if reason == "ended by hand":
-        return ", as the run was ended by hand"
-    if decision.used < plan.looks[-1]:
-        return f", as the run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs"
-    return " at the last look"
+        return f"The run was ended by hand after {place}."
+    if reason == "last look" and decision.used < plan.looks[-1]:
+        return f"The run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs; its last analysis was {place}."
+    return f"Stopped at {place}."
 
 
-def look_place(decision: Decision) -> str:
-    """Where it stands: look 3 of 10, 150 pairs."""
-    held = len(decision.course.looks)
-    return f"look{NBSP}{held} of {len(decision.plan.looks)}, {plural(decision.used, 'pair')}"
-
-
-def _answers(decision: Decision, word: str) -> list[str]:
-    pairs = zip(decision.gates, decision.course.rulings, strict=True)
-    return [ruling_text(gate, ruling) for gate, ruling in pairs if ruling.word == word]
+def analysis_place(decision: Decision) -> str:
+    """Return the place of the last analysis: interim analysis 3 of 10, 150 pairs."""
+    held, planned = len(decision.course.looks), len(decision.plan.looks)
+    kind = "final" if held == planned else "interim"
+    return f"{kind} analysis{NBSP}{held} of {planned}, {plural(decision.used, 'pair')}"
 
 
 def ruling_text(gate: Question, ruling: GateResult) -> str:
-    """An estimate beside its margin: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 to +70 %), margin 20 %."""
+    """Return all estimates of a metric: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 to +70 %), margin 20 %."""
     if math.isnan(ruling.corrected):
         return f"{figure(gate)}: {said(ruling.reason)}"
     low, high = (as_share(end, scale_of(gate)) for end in (ruling.low, ruling.high))
@@ -150,14 +159,14 @@ def signed_difference(gate: Question, d: float) -> str:
 
 
 def decision_lines(decision: Decision) -> Iterable[str]:
-    """The sentence, the looks that were held, each gate's verdict, and what is not in it."""
+    """Yield the sentence, the interim analyses, the verdict on each primary metric, and what is not in it."""
     yield decision_sentence(decision)
     if decision.course.looks:
         yield ""
         if decision.invalid and not decision.by_look:
             yield FOR_INFORMATION
-        # how many standard errors each gate lay beyond its margin; ✓ from where it has passed, ✕ where it is worse
-        rows = [row_of(["look", "pairs", "worse from", "passed below", *map(figure, decision.gates)])]
+        # ✓ from the analysis at which a metric passed, ✕ where it failed
+        rows = [row_of(["analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)])]
         for k, look in enumerate(decision.course.looks):
             cells = [
                 f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
@@ -166,15 +175,15 @@ def decision_lines(decision: Decision) -> Iterable[str]:
             rows.append(row_of([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
         yield from lines_of([[Grid(rows)]]).splitlines()
         unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
-        yield f"Standard errors beyond the margin{UNSPREAD if unspread else ''}."
+        yield f"z-scores relative to the margin{UNSPREAD if unspread else ''}."
         yield ""
-        for gate, ruling in zip(decision.gates, decision.course.rulings, strict=True):
-            at = f" (look {ruling.look + 1})" if ruling.word == "not regressed" else ""
-            yield f"{ruling.word}{at}: {ruling_text(gate, ruling)}"
+        for finding, ruling in zip(decision.findings, decision.course.rulings, strict=True):
+            at = f" (analysis {ruling.look + 1})" if ruling.word == "not regressed" else ""
+            yield f"{shown(finding)}{at}: {ruling_text(finding.question, ruling)}"
     if decision.after and decision.course.stopped and decision.course.looks:
         yield ""
         are = "is" if decision.after == 1 else "are"
-        yield f"{plural(decision.after, 'whole pair')} beyond that look {are} not in the verdict."
+        yield f"{plural(decision.after, 'whole pair')} after that analysis {are} not in the verdict."
 
 
 def _z(seen: InterimStatistic) -> str:
@@ -207,7 +216,7 @@ class SeenGate(Closed, frozen=True):
     df: Number
     z: Number
     untested: Known
-    drifts: Annotated[bool, about("an arm drifts by itself: the error is that of the quarters of the pairs")]
+    drifts: Annotated[bool, about("latency of one target drifted: the error is that of the quarters of the pairs")]
 
 
 class HeldLook(Closed, frozen=True):
@@ -229,7 +238,7 @@ class DecidedGate(AskedFigure, frozen=True, forbid_unknown_fields=True, kw_only=
     scale: Scale
     word: Word = field(name="verdict")
     reason: Known
-    provisional: Annotated[bool, about("at a look that was held an arm drifted by itself")] = False
+    provisional: Annotated[bool, about("at an analysis that was made, the latency of one target had drifted")] = False
     look: int
     pairs: int
     d: Number
@@ -255,7 +264,7 @@ class DecisionDocument(Closed, frozen=True):
     reason: End
     invalid: Known
     sentence: str
-    outcome: Annotated[str, about("the same without the look that it was stopped at")]
+    outcome: Annotated[str, about("the same without the analysis that it was stopped at")]
     by_look: Annotated[bool, about("whether a look stopped it")]
     used: Annotated[int, about("in the verdict")] = field(name="pairs")
     after: Annotated[int, about("whole pairs that are not")] = field(name="pairs_after")

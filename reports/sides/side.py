@@ -192,6 +192,16 @@ def matched(base: Side, cand: Side) -> tuple[Side, Side]:
     return replace(base, clusters=clusters[0]), replace(cand, clusters=clusters[1])
 
 
+def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
+    """Return whether two targets of a run are two services, neither of which is the other's baseline.
+
+    A variant's baseline is the target that it is a variant of.
+    """
+    entries = {str(entry.get("label")): entry for entry in run.document.get("targets") or []}
+    variant_of = (entries.get(candidate) or {}).get("variant_of")
+    return bool(run.document.get("interleaved")) and variant_of != baseline
+
+
 def _clusters_of(sides: Sequence[Side]) -> Sequence[Clusters]:
     first = sides[0]
     if all(side.run is first.run for side in sides) and first.run.document.get("interleaved"):

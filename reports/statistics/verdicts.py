@@ -62,16 +62,16 @@ Word = Literal["regressed", "improved", "equivalent", "not regressed", "inconclu
 SESSIONS = 20
 BEYOND = 20
 """Turns that must lie beyond a quantile in each arm before it decides: n(1−p) ≥ 20."""
-DRIFTS = "an arm drifts by itself"
-OWN_DRIFT = "such verdicts err in up to 15 % of runs, not in 5"
-OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not in 5"
+DRIFTS = "latency of one target drifted during the run"
+OWN_DRIFT = "such verdicts err in up to 15 % of runs, not 5 %"
+OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not 5 %"
 """How often, where the truth lies exactly on the margin, measured by `make benchmark-statistics` (own_drift)."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """`reason`: why it is inconclusive; None where the interval says it all. `provisional`: run-to-run spread was
-    assumed, not known, or an arm drifts by itself.
+    assumed, not known, or the latency of one target drifted.
     """
 
     word: Word

@@ -114,10 +114,14 @@ def margin(accepted: Margin, measure: str, *, sign: bool = False) -> str:
 
 
 def known_word(known: str, measure: str) -> str:
-    """slower, faster of a wait; worse, better of all else: the side of "same" that a whole interval lies on."""
+    """Return slower or faster of a latency, worse or better of all else: where a whole interval lies."""
+    return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(measure) else known
+
+
+def is_latency(measure: str) -> bool:
+    """Return whether a metric is a time of which less is better."""
     one = CATALOGUE.get(measure)
-    waits = {"worse": "slower", "better": "faster"} if one and (one.unit, one.better) == ("ms", "lower") else {}
-    return waits.get(known, known)
+    return one is not None and (one.unit, one.better) == ("ms", "lower")
 
 
 def within(word: str, value: float | None, scale: Scale, accepted: str, known: str = "") -> str:
@@ -140,52 +144,52 @@ NOUNS = {
 
 
 def said(reason: Reason | None) -> str:
-    """too few turns to decide: p95 needs 400 in each arm, 96 on new; empty where the interval says it all."""
+    """Return `too few turns to decide: p95 needs 400 per target, 96 on new`; empty if the interval says it all."""
     return ": ".join(filter(None, parts(reason)))
 
 
 def parts(reason: Reason | None) -> tuple[str, str]:
-    """What is lacking, and how much of it there is: (too few turns to decide, p95 needs 400 in each arm, 96 there)."""
+    """Return what is missing and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
     if reason is None:
         return "", ""
     match reason.kind:
         case "too few":
             lead = f"too few {reason.unit}s to decide"
             if reason.unit == "pair":
-                return lead, f"{reason.needed} needed, {min(reason.there):,} there"
+                return lead, f"{reason.needed} needed, {min(reason.there):,} measured"
             if reason.p is None:
-                return lead, f"{reason.needed} needed in each arm, {_lacking(reason)}"
-            return lead, f"p{reason.p * 100:g} needs {reason.needed:,} in each arm, {_lacking(reason)}"
+                return lead, f"{reason.needed} needed per target, {_lacking(reason)}"
+            return lead, f"p{reason.p * 100:g} needs {reason.needed:,} per target, {_lacking(reason)}"
         case "unequal":
             return unequal(reason.there[0], reason.worth, reason.unit), f"{reason.needed} needed"
         case "none seen":
-            # (with no failure in 100 sessions the rate may still be up to 2.95 %, it takes about 299 sessions)
+            # (with no failure in 100 sessions the rate may still be up to 2.95 %, about 299 sessions are needed)
             noun = NOUNS.get(reason.measure, f"{reason.measure} turn")
             shown = f"with no {noun} in {plural(reason.there[0], 'session')}"
-            told = f"{shown} the rate may still be up to {share(reason.upper)}{NBSP}%"
-            return (told, f"it takes about {plural(reason.needed, 'session')}") if reason.needed else ("", told)
+            bound = f"{shown} the rate may still be up to {share(reason.upper)}{NBSP}%"
+            return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)
         case "no turns":
             return "", f"no {reason.measure} on {listed(list(reason.arms))}"
         case "not exact":
             return "", reason.text
         case "no look":
-            return "no look was held", f"{count(reason.there[0])} of {plural(reason.needed, 'pair')} ended"
+            return "no interim analysis", f"{count(reason.there[0])} of {plural(reason.needed, 'pair')} ended"
         case "would stay":
-            return "", f"would stay so at {reason.needed} pairs"
+            return "", f"would stay inconclusive at {reason.needed} pairs"
     return "", {
-        "no figure": "no such figure in both arms",
-        "no ratio": "no ratio to 0, which stored runs have",
-        "failed share": "quantile in the failed share",
-        "failed share, decides": "the quantile lies in the failed share: the failure rate decides",
-        "after Holm": "over the margin by itself, not after Holm",
+        "no figure": "not measured on both targets",
+        "no ratio": "the stored runs have 0, so there is no ratio",
+        "failed share": "the quantile lies among the failed turns",
+        "failed share, decides": "the quantile lies among the failed turns: the failure rate decides",
+        "after Holm": "beyond the margin on its own, not after Holm’s correction",
         "drifts": DRIFTS,
         "not positive": "a mean is not positive",
     }[reason.kind]
 
 
 def _lacking(reason: Reason) -> str:
-    """96 on new; 96 on old and 120 on new; 96 there, where it is not said or the same in all of them."""
+    """Return `96 on new`, `96 on old and 120 on new`; `96 measured` if it is the same in all or not known by target."""
     if not reason.arms or len(set(reason.there)) == 1:
-        return f"{min(reason.there):,} there"
+        return f"{min(reason.there):,} measured"
     both = zip(reason.there, reason.arms, strict=True)
     return " and ".join(f"{n:,} on {arm}" for n, arm in both if n < reason.needed)

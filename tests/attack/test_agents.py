@@ -164,7 +164,7 @@ def called(
         **session,
     )
     agent, listening = Agent(deeds), Listening()
-    transport, log = LiveTransport(agent), EventLog(log_path, hide=str, keep_audio=False)
+    transport, log = LiveTransport(agent), EventLog(log_path, hide=str, record_audio=False)
     began_ns = transport.now_ns()
     agent.begin(began_ns)
     facts = about("run", Labels("session", "here", "talk", "talk"), script)

@@ -52,7 +52,9 @@ def gaps() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             run, _, output = played(
-                folder, *("--arrivals", f"{PER_S}/s", "--max-sessions", "100", "--seed", str(SEED)), processes=processes
+                folder,
+                *("--arrival-rate", f"{PER_S}/s", "--max-concurrent", "100", "--seed", str(SEED)),
+                processes=processes,
             )
             accepted_s = np.array(accepted(folder / "truth.jsonl"))
             own = np.diff(accepted_s)
@@ -76,7 +78,7 @@ def freeze() -> None:
     print(f"A service that stands still for {FREEZE_S:g} s of {LASTS_S} s")
     for name, load_of in {
         "closed loop, 4 users": ("-u", "4", "-r", "4", "--session-pause", "0"),
-        "10 calls/s": ("--arrivals", "10/s", "--max-sessions", "200", "--seed", "3"),
+        "10 calls/s": ("--arrival-rate", "10/s", "--max-concurrent", "200", "--seed", "3"),
     }.items():
         with tempfile.TemporaryDirectory() as folder:
             run, _, _ = played(Path(folder), *load_of, freezes=True)
@@ -98,7 +100,7 @@ def asked_to_wait() -> None:
     print("A service that lets 80 calls in where 120 arrive: each is quick once it is let in")
     with tempfile.TemporaryDirectory() as folder:
         profile = CONSTANT + "limits: {connections_per_min: 40}\n"
-        run, _, output = played(Path(folder), "--arrivals", "2/s", "--max-sessions", "200", profile=profile)
+        run, _, output = played(Path(folder), "--arrival-rate", "2/s", "--max-concurrent", "200", profile=profile)
         sessions = load_frames(run).sessions
         for measure in ("service_time", "response_time"):
             print(f"  {measure} ms {quantiles(sessions[f'{measure}_ms'].dropna(), 0.5, 0.95)}")
@@ -111,7 +113,7 @@ def erlang_b() -> None:
     script = f"session:\n  output: text\nsteps:\n  - say: Hello\n  - pause: {{median: {pause_s}, sigma: 0.4}}\n"
     per_s = ERLANGS / CALL_S
     with tempfile.TemporaryDirectory() as folder:
-        load_of = ("--arrivals", f"{per_s:g}/s", "--max-sessions", str(SLOTS), "--seed", str(SEED))
+        load_of = ("--arrival-rate", f"{per_s:g}/s", "--max-concurrent", str(SLOTS), "--seed", str(SEED))
         run, _, output = played(Path(folder), *load_of, script=script, lasts_s=ERLANG_S)
         seconds = files.read_table(run, "seconds").to_pandas()
         call_s = float(load_frames(run).sessions["session_length_ms"].mean()) / 1000

@@ -20,7 +20,7 @@ def run_locust(
     scenario: Path, runs: Path, *options: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
 ) -> tuple[Path, int, str]:
     """Run it headless; returns the run folder, the exit status and what was printed."""
-    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs", str(runs), *options]
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs-dir", str(runs), *options]
     quiet = ["--only-summary", "--loglevel", "WARNING", "--json-file", str(runs.parent / "locust")]
     process = subprocess.Popen(
         [*command, *quiet],

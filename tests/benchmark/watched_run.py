@@ -72,7 +72,13 @@ def watched_run(
     served = ["--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *(["--tls"] if tls else [])]
     with on(where.simulator), running_simulator(*served) as ready:
         load = ["-u", str(sessions), "-r", f"{sessions / ramp_s:g}", "--sessions", str(sessions)]
-        paths = ["--url", ready.urls["ga"], "--runs", str(scratch / "runs"), *(["--ca", str(ready.ca)] if tls else [])]
+        paths = [
+            "--url",
+            ready.urls["ga"],
+            "--runs-dir",
+            str(scratch / "runs"),
+            *(["--ca", str(ready.ca)] if tls else []),
+        ]
         options = [str(scenario), "--headless", *load, *paths, *_forked(processes)]
         seen = _run(options, scratch, where, ready.pid)
     (folder,) = (scratch / "runs").iterdir()

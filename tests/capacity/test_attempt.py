@@ -52,7 +52,7 @@ def attempted(
         return PlayedLevel(folder, died, looks=4)
 
     monkeypatch.setattr(playing, "play_level", play)
-    search = Search(build_plan(), [slo_of(slo)], Locust("calls.py", "sessions", tmp_path))
+    search = Search(build_plan(), [slo_of(slo)], Locust("calls.py", "concurrency", tmp_path))
     return level_of(search, 3, NextLevel(load, hold), given)
 
 
@@ -121,7 +121,7 @@ def test_a_level_whose_run_crashed_is_named(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_more_calls_than_can_connect_in_time_are_a_limit_of_ours(tmp_path: Path) -> None:
-    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "sessions", tmp_path), connects_per_min=30.0)
+    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "concurrency", tmp_path), connects_per_min=30.0)
 
     level = level_of(search, 3, NextLevel(40, hold=False), GIVEN)
 
@@ -146,7 +146,7 @@ def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
         raise UsageError("raise it with `ulimit -n`")
 
     monkeypatch.setattr(playing, "play_level", refused)
-    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "sessions", tmp_path))
+    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "concurrency", tmp_path))
 
     with pytest.raises(UsageError, match="ulimit"):
         level_of(search, 1, NextLevel(40, hold=False), GIVEN)

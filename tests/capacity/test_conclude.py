@@ -131,7 +131,7 @@ def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_ed
 
     assert (found.holds, found.ended) == (None, "most")
     assert "it seems to lie above 256 calls at a time" in found.sentence
-    assert "a longer --time decides more: 10 min at least" in " ".join(found.notes).replace(NBSP, " ")
+    assert "a longer --max-time decides more: 10 min at least" in " ".join(found.notes).replace(NBSP, " ")
 
 
 def test_a_plan_of_one_level_asks_whether_it_holds() -> None:

@@ -61,7 +61,19 @@ forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "r
 bench.locust_run.subprocess = bench.capacity.play.subprocess = forking
 """
 """Its levels are forked as well."""
-REPORTING = ("report", "check", "baseline", "compare", "decide", "size", "merge", "export", "runs", "open", "history")
+REPORTING = (
+    "report",
+    "check",
+    "baseline",
+    "compare",
+    "decide",
+    "sample-size",
+    "merge",
+    "export",
+    "runs",
+    "open",
+    "trend",
+)
 PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
     ("bench.load.leading.forecast",): LOCUST,

@@ -65,7 +65,7 @@ def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path, tmp_pa
     [
         (None, None, "has several targets: name one"),
         ("north", None, "has no target north: it has west, east"),
-        ("west", "nowhere", "has 0 good turns of nowhere, and --like needs 5"),
+        ("west", "nowhere", "has 0 good turns of nowhere, and --from-run needs 5"),
     ],
 )
 def test_what_cannot_be_likened_is_refused_in_one_line(

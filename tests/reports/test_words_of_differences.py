@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from reports.comparisons.forest_rows import row
 from reports.finding import Arm, Finding
+from reports.finding_rows import row
 from reports.gate.items import compared_item
 from reports.gate.sentences import interval_text, limit_text
 from reports.looks.decision import ruling_text

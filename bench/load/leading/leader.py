@@ -145,7 +145,7 @@ class Leader(ProcessRole):
     def _begin(self, keyring: Keyring) -> None:
         slot = WorkerSlot(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
         arms = arms_of(self._planned, keyring, slot)
-        folder = files.create(self._planned.options.runs, self._planned.scenario, slot.began_utc_ns)
+        folder = files.create(self._planned.options.runs_dir, self._planned.scenario, slot.began_utc_ns)
         lock.hold(folder)
         settings = vars(self._parsed)
         document = self._planned.opening_document(folder.name, slot.began_utc_ns, settings, slot.workers)

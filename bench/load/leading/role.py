@@ -108,7 +108,7 @@ class ProcessRole(ABC):
                 plan.concurrency, plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
             )
         check_descriptors(plan.concurrency)
-        files.make_parent(plan.options.runs)
+        files.make_parent(plan.options.runs_dir)
         self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
         self._all_drain = plan.user_classes == set(self._environment.user_classes) and not self._parsed.stop_timeout
         if self._all_drain:
@@ -120,7 +120,7 @@ class ProcessRole(ABC):
 
     def take_the_screen(self) -> None:
         """Where a run is all there is, the view shows how it goes: Locust prints no tables, its log keeps clear."""
-        if self._parsed.locust_tables or not self._ends_itself:
+        if self._parsed.locust_stats or not self._ends_itself:
             return
         self._screen = self._view
         logging.getLogger(TABLES).disabled = True

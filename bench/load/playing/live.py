@@ -70,7 +70,7 @@ class LiveRun:
             spool,
             slot.began_utc_ns,
             hide=keyring.hide,
-            transcripts=plan.options.transcripts,
+            transcripts=plan.options.record_transcripts,
             warm_until_ns=slot.began_ns + int(slot.warmup_s * NS_PER_S),
             ahead_ns=slot.ahead_ns,
             host=plan.host | compared,
@@ -320,7 +320,7 @@ def unwritable(error: OSError) -> str:
         return (
             "the run folder is gone, and the recorded data with it: somebody removed or moved it while the run went on"
         )
-    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs"
+    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs-dir"
 
 
 class Flusher:

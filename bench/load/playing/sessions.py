@@ -76,7 +76,7 @@ class Sessions:
             labels = replace(labels, event_log=False)
         if labels.event_log:
             path = self._spool.events / f"{labels.session_id}.jsonl"
-            log = EventLog(path, hide=self.hide, keep_audio=self._options.keep_audio)
+            log = EventLog(path, hide=self.hide, record_audio=self._options.record_audio)
         record = self._recorder.session(labels)
         start = SessionStart(
             monotonic_ns(),

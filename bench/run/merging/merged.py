@@ -146,7 +146,7 @@ def numbered_by_start(runs: Sequence[PairStarts], began_utc_ns: int) -> list[Pai
     return [PairNumbering(run.numbers, mine, mine_blocks) for run, mine, mine_blocks in parts]
 
 
-ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_sessions", "connect_rate"})
+ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"})
 """Settings of which all parts together have as much as they have one by one."""
 Document = Mapping[str, Any]
 Documents = Sequence[Document]

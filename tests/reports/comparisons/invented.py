@@ -16,9 +16,10 @@ from reports.looks.sequence import End, GateResult, InterimStatistic, Look, Look
 from reports.question import Kind, Question
 from reports.sides.fairness import Check
 from reports.sides.side import Side, sides_of
-from reports.statistics.differences import Difference, Margin
+from reports.statistics.differences import Difference, Margin, estimated
 from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
 from reports.wording.validity import Cause
+from reports.wording.verdicts import scale_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -138,4 +139,18 @@ def decision(
     held = tuple(map(look, range(3))) if looks is None else looks
     plan = DecisionPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failures": ("rate<+1pt",)}, 0.05, "a t^2", 300)
     course = LookCourse(held, reason, rulings if held else ())
-    return Decision(sides("direct", "gateway")[0].run, ("direct", "gateway"), plan, gates, course, pairs, 7, True, ())
+    run, targets = sides("direct", "gateway")[0].run, ("direct", "gateway")
+    ruled = zip(gates, course.rulings, strict=False)
+    found = tuple(_found(gate, ruling) for gate, ruling in ruled)
+    return Decision(run, targets, plan, gates, course, pairs, 7, True, (), found)
+
+
+def _found(gate: Question, ruling: GateResult) -> Finding:
+    """The finding of an interim analysis, of a baseline of 1.6 s, or of 1 % of the turns."""
+    base = 0.01 if gate.kind == "rate" else 1600.0
+    candidate = base + ruling.d if gate.kind == "rate" else base * math.exp(ruling.d)
+    difference = estimated(scale_of(gate), base, candidate, ruling.d, ruling.low, ruling.high)
+    arms, verdict = (Arm(2000, 200, 22), Arm(2000, 200, 11)), Verdict(ruling.word, ruling.reason, ruling.provisional)
+    return Finding(
+        gate, "gateway", difference, verdict, arms, look=ruling.look + 1, baseline="direct", unit="pair", peers=True
+    )

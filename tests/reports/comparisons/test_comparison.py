@@ -216,7 +216,7 @@ def test_few_turns_decide_nothing() -> None:
 
     assert (
         said(of(comparison, "ttfa p95").verdict.reason)
-        == "too few turns to decide: p95 needs 400 in each arm, 100 there"
+        == "too few turns to decide: p95 needs 400 per target, 100 measured"
     )
     assert comparison.status == 3
 
@@ -275,8 +275,8 @@ def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_pat
     assert not of(calm, "ttfa p50").verdict.provisional
     assert of(own, "ttfa p50").verdict.provisional
     assert not of(own, "failure rate").verdict.provisional
-    assert any(notice.startswith("An arm drifts by itself (ttfa") for notice in own.notices)
-    assert not any("drifts" in notice for notice in calm.notices)
+    assert any(notice.startswith("Latency of one target drifted during the run (ttfa") for notice in own.notices)
+    assert not any("drifted" in notice for notice in calm.notices)
 
 
 def _later(row: Row, by_ns: int) -> Row:

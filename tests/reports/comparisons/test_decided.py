@@ -17,9 +17,9 @@ from reports.comparisons import outputs
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_essentials, comparison_text
 from reports.comparisons.page import comparison_page
-from reports.comparisons.sentences import LOOKED, decision_alone
+from reports.comparisons.sentences import BY_ANALYSES
 from reports.gate.check import check_of
-from reports.looks.decision import decision_sentence as decision_sentence
+from reports.looks.decision import decision_details, decision_headline, decision_sentence
 from reports.sides.side import among, sides_of
 from reports.wording.validity import Cause
 from tests.reports.comparisons.build import quick, run, targets
@@ -48,7 +48,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 @pytest.mark.parametrize(
     ("gates", "badge", "status"),
-    [(LOOSE, "✓ NOT REGRESSED", 0), (TIGHT, "✕ REGRESSED", 1), (UNDECIDED, "? INCONCLUSIVE", 3)],
+    [(LOOSE, "✓ NOT SLOWER", 0), (TIGHT, "✕ SLOWER", 1), (UNDECIDED, "? INCONCLUSIVE", 3)],
 )
 def test_what_the_looks_decided_comes_first(
     tmp_path: Path, tight: Comparison, gates: Any, badge: str, status: int
@@ -56,16 +56,19 @@ def test_what_the_looks_decided_comes_first(
     found = tight if gates is TIGHT else quick(sides_of([planned(tmp_path / "run", gates)]))
     decision = found.decision
     assert decision is not None
-    sentence = decision_sentence(decision).replace("\u00a0", " ")
+    headline, details = (
+        text.replace("\u00a0", " ") for text in (decision_headline(decision), decision_details(decision))
+    )
     text, comment = " ".join(comparison_text(found, 200).split()), comparison_markdown(found)
 
     assert comparison_essentials(found).startswith(badge)
     assert found.status == decision.status == check_of(decision.run).status == status
-    assert sentence[1:] in text
-    assert LOOKED in text
+    assert headline in text
+    assert details in text
+    assert BY_ANALYSES in text
     assert comment.splitlines()[0].startswith(f"### {badge[0]} ")
-    assert re.search(r"^\*\*.* look [123] of 3 · ", comment.splitlines()[1])
-    assert sentence.partition(" ")[2] in comment
+    assert re.search(r"^\*\*.* analysis [123] of 3 · ", comment.splitlines()[1])
+    assert headline in comment
 
 
 def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Path) -> None:
@@ -75,17 +78,17 @@ def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Pa
     jsonschema.validate(data, SCHEMA)
     assert (data["status"], data["verdicts"]) == (1, {"west": "regressed"})
     assert (data["decision"]["status"], data["decision"]["looks"], data["decision"]["look"]) == (1, 3, 2)
-    assert data["headline"].startswith("west regressed: ttfa p50")
+    assert data["headline"].startswith("west is slower than east: half of the turns take longer than ")
     assert "When was it decided?" in paths.html.read_text(encoding="utf-8")
 
 
-def test_the_headline_of_the_page_is_short_and_the_whole_sentence_is_below_it(tight: Comparison) -> None:
+def test_the_headline_of_the_page_is_the_plain_sentence_and_details_are_below_it(tight: Comparison) -> None:
     page = comparison_page(tight)
     second = str(next(block.text for block in page.lead if isinstance(block, Paragraph) and block.style == "lead"))
 
-    assert re.fullmatch(r"west regressed: ttfa p50 \+\d+.%\.", page.headline)
-    assert "interval" in second
-    assert second.endswith(LOOKED)
+    assert page.headline.startswith("west is slower than east: half of the turns take longer than ")
+    assert "Stopped at interim analysis\u00a0" in second
+    assert second.endswith(BY_ANALYSES)
 
 
 def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
@@ -107,11 +110,11 @@ def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
     assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")
 
 
-def test_the_other_way_round_the_looks_have_no_say_and_that_is_told(tight: Comparison) -> None:
+def test_the_other_way_round_the_interim_analyses_do_not_count_and_that_is_said(tight: Comparison) -> None:
     found = quick(among(tight.sides[::-1]))
 
     assert found.decision is None
-    assert any("was ended by looks at its figures" in notice for notice in found.notices)
+    assert any("was ended by interim analyses" in notice for notice in found.notices)
 
 
 def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
@@ -122,9 +125,20 @@ def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
     assert comparison_text(found).startswith("Do not use these figures: the run is INVALID by rule (c)")
 
 
-def test_a_sentence_keeps_the_letters_of_the_candidate_that_it_begins_with() -> None:
+def test_a_sentence_of_analyses_says_what_came_of_them() -> None:
     late = replace(decision(), invalid=(Cause("late"),))
 
-    assert decision_alone(replace(decision(), targets=("throttled-eu", "inworld"))).startswith("inworld regressed")
-    assert decision_alone(late).startswith("Do not ")
-    assert decision_alone(decision("last look")).startswith("Inconclusive")
+    assert decision_headline(decision()).startswith("gateway is slower than direct: one turn in twenty takes longer ")
+    assert decision_headline(late) == "Do not use these figures: late."
+    assert decision_sentence(decision("ended by hand")).endswith(
+        "The run was ended by hand after interim analysis\u00a03 of 5, 150\u00a0pairs."
+    )
+
+
+def test_a_variant_is_a_candidate_of_the_target_that_it_is_a_variant_of(tmp_path: Path) -> None:
+    entries = [{"label": "east"}, {"label": "west", "variant_of": "east"}]
+    looks: dict[str, Any] = {"pairs": 120, "looks": [40, 80, 120], "gates": TIGHT, "level": 0.05, "draws": 300}
+    found = quick(sides_of([run(tmp_path / "run", TWO, decision_plan=looks, targets=entries)]))
+
+    assert comparison_essentials(found).startswith("✕ REGRESSED")
+    assert "west regressed: half of the turns now take longer than " in comparison_text(found)

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from reports import finding_rows
 from reports.comparisons import forest, forest_rows
-from reports.comparisons.forest_rows import ForestPanel, ForestRow, panels
+from reports.comparisons.forest_rows import ForestPanel, panels
 from reports.finding import Arm, Finding
+from reports.finding_rows import FindingRow
 from reports.page.svg import WIDE
 from reports.question import Stratum
 from reports.statistics.differences import Margin
@@ -24,8 +26,8 @@ from tests.reports.comparisons.invented import comparison, finding, findings, po
 NBSP = "\u00a0"
 
 
-def rows(*found: Finding) -> list[ForestRow]:
-    return [forest_rows.row(one, 1) for one in found]
+def rows(*found: Finding) -> list[FindingRow]:
+    return [finding_rows.row(one, 1) for one in found]
 
 
 def panel(*found: Finding) -> ForestPanel:
@@ -109,7 +111,7 @@ ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
          {"beside": "from the end of speech, not gated"}),
     "an inconclusive row says what it lacks":
         (NAMED["ttfa p90"], {"why": "slower; it takes about 460 pairs"}),
-    "turns": (NAMED["ttfa p99"], {"why": "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"}),
+    "turns": (NAMED["ttfa p99"], {"why": "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"}),
     "nothing": (NAMED["ttfa p95"], {"why": ""}),
     "sessions": (replace(findings()[3], unit="session"),
                  {"why": "slower; it takes about 460 sessions in each arm"}),

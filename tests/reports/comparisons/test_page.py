@@ -73,11 +73,11 @@ def judged(*verdicts: Any) -> Comparison:
 @pytest.mark.parametrize(
     ("verdicts", "badge"),
     [
-        (("regressed", "improved", "inconclusive"), "✕ REGRESSED 1 of 3 gated figures"),
-        (("inconclusive", "equivalent"), "? INCONCLUSIVE 1 of 2 gated figures"),
-        (("improved", "not regressed"), "+ IMPROVED 1 of 2 gated figures"),
-        (("not regressed", "equivalent"), "✓ NOT REGRESSED 2 of 2 gated figures"),
-        (("equivalent",), "≈ EQUIVALENT 1 of 1 gated figure"),
+        (("regressed", "improved", "inconclusive"), "✕ REGRESSED 1 of 3 primary metrics"),
+        (("inconclusive", "equivalent"), "? INCONCLUSIVE 1 of 2 primary metrics"),
+        (("improved", "not regressed"), "+ IMPROVED 1 of 2 primary metrics"),
+        (("not regressed", "equivalent"), "✓ NOT REGRESSED 2 of 2 primary metrics"),
+        (("equivalent",), "≈ EQUIVALENT 1 of 1 primary metric"),
     ],
 )
 def test_the_verdict_is_the_first_badge(verdicts: tuple[str, ...], badge: str) -> None:
@@ -88,7 +88,7 @@ def test_the_verdict_is_the_first_badge(verdicts: tuple[str, ...], badge: str) -
         "✓ VALID COMPARISON 2 checks passed",
         "◇ SIMULATED rtbench simulate, no real service",
     ]
-    assert f"<title>{badge.split(' ', 1)[1].rpartition(' gated')[0].rsplit(' ', 3)[0]} · SIMULATED" in text
+    assert f"<title>{badge.split(' ', 1)[1].rpartition(' primary')[0].rsplit(' ', 3)[0]} · SIMULATED" in text
 
 
 def test_the_answer_is_the_sentences() -> None:
@@ -118,7 +118,7 @@ def test_a_provisional_verdict_says_what_was_assumed() -> None:
     )
 
     assert "provisional" in badges(text)[0]
-    assert "5 % of run-to-run spread was assumed" in words(text)
+    assert "5 % of run-to-run variation was assumed" in words(text)
 
 
 def test_the_numbers_are_those_of_the_bars() -> None:
@@ -157,22 +157,23 @@ def test_the_method_is_enough_to_compute_it_again() -> None:
 def test_few_turns_have_no_difference_by_percentile() -> None:
     text = words(comparison_html(comparison(**MADE["few turns"])))
 
-    assert "Not drawn: fewer than 20 turns of an arm lie beyond its median." in text
+    assert "Not drawn: fewer than 20 turns of a target lie beyond its median." in text
     assert "Which turns got slower?" not in words(comparison_html(comparison(**MADE["all failed"])))
 
 
 def test_a_decision_is_the_verdict_and_shows_its_path() -> None:
     text = comparison_html(replace(judged("inconclusive"), decision=decision()))
 
-    assert badges(text)[0] == "✕ REGRESSED look 3 of 5"
-    assert "<h1>gateway regressed: ttfa p95 +47 %.</h1>" in unescape(text).replace(NBSP, " ")
+    assert badges(text)[0] == "✕ SLOWER analysis 3 of 5"
+    headline = "gateway is slower than direct: one turn in twenty takes longer than 2.35 s, 47 % more than on direct"
+    assert f"<h1>{headline} (ttfa p95).</h1>" in unescape(text).replace(NBSP, " ")
     assert "When was it decided?" in text
-    assert "Stopped at look 3 of 5, at 150 pairs." in words(text)
+    assert "Stopped at analysis 3 of 5, at 150 pairs." in words(text)
     assert "When was it decided?" not in comparison_html(judged("inconclusive"))
 
 
 @pytest.mark.parametrize(
-    ("reason", "word"), [("waiting", "? NOT DECIDED YET"), ("futile", "? INCONCLUSIVE"), ("not regressed", "✓ NOT")]
+    ("reason", "word"), [("waiting", "? PENDING"), ("futile", "? INCONCLUSIVE"), ("not regressed", "✓ NOT")]
 )
 def test_a_decision_without_an_alarm_says_how_it_stands(reason: End, word: str) -> None:
     assert badges(comparison_html(replace(judged("equivalent"), decision=decision(reason=reason))))[0].startswith(word)
@@ -206,7 +207,7 @@ def test_what_was_compared_is_counted_in_whole_arms() -> None:
     sides = targets(Plan(sessions=120, turns=10, targets=("west", "east"), kinds=("typed", "vad"), paired=True))
     said = words(comparison_html(quick(sides)))
 
-    assert "60 sessions and 600 turns in each arm" in said
+    assert "60 sessions and 600 turns per target" in said
 
 
 def test_arms_of_different_sizes_are_each_counted() -> None:

@@ -48,10 +48,10 @@ def test_the_line_says_verdict_estimate_and_its_correction() -> None:
     first, second = path.paths(decision())
 
     assert first.line.replace(NBSP, " ") == (
-        "✕ regressed at 150 pairs: +47 %, corrected for the early stop +45 %; the margin is 20 %."
+        "✕ slower at 150 pairs: +47 %, corrected for the early stop +45 %; the margin is 20 %."
     )
     assert second.line.replace(NBSP, " ") == (
-        "✓ not regressed at 100 pairs: +0.10 points, corrected for the early stop +0.10 points; the margin is 1 point."
+        "✓ not worse at 100 pairs: +0.10 points, corrected for the early stop +0.10 points; the margin is 1 point."
     )
 
 
@@ -59,7 +59,9 @@ def test_an_undecided_gate_has_no_correction() -> None:
     undecided = replace(RULINGS[0], word="inconclusive", reason=NOT_AFTER_HOLM)
     made = decision(rulings=(undecided, RULINGS[1]))
 
-    assert path.paths(made)[0].line.startswith("? inconclusive (over the margin by itself, not after Holm) at 150")
+    assert path.paths(made)[0].line.startswith(
+        "? inconclusive (beyond the margin on its own, not after Holm’s correction) at 150"
+    )
     assert "corrected" not in path.paths(made)[0].line
 
 
@@ -73,8 +75,8 @@ def test_looks_without_an_estimate_are_left_out() -> None:
 
 def test_why_it_ended_is_a_sentence() -> None:
     assert path.end_reason(decision()).replace(NBSP, " ") == (
-        "Stopped at look 3 of 5, at 150 pairs. It was sure that a gated figure is worse than its margin allows. "
-        "7 whole pairs beyond that look are not in the verdict."
+        "Stopped at analysis 3 of 5, at 150 pairs. A primary metric is worse than its margin allows. "
+        "7 whole pairs after that analysis are not in the verdict."
     )
     assert path.end_reason(decision(reason="waiting", pairs=150)) == "The run goes on."
 
@@ -87,7 +89,7 @@ def test_the_look_that_decided_stands_out() -> None:
     assert dots == ["dotv v-equivalent", "dotv v-equivalent", "dotv v-regressed"]
     assert "margin" in [mark.text for mark in figure.iter("text")]
     assert plot.stops is not None
-    assert "look 3, 150 pairs" in str(plot.stops["t"])
+    assert "analysis 3, 150 pairs" in str(plot.stops["t"])
 
 
 @given(

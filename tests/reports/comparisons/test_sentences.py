@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reports import finding_sentences
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method
 from reports.finding import Finding
@@ -67,7 +68,7 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         "gateway regressed: one turn in twenty now fails (ttfa p95; on direct it was 1.6 s).", None),
     "a rate that regressed": (
         [gated("failures", None, "regressed", points(0.01, 0.04, 0.02, 0.041))],
-        "gateway regressed: 4.00 % of its turns fail or are never begun, 3.00 points more than on direct.",
+        "gateway regressed: 4.00 % of its turns fail or do not start, 3.00 points more than on direct.",
         "With 95 % confidence it is at least 2.00 points more; the margin is 1 point."),
     "less is worse where more is better": (
         [gated("audio_speed", None, "regressed", ratio(3, 1.5, 0.4, 0.6))],
@@ -75,70 +76,70 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         "With 95 % confidence it is at least 40 % less; the margin is 16.7 %."),
     "what did not regress": (
         [tail("not regressed", SAME)],
-        "gateway has not regressed: ttfa p95 differs by +4 % (−3 to +12 %), which stays within the margin of 20 %.",
+        "gateway has not regressed: ttfa p95 differs by +4 %, which is within the margin of 20 %.",
         None),
     "what is equivalent": (
         [tail("equivalent", ratio(1000, 990, 0.97, 1.01))],
-        "gateway is equivalent: ttfa p95 differs by −1 % (−3 to +1 %); both ends lie within ±20 %.", None),
+        "gateway is equivalent: ttfa p95 differs by −1 %, within ±20 %.", None),
     "what improved": (
         [tail("improved", ratio(324, 243, 0.71, 0.79))],
-        "gateway improved: ttfa p95 is 25 % shorter than on direct (−29 to −21 %).", None),
+        "gateway improved: ttfa p95 is 25 % shorter than on direct.", None),
     "what is slower, and whether more than the margin is open": (
         [tail("inconclusive", OPEN)],
-        "gateway is slower than direct: one turn in twenty now takes longer than 1.12 s, 5 to 29 % more (ttfa p95); "
-        "whether more than the margin of 20 % is open.", None),
+        "gateway is slower than direct: one turn in twenty now takes longer than 1.12 s, 5 to 29 % more (ttfa p95). "
+        "Whether this exceeds the margin of 20 % is inconclusive.", None),
     "what may be either": (
         [tail("inconclusive", ratio(1000, 1120, 0.9, 1.29))],
         "Inconclusive on gateway: ttfa p95 may be from 10 % shorter to 29 % longer and the margin is 20 %.", None),
     "what is slower within the margin is said to be slower": (
         [tail("equivalent", ratio(1000, 1110, 1.05, 1.17))],
-        "gateway is slower than direct, but within the margin: ttfa p95 differs by +11 % (+5 to +17 %), the margin is "
-        "20 %.", None),
+        "gateway is slower than direct, but within the margin of 20 %: ttfa p95 is 11 % longer.", None),
     "too few turns": (
         [tail("inconclusive", WORSE, reason=FEW)],
-        "Inconclusive on gateway (too few turns to decide): p95 needs 400 in each arm, 100 there.", None),
+        "Inconclusive on gateway (too few turns to decide): p95 needs 400 per target, 100 measured.", None),
     "too few sessions": (
         [tail("inconclusive", WORSE, reason=too_few("session", 20, (8, 8)))],
-        "Inconclusive on gateway (too few sessions to decide): 20 needed in each arm, 8 there.", None),
+        "Inconclusive on gateway (too few sessions to decide): 20 needed per target, 8 measured.", None),
     "what Holm holds back": (
         [tail("inconclusive", WORSE, reason=NOT_AFTER_HOLM)],
-        "gateway is slower than direct: one turn in twenty now takes longer than 2.64 s, 47 to 87 % more (ttfa p95); "
-        "whether more than the margin of 20 % is open after Holm’s correction.", None),
+        "gateway is slower than direct: one turn in twenty now takes longer than 2.64 s, 47 to 87 % more (ttfa p95). "
+        "Whether this exceeds the margin of 20 % is inconclusive after Holm’s correction.", None),
     "a quantile among the failed turns of both arms is named": (
         [tail("inconclusive", ENDLESS, reason=FAILED_SHARE)],
-        "Inconclusive on gateway: ttfa p95: quantile in the failed share.", None),
+        "Inconclusive on gateway: ttfa p95: the quantile lies among the failed turns.", None),
     "a figure that one arm has not": (
         [tail("inconclusive", None, reason=Reason("no turns", arms=("gateway",), measure="ttfa"))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
     "so many sessions would settle it": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
-        "It takes about 460 sessions in each arm to settle it."),
+        "About 460 sessions per target are needed to decide it."),
     "so many pairs would settle it": (
-        [tail("inconclusive", OPEN, more=260)], None, "It takes about 460 pairs to settle it."),
+        [tail("inconclusive", OPEN, more=260)], None, "About 460 pairs are needed to decide it."),
     "hardly any number would settle it": (
-        [tail("inconclusive", OPEN)], None, "More pairs will hardly settle it: ttfa p95 takes more than 4,000."),
+        [tail("inconclusive", OPEN)], None, "More pairs are unlikely to decide it: ttfa p95 needs more than 4,000."),
     "other runs would settle it": (
         [replace(tail("inconclusive", OPEN), verdict=Verdict("inconclusive", provisional=True))], None,
-        sentences.APART),
-    # Once: "Inconclusive on gateway (with no failure in 200 sessions …): it takes about 299 sessions".
+        finding_sentences.RUNS_DIFFER),
+    # Once: "Inconclusive on gateway (with no failure in 200 sessions …): about 299 sessions are needed".
     "failures that nobody had do not speak for waits that grew": (
         [gated("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)), GROWN, UNSEEN],
-        "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50); "
-        "whether more than the margin of 10 % is open.",
-        "Also open: ttfa p95, 10 to 23 % longer (margin 20 %); failure rate: with no failure in 200 sessions the rate "
-        "may still be up to 1.49 %. More pairs will hardly settle it: ttfa p50 takes more than 4,000, ttfa p95 about "
-        "470 and failure rate about 299."),
+        "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50). "
+        "Whether this exceeds the margin of 10 % is inconclusive.",
+        "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %); failure rate: with no failure in 200 sessions "
+        "the rate may still be up to 1.49 %. More pairs are unlikely to decide it: ttfa p50 needs more than 4,000, "
+        "ttfa p95 about 470 and failure rate about 299."),
     "the sessions that are named are those of the gate that takes most": (
         [gated("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.24), more=270),
          tail("inconclusive", ratio(1490, 1710, 1.10, 1.23), reason=FEW), UNSEEN], None,
-        "Also open: ttfa p95, 10 to 23 % longer (margin 20 %; too few turns to decide: p95 needs 400 in each arm, 100 "
-        "there); failure rate: with no failure in 200 sessions the rate may still be up to 1.49 %. It takes about 470 "
-        "pairs to settle it: ttfa p50 takes about 470, failure rate about 299 and ttfa p95 at least 40."),
-    "where only failures are open what passed is said first": (
+        "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %; too few turns to decide: p95 needs 400 per "
+        "target, 100 measured); failure rate: with no failure in 200 sessions the rate may still be up to 1.49 %. "
+        "About 470 pairs are needed to decide it: ttfa p50 needs about 470, failure rate about 299 and ttfa p95 at "
+        "least 40."),
+    "if only failures are inconclusive, what passed is said first": (
         [FINE, UNSEEN],
-        "gateway passes on ttfa p50; its failure rate is open: with no failure in 200 sessions the rate may still be "
-        "up to 1.49 %, and the margin is 1 point.",
-        "Equivalent: ttfa p50 −1 %. It takes about 299 pairs to settle it."),
+        "gateway passes on ttfa p50; its failure rate is inconclusive: with no failure in 200 sessions the rate may "
+        "still be up to 1.49 %, and the margin is 1 point.",
+        "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide it."),
     "the other gated figures are said after the worst": (
         [FINE, TAIL, gated("failures", None, "not regressed", points(0.01, 0.011, -0.001, 0.003)),
          finding("ttfa", 0.99, "regressed", WORSE)], None,
@@ -148,12 +149,44 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         [gated("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), TAIL],
         "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95).",
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also regressed: ttfa p50 +30 %."),
-    "without a gated figure nothing decides": (
-        [finding("ttfa", 0.95, "regressed", WORSE)], "There is no verdict, because no figure was gated.", ""),
+    "without a primary metric nothing decides": (
+        [finding("ttfa", 0.95, "regressed", WORSE)], finding_sentences.NO_PRIMARY, ""),
     "a margin of nothing is a margin": (
         [tail("regressed", ratio(1000, 1300, 1.25, 1.35, 0.0), margin=Margin())], None,
         "With 95 % confidence it is at least 25 % longer; the margin is 0 %."),
 }  # fmt: skip
+
+
+PEERS: dict[str, tuple[list[Finding], str, str]] = {
+    "the slower of two services": (
+        [TAIL, MEDIAN],
+        "gateway is slower than direct: one turn in twenty takes longer than 2.64 s, 65 % more than on direct (ttfa "
+        "p95).",
+        "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also slower: ttfa p50 +65 %."),
+    "the faster of two services": (
+        [tail("improved", ratio(324, 243, 0.71, 0.79))],
+        "gateway is faster than direct: ttfa p95 is 25 % shorter.", ""),
+    "neither is slower": (
+        [tail("not regressed", SAME)],
+        "gateway is not slower than direct: ttfa p95 differs by +4 %, which is within the margin of 20 %.", ""),
+    "a rate is no latency": (
+        [gated("failures", None, "regressed", points(0.01, 0.04, 0.02, 0.041)), MEDIAN],
+        "gateway is slower than direct: half of the turns take longer than 2.64 s, 65 % more than on direct (ttfa "
+        "p50).",
+        "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also worse: failure rate +3.00 points."),
+    "a service whose turns fail": (
+        [tail("regressed", FAILING)],
+        "gateway is slower than direct: one turn in twenty fails (ttfa p95; on direct it is 1.6 s).",
+        "With 95 % confidence it is at least 101 % longer; the margin is 20 %."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "headline", "second"), PEERS.values(), ids=PEERS)
+def test_two_services_are_slower_or_faster_and_have_no_now(found: list[Finding], headline: str, second: str) -> None:
+    made = of(*(replace(one, peers=True) for one in found))
+
+    assert said(sentences.comparison_headline(made)) == headline
+    assert said(sentences.comparison_second(made)) == second
 
 
 @pytest.mark.parametrize(("found", "headline", "second"), SAID.values(), ids=SAID)
@@ -209,14 +242,14 @@ def test_what_was_assumed_is_said_only_where_it_was() -> None:
 
     assert sentences.assumption(of(sure)) == ""
     found = of(assumed, method=Method("sessions", 60, 10, 7, 0.95, 1, 0.05))
-    assert "5 % of run-to-run spread was assumed" in said(sentences.assumption(found))
+    assert "5 % of run-to-run variation was assumed" in said(sentences.assumption(found))
 
 
 def test_every_finding_has_a_sentence_whatever_its_numbers() -> None:
     found = comparison("gateway")
 
     for one in found.findings:
-        text = sentences.sentence(one)
+        text = finding_sentences.sentence(one)
         assert text.endswith(".")
         assert "nan" not in text
         assert "inf" not in text

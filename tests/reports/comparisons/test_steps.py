@@ -75,7 +75,7 @@ def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:
     assert {one.question.step for one in found.steps} == set(names)
     assert not any(one.question.gated for one in found.steps)
     assert f"worst step {slow} of east, ttfa p50 +" in " ".join(comparison_text(found).split())
-    assert "✕ regressed; the worst of 4 steps, by an interval as of one; not gated" in " ".join(
+    assert "✕ regressed; the worst of 4 steps; its interval is not corrected for that; secondary" in " ".join(
         comparison_text(found).split()
     )
 
@@ -93,7 +93,7 @@ def test_every_output_has_the_steps() -> None:
     jsonschema.validate(data, SCHEMA)
     assert [one["step"] for one in data["steps"]] == [one.question.step for one in found.steps]
     assert [one["figure"] for one in data["findings"] if one["kind"] == "centre"] == ["ttfa_centre"]
-    assert "Which step changed most? Not gated" in comparison_markdown(found)
+    assert "Which step changed most? Secondary" in comparison_markdown(found)
     assert f"Worst step: {found.steps[0].question.step} of east" in comparison_html(found)
 
 

@@ -84,7 +84,7 @@ def test_the_terminal_has_the_verdict_first_then_the_badges_then_the_table() -> 
 
 def test_gated_figures_stand_before_the_others() -> None:
     lines = comparison_text(comparison("gateway")).splitlines()
-    apart = lines.index("not gated")
+    apart = lines.index("secondary")
 
     assert lines.index(next(line for line in lines if "failure rate" in line and "✓" in line)) < apart
     assert apart < lines.index(next(line for line in lines if line.startswith("  connect_total p50")))
@@ -151,7 +151,7 @@ def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> Non
     assert lines[0].startswith("### ✕ gateway regressed: ")
     assert len(table) == 10
     assert "✕ regressed" in table[0]
-    assert any("3 more gated figures" in line for line in lines)
+    assert any("3 more primary metrics" in line for line in lines)
 
 
 def test_a_comment_folds_all_but_the_gated_figures() -> None:

@@ -36,7 +36,7 @@ def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs(
     assert verdict.more_sessions == 199
     assert (
         said(verdict.reason).replace("\u00a0", " ")
-        == "with no failure in 100 sessions the rate may still be up to 2.95 %: it takes about 299 sessions"
+        == "with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed"
     )
 
 

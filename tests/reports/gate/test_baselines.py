@@ -165,9 +165,9 @@ def test_what_differs_is_told_with_what_would_allow_it() -> None:
     then = {"model": "b", "load: users": "8", "jitter buffer, ms": "", "definitions": "1"}
 
     assert list(differing_conditions(now, then).values()) == [
-        "model: a here, b in the baseline (--allow model)",
-        "users: 7 here, 8 in the baseline (--allow concurrency)",
-        "jitter buffer, ms: 60 here, not known in the baseline (--allow pacing)",
+        "model: a here, b in the baseline (--allow-different model)",
+        "users: 7 here, 8 in the baseline (--allow-different concurrency)",
+        "jitter buffer, ms: 60 here, not known in the baseline (--allow-different pacing)",
         "definitions: 2 here, 1 in the baseline",
     ]
     assert list(differing_conditions(now, then, ("model", "concurrency", "pacing")).values()) == [

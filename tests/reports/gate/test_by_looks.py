@@ -52,8 +52,10 @@ def test_a_run_of_looks_is_checked_by_its_looks(gates: dict[str, list[str]], sta
 def test_it_says_at_which_look_it_stopped(regressed: Checked) -> None:
     text = " ".join(check_text(regressed, 200).split())
 
-    assert "against before, in the same run, by its planned looks: stopped at look 2 of 3, 80 pairs" in text
-    assert "40 whole pairs ended; the verdict leaves them out" in text
+    assert (
+        "against before, in the same run, by its interim analyses: stopped at interim analysis 2 of 3, 80 pairs" in text
+    )
+    assert "40 whole pairs ended after that analysis; the verdict excludes them" in text
     assert "corrected +" in text
 
 
@@ -75,9 +77,15 @@ def test_the_gates_of_the_plan_may_name_the_candidate() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (("ttfa: p(50)<+61%", "ttfa: p(95)<+90%", "failures: rate<+10pt"), "ttfa: p(50)<+61% is no gate of the looks"),
-        (("ttfa: p(50)<+60%", "failures: rate<+10pt"), "planned with the gate ttfa: p(95)<+90%, which the thresholds"),
-        (("ttfa{target:before}: p(50)<+60%",), "ttfa{target:before}: p(50)<+60% is no gate of the looks"),
+        (
+            ("ttfa: p(50)<+61%", "ttfa: p(95)<+90%", "failures: rate<+10pt"),
+            "ttfa: p(50)<+61% is no primary metric of the interim analyses",
+        ),
+        (("ttfa: p(50)<+60%", "failures: rate<+10pt"), "decide ttfa: p(95)<+90%, which the thresholds"),
+        (
+            ("ttfa{target:before}: p(50)<+60%",),
+            "ttfa{target:before}: p(50)<+60% is no primary metric of the interim analyses",
+        ),
     ],
 )
 def test_other_margins_than_the_planned_ones_are_refused(asked: tuple[str, ...], said: str) -> None:
@@ -89,7 +97,7 @@ def test_other_margins_than_the_planned_ones_are_refused(asked: tuple[str, ...],
 
 
 def test_the_candidate_is_no_baseline_of_the_looks() -> None:
-    with pytest.raises(UsageError, match="have before as the baseline, not after"):
+    with pytest.raises(UsageError, match=r"before is the baseline of the interim analyses of .*, not after"):
         check_of(planned(LOOSE), baseline="after")
 
 
@@ -106,8 +114,8 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
 
     assert found.status == 3
     assert {item.word for item in found.items} == {"inconclusive"}
-    assert found.items[0].reason == "no look was held: 120 of 400\u00a0pairs ended"
-    assert "no look was held" in found.against
+    assert found.items[0].reason == "no interim analysis: 120 of 400\u00a0pairs ended"
+    assert "there was none" in found.against
 
 
 def test_an_invalid_run_has_no_verdict_by_its_looks_either() -> None:

@@ -119,10 +119,10 @@ def test_a_margin_is_written_as_it_was_asked(margin: Margin, measure: str, text:
     ("items", "said"),
     [
         ([replace(UNSURE, more_sessions=1, reason="")],
-         "inconclusive: ttfa p50 of sim: 640 ms (590 to 690 ms), limit < 800 ms; it takes about 61 sessions in "
-         "each arm"),
+         "inconclusive: ttfa p50 of sim: 640 ms (590 to 690 ms), limit < 800 ms; about 61 sessions per "
+        "target are needed"),
         ([replace(UNSURE, more_sessions=1)], "inconclusive: ttfa p50 of sim: too few turns"),
-        ([KEPT], "passed: the one threshold is kept"),
+        ([KEPT], "pass: 1 of 1 threshold"),
         ([BROKEN, BROKEN],
          "ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms (and 1 more threshold)"),
         ([REGRESSED], "ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"),

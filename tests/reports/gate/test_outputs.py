@@ -42,8 +42,8 @@ def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() ->
 
     assert lines[0] == "### ✕ ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"
     assert lines[1].startswith("✓ VALID · ◇ SIMULATED · voice\\_turns")
-    assert lines[1].endswith("exit code 1: regressed, or over a threshold")
-    assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ kept"]
+    assert lines[1].endswith("exit status 1: a threshold failed or a metric regressed")
+    assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ pass"]
     assert len(rows) == 10
     assert "<details><summary>4 more thresholds</summary>" in lines
 
@@ -60,10 +60,10 @@ def test_the_terminal_has_a_line_for_each_threshold_and_ends_with_the_exit_code(
     text = check_text(check(*EVERY, against="before"))
 
     assert text.splitlines()[0].startswith("✕ no verdict: ttfa p95 of sim has no data")
-    assert all(word in text for word in ("✓ kept", "✕ broken", "✕ regressed", "? inconclusive", "too few turns"))
-    assert text.splitlines()[-1] == "exit code 4: invalid, or without data"
+    assert all(word in text for word in ("✓ pass", "✕ fail", "✕ regressed", "? inconclusive", "too few turns"))
+    assert text.splitlines()[-1] == "exit status 4: invalid, or without data"
     assert "\x1b" not in text
-    assert "\x1b[31m✕ broken" in check_text(check(BROKEN), colour=True)
+    assert "\x1b[31m✕ fail" in check_text(check(BROKEN), colour=True)
 
 
 @given(st.text(max_size=200), st.integers(40, 100))
@@ -204,15 +204,15 @@ def test_of_a_run_that_says_nothing_no_item_has_a_verdict_and_its_reason_is_said
     for text in (check_text(VOID), check_markdown(VOID)):
         assert text.count("– not judged") == 2
         assert text.count("the run was not judged: it was killed") == 1
-        assert "✓ kept" not in text
+        assert "✓ pass" not in text
 
 
 @pytest.mark.parametrize(
     ("items", "said"),
     [
-        ([UNSURE, UNSURE], "exit code 0: nothing decided, let through by --on-inconclusive warn"),
-        ([UNSURE, KEPT], "exit code 0: passed, 1 undecided and let through by --on-inconclusive warn"),
-        ([KEPT], "exit code 0: passed"),
+        ([UNSURE, UNSURE], "exit status 0: inconclusive, accepted by --on-inconclusive warn"),
+        ([UNSURE, KEPT], "exit status 0: pass, 1 inconclusive accepted by --on-inconclusive warn"),
+        ([KEPT], "exit status 0: pass"),
     ],
 )
 def test_what_is_let_through_is_not_called_passed(items: list[Item], said: str) -> None:
@@ -230,6 +230,6 @@ def test_what_is_equivalent_within_a_wide_margin_says_so() -> None:
 def test_where_stored_baselines_differ_limits_are_still_judged() -> None:
     text = check_text(check(KEPT, REGRESSED, differs=("sim: model: a here, b in the baseline",)))
 
-    assert "✓ kept" in text
+    assert "✓ pass" in text
     assert "✕ regressed" not in text
     assert text.count("– not judged") == 1

@@ -1,4 +1,4 @@
-"""`rtbench history`: what it reads, prints and writes, and its exit statuses."""
+"""`rtbench trend`: what it reads, prints and writes, and its exit statuses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import typer
 from jsonschema import Draft202012Validator
 
 import reports
-from bench.cli.verdicts import history
+from bench.cli.verdicts import trend
 from reports import runs
 from reports.gate import baselines
 from reports.sides.side import targets_of
 from tests.reports.histories.made import kept, many
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(reports.__file__).parent / "histories" / "history.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(reports.__file__).parent / "histories" / "trend.schema.json").read_text(encoding="utf-8"))
 
 
 def shown(capsys: pytest.CaptureFixture[str], *folders: Path, **options: Any) -> list[str]:
-    history([*folders], **options)
+    trend([*folders], **options)
     return capsys.readouterr().out.splitlines()
 
 
@@ -33,8 +33,8 @@ def test_the_page_lies_beside_the_runs_and_its_path_is_the_last_line(
     lines = shown(capsys, tmp_path / "runs")
 
     assert lines[0].startswith("Too few runs to tell a change")
-    assert lines[-1] == str(tmp_path / "runs" / "history.html")
-    assert (tmp_path / "runs" / "history.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert lines[-1] == str(tmp_path / "runs" / "trend.html")
+    assert (tmp_path / "runs" / "trend.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert sum("run-00" in line for line in lines) == 3
 
 
@@ -46,7 +46,7 @@ def test_runs_can_be_named_themselves_and_the_page_can_stand_elsewhere(
 
     assert lines[-1] == str(tmp_path / "new" / "weeks.html")
     assert sum("run-00" in line for line in lines) == 2
-    assert shown(capsys, *named)[-1].endswith("/runs/history.html")
+    assert shown(capsys, *named)[-1].endswith("/runs/trend.html")
 
 
 def test_stored_baselines_have_a_history_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,13 +58,13 @@ def test_stored_baselines_have_a_history_too(tmp_path: Path, capsys: pytest.Capt
 
 def test_json_is_as_its_schema_says_and_no_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many(tmp_path / "runs", range(12))
-    history([tmp_path / "runs"], measure=["ttfa:p50", "failures"], as_json=True)
+    trend([tmp_path / "runs"], metric=["ttfa:p50", "failures"], as_json=True)
     found = json.loads(capsys.readouterr().out)
 
     Draft202012Validator(SCHEMA).validate(found)
     assert [one["figure"] for one in found["series"][0]["figures"]] == ["ttfa p50", "failure rate"]
     assert len(found["series"][0]["runs"]) == 12
-    assert not (tmp_path / "runs" / "history.html").exists()
+    assert not (tmp_path / "runs" / "trend.html").exists()
 
 
 def test_a_history_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,7 @@ def test_a_history_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: py
             for key in ("value", "low", "high"):
                 row["p50"][key] = row["p50"][key] and 2 * row["p50"][key]
         (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    history([tmp_path / "runs"], measure=["ttfa:p50"], as_json=True)
+    trend([tmp_path / "runs"], metric=["ttfa:p50"], as_json=True)
     found = json.loads(capsys.readouterr().out)
     (figure,) = found["series"][0]["figures"]
 
@@ -90,7 +90,7 @@ def test_runs_that_may_not_be_used_are_shown_and_the_exit_status_says_so(
 ) -> None:
     many(tmp_path / "runs", range(2), Plan(sessions=40, turns=5, valid=False))
     with pytest.raises(typer.Exit) as ended:
-        history([tmp_path / "runs"])
+        trend([tmp_path / "runs"])
 
     assert ended.value.exit_code == 4
     assert "✕ INVALID" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""history.html: what is on it, what is drawn, what filters hide."""
+"""trend.html: what is on it, what is drawn, what filters hide."""
 
 from __future__ import annotations
 

@@ -68,21 +68,21 @@ def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so() -> None:
     assert (found.stopped, found.status, found.course.reason) == (True, 0, "not regressed")
     assert found.used < 120
     assert found.after == 120 - found.used
-    assert decision_sentence(found).startswith("west has not regressed: ttfa p50 +")
+    assert decision_sentence(found).startswith("west is not slower than east: ttfa p50 differs by +")
 
 
 def test_a_run_beyond_its_margin_is_red() -> None:
     found = decided(TIGHT)
 
     assert (found.status, found.course.rulings[0].word) == (1, "regressed")
-    assert decision_sentence(found).startswith("west regressed: ttfa p50 +")
+    assert decision_sentence(found).startswith("west is slower than east: half of the turns take longer than ")
 
 
 def test_a_run_that_nothing_decides_is_inconclusive() -> None:
     found = decided(UNDECIDED)
 
     assert (found.stopped, found.status) == (True, 3)
-    assert decision_sentence(found).startswith("inconclusive")
+    assert "Whether this exceeds the margin of 12\u00a0% is inconclusive." in decision_sentence(found)
 
 
 RUNNING, ENDED = {"state": "running"}, dict[str, Any]()
@@ -119,7 +119,7 @@ def test_a_look_is_held_once_its_pairs_are_there(
     assert (found.pairs, held(found)) == (pairs, looks)
     if document == RUNNING:
         assert (found.stopped, found.status) == (False, 3)
-        assert looks or "no look yet" in decision_sentence(found)
+        assert looks or "No interim analysis yet" in decision_sentence(found)
 
 
 def test_a_look_sees_the_first_pairs_by_number_whoever_else_has_ended(tmp_path: Path) -> None:
@@ -176,14 +176,14 @@ def test_a_budget_that_ends_a_run_makes_its_last_look_the_final_one() -> None:
     assert (budget.course.reason, hand.course.reason) == ("last look", "ended by hand")
     assert budget.course.looks[0].c == pytest.approx(1.645, abs=0.001)
     assert hand.course.looks[0].c > 2.7
-    assert "the run ended at 120 of 400 pairs" in decision_sentence(budget)
+    assert "The run ended at 120 of 400 pairs" in decision_sentence(budget)
 
 
 def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
     found = decided(TIGHT, stopped="the budget is spent", decision_plan=planned(TIGHT, looks=[121], pairs=121))
 
     assert (found.stopped, found.status) == (True, 3)
-    assert "ended before its first look, with 120 of 121 pairs" in decision_sentence(found)
+    assert "ended before its first interim analysis, with 120 of 121 pairs" in decision_sentence(found)
 
 
 EMPTY = Plan(sessions=0, targets=("east", "west"), paired=True)
@@ -193,10 +193,10 @@ INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     "an invalid run": (LOOSE, TWO, {"verdict": {"valid": False, "rules": []}}, "INVALID"),
     "one that was not judged": (LOOSE, TWO, {"verdict": {"valid": None, "rules": []}}, "NOT JUDGED"),
     "a run without sessions": (LOOSE, EMPTY, {},
-                               "do not use these figures: no pair of sessions ended"),
+                               "Do not use these figures: no pair of sessions ended"),
     "throttled arms": ({"failures": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
     "a run that was given up, whatever its verdict":
-        (UNDECIDED, TWO, {"given_up": LATE}, f"do not use these figures: {LATE}"),
+        (UNDECIDED, TWO, {"given_up": LATE}, f"Do not use these figures: {LATE}."),
 }  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def test_what_says_nothing_decides_nothing(
 def test_a_run_that_an_older_version_gave_up_decides_nothing(tmp_path: Path) -> None:
     found = look_at(run(tmp_path, UNDECIDED, stopped=f"do not use these figures: {LATE}"))
 
-    assert (found.stopped, found.status, decision_sentence(found)) == (True, 4, f"do not use these figures: {LATE}")
+    assert (found.stopped, found.status, decision_sentence(found)) == (True, 4, f"Do not use these figures: {LATE}.")
 
 
 def test_what_looks_say_of_an_invalid_run_is_for_information() -> None:
@@ -221,7 +221,7 @@ def test_what_looks_say_of_an_invalid_run_is_for_information() -> None:
     valid = decided(LOOSE)
 
     assert held(invalid)
-    assert "For information, and no verdict: what looks at these pairs say." in [*decision_lines(invalid)]
+    assert "For information, not a verdict: what interim analyses of these pairs found." in [*decision_lines(invalid)]
     assert not any("For information" in line for line in decision_lines(valid))
 
 
@@ -238,8 +238,8 @@ def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
 
     assert (held(found), found.stopped, found.status) == ([40], True, 4)
     assert (written["stopped"], written["reason"], written["status"]) == (True, "invalid", 4)
-    assert decision_sentence(found).startswith("do not use these figures: west: ")
-    assert decision_sentence(found).endswith("; stopped at look\u00a01 of 3, 40\u00a0pairs")
+    assert decision_sentence(found).startswith("Do not use these figures: west: ")
+    assert decision_sentence(found).endswith(" Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs.")
     jsonschema.validate(written, SCHEMA)
 
 
@@ -256,7 +256,7 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
     found = look_at(throttling(run(tmp_path, LOOSE), 100))
 
     assert (found.course.reason, found.status) == ("not regressed", 4)
-    assert "stopped at" not in decision_sentence(found)
+    assert "Stopped at" not in decision_sentence(found)
 
 
 def test_arms_that_were_given_different_work_end_the_run_at_the_first_look() -> None:
@@ -312,14 +312,14 @@ def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:
     for one in cases:
         data = json.loads(write_decision(one, tmp_path).read_text(), parse_constant=pytest.fail)
         jsonschema.validate(data, SCHEMA)
-    assert data["gates"][0]["reason"] == "too few turns to decide: p99 needs 2,000 in each arm, 1,200 there"
+    assert data["gates"][0]["reason"] == "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"
 
 
 def test_the_process_that_runs_the_load_is_told_whether_the_run_may_end(tmp_path: Path) -> None:
     answer = look(str(run(tmp_path, TIGHT)))
 
     assert (answer["stopped"], answer["pairs"]) == (True, 40 * answer["look"])
-    assert answer["sentence"].startswith("west regressed")
+    assert answer["sentence"].startswith("west is slower than east")
 
 
 @pytest.mark.parametrize(("gates", "status"), [(TIGHT, 1), (UNDECIDED, 3)])
@@ -331,7 +331,7 @@ def test_the_commands_exit_status_is_the_decisions(
     lines = capsys.readouterr().out.splitlines()
 
     assert exited.value.exit_code == status
-    assert lines[2].split() == ["look", "pairs", "worse", "from", "passed", "below", "ttfa", "p50"]
+    assert lines[2].split() == ["analysis", "pairs", "fail", "above", "pass", "below", "ttfa", "p50"]
 
 
 def test_a_green_run_ends_the_command_without_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -370,14 +370,14 @@ def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None
     found = look_at(edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {})))
 
     assert (found.status, found.used) == (1, 40)
-    assert decision_sentence(found).startswith("west regressed: failure rate +1")
+    assert decision_sentence(found).startswith("west is worse than east: 1")
 
 
 def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
     found = decided({"ttfa": ["p(50)<+5% and +400ms"]})
 
     assert found.status == 0  # 13 % slower, and by 80 ms alone
-    assert "margin 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
+    assert "margin of 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
 
 
 def test_the_same_gate_written_twice_is_seen_once_and_counted_twice() -> None:

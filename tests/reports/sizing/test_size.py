@@ -1,4 +1,4 @@
-"""`rtbench size`: what it asks for, what it refuses, what it prints."""
+"""`rtbench sample-size`: what it asks for, what it refuses, what it prints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import typer
 
 import reports
-from bench.cli.verdicts import size as command
+from bench.cli.verdicts import sample_size as command
 from bench.errors import UsageError
 from reports.question import margin_of
 from reports.runs import load_for_report
@@ -23,7 +23,7 @@ from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(reports.__file__).parent / "schemas" / "size.schema.json").read_text())
+SCHEMA = json.loads((Path(reports.__file__).parent / "schemas" / "sample-size.schema.json").read_text())
 ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired=True)
 
@@ -71,7 +71,7 @@ def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
     planned = "ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %"
     alone = size_of(pilot(), gates=1)
     assert said.startswith(f"{planned}, shared by the 3 gates of a check (Holm):\n")
-    assert f"As the only gate of a check it takes {alone.sessions[1]} (--gates 1)." in said
+    assert f"As the only gate of a check it takes {alone.sessions[1]} (--primary 1)." in said
     assert text(alone).startswith(f"{planned}:\n")
     assert "As the only gate" not in text(alone)
     assert alone.sessions[1] < likely

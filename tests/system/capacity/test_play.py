@@ -54,7 +54,7 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     deaf = DEAF.replace("print(flush=True)", write)  # once it hears no signal, for it may be interrupted at once
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
-    played = play_level(Locust("calls.py", "sessions", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)
+    played = play_level(Locust("calls.py", "concurrency", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)
 
     assert (played.folder, played.looks) == (folder, 0)
     assert "did not end" in played.died

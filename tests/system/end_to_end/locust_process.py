@@ -61,7 +61,7 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
 
     It is killed at the end of the block if it still runs.
     """
-    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--runs", str(runs)]
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--runs-dir", str(runs)]
     command += [] if "--autostart" in options else ["--headless"]
     if "--processes" in options:  # tests run beside each other, and Locust's own port is one
         port = str(free_port())

@@ -119,7 +119,7 @@ def called(way: str, url: str, folder: Path) -> Replayed:
     script.write_text(SCRIPT.replace("EXTRA", EXTRA[way]).replace("WAVS", wavs))
     target = resolve_target({}, url=url, dialect=way)
     probe_target(
-        target, Repertoire(load_script(script), target.dialect).session(0, 0), folder / "call.jsonl", keep_audio=False
+        target, Repertoire(load_script(script), target.dialect).session(0, 0), folder / "call.jsonl", record_audio=False
     )
     return replay_log(folder / "call.jsonl")
 

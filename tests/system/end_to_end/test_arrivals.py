@@ -33,7 +33,7 @@ def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_proc
 ) -> None:
     after_s = [0.0, 0.2, 0.2, 0.25, 0.7, 1.1, 1.3]
     (tmp_path / "calls.txt").write_text("\n".join(map(str, after_s)))
-    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-sessions", "10")
+    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "10")
     ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls, *processes)
 
     folder = only_run(tmp_path / "runs")
@@ -52,7 +52,7 @@ def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_proc
 
 def test_a_call_beyond_the_size_of_the_line_is_blocked_and_counted(tmp_path: Path) -> None:
     script = "session:\n  output: text\nsteps:\n  - say: Hello\n  - pause: 3600\n"
-    calls = ("--arrivals", "20/s", "--arrival-pattern", "constant", "--max-sessions", "2")
+    calls = ("--arrival-rate", "20/s", "--arrival-pattern", "constant", "--max-concurrent", "2")
     with (
         quick_simulator(tmp_path) as simulator,
         locust(
@@ -73,7 +73,7 @@ def test_a_call_beyond_the_size_of_the_line_is_blocked_and_counted(tmp_path: Pat
 
 def test_a_call_that_the_service_holds_back_waits_in_its_response_time_alone(tmp_path: Path) -> None:
     (tmp_path / "calls.txt").write_text("0\n0.1\n0.2\n")
-    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-sessions", "5", "--connect-rate", "60")
+    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "5", "--connect-rate", "60")
     with quick_simulator(tmp_path) as simulator:
         run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls)
 
@@ -104,7 +104,7 @@ def test_stages_of_sessions_say_how_many_there_are_and_for_how_long(tmp_path: Pa
 
 def test_a_scenario_may_say_how_its_calls_arrive(tmp_path: Path, simulator: Ready) -> None:
     scenario = write_scenario(tmp_path)
-    scenario.write_text(scenario.read_text() + '    arrivals = "20/s"\n    max_sessions = 10\n')
+    scenario.write_text(scenario.read_text() + '    arrival_rate = "20/s"\n    max_concurrent = 10\n')
     ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"], "--sessions", "5")
 
     folder = only_run(tmp_path / "runs")

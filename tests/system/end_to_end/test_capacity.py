@@ -21,7 +21,7 @@ from tests import forked
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, wait_for_rows, write_scenario
 
-OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--most", "4", "--time", "100s")
+OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--to", "4", "--max-time", "100s")
 
 
 @contextmanager
@@ -67,9 +67,9 @@ def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_pa
 
 
 def test_a_level_may_be_a_rate_of_calls(tmp_path: Path) -> None:
-    slo = ("--slo", "response_time med<5s", "--by", "arrivals", "--from", "240", "--most", "240", "--time", "12m")
+    slo = ("--slo", "response_time med<5s", "--by", "arrival-rate", "--from", "240", "--to", "240", "--max-time", "12m")
     with quick_simulator(tmp_path) as simulator:
-        options = (*slo, "--url", simulator.urls["ga"], "--max-sessions", "20")
+        options = (*slo, "--url", simulator.urls["ga"], "--max-concurrent", "20")
         with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
             wait_for_rows(tmp_path / "found" / "levels", "sessions", 40)
             process.send_signal(signal.SIGINT)
@@ -79,7 +79,7 @@ def test_a_level_may_be_a_rate_of_calls(tmp_path: Path) -> None:
     document = files.read_document(run)
     assert document["arrivals"]["per_s"] == 4.0
     assert document["arrivals"]["max_sessions"] == 20
-    assert document_of(tmp_path / "found")["plan"]["by"] == "arrivals"
+    assert document_of(tmp_path / "found")["plan"]["by"] == "arrival_rate"
 
 
 def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path: Path) -> None:

@@ -190,7 +190,16 @@ def run_until_full(
 ) -> subprocess.CompletedProcess[str]:
     """A run on a disk that takes so much of each file. One that is started, and not forked, is closed there as well."""
     program, scenario = FULL.format(bytes=bytes_a_file), write_scenario(folder, turns=20).name
-    command = [sys.executable, "-c", program, "-f", scenario, "--headless", "--runs", "runs"]  # its document names them
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "-f",
+        scenario,
+        "--headless",
+        "--runs-dir",
+        "runs",
+    ]  # its document names them
     load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
     ended: subprocess.CompletedProcess[str] = run(
         [*command, *load], cwd=folder, capture_output=True, text=True, timeout=GUARD_S
@@ -212,7 +221,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_st
 
 @pytest.mark.parametrize(
     ("bytes_a_file", "run", "said"),
-    [(6_000, subprocess.run, "no row of a turn or session was saved"), (2_000, forked.run, "--runs")],
+    [(6_000, subprocess.run, "no row of a turn or session was saved"), (2_000, forked.run, "--runs-dir")],
 )
 def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
     bytes_a_file: int, run: Callable[..., Any], said: str, tmp_path: Path, simulator: Ready

@@ -26,7 +26,7 @@ from tests.system.end_to_end.voices import SESSIONS, write_callers
 RUNS: dict[str, tuple[str, ...]] = {"preview": (), "voice-live": (), "ga over TLS": ("--tls",)}
 LOAD = (
     "-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--session-pause", "60",
-    "--record-events", "100%", "--transcripts",
+    "--record-events", "100%", "--record-transcripts",
 )  # fmt: skip
 NOTICED = {"speech_begin", "speech_end", "speech_started", "speech_stopped", "committed", "response_created"}
 SENT = {"speech_begin", "speech_end", "requested"}

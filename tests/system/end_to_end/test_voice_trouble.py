@@ -68,7 +68,7 @@ CALL = """
 session: {input_transcription: whisper-1, turn_detection: {type: server_vad, silence_duration_ms: 200}}
 steps: [SPEECH, SPEECH, SPEECH, SPEECH]
 """
-LOGGED = ("--record-events", "100%", "--transcripts")
+LOGGED = ("--record-events", "100%", "--record-transcripts")
 
 
 def write_words(folder: Path) -> None:

@@ -25,7 +25,7 @@ NEVER_FROM_THE_FORM = {
     "auth": "azure_cli",
     "targets": "other",
     "target_file": "/tmp/other.yaml",
-    "runs": "/tmp/elsewhere",
+    "runs_dir": "/tmp/elsewhere",
     "prices": "/etc/passwd",
     "thresholds": "/etc/passwd",
     "proxy": "http://127.0.0.1:9",
@@ -37,8 +37,8 @@ NEVER_FROM_THE_FORM = {
     "compression": "deflate",
     "budget": "1000000",
     "record_events": "100%",
-    "keep_audio": "true",
-    "transcripts": "true",
+    "record_audio": "true",
+    "record_transcripts": "true",
     "yes": "true",
     "host": "http://127.0.0.1:9",
     "profile": "mine",
@@ -61,9 +61,9 @@ UNFIT = [
     ("spawn_rate", "0", "--spawn-rate must be more than 0 users a second"),
     ("run_time", "99999999999999h", "--run-time must be a time such as 90, 90s, 2m or 1m30s, up to a year"),
     ("seed", "9" * 5_000, "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not 9999"),
-    ("look_every", "5", "--look-every needs --until-decided: add it, or leave --look-every out"),
-    ("arrivals", "often", "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h"),
-    ("max_sessions", "3", "--max-sessions needs an arrival rate"),
+    ("interim_every", "5", "--interim-every needs --until-decided: add it, or leave --interim-every out"),
+    ("arrival_rate", "often", "--arrival-rate must be calls in a time, such as 30/min, 2/s or 100/h"),
+    ("max_concurrent", "3", "--max-concurrent needs an arrival rate"),
     ("until_decided", "true", "--until-decided compares two targets"),
 ]
 """What is refused with its reason."""
@@ -105,7 +105,7 @@ def web_ui(folder: Path, *options: str, **environment: str) -> Iterator[WebUi]:
     port = free_port()
     command = [sys.executable, "-m", "locust", "-f", str(write_scenario(folder)), "--web-port", str(port)]
     process = forked.Popen(
-        [*command, "--runs", str(folder / "runs"), *options],
+        [*command, "--runs-dir", str(folder / "runs"), *options],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment,
     )  # fmt: skip
     served = WebUi(process, port)
@@ -214,7 +214,7 @@ def test_a_run_started_in_the_form_goes_where_the_command_line_says(tmp_path: Pa
 
 def test_calls_arrive_where_the_form_says_so_for_as_many_users_as_it_says(tmp_path: Path, simulator: Ready) -> None:
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
-        told = ui.swarm(user_count="3", spawn_rate="3", arrivals="20/s", sessions="2", max_sessions="")
+        told = ui.swarm(user_count="3", spawn_rate="3", arrival_rate="20/s", sessions="2", max_concurrent="")
         _, document = ended(ui, tmp_path / "runs")
 
     assert told["success"] is True, told

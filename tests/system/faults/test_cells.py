@@ -1,4 +1,4 @@
-"""Each fault, wherever it can strike, comes to the one outcome that docs/measures.md names, and nothing is lost.
+"""Each fault, wherever it can strike, comes to the one outcome that docs/metrics.md names, and nothing is lost.
 
 All faults of a place are had from one simulator, each by the session of its number; their sessions play at once, in
 both dialects. Where an outcome is a limit's, that limit is short for the first turn, and all others are long; nothing

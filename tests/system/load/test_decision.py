@@ -102,7 +102,7 @@ def test_the_first_look_waits_for_enough_turns_of_the_shortest_script() -> None:
     short = talk("short", turns=3)  # 400 turns for p95 are 134 pairs
 
     assert made(scripts=[*talk(), *short])["looks"] == list(range(150, 501, 50))
-    assert made("--look-every", "100", pairs=200)["looks"] == [100, 200]
+    assert made("--interim-every", "100", pairs=200)["looks"] == [100, 200]
     assert made(pairs=40)["looks"] == [40]
 
 

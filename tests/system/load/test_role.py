@@ -90,7 +90,7 @@ for users, stop_timeout in (("ours", None), ("ours theirs", None), ("ours", 5)):
     alone._parsed = SimpleNamespace(headless=False, stop_timeout=stop_timeout)
     alone._current, alone._closing = role.RunState(), RLock()
     alone._plan = lambda: SimpleNamespace(
-        concurrency=None, options=SimpleNamespace(runs=Path("runs")), user_classes={"ours"}, longest_turn_s=90.0
+        concurrency=None, options=SimpleNamespace(runs_dir=Path("runs")), user_classes={"ours"}, longest_turn_s=90.0
     )
     alone.prepare()
     waited.append([alone._environment.stop_timeout])

@@ -116,7 +116,7 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"token_life": 10.0}, "--workers does not go with --token-life"),
+        ({"token_lifetime": 10.0}, "--workers does not go with --token-lifetime"),
         ({"profile": "limits: {requests_per_min: 60}\n"}, "profile limited has limits"),
         ({"profile": "servers: 2\n"}, "profile limited has servers"),
     ],

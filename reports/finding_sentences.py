@@ -1,0 +1,268 @@
+"""Findings in sentences: one estimate each, with the interval and further estimates left to tables; pure.
+
+Every form uses the same sentence, whether the sample size was fixed or an interim analysis ended the run. Two services
+are slower or faster than each other; a candidate has regressed or improved against its baseline (`Finding.peers`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from reports.finding import Finding
+from reports.finding_rows import (
+    ONE_IN,
+    few_cell,
+    figure_value,
+    is_lower,
+    is_time,
+    range_of,
+    row,
+    shown_word,
+    size,
+    which_turns,
+)
+from reports.numbers import NBSP, count, listed, three
+from reports.statistics.differences import FAR
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
+from reports.wording import verdicts
+from reports.wording.verdicts import NOTHING, figure, share
+
+WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not regressed", "equivalent")
+"""The order in which one verdict speaks for several primary metrics."""
+NO_PRIMARY = "There is no verdict, because no primary metric was asked for."
+HAPPENS = {"failures": "fail or do not start", "throttled": "are throttled", "stalled": "stall"}
+RUNS_DIFFER = (
+    "More sessions would not decide it, because two runs differ by chance alone: measure both in one run (--targets)."
+)
+
+
+def overall(primary: Sequence[Finding]) -> Word | None:
+    """Return the verdict on several primary metrics together; None if there is none."""
+    words = {finding.verdict.word for finding in primary}
+    return next((word for word in WORST if word in words), None)
+
+
+def worst_first(primary: Sequence[Finding]) -> list[tuple[Word | None, list[Finding]]]:
+    """Group the primary metrics by candidate, each group with its verdict, the worst candidate first."""
+    found = [[f for f in primary if f.candidate == label] for label in dict.fromkeys(f.candidate for f in primary)]
+    return [(overall(mine), mine) for mine in sorted(found, key=_rank)]
+
+
+def overall_shown(primary: Sequence[Finding]) -> str:
+    """Return the verdict on several primary metrics as screens show it: slower, regressed; empty without any."""
+    return shown(speaker(primary)) if primary else ""
+
+
+def shown(finding: Finding) -> str:
+    """Return the finding's verdict as screens show it."""
+    return shown_word(finding.verdict.word, finding.question.measure, peers=finding.peers)
+
+
+def _rank(primary: Sequence[Finding]) -> tuple[int, float]:
+    word = overall(primary)
+    assert word is not None, "a candidate has a primary metric"
+    reach = _reach(speaker(primary))
+    return WORST.index(word), reach if word == "improved" else -reach
+
+
+def answer(primary: Sequence[Finding]) -> str:
+    """Return what primary metrics say together, in a sentence: of several candidates that of the worst."""
+    word, mine = worst_first(primary)[0] if primary else (None, [])
+    return NO_PRIMARY if word is None else _opening(word, speaker(mine), mine)
+
+
+def answer_details(primary: Sequence[Finding], *, settle: bool = True) -> str:
+    """Return what follows `answer`: its confidence, the other metrics, and the other candidates.
+
+    `settle`: whether to say how many sessions would decide what is inconclusive.
+    """
+    if not primary:
+        return ""
+    (word, mine), *others = worst_first(primary)
+    spoken = speaker(mine)
+    parts = [_sure(spoken), *_others(mine, spoken)]
+    if word == "inconclusive" and settle:
+        parts.append(settling([finding for finding in mine if finding.verdict.word == word]))
+    parts += [f"{found[0].candidate}: {shown(speaker(found))}." for _, found in others]
+    return " ".join(filter(None, parts))
+
+
+def settling(inconclusive: Sequence[Finding]) -> str:
+    """Return how many sessions decide all of these: the largest number, then each; or that no number would."""
+    finite = sorted((f for f in inconclusive if math.isfinite(f.needed)), key=lambda f: -f.needed)
+    endless = [f for f in inconclusive if math.isinf(f.needed)]
+    if any(f.verdict.provisional and f.difference and not f.difference.drifts for f in endless):
+        return RUNS_DIFFER
+    units = "pairs" if all(f.unit == "pair" for f in inconclusive) else "sessions per target"
+    most = [f"more than {count(FAR * max(f.sessions))}" for f in endless] + list(map(_about, finite))
+    if not most:
+        return ""
+    names = [figure(f.question) for f in (*endless, *finite)]
+    each = [f"{name} {many}" for name, many in zip(names[1:], most[1:], strict=True)]
+    needs = listed([f"{names[0]} needs {most[0]}", *each])
+    if endless:
+        return f"More {units} are unlikely to decide it: {needs}."
+    return f"{most[0][:1].upper()}{most[0][1:]} {units} are needed to decide it{f': {needs}' if each else ''}."
+
+
+def _about(finding: Finding) -> str:
+    """Return `about 370`; of a metric with too few turns to decide, `at least 100`."""
+    reason = finding.verdict.reason
+    return f"{'at least' if reason and reason.kind == 'too few' else 'about'} {count(int(finding.needed))}"
+
+
+def sentence(finding: Finding) -> str:
+    """Return one finding in words, its verdict first."""
+    word = finding.verdict.word
+    rest = settling([finding]) if word == "inconclusive" and not finding.verdict.reason else _sure(finding)
+    return " ".join(filter(None, (_opening(word, finding, [finding]), rest)))
+
+
+def _opening(word: Word, finding: Finding, primary: Sequence[Finding]) -> str:
+    """`finding` speaks for all of `primary`."""
+    found, name, label, base = row(finding, 1), figure(finding.question), finding.candidate, finding.baseline
+    if word == "regressed":
+        verb = f"is {shown(finding)} than {base}" if finding.peers else "regressed"
+        return f"{label} {verb}: {_now(finding, _more(finding))}."
+    if word in ("not regressed", "equivalent") and finding.known == "worse":
+        within = f"but within the margin of {found.margin_text}"
+        return f"{label} is {found.known} than {base}, {within}: {name} is {_change(finding)}."
+    if word == "not regressed":
+        verb = f"is {shown(finding)} than {base}" if finding.peers else "has not regressed"
+        return f"{label} {verb}: {name} differs by {found.change}, which is within the margin of {found.margin_text}."
+    if word == "equivalent":
+        than = f" to {base}" if finding.peers else ""
+        return f"{label} is equivalent{than}: {name} differs by {found.change}, within ±{found.margin_text}."
+    if word == "improved":
+        verb = f"is {shown(finding)} than {base}" if finding.peers else "improved"
+        return f"{label} {verb}: {name} is {_change(finding)}{'' if finding.peers else f' than on {base}'}."
+    return _inconclusive(finding, primary)
+
+
+def _change(finding: Finding) -> str:
+    """Return `25 % shorter`."""
+    assert finding.difference is not None, "what has a known direction has a difference"
+    return size(finding.difference.d, finding, longer=True)
+
+
+def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
+    found, reason, name = row(finding, 1), finding.verdict.reason, figure(finding.question)
+    lead, rest = verdicts.parts(reason)
+    if finding.known == "worse":
+        after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({rest})" if rest else ""
+        now = _now(finding, range_of(finding, longer=False))
+        worse = f"{finding.candidate} is {found.known} than {finding.baseline}: {now}"
+        return f"{worse}. Whether this exceeds the margin of {found.margin_text} is inconclusive{after}."
+    if reason and reason.kind == "none seen":
+        passed = listed([figure(f.question) for f in primary if f.verdict.passes])
+        passes = (
+            f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
+        )
+        return f"{passes} is inconclusive: {lead or rest}, and the margin is {found.margin_text}."
+    inconclusive = f"Inconclusive on {finding.candidate}"
+    if lead:
+        return f"{inconclusive} ({lead}): {rest}."
+    if finding.difference is None or math.isnan(finding.difference.d):
+        if reason is not None and reason.kind == "not exact":
+            return f"{inconclusive}: {name} is {rest}."
+        absent = reason is not None and reason.kind in ("no turns", "no figure", "no ratio", "no look")
+        return f"{inconclusive}: {rest}." if absent else f"{inconclusive}: {name}: {rest or 'no estimate'}."
+    may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {found.margin_text}"
+    return f"{may} ({rest})." if rest else f"{may}."
+
+
+def _sure(finding: Finding) -> str:
+    """Return how sure it is that a metric regressed."""
+    found = finding.difference
+    if found is None or finding.verdict.word != "regressed":
+        return ""
+    sure = f"With {three(100 * (1 - found.level))}{NBSP}% confidence it is at least"
+    bound = found.low if is_lower(finding.question) else found.high
+    least = f"{sure} {size(bound, finding, longer=True)}; the" if math.isfinite(bound) else "The"
+    return f"{least} margin is {row(finding, 1).margin_text}."
+
+
+def _more(finding: Finding) -> str:
+    """Return `65 % more than on direct`."""
+    assert finding.difference is not None, "what regressed has a difference"
+    return f"{size(finding.difference.d, finding)} than on {finding.baseline}"
+
+
+def _now(finding: Finding, more: str) -> str:
+    """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
+
+    "now" is said of a candidate only: a service beside another one has no before.
+    """
+    found, question, now = finding.difference, finding.question, "" if finding.peers else "now "
+    assert found is not None, "what became worse has a difference"
+    if question.measure in HAPPENS:
+        noun = "replies" if question.measure == "stalled" else "turns"
+        return f"{share(found.candidate)}{NBSP}% of its {noun} {HAPPENS[question.measure]}, {more}"
+    if question.p not in ONE_IN or not is_time(question):
+        return f"{figure(question)} is {figure_value(found.candidate, question)}, {more}"
+    which, several = which_turns(question)
+    if math.isinf(found.candidate):
+        was = f"on {finding.baseline} it {'is' if finding.peers else 'was'} {figure_value(found.baseline, question)}"
+        return f"{which} {now}{'fail' if several else 'fails'} ({figure(question)}; {was})"
+    takes = "take" if several else "takes"
+    return f"{which} {now}{takes} longer than {figure_value(found.candidate, question)}, {more} ({figure(question)})"
+
+
+def speaker(primary: Sequence[Finding]) -> Finding:
+    """Return the finding that speaks for several: the farthest beyond its margin of those with the worst verdict.
+
+    Of inconclusive ones first what is known to be worse, and last a rate of which none was seen.
+    """
+    word = overall(primary)
+    return max((finding for finding in primary if finding.verdict.word == word), key=_priority)
+
+
+def _priority(finding: Finding) -> tuple[bool, bool, float]:
+    reason, undecided = finding.verdict.reason, finding.verdict.word == "inconclusive"
+    unseen = reason is not None and reason.kind == "none seen"
+    return not unseen, undecided and finding.known == "worse", _reach(finding)
+
+
+def _reach(finding: Finding) -> float:
+    """Return how far the bound that decided lies from the margin, as a multiple of it.
+
+    An interim analysis has no such bound; its difference stands in for it.
+    """
+    found, margin = finding.difference, finding.question.margin
+    if found is None:
+        return math.inf
+    bound = {"regressed": found.worse_low, "improved": found.better_low}.get(finding.verdict.word, found.worse_high)
+    if finding.look is not None:
+        bound = found.d if is_lower(finding.question) else -found.d
+    accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[found.scale]
+    return bound / max(accepted, 0.005)
+
+
+def _others(mine: Sequence[Finding], spoken: Finding) -> Iterable[str]:
+    """Yield the other primary metrics, verdict by verdict: Also regressed: ttfa p50 +57 %. Improved: …."""
+    for word in WORST:
+        others = [finding for finding in mine if finding.verdict.word == word and finding is not spoken]
+        for verdict in dict.fromkeys(map(shown, others)):
+            each = [finding for finding in others if shown(finding) == verdict]
+            lead = f"{'Also ' if word == spoken.verdict.word else ''}{verdict}"
+            texts = "; ".join(map(_undecided, each)) if word == "inconclusive" else ", ".join(map(_changed, each))
+            yield f"{lead[:1].upper()}{lead[1:]}: {texts}."
+
+
+def _changed(finding: Finding) -> str:
+    """Return `ttfa p50 +57 %`."""
+    change = row(finding, 1).change
+    return f"{figure(finding.question)}{f' {change}' if change != NOTHING else ''}"
+
+
+def _undecided(finding: Finding) -> str:
+    """Return `ttfa p95, 10 to 23 % longer (margin 20 %)`; of a rate of which none was seen, what it may still be."""
+    name, found, reason = figure(finding.question), finding.difference, finding.verdict.reason
+    lead, rest = verdicts.parts(reason)
+    if reason and reason.kind == "none seen":
+        return f"{name}: {lead or rest}"
+    if found is None or math.isnan(found.d) or few_cell(finding):
+        return f"{name}: {lead or rest}" if lead or rest else name
+    margin = f"margin {row(finding, 1).margin_text}"
+    return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, verdicts.said(reason))))})"
