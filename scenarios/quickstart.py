@@ -15,7 +15,7 @@ class QuickstartCaller(RealtimeUser):
 
     tasks: ClassVar = [script("scripts/text_turns.yaml"), script("scripts/voice_turns.yaml")]
     kinds = cycle(tasks)
-    """The next calls of all callers: voice calls last longer, so callers who choose by themselves play more text calls."""
+    """The next calls of all callers. Callers who each choose a kind play more text calls, which are shorter."""
 
     def play_session(self, task: object) -> None:
         super().play_session(next(self.kinds))
