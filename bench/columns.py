@@ -78,14 +78,14 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
             "instant",
         ),
         ColumnGroup(
-            tuple(f"{name}_width_ns" for name in sends),
+            tuple(f"{name}_uncertainty_ns" for name in sends),
             "whole",
             "how much later that send may really have been; 0 with the kernel's stamp. Null if unknown",
             "width",
             audit=True,
         ),
         ColumnGroup(
-            tuple(f"{name}_error_ns" for name in arrivals),
+            tuple(f"{name}_uncertainty_ns" for name in arrivals),
             "whole",
             "how much earlier that arrival may really have been: [the bound](metrics.md#how-far-they-can-be-off) of "
             "each instant. Null if unknown",
@@ -127,7 +127,7 @@ IDENTITY = (
     ),
     _label(
         "phase",
-        "`warmup` or `measure`, by when the pair started; a row without a phase is measured",
+        "`warmup` or `measurement`, by when the pair started; a row without a phase is measured",
         "identity",
     ),
     _label("scenario script", "the Locust file and the script's name", "identity"),
@@ -147,8 +147,14 @@ TOKENS = (
 )
 
 
+def token_column(kind: str) -> str:
+    """Return the column of a kind of tokens: `input_cached_text_tokens` of `cached_text_in`."""
+    *what, way = kind.split("_")
+    return "_".join(("input" if way == "in" else "output", *what, "tokens"))
+
+
 def _tokens(sentence: str) -> ColumnGroup:
-    return ColumnGroup(tuple(f"tokens_{name}" for name in TOKENS), "whole", sentence, "tokens")
+    return ColumnGroup(tuple(token_column(name) for name in TOKENS), "whole", sentence, "tokens")
 
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
@@ -157,13 +163,13 @@ _RETRY = "the [wait](metrics.md#limits-of-the-service) that the service asked fo
 
 TURN_MARKS = (
     _instants(
-        "speech_begin speech_end",
+        "speech_start speech_end",
         "send",
         "when a microphone had recorded the first, and the last, sample of the caller's [speech](#where-speech-ends): "
         "when its chunk was handed to the kernel, less the part of the chunk after it. Absent if audio is not paced",
     ),
     _instants(
-        "requested",
+        "request_sent",
         "send",
         "`response.create` handed to the kernel; absent where the service starts the response by itself",
     ),
@@ -199,12 +205,12 @@ TURN_MARKS = (
     _instants("audio_done transcript_done response_done", "arrival", "the closing events, of several the last"),
     _instants("input_transcribed", "arrival", "the finished transcript of the caller's audio"),
     _instants(
-        "call_named call_done",
+        "function_call_added function_call_done",
         "arrival",
         "the first item that names a [function](#function-calls); the end of the last call's arguments in the first "
         "response that makes any",
     ),
-    _instants("answer_requested", "send", "the last `response.create` that followed what functions returned"),
+    _instants("answer_request_sent", "send", "the last `response.create` that followed what functions returned"),
     _instants(
         "answer_audio answer_audible",
         "arrival",
@@ -217,15 +223,15 @@ TURN_MARKS = (
         "when the reply was [interrupted](#interruptions): the first sample of the speech or sound; or the clock "
         "before `response.cancel`",
     ),
-    _instants("barge_in_heard", "arrival", "the `speech_started` that this made"),
+    _instants("barge_in_detected", "arrival", "the `speech_started` that this made"),
     _instants(
-        "silent",
+        "barge_in_silent",
         "arrival",
         "when the simulated player was silent: at `speech_started`; if the service did not hear it within 2 s, at the "
         "end of the reply",
     ),
     _instants(
-        "quiet cancelled",
+        "barge_in_last_audio barge_in_response_done",
         "arrival",
         "`last_audio` and `response_done` of a response that it cancelled, if they came after `barge_in`",
     ),
@@ -245,8 +251,8 @@ TURNS = (
     _text("audio", "the file that was played; null in a typed turn"),
     _whole("turn", "the number of the turn in its session, from 1"),
     _label(
-        "origin",
-        "the instant that latency counts from: `requested`, or `speech_end` if the service starts the response itself",
+        "measured_from",
+        "the instant that latency counts from: `request_sent`, or `speech_end` if the service starts the response itself",
     ),
     _label(
         "traits",
@@ -254,16 +260,16 @@ TURNS = (
     ),
     *_of_instants(TURN_MARKS),
     _whole(
-        "transmit_lag_ns",
+        "transmit_delay_ns",
         "the kernel's transmit stamp of `response.create` − our clock just before the send; null without a stamp",
     ),
     _label(
-        "sent_source",
-        "where `requested` and `speech_end` come from: `kernel`, `user` (our clock), `mixed`",
+        "send_timestamp_source",
+        "where `request_sent` and `speech_end` come from: `kernel`, `userspace` (our clock), `mixed`",
     ),
-    _label("stamp_source", "where this turn's arrivals come from: `kernel`, `user`, `mixed`"),
+    _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `userspace`, `mixed`"),
     _whole(
-        "stamp_error_ns stamp_error_max_ns",
+        "timestamp_uncertainty_ns timestamp_uncertainty_max_ns",
         "[stamp error](decisions/0002-stamp-error.md) of the first delta (of audio if there is any); the largest of "
         "the turn's events",
     ),
@@ -275,16 +281,18 @@ TURNS = (
         "gaps between audio deltas: the longest, and the shortest that 95 % of them do not exceed",
         "own",
     ),
-    _whole("inexact_gaps", "the gaps between audio deltas that are not exact to 1 ms"),
+    _whole("uncertain_gaps", "the gaps between audio deltas that are not exact to 1 ms"),
     _whole(
-        "stall_ns stalls",
+        "stall_duration_ns stall_count",
         "silence that the simulated player was forced into within the reply, and how often",
     ),
-    _whole("stall_error_ns", "how far the time of `stall_ns` can be off, either way", audit=True),
     _whole(
-        "onset_error_ns",
+        "stall_duration_uncertainty_ns", "how far the time of `stall_duration_ns` can be off, either way", audit=True
+    ),
+    _whole(
+        "onset_uncertainty_ns",
         "how far the begin of the reply can be off where it is [found in the "
-        "audio](accuracy.md#audio-onset-detection): a part of `first_audible_error_ns`; null elsewhere",
+        "audio](accuracy.md#audio-onset-detection): a part of `first_audible_uncertainty_ns`; null elsewhere",
         audit=True,
     ),
     _whole("vad_splits", "commits beyond the first: pauses that the service took for the end of speech"),
@@ -315,7 +323,7 @@ TURNS = (
     ),
     _flag("false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"),
     _flag(
-        "truncated_right",
+        "truncation_correct",
         "of replies that were cut, where the script checks it: whether the service "
         "[kept nothing beyond what was heard](metrics.md#interruptions)",
     ),
@@ -327,12 +335,12 @@ TURNS = (
         "interruption: `backchannel`, `noise`, `aside`",
     ),
     _whole(
-        "function_calls function_time_ns",
+        "function_calls function_execution_ns",
         "calls of functions; how long our own functions took. Null where the session declares none",
     ),
     _whole("dead_air_ns", "the longest silence of the simulated player within the turn"),
     _whole(
-        "late_audio_ns wasted_audio_ns",
+        "late_audio_ns unplayed_audio_ns",
         "of interrupted replies: audio that came after the stop; audio that came and was never played",
     ),
     _whole("received_audio_ns", "how much audio came, of all responses of the turn: `audio_bytes_received` as time"),
@@ -347,7 +355,7 @@ TURNS = (
         "quality",
     ),
     _flag(
-        "task_done",
+        "task_success",
         "whether the turn did what the script calls [success](metrics.md#quality)",
         "quality",
     ),
@@ -355,11 +363,13 @@ TURNS = (
 
 SESSION_MARKS = (
     _instants(
-        "called",
+        "call_arrival",
         "clock",
         "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop",
     ),
-    _instants("heard_before", "clock", "the caller had heard the last reply of the session whose place this one takes"),
+    _instants(
+        "previous_reply_end", "clock", "the caller had heard the last reply of the session whose place this one takes"
+    ),
     _instants("intended_start", "clock", "when it was meant to start"),
     _instants(
         "connect_start",
@@ -375,19 +385,21 @@ SESSION_MARKS = (
     _instants("session_created", "arrival", "`session.created`"),
     _instants("update_sent", "send", "`session.update` handed to the kernel"),
     _instants("session_updated", "arrival", "`session.updated`"),
-    _instants("history_begun", "clock", "before the first item of a history is sent"),
-    _instants("history_taken", "arrival", "the acknowledgement of its last item"),
+    _instants("history_start", "clock", "before the first item of a history is sent"),
+    _instants("history_acked", "arrival", "the acknowledgement of its last item"),
     _instants(
         "first_reply",
         "arrival",
         "the first audio delta of the first turn's reply, else its first text delta",
     ),
     _instants("first_audible", "arrival", "`first_audible` of the same reply"),
-    _instants("greeted", "arrival", "`first_audible` of the [greeting](scripts.md#hear)"),
+    _instants("greeting_audible", "arrival", "`first_audible` of the [greeting](scripts.md#hear)"),
     _instants(
-        "idle_due", "clock", "when the service was to speak up by itself: its idle timeout after the reply was played"
+        "idle_prompt_due",
+        "clock",
+        "when the service was to speak up by itself: its idle timeout after the reply was played",
     ),
-    _instants("idle_prompted", "arrival", "`input_audio_buffer.timeout_triggered`"),
+    _instants("idle_prompt_received", "arrival", "`input_audio_buffer.timeout_triggered`"),
     _instants("ended", "clock", "the session's end"),
 )
 
@@ -395,25 +407,26 @@ SESSIONS = (
     *IDENTITY,
     *_of_instants(SESSION_MARKS),
     _whole(
-        "token_wait_ns",
+        "auth_wait_ns",
         "how long it waited for a sign-in before connecting",
     ),
     _whole(
         "caller_time_ns",
-        "how long the caller took for the first turn: `session_updated`, or `history_taken`, → its origin",
+        "how long the caller took for the first turn: `session_updated`, or `history_acked`, → its origin",
     ),
     _whole("retry_after_ns", _RETRY + "session"),
     _whole(
-        "turns_wanted turns_begun turns_ended turns_good lost_turns",
+        "turns_planned turns_started turns_ended turns_succeeded turns_not_started",
         "by the script; begun; with a row; good; wanted and never begun",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events", "events received"),
     _whole("unknown_events", "events of unknown name", "own"),
     _whole("service_errors", "`error` events that failed nothing"),
-    _whole("stamp_fallbacks", "events without a usable kernel stamp"),
+    _whole("timestamp_fallbacks", "events without a usable kernel stamp"),
     _whole(
-        "stray_commits", "commits that no turn of the script made: noise, sounds during silence, or the idle timeout"
+        "unattributed_commits",
+        "commits that no turn of the script made: noise, sounds during silence, or the idle timeout",
     ),
     _flag(
         "renewed",
@@ -431,26 +444,26 @@ SESSIONS = (
     _label("model region", "as the service named them", "own"),
     _text("request_id", "of the upgrade, as the service named it", filled="own"),
     _label("effective_settings", "JSON: the session's settings as the service confirmed them", "own"),
-    _text("headers", "JSON: the response headers of the upgrade", filled="own"),
+    _text("response_headers", "JSON: the response headers of the upgrade", filled="own"),
 )
 
 SECONDS = (
     _RUN,
     _whole("second", "UTC, seconds since 1970"),
     _whole(
-        "length_ns",
+        "duration_ns",
         "how much of it was recorded: less at both ends, more if the loop was held up",
     ),
     _label(
         "phase",
-        "`warmup` or `measure`, by when the second began",
+        "`warmup` or `measurement`, by when the second began",
     ),
     _TARGET,
     _WORKER,
     _HOST,
     _SIMULATED,
     _whole(
-        "calls calls_blocked calls_held calls_cut",
+        "calls_offered calls_blocked calls_delayed calls_not_started",
         "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, that started late "
         "(counted at their start), and that were still waiting when the run ended",
     ),
@@ -460,11 +473,11 @@ SECONDS = (
         "wait began; callers who wait at the end of the second",
     ),
     _whole("sessions_active session_starts", "open at the end of the second; started within it"),
-    _whole("turns_begun turns_ended turns_failed", "turns that began, ended and failed in it"),
+    _whole("turns_started turns_ended turns_failed", "turns that began, ended and failed in it"),
     _whole("events audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received", "as of turns"),
     _whole(
-        "receive_lag_max_ns hub_delay_max_ns",
-        "the worst of the second; `hub_delay` is the process's, whatever the target",
+        "receive_delay_max_ns event_loop_delay_max_ns",
+        "the worst of the second; `event_loop_delay` is the process's, whatever the target",
     ),
     _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
     _whole(
@@ -481,7 +494,7 @@ SESSION_ARRIVALS, SESSION_SENDS = stamped(SESSION_MARKS, "arrival"), stamped(SES
 TURN_KEYS = ("session_id", "turn")
 """What names a turn in a file of turns."""
 BOUNDS = tuple(name for some in TURNS if some.audit for name in some.names)
-"""How far instants of a turn, and its stalls, can be off. They stand in a file of their own, behind TURN_KEYS."""
+"""How far instants of a turn, and its stall_count, can be off. They stand in a file of their own, behind TURN_KEYS."""
 LABELS = frozenset(
     name for table in (TURNS, SESSIONS, SECONDS) for some in table if some.kind == "label" for name in some.names
 )

@@ -36,7 +36,7 @@ class ScriptError(UsageError):
 
 
 class ConnectError(BenchError):
-    """A session did not open. `outcome` is one of the outcomes of a session, e.g. `refused:401`.
+    """A session did not open. `outcome` is one of the outcomes of a session, e.g. `connect_failed:401`.
 
     `headers` are those of the service's answer, where it gave one.
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bench.errors import UsageError
 
-COMMANDS: Mapping[str, str] = {"bench": "quickstart", "history": "trend", "size": "sample-size"}
+COMMANDS: Mapping[str, str] = {"bench": "quickstart", "history": "trend", "size": "sample-size", "decide": "check"}
 
 RUN_OPTIONS: Mapping[str, str] = {
     "--arrivals": "--arrival-rate",

@@ -5,7 +5,7 @@ never a file of a run.
 
 Rows are read with their derived measures a few thousand at a time: memory does not grow with the run.
 
-Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `origin_at_ns`,
+Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `measured_from_at_ns`,
 `outcome_class` and one `<measure>_ms` for each measure in ms. What is NaN in a frame is null here.
 
 `likeness(run)`: a profile of the simulator, with delays as they were measured, so that it answers as that service did.
@@ -318,13 +318,13 @@ STEPS_MOST = 100
 """So many steps there are at the most between quantiles, and no more than there are values."""
 LEAST_MS = 0.001
 TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "committed": (("requested",), "committed"),
+    "committed": (("request_sent",), "committed"),
     "vad_committed": (("speech_stopped",), "committed"),
     "input_transcribed": (("committed",), "input_transcribed"),
-    "response_created": (("requested", "committed"), "response_created"),
-    "first_text": (("requested", "committed"), "first_text"),
-    "first_audio": (("requested", "committed"), "first_audio"),
-    "function_named": (("requested", "committed"), "call_named"),
+    "response_created": (("request_sent", "committed"), "response_created"),
+    "first_text": (("request_sent", "committed"), "first_text"),
+    "first_audio": (("request_sent", "committed"), "first_audio"),
+    "function_named": (("request_sent", "committed"), "function_call_added"),
     "transcript_lead": (("first_transcript",), "first_audio"),
     "response_done": (("last_audio",), "response_done"),
 }

@@ -169,7 +169,7 @@ def time_price(side: Side) -> Price:
     first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
     opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
     opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)
-    begun = sessions["turns_begun"].to_numpy(dtype=np.float64)
+    begun = sessions["turns_started"].to_numpy(dtype=np.float64)
     good = (sessions["outcome_class"] == "good").to_numpy() & (begun > 0) & ~np.isnan(opened)
     if not good.any():
         return UNKNOWN

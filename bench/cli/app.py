@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -13,12 +15,13 @@ from typer.core import TyperGroup
 
 from bench import former
 from bench.cli.report import export, report
+from bench.cli.run import ReadByLocust, run
 from bench.cli.runs import merge, open_run, runs, upload
 from bench.cli.searches import calibrate, capacity
 from bench.cli.service import doctor, probe, replay
 from bench.cli.simulate import simulate
 from bench.cli.start import init, options, quickstart
-from bench.cli.verdicts import baseline, check, compare, decide, sample_size, trend
+from bench.cli.verdicts import baseline, check, compare, sample_size, trend
 from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError, UsageError
 from bench.plain import one_line
 
@@ -29,14 +32,36 @@ COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
 """Click's error for a command line that cannot be read, which Typer holds without a name of its own."""
 
 
+def paragraphs(text: str | None) -> list[str]:
+    """The paragraphs of a docstring, each on one line."""
+    return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text or "").split("\n\n")]
+
+
+def group_of(command: Any) -> str:
+    """The heading of a command."""
+    return str(command.rich_help_panel)
+
+
 class Commands(TyperGroup):
-    """The commands, which know their former names."""
+    """The commands, with their groups in completion and the new name in the error for a former one."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names in the order in which they are used."""
+        return [name for members in GROUPS.values() for name in members]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As Click does. Raises UsageError for a former name."""
         if new := former.COMMANDS.get(args[0]):
             raise UsageError(f"No such command '{args[0]}'; it is '{new}' now.")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """As Click does, with the group of each command before its help."""
+        completed = super().shell_complete(ctx, incomplete)
+        for item in completed:
+            if command := self.commands.get(item.value):
+                item.help = f"{group_of(command)} · {item.help}"
+        return completed
 
 
 app = typer.Typer(
@@ -61,31 +86,37 @@ def rtbench(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others."""
+    """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
+
+    A run is started with `rtbench run FILE`, or with `locust -f FILE` in Locust's web page.
+    """
     former.refuse_variables(os.environ)
 
 
-app.command()(quickstart)
-app.command()(init)
-app.command()(calibrate)
-app.command()(capacity)
-app.command()(simulate)
-app.command()(doctor)
-app.command()(probe)
-app.command()(replay)
-app.command()(options)
-app.command()(report)
-app.command("open")(open_run)
-app.command()(runs)
-app.command()(check)
-app.add_typer(baseline)
-app.command()(compare)
-app.command()(decide)
-app.command()(trend)
-app.command()(merge)
-app.command()(upload)
-app.command("sample-size")(sample_size)
-app.command()(export)
+GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
+    "Run": {"quickstart": quickstart, "init": init, "run": run, "options": options, "capacity": capacity},
+    "Judge a run": {"check": check, "compare": compare, "baseline": baseline, "sample-size": sample_size},
+    "Look at runs": {
+        "report": report,
+        "open": open_run,
+        "runs": runs,
+        "trend": trend,
+        "replay": replay,
+        "export": export,
+        "merge": merge,
+        "upload": upload,
+    },
+    "Check the setup": {"doctor": doctor, "probe": probe, "calibrate": calibrate},
+    "Simulate a service": {"simulate": simulate},
+}
+"""The commands in the order in which they are used, under the headings that help, manual, completion and docs have."""
+for group, members in GROUPS.items():
+    for name, member in members.items():
+        if isinstance(member, typer.Typer):
+            app.add_typer(member, name=name, rich_help_panel=group)
+        else:
+            cls = ReadByLocust if member is run else None
+            app.command(name, cls=cls, rich_help_panel=group, help="\n\n".join(paragraphs(member.__doc__)))(member)
 
 
 @cache

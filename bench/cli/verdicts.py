@@ -1,4 +1,4 @@
-"""The commands of verdicts: `rtbench compare`, `sample-size`, `decide` and `trend`, and for CI `check` and `baseline`.
+"""The commands of verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`.
 
 They say what differs between runs, how surely, and over time; and hold a run against thresholds and good runs.
 """
@@ -33,6 +33,17 @@ Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help=
 BASELINES = Path("baselines")
 
 
+FAILED_STATUS, INCONCLUSIVE_STATUS = 1, 3
+
+
+class OnInconclusive(StrEnum):
+    """What an inconclusive verdict does to the exit status."""
+
+    FAIL = "fail"
+    PASS = "pass"
+    WARN = "warn"
+
+
 def compare(
     names: Annotated[
         list[str] | None,
@@ -51,12 +62,27 @@ def compare(
     confidence: Annotated[
         float, typer.Option(help="confidence of each verdict: it errs in 1 - CONFIDENCE of runs (one-sided)")
     ] = 0.95,
+    fail_on_regression: Annotated[
+        bool,
+        typer.Option("--fail-on-regression", help="exit 1 if a primary metric regressed (of two services: is slower)"),
+    ] = False,
+    on_inconclusive: Annotated[
+        OnInconclusive | None,
+        typer.Option(help="with --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0, and say so"),
+    ] = None,
 ) -> None:
-    """Compare runs, or the targets of one interleaved run: each figure's difference, its interval, a verdict.
+    """Compare runs, or the targets of one interleaved run: each metric's difference, its interval, a verdict.
 
-    Exit status 0: compared, whatever the verdict (`rtbench check` decides by it); 4: no fair comparison, or no data.
-    Runs that were killed are closed first. The last line is the path of compare.html.
+    `compare` and `check` share their metrics, margins and verdicts. `compare` explains a difference: all metrics, on a
+    page. It exits 0 whatever the verdict, unless --fail-on-regression is given. `check` is the gate of one run: your
+    thresholds, stored baselines, JUnit; its exit status is the verdict.
+
+    Exit status: 0 compared; 4 no fair comparison, or no data. With --fail-on-regression also 1 a primary metric
+    regressed; 3 inconclusive, only with --on-inconclusive fail. Runs that were killed are closed first. The last line
+    is the path of compare.html.
     """
+    if on_inconclusive is not None and not fail_on_regression:
+        raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
     from reports.comparisons import outputs
     from reports.comparisons.comparison import compared, level_of
     from reports.sides.side import folder_of, sides_of
@@ -70,8 +96,12 @@ def compare(
     paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
     sys.stdout.write(outputs.comparison_text(comparison, text_width(), colour=wants_colour()))
     sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{printable(str(paths.html))}\n")
-    if comparison.status == INVALID_STATUS:
-        raise typer.Exit(INVALID_STATUS)
+    if comparison.status == INVALID_STATUS or (fail_on_regression and comparison.status == FAILED_STATUS):
+        raise typer.Exit(comparison.status)
+    if comparison.status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
+        print("rtbench: inconclusive, and passed by --on-inconclusive warn", file=sys.stderr)
+    if comparison.status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.FAIL:
+        raise typer.Exit(INCONCLUSIVE_STATUS)
 
 
 def _side_named(name: str) -> str:
@@ -130,27 +160,6 @@ def sample_size(
         raise typer.Exit(INVALID_STATUS)
 
 
-def decide(
-    name: RunName = "",
-) -> None:
-    """Say whether a run that was started with --until-decided is decided, and how it came to that.
-
-    Exit status: 0 every gate passes, 1 one regressed, 3 inconclusive or not decided yet, 4 invalid. Writes
-    decision.json.
-    """
-    from reports.looks.decide import look_at
-    from reports.looks.decision import decision_lines
-    from reports.numbers import NBSP
-
-    run = run_named(name)
-    close_if_left(run)
-    decision = look_at(run)
-    for line in decision_lines(decision):
-        sys.stdout.write(line.replace(NBSP, " ") + "\n")
-    if decision.status:
-        raise typer.Exit(decision.status)
-
-
 def trend(
     folder: Annotated[
         list[Path] | None,
@@ -198,18 +207,10 @@ def trend(
         raise typer.Exit(INVALID_STATUS)
 
 
-class OnInconclusive(StrEnum):
-    """What to make of a threshold of which a run cannot say whether it is kept."""
-
-    FAIL = "fail"
-    PASS = "pass"
-    WARN = "warn"
-
-
 def check(
     name: RunName = "",
     thresholds: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="limits and margins in YAML, see scenarios/ci.yaml")
+        Path | None, typer.Option(metavar="FILE", help="thresholds in YAML, see scenarios/ci.yaml")
     ] = None,
     baseline: Annotated[
         str | None,
@@ -227,10 +228,17 @@ def check(
         str, typer.Option(metavar="NAMES", help="conditions in which stored baselines may differ: model,region")
     ] = "",
 ) -> None:
-    """Check a run against thresholds and a baseline.
+    """Say whether a run passed: against thresholds, a baseline, or both. The exit status is the verdict.
 
-    Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive, 4 invalid or
-    no data.
+    `check` and `compare` share their metrics, margins and verdicts. `check` is the gate of one run: your thresholds,
+    stored baselines, JUnit, and an exit status for CI. `compare` explains a difference between runs or targets: all
+    metrics, on a page; it exits 0 whatever the verdict, unless --fail-on-regression is given.
+
+    A run that was started with --until-decided is checked by its interim analyses, which are shown, also while it is
+    under way. Other margins or another baseline than the planned ones are refused, except of another run.
+
+    Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
+    yet, 4 invalid or no data.
     """
     from reports.gate import outputs
     from reports.gate.outputs import check_text

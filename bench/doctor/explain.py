@@ -88,7 +88,7 @@ OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
 }
 """What stands at the top of a service's `session` in one dialect alone."""
 UNGREETED: Mapping[str, Any] = MappingProxyType({})
-OTHER_CAUSES = CENSORED | {"ok", "throttled", "expired"}
+OTHER_CAUSES = CENSORED | {"ok", "throttled", "session_expired"}
 """Outcomes that no dialect is the cause of, without what follows their colon."""
 REMEDIES: dict[Dialect, str] = {
     GA: "the service speaks the GA dialect: use --dialect ga. Preview is spoken where --dialect, a target's "
@@ -142,20 +142,20 @@ def _is_foreign(cause: str, words: str, spoken: Dialect) -> bool:
 
 WAYS = f"--dialect {', '.join(get_args(AgentName))}"
 OF_AGENTS = {
-    "refused:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls without, "
+    "connect_failed:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls without, "
     "or give a token in the target's `headers`",
-    "refused:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the target",
-    "refused:tcp": "nobody listens there: is the agent running, and on this port?",
-    "refused:upgrade": "the server there does not accept this WebSocket: check the path, and the target's "
+    "connect_failed:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the target",
+    "connect_failed:tcp": "nobody listens there: is the agent running, and on this port?",
+    "connect_failed:upgrade": "the server there does not accept this WebSocket: check the path, and the target's "
     "`subprotocols`",
-    "protocol:json": f"its messages are those of another provider: name its own by {WAYS}",
+    "protocol_error:json": f"its messages are those of another provider: name its own by {WAYS}",
     "closed:1000": "it hung up: does its log say why? It may miss a parameter (`extra`) or a header",
-    "endless:audio": ENDLESS,
+    "limit_exceeded:audio": ENDLESS,
 }
 """What to do about the outcome of a call with an agent."""
 HEARD = frozenset({"timeout:first_delta", "timeout:done", "timeout:turn"})
 """Outcomes of which the detail says what was heard, and by that what to do."""
-SAME = {"refused:403": "refused:401"} | dict.fromkeys(
+SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
 )
 """Outcomes with the remedy of another one."""
@@ -183,16 +183,16 @@ def explain(refusal: Refusal, target: Target) -> str:
         return remedy
     if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.words)):
         return remedy
-    if refusal.outcome == "refused:proxy":
+    if refusal.outcome == "connect_failed:proxy":
         proxy = target.network_path.proxy  # by HTTP a tunnel is asked for with CONNECT, by SOCKS by its own command
         asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         must = f"it must allow {asked} to port {target.port}"
         return f"the proxy refuses: user and password belong in its URL, and {must}"
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
-    if "expired" in (refusal.outcome, cause.removeprefix("session_")):
+    if "session_expired" in (refusal.outcome, cause):
         return SHORT_LIVED
-    if cause.isdigit() and refusal.outcome.startswith("refused:"):
+    if cause.isdigit() and refusal.outcome.startswith("connect_failed:"):
         return _status(int(cause), refusal, target)
     return remedy_of(refusal.outcome, refusal.words)
 
@@ -234,7 +234,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
             return "more than ten custom headers: take some out of the target's `headers`"
         case _ if status >= 500:
             return _later(OUT_OF_ORDER, refusal.wait_s)
-    return CLASSES["refused"]
+    return CLASSES["connect_failed"]
 
 
 def _unauthorized(refusal: Refusal, target: Target) -> str:

@@ -30,7 +30,7 @@ KEPT_SETTINGS = frozenset(
         *("proxy", "resolve", "compression", "max_message_mib"),  # of the URL and the proxy, their public forms
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of"),
-        *("warmup", "until_decided", "thresholds", "interim_every"),
+        *("warmup", "until_decided", "thresholds", "baseline", "on_inconclusive", "interim_every"),
         *("record_events", "record_audio", "record_transcripts", "runs_dir", "locust_stats", "priority", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
@@ -112,7 +112,7 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
-HARNESS = {"hub_delay": "hub_delay_p99_ms", "send_lag": "send_lag_p99_ms"}
+HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
 """What says of each host how late its event loops ran and its audio left, by the histograms that it is made of."""
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of
+from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of, token_column
 from bench.observe.inputs import NO_JSON
 from bench.observe.observation import Quality, SessionObservation, TurnObservation
 from bench.plain import printable
@@ -225,14 +225,14 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "region": session.headers.get("x-ms-region"),
         "request_id": session.headers.get("apim-request-id") or session.headers.get("x-request-id"),
         "effective_settings": _json(session.effective_settings, HIDDEN_SETTINGS, hide),
-        "headers": _json(session.headers, HIDDEN_HEADERS, hide),
+        "response_headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
     usage = session.stray_usage
     known = usage is not None and not usage.unread  # what is known of such as cannot be read would pass for the whole
-    tokens = {f"tokens_{name}": getattr(usage, name) for name in TOKENS} if known else {}
+    tokens = {token_column(name): getattr(usage, name) for name in TOKENS} if known else {}
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
-    row |= {f"{name}_error_ns": error_ns for name, error_ns in session.errors_ns.items()}
-    row |= {f"{name}_width_ns": width_ns for name, width_ns in session.widths_ns.items()}
+    row |= {f"{name}_uncertainty_ns": error_ns for name, error_ns in session.errors_ns.items()}
+    row |= {f"{name}_uncertainty_ns": width_ns for name, width_ns in session.widths_ns.items()}
     row |= {name: getattr(session, name) for name in SESSION_VALUES}
     return row | {name: getattr(session, name) or None for name in SESSION_OR_NULL} | tokens
 
@@ -246,13 +246,13 @@ def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str
 class Second:
     """Counts of one second of one target."""
 
-    calls: int = 0
+    calls_offered: int = 0
     calls_blocked: int = 0
-    calls_held: int = 0
-    calls_cut: int = 0
+    calls_delayed: int = 0
+    calls_not_started: int = 0
     calls_backed_off: int = 0
     session_starts: int = 0
-    turns_begun: int = 0
+    turns_started: int = 0
     turns_ended: int = 0
     turns_failed: int = 0
     events: int = 0
@@ -260,7 +260,7 @@ class Second:
     audio_bytes_received: int = 0
     wire_bytes_sent: int = 0
     wire_bytes_received: int = 0
-    receive_lag_max_ns: int = 0
+    receive_delay_max_ns: int = 0
     throttled: int = 0
     requests_limit: int | None = None
     requests_remaining: int | None = None

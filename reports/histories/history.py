@@ -87,7 +87,7 @@ DTYPES = dtypes_of(
     ("datetime64[ns, UTC]", ("start",)),
     (LABEL, ("figure", "measure")),
     (NUMBER, ("p",)),
-    (LABEL, ("origin", "traits", "unit")),
+    (LABEL, ("measured_from", "traits", "unit")),
     (NUMBER, ("value", "low", "high")),
     (COUNT, ("n",)),
     (TEXT, ("lacks",)),
@@ -169,7 +169,7 @@ def _rows(course: Course) -> Iterable[dict[str, Any]]:
     for entry, told in zip(series.entries, course.told, strict=True):
         change = moved.get(id(entry))
         of_run = (series.scenario, series.name, entry.target, entry.run_id, entry.word, entry.unfit)
-        figure = (question.name, question.measure, question.p, stratum.origin, stratum.traits, question.unit)
+        figure = (question.name, question.measure, question.p, stratum.measured_from, stratum.traits, question.unit)
         values = (told.value, told.low, told.high, told.n, told.lacks)
         changed = (change.share, change.low, change.high) if change else (None,) * 3
         start = pd.Timestamp(entry.began_utc_ns, unit="ns", tz="UTC")

@@ -118,7 +118,7 @@ def flows(summary: Summary) -> list[Flow]:
         return []
     columns = [f"{kind}_bytes_{way}" for kind in ("audio", "wire") for way in ("sent", "received")]
     # (bytes per second, how long it was recorded) of each second
-    own_s = seconds["length_ns"] / NS_PER_S
+    own_s = seconds["duration_ns"] / NS_PER_S
     longest_s = own_s.groupby(seconds["second"]).transform("max")
     # a worker that ended before the others sent nothing for the rest; one that was held up tells of more than a second
     over_s = np.maximum(own_s, np.minimum(longest_s, 1.0))
@@ -202,7 +202,7 @@ def ways(summary: Summary, stratum: Stratum) -> RttScatter | None:
 def _sessions(summary: Summary, pool: Pool) -> tuple[Floats, Floats]:
     """(shortest round trip, median of ttfa without it) of each session of the pool that has both; ms."""
     turns = summary.turns
-    rtt, rest = turns.value("network_rtt"), turns.value("ttfa_less_rtt")
+    rtt, rest = turns.value("network_rtt"), turns.value("ttfa_minus_rtt")
     here = np.flatnonzero(turns.of(pool) & turns.good & ~np.isnan(rtt) & (rest > 0))
     here = here[order_of_values(rest[here])]
     here = here[order_of_codes(turns.session[here])]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
+from bench.columns import token_column
 from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
 from bench.run.measured import floats
 from bench.units import NS_PER_MINUTE, NS_PER_S
@@ -55,7 +56,7 @@ class Bills:
         """(The turns whose reply something stopped, of each the ns of audio that came and were never played, the tokens
         of those: the same share of the turn's tokens of audio as of its audio; NaN where nobody knows).
         """
-        wasted_ns = floats(self.run.turns, "wasted_audio_ns")
+        wasted_ns = floats(self.run.turns, "unplayed_audio_ns")
         stopped = np.flatnonzero(~np.isnan(wasted_ns))
         wasted_ns = wasted_ns[stopped]
         received_ns = floats(self.run.turns, "received_audio_ns")[stopped]
@@ -115,7 +116,7 @@ def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
 
 
 def _column(frame: pd.DataFrame, kind: str) -> Floats:
-    return floats(frame, f"tokens_{kind}")
+    return floats(frame, token_column(kind))
 
 
 def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[str], Integers]:

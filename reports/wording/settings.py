@@ -6,7 +6,7 @@ from reports.numbers import NBSP, count, listed, plural, three
 from reports.summary.arms import DEFLATE, RunArm
 from reports.summary.trust import Setup, found_values
 
-GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_voice")
+GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
 """Measures of VAD turns that count from the end of speech, and so hold its packetisation."""
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},

@@ -69,7 +69,7 @@ def gaps() -> None:
                 f"  {processes} processes: {calls} calls, rate {calls / span_s:.2f}/s "
                 f"({low / span_s:.1f} to {high / span_s:.1f}: {'holds' if held else 'DOES NOT HOLD'} {PER_S}), "
                 f"KS of gaps D {d:.4f} p {p:.3f}, gap − scheduled |ms| {quantiles(np.abs(moved_ms), 0.5, 0.99)}, "
-                f"start_lag ms {quantiles(sessions['start_lag_ms'], 0.5, 0.99)}, {verdict(output)}"
+                f"start_delay ms {quantiles(sessions['start_delay_ms'], 0.5, 0.99)}, {verdict(output)}"
             )
 
 
@@ -116,7 +116,7 @@ def erlang_b() -> None:
         load_of = ("--arrival-rate", f"{per_s:g}/s", "--max-concurrent", str(SLOTS), "--seed", str(SEED))
         run, _, output = played(Path(folder), *load_of, script=script, lasts_s=ERLANG_S)
         seconds = files.read_table(run, "seconds").to_pandas()
-        call_s = float(load_frames(run).sessions["session_length_ms"].mean()) / 1000
+        call_s = float(load_frames(run).sessions["session_duration_ms"].mean()) / 1000
         parts = np.array_split(seconds[["calls", "calls_blocked"]].to_numpy(dtype=float), 12)
         shares = [part[:, 1].sum() / part[:, 0].sum() for part in parts]
         mean, error = float(np.mean(shares)), float(np.std(shares, ddof=1)) / math.sqrt(len(shares))

@@ -59,7 +59,7 @@ def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
 def with_truth(turns: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """Good turns with `ttfa_ms`, `true_ttfa_ms` and their difference."""
     joined = turns[turns["outcome"] == "ok"].merge(truth, on="response_id", how="left", validate="one_to_one")
-    joined["ttfa_ms"] = (joined["first_audio_at_ns"] - joined["requested_at_ns"]) / 1e6
+    joined["ttfa_ms"] = (joined["first_audio_at_ns"] - joined["request_sent_at_ns"]) / 1e6
     joined["true_ttfa_ms"] = (joined["true_first_ns"] - joined["true_requested_ns"]) / 1e6
     joined["error_ms"] = joined["ttfa_ms"] - joined["true_ttfa_ms"]
     return joined

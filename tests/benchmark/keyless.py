@@ -27,7 +27,7 @@ def main() -> None:
         used = {event["token"] for event in read_truth(truth) if event.get("token") is not None}
         connect_ms = (sessions["upgrade_done_at_ns"] - sessions["connect_start_at_ns"]).dropna() / 1e6
         print(f"exit {ended.returncode}; {len(sessions)} sessions: {sessions['outcome'].value_counts().to_dict()}")
-        print(f"  tokens used {len(used)}; sessions that waited for one {int((sessions['token_wait_ns'] > 0).sum())}")
+        print(f"  tokens used {len(used)}; sessions that waited for one {int((sessions['auth_wait_ns'] > 0).sum())}")
         print(f"  from connect to upgrade, ms: {quantiles(connect_ms, 0.5, 0.99, 1)}")
         print(f"  files with a token: {len(tokens_in(run))}")
 

@@ -34,8 +34,8 @@ RECORDINGS = ("late_parcel.wav", "order_number.wav")
 ENDS = {
     "ttfa": ("speech_end", "first_audio"),
     "voice_to_voice": ("speech_end", "first_audible"),
-    "turn_detection": ("speech_end", "speech_stopped"),
-    "speech_detected": ("speech_begin", "speech_started"),
+    "end_of_turn_delay": ("speech_end", "speech_stopped"),
+    "start_of_speech_delay": ("speech_start", "speech_started"),
 }
 
 
@@ -148,7 +148,7 @@ def turns_heard(heard: Heard, ends: dict[str, int], recordings: list[str]) -> It
             "true_ttfa_ms": (deltas[0]["handed"] - spoken_ns) / 1e6,
             "true_voice_to_voice_ms": (first_played_ns(deltas) - spoken_ns) / 1e6,
             "true_turn_detection_ms": (stopped["handed"] - spoken_ns) / 1e6,
-            "true_speech_detected_ms": (started["handed"] - first_ns) / 1e6,
+            "true_start_of_speech_delay_ms": (started["handed"] - first_ns) / 1e6,
         }
 
 

@@ -35,11 +35,11 @@ SPOKEN = [
 
 
 def test_the_error_of_a_measure_is_its_figure_less_the_truth() -> None:
-    row = build_row(900, requested=990, first_audio=2007, first_transcript=1500, response_done=4003)
+    row = build_row(900, request_sent=990, first_audio=2007, first_transcript=1500, response_done=4003)
     errors = joined([row], told(TYPED), {})
 
     assert errors.measures == {"ttfa": [17], "transcript_first": [10], "response_total": [13]}
-    assert errors.instants == {"requested": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
+    assert errors.instants == {"request_sent": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
 
 
 def test_an_answer_in_two_items_has_its_first_deltas_in_one_and_its_ends_in_the_other() -> None:
@@ -55,19 +55,19 @@ def test_an_answer_in_two_items_has_its_first_deltas_in_one_and_its_ends_in_the_
 
 
 def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample() -> None:
-    true = {"speech_begin": 10_041_666, "speech_end": 2 * CHUNK_NS, "speech_started": 70_000_000}
-    row = build_row(0, origin="speech_end", **true, speech_stopped=160_000_000, first_audio=200_000_500,
+    true = {"speech_start": 10_041_666, "speech_end": 2 * CHUNK_NS, "speech_started": 70_000_000}
+    row = build_row(0, measured_from="speech_end", **true, speech_stopped=160_000_000, first_audio=200_000_500,
                     response_done=300_000_000) | {"audio": "hello.wav"}  # fmt: skip
     errors = joined([row], told(SPOKEN), {"hello.wav": SPEECH})
 
     assert errors.measures["ttfa"] == [500]
-    assert errors.measures["turn_detection"] == [0]
-    assert errors.measures["speech_detected"] == [pytest.approx(0, abs=1)]
+    assert errors.measures["end_of_turn_delay"] == [0]
+    assert errors.measures["start_of_speech_delay"] == [pytest.approx(0, abs=1)]
     assert errors.instants["speech_end"] == [0]
 
 
 def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> None:
-    row = build_row(0, origin="speech_end", speech_end=1, first_audio=2) | {"audio": "other.wav"}
+    row = build_row(0, measured_from="speech_end", speech_end=1, first_audio=2) | {"audio": "other.wav"}
 
     assert joined([row], told(SPOKEN), {"hello.wav": SPEECH}).measures == {}
 
@@ -76,7 +76,7 @@ def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> N
     "change", [{"outcome": "timeout:done"}, {"vad_splits": 1}, {"response_id": "resp_2"}, {"response_id": None}]
 )
 def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> None:
-    row = build_row(0, requested=990, first_audio=2007) | change
+    row = build_row(0, request_sent=990, first_audio=2007) | change
     errors = joined([row], told(TYPED), {})
 
     assert errors.measures == {}
@@ -87,7 +87,7 @@ def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> No
 def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: int | None) -> None:
     lines = [line | {"taken": taken_ns} if line["t"] == "response.output_audio.delta" else line for line in TYPED]
     truth = told(lines)
-    errors = joined([build_row(0, requested=1000, first_audio=2000, response_done=4000)], truth, {})
+    errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert errors.measures == {"response_total": [0]}
     assert errors.unjoined == 1
@@ -96,7 +96,7 @@ def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: 
 
 def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() -> None:
     truth = told([line | {"since": line["at"] - 10**9} if line["d"] == "in" else line for line in TYPED])
-    errors = joined([build_row(0, requested=1000, first_audio=2000, response_done=4000)], truth, {})
+    errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert (errors.measures, errors.unjoined, truth.left_out) == ({}, 1, 1)
     assert set(errors.instants) == {"first_audio", "response_done"}
@@ -104,10 +104,10 @@ def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() 
 
 def test_speech_in_a_chunk_that_was_read_with_what_came_later_has_no_instant() -> None:
     lines = [line | {"since": line["at"] - 10**9} if line.get("e") == "turn-1-append-2" else line for line in SPOKEN]
-    row = build_row(0, origin="speech_end", speech_end=1, speech_begin=1, first_audio=2) | {"audio": "hello.wav"}
+    row = build_row(0, measured_from="speech_end", speech_end=1, speech_start=1, first_audio=2) | {"audio": "hello.wav"}
     errors = joined([row], told(lines), {"hello.wav": SPEECH})
 
-    assert set(errors.instants) == {"speech_begin", "first_audio"}
+    assert set(errors.instants) == {"speech_start", "first_audio"}
     assert errors.unjoined == 1
 
 
@@ -122,14 +122,14 @@ def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
 
 @given(st.lists(st.integers(-5000, 5000), min_size=6, max_size=6), st.integers(0, 10**9))
 def test_an_error_of_an_instant_shows_in_every_measure_that_is_made_of_it(moved: list[int], start_ns: int) -> None:
-    true = {"requested": 1000, "first_transcript": 1500, "first_audio": 2000, "response_done": 4000}
+    true = {"request_sent": 1000, "first_transcript": 1500, "first_audio": 2000, "response_done": 4000}
     seen = {name: at_ns + by for (name, at_ns), by in zip(true.items(), moved, strict=False)}
-    errors = joined([build_row(start_ns, "requested", **seen)], told(TYPED), {})
+    errors = joined([build_row(start_ns, "request_sent", **seen)], told(TYPED), {})
 
     assert {name: by for name, (by,) in errors.instants.items()} == {n: seen[n] - true[n] for n in true}
     for name, (error,) in errors.measures.items():
         end = CATALOGUE[name].end
-        assert error == errors.instants[end][0] - errors.instants["requested"][0]
+        assert error == errors.instants[end][0] - errors.instants["request_sent"][0]
 
 
 def test_errors_are_spread_by_their_size_whichever_way_they_go() -> None:

@@ -17,6 +17,7 @@ from bench.cores import CoreUsage
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import LoadStep
+from bench.run.document import SCHEMA_VERSION
 from tests.calibrate.builders import received, sent
 
 S, MS = 10**9, 10**6
@@ -40,7 +41,7 @@ class Run:
     outcomes: dict[int, str] = field(default_factory=dict)
     """of turns that are not good, by their number"""
     lates_ms: dict[int, float] = field(default_factory=dict)
-    sessions: tuple[tuple[str, int], ...] = (("ok", 0), ("abandoned", 0))
+    sessions: tuple[tuple[str, int], ...] = (("ok", 0), ("unfinished", 0))
     """outcome and lost turns"""
     ends: int = 1
     died: str = ""
@@ -60,10 +61,10 @@ def rows(run: Run) -> list[dict[str, Any]]:
             "service_session_id": "sess_1",
             "turn": 1,
             "outcome": run.outcomes.get(turn, "ok"),
-            "origin": "requested",
+            "measured_from": "request_sent",
             "start_ns": request_ns(turn),
             "start_utc_ns": request_ns(turn) + APART_NS,
-            "requested_at_ns": 0,
+            "request_sent_at_ns": 0,
             "first_audio_at_ns": 20 * MS + 10_000,
         }
         for turn in TURNS
@@ -83,7 +84,7 @@ def seconds(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "second": second,
-            "length_ns": S,
+            "duration_ns": S,
             "sessions_active": run.open.get(second, SESSIONS),
             "events": 2000 if BEGIN_S <= second < END_S else 4000,
             "cpu": 0.25,
@@ -94,17 +95,17 @@ def seconds(run: Run) -> list[dict[str, Any]]:
 
 def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     """The step that such a run comes to."""
-    sessions = [{"outcome": outcome, "lost_turns": lost} for outcome, lost in run.sessions]
+    sessions = [{"outcome": outcome, "turns_not_started": lost} for outcome, lost in run.sessions]
     tables: tuple[tuple[files.TableName, list[dict[str, Any]]], ...] = (
         ("turns", rows(run)), ("seconds", seconds(run)), ("sessions", sessions)
     )  # fmt: skip
     for name, of in tables:
         pq.write_table(pa.Table.from_pylist(of, files.SCHEMAS[name]), scratch / f"{name}.parquet")
     kept = hdr.Histograms()
-    kept.record(hdr.Key("receive_lag", "sim"), 250)
+    kept.record(hdr.Key("receive_delay", "sim"), 250)
     log = hdr.header(0, simulated=True) + "".join(kept.lines(0, S))
     files.histograms_path(scratch).write_text(log, encoding="ascii")
-    (scratch / "run.json").write_text(json.dumps({"schema": 1, "verdict": run.verdict}))
+    (scratch / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "verdict": run.verdict}))
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
     usage = CoreUsage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
     played = PlayedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
@@ -130,8 +131,8 @@ def test_errors_and_what_the_harness_says_of_itself_are_in_it(tmp_path: Path) ->
     assert set(found.errors) == {"ttfa"}
     assert found.errors["ttfa"].n == 100
     assert found.errors["ttfa"].p99 == pytest.approx(0.01)
-    assert found.instants["requested"].high == 0
-    assert found.harness["receive_lag"].p50 == pytest.approx(0.25, rel=0.01)
+    assert found.instants["request_sent"].high == 0
+    assert found.harness["receive_delay"].p50 == pytest.approx(0.25, rel=0.01)
     assert (found.cpu, found.background, found.rss_bytes) == (0.5, 0.0, 10**8)
 
 
@@ -144,10 +145,10 @@ def test_a_simulator_that_was_late_within_it_is_seen(tmp_path: Path) -> None:
 
 def test_the_first_rule_that_was_broken_is_the_reason(tmp_path: Path) -> None:
     rules = [{"measure": measure, "passed": passed, "figure": 6.04, "limit": 5}
-             for measure, passed in (("stamp_error", True), ("send_lag", False), ("hub_delay", False))]  # fmt: skip
+             for measure, passed in (("timestamp_uncertainty", True), ("send_delay", False), ("event_loop_delay", False))]  # fmt: skip
     found = step(tmp_path, Run(verdict={"valid": False, "rules": rules}))
 
-    assert (found.outcome, found.why) == ("bad", "invalid: send_lag 6.04 ms > 5 ms")
+    assert (found.outcome, found.why) == ("bad", "invalid: send_delay 6.04 ms > 5 ms")
 
 
 def test_sessions_that_were_not_there_all_the_time_are_missed(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_sessions_that_were_not_there_all_the_time_are_missed(tmp_path: Path) ->
     ("run", "failed", "turns"),
     [
         (Run(outcomes={5: "timeout:done", 6: "timeout:done"}), 2, 100),
-        (Run(sessions=(("ok", 0), ("closed:1006", 4), ("abandoned", 0))), 5, 105),
+        (Run(sessions=(("ok", 0), ("closed:1006", 4), ("unfinished", 0))), 5, 105),
     ],
 )
 def test_turns_that_failed_and_those_lost_with_a_session_count(

@@ -41,7 +41,7 @@ def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Diale
 def test_a_refusal_is_explained_to_whoever_knows_who_was_called(
     tmp_path: Path, target: Target | None, said: str
 ) -> None:
-    assert hint(played(tmp_path, "refused:403", "HTTP 403: Forbidden"), target) == said
+    assert hint(played(tmp_path, "connect_failed:403", "HTTP 403: Forbidden"), target) == said
 
 
 @pytest.mark.parametrize("target", [replace(OTHER, dialect=PREVIEW), None])

@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-STORED = Path(__file__).parents[1] / "reports/stored/schema-3"
+STORED = Path(__file__).parents[1] / "reports/stored/spoken"
 PATCHED = "from bench.transport.green import patch; patch()\n"
 # What a first command reads and compiles is read and compiled; runpy wants to be the first to run the module itself.
 CALLED = """
@@ -66,7 +66,6 @@ REPORTING = (
     "check",
     "baseline",
     "compare",
-    "decide",
     "sample-size",
     "merge",
     "export",
@@ -83,6 +82,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ("bench.cli.app", "simulate"): SIMULATE,
     **{("bench.cli.app", command): REPORT for command in REPORTING},
     ("bench.cli.app", "replay"): "import bench.cli.service, bench.run.replay",
+    ("bench.cli.decision",): REPORT,
     ("reports.looks",): REPORT,
 }
 """What is done in advance for modules that are called with these first words."""

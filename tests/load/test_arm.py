@@ -27,7 +27,7 @@ def refused(outcome: str, **changes: Any) -> Any:
 
 def test_an_arm_where_nothing_opens_is_hopeless_after_ten() -> None:
     here = arm()
-    told = [here.note(refused("refused:tcp"), at(30)) for _ in range(HOPELESS - 1)]
+    told = [here.note(refused("connect_failed:tcp"), at(30)) for _ in range(HOPELESS - 1)]
 
     assert all(told)
     assert not here.hopeless
@@ -39,12 +39,12 @@ def test_one_session_that_opened_is_hope() -> None:
     here = arm()
     assert not here.note(build_session(), at(30))
     for _ in range(HOPELESS):
-        here.note(refused("refused:tcp"), at(30))
+        here.note(refused("connect_failed:tcp"), at(30))
 
     assert not here.hopeless
 
 
-@pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("abandoned", False)])
+@pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("unfinished", False)])
 def test_what_is_throttled_or_cut_is_not_hopeless(outcome: str, failed: bool) -> None:
     here = arm()
 
@@ -96,7 +96,7 @@ def test_after_throttled_turns_others_start_once_a_turn_has_got_through() -> Non
     here.turn_ended(turn("throttled:response"))
     again_ns = here.pacer.earliest_ns(at(30))
     here.pacer.take(again_ns)
-    for outcome in ("ok", "abandoned"):
+    for outcome in ("ok", "unfinished"):
         here.session_opened(again_ns)
         here.turn_ended(turn(outcome, start_ns=again_ns - (outcome == "ok")))
         assert here.pacer.on_trial

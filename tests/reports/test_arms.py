@@ -119,7 +119,7 @@ def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
     summary = summary_of_arms(Plan(sessions=80, kinds=("vad", "typed"), targets=("a", "b")))
     said = [one for one in summary.differences if one.measure == "ttfa"]
 
-    assert {one.stratum.origin for one in said} == {"requested", "speech_end"}
+    assert {one.stratum.measured_from for one in said} == {"request_sent", "speech_end"}
     assert all(one.targets == ("a", "b") for one in said)
     assert "from response.create" in section_html(sections.spread(summary))
 
@@ -183,7 +183,7 @@ def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
 
 def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     write(tmp_path, TWO, everywhere={"deflate": True})
-    summary = edited(tmp_path, lambda index, row: row | ({"headers": None} if index < 200 else {}), "sessions")
+    summary = edited(tmp_path, lambda index, row: row | ({"response_headers": None} if index < 200 else {}), "sessions")
 
     (sweden, *_), (told, *_) = summary.arms, summary_data(summary)["arms"]
     assert (sweden.compression, sweden.opened, sweden.compressed) == ("permessage-deflate", 120, 20)

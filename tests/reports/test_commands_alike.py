@@ -25,7 +25,6 @@ COMMANDS = {
     "report": "report.html",
     "compare": "compare.json",
     "check --thresholds {folder}/ci.yaml": "check.json",
-    "decide": "decision.json",
     "trend": "../trend.html",
     "export --format csv": "export",
     "baseline save --baselines-dir {folder}/run/kept": "kept",

@@ -99,7 +99,7 @@ def seconds_of(lengths_s: list[dict[int, float]], bytes_per_s: list[int] | None 
     known = synthetic.rows(Plan())["seconds"].to_pylist()[0]
     rows = [
         known
-        | {"second": synthetic.BEGAN_NS // 10**9 + second, "worker": worker, "length_ns": int(length_s * 1e9)}
+        | {"second": synthetic.BEGAN_NS // 10**9 + second, "worker": worker, "duration_ns": int(length_s * 1e9)}
         | {
             f"{kind}_bytes_{way}": int(rates[second] * length_s)
             for kind in ("audio", "wire")
@@ -198,7 +198,7 @@ def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> 
 def test_slow_turns_of_different_origins_are_not_ranked_together() -> None:
     found = summary_of(Plan(sessions=20, kinds=("vad", "typed"))).slowest
 
-    assert [slow.stratum.origin for slow in found] == ["requested"] * 8 + ["speech_end"] * 8
+    assert [slow.stratum.measured_from for slow in found] == ["request_sent"] * 8 + ["speech_end"] * 8
     assert all(math.isnan(slow.voice_to_voice) for slow in found[:8])
 
 

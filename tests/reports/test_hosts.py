@@ -176,7 +176,7 @@ def test_a_measure_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path
 
 
 def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_path: Path) -> None:
-    names = ("ttfa", "ttft", "response_total", "transcript_first", "transcript_total", "stall")
+    names = ("ttfa", "ttft", "response_total", "transcript_first", "transcript_total", "stall_duration")
     entries = [
         {"target": "sim", "measure": name, "figure": 21.0 + at, "limit": 20.0, "unit": "ms", "host": host}
         for at, host in enumerate(("red", "blue", "green"))

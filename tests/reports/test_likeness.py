@@ -33,7 +33,7 @@ def profile_of(settings: dict[str, Any], scratch: Path) -> Profile:
 def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Path, tmp_path: Path) -> None:
     run = reports.load(folder)
     good = run.turns[(run.turns["target"] == "west") & (run.turns["outcome"] == "ok")]
-    took_ms = (good["first_audio_at_ns"] - good["requested_at_ns"]).to_numpy(dtype=float) / 1e6
+    took_ms = (good["first_audio_at_ns"] - good["request_sent_at_ns"]).to_numpy(dtype=float) / 1e6
 
     delay = profile_of(likeness(run, "west"), tmp_path).delays.first_audio
     assert isinstance(delay, Measured)

@@ -27,7 +27,7 @@ def test_what_the_service_said_goes_before_what_is_commoner_and_says_nothing_of_
 
 
 def test_of_turns_that_did_not_fail_nothing_is_quoted() -> None:
-    assert said_of(rows("the run ended", outcome="abandoned", kind="censored")) == {}
+    assert said_of(rows("the run ended", outcome="unfinished", kind="censored")) == {}
 
 
 def ending(outcome: str, count: int) -> Ending:
@@ -40,15 +40,15 @@ def outcomes(turns: list[Ending], sessions: list[Ending]) -> Outcomes:
 
 def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_first() -> None:
     turns = [ending("ok", 50), ending("closed:1001", 2), ending("closed:1000", 5), ending("failed:x", 6)]
-    found = outcomes(turns, [ending("closed:1000", 5), ending("refused:tcp", 9)]).remedies()
+    found = outcomes(turns, [ending("closed:1000", 5), ending("connect_failed:tcp", 9)]).remedies()
 
     assert [remedy.outcomes for remedy in found] == [
-        ("refused:tcp",),
+        ("connect_failed:tcp",),
         ("failed:x",),
         ("closed:1000", "closed:1001"),
     ]
-    assert remedy_line(found[0]) == f"refused:tcp: {remedy_of('refused:tcp')}"
+    assert remedy_line(found[0]) == f"connect_failed:tcp: {remedy_of('connect_failed:tcp')}"
 
 
 def test_where_nothing_failed_there_is_nothing_to_do() -> None:
-    assert outcomes([ending("ok", 5), ending("abandoned", 1)], [ending("ok", 2)]).remedies() == []
+    assert outcomes([ending("ok", 5), ending("unfinished", 1)], [ending("ok", 2)]).remedies() == []

@@ -16,7 +16,7 @@ from reports.turns import turns_of
 
 
 def run_of(rows: list[dict[str, Any]]) -> RunFrames:
-    known = {"session_id": "s1", "target": "sim", "outcome": "ok", "origin": "requested", "turn": 1}
+    known = {"session_id": "s1", "target": "sim", "outcome": "ok", "measured_from": "request_sent", "turn": 1}
     turns = turn_frame(pa.Table.from_pylist([known | row for row in rows], schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
     return RunFrames(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), closed=True)
@@ -42,6 +42,6 @@ def test_each_script_has_labels_of_its_own() -> None:
 
 def test_labels_of_the_warm_up_take_no_place() -> None:
     rows = [{"script": "a", "step": f"cold_{number}", "phase": "warmup"} for number in range(MAX_STEPS)]
-    rows += [{"script": "a", "step": f"step_{number}", "phase": "measure"} for number in range(MAX_STEPS)]
+    rows += [{"script": "a", "step": f"step_{number}", "phase": "measurement"} for number in range(MAX_STEPS)]
 
     assert OTHER_STEP not in turns_of(run_of(rows)).steps

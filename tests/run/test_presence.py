@@ -92,7 +92,6 @@ def test_a_history_names_the_run_that_cannot_be_read(home: Path, monkeypatch: py
             "open one",
             "runs",
             "runs --remove one --yes",
-            "decide one",
             "sample-size --pilot runs/one",
             "export one",
         ),

@@ -109,7 +109,7 @@ def transmit(ticket: int, acknowledged: bool, ago_ns: int = 0) -> Tell:
 def begin(changes: dict[str, Any]) -> Tell:
     def tell(timeline: Timeline, now_ns: int) -> None:
         if timeline.turns.all_over:
-            timeline.tell(inputs.Begun(now_ns, build_turn(timeline.session().turns_begun + 1, **changes)))
+            timeline.tell(inputs.Begun(now_ns, build_turn(timeline.session().turns_started + 1, **changes)))
 
     return tell
 
@@ -131,7 +131,7 @@ SENDS = st.builds(
     put,
     st.sampled_from(["session.update", "response.create", "input_audio_buffer.append"]),
     st.sampled_from([0, 4800]),
-    st.sampled_from([{}, {"speech_begin": MS}, {"speech_end": 3 * MS}]),
+    st.sampled_from([{}, {"speech_start": MS}, {"speech_end": 3 * MS}]),
     st.booleans(),
     st.integers(0, 3),
     st.sampled_from(["", "", "script-event"]),
@@ -158,7 +158,7 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     ),
 )
 ENDS: list[Tell] = [
-    lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns, "the run ended")),
+    lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns, "the run ended")),
     lambda timeline, now_ns: timeline.tell(inputs.Failed("throttled:handshake", now_ns, "429")),
     lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
     lambda timeline, now_ns: timeline.tell(inputs.Closed(1001, now_ns, "maximum duration")),
@@ -190,7 +190,7 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
     """A turn that the caller speaks, and asks for, too."""
     append = "input_audio_buffer.append"
     return [
-        st.just(put(append, 4800, {"speech_begin": MS}, False)),
+        st.just(put(append, 4800, {"speech_start": MS}, False)),
         hears(speech("started", item)),
         st.builds(put, st.just(append), st.just(4800), st.just({"speech_end": 3 * MS}), st.booleans(), st.just(1)),
         TRANSMITS,
@@ -254,7 +254,7 @@ def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Pa
 
     again = replay_log(tmp_path / "log.jsonl").session
     assert again == live.session()
-    assert (again.token_wait_ns, again.retry_after_ns) == (40 * MS, 7_000 * MS)
+    assert (again.auth_wait_ns, again.retry_after_ns) == (40 * MS, 7_000 * MS)
 
 
 # Whole sessions.
@@ -294,8 +294,8 @@ def test_a_session_s_log_gives_its_observations_again(
     again = replay_log(tmp_path / "log.jsonl")
     assert list(again.turns) == turns
     assert again.session == session
-    assert again.session.measures_ns()["start_lag"] == 3 * MS
-    assert {turn.sent_source for turn in turns} == {"kernel"}
+    assert again.session.measures_ns()["start_delay"] == 3 * MS
+    assert {turn.send_timestamp_source for turn in turns} == {"kernel"}
     assert all("request_acked" in turn.instants for turn in turns)
     assert again.opened.about["script"] == script.name
     assert len(turns) == len(script.turns)
@@ -345,8 +345,8 @@ def test_a_log_that_was_cut_anywhere_gives_what_it_holds(folder: Path, whole: by
 
     again = replay_log(path)
     assert again.cut
-    assert again.session.turns_begun == len(again.turns) == again.session.turns_ended
-    assert again.session.outcome in ("ok", "abandoned")  # the very last line may say no more than that turns went
+    assert again.session.turns_started == len(again.turns) == again.session.turns_ended
+    assert again.session.outcome in ("ok", "unfinished")  # the very last line may say no more than that turns went
 
 
 def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_path: Path, whole: bytes) -> None:
@@ -355,7 +355,7 @@ def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_p
     (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[: place + 1]))
 
     again = replay_log(tmp_path / "cut.jsonl")
-    assert [turn.outcome for turn in again.turns] == ["abandoned"]
+    assert [turn.outcome for turn in again.turns] == ["unfinished"]
     assert again.turns[0].audio_deltas == 1
 
 
@@ -471,7 +471,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.NetworkMeasured(6, 4, 3, "proxy"),
         inputs.Expired(AT_NS + MS),
         inputs.GaveUp(),
-        inputs.Failed("abandoned", AT_NS + MS, "the run ended"),
+        inputs.Failed("unfinished", AT_NS + MS, "the run ended"),
         inputs.Closed(1008, AT_NS + MS, "policy", True, "reset", 5),
         inputs.Finished(AT_NS + MS),
         inputs.Taken(AT_NS + MS, {1: True}),

@@ -185,7 +185,7 @@ ENDS: st.SearchStrategy[Callable[[int], inputs.AnyInput]] = st.sampled_from([
     lambda now_ns: inputs.Closed(1006, now_ns, ""),
     lambda now_ns: inputs.Closed(1000, now_ns, "session expired"),
     lambda now_ns: inputs.Closed(1002, now_ns, "", ours=True),
-    lambda now_ns: inputs.Failed("abandoned", now_ns, "the run ended"),
+    lambda now_ns: inputs.Failed("unfinished", now_ns, "the run ended"),
     lambda now_ns: inputs.Expired(now_ns),
 ])  # fmt: skip
 
@@ -220,9 +220,9 @@ def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Ca
 
     session, whole = again.session(), {turn.turn: turn for turn in talk.turns}
     assert session.outcome
-    assert sorted(turn.turn for turn in turns) == list(range(1, session.turns_begun + 1))
-    assert session.turns_begun == session.turns_ended
-    assert session.turns_good == sum(turn.outcome in GOOD for turn in turns)
+    assert sorted(turn.turn for turn in turns) == list(range(1, session.turns_started + 1))
+    assert session.turns_started == session.turns_ended
+    assert session.turns_succeeded == sum(turn.outcome in GOOD for turn in turns)
     assert again.take(NEVER_NS) == []
     for turn in turns:
         assert turn.outcome

@@ -141,7 +141,7 @@ def test_a_service_that_refuses_is_shown(simulator: Ready) -> None:
     shown = rtbench("probe", "--url", simulator.urls["ga"])
 
     assert shown.returncode == 1
-    assert "session    refused:401: " in shown.stdout
+    assert "session    connect_failed:401: " in shown.stdout
     assert "◇ SIMULATED" in shown.stdout
 
 

@@ -259,7 +259,7 @@ class ProcessRole(ABC):
         if live is not None and not live.closed:
             live.sessions.ending = True
             own = not self._parsed.stop_timeout  # else turns are cut as somebody wants it
-            outcome = "timeout:turn" if own else "abandoned"
+            outcome = "timeout:turn" if own else "unfinished"
             cut = live.drain(self._longest_s, lambda: self._current.hurried, outcome)
             if cut:
                 self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")

@@ -259,7 +259,7 @@ class LiveRun:
         """How many calls are under way."""
         return len(self.sessions.active)
 
-    def drain(self, longest_s: float, hurry: Callable[[], bool], outcome: str = "abandoned") -> int:
+    def drain(self, longest_s: float, hurry: Callable[[], bool], outcome: str = "unfinished") -> int:
         """Begin no new turns; wait for those in flight, `longest_s` at most, then cut the rest.
 
         Returns how many sessions went on for longer, and are cut with this outcome; who hurries abandons them.
@@ -287,7 +287,7 @@ class LiveRun:
         if not self.closed:
             if self._line is not None:
                 self._line.close()
-                self._recorder.calls_cut(self._labels_of_arms, self._waiting_calls)
+                self._recorder.calls_not_started(self._labels_of_arms, self._waiting_calls)
             self.closed = True
             self._keyring.close()
             self._flusher.close()
@@ -341,7 +341,7 @@ class Flusher:
             gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
             now_ns = monotonic_ns()
             while due_ns <= now_ns:
-                self._recorder.hub_delay(now_ns - due_ns)
+                self._recorder.event_loop_delay(now_ns - due_ns)
                 due_ns += BEAT_NS
 
     def _tick(self) -> None:

@@ -229,9 +229,9 @@ def test_a_side_without_turns_makes_it_invalid_and_never_green() -> None:
     assert said(of(comparison, "ttfa p50").verdict.reason) == "no ttfa on sim (other)"
 
 
-def test_a_killed_run_and_an_old_one_are_compared_and_not_green(tmp_path: Path) -> None:
+def test_a_killed_run_and_a_small_one_are_compared_and_not_green(tmp_path: Path) -> None:
     killed = synthetic.write_killed(tmp_path / "killed", RUN)
-    old = Path(synthetic.__file__).parent / "stored" / "schema-1"
+    old = Path(synthetic.__file__).parent / "stored" / "spoken"
 
     one, cut, stored = targets(RUN)[0], *(targets_of(load_for_report(folder))[0] for folder in (killed, old))
 
@@ -257,13 +257,13 @@ def test_a_question_without_an_origin_is_asked_of_each() -> None:
 
     assert [finding.question.stratum for finding in comparison.findings] == [
         Stratum("speech_end"),
-        Stratum("requested"),
+        Stratum("request_sent"),
     ]
 
 
 def test_what_is_neither_better_nor_worse_is_refused() -> None:
-    with pytest.raises(UsageError, match="session_length cannot be compared"):
-        quick(two(RUN), questions=[replace(TTFA, measure="session_length")])
+    with pytest.raises(UsageError, match="session_duration cannot be compared"):
+        quick(two(RUN), questions=[replace(TTFA, measure="session_duration")])
 
 
 def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_path: Path) -> None:

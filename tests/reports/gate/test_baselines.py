@@ -68,9 +68,9 @@ def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) ->
 
 def test_turns_of_several_origins_are_stored_apart() -> None:
     (side,) = sides(Plan(kinds=("vad", "manual")))
-    rows = [row.origin for row in baseline_of(side).quantiles if row.measure == "ttfa"]
+    rows = [row.measured_from for row in baseline_of(side).quantiles if row.measure == "ttfa"]
 
-    assert sorted(rows) == ["requested", "speech_end"]
+    assert sorted(rows) == ["request_sent", "speech_end"]
 
 
 def test_the_same_run_is_stored_alike(tmp_path: Path) -> None:

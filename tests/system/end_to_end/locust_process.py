@@ -113,7 +113,7 @@ def wait_for_phase(runs: Path, phase: str) -> None:
 
 def wait_until_turns_began(runs: Path, count: int) -> None:
     """Until a run under way has noted that so many turns have begun."""
-    _wait(lambda: sum(sum(b["turns_begun"].to_pylist()) for b in _batches(runs, "seconds")) >= count, "no turn began")
+    _wait(lambda: sum(sum(b["turns_started"].to_pylist()) for b in _batches(runs, "seconds")) >= count, "no turn began")
 
 
 def wait_for_file(path: Path) -> None:

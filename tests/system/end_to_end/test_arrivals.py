@@ -20,11 +20,11 @@ ENDS_WELL = (0, 4)
 def called_ns(folder: Path) -> list[int]:
     """When the calls that started had arrived, on CLOCK_MONOTONIC, in order."""
     sessions = files.read_table(folder, "sessions").to_pandas()
-    return sorted((sessions["start_ns"] + sessions["called_at_ns"]).tolist())
+    return sorted((sessions["start_ns"] + sessions["call_arrival_at_ns"]).tolist())
 
 
 def counts(folder: Path) -> pd.Series:  # type: ignore[type-arg]  # pandas says it so
-    return files.read_table(folder, "seconds").to_pandas()[["calls", "calls_blocked", "calls_held"]].sum()
+    return files.read_table(folder, "seconds").to_pandas()[["calls", "calls_blocked", "calls_delayed"]].sum()
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two"])
@@ -42,7 +42,7 @@ def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_proc
     assert gaps_s == pytest.approx(np.diff(after_s), abs=1e-6)
     sessions = files.read_table(folder, "sessions").to_pandas()
     assert (sessions["outcome"] == "ok").all()
-    assert (sessions["called_at_ns"] <= sessions["connect_start_at_ns"]).all()
+    assert (sessions["call_arrival_at_ns"] <= sessions["connect_start_at_ns"]).all()
     assert counts(folder).tolist() == [7, 0, 0]
     document = files.read_document(folder)
     assert document["stopped"] == "all sessions are done"
@@ -79,11 +79,11 @@ def test_a_call_that_the_service_holds_back_waits_in_its_response_time_alone(tmp
 
     folder = only_run(tmp_path / "runs")
     sessions = files.read_table(folder, "sessions").to_pandas().sort_values("start_ns")
-    held_s = (sessions["intended_start_at_ns"] - sessions["called_at_ns"]) / 1e9
+    held_s = (sessions["intended_start_at_ns"] - sessions["call_arrival_at_ns"]) / 1e9
     assert held_s.iloc[0] == 0
     assert (held_s.iloc[1:].round(3) >= [0.9, 1.8]).all()  # later by as much as the first of them was late
     assert ((sessions["start_ns"] + sessions["intended_start_at_ns"]).diff().iloc[1:] >= 0.999e9).all()
-    assert counts(folder)["calls_held"] == 2
+    assert counts(folder)["calls_delayed"] == 2
 
 
 def test_stages_of_sessions_say_how_many_there_are_and_for_how_long(tmp_path: Path, simulator: Ready) -> None:

@@ -97,7 +97,7 @@ def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path
     assert "verdict" in files.read_document(run)
 
 
-@pytest.mark.parametrize(("key", "outcome"), [("", "refused:tcp"), ("right", "refused:401")])
+@pytest.mark.parametrize(("key", "outcome"), [("", "connect_failed:tcp"), ("right", "connect_failed:401")])
 def test_a_search_where_no_call_opens_ends_with_its_first_level_and_says_why_in_one_line(
     key: str, outcome: str, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ FORMATS: tuple[AudioFormatName, ...] = tuple(GPT_LIVE.input_formats)
 EDGE_NS = 2 * FRAME_MS * NS_PER_MS
 """How far the end of speech that the simulator hears may lie from the one that was found offline."""
 JITTER_NS = 50 * NS_PER_MS
-HEARD = {"speech_begin", "speech_end", "first_audible", "last_audible", "ended"}
+HEARD = {"speech_start", "speech_end", "first_audible", "last_audible", "ended"}
 MEASURED = {"voice_to_voice"}
 
 
@@ -80,7 +80,7 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(
     (turn,) = call.told.turns
 
     assert turn.instants.keys() == HEARD
-    assert set(turn.measures_ns()) & {"ttfa", "ttft", "transcript_first", "turn_detection", "response_done"} == set()
+    assert set(turn.measures_ns()) & {"ttfa", "ttft", "transcript_first", "end_of_turn_delay", "response_done"} == set()
     assert set(turn.measures_ns()) >= MEASURED
     assert (turn.gaps_ns, turn.audio_speed, turn.usage, turn.vad_splits, turn.preamble) == ((), None, None, None, None)
     assert (turn.response_id, turn.answer_response_id) == ("", "")

@@ -105,7 +105,7 @@ def test_a_proxy_that_refuses_is_an_outcome_without_the_password(simulator: Read
         shown = probe(*trusting(simulator), "--proxy", url, "--event-log", log)
 
     assert shown.returncode == 1
-    assert "session    refused:proxy: the proxy " in shown.stdout
+    assert "session    connect_failed:proxy: the proxy " in shown.stdout
     assert PASSWORD not in shown.stdout + shown.stderr + log.read_text()
 
 
@@ -144,7 +144,7 @@ def test_a_service_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
     for shown in with_it:
         assert "connect_upgrade" in shown.stdout
         assert "refused" not in shown.stdout
-    assert "session    refused:tls: 127.0.0.1: " in without.stdout
+    assert "session    connect_failed:tls: 127.0.0.1: " in without.stdout
     assert "--client-cert FILE" in without.stdout
 
 

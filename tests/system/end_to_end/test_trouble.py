@@ -47,8 +47,8 @@ def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simul
     assert "Traceback" not in output + errors
     assert Path(output.splitlines()[-1]) == folder / "report.html"
     assert set(totals["turns"]) == {"ok"}
-    assert totals["turns"]["ok"] == totals["turns_begun"]
-    assert set(totals["sessions"]) <= {"ok", "abandoned"}
+    assert totals["turns"]["ok"] == totals["turns_started"]
+    assert set(totals["sessions"]) <= {"ok", "unfinished"}
     assert files.read_document(folder)["stopped"] == "interrupted"
     assert process.returncode == interrupted_status(folder)
 
@@ -102,8 +102,8 @@ def test_a_second_interrupt_abandons_what_is_in_flight(tmp_path: Path) -> None:
     totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
     assert "Traceback" not in output + errors
     assert process.returncode == 4, "no turn was judged"
-    assert totals["turns"] == {"abandoned": 2}
-    assert totals["sessions"] == {"abandoned": 2}
+    assert totals["turns"] == {"unfinished": 2}
+    assert totals["sessions"] == {"unfinished": 2}
 
 
 def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulator: Ready) -> None:
@@ -113,9 +113,9 @@ def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulat
 
     document = files.read_document(only_run(tmp_path / "runs"))
     assert "10 sessions failed to open and none succeeded" in ended.stderr
-    assert "refused:tcp" in ended.stderr
-    assert "refused:tcp" in document["stopped"]
-    assert set(document["totals"]["sessions"]) == {"refused:tcp"}
+    assert "connect_failed:tcp" in ended.stderr
+    assert "connect_failed:tcp" in document["stopped"]
+    assert set(document["totals"]["sessions"]) == {"connect_failed:tcp"}
 
 
 @pytest.mark.parametrize("ends", [1, 2], ids=["once", "twice"])
@@ -160,7 +160,7 @@ def test_users_that_a_ramp_down_stops_finish_their_turn(tmp_path: Path, simulato
 
     totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
     assert set(totals["turns"]) == {"ok"}
-    assert totals["lost_turns"] == 0
+    assert totals["turns_not_started"] == 0
 
 
 def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
@@ -296,7 +296,7 @@ def test_what_workers_record_that_begin_when_the_run_is_over_is_in_it(tmp_path: 
     ended = run_locust(path, tmp_path / "runs", *load)
 
     folder = only_run(tmp_path / "runs")
-    begun = files.read_document(folder)["totals"].get("turns_begun", 0)
+    begun = files.read_document(folder)["totals"].get("turns_started", 0)
     assert "cannot write the run folder" not in ended.stderr
     assert len(files.read_table(folder, "turns")) == begun
     assert not files.read_document(folder)["lost"]

@@ -110,7 +110,7 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
 
 
 def test_a_run_whose_harness_stays_late_is_given_up_as_invalid(tmp_path: Path, services: dict[str, Ready]) -> None:
-    late = "send_lag 14.2 ms > 10 ms"
+    late = "send_delay 14.2 ms > 10 ms"
     status, printed, document, decision = decided(tmp_path, services, "fast,slow", late=late)
 
     assert re.fullmatch(

@@ -167,9 +167,9 @@ def nobody_edits_a_user_class(served: WebUi) -> None:
 
 
 def a_page_of_somebody_else_in_the_same_browser_is_refused(served: WebUi, path: str) -> None:
-    for origin in ("https://example.org", "http://[::1", "null"):
-        status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin=origin)
-        assert status == 403, (path, origin)
+    for measured_from in ("https://example.org", "http://[::1", "null"):
+        status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin=measured_from)
+        assert status == 403, (path, measured_from)
 
     assert served.state == "ready", path
 
@@ -279,7 +279,7 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
         ui.end()
 
     (wait,) = [row for row in rows["realtime"] if row["figure"] == "ttfa"]
-    assert (wait["origin"], wait["failed"], wait["p50"] > 0) == ("from response.create", 0, True)
+    assert (wait["measured_from"], wait["failed"], wait["p50"] > 0) == ("from response.create", 0, True)
     (sessions,) = rows["realtime-sessions"]
     assert sessions["target"] == wait["target"]
     assert sessions["verdict"].endswith(" · SIMULATED")

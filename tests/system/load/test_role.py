@@ -60,7 +60,7 @@ runs._ran, runs._given, runs._master = False, {}, worker.link.Lifeline()
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
 (Path(folder) / "spool").mkdir()
-write_document(Path(folder), {"schema": 1, "state": "running"})
+write_document(Path(folder), {"schema": SCHEMA_VERSION, "state": "running"})
 runs._planned = SimpleNamespace(
     targets=(target,), plays={"here": {}}, connect_rates=[None], warmup_s=0.0, identity={}
 )
