@@ -38,7 +38,7 @@ ORDER = (
 )  # fmt: skip
 
 # The same of `bench.load`: what is done before the first session, the sessions of one process, the run, the users.
-ROOMS = ("planning", "playing", "leading", "user")
+ROOMS = ("planning", "playing", "leading", "user", "rtbench_scripts", "run_files")
 
 # The same of `bench.simulator`: what is known of the service, what a session is made of, the session, its server.
 STATIONS = (
@@ -68,7 +68,7 @@ REPORTS_MAY_USE = {
 
 # A library → the modules that may name it.
 NAMED_IN = {
-    "locust": ("bench.load.leading", "bench.load.user", "scenarios"),
+    "locust": ("bench.load.leading", "bench.load.user", "bench.load.run_files", "scenarios"),
     "gevent": ("bench.load.playing", "bench.load.leading", "bench.load.user", "bench.transport"),
     "flask": ("bench.load.leading.web_ui",),
     "werkzeug": ("bench.load.leading.web_ui",),
@@ -133,6 +133,8 @@ STARTED = {
     "bench.locust_run": {"locust", "bench.cli.app"},
     "bench.capacity.play": {"bench.load.leading.forecast"},
     "bench.load.leading.looks": {"reports.looks", "bench.cli.app", "bench.cli.decision"},
+    "bench.load.leading.gating": {"reports.gate"},
+    "bench.cli.run": {"bench.load.run_files"},
     "bench.load.leading.monitor": {"bench.load.leading.exporter"},
 }
 """Who starts which modules as processes of their own."""

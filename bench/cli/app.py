@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from bench import former
 from bench.cli.report import export, report
+from bench.cli.run import ReadByLocust, run
 from bench.cli.runs import merge, open_run, runs, upload
 from bench.cli.searches import calibrate, capacity
 from bench.cli.service import doctor, probe, replay
@@ -87,13 +88,13 @@ def rtbench(
 ) -> None:
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
 
-    A run is started with `locust -f FILE --headless`.
+    A run is started with `rtbench run FILE`, or with `locust -f FILE` in Locust's web page.
     """
     former.refuse_variables(os.environ)
 
 
 GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
-    "Run": {"quickstart": quickstart, "init": init, "options": options, "capacity": capacity},
+    "Run": {"quickstart": quickstart, "init": init, "run": run, "options": options, "capacity": capacity},
     "Judge a run": {"check": check, "compare": compare, "baseline": baseline, "sample-size": sample_size},
     "Look at runs": {
         "report": report,
@@ -114,7 +115,8 @@ for group, members in GROUPS.items():
         if isinstance(member, typer.Typer):
             app.add_typer(member, name=name, rich_help_panel=group)
         else:
-            app.command(name, rich_help_panel=group, help="\n\n".join(paragraphs(member.__doc__)))(member)
+            cls = ReadByLocust if member is run else None
+            app.command(name, cls=cls, rich_help_panel=group, help="\n\n".join(paragraphs(member.__doc__)))(member)
 
 
 @cache

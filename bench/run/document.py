@@ -312,6 +312,7 @@ class RunDocument(TypedDict):
     holds: NotRequired[dict[str, float]]
     warmup_s: NotRequired[float | None]
     decision_plan: NotRequired[DecisionPlanEntry]
+    thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="by measure, that the run is checked by")]]
     niceness: NotRequired[Annotated[int, Meta(description="of the processes that play, as setpriority(2) has it")]]
     stopped: NotRequired[str]
     refused: NotRequired[Annotated[str, Meta(description="what the user has to mend before the run can be played")]]

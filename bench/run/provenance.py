@@ -30,7 +30,7 @@ KEPT_SETTINGS = frozenset(
         *("proxy", "resolve", "compression", "max_message_mib"),  # of the URL and the proxy, their public forms
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of"),
-        *("warmup", "until_decided", "thresholds", "interim_every"),
+        *("warmup", "until_decided", "thresholds", "baseline", "on_inconclusive", "interim_every"),
         *("record_events", "record_audio", "record_transcripts", "runs_dir", "locust_stats", "priority", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),

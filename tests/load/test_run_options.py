@@ -11,7 +11,8 @@ import configargparse
 import pytest
 
 from bench.errors import UsageError
-from bench.load.planning.run_options import Options, add_options
+from bench.load.leading.gating import check_options
+from bench.load.planning.run_options import Options, add_command, add_options, is_command
 from bench.target.options import ServiceOptions
 
 
@@ -201,3 +202,45 @@ def test_labels_come_from_the_environment_too() -> None:
         "commit": "1",
         "build": "2",
     }
+
+
+def of_command(*arguments: str) -> argparse.Namespace:
+    """As `rtbench run` reads them."""
+    parser = Parser()
+    for own in (("--headless", False), ("--loglevel", "INFO")):
+        parser.add_argument(own[0], default=own[1])
+    add_options(parser)
+    add_command(parser)
+    return parser.parse_args(list(arguments), env_vars={})
+
+
+def test_a_run_of_the_command_is_headless_and_takes_thresholds_without_looks() -> None:
+    given = of_command("--thresholds", "ci.yaml", "--baseline", "runs/before")
+
+    assert given.headless
+    assert is_command(given)
+    assert not is_command(parsed())
+    assert Options.of(given).thresholds == Path("ci.yaml")
+    assert check_options(given, {"ttfa": ["p(50)<1s"]}) == ["--baseline", "runs/before"]
+
+
+def test_a_run_without_thresholds_and_baseline_is_not_judged() -> None:
+    assert check_options(of_command(), {}) is None
+    assert check_options(of_command(), {"ttfa": ["p(50)<1s"]}) == []
+    assert check_options(parsed(), {"ttfa": ["p(50)<1s"]}) is None
+
+
+@pytest.mark.parametrize("option", [("--junit", "found.xml"), ("--on-inconclusive", "warn")])
+def test_an_option_of_a_verdict_that_nobody_gives_is_refused(option: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match=f"{option[0]} needs thresholds"):
+        check_options(of_command(*option), {})
+
+
+def test_what_the_parser_of_the_command_refuses_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        of_command("--on-inconclusive", "maybe")
+
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said.startswith("rtbench: argument --on-inconclusive: invalid choice: 'maybe'")
+    assert said.count("\n") == 1

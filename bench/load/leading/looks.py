@@ -276,7 +276,7 @@ UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
 TIMED_OUT = 124
 """As timeout(1) has it."""
 DECIDED = (0, 1, 3, 4)
-"""Exit statuses of a decision: every primary metric passes, one regressed, inconclusive, the run is invalid."""
+"""Exit statuses of a decision and a check: passed, failed or regressed, inconclusive, the run is invalid."""
 
 
 @dataclass(frozen=True)
@@ -288,8 +288,13 @@ class ClosedRun:
     status: int | None
 
 
-def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun:
-    """Make Parquet, histograms, the verdict, the decision where one is to be made, and the report of it all."""
+def close_run(
+    folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
+) -> ClosedRun:
+    """Make Parquet, histograms, the verdict, the decision where one is to be made, and the report of it all.
+
+    `check_options`: those by which `rtbench check` judges the run; None where nothing judges it.
+    """
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stopped": stopped}
     length_s = (document["ended_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
     document["notices"] = [*document["notices"], *uncut(document, length_s)]
@@ -307,11 +312,18 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
         return ClosedRun("", _last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
     unusable = run_status(files.read_document(folder))
     summary = reported.stdout.rstrip("\n")
-    if decided is None:
+    if decided is not None:
+        if decided.returncode not in DECIDED:
+            return ClosedRun(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
+        summary = with_sentence(summary, decided.stdout, text_width())
+        unusable = unusable or decided.returncode
+    if check_options is None:
         return ClosedRun(summary, "", unusable)
-    if decided.returncode not in DECIDED:
-        return ClosedRun(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
-    return ClosedRun(with_sentence(summary, decided.stdout, text_width()), "", unusable or decided.returncode)
+    checked = _called("check", folder, longest_s, *check_options)
+    summary = f"{summary}\n\n{checked.stdout}".rstrip()
+    if checked.returncode not in DECIDED:
+        return ClosedRun(summary, _last_line(checked.stderr, "the run could not be checked"), USAGE_STATUS)
+    return ClosedRun(summary, "", checked.returncode)
 
 
 def upload_run(folder: Path, url: str) -> str:
@@ -335,9 +347,11 @@ def longest_report_s(folder: Path) -> float:
     return REPORT_S + recorded / SPOOLED_BYTES_PER_S
 
 
-def _called(command: str, folder: Path, longest_s: float, **variables: str) -> subprocess.CompletedProcess[str]:
+def _called(
+    command: str, folder: Path, longest_s: float, *options: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command of `rtbench` on the folder."""
-    called = python_command("bench.cli.app", command, str(folder))
+    called = python_command("bench.cli.app", command, str(folder), *options)
     return _child(called, longest_s, f"rtbench {command} {folder}", **variables)
 
 

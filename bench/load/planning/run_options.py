@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from bench import former
 from bench.cores import core_count
@@ -245,7 +245,9 @@ class Options:
     until_decided: bool = switch(
         "compare two targets, and stop once that is decided (group-sequential design)", shapes=True
     )
-    thresholds: Path | None = valued("FILE", "file with the relative thresholds that --until-decided decides", _path)
+    thresholds: Path | None = valued(
+        "FILE", "thresholds in YAML: `rtbench run` judges the run by them, --until-decided the relative ones", _path
+    )
     interim_every: int = valued(
         "N",
         "pairs between two looks of --until-decided (default: 50)",
@@ -320,9 +322,13 @@ class Options:
     @staticmethod
     def of(parsed: Any) -> Options:
         """Read Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
-        for idle, given in {"--thresholds": parsed.thresholds, "--interim-every": parsed.interim_every}.items():
-            if given and not parsed.until_decided:
-                raise UsageError(f"{idle} needs --until-decided: add it, or leave {idle} out")
+        if parsed.interim_every and not parsed.until_decided:
+            raise UsageError("--interim-every needs --until-decided: add it, or leave --interim-every out")
+        if parsed.thresholds and not (parsed.until_decided or is_command(parsed)):
+            raise UsageError(
+                "--thresholds needs --until-decided, or `rtbench run FILE` in the place of `locust -f FILE`, which "
+                "judges the run at its end"
+            )
         if parsed.arrival_rate and parsed.stages:
             raise UsageError("--arrival-rate and --stages both set the rate of calls: leave one out")
         # Locust's own options, and the fields of its web UI, are to ask for what a run can be
@@ -377,6 +383,44 @@ def add_options(parser: Any) -> None:
         add(service.flag, service.name, service.note, metavar=service.metavar, choices=service.words, type=kind)
     for option in (*RUN_OPTIONS.values(), *OF_PROCESSES):
         add(option.flag, option.name, option.note, metavar=option.metavar, **option.more)
+
+
+OF_CHECK = (
+    RunOption(
+        "RUN|FOLDER|TARGET",
+        "judge the run against this baseline: a run, a folder of `rtbench baseline save`, or one of several targets",
+        flag="--baseline",
+    ),
+    RunOption(
+        "WORD",
+        "what an inconclusive threshold comes to: exit status 3, or 0, or 0 with a warning (default: fail)",
+        flag="--on-inconclusive",
+        more={"choices": ("fail", "pass", "warn")},
+    ),
+    RunOption("FILE", "write the verdicts as JUnit XML to this file, too", flag="--junit"),
+)
+"""Options of `rtbench check` that `rtbench run` takes besides: for the process that leads the run."""
+COMMAND = "rtbench_command"
+
+
+def add_command(parser: Any) -> None:
+    """Make of Locust's parser that of `rtbench run`: a run is headless, and is judged at its end."""
+
+    def refuse(problem: str) -> NoReturn:
+        print(f"rtbench: {problem}; see rtbench run --help", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+
+    parser.error = refuse
+    parser.set_defaults(headless=True, loglevel="WARNING", **{COMMAND: True})
+    for option in OF_CHECK:
+        variable = f"LOCUST_{option.name.upper()}"
+        told = {"metavar": option.metavar, "env_var": variable, "include_in_web_ui": False}
+        parser.add_argument(option.flag, help=option.note, **told, **option.more)
+
+
+def is_command(parsed: Any) -> bool:
+    """Whether the options are those of `rtbench run`, not of `locust`."""
+    return bool(getattr(parsed, COMMAND, False))
 
 
 class _FormerOption(argparse.Action):

@@ -187,7 +187,7 @@ def merged_document(
         "estimate_usd": _estimate(documents),
         "holds": _holds(documents),
     }
-    shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration")
+    shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration", "thresholds")
     merged |= {key: leader[key] for key in shared if key in leader and _are_alike(documents, key)}
     if arrivals := _arrivals(documents):
         merged["arrivals"] = arrivals
