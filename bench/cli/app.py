@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench import former
+from bench.cli.docs import docs
 from bench.cli.report import export, report
 from bench.cli.run import ReadByLocust, run
 from bench.cli.runs import merge, open_run, runs, upload
@@ -94,7 +95,7 @@ def rtbench(
 
 
 GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
-    "Run": {"quickstart": quickstart, "init": init, "run": run, "options": options, "capacity": capacity},
+    "Run": {"quickstart": quickstart, "init": init, "run": run, "options": options, "capacity": capacity, "docs": docs},
     "Judge a run": {"check": check, "compare": compare, "baseline": baseline, "sample-size": sample_size},
     "Look at runs": {
         "report": report,
