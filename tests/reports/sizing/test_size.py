@@ -75,7 +75,7 @@ def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
     assert text(alone).startswith(f"{planned}:\n")
     assert "As the only primary" not in text(alone)
     assert alone.sessions[1] < likely
-    assert "sessions in each arm" in said
+    assert "sessions per target" in said
     assert "USD) for both arms" in said
     assert "ICC" in said
     assert "Pilots of 200 sessions are better" in said
