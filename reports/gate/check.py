@@ -30,8 +30,10 @@ from reports.gate.relative import (
     was_planned,
 )
 from reports.numbers import listed, percent
+from reports.question import SINCE
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
+from reports.sides.questions import instants_of
 from reports.sides.side import ABSENT, Side, targets_of
 from reports.sides.workload import allowed
 from reports.statistics.verdicts import OWN_DRIFT, unequal
@@ -152,6 +154,7 @@ def check_of(
         differs=answers.differs,
         notices=(
             *answers.notices,
+            *_several_instants(thresholds, sides),
             *_drifting(limits),
             *unequal_lengths(items),
             *broken_by_chance(limits),
@@ -173,6 +176,14 @@ def check_of(
     return (
         replace(found, void=omitted, warnings=tuple(_interrupted(run))) if omitted and found.status == PASSED else found
     )
+
+
+def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) -> Iterable[str]:
+    """Yield that a threshold is tested once for each instant that its metric is measured from."""
+    for threshold in thresholds:
+        if instants := instants_of(threshold, sides):
+            each = listed([SINCE[instant] for instant in instants])
+            yield f"{threshold.written} is tested {each}; add {{measured_from:{instants[0]}}} to test one of them."
 
 
 def _drifting(limits: Sequence[Item]) -> Iterable[str]:
