@@ -54,13 +54,13 @@ format: .venv/dev ## put the code in shape
 	$(BIN)/ruff format .
 
 site: export NO_MKDOCS_2_WARNING = 1
-site: .venv/dev ## the documents as a site, in build/site
-	$(BIN)/mkdocs build --strict -q
+site: .venv/dev ## the documents as a site with a search, in build/site; a broken link fails
+	$(BIN)/mkdocs build --strict
 
 picture: .venv/dev ## the picture of a report in the README; needs Chromium
 	$(BIN)/python -m tests.system.browser.picture
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the index of docs/decisions; the manual page; LICENCES.md
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the index of docs/decisions; the project's own addresses, from pyproject.toml; the manual page; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas
@@ -70,6 +70,7 @@ schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors,
 	$(BIN)/python -m tests.docs.options
 	$(BIN)/python -m tests.docs.columns
 	$(BIN)/python -m tests.docs.decisions
+	$(BIN)/python -m tests.docs.addresses
 	$(BIN)/python -m bench.cli.man > docs/man/rtbench.1
 
 fuzz: .venv/dev ## a million spoilt inputs, to the simulator and to the harness; it ends at the first that does harm

@@ -26,7 +26,7 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "former", "installation", "clock", "columns", "measures", "limits", "money",
+    "units", "errors", "former", "installation", "manual", "clock", "columns", "measures", "limits", "money",
     "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",
@@ -59,7 +59,7 @@ FLOORS = (
 
 REPORTS_MAY_USE = {
     "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money",
-    "bench.plain", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
+    "bench.manual", "bench.plain", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
     "bench.run.document", "bench.run.folder",
     "bench.run.part", "bench.run.presence", "bench.run.integrity",
     "bench.run.histograms", "bench.run.measured", "bench.run.evidence",

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench import former
+from bench.cli.docs import docs
 from bench.cli.report import export, report
 from bench.cli.run import ReadByLocust, run
 from bench.cli.runs import merge, open_run, runs, upload
@@ -88,13 +89,13 @@ def rtbench(
 ) -> None:
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
 
-    A run is started with `rtbench run FILE`, or with `locust -f FILE` in Locust's web page.
+    A run is started with `rtbench run FILE` or `locust -f FILE --headless`; `locust -f FILE` opens Locust's web page.
     """
     former.refuse_variables(os.environ)
 
 
 GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
-    "Run": {"quickstart": quickstart, "init": init, "run": run, "options": options, "capacity": capacity},
+    "Run": {"quickstart": quickstart, "init": init, "run": run, "options": options, "capacity": capacity, "docs": docs},
     "Judge a run": {"check": check, "compare": compare, "baseline": baseline, "sample-size": sample_size},
     "Look at runs": {
         "report": report,

@@ -12,6 +12,7 @@ import typer
 
 from bench.errors import UsageError
 from bench.live_line import text_width
+from bench.manual import see
 from bench.plain import printable
 
 if TYPE_CHECKING:
@@ -215,4 +216,4 @@ def _refuse_mixture(form: Form, table: list[TableChoice] | None, metric: str | N
     if form is not Form.HLOG and metric is not None:
         raise UsageError("--metric goes with --format hlog: rows have every measure; leave it out")
     if metric is not None and metric not in CATALOGUE:
-        raise UsageError(f"there is no metric {metric}: docs/metrics.md lists them")
+        raise UsageError(f"there is no metric {metric}: {see('metrics')} lists them")

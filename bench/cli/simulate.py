@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from bench.manual import see
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
@@ -59,7 +61,8 @@ def simulate(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="Inject this fault, as in close,code=1011,share=0.1; may be repeated. See docs/simulator.md."
+            help="Inject this fault, as in close,code=1011,share=0.1; may be repeated. "
+            f"See {see('simulator', 'faults')}."
         ),
     ] = None,
     strict: Annotated[

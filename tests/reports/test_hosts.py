@@ -117,7 +117,7 @@ def test_every_report_shows_each_host(apart: Summary) -> None:
         assert "Pooled over 2 hosts" in shown.replace("\n        ", " ")
     assert [line.split()[0] for line in text.splitlines() if re.match(r"  (blue|red) ", line)] == ["blue", "red"]
     assert '<section id="hosts">' in page
-    assert "Do the hosts agree?" in brief
+    assert "<summary>Results by host</summary>" in brief
     data = summary_data(apart)
     assert [(host["name"], host["clock_offset_ms"]) for host in data["hosts"]] == [("blue", None), ("red", None)]
     rows = [row for row in data["groups"] if row["by"] == "host"]

@@ -141,7 +141,7 @@ def test_limits_are_in_every_form() -> None:
     assert first["throttled_turns"] == summary.quota.targets[0].turns
     assert first["least_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
     assert "limits      " in report_text(summary)
-    assert "Did the service limit the rate?" in run_markdown(summary)
+    assert "<summary>Rate limits</summary>" in run_markdown(summary)
 
 
 def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:

@@ -24,7 +24,7 @@ from reports.text.terminal import report_text
 from reports.turns import Turns, turns_of
 from reports.wording import settings
 from reports.wording.notices import notices
-from reports.wording.sentences import heard, run_essentials, run_headline
+from reports.wording.sentences import run_beside, run_essentials, run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.forms import run_html, section_html
@@ -49,7 +49,7 @@ def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
     ]
     turns, found = origins_of(*rows, {"step": "goodbye", "outcome": "ok", "measured_from": "speech_end"})
 
-    assert turns.steps == ("greeting, from response.create", "greeting, from the end of speech", "goodbye")
+    assert turns.steps == ("greeting, from request sent", "greeting, from end of speech", "goodbye")
     assert [measured_from for _, measured_from in found] == ["request_sent", "speech_end", "speech_end"]
 
 
@@ -60,7 +60,7 @@ def test_a_failed_turn_without_an_origin_is_taken_for_one_of_the_commoner() -> N
     ]
     lost = {"step": "greeting", "outcome": "timeout:speech"}
 
-    assert origins_of(*rows, lost)[1][-1] == ("greeting, from the end of speech", "speech_end")
+    assert origins_of(*rows, lost)[1][-1] == ("greeting, from end of speech", "speech_end")
 
 
 def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> None:
@@ -68,8 +68,8 @@ def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> No
     late = {"step": "greeting", "outcome": "timeout:first_delta", "measured_from": "request_sent"}
 
     assert origins_of(good, late)[1] == [
-        ("greeting, from the end of speech", "speech_end"),
-        ("greeting, from response.create", "request_sent"),
+        ("greeting, from end of speech", "speech_end"),
+        ("greeting, from request sent", "request_sent"),
     ]
 
 
@@ -112,7 +112,7 @@ def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path)
     ]
     for path in paths:
         said = path.read_text()
-        assert "greeting, from response.create" in said
+        assert "greeting, from request sent" in said
         assert "opening_hours, from" not in said.replace("\\_", "_")
 
 
@@ -122,8 +122,8 @@ def test_steps_of_another_origin_are_not_pooled_with_the_others(tmp_path: Path) 
     summary = edited(tmp_path, lambda _, row: row | (other if row["step"] == "greeting" else {}))
 
     assert [(a.label, a.figures.n) for a in summary.answers] == [
-        ("sim · from response.create", 10),
-        ("sim · from the end of speech", 30),
+        ("sim · from request sent", 10),
+        ("sim · from end of speech", 30),
     ]
     assert figures(summary, "ttfa", step="greeting").stratum.measured_from == "request_sent"
 
@@ -192,8 +192,9 @@ def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
 
     assert summary.mains == {Stratum("request_sent"): "ttft", Stratum("speech_end"): "ttfa"}
     assert [(a.figures.measure, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
-    assert "after the end of speech" in run_headline(summary)
-    assert "The first text of the reply" in run_headline(summary)
+    assert "Callers hear the reply" in run_headline(summary)
+    assert "after the end of speech" in run_beside(summary)
+    assert "The first text of the reply" in run_beside(summary)
 
 
 def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
@@ -204,7 +205,7 @@ def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
     assert [(a.label, a.turns) for a in mixed.heard] == [(label, 40) for label in labels]
     assert [(a.label, a.turns) for a in one.heard] == [("sim", 40)]
     assert not summary_of(Plan(text=True)).heard
-    assert "jitter buffer of 60\u00a0ms included" in heard(one)
+    assert "jitter buffer of 60\u00a0ms included" in run_html(one)
 
 
 def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
@@ -279,7 +280,7 @@ def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[s
     scripts = [{"name": "voice_turns", "turn_detection": one["type"], "detection": one} for one in detections]
     summary = summary_of(Plan(), scripts=scripts)
 
-    assert f"“noticed” contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
+    assert f"End-of-turn detection (VAD) contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
     assert data_of(summary.setup)["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
 
 
@@ -287,4 +288,4 @@ def test_settings_that_an_older_run_lacks_are_not_known() -> None:
     summary = summary_of(Plan(), scripts=[{"name": "voice_turns", "chunk_ms": 100}])
 
     assert not settings.packetisation(summary.setup)
-    assert "jitter buffer not recorded" in heard(summary)
+    assert "jitter buffer not recorded" in run_html(summary)

@@ -92,7 +92,7 @@ def test_a_drift_is_told_as_any_other_difference(low: float, high: float, said: 
 def test_a_measure_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
     question = Question("voice_to_voice", "quantile", Margin(0.1), 0.5, stratum=Stratum("request_sent"))
 
-    assert verdicts.figure(question) == "voice_to_voice p50 of turns from response.create"
+    assert verdicts.figure(question) == "voice_to_voice p50 of turns from request sent"
 
 
 def test_nothing_left_of_a_wait_is_no_timeout() -> None:
@@ -100,4 +100,4 @@ def test_nothing_left_of_a_wait_is_no_timeout() -> None:
     ended = estimated("ratio", math.inf, 300.0, -math.inf, -math.inf, -math.inf)
 
     assert plain(verdicts.difference(gone)) == "−100 %"
-    assert plain(verdicts.difference(ended)) == "was > timeout"
+    assert plain(verdicts.difference(ended)) == "was ∞"

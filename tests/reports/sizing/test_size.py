@@ -236,7 +236,7 @@ def test_a_size_is_planned_for_the_margin_of_the_gate_unless_another_is_named(
 def test_a_plan_says_which_turns_it_is_for_and_what_its_range_is(tmp_path: Path) -> None:
     said = text(size_of(run(tmp_path, Plan(sessions=120, turns=8, seconds=600, kinds=("vad", "typed", "vad")))))
 
-    assert said.startswith("ttfa p95 from the end of speech: to find +20 %")
+    assert said.startswith("ttfa p95 from end of speech: to find +20 %")
     assert ", from 5 to 95 % of pilots drawn anew)" in said
 
 

@@ -198,8 +198,8 @@ def a_report_made_again_says_what_callers_wait_for_and_what_chunks_add(run: Voic
 
     words = " ".join(ended.stdout.split())
     assert ended.returncode == 0, ended.stderr
-    assert "from response.create" in words
-    assert "from the end of speech" in words
+    assert "from request sent" in words
+    assert "from end of speech" in words
     assert "voice_to_voice" in words
     assert "segments noticed " in words
     assert "contain up to one chunk (20, 50 and 100 ms) of packetisation" in words

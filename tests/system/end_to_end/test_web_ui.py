@@ -279,7 +279,7 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
         ui.end()
 
     (wait,) = [row for row in rows["realtime"] if row["figure"] == "ttfa"]
-    assert (wait["measured_from"], wait["failed"], wait["p50"] > 0) == ("from response.create", 0, True)
+    assert (wait["measured_from"], wait["failed"], wait["p50"] > 0) == ("from request sent", 0, True)
     (sessions,) = rows["realtime-sessions"]
     assert sessions["target"] == wait["target"]
     assert sessions["verdict"].endswith(" · SIMULATED")
