@@ -131,7 +131,9 @@ class Leader(ProcessRole):
         self._check_options = check_options(self._parsed, self._thresholds)
         if plan.options.until_decided:
             pairs = plan.sessions or MOST_PAIRS
-            self._decision = decision_plan(plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking)
+            self._decision = decision_plan(
+                plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking, thresholds=self._thresholds
+            )
         return plan
 
     def _check(self, parsed: Any) -> None:
