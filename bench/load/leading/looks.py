@@ -55,6 +55,7 @@ LONGEST_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """A child takes its time on one core, and leaves the others to the load."""
 
+NO_THRESHOLDS: Mapping[str, Sequence[str]] = {}
 LookPlan = Mapping[str, Any]
 """`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.
 
@@ -75,9 +76,12 @@ def decision_plan(
     scripts: Sequence[Mapping[str, Any]],
     *,
     lacking: Sequence[Mapping[str, Any] | None] = (),
+    thresholds: Mapping[str, Sequence[str]] = NO_THRESHOLDS,
     command: Sequence[str] = PLAN,
 ) -> LookPlan:
     """Return the plan of a run. `scripts`: as `scripts_of` has them; `lacking`: what they can never show.
+
+    `thresholds`: those of the scripts, which a file replaces.
 
     Raises UsageError for thresholds that cannot be used.
     """
@@ -90,6 +94,7 @@ def decision_plan(
         "every": options.interim_every,
         "lacking": lacking,
         "thresholds": str(options.thresholds) if options.thresholds else None,
+        "of_scripts": thresholds,
     }
     called, environment = [*command, json.dumps(asked)], own_environment(os.environ)
     try:
@@ -323,7 +328,12 @@ def close_run(
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
         return ClosedRun(summary, _last_line(checked.stderr, "the run could not be checked"), USAGE_STATUS)
-    return ClosedRun(summary, "", checked.returncode)
+    return ClosedRun(summary, "", joined_status(unusable or 0, checked.returncode))
+
+
+def joined_status(*statuses: int) -> int:
+    """The exit status of a run with several verdicts: the one that says most against it."""
+    return next((status for status in (INVALID_STATUS, 1, 3) if status in statuses), 0)
 
 
 def upload_run(folder: Path, url: str) -> str:
