@@ -516,11 +516,12 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
         said.append(tally.targets(0)[0].verdict)
 
     assert said == [
-        "NOT JUDGED yet", "VALID so far", "VALID so far", "INVALID: timestamp_uncertainty 3.1 ms > 1 ms"
+        "NO VERDICT yet", "VALID so far", "VALID so far", "INVALID: timestamp_uncertainty 3.1 ms > 1 ms"
     ]  # fmt: skip
     east, sweden = tally.targets(0)
     assert (east.health, sweden.health) == ("late: timestamp_uncertainty 3.1 ms > 1 ms", "ok")
     assert (east.verdict, east.valid, east.simulated) == (sweden.verdict, False, True)
+    assert east.remedy == sweden.remedy != ""
 
 
 def test_a_wait_of_half_a_millisecond_is_kept_to_the_microsecond() -> None:

@@ -19,11 +19,10 @@ from bench.measures import FIRST_DELTAS
 from bench.money import dollars
 from bench.plain import one_line, printable
 
-FAILED = "failed"
-"""In the place of a quantile that lands on a failed turn."""
+FAILED = "∞"
+"""A quantile that lies among the failed turns."""
 UNKNOWN = "–"
 BARS = "▁▂▃▄▅▆▇█"
-FAILED_BAR = "×"
 
 
 def milliseconds(value_ms: float | None) -> str:
@@ -42,9 +41,9 @@ def clock(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A bar for each value ≥ 0, from nothing to the largest finite one; a cross for one without end."""
+    """A bar for each value ≥ 0, from nothing to the largest finite one; ∞ for one without end."""
     largest = max(filter(math.isfinite, values), default=0.0) or 1.0
-    return "".join(BARS[round(value / largest * 7)] if math.isfinite(value) else FAILED_BAR for value in values)
+    return "".join(BARS[round(value / largest * 7)] if math.isfinite(value) else FAILED for value in values)
 
 
 MAX_ARMS = 4
