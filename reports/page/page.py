@@ -105,6 +105,7 @@ def run_page(summary: Summary) -> Page:
         Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
     opened = OPEN if verdict.valid else DOUBTED
+    opened |= {"interruptions"} if calls.interrupts(summary) else set()
     made_from: Inline = ("Made from the run folder ", Code(printable(summary.run.folder.resolve().name)))
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
     version = summary.run.document.get("definitions") or DEFINITIONS_VERSION
