@@ -122,7 +122,7 @@ def test_a_provisional_verdict_says_what_was_assumed() -> None:
 
 
 def test_secondary_metrics_are_folded_away_with_their_drawings() -> None:
-    open_, fold, folded = made_html().partition(" secondary metrics</summary>")
+    open_, fold, folded = made_html().partition("secondary metrics</summary>")
     secondary = [row.name for panel in panels(comparison()) for row in panel.rows if not row.finding.question.gated]
 
     assert fold
