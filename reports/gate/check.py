@@ -79,17 +79,17 @@ def check(
     *,
     baseline: Run | Path | str | None = None,
     on_inconclusive: OnInconclusive = "fail",
-    allow: str | Sequence[str] = (),
+    allow_different: str | Sequence[str] = (),
 ) -> Checked:
     """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
 
-    `allow`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes nothing.
+    `allow_different`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes nothing.
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")
     named, against = Path(folder_of_run(run)), None if baseline is None else folder_of_run(baseline)
-    with in_python("thresholds", "baseline", "allow", "on_inconclusive"):
-        may_differ = allowed(",".join(given_texts(allow, "conditions")))
+    with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
+        may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
         return checked(named, _limits(thresholds), against, on_inconclusive=on_inconclusive, allow=may_differ)
 
 
