@@ -250,7 +250,7 @@ def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
             "name": f"{place:04}",  # which the page sorts by, and does not show
             "target": wait.arm,
             "figure": wait.measure,
-            "measured_from": wait.since.removeprefix("from "),
+            "measured_from": wait.started_by,
             "p50": _cell(wait.p50_ms, wait.lacking[:1]),
             "p95": _cell(wait.p95_ms, wait.lacking[1:]),
             "turns": wait.turns,
