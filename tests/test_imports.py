@@ -27,7 +27,7 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
     "units", "errors", "installation", "clock", "columns", "measures", "limits", "money",
-    "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
+    "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "former_keys", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",
     "load", "probe", "doctor", "reports",

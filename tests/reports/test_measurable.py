@@ -18,7 +18,7 @@ SILENT = {"speech_end": "it has no spoken turn (`play`)", "traits:calls": "its s
 def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
     """A script of two turns, of which the second may be spoken."""
     turns = [{"step": "hello", "lacks": SILENT}, {"step": "order", "lacks": {} if spoken else SILENT}]
-    return {"name": name, "turns": turns, "session": {"greeted": "no step hears a greeting (`hear: greeting`)"}}
+    return {"name": name, "turns": turns, "session": {"greeted": "no step hears a greeting (`wait_for: greeting`)"}}
 
 
 NEVER = {

@@ -52,7 +52,7 @@ def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
 
 def test_a_failed_turn_without_an_origin_is_taken_for_one_of_the_commoner() -> None:
     rows = [{"step": "greeting", "outcome": "ok", "origin": origin} for origin in ("requested", *["speech_end"] * 2)]
-    lost = {"step": "greeting", "outcome": "timeout:speech"}
+    lost = {"step": "greeting", "outcome": "timeout:end_of_turn"}
 
     assert origins_of(*rows, lost)[1][-1] == ("greeting, from the end of speech", "speech_end")
 
@@ -74,7 +74,9 @@ def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> No
                 "step": st.sampled_from(["turn_1", "turn_2", "other", None]),
                 "script": st.sampled_from(["a", "b"]),
                 "origin": st.sampled_from(["requested", "speech_end", None]),
-                "outcome": st.sampled_from(["ok", "interrupted", "timeout:speech", "closed:1006", "abandoned", None]),
+                "outcome": st.sampled_from(
+                    ["ok", "interrupted", "timeout:end_of_turn", "closed:1006", "abandoned", None]
+                ),
                 "phase": st.sampled_from(["measure", "warmup", None]),
             }
         ),
