@@ -409,8 +409,9 @@ STEP_TABLES = {kind.verb: step_table(kind) for kind in KINDS}
 STEP = OneKeyOf[Step](STEP_TABLES)
 TURN_KEYS = ("text", "audio", "request_response", "wait_for")
 OF_NO_TURN = f"is about no turn: it must follow a {either(f'`{verb}`' for verb in TURN_KEYS)}"
-UNTOLD = "during silence belongs to the turn after it, and none follows: add a `text`, `audio` or `request_response` "
-    "behind it"
+UNTOLD = (
+    "during silence belongs to the turn after it, and no turn follows: add a `text`, `audio` or `request_response` step"
+)
 TWICE = "names a text turn and a voice turn, whose latencies count from different instants: give each a name of its own"
 
 

@@ -374,8 +374,8 @@ def _usual_key(settings: TargetSettings, known: KnownService, around: Surroundin
         return None
     is_set = bool(unquoted(around.environ.get(known.api_key_env, "")))
     if known.hosts and not is_set:
-        problem = f"{known.api_key_env} is not set: it is the key of {known.title}, unless `api_key_env` names another "
-            "variable"
+        other = "`api_key_env` names another variable"
+        problem = f"{known.api_key_env} is not set: it is the key of {known.title}, unless {other}"
         raise SettingError("service", problem)
     return known.api_key_env if is_set else None
 

@@ -129,7 +129,8 @@ def test_the_service_may_commit_before_it_says_so() -> None:
         pytest.param([(1_500, speech_stopped("i")), (1_505, committed("i")), (1_600, delta(GA, "audio", "r"))],
                      "next_delta", 3_600, id="answered"),
         pytest.param([(1_500, speech_stopped("i")), (1_505, committed("i")), (1_510, created("r")),
-                      *((t, delta(GA, "audio", "r")) for t in range(2_000, 6_000, 1_000))], "response", 6_510, id="long"),
+                      *((t, delta(GA, "audio", "r")) for t in range(2_000, 6_000, 1_000))],
+                     "response", 6_510, id="long"),
     ],
 )  # fmt: skip
 def test_a_stage_of_a_spoken_turn_has_its_limit(came: list[tuple[int, bytes]], stage: str, due_ms: int) -> None:

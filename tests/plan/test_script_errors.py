@@ -106,8 +106,8 @@ WRONG: list[tuple[str, int | None, str]] = [
      "sound needs `turn_detection` in the session: without it the service hears nothing but what is committed"),
     ("session: {turn_detection: server_vad}\nsteps:\n- text: hi\n"
      "- sound: {audio: a.wav, kind: talking_to_others, during: silence}\n- pause: 1\n", 4,
-     "during silence belongs to the turn after it, and none follows: add a `text`, `audio` or `request_response` "
-     "behind it"),
+     "during silence belongs to the turn after it, and no turn follows: add a `text`, `audio` or `request_response` "
+     "step"),
     ("session: {turn_detection: server_vad}\nsteps:\n- sound: {audio: a.wav, kind: talking_to_others}\n- text: hi\n", 3,
      "is about no turn: it must follow a `text`, `audio`, `request_response` or `wait_for`"),
     ("session: {turn_detection: server_vad}\nsteps:\n- text: hi\n"
