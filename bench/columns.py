@@ -1,7 +1,7 @@
 """The columns of a run's tables: the name and type of each, what fills it, what it holds, and which file it is in.
 
 The schemas of Parquet and of the spool (`bench.run.folder`), rows (`bench.run.rows`), the dtypes of frames
-(`reports.runs`) and the tables of docs/run-folder.md and docs/measures.md are made of these tables. The unit is the end
+(`reports.runs`) and the tables of docs/run-folder.md and docs/metrics.md are made of these tables. The unit is the end
 of a name: `_ns`, `_bytes_…`, `_words`; what has none is a count, a share or a text.
 """
 
@@ -74,7 +74,7 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
         ColumnGroup(
             tuple(f"{name}_at_ns" for name in at_ns),
             "whole",
-            "[instants](measures.md#instants): nanoseconds after the row's `start_ns`, null where they did not happen",
+            "[instants](metrics.md#instants): nanoseconds after the row's `start_ns`, null where they did not happen",
             "instant",
         ),
         ColumnGroup(
@@ -87,7 +87,7 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
         ColumnGroup(
             tuple(f"{name}_error_ns" for name in arrivals),
             "whole",
-            "how much earlier that arrival may really have been: [the bound](measures.md#how-far-they-can-be-off) of "
+            "how much earlier that arrival may really have been: [the bound](metrics.md#how-far-they-can-be-off) of "
             "each instant. Null if unknown",
             "error",
             audit=True,
@@ -134,7 +134,7 @@ IDENTITY = (
     _WORKER,
     _HOST,
     _SIMULATED,
-    _label("outcome", "[how it ended](measures.md#outcomes)"),
+    _label("outcome", "[how it ended](metrics.md#outcomes)"),
     _label("detail", "the service's words of how it ended, 300 characters at most", "or null"),
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
     _whole("start_utc_ns", "when it began, in UTC", "own"),
@@ -153,17 +153,17 @@ def _tokens(sentence: str) -> ColumnGroup:
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
 _CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
-_RETRY = "the [wait](measures.md#limits-of-the-service) that the service asked for when it refused or throttled the "
+_RETRY = "the [wait](metrics.md#limits-of-the-service) that the service asked for when it refused or throttled the "
 
 TURN_MARKS = (
     _instants(
-        "speech_begin speech_end",
+        "speech_start speech_end",
         "send",
         "when a microphone had recorded the first, and the last, sample of the caller's [speech](#where-speech-ends): "
         "when its chunk was handed to the kernel, less the part of the chunk after it. Absent if audio is not paced",
     ),
     _instants(
-        "requested",
+        "request_sent",
         "send",
         "`response.create` handed to the kernel; absent where the service starts the response by itself",
     ),
@@ -193,18 +193,18 @@ TURN_MARKS = (
         "last_audible",
         "arrival",
         "when the simulated player plays the reply's last audible sample, if replies are "
-        "[found in the audio](#services-that-tell-nothing-of-turns)",
+        "[found in the audio](#services-without-turn-events)",
     ),
     _instants("last_audio", "arrival", "the last audio delta"),
     _instants("audio_done transcript_done response_done", "arrival", "the closing events, of several the last"),
     _instants("input_transcribed", "arrival", "the finished transcript of the caller's audio"),
     _instants(
-        "call_named call_done",
+        "function_call_added function_call_done",
         "arrival",
         "the first item that names a [function](#function-calls); the end of the last call's arguments in the first "
         "response that makes any",
     ),
-    _instants("answer_requested", "send", "the last `response.create` that followed what functions returned"),
+    _instants("answer_request_sent", "send", "the last `response.create` that followed what functions returned"),
     _instants(
         "answer_audio answer_audible",
         "arrival",
@@ -217,7 +217,7 @@ TURN_MARKS = (
         "when the reply was [interrupted](#interruptions): the first sample of the speech or sound; or the clock "
         "before `response.cancel`",
     ),
-    _instants("barge_in_heard", "arrival", "the `speech_started` that this made"),
+    _instants("barge_in_detected", "arrival", "the `speech_started` that this made"),
     _instants(
         "silent",
         "arrival",
@@ -245,25 +245,25 @@ TURNS = (
     _text("audio", "the file that was played; null in a typed turn"),
     _whole("turn", "the number of the turn in its session, from 1"),
     _label(
-        "origin",
-        "the instant that latency counts from: `requested`, or `speech_end` if the service starts the response itself",
+        "measured_from",
+        "the instant that latency counts from: `request_sent`, or `speech_end` if the service starts the response itself",
     ),
     _label(
         "traits",
-        "[traits](measures.md#traits), by which turns of a step are never pooled, joined by `+`; null without any",
+        "[traits](metrics.md#traits), by which turns of a step are never pooled, joined by `+`; null without any",
     ),
     *_of_instants(TURN_MARKS),
     _whole(
-        "transmit_lag_ns",
+        "transmit_delay_ns",
         "the kernel's transmit stamp of `response.create` − our clock just before the send; null without a stamp",
     ),
     _label(
-        "sent_source",
-        "where `requested` and `speech_end` come from: `kernel`, `user` (our clock), `mixed`",
+        "send_timestamp_source",
+        "where `request_sent` and `speech_end` come from: `kernel`, `user` (our clock), `mixed`",
     ),
-    _label("stamp_source", "where this turn's arrivals come from: `kernel`, `user`, `mixed`"),
+    _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `user`, `mixed`"),
     _whole(
-        "stamp_error_ns stamp_error_max_ns",
+        "timestamp_uncertainty_ns timestamp_uncertainty_max_ns",
         "[stamp error](decisions/0002-stamp-error.md) of the first delta (of audio if there is any); the largest of "
         "the turn's events",
     ),
@@ -275,16 +275,16 @@ TURNS = (
         "gaps between audio deltas: the longest, and the shortest that 95 % of them do not exceed",
         "own",
     ),
-    _whole("inexact_gaps", "the gaps between audio deltas that are not exact to 1 ms"),
+    _whole("uncertain_gaps", "the gaps between audio deltas that are not exact to 1 ms"),
     _whole(
-        "stall_ns stalls",
+        "stall_duration_ns stall_count",
         "silence that the simulated player was forced into within the reply, and how often",
     ),
-    _whole("stall_error_ns", "how far the time of `stall_ns` can be off, either way", audit=True),
+    _whole("stall_duration_uncertainty_ns", "how far the time of `stall_duration_ns` can be off, either way", audit=True),
     _whole(
-        "onset_error_ns",
+        "onset_uncertainty_ns",
         "how far the begin of the reply can be off where it is [found in the "
-        "audio](accuracy.md#where-the-ear-finds-a-sound): a part of `first_audible_error_ns`; null elsewhere",
+        "audio](accuracy.md#audio-onset-detection): a part of `first_audible_uncertainty_ns`; null elsewhere",
         audit=True,
     ),
     _whole("vad_splits", "commits beyond the first: pauses that the service took for the end of speech"),
@@ -315,9 +315,9 @@ TURNS = (
     ),
     _flag("false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"),
     _flag(
-        "truncated_right",
+        "truncation_correct",
         "of replies that were cut, where the script checks it: whether the service "
-        "[kept nothing beyond what was heard](measures.md#interruptions)",
+        "[kept nothing beyond what was heard](metrics.md#interruptions)",
     ),
     _flag("false_reply", "of sounds during silence before this turn: whether the service replied to them"),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
@@ -327,39 +327,39 @@ TURNS = (
         "interruption: `backchannel`, `noise`, `talking_to_others`",
     ),
     _whole(
-        "function_calls function_time_ns",
+        "function_calls function_execution_ns",
         "calls of functions; how long our own functions took. Null where the session declares none",
     ),
     _whole("dead_air_ns", "the longest silence of the simulated player within the turn"),
     _whole(
-        "late_audio_ns wasted_audio_ns",
+        "late_audio_ns unplayed_audio_ns",
         "of interrupted replies: audio that came after the stop; audio that came and was never played",
     ),
     _whole("received_audio_ns", "how much audio came, of all responses of the turn: `audio_bytes_received` as time"),
     _whole("overlap_ns", "of interrupted replies: how long both spoke"),
     _tokens(
-        "of all of the turn's responses, [as the service reported them](measures.md#tokens); cached ones are a part of "
+        "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached ones are a part of "
         "the input"
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
-        "words that should have been heard, and said, and the [errors](measures.md#quality) of what was",
+        "words that should have been heard, and said, and the [errors](metrics.md#quality) of what was",
         "quality",
     ),
     _flag(
-        "task_done",
-        "whether the turn did what the script calls [success](measures.md#quality)",
+        "task_success",
+        "whether the turn did what the script calls [success](metrics.md#quality)",
         "quality",
     ),
 )
 
 SESSION_MARKS = (
     _instants(
-        "called",
+        "call_arrival",
         "clock",
         "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop",
     ),
-    _instants("heard_before", "clock", "the caller had heard the last reply of the session whose place this one takes"),
+    _instants("previous_reply_end", "clock", "the caller had heard the last reply of the session whose place this one takes"),
     _instants("intended_start", "clock", "when it was meant to start"),
     _instants(
         "connect_start",
@@ -375,19 +375,19 @@ SESSION_MARKS = (
     _instants("session_created", "arrival", "`session.created`"),
     _instants("update_sent", "send", "`session.update` handed to the kernel"),
     _instants("session_updated", "arrival", "`session.updated`"),
-    _instants("history_begun", "clock", "before the first item of a history is sent"),
-    _instants("history_taken", "arrival", "the acknowledgement of its last item"),
+    _instants("history_start", "clock", "before the first item of a history is sent"),
+    _instants("history_acked", "arrival", "the acknowledgement of its last item"),
     _instants(
         "first_reply",
         "arrival",
         "the first audio delta of the first turn's reply, else its first text delta",
     ),
     _instants("first_audible", "arrival", "`first_audible` of the same reply"),
-    _instants("greeted", "arrival", "`first_audible` of the [greeting](scripts.md#wait_for)"),
+    _instants("greeting_audible", "arrival", "`first_audible` of the [greeting](scripts.md#wait_for)"),
     _instants(
-        "idle_due", "clock", "when the service was to speak up by itself: its idle timeout after the reply was played"
+        "idle_prompt_due", "clock", "when the service was to speak up by itself: its idle timeout after the reply was played"
     ),
-    _instants("idle_prompted", "arrival", "`input_audio_buffer.timeout_triggered`"),
+    _instants("idle_prompt_received", "arrival", "`input_audio_buffer.timeout_triggered`"),
     _instants("ended", "clock", "the session's end"),
 )
 
@@ -395,25 +395,25 @@ SESSIONS = (
     *IDENTITY,
     *_of_instants(SESSION_MARKS),
     _whole(
-        "token_wait_ns",
+        "auth_wait_ns",
         "how long it waited for a sign-in before connecting",
     ),
     _whole(
         "caller_time_ns",
-        "how long the caller took for the first turn: `session_updated`, or `history_taken`, → its origin",
+        "how long the caller took for the first turn: `session_updated`, or `history_acked`, → its origin",
     ),
     _whole("retry_after_ns", _RETRY + "session"),
     _whole(
-        "turns_wanted turns_begun turns_ended turns_good lost_turns",
+        "turns_planned turns_started turns_ended turns_succeeded turns_not_started",
         "by the script; begun; with a row; good; wanted and never begun",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events", "events received"),
     _whole("unknown_events", "events of unknown name", "own"),
     _whole("service_errors", "`error` events that failed nothing"),
-    _whole("stamp_fallbacks", "events without a usable kernel stamp"),
+    _whole("timestamp_fallbacks", "events without a usable kernel stamp"),
     _whole(
-        "stray_commits", "commits that no turn of the script made: noise, sounds during silence, or the idle timeout"
+        "unattributed_commits", "commits that no turn of the script made: noise, sounds during silence, or the idle timeout"
     ),
     _flag(
         "renewed",
@@ -423,7 +423,7 @@ SESSIONS = (
         "idle_prompts",
         "how often the service spoke up by itself, at its idle timeout",
     ),
-    _tokens("of all responses [that belong to no turn](measures.md#tokens)"),
+    _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),
     _whole("close_code", "if the other side closed, or the connection broke"),
@@ -450,7 +450,7 @@ SECONDS = (
     _HOST,
     _SIMULATED,
     _whole(
-        "calls calls_blocked calls_held calls_cut",
+        "calls calls_blocked calls_delayed calls_not_started",
         "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, that started late "
         "(counted at their start), and that were still waiting when the run ended",
     ),
@@ -460,16 +460,16 @@ SECONDS = (
         "wait began; callers who wait at the end of the second",
     ),
     _whole("sessions_active session_starts", "open at the end of the second; started within it"),
-    _whole("turns_begun turns_ended turns_failed", "turns that began, ended and failed in it"),
+    _whole("turns_started turns_ended turns_failed", "turns that began, ended and failed in it"),
     _whole("events audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received", "as of turns"),
     _whole(
-        "receive_lag_max_ns hub_delay_max_ns",
-        "the worst of the second; `hub_delay` is the process's, whatever the target",
+        "receive_delay_max_ns event_loop_delay_max_ns",
+        "the worst of the second; `event_loop_delay` is the process's, whatever the target",
     ),
     _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
     _whole(
         "requests_limit requests_remaining tokens_limit tokens_remaining",
-        "what the service told of its [limits](measures.md#limits-of-the-service): the last limit it told, and the "
+        "what the service told of its [limits](metrics.md#limits-of-the-service): the last limit it told, and the "
         "least that remained",
     ),
     _number("cpu", "share of one core that the worker's process took"),
@@ -481,7 +481,7 @@ SESSION_ARRIVALS, SESSION_SENDS = stamped(SESSION_MARKS, "arrival"), stamped(SES
 TURN_KEYS = ("session_id", "turn")
 """What names a turn in a file of turns."""
 BOUNDS = tuple(name for some in TURNS if some.audit for name in some.names)
-"""How far instants of a turn, and its stalls, can be off. They stand in a file of their own, behind TURN_KEYS."""
+"""How far instants of a turn, and its stall_count, can be off. They stand in a file of their own, behind TURN_KEYS."""
 LABELS = frozenset(
     name for table in (TURNS, SESSIONS, SECONDS) for some in table if some.kind == "label" for name in some.names
 )

@@ -22,7 +22,7 @@ from bench.transport.websocket import WebSocket, open_websocket
 if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
-HARNESS_FAULT = "failed:harness"
+HARNESS_FAULT = "failed:load_generator"
 
 
 class Cut(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
@@ -47,7 +47,7 @@ class Dialer:
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
 
     def open(self, limits: Limits, phases: Phases) -> WebSocket:
-        """Connect and upgrade; raises ConnectError, as `open_websocket` does, or `refused:token`.
+        """Connect and upgrade; raises ConnectError, as `open_websocket` does, or `connect_failed:token`.
 
         What is answered, of an error or in headers, is handed on without secrets.
         """
@@ -82,7 +82,7 @@ class Dialer:
             return self._keyring.header(self.target, limits.upgrade)
         finally:
             if watch.polls > polls:
-                phases.token_wait_ns = monotonic_ns() - began_ns
+                phases.auth_wait_ns = monotonic_ns() - began_ns
 
 
 def connected(
@@ -107,17 +107,17 @@ def connected(
         raise
     except Exception as error:
         # Anything may fail on the way to a connection, and a session that nobody ends would be a missing sample. It
-        # ends as `failed:harness`; the fault goes on to whoever plays, who shows it.
+        # ends as `failed:load_generator`; the fault goes on to whoever plays, who shows it.
         _failed(timeline, phases, HARNESS_FAULT, f"{type(error).__name__}: {error}")
         raise
     instants, headers, errors_ns, call_id = transport.handshake
     told(headers, call_id)
-    timeline.tell(Connected(instants, headers, phases.token_wait_ns, errors_ns, call_id))
+    timeline.tell(Connected(instants, headers, phases.auth_wait_ns, errors_ns, call_id))
     return transport
 
 
 def _failed(
     timeline: Timeline, phases: Phases, outcome: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> None:
-    timeline.tell(Connected(phases.instants, headers or {}, phases.token_wait_ns, phases.errors_ns))
+    timeline.tell(Connected(phases.instants, headers or {}, phases.auth_wait_ns, phases.errors_ns))
     timeline.tell(Failed(outcome, monotonic_ns(), detail))

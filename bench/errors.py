@@ -3,7 +3,7 @@
 BenchError
 ├── UsageError          what a user asked for cannot be done: one line, exit status 2
 │   └── ScriptError     the same, at a place of a file
-└── ConnectError        a session could not be opened: an outcome of measures.md, with the service's words
+└── ConnectError        a session could not be opened: an outcome of metrics.md, with the service's words
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ScriptError(UsageError):
 
 
 class ConnectError(BenchError):
-    """A session did not open. `outcome` is one of the outcomes of a session, e.g. `refused:401`.
+    """A session did not open. `outcome` is one of the outcomes of a session, e.g. `connect_failed:401`.
 
     `headers` are those of the service's answer, where it gave one.
     """

@@ -20,9 +20,9 @@ Better = Literal["lower", "higher", "neither"]
 DEFINITIONS_VERSION = 1
 """Raised whenever a definition below changes what a figure means. Runs of different versions are not compared."""
 
-ORIGINS = ("requested", "speech_end")
-"""What latency counts from: the first of these that a turn has. It is stored under the turn's `origin`."""
-ORIGIN = "origin"
+ORIGINS = ("request_sent", "speech_end")
+"""What latency counts from: the first of these that a turn has. It is stored under the turn's `measured_from`."""
+ORIGIN = "measured_from"
 """The instant that a turn's origin names, as measures begin with it."""
 TRAITS = ("calls", "after_interruption", "after_truncation", "filler")
 """What sets a turn apart from others of its step, which are never pooled with it; several are joined by `+`, in this
@@ -88,8 +88,8 @@ class Measure:
         if self.column:
             return (self.column, *([self.of] if self.of else []), *unless)
         instants = [f"{name}_at_ns" for name in (*self.begins, self.end) if name]
-        origin = [ORIGIN] if self.begin == ORIGIN else []
-        return (*instants, *origin, *([self.less] if self.less else []), *unless)
+        measured_from = [ORIGIN] if self.begin == ORIGIN else []
+        return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
 
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
         """The time of one turn or session, by the instants that happened and its columns; None where it is absent.
@@ -117,45 +117,45 @@ def _whole(value: int | str | None) -> int | None:
 CATALOGUE: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure("ttfa", "ms", "turn", "lower", "Time to first audio delta: from the turn's origin (response.create handed to the kernel; where the service starts the response itself, the end of speech) to the arrival of the first audio delta with a payload.", "origin", "first_audio"),
-        Measure("ttft", "ms", "turn", "lower", "Time to first text delta: from the turn's origin to the arrival of the first text delta with a payload.", "origin", "first_text"),
-        Measure("transcript_first", "ms", "turn", "lower", "From the turn's origin to the first delta of the reply's transcript.", "origin", "first_transcript"),
-        Measure("transcript_total", "ms", "turn", "lower", "From the turn's origin to the end of the reply's transcript.", "origin", "transcript_done"),
+        Measure("ttfa", "ms", "turn", "lower", "Time to first audio delta: from the turn's origin (response.create handed to the kernel; where the service starts the response itself, the end of speech) to the arrival of the first audio delta with a payload.", "measured_from", "first_audio"),
+        Measure("ttft", "ms", "turn", "lower", "Time to first text delta: from the turn's origin to the arrival of the first text delta with a payload.", "measured_from", "first_text"),
+        Measure("transcript_first", "ms", "turn", "lower", "From the turn's origin to the first delta of the reply's transcript.", "measured_from", "first_transcript"),
+        Measure("transcript_total", "ms", "turn", "lower", "From the turn's origin to the end of the reply's transcript.", "measured_from", "transcript_done"),
         Measure("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive when captions come before sound, negative when they come after it.", "first_transcript", "first_audio", signed=True),
-        Measure("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "origin", "response_done"),
+        Measure("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "measured_from", "response_done"),
         Measure("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included. Absent if the reply begins before that end: it does not answer this question.", "speech_end", "first_audible"),
-        Measure("answer_first_audio", "ms", "turn", "lower", "Time to the answer's first audio delta, from the turn's origin: of the last message item of the last response, and no commentary; ttfa is of whatever is said first, a preamble too.", "origin", "answer_audio"),
+        Measure("answer_ttfa", "ms", "turn", "lower", "Time to the answer's first audio delta, from the turn's origin: of the last message item of the last response, and no commentary; ttfa is of whatever is said first, a preamble too.", "measured_from", "answer_audio"),
         Measure("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample; voice_to_voice is to whatever is said first.", "speech_end", "answer_audible"),
-        Measure("function_named", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "origin", "call_named"),
-        Measure("function_call", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments, of the last call where several are made at once.", "origin", "call_done"),
-        Measure("function_time", "ms", "turn", "neither", "Turns with function calls: how long our own functions took, from the last call to the last output handed to the kernel.", column="function_time_ns"),
-        Measure("function_answer", "ms", "turn", "lower", "Turns with function calls: from the response.create that follows the outputs to the first audio delta of the answer.", "answer_requested", "answer_audio"),
+        Measure("function_named", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "measured_from", "function_call_added"),
+        Measure("function_call", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments, of the last call where several are made at once.", "measured_from", "function_call_done"),
+        Measure("function_execution", "ms", "turn", "neither", "Turns with function calls: how long our own functions took, from the last call to the last output handed to the kernel.", column="function_execution_ns"),
+        Measure("function_answer_ttfa", "ms", "turn", "lower", "Turns with function calls: from the response.create that follows the outputs to the first audio delta of the answer.", "answer_request_sent", "answer_audio"),
         Measure("function_voice_to_voice", "ms", "turn", "lower", "Spoken turns with function calls: from the end of the caller's speech to the first audible sample of the last response, our own functions' time included.", "speech_end", "function_audible"),
-        Measure("function_voice_to_voice_less_own", "ms", "turn", "lower", "The same without the time that our own functions took.", "speech_end", "function_audible", less="function_time_ns"),
+        Measure("function_voice_to_voice_minus_execution", "ms", "turn", "lower", "The same without the time that our own functions took.", "speech_end", "function_audible", less="function_execution_ns"),
         Measure("dead_air", "ms", "turn", "lower", "Turns with several output items: the player's longest silence, before the first item or between two.", column="dead_air_ns"),
-        Measure("barge_in_detected", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech, in microphone time, to speech_started.", "barge_in", "barge_in_heard"),
+        Measure("barge_in_detection", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech, in microphone time, to speech_started.", "barge_in", "barge_in_detected"),
         Measure("barge_in_yield", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech until the simulated player is silent, which stops at speech_started.", "barge_in", "silent"),
-        Measure("barge_in_quiet", "ms", "turn", "lower", "Interrupted replies: from the interruption to the last audio delta of a response that it ended; absent where all had come before.", "barge_in", "quiet"),
-        Measure("barge_in_cancelled", "ms", "turn", "lower", "Interrupted replies: from the interruption to response.done of a response that it ended.", "barge_in", "cancelled"),
+        Measure("barge_in_last_audio", "ms", "turn", "lower", "Interrupted replies: from the interruption to the last audio delta of a response that it ended; absent where all had come before.", "barge_in", "quiet"),
+        Measure("barge_in_response_done", "ms", "turn", "lower", "Interrupted replies: from the interruption to response.done of a response that it ended.", "barge_in", "cancelled"),
         Measure("barge_in_late_audio", "ms", "turn", "lower", "Interrupted replies: audio that came after the player was stopped.", column="late_audio_ns"),
-        Measure("audio_wasted", "ms", "turn", "lower", "Interrupted replies: audio that came and was never played.", column="wasted_audio_ns"),
+        Measure("unplayed_audio", "ms", "turn", "lower", "Interrupted replies: audio that came and was never played.", column="unplayed_audio_ns"),
         Measure("overlap", "ms", "turn", "lower", "Replies interrupted by speech, or by a sound: how long both spoke, until the reply is silent or all is said that interrupts it.", column="overlap_ns"),
         Measure("truncate_ack", "ms", "turn", "lower", "Interrupted replies: from conversation.item.truncate handed to the kernel to conversation.item.truncated.", "truncate_sent", "truncated"),
         Measure("turn_detection", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service took to notice. Negative where it took a pause for the end.", "speech_end", "speech_stopped", signed=True),
-        Measure("speech_detected", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_begin", "speech_started"),
+        Measure("start_of_speech_delay", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_start", "speech_started"),
         Measure("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to the finished transcript of it.", "committed", "input_transcribed"),
         Measure("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to the finished transcript of it.", "speech_end", "input_transcribed"),
-        Measure("stall", "ms", "turn", "lower", "Silence that the simulated player was forced into within a reply, because audio came too late.", column="stall_ns"),
-        Measure("stalls", "n", "turn", "lower", "How often the simulated player ran dry within a reply.", column="stalls"),
+        Measure("stall", "ms", "turn", "lower", "Silence that the simulated player was forced into within a reply, because audio came too late.", column="stall_duration_ns"),
+        Measure("stall_count", "n", "turn", "lower", "How often the simulated player ran dry within a reply.", column="stall_count"),
         Measure("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply outruns its playback.", column="audio_speed"),
         Measure("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
         Measure("cached_share", "%", "turn", "higher", "Share of a turn's input tokens that the service had cached, by its first response; a session's first turn is left out.", column="context_cached_tokens", of="context_tokens", unless=("turn", 1)),
         Measure("network_rtt", "ms", "turn", "lower", "Shortest TCP round trip that the kernel saw lately (tcpi_min_rtt at the turn's end): the way to the nearest TLS terminator, or to a proxy before it.", column="network_rtt_ns"),
-        Measure("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip at this very turn, to where network_rtt ends. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "requested", "request_acked", waits=False),
+        Measure("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip at this very turn, to where network_rtt ends. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "request_sent", "request_acked", waits=False),
         Measure("retransmits", "n", "turn", "lower", "TCP segments of ours that were sent again since the session's last turn.", column="retransmits"),
-        Measure("ttfa_less_rtt", "ms", "turn", "lower", "ttfa without one network round trip: tells a slower service from a farther one. Absent behind a proxy.", "origin", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
+        Measure("ttfa_minus_rtt", "ms", "turn", "lower", "ttfa without one network round trip: tells a slower service from a farther one. Absent behind a proxy.", "measured_from", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
         Measure("delta_gap", "ms", "event", "lower", "Between neighbouring audio deltas of a response, where both stamps are exact to 1 ms."),
-        Measure("token_wait", "ms", "session", "lower", "How long a session waited for a sign-in before it could connect; 0 while a token lives, and with a key.", column="token_wait_ns"),
+        Measure("auth_wait", "ms", "session", "lower", "How long a session waited for a sign-in before it could connect; 0 while a token lives, and with a key.", column="auth_wait_ns"),
         Measure("connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"),
         Measure("connect_tcp", "ms", "session", "lower", "TCP connection.", "dns_done", "tcp_done"),
         Measure("connect_tls", "ms", "session", "lower", "TLS handshake.", "tcp_done", "tls_done"),
@@ -164,20 +164,20 @@ CATALOGUE: dict[str, Measure] = {
         Measure("session_ready", "ms", "session", "lower", "From the start of connecting to session.created.", "connect_start", "session_created"),
         Measure("session_update", "ms", "session", "lower", "From session.update handed to the kernel to session.updated.", "update_sent", "session_updated"),
         Measure("service_time", "ms", "session", "lower", "What a caller waits for first, from the start of connecting on: until the session is ready, and from the first turn's origin to the first delta of its reply.", "connect_start", "first_reply", less="caller_time_ns"),
-        Measure("response_time", "ms", "session", "lower", "The same from the instant at which the call arrived, whatever held its start up. Only of calls that arrive (--arrivals).", "called", "first_reply", less="caller_time_ns"),
-        Measure("history", "ms", "session", "lower", "From the first message of the history, as it was about to be sent, to the service's acknowledgement of the last one.", "history_begun", "history_taken"),
-        Measure("first_answer_cold", "ms", "session", "lower", "What a caller waits for who dials: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the time that the caller took to speak. Its parts: session_ready, session_update, and the first turn's voice_to_voice or, of a turn in text, ttfa and what the player adds.", "connect_start", "first_audible", less="caller_time_ns"),
-        Measure("greeting", "ms", "session", "lower", "Services that speak first: from the start of connecting to the first audible sample of the greeting as the simulated player plays it.", "connect_start", "greeted"),
-        Measure("renewal_gap", "ms", "session", "lower", "Sessions that take the place of one that was as old as one may be: from the end of the last reply in that one, as the simulated player played it, to the first audible sample of the first one here, without the time that the caller took. Its parts: what passes until the new connection is begun, session_ready, session_update, history, and the first turn's wait. Absent where the answer before or behind is text; negative where an answer outran its playback.", "heard_before", "first_audible", less="caller_time_ns", signed=True),
-        Measure("idle_prompt", "ms", "session", "lower", "How late the service spoke up by itself: from the instant at which it should, its idle timeout after the reply was played to its end, to timeout_triggered; of the first time in a session. Negative where it spoke up too early.", "idle_due", "idle_prompted", signed=True),
+        Measure("response_time", "ms", "session", "lower", "The same from the instant at which the call arrived, whatever held its start up. Only of calls that arrive (--arrival-rate).", "call_arrival", "first_reply", less="caller_time_ns"),
+        Measure("history", "ms", "session", "lower", "From the first message of the history, as it was about to be sent, to the service's acknowledgement of the last one.", "history_start", "history_acked"),
+        Measure("connect_to_first_audible", "ms", "session", "lower", "What a caller waits for who dials: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the time that the caller took to speak. Its parts: session_ready, session_update, and the first turn's voice_to_voice or, of a turn in text, ttfa and what the player adds.", "connect_start", "first_audible", less="caller_time_ns"),
+        Measure("greeting", "ms", "session", "lower", "Services that speak first: from the start of connecting to the first audible sample of the greeting as the simulated player plays it.", "connect_start", "greeting_audible"),
+        Measure("renewal_gap", "ms", "session", "lower", "Sessions that take the place of one that was as old as one may be: from the end of the last reply in that one, as the simulated player played it, to the first audible sample of the first one here, without the time that the caller took. Its parts: what passes until the new connection is begun, session_ready, session_update, history, and the first turn's wait. Absent where the answer before or behind is text; negative where an answer outran its playback.", "previous_reply_end", "first_audible", less="caller_time_ns", signed=True),
+        Measure("idle_prompt", "ms", "session", "lower", "How late the service spoke up by itself: from the instant at which it should, its idle timeout after the reply was played to its end, to timeout_triggered; of the first time in a session. Negative where it spoke up too early.", "idle_prompt_due", "idle_prompt_received", signed=True),
         Measure("latency_slope", SLOPE, "session", "lower", "How much longer the main measure becomes with each 1,000 input tokens of the conversation: Theil and Sen's slope over the good turns of a session. Only of sessions whose conversation grows by 1,000 tokens or more, in four turns at least."),
         Measure("latency_slope_uncached", SLOPE, "session", "lower", "The same with each 1,000 input tokens that were not cached."),
-        Measure("session_length", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
-        Measure("receive_lag", "ms", "harness", "lower", "From the kernel's receive stamp to the moment this process handled the event: what a clock read in the process would have added. Kernel stamps leave it out."),
-        Measure("hub_delay", "ms", "harness", "lower", "How late a 10 ms timer of the event loop ran."),
-        Measure("send_lag", "ms", "harness", "lower", "How late a paced audio chunk was handed to the kernel, against the instant it was due."),
-        Measure("start_lag", "ms", "harness", "lower", "How late a session began: from the instant at which it was meant to start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="token_wait_ns"),
-        Measure("stamp_error", "ms", "harness", "lower", "How far an event's arrival stamp can be off at most: 0 when the event ended a read that emptied the socket, else the time since the socket was last known to be empty."),
+        Measure("session_duration", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
+        Measure("receive_delay", "ms", "harness", "lower", "From the kernel's receive stamp to the moment this process handled the event: what a clock read in the process would have added. Kernel stamps leave it out."),
+        Measure("event_loop_delay", "ms", "harness", "lower", "How late a 10 ms timer of the event loop ran."),
+        Measure("send_delay", "ms", "harness", "lower", "How late a paced audio chunk was handed to the kernel, against the instant it was due."),
+        Measure("start_delay", "ms", "harness", "lower", "How late a session began: from the instant at which it was meant to start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="auth_wait_ns"),
+        Measure("timestamp_uncertainty", "ms", "harness", "lower", "How far an event's arrival stamp can be off at most: 0 when the event ended a read that emptied the socket, else the time since the socket was last known to be empty."),
         Measure("wire_sent", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames sent per second, per session and per target; before TLS, handshake excluded."),
         Measure("wire_received", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames received per second, per session and per target; before TLS, handshake excluded."),
         Measure("audio_sent", BYTES_PER_S, "session", "higher", "Decoded audio sent per second, per session and per target."),
@@ -193,12 +193,12 @@ VAD_SEGMENTS = (
     "speech_end",
     "speech_stopped",
     "committed",
-    "requested",
+    "request_sent",
     "response_created",
     "first_audio",
     "first_audible",
 )
-MANUAL_SEGMENTS = ("speech_end", "requested", "response_created", "first_audio", "first_audible")
+MANUAL_SEGMENTS = ("speech_end", "request_sent", "response_created", "first_audio", "first_audible")
 """The instants that cut `voice_to_voice` into segments, with turn detection by the service and without it. An instant
 that did not happen merges its two neighbours, so segments always add up to the whole; one may be negative."""
 
@@ -206,7 +206,7 @@ SEGMENT_NAMES = {
     "speech_end": "speech end",
     "speech_stopped": "noticed",
     "committed": "committed",
-    "requested": "requested",
+    "request_sent": "request_sent",
     "response_created": "response created",
     "first_audio": "first delta",
     "first_audible": "first audible",
@@ -270,17 +270,17 @@ def sessions_to_publish(p: float, turns: float, sessions: float, worth: float) -
 
 STARVED = "starved"
 """The outcome if nobody knows whether a limit was kept, because this process did not run when it ended."""
-GOOD = frozenset({"ok", "interrupted", "outlived"})
+GOOD = frozenset({"ok", "interrupted", "renewed"})
 WHOLE = GOOD | {STARVED}
 """The outcomes of turns whose reply came whole, whenever that was."""
 CENSORED = frozenset({"abandoned", STARVED})
 THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""
-REFUSED = "refused:"
+REFUSED = "connect_failed:"
 """How every outcome begins of a session that was not opened because somebody answered no."""
 OutcomeClass = Literal["good", "failed", "censored"]
 
-EXPECTED = "failed:expected_"
+EXPECTED = "failed:missing_"
 """Before the name of an event that the script waited for in vain."""
 UNHEARD = "the service heard no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
 NOTHING_AUDIBLE = "nothing audible came"

@@ -98,7 +98,7 @@ class ReplyAudio:
         return bytes(self._audio.get(response_id, b""))
 
 
-def probe_target(target: Target, script: PreparedScript, log_path: Path, *, keep_audio: bool) -> ReplyAudio:
+def probe_target(target: Target, script: PreparedScript, log_path: Path, *, record_audio: bool) -> ReplyAudio:
     """Play a session and log it; what came of it is in the log (`bench.run.replay`).
 
     Raises UsageError where there is no signing in, or a client certificate cannot be used.
@@ -108,7 +108,7 @@ def probe_target(target: Target, script: PreparedScript, log_path: Path, *, keep
     warm_up()
     keyring.open()
     try:
-        return _played(dialer, script, EventLog(log_path, hide=keyring.hide, keep_audio=keep_audio))
+        return _played(dialer, script, EventLog(log_path, hide=keyring.hide, record_audio=record_audio))
     finally:
         keyring.close()
 

@@ -1,6 +1,6 @@
 """Says what to do about an outcome, whoever was called: the doctor, who knows the target, says more. Pure.
 
-The outcomes: docs/measures.md, "Outcomes".
+The outcomes: docs/metrics.md, "Outcomes".
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ OF_OUTCOMES = {
     "`max_output_tokens`; if replies are short, try fewer sessions",
     "timeout:turn": "the turn took more responses, or slower ones, than its limit allows: look at what its functions "
     "return, and how long they take, or raise `turn` among the script's `timeouts`",
-    "refused:dns": NO_SUCH_NAME,
-    "refused:tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
-    "refused:proxy": "the proxy refuses, see its message: it may want user and password in its URL, or forbid the way",
-    "refused:tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private CA, name "
+    "connect_failed:dns": NO_SUCH_NAME,
+    "connect_failed:tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
+    "connect_failed:proxy": "the proxy refuses, see its message: it may want user and password in its URL, or forbid the way",
+    "connect_failed:tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private CA, name "
     "the authority's PEM file by --ca-file FILE",
-    "refused:upgrade": "the server that answers is no WebSocket server: are host and path those of a realtime service?",
-    "refused:token": "the token could not be renewed: see the message; `az login` again, or look at the identity "
+    "connect_failed:upgrade": "the server that answers is no WebSocket server: are host and path those of a realtime service?",
+    "connect_failed:token": "the token could not be renewed: see the message; `az login` again, or look at the identity "
     "endpoint",
-    "failed:harness": "this is a fault of this tool: report it, with the message beside it",
+    "failed:load_generator": "this is a fault of this tool: report it, with the message beside it",
     "failed:delegation": "GPT-Live waits for what its client returns, which this tool does not do yet: say in "
     "`instructions` that it shall answer by itself and delegate nothing, or measure `tools` over the Realtime API "
     "(--dialect ga)",
@@ -82,9 +82,9 @@ OF_OUTCOMES = {
     "closed:1008": "the service rejects what was sent, or who sent it: see its message",
     "closed:1009": "a message was too large for the service: take shorter chunks (`chunk_ms`), or smaller images",
     "closed:1011": OUT_OF_ORDER,
-    "protocol:dialect": "the service speaks the other dialect: name it by --dialect, or as `dialect` of the target",
-    "protocol:too_large": "if messages of that size are right, raise --max-message-mib",
-    "endless:calls": "the service answers what functions return by calling functions again: `tool_choice: required` of "
+    "protocol_error:dialect": "the service speaks the other dialect: name it by --dialect, or as `dialect` of the target",
+    "protocol_error:too_large": "if messages of that size are right, raise --max-message-mib",
+    "limit_exceeded:calls": "the service answers what functions return by calling functions again: `tool_choice: required` of "
     "a session has it do so for ever (set it on the turn), and so may returns that do not tell it what it asked",
 }
 """Remedies by the whole outcome: of this tool's own words."""
@@ -122,7 +122,7 @@ TOLD = (
         "timeout:end_of_turn",
         UNHEARD,
         "a service that detects turns says in session.updated how it does; where it cannot, let the client commit what "
-        "was said (`turn_detection: none`; a probe: --manual)",
+        "was said (`turn_detection: none`; a probe: --manual-commit)",
     ),
     (
         "timeout:first_delta",
@@ -155,23 +155,23 @@ TOLD = (
         "the service gives out text: does its model speak, and does it read the settings of this dialect (--dialect)?",
     ),
     (
-        "refused:upgrade",
+        "connect_failed:upgrade",
         ACCEPT_HEADER,
         "this answers somebody else's request: it comes from a cache or a proxy on the way that does not know "
         "WebSockets, or from a server that gets the handshake wrong (RFC 6455 §4.2.2)",
     ),
-    ("refused:upgrade", "the connection broke", "the server hung up on the upgrade: a proxy may not know WebSockets"),
-    ("refused:dns", "emporary failure", NO_RESOLVER),
-    ("failed:harness", LOOKUPS_FULL, NO_RESOLVER),
-    ("refused:tcp", "Network is unreachable", NO_WAY),
-    ("refused:tcp", "No route to host", NO_WAY),
+    ("connect_failed:upgrade", "the connection broke", "the server hung up on the upgrade: a proxy may not know WebSockets"),
+    ("connect_failed:dns", "emporary failure", NO_RESOLVER),
+    ("failed:load_generator", LOOKUPS_FULL, NO_RESOLVER),
+    ("connect_failed:tcp", "Network is unreachable", NO_WAY),
+    ("connect_failed:tcp", "No route to host", NO_WAY),
     (
-        "refused:tcp",
+        "connect_failed:tcp",
         "Cannot assign requested address",
         "this machine has no local port left for that address: play fewer sessions at a time, or on more machines",
     ),
-    ("refused:tcp", "Too many open files", "this process may open no more files: raise `ulimit -n`"),
-    ("refused:tls", "; ", "see its message, which say what to do about the certificate"),
+    ("connect_failed:tcp", "Too many open files", "this process may open no more files: raise `ulimit -n`"),
+    ("connect_failed:tls", "; ", "see its message, which say what to do about the certificate"),
     ("throttled:", "insufficient_quota", NO_CREDIT),
 )
 """How outcomes begin, words in their details, and what to do where both are there."""

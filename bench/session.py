@@ -99,14 +99,14 @@ def described(kind: Kind) -> Until:
     return lambda timeline, _: None if timeline.over or mark in timeline.facts.instants else NEVER_NS
 
 
-def history_taken(sent_ns: int) -> Until:
+def history_acked(sent_ns: int) -> Until:
     """The acknowledgement of all messages that were said before, or of none for a while since they were sent."""
 
     def wait(timeline: Timeline, _: int) -> int | None:
         facts = timeline.facts
         if timeline.over or not facts.history_left:
             return None
-        return max(sent_ns, facts.history_taken_ns) + UNACKNOWLEDGED_NS
+        return max(sent_ns, facts.history_acked_ns) + UNACKNOWLEDGED_NS
 
     return wait
 
@@ -244,7 +244,7 @@ class Session:
         for message in messages:
             self._line.send(message)
         if not self._script.pipelined:
-            self._await_in_time(history_taken(self.now_ns))
+            self._await_in_time(history_acked(self.now_ns))
 
     def _hear_out(self) -> None:
         """Wait, with an open microphone, until the reply has been played: speaking earlier would interrupt it."""

@@ -40,7 +40,7 @@ from reports.turns import (
     turn_numbers,
 )
 
-APART = ("target", "origin", "traits")
+APART = ("target", "measured_from", "traits")
 """What is never pooled, whatever rows are told apart by."""
 FIGURE = dtypes_of(
     (COUNT, ("n", "failed", "lost", "censored")),
@@ -119,7 +119,7 @@ class Run(runs.RunFrames):
         """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
 
         `by` and `where` are those of `quantiles`, yet turns of all strata stand together, as in the report; `by` may
-        name `origin` and `traits`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
+        name `measured_from` and `traits`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
         """
         turns, columns = self._turns, [name for name in columns_of(by) if name != "target"]
         lost = lost_rows(self, turns, ("target", "session_id"))
@@ -147,7 +147,7 @@ class Run(runs.RunFrames):
         """How far each instant of a turn can be off, in ns: a row for each of `turns`, in their order, read when asked.
 
         `<instant>_error_ns`: so much earlier an arrival may really have been, `<instant>_width_ns`: so much later a
-        send; `stall_error_ns` of its stalls. Missing where nobody knows. Raises UsageError where it cannot be read.
+        send; `stall_duration_uncertainty_ns` of its stall_count. Missing where nobody knows. Raises UsageError where it cannot be read.
         """
         return runs.bounds_of(self)
 
@@ -197,7 +197,7 @@ class Run(runs.RunFrames):
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
         if name in CATALOGUE:
             raise UsageError(f"{name!r} is no measure of turns or sessions: run.histograms has what there is of it")
-        raise UsageError(f"{name!r} is no measure: see docs/measures.md")
+        raise UsageError(f"{name!r} is no measure: see docs/metrics.md")
 
     def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
         turns = self._turns
@@ -250,7 +250,7 @@ class Run(runs.RunFrames):
             known = estimate.bounded or estimate.status == "failed share"
             yield {
                 "target": group.target,
-                "origin": group.stratum.origin or None,
+                "measured_from": group.stratum.measured_from or None,
                 "traits": group.stratum.traits or None,
                 **group.keys,
                 "n": sample.n,
@@ -378,7 +378,7 @@ def lost_rows(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd
 
 def _as_taken(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
     strata = [turns.strata[place] for place in turns.stratum]
-    of_step = {"step": turns.steps, "origin": [s.origin for s in strata], "traits": [s.traits or None for s in strata]}
+    of_step = {"step": turns.steps, "measured_from": [s.measured_from for s in strata], "traits": [s.traits or None for s in strata]}
     columns = {name: _labels(labels, step) for name, labels in of_step.items()}
     return rows.assign(target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)), **columns)
 

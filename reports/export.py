@@ -318,13 +318,13 @@ STEPS_MOST = 100
 """So many steps there are at the most between quantiles, and no more than there are values."""
 LEAST_MS = 0.001
 TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "committed": (("requested",), "committed"),
+    "committed": (("request_sent",), "committed"),
     "vad_committed": (("speech_stopped",), "committed"),
     "input_transcribed": (("committed",), "input_transcribed"),
-    "response_created": (("requested", "committed"), "response_created"),
-    "first_text": (("requested", "committed"), "first_text"),
-    "first_audio": (("requested", "committed"), "first_audio"),
-    "function_named": (("requested", "committed"), "call_named"),
+    "response_created": (("request_sent", "committed"), "response_created"),
+    "first_text": (("request_sent", "committed"), "first_text"),
+    "first_audio": (("request_sent", "committed"), "first_audio"),
+    "function_named": (("request_sent", "committed"), "function_call_added"),
     "transcript_lead": (("first_transcript",), "first_audio"),
     "response_done": (("last_audio",), "response_done"),
 }
@@ -352,7 +352,7 @@ def likeness(run: RunFrames, target: str | None = None, step: str | None = None)
         turns = turns[turns["step"] == step]
     if len(turns) < LEAST_TURNS:
         which = f" of {step}" if step else ""
-        raise UsageError(f"{run.folder.name} has {len(turns)} good turns{which}, and --like needs {LEAST_TURNS}")
+        raise UsageError(f"{run.folder.name} has {len(turns)} good turns{which}, and --from-run needs {LEAST_TURNS}")
     calling = turns["function_calls"].fillna(0) > 0
     delays = {name: _quantiles(turns if name == "function_named" else turns[~calling], *delay)
               for name, delay in TURN_DELAYS.items()}  # fmt: skip

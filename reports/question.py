@@ -17,9 +17,9 @@ from bench.measures import Better as Direction
 from reports.records import Known, Record, about
 from reports.statistics.differences import Better, Margin
 
-ORIGINS = {"requested": "response.create", "speech_end": "the end of speech"}
+ORIGINS = {"request_sent": "response.create", "speech_end": "the end of speech"}
 """What latency counts from, in the order in which reports show it, and its words."""
-STARTED_BY = {"requested": "turns with response.create", "speech_end": "VAD turns"}
+STARTED_BY = {"request_sent": "turns with response.create", "speech_end": "VAD turns"}
 """What started the response, in words: for measures that count from the end of speech whatever the origin."""
 TRAITS = {
     "calls": "with function calls",
@@ -29,7 +29,7 @@ TRAITS = {
 }
 """What sets turns of one step apart (`bench.measures.TRAITS`), and its words."""
 PLAIN = "plain"
-SINCE = {origin: f"from {instant}" for origin, instant in ORIGINS.items()}
+SINCE = {measured_from: f"from {instant}" for measured_from, instant in ORIGINS.items()}
 
 
 Traits = Annotated[Known, about("what sets the turns apart from others of their step; null of plain ones")]
@@ -38,10 +38,10 @@ Traits = Annotated[Known, about("what sets the turns apart from others of their 
 class Stratum(NamedTuple):
     """Turns that may be pooled: their latency counts from one instant, and they have the same traits.
 
-    `origin` is empty where origins are not told apart, `traits` is for plain turns.
+    `measured_from` is empty where origins are not told apart, `traits` is for plain turns.
     """
 
-    origin: str = ""
+    measured_from: str = ""
     traits: str = ""
 
     @property
@@ -52,18 +52,18 @@ class Stratum(NamedTuple):
     @property
     def since(self) -> str:
         """From response.create, with function calls: which turns of a measure that counts from their origin."""
-        return _joined(SINCE.get(self.origin, ""), self.traits_words)
+        return _joined(SINCE.get(self.measured_from, ""), self.traits_words)
 
     @property
     def turns(self) -> str:
         """VAD turns with function calls: which turns, whatever is measured of them."""
-        started = STARTED_BY.get(self.origin, "turns" if self.traits else f"{PLAIN} turns")
+        started = STARTED_BY.get(self.measured_from, "turns" if self.traits else f"{PLAIN} turns")
         return started + (f"{',' if ' with ' in started else ''} {self.traits_words}" if self.traits else "")
 
     def turns_among(self, others: Collection[Stratum]) -> str:
         """Return which turns, without what started the response if that is the same in all of them."""
-        started = self.origin if len({other.origin for other in others}) > 1 else ""
-        return self._replace(origin=started).turns
+        started = self.measured_from if len({other.measured_from for other in others}) > 1 else ""
+        return self._replace(measured_from=started).turns
 
     @property
     def traits_words(self) -> str:
@@ -72,12 +72,12 @@ class Stratum(NamedTuple):
 
     def covers(self, other: Stratum) -> bool:
         """Whether turns of the other stratum are of this one."""
-        return self.origin in ("", other.origin) and self.traits == other.traits
+        return self.measured_from in ("", other.measured_from) and self.traits == other.traits
 
     def among(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
         """What tells it from the others: from response.create, plain. `origins`: the words of each; empty if alone."""
         return _joined(
-            origins.get(self.origin, "") if len({other.origin for other in others}) > 1 else "",
+            origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else "",
             (self.traits_words or PLAIN) if len({other.traits for other in others}) > 1 else "",
         )
 
@@ -106,13 +106,13 @@ class Wait(Record, frozen=True):
     """The main measure of one stratum and target."""
 
     measure: str
-    origin: Known
+    measured_from: Known
     traits: Traits
     target: str
 
     @property
     def stratum(self) -> Stratum:
-        return Stratum(self.origin, self.traits)
+        return Stratum(self.measured_from, self.traits)
 
 
 Kind = Literal["quantile", "mean", "rate", "centre"]
@@ -172,13 +172,13 @@ RATES = {
             "false_yield",
         ),
         RateMeasure(
-            "truncated_right_rate",
+            "truncation_correct_rate",
             "Interrupted replies of which the service kept nothing beyond what was heard, of those that were checked.",
             "higher",
-            "truncated_right",
+            "truncation_correct",
         ),
         RateMeasure(
-            "false_response_rate",
+            "false_reply_rate",
             "Sounds during silence that the service replied to, by the turns that follow them, of all such turns.",
             "lower",
             "false_reply",
@@ -196,10 +196,10 @@ RATES = {
             "preamble",
         ),
         RateMeasure(
-            "task_success",
+            "task_success_rate",
             "Turns that did what their script calls success, of those of which it says what that is.",
             "higher",
-            "task_done",
+            "task_success",
         ),
         RateMeasure(
             "input_wer",
@@ -276,7 +276,7 @@ class AskedFigure(Record, frozen=True):
     measure: str
     kind: Kind
     p: float | None
-    origin: Annotated[Known, about("what the turns count from, where a run has several")]
+    measured_from: Annotated[Known, about("what the turns count from, where a run has several")]
     traits: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
 
 

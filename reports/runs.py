@@ -55,23 +55,23 @@ REPORTED = (
         "script",
         "step",
         "turn",
-        "origin",
+        "measured_from",
         "traits",
         "start_utc_ns",
         "simulated",
     ),
-    *(f"{name}_at_ns" for name in ("speech_begin", *VAD_SEGMENTS)),
-    *("start_ns", "last_audible_at_ns", "ended_at_ns", "audio_bytes_received", "wasted_audio_ns", "received_audio_ns"),
-    *("inexact_gaps", "rtt_scope", "retry_after_ns", "context_tokens", "context_cached_tokens"),
+    *(f"{name}_at_ns" for name in ("speech_start", *VAD_SEGMENTS)),
+    *("start_ns", "last_audible_at_ns", "ended_at_ns", "audio_bytes_received", "unplayed_audio_ns", "received_audio_ns"),
+    *("uncertain_gaps", "rtt_scope", "retry_after_ns", "context_tokens", "context_cached_tokens"),
     *(name for rate in OF_COLUMNS for name in (rate.column, rate.words) if name),
-    *("tokens_text_in", "tokens_audio_in", "tokens_cached_in", "tokens_cached_text_in", "tokens_cached_audio_in"),
-    *("tokens_text_out", "tokens_audio_out", "tokens_image_in", "tokens_cached_image_in"),
+    *("input_text_tokens", "input_audio_tokens", "input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens"),
+    *("output_text_tokens", "output_audio_tokens", "input_image_tokens", "input_cached_image_tokens"),
 )
 """Columns of a turn that a report needs, beside those of its measures."""
 UNREPORTED = frozenset(
     (
-        *("run_id", "arm", "scenario", "worker", "turns_wanted", "turns_ended", "turns_good", "variables_row"),
-        *("events", "unknown_events", "service_errors", "stamp_fallbacks", "close_code", "close_reason"),
+        *("run_id", "arm", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
+        *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
         *names_of(SESSIONS, "width", "error"),
     )
 )
@@ -83,7 +83,7 @@ OF_REPORTS: dict[TableName, list[str]] = {
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
 """The columns that reports read."""
-OF_HOSTS = ("host", "stamp_error_ns")
+OF_HOSTS = ("host", "timestamp_uncertainty_ns")
 """Those of a turn that they read besides where several hosts recorded the run."""
 FEW = 16
 """Labels of a column whose categories are kept for other columns that have the same."""

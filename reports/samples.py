@@ -113,7 +113,7 @@ class Sampled:
         for target, label in enumerate(self.turns.targets):
             mine = [pool for pool in self.turns.pools if pool.target == target]
             kept = [p for p in mine if (p.steps & self.applies[target]).any()]
-            if begin == "origin":
+            if begin == "measured_from":
                 yield from kept
             elif begin == "speech_end":
                 strata = [pool.stratum for pool in kept]
@@ -188,7 +188,7 @@ def is_wait(measure: Measure) -> bool:
     return measure.waits and measure.better == "lower" and not measure.column
 
 
-OF_SAMPLE = ["outcome_class", "turns_begun"]
+OF_SAMPLE = ["outcome_class", "turns_started"]
 """Columns of sessions, besides a measure's own, that its sample is made of."""
 
 
@@ -196,7 +196,7 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
     """One measure of sessions, each its own cluster, of those `chosen` (by default all); None where no session has it.
 
     A session that failed before the measure's end counts as +inf; one that failed later keeps its value. So does one
-    whose first turn failed, of what a caller waits for first. session_length is no waiting time: failed sessions are
+    whose first turn failed, of what a caller waits for first. session_duration is no waiting time: failed sessions are
     left out of it, counted. What a session carried is so much whether it failed or not; where no session carried
     anything, as no audio in a run of text, there is no such figure.
     """
@@ -208,7 +208,7 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
     waits = CATALOGUE[name].better == "lower"
     failed = (kind == FAILED) & (~there if waits or carried else np.ones_like(there))
     if CATALOGUE[name].end == "first_reply":
-        failed |= (kind == GOOD) & ~there & (frame["turns_begun"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
+        failed |= (kind == GOOD) & ~there & (frame["turns_started"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
     mine = np.ones_like(there) if chosen is None else chosen
     kept = np.flatnonzero(mine & ((there & ~failed) | (failed if waits else False)))
     drawn = np.where(failed[kept], np.inf, values[kept])
@@ -226,7 +226,7 @@ def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
         events, of = values, turns.column(rate.words) if rate.words else every
         counts = ~np.isnan(events) & ~np.isnan(of)
     elif name == "stalled":
-        events, of = turns.value("stalls"), every
+        events, of = turns.value("stall_count"), every
         counts = turns.good & ~np.isnan(events)
     elif name == "throttled":
         outcomes = turns.frame["outcome"].cat

@@ -1,4 +1,4 @@
-"""How many sessions, how long and how much money a question needs, judged by a run like it; `rtbench size` in words."""
+"""How many sessions, how long and how much money a question needs, judged by a run like it; `rtbench sample-size` in words."""
 
 from __future__ import annotations
 
@@ -119,10 +119,10 @@ def size_question(
     if not 0.5 <= power < 1:
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if gates < 1:
-        raise UsageError(f"--gates must be 1 or more, not {gates}: a check of one figure has 1")
+        raise UsageError(f"--primary must be 1 or more, not {gates}: a check of one figure has 1")
     if rate:
         if aggregate not in ("", "rate"):
-            raise UsageError(f"{name} is a rate: write --measure {name}")
+            raise UsageError(f"{name} is a rate: write --metric {name}")
         return SizeQuestion(Question(name, "rate", Margin(points=accepted)), effect, accepted, power, gates)
     of_quantile = Question(name, "quantile", Margin(ratio=accepted), p)
     return SizeQuestion(of_quantile, effect, accepted, power, gates)
@@ -143,7 +143,7 @@ def _quantile(name: str, aggregate: str) -> float:
     match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|med", aggregate or "p95")
     p = 0.5 if aggregate == "med" else float(match[1]) / 100 if match else 0.0
     if not 0 < p < 1:
-        raise UsageError(f"{quoted(aggregate)} is no quantile: write --measure {name}:p95")
+        raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {name}:p95")
     return p
 
 
@@ -169,7 +169,7 @@ def time_price(side: Side) -> Price:
     first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
     opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
     opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)
-    begun = sessions["turns_begun"].to_numpy(dtype=np.float64)
+    begun = sessions["turns_started"].to_numpy(dtype=np.float64)
     good = (sessions["outcome_class"] == "good").to_numpy() & (begun > 0) & ~np.isnan(opened)
     if not good.any():
         return UNKNOWN
@@ -382,7 +382,7 @@ def size_lines(size: Size) -> Iterable[str]:
         yield "  ◇ SIMULATED: so was the pilot, and a service scatters in a way of its own"
     yield ""
     if asked.gates > 1:
-        yield f"As the only gate of a check it takes {count(size.sessions_alone)} (--gates 1)."
+        yield f"As the only gate of a check it takes {count(size.sessions_alone)} (--primary 1)."
     times = three(round(100 * size.power_of_pilot))
     yield f"With as many as this run has, {plural(pilot.sessions, noun)}, it is found in {times}{NBSP}% of the runs."
     if asked.sessions_to_pass:

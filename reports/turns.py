@@ -55,11 +55,11 @@ class Lost:
 def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
     """How many turns each session lost; none where the end of the run cut it."""
     whole = (sessions["outcome_class"] != "censored").to_numpy()
-    lost: npt.NDArray[np.int64] = (_number(sessions["lost_turns"]) * whole).astype(np.int64)
+    lost: npt.NDArray[np.int64] = (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
     return lost
 
 
-def lost_turns(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers) -> Lost:
+def turns_not_started(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers) -> Lost:
     """Each lost turn, by the steps of turns that were begun.
 
     `begun` has target (a code), script, turn and step (a code) of each; `target` and `session` are codes of the rows of
@@ -88,7 +88,7 @@ def lost_turns(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, se
 
 def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The number of each lost turn: those after the turns that its call began, in this session and in those before."""
-    begun = _number(sessions["turns_begun"]).astype(np.int64)
+    begun = _number(sessions["turns_started"]).astype(np.int64)
     if sessions["renewed"].any():
         call = sessions["session_id"].astype(str).str.partition(".")[0].to_numpy()
         order = np.argsort(sessions["start_utc_ns"].to_numpy(), kind="stable")
@@ -260,7 +260,7 @@ def measured_rows(frame: pd.DataFrame) -> Integers:
 
 
 OF_LOST = [
-    *("session_id", "target", "script", "outcome_class", "lost_turns", "turns_begun", "renewed"),
+    *("session_id", "target", "script", "outcome_class", "turns_not_started", "turns_started", "renewed"),
     *("start_utc_ns", "ended_at_ns"),
 ]
 """Columns of sessions that lost turns are read from."""
@@ -311,7 +311,7 @@ def turns_of(run: RunFrames) -> Turns:
         kind=of_rows(kind, rows),
         strata=tuple(strata[at] for at in there),
         stratum=np.searchsorted(there, np.array([at for _, _, at in steps], dtype=np.int64)),
-        lost=lost_turns(
+        lost=turns_not_started(
             begun, wanted, place_of(wanted["target"], targets), of_rows(sessions, measured_rows(run.sessions))
         ),
     )
@@ -385,12 +385,12 @@ def _strata(
     call functions; where it names nothing that its label surely has, it is taken for what is commoner there.
     """
     good, traits = kind[rows] == GOOD, in_order({"", *sequence(frame, "traits")})
-    origin = place_of(frame["origin"], tuple(ORIGINS))
-    place = _taken(codes, labels, origin, len(ORIGINS), rows, good | (origin[rows] == 0)) * len(traits)
+    measured_from = place_of(frame["measured_from"], tuple(ORIGINS))
+    place = _taken(codes, labels, measured_from, len(ORIGINS), rows, good | (measured_from[rows] == 0)) * len(traits)
     if len(traits) > 1:
         named = np.maximum(place_of(frame["traits"], traits), 0)
         place += _taken(codes, labels, named, len(traits), rows, good | (named[rows] > 0))
-    return place, tuple(Stratum(origin, together) for origin in ORIGINS for together in traits)
+    return place, tuple(Stratum(measured_from, together) for measured_from in ORIGINS for together in traits)
 
 
 def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:

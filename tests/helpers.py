@@ -231,7 +231,7 @@ class Talk:
     def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
         """A turn begins whose end a VAD is to find, with the chunk whose last sample is the first of speech."""
         self.begin(at_ms, number, **{"vad": True, "service_responds": self.service_responds} | changes)
-        self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, moments={"speech_begin": 0})
+        self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, moments={"speech_start": 0})
 
     def end_speech(self, at_ms: float, *, after_ms: float = 0, ticket: int = 0) -> None:
         """The chunk whose last sample is `after_ms` behind the last one of speech."""
@@ -595,37 +595,37 @@ def resolve_target(environ: Mapping[str, str], **service_options: Any) -> Target
 
 def build_observation(**changes: Any) -> TurnObservation:
     """A good turn: asked at 1 ms, first audio 500 ms later, done after another second."""
-    instants = {"requested": at(1), "response_created": at(101), "first_transcript": at(400), "first_audio": at(501),
+    instants = {"request_sent": at(1), "response_created": at(101), "first_transcript": at(400), "first_audio": at(501),
                 "last_audio": at(1_001), "audio_done": at(1_400), "transcript_done": at(1_450),
                 "response_done": at(1_501), "ended": at(1_501)}  # fmt: skip
     values: dict[str, Any] = {
         "turn": 1, "step": "greeting", "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants,
-        "response_id": "resp_1", "item_id": "item_1", "audio": "", "stall_ns": 0, "stalls": 0,
-        "stall_error_ns": 21_000, "vad_splits": None,
+        "response_id": "resp_1", "item_id": "item_1", "audio": "", "stall_duration_ns": 0, "stall_count": 0,
+        "stall_duration_uncertainty_ns": 21_000, "vad_splits": None,
         "network_rtt_ns": 2 * MS, "network_rtt_smoothed_ns": 3 * MS, "retransmits": 1, "reply_text": "Hello.",
-        "input_text": "", "widths_ns": {"requested": 9_000}, "errors_ns": {"first_audio": 21_000},
-        "stamp_error_max_ns": 900_000, "kernel_stamps": 30, "user_stamps": 0, "audio_bytes_sent": 12_000,
+        "input_text": "", "widths_ns": {"request_sent": 9_000}, "errors_ns": {"first_audio": 21_000},
+        "timestamp_uncertainty_max_ns": 900_000, "kernel_stamps": 30, "user_stamps": 0, "audio_bytes_sent": 12_000,
         "audio_bytes_received": 96_000, "audio_speed": 3.8, "wire_bytes_sent": 17_000,
         "wire_bytes_received": 140_000, "events": 30, "audio_deltas": 20, "text_deltas": 1, "transcript_deltas": 6,
-        "unknown_events": 2, "late_chunks": 3, "gaps_ns": tuple(n * MS for n in range(20, 0, -1)), "inexact_gaps": 4,
-        "usage": USAGE, "rtt_scope": "service", "sent_source": "kernel", "transmit_lag_ns": 11_000,
+        "unknown_events": 2, "late_chunks": 3, "gaps_ns": tuple(n * MS for n in range(20, 0, -1)), "uncertain_gaps": 4,
+        "usage": USAGE, "rtt_scope": "service", "send_timestamp_source": "kernel", "transmit_delay_ns": 11_000,
     }  # fmt: skip
     return TurnObservation(**values | changes)
 
 
 def build_session(**changes: Any) -> SessionObservation:
     """A good session of one turn, two seconds from the upgrade to its end."""
-    instants = {"called": at(-4), "heard_before": at(-39), "connect_start": AT_NS,
+    instants = {"called": at(-4), "previous_reply_end": at(-39), "connect_start": AT_NS,
                 "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
                 "upgrade_done": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
-                "history_begun": at(61), "history_taken": at(71), "first_reply": at(461), "first_audible": at(561),
-                "greeted": at(261),
-                "idle_due": at(1_900), "idle_prompted": at(1_910), "ended": at(2_020)}  # fmt: skip
+                "history_start": at(61), "history_acked": at(71), "first_reply": at(461), "first_audible": at(561),
+                "greeting_audible": at(261),
+                "idle_prompt_due": at(1_900), "idle_prompt_received": at(1_910), "ended": at(2_020)}  # fmt: skip
     values: dict[str, Any] = {
         "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants, "service_session_id": "sess_1",
-        "turns_wanted": 1, "turns_begun": 1, "turns_ended": 1, "turns_good": 1, "audio_bytes_sent": 12_000,
+        "turns_planned": 1, "turns_started": 1, "turns_ended": 1, "turns_succeeded": 1, "audio_bytes_sent": 12_000,
         "audio_bytes_received": 96_000, "wire_bytes_sent": 17_400, "wire_bytes_received": 140_900, "events": 34,
-        "unknown_events": {"x.y": 2, "z": 1}, "service_errors": 1, "stamp_fallbacks": 2, "close_code": 1000,
+        "unknown_events": {"x.y": 2, "z": 1}, "service_errors": 1, "timestamp_fallbacks": 2, "close_code": 1000,
         "caller_time_ns": 100 * MS, "close_reason": "bye",
         "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
         "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},

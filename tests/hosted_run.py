@@ -65,7 +65,7 @@ class HostedRun:
         """Start the master. It waits for as many workers as there are hosts. `starts`: how it is told to, by itself."""
         address = self.net.hub_address
         roles = ("--master", "--master-bind-host", address, *starts, "--expect-workers", str(len(self.names)))
-        command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs", "runs", *self._options]
+        command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs-dir", "runs", *self._options]
         self.master = started(self.net.of_hub, [*command, *options], self.master_folder, self.folder / "master.log")
 
     def work(self, *options: str, through: str = "") -> None:

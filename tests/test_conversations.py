@@ -129,14 +129,14 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
     assert (turn.outcome, turn.traits, len(calling)) == ("ok", "calls", functions.rounds)
     assert turn.function_calls == len(outputs) == sum(len(calls_of(talk, response_id)) for response_id in calling)
     assert (turn.response_id, turn.answer_response_id) == (made[0], last)
-    assert turn.instants["call_done"] == done_ns[0]
+    assert turn.instants["function_call_done"] == done_ns[0]
     named = said_in(talk, made[0], "response.output_item.added")
-    assert turn.instants["call_named"] == min(at for at, event in named if event["item"]["type"] == "function_call")
-    assert turn.instants["answer_requested"] == asked[-1]
+    assert turn.instants["function_call_added"] == min(at for at, event in named if event["item"]["type"] == "function_call")
+    assert turn.instants["answer_request_sent"] == asked[-1]
     own_ns = [
         max(at for at, _ in outputs if at < next_ns + 1) - done for done, next_ns in zip(done_ns, asked, strict=True)
     ]
-    assert turn.function_time_ns == sum(own_ns)
+    assert turn.function_execution_ns == sum(own_ns)
     assert all(own >= delay_s * 1000 * MS for own in own_ns)
 
     answer = list(audio_of(talk, last).values())[-1]
@@ -167,7 +167,7 @@ def test_calls_of_an_answer_to_a_pause_delay_nobody_and_those_of_the_answer_that
     assert [(turn.outcome, turn.function_calls) for turn in talk.turns] == [("ok", 1), ("ok", 1)]
     assert (first.vad_splits, len(called)) == (1, 3)
     assert [at_ns - called[call_id] for at_ns, call_id in outputs[1:]] == [round(delay_s * S)] * 2
-    assert first.function_time_ns == round(delay_s * S)
+    assert first.function_execution_ns == round(delay_s * S)
 
 
 @pytest.mark.parametrize("wrong", ["wrong_name", "wrong_arguments"])
@@ -176,7 +176,7 @@ def test_a_call_of_what_nobody_declared_or_without_its_arguments_is_answered_and
     profile = replace(default_profile(), functions=FunctionCalls(**always))
     talk = with_functions(say(), say(), profile=profile)
 
-    assert {turn.outcome for turn in talk.turns} == {"wrong_call"}
+    assert {turn.outcome for turn in talk.turns} == {"wrong_function_call"}
     assert (talk.session.outcome, talk.session.service_errors) == ("ok", 0)
     outputs = [
         event["item"]["output"] for _, event in heard(talk, "conversation.item.create") if "output" in event["item"]
@@ -206,7 +206,7 @@ def test_an_answer_in_parts_has_an_answer_and_a_preamble(phases: bool, pause_ms:
     said, answer = audio_of(talk, responses(talk)[0]).values()
     assert (turn.outcome, turn.preamble, turn.traits) == ("ok", True, None)
     assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (said[0][0], answer[0][0])
-    assert (turn.stalls, len(turn.gaps_ns)) == (0, len(said) + len(answer) - 2)
+    assert (turn.stall_count, len(turn.gaps_ns)) == (0, len(said) + len(answer) - 2)
 
 
 # Interruptions.
@@ -230,10 +230,10 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
     received_ns = sum(length(size) for audio in said.values() for _, size in audio)
     late = sum(size for audio in said.values() for at_ns, size in audio if at_ns > stopped_ns)
     assert turn.late_audio_ns == length(late)
-    assert turn.wasted_audio_ns is not None
-    played_ns = received_ns - turn.wasted_audio_ns
+    assert turn.unplayed_audio_ns is not None
+    played_ns = received_ns - turn.unplayed_audio_ns
     assert played_ns == played_ns_of(next(iter(said.values())), talk.script.jitter_buffer_ns, stopped_ns)
-    assert cuts == ({next(iter(said)): played_ns // MS} if turn.wasted_audio_ns else {})
+    assert cuts == ({next(iter(said)): played_ns // MS} if turn.unplayed_audio_ns else {})
     assert talk.session.service_errors == 0, "never more than was received"
     last_ns = max(at_ns for audio in said.values() for at_ns, _ in audio)
     done = [(at_ns, event["response"]["status"]) for at_ns, event in said_in(talk, turn.response_id, "response.done")]
@@ -242,8 +242,8 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
     assert turn.instants.get("cancelled") == (done[0][0] if stopped else None)
     assert turn.received_audio_ns == received_ns
     assert turn.usage is not None
-    share = turn.wasted_audio_ns / received_ns
-    assert share * turn.usage.audio_out == pytest.approx(turn.wasted_audio_ns / (TOKEN_MS * MS)), "its tokens"
+    share = turn.unplayed_audio_ns / received_ns
+    assert share * turn.usage.audio_out == pytest.approx(turn.unplayed_audio_ns / (TOKEN_MS * MS)), "its tokens"
     return played_ns
 
 
@@ -261,8 +261,8 @@ def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: i
         return
     assert [turn.outcome for turn in talk.turns] == ["interrupted", "ok", "ok"]
     assert [turn.traits for turn in talk.turns] == [None, "after_interruption", None]
-    assert first.instants["barge_in"] == second.instants["speech_begin"]
-    assert first.instants["barge_in_heard"] == first.instants["silent"] == started[1]
+    assert first.instants["barge_in"] == second.instants["speech_start"]
+    assert first.instants["barge_in_detected"] == first.instants["silent"] == started[1]
     assert first.yielded is True
     assert first.overlap_ns is not None
     assert 0 <= first.overlap_ns <= started[1] - first.instants["barge_in"]
@@ -314,13 +314,13 @@ def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(
     first, *_, last = talk.turns
     cuts = [at_ns for at_ns, _ in heard(talk, "conversation.item.truncate")]
     asked = [at_ns for at_ns, _ in heard(talk, "conversation.item.retrieve")]
-    assert first.truncated_right is ((not ignored) if cuts else None)
+    assert first.truncation_correct is ((not ignored) if cuts else None)
     assert len(asked) == len(cuts)
     if cuts:
         shown = [sent.due_ns for sent in talk.simulator.said if sent.type == "conversation.item.retrieved"]
         assert asked[0] == max(first.instants["truncated"], first.instants["ended"])
         assert shown[0] <= last.start_ns
-    assert [turn.truncated_right for turn in talk.turns[1:]] == [None] * (len(talk.turns) - 1)
+    assert [turn.truncation_correct for turn in talk.turns[1:]] == [None] * (len(talk.turns) - 1)
     assert talk.session.service_errors == 0
 
 
@@ -340,7 +340,7 @@ def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_tr
     talk = talked(script, Secretive(GA, default_profile(), 1))
 
     first, second = talk.turns
-    assert (first.truncated_right, second.truncated_right) == (False, False)
+    assert (first.truncation_correct, second.truncation_correct) == (False, False)
     assert second.start_ns - first.instants["ended"] == LATE_TRANSCRIPT_NS
     assert talk.session.instants["ended"] - second.instants["ended"] == LATE_TRANSCRIPT_NS
 
@@ -356,7 +356,7 @@ def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(min_sp
     assert (first.outcome, first.interruption, first.yielded) == (outcome, "noise", None)
     assert first.false_yield is (outcome != "ok")
     assert (second.outcome, second.traits) == ("ok", None)
-    assert talk.session.stray_commits == (outcome != "ok")
+    assert talk.session.unattributed_commits == (outcome != "ok")
 
 
 # Sounds while nothing is played.
@@ -394,7 +394,7 @@ def test_whether_a_sound_in_silence_got_a_reply_is_the_truth_and_disturbs_no_tur
     *_, last = talk.turns
     is_speech = [length_ms > min_speech_ms for length_ms, _ in sounds]
     assert last.false_reply is (any(is_speech) if responds else None)
-    assert talk.session.stray_commits == sum(is_speech)
+    assert talk.session.unattributed_commits == sum(is_speech)
     assert [turn.false_reply for turn in talk.turns[:-1]] == [None] * (len(talk.turns) - 1)
     made = responses(talk)
     assert [turn.response_id for turn in talk.turns] == [*made[: len(talk.turns) - 1], made[-1]]
@@ -520,11 +520,11 @@ def test_a_turn_whose_service_goes_on_calling_functions_ends_and_counts_as_faile
     talk = with_functions(say(), say(), profile=default_profile(), tool_choice="required")
 
     (turn,) = talk.turns
-    assert (turn.outcome, talk.session.outcome) == ("endless:calls", "endless:calls")
+    assert (turn.outcome, talk.session.outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
     assert turn.detail == f"over {MOST_ROUNDS} responses in a row that called functions"
     assert turn.function_calls == len(responses(talk)) == MOST_ROUNDS + 1
     assert turn.instants["ended"] == said_in(talk, responses(talk)[-1], "response.done")[0][0]
-    assert (talk.session.turns_wanted, talk.session.turns_begun) == (2, 1), "what is left of the script is lost"
+    assert (talk.session.turns_planned, talk.session.turns_started) == (2, 1), "what is left of the script is lost"
 
 
 def test_a_turn_that_takes_longer_than_a_turn_may_ends_at_that_instant() -> None:
@@ -536,7 +536,7 @@ def test_a_turn_that_takes_longer_than_a_turn_may_ends_at_that_instant() -> None
 
     (turn,) = talk.turns
     assert (turn.outcome, talk.session.outcome) == ("timeout:turn", "timeout:turn")
-    assert turn.instants["ended"] == turn.instants["requested"] + 20 * S
+    assert turn.instants["ended"] == turn.instants["request_sent"] + 20 * S
 
 
 def test_each_response_is_paid_for_once_it_is_done() -> None:

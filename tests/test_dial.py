@@ -115,7 +115,7 @@ def test_the_target_s_headers_and_its_key_go_with_the_upgrade() -> None:
     assert request.headers["x-team"] == "voice"
     assert request.headers["api-key"] == "a-key-that-nobody-may-see"
     assert request.headers["Host"] == f"127.0.0.1:{port}"
-    assert phases.token_wait_ns == 0
+    assert phases.auth_wait_ns == 0
 
 
 @pytest.mark.parametrize("chosen", [None, "realtime"])
@@ -215,22 +215,22 @@ def test_a_token_that_lives_is_no_wait_and_one_that_had_to_be_waited_for_is() ->
         Dialer(build_target(port), slow(2)).open(ENOUGH, waited).abort()
 
     assert [request.headers["Authorization"] for request in requests] == ["Bearer a-token"] * 2
-    assert at_once.token_wait_ns == 0
-    assert waited.token_wait_ns > 0
+    assert at_once.auth_wait_ns == 0
+    assert waited.auth_wait_ns > 0
     assert "connect_start" in waited.instants
 
 
 def test_where_no_token_comes_nothing_is_dialled() -> None:
     phases = Phases()
-    with pytest.raises(ConnectError, match="refused:token"):
-        Dialer(build_target(), slow(1, ConnectError("refused:token", "no token came"))).open(ENOUGH, phases)
+    with pytest.raises(ConnectError, match="connect_failed:token"):
+        Dialer(build_target(), slow(1, ConnectError("connect_failed:token", "no token came"))).open(ENOUGH, phases)
 
     assert phases.instants == {}
-    assert phases.token_wait_ns > 0
+    assert phases.auth_wait_ns > 0
 
 
 def test_the_wait_for_a_token_has_the_upgrade_s_limit() -> None:
-    keyring = SlowKeyring(0, ConnectError("refused:token", "no token came"))
+    keyring = SlowKeyring(0, ConnectError("connect_failed:token", "no token came"))
     with pytest.raises(ConnectError):
         Dialer(build_target(), cast(Keyring, keyring)).open(Limits(upgrade=7), Phases())
 
@@ -258,12 +258,12 @@ def test_a_client_certificate_that_cannot_be_used_is_refused_before_anything_is_
 class FakeDialer:
     """Goes as far as START, then does what it was told to."""
 
-    def __init__(self, end: MemoryTransport | BaseException, token_wait_ns: int = 0) -> None:
-        self._end, self._token_wait_ns = end, token_wait_ns
+    def __init__(self, end: MemoryTransport | BaseException, auth_wait_ns: int = 0) -> None:
+        self._end, self._auth_wait_ns = end, auth_wait_ns
 
     def open(self, limits: Limits, phases: Phases) -> MemoryTransport:
         phases.instants.update(START)
-        phases.token_wait_ns = self._token_wait_ns
+        phases.auth_wait_ns = self._auth_wait_ns
         if isinstance(self._end, BaseException):
             raise self._end
         return self._end
@@ -303,16 +303,16 @@ def test_the_id_by_which_an_agent_knows_the_call_is_the_session_s() -> None:
 
 
 def test_a_wait_for_a_token_is_the_session_s() -> None:
-    _, session, _ = session_of(FakeDialer(MemoryTransport(lambda message: ()), token_wait_ns=77))
+    _, session, _ = session_of(FakeDialer(MemoryTransport(lambda message: ()), auth_wait_ns=77))
 
-    assert session.token_wait_ns == 77
+    assert session.auth_wait_ns == 77
 
 
 def test_a_refusal_is_the_session_s_outcome_with_how_far_it_came() -> None:
-    result, session, told = session_of(FakeDialer(ConnectError("refused:401", "HTTP 401: no", HEADERS)))
+    result, session, told = session_of(FakeDialer(ConnectError("connect_failed:401", "HTTP 401: no", HEADERS)))
 
     assert result is None
-    assert (session.outcome, session.detail) == ("refused:401", "HTTP 401: no")
+    assert (session.outcome, session.detail) == ("connect_failed:401", "HTTP 401: no")
     assert session.instants["dns_done"] == AT_NS + 6
     assert "upgrade_done" not in session.instants
     assert (session.headers, told) == (HEADERS, [HEADERS])
@@ -324,7 +324,7 @@ def test_a_refusal_is_the_session_s_outcome_with_how_far_it_came() -> None:
         (GreenletExit(), "abandoned", "the run ended"),
         (Cut(), "abandoned", "the run ended"),
         (Cut("timeout:turn", "it went on for 9 s"), "timeout:turn", "it went on for 9 s"),
-        (RuntimeError("boom"), "failed:harness", "RuntimeError: boom"),
+        (RuntimeError("boom"), "failed:load_generator", "RuntimeError: boom"),
     ],
     ids=["ended", "cut", "overdue", "fault"],
 )

@@ -45,7 +45,7 @@ def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path:
     totals = files.read_document(folder)["totals"]
     asked = sum(event.get("type") == "response.create" and event["direction"] == "in" for event in read_truth(truth))
     assert ended.returncode in (0, 4), ended.stderr
-    assert len(turns) == totals["turns_begun"] == asked == 24
+    assert len(turns) == totals["turns_started"] == asked == 24
     assert totals["turns"] == {"ok": 24}
     assert totals["sessions"] == {"ok": 8}  # those too that waited for their connection's start
     assert not (folder / "spool").exists()
@@ -75,7 +75,7 @@ def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys:
     assert ahead(sessions, "fast") <= {-1, 0, 1}
     assert sessions.groupby("pair")["arm"].apply(set).map(sorted).tolist() == [["fast", "slow"]] * 10
     assert sessions["block"].tolist() == [0] * 20
-    waits = turns.assign(wait=turns["first_audio_at_ns"] - turns["requested_at_ns"]).groupby("arm")["wait"].median()
+    waits = turns.assign(wait=turns["first_audio_at_ns"] - turns["request_sent_at_ns"]).groupby("arm")["wait"].median()
     assert 1.15 < waits["slow"] / waits["fast"] < 1.45
     assert files.read_document(folder)["interleaved"] is True
     summary = json.loads((folder / "summary.json").read_text())
@@ -142,4 +142,4 @@ def histograms_are_those_of_the_rows(run: Path) -> None:
     assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.measure == "ttfa"}
     gaps = sum(h.get_total_count() for key, h in final.items() if key.measure == "delta_gap")
     rows = files.read_table(run, "turns")
-    assert gaps == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["inexact_gaps"])).as_py()
+    assert gaps == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["uncertain_gaps"])).as_py()

@@ -10,7 +10,7 @@ from bench.remedies import remedy_of
 from tests.faults.cells import cells
 
 OUTCOMES = sorted({outcome for cell in cells() for outcome in cell.outcomes})
-OTHERS = ("timeout:dns", "timeout:tcp", "refused:dns", "refused:token", "refused:proxy", "failed:harness", "failed:x")
+OTHERS = ("timeout:dns", "timeout:tcp", "connect_failed:dns", "connect_failed:token", "connect_failed:proxy", "failed:load_generator", "failed:x")
 
 
 @pytest.mark.parametrize("outcome", [*OUTCOMES, *OTHERS])
@@ -21,15 +21,15 @@ def test_an_outcome_has_a_remedy_where_something_failed(outcome: str) -> None:
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        ("refused:401", "rtbench doctor"),
-        ("refused:503", "out of order"),
-        ("refused:429", "rtbench doctor"),
+        ("connect_failed:401", "rtbench doctor"),
+        ("connect_failed:503", "out of order"),
+        ("connect_failed:429", "rtbench doctor"),
         ("throttled:handshake", "quota"),
         ("throttled:server_error", "quota"),
         ("timeout:next_delta", "fewer sessions"),
         ("timeout:upgrade", "may not know WebSockets"),
-        ("protocol:dialect", "--dialect"),
-        ("protocol:json", "a proxy"),
+        ("protocol_error:dialect", "--dialect"),
+        ("protocol_error:json", "a proxy"),
     ],
 )
 def test_a_remedy_is_that_of_the_cause_before_that_of_the_class(outcome: str, words: str) -> None:
@@ -58,31 +58,31 @@ SILENT = "nothing came within the limit"
         ("closed:unreachable", "", "no route", "see its code"),
         ("closed:1000", "", "see its code", "firewall"),
         ("closed:4002", "quota", "see its code", "firewall"),
-        ("refused:upgrade", f"the answer's {ACCEPT_HEADER} is not the one", "somebody else's request", "host and path"),
-        ("refused:upgrade", f"the answer has no {ACCEPT_HEADER}", "somebody else's request", "host and path"),
-        ("refused:upgrade", "the answer is no WebSocket upgrade: did not", "host and path", "somebody else's"),
-        ("refused:upgrade", "the connection broke: Connection reset by peer", "hung up", "host and path"),
-        ("refused:dns", "voice.test: Name or service not known", "cannot be resolved", "resolver"),
-        ("refused:dns", "voice.test: Temporary failure in name resolution", "resolver", "cannot be resolved"),
-        ("refused:tcp", "127.0.0.1:1: Connection refused", "nobody listens", "this machine has"),
-        ("refused:tcp", "127.0.0.1:1: Cannot assign requested address", "no local port", "nobody listens"),
-        ("refused:tcp", "127.0.0.1:1: Too many open files", "ulimit -n", "nobody listens"),
-        ("refused:tcp", "[::1]:1: Network is unreachable", "no route to that address", "nobody listens"),
-        ("refused:tls", "voice.test: certificate has expired; the certificate has expired: whoever", "its message",
+        ("connect_failed:upgrade", f"the answer's {ACCEPT_HEADER} is not the one", "somebody else's request", "host and path"),
+        ("connect_failed:upgrade", f"the answer has no {ACCEPT_HEADER}", "somebody else's request", "host and path"),
+        ("connect_failed:upgrade", "the answer is no WebSocket upgrade: did not", "host and path", "somebody else's"),
+        ("connect_failed:upgrade", "the connection broke: Connection reset by peer", "hung up", "host and path"),
+        ("connect_failed:dns", "voice.test: Name or service not known", "cannot be resolved", "resolver"),
+        ("connect_failed:dns", "voice.test: Temporary failure in name resolution", "resolver", "cannot be resolved"),
+        ("connect_failed:tcp", "127.0.0.1:1: Connection refused", "nobody listens", "this machine has"),
+        ("connect_failed:tcp", "127.0.0.1:1: Cannot assign requested address", "no local port", "nobody listens"),
+        ("connect_failed:tcp", "127.0.0.1:1: Too many open files", "ulimit -n", "nobody listens"),
+        ("connect_failed:tcp", "[::1]:1: Network is unreachable", "no route to that address", "nobody listens"),
+        ("connect_failed:tls", "voice.test: certificate has expired; the certificate has expired: whoever", "its message",
          "--ca-file"),
-        ("refused:tls", "voice.test: wrong version number", "is that a TLS server", "its message"),
-        ("refused:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
+        ("connect_failed:tls", "voice.test: wrong version number", "is that a TLS server", "its message"),
+        ("connect_failed:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "gives out text", "deployment's model"),
         ("failed:no_text", "", "no text came", "the service failed"),
-        ("failed:expected_input_transcribed", "", "the script expects", "status page"),
+        ("failed:missing_input_transcribed", "", "the script expects", "status page"),
         ("failed:invalid_value", "invalid_value: no", "mend what they name", "the service failed"),
         ("failed:internal_error", "internal_error: no", "out of order", "fewer sessions"),
         ("failed:dns", "dns: a code of the service's own", "see its message", "resource's name"),
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
         ("throttled:response", "rate_limit_exceeded: no", "start fewer sessions", "billing"),
-        ("protocol:too_large", "", "--max-message-mib", "is the URL one"),
+        ("protocol_error:too_large", "", "--max-message-mib", "is the URL one"),
         ("expired", "60 minutes", "renew_after", "too short for a turn"),
-        ("endless:calls", "", "tool_choice: required", "is the URL one"),
+        ("limit_exceeded:calls", "", "tool_choice: required", "is the URL one"),
         ("timeout:turn", "", "its functions", "fewer sessions"),
     ],
 )  # fmt: skip
@@ -93,6 +93,6 @@ def test_a_remedy_fits_the_cause_that_its_detail_tells(outcome: str, detail: str
     assert never not in said
 
 
-@pytest.mark.parametrize("outcome", ["ok", "interrupted", "abandoned", "cancelled:turn_detected", "wrong_call"])
+@pytest.mark.parametrize("outcome", ["ok", "interrupted", "abandoned", "cancelled:turn_detected", "wrong_function_call"])
 def test_nothing_is_said_where_nothing_is_known_to_help(outcome: str) -> None:
     assert remedy_of(outcome) == ""

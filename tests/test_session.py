@@ -64,7 +64,7 @@ def test_a_session_greets_plays_its_turns_and_closes() -> None:
     assert played.outcomes == ["ok"] * 3
     assert [turn.step for turn in played.turns] == ["hello", "assist", "play"]
     session = played.observation
-    assert (session.outcome, session.turns_begun, session.turns_good, session.lost_turns) == ("ok", 3, 3, 0)
+    assert (session.outcome, session.turns_started, session.turns_succeeded, session.turns_not_started) == ("ok", 3, 3, 0)
     assert played.transport.closed is not None
     assert played.listening.began == 3
 
@@ -242,7 +242,7 @@ def test_a_stage_that_takes_too_long_ends_the_turn_and_the_session_when_it_was_d
     assert played.outcomes == [outcome]
     assert played.after_ns(1, "ended") == GREETED_NS + after_request_ns == played.now_ns
     session = played.observation
-    assert (session.outcome, session.turns_begun, session.lost_turns) == (outcome, 1, 2)
+    assert (session.outcome, session.turns_started, session.turns_not_started) == (outcome, 1, 2)
     assert session.instants["ended"] == played.turns[0].instants["ended"]
 
 
@@ -256,7 +256,7 @@ def test_a_service_that_does_not_get_ready_ends_the_session_when_that_was_due(
     played = Played(script, Service(greeting_ns=greeting_ns, settings_ns=settings_ns))
 
     session = played.observation
-    assert (session.outcome, session.turns_begun, session.lost_turns) == ("timeout:session", 0, 2)
+    assert (session.outcome, session.turns_started, session.turns_not_started) == ("timeout:session", 0, 2)
     assert session.instants["ended"] - played.start_ns == 2 * S == played.now_ns
     assert missing in session.detail
 
@@ -297,7 +297,7 @@ def test_after_a_turn_that_failed_the_session_goes_on(turn: Turn, outcome: str) 
 
     assert played.outcomes == [outcome, "ok"]
     session = played.observation
-    assert (session.outcome, session.turns_ended, session.turns_good, session.lost_turns) == ("ok", 2, 1, 0)
+    assert (session.outcome, session.turns_ended, session.turns_succeeded, session.turns_not_started) == ("ok", 2, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -305,9 +305,9 @@ def test_after_a_turn_that_failed_the_session_goes_on(turn: Turn, outcome: str) 
     [
         (hanging_up(1006), "closed:1006"),
         (hanging_up(1000), "closed:1000"),
-        (saying(b"{"), "protocol:json"),
-        (saying(delta(PREVIEW, "audio", "resp_1")), "protocol:dialect"),
-        (saying(delta(GA, "audio", "resp_1", "abc")), "protocol:base64"),
+        (saying(b"{"), "protocol_error:json"),
+        (saying(delta(PREVIEW, "audio", "resp_1")), "protocol_error:dialect"),
+        (saying(delta(GA, "audio", "resp_1", "abc")), "protocol_error:base64"),
         (saying(error("session_expired")), "expired"),
     ],
 )
@@ -316,7 +316,7 @@ def test_after_a_broken_connection_the_session_ends_and_the_rest_is_lost(turn: T
 
     assert played.outcomes == [outcome]
     session = played.observation
-    assert (session.outcome, session.turns_begun, session.turns_ended, session.lost_turns) == (outcome, 1, 1, 2)
+    assert (session.outcome, session.turns_started, session.turns_ended, session.turns_not_started) == (outcome, 1, 1, 2)
     assert played.sent_at("response.create") == [GREETED_NS]
 
 
@@ -331,7 +331,7 @@ def test_a_service_that_refuses_after_the_upgrade_gets_no_turn() -> None:
     played = Played(build_script(say(), say()), Refusing())
 
     session = played.observation
-    assert (session.outcome, session.turns_begun, session.lost_turns) == ("refused:invalid_api_key", 0, 2)
+    assert (session.outcome, session.turns_started, session.turns_not_started) == ("connect_failed:invalid_api_key", 0, 2)
     assert played.sent == []
 
 
@@ -346,7 +346,7 @@ def test_a_service_that_throttles_a_session_before_its_first_turn_says_so() -> N
     played = Played(build_script(say(), say()), Throttling(settings_ns=None))
 
     session = played.observation
-    assert (session.outcome, session.turns_begun, session.lost_turns) == ("throttled:error", 0, 2)
+    assert (session.outcome, session.turns_started, session.turns_not_started) == ("throttled:error", 0, 2)
 
 
 def test_a_connection_that_is_lost_in_a_pause_costs_the_turns_after_it() -> None:
@@ -357,7 +357,7 @@ def test_a_connection_that_is_lost_in_a_pause_costs_the_turns_after_it() -> None
 
     assert played.outcomes == ["ok"]
     session = played.observation
-    assert (session.outcome, session.turns_begun, session.lost_turns) == ("closed:1006", 1, 1)
+    assert (session.outcome, session.turns_started, session.turns_not_started) == ("closed:1006", 1, 1)
     assert session.instants["ended"] - played.start_ns == GREETED_NS + 1_900 * MS == played.now_ns
 
 
@@ -373,7 +373,7 @@ def test_a_connection_that_is_lost_while_the_caller_speaks_ends_the_turn() -> No
     assert played.outcomes == ["closed:1006"]
     assert len(played.sent_at("input_audio_buffer.append")) == 2
     assert played.after_ns(1, "ended") == GREETED_NS + 210 * MS
-    assert played.observation.lost_turns == 1
+    assert played.observation.turns_not_started == 1
 
 
 def test_what_the_service_holds_of_a_broken_audio_turn_is_cleared_before_the_next() -> None:
@@ -418,7 +418,7 @@ def test_a_turn_is_handed_out_as_soon_as_its_late_transcription_came() -> None:
     seated(script, transport, Clocked())[0].play()
 
     (first_ns, first), (second_ns, second) = handed_out[1], handed_out[2]
-    assert first_ns == first.instants["input_transcribed"] < second.instants["requested"]
+    assert first_ns == first.instants["input_transcribed"] < second.instants["request_sent"]
     assert second_ns == second.instants["input_transcribed"]
     assert [turn.network_rtt_ns for turn in (first, second)] == [t.instants["ended"] for t in (first, second)]
     assert [turn.retransmits for turn in (first, second)] == [4, 0]
@@ -443,7 +443,7 @@ def test_when_the_run_ends_the_turn_in_flight_is_finished_and_no_new_one_begins(
 
     assert played.outcomes == ["ok"]
     session = played.observation
-    assert (session.outcome, session.turns_begun, session.turns_wanted, session.lost_turns) == ("abandoned", 1, 3, 0)
+    assert (session.outcome, session.turns_started, session.turns_planned, session.turns_not_started) == ("abandoned", 1, 3, 0)
     assert played.sent_at("response.create") == [GREETED_NS]
 
 
@@ -469,7 +469,7 @@ def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
     session.abandon("abandoned", "the run ended")
 
     assert [turn.outcome for turn in listening.turns] == ["abandoned"]
-    assert (timeline.session().outcome, timeline.session().lost_turns) == ("abandoned", 0)
+    assert (timeline.session().outcome, timeline.session().turns_not_started) == ("abandoned", 0)
     assert transport.closed is not None
 
 
@@ -493,8 +493,8 @@ def test_a_turn_knows_the_way_to_the_peer_as_it_was_when_the_turn_ended() -> Non
     ("event", "within_s", "outcome"),
     [
         ("audio_delta", 0.5, "ok"),
-        ("transcript_done", 0.31, "failed:expected_transcript_done"),
-        ("committed", 60, "failed:expected_committed"),
+        ("transcript_done", 0.31, "failed:missing_transcript_done"),
+        ("committed", 60, "failed:missing_committed"),
     ],
 )
 def test_what_a_script_expects_must_come_in_time(event: str, within_s: float, outcome: str) -> None:
@@ -518,7 +518,7 @@ def test_an_expectation_counts_from_when_the_one_before_it_was_met() -> None:
 def test_a_session_goes_on_after_what_it_expected_without_waiting_for_the_rest() -> None:
     played = Played(build_script(say(), Expect(ExpectSettings("text_delta", 2))), Service(turns=[endless]))
 
-    assert played.outcomes == ["failed:expected_text_delta"]
+    assert played.outcomes == ["failed:missing_text_delta"]
     assert played.observation.outcome == "ok"
 
 
@@ -576,13 +576,13 @@ def test_a_session_comes_to_an_end_with_one_outcome_a_turn_whatever_the_service_
     played = Played(script, service, lambda ns: ns > ends_ns)
 
     session = played.observation
-    assert sorted(turn.turn for turn in played.turns) == list(range(1, session.turns_begun + 1))
-    assert session.turns_begun == session.turns_ended == played.listening.began
-    assert session.turns_wanted == len(script.turns)
+    assert sorted(turn.turn for turn in played.turns) == list(range(1, session.turns_started + 1))
+    assert session.turns_started == session.turns_ended == played.listening.began
+    assert session.turns_planned == len(script.turns)
     assert session.outcome
     assert session.wire_bytes_sent == played.listening.wire_sent
     assert session.wire_bytes_received == played.listening.wire_received
     assert session.audio_bytes_sent == played.listening.audio_sent == sum(t.audio_bytes_sent for t in played.turns)
     if session.outcome == "ok":
-        assert session.turns_begun == session.turns_wanted
+        assert session.turns_started == session.turns_planned
     assert played.transport.closed is not None

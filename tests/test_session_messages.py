@@ -58,8 +58,8 @@ def test_what_was_said_before_is_taken_before_the_first_turn_begins(dialect: Dia
     said = [event["item"]["content"][0]["text"] for _, event in played.sent if event["type"] == ITEM]
     assert said == ["One", "Two", "Hello"]
     instants = played.observation.instants
-    assert instants["history_taken"] - instants["history_begun"] == 5 * MS
-    assert played.turns[0].start_ns == instants["history_taken"]
+    assert instants["history_acked"] - instants["history_start"] == 5 * MS
+    assert played.turns[0].start_ns == instants["history_acked"]
     assert played.observation.measures_ns()["history"] == 5 * MS
     assert played.outcomes == ["ok"]
 
@@ -68,7 +68,7 @@ def test_a_service_that_acknowledges_nothing_is_not_waited_for_for_long() -> Non
     played = Played(with_history("One", "Two"), Service())
 
     assert played.outcomes == ["ok"]
-    assert played.turns[0].start_ns - played.observation.instants["history_begun"] == 2 * S
+    assert played.turns[0].start_ns - played.observation.instants["history_start"] == 2 * S
     assert "history" not in played.observation.measures_ns()
 
 
@@ -88,7 +88,7 @@ def test_a_service_that_takes_its_time_is_waited_for_as_long_as_it_goes_on() -> 
     played = Played(with_history("One", "Two", "Three", "Four"), Slow())
 
     assert played.observation.measures_ns()["history"] == 4 * S
-    assert played.turns[0].start_ns == played.observation.instants["history_taken"]
+    assert played.turns[0].start_ns == played.observation.instants["history_acked"]
 
 
 def test_a_history_that_is_refused_fails_the_session_for_it_is_not_the_one_that_was_meant() -> None:
@@ -102,7 +102,7 @@ def test_a_history_that_is_refused_fails_the_session_for_it_is_not_the_one_that_
 
     played = Played(with_history("One"), Refusing())
 
-    assert (played.observation.outcome, played.outcomes, played.observation.lost_turns) == (
+    assert (played.observation.outcome, played.outcomes, played.observation.turns_not_started) == (
         "failed:invalid_value",
         [],
         1,
@@ -165,7 +165,7 @@ def test_an_event_of_the_scripts_own_leaves_at_once_as_it_is_written() -> None:
 
     (at_ns, sent), *_ = [(at_ns, sent) for at_ns, sent in played.sent if sent["type"] == event["type"]]
     assert sent == event | {"event_id": "script-1-conversation.item.retrieve"}
-    assert at_ns == played.after_ns(1, "requested")
+    assert at_ns == played.after_ns(1, "request_sent")
     assert played.outcomes == ["ok", "ok"]
 
 
@@ -315,8 +315,8 @@ def test_the_first_answer_of_a_cold_session_is_what_the_service_takes_from_diall
 
     measures = played.observation.measures_ns()
     ready_ns = played.observation.instants["session_updated"] - played.start_ns
-    assert measures["first_answer_cold"] == ready_ns + played.turns[0].measures_ns()["voice_to_voice"]
+    assert measures["connect_to_first_audible"] == ready_ns + played.turns[0].measures_ns()["voice_to_voice"]
 
 
 def test_a_session_of_text_has_no_first_sound() -> None:
-    assert "first_answer_cold" not in Played(build_script(say(output="text"))).observation.measures_ns()
+    assert "connect_to_first_audible" not in Played(build_script(say(output="text"))).observation.measures_ns()

@@ -39,7 +39,7 @@ from tests.helpers import (
 
 @pytest.fixture
 def log(tmp_path: Path) -> EventLog:
-    return EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
+    return EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_wait_for_a_token_is_told_where_there_was_one(timeline: LoggedTimeline
     timeline.tell(inputs.Connected({"dns_done": at(41), "upgrade_done": at(42)}, {}, wait_ms * MS))
 
     text = printed(timeline, log)
-    assert ("token_wait 40 ms" in text) == ("token_wait" in text) == bool(wait_ms)
+    assert ("auth_wait 40 ms" in text) == ("auth_wait" in text) == bool(wait_ms)
 
 
 @pytest.mark.parametrize("scope", ["service", "proxy"])
@@ -127,7 +127,7 @@ def test_a_round_trip_to_a_proxy_is_told_as_such(timeline: LoggedTimeline, log: 
     text = printed(timeline, log)
     assert "network_rtt 2 ms" in text
     assert ("network_rtt is to the proxy" in text) == (scope == "proxy")
-    assert ("ttfa_less_rtt" in text) == (scope == "service")
+    assert ("ttfa_minus_rtt" in text) == (scope == "service")
 
 
 def test_a_simulator_behind_a_gateway_is_known_by_its_session(timeline: LoggedTimeline, log: EventLog) -> None:

@@ -67,14 +67,14 @@ def test_turns_are_measured_from_what_the_kernel_says() -> None:
     _, by_kernel = played(script, TransmitDelays(LEFT_NS, ACKNOWLEDGED_NS))
 
     for clock, kernel in zip(by_clock.turns, by_kernel.turns, strict=True):
-        moved = {"requested", "speech_end"} & clock.instants.keys()
+        moved = {"request_sent", "speech_end"} & clock.instants.keys()
         assert kernel.instants == (
             dict(clock.instants)
             | {name: clock.instants[name] + LEFT_NS for name in moved}
-            | {"request_acked": clock.instants["requested"] + ACKNOWLEDGED_NS}
+            | {"request_acked": clock.instants["request_sent"] + ACKNOWLEDGED_NS}
         )
-        assert (clock.sent_source, kernel.sent_source) == ("user", "kernel")
-        assert kernel.transmit_lag_ns == LEFT_NS
+        assert (clock.send_timestamp_source, kernel.send_timestamp_source) == ("user", "kernel")
+        assert kernel.transmit_delay_ns == LEFT_NS
 
 
 def test_what_is_known_when_the_send_call_returns_is_noted_at_once() -> None:
@@ -82,7 +82,7 @@ def test_what_is_known_when_the_send_call_returns_is_noted_at_once() -> None:
     _, listening = played(build_script(say()), TransmitDelays(), service)
     (turn,) = listening.turns
 
-    assert (turn.sent_source, turn.instants["request_acked"]) == ("kernel", turn.instants["requested"])
+    assert (turn.send_timestamp_source, turn.instants["request_acked"]) == ("kernel", turn.instants["request_sent"])
 
 
 def test_an_acknowledgement_that_comes_after_the_turn_is_not_waited_for() -> None:

@@ -231,7 +231,7 @@ def test_the_service_may_finish_what_it_misunderstood_before_the_next_turn() -> 
     assert settled_ns < began_ns <= settled_ns + 200 * MS
     assert played.outcomes == ["cancelled:turn_detected", "ok"]
     assert played.turns[1].response_id == "r2"
-    assert played.observation.stray_commits == 0
+    assert played.observation.unattributed_commits == 0
 
 
 def test_the_answer_to_the_whole_counts_where_the_answer_to_a_pause_ended_before_it() -> None:
@@ -352,7 +352,7 @@ def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_o
     settled_ns = max(first.instants["ended"], heard_ns) + 20 * S
     assert settled_ns < second.start_ns <= settled_ns + 200 * MS
     assert second.outcome != "ok"
-    assert timeline.session().stray_commits >= 8
+    assert timeline.session().unattributed_commits >= 8
 
 
 def test_a_request_of_ours_follows_the_commit_at_once() -> None:
@@ -362,7 +362,7 @@ def test_a_request_of_ours_follows_the_commit_at_once() -> None:
 
     assert played.sent_at("response.create") == [played.after_ns(1, "committed")]
     assert played.sent_at("response.create") == [GREETED_NS + 300 * MS + 538 * MS]
-    assert (played.outcomes, played.turns[0].origin) == (["ok"], "requested")
+    assert (played.outcomes, played.turns[0].measured_from) == (["ok"], "request_sent")
 
 
 def test_a_request_waits_a_second_for_speech_that_the_service_may_not_have_heard_to_its_end() -> None:
@@ -377,7 +377,7 @@ def test_a_typed_turn_in_a_session_with_a_vad_is_asked_for_while_the_microphone_
     played = Played(script, Hearing(after={"turn-2-append-2": noticed(2) + answered(2)}))
 
     assert played.outcomes == ["ok"] * 3
-    assert [turn.origin for turn in played.turns] == ["requested", "speech_end", "requested"]
+    assert [turn.measured_from for turn in played.turns] == ["request_sent", "speech_end", "request_sent"]
     assert [turn.vad_splits for turn in played.turns] == [None, 0, None]
     sent = appended(played)
     assert [at_ns for at_ns, _ in sent] == [GREETED_NS + (n + 1) * 100 * MS for n in range(len(sent))]
@@ -387,7 +387,7 @@ def test_a_vad_that_never_notices_times_the_turn_out_by_the_end_of_its_speech() 
     script = build_script(play(200), play(200), turn_detection=VAD, limits=Limits(end_of_turn=3))
     played = Played(script, Hearing())
 
-    assert (played.outcomes, played.observation.lost_turns) == (["timeout:end_of_turn"], 1)
+    assert (played.outcomes, played.observation.turns_not_started) == (["timeout:end_of_turn"], 1)
     assert played.after_ns(1, "ended") == played.after_ns(1, "speech_end") + 3 * S == played.now_ns
 
 
@@ -419,9 +419,9 @@ def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection 
     session = played.observation
     assert session.outcome == "closed:1006"
     assert played.now_ns == at_ms * MS
-    assert session.turns_begun == session.turns_ended == len(played.turns) == played.listening.began
+    assert session.turns_started == session.turns_ended == len(played.turns) == played.listening.began
     assert set(played.outcomes) <= {"ok", "closed:1006"}
-    assert session.lost_turns == 3 - session.turns_begun
+    assert session.turns_not_started == 3 - session.turns_started
 
 
 @pytest.mark.parametrize("at_ms", range(0, 6_000, 130))
@@ -433,8 +433,8 @@ def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> No
 
     session = played.observation
     assert session.outcome in ("ok", "abandoned")
-    assert played.outcomes == ["ok"] * session.turns_begun
-    assert (session.outcome == "ok") == (session.turns_begun == 3)
+    assert played.outcomes == ["ok"] * session.turns_started
+    assert (session.outcome == "ok") == (session.turns_started == 3)
     assert played.now_ns < max(at_ms, 40) * MS + 2 * S  # no more than the turn in flight
 
 

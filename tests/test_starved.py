@@ -85,7 +85,7 @@ def played(
             say_all(peer, early)
             ends_ns = (wait_until_there(transport._stream) if early != () else monotonic_ns()) + MS
             (turn,) = timeline.turns.open
-            timeline.limits = replace(LONG, first_delta=(ends_ns - turn.instants["requested"]) / 1e9)
+            timeline.limits = replace(LONG, first_delta=(ends_ns - turn.instants["request_sent"]) / 1e9)
             while monotonic_ns() < ends_ns + 10 * MS:
                 pass
             say_all(peer, late)
@@ -154,4 +154,4 @@ def test_without_the_kernel_s_stamps_nobody_knows_when_a_reply_came(
     monkeypatch.setattr("bench.transport.tcp.enable_stamps", lambda sock: False)
     session, turn = played(certificate, WHOLE, ())
 
-    assert (session.outcome, turn.outcome, turn.stamp_source) == ("ok", STARVED, "user")
+    assert (session.outcome, turn.outcome, turn.receive_timestamp_source) == ("ok", STARVED, "user")

@@ -84,9 +84,9 @@ def test_a_new_kind_of_step_is_read_prepared_and_played(
 
     (clapped_ns,) = claps
     assert played.outcomes == ["ok", "ok"]
-    assert clapped_ns == (first["ended"] if after_reply else first["requested"]) + 100 * MS
+    assert clapped_ns == (first["ended"] if after_reply else first["request_sent"]) + 100 * MS
     assert (clapped_ns > first["ended"]) == after_reply
-    assert second["requested"] >= clapped_ns
+    assert second["request_sent"] >= clapped_ns
 
 
 @pytest.mark.parametrize("kind", [Clap, ClapWithin])
@@ -100,7 +100,7 @@ def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
     plays = prepared_plays(loaded_scripts([actor("Caller", task_of(path))]), GA)
 
     assert [turn.name for turn in script.turns] == ["turn_1", "turn_2"]
-    assert [play.script.turns_wanted for play in plays.values()] == [2]
+    assert [play.script.turns_planned for play in plays.values()] == [2]
     assert [fact["steps"] for fact in scripts_of({"here": plays})] == [["turn_1", "turn_2"]]
     assert session_usage(script, HIGH) == session_usage(without, HIGH)
     assert varied(script, {"voice": "ash"}, "here").steps == script.steps

@@ -249,17 +249,17 @@ NAMES = {
 """The first event of a response by each of these names, in the spelling of the preview, is this instant."""
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 MEASURES = {
-    "ttfa": ("origin", "first_audio"),
-    "ttft": ("origin", "first_text"),
-    "transcript_first": ("origin", "first_transcript"),
-    "transcript_total": ("origin", "transcript_done"),
+    "ttfa": ("measured_from", "first_audio"),
+    "ttft": ("measured_from", "first_text"),
+    "transcript_first": ("measured_from", "first_transcript"),
+    "transcript_total": ("measured_from", "transcript_done"),
     "transcript_lead": ("first_transcript", "first_audio"),
-    "response_total": ("origin", "response_done"),
+    "response_total": ("measured_from", "response_done"),
     "voice_to_voice": ("speech_end", "first_audible"),
-    "answer_first_audio": ("origin", "answer_audio"),
+    "answer_ttfa": ("measured_from", "answer_audio"),
     "answer_voice_to_voice": ("speech_end", "answer_audible"),
     "turn_detection": ("speech_end", "speech_stopped"),
-    "speech_detected": ("speech_begin", "speech_started"),
+    "start_of_speech_delay": ("speech_start", "speech_started"),
     "input_transcript": ("committed", "input_transcribed"),
     "input_transcript_total": ("speech_end", "input_transcribed"),
 }
@@ -295,7 +295,7 @@ class Truth:
             came |= {"last_audio": deltas[-1][0], "answer_audio": deltas[0][0]}
             came |= {} if heard_ns is None else {"first_audible": heard_ns, "answer_audible": heard_ns}
         asked = [at_ns for at_ns, event in self._heard if event["event_id"] == turn.plan.request_event_id]
-        came |= {"requested": asked[0]} if asked else {}
+        came |= {"request_sent": asked[0]} if asked else {}
         came |= self._of_speech(turn) if turn.kind == "audio" else {}
         return came | {"ended": came["response_done"]}
 
@@ -313,7 +313,7 @@ class Truth:
                                          and decoded(sent.body)["item_id"] == item_id)  # fmt: skip
         if turn.speech:
             begin, end = self._edges[turn.plan.number]
-            came["speech_begin"] = self.microphone(turn.plan.number, begin + 1)
+            came["speech_start"] = self.microphone(turn.plan.number, begin + 1)
             came["speech_end"] = self.microphone(turn.plan.number, end)
         return came
 
@@ -383,20 +383,20 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
         assert turn.instants.keys() == instants.keys()
         assert {name: at_ns for name, at_ns in turn.instants.items() if abs(at_ns - instants[name]) >= 1} == {}
 
-        origin = "requested" if "requested" in instants else "speech_end"
-        instants["origin"] = instants[origin]
+        measured_from = "request_sent" if "request_sent" in instants else "speech_end"
+        instants["measured_from"] = instants[measured_from]
         measures = {name: instants[end] - instants[begin] for name, (begin, end) in MEASURES.items()
                     if {begin, end} <= instants.keys()}  # fmt: skip
         deltas = truth.deltas(turn.turn)
         if deltas:
-            _, measures["stall"], stalls = truth.played(turn.turn)
-            assert turn.stalls == stalls
+            _, measures["stall"], stall_count = truth.played(turn.turn)
+            assert turn.stall_count == stall_count
             assert turn.gaps_ns == tuple(after - before for (before, _), (after, _) in pairwise(deltas))
             rate = cast("OpenAI", talk.script.dialect).speaks(talk.script.settings).bytes_per_s
             after_first_s = sum(len(data) for _, data in deltas[1:]) / rate
             assert turn.audio_speed == pytest.approx(after_first_s / ((deltas[-1][0] - deltas[0][0]) / S))
         assert turn.audio_bytes_received == sum(len(data) for _, data in deltas)
-        assert turn.origin == origin
+        assert turn.measured_from == measured_from
         assert (turn.reply_text, turn.input_text) == truth.words(turn.turn)
         assert (turn.usage.audio_out > 0 if turn.usage else None) == bool(deltas)
         assert turn.measures_ns().keys() == measures.keys()
@@ -419,7 +419,7 @@ def truth_of_the_first_answer(talk: Talked, edges: Mapping[int, tuple[int, int]]
     """From dialling to the first sound of the first answer, without what the caller took once it was ready."""
     instants = Truth(talk, edges).instants(1)
     ready_ns = next(sent.due_ns for sent in talk.simulator.said if sent.type == "session.updated")
-    origin_ns = instants["requested"] if "requested" in instants else instants["speech_end"]
+    origin_ns = instants["request_sent"] if "request_sent" in instants else instants["speech_end"]
     return instants["first_audible"] - START_NS - max(0, origin_ns - ready_ns)
 
 
@@ -488,11 +488,11 @@ def check_every_figure(way: str, speed: float, format: AudioFormatName | None, d
     assert len(talk.turns) == len(talk.script.turns)
     check(talk, dict.fromkeys(range(1, 6), EDGES))
     if speed < 1:
-        assert any(turn.stalls for turn in talk.turns)
+        assert any(turn.stall_count for turn in talk.turns)
     assert talk.session.measures_ns().items() >= truth_of_the_start(talk).items()
-    cold_ns = talk.session.measures_ns()["first_answer_cold"]
+    cold_ns = talk.session.measures_ns()["connect_to_first_audible"]
     assert abs(cold_ns - truth_of_the_first_answer(talk, dict.fromkeys(range(1, 6), EDGES))) < 2
-    assert talk.session.stray_commits == talk.session.service_errors == 0
+    assert talk.session.unattributed_commits == talk.session.service_errors == 0
     assert {turn.vad_splits for turn in talk.turns} <= {0, None}
 
 
@@ -548,7 +548,7 @@ def test_a_pause_that_was_taken_for_the_end_cancels_its_answer_and_fails_the_tur
     talk = converse(speak(*HALTING), speak(*SPEECH), turn_detection=hasty)
 
     assert [turn.outcome for turn in talk.turns] == ["cancelled:turn_detected", "ok"]
-    assert (talk.session.outcome, talk.session.turns_good, talk.session.stray_commits) == ("ok", 1, 0)
+    assert (talk.session.outcome, talk.session.turns_succeeded, talk.session.unattributed_commits) == ("ok", 1, 0)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -569,7 +569,7 @@ def test_a_pause_costs_no_request_where_the_client_asks() -> None:
 
     (turn,) = talk.turns
     assert (turn.outcome, turn.vad_splits) == ("ok", 1)
-    assert turn.instants["requested"] == turn.instants["committed"] > turn.instants["speech_end"]
+    assert turn.instants["request_sent"] == turn.instants["committed"] > turn.instants["speech_end"]
 
 
 class Distant(Simulator):
@@ -623,8 +623,8 @@ def test_nobody_asks_before_the_last_word_was_heard(
     committed_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.committed"]
     assert (first.outcome, second.outcome, second.vad_splits) == ("ok", "ok", 0)
     assert len(committed_ns) == (first.vad_splits or 0) + 2
-    assert first.instants["requested"] == first.instants["committed"] == committed_ns[-2] + away_ms * MS
-    assert talk.session.stray_commits == 0
+    assert first.instants["request_sent"] == first.instants["committed"] == committed_ns[-2] + away_ms * MS
+    assert talk.session.unattributed_commits == 0
 
 
 def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
@@ -656,7 +656,7 @@ def test_a_service_that_speaks_up_in_a_long_pause_disturbs_nobody() -> None:
     talk = converse(speak(*SPEECH), Pause(30), speak(*SPEECH), turn_detection=idle)
 
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
-    assert talk.session.stray_commits >= 1
+    assert talk.session.unattributed_commits >= 1
     assert talk.turns[1].response_id == talk.simulator.said[-1].response_id or talk.session.outcome == "ok"
 
 
@@ -833,13 +833,13 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(held: Conver
     talk = talked(script, held.service, ends_ns=held.ends_ns, listening=listening)
 
     session = talk.session
-    assert [turn.turn for turn in talk.turns] == list(range(1, session.turns_begun + 1))
-    assert session.turns_begun == session.turns_ended == talk.listening.began
-    assert session.turns_good == sum(turn.outcome in GOOD for turn in talk.turns)
+    assert [turn.turn for turn in talk.turns] == list(range(1, session.turns_started + 1))
+    assert session.turns_started == session.turns_ended == talk.listening.began
+    assert session.turns_succeeded == sum(turn.outcome in GOOD for turn in talk.turns)
     assert session.outcome
-    assert session.lost_turns == (0 if session.outcome == "abandoned" else len(script.turns) - session.turns_begun)
+    assert session.turns_not_started == (0 if session.outcome == "abandoned" else len(script.turns) - session.turns_started)
     if session.outcome == "ok":
-        assert session.lost_turns == 0
+        assert session.turns_not_started == 0
     assert session.wire_bytes_sent == talk.listening.wire_sent
     assert session.audio_bytes_sent == talk.listening.audio_sent
     for turn in talk.turns:

@@ -167,7 +167,7 @@ def walked(*steps: Step, **session: Any) -> Repertoire:
 def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:
     """A session over a transport without a network, logged in a file."""
     script, transport, listening = walked(*steps).session(0, 0), MemoryTransport(station), Listening()
-    log = EventLog(path, hide=str, keep_audio=False)
+    log = EventLog(path, hide=str, record_audio=False)
     facts = about("run", Labels("s", "here", "talk", script.name), script)
     timeline = LoggedTimeline(
         SessionStart(transport.now_ns(), len(steps), script.limits), script.dialect, log=log, about=facts
@@ -187,7 +187,7 @@ def test_a_session_in_a_dialect_of_its_own_is_played_and_measured(tmp_path: Path
         assert turn.outcome == "ok"
         assert (turn.measures_ns()["ttfa"], turn.measures_ns()["response_total"]) == (250 * MS, 280 * MS)
         assert (turn.audio_deltas, turn.transcript_deltas, turn.audio_bytes_received) == (2, 2, RATE_HZ * 2 // 5)
-        assert turn.stall_ns == 0
+        assert turn.stall_duration_ns == 0
     assert session.events == len(listening.events) == 2 + 2 * 5
     assert session.wire_bytes_received == listening.wire_received
 
@@ -200,7 +200,7 @@ def test_its_speech_is_sent_at_the_dialect_s_rate(tmp_path: Path) -> None:
     assert [next(iter(msgspec.json.decode(data))) for _, data in transport.sent] == [
         *("tune", "talk", "talk", "talk", "out", "come in"),
     ]
-    assert turn.instants["requested"] - turn.start_ns == 250 * MS - 100 * MS
+    assert turn.instants["request_sent"] - turn.start_ns == 250 * MS - 100 * MS
 
 
 def test_its_log_is_told_again_without_its_audio(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ AROUND_S = 9
 """What a step takes beside its own time: starting, ending the last turns, closing and reading the run."""
 TURN_S: dict[SessionKind, float] = {"listening": 1.2, "talking": 9.0, **dict.fromkeys(AGENTS, 12.0)}
 """How long a turn takes, and a little more; with an agent two, of which one is interrupted."""
-HARNESS = ("receive_lag", "stamp_error", "send_lag", "hub_delay")
-SESSION_COLUMNS = ["outcome", "lost_turns"]
+HARNESS = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
+SESSION_COLUMNS = ["outcome", "turns_not_started"]
 Row = Mapping[str, Any]
 
 
@@ -161,14 +161,14 @@ def _greetings(turns: pa.Table, kind: SessionKind) -> list[dict[str, Any]]:
     """The greetings of calls: each call has one, ahead of the steady part."""
     if kind not in AGENTS:
         return []
-    rows: list[dict[str, Any]] = turns.filter(pc.is_null(turns["origin"])).to_pylist()
+    rows: list[dict[str, Any]] = turns.filter(pc.is_null(turns["measured_from"])).to_pylist()
     return rows
 
 
 def _lost(sessions: pa.Table) -> int:
     """Sessions that failed at any time, and the turns that they did not come to."""
     failed = [row for row in sessions.to_pylist() if outcome_class(row["outcome"]) == "failed"]
-    return sum(1 + row["lost_turns"] for row in failed)
+    return sum(1 + row["turns_not_started"] for row in failed)
 
 
 def _steady(table: pa.Table, column: str, played: PlayedRun, unit_ns: int) -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ def _late_p99_ms(truth: Truth, rows: Sequence[Row], played: PlayedRun) -> float 
 
 
 def _broken(verdict: Mapping[str, Any]) -> str:
-    """The first rule that was not kept: invalid: stamp_error 2.3 ms > 1 ms."""
+    """The first rule that was not kept: invalid: timestamp_uncertainty 2.3 ms > 1 ms."""
     broken = [rule for rule in verdict.get("rules") or [] if rule["passed"] is False]
     return (
         f"invalid: {broken[0]['measure']} {broken[0]['figure']:.3g} ms > {broken[0]['limit']:.3g} ms" if broken else ""
@@ -327,7 +327,7 @@ def _words(
     trust = ["--ca-file", str(ready["ca"])] if ready["ca"] else []
     url = ready["urls"][f"agent_{kind}" if kind in AGENTS else "ga"]
     called = ["--dialect", kind] if kind in AGENTS else []
-    place = ["--url", str(url), *called, *trust, "--runs", str(scratch / "runs"), "--loglevel", "WARNING"]
+    place = ["--url", str(url), *called, *trust, "--runs-dir", str(scratch / "runs"), "--loglevel", "WARNING"]
     return ["-f", str(scenario), "--headless", *(str(word) for option in load.items() for word in option), *place]
 
 

@@ -48,13 +48,13 @@ OPENING = {Kind.AUDIO_DELTA: "first_audio", Kind.TRANSCRIPT_DELTA: "first_transc
 """Kind of an event of a response → the instant of its turn that the first one is."""
 CLOSING = {Kind.TRANSCRIPT_DONE: "transcript_done", Kind.RESPONSE_DONE: "response_done"}
 """Kind of an event of a response → the instant of its turn that the last one is: an answer may be in several items."""
-MEASURES = ("ttfa", "transcript_first", "transcript_total", "response_total", "turn_detection", "speech_detected")
+MEASURES = ("ttfa", "transcript_first", "transcript_total", "response_total", "turn_detection", "start_of_speech_delay")
 """Measures that the ground-truth log can tell."""
-OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detected", "barge_in_yield")
+OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detection", "barge_in_yield")
 """Measures of calls with an agent; the last two are there where it says that it was interrupted."""
-INSTANTS = ("requested", "speech_begin", "speech_end", "speech_started", "speech_stopped",
+INSTANTS = ("request_sent", "speech_start", "speech_end", "speech_started", "speech_stopped",
             "first_audio", "first_transcript", "transcript_done", "response_done",
-            "first_audible", "barge_in", "barge_in_heard", "silent")  # fmt: skip
+            "first_audible", "barge_in", "barge_in_detected", "silent")  # fmt: skip
 OPENERS = ("start", "AudioMetadata", "text")
 """The messages in which a caller of an agent says the call's id, behind STREAM where it is a stream's."""
 STREAM = "MZ"
@@ -67,7 +67,7 @@ NEAR_NS = NS_PER_S
 """Turns of a call are farther apart than this, and figures are less far off."""
 WIDEST_NS = NS_PER_MS // 2
 """How wide an event's instant may be."""
-COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "origin", "audio", "vad_splits",
+COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
            "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
 """What of a turn's row is looked at."""
 Errors = dict[str, list[int]]
@@ -176,7 +176,7 @@ class AgentCall:
         """The true instants of a turn, found by its own, `seen`: nearer than any other turn of the call is."""
         if "speech_end" not in seen:
             greeted = _nearest(seen.get("first_audible"), self.greeted)
-            return {"greeted": greeted, "first_audible": greeted, "connect_start": seen.get("connect_start")}
+            return {"greeting_audible": greeted, "first_audible": greeted, "connect_start": seen.get("connect_start")}
         speech = self.recording.speech
         begins = [(self.recorded_ns(begin, speech.begin + 1), begin) for begin in self.begins]
         ends = [self.recorded_ns(begin, speech.end) for begin in self.begins]
@@ -185,13 +185,13 @@ class AgentCall:
             return {}
         place = ends.index(end_ns)
         found = {
-            "speech_begin": begins[place][0],
+            "speech_start": begins[place][0],
             "speech_end": end_ns,
             "first_audible": self.answered[place],
             "barge_in": _nearest(seen.get("barge_in"), [at_ns for at_ns, _ in begins]),
         }
-        cleared_ns = _nearest(seen.get("barge_in_heard"), self.cleared)
-        return found | {"barge_in_heard": cleared_ns, "silent": cleared_ns}
+        cleared_ns = _nearest(seen.get("barge_in_detected"), self.cleared)
+        return found | {"barge_in_detected": cleared_ns, "silent": cleared_ns}
 
 
 def _delay_ns(gap_ns: int) -> int:
@@ -285,7 +285,7 @@ def _received(truth: Truth, line: Mapping[str, Any]) -> None:
     truth.left_out += at_ns is None
     if GA.acts.get(line["type"]) is Act.REQUEST:
         if line["response"]:
-            truth.replies[line["response"]]["requested"] = at_ns
+            truth.replies[line["response"]]["request_sent"] = at_ns
     elif line["type"] in OPENERS and truth.recording is not None:
         heard = truth.inputs[line["session"]] = HeardInput(truth.recording.format)
         name = str(line["event_id"]).removeprefix(STREAM)
@@ -311,7 +311,7 @@ def instants(truth: Truth, row: Mapping[str, Any], speech: Speech | None) -> dic
 def _spoken(heard: HeardInput, begin: int, speech: Speech) -> dict[str, int | None]:
     """The instants of a spoken turn. The first sample is recorded when it is over."""
     return {
-        "speech_begin": heard.recorded_ns(begin + INPUT.sample_bytes * (speech.begin + 1)),
+        "speech_start": heard.recorded_ns(begin + INPUT.sample_bytes * (speech.begin + 1)),
         "speech_end": heard.recorded_ns(begin + INPUT.sample_bytes * speech.end),
         "speech_started": next((at_ns for byte, at_ns in heard.started if byte >= begin), None),
         "speech_stopped": next((at_ns for byte, at_ns in heard.stopped if byte > begin), None),
@@ -347,14 +347,14 @@ def joined(
     for row in rows:
         if row["outcome"] in GOOD:
             seen = {n: row["start_ns"] + at_ns for n in INSTANTS if (at_ns := row[f"{n}_at_ns"]) is not None}
-            if row["origin"] is None and "first_audible" in seen:  # a greeting: it counts from when we connected
-                seen |= {"greeted": seen["first_audible"], "connect_start": row["start_ns"]}
+            if row["measured_from"] is None and "first_audible" in seen:  # a greeting: it counts from when we connected
+                seen |= {"greeting_audible": seen["first_audible"], "connect_start": row["start_ns"]}
             if (call := truth.calls.get(row["service_session_id"])) is not None:
                 true = {name: at_ns for name, at_ns in call.instants(seen).items() if at_ns is not None}
             else:
                 true = {} if row["vad_splits"] else instants(truth, row, speeches.get(row["audio"] or ""))
-            told = _measured(true, row["origin"], measures_of)
-            measured = _measured(seen, row["origin"], measures_of)
+            told = _measured(true, row["measured_from"], measures_of)
+            measured = _measured(seen, row["measured_from"], measures_of)
             for name in (name for name in measures_of if name in told and name in measured):
                 measures[name].append(measured[name] - told[name])
             for name in (name for name in INSTANTS if name in true and name in seen):
@@ -363,10 +363,10 @@ def joined(
     return Joined(dict(measures), dict(instants_), unjoined)
 
 
-def _measured(at_ns: Mapping[str, int], origin: str | None, names: Sequence[str]) -> dict[str, int]:
+def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequence[str]) -> dict[str, int]:
     """Compute every one of these measures that the instants make."""
     found = ((name, CATALOGUE[name]) for name in names)
-    ends = ((name, (origin or "") if one.begin == "origin" else one.begin, one.end) for name, one in found)
+    ends = ((name, (measured_from or "") if one.begin == "measured_from" else one.begin, one.end) for name, one in found)
     return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
 
 

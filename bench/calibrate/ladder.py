@@ -41,7 +41,7 @@ DIED: tuple[Outcome, str] = ("late", "the simulator died")
 """Outcome of a step whose simulator died, which judges nobody."""
 CAUSES = {"late": "the simulator", "busy": "other programs"}
 """What kept a step from being judged."""
-MOST = "--most"
+MOST = "--max-sessions"
 """What ended the steps where every load was good."""
 
 

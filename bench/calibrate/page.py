@@ -36,7 +36,7 @@ def step_lines(step: LoadStep) -> list[str]:
     worst = max(step.errors.values(), key=lambda spread: spread.p99, default=None)
     own = [
         three(step.harness[name].p99) if name in step.harness else NONE
-        for name in ("receive_lag", "stamp_error", "send_lag")
+        for name in ("receive_delay", "timestamp_uncertainty", "send_delay")
     ]
     cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
     cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
@@ -75,7 +75,7 @@ PICTURE = (
     "marks: a load that was too much. Loads that say nothing about the harness are left out: the simulator was "
     "late, or other programs took the time."
 )
-LOADS = ("load", "result", "events/s", "receive_lag", "stamp_error", "send_lag", "hub_delay", "CPU", "µs an event",
+LOADS = ("load", "result", "events/s", "receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay", "CPU", "µs an event",
          "memory", "simulator late, p99", "others")  # fmt: skip
 ERRORS = ("measure", "sessions", "n", "p50", "p99", "p99.9", "max")
 
@@ -132,7 +132,7 @@ def _load(step: LoadStep) -> Line:
         count(step.events_per_s),
         *(
             " · ".join(_quantiles(step.harness[name])[:3]) if name in step.harness else NONE
-            for name in ("receive_lag", "stamp_error", "send_lag", "hub_delay")
+            for name in ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
         ),
         _share(step.cpu),
         three(step.us_per_event),

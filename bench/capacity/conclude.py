@@ -190,12 +190,12 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, e
         notes.append(f"our own generator was the limit from {unit(plan.by, bracket.ceiling)} on: what lies beyond is "
                      "unknown")  # fmt: skip
     if ended == "most" and bracket.top not in bracket.undecided:
-        notes.append(f"nothing broke up to --most {plan.most}: a higher one finds the edge")
+        notes.append(f"nothing broke up to --to {plan.most}: a higher one finds the edge")
     if bracket.undecided:
         between = listed([count(load) for load in bracket.undecided])
         least_s = least_time_s(ladder_of(plan))
         longer = f": {span(least_s)} at least" if plan.time_s < least_s else ""
-        notes.append(f"undecided within their time: {between}; a longer --time decides more{longer}")
+        notes.append(f"undecided within their time: {between}; a longer --max-time decides more{longer}")
     return [*notes, *_drift(plan, levels)]
 
 

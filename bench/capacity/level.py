@@ -84,7 +84,7 @@ def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -
     if warm_s > given.load_s / 2:
         why = (
             f"{step.load:,} calls take {warm_s:.0f} s to connect at this rate of connections, and the level has "
-            f"{given.load_s:.0f} s: give the search a longer --time, or `-- --connect-rate N`"
+            f"{given.load_s:.0f} s: give the search a longer --max-time, or `-- --connect-rate N`"
         )
         return _silent(step, given, "generator", why)
     try:
@@ -172,7 +172,7 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
     sure = _is_sure(answer, side, slos, error, looking.callers)
     ours = _ours(document, step.load if search.plan.by == "sessions" else round(calls or 0), sure=sure)
     if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
-        ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-sessions"
+        ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-concurrent"
     held = _held_back(document, side.name, step, calls) if search.plan.by == "sessions" and answer == "holds" else ""
     if answer == "holds":
         held = held or _backed_off(side, slos, error, looking.callers) or _drains(side)

@@ -69,11 +69,11 @@ class Locust:
             load |= {"--users": task.load, "--spawn-rate": f"{task.load / task.ramp_s:.4g}", "--session-pause": 0}
         else:
             slots = task.max_sessions or max(1, round(task.load * CALLS_PER_SLOT_S / 60))
-            load |= {"--arrivals": f"{task.load}/min", "--max-sessions": slots}
+            load |= {"--arrival-rate": f"{task.load}/min", "--max-concurrent": slots}
         if task.budget_usd is not None:
             load["--budget"] = f"{task.budget_usd:.6f}"
         own = [word for name, value in load.items() for word in (name, str(value))]
-        place = ["--headless", "--name", task.name, "--runs", str(self.runs), "--loglevel", "WARNING"]
+        place = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
         return ["-f", self.file, *place, *own, *self.options]
 
 
@@ -197,7 +197,7 @@ def prepared(
         if name in own or name in ("-u", "-r", "-t"):
             raise UsageError(f"{name} is an option that the search sets for each level: leave it out after --")
     words = [*service_options.words(), *options, *(["--yes"] if yes else [])]
-    arrives = ["--arrivals", "1/min", "--max-sessions", "1"] if plan.by == "arrivals" else []
+    arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrivals" else []
     forecast = _forecast(file, [*words, *arrives])
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["label"] for target in forecast["targets"])

@@ -186,7 +186,7 @@ def _agreed() -> bool:
 
 def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """What is set for other runs (LOCUST_*, a locust.conf beside) does not reach this one: it does what it has said."""
-    words = [*load.options, "--headless", *options, "--runs", str(runs.resolve()), "--loglevel", "WARNING"]
+    words = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
     with (
         tempfile.TemporaryDirectory() as scratch,
         locust_run(words, environment_without(environ, "LOCUST_"), folder=Path(scratch)) as run,

@@ -29,7 +29,7 @@ COLOURLESS = ("dumb", "unknown")
 
 def runs_folder() -> Path:
     """The folder in which runs are kept, as whoever starts them says."""
-    return Path(os.environ.get("LOCUST_RUNS") or FOLDER)
+    return Path(os.environ.get("LOCUST_RUNS_DIR") or FOLDER)
 
 
 def run_named(name: str) -> Path:
@@ -55,7 +55,7 @@ def report(
             metavar="[RUN]...", help="runs, by their folders or names; the newest by default", show_default=False
         ),
     ] = None,
-    without_host: Annotated[
+    exclude_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
     ] = None,
 ) -> None:
@@ -63,11 +63,11 @@ def report(
 
     A run that was killed is closed first. The last line is the path of report.html; the one before it has the verdict.
     Of several runs each has its report written, and the terminal shows them side by side; nothing is pooled.
-    With --without-host the report is of a new run in a folder beside it: RUN-without-NAME.
+    With --exclude-host the report is of a new run in a folder beside it: RUN-without-NAME.
     """
     runs = [run_named(name) for name in names or [""]]
-    if without_host:
-        runs = [_without(run, sorted(set(without_host))) for run in runs]
+    if exclude_host:
+        runs = [_without(run, sorted(set(exclude_host))) for run in runs]
     if len(runs) > 1:
         _side_by_side(list(dict.fromkeys(runs)))
         return
@@ -213,6 +213,6 @@ def _refuse_mixture(form: Form, table: list[TableChoice] | None, measure: str | 
     if form is Form.HLOG and table:
         raise UsageError("--table goes with csv, parquet and json: histograms are of the whole run; leave it out")
     if form is not Form.HLOG and measure is not None:
-        raise UsageError("--measure goes with --format hlog: rows have every measure; leave it out")
+        raise UsageError("--metric goes with --format hlog: rows have every measure; leave it out")
     if measure is not None and measure not in CATALOGUE:
-        raise UsageError(f"there is no measure {measure}: docs/measures.md lists them")
+        raise UsageError(f"there is no measure {measure}: docs/metrics.md lists them")

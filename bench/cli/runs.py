@@ -19,7 +19,7 @@ from bench.plain import json_text, one_line, printable
 
 def runs(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="where runs are kept", envvar="LOCUST_RUNS")
+        Path, typer.Argument(metavar="FOLDER", help="where runs are kept", envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
     remove: Annotated[
         list[str] | None,
@@ -114,7 +114,7 @@ def open_run(
         str, typer.Argument(metavar="RUN", help="a run by its name or its folder; the newest by default")
     ] = "",
     folder: Annotated[
-        Path, typer.Option("--runs", metavar="FOLDER", help="where runs are kept", envvar="LOCUST_RUNS")
+        Path, typer.Option("--runs-dir", metavar="FOLDER", help="where runs are kept", envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
 ) -> None:
     """Open a run's report.html in the browser; without a browser, print its path.
@@ -150,7 +150,7 @@ def merge(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="the run folder to make", show_default=False)],
-    without_host: Annotated[
+    exclude_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
     ] = None,
 ) -> None:
@@ -162,7 +162,7 @@ def merge(
     from bench.run.merging.merge import merge_runs
 
     try:
-        document = merge_runs(parts, out, without_host or ())
+        document = merge_runs(parts, out, exclude_host or ())
     except KeyboardInterrupt:
         sys.stderr.write(f"rtbench: interrupted: nothing is left of {printable(str(out))}\n")
         raise

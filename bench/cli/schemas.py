@@ -73,9 +73,9 @@ def schemas() -> dict[str, Schema]:
         "doctor": file_schema("doctor", "What rtbench doctor --json prints", doctor_document()),
         "compare": schema_of(CompareDocument, "compare", "compare.json of Realtime Bench"),
         "decision": schema_of(DecisionDocument, "decision", "decision.json of a run folder of Realtime Bench"),
-        "size": schema_of(SizeDocument, "size", "What rtbench size --json prints"),
+        "size": schema_of(SizeDocument, "size", "What rtbench sample-size --json prints"),
         "check": schema_of(CheckDocument, "check", "check.json of Realtime Bench"),
-        "history": schema_of(HistoryDocument, "history", "What rtbench history --json prints"),
+        "history": schema_of(HistoryDocument, "history", "What rtbench trend --json prints"),
         "baseline": schema_of(Baseline, "baseline", "A stored baseline of Realtime Bench"),
     }  # fmt: skip
 
@@ -134,7 +134,7 @@ def truth_line() -> Schema:
             "type": TEXT,
             "at_ns": WHOLE,
             "earliest_ns": WHOLE,
-            "timestamp_source": one_of("kernel", "userspace"),
+            "timereceive_timestamp_source": one_of("kernel", "userspace"),
         }
         | {"event_id": maybe(TEXT), "response": maybe(TEXT)},
         {"from_byte": COUNT, "to_byte": COUNT, "item": TEXT, "call": TEXT, "audio_end_ms": COUNT},

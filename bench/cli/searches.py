@@ -83,7 +83,7 @@ def _check_descriptors(most: int) -> None:
     if hard != resource.RLIM_INFINITY and hard < most + SPARE_DESCRIPTORS:
         lower = max(1, hard - SPARE_DESCRIPTORS)
         raise UsageError(f"a process may open {hard} files here, too few for {most:,} sessions: "
-                         f"raise the limit with `ulimit -n`, or calibrate with --most {lower}")  # fmt: skip
+                         f"raise the limit with `ulimit -n`, or calibrate with --max-sessions {lower}")  # fmt: skip
 
 
 def _writable_folders(out: Path | None) -> list[Path]:
@@ -208,10 +208,10 @@ def capacity(
     ] = None,
     max_sessions: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="With --by arrivals: maximum concurrent calls."),
+        typer.Option(min=1, metavar="N", help="With --by arrival-rate: maximum concurrent calls."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write capacity.json to this path, too.")
+        Path | None, typer.Option("--json-file", metavar="FILE", help="Write capacity.json to this path, too.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Write the report and all runs to this folder.")
@@ -256,7 +256,7 @@ def capacity(
         )
     )
     if max_sessions is not None and by is By.SESSIONS:
-        raise UsageError("--max-sessions needs --by arrivals: add it, or leave --max-sessions out")
+        raise UsageError("--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out")
     folder = _folder(out, locustfile)
     try:
         ready = prepared(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
@@ -278,11 +278,11 @@ def _checked(plan: SearchPlan) -> SearchPlan:
     from bench.capacity.search import LEAST_S, ladder_of, levels_left
 
     if plan.first > plan.most:
-        raise UsageError(f"--from {plan.first} lies above --most {plan.most}")
+        raise UsageError(f"--from {plan.first} lies above --to {plan.most}")
     if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
         raise UsageError("--budget must be more than 0 USD")
     if plan.time_s < LEAST_S:
-        raise UsageError(f"--time {plan.time_s:g}s is too short for a level: give it {LEAST_S:.0f} s at least")
+        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: give it {LEAST_S:.0f} s at least")
     return msgspec.structs.replace(plan, levels_most=levels_left(ladder_of(plan), []))
 
 
@@ -291,7 +291,7 @@ def _span_s(text: str) -> float:
 
     seconds = span_s(text)
     if seconds is None:
-        raise UsageError(f"--time must be {A_SPAN}, not {text}")
+        raise UsageError(f"--max-time must be {A_SPAN}, not {text}")
     return seconds
 
 

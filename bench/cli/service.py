@@ -160,7 +160,7 @@ def _document(
 
 
 DEFAULT_WORDS = "Hello, what can you do?"
-PROBE_OPTIONS = {"input_transcription": "--transcription", "turn_detection": "--manual"}
+PROBE_OPTIONS = {"input_transcription": "--input-transcription", "turn_detection": "--manual-commit"}
 """Which option says a setting, where it has another name."""
 
 
@@ -170,7 +170,7 @@ def probe(
     say: Annotated[str | None, typer.Option(help=f"Say this text (default: {DEFAULT_WORDS})")] = None,
     wav: Annotated[Path | None, typer.Option(help="Play this recording instead; the service finds its end.")] = None,
     manual: Annotated[
-        bool, typer.Option("--manual", help="With --wav: commit the recording and ask for the response.")
+        bool, typer.Option("--manual-commit", help="With --audio: commit the recording and ask for the response.")
     ] = False,
     voice: Annotated[str | None, typer.Option(help="The voice that replies.")] = None,
     instructions: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
@@ -179,7 +179,7 @@ def probe(
     ] = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the reply's audio as a WAV.")] = None,
     log: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every event, for `rtbench replay`.")] = None,
-    keep_audio: Annotated[bool, typer.Option("--keep-audio", help="With --log: keep the audio, too.")] = False,
+    record_audio: Annotated[bool, typer.Option("--record-audio", help="With --event-log: keep the audio, too.")] = False,
 ) -> None:
     """Say one thing to the service and show every event, what was measured and the settings in effect.
 
@@ -192,7 +192,7 @@ def probe(
     from bench.probe import probe_target, text_script, wav_script
     from bench.run.replay import replay_log
 
-    _refuse_mixture(say, wav, manual=manual, lone_keep=keep_audio and log is None)
+    _refuse_mixture(say, wav, manual=manual, lone_keep=record_audio and log is None)
     from bench.target.targets import resolve_targets
 
     targets = resolve_targets(os.environ, service_options)
@@ -205,22 +205,22 @@ def probe(
     if wav is not None:
         session["turn_detection"] = "none" if manual else FULL_DUPLEX if target.dialect.duplex else "server_vad"
     elif target.dialect.duplex:
-        raise UsageError(f"{target.label} hears speech alone: name a recording by --wav")
+        raise UsageError(f"{target.label} hears speech alone: name a recording by --audio")
     given = {name: value for name, value in session.items() if value is not None}
     text = DEFAULT_WORDS if say is None else say
     script = text_script(target, text, given) if wav is None else wav_script(target, wav, given)
-    for option, path in (("--save", save), ("--log", log)):
+    for option, path in (("--save-audio", save), ("--event-log", log)):
         if path is not None:
             _refuse_unwritable(option, path)
     if save is not None and save == log:
-        raise UsageError(f"--save and --log are both {save}; choose another name for one")
+        raise UsageError(f"--save-audio and --event-log are both {save}; choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:  # for a log that nobody asked for
         path = log or Path(folder) / "events.jsonl"
-        reply = probe_target(target, script, path, keep_audio=keep_audio)
+        reply = probe_target(target, script, path, record_audio=record_audio)
         replayed = replay_log(path)
     print_session(replayed, target=target)
     if save is not None:
@@ -231,11 +231,11 @@ def probe(
 def _refuse_mixture(say: str | None, wav: Path | None, *, manual: bool, lone_keep: bool) -> None:
     """Options that say nothing together."""
     if say is not None and wav is not None:
-        raise UsageError("--say and --wav are two turns, and a probe has one: leave one out")
+        raise UsageError("--text and --audio are two turns, and a probe has one: leave one out")
     if manual and wav is None:
-        raise UsageError("--manual needs --wav, because text has no end of speech: leave --manual out")
+        raise UsageError("--manual-commit needs --audio, because text has no end of speech: leave --manual-commit out")
     if lone_keep:
-        raise UsageError("--keep-audio needs --log: add it, or leave --keep-audio out")
+        raise UsageError("--record-audio needs --event-log: add it, or leave --record-audio out")
 
 
 def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ def turn_rows(replayed: Replayed) -> Iterator[tuple[TurnObservation, list[Waterf
 
 
 def _rows(turn: TurnObservation, passages: Iterable[Passage]) -> list[WaterfallRow]:
-    zero_ns = turn.instants.get(turn.origin or "", turn.start_ns)
+    zero_ns = turn.instants.get(turn.measured_from or "", turn.start_ns)
     waits = {name: (at_ns - zero_ns) / NS_PER_MS for name, at_ns in _waits(turn.instants).items()}
     keyed = [
         _waited(_keyed(passage, zero_ns), waits.get(_instant(passage, turn.instants)))
@@ -94,7 +94,7 @@ def _waited(keyed: Keyed, since_ms: float | None) -> Keyed:
 def _instant(passage: Passage, instants: Mapping[str, int]) -> str:
     """The instant that a message marked; "" where it marked none."""
     if passage.event is None:
-        name = "requested" if passage.act is Act.REQUEST else ""
+        name = "request_sent" if passage.act is Act.REQUEST else ""
     else:
         name = ARRIVALS.get(passage.event.kind, "")
     return name if instants.get(name) == passage.at_ns else ""
@@ -150,10 +150,10 @@ def session_text(
     """
     yield from _opening(replayed, width, colour=colour, again=again)
     asked = next((passage.name for passage in replayed.passages if passage.act is Act.REQUEST), "")
-    origins = {"requested": asked, "speech_end": "the end of speech"}
+    origins = {"request_sent": asked, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
-        origin = origins.get(turn.origin or "", "the turn's beginning")
-        title = f"turn {turn.turn}, {turn.step}: ms from {origin} (→ sent, ← received, ♪ heard)"
+        measured_from = origins.get(turn.measured_from or "", "the turn's beginning")
+        title = f"turn {turn.turn}, {turn.step}: ms from {measured_from} (→ sent, ← received, ♪ heard)"
         yield from ("", *_wrapped(title, width))
         yield from waterfall(rows, width, colour=colour)
         yield from ("", *_measured(turn, width))
@@ -183,7 +183,7 @@ def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> It
     headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
     yield from _named("service", [*_given("session ", session.service_session_id), *headers], width)
     measures_ns = session.measures_ns()
-    left_out = {"session_length", "start_lag"} | ({"token_wait"} if not measures_ns["token_wait"] else set())
+    left_out = {"session_duration", "start_delay"} | ({"auth_wait"} if not measures_ns["auth_wait"] else set())
     connecting = {name: value for name, value in measures_ns.items() if name not in left_out}
     yield from _named("connect", _times(connecting), width)
     rows = opening_rows(replayed)
@@ -198,8 +198,8 @@ def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> It
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     proxied = ["network_rtt is to the proxy"] if turn.rtt_scope == "proxy" else []
     stamps = []  # how far the arrival of the first delta can be off
-    if turn.stamp_error_ns is not None:
-        stamps = [f"stamp_error {three(turn.stamp_error_ns / NS_PER_MS)} ms ({turn.stamp_source})"]
+    if turn.timestamp_uncertainty_ns is not None:
+        stamps = [f"timestamp_uncertainty {three(turn.timestamp_uncertainty_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"]
     parts = {
         "outcome": [_told(turn.outcome, turn.detail), *_wait_asked(turn.retry_after_ns)],
         "measures": [*_times(turn.measures_ns()), *_figures(turn), *proxied, *stamps],

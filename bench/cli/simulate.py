@@ -36,7 +36,7 @@ def simulate(
         str | None,
         typer.Option(metavar="RUN[:TARGET]", help="Draw delays and pace from those that this run measured."),
     ] = None,
-    like_step: Annotated[str | None, typer.Option(help="With --like: use only the turns of this step.")] = None,
+    from_run_step: Annotated[str | None, typer.Option(help="With --from-run: use only the turns of this step.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all delays and replies.")] = 1,
     ttfa_p50_ms: Annotated[
         float | None, typer.Option(min=0.001, max=60_000, help="Median time to first audio, instead of the profile's.")
@@ -48,7 +48,7 @@ def simulate(
         str | None, typer.Option(help="Ask clients for this key. Without one every client is let in.")
     ] = None,
     key_env: Annotated[str | None, typer.Option(help="Ask for the key in this environment variable.")] = None,
-    token_life: Annotated[
+    token_lifetime: Annotated[
         float | None,
         typer.Option(
             min=0.5,
@@ -92,8 +92,8 @@ def simulate(
     from bench.simulator.voice import load_replies
 
     faults = [read_line(line) for line in fault or ()]
-    chosen = _profile(profile, like, like_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
-    tokens = None if token_life is None else TokenIssuer(token_life, secrets.token_urlsafe)
+    chosen = _profile(profile, like, from_run_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
+    tokens = None if token_lifetime is None else TokenIssuer(token_lifetime, secrets.token_urlsafe)
     authenticator = Authenticator(_key(key, key_env), tokens)
     identity = None if tokens is None else Identity(tokens, secrets.token_urlsafe(), chosen.faults, seed)
     _possible(chosen.faults, tls, tokens)
@@ -174,11 +174,11 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
     from bench.simulator.profile import default_profile, load_profile
 
     if step is not None and like is None:
-        raise UsageError("--like-step goes with --like, which names the run")
+        raise UsageError("--from-run-step goes with --from-run, which names the run")
     if like is None:
         return load_profile(path) if path else default_profile()
     if path is not None:
-        raise UsageError("give --profile or --like, not both")
+        raise UsageError("give --profile or --from-run, not both")
     from reports.export import likeness
     from reports.runs import load_frames
     from reports.sides.side import parted
@@ -216,7 +216,7 @@ def _possible(faults: Sequence[Fault], tls: bool, tokens: TokenIssuer | None) ->
         if fault.at == "tls" and not tls:
             raise UsageError(f"the fault {fault} goes with --tls: without it there is no TLS handshake")
         if fault.at == IDENTITY and tokens is None:
-            raise UsageError(f"the fault {fault} goes with --token-life: without it there is no identity endpoint")
+            raise UsageError(f"the fault {fault} goes with --token-lifetime: without it there is no identity endpoint")
 
 
 def _divisible(profile: Profile, tokens: TokenIssuer | None) -> None:
@@ -235,7 +235,7 @@ def _divisible(profile: Profile, tokens: TokenIssuer | None) -> None:
                 f"--workers: profile {profile.name} has {name}, which workers do not share; use one worker"
             )
     if tokens is not None:
-        raise UsageError("--workers does not go with --token-life: workers do not share the tokens; use one worker")
+        raise UsageError("--workers does not go with --token-lifetime: workers do not share the tokens; use one worker")
 
 
 def _tls(ca: Path) -> Any:

@@ -1,4 +1,4 @@
-"""`rtbench init`, `rtbench bench`, `rtbench options`: what somebody calls who begins."""
+"""`rtbench init`, `rtbench quickstart`, `rtbench options`: what somebody calls who begins."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ baseline = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Folder = Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="where baselines are kept")]
+Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help="where baselines are kept")]
 BASELINES = Path("baselines")
 
 
@@ -168,7 +168,7 @@ def history(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="where to write the page [default: history.html in the first FOLDER]"),
+        typer.Option(metavar="FILE", help="where to write the page [default: trend.html in the first FOLDER]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the history as JSON, and write no page")] = False,
 ) -> None:
@@ -192,7 +192,7 @@ def history(
 
         # a run's page would lie in its folder; that of many lies beside them
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
-        page = write_history(found, out or first / "history.html")
+        page = write_history(found, out or first / "trend.html")
         sys.stdout.write(f"{history_text(found, text_width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
@@ -348,5 +348,5 @@ def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
 
     found, notices = each_once(baselines.read_baselines(folder))
     if not found:
-        raise UsageError(f"{folder} has no baselines: save one by `rtbench baseline save RUN --folder {folder}`")
+        raise UsageError(f"{folder} has no baselines: save one by `rtbench baseline save RUN --baselines-dir {folder}`")
     return found, "".join(f"note: {printable(notice)}\n" for notice in notices)

@@ -142,20 +142,20 @@ def _is_foreign(cause: str, words: str, spoken: Dialect) -> bool:
 
 WAYS = f"--dialect {', '.join(get_args(AgentName))}"
 OF_AGENTS = {
-    "refused:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls without, "
+    "connect_failed:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls without, "
     "or give a token in the target's `headers`",
-    "refused:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the target",
-    "refused:tcp": "nobody listens there: is the agent running, and on this port?",
-    "refused:upgrade": "the server there does not accept this WebSocket: check the path, and the target's "
+    "connect_failed:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the target",
+    "connect_failed:tcp": "nobody listens there: is the agent running, and on this port?",
+    "connect_failed:upgrade": "the server there does not accept this WebSocket: check the path, and the target's "
     "`subprotocols`",
-    "protocol:json": f"its messages are those of another provider: name its own by {WAYS}",
+    "protocol_error:json": f"its messages are those of another provider: name its own by {WAYS}",
     "closed:1000": "it hung up: does its log say why? It may miss a parameter (`extra`) or a header",
-    "endless:audio": ENDLESS,
+    "limit_exceeded:audio": ENDLESS,
 }
 """What to do about the outcome of a call with an agent."""
 HEARD = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
 """Outcomes of which the detail says what was heard, and by that what to do."""
-SAME = {"refused:403": "refused:401"} | dict.fromkeys(
+SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
 )
 """Outcomes with the remedy of another one."""
@@ -183,7 +183,7 @@ def explain(refusal: Refusal, target: Target) -> str:
         return remedy
     if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.words)):
         return remedy
-    if refusal.outcome == "refused:proxy":
+    if refusal.outcome == "connect_failed:proxy":
         proxy = target.network_path.proxy  # by HTTP a tunnel is asked for with CONNECT, by SOCKS by its own command
         asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         must = f"it must allow {asked} to port {target.port}"
@@ -192,7 +192,7 @@ def explain(refusal: Refusal, target: Target) -> str:
         return _throttled(refusal, target)
     if "expired" in (refusal.outcome, cause.removeprefix("session_")):
         return SHORT_LIVED
-    if cause.isdigit() and refusal.outcome.startswith("refused:"):
+    if cause.isdigit() and refusal.outcome.startswith("connect_failed:"):
         return _status(int(cause), refusal, target)
     return remedy_of(refusal.outcome, refusal.words)
 

@@ -103,7 +103,7 @@ def stamps() -> Finding:
     if stamped:
         return Finding("kernel stamps", "ok", "what arrives is stamped by the kernel")
     return Finding("kernel stamps", "warning", "the kernel does not stamp what arrives: times are this process's own",
-                   "measure on Linux outside a sandbox; here keep the load low, and watch `receive_lag`")  # fmt: skip
+                   "measure on Linux outside a sandbox; here keep the load low, and watch `receive_delay`")  # fmt: skip
 
 
 def clock_resolution(resolution_s: float) -> Finding:
@@ -294,7 +294,7 @@ def _described(certificate: Certificate) -> str:
 def _insecure(target: Target, limits: Limits, error: ConnectError) -> Finding:
     """Where the error names its remedy, that is the one."""
     problem, _, remedy = error.detail.partition("; ")
-    certificate = _untrusted(target, limits) if error.outcome == "refused:tls" else None
+    certificate = _untrusted(target, limits) if error.outcome == "connect_failed:tls" else None
     shown = "" if certificate is None else f" (its certificate: {_described(certificate)})"
     remedy = remedy or explain(Refusal(error.outcome, error.detail), target)
     return Finding("tls", "failed", f"{problem}{shown}", remedy)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from bench.clock import Arrival, Handed
 from bench.observe.inputs import Transmitted
-from bench.observe.observation import stamp_source
+from bench.observe.observation import receive_timestamp_source
 from bench.protocol.events import Event, Kind
 from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NS_PER_MS
@@ -67,7 +67,7 @@ class Sending:
     @property
     def source(self) -> str | None:
         """`kernel`, `user` or `mixed`: where the instants of sends come from; None where there are none."""
-        return stamp_source(self.kernel_stamps, self.sends - self.kernel_stamps)
+        return receive_timestamp_source(self.kernel_stamps, self.sends - self.kernel_stamps)
 
 
 UNHEARD_NS = 1_000_000_000
@@ -184,7 +184,7 @@ class Hearing:
         """Whether the VAD has heard to the end of the caller's speech, not just to a pause in it."""
         if not self.noticed or "speech_end" not in self.instants:
             return False
-        if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_begin", 0):  # or by another clock
+        if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_start", 0):  # or by another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
         return self.heard_to_ns >= self.clock_ns["speech_end"] - self.tail_ns
 

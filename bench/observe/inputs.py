@@ -57,7 +57,7 @@ class Connected(Input, frozen=True, tag="connected"):
 
     instants: Mapping[str, int]
     headers: Mapping[str, str]
-    token_wait_ns: int = 0
+    auth_wait_ns: int = 0
     errors_ns: Mapping[str, int] = {}
     call_id: str = ""
 

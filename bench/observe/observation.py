@@ -44,7 +44,7 @@ class Quality(NamedTuple):
     input_word_errors: int | None = None
     reply_words: int | None = None
     reply_word_errors: int | None = None
-    task_done: bool | None = None
+    task_success: bool | None = None
 
 
 UNJUDGED = Quality()
@@ -98,7 +98,7 @@ TIMES = {
     for scope in get_args(Scope)
 }
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
-NONE_LOST = frozenset({"ok", "outlived", "abandoned"})
+NONE_LOST = frozenset({"ok", "renewed", "abandoned"})
 """Outcomes of sessions whose script was played to its end, goes on in another session, or was cut by the run's end."""
 
 
@@ -121,7 +121,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     audio: str
     errors_ns: Mapping[str, int]
     widths_ns: Mapping[str, int]
-    stamp_error_max_ns: int
+    timestamp_uncertainty_max_ns: int
     kernel_stamps: int
     user_stamps: int
     audio_bytes_sent: int
@@ -135,11 +135,11 @@ class TurnObservation(msgspec.Struct, frozen=True):
     unknown_events: int
     late_chunks: int
     gaps_ns: tuple[int, ...]
-    inexact_gaps: int
+    uncertain_gaps: int
     audio_speed: float | None
-    stall_ns: int | None
-    stalls: int | None
-    stall_error_ns: int | None
+    stall_duration_ns: int | None
+    stall_count: int | None
+    stall_duration_uncertainty_ns: int | None
     vad_splits: int | None
     network_rtt_ns: int | None
     network_rtt_smoothed_ns: int | None
@@ -150,8 +150,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
     reply_parts: tuple[str | FunctionCall, ...] = ()
     """The reply's words and function calls, in the order in which they were whole."""
     rtt_scope: str | None = None
-    sent_source: str | None = None
-    transmit_lag_ns: int | None = None
+    send_timestamp_source: str | None = None
+    transmit_delay_ns: int | None = None
     answer_response_id: str = ""
     traits: str | None = None
     context_tokens: int | None = None
@@ -159,22 +159,22 @@ class TurnObservation(msgspec.Struct, frozen=True):
     preamble: bool | None = None
     yielded: bool | None = None
     false_yield: bool | None = None
-    truncated_right: bool | None = None
+    truncation_correct: bool | None = None
     false_reply: bool | None = None
     cut_off: bool | None = None
     interruption: str | None = None
     function_calls: int | None = None
-    function_time_ns: int | None = None
+    function_execution_ns: int | None = None
     dead_air_ns: int | None = None
     late_audio_ns: int | None = None
-    wasted_audio_ns: int | None = None
+    unplayed_audio_ns: int | None = None
     received_audio_ns: int = 0
     overlap_ns: int | None = None
-    onset_error_ns: int | None = None
+    onset_uncertainty_ns: int | None = None
     quality: Quality = UNJUDGED
 
     @property
-    def origin(self) -> str | None:
+    def measured_from(self) -> str | None:
         """The instant that this turn's latency counts from; None where it ended before that instant."""
         for name in ORIGINS:  # a generator takes four times as long, and this is asked several times a turn
             if name in self.instants:
@@ -182,7 +182,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
         return None
 
     @property
-    def stamp_error_ns(self) -> int | None:
+    def timestamp_uncertainty_ns(self) -> int | None:
         """The bound of the first delta: of audio where there is any, else of whichever came first."""
         if "first_audio" in self.errors_ns:
             return self.errors_ns["first_audio"]
@@ -190,9 +190,9 @@ class TurnObservation(msgspec.Struct, frozen=True):
         return self.errors_ns[min(deltas, key=self.instants.__getitem__)] if deltas else None
 
     @property
-    def stamp_source(self) -> str | None:
+    def receive_timestamp_source(self) -> str | None:
         """Where this turn's arrival stamps came from; None where nothing arrived."""
-        return stamp_source(self.kernel_stamps, self.user_stamps)
+        return receive_timestamp_source(self.kernel_stamps, self.user_stamps)
 
     @property
     def retry_after_ns(self) -> int | None:
@@ -213,13 +213,13 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     def bound_ns(self, measure: Measure) -> int | None:
         """How far a measure between two instants can be off by their stamps; None where nobody knows."""
-        begin, end = self.origin or "" if measure.begin == ORIGIN else measure.begin, measure.end
+        begin, end = self.measured_from or "" if measure.begin == ORIGIN else measure.begin, measure.end
         errors_ns, widths_ns = self.errors_ns, self.widths_ns
         if (begin in ARRIVALS and begin not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
             return None
         if begin in SENDS and begin not in widths_ns:
             return None
-        end_error_ns = errors_ns.get(end, 0) - ((self.onset_error_ns or 0) if end == "first_audible" else 0)
+        end_error_ns = errors_ns.get(end, 0) - ((self.onset_uncertainty_ns or 0) if end == "first_audible" else 0)
         return bound_ns((errors_ns.get(begin, 0), widths_ns.get(begin, 0)), (end_error_ns, widths_ns.get(end, 0)))
 
 
@@ -233,15 +233,15 @@ class SessionObservation(msgspec.Struct, frozen=True):
     errors_ns: Mapping[str, int] = {}
     widths_ns: Mapping[str, int] = {}
     service_session_id: str = ""
-    token_wait_ns: int = 0
+    auth_wait_ns: int = 0
     caller_time_ns: int | None = None
     """The caller's own time, which is no latency: from `session_updated` to the first turn's origin."""
     renewed: bool = False
     """Whether another session took its place, to play what was left of the script."""
-    turns_wanted: int = 0
-    turns_begun: int = 0
+    turns_planned: int = 0
+    turns_started: int = 0
     turns_ended: int = 0
-    turns_good: int = 0
+    turns_succeeded: int = 0
     audio_bytes_sent: int = 0
     audio_bytes_received: int = 0
     wire_bytes_sent: int = 0
@@ -249,8 +249,8 @@ class SessionObservation(msgspec.Struct, frozen=True):
     events: int = 0
     unknown_events: Mapping[str, int] = {}
     service_errors: int = 0
-    stamp_fallbacks: int = 0
-    stray_commits: int = 0
+    timestamp_fallbacks: int = 0
+    unattributed_commits: int = 0
     """Commits that no turn of the script made: noise between turns, or the service's idle timeout."""
     idle_prompts: int = 0
     """How often the service spoke up by itself, because the caller was silent for as long as the idle timeout."""
@@ -267,9 +267,9 @@ class SessionObservation(msgspec.Struct, frozen=True):
         return model_of(self.effective_settings)
 
     @property
-    def lost_turns(self) -> int:
+    def turns_not_started(self) -> int:
         """Turns that the script wanted and that were never begun, because the session failed before."""
-        return 0 if self.outcome in NONE_LOST else self.turns_wanted - self.turns_begun
+        return 0 if self.outcome in NONE_LOST else self.turns_planned - self.turns_started
 
     @property
     def retry_after_ns(self) -> int | None:
@@ -282,7 +282,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
     def measures_ns(self) -> dict[str, int]:
         """Every measure of a session that it has, with what the harness added to it."""
-        column = {"token_wait_ns": self.token_wait_ns, "caller_time_ns": self.caller_time_ns}.get
+        column = {"auth_wait_ns": self.auth_wait_ns, "caller_time_ns": self.caller_time_ns}.get
         return times_ns("session", self.instants, column) | times_ns("harness", self.instants, column)
 
 
@@ -297,7 +297,7 @@ def reason(outcome: str, detail: str) -> str:
     return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
 
 
-def stamp_source(kernel: int, user: int) -> str | None:
+def receive_timestamp_source(kernel: int, user: int) -> str | None:
     """`kernel`, `user` or `mixed`, from how many stamps came from where."""
     if kernel and user:
         return "mixed"

@@ -60,7 +60,7 @@ class Ownership:
         self._unanswered: list[Request] = []
         self._doubted: list[Request] = []  # of these: those that may have been refused
         self._under_way: set[str] = set()  # responses that are not done, items of speech that are not committed
-        self.stray_commits = 0
+        self.unattributed_commits = 0
 
     def asked(self, turn: Turn) -> None:
         """Note that a turn's `response.create` was sent."""
@@ -177,7 +177,7 @@ class Ownership:
             self._under_way.add(event.item_id)
         elif event.kind is Kind.COMMITTED:
             self._under_way.discard(event.item_id)
-            self.stray_commits += event.item_id in self._stray_items
+            self.unattributed_commits += event.item_id in self._stray_items
             answered = turn is not None and turn.hearing.answered >= turn.hearing.commits  # the response came first
             if self.service_responds and not answered:
                 self._expect(Request(turn, by_vad=True))
@@ -246,5 +246,5 @@ def _reaches_into(event: Event, turn: Turn | None) -> bool:
     """Whether speech that stopped now, and began before this turn, is the turn's speech as well."""
     if turn is None or not turn.plan.vad or event.audio_ms is None or turn.hearing.commits:
         return False
-    begins_ns = turn.hearing.clock_ns.get("speech_begin")
+    begins_ns = turn.hearing.clock_ns.get("speech_start")
     return begins_ns is not None and event.audio_ms * NS_PER_MS > begins_ns

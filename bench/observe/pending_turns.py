@@ -58,7 +58,7 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
         missing = UNNOTICED if "speech_started" in turn.hearing.instants else UNHEARD
         timeout = _timed_out(turn.unnoticed_ns, limits.end_of_turn, "end_of_turn", missing)
     elif turn.state is State.WAITING:
-        asked_ns = turn.instants.get("answer_requested") or turn.instants.get("requested")
+        asked_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
         waits_from_ns = asked_ns or turn.hearing.instants.get("speech_stopped", turn.unnoticed_ns)
         missing = NOTHING
         if turn.plan.duplex:
@@ -248,8 +248,8 @@ class PendingTurns:
         """Mark from when to when the caller interrupts the reply that is played, or a sound is heard during it."""
         hearing = turn.hearing
         if turn.interrupts is not None:
-            if "speech_begin" in marks:
-                turn.interrupts.began(hearing.instants["speech_begin"], hearing.widths_ns["speech_begin"])
+            if "speech_start" in marks:
+                turn.interrupts.began(hearing.instants["speech_start"], hearing.widths_ns["speech_start"])
             if "speech_end" in marks:
                 turn.interrupts.spoken_ns = hearing.instants["speech_end"]
         if turn.interruption is not None:

@@ -1,6 +1,6 @@
 """Follows the reply to one turn: its items with their deltas, its closing events, and how its audio is played. Pure.
 
-A reply may be made of several items, in one response or in several: a preamble, and then the answer. Gaps, stalls and
+A reply may be made of several items, in one response or in several: a preamble, and then the answer. Gaps, stall_count and
 speed are those within items, for between them nobody owes any audio.
 
 The simulated player of a caller starts a jitter buffer's length after an item's first audio delta and drains at the
@@ -48,7 +48,7 @@ class Player:
         self.audible_error_ns = error_ns
         """The error bound of `first_audible_ns`: `error_ns` by then. A delta that came later, and really earlier, moves
         nothing: the player was not waiting for it."""
-        self.stall_ns = self.stalls = 0
+        self.stall_duration_ns = self.stall_count = 0
 
     @property
     def ends_ns(self) -> int:
@@ -56,10 +56,10 @@ class Player:
         return self._begins_ns + self._audio.duration_ns(self._bytes)
 
     @property
-    def stall_error_ns(self) -> int:
-        """How far `stall_ns` can be off: too little by what the first delta is, too much by what the last late one is.
+    def stall_duration_uncertainty_ns(self) -> int:
+        """How far `stall_duration_ns` can be off: too little by what the first delta is, too much by what the last late one is.
 
-        All stalls together are the most that any delta is behind the first one's schedule, and that delta stalled last.
+        All stall_count together are the most that any delta is behind the first one's schedule, and that delta stalled last.
         """
         return max(self._first_error_ns, self.error_ns)
 
@@ -76,8 +76,8 @@ class Player:
         """Play a delta that came at `at_ns`, or up to `error_ns` earlier; False where its payload cannot be decoded."""
         # as simple as can be said: players that stretch audio over a gap hide it, each in a way of its own
         if at_ns > self.ends_ns:
-            self.stall_ns += at_ns - self.ends_ns
-            self.stalls += 1
+            self.stall_duration_ns += at_ns - self.ends_ns
+            self.stall_count += 1
             self._bytes_before += self._bytes
             self._begins_ns, self._bytes, self.error_ns = at_ns, 0, error_ns
         # only up to there: two or three deltas of a reply are decoded, and not all of them
@@ -168,7 +168,7 @@ class Reply:
     earlier_items: int = 0
     """How many items with audio came before the response under way was asked for."""
     gaps_ns: list[int] = field(default_factory=list)
-    inexact_gaps: int = 0
+    uncertain_gaps: int = 0
     stopped_ns: int | None = None
     """When the player was stopped."""
     late_bytes: int = 0
@@ -304,7 +304,7 @@ class Reply:
             if error_ns <= EXACT_GAP_NS and item.last_error_ns <= EXACT_GAP_NS:
                 self.gaps_ns.append(at_ns - item.last_ns)
             else:
-                self.inexact_gaps += 1
+                self.uncertain_gaps += 1
         item.bytes += payload_bytes
         item.last_ns, item.last_error_ns = at_ns, error_ns
         return item.player.add(at_ns, payload_bytes, payload, error_ns)

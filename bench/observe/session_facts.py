@@ -107,18 +107,18 @@ UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
 
 
 class SessionFacts:
-    """The facts of one session. `turns_wanted`: the number of turns that its script has."""
+    """The facts of one session. `turns_planned`: the number of turns that its script has."""
 
     __slots__ = (
         "announced", "audio_received", "audio_sent", "billed", "caller_time_ns", "close_code", "close_reason", "detail",
-        "errors", "errors_ns", "events", "fallbacks", "headers", "history_left", "history_taken_ns", "idle_prompts",
+        "errors", "errors_ns", "events", "fallbacks", "headers", "history_left", "history_acked_ns", "idle_prompts",
         "instants", "last_error", "outcome", "renewed", "service_session_id", "settings", "start_ns", "stray_usage",
-        "token_wait_ns", "turns_begun", "turns_ended", "turns_good", "turns_wanted", "unknown", "unpaid", "widths_ns",
+        "auth_wait_ns", "turns_started", "turns_ended", "turns_succeeded", "turns_planned", "unknown", "unpaid", "widths_ns",
         "wire_received", "wire_sent",
     )  # fmt: skip
 
     def __init__(self, start: SessionStart) -> None:
-        self.start_ns, self.turns_wanted = start.start_ns, start.wanted
+        self.start_ns, self.turns_planned = start.start_ns, start.wanted
         planned = {"called": start.called_ns, "intended_start": start.intended_ns}
         self.instants = {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
         self.instants["connect_start"] = start.start_ns
@@ -131,16 +131,16 @@ class SessionFacts:
         self.service_session_id = ""
         self.settings: Mapping[str, Any] = {}
         self.headers: Mapping[str, str] = {}
-        self.token_wait_ns = 0
+        self.auth_wait_ns = 0
         self.caller_time_ns: int | None = None
         self.close_code: int | None = None
         self.close_reason = ""
-        self.turns_begun = self.turns_ended = self.turns_good = 0
+        self.turns_started = self.turns_ended = self.turns_succeeded = 0
         self.audio_sent = self.wire_sent = self.audio_received = self.wire_received = 0
         self.events = self.errors = self.fallbacks = self.idle_prompts = 0
         self.history_left = 0
         """How many messages that were said before the first turn the service has not taken yet."""
-        self.history_taken_ns = 0
+        self.history_acked_ns = 0
         """When it took the last one that it has taken; 0 where it has taken none."""
         self.unknown: Counter[str] = Counter()
         self.last_error: Failure | None = None
@@ -179,14 +179,14 @@ class SessionFacts:
 
     def connected(self, connected: Connected) -> None:
         """Note how connecting went."""
-        self.instants["connect_start"] = self.start_ns + connected.token_wait_ns
+        self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
         self.instants.update(connected.instants)
         self.errors_ns.update(connected.errors_ns)
         if not self.announced and (open_ns := connected.instants.get("upgrade_done")) is not None:
             error_ns = connected.errors_ns.get("upgrade_done", 0)
             for instant in DESCRIPTIONS.values():
                 self.instants[instant], self.errors_ns[instant] = open_ns, error_ns
-        self.headers, self.token_wait_ns = connected.headers, connected.token_wait_ns
+        self.headers, self.auth_wait_ns = connected.headers, connected.auth_wait_ns
         self.service_session_id = connected.call_id
 
     def described(self, event: Event, arrival: Arrival) -> None:
@@ -204,36 +204,36 @@ class SessionFacts:
         self.instants.setdefault("update_sent", at_ns)
         self.widths_ns.setdefault("update_sent", width_ns)
 
-    def history_begun(self, begun: HistoryBegun) -> None:
+    def history_start(self, begun: HistoryBegun) -> None:
         """Note that so many messages are about to be sent that were said before."""
-        self.instants["history_begun"], self.history_left = begun.at_ns, begun.messages
+        self.instants["history_start"], self.history_left = begun.at_ns, begun.messages
 
     def item_added(self, arrival: Arrival) -> None:
         """Note that the service has taken one more message of the history: items are added in the order of sending."""
         if self.history_left:
             self.history_left -= 1
-            self.history_taken_ns = arrival.at_ns
+            self.history_acked_ns = arrival.at_ns
             if not self.history_left:
-                self.arrived("history_taken", arrival)
+                self.arrived("history_acked", arrival)
 
-    def idle_prompted(self, arrival: Arrival, played_ns: int, timeout_ms: int | None) -> None:
+    def idle_prompt_received(self, arrival: Arrival, played_ns: int, timeout_ms: int | None) -> None:
         """Count that the service speaks up by itself; of the first time note when it did so, and when that was due.
 
         That is `timeout_ms` after the last reply was played; 0 where nothing was played, or a turn is under way.
         """
         self.idle_prompts += 1
         if self.idle_prompts == 1 and played_ns and timeout_ms is not None:
-            self.instants["idle_due"] = played_ns + timeout_ms * NS_PER_MS
-            self.arrived("idle_prompted", arrival)
+            self.instants["idle_prompt_due"] = played_ns + timeout_ms * NS_PER_MS
+            self.arrived("idle_prompt_received", arrival)
 
     def renews(self, heard_ns: int | None) -> None:
         """Note that the session takes another one's place, whose last reply was heard to its end at this instant."""
         if heard_ns is not None:
-            self.instants["heard_before"] = heard_ns
+            self.instants["previous_reply_end"] = heard_ns
 
     def renewed_by(self) -> None:
         """Note that another session takes this one's place, and plays the turns that are left."""
-        self.turns_wanted, self.renewed = self.turns_begun, True
+        self.turns_planned, self.renewed = self.turns_started, True
 
     def count_unknown(self, name: str) -> None:
         """Count an event that nobody knows; of more than so many names the rest is one."""
@@ -248,30 +248,30 @@ class SessionFacts:
     def turn_ended(self, turn: TurnObservation, *, first: bool) -> None:
         """Count a turn that was handed out. `first`: of the session's turns."""
         self.turns_ended += 1
-        self.turns_good += turn.outcome in GOOD
+        self.turns_succeeded += turn.outcome in GOOD
         if first:
             self._note_first_reply(turn)
 
     def greeted(self, turn: TurnObservation) -> None:
         """Note when the caller heard the service greet, in a turn that was handed out."""
         if turn.outcome in WHOLE and "first_audible" in turn.instants:
-            self.arrived("greeted", Arrival(turn.instants["first_audible"], turn.errors_ns.get("first_audible", 0)))
+            self.arrived("greeting_audible", Arrival(turn.instants["first_audible"], turn.errors_ns.get("first_audible", 0)))
 
     def _note_first_reply(self, turn: TurnObservation) -> None:
         """Note what the caller waited for first, where it came: the first delta of the reply to the first turn."""
         reply = next((name for name in FIRST_DELTAS if name in turn.instants), None)
-        if turn.outcome not in WHOLE or reply is None or turn.origin is None or not self.ready:
+        if turn.outcome not in WHOLE or reply is None or turn.measured_from is None or not self.ready:
             return
         self.instants["first_reply"] = turn.instants[reply]
         self.errors_ns["first_reply"] = turn.errors_ns.get(reply, 0)
         if (audible_ns := turn.instants.get("first_audible")) is not None:
             self.instants["first_audible"] = audible_ns
             self.errors_ns["first_audible"] = turn.errors_ns.get("first_audible", 0)
-        ready_ns = max(self.instants["session_updated"], self.instants.get("history_taken", 0))
-        caller_ns = turn.instants[turn.origin] - ready_ns
+        ready_ns = max(self.instants["session_updated"], self.instants.get("history_acked", 0))
+        caller_ns = turn.instants[turn.measured_from] - ready_ns
         self.caller_time_ns = max(0, caller_ns)  # a pipelined turn may be asked for before the session is ready
 
-    def observation(self, stray_commits: int) -> SessionObservation:
+    def observation(self, unattributed_commits: int) -> SessionObservation:
         """What is known of the session; once it is over, that is all."""
         return SessionObservation(
             outcome=self.outcome,
@@ -282,10 +282,10 @@ class SessionFacts:
             widths_ns=self.widths_ns,
             service_session_id=self.service_session_id,
             renewed=self.renewed,
-            turns_wanted=max(self.turns_wanted, self.turns_begun),
-            turns_begun=self.turns_begun,
+            turns_planned=max(self.turns_planned, self.turns_started),
+            turns_started=self.turns_started,
             turns_ended=self.turns_ended,
-            turns_good=self.turns_good,
+            turns_succeeded=self.turns_succeeded,
             audio_bytes_sent=self.audio_sent,
             audio_bytes_received=self.audio_received,
             wire_bytes_sent=self.wire_sent,
@@ -293,13 +293,13 @@ class SessionFacts:
             events=self.events,
             unknown_events=dict(self.unknown),
             service_errors=self.errors,
-            stamp_fallbacks=self.fallbacks,
-            stray_commits=stray_commits,
+            timestamp_fallbacks=self.fallbacks,
+            unattributed_commits=unattributed_commits,
             idle_prompts=self.idle_prompts,
             stray_usage=self.stray_usage,
             close_code=self.close_code,
             close_reason=self.close_reason,
-            token_wait_ns=self.token_wait_ns,
+            auth_wait_ns=self.auth_wait_ns,
             caller_time_ns=self.caller_time_ns,
             headers=self.headers,
             effective_settings=self.settings,

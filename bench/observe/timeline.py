@@ -95,7 +95,7 @@ ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
 UNANSWERED = ("timeout:", EXPECTED)
 """How outcomes begin that say that something did not come in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
-ENDS_SESSION = ("protocol:", "endless:")
+ENDS_SESSION = ("protocol_error:", "limit_exceeded:")
 """How outcomes of a turn begin after which nothing of its session would be as it should."""
 
 
@@ -150,7 +150,7 @@ class Timeline:
         turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.settings)
         self.turns.begin(turn)
         self._first = self._first or plan.number
-        facts.turns_begun += 1
+        facts.turns_started += 1
         facts.last_error = None
         if plan.greeting:
             self._heard = facts.events, facts.audio_received
@@ -185,7 +185,7 @@ class Timeline:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_sent)
             marks = turn.hearing.mark_moments(sent.moments, handed, clock_ns)
             turns.mark_barge_in(turn, marks)
-            if self._detector is not None and ("speech_begin" in marks or "barge_in" in marks):
+            if self._detector is not None and ("speech_start" in marks or "barge_in" in marks):
                 self._detector.caller_speaks()
         turn.sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
         if asks or marks:
@@ -212,9 +212,9 @@ class Timeline:
         self.arrived_ns = at_ns
         facts.events += len(events)
         if facts.events > self._most_events:
-            self._fail("endless:events", at_ns, f"over {MOST_EVENTS} events since the turn began")
+            self._fail("limit_exceeded:events", at_ns, f"over {MOST_EVENTS} events since the turn began")
         elif facts.wire_received > self._most_bytes:
-            self._fail("endless:bytes", at_ns, f"over {MOST_BYTES} bytes since the turn began")
+            self._fail("limit_exceeded:bytes", at_ns, f"over {MOST_BYTES} bytes since the turn began")
         # nearly always a message is one event, and has whole samples
         if (
             self._detector is not None
@@ -231,7 +231,7 @@ class Timeline:
             self._wake_ns = min(self._wake_ns, self._detector.over_ns)
             if self._detector.playout.overflow is not None:
                 what, how_much = self._detector.playout.overflow
-                self._fail(f"endless:{what}", at_ns, f"over {how_much}")
+                self._fail(f"limit_exceeded:{what}", at_ns, f"over {how_much}")
             return
         for event in events:
             self._take(event, arrival, wire_bytes)
@@ -292,7 +292,7 @@ class Timeline:
 
     def _session_event(self, event: Event, arrival: Arrival) -> None:
         if event.kind is Kind.MALFORMED:
-            self._fail("protocol:json", arrival.at_ns, event.reason)
+            self._fail("protocol_error:json", arrival.at_ns, event.reason)
         elif event.kind is Kind.ERROR:
             self._error(event.failure or Failure(), arrival.at_ns)
         else:
@@ -326,7 +326,7 @@ class Timeline:
         if kind in NOTICES_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.hear_barge_in(arrival)
         if event.foreign:
-            self._fail("protocol:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
+            self._fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS:
@@ -349,13 +349,13 @@ class Timeline:
             self._length.client_changed()
         elif kind is Kind.IDLE_TIMEOUT:
             played_ns = self.playback_ends_ns if self.turns.all_over else 0
-            self.facts.idle_prompted(arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.settings))
+            self.facts.idle_prompt_received(arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.settings))
         elif kind is Kind.RESPONSE_DONE:
             self._heard = self.facts.events, self.facts.audio_received
             self._responses_left -= 1
             if self._responses_left < 0:
                 detail = f"over {MOST_RESPONSES} responses since the turn began"
-                self._fail("endless:responses", arrival.at_ns, detail)
+                self._fail("limit_exceeded:responses", arrival.at_ns, detail)
 
     def _bill(self, response_id: str, usage: Usage, turn: Turn | None) -> None:
         """Add the tokens of a response to its turn while that is open, else to the session's own.
@@ -397,7 +397,7 @@ class Timeline:
         if effect is Effect.EXPIRED:
             self._expire_session(at_ns, failure.detail)
         elif effect is Effect.FATAL:
-            self._fail(f"failed:{cause}" if self.facts.ready else f"refused:{cause}", at_ns, failure.detail)
+            self._fail(f"failed:{cause}" if self.facts.ready else f"connect_failed:{cause}", at_ns, failure.detail)
         elif failure.event_id.startswith(SESSION_PREFIX):
             self._fail(f"failed:{cause}", at_ns, failure.detail)
         elif effect is Effect.UNANSWERED and not failure.event_id and self.owners.service_responds:
@@ -504,7 +504,7 @@ class Timeline:
     def _expire_session(self, at_ns: int, detail: str) -> None:
         """End the session, which the service lets become no older: no failure, where its call was to outlive it."""
         if self._renewable and self.facts.ready:
-            self.facts.end("outlived", at_ns, detail)  # the first outcome stays; turns under way fail all the same
+            self.facts.end("renewed", at_ns, detail)  # the first outcome stays; turns under way fail all the same
         self._fail("expired", at_ns, detail)
 
     def _close(self, closed: Closed) -> None:
@@ -517,12 +517,12 @@ class Timeline:
             self._expire_session(at_ns, reason)
         elif error and not self.facts.ready:  # a service that refuses a session says why, and then closes it
             throttled = error.effect is Effect.THROTTLED
-            outcome = "throttled:error" if throttled else f"refused:{error.cause or 'unknown'}"
+            outcome = "throttled:error" if throttled else f"connect_failed:{error.cause or 'unknown'}"
             self._fail(outcome, at_ns, error.detail)
         elif code == BAD_FRAME:
-            self._fail("protocol:frame", at_ns, reason)
+            self._fail("protocol_error:frame", at_ns, reason)
         elif code == TOO_LARGE and closed.ours:
-            self._fail("protocol:too_large", at_ns, reason)
+            self._fail("protocol_error:too_large", at_ns, reason)
         else:
             self._fail(f"closed:{closed.cause or code}", at_ns, reason)
 
@@ -543,7 +543,7 @@ class Timeline:
 
     def session(self) -> SessionObservation:
         """The session's own observation; call it after `take`, once the session is over."""
-        return self.facts.observation(self.owners.stray_commits)
+        return self.facts.observation(self.owners.unattributed_commits)
 
     # What is to be done.
 
@@ -609,7 +609,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Connected: lambda timeline, connected: timeline.facts.connected(connected),
     Begun: Timeline._begin,
     Sent: Timeline._sent,
-    HistoryBegun: lambda timeline, begun: timeline.facts.history_begun(begun),
+    HistoryBegun: lambda timeline, begun: timeline.facts.history_start(begun),
     Renews: lambda timeline, renews: timeline.facts.renews(renews.heard_ns),
     Renewed: lambda timeline, _: timeline.facts.renewed_by(),
     Transmitted: lambda timeline, stamp: timeline.turns.transmitted(stamp),

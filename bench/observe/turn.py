@@ -101,13 +101,13 @@ class Turn:
     answer_response_id: str = ""
     """The last response that counts."""
     item_id: str = ""
-    answer_requested_width_ns: int | None = None
+    answer_request_sent_uncertainty_ns: int | None = None
     between_items: bool = False
     """Whether an item of the reply is whole, or was announced, and no delta of it came: a call has none."""
     dropped: list[Reply] = field(default_factory=list)
     """Replies to pauses in the caller's speech, which do not count."""
-    requested_width_ns: int | None = None
-    transmit_lag_ns: int | None = None
+    request_sent_uncertainty_ns: int | None = None
+    transmit_delay_ns: int | None = None
     unnoticed_ns: int = 0
     awaited_ns: int = 0
     """Since when it is the service's turn; what was due before is overdue from then on."""
@@ -196,12 +196,12 @@ class Turn:
     def _asked(self, handed: Handed) -> None:
         """Note that a response was asked for: the turn's, or the one after its functions have returned."""
         if self.state is State.CALLING:
-            self.instants["answer_requested"], self.answer_requested_width_ns = handed.at_ns, handed.width_ns
+            self.instants["answer_request_sent"], self.answer_request_sent_uncertainty_ns = handed.at_ns, handed.width_ns
             self.calls.asked_on()
-        elif "requested" not in self.instants:
-            self.instants["requested"] = handed.at_ns
-            self.sending.sent(handed, ("requested",))
-            self.requested_width_ns = handed.width_ns
+        elif "request_sent" not in self.instants:
+            self.instants["request_sent"] = handed.at_ns
+            self.sending.sent(handed, ("request_sent",))
+            self.request_sent_uncertainty_ns = handed.width_ns
         self.progress_ns, self.state = handed.at_ns, State.WAITING
         self.said_ns = self.said_ns or handed.at_ns
 
@@ -216,15 +216,15 @@ class Turn:
         if self.state is State.OVER and stamp.at_ns > self.instants["ended"]:
             return
         marks, late_ns = self.sending.transmitted(stamp)
-        if "requested" in marks:
-            self.instants["requested"] += late_ns
-            self.requested_width_ns, self.transmit_lag_ns = 0, late_ns
+        if "request_sent" in marks:
+            self.instants["request_sent"] += late_ns
+            self.request_sent_uncertainty_ns, self.transmit_delay_ns = 0, late_ns
         elif marks:
             # the limit counts from the end of speech, which moves
             if self.unnoticed_ns == self.hearing.instants["speech_end"]:
                 self.unnoticed_ns += late_ns
             self.hearing.move_marks(marks, late_ns)
-        if "requested" in self.sending.acknowledged(stamp):
+        if "request_sent" in self.sending.acknowledged(stamp):
             self.instants.setdefault("request_acked", stamp.at_ns)
 
     @property
@@ -258,7 +258,7 @@ class Turn:
 
     def wants_request(self, now_ns: int) -> bool:
         """Whether the service has committed the caller's speech and leaves asking for the response to the client."""
-        asks = self.plan.vad and not self.plan.service_responds and "requested" not in self.instants
+        asks = self.plan.vad and not self.plan.service_responds and "request_sent" not in self.instants
         return asks and self.hearing.all_committed(now_ns)
 
     # What came.
@@ -318,9 +318,9 @@ class Turn:
         elif event.kind is Kind.TRANSCRIPT_DELTA:
             self.reply.add_words(event)
         if event.payload_bytes < 0 or not self.reply.delta(event, arrival):
-            return "protocol:base64", f"the payload of {event.name} is not base64"
+            return "protocol_error:base64", f"the payload of {event.name} is not base64"
         if len(self.reply.items) > MOST_ITEMS:  # cues, and all that is observed, go through them one by one
-            return "endless:items", f"over {MOST_ITEMS} items with audio in one reply"
+            return "limit_exceeded:items", f"over {MOST_ITEMS} items with audio in one reply"
         if self.plan.duplex and isinstance(event.payload, CutPayload):
             self.reply.sounded(event.payload, event.payload_bytes, arrival)
         return None
@@ -338,7 +338,7 @@ class Turn:
             self.calls.happened(event, arrival)
             self.reply.add_calls(self.calls.whole.values())
             if endless := self.calls.endless:
-                return "endless:calls", endless
+                return "limit_exceeded:calls", endless
         elif kind is Kind.OUTPUT_ADDED and event.phase:
             self.reply.phases[event.item_id] = event.phase
         if event.text and kind in WHOLE_TEXTS:
@@ -385,16 +385,16 @@ class Turn:
             self.reply.add_calls(self.calls.whole.values())
             self.reply.await_another()
             if endless := self.calls.endless:
-                return "endless:calls", endless
+                return "limit_exceeded:calls", endless
             self.state = State.CALLING
             return None
         if problem := self.calls.problem():
-            return "wrong_call", problem
+            return "wrong_function_call", problem
         if self.expected:
             return failed_expectation(next(iter(self.expected)))
         # audio that is paid for and never came was spelt in a way that this dialect does not know
         if self.plan.wants_audio and Kind.AUDIO_DELTA not in self.reply.deltas:
-            return ("protocol:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
+            return ("protocol_error:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
         if not self.plan.wants_audio and Kind.TEXT_DELTA not in self.reply.deltas:
             return "failed:no_text", ""
         if self.interruption is not None and self.reply.last_sound is not None:

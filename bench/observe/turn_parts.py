@@ -26,7 +26,7 @@ from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Event, FunctionCall, Kind
 from bench.units import NS_PER_MS, NS_PER_S
 
-CALL_INSTANTS = {Kind.CALL_ADDED: "call_named", Kind.CALL_DONE: "call_done"}
+CALL_INSTANTS = {Kind.CALL_ADDED: "function_call_added", Kind.CALL_DONE: "function_call_done"}
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +77,7 @@ class Calls:
             if call.call_id not in self.whole:  # of a service that sends no events of calls
                 self._complete(call, arrival)
                 if not self.rounds:
-                    self.instants["call_done"], self.errors_ns["call_done"] = arrival.at_ns, arrival.error_ns
+                    self.instants["function_call_done"], self.errors_ns["function_call_done"] = arrival.at_ns, arrival.error_ns
         if len(self.whole) == self.of_rounds:
             return False
         self.of_rounds, self.rounds = len(self.whole), self.rounds + 1
@@ -226,7 +226,7 @@ class Interruption:
 
     def noticed(self, arrival: Arrival) -> None:
         """Take the service's word that its caller speaks, by which the player is stopped."""
-        for instant in ("barge_in_heard", "silent"):
+        for instant in ("barge_in_detected", "silent"):
             self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
         self.stopped_ns = arrival.at_ns
 

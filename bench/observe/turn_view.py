@@ -19,15 +19,15 @@ AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
 
 HEARD = frozenset(
     {
-        *("start", "speech_begin", "speech_end", "first_audible", "last_audible", "answer_audible"),
-        *("barge_in", "barge_in_heard", "silent", "quiet", "ended"),
+        *("start", "speech_start", "speech_end", "first_audible", "last_audible", "answer_audible"),
+        *("barge_in", "barge_in_detected", "silent", "quiet", "ended"),
     }
 )
 """Instants of a turn of which the service tells nothing but, perhaps, that it notices its caller."""
 UNTOLD: Mapping[str, Any] = {
     "response_id": "",
     "gaps_ns": (),
-    "inexact_gaps": 0,
+    "uncertain_gaps": 0,
     "audio_speed": None,
     "vad_splits": None,
     "answer_response_id": "",
@@ -69,7 +69,7 @@ def _errors_ns(turn: Turn) -> dict[str, int]:
 
 def _widths_ns(turn: Turn) -> dict[str, int]:
     """How much later the instants that are sends may really have been."""
-    asked = {"requested": turn.requested_width_ns, "answer_requested": turn.answer_requested_width_ns}
+    asked = {"request_sent": turn.request_sent_uncertainty_ns, "answer_request_sent": turn.answer_request_sent_uncertainty_ns}
     widths_ns = turn.hearing.widths_ns | {name: width for name, width in asked.items() if width is not None}
     return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
 
@@ -140,8 +140,8 @@ def _quality(turn: Turn) -> Quality:
     return quality(reference, turn.outcome, turn.hearing.words, turn.reply.answer_text)
 
 
-def observation(turn: Turn, task_done: bool | None = None) -> TurnObservation:
-    """What is known of a turn. `task_done`: whether it has done its task, where a Python program has judged that."""
+def observation(turn: Turn, task_success: bool | None = None) -> TurnObservation:
+    """What is known of a turn. `task_success`: whether it has done its task, where a Python program has judged that."""
     reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
         interruption.played_out(reply.playback_ends_ns)
@@ -159,7 +159,7 @@ def observation(turn: Turn, task_done: bool | None = None) -> TurnObservation:
         audio=turn.plan.audio,
         errors_ns=_errors_ns(turn),
         widths_ns=_widths_ns(turn),
-        stamp_error_max_ns=turn.worst_error_ns,
+        timestamp_uncertainty_max_ns=turn.worst_error_ns,
         kernel_stamps=turn.kernel_stamps,
         user_stamps=turn.user_stamps,
         audio_bytes_sent=turn.audio_bytes_sent,
@@ -173,11 +173,11 @@ def observation(turn: Turn, task_done: bool | None = None) -> TurnObservation:
         unknown_events=turn.unknown_events,
         late_chunks=turn.late_chunks,
         gaps_ns=tuple(reply.gaps_ns),
-        inexact_gaps=reply.inexact_gaps,
+        uncertain_gaps=reply.uncertain_gaps,
         audio_speed=reply.audio_speed,
-        stall_ns=sum(player.stall_ns for player in players) if players else None,
-        stalls=sum(player.stalls for player in players) if players else None,
-        stall_error_ns=sum(player.stall_error_ns for player in players) if players else None,
+        stall_duration_ns=sum(player.stall_duration_ns for player in players) if players else None,
+        stall_count=sum(player.stall_count for player in players) if players else None,
+        stall_duration_uncertainty_ns=sum(player.stall_duration_uncertainty_ns for player in players) if players else None,
         vad_splits=max(0, turn.hearing.commits - 1) if turn.plan.vad else None,
         network_rtt_ns=network.min_rtt_ns if network else None,
         network_rtt_smoothed_ns=network.rtt_ns if network else None,
@@ -187,25 +187,25 @@ def observation(turn: Turn, task_done: bool | None = None) -> TurnObservation:
         input_text=turn.hearing.text,
         usage=turn.usage,
         rtt_scope=network.scope if network else None,
-        sent_source=turn.sending.source,
-        transmit_lag_ns=turn.transmit_lag_ns,
+        send_timestamp_source=turn.sending.source,
+        transmit_delay_ns=turn.transmit_delay_ns,
         answer_response_id=turn.answer_response_id,
         preamble=_preamble(turn),
         function_calls=len(calls.whole) if turn.plan.functions else None,
-        function_time_ns=calls.own_ns if calls.rounds else None,
+        function_execution_ns=calls.own_ns if calls.rounds else None,
         dead_air_ns=_dead_air_ns(turn),
         interruption=interruption.kind if interruption else None,
         yielded=interruption.yielded if interruption else None,
         false_yield=turn.passed_sound if false_yield is None else false_yield,
         false_reply=turn.false_reply,
-        truncated_right=turn.check.verdict if turn.check else None,
+        truncation_correct=turn.check.verdict if turn.check else None,
         cut_off=cut_off(turn),
         late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
-        wasted_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
+        unplayed_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
         received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),
         overlap_ns=_overlap_ns(turn),
-        onset_error_ns=reply.begin_error_ns if reply.last_sound is not None else None,
-        quality=_quality(turn) if task_done is None else _quality(turn)._replace(task_done=task_done),
+        onset_uncertainty_ns=reply.begin_error_ns if reply.last_sound is not None else None,
+        quality=_quality(turn) if task_success is None else _quality(turn)._replace(task_success=task_success),
         traits=traits(turn),
         context_tokens=turn.context.input if turn.context else None,
         context_cached_tokens=turn.context.cached_in if turn.context else None,

@@ -42,7 +42,7 @@ NO_MOMENTS: Mapping[str, int] = {}
 AS_SESSION = ResponseSettings()
 """The settings of a response that is as its session says."""
 NO_ROW: Mapping[str, str] = {}
-OF_SPEECH, OF_SOUND = ("speech_begin", "speech_end"), ("barge_in", "sound_end")
+OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
 """The instants at which what the caller says begins and ends, and a sound."""
 BETWEEN_S = 5.0  # of noise between turns; it is said again and again
 BETWEEN_ID = "between-turns"

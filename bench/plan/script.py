@@ -87,7 +87,7 @@ class Script:
         return tuple(step for step in self.steps if is_turn(step))
 
     @property
-    def turns_wanted(self) -> int | None:
+    def turns_planned(self) -> int | None:
         """The number of turns of a session; None where its task goes on for as long as the session does."""
         return len(self.turns) if self.whole else None
 

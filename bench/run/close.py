@@ -138,7 +138,7 @@ def merge_parts(
         "ended_utc_ns": document.get("ended_utc_ns") or last_utc_ns or utc_ns(),
         "lost": _lost_entries(read, lost(document.get("ended_utc_ns") or (last_utc_ns or began_utc_ns) + UNSEEN_NS)),
         "hosts": recorded_by(parts, document, histograms),
-        "stamp_source": _stamp_source(read),
+        "receive_timestamp_source": _receive_timestamp_source(read),
         "totals": _totals(read, facts, histograms),
         "incidents": sorted(
             itertools.chain.from_iterable(each.incidents for each in facts), key=itemgetter("at_utc_ns")
@@ -229,9 +229,9 @@ def _add_rates(read: files.ReadRows, histograms: Histograms, document: Mapping[s
                 histograms.record(Key(measure, target, PER_SESSION, phase), int(rate))
 
 
-def _stamp_source(read: files.ReadRows) -> str | None:
+def _receive_timestamp_source(read: files.ReadRows) -> str | None:
     """Where the arrival stamps of all turns come from; None where there are none."""
-    column = read("turns", ["stamp_source"])["stamp_source"]
+    column = read("turns", ["receive_timestamp_source"])["receive_timestamp_source"]
     sources = set(pc.unique(column).to_pylist()) - {None}
     return sources.pop() if len(sources) == 1 else "mixed" if sources else None
 
@@ -239,8 +239,8 @@ def _stamp_source(read: files.ReadRows) -> str | None:
 def _totals(read: files.ReadRows, facts: Sequence[Facts], histograms: Histograms) -> dict[str, Any]:
     """Add up rows, and facts of all workers."""
     turns = read("turns", ["outcome", "phase"])
-    sessions = read("sessions", ["outcome", "turns_wanted", "lost_turns", "events"])
-    begun = read("seconds", ["turns_begun"])["turns_begun"]
+    sessions = read("sessions", ["outcome", "turns_planned", "turns_not_started", "events"])
+    begun = read("seconds", ["turns_started"])["turns_started"]
     summed: dict[str, Counter[str]] = {name: Counter() for name in SUMMED}
     for each in facts:
         for name, counter in summed.items():
@@ -248,12 +248,12 @@ def _totals(read: files.ReadRows, facts: Sequence[Facts], histograms: Histograms
     return {
         "sessions": _counted(sessions["outcome"]),
         "turns": _counted(turns["outcome"]),
-        "turns_wanted": pc.sum(sessions["turns_wanted"]).as_py() or 0,
-        "turns_begun": max(pc.sum(begun).as_py() or 0, len(turns)),  # after a kill either may be behind the other
+        "turns_planned": pc.sum(sessions["turns_planned"]).as_py() or 0,
+        "turns_started": max(pc.sum(begun).as_py() or 0, len(turns)),  # after a kill either may be behind the other
         "warmup_turns": pc.sum(pc.equal(turns["phase"], WARMUP)).as_py() or 0,
-        "lost_turns": pc.sum(sessions["lost_turns"]).as_py() or 0,
+        "turns_not_started": pc.sum(sessions["turns_not_started"]).as_py() or 0,
         "events": pc.sum(sessions["events"]).as_py() or 0,
-        "stamp_fallbacks": sum(each.stamp_fallbacks for each in facts),
+        "timestamp_fallbacks": sum(each.timestamp_fallbacks for each in facts),
         "out_of_range": dict(histograms.out_of_range),
         "negative": dict(histograms.negative),
         **{name: dict(counter) for name, counter in summed.items()},

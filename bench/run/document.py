@@ -124,8 +124,8 @@ class HostEntry(Host):
     processors: NotRequired[Processors]
     clock_offset_ns: int | None
     clock_offset_error_ns: int | None
-    hub_delay_p99_ms: NotRequired[float | None]
-    send_lag_p99_ms: NotRequired[float | None]
+    event_loop_delay_p99_ms: NotRequired[float | None]
+    send_delay_p99_ms: NotRequired[float | None]
 
 
 class RunPrices(TypedDict):
@@ -172,11 +172,11 @@ class Totals(TypedDict):
     unknown_events: dict[str, Count]
     out_of_range: dict[str, Count]
     negative: dict[str, Count]
-    turns_wanted: Count
-    turns_begun: Count
-    lost_turns: Count
+    turns_planned: Count
+    turns_started: Count
+    turns_not_started: Count
     events: Count
-    stamp_fallbacks: Count
+    timestamp_fallbacks: Count
     incident_counts: NotRequired[dict[str, Count]]
     warmup_turns: NotRequired[Count]
 
@@ -316,7 +316,7 @@ class RunDocument(TypedDict):
     stopped: NotRequired[str]
     refused: NotRequired[Annotated[str, Meta(description="what the user has to mend before the run can be played")]]
     given_up: NotRequired[Annotated[str, Meta(description="why it was ended as invalid while it went on")]]
-    stamp_source: NotRequired[Literal["kernel", "user", "mixed"] | None]
+    receive_timestamp_source: NotRequired[Literal["kernel", "user", "mixed"] | None]
     totals: NotRequired[Totals]
     incidents: NotRequired[list[IncidentEntry]]
     verdict: NotRequired[VerdictEntry]

@@ -1,6 +1,6 @@
 """An event log: everything that a session's timeline was told, as JSON lines, so that it can be told again.
 
-    log = EventLog(folder / "events" / f"{labels.session_id}.jsonl", hide=hide, keep_audio=False)
+    log = EventLog(folder / "events" / f"{labels.session_id}.jsonl", hide=hide, record_audio=False)
     start = SessionStart(start_ns, turns, limits)
     timeline = LoggedTimeline(start, script.dialect, log=log, about=about(run_id, labels, script))
     session = Session(script, LoggedTransport(transport, log), timeline, record, ending)
@@ -62,8 +62,8 @@ class EventLog:
     Nor is anything once it is full, at MOST_BYTES.
     """
 
-    def __init__(self, path: Path, *, hide: Callable[[str], str], keep_audio: bool) -> None:
-        self.path, self.hide, self.keep_audio = path, hide, keep_audio
+    def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
+        self.path, self.hide, self.record_audio = path, hide, record_audio
         self.problem: str | None = None
         self.outgoing = NO_MESSAGE
         """The message that is being sent, from a `LoggedTransport` to the line that its timeline writes."""
@@ -78,7 +78,7 @@ class EventLog:
     def sent_event(self, dialect: Dialect) -> msgspec.Raw:
         """What the client event that was sent last says; nothing where no transport told it."""
         message, self.outgoing = self.outgoing, NO_MESSAGE
-        return sent_event(message, dialect, self.hide, keep_audio=self.keep_audio)
+        return sent_event(message, dialect, self.hide, record_audio=self.record_audio)
 
     def write(self, line: inputs.Input) -> None:
         """Add a line."""
@@ -206,9 +206,9 @@ class LoggedTimeline(Timeline):
             return LoggedMessage(
                 at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(unreadable[0]), text=text
             )
-        shown = received_events(events, message.data, self._dialect, log.hide, keep_audio=log.keep_audio)
+        shown = received_events(events, message.data, self._dialect, log.hide, record_audio=log.record_audio)
         with_audio = next((event for event in events if event.kind in WITH_AUDIO), None)
-        cut = None if log.keep_audio or with_audio is None else cut_audio(with_audio, self._format)
+        cut = None if log.record_audio or with_audio is None else cut_audio(with_audio, self._format)
         unknown = next((event.name for event in events if is_unknown_of_agent(event, self._dialect)), "")
         return LoggedMessage(
             at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut, unknown=log.hide(unknown)

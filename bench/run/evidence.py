@@ -38,23 +38,23 @@ from bench.run.measured import Floats, floats
 from bench.run.validity import EarlyReplies, Evidence, Exactness, Rule
 from bench.units import NS_PER_MS
 
-COLUMNS = ["phase", "stamp_source", "audio_bytes_sent"]
+COLUMNS = ["phase", "receive_timestamp_source", "audio_bytes_sent"]
 TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
-SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_error_ns", "last_audio_error_ns", "audio_speed")
+SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_uncertainty_ns", "last_audio_uncertainty_ns", "audio_speed")
 ONSET = "first_audible"
 """The instant that is looked for in the audio where a service says nothing of its replies."""
-STOPPED = ("silent_error_ns", "stall_error_ns")
+STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
 BY_COLUMN = {
-    "stall": ("stall_error_ns",),
-    "dead_air": ("stall_error_ns", "onset_error_ns"),
-    "function_time": ("call_done_error_ns",),
-    "audio_wasted": STOPPED,
+    "stall": ("stall_duration_uncertainty_ns",),
+    "dead_air": ("stall_duration_uncertainty_ns", "onset_uncertainty_ns"),
+    "function_execution": ("function_call_done_uncertainty_ns",),
+    "unplayed_audio": STOPPED,
     "overlap": STOPPED,
     "audio_speed": SPEED,
 }
-"""Measures that are no difference of two instants, and what their bounds are made of. `stalls` goes with `stall`; how
+"""Measures that are no difference of two instants, and what their bounds are made of. `stall_count` goes with `stall`; how
 much audio came after a reply was stopped hangs on the order of events alone."""
 
 
@@ -75,7 +75,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
     for one in _exactness(read, ["", *(host["name"] for host in hosts)]):
         exact[one.host].append(one)
     pooled = _evidence(
-        read, document, exact[""], worst_p99_ms(histograms, "hub_delay"), worst_p99_ms(histograms, "send_lag")
+        read, document, exact[""], worst_p99_ms(histograms, "event_loop_delay"), worst_p99_ms(histograms, "send_delay")
     )
     parts = document.get("parts") or []
     filled = [filled_by(host.get("processors")) for host in every_host]
@@ -89,7 +89,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
         refused=str(document.get("refused") or ""),
     )
     apart = (
-        _evidence(read, document, exact[host["name"]], host["hub_delay_p99_ms"], host["send_lag_p99_ms"], host["name"])
+        _evidence(read, document, exact[host["name"]], host["event_loop_delay_p99_ms"], host["send_delay_p99_ms"], host["name"])
         for host in hosts
     )
     return [pooled, *(replace(one, filled_by=by) for one, by in zip(apart, filled, strict=False))]
@@ -99,23 +99,23 @@ def _evidence(
     read: files.ReadRows,
     document: dict[str, Any],
     exact: Sequence[Exactness],
-    hub_delay_p99: float | None,
-    send_lag_p99: float | None,
+    event_loop_delay_p99: float | None,
+    send_delay_p99: float | None,
     host: str = "",
 ) -> Evidence:
     turns = _rows(read, "turns", COLUMNS, host)
     counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
-    stamped = turns["stamp_source"].filter(counted).drop_null()
+    stamped = turns["receive_timestamp_source"].filter(counted).drop_null()
     starts = _starts(read, host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
     return Evidence(
         measures=tuple(exact),
         user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
-        hub_delay_p99=hub_delay_p99,
-        send_lag_p99=send_lag_p99,
+        event_loop_delay_p99=event_loop_delay_p99,
+        send_delay_p99=send_delay_p99,
         chunk=min(chunks) if chunks else None,
         paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0,
-        start_lag_p99=_quantile_ms(starts, "start_lag", 0.99),
+        start_delay_p99=_quantile_ms(starts, "start_delay", 0.99),
         service_time_p50=_quantile_ms(starts, "service_time", 0.5),
         host=host,
     )
@@ -190,11 +190,11 @@ def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host
 
 
 def _starts(read: files.ReadRows, host: str) -> pa.Table:
-    """The measured sessions that were calls, with what `start_lag` and `service_time` are made of."""
-    needed = [*CATALOGUE["start_lag"].columns, *CATALOGUE["service_time"].columns]
-    rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "called_at_ns", *needed])), host)
+    """The measured sessions that were calls, with what `start_delay` and `service_time` are made of."""
+    needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
+    rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
     counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True)
-    return rows.filter(pc.and_(counted, pc.is_valid(rows["called_at_ns"])))
+    return rows.filter(pc.and_(counted, pc.is_valid(rows["call_arrival_at_ns"])))
 
 
 def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
@@ -245,8 +245,8 @@ def _places(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) 
 
 def _origins(read: files.ReadRows) -> dict[str, npt.NDArray[np.bool_]]:
     """The turns that count from each instant."""
-    origin = read("turns", [ORIGIN])[ORIGIN]
-    return {name: pc.fill_null(pc.equal(origin, name), False).to_numpy() for name in ORIGINS}
+    measured_from = read("turns", [ORIGIN])[ORIGIN]
+    return {name: pc.fill_null(pc.equal(measured_from, name), False).to_numpy() for name in ORIGINS}
 
 
 def _of_measure(
@@ -255,10 +255,10 @@ def _of_measure(
     values, slack = _values_with_bounds(read, measure)
     onset_ms = np.zeros(len(values))
     if measure.scope == "turn" and measure.end == ONSET:
-        onset_ms = np.nan_to_num(floats(read("turns", ["onset_error_ns"]), "onset_error_ns")) / NS_PER_MS
+        onset_ms = np.nan_to_num(floats(read("turns", ["onset_uncertainty_ns"]), "onset_uncertainty_ns")) / NS_PER_MS
     measured_rows, known = ~np.isnan(values), ~np.isnan(slack)
     strata = origins if measure.begin == ORIGIN else {"": True}
-    for (host, target, mine, good), (origin, of_origin) in product(places, strata.items()):
+    for (host, target, mine, good), (measured_from, of_origin) in product(places, strata.items()):
         there = measured_rows & of_origin
         counted = there & (good if (good & there & known).any() else mine)
         if (counted & known).any():
@@ -269,7 +269,7 @@ def _of_measure(
             of_stamps = None
             if p99 is not None and (found := onset_ms[counted & known]).any():
                 of_stamps = float(np.sort(slack[counted & known] - found)[rank - 1])
-            yield Exactness(target, measure.name, p99, median, measure.unit, host, of_stamps, origin)
+            yield Exactness(target, measure.name, p99, median, measure.unit, host, of_stamps, measured_from)
 
 
 def _values_with_bounds(read: files.ReadRows, measure: Measure) -> tuple[Floats, Floats]:
@@ -293,8 +293,8 @@ def bound_columns(measure: Measure) -> list[str]:
         *(f"{name}_error_ns" for name in (measure.end, *measure.begins) if name in arrivals),
         *(f"{name}_width_ns" for name in measure.begins if name in sends),
     ]
-    beside = ["requested_at_ns"] if measure.begin == ORIGIN else []
-    older = ["stamp_error_ns"] if measure.end in FIRST_DELTAS else []  # a row of an older version has this bound alone
+    beside = ["request_sent_at_ns"] if measure.begin == ORIGIN else []
+    older = ["timestamp_uncertainty_ns"] if measure.end in FIRST_DELTAS else []  # a row of an older version has this bound alone
     return [*slack, *beside, *older]
 
 
@@ -315,8 +315,8 @@ def row_bounds(rows: pa.Table, measure: Measure) -> Floats:
 def _begins_later(rows: pa.Table, measure: Measure) -> Floats:
     """How much later than stamped the begin of a measure may really have been sent; 0 where it is no send."""
     if measure.begin == ORIGIN:
-        asked = ~np.isnan(floats(rows, "requested_at_ns"))
-        return np.where(asked, floats(rows, "requested_width_ns"), floats(rows, "speech_end_width_ns"))
+        asked = ~np.isnan(floats(rows, "request_sent_at_ns"))
+        return np.where(asked, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns"))
     if measure.begin not in SENDS[measure.scope]:
         return np.zeros(len(rows))
     return floats(rows, f"{measure.begin}_width_ns")
@@ -327,9 +327,9 @@ def _error(rows: pa.Table, instant: str, scope: str) -> Floats:
     if instant not in ARRIVALS[scope]:
         return np.zeros(len(rows))
     errors_ns = floats(rows, f"{instant}_error_ns")
-    if instant not in FIRST_DELTAS or "stamp_error_ns" not in rows.column_names:
+    if instant not in FIRST_DELTAS or "timestamp_uncertainty_ns" not in rows.column_names:
         return errors_ns
-    return np.where(np.isnan(errors_ns), floats(rows, "stamp_error_ns"), errors_ns)
+    return np.where(np.isnan(errors_ns), floats(rows, "timestamp_uncertainty_ns"), errors_ns)
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
     run.json            what was run, where, with what; totals; the verdict (see `docs/run-folder.md`)
     turns.parquet       a row per turn, sessions.parquet a row per session, seconds.parquet a row per second and target
-    bounds.parquet      row for row of turns.parquet, how far its instants can be off; read where that is asked for
+    uncertainty.parquet      row for row of turns.parquet, how far its instants can be off; read where that is asked for
     histograms.hlog     HdrHistogram log, one cumulative histogram per Tag=measure|target|step|phase
     events/             on request: a log of every event of some sessions, `<session_id>.jsonl`
     transcripts.jsonl   on request: what was said, a line per turn
@@ -169,7 +169,7 @@ SCHEMAS: dict[TableName, pa.Schema] = {
     name: pa.schema([(column, TYPES[some.kind]) for some in table for column in some.names])
     for name, table in TABLES.items()
 }
-BOUNDS_FILE = "bounds.parquet"
+BOUNDS_FILE = "uncertainty.parquet"
 STORED: dict[TableName, dict[str, pa.Schema]] = {
     "turns": {
         "bounds": pa.schema([SCHEMAS["turns"].field(name) for name in (*TURN_KEYS, *BOUNDS)]),
@@ -219,7 +219,7 @@ def make_parent(parent: Path) -> None:
 
 
 def _unwritable(parent: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs")
+    return UsageError(f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs-dir")
 
 
 def _names(first: str) -> Iterator[str]:

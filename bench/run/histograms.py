@@ -58,10 +58,10 @@ class Key(NamedTuple):
         return "|".join(_NOT_IN_LABELS.sub("_", part) or "_" for part in self)
 
 
-def turn_step(script: str, label: str, traits: str | None, origin: str | None) -> str:
+def turn_step(script: str, label: str, traits: str | None, measured_from: str | None) -> str:
     """`<script>.<label>`; with `.<traits>`, and `.speech_end` where times count from there: they are not pooled."""
     apart = [traits] if traits else []
-    return ".".join([f"{script}.{label}", *apart, *([SPEECH_END] if origin == SPEECH_END else [])])
+    return ".".join([f"{script}.{label}", *apart, *([SPEECH_END] if measured_from == SPEECH_END else [])])
 
 
 class StepLabels:

@@ -77,7 +77,7 @@ def _without(rows: Rows, measure: Measure, values: Floats) -> Floats:
 
 
 def origin_ns(rows: Rows) -> Floats:
-    """The instant that latency counts from: the one that the row's `origin` names; NaN where it names none."""
+    """The instant that latency counts from: the one that the row's `measured_from` names; NaN where it names none."""
     values = np.full(len(rows), np.nan)
     for name in ORIGINS:
         named = _is(rows, ORIGIN, name)
@@ -157,7 +157,7 @@ def _record_table(
 
 def _good_turns(read: files.ReadRows) -> Iterator[tuple[Key, Integers]]:
     """The places of good turns by where they are counted."""
-    names = ["worker", "target", "phase", "script", "step", "traits", "origin"]
+    names = ["worker", "target", "phase", "script", "step", "traits", "measured_from"]
     rows = read("turns", [*names, "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
     met = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))

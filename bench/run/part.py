@@ -51,7 +51,7 @@ class Facts(msgspec.Struct, frozen=True):
     out_of_range: dict[str, int] = {}
     negative: dict[str, int] = {}
     unknown_events: dict[str, int] = {}
-    stamp_fallbacks: int = 0
+    timestamp_fallbacks: int = 0
     incidents: list[dict[str, Any]] = []
     incident_counts: dict[str, int] = {}
     rows: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}

@@ -30,8 +30,8 @@ KEPT_SETTINGS = frozenset(
         *("proxy", "resolve", "compression", "max_message_mib"),  # of the URL and the proxy, their public forms
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("arrivals", "arrival_pattern", "max_sessions", "stages", "part_of"),
-        *("warmup", "until_decided", "thresholds", "look_every"),
-        *("record_events", "keep_audio", "transcripts", "runs", "locust_tables", "priority", "yes"),
+        *("warmup", "until_decided", "thresholds", "interim_every"),
+        *("record_events", "record_audio", "transcripts", "runs", "locust_stats", "priority", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),
@@ -112,7 +112,7 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
-HARNESS = {"hub_delay": "hub_delay_p99_ms", "send_lag": "send_lag_p99_ms"}
+HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
 """What says of each host how late its event loops ran and its audio left, by the histograms that it is made of."""
 
 

@@ -136,9 +136,9 @@ class Recorder:
         self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
         self._said: list[str] = []
         self._targets: dict[str, _Target] = {}
-        self._hub_delay_max_ns = 0
-        self._record_hub_delay = {
-            phase: self.histograms.recorder(Key("hub_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
+        self._event_loop_delay_max_ns = 0
+        self._record_event_loop_delay = {
+            phase: self.histograms.recorder(Key("event_loop_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
         }
         self._cores = CoreWatch()
         self._cpu_s, self._second_began_ns = time.process_time(), monotonic_ns()
@@ -146,7 +146,7 @@ class Recorder:
         self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
         self._warm_until_ns = warm_until_ns
         self.unknown_names: Counter[str] = Counter()
-        self.stamp_fallbacks = 0
+        self.timestamp_fallbacks = 0
         self._incidents: list[dict[str, Any]] = []
         self._incident_counts: Counter[str] = Counter()
         self._write_facts(done=False)
@@ -163,12 +163,12 @@ class Recorder:
     def call_held(self, targets: Iterable[str]) -> None:
         """Count a call that had to wait for its start, by the service's word or the rate of connections."""
         for label in targets:
-            self._targets.setdefault(label, _Target()).second.calls_held += 1
+            self._targets.setdefault(label, _Target()).second.calls_delayed += 1
 
-    def calls_cut(self, targets: Iterable[str], calls: int) -> None:
+    def calls_not_started(self, targets: Iterable[str], calls: int) -> None:
         """Count calls that were waiting for their start when the run ended."""
         for label in targets:
-            self._targets.setdefault(label, _Target()).second.calls_cut += calls
+            self._targets.setdefault(label, _Target()).second.calls_not_started += calls
 
     def back_off(self, targets: Iterable[str], *, begins: bool) -> None:
         """Count a call that is held back because its caller's last one was refused, or the end of that wait."""
@@ -201,10 +201,10 @@ class Recorder:
         of = f" of session {row['session_id']}" if "session_id" in row else ""
         self.incident("value_left_out", f"{column} in {table}{of}, null there: {why}")
 
-    def hub_delay(self, delay_ns: int) -> None:
+    def event_loop_delay(self, delay_ns: int) -> None:
         """Count how late a 10 ms timer ran."""
-        self._record_hub_delay[self._phase(monotonic_ns())](max(0, delay_ns) // NS_PER_US)
-        self._hub_delay_max_ns = max(self._hub_delay_max_ns, delay_ns)
+        self._record_event_loop_delay[self._phase(monotonic_ns())](max(0, delay_ns) // NS_PER_US)
+        self._event_loop_delay_max_ns = max(self._event_loop_delay_max_ns, delay_ns)
 
     def _phase(self, at_ns: int) -> str:
         return WARMUP if at_ns < self._warm_until_ns else MEASURED
@@ -237,13 +237,13 @@ class Recorder:
                     "simulated": target.simulated,
                     "callers_backing_off": target.backing_off,
                     "sessions_active": target.active,
-                    "hub_delay_max_ns": self._hub_delay_max_ns,
+                    "event_loop_delay_max_ns": self._event_loop_delay_max_ns,
                     "cpu": cpu,
                 }
                 | vars(target.second),
             )
             target.end_second()
-        self._hub_delay_max_ns = 0
+        self._event_loop_delay_max_ns = 0
 
     def flush(self) -> None:
         """Write rows into the spool. Raises OSError where it takes no more; they are kept for the next attempt."""
@@ -298,7 +298,7 @@ class Recorder:
             out_of_range=dict(self.histograms.out_of_range),
             negative=dict(self.histograms.negative),
             unknown_events=dict(self.unknown_names),
-            stamp_fallbacks=self.stamp_fallbacks,
+            timestamp_fallbacks=self.timestamp_fallbacks,
             incidents=self._incidents,
             incident_counts=dict(self._incident_counts),
             rows={table: rows.written for table, rows in self._tables.items()} if done else {},
@@ -313,12 +313,12 @@ class SessionRecord:
         self._recorder, self.labels, self.target = recorder, labels, target
         self.service_session_id = ""
         self.phase = labels.phase or MEASURED
-        self._errors, self._lags, send_lags, self._gaps = (
+        self._errors, self._lags, send_delays, self._gaps = (
             Key(measure, labels.target, phase=self.phase)
-            for measure in ("stamp_error", "receive_lag", "send_lag", "delta_gap")
+            for measure in ("timestamp_uncertainty", "receive_delay", "send_delay", "delta_gap")
         )
-        self._record_error, self._record_lag, self._record_send_lag = map(
-            recorder.histograms.recorder, (self._errors, self._lags, send_lags)
+        self._record_error, self._record_lag, self._record_send_delay = map(
+            recorder.histograms.recorder, (self._errors, self._lags, send_delays)
         )
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
@@ -351,8 +351,8 @@ class SessionRecord:
         self._record_error(error_ns // NS_PER_US)
         if kernel:
             lag_ns = handled_ns - at_ns
-            if lag_ns > second.receive_lag_max_ns:
-                second.receive_lag_max_ns = lag_ns
+            if lag_ns > second.receive_delay_max_ns:
+                second.receive_delay_max_ns = lag_ns
             self._record_lag(lag_ns // NS_PER_US)
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
@@ -361,7 +361,7 @@ class SessionRecord:
         second.events += len(deltas)
         second.wire_bytes_received += sum([delta.wire_bytes for delta in deltas])
         second.audio_bytes_received += sum([d.payload_bytes for d in deltas if d.event.kind is AUDIO_DELTA])
-        second.receive_lag_max_ns = max(second.receive_lag_max_ns, *lags_ns)
+        second.receive_delay_max_ns = max(second.receive_delay_max_ns, *lags_ns)
         histograms.record_several(self._errors, [delta.error_ns // NS_PER_US for delta in deltas])
         histograms.record_several(self._lags, [lag_ns // NS_PER_US for lag_ns in lags_ns])
 
@@ -371,10 +371,10 @@ class SessionRecord:
         second.wire_bytes_sent += wire_bytes
         second.audio_bytes_sent += audio_bytes
         if lag_ns is not None:
-            self._record_send_lag(max(0, lag_ns) // NS_PER_US)
+            self._record_send_delay(max(0, lag_ns) // NS_PER_US)
 
     def turn_began(self) -> None:
-        self.target.second.turns_begun += 1
+        self.target.second.turns_started += 1
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Add its row, and what was said in it where that is kept."""
@@ -399,7 +399,7 @@ class SessionRecord:
             name = printable(recorder._hide(raw_name))
             known = name in recorder.unknown_names or len(recorder.unknown_names) < UNKNOWN_NAMES
             recorder.unknown_names[name if known else "other"] += count
-        recorder.stamp_fallbacks += session.stamp_fallbacks
+        recorder.timestamp_fallbacks += session.timestamp_fallbacks
         row = session_row(session, recorder._utc_offset_ns, recorder._hide)
         row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
         recorder._tables["sessions"].append(recorder._words.cleaned_row(row | self._identity()._asdict()))

@@ -32,19 +32,19 @@ LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
 
-def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, keep_audio: bool) -> msgspec.Raw:
+def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool) -> msgspec.Raw:
     """A client event as JSON; nothing where it is long."""
     without_audio = dialect.without_audio(message) if message else message
     if not message or len(without_audio) > LONGEST_SENT:
         return NO_JSON
-    return clean(message if keep_audio else without_audio, hide)
+    return clean(message if record_audio else without_audio, hide)
 
 
 def received_events(
-    events: Sequence[Event], message: bytes, dialect: Dialect, hide: Hide, *, keep_audio: bool
+    events: Sequence[Event], message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool
 ) -> msgspec.Raw:
     """A server's message as JSON; of one with audio that is cut, what tells whose it is."""
-    if keep_audio or not any(
+    if record_audio or not any(
         event.kind in WITH_AUDIO or event.foreign or is_unknown_of_agent(event, dialect) for event in events
     ):
         return clean(message, hide)
@@ -248,11 +248,11 @@ class Second:
 
     calls: int = 0
     calls_blocked: int = 0
-    calls_held: int = 0
-    calls_cut: int = 0
+    calls_delayed: int = 0
+    calls_not_started: int = 0
     calls_backed_off: int = 0
     session_starts: int = 0
-    turns_begun: int = 0
+    turns_started: int = 0
     turns_ended: int = 0
     turns_failed: int = 0
     events: int = 0
@@ -260,7 +260,7 @@ class Second:
     audio_bytes_received: int = 0
     wire_bytes_sent: int = 0
     wire_bytes_received: int = 0
-    receive_lag_max_ns: int = 0
+    receive_delay_max_ns: int = 0
     throttled: int = 0
     requests_limit: int | None = None
     requests_remaining: int | None = None

@@ -20,8 +20,8 @@ UNSEEN_NS = NS_PER_S
 """How long after its last second on disk a process may have played on, if nothing says when it ended: the row of a
 second is written once that is over."""
 OF_TURNS = ["session_id", "worker", "start_ns"]
-OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_begun"]
-OF_SECONDS = ["second", "length_ns", "worker", "target", "calls", "sessions_active", "turns_begun"]
+OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
+OF_SECONDS = ["second", "length_ns", "worker", "target", "calls", "sessions_active", "turns_started"]
 """The columns that bounds are made of."""
 
 
@@ -62,7 +62,7 @@ class Record(NamedTuple):
     """What is there of a lost worker: rows of turns, and what it had begun up to its last word."""
 
     turns: int = 0
-    turns_begun: int = 0
+    turns_started: int = 0
     calls: int = 0
     until_utc_ns: int = 0
 
@@ -80,7 +80,7 @@ def unknown_turns(record: Record, load: WorkerLoad, shortest_ns: int | None, cal
     tells; `calls`: how many arrived at it at most.
     """
     silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
-    bounds = [] if silent_ns and (shortest_ns is None or not load.slots) else [record.turns_begun]
+    bounds = [] if silent_ns and (shortest_ns is None or not load.slots) else [record.turns_started]
     bounds = [begun + most_begun(load.slots, silent_ns, shortest_ns or 1) for begun in bounds]
     pairs = [known for known in (load.pairs, calls) if known is not None]
     if pairs and load.turns is not None:
@@ -119,7 +119,7 @@ def lost_entries(
         return []
     shortest_ns, told = shortest_turn_ns(turns, sessions), _told(turns, seconds)
     active = seconds.groupby(["worker", "second"])["sessions_active"].sum()
-    most_turns = int(sessions["turns_begun"].max()) if len(sessions) else 0
+    most_turns = int(sessions["turns_started"].max()) if len(sessions) else 0
     entries = []
     for one in lost:
         if one.told is not None:
@@ -161,7 +161,7 @@ def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, Record]:
         ends_ns = mine["second"].to_numpy(np.int64) * NS_PER_S + mine["length_ns"].to_numpy(np.int64) // 2
         records[worker] = Record(
             turns=rows.get(worker, 0),
-            turns_begun=int(mine["turns_begun"].sum()),
+            turns_started=int(mine["turns_started"].sum()),
             calls=int(by_target[worker].max()),
             until_utc_ns=int(ends_ns.max()),  # each goes on for half of its length at least
         )

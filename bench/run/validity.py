@@ -54,7 +54,7 @@ class Exactness:
     """Host that these rows are of; empty for those of all hosts."""
     stamps_p99: float | None = None
     """The same by stamps alone, where how exactly a begin is found in the audio is a part of it."""
-    origin: str = ""
+    measured_from: str = ""
     """What these turns count from, one of `bench.measures.ORIGINS`; empty where the measure does not tell it apart."""
 
     @property
@@ -107,17 +107,17 @@ class Evidence:
     """Holds what the rules look at, all in ms; None where there was nothing of the kind.
 
     `measures` are of the measured phase, by target; `user_stamps_share` is the share of turns whose stamps did not all
-    come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent. `start_lag_p99` is of
+    come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent. `start_delay_p99` is of
     calls that arrived, and so is `service_time_p50`.
     """
 
     measures: tuple[Exactness, ...]
     user_stamps_share: float | None
-    hub_delay_p99: float | None
-    send_lag_p99: float | None
+    event_loop_delay_p99: float | None
+    send_delay_p99: float | None
     chunk: float | None
     paced_audio: bool
-    start_lag_p99: float | None = None
+    start_delay_p99: float | None = None
     service_time_p50: float | None = None
     host: str = ""
     """Host that these processes and rows are of; empty for those of all hosts."""
@@ -152,7 +152,7 @@ def judge(pooled: Evidence, *hosts: Evidence) -> dict[str, Any]:
     rules += _complete(pooled)
     judged = any(measure.bound_p99 is not None for measure in _headline(pooled))
     unknown = any(
-        (stratum.paced_audio and stratum.send_lag_p99 is None) or _of_unknown_bounds(stratum) for stratum in strata
+        (stratum.paced_audio and stratum.send_delay_p99 is None) or _of_unknown_bounds(stratum) for stratum in strata
     )
     valid = all(rule.passed is not False for rule in rules)
     return {
@@ -256,11 +256,11 @@ def _stamps(evidence: Evidence) -> Rule:
     known = [measure for measure in stamped if measure.bound_p99 is not None]
     worst = max(known, key=lambda measure: measure.used, default=Exactness("", "", None, None))
     of_target = f", of {worst.target}" if len({one.target for one in evidence.measures}) > 1 else ""
-    since = f" from {worst.origin}" if len({one.origin for one in known if one.measure == worst.measure}) > 1 else ""
+    since = f" from {worst.measured_from}" if len({one.measured_from for one in known if one.measure == worst.measure}) > 1 else ""
     figure, absent = worst.bound_p99, "no turn got a first delta"
     if worst.exact and (unknown := _of_unknown_bounds(evidence)):
         figure, absent = None, f"unknown: how far {', '.join(unknown)} can be off, of more than 1 % of its turns"
-    return _rule("a", "stamps are exact", "stamp_error", figure, worst.limit,
+    return _rule("a", "stamps are exact", "timestamp_uncertainty", figure, worst.limit,
                  note=f"p99 of how far {worst.measure}{since} can be off{of_target}",
                  absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
@@ -270,7 +270,7 @@ def _hub(evidence: Evidence) -> Rule:
     fastest = min(waits, default=0.0)
     limit = max(HUB_LIMIT_MS, HUB_SHARE * fastest)
     needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > USER_STAMPS_SHARE
-    return _rule("b", "process keeps up", "hub_delay", evidence.hub_delay_p99 if needed else None, limit,
+    return _rule("b", "process keeps up", "event_loop_delay", evidence.event_loop_delay_p99 if needed else None, limit,
                  note="p99", absent="not needed: stamps are the kernel's", remedy=MORE_PROCESSES)  # fmt: skip
 
 
@@ -279,14 +279,14 @@ def _sending(evidence: Evidence) -> Rule:
     absent = (
         "unknown: the run was killed before its first counts" if evidence.paced_audio else "no paced audio was sent"
     )
-    return _rule("c", "audio leaves on time", "send_lag", evidence.send_lag_p99 if limit else None, limit,
+    return _rule("c", "audio leaves on time", "send_delay", evidence.send_delay_p99 if limit else None, limit,
                  note="p99, a tenth of a chunk", absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _starts(evidence: Evidence) -> Rule:
     limit = max(START_LIMIT_MS, START_SHARE * (evidence.service_time_p50 or 0.0))
-    figure = evidence.start_lag_p99
-    return _rule("d", "sessions start on time", "start_lag", figure, None if figure is None else limit,
+    figure = evidence.start_delay_p99
+    return _rule("d", "sessions start on time", "start_delay", figure, None if figure is None else limit,
                  note="p99 of calls that arrived", absent="closed loop: a session starts when its user is free",
                  remedy=MORE_PROCESSES)  # fmt: skip
 

@@ -84,7 +84,7 @@ class Keyring:
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
         """(name, value) of the header that signs in to a target; None where it wants none.
 
-        At once, but where no token lives: then as soon as there is one. Raises ConnectError `refused:token` where that
+        At once, but where no token lives: then as soon as there is one. Raises ConnectError `connect_failed:token` where that
         takes longer than `limit_s`.
         """
         auth = target.auth
@@ -169,7 +169,7 @@ class SignIn:
             asked_ns, why = self._asked_ns, self._problem
             if asked_ns is not None:
                 why += f"; the next was asked for {(monotonic_ns() - asked_ns) / NS_PER_S:.0f} s ago"
-            raise ConnectError("refused:token", why)
+            raise ConnectError("connect_failed:token", why)
         return token
 
     @property

@@ -51,7 +51,7 @@ def connect(
     """Look up, connect, shake hands with `host`, whatever address or proxy leads there.
 
     Behind a proxy `dns_done` is when its name was looked up (and the service's, unless the proxy does that), and
-    `tcp_done` when its tunnel is open. Raises ConnectError with the outcome: `refused:dns|tcp|proxy|tls`, `timeout:…`.
+    `tcp_done` when its tunnel is open. Raises ConnectError with the outcome: `connect_failed:dns|tcp|proxy|tls`, `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
     phases.mark("tcp_done")
@@ -102,13 +102,13 @@ def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope:
 
 
 def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
-    """The first address that answers; raises ConnectError `refused:<stage>`, `timeout:<stage>`.
+    """The first address that answers; raises ConnectError `connect_failed:<stage>`, `timeout:<stage>`.
 
     There is one limit for all: each gets an even share of what is left of it, so that one that swallows packets, as
     that of a family which is not routed here, leaves time for the others.
     """
     until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
-    problem = ConnectError("refused:dns", "the name has no address")
+    problem = ConnectError("connect_failed:dns", "the name has no address")
     for tried, (family, kind, proto, _, address) in enumerate(addresses):
         place, sock = authority(*address[:2]), None
         began_ns = monotonic_ns()
@@ -129,7 +129,7 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
             until_ns += max(0, monotonic_ns() - began_ns - int(share_s * NS_PER_S))  # which the next one has not used
             problem = ConnectError(f"timeout:{stage}", f"{place} did not answer within {share_s:.3g} s")
         except OSError as error:
-            problem = ConnectError(f"refused:{stage}", f"{place}: {error.strerror or error}")
+            problem = ConnectError(f"connect_failed:{stage}", f"{place}: {error.strerror or error}")
         if sock is not None:
             sock.close()
     raise problem
@@ -138,7 +138,7 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
 def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int) -> None:
     """Ask the proxy at the other end of `stream` for a way to `host`.
 
-    Raises ConnectError: `refused:proxy` with the proxy's own words, `timeout:proxy`.
+    Raises ConnectError: `connect_failed:proxy` with the proxy's own words, `timeout:proxy`.
     """
     exchange = Exchange(stream, until_ns, whole_head=proxy.scheme == "http")
     negotiator = Negotiator(
@@ -214,7 +214,7 @@ class Exchange:
 
 
 def _refusal(proxy: Proxy, words: str) -> ConnectError:
-    return ConnectError("refused:proxy", f"the proxy {proxy.public}: {words}")
+    return ConnectError("connect_failed:proxy", f"the proxy {proxy.public}: {words}")
 
 
 def _words(proxy: Proxy, error: ProxyError) -> str:

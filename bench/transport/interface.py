@@ -97,7 +97,7 @@ class Phases:
     """
 
     instants: dict[str, int] = field(default_factory=dict)
-    token_wait_ns: int = 0
+    auth_wait_ns: int = 0
     errors_ns: dict[str, int] = field(default_factory=dict)
 
     def mark(self, instant: str) -> None:

@@ -42,7 +42,7 @@ class Lookup(NamedTuple):
 
 
 def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> Lookup:
-    """Look a host up; an address is its own. Raises ConnectError `refused:dns`, `timeout:dns` or `failed:harness`."""
+    """Look a host up; an address is its own. Raises ConnectError `connect_failed:dns`, `timeout:dns` or `failed:load_generator`."""
     began_ns = monotonic_ns()
     try:  # nobody need be asked, so it takes no thread, for which a busy process would wait
         found = list(getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
@@ -95,7 +95,7 @@ class Resolver(OnePerHub):
 
     def look_up(self, query: _Query, limit_s: float) -> Lookup:
         """As the function does. The limit holds for a free thread, and then, from when it began, for the lookup."""
-        full = ConnectError("failed:harness", f"{MOST_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
+        full = ConnectError("failed:load_generator", f"{MOST_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
         with gevent.Timeout(limit_s, full):
             answer = self._threads.spawn(query.run)
         if not _answered(answer, query, int(limit_s * NS_PER_S)):
@@ -103,7 +103,7 @@ class Resolver(OnePerHub):
         found: Lookup | OSError | UnicodeError = answer.get()
         if isinstance(found, Lookup):
             return found
-        raise ConnectError("refused:dns", f"{query.host}: {getattr(found, 'strerror', None) or found}")
+        raise ConnectError("connect_failed:dns", f"{query.host}: {getattr(found, 'strerror', None) or found}")
 
 
 def _answered(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:

@@ -83,7 +83,7 @@ def refusal(answer: HttpAnswer) -> ConnectError:
     """Say why the service did not upgrade, in its own words."""
     body = unchunked(answer.body) if answer.chunked else answer.body
     words = service_words(body).removeprefix(f"{answer.status}: ")
-    outcome = "throttled:handshake" if answer.status == THROTTLED else f"refused:{answer.status}"
+    outcome = "throttled:handshake" if answer.status == THROTTLED else f"connect_failed:{answer.status}"
     return ConnectError(outcome, f"HTTP {answer.status}: {words or answer.reason[:QUOTED]}", answer.headers)
 
 

@@ -159,7 +159,7 @@ class TlsStream:
             if error.reason != EOF_REASON:  # else it is only cut without a close_notify
                 self._problem = f"TLS: {_words(error)}"
             if not self._heard and "ALERT" in (error.reason or ""):
-                raise ConnectError("refused:tls", f"{self._host}: {_words(error)}") from None
+                raise ConnectError("connect_failed:tls", f"{self._host}: {_words(error)}") from None
             return b"".join(parts), True
         return b"".join(parts), False
 
@@ -233,16 +233,16 @@ class RecordCounter:
 
 
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:
-    """Open TLS to `host`, which its certificate must name; raises ConnectError `refused:tls` or `timeout:tls`."""
+    """Open TLS to `host`, which its certificate must name; raises ConnectError `connect_failed:tls` or `timeout:tls`."""
     tls = TlsStream(tcp, context, host)
     try:
         tls.handshake(monotonic_ns() + int(limit_s * NS_PER_S))
     except ssl.SSLCertVerificationError as error:
         remedy = DISTRUST_REMEDIES.get(error.verify_code, TRUST_REMEDY)
-        raise ConnectError("refused:tls", f"{host}: {error.verify_message}; {remedy}") from None
+        raise ConnectError("connect_failed:tls", f"{host}: {error.verify_message}; {remedy}") from None
     except (ssl.SSLError, OSError) as error:
         words = f"{CUT}: {tcp.problem}" if tcp.problem else _words(error)
-        raise ConnectError("refused:tls", f"{host}: {words}") from None
+        raise ConnectError("connect_failed:tls", f"{host}: {words}") from None
     return tls
 
 

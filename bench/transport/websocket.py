@@ -82,7 +82,7 @@ def open_websocket(
 ) -> WebSocket:
     """Connect and upgrade. `context` is there for wss; `phases` is filled as far as the way was gone.
 
-    Raises ConnectError: `refused:<status>`, `refused:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`,
+    Raises ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`,
     `timeout:<stage>`.
     """
     uri = parse_uri(url)
@@ -159,11 +159,11 @@ class WebSocket:
         if answer is not None and answer.status != SWITCHING:
             raise refusal(self._await_body(answer, until_ns))
         if broke is not None:
-            raise ConnectError("refused:upgrade", f"the connection broke: {broke.strerror or broke}")
+            raise ConnectError("connect_failed:upgrade", f"the connection broke: {broke.strerror or broke}")
         if answer is None and self._stream.problem:
-            raise ConnectError("refused:upgrade", f"the connection broke: {self._stream.problem}")
+            raise ConnectError("connect_failed:upgrade", f"the connection broke: {self._stream.problem}")
         if (problem := self._protocol.handshake_exc) is not None:
-            raise ConnectError("refused:upgrade", _no_upgrade(problem))
+            raise ConnectError("connect_failed:upgrade", _no_upgrade(problem))
         if answer is None:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
         phases.arrived("upgrade_done", self._stamp_ns, self._answer_error_ns)

@@ -18,7 +18,7 @@ while kill -0 "$worker" 2>/dev/null; do # a signal ends `wait`, and not the work
     wait "$worker"
     status=$?
 done
-for run in "${LOCUST_RUNS:-runs}"/*/; do
+for run in "${LOCUST_RUNS_DIR:-runs}"/*/; do
     if [ -e "$run/run.json" ]; then
         rtbench upload "$run" || status=2
     fi

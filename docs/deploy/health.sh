@@ -4,7 +4,7 @@
 case "$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "${PROC:-/proc}/1/status")" in
     "" | T | t | X | Z) exit 1 ;;
 esac
-for spool in "${LOCUST_RUNS:-runs}"/*/spool; do
+for spool in "${LOCUST_RUNS_DIR:-runs}"/*/spool; do
     run=${spool%/spool}
     [ -d "$spool" ] && [ "$spool" -nt "${TMPDIR:-/tmp}/rtbench-started" ] || continue # none, or one that an earlier container left
     [ -n "$(find "$run" -mmin -5 -print -quit)" ] || exit 1

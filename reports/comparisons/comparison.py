@@ -75,7 +75,7 @@ DRIFTING = (
     f"are resampled, and verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run helps."
 )
 DTYPES = dtypes_of(
-    (LABEL, ("candidate", "figure", "measure", "origin", "traits", "step")),
+    (LABEL, ("candidate", "figure", "measure", "measured_from", "traits", "step")),
     (NUMBER, ("p",)),
     (LABEL, ("unit",)),
     (FLAG, ("gated",)),
@@ -186,7 +186,7 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     told = None if any(finding.lacks) else finding.difference
     base, value = (told.baseline, told.candidate) if told else (None, None)
     ends = [as_share(d, told.scale, told.candidate) for d in (told.d, told.low, told.high)] if told else [None] * 3
-    texts = (finding.candidate, question.name, question.measure, stratum.origin, stratum.traits, question.step)
+    texts = (finding.candidate, question.name, question.measure, stratum.measured_from, stratum.traits, question.step)
     word, passes = (verdict.word, verdict.passes) if judged else ("not judged", False)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
     row = (*texts, question.p, question.unit, question.gated, word, passes, verdict.provisional, said(verdict.reason))

@@ -55,7 +55,7 @@ class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """
 
     measure: str
-    origin: str
+    measured_from: str
     n: int
     failed: int
     sessions: int
@@ -68,7 +68,7 @@ class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     @property
     def stratum(self) -> Stratum:
         """Both empty where the run had turns of one stratum."""
-        return Stratum(self.origin, self.traits)
+        return Stratum(self.measured_from, self.traits)
 
 
 class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,7 +157,7 @@ def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: 
     drawn = quantile_draws(sample, PS, clusters=clusters, draws=DRAWS, rng=rng)
     return Quantiles(
         measure,
-        stratum.origin,
+        stratum.measured_from,
         sample.n,
         sample.failed,
         int(np.unique(sample.sessions).size),

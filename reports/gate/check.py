@@ -241,7 +241,7 @@ def _answers(
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, StoredRuns):
         raise UsageError(
-            f"--allow {','.join(allow)} says in what stored runs may differ, and none are the baseline: leave it out, "
+            f"--allow-different {','.join(allow)} says in what stored runs may differ, and none are the baseline: leave it out, "
             "or name a folder of `rtbench baseline save` by --baseline"
         )
     if base is None and relative:

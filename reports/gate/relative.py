@@ -387,7 +387,7 @@ def _items(decision: Decision) -> Iterable[Item]:
     for at, (gate, finding) in enumerate(zip(decision.gates, decision.findings, strict=True)):
         rulings = decision.course.rulings
         size = decision.course.looks[rulings[at].look].pairs if rulings else decision.pairs
-        of_traits = gate.stratum and gate.stratum._replace(origin="")
+        of_traits = gate.stratum and gate.stratum._replace(measured_from="")
         # a threshold gives several gates if turns are measured from several instants
         asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
         written = next(one.written for one in decision.plan.thresholds if one.question in asked)

@@ -175,13 +175,13 @@ def _quantiles(summary: _Summary, target: str) -> dict[FigureKey, dict[float, Ru
     ]
     origins: dict[str, set[str]] = {}
     for row in mine:
-        origins.setdefault(row.measure, set()).add(row.origin or "")
-    lost = outcomes.lost_turns if (outcomes := summary.outcomes.get(target)) else 0
+        origins.setdefault(row.measure, set()).add(row.measured_from or "")
+    lost = outcomes.turns_not_started if (outcomes := summary.outcomes.get(target)) else 0
     found = {}
     for row in mine:
-        origin = (row.origin or "") if len(origins[row.measure]) > 1 else ""
+        measured_from = (row.measured_from or "") if len(origins[row.measure]) > 1 else ""
         cells = zip(SHOWN, (row.p50, row.p90, row.p95, row.p99), strict=True)
-        found[FigureKey(row.measure, Stratum(origin, row.traits or ""))] = {
+        found[FigureKey(row.measure, Stratum(measured_from, row.traits or ""))] = {
             p: missing(OLDER, row.n) if lost and row.reached is None else _told(row, one) for p, one in cells
         }
     return found
@@ -205,7 +205,7 @@ def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, RunFigure]
     if (outcomes := summary.outcomes.get(target)) and not math.isnan(outcomes.failures):
         yield (
             "failures",
-            RunFigure(outcomes.failures, outcomes.failures_low, outcomes.failures_high, n=outcomes.turns_wanted),
+            RunFigure(outcomes.failures, outcomes.failures_low, outcomes.failures_high, n=outcomes.turns_planned),
         )
         throttled, ended = limited(outcomes.turns)
         if ended:

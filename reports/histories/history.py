@@ -45,7 +45,7 @@ def history_question(text: str) -> Question:
     of = gated(name.strip())
     if of.unit == "share":
         if aggregate not in ("", "rate"):
-            raise UsageError(f"{of.name} is a rate: write --measure {of.name}")
+            raise UsageError(f"{of.name} is a rate: write --metric {of.name}")
         return Question(of.name, "rate", Margin())
     if of.unit == SLOPE or of.signed:
         raise UsageError(f"{of.name} may be 0 or less, and a history compares by ratios: choose another measure")
@@ -87,7 +87,7 @@ DTYPES = dtypes_of(
     ("datetime64[ns, UTC]", ("start",)),
     (LABEL, ("figure", "measure")),
     (NUMBER, ("p",)),
-    (LABEL, ("origin", "traits", "unit")),
+    (LABEL, ("measured_from", "traits", "unit")),
     (NUMBER, ("value", "low", "high")),
     (COUNT, ("n",)),
     (TEXT, ("lacks",)),
@@ -169,7 +169,7 @@ def _rows(course: Course) -> Iterable[dict[str, Any]]:
     for entry, told in zip(series.entries, course.told, strict=True):
         change = moved.get(id(entry))
         of_run = (series.scenario, series.name, entry.target, entry.run_id, entry.word, entry.unfit)
-        figure = (question.name, question.measure, question.p, stratum.origin, stratum.traits, question.unit)
+        figure = (question.name, question.measure, question.p, stratum.measured_from, stratum.traits, question.unit)
         values = (told.value, told.low, told.high, told.n, told.lacks)
         changed = (change.share, change.low, change.high) if change else (None,) * 3
         start = pd.Timestamp(entry.began_utc_ns, unit="ns", tz="UTC")
@@ -188,7 +188,7 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def history(*folders: Run | Path | str, measures: str | Sequence[str] = ()) -> History:
-    """What `rtbench history` shows of folders of runs or of stored baselines, or of runs.
+    """What `rtbench trend` shows of folders of runs or of stored baselines, or of runs.
 
     `measures`: `ttfa:p95`, `failures`, …; without any the waits and failures. Raises UsageError as the command does,
     and writes nothing.

@@ -1,4 +1,4 @@
-"""A history as `rtbench history --json` prints it, on a terminal, and its page as a file."""
+"""A history as `rtbench trend --json` prints it, on a terminal, and its page as a file."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class HistorySeries(Record, frozen=True):
 
 
 class HistoryDocument(Record, frozen=True):
-    """What `rtbench history --json` prints."""
+    """What `rtbench trend --json` prints."""
 
     schema: Literal[1]
     level: Annotated[Rounded, about("the share of unchanged histories in which anything may ever be marked")]

@@ -1,4 +1,4 @@
-"""history.html: a history as a page of blocks. Nothing is computed here."""
+"""trend.html: a history as a page of blocks. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def history_page(history: History, folder: Path) -> Page:
         footer=(
             MEASURED_AGAINST if all(one.simulated for one in history.series) else "",
             "The same figures are printed by ",
-            Code("rtbench history --json"),
+            Code("rtbench trend --json"),
             ". All times UTC.",
         ),
         targets=list(numbers) if len(numbers) > 1 else (),

@@ -196,7 +196,7 @@ SHADES = {
     "response_created": 2,
     "first_audio": 3,
     "first_audible": 4,
-    "requested": 5,
+    "request_sent": 5,
 }
 """The colour of a segment, by the instant that ends it."""
 

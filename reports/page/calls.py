@@ -47,15 +47,15 @@ from reports.summary.single_turns import SlowTurn, Talk
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, settings, words
 
-REPLIES = ("stall", "stalls", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
-DETECTED = ("turn_detection", "speech_detected", "input_transcript", "input_transcript_total", "vad_splits")
+REPLIES = ("stall", "stall_count", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
+DETECTED = ("turn_detection", "start_of_speech_delay", "input_transcript", "input_transcript_total", "vad_splits")
 INTERRUPTED = (
-    *("barge_in_yield", "barge_in_detected", "barge_in_quiet", "barge_in_cancelled", "barge_in_late_audio"),
-    *("audio_wasted", "overlap", "truncate_ack"),
+    *("barge_in_yield", "barge_in_detection", "barge_in_last_audio", "barge_in_response_done", "barge_in_late_audio"),
+    *("unplayed_audio", "overlap", "truncate_ack"),
 )
 CALLED = (
-    *("function_named", "function_call", "function_time", "function_answer"),
-    *("function_voice_to_voice", "function_voice_to_voice_less_own", "dead_air"),
+    *("function_named", "function_call", "function_execution", "function_answer_ttfa"),
+    *("function_voice_to_voice", "function_voice_to_voice_minus_execution", "dead_air"),
 )
 SEGMENTS_MEAN = (
     "Each segment is named by the instant that ends it; they begin with the end of speech. Where an instant is "
@@ -89,7 +89,7 @@ CONTEXT = (
     "Input tokens of a turn’s first response are the whole conversation, cached tokens among them. In a fixed script a "
     "longer conversation is a later step as well: compare with the steps, or shuffle them."
 )
-NETWORK = ("network_rtt", "request_ack", "ttfa_less_rtt", "retransmits")
+NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
 
 def segments(summary: Summary) -> Section | None:
@@ -346,7 +346,7 @@ def _way(summary: Summary, frame: RttScatter, width: int) -> Figure:
                 way.label,
                 plural(way.sessions, "session"),
                 f"network_rtt {ms(way.rtt_ms)}",
-                f"ttfa_less_rtt {ms(way.rest_ms)}",
+                f"ttfa_minus_rtt {ms(way.rest_ms)}",
             ]
             for way in frame.ways
         ],

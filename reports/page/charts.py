@@ -140,7 +140,7 @@ def scatter(ways: RttScatter, w: int) -> Plot:
         right=14,
         top=26,
         title="Network round trip against the service’s own time",
-        desc="One mark for each session: across, its shortest round trip; up, the median of its ttfa_less_rtt. "
+        desc="One mark for each session: across, its shortest round trip; up, the median of its ttfa_minus_rtt. "
         + "; ".join(f"{v.label}: {count(v.sessions)} sessions, {ms(v.rtt_ms)} and {ms(v.rest_ms)}" for v in ways.ways)
         + ".",
     )
@@ -149,7 +149,7 @@ def scatter(ways: RttScatter, w: int) -> Plot:
     plot.y_axis(y, log_ticks(ways.low_rest, ways.high_rest, 5), ms)
     ticks = linear_ticks(ways.low_rtt, ways.high_rtt, 4 if w < WIDE else 7)
     plot.x_axis(x, ticks, lambda v: ms(v) if v else "0", "network_rtt, the session’s shortest")
-    plot.text(plot.x0, plot.y1 - 10, "ttfa_less_rtt, the session’s median", "lab")
+    plot.text(plot.x0, plot.y1 - 10, "ttfa_minus_rtt, the session’s median", "lab")
     for way in ways.ways:
         with plot.of(way.colour):
             if way.marks is None:

@@ -53,7 +53,7 @@ POOLED = (
     "{} hosts recorded this run. Figures elsewhere are of all of them together; where hosts differ, of the mixture. "
     "No latency depends on a host’s clock; seconds and blocks do, by its offset against the leader’s."
 )
-OF_HARNESS = ("stamp_error", "start_lag", "hub_delay", "send_lag")
+OF_HARNESS = ("timestamp_uncertainty", "start_delay", "event_loop_delay", "send_delay")
 NAMED = 2
 """So many targets are named one by one in a sentence."""
 
@@ -234,20 +234,20 @@ def health(summary: Summary) -> Section:
         True: f"Yes, as far as the load generator goes: {validity.verdict_count(verdict)}.",
         False: f"No: {validity.verdict_count(verdict)}.",
     }[verdict.valid]
-    stamps = document.get("stamp_source")
+    stamps = document.get("receive_timestamp_source")
     totals = document.get("totals") or {}
     said = [f"Stamps: {stamps}." if stamps else "The source of the stamps is not known."]
     if totals.get("events"):
         said.append(
             f"{count(totals['events'])} events{' of the whole run' if summary.window.warmup_s else ''}, "
-            f"{count(totals.get('stamp_fallbacks') or 0)} without a kernel stamp."
+            f"{count(totals.get('timestamp_fallbacks') or 0)} without a kernel stamp."
         )
     seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
     cpu = seconds.loc[(seconds["length_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"]  # of a cut second it says little
     if cpu.notna().any():
         said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")
     if summary.turns.rows.size:
-        gaps = int(np.nansum(summary.turns.column("inexact_gaps")))
+        gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
     said += validity.trusted(summary)
     heads = ("measure", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))

@@ -145,7 +145,7 @@ def _answers(summary: Summary) -> list[Block]:
     if ends:
         axis = Markup(f'{bars.strip_axis(ends)}<span class="vh">intervals</span>')
         heads.append(Column(axis, left=True, style="wideonly", drawn=True))
-    origins, alone = list(dict.fromkeys(group.origin for group in groups)), len(summary.targets) == 1
+    origins, alone = list(dict.fromkeys(group.measured_from for group in groups)), len(summary.targets) == 1
     since = f", from {origins[0]}" if alone and len(origins) == 1 else ""
     caption = f"{f'{summary.targets[0]}{since}, in' if alone else 'In'} ms, with 95{NBSP}% intervals over sessions"
     least = min(
@@ -154,12 +154,12 @@ def _answers(summary: Summary) -> list[Block]:
     caption += f"; p99 needs {count(least)} sessions" if least and not tail else ""
     rows: list[Line | Row] = []
     for place, group in enumerate(groups):
-        begins = place == 0 or groups[place - 1].origin != group.origin
+        begins = place == 0 or groups[place - 1].measured_from != group.measured_from
         if not alone:
-            of: Inline = (Term(group.measure), f", from {group.origin} to {group.end}")
+            of: Inline = (Term(group.measure), f", from {group.measured_from} to {group.end}")
             rows.append(row_of([Cell(of, columns=len(heads))], "of"))
         elif len(origins) > 1 and begins:
-            rows.append(row_of([Cell(f"from {group.origin}", columns=len(heads))], "of"))
+            rows.append(row_of([Cell(f"from {group.measured_from}", columns=len(heads))], "of"))
         ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
     style = "struck" if summary.verdict.valid is False else ""

@@ -50,7 +50,7 @@ READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p
 FEWEST = 5
 """Good turns from which on a percentile curve says more than the table of the slowest turns."""
 QUANTILES = ("p50", "p90", "p95", "p99", "slowest")
-OF_CALLS = ("greeting", "session_length", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
+OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
 CARRIED_HEADS = (
     *("rate", Column("target", left=True), "in all", "mean", "p50 of seconds", "peak"),
@@ -67,7 +67,7 @@ def spread(summary: Summary) -> Section | None:
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
     unmet = any(summary.outcomes.unmet)
     failed = "Where a curve meets the red shelf, all turns beyond failed or never began." if unmet else ""
-    counting = [name for name in summary.drawn if CATALOGUE[name].begin == "origin"]
+    counting = [name for name in summary.drawn if CATALOGUE[name].begin == "measured_from"]
     since = ""  # of several strata each pane says it itself
     if len(summary.turns.strata) == 1 and counting:
         verb = "counts" if len(counting) == 1 else "count"
@@ -85,7 +85,7 @@ def _percentile_panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
         for stratum in strata:
             drawn = curves.curves(summary.samples[name], [pool for pool in pools if pool.stratum == stratum])
             if any(curve.n - curve.failed >= FEWEST for curve in drawn):
-                which = stratum.since if CATALOGUE[name].begin == "origin" else f"of {stratum.turns_among(strata)}"
+                which = stratum.since if CATALOGUE[name].begin == "measured_from" else f"of {stratum.turns_among(strata)}"
                 title = f"{name} {which}" if len(strata) > 1 else name
                 key = f"{name}-{stratum.key}".replace("+", "-")
                 yield key, title, plot_figure(charts.percentiles(drawn, name), stops=(), numbers=[_percentiles(drawn)])
@@ -259,7 +259,7 @@ def _ending(ending: Ending) -> Row:
 
 def connect(summary: Summary) -> Section | None:
     """How long connecting takes; None where no session opened."""
-    rows = [f for f in summary.connecting if f.measure not in OF_CALLS and (f.measure != "token_wait" or f.high)]
+    rows = [f for f in summary.connecting if f.measure not in OF_CALLS and (f.measure != "auth_wait" or f.high)]
     found = curves.connecting(summary)
     if not rows:
         return None
@@ -276,7 +276,7 @@ def connect(summary: Summary) -> Section | None:
             f"From the start of connecting to session.created, p50: {', '.join(medians_told)}." if medians_told else ""
         ),
         *([plot_figure(bars.connect_bars(found), caption)] if found else []),
-        *line(remarks.token_wait(summary)),
+        *line(remarks.auth_wait(summary)),
         *([Fold("The numbers", [_sessions(summary, whole)], open=not found)] if whole else []),
         *([Fold("The phases", [_sessions(summary, parts)])] if parts else []),
     ]
@@ -336,7 +336,7 @@ def _carried(summary: Summary) -> list[Block]:
 
 ARRIVED = (
     *("target", "offered", "blocked", "cut off", "held", "started", "refused", "completed"),
-    *("erlangs offered", "carried", "slots", "a call lasts, s", "start_lag p50, ms", "p99"),
+    *("erlangs offered", "carried", "slots", "a call lasts, s", "start_delay p50, ms", "p99"),
 )
 FIRST_WAITS = (
     "first wait, ms",
@@ -381,7 +381,7 @@ def arriving(summary: Summary) -> Section | None:
                 *map(three, (one.offered_erlangs, one.carried_erlangs)),
                 count(one.slots),
                 three(one.call_s),
-                *map(three, (one.start_lag_p50_ms, one.start_lag_p99_ms)),
+                *map(three, (one.start_delay_p50_ms, one.start_delay_p99_ms)),
             ]
         )
     blocks: list[Block] = [

@@ -24,7 +24,7 @@ TRIANGLES = (("noticed", "noticed_s", 0), ("first delta", "first_delta_s", 3))
 
 
 def speech(talks: Sequence[Talk]) -> Plot:
-    """Two lanes for each turn on one scale of time: the caller, the wait, and the reply with its stalls."""
+    """Two lanes for each turn on one scale of time: the caller, the wait, and the reply with its stall_count."""
     plot = Plot(
         WIDE,
         34 + len(talks) * PITCH + 34,
@@ -36,7 +36,7 @@ def speech(talks: Sequence[Talk]) -> Plot:
         desc="The caller’s speech, the wait and the reply of a few turns, aligned at the end of speech. "
         + ". ".join(
             f"{talk_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of wait"
-            + (f", {_s(talk.stall_s)} of stalls" if talk.stall_s else "")
+            + (f", {_s(talk.stall_s)} of stall_count" if talk.stall_s else "")
             for talk in talks
         )
         + ".",
@@ -85,7 +85,7 @@ def talk_numbers(talk: Talk) -> list[str]:
         said.append(f"functions called at {_s(talk.called_s)}, answered at {_s(talk.asked_on_s)}")
     if talk.silent_s == talk.silent_s:
         said.append(f"interrupted at {_s(talk.barge_in_s)}, silent at {_s(talk.silent_s)}")
-    return [*said, f"stalled {_s(talk.stall_s)} in {talk.stalls}" if talk.stall_s else "no stall"]
+    return [*said, f"stalled {_s(talk.stall_s)} in {talk.stall_count}" if talk.stall_s else "no stall"]
 
 
 def _s(seconds: float) -> str:
@@ -153,7 +153,7 @@ def _interruption(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: flo
 
 
 def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
-    """What was heard, as one bar with its stalls hatched; of a preamble and an answer where each begins."""
+    """What was heard, as one bar with its stall_count hatched; of a preamble and an answer where each begins."""
     cls, end_s = f"replyw s{tone(talk.colour)}", talk.end_s
     if talk.wait_s >= x.high:
         _broken(plot, plot.x1 - 6, lane)
@@ -175,7 +175,7 @@ def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     for left, right in gaps:
         _hatched(plot, left, lane - LANE / 2 - 2, max(3.0, right - left), LANE + 4)
     if gaps:
-        said = f"{'stall' if talk.stalls == 1 else f'{talk.stalls} stalls,'} {_s(talk.stall_s)}"
+        said = f"{'stall' if talk.stall_count == 1 else f'{talk.stall_count} stall_count,'} {_s(talk.stall_s)}"
         clear = x.clip(talk.first_delta_s) + 10  # of the triangles
         middle = (gaps[0][0] + gaps[-1][1]) / 2
         plot.text(max(clear, middle - LETTER * len(said) / 2), lane + LANE / 2 + 16, said, "dl bad")
@@ -185,7 +185,7 @@ def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
 
 
 def _gaps(talk: Talk, x: PixelScale, begin: float, end: float) -> list[tuple[float, float]]:
-    """Where the stalls lie; where that is not known one of their length in the reply's middle."""
+    """Where the stall_count lie; where that is not known one of their length in the reply's middle."""
     if talk.heard:
         ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(talk.heard)]
         return [(left, right) for left, right in ends if begin <= left < end]

@@ -125,7 +125,7 @@ def _measured(sides: Sequence[Side]) -> Check:
 
 
 def _no_turns(side: Side) -> Cause:
-    """new has no turns: 3 sessions ended as refused:401."""
+    """new has no turns: 3 sessions ended as connect_failed:401."""
     ends = side.session_rows["outcome"].dropna().value_counts()
     endings = {str(name): int(n) for name, n in ends.items() if n}
     ended = f": {ended_as(endings)}" if endings else ""

@@ -25,7 +25,7 @@ BESIDE = (
 SLOPE_MS = 10.0
 """So much steeper a wait may become with 1,000 tokens: 0.1 s in a conversation of 10,000."""
 COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
-ORIGINS_APART = {"origin": (True,), "speech_end": (True, False)}
+ORIGINS_APART = {"measured_from": (True,), "speech_end": (True, False)}
 """Whether origins are told apart, by what a measure begins with; then whether, where sides have nothing in common."""
 
 
@@ -38,7 +38,7 @@ def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
     """
     if question.kind not in ("quantile", "mean") or CATALOGUE[question.measure].scope != "turn":
         return [question]
-    if question.stratum is not None and question.stratum.origin:
+    if question.stratum is not None and question.stratum.measured_from:
         return [question]
     begun: list[Counter[Stratum]] = []
     common: list[Stratum] = []
@@ -56,12 +56,12 @@ def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
 
 def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[Counter[Stratum]]:
     """How many turns each side has of each stratum, without origins where they are all one, or not told apart."""
-    several = origins and len({stratum.origin for of in begun for stratum, n in of.items() if n}) > 1
+    several = origins and len({stratum.measured_from for of in begun for stratum, n in of.items() if n}) > 1
     merged = [Counter[Stratum]() for _ in begun]
     for turns, sums in zip(begun, merged, strict=True):
         for stratum, n in turns.items():
             if n:
-                sums[stratum if several else stratum._replace(origin="")] += n
+                sums[stratum if several else stratum._replace(measured_from="")] += n
     return merged
 
 
@@ -134,7 +134,7 @@ def _asked(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
     """How turns of a stratum are asked for among all that there are; None where they are all of them."""
     if len(begun) < 2:
         return None
-    return stratum if len({one.origin for one in begun}) > 1 else stratum._replace(origin="")
+    return stratum if len({one.measured_from for one in begun}) > 1 else stratum._replace(measured_from="")
 
 
 def _main(sides: Sequence[Side], stratum: Stratum) -> str:

@@ -206,19 +206,19 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, 
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """What differs and may not, by name: model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow model)."""
+    """What differs and may not, by name: model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow-different model)."""
     return {
         (
             name := key.removeprefix("load: ")
         ): f"{name}: {now.get(key) or UNKNOWN} here, {then.get(key) or UNKNOWN} in the baseline"
-        + ("" if group_of(key) in FIXED else f" (--allow {group_of(key)})")
+        + ("" if group_of(key) in FIXED else f" (--allow-different {group_of(key)})")
         for key in dict.fromkeys([*now, *then])
         if group_of(key) not in allowed and now.get(key, "") != then.get(key, "")
     }
 
 
 def group_of(key: str) -> str:
-    """What `--allow` calls a condition."""
+    """What `--allow-different` calls a condition."""
     if key in OWN:
         return key.lower().replace(" ", "_")
     if key.startswith("load: "):
@@ -235,9 +235,9 @@ def allowed(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name in FIXED:
-            raise UsageError(f"--allow {name}: runs that differ in it cannot be compared; save a new baseline")
+            raise UsageError(f"--allow-different {name}: runs that differ in it cannot be compared; save a new baseline")
         if name not in ALLOWABLE:
             raise UsageError(
-                f"--allow {quoted(name)} is unknown{near(name, ALLOWABLE)} allowed: {', '.join(ALLOWABLE)}"
+                f"--allow-different {quoted(name)} is unknown{near(name, ALLOWABLE)} allowed: {', '.join(ALLOWABLE)}"
             )
     return names

@@ -202,7 +202,7 @@ def ways(summary: Summary, stratum: Stratum) -> RttScatter | None:
 def _sessions(summary: Summary, pool: Pool) -> tuple[Floats, Floats]:
     """(shortest round trip, median of ttfa without it) of each session of the pool that has both; ms."""
     turns = summary.turns
-    rtt, rest = turns.value("network_rtt"), turns.value("ttfa_less_rtt")
+    rtt, rest = turns.value("network_rtt"), turns.value("ttfa_minus_rtt")
     here = np.flatnonzero(turns.of(pool) & turns.good & ~np.isnan(rtt) & (rest > 0))
     here = here[order_of_values(rest[here])]
     here = here[order_of_codes(turns.session[here])]

@@ -116,7 +116,7 @@ def turn_figures(one: Sampled) -> Iterable[Figures]:
 
 def session_figures(sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str]) -> Iterable[Figures]:
     """Measures of sessions, each of the targets that have it."""
-    columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_begun"]))
+    columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
     measured, target = sessions[columns], sessions["target"]
     of_target = {label: measured[(target == label).to_numpy()] for label in targets}
     for name in names:
@@ -264,7 +264,7 @@ class Counts(Record, frozen=True):
 def turn_counts(turns: Turns) -> tuple[Counts, ...]:
     """One for each target."""
     counts: list[Counts] = []
-    good, stalls = turns.good, turns.value("stalls")
+    good, stall_count = turns.good, turns.value("stall_count")
     by_a_sound = turns.column("false_yield") > 0
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
     detection, splits, resent = (turns.value(name) for name in ("turn_detection", "vad_splits", "retransmits"))
@@ -273,8 +273,8 @@ def turn_counts(turns: Turns) -> tuple[Counts, ...]:
         counts.append(
             Counts(
                 target=label,
-                replies=int((mine & good & ~np.isnan(stalls)).sum()),
-                stalled=int((mine & good & (stalls > 0)).sum()),
+                replies=int((mine & good & ~np.isnan(stall_count)).sum()),
+                stalled=int((mine & good & (stall_count > 0)).sum()),
                 noticed=int((mine & ~np.isnan(detection)).sum()),
                 early=int((mine & (detection < 0)).sum()),
                 split=int((mine & (cancelled | (splits > 0))).sum()),
@@ -287,8 +287,8 @@ def turn_counts(turns: Turns) -> tuple[Counts, ...]:
     return tuple(counts)
 
 
-PER_EVENT = ("delta_gap", "receive_lag", "stamp_error", "send_lag", "start_lag", "hub_delay")
-HARNESS = ("stamp_error", "receive_lag", "send_lag", "start_lag", "hub_delay")
+PER_EVENT = ("delta_gap", "receive_delay", "timestamp_uncertainty", "send_delay", "start_delay", "event_loop_delay")
+HARNESS = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay", "event_loop_delay")
 
 
 class Distribution(Record, frozen=True):

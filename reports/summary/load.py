@@ -49,8 +49,8 @@ class Offered(Record, frozen=True):
     offered_erlangs: Rounded
     carried_erlangs: Annotated[Rounded, about("calls in progress on average")]
     slots: Count
-    start_lag_p50_ms: Rounded
-    start_lag_p99_ms: Rounded
+    start_delay_p50_ms: Rounded
+    start_delay_p99_ms: Rounded
 
 
 class Arriving(Record, frozen=True):
@@ -94,16 +94,16 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
     seconds = run.seconds[(run.seconds["target"] == label).to_numpy() & run.seconds["measured"].to_numpy()]
     every = run.sessions[(run.sessions["target"] == label).to_numpy()]
     sessions = every.iloc[measured_rows(every)]
-    kind, begins = sessions["outcome_class"].to_numpy(), sessions["called_at_ns"].notna().to_numpy()
+    kind, begins = sessions["outcome_class"].to_numpy(), sessions["call_arrival_at_ns"].notna().to_numpy()
     ends = ~sessions["renewed"].to_numpy(dtype=bool)  # a call may take several sessions
-    lasted_s = sessions["session_length_ms"].to_numpy(dtype=np.float64) / 1000
+    lasted_s = sessions["session_duration_ms"].to_numpy(dtype=np.float64) / 1000
     ended = int(((kind != "censored") & ends).sum())
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
-    offered, blocked, held = (int(seconds[name].sum()) for name in ("calls", "calls_blocked", "calls_held"))
-    cut = int(seconds["calls_cut"].sum())
-    if seconds["calls_cut"].isna().all():  # older versions did not count them
+    offered, blocked, held = (int(seconds[name].sum()) for name in ("calls", "calls_blocked", "calls_delayed"))
+    cut = int(seconds["calls_not_started"].sum())
+    if seconds["calls_not_started"].isna().all():  # older versions did not count them
         cut = max(0, offered - blocked - int(begins.sum()))
-    lags = np.sort(sessions["start_lag_ms"].dropna().to_numpy(dtype=np.float64))
+    lags = np.sort(sessions["start_delay_ms"].dropna().to_numpy(dtype=np.float64))
     length_s = max(0.0, end_s - begin_s)
     per_s = offered / length_s if length_s else math.nan
     call_s = float(np.nansum(lasted_s)) / ended if ended else math.nan
@@ -122,8 +122,8 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
         offered_erlangs=per_s * call_s,
         carried_erlangs=_carried(every, begin_s, end_s),
         slots=int(arrivals.get("max_sessions") or 0),
-        start_lag_p50_ms=quantile(lags, 0.5) if lags.size else float("nan"),
-        start_lag_p99_ms=quantile(lags, 0.99) if lags.size else float("nan"),
+        start_delay_p50_ms=quantile(lags, 0.5) if lags.size else float("nan"),
+        start_delay_p99_ms=quantile(lags, 0.99) if lags.size else float("nan"),
     )
 
 

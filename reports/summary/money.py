@@ -55,7 +55,7 @@ class Bills:
         """(The turns whose reply something stopped, of each the ns of audio that came and were never played, the tokens
         of those: the same share of the turn's tokens of audio as of its audio; NaN where nobody knows).
         """
-        wasted_ns = floats(self.run.turns, "wasted_audio_ns")
+        wasted_ns = floats(self.run.turns, "unplayed_audio_ns")
         stopped = np.flatnonzero(~np.isnan(wasted_ns))
         wasted_ns = wasted_ns[stopped]
         received_ns = floats(self.run.turns, "received_audio_ns")[stopped]

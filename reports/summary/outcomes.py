@@ -16,7 +16,7 @@ from reports.statistics.counting import Integers
 from reports.turns import CENSORED, FAILED, Turns, lost_of
 
 SAYING = ["outcome", "outcome_class", "detail"]
-OF_SESSION = ["session_id", "target", *SAYING, "lost_turns"]
+OF_SESSION = ["session_id", "target", *SAYING, "turns_not_started"]
 """Columns of sessions that their endings are counted by."""
 
 

@@ -226,9 +226,9 @@ def drawn(summary: Summary, pool: Pool) -> Floats:
     turns, measure, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
     values, kind = turns.value_of_rows(measure), turns.frame["outcome_class"].cat.codes.to_numpy()
     # a row of a step that no measured turn has is the pool's by the origin and traits that it names itself
-    origin, traits = pool.stratum
+    measured_from, traits = pool.stratum
     of_traits = (turns.frame["traits"] == traits) if traits else turns.frame["traits"].isna()
-    own = ((turns.frame["origin"] == origin) & of_traits).to_numpy() | (len(turns.strata) == 1)
+    own = ((turns.frame["measured_from"] == measured_from) & of_traits).to_numpy() | (len(turns.strata) == 1)
     here = place_of(turns.frame["target"], turns.targets) == pool.target
     mine = here & np.where(step < 0, own, np.append(pool.steps, False)[step])
     expected = mine & (np.append(summary.samples[measure].applies[pool.target], True)[step] | (step < 0))

@@ -26,7 +26,7 @@ from reports.turns import Turns
 
 BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
 """(percentile, how far to either side, turns that it takes at least): whose segments are told together."""
-SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "requested")
+SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "request_sent")
 """The instants of a VAD turn whose response the service starts itself."""
 WHOLE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
 """The ends of segments that nothing is missing from."""

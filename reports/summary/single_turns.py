@@ -267,9 +267,9 @@ class Talk:
     wait_s: float
     """voice_to_voice"""
     end_s: float
-    """when the reply was played to its end, its stalls included; NaN where its audio's length is not known"""
+    """when the reply was played to its end, its stall_count included; NaN where its audio's length is not known"""
     stall_s: float
-    stalls: int
+    stall_count: int
     answer_s: float = np.nan
     """when the answer is heard, after what was said on the way; as `wait_s` where nothing was"""
     called_s: float = np.nan
@@ -346,8 +346,8 @@ def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], l
         run.sessions["session_id"][run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)].astype(str)
     )
     rows = turns.frame.iloc[turns.rows[[place for _, place in chosen]]]
-    waits, stalls = values_of(rows, "voice_to_voice"), values_of(rows, "stall")
-    for (role, place), turn, wait_ms, stall_ms in zip(chosen, records(rows), waits, stalls, strict=True):
+    waits, stall_count = values_of(rows, "voice_to_voice"), values_of(rows, "stall")
+    for (role, place), turn, wait_ms, stall_ms in zip(chosen, records(rows), waits, stall_count, strict=True):
         colour = int(turns.target[place])
         session, script = str(turn["session_id"]), settings.get(str(turn["script"]), {})
         talk = Talk(
@@ -359,16 +359,16 @@ def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], l
             turn=int(np.nan_to_num(turn["turn"])),
             session=session,
             event_log=f"events/{session}.jsonl" if session in logs else "",
-            speech_s=_after_speech(turn, "speech_begin") * -1,
+            speech_s=_after_speech(turn, "speech_start") * -1,
             noticed_s=_after_speech(turn, "speech_stopped"),
             first_delta_s=_after_speech(turn, "first_audio"),
             wait_s=float(wait_ms) / 1e3,
             end_s=np.nan,
             stall_s=float(np.nan_to_num(stall_ms)) / 1e3,
-            stalls=int(np.nan_to_num(turn["stalls"])),
+            stall_count=int(np.nan_to_num(turn["stall_count"])),
             answer_s=_after_speech(turn, "answer_audible"),
-            called_s=_after_speech(turn, "call_done"),
-            asked_on_s=_after_speech(turn, "answer_requested"),
+            called_s=_after_speech(turn, "function_call_done"),
+            asked_on_s=_after_speech(turn, "answer_request_sent"),
             barge_in_s=_after_speech(turn, "barge_in"),
             silent_s=_after_speech(turn, "silent"),
         )
@@ -398,7 +398,7 @@ def _ended(talk: Talk, script: dict[str, Any], turn: dict[str, Any]) -> Talk:
 
 
 def _placed(run: RunFrames, talk: Talk, turn: dict[str, Any], script: dict[str, Any]) -> Talk:
-    """With the places of its stalls, where its event log is kept and tells of as much stalling as the row does."""
+    """With the places of its stall_count, where its event log is kept and tells of as much stalling as the row does."""
     rate = BYTES_PER_S.get(str(script.get("output_format")))
     if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
         return talk

@@ -329,7 +329,7 @@ class Summary:
 
     @cached_property
     def talks(self) -> tuple[Talk, ...]:
-        """A few turns as the caller heard them; where event logs are kept, with the places of their stalls."""
+        """A few turns as the caller heard them; where event logs are kept, with the places of their stall_count."""
         return talks(self.run, self.samples[HEARD])
 
     @cached_property

@@ -153,10 +153,10 @@ class Host(Record, frozen=True):
     workers: Count
     sessions: Count
     turns: Count
-    stamp_error_p99_ms: Rounded
-    start_lag_p99_ms: Rounded
-    hub_delay_p99_ms: Rounded
-    send_lag_p99_ms: Rounded
+    timestamp_uncertainty_p99_ms: Rounded
+    start_delay_p99_ms: Rounded
+    event_loop_delay_p99_ms: Rounded
+    send_delay_p99_ms: Rounded
     clock_offset_ms: Annotated[Rounded, about("how far its clock was ahead of the leader's")]
     clock_offset_error_ms: Rounded
     calibrated: Annotated[Known, about("on which day")]
@@ -203,10 +203,10 @@ def hosts_in(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Iterable[H
             workers=int(entry.get("workers") or 0),
             sessions=len(of_host),
             turns=int(mine.sum()),
-            stamp_error_p99_ms=_p99(turns.column("stamp_error_ns")[mine & turns.good] / NS_PER_MS),
-            start_lag_p99_ms=_p99(of_host["start_lag_ms"].to_numpy(dtype=np.float64)),
-            hub_delay_p99_ms=_or_nan(entry.get("hub_delay_p99_ms")),
-            send_lag_p99_ms=_or_nan(entry.get("send_lag_p99_ms")),
+            timestamp_uncertainty_p99_ms=_p99(turns.column("timestamp_uncertainty_ns")[mine & turns.good] / NS_PER_MS),
+            start_delay_p99_ms=_p99(of_host["start_delay_ms"].to_numpy(dtype=np.float64)),
+            event_loop_delay_p99_ms=_or_nan(entry.get("event_loop_delay_p99_ms")),
+            send_delay_p99_ms=_or_nan(entry.get("send_delay_p99_ms")),
             clock_offset_ms=_or_nan(entry.get("clock_offset_ns")) / NS_PER_MS,
             clock_offset_error_ms=_or_nan(entry.get("clock_offset_error_ns")) / NS_PER_MS,
             calibrated=str((entry.get("calibration") or {}).get("date") or ""),
@@ -234,7 +234,7 @@ class Noticed:
     """those of them that are of the warm-up, where others are not"""
     filled: int
     """measured turns whose caller may have heard a filler first"""
-    stray_commits: int
+    unattributed_commits: int
     """that no turn of the script made"""
     models: tuple[tuple[str, str], ...]
     """(target, model) of whatever answered, and of what transcribed the caller's words"""
@@ -251,7 +251,7 @@ def noticed(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Noticed:
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
         filled=int(turns.frame["traits"].iloc[turns.rows].astype("string").str.contains(FILLER).sum()),
-        stray_commits=int(np.nansum(sessions["stray_commits"].to_numpy(dtype=np.float64))),
+        unattributed_commits=int(np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))),
         models=tuple(dict.fromkeys(models)),
     )
 
@@ -311,7 +311,7 @@ def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
     """From the document's scripts; those of older runs say less."""
     scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
     # speech of a measured turn that began, at a microphone's pace
-    spoken = ~np.isnan(turns.instant("speech_begin")) | ~np.isnan(turns.instant("speech_end"))
+    spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))
     begun = {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
     vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in begun]
     found = [script["detection"] for script in vad if isinstance(script.get("detection"), dict)]

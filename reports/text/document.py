@@ -71,8 +71,8 @@ class MeasureFigures(Record, frozen=True, kw_only=True):
     measure: str
     unit: str
     target: str
-    origin: Annotated[
-        Literal["requested", "speech_end"] | None,
+    measured_from: Annotated[
+        Literal["request_sent", "speech_end"] | None,
         about("what the turns count from, where the measure tells it apart"),
     ] = None
     traits: Traits | None = None
@@ -99,8 +99,8 @@ class Answer(MeasureFigures, frozen=True, kw_only=True):
     turns: Count
     sessions: Count
     turns_failed: Count
-    lost_turns: Count
-    turns_wanted: Count
+    turns_not_started: Count
+    turns_planned: Count
 
 
 class WaitSpread(Wait, frozen=True):
@@ -151,11 +151,11 @@ class TargetOutcomes(Record, frozen=True, kw_only=True):
     turns: dict[str, Count]
     sessions: dict[str, Count]
     said: dict[str, str] = field(default_factory=dict)
-    turns_begun: Count
+    turns_started: Count
     turns_failed: Count = 0
     turns_censored: Count = 0
-    lost_turns: Count = 0
-    turns_wanted: Count
+    turns_not_started: Count = 0
+    turns_planned: Count
     failures: Rounded
     sessions_begun: Count
     sessions_with_failure: Count = 0
@@ -167,7 +167,7 @@ class ArmsRatios(Record, frozen=True):
     """A published quantile of several arms, as multiples of the first one's."""
 
     measure: str
-    origin: Known
+    measured_from: Known
     traits: Traits
     p: float
     against: str
@@ -319,8 +319,8 @@ def _answer(answer: CallerWait) -> Answer:
         turns=answer.turns,
         sessions=answer.sessions,
         turns_failed=answer.failed,
-        lost_turns=answer.lost,
-        turns_wanted=answer.wanted,
+        turns_not_started=answer.lost,
+        turns_planned=answer.wanted,
         **_figures(answer.figures),
     )
 
@@ -332,7 +332,7 @@ def _figures(figures: Figures) -> dict[str, Any]:
         "measure": figures.measure,
         "unit": figures.unit,
         "target": figures.target,
-        "origin": figures.stratum.origin or None,
+        "measured_from": figures.stratum.measured_from or None,
         "traits": figures.stratum.traits,
         "step": figures.step,
         "n": figures.n,
@@ -380,11 +380,11 @@ def _outcomes(summary: Summary, place: int) -> TargetOutcomes:
         turns=by_outcome(outcomes.turns, place),
         sessions=by_outcome(outcomes.sessions, place),
         said={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
-        turns_begun=outcomes.begun[place],
+        turns_started=outcomes.begun[place],
         turns_failed=outcomes.failed[place],
         turns_censored=outcomes.censored[place],
-        lost_turns=outcomes.lost[place],
-        turns_wanted=outcomes.wanted[place],
+        turns_not_started=outcomes.lost[place],
+        turns_planned=outcomes.wanted[place],
         failures=outcomes.failures(place),
         failures_low=summary.failures[place].low,
         failures_high=summary.failures[place].high,

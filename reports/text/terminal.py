@@ -46,7 +46,7 @@ def answers_grid(summary: Summary) -> Grid:
     """The rows of the page's table: measures under what they count from, or targets under their measure."""
     rows, alone, above = [row_of(list(HEADS), "soft")], len(summary.targets) == 1, ""
     for group in words.tables(summary):
-        head = f"from {group.origin}, ms" if alone else f"{group.about}, ms"
+        head = f"from {group.measured_from}, ms" if alone else f"{group.about}, ms"
         if head != above:
             named = f"{summary.targets[0]}, " if alone and not above else ""
             rows.append(row_of([Cell(f"{named}{head}", style="soft")]))
@@ -91,8 +91,8 @@ def waits_parts(summary: Summary, by: str) -> Iterable[Part]:
             yield Paragraph(said)
 
 
-INTERRUPTED = ("barge_in_yield", "audio_wasted")
-CALLED = ("function_call", "function_time", "function_answer")
+INTERRUPTED = ("barge_in_yield", "unplayed_audio")
+CALLED = ("function_call", "function_execution", "function_answer_ttfa")
 QUOTED = 3
 REMEDIES = 2
 SHOWN = 4
@@ -155,7 +155,7 @@ def _closing(summary: Summary) -> Iterable[Part]:
         for rule in summary.verdict.rules
         if rule.figure is not None
     ]
-    lags = [f"receive_lag p99 {three(row.p99)}{NBSP}ms" for row in summary.harness if row.measure == "receive_lag"]
+    lags = [f"receive_delay p99 {three(row.p99)}{NBSP}ms" for row in summary.harness if row.measure == "receive_delay"]
     yield Named("harness", rules + lags + trust(summary.run))
     for notice in (*notices(summary), settings.chunks(summary.setup)):
         yield Named("note", [notice])

@@ -77,10 +77,10 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
     """Sentences on a run, those of its document first."""
     yield from (str(notice) for notice in run.document.get("notices") or [])
     totals = run.document.get("totals") or {}
-    begun = totals.get("turns_begun")
+    begun = totals.get("turns_started")
     if isinstance(begun, int) and begun > len(run.turns):
         yield f"{begun:,} turns were begun and {len(run.turns):,} rows were written: how the others ended is unknown."
-    fallbacks = totals.get("stamp_fallbacks")
+    fallbacks = totals.get("timestamp_fallbacks")
     if fallbacks:
         yield f"{fallbacks:,} events had no usable kernel stamp and were stamped by this process."
     yield from _unknown(run.document)
@@ -110,8 +110,8 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
             f"{are} of sessions with fillers on (interim_response): the first sound, and so ttfa and "
             "voice_to_voice, may be of a filler, and no event tells it."
         )
-    if known.stray_commits:
-        made = "1 commit was" if known.stray_commits == 1 else f"{known.stray_commits:,} commits were"
+    if known.unattributed_commits:
+        made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
         yield f"{made} made by no turn of the script: noise, sounds during silence, or the idle timeout."
 
 

@@ -252,9 +252,9 @@ def incident_lines(summary: Summary, most: int) -> list[str]:
     return [*first, f"in all: {incident_kinds(found)}"] if found.total > len(first) else first
 
 
-def token_wait(summary: Summary) -> str:
+def auth_wait(summary: Summary) -> str:
     """3 of 120 sessions waited for a token, the longest 1.2 s; of the measured phase, as the figures beside it."""
-    waited = summary.sessions["token_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
+    waited = summary.sessions["auth_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
     many = int((waited > 0).sum())
     if not many:
         return ""
@@ -275,10 +275,10 @@ def round_trips(summary: Summary) -> str:
     if not behind:
         return "Round trips as the kernel saw them, to the nearest TLS terminator."
     if len(behind) == len(summary.targets):
-        return "Round trips as the kernel saw them, to the proxy and not beyond; so there is no ttfa_less_rtt."
+        return "Round trips as the kernel saw them, to the proxy and not beyond; so there is no ttfa_minus_rtt."
     return (
         f"Round trips as the kernel saw them, to the nearest TLS terminator; on {listed(list(behind))} to the proxy, "
-        "so there is no ttfa_less_rtt."
+        "so there is no ttfa_minus_rtt."
     )
 
 

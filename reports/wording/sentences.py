@@ -20,7 +20,7 @@ from reports.wording.validity import ended_as, remedy_line, verdict_reason, why_
 
 COMES = "The first {} of the reply comes {} (median)"
 """What comes from the service; a caller waits until the reply is heard, which `heard` says."""
-AFTER = {"speech_end": "after the end of speech", "requested": "after the request"}
+AFTER = {"speech_end": "after the end of speech", "request_sent": "after the request"}
 
 
 def run_headline(summary: Summary) -> str:
@@ -44,7 +44,7 @@ def run_headline(summary: Summary) -> str:
     kinds = {words.KINDS.get(part[0].figures.measure) for part in plain}
     told = all(answer.figures.at(0.5).bounded for part in plain for answer in part)
     alike = plain if len(plain) > 1 and told and len(kinds) == 1 and None not in kinds else []
-    each = [f"{_medians(told, len(summary.targets) > 1)} {AFTER[told[0].stratum.origin]}" for told in alike]
+    each = [f"{_medians(told, len(summary.targets) > 1)} {AFTER[told[0].stratum.measured_from]}" for told in alike]
     said = [f"{COMES.format(words.KINDS[alike[0][0].figures.measure], ', and '.join(each))}."] if alike else []
     said += [
         _beside(summary, begun, part) or _answered(summary, part, several=several)
@@ -105,7 +105,7 @@ def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
     if measure == HEARD:
         return f"Callers hear the reply {_medians(told, named, *beside)} after the end of their speech (median){apart}"
     kind = words.KINDS[measure]
-    return COMES.format(kind, f"{_medians(told, named, *beside)} {AFTER[stratum.origin]}") + apart
+    return COMES.format(kind, f"{_medians(told, named, *beside)} {AFTER[stratum.measured_from]}") + apart
 
 
 def _medians(told: list[CallerWait], named: bool, *beside: float) -> str:
@@ -170,8 +170,8 @@ def _heard(summary: Summary, answers: Sequence[CallerWait], what: str, measure: 
 def _whose(answer: CallerWait, summary: Summary) -> str:
     """on direct, in VAD turns: as much as tells it from the others."""
     apart = answer.label.removeprefix(answer.target)
-    by_origin = STARTED_BY[answer.stratum.origin] in apart
-    stratum = answer.stratum if by_origin else answer.stratum._replace(origin="")
+    by_origin = STARTED_BY[answer.stratum.measured_from] in apart
+    stratum = answer.stratum if by_origin else answer.stratum._replace(measured_from="")
     on = f" on {answer.target}" if len(summary.targets) > 1 else ""
     return f"{on} in {stratum.turns}" if apart else on
 
@@ -201,7 +201,7 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
     figures = begun[0].figures
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
     first = "audible sample" if figures.measure == HEARD else words.KINDS[figures.measure]
-    came = f"first {first} came {took} after {ORIGINS[figures.stratum.origin or 'speech_end']}"
+    came = f"first {first} came {took} after {ORIGINS[figures.stratum.measured_from or 'speech_end']}"
     apart = f" {figures.stratum.traits_words}" if figures.stratum.traits else ""
     there = _few_sessions(begun, f"{plural(turns, 'turn')}{apart}")
     return f"Too few sessions for a median{where} ({there}); {'its' if turns == 1 else 'their'} {came}."
@@ -234,7 +234,7 @@ def run_essentials(summary: Summary) -> str:
 
 
 def _counted(summary: Summary) -> list[str]:
-    """412 turns, 3 failed, after the targets without a good one; 10 sessions refused:401, 40 turns lost."""
+    """412 turns, 3 failed, after the targets without a good one; 10 sessions connect_failed:401, 40 turns lost."""
     found = summary.outcomes
     if taken_by_warm_up(summary.run.document):
         return ["nothing was measured"]
@@ -455,7 +455,7 @@ def early_replies(summary: Summary) -> list[str]:
 
 
 def lacking(summary: Summary) -> list[str]:
-    """dead: none of its 9 turns was begun (refused:tcp): the targets, of several, that have no good turn."""
+    """dead: none of its 9 turns was begun (connect_failed:tcp): the targets, of several, that have no good turn."""
     found = summary.outcomes
     places: dict[tuple[bool, bool, str], list[int]] = {}
     for place in hopeless(summary):

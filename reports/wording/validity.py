@@ -49,7 +49,7 @@ def of_run(verdict: RunVerdict, document: Mapping[str, Any], folder: Path, whose
 
 
 def _rule(rule: RuleResult) -> str:
-    """rule (c), audio chunks were sent late: send_lag was 14.2 ms, the limit is 10 ms (p99, a tenth of a chunk)."""
+    """rule (c), audio chunks were sent late: send_delay was 14.2 ms, the limit is 10 ms (p99, a tenth of a chunk)."""
     note = f" ({rule.note})" if rule.note else ""
     named = f"rule ({rule.rule}), " if rule.rule else ""
     figures = f"{rule.measure} was {rule.written(rule.figure)}, the limit is {rule.written(rule.limit)}{note}"
@@ -183,23 +183,23 @@ MEANINGS = {
     "interrupted": "cancelled because the script interrupted it",
     "abandoned": "begun, cut by the end of the run",
     "starved": "not known: the load generator did not run when a limit ended",
-    "outlived": "the service's age limit for sessions was reached, and the call outlived it",
+    "renewed": "the service's age limit for sessions was reached, and the call renewed it",
     "expired": "the service's age limit for sessions was reached",
     "failed:no_audio": "completed, audio was asked for and none came",
     "failed:no_text": "completed, text was asked for and none came",
     "failed:unknown_status": "the response ended in a status that this protocol does not have",
     "failed:delegation": "the service delegated a task, which this tool does not answer: no reply was the answer",
-    "failed:harness": "a fault of this tool, not of the service",
-    "protocol:base64": "the payload of an audio delta was not base64",
-    "protocol:frame": "a WebSocket frame was not valid",
-    "protocol:too_large": "a message was larger than --max-message-mib allows",
-    "endless:calls": "the service went on calling functions",
-    "endless:responses": "more responses came for one turn than any has",
-    "endless:items": "more parts came of one reply than any has",
-    "endless:events": "more events came for one turn than any reply has",
-    "endless:bytes": "more bytes came for one turn than any reply has",
-    "endless:marks": "the agent asked to be told of more places in its audio than any call has",
-    "endless:audio": "the agent sent more audio ahead than any caller hears out",
+    "failed:load_generator": "a fault of this tool, not of the service",
+    "protocol_error:base64": "the payload of an audio delta was not base64",
+    "protocol_error:frame": "a WebSocket frame was not valid",
+    "protocol_error:too_large": "a message was larger than --max-message-mib allows",
+    "limit_exceeded:calls": "the service went on calling functions",
+    "limit_exceeded:responses": "more responses came for one turn than any has",
+    "limit_exceeded:items": "more parts came of one reply than any has",
+    "limit_exceeded:events": "more events came for one turn than any reply has",
+    "limit_exceeded:bytes": "more bytes came for one turn than any reply has",
+    "limit_exceeded:marks": "the agent asked to be told of more places in its audio than any call has",
+    "limit_exceeded:audio": "the agent sent more audio ahead than any caller hears out",
     "throttled:response": "the service answered with a rate limit",
     "throttled:handshake": "the handshake was answered with status 429",
     "timeout:first_delta": "no reply began within the limit",
@@ -221,17 +221,17 @@ MEANINGS = {
     "closed:reset": "the connection was reset, by the service or on the way",
     "closed:timed_out": "the connection broke: the other end acknowledged nothing any more",
     "closed:unreachable": "the connection broke: no route led to the other end any more",
-    "protocol:json": "an event was not valid JSON",
-    "protocol:dialect": "the service spoke another dialect than was set",
-    "refused:token": "there was no token to sign in with",
-    "refused:proxy": "the proxy did not open a way to the host",
+    "protocol_error:json": "an event was not valid JSON",
+    "protocol_error:dialect": "the service spoke another dialect than was set",
+    "connect_failed:token": "there was no token to sign in with",
+    "connect_failed:proxy": "the proxy did not open a way to the host",
     "timeout:proxy": "the proxy did not answer within the limit",
-    "refused:dns": "the host's name was not found",
-    "refused:tcp": "the host did not accept a TCP connection",
-    "refused:tls": "the TLS handshake failed",
-    "refused:401": "the service did not accept the key or token",
-    "refused:403": "the service forbade it",
-    "refused:404": "the service has no such deployment or path",
+    "connect_failed:dns": "the host's name was not found",
+    "connect_failed:tcp": "the host did not accept a TCP connection",
+    "connect_failed:tls": "the TLS handshake failed",
+    "connect_failed:401": "the service did not accept the key or token",
+    "connect_failed:403": "the service forbade it",
+    "connect_failed:404": "the service has no such deployment or path",
 }
 OF_SESSIONS = {
     "ok": "opened, played its script to the end and was closed by us",
@@ -265,7 +265,7 @@ def ending_words(ending: Ending) -> str:
 
 
 def ended_as(sessions: Mapping[str, int]) -> str:
-    """3 sessions ended as refused:401; of several outcomes 5 sessions ended as 3 × refused:401 and 2 × refused:dns."""
+    """3 sessions ended as connect_failed:401; of several outcomes 5 sessions ended as 3 × connect_failed:401 and 2 × connect_failed:dns."""
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
     return f"{plural(sum(sessions.values()), 'session')} ended as {listed(ends)}"
 

@@ -32,7 +32,7 @@ def figure(question: Question) -> str:
     if not since:
         return f"{question.name} of {question.stratum.turns}"
     begins = CATALOGUE[question.measure].begin if question.measure in CATALOGUE else ""
-    return f"{question.name} {'' if begins == 'origin' else 'of turns '}{since}"
+    return f"{question.name} {'' if begins == 'measured_from' else 'of turns '}{since}"
 
 
 def scale_of(question: Question) -> Scale:
@@ -138,7 +138,7 @@ def within(word: str, value: float | None, scale: Scale, accepted: str, known: s
 
 NOUNS = {
     "failures": "failure", "throttled": "throttled turn", "stalled": "stalled reply", "cut_off_rate": "turn cut off",
-    "false_yield_rate": "false yield", "false_response_rate": "false response",
+    "false_yield_rate": "false yield", "false_reply_rate": "false response",
     "input_wer": "word error", "reply_wer": "word error",
 }  # fmt: skip
 

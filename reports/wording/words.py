@@ -21,10 +21,10 @@ from reports.summary.trust import Host, RuleResult
 from reports.wording import settings
 
 CAUSES = {
-    "stamp_error": ("arrival stamps are not exact", "the load generator fell behind what came in"),
-    "hub_delay": ("the event loop ran late", "the load generator could not keep up"),
-    "send_lag": ("audio chunks were sent late", "the load generator could not keep up"),
-    "start_lag": ("sessions started late", "the load was not the one that was asked for"),
+    "timestamp_uncertainty": ("arrival stamps are not exact", "the load generator fell behind what came in"),
+    "event_loop_delay": ("the event loop ran late", "the load generator could not keep up"),
+    "send_delay": ("audio chunks were sent late", "the load generator could not keep up"),
+    "start_delay": ("sessions started late", "the load was not the one that was asked for"),
 }
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
@@ -142,8 +142,8 @@ def inexact_rows(summary: Summary) -> list[Line]:
 
 
 def host_facts(host: Host) -> list[str]:
-    """Its name, workers, p99 of stamp_error, start_lag, hub_delay and send_lag in ms, clock and calibration."""
-    p99s = (host.stamp_error_p99_ms, host.start_lag_p99_ms, host.hub_delay_p99_ms, host.send_lag_p99_ms)
+    """Its name, workers, p99 of timestamp_uncertainty, start_delay, event_loop_delay and send_delay in ms, clock and calibration."""
+    p99s = (host.timestamp_uncertainty_p99_ms, host.start_delay_p99_ms, host.event_loop_delay_p99_ms, host.send_delay_p99_ms)
     return [host.name, count(host.workers), *map(three, p99s), clock_offset(host), host.calibrated or "no"]
 
 
@@ -205,7 +205,7 @@ def cause(summary: Summary) -> str:
         return "a check failed"
     first = summary.verdict.broken[0]
     why = CAUSES.get(first.measure, ("", f"the check “{first.name}” failed"))[1]
-    return f"{why}, and they can be off by {first.written(first.figure)}" if first.measure == "stamp_error" else why
+    return f"{why}, and they can be off by {first.written(first.figure)}" if first.measure == "timestamp_uncertainty" else why
 
 
 def rule_said(rule: RuleResult) -> str:
@@ -220,7 +220,7 @@ def rule_line(rule: RuleResult) -> str:
 
 
 def rule_figure(rule: RuleResult) -> str:
-    """send_lag was 14.2 ms; the limit is 10 ms (p99, a tenth of a chunk)."""
+    """send_delay was 14.2 ms; the limit is 10 ms (p99, a tenth of a chunk)."""
     note = f" ({rule.note})" if rule.note else ""
     return f"{rule.measure} was {rule.written(rule.figure)}; the limit is {rule.written(rule.limit)}{note}."
 
@@ -243,7 +243,7 @@ class Answers(NamedTuple):
     """The rows of the first table that are of one measure and count from one instant: a target and stratum each."""
 
     measure: str
-    origin: str
+    measured_from: str
     """from what they count, in words"""
     end: str
     """until what"""
@@ -252,7 +252,7 @@ class Answers(NamedTuple):
     @property
     def about(self) -> str:
         """ttfa from the end of speech."""
-        return f"{self.measure} from {self.origin}"
+        return f"{self.measure} from {self.measured_from}"
 
     def counts(self, answer: CallerWait) -> str:
         """78 turns, 24 sessions; of greetings 24 sessions."""
@@ -263,7 +263,7 @@ class Answers(NamedTuple):
     def apart(self, answer: CallerWait) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
         traits = answer.stratum.traits_words or (PLAIN if len({row.stratum.traits for row in self.rows}) > 1 else "")
-        by_origin = CATALOGUE[self.measure].begin == "origin"
+        by_origin = CATALOGUE[self.measure].begin == "measured_from"
         which = traits if by_origin else answer.label.removeprefix(answer.target).lstrip(" ·")
         return " · ".join(filter(None, [which, "not exact in this run" if answer.figures.inexact else ""]))
 
@@ -276,10 +276,10 @@ def tables(summary: Summary) -> list[Answers]:
     answered = f"the first audible sample of the answer, {settings.player(summary.setup)}"
     ends |= {READ: "the first words of the transcript", HEARD: heard}
     every = [
-        Answers(rows[0].figures.measure, ORIGINS[origin], ends[rows[0].figures.measure], rows)
-        for origin in dict.fromkeys(stratum.origin for stratum in strata)
+        Answers(rows[0].figures.measure, ORIGINS[measured_from], ends[rows[0].figures.measure], rows)
+        for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
         for waits in (summary.answers, summary.read)
-        if (rows := [a for s in strata if s.origin == origin for a in waits if a.stratum == s])
+        if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
     ]
     more = (
         Answers(HEARD, ORIGINS["speech_end"], heard, summary.heard),
@@ -301,7 +301,7 @@ def counted(measure: str, stratum: Stratum) -> str:
 
 def since(measure: str, stratum: Stratum) -> str:
     """` from the end of speech`; nothing for a measure that counts from an instant of its own."""
-    return f" {stratum.since}" if CATALOGUE[measure].begin == "origin" and stratum.since else ""
+    return f" {stratum.since}" if CATALOGUE[measure].begin == "measured_from" and stratum.since else ""
 
 
 def named(figures: Figures) -> str:

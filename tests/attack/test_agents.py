@@ -164,7 +164,7 @@ def called(
         **session,
     )
     agent, listening = Agent(deeds), Listening()
-    transport, log = LiveTransport(agent), EventLog(log_path, hide=str, keep_audio=False)
+    transport, log = LiveTransport(agent), EventLog(log_path, hide=str, record_audio=False)
     began_ns = transport.now_ns()
     agent.begin(began_ns)
     facts = about("run", Labels("session", "here", "talk", "talk"), script)
@@ -203,7 +203,7 @@ def test_whatever_an_agent_does_its_caller_s_turns_have_one_outcome_each_and_no_
 
     session, outcomes = call.session, [turn.outcome for turn in call.turns]
     assert " ".join(outcomes) == agent.outcomes, [turn.detail for turn in call.turns]
-    assert session.turns_begun == session.turns_ended == len(outcomes)
+    assert session.turns_started == session.turns_ended == len(outcomes)
     ended = next((outcome for outcome in outcomes if outcome_class(outcome) != "good"), "ok")
     assert session.outcome == (ended if ended.startswith(ENDS_CALL) else "ok")
     assert all(meaning(one) or outcome_class(one) == "good" for one in outcomes)
@@ -216,11 +216,11 @@ def test_whatever_an_agent_does_its_caller_s_turns_have_one_outcome_each_and_no_
 
 
 HEARD_ALONE = {
-    *("voice_to_voice", "dead_air", "stall", "overlap", "audio_wasted"),
-    *("barge_in_yield", "barge_in_quiet", "barge_in_detected", "barge_in_late_audio"),
+    *("voice_to_voice", "dead_air", "stall", "overlap", "unplayed_audio"),
+    *("barge_in_yield", "barge_in_last_audio", "barge_in_detection", "barge_in_late_audio"),
 }
 """The measures of a service that tells nothing but that it notices its caller."""
-ENDS_CALL = ("timeout:", "closed:", "protocol:", "endless:")
+ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 
 def nothing_is_invented(turn: TurnObservation, session: SessionObservation) -> None:
@@ -251,7 +251,7 @@ def test_a_mark_comes_back_when_what_is_before_it_was_played_or_dropped_and_not_
     def deeds() -> Deeds:
         yield TWILIO.mark("first")
         yield TWILIO.audio(TWILIO.voice(600))
-        yield TWILIO.mark("greeted")
+        yield TWILIO.mark("greeting_audible")
         yield 100
         yield TWILIO.audio(TWILIO.voice(40))
         yield TWILIO.mark("more")
@@ -265,7 +265,7 @@ def test_a_mark_comes_back_when_what_is_before_it_was_played_or_dropped_and_not_
     call = called(TWILIO, deeds(), STEPS[:2], tmp_path / "call.jsonl")
 
     assert [(since_ms(call, at_ns), name) for at_ns, name in call.agent.marks] == [
-        (0, "first"), (600, "greeted"), (640, "more"), (2_200, "dropped"), (2_200, "last"),
+        (0, "first"), (600, "greeting_audible"), (640, "more"), (2_200, "dropped"), (2_200, "last"),
     ]  # fmt: skip
 
 
@@ -274,11 +274,11 @@ def test_what_comes_after_a_clear_is_late_audio_of_the_reply_and_no_answer(tmp_p
     call = called(TWILIO, agent.act(TWILIO), STEPS, tmp_path / "call.jsonl")
     _, question, objection = call.turns
 
-    heard, silent = question.instants["barge_in_heard"], question.instants["silent"]
+    heard, silent = question.instants["barge_in_detected"], question.instants["silent"]
     assert silent - heard == (300 + JITTER_MS) * MS
     assert question.late_audio_ns == 300 * MS
-    assert question.wasted_audio_ns is not None
-    assert abs(question.wasted_audio_ns - (3_000 - 700 + JITTER_MS) * MS) <= 20 * MS
+    assert question.unplayed_audio_ns is not None
+    assert abs(question.unplayed_audio_ns - (3_000 - 700 + JITTER_MS) * MS) <= 20 * MS
     assert objection.instants["first_audible"] - silent >= 400 * MS
 
 

@@ -52,7 +52,7 @@ def gaps() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             run, _, output = played(
-                folder, *("--arrivals", f"{PER_S}/s", "--max-sessions", "100", "--seed", str(SEED)), processes=processes
+                folder, *("--arrival-rate", f"{PER_S}/s", "--max-concurrent", "100", "--seed", str(SEED)), processes=processes
             )
             accepted_s = np.array(accepted(folder / "truth.jsonl"))
             own = np.diff(accepted_s)
@@ -67,7 +67,7 @@ def gaps() -> None:
                 f"  {processes} processes: {calls} calls, rate {calls / span_s:.2f}/s "
                 f"({low / span_s:.1f} to {high / span_s:.1f}: {'holds' if held else 'DOES NOT HOLD'} {PER_S}), "
                 f"KS of gaps D {d:.4f} p {p:.3f}, gap − scheduled |ms| {quantiles(np.abs(moved_ms), 0.5, 0.99)}, "
-                f"start_lag ms {quantiles(sessions['start_lag_ms'], 0.5, 0.99)}, {verdict(output)}"
+                f"start_delay ms {quantiles(sessions['start_delay_ms'], 0.5, 0.99)}, {verdict(output)}"
             )
 
 
@@ -76,7 +76,7 @@ def freeze() -> None:
     print(f"A service that stands still for {FREEZE_S:g} s of {LASTS_S} s")
     for name, load_of in {
         "closed loop, 4 users": ("-u", "4", "-r", "4", "--session-pause", "0"),
-        "10 calls/s": ("--arrivals", "10/s", "--max-sessions", "200", "--seed", "3"),
+        "10 calls/s": ("--arrival-rate", "10/s", "--max-concurrent", "200", "--seed", "3"),
     }.items():
         with tempfile.TemporaryDirectory() as folder:
             run, _, _ = played(Path(folder), *load_of, freezes=True)
@@ -98,7 +98,7 @@ def asked_to_wait() -> None:
     print("A service that lets 80 calls in where 120 arrive: each is quick once it is let in")
     with tempfile.TemporaryDirectory() as folder:
         profile = CONSTANT + "quota: {connections_per_minute: 40}\n"
-        run, _, output = played(Path(folder), "--arrivals", "2/s", "--max-sessions", "200", profile=profile)
+        run, _, output = played(Path(folder), "--arrival-rate", "2/s", "--max-concurrent", "200", profile=profile)
         sessions = load_frames(run).sessions
         for measure in ("service_time", "response_time"):
             print(f"  {measure} ms {quantiles(sessions[f'{measure}_ms'].dropna(), 0.5, 0.95)}")
@@ -111,10 +111,10 @@ def erlang_b() -> None:
     script = f"session:\n  output: text\nsteps:\n  - text: Hello\n  - pause: {{median: {pause_s}, sigma: 0.4}}\n"
     per_s = ERLANGS / CALL_S
     with tempfile.TemporaryDirectory() as folder:
-        load_of = ("--arrivals", f"{per_s:g}/s", "--max-sessions", str(SLOTS), "--seed", str(SEED))
+        load_of = ("--arrival-rate", f"{per_s:g}/s", "--max-concurrent", str(SLOTS), "--seed", str(SEED))
         run, _, output = played(Path(folder), *load_of, script=script, lasts_s=ERLANG_S)
         seconds = files.read_table(run, "seconds").to_pandas()
-        call_s = float(load_frames(run).sessions["session_length_ms"].mean()) / 1000
+        call_s = float(load_frames(run).sessions["session_duration_ms"].mean()) / 1000
         parts = np.array_split(seconds[["calls", "calls_blocked"]].to_numpy(dtype=float), 12)
         shares = [part[:, 1].sum() / part[:, 0].sum() for part in parts]
         mean, error = float(np.mean(shares)), float(np.std(shares, ddof=1)) / math.sqrt(len(shares))

@@ -191,7 +191,7 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
     options = ("--by", by, "--slo", f"ttft p(80)<{LIMIT_MS:g}")
     first, most = ("8", "32") if by == "sessions" else ("120", "960")
     found = [
-        real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--most", most) for _ in range(times)
+        real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)
     ]
     for document in found:
         bracket = Bracket(document["holds"] or 0, (), document["breaks"])
@@ -204,7 +204,7 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
 def with_quota() -> None:
     """A real search against the simulator with a limit of requests, of which a minute's worth is there at once."""
     print(f"{REQUESTS_PER_MIN} requests a minute")
-    document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failures<20%", "--most", "32")
+    document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failures<20%", "--to", "32")
     print(f"kind: {(document['edge'] or {}).get('kind')}; {document['sentence']}")
 
 
@@ -216,7 +216,7 @@ def real(more: str, *options: str) -> dict[str, Any]:
         scenario = write_scenario(folder, script=SCRIPT)
         with running_simulator("--profile", str(folder / "profile.yaml")) as simulator:
             command = [sys.executable, "-m", "bench.cli.app", "capacity", "-f", str(scenario)]
-            place = ["--time", "12m", "--precision", "20%", "--url", simulator.urls["ga"], "-o", str(folder / "found")]
+            place = ["--max-time", "12m", "--precision", "20%", "--url", simulator.urls["ga"], "-o", str(folder / "found")]
             subprocess.run([*command, *place, *options, "--", "--priority"], check=False)
         document: dict[str, Any] = json.loads((folder / "found" / "capacity.json").read_text())
     plan, spent_s = document["plan"], sum(level["length_s"] for level in document["levels"])

@@ -37,7 +37,7 @@ LASTS_S = 12
 TIMEOUT_S = "12"
 LOADS = {
     "users": ("-u", "9", "-r", "9", "--session-pause", "0.2", "-t", f"{LASTS_S}s"),
-    "arrivals": ("--arrivals", "9/s", "--max-sessions", "12", "-t", f"{LASTS_S}s"),
+    "arrivals": ("--arrival-rate", "9/s", "--max-concurrent", "12", "-t", f"{LASTS_S}s"),
 }
 FAULTS = ("none", "none", "killed", "started again", "stopped", "cut", "cut for good", "deaf", "deaf for good")
 ENDS_S = 180.0

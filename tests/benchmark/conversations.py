@@ -114,7 +114,7 @@ def truth_of(row: Mapping[str, Any], following: Mapping[str, Any] | None, truth:
     named = [at for at, line in said if line["type"].endswith("output_item.added") and line.get("call")]
     whole = [at for at, line in said if line["type"].endswith("function_call_arguments.done")]
     if row["function_calls"] and named and whole:
-        true |= {"call_named": named[0], "call_done": whole[-1]}
+        true |= {"function_call_added": named[0], "function_call_done": whole[-1]}
     answer = lines[row["answer_response_id"]]
     last = truth.replies.get(row["answer_response_id"], {})
     for name in ("response_done", "transcript_done"):  # those of the first response are not those of its answer
@@ -123,7 +123,7 @@ def truth_of(row: Mapping[str, Any], following: Mapping[str, Any] | None, truth:
             true[name] = at
     asked = [line["at_ns"] for line in answer if line["direction"] == "in" and line["type"] == "response.create"]
     if row["answer_response_id"] != row["response_id"] and asked:
-        true["answer_requested"] = asked[0]
+        true["answer_request_sent"] = asked[0]
     deltas = [(at, line) for at, line in sent(answer) if line["audio_bytes"]]
     if deltas:
         item = deltas[-1][1]["item"]
@@ -136,7 +136,7 @@ def _of_interruption(
 ) -> dict[str, int]:
     if row["outcome"] != "interrupted" or row["interruption"] != "speech" or following is None:
         return {}
-    began_ns = instants(truth, following, load_pcm(AUDIO / following["audio"]).speech).get("speech_begin")
+    began_ns = instants(truth, following, load_pcm(AUDIO / following["audio"]).speech).get("speech_start")
     if began_ns is None:
         return {}
     session = lines[row["service_session_id"]]
@@ -151,7 +151,7 @@ def _of_interruption(
         at for at, line in sent(session) if line["type"].endswith("item.truncated") and line.get("item") in items
     ]
     audio = [at for at, line in sent(lines[row["response_id"]]) if line["audio_bytes"]]
-    found = {"barge_in": began_ns, "barge_in_heard": next(iter(started), None), "silent": next(iter(started), None),
+    found = {"barge_in": began_ns, "barge_in_detected": next(iter(started), None), "silent": next(iter(started), None),
              "truncate_sent": next(iter(cut), None), "truncated": next(iter(cut_done), None),
              "quiet": audio[-1] if audio else None, "cancelled": true.get("response_done")}  # fmt: skip
     return {name: at for name, at in found.items() if at is not None}

@@ -51,7 +51,7 @@ class Ran(NamedTuple):
     measures: Errors
     instants: Errors
     verdict: dict[str, Any]
-    hub_delay_ms: list[float]
+    event_loop_delay_ms: list[float]
     """p50, p99."""
 
 
@@ -80,9 +80,9 @@ def run(scenario: str, busy: int, *options: str) -> Ran:
         rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()
         verdict = files.read_document(folder_)["verdict"]
         errors = joined(rows, read_log(truth), {})
-        hub_delay_ms = p_ms(folder_, "hub_delay", 0.5, 0.99)
-    waits = [row["first_audio_at_ns"] - row["requested_at_ns"] for row in rows if row["outcome"] == "ok"]
-    return Ran([wait / 1e6 for wait in waits], errors.measures, errors.instants, verdict, hub_delay_ms)
+        event_loop_delay_ms = p_ms(folder_, "event_loop_delay", 0.5, 0.99)
+    waits = [row["first_audio_at_ns"] - row["request_sent_at_ns"] for row in rows if row["outcome"] == "ok"]
+    return Ran([wait / 1e6 for wait in waits], errors.measures, errors.instants, verdict, event_loop_delay_ms)
 
 
 @contextmanager
@@ -102,12 +102,12 @@ def show(way: str, runs: list[Ran]) -> None:
     print(f"  {way}: {len(ttfa_ms)} turns, says ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms")
     for name in SHOWN:
         print(f"    |{name} − truth| ms: {_wrong([ran.measures for ran in runs], name)}")
-    for name in ("requested", "first_audio"):
+    for name in ("request_sent", "first_audio"):
         print(f"    |{name} − truth| ms: {_wrong([ran.instants for ran in runs], name)}")
     for ran in runs:
         figures = " · ".join(_rule(rule) for rule in ran.verdict["rules"] if rule["figure"] is not None)
-        held_up = " · ".join(f"{delay:.3g}" for delay in ran.hub_delay_ms)
-        print(f"    {'valid' if ran.verdict['valid'] else 'INVALID'}: {figures} · hub_delay p50, p99 {held_up} ms")
+        held_up = " · ".join(f"{delay:.3g}" for delay in ran.event_loop_delay_ms)
+        print(f"    {'valid' if ran.verdict['valid'] else 'INVALID'}: {figures} · event_loop_delay p50, p99 {held_up} ms")
 
 
 def _wrong(errors: list[Errors], name: str) -> str:

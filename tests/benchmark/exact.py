@@ -134,12 +134,12 @@ def show(name: str, pairs: list[tuple[float, float]], one: Exactness) -> None:
 
 def _first_deltas(folder: Path) -> str:
     """What rule (a) would say by the first deltas alone."""
-    rows = files.read_table(folder, "turns", ["outcome", "stamp_error_ns", "first_audio_at_ns", "requested_at_ns",
+    rows = files.read_table(folder, "turns", ["outcome", "timestamp_uncertainty_ns", "first_audio_at_ns", "request_sent_at_ns",
                                               "speech_end_at_ns"]).to_pandas()  # fmt: skip
     good = rows[rows["outcome"] == "ok"]
-    waits = good["first_audio_at_ns"] - good["requested_at_ns"].fillna(good["speech_end_at_ns"])
+    waits = good["first_audio_at_ns"] - good["request_sent_at_ns"].fillna(good["speech_end_at_ns"])
     p99, p50 = (quantile_or_none(column.dropna().to_numpy() / 1e6, p) or 0.0
-                for column, p in ((rows["stamp_error_ns"], 0.99), (waits, 0.5)))  # fmt: skip
+                for column, p in ((rows["timestamp_uncertainty_ns"], 0.99), (waits, 0.5)))  # fmt: skip
     limit = max(STAMP_LIMIT_MS, STAMP_SHARE * p50)
     return f"by the first deltas alone {'VALID' if p99 <= limit else 'INVALID'} ({p99:.3f} ms, limit {limit:.2f})"
 

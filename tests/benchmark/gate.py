@@ -1,7 +1,7 @@
 """Does the gate decide rightly, end to end? Real runs through all processes against simulators with short delays.
 
 Two services alike must never be called *regressed*; one that is 30 % slower nearly always, at the size that
-`rtbench size` asked for; a harness that was held up, arms that were throttled and runs without data must exit with 4.
+`rtbench sample-size` asked for; a harness that was held up, arms that were throttled and runs without data must exit with 4.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _alike(folder: Path) -> tuple[bool, str]:
 
 def _slower(folder: Path) -> tuple[bool, str]:
     pilot = paired(folder / "pilot", P50_MS, PILOT, seed=99)
-    sized = rtbench("size", "--like", pilot, "--detect", "30%", "--margin", "10%", "--measure", "ttfa:p50",
+    sized = rtbench("sample-size", "--pilot", pilot, "--detect", "30%", "--margin", "10%", "--metric", "ttfa:p50",
                     "--power", "0.99", "--json")  # fmt: skip
     _, sessions, _ = json.loads(sized.stdout)["sessions"]
     statuses = [check(paired(folder / str(run), P50_MS * SLOWER, sessions, seed=run)) for run in range(RUNS)]

@@ -20,7 +20,7 @@ def run_locust(
     scenario: Path, runs: Path, *options: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
 ) -> tuple[Path, int, str]:
     """Run it headless; returns the run folder, the exit status and what was printed."""
-    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs", str(runs), *options]
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs-dir", str(runs), *options]
     quiet = ["--only-summary", "--loglevel", "WARNING", "--json-file", str(runs.parent / "locust")]
     process = subprocess.Popen(
         [*command, *quiet],
@@ -59,7 +59,7 @@ def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
 def with_truth(turns: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """Good turns with `ttfa_ms`, `true_ttfa_ms` and their difference."""
     joined = turns[turns["outcome"] == "ok"].merge(truth, on="response_id", how="left", validate="one_to_one")
-    joined["ttfa_ms"] = (joined["first_audio_at_ns"] - joined["requested_at_ns"]) / 1e6
+    joined["ttfa_ms"] = (joined["first_audio_at_ns"] - joined["request_sent_at_ns"]) / 1e6
     joined["true_ttfa_ms"] = (joined["true_first_ns"] - joined["true_requested_ns"]) / 1e6
     joined["error_ms"] = joined["ttfa_ms"] - joined["true_ttfa_ms"]
     return joined

@@ -19,7 +19,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         truth = scratch / "truth.jsonl"
-        with quick_simulator(scratch, "--token-life", str(LIFE_S), "--ground-truth", str(truth)) as ready:
+        with quick_simulator(scratch, "--token-lifetime", str(LIFE_S), "--ground-truth", str(truth)) as ready:
             load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", f"{LASTS_S}s", "--session-pause", "0")
             ended = run_locust(write_scenario(scratch, turns=1), scratch / "runs", *load, **keyless(ready))
         run = only_run(scratch / "runs")
@@ -27,7 +27,7 @@ def main() -> None:
         used = {event["token"] for event in read_truth(truth) if event.get("token") is not None}
         connect_ms = (sessions["upgrade_done_at_ns"] - sessions["connect_start_at_ns"]).dropna() / 1e6
         print(f"exit {ended.returncode}; {len(sessions)} sessions: {sessions['outcome'].value_counts().to_dict()}")
-        print(f"  tokens used {len(used)}; sessions that waited for one {int((sessions['token_wait_ns'] > 0).sum())}")
+        print(f"  tokens used {len(used)}; sessions that waited for one {int((sessions['auth_wait_ns'] > 0).sum())}")
         print(f"  from connect to upgrade, ms: {quantiles(connect_ms, 0.5, 0.99, 1)}")
         print(f"  files with a token: {len(tokens_in(run))}")
 

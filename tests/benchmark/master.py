@@ -153,7 +153,7 @@ def master(folder: Path, port: int, workers: int) -> Iterator[subprocess.Popen[b
         "-f",
         str(write_scenario(folder)),
         *roles,
-        "--runs",
+        "--runs-dir",
         str(folder / "runs"),
     ]
     with (folder / "master.log").open("wb") as log:

@@ -73,8 +73,8 @@ def arm(rng: np.random.Generator, drift: Floats, factor: float) -> Floats:
     shape = drift.size, TURNS
     between, within = rng.normal(size=(drift.size, 1)), rng.normal(size=shape)
     logs = drift[:, None] + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within)
-    stalls = (rng.random(shape) < STALLED) * rng.uniform(1000, 5000, shape)
-    waits: Floats = factor * (600 * np.exp(logs) + stalls)
+    stall_count = (rng.random(shape) < STALLED) * rng.uniform(1000, 5000, shape)
+    waits: Floats = factor * (600 * np.exp(logs) + stall_count)
     return waits
 
 

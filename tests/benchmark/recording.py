@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def value_us() -> float:
-    record = Histograms().recorder(Key("receive_lag", "target"))
+    record = Histograms().recorder(Key("receive_delay", "target"))
     values = np.random.default_rng(1).lognormal(3, 1, VALUES).astype(int).tolist()
     return cpu_ms(lambda: [record(value) for value in values]) / VALUES * 1000
 

@@ -38,11 +38,11 @@ def show(run: WatchedRun, sessions: int) -> None:
     appends = [line for line in read_truth(run.truth_log) if line.get("type") == "input_audio_buffer.append"]
     lag = " · ".join(
         f"{name} {value:.3f}"
-        for name, value in zip(("p50", "p99", "p99.9"), run.p_ms("send_lag", 0.5, 0.99, 0.999), strict=True)
+        for name, value in zip(("p50", "p99", "p99.9"), run.p_ms("send_delay", 0.5, 0.99, 0.999), strict=True)
     )
     each_us, each_s = cost([(line["session"], line["at_ns"]) for line in appends], run.watched)
     print(f"{sessions} sessions, {each_s:,.0f} chunks/s of {CHUNK_MS} ms: CPU {each_us:.1f} µs a chunk · "
-          f"send_lag ms {lag} · valid {run.verdict['valid']}\n    {run.simulator}", flush=True)  # fmt: skip
+          f"send_delay ms {lag} · valid {run.verdict['valid']}\n    {run.simulator}", flush=True)  # fmt: skip
 
 
 def cost(appends: list[tuple[str, int]], watched: Watched) -> tuple[float, float]:

@@ -37,7 +37,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Service:
-    """Log-normal waits, median 600 ms; a share of the turns stalls for a further 1 to 5 s; a share fails."""
+    """Log-normal waits, median 600 ms; a share of the turns stall_count for a further 1 to 5 s; a share fails."""
 
     times: float = 1.0
     stalled: float = STALLED
@@ -61,7 +61,7 @@ AFTER = {
     "+10 %": Service(times=1.1),
     "+20 %": Service(times=1.2),
     "+30 %": Service(times=1.3),
-    "stalls 3 → 6 %": Service(stalled=0.06),
+    "stall_count 3 → 6 %": Service(stalled=0.06),
     "failures 0.3 → 3 %": Service(failed=0.03),
 }
 FOUND = {
@@ -165,8 +165,8 @@ def arm(rng: np.random.Generator, service: Service, sessions: int) -> Arm:
     shape = sessions, TURNS
     between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, shape)
     waits = 600 * np.exp(SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
-    stalls = (rng.random(shape) < service.stalled) * rng.uniform(1000, 5000, shape)
-    waits = np.round(service.times * (waits + stalls))
+    stall_count = (rng.random(shape) < service.stalled) * rng.uniform(1000, 5000, shape)
+    waits = np.round(service.times * (waits + stall_count))
     return Arm(np.where(failing(rng, service.failed, sessions), np.inf, waits))
 
 

@@ -35,7 +35,7 @@ ENDS = {
     "ttfa": ("speech_end", "first_audio"),
     "voice_to_voice": ("speech_end", "first_audible"),
     "turn_detection": ("speech_end", "speech_stopped"),
-    "speech_detected": ("speech_begin", "speech_started"),
+    "start_of_speech_delay": ("speech_start", "speech_started"),
 }
 
 
@@ -150,7 +150,7 @@ def turns_heard(heard: Heard, ends: dict[str, int], recordings: list[str]) -> It
             "true_ttfa_ms": (deltas[0]["send_start_ns"] - spoken_ns) / 1e6,
             "true_voice_to_voice_ms": (first_played_ns(deltas) - spoken_ns) / 1e6,
             "true_turn_detection_ms": (stopped["send_start_ns"] - spoken_ns) / 1e6,
-            "true_speech_detected_ms": (started["send_start_ns"] - first_ns) / 1e6,
+            "true_start_of_speech_delay_ms": (started["send_start_ns"] - first_ns) / 1e6,
         }
 
 

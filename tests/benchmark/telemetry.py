@@ -40,7 +40,7 @@ class Cost(NamedTuple):
 
     cpu_us_an_event: float
     cores: float
-    hub_delay_p99_ms: float
+    event_loop_delay_p99_ms: float
 
 
 def main() -> None:
@@ -51,8 +51,8 @@ def main() -> None:
         for _ in range(PAIRS):
             with ThreadPoolExecutor(2) as both:
                 pairs.append(tuple(both.map(partial(cost, ready.urls["ga"]), [(), ("--telemetry",)])))
-            print(" · ".join(f"{name} {c.cpu_us_an_event:.1f} µs an event, {c.cores:.3f} cores, hub_delay p99 "
-                             f"{c.hub_delay_p99_ms:.2f} ms" for name, c in zip(("off", "on"), pairs[-1], strict=True)),
+            print(" · ".join(f"{name} {c.cpu_us_an_event:.1f} µs an event, {c.cores:.3f} cores, event_loop_delay p99 "
+                             f"{c.event_loop_delay_p99_ms:.2f} ms" for name, c in zip(("off", "on"), pairs[-1], strict=True)),
                   flush=True)  # fmt: skip
     more = median(on.cpu_us_an_event / off.cpu_us_an_event - 1 for off, on in pairs)
     print(f"{CALLERS} sessions, {PAIRS} pairs: {100 * more:+.1f} % of the process's CPU, median")
@@ -60,8 +60,8 @@ def main() -> None:
 
 def told_us() -> float:
     """CPU of a report of these callers, with the write to the child: of a loop that tells, less one that does not."""
-    values = [LiveKey(VALUE, name, "requested") for name in HEADLINE]
-    bounds = [LiveKey(BOUND, name, "requested") for name in HEADLINE]
+    values = [LiveKey(VALUE, name, "request_sent") for name in HEADLINE]
+    bounds = [LiveKey(BOUND, name, "request_sent") for name in HEADLINE]
     times = {"here": {"talk.say": [(key, [523_456] * TURNS_A_S) for key in (*values, *bounds)]}}
     standing = ProgressReport(targets={"here": dict.fromkeys(TARGET_COUNTS, 1.0)}, times_us=times)
     telemetry = Telemetry("run", cast(Any, SimpleNamespace(targets=[], scenario="talk")), print)
@@ -87,4 +87,4 @@ def cost(url: str, options: Sequence[str]) -> Cost:
         full = seconds[seconds["sessions_active"] >= MOST * CALLERS].iloc[1:]
         cpu_s = (full["cpu"] * full["length_ns"]).sum() / 1e9
         length_s = full["length_ns"].sum() / 1e9
-        return Cost(1e6 * cpu_s / full["events"].sum(), cpu_s / length_s, p_ms(folder, "hub_delay", 0.99)[0])
+        return Cost(1e6 * cpu_s / full["events"].sum(), cpu_s / length_s, p_ms(folder, "event_loop_delay", 0.99)[0])

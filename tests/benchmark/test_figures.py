@@ -133,7 +133,7 @@ def test_what_a_client_says_of_first_audio_stands_beside_what_was_so() -> None:
 def test_rows_of_a_run_folder_tell_the_same_as_stamps() -> None:
     truth = truth_of(run_of(2, 2))
     instants = truth.instants.pivot(index=["session_id", "turn"], columns="instant", values="handed_ns") - 7
-    turns = instants.add_suffix("_at_ns").assign(start_ns=7, outcome="ok", requested_at_ns=3.0).reset_index()
+    turns = instants.add_suffix("_at_ns").assign(start_ns=7, outcome="ok", request_sent_at_ns=3.0).reset_index()
     turns = turns.rename(columns={"session_id": "service_session_id"}).assign(session_id="ours")
     counts = {name: (len(wire), int(wire[-1])) for name, wire in truth.wire.items()}
     sessions = pd.DataFrame(

@@ -31,13 +31,13 @@ def measure(scratch: Path, transport: str) -> None:
     joined = with_truth(turns, truth)
     document = files.read_document(folder)
     print(f"{transport}: exit {status}, valid {document['verdict']['valid']}")
-    begun = document["totals"]["turns_begun"]
+    begun = document["totals"]["turns_started"]
     print(f"  rows {len(turns)} = turns begun {begun} = response.create in the truth log {requests}: "
           f"{len(turns) == begun == requests == SESSIONS * TURNS}")  # fmt: skip
     print(f"  ttfa, ms:                   {quantiles(joined['ttfa_ms'], 0.5, 0.99)}")
     print(f"  ttfa − truth, ms:           {quantiles(joined['error_ms'], 0.5, 0.99, 0.999, 1)}")
     print(f"  |ttfa − truth|, ms:         {quantiles(joined['error_ms'].abs(), 0.5, 0.99, 0.999, 1)}")
-    print(f"  stamp_error of first, ms:   {quantiles(joined['stamp_error_ns'] / 1e6, 0.5, 0.99, 1)}")
+    print(f"  timestamp_uncertainty of first, ms:   {quantiles(joined['timestamp_uncertainty_ns'] / 1e6, 0.5, 0.99, 1)}")
     print(f"  simulator: {ready.output.strip().splitlines()[-1]}")
 
 

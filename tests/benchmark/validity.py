@@ -42,10 +42,10 @@ def measure(title: str, profile: str, meanwhile: Callable[[subprocess.Popen[str]
         verdict = files.read_document(run)["verdict"]
     rule = verdict["rules"][0]
     print(f"{title}: valid {verdict['valid']}, exit {status}")
-    print(f"  stamp_error p99 of first deltas {rule['figure']} ms, limit {rule['limit']} ms")
+    print(f"  timestamp_uncertainty p99 of first deltas {rule['figure']} ms, limit {rule['limit']} ms")
     print(f"  |ttfa − truth|, ms:   {quantiles(joined['error_ms'].abs(), 0.5, 0.99, 1)}")
-    exceeded = (joined["error_ms"].abs() * 1e6 > joined["stamp_error_ns"] + 1e6).sum()
-    print(f"  turns whose error is above their stamp_error by more than 1 ms: {exceeded} of {len(joined)}")
+    exceeded = (joined["error_ms"].abs() * 1e6 > joined["timestamp_uncertainty_ns"] + 1e6).sum()
+    print(f"  turns whose error is above their timestamp_uncertainty by more than 1 ms: {exceeded} of {len(joined)}")
     print(f"  {output.strip().splitlines()[-2]}")
     return bool(verdict["valid"]) if verdict["valid"] is not None else None
 

@@ -75,7 +75,7 @@ def watched_run(
         paths = [
             "--url",
             ready.urls["ga"],
-            "--runs",
+            "--runs-dir",
             str(scratch / "runs"),
             *(["--ca-file", str(ready.ca)] if tls else []),
         ]

@@ -39,8 +39,8 @@ def build_step(
         valid=outcome == "good",
         events_per_s=25.0 * sessions,
         errors={"ttfa": build_spread(p99, turns), "response_total": build_spread(p99 / 2, turns)},
-        instants={"requested": build_spread(p99 / 4), "first_audio": build_spread(p99)},
-        harness={"receive_lag": build_spread(1.0), "stamp_error": build_spread(0.1)},
+        instants={"request_sent": build_spread(p99 / 4), "first_audio": build_spread(p99)},
+        harness={"receive_delay": build_spread(1.0), "timestamp_uncertainty": build_spread(0.1)},
         cpu=0.5,
         us_per_event=20.0,
         rss_bytes=rss_bytes,
@@ -77,7 +77,7 @@ def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
         "type": type,
         "at_ns": at_ns,
         "earliest_ns": at_ns,
-        "timestamp_source": "kernel",
+        "timereceive_timestamp_source": "kernel",
         "event_id": None,
         "response": None,
     }
@@ -97,9 +97,9 @@ def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> l
     ]
 
 
-def build_row(start_ns: int = 0, origin: str | None = "requested", **instants_ns: int) -> dict[str, Any]:
+def build_row(start_ns: int = 0, measured_from: str | None = "request_sent", **instants_ns: int) -> dict[str, Any]:
     """A good turn's row with these instants, which are absolute here."""
     row: dict[str, Any] = {f"{name}_at_ns": None for name in INSTANTS}
     row |= {f"{name}_at_ns": at_ns - start_ns for name, at_ns in instants_ns.items()}
-    row |= {"service_session_id": SESSION, "response_id": "resp_1", "turn": 1, "outcome": "ok", "origin": origin}
+    row |= {"service_session_id": SESSION, "response_id": "resp_1", "turn": 1, "outcome": "ok", "measured_from": measured_from}
     return row | {"audio": None, "vad_splits": 0, "start_ns": start_ns, "start_utc_ns": start_ns}

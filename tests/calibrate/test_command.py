@@ -173,12 +173,12 @@ def test_every_line_before_the_answer_fits_a_hundred_columns(
 
 
 def test_no_more_sessions_are_tried_than_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    result = calibrate(monkeypatch, tmp_path, "--most", "40", play=carries_some)
+    result = calibrate(monkeypatch, tmp_path, "--max-sessions", "40", play=carries_some)
 
     assert result.output.splitlines()[-1].startswith(
-        "trust this machine up to at least 40 sessions per process; --most"
+        "trust this machine up to at least 40 sessions per process; --max-sessions"
     )
-    assert calibrate(monkeypatch, tmp_path, "--most", "0", play=carries_some).exit_code == 2
+    assert calibrate(monkeypatch, tmp_path, "--max-sessions", "0", play=carries_some).exit_code == 2
 
 
 def test_a_quick_calibration_does_not_replace_a_fuller_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -211,4 +211,4 @@ def test_more_sessions_than_a_process_may_have_files_are_refused_at_once(
     result = calibrate(monkeypatch, tmp_path, play=carries_some)
 
     assert isinstance(result.exception, UsageError)
-    assert "--most 156" in str(result.exception)
+    assert "--max-sessions 156" in str(result.exception)

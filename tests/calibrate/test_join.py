@@ -39,7 +39,7 @@ def test_the_error_of_a_measure_is_its_figure_less_the_truth() -> None:
     errors = joined([row], told(TYPED), {})
 
     assert errors.measures == {"ttfa": [17], "transcript_first": [10], "response_total": [13]}
-    assert errors.instants == {"requested": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
+    assert errors.instants == {"request_sent": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
 
 
 def test_an_answer_in_two_items_has_its_first_deltas_in_one_and_its_ends_in_the_other() -> None:
@@ -55,19 +55,19 @@ def test_an_answer_in_two_items_has_its_first_deltas_in_one_and_its_ends_in_the_
 
 
 def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample() -> None:
-    true = {"speech_begin": 10_041_666, "speech_end": 2 * CHUNK_NS, "speech_started": 70_000_000}
-    row = build_row(0, origin="speech_end", **true, speech_stopped=160_000_000, first_audio=200_000_500,
+    true = {"speech_start": 10_041_666, "speech_end": 2 * CHUNK_NS, "speech_started": 70_000_000}
+    row = build_row(0, measured_from="speech_end", **true, speech_stopped=160_000_000, first_audio=200_000_500,
                     response_done=300_000_000) | {"audio": "hello.wav"}  # fmt: skip
     errors = joined([row], told(SPOKEN), {"hello.wav": SPEECH})
 
     assert errors.measures["ttfa"] == [500]
     assert errors.measures["turn_detection"] == [0]
-    assert errors.measures["speech_detected"] == [pytest.approx(0, abs=1)]
+    assert errors.measures["start_of_speech_delay"] == [pytest.approx(0, abs=1)]
     assert errors.instants["speech_end"] == [0]
 
 
 def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> None:
-    row = build_row(0, origin="speech_end", speech_end=1, first_audio=2) | {"audio": "other.wav"}
+    row = build_row(0, measured_from="speech_end", speech_end=1, first_audio=2) | {"audio": "other.wav"}
 
     assert joined([row], told(SPOKEN), {"hello.wav": SPEECH}).measures == {}
 
@@ -111,10 +111,10 @@ def test_speech_in_a_chunk_that_was_read_with_what_came_later_has_no_instant() -
         line | {"earliest_ns": line["at_ns"] - 10**9} if line.get("event_id") == "turn-1-append-2" else line
         for line in SPOKEN
     ]
-    row = build_row(0, origin="speech_end", speech_end=1, speech_begin=1, first_audio=2) | {"audio": "hello.wav"}
+    row = build_row(0, measured_from="speech_end", speech_end=1, speech_start=1, first_audio=2) | {"audio": "hello.wav"}
     errors = joined([row], told(lines), {"hello.wav": SPEECH})
 
-    assert set(errors.instants) == {"speech_begin", "first_audio"}
+    assert set(errors.instants) == {"speech_start", "first_audio"}
     assert errors.unjoined == 1
 
 
@@ -129,14 +129,14 @@ def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
 
 @given(st.lists(st.integers(-5000, 5000), min_size=6, max_size=6), st.integers(0, 10**9))
 def test_an_error_of_an_instant_shows_in_every_measure_that_is_made_of_it(moved: list[int], start_ns: int) -> None:
-    true = {"requested": 1000, "first_transcript": 1500, "first_audio": 2000, "response_done": 4000}
+    true = {"request_sent": 1000, "first_transcript": 1500, "first_audio": 2000, "response_done": 4000}
     seen = {name: at_ns + by for (name, at_ns), by in zip(true.items(), moved, strict=False)}
-    errors = joined([build_row(start_ns, "requested", **seen)], told(TYPED), {})
+    errors = joined([build_row(start_ns, "request_sent", **seen)], told(TYPED), {})
 
     assert {name: by for name, (by,) in errors.instants.items()} == {n: seen[n] - true[n] for n in true}
     for name, (error,) in errors.measures.items():
         end = CATALOGUE[name].end
-        assert error == errors.instants[end][0] - errors.instants["requested"][0]
+        assert error == errors.instants[end][0] - errors.instants["request_sent"][0]
 
 
 def test_errors_are_spread_by_their_size_whichever_way_they_go() -> None:

@@ -52,14 +52,14 @@ def ms(number: float) -> int:
 
 def spoken_row(begin_ms: int, **instants_ms: float) -> dict[str, Any]:
     """The row of a turn whose figures are right, but for those that are given; from where the recording begins."""
-    true = {"speech_begin": begin_ms + 100 + LATE_MS, "speech_end": begin_ms + 500 + LATE_MS}
+    true = {"speech_start": begin_ms + 100 + LATE_MS, "speech_end": begin_ms + 500 + LATE_MS}
     true |= {"first_audible": begin_ms + 1_220 + 40 + 10 + JITTER_MS}
     return call_row("speech_end", **(true | instants_ms))
 
 
-def call_row(origin: str | None, **instants_ms: float) -> dict[str, Any]:
+def call_row(measured_from: str | None, **instants_ms: float) -> dict[str, Any]:
     row = build_row(ms(100), None, **{name: ms(at_ms) for name, at_ms in instants_ms.items()})
-    return row | {"service_session_id": CALL, "response_id": None, "origin": origin, "audio": "hello.wav"}
+    return row | {"service_session_id": CALL, "response_id": None, "measured_from": measured_from, "audio": "hello.wav"}
 
 
 def errors(*rows: dict[str, Any], log: Sequence[dict[str, Any]] | None = None) -> Joined:
@@ -120,9 +120,9 @@ def test_a_frame_that_is_late_makes_a_voice_behind_it_late_only_where_it_was_mor
 
 def test_an_interruption_begins_with_the_recording_that_interrupts_and_ends_with_the_clear() -> None:
     begin_ms = 5_000 + 2_401 / 24 + LATE_MS
-    row = spoken_row(1_000, barge_in=begin_ms - 1, barge_in_heard=5_200.5, silent=5_200.5) | {"outcome": "interrupted"}
+    row = spoken_row(1_000, barge_in=begin_ms - 1, barge_in_detected=5_200.5, silent=5_200.5) | {"outcome": "interrupted"}
 
-    assert off_ms(errors(row)) == {"voice_to_voice": [0], "barge_in_detected": [1.5], "barge_in_yield": [1.5]}
+    assert off_ms(errors(row)) == {"voice_to_voice": [0], "barge_in_detection": [1.5], "barge_in_yield": [1.5]}
 
 
 def test_the_error_of_an_instant_tells_the_two_ends_apart() -> None:

@@ -37,7 +37,7 @@ GOOD = LoadStep(
 
 
 UNTOLD = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "background": None}
-BROKEN = "invalid: send_lag 6 ms > 5 ms"
+BROKEN = "invalid: send_delay 6 ms > 5 ms"
 OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     # (what is other than in a good step, what is known beside it, the outcome and why)
     "a valid run whose figures are within a millisecond": ({}, {}, ("good", "")),

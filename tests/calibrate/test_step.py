@@ -60,10 +60,10 @@ def rows(run: Run) -> list[dict[str, Any]]:
             "service_session_id": "sess_1",
             "turn": 1,
             "outcome": run.outcomes.get(turn, "ok"),
-            "origin": "requested",
+            "measured_from": "request_sent",
             "start_ns": request_ns(turn),
             "start_utc_ns": request_ns(turn) + APART_NS,
-            "requested_at_ns": 0,
+            "request_sent_at_ns": 0,
             "first_audio_at_ns": 20 * MS + 10_000,
         }
         for turn in TURNS
@@ -94,14 +94,14 @@ def seconds(run: Run) -> list[dict[str, Any]]:
 
 def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     """The step that such a run comes to."""
-    sessions = [{"outcome": outcome, "lost_turns": lost} for outcome, lost in run.sessions]
+    sessions = [{"outcome": outcome, "turns_not_started": lost} for outcome, lost in run.sessions]
     tables: tuple[tuple[files.TableName, list[dict[str, Any]]], ...] = (
         ("turns", rows(run)), ("seconds", seconds(run)), ("sessions", sessions)
     )  # fmt: skip
     for name, of in tables:
         pq.write_table(pa.Table.from_pylist(of, files.SCHEMAS[name]), scratch / f"{name}.parquet")
     kept = hdr.Histograms()
-    kept.record(hdr.Key("receive_lag", "sim"), 250)
+    kept.record(hdr.Key("receive_delay", "sim"), 250)
     log = hdr.header(0, simulated=True) + "".join(kept.lines(0, S))
     files.histograms_path(scratch).write_text(log, encoding="ascii")
     (scratch / "run.json").write_text(json.dumps({"schema": 1, "verdict": run.verdict}))
@@ -130,8 +130,8 @@ def test_errors_and_what_the_harness_says_of_itself_are_in_it(tmp_path: Path) ->
     assert set(found.errors) == {"ttfa"}
     assert found.errors["ttfa"].n == 100
     assert found.errors["ttfa"].p99 == pytest.approx(0.01)
-    assert found.instants["requested"].high == 0
-    assert found.harness["receive_lag"].p50 == pytest.approx(0.25, rel=0.01)
+    assert found.instants["request_sent"].high == 0
+    assert found.harness["receive_delay"].p50 == pytest.approx(0.25, rel=0.01)
     assert (found.cpu, found.background, found.rss_bytes) == (0.5, 0.0, 10**8)
 
 
@@ -144,10 +144,10 @@ def test_a_simulator_that_was_late_within_it_is_seen(tmp_path: Path) -> None:
 
 def test_the_first_rule_that_was_broken_is_the_reason(tmp_path: Path) -> None:
     rules = [{"measure": measure, "passed": passed, "figure": 6.04, "limit": 5}
-             for measure, passed in (("stamp_error", True), ("send_lag", False), ("hub_delay", False))]  # fmt: skip
+             for measure, passed in (("timestamp_uncertainty", True), ("send_delay", False), ("event_loop_delay", False))]  # fmt: skip
     found = step(tmp_path, Run(verdict={"valid": False, "rules": rules}))
 
-    assert (found.outcome, found.why) == ("bad", "invalid: send_lag 6.04 ms > 5 ms")
+    assert (found.outcome, found.why) == ("bad", "invalid: send_delay 6.04 ms > 5 ms")
 
 
 def test_sessions_that_were_not_there_all_the_time_are_missed(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_stamps_that_are_not_exact_spoil_only_an_answer_that_hangs_on_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    rule = {"rule": "a", "name": "stamps are exact", "measure": "stamp_error", "unit": "ms", "note": "", "remedy": ""}
+    rule = {"rule": "a", "name": "stamps are exact", "measure": "timestamp_uncertainty", "unit": "ms", "note": "", "remedy": ""}
     broken = rule | {"figure": 12.0, "limit": 6.0, "passed": False}
     verdict = {"valid": False, "inexact": [], "rules": [broken]}
     for off_ms, answer in ((12.0, "holds"), (59_900.0, "generator")):

@@ -40,7 +40,7 @@ def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, playe
 
 
 def test_the_answer_is_said_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    result = capacity(monkeypatch, tmp_path, "--json", str(tmp_path / "copy.json"))
+    result = capacity(monkeypatch, tmp_path, "--json-file", str(tmp_path / "copy.json"))
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
 
     assert result.exit_code == 0, result.output
@@ -55,11 +55,11 @@ def test_the_answer_is_said_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_the_exit_status_answers_how_many_it_holds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_least: str, status: int
 ) -> None:
-    assert capacity(monkeypatch, tmp_path, "--at-least", at_least).exit_code == status
+    assert capacity(monkeypatch, tmp_path, "--require", at_least).exit_code == status
 
 
 def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    output = capacity(monkeypatch, tmp_path, "--time", "40m", "--budget", "12").output.splitlines()
+    output = capacity(monkeypatch, tmp_path, "--max-time", "40m", "--budget", "12").output.splitlines()
     plan = json.loads((tmp_path / "found" / "capacity.json").read_text())["plan"]
 
     assert output[1] == f"at most {plan['levels_most']} levels and a hold, in 40 min and 12.00 USD"
@@ -91,7 +91,7 @@ def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
         share = build_share(0.01 if step.load <= EDGE else 0.3)
         return build_level(step.load, "undecided", length_s=27.0, error=given.error, shares=[share])
 
-    result = capacity(monkeypatch, tmp_path, "--time", "3m", played=rough)
+    result = capacity(monkeypatch, tmp_path, "--max-time", "3m", played=rough)
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
     said = " ".join(result.output.split())
 
@@ -117,12 +117,12 @@ def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--time", "20s"), "is too short for a level: give it 27 s at least"),
-        (("--time", "soon"), "--time must be a time"),
-        (("--from", "20", "--most", "10"), "lies above"),
+        (("--max-time", "20s"), "is too short for a level: give it 27 s at least"),
+        (("--max-time", "soon"), "--max-time must be a time"),
+        (("--from", "20", "--to", "10"), "lies above"),
         (("--precision", "1%"), "--precision must be from 5% to 100%"),
         (("--budget", "0"), "--budget must be more than 0"),
-        (("--max-sessions", "10"), "needs --by arrivals"),
+        (("--max-concurrent", "10"), "needs --by arrival-rate"),
         (("--slo", "ttfa p(95)<+20%"), "is relative"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_folder_holds_one_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert "holds a search already" in str(again.exception)
 
 
-@pytest.mark.parametrize("option", ["--users", "-u", "--arrivals=3/s", "--run-time", "--warmup", "--budget"])
+@pytest.mark.parametrize("option", ["--users", "-u", "--arrival-rate=3/s", "--run-time", "--warmup", "--budget"])
 def test_what_the_search_gives_each_level_cannot_be_given_twice(tmp_path: Path, option: str) -> None:
     with pytest.raises(UsageError, match="is an option that the search sets for each level"):
         prepared(ServiceOptions(), "calls.py", build_plan(), tmp_path, [option, "3"], yes=False)
@@ -179,5 +179,5 @@ def test_a_level_of_arrivals_has_slots_for_long_calls(tmp_path: Path) -> None:
     ample = " ".join(Locust("calls.py", "arrivals", tmp_path).words(LevelTask("a", 30, 60.0, 5.0)))
     given = " ".join(Locust("calls.py", "arrivals", tmp_path).words(LevelTask("a", 30, 60.0, 5.0, max_sessions=12)))
 
-    assert "--arrivals 30/min --max-sessions 150" in ample
-    assert "--max-sessions 12" in given
+    assert "--arrival-rate 30/min --max-concurrent 150" in ample
+    assert "--max-concurrent 12" in given

@@ -84,7 +84,7 @@ def test_the_exit_status_says_whether_so_many_were_shown_to_hold(
     assert concluded(levels, build_plan(at_least=at_least)).status == status
 
 
-WHY = "INVALID: stamp_error was 4 ms; spread it over more --processes"
+WHY = "INVALID: timestamp_uncertainty was 4 ms; spread it over more --processes"
 FAST, SLOW = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
 CONCLUDED: dict[str, tuple[list[LevelOutcome], tuple[Any, ...], list[str]]] = {
     # (levels; holds, breaks, how it ended, confirmed; words of its notes)
@@ -131,7 +131,7 @@ def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_ed
 
     assert (found.holds, found.ended) == (None, "most")
     assert "it seems to lie above 256 calls at a time" in found.sentence
-    assert "a longer --time decides more: 10 min at least" in " ".join(found.notes).replace(NBSP, " ")
+    assert "a longer --max-time decides more: 10 min at least" in " ".join(found.notes).replace(NBSP, " ")
 
 
 def test_a_plan_of_one_level_asks_whether_it_holds() -> None:

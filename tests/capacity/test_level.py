@@ -115,17 +115,17 @@ def sessions_of(*ended: tuple[str, str]) -> RunFrames:
     return cast(RunFrames, SimpleNamespace(sessions=frame, document=document))
 
 
-NOBODY = ("refused:tcp", "127.0.0.1:1: Connection refused")
+NOBODY = ("connect_failed:tcp", "127.0.0.1:1: Connection refused")
 
 
 def test_a_level_of_which_no_call_opened_says_why_and_what_to_do() -> None:
-    refused = sessions_of(("refused:dns", ""), *[NOBODY] * 9)
+    refused = sessions_of(("connect_failed:dns", ""), *[NOBODY] * 9)
 
     with pytest.raises(UsageError) as raised:
         check_opened(refused)
     assert str(raised.value) == (
-        "none of 10 calls to ws://127.0.0.1:1/v1 opened: refused:tcp: 127.0.0.1:1: Connection refused; "
-        + remedy_of("refused:tcp")
+        "none of 10 calls to ws://127.0.0.1:1/v1 opened: connect_failed:tcp: 127.0.0.1:1: Connection refused; "
+        + remedy_of("connect_failed:tcp")
     )
 
 

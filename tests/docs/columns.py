@@ -1,4 +1,4 @@
-"""ColumnGroup of docs/run-folder.md and instants of docs/measures.md: `python -m tests.docs.columns` writes them."""
+"""ColumnGroup of docs/run-folder.md and instants of docs/metrics.md: `python -m tests.docs.columns` writes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.columns import IDENTITY, SECONDS, SESSION_MARKS, SESSIONS, TURN_MARKS
 from tests.made_page import made_anew, table
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = DOCS / "run-folder.md", DOCS / "measures.md"
+PAGES = DOCS / "run-folder.md", DOCS / "metrics.md"
 STAMPS = {"arrival": "", "send": " ↑", "clock": " ◷"}
 """How the page marks what stamps an instant; most are arrivals."""
 
@@ -36,7 +36,7 @@ def _columns(columns: Iterable[ColumnGroup]) -> str:
 
 
 def _named(names: tuple[str, ...]) -> str:
-    """The names; of the columns of many instants, whose names stand in docs/measures.md, what they have in common."""
+    """The names; of the columns of many instants, whose names stand in docs/metrics.md, what they have in common."""
     endings = [
         ending for ending in ("_at_ns", "_width_ns", "_error_ns") if all(name.endswith(ending) for name in names)
     ]

@@ -68,7 +68,7 @@ def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
     assert len(answers) == 4
     assert len(frame) == 4 * len(answers)
     for answer in answers:
-        of_origin = frame[(frame["target"] == answer["target"]) & (frame["origin"] == answer["origin"])]
+        of_origin = frame[(frame["target"] == answer["target"]) & (frame["measured_from"] == answer["measured_from"])]
         median = of_origin.set_index("p").loc[0.5]
         assert answer["failed"] > 0
         assert answer["p50"]["published"]

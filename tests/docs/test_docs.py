@@ -42,20 +42,20 @@ def missing(names: Iterable[str], page: str) -> list[str]:
 
 
 def test_every_measure_is_defined() -> None:
-    assert not missing(CATALOGUE, "docs/measures.md")
+    assert not missing(CATALOGUE, "docs/metrics.md")
 
 
 def test_every_outcome_is_defined() -> None:
     families = {name.split(":")[0] for name in (*MEANINGS, *FAMILIES, *GOOD, *CENSORED)}
 
-    assert not missing(families, "docs/measures.md")
+    assert not missing(families, "docs/metrics.md")
 
 
 def test_every_limit_and_every_rule_of_validity_is_defined() -> None:
     rules = judge(Evidence((), None, None, None, None, False))["rules"]
 
-    assert not missing(vars(Limits()), "docs/measures.md")
-    assert all(f"({rule['rule']}) {rule['name']}" in text("docs/measures.md") for rule in rules)
+    assert not missing(vars(Limits()), "docs/metrics.md")
+    assert all(f"({rule['rule']}) {rule['name']}" in text("docs/metrics.md") for rule in rules)
 
 
 @pytest.mark.parametrize("page", columns.PAGES, ids=lambda page: str(page.name))

@@ -42,12 +42,12 @@ def pace(speed: float) -> AudioPace:
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {INAUDIBLE}", "never louder"),
         ("timeout:response", f"{NO_PAUSE} within the limit response of 40 s", "without a silence that ends its reply"),
         ("timeout:turn", f"{NO_PAUSE} within the limit turn of 40 s", "without a silence that ends its reply"),
-        ("endless:audio", "", "without a silence that ends its reply"),
-        ("refused:404", "", "no such path"),
-        ("refused:403", "", "X-Twilio-Signature"),
-        ("refused:tcp", "", "is the agent running"),
-        ("refused:upgrade", "", "subprotocol"),
-        ("protocol:json", "", "those of another provider"),
+        ("limit_exceeded:audio", "", "without a silence that ends its reply"),
+        ("connect_failed:404", "", "no such path"),
+        ("connect_failed:403", "", "X-Twilio-Signature"),
+        ("connect_failed:tcp", "", "is the agent running"),
+        ("connect_failed:upgrade", "", "subprotocol"),
+        ("protocol_error:json", "", "those of another provider"),
         ("closed:1011", "", "hung up"),
     ],
 )
@@ -56,7 +56,7 @@ def test_each_end_of_a_call_has_its_remedy(outcome: str, detail: str, said: str)
 
 
 def test_what_has_nothing_to_do_with_agents_is_left_to_others() -> None:
-    assert remedy_of_agents("refused:dns", "") == ""
+    assert remedy_of_agents("connect_failed:dns", "") == ""
 
 
 def test_messages_that_were_left_unread_are_counted_by_kind_and_say_what_to_do() -> None:
@@ -69,7 +69,7 @@ def test_messages_that_were_left_unread_are_counted_by_kind_and_say_what_to_do()
 
 
 def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_no_failure() -> None:
-    spoken = session(instants={"connect_start": AT_NS, "greeted": AT_NS + 400 * MS})
+    spoken = session(instants={"connect_start": AT_NS, "greeting_audible": AT_NS + 400 * MS})
 
     assert spoke_first(turn(), spoken).said == "it speaks first, 400 ms after it was called"
     unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}")

@@ -32,8 +32,8 @@ UNKNOWN = "failed:unknown_parameter"
         (GA, UNKNOWN, "Unknown parameter: 'session.type'.", PREVIEW),
         (GA, UNKNOWN, "Unknown parameter: 'session.audio.input'.", PREVIEW),
         (GA, UNKNOWN, "Unknown parameter: 'response.output_modalities'.", PREVIEW),
-        (GA, "protocol:dialect", "response.audio.delta", PREVIEW),
-        (PREVIEW, "protocol:dialect", "response.output_audio.delta", GA),
+        (GA, "protocol_error:dialect", "response.audio.delta", PREVIEW),
+        (PREVIEW, "protocol_error:dialect", "response.output_audio.delta", GA),
     ],
 )
 def test_the_dialect_that_the_service_speaks_is_named_with_where_the_other_came_from(

@@ -31,49 +31,49 @@ def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=vo
 @pytest.mark.parametrize(
     ("outcome", "words", "auth", "said"),
     [
-        ("refused:400", "HTTP 400: OpperationNotSupported: no", KEY, "voice is not of a realtime model"),
-        ("refused:400", "HTTP 400: OperationNotSupported: no", KEY, "voice is not of a realtime model"),
-        ("refused:400", "HTTP 400: BadRequest: API version not supported", KEY, "2025-04-01-preview"),
-        ("refused:400", "HTTP 400: the api-version query parameter is missing", KEY, "2025-04-01-preview"),
-        ("refused:400", "HTTP 400: the model version 2 is not ready", KEY, "compare path and query"),
-        ("refused:400", "HTTP 400: something", KEY, "compare path and query"),
-        ("refused:401", "HTTP 401: PermissionDenied: no", ENTRA, "Cognitive Services OpenAI User"),
-        ("refused:401", "HTTP 401: Access denied", KEY, f"copy Key 1 of {HOST}"),
-        ("refused:401", "HTTP 401: Access denied", None, "--api-key-env"),
-        ("refused:401", "HTTP 401: Access token is missing or expired", ENTRA, "clock"),
-        ("refused:403", "HTTP 403: Access denied due to Virtual Network/Firewall rules.", KEY, "Networking"),
-        ("refused:403", "HTTP 403: AuthenticationTypeDisabled: Key based authentication is off", KEY, "--auth entra"),
-        ("refused:403", "HTTP 403: Key-based authentication is disabled", KEY, "--auth entra"),
-        ("refused:403", "HTTP 403: Public access is disabled. Please configure private endpoint.", KEY, "Networking"),
-        ("refused:upgrade", "the answer is no WebSocket upgrade: did not", KEY, "is no WebSocket server"),
-        ("refused:upgrade", "Sec-WebSocket-Accept is not that of our key", KEY, "a cache or a proxy"),
-        ("refused:server_error", "The server had an error", KEY, "try again later"),
-        ("refused:some_code", "its words", KEY, "see its message"),
+        ("connect_failed:400", "HTTP 400: OpperationNotSupported: no", KEY, "voice is not of a realtime model"),
+        ("connect_failed:400", "HTTP 400: OperationNotSupported: no", KEY, "voice is not of a realtime model"),
+        ("connect_failed:400", "HTTP 400: BadRequest: API version not supported", KEY, "2025-04-01-preview"),
+        ("connect_failed:400", "HTTP 400: the api-version query parameter is missing", KEY, "2025-04-01-preview"),
+        ("connect_failed:400", "HTTP 400: the model version 2 is not ready", KEY, "compare path and query"),
+        ("connect_failed:400", "HTTP 400: something", KEY, "compare path and query"),
+        ("connect_failed:401", "HTTP 401: PermissionDenied: no", ENTRA, "Cognitive Services OpenAI User"),
+        ("connect_failed:401", "HTTP 401: Access denied", KEY, f"copy Key 1 of {HOST}"),
+        ("connect_failed:401", "HTTP 401: Access denied", None, "--api-key-env"),
+        ("connect_failed:401", "HTTP 401: Access token is missing or expired", ENTRA, "clock"),
+        ("connect_failed:403", "HTTP 403: Access denied due to Virtual Network/Firewall rules.", KEY, "Networking"),
+        ("connect_failed:403", "HTTP 403: AuthenticationTypeDisabled: Key based authentication is off", KEY, "--auth entra"),
+        ("connect_failed:403", "HTTP 403: Key-based authentication is disabled", KEY, "--auth entra"),
+        ("connect_failed:403", "HTTP 403: Public access is disabled. Please configure private endpoint.", KEY, "Networking"),
+        ("connect_failed:upgrade", "the answer is no WebSocket upgrade: did not", KEY, "is no WebSocket server"),
+        ("connect_failed:upgrade", "Sec-WebSocket-Accept is not that of our key", KEY, "a cache or a proxy"),
+        ("connect_failed:server_error", "The server had an error", KEY, "try again later"),
+        ("connect_failed:some_code", "its words", KEY, "see its message"),
         ("timeout:end_of_turn", UNHEARD, KEY, "turn_detection: none"),
         ("timeout:end_of_turn", UNNOTICED, KEY, "noise"),
         ("timeout:first_delta", f"{SILENT}internal_error: out of memory", KEY, "out of order"),
         ("timeout:first_delta", f"{SILENT}some_code: words", KEY, "see its message"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", KEY, "--dialect"),
-        ("refused:404", "HTTP 404: DeploymentNotFound: no", KEY, "no deployment called voice"),
-        ("refused:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),
-        ("refused:431", "HTTP 431: too large", KEY, "`headers`"),
-        ("refused:500", "HTTP 500: InternalServerError", KEY, "status page"),
-        ("refused:418", "HTTP 418: teapot", KEY, "see its message"),
+        ("connect_failed:404", "HTTP 404: DeploymentNotFound: no", KEY, "no deployment called voice"),
+        ("connect_failed:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),
+        ("connect_failed:431", "HTTP 431: too large", KEY, "`headers`"),
+        ("connect_failed:500", "HTTP 500: InternalServerError", KEY, "status page"),
+        ("connect_failed:418", "HTTP 418: teapot", KEY, "see its message"),
         ("throttled:handshake", "HTTP 429: limit", KEY, "--connect-rate"),
         ("throttled:response", "rate_limit_exceeded: limit", KEY, "say less"),
         ("throttled:response", "insufficient_quota: no", KEY, "billing"),
-        ("refused:invalid_api_key", "Incorrect API key", KEY, "--api-key-env"),
-        ("refused:beta_api_shape_disabled", "gone", KEY, "--dialect ga"),
-        ("refused:model_not_found", "no", KEY, "gpt-realtime"),
-        ("refused:dns", "no such name", KEY, "DNS zone"),
-        ("refused:tcp", "refused", KEY, "firewall"),
-        ("refused:tls", "unknown ca", KEY, "--ca-file"),
+        ("connect_failed:invalid_api_key", "Incorrect API key", KEY, "--api-key-env"),
+        ("connect_failed:beta_api_shape_disabled", "gone", KEY, "--dialect ga"),
+        ("connect_failed:model_not_found", "no", KEY, "gpt-realtime"),
+        ("connect_failed:dns", "no such name", KEY, "DNS zone"),
+        ("connect_failed:tcp", "refused", KEY, "firewall"),
+        ("connect_failed:tls", "unknown ca", KEY, "--ca-file"),
         ("timeout:proxy", "nothing", KEY, "is its URL right"),
-        ("refused:token", "the endpoint is down", ENTRA, "az login"),
+        ("connect_failed:token", "the endpoint is down", ENTRA, "az login"),
         ("timeout:tcp", "nothing", KEY, "firewall"),
         ("timeout:first_delta", "nothing", KEY, "status page"),
-        ("protocol:dialect", "response.audio.delta", KEY, "--dialect"),
-        ("protocol:json", "no JSON", KEY, "is the URL one"),
+        ("protocol_error:dialect", "response.audio.delta", KEY, "--dialect"),
+        ("protocol_error:json", "no JSON", KEY, "is the URL one"),
         ("failed:server_error", "sorry", KEY, "status page"),
         ("failed:no_audio", "", KEY, "does the deployment's model speak"),
         ("closed:1006", "", KEY, "cut"),
@@ -91,7 +91,7 @@ def test_a_server_that_is_no_azure_and_refuses_without_a_key_wants_one(status: i
     """What Azure's pages say of 403 is of no use there."""
     for host, resource in (("voice.test", "/v1/realtime?model=x"), ("voice.test", "/openai/v1/realtime?model=x")):
         target = replace(build_target(None, resource), host=host, service="other")
-        said = explain(Refusal(f"refused:{status}", f"HTTP {status}: Forbidden"), target)
+        said = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
 
         assert "no key was sent: name the variable that holds it by --api-key-env" in said
         assert "Networking" not in said
@@ -100,7 +100,7 @@ def test_a_server_that_is_no_azure_and_refuses_without_a_key_wants_one(status: i
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_key_that_another_server_refuses_is_not_looked_for_in_azure(status: int) -> None:
     target = replace(build_target(resource="/v1/realtime?model=x"), host="voice.test", service="other")
-    said = explain(Refusal(f"refused:{status}", f"HTTP {status}: Forbidden"), target)
+    said = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
 
     assert "the variable that --api-key-env names" in said
     assert "Networking" not in said
@@ -109,13 +109,13 @@ def test_a_key_that_another_server_refuses_is_not_looked_for_in_azure(status: in
 
 def test_azure_s_403_is_a_rule_of_its_network_with_or_without_a_key() -> None:
     for auth in (KEY, None):
-        assert "Networking" in explain(Refusal("refused:403", "HTTP 403: rules"), build_target(auth))
+        assert "Networking" in explain(Refusal("connect_failed:403", "HTTP 403: rules"), build_target(auth))
 
 
 @pytest.mark.parametrize(("scheme", "asked"), [("http", "allow CONNECT to port 8443"), ("socks5", "to port 8443")])
 def test_a_proxy_that_refuses_is_to_allow_what_is_asked_of_it(scheme: Literal["http", "socks5"], asked: str) -> None:
     target = replace(build_target(), port=8443, network_path=NetworkPath(proxy=Proxy(scheme, "proxy.test", 3128)))
-    said = explain(Refusal("refused:proxy", "403 Forbidden"), target)
+    said = explain(Refusal("connect_failed:proxy", "403 Forbidden"), target)
 
     assert asked in said
     assert "user and password" in said
@@ -125,7 +125,7 @@ def test_a_proxy_that_refuses_is_to_allow_what_is_asked_of_it(scheme: Literal["h
 @pytest.mark.parametrize("name", AZURE)
 def test_every_way_in_which_azure_refuses_has_a_remedy(name: str) -> None:
     refused = AZURE[name]
-    outcome = "throttled:handshake" if refused.status == 429 else f"refused:{refused.status}"
+    outcome = "throttled:handshake" if refused.status == 429 else f"connect_failed:{refused.status}"
     words = f"HTTP {refused.status}: {refused.code}: {refused.message}"
 
     assert len(explain(Refusal(outcome, words), build_target())) > 20
@@ -133,12 +133,12 @@ def test_every_way_in_which_azure_refuses_has_a_remedy(name: str) -> None:
 
 @pytest.mark.parametrize("code", OPENAI)
 def test_every_way_in_which_openai_refuses_has_a_remedy(code: str) -> None:
-    assert explain(Refusal(f"refused:{code}", OPENAI[code].message), build_target())
+    assert explain(Refusal(f"connect_failed:{code}", OPENAI[code].message), build_target())
 
 
 def test_a_stray_api_version_is_told_from_a_wrong_key() -> None:
     stray = build_target(resource="/openai/v1/realtime?model=voice&api-version=2024-10-01-preview")
-    refusal = Refusal("refused:401", STRAY_VERSION.message)
+    refusal = Refusal("connect_failed:401", STRAY_VERSION.message)
 
     assert "take api-version out" in explain(refusal, stray)
     assert "take api-version out" not in explain(refusal, build_target())
@@ -146,16 +146,16 @@ def test_a_stray_api_version_is_told_from_a_wrong_key() -> None:
 
 SAID: dict[str, tuple[Refusal, Auth, str]] = {
     "the role is to be given to whom the token is of":
-        (Refusal("refused:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}), ENTRA,
+        (Refusal("connect_failed:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}), ENTRA,
          "az role assignment create --assignee object-7"),
     "the audience of a token that is not taken":
-        (Refusal("refused:401", "Access denied", claims={"aud": "https://other.test"}), ENTRA,
+        (Refusal("connect_failed:401", "Access denied", claims={"aud": "https://other.test"}), ENTRA,
          "the token is for https://other.test"),
     **{f"the wait that was asked for, after {outcome}": (Refusal(outcome, "later", wait_s=6.232), KEY,
                                                          "asks to wait 6.23 s")
-       for outcome in ("throttled:handshake", "throttled:response", "refused:503")},
+       for outcome in ("throttled:handshake", "throttled:response", "connect_failed:503")},
     "too many headers are known by their status":
-        (Refusal(f"refused:{TOO_MANY_HEADERS.status}", "x"), KEY, "ten custom headers"),
+        (Refusal(f"connect_failed:{TOO_MANY_HEADERS.status}", "x"), KEY, "ten custom headers"),
 }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", s
 
 def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> Replayed:
     """A session that ended so, after what was heard."""
-    log = EventLog(folder / "log.jsonl", hide=str, keep_audio=False)
+    log = EventLog(folder / "log.jsonl", hide=str, record_audio=False)
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits()), spoken, log=log, about={"dialect": spoken.name})
     for data in heard:
         timeline.received(spoken.decode(data), Received(data, Arrival(at(1)), len(data)))
@@ -41,7 +41,7 @@ def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Diale
 def test_a_refusal_is_explained_to_whoever_knows_who_was_called(
     tmp_path: Path, target: Target | None, said: str
 ) -> None:
-    assert hint(played(tmp_path, "refused:403", "HTTP 403: Forbidden"), target) == said
+    assert hint(played(tmp_path, "connect_failed:403", "HTTP 403: Forbidden"), target) == said
 
 
 @pytest.mark.parametrize("target", [replace(OTHER, dialect=PREVIEW), None])

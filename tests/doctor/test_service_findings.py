@@ -147,10 +147,10 @@ def test_compression_that_is_declined_is_a_warning(wanted: bool, agreed: str, st
 
 def test_a_refusal_holds_the_ids_that_support_asks_for_each_once() -> None:
     headers = {"apim-request-id": "id-7", "x-request-id": "id-7", "x-ms-region": "Sweden Central", "retry-after": "9"}
-    observed = SessionObservation("refused:503", "HTTP 503: no", 0, {}, headers=headers)
+    observed = SessionObservation("connect_failed:503", "HTTP 503: no", 0, {}, headers=headers)
     found = refused("upgrade", observed, build_target(), {}, str)
 
-    assert found.said == "refused:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
+    assert found.said == "connect_failed:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
     assert "asks to wait 9 s" in found.remedy
 
 

@@ -44,8 +44,8 @@ class FaultCell(NamedTuple):
 
 
 CASES = (
-    FaultCase("reset", {"tcp": "refused:tcp or refused:upgrade or refused:tls", "tls": "refused:tls",
-                        "upgrade": "refused:upgrade", f"{OPENING} {TURN}": "closed:reset"},
+    FaultCase("reset", {"tcp": "connect_failed:tcp or connect_failed:upgrade or connect_failed:tls", "tls": "connect_failed:tls",
+                        "upgrade": "connect_failed:upgrade", f"{OPENING} {TURN}": "closed:reset"},
               note="at `tcp` by how far the client has come when it notices"),
     FaultCase("hang", {"tcp": "timeout:upgrade or timeout:tls", "tls": "timeout:tls", "upgrade": "timeout:upgrade",
                           OPENING: "timeout:session", "speech": "timeout:end_of_turn",
@@ -53,16 +53,16 @@ CASES = (
               note="at `tcp` it is the TLS handshake, where there is one; before `done` no message is under way"),
     FaultCase("hang,duration_s=0.1", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"),
     FaultCase("freeze,duration_s=0.05", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"),
-    FaultCase("tls_alert", {"tls": "refused:tls"}),
-    *(FaultCase(f"http,status={code}", {"upgrade": f"refused:{code}"}) for code in (302, 400, 403, 407, 502, 504)),
+    FaultCase("tls_alert", {"tls": "connect_failed:tls"}),
+    *(FaultCase(f"http,status={code}", {"upgrade": f"connect_failed:{code}"}) for code in (302, 400, 403, 407, 502, 504)),
     FaultCase("http,status=429", {"upgrade": "throttled:handshake"}),
     *(
-        FaultCase(name, {"upgrade": "throttled:handshake" if refusal.status == 429 else f"refused:{refusal.status}"})
+        FaultCase(name, {"upgrade": "throttled:handshake" if refusal.status == 429 else f"connect_failed:{refusal.status}"})
         for name, refusal in AZURE.items()
     ),
     FaultCase("throttled,retry_after_s=0", {"upgrade": "throttled:handshake"}),
-    FaultCase("unavailable,retry_after_s=0", {"upgrade": "refused:503"}),
-    *(FaultCase(name, {"upgrade": f"refused:{name}"}) for name in OPENAI),
+    FaultCase("unavailable,retry_after_s=0", {"upgrade": "connect_failed:503"}),
+    *(FaultCase(name, {"upgrade": f"connect_failed:{name}"}) for name in OPENAI),
     *(
         FaultCase(f"close,code={code}", {f"{OPENING} {TURN}": f"closed:{code}"})
         for code in (1000, 1001, 1006, 1008, 1009, 1011)
@@ -76,7 +76,7 @@ CASES = (
     FaultCase("error,code=rate_limit_exceeded", {OPENING: "ok", "response first_delta next_delta": "throttled:error"}),
     FaultCase("error,code=rate_limit_exceeded", {"session": "throttled:error"}, "close,at=session",
               "the service closes behind it"),
-    FaultCase("error,code=model_not_found", {OPENING: "refused:model_not_found",
+    FaultCase("error,code=model_not_found", {OPENING: "connect_failed:model_not_found",
                                              "response first_delta next_delta done": "failed:model_not_found"}),
     FaultCase("failed", {"response first_delta next_delta": "failed:server_error"}),
     FaultCase("failed,code=rate_limit_exceeded", {"response first_delta next_delta": "throttled:response"}),
@@ -94,12 +94,12 @@ CASES = (
     FaultCase("duplicate", {EVENTS: "ok"}, note="nor that one came twice"),
     FaultCase("reorder", {"response first_delta next_delta": "ok"}),
     FaultCase("unknown", {EVENTS: "ok"}, note="counted in `unknown_events`"),
-    FaultCase("bad_json", {EVENTS: "protocol:json"}),
-    FaultCase("bad_base64", {"next_delta": "protocol:base64"}),
-    FaultCase("other_dialect", {"first_delta next_delta": "protocol:dialect"}),
+    FaultCase("bad_json", {EVENTS: "protocol_error:json"}),
+    FaultCase("bad_base64", {"next_delta": "protocol_error:base64"}),
+    FaultCase("other_dialect", {"first_delta next_delta": "protocol_error:dialect"}),
     FaultCase("binary", {EVENTS: "ok"}),
     FaultCase("fragmented", {EVENTS: "ok"}),
-    FaultCase("oversized", {EVENTS: "protocol:too_large"}),
+    FaultCase("oversized", {EVENTS: "protocol_error:too_large"}),
     FaultCase("oversized,mib=15.9", {"first_delta": "ok"}),
 )  # fmt: skip
 

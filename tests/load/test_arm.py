@@ -27,7 +27,7 @@ def refused(outcome: str, **changes: Any) -> Any:
 
 def test_an_arm_where_nothing_opens_is_hopeless_after_ten() -> None:
     here = arm()
-    told = [here.note(refused("refused:tcp"), at(30)) for _ in range(HOPELESS - 1)]
+    told = [here.note(refused("connect_failed:tcp"), at(30)) for _ in range(HOPELESS - 1)]
 
     assert all(told)
     assert not here.hopeless
@@ -39,7 +39,7 @@ def test_one_session_that_opened_is_hope() -> None:
     here = arm()
     assert not here.note(build_session(), at(30))
     for _ in range(HOPELESS):
-        here.note(refused("refused:tcp"), at(30))
+        here.note(refused("connect_failed:tcp"), at(30))
 
     assert not here.hopeless
 

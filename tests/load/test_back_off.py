@@ -27,8 +27,8 @@ from tests.helpers import build_session
 from tests.load import live_run
 from tests.load.live_run import Caller, FakeDialer, Stand
 
-NOBODY = ConnectError("refused:tcp", "nobody listens")
-BUSY = ConnectError("refused:503", "busy", {"retry-after": "7"})
+NOBODY = ConnectError("connect_failed:tcp", "nobody listens")
+BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
 
 
 class Skipped:
@@ -90,12 +90,12 @@ def test_a_wait_that_the_service_asks_for_is_kept_from_its_answer_on_up_to_a_lim
 @pytest.mark.parametrize(
     ("refused", "changes"),
     [
-        (True, {"outcome": "refused:tcp"}),
+        (True, {"outcome": "connect_failed:tcp"}),
         (True, {"outcome": "timeout:tcp"}),
         (True, {"outcome": "closed:1013"}),  # it opened the session, and closed it before anything came of it
-        (False, {"outcome": "closed:1013", "turns_good": 1}),
+        (False, {"outcome": "closed:1013", "turns_succeeded": 1}),
         (False, {"outcome": "throttled:handshake"}),  # its target's pacer waits
-        (False, {"outcome": "failed:harness"}),
+        (False, {"outcome": "failed:load_generator"}),
         (False, {"outcome": "abandoned"}),
         (False, {"outcome": "ok"}),
     ],
@@ -103,7 +103,7 @@ def test_a_wait_that_the_service_asks_for_is_kept_from_its_answer_on_up_to_a_lim
 def test_a_call_was_refused_where_nothing_came_of_it_by_the_services_doing(
     refused: bool, changes: dict[str, Any]
 ) -> None:
-    session = build_session(**{"turns_good": 0} | changes)
+    session = build_session(**{"turns_succeeded": 0} | changes)
 
     assert (refusal_of(session, 7, begun=True) is not None) is refused
 
@@ -139,7 +139,7 @@ def test_the_wait_that_a_service_asks_for_is_kept(tmp_path: Path, clock: Skipped
     assert [row["retry_after_ns"] for row in stand.rows("sessions")] == [None, 7 * NS_PER_S, None]
 
 
-def test_the_sessions_of_a_pair_wait_together_and_their_start_lag_holds_none_of_it(
+def test_the_sessions_of_a_pair_wait_together_and_their_start_delay_holds_none_of_it(
     tmp_path: Path, clock: Skipped
 ) -> None:
     dialers = {"east": Answers(None, NOBODY), "west": Answers(None)}

@@ -120,9 +120,9 @@ class SimulatedCall(Call):
             self.close()
         self.end()
 
-    def begin_session(self, number: int, turns_begun: int) -> RunListener:
+    def begin_session(self, number: int, turns_started: int) -> RunListener:
         assert number == len(self.heard) + 1
-        script, wanted = self.script, len(self.script.turns) - turns_begun
+        script, wanted = self.script, len(self.script.turns) - turns_started
         responds, renewable = script.service_responds, script.renewable
         start = SessionStart(self.clock.now_ns, wanted, script.limits, responds, renewable=renewable)
         timeline = Timeline(start, script.dialect)
@@ -200,7 +200,7 @@ def test_an_old_session_goes_on_in_a_new_one_before_the_next_turn() -> None:
     assert [session.outcome for session in exchange.sessions] == ["ok"] * 3
     assert {turn.outcome for turn in exchange.turns} == {"ok"}
     assert [session.renewed for session in exchange.sessions] == [True, True, False]
-    assert sum(session.lost_turns for session in exchange.sessions) == 0
+    assert sum(session.turns_not_started for session in exchange.sessions) == 0
     assert all(heard.opened == heard.ended == 1 for heard in exchange.heard)
 
 
@@ -244,7 +244,7 @@ def test_the_new_session_is_told_each_function_call_in_its_place_with_what_it_re
     assert replied == exchange.replied(0)
     assert any(len(item) == 3 for item in replied), "a call was told"
     assert "error" not in {message.type for message in exchange.services[1].said}
-    assert exchange.sessions[1].instants.keys() >= {"history_taken"}
+    assert exchange.sessions[1].instants.keys() >= {"history_acked"}
 
 
 def test_a_call_whose_function_has_not_returned_is_not_told() -> None:
@@ -268,17 +268,17 @@ def test_nothing_is_renewed_where_no_script_asks_for_it() -> None:
 def test_a_call_goes_on_when_the_service_ends_its_session_within_a_turn() -> None:
     exchange = call(say(), say(), say(), after_s=3_600, cap_ns=1_000 * MS)
 
-    assert {session.outcome for session in exchange.sessions[:-1]} == {"outlived"}
+    assert {session.outcome for session in exchange.sessions[:-1]} == {"renewed"}
     assert [turn.turn for turn in exchange.turns] == [1, 2, 3]
     assert "expired" in {turn.outcome for turn in exchange.turns}
-    assert sum(session.lost_turns for session in exchange.sessions) == 0
+    assert sum(session.turns_not_started for session in exchange.sessions) == 0
 
 
 def test_a_call_goes_on_at_once_when_the_service_ends_its_session_in_a_pause() -> None:
     exchange = call(say(), Pause(60), say(), after_s=3_600, cap_ns=20 * S)
 
     first, second = exchange.sessions
-    assert (first.outcome, first.detail, second.outcome) == ("outlived", f"session_expired: {LIMIT}", "ok")
+    assert (first.outcome, first.detail, second.outcome) == ("renewed", f"session_expired: {LIMIT}", "ok")
     assert [turn.outcome for turn in exchange.turns] == ["ok", "ok"]
     assert second.start_ns == START_NS + 20 * S
 
@@ -295,10 +295,10 @@ def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_t
     ends_ns = Truth(talked, {1: EDGES}).ends_ns(1)
     (turn,) = exchange.turns_of_sessions[1]
     measures = after.measures_ns()
-    assert abs(after.instants["heard_before"] - ends_ns) < 2
-    wait_ns = turn.instants["first_audible"] - turn.instants[turn.origin or ""]
+    assert abs(after.instants["previous_reply_end"] - ends_ns) < 2
+    wait_ns = turn.instants["first_audible"] - turn.instants[turn.measured_from or ""]
     parts_ns = measures["session_ready"] + measures["session_update"] + measures["history"] + wait_ns
-    begun_ns = after.instants["connect_start"] - after.instants["heard_before"]
+    begun_ns = after.instants["connect_start"] - after.instants["previous_reply_end"]
     between_ns = measures["renewal_gap"] - begun_ns - parts_ns
     assert 0 <= between_ns < MS, "nothing passes between the parts"
 
@@ -306,7 +306,7 @@ def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_t
 def test_a_call_of_which_only_a_pause_is_left_is_no_failure_when_the_service_ends_its_session() -> None:
     exchange = call(say(), Pause(60), after_s=3_600, cap_ns=20 * S)
 
-    assert [session.outcome for session in exchange.sessions] == ["outlived"]
+    assert [session.outcome for session in exchange.sessions] == ["renewed"]
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,8 @@ def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_
     exchange = call(say(), Pause(30), say(), after_s=3_600, cap_ns=4 * S, place_s=9)
 
     first, second = exchange.sessions
-    assert (first.outcome, second.outcome, second.start_ns) == ("outlived", "ok", START_NS + 9 * S)
-    assert second.measures_ns()["renewal_gap"] > START_NS + 9 * S - second.instants["heard_before"]
+    assert (first.outcome, second.outcome, second.start_ns) == ("renewed", "ok", START_NS + 9 * S)
+    assert second.measures_ns()["renewal_gap"] > START_NS + 9 * S - second.instants["previous_reply_end"]
 
 
 def test_a_run_that_ends_renews_no_session() -> None:
@@ -349,8 +349,8 @@ def test_a_run_that_ends_renews_no_session() -> None:
 def test_a_task_without_an_end_is_left_when_its_session_has_ended_and_so_does_the_run() -> None:
     exchange = call(*[say()] * 200, after_s=3_600, cap_ns=1_000 * MS, ends_ns=900 * MS)
 
-    assert exchange.sessions[-1].outcome in ("outlived", "abandoned")
-    assert exchange.sessions[-1].lost_turns == 0, "the run has cut what was left"
+    assert exchange.sessions[-1].outcome in ("renewed", "abandoned")
+    assert exchange.sessions[-1].turns_not_started == 0, "the run has cut what was left"
     assert len(exchange.heard) == 1
     assert len(exchange.turns) < 3
 
@@ -381,8 +381,8 @@ def test_every_turn_of_a_call_is_said_once_and_each_session_is_told_all_that_was
 
     assert [turn.turn for turn in exchange.turns] == list(range(1, len(exchange.script.turns) + 1))
     assert {turn.outcome for turn in exchange.turns} <= {"ok", "expired", "cancelled:turn_detected"}
-    assert {session.outcome for session in exchange.sessions} <= {"ok", "outlived"}
-    assert sum(session.lost_turns for session in exchange.sessions) == 0
+    assert {session.outcome for session in exchange.sessions} <= {"ok", "renewed"}
+    assert sum(session.turns_not_started for session in exchange.sessions) == 0
     for earlier, later in pairwise(range(len(exchange.heard))):
         assert exchange.told(later)[: len(exchange.told(earlier))] == exchange.told(earlier)
 
@@ -402,7 +402,7 @@ def test_the_sessions_of_a_call_are_rows_of_their_own_in_one_pair(tmp_path: Path
         ("w0-000000", 1), ("w0-000000.2", 2), ("w0-000001", 1), ("w0-000001.2", 2),
     ]  # fmt: skip
     assert [row["intended_start_at_ns"] is None for row in sessions] == [False, True] * 2
-    assert not any(row["lost_turns"] for row in sessions)
+    assert not any(row["turns_not_started"] for row in sessions)
     standing = stand.live.standing()
     assert (standing.sessions_done, standing.sessions_over, standing.sessions_open) == (4, 2, 0)
     assert len([*(stand.folder / "spool").rglob("*.jsonl"), *(stand.folder / "events").rglob("*.jsonl")]) == 4
@@ -439,7 +439,7 @@ def test_a_call_whose_session_the_service_has_ended_waits_for_its_place(tmp_path
     stand.play()
 
     first, second = stand.rows("sessions")
-    assert (first["outcome"], second["outcome"]) == ("outlived", "ok")
+    assert (first["outcome"], second["outcome"]) == ("renewed", "ok")
     assert begins_ns(second) - begins_ns(first) >= INTERVAL_NS
 
 

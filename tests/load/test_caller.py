@@ -285,7 +285,7 @@ def test_a_session_is_silent_for_as_long_as_was_drawn(tmp_path: Path) -> None:
     stand.play()
 
     turns, pauses = stand.listening.turns, [step for step in stand.script.steps if isinstance(step, PreparedPause)]
-    silences_ns = [later.instants["requested"] - earlier.instants["ended"] for earlier, later in pairwise(turns)]
+    silences_ns = [later.instants["request_sent"] - earlier.instants["ended"] for earlier, later in pairwise(turns)]
     assert silences_ns == [pause.duration_ns for pause in pauses]
 
 
@@ -294,7 +294,7 @@ def test_each_pass_of_a_loop_draws_a_pause_of_its_own() -> None:
     stand.perform(does([{"text": "Hello"}, {"pause": {"median": 60, "sigma": 1}}] * 6), HERE.parent)
 
     turns = stand.listening.turns
-    silences_ns = {later.instants["requested"] - earlier.instants["ended"] for earlier, later in pairwise(turns)}
+    silences_ns = {later.instants["request_sent"] - earlier.instants["ended"] for earlier, later in pairwise(turns)}
     assert len(silences_ns) == 5
 
 
@@ -409,7 +409,7 @@ def test_an_expectation_that_is_not_met_fails_its_turn_and_the_task_goes_on() ->
     )
 
     assert seen == ["done", "left"]
-    assert [turn.outcome for turn in stand.listening.turns] == ["failed:expected_audio_done", "ok"]
+    assert [turn.outcome for turn in stand.listening.turns] == ["failed:missing_audio_done", "ok"]
 
 
 def test_what_can_never_come_is_not_waited_for_even_where_the_rehearsal_has_not_seen_it() -> None:
@@ -494,7 +494,7 @@ def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
     stand = Stand(text_repertoire("Hello"), service=saying(words))
     stand.perform(task, tmp_path)
 
-    assert [turn.quality.task_done for turn in stand.listening.turns] == [done]
+    assert [turn.quality.task_success for turn in stand.listening.turns] == [done]
 
 
 def test_a_recording_is_read_once_whatever_judges_its_turn(tmp_path: Path) -> None:
@@ -521,7 +521,7 @@ def test_a_turn_is_waited_for_when_it_is_asked_and_not_before() -> None:
     stand.perform(task, HERE.parent)
 
     (turn,) = stand.listening.turns
-    assert seen_ns == [turn.instants["requested"], turn.instants["ended"]]
+    assert seen_ns == [turn.instants["request_sent"], turn.instants["ended"]]
 
 
 def test_a_turn_tells_its_measures_in_milliseconds_also_when_another_one_is_over() -> None:

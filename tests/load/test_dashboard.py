@@ -41,7 +41,7 @@ def test_a_code_that_the_outcome_names_is_said_once() -> None:
 
     assert str(told["exception"]) == "failed:bad_value Not so."
     assert reason("failed:bad_value", "bad_value: Not so.") == "Not so."
-    assert reason("refused:401", "no: 401: never") == "no: 401: never"
+    assert reason("connect_failed:401", "no: 401: never") == "no: 401: never"
     assert reason("abandoned", "the run ended") == "the run ended"
 
 
@@ -56,8 +56,8 @@ def test_a_connection_is_shown_with_its_time() -> None:
 
 
 def test_a_refused_connection_is_shown_with_the_time_until_it_was_refused() -> None:
-    error = ConnectError("refused:401", "no")
-    told = shown_connect(build_session(outcome="refused:401", instants={"ended": at(30)}), error)
+    error = ConnectError("connect_failed:401", "no")
+    told = shown_connect(build_session(outcome="connect_failed:401", instants={"ended": at(30)}), error)
 
     assert (told["response_time"], told["exception"]) == (30, error)
 
@@ -69,7 +69,7 @@ def test_a_session_that_never_connected_and_did_not_fail_is_not_shown() -> None:
 def test_a_session_that_ended_before_its_script_did_is_shown_as_a_failure() -> None:
     told: list[dict[str, Any]] = []
     for outcome, begun in (("expired", 2), ("ok", 5), ("abandoned", 2)):
-        session = build_session(outcome=outcome, turns_wanted=5, turns_begun=begun)
+        session = build_session(outcome=outcome, turns_planned=5, turns_started=begun)
         show_session(lambda **entry: told.append(entry), "here", "talk", session, None)
 
     assert [(one["request_type"], one["name"], str(one["exception"])) for one in told if one["exception"]] == [

@@ -20,10 +20,10 @@ from tests.helpers import resolve_target
 
 RUN = Exported("run-1", "talk", "1.0", {"sweden": {"gen_ai.request.model": "gpt-realtime"}})
 STEP = "talk.greeting"
-TTFA = LiveKey(WAIT, "ttfa", "requested")
+TTFA = LiveKey(WAIT, "ttfa", "request_sent")
 TIMES = [
     (TTFA, [500_000, 700_000]),
-    (TTFA._replace(origin="speech_end"), [900_000]),
+    (TTFA._replace(measured_from="speech_end"), [900_000]),
     (LiveKey(VALUE, "voice_to_voice", "speech_end"), [1_100_000]),
 ]
 
@@ -54,7 +54,7 @@ def test_waits_are_histograms_by_measure_and_origin() -> None:
 
     waits = {(a["rtbench.measure"], a["rtbench.origin"]): (p.count, p.sum) for a, p in found["rtbench.turn.wait"]}
     assert waits == {
-        ("ttfa", "requested"): (2, pytest.approx(1.2)),
+        ("ttfa", "request_sent"): (2, pytest.approx(1.2)),
         ("ttfa", "speech_end"): (1, pytest.approx(0.9)),
         ("voice_to_voice", "speech_end"): (1, pytest.approx(1.1)),
     }

@@ -53,7 +53,7 @@ def test_what_is_said_to_be_lacking_is_never_observed(talk: Any) -> None:
 
     for prepared, turn in zip(talked.script.turns, talked.turns, strict=True):
         lacks = dict(_of_turn(talked.script, prepared))
-        columns = {name for name in lacks if getattr(turn, name, None) is not None and name not in ("task_done",)}
+        columns = {name for name in lacks if getattr(turn, name, None) is not None and name not in ("task_success",)}
         traits = {f"traits:{name}" for name in (turn.traits or "").split("+")}
         assert not lacks.keys() & (turn.instants.keys() | columns | traits)
     assert not dict(_of_session(talked.script, arrives=False)).keys() & talked.session.instants.keys()
@@ -76,7 +76,7 @@ def test_each_turn_of_a_script_says_what_it_lacks(tmp_path: Path) -> None:
     assert "speech_end" not in spoken["lacks"]
     assert spoken["lacks"]["input_transcribed"] == "no speech of a caller is transcribed (`input_transcription`)"
     assert {"first_audio", "first_text", "response_done"}.isdisjoint(typed["lacks"])
-    assert {"greeted", "history_begun", "heard_before", "idle_due", "called"} <= found["session"].keys()
+    assert {"greeting_audible", "history_start", "previous_reply_end", "idle_prompt_due", "called"} <= found["session"].keys()
 
 
 def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
     text = f"session: {session}\nhistory: before.jsonl\nrenew_after: 60\nsteps:\n  - text: One\n"
     found = scripts_lacking(tmp_path, text, arrives=True)
 
-    assert found["session"].keys() == {"greeted"}
+    assert found["session"].keys() == {"greeting_audible"}
     assert "speech_end" in found["turns"][0]["lacks"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from bench.load.leading.looks import LatenessWatch
 
-LATE = "send_lag 14.2 ms > 10 ms"
+LATE = "send_delay 14.2 ms > 10 ms"
 
 
 class Told:

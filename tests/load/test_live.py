@@ -200,8 +200,8 @@ def test_pairs_that_start_in_the_warm_up_say_so_and_are_no_part_of_what_callers_
     standing = stand.live.standing()
 
     assert {row["phase"] for table in ("sessions", "turns") for row in stand.rows(table)} == {"warmup"}
-    assert (standing.pairs_done, standing.turns_good, standing.times_us) == (0, 8, {})
-    assert (standing.turns_stamped, standing.hub_delay_p99_ms) == (0, None)
+    assert (standing.pairs_done, standing.turns_succeeded, standing.times_us) == (0, 8, {})
+    assert (standing.turns_stamped, standing.event_loop_delay_p99_ms) == (0, None)
 
 
 def test_a_step_of_the_wall_clock_moves_no_pair_to_another_block_or_phase(
@@ -226,7 +226,7 @@ def test_without_a_warm_up_everything_is_measured(tmp_path: Path) -> None:
     standing = stand.live.standing()
 
     assert {row["phase"] for table in ("sessions", "turns") for row in stand.rows(table)} == {"measure"}
-    assert (standing.pairs_done, standing.turns_good) == (2, 8)
+    assert (standing.pairs_done, standing.turns_succeeded) == (2, 8)
     assert set(standing.times_us) == {"west", "east"}
 
 
@@ -280,7 +280,7 @@ def test_a_task_that_fails_in_one_arm_is_told_once_its_partner_has_ended(tmp_pat
     with pytest.raises(ValueError, match="no change"):
         stand.play()
     outcomes = sorted(row["outcome"] for row in stand.rows("sessions"))
-    assert outcomes == ["failed:harness", "ok"]
+    assert outcomes == ["failed:load_generator", "ok"]
 
 
 def test_a_user_who_is_taken_away_leaves_no_session_behind(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(t
 
     stand = Stand(tmp_path, does=talk)
     user = gevent.spawn(stand.play)
-    while not stand.live.standing().turns_good:
+    while not stand.live.standing().turns_succeeded:
         gevent.sleep(0.01)
     cut = stand.live.drain(0.01, lambda: False, "timeout:turn")
     user.join()
@@ -328,24 +328,24 @@ def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(t
 
 
 def test_an_arm_that_cannot_be_reached_ends_the_run(tmp_path: Path) -> None:
-    refusing = FakeDialer(refuses=ConnectError("refused:tcp", "nobody listens"))
+    refusing = FakeDialer(refuses=ConnectError("connect_failed:tcp", "nobody listens"))
     stand = Stand(tmp_path, "west", "east", dialers={"east": refusing})
     stand.play(HOPELESS + 2)
 
     assert stand.stopped == [
-        "10 sessions to east failed to open and none succeeded; the last: refused:tcp: nobody listens"
+        "10 sessions to east failed to open and none succeeded; the last: connect_failed:tcp: nobody listens"
     ]
 
 
 def test_what_ends_a_run_or_goes_to_locust_holds_no_secret_not_even_in_its_code(tmp_path: Path) -> None:
     secret = Credential("api-key", "a-key-that-nobody-may-see")
-    refusal = ConnectError("refused:a-key-that-nobody-may-see", "a-key-that-nobody-may-see is wrong")
+    refusal = ConnectError("connect_failed:a-key-that-nobody-may-see", "a-key-that-nobody-may-see is wrong")
     stand = Stand(tmp_path, dialers={"here": FakeDialer(refuses=refusal)}, auth=secret)
     stand.play(HOPELESS)
 
-    assert stand.stopped == ["10 sessions failed to open and none succeeded; the last: refused:***: *** is wrong"]
-    assert {str(failure) for failure in stand.failures} == {"refused:***: *** is wrong"}
-    assert {row["outcome"] for row in stand.rows("sessions")} == {"refused:***"}
+    assert stand.stopped == ["10 sessions failed to open and none succeeded; the last: connect_failed:***: *** is wrong"]
+    assert {str(failure) for failure in stand.failures} == {"connect_failed:***: *** is wrong"}
+    assert {row["outcome"] for row in stand.rows("sessions")} == {"connect_failed:***"}
 
 
 def test_a_wait_that_one_arm_is_asked_for_holds_its_partner(tmp_path: Path) -> None:
@@ -471,7 +471,7 @@ def test_a_budget_that_is_spent_within_a_turn_stops_it_at_the_end_of_that_respon
     (turn,) = stand.rows("turns")
     assert (turn["outcome"], turn["function_calls"]) == ("abandoned", 2)
     assert turn["detail"] == "the run's money is spent"
-    assert stand.rows("turns")[0]["tokens_audio_out"] == 2_000_000
+    assert stand.rows("turns")[0]["output_audio_tokens"] == 2_000_000
 
 
 def test_an_answer_that_belongs_to_no_turn_is_spent_and_stands_on_its_session(tmp_path: Path) -> None:
@@ -483,8 +483,8 @@ def test_an_answer_that_belongs_to_no_turn_is_spent_and_stands_on_its_session(tm
     stand.play()
 
     (session,) = stand.rows("sessions")
-    first, second = (row["tokens_audio_out"] for row in stand.rows("turns"))
-    assert (session["tokens_audio_out"], second) == (2_000_000, 1_000_000)
+    first, second = (row["output_audio_tokens"] for row in stand.rows("turns"))
+    assert (session["output_audio_tokens"], second) == (2_000_000, 1_000_000)
     assert first < 1_000_000
     assert 3 < stand.live.standing().usd < 3.1
 
@@ -505,7 +505,7 @@ def test_without_a_budget_nobody_asks_for_prices(tmp_path: Path) -> None:
     stand.play()
 
     assert (stand.refused, stand.stopped) == ([], [])
-    assert stand.live.standing().turns_good == 2
+    assert stand.live.standing().turns_succeeded == 2
 
 
 class StopUser(Exception):  # noqa: N818  # as Locust calls it
@@ -542,9 +542,9 @@ def test_a_call_that_arrives_is_played_by_an_idle_user_and_says_when_it_came(tmp
         gevent.joinall(users, raise_error=True)
 
     sessions = stand.rows("sessions")
-    called_ns = sorted(row["start_ns"] + row["called_at_ns"] for row in sessions)
+    called_ns = sorted(row["start_ns"] + row["call_arrival_at_ns"] for row in sessions)
     assert called_ns == [began_ns + NS_PER_S, began_ns + NS_PER_S + 10**6]
-    assert all(row["called_at_ns"] == row["intended_start_at_ns"] <= row["connect_start_at_ns"] for row in sessions)
+    assert all(row["call_arrival_at_ns"] == row["intended_start_at_ns"] <= row["connect_start_at_ns"] for row in sessions)
     assert all(row["first_reply_at_ns"] is not None for row in sessions)
     assert stand.stopped == [ALL_DONE]
 
@@ -567,7 +567,7 @@ def test_a_call_that_finds_all_users_busy_is_blocked_and_no_session(tmp_path: Pa
     assert len(stand.rows("sessions")) == 1
     assert stand.stopped == [ALL_DONE]
     counted = stand.rows("seconds")
-    assert [sum(row[name] for row in counted) for name in ("calls", "calls_blocked", "calls_held")] == [3, 2, 0]
+    assert [sum(row[name] for row in counted) for name in ("calls", "calls_blocked", "calls_delayed")] == [3, 2, 0]
 
 
 @given(
@@ -603,9 +603,9 @@ def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
         gevent.joinall(players, raise_error=True)
 
     calls, blocked, cut = (
-        sum(row[name] for row in stand.rows("seconds")) for name in ("calls", "calls_blocked", "calls_cut")
+        sum(row[name] for row in stand.rows("seconds")) for name in ("calls", "calls_blocked", "calls_not_started")
     )
-    assert calls == blocked + cut + sum(row["called_at_ns"] is not None for row in rows)
+    assert calls == blocked + cut + sum(row["call_arrival_at_ns"] is not None for row in rows)
     assert calls <= len(at_ms)
     assert staffed or not blocked
 
@@ -618,8 +618,8 @@ def test_a_call_that_a_pacer_holds_back_is_meant_to_start_then_and_had_arrived_b
 
     (row,) = stand.rows("sessions")
     assert row["start_ns"] + row["intended_start_at_ns"] == until_ns
-    assert row["called_at_ns"] < row["intended_start_at_ns"]
-    assert sum(second["calls_held"] for second in stand.rows("seconds")) == 1
+    assert row["call_arrival_at_ns"] < row["intended_start_at_ns"]
+    assert sum(second["calls_delayed"] for second in stand.rows("seconds")) == 1
 
 
 def test_of_calls_that_arrive_as_many_are_played_as_sessions_were_asked_for(tmp_path: Path) -> None:

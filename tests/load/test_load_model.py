@@ -53,16 +53,16 @@ def test_users_call_again_and_again_unless_something_else_is_said() -> None:
 
 
 def test_calls_arrive_at_a_rate_for_as_many_users_as_there_are_slots() -> None:
-    arriving = load_model("--arrivals", "30/min", "--max-sessions", "40", "--seed", "5", "--arrival-pattern", "gamma:2")
+    arriving = load_model("--arrival-rate", "30/min", "--max-concurrent", "40", "--seed", "5", "--arrival-pattern", "gamma:2")
 
     assert arriving == LoadModel(Arrivals(5, 40, Pattern("gamma", 2.0), 0.5))
     assert (arriving.users, arriving.length_s, arriving.changes) == (40, None, False)
 
 
 def test_calls_arrive_by_stages_or_by_a_file(stages: tuple[str, str], tmp_path: Path) -> None:
-    staged = load_model("--stages", stages[0], "--max-sessions", "4")
+    staged = load_model("--stages", stages[0], "--max-concurrent", "4")
     (tmp_path / "calls.txt").write_text("1\n3\n")
-    recorded = load_model("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-sessions", "4")
+    recorded = load_model("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "4")
 
     assert (staged.length_s, staged.changes, staged.users) == (60.0, True, 4)
     assert (recorded.length_s, recorded.changes, recorded.users) == (3.0, False, 4)
@@ -77,7 +77,7 @@ def test_stages_of_sessions_say_how_many_users_there_are(stages: tuple[str, str]
 
 def test_a_scenario_says_what_load_it_is_made_for_and_the_command_line_wins(stages: tuple[str, str]) -> None:
     said = load_model(classes=(Busy,)).arrivals
-    overruled = load_model("--arrivals", "2/s", "--max-sessions", "5", classes=(Busy,)).arrivals
+    overruled = load_model("--arrival-rate", "2/s", "--max-concurrent", "5", classes=(Busy,)).arrivals
     staged = load_model("--stages", stages[0], classes=(Busy,)).arrivals
 
     assert said is not None
@@ -89,28 +89,28 @@ def test_a_scenario_says_what_load_it_is_made_for_and_the_command_line_wins(stag
 
 
 def test_in_the_web_ui_the_number_of_users_is_that_of_slots() -> None:
-    arriving = load_model("--arrivals", "1/s", users=12, headless=False)
+    arriving = load_model("--arrival-rate", "1/s", users=12, headless=False)
 
     assert arriving.users == 12
 
 
-SLOTS = ("--arrivals", "1/s", "--max-sessions", "3")
+SLOTS = ("--arrival-rate", "1/s", "--max-concurrent", "3")
 REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
     # (options, in which RATES, SESSIONS and CALLS are files; what else is known; what is said)
-    (["--arrivals", "fast"], {}, "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h, up to 10,000/s"),
-    (["--arrivals", "0/s"], {}, "--arrivals must be calls in a time"),
-    (["--arrivals", "1/s"], {}, "need --max-sessions N"),
-    (["--max-sessions", "3"], {}, "--max-sessions needs an arrival rate: add --arrivals"),
-    (["--arrival-pattern", "constant"], {}, "--arrival-pattern needs an arrival rate: add --arrivals"),
+    (["--arrival-rate", "fast"], {}, "--arrival-rate must be calls in a time, such as 30/min, 2/s or 100/h, up to 10,000/s"),
+    (["--arrival-rate", "0/s"], {}, "--arrival-rate must be calls in a time"),
+    (["--arrival-rate", "1/s"], {}, "need --max-concurrent N"),
+    (["--max-concurrent", "3"], {}, "--max-concurrent needs an arrival rate: add --arrival-rate"),
+    (["--arrival-pattern", "constant"], {}, "--arrival-pattern needs an arrival rate: add --arrival-rate"),
     (["--arrival-pattern", "nowhere.txt"], {}, "must be poisson, constant, gamma:SHAPE, or a file of instants, and"),
-    (["--arrivals", "1/s", "--stages", "x.yaml"], {}, "--arrivals and --stages both set the rate"),
+    (["--arrival-rate", "1/s", "--stages", "x.yaml"], {}, "--arrival-rate and --stages both set the rate"),
     (["--stages", "nowhere.yaml"], {}, "nowhere.yaml"),
-    (["--arrival-pattern", "CALLS", *SLOTS], {}, "says when each call arrives: leave --arrivals out"),
+    (["--arrival-pattern", "CALLS", *SLOTS], {}, "says when each call arrives: leave --arrival-rate out"),
     (["--arrival-pattern", "CALLS", *SLOTS[2:], "--stages", "RATES"], {},
      "says when each call arrives: leave --stages out"),
     (["--stages", "SESSIONS"], {"run_time": 30}, "says how long the run lasts, 60 s: leave --run-time out"),
     (["--stages", "SESSIONS"], {"users": 7}, "--users 7 contradicts --stages"),
-    ([*SLOTS], {"users": 7}, "--users 7 contradicts --max-sessions 3"),
+    ([*SLOTS], {"users": 7}, "--users 7 contradicts --max-concurrent 3"),
     ([*SLOTS], {"classes": (Busy, Caller)}, "need one class of users, and these are Busy, Caller"),
     ([], {"classes": (Busy, type("Slow", (Caller,), {"arrivals": "1/min"}))},
      "classes of users have different `arrival"),

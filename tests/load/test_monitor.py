@@ -75,7 +75,7 @@ def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest()
 def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
     screen = io.StringIO()
     shown = monitor(arms=2, view=TerminalView(screen, {}))
-    shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_good=9), {})
+    shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_succeeded=9), {})
     shown.show(ending)
 
     assert said in screen.getvalue()

@@ -181,5 +181,5 @@ def test_a_task_without_an_end_has_no_number_of_turns() -> None:
 
     (endless,), (ending,) = plays_of(actor("Endless", talk_on)), plays_of(actor("Ending", pay))
 
-    assert (endless.script.turns_wanted, ending.script.turns_wanted) == (None, 1)
+    assert (endless.script.turns_planned, ending.script.turns_planned) == (None, 1)
     assert len(endless.script.steps) == MAX_REHEARSED

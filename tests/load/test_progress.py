@@ -37,9 +37,9 @@ NOTHING = Histograms()
 S = 10**9
 STEP = "talk.greeting"
 PRICES = Prices(4, 0.4, 16, 32, 0.4, 64)
-TTFA, TTFT = LiveKey(WAIT, "ttfa", "requested"), LiveKey(WAIT, "ttft", "requested")
+TTFA, TTFT = LiveKey(WAIT, "ttfa", "request_sent"), LiveKey(WAIT, "ttft", "request_sent")
 TTFA_AFTER_SPEECH = LiveKey(WAIT, "ttfa", "speech_end")
-VALUE_OF_TTFA, BOUND_OF_TTFA = LiveKey(VALUE, "ttfa", "requested"), LiveKey(BOUND, "ttfa", "requested")
+VALUE_OF_TTFA, BOUND_OF_TTFA = LiveKey(VALUE, "ttfa", "request_sent"), LiveKey(BOUND, "ttfa", "request_sent")
 Kept = dict[str, dict[LiveKey, list[int]]]
 """Microseconds by arm and key."""
 
@@ -70,7 +70,7 @@ def reported(*turns: Any, arm: str = "sweden") -> ProgressReport:
 
 def waited(ms: float, **changes: Any) -> Any:
     """A good turn whose first audio came so late."""
-    return build_observation(instants={"requested": at(0), "first_audio": at(ms), "ended": at(ms + 1)}, **changes)
+    return build_observation(instants={"request_sent": at(0), "first_audio": at(ms), "ended": at(ms + 1)}, **changes)
 
 
 # One process.
@@ -88,7 +88,7 @@ def test_a_session_is_open_from_its_opening_to_its_end() -> None:
 
 def test_a_session_that_never_opened_is_refused_or_throttled() -> None:
     made = progress()
-    made.session_ended("sweden", build_session(outcome="refused:auth"), opened=False)
+    made.session_ended("sweden", build_session(outcome="connect_failed:auth"), opened=False)
     made.session_ended("sweden", build_session(outcome="throttled:handshake"), opened=False)
     made.session_ended("sweden", build_session(outcome="abandoned"), opened=False)
 
@@ -101,7 +101,7 @@ def test_turns_are_good_failed_or_neither() -> None:
     outcomes = ("ok", "interrupted", "timeout:first_delta", "throttled:rate_limit_exceeded", "abandoned")
     standing = reported(*(build_observation(outcome=outcome) for outcome in outcomes))
 
-    assert (standing.turns_good, standing.turns_failed, standing.throttled) == (2, 2, 1)
+    assert (standing.turns_succeeded, standing.turns_failed, standing.throttled) == (2, 2, 1)
 
 
 def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_turn_or_session() -> None:
@@ -143,7 +143,7 @@ def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:
 
 def test_waits_of_one_arm_name_and_origin_are_not_anothers() -> None:
     spoken = {"speech_end": at(0), "first_audio": at(800), "ended": at(900)}
-    written = {"requested": at(0), "first_text": at(300), "ended": at(400)}
+    written = {"request_sent": at(0), "first_text": at(300), "ended": at(400)}
     times = reported(waited(500), build_observation(instants=spoken), build_observation(instants=written))
 
     shown = {key: values_us for key, values_us in times_of(times).items() if key.role == WAIT}
@@ -163,12 +163,12 @@ def test_stamps_from_user_space_are_counted() -> None:
 def test_the_delays_of_a_process_are_those_of_its_worst_target() -> None:
     histograms = Histograms()
     for target, lag_us in (("sweden", 200), ("east", 9_000)):
-        histograms.record(Key("send_lag", target), lag_us)
-    histograms.record(Key("hub_delay", "all"), 400)
+        histograms.record(Key("send_delay", target), lag_us)
+    histograms.record(Key("event_loop_delay", "all"), 400)
 
     standing = progress().standing(histograms)
-    assert standing.send_lag_p99_ms == pytest.approx(9.0, rel=0.01)
-    assert standing.hub_delay_p99_ms == pytest.approx(0.4, rel=0.01)
+    assert standing.send_delay_p99_ms == pytest.approx(9.0, rel=0.01)
+    assert standing.event_loop_delay_p99_ms == pytest.approx(0.4, rel=0.01)
 
 
 def test_a_report_goes_through_json() -> None:
@@ -194,8 +194,8 @@ def test_what_is_told_of_a_target_is_its_own() -> None:
     standing = made.standing(NOTHING, {"sweden": Traffic(5, 3, 900, 400), "west": Traffic(1, 1, 10, 10)})
 
     sweden, east = standing.targets["sweden"], standing.targets["east"]
-    assert (sweden["sessions_open"], sweden["turns_good"], sweden["events_received"]) == (1, 1, 5)
-    assert (east["turns_good"], east["turns_failed"], east["bytes_sent"]) == (1, 1, 0)
+    assert (sweden["sessions_open"], sweden["turns_succeeded"], sweden["events_received"]) == (1, 1, 5)
+    assert (east["turns_succeeded"], east["turns_failed"], east["bytes_sent"]) == (1, 1, 0)
     assert sweden["usd"] + east["usd"] == pytest.approx(standing.usd)
     assert standing.targets["west"]["bytes_received"] == 10
 
@@ -222,20 +222,20 @@ def test_nothing_is_the_sum_of_nothing() -> None:
 
 def test_processes_are_added_and_the_worst_delay_counts() -> None:
     tally = Tally()
-    tally.add(0, ProgressReport(sessions_open=3, turns_good=10, usd=0.5, waiting_s=1.0, send_lag_p99_ms=2.0))
+    tally.add(0, ProgressReport(sessions_open=3, turns_succeeded=10, usd=0.5, waiting_s=1.0, send_delay_p99_ms=2.0))
     tally.add(
-        1, ProgressReport(sessions_open=4, turns_good=5, usd=0.25, waiting_s=7.0, hub_delay_p99_ms=3.0, simulated=True)
+        1, ProgressReport(sessions_open=4, turns_succeeded=5, usd=0.25, waiting_s=7.0, event_loop_delay_p99_ms=3.0, simulated=True)
     )
 
     assert tally.total == ProgressReport(
-        sessions_open=7, turns_good=15, usd=0.75, waiting_s=7.0,
-        send_lag_p99_ms=2.0, hub_delay_p99_ms=3.0, simulated=True,
+        sessions_open=7, turns_succeeded=15, usd=0.75, waiting_s=7.0,
+        send_delay_p99_ms=2.0, event_loop_delay_p99_ms=3.0, simulated=True,
     )  # fmt: skip
 
 
 def test_a_report_that_is_lost_does_not_change_the_counts() -> None:
     whole, holed = Tally(), Tally()
-    reports = [ProgressReport(turns_good=count, usd=count / 10) for count in (1, 4, 9)]
+    reports = [ProgressReport(turns_succeeded=count, usd=count / 10) for count in (1, 4, 9)]
     for standing in reports:
         whole.add(0, standing)
     holed.add(0, reports[-1])
@@ -256,7 +256,7 @@ def cumulative(reports: list[tuple[int, float, Times]]) -> list[ProgressReport]:
     for more, cost, waits in reports:
         turns, usd = turns + more, usd + cost
         failures: Failures = {"east": [(TTFA, turns)]} if turns else {}
-        made.append(ProgressReport(turns_good=turns, usd=usd, failures=failures, times_us=waits))
+        made.append(ProgressReport(turns_succeeded=turns, usd=usd, failures=failures, times_us=waits))
     return made
 
 
@@ -275,7 +275,7 @@ def test_any_split_over_processes_and_seconds_gives_the_same_tally(
         left = {worker: reports for worker, reports in left.items() if reports}
 
     assert split.waits() == alone.waits()
-    assert split.total.turns_good == alone.total.turns_good
+    assert split.total.turns_succeeded == alone.total.turns_succeeded
     assert split.total.usd == pytest.approx(alone.total.usd)
 
 
@@ -368,7 +368,7 @@ def test_targets_stand_in_the_order_of_the_run() -> None:
 
 
 def test_a_failed_turn_waited_for_what_other_turns_of_its_step_get() -> None:
-    lost = {"outcome": "timeout:first_delta", "instants": {"requested": at(0), "ended": at(900)}}
+    lost = {"outcome": "timeout:first_delta", "instants": {"request_sent": at(0), "ended": at(900)}}
     made = progress()
     made.turn_ended("east", "talk", build_observation(**lost))
     made.turn_ended("east", "text", build_observation(**lost))
@@ -474,24 +474,24 @@ def healthy(**changes: Any) -> ProgressReport:
 
 
 LATE = {VALUE_OF_TTFA: [90_000], BOUND_OF_TTFA: [3_100]}
-LATE_TRANSCRIPT = {LiveKey(VALUE, "transcript_first", "requested"): [90_000],
-                   LiveKey(BOUND, "transcript_first", "requested"): [3_100]}  # fmt: skip
-SPOKEN = {VALUE_OF_TTFA: [90_000] * 3, VALUE_OF_TTFA._replace(origin="speech_end"): [900_000] * 9,
-          BOUND_OF_TTFA._replace(origin="speech_end"): [8_000] * 9}  # fmt: skip
+LATE_TRANSCRIPT = {LiveKey(VALUE, "transcript_first", "request_sent"): [90_000],
+                   LiveKey(BOUND, "transcript_first", "request_sent"): [3_100]}  # fmt: skip
+SPOKEN = {VALUE_OF_TTFA: [90_000] * 3, VALUE_OF_TTFA._replace(measured_from="speech_end"): [900_000] * 9,
+          BOUND_OF_TTFA._replace(measured_from="speech_end"): [8_000] * 9}  # fmt: skip
 HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
-    "a harness within its limits is ok": ([healthy(send_lag_p99_ms=9.0, hub_delay_p99_ms=50.0)], "ok"),
+    "a harness within its limits is ok": ([healthy(send_delay_p99_ms=9.0, event_loop_delay_p99_ms=50.0)], "ok"),
     "late stamps are late by the rule of the verdict":
-        ([healthy(times_us={"sweden": LATE_TRANSCRIPT})], "late: stamp_error 3.1 ms > 1 ms"),
+        ([healthy(times_us={"sweden": LATE_TRANSCRIPT})], "late: timestamp_uncertainty 3.1 ms > 1 ms"),
     "a late arm is not hidden by one that is on time":
-        ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "late: stamp_error 3.1 ms > 1 ms"),
+        ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "late: timestamp_uncertainty 3.1 ms > 1 ms"),
     "turns that count from another instant have a limit of theirs": ([healthy(times_us={"sweden": SPOKEN})], "ok"),
     "and do not lend it":
-        ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "late: stamp_error 8 ms > 1 ms"),
+        ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "late: timestamp_uncertainty 8 ms > 1 ms"),
     "audio that leaves late in one process is late":
-        ([healthy(send_lag_p99_ms=1.0), healthy(send_lag_p99_ms=12.0)], "late: send_lag 12 ms > 10 ms"),
-    "a late loop is nothing where stamps are the kernel's": ([healthy(hub_delay_p99_ms=9.0)], "ok"),
+        ([healthy(send_delay_p99_ms=1.0), healthy(send_delay_p99_ms=12.0)], "late: send_delay 12 ms > 10 ms"),
+    "a late loop is nothing where stamps are the kernel's": ([healthy(event_loop_delay_p99_ms=9.0)], "ok"),
     "and counts where they are its own":
-        ([healthy(hub_delay_p99_ms=9.0, turns_user_stamped=1)], "late: hub_delay 9 ms > 5 ms"),
+        ([healthy(event_loop_delay_p99_ms=9.0, turns_user_stamped=1)], "late: event_loop_delay 9 ms > 5 ms"),
 }  # fmt: skip
 
 
@@ -513,10 +513,10 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
         said.append(tally.targets(0)[0].verdict)
 
     assert said == [
-        "NOT JUDGED yet", "VALID so far", "VALID so far", "INVALID: stamp_error 3.1 ms > 1 ms"
+        "NOT JUDGED yet", "VALID so far", "VALID so far", "INVALID: timestamp_uncertainty 3.1 ms > 1 ms"
     ]  # fmt: skip
     east, sweden = tally.targets(0)
-    assert (east.health, sweden.health) == ("late: stamp_error 3.1 ms > 1 ms", "ok")
+    assert (east.health, sweden.health) == ("late: timestamp_uncertainty 3.1 ms > 1 ms", "ok")
     assert (east.verdict, east.valid, east.simulated) == (sweden.verdict, False, True)
 
 

@@ -40,14 +40,14 @@ def test_nothing_given_is_nothing_set() -> None:
         warmup_s=None,
         until_decided=False,
         thresholds=None,
-        look_every=50,
+        interim_every=50,
         connect_rate=None,
         session_pause_s=1.0,
         history=None,
         budget_usd=None,
         seed=1,
         record_events=Fraction(0),
-        keep_audio=False,
+        record_audio=False,
         transcripts=False,
         name="",
         part_of="",
@@ -67,11 +67,11 @@ def test_everything_given_is_taken() -> None:
             *("--auth", "azure_cli", "--client-cert", "me.pem", "--client-key", "me.key", "--proxy", "none"),
             *("--resolve", "::1", "--compression", "deflate", "--prices", "prices.yaml", "--budget", "2.50"),
             *("--max-message-mib", "2"),
-            *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--look-every", "25"),
-            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-tables", "--priority"),
-            *("--record-events", "2.5%", "--keep-audio", "--transcripts", "--runs", "out", "--yes"),
+            *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--interim-every", "25"),
+            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-stats", "--priority"),
+            *("--record-events", "2.5%", "--record-audio", "--record-transcripts", "--runs-dir", "out", "--yes"),
             *("--history", "before.jsonl", "--worker-timeout", "2m"),
-            *("--arrivals", "30/min", "--arrival-pattern", "gamma:2", "--max-sessions", "40"),
+            *("--arrival-rate", "30/min", "--arrival-pattern", "gamma:2", "--max-concurrent", "40"),
             *(
                 "--name",
                 "checkout",
@@ -110,14 +110,14 @@ def test_everything_given_is_taken() -> None:
         warmup_s=90.0,
         until_decided=True,
         thresholds=Path("ci.yaml"),
-        look_every=25,
+        interim_every=25,
         connect_rate=30.0,
         session_pause_s=0.0,
         history=Path("before.jsonl"),
         budget_usd=2.5,
         seed=5,
         record_events=Fraction(1, 40),
-        keep_audio=True,
+        record_audio=True,
         transcripts=True,
         name="checkout",
         part_of="nightly-7",
@@ -137,7 +137,7 @@ REFUSED = {
     "a warm-up is a time": ("--warmup", "--warmup must be a time such as 90, 90s, 2m or 1m30s",
                             ["-1", "soon", "1.5m", "s", "1s2m", "²", "1 m", " "]),
     "thresholds are for deciding": ("--thresholds", "--thresholds needs --until-decided", ["ci.yaml"]),
-    "looks are for deciding": ("--look-every", "--look-every needs --until-decided", ["25"]),
+    "looks are for deciding": ("--interim-every", "--interim-every needs --until-decided", ["25"]),
     "a rate is not negative": ("--connect-rate", "--connect-rate", ["-1"]),
     "a budget is money": ("--budget", "--budget must be", ["0", "-1", "nan", "inf", "five"]),
     "a name can be a folder": ("--name", "--name", ["../elsewhere", "a/b", ".hidden", "x" * 81]),
@@ -166,7 +166,7 @@ def test_a_share_of_sessions_is_a_percentage(share: str, wanted: Fraction) -> No
 
 def test_audio_is_kept_in_logs_alone() -> None:
     with pytest.raises(UsageError, match="add --record-events"):
-        Options.of(parsed("--keep-audio"))
+        Options.of(parsed("--record-audio"))
 
 
 @pytest.mark.parametrize("sessions", ["0", "1.5", "many"])
@@ -191,7 +191,7 @@ def test_a_rate_of_zero_is_no_limit_and_not_the_default() -> None:
 
 
 def test_the_environment_sets_what_the_command_line_does_not() -> None:
-    options = Options.of(parsed("--runs", "here", LOCUST_RUNS="there", LOCUST_SESSIONS="3"))
+    options = Options.of(parsed("--runs-dir", "here", LOCUST_RUNS_DIR="there", LOCUST_SESSIONS="3"))
 
     assert (options.runs, options.sessions) == (Path("here"), 3)
 

@@ -20,10 +20,10 @@ from tests.helpers import designs
 from tests.terminal import screen, terminal
 
 S = 1_000_000_000
-TTFA, TTFT = LiveKey(WAIT, "ttfa", "requested"), LiveKey(WAIT, "ttft", "requested")
+TTFA, TTFT = LiveKey(WAIT, "ttfa", "request_sent"), LiveKey(WAIT, "ttft", "request_sent")
 TIMES = {TTFA: [486_000] * 90 + [902_000] * 10, TTFA._replace(role=VALUE): [486_000] * 100,
-         LiveKey(BOUND, "ttfa", "requested"): [20] * 100}  # fmt: skip
-USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_good": 409, "turns_failed": 3,
+         LiveKey(BOUND, "ttfa", "request_sent"): [20] * 100}  # fmt: skip
+USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_succeeded": 409, "turns_failed": 3,
                          "turns_stamped": 412, "usd": 1.316, "times_us": {"sweden": TIMES}}  # fmt: skip
 MOMENT = Moment("measure", 42, left_s=78, wanted=20, budget_usd=5.0)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -68,9 +68,9 @@ SAID: dict[str, tuple[dict[str, Any], str]] = {
     "some turns have no price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
     "no turn has a price": ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
     "all is well": ({"turns_failed": 0}, "turns 409 ok 100 %"),
-    "nearly all is well": ({"turns_good": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
-    "nothing is well": ({"turns_good": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
-    "the harness is late": ({"send_lag_p99_ms": 31.0}, "harness late: send_lag 31 ms > 10 ms"),
+    "nearly all is well": ({"turns_succeeded": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
+    "nothing is well": ({"turns_succeeded": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
+    "the harness is late": ({"send_delay_p99_ms": 31.0}, "harness late: send_delay 31 ms > 10 ms"),
     "a measure of text": ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
     "a measure of few sessions": ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
     "a p95 among failures": ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 failed · "),
@@ -83,7 +83,7 @@ SAID: dict[str, tuple[dict[str, Any], str]] = {
         (arms("east", "sweden", times=FEW), "ttfa p50 east 486, sweden 486 ms"),
     "no more than four arms have figures": (arms(*"abcdef"), "d 486/902 +2 ms"),
     "what counts from another instant is told apart":
-        ({"times_us": {"sweden": {TTFA._replace(origin="speech_end"): [700_000] * 120, TTFA: [400_000] * 100}}},
+        ({"times_us": {"sweden": {TTFA._replace(measured_from="speech_end"): [700_000] * 120, TTFA: [400_000] * 100}}},
          "ttfa after speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms"),
 }  # fmt: skip
 
@@ -143,12 +143,12 @@ def test_the_least_important_parts_go_first(width: int, text: str) -> None:
 
 
 def test_a_late_harness_is_said_on_a_narrow_terminal_too() -> None:
-    said = line(tally(send_lag_p99_ms=31.0), MOMENT, 80)
+    said = line(tally(send_delay_p99_ms=31.0), MOMENT, 80)
 
     assert "harness late" in said
 
 
-TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_lag_p99_ms": 31.0}
+TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 31.0}
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ standings = st.builds(
     sessions_open=st.integers(0, 10**6),
     sessions_done=st.integers(0, 10**6),
     sessions_refused=st.integers(0, 99),
-    turns_good=st.integers(0, 10**7),
+    turns_succeeded=st.integers(0, 10**7),
     turns_failed=st.integers(0, 10**7),
     throttled=st.integers(0, 99),
     tokenless=st.integers(0, 99),
     usd=st.floats(0, 1e6),
     unpriced=st.integers(0, 99),
     waiting_s=st.floats(0, 600),
-    send_lag_p99_ms=st.none() | st.floats(0, 1e4),
+    send_delay_p99_ms=st.none() | st.floats(0, 1e4),
     simulated=st.booleans(),
     failures=st.dictionaries(labels, st.lists(FAILED, max_size=2, unique_by=lambda failed: failed[0]), max_size=6),
     times_us=st.dictionaries(labels, st.just({"talk.order": list(TIMES.items())}), max_size=6),
@@ -224,7 +224,7 @@ def test_more_width_never_says_less() -> None:
         (ProgressReport(waiting_s=20), "", False, "holding"),
         (ProgressReport(sessions_open=1), "", False, "measure"),
         (ProgressReport(sessions_open=1, waiting_s=20), "", False, "measure"),
-        (ProgressReport(turns_good=1), "", False, "measure"),
+        (ProgressReport(turns_succeeded=1), "", False, "measure"),
         (ProgressReport(turns_failed=1), "", False, "measure"),
         (ProgressReport(sessions_open=1), "draining", False, "draining"),
         (ProgressReport(), "reporting", False, "reporting"),
@@ -265,7 +265,7 @@ def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:
     with terminal() as (reads, stream):
         view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
-        view.show(tally(turns_good=500), MOMENT, S)
+        view.show(tally(turns_succeeded=500), MOMENT, S)
         text = screen(reads)
 
     first, second = text.split("\r")[1:]
@@ -326,7 +326,7 @@ def test_a_new_phase_is_shown_at_once() -> None:
 
 
 def test_a_late_harness_is_coloured_and_only_where_colour_is_wanted() -> None:
-    late = tally(send_lag_p99_ms=31.0)
+    late = tally(send_delay_p99_ms=31.0)
     with terminal(160) as (reads, stream):
         TerminalView(stream, {}).show(late, MOMENT, 0)
         coloured = screen(reads)
@@ -375,7 +375,7 @@ def test_a_dumb_terminal_gets_plain_lines() -> None:
 
 def live(**changes: Any) -> Tally:
     """Of two targets."""
-    counts = dict.fromkeys(TARGET_COUNTS, 0.0) | {"sessions_open": 12, "turns_good": 409, "turns_failed": 3}
+    counts = dict.fromkeys(TARGET_COUNTS, 0.0) | {"sessions_open": 12, "turns_succeeded": 409, "turns_failed": 3}
     counts |= dict.fromkeys(DESIGN, 412.0)
     times = {"sweden": TIMES, "east": TIMES}
     return tally(targets={"sweden": counts, "east": counts | {"turns_failed": 0}}, times_us=times, **changes)

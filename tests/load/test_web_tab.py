@@ -15,7 +15,7 @@ from bench.load.leading.web_ui import COLUMNS, live_page, stats
 from bench.run.recorder import Traffic
 
 WAIT = Wait("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf, (400.0, 800.0, math.inf))
-LATE = "late: send_lag 14 ms > 10 ms"
+LATE = "late: send_delay 14 ms > 10 ms"
 SWEDEN = TargetStanding(
     "sweden", 12, 113, 7, (WAIT,), Traffic(900, 400, 80_000, 9_000), 1.25, 0, LATE, "VALID so far", True
 )
@@ -26,7 +26,7 @@ def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
 
     assert row == {
         "name": "0000",
-        "target": "sweden", "figure": "voice_to_voice", "origin": "from the end of speech",
+        "target": "sweden", "figure": "voice_to_voice", "measured_from": "from the end of speech",
         "p50": 812.0, "p95": "failed", "turns": 120, "failed": 7,
     }  # fmt: skip
 
@@ -49,10 +49,10 @@ def test_an_empty_cell_says_what_it_lacks() -> None:
 def test_each_measure_is_drawn_over_time_below_a_verdict_in_its_colour() -> None:
     course = ((400.0, 900.0), (420.0, math.inf), (410.0, 800.0), (400.0, 700.0))
     wait = replace(WAIT, arm="<east>", course_ms=course)
-    bad = replace(SWEDEN, waits=(wait,), verdict="INVALID: send_lag 14 ms > 10 ms", valid=False, simulated=True)
+    bad = replace(SWEDEN, waits=(wait,), verdict="INVALID: send_delay 14 ms > 10 ms", valid=False, simulated=True)
     page = live_page([bad])
 
-    assert "class='no'>✕ INVALID: send_lag 14 ms &gt; 10 ms" in page
+    assert "class='no'>✕ INVALID: send_delay 14 ms &gt; 10 ms" in page
     assert "◇ SIMULATED" in page
     assert "voice_to_voice from the end of speech" in page
     assert re.findall(r"<path d='([^']*)'", page)[1].count("M") == 1  # of p95 two values are left that are neighbours

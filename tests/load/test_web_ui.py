@@ -29,14 +29,14 @@ def test_whatever_a_form_holds_it_is_taken_or_refused(form: dict[str, str]) -> N
         assert asked.num_users is None or 1 <= asked.num_users <= MOST_USERS
 
 
-@pytest.mark.parametrize("origin", ["http://[::1", "http://[", "null", "", "//[x]", "http://localhost:80:90"])
-def test_an_origin_that_is_no_address_is_a_strangers(origin: str) -> None:
-    assert "other origins" in stranger("localhost:8089", origin, LOOPBACK_NAMES)
+@pytest.mark.parametrize("measured_from", ["http://[::1", "http://[", "null", "", "//[x]", "http://localhost:80:90"])
+def test_an_origin_that_is_no_address_is_a_strangers(measured_from: str) -> None:
+    assert "other origins" in stranger("localhost:8089", measured_from, LOOPBACK_NAMES)
 
 
 @given(st.text(max_size=20), st.none() | st.text(max_size=20))
-def test_whatever_the_headers_hold_a_request_is_taken_or_refused(host: str, origin: str | None) -> None:
-    assert isinstance(stranger(host, origin, LOOPBACK_NAMES), str)
+def test_whatever_the_headers_hold_a_request_is_taken_or_refused(host: str, measured_from: str | None) -> None:
+    assert isinstance(stranger(host, measured_from, LOOPBACK_NAMES), str)
 
 
 def test_the_form_of_locusts_page_is_taken() -> None:

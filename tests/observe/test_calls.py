@@ -24,7 +24,7 @@ def call_added(response_id: str, call_id: str, name: str) -> bytes:
     return item("added", response_id, f"item_{call_id}", type="function_call", call_id=call_id, name=name)
 
 
-def call_done(response_id: str, call_id: str, arguments: str = "{}") -> bytes:
+def function_call_done(response_id: str, call_id: str, arguments: str = "{}") -> bytes:
     fields = {"response_id": response_id, "item_id": f"item_{call_id}", "call_id": call_id, "arguments": arguments}
     return message("response.function_call_arguments.done", **fields)
 
@@ -39,7 +39,7 @@ def called(talk: Talk, at_ms: float = 100, response_id: str = "r1", *call_ids: s
     talk.hear(at_ms, created(response_id))
     for number, call_id in enumerate(call_ids or ("c1",), 1):
         talk.hear(at_ms + 10 * number, call_added(response_id, call_id, f"function_{call_id}"))
-        talk.hear(at_ms + 10 * number + 5, call_done(response_id, call_id))
+        talk.hear(at_ms + 10 * number + 5, function_call_done(response_id, call_id))
     talk.hear(at_ms + 10 * len(call_ids or ("c1",)) + 15, done(response_id))
 
 
@@ -70,11 +70,11 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
     assert (turn.outcome, turn.traits, turn.function_calls) == ("ok", "calls", 1)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "requested": 0,
+        "request_sent": 0,
         "response_created": 100,
-        "call_named": 110,
-        "call_done": 115,
-        "answer_requested": 401,
+        "function_call_added": 110,
+        "function_call_done": 115,
+        "answer_request_sent": 401,
         "first_audio": 900,
         "answer_audio": 900,
         "last_audio": 900,
@@ -85,7 +85,7 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
         "ended": 900,
     }
     measures = {name: ns / MS for name, ns in turn.measures_ns().items() if name.startswith("function")}
-    assert measures == {"function_named": 110, "function_call": 115, "function_time": 285, "function_answer": 499}
+    assert measures == {"function_named": 110, "function_call": 115, "function_execution": 285, "function_answer_ttfa": 499}
     assert turn.dead_air_ns == 950 * MS
 
 
@@ -100,8 +100,8 @@ def test_of_calls_at_once_the_last_counts_and_our_own_time_is_from_there_to_the_
     talk.send(301, "response.create")
     turn = goes_on(talk, 900)
 
-    assert (after_ms(turn, "call_named"), after_ms(turn, "call_done")) == (110, 125)
-    assert (turn.function_calls, turn.function_time_ns) == (2, 175 * MS)
+    assert (after_ms(turn, "function_call_added"), after_ms(turn, "function_call_done")) == (110, 125)
+    assert (turn.function_calls, turn.function_execution_ns) == (2, 175 * MS)
 
 
 def test_calls_may_come_in_several_rounds_of_which_the_first_has_the_instants() -> None:
@@ -113,8 +113,8 @@ def test_calls_may_come_in_several_rounds_of_which_the_first_has_the_instants() 
     answer_call(talk, 500, "c2")
     turn = goes_on(talk, 900, "r3")
 
-    assert (turn.outcome, turn.function_calls, turn.function_time_ns) == ("ok", 2, (85 + 185) * MS)
-    assert (after_ms(turn, "call_done"), after_ms(turn, "answer_requested")) == (115, 501)
+    assert (turn.outcome, turn.function_calls, turn.function_execution_ns) == ("ok", 2, (85 + 185) * MS)
+    assert (after_ms(turn, "function_call_done"), after_ms(turn, "answer_request_sent")) == (115, 501)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r3")
 
 
@@ -128,7 +128,7 @@ def test_calls_are_known_from_the_end_of_their_response_where_nothing_told_of_th
 
     assert [(work.call.call_id, work.call.name) for work in talk.work(101, CallFunction)] == [("c1", "find")]
     answer_call(talk, 200, "c1")
-    assert after_ms(goes_on(talk, 900), "call_done") == 100
+    assert after_ms(goes_on(talk, 900), "function_call_done") == 100
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_wrong_or_a_missing_call_is_the_outcome_of_its_turn(
     answer_call(talk, 200, "c1", wrong=wrong)
     turn = goes_on(talk, 900)
 
-    assert (turn.outcome, turn.detail) == ("wrong_call" if detail else "ok", detail)
+    assert (turn.outcome, turn.detail) == ("wrong_function_call" if detail else "ok", detail)
 
 
 def test_a_session_without_functions_counts_no_calls() -> None:
@@ -211,7 +211,7 @@ def test_the_answer_is_told_by_its_phase_or_is_the_last_item(
 def test_between_two_items_nobody_owes_any_audio() -> None:
     turn = preamble(Talk(), ("commentary", "final_answer"))
 
-    assert (turn.stall_ns, turn.stalls, turn.gaps_ns, turn.audio_speed) == (0, 0, (), None)
+    assert (turn.stall_duration_ns, turn.stall_count, turn.gaps_ns, turn.audio_speed) == (0, 0, (), None)
     assert after_ms(turn, "answer_audible") == 2_050
 
 
@@ -242,7 +242,7 @@ def test_calls_without_end_within_one_response_end_the_session(monkeypatch: pyte
     monkeypatch.setattr(bench.observe.turn_parts, "MOST_CALLS", 3)
     talk = Talk(wanted=1)
     talk.ask(0, functions=True)
-    talk.hear(1, created("r1"), *(call_done("r1", f"c{number}") for number in range(3)))
+    talk.hear(1, created("r1"), *(function_call_done("r1", f"c{number}") for number in range(3)))
     assert not talk.timeline.over
-    talk.hear(2, call_done("r1", "c3"))
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:calls", "endless:calls")
+    talk.hear(2, function_call_done("r1", "c3"))
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")

@@ -10,7 +10,7 @@ from bench.observe import inputs
 from bench.observe.inputs import GoOn
 from bench.protocol.openai_preview import PREVIEW
 from tests.helpers import MS, Talk, after_ms, at, created, done, error, message, speaks, usage
-from tests.observe.test_calls import answer_call, audio, call_added, call_done, called, goes_on
+from tests.observe.test_calls import answer_call, audio, call_added, function_call_done, called, goes_on
 
 STATIC = {"type": "static_interim_response", "triggers": ["tool"], "texts": ["One moment."]}
 
@@ -46,7 +46,7 @@ def test_what_is_said_unasked_while_a_function_runs_is_heard_and_answers_nothing
     assert (turn.outcome, turn.traits, turn.preamble) == ("ok", "calls+filler", True)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
     assert (after_ms(turn, "first_audio"), after_ms(turn, "answer_audio")) == (400, 2_500)
-    assert (after_ms(turn, "call_done"), turn.function_calls) == (115, 1)
+    assert (after_ms(turn, "function_call_done"), turn.function_calls) == (115, 1)
     assert turn.usage is not None
     assert turn.usage.audio_out == 20
 
@@ -96,7 +96,7 @@ def test_a_filler_s_tokens_do_not_tell_how_long_the_conversation_is() -> None:
 def test_of_several_rounds_each_may_have_a_filler() -> None:
     talk = filled()
     answer_call(talk, 2_000, "c1")
-    talk.hear(2_100, created("r2"), call_added("r2", "c2", "function_c2"), call_done("r2", "c2"), done("r2"))
+    talk.hear(2_100, created("r2"), call_added("r2", "c2", "function_c2"), function_call_done("r2", "c2"), done("r2"))
     talk.hear(2_400, created("rg"), audio("rg", "item_g"), done("rg"))
     answer_call(talk, 3_000, "c2")
     turn = goes_on(talk, 3_500, "r3")

@@ -64,8 +64,8 @@ def test_a_greeting_is_heard_from_its_first_audible_sample_on(behind: str, level
     frame, place = divmod(begin, 8 * FRAME_MS)
     heard_ms = READY_MS + (frame + 1) * FRAME_MS + place / 8 + JITTER_MS
     off_ns = abs(timeline.session().measures_ns()["greeting"] - heard_ms * NS_PER_MS)
-    bound_ns = timeline.session().errors_ns["greeted"]
-    assert (turn.outcome, turn.origin) == ("ok", None)
+    bound_ns = timeline.session().errors_ns["greeting_audible"]
+    assert (turn.outcome, turn.measured_from) == ("ok", None)
     assert off_ns <= bound_ns + 1
     assert (bound_ns == 0) is (behind == "silence")
     assert bound_ns in {0, *(error_ns for _, error_ns in ERRORS_NS)}
@@ -96,7 +96,7 @@ def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: st
     timeline.tell(inputs.InterruptionAwaited("speech"))
     spoken = replace(PLAN, number=2, event_prefix="turn-2-", vad=True, greeting=False)
     timeline.tell(inputs.Begun(at(interrupted_ms), spoken))
-    timeline.tell(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, moments={"speech_begin": 0}))
+    timeline.tell(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, moments={"speech_start": 0}))
     hear(timeline, samples[half:], after_ms=half / 8)
     (turn,) = timeline.take(at(60_000))
 

@@ -92,7 +92,7 @@ def test_what_came_instead_of_a_reply_is_said_with_what_to_do(
     assert remedy_of(turn.outcome, turn.detail).startswith(remedy)
 
 
-def test_what_was_heard_before_the_caller_had_spoken_is_not_what_came_instead() -> None:
+def test_what_was_previous_reply_end_the_caller_had_spoken_is_not_what_came_instead() -> None:
     turn = ended([TEXT], before=[SILENCE] * 50)
 
     assert turn.detail == f"{LIMIT}1 message came, none of them with audio"

@@ -92,14 +92,14 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() ->
     turn = talk.only(1_101)
 
     assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "speech", True)
-    expected = {"barge_in": 1_000, "barge_in_heard": 1_080, "silent": 1_080, "truncate_sent": 1_081,
+    expected = {"barge_in": 1_000, "barge_in_detected": 1_080, "silent": 1_080, "truncate_sent": 1_081,
                 "quiet": 1_085, "cancelled": 1_090, "truncated": 1_100, "ended": 1_090}  # fmt: skip
     assert {name: after_ms(turn, name) for name in expected} == expected
-    assert (turn.late_audio_ns, turn.wasted_audio_ns, turn.received_audio_ns) == (1 * S, 5 * S - 930 * MS, 5 * S)
+    assert (turn.late_audio_ns, turn.unplayed_audio_ns, turn.received_audio_ns) == (1 * S, 5 * S - 930 * MS, 5 * S)
     assert turn.overlap_ns == 80 * MS
     measures = {name: ns / MS for name, ns in turn.measures_ns().items() if name.startswith(("barge", "truncate"))}
     assert measures == {
-        "barge_in_detected": 80, "barge_in_yield": 80, "barge_in_quiet": 85, "barge_in_cancelled": 90,
+        "barge_in_detection": 80, "barge_in_yield": 80, "barge_in_last_audio": 85, "barge_in_response_done": 90,
         "barge_in_late_audio": 1_000, "truncate_ack": 19,
     }  # fmt: skip
 
@@ -114,8 +114,8 @@ def test_a_reply_that_was_there_before_it_was_interrupted_is_interrupted_all_the
     turn = talk.only(1_101)
 
     assert (turn.outcome, after_ms(turn, "ended"), turn.yielded) == ("interrupted", 1_080, True)
-    assert turn.wasted_audio_ns == 4 * S - 930 * MS
-    assert {"barge_in_quiet", "barge_in_cancelled"}.isdisjoint(turn.measures_ns())
+    assert turn.unplayed_audio_ns == 4 * S - 930 * MS
+    assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.measures_ns())
 
 
 def test_a_response_that_ended_by_itself_was_not_stopped_by_the_interruption() -> None:
@@ -128,7 +128,7 @@ def test_a_response_that_ended_by_itself_was_not_stopped_by_the_interruption() -
     turn, *_ = talk.take(100_000)
 
     assert (turn.outcome, turn.yielded) == ("interrupted", True)
-    assert {"barge_in_quiet", "barge_in_cancelled"}.isdisjoint(turn.measures_ns())
+    assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.measures_ns())
 
 
 def test_a_sound_stops_no_response_and_both_speak_until_it_is_over() -> None:
@@ -180,7 +180,7 @@ def test_a_client_that_interrupts_is_silent_at_once_and_says_what_was_heard() ->
 
     assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "client", None)
     assert "barge_in_yield" not in turn.measures_ns()
-    assert turn.measures_ns()["barge_in_cancelled"] == 20 * MS
+    assert turn.measures_ns()["barge_in_response_done"] == 20 * MS
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -208,7 +208,7 @@ def test_a_reply_that_ends_by_itself_is_moot() -> None:
     turn = talk.only(1_150)
 
     assert (turn.outcome, turn.interruption, turn.yielded, after_ms(turn, "ended")) == ("ok", "speech", None, 1_150)
-    assert turn.wasted_audio_ns is None
+    assert turn.unplayed_audio_ns is None
 
 
 @pytest.mark.parametrize(("from_ms", "yielded"), [(2_500, None), (2_000, False)])
@@ -399,7 +399,7 @@ def test_a_cut_is_right_where_nothing_is_kept_beyond_what_was_heard(heard_ms: in
     assert waits.cut_checks(talk.timeline, at(1_151)) is None
     turn = talk.only(1_151)
 
-    assert (turn.outcome, turn.truncated_right) == ("interrupted", right)
+    assert (turn.outcome, turn.truncation_correct) == ("interrupted", right)
     assert after_ms(turn, "truncated") == 1_100
 
 
@@ -408,7 +408,7 @@ def test_a_cut_that_the_service_refuses_is_not_right_and_nothing_is_asked() -> N
     talk.hear(1_100, error(event_id="turn-1-1-truncate", code="invalid_value"))
 
     assert talk.work(1_100, Retrieve) == []
-    assert talk.taken[0].truncated_right is False
+    assert talk.taken[0].truncation_correct is False
 
 
 @pytest.mark.parametrize("says_cut", [False, True])
@@ -417,14 +417,14 @@ def test_a_cut_of_which_nothing_is_heard_in_time_is_not_right(says_cut: bool) ->
     assert talk.take(6_079) == []
     assert waits.cut_checks(talk.timeline, at(6_080)) is None
 
-    assert talk.only(6_080).truncated_right is False
+    assert talk.only(6_080).truncation_correct is False
 
 
 def test_a_cut_that_the_end_of_the_session_left_open_is_neither_right_nor_wrong() -> None:
     talk = asked()
     talk.timeline.tell(inputs.Closed(1006, at(1_110)))
 
-    assert talk.take(1_111)[0].truncated_right is None
+    assert talk.take(1_111)[0].truncation_correct is None
 
 
 def test_all_items_of_a_reply_that_were_cut_must_be_right() -> None:
@@ -445,7 +445,7 @@ def test_all_items_of_a_reply_that_were_cut_must_be_right() -> None:
     assert talk.take(1_151) == []
     talk.hear(1_160, retrieved(1_000, item_id="item_b"))
 
-    assert talk.only(1_161).truncated_right is False
+    assert talk.only(1_161).truncation_correct is False
 
 
 def test_what_is_shown_unasked_before_the_cut_says_nothing_of_it() -> None:
@@ -455,7 +455,7 @@ def test_what_is_shown_unasked_before_the_cut_says_nothing_of_it() -> None:
     talk.send(1_101, "conversation.item.retrieve", item="item_a")
     talk.hear(1_150, retrieved(930))
 
-    assert talk.only(1_151).truncated_right is True
+    assert talk.only(1_151).truncation_correct is True
 
 
 @pytest.mark.parametrize("verify", [False, True])
@@ -470,7 +470,7 @@ def test_nothing_is_known_of_a_cut_that_nobody_checks_or_of_a_reply_that_was_not
         talk.hear(1_100, truncated())
 
     assert talk.work(4_151, Retrieve) == []
-    assert talk.taken[0].truncated_right is None
+    assert talk.taken[0].truncation_correct is None
 
 
 def test_an_item_is_asked_for_once_its_response_is_over() -> None:

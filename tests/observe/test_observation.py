@@ -18,17 +18,17 @@ from bench.measures import (
     outcome_class,
     segments,
 )
-from bench.observe.observation import stamp_source, times_ns
+from bench.observe.observation import receive_timestamp_source, times_ns
 from bench.run.folder import SCHEMAS
 from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
 
-NOTHING_ELSE = {"stall_ns": None, "network_rtt_ns": None}
+NOTHING_ELSE = {"stall_duration_ns": None, "network_rtt_ns": None}
 """No measured time that is a column of its own."""
 
 
 def test_a_turn_s_measures_are_differences_of_its_instants() -> None:
-    assert build_observation().origin == "requested"
+    assert build_observation().measured_from == "request_sent"
     assert build_observation().measures_ns() == {
         "ttfa": 500 * MS,
         "transcript_first": 399 * MS,
@@ -37,19 +37,19 @@ def test_a_turn_s_measures_are_differences_of_its_instants() -> None:
         "response_total": 1_500 * MS,
         "stall": 0,
         "network_rtt": 2 * MS,
-        "ttfa_less_rtt": 498 * MS,
+        "ttfa_minus_rtt": 498 * MS,
     }
 
 
 MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
     # (instants, the origin, measures; ms)
     "a text turn and a transcription have theirs":
-        ({"requested": 1, "committed": 2, "first_text": 31, "input_transcribed": 52}, "requested",
+        ({"request_sent": 1, "committed": 2, "first_text": 31, "input_transcribed": 52}, "request_sent",
          {"ttft": 30, "input_transcript": 50}),
     "a spoken turn is measured in microphone time":
-        ({"speech_begin": -40, "speech_end": 1_000, "speech_started": 60, "speech_stopped": 1_500, "committed": 1_505,
+        ({"speech_start": -40, "speech_end": 1_000, "speech_started": 60, "speech_stopped": 1_500, "committed": 1_505,
           "first_audio": 1_900, "first_audible": 2_020, "input_transcribed": 2_100}, "speech_end",
-         {"ttfa": 900, "voice_to_voice": 1_020, "turn_detection": 500, "speech_detected": 100, "input_transcript": 595,
+         {"ttfa": 900, "voice_to_voice": 1_020, "turn_detection": 500, "start_of_speech_delay": 100, "input_transcript": 595,
           "input_transcript_total": 1_100}),
     "a pause that was taken for the end is noticed before the end":
         ({"speech_end": 1_000, "speech_stopped": 700}, "speech_end", {"turn_detection": -300}),
@@ -61,29 +61,29 @@ MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("instants", "origin", "measures"), MEASURED.values(), ids=MEASURED)
+@pytest.mark.parametrize(("instants", "measured_from", "measures"), MEASURED.values(), ids=MEASURED)
 def test_a_turn_has_the_measures_between_its_instants(
-    instants: dict[str, float], origin: str | None, measures: dict[str, float]
+    instants: dict[str, float], measured_from: str | None, measures: dict[str, float]
 ) -> None:
     turn = build_observation(instants={name: at(ms) for name, ms in instants.items()}, **NOTHING_ELSE)
 
-    assert turn.origin == origin
+    assert turn.measured_from == measured_from
     assert turn.measures_ns() == {name: round(ms * MS) for name, ms in measures.items()}
 
 
 def test_where_the_round_trip_is_not_known_nothing_is_taken_off() -> None:
-    measures = build_observation(network_rtt_ns=None, stall_ns=None).measures_ns()
+    measures = build_observation(network_rtt_ns=None, stall_duration_ns=None).measures_ns()
 
-    assert {"network_rtt", "ttfa_less_rtt", "stall"}.isdisjoint(measures)
+    assert {"network_rtt", "ttfa_minus_rtt", "stall"}.isdisjoint(measures)
     assert measures["ttfa"] == 500 * MS
 
 
 def test_the_round_trip_to_a_proxy_says_nothing_of_the_service() -> None:
     measures = build_observation(rtt_scope="proxy").measures_ns()
 
-    assert "ttfa_less_rtt" not in measures
+    assert "ttfa_minus_rtt" not in measures
     assert (measures["ttfa"], measures["network_rtt"]) == (500 * MS, 2 * MS)
-    assert build_observation(rtt_scope="service").measures_ns()["ttfa_less_rtt"] == 498 * MS
+    assert build_observation(rtt_scope="service").measures_ns()["ttfa_minus_rtt"] == 498 * MS
 
 
 TRY_AGAIN = "rate_limit_exceeded: Rate limit reached. Please try again in 6.232s."
@@ -114,8 +114,8 @@ def test_a_turn_that_was_throttled_knows_the_wait_that_was_asked_for(
         ("throttled:handshake", {"retry-after": "0"}, "429: Please retry after 6 seconds.", 0),
         ("throttled:error", {}, TRY_AGAIN, 6_232 * MS),
         ("throttled:handshake", {}, "", None),
-        ("refused:503", {"retry-after": "7"}, "", 7_000 * MS),
-        ("refused:tcp", {}, TRY_AGAIN, None),
+        ("connect_failed:503", {"retry-after": "7"}, "", 7_000 * MS),
+        ("connect_failed:tcp", {}, TRY_AGAIN, None),
         ("closed:1013", {"retry-after": "7"}, "", None),
         ("ok", {"retry-after": "7"}, "", None),
     ],
@@ -127,8 +127,8 @@ def test_a_session_that_was_refused_knows_the_wait_that_was_asked_for(
 
 
 def test_a_session_s_measures_are_differences_of_its_instants() -> None:
-    assert build_session(token_wait_ns=5 * MS).measures_ns() == {
-        "token_wait": 5 * MS,
+    assert build_session(auth_wait_ns=5 * MS).measures_ns() == {
+        "auth_wait": 5 * MS,
         "connect_dns": 1 * MS,
         "connect_tcp": 2 * MS,
         "connect_tls": 5 * MS,
@@ -139,19 +139,19 @@ def test_a_session_s_measures_are_differences_of_its_instants() -> None:
         "service_time": 361 * MS,
         "response_time": 365 * MS,
         "history": 10 * MS,
-        "first_answer_cold": 461 * MS,
+        "connect_to_first_audible": 461 * MS,
         "greeting": 261 * MS,
         "renewal_gap": 500 * MS,
         "idle_prompt": 10 * MS,
-        "session_length": 2_020 * MS,
+        "session_duration": 2_020 * MS,
     }
 
 
 def test_how_late_a_session_began_holds_no_wait_for_a_token() -> None:
     instants = {"intended_start": at(-30), "connect_start": at(5)}
-    measures = build_session(instants=instants, token_wait_ns=5 * MS).measures_ns()
+    measures = build_session(instants=instants, auth_wait_ns=5 * MS).measures_ns()
 
-    assert measures["start_lag"] == 30 * MS
+    assert measures["start_delay"] == 30 * MS
 
 
 def test_without_tls_the_upgrade_counts_from_the_tcp_connection() -> None:
@@ -166,28 +166,28 @@ def test_what_a_session_did_not_reach_has_no_measure() -> None:
     instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "ended": at(4)}
 
     measures = set(build_session(instants=instants).measures_ns())
-    assert measures == {"token_wait", "connect_dns", "connect_tcp", "session_length"}
+    assert measures == {"auth_wait", "connect_dns", "connect_tcp", "session_duration"}
 
 
 @pytest.mark.parametrize(
     ("kernel", "user", "source"), [(0, 0, None), (3, 0, "kernel"), (0, 1, "user"), (9, 1, "mixed")]
 )
 def test_the_source_of_stamps(kernel: int, user: int, source: str | None) -> None:
-    assert stamp_source(kernel, user) == source
+    assert receive_timestamp_source(kernel, user) == source
 
 
 def test_turns_that_were_never_begun_are_lost_unless_the_run_s_end_cut_them() -> None:
-    assert build_session(outcome="timeout:response", turns_wanted=5, turns_begun=2).lost_turns == 3
-    assert build_session(outcome="refused:401", turns_wanted=5, turns_begun=0).lost_turns == 5
-    assert build_session(outcome="abandoned", turns_wanted=5, turns_begun=2).lost_turns == 0
+    assert build_session(outcome="timeout:response", turns_planned=5, turns_started=2).turns_not_started == 3
+    assert build_session(outcome="connect_failed:401", turns_planned=5, turns_started=0).turns_not_started == 5
+    assert build_session(outcome="abandoned", turns_planned=5, turns_started=2).turns_not_started == 0
 
 
 def test_a_measure_of_another_scope_is_not_among_them() -> None:
-    instants = dict.fromkeys(("connect_start", "ended", "requested", "first_audio"), AT_NS)
+    instants = dict.fromkeys(("connect_start", "ended", "request_sent", "first_audio"), AT_NS)
 
     nothing: dict[str, int] = {}
     assert set(times_ns("turn", instants, nothing.get)) == {"ttfa"}
-    assert set(times_ns("session", instants, nothing.get)) == {"session_length"}
+    assert set(times_ns("session", instants, nothing.get)) == {"session_duration"}
 
 
 # The catalogue.
@@ -195,7 +195,7 @@ def test_a_measure_of_another_scope_is_not_among_them() -> None:
 
 @pytest.mark.parametrize("measure", CATALOGUE.values(), ids=CATALOGUE)
 def test_a_measure_names_instants_and_columns_that_a_row_has(measure: Measure) -> None:
-    instants = {"turn": {*TURN_INSTANTS, "origin"}, "session": {*SESSION_INSTANTS}, "harness": {*SESSION_INSTANTS}}
+    instants = {"turn": {*TURN_INSTANTS, "measured_from"}, "session": {*SESSION_INSTANTS}, "harness": {*SESSION_INSTANTS}}
     sessions = {*SCHEMAS["sessions"].names}
     columns = {"turn": {*SCHEMAS["turns"].names}, "session": sessions, "harness": sessions}
 
@@ -223,15 +223,15 @@ def test_a_vad_turn_is_cut_where_the_service_noticed_committed_and_began() -> No
 
 
 def test_where_the_client_asks_for_the_response_its_request_is_a_place_of_its_own() -> None:
-    assert ("committed", "requested", 20) in segments(SPOKEN | {"requested": 530})
+    assert ("committed", "request_sent", 20) in segments(SPOKEN | {"request_sent": 530})
 
 
 def test_a_manual_turn_is_cut_at_its_request_and_not_at_the_commit_s_echo() -> None:
-    instants = {"speech_end": 0, "requested": 3, "committed": 150, "response_created": 60, "first_audio": 400,
+    instants = {"speech_end": 0, "request_sent": 3, "committed": 150, "response_created": 60, "first_audio": 400,
                 "first_audible": 450}  # fmt: skip
 
     assert [place for _, place, _ in segments(instants)] == [
-        "requested", "response_created", "first_audio", "first_audible",
+        "request_sent", "response_created", "first_audio", "first_audible",
     ]  # fmt: skip
 
 
@@ -267,7 +267,7 @@ def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
 
 @pytest.mark.parametrize(
     ("outcome", "kind"),
-    [("ok", "good"), ("interrupted", "good"), ("outlived", "good"), ("abandoned", "censored"),
+    [("ok", "good"), ("interrupted", "good"), ("renewed", "good"), ("abandoned", "censored"),
      ("failed:x", "failed"), ("expired", "failed"), ("timeout:response", "failed"), ("throttled:response", "failed"),
      ("ok:unknown", "failed")],
 )  # fmt: skip

@@ -88,7 +88,7 @@ def test_noise_between_turns_and_the_answer_to_it_are_nobody_s() -> None:
     talk.timeline.tell(inputs.Finished(at(9_000)))
 
     turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.vad_splits, talk.timeline.session().stray_commits) == (
+    assert (turn.outcome, turn.response_id, turn.vad_splits, talk.timeline.session().unattributed_commits) == (
         "ok",
         "r1",
         0,
@@ -102,7 +102,7 @@ def test_a_service_that_speaks_up_after_long_silence_speaks_to_nobody() -> None:
     assert waits.quiet(talk.timeline, 0) is not None
     answers(talk, 100, "r0")
 
-    assert (waits.quiet(talk.timeline, 0), talk.timeline.session().stray_commits) == (None, 1)
+    assert (waits.quiet(talk.timeline, 0), talk.timeline.session().unattributed_commits) == (None, 1)
 
 
 def test_it_does_so_too_where_a_turn_has_just_begun() -> None:
@@ -143,7 +143,7 @@ def test_noise_behind_a_typed_turn_is_not_its_own() -> None:
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id) == ("ok", "r1", "")
     assert "committed" not in turn.instants
-    assert (talk.timeline.session().stray_commits, talk.timeline.session().service_errors) == (1, 1)
+    assert (talk.timeline.session().unattributed_commits, talk.timeline.session().service_errors) == (1, 1)
 
 
 def test_that_a_response_is_active_already_fails_the_turn_whose_request_is_named() -> None:
@@ -157,7 +157,7 @@ def test_that_a_response_is_active_already_fails_the_turn_whose_request_is_named
 # Noise behind the speech, where nothing interrupts the reply.
 
 OWN = {
-    "speech_begin": 100,
+    "speech_start": 100,
     "speech_started": 200,
     "speech_end": 1_100,
     "speech_stopped": 1_400,
@@ -198,7 +198,7 @@ def test_noise_during_a_reply_is_nobody_s_and_the_turn_s_figures_are_its_own(com
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r1", "item_1", 0)
     assert came(turn) == OWN
-    assert (talk.timeline.session().stray_commits, waits.quiet(talk.timeline, 0)) == (1, None)
+    assert (talk.timeline.session().unattributed_commits, waits.quiet(talk.timeline, 0)) == (1, None)
 
 
 @pytest.mark.parametrize("clock", [False, True])
@@ -214,7 +214,7 @@ def test_noise_that_never_ends_does_not_keep_a_turn_open(clock: bool) -> None:
 
     turn = talk.only()
     assert came(turn) == OWN
-    assert talk.timeline.session().stray_commits == 16
+    assert talk.timeline.session().unattributed_commits == 16
 
 
 def test_what_begins_behind_the_speech_on_the_clock_of_audio_is_nobody_s_even_before_the_commit() -> None:
@@ -229,7 +229,7 @@ def test_what_begins_behind_the_speech_on_the_clock_of_audio_is_nobody_s_even_be
 
     turn = talk.only()
     assert (turn.outcome, turn.item_id, turn.vad_splits, after_ms(turn, "ended")) == ("ok", "item_1", 0, 1_900)
-    assert talk.timeline.session().stray_commits == 1
+    assert talk.timeline.session().unattributed_commits == 1
 
 
 @pytest.mark.parametrize("clock", [False, True])
@@ -391,7 +391,7 @@ def test_noise_that_the_caller_s_speech_goes_on_from_is_the_turn_s(heard_ms: int
     turn = talk.only()
     assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == ("ok", "item_1", "r1", 0)
     assert (after_ms(turn, "committed"), turn.measures_ns()["turn_detection"]) == (1_405, 300 * MS)
-    assert (talk.timeline.session().stray_commits, waits.quiet(talk.timeline, 0)) == (0, None)
+    assert (talk.timeline.session().unattributed_commits, waits.quiet(talk.timeline, 0)) == (0, None)
 
 
 def test_noise_that_ends_before_the_caller_speaks_is_nobody_s_even_if_that_shows_later() -> None:
@@ -407,7 +407,7 @@ def test_noise_that_ends_before_the_caller_speaks_is_nobody_s_even_if_that_shows
 
     turn = talk.only()
     assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == ("ok", "item_1", "r1", 0)
-    assert talk.timeline.session().stray_commits == 1
+    assert talk.timeline.session().unattributed_commits == 1
 
 
 # What was waited for in vain.
@@ -480,7 +480,7 @@ def test_a_commit_that_is_acknowledged_in_the_next_turn_only_is_of_its_own_turn(
     assert (second.item_id, after_ms(second, "committed")) == ("item_2", 40)
     assert first.item_id == ("item_1" if transcription_due else "")
     assert (first.input_text, second.input_text) == ("One" if transcription_due else "", "Two")
-    assert talk.timeline.session().stray_commits == 0
+    assert talk.timeline.session().unattributed_commits == 0
 
 
 @pytest.mark.parametrize("refusal", [error("input_audio_buffer_commit_empty", "turn-1-commit"), error("server_error")])

@@ -48,7 +48,7 @@ def heard_ms(player: Player) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("deltas", "jitter_ms", "heard", "ends", "stall", "stalls"),
+    ("deltas", "jitter_ms", "heard", "ends", "stall", "stall_count"),
     [
         pytest.param([(0, sound(0, 100))], 50, 50, 150, 0, 0, id="sound at once"),
         pytest.param([(0, sound(80, 20))], 50, 130, 150, 0, 0, id="silence before it"),
@@ -59,17 +59,17 @@ def heard_ms(player: Player) -> float | None:
         pytest.param([(0, sound(100)), (400, sound(0, 50))], 50, 400, 450, 250, 1, id="audible after a stall"),
         pytest.param([(0, sound(100)), (400, sound(10, 40))], 0, 410, 450, 300, 1, id="silent after a stall"),
         pytest.param([(0, sound(0, 10)), (90, sound(0, 10)), (100, sound(0, 10)), (150, sound(0, 10))],
-                     50, 50, 160, 70, 2, id="two stalls"),
+                     50, 50, 160, 70, 2, id="two stall_count"),
         pytest.param([(0, sound(100)), (10, sound(100))], 50, None, 250, 0, 0, id="nothing is heard"),
     ],
 )  # fmt: skip
 def test_a_reply_is_played_so(
-    deltas: list[tuple[float, bytes]], jitter_ms: float, heard: float | None, ends: float, stall: float, stalls: int
+    deltas: list[tuple[float, bytes]], jitter_ms: float, heard: float | None, ends: float, stall: float, stall_count: int
 ) -> None:
     player = played(*deltas, jitter_ms=jitter_ms)
 
     assert heard_ms(player) == heard
-    assert ((player.ends_ns - AT_NS) / MS, player.stall_ns / MS, player.stalls) == (ends, stall, stalls)
+    assert ((player.ends_ns - AT_NS) / MS, player.stall_duration_ns / MS, player.stall_count) == (ends, stall, stall_count)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -129,7 +129,7 @@ def test_any_cutting_of_the_same_audio_is_heard_at_the_same_instant(
     whole = played((0, b"".join(deltas)), jitter_ms=jitter_ms, audio=audio)
 
     assert (cut.first_audible_ns, cut.ends_ns) == (whole.first_audible_ns, whole.ends_ns)
-    assert (cut.stalls, cut.stall_ns) == (0, 0)
+    assert (cut.stall_count, cut.stall_duration_ns) == (0, 0)
 
 
 @thorough
@@ -153,8 +153,8 @@ def test_what_is_heard_is_what_a_player_plays_that_holds_every_sample_apart(
     assert (player.first_audible_ns is None) == (heard_ns is None)
     assert heard_ns is None or 0 <= heard_ns - (player.first_audible_ns or 0) < 1
     assert 0 <= free_ns - player.ends_ns < 1
-    assert 0 <= player.stall_ns - silent_ns < max(1, ran_dry)
-    assert player.stalls == ran_dry
+    assert 0 <= player.stall_duration_ns - silent_ns < max(1, ran_dry)
+    assert player.stall_count == ran_dry
 
 
 # How far what it says can be off.
@@ -183,7 +183,7 @@ def test_what_really_happened_lies_within_the_bounds(
 
     assert said is not None
     assert true is not None
-    assert -said.stall_error_ns <= true.stall_ns - said.stall_ns <= said.stall_error_ns
+    assert -said.stall_duration_uncertainty_ns <= true.stall_duration_ns - said.stall_duration_ns <= said.stall_duration_uncertainty_ns
     if said.first_audible_ns is not None and true.first_audible_ns is not None:
         assert 0 <= said.first_audible_ns - true.first_audible_ns <= said.audible_error_ns
 
@@ -193,7 +193,7 @@ def test_a_late_delta_that_nobody_waited_for_leaves_the_first_sound_as_exact_as_
     player.add(AT_NS, 100 * 48, CutPayload(None), 2 * MS)
     player.add(AT_NS + 60 * MS, 100 * 48, CutPayload(0), 40 * MS)
 
-    assert (player.audible_error_ns, player.stall_error_ns) == (2 * MS, 2 * MS)
+    assert (player.audible_error_ns, player.stall_duration_uncertainty_ns) == (2 * MS, 2 * MS)
 
 
 def test_a_stall_is_as_exact_as_the_delta_that_ended_it() -> None:
@@ -201,4 +201,4 @@ def test_a_stall_is_as_exact_as_the_delta_that_ended_it() -> None:
     player.add(AT_NS, 10 * 48, CutPayload(None), 2 * MS)
     player.add(AT_NS + 60 * MS, 100 * 48, CutPayload(0), 40 * MS)
 
-    assert (player.audible_error_ns, player.stall_error_ns) == (40 * MS, 40 * MS)
+    assert (player.audible_error_ns, player.stall_duration_uncertainty_ns) == (40 * MS, 40 * MS)

@@ -178,7 +178,7 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
     def audio(data: bytes) -> bytes:
         return f'{{"kind":"AudioData","audioData":{{"data":"{base64.b64encode(data).decode()}"}}}}'.encode()
 
-    send(0, "speech_begin")
+    send(0, "speech_start")
     quiet = [(at_ms, audio(SILENT)) for at_ms in range(0, 400, FRAME_MS)]
     loud = [(at_ms, audio(LOUD)) for at_ms in (*said_ms, *range(1_400, 1_900, FRAME_MS))]
     for at_ms, message in sorted([*quiet, *loud, (cleared_ms, b'{"kind":"StopAudio","stopAudio":{}}'), (1_000, b"")]):

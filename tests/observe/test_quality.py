@@ -123,7 +123,7 @@ def test_what_nobody_knows_is_not_judged_and_a_turn_that_failed_has_not_done_its
     ],
 )
 def test_a_task_is_done_by_what_the_reply_holds_or_matches(reference: Reference, reply: str, done: bool) -> None:
-    assert quality(reference, "ok", None, reply).task_done is done
+    assert quality(reference, "ok", None, reply).task_success is done
 
 
 # Sessions.
@@ -180,7 +180,7 @@ def test_a_reply_in_parts_is_judged_by_its_answer(first: tuple[str, str], second
     asked = replace(say(), reference=Reference(reply="good morning", contains=("morning",)))
     turn = Played(build_script(asked), Service(turns=[answer])).turns[0]
 
-    assert turn.quality == Quality(reply_words=2, reply_word_errors=errors, task_done=not errors)
+    assert turn.quality == Quality(reply_words=2, reply_word_errors=errors, task_success=not errors)
     assert {*first[0].split(), *second[0].split()} == {*turn.reply_text.split()}
 
 
@@ -198,14 +198,14 @@ def test_a_python_program_judges_a_turn_by_what_came_of_it(judge: Judge, done: b
     script = build_script(replace(say(), judge=judge), say())
     played = Played(script, Service(turns=[answering("Bye."), answering("Bye.")]))
 
-    assert [turn.quality.task_done for turn in played.turns] == [done, None]
+    assert [turn.quality.task_success for turn in played.turns] == [done, None]
 
 
 def test_what_a_program_says_of_a_turn_goes_before_its_script() -> None:
     both = replace(say(), judge=lambda turn: True, reference=Reference(contains=("nothing of it",)))
     played = Played(build_script(both), Service(turns=[answering("Bye.")]))
 
-    assert played.turns[0].quality.task_done is True
+    assert played.turns[0].quality.task_success is True
 
 
 def test_a_program_that_fails_as_it_judges_loses_no_turn() -> None:
@@ -216,9 +216,9 @@ def test_a_program_that_fails_as_it_judges_loses_no_turn() -> None:
     session, _, listening = seated(build_script(replace(say(), judge=judge)), transport)
     with pytest.raises(ZeroDivisionError):
         session.play()
-    session.abandon("failed:harness", "ZeroDivisionError")
+    session.abandon("failed:load_generator", "ZeroDivisionError")
 
-    assert [(turn.outcome, turn.quality.task_done) for turn in listening.turns] == [("ok", None)]
+    assert [(turn.outcome, turn.quality.task_success) for turn in listening.turns] == [("ok", None)]
 
 
 def test_rows_hold_figures_and_none_of_the_words() -> None:

@@ -42,9 +42,9 @@ def test_a_request_left_when_the_kernel_says_so() -> None:
     talk.hear(503, *reply(GA, "r1"))
     turn = talk.only()
 
-    assert after_ms(turn, "requested") == 3
+    assert after_ms(turn, "request_sent") == 3
     assert turn.measures_ns()["ttfa"] == 500 * MS
-    assert (turn.sent_source, turn.widths_ns.get("requested"), turn.transmit_lag_ns) == ("kernel", 0, 3 * MS)
+    assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == ("kernel", 0, 3 * MS)
 
 
 def test_the_peer_s_acknowledgement_is_one_round_trip_of_this_turn() -> None:
@@ -65,8 +65,8 @@ def test_without_a_stamp_the_clock_before_the_call_stands() -> None:
     talk.hear(503, *reply(GA, "r1"))
     turn = talk.only()
 
-    assert after_ms(turn, "requested") == 0
-    assert (turn.sent_source, turn.widths_ns.get("requested"), turn.transmit_lag_ns) == ("user", 7, None)
+    assert after_ms(turn, "request_sent") == 0
+    assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == ("user", 7, None)
     assert "request_ack" not in turn.measures_ns()
 
 
@@ -80,16 +80,16 @@ def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
     answers(talk, 1_550)
     turn = talk.only()
 
-    assert (after_ms(turn, "speech_begin"), after_ms(turn, "speech_end")) == (0, 1_007)
+    assert (after_ms(turn, "speech_start"), after_ms(turn, "speech_end")) == (0, 1_007)
     assert turn.measures_ns()["turn_detection"] == 500 * MS
-    assert (turn.sent_source, turn.transmit_lag_ns, turn.widths_ns.get("requested")) == ("kernel", None, None)
+    assert (turn.send_timestamp_source, turn.transmit_delay_ns, turn.widths_ns.get("request_sent")) == ("kernel", None, None)
     assert "request_acked" not in turn.instants
 
 
 def test_speech_that_begins_in_the_same_chunk_moves_with_its_end() -> None:
     talk = Talk()
     talk.begin(0)
-    moments = {"speech_begin": 90 * MS, "speech_end": 40 * MS}
+    moments = {"speech_start": 90 * MS, "speech_end": 40 * MS}
     talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, moments=moments)
     talk.send(101, "response.create", ticket=2)
     talk.transmit(106, 1)
@@ -97,7 +97,7 @@ def test_speech_that_begins_in_the_same_chunk_moves_with_its_end() -> None:
     talk.hear(503, *reply(GA, "r1"))
     turn = talk.only()
 
-    found = [after_ms(turn, name) for name in ("speech_begin", "speech_end", "requested")]
+    found = [after_ms(turn, name) for name in ("speech_start", "speech_end", "request_sent")]
     assert found == [16, 66, 108]
 
 
@@ -109,7 +109,7 @@ def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
     talk.transmit(108, 2)
     talk.hear(503, *reply(GA, "r1"))
 
-    assert talk.only().sent_source == "mixed"
+    assert talk.only().send_timestamp_source == "mixed"
 
 
 def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
@@ -117,7 +117,7 @@ def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
     talk.begin(0)
     talk.timeline.tell(inputs.Failed("abandoned", at(1)))
 
-    assert talk.only().sent_source is None
+    assert talk.only().send_timestamp_source is None
 
 
 @pytest.mark.parametrize("limit", ["end_of_turn", "first_delta"])
@@ -169,8 +169,8 @@ def test_of_a_request_that_left_what_can_be_counts(
 ) -> None:
     turn = requested_after(*told)
 
-    assert (after_ms(turn, "requested"), after_ms(turn, "request_acked")) == instants
-    assert (turn.sent_source, turn.widths_ns.get("requested"), turn.transmit_lag_ns) == sent
+    assert (after_ms(turn, "request_sent"), after_ms(turn, "request_acked")) == instants
+    assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == sent
 
 
 def test_a_turn_of_which_other_messages_are_told_is_the_same() -> None:
@@ -186,7 +186,7 @@ def test_only_the_first_request_of_a_turn_moves_its_instant() -> None:
     talk.hear(503, *reply(GA, "r1"))
     turn = talk.only()
 
-    assert (after_ms(turn, "requested"), turn.sent_source) == (0, "user")
+    assert (after_ms(turn, "request_sent"), turn.send_timestamp_source) == (0, "user")
     assert "request_acked" not in turn.instants
 
 
@@ -202,7 +202,7 @@ def test_what_is_acknowledged_after_the_turn_s_end_is_lost() -> None:
     turns = talk.take(100_000_000)
 
     assert all("request_acked" not in turn.instants for turn in turns)
-    assert after_ms(turns[1], "requested") == 101
+    assert after_ms(turns[1], "request_sent") == 101
 
 
 def test_a_stamp_finds_its_turn_while_that_awaits_its_transcript_and_not_after() -> None:
@@ -221,7 +221,7 @@ def test_a_stamp_finds_its_turn_while_that_awaits_its_transcript_and_not_after()
         talk.transmit(4, 1)
         return turn
 
-    assert (after_ms(heard(False), "requested"), after_ms(heard(True), "requested")) == (4, 0)
+    assert (after_ms(heard(False), "request_sent"), after_ms(heard(True), "request_sent")) == (4, 0)
 
 
 # Whenever it comes.
@@ -241,7 +241,7 @@ def typed() -> tuple[list[Happening], list[Stamp]]:
 
 
 def spoken() -> tuple[list[Happening], list[Stamp]]:
-    moments = {"speech_begin": 80 * MS, "speech_end": 10 * MS}
+    moments = {"speech_start": 80 * MS, "speech_end": 10 * MS}
     append = "input_audio_buffer.append"
     return [
         lambda talk: talk.begin(0, transcription_due=True),
@@ -304,5 +304,5 @@ def test_a_stamp_changes_the_same_instants_whenever_it_comes(
         later.insert(data.draw(st.integers(place + 1, len(later))), arrives)
     turn = observed(at_once, service_responds=service_responds)
 
-    assert turn.sent_source == "kernel"
+    assert turn.send_timestamp_source == "kernel"
     assert observed(later, service_responds=service_responds) == turn

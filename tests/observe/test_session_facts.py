@@ -86,7 +86,7 @@ def test_a_reply_to_what_asks_for_none_is_nobody_s_and_is_told_with_the_next_tur
     assert waits.quiet(talk.timeline, 0) is None
     assert then_speaks(talk) is True
     session = talk.timeline.session()
-    assert (session.stray_commits, session.turns_begun) == (1, 2)
+    assert (session.unattributed_commits, session.turns_started) == (1, 2)
     assert session.stray_usage is not None
 
 

@@ -105,9 +105,9 @@ def delta(data: bytes, item: str) -> bytes:
     return msgspec.json.encode(body)
 
 
-def reply_in(moved: Sequence[int], log: Path, *, keep_audio: bool) -> TurnObservation:
+def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObservation:
     """A turn whose reply becomes audible after 300 ms, in deltas of 100 ms that are cut elsewhere."""
-    kept = EventLog(log, hide=lambda text: text, keep_audio=keep_audio)
+    kept = EventLog(log, hide=lambda text: text, record_audio=record_audio)
     about: dict[str, Any] = {"dialect": "ga", "output_format": "pcm16"}
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits(), service_responds=False), GA, log=kept, about=about)
     timeline.tell(inputs.Begun(at(0), TurnPlan(1, "", "turn-1-", "turn-1-request", reply_format="pcm16")))
@@ -128,13 +128,13 @@ def reply_in(moved: Sequence[int], log: Path, *, keep_audio: bool) -> TurnObserv
     return turn
 
 
-@given(moved=st.lists(st.sampled_from([-1, 0, 1]), max_size=8), keep_audio=st.booleans())
+@given(moved=st.lists(st.sampled_from([-1, 0, 1]), max_size=8), record_audio=st.booleans())
 def test_a_reply_in_deltas_of_an_odd_size_is_audible_where_its_samples_are(
-    moved: list[int], keep_audio: bool, tmp_path_factory: Any
+    moved: list[int], record_audio: bool, tmp_path_factory: Any
 ) -> None:
     """Also as its log tells."""
     path = tmp_path_factory.mktemp("log") / "s.jsonl"
-    turn = reply_in(moved, path, keep_audio=keep_audio)
+    turn = reply_in(moved, path, record_audio=record_audio)
     (again,) = replay_log(path).turns
 
     assert after_ms(turn, "first_audible") == 20 + TurnPlan(1, "", "", "").jitter_buffer_ns / MS + 300

@@ -100,13 +100,13 @@ ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
     "throttled by an error": (AUDIO, [error("rate_limit_exceeded", "turn-1-response")], "throttled:error", False),
     "fatal error": (AUDIO, [error("model_not_found")], "failed:model_not_found", True),
     "too old": (AUDIO, [created("r1"), error("session_expired")], "expired", True),
-    "not JSON": (AUDIO, [created("r1"), b"{"], "protocol:json", True),
-    "not base64": (AUDIO, [created("r1"), delta(GA, "audio", "r1", "abc")], "protocol:base64", True),
-    "foreign audio": (AUDIO, [created("r1"), delta(PREVIEW, "audio", "r1")], "protocol:dialect", True),
-    "foreign text": (TEXT, [created("r1"), delta(PREVIEW, "text", "r1")], "protocol:dialect", True),
-    "foreign transcript": (AUDIO, [delta(PREVIEW, "transcript", "r1")], "protocol:dialect", True),
+    "not JSON": (AUDIO, [created("r1"), b"{"], "protocol_error:json", True),
+    "not base64": (AUDIO, [created("r1"), delta(GA, "audio", "r1", "abc")], "protocol_error:base64", True),
+    "foreign audio": (AUDIO, [created("r1"), delta(PREVIEW, "audio", "r1")], "protocol_error:dialect", True),
+    "foreign text": (TEXT, [created("r1"), delta(PREVIEW, "text", "r1")], "protocol_error:dialect", True),
+    "foreign transcript": (AUDIO, [delta(PREVIEW, "transcript", "r1")], "protocol_error:dialect", True),
     "tokens of unheard audio": (AUDIO, [created("r1"), done("r1", usage=usage(audio_out=20))],
-                                "protocol:dialect", True),
+                                "protocol_error:dialect", True),
 }  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_a_turn_ends_as_its_events_say(
     assert talk.timeline.over is ends_session
     if ends_session:
         session = talk.timeline.session()
-        assert (session.outcome, session.lost_turns, session.turns_ended) == (outcome, 1, 1)
+        assert (session.outcome, session.turns_not_started, session.turns_ended) == (outcome, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == (f"timeout:{stage}", due_ms)
-    assert (talk.timeline.session().outcome, talk.timeline.session().lost_turns) == (f"timeout:{stage}", 1)
+    assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == (f"timeout:{stage}", 1)
 
 
 def test_whoever_waited_until_the_deadline_finds_the_turn_timed_out() -> None:
@@ -239,7 +239,7 @@ UNSURE: dict[str, tuple[float, bool, bool, str]] = {
     "it may have come at the very end of the limit": (1_000, True, False, STARVED),
     "it may have come long before": (2_900, True, False, STARVED),
     "only this process has stamped it": (0, False, False, STARVED),
-    "what the script expects surely came after its limit": (999, True, True, "failed:expected_response_created"),
+    "what the script expects surely came after its limit": (999, True, True, "failed:missing_response_created"),
     "what the script expects may have come before": (1_000, True, True, STARVED),
 }
 
@@ -316,7 +316,7 @@ def test_a_limit_passed_before_the_connection_ended_only_if_the_end_surely_came_
 CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
     "failed:x": ("failed:x", lambda talk, t: talk.hear(t, failed("x"))),
     "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
-    "protocol:json": ("protocol:json", lambda talk, t: talk.hear(t, b"]")),
+    "protocol_error:json": ("protocol_error:json", lambda talk, t: talk.hear(t, b"]")),
     "expired": ("expired", lambda talk, t: talk.hear(t, error("session_expired"))),
     "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.tell(inputs.Closed(1006, at(t), ""))),
     "timeout": ("timeout:first_delta", lambda talk, t: talk.timeline.expire(at(40_000))),
@@ -360,7 +360,7 @@ def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session(
     turn, session = talk.only(), talk.timeline.session()
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
     assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, reason)
-    assert (session.turns_begun, session.lost_turns) == (1, 4)
+    assert (session.turns_started, session.turns_not_started) == (1, 4)
 
 
 @pytest.mark.parametrize("cause", get_args(ClosureCause))
@@ -373,7 +373,7 @@ def test_a_connection_that_broke_ends_the_turn_by_the_cause_that_is_known(cause:
     assert talk.timeline.session().close_code == 1006
 
 
-@pytest.mark.parametrize(("ours", "outcome"), [(True, "protocol:too_large"), (False, "closed:1009")])
+@pytest.mark.parametrize(("ours", "outcome"), [(True, "protocol_error:too_large"), (False, "closed:1009")])
 def test_a_message_that_is_too_large_is_the_sender_s_fault(ours: bool, outcome: str) -> None:
     talk = Talk(wanted=1)
     talk.ask(0)
@@ -394,7 +394,7 @@ def test_more_events_than_any_reply_has_end_the_session(monkeypatch: pytest.Monk
     talk.hear(4_001, *(created(f"x{number}") for number in range(100)))
     assert not talk.timeline.over
     talk.hear(4_002, created("one more"))
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:events", "endless:events")
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:events", "limit_exceeded:events")
 
 
 def test_more_bytes_than_any_reply_has_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +408,7 @@ def test_more_bytes_than_any_reply_has_end_the_session(monkeypatch: pytest.Monke
     talk.hear(2_001, *[delta(GA, "audio", "r2")] * 11)
     assert not talk.timeline.over
     talk.hear(2_002, delta(GA, "audio", "r2"))
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:bytes", "endless:bytes")
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:bytes", "limit_exceeded:bytes")
 
 
 def audio_of_items(count: int) -> list[bytes]:
@@ -424,7 +424,7 @@ def test_a_reply_of_more_items_than_any_reply_has_ends_the_session() -> None:
     assert not talk.timeline.over
     talk.hear(2, message("response.output_audio.delta", response_id="r1", item_id="one more", delta=LOUD))
 
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("endless:items", "endless:items")
+    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:items", "limit_exceeded:items")
 
 
 def test_an_item_costs_the_same_however_many_came_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,7 +465,7 @@ def test_more_responses_than_any_turn_has_end_the_session_whosesoever_they_are(m
     talk.hear(1, *(event for number in range(5) for event in (created(f"x{number}"), done(f"x{number}"))))
     assert not talk.timeline.over
     talk.hear(2, done("x"))
-    assert talk.timeline.session().outcome == "endless:responses"
+    assert talk.timeline.session().outcome == "limit_exceeded:responses"
 
 
 def test_a_service_that_hears_speech_begin_and_end_again_and_again_has_the_limit_of_the_whole_turn() -> None:
@@ -511,7 +511,7 @@ def test_an_expired_session_stays_expired_when_its_close_follows() -> None:
     assert (talk.timeline.session().outcome, talk.timeline.session().close_code) == ("expired", 1001)
 
 
-@pytest.mark.parametrize(("ready", "outcome"), [(True, "outlived"), (False, "expired")])
+@pytest.mark.parametrize(("ready", "outcome"), [(True, "renewed"), (False, "expired")])
 def test_a_session_that_its_call_was_to_outlive_fails_only_where_it_never_was_ready(ready: bool, outcome: str) -> None:
     talk = Talk(wanted=2, ready=ready, renewable=True)
     talk.ask(0)
@@ -519,17 +519,17 @@ def test_a_session_that_its_call_was_to_outlive_fails_only_where_it_never_was_re
 
     session = talk.timeline.session()
     assert (talk.only().outcome, session.outcome, session.instants["ended"]) == ("expired", outcome, at(10))
-    assert session.lost_turns == (0 if ready else 1)
+    assert session.turns_not_started == (0 if ready else 1)
 
 
 @pytest.mark.parametrize(
     ("code", "heard", "outcome"),
     [
-        ("invalid_api_key", [], "refused:invalid_api_key"),
-        ("missing_model", [], "refused:missing_model"),
-        ("something_new", [], "refused:something_new"),
-        ("something_new", [session_created()], "refused:something_new"),
-        (None, [], "refused:invalid_request_error"),
+        ("invalid_api_key", [], "connect_failed:invalid_api_key"),
+        ("missing_model", [], "connect_failed:missing_model"),
+        ("something_new", [], "connect_failed:something_new"),
+        ("something_new", [session_created()], "connect_failed:something_new"),
+        (None, [], "connect_failed:invalid_request_error"),
     ],
 )
 def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
@@ -540,7 +540,7 @@ def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
     talk.timeline.tell(inputs.Closed(3000, at(11), "invalid_request_error"))
 
     session = talk.timeline.session()
-    assert (session.outcome, session.close_code, session.lost_turns, session.turns_begun) == (outcome, 3000, 3, 0)
+    assert (session.outcome, session.close_code, session.turns_not_started, session.turns_started) == (outcome, 3000, 3, 0)
 
 
 def test_an_error_of_the_start_does_not_make_a_later_close_a_refusal() -> None:
@@ -567,7 +567,7 @@ def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> Non
     talk.timeline.tell(inputs.Closed(1000, at(13), ""))
 
     session = talk.timeline.session()
-    assert (session.outcome, session.turns_ended, session.turns_good, session.lost_turns) == ("ok", 1, 0, 0)
+    assert (session.outcome, session.turns_ended, session.turns_succeeded, session.turns_not_started) == ("ok", 1, 0, 0)
     assert session.instants["ended"] == at(12)
 
 
@@ -577,7 +577,7 @@ def test_an_abandoned_session_lost_no_turns() -> None:
     talk.timeline.tell(inputs.Failed("abandoned", at(10)))
 
     assert talk.only().outcome == "abandoned"
-    assert (talk.timeline.session().outcome, talk.timeline.session().lost_turns) == ("abandoned", 0)
+    assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == ("abandoned", 0)
 
 
 def test_a_session_keeps_what_was_said_of_it() -> None:
@@ -597,13 +597,13 @@ def test_a_session_keeps_what_was_said_of_it() -> None:
     assert dict(session.unknown_events) == {"x.y": 2, "z": 1}
     assert (session.events, session.wire_bytes_sent) == (5, 300)
     assert session.measures_ns() == {
-        "token_wait": 0,
+        "auth_wait": 0,
         "connect_dns": 1 * MS,
         "connect_upgrade": 8 * MS,
         "connect_total": 9 * MS,
         "session_ready": 10 * MS,
         "session_update": 9 * MS,
-        "session_length": 30 * MS,
+        "session_duration": 30 * MS,
     }
 
 
@@ -616,12 +616,12 @@ def test_connecting_begins_when_there_is_a_token() -> None:
     session = talk.timeline.session()
     assert session.start_ns == AT_NS
     assert session.measures_ns() == {
-        "token_wait": 40 * MS,
+        "auth_wait": 40 * MS,
         "connect_dns": 1 * MS,
         "connect_upgrade": 8 * MS,
         "connect_total": 9 * MS,
         "session_ready": 10 * MS,
-        "session_length": 20 * MS,
+        "session_duration": 20 * MS,
     }
 
 
@@ -667,7 +667,7 @@ def test_a_session_whose_first_turn_failed_has_no_first_reply_whatever_came_late
     talk.timeline.tell(inputs.Finished(at(50)))
 
     session = talk.timeline.session()
-    assert session.turns_good == 1
+    assert session.turns_succeeded == 1
     assert "first_reply" not in session.instants
     assert session.caller_time_ns is None
 
@@ -729,7 +729,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
 
     turn = talk.only(91)
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "requested": 3,
+        "request_sent": 3,
         "committed": 10,
         "response_created": 20,
         "first_transcript": 30,
@@ -746,7 +746,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
     assert (turn.audio_bytes_sent, turn.audio_bytes_received) == (4_800, 14_400)
     assert turn.audio_speed == pytest.approx(20)  # 200 ms of audio came within 10 ms after the first delta
     assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (2, 1, 0, 1)
-    assert (turn.wire_bytes_sent, turn.widths_ns["requested"]) == (6_700, 7)
+    assert (turn.wire_bytes_sent, turn.widths_ns["request_sent"]) == (6_700, 7)
     assert turn.usage == USAGE
 
 
@@ -763,7 +763,7 @@ def test_turns_follow_each_other_with_their_own_events(dialect: Dialect, output:
     assert [turn.outcome for turn in talk.taken] == ["ok"] * 3
     assert [turn.response_id for turn in talk.taken] == ["r1", "r2", "r3"]
     assert [turn.audio_deltas or turn.text_deltas for turn in talk.taken] == [1, 2, 3]
-    assert (talk.timeline.session().turns_good, talk.timeline.session().turns_ended) == (3, 3)
+    assert (talk.timeline.session().turns_succeeded, talk.timeline.session().turns_ended) == (3, 3)
 
 
 def test_a_late_transcription_goes_to_its_own_turn_while_the_next_is_under_way() -> None:
@@ -1004,7 +1004,7 @@ def test_gaps_are_taken_between_exact_stamps_only(errors_ns: list[int], gaps_ms:
 
     turn = talk.only()
     assert turn.gaps_ns == tuple(gap * MS for gap in gaps_ms)
-    assert turn.inexact_gaps == inexact
+    assert turn.uncertain_gaps == inexact
 
 
 def test_a_row_keeps_the_error_of_the_first_audio_and_the_largest_of_all() -> None:
@@ -1017,7 +1017,7 @@ def test_a_row_keeps_the_error_of_the_first_audio_and_the_largest_of_all() -> No
     talk.hear(5, done("r1"))
 
     turn = talk.only()
-    assert (turn.stamp_error_ns, turn.stamp_error_max_ns) == (30, 500)
+    assert (turn.timestamp_uncertainty_ns, turn.timestamp_uncertainty_max_ns) == (30, 500)
 
 
 def test_a_text_turn_keeps_the_error_of_its_first_delta() -> None:
@@ -1028,7 +1028,7 @@ def test_a_text_turn_keeps_the_error_of_its_first_delta() -> None:
     talk.hear(3, delta(GA, "text", "r1"), error_ns=3)
     talk.hear(4, done("r1"))
 
-    assert talk.only().stamp_error_ns == 100
+    assert talk.only().timestamp_uncertainty_ns == 100
 
 
 @pytest.mark.parametrize(
@@ -1041,17 +1041,17 @@ def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str)
     talk.hear(2, done("r1"), kernel=kernel[1])
     talk.timeline.tell(inputs.Finished(at(3)))
 
-    assert talk.only().stamp_source == source
-    assert talk.timeline.session().stamp_fallbacks == kernel.count(False)
+    assert talk.only().receive_timestamp_source == source
+    assert talk.timeline.session().timestamp_fallbacks == kernel.count(False)
 
 
-def test_a_turn_that_heard_nothing_has_no_stamp_source_and_no_error() -> None:
+def test_a_turn_that_heard_nothing_has_no_receive_timestamp_source_and_no_error() -> None:
     talk = Talk()
     talk.ask(0)
     talk.timeline.tell(inputs.Failed("abandoned", at(1)))
 
     turn = talk.only()
-    assert (turn.stamp_source, turn.stamp_error_ns, turn.stamp_error_max_ns) == (None, None, 0)
+    assert (turn.receive_timestamp_source, turn.timestamp_uncertainty_ns, turn.timestamp_uncertainty_max_ns) == (None, None, 0)
 
 
 def test_bytes_are_counted_on_the_session_even_between_turns() -> None:
@@ -1157,17 +1157,17 @@ def test_every_turn_that_began_ends_in_one_outcome_whatever_comes(
     timeline, turns = played(*log, gaps_ms, end)
 
     check_ended(timeline, turns)
-    assert all(len(turn.gaps_ns) + turn.inexact_gaps == max(0, turn.audio_deltas - 1) for turn in turns), "one item"
+    assert all(len(turn.gaps_ns) + turn.uncertain_gaps == max(0, turn.audio_deltas - 1) for turn in turns), "one item"
 
 
 def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
     """What holds of a session that is over, however it went: one outcome a turn, and counts that add up."""
     session = timeline.session()
-    assert [turn.turn for turn in turns] == list(range(1, session.turns_begun + 1))
-    assert session.turns_ended == session.turns_begun
-    assert session.turns_good == sum(turn.outcome == "ok" for turn in turns)
+    assert [turn.turn for turn in turns] == list(range(1, session.turns_started + 1))
+    assert session.turns_ended == session.turns_started
+    assert session.turns_succeeded == sum(turn.outcome == "ok" for turn in turns)
     assert session.outcome
-    assert session.lost_turns == (0 if session.outcome == "abandoned" else session.turns_wanted - session.turns_begun)
+    assert session.turns_not_started == (0 if session.outcome == "abandoned" else session.turns_planned - session.turns_started)
     assert timeline.take(1 << 62) == []
     for turn in turns:
         assert turn.outcome.partition(":")[0] in HEADS
@@ -1182,7 +1182,7 @@ def check_instants(turn: TurnObservation) -> None:
     assert max(while_open) == instants["ended"]
     assert ("first_audio" in instants) == ("last_audio" in instants) == (turn.audio_deltas > 0)
     assert instants.get("first_audio", 0) <= instants.get("last_audio", 0)
-    assert len(turn.gaps_ns) + turn.inexact_gaps <= max(0, turn.audio_deltas - 1)
+    assert len(turn.gaps_ns) + turn.uncertain_gaps <= max(0, turn.audio_deltas - 1)
     assert turn.events == turn.kernel_stamps + turn.user_stamps
     if turn.outcome == "ok":
         assert "response_done" in instants
@@ -1237,8 +1237,8 @@ def test_a_transcript_delta_that_shares_its_read_with_the_audio_behind_it_has_a_
 
     turn = talk.only()
     bounds = {name: turn.bound_ns(CATALOGUE[name]) for name in ("ttfa", "transcript_first", "transcript_total")}
-    assert turn.stamp_error_ns == 0
-    assert turn.widths_ns == {"requested": 7}
+    assert turn.timestamp_uncertainty_ns == 0
+    assert turn.widths_ns == {"request_sent": 7}
     assert bounds == {"ttfa": 7, "transcript_first": 30 * MS + 7, "transcript_total": 2 * MS + 7}
 
 

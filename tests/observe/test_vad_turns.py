@@ -77,7 +77,7 @@ def test_a_spoken_turn_has_the_instants_of_its_speech_and_of_its_answer() -> Non
 
     turn = talk.only()
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "speech_begin": 0,
+        "speech_start": 0,
         "speech_started": 60,
         "speech_end": 1_000,
         "speech_stopped": 1_500,
@@ -91,8 +91,8 @@ def test_a_spoken_turn_has_the_instants_of_its_speech_and_of_its_answer() -> Non
         "response_done": 1_950,
         "ended": 1_950,
     }
-    assert (turn.outcome, turn.origin, turn.item_id, turn.response_id) == ("ok", "speech_end", "item_1", "r1")
-    assert (turn.vad_splits, turn.stalls, turn.audio_bytes_sent) == (0, 0, 9_600)
+    assert (turn.outcome, turn.measured_from, turn.item_id, turn.response_id) == ("ok", "speech_end", "item_1", "r1")
+    assert (turn.vad_splits, turn.stall_count, turn.audio_bytes_sent) == (0, 0, 9_600)
     assert turn.measures_ns()["voice_to_voice"] == 900 * MS
 
 
@@ -245,7 +245,7 @@ def test_what_follows_of_a_cancelled_turn_is_nobody_s_and_no_stray_commit() -> N
     assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == ("ok", "r3", 4_900)
     assert first.instants == instants
     talk.timeline.tell(inputs.Finished(at(9_000)))
-    assert talk.timeline.session().stray_commits == 0
+    assert talk.timeline.session().unattributed_commits == 0
 
 
 def test_the_answer_to_a_noise_between_turns_is_paid_for_by_the_session() -> None:
@@ -260,7 +260,7 @@ def test_the_answer_to_a_noise_between_turns_is_paid_for_by_the_session() -> Non
 
     session = talk.timeline.session()
     assert (turn.outcome, turn.response_id) == ("ok", "r1")
-    assert (session.stray_commits, session.stray_usage) == (1, USAGE)
+    assert (session.unattributed_commits, session.stray_usage) == (1, USAGE)
 
 
 def test_where_the_answer_to_a_pause_ends_before_the_speech_does_the_next_reply_counts() -> None:
@@ -281,7 +281,7 @@ def test_where_the_answer_to_a_pause_ends_before_the_speech_does_the_next_reply_
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r2", "item_2", 1)
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "speech_begin": 0,
+        "speech_start": 0,
         "speech_started": 60,
         "speech_end": 1_400,
         "speech_stopped": 1_900,
@@ -295,8 +295,8 @@ def test_where_the_answer_to_a_pause_ends_before_the_speech_does_the_next_reply_
         "response_done": 2_300,
         "ended": 2_300,
     }
-    assert (turn.audio_deltas, turn.transcript_deltas, turn.gaps_ns, turn.inexact_gaps) == (2, 0, (20 * MS,), 0)
-    assert (turn.stalls, turn.stall_ns, turn.stamp_error_ns, turn.reply_text) == (0, 0, 0, "")
+    assert (turn.audio_deltas, turn.transcript_deltas, turn.gaps_ns, turn.uncertain_gaps) == (2, 0, (20 * MS,), 0)
+    assert (turn.stall_count, turn.stall_duration_ns, turn.timestamp_uncertainty_ns, turn.reply_text) == (0, 0, 0, "")
     assert turn.audio_speed == pytest.approx(5)  # 100 ms of audio in 20 ms
     assert turn.audio_bytes_received == 4 * 4_800
 
@@ -339,7 +339,7 @@ def test_what_no_response_told_is_not_lost_with_what_another_told() -> None:
     assert answered_twice(delta(GA, "audio", "r2", LOUD), done("r2")).usage == USAGE
 
 
-@pytest.mark.parametrize(("audio_out", "outcome"), [(20, "protocol:dialect"), (0, "failed:no_audio")])
+@pytest.mark.parametrize(("audio_out", "outcome"), [(20, "protocol_error:dialect"), (0, "failed:no_audio")])
 def test_whether_audio_was_missed_is_judged_by_the_last_response_alone(audio_out: int, outcome: str) -> None:
     assert answered_twice(done("r2", usage=usage(audio_out=audio_out))).outcome == outcome
 
@@ -393,7 +393,7 @@ def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> Non
 
     turn = talk.only()
     assert wanted == [False, False, True, False]
-    assert (turn.outcome, turn.origin, after_ms(turn, "requested")) == ("ok", "requested", 1_505)
+    assert (turn.outcome, turn.measured_from, after_ms(turn, "request_sent")) == ("ok", "request_sent", 1_505)
     assert turn.measures_ns()["ttfa"] == 395 * MS
 
 
@@ -537,11 +537,11 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_sessi
     talk = vad()
     speaks(talk)
     talk.timeline.tell(inputs.Expected("speech_stopped", at(2_000)))
-    assert talk.deadline()[:2] == (at(2_000), "failed:expected_speech_stopped")
+    assert talk.deadline()[:2] == (at(2_000), "failed:missing_speech_stopped")
     hears(talk, 2_001)
 
     turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("failed:expected_speech_stopped", 2_000)
+    assert (turn.outcome, after_ms(turn, "ended")) == ("failed:missing_speech_stopped", 2_000)
     assert not talk.timeline.over
 
 
@@ -561,7 +561,7 @@ def test_a_turn_that_is_done_without_what_was_expected_fails_at_once() -> None:
     talk.hear(100, delta(GA, "audio", "r1"), done("r1"))
 
     turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("failed:expected_transcript_delta", 100)
+    assert (turn.outcome, after_ms(turn, "ended")) == ("failed:missing_transcript_delta", 100)
 
 
 def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
@@ -752,7 +752,7 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
 
     session = timeline.session()
     assert sorted(turn.turn for turn in talk.taken) == list(range(1, begun + 1))
-    assert session.turns_ended == session.turns_begun == begun
+    assert session.turns_ended == session.turns_started == begun
     for turn in talk.taken:
         came = {
             name: at_ns
@@ -761,8 +761,8 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
         }
         assert max(came.values()) == turn.instants["ended"]
         assert turn.start_ns <= min(came.values())
-        assert len(turn.gaps_ns) + turn.inexact_gaps <= max(0, turn.audio_deltas - 1), "none from item to item"
-        assert ("first_audio" in came) == (turn.audio_deltas > 0) == (turn.stalls is not None)
+        assert len(turn.gaps_ns) + turn.uncertain_gaps <= max(0, turn.audio_deltas - 1), "none from item to item"
+        assert ("first_audio" in came) == (turn.audio_deltas > 0) == (turn.stall_count is not None)
 
 
 class Anxious(Timeline):
@@ -828,7 +828,7 @@ def test_what_a_vad_says_has_the_bounds_of_its_last_word_and_of_its_first_of_a_b
     turn = talk.only()
     names = ("speech_started", "speech_stopped", "committed")
     assert [turn.errors_ns[name] for name in names] == [1, 4, 5]
-    assert turn.widths_ns == {"speech_begin": 7, "speech_end": 7}
+    assert turn.widths_ns == {"speech_start": 7, "speech_end": 7}
     assert turn.bound_ns(CATALOGUE["turn_detection"]) == 4 + 7
 
 
@@ -841,7 +841,7 @@ def test_a_kernel_s_stamp_leaves_the_end_of_speech_without_a_width() -> None:
     hears(talk, 1_500)
     answers(talk, 1_550)
 
-    assert talk.only().widths_ns == {"speech_begin": 7, "speech_end": 0}
+    assert talk.only().widths_ns == {"speech_start": 7, "speech_end": 0}
 
 
 def test_an_instant_that_was_taken_back_has_no_bound() -> None:

@@ -230,7 +230,7 @@ def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
         assert all(0 <= before_ns < message.duration_ns for before_ns in message.moments.values())
 
     assert edges == {
-        "speech_begin": (begin + 1) * 1_000_000_000 // 24_000,
+        "speech_start": (begin + 1) * 1_000_000_000 // 24_000,
         "speech_end": (begin + length) * 1_000_000_000 // 24_000,
     }
 

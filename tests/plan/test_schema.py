@@ -284,7 +284,7 @@ def test_python_and_yaml_are_read_alike(tmp_path: Path) -> None:
 
 
 REFERENCE = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
-MEASURES = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
+MEASURES = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 def keys_of(schema: Any) -> Iterator[str]:

@@ -73,7 +73,7 @@ class Plan:
     """of the steps in turn: "vad", "manual" (spoken, then response.create) or "typed"; text is always typed"""
     early: int = 0
     """so many of the first turns, if VAD, had their end noticed 120 ms too early"""
-    stray_commits: int = 0
+    unattributed_commits: int = 0
     tls: bool = True
     seed: int = 7
     simulated: bool = True
@@ -90,7 +90,7 @@ class Plan:
     """targets behind a proxy"""
     inexact: tuple[str, ...] = ()
     """measures that are not exact, of the last target"""
-    token_waits: int = 0
+    auth_waits: int = 0
     """so many of the first sessions waited 250 ms for a token"""
     stages: tuple[tuple[float, int], ...] = ()
     """(seconds, users): on each user of a target a session follows the last; instead of `sessions` at random"""
@@ -198,19 +198,19 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
         "response_id": [f"resp_{i:07d}" for i in range(n)] if n < 200_000 else _labels(["resp_x"], np.zeros(n, int)),
         "step": _labels(list(STEPS), step),
         "turn": turn + 1,
-        "origin": _labels(["speech_end", "requested"], asked.astype(np.int64)),
-        "requested_at_ns": _null(np.full(n, spoken), ~asked),
+        "measured_from": _labels(["speech_end", "request_sent"], asked.astype(np.int64)),
+        "request_sent_at_ns": _null(np.full(n, spoken), ~asked),
         "request_acked_at_ns": _null(spoken + (21 + 31 * target[session]) * MS, ~asked),
         "response_created_at_ns": _null(spoken + wait * 0.4 * MS, mute),
         f"{first}_at_ns": _null(spoken + wait * MS, mute),
         "response_done_at_ns": _null(spoken + length * MS, bad),
         "ended_at_ns": (spoken + length * MS).astype(np.int64),
-        "stamp_error_ns": np.zeros(n, np.int64),
+        "timestamp_uncertainty_ns": np.zeros(n, np.int64),
         "audio_bytes_sent": np.where(kind == "typed", 0, 62_400),
         "audio_bytes_received": np.where(mute | plan.text, 0, (length * 96).astype(np.int64)),
         "wire_bytes_sent": np.full(n, 84_000),
         "wire_bytes_received": (length * 130).astype(np.int64),
-        "inexact_gaps": np.zeros(n, np.int64),
+        "uncertain_gaps": np.zeros(n, np.int64),
         "network_rtt_ns": (20 + 31 * target[session]) * MS + rng.integers(0, MS, n),
         "retransmits": (rng.random(n) < 0.02).astype(np.int64),
         "rtt_scope": _labels(["service", "proxy"], np.isin(np.array(plan.targets)[target[session]], plan.proxied) * 1),
@@ -220,14 +220,14 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
     if plan.limited:
         columns["retry_after_ns"] = _null((1 + turn) * 250 * MS, code != 1 + FAILURES.index("throttled:response"))
     if not plan.text:
-        stalls = (rng.random(n) < 0.03).astype(np.int64)
+        stall_count = (rng.random(n) < 0.03).astype(np.int64)
         columns |= {
             "first_transcript_at_ns": _null(spoken + (wait - 30) * MS, mute),
             "transcript_done_at_ns": _null(spoken + (length - 80) * MS, bad),
             "first_audible_at_ns": _null(spoken + (wait + JITTER_BUFFER_MS + rng.uniform(20, 120, n)) * MS, mute),
             "audio_speed": pa.array(rng.normal(3, 0.3, n), mask=bad),
-            "stalls": _null(stalls, mute),
-            "stall_ns": _null(stalls * rng.integers(20, 400, n) * MS, mute),
+            "stall_count": _null(stall_count, mute),
+            "stall_duration_ns": _null(stall_count * rng.integers(20, 400, n) * MS, mute),
             **_speech(plan, rng, kind, spoken, wait, mute),
         }
     return _table("turns", n, columns)
@@ -238,13 +238,13 @@ def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
     text, audio = 40 + 25 * turn, 30 + 90 * turn
     cached_text, cached_audio = np.where(turn > 0, text // 2, 0), np.where(turn > 0, audio // 2, 0)
     return {
-        "tokens_text_in": _null(text, mute),
-        "tokens_audio_in": _null(audio, mute),
-        "tokens_cached_in": _null(cached_text + cached_audio, mute),
-        "tokens_cached_text_in": _null(cached_text, mute),
-        "tokens_cached_audio_in": _null(cached_audio, mute),
-        "tokens_text_out": _null(np.full(turn.size, 12), mute),
-        "tokens_audio_out": _null(length / 50, mute),
+        "input_text_tokens": _null(text, mute),
+        "input_audio_tokens": _null(audio, mute),
+        "input_cached_tokens": _null(cached_text + cached_audio, mute),
+        "input_cached_text_tokens": _null(cached_text, mute),
+        "input_cached_audio_tokens": _null(cached_audio, mute),
+        "output_text_tokens": _null(np.full(turn.size, 12), mute),
+        "output_audio_tokens": _null(length / 50, mute),
     }
 
 
@@ -258,7 +258,7 @@ def _speech(
     noticed = np.where(early, -120, wait * 0.3) * MS + spoken
     committed = np.where(manual, spoken + 3 * MS, noticed + 4 * MS)
     return {
-        "speech_begin_at_ns": _null(np.full(n, 180 * MS), typed),
+        "speech_start_at_ns": _null(np.full(n, 180 * MS), typed),
         "speech_end_at_ns": _null(ended, typed),
         "speech_started_at_ns": _null(np.full(n, 240 * MS) + rng.integers(0, 40 * MS, n), manual),
         "speech_stopped_at_ns": _null(noticed, manual | (mute & ~early)),
@@ -297,7 +297,7 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
     columns: dict[str, Any] = {
         **_identity(replace(plan, sessions=n), n, np.arange(n), target, start),
         "phase": phase if plan.warmup_s else pa.nulls(n, pa.string()),
-        "outcome": _labels(["ok", "refused:401"], refused.astype(np.int64)),
+        "outcome": _labels(["ok", "connect_failed:401"], refused.astype(np.int64)),
         "connect_start_at_ns": np.zeros(n, np.int64),
         "dns_done_at_ns": at[:, 0],
         "tcp_done_at_ns": at[:, 1],
@@ -307,17 +307,17 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
         "update_sent_at_ns": _null(at[:, 4], refused),
         "session_updated_at_ns": _null(at[:, 5], refused),
         "ended_at_ns": np.full(n, int(_length_s(plan) * 1000) * MS),
-        "turns_wanted": wanted,
-        "turns_begun": np.where(refused, 0, wanted),
-        "lost_turns": np.where(refused, wanted, 0),
+        "turns_planned": wanted,
+        "turns_started": np.where(refused, 0, wanted),
+        "turns_not_started": np.where(refused, wanted, 0),
         "request_id": [f"{i:08x}-34d6" for i in range(n)],
         "region": _labels(["Sweden Central"], np.zeros(n, np.int64)),
         "event_log": np.arange(n) % 10 == 0,
-        "token_wait_ns": np.where(np.arange(n) < plan.token_waits, 250 * MS, 0),
+        "auth_wait_ns": np.where(np.arange(n) < plan.auth_waits, 250 * MS, 0),
         "model": _labels([MODEL], np.zeros(n, np.int64)),
         "effective_settings": _labels([SETTINGS], np.zeros(n, np.int64)),
         "headers": _labels(['{"sec-websocket-extensions": "permessage-deflate"}'], np.zeros(n, np.int64)),
-        "stray_commits": np.where(np.arange(n) == 0, plan.stray_commits, 0),
+        "unattributed_commits": np.where(np.arange(n) == 0, plan.unattributed_commits, 0),
         "events": np.full(n, 400),
         "audio_bytes_sent": np.where(refused | plan.text, 0, 62_400 * plan.turns),
         "audio_bytes_received": np.where(refused | plan.text, 0, 170_000 * plan.turns),
@@ -377,12 +377,12 @@ def histograms(plan: Plan) -> Histograms:
         kept.record_all(key, (scale * rng.gamma(shape, 1 / shape, size)).astype(np.int64) + least)
 
     for target in plan.targets:
-        for measure, scale_us in (("delta_gap", 48_000), ("receive_lag", 60), ("stamp_error", 4), ("send_lag", 300)):
+        for measure, scale_us in (("delta_gap", 48_000), ("receive_delay", 60), ("timestamp_uncertainty", 4), ("send_delay", 300)):
             record(Key(measure, target), scale_us, 3, 300, 1)
         for measure in ("wire_sent", "wire_received", "audio_sent", "audio_received"):
             for step in ("run", "session"):
                 record(Key(measure, target, step), 50_000, 9, 40)
-    record(Key("hub_delay", "all"), 400, 3, 300)
+    record(Key("event_loop_delay", "all"), 400, 3, 300)
     return kept
 
 
@@ -426,17 +426,17 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             }
         ],
         "host": {"kernel": "Linux 6.18", "python": "3.12.8", "cpus": 2, "packages": {"locust": "2.47"}},
-        "stamp_source": "kernel",
+        "receive_timestamp_source": "kernel",
         "workers": 1,
         "totals": {
             "sessions": _tally(sessions),
             "turns": _tally(turns),
-            "turns_wanted": int(np.sum(sessions["turns_wanted"].to_numpy())),
-            "turns_begun": turns.num_rows,
+            "turns_planned": int(np.sum(sessions["turns_planned"].to_numpy())),
+            "turns_started": turns.num_rows,
             "warmup_turns": turns["phase"].to_pylist().count("warmup"),
-            "lost_turns": plan.refused * plan.turns,
+            "turns_not_started": plan.refused * plan.turns,
             "events": 400 * sessions.num_rows,
-            "stamp_fallbacks": 0,
+            "timestamp_fallbacks": 0,
             "unknown_events": {"conversation.item.added": 3},
             "out_of_range": {},
             "negative": {"delta_gap": 2},
@@ -448,16 +448,16 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             ],
             "valid": plan.valid,
             "rules": [
-                {"rule": "a", "name": "stamps are exact", "measure": "stamp_error", "figure": 0.11, "limit": 6.2}
+                {"rule": "a", "name": "stamps are exact", "measure": "timestamp_uncertainty", "figure": 0.11, "limit": 6.2}
                 | {
                     "unit": "ms",
                     "passed": True,
                     "note": "p99 of first audio deltas",
                     "remedy": "run with --processes 2",
                 },
-                {"rule": "b", "name": "process keeps up", "measure": "hub_delay", "figure": None, "limit": None}
+                {"rule": "b", "name": "process keeps up", "measure": "event_loop_delay", "figure": None, "limit": None}
                 | {"unit": "ms", "passed": None, "note": "only where stamps come from user space", "remedy": ""},
-                {"rule": "c", "name": "audio leaves on time", "measure": "send_lag", "figure": late, "limit": 10}
+                {"rule": "c", "name": "audio leaves on time", "measure": "send_delay", "figure": late, "limit": 10}
                 | {
                     "unit": "ms",
                     "passed": plan.valid,

@@ -20,8 +20,8 @@ from tests.reports.synthetic import Plan
 LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, seconds=200)
 
 
-def waits(summary: Summary, by: str, origin: str = "speech_end") -> list[Waits]:
-    return next(of for of in summary.waits_by(by) if of[0].stratum.origin == origin)
+def waits(summary: Summary, by: str, measured_from: str = "speech_end") -> list[Waits]:
+    return next(of for of in summary.waits_by(by) if of[0].stratum.measured_from == measured_from)
 
 
 @pytest.mark.parametrize("by", ["turn", "age"])
@@ -97,7 +97,7 @@ def test_a_session_of_one_turn_has_no_course() -> None:
 
 def test_origins_are_never_on_one_line() -> None:
     summary = summary_of(Plan(sessions=30, turns=4, kinds=("vad", "typed")))
-    of_origins = [waits(summary, "turn", stratum.origin) for stratum in summary.turns.strata]
+    of_origins = [waits(summary, "turn", stratum.measured_from) for stratum in summary.turns.strata]
 
     assert [sum(group.n for one in of for group in one.groups) for of in of_origins] == [60, 60]
 

@@ -51,7 +51,7 @@ PLANS = {
         refused=2,
         abandoned=3,
         inexact=("ttfa",),
-        token_waits=4,
+        auth_waits=4,
     ),
     "text that always failed": Plan(sessions=20, text=True, failed=1.0, tls=False),
     "turns that were never begun": Plan(sessions=40, turns=4, failed=0.05, refused=6),
@@ -97,13 +97,13 @@ def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
     def quantiles(measure: str, by: tuple[str, ...]) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
         told = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
         for row in run.quantiles(measure, by=by).to_dict("records"):
-            told[row["target"], None if pd.isna(row["origin"]) else row["origin"], row.get("step", "all")].append(row)
+            told[row["target"], None if pd.isna(row["measured_from"]) else row["measured_from"], row.get("step", "all")].append(row)
         return told
 
     seen = 0
     for figures in (*summary["turn_measures"], *summary["session_measures"]):
         told = quantiles(figures["measure"], () if figures["step"] == "all" else ("step",))
-        mine = told[figures["target"], figures["origin"] or None, figures["step"]]
+        mine = told[figures["target"], figures["measured_from"] or None, figures["step"]]
         expected = [
             {key: figures[key] for key in ("n", "failed", "lost", "censored", "unit", "inexact")}
             | {key: figures[p][key] for key in ("status", "needs", "published", "value", "low", "high")}
@@ -140,7 +140,7 @@ def test_a_quantile_among_failed_turns_is_endless_and_one_of_too_few_turns_is_mi
     [
         ("delta_gap", "is no measure of turns or sessions: run.histograms"),
         ("failures", "is a rate, which has no quantiles: run.rates"),
-        ("nonsense", "is no measure: see docs/measures.md"),
+        ("nonsense", "is no measure: see docs/metrics.md"),
     ],
 )
 def test_what_rows_do_not_have_is_refused_in_a_line(run: reports.Run, name: str, said: str) -> None:
@@ -170,7 +170,7 @@ def test_targets_and_strata_are_never_pooled(run: reports.Run) -> None:
 
 def test_a_sample_has_the_values_that_quantiles_are_made_of(run: reports.Run) -> None:
     for row in run.quantiles("ttfa", p=0.5).itertuples():
-        where = taking({"target": row.target, "origin": row.origin})
+        where = taking({"target": row.target, "measured_from": row.measured_from})
         sample = run.sample("ttfa", where=where)
         (estimate,) = estimates(sample, [0.5])
         assert (sample.n, sample.failed, sample.lost, sample.censored) == (row.n, row.failed, row.lost, row.censored)
@@ -209,7 +209,7 @@ def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
         *((row, {"host": row["name"]}) for row in summary["groups"] if row["by"] == "host"),
     ]
     printed = [
-        (row["measure"], keys | {k: row[k] for k in ("target", "origin", "traits") if row[k]}, row)
+        (row["measure"], keys | {k: row[k] for k in ("target", "measured_from", "traits") if row[k]}, row)
         for row, keys in groups
         if row["n"]
     ]
@@ -251,8 +251,8 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
 @given(st.data())
 def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
-    measure = data.draw(st.sampled_from(["ttfa", "ttft", "response_total", "audio_speed", "speech_detected", "stall"]))
-    columns = ["host", "turn", "step", "outcome", "session_id", "yielded", "target", "origin", *ALIKE]
+    measure = data.draw(st.sampled_from(["ttfa", "ttft", "response_total", "audio_speed", "start_of_speech_delay", "stall"]))
+    columns = ["host", "turn", "step", "outcome", "session_id", "yielded", "target", "measured_from", *ALIKE]
     by = data.draw(st.lists(st.sampled_from(columns), unique=True, max_size=3))
     counted = ["n", "failed", "lost", "censored"]
     whole, groups = run.quantiles(measure, p=0.9), run.quantiles(measure, p=0.9, by=by)
@@ -261,7 +261,7 @@ def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.Dat
     if len(groups):
         group = groups.iloc[data.draw(st.integers(0, len(groups) - 1))]
         labels = {name: group[name] for name in dict.fromkeys([*by, "target"])}
-        told_apart = [name for name in ("origin", "traits") if name not in by]
+        told_apart = [name for name in ("measured_from", "traits") if name not in by]
 
         def where(turns: pd.DataFrame) -> Any:
             same = [turns[n].isna() if pd.isna(label) else turns[n] == label for n, label in labels.items()]
@@ -286,7 +286,7 @@ def test_rates_are_those_that_the_report_prints(name: str) -> None:
         assert mine["status"] == ("too few " + row["trials"] if row["value"] is None else "published")
     for target, row in summary["outcomes"].items():
         mine = rates.loc[("failures", target)]
-        assert (mine["events"], mine["of"]) == (row["turns_failed"] + row["lost_turns"], row["turns_wanted"])
+        assert (mine["events"], mine["of"]) == (row["turns_failed"] + row["turns_not_started"], row["turns_planned"])
         ends = [row["failures"], row["failures_low"], row["failures_high"]]
         np.testing.assert_allclose(mine[["value", "low", "high"]].astype(float), ends, rtol=1e-5)
     for row in summary["counts"]:
@@ -304,7 +304,7 @@ def row_of(row: dict[str, Any]) -> list[float]:
 def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     by = data.draw(
-        st.lists(st.sampled_from(["host", "turn", "step", "origin", "outcome", *ALIKE]), unique=True, max_size=3)
+        st.lists(st.sampled_from(["host", "turn", "step", "measured_from", "outcome", *ALIKE]), unique=True, max_size=3)
     )
     whole, groups = run.rates(), run.rates(by=by)
     counted = ["events", "of"]
@@ -323,7 +323,7 @@ def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> No
     run, *_ = grown("turns that were never begun")
     (whole,) = run.quantiles("ttfa", p=0.5)["lost"]
     by_host = run.quantiles("ttfa", p=0.5, by="host", where=lambda turns: turns["turn"] > 2)
-    lost = run.sessions[run.sessions["turns_begun"] == 0]["host"].value_counts()
+    lost = run.sessions[run.sessions["turns_started"] == 0]["host"].value_counts()
     assert whole == 6 * 4
     assert dict(zip(by_host["host"], by_host["lost"], strict=True)) == {host: 2 * n for host, n in lost.items()}
     assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["lost"].sum() == 0
@@ -445,11 +445,11 @@ def test_a_history_is_that_of_the_command(nightly: Path) -> None:
 
 def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "ended", Plan(sessions=12, turns=3))
-    stored = pq.read_table(folder / "bounds.parquet").to_pandas()
+    stored = pq.read_table(folder / "uncertainty.parquet").to_pandas()
     error_ns = np.arange(len(stored)) * 1000
-    stored = stored.assign(first_audio_error_ns=error_ns, requested_width_ns=7)
+    stored = stored.assign(first_audio_uncertainty_ns=error_ns, request_sent_uncertainty_ns=7)
     bounds = pa.Table.from_pandas(stored, STORED["turns"]["bounds"], preserve_index=False)
-    pq.write_table(bounds, folder / "bounds.parquet")
+    pq.write_table(bounds, folder / "uncertainty.parquet")
     run = reports.load(folder)
     assert not set(run.turns.columns) & set(BOUNDS)
     assert run.bounds.columns.tolist() == ["session_id", "turn", *BOUNDS]
@@ -457,13 +457,13 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
         field.name for field in SCHEMAS["turns"] if re.fullmatch(r"(?!stamp_).*_(error|width)_ns", field.name)
     }
     pd.testing.assert_frame_equal(run.bounds[["session_id", "turn"]], run.turns[["session_id", "turn"]])
-    assert run.bounds["first_audio_error_ns"].tolist() == error_ns.tolist()
-    assert run.bounds["cancelled_error_ns"].isna().all()  # nobody knows: never 0
+    assert run.bounds["first_audio_uncertainty_ns"].tolist() == error_ns.tolist()
+    assert run.bounds["barge_in_response_done_uncertainty_ns"].isna().all()  # nobody knows: never 0
 
     killed = reports.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=12, turns=3)))
     assert killed.bounds["turn"].tolist() == killed.turns["turn"].tolist()
     assert killed.bounds["session_id"].tolist() == killed.turns["session_id"].tolist()
-    assert str(killed.bounds["first_audio_error_ns"].dtype) == "Int64"
+    assert str(killed.bounds["first_audio_uncertainty_ns"].dtype) == "Int64"
 
 
 def test_bounds_of_a_run_that_is_under_way_are_those_of_the_turns_that_were_read(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
     summary = summary_of_arms(Plan(sessions=80, kinds=("vad", "typed"), targets=("a", "b")))
     said = [one for one in summary.differences if one.measure == "ttfa"]
 
-    assert {one.stratum.origin for one in said} == {"requested", "speech_end"}
+    assert {one.stratum.measured_from for one in said} == {"request_sent", "speech_end"}
     assert all(one.targets == ("a", "b") for one in said)
     assert "from response.create" in section_html(sections.spread(summary))
 

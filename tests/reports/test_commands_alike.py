@@ -26,13 +26,13 @@ COMMANDS = {
     "compare": "compare.json",
     "check --thresholds {folder}/ci.yaml": "check.json",
     "decide": "decision.json",
-    "history": "../history.html",
+    "history": "../trend.html",
     "export --format csv": "export",
-    "baseline save --folder {folder}/run/kept": "kept",
-    "size --detect 40% --like": "",
+    "baseline save --baselines-dir {folder}/run/kept": "kept",
+    "sample-size --detect 40% --pilot": "",
 }
 """What stands before the folder of a run, and where from there is the file or folder that the command writes."""
-CLOSING = ("report", "compare", "check --thresholds {folder}/ci.yaml", "baseline save --folder {folder}/run/kept")
+CLOSING = ("report", "compare", "check --thresholds {folder}/ci.yaml", "baseline save --baselines-dir {folder}/run/kept")
 
 
 def ask(command: str, run: Path) -> None:

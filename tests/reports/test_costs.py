@@ -95,7 +95,7 @@ def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:
     """Turn by turn, by another way than sums of columns."""
     found = build(tmp_path).money
     prices = Prices(**PRICES["models"]["gpt-realtime"])  # type: ignore[index]
-    rows = [row for row in pq.read_table(tmp_path / "turns.parquet").to_pylist() if row["tokens_text_in"] is not None]
+    rows = [row for row in pq.read_table(tmp_path / "turns.parquet").to_pylist() if row["input_text_tokens"] is not None]
     usd = sum(cost_usd(prices, {name: row[f"tokens_{name}"] or 0 for name in KINDS}) for row in rows)
 
     assert found.usd == pytest.approx(usd)
@@ -180,7 +180,7 @@ def test_a_run_without_such_answers_says_nothing_of_them() -> None:
     assert summary_data(summary)["money"]["stray_usd"] == 0
 
 
-PLAYED = {"wasted_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "tokens_audio_out": 80}
+PLAYED = {"unplayed_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "output_audio_tokens": 80}
 WASTED_USD = 60 * 64 / 1e6
 """Of three quarters of 80 tokens."""
 
@@ -231,7 +231,7 @@ def test_a_run_without_interruptions_says_nothing_of_waste() -> None:
     assert summary_data(summary)["money"]["waste"] is None
 
 
-@pytest.mark.parametrize("column", ["tokens_audio_out", "received_audio_ns"])
+@pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
 def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str, tmp_path: Path) -> None:
     """Its service told none, or the run is of an older version."""
     nothing = {f"tokens_{kind}": None for kind in KINDS} if column.startswith("tokens") else {column: None}
@@ -256,7 +256,7 @@ def test_waste_without_a_price_is_in_no_amount(tmp_path: Path) -> None:
 
 
 def test_a_reply_that_was_stopped_when_all_of_it_was_played_has_wasted_nothing(tmp_path: Path) -> None:
-    nothing = {"wasted_audio_ns": 0, "received_audio_ns": 0}
+    nothing = {"unplayed_audio_ns": 0, "received_audio_ns": 0}
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
 
     assert summary.money.waste is not None
@@ -311,7 +311,7 @@ def test_minutes_cost_beside_tokens(tmp_path: Path) -> None:
 
 def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None:
     before = build(tmp_path, Plan(usage=True)).summary
-    images = {"tokens_image_in": 1_000, "tokens_cached_image_in": 400}
+    images = {"input_image_tokens": 1_000, "input_cached_image_tokens": 400}
     summary = rewrite(tmp_path, "turns", lambda _, row: row | images).summary
     usd = 40 * (600 * 5 + 400 * 0.5) / 1e6
 
@@ -392,7 +392,7 @@ def test_a_run_without_usage_says_nothing_of_money() -> None:
 
 def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
     build(tmp_path, Plan(sessions=1, turns=1, usage=True))
-    kindless = {"tokens_cached_text_in": None, "tokens_cached_audio_in": None, "tokens_cached_in": 45}
+    kindless = {"input_cached_text_tokens": None, "input_cached_audio_tokens": None, "input_cached_tokens": 45}
     summary = rewrite(tmp_path, "turns", lambda _, row: row | kindless)
     one = summary.money.costs[0]
 

@@ -50,7 +50,7 @@ def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
         "host": ["h"] * n,
         "phase": ["measure"] * n,
         "outcome": ["ok"] * n,
-        "origin": ["speech_end"] * n,
+        "measured_from": ["speech_end"] * n,
         "cut_off": cut_off,
         "speech_end_at_ns": [1_000] * n,
         "first_audible_at_ns": [900 if each else 1_500 for each in early or cut_off],

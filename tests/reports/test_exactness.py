@@ -46,7 +46,7 @@ def off_by(folder: Path, milliseconds: int) -> Path:
     """The run, of which the end of each response can be off by so much, and nothing else."""
     path = folder / "turns.parquet"
     table = pq.read_table(path)
-    bounds = {"response_done_error_ns": milliseconds, "requested_width_ns": 0, "speech_end_width_ns": 0}
+    bounds = {"response_done_uncertainty_ns": milliseconds, "request_sent_uncertainty_ns": 0, "speech_end_uncertainty_ns": 0}
     for name, value in bounds.items():
         table = table.append_column(name, pa.array([value * 1_000_000] * len(table), pa.int64()))
     pq.write_table(table, path)
@@ -129,7 +129,7 @@ def test_it_is_no_comparison_either_where_the_baseline_is_not_exact() -> None:
 
 
 def test_a_rate_is_left_out_with_its_measure() -> None:
-    late = replace(LATE, inexact=("stall", "stalls"))
+    late = replace(LATE, inexact=("stall", "stall_count"))
     asked = [Question(name, "rate", Margin(points=0.01)) for name in ("stalled", "failures")]
     comparison = quick(two(late, late), questions=asked)
 

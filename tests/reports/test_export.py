@@ -227,8 +227,8 @@ def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(
     ("options", "said"),
     [
         (("--format", "hlog", "--table", "turns"), "--table goes with csv"),
-        (("--format", "csv", "--measure", "ttfa"), "--measure goes with --format hlog"),
-        (("--format", "hlog", "--measure", "tfta"), "there is no measure tfta"),
+        (("--format", "csv", "--metric", "ttfa"), "--metric goes with --format hlog"),
+        (("--format", "hlog", "--metric", "tfta"), "there is no measure tfta"),
     ],
 )
 def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:

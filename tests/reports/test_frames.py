@@ -198,7 +198,7 @@ def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> 
 def test_slow_turns_of_different_origins_are_not_ranked_together() -> None:
     found = summary_of(Plan(sessions=20, kinds=("vad", "typed"))).slowest
 
-    assert [slow.stratum.origin for slow in found] == ["requested"] * 8 + ["speech_end"] * 8
+    assert [slow.stratum.measured_from for slow in found] == ["request_sent"] * 8 + ["speech_end"] * 8
     assert all(math.isnan(slow.voice_to_voice) for slow in found[:8])
 
 

@@ -33,7 +33,7 @@ def profile_of(settings: dict[str, Any], scratch: Path) -> Profile:
 def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Path, tmp_path: Path) -> None:
     run = reports.load(folder)
     good = run.turns[(run.turns["target"] == "west") & (run.turns["outcome"] == "ok")]
-    took_ms = (good["first_audio_at_ns"] - good["requested_at_ns"]).to_numpy(dtype=float) / 1e6
+    took_ms = (good["first_audio_at_ns"] - good["request_sent_at_ns"]).to_numpy(dtype=float) / 1e6
 
     delay = profile_of(likeness(run, "west"), tmp_path).delays.first_audio
     assert isinstance(delay, Measured)
@@ -65,7 +65,7 @@ def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path, tmp_pa
     [
         (None, None, "has several targets: name one"),
         ("north", None, "has no target north: it has west, east"),
-        ("west", "nowhere", "has 0 good turns of nowhere, and --like needs 5"),
+        ("west", "nowhere", "has 0 good turns of nowhere, and --from-run needs 5"),
     ],
 )
 def test_what_cannot_be_likened_is_refused_in_one_line(

@@ -20,7 +20,7 @@ from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
-from reports.turns import lost_of, lost_turns
+from reports.turns import lost_of, turns_not_started
 from reports.wording.remarks import interleaved
 from reports.wording.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic
@@ -55,7 +55,7 @@ def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None, turns:
 
 def _refused(row: Row) -> Row:
     never = {"upgrade_done_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None}
-    return row | never | {"outcome": "refused:tcp", "turns_begun": 0, "lost_turns": row["turns_wanted"]}
+    return row | never | {"outcome": "connect_failed:tcp", "turns_started": 0, "turns_not_started": row["turns_planned"]}
 
 
 FAILED = {"outcome": "timeout:response"}
@@ -76,7 +76,7 @@ BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
 MEDIAN = r"The first audio of the reply comes \S+ m?s on a after the end of speech .*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (a run, targets whose sessions were refused, what is other in turns, the headline, the sentence after it)
-    "an arm without a turn": (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns was begun \(refused:tcp\)\.",
+    "an arm without a turn": (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns was begun \(connect_failed:tcp\)\.",
                               ".*"),
     "lost turns are told by arm":
         (PAIRED, "dead", None, ".*", r"160 of 320 turns wanted failed \(50 %; 160 of 160 on dead\): 160 never begun.*"),
@@ -85,7 +85,7 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
          r".*dead: all of its 160 turns failed \(timeout:response\)\.", ".*"),
     "a single turn that never began is no plural":
         (Plan(sessions=2, turns=1, targets=("a", "dead"), paired=True), "dead", None,
-         r".*dead: its only turn was never begun \(refused:tcp\)\.", ".*"),
+         r".*dead: its only turn was never begun \(connect_failed:tcp\)\.", ".*"),
     "an arm without a median is named beside one that has one":
         (PAIRED, "", failing(lambda row: row["session_id"] in SOME),
          r"The first audio .* m?s on a after .* On dead 152 of 160 turns failed: too many for a median\.", ".*"),
@@ -94,7 +94,7 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
          r".*On dead 8 turns of 2 sessions are too few for a median, which takes 6 sessions "
          r"\(4 of 8 wanted failed\)\.", ".*"),
     "arms without a turn are told together":
-        (THREE, "b c", None, r".*b and c: none of their 320 turns was begun \(refused:tcp\)\.", ".*"),
+        (THREE, "b c", None, r".*b and c: none of their 320 turns was begun \(connect_failed:tcp\)\.", ".*"),
     "how many of the turns wanted never began":
         (Plan(sessions=71, refused=29), "", None, r".*29 % of the turns wanted were never begun\.", ".*"),
     "failures are told by arm":
@@ -138,7 +138,7 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
 def test_the_last_line_names_what_never_began() -> None:
     line = plain(run_essentials(build(replace(PAIRED, sessions=100), dead="dead")))
 
-    assert "dead: none of its 200 turns was begun (refused:tcp)" in line
+    assert "dead: none of its 200 turns was begun (connect_failed:tcp)" in line
     assert "200 turns, 200 of 400 wanted failed" in line
     assert "on a" in line
 
@@ -147,27 +147,27 @@ def test_sessions_that_never_opened_are_failures_of_one_target() -> None:
     summary = build(Plan(sessions=40, turns=1, refused=45))
 
     assert plain(run_second(summary)).startswith(
-        "45 of 85 turns wanted failed (52.9 %): 45 never begun, their sessions ended as refused:401; "
+        "45 of 85 turns wanted failed (52.9 %): 45 never begun, their sessions ended as connect_failed:401; "
         "none of the 40 begun failed."
     )
     assert "40 turns, 45 of 85 wanted failed" in plain(run_essentials(summary))
 
 
-def test_failed_and_lost_turns_are_one_rate_in_every_form() -> None:
+def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
     summary = build(Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
     found, data = summary.outcomes, summary_data(summary)
     bad, wanted = found.failed[0] + 40, 240 - 2 + 40
     rate = f"{bad} of {wanted}"
 
     assert found.failures(0) == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failures"], rel=1e-5)
-    assert (data["answers"][0]["lost_turns"], data["answers"][0]["turns_wanted"]) == (40, wanted)
+    assert (data["answers"][0]["turns_not_started"], data["answers"][0]["turns_planned"]) == (40, wanted)
     assert rate in report_text(summary)
     assert all(rate in plain(form) for form in run_forms(summary))
     assert plain(run_second(summary)).startswith(f"{rate} turns wanted failed")
     assert f"{rate} wanted failed" in plain(run_essentials(summary))
 
 
-def test_lost_turns_are_endless_waits_of_their_session() -> None:
+def test_turns_not_started_are_endless_waits_of_their_session() -> None:
     summary = build(Plan(sessions=60, refused=40))
     answer, data = summary.answers[0], summary_data(summary)
     sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
@@ -191,16 +191,16 @@ def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> No
     assert re.search(r"\| ttfa .* \| 400 \| 60 % \(160 failed, 160 never begun\) \|", folded)
 
 
-def test_lost_turns_count_where_turns_of_their_number_count_from() -> None:
+def test_turns_not_started_count_where_turns_of_their_number_count_from() -> None:
     """Sessions wanted a spoken turn and a typed one in turn."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(plan, dead="dead")
-    lost = {(answer.target, answer.stratum.origin): answer.lost for answer in summary.answers}
+    lost = {(answer.target, answer.stratum.measured_from): answer.lost for answer in summary.answers}
 
     assert lost == {
-        ("a", "requested"): 0,
+        ("a", "request_sent"): 0,
         ("a", "speech_end"): 0,
-        ("dead", "requested"): 60,
+        ("dead", "request_sent"): 60,
         ("dead", "speech_end"): 60,
     }
     assert [answer.lost for answer in summary.heard if answer.target == "dead"] == [60]
@@ -208,7 +208,7 @@ def test_lost_turns_count_where_turns_of_their_number_count_from() -> None:
 
 def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=60, turns=4, kinds=("vad", "typed")))
-    cut = {"turns_wanted": 5, "lost_turns": 1, "outcome": "closed:1006"}
+    cut = {"turns_planned": 5, "turns_not_started": 1, "outcome": "closed:1006"}
     edit(tmp_path, "sessions", lambda _, row: row | cut)
     summary = summarise(load_for_report(tmp_path))
 
@@ -228,10 +228,10 @@ def test_pairs_whose_sessions_never_opened_are_said_to_be_such() -> None:
 def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions() -> None:
     summary = build(Plan(sessions=0, refused=3))
 
-    assert plain(run_essentials(summary)).endswith("3 sessions refused:401 · 12 turns lost")
-    assert plain(run_headline(summary)) == "No turn was begun: 3 sessions ended as refused:401."
+    assert plain(run_essentials(summary)).endswith("3 sessions connect_failed:401 · 12 turns lost")
+    assert plain(run_headline(summary)) == "No turn was begun: 3 sessions ended as connect_failed:401."
     (answer,) = summary_data(summary)["answers"]
-    assert (answer["turns"], answer["lost_turns"], answer["turns_wanted"]) == (0, 12, 12)
+    assert (answer["turns"], answer["turns_not_started"], answer["turns_planned"]) == (0, 12, 12)
 
 
 def test_a_run_of_nothing_lost_no_turn() -> None:
@@ -245,16 +245,16 @@ def test_every_lost_turn_is_of_one_step_of_its_target_and_session(data: st.DataO
     turns = data.draw(st.lists(st.tuples(st.integers(0, 1), scripts, some, some), min_size=1, max_size=20))
     rows = data.draw(st.lists(st.tuples(scripts, some, some, st.booleans(), st.integers(0, 1)), max_size=10))
     begun = pd.DataFrame(turns, columns=["target", "script", "turn", "step"]).astype({"script": "category"})
-    names = ["script", "turns_begun", "lost_turns", "cut", "target"]
+    names = ["script", "turns_started", "turns_not_started", "cut", "target"]
     sessions = pd.DataFrame(rows, columns=names).astype({"script": "category"}).assign(renewed=False)
     sessions["outcome_class"] = np.where(sessions["cut"], "censored", "failed")
     target, session = sessions["target"].to_numpy(dtype=np.int64), np.arange(len(sessions))
-    found = lost_turns(begun, sessions.assign(start_utc_ns=5, ended_at_ns=None), target, session)
+    found = turns_not_started(begun, sessions.assign(start_utc_ns=5, ended_at_ns=None), target, session)
 
     assert np.bincount(found.session, minlength=session.size).tolist() == lost_of(sessions).tolist()
     assert found.target.tolist() == target[found.session].tolist()
     assert set(found.step) <= set(begun["step"])
-    assert sessions["lost_turns"].to_numpy()[found.place].all()
+    assert sessions["turns_not_started"].to_numpy()[found.place].all()
     assert set(found.at_utc_ns) <= {5}
 
 
@@ -263,7 +263,7 @@ def test_a_lost_turn_has_the_step_that_its_own_target_began_at_its_place() -> No
         {"script": "category"}
     )
     sessions = _sessions([("a", 0, 1, 1), ("b", 1, 1, 1), ("c", 1, 2, 1)])
-    found = lost_turns(begun, sessions, np.array([0, 0, 1]), np.array([7, 8, 9]))
+    found = turns_not_started(begun, sessions, np.array([0, 0, 1]), np.array([7, 8, 9]))
 
     assert list(zip(found.session, found.target, found.step, strict=True)) == [
         (7, 0, 0),  # its first turn, which nobody began: the commonest of its target's script
@@ -279,11 +279,11 @@ def test_turns_lost_by_a_session_that_took_the_place_of_another_follow_those_of_
     begun = pd.DataFrame([(0, "x", n, n) for n in (1, 2, 3)], columns=["target", "script", "turn", "step"])
     sessions = _sessions([("w0-0", 2, 0, 0), ("w0-0.2", 0, 1, 1)]).assign(renewed=[True, False])
 
-    assert lost_turns(begun.astype({"script": "category"}), sessions, np.zeros(2, int), np.arange(2)).step == [3]
+    assert turns_not_started(begun.astype({"script": "category"}), sessions, np.zeros(2, int), np.arange(2)).step == [3]
 
 
 def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
     """Sessions of the script x: (id, turns begun, lost turns, start)."""
-    frame = pd.DataFrame(rows, columns=["session_id", "turns_begun", "lost_turns", "start_utc_ns"])
+    frame = pd.DataFrame(rows, columns=["session_id", "turns_started", "turns_not_started", "start_utc_ns"])
     frame = frame.assign(script="x", renewed=False, outcome_class="failed", ended_at_ns=100)
     return frame.astype({"script": "category"})

@@ -11,14 +11,14 @@ from reports.measurable import refuse_unmeasurable
 from reports.thresholds import parse
 
 SILENT = {"speech_end": "it has no spoken turn (`play`)", "traits:calls": "its session has no functions (`tools`)",
-          "task_done": "nothing says when a turn has done its task (`success`)",
+          "task_success": "nothing says when a turn has done its task (`success`)",
           "input_word_errors": "no speech is transcribed"}  # fmt: skip
 
 
 def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
     """A script of two turns, of which the second may be spoken."""
     turns = [{"step": "hello", "lacks": SILENT}, {"step": "order", "lacks": {} if spoken else SILENT}]
-    return {"name": name, "turns": turns, "session": {"greeted": "no step hears a greeting (`wait_for: greeting`)"}}
+    return {"name": name, "turns": turns, "session": {"greeting_audible": "no step hears a greeting (`wait_for: greeting`)"}}
 
 
 NEVER = {
@@ -26,7 +26,7 @@ NEVER = {
     "turn_detection: med<900": "it has no spoken turn",
     "ttfa{traits:calls}: med<900": "its session has no functions",
     "greeting: med<900": "no step hears a greeting",
-    "task_success: rate>90%": "nothing says when a turn has done its task",
+    "task_success_rate: rate>90%": "nothing says when a turn has done its task",
     "input_wer: rate<5%": "no speech is transcribed",
 }
 

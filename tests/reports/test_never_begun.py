@@ -44,7 +44,7 @@ def broken_session(_: int, row: Row) -> Row:
     row |= host_and_region(row["session_id"])
     if not is_blue(row["session_id"]):
         return row
-    broke = {"outcome": "closed:1006", "turns_begun": BEGUN, "lost_turns": PLAN.turns - BEGUN, "ended_at_ns": ENDED_NS}
+    broke = {"outcome": "closed:1006", "turns_started": BEGUN, "turns_not_started": PLAN.turns - BEGUN, "ended_at_ns": ENDED_NS}
     return row | broke
 
 
@@ -157,7 +157,7 @@ def test_the_region_of_a_session_that_never_opened_is_not_known(tmp_path: Path) 
     assert waits.unplaced == 40
 
 
-def test_lost_turns_are_failures_over_the_time_of_the_run(broken: Summary) -> None:
+def test_turns_not_started_are_failures_over_the_time_of_the_run(broken: Summary) -> None:
     frame, (answer,) = over_time(broken), broken.answers
     assert frame is not None
     (panel,) = frame.panels
@@ -178,10 +178,10 @@ def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from
 
     def session(_: int, row: Row) -> Row:
         late = row["start_utc_ns"] > middle_ns
-        return row | ({"outcome": "closed:1006", "turns_begun": 1, "lost_turns": 9} if late else {})
+        return row | ({"outcome": "closed:1006", "turns_started": 1, "turns_not_started": 9} if late else {})
 
     made = edit(synthetic.write(tmp_path, plan), "sessions", session)
-    late = {row["session_id"] for row in load_for_report(made).sessions.to_dict("records") if row["lost_turns"]}
+    late = {row["session_id"] for row in load_for_report(made).sessions.to_dict("records") if row["turns_not_started"]}
     edit(made, "turns", lambda _, row: None if row["session_id"] in late and row["turn"] > 1 else row)
 
     assert len(late) > 40
@@ -225,7 +225,7 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = replace(PLAN, stages=(), sessions=160, targets=("a", "b"), paired=True)
     made = synthetic.write(tmp_path_factory.mktemp("arms") / "run", plan, interleaved=True)
     odd = {name for name in load_for_report(made).sessions["session_id"].astype(str) if not is_blue(name)}
-    broke = {"outcome": "closed:1006", "turns_begun": BEGUN, "lost_turns": PLAN.turns - BEGUN}
+    broke = {"outcome": "closed:1006", "turns_started": BEGUN, "turns_not_started": PLAN.turns - BEGUN}
 
     def turn(_: int, row: Row) -> Row | None:
         if row["session_id"] not in odd or row["turn"] < BEGUN:

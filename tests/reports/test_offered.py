@@ -46,7 +46,7 @@ ARRIVALS = {
 def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> Summary:
     """A run whose sessions are calls, of which each was begun 40 ms after it had arrived; `blocked` others were not."""
     synthetic.write(folder, plan, **{"arrivals": ARRIVALS} | changes)
-    called = {"called_at_ns": -40_000_000, "connect_start_at_ns": 0, "token_wait_ns": 0}
+    called = {"call_arrival_at_ns": -40_000_000, "connect_start_at_ns": 0, "auth_wait_ns": 0}
     begun = called | {"intended_start_at_ns": -3_000_000}
     answered = {"first_reply_at_ns": 900_000_000, "caller_time_ns": 400_000_000}
     edit(folder, "sessions", lambda _, row: row | begun | (answered if row["outcome"] == "ok" else {}))
@@ -56,7 +56,7 @@ def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> 
 
     def counted(place: int, row: Row) -> Row:
         mine, extra = calls[row["target"], row["second"]], blocked if place == middle else 0
-        return row | {"calls": mine + extra, "calls_blocked": extra, "calls_held": min(1, mine)}
+        return row | {"calls": mine + extra, "calls_blocked": extra, "calls_delayed": min(1, mine)}
 
     return edited(folder, counted, "seconds")
 
@@ -83,7 +83,7 @@ def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     assert one.completed == 120
     bins = call_bins(summary.run)
     assert (bins.calls.sum(), bins.blocked.sum()) == (one.offered, 9)
-    assert one.start_lag_p50_ms == pytest.approx(3.0)
+    assert one.start_delay_p50_ms == pytest.approx(3.0)
     said = text(lines(summary)[0])
     assert said.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
     assert said.endswith("5 refused, 120 completed")
@@ -96,9 +96,9 @@ def test_a_call_that_goes_on_in_another_session_is_one_call(tmp_path: Path) -> N
     halves = []
     for row in sessions:
         half_ns = row["ended_at_ns"] // 2
-        halves.append(row | {"ended_at_ns": half_ns, "renewed": True, "outcome": "outlived"})
+        halves.append(row | {"ended_at_ns": half_ns, "renewed": True, "outcome": "renewed"})
         started = {"start_ns": row["start_ns"] + half_ns, "start_utc_ns": row["start_utc_ns"] + half_ns}
-        rest = {"called_at_ns": None, "ended_at_ns": row["ended_at_ns"] - half_ns}
+        rest = {"call_arrival_at_ns": None, "ended_at_ns": row["ended_at_ns"] - half_ns}
         halves.append(row | started | rest | {"session_id": f"{row['session_id']}.2"})
     pq.write_table(pa.Table.from_pylist(halves, SCHEMAS["sessions"]), tmp_path / "halves" / "sessions.parquet")
     found = summarise(load_for_report(tmp_path / "halves")).arriving
@@ -115,7 +115,7 @@ def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
     assert summary.arriving is not None
     (one,) = summary.arriving.targets
     sessions = reports.load(tmp_path).sessions
-    lasted_s = sessions["session_length_ms"].to_numpy() / 1000
+    lasted_s = sessions["session_duration_ms"].to_numpy() / 1000
 
     assert one.length_s == pytest.approx(summary.window.length_s - 1)
     assert one.call_s == pytest.approx(lasted_s.mean())

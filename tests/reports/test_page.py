@@ -40,7 +40,7 @@ PLANS = {
     "two": TWO,
     "five": Plan(sessions=50, targets=("a", "b", "c", "d", "e"), failed=0.1),
     "manual": Plan(sessions=20, kinds=("manual",)),
-    "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40, stray_commits=3),
+    "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40, unattributed_commits=3),
     "arms": Plan(
         sessions=30,
         targets=("a", "b", "a.f"),
@@ -50,7 +50,7 @@ PLANS = {
         usage=True,
         limited=True,
         proxied=("b",),
-        token_waits=2,
+        auth_waits=2,
     ),
     "many turns": Plan(sessions=100, turns=15, failed=0.01, seconds=200),
 }
@@ -117,7 +117,7 @@ def test_an_invalid_run_forbids_its_figures() -> None:
 
     assert run_headline(summary) == "Do not use these figures: the load generator could not keep up."
     assert "Rule (c) failed: audio chunks were sent late." in page
-    assert f"send_lag was 14.2{NBSP}ms; the limit is 10{NBSP}ms" in page
+    assert f"send_delay was 14.2{NBSP}ms; the limit is 10{NBSP}ms" in page
     assert '<table class="answer struck" role="table">' in page
     assert "INVALID" in report_text(summary)
     markdown = markdown_of(Plan(valid=False))
@@ -134,7 +134,7 @@ def test_the_figure_and_the_limit_of_a_rule_stand_before_what_to_do() -> None:
 
 
 def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
-    rule = {"rule": "a", "name": "stamps are exact", "measure": "stamp_error", "figure": 446.0, "limit": 6.05,
+    rule = {"rule": "a", "name": "stamps are exact", "measure": "timestamp_uncertainty", "figure": 446.0, "limit": 6.05,
             "unit": "ms", "passed": False, "note": "p99 of transcript_first", "remedy": ""}  # fmt: skip
     summary = summary_of(Plan(), verdict={"valid": False, "rules": [rule]})
 
@@ -224,7 +224,7 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
         (Plan(sessions=40, failed=0.6), "Half of the turns or more failed: "),
         (Plan(sessions=1, turns=1),
          "Too few sessions for a median (1 turn in 1 session; it takes 6 sessions); its first audio came 505 ms "),
-        (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as refused:401."),
+        (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as connect_failed:401."),
         (Plan(sessions=0), "This run holds no turns and no sessions."),
         (Plan(warmup_s=60, valid=None),
          "Nothing was measured: the warm-up of 1 min took all 40 turns: no session began after it; "
@@ -241,7 +241,7 @@ def test_what_went_wrong_is_counted() -> None:
 
     assert said == (
         "17 of 50 turns wanted failed (34 %): 5 of those begun, most often as timeout:first_delta (3); "
-        "12 never begun, their sessions ended as refused:401. 2 were cut by the end of the run and left out."
+        "12 never begun, their sessions ended as connect_failed:401. 2 were cut by the end of the run and left out."
     )
 
 
@@ -293,9 +293,9 @@ def test_the_measures_that_matter_stand_in_one_table_with_one_scale() -> None:
 
 
 def test_how_many_ended_as_what_is_said_where_there_are_several_outcomes() -> None:
-    assert ended_as({"refused:401": 3}).replace(NBSP, " ") == "3 sessions ended as refused:401"
-    said = ended_as({"refused:401": 3, "refused:dns": 2}).replace(NBSP, " ")
-    assert said == "5 sessions ended as 3 × refused:401 and 2 × refused:dns"
+    assert ended_as({"connect_failed:401": 3}).replace(NBSP, " ") == "3 sessions ended as connect_failed:401"
+    said = ended_as({"connect_failed:401": 3, "connect_failed:dns": 2}).replace(NBSP, " ")
+    assert said == "5 sessions ended as 3 × connect_failed:401 and 2 × connect_failed:dns"
 
 
 def test_what_a_reader_does_next_is_said_of_what_the_run_lacks() -> None:
@@ -359,7 +359,7 @@ def test_the_terminal_shows_the_answer() -> None:
     assert "✓ VALID     ◇ SIMULATED" in text
     assert re.search(r"● direct +\d+ +\d+ \([\d,]+–[\d,]+\)", text)
     assert "outcomes    ok " in text
-    assert "harness     stamp_error 0.11 ms (limit 6.2 ms; p99 of first audio deltas)" in text
+    assert "harness     timestamp_uncertainty 0.11 ms (limit 6.2 ms; p99 of first audio deltas)" in text
 
 
 def test_markdown_folds_its_detail() -> None:
@@ -406,11 +406,11 @@ def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None
     page = page_of(TWO)
     unfolded = FOLD.sub("", FOLD.sub("", page))  # of folds in a fold the inner ones first
 
-    for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "wire_sent</a>", "stamp_error</a>"):
+    for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "wire_sent</a>", "timestamp_uncertainty</a>"):
         assert text not in unfolded, text
     for text in ('class="answer', "sessions with any failure", 'id="how"', "<b>Throughput</b>", "<b>Next</b>"):
         assert text in unfolded, text
-    assert "stamp_error</a>" in FOLD.sub("", FOLD.sub("", page_of(Plan(valid=False))))
+    assert "timestamp_uncertainty</a>" in FOLD.sub("", FOLD.sub("", page_of(Plan(valid=False))))
 
 
 def test_a_fold_says_in_a_line_what_it_holds() -> None:

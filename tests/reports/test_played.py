@@ -1,4 +1,4 @@
-"""Where stalls lie, told from an event log: the same as the simulated player found while the run went on."""
+"""Where stall_count lie, told from an event log: the same as the simulated player found while the run went on."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_gaps_are_the_stalls_of_the_player(
     log = write(tmp_path_factory.mktemp("log") / "s.jsonl", lines)
     found = stretches(log, 10**12, at_ns, 48_000, BUFFER_NS)
 
-    assert sum(after[0] - before[1] for before, after in pairwise(found)) == player.stall_ns
-    assert len(found) - 1 == player.stalls
+    assert sum(after[0] - before[1] for before, after in pairwise(found)) == player.stall_duration_ns
+    assert len(found) - 1 == player.stall_count
     assert found[-1][1] == player.ends_ns
 
 
@@ -99,12 +99,12 @@ def test_a_log_that_says_nothing_is_no_error(tmp_path: Path, content: bytes) -> 
 
 
 def stalled(folder: Path, stall_ms: int) -> None:
-    """A run of one turn that stalled for so long, and a log in which it stalls for 300 ms."""
+    """A run of one turn that stalled for so long, and a log in which it stall_count for 300 ms."""
     synthetic.write(folder, Plan(sessions=1, turns=1))
     table = pq.read_table(folder / "turns.parquet")
     row = table.to_pylist()[0]
     first_ns = row["start_ns"] + row["first_audio_at_ns"]
-    changes: dict[str, Any] = {"stall_ns": stall_ms * MS, "stalls": 1, "audio_bytes_received": 2 * 9_600}
+    changes: dict[str, Any] = {"stall_duration_ns": stall_ms * MS, "stall_count": 1, "audio_bytes_received": 2 * 9_600}
     for name, value in changes.items():
         place = table.schema.get_field_index(name)
         field = table.schema.field(place)
@@ -134,11 +134,11 @@ def test_a_log_that_tells_of_another_stall_is_not_believed(tmp_path: Path) -> No
 
 
 def test_every_placed_stall_is_hatched() -> None:
-    talk = replace(TALK, stall_s=0.7, stalls=2, heard=((0.96, 2.0), (2.4, 4.0), (4.3, 6.0)))
+    talk = replace(TALK, stall_s=0.7, stall_count=2, heard=((0.96, 2.0), (2.4, 4.0), (4.3, 6.0)))
     drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
 
     assert drawn.count('class="hatch"') == 2
-    assert "2 stalls, 700 ms" in drawn
+    assert "2 stall_count, 700 ms" in drawn
 
 
 def test_a_real_log_is_read() -> None:

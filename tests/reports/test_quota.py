@@ -16,7 +16,7 @@ from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
-from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips, token_wait
+from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips, auth_wait
 from tests.reports import synthetic
 from tests.reports.edited import edited
 from tests.reports.forms import run_forms, run_markdown, section_html
@@ -181,8 +181,8 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
     summary = summary_of(Plan(sessions=20, targets=("a", "b"), proxied=("b",)))
     told = {(f.measure, f.target) for f in summary.measures}
 
-    assert ("ttfa_less_rtt", "a") in told
-    assert ("ttfa_less_rtt", "b") not in told
+    assert ("ttfa_minus_rtt", "a") in told
+    assert ("ttfa_minus_rtt", "b") not in told
     assert ("network_rtt", "b") in told
     assert "on b to the proxy" in round_trips(summary)
     assert "on b to the proxy" in section_html(calls.network(summary))
@@ -196,10 +196,10 @@ def test_round_trips_say_where_they_end() -> None:
 
 
 def test_sessions_that_waited_for_a_token_are_counted() -> None:
-    waited, none = summary_of(Plan(token_waits=3)), summary_of(Plan())
+    waited, none = summary_of(Plan(auth_waits=3)), summary_of(Plan())
 
-    assert token_wait(waited).replace(NBSP, " ") == "3 of 10 sessions waited for a token, the longest 250 ms."
+    assert auth_wait(waited).replace(NBSP, " ") == "3 of 10 sessions waited for a token, the longest 250 ms."
     assert "3 of 10" in section_html(sections.connect(waited))
-    assert "token_wait" in section_html(sections.connect(waited))
-    assert token_wait(none) == ""
-    assert "token_wait" not in section_html(sections.connect(none))
+    assert "auth_wait" in section_html(sections.connect(waited))
+    assert auth_wait(none) == ""
+    assert "auth_wait" not in section_html(sections.connect(none))

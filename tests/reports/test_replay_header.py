@@ -18,7 +18,7 @@ from bench.run.replay import Replayed, replay_log
 
 def logged(path: Path, about: dict[str, Any]) -> Replayed:
     """The log of a session in which nothing happened."""
-    log = EventLog(path, hide=str, keep_audio=False)
+    log = EventLog(path, hide=str, record_audio=False)
     facts = {"dialect": "ga", "script": "voice_turns"} | about
     timeline = LoggedTimeline(SessionStart(5_000_000_000, 1, Limits(), service_responds=True), GA, log=log, about=facts)
     timeline.tell(inputs.Finished(6_000_000_000))

@@ -51,10 +51,10 @@ def test_measures_are_the_differences_of_their_instants(tmp_path: Path) -> None:
         np.testing.assert_array_equal(run.sessions[f"{measure.name}_ms"], (end - begin - less) / 1e6)
 
 
-@pytest.mark.parametrize(("origin", "expected"), [("requested", 300.0), ("speech_end", 500.0), (None, None)])
-def test_latency_counts_from_the_instant_that_the_row_names(origin: str | None, expected: float | None) -> None:
-    instants = {"speech_end_at_ns": 1_000_000_000, "requested_at_ns": 1_200_000_000, "first_audio_at_ns": 1_500_000_000}
-    frame = turn_frame(one_row("turns", origin=origin, outcome="ok", **instants))
+@pytest.mark.parametrize(("measured_from", "expected"), [("request_sent", 300.0), ("speech_end", 500.0), (None, None)])
+def test_latency_counts_from_the_instant_that_the_row_names(measured_from: str | None, expected: float | None) -> None:
+    instants = {"speech_end_at_ns": 1_000_000_000, "request_sent_at_ns": 1_200_000_000, "first_audio_at_ns": 1_500_000_000}
+    frame = turn_frame(one_row("turns", measured_from=measured_from, outcome="ok", **instants))
 
     assert frame["ttfa_ms"].tolist() == [expected] or (expected is None and frame["ttfa_ms"].isna().all())
 
@@ -112,7 +112,7 @@ def test_whole_numbers_of_a_report_take_no_more_bytes_than_they_need(tmp_path: P
 
 @pytest.mark.parametrize("end", [2**7, 2**15, 2**31, 2**63])
 def test_a_narrow_column_holds_every_number(tmp_path: Path, end: int) -> None:
-    ends = {"speech_end_at_ns": -end, "tokens_text_in": end - 1} | ({"tokens_text_out": end} if end < 2**63 else {})
+    ends = {"speech_end_at_ns": -end, "input_text_tokens": end - 1} | ({"output_text_tokens": end} if end < 2**63 else {})
     numbers = [-end, -1, None, 0, end - 1]
     each = {"session_id": "w0-000000", "target": "sim", "outcome": "ok", "start_utc_ns": 0, "ended_at_ns": 1}
     rows = [{**each, **ends, "turn": turn, "committed_at_ns": number} for turn, number in enumerate(numbers)]
@@ -174,7 +174,7 @@ def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
     tmp_path: Path, read: Callable[[runs.RunFrames], object]
 ) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan(sessions=3)), everything=False)
-    for file, name in (("turns", "response_id"), ("bounds", "first_audio_error_ns")):
+    for file, name in (("turns", "response_id"), ("bounds", "first_audio_uncertainty_ns")):
         path = run.folder / f"{file}.parquet"
         rows = pq.read_table(path)
         rows = rows.set_column(rows.column_names.index(name), name, pa.array([True] * len(rows)))

@@ -40,14 +40,14 @@ def outcomes(turns: list[Ending], sessions: list[Ending]) -> Outcomes:
 
 def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_first() -> None:
     turns = [ending("ok", 50), ending("closed:1001", 2), ending("closed:1000", 5), ending("failed:x", 6)]
-    found = outcomes(turns, [ending("closed:1000", 5), ending("refused:tcp", 9)]).remedies()
+    found = outcomes(turns, [ending("closed:1000", 5), ending("connect_failed:tcp", 9)]).remedies()
 
     assert [remedy.outcomes for remedy in found] == [
-        ("refused:tcp",),
+        ("connect_failed:tcp",),
         ("failed:x",),
         ("closed:1000", "closed:1001"),
     ]
-    assert remedy_line(found[0]) == f"refused:tcp: {remedy_of('refused:tcp')}"
+    assert remedy_line(found[0]) == f"connect_failed:tcp: {remedy_of('connect_failed:tcp')}"
 
 
 def test_where_nothing_failed_there_is_nothing_to_do() -> None:

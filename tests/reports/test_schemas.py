@@ -36,7 +36,7 @@ FULL = Plan(
     limited=True,
     failed=0.1,
     refused=1,
-    stray_commits=2,
+    unattributed_commits=2,
     early=3,
 )
 INCIDENT = {"at_utc_ns": synthetic.BEGAN_NS + 5, "worker": 0, "kind": "token_refresh", "text": "HTTP 503"}

@@ -34,15 +34,15 @@ VAD = {
     "first_audio": 1_700_000_000,
     "first_audible": 1_900_000_007,
 }
-MANUAL = {name: at for name, at in VAD.items() if name != "speech_stopped"} | {"requested": 1_001_000_000}
+MANUAL = {name: at for name, at in VAD.items() if name != "speech_stopped"} | {"request_sent": 1_001_000_000}
 
 
 def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown]:
     """Of turns with these instants, all steps together; those with response.create are a step of their own."""
     rows: list[dict[str, Any]] = [
         {"session_id": "s", "target": "t", "outcome": outcome, "turn": n + 1}
-        | {"step": "asked", "origin": "requested"}
-        | ({} if "requested" in instants else {"step": "hello", "origin": "speech_end"})
+        | {"step": "asked", "measured_from": "request_sent"}
+        | ({} if "request_sent" in instants else {"step": "hello", "measured_from": "speech_end"})
         | {f"{name}_at_ns": at for name, at in instants.items()}
         for n, instants in enumerate(turns)
     ]
@@ -75,7 +75,7 @@ def test_what_the_script_commits_is_no_segment_of_a_manual_turn() -> None:
 
     assert with_commit == without
     assert [name for name, _ in means(with_commit[0])] == [
-        "requested",
+        "request_sent",
         "response created",
         "first delta",
         "first audible",

@@ -39,31 +39,31 @@ def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
     frame = turn_frame(pa.Table.from_pylist(known, schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
     turns = turns_of(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True))
-    return turns, [(turns.steps[step], turns.strata[turns.stratum[step]].origin) for step in turns.step]
+    return turns, [(turns.steps[step], turns.strata[turns.stratum[step]].measured_from) for step in turns.step]
 
 
 def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
-    rows = [{"step": "greeting", "outcome": "ok", "origin": origin} for origin in ("requested", "speech_end")]
-    turns, found = origins_of(*rows, {"step": "goodbye", "outcome": "ok", "origin": "speech_end"})
+    rows = [{"step": "greeting", "outcome": "ok", "measured_from": measured_from} for measured_from in ("request_sent", "speech_end")]
+    turns, found = origins_of(*rows, {"step": "goodbye", "outcome": "ok", "measured_from": "speech_end"})
 
     assert turns.steps == ("greeting, from response.create", "greeting, from the end of speech", "goodbye")
-    assert [origin for _, origin in found] == ["requested", "speech_end", "speech_end"]
+    assert [measured_from for _, measured_from in found] == ["request_sent", "speech_end", "speech_end"]
 
 
 def test_a_failed_turn_without_an_origin_is_taken_for_one_of_the_commoner() -> None:
-    rows = [{"step": "greeting", "outcome": "ok", "origin": origin} for origin in ("requested", *["speech_end"] * 2)]
+    rows = [{"step": "greeting", "outcome": "ok", "measured_from": measured_from} for measured_from in ("request_sent", *["speech_end"] * 2)]
     lost = {"step": "greeting", "outcome": "timeout:end_of_turn"}
 
     assert origins_of(*rows, lost)[1][-1] == ("greeting, from the end of speech", "speech_end")
 
 
 def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> None:
-    good = {"step": "greeting", "outcome": "ok", "origin": "speech_end"}
-    late = {"step": "greeting", "outcome": "timeout:first_delta", "origin": "requested"}
+    good = {"step": "greeting", "outcome": "ok", "measured_from": "speech_end"}
+    late = {"step": "greeting", "outcome": "timeout:first_delta", "measured_from": "request_sent"}
 
     assert origins_of(good, late)[1] == [
         ("greeting, from the end of speech", "speech_end"),
-        ("greeting, from response.create", "requested"),
+        ("greeting, from response.create", "request_sent"),
     ]
 
 
@@ -73,7 +73,7 @@ def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> No
             {
                 "step": st.sampled_from(["turn_1", "turn_2", "other", None]),
                 "script": st.sampled_from(["a", "b"]),
-                "origin": st.sampled_from(["requested", "speech_end", None]),
+                "measured_from": st.sampled_from(["request_sent", "speech_end", None]),
                 "outcome": st.sampled_from(
                     ["ok", "interrupted", "timeout:end_of_turn", "closed:1006", "abandoned", None]
                 ),
@@ -90,19 +90,19 @@ def test_no_mixture_of_origins_is_refused_and_none_is_pooled(rows: list[dict[str
     assert len(found) == len(measured)
     assert len(set(turns.steps)) == len(turns.steps)
     assert sum(int(turns.of(pool).sum()) for pool in turns.pools) == len(measured)
-    for row, (step, origin) in zip(measured, found, strict=True):
+    for row, (step, measured_from) in zip(measured, found, strict=True):
         assert str(row["step"] or "unnamed") in step
-        if row["outcome"] in ("ok", "interrupted") and row["origin"]:
-            assert origin == row["origin"]
+        if row["outcome"] in ("ok", "interrupted") and row["measured_from"]:
+            assert measured_from == row["measured_from"]
 
 
 def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=20))
-    other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
+    other = {"measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
     summary = edited(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
     paths = write_report(summary)
 
-    assert [(a.stratum.origin, a.figures.n) for a in summary.answers] == [("requested", 10), ("speech_end", 70)]
+    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [("request_sent", 10), ("speech_end", 70)]
     for path in paths:
         said = path.read_text()
         assert "greeting, from response.create" in said
@@ -111,30 +111,30 @@ def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path)
 
 def test_steps_of_another_origin_are_not_pooled_with_the_others(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan())
-    other = {"origin": "requested", "requested_at_ns": 1_400_000_000}
+    other = {"measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
     summary = edited(tmp_path, lambda _, row: row | (other if row["step"] == "greeting" else {}))
 
     assert [(a.label, a.figures.n) for a in summary.answers] == [
         ("sim · from response.create", 10),
         ("sim · from the end of speech", 30),
     ]
-    assert figures(summary, "ttfa", step="greeting").stratum.origin == "requested"
+    assert figures(summary, "ttfa", step="greeting").stratum.measured_from == "request_sent"
 
 
 def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> None:
     """It may have ended before it was clear who would end it."""
     synthetic.write(tmp_path, Plan(kinds=("manual",)))
-    cut = {"origin": "speech_end", "outcome": "closed:1006", "requested_at_ns": None}
+    cut = {"measured_from": "speech_end", "outcome": "closed:1006", "request_sent_at_ns": None}
     (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
 
-    assert (answer.stratum.origin, answer.figures.n, answer.figures.failed) == ("requested", 40, 1)
+    assert (answer.stratum.measured_from, answer.figures.n, answer.figures.failed) == ("request_sent", 40, 1)
 
 
 def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_shown(tmp_path: Path) -> None:
     """Calls of an agent: an empty table of ttfa stood first, below a headline that said nothing was told."""
-    untold = dict.fromkeys(("origin", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
+    untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
-    edited(tmp_path, lambda _, row: row | {"greeted_at_ns": row["connect_start_at_ns"] + 480_000_000}, "sessions")
+    edited(tmp_path, lambda _, row: row | {"greeting_audible_at_ns": row["connect_start_at_ns"] + 480_000_000}, "sessions")
     summary = edited(tmp_path, lambda _, row: row | untold)
     terminal = report_text(summary)
 
@@ -151,7 +151,7 @@ def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_s
 
 
 def test_the_last_line_says_which_turns_of_an_agent_were_interrupted_ones(tmp_path: Path) -> None:
-    untold = dict.fromkeys(("origin", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
+    untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
     summary = edited(
         tmp_path, lambda _, row: row | untold | {"traits": "after_interruption" if row["turn"] == 2 else None}
@@ -177,11 +177,11 @@ def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
 
     def change(_: int, row: Row) -> Row:
         in_text = {"first_text_at_ns": row["first_audio_at_ns"], "first_audio_at_ns": None}
-        return row | (in_text if row["origin"] == "requested" else {})
+        return row | (in_text if row["measured_from"] == "request_sent" else {})
 
     summary = edited(tmp_path, change)
 
-    assert summary.mains == {Stratum("requested"): "ttft", Stratum("speech_end"): "ttfa"}
+    assert summary.mains == {Stratum("request_sent"): "ttft", Stratum("speech_end"): "ttfa"}
     assert [(a.figures.measure, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
     assert "after the end of speech" in run_headline(summary)
     assert "The first text of the reply" in run_headline(summary)
@@ -201,7 +201,7 @@ def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
 def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 
-    for measure in ("stall", "stalls", "vad_splits", "network_rtt", "retransmits"):
+    for measure in ("stall", "stall_count", "vad_splits", "network_rtt", "retransmits"):
         found = figures(summary, measure)
         assert found.failed > 0
         assert all(math.isfinite(estimate.value) for estimate in found.quantiles)
@@ -215,18 +215,18 @@ def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_
     assert found.failed > 0
     assert all(estimate.value == 21 for estimate in found.quantiles)
     page = section_html(calls.network(summary)).rpartition("<table>")[2]
-    assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_less_rtt")
+    assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_minus_rtt")
 
 
 def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, stray_commits=2))
+    summary = build(tmp_path, Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2))
     turns = reports.load(tmp_path).turns
     (counts,) = summary.counts
 
     assert (counts.early, counts.split, counts.splits) == (3, 3, 3)
     assert counts.noticed == int(turns["speech_stopped_at_ns"].notna().sum())
-    assert counts.replies == int((turns["stalls"].notna() & (turns["outcome"] == "ok")).sum())
-    assert counts.stalled == int(((turns["stalls"] > 0) & (turns["outcome"] == "ok")).sum())
+    assert counts.replies == int((turns["stall_count"].notna() & (turns["outcome"] == "ok")).sum())
+    assert counts.stalled == int(((turns["stall_count"] > 0) & (turns["outcome"] == "ok")).sum())
     assert (counts.watched, counts.resent) == (80, int(turns["retransmits"].sum()))
     made = "2 commits were made by no turn of the script: noise, sounds during silence, or the idle timeout."
     assert made in notices(summary)

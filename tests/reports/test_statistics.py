@@ -212,10 +212,10 @@ def test_values_that_are_all_equal_differ_in_no_session() -> None:
 
 def test_ties_hide_no_difference_between_sessions() -> None:
     """Half of the sessions never stall, half always do."""
-    stalls = [0.0] * 60 + [float(value) for value in range(1, 61)]
-    mixed = [value for pair in zip(stalls[:60], stalls[60:], strict=True) for value in pair]
+    stall_count = [0.0] * 60 + [float(value) for value in range(1, 61)]
+    mixed = [value for pair in zip(stall_count[:60], stall_count[60:], strict=True) for value in pair]
 
-    assert estimates(build_sample(stalls, 6), (0.5,))[0].deff > 5
+    assert estimates(build_sample(stall_count, 6), (0.5,))[0].deff > 5
     assert estimates(build_sample(mixed, 6), (0.5,))[0].deff == 1.0
 
 

@@ -82,11 +82,11 @@ def test_a_run_of_schema_2_has_two_targets_in_pairs_and_what_a_caller_heard() ->
 
 @pytest.mark.parametrize(("schema", "known"), [(1, False), (2, False), (3, True)])
 def test_how_late_sessions_began_is_known_since_schema_3(schema: int, known: bool) -> None:
-    lag = summary_of(schema).run.sessions["start_lag_ms"]
+    lag = summary_of(schema).run.sessions["start_delay_ms"]
 
     assert bool(lag.notna().all()) is known
     assert bool(lag.notna().any()) is known
-    assert ("start_lag" in {one.measure for one in summary_of(schema).harness}) is known
+    assert ("start_delay" in {one.measure for one in summary_of(schema).harness}) is known
 
 
 def test_the_summary_that_was_written_says_of_a_run_what_is_said_of_it_now() -> None:
@@ -101,7 +101,7 @@ def test_the_summary_that_was_written_says_of_a_run_what_is_said_of_it_now() -> 
 
 
 def _figures(told: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(told[key] for key in ("measure", "target", "origin", "step", "n", "failed", "min", "max")) + tuple(
+    return tuple(told[key] for key in ("measure", "target", "measured_from", "step", "n", "failed", "min", "max")) + tuple(
         told[quantile]["successes"] for quantile in ("p50", "p95")
     )
 

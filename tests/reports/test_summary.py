@@ -121,7 +121,7 @@ def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
     assert (figures(summary, "ttfa").n, figures(summary, "response_total").n) == (40, 39)
 
 
-def test_outcomes_sum_to_what_was_begun_and_lost_turns_stand_apart() -> None:
+def test_outcomes_sum_to_what_was_begun_and_turns_not_started_stand_apart() -> None:
     outcomes = summary_of(Plan(sessions=20, failed=0.3, abandoned=3, refused=2)).outcomes
 
     assert sum(ending.counts[0] for ending in outcomes.turns) == outcomes.begun[0] == 80
@@ -139,12 +139,12 @@ def test_every_outcome_has_a_meaning() -> None:
         "failed:server_error",
         "throttled:x",
         "timeout:y",
-        "refused:599",
+        "connect_failed:599",
         "closed:4000",
         "cancelled:z",
     ):
         assert meaning(outcome)
-    assert meaning("failed:expected_speech_started") == "the script expected speech_started, and it did not come"
+    assert meaning("failed:missing_speech_started") == "the script expected speech_started, and it did not come"
 
 
 def test_connecting_counts_sessions_that_never_opened_as_endless() -> None:
@@ -153,7 +153,7 @@ def test_connecting_counts_sessions_that_never_opened_as_endless() -> None:
 
     assert (found["connect_tcp"].failed, found["connect_tcp"].n) == (0, 24)
     assert (found["connect_total"].failed, found["connect_total"].n) == (4, 24)
-    assert found["session_length"].n == 20
+    assert found["session_duration"].n == 20
 
 
 def test_events_and_throughput_come_from_histograms() -> None:
@@ -162,7 +162,7 @@ def test_events_and_throughput_come_from_histograms() -> None:
     gaps = [d for d in summary.events if d.measure == "delta_gap"]
     assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
     assert all(20 < d.p50 < d.p90 < d.p99 <= d.high < 400 for d in gaps)
-    assert {d.measure for d in summary.harness} == {"stamp_error", "receive_lag", "send_lag", "hub_delay"}
+    assert {d.measure for d in summary.harness} == {"timestamp_uncertainty", "receive_delay", "send_delay", "event_loop_delay"}
     rates = {(t.measure, t.target): t for t in summary.throughput}
     assert len(rates) == 8
     assert rates["wire_sent", "a"].per_second.n == rates["wire_sent", "a"].per_session.n == 40
@@ -196,7 +196,7 @@ def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_missing_are_noticed() -> None:
-    totals = {"turns_begun": 41, "stamp_fallbacks": 2}
+    totals = {"turns_started": 41, "timestamp_fallbacks": 2}
     said = notices(summary_of(Plan(), totals=totals))
 
     assert any("41 turns were begun and 40 rows" in notice for notice in said)
@@ -324,7 +324,7 @@ def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
     assert data["simulated"] is PLANS[name].simulated
     assert data["setup"].items() >= data_of(summary.setup).items()
     assert data["money"] == data_of(summary.money)
-    assert {answer["origin"] for answer in data["answers"]} <= {"requested", "speech_end"}
+    assert {answer["measured_from"] for answer in data["answers"]} <= {"request_sent", "speech_end"}
     assert len(data["heard"]) == len(summary.heard)
     assert all(sum(s["total_ns"] for s in row["segments"]) == row["total_ns"] for row in data["segments"])
 
@@ -339,7 +339,7 @@ def test_summary_json_has_what_the_figures_along_a_session_show() -> None:
             mine = [row for row in rows if row["target"] == target]
             failed = sum(row["turns_failed"]["count"] for row in mine)
             assert (sum(row["n"] for row in mine), failed) == (answer["n"], answer["failed"])
-            assert {(row["measure"], row["origin"]) for row in mine} == {("ttfa", "speech_end")}
+            assert {(row["measure"], row["measured_from"]) for row in mine} == {("ttfa", "speech_end")}
     assert [(r["name"], r["from"], r["to"]) for r in by_turn[9:11]] == [("10", 10, 10), ("11+", 11, None)]
     assert all(a["to"] == b["from"] for a, b in pairwise(by_age[:5]))
     assert {row["p95"]["value"] is None for row in by_turn if row["n"] < 80} == {True}
@@ -371,12 +371,12 @@ def test_a_quantile_in_the_failed_share_is_null_and_censored() -> None:
 def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
     """One script asks by response.create, the other waits for the service to hear the end of speech."""
     synthetic.write(tmp_path, Plan(sessions=30))
-    other = {"script": "text_turns", "origin": "requested", "requested_at_ns": 1_400_000_000}
+    other = {"script": "text_turns", "measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
     summary = edited(tmp_path, lambda index, row: row | (other if index < 40 else {}))
 
     assert summary.turns.steps[0] == "text_turns: greeting"
     assert summary.turns.steps[-1] == "voice_turns: refund_policy"
-    assert [(a.stratum.origin, a.figures.n) for a in summary.answers] == [("requested", 40), ("speech_end", 80)]
+    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [("request_sent", 40), ("speech_end", 80)]
 
 
 @pytest.fixture(scope="module")

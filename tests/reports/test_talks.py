@@ -39,7 +39,7 @@ TALK = Talk(
     wait_s=1.0,
     end_s=6.0,
     stall_s=0.0,
-    stalls=0,
+    stall_count=0,
 )
 
 
@@ -84,7 +84,7 @@ def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
     row = turns[(turns["session_id"] == median.session) & (turns["turn"] == median.turn)].iloc[0]
 
     end_ns = row["speech_end_at_ns"]
-    assert median.speech_s == pytest.approx((end_ns - row["speech_begin_at_ns"]) / 1e9)
+    assert median.speech_s == pytest.approx((end_ns - row["speech_start_at_ns"]) / 1e9)
     assert median.first_delta_s == pytest.approx((row["first_audio_at_ns"] - end_ns) / 1e9)
     played_s = row["audio_bytes_received"] / 48_000 + median.stall_s
     assert median.end_s == pytest.approx(median.first_delta_s + 0.06 + played_s)
@@ -160,7 +160,7 @@ def test_what_lasts_beyond_the_axis_is_broken_off_and_says_so(wait_s: float, end
 
 
 def test_marks_stay_on_the_axis() -> None:
-    talk = replace(TALK, speech_s=30.0, wait_s=60.0, first_delta_s=55.0, end_s=math.nan, stall_s=3.0, stalls=2)
+    talk = replace(TALK, speech_s=30.0, wait_s=60.0, first_delta_s=55.0, end_s=math.nan, stall_s=3.0, stall_count=2)
     plot = speech.speech([talk])
 
     for x in (float(part.split('"')[1]) for part in plot.parts if part.startswith("<rect")):
@@ -168,7 +168,7 @@ def test_marks_stay_on_the_axis() -> None:
 
 
 def test_a_stall_is_hatched_with_its_length() -> None:
-    talk = replace(TALK, stall_s=0.4, stalls=1)
+    talk = replace(TALK, stall_s=0.4, stall_count=1)
     drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
 
     assert 'class="hatch"' in drawn

@@ -102,8 +102,8 @@ def test_a_median_of_too_few_sessions_says_how_many_it_needs() -> None:
 def test_a_figure_of_the_harness_says_which_it_is() -> None:
     text = " ".join(report_text(summary_of(Plan())).split())
 
-    assert "stamp_error 0.11 ms (limit 6.2 ms; p99 of first audio deltas)" in text
-    assert re.search(r"send_lag [\d.]+ ms \(limit 10 ms; p99, a tenth of a chunk\)", text)
+    assert "timestamp_uncertainty 0.11 ms (limit 6.2 ms; p99 of first audio deltas)" in text
+    assert re.search(r"send_delay [\d.]+ ms \(limit 10 ms; p99, a tenth of a chunk\)", text)
 
 
 def test_an_incident_is_wrapped_into_two_lines() -> None:

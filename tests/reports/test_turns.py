@@ -16,7 +16,7 @@ from reports.turns import turns_of
 
 
 def run_of(rows: list[dict[str, Any]]) -> RunFrames:
-    known = {"session_id": "s1", "target": "sim", "outcome": "ok", "origin": "requested", "turn": 1}
+    known = {"session_id": "s1", "target": "sim", "outcome": "ok", "measured_from": "request_sent", "turn": 1}
     turns = turn_frame(pa.Table.from_pylist([known | row for row in rows], schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
     return RunFrames(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), closed=True)

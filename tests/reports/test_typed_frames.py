@@ -35,7 +35,7 @@ FRAMES: dict[str, Callable[[rtbench.Run], pd.DataFrame]] = {
     "bounds": lambda run: run.bounds,
     "quantiles": lambda run: run.quantiles("ttfa"),
     "quantiles of nothing": lambda run: run.quantiles("barge_in_yield", by=COLUMNS),
-    "quantiles of sessions": lambda run: run.quantiles("session_ready", by=["host", "region", "lost_turns", "start"]),
+    "quantiles of sessions": lambda run: run.quantiles("session_ready", by=["host", "region", "turns_not_started", "start"]),
     "slopes": lambda run: run.quantiles("latency_slope", by="host"),
     "rates": lambda run: run.rates(by=COLUMNS),
     **{f"quantiles by {name}": partial(rtbench.Run.quantiles, measure="ttfa", by=name) for name in (*COLUMNS, "step")},

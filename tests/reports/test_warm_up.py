@@ -20,14 +20,14 @@ from reports.sides.fairness import notices_on
 from reports.sides.side import sides_of
 from reports.summary.curves import connecting
 from reports.summary.summary import Summary, summarise
-from reports.wording.remarks import interleaved, token_wait
+from reports.wording.remarks import interleaved, auth_wait
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, MS, Plan
 
 WARMUP_S = 100
 PLAN = Plan(
     sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, paired=True, usage=True, limited=True,
-    warmup_s=WARMUP_S, token_waits=7,
+    warmup_s=WARMUP_S, auth_waits=7,
 )  # fmt: skip
 TABLES: tuple[run_folder.TableName, ...] = ("turns", "sessions", "seconds")
 MEASURED_PHASE: dict[str, dict[str, Any]] = {"turns": {}, "sessions": {}, "seconds": {"phase": "measure"}}
@@ -38,7 +38,7 @@ def cold(table: run_folder.TableName, row: dict[str, Any]) -> dict[str, Any]:
     if table == "seconds":
         return row | {"cpu": 0.99, "phase": "warmup"}
     if table == "turns":
-        return row | {"inexact_gaps": 9}
+        return row | {"uncertain_gaps": 9}
     later = [name for name in row if name.endswith("_at_ns") and row[name] is not None]
     return row | {name: 10 * row[name] for name in later}
 
@@ -91,14 +91,14 @@ def test_phases_of_connecting_are_of_the_measured_phase(summaries: tuple[Summary
 def test_waits_for_a_token_are_those_of_the_sessions_that_figures_are_of(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
-    assert token_wait(whole) == token_wait(measured) == ""
-    assert int((whole.run.sessions["token_wait_ns"] > 0).sum()) == PLAN.token_waits
+    assert auth_wait(whole) == auth_wait(measured) == ""
+    assert int((whole.run.sessions["auth_wait_ns"] > 0).sum()) == PLAN.auth_waits
 
 
 def test_a_wait_for_a_token_in_the_measured_phase_is_said(tmp_path: Path) -> None:
-    summary = summarise(reports.load(synthetic.write(tmp_path, replace(PLAN, token_waits=PLAN.sessions))))
+    summary = summarise(reports.load(synthetic.write(tmp_path, replace(PLAN, auth_waits=PLAN.sessions))))
 
-    assert token_wait(summary).startswith(f"{len(summary.sessions)} of {len(summary.sessions)}{NBSP}sessions waited")
+    assert auth_wait(summary).startswith(f"{len(summary.sessions)} of {len(summary.sessions)}{NBSP}sessions waited")
     assert len(summary.sessions) < PLAN.sessions
 
 

@@ -35,7 +35,7 @@ def test_each_session_is_a_mark_of_its_shortest_round_trip_and_its_median(tmp_pa
 
     for way in frame.ways:
         mine = good[good["target"] == way.label].groupby("session_id", observed=True)
-        middle = mine["ttfa_less_rtt_ms"].quantile(0.5, interpolation="lower")
+        middle = mine["ttfa_minus_rtt_ms"].quantile(0.5, interpolation="lower")
         assert way.marks is not None
         assert sorted(way.marks[0]) == sorted(mine["network_rtt_ms"].min())
         assert sorted(way.marks[1]) == pytest.approx(sorted(middle))
@@ -86,7 +86,7 @@ def test_behind_a_proxy_there_is_no_figure_and_the_page_says_why(tmp_path: Path)
     page = run_html(summary)
 
     assert ways(summary, Stratum("speech_end")) is None
-    assert "to the proxy and not beyond; so there is no ttfa_less_rtt" in page
+    assert "to the proxy and not beyond; so there is no ttfa_minus_rtt" in page
     assert "Network round trip against" not in page
 
 

@@ -95,7 +95,7 @@ def test_a_drift_is_told_as_any_other_difference(low: float, high: float, said: 
 
 
 def test_a_measure_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
-    question = Question("voice_to_voice", "quantile", Margin(0.1), 0.5, stratum=Stratum("requested"))
+    question = Question("voice_to_voice", "quantile", Margin(0.1), 0.5, stratum=Stratum("request_sent"))
 
     assert verdicts.figure(question) == "voice_to_voice p50 of turns from response.create"
 

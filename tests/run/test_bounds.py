@@ -56,7 +56,7 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
     turn = build_observation(
         instants={name: AT_NS + after for name, (after, _) in instants.items()}, errors_ns=errors, widths_ns=widths
     )
-    row = table(row_of(turn) | {"stamp_error_ns": None})
+    row = table(row_of(turn) | {"timestamp_uncertainty_ns": None})
 
     for measure in BETWEEN:
         found = evidence.row_bounds(row.select(evidence.bound_columns(measure)), measure)[0]
@@ -69,30 +69,30 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
 def test_every_measure_that_hangs_on_an_arrival_has_a_bound() -> None:
     without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not evidence.bound_columns(one)}
 
-    assert without == {"vad_splits", "network_rtt", "retransmits", "stalls", "barge_in_late_audio", "cached_share"}
+    assert without == {"vad_splits", "network_rtt", "retransmits", "stall_count", "barge_in_late_audio", "cached_share"}
 
 
 def test_a_width_that_nobody_knows_is_no_width_of_nothing() -> None:
-    typed = {"requested_at_ns": 0, "first_audio_at_ns": 500 * MS, "first_audio_error_ns": MS}
+    typed = {"request_sent_at_ns": 0, "first_audio_at_ns": 500 * MS, "first_audio_uncertainty_ns": MS}
     turn = build_observation(errors_ns={"first_audio": MS}, widths_ns={})
 
     assert np.isnan(of("ttfa", **typed))
-    assert np.isnan(of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_error_ns=MS))
+    assert np.isnan(of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
     assert turn.bound_ns(CATALOGUE["ttfa"]) is None
 
 
 def test_a_row_of_an_older_version_has_the_bound_of_its_first_delta() -> None:
-    older = {"requested_at_ns": 0, "first_audio_at_ns": 500 * MS, "stamp_error_ns": 3 * MS}
+    older = {"request_sent_at_ns": 0, "first_audio_at_ns": 500 * MS, "timestamp_uncertainty_ns": 3 * MS}
 
-    assert of("ttfa", **older, requested_width_ns=0) == 3.0
-    assert np.isnan(of("transcript_first", requested_at_ns=0, first_transcript_at_ns=400 * MS, stamp_error_ns=3 * MS))
+    assert of("ttfa", **older, request_sent_uncertainty_ns=0) == 3.0
+    assert np.isnan(of("transcript_first", request_sent_at_ns=0, first_transcript_at_ns=400 * MS, timestamp_uncertainty_ns=3 * MS))
 
 
 def test_the_width_is_that_of_the_send_that_the_turn_counts_from() -> None:
-    spoken = {"speech_end_at_ns": 0, "speech_end_width_ns": 4 * MS, "first_audio_error_ns": MS}
+    spoken = {"speech_end_at_ns": 0, "speech_end_uncertainty_ns": 4 * MS, "first_audio_uncertainty_ns": MS}
 
     assert of("ttfa", **spoken) == 5.0
-    assert of("ttfa", **spoken, requested_at_ns=MS, requested_width_ns=2 * MS) == 3.0
+    assert of("ttfa", **spoken, request_sent_at_ns=MS, request_sent_uncertainty_ns=2 * MS) == 3.0
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_width_is_that_of_the_send_that_the_turn_counts_from() -> None:
 )
 def test_a_speed_is_off_by_what_its_time_is(first_error_ms: int, last_error_ms: int, bound: float) -> None:
     row = {"first_audio_at_ns": 0, "last_audio_at_ns": 1_000 * MS, "audio_speed": 2.0}
-    errors = {"first_audio_error_ns": first_error_ms * MS, "last_audio_error_ns": last_error_ms * MS}
+    errors = {"first_audio_uncertainty_ns": first_error_ms * MS, "last_audio_uncertainty_ns": last_error_ms * MS}
 
     assert of("audio_speed", **row, **errors) == pytest.approx(bound)
 
@@ -113,7 +113,7 @@ EXACT = {"first_audio": 0, "first_transcript": 0, "transcript_done": 0, "respons
 def test_where_more_than_one_in_a_hundred_bounds_are_unknown_a_run_is_not_judged_by_the_others(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     for number in range(100):
-        widths_ns = {"requested": 0} if number > 1 else {}
+        widths_ns = {"request_sent": 0} if number > 1 else {}
         recorder.session(labels(number)).turn_ended(build_observation(errors_ns=EXACT, widths_ns=widths_ns))
     recorder.close()
     verdict = close(folder)["verdict"]
@@ -129,7 +129,7 @@ def test_turns_that_count_from_another_instant_are_bounded_apart(tmp_path: Path)
     folder, (recorder,) = build_run(tmp_path)
     for number in range(20):
         late = {"first_audio": 6 * MS}
-        typed = build_observation(errors_ns=EXACT | late, widths_ns={"requested": 0})
+        typed = build_observation(errors_ns=EXACT | late, widths_ns={"request_sent": 0})
         spoken = build_observation(
             instants={"speech_end": AT_NS, "first_audio": AT_NS + 900 * MS},
             errors_ns=late,
@@ -140,8 +140,8 @@ def test_turns_that_count_from_another_instant_are_bounded_apart(tmp_path: Path)
     leave(folder)
 
     (typed_ttfa, spoken_ttfa) = (one for one in exactness(folder) if one.measure == "ttfa")
-    assert (typed_ttfa.origin, typed_ttfa.exact) == ("requested", False)
-    assert (spoken_ttfa.origin, spoken_ttfa.p50, spoken_ttfa.exact) == ("speech_end", 900.0, True)
+    assert (typed_ttfa.measured_from, typed_ttfa.exact) == ("request_sent", False)
+    assert (spoken_ttfa.measured_from, spoken_ttfa.p50, spoken_ttfa.exact) == ("speech_end", 900.0, True)
     assert close(folder)["verdict"]["rules"][0]["note"] == "p99 of how far ttfa from requested can be off"
 
 
@@ -153,7 +153,7 @@ def test_a_run_whose_transcripts_shared_their_reads_is_invalid_by_its_transcript
     for number in range(100):
         shared = {"first_transcript": 30 * MS} if number % 10 == 0 else {}
         recorder.session(labels(number)).turn_ended(
-            build_observation(errors_ns=EXACT | shared, widths_ns={"requested": 0})
+            build_observation(errors_ns=EXACT | shared, widths_ns={"request_sent": 0})
         )
     recorder.close()
     end(folder)
@@ -179,9 +179,9 @@ INEXACT: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
         ([build_observation(errors_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
     # The harness is no bottleneck where a voice cannot be told from what is behind it.
     "a begin that is found in noise makes no run invalid":
-        ([build_observation(instants=HEARD, onset_error_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),
+        ([build_observation(instants=HEARD, onset_uncertainty_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),
     "one that is found late does":
-        ([build_observation(instants=HEARD, onset_error_ns=50 * MS, **LATE)], [], False, ["voice_to_voice"]),
+        ([build_observation(instants=HEARD, onset_uncertainty_ns=50 * MS, **LATE)], [], False, ["voice_to_voice"]),
     "a failed turn makes no measure inexact": ([WELL, FAILED], [], True, []),
     "a measure of sessions can be inexact too": ([WELL], [UNREADY], True, ["session_ready"]),
 }  # fmt: skip
@@ -204,11 +204,11 @@ def test_what_is_not_exact_is_told_and_makes_some_runs_invalid(
 
 
 def test_the_bounds_of_a_row_are_those_of_its_turn() -> None:
-    turn = build_observation(errors_ns=EXACT | {"first_audio": 5}, widths_ns={"requested": 9})
+    turn = build_observation(errors_ns=EXACT | {"first_audio": 5}, widths_ns={"request_sent": 9})
     row = row_of(turn)
 
-    assert (row["first_audio_error_ns"], row["transcript_done_error_ns"], row["requested_width_ns"]) == (5, 0, 9)
-    assert row["stamp_error_ns"] == 5
+    assert (row["first_audio_uncertainty_ns"], row["transcript_done_uncertainty_ns"], row["request_sent_uncertainty_ns"]) == (5, 0, 9)
+    assert row["timestamp_uncertainty_ns"] == 5
     assert at(0) == AT_NS
 
 

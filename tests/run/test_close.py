@@ -67,9 +67,9 @@ def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
             arrival = Arrival(at(10 * turn), 5_000)
             record.received(GA.decode(data), Received(data, arrival, len(data)), arrival.at_ns + 70_000)
             record.sent(6_500, 4_800, 2 * MS)
-            record.turn_ended(build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_ns=turn * MS))
-        record.session_ended(build_session(turns_wanted=5, turns_begun=number + 2, outcome="closed:1006"))
-        recorder.hub_delay(MS)
+            record.turn_ended(build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_duration_ns=turn * MS))
+        record.session_ended(build_session(turns_planned=5, turns_started=number + 2, outcome="closed:1006"))
+        recorder.event_loop_delay(MS)
         recorder.end_second()
     recorder.flush()
 
@@ -112,7 +112,7 @@ def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(
     assert set(BOUNDS).isdisjoint(turns.column_names)
     assert bounds.column_names == [*TURN_KEYS, *BOUNDS]
     assert bounds.select([*TURN_KEYS]).equals(turns.select([*TURN_KEYS]))
-    assert bounds["first_audio_error_ns"].null_count < len(bounds)
+    assert bounds["first_audio_uncertainty_ns"].null_count < len(bounds)
     assert not files.lost_bounds(folder)
 
 
@@ -138,9 +138,9 @@ def test_a_close_that_is_cut_before_a_file_of_turns_is_in_place_is_done_again_fr
 
 
 LOSSES: dict[str, Callable[[Path], object]] = {
-    "it has no bounds.parquet": lambda path: path.unlink(),
-    "its bounds.parquet cannot be read: ": lambda path: path.write_bytes(b"PAR1 torn"),
-    "the rows of its bounds.parquet are not those of its turns": lambda path: pq.write_table(
+    "it has no uncertainty.parquet": lambda path: path.unlink(),
+    "its uncertainty.parquet cannot be read: ": lambda path: path.write_bytes(b"PAR1 torn"),
+    "the rows of its uncertainty.parquet are not those of its turns": lambda path: pq.write_table(
         pq.read_table(path).slice(1), path
     ),
 }
@@ -152,7 +152,7 @@ def test_bounds_that_are_lost_are_unknown_and_all_else_is_there(
 ) -> None:
     folder = Path(shutil.copytree(finished_and_closed[1], tmp_path / "lost"))
     before = files.read_table(folder, "turns")
-    LOSSES[why](folder / "bounds.parquet")
+    LOSSES[why](folder / "uncertainty.parquet")
     rows = files.read_table(folder, "turns")
     batches = files.stored_batches(folder, "turns", rows.column_names, 2)
 
@@ -168,7 +168,7 @@ def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(
     _, folder = finished_and_closed
     before = files.read_table(folder, "turns")
     least = (folder / "turns.parquet").stat().st_size // len(before)
-    assert (folder / "bounds.parquet").stat().st_size // least < len(before)
+    assert (folder / "uncertainty.parquet").stat().st_size // least < len(before)
 
     with patch("bench.run.folder.ANY_ROWS", 0), patch("bench.run.folder.BYTES_PER_ROW", least):
         assert files.read_table(folder, "turns") == before
@@ -180,10 +180,10 @@ def test_rows_that_are_read_a_few_at_a_time_have_their_bounds_however_the_files_
     finished_and_closed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(finished_and_closed[1], tmp_path / "cut"))
-    bounds = pq.read_table(folder / "bounds.parquet")
+    bounds = pq.read_table(folder / "uncertainty.parquet")
     place = bounds.schema.get_field_index(BOUNDS[0])
     told_apart = bounds.set_column(place, bounds.field(place), pa.array(range(len(bounds)), pa.int64()))
-    pq.write_table(told_apart, folder / "bounds.parquet", row_group_size=2)
+    pq.write_table(told_apart, folder / "uncertainty.parquet", row_group_size=2)
     whole = files.read_table(folder, "turns")
 
     for most in (1, 4, 100):
@@ -200,20 +200,20 @@ def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> Non
     assert {path.name for path in folder.iterdir()} == {
         "run.json",
         "turns.parquet",
-        "bounds.parquet",
+        "uncertainty.parquet",
         "sessions.parquet",
         "seconds.parquet",
         "histograms.hlog",
     }
     assert tables(folder) == before
     assert files.read_document(folder) == document
-    assert (document["state"], document["simulated"], document["stamp_source"]) == ("ended", False, "kernel")
+    assert (document["state"], document["simulated"], document["receive_timestamp_source"]) == ("ended", False, "kernel")
     totals = document["totals"]
     assert totals["turns"] == {"abandoned": 1, "failed:x": 2, "ok": 6}
     assert totals["sessions"] == {"closed:1006": 3}
-    assert sum(totals["turns"].values()) == totals["turns_begun"] == 9
-    assert (totals["turns_wanted"], totals["lost_turns"], totals["events"]) == (15, 6, 102)
-    assert (totals["unknown_events"], totals["stamp_fallbacks"]) == ({"x.y": 6, "z": 3}, 6)
+    assert sum(totals["turns"].values()) == totals["turns_started"] == 9
+    assert (totals["turns_planned"], totals["turns_not_started"], totals["events"]) == (15, 6, 102)
+    assert (totals["unknown_events"], totals["timestamp_fallbacks"]) == ({"x.y": 6, "z": 3}, 6)
     assert (totals["negative"], totals["out_of_range"]) == ({}, {})
     assert document["verdict"]["valid"] is True
 
@@ -281,8 +281,8 @@ def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill
     of_rows = contents(read(killed / "histograms.hlog"))
     whole = contents(read(clean / "histograms.hlog"))
     assert of_rows == {tag: whole[tag] for tag in of_rows}
-    assert {"stall", "network_rtt", "ttfa_less_rtt", "ttfa"} <= {tag.split("|")[0] for tag in of_rows}
-    events = {"delta_gap", "receive_lag", "hub_delay", "send_lag", "stamp_error"}
+    assert {"stall", "network_rtt", "ttfa_minus_rtt", "ttfa"} <= {tag.split("|")[0] for tag in of_rows}
+    events = {"delta_gap", "receive_delay", "event_loop_delay", "send_delay", "timestamp_uncertainty"}
     assert {tag.split("|")[0] for tag in whole.keys() - of_rows.keys()} == events
 
 
@@ -315,7 +315,7 @@ def test_how_late_sessions_began_is_counted_whether_killed_or_not(
     how(folder)
     close(folder)
 
-    lags = read(files.histograms_path(folder)).get(Key("start_lag", "simulator"))
+    lags = read(files.histograms_path(folder)).get(Key("start_delay", "simulator"))
     assert lags is not None
     assert (distribution(lags)[0].tolist(), lags.get_total_count()) == (pytest.approx([7_000], rel=1e-3), 1)
     assert [row.get("intended_start_at_ns") for row in tables(folder)["sessions"]] == [-7 * MS, None]
@@ -388,7 +388,7 @@ def test_labels_beyond_the_thirty_second_share_a_histogram_after_a_kill_as_they_
 
 def test_values_below_zero_are_counted_once_whether_killed_or_not(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
-    instants = {"requested": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
+    instants = {"request_sent": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
     record = recorder.session(labels(1))
     record.turn_ended(build_observation(instants=instants))
     record.session_ended(build_session())
@@ -412,8 +412,8 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
 
 
 NEWER = {"pair", "rtt_scope", "retry_after_ns", "throttled", "requests_limit", "requests_remaining", "tokens_limit",
-         "tokens_remaining", "tokens_cached_text_in", "tokens_cached_audio_in", "token_wait_ns",
-         "request_acked_at_ns", "sent_source", "transmit_lag_ns", "traits", "context_tokens", "preamble"}  # fmt: skip
+         "tokens_remaining", "input_cached_text_tokens", "input_cached_audio_tokens", "auth_wait_ns",
+         "request_acked_at_ns", "send_timestamp_source", "transmit_delay_ns", "traits", "context_tokens", "preamble"}  # fmt: skip
 """Columns that a version before this one did not write."""
 
 
@@ -431,8 +431,8 @@ def test_a_killed_run_of_an_older_version_is_closed_with_nulls_for_what_it_did_n
     assert totals["turns"] == {"abandoned": 1, "failed:x": 2, "ok": 6}
     assert all(NEWER.isdisjoint(row) for rows in tables(folder).values() for row in rows)
     found = {key.measure: histogram.get_total_count() for key, histogram in read(files.histograms_path(folder)).items()}
-    assert found["ttfa_less_rtt"] > 0
-    assert "token_wait" not in found
+    assert found["ttfa_minus_rtt"] > 0
+    assert "auth_wait" not in found
 
 
 def test_a_run_without_counters_was_killed(tmp_path: Path) -> None:
@@ -520,7 +520,7 @@ def test_rates_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     record.sent(1_000, 700, None)
     other.session(labels(2)).sent(500, 300, None)
     record.session_ended(build_session(wire_bytes_sent=2_000, audio_bytes_sent=4_000))  # 2 s from the upgrade on
-    refused = build_session(instants={"connect_start": AT_NS, "ended": at(9)}, outcome="refused:401")
+    refused = build_session(instants={"connect_start": AT_NS, "ended": at(9)}, outcome="connect_failed:401")
     recorder.session(labels(3)).session_ended(refused)
     now[0] += 800_000_000
     recorder.end_second()
@@ -698,7 +698,7 @@ def test_ttfa_counts_from_the_end_of_speech_where_the_service_starts_the_respons
 def test_turns_of_one_label_that_count_from_different_instants_are_not_pooled(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     record = recorder.session(labels(1))
-    for instants in (SPOKEN, SPOKEN, {"requested": at(0), "first_audio": at(200), "ended": at(900)}):
+    for instants in (SPOKEN, SPOKEN, {"request_sent": at(0), "first_audio": at(200), "ended": at(900)}):
         record.turn_ended(build_observation(instants=instants))
     recorder.close()
     killed = closed_and_killed(folder)
@@ -715,12 +715,12 @@ def test_turns_of_one_label_that_count_from_different_instants_are_not_pooled(tm
 def test_a_slow_loop_matters_where_stamps_come_from_user_space(tmp_path: Path, user: int, broken: set[str]) -> None:
     folder, (recorder,) = build_run(tmp_path)
     recorder.session(labels(1)).turn_ended(build_observation(user_stamps=user))
-    recorder.hub_delay(90 * MS)
+    recorder.event_loop_delay(90 * MS)
     recorder.close()
     document = close(folder)
 
     assert {rule["rule"] for rule in document["verdict"]["rules"] if rule["passed"] is False} == broken
-    assert document["stamp_source"] == ("mixed" if user else "kernel")
+    assert document["receive_timestamp_source"] == ("mixed" if user else "kernel")
 
 
 def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -731,15 +731,15 @@ def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, mon
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, warm_until_ns=BEGAN_NS + 60 * S)
     recorder.session(labels(1)).turn_ended(build_observation(user_stamps=1))
     now[0] += 59 * S
-    recorder.hub_delay(900 * MS)
+    recorder.event_loop_delay(900 * MS)
     now[0] += S
-    recorder.hub_delay(MS)
+    recorder.event_loop_delay(MS)
     recorder.close()
 
     rule = close(folder)["verdict"]["rules"][1]
-    assert (rule["measure"], rule["passed"], rule["figure"]) == ("hub_delay", True, pytest.approx(1.0, rel=0.01))
+    assert (rule["measure"], rule["passed"], rule["figure"]) == ("event_loop_delay", True, pytest.approx(1.0, rel=0.01))
     found = read(files.histograms_path(folder))
-    assert found.get(Key("hub_delay", "all", phase="warmup")).get_max_value() >= 900_000  # type: ignore[union-attr]
+    assert found.get(Key("event_loop_delay", "all", phase="warmup")).get_max_value() >= 900_000  # type: ignore[union-attr]
 
 
 def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
@@ -763,10 +763,10 @@ def test_turns_of_the_warm_up_are_counted(tmp_path: Path) -> None:
 
 def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
-    late = {"requested": at(0), "first_audio": at(2_000), "ended": at(2_500)}
+    late = {"request_sent": at(0), "first_audio": at(2_000), "ended": at(2_500)}
     recorder.session(labels(1, "slow")).turn_ended(build_observation(instants=late, errors_ns={"first_audio": 19 * MS}))
     recorder.session(labels(2, "fast")).turn_ended(
-        build_observation(errors_ns={"first_audio": 6 * MS}, widths_ns={"requested": 0})
+        build_observation(errors_ns={"first_audio": 6 * MS}, widths_ns={"request_sent": 0})
     )
     recorder.close()
 
@@ -815,7 +815,7 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip(tmp_path: Path, 
     folder, (recorder,) = build_run(tmp_path)
     for number, scope in enumerate(("proxy", "service", None), 1):
         recorder.session(labels(number)).turn_ended(build_observation(rtt_scope=scope))
-    recorder.session(labels(4)).session_ended(build_session(token_wait_ns=40 * MS))
+    recorder.session(labels(4)).session_ended(build_session(auth_wait_ns=40 * MS))
     recorder.close()
     how(folder)
     close(folder)
@@ -824,12 +824,12 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip(tmp_path: Path, 
     counts = {
         name: found.get(Key(name, "simulator", step)).get_total_count()  # type: ignore[union-attr]
         for name, step in (
-            ("ttfa_less_rtt", "voice_turns.greeting"),
+            ("ttfa_minus_rtt", "voice_turns.greeting"),
             ("network_rtt", "voice_turns.greeting"),
-            ("token_wait", "all"),
+            ("auth_wait", "all"),
         )
     }
-    assert counts == {"ttfa_less_rtt": 2, "network_rtt": 3, "token_wait": 1}
+    assert counts == {"ttfa_minus_rtt": 2, "network_rtt": 3, "auth_wait": 1}
 
 
 # Who may close.

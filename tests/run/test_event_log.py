@@ -40,9 +40,9 @@ def audio(payload: bytes) -> bytes:
 class Logged:
     """A timeline with a log of its own."""
 
-    def __init__(self, path: Path, *, hide: Callable[[str], str] = str, keep_audio: bool = False) -> None:
+    def __init__(self, path: Path, *, hide: Callable[[str], str] = str, record_audio: bool = False) -> None:
         self.path = path
-        self.log = EventLog(path, hide=hide, keep_audio=keep_audio)
+        self.log = EventLog(path, hide=hide, record_audio=record_audio)
         self.timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits()), GA, log=self.log, about={"dialect": "ga"})
         self.transport = LoggedTransport(MemoryTransport(lambda message: ()), self.log)
 
@@ -93,7 +93,7 @@ def test_when_a_message_really_left_stands_behind_it_in_the_log(tmp_path: Path) 
 
 
 def test_a_long_message_is_left_out_and_its_sending_is_not(tmp_path: Path) -> None:
-    logged = Logged(tmp_path / "s.jsonl", keep_audio=True)
+    logged = Logged(tmp_path / "s.jsonl", record_audio=True)
     logged.say("conversation.item.create", GA.message(build_message("hello" * 2_000), "turn-1-item").data)
 
     (sent,) = logged.lines("sent")
@@ -101,9 +101,9 @@ def test_a_long_message_is_left_out_and_its_sending_is_not(tmp_path: Path) -> No
     assert sent["wire_bytes"] > 10_000
 
 
-@pytest.mark.parametrize("keep_audio", [False, True])
-def test_audio_is_cut_unless_it_is_kept(tmp_path: Path, keep_audio: bool) -> None:
-    logged = Logged(tmp_path / "s.jsonl", keep_audio=keep_audio)
+@pytest.mark.parametrize("record_audio", [False, True])
+def test_audio_is_cut_unless_it_is_kept(tmp_path: Path, record_audio: bool) -> None:
+    logged = Logged(tmp_path / "s.jsonl", record_audio=record_audio)
     said, heard = b"\x01\x23" * 2_400, b"\x00\x45" * 2_400
     logged.say("input_audio_buffer.append", GA.append(said, "turn-1-append-1").data, 4_800)
     logged.hear(created("r1"), audio(heard), delta(PREVIEW, "audio", "r1", base64.b64encode(heard).decode()))
@@ -111,8 +111,8 @@ def test_audio_is_cut_unless_it_is_kept(tmp_path: Path, keep_audio: bool) -> Non
     (sent,) = logged.lines("sent")
     assert sent["event"]["event_id"] == "turn-1-append-1"
     text = logged.path.read_text()
-    assert (base64.b64encode(said).decode() in text) is keep_audio
-    assert text.count(base64.b64encode(heard).decode()) == (2 if keep_audio else 0)
+    assert (base64.b64encode(said).decode() in text) is record_audio
+    assert text.count(base64.b64encode(heard).decode()) == (2 if record_audio else 0)
 
 
 def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(tmp_path: Path) -> None:
@@ -128,13 +128,13 @@ def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(t
 
 
 @pytest.mark.parametrize("most", [5, 250_000], ids=["over a limit", "within limits"])
-@pytest.mark.parametrize("keep_audio", [False, True])
+@pytest.mark.parametrize("record_audio", [False, True])
 def test_deltas_that_are_matched_stand_in_the_log_as_those_that_are_understood(
-    tmp_path: Path, keep_audio: bool, most: int
+    tmp_path: Path, record_audio: bool, most: int
 ) -> None:
     """Each of them once, whatever the timeline makes of them."""
     came = [audio(LOUD), delta(GA, "transcript", "r1", "hello"), audio(QUIET)]
-    understood, matched = (Logged(tmp_path / name, keep_audio=keep_audio) for name in ("understood", "matched"))
+    understood, matched = (Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched"))
     for logged in (understood, matched):
         logged.timeline._most_events = most
         logged.timeline.tell(inputs.Begun(at(0), build_turn()))

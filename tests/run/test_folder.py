@@ -34,7 +34,7 @@ def test_a_run_has_a_folder_of_its_own_named_after_its_time_and_scenario(tmp_pat
 def test_a_folder_that_cannot_be_written_is_said_so_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
 
-    with pytest.raises(UsageError, match=r"--runs"):
+    with pytest.raises(UsageError, match=r"--runs-dir"):
         files.create(tmp_path / "runs", "x", BEGAN_NS)
 
 

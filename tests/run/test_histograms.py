@@ -174,7 +174,7 @@ def test_both_ways_of_recording_share_a_histogram() -> None:
         (Key("ttfa", "my-res.openai.azure.com", "say_1.a"), "ttfa|my-res.openai.azure.com|say_1.a|measure"),
         (Key("ttfa", "a,b|c d", "é", "warm up"), "ttfa|a_b_c_d|_|warm_up"),
         (Key("ttfa", "", "\n"), "ttfa|_|_|measure"),
-        (Key("hub_delay", "all"), "hub_delay|all|all|measure"),
+        (Key("event_loop_delay", "all"), "event_loop_delay|all|all|measure"),
     ],
 )
 def test_a_tag_holds_only_what_other_readers_can_parse(key: Key, tag: str) -> None:

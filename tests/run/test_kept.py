@@ -29,7 +29,7 @@ DAY_NS = 86_400 * 10**9
 
 
 def rtbench(*words: object) -> Result:
-    return call(*words, env={"LOCUST_RUNS": None, "BROWSER": None, "DISPLAY": None})
+    return call(*words, env={"LOCUST_RUNS_DIR": None, "BROWSER": None, "DISPLAY": None})
 
 
 def run(folder: Path, days: int = 0, **changes: Any) -> Path:
@@ -132,7 +132,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    ["report", "check", "compare", "decide", "replay", "export --format csv", "size --detect 40%", "baseline save"],
+    ["report", "check", "compare", "decide", "replay", "export --format csv", "sample-size --detect 40%", "baseline save"],
 )
 def test_a_command_without_a_name_takes_the_newest_run_and_says_so(
     home: Path, monkeypatch: pytest.MonkeyPatch, command: str
@@ -271,18 +271,18 @@ def test_open_shows_the_newest_page_and_makes_the_one_that_is_missing(
     run(tmp_path / "old")
     newest = run(tmp_path / "new", 1)
     (newest / "report.html").write_text("made before")
-    ended = rtbench("open", "--runs", tmp_path)
+    ended = rtbench("open", "--runs-dir", tmp_path)
 
     assert ended.stdout == f"{newest / 'report.html'}\n"
     assert (newest / "report.html").read_text() == "made before"
-    assert rtbench("open", "old", "--runs", tmp_path).stdout == f"{tmp_path / 'old' / 'report.html'}\n"
+    assert rtbench("open", "old", "--runs-dir", tmp_path).stdout == f"{tmp_path / 'old' / 'report.html'}\n"
     assert (tmp_path / "old" / "report.html").stat().st_size
     assert opened == [(tmp_path / name / "report.html").as_uri() for name in ("new", "old")]
 
 
 def test_open_makes_no_page_beside_a_run_that_is_under_way(tmp_path: Path) -> None:
     under_way(tmp_path / "live", pid=os.getpid())
-    ended = rtbench("open", "live", "--runs", tmp_path)
+    ended = rtbench("open", "live", "--runs-dir", tmp_path)
 
     assert "is under way, and has no page yet" in str(ended.exception)
     assert not (tmp_path / "live" / "report.html").exists()

@@ -47,7 +47,7 @@ def in_ms(measures_ns: Mapping[str, int]) -> dict[str, float]:
 def test_a_session_s_measures_are_the_same_of_itself_and_of_its_row(drawn: list[tuple[dict[str, int], int]]) -> None:
     """Whatever phases of connecting are missing."""
     sessions = [
-        build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, token_wait_ns=wait_ns)
+        build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, auth_wait_ns=wait_ns)
         for instants, wait_ns in drawn
     ]
     frame = frame_of("sessions", [session_row(session, 0) for session in sessions])
@@ -74,11 +74,11 @@ def test_a_turn_s_measures_are_the_same_of_itself_and_of_its_row(
     turns = [
         build_observation(
             instants={name: AT_NS + ns for name, ns in instants.items()},
-            stall_ns=stall_ns,
+            stall_duration_ns=stall_duration_ns,
             network_rtt_ns=rtt_ns,
             rtt_scope=scope,
         )
-        for instants, stall_ns, rtt_ns, scope in drawn
+        for instants, stall_duration_ns, rtt_ns, scope in drawn
     ]
     frame = frame_of("turns", [row_of(turn) for turn in turns])
 

@@ -57,10 +57,10 @@ def test_such_a_run_is_listed_and_has_its_place_in_a_history(home: Path) -> None
     assert SHOWN in told("runs")
     assert {each["name"] for each in json.loads(told("runs", "--json"))["runs"]} == {NAME, "two"}
     told("report", "two")
-    assert SHOWN in " ".join(notice for notice in json.loads(told("history", "--json"))["notices"])
+    assert SHOWN in " ".join(notice for notice in json.loads(told("trend", "--json"))["notices"])
     told("report", NAME)
-    assert told("history").splitlines()[-1] == "runs/history.html"
-    assert 'href="on%FFe/report.html"' in (home / "runs" / "history.html").read_text(encoding="utf-8")
+    assert told("trend").splitlines()[-1] == "runs/trend.html"
+    assert 'href="on%FFe/report.html"' in (home / "runs" / "trend.html").read_text(encoding="utf-8")
 
 
 def test_a_killed_run_whose_name_is_not_utf_8_is_closed(home: Path) -> None:

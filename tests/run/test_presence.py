@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run(tmp_path / "runs" / "one")
     run(tmp_path / "runs" / "two", 1)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LOCUST_RUNS", raising=False)
+    monkeypatch.delenv("LOCUST_RUNS_DIR", raising=False)
     return tmp_path
 
 
@@ -75,7 +75,7 @@ def test_a_history_names_the_run_that_cannot_be_read(home: Path, monkeypatch: py
     lock(home / "runs" / "two", monkeypatch)
 
     assert [folder.name for folder in in_folders([home / "runs"])[0]] == ["one", "two"]
-    shown = call("history", home / "runs")
+    shown = call("trend", home / "runs")
     assert shown.exit_code == 0
     assert REFUSED in " ".join(shown.stdout.split())
 
@@ -86,8 +86,8 @@ def test_a_history_names_the_run_that_cannot_be_read(home: Path, monkeypatch: py
         *("check", "check one", "check runs/one", "check runs/one:sim", "check one --junit junit.xml"),
         *("report", "report one", "report runs/one", "report one two"),
         *("compare", "compare one two", "compare runs/one:sim runs/two:sim"),
-        *("history", "history runs", "history runs/one"),
-        *("open", "open one", "runs", "runs --remove one --yes", "decide one", "size --like runs/one", "export one"),
+        *("history", "trend runs", "trend runs/one"),
+        *("open", "open one", "runs", "runs --remove one --yes", "decide one", "sample-size --pilot runs/one", "export one"),
         *("replay runs/one", "baseline save one", "merge runs/one runs/two --out merged"),
     ],
 )

@@ -92,9 +92,9 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
         audio="opening_hours.wav", vad_splits=1, answer_response_id="resp_2", traits="calls+filler",
         context_tokens=1_400,
         context_cached_tokens=1_300, preamble=True, yielded=False, false_yield=True,
-        truncated_right=True, false_reply=False, cut_off=True,
-        interruption="noise", function_calls=2, function_time_ns=50, dead_air_ns=60, late_audio_ns=70,
-        wasted_audio_ns=80, received_audio_ns=85, overlap_ns=90, onset_error_ns=95,
+        truncation_correct=True, false_reply=False, cut_off=True,
+        interruption="noise", function_calls=2, function_execution_ns=50, dead_air_ns=60, late_audio_ns=70,
+        unplayed_audio_ns=80, received_audio_ns=85, overlap_ns=90, onset_uncertainty_ns=95,
     )  # fmt: skip
     record = recorder.session(LABELS)
     record.turn_ended(turn)
@@ -106,7 +106,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
     }
     same = set(TurnObservation.__struct_fields__) & set(files.SCHEMAS["turns"].names) - {"detail"}
     assert {name: row[name] for name in same} == {name: getattr(turn, name) for name in same}
-    assert (row["origin"], row["stamp_source"], row["audio_speed"]) == ("requested", "kernel", turn.audio_speed)
+    assert (row["measured_from"], row["receive_timestamp_source"], row["audio_speed"]) == ("request_sent", "kernel", turn.audio_speed)
     assert (row["delta_gap_max_ns"], row["delta_gap_p95_ns"]) == (20 * MS, 19 * MS)
     tokens = {name: row[f"tokens_{name}"] for name in TOKENS}
     assert Usage(**tokens) == turn.usage
@@ -117,7 +117,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
 
 
 def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, recorder: Recorder) -> None:
-    session = build_session(outcome="closed:1006", turns_wanted=4)
+    session = build_session(outcome="closed:1006", turns_planned=4)
     record = recorder.session(LABELS)
     record.session_ended(session)
     recorder.flush()
@@ -129,7 +129,7 @@ def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, record
     told_otherwise = {"detail", "unknown_events", "headers", "effective_settings", "service_session_id"}
     same = (set(SessionObservation.__struct_fields__) & set(files.SCHEMAS["sessions"].names)) - told_otherwise
     assert {name: row[name] for name in same} == {name: getattr(session, name) for name in same}
-    assert (row["unknown_events"], row["lost_turns"], row["model"]) == (3, 3, "gpt-realtime")
+    assert (row["unknown_events"], row["turns_not_started"], row["model"]) == (3, 3, "gpt-realtime")
     assert (row["region"], row["request_id"]) == ("Sweden Central", "r1")
     assert json.loads(row["headers"]) == session.headers
     assert json.loads(row["effective_settings"]) == session.effective_settings
@@ -202,15 +202,15 @@ def test_a_row_says_where_its_round_trip_ends(folder: Path, recorder: Recorder) 
 
     (row,) = rows(folder, "turns")
     assert (row["rtt_scope"], row["network_rtt_ns"]) == ("proxy", 2 * MS)
-    assert counted(folder, recorder, "ttfa_less_rtt", "voice_turns.greeting") == []
+    assert counted(folder, recorder, "ttfa_minus_rtt", "voice_turns.greeting") == []
 
 
 def test_a_session_that_waited_for_a_token_says_so(folder: Path, recorder: Recorder) -> None:
-    recorder.session(LABELS).session_ended(build_session(token_wait_ns=40 * MS))
+    recorder.session(LABELS).session_ended(build_session(auth_wait_ns=40 * MS))
     recorder.flush()
 
-    assert rows(folder, "sessions")[0]["token_wait_ns"] == 40 * MS
-    assert counted(folder, recorder, "token_wait") == pytest.approx([40_000], rel=1e-3)
+    assert rows(folder, "sessions")[0]["auth_wait_ns"] == 40 * MS
+    assert counted(folder, recorder, "auth_wait") == pytest.approx([40_000], rel=1e-3)
 
 
 def test_a_row_has_only_columns_of_its_table() -> None:
@@ -227,14 +227,14 @@ def test_a_row_has_only_columns_of_its_table() -> None:
 def test_what_a_turn_does_not_have_is_null() -> None:
     turn = build_observation(instants={"ended": at(5)}, usage=None, gaps_ns=(), response_id="", item_id="",
                              widths_ns={}, errors_ns={}, kernel_stamps=0, audio_speed=None,
-                             stall_ns=None, stalls=None, network_rtt_ns=None, retransmits=None,
-                             rtt_scope=None, sent_source=None, transmit_lag_ns=None)  # fmt: skip
+                             stall_duration_ns=None, stall_count=None, network_rtt_ns=None, retransmits=None,
+                             rtt_scope=None, send_timestamp_source=None, transmit_delay_ns=None)  # fmt: skip
     row = present(row_of(turn))
 
-    absent = {"response_id", "item_id", "first_audio_at_ns", "requested_at_ns", "delta_gap_max_ns", "stamp_source",
-              "audio_speed", "tokens_text_in", "stamp_error_ns", "requested_width_ns", "detail", "audio", "stall_ns",
-              "stalls", "vad_splits", "network_rtt_ns", "rtt_scope", "retransmits", "retry_after_ns",
-              "sent_source", "transmit_lag_ns", "request_acked_at_ns", "traits", "context_tokens", "preamble",
+    absent = {"response_id", "item_id", "first_audio_at_ns", "request_sent_at_ns", "delta_gap_max_ns", "receive_timestamp_source",
+              "audio_speed", "input_text_tokens", "timestamp_uncertainty_ns", "request_sent_uncertainty_ns", "detail", "audio", "stall_duration_ns",
+              "stall_count", "vad_splits", "network_rtt_ns", "rtt_scope", "retransmits", "retry_after_ns",
+              "send_timestamp_source", "transmit_delay_ns", "request_acked_at_ns", "traits", "context_tokens", "preamble",
               "interruption", "yielded", "function_calls", "dead_air_ns"}  # fmt: skip
     assert absent.isdisjoint(row)
     assert row["ended_at_ns"] == 5 * MS
@@ -299,7 +299,7 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_
     headers = {"x-ms-region": SECRET, "x-request-id": SECRET}
     settings = {"model": SECRET}
     record.session_ended(
-        build_session(outcome=f"refused:{SECRET}", headers=headers, effective_settings=settings, close_reason=SECRET)
+        build_session(outcome=f"connect_failed:{SECRET}", headers=headers, effective_settings=settings, close_reason=SECRET)
     )
     recorder.close()
 
@@ -351,13 +351,13 @@ def test_a_number_that_no_column_can_hold_costs_no_row_and_is_said(folder: Path,
     recorder.close()
 
     turns = files.read_table(folder, "turns").to_pylist()
-    assert [turn["tokens_text_in"] for turn in turns] == [USAGE.text_in, None, USAGE.text_in]
-    assert [turn["tokens_audio_in"] for turn in turns] == [USAGE.audio_in] * 3
+    assert [turn["input_text_tokens"] for turn in turns] == [USAGE.text_in, None, USAGE.text_in]
+    assert [turn["input_audio_tokens"] for turn in turns] == [USAGE.audio_in] * 3
     assert [turn["first_audio_at_ns"] for turn in turns] == [501 * MS] * 3
     assert len(rows(folder, "sessions")) == 1
     (incident,) = counters(folder)["incidents"]
     assert incident["kind"] == "value_left_out"
-    assert incident["text"].startswith("tokens_text_in in turns of session w0-000001, null there: OverflowError")
+    assert incident["text"].startswith("input_text_tokens in turns of session w0-000001, null there: OverflowError")
 
 
 def test_a_second_that_cannot_be_counted_costs_no_other_row(
@@ -373,7 +373,7 @@ def test_a_second_that_cannot_be_counted_costs_no_other_row(
     recorder.close()
 
     assert [len(rows(folder, table)) for table in ("turns", "sessions", "seconds")] == [1, 1, 1]
-    assert rows(folder, "seconds")[0]["turns_begun"] == 1
+    assert rows(folder, "seconds")[0]["turns_started"] == 1
     assert counters(folder)["incident_counts"] == {"second_left_out": 1}
     assert counters(folder)["done"] is True
 
@@ -394,7 +394,7 @@ def test_the_last_rows_are_written_whatever_becomes_of_the_last_second(
 def test_the_measures_of_a_good_turn_are_counted_by_step(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     for ms in (100, 250):
-        instants = {"requested": at(0), "first_audio": at(ms), "ended": at(900)}
+        instants = {"request_sent": at(0), "first_audio": at(ms), "ended": at(900)}
         record.turn_ended(build_observation(instants=instants, gaps_ns=(3 * MS,)))
 
     assert counted(folder, recorder, "ttfa", "voice_turns.greeting") == pytest.approx([100_000, 250_000], rel=1e-3)
@@ -429,7 +429,7 @@ def test_a_session_s_measures_are_counted(folder: Path, recorder: Recorder) -> N
 
 
 def test_a_measure_below_zero_is_counted_beside(folder: Path, recorder: Recorder) -> None:
-    instants = {"requested": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
+    instants = {"request_sent": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
     recorder.session(LABELS).turn_ended(build_observation(instants=instants))
 
     assert gathered(folder, recorder).negative == {"transcript_lead": 1}
@@ -469,8 +469,8 @@ def test_every_event_s_error_and_lag_are_counted_the_lag_with_kernel_stamps_only
     hear(record, created("r1"), lag_ns=40_000, error_ns=0)
     hear(record, created("r1"), lag_ns=99_000, error_ns=5_000, kernel=False)
 
-    assert counted(folder, recorder, "stamp_error") == [0, 5, 9]
-    assert counted(folder, recorder, "receive_lag") == [40, 70]
+    assert counted(folder, recorder, "timestamp_uncertainty") == [0, 5, 9]
+    assert counted(folder, recorder, "receive_delay") == [40, 70]
 
 
 def test_a_paced_chunk_s_lag_is_counted_and_no_other(folder: Path, recorder: Recorder) -> None:
@@ -479,7 +479,7 @@ def test_a_paced_chunk_s_lag_is_counted_and_no_other(folder: Path, recorder: Rec
     record.sent(6_500, 4_800, -5)
     record.sent(100, 0, None)
 
-    assert counted(folder, recorder, "send_lag") == [0, 1_200]
+    assert counted(folder, recorder, "send_delay") == [0, 1_200]
 
 
 def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: Path, recorder: Recorder) -> None:
@@ -491,8 +491,8 @@ def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: P
     record.sent(650, 480, None)
     record.turn_ended(build_observation(outcome="failed:x"))
     record.turn_ended(build_observation(outcome="abandoned"))
-    recorder.hub_delay(7 * MS)
-    recorder.hub_delay(3 * MS)
+    recorder.event_loop_delay(7 * MS)
+    recorder.event_loop_delay(3 * MS)
     recorder.end_second()
     other.session_ended(build_session())
     recorder.end_second()
@@ -500,19 +500,19 @@ def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: P
 
     first, second = rows(folder, "seconds")
     wire = len(session_created()) + sum(len(delta(GA, "audio", "r1", p)) for p in (base64_of(480), "abc"))
-    assert {name: first[name] for name in ("sessions_active", "session_starts", "turns_begun", "turns_ended")} == {
+    assert {name: first[name] for name in ("sessions_active", "session_starts", "turns_started", "turns_ended")} == {
         "sessions_active": 2,
         "session_starts": 2,
-        "turns_begun": 1,
+        "turns_started": 1,
         "turns_ended": 2,
     }
     assert (first["turns_failed"], first["events"]) == (1, 3)
     assert (first["audio_bytes_received"], first["audio_bytes_sent"]) == (480, 480)
     assert (first["wire_bytes_received"], first["wire_bytes_sent"]) == (wire, 650)
     assert recorder.traffic == {LABELS.target: Traffic(3, 1, wire, 650)}
-    assert (first["receive_lag_max_ns"], first["hub_delay_max_ns"]) == (9_000, 7 * MS)
+    assert (first["receive_delay_max_ns"], first["event_loop_delay_max_ns"]) == (9_000, 7 * MS)
     assert (second["sessions_active"], second["session_starts"], second["events"]) == (1, 0, 0)
-    assert (second["receive_lag_max_ns"], second["hub_delay_max_ns"]) == (0, 0)
+    assert (second["receive_delay_max_ns"], second["event_loop_delay_max_ns"]) == (0, 0)
 
 
 def limits(tokens: Any, requests: Any = None) -> bytes:
@@ -621,7 +621,7 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
         "out_of_range": {},
         "negative": {},
         "unknown_events": {"x.y": 2, "z": 1},
-        "stamp_fallbacks": 2,
+        "timestamp_fallbacks": 2,
         "incidents": [],
         "incident_counts": {},
         "rows": {},

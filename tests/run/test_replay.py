@@ -109,7 +109,7 @@ def transmit(ticket: int, acknowledged: bool, ago_ns: int = 0) -> Tell:
 def begin(changes: dict[str, Any]) -> Tell:
     def tell(timeline: Timeline, now_ns: int) -> None:
         if timeline.turns.all_over:
-            timeline.tell(inputs.Begun(now_ns, build_turn(timeline.session().turns_begun + 1, **changes)))
+            timeline.tell(inputs.Begun(now_ns, build_turn(timeline.session().turns_started + 1, **changes)))
 
     return tell
 
@@ -131,7 +131,7 @@ SENDS = st.builds(
     put,
     st.sampled_from(["session.update", "response.create", "input_audio_buffer.append"]),
     st.sampled_from([0, 4800]),
-    st.sampled_from([{}, {"speech_begin": MS}, {"speech_end": 3 * MS}]),
+    st.sampled_from([{}, {"speech_start": MS}, {"speech_end": 3 * MS}]),
     st.booleans(),
     st.integers(0, 3),
     st.sampled_from(["", "", "script-event"]),
@@ -190,7 +190,7 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
     """A turn that the caller speaks, and asks for, too."""
     append = "input_audio_buffer.append"
     return [
-        st.just(put(append, 4800, {"speech_begin": MS}, False)),
+        st.just(put(append, 4800, {"speech_start": MS}, False)),
         hears(speech("started", item)),
         st.builds(put, st.just(append), st.just(4800), st.just({"speech_end": 3 * MS}), st.booleans(), st.just(1)),
         TRANSMITS,
@@ -221,13 +221,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("logs")
 
 
-@given(steps=conversations(), end=st.sampled_from(ENDS), keep_audio=st.booleans(), responds=st.booleans())
+@given(steps=conversations(), end=st.sampled_from(ENDS), record_audio=st.booleans(), responds=st.booleans())
 def test_a_log_that_is_told_again_gives_the_same_observations(
-    folder: Path, steps: list[tuple[Tell, int]], end: Tell, keep_audio: bool, responds: bool
+    folder: Path, steps: list[tuple[Tell, int]], end: Tell, record_audio: bool, responds: bool
 ) -> None:
     path = folder / "random.jsonl"
     path.unlink(missing_ok=True)
-    log = EventLog(path, hide=str, keep_audio=keep_audio)
+    log = EventLog(path, hide=str, record_audio=record_audio)
     live = Keeping(SessionStart(AT_NS, 3, LIMITS, service_responds=responds), GA, log=log, about=ABOUT)
     now_ns = AT_NS
     for tell, gap_ms in steps:
@@ -246,7 +246,7 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
 
 
 def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
+    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.tell(inputs.Connected({"tcp_done": AT_NS + 50 * MS}, {"retry-after": "7"}, 40 * MS))
     live.tell(inputs.Failed("throttled:handshake", AT_NS + 60 * MS, "429"))
@@ -254,17 +254,17 @@ def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Pa
 
     again = replay_log(tmp_path / "log.jsonl").session
     assert again == live.session()
-    assert (again.token_wait_ns, again.retry_after_ns) == (40 * MS, 7_000 * MS)
+    assert (again.auth_wait_ns, again.retry_after_ns) == (40 * MS, 7_000 * MS)
 
 
 # Whole sessions.
 
 
-def logged(path: Path, script: PreparedScript, *, keep_audio: bool = False) -> tuple[list[TurnObservation], Any]:
+def logged(path: Path, script: PreparedScript, *, record_audio: bool = False) -> tuple[list[TurnObservation], Any]:
     """What a session over a transport without a network gave, and its own observation; its log is in the file."""
     transport, listening = GuardedTransport(Service(script.dialect)), Listening()
     transport.transmit = TransmitDelays(2_000, 20 * MS)
-    log = EventLog(path, hide=str, keep_audio=keep_audio)
+    log = EventLog(path, hide=str, record_audio=record_audio)
     start_ns, facts = transport.now_ns(), about("run", LABELS, script)
     timeline = LoggedTimeline(
         SessionStart(start_ns, len(script.turns), script.limits, intended_ns=start_ns - 3 * MS),
@@ -285,15 +285,15 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("keep_audio", [False, True])
-def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, keep_audio: bool, tmp_path: Path) -> None:
-    turns, session = logged(tmp_path / "log.jsonl", script, keep_audio=keep_audio)
+@pytest.mark.parametrize("record_audio", [False, True])
+def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, record_audio: bool, tmp_path: Path) -> None:
+    turns, session = logged(tmp_path / "log.jsonl", script, record_audio=record_audio)
 
     again = replay_log(tmp_path / "log.jsonl")
     assert list(again.turns) == turns
     assert again.session == session
-    assert again.session.measures_ns()["start_lag"] == 3 * MS
-    assert {turn.sent_source for turn in turns} == {"kernel"}
+    assert again.session.measures_ns()["start_delay"] == 3 * MS
+    assert {turn.send_timestamp_source for turn in turns} == {"kernel"}
     assert all("request_acked" in turn.instants for turn in turns)
     assert again.opened.about["script"] == script.name
     assert len(turns) == len(script.turns)
@@ -313,7 +313,7 @@ def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> 
 
 
 def test_a_turn_that_ended_because_nothing_came_ends_so_again(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
+    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.tell(inputs.Begun(AT_NS, build_turn()))
     live.tell(inputs.Sent("response.create", AT_NS, 9))
@@ -343,7 +343,7 @@ def test_a_log_that_was_cut_anywhere_gives_what_it_holds(folder: Path, whole: by
 
     again = replay_log(path)
     assert again.cut
-    assert again.session.turns_begun == len(again.turns) == again.session.turns_ended
+    assert again.session.turns_started == len(again.turns) == again.session.turns_ended
     assert again.session.outcome in ("ok", "abandoned")  # the very last line may say no more than that turns went
 
 
@@ -435,7 +435,7 @@ def test_every_kind_of_input_is_written_and_told_again(kind: type[inputs.Input],
     told = EXAMPLES[kind]
     fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]  # which the log itself fills in
     assert [field.name for field in fields if getattr(told, field.name) == field.default] == [], "would not be missed"
-    log = EventLog(tmp_path / "log.jsonl", hide=str, keep_audio=False)
+    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.tell(told)
     log.close()

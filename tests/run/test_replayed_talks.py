@@ -87,12 +87,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(held=conversations(), keep_audio=st.booleans(), matches=st.booleans())
+@given(held=conversations(), record_audio=st.booleans(), matches=st.booleans())
 def test_a_conversation_told_again_from_its_log_is_the_same(
-    folder: Path, held: Conversation, keep_audio: bool, matches: bool
+    folder: Path, held: Conversation, record_audio: bool, matches: bool
 ) -> None:
     """A log is told delta by delta, and each is understood: the same comes of those that were matched."""
-    logged(folder, held, keep_audio, MatchingTransport if matches else PatientTransport)
+    logged(folder, held, record_audio, MatchingTransport if matches else PatientTransport)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -133,10 +133,10 @@ def outcome(held: Conversation, kind: type[PatientTransport]) -> tuple[object, .
     return listening.turns, timeline.session(), counts, len(listening.events)
 
 
-def logged(folder: Path, held: Conversation, keep_audio: bool, kind: type[PatientTransport]) -> None:
+def logged(folder: Path, held: Conversation, record_audio: bool, kind: type[PatientTransport]) -> None:
     """Hold a conversation with a log, and compare what came of it with what the log says."""
     script, listening = held.script, Listening(spent_after=held.responses)
-    log = EventLog(folder / "talk.jsonl", hide=str, keep_audio=keep_audio)
+    log = EventLog(folder / "talk.jsonl", hide=str, record_audio=record_audio)
     timeline = LoggedTimeline(
         SessionStart(START_NS, len(script.turns), script.limits, service_responds=script.service_responds),
         script.dialect,
@@ -220,9 +220,9 @@ def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Ca
 
     session, whole = again.session(), {turn.turn: turn for turn in talk.turns}
     assert session.outcome
-    assert sorted(turn.turn for turn in turns) == list(range(1, session.turns_begun + 1))
-    assert session.turns_begun == session.turns_ended
-    assert session.turns_good == sum(turn.outcome in GOOD for turn in turns)
+    assert sorted(turn.turn for turn in turns) == list(range(1, session.turns_started + 1))
+    assert session.turns_started == session.turns_ended
+    assert session.turns_succeeded == sum(turn.outcome in GOOD for turn in turns)
     assert again.take(NEVER_NS) == []
     for turn in turns:
         assert turn.outcome

@@ -45,7 +45,7 @@ def test_the_bound_holds_for_every_history_whenever_the_worker_falls_silent_and_
     truth = sum(at_ns <= ends_ns for slot in begins for at_ns in slot)
     begun = sum(at_ns <= min(until_ns, ends_ns) for slot in begins for at_ns in slot)
     rows = data.draw(st.integers(0, truth))
-    record = Record(turns=rows, turns_begun=begun, until_utc_ns=until_ns)
+    record = Record(turns=rows, turns_started=begun, until_utc_ns=until_ns)
     bound = unknown_turns(record, WorkerLoad(0, ends_ns, slots=len(begins)), SHORTEST_NS)
     assert bound is not None
     assert bound >= truth - rows
@@ -57,7 +57,7 @@ def test_the_bound_by_pairs_holds_for_every_history(begins: Begins, until_ns: in
     truth = sum(map(len, begins))
     pairs = sum(-(-len(slot) // turns) for slot in begins)
     begun = sum(at_ns <= until_ns for slot in begins for at_ns in slot)
-    record = Record(turns=begun, turns_begun=begun, until_utc_ns=until_ns)
+    record = Record(turns=begun, turns_started=begun, until_utc_ns=until_ns)
     for planned, arrived in ((pairs, None), (None, pairs)):
         load = WorkerLoad(0, 10_000 * S, slots=len(begins), pairs=planned, turns=turns)
         bound = unknown_turns(record, load, SHORTEST_NS, arrived)
@@ -99,11 +99,11 @@ def turns(*rows: tuple[str, int, int]) -> pd.DataFrame:
 
 
 def sessions(*rows: tuple[str, str, int, int, int]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["session_id", "outcome", "start_ns", "ended_at_ns", "turns_begun"])
+    return pd.DataFrame(rows, columns=["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"])
 
 
 def seconds(*rows: tuple[int, int, int, int, int]) -> pd.DataFrame:
-    columns = ["second", "worker", "calls", "sessions_active", "turns_begun"]
+    columns = ["second", "worker", "calls", "sessions_active", "turns_started"]
     return pd.DataFrame(rows, columns=columns).assign(length_ns=S, target="service")
 
 

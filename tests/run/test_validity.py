@@ -13,8 +13,8 @@ from bench.run.validity import MORE_PROCESSES, Evidence, Exactness, Rule, judge
 
 BEST: dict[str, Any] = {
     "user_stamps_share": 0.0,
-    "hub_delay_p99": 0.0,
-    "send_lag_p99": 0.0,
+    "event_loop_delay_p99": 0.0,
+    "send_delay_p99": 0.0,
     "chunk": 100.0,
     "paced_audio": True,
 }
@@ -44,19 +44,19 @@ def test_a_run_in_which_nothing_was_late_is_valid() -> None:
         ("a", {"error_p99": 5.01, "p50": 500.0}, False),
         ("a", {"error_p99": 1.001, "p50": None}, False),
         ("a", {"error_p99": None}, None),
-        ("b", {"user_stamps_share": 0.01, "hub_delay_p99": 900.0}, None),
-        ("b", {"user_stamps_share": 0.011, "hub_delay_p99": 5.0}, True),
-        ("b", {"user_stamps_share": 0.011, "hub_delay_p99": 5.001}, False),
-        ("b", {"user_stamps_share": 1.0, "hub_delay_p99": 25.0, "p50": 500.0}, True),
-        ("b", {"user_stamps_share": 1.0, "hub_delay_p99": 25.01, "p50": 500.0}, False),
-        ("b", {"user_stamps_share": None, "hub_delay_p99": 900.0}, None),
-        ("b", {"user_stamps_share": 1.0, "hub_delay_p99": None}, None),
-        ("c", {"send_lag_p99": 10.0}, True),
-        ("c", {"send_lag_p99": 10.001}, False),
-        ("c", {"send_lag_p99": 3.0, "chunk": 20.0}, False),
-        ("c", {"send_lag_p99": 900.0, "chunk": None, "paced_audio": False}, None),
-        ("c", {"send_lag_p99": None, "paced_audio": False}, None),
-        ("c", {"send_lag_p99": float("nan")}, None),
+        ("b", {"user_stamps_share": 0.01, "event_loop_delay_p99": 900.0}, None),
+        ("b", {"user_stamps_share": 0.011, "event_loop_delay_p99": 5.0}, True),
+        ("b", {"user_stamps_share": 0.011, "event_loop_delay_p99": 5.001}, False),
+        ("b", {"user_stamps_share": 1.0, "event_loop_delay_p99": 25.0, "p50": 500.0}, True),
+        ("b", {"user_stamps_share": 1.0, "event_loop_delay_p99": 25.01, "p50": 500.0}, False),
+        ("b", {"user_stamps_share": None, "event_loop_delay_p99": 900.0}, None),
+        ("b", {"user_stamps_share": 1.0, "event_loop_delay_p99": None}, None),
+        ("c", {"send_delay_p99": 10.0}, True),
+        ("c", {"send_delay_p99": 10.001}, False),
+        ("c", {"send_delay_p99": 3.0, "chunk": 20.0}, False),
+        ("c", {"send_delay_p99": 900.0, "chunk": None, "paced_audio": False}, None),
+        ("c", {"send_delay_p99": None, "paced_audio": False}, None),
+        ("c", {"send_delay_p99": float("nan")}, None),
     ],
 )
 def test_a_rule_holds_up_to_its_limit(rule: str, changes: dict[str, Any], ok: bool | None) -> None:
@@ -65,10 +65,10 @@ def test_a_rule_holds_up_to_its_limit(rule: str, changes: dict[str, Any], ok: bo
 
 
 VALID: dict[str, tuple[list[Exactness], dict[str, Any], bool | None]] = {
-    "a run whose paced audio left no count is not judged": ([], {"send_lag_p99": None}, None),
-    "unless another rule was broken": ([], {"send_lag_p99": None, "error_p99": 9.0}, False),
+    "a run whose paced audio left no count is not judged": ([], {"send_delay_p99": None}, None),
+    "unless another rule was broken": ([], {"send_delay_p99": None, "error_p99": 9.0}, False),
     "a rule that was broken condemns even a run without a measured turn":
-        ([], {"error_p99": None, "send_lag_p99": 99.0}, False),
+        ([], {"error_p99": None, "send_delay_p99": 99.0}, False),
     "targets that are all silent are not judged":
         ([Exactness("a", "ttfa", None, None), Exactness("b", "ttfa", None, None)], {}, None),
     **{f"{name} is judged": ([Exactness("sim", name, 30.0, 400.0)], {}, False) for name in HEADLINE},
@@ -91,7 +91,7 @@ def test_a_run_without_a_measured_turn_is_not_judged() -> None:
 
 
 def test_where_others_had_the_cores_the_remedy_is_not_to_lower_the_load() -> None:
-    (broken,) = [rule for rule in verdict(send_lag_p99=99.0, filled_by="end them")["rules"] if rule["passed"] is False]
+    (broken,) = [rule for rule in verdict(send_delay_p99=99.0, filled_by="end them")["rules"] if rule["passed"] is False]
 
     assert broken["remedy"] == "end them"
 
@@ -99,7 +99,7 @@ def test_where_others_had_the_cores_the_remedy_is_not_to_lower_the_load() -> Non
 def test_the_verdict_names_the_figure_its_limit_and_the_remedy() -> None:
     (rule,) = [rule for rule in verdict(error_p99=7.5)["rules"] if rule["passed"] is False]
 
-    assert (rule["rule"], rule["measure"], rule["figure"], rule["limit"]) == ("a", "stamp_error", 7.5, 1.0)
+    assert (rule["rule"], rule["measure"], rule["figure"], rule["limit"]) == ("a", "timestamp_uncertainty", 7.5, 1.0)
     assert rule["unit"] == "ms"
     assert rule["remedy"]
 
@@ -136,13 +136,13 @@ def test_the_process_must_keep_up_with_the_fastest_target(delay_ms: float, ok: b
     waits = {"fast": 200.0, "slow": 1_000.0, "silent": None}
     targets = [Exactness(name, "ttfa", None if p50 is None else 0.0, p50) for name, p50 in waits.items()]
 
-    assert verdict(*targets, user_stamps_share=1.0, hub_delay_p99=delay_ms)["rules"][1]["passed"] is ok
+    assert verdict(*targets, user_stamps_share=1.0, event_loop_delay_p99=delay_ms)["rules"][1]["passed"] is ok
 
 
 def test_turns_that_count_from_another_instant_do_not_lend_their_limit() -> None:
     typed, spoken = (
-        Exactness("one", "ttfa", 3.0, 200.0, origin="requested"),
-        Exactness("one", "ttfa", 3.0, 900.0, origin="speech_end"),
+        Exactness("one", "ttfa", 3.0, 200.0, measured_from="request_sent"),
+        Exactness("one", "ttfa", 3.0, 900.0, measured_from="speech_end"),
     )
     found = verdict(typed, spoken)
 
@@ -197,9 +197,9 @@ def test_a_speed_is_exact_to_one_percent(bound: float, exact: bool) -> None:
 
 
 def test_calls_that_start_late_by_the_harness_make_a_run_invalid() -> None:
-    on_time = verdict(start_lag_p99=4.9, service_time_p50=60.0)
-    slow_service = verdict(start_lag_p99=40.0, service_time_p50=900.0)
-    late = verdict(start_lag_p99=5.1, service_time_p50=60.0)
+    on_time = verdict(start_delay_p99=4.9, service_time_p50=60.0)
+    slow_service = verdict(start_delay_p99=40.0, service_time_p50=900.0)
+    late = verdict(start_delay_p99=5.1, service_time_p50=60.0)
 
     assert (on_time["valid"], slow_service["valid"], late["valid"]) == (True, True, False)
     (rule,) = [rule for rule in late["rules"] if rule["passed"] is False]
@@ -221,7 +221,7 @@ def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> Evidence:
 
 
 def test_each_rule_is_that_of_the_host_that_breaks_it() -> None:
-    verdict = judge(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_lag_p99=11.0))
+    verdict = judge(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_delay_p99=11.0))
     broken = {rule["rule"]: rule["note"] for rule in verdict["rules"] if rule["passed"] is False}
     assert broken == {"a": "p99 of how far ttfa can be off, on red", "c": "p99, a tenth of a chunk, on blue"}
     assert verdict["valid"] is False
@@ -232,12 +232,12 @@ def test_hosts_that_keep_the_rules_leave_the_verdict_as_it_is() -> None:
     assert judge(of_host(""), of_host("red"), of_host("blue")) == judge(of_host(""))
 
 
-def test_a_host_whose_send_lag_is_not_known_leaves_a_run_of_paced_audio_unjudged() -> None:
-    assert judge(of_host(""), of_host("red", send_lag_p99=None))["valid"] is None
+def test_a_host_whose_send_delay_is_not_known_leaves_a_run_of_paced_audio_unjudged() -> None:
+    assert judge(of_host(""), of_host("red", send_delay_p99=None))["valid"] is None
 
 
 def test_a_rule_that_a_part_broke_is_broken() -> None:
-    rule = Rule("c", "audio leaves on time", "send_lag", 12.0, 10.0, False, "p99, in the part x on red", "")
+    rule = Rule("c", "audio leaves on time", "send_delay", 12.0, 10.0, False, "p99, in the part x on red", "")
     verdict = judge(of_host("", broken=(rule,)))
     assert [rule["note"] for rule in verdict["rules"] if rule["passed"] is False] == ["p99, in the part x on red"]
     assert verdict["valid"] is False

@@ -341,7 +341,7 @@ def test_every_variable_is_one_of_an_option_or_of_the_service() -> None:
     named |= set(options)
     named |= {name for service in documents(COMPOSE)[0]["services"].values() for name in service.get("environment", {})}
 
-    assert {"LOCUST_UPLOAD", "LOCUST_PART_OF", "LOCUST_RUNS", "LOCUST_YES"} <= named
+    assert {"LOCUST_UPLOAD", "LOCUST_PART_OF", "LOCUST_RUNS_DIR", "LOCUST_YES"} <= named
     assert named <= parsed([]) | OWN_VARIABLES | {"XDG_STATE_HOME"}
 
 
@@ -404,7 +404,7 @@ def test_an_image_without_a_digest_of_its_base_or_without_its_version_is_not_bui
 
 
 def health(folder: Path, runs: Path) -> int:
-    given = {"PATH": os.environ["PATH"], "PROC": str(folder / "proc"), "LOCUST_RUNS": str(runs), "TMPDIR": str(folder)}
+    given = {"PATH": os.environ["PATH"], "PROC": str(folder / "proc"), "LOCUST_RUNS_DIR": str(runs), "TMPDIR": str(folder)}
     return subprocess.run([str(DEPLOY / "health.sh")], env=given, check=False).returncode
 
 
@@ -459,7 +459,7 @@ def left(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "runs" / "left").mkdir(parents=True)
     (tmp_path / "runs" / "left" / "run.json").write_text("{}")
     (tmp_path / "runs" / "other").mkdir()
-    return {"LOCUST_UPLOAD": "https://there", "LOCUST_RUNS": str(tmp_path / "runs")}
+    return {"LOCUST_UPLOAD": "https://there", "LOCUST_RUNS_DIR": str(tmp_path / "runs")}
 
 
 def test_a_worker_uploads_what_its_master_has_not_got_and_ends_as_it_ended(

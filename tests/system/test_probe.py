@@ -42,7 +42,7 @@ def target(simulator: Ready, dialect: str = "ga") -> list[str]:
 
 PROBES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     **{
-        f"typed in {dialect}": (dialect, ("--say", "hello"), (
+        f"typed in {dialect}": (dialect, ("--text", "hello"), (
             "◇ SIMULATED", "session.update", "→ response.create", "← audio delta × ", "♪ first audible sample",
             "outcome    ok", "ttfa ", "replied ", "apim-request-id", "connect_upgrade ", "response.done, completed",
             "voice alloy",
@@ -50,12 +50,12 @@ PROBES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         for dialect in ("ga", "preview")
     },
     "heard by the service": (
-        "ga", ("--wav", str(WAV), "--transcription", "whisper-1", "--voice", "marin"),
+        "ga", ("--audio", str(WAV), "--input-transcription", "whisper-1", "--voice", "marin"),
         ("· end of speech", "speech_stopped", "append after speech × ", "voice_to_voice ", "turn_detection ",
          "segments   noticed ", "input transcript", "said ", "voice marin", "turn_detection.type server_vad"),
     ),
     "committed": (
-        "preview", ("--wav", str(WAV), "--manual"),
+        "preview", ("--audio", str(WAV), "--manual-commit"),
         ("→ audio append × ", "→ input_audio_buffer.commit", "→ response.create", "segments   requested ",
          "voice_to_voice "),
     ),
@@ -67,7 +67,7 @@ def test_a_probe_shows_its_turn_whose_reply_it_saves_and_a_replay_prints_the_sam
     dialect: str, options: tuple[str, ...], parts: tuple[str, ...], simulator: Ready, tmp_path: Path
 ) -> None:
     log, saved = tmp_path / "call.jsonl", tmp_path / "reply.wav"
-    shown = rtbench("probe", *target(simulator, dialect), *options, "--log", log, "--save", saved)
+    shown = rtbench("probe", *target(simulator, dialect), *options, "--event-log", log, "--save-audio", saved)
     again = rtbench("replay", log)
 
     assert (shown.returncode, shown.stderr) == (again.returncode, again.stderr) == (0, "")
@@ -106,7 +106,7 @@ def test_a_reply_is_saved_by_the_format_that_its_session_has(simulator: Ready, t
     variant = "{narrow: {session: {output_format: g711_ulaw}}}"
     path.write_text(f"targets:\n  east: {{url: '{simulator.urls['ga']}', api_key_env: KEY, variants: {variant}}}\n")
 
-    shown = rtbench("probe", "--target-file", path, "--targets", "east.narrow", "--save", reply)
+    shown = rtbench("probe", "--target-file", path, "--targets", "east.narrow", "--save-audio", reply)
 
     assert (shown.returncode, shown.stderr) == (0, "")
     with wave.open(str(reply)) as file:
@@ -118,7 +118,7 @@ def test_a_key_that_is_said_and_quoted_is_neither_shown_nor_logged(
     place: str, quoting: dict[str, str], tmp_path: Path
 ) -> None:
     log = tmp_path / "call.jsonl"
-    said = ("--instructions", f"Say {KEY}.", "--keep-audio", "--log", log)
+    said = ("--instructions", f"Say {KEY}.", "--record-audio", "--event-log", log)
     shown = rtbench("probe", "--url", quoting[place], "--api-key-env", "KEY", *said)
     again = rtbench("replay", log)
 
@@ -141,7 +141,7 @@ def test_a_service_that_refuses_is_shown(simulator: Ready) -> None:
     shown = rtbench("probe", "--url", simulator.urls["ga"])
 
     assert shown.returncode == 1
-    assert "session    refused:401: " in shown.stdout
+    assert "session    connect_failed:401: " in shown.stdout
     assert "◇ SIMULATED" in shown.stdout
 
 

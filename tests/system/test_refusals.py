@@ -15,8 +15,8 @@ NOWHERE = "--url ws://127.0.0.1:1/openai/v1/realtime?model=x"
 VARIANT = "variants: {marin: {session: {voice: marin}}}"
 TARGETS = f"targets: {{east: {{url: 'ws://127.0.0.1:1/v1/realtime?model=x', {VARIANT}}}, west: {{url: 'ws://127.0.0.1:1/v1/realtime?model=x'}}}}"
 REFUSED = {
-    f"probe {NOWHERE} --save earlier": "--save earlier exists; choose another name",
-    f"probe {NOWHERE} --log earlier": "--log earlier exists; choose another name",
+    f"probe {NOWHERE} --save-audio earlier": "--save-audio earlier exists; choose another name",
+    f"probe {NOWHERE} --event-log earlier": "--event-log earlier exists; choose another name",
     "probe --target-file targets.yaml --targets east.marin --voice alloy": (
         "--voice and the variant east.marin both set voice"
     ),
@@ -29,14 +29,14 @@ REFUSED = {
     "probe --target-file targets.yaml --targets north": "north",
     "probe": "AZURE_OPENAI_ENDPOINT",
     "probe --url http://127.0.0.1/": "",
-    "probe --say x --wav x.wav": "--wav",
-    "probe --manual": "--manual",
-    "probe --keep-audio": "--keep-audio",
-    f"probe {NOWHERE} --wav nowhere.wav": "nowhere.wav",
-    f"probe {NOWHERE} --say=": "say must not be empty",
-    f"probe {NOWHERE} --save nowhere/reply.wav": "nowhere",
-    f"probe {NOWHERE} --log .": "--log",
-    f"probe {NOWHERE} --log a --save a": "",
+    "probe --text x --audio x.wav": "--audio",
+    "probe --manual-commit": "--manual-commit",
+    "probe --record-audio": "--record-audio",
+    f"probe {NOWHERE} --audio nowhere.wav": "nowhere.wav",
+    f"probe {NOWHERE} --text=": "say must not be empty",
+    f"probe {NOWHERE} --save-audio nowhere/reply.wav": "nowhere",
+    f"probe {NOWHERE} --event-log .": "--event-log",
+    f"probe {NOWHERE} --event-log a --save-audio a": "",
     "probe --url wss://127.0.0.1:1/v1/realtime?model=x --client-cert own/certificate.pem --client-key other/key.pem": (
         "the key is another certificate's"
     ),
@@ -47,7 +47,7 @@ REFUSED = {
     "doctor --url http://127.0.0.1/": "",
     "doctor --targets a,": "--targets",
     "merge . -o merged": "",
-    f"capacity -f scenario.py -o found --slo 'ttfa med<5s' --from 4 --most 4 --time 100s {NOWHERE}": "script.yaml:3",
+    f"capacity -f scenario.py -o found --slo 'ttfa med<5s' --from 4 --to 4 --max-time 100s {NOWHERE}": "script.yaml:3",
 }
 
 
@@ -74,8 +74,8 @@ def test_what_the_user_can_mend_is_one_line_and_what_was_there_stays(line: str, 
 
 RUNS_REFUSED = {
     "AZURE_OPENAI_ENDPOINT": "",
-    "--runs": f"{NOWHERE} --runs /proc/nowhere",
-    "--users 9 contradicts --max-sessions 3": f"{NOWHERE} --arrivals 1/s --max-sessions 3 -u 9",
+    "--runs-dir": f"{NOWHERE} --runs-dir /proc/nowhere",
+    "--users 9 contradicts --max-concurrent 3": f"{NOWHERE} --arrival-rate 1/s --max-concurrent 3 -u 9",
     "--upload must begin with https://": f"{NOWHERE} -u 1 --upload http://files.example.org/?sig=a-signature",
     "cannot be tested before": "--target-file TARGETS --targets east,west --until-decided --sessions 20",
     "the master cannot listen: Address already in use": f"{NOWHERE} --master --master-bind-port TAKEN",

@@ -183,7 +183,7 @@ def test_while_no_token_lives_who_waits_gets_the_reason_when_the_limit_is_over(o
 
     with pytest.raises(ConnectError) as caught:
         keyring.header(TARGET, 0.05)
-    assert (caught.value.outcome, caught.value.detail) == ("refused:token", "the endpoint is down")
+    assert (caught.value.outcome, caught.value.detail) == ("connect_failed:token", "the endpoint is down")
 
 
 def test_who_waits_gets_the_token_that_comes(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:

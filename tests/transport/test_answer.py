@@ -68,7 +68,7 @@ def test_the_words_of_a_refusal_in_chunks_are_read(coding: str) -> None:
 def test_a_code_that_is_not_the_status_is_said() -> None:
     answer = answered(body=b'{"error":{"code":"NoSuch","message":"Gone."}}', status_line="HTTP/1.0 404 Not Found")
 
-    assert str(refusal(answer)) == "refused:404: HTTP 404: NoSuch: Gone."
+    assert str(refusal(answer)) == "connect_failed:404: HTTP 404: NoSuch: Gone."
 
 
 @thorough

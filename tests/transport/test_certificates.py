@@ -108,7 +108,7 @@ def test_one_that_it_does_not_trust_is_a_refusal_with_the_remedy(
         with pytest.raises(ConnectError) as caught:
             open_websocket(url, [], context, ENOUGH, Phases(), DIRECT)
 
-    assert caught.value.outcome == "refused:tls"
+    assert caught.value.outcome == "connect_failed:tls"
     assert "--client-cert FILE" in caught.value.detail
 
 
@@ -119,7 +119,7 @@ def test_without_one_it_refuses_with_the_remedy(files: Files, tmp_path: Path) ->
         with pytest.raises(ConnectError) as caught:
             open_websocket(url, [], tls_context(ca), ENOUGH, phases, DIRECT)
 
-    assert caught.value.outcome == "refused:tls"
+    assert caught.value.outcome == "connect_failed:tls"
     assert "--client-cert FILE" in caught.value.detail
     assert "tls_done" in phases.instants
 
@@ -144,7 +144,7 @@ def test_a_server_s_certificate_that_is_not_taken_has_the_remedy_that_helps(
     with serving(server) as port, pytest.raises(ConnectError) as caught:
         open_websocket(f"wss://localhost:{port}/", [], context, ENOUGH, Phases(), DIRECT)
 
-    assert caught.value.outcome == "refused:tls"
+    assert caught.value.outcome == "connect_failed:tls"
     assert remedy in caught.value.detail
     assert ("--ca-file" in caught.value.detail) == (not trusted)
 

@@ -183,7 +183,7 @@ def test_who_is_not_there_is_named_with_an_ipv6_address_in_brackets(where: str) 
         f"ws://[::1]:{port}/", DIRECT)  # fmt: skip
     error = refusal(lambda: opened(url, way))
 
-    assert (error.outcome, error.detail) == (f"refused:{where}", f"{authority(host, port)}: Connection refused")
+    assert (error.outcome, error.detail) == (f"connect_failed:{where}", f"{authority(host, port)}: Connection refused")
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
@@ -211,7 +211,7 @@ def test_a_proxy_that_does_not_is_a_refusal_without_the_password(scheme: str, pa
         path = NetworkPath(point(proxy, scheme, password=password))
         error = refusal(lambda: opened("ws://127.0.0.1:1/", path, phases=phases))
 
-    assert error.outcome == "refused:proxy"
+    assert error.outcome == "connect_failed:proxy"
     assert words in error.detail
     assert f"127.0.0.1:{proxy.port}" in error.detail
     assert password is None or password not in f"{error} {error.detail} {path!r}"
@@ -230,7 +230,7 @@ def test_what_the_proxy_cannot_reach_is_said_in_its_words(scheme: str, words: st
     with running_proxy() as proxy:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(point(proxy, scheme))))
 
-    assert error.outcome == "refused:proxy"
+    assert error.outcome == "connect_failed:proxy"
     assert words in error.detail
 
 
@@ -273,7 +273,7 @@ def test_whatever_the_proxy_answers_is_one_printable_line(answer: bytes, words: 
     with answering(answer) as proxy:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy)))
 
-    assert error.outcome == "refused:proxy"
+    assert error.outcome == "connect_failed:proxy"
     assert words in error.detail
     assert PASSWORD not in str(error)
     assert len(error.detail.encode()) < 600
@@ -294,7 +294,7 @@ def test_a_proxy_that_resets_the_connection_is_told_as_such() -> None:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy)))
         thread.join(GUARD_S)
 
-    assert error.outcome == "refused:proxy"
+    assert error.outcome == "connect_failed:proxy"
     assert error.detail.endswith("the connection broke: Connection reset by peer")
 
 
@@ -382,7 +382,7 @@ def test_a_chosen_address_is_taken_and_the_certificate_must_name_the_url_s_host(
             lambda: opened(f"wss://service.test:{port}/", NetworkPath(address="127.0.0.1"), tls_context(ca))
         )
 
-    assert error.outcome == "refused:tls"
+    assert error.outcome == "connect_failed:tls"
     assert "service.test" in error.detail
 
 

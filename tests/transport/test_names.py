@@ -114,7 +114,7 @@ def test_where_every_thread_is_taken_for_too_long_the_fault_is_ours(monkeypatch:
     free.set()
     gevent.joinall(before)
 
-    assert caught.value.outcome == "failed:harness"
+    assert caught.value.outcome == "failed:load_generator"
     assert LOOKUPS_FULL in caught.value.detail
 
 
@@ -181,11 +181,11 @@ def test_a_name_that_is_not_found_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         look_up("nowhere.example", 443, GUARD_S)
 
     assert (caught.value.outcome, caught.value.detail) == (
-        "refused:dns", "nowhere.example: Name or service not known")  # fmt: skip
+        "connect_failed:dns", "nowhere.example: Name or service not known")  # fmt: skip
 
 
 def test_a_name_that_cannot_be_one_is_refused() -> None:
     with pytest.raises(ConnectError) as caught:
         look_up("a" * 70 + ".test", 443, GUARD_S)
 
-    assert caught.value.outcome == "refused:dns"
+    assert caught.value.outcome == "connect_failed:dns"

@@ -588,7 +588,7 @@ def test_a_port_where_nobody_listens_is_refused_by_tcp() -> None:
     port, phases = closed_port(), Phases()
     error = refusal(lambda: connect("127.0.0.1", port, None, ENOUGH, phases))
 
-    assert error.outcome == "refused:tcp"
+    assert error.outcome == "connect_failed:tcp"
     assert f"127.0.0.1:{port}" in error.detail
     assert "dns_done" in phases.instants
     assert "tcp_done" not in phases.instants
@@ -662,7 +662,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused_with_the_remedy(
         error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], tls_context(None), ENOUGH, Phases()))
         thread.join(GUARD_S)
 
-    assert error.outcome == "refused:tls"
+    assert error.outcome == "connect_failed:tls"
     assert "--ca-file" in error.detail
 
 
@@ -678,7 +678,7 @@ def test_a_certificate_for_another_host_is_refused(
         error = refusal(lambda: connect("service.example", 443, context, ENOUGH, Phases()))
         thread.join(GUARD_S)
 
-    assert error.outcome == "refused:tls"
+    assert error.outcome == "connect_failed:tls"
     assert "service.example" in error.detail
 
 
@@ -704,7 +704,7 @@ def test_a_peer_that_resets_the_handshake_of_tls_is_told_as_such(certificate: tu
         error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, Phases()))
         peer.end()
 
-    assert (error.outcome, error.detail) == ("refused:tls", f"127.0.0.1: {CUT}: Connection reset by peer")
+    assert (error.outcome, error.detail) == ("connect_failed:tls", f"127.0.0.1: {CUT}: Connection reset by peer")
 
 
 def test_a_peer_that_resets_the_upgrade_is_told_as_such() -> None:
@@ -715,7 +715,7 @@ def test_a_peer_that_resets_the_upgrade_is_told_as_such() -> None:
         error = refusal(lambda: open_websocket(url, [], None, ENOUGH, Phases()))
         peer.end()
 
-    assert (error.outcome, error.detail) == ("refused:upgrade", "the connection broke: Connection reset by peer")
+    assert (error.outcome, error.detail) == ("connect_failed:upgrade", "the connection broke: Connection reset by peer")
 
 
 @pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
@@ -727,7 +727,7 @@ def test_a_peer_that_speaks_no_tls_is_refused(says: bytes, certificate: tuple[ss
         error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, Phases()))
         peer.end()
 
-    assert error.outcome == "refused:tls"
+    assert error.outcome == "connect_failed:tls"
 
 
 def test_a_peer_that_never_shakes_hands_is_timed_out(certificate: tuple[ssl.SSLContext, Path]) -> None:

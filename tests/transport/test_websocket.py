@@ -335,7 +335,7 @@ def test_a_message_over_the_limit_ends_the_session_as_soon_as_that_is_clear(name
     Session(script, socket, timeline, Listening(), lambda: False).play()
 
     session = timeline.session()
-    assert (session.outcome, session.close_code) == ("protocol:too_large", 1009)
+    assert (session.outcome, session.close_code) == ("protocol_error:too_large", 1009)
     assert str(LIMIT) in session.detail
 
 
@@ -548,14 +548,14 @@ def refused(whole: bytes) -> ConnectError:
 @pytest.mark.parametrize(
     ("status", "body", "outcome", "words"),
     [
-        ("401 Unauthorized", b'{"error":{"code":"401","message":"Access denied."}}', "refused:401",
+        ("401 Unauthorized", b'{"error":{"code":"401","message":"Access denied."}}', "connect_failed:401",
          "401: Access denied."),
-        ("404 Not Found", b'{"error":{"code":"DeploymentNotFound","message":"No such deployment."}}', "refused:404",
+        ("404 Not Found", b'{"error":{"code":"DeploymentNotFound","message":"No such deployment."}}', "connect_failed:404",
          "DeploymentNotFound: No such deployment."),
-        ("403 Forbidden", b"", "refused:403", "Forbidden"),
-        ("500 Oops", b"<html>\n  broken </html>", "refused:500", "<html> broken </html>"),
-        ("302 Found", b"", "refused:302", "Found"),
-        ("200 OK", b"hello", "refused:200", "hello"),
+        ("403 Forbidden", b"", "connect_failed:403", "Forbidden"),
+        ("500 Oops", b"<html>\n  broken </html>", "connect_failed:500", "<html> broken </html>"),
+        ("302 Found", b"", "connect_failed:302", "Found"),
+        ("200 OK", b"hello", "connect_failed:200", "hello"),
         ("429 Too Many", b'{"error":{"code":"429","message":"Slow down."}}', "throttled:handshake", "Slow down."),
     ],
 )  # fmt: skip
@@ -572,7 +572,7 @@ def test_a_refusal_is_an_outcome_with_the_service_s_words(status: str, body: byt
     "whole", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", answer("101 Switching Protocols", b""), b"HTTP/1.1 101 Switching"]
 )
 def test_an_answer_that_is_no_upgrade_is_a_refusal(whole: bytes) -> None:
-    assert refused(whole).outcome == "refused:upgrade"
+    assert refused(whole).outcome == "connect_failed:upgrade"
 
 
 @pytest.mark.parametrize(
@@ -586,16 +586,16 @@ def test_an_upgrade_that_answers_another_request_is_called_that(headers: list[st
     accepted = answer("101 Switching Protocols", b"", "Upgrade: websocket", "Connection: Upgrade", *headers)
     error = refused(accepted)
 
-    assert (error.outcome, error.detail.startswith(said)) == ("refused:upgrade", True)
+    assert (error.outcome, error.detail.startswith(said)) == ("connect_failed:upgrade", True)
 
 
 UPGRADES: dict[str, tuple[bytes | None, list[Read], bool, str]] = {
     # (an answer, what came before it, whether the connection breaks, what is said)
     "a service that does not answer the upgrade is timed out": (b"HTTP/1.1 101 Swi", [], False, "timeout:upgrade"),
     "a connection that breaks under the upgrade is a refusal":
-        (None, [], True, "refused:upgrade: the connection broke: Broken pipe"),
+        (None, [], True, "connect_failed:upgrade: the connection broke: Broken pipe"),
     "a refusal that came before the request could be sent is still read":
-        (None, [read(answer("431 Too Large", b"")), read(b"")], True, "refused:431"),
+        (None, [read(answer("431 Too Large", b"")), read(b"")], True, "connect_failed:431"),
 }  # fmt: skip
 
 
@@ -654,7 +654,7 @@ def test_of_an_endless_refusal_no_more_is_read_than_is_worth_it() -> None:
         return handed
 
     stream.write = write  # type: ignore[method-assign]
-    with pytest.raises(ConnectError, match="refused:403"):
+    with pytest.raises(ConnectError, match="connect_failed:403"):
         opened(stream)
 
     assert len(stream.reads) > 100 - LONGEST_REFUSAL / 1_000 - 1

@@ -121,11 +121,11 @@ class Instruments:
 
     def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveKey, list[int]]]) -> None:
         for key, values_us in times:
-            of_wait = {**attributes, "rtbench.measure": key.measure, "rtbench.origin": key.origin}
+            of_wait = {**attributes, "rtbench.measure": key.measure, "rtbench.origin": key.measured_from}
             for value_us in values_us:
                 wait_s = value_us / US_PER_S
                 self._wait.record(wait_s, of_wait)
-                if key.origin == "requested" and key.measure in FIRST_DELTAS.values():
+                if key.measured_from == "request_sent" and key.measure in FIRST_DELTAS.values():
                     self._first_chunk.record(wait_s, attributes)
 
 

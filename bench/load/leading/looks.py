@@ -87,7 +87,7 @@ def decision_plan(
         "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
         "scripts": list(of_one.values()),
         "pairs": pairs,
-        "every": options.look_every,
+        "every": options.interim_every,
         "lacking": lacking,
         "thresholds": str(options.thresholds) if options.thresholds else None,
     }

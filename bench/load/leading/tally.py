@@ -36,9 +36,9 @@ OK = "ok"
 LIVE_FIGURES = ("ttfa", "ttft", "transcript_first", "voice_to_voice")
 """What live views tell, of these headline measures."""
 EXPORTED = frozenset(
-    LiveKey(WAIT if measure in FIRST_DELTAS.values() else VALUE, measure, origin)
+    LiveKey(WAIT if measure in FIRST_DELTAS.values() else VALUE, measure, measured_from)
     for measure in LIVE_FIGURES
-    for origin in ORIGINS
+    for measured_from in ORIGINS
 )
 """Which times metrics are made of: those of LIVE_FIGURES, each turn's wait for a first delta once."""
 QUANTILES = (0.5, 0.95)
@@ -63,7 +63,7 @@ class Wait:
 
     arm: str
     measure: str
-    origin: str
+    measured_from: str
     turns: int
     failed: int
     p50_ms: float | None
@@ -78,12 +78,12 @@ class Wait:
     @property
     def name(self) -> str:
         """ttfa, or ttfa after speech."""
-        return f"{self.measure} after speech" if self.origin == SPEECH_END else self.measure
+        return f"{self.measure} after speech" if self.measured_from == SPEECH_END else self.measure
 
     @property
     def since(self) -> str:
         """What it counts from, in the words of a report."""
-        spoken = SPEECH_END in (self.origin, CATALOGUE[self.measure].begin)
+        spoken = SPEECH_END in (self.measured_from, CATALOGUE[self.measure].begin)
         return "from the end of speech" if spoken else "from response.create"
 
     @property
@@ -102,7 +102,7 @@ class TargetStanding:
 
     target: str
     sessions_open: int
-    turns_good: int
+    turns_succeeded: int
     turns_failed: int
     waits: tuple[Wait, ...]
     rates: Traffic
@@ -203,8 +203,8 @@ class Tally:
             targets=_summed_targets(every),
             failures=_summed_failures(every),
             waiting_s=max((standing.waiting_s for standing in every), default=0.0),
-            hub_delay_p99_ms=_worst(standing.hub_delay_p99_ms for standing in every),
-            send_lag_p99_ms=_worst(standing.send_lag_p99_ms for standing in every),
+            event_loop_delay_p99_ms=_worst(standing.event_loop_delay_p99_ms for standing in every),
+            send_delay_p99_ms=_worst(standing.send_delay_p99_ms for standing in every),
             simulated=any(standing.simulated for standing in every),
         )
 
@@ -217,7 +217,7 @@ class Tally:
             TargetStanding(
                 label,
                 int(counts["sessions_open"]),
-                int(counts["turns_good"]),
+                int(counts["turns_succeeded"]),
                 int(counts["turns_failed"]),
                 tuple(self.figures(label, waits, total.failures)),
                 self._rates(label, now_ns),
@@ -239,13 +239,13 @@ class Tally:
 
         A failed turn whose step has shown no such figure yet is counted with the wait for the first delta alone.
         """
-        first = {(wait.measure, wait.origin): wait for wait in waits if wait.arm == arm}
+        first = {(wait.measure, wait.measured_from): wait for wait in waits if wait.arm == arm}
         failed, figures = dict(failures.get(arm, ())), []
         for measure in LIVE_FIGURES:
-            for origin in ORIGINS:
-                value = LiveKey(VALUE, measure, origin)
-                if (measure, origin) in first:
-                    figures.append(first[measure, origin])
+            for measured_from in ORIGINS:
+                value = LiveKey(VALUE, measure, measured_from)
+                if (measure, measured_from) in first:
+                    figures.append(first[measure, measured_from])
                 elif self._good(arm, value) or value in failed:
                     figures.append(self._wait(arm, value, failed.get(value, 0)))
         return figures
@@ -286,18 +286,18 @@ class Tally:
         return _health(judge(self._evidence(self._exact())))
 
     def late(self) -> str:
-        """Say by which figure the harness is late now, as `send_lag 14.2 ms > 10 ms`; empty where it keeps up."""
+        """Say by which figure the harness is late now, as `send_delay 14.2 ms > 10 ms`; empty where it keeps up."""
         return _first_broken(judge(self._evidence(self._exact()))["rules"])
 
     def _exact(self) -> list[Exactness]:
         exact = []
         for arm, of_arm in sorted(self._times.items()):
-            for name, origin in product(HEADLINE, ORIGINS):
-                bound, value = (of_arm.get(LiveKey(role, name, origin)) for role in (BOUND, VALUE))
+            for name, measured_from in product(HEADLINE, ORIGINS):
+                bound, value = (of_arm.get(LiveKey(role, name, measured_from)) for role in (BOUND, VALUE))
                 bound_p99_ms = bound.quantile_ms(0.99) if bound else None
                 if bound_p99_ms is not None:
                     p50_ms = value.quantile_ms(0.5) if value else None
-                    exact.append(Exactness(arm, name, bound_p99_ms, p50_ms, origin=origin))
+                    exact.append(Exactness(arm, name, bound_p99_ms, p50_ms, measured_from=measured_from))
         return exact
 
     def _evidence(self, measures: Iterable[Exactness]) -> Evidence:
@@ -305,10 +305,10 @@ class Tally:
         return Evidence(
             measures=tuple(measures),
             user_stamps_share=total.turns_user_stamped / total.turns_stamped if total.turns_stamped else None,
-            hub_delay_p99=total.hub_delay_p99_ms,
-            send_lag_p99=total.send_lag_p99_ms,
+            event_loop_delay_p99=total.event_loop_delay_p99_ms,
+            send_delay_p99=total.send_delay_p99_ms,
             chunk=self._chunk_ms,
-            paced_audio=total.send_lag_p99_ms is not None,
+            paced_audio=total.send_delay_p99_ms is not None,
         )
 
     def _failed(self, usual: LiveKey | None) -> Counter[tuple[str, LiveKey]]:
@@ -329,7 +329,7 @@ class Tally:
         )
         course = tuple(times.course_ms) if times else ()
         trend = tuple(tail for _, tail in course[-TREND_SAMPLES:])
-        return Wait(arm, key.measure, key.origin, turns, failed, p50, p95, trend, course, lacking)
+        return Wait(arm, key.measure, key.measured_from, turns, failed, p50, p95, trend, course, lacking)
 
     def _lacking(self, arm: str, p: float, turns: int) -> int:
         """Sessions that a quantile of so many turns takes, as in a report; 0 where they are there.

@@ -75,7 +75,7 @@ def phase(total: ProgressReport, ending: str = "", *, warm_up: bool = False) -> 
     """Name what goes on. `ending`: `draining` or `reporting`, once it is one of them; `warm_up`: whether that lasts."""
     if ending:
         return ending
-    if total.sessions_open or total.turns_good or total.turns_failed:
+    if total.sessions_open or total.turns_succeeded or total.turns_failed:
         return "warm-up" if warm_up else "measure"
     return "holding" if total.waiting_s >= HELD_S else "connecting"
 
@@ -134,10 +134,10 @@ def _sessions(total: ProgressReport, wanted: int | None) -> Iterator[LinePart]:
 
 
 def _turns(total: ProgressReport) -> Iterator[LinePart]:
-    ended = total.turns_good + total.turns_failed
+    ended = total.turns_succeeded + total.turns_failed
     if ended:
-        tenths = total.turns_good * 1000 // ended  # rounded down: 100 % is of all alone
-        good = "100 %" if total.turns_good == ended else f"{tenths // 10}.{tenths % 10} %"
+        tenths = total.turns_succeeded * 1000 // ended  # rounded down: 100 % is of all alone
+        good = "100 %" if total.turns_succeeded == ended else f"{tenths // 10}.{tenths % 10} %"
         yield LinePart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
     if total.throttled:
         yield LinePart(4, (f"{total.throttled} throttled",), "bad")
@@ -277,7 +277,7 @@ def _row_of(target: TargetStanding) -> tuple[str, ...]:
     return (
         printable(target.target),
         f"{target.sessions_open}",
-        f"{target.turns_good + target.turns_failed}",
+        f"{target.turns_succeeded + target.turns_failed}",
         f"{target.turns_failed}",
         wait.name,
         milliseconds(wait.p50_ms),

@@ -262,7 +262,7 @@ def _session_row(target: TargetStanding) -> dict[str, Any]:
         "name": target.target,
         "target": target.target,
         "sessions": target.sessions_open,
-        "turns": target.turns_good + target.turns_failed,
+        "turns": target.turns_succeeded + target.turns_failed,
         "failed": target.turns_failed,
         "eventsin": target.rates.events_received,
         "eventsout": target.rates.events_sent,

@@ -43,10 +43,10 @@ def _sounds(script: PreparedScript) -> bool:
     return any(isinstance(step, PreparedSound) for step in script.steps)
 
 
-SPOKEN = ("speech_begin", "speech_end", "committed", "input_transcribed", "speech_started", "speech_stopped", "cut_off")
+SPOKEN = ("speech_start", "speech_end", "committed", "input_transcribed", "speech_started", "speech_stopped", "cut_off")
 SAID = ("first_audio", "first_audible", "first_transcript", "transcript_done", "answer_audio", "answer_audible")
-OF_CALLS = ("call_named", "call_done", "answer_requested", "function_audible", "function_time_ns", "traits:calls")
-OF_BARGE_IN = ("barge_in", "barge_in_heard", "silent", "quiet", "cancelled", "overlap_ns")
+OF_CALLS = ("function_call_added", "function_call_done", "answer_request_sent", "function_audible", "function_execution_ns", "traits:calls")
+OF_BARGE_IN = ("barge_in", "barge_in_detected", "silent", "quiet", "cancelled", "overlap_ns")
 OF_TRUNCATION = ("truncate_sent", "truncated", "traits:after_truncation")
 
 LACKS = (
@@ -57,7 +57,7 @@ LACKS = (
         "the service detects no turns (`turn_detection`)",
     ),
     Lack(
-        (*SAID, "audio_speed", "stall_ns", "stalls", "preamble"),
+        (*SAID, "audio_speed", "stall_duration_ns", "stall_count", "preamble"),
         lambda _, turn: not turn.plan.wants_audio,
         "its replies are text (`output`)",
     ),
@@ -77,7 +77,7 @@ LACKS = (
         "nothing says what a reply should be (`expected_reply`)",
     ),
     Lack(
-        ("task_done",),
+        ("task_success",),
         lambda _, turn: not turn.plan.reference.has_task and turn.judge is None,
         "nothing says when a turn has done its task (`success`)",
     ),
@@ -88,7 +88,7 @@ LACKS = (
         "no step interrupts a reply (`interrupt`)",
     ),
     Lack(
-        ("yielded", "truncated_right", "traits:after_interruption"),
+        ("yielded", "truncation_correct", "traits:after_interruption"),
         lambda script, _: not _interrupts(script),
         "no step interrupts a reply (`interrupt`)",
     ),
@@ -129,14 +129,14 @@ def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, 
 def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str, str]]:
     detection = script.settings.turn_detection
     if not script.history:
-        yield from dict.fromkeys(("history_begun", "history_taken"), "it has no history (`history`)").items()
+        yield from dict.fromkeys(("history_start", "history_acked"), "it has no history (`history`)").items()
     if not any(turn.plan.greeting for turn in script.turns):
-        yield "greeted", "no step hears a greeting (`wait_for: greeting`)"
+        yield "greeting_audible", "no step hears a greeting (`wait_for: greeting`)"
     if script.renew_after_ns is None:
-        yield "heard_before", "its calls go on in no other session (`renew_after`)"
+        yield "previous_reply_end", "its calls go on in no other session (`renew_after`)"
     if detection is None or detection.idle_timeout_ms is None:
-        yield from dict.fromkeys(("idle_due", "idle_prompted"), "it has no `idle_timeout_ms`").items()
+        yield from dict.fromkeys(("idle_prompt_due", "idle_prompt_received"), "it has no `idle_timeout_ms`").items()
     if not any(turn.plan.wants_audio for turn in script.turns):
         yield "first_audible", "its replies are text (`output`)"
     if not arrives:
-        yield "called", "its calls do not arrive (an open loop)"
+        yield "call_arrival", "its calls do not arrive (an open loop)"

@@ -290,7 +290,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
         raise UsageError(f"{options.stages} says how long the run lasts, {course.length_s:g} s: leave --run-time out")
     recorded = _recorded(options)
     if recorded is not None and (options.arrivals_per_s or course is not None):
-        also = "--arrivals" if options.arrivals_per_s else "--stages"
+        also = "--arrival-rate" if options.arrivals_per_s else "--stages"
         raise UsageError(f"--arrival-pattern {recorded.path} says when each call arrives: leave {also} out")
     if options.arrivals_per_s is None and recorded is None and (course is None or course.kind == "sessions"):
         return _closed_loop(options, course, parsed)
@@ -310,11 +310,11 @@ def _slots(options: Options, parsed: Any) -> int:
     users = getattr(parsed, "num_users", None)
     slots = options.max_sessions or (None if getattr(parsed, "headless", True) else users)
     if slots is None:
-        raise UsageError("calls at an arrival rate need --max-sessions N, the maximum of concurrent calls")
+        raise UsageError("calls at an arrival rate need --max-concurrent N, the maximum of concurrent calls")
     if users not in (None, slots):
         raise UsageError(
-            f"--users {users} contradicts --max-sessions {slots}: leave --users out: with arrivals, "
-            "--max-sessions sets how many calls may be in progress"
+            f"--users {users} contradicts --max-concurrent {slots}: leave --users out: with arrivals, "
+            "--max-concurrent sets how many calls may be in progress"
         )
     return slots
 
@@ -322,9 +322,9 @@ def _slots(options: Options, parsed: Any) -> int:
 def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> LoadModel:
     """Users who call again and again. Raises UsageError for what is about arrivals."""
     if options.max_sessions is not None:
-        raise UsageError("--max-sessions needs an arrival rate: add --arrivals 30/min, or use --users N instead")
+        raise UsageError("--max-concurrent needs an arrival rate: add --arrival-rate 30/min, or use --users N instead")
     if options.arrival_pattern is not None:
-        raise UsageError("--arrival-pattern needs an arrival rate: add --arrivals 30/min")
+        raise UsageError("--arrival-pattern needs an arrival rate: add --arrival-rate 30/min")
     users = getattr(parsed, "num_users", None)
     if course is not None and users not in (None, round(course.peak)):
         raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: leave --users out")

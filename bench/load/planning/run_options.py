@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.load.planning.stages import A_SPAN, MOST_PER_S, RATES, rate_per_s, span_s
 from bench.target.options import OPTION, OPTIONS, ServiceOptions
 
-LOOK_EVERY = 50
+INTERIM_EVERY = 50
 MOST_PAIRS = 500
 """Pairs of a run that says no other number and ends once it is decided."""
 MOST, MOST_USERS, MOST_S = 1_000_000_000, 10_000_000, 366 * 86_400
@@ -214,7 +214,7 @@ class Options:
         "calls (sessions) at this fixed arrival rate (open loop): 30/min, 2/s, 100/h",
         _rate,
         shapes=True,
-        flag="--arrivals",
+        flag="--arrival-rate",
     )
     """The rate at which calls arrive; None where no rate says so."""
     arrival_pattern: str | None = valued(
@@ -243,10 +243,10 @@ class Options:
         "compare two targets, and stop once that is decided (group-sequential design)", shapes=True
     )
     thresholds: Path | None = valued("FILE", "file with the relative thresholds that --until-decided decides", _path)
-    look_every: int = valued(
+    interim_every: int = valued(
         "N",
         "pairs between two looks of --until-decided (default: 50)",
-        partial(_whole, least=1, otherwise=LOOK_EVERY),
+        partial(_whole, least=1, otherwise=INTERIM_EVERY),
         shapes=True,
     )
     connect_rate: float | None = valued(
@@ -277,7 +277,7 @@ class Options:
     )
     record_events: Fraction = valued("P%%", "keep the event log of this share of the sessions, e.g. 1%%", _share)
     """The share of pairs of sessions whose events are logged, 0 to 1."""
-    keep_audio: bool = switch("keep the audio in event logs; without this it is cut")
+    record_audio: bool = switch("keep the audio in event logs; without this it is cut")
     transcripts: bool = switch("keep the words of both sides, in transcripts.jsonl")
     name: str = valued(
         "NAME", "name of the run, of its folder and of its baselines (default: the Locust file's name)", _name
@@ -317,11 +317,11 @@ class Options:
     @staticmethod
     def of(parsed: Any) -> Options:
         """Read Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
-        for idle, given in {"--thresholds": parsed.thresholds, "--look-every": parsed.look_every}.items():
+        for idle, given in {"--thresholds": parsed.thresholds, "--interim-every": parsed.interim_every}.items():
             if given and not parsed.until_decided:
                 raise UsageError(f"{idle} needs --until-decided: add it, or leave {idle} out")
         if parsed.arrivals and parsed.stages:
-            raise UsageError("--arrivals and --stages both set the rate of calls: leave one out")
+            raise UsageError("--arrival-rate and --stages both set the rate of calls: leave one out")
         # Locust's own options, and the fields of its web UI, are to ask for what a run can be
         users_of(getattr(parsed, "num_users", None))
         _seconds(getattr(parsed, "run_time", None), "--run-time")
@@ -330,8 +330,8 @@ class Options:
         of_services = {name: None if (given := getattr(parsed, name)) == "" else given for name in OPTIONS}
         read: dict[str, Any] = {name: option.of(parsed) for name, option in RUN_OPTIONS.items()}
         options = Options(service_options=ServiceOptions.of(of_services), **read)
-        if options.keep_audio and not options.record_events:
-            raise UsageError("--keep-audio needs event logs, and none are kept: add --record-events 1%")
+        if options.record_audio and not options.record_events:
+            raise UsageError("--record-audio needs event logs, and none are kept: add --record-events 1%")
         return options
 
 
@@ -349,7 +349,7 @@ OF_PROCESSES = (
     *(
         RunOption(None, note, flag=flag, more={"action": "store_true"})
         for flag, note in {
-            "--locust-tables": "show Locust's tables without the web UI, too, instead of our line",
+            "--locust-stats": "show Locust's tables without the web UI, too, instead of our line",
             "--live": "show a table below our line, with a row for each target, on a terminal",
             "--telemetry": "send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
         }.items()

@@ -353,7 +353,7 @@ class TakenTurn:
 
     @property
     def outcome(self) -> str:
-        """How it ended: `ok`, or one of the outcomes of docs/measures.md. In a rehearsal it is `ok`."""
+        """How it ended: `ok`, or one of the outcomes of docs/metrics.md. In a rehearsal it is `ok`."""
         turn = self._over()
         return "ok" if turn is None else turn.outcome
 

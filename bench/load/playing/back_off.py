@@ -8,7 +8,7 @@ together.
 
 A wait counts from the start of the refused call, for it is the rate of refused calls that it bounds: a call that took
 ten seconds to fail is no storm, and the load that was asked for goes on. It is over before the user asks for its next
-start, so neither `start_lag` nor the sessions of a pair, which still start together, contain any of it.
+start, so neither `start_delay` nor the sessions of a pair, which still start together, contain any of it.
 
 What is refused for a limit of the service (`throttled:…`) is held back by the pacer of its target, for all callers.
 Calls that arrive in an open loop do so whatever became of those before: nothing holds them back here.
@@ -50,7 +50,7 @@ def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> Refu
     whether any session of the target was opened. Before that a few refusals end the run, and should do so soon; only
     the wait that the service asks for is kept.
     """
-    if outcome_class(session.outcome) != "failed" or session.turns_good or session.outcome == HARNESS_FAULT:
+    if outcome_class(session.outcome) != "failed" or session.turns_succeeded or session.outcome == HARNESS_FAULT:
         return None
     if is_throttled(session.outcome) or not (begun or session.retry_after_ns):
         return None

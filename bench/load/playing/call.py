@@ -96,7 +96,7 @@ class Call:
     def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
         self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
         self._transcript = CallTranscript(self._script.said_before)
-        self._number = self._turns_begun = 0
+        self._number = self._turns_started = 0
         self.hear_turn: Callable[[TurnObservation], None] | None = None
         """Hears of each turn that is over, where a task in Python may ask after it."""
         self._session: Session | None = None
@@ -121,7 +121,7 @@ class Call:
             raise
         except Exception as error:
             # A fault of ours, or of a user's task, which may raise anything. The turn under way and the session end as
-            # `failed:harness`, and never as missing samples; Locust shows the error.
+            # `failed:load_generator`, and never as missing samples; Locust shows the error.
             self._abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
             return error  # whoever runs the session tells Locust
         finally:
@@ -159,10 +159,10 @@ class Call:
             self._connected.await_quiet(settled=step.plays_turn)
             if self._may_renew() and not self._renew():
                 return False
-        begun = self._listener.timeline.facts.turns_begun
+        begun = self._listener.timeline.facts.turns_started
         if self._play_noted(step):
             return True
-        if step.plays_turn and self._listener.timeline.facts.turns_begun == begun and self._may_renew():
+        if step.plays_turn and self._listener.timeline.facts.turns_started == begun and self._may_renew():
             self._transcript.take_back()  # the session had ended before the caller's first sound
             return self._renew() and (self._play_noted(step) or self._renewal_is_due)
         return self._renewal_is_due
@@ -182,13 +182,13 @@ class Call:
         self._number += 1
         self._booked_ns: int | None = None
         """When the session after it has its place among the starts of its arm."""
-        self._listener = self.begin_session(self._number, self._turns_begun)
+        self._listener = self.begin_session(self._number, self._turns_started)
         self._listener.hear_turn = self._hear
 
-    def begin_session(self, number: int, turns_begun: int) -> RunListener:
-        """Begin the record of a session. `number`: in the call, from 1; `turns_begun`: in those before it."""
+    def begin_session(self, number: int, turns_started: int) -> RunListener:
+        """Begin the record of a session. `number`: in the call, from 1; `turns_started`: in those before it."""
         assignment, script = self._assignment, self._script
-        labels, wanted = assignment.labels, max(0, (assignment.repertoire.script.turns_wanted or 0) - turns_begun)
+        labels, wanted = assignment.labels, max(0, (assignment.repertoire.script.turns_planned or 0) - turns_started)
         if number > 1:
             labels = replace(labels, session_id=f"{labels.session_id}.{number}")
             return self._sessions.begin(assignment.arm, script, labels, wanted)
@@ -241,11 +241,11 @@ class Call:
     def _renewal_is_due(self) -> bool:
         timeline, after_ns = self._listener.timeline, self._script.renew_after_ns or 0
         is_old = (
-            timeline.facts.turns_begun
+            timeline.facts.turns_started
             and not timeline.over
             and self._connected.now_ns - timeline.facts.start_ns >= after_ns
         )
-        return bool(is_old or timeline.facts.outcome == "outlived") and not self.ending()
+        return bool(is_old or timeline.facts.outcome == "renewed") and not self.ending()
 
     def _may_renew(self) -> bool:
         """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
@@ -268,7 +268,7 @@ class Call:
         """Go on in another session, which is told what was said so far; False where it does not get ready."""
         before = self._listener.timeline
         before.tell(inputs.Renewed())
-        self._turns_begun += before.facts.turns_begun
+        self._turns_started += before.facts.turns_started
         self.close()
         self._listener.session_ended()
         self._session = None

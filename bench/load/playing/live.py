@@ -287,7 +287,7 @@ class LiveRun:
         if not self.closed:
             if self._line is not None:
                 self._line.close()
-                self._recorder.calls_cut(self._labels_of_arms, self._waiting_calls)
+                self._recorder.calls_not_started(self._labels_of_arms, self._waiting_calls)
             self.closed = True
             self._keyring.close()
             self._flusher.close()
@@ -320,7 +320,7 @@ def unwritable(error: OSError) -> str:
         return (
             "the run folder is gone, and the recorded data with it: somebody removed or moved it while the run went on"
         )
-    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs"
+    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs-dir"
 
 
 class Flusher:
@@ -341,7 +341,7 @@ class Flusher:
             gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
             now_ns = monotonic_ns()
             while due_ns <= now_ns:
-                self._recorder.hub_delay(now_ns - due_ns)
+                self._recorder.event_loop_delay(now_ns - due_ns)
                 due_ns += BEAT_NS
 
     def _tick(self) -> None:

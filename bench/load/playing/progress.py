@@ -36,12 +36,12 @@ class LiveKey(NamedTuple):
 
     role: LiveRole
     measure: str
-    origin: str
+    measured_from: str
 
 
 JUDGED = {
-    origin: tuple((CATALOGUE[name], LiveKey(VALUE, name, origin), LiveKey(BOUND, name, origin)) for name in HEADLINE)
-    for origin in ORIGINS
+    measured_from: tuple((CATALOGUE[name], LiveKey(VALUE, name, measured_from), LiveKey(BOUND, name, measured_from)) for name in HEADLINE)
+    for measured_from in ORIGINS
 }
 """The headline measures of turns of each origin, with the keys of their values and bounds."""
 
@@ -82,7 +82,7 @@ class ProgressReport:
     """Sessions that failed before they were open and were not throttled; a part of the done."""
     pairs_done: int = 0
     """Measured pairs of which every session has ended."""
-    turns_good: int = 0
+    turns_succeeded: int = 0
     turns_failed: int = 0
     throttled: int = 0
     """Turns and sessions; of the turns a part of the failed, of the sessions a part of the done."""
@@ -92,8 +92,8 @@ class ProgressReport:
     usd: float = 0.0
     unpriced: int = 0
     waiting_s: float = 0.0
-    hub_delay_p99_ms: float | None = None
-    send_lag_p99_ms: float | None = None
+    event_loop_delay_p99_ms: float | None = None
+    send_delay_p99_ms: float | None = None
     simulated: bool = False
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
     """TARGET_COUNTS of each target, by its label."""
@@ -112,7 +112,7 @@ COUNTS = tuple(each.name for each in fields(ProgressReport) if each.type == "int
 """What is counted, and of several processes added up."""
 DESIGN = ("sessions_measured", "turns_measured", "turns_squared")
 """Measured sessions with a turn that ended, these turns, and the sum of the squares of their numbers by session."""
-TARGET_COUNTS = ("sessions_open", "turns_good", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
+TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
 """What is counted by target, too; bytes are those on the wire."""
 
 
@@ -171,8 +171,8 @@ class Progress:
         """Count a turn that is over. `arm`: the target's label; `script`: its name."""
         kind = outcome_class(turn.outcome)
         if kind == "good":
-            self._counts["turns_good"] += 1
-            self._of_targets[arm]["turns_good"] += 1
+            self._counts["turns_succeeded"] += 1
+            self._of_targets[arm]["turns_succeeded"] += 1
         elif kind == "failed":
             self._counts["turns_failed"] += 1
             self._of_targets[arm]["turns_failed"] += 1
@@ -190,7 +190,7 @@ class Progress:
 
         What a failed turn waited for may be told by a later turn of its step alone.
         """
-        source, wait = turn.stamp_source, _wait_us(turn)
+        source, wait = turn.receive_timestamp_source, _wait_us(turn)
         self._counts["turns_stamped"] += source is not None
         self._counts["turns_user_stamped"] += source not in (None, "kernel")
         if wait is not None:
@@ -238,8 +238,8 @@ class Progress:
             usd=self.spending.usd_at(monotonic_ns()),
             unpriced=self.spending.unpriced,
             waiting_s=waiting_s,
-            hub_delay_p99_ms=worst_p99_ms(histograms, "hub_delay"),
-            send_lag_p99_ms=worst_p99_ms(histograms, "send_lag"),
+            event_loop_delay_p99_ms=worst_p99_ms(histograms, "event_loop_delay"),
+            send_delay_p99_ms=worst_p99_ms(histograms, "send_delay"),
             simulated=simulated,
             targets=self._targets(traffic),
             failures=self._failures(),
@@ -259,7 +259,7 @@ def _note_times(
     if wait is not None:
         times_us.setdefault(wait[0], []).append(wait[1])
     keys = []
-    for measure, value, bound in JUDGED.get(turn.origin or "", ()):
+    for measure, value, bound in JUDGED.get(turn.measured_from or "", ()):
         if measure.end not in turn.instants:  # as all of most turns but two or three, and quicker to see
             continue
         value_ns, bound_ns = turn.measure_ns(measure), turn.bound_ns(measure)
@@ -272,12 +272,12 @@ def _note_times(
 
 def _wait_us(turn: TurnObservation) -> tuple[LiveKey, int] | None:
     """What a turn's caller waited for, and how long; None where it did not come."""
-    instants, origin = turn.instants, turn.origin
-    if origin is None:
+    instants, measured_from = turn.instants, turn.measured_from
+    if measured_from is None:
         return None
     for awaited, measure in FIRST_DELTAS.items():
         if awaited in instants:
-            return LiveKey(WAIT, measure, origin), (instants[awaited] - instants[origin]) // NS_PER_US
+            return LiveKey(WAIT, measure, measured_from), (instants[awaited] - instants[measured_from]) // NS_PER_US
     return None
 
 

@@ -68,7 +68,7 @@ class Sessions:
         self._log_broke = False
 
     def begin(
-        self, arm: Arm, script: PreparedScript, labels: Labels, turns_wanted: int, **planned: int | None
+        self, arm: Arm, script: PreparedScript, labels: Labels, turns_planned: int, **planned: int | None
     ) -> RunListener:
         """Begin the record of a session, with an event log where one is wanted. `planned`: when it was to start."""
         log = None
@@ -76,11 +76,11 @@ class Sessions:
             labels = replace(labels, event_log=False)
         if labels.event_log:
             path = self._spool.events / f"{labels.session_id}.jsonl"
-            log = EventLog(path, hide=self.hide, keep_audio=self._options.keep_audio)
+            log = EventLog(path, hide=self.hide, record_audio=self._options.record_audio)
         record = self._recorder.session(labels)
         start = SessionStart(
             monotonic_ns(),
-            turns_wanted,
+            turns_planned,
             script.limits,
             service_responds=script.service_responds,
             renewable=script.renewable,
@@ -228,8 +228,8 @@ def show_session(fire: Fire, target: str, script: str, session: SessionObservati
         ended_ns = session.instants.get("ended", session.start_ns)
         waited_ns = ended_ns - session.start_ns if waited_ns is None else waited_ns
         _fire(fire, "connect", target, waited_ns / NS_PER_MS, error)
-    if session.lost_turns and error is None:
-        said = f"{session.outcome} before {session.lost_turns} of {session.turns_wanted} turns"
+    if session.turns_not_started and error is None:
+        said = f"{session.outcome} before {session.turns_not_started} of {session.turns_planned} turns"
         _fire(fire, script, "never begun", 0.0, TurnError(said))
 
 

@@ -223,7 +223,7 @@ class RunPart:
             out_of_range=_sum(each.out_of_range for each in facts),
             negative=_sum(each.negative for each in facts),
             unknown_events=_sum(each.unknown_events for each in facts),
-            stamp_fallbacks=sum(each.stamp_fallbacks for each in facts),
+            timestamp_fallbacks=sum(each.timestamp_fallbacks for each in facts),
             incidents=[incident for each in facts for incident in self._incidents(each)],
             incident_counts=_sum(each.incident_counts for each in facts),
         )
@@ -439,7 +439,7 @@ def _stored_facts(document: Mapping[str, Any]) -> Facts:
         out_of_range=totals.get("out_of_range") or {},
         negative=totals.get("negative") or {},
         unknown_events=totals.get("unknown_events") or {},
-        stamp_fallbacks=int(totals.get("stamp_fallbacks") or 0),
+        timestamp_fallbacks=int(totals.get("timestamp_fallbacks") or 0),
         incidents=document.get("incidents") or [],
         incident_counts=totals.get("incident_counts") or {},
     )

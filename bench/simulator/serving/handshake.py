@@ -118,7 +118,7 @@ DEFAULT_FORMAT = "pcm16@16000"
 MAX_CUSTOM_HEADERS = 10
 STANDARD_HEADERS = {
     "accept", "accept-encoding", "accept-language", "api-key", "authorization", "cache-control", "connection",
-    "content-length", "content-type", "host", "origin", "pragma", "proxy-connection", "upgrade", "user-agent",
+    "content-length", "content-type", "host", "measured_from", "pragma", "proxy-connection", "upgrade", "user-agent",
 }  # fmt: skip
 
 

@@ -245,7 +245,7 @@ def compare(call: Call, session: Mapping[Any, Any], turns: pd.DataFrame, off: di
         off[name].append(max(theirs_ns - ours_ns, ours_ns - theirs_ns - later_ns, 0) / NS_PER_MS)
 
     first = call.replies[0]
-    note("greeted, at", session["start_ns"] + session["greeted_at_ns"] - JITTER_NS, first.begin_ns, first.sending_ns)
+    note("greeted, at", session["start_ns"] + session["greeting_audible_at_ns"] - JITTER_NS, first.begin_ns, first.sending_ns)
     note("call ended, at", session["start_ns"] + session["ended_at_ns"], call.closed_ns)
     heard = 0
     for _, turn in turns.sort_values("turn").iterrows():
@@ -260,7 +260,7 @@ def compare(call: Call, session: Mapping[Any, Any], turns: pd.DataFrame, off: di
         began_ns = instants["first_audible"] - JITTER_NS
         reply = min(call.replies, key=lambda each: abs(each.begin_ns - began_ns))
         note("first_audible, at", began_ns, reply.begin_ns, reply.sending_ns)
-        if "speech_end" in instants and turn["origin"] == "speech_end":
+        if "speech_end" in instants and turn["measured_from"] == "speech_end":
             end_ns = min((end for _, end in call.heard), key=lambda each: abs(each - instants["speech_end"]))
             note("speech_end, at", instants["speech_end"], end_ns)
             ours_ns = began_ns - instants["speech_end"]
@@ -271,16 +271,16 @@ def compare(call: Call, session: Mapping[Any, Any], turns: pd.DataFrame, off: di
         if "barge_in" in instants:
             begin_ns = min((begin for begin, _ in call.heard), key=lambda each: abs(each - instants["barge_in"]))
             note("barge_in, at", instants["barge_in"], begin_ns)
-            if "barge_in_heard" in instants and reply.cleared_ns is not None:
+            if "barge_in_detected" in instants and reply.cleared_ns is not None:
                 note(
-                    "barge_in_detected", instants["barge_in_heard"] - instants["barge_in"], reply.cleared_ns - begin_ns
+                    "barge_in_detection", instants["barge_in_detected"] - instants["barge_in"], reply.cleared_ns - begin_ns
                 )
             if "silent" in instants:
                 stopped = reply.cleared_ns is not None and reply.sent_ns <= reply.cleared_ns
                 ends_ns = reply.until_ns + (0 if stopped else JITTER_NS)
                 note("barge_in_yield", instants["silent"] - instants["barge_in"], ends_ns - begin_ns)
             if "quiet" in instants:
-                note("barge_in_quiet", instants["quiet"] - instants["barge_in"], reply.sent_ns - begin_ns)
+                note("barge_in_last_audio", instants["quiet"] - instants["barge_in"], reply.sent_ns - begin_ns)
     off["replies of a call, n"].append(abs(heard - len(call.replies)))
 
 

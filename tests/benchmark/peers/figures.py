@@ -24,7 +24,7 @@ SHORTEST_NS = 1_000_000_000
 class Told:
     """A peer's own account, whatever it is.
 
-    `stamps`: session_id, turn, instant, at_ns. `requested`: session_id, turn, at_ns. `messages`, `wire_bytes`: by
+    `stamps`: session_id, turn, instant, at_ns. `request_sent`: session_id, turn, at_ns. `messages`, `wire_bytes`: by
     session_id, how many messages it has counted, and their bytes.
     """
 
@@ -93,7 +93,7 @@ def told_by_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> Told:
     good = sessions[sessions["outcome"] == "ok"].set_index("service_session_id")
     return Told(
         stamps.astype({"at_ns": np.int64}),
-        turns[ON].assign(at_ns=turns["requested_at_ns"] + turns["start_ns"]).dropna(),
+        turns[ON].assign(at_ns=turns["request_sent_at_ns"] + turns["start_ns"]).dropna(),
         {str(name): int(count) for name, count in good["events"].items()},
         {str(name): int(count) for name, count in good["wire_bytes_received"].items()},
     )

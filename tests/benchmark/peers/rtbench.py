@@ -17,7 +17,7 @@ def command(work: Work, scratch: Path) -> list[str]:
     steps = "".join(STEP.format(words(turn), turn) for turn in range(1, work.turns + 1))
     scenario = write_scenario(scratch, script=f"session:\n  output: audio\nsteps:\n{steps}")
     load = ["-u", str(work.sessions), "-r", f"{work.sessions / work.ramp_s:g}", "--sessions", str(work.sessions)]
-    where = ["--runs", str(scratch / "runs"), "--url", work.url]
+    where = ["--runs-dir", str(scratch / "runs"), "--url", work.url]
     return [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", *load, *where]
 
 

@@ -72,7 +72,7 @@ class Heard:
     """What a peer knows of one session; all instants are its own clock's, CLOCK_MONOTONIC in ns.
 
     `stamps`: when it had each message, from session.created to the last response.done, in order; `wire_bytes`: their
-    frames; `requested`: its clock before each response.create was sent.
+    frames; `request_sent`: its clock before each response.create was sent.
     """
 
     session_id: str = ""
@@ -103,7 +103,7 @@ def write_heard(path: str, sessions: Sequence[Heard]) -> None:
             "session_id": s.session_id,
             "stamps": list(s.stamps),
             "wire_bytes": s.wire_bytes,
-            "requested": list(s.requested),
+            "request_sent": list(s.requested),
         }
         for s in sessions
     ]
@@ -114,6 +114,6 @@ def write_heard(path: str, sessions: Sequence[Heard]) -> None:
 
 def read_heard(path: Path) -> list[Heard]:
     return [
-        Heard(row["session_id"], array("q", row["stamps"]), row["wire_bytes"], array("q", row["requested"]))
+        Heard(row["session_id"], array("q", row["stamps"]), row["wire_bytes"], array("q", row["request_sent"]))
         for row in json.loads(path.read_text())
     ]

@@ -257,13 +257,13 @@ def test_a_question_without_an_origin_is_asked_of_each() -> None:
 
     assert [finding.question.stratum for finding in comparison.findings] == [
         Stratum("speech_end"),
-        Stratum("requested"),
+        Stratum("request_sent"),
     ]
 
 
 def test_what_is_neither_better_nor_worse_is_refused() -> None:
-    with pytest.raises(UsageError, match="session_length cannot be compared"):
-        quick(two(RUN), questions=[replace(TTFA, measure="session_length")])
+    with pytest.raises(UsageError, match="session_duration cannot be compared"):
+        quick(two(RUN), questions=[replace(TTFA, measure="session_duration")])
 
 
 def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended() -> Non
         "no turn",
     )
     (cause,) = named(checks, fairness.TURNS).causes
-    assert cause.text == "sim (other) has no turns: 3\u00a0sessions ended as refused:401"
+    assert cause.text == "sim (other) has no turns: 3\u00a0sessions ended as connect_failed:401"
 
 
 @pytest.mark.parametrize(("throttled", "fair"), [(2, True), (3, False)])

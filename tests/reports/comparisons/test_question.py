@@ -18,7 +18,7 @@ from tests.reports.forms import comparison_html
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
-REQUESTED, SPEECH_END = Stratum("requested"), Stratum("speech_end")
+REQUESTED, SPEECH_END = Stratum("request_sent"), Stratum("speech_end")
 MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), paired=True)
 
 
@@ -214,10 +214,10 @@ def test_a_question_of_a_trait_is_asked_of_each_origin(tmp_path: Path) -> None:
     asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, stratum=CALLS)
 
     assert [one.stratum for one in by_stratum(asked, sides)] == [
-        Stratum("requested", "calls"), Stratum("speech_end", "calls"),
+        Stratum("request_sent", "calls"), Stratum("speech_end", "calls"),
     ]  # fmt: skip
-    assert by_stratum(replace(asked, stratum=Stratum("requested", "calls")), sides)[0].stratum == Stratum(
-        "requested", "calls"
+    assert by_stratum(replace(asked, stratum=Stratum("request_sent", "calls")), sides)[0].stratum == Stratum(
+        "request_sent", "calls"
     )
 
 

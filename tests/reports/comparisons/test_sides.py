@@ -139,7 +139,7 @@ def test_turns_of_a_session_without_a_row_count_as_a_cluster(tmp_path: Path) -> 
 
 def test_turns_of_several_origins_are_asked_for_apart() -> None:
     side = targets(MIXED)[0]
-    parts = [sample_of(side, asks(stratum=Stratum(origin))) for origin in ("requested", "speech_end")]
+    parts = [sample_of(side, asks(stratum=Stratum(measured_from))) for measured_from in ("request_sent", "speech_end")]
 
     assert all(part.n for part in parts)
     assert sum(part.n for part in parts) == sample_of(side, asks()).n == sum(side.begun.values())
@@ -153,19 +153,19 @@ def test_a_step_is_asked_for_alone() -> None:
     assert sample_of(side, asks(step="no such step")).n == 0
 
 
-def test_failures_are_failed_and_lost_turns_of_those_wanted() -> None:
+def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:
     side = targets(Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
     outcomes = summarise(side.run).outcomes
     events, wanted = counts_of(side, FAILURES)
 
     assert events.sum() == outcomes.unmet[0]
     assert wanted.sum() == outcomes.wanted[0]
-    refused = side.clusters.of_row[(side.session_rows["turns_begun"] == 0).to_numpy()]
+    refused = side.clusters.of_row[(side.session_rows["turns_started"] == 0).to_numpy()]
     assert events[refused].tolist() == wanted[refused].tolist() == [5, 5, 5]
     assert (events <= wanted).all()
 
 
-def test_lost_turns_are_those_of_the_step_that_they_would_have_been() -> None:
+def test_turns_not_started_are_those_of_the_step_that_they_would_have_been() -> None:
     side = targets(REFUSED)[0]
     question = Question("failures", "rate", Margin(points=0.01), step="opening_hours")
 
@@ -197,7 +197,7 @@ def test_totals_of_a_mean_are_of_good_turns_by_cluster() -> None:
 def test_a_refused_session_has_no_end_of_connecting() -> None:
     side = targets(REFUSED)[0]
     found = sample_of(side, asks("connect_total"))
-    refused = side.clusters.of_row[(side.session_rows["turns_begun"] == 0).to_numpy()]
+    refused = side.clusters.of_row[(side.session_rows["turns_started"] == 0).to_numpy()]
 
     assert (found.n, found.failed, int(np.isinf(found.values).sum())) == (23, 3, 3)
     assert sorted(found.sessions[found.good.size :].tolist()) == sorted(refused.tolist())

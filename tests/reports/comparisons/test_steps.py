@@ -63,7 +63,7 @@ def test_the_centre_tells_a_change_of_all_steps() -> None:
     assert after.verdict.word == "regressed"
     assert after.difference is not None
     assert after.difference.candidate / after.difference.baseline == pytest.approx(math.exp(d_of(after)))
-    assert (after.question.name, after.question.gated, after.question.margin.ratio) == ("ttfa_centre", False, 0.1)
+    assert (after.question.name, after.question.gated, after.question.margin.ratio) == ("ttfa_typical_change", False, 0.1)
 
 
 def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:
@@ -92,7 +92,7 @@ def test_every_output_has_the_steps() -> None:
 
     jsonschema.validate(data, SCHEMA)
     assert [one["step"] for one in data["steps"]] == [one.question.step for one in found.steps]
-    assert [one["figure"] for one in data["findings"] if one["kind"] == "centre"] == ["ttfa_centre"]
+    assert [one["figure"] for one in data["findings"] if one["kind"] == "centre"] == ["ttfa_typical_change"]
     assert "Which step changed most? Secondary" in comparison_markdown(found)
     assert f"Worst step: {found.steps[0].question.step} of east" in comparison_html(found)
 

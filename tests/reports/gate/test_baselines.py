@@ -68,9 +68,9 @@ def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) ->
 
 def test_turns_of_several_origins_are_stored_apart() -> None:
     (side,) = sides(Plan(kinds=("vad", "manual")))
-    rows = [row.origin for row in baseline_of(side).quantiles if row.measure == "ttfa"]
+    rows = [row.measured_from for row in baseline_of(side).quantiles if row.measure == "ttfa"]
 
-    assert sorted(rows) == ["requested", "speech_end"]
+    assert sorted(rows) == ["request_sent", "speech_end"]
 
 
 def test_the_same_run_is_stored_alike(tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_what_differs_is_told_with_what_would_allow_it() -> None:
     then = {"model": "b", "load: users": "8", "jitter buffer, ms": "", "definitions": "1"}
 
     assert list(differing_conditions(now, then).values()) == [
-        "model: a here, b in the baseline (--allow model)",
-        "users: 7 here, 8 in the baseline (--allow concurrency)",
-        "jitter buffer, ms: 60 here, not known in the baseline (--allow pacing)",
+        "model: a here, b in the baseline (--allow-different model)",
+        "users: 7 here, 8 in the baseline (--allow-different concurrency)",
+        "jitter buffer, ms: 60 here, not known in the baseline (--allow-different pacing)",
         "definitions: 2 here, 1 in the baseline",
     ]
     assert list(differing_conditions(now, then, ("model", "concurrency", "pacing")).values()) == [

@@ -296,7 +296,7 @@ def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allow
     refused, let = (check_of(now, thresholds(*RELATIVE), folder, allow=allow) for allow in ((), ("client_version",)))
 
     assert refused.status == 4
-    assert refused.differs == ("sim: client version: 9.9 here, 0.1.0 in the baseline (--allow client_version)",)
+    assert refused.differs == ("sim: client version: 9.9 here, 0.1.0 in the baseline (--allow-different client_version)",)
     assert not let.differs
     assert "no data" not in words(let)
 
@@ -379,7 +379,7 @@ def test_what_cannot_be_asked_is_refused_with_what_to_do(
 def test_what_may_differ_is_asked_of_stored_runs_alone(tmp_path: Path, baseline: str | None) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, seed=8))
 
-    with pytest.raises(UsageError, match="--allow model says in what stored runs may differ"):
+    with pytest.raises(UsageError, match="--allow-different model says in what stored runs may differ"):
         check_of(read(), thresholds("ttfa: med<9s"), str(base) if baseline else None, allow=["model"])
 
 

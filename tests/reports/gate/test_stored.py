@@ -74,7 +74,7 @@ def test_the_shelf_shows_what_is_left_out(tmp_path: Path) -> None:
     shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "sim" / "copy.json")
     (folder / "voice_turns" / "other").mkdir()
     shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "other" / "made-0.json")
-    output = call("baseline", "list", "--folder", folder).output
+    output = call("baseline", "list", "--baselines-dir", folder).output
 
     assert output.startswith("voice_turns/sim  1 run, ")
     assert "copy.json is of made-0, which is stored already" in output or "made-0.json is of made-0" in output
@@ -95,7 +95,7 @@ def test_a_warm_up_is_a_condition_that_may_be_allowed_to_differ(tmp_path: Path) 
     folder, now = str(store(tmp_path, 1)), read(MANY, warmup_s=60.0)
 
     assert check_of(now, thresholds(*TTFA), folder).differs == (
-        "sim: warm-up, s: 60 here, 0 in the baseline (--allow warmup)",
+        "sim: warm-up, s: 60 here, 0 in the baseline (--allow-different warmup)",
     )
     assert not check_of(now, thresholds(*TTFA), folder, allow=["warmup"]).differs
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
         ("failures", "rate<1%", "rate", None, 0.01),
         ("audio_speed", "avg>1.2", "mean", None, 1.2),
         ("audio_speed", "p(5)>=1.2x", "quantile", 0.05, 1.2),
-        ("session_length", "p(5)>60s", "quantile", 0.05, 60_000),
+        ("session_duration", "p(5)>60s", "quantile", 0.05, 60_000),
         ("transcript_lead", "med>-20", "quantile", 0.5, -20),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         pytest.param("ttfa", f"p({'5' * 5_000})<5", "is no aggregate", id="a quantile of 5,000 digits"),
         pytest.param("ttfa", f"p(95)<+{'5' * 5_000}%", "is no margin", id="a margin of 5,000 digits"),
         ("audio_speed", "p(50)>-100%", "write -10%"),
-        ("session_length", "p(50)<+5%", "no better direction"),
+        ("session_duration", "p(50)<+5%", "no better direction"),
         ("transcript_lead", "p(50)>-5%", "may be negative"),
         ("turn_detection", "p(50)<+20%", "may be negative"),
         ("turn_detection", "p(50)<+20% and +30ms", "may be negative"),

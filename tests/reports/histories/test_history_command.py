@@ -1,4 +1,4 @@
-"""`rtbench history`: what it reads, prints and writes, and its exit statuses."""
+"""`rtbench trend`: what it reads, prints and writes, and its exit statuses."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_the_page_lies_beside_the_runs_and_its_path_is_the_last_line(
     lines = shown(capsys, tmp_path / "runs")
 
     assert lines[0].startswith("Too few runs to tell a change")
-    assert lines[-1] == str(tmp_path / "runs" / "history.html")
-    assert (tmp_path / "runs" / "history.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert lines[-1] == str(tmp_path / "runs" / "trend.html")
+    assert (tmp_path / "runs" / "trend.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert sum("run-00" in line for line in lines) == 3
 
 
@@ -46,7 +46,7 @@ def test_runs_can_be_named_themselves_and_the_page_can_stand_elsewhere(
 
     assert lines[-1] == str(tmp_path / "new" / "weeks.html")
     assert sum("run-00" in line for line in lines) == 2
-    assert shown(capsys, *named)[-1].endswith("/runs/history.html")
+    assert shown(capsys, *named)[-1].endswith("/runs/trend.html")
 
 
 def test_stored_baselines_have_a_history_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +64,7 @@ def test_json_is_as_its_schema_says_and_no_page_is_written(tmp_path: Path, capsy
     Draft202012Validator(SCHEMA).validate(found)
     assert [one["figure"] for one in found["series"][0]["figures"]] == ["ttfa p50", "failure rate"]
     assert len(found["series"][0]["runs"]) == 12
-    assert not (tmp_path / "runs" / "history.html").exists()
+    assert not (tmp_path / "runs" / "trend.html").exists()
 
 
 def test_a_history_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

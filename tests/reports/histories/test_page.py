@@ -1,4 +1,4 @@
-"""history.html: what is on it, what is drawn, what filters hide."""
+"""trend.html: what is on it, what is drawn, what filters hide."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_lines_fit_a_narrow_terminal() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
 @pytest.mark.parametrize(
-    "strata", [[Stratum()], [Stratum("requested"), Stratum("speech_end"), Stratum("requested", "calls")]]
+    "strata", [[Stratum()], [Stratum("request_sent"), Stratum("speech_end"), Stratum("request_sent", "calls")]]
 )
 @pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
 def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:

@@ -299,7 +299,7 @@ def test_gates_of_means_and_of_what_is_better_when_larger_are_tested() -> None:
 def test_turns_of_two_origins_are_two_gates() -> None:
     found = decided({"ttfa": ["p(50)<+60%"]}, Plan(**(vars(TWO) | {"kinds": ("vad", "typed")})))
 
-    assert [gate.stratum for gate in found.gates] == [Stratum("speech_end"), Stratum("requested")]
+    assert [gate.stratum for gate in found.gates] == [Stratum("speech_end"), Stratum("request_sent")]
 
 
 def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`rtbench size`: what it asks for, what it refuses, what it prints."""
+"""`rtbench sample-size`: what it asks for, what it refuses, what it prints."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
     planned = "ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %"
     alone = size_of(pilot(), gates=1)
     assert said.startswith(f"{planned}, shared by the 3 gates of a check (Holm):\n")
-    assert f"As the only gate of a check it takes {alone.sessions[1]} (--gates 1)." in said
+    assert f"As the only gate of a check it takes {alone.sessions[1]} (--primary 1)." in said
     assert text(alone).startswith(f"{planned}:\n")
     assert "As the only gate" not in text(alone)
     assert alone.sessions[1] < likely

@@ -1,4 +1,4 @@
-"""Arms made up for tests of the statistics of two arms: sessions that differ, a few stalls, whole milliseconds."""
+"""Arms made up for tests of the statistics of two arms: sessions that differ, a few stall_count, whole milliseconds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def waits(
     rng: np.random.Generator, sessions: int, *, turns: int = TURNS, icc: float = ICC, stalled: float = 0.03
 ) -> Floats:
     """Waits in ms, a row for each session: log-normal, median 600 ms, sigma 0.5, of whose square `icc` lies between
-    sessions; a share of the turns stalls for a further 1 to 5 s.
+    sessions; a share of the turns stall_count for a further 1 to 5 s.
     """
     between = rng.normal(0, math.sqrt(icc), (sessions, 1))
     logs = between + rng.normal(0, math.sqrt(1 - icc), (sessions, turns))
-    stalls = (rng.random((sessions, turns)) < stalled) * rng.uniform(1000, 5000, (sessions, turns))
-    values: Floats = np.round(600 * np.exp(0.5 * logs) + stalls)
+    stall_count = (rng.random((sessions, turns)) < stalled) * rng.uniform(1000, 5000, (sessions, turns))
+    values: Floats = np.round(600 * np.exp(0.5 * logs) + stall_count)
     return values
 
 

@@ -220,30 +220,30 @@ DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 # The handshake.
 
 HANDSHAKES: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "closes_at_once": ("refused:upgrade",),
-    "endless_headers": ("refused:upgrade", SWITCHING, flooded(b"X-More: and more\r\n" * MANY)),
-    "one_endless_header": ("refused:upgrade", SWITCHING, b"X-Long: ", flooded(b"a" * 65_536)),
-    "content_length_of_other_digits": ("refused:500", answer("500 No", "Content-Length: \u00b2", body=b"no")),
-    "content_length_of_5000_digits": ("refused:500", answer("500 No", "Content-Length: " + "9" * 5_000, body=b"no")),
-    "negative_content_length": ("refused:503", answer("503 No", "Content-Length: -1", body=b"no")),
-    "a_body_without_end": ("refused:500", answer("500 No", f"Content-Length: {1 << 40}"), flooded(b"no " * 10_000)),
-    "chunks_without_end": ("refused:500", answer("500 No", CHUNKED), flooded(b"3\r\nno \r\n" * MANY)),
+    "closes_at_once": ("connect_failed:upgrade",),
+    "endless_headers": ("connect_failed:upgrade", SWITCHING, flooded(b"X-More: and more\r\n" * MANY)),
+    "one_endless_header": ("connect_failed:upgrade", SWITCHING, b"X-Long: ", flooded(b"a" * 65_536)),
+    "content_length_of_other_digits": ("connect_failed:500", answer("500 No", "Content-Length: \u00b2", body=b"no")),
+    "content_length_of_5000_digits": ("connect_failed:500", answer("500 No", "Content-Length: " + "9" * 5_000, body=b"no")),
+    "negative_content_length": ("connect_failed:503", answer("503 No", "Content-Length: -1", body=b"no")),
+    "a_body_without_end": ("connect_failed:500", answer("500 No", f"Content-Length: {1 << 40}"), flooded(b"no " * 10_000)),
+    "chunks_without_end": ("connect_failed:500", answer("500 No", CHUNKED), flooded(b"3\r\nno \r\n" * MANY)),
     "chunks_of_nonsense": (
-        "refused:500", answer("500 No", CHUNKED, body=b"-5\r\nno\r\nzz\r\n" + b"f" * 5_000 + b"\r\n"),
+        "connect_failed:500", answer("500 No", CHUNKED, body=b"-5\r\nno\r\nzz\r\n" + b"f" * 5_000 + b"\r\n"),
     ),
-    "a_refusal_in_deep_json": ("refused:400", answer("400 No", "Content-Length: 900000", body=b'{"error":' * 100_000)),
-    "a_refusal_that_commands_the_terminal": ("refused:401", answer(
+    "a_refusal_in_deep_json": ("connect_failed:400", answer("400 No", "Content-Length: 900000", body=b'{"error":' * 100_000)),
+    "a_refusal_that_commands_the_terminal": ("connect_failed:401", answer(
         "401 \x1b[2J\x00", "X-Request-Id: \x1b]0;x\x07", body=b"\x1b[2J\x00\n::set-output name=a::b\n"
     )),
-    "a_redirect": ("refused:301", answer("301 Moved", "Location: ws://127.0.0.1:1/", "Content-Length: 0")),
-    "go_on_and_on": ("refused:100", flooded(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)),
-    "a_wrong_accept": ("refused:upgrade", lambda wire: wire.accept(accept="AAAAAAAAAAAAAAAAAAAAAAAAAAA=")),
-    "an_extension_that_nobody_asked_for": ("refused:upgrade", accepted("Sec-WebSocket-Extensions: x-evil; level=11")),
-    "deflate_that_nobody_asked_for": ("refused:upgrade", accepted(DEFLATE)),
-    "a_subprotocol_that_nobody_asked_for": ("refused:upgrade", accepted("Sec-WebSocket-Protocol: soap")),
-    "an_upgrade_to_something_else": ("refused:upgrade", SWITCHING, b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n"),
-    "another_protocol": ("refused:upgrade", b"SSH-2.0-OpenSSH_9.9\r\n"),
-    "garbage_after_the_upgrade": ("protocol:frame", Wire.accept, b"\xff" * 10_000),
+    "a_redirect": ("connect_failed:301", answer("301 Moved", "Location: ws://127.0.0.1:1/", "Content-Length: 0")),
+    "go_on_and_on": ("connect_failed:100", flooded(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)),
+    "a_wrong_accept": ("connect_failed:upgrade", lambda wire: wire.accept(accept="AAAAAAAAAAAAAAAAAAAAAAAAAAA=")),
+    "an_extension_that_nobody_asked_for": ("connect_failed:upgrade", accepted("Sec-WebSocket-Extensions: x-evil; level=11")),
+    "deflate_that_nobody_asked_for": ("connect_failed:upgrade", accepted(DEFLATE)),
+    "a_subprotocol_that_nobody_asked_for": ("connect_failed:upgrade", accepted("Sec-WebSocket-Protocol: soap")),
+    "an_upgrade_to_something_else": ("connect_failed:upgrade", SWITCHING, b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n"),
+    "another_protocol": ("connect_failed:upgrade", b"SSH-2.0-OpenSSH_9.9\r\n"),
+    "garbage_after_the_upgrade": ("protocol_error:frame", Wire.accept, b"\xff" * 10_000),
     "a_flood_and_no_greeting": (
         "timeout:session", Wire.accept, flooded(frame(event("rate_limits.updated", rate_limits=[])) * MANY),
     ),
@@ -262,23 +262,23 @@ def drips_its_head(wire: Wire) -> None:
 # Frames, after the greeting.
 
 FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "reserved_bits": ("protocol:frame", frame(delta(), flags=0xF0)),
-    "compressed_without_asking": ("protocol:frame", frame(delta(), flags=0xC0)),
-    "an_unknown_opcode": ("protocol:frame", frame(b"", 11)),
-    "a_masked_frame": ("protocol:frame", b"\x81\x85maskhello"),
-    "a_ping_too_long": ("protocol:frame", frame(b"x" * 126, PING)),
-    "a_ping_in_fragments": ("protocol:frame", frame(b"x", PING, flags=0)),
-    "an_end_without_a_beginning": ("protocol:frame", frame(b"end", 0)),
-    "a_message_within_a_message": ("protocol:frame", frame(b"{", flags=0) + frame(delta())),
+    "reserved_bits": ("protocol_error:frame", frame(delta(), flags=0xF0)),
+    "compressed_without_asking": ("protocol_error:frame", frame(delta(), flags=0xC0)),
+    "an_unknown_opcode": ("protocol_error:frame", frame(b"", 11)),
+    "a_masked_frame": ("protocol_error:frame", b"\x81\x85maskhello"),
+    "a_ping_too_long": ("protocol_error:frame", frame(b"x" * 126, PING)),
+    "a_ping_in_fragments": ("protocol_error:frame", frame(b"x", PING, flags=0)),
+    "an_end_without_a_beginning": ("protocol_error:frame", frame(b"end", 0)),
+    "a_message_within_a_message": ("protocol_error:frame", frame(b"{", flags=0) + frame(delta())),
     "fragments_without_end": (
-        "protocol:too_large", frame(b"[", flags=0), flooded(frame(b"0," * 16_384, 0, flags=0)),
+        "protocol_error:too_large", frame(b"[", flags=0), flooded(frame(b"0," * 16_384, 0, flags=0)),
     ),
     "empty_fragments_without_end": (
         "timeout:first_delta", frame(b"", flags=0), flooded(frame(b"", 0, flags=0) * MANY, TINY_PAUSE_S),
     ),
-    "a_frame_that_announces_too_much": ("protocol:too_large", frame(b"", length=(1 << 20) + 1), Wire.wait),
-    "a_frame_that_announces_everything": ("protocol:too_large", frame(b"", length=1 << 63), Wire.wait),
-    "a_message_too_large": ("protocol:too_large", flooded(frame(delta(audio="A" * (1 << 21))))),
+    "a_frame_that_announces_too_much": ("protocol_error:too_large", frame(b"", length=(1 << 20) + 1), Wire.wait),
+    "a_frame_that_announces_everything": ("protocol_error:too_large", frame(b"", length=1 << 63), Wire.wait),
+    "a_message_too_large": ("protocol_error:too_large", flooded(frame(delta(audio="A" * (1 << 21))))),
     "a_message_of_the_largest_size": (
         "ok", said(created(), delta(more="x" * ((1 << 20) - len(delta(more="")))), done()),
     ),
@@ -286,9 +286,9 @@ FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
     "pings_whose_pongs_nobody_reads": ("closed:1006", flooded(frame(b"x" * 125, PING) * MANY)),
     "a_flood_of_pongs": ("timeout:first_delta", flooded(frame(b"", PONG) * MANY, TINY_PAUSE_S)),
     "half_a_message": ("timeout:first_delta", frame(delta())[:20], Wire.wait),
-    "a_close_code_that_nobody_may_send": ("protocol:frame", frame(struct.pack("!H", 1005), CLOSE)),
-    "a_close_code_of_one_byte": ("protocol:frame", frame(b"\x03", CLOSE)),
-    "a_close_reason_that_is_no_text": ("protocol:frame", frame(struct.pack("!H", 1000) + b"\xff\xfe", CLOSE)),
+    "a_close_code_that_nobody_may_send": ("protocol_error:frame", frame(struct.pack("!H", 1005), CLOSE)),
+    "a_close_code_of_one_byte": ("protocol_error:frame", frame(b"\x03", CLOSE)),
+    "a_close_reason_that_is_no_text": ("protocol_error:frame", frame(struct.pack("!H", 1000) + b"\xff\xfe", CLOSE)),
     "goes_on_after_its_goodbye": (
         "closed:1000", frame(struct.pack("!H", 1000), CLOSE), flooded(frame(delta()) * MANY),
     ),
@@ -296,7 +296,7 @@ FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
 }  # fmt: skip
 
 
-@evil("protocol:too_large", deflate=True)
+@evil("protocol_error:too_large", deflate=True)
 def a_deflate_bomb(wire: Wire) -> None:
     wire.greet(DEFLATE)
     packer = zlib.compressobj(9, wbits=-15)
@@ -304,7 +304,7 @@ def a_deflate_bomb(wire: Wire) -> None:
     wire.send(frame(mebibyte * 512, flags=0xC0))
 
 
-@evil("protocol:too_large", deflate=True)
+@evil("protocol_error:too_large", deflate=True)
 def a_deflate_bomb_in_fragments(wire: Wire) -> None:
     wire.greet(DEFLATE)
     packer = zlib.compressobj(9, wbits=-15)
@@ -313,7 +313,7 @@ def a_deflate_bomb_in_fragments(wire: Wire) -> None:
     wire.flood(frame(packer.compress(bytes(1 << 19)) + packer.flush(zlib.Z_SYNC_FLUSH), 0, flags=0))
 
 
-@evil("protocol:frame", deflate=True)
+@evil("protocol_error:frame", deflate=True)
 def what_is_not_deflated(wire: Wire) -> None:
     wire.greet(DEFLATE)
     wire.send(frame(b"\xff\xff\xff", flags=0xC0))
@@ -335,26 +335,26 @@ EVENTS: dict[str, tuple[str, *tuple[Step, ...]]] = {
     "a_flood_of_deltas_of_nothing_announced": ("timeout:response", flooded(frame(delta()) * 64)),
     "a_flood_of_empty_messages": ("timeout:first_delta", flooded(frame(b"{}") * MANY, TINY_PAUSE_S)),
     "a_flood_after_the_end": ("ok", REPLY, flooded(frame(delta()) * 64)),
-    "no_utf8": ("protocol:json", said(b'{"type": "\xff\xfe"}')),
-    "half_of_a_character": ("protocol:json", said(b'{"type": "error", "error": {"message": "\\ud800"}}')),
+    "no_utf8": ("protocol_error:json", said(b'{"type": "\xff\xfe"}')),
+    "half_of_a_character": ("protocol_error:json", said(b'{"type": "error", "error": {"message": "\\ud800"}}')),
     "deep_json": (
-        "protocol:json", said(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        "protocol_error:json", said(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     ),
-    "not_a_number": ("protocol:json", said(b'{"type": "response.created", "response": NaN}')),
+    "not_a_number": ("protocol_error:json", said(b'{"type": "response.created", "response": NaN}')),
     "a_number_of_10000_digits": (
-        "protocol:json",
+        "protocol_error:json",
         said(b'{"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 1' + b"0" * 10_000 + b".5e400}"),
     ),
-    "a_list": ("protocol:json", said(b'["response.created"]')),
+    "a_list": ("protocol_error:json", said(b'["response.created"]')),
     "two_of_every_key": ("ok", said(b'{"type": "error", "type": "x", "type": "y", "type": ""}'), REPLY),
-    "an_id_that_is_a_table": ("protocol:json", said(event("response.created", response_id={"id": 1}))),
+    "an_id_that_is_a_table": ("protocol_error:json", said(event("response.created", response_id={"id": 1}))),
     "done_twice": ("ok", said(created(), delta(), done(), done(), done(status="failed"))),
     "done_before_it_began": ("failed:no_audio", said(done(), created(), delta())),
     "an_answer_to_somebody_else": (
         "timeout:first_delta",
         said(created(), *(part for n in range(2, 9) for part in (delta(f"r{n}"), done(f"r{n}")))), Wire.wait,
     ),
-    "audio_of_half_a_sample_and_no_more": ("protocol:base64", said(created(), delta(audio="AAA"))),
+    "audio_of_half_a_sample_and_no_more": ("protocol_error:base64", said(created(), delta(audio="AAA"))),
 }  # fmt: skip
 
 
@@ -365,7 +365,7 @@ def responses_without_end(wire: Wire) -> None:
         wire.say(*(created(f"r{number}_{place}") for place in range(64)))
 
 
-@evil("endless:items")
+@evil("limit_exceeded:items")
 def items_without_end(wire: Wire) -> None:
     wire.greet()
     wire.say(created())
@@ -448,15 +448,15 @@ AGENTS: dict[str, tuple[str, str, *tuple[Step, ...]]] = {
     "an_agent_that_resets_while_it_greets": (
         "pcm", "closed:reset", frame(VOICE[:1_600], BINARY) + frame(VOICE, BINARY)[:100], Wire.reset,
     ),
-    "an_agent_that_speaks_as_fast_as_it_can": ("pcm", "endless:audio", flooded(frame(VOICE, BINARY) * 16)),
+    "an_agent_that_speaks_as_fast_as_it_can": ("pcm", "limit_exceeded:audio", flooded(frame(VOICE, BINARY) * 16)),
     "an_agent_with_a_message_of_audio_without_end": (
-        "pcm", "protocol:too_large", frame(VOICE, BINARY, flags=0), flooded(frame(VOICE, 0, flags=0) * 16),
+        "pcm", "protocol_error:too_large", frame(VOICE, BINARY, flags=0), flooded(frame(VOICE, 0, flags=0) * 16),
     ),
     "an_agent_that_compresses_without_asking": (
-        "pcm", "protocol:frame", frame(VOICE, BINARY, flags=0xC0), Wire.wait,
+        "pcm", "protocol_error:frame", frame(VOICE, BINARY, flags=0xC0), Wire.wait,
     ),
     "an_agent_that_says_in_binary_what_is_text": (
-        "twilio", "protocol:json", frame(b'{"event":"clear"}', BINARY), Wire.wait,
+        "twilio", "protocol_error:json", frame(b'{"event":"clear"}', BINARY), Wire.wait,
     ),
     "an_agent_that_never_reads": (
         "acs", "timeout:first_delta", flooded(frame(b'{"kind":"StopAudio"}'), TINY_PAUSE_S),
@@ -464,7 +464,7 @@ AGENTS: dict[str, tuple[str, str, *tuple[Step, ...]]] = {
 }  # fmt: skip
 
 
-@evil("endless:marks", dialect="twilio")
+@evil("limit_exceeded:marks", dialect="twilio")
 def an_agent_with_a_flood_of_marks(wire: Wire) -> None:
     wire.accept()
     stream = {"streamSid": json.loads(wire.hear(b"start"))["streamSid"]}

@@ -83,7 +83,7 @@ def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_oth
     session, turns = attacked.get()
 
     ends = turns[0] if turns else session
-    assert (ends.outcome, len(turns)) == (outcome, session.turns_begun), ends.detail
+    assert (ends.outcome, len(turns)) == (outcome, session.turns_started), ends.detail
     assert meaning(outcome) or outcome_class(outcome) == "good"
     assert [row["outcome"] for row in rows(tmp_path / "attacked", "sessions")] == [session.outcome]
     kept = rows(tmp_path / "attacked", "turns")

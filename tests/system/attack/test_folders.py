@@ -125,7 +125,7 @@ def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(tmp_pa
     runs = tmp_path / "runs"
     run = synthetic.write(runs / "run", PLAN) if state == "ended" else build_part(runs, "run")
     (run / "export").mkdir()
-    names = [f"{name}.new" for name in (*NAMES, "bounds.parquet", "transcripts.jsonl", "report.html", "report.md")]
+    names = [f"{name}.new" for name in (*NAMES, "uncertainty.parquet", "transcripts.jsonl", "report.html", "report.md")]
     places = [run / name for name in (*names, "summary.json.new")]
     places += [run / "export" / f"{name}.new" for name in ("turns.csv", "sessions.csv", "seconds.csv", LOG)]
     if state == "closing":

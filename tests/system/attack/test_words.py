@@ -75,7 +75,7 @@ def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "bench.cli.simulate._served", lambda *given: given[-1](None, [1]) or [Served(0, 0, 0, 0.0, LatenessCounts())]
     )
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD", "LOCUST_RUNS", "BROWSER", "DISPLAY"):
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD", "LOCUST_RUNS_DIR", "BROWSER", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -103,20 +103,20 @@ def check_commands(run: Path, scratch: Path) -> None:
         [("check", run, "--thresholds", margins, "--baseline", other)],
         [("check", other, "--thresholds", margins, "--baseline", run)],
         [
-            ("baseline", "save", run, "--folder", kept),
-            ("baseline", "list", "--folder", kept),
+            ("baseline", "save", run, "--baselines-dir", kept),
+            ("baseline", "list", "--baselines-dir", kept),
             ("check", other, "--thresholds", margins, "--baseline", kept),
-            ("history", run, other, kept, "--out", scratch / "history.html"),
+            ("trend", run, other, kept, "--out", scratch / "trend.html"),
         ],
         [("compare", run, other, "--out", scratch)],
         [("compare", run, "--out", scratch)],
         [("decide", run)],
-        [("history", run, "--json")],
+        [("trend", run, "--json")],
         [("merge", run, "-o", merged)],
         [("merge", run, other, "-o", scratch / "both")],
-        [("size", "--like", run, "--detect", "40%")],
-        [("simulate", "--like", run), ("simulate", "--like", f"{run}:{EVIL}")],
-        [("simulate", "--like", run, "--like-step", EVIL)],
+        [("sample-size", "--pilot", run, "--detect", "40%")],
+        [("simulate", "--from-run", run), ("simulate", "--from-run", f"{run}:{EVIL}")],
+        [("simulate", "--from-run", run, "--from-run-step", EVIL)],
         [("export", run, "--format", "csv", "--force"), ("export", run, "--format", "hlog", "--force")],
         [("upload", run, "http://127.0.0.1:1/c")],
         [("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]],
@@ -299,7 +299,7 @@ DECISION = {
 }
 
 
-@pytest.mark.parametrize("left", [(), ("outcome", "phase", "origin", "traits", "target")], ids=["all", "free words"])
+@pytest.mark.parametrize("left", [(), ("outcome", "phase", "measured_from", "traits", "target")], ids=["all", "free words"])
 def test_words_of_rows_and_of_a_decision_steer_nobody(spoken_run: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
     files.write_document(spoken_run, files.read_document(spoken_run) | {"decision_plan": DECISION})
     (spoken_run / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))
@@ -320,7 +320,7 @@ def evil_rows(table: pa.Table, left: tuple[str, ...]) -> pa.Table:
 
 def test_words_of_a_summary_and_of_stored_baselines_steer_nobody(spoken_run: Path, tmp_path: Path) -> None:
     told("report", spoken_run)
-    told("baseline", "save", spoken_run, "--folder", tmp_path / "baselines")
+    told("baseline", "save", spoken_run, "--baselines-dir", tmp_path / "baselines")
     for path, kind in (
         (spoken_run / "summary.json", Summary),
         *((path, Baseline) for path in tmp_path.glob("baselines/*/*/*.json")),
@@ -331,11 +331,11 @@ def test_words_of_a_summary_and_of_stored_baselines_steer_nobody(spoken_run: Pat
     limits = tmp_path / "margins.yaml"
     limits.write_text("ttfa:\n  - p(50)<+50%\n")
     for words in (
-        ("history", spoken_run, kept, "--out", tmp_path / "history.html"),
-        ("history", spoken_run, kept, "--json"),
-        ("baseline", "list", "--folder", kept),
+        ("trend", spoken_run, kept, "--out", tmp_path / "trend.html"),
+        ("trend", spoken_run, kept, "--json"),
+        ("baseline", "list", "--baselines-dir", kept),
         *(
-            ("baseline", "show", f"{path.parent.parent.name}/{path.parent.name}", "--folder", kept)
+            ("baseline", "show", f"{path.parent.parent.name}/{path.parent.name}", "--baselines-dir", kept)
             for path in kept.glob("*/*/*.json")
         ),
         ("check", spoken_run, "--thresholds", limits, "--baseline", kept),
@@ -386,14 +386,14 @@ def test_a_folder_s_name_steers_nobody(name: str, tmp_path: Path) -> None:
         ("runs", folder.parent / "nowhere\x1b"),
         ("report", folder / "nowhere"),
         ("report", folder),
-        ("open", "--folder", folder.parent),
+        ("open", "--baselines-dir", folder.parent),
         ("check", folder, "--thresholds", limits),
         ("compare", folder),
-        ("history", folder.parent),
+        ("trend", folder.parent),
         ("export", folder, "--format", "csv"),
-        ("baseline", "save", folder, "--folder", folder / "kept"),
+        ("baseline", "save", folder, "--baselines-dir", folder / "kept"),
         ("merge", folder, "-o", folder / "merged"),
-        ("simulate", "--like", folder, "--port", "0"),
+        ("simulate", "--from-run", folder, "--port", "0"),
         ("runs", folder.parent, "--remove", folder.name, "--yes"),
     ):
         assert not harm_in(told(*words)), words

@@ -51,7 +51,7 @@ FOUND = """(() => {
 })()"""
 """Texts that lie over others by more than 3 pixels in height and 1 across, or leave their figure."""
 DECIDED_BY_BOTH = (
-    Question("ttfa", "quantile", Margin(0.02), 0.5, True, Stratum("requested", "")),
+    Question("ttfa", "quantile", Margin(0.02), 0.5, True, Stratum("request_sent", "")),
     Question("ttfa", "quantile", Margin(0.2), 0.5, True, Stratum("speech_end", "")),
 )
 
@@ -83,7 +83,7 @@ def _decided(folder: Path) -> Path:
 
 def _agent(folder: Path) -> Path:
     """Calls in which nothing tells of turns, the longest reply of which is interrupted near its end."""
-    untold = dict.fromkeys(("origin", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
+    untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     untold |= dict.fromkeys(("speech_stopped_at_ns", "committed_at_ns"))
     synthetic.write(folder / "run", Plan(sessions=20))
     return write_report(edited(folder / "run", lambda _, row: row | untold)).html

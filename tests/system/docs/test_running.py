@@ -100,7 +100,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plan = Plan(sessions=20 * len(targets), targets=targets, paired=len(targets) > 1)
         folder = synthetic.write(parent / name, plan, run_id=f"20261120T091400Z-{Path(name).name}")
         write_report(runs.load_for_report(folder))
-    run("rtbench", ["baseline", "save", "A", "--folder", "baselines"], dict(os.environ), parent)
+    run("rtbench", ["baseline", "save", "A", "--baselines-dir", "baselines"], dict(os.environ), parent)
     return parent
 
 
@@ -183,7 +183,7 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
 def shortened(arguments: list[str]) -> list[str]:
     """A run of Locust that takes a second. The last of an option's values counts."""
     few = str(max(2, os.cpu_count() or 1))  # `--processes -1` takes one for each core at least
-    users = [] if {"--arrivals", "--stages"} & {*arguments} else ["-u", few]
+    users = [] if {"--arrival-rate", "--stages"} & {*arguments} else ["-u", few]
     quick = ["-f", "scenarios/text_turns.py"] if {"--stages", "--processes"} & {*arguments} else []
     ends = [] if "--stages" in arguments else ["-t", "1m", "--sessions", few] if quick else ["-t", "1s"]
     alone = [] if "--headless" in arguments else ["--autostart", "--autoquit", "0"]

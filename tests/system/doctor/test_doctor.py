@@ -227,7 +227,7 @@ def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Re
 
 
 def test_who_gave_the_token_is_said_and_the_token_is_not(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "300") as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "300") as ready:
         assert ready.identity is not None
         environment = {
             "IDENTITY_ENDPOINT": ready.identity["endpoint"],
@@ -247,7 +247,7 @@ def test_who_gave_the_token_is_said_and_the_token_is_not(tmp_path: Path) -> None
 
 
 def test_a_token_of_somebody_else_is_explained(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "300") as ready, identity_endpoint("life=3600") as endpoint:
+    with quick_simulator(tmp_path, "--token-lifetime", "300") as ready, identity_endpoint("life=3600") as endpoint:
         arguments = ["--url", ready.urls["ga"], "--auth", "managed_identity", "--json"]
         shown = doctor(*arguments, **endpoint.environment)
 

@@ -23,7 +23,7 @@ FAR_NS = 1 << 62
 RATE_HZ = 24_000  # of recordings as they are loaded
 FIRST = {
     "speech_started": "input_audio_buffer.speech_started",
-    "requested": "response.create",
+    "request_sent": "response.create",
     "response_created": "response.created",
     "response_done": "response.done",
 }

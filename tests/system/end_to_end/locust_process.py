@@ -61,7 +61,7 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
 
     It is killed at the end of the block if it still runs.
     """
-    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--runs", str(runs)]
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--runs-dir", str(runs)]
     command += [] if "--autostart" in options else ["--headless"]
     if "--processes" in options:  # tests run beside each other, and Locust's own port is one
         port = str(free_port())
@@ -113,7 +113,7 @@ def wait_for_phase(runs: Path, phase: str) -> None:
 
 def wait_until_turns_began(runs: Path, count: int) -> None:
     """Until a run under way has noted that so many turns have begun."""
-    _wait(lambda: sum(sum(b["turns_begun"].to_pylist()) for b in _batches(runs, "seconds")) >= count, "no turn began")
+    _wait(lambda: sum(sum(b["turns_started"].to_pylist()) for b in _batches(runs, "seconds")) >= count, "no turn began")
 
 
 def wait_for_file(path: Path) -> None:

@@ -20,11 +20,11 @@ ENDS_WELL = (0, 4)
 def called_ns(folder: Path) -> list[int]:
     """When the calls that started had arrived, on CLOCK_MONOTONIC, in order."""
     sessions = files.read_table(folder, "sessions").to_pandas()
-    return sorted((sessions["start_ns"] + sessions["called_at_ns"]).tolist())
+    return sorted((sessions["start_ns"] + sessions["call_arrival_at_ns"]).tolist())
 
 
 def counts(folder: Path) -> pd.Series:  # type: ignore[type-arg]  # pandas says it so
-    return files.read_table(folder, "seconds").to_pandas()[["calls", "calls_blocked", "calls_held"]].sum()
+    return files.read_table(folder, "seconds").to_pandas()[["calls", "calls_blocked", "calls_delayed"]].sum()
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two"])
@@ -33,7 +33,7 @@ def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_proc
 ) -> None:
     after_s = [0.0, 0.2, 0.2, 0.25, 0.7, 1.1, 1.3]
     (tmp_path / "calls.txt").write_text("\n".join(map(str, after_s)))
-    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-sessions", "10")
+    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "10")
     ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls, *processes)
 
     folder = only_run(tmp_path / "runs")
@@ -42,7 +42,7 @@ def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_proc
     assert gaps_s == pytest.approx(np.diff(after_s), abs=1e-6)
     sessions = files.read_table(folder, "sessions").to_pandas()
     assert (sessions["outcome"] == "ok").all()
-    assert (sessions["called_at_ns"] <= sessions["connect_start_at_ns"]).all()
+    assert (sessions["call_arrival_at_ns"] <= sessions["connect_start_at_ns"]).all()
     assert counts(folder).tolist() == [7, 0, 0]
     document = files.read_document(folder)
     assert document["stopped"] == "all sessions are done"
@@ -52,7 +52,7 @@ def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_proc
 
 def test_a_call_beyond_the_size_of_the_line_is_blocked_and_counted(tmp_path: Path) -> None:
     script = "session:\n  output: text\nsteps:\n  - text: Hello\n  - pause: 3600\n"
-    calls = ("--arrivals", "20/s", "--arrival-pattern", "constant", "--max-sessions", "2")
+    calls = ("--arrival-rate", "20/s", "--arrival-pattern", "constant", "--max-concurrent", "2")
     with (
         quick_simulator(tmp_path) as simulator,
         locust(
@@ -73,17 +73,17 @@ def test_a_call_beyond_the_size_of_the_line_is_blocked_and_counted(tmp_path: Pat
 
 def test_a_call_that_the_service_holds_back_waits_in_its_response_time_alone(tmp_path: Path) -> None:
     (tmp_path / "calls.txt").write_text("0\n0.1\n0.2\n")
-    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-sessions", "5", "--connect-rate", "60")
+    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "5", "--connect-rate", "60")
     with quick_simulator(tmp_path) as simulator:
         run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls)
 
     folder = only_run(tmp_path / "runs")
     sessions = files.read_table(folder, "sessions").to_pandas().sort_values("start_ns")
-    held_s = (sessions["intended_start_at_ns"] - sessions["called_at_ns"]) / 1e9
+    held_s = (sessions["intended_start_at_ns"] - sessions["call_arrival_at_ns"]) / 1e9
     assert held_s.iloc[0] == 0
     assert (held_s.iloc[1:].round(3) >= [0.9, 1.8]).all()  # later by as much as the first of them was late
     assert ((sessions["start_ns"] + sessions["intended_start_at_ns"]).diff().iloc[1:] >= 0.999e9).all()
-    assert counts(folder)["calls_held"] == 2
+    assert counts(folder)["calls_delayed"] == 2
 
 
 def test_stages_of_sessions_say_how_many_there_are_and_for_how_long(tmp_path: Path, simulator: Ready) -> None:

@@ -21,7 +21,7 @@ from tests import forked
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, wait_for_rows, write_scenario
 
-OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--most", "4", "--time", "100s")
+OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--to", "4", "--max-time", "100s")
 
 
 @contextmanager
@@ -67,9 +67,9 @@ def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_pa
 
 
 def test_a_level_may_be_a_rate_of_calls(tmp_path: Path) -> None:
-    slo = ("--slo", "response_time med<5s", "--by", "arrivals", "--from", "240", "--most", "240", "--time", "12m")
+    slo = ("--slo", "response_time med<5s", "--by", "arrival-rate", "--from", "240", "--to", "240", "--max-time", "12m")
     with quick_simulator(tmp_path) as simulator:
-        options = (*slo, "--url", simulator.urls["ga"], "--max-sessions", "20")
+        options = (*slo, "--url", simulator.urls["ga"], "--max-concurrent", "20")
         with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
             wait_for_rows(tmp_path / "found" / "levels", "sessions", 40)
             process.send_signal(signal.SIGINT)
@@ -97,7 +97,7 @@ def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path
     assert "verdict" in files.read_document(run)
 
 
-@pytest.mark.parametrize(("key", "outcome"), [("", "refused:tcp"), ("right", "refused:401")])
+@pytest.mark.parametrize(("key", "outcome"), [("", "connect_failed:tcp"), ("right", "connect_failed:401")])
 def test_a_search_where_no_call_opens_ends_with_its_first_level_and_says_why_in_one_line(
     key: str, outcome: str, tmp_path: Path
 ) -> None:

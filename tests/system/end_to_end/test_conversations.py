@@ -114,11 +114,11 @@ def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_
         right = name == "cuts"
         assert run.status in (0, 4), run.errors
         assert column(run, "outcome", "said") == column(run, "outcome", "over") == {"interrupted": SESSIONS}
-        assert column(run, "truncated_right", "said") == column(run, "truncated_right", "over") == {right: SESSIONS}
-        assert column(run, "truncated_right", "typed") == {None: SESSIONS}
+        assert column(run, "truncation_correct", "said") == column(run, "truncation_correct", "over") == {right: SESSIONS}
+        assert column(run, "truncation_correct", "typed") == {None: SESSIONS}
         assert column(run, "outcome", "typed") == {"ok": SESSIONS}
         assert unlike_their_logs(run) == {}
-        assert rate(run, "truncated_right_rate") == (2 * SESSIONS if right else 0, 2 * SESSIONS)
+        assert rate(run, "truncation_correct_rate") == (2 * SESSIONS if right else 0, 2 * SESSIONS)
 
 
 def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_not(tmp_path: Path) -> None:
@@ -131,11 +131,11 @@ def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_no
         assert {row["outcome"] for row in (*run.turns, *run.sessions)} == {"ok"}
         assert column(run, "false_reply", "spoken") == column(run, "false_reply", "again") == {replied: SESSIONS}
         assert column(run, "false_reply", "typed") == {None: SESSIONS}
-        assert {row["stray_commits"] for row in run.sessions} == {2 * replied}
-        assert all((row["tokens_audio_out"] or 0) > 0 for row in run.sessions) is replied
+        assert {row["unattributed_commits"] for row in run.sessions} == {2 * replied}
+        assert all((row["output_audio_tokens"] or 0) > 0 for row in run.sessions) is replied
         assert len({row["response_id"] for row in run.turns}) == 3 * SESSIONS
         assert unlike_their_logs(run) == {}
-        assert rate(run, "false_response_rate") == (2 * SESSIONS if replied else 0, 2 * SESSIONS)
+        assert rate(run, "false_reply_rate") == (2 * SESSIONS if replied else 0, 2 * SESSIONS)
 
 
 def test_turns_that_may_have_fillers_stand_apart_and_the_report_says_so(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_turns_that_may_have_fillers_stand_apart_and_the_report_says_so(tmp_path
     for row in filled.turns:  # a filler ahead of the call, one while it runs, one ahead of the answer
         assert (
             row["first_audio_at_ns"]
-            < row["call_done_at_ns"]
-            < row["answer_requested_at_ns"]
+            < row["function_call_done_at_ns"]
+            < row["answer_request_sent_at_ns"]
             < row["answer_audio_at_ns"]
         )
         assert row["preamble"]

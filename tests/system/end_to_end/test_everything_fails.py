@@ -28,7 +28,7 @@ steps:
 @pytest.mark.parametrize(
     ("fault", "outcome", "turns"),
     [
-        ("refused", "refused:tcp", 0),
+        ("refused", "connect_failed:tcp", 0),
         ("hang", "timeout:next_delta", 1),
         ("failed", "failed:server_error", 2),
     ],
@@ -48,6 +48,6 @@ def test_a_run_of_nothing_but_failures_ends_in_order_and_says_what_to_do(
     assert "Traceback" not in ended.stdout + ended.stderr
     assert begun == [outcome] * SESSIONS * turns
     assert set(opened["outcome"]) == {"ok" if outcome.startswith("failed:") else outcome}
-    assert begun.count(outcome) + opened["lost_turns"].sum() == 2 * SESSIONS
+    assert begun.count(outcome) + opened["turns_not_started"].sum() == 2 * SESSIONS
     assert f"to do {outcome}: {remedy_of(outcome)}" in " ".join(ended.stdout.split())
     assert f"What to do about {outcome}: {remedy_of(outcome)}".replace("`", "") in page

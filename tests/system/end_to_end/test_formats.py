@@ -46,7 +46,7 @@ def called(target: Target, folder: Path, **session: Any) -> Replayed:
     folder.mkdir(exist_ok=True)
     log = folder / "call.jsonl"
     script = wav_script(target, WAV, {"turn_detection": "server_vad", **session})
-    probe_target(target, script, log, keep_audio=False)
+    probe_target(target, script, log, record_audio=False)
     return replay_log(log)
 
 

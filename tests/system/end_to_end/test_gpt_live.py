@@ -25,7 +25,7 @@ FORMATS: tuple[AudioFormatName, ...] = tuple(GPT_LIVE.input_formats)
 EDGE_NS = 2 * FRAME_MS * NS_PER_MS
 """How far the end of speech that the simulator hears may lie from the one that was found offline."""
 JITTER_NS = 50 * NS_PER_MS
-HEARD = {"speech_begin", "speech_end", "first_audible", "last_audible", "ended"}
+HEARD = {"speech_start", "speech_end", "first_audible", "last_audible", "ended"}
 MEASURED = {"voice_to_voice"}
 
 

@@ -56,7 +56,7 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
     processes: tuple[str, ...], tmp_path: Path
 ) -> None:
     truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--token-life", "5", "--ground-truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "5", "--ground-truth", str(truth)) as ready:
         load = ("-u", "4", "-r", "4", "--sessions", "32", *FOUR_A_SECOND, "--record-events", "100%", *processes)
         ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
         header = keyless(ready)["IDENTITY_HEADER"]
@@ -66,7 +66,7 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
     used = {event["token"] for event in read_truth(truth) if event.get("token") is not None}
     assert ended.returncode in (0, 4), ended.stderr
     assert set(sessions["outcome"]) <= {"ok", "abandoned"}
-    assert sessions["token_wait_ns"].tolist() == [0] * len(sessions)
+    assert sessions["auth_wait_ns"].tolist() == [0] * len(sessions)
     assert len(used) >= 2  # it was renewed
     assert files.read_document(folder)["targets"][0]["auth"] == "entra"
     assert incident_kinds(folder) == set()
@@ -77,7 +77,7 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
 
 
 def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "8", "--fault", "identity_500,requests=2") as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "8", "--fault", "identity_500,requests=2") as ready:
         load = ("-u", "2", "-r", "2", "--sessions", "36", *FOUR_A_SECOND)
         ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
 
@@ -100,8 +100,8 @@ main()
 
 
 def test_the_quick_run_signs_in_where_no_key_is_set(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "30") as ready:
-        command = [sys.executable, "-c", SHORT, "bench", "--yes", "--runs", str(tmp_path / "runs")]
+    with quick_simulator(tmp_path, "--token-lifetime", "30") as ready:
+        command = [sys.executable, "-c", SHORT, "bench", "--yes", "--runs-dir", str(tmp_path / "runs")]
         ended = subprocess.run(
             command, env=os.environ | keyless(ready), capture_output=True, text=True, timeout=GUARD_S, check=False
         )
@@ -116,7 +116,7 @@ def test_the_quick_run_signs_in_where_no_key_is_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
 def test_a_sign_in_that_is_refused_is_one_line_and_leaves_no_run(processes: tuple[str, ...], tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "8", "--fault", "identity_500") as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "8", "--fault", "identity_500") as ready:
         options = ("--auth", "managed_identity", *processes)
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **keyless(ready))
 
@@ -129,7 +129,7 @@ def test_a_sign_in_that_is_refused_is_one_line_and_leaves_no_run(processes: tupl
 
 @pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])
 def test_a_run_that_is_over_before_it_is_signed_in_says_so(processes: tuple[str, ...], tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "30", "--fault", "identity_slow") as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "30", "--fault", "identity_slow") as ready:
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "-t", "4s", *processes, **keyless(ready))
 
     (line,) = lines_of(ended)
@@ -139,7 +139,7 @@ def test_a_run_that_is_over_before_it_is_signed_in_says_so(processes: tuple[str,
 
 
 def test_workers_that_are_not_signed_in_when_the_run_ends_are_told_of(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "60", "--fault", "identity_slow,requests=2") as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "60", "--fault", "identity_slow,requests=2") as ready:
         load = ("-u", "2", "-r", "2", "-t", "5s", "--processes", "2")
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keyless(ready))
 

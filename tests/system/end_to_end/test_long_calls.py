@@ -70,11 +70,11 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     sessions = files.read_table(folder, "sessions").to_pylist()
     turns = files.read_table(folder, "turns").to_pylist()
     assert {row["session_id"]: row["outcome"] for row in sessions} == {
-        "w0-000000": "outlived", "w0-000000.2": "ok", "w0-000001": "outlived", "w0-000001.2": "ok",
+        "w0-000000": "renewed", "w0-000000.2": "ok", "w0-000001": "renewed", "w0-000001.2": "ok",
     }, [row["detail"] for row in sessions]  # fmt: skip
     assert {turn["outcome"] for turn in turns} == {"ok"}
     assert sorted(turn["turn"] for turn in turns) == sorted([1, 2, 3, 4] * CALLS)
-    assert not any(row["lost_turns"] for row in sessions)
+    assert not any(row["turns_not_started"] for row in sessions)
     summary = json.loads((folder / "summary.json").read_text())
     (outcomes,) = summary["outcomes"].values()
     assert (outcomes["sessions_with_failure"], outcomes["failures"]) == (0, 0)
@@ -83,7 +83,7 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     least, most = money["estimate_usd"]
     assert least <= money["usd"] <= most
 
-    gaps, cold, history = (measured(folder, name) for name in ("renewal_gap", "first_answer_cold", "history"))
+    gaps, cold, history = (measured(folder, name) for name in ("renewal_gap", "connect_to_first_audible", "history"))
     assert gaps.keys() == {"w0-000000.2", "w0-000001.2"}
     assert len(cold) == len(history) == 2 * CALLS
     told = Counter(line["session"] for line in read_truth(truth) if line.get("event_id") == "session-message")

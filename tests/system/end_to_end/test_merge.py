@@ -16,7 +16,7 @@ def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_
     with quick_simulator(tmp_path, "--ground-truth", str(truth)) as ready:
         load = ("-u", "2", "-r", "2", "--sessions", "4", "--part-of", "nightly", "--url", ready.urls["ga"])
         for parts in ("east", "west"):
-            ended = run_locust(scenario, tmp_path / parts, *load, "--record-events", "100%", "--transcripts")
+            ended = run_locust(scenario, tmp_path / parts, *load, "--record-events", "100%", "--record-transcripts")
             assert ended.returncode in (0, 4), ended.stderr
     merged = tmp_path / "merged"
     ended = rtbench("merge", tmp_path / "east", tmp_path / "west", "-o", merged)

@@ -69,7 +69,7 @@ def proxy_for(user: str | None) -> Any:
 def test_a_probe_goes_through_a_proxy(simulator: Ready, tmp_path: Path, scheme: str, user: str | None) -> None:
     log = tmp_path / "log.jsonl"
     with proxy_for(user) as proxy:
-        shown = probe(*trusting(simulator), "--proxy", proxy.url(scheme), "--log", log)
+        shown = probe(*trusting(simulator), "--proxy", proxy.url(scheme), "--event-log", log)
 
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "outcome    ok" in shown.stdout
@@ -102,10 +102,10 @@ def test_a_proxy_that_refuses_is_an_outcome_without_the_password(simulator: Read
     with running_proxy("ann", "another password") as proxy:
         log = tmp_path / "log.jsonl"
         url = proxy.url(scheme).replace("another password", PASSWORD)
-        shown = probe(*trusting(simulator), "--proxy", url, "--log", log)
+        shown = probe(*trusting(simulator), "--proxy", url, "--event-log", log)
 
     assert shown.returncode == 1
-    assert "session    refused:proxy: the proxy " in shown.stdout
+    assert "session    connect_failed:proxy: the proxy " in shown.stdout
     assert PASSWORD not in shown.stdout + shown.stderr + log.read_text()
 
 
@@ -123,7 +123,7 @@ def test_compression_is_what_was_agreed_on(simulator: Ready, tmp_path: Path) -> 
     sizes = {}
     for compression in ("none", "deflate"):
         log = tmp_path / f"{compression}.jsonl"
-        shown = probe(*trusting(simulator), "--compression", compression, "--log", log)
+        shown = probe(*trusting(simulator), "--compression", compression, "--event-log", log)
         session = replay_log(log).session
         assert shown.returncode == 0, shown.stderr
         assert ("sec-websocket-extensions" in session.headers) == (compression == "deflate")
@@ -144,7 +144,7 @@ def test_a_service_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
     for shown in with_it:
         assert "connect_upgrade" in shown.stdout
         assert "refused" not in shown.stdout
-    assert "session    refused:tls: 127.0.0.1: " in without.stdout
+    assert "session    connect_failed:tls: 127.0.0.1: " in without.stdout
     assert "--client-cert FILE" in without.stdout
 
 

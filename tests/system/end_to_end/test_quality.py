@@ -33,7 +33,7 @@ class Caller(RealtimeUser):
 """
 SESSIONS = 6
 WORDS = {1: 7, 2: 6}
-QUALITY = ("input_words", "input_word_errors", "reply_words", "reply_word_errors", "task_done")
+QUALITY = ("input_words", "input_word_errors", "reply_words", "reply_word_errors", "task_success")
 
 
 @pytest.fixture
@@ -65,13 +65,13 @@ def test_rows_count_the_words_that_were_misheard_and_the_tasks_that_were_done(
         assert row["input_words"] == WORDS.get(row["turn"])
         assert row["input_word_errors"] == (1 if row["input_words"] else None)
         if row["turn"] == 3:
-            assert (row["reply_words"], row["task_done"]) == (None, "help" in told.reply_text)
+            assert (row["reply_words"], row["task_success"]) == (None, "help" in told.reply_text)
         elif row["turn"] == 1:
-            assert (row["reply_words"], row["task_done"]) == (7, None)
+            assert (row["reply_words"], row["task_success"]) == (7, None)
             assert (row["reply_word_errors"] == 0) == (told.reply_text == EXPECTED)
         else:
             assert row["reply_words"] is None
-            assert row["task_done"] == (" help " in told.reply_text and " like " in told.reply_text)
+            assert row["task_success"] == (" help " in told.reply_text and " like " in told.reply_text)
     assert not any(said in (run / "turns.parquet").read_bytes() for said in (b"Saturday", b"assist"))
 
 

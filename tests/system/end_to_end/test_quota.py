@@ -143,9 +143,9 @@ def test_a_turn_that_goes_on_calling_functions_fails_and_the_run_ends(tmp_path: 
     folder = only_run(tmp_path / "runs")
     (turn,) = rows(folder, "turns").to_dict("records")
     (session,) = rows(folder, "sessions").to_dict("records")
-    assert (turn["outcome"], session["outcome"]) == ("endless:calls", "endless:calls")
+    assert (turn["outcome"], session["outcome"]) == ("limit_exceeded:calls", "limit_exceeded:calls")
     assert "2 of 2" in ended.stdout, "the turn, and the one that its session never came to"
-    assert "endless:calls: " in ended.stdout, "with what to do"
+    assert "limit_exceeded:calls: " in ended.stdout, "with what to do"
 
 
 @pytest.mark.parametrize("processes", [(), ("-u", "2", "--processes", "2")])

@@ -17,7 +17,7 @@ from tests.system.end_to_end.test_arms import write_targets
 
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}")
 """The begin of a JWT: one that was cut shows it as well."""
-EVERYTHING = ("--record-events", "100%", "--transcripts", "--loglevel", "DEBUG")
+EVERYTHING = ("--record-events", "100%", "--record-transcripts", "--loglevel", "DEBUG")
 
 
 def identity(ready: Ready) -> dict[str, str]:
@@ -37,7 +37,7 @@ def with_tokens(folder: Path) -> list[Path]:
 
 
 def test_a_token_that_the_service_quotes_is_hidden_in_every_file_and_on_the_screen(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "60") as ready, quoting_service() as urls:
+    with quick_simulator(tmp_path, "--token-lifetime", "60") as ready, quoting_service() as urls:
         names = write_targets(
             tmp_path, "".join(f"  {place}: {{url: '{url}', auth: managed_identity}}\n" for place, url in urls.items())
         )
@@ -89,13 +89,13 @@ def test_a_key_is_hidden_however_it_is_sent(tmp_path: Path) -> None:
         assert [path for path in tmp_path.rglob("*") if path.is_file() and spelling in shown(path)] == []
 
 
-@pytest.mark.parametrize("options", [("doctor",), ("doctor", "--json"), ("probe", "--log", "probe.jsonl")])
+@pytest.mark.parametrize("options", [("doctor",), ("doctor", "--json"), ("probe", "--event-log", "probe.jsonl")])
 def test_what_looks_at_a_service_closely_shows_no_token_either(
     options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said = ""
-    with quick_simulator(tmp_path, "--token-life", "60") as ready, quoting_service() as urls:
+    with quick_simulator(tmp_path, "--token-lifetime", "60") as ready, quoting_service() as urls:
         for url in urls.values():
             Path("probe.jsonl").unlink(missing_ok=True)
             ended = rtbench(*options, "--url", url, "--auth", "managed_identity", **identity(ready))

@@ -82,7 +82,7 @@ def played(target: Target, case: Case, folder: Path) -> tuple[Replayed, Replayed
     """A call that speaks, and then one that types."""
     spoken = called(target, folder, voice=case.voice)
     script = text_script(target, "Hello", {"voice": case.voice})
-    probe_target(target, script, folder / "typed.jsonl", keep_audio=False)
+    probe_target(target, script, folder / "typed.jsonl", record_audio=False)
     return spoken, replay_log(folder / "typed.jsonl")
 
 

@@ -54,7 +54,7 @@ def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(tmp_pat
         assert processes[name].returncode in (130, 4), (name, errors)
         assert "Traceback" not in output + errors, name
         assert Path(output.splitlines()[-1]) == folder / "report.html", name
-        assert len(turns) == totals["turns_begun"] >= least, name
+        assert len(turns) == totals["turns_started"] >= least, name
         assert {turn["outcome"] for turn in turns} <= GOOD, name
         assert set(totals["sessions"]) <= {"ok", "abandoned"}, name
         if scenario == "agent":

@@ -47,7 +47,7 @@ def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simul
     assert "Traceback" not in output + errors
     assert Path(output.splitlines()[-1]) == folder / "report.html"
     assert set(totals["turns"]) == {"ok"}
-    assert totals["turns"]["ok"] == totals["turns_begun"]
+    assert totals["turns"]["ok"] == totals["turns_started"]
     assert set(totals["sessions"]) <= {"ok", "abandoned"}
     assert files.read_document(folder)["stopped"] == "interrupted"
     assert process.returncode == interrupted_status(folder)
@@ -113,9 +113,9 @@ def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulat
 
     document = files.read_document(only_run(tmp_path / "runs"))
     assert "10 sessions failed to open and none succeeded" in ended.stderr
-    assert "refused:tcp" in ended.stderr
-    assert "refused:tcp" in document["stopped"]
-    assert set(document["totals"]["sessions"]) == {"refused:tcp"}
+    assert "connect_failed:tcp" in ended.stderr
+    assert "connect_failed:tcp" in document["stopped"]
+    assert set(document["totals"]["sessions"]) == {"connect_failed:tcp"}
 
 
 @pytest.mark.parametrize("ends", [1, 2], ids=["once", "twice"])
@@ -160,7 +160,7 @@ def test_users_that_a_ramp_down_stops_finish_their_turn(tmp_path: Path, simulato
 
     totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
     assert set(totals["turns"]) == {"ok"}
-    assert totals["lost_turns"] == 0
+    assert totals["turns_not_started"] == 0
 
 
 def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
@@ -190,7 +190,7 @@ def run_until_full(
 ) -> subprocess.CompletedProcess[str]:
     """A run on a disk that takes so much of each file. One that is started, and not forked, is closed there as well."""
     program, scenario = FULL.format(bytes=bytes_a_file), write_scenario(folder, turns=20).name
-    command = [sys.executable, "-c", program, "-f", scenario, "--headless", "--runs", "runs"]  # its document names them
+    command = [sys.executable, "-c", program, "-f", scenario, "--headless", "--runs-dir", "runs"]  # its document names them
     load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
     ended: subprocess.CompletedProcess[str] = run(
         [*command, *load], cwd=folder, capture_output=True, text=True, timeout=GUARD_S
@@ -212,7 +212,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_st
 
 @pytest.mark.parametrize(
     ("bytes_a_file", "run", "said"),
-    [(6_000, subprocess.run, "no row of a turn or session was saved"), (2_000, forked.run, "--runs")],
+    [(6_000, subprocess.run, "no row of a turn or session was saved"), (2_000, forked.run, "--runs-dir")],
 )
 def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
     bytes_a_file: int, run: Callable[..., Any], said: str, tmp_path: Path, simulator: Ready
@@ -287,7 +287,7 @@ def test_what_workers_record_that_begin_when_the_run_is_over_is_in_it(tmp_path: 
     ended = run_locust(path, tmp_path / "runs", *load)
 
     folder = only_run(tmp_path / "runs")
-    begun = files.read_document(folder)["totals"].get("turns_begun", 0)
+    begun = files.read_document(folder)["totals"].get("turns_started", 0)
     assert "cannot write the run folder" not in ended.stderr
     assert len(files.read_table(folder, "turns")) == begun
     assert not files.read_document(folder)["lost"]

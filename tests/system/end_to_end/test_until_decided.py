@@ -52,7 +52,7 @@ def decided(
     """(exit status, what it printed, run.json, decision.json) of a run of at most 200 pairs."""
     names = write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
     (folder / "ci.yaml").write_text(THRESHOLDS)
-    plan = ("--until-decided", "--thresholds", str(folder / "ci.yaml"), "--look-every", "20", "--sessions", str(MOST))
+    plan = ("--until-decided", "--thresholds", str(folder / "ci.yaml"), "--interim-every", "20", "--sessions", str(MOST))
     load = ("-u", "4", "-r", "4", "--targets", targets, "--target-file", names)
     ended = run_locust(scenario(folder, late), folder / "runs", *load, *plan, *options, **environment)
     run = only_run(folder / "runs")
@@ -102,7 +102,7 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
 
 
 def test_a_run_whose_harness_stays_late_is_given_up_as_invalid(tmp_path: Path, services: dict[str, Ready]) -> None:
-    late = "send_lag 14.2 ms > 10 ms"
+    late = "send_delay 14.2 ms > 10 ms"
     status, printed, document, decision = decided(tmp_path, services, "fast,slow", late=late)
 
     assert re.fullmatch(

@@ -26,10 +26,10 @@ from tests.system.end_to_end.voices import SESSIONS, write_callers
 RUNS: dict[str, tuple[str, ...]] = {"preview": (), "voice-live": (), "ga over TLS": ("--tls",)}
 LOAD = (
     "-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--session-pause", "60",
-    "--record-events", "100%", "--transcripts",
+    "--record-events", "100%", "--record-transcripts",
 )  # fmt: skip
-NOTICED = {"speech_begin", "speech_end", "speech_started", "speech_stopped", "committed", "response_created"}
-SENT = {"speech_begin", "speech_end", "requested"}
+NOTICED = {"speech_start", "speech_end", "speech_started", "speech_stopped", "committed", "response_created"}
+SENT = {"speech_start", "speech_end", "request_sent"}
 HEARD = {"first_audio", "first_audible", "last_audio", "response_done"}
 
 
@@ -72,7 +72,7 @@ def every_turn_of_every_kind_of_caller_ends_well(run: VoiceRun) -> None:
 def there_is_a_row_for_each_turn_begun_and_each_response_of_the_service(run: VoiceRun) -> None:
     answered = [line["response"] for line in read_truth(run.truth) if line.get("type") == "response.created"]
 
-    assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_begun"]
+    assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_started"]
     assert sorted(row["response_id"] for row in run.turns) == sorted(answered)
 
 
@@ -103,11 +103,11 @@ def every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_l
         happened, vad = instants(row), row["speech_started_at_ns"] is not None
         if "speech_end" in happened:
             speech = load_pcm(run.scenario.parent / row["audio"]).speech
-            for name, sample in (("speech_begin", speech.begin + 1), ("speech_end", speech.end)):
+            for name, sample in (("speech_start", speech.begin + 1), ("speech_end", speech.end)):
                 form = FORMATS[about["input_format"]]
                 bounds[name] = speech_bounds(known, row["turn"], sample, form, vad=vad)
 
-        assert bounds.keys() >= (NOTICED if vad else {"requested"}) | (HEARD if row["audio_deltas"] else set())
+        assert bounds.keys() >= (NOTICED if vad else {"request_sent"}) | (HEARD if row["audio_deltas"] else set())
         for name, (low_ns, high_ns) in bounds.items():
             # two processes bring stamps of one clock onto the other
             apart_ns = APART_NS if name in SENT else 0
@@ -115,18 +115,18 @@ def every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_l
 
 
 def what_latency_counts_from_left_when_the_kernel_says_and_requests_were_acknowledged(run: VoiceRun) -> None:
-    counted = [row for row in run.turns if row["origin"] is not None]
-    if {row["sent_source"] for row in counted} == {"user"}:
+    counted = [row for row in run.turns if row["measured_from"] is not None]
+    if {row["send_timestamp_source"] for row in counted} == {"user"}:
         return  # this platform has no transmit stamps
 
-    stamped = [row for row in counted if row["sent_source"] == "kernel"]
+    stamped = [row for row in counted if row["send_timestamp_source"] == "kernel"]
     assert len(stamped) > len(counted) / 2  # a kernel under load may have no answer
     for row in stamped:
-        asked = row["requested_at_ns"] is not None
-        assert (row["transmit_lag_ns"] is not None) == (row["request_acked_at_ns"] is not None) == asked
+        asked = row["request_sent_at_ns"] is not None
+        assert (row["transmit_delay_ns"] is not None) == (row["request_acked_at_ns"] is not None) == asked
         if asked:
-            assert row["requested_at_ns"] <= row["request_acked_at_ns"] <= row["ended_at_ns"]
-            assert (row["requested_width_ns"], row["transmit_lag_ns"] >= 0) == (0, True)
+            assert row["request_sent_at_ns"] <= row["request_acked_at_ns"] <= row["ended_at_ns"]
+            assert (row["request_sent_uncertainty_ns"], row["transmit_delay_ns"] >= 0) == (0, True)
 
 
 def the_service_took_the_settings_that_the_script_asks_for(run: VoiceRun) -> None:
@@ -176,16 +176,16 @@ def the_segments_of_a_spoken_turn_add_up_to_what_its_caller_waits_for(run: Voice
     assert all(sum(part["total_ns"] for part in one["segments"]) == one["total_ns"] for one in reported)
     assert {tuple(part["name"] for part in one["segments"]) for one in reported} == {
         ("noticed", "committed", "response created", "first delta", "first audible"),
-        ("noticed", "committed", "requested", "response created", "first delta", "first audible"),
-        ("requested", "response created", "first delta", "first audible"),
+        ("noticed", "committed", "request_sent", "response created", "first delta", "first audible"),
+        ("request_sent", "response created", "first delta", "first audible"),
     }
 
 
 def turns_of_both_origins_are_answered_apart(run: VoiceRun) -> None:
-    counted = {answer["origin"]: answer["turns"] for answer in run.summary["answers"]}
+    counted = {answer["measured_from"]: answer["turns"] for answer in run.summary["answers"]}
 
     assert counted == {
-        origin: sum(row["origin"] == origin for row in run.turns) for origin in ("requested", "speech_end")
+        measured_from: sum(row["measured_from"] == measured_from for row in run.turns) for measured_from in ("request_sent", "speech_end")
     }
     assert {answer["measure"] for answer in run.summary["heard"]} == {"voice_to_voice"}
 

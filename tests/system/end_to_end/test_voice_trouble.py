@@ -68,7 +68,7 @@ CALL = """
 session: {input_transcription: whisper-1, turn_detection: {type: server_vad, silence_duration_ms: 200}}
 steps: [SPEECH, SPEECH, SPEECH, SPEECH]
 """
-LOGGED = ("--record-events", "100%", "--transcripts")
+LOGGED = ("--record-events", "100%", "--record-transcripts")
 
 
 def write_words(folder: Path) -> None:
@@ -115,7 +115,7 @@ def a_vad_that_never_notices_ends_the_session_at_the_limit_of_speech(run: VoiceR
     assert turn["outcome"] == session["outcome"] == "timeout:end_of_turn"
     assert turn["ended_at_ns"] == turn["speech_end_at_ns"] + 300_000_000
     assert turn["speech_started_at_ns"] is None
-    assert session["lost_turns"] == 1
+    assert session["turns_not_started"] == 1
 
 
 def a_reply_that_the_service_takes_back_because_the_caller_goes_on_fails_that_turn_alone(run: VoiceRun) -> None:
@@ -129,7 +129,7 @@ def a_reply_that_the_service_takes_back_because_the_caller_goes_on_fails_that_tu
 def a_turn_that_does_not_get_what_the_script_expects_fails_alone(run: VoiceRun, script: str, event: str) -> None:
     first, second = turns_of(run, script)
 
-    assert (first["outcome"], second["outcome"]) == (f"failed:expected_{event}", "ok")
+    assert (first["outcome"], second["outcome"]) == (f"failed:missing_{event}", "ok")
     assert second["response_id"] not in (None, first["response_id"])
 
 
@@ -139,7 +139,7 @@ def failures_are_rows_too_and_their_logs_give_them_again(run: VoiceRun) -> None:
     valid = files.read_document(run.folder)["verdict"]["valid"]
     assert run.status == (1 if valid else INVALID_STATUS), run.errors  # tests share a slow machine
     assert "Traceback" not in run.errors
-    assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_begun"] == 8
+    assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_started"] == 8
     assert {row["response_id"] for row in run.turns if row["outcome"] == "ok"} <= responses
     assert unlike_their_logs(run) == {}
 
@@ -157,7 +157,7 @@ def test_an_interrupt_lets_callers_finish_the_turn_that_they_speak(tmp_path: Pat
     totals = files.read_document(folder)["totals"]
     run = VoiceRun(scenario, folder, tmp_path, process.returncode, errors)
     assert "Traceback" not in output + errors
-    assert totals["turns"] == {"ok": totals["turns_begun"]}
+    assert totals["turns"] == {"ok": totals["turns_started"]}
     assert set(totals["sessions"]) == {"abandoned"}
     assert unlike_their_logs(run) == {}
 

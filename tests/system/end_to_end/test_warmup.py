@@ -37,7 +37,7 @@ def test_sessions_that_start_early_are_of_the_warm_up(
     turns = files.read_table(folder, "turns").to_pandas()
     assert turns["phase"].tolist() == sessions.set_index("session_id")["phase"].loc[turns["session_id"]].tolist()
     histograms = read(files.histograms_path(folder))
-    counts = {phase: _count(histograms.get(Key("hub_delay", "all", phase=phase))) for phase in ("warmup", "measure")}
+    counts = {phase: _count(histograms.get(Key("event_loop_delay", "all", phase=phase))) for phase in ("warmup", "measure")}
     assert all(counts.values())
     assert {key.phase for key, _ in histograms.items() if key.measure == "ttfa"} == {"warmup", "measure"}
     assert json.loads((folder / "summary.json").read_text())["warmup_s"] >= WARMUP_S

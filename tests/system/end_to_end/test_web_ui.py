@@ -37,7 +37,7 @@ NEVER_FROM_THE_FORM = {
     "compression": "deflate",
     "budget": "1000000",
     "record_events": "100%",
-    "keep_audio": "true",
+    "record_audio": "true",
     "transcripts": "true",
     "yes": "true",
     "host": "http://127.0.0.1:9",
@@ -61,9 +61,9 @@ UNFIT = [
     ("spawn_rate", "0", "--spawn-rate must be more than 0 users a second"),
     ("run_time", "99999999999999h", "--run-time must be a time such as 90, 90s, 2m or 1m30s, up to a year"),
     ("seed", "9" * 5_000, "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not 9999"),
-    ("look_every", "5", "--look-every needs --until-decided: add it, or leave --look-every out"),
-    ("arrivals", "often", "--arrivals must be calls in a time, such as 30/min, 2/s or 100/h"),
-    ("max_sessions", "3", "--max-sessions needs an arrival rate"),
+    ("interim_every", "5", "--interim-every needs --until-decided: add it, or leave --interim-every out"),
+    ("arrivals", "often", "--arrival-rate must be calls in a time, such as 30/min, 2/s or 100/h"),
+    ("max_sessions", "3", "--max-concurrent needs an arrival rate"),
     ("until_decided", "true", "--until-decided compares two targets"),
 ]
 """What is refused with its reason."""
@@ -105,7 +105,7 @@ def web_ui(folder: Path, *options: str, **environment: str) -> Iterator[WebUi]:
     port = free_port()
     command = [sys.executable, "-m", "locust", "-f", str(write_scenario(folder)), "--web-port", str(port)]
     process = forked.Popen(
-        [*command, "--runs", str(folder / "runs"), *options],
+        [*command, "--runs-dir", str(folder / "runs"), *options],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment,
     )  # fmt: skip
     served = WebUi(process, port)
@@ -167,9 +167,9 @@ def nobody_edits_a_user_class(served: WebUi) -> None:
 
 
 def a_page_of_somebody_else_in_the_same_browser_is_refused(served: WebUi, path: str) -> None:
-    for origin in ("https://example.org", "http://[::1", "null"):
-        status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin=origin)
-        assert status == 403, (path, origin)
+    for measured_from in ("https://example.org", "http://[::1", "null"):
+        status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin=measured_from)
+        assert status == 403, (path, measured_from)
 
     assert served.state == "ready", path
 
@@ -279,7 +279,7 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
         ui.end()
 
     (wait,) = [row for row in rows["realtime"] if row["figure"] == "ttfa"]
-    assert (wait["origin"], wait["failed"], wait["p50"] > 0) == ("from response.create", 0, True)
+    assert (wait["measured_from"], wait["failed"], wait["p50"] > 0) == ("from response.create", 0, True)
     (sessions,) = rows["realtime-sessions"]
     assert sessions["target"] == wait["target"]
     assert sessions["verdict"].endswith(" · SIMULATED")

@@ -1,4 +1,4 @@
-"""Each fault, wherever it can strike, comes to the one outcome that docs/measures.md names, and nothing is lost.
+"""Each fault, wherever it can strike, comes to the one outcome that docs/metrics.md names, and nothing is lost.
 
 All faults of a place are had from one simulator, each by the session of its number; their sessions play at once, in
 both dialects. Where an outcome is a limit's, that limit is short for the first turn, and all others are long; nothing
@@ -159,7 +159,7 @@ def test_a_tls_handshake_that_fails_is_told_in_words(fault: str, words: str, tmp
         target = resolve_target({}, url=ready.urls["ga"], ca_file=ready.ca)
         session, _ = played(Dialer(target, Keyring([target])), build_script(say()), tmp_path)
 
-    assert (session.outcome, session.detail.endswith(words)) == ("refused:tls", True), session.detail
+    assert (session.outcome, session.detail.endswith(words)) == ("connect_failed:tls", True), session.detail
     assert "_ssl" not in session.detail
 
 
@@ -170,7 +170,7 @@ def cell_of(name: str) -> FaultCell:
 def nothing_is_lost(session: SessionObservation, turns: list[TurnObservation], folder: Path) -> None:
     """Each turn that began has its outcome and its row; the session goes on with the next one, or ends with it."""
     outcomes = [turn.outcome for turn in turns]
-    assert session.turns_begun == session.turns_ended == len(turns)
+    assert session.turns_started == session.turns_ended == len(turns)
     assert [row["outcome"] for row in rows(folder, "turns")] == outcomes
     assert [row["outcome"] for row in rows(folder, "sessions")] == [session.outcome]
     if session.outcome == "ok":

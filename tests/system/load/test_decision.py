@@ -102,7 +102,7 @@ def test_the_first_look_waits_for_enough_turns_of_the_shortest_script() -> None:
     short = talk("short", turns=3)  # 400 turns for p95 are 134 pairs
 
     assert made(scripts=[*talk(), *short])["looks"] == list(range(150, 501, 50))
-    assert made("--look-every", "100", pairs=200)["looks"] == [100, 200]
+    assert made("--interim-every", "100", pairs=200)["looks"] == [100, 200]
     assert made(pairs=40)["looks"] == [40]
 
 
@@ -325,7 +325,7 @@ def test_a_look_that_fails_is_told_once_and_the_run_goes_on(program: str, troubl
 def test_no_look_is_held_while_the_harness_is_late(tmp_path: Path) -> None:
     held = Held(tmp_path, saying(stopped=True, sentence="done", look=1, pairs=50))
     for pairs in (49, 50, 51):
-        held.looks.consider(pairs, late="send_lag 14.2 ms > 10 ms")
+        held.looks.consider(pairs, late="send_delay 14.2 ms > 10 ms")
     assert (held.looks._looking, held.stopped, len(held.said)) == (None, [], 1)
     held.consider(52, 53)
 

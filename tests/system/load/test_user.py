@@ -311,7 +311,7 @@ def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
     (tmp_path / "talk.yaml").write_text("steps:\n  - paws: 1\n")
     scenario = tmp_path / "scenario.py"
     scenario.write_text("from bench.load.user import RealtimeUser\nclass Caller(RealtimeUser):\n script='talk.yaml'\n")
-    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs-dir", str(tmp_path / "runs")]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 2

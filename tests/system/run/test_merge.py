@@ -83,9 +83,9 @@ def record_sessions(recorder: Recorder, worker: int, sessions: int, error_ns: in
         for turn in range(1, 4):
             record.turn_began()
             record.turn_ended(build_observation(turn=turn, errors_ns={"first_audio": error_ns}))
-        record.session_ended(build_session(turns_wanted=3, turns_begun=3))
+        record.session_ended(build_session(turns_planned=3, turns_started=3))
         for _ in range(50):
-            recorder.hub_delay(delay_ns)
+            recorder.event_loop_delay(delay_ns)
 
 
 def log_events(folder: Path, worker: int = 0) -> None:
@@ -175,7 +175,7 @@ def test_the_parts_of_a_run_make_the_run_that_was_not_split(
         assert kept(merged, table) == kept(unsplit, table)
     assert contents(read(merged / "histograms.hlog")) == contents(read(unsplit / "histograms.hlog"))
     expected = files.read_document(unsplit)
-    for key in ("totals", "state", "stamp_source", "simulated", "verdict", "hosts"):
+    for key in ("totals", "state", "receive_timestamp_source", "simulated", "verdict", "hosts"):
         assert document[key] == expected[key], key
     sessions = [row["session_id"] for row in rows(merged, "sessions")]
     assert {row["session_id"] for row in rows(merged, "turns")} <= set(sessions)
@@ -438,13 +438,13 @@ def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[
 
 def test_a_part_without_its_bounds_is_merged_and_that_they_are_unknown_is_told(tmp_path: Path) -> None:
     sound, broken = build_part(tmp_path, "sound", host="blue"), closed(build_part(tmp_path, "broken", host="red"))
-    (broken / "bounds.parquet").unlink()
+    (broken / "uncertainty.parquet").unlink()
     document = merge_runs([sound, broken], tmp_path / "merged")
 
-    known = {(row["host"], row["first_audio_error_ns"] is None) for row in rows(tmp_path / "merged", "turns")}
+    known = {(row["host"], row["first_audio_uncertainty_ns"] is None) for row in rows(tmp_path / "merged", "turns")}
     assert known == {("blue", False), ("red", True)}
     assert document["notices"][-1] == (
-        "broken on red: it has no bounds.parquet, so how far the instants of its turns can be off is not known."
+        "broken on red: it has no uncertainty.parquet, so how far the instants of its turns can be off is not known."
     )
     assert document["verdict"]["valid"] is None
 
@@ -453,13 +453,13 @@ def test_of_equal_copies_the_one_that_has_its_bounds_is_taken_in_any_order(tmp_p
     other = build_part(tmp_path, "other", host="blue")
     whole = closed(build_part(tmp_path, "whole", host="red"))
     poor = copied(whole, tmp_path / "poor")
-    (poor / "bounds.parquet").unlink()
+    (poor / "uncertainty.parquet").unlink()
     merge_runs([poor, other], tmp_path / "first")
     for place, parts in enumerate(([poor, whole], [whole, poor], [tmp_path / "first", whole], [whole, poor, other])):
         merge_runs([*parts, other], tmp_path / f"merged-{place}")
         merged = [row | {"run_id": ""} for row in rows(tmp_path / f"merged-{place}", "turns")]
         assert len(merged) == 18
-        assert None not in {row["first_audio_error_ns"] for row in merged}
+        assert None not in {row["first_audio_uncertainty_ns"] for row in merged}
 
 
 def test_what_is_missing_with_a_part_that_was_never_closed_is_not_known_and_makes_the_run_invalid(
@@ -561,10 +561,10 @@ def test_nothing_half_made_stays(error: BaseException, tmp_path: Path, monkeypat
 def test_histograms_of_events_are_added_bucket_by_bucket(tmp_path: Path) -> None:
     parts = [build_part(tmp_path, name, host=name, delay_ns=ms * MS) for name, ms in (("a", 1), ("b", 9))]
     document = merge_runs(parts, tmp_path / "merged")
-    histogram = read(tmp_path / "merged" / "histograms.hlog").get(Key("hub_delay", "all"))
+    histogram = read(tmp_path / "merged" / "histograms.hlog").get(Key("event_loop_delay", "all"))
     assert histogram is not None
     assert histogram.get_total_count() == 300
-    assert [round(host["hub_delay_p99_ms"]) for host in document["hosts"]] == [1, 9]
+    assert [round(host["event_loop_delay_p99_ms"]) for host in document["hosts"]] == [1, 9]
 
 
 def test_the_command_says_in_one_line_that_it_was_interrupted(
@@ -626,8 +626,8 @@ def below_zero(column: str) -> Callable[[pa.Table], pa.Table]:
     ("table", "edit", "why"),
     [
         ("sessions", with_id_of_the_first, "it holds session w0-000000 twice"),
-        ("turns", below_zero("stalls"), "the column stalls of its turns holds -7, which is below 0"),
-        ("sessions", below_zero("turns_begun"), "the column turns_begun of its sessions holds -7, which is below 0"),
+        ("turns", below_zero("stall_count"), "the column stall_count of its turns holds -7, which is below 0"),
+        ("sessions", below_zero("turns_started"), "the column turns_started of its sessions holds -7, which is below 0"),
     ],
 )
 def test_rows_that_no_run_holds_are_refused_by_every_reader_in_the_same_words(

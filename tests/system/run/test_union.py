@@ -94,8 +94,8 @@ def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) ->
             for turn in range(1, 4):
                 record.turn_began()
                 record.turn_ended(build_observation(turn=turn, start_ns=(flush * 10 + turn) * S))
-            record.session_ended(build_session(turns_wanted=3, turns_begun=3))
-            recorder.hub_delay((worker + 1) * MS)
+            record.session_ended(build_session(turns_planned=3, turns_started=3))
+            recorder.event_loop_delay((worker + 1) * MS)
         passed_ns[0] += 10 * S
         recorder.end_second()
         recorder.flush()
@@ -157,10 +157,10 @@ def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, i
     )
     whole = {worker for worker, flush in flushes.items() if flush == FLUSHES - 1}
     assert {entry["worker"] for entry in document["lost"]} == set(range(len(HOSTS))) - whole
-    assert [(host["name"], host["hub_delay_p99_ms"]) for host in document["hosts"]] == [
-        (host["name"], host["hub_delay_p99_ms"]) for host in expected["hosts"]
+    assert [(host["name"], host["event_loop_delay_p99_ms"]) for host in document["hosts"]] == [
+        (host["name"], host["event_loop_delay_p99_ms"]) for host in expected["hosts"]
     ]
-    hub = histograms.get(Key("hub_delay", "all", phase="measure"))
+    hub = histograms.get(Key("event_loop_delay", "all", phase="measure"))
     assert hub is not None
     assert hub.get_total_count() == sum(2 * (flush + 1) for flush in flushes.values())
 

@@ -125,7 +125,7 @@ def test_tokens_a_minute_run_down_over_all_sessions(tmp_path: Path) -> None:
 
 def test_a_token_opens_sessions_and_the_truth_log_has_its_number_alone(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--token-life", "600", "--key", KEY, "--ground-truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "600", "--key", KEY, "--ground-truth", str(truth)) as ready:
         first, second = (fetch_token(ready)["access_token"] for _ in range(2))
         bearers = [{"Authorization": f"Bearer {token}"} for token in (second, first)]
         for headers in (*bearers, {"api-key": KEY}):
@@ -141,7 +141,7 @@ def test_a_token_opens_sessions_and_the_truth_log_has_its_number_alone(tmp_path:
 
 
 def test_a_token_that_has_expired_is_refused(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "0.5") as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "0.5") as ready:
         token = fetch_token(ready)
         while time.time() < int(token["expires_on"]):
             time.sleep(0.02)
@@ -153,7 +153,7 @@ def test_a_token_that_has_expired_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_identity_endpoint_asks_for_its_header_and_fails_on_demand(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "60", "--fault", "identity_500,requests=2") as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "60", "--fault", "identity_500,requests=2") as ready:
         assert fetch_token(ready)["token_type"] == "Bearer"
         with pytest.raises(urllib.error.HTTPError, match="500"):
             fetch_token(ready)
@@ -163,7 +163,7 @@ def test_the_identity_endpoint_asks_for_its_header_and_fails_on_demand(tmp_path:
 
 
 def test_a_request_for_a_token_that_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-life", "60", "--fault", "identity_slow") as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "60", "--fault", "identity_slow") as ready:
         assert ready.identity is not None
         port = int(ready.identity["endpoint"].rsplit(":", 1)[1].partition("/")[0])
         with socket.create_connection(("127.0.0.1", port), timeout=GUARD_S) as sock:
@@ -239,7 +239,7 @@ def test_the_certificate_also_names_a_host_that_is_in_no_directory(tmp_path: Pat
 
 @IPV6
 def test_ipv6_is_served_with_its_identity_endpoint(tmp_path: Path) -> None:
-    with running_simulator("--host", "::1", "--token-life", "60") as ready:
+    with running_simulator("--host", "::1", "--token-lifetime", "60") as ready:
         assert all("//[::1]:" in url for url in ready.urls.values())
         assert ready.identity is not None
         assert ready.identity["endpoint"].startswith("http://[::1]:")

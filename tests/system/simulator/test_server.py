@@ -325,7 +325,7 @@ def test_a_port_in_use_is_a_usage_error() -> None:
         ({"port": 0, "fault": ["nobody"]}, "--fault nobody: kind must be refused, reset, .*throttled"),
         ({"port": 0, "fault": ["close", "reset,at=nowhere"]}, "--fault reset,at=nowhere: at must be tcp, tls"),
         ({"port": 0, "fault": ["close,1011"]}, "--fault close,1011: '1011' is no KEY=VALUE"),
-        ({"port": 0, "fault": ["identity_500"]}, "the fault identity_500 goes with --token-life"),
+        ({"port": 0, "fault": ["identity_500"]}, "the fault identity_500 goes with --token-lifetime"),
         ({"port": 0, "fault": ["tls_alert"]}, "the fault tls_alert goes with --tls"),
     ],
 )

@@ -116,7 +116,7 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"token_life": 10.0}, "--workers does not go with --token-life"),
+        ({"token_lifetime": 10.0}, "--workers does not go with --token-lifetime"),
         ({"profile": "quota: {requests_per_minute: 60}\n"}, "profile limited has limits"),
         ({"profile": "max_concurrent_responses: 2\n"}, "profile limited has servers"),
     ],

@@ -36,7 +36,7 @@ class Stopping(Listening):
             os.kill(os.getpid(), signal.SIGSTOP)
             ends_ns = int(os.read(0, 64))
             (turn,) = timeline.turns.open
-            timeline.limits = replace(LONG, first_delta=(ends_ns - turn.instants["requested"]) / 1e9)
+            timeline.limits = replace(LONG, first_delta=(ends_ns - turn.instants["request_sent"]) / 1e9)
 
 
 if __name__ == "__main__":
@@ -46,4 +46,4 @@ if __name__ == "__main__":
     session, timeline, listening = seated(script, open_websocket(sys.argv[1], [], None, LONG, Phases()), Stopping())
     session.play()
     (ended,) = listening.turns
-    print(json.dumps([timeline.session().outcome, ended.outcome, ended.stamp_source]))
+    print(json.dumps([timeline.session().outcome, ended.outcome, ended.receive_timestamp_source]))
