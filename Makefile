@@ -11,8 +11,8 @@ FORKED := $(if $(filter Linux,$(shell uname)),-p tests.forked.workers --workers,
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (TARGET=simulator, TARGETS=a,b, SESSIONS=45, YES=1)
-	@$(BIN)/rtbench quickstart $(if $(TARGET),--target $(TARGET)) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
+bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (SIMULATOR=1, TARGETS=a,b, SESSIONS=45, YES=1)
+	@$(BIN)/rtbench quickstart $(if $(SIMULATOR),--simulator) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
 
 test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
 test: .venv/dev ## what needs no process of its own, and one real run through each station: three to four minutes on two cores (EXAMPLES=all: 300 of each property)
@@ -54,13 +54,13 @@ format: .venv/dev ## put the code in shape
 	$(BIN)/ruff format .
 
 site: export NO_MKDOCS_2_WARNING = 1
-site: .venv/dev ## the documents as a site, in build/site
-	$(BIN)/mkdocs build --strict -q
+site: .venv/dev ## the documents as a site with a search, in build/site; a broken link fails
+	$(BIN)/mkdocs build --strict
 
 picture: .venv/dev ## the picture of a report in the README; needs Chromium
 	$(BIN)/python -m tests.system.browser.picture
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the index of docs/decisions; the manual page; LICENCES.md
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the index of docs/decisions; the project's own addresses, from pyproject.toml; the manual page; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
 	$(BIN)/python -m bench.cli.schemas
@@ -70,6 +70,7 @@ schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors,
 	$(BIN)/python -m tests.docs.options
 	$(BIN)/python -m tests.docs.columns
 	$(BIN)/python -m tests.docs.decisions
+	$(BIN)/python -m tests.docs.addresses
 	$(BIN)/python -m bench.cli.man > docs/man/rtbench.1
 
 fuzz: .venv/dev ## a million spoilt inputs, to the simulator and to the harness; it ends at the first that does harm

@@ -78,14 +78,14 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
             "instant",
         ),
         ColumnGroup(
-            tuple(f"{name}_width_ns" for name in sends),
+            tuple(f"{name}_uncertainty_ns" for name in sends),
             "whole",
             "how much later that send may really have been; 0 with the kernel's stamp. Null if unknown",
             "width",
             audit=True,
         ),
         ColumnGroup(
-            tuple(f"{name}_error_ns" for name in arrivals),
+            tuple(f"{name}_uncertainty_ns" for name in arrivals),
             "whole",
             "how much earlier that arrival may really have been: [the bound](metrics.md#how-far-they-can-be-off) of "
             "each instant. Null if unknown",
@@ -127,7 +127,7 @@ IDENTITY = (
     ),
     _label(
         "phase",
-        "`warmup` or `measure`, by when the pair started; a row without a phase is measured",
+        "`warmup` or `measurement`, by when the pair started; a row without a phase is measured",
         "identity",
     ),
     _label("scenario script", "the Locust file and the script's name", "identity"),
@@ -147,8 +147,14 @@ TOKENS = (
 )
 
 
+def token_column(kind: str) -> str:
+    """Return the column of a kind of tokens: `input_cached_text_tokens` of `cached_text_in`."""
+    *what, way = kind.split("_")
+    return "_".join(("input" if way == "in" else "output", *what, "tokens"))
+
+
 def _tokens(sentence: str) -> ColumnGroup:
-    return ColumnGroup(tuple(f"tokens_{name}" for name in TOKENS), "whole", sentence, "tokens")
+    return ColumnGroup(tuple(token_column(name) for name in TOKENS), "whole", sentence, "tokens")
 
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
@@ -219,13 +225,13 @@ TURN_MARKS = (
     ),
     _instants("barge_in_detected", "arrival", "the `speech_started` that this made"),
     _instants(
-        "silent",
+        "barge_in_silent",
         "arrival",
         "when the simulated player was silent: at `speech_started`; if the service did not hear it within 2 s, at the "
         "end of the reply",
     ),
     _instants(
-        "quiet cancelled",
+        "barge_in_last_audio barge_in_response_done",
         "arrival",
         "`last_audio` and `response_done` of a response that it cancelled, if they came after `barge_in`",
     ),
@@ -259,9 +265,9 @@ TURNS = (
     ),
     _label(
         "send_timestamp_source",
-        "where `request_sent` and `speech_end` come from: `kernel`, `user` (our clock), `mixed`",
+        "where `request_sent` and `speech_end` come from: `kernel`, `userspace` (our clock), `mixed`",
     ),
-    _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `user`, `mixed`"),
+    _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `userspace`, `mixed`"),
     _whole(
         "timestamp_uncertainty_ns timestamp_uncertainty_max_ns",
         "[stamp error](decisions/0002-stamp-error.md) of the first delta (of audio if there is any); the largest of "
@@ -280,7 +286,9 @@ TURNS = (
         "stall_duration_ns stall_count",
         "silence that the simulated player was forced into within the reply, and how often",
     ),
-    _whole("stall_duration_uncertainty_ns", "how far the time of `stall_duration_ns` can be off, either way", audit=True),
+    _whole(
+        "stall_duration_uncertainty_ns", "how far the time of `stall_duration_ns` can be off, either way", audit=True
+    ),
     _whole(
         "onset_uncertainty_ns",
         "how far the begin of the reply can be off where it is [found in the "
@@ -359,7 +367,9 @@ SESSION_MARKS = (
         "clock",
         "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop",
     ),
-    _instants("previous_reply_end", "clock", "the caller had heard the last reply of the session whose place this one takes"),
+    _instants(
+        "previous_reply_end", "clock", "the caller had heard the last reply of the session whose place this one takes"
+    ),
     _instants("intended_start", "clock", "when it was meant to start"),
     _instants(
         "connect_start",
@@ -385,7 +395,9 @@ SESSION_MARKS = (
     _instants("first_audible", "arrival", "`first_audible` of the same reply"),
     _instants("greeting_audible", "arrival", "`first_audible` of the [greeting](scripts.md#wait_for)"),
     _instants(
-        "idle_prompt_due", "clock", "when the service was to speak up by itself: its idle timeout after the reply was played"
+        "idle_prompt_due",
+        "clock",
+        "when the service was to speak up by itself: its idle timeout after the reply was played",
     ),
     _instants("idle_prompt_received", "arrival", "`input_audio_buffer.timeout_triggered`"),
     _instants("ended", "clock", "the session's end"),
@@ -413,7 +425,8 @@ SESSIONS = (
     _whole("service_errors", "`error` events that failed nothing"),
     _whole("timestamp_fallbacks", "events without a usable kernel stamp"),
     _whole(
-        "unattributed_commits", "commits that no turn of the script made: noise, sounds during silence, or the idle timeout"
+        "unattributed_commits",
+        "commits that no turn of the script made: noise, sounds during silence, or the idle timeout",
     ),
     _flag(
         "renewed",
@@ -431,26 +444,26 @@ SESSIONS = (
     _label("model region", "as the service named them", "own"),
     _text("request_id", "of the upgrade, as the service named it", filled="own"),
     _label("effective_settings", "JSON: the session's settings as the service confirmed them", "own"),
-    _text("headers", "JSON: the response headers of the upgrade", filled="own"),
+    _text("response_headers", "JSON: the response headers of the upgrade", filled="own"),
 )
 
 SECONDS = (
     _RUN,
     _whole("second", "UTC, seconds since 1970"),
     _whole(
-        "length_ns",
+        "duration_ns",
         "how much of it was recorded: less at both ends, more if the loop was held up",
     ),
     _label(
         "phase",
-        "`warmup` or `measure`, by when the second began",
+        "`warmup` or `measurement`, by when the second began",
     ),
     _TARGET,
     _WORKER,
     _HOST,
     _SIMULATED,
     _whole(
-        "calls calls_blocked calls_delayed calls_not_started",
+        "calls_offered calls_blocked calls_delayed calls_not_started",
         "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, that started late "
         "(counted at their start), and that were still waiting when the run ended",
     ),

@@ -28,7 +28,7 @@ HARNESS_FAULT = "failed:load_generator"
 class Cut(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
     """Raised in a session that the end of the run cuts; its user lives on for Locust to stop."""
 
-    def __init__(self, outcome: str = "abandoned", detail: str = "the run ended") -> None:
+    def __init__(self, outcome: str = "unfinished", detail: str = "the run ended") -> None:
         super().__init__(outcome, detail)
         self.outcome, self.detail = outcome, detail
 

@@ -376,7 +376,7 @@ class Line:
         if self._listener.may_ask():
             self.send(OutgoingMessage(*self._script.dialect.request(*self.functions.next_request())))
         else:
-            self._timeline.tell(inputs.Failed("abandoned", self._transport.now_ns(), "the run's money is spent"))
+            self._timeline.tell(inputs.Failed("unfinished", self._transport.now_ns(), "the run's money is spent"))
 
     def _hand_over_outputs(self) -> None:
         """Hand over what functions have returned by now; what belongs to a turn that is over, nobody awaits."""

@@ -126,26 +126,26 @@ CATALOGUE: dict[str, Measure] = {
         Measure("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included. Absent if the reply begins before that end: it does not answer this question.", "speech_end", "first_audible"),
         Measure("answer_ttfa", "ms", "turn", "lower", "Time to the answer's first audio delta, from the turn's origin: of the last message item of the last response, and no commentary; ttfa is of whatever is said first, a preamble too.", "measured_from", "answer_audio"),
         Measure("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample; voice_to_voice is to whatever is said first.", "speech_end", "answer_audible"),
-        Measure("function_named", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "measured_from", "function_call_added"),
-        Measure("function_call", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments, of the last call where several are made at once.", "measured_from", "function_call_done"),
+        Measure("function_call_added", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "measured_from", "function_call_added"),
+        Measure("function_call_done", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments, of the last call where several are made at once.", "measured_from", "function_call_done"),
         Measure("function_execution", "ms", "turn", "neither", "Turns with function calls: how long our own functions took, from the last call to the last output handed to the kernel.", column="function_execution_ns"),
         Measure("function_answer_ttfa", "ms", "turn", "lower", "Turns with function calls: from the response.create that follows the outputs to the first audio delta of the answer.", "answer_request_sent", "answer_audio"),
         Measure("function_voice_to_voice", "ms", "turn", "lower", "Spoken turns with function calls: from the end of the caller's speech to the first audible sample of the last response, our own functions' time included.", "speech_end", "function_audible"),
         Measure("function_voice_to_voice_minus_execution", "ms", "turn", "lower", "The same without the time that our own functions took.", "speech_end", "function_audible", less="function_execution_ns"),
         Measure("dead_air", "ms", "turn", "lower", "Turns with several output items: the player's longest silence, before the first item or between two.", column="dead_air_ns"),
         Measure("barge_in_detection", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech, in microphone time, to speech_started.", "barge_in", "barge_in_detected"),
-        Measure("barge_in_yield", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech until the simulated player is silent, which stops at speech_started.", "barge_in", "silent"),
-        Measure("barge_in_last_audio", "ms", "turn", "lower", "Interrupted replies: from the interruption to the last audio delta of a response that it ended; absent where all had come before.", "barge_in", "quiet"),
-        Measure("barge_in_response_done", "ms", "turn", "lower", "Interrupted replies: from the interruption to response.done of a response that it ended.", "barge_in", "cancelled"),
+        Measure("barge_in_yield", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech until the simulated player is silent, which stops at speech_started.", "barge_in", "barge_in_silent"),
+        Measure("barge_in_last_audio", "ms", "turn", "lower", "Interrupted replies: from the interruption to the last audio delta of a response that it ended; absent where all had come before.", "barge_in", "barge_in_last_audio"),
+        Measure("barge_in_response_done", "ms", "turn", "lower", "Interrupted replies: from the interruption to response.done of a response that it ended.", "barge_in", "barge_in_response_done"),
         Measure("barge_in_late_audio", "ms", "turn", "lower", "Interrupted replies: audio that came after the player was stopped.", column="late_audio_ns"),
         Measure("unplayed_audio", "ms", "turn", "lower", "Interrupted replies: audio that came and was never played.", column="unplayed_audio_ns"),
         Measure("overlap", "ms", "turn", "lower", "Replies interrupted by speech, or by a sound: how long both spoke, until the reply is silent or all is said that interrupts it.", column="overlap_ns"),
         Measure("truncate_ack", "ms", "turn", "lower", "Interrupted replies: from conversation.item.truncate handed to the kernel to conversation.item.truncated.", "truncate_sent", "truncated"),
-        Measure("turn_detection", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service took to notice. Negative where it took a pause for the end.", "speech_end", "speech_stopped", signed=True),
+        Measure("end_of_turn_delay", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service took to notice. Negative where it took a pause for the end.", "speech_end", "speech_stopped", signed=True),
         Measure("start_of_speech_delay", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_start", "speech_started"),
         Measure("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to the finished transcript of it.", "committed", "input_transcribed"),
         Measure("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to the finished transcript of it.", "speech_end", "input_transcribed"),
-        Measure("stall", "ms", "turn", "lower", "Silence that the simulated player was forced into within a reply, because audio came too late.", column="stall_duration_ns"),
+        Measure("stall_duration", "ms", "turn", "lower", "Silence that the simulated player was forced into within a reply, because audio came too late.", column="stall_duration_ns"),
         Measure("stall_count", "n", "turn", "lower", "How often the simulated player ran dry within a reply.", column="stall_count"),
         Measure("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply outruns its playback.", column="audio_speed"),
         Measure("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
@@ -165,7 +165,7 @@ CATALOGUE: dict[str, Measure] = {
         Measure("session_update", "ms", "session", "lower", "From session.update handed to the kernel to session.updated.", "update_sent", "session_updated"),
         Measure("service_time", "ms", "session", "lower", "What a caller waits for first, from the start of connecting on: until the session is ready, and from the first turn's origin to the first delta of its reply.", "connect_start", "first_reply", less="caller_time_ns"),
         Measure("response_time", "ms", "session", "lower", "The same from the instant at which the call arrived, whatever held its start up. Only of calls that arrive (--arrival-rate).", "call_arrival", "first_reply", less="caller_time_ns"),
-        Measure("history", "ms", "session", "lower", "From the first message of the history, as it was about to be sent, to the service's acknowledgement of the last one.", "history_start", "history_acked"),
+        Measure("history_load", "ms", "session", "lower", "From the first message of the history, as it was about to be sent, to the service's acknowledgement of the last one.", "history_start", "history_acked"),
         Measure("connect_to_first_audible", "ms", "session", "lower", "What a caller waits for who dials: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the time that the caller took to speak. Its parts: session_ready, session_update, and the first turn's voice_to_voice or, of a turn in text, ttfa and what the player adds.", "connect_start", "first_audible", less="caller_time_ns"),
         Measure("greeting", "ms", "session", "lower", "Services that speak first: from the start of connecting to the first audible sample of the greeting as the simulated player plays it.", "connect_start", "greeting_audible"),
         Measure("renewal_gap", "ms", "session", "lower", "Sessions that take the place of one that was as old as one may be: from the end of the last reply in that one, as the simulated player played it, to the first audible sample of the first one here, without the time that the caller took. Its parts: what passes until the new connection is begun, session_ready, session_update, history, and the first turn's wait. Absent where the answer before or behind is text; negative where an answer outran its playback.", "previous_reply_end", "first_audible", less="caller_time_ns", signed=True),
@@ -273,7 +273,7 @@ STARVED = "starved"
 GOOD = frozenset({"ok", "interrupted", "renewed"})
 WHOLE = GOOD | {STARVED}
 """The outcomes of turns whose reply came whole, whenever that was."""
-CENSORED = frozenset({"abandoned", STARVED})
+CENSORED = frozenset({"unfinished", STARVED})
 THROTTLED = "throttled:"
 """How every outcome begins that a limit of the service's is the cause of."""
 REFUSED = "connect_failed:"
@@ -297,7 +297,7 @@ SERVICE_SAID = "the service said: "
 
 
 def outcome_class(outcome: str) -> OutcomeClass:
-    """The class of an outcome such as `ok`, `timeout:first_delta`, `abandoned`."""
+    """The class of an outcome such as `ok`, `timeout:first_delta`, `unfinished`."""
     if outcome in GOOD:
         return "good"
     return "censored" if outcome in CENSORED else "failed"

@@ -101,16 +101,16 @@ OF_CODES = {
 }
 """Remedies by the code of the service's error."""
 CLASSES = {
-    "refused": "the service refuses for a reason of its own: see its message",
+    "connect_failed": "the service refuses for a reason of its own: see its message",
     "closed": "the service ended the connection: see its code and words",
-    "protocol": "the answers are not those of a realtime service: is the URL one, does a proxy change what passes?",
-    "expired": "the session reached the service's age limit: make the script shorter, or let its calls go on "
+    "protocol_error": "the answers are not those of a realtime service: is the URL one, does a proxy change what passes?",
+    "session_expired": "the session reached the service's age limit: make the script shorter, or let its calls go on "
     "in another session by `renew_after`",
     "failed": "the service reports an error, see its message: mend what they name; else try again, and if it stays so, "
     "ask its status page",
     "incomplete": "the reply was cut by the service, as by its content filter: see its message",
     "timeout": SLOW,
-    "endless": "no real reply is that long: is it a realtime service, and do its replies end with a single caller?",
+    "limit_exceeded": "no real reply is that long: is it a realtime service, and do its replies end with a single caller?",
     "throttled": "the quota is spent: start fewer sessions at a time (-u, --connect-rate), say less, or raise it",
 }
 NOT_EXPECTED = (
@@ -160,7 +160,11 @@ TOLD = (
         "this answers somebody else's request: it comes from a cache or a proxy on the way that does not know "
         "WebSockets, or from a server that gets the handshake wrong (RFC 6455 §4.2.2)",
     ),
-    ("connect_failed:upgrade", "the connection broke", "the server hung up on the upgrade: a proxy may not know WebSockets"),
+    (
+        "connect_failed:upgrade",
+        "the connection broke",
+        "the server hung up on the upgrade: a proxy may not know WebSockets",
+    ),
     ("connect_failed:dns", "emporary failure", NO_RESOLVER),
     ("failed:load_generator", LOOKUPS_FULL, NO_RESOLVER),
     ("connect_failed:tcp", "Network is unreachable", NO_WAY),
@@ -188,7 +192,7 @@ def remedy_of(outcome: str, words: str = "") -> str:
         return OF_CODES.get(words.partition(SERVICE_SAID)[2].partition(":")[0], CLASSES["failed"])
     if outcome.startswith(EXPECTED):
         return NOT_EXPECTED
-    if kind == "refused" and cause.isdigit():
+    if kind == "connect_failed" and cause.isdigit():
         return OUT_OF_ORDER if int(cause) >= 500 else DOCTOR
-    of_code = OF_CODES.get(cause, "") if kind in ("failed", "refused") else ""
-    return OF_OUTCOMES.get(outcome) or of_code or CLASSES.get("expired" if cause == "session_expired" else kind, "")
+    of_code = OF_CODES.get(cause, "") if kind in ("failed", "connect_failed") else ""
+    return OF_OUTCOMES.get(outcome) or of_code or CLASSES.get(cause if cause == "session_expired" else kind, "")

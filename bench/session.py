@@ -208,7 +208,7 @@ class Session:
             self._settle()
             self._await_unless_ending(cut_checks)
         if self._ending() and not self._timeline.over:
-            self._timeline.tell(inputs.Failed("abandoned", self.now_ns, "the run ended"))
+            self._timeline.tell(inputs.Failed("unfinished", self.now_ns, "the run ended"))
 
     def _rest(self) -> None:
         """Let the last turn end, for it may be asked to wait then, and wait for so long; the microphone goes on."""

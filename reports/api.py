@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
+from bench.manual import see
 from bench.measures import CATALOGUE
 from reports import runs
 from reports.arguments import folder_of_run, given_texts, quantile_levels
@@ -197,7 +198,7 @@ class Run(runs.RunFrames):
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
         if name in CATALOGUE:
             raise UsageError(f"{name!r} is no measure of turns or sessions: run.histograms has what there is of it")
-        raise UsageError(f"{name!r} is no measure: see docs/metrics.md")
+        raise UsageError(f"{name!r} is no metric: {see('metrics')} lists them")
 
     def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
         turns = self._turns
@@ -320,7 +321,8 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: W
     """Raises UsageError where a column is unknown, or `where` is no function that says which rows."""
     for name in by:
         if name not in rows.columns:
-            raise UsageError(f"there is no column {name!r} to tell rows apart by: see docs/api.md for those there are")
+            page = see("run-folder", "turnsparquet")
+            raise UsageError(f"there is no column {name!r} to group rows by: {page} lists them")
     frames = (rows, lost)
     chosen = [_chosen(frame, where) for frame in frames]
     groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
@@ -378,7 +380,11 @@ def lost_rows(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd
 
 def _as_taken(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
     strata = [turns.strata[place] for place in turns.stratum]
-    of_step = {"step": turns.steps, "measured_from": [s.measured_from for s in strata], "traits": [s.traits or None for s in strata]}
+    of_step = {
+        "step": turns.steps,
+        "measured_from": [s.measured_from for s in strata],
+        "traits": [s.traits or None for s in strata],
+    }
     columns = {name: _labels(labels, step) for name, labels in of_step.items()}
     return rows.assign(target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)), **columns)
 

@@ -206,13 +206,13 @@ Block = Table | Paragraph | Reading | Heading | Bullets | Alarm | Definitions | 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a document that answers a question; `name` is what a list of contents calls it, where there is one.
+    """A part of a document under a heading that can be searched for; `question`: what it answers, below the heading.
 
-    `style`: the filter that hides it. `folded`: on a page it shows its question, and the rest on demand.
+    `style`: the filter that hides it. `folded`: a page shows its heading and question, and the rest on demand.
     """
 
     anchor: str
-    name: str
+    heading: str
     question: str
     blocks: Sequence[Block] = field(default_factory=tuple)
     style: str = ""
@@ -268,11 +268,6 @@ class Page:
     filters: Sequence[Filter] = ()
     struck: bool = False
     """no figure of it may be used"""
-
-    @property
-    def contents(self) -> list[Section]:
-        """The sections that a list of contents names."""
-        return [section for section in self.sections if section.name]
 
     @property
     def tabs(self) -> list[str]:

@@ -16,7 +16,7 @@ from bench.run.validity import EARLY_REPLIES, inexact
 from reports.numbers import NBSP, three
 from reports.records import Known, Record, about
 
-GOES_WITH = {"stalled": "stall", "stall_count": "stall"}
+GOES_WITH = {"stalled": "stall_duration", "stall_count": "stall_duration"}
 """Rates and counts that are as exact as a measure."""
 
 

@@ -5,7 +5,7 @@ never a file of a run.
 
 Rows are read with their derived measures a few thousand at a time: memory does not grow with the run.
 
-Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `origin_at_ns`,
+Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `measured_from_at_ns`,
 `outcome_class` and one `<measure>_ms` for each measure in ms. What is NaN in a frame is null here.
 
 `likeness(run)`: a profile of the simulator, with delays as they were measured, so that it answers as that service did.

@@ -17,8 +17,8 @@ from bench.measures import Better as Direction
 from reports.records import Known, Record, about
 from reports.statistics.differences import Better, Margin
 
-ORIGINS = {"request_sent": "response.create", "speech_end": "the end of speech"}
-"""What latency counts from, in the order in which reports show it, and its words."""
+ORIGINS = {"request_sent": "request sent", "speech_end": "end of speech"}
+"""What latency is measured from, in the order in which reports show it, and its words."""
 STARTED_BY = {"request_sent": "turns with response.create", "speech_end": "VAD turns"}
 """What started the response, in words: for measures that count from the end of speech whatever the origin."""
 TRAITS = {
@@ -51,7 +51,7 @@ class Stratum(NamedTuple):
 
     @property
     def since(self) -> str:
-        """From response.create, with function calls: which turns of a measure that counts from their origin."""
+        """From request sent, with function calls: which turns of a metric that is measured from their origin."""
         return _joined(SINCE.get(self.measured_from, ""), self.traits_words)
 
     @property
@@ -75,7 +75,7 @@ class Stratum(NamedTuple):
         return self.measured_from in ("", other.measured_from) and self.traits == other.traits
 
     def among(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
-        """What tells it from the others: from response.create, plain. `origins`: the words of each; empty if alone."""
+        """What tells it from the others: from request sent, plain. `origins`: the words of each; empty if alone."""
         return _joined(
             origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else "",
             (self.traits_words or PLAIN) if len({other.traits for other in others}) > 1 else "",
@@ -247,7 +247,7 @@ class Question:
         if self.kind == "rate":
             return f"{RATES[self.measure].title} {self.step}".rstrip()
         if self.kind == "centre":
-            return f"{shown}_centre"
+            return f"{shown}_typical_change"
         return f"{shown} mean" if self.p is None else f"{shown} p{self.p * 100:g}"
 
     @property

@@ -61,10 +61,23 @@ REPORTED = (
         "simulated",
     ),
     *(f"{name}_at_ns" for name in ("speech_start", *VAD_SEGMENTS)),
-    *("start_ns", "last_audible_at_ns", "ended_at_ns", "audio_bytes_received", "unplayed_audio_ns", "received_audio_ns"),
+    *(
+        "start_ns",
+        "last_audible_at_ns",
+        "ended_at_ns",
+        "audio_bytes_received",
+        "unplayed_audio_ns",
+        "received_audio_ns",
+    ),
     *("uncertain_gaps", "rtt_scope", "retry_after_ns", "context_tokens", "context_cached_tokens"),
     *(name for rate in OF_COLUMNS for name in (rate.column, rate.words) if name),
-    *("input_text_tokens", "input_audio_tokens", "input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens"),
+    *(
+        "input_text_tokens",
+        "input_audio_tokens",
+        "input_cached_tokens",
+        "input_cached_text_tokens",
+        "input_cached_audio_tokens",
+    ),
     *("output_text_tokens", "output_audio_tokens", "input_image_tokens", "input_cached_image_tokens"),
 )
 """Columns of a turn that a report needs, beside those of its measures."""
@@ -259,7 +272,7 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Turns with `start`, `measured`, `outcome_class`, `origin_at_ns`, `<measure>_ms` for each measure in ms, and the
+    """Turns with `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<measure>_ms` for each measure in ms, and the
     shares in percent.
     """
     return _derived(_arrays(table))
@@ -271,7 +284,7 @@ def _derived(stored: Columns) -> pd.DataFrame:
     columns = {
         "start": _moments(stored["start_utc_ns"]),
         "measured": _measured(stored),
-        "origin_at_ns": pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns)),
+        "measured_from_at_ns": pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns)),
         "outcome_class": _classes(stored),
     }
     for measure in TURN_MEASURES:

@@ -1,4 +1,4 @@
-"""How many sessions, how long and how much money a question needs, judged by a run like it; `rtbench sample-size` in words."""
+"""`rtbench sample-size`: how many sessions, how long and how much money a question needs, judged by a run like it."""
 
 from __future__ import annotations
 

@@ -220,8 +220,13 @@ class Threshold:
     @property
     def written(self) -> str:
         """ttfa{step:greeting}: p(95)<800."""
+        return f"{self.filtered}: {self.text}"
+
+    @property
+    def filtered(self) -> str:
+        """ttfa{step:greeting}: the measure with its filters."""
         named = ",".join(f"{key}:{value}" for key in FILTERS if (value := getattr(self, key)))
-        return f"{self.measure}{f'{{{named}}}' if named else ''}: {self.text}"
+        return f"{self.measure}{f'{{{named}}}' if named else ''}"
 
 
 def parse(measure: str, text: str) -> Threshold:
@@ -270,6 +275,16 @@ def read_thresholds(path: Path) -> tuple[Threshold, ...]:
     if not thresholds:
         raise ScriptError(path, None, 'holds no threshold: write a measure with its limits, ttfa: ["p(95)<800"]')
     return tuple(thresholds)
+
+
+def by_measure(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
+    """The texts of thresholds by measure and filters, as JSON holds them; each once."""
+    texts: dict[str, list[str]] = {}
+    for threshold in thresholds:
+        of_measure = texts.setdefault(threshold.filtered, [])
+        if threshold.text not in of_measure:
+            of_measure.append(threshold.text)
+    return texts
 
 
 def _entries(root: Value) -> Iterator[tuple[Value, str, str]]:

@@ -174,8 +174,8 @@ def test_an_agent_that_ignores_its_caller_is_silent_once_it_has_said_everything(
     heard_bytes = sum(sent.audio_bytes for sent in call.agent.said[answer : last + 1])
     begun_ns = call.agent.said[answer].due_ns + JITTER_NS
     heard_ns = [begun_ns + size * NS_PER_S // BYTES_PER_S[way] for size in (heard_bytes, said_bytes)]
-    assert heard_ns[0] - FRAME_NS <= question.instants["silent"] <= heard_ns[1]
-    yielded = question.instants["silent"] - question.instants["barge_in"] <= 2 * NS_PER_S
+    assert heard_ns[0] - FRAME_NS <= question.instants["barge_in_silent"] <= heard_ns[1]
+    yielded = question.instants["barge_in_silent"] - question.instants["barge_in"] <= 2 * NS_PER_S
     assert (question.outcome, question.yielded, objection.outcome) == ("interrupted", yielded, "ok")
     assert "barge_in_detected" not in question.instants
     assert {"barge_in_detection", "unplayed_audio"}.isdisjoint(question.measures_ns())

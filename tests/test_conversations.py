@@ -131,7 +131,9 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
     assert (turn.response_id, turn.answer_response_id) == (made[0], last)
     assert turn.instants["function_call_done"] == done_ns[0]
     named = said_in(talk, made[0], "response.output_item.added")
-    assert turn.instants["function_call_added"] == min(at for at, event in named if event["item"]["type"] == "function_call")
+    assert turn.instants["function_call_added"] == min(
+        at for at, event in named if event["item"]["type"] == "function_call"
+    )
     assert turn.instants["answer_request_sent"] == asked[-1]
     own_ns = [
         max(at for at, _ in outputs if at < next_ns + 1) - done for done, next_ns in zip(done_ns, asked, strict=True)
@@ -238,8 +240,10 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
     last_ns = max(at_ns for audio in said.values() for at_ns, _ in audio)
     done = [(at_ns, event["response"]["status"]) for at_ns, event in said_in(talk, turn.response_id, "response.done")]
     stopped = done[0][1] == "cancelled"
-    assert turn.instants.get("quiet") == (last_ns if stopped and last_ns > turn.instants["barge_in"] else None)
-    assert turn.instants.get("cancelled") == (done[0][0] if stopped else None)
+    assert turn.instants.get("barge_in_last_audio") == (
+        last_ns if stopped and last_ns > turn.instants["barge_in"] else None
+    )
+    assert turn.instants.get("barge_in_response_done") == (done[0][0] if stopped else None)
     assert turn.received_audio_ns == received_ns
     assert turn.usage is not None
     share = turn.unplayed_audio_ns / received_ns
@@ -262,7 +266,7 @@ def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: i
     assert [turn.outcome for turn in talk.turns] == ["interrupted", "ok", "ok"]
     assert [turn.traits for turn in talk.turns] == [None, "after_interruption", None]
     assert first.instants["barge_in"] == second.instants["speech_start"]
-    assert first.instants["barge_in_detected"] == first.instants["silent"] == started[1]
+    assert first.instants["barge_in_detected"] == first.instants["barge_in_silent"] == started[1]
     assert first.yielded is True
     assert first.overlap_ns is not None
     assert 0 <= first.overlap_ns <= started[1] - first.instants["barge_in"]
@@ -554,4 +558,4 @@ def test_a_session_whose_money_is_spent_asks_for_no_further_response() -> None:
 
     (turn,) = talk.turns
     assert len(responses(talk)) == len(talk.listening.paid_for) == 2
-    assert (turn.outcome, turn.detail) == ("abandoned", "the run's money is spent")
+    assert (turn.outcome, turn.detail) == ("unfinished", "the run's money is spent")

@@ -321,8 +321,8 @@ def test_a_refusal_is_the_session_s_outcome_with_how_far_it_came() -> None:
 @pytest.mark.parametrize(
     ("error", "outcome", "detail"),
     [
-        (GreenletExit(), "abandoned", "the run ended"),
-        (Cut(), "abandoned", "the run ended"),
+        (GreenletExit(), "unfinished", "the run ended"),
+        (Cut(), "unfinished", "the run ended"),
         (Cut("timeout:turn", "it went on for 9 s"), "timeout:turn", "it went on for 9 s"),
         (RuntimeError("boom"), "failed:load_generator", "RuntimeError: boom"),
     ],

@@ -26,8 +26,8 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "installation", "clock", "columns", "measures", "limits", "money",
-    "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "former_keys", "shapes",
+    "units", "errors", "former", "former_keys", "installation", "manual", "clock", "columns", "measures", "limits", "money",
+    "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",
     "load", "probe", "doctor", "reports",
@@ -38,7 +38,7 @@ ORDER = (
 )  # fmt: skip
 
 # The same of `bench.load`: what is done before the first session, the sessions of one process, the run, the users.
-ROOMS = ("planning", "playing", "leading", "user")
+ROOMS = ("planning", "playing", "leading", "user", "rtbench_scripts", "run_files")
 
 # The same of `bench.simulator`: what is known of the service, what a session is made of, the session, its server.
 STATIONS = (
@@ -59,7 +59,7 @@ FLOORS = (
 
 REPORTS_MAY_USE = {
     "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money",
-    "bench.plain", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
+    "bench.manual", "bench.plain", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
     "bench.run.document", "bench.run.folder",
     "bench.run.part", "bench.run.presence", "bench.run.integrity",
     "bench.run.histograms", "bench.run.measured", "bench.run.evidence",
@@ -68,7 +68,7 @@ REPORTS_MAY_USE = {
 
 # A library → the modules that may name it.
 NAMED_IN = {
-    "locust": ("bench.load.leading", "bench.load.user", "scenarios"),
+    "locust": ("bench.load.leading", "bench.load.user", "bench.load.run_files", "scenarios"),
     "gevent": ("bench.load.playing", "bench.load.leading", "bench.load.user", "bench.transport"),
     "flask": ("bench.load.leading.web_ui",),
     "werkzeug": ("bench.load.leading.web_ui",),
@@ -132,7 +132,9 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 STARTED = {
     "bench.locust_run": {"locust", "bench.cli.app"},
     "bench.capacity.play": {"bench.load.leading.forecast"},
-    "bench.load.leading.looks": {"reports.looks", "bench.cli.app"},
+    "bench.load.leading.looks": {"reports.looks", "bench.cli.app", "bench.cli.decision"},
+    "bench.load.leading.gating": {"reports.gate"},
+    "bench.cli.run": {"bench.load.run_files"},
     "bench.load.leading.monitor": {"bench.load.leading.exporter"},
 }
 """Who starts which modules as processes of their own."""

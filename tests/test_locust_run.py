@@ -10,6 +10,7 @@ import pytest
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.locust_run import LocustRun, environment_without, last_words, without_proxies
+from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
 
 ENVIRON = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d", "LOCUST_USERS": "9", "LOCUST_URL": "e"}
@@ -43,7 +44,7 @@ def test_a_run_began_after_its_process_was_started_whatever_the_wall_clock_says(
     step_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawned_ns = monotonic_ns() - 2 * NS_PER_S
-    (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "began_utc_ns": utc_ns() - NS_PER_S}))
+    (tmp_path / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "began_utc_ns": utc_ns() - NS_PER_S}))
     monkeypatch.setattr("time.time_ns", lambda: utc_ns() + step_s * NS_PER_S)
     began_ns = LocustRun(cast(Any, None), spawned_ns=spawned_ns).began_ns(tmp_path)
 

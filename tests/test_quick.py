@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import signal
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,8 +38,8 @@ def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", HERE)
     monkeypatch.setenv("AZURE_OPENAI_DEPLOYMENT_NAME", "gpt-realtime")
 
-    with pytest.raises(UsageError, match="set YES=1"):
-        quick.quick_run("auto", ServiceOptions(), yes=False, runs=tmp_path)
+    with pytest.raises(UsageError, match="add --yes"):
+        quick.quick_run(ServiceOptions(), simulate=False, yes=False, runs=tmp_path)
     said = capsys.readouterr().out
     assert said.startswith(
         f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime with voice_turns, "
@@ -54,8 +52,8 @@ def test_targets_of_a_file_are_all_named_and_counted(capsys: pytest.CaptureFixtu
     (tmp_path / "targets.yaml").write_text(TARGETS)
     service_options = ServiceOptions(("west", "east"), tmp_path / "targets.yaml")
 
-    with pytest.raises(UsageError, match="set YES=1"):
-        quick.quick_run("auto", service_options, yes=False, runs=tmp_path)
+    with pytest.raises(UsageError, match="add --yes"):
+        quick.quick_run(service_options, simulate=False, yes=False, runs=tmp_path)
     said = capsys.readouterr().out
     assert "127.0.0.1:1" in said
     assert "127.0.0.1:2" in said
@@ -76,7 +74,7 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
 
     monkeypatch.setattr(quick, "_locust", note)
 
-    assert quick.quick_run("auto", ServiceOptions(("west", "east")), yes=True, runs=tmp_path) == 0
+    assert quick.quick_run(ServiceOptions(("west", "east")), simulate=False, yes=True, runs=tmp_path) == 0
     assert started[started.index("--target-file") + 1] == str(tmp_path / "targets.yaml")
     assert started[started.index("--targets") + 1] == "west,east"
     assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == ["voice_turns.py"]
@@ -109,13 +107,13 @@ def test_as_many_sessions_are_played_as_are_asked_for(
     monkeypatch.setattr(quick, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
     monkeypatch.setattr(quick, "_looked", lambda load, *given: played.append(load) or 0)
 
-    quick.quick_run("simulator", ServiceOptions(), yes=False, runs=tmp_path, sessions=111)
+    quick.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path, sessions=111)
     assert (played[0].users, played[0].sessions) == (25, 111)
 
     (tmp_path / "targets.yaml").write_text(TARGETS)
-    with pytest.raises(UsageError, match="set YES=1"):
+    with pytest.raises(UsageError, match="add --yes"):
         quick.quick_run(
-            "auto", ServiceOptions(("west",), tmp_path / "targets.yaml"), yes=False, runs=tmp_path, sessions=45
+            ServiceOptions(("west",), tmp_path / "targets.yaml"), simulate=False, yes=False, runs=tmp_path, sessions=45
         )
     assert ", 45 sessions, 3 at a time: about " in capsys.readouterr().out
 
@@ -130,7 +128,7 @@ def test_cores_that_are_not_for_this_run_are_told_apart(
     monkeypatch.setattr(quick, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
     monkeypatch.setattr(quick, "_looked", lambda *given: 0)
 
-    quick.quick_run("simulator", ServiceOptions(), yes=False, runs=tmp_path)
+    quick.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path)
 
     assert (
         "This machine has 1.5 of 2 cores to spare (its other 2 are not for this run): 75 calls at a time, not 100"
@@ -207,35 +205,3 @@ def test_a_run_that_lacks_a_part_is_more_than_inexact(monkeypatch: pytest.Monkey
     monkeypatch.setattr(quick, "_locust", play)
 
     assert quick._looked(quick.SIMULATED, tmp_path, {}) == 4
-
-
-def test_another_target_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--target is `auto` or `simulator`"):
-        quick.quick_run("azure", ServiceOptions(), yes=True, runs=tmp_path)
-
-
-def test_a_signal_that_would_end_the_command_ends_its_run_in_order(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.undo()
-    told: list[int] = []
-
-    def wait(_: float) -> int:
-        signal.raise_signal(signal.SIGTERM)
-        return 130 if told == [signal.SIGTERM] else 0
-
-    run = SimpleNamespace(process=SimpleNamespace(wait=wait, send_signal=told.append))
-    monkeypatch.setattr(quick, "locust_run", lambda *_, **__: nullcontext(run))
-    before = signal.getsignal(signal.SIGTERM)
-
-    assert quick._locust(quick.SIMULATED, tmp_path, {}) == 130
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-@pytest.mark.parametrize("status", [0, 1, 4])
-def test_the_exit_status_is_that_of_the_run(status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.undo()
-    run = SimpleNamespace(process=SimpleNamespace(wait=lambda _: status))
-    monkeypatch.setattr(quick, "locust_run", lambda *_, **__: nullcontext(run))
-
-    assert quick._locust(quick.SIMULATED, tmp_path, {}) == status

@@ -10,7 +10,15 @@ from bench.remedies import remedy_of
 from tests.faults.cells import cells
 
 OUTCOMES = sorted({outcome for cell in cells() for outcome in cell.outcomes})
-OTHERS = ("timeout:dns", "timeout:tcp", "connect_failed:dns", "connect_failed:token", "connect_failed:proxy", "failed:load_generator", "failed:x")
+OTHERS = (
+    "timeout:dns",
+    "timeout:tcp",
+    "connect_failed:dns",
+    "connect_failed:token",
+    "connect_failed:proxy",
+    "failed:load_generator",
+    "failed:x",
+)
 
 
 @pytest.mark.parametrize("outcome", [*OUTCOMES, *OTHERS])
@@ -81,7 +89,7 @@ SILENT = "nothing came within the limit"
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
         ("throttled:response", "rate_limit_exceeded: no", "start fewer sessions", "billing"),
         ("protocol_error:too_large", "", "--max-message-mib", "is the URL one"),
-        ("expired", "60 minutes", "renew_after", "too short for a turn"),
+        ("session_expired", "60 minutes", "renew_after", "too short for a turn"),
         ("limit_exceeded:calls", "", "tool_choice: required", "is the URL one"),
         ("timeout:turn", "", "its functions", "fewer sessions"),
     ],
@@ -93,6 +101,8 @@ def test_a_remedy_fits_the_cause_that_its_detail_tells(outcome: str, detail: str
     assert never not in said
 
 
-@pytest.mark.parametrize("outcome", ["ok", "interrupted", "abandoned", "cancelled:turn_detected", "wrong_function_call"])
+@pytest.mark.parametrize(
+    "outcome", ["ok", "interrupted", "unfinished", "cancelled:turn_detected", "wrong_function_call"]
+)
 def test_nothing_is_said_where_nothing_is_known_to_help(outcome: str) -> None:
     assert remedy_of(outcome) == ""

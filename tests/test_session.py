@@ -64,7 +64,12 @@ def test_a_session_greets_plays_its_turns_and_closes() -> None:
     assert played.outcomes == ["ok"] * 3
     assert [turn.step for turn in played.turns] == ["hello", "assist", "play"]
     session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_succeeded, session.turns_not_started) == ("ok", 3, 3, 0)
+    assert (session.outcome, session.turns_started, session.turns_succeeded, session.turns_not_started) == (
+        "ok",
+        3,
+        3,
+        0,
+    )
     assert played.transport.closed is not None
     assert played.listening.began == 3
 
@@ -308,7 +313,7 @@ def test_after_a_turn_that_failed_the_session_goes_on(turn: Turn, outcome: str) 
         (saying(b"{"), "protocol_error:json"),
         (saying(delta(PREVIEW, "audio", "resp_1")), "protocol_error:dialect"),
         (saying(delta(GA, "audio", "resp_1", "abc")), "protocol_error:base64"),
-        (saying(error("session_expired")), "expired"),
+        (saying(error("session_expired")), "session_expired"),
     ],
 )
 def test_after_a_broken_connection_the_session_ends_and_the_rest_is_lost(turn: Turn, outcome: str) -> None:
@@ -316,7 +321,12 @@ def test_after_a_broken_connection_the_session_ends_and_the_rest_is_lost(turn: T
 
     assert played.outcomes == [outcome]
     session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_ended, session.turns_not_started) == (outcome, 1, 1, 2)
+    assert (session.outcome, session.turns_started, session.turns_ended, session.turns_not_started) == (
+        outcome,
+        1,
+        1,
+        2,
+    )
     assert played.sent_at("response.create") == [GREETED_NS]
 
 
@@ -331,7 +341,11 @@ def test_a_service_that_refuses_after_the_upgrade_gets_no_turn() -> None:
     played = Played(build_script(say(), say()), Refusing())
 
     session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_not_started) == ("connect_failed:invalid_api_key", 0, 2)
+    assert (session.outcome, session.turns_started, session.turns_not_started) == (
+        "connect_failed:invalid_api_key",
+        0,
+        2,
+    )
     assert played.sent == []
 
 
@@ -443,14 +457,19 @@ def test_when_the_run_ends_the_turn_in_flight_is_finished_and_no_new_one_begins(
 
     assert played.outcomes == ["ok"]
     session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_planned, session.turns_not_started) == ("abandoned", 1, 3, 0)
+    assert (session.outcome, session.turns_started, session.turns_planned, session.turns_not_started) == (
+        "unfinished",
+        1,
+        3,
+        0,
+    )
     assert played.sent_at("response.create") == [GREETED_NS]
 
 
 def test_a_run_that_ends_in_a_pause_does_not_wait_for_its_end() -> None:
     played = Played(build_script(say(), Pause(3_600), say()), ending=lambda ns: ns > 5 * S)
 
-    assert played.observation.outcome == "abandoned"
+    assert played.observation.outcome == "unfinished"
     assert played.now_ns <= 6 * S
 
 
@@ -466,10 +485,10 @@ def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
     interrupt_after(transport, 20)
     with pytest.raises(KeyboardInterrupt):
         session.play()
-    session.abandon("abandoned", "the run ended")
+    session.abandon("unfinished", "the run ended")
 
-    assert [turn.outcome for turn in listening.turns] == ["abandoned"]
-    assert (timeline.session().outcome, timeline.session().turns_not_started) == ("abandoned", 0)
+    assert [turn.outcome for turn in listening.turns] == ["unfinished"]
+    assert (timeline.session().outcome, timeline.session().turns_not_started) == ("unfinished", 0)
     assert transport.closed is not None
 
 

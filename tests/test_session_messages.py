@@ -60,7 +60,7 @@ def test_what_was_said_before_is_taken_before_the_first_turn_begins(dialect: Dia
     instants = played.observation.instants
     assert instants["history_acked"] - instants["history_start"] == 5 * MS
     assert played.turns[0].start_ns == instants["history_acked"]
-    assert played.observation.measures_ns()["history"] == 5 * MS
+    assert played.observation.measures_ns()["history_load"] == 5 * MS
     assert played.outcomes == ["ok"]
 
 
@@ -87,7 +87,7 @@ class Slow(Service):
 def test_a_service_that_takes_its_time_is_waited_for_as_long_as_it_goes_on() -> None:
     played = Played(with_history("One", "Two", "Three", "Four"), Slow())
 
-    assert played.observation.measures_ns()["history"] == 4 * S
+    assert played.observation.measures_ns()["history_load"] == 4 * S
     assert played.turns[0].start_ns == played.observation.instants["history_acked"]
 
 
@@ -274,7 +274,7 @@ def test_a_history_goes_before_the_turn_of_a_pipelined_start_without_waiting() -
     assert [event["type"] for _, event in played.sent] == ["session.update", ITEM, ITEM, REQUEST]
     assert {at_ns for at_ns, _ in played.sent} == {0}
     assert played.outcomes == ["ok"]
-    assert played.observation.measures_ns()["history"] == 5 * MS
+    assert played.observation.measures_ns()["history_load"] == 5 * MS
 
 
 # Greetings.

@@ -73,7 +73,7 @@ def test_turns_are_measured_from_what_the_kernel_says() -> None:
             | {name: clock.instants[name] + LEFT_NS for name in moved}
             | {"request_acked": clock.instants["request_sent"] + ACKNOWLEDGED_NS}
         )
-        assert (clock.send_timestamp_source, kernel.send_timestamp_source) == ("user", "kernel")
+        assert (clock.send_timestamp_source, kernel.send_timestamp_source) == ("userspace", "kernel")
         assert kernel.transmit_delay_ns == LEFT_NS
 
 

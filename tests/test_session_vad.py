@@ -432,7 +432,7 @@ def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> No
     played = Played(script, Hearing(after=after), ending=lambda ns: ns >= at_ms * MS)
 
     session = played.observation
-    assert session.outcome in ("ok", "abandoned")
+    assert session.outcome in ("ok", "unfinished")
     assert played.outcomes == ["ok"] * session.turns_started
     assert (session.outcome == "ok") == (session.turns_started == 3)
     assert played.now_ns < max(at_ms, 40) * MS + 2 * S  # no more than the turn in flight
@@ -492,7 +492,7 @@ def test_a_connection_that_breaks_under_a_chunk_ends_the_session() -> None:
     assert [turn.outcome for turn in listening.turns] == ["closed:1006"]
 
 
-@pytest.mark.parametrize("abandoned", [False, True])
+@pytest.mark.parametrize("unfinished", [False, True])
 def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandoned: bool) -> None:
     """A look for cycles holds all sessions up."""
     script = build_script(play(300), say(), turn_detection=VAD)
@@ -504,7 +504,7 @@ def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandon
         if abandoned:
             session.open()
             session.perform(script.steps[0])
-            session.abandon("abandoned", "the run ended")
+            session.abandon("unfinished", "the run ended")
         else:
             session.play()
         del session, transport
@@ -521,8 +521,8 @@ def test_a_session_that_talks_can_be_abandoned_at_any_moment(waits: int) -> None
     interrupt_after(transport, waits)
     with pytest.raises(KeyboardInterrupt):
         session.play()
-    session.abandon("abandoned", "the run ended")
+    session.abandon("unfinished", "the run ended")
 
     assert len(listening.turns) == listening.began == timeline.session().turns_ended
-    assert timeline.session().outcome == "abandoned"
-    assert {turn.outcome for turn in listening.turns} <= {"ok", "abandoned"}
+    assert timeline.session().outcome == "unfinished"
+    assert {turn.outcome for turn in listening.turns} <= {"ok", "unfinished"}

@@ -80,7 +80,7 @@ def test_a_session_that_waits_ends_when_the_run_does() -> None:
     played = Played(texts(2), Service(turns=[throttled("Please try again in 20s.")]), ends_ns=2 * S)
 
     assert [turn.outcome for turn in played.turns] == ["throttled:response"]
-    assert played.timeline.session().outcome == "abandoned"
+    assert played.timeline.session().outcome == "unfinished"
     assert played.lasted_ns < 3 * S
 
 

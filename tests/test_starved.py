@@ -154,4 +154,4 @@ def test_without_the_kernel_s_stamps_nobody_knows_when_a_reply_came(
     monkeypatch.setattr("bench.transport.tcp.enable_stamps", lambda sock: False)
     session, turn = played(certificate, WHOLE, ())
 
-    assert (session.outcome, turn.outcome, turn.receive_timestamp_source) == ("ok", STARVED, "user")
+    assert (session.outcome, turn.outcome, turn.receive_timestamp_source) == ("ok", STARVED, "userspace")

@@ -258,7 +258,7 @@ MEASURES = {
     "voice_to_voice": ("speech_end", "first_audible"),
     "answer_ttfa": ("measured_from", "answer_audio"),
     "answer_voice_to_voice": ("speech_end", "answer_audible"),
-    "turn_detection": ("speech_end", "speech_stopped"),
+    "end_of_turn_delay": ("speech_end", "speech_stopped"),
     "start_of_speech_delay": ("speech_start", "speech_started"),
     "input_transcript": ("committed", "input_transcribed"),
     "input_transcript_total": ("speech_end", "input_transcribed"),
@@ -389,7 +389,7 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
                     if {begin, end} <= instants.keys()}  # fmt: skip
         deltas = truth.deltas(turn.turn)
         if deltas:
-            _, measures["stall"], stall_count = truth.played(turn.turn)
+            _, measures["stall_duration"], stall_count = truth.played(turn.turn)
             assert turn.stall_count == stall_count
             assert turn.gaps_ns == tuple(after - before for (before, _), (after, _) in pairwise(deltas))
             rate = cast("OpenAI", talk.script.dialect).speaks(talk.script.settings).bytes_per_s
@@ -525,7 +525,7 @@ def test_the_truth_itself_grows_with_the_chunk_by_less_than_its_length(speech_ms
     profile = replace(profile, delays=replace(profile.delays, speech_stopped=LogNormal(20, 20)))
     talk = converse(speak(30, speech_ms, chunk_ms=chunk_ms), turn_detection=VAD, profile=profile)
 
-    detection_ms = talk.turns[0].measures_ns()["turn_detection"] / MS
+    detection_ms = talk.turns[0].measures_ns()["end_of_turn_delay"] / MS
     assert 400 + 20 <= detection_ms < 400 + 20 + chunk_ms + FRAME_MS
 
 
@@ -560,7 +560,7 @@ def test_a_pause_that_was_answered_all_the_same_splits_the_turn(seed: int) -> No
     refused = talk.session.service_errors
     assert (turn.outcome, turn.vad_splits) == ("ok", 1)
     assert len({sent.response_id for sent in talk.simulator.said if sent.response_id}) == 2 - refused
-    assert turn.measures_ns()["turn_detection"] > 0
+    assert turn.measures_ns()["end_of_turn_delay"] > 0
     assert sum(ns for _, _, ns in segments(turn.instants)) == turn.measures_ns().get("voice_to_voice", 0)
 
 
@@ -837,7 +837,9 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(held: Conver
     assert session.turns_started == session.turns_ended == talk.listening.began
     assert session.turns_succeeded == sum(turn.outcome in GOOD for turn in talk.turns)
     assert session.outcome
-    assert session.turns_not_started == (0 if session.outcome == "abandoned" else len(script.turns) - session.turns_started)
+    assert session.turns_not_started == (
+        0 if session.outcome == "unfinished" else len(script.turns) - session.turns_started
+    )
     if session.outcome == "ok":
         assert session.turns_not_started == 0
     assert session.wire_bytes_sent == talk.listening.wire_sent
@@ -845,7 +847,7 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(held: Conver
     for turn in talk.turns:
         assert turn.outcome
         assert sum(ns for _, _, ns in segments(turn.instants)) == turn.measures_ns().get("voice_to_voice", 0)
-        later = ("first_audible", "answer_audible", "function_audible", "input_transcribed", "silent", "truncate_sent",
+        later = ("first_audible", "answer_audible", "function_audible", "input_transcribed", "barge_in_silent", "truncate_sent",
                  "truncated")  # fmt: skip
         arrived = {name: at_ns for name, at_ns in turn.instants.items() if name not in later}
         assert max(arrived.values()) == turn.instants["ended"]  # those above may come later

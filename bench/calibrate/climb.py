@@ -197,13 +197,13 @@ def _broken(verdict: Mapping[str, Any]) -> str:
 
 
 def _events_per_s(seconds: Sequence[Row]) -> float:
-    length_s = sum(row["length_ns"] for row in seconds) / NS_PER_S
+    length_s = sum(row["duration_ns"] for row in seconds) / NS_PER_S
     return sum(row["events"] for row in seconds) / length_s if length_s else 0.0
 
 
 def _us_per_event(seconds: Sequence[Row]) -> float | None:
     """The harness's own processor time per event, whatever it was spent on."""
-    spent_s = sum((row["cpu"] or 0.0) * row["length_ns"] / NS_PER_S for row in seconds)
+    spent_s = sum((row["cpu"] or 0.0) * row["duration_ns"] / NS_PER_S for row in seconds)
     events = sum(row["events"] for row in seconds)
     return spent_s / events * US_PER_S if events else None
 

@@ -48,13 +48,20 @@ OPENING = {Kind.AUDIO_DELTA: "first_audio", Kind.TRANSCRIPT_DELTA: "first_transc
 """Kind of an event of a response → the instant of its turn that the first one is."""
 CLOSING = {Kind.TRANSCRIPT_DONE: "transcript_done", Kind.RESPONSE_DONE: "response_done"}
 """Kind of an event of a response → the instant of its turn that the last one is: an answer may be in several items."""
-MEASURES = ("ttfa", "transcript_first", "transcript_total", "response_total", "turn_detection", "start_of_speech_delay")
+MEASURES = (
+    "ttfa",
+    "transcript_first",
+    "transcript_total",
+    "response_total",
+    "end_of_turn_delay",
+    "start_of_speech_delay",
+)
 """Measures that the ground-truth log can tell."""
 OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detection", "barge_in_yield")
 """Measures of calls with an agent; the last two are there where it says that it was interrupted."""
 INSTANTS = ("request_sent", "speech_start", "speech_end", "speech_started", "speech_stopped",
             "first_audio", "first_transcript", "transcript_done", "response_done",
-            "first_audible", "barge_in", "barge_in_detected", "silent")  # fmt: skip
+            "first_audible", "barge_in", "barge_in_detected", "barge_in_silent")  # fmt: skip
 OPENERS = ("start", "AudioMetadata", "text")
 """The messages in which a caller of an agent says the call's id, behind STREAM where it is a stream's."""
 STREAM = "MZ"
@@ -191,7 +198,7 @@ class AgentCall:
             "barge_in": _nearest(seen.get("barge_in"), [at_ns for at_ns, _ in begins]),
         }
         cleared_ns = _nearest(seen.get("barge_in_detected"), self.cleared)
-        return found | {"barge_in_detected": cleared_ns, "silent": cleared_ns}
+        return found | {"barge_in_detected": cleared_ns, "barge_in_silent": cleared_ns}
 
 
 def _delay_ns(gap_ns: int) -> int:
@@ -366,7 +373,9 @@ def joined(
 def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequence[str]) -> dict[str, int]:
     """Compute every one of these measures that the instants make."""
     found = ((name, CATALOGUE[name]) for name in names)
-    ends = ((name, (measured_from or "") if one.begin == "measured_from" else one.begin, one.end) for name, one in found)
+    ends = (
+        (name, (measured_from or "") if one.begin == "measured_from" else one.begin, one.end) for name, one in found
+    )
     return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
 
 

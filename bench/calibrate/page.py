@@ -98,15 +98,15 @@ def calibration_page(calibration: Calibration) -> Page:
         sections=[
             Section(
                 "answer",
-                "",
-                "How wrong are the figures at which load?",
+                "Errors by load level",
+                "How wrong are the results at which load?",
                 [Paragraph(PICTURE), plot_figure(picture(steps, calibration.kinds))],
             ),
-            Section("loads", "", "What each load took", [loads]),
+            Section("loads", "Load levels", "What did each load take?", [loads]),
             Section(
                 "measures",
-                "",
-                "Every measure at every load",
+                "Errors by metric",
+                "How wrong is each metric at each load?",
                 [table(ERRORS, rows, caption="|figure − truth|, ms")],
             ),
         ],

@@ -51,8 +51,8 @@ from reports.statistics.counting import Floats, Integers
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
 """Exit statuses, beside 2 for what cannot be asked so; as those of `check`."""
 UNITS: dict[LoadUnit, tuple[str, str]] = {
-    "sessions": ("call at a time", "calls at a time"),
-    "arrivals": ("call a minute", "calls a minute"),
+    "concurrency": ("call at a time", "calls at a time"),
+    "arrival_rate": ("call a minute", "calls a minute"),
 }
 """What levels are counted in: of one, and of more."""
 REASONS: dict[Ended, str] = {

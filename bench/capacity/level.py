@@ -62,7 +62,7 @@ CARRIED_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for, and how its levels are played. `max_sessions`: of calls that arrive, the slots.
+    """What is searched for, and how its levels are played. `max_concurrent`: of calls that arrive, the slots.
 
     `connects_per_min`: how many connections may start in a minute; None for no limit. `until_ns`: when the search is
     over, on CLOCK_MONOTONIC.
@@ -71,7 +71,7 @@ class Search:
     plan: SearchPlan
     slos: Sequence[Slo]
     locust: Locust
-    max_sessions: int | None = None
+    max_concurrent: int | None = None
     connects_per_min: float | None = None
     until_ns: int = ENDLESS_NS
 
@@ -79,7 +79,9 @@ class Search:
 def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
     """Play a level as a run of its own, and judge it. Raises UsageError where the first run was refused."""
     began_ns = monotonic_ns()
-    paced = step.load * 60 / search.connects_per_min if search.connects_per_min and search.plan.by == "sessions" else 0
+    paced = (
+        step.load * 60 / search.connects_per_min if search.connects_per_min and search.plan.by == "concurrency" else 0
+    )
     warm_s = max(least_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # until all users have connected
     if warm_s > given.load_s / 2:
         why = (
@@ -98,11 +100,11 @@ def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -
 
 def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelOutcome:
     parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
-    callers = step.load if search.plan.by == "sessions" else math.inf
+    callers = step.load if search.plan.by == "concurrency" else math.inf
     looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.hold, step.last)
     name = f"{number:02d}-{'hold' if step.hold else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
-    task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_sessions, given.budget_usd)
+    task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_concurrent, given.budget_usd)
     run = play_level(search.locust, task, looking.is_clear, search.until_ns)
     if run.died:
         if monotonic_ns() >= search.until_ns:
@@ -170,10 +172,10 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
     calls, blocked_calls = in_progress(side.run), blocked(side.run)
     arrived = blocked_calls + len(side.run.sessions)
     sure = _is_sure(answer, side, slos, error, looking.callers)
-    ours = _ours(document, step.load if search.plan.by == "sessions" else round(calls or 0), sure=sure)
+    ours = _ours(document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure)
     if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-concurrent"
-    held = _held_back(document, side.name, step, calls) if search.plan.by == "sessions" and answer == "holds" else ""
+    held = _held_back(document, side.name, step, calls) if search.plan.by == "concurrency" and answer == "holds" else ""
     if answer == "holds":
         held = held or _backed_off(side, slos, error, looking.callers) or _drains(side)
     if held:

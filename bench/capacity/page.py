@@ -150,15 +150,20 @@ def capacity_page(capacity: Capacity) -> Page:
             Paragraph(facts, "meta"),
         ],
         sections=[
-            Section("answer", "", "What do callers wait for at which load?", waits),
-            Section("failures", "", "What fails at which load?", failed),
+            Section("answer", "Latency by load level", "What is the latency at which load?", waits),
+            Section("failures", "Failures by load level", "What fails at which load?", failed),
             Section(
                 "levels",
-                "",
-                "Every level",
+                "Load levels",
+                "What did each level show?",
                 [table(LEVELS, [_level(level) for level in levels], caption="In brackets 95 % intervals")],
             ),
-            Section("objectives", "", "Every objective at every level", [table(SHARES, _shares(levels))]),
+            Section(
+                "objectives",
+                "SLO results by level",
+                "Which SLO was met at which level?",
+                [table(SHARES, _shares(levels))],
+            ),
         ],
     )
 

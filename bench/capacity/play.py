@@ -41,14 +41,14 @@ FORECAST_S = 600.0
 class LevelTask:
     """A level to play: of `load` calls at a time, or calls a minute, for `load_s` seconds at most.
 
-    `max_sessions`: of calls that arrive, how many may be in progress. `budget_usd`: what it may cost.
+    `max_concurrent`: of calls that arrive, how many may be in progress. `budget_usd`: what it may cost.
     """
 
     name: str
     load: int
     load_s: float
     ramp_s: float
-    max_sessions: int | None = None
+    max_concurrent: int | None = None
     budget_usd: float | None = None
 
 
@@ -65,10 +65,10 @@ class Locust:
         """The command line of a level's run."""
         warm_s = task.ramp_s + AFTER_RAMP_S
         load: dict[str, object] = {"--run-time": f"{task.load_s + GUARD_S:.0f}s", "--warmup": f"{warm_s:.0f}s"}
-        if self.by == "sessions":
+        if self.by == "concurrency":
             load |= {"--users": task.load, "--spawn-rate": f"{task.load / task.ramp_s:.4g}", "--session-pause": 0}
         else:
-            slots = task.max_sessions or max(1, round(task.load * CALLS_PER_SLOT_S / 60))
+            slots = task.max_concurrent or max(1, round(task.load * CALLS_PER_SLOT_S / 60))
             load |= {"--arrival-rate": f"{task.load}/min", "--max-concurrent": slots}
         if task.budget_usd is not None:
             load["--budget"] = f"{task.budget_usd:.6f}"
@@ -160,8 +160,18 @@ def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> 
 SHAPING = frozenset(
     f"LOCUST_{name}"
     for name in (
-        *("USERS", "SPAWN_RATE", "RUN_TIME", "SESSIONS", "ARRIVALS", "MAX_SESSIONS", "STAGES", "WARMUP", "BUDGET"),
-        *("NAME", "RUNS", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
+        *(
+            "USERS",
+            "SPAWN_RATE",
+            "RUN_TIME",
+            "SESSIONS",
+            "ARRIVAL_RATE",
+            "MAX_CONCURRENT",
+            "STAGES",
+            "WARMUP",
+            "BUDGET",
+        ),
+        *("NAME", "RUNS_DIR", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
     )
 )
 """Variables that say for other runs what the search says itself."""
@@ -197,7 +207,7 @@ def prepared(
         if name in own or name in ("-u", "-r", "-t"):
             raise UsageError(f"{name} is an option that the search sets for each level: leave it out after --")
     words = [*service_options.words(), *options, *(["--yes"] if yes else [])]
-    arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrivals" else []
+    arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
     forecast = _forecast(file, [*words, *arrives])
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["label"] for target in forecast["targets"])
@@ -221,7 +231,7 @@ def prepared(
 
 def calls_most(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:
     """How many calls a search may make at most, were all of its time spent at its largest level; None: not known."""
-    if by == "arrivals":
+    if by == "arrival_rate":
         return most * time_s / 60
     return most * time_s / session_s if session_s else None
 

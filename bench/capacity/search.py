@@ -45,7 +45,7 @@ from bench.load_search import TRIES, between, bounds
 SCHEMA_VERSION = 1
 Answer = Literal["holds", "breaks", "undecided", "generator", "crashed"]
 """What a level came to: two that say nothing of the service, for our own generator or its run was the limit."""
-LoadUnit = Literal["sessions", "arrivals"]
+LoadUnit = Literal["concurrency", "arrival_rate"]
 """What levels are counted in: calls at a time, or calls that arrive in a minute."""
 EdgeKind = Literal["latency", "failures", "quota"]
 Ended = Literal["narrowed", "most", "time", "budget", "generator", "crashed", "interrupted"]

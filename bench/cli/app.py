@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
+from bench import former
+from bench.cli.docs import docs
 from bench.cli.report import export, report
+from bench.cli.run import ReadByLocust, run
 from bench.cli.runs import merge, open_run, runs, upload
 from bench.cli.searches import calibrate, capacity
 from bench.cli.service import doctor, probe, replay
 from bench.cli.simulate import simulate
-from bench.cli.start import bench, init, options
-from bench.cli.verdicts import baseline, check, compare, decide, history, size
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError
+from bench.cli.start import init, options, quickstart
+from bench.cli.verdicts import baseline, check, compare, sample_size, trend
+from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError, UsageError
 from bench.plain import one_line
 
 if TYPE_CHECKING:
@@ -26,8 +32,42 @@ if TYPE_CHECKING:
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
 """Click's error for a command line that cannot be read, which Typer holds without a name of its own."""
 
+
+def paragraphs(text: str | None) -> list[str]:
+    """The paragraphs of a docstring, each on one line."""
+    return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text or "").split("\n\n")]
+
+
+def group_of(command: Any) -> str:
+    """The heading of a command."""
+    return str(command.rich_help_panel)
+
+
+class Commands(TyperGroup):
+    """The commands, with their groups in completion and the new name in the error for a former one."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names in the order in which they are used."""
+        return [name for members in GROUPS.values() for name in members]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As Click does. Raises UsageError for a former name."""
+        if new := former.COMMANDS.get(args[0]):
+            raise UsageError(f"No such command '{args[0]}'; it is '{new}' now.")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """As Click does, with the group of each command before its help."""
+        completed = super().shell_complete(ctx, incomplete)
+        for item in completed:
+            if command := self.commands.get(item.value):
+                item.help = f"{group_of(command)} · {item.help}"
+        return completed
+
+
 app = typer.Typer(
     name="rtbench",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -47,30 +87,37 @@ def rtbench(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others."""
+    """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
+
+    A run is started with `rtbench run FILE`, or with `locust -f FILE` in Locust's web page.
+    """
+    former.refuse_variables(os.environ)
 
 
-app.command()(bench)
-app.command()(init)
-app.command()(calibrate)
-app.command()(capacity)
-app.command()(simulate)
-app.command()(doctor)
-app.command()(probe)
-app.command()(replay)
-app.command()(options)
-app.command()(report)
-app.command("open")(open_run)
-app.command()(runs)
-app.command()(check)
-app.add_typer(baseline)
-app.command()(compare)
-app.command()(decide)
-app.command()(history)
-app.command()(merge)
-app.command()(upload)
-app.command()(size)
-app.command()(export)
+GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
+    "Run": {"quickstart": quickstart, "init": init, "run": run, "options": options, "capacity": capacity, "docs": docs},
+    "Judge a run": {"check": check, "compare": compare, "baseline": baseline, "sample-size": sample_size},
+    "Look at runs": {
+        "report": report,
+        "open": open_run,
+        "runs": runs,
+        "trend": trend,
+        "replay": replay,
+        "export": export,
+        "merge": merge,
+        "upload": upload,
+    },
+    "Check the setup": {"doctor": doctor, "probe": probe, "calibrate": calibrate},
+    "Simulate a service": {"simulate": simulate},
+}
+"""The commands in the order in which they are used, under the headings that help, manual, completion and docs have."""
+for group, members in GROUPS.items():
+    for name, member in members.items():
+        if isinstance(member, typer.Typer):
+            app.add_typer(member, name=name, rich_help_panel=group)
+        else:
+            cls = ReadByLocust if member is run else None
+            app.command(name, cls=cls, rich_help_panel=group, help="\n\n".join(paragraphs(member.__doc__)))(member)
 
 
 @cache
@@ -109,6 +156,12 @@ def forgiving(stream: TextIO | None) -> TextIO:
     )
 
 
+def _new_option(error: Any) -> str:
+    """The name that an unknown option has now; "" if it never was one of the command's."""
+    _, command, *_ = [*error.ctx.command_path.split(), ""] if error.ctx else ("", "")
+    return former.COMMAND_OPTIONS.get(command, {}).get(getattr(error, "option_name", ""), "")
+
+
 def main() -> None:
     """Run a command. What the user can mend becomes one line on stderr and exit status 2."""
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
@@ -119,7 +172,9 @@ def main() -> None:
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
         said = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
-        if error.ctx is None or not said:  # no command was named: the message is the help
+        if new := _new_option(error):
+            print(f"rtbench: No such option: {error.option_name}; it is {new} now.", file=sys.stderr)
+        elif error.ctx is None or not said:  # no command was named: the message is the help
             error.show()
         else:
             print(f"rtbench: {said.rstrip('.')}; see {error.ctx.command_path} --help", file=sys.stderr)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from bench.cli.app import commands
+from bench.cli.app import GROUPS, commands, paragraphs
 
 NAME = "rtbench"
 
 
 def manual() -> str:
-    """The manual page, with a section for each command."""
+    """The manual page, with a section for each group of commands."""
     root = commands()
-    summary, *_ = _paragraphs(root)
+    summary, *more = paragraphs(root.help)
     lines = [
         f'.TH {NAME.upper()} 1 "" "Realtime Bench" "User Commands"',
         ".SH NAME",
@@ -23,10 +22,11 @@ def manual() -> str:
         ".SH SYNOPSIS",
         f".B {NAME}",
         "COMMAND [OPTIONS] [ARGUMENTS]",
+        ".SH DESCRIPTION",
+        *map(_text, more),
         ".SH OPTIONS",
         *_parameters(root, _context(root, NAME)),
-        ".SH COMMANDS",
-        *(line for name, command in _commands(root, NAME) for line in _section(name, command)),
+        *_groups(root),
         ".SH SEE ALSO",
         ".BR locust (1),",
         "which plays the runs; `rtbench options` prints the options that come on top of its own.",
@@ -34,20 +34,29 @@ def manual() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """(full name, command) of all that can be called; of a group its members."""
-    for own, command in group.commands.items():
-        full = f"{name} {own}"
-        if hasattr(command, "commands"):
-            yield from _commands(command, full)
-        else:
-            yield full, command
+def _groups(root: Any) -> Iterator[str]:
+    """The commands under the headings of their groups."""
+    for heading, members in GROUPS.items():
+        yield f".SH {_text(heading.upper())}"
+        for own in members:
+            for name, command in _commands(own, root.commands[own], NAME):
+                yield from _section(name, command)
+
+
+def _commands(own: str, command: Any, parent: str) -> Iterator[tuple[str, Any]]:
+    """(full name, command) of what can be called: the command, or of a group its members."""
+    full = f"{parent} {own}"
+    if not hasattr(command, "commands"):
+        yield full, command
+        return
+    for name, member in command.commands.items():
+        yield from _commands(name, member, full)
 
 
 def _section(name: str, command: Any) -> Iterator[str]:
     context = _context(command, name)
     yield f".SS {_text(' '.join((name, *command.collect_usage_pieces(context))))}"
-    first, *rest = _paragraphs(command)
+    first, *rest = paragraphs(command.help)
     yield _text(first)
     for paragraph in rest:
         yield from (".PP", _text(paragraph))
@@ -64,11 +73,6 @@ def _parameters(command: Any, context: Any) -> Iterator[str]:
 
 def _context(command: Any, name: str) -> Any:
     return command.context_class(command, info_name=name)
-
-
-def _paragraphs(command: Any) -> list[str]:
-    """The help of a command, each paragraph on one line."""
-    return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(command.help).split("\n\n")]
 
 
 def _text(words: str) -> str:

@@ -67,18 +67,16 @@ BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 
 
 def quick_run(
-    target: str, service_options: ServiceOptions, *, yes: bool, runs: Path, sessions: int | None = None
+    service_options: ServiceOptions, *, simulate: bool, yes: bool, runs: Path, sessions: int | None = None
 ) -> int:
     """Run it; returns the exit status, which is that of the run; 0 if somebody does not agree to its cost.
 
     `service_options`: the targets that a file describes, if any. `sessions`: how many, None for the usual number.
     """
-    if target not in ("auto", "simulator"):
-        raise UsageError(f"--target is `auto` or `simulator`, not `{target}`")
-    if target == "auto" and service_options.targets:
+    if not simulate and service_options.targets:
         file = (service_options.target_file or TARGET_FILE).resolve()
         return _run_billed(_lasting(BILLED, sessions), replace(service_options, target_file=file), runs, yes=yes)
-    if target == "auto" and os.environ.get(ENDPOINT):
+    if not simulate and os.environ.get(ENDPOINT):
         return _run_billed(_lasting(BILLED, sessions), ServiceOptions(), runs, yes=yes)
     spare, load = spare_cores(), SIMULATED
     with simulator() as ready:
@@ -123,7 +121,7 @@ def _run_billed(load: Load, service_options: ServiceOptions, runs: Path, *, yes:
     what = f"{' and '.join(load.scenarios)}, {_much(load, targets)}"
     print(f"This calls {called} with {what}: {_cost(load, targets)}.", flush=True)
     if not yes and not _agreed():
-        print("Nothing was called. `YES=1` answers yes, `TARGET=simulator` simulates.")
+        print("Nothing was called. Add --yes to go on without a question, or --simulator to call the simulator.")
         return 0
     return _looked(load, runs, os.environ, *service_options.words(), "--yes")
 
@@ -180,7 +178,10 @@ def _cost(load: Load, targets: Iterable[Target]) -> str:
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to answer: set YES=1 to call the deployment, or TARGET=simulator")
+        raise UsageError(
+            "there is no terminal to confirm the cost: add --yes (make: YES=1) to call the deployment, "
+            "or --simulator (make: SIMULATOR=1)"
+        )
     return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
 
 

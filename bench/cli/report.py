@@ -12,6 +12,7 @@ import typer
 
 from bench.errors import UsageError
 from bench.live_line import text_width
+from bench.manual import see
 from bench.plain import printable
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def export(
     table: Annotated[
         list[TableChoice] | None, typer.Option(help="Write only this table; may be repeated (default: all).")
     ] = None,
-    measure: Annotated[
+    metric: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="With hlog: write only the histograms of this measure, such as ttfa."),
     ] = None,
@@ -192,11 +193,11 @@ def export(
     from reports.runs import document_of
     from reports.summary.trust import verdict_of
 
-    _refuse_mixture(form, table, measure)
+    _refuse_mixture(form, table, metric)
     run = run_named(name)
     close_if_left(run)
     if form is Form.HLOG:
-        written = [export_log(run, out, measure, force=force)]
+        written = [export_log(run, out, metric, force=force)]
     else:
         tables = [name for name in TABLES if not table or name in table]
         written = export_tables(run, cast("Format", form.value), out, tables, force=force)
@@ -206,13 +207,13 @@ def export(
         print("rtbench: the run is INVALID: do not use its figures; the rows are for finding out why", file=sys.stderr)
 
 
-def _refuse_mixture(form: Form, table: list[TableChoice] | None, measure: str | None) -> None:
+def _refuse_mixture(form: Form, table: list[TableChoice] | None, metric: str | None) -> None:
     """Options that say nothing together."""
     from bench.measures import CATALOGUE
 
     if form is Form.HLOG and table:
         raise UsageError("--table goes with csv, parquet and json: histograms are of the whole run; leave it out")
-    if form is not Form.HLOG and measure is not None:
+    if form is not Form.HLOG and metric is not None:
         raise UsageError("--metric goes with --format hlog: rows have every measure; leave it out")
-    if measure is not None and measure not in CATALOGUE:
-        raise UsageError(f"there is no measure {measure}: docs/metrics.md lists them")
+    if metric is not None and metric not in CATALOGUE:
+        raise UsageError(f"there is no metric {metric}: {see('metrics')} lists them")

@@ -113,7 +113,7 @@ def open_run(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="a run by its name or its folder; the newest by default")
     ] = "",
-    folder: Annotated[
+    runs_dir: Annotated[
         Path, typer.Option("--runs-dir", metavar="FOLDER", help="where runs are kept", envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
 ) -> None:
@@ -125,7 +125,7 @@ def open_run(
     from bench.run.folder import read_document
     from bench.run.kept import chosen_run
 
-    path = chosen_run(run, folder)
+    path = chosen_run(run, runs_dir)
     page = path / "report.html"
     if not page.exists():
         if is_under_way(path, read_document(path)):

@@ -49,7 +49,7 @@ URLS = ("ga", "preview", "openai", "voice_live", "gpt_live")
 REPORTS = Path(reports.__file__).parent
 FOLDERS = {
     **{"compare": "comparisons", "decision": "looks", "check": "gate", "baseline": "gate"},
-    "history": "histories",
+    "trend": "histories",
 }
 """Which of `reports` has the schema of a document that it alone writes; the others are in `schemas`."""
 
@@ -73,9 +73,9 @@ def schemas() -> dict[str, Schema]:
         "doctor": file_schema("doctor", "What rtbench doctor --json prints", doctor_document()),
         "compare": schema_of(CompareDocument, "compare", "compare.json of Realtime Bench"),
         "decision": schema_of(DecisionDocument, "decision", "decision.json of a run folder of Realtime Bench"),
-        "size": schema_of(SizeDocument, "size", "What rtbench sample-size --json prints"),
+        "sample-size": schema_of(SizeDocument, "sample-size", "What rtbench sample-size --json prints"),
         "check": schema_of(CheckDocument, "check", "check.json of Realtime Bench"),
-        "history": schema_of(HistoryDocument, "history", "What rtbench trend --json prints"),
+        "trend": schema_of(HistoryDocument, "trend", "What rtbench trend --json prints"),
         "baseline": schema_of(Baseline, "baseline", "A stored baseline of Realtime Bench"),
     }  # fmt: skip
 

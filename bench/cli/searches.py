@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ SPARE_DESCRIPTORS = 100
 
 
 def calibrate(
-    most: Annotated[int, typer.Option(min=1, max=100_000, help="Try no more sessions than this.")] = 1600,
+    max_sessions: Annotated[int, typer.Option(min=1, max=100_000, help="Try no more sessions than this.")] = 1600,
     quick: Annotated[
         bool, typer.Option("--quick", help="Try fewer loads, each for a shorter time, for a first idea.")
     ] = False,
@@ -51,10 +51,10 @@ def calibrate(
     from bench.locust_run import terminable
     from bench.run.calibration import KINDS, date_of, file_name, machine
 
-    _check_descriptors(most)
+    _check_descriptors(max_sessions)
     folders = _writable_folders(out)
     kinds = (agent,) if agent else KINDS
-    plan, cores, began = plan_of(most, quick=quick, kinds=kinds), cores_of(allowed_cores()), utc_ns()
+    plan, cores, began = plan_of(max_sessions, quick=quick, kinds=kinds), cores_of(allowed_cores()), utc_ns()
     typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, agent=agent) for folder in folders], tls=tls))
     steps: list[LoadStep] = []
     try:
@@ -171,7 +171,7 @@ def _problem(found: Calibration, folder: Path) -> str:
 if TYPE_CHECKING:
     from bench.capacity.level import Search
     from bench.capacity.play import PreparedSearch
-    from bench.capacity.search import Capacity, LevelOutcome, SearchPlan
+    from bench.capacity.search import Capacity, LevelOutcome, LoadUnit, SearchPlan
 
 MOST_LEVEL = 100_000
 LEAST_PRECISION, MOST_PRECISION = 5, 100
@@ -181,8 +181,11 @@ LEAST_PRECISION, MOST_PRECISION = 5, 100
 class By(StrEnum):
     """What levels are counted in."""
 
-    SESSIONS = "sessions"
-    ARRIVALS = "arrivals"
+    CONCURRENCY = "concurrency"
+    ARRIVAL_RATE = "arrival-rate"
+
+
+LOAD_UNITS: Mapping[By, LoadUnit] = {By.CONCURRENCY: "concurrency", By.ARRIVAL_RATE: "arrival_rate"}
 
 
 @with_service_options()
@@ -196,17 +199,19 @@ def capacity(
             help='Objective that must hold, such as "ttfa p(95)<800" or "failures<1%"; may be repeated.',
         ),
     ],
-    by: Annotated[By, typer.Option(help="sessions: calls at a time; arrivals: calls a minute.")] = By.SESSIONS,
+    by: Annotated[
+        By, typer.Option(help="concurrency: calls at a time; arrival-rate: calls a minute.")
+    ] = By.CONCURRENCY,
     first: Annotated[int, typer.Option("--from", min=1, help="The first level; it is doubled until one breaks.")] = 1,
-    most: Annotated[int, typer.Option(min=1, max=MOST_LEVEL, help="Try no larger level.")] = 256,
-    time: Annotated[str, typer.Option(metavar="SPAN", help="How long the search may take.")] = "30m",
+    last: Annotated[int, typer.Option("--to", min=1, max=MOST_LEVEL, help="Try no larger level.")] = 256,
+    max_time: Annotated[str, typer.Option(metavar="SPAN", help="How long the search may take.")] = "30m",
     budget: Annotated[float | None, typer.Option(metavar="USD", help="What the search may cost.")] = None,
     precision: Annotated[str, typer.Option(metavar="SHARE", help="How close both ends of the answer must be.")] = "10%",
-    at_least: Annotated[
+    require: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Exit with 0 if this load is shown to hold, else with 1, 3 or 4."),
     ] = None,
-    max_sessions: Annotated[
+    max_concurrent: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="With --by arrival-rate: maximum concurrent calls."),
     ] = None,
@@ -242,20 +247,20 @@ def capacity(
     quantiles = [each.threshold.measure for each in slos if each.threshold.kind == "quantile"]
     plan = _checked(
         SearchPlan(
-            by=by.value,
+            by=LOAD_UNITS[by],
             slos=[each.written for each in slos],
             measure=quantiles[0] if quantiles else "",
             first=first,
-            most=most,
+            most=last,
             precision=_precision(precision),
             error=ERROR,
-            time_s=_span_s(time),
+            time_s=_span_s(max_time),
             budget_usd=budget,
             levels_most=0,
-            at_least=at_least,
+            at_least=require,
         )
     )
-    if max_sessions is not None and by is By.SESSIONS:
+    if max_concurrent is not None and by is By.CONCURRENCY:
         raise UsageError("--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out")
     folder = _folder(out, locustfile)
     try:
@@ -266,7 +271,7 @@ def capacity(
         _take_away(folder)
         raise
     until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
-    search = Search(plan, slos, ready.locust, max_sessions, ready.connects_per_min, until_ns)
+    search = Search(plan, slos, ready.locust, max_concurrent, ready.connects_per_min, until_ns)
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
     raise typer.Exit(_searched(search, ready, folder, json_file))
 

@@ -167,19 +167,25 @@ PROBE_OPTIONS = {"input_transcription": "--input-transcription", "turn_detection
 @with_service_options()
 def probe(
     service_options: ServiceOptions,
-    say: Annotated[str | None, typer.Option(help=f"Say this text (default: {DEFAULT_WORDS})")] = None,
-    wav: Annotated[Path | None, typer.Option(help="Play this recording instead; the service finds its end.")] = None,
-    manual: Annotated[
+    text: Annotated[str | None, typer.Option(help=f"Send this text (default: {DEFAULT_WORDS})")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Play this recording instead; the service finds its end.")
+    ] = None,
+    manual_commit: Annotated[
         bool, typer.Option("--manual-commit", help="With --audio: commit the recording and ask for the response.")
     ] = False,
     voice: Annotated[str | None, typer.Option(help="The voice that replies.")] = None,
     instructions: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
-    transcription: Annotated[
+    input_transcription: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Model (Azure GA: deployment) that transcribes the recording.")
     ] = None,
-    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the reply's audio as a WAV.")] = None,
-    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every event, for `rtbench replay`.")] = None,
-    record_audio: Annotated[bool, typer.Option("--record-audio", help="With --event-log: keep the audio, too.")] = False,
+    save_audio: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the reply's audio as a WAV.")] = None,
+    event_log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every event, for `rtbench replay`.")
+    ] = None,
+    record_audio: Annotated[
+        bool, typer.Option("--record-audio", help="With --event-log: keep the audio, too.")
+    ] = False,
 ) -> None:
     """Say one thing to the service and show every event, what was measured and the settings in effect.
 
@@ -192,7 +198,7 @@ def probe(
     from bench.probe import probe_target, text_script, wav_script
     from bench.run.replay import replay_log
 
-    _refuse_mixture(say, wav, manual=manual, lone_keep=record_audio and log is None)
+    _refuse_mixture(text, audio, manual_commit=manual_commit, lone_record=record_audio and event_log is None)
     from bench.target.targets import resolve_targets
 
     targets = resolve_targets(os.environ, service_options)
@@ -200,41 +206,41 @@ def probe(
         names = ", ".join(target.label for target in targets)
         raise UsageError(f"a probe asks one target, and these are {len(targets)}: {names}; name one by --targets")
     target = targets[0]
-    session = {"voice": voice, "instructions": instructions, "input_transcription": transcription}
-    _refuse_said_twice(target, session | {"turn_detection": "none" if manual else None})
-    if wav is not None:
-        session["turn_detection"] = "none" if manual else FULL_DUPLEX if target.dialect.duplex else "server_vad"
+    session = {"voice": voice, "instructions": instructions, "input_transcription": input_transcription}
+    _refuse_said_twice(target, session | {"turn_detection": "none" if manual_commit else None})
+    if audio is not None:
+        session["turn_detection"] = "none" if manual_commit else FULL_DUPLEX if target.dialect.duplex else "server_vad"
     elif target.dialect.duplex:
         raise UsageError(f"{target.label} hears speech alone: name a recording by --audio")
     given = {name: value for name, value in session.items() if value is not None}
-    text = DEFAULT_WORDS if say is None else say
-    script = text_script(target, text, given) if wav is None else wav_script(target, wav, given)
-    for option, path in (("--save-audio", save), ("--event-log", log)):
+    text = DEFAULT_WORDS if text is None else text
+    script = text_script(target, text, given) if audio is None else wav_script(target, audio, given)
+    for option, path in (("--save-audio", save_audio), ("--event-log", event_log)):
         if path is not None:
             _refuse_unwritable(option, path)
-    if save is not None and save == log:
-        raise UsageError(f"--save-audio and --event-log are both {save}; choose another name for one")
+    if save_audio is not None and save_audio == event_log:
+        raise UsageError(f"--save-audio and --event-log are both {save_audio}; choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:  # for a log that nobody asked for
-        path = log or Path(folder) / "events.jsonl"
+        path = event_log or Path(folder) / "events.jsonl"
         reply = probe_target(target, script, path, record_audio=record_audio)
         replayed = replay_log(path)
     print_session(replayed, target=target)
-    if save is not None:
-        _save(save, reply, replayed, script.output_format)
+    if save_audio is not None:
+        _save(save_audio, reply, replayed, script.output_format)
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
 
 
-def _refuse_mixture(say: str | None, wav: Path | None, *, manual: bool, lone_keep: bool) -> None:
+def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool, lone_record: bool) -> None:
     """Options that say nothing together."""
-    if say is not None and wav is not None:
+    if text is not None and audio is not None:
         raise UsageError("--text and --audio are two turns, and a probe has one: leave one out")
-    if manual and wav is None:
+    if manual_commit and audio is None:
         raise UsageError("--manual-commit needs --audio, because text has no end of speech: leave --manual-commit out")
-    if lone_keep:
+    if lone_record:
         raise UsageError("--record-audio needs --event-log: add it, or leave --record-audio out")
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from bench.manual import see
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
@@ -32,7 +34,7 @@ def simulate(
     profile: Annotated[
         Path | None, typer.Option(help="YAML file of delays and habits, or a preset: default, busy, gpt-realtime-2.1.")
     ] = None,
-    like: Annotated[
+    from_run: Annotated[
         str | None,
         typer.Option(metavar="RUN[:TARGET]", help="Draw delays and pace from those that this run measured."),
     ] = None,
@@ -59,7 +61,8 @@ def simulate(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="Inject this fault, as in close,code=1011,share=0.1; may be repeated. See docs/simulator.md."
+            help="Inject this fault, as in close,code=1011,share=0.1; may be repeated. "
+            f"See {see('simulator', 'faults')}."
         ),
     ] = None,
     strict: Annotated[
@@ -92,7 +95,7 @@ def simulate(
     from bench.simulator.voice import load_replies
 
     faults = [read_line(line) for line in fault or ()]
-    chosen = _profile(profile, like, from_run_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
+    chosen = _profile(profile, from_run, from_run_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
     tokens = None if token_lifetime is None else TokenIssuer(token_lifetime, secrets.token_urlsafe)
     authenticator = Authenticator(_key(key, key_env), tokens)
     identity = None if tokens is None else Identity(tokens, secrets.token_urlsafe(), chosen.faults, seed)

@@ -127,17 +127,18 @@ def _written(path: Path, content: bytes) -> bool:
 
 
 @with_service_options("targets", "target_file")
-def bench(
+def quickstart(
     service_options: ServiceOptions,
-    target: Annotated[
-        str, typer.Option(help="`simulator` simulates even where AZURE_OPENAI_ENDPOINT is set; `auto` does not.")
-    ] = "auto",
+    simulator: Annotated[
+        bool,
+        typer.Option("--simulator", help="Call the simulator, even if targets or AZURE_OPENAI_ENDPOINT are given."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling a deployment.")] = False,
     sessions: Annotated[
         int | None,
         typer.Option(min=1, help="Play this many sessions with each target, in place of a number that suits the run."),
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Make run folders in this folder.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Make run folders in this folder.")] = Path("runs"),
 ) -> None:
     """Play a small run of the shipped scenarios (on a deployment: voice only) and print what they measured.
 
@@ -147,7 +148,7 @@ def bench(
     """
     from bench.cli.quick import quick_run
 
-    raise typer.Exit(quick_run(target, service_options, yes=yes, runs=runs, sessions=sessions))
+    raise typer.Exit(quick_run(service_options, simulate=simulator, yes=yes, runs=runs_dir, sessions=sessions))
 
 
 def options() -> None:

@@ -1,4 +1,4 @@
-"""The commands of verdicts: `rtbench compare`, `size`, `decide` and `history`, and for CI `check` and `baseline`.
+"""The commands of verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`.
 
 They say what differs between runs, how surely, and over time; and hold a run against thresholds and good runs.
 """
@@ -33,6 +33,17 @@ Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help=
 BASELINES = Path("baselines")
 
 
+FAILED_STATUS, INCONCLUSIVE_STATUS = 1, 3
+
+
+class OnInconclusive(StrEnum):
+    """What an inconclusive verdict does to the exit status."""
+
+    FAIL = "fail"
+    PASS = "pass"
+    WARN = "warn"
+
+
 def compare(
     names: Annotated[
         list[str] | None,
@@ -51,12 +62,27 @@ def compare(
     confidence: Annotated[
         float, typer.Option(help="confidence of each verdict: it errs in 1 - CONFIDENCE of runs (one-sided)")
     ] = 0.95,
+    fail_on_regression: Annotated[
+        bool,
+        typer.Option("--fail-on-regression", help="exit 1 if a primary metric regressed (of two services: is slower)"),
+    ] = False,
+    on_inconclusive: Annotated[
+        OnInconclusive | None,
+        typer.Option(help="with --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0, and say so"),
+    ] = None,
 ) -> None:
-    """Compare runs, or the targets of one interleaved run: each figure's difference, its interval, a verdict.
+    """Compare runs, or the targets of one interleaved run: each metric's difference, its interval, a verdict.
 
-    Exit status 0: compared, whatever the verdict (`rtbench check` decides by it); 4: no fair comparison, or no data.
-    Runs that were killed are closed first. The last line is the path of compare.html.
+    `compare` and `check` share their metrics, margins and verdicts. `compare` explains a difference: all metrics, on a
+    page. It exits 0 whatever the verdict, unless --fail-on-regression is given. `check` is the gate of one run: your
+    thresholds, stored baselines, JUnit; its exit status is the verdict.
+
+    Exit status: 0 compared; 4 no fair comparison, or no data. With --fail-on-regression also 1 a primary metric
+    regressed; 3 inconclusive, only with --on-inconclusive fail. Runs that were killed are closed first. The last line
+    is the path of compare.html.
     """
+    if on_inconclusive is not None and not fail_on_regression:
+        raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
     from reports.comparisons import outputs
     from reports.comparisons.comparison import compared, level_of
     from reports.sides.side import folder_of, sides_of
@@ -70,8 +96,12 @@ def compare(
     paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
     sys.stdout.write(outputs.comparison_text(comparison, text_width(), colour=wants_colour()))
     sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{printable(str(paths.html))}\n")
-    if comparison.status == INVALID_STATUS:
-        raise typer.Exit(INVALID_STATUS)
+    if comparison.status == INVALID_STATUS or (fail_on_regression and comparison.status == FAILED_STATUS):
+        raise typer.Exit(comparison.status)
+    if comparison.status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
+        print("rtbench: inconclusive, and passed by --on-inconclusive warn", file=sys.stderr)
+    if comparison.status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.FAIL:
+        raise typer.Exit(INCONCLUSIVE_STATUS)
 
 
 def _side_named(name: str) -> str:
@@ -86,8 +116,8 @@ def _side_named(name: str) -> str:
     return str(run) if target is None else f"{run}:{target}"
 
 
-def size(
-    like: Annotated[
+def sample_size(
+    pilot: Annotated[
         str,
         typer.Option(
             metavar="RUN",
@@ -95,7 +125,7 @@ def size(
             show_default=False,
         ),
     ] = "",
-    measure: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
+    metric: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
     detect: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +137,7 @@ def size(
         typer.Option(metavar="SHARE", help="how much worse is accepted: 10% [default: as `rtbench compare` has it]"),
     ] = None,
     power: Annotated[float, typer.Option(help="how often the change must be found")] = 0.9,
-    gates: Annotated[
+    primary: Annotated[
         int, typer.Option(help="gates of the check that share its error (Holm); by default p50, p95 and failures")
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -120,7 +150,7 @@ def size(
     from reports.sizing import size_data, size_lines, size_question, sized
     from reports.summary.trust import verdict_of
 
-    found = sized(_side_named(like), size_question(measure, detect, margin, power, gates))
+    found = sized(_side_named(pilot), size_question(metric, detect, margin, power, primary))
     if as_json:
         print(json_text(size_data(found)))
     else:
@@ -130,38 +160,17 @@ def size(
         raise typer.Exit(INVALID_STATUS)
 
 
-def decide(
-    name: RunName = "",
-) -> None:
-    """Say whether a run that was started with --until-decided is decided, and how it came to that.
-
-    Exit status: 0 every gate passes, 1 one regressed, 3 inconclusive or not decided yet, 4 invalid. Writes
-    decision.json.
-    """
-    from reports.looks.decide import look_at
-    from reports.looks.decision import decision_lines
-    from reports.numbers import NBSP
-
-    run = run_named(name)
-    close_if_left(run)
-    decision = look_at(run)
-    for line in decision_lines(decision):
-        sys.stdout.write(line.replace(NBSP, " ") + "\n")
-    if decision.status:
-        raise typer.Exit(decision.status)
-
-
-def history(
+def trend(
     folder: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="FOLDER", help="folders of runs or of stored baselines, or runs [default: runs]", show_default=False
         ),
     ] = None,
-    measure: Annotated[
+    metric: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MEASURE",
+            metavar="METRIC",
             help="ttfa:p95, response_total:p50, failures, …; may be repeated [default: waits and failures]",
             show_default=False,
         ),
@@ -170,7 +179,7 @@ def history(
         Path | None,
         typer.Option(metavar="FILE", help="where to write the page [default: trend.html in the first FOLDER]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the history as JSON, and write no page")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the series as JSON, and write no page")] = False,
 ) -> None:
     """Show each figure over weeks, a point for each run and target, and mark where its level changed.
 
@@ -180,7 +189,7 @@ def history(
     from reports.histories.history import history_of, history_question, in_folders
 
     folders = folder or [runs_folder()]
-    questions = [history_question(text) for text in measure or ()]
+    questions = [history_question(text) for text in metric or ()]
     runs, stored = in_folders(folders)
     found = history_of(runs, stored, questions)
     if as_json:
@@ -198,18 +207,10 @@ def history(
         raise typer.Exit(INVALID_STATUS)
 
 
-class OnInconclusive(StrEnum):
-    """What to make of a threshold of which a run cannot say whether it is kept."""
-
-    FAIL = "fail"
-    PASS = "pass"
-    WARN = "warn"
-
-
 def check(
     name: RunName = "",
     thresholds: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="limits and margins in YAML, see scenarios/ci.yaml")
+        Path | None, typer.Option(metavar="FILE", help="thresholds in YAML, see scenarios/ci.yaml")
     ] = None,
     baseline: Annotated[
         str | None,
@@ -223,14 +224,21 @@ def check(
         OnInconclusive, typer.Option(help="fail: exit 3; pass: 0; warn: 0, and say so loudly")
     ] = OnInconclusive.FAIL,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="write JUnit XML to this file, too")] = None,
-    allow: Annotated[
+    allow_different: Annotated[
         str, typer.Option(metavar="NAMES", help="conditions in which stored baselines may differ: model,region")
     ] = "",
 ) -> None:
-    """Check a run against thresholds and a baseline.
+    """Say whether a run passed: against thresholds, a baseline, or both. The exit status is the verdict.
 
-    Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive, 4 invalid or
-    no data.
+    `check` and `compare` share their metrics, margins and verdicts. `check` is the gate of one run: your thresholds,
+    stored baselines, JUnit, and an exit status for CI. `compare` explains a difference between runs or targets: all
+    metrics, on a page; it exits 0 whatever the verdict, unless --fail-on-regression is given.
+
+    A run that was started with --until-decided is checked by its interim analyses, which are shown, also while it is
+    under way. Other margins or another baseline than the planned ones are refused, except of another run.
+
+    Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
+    yet, 4 invalid or no data.
     """
     from reports.gate import outputs
     from reports.gate.outputs import check_text
@@ -238,7 +246,7 @@ def check(
     run = Path(name or FOLDER)
     try:
         run = _whole_run(name)
-        found = _asked(run, thresholds, baseline, on_inconclusive, allow)
+        found = _asked(run, thresholds, baseline, on_inconclusive, allow_different)
     except BenchError as error:
         tell_ci_of_refusal(str(error))
         outputs.refuse(str(error), run, junit)

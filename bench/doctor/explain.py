@@ -88,7 +88,7 @@ OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
 }
 """What stands at the top of a service's `session` in one dialect alone."""
 UNGREETED: Mapping[str, Any] = MappingProxyType({})
-OTHER_CAUSES = CENSORED | {"ok", "throttled", "expired"}
+OTHER_CAUSES = CENSORED | {"ok", "throttled", "session_expired"}
 """Outcomes that no dialect is the cause of, without what follows their colon."""
 REMEDIES: dict[Dialect, str] = {
     GA: "the service speaks the GA dialect: use --dialect ga. Preview is spoken where --dialect, a target's "
@@ -190,7 +190,7 @@ def explain(refusal: Refusal, target: Target) -> str:
         return f"the proxy refuses: user and password belong in its URL, and {must}"
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
-    if "expired" in (refusal.outcome, cause.removeprefix("session_")):
+    if "session_expired" in (refusal.outcome, cause):
         return SHORT_LIVED
     if cause.isdigit() and refusal.outcome.startswith("connect_failed:"):
         return _status(int(cause), refusal, target)
@@ -234,7 +234,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
             return "more than ten custom headers: take some out of the target's `headers`"
         case _ if status >= 500:
             return _later(OUT_OF_ORDER, refusal.wait_s)
-    return CLASSES["refused"]
+    return CLASSES["connect_failed"]
 
 
 def _unauthorized(refusal: Refusal, target: Target) -> str:

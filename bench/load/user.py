@@ -56,8 +56,8 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     What a script's file says beside its steps (`session`, `timeouts`, `tools`, …: the keys of
     `bench.plan.script.Script`) is for such tasks an attribute of the class, of the same name.
 
-    `arrivals`, `arrival_pattern`, `max_sessions` and `stages` say what the options of the same names do, which win; see
-    docs/load.md.
+    `arrival_rate`, `arrival_pattern`, `max_concurrent` and `stages` do what the options of the same names do. The
+    options win; see docs/load.md.
 
     A class that has both a `script` and methods that are tasks plays both, the script with the weight of one task.
 

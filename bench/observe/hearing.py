@@ -66,7 +66,7 @@ class Sending:
 
     @property
     def source(self) -> str | None:
-        """`kernel`, `user` or `mixed`: where the instants of sends come from; None where there are none."""
+        """`kernel`, `userspace` or `mixed`: where the instants of sends come from; None where there are none."""
         return receive_timestamp_source(self.kernel_stamps, self.sends - self.kernel_stamps)
 
 

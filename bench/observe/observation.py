@@ -98,7 +98,7 @@ TIMES = {
     for scope in get_args(Scope)
 }
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
-NONE_LOST = frozenset({"ok", "renewed", "abandoned"})
+NONE_LOST = frozenset({"ok", "renewed", "unfinished"})
 """Outcomes of sessions whose script was played to its end, goes on in another session, or was cut by the run's end."""
 
 
@@ -298,12 +298,12 @@ def reason(outcome: str, detail: str) -> str:
 
 
 def receive_timestamp_source(kernel: int, user: int) -> str | None:
-    """`kernel`, `user` or `mixed`, from how many stamps came from where."""
+    """`kernel`, `userspace` or `mixed`, from how many stamps came from where."""
     if kernel and user:
         return "mixed"
     if kernel:
         return "kernel"
-    return "user" if user else None
+    return "userspace" if user else None
 
 
 def times_ns(scope: Scope, instants: Mapping[str, int], column: ColumnValue) -> dict[str, int]:

@@ -110,16 +110,45 @@ class SessionFacts:
     """The facts of one session. `turns_planned`: the number of turns that its script has."""
 
     __slots__ = (
-        "announced", "audio_received", "audio_sent", "billed", "caller_time_ns", "close_code", "close_reason", "detail",
-        "errors", "errors_ns", "events", "fallbacks", "headers", "history_left", "history_acked_ns", "idle_prompts",
-        "instants", "last_error", "outcome", "renewed", "service_session_id", "settings", "start_ns", "stray_usage",
-        "auth_wait_ns", "turns_started", "turns_ended", "turns_succeeded", "turns_planned", "unknown", "unpaid", "widths_ns",
-        "wire_received", "wire_sent",
+        "announced",
+        "audio_received",
+        "audio_sent",
+        "auth_wait_ns",
+        "billed",
+        "caller_time_ns",
+        "close_code",
+        "close_reason",
+        "detail",
+        "errors",
+        "errors_ns",
+        "events",
+        "fallbacks",
+        "headers",
+        "history_acked_ns",
+        "history_left",
+        "idle_prompts",
+        "instants",
+        "last_error",
+        "outcome",
+        "renewed",
+        "service_session_id",
+        "settings",
+        "start_ns",
+        "stray_usage",
+        "turns_ended",
+        "turns_planned",
+        "turns_started",
+        "turns_succeeded",
+        "unknown",
+        "unpaid",
+        "widths_ns",
+        "wire_received",
+        "wire_sent",
     )  # fmt: skip
 
     def __init__(self, start: SessionStart) -> None:
         self.start_ns, self.turns_planned = start.start_ns, start.wanted
-        planned = {"called": start.called_ns, "intended_start": start.intended_ns}
+        planned = {"call_arrival": start.called_ns, "intended_start": start.intended_ns}
         self.instants = {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
         self.instants["connect_start"] = start.start_ns
         self.errors_ns: dict[str, int] = {}
@@ -255,7 +284,9 @@ class SessionFacts:
     def greeted(self, turn: TurnObservation) -> None:
         """Note when the caller heard the service greet, in a turn that was handed out."""
         if turn.outcome in WHOLE and "first_audible" in turn.instants:
-            self.arrived("greeting_audible", Arrival(turn.instants["first_audible"], turn.errors_ns.get("first_audible", 0)))
+            self.arrived(
+                "greeting_audible", Arrival(turn.instants["first_audible"], turn.errors_ns.get("first_audible", 0))
+            )
 
     def _note_first_reply(self, turn: TurnObservation) -> None:
         """Note what the caller waited for first, where it came: the first delta of the reply to the first turn."""

@@ -505,7 +505,7 @@ class Timeline:
         """End the session, which the service lets become no older: no failure, where its call was to outlive it."""
         if self._renewable and self.facts.ready:
             self.facts.end("renewed", at_ns, detail)  # the first outcome stays; turns under way fail all the same
-        self._fail("expired", at_ns, detail)
+        self._fail("session_expired", at_ns, detail)
 
     def _close(self, closed: Closed) -> None:
         code, at_ns, reason = closed.code, closed.at_ns, closed.reason

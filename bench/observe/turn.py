@@ -196,7 +196,10 @@ class Turn:
     def _asked(self, handed: Handed) -> None:
         """Note that a response was asked for: the turn's, or the one after its functions have returned."""
         if self.state is State.CALLING:
-            self.instants["answer_request_sent"], self.answer_request_sent_uncertainty_ns = handed.at_ns, handed.width_ns
+            self.instants["answer_request_sent"], self.answer_request_sent_uncertainty_ns = (
+                handed.at_ns,
+                handed.width_ns,
+            )
             self.calls.asked_on()
         elif "request_sent" not in self.instants:
             self.instants["request_sent"] = handed.at_ns

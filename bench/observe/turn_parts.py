@@ -77,7 +77,10 @@ class Calls:
             if call.call_id not in self.whole:  # of a service that sends no events of calls
                 self._complete(call, arrival)
                 if not self.rounds:
-                    self.instants["function_call_done"], self.errors_ns["function_call_done"] = arrival.at_ns, arrival.error_ns
+                    self.instants["function_call_done"], self.errors_ns["function_call_done"] = (
+                        arrival.at_ns,
+                        arrival.error_ns,
+                    )
         if len(self.whole) == self.of_rounds:
             return False
         self.of_rounds, self.rounds = len(self.whole), self.rounds + 1
@@ -226,7 +229,7 @@ class Interruption:
 
     def noticed(self, arrival: Arrival) -> None:
         """Take the service's word that its caller speaks, by which the player is stopped."""
-        for instant in ("barge_in_detected", "silent"):
+        for instant in ("barge_in_detected", "barge_in_silent"):
             self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
         self.stopped_ns = arrival.at_ns
 
@@ -252,7 +255,7 @@ class Interruption:
         """Note that the reply was played to its end: where it went on for long, the caller waited for that silence."""
         began_ns = self.instants.get("barge_in")
         if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
-            self.instants["silent"], self.errors_ns["silent"] = at_ns, 0
+            self.instants["barge_in_silent"], self.errors_ns["barge_in_silent"] = at_ns, 0
 
     def fell_quiet(self, at_ns: int, last_sound: Arrival) -> None:
         """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself.
@@ -262,13 +265,20 @@ class Interruption:
         began_ns = self.instants.get("barge_in")
         if self.kind != "speech" or self.stopped_ns is not None or began_ns is None or at_ns <= began_ns:
             return
-        self.instants["silent"], self.errors_ns["silent"], self.stopped_ns = at_ns, last_sound.error_ns, at_ns
+        self.instants["barge_in_silent"], self.errors_ns["barge_in_silent"], self.stopped_ns = (
+            at_ns,
+            last_sound.error_ns,
+            at_ns,
+        )
         if last_sound.at_ns > began_ns:
-            self.instants["quiet"], self.errors_ns["quiet"] = last_sound.at_ns, last_sound.error_ns
+            self.instants["barge_in_last_audio"], self.errors_ns["barge_in_last_audio"] = (
+                last_sound.at_ns,
+                last_sound.error_ns,
+            )
 
     def sounded_on(self, until_ns: int) -> None:
         """Note that a reply was heard up to then whose service had said before that it was stopped."""
-        self.instants["silent"] = max(until_ns, self.instants.get("silent", 0))
+        self.instants["barge_in_silent"] = max(until_ns, self.instants.get("barge_in_silent", 0))
 
     @property
     def yielded(self) -> bool | None:
@@ -286,5 +296,5 @@ class Interruption:
     @property
     def _took_ns(self) -> int | None:
         """Time from its begin to the silence of the player; None where that ran out by itself."""
-        silent_ns, began_ns = self.instants.get("silent"), self.instants.get("barge_in")
+        silent_ns, began_ns = self.instants.get("barge_in_silent"), self.instants.get("barge_in")
         return None if silent_ns is None or began_ns is None else silent_ns - began_ns

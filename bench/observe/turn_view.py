@@ -14,13 +14,13 @@ from bench.plan.turn_plan import NO_REFERENCE, Judge
 from bench.protocol.events import Kind
 from bench.units import NEVER_NS
 
-AFTER_BARGE_IN = {"quiet": "last_audio", "cancelled": "response_done"}
+AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
 """Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
 
 HEARD = frozenset(
     {
         *("start", "speech_start", "speech_end", "first_audible", "last_audible", "answer_audible"),
-        *("barge_in", "barge_in_detected", "silent", "quiet", "ended"),
+        *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "ended"),
     }
 )
 """Instants of a turn of which the service tells nothing but, perhaps, that it notices its caller."""
@@ -69,7 +69,10 @@ def _errors_ns(turn: Turn) -> dict[str, int]:
 
 def _widths_ns(turn: Turn) -> dict[str, int]:
     """How much later the instants that are sends may really have been."""
-    asked = {"request_sent": turn.request_sent_uncertainty_ns, "answer_request_sent": turn.answer_request_sent_uncertainty_ns}
+    asked = {
+        "request_sent": turn.request_sent_uncertainty_ns,
+        "answer_request_sent": turn.answer_request_sent_uncertainty_ns,
+    }
     widths_ns = turn.hearing.widths_ns | {name: width for name, width in asked.items() if width is not None}
     return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
 
@@ -177,7 +180,9 @@ def observation(turn: Turn, task_success: bool | None = None) -> TurnObservation
         audio_speed=reply.audio_speed,
         stall_duration_ns=sum(player.stall_duration_ns for player in players) if players else None,
         stall_count=sum(player.stall_count for player in players) if players else None,
-        stall_duration_uncertainty_ns=sum(player.stall_duration_uncertainty_ns for player in players) if players else None,
+        stall_duration_uncertainty_ns=sum(player.stall_duration_uncertainty_ns for player in players)
+        if players
+        else None,
         vad_splits=max(0, turn.hearing.commits - 1) if turn.plan.vad else None,
         network_rtt_ns=network.min_rtt_ns if network else None,
         network_rtt_smoothed_ns=network.rtt_ns if network else None,

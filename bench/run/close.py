@@ -212,14 +212,14 @@ def _add_rates(read: files.ReadRows, histograms: Histograms, document: Mapping[s
     warmup_s = document.get("warmup_s") or 0.0
     measured_from_s = int(document["began_utc_ns"] / NS_PER_S + warmup_s) if warmup_s else 0
     seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
-    seconds = seconds[seconds["length_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
+    seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
     by_clock = np.where(seconds["second"] >= measured_from_s, MEASURED, WARMUP)  # rows of older versions have no phase
     seconds["phase"] = seconds["phase"].fillna(pd.Series(by_clock, index=seconds.index))
     sessions = read("sessions", RATED).to_pandas()
     phases = sessions["phase"].fillna(MEASURED)
     columns = list(CARRIED.values())  # of each worker by its own length, and then of all together
-    own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "length_ns"]].sum()
-    together = own[columns].div(own["length_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
+    own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "duration_ns"]].sum()
+    together = own[columns].div(own["duration_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
     of, when = (together.index.get_level_values(name) for name in ("target", "phase"))
     for measure, column in CARRIED.items():
         for target, phase, rate in zip(of, when, together[column], strict=True):

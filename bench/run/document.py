@@ -1,6 +1,6 @@
-"""What stands in run.json, as `docs/run-folder.md` describes it: versions 1 to 3, of runs under way and closed ones.
+"""What stands in run.json, as `docs/run-folder.md` describes it, of runs under way and closed ones.
 
-Keys that are NotRequired are those that older runs do not have, and those that are there once a run is closed.
+A key is NotRequired if only some runs have it, or only closed ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bench.money import Prices
 from bench.protocol.settings import DetectorName
 from bench.target.options import AgentName, DialectName
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of run.json and the tables beside it."""
 
 Count = Annotated[int, Meta(ge=0)]
@@ -278,7 +278,7 @@ class LostEntry(TypedDict):
 class RunDocument(TypedDict):
     """run.json of a run folder of Realtime Bench."""
 
-    schema: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)]
+    schema: Annotated[int, Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
     definitions: Annotated[int, Meta(ge=1, description="version of the measures' definitions")]
     tool: Tool
     run_id: str
@@ -312,11 +312,12 @@ class RunDocument(TypedDict):
     holds: NotRequired[dict[str, float]]
     warmup_s: NotRequired[float | None]
     decision_plan: NotRequired[DecisionPlanEntry]
+    thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="by measure, that the run is checked by")]]
     niceness: NotRequired[Annotated[int, Meta(description="of the processes that play, as setpriority(2) has it")]]
     stopped: NotRequired[str]
     refused: NotRequired[Annotated[str, Meta(description="what the user has to mend before the run can be played")]]
     given_up: NotRequired[Annotated[str, Meta(description="why it was ended as invalid while it went on")]]
-    receive_timestamp_source: NotRequired[Literal["kernel", "user", "mixed"] | None]
+    receive_timestamp_source: NotRequired[Literal["kernel", "userspace", "mixed"] | None]
     totals: NotRequired[Totals]
     incidents: NotRequired[list[IncidentEntry]]
     verdict: NotRequired[VerdictEntry]

@@ -42,19 +42,25 @@ COLUMNS = ["phase", "receive_timestamp_source", "audio_bytes_sent"]
 TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
 ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
 SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
-SPEED = ("first_audio_at_ns", "last_audio_at_ns", "first_audio_uncertainty_ns", "last_audio_uncertainty_ns", "audio_speed")
+SPEED = (
+    "first_audio_at_ns",
+    "last_audio_at_ns",
+    "first_audio_uncertainty_ns",
+    "last_audio_uncertainty_ns",
+    "audio_speed",
+)
 ONSET = "first_audible"
 """The instant that is looked for in the audio where a service says nothing of its replies."""
 STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
 BY_COLUMN = {
-    "stall": ("stall_duration_uncertainty_ns",),
+    "stall_duration": ("stall_duration_uncertainty_ns",),
     "dead_air": ("stall_duration_uncertainty_ns", "onset_uncertainty_ns"),
     "function_execution": ("function_call_done_uncertainty_ns",),
     "unplayed_audio": STOPPED,
     "overlap": STOPPED,
     "audio_speed": SPEED,
 }
-"""Measures that are no difference of two instants, and what their bounds are made of. `stall_count` goes with `stall`; how
+"""Measures that are no difference of two instants, and what their bounds are made of. `stall_count` goes with `stall_duration`; how
 much audio came after a reply was stopped hangs on the order of events alone."""
 
 
@@ -89,7 +95,14 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
         refused=str(document.get("refused") or ""),
     )
     apart = (
-        _evidence(read, document, exact[host["name"]], host["event_loop_delay_p99_ms"], host["send_delay_p99_ms"], host["name"])
+        _evidence(
+            read,
+            document,
+            exact[host["name"]],
+            host["event_loop_delay_p99_ms"],
+            host["send_delay_p99_ms"],
+            host["name"],
+        )
         for host in hosts
     )
     return [pooled, *(replace(one, filled_by=by) for one, by in zip(apart, filled, strict=False))]
@@ -104,7 +117,7 @@ def _evidence(
     host: str = "",
 ) -> Evidence:
     turns = _rows(read, "turns", COLUMNS, host)
-    counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
+    counted = pc.fill_null(pc.equal(turns["phase"], "measurement"), True)
     stamped = turns["receive_timestamp_source"].filter(counted).drop_null()
     starts = _starts(read, host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
@@ -166,7 +179,7 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
 def _starved_share(read: files.ReadRows) -> float:
     """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
     turns = read("turns", ["phase", "outcome"])
-    counted = pc.fill_null(pc.equal(turns["phase"], "measure"), True)
+    counted = pc.fill_null(pc.equal(turns["phase"], "measurement"), True)
     outcomes = turns["outcome"].filter(counted)
     return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
 
@@ -193,7 +206,7 @@ def _starts(read: files.ReadRows, host: str) -> pa.Table:
     """The measured sessions that were calls, with what `start_delay` and `service_time` are made of."""
     needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
     rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
-    counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True)
+    counted = pc.fill_null(pc.equal(rows["phase"], "measurement"), True)
     return rows.filter(pc.and_(counted, pc.is_valid(rows["call_arrival_at_ns"])))
 
 
@@ -234,7 +247,7 @@ def worst_bound(folder: Path, measure: Measure, target: str) -> float:
 
 def _places(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) -> Iterator[MaskedRows]:
     rows = read(table, ["target", "phase", "outcome", "host"])
-    counted = pc.fill_null(pc.equal(rows["phase"], "measure"), True).to_numpy()
+    counted = pc.fill_null(pc.equal(rows["phase"], "measurement"), True).to_numpy()
     good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
     for host in hosts:
         there = counted & pc.fill_null(pc.equal(rows["host"], host), False).to_numpy() if host else counted
@@ -290,11 +303,13 @@ def bound_columns(measure: Measure) -> list[str]:
         return list(BY_COLUMN.get(measure.name, ()))
     arrivals, sends = ARRIVALS[measure.scope], SENDS[measure.scope]
     slack = [
-        *(f"{name}_error_ns" for name in (measure.end, *measure.begins) if name in arrivals),
-        *(f"{name}_width_ns" for name in measure.begins if name in sends),
+        *(f"{name}_uncertainty_ns" for name in (measure.end, *measure.begins) if name in arrivals),
+        *(f"{name}_uncertainty_ns" for name in measure.begins if name in sends),
     ]
     beside = ["request_sent_at_ns"] if measure.begin == ORIGIN else []
-    older = ["timestamp_uncertainty_ns"] if measure.end in FIRST_DELTAS else []  # a row of an older version has this bound alone
+    older = (
+        ["timestamp_uncertainty_ns"] if measure.end in FIRST_DELTAS else []
+    )  # a row of an older version has this bound alone
     return [*slack, *beside, *older]
 
 
@@ -319,14 +334,14 @@ def _begins_later(rows: pa.Table, measure: Measure) -> Floats:
         return np.where(asked, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns"))
     if measure.begin not in SENDS[measure.scope]:
         return np.zeros(len(rows))
-    return floats(rows, f"{measure.begin}_width_ns")
+    return floats(rows, f"{measure.begin}_uncertainty_ns")
 
 
 def _error(rows: pa.Table, instant: str, scope: str) -> Floats:
     """How much earlier than stamped an instant may really have been; 0 where it is no arrival."""
     if instant not in ARRIVALS[scope]:
         return np.zeros(len(rows))
-    errors_ns = floats(rows, f"{instant}_error_ns")
+    errors_ns = floats(rows, f"{instant}_uncertainty_ns")
     if instant not in FIRST_DELTAS or "timestamp_uncertainty_ns" not in rows.column_names:
         return errors_ns
     return np.where(np.isnan(errors_ns), floats(rows, "timestamp_uncertainty_ns"), errors_ns)

@@ -41,7 +41,7 @@ from bench.columns import BOUNDS, TURN_KEYS, ColumnKind
 from bench.errors import UsageError
 from bench.foreign import JsonError, open_file, read_file, read_json, write_text
 from bench.run import spool
-from bench.run.document import GIVEN_UP, SCHEMA_VERSION
+from bench.run.document import SCHEMA_VERSION
 from bench.run.part import parts, with_every_column
 from bench.units import NS_PER_S
 
@@ -172,7 +172,7 @@ SCHEMAS: dict[TableName, pa.Schema] = {
 BOUNDS_FILE = "uncertainty.parquet"
 STORED: dict[TableName, dict[str, pa.Schema]] = {
     "turns": {
-        "bounds": pa.schema([SCHEMAS["turns"].field(name) for name in (*TURN_KEYS, *BOUNDS)]),
+        "uncertainty": pa.schema([SCHEMAS["turns"].field(name) for name in (*TURN_KEYS, *BOUNDS)]),
         "turns": pa.schema([field for field in SCHEMAS["turns"] if field.name not in BOUNDS]),
     },
     "sessions": {"sessions": SCHEMAS["sessions"]},
@@ -241,11 +241,12 @@ def read_document(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder / 'run.json'} cannot be read: {why}") from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
         raise UsageError(f"{folder / 'run.json'} is not a run's document: it has no schema version")
-    if document["schema"] > SCHEMA_VERSION:
-        raise UsageError(f"{folder} was written by a newer rtbench (schema {document['schema']}); upgrade to read it")
-    stopped = str(document.get("stopped") or "")
-    if stopped.startswith(GIVEN_UP):  # all that older versions said of it
-        document.setdefault("given_up", stopped.removeprefix(GIVEN_UP))
+    if document["schema"] != SCHEMA_VERSION:
+        other = "a newer rtbench" if document["schema"] > SCHEMA_VERSION else "an rtbench from before its first release"
+        raise UsageError(
+            f"{folder} was written by {other}: its format is {document['schema']}, and this version reads "
+            f"{SCHEMA_VERSION}; read it with the version that wrote it"
+        )
     return document
 
 
@@ -370,7 +371,7 @@ def _unfit_bounds(turns: Path, bounds: Path, _: object) -> str:
             return ""
         keys = file.read([name for name in TURN_KEYS if name in there])
     try:
-        with open_rows(bounds, STORED["turns"]["bounds"], beside=len(keys)) as (file, there):
+        with open_rows(bounds, STORED["turns"]["uncertainty"], beside=len(keys)) as (file, there):
             same = keys.equals(file.read([name for name in TURN_KEYS if name in there]))
     except FileNotFoundError:
         return f"it has no {BOUNDS_FILE}"

@@ -35,7 +35,7 @@ LONGEST_US = 600_000_000
 FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
 """The step of a measure that has none."""
-MEASURED, WARMUP = "measure", "warmup"
+MEASURED, WARMUP = "measurement", "warmup"
 """Phases of a run; figures are of the measured one."""
 SPEECH_END = "speech_end"
 """The origin of turns to which the service responds by itself."""

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from bench.plain import shortened
 from bench.run.folder import SCHEMAS, TableName
 
-IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "length_ns")
+IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "duration_ns")
 """The columns that are null in no row of any table."""
 SAID_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining", "close_code")
 """Columns of whole numbers that hold what a service said, whatever that was."""

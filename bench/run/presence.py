@@ -44,7 +44,8 @@ def run_folders(folder: Path) -> list[Path]:
         return [path for path in folder.iterdir() if _may_be_run(path)]
     except OSError as error:
         raise UsageError(
-            f"no runs in {folder} ({error.strerror}): play one (`rtbench quickstart`), or name a run or the folder of runs"
+            f"no runs in {folder} ({error.strerror}): play one (`rtbench quickstart`), "
+            "or name a run or the folder of runs"
         ) from None
 
 

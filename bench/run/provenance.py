@@ -29,9 +29,9 @@ KEPT_SETTINGS = frozenset(
         *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key"),
         *("proxy", "resolve", "compression", "max_message_mib"),  # of the URL and the proxy, their public forms
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
-        *("arrivals", "arrival_pattern", "max_sessions", "stages", "part_of"),
-        *("warmup", "until_decided", "thresholds", "interim_every"),
-        *("record_events", "record_audio", "transcripts", "runs", "locust_stats", "priority", "yes"),
+        *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of"),
+        *("warmup", "until_decided", "thresholds", "baseline", "on_inconclusive", "interim_every"),
+        *("record_events", "record_audio", "record_transcripts", "runs_dir", "locust_stats", "priority", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),

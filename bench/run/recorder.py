@@ -157,7 +157,7 @@ class Recorder:
         """Count a call that arrived, for each of its targets."""
         for label in targets:
             second = self._targets.setdefault(label, _Target()).second
-            second.calls += 1
+            second.calls_offered += 1
             second.calls_blocked += blocked
 
     def call_held(self, targets: Iterable[str]) -> None:
@@ -229,7 +229,7 @@ class Recorder:
                 {
                     "run_id": self._run_id,
                     "second": second,
-                    "length_ns": length_ns,
+                    "duration_ns": length_ns,
                     "phase": phase,
                     "target": label,
                     "worker": self._worker,

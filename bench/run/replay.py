@@ -150,7 +150,7 @@ class _Teller:
 
     def end_here(self) -> None:
         """The log ends before the session did."""
-        self.timeline.tell(inputs.Failed("abandoned", self.last_ns, "the log ends here"))
+        self.timeline.tell(inputs.Failed("unfinished", self.last_ns, "the log ends here"))
         self.turns += self.timeline.take(self.last_ns)
 
 

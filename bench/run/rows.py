@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of
+from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of, token_column
 from bench.observe.inputs import NO_JSON
 from bench.observe.observation import Quality, SessionObservation, TurnObservation
 from bench.plain import printable
@@ -225,14 +225,14 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "region": session.headers.get("x-ms-region"),
         "request_id": session.headers.get("apim-request-id") or session.headers.get("x-request-id"),
         "effective_settings": _json(session.effective_settings, HIDDEN_SETTINGS, hide),
-        "headers": _json(session.headers, HIDDEN_HEADERS, hide),
+        "response_headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
     usage = session.stray_usage
     known = usage is not None and not usage.unread  # what is known of such as cannot be read would pass for the whole
-    tokens = {f"tokens_{name}": getattr(usage, name) for name in TOKENS} if known else {}
+    tokens = {token_column(name): getattr(usage, name) for name in TOKENS} if known else {}
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
-    row |= {f"{name}_error_ns": error_ns for name, error_ns in session.errors_ns.items()}
-    row |= {f"{name}_width_ns": width_ns for name, width_ns in session.widths_ns.items()}
+    row |= {f"{name}_uncertainty_ns": error_ns for name, error_ns in session.errors_ns.items()}
+    row |= {f"{name}_uncertainty_ns": width_ns for name, width_ns in session.widths_ns.items()}
     row |= {name: getattr(session, name) for name in SESSION_VALUES}
     return row | {name: getattr(session, name) or None for name in SESSION_OR_NULL} | tokens
 
@@ -246,7 +246,7 @@ def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str
 class Second:
     """Counts of one second of one target."""
 
-    calls: int = 0
+    calls_offered: int = 0
     calls_blocked: int = 0
     calls_delayed: int = 0
     calls_not_started: int = 0

@@ -21,7 +21,7 @@ UNSEEN_NS = NS_PER_S
 second is written once that is over."""
 OF_TURNS = ["session_id", "worker", "start_ns"]
 OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
-OF_SECONDS = ["second", "length_ns", "worker", "target", "calls", "sessions_active", "turns_started"]
+OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "sessions_active", "turns_started"]
 """The columns that bounds are made of."""
 
 
@@ -154,11 +154,11 @@ def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, Record]:
     """What is there of each worker."""
     counts = turns["worker"].value_counts()
     rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
-    by_target = seconds.groupby(["worker", "target"])["calls"].sum()  # those of one target are those of all
+    by_target = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # those of one target are those of all
     records = {worker: Record(turns=count) for worker, count in rows.items()}
     for worker in seconds["worker"].unique().tolist():
         mine = seconds[(seconds["worker"] == worker).to_numpy()]
-        ends_ns = mine["second"].to_numpy(np.int64) * NS_PER_S + mine["length_ns"].to_numpy(np.int64) // 2
+        ends_ns = mine["second"].to_numpy(np.int64) * NS_PER_S + mine["duration_ns"].to_numpy(np.int64) // 2
         records[worker] = Record(
             turns=rows.get(worker, 0),
             turns_started=int(mine["turns_started"].sum()),

@@ -256,7 +256,11 @@ def _stamps(evidence: Evidence) -> Rule:
     known = [measure for measure in stamped if measure.bound_p99 is not None]
     worst = max(known, key=lambda measure: measure.used, default=Exactness("", "", None, None))
     of_target = f", of {worst.target}" if len({one.target for one in evidence.measures}) > 1 else ""
-    since = f" from {worst.measured_from}" if len({one.measured_from for one in known if one.measure == worst.measure}) > 1 else ""
+    since = (
+        f" from {worst.measured_from}"
+        if len({one.measured_from for one in known if one.measure == worst.measure}) > 1
+        else ""
+    )
     figure, absent = worst.bound_p99, "no turn got a first delta"
     if worst.exact and (unknown := _of_unknown_bounds(evidence)):
         figure, absent = None, f"unknown: how far {', '.join(unknown)} can be off, of more than 1 % of its turns"

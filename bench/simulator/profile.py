@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import UsageError
+from bench.manual import see
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
 from bench.shapes import (
@@ -244,12 +245,13 @@ DRIFT = Table(
 DELAYS: Table[dict[str, Any]] = Table(
     {each.name: Field(DELAY, "See profiles/default.yaml.") for each in fields(Delays)}, dict, nothing=False
 )
+SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
 QUOTAS: Table[dict[str, Any]] = Table(
-    {each.name: Field(QUOTA, "See docs/simulator.md.") for each in fields(QuotaLimits)}, dict, nothing=False
+    {each.name: Field(QUOTA, SEE_PROFILE) for each in fields(QuotaLimits)},
+    dict,
+    nothing=False,
 )
-REASONING: Table[dict[str, Any]] = Table(
-    {effort: Field(DELAY, "See docs/simulator.md.") for effort in EFFORTS}, dict, nothing=False
-)
+REASONING: Table[dict[str, Any]] = Table({effort: Field(DELAY, SEE_PROFILE) for effort in EFFORTS}, dict, nothing=False)
 PROFILE: Table[dict[str, Any]] = Table(
     {
         "delays_ms": Field(DELAYS, "Delays, each by its distribution."),

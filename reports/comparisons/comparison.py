@@ -42,7 +42,7 @@ from reports.wording.verdicts import as_share, difference_interval, said, scale_
 
 CHOSEN = (
     "{} was ended by interim analyses, so a test of a fixed size errs more often than its confidence says; "
-    "`rtbench decide {}` shows what they decided."
+    "`rtbench check {}` shows what they decided."
 )
 NAME = "sessions with a failed turn"
 FAILURES = Question("failures", "rate", Margin())

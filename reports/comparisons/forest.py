@@ -251,7 +251,7 @@ def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
     x = PixelScale(nines, 0.0, last, plot.x0, plot.x1)
     y = log_scale(*ratio_ends(ratios), plot.y0, plot.y1)
     ticks = [p for p in (0.0, 0.5, 0.9, 0.99, 0.999) if p <= last]
-    plot.x_axis(x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile, by nines", grid=True)
+    plot.x_axis(x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile (log scale)", grid=True)
     # round multiples, apart from each other and from "same"
     kept = [1.0]
     for value in sorted(RATIOS, key=lambda ratio: abs(math.log(ratio)), reverse=True):

@@ -130,7 +130,7 @@ def comparison_page(comparison: Comparison) -> Page:
         _looks(comparison.decision),
         _percentiles(comparison),
         _fair(comparison),
-        Section("how", "", "Definitions and method", [Definitions(list(defined.items()))]),
+        Section("how", "Definitions and method", "", [Definitions(list(defined.items()))]),
     )
     judged = [check for check in comparison.checks if check.fair is not None]
     if comparison.unfair:  # which has no verdict
@@ -245,7 +245,7 @@ def _answer(comparison: Comparison) -> Section:
     shown: Block = Paragraph("There is no metric that both targets have.")
     if drawn:
         shown = Figure("", forest.reading(drawn), below=blocks, numbers=numbers)
-    return Section("answer", "", "What changed, and by how much?", [shown, *folds])
+    return Section("answer", "Differences", "What changed, and by how much?", [shown, *folds])
 
 
 def _terms(names: Iterable[str]) -> Inline:
@@ -304,7 +304,7 @@ def _looks(decision: Decision | None) -> Section | None:
         return None
     figures = [plot_figure(path.path(estimate), estimate.line, head=estimate.name) for estimate in estimates]
     blocks: list[Block] = [Paragraph(path.end_reason(decision)), Reading(BOUNDS), Beside(figures)]
-    return Section("path", "", "When was it decided?", blocks)
+    return Section("path", "Interim analyses", "When was it decided?", blocks)
 
 
 def _percentiles(comparison: Comparison) -> Section | None:
@@ -319,7 +319,8 @@ def _percentiles(comparison: Comparison) -> Section | None:
     of_step = f", {question.step}" if question.step else ""
     read = (Term(measure), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
     waits = plot_figure(percentiles(shift.curves, measure, HALF), read, head="Latency, one curve per target")
-    return Section("shift", "", "Which turns got slower?", [Beside([waits, _differences(comparison, shift)])])
+    curves: list[Block] = [Beside([waits, _differences(comparison, shift)])]
+    return Section("shift", "Shift by percentile", "Which turns got slower?", curves)
 
 
 def _differences(comparison: Comparison, shift: Shift) -> Figure:
@@ -355,4 +356,6 @@ def _fair(comparison: Comparison) -> Section:
         rows.append(row_of([check.name, *check.texts, Cell(word, remedy, style=f"{style}-ink")]))
     checks = table(heads, rows, "facts", stacked=True)
     nothing = Paragraph("Nothing was checked.")
-    return Section("fair", "", "Was the comparison fair?", [checks if comparison.checks else nothing])
+    return Section(
+        "fair", "Comparability checks", "Was the comparison fair?", [checks if comparison.checks else nothing]
+    )

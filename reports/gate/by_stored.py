@@ -77,7 +77,9 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str 
             if files
             else (f"no run is stored in {place} yet")
         )
-        unstored = f"{none}: save {'another' if files else 'a good one'} by `rtbench baseline save RUN --baselines-dir {kept}`"
+        unstored = (
+            f"{none}: save {'another' if files else 'a good one'} by `rtbench baseline save RUN --baselines-dir {kept}`"
+        )
         return Eligible(notices=tuple(notices), unstored=unstored)
     runs, differs, unlike = _matching(side, stored, allowed)
     return Eligible(tuple(runs), tuple(differs), (*notices, *unlike))

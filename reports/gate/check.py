@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
@@ -68,7 +68,7 @@ INTERRUPTED_RUN = (
     "the run was interrupted before its planned end: the verdict is about the turns until then, and whoever ended it "
     "may have seen its figures"
 )
-UNUSED = "No threshold is relative, so the baseline was not used; leave out --thresholds for the default gates."
+UNUSED = 'No threshold is relative, so the baseline was not used: write one against it, such as ttfa: "p(95)<+20%".'
 
 
 def check(
@@ -114,7 +114,7 @@ def checked(
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
 ) -> Checked:
-    """Check a run. Without thresholds the default gates are held against the baseline.
+    """Check a run. Without thresholds those recorded with the run apply, or else default gates against the baseline.
 
     Raises UsageError where nothing is asked, a relative threshold has no baseline, or a target is unknown.
     """
@@ -131,12 +131,15 @@ def check_of(
 ) -> Checked:
     """The same of a run that was read."""
     sides = targets_of(run)
-    _refuse_unknown_targets(thresholds, sides)
+    thresholds = thresholds or recorded_thresholds(run.document)
+    refuse_unknown_targets(thresholds, [side.name for side in sides])
     _refuse_unknown_steps(thresholds, run, sides)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow)
     limits = [item for threshold in absolute for side in sides for item in by_limit.limit_results(threshold, side)]
     findings = judged(answers.answers)
+    undecided = answers.decision is not None and not answers.decision.ended and not absolute
+    unusable = [] if undecided else _unusable(run, sides)
     items = (*limits, *relative_items(answers.answers, findings), *answers.items)
     told = findings and not any(answer.unstored for answer in answers.answers)
     found = Checked(
@@ -145,7 +148,7 @@ def check_of(
         simulated=run.simulated,
         verdict=verdict_of(run.document).word,
         items=items,
-        void=tuple(dict.fromkeys((*_unusable(run, sides), *answers.void, *_too_throttled(sides, items)))),
+        void=tuple(dict.fromkeys((*unusable, *answers.void, *_too_throttled(sides, items)))),
         differs=answers.differs,
         notices=(
             *answers.notices,
@@ -158,6 +161,7 @@ def check_of(
         answer=f"{answer(findings)} {answer_details(findings)}".rstrip() if told else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
+        decision=answers.decision,
         warnings=(*_interrupted(run), *(_warning(side, sides) for side in _unguarded(sides, items))),
     )
     omitted = tuple(
@@ -203,8 +207,14 @@ def _too_throttled(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str
             yield throttled_cause(side).line
 
 
-def _refuse_unknown_targets(thresholds: Sequence[Threshold], sides: Sequence[Side]) -> None:
-    names = [side.name for side in sides]
+def recorded_thresholds(document: Mapping[str, Any]) -> tuple[Threshold, ...]:
+    """The thresholds that a run was started with. Raises UsageError if they cannot be read."""
+    recorded = document.get("thresholds") or {}
+    return tuple(parse(measure, str(text)) for measure, texts in recorded.items() for text in texts)
+
+
+def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]) -> None:
+    """Raise UsageError for a threshold of a target that is none of these."""
     for threshold in thresholds:
         if threshold.target and threshold.target not in names:
             raise UsageError(
@@ -241,11 +251,11 @@ def _answers(
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, StoredRuns):
         raise UsageError(
-            f"--allow-different {','.join(allow)} says in what stored runs may differ, and none are the baseline: leave it out, "
-            "or name a folder of `rtbench baseline save` by --baseline"
+            f"--allow-different {','.join(allow)} says in what stored runs may differ, and none are the baseline: "
+            "leave it out, or name a folder of `rtbench baseline save` by --baseline"
         )
-    if base is None and relative:
-        raise UsageError(f"{relative[0].written} is relative, and there is no baseline: {REMEDY}")
+    if base is None:
+        refuse_without_baseline(relative)
     if base is None and not thresholds:
         raise UsageError(f"there is nothing to check: give --thresholds FILE, or {REMEDY}")
     if thresholds and not relative:
@@ -260,6 +270,13 @@ def _answers(
         case StoredRuns():
             return against_stored_runs(sides, base, thresholds, allow)
     return BaselineAnswers()
+
+
+def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
+    """Raise UsageError for a relative threshold, because there is no baseline."""
+    for threshold in thresholds:
+        if threshold.margin is not None:
+            raise UsageError(f"{threshold.written} is relative, and there is no baseline: {REMEDY}")
 
 
 def _interrupted(run: RunFrames) -> Iterable[str]:

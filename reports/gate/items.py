@@ -12,6 +12,7 @@ import pandas as pd
 from reports import finding_sentences
 from reports.finding import ExitStatus, Finding
 from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
+from reports.looks.decision import Decision
 from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.runs import called
@@ -156,6 +157,8 @@ class Checked:
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     """what no threshold is about and is to be said loudly"""
+    decision: Decision | None = field(default=None, compare=False)
+    """of a run that was started with --until-decided and is checked by its interim analyses: what they found"""
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each threshold on each target, with its `grade`: what check.json has as `items`."""
@@ -173,13 +176,17 @@ class Checked:
 
     @property
     def status(self) -> ExitStatus:
-        """The exit status. 4 wins over 1, that over 3: what was not measured is neither kept nor broken."""
+        """The exit status. 4 wins over 1, that over 3: what was not measured neither passes nor fails.
+
+        A run that is under way and not decided yet is inconclusive, and --on-inconclusive does not change that.
+        """
         grades = {item.grade for item in self.items}
         if self.void or self.differs or not grades or "void" in grades:
             return VOID
         if "failed" in grades:
             return FAILED
-        return INCONCLUSIVE if "unsure" in grades and self.on_inconclusive == "fail" else PASSED
+        waits = self.decision is not None and not (self.decision.ended or self.decision.stopped)
+        return INCONCLUSIVE if "unsure" in grades and (self.on_inconclusive == "fail" or waits) else PASSED
 
     @property
     def warns(self) -> bool:

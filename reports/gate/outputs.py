@@ -60,6 +60,7 @@ from reports.gate.sentences import (
     shown_of,
     value_text,
 )
+from reports.looks.decision import analyses, write_decision
 from reports.numbers import NBSP, count, plural, shortened
 from reports.page.poured import markdown_blocks
 from reports.records import Known, Record, data_of, text_of
@@ -146,11 +147,12 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
         rows.append(row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict]))
     grid = Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")
     table: list[Part] = [grid, Paragraph(INTERVALS, "soft")] if rows else []
+    decided = analyses(checked.decision) if checked.decision else ()
     closing: list[Part] = [
         *(Named("note:", [remark], indent=6) for remark in beside(checked)),
         Paragraph(ending(checked)),
     ]
-    return lines.lines_of((_opening(checked), table, closing), width, colour)
+    return lines.lines_of((_opening(checked), table, decided, closing), width, colour)
 
 
 def _opening(checked: Checked) -> Iterable[Part]:
@@ -223,8 +225,10 @@ class CheckPaths(NamedTuple):
 
 
 def write_check(checked: Checked, folder: Path, junit: Path | None = None) -> CheckPaths:
-    """Write the files, each in one step. Raises UsageError for one that cannot be written."""
+    """Write the files, each in one step, and decision.json anew. Raises UsageError for one that cannot be written."""
     paths = paths_in(folder)
+    if checked.decision:
+        write_decision(checked.decision, folder)
     texts = [(paths.json, check_json(checked)), (paths.markdown, check_markdown(checked))]
     for path, text in [*texts, *([(junit, junit_xml(checked))] if junit else [])]:
         _write(path, text)

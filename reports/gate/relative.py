@@ -87,7 +87,7 @@ class BaselineAnswers:
     """All that a baseline has to say. `void`, `differs`, `notices`, `against`: as in `Checked`.
 
     `items`: verdicts that were made already, by looks, with the `sentence` that says them; `answers` still want theirs.
-    `told`: runs whose own notices are among `notices`.
+    `told`: runs whose own notices are among `notices`. `decision`: what the looks found.
     """
 
     answers: tuple[BaselineAnswer, ...] = ()
@@ -98,6 +98,7 @@ class BaselineAnswers:
     items: tuple[Item, ...] = ()
     sentence: str = ""
     told: tuple[Path, ...] = ()
+    decision: Decision | None = None
 
 
 def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Sequence[str]) -> list[AskedThreshold]:
@@ -351,6 +352,7 @@ def by_looks(
             *one_seed(among([side for name in decision.targets for side in targets if side.name == name])),
         ),
         against=f"{base.target}, in the same run, by its interim analyses: {stopped}",
+        decision=decision,
     )
 
 
@@ -363,7 +365,7 @@ def _refuse_others(decision: Decision, base: SameRun, thresholds: Sequence[Thres
         )
     planned = {_asked(threshold, second) for threshold in decision.plan.thresholds}
     given = {_asked(threshold, second): threshold for threshold in thresholds}
-    remedy = f"leave --thresholds out, or keep only absolute ones in it; `rtbench decide {run}` shows the analyses"
+    remedy = "leave --thresholds out, or keep only absolute ones in it"
     for asked, threshold in given.items():
         if asked not in planned:
             raise UsageError(f"{threshold.written} is no primary metric of the interim analyses of {run}: {remedy}")

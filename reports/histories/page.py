@@ -142,7 +142,7 @@ def history_page(history: History, folder: Path) -> Page:
     defined = measures | rates | METHOD
     scenarios = [_scenario(one, place, numbers, filters, folder) for place, one in enumerate(history.scenarios)]
     names = [scenario.name for scenario in history.scenarios]
-    left_out = Section("left-out", "Left out", "What could not be shown?", [Bullets(history.notices)])
+    left_out = Section("left-out", "Excluded runs", "What could not be shown?", [Bullets(history.notices)])
     return Page(
         title=f"{', '.join(names)} · {plural(history.runs, 'run')} over time",
         badges=list(_badges(history)),
@@ -243,8 +243,8 @@ def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: 
     nothing = Paragraph("None of these runs tells any of these figures.")
     return Section(
         f"scenario-{place + 1}",
-        scenario.name,
-        f"{scenario.name}: where did the figures stand?",
+        f"{scenario.name}: metrics over time",
+        "How did the metrics change from run to run?",
         [*(figures or [nothing]), runs],
         filters.of_scenario(scenario.name),
     )

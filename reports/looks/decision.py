@@ -15,9 +15,9 @@ from msgspec import field
 
 from bench.errors import UsageError
 from bench.foreign import write_text
-from reports.blocks import row_of
+from reports.blocks import Paragraph, row_of
 from reports.finding import ExitStatus, Finding
-from reports.finding_sentences import answer, answer_details, shown
+from reports.finding_sentences import answer, answer_details
 from reports.looks.plan import DecisionPlan
 from reports.looks.sequence import End, GateResult, InterimStatistic, Look, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
@@ -26,9 +26,9 @@ from reports.records import Closed, Known, Number, about, data_of, text_of
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import DRIFTS, Word
-from reports.text.lines import Grid, lines_of
+from reports.text.lines import Grid, Part
 from reports.wording.validity import Cause, do_not_use, texts
-from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, scale_of, signed
+from reports.wording.verdicts import figure, said
 
 STATUSES: dict[End, ExitStatus] = {"not regressed": 0, "regressed": 1}
 
@@ -66,7 +66,7 @@ class Decision:
 
     @property
     def status(self) -> ExitStatus:
-        """As `rtbench decide` exits: 4 invalid, 1 regressed, 0 every gate passes, 3 neither."""
+        """As `rtbench check` exits: 4 invalid, 1 regressed, 0 every primary metric passes, 3 neither."""
         return 4 if self.invalid else STATUSES.get(self.course.reason, 3)
 
     @property
@@ -141,49 +141,23 @@ def analysis_place(decision: Decision) -> str:
     return f"{kind} analysis{NBSP}{held} of {planned}, {plural(decision.used, 'pair')}"
 
 
-def ruling_text(gate: Question, ruling: GateResult) -> str:
-    """Return all estimates of a metric: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 to +70 %), margin 20 %."""
-    if math.isnan(ruling.corrected):
-        return f"{figure(gate)}: {said(ruling.reason)}"
-    low, high = (as_share(end, scale_of(gate)) for end in (ruling.low, ruling.high))
-    ends = difference_interval(low, high, scale_of(gate))
-    estimates = f"corrected {signed_difference(gate, ruling.corrected)}; 90{NBSP}% interval {ends}"
-    provisional = f"provisional: {DRIFTS}" if ruling.provisional else ""
-    beside = ", ".join(filter(None, (f"margin {margin(gate.margin, gate.measure)}", said(ruling.reason), provisional)))
-    return f"{figure(gate)} {signed_difference(gate, ruling.d)} ({estimates}), {beside}"
-
-
-def signed_difference(gate: Question, d: float) -> str:
-    """A difference with its sign: +47 %, of rates +1.2 points."""
-    return signed(as_share(d, scale_of(gate)), scale_of(gate))
-
-
-def decision_lines(decision: Decision) -> Iterable[str]:
-    """Yield the sentence, the interim analyses, the verdict on each primary metric, and what is not in it."""
-    yield decision_sentence(decision)
-    if decision.course.looks:
-        yield ""
-        if decision.invalid and not decision.by_look:
-            yield FOR_INFORMATION
-        # ✓ from the analysis at which a metric passed, ✕ where it failed
-        rows = [row_of(["analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)])]
-        for k, look in enumerate(decision.course.looks):
-            cells = [
-                f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
-                for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
-            ]
-            rows.append(row_of([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
-        yield from lines_of([[Grid(rows)]]).splitlines()
-        unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
-        yield f"z-scores relative to the margin{UNSPREAD if unspread else ''}."
-        yield ""
-        for finding, ruling in zip(decision.findings, decision.course.rulings, strict=True):
-            at = f" (analysis {ruling.look + 1})" if ruling.word == "not regressed" else ""
-            yield f"{shown(finding)}{at}: {ruling_text(finding.question, ruling)}"
-    if decision.after and decision.course.stopped and decision.course.looks:
-        yield ""
-        are = "is" if decision.after == 1 else "are"
-        yield f"{plural(decision.after, 'whole pair')} after that analysis {are} not in the verdict."
+def analyses(decision: Decision) -> Iterable[Part]:
+    """Yield the interim analyses, with the score of each primary metric beside its bounds: how the run was decided."""
+    if not decision.course.looks:
+        return
+    if decision.invalid and not decision.by_look:
+        yield Paragraph(FOR_INFORMATION)
+    # ✓ from the analysis at which a metric passed, ✕ where it failed
+    rows = [row_of(["analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)])]
+    for k, look in enumerate(decision.course.looks):
+        cells = [
+            f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
+            for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
+        ]
+        rows.append(row_of([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
+    yield Grid(rows)
+    unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
+    yield Paragraph(f"z-scores relative to the margin{UNSPREAD if unspread else ''}.", "soft")
 
 
 def _z(seen: InterimStatistic) -> str:

@@ -25,7 +25,7 @@ from reports.records import Closed
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
 from reports.statistics.rates import sessions_without
 from reports.statistics.verdicts import turns_to_decide
-from reports.thresholds import GATED, Threshold, parse, read_thresholds
+from reports.thresholds import GATED, Threshold, by_measure, parse, read_thresholds
 from reports.wording.verdicts import said
 
 
@@ -116,13 +116,10 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
     every = asked["every"]
     first = first_look(needed, every)
     notices = [notice for gate in gates if (notice := _cannot_pass(gate, asked["pairs"], every, first))]
-    texts: dict[str, list[str]] = {}
-    for gate in gates:
-        texts.setdefault(gate.written.removesuffix(f": {gate.text}"), []).append(gate.text)
     return {
         "pairs": asked["pairs"],
         "looks": list(look_sizes(asked["pairs"], every, first)),
-        "gates": texts,
+        "gates": by_measure(gates),
         "level": LEVEL,
         "spending": SPENDING,
         "draws": DRAWS,

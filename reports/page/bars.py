@@ -28,6 +28,7 @@ from reports.statistics.quantiles import Estimate
 from reports.summary.curves import PHASES, Flow, Stack
 from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
+from reports.wording.breakdown import segment_title
 from reports.wording.words import bound, breakdown_title
 
 STEPS_MOST = 32
@@ -226,13 +227,13 @@ def connect_bars(stacks: Sequence[Stack]) -> Plot:
 def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
     """Mean segments of voice_to_voice; those below zero lie to the left of it, and the tick is the sum."""
     rows = rows[:ROWS_MOST]
-    shades = {segment.name: SHADES[segment.end] for row in rows for segment in row.segments}
+    shades = {segment_title(segment): SHADES[segment.end] for row in rows for segment in row.segments}
     low, high = min(_extent(row, -1) for row in rows), max(_extent(row, 1) for row in rows) or 1.0
     plot = _plot(
         len(rows),
         [(shades[name], name) for name in names_of(rows)],
         (low, high),
-        title="Segments of voice_to_voice",
+        title="Breakdown of voice_to_voice",
         desc="Mean segments from the end of speech to the first audible sample. "
         + "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
         + ".",
@@ -244,15 +245,15 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
             targets.index(row.target),
         )
         label = f"{target}, {title}: {plural(row.turns, 'turn')}"
-        parts = [(SHADES[segment.end], segment.name, segment.mean_ms) for segment in row.segments]
+        parts = [(SHADES[segment.end], segment_title(segment), segment.mean_ms) for segment in row.segments]
         with plot.of(colour):
             _bar(plot, place, label, colour, (low, high), parts)
     return plot
 
 
 def names_of(rows: Sequence[Breakdown]) -> list[str]:
-    """The names of all segments, in the order of their ends; the longer of two that end together first."""
-    ends = {segment.name: (segment.end, segment.begin) for row in rows for segment in row.segments}
+    """The titles of all segments, in the order of their ends; the longer of two that end together first."""
+    ends = {segment_title(segment): (segment.end, segment.begin) for row in rows for segment in row.segments}
     return sorted(ends, key=lambda name: [VAD_SEGMENTS.index(instant) for instant in ends[name]])
 
 

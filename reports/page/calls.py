@@ -46,27 +46,28 @@ from reports.summary.segments import Breakdown
 from reports.summary.single_turns import SlowTurn, Talk
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, settings, words
+from reports.wording.breakdown import segment_title
 
-REPLIES = ("stall", "stall_count", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
-DETECTED = ("turn_detection", "start_of_speech_delay", "input_transcript", "input_transcript_total", "vad_splits")
+REPLIES = ("stall_duration", "stall_count", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
+DETECTED = ("end_of_turn_delay", "start_of_speech_delay", "input_transcript", "input_transcript_total", "vad_splits")
 INTERRUPTED = (
     *("barge_in_yield", "barge_in_detection", "barge_in_last_audio", "barge_in_response_done", "barge_in_late_audio"),
     *("unplayed_audio", "overlap", "truncate_ack"),
 )
 CALLED = (
-    *("function_named", "function_call", "function_execution", "function_answer_ttfa"),
+    *("function_call_added", "function_call_done", "function_execution", "function_answer_ttfa"),
     *("function_voice_to_voice", "function_voice_to_voice_minus_execution", "dead_air"),
 )
 SEGMENTS_MEAN = (
-    "Each segment is named by the instant that ends it; they begin with the end of speech. Where an instant is "
-    "missing, its two neighbours are one segment, named by both ends."
+    "Each segment is named by what ends it; the first begins with the end of speech. Where an instant is missing, its "
+    "two neighbours are one segment, named by both."
 )
 UNPLACED = (
     "; how long is measured, where in the reply only an event log tells, so without one it is drawn in the middle"
 )
 TIMELINE = "Good turns. Time counts from the last sample of speech. Bars are lengths, not loudness."
-LANES = "Upper lane, grey: the caller speaks. Amber: the wait. Lower lane, coloured: the reply plays."
-NOTICED = "Triangles: end of speech noticed, first audio delta."
+LANES = "Upper lane, grey: the caller speaks. Amber: latency. Lower lane, coloured: the reply plays."
+NOTICED = "Triangles: end-of-turn detection, first audio delta."
 ALIKE = (
     "Turn number and session age are one thing in this run: later turns are older ones, so these figures cannot tell "
     "which of the two matters."
@@ -107,9 +108,7 @@ def segments(summary: Summary) -> Section | None:
         plot_figure(bars.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said)),
         _table(summary, rows),
     ]
-    notes = [
-        n for n in (settings.contained(summary.setup), settings.packetisation(summary.setup), words.COMPARABLE) if n
-    ]
+    notes = [n for n in (settings.packetisation(summary.setup), words.COMPARABLE) if n]
     meant: list[Block] = [Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
     shown = every
     if bands:  # typical and slow turns, and each bar in numbers
@@ -118,26 +117,29 @@ def segments(summary: Summary) -> Section | None:
         drawn, caption = bars.segment_bars(bands, summary.targets), ("Mean segments of ", Term(HEARD), of)
         around = plot_figure(drawn, caption, stops=(), numbers=[_table(summary, bands, "around")])
         shown = [around, Fold("All turns, step by step", every, style="gap")]
-    blocks: list[Block] = [*shown, Fold("What the segments mean", meant, style="note")]
-    return Section("segments", "Segments", "Where does the wait come from?", blocks)
+    blocks: list[Block] = [
+        *shown,
+        *note(settings.contained(summary.setup)),
+        Fold("What the segments mean", meant, style="note"),
+    ]
+    return Section("segments", "Latency breakdown", "Where does the latency come from?", blocks)
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:
     """Mean segments, in ms, of the steps or bands of turns that `rows` are."""
     names = bars.names_of(rows)
-    heads: list[Head] = [head, Column("target", left=True), "turns", *names, "together, ms"]
+    heads: list[Head] = [head, Column("target", left=True), "turns", *names, "total, ms"]
     lines: list[Row | Line] = []
     for row in rows:
-        means = {segment.name: three(segment.mean_ms) for segment in row.segments}
+        means = {segment_title(segment): three(segment.mean_ms) for segment in row.segments}
         parts = [means.get(name, NONE) for name in names]
-        together = Strong(three(row.mean_ms))
         lines.append(
             [
                 words.breakdown_title(row),
                 of_target(summary, summary.targets.index(row.target)),
                 count(row.turns),
                 *parts,
-                together,
+                Strong(three(row.mean_ms)),
             ]
         )
     return table(heads, lines, stacked=True)
@@ -155,26 +157,26 @@ def hearing(summary: Summary) -> Section | None:
         gaps = [one for one in summary.events if one.measure == "delta_gap"]
         blocks += line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
         if replies:
-            blocks += [Fold("Replies in numbers", [measures(summary, replies, gaps)], open=not played, again=True)]
+            blocks += [Fold("Metrics of replies", [measures(summary, replies, gaps)], open=not played, again=True)]
         if callers:
             wrong = _each(summary, {c.target: words.detection(c) for c in summary.counts})
             vad = any(c.noticed for c in summary.counts)
-            right = "No turn was cut at a pause, and no end of speech noticed too early." if vad else ""
-            blocks += [Heading("And how was the caller heard?"), Paragraph(f"{wrong}." if wrong else right)]
-            blocks += [Fold("In numbers", [measures(summary, callers)], open=not played, again=True)]
+            right = "No turn was cut at a pause, and no end of speech detected too early." if vad else ""
+            blocks += [Heading("Turn detection"), Paragraph(f"{wrong}." if wrong else right)]
+            blocks += [Fold("Metrics of turn detection", [measures(summary, callers)], open=not played, again=True)]
             blocks += note(grown(summary))
-    return Section("heard", "What was heard", "What did the caller hear?", blocks) if blocks else None
+    return Section("heard", "Audio playback", "What did the caller hear?", blocks) if blocks else None
 
 
 def interruptions(summary: Summary) -> Section | None:
     """How replies ended that were interrupted, or heard a sound; None where none was."""
-    question = "How soon is it quiet when interrupted?"
+    question = "How soon is the reply silent when the caller interrupts?"
     return _conversation(summary, "interruptions", "Interruptions", question, INTERRUPTED)
 
 
 def functions(summary: Summary) -> Section | None:
     """What the calls of functions took, on the service's side and on ours; None where none was called."""
-    if not _rows(summary, ("function_call",)):
+    if not _rows(summary, ("function_call_done",)):
         return None
     return _conversation(summary, "functions", "Function calls", "How long do function calls take?", CALLED)
 
@@ -223,7 +225,7 @@ def along(summary: Summary) -> Section | None:
     alike = f"{ALIKE} " if one_thing(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script a turn’s number is its step as well: compare with the steps."
     blocks = [*_lines(summary, shown), Reading(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
-    return Section("along", "Turn number, age", "Does the wait change along a session?", blocks)
+    return Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
 
 
 def context(summary: Summary) -> Section | None:
@@ -236,10 +238,10 @@ def context(summary: Summary) -> Section | None:
     blocks = [
         *_lines(summary, drawn),
         *line("; ".join(words.slope_lines(summary))),
-        *([Fold("The numbers", [measures(summary, rows)], open=not drawn, again=True)] if rows else []),
+        *([Fold("Data table", [measures(summary, rows)], open=not drawn, again=True)] if rows else []),
         *note(CONTEXT),
     ]
-    return Section("context", "Conversation", "How does latency grow with the conversation?", blocks)
+    return Section("context", "Latency by conversation length", "How does latency grow with the conversation?", blocks)
 
 
 def by_load(summary: Summary) -> Section | None:
@@ -250,7 +252,7 @@ def by_load(summary: Summary) -> Section | None:
         read, numbers = BY_LOAD.format(groups.waits_caption(pools[0])), groups.waits_blocks(pools, summary.targets)
         figures.append(plot_figure(charts.wait_lines(pools, WIDE), read, stops=(), numbers=numbers))
     blocks: list[Block] = [*figures, *note(TOGETHER)]
-    return Section("load", "Calls in progress", "Does the wait depend on the load?", blocks) if figures else None
+    return Section("load", "Latency by concurrency", "Does latency depend on the load?", blocks) if figures else None
 
 
 DRAWN = ("turn", "age", "context", "calls", "host")
@@ -262,7 +264,7 @@ def by_others(summary: Summary) -> Iterable[Section]:
     for by in dict.fromkeys(waits.by for waits in summary.waits if waits.by not in DRAWN):
         blocks = [block for of in summary.waits_by(by) for block in groups.waits_blocks(of, summary.targets)]
         named = groups.key_words(by)
-        yield Section(by, named.title, f"Does the wait depend on the {named.head}?", blocks)
+        yield Section(by, f"Latency by {named.head}", f"Does latency depend on the {named.head}?", blocks)
 
 
 def _drawable(summary: Summary, *keys: str) -> list[list[Waits]]:
@@ -321,9 +323,9 @@ def network(summary: Summary) -> Section | None:
     blocks: list[Block] = [
         Paragraph(f"{remarks.round_trips(summary)} {capital(_each(summary, resent), summary)}"),
         Beside([_way(summary, frame, width) for frame in frames]),
-        Fold("Measures of the network", [measures(summary, rows)], open=not frames, again=True),
+        Fold("Network metrics", [measures(summary, rows)], open=not frames, again=True),
     ]
-    return Section("network", "Network", "Is it the network?", blocks)
+    return Section("network", "Network", "How much of the latency is the network?", blocks)
 
 
 def _way(summary: Summary, frame: RttScatter, width: int) -> Figure:

@@ -45,7 +45,7 @@ def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
         right=14 if half else 84,
         top=10 + (15 * len(failing) if len(failing) <= LABELLED else 0),
         title=f"Percentile curve of {measure}",
-        desc=f"Horizontal: percentile on a scale of nines. Vertical: latency, logarithmic. {'; '.join(spoken)}.",
+        desc=f"Horizontal: percentile on a logarithmic scale. Vertical: latency, logarithmic. {'; '.join(spoken)}.",
     )
     low, high = log_range(end for curve in curves for e in curve.points for end in (e.value, e.low, e.high))
     end = min(0.9999, max(0.9, 1 - 1 / max(curve.n for curve in curves)))
@@ -59,7 +59,7 @@ def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
     wanted = (0.5, 0.9, 0.99, 0.999, 0.9999) if half else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
     ticks = [p for p in wanted if p <= end + 1e-9]
-    plot.x_axis(x, ticks, lambda p: "min" if p == 0 else f"p{p * 100:g}", "percentile, by nines", grid=True)
+    plot.x_axis(x, ticks, lambda p: "min" if p == 0 else f"p{p * 100:g}", "percentile (log scale)", grid=True)
     for curve in curves:
         with plot.of(curve.colour):
             _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)

@@ -107,7 +107,7 @@ def money(summary: Summary) -> Section | None:
         blocks.append(table(("target", *remarks.WASTES), wasted))
     blocks += [Paragraph(text, "note") for text in remarks.money_notes(summary.money, simulated=summary.simulated)]
     prices = [_prices(summary, place, charge) for place, cost in enumerate(found.costs) for charge in cost.charges]
-    blocks += [Fold("The prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
+    blocks += [Fold("Prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
     return Section("money", "Cost", "What did it cost?", blocks)
 
 
@@ -172,7 +172,7 @@ def quota(summary: Summary) -> Section | None:
     few = len(summary.targets) <= NAMED  # of more the table tells them apart
     said = capital(remarks.limits(found), summary) if few else words.as_sentence(remarks.limits_in_all(found))
     what = Paragraph(said or "Nothing was throttled.")
-    return Section("limits", "Limits", "Did the service limit the rate?", [what, *drawn, limits])
+    return Section("limits", "Rate limits", "Did the service limit the rate?", [what, *drawn, limits])
 
 
 LIMITS = (
@@ -243,7 +243,9 @@ def health(summary: Summary) -> Section:
             f"{count(totals.get('timestamp_fallbacks') or 0)} without a kernel stamp."
         )
     seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
-    cpu = seconds.loc[(seconds["length_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"]  # of a cut second it says little
+    cpu = seconds.loc[
+        (seconds["duration_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"
+    ]  # of a cut second it says little
     if cpu.notna().any():
         said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")
     if summary.turns.rows.size:
@@ -260,11 +262,11 @@ def health(summary: Summary) -> Section:
         Paragraph(line),
         *([] if doubts_answers(summary) else inexact_measures(summary)),
         *_rules(verdict.rules),
-        *([Fold("What the harness measured of itself", body)] if rows else []),
+        *([Fold("What the load generator measured of itself", body)] if rows else []),
         *_spreads(summary),
         *note(coded(" ".join(said))),
     ]
-    return Section("health", "Harness health", "Can these figures be trusted?", blocks)
+    return Section("health", "Load generator health", "Can these results be trusted?", blocks)
 
 
 def hosts(summary: Summary) -> Section | None:
@@ -279,7 +281,7 @@ def hosts(summary: Summary) -> Section | None:
         Paragraph("What each harness measured of itself: p99, in ms.", "q gap"),
         table(own, [[*words.host_facts(host)] for host in summary.hosts]),
     ]
-    return Section("hosts", "Hosts", "Do the hosts agree?", blocks)
+    return Section("hosts", "Results by host", "Do the hosts agree?", blocks)
 
 
 def _rules(rules: Sequence[RuleResult]) -> list[Block]:

@@ -47,10 +47,11 @@ from reports.page.sections import grown
 from reports.question import RATES
 from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words
+from reports.wording.load import load_line
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
-from reports.wording.verdicts import NOTHING, TIMEOUT
-from reports.wording.words import answer_cell
+from reports.wording.verdicts import NOTHING
+from reports.wording.words import INFINITE, answer_cell
 
 METHOD = {
     "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
@@ -75,16 +76,16 @@ METHOD = {
 
 NOTED = 2
 """Number of remarks below the first table; others are folded away."""
-OPEN = {"spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
+OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
 """The sections that a reader sees without asking: the page without the others is a few screens long."""
 DOUBTED = OPEN | {"health"}
 """The same of a run that is not valid."""
 STRIP_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
-ENDLESS = "Failed turns count as infinite latencies, as do turns that never began: neither improves a figure."
+ENDLESS = "Failed turns count as infinite latency, as do turns that did not start: neither improves a value."
 READING = (
-    "“Failed turns” are turns that failed and turns that were wanted and never begun, of all turns wanted. A "
-    "percentile stands here only if enough turns lie beyond it. "
-    "These are service times: they count from an instant of the turn itself, not from a schedule."
+    "“Failed turns” are turns that failed and turns that were planned and did not start, of all turns planned. A "
+    "percentile is shown only if enough turns lie beyond it. "
+    "These are service times: they are measured from an instant of the turn itself, not from a schedule."
 )
 KEPT_UP = "the load generator kept up"
 """What VALID says of a run, and nothing of the service."""
@@ -93,7 +94,7 @@ KEPT_UP = "the load generator kept up"
 def run_page(summary: Summary) -> Page:
     """What the page says, in the order of a reader's questions."""
     verdict, began = summary.verdict, moment(summary.window.began_utc_ns)
-    word = verdict.word if verdict.word == "NOT JUDGED" else f"{verdict.word} RUN"
+    word = verdict.word if verdict.valid is None else f"{verdict.word} RUN"
     judged = Badge(MARKS[verdict.word].badge, verdict.glyph, word, KEPT_UP if verdict.valid else verdict_count(verdict))
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
@@ -114,12 +115,12 @@ def run_page(summary: Summary) -> Page:
         broken.append((Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}"))
         if remedy:
             broken.append((Strong("What to do:"), f" {remedy}"))
-    second = " ".join(filter(None, (sentences.heard(summary), sentences.run_second(summary))))
+    second = " ".join(filter(None, (sentences.run_beside(summary), sentences.run_second(summary))))
     texts = (decided(summary.run), second, sentences.way_out(summary))
     return Page(
         title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
         badges=[judged, *([SIMULATED] if summary.simulated else [])],
-        beside=f"{summary.called} · {began} · {words.lasted(summary)}",
+        beside=f"{summary.called} · {began} · {load_line(summary)}",
         headline=sentences.run_headline(summary),
         lead=[*([Alarm(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
         answer=[*_answers(summary), *_beside_answers(summary)],
@@ -141,26 +142,24 @@ def _answers(summary: Summary) -> list[Block]:
     figures = [answer.figures for group in groups for answer in group.rows]
     ends = bars.strip_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
     tail = any(figure.at(0.99).bounded for figure in figures)
-    heads: list[Head] = ["measure", "p50", "p95", *(["p99"] if tail else []), "slowest", "failed turns"]
+    heads: list[Head] = ["metric", "p50", "p95", *(["p99"] if tail else []), "max", "failed turns"]
     if ends:
         axis = Markup(f'{bars.strip_axis(ends)}<span class="vh">intervals</span>')
         heads.append(Column(axis, left=True, style="wideonly", drawn=True))
-    origins, alone = list(dict.fromkeys(group.measured_from for group in groups)), len(summary.targets) == 1
-    since = f", from {origins[0]}" if alone and len(origins) == 1 else ""
-    caption = f"{f'{summary.targets[0]}{since}, in' if alone else 'In'} ms, with 95{NBSP}% intervals over sessions"
+    alone = len(summary.targets) == 1
+    caption = f"{f'{summary.targets[0]}, in' if alone else 'In'} ms, with 95{NBSP}% intervals over sessions"
     least = min(
         (figure.at(0.99).needs for figure in figures if figure.at(0.99).status == "too few sessions"), default=0
     )
     caption += f"; p99 needs {count(least)} sessions" if least and not tail else ""
+    ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
+    if any(answer_cell(figure, p).figure == INFINITE for figure in figures for p in ps):
+        caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     rows: list[Line | Row] = []
-    for place, group in enumerate(groups):
-        begins = place == 0 or groups[place - 1].measured_from != group.measured_from
+    for group in groups:
         if not alone:
-            of: Inline = (Term(group.measure), f", from {group.measured_from} to {group.end}")
+            of: Inline = (Term(group.measure), f" from {group.measured_from}, to {group.end}")
             rows.append(row_of([Cell(of, columns=len(heads))], "of"))
-        elif len(origins) > 1 and begins:
-            rows.append(row_of([Cell(f"from {group.measured_from}", columns=len(heads))], "of"))
-        ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
     style = "struck" if summary.verdict.valid is False else ""
     chunked = note(grown(summary)) if summary.setup.vad_chunks_ms else []
@@ -171,7 +170,7 @@ def _answers(summary: Summary) -> list[Block]:
     ]
 
 
-WORDS = {NOTHING: "na", TIMEOUT: "endless"}
+WORDS = {NOTHING: "na", INFINITE: "endless"}
 """The styles of what stands in the place of a number."""
 
 
@@ -186,7 +185,7 @@ def _answer(
     target, failed, apart = summary.targets.index(answer.target), words.failures(answer), group.apart(answer)
     beside = f" · {apart}" if apart else ""
     name = (
-        Cell((Term(group.measure), beside), f"to {group.end}; {group.counts(answer)}")
+        Cell((Term(group.measure), f" from {group.measured_from}{beside}"), f"to {group.end}; {group.counts(answer)}")
         if len(summary.targets) == 1
         else Cell(f"{answer.target}{beside}", group.counts(answer), target, marked=True)
     )
@@ -194,7 +193,7 @@ def _answer(
     return [
         name,
         *(Cell(cell.figure, cell.below, style=WORDS.get(cell.figure, "")) for cell in shown),
-        Cell(three(answer.figures.high), "of good turns"),
+        Cell(three(answer.figures.high), "of successful turns"),
         Cell(failed.figure, f"{failed.below} turns"),
         *([Cell(Markup(bars.strip(answer.figures, target, ends)), style="hide")] if ends else []),
     ]
@@ -223,6 +222,7 @@ def _beside_answers(summary: Summary) -> list[Block]:
 def sections_of(summary: Summary) -> Iterable[Section]:
     """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
     each = (
+        sections.distributions(summary),
         sections.spread(summary),
         sections.arriving(summary),
         sections.time(summary),

@@ -121,7 +121,7 @@ def markdown_text(page: Page) -> str:
         *(page.answer or ()),
     ]
     for section in page.sections:
-        blocks += section.blocks if section.anchor == ANSWER else [Fold(section.question, section.blocks)]
+        blocks += section.blocks if section.anchor == ANSWER else [Fold(section.heading, section.blocks)]
     return markdown_blocks([*blocks, Paragraph(page.footer)])
 
 

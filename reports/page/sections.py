@@ -33,22 +33,24 @@ from reports.blocks import (
 )
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
 from reports.page import bars, charts, panels
+from reports.page.histogram import histogram
 from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
 from reports.question import RATES, TRIALS, Stratum
+from reports.samples import HEARD
 from reports.summary import curves
 from reports.summary.figures import ALL, PS, SLOPES, Distribution, Figures
+from reports.summary.histograms import FEWEST, histogram_of
 from reports.summary.load import call_bins
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
+from reports.turns import Pool
 from reports.wording import remarks, words
 from reports.wording.settings import contained_chunk
 from reports.wording.validity import ending_words, remedy_line
 from reports.wording.words import cell, interval
 
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
-FEWEST = 5
-"""Good turns from which on a percentile curve says more than the table of the slowest turns."""
 QUANTILES = ("p50", "p90", "p95", "p99", "slowest")
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
@@ -66,29 +68,48 @@ def spread(summary: Summary) -> Section | None:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
     unmet = any(summary.outcomes.unmet)
-    failed = "Where a curve meets the red shelf, all turns beyond failed or never began." if unmet else ""
-    counting = [name for name in summary.drawn if CATALOGUE[name].begin == "measured_from"]
-    since = ""  # of several strata each pane says it itself
-    if len(summary.turns.strata) == 1 and counting:
-        verb = "counts" if len(counting) == 1 else "count"
-        since = f"{listed(counting)} {verb} {summary.turns.strata[0].since}."
-    read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.", since)
-    question = "How long is the wait, from the luckiest turn to the unluckiest?"
-    return Section("spread", "Percentiles", question, [Panes(" ".join(filter(None, read)), panes)])
+    failed = "Where a curve meets the red shelf, all turns beyond failed or did not start." if unmet else ""
+    read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
+    question = "How long is the latency of most turns, and of the slowest?"
+    return Section("spread", "Latency percentiles", question, [Panes(" ".join(filter(None, read)), panes)])
 
 
-def _percentile_panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
-    """(key, title, figure) of each measure; strata have panes apart."""
-    for name in sorted(summary.drawn, key=lambda name: (name != summary.main, name not in summary.mains.values())):
+def distributions(summary: Summary) -> Section | None:
+    """A pane with a histogram for each main metric that has one, and for what callers hear; None if there is none."""
+    panes = []
+    for name, pools, key, title in _panes(summary):
+        if name in {HEARD, *summary.mains.values()} and (found := histogram_of(summary.samples[name], pools)):
+            panes.append((f"hist-{key}", title, plot_figure(histogram(found, title))))
+    if not panes:
+        return None
+    read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
+    if any(summary.outcomes.unmet):
+        read += " Turns that failed or did not start have no latency: their bar is on the right."
+    return Section("distribution", "Latency distribution", "How are the latencies spread?", [Panes(read, panes)])
+
+
+def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
+    """(metric, pools, key, title) of each metric and stratum that is drawn, what callers hear first."""
+    heard = any(answer.figures.at(0.5).bounded for answer in summary.heard)
+
+    def place(name: str) -> tuple[bool, bool, bool]:
+        return not (heard and name == HEARD), name != summary.main, name not in summary.mains.values()
+
+    for name in sorted(summary.drawn, key=place):
         pools = list(summary.samples[name].pools())
         strata = list(dict.fromkeys(pool.stratum for pool in pools))
         for stratum in strata:
-            drawn = curves.curves(summary.samples[name], [pool for pool in pools if pool.stratum == stratum])
-            if any(curve.n - curve.failed >= FEWEST for curve in drawn):
-                which = stratum.since if CATALOGUE[name].begin == "measured_from" else f"of {stratum.turns_among(strata)}"
-                title = f"{name} {which}" if len(strata) > 1 else name
-                key = f"{name}-{stratum.key}".replace("+", "-")
-                yield key, title, plot_figure(charts.percentiles(drawn, name), stops=(), numbers=[_percentiles(drawn)])
+            which = stratum.since if CATALOGUE[name].begin == "measured_from" else f"of {stratum.turns_among(strata)}"
+            title = f"{name} {which}" if len(strata) > 1 or CATALOGUE[name].begin == "measured_from" else name
+            yield name, [p for p in pools if p.stratum == stratum], f"{name}-{stratum.key}".replace("+", "-"), title
+
+
+def _percentile_panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
+    """(key, title, figure) of each metric; strata have panes of their own."""
+    for name, pools, key, title in _panes(summary):
+        drawn = curves.curves(summary.samples[name], pools)
+        if any(curve.n - curve.failed >= FEWEST for curve in drawn):
+            yield key, title, plot_figure(charts.percentiles(drawn, title), stops=(), numbers=[_percentiles(drawn)])
 
 
 def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
@@ -109,11 +130,11 @@ def time(summary: Summary) -> Section | None:
     frame = over_time(summary)
     if frame is None:
         return None
-    question = "Did the wait change during the run?" if frame.drawable else "When did turns fail?"
+    question = "Did latency change during the run?" if frame.drawable else "When did turns fail?"
     drift = remarks.drift_said(summary.drifts)
     below = note((Term("drift"), f": {drift}")) if drift else []
     shown = plot_figure(panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
-    return Section("time", "Over time", question, [shown])
+    return Section("time", "Latency over time", question, [shown])
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
@@ -142,7 +163,7 @@ def steps(summary: Summary) -> Section | None:
     """The figures and tables of steps, one for each stratum; None where there is one step alone."""
     parts = [block for stratum in summary.turns.strata for block in _steps(summary, stratum)]
     shown = {f.step for stratum in summary.turns.strata for f in words.steps_of(summary, stratum)}
-    return Section("steps", "Steps", "Which step?", parts) if len(shown) > 1 else None
+    return Section("steps", "Latency by step", "Which step is slow?", parts) if len(shown) > 1 else None
 
 
 def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
@@ -183,9 +204,9 @@ def others(summary: Summary) -> Section | None:
         return None
     blocks = [
         *line(counted_measures({f.measure for f in of_turns}, {one.measure for one in of_events})),
-        Fold("All measures", [measures(summary, of_turns, of_events)]),
+        Fold("All metrics", [measures(summary, of_turns, of_events)]),
     ]
-    return Section("all", "All measures", "What was measured in all?", blocks)
+    return Section("all", "All metrics", "What was measured?", blocks)
 
 
 def counted_measures(of_turns: set[str], of_events: set[str]) -> str:
@@ -216,7 +237,7 @@ def rates(summary: Summary) -> Section | None:
     if any(RATES[rate.name].words for rate in summary.rates):
         of += "; a word error rate is of words, and can be over 100 %"
     blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
-    return Section("rates", "Rates", "How often did this happen?", blocks)
+    return Section("rates", "Rates", "How often did each of these happen?", blocks)
 
 
 def outcomes(summary: Summary) -> Section | None:
@@ -247,10 +268,10 @@ def outcomes(summary: Summary) -> Section | None:
         table(heads, [*map(_ending, found.turns), *together]),
     ]
     if found.sessions:
-        blocks += [Heading("And the sessions?"), table(heads, [*map(_ending, found.sessions)])]
+        blocks += [Heading("Session outcomes"), table(heads, [*map(_ending, found.sessions)])]
     if remedies := found.remedies():
-        blocks += [Heading("What to do?"), Bullets([coded(remedy_line(remedy)) for remedy in remedies])]
-    return Section("outcomes", "Outcomes", "How did the turns end?", blocks)
+        blocks += [Heading("What to do"), Bullets([coded(remedy_line(remedy)) for remedy in remedies])]
+    return Section("outcomes", "Turn outcomes", "How did the turns end?", blocks)
 
 
 def _ending(ending: Ending) -> Row:
@@ -277,8 +298,8 @@ def connect(summary: Summary) -> Section | None:
         ),
         *([plot_figure(bars.connect_bars(found), caption)] if found else []),
         *line(remarks.auth_wait(summary)),
-        *([Fold("The numbers", [_sessions(summary, whole)], open=not found)] if whole else []),
-        *([Fold("The phases", [_sessions(summary, parts)])] if parts else []),
+        *([Fold("Data table", [_sessions(summary, whole)], open=not found)] if whole else []),
+        *([Fold("Phases", [_sessions(summary, parts)])] if parts else []),
     ]
     return Section("connect", "Connecting", "How long does connecting take?", blocks)
 
@@ -391,7 +412,7 @@ def arriving(summary: Summary) -> Section | None:
         *([table(FIRST_WAITS, rows)] if rows else []),
         *note(remarks.divided(summary.run, frame)),
     ]
-    return Section("calls", "Calls that arrive", "What load was offered, and what became of it?", blocks)
+    return Section("calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks)
 
 
 def grown(summary: Summary) -> Inline:

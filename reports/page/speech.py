@@ -19,7 +19,7 @@ LANE = 20
 LETTER = 7.3
 """Width of a letter, about."""
 PITCH = 112
-TRIANGLES = (("noticed", "noticed_s", 0), ("first delta", "first_delta_s", 3))
+TRIANGLES = (("end of turn detected", "noticed_s", 0), ("first audio delta", "first_delta_s", 3))
 """Name, field, colour."""
 
 
@@ -33,9 +33,9 @@ def speech(talks: Sequence[Talk]) -> Plot:
         top=34,
         bottom=34,
         title="Speech timeline",
-        desc="The caller’s speech, the wait and the reply of a few turns, aligned at the end of speech. "
+        desc="The caller’s speech, the latency and the reply of a few turns, aligned at the end of speech. "
         + ". ".join(
-            f"{talk_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of wait"
+            f"{talk_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of latency"
             + (f", {_s(talk.stall_s)} of stall_count" if talk.stall_s else "")
             for talk in talks
         )
@@ -107,10 +107,10 @@ def _talk(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> N
         if -talk.speech_s < x.low:
             _broken(plot, begin + 6, call)
     heard = x.clip(talk.wait_s)
-    plot.rect(x(0), call + LANE / 2 + 3, heard - x(0), reply - call - LANE - 6, "wait", f"{_s(talk.wait_s)} of wait")
+    plot.rect(x(0), call + LANE / 2 + 3, heard - x(0), reply - call - LANE - 6, "wait", f"{_s(talk.wait_s)} of latency")
     inside = heard - x(0) > 80
     middle = (x(0) + heard) / 2 if inside else heard + 5
-    plot.text(middle, (call + reply) / 2 + 4, f"{_s(talk.wait_s)} wait", "dl", "middle" if inside else "start")
+    plot.text(middle, (call + reply) / 2 + 4, f"{_s(talk.wait_s)} latency", "dl", "middle" if inside else "start")
     plot.line(x(0), call - LANE / 2 - 4, x(0), reply + LANE / 2 + 12, "zero")
     _reply(plot, talk, x, reply)
     _functions(plot, talk, x, call)
@@ -175,7 +175,7 @@ def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     for left, right in gaps:
         _hatched(plot, left, lane - LANE / 2 - 2, max(3.0, right - left), LANE + 4)
     if gaps:
-        said = f"{'stall' if talk.stall_count == 1 else f'{talk.stall_count} stall_count,'} {_s(talk.stall_s)}"
+        said = f"{'stall' if talk.stall_count == 1 else f'{talk.stall_count} stalls,'} {_s(talk.stall_s)}"
         clear = x.clip(talk.first_delta_s) + 10  # of the triangles
         middle = (gaps[0][0] + gaps[-1][1]) / 2
         plot.text(max(clear, middle - LETTER * len(said) / 2), lane + LANE / 2 + 16, said, "dl bad")

@@ -206,7 +206,10 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, 
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """What differs and may not, by name: model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow-different model)."""
+    """What differs and may not, by name.
+
+    model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow-different model).
+    """
     return {
         (
             name := key.removeprefix("load: ")
@@ -235,7 +238,9 @@ def allowed(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name in FIXED:
-            raise UsageError(f"--allow-different {name}: runs that differ in it cannot be compared; save a new baseline")
+            raise UsageError(
+                f"--allow-different {name}: runs that differ in it cannot be compared; save a new baseline"
+            )
         if name not in ALLOWABLE:
             raise UsageError(
                 f"--allow-different {quoted(name)} is unknown{near(name, ALLOWABLE)} allowed: {', '.join(ALLOWABLE)}"

@@ -118,7 +118,7 @@ def flows(summary: Summary) -> list[Flow]:
         return []
     columns = [f"{kind}_bytes_{way}" for kind in ("audio", "wire") for way in ("sent", "received")]
     # (bytes per second, how long it was recorded) of each second
-    own_s = seconds["length_ns"] / NS_PER_S
+    own_s = seconds["duration_ns"] / NS_PER_S
     longest_s = own_s.groupby(seconds["second"]).transform("max")
     # a worker that ended before the others sent nothing for the rest; one that was held up tells of more than a second
     over_s = np.maximum(own_s, np.minimum(longest_s, 1.0))

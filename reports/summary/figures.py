@@ -267,7 +267,7 @@ def turn_counts(turns: Turns) -> tuple[Counts, ...]:
     good, stall_count = turns.good, turns.value("stall_count")
     by_a_sound = turns.column("false_yield") > 0
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
-    detection, splits, resent = (turns.value(name) for name in ("turn_detection", "vad_splits", "retransmits"))
+    detection, splits, resent = (turns.value(name) for name in ("end_of_turn_delay", "vad_splits", "retransmits"))
     for index, label in enumerate(turns.targets):
         mine = turns.target == index
         counts.append(
@@ -383,7 +383,7 @@ def measured_seconds(seconds: pd.DataFrame, since_s: int) -> pd.DataFrame:
 
 def recorded_s(seconds: pd.DataFrame) -> float:
     """How long was recorded: the worker that recorded longest, whatever parts of seconds its rows are."""
-    length_ns = seconds.groupby(["worker", "target"])["length_ns"].sum()
+    length_ns = seconds.groupby(["worker", "target"])["duration_ns"].sum()
     return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0
 
 

@@ -99,7 +99,7 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
     lasted_s = sessions["session_duration_ms"].to_numpy(dtype=np.float64) / 1000
     ended = int(((kind != "censored") & ends).sum())
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
-    offered, blocked, held = (int(seconds[name].sum()) for name in ("calls", "calls_blocked", "calls_delayed"))
+    offered, blocked, held = (int(seconds[name].sum()) for name in ("calls_offered", "calls_blocked", "calls_delayed"))
     cut = int(seconds["calls_not_started"].sum())
     if seconds["calls_not_started"].isna().all():  # older versions did not count them
         cut = max(0, offered - blocked - int(begins.sum()))
@@ -149,7 +149,7 @@ def call_bins(run: RunFrames) -> CallBins:
     bins = int(place.max(initial=0)) + 1
     calls, blocked = (
         np.bincount(place, mine[name].to_numpy(dtype=np.float64, na_value=0.0), bins).astype(np.float64)
-        for name in ("calls", "calls_blocked")
+        for name in ("calls_offered", "calls_blocked")
     )
     return CallBins(bin_s, calls, blocked)
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
+from bench.columns import token_column
 from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
 from bench.run.measured import floats
 from bench.units import NS_PER_MINUTE, NS_PER_S
@@ -115,7 +116,7 @@ def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
 
 
 def _column(frame: pd.DataFrame, kind: str) -> Floats:
-    return floats(frame, f"tokens_{kind}")
+    return floats(frame, token_column(kind))
 
 
 def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[str], Integers]:

@@ -164,8 +164,8 @@ def _counts(codes: Integers, size: int) -> tuple[int, ...]:
 
 
 def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> tuple[Ending, ...]:
-    """Good ones first, then failures by their number, censored ones last; rows without an outcome are `abandoned`."""
-    labels = [*names, "abandoned"]
+    """Good ones first, then failures by their number, censored ones last; rows without an outcome are `unfinished`."""
+    labels = [*names, "unfinished"]
     table = np.zeros((len(labels), size), dtype=np.int64)
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
     totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}

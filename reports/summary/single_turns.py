@@ -306,7 +306,7 @@ def talks(run: RunFrames, heard: Sampled) -> tuple[Talk, ...]:
     for end, place in zip(ends, places[::-1].tolist(), strict=False):
         if place not in chosen.values():
             chosen[end] = place
-    stall_ms = np.nan_to_num(turns.value("stall")[places])
+    stall_ms = np.nan_to_num(turns.value("stall_duration")[places])
     longest = int(places[stall_ms.argmax()]) if stall_ms.max() > 0 else -1
     if longest >= 0 and longest not in chosen.values():
         chosen["stall"] = longest
@@ -346,7 +346,7 @@ def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], l
         run.sessions["session_id"][run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)].astype(str)
     )
     rows = turns.frame.iloc[turns.rows[[place for _, place in chosen]]]
-    waits, stall_count = values_of(rows, "voice_to_voice"), values_of(rows, "stall")
+    waits, stall_count = values_of(rows, "voice_to_voice"), values_of(rows, "stall_duration")
     for (role, place), turn, wait_ms, stall_ms in zip(chosen, records(rows), waits, stall_count, strict=True):
         colour = int(turns.target[place])
         session, script = str(turn["session_id"]), settings.get(str(turn["script"]), {})
@@ -370,7 +370,7 @@ def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], l
             called_s=_after_speech(turn, "function_call_done"),
             asked_on_s=_after_speech(turn, "answer_request_sent"),
             barge_in_s=_after_speech(turn, "barge_in"),
-            silent_s=_after_speech(turn, "silent"),
+            silent_s=_after_speech(turn, "barge_in_silent"),
         )
         last_s = _after_speech(turn, "last_audible")
         ended = _ended(talk, script, turn) if np.isnan(last_s) else replace(talk, end_s=max(last_s, talk.wait_s))

@@ -139,8 +139,8 @@ def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
     """(most sessions that a process had open, events a second in its busiest seconds), of the busiest process."""
     if not len(seconds):
         return 0.0, 0.0
-    rate = seconds["events"] / seconds["length_ns"].clip(lower=1) * NS_PER_S
-    by_second = seconds.assign(rate=rate.where(seconds["length_ns"] > 5e8, 0.0)).groupby(["worker", "second"])
+    rate = seconds["events"] / seconds["duration_ns"].clip(lower=1) * NS_PER_S
+    by_second = seconds.assign(rate=rate.where(seconds["duration_ns"] > 5e8, 0.0)).groupby(["worker", "second"])
     totals = by_second[["sessions_active", "rate"]].sum()
     rates = [np.sort(of["rate"].to_numpy())[-BUSIEST:].mean() for _, of in totals.groupby("worker")]
     return float(totals["sessions_active"].max()), float(max(rates))

@@ -17,7 +17,7 @@ from reports.summary.summary import Summary
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording import groups, remarks, settings, words
 from reports.wording.notices import decided, notices
-from reports.wording.sentences import heard, next_step, run_headline, run_second
+from reports.wording.sentences import next_step, run_beside, run_headline, run_second
 from reports.wording.validity import remedy_line, trust
 
 NAME_LEAST, NAME_MOST = 9, 14
@@ -92,7 +92,7 @@ def waits_parts(summary: Summary, by: str) -> Iterable[Part]:
 
 
 INTERRUPTED = ("barge_in_yield", "unplayed_audio")
-CALLED = ("function_call", "function_execution", "function_answer_ttfa")
+CALLED = ("function_call_done", "function_execution", "function_answer_ttfa")
 QUOTED = 3
 REMEDIES = 2
 SHOWN = 4
@@ -117,7 +117,7 @@ def _opening(summary: Summary) -> Iterable[Part]:
     for rule, remedy in words.with_remedies(verdict.broken):
         yield Paragraph(f"{words.rule_line(rule)} {words.rule_figure(rule)}", "bad")
         yield Paragraph(f"What to do: {remedy}" if remedy else "")
-    yield Paragraph(" ".join(filter(None, (decided(summary.run), heard(summary), run_second(summary)))))
+    yield Paragraph(" ".join(filter(None, (decided(summary.run), run_beside(summary), run_second(summary)))))
 
 
 def _closing(summary: Summary) -> Iterable[Part]:

@@ -8,23 +8,29 @@ from collections.abc import Sequence
 from bench.measures import STARVED
 from bench.plain import printable
 from reports.numbers import count, listed, percent, plural, together, usd
-from reports.question import ORIGINS, STARTED_BY
+from reports.question import STARTED_BY
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.summary.arms import FAIR
 from reports.summary.outcomes import Ending
 from reports.summary.summary import CallerWait, Summary
 from reports.summary.trust import taken_by_warm_up
 from reports.wording import settings, words
+from reports.wording.breakdown import SPEECH_END, largest_part
 from reports.wording.notices import decided
 from reports.wording.validity import ended_as, remedy_line, verdict_reason, why_not_judged
 
 COMES = "The first {} of the reply comes {} (median)"
-"""What comes from the service; a caller waits until the reply is heard, which `heard` says."""
+"""What comes from the service; what a caller waits for is when the reply is heard."""
 AFTER = {"speech_end": "after the end of speech", "request_sent": "after the request"}
 
 
+def main_answers(summary: Summary) -> Sequence[CallerWait]:
+    """Return the answers that a run is summed up by: what callers hear if any target has a median of it."""
+    return summary.heard if any(answer.figures.at(0.5).bounded for answer in summary.heard) else summary.answers
+
+
 def run_headline(summary: Summary) -> str:
-    """The answer in a sentence; of several targets also those that gave none."""
+    """Return the answer in a sentence; of several targets also those that gave none."""
     if summary.verdict.valid is False:
         return f"Do not use these figures: {words.cause(summary)}."
     if not sum(summary.outcomes.begun):
@@ -36,11 +42,18 @@ def run_headline(summary: Summary) -> str:
         ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
         return f"No turn was begun: {ended_as(ends)}."
     lost = [summary.targets[place] for place in hopeless(summary)]
-    begun = [answer for answer in summary.answers if answer.turns and answer.target not in lost]
-    parts = [[answer for answer in begun if answer.stratum == stratum] for stratum in summary.turns.strata]
-    several = sum(map(bool, parts)) > 1
+    begun = [answer for answer in main_answers(summary) if answer.turns and answer.target not in lost]
+    lacks = *_without_median(begun), *never_begun(summary), *lacking(summary), *early_replies(summary)
+    return " ".join([*_sentences(summary, begun), *(f"{lack}." for lack in lacks)])
+
+
+def _sentences(summary: Summary, begun: list[CallerWait]) -> list[str]:
+    """Return a sentence or two for each stratum of these answers."""
+    strata = dict.fromkeys(answer.stratum for answer in begun)
+    parts = [[answer for answer in begun if answer.stratum == stratum] for stratum in strata]
+    several = len(parts) > 1
     # plain turns of both origins, whose first outputs one sentence tells; none unless all have a median
-    plain = [part for part in parts if part and not part[0].stratum.traits]
+    plain = [part for part in parts if not part[0].stratum.traits]
     kinds = {words.KINDS.get(part[0].figures.measure) for part in plain}
     told = all(answer.figures.at(0.5).bounded for part in plain for answer in part)
     alike = plain if len(plain) > 1 and told and len(kinds) == 1 and None not in kinds else []
@@ -49,17 +62,18 @@ def run_headline(summary: Summary) -> str:
     said += [
         _beside(summary, begun, part) or _answered(summary, part, several=several)
         for part in parts
-        if part and part not in alike
+        if part not in alike
     ]
-    lacks = *_without_median(begun), *never_begun(summary), *lacking(summary), *early_replies(summary)
-    return " ".join([*said, *(f"{lack}." for lack in lacks)])
+    return said
 
 
 def _answered(summary: Summary, begun: list[CallerWait], *, several: bool) -> str:
     """The sentence of the turns of one stratum; of several strata it is short, for the table says more."""
     told, named = [answer for answer in begun if answer.figures.at(0.5).bounded], len(summary.targets) > 1
     if told:
-        return f"{_waits(told, named)}." if several else _waits_and_tail(told, named)
+        said = f"{_waits(told, named)}." if several else _waits_and_tail(told, named)
+        largest = largest_part(summary, _ends(told)) if told[0].figures.measure == HEARD else ""
+        return f"{said} {largest}".rstrip()
     where = [answer.target for answer in begun] if len(begun) < len(summary.targets) else []
     return _untold(begun, begun[0].stratum.turns if several else "turns", f" on {listed(where)}" if where else "")
 
@@ -103,7 +117,10 @@ def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
     stratum, measure = told[0].stratum, told[0].figures.measure
     apart = f", {stratum.traits_words}" if stratum.traits else ""
     if measure == HEARD:
-        return f"Callers hear the reply {_medians(told, named, *beside)} after the end of their speech (median){apart}"
+        started = STARTED_BY[stratum.measured_from] if stratum.measured_from else ""
+        of_turns = f" in {started}" if started and started in told[0].label else ""
+        medians = _medians(told, named, *beside)
+        return f"Callers hear the reply {medians} after they stop speaking (median {HEARD}){of_turns}{apart}"
     kind = words.KINDS[measure]
     return COMES.format(kind, f"{_medians(told, named, *beside)} {AFTER[stratum.measured_from]}") + apart
 
@@ -124,7 +141,7 @@ def _waits_and_tail(told: list[CallerWait], named: bool) -> str:
         times = together(*medians, *tails)[len(shown) :]
         longer = [_marked(time, a, 0.95, named=named) for time, a in zip(times, shown, strict=True)]
         return f"{_waits(told, named, *tails)}; one turn in twenty takes longer than {listed(longer)} (p95)."
-    if named:
+    if named or told[0].figures.measure == HEARD:  # the largest part says more than the slowest turn
         return f"{_waits(told, named)}."
     slowest, which = (
         told[0].figures.high,
@@ -144,17 +161,21 @@ def _spread(times: list[str], many: int) -> str:
     return listed(times) if many <= 3 else f"from {times[0]} to {times[1]}"
 
 
-def heard(summary: Summary) -> str:
-    """When callers hear the reply, and the answer in it; empty where no turn was spoken, or no median is published."""
+def run_beside(summary: Summary) -> str:
+    """Return what belongs to the headline: if that is when callers hear the reply, when its first output comes and,
+    if scripts define one, the answer in it.
+    """
     if summary.verdict.valid is False:
         return ""
-    said = (_heard(summary, summary.heard, "reply", HEARD), _heard(summary, summary.answered, "answer", ANSWER_HEARD))
-    return " ".join(filter(None, said))
+    lost = [summary.targets[place] for place in hopeless(summary)]
+    first = [answer for answer in summary.answers if answer.figures.at(0.5).bounded and answer.target not in lost]
+    said = [] if main_answers(summary) is summary.answers else _sentences(summary, first)
+    return " ".join(filter(None, [*said, _answer_heard(summary)]))
 
 
-def _heard(summary: Summary, answers: Sequence[CallerWait], what: str, measure: str) -> str:
-    """Callers hear the answer 3.6 s after the end of their speech (median …)."""
-    told = [answer for answer in answers if answer.figures.at(0.5).bounded]
+def _answer_heard(summary: Summary) -> str:
+    """Callers hear the answer 3.6 s after they stop speaking (median …); empty without a median."""
+    told = [answer for answer in summary.answered if answer.figures.at(0.5).bounded]
     if not told:
         return ""
     shown = _ends(told)
@@ -163,8 +184,8 @@ def _heard(summary: Summary, answers: Sequence[CallerWait], what: str, measure: 
         f"{words.bound(answer.figures.at(0.5))}{time}{_whose(answer, summary)}"
         for time, answer in zip(times, shown, strict=True)
     ]
-    waited = f"Callers hear the {what} {_spread(named, len(told))} after the end of their speech"
-    return f"{waited} (median {measure}, {settings.player(summary.setup)})."
+    waited = f"Callers hear the answer {_spread(named, len(told))} after they stop speaking"
+    return f"{waited} (median {ANSWER_HEARD}, {settings.player(summary.setup)})."
 
 
 def _whose(answer: CallerWait, summary: Summary) -> str:
@@ -201,7 +222,7 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
     figures = begun[0].figures
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
     first = "audible sample" if figures.measure == HEARD else words.KINDS[figures.measure]
-    came = f"first {first} came {took} after {ORIGINS[figures.stratum.measured_from or 'speech_end']}"
+    came = f"first {first} came {took} {AFTER[figures.stratum.measured_from or SPEECH_END]}"
     apart = f" {figures.stratum.traits_words}" if figures.stratum.traits else ""
     there = _few_sessions(begun, f"{plural(turns, 'turn')}{apart}")
     return f"Too few sessions for a median{where} ({there}); {'its' if turns == 1 else 'their'} {came}."
@@ -229,7 +250,8 @@ def run_essentials(summary: Summary) -> str:
     if summary.verdict.valid is False:
         told = [f"do not use these figures: {words.cause(summary)}"]
     else:
-        told = _alone(summary.answers[0]) if len(summary.answers) == 1 else _tails(summary)
+        answers = main_answers(summary)
+        told = _alone(answers[0]) if len(answers) == 1 else _tails(summary, answers)
     return " · ".join([*words.run_badges(summary), *told, *_counted(summary), *spent])
 
 
@@ -253,22 +275,23 @@ def _alone(answer: CallerWait) -> list[str]:
     return [f"{answer.figures.measure} {', '.join(said)}"] if said else []
 
 
-def _tails(summary: Summary) -> list[str]:
+def _tails(summary: Summary, answers: Sequence[CallerWait]) -> list[str]:
     """ttfa p95 902 ms on direct and 941 ms on gateway; of more than two the least and the largest; p50 without a p95.
 
     Of several strata each says what it counts from or what sets it apart, and one target is not named.
     """
-    p = 0.95 if any(a.figures.at(0.95).bounded for a in summary.answers) else 0.5
+    p = 0.95 if any(a.figures.at(0.95).bounded for a in answers) else 0.5
     said, named = [], len(summary.targets) > 1
-    for stratum in summary.turns.strata:
-        told = [a for a in summary.answers if a.stratum == stratum and a.figures.at(p).bounded]
+    strata = list(dict.fromkeys(answer.stratum for answer in answers))
+    for stratum in strata:
+        told = [a for a in answers if a.stratum == stratum and a.figures.at(p).bounded]
         if told:
             ends = sorted(told, key=lambda answer: answer.figures.at(p).told)
             ends = told if len(told) < 3 else [ends[0], ends[-1]]
             times = together(*(answer.figures.at(p).told for answer in ends))
             parts = [_marked(time, a, p, named=named) for time, a in zip(times, ends, strict=True)]
             apart = f" {stratum.traits_words}" if stratum.traits else ""  # of what counts from an instant of its own
-            since = words.since(told[0].figures.measure, stratum) or apart if len(summary.turns.strata) > 1 else ""
+            since = words.since(told[0].figures.measure, stratum) or apart if len(strata) > 1 else ""
             joined = " to ".join(parts) if len(told) > 2 else listed(parts)
             said.append(f"{told[0].figures.measure}{since} p{p * 100:g} {joined}")
     return said

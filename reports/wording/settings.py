@@ -5,8 +5,9 @@ from __future__ import annotations
 from reports.numbers import NBSP, count, listed, plural, three
 from reports.summary.arms import DEFLATE, RunArm
 from reports.summary.trust import Setup, found_values
+from reports.wording.breakdown import AUDIBLE, STOPPED, WORDS
 
-GROWS = ("ttfa", "transcript_*", "response_total", "turn_detection", "voice_to_voice")
+GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
 """Measures of VAD turns that count from the end of speech, and so hold its packetisation."""
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},
@@ -72,10 +73,10 @@ def contained(setup: Setup) -> str:
     for eagerness in eager:
         set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"
         waited_for.append(f"what semantic_vad waits for, by {set_}")
-    noticed = [f"“noticed” contains {part}" for part in waited_for]
+    noticed = [f"{WORDS[STOPPED].title} contains {part}" for part in waited_for]
     buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
-    audible = f"“first audible” contains the {buffered} and the reply’s own opening silence"
-    return " ".join(f"{said}." for said in (*noticed, audible))
+    audible = f"{WORDS[AUDIBLE].title} is the {buffered} and the reply’s own opening silence"
+    return " ".join(f"{said[:1].upper()}{said[1:]}." for said in (*noticed, audible))
 
 
 def _buffers(values_ms: tuple[float, ...]) -> str:

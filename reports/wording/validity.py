@@ -181,10 +181,10 @@ def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str
 MEANINGS = {
     "ok": "completed, with the kind of output that was asked for",
     "interrupted": "cancelled because the script interrupted it",
-    "abandoned": "begun, cut by the end of the run",
+    "unfinished": "begun, cut by the end of the run",
     "starved": "not known: the load generator did not run when a limit ended",
     "renewed": "the service's age limit for sessions was reached, and the call renewed it",
-    "expired": "the service's age limit for sessions was reached",
+    "session_expired": "the service's age limit for sessions was reached",
     "failed:no_audio": "completed, audio was asked for and none came",
     "failed:no_text": "completed, text was asked for and none came",
     "failed:unknown_status": "the response ended in a status that this protocol does not have",
@@ -235,18 +235,18 @@ MEANINGS = {
 }
 OF_SESSIONS = {
     "ok": "opened, played its script to the end and was closed by us",
-    "abandoned": "cut by the end of the run",
+    "unfinished": "cut by the end of the run",
 }
 FAMILIES = {
     "failed": "the response failed, or an error named it",
     "cancelled": "the service cancelled the response, the script had not asked for it",
     "incomplete": "the service cut the reply short",
     "throttled": "the service limited the rate",
-    "endless": "more came for one turn than any turn has",
+    "limit_exceeded": "more came for one turn than any turn has",
     "timeout": "nothing came within this stage's limit",
-    "refused": "the service refused the connection",
+    "connect_failed": "no session was opened",
     "closed": "the connection was closed in mid-turn",
-    "protocol": "what came was not valid in this protocol",
+    "protocol_error": "what came was not valid in this protocol",
 }
 
 

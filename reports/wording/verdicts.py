@@ -14,18 +14,17 @@ from reports.numbers import NBSP, NONE, change, count, listed, plural, three
 from reports.question import RATES, Question
 from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import DRIFTS, Reason, unequal
-from reports.wording.words import OPEN, interval
+from reports.wording.words import INFINITE, OPEN, interval
 
 NOTHING = "n/a"
 """A figure that is not told."""
-TIMEOUT = f">{NBSP}timeout"
-"""A figure that lies among the failed turns."""
+TIMEOUT = INFINITE
 NEAR = 0.05
 """A ratio that lies farther from 1 than this is told with its margin where it is equivalent."""
 
 
 def figure(question: Question) -> str:
-    """ttfa p95 from the end of speech, with function calls; failure rate."""
+    """ttfa p95 from end of speech, with function calls; failure rate."""
     if question.stratum is None:
         return question.name
     since = question.stratum.since
@@ -76,7 +75,7 @@ def signed(value: float | None, scale: Scale) -> str:
 
 
 def difference(found: Difference | None) -> str:
-    """+65 %, −0.55 points; > timeout where the candidate lies in the failed share; n/a where there is none."""
+    """+65 %, −0.55 points; ∞ where the candidate lies in the failed share; n/a where there is none."""
     if found is None or math.isnan(found.d):
         return NOTHING
     value = as_share(found.d, found.scale, found.candidate)

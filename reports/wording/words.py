@@ -19,6 +19,7 @@ from reports.summary.single_turns import Role, Talk
 from reports.summary.summary import GREETING, READ, CallerWait, Summary
 from reports.summary.trust import Host, RuleResult
 from reports.wording import settings
+from reports.wording.breakdown import segment_title
 
 CAUSES = {
     "timestamp_uncertainty": ("arrival stamps are not exact", "the load generator fell behind what came in"),
@@ -56,6 +57,8 @@ FAILED_TURNS = (
     "starved, are left out, and counted."
 )
 """What the definitions of a page say of them."""
+INFINITE = "∞"
+"""A quantile that lies among the failed turns: each of them counts as infinite latency."""
 OPEN = "open"
 """An end that the samples do not bound."""
 
@@ -102,7 +105,7 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
         return Shown("n/a", f"no {noun or 'turn'}")
     if estimate.status == "failed share":
         beside = "" if math.isnan(good) else f"; successes {three(good)}"
-        return Shown(f">{NBSP}timeout", f"{count(failed)} of {count(n)} failed{beside}")
+        return Shown(INFINITE, f"{count(failed)} of {count(n)} failed{beside}")
     if estimate.status == "too few turns":
         return Shown("n/a", few_words(n, noun or "turn", estimate.needs))
     if estimate.status == "too few sessions":
@@ -113,7 +116,12 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
 
 def _open(estimate: Estimate, failed: str) -> str:
     """Why an interval has no end: the sessions that would close it, or the failures that it reaches into."""
-    return f"open; needs {plural(estimate.needs, 'session')}" if estimate.needs else f"open: {failed}"
+    said = _unbounded(estimate)
+    return f"{said}; needs {plural(estimate.needs, 'session')}" if estimate.needs else f"{said}: {failed}"
+
+
+def _unbounded(estimate: Estimate) -> str:
+    return f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
 
 
 def bound(estimate: Estimate) -> str:
@@ -142,8 +150,13 @@ def inexact_rows(summary: Summary) -> list[Line]:
 
 
 def host_facts(host: Host) -> list[str]:
-    """Its name, workers, p99 of timestamp_uncertainty, start_delay, event_loop_delay and send_delay in ms, clock and calibration."""
-    p99s = (host.timestamp_uncertainty_p99_ms, host.start_delay_p99_ms, host.event_loop_delay_p99_ms, host.send_delay_p99_ms)
+    """Return its name, workers, p99 of four delays of the load generator in ms, clock and calibration."""
+    p99s = (
+        host.timestamp_uncertainty_p99_ms,
+        host.start_delay_p99_ms,
+        host.event_loop_delay_p99_ms,
+        host.send_delay_p99_ms,
+    )
     return [host.name, count(host.workers), *map(three, p99s), clock_offset(host), host.calibrated or "no"]
 
 
@@ -155,13 +168,17 @@ def clock_offset(host: Host) -> str:
 
 
 def aside(estimate: Estimate, n: int) -> str:
-    """(969–1,010), or in short why there is no interval: (needs 40 sessions), (open). Nothing beside > timeout."""
+    """(969–1,010), or in short why there is no interval: (needs 40 sessions), (no upper bound). Nothing beside ∞."""
     if estimate.published:
         return f"({_interval(estimate, '–')})"
     if not n:
         return "(no turn)"
     needs = count(estimate.needs)
-    short = {"too few turns": f"(needs {needs})", "too few sessions": f"(needs {needs} sessions)", "open": "(open)"}
+    short = {
+        "too few turns": f"(needs {needs})",
+        "too few sessions": f"(needs {needs} sessions)",
+        "open": f"({_unbounded(estimate)})",
+    }
     return short.get(estimate.status, "")
 
 
@@ -171,7 +188,7 @@ def answer_cell(figures: Figures, p: float) -> Shown:
     shown = estimate_cell(estimate, figures.n, figures.failed, "")
     if estimate.status == "failed share":
         good = figures.successes[figures.quantiles.index(estimate)]
-        all_failed = "none began" if figures.lost == figures.n else "all failed"
+        all_failed = "none started" if figures.lost == figures.n else "all failed"
         return Shown(shown.figure, all_failed if math.isnan(good) else f"successes {three(good)}")
     return (
         Shown(shown.figure, _open(estimate, plural(figures.failed, "failure"))) if estimate.status == "open" else shown
@@ -184,8 +201,8 @@ def failures(answer: CallerWait) -> Shown:
 
 
 def reached(figures: Figures) -> Shown:
-    """The share of the wanted that has the figure, and how many have not: `71.2 %`, `115 failed, 100 never begun`."""
-    never = f", {count(figures.lost)} never begun" if figures.lost else ""
+    """The share of the wanted that has the figure, and how many have not: `71.2 %`, `115 failed, 100 not started`."""
+    never = f", {count(figures.lost)} not started" if figures.lost else ""
     return Shown(percent(figures.reached, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
 
 
@@ -205,7 +222,11 @@ def cause(summary: Summary) -> str:
         return "a check failed"
     first = summary.verdict.broken[0]
     why = CAUSES.get(first.measure, ("", f"the check “{first.name}” failed"))[1]
-    return f"{why}, and they can be off by {first.written(first.figure)}" if first.measure == "timestamp_uncertainty" else why
+    return (
+        f"{why}, and they can be off by {first.written(first.figure)}"
+        if first.measure == "timestamp_uncertainty"
+        else why
+    )
 
 
 def rule_said(rule: RuleResult) -> str:
@@ -251,7 +272,7 @@ class Answers(NamedTuple):
 
     @property
     def about(self) -> str:
-        """ttfa from the end of speech."""
+        """ttfa from end of speech."""
         return f"{self.measure} from {self.measured_from}"
 
     def counts(self, answer: CallerWait) -> str:
@@ -269,7 +290,7 @@ class Answers(NamedTuple):
 
 
 def tables(summary: Summary) -> list[Answers]:
-    """What the first table has: first deltas and transcripts by their origin, what is heard, greetings."""
+    """What the first table has: what is heard, first deltas and transcripts by their origin, greetings."""
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
     heard = f"the first audible sample, {settings.player(summary.setup)}"
@@ -281,12 +302,12 @@ def tables(summary: Summary) -> list[Answers]:
         for waits in (summary.answers, summary.read)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
     ]
-    more = (
+    first = (
         Answers(HEARD, ORIGINS["speech_end"], heard, summary.heard),
         Answers(ANSWER_HEARD, ORIGINS["speech_end"], answered, summary.answered),
-        Answers(GREETING, "the start of connecting", "the first audible sample of the greeting", summary.greeted),
     )
-    return [*every, *(answers for answers in more if answers.rows)]
+    greeted = Answers(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeted)
+    return [answers for answers in (*first, *every, greeted) if answers.rows]
 
 
 def as_sentence(text: str) -> str:
@@ -295,12 +316,12 @@ def as_sentence(text: str) -> str:
 
 
 def counted(measure: str, stratum: Stratum) -> str:
-    """ttfa from the end of speech: what counts from a turn's origin is not told without it."""
+    """ttfa from end of speech: what is measured from a turn's origin is not told without it."""
     return f"{measure}{since(measure, stratum)}"
 
 
 def since(measure: str, stratum: Stratum) -> str:
-    """` from the end of speech`; nothing for a measure that counts from an instant of its own."""
+    """` from end of speech`; nothing for a measure that counts from an instant of its own."""
     return f" {stratum.since}" if CATALOGUE[measure].begin == "measured_from" and stratum.since else ""
 
 
@@ -389,7 +410,7 @@ def detection(counts: Counts) -> list[str]:
         beside = f" ({count(counts.splits)} {commits} too many)" if counts.splits else ""
         faults.append(f"{plural(counts.split, 'turn')} cut at a pause{beside}")
     if counts.early:
-        faults.append(f"end of speech noticed too early in {count(counts.early)} of {plural(counts.noticed, 'turn')}")
+        faults.append(f"end of speech detected too early in {count(counts.early)} of {plural(counts.noticed, 'turn')}")
     return faults
 
 
@@ -439,8 +460,8 @@ def breakdown_title(row: Breakdown) -> str:
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
-    """noticed 319 + committed 4 + first delta 404 = 727 ms (mean of 40 turns)."""
-    parts = " + ".join(f"{segment.name} {three(segment.mean_ms)}" for segment in row.segments)
+    """end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)."""
+    parts = " · ".join(f"{segment_title(segment)} {three(segment.mean_ms)}" for segment in row.segments)
     where = f" on {row.target}" if len(summary.targets) > 1 else ""
     of = f" {traits_words(row.traits)}" if row.traits else ""
-    return f"{parts} = {three(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"
+    return f"{parts} · total {three(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"

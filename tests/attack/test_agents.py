@@ -216,7 +216,7 @@ def test_whatever_an_agent_does_its_caller_s_turns_have_one_outcome_each_and_no_
 
 
 HEARD_ALONE = {
-    *("voice_to_voice", "dead_air", "stall", "overlap", "unplayed_audio"),
+    *("voice_to_voice", "dead_air", "stall_duration", "overlap", "unplayed_audio"),
     *("barge_in_yield", "barge_in_last_audio", "barge_in_detection", "barge_in_late_audio"),
 }
 """The measures of a service that tells nothing but that it notices its caller."""
@@ -274,7 +274,7 @@ def test_what_comes_after_a_clear_is_late_audio_of_the_reply_and_no_answer(tmp_p
     call = called(TWILIO, agent.act(TWILIO), STEPS, tmp_path / "call.jsonl")
     _, question, objection = call.turns
 
-    heard, silent = question.instants["barge_in_detected"], question.instants["silent"]
+    heard, silent = question.instants["barge_in_detected"], question.instants["barge_in_silent"]
     assert silent - heard == (300 + JITTER_MS) * MS
     assert question.late_audio_ns == 300 * MS
     assert question.unplayed_audio_ns is not None

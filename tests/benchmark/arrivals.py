@@ -52,7 +52,9 @@ def gaps() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             run, _, output = played(
-                folder, *("--arrival-rate", f"{PER_S}/s", "--max-concurrent", "100", "--seed", str(SEED)), processes=processes
+                folder,
+                *("--arrival-rate", f"{PER_S}/s", "--max-concurrent", "100", "--seed", str(SEED)),
+                processes=processes,
             )
             accepted_s = np.array(accepted(folder / "truth.jsonl"))
             own = np.diff(accepted_s)

@@ -53,9 +53,9 @@ PROFILE = QUICK.replace("first_text: {p50: 10, p95: 20}", "first_text: {p50: 250
 
 def main() -> None:
     models()
-    with_servers("sessions", "the machine repair model, in calls at a time", times=2)
+    with_servers("concurrency", "the machine repair model, in calls at a time", times=2)
     with_quota()
-    with_servers("arrivals", "the same servers, in calls a minute")
+    with_servers("arrival-rate", "the same servers, in calls a minute")
 
 
 def knee(edge: float) -> Callable[[int], float]:
@@ -98,7 +98,7 @@ class QueueService:
     """Callers who think, ask, and wait for one of SERVERS servers, two turns a session: they wait together."""
 
     def edge(self, most: int) -> int:
-        return edge_by("sessions")
+        return edge_by("concurrency")
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
         """Play a level; turns in flight at its end are served to their end."""
@@ -189,10 +189,8 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
     print(f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may wait {LIMIT_MS:g} ms")
     print(f"edge by the model: {edge}")
     options = ("--by", by, "--slo", f"ttft p(80)<{LIMIT_MS:g}")
-    first, most = ("8", "32") if by == "sessions" else ("120", "960")
-    found = [
-        real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)
-    ]
+    first, most = ("8", "32") if by == "concurrency" else ("120", "960")
+    found = [real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)]
     for document in found:
         bracket = Bracket(document["holds"] or 0, (), document["breaks"])
         print(f"covers the edge: {covers(bracket, edge)}; {document['sentence']}")
@@ -216,7 +214,16 @@ def real(more: str, *options: str) -> dict[str, Any]:
         scenario = write_scenario(folder, script=SCRIPT)
         with running_simulator("--profile", str(folder / "profile.yaml")) as simulator:
             command = [sys.executable, "-m", "bench.cli.app", "capacity", "-f", str(scenario)]
-            place = ["--max-time", "12m", "--precision", "20%", "--url", simulator.urls["ga"], "-o", str(folder / "found")]
+            place = [
+                "--max-time",
+                "12m",
+                "--precision",
+                "20%",
+                "--url",
+                simulator.urls["ga"],
+                "-o",
+                str(folder / "found"),
+            ]
             subprocess.run([*command, *place, *options, "--", "--priority"], check=False)
         document: dict[str, Any] = json.loads((folder / "found" / "capacity.json").read_text())
     plan, spent_s = document["plan"], sum(level["length_s"] for level in document["levels"])
@@ -226,7 +233,7 @@ def real(more: str, *options: str) -> dict[str, Any]:
 
 def edge_by(by: str) -> int:
     """The highest load at which the model's share of slow turns is allowed."""
-    waits, most = (waits_of_callers, 64) if by == "sessions" else (waits_of_arrivals, 1000)
+    waits, most = (waits_of_callers, 64) if by == "concurrency" else (waits_of_arrivals, 1000)
     return bisect_left(range(1, most), True, key=lambda load: bool(np.mean(waits(load) >= LIMIT_MS) > ALLOWED))
 
 

@@ -107,7 +107,9 @@ def show(way: str, runs: list[Ran]) -> None:
     for ran in runs:
         figures = " · ".join(_rule(rule) for rule in ran.verdict["rules"] if rule["figure"] is not None)
         held_up = " · ".join(f"{delay:.3g}" for delay in ran.event_loop_delay_ms)
-        print(f"    {'valid' if ran.verdict['valid'] else 'INVALID'}: {figures} · event_loop_delay p50, p99 {held_up} ms")
+        print(
+            f"    {'valid' if ran.verdict['valid'] else 'INVALID'}: {figures} · event_loop_delay p50, p99 {held_up} ms"
+        )
 
 
 def _wrong(errors: list[Errors], name: str) -> str:

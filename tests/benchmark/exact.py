@@ -35,7 +35,7 @@ from tests.benchmark.harness import run_locust
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 
-MEASURES = ("ttfa", "transcript_first", "transcript_total", "turn_detection", "response_total")
+MEASURES = ("ttfa", "transcript_first", "transcript_total", "end_of_turn_delay", "response_total")
 TALK = f"""\
 session: {{output: audio, turn_detection: {{type: server_vad, silence_duration_ms: 500}}}}
 steps:

@@ -25,7 +25,7 @@ def first_command(runs: Path) -> str:
     """Run it; returns its line of the table, and what it said last."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AZURE_OPENAI_")}
     began_s = time.monotonic()
-    command = [sys.executable, "-m", "bench.cli.app", "bench", "--target", "simulator", "--runs-dir", str(runs)]
+    command = [sys.executable, "-m", "bench.cli.app", "quickstart", "--simulator", "--runs-dir", str(runs)]
     ended = subprocess.run(command, cwd=HOME, env=environ, capture_output=True, text=True, check=False)
     took_s = time.monotonic() - began_s
     said = [line for line in ended.stdout.splitlines() if line.strip()]

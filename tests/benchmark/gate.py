@@ -1,7 +1,8 @@
 """Does the gate decide rightly, end to end? Real runs through all processes against simulators with short delays.
 
 Two services alike must never be called *regressed*; one that is 30 % slower nearly always, at the size that
-`rtbench sample-size` asked for; a harness that was held up, arms that were throttled and runs without data must exit with 4.
+`rtbench sample-size` asked for; a harness that was held up, arms that were throttled and runs without data must exit
+with 4.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ RECORDINGS = ("late_parcel.wav", "order_number.wav")
 ENDS = {
     "ttfa": ("speech_end", "first_audio"),
     "voice_to_voice": ("speech_end", "first_audible"),
-    "turn_detection": ("speech_end", "speech_stopped"),
+    "end_of_turn_delay": ("speech_end", "speech_stopped"),
     "start_of_speech_delay": ("speech_start", "speech_started"),
 }
 

@@ -85,6 +85,6 @@ def cost(url: str, options: Sequence[str]) -> Cost:
         folder, _, _ = run_locust(scenario, Path(scratch) / "runs", *load, *options)
         seconds = files.read_table(folder, "seconds").to_pandas()
         full = seconds[seconds["sessions_active"] >= MOST * CALLERS].iloc[1:]
-        cpu_s = (full["cpu"] * full["length_ns"]).sum() / 1e9
-        length_s = full["length_ns"].sum() / 1e9
+        cpu_s = (full["cpu"] * full["duration_ns"]).sum() / 1e9
+        length_s = full["duration_ns"].sum() / 1e9
         return Cost(1e6 * cpu_s / full["events"].sum(), cpu_s / length_s, p_ms(folder, "event_loop_delay", 0.99)[0])

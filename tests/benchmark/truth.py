@@ -37,7 +37,9 @@ def measure(scratch: Path, transport: str) -> None:
     print(f"  ttfa, ms:                   {quantiles(joined['ttfa_ms'], 0.5, 0.99)}")
     print(f"  ttfa − truth, ms:           {quantiles(joined['error_ms'], 0.5, 0.99, 0.999, 1)}")
     print(f"  |ttfa − truth|, ms:         {quantiles(joined['error_ms'].abs(), 0.5, 0.99, 0.999, 1)}")
-    print(f"  timestamp_uncertainty of first, ms:   {quantiles(joined['timestamp_uncertainty_ns'] / 1e6, 0.5, 0.99, 1)}")
+    print(
+        f"  timestamp_uncertainty of first, ms:   {quantiles(joined['timestamp_uncertainty_ns'] / 1e6, 0.5, 0.99, 1)}"
+    )
     print(f"  simulator: {ready.output.strip().splitlines()[-1]}")
 
 

@@ -101,5 +101,11 @@ def build_row(start_ns: int = 0, measured_from: str | None = "request_sent", **i
     """A good turn's row with these instants, which are absolute here."""
     row: dict[str, Any] = {f"{name}_at_ns": None for name in INSTANTS}
     row |= {f"{name}_at_ns": at_ns - start_ns for name, at_ns in instants_ns.items()}
-    row |= {"service_session_id": SESSION, "response_id": "resp_1", "turn": 1, "outcome": "ok", "measured_from": measured_from}
+    row |= {
+        "service_session_id": SESSION,
+        "response_id": "resp_1",
+        "turn": 1,
+        "outcome": "ok",
+        "measured_from": measured_from,
+    }
     return row | {"audio": None, "vad_splits": 0, "start_ns": start_ns, "start_utc_ns": start_ns}

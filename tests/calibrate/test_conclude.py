@@ -34,7 +34,8 @@ LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {
           build_step(800, "bad", kind="listening"), build_step(400, "bad", kind="talking")], LAST),
     "where every load was good the answer is a least one":
         ([build_step(40, kind="listening"), build_step(40, kind="talking")],
-         "trust this machine up to at least 40 sessions per process; --max-sessions, not the harness, ended the calibration"),
+         "trust this machine up to at least 40 sessions per process; --max-sessions, not the harness, ended the "
+         "calibration"),
     "where the simulator was at its limit as well":
         (steps_of_both(*GOOD, (400, "late"), (400, "late")), LAST.replace("to ", "to at least ") +
          "; the simulator, not the harness, ended the calibration"),

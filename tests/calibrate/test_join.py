@@ -35,7 +35,7 @@ SPOKEN = [
 
 
 def test_the_error_of_a_measure_is_its_figure_less_the_truth() -> None:
-    row = build_row(900, requested=990, first_audio=2007, first_transcript=1500, response_done=4003)
+    row = build_row(900, request_sent=990, first_audio=2007, first_transcript=1500, response_done=4003)
     errors = joined([row], told(TYPED), {})
 
     assert errors.measures == {"ttfa": [17], "transcript_first": [10], "response_total": [13]}
@@ -61,7 +61,7 @@ def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample(
     errors = joined([row], told(SPOKEN), {"hello.wav": SPEECH})
 
     assert errors.measures["ttfa"] == [500]
-    assert errors.measures["turn_detection"] == [0]
+    assert errors.measures["end_of_turn_delay"] == [0]
     assert errors.measures["start_of_speech_delay"] == [pytest.approx(0, abs=1)]
     assert errors.instants["speech_end"] == [0]
 
@@ -76,7 +76,7 @@ def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> N
     "change", [{"outcome": "timeout:response"}, {"vad_splits": 1}, {"response_id": "resp_2"}, {"response_id": None}]
 )
 def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> None:
-    row = build_row(0, requested=990, first_audio=2007) | change
+    row = build_row(0, request_sent=990, first_audio=2007) | change
     errors = joined([row], told(TYPED), {})
 
     assert errors.measures == {}
@@ -89,7 +89,7 @@ def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: 
         line | {"send_end_ns": taken_ns} if line["type"] == "response.output_audio.delta" else line for line in TYPED
     ]
     truth = told(lines)
-    errors = joined([build_row(0, requested=1000, first_audio=2000, response_done=4000)], truth, {})
+    errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert errors.measures == {"response_total": [0]}
     assert errors.unjoined == 1
@@ -97,10 +97,8 @@ def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: 
 
 
 def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() -> None:
-    truth = told(
-        [line | {"earliest_ns": line["at_ns"] - 10**9} if line["direction"] == "in" else line for line in TYPED]
-    )
-    errors = joined([build_row(0, requested=1000, first_audio=2000, response_done=4000)], truth, {})
+    truth = told([line | {"since": line["at"] - 10**9} if line["d"] == "in" else line for line in TYPED])
+    errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert (errors.measures, errors.unjoined, truth.left_out) == ({}, 1, 1)
     assert set(errors.instants) == {"first_audio", "response_done"}

@@ -120,7 +120,9 @@ def test_a_frame_that_is_late_makes_a_voice_behind_it_late_only_where_it_was_mor
 
 def test_an_interruption_begins_with_the_recording_that_interrupts_and_ends_with_the_clear() -> None:
     begin_ms = 5_000 + 2_401 / 24 + LATE_MS
-    row = spoken_row(1_000, barge_in=begin_ms - 1, barge_in_detected=5_200.5, silent=5_200.5) | {"outcome": "interrupted"}
+    row = spoken_row(1_000, barge_in=begin_ms - 1, barge_in_detected=5_200.5, barge_in_silent=5_200.5) | {
+        "outcome": "interrupted"
+    }
 
     assert off_ms(errors(row)) == {"voice_to_voice": [0], "barge_in_detection": [1.5], "barge_in_yield": [1.5]}
 

@@ -17,6 +17,7 @@ from bench.cores import CoreUsage
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import LoadStep
+from bench.run.document import SCHEMA_VERSION
 from tests.calibrate.builders import received, sent
 
 S, MS = 10**9, 10**6
@@ -40,7 +41,7 @@ class Run:
     outcomes: dict[int, str] = field(default_factory=dict)
     """of turns that are not good, by their number"""
     lates_ms: dict[int, float] = field(default_factory=dict)
-    sessions: tuple[tuple[str, int], ...] = (("ok", 0), ("abandoned", 0))
+    sessions: tuple[tuple[str, int], ...] = (("ok", 0), ("unfinished", 0))
     """outcome and lost turns"""
     ends: int = 1
     died: str = ""
@@ -83,7 +84,7 @@ def seconds(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "second": second,
-            "length_ns": S,
+            "duration_ns": S,
             "sessions_active": run.open.get(second, SESSIONS),
             "events": 2000 if BEGIN_S <= second < END_S else 4000,
             "cpu": 0.25,
@@ -104,7 +105,7 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     kept.record(hdr.Key("receive_delay", "sim"), 250)
     log = hdr.header(0, simulated=True) + "".join(kept.lines(0, S))
     files.histograms_path(scratch).write_text(log, encoding="ascii")
-    (scratch / "run.json").write_text(json.dumps({"schema": 1, "verdict": run.verdict}))
+    (scratch / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "verdict": run.verdict}))
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
     usage = CoreUsage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
     played = PlayedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
@@ -160,7 +161,7 @@ def test_sessions_that_were_not_there_all_the_time_are_missed(tmp_path: Path) ->
     ("run", "failed", "turns"),
     [
         (Run(outcomes={5: "timeout:response", 6: "timeout:response"}), 2, 100),
-        (Run(sessions=(("ok", 0), ("closed:1006", 4), ("abandoned", 0))), 5, 105),
+        (Run(sessions=(("ok", 0), ("closed:1006", 4), ("unfinished", 0))), 5, 105),
     ],
 )
 def test_turns_that_failed_and_those_lost_with_a_session_count(

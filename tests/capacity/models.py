@@ -37,7 +37,7 @@ ALLOWED = 0.05
 
 
 def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **changes: object) -> SearchPlan:
-    plan = SearchPlan("sessions", ["ttfa p(95)<800"], "ttfa", first, most, 0.1, ERROR, time_s, None, 0, None)
+    plan = SearchPlan("concurrency", ["ttfa p(95)<800"], "ttfa", first, most, 0.1, ERROR, time_s, None, 0, None)
     changed = msgspec.structs.replace(plan, **changes)
     return msgspec.structs.replace(changed, levels_most=levels_left(ladder_of(changed), []))
 

@@ -52,7 +52,7 @@ def attempted(
         return PlayedLevel(folder, died, looks=4)
 
     monkeypatch.setattr(playing, "play_level", play)
-    search = Search(build_plan(), [slo_of(slo)], Locust("calls.py", "sessions", tmp_path))
+    search = Search(build_plan(), [slo_of(slo)], Locust("calls.py", "concurrency", tmp_path))
     return level_of(search, 3, NextLevel(load, hold), given)
 
 
@@ -90,7 +90,14 @@ def test_stamps_that_are_not_exact_spoil_only_an_answer_that_hangs_on_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    rule = {"rule": "a", "name": "stamps are exact", "measure": "timestamp_uncertainty", "unit": "ms", "note": "", "remedy": ""}
+    rule = {
+        "rule": "a",
+        "name": "stamps are exact",
+        "measure": "timestamp_uncertainty",
+        "unit": "ms",
+        "note": "",
+        "remedy": "",
+    }
     broken = rule | {"figure": 12.0, "limit": 6.0, "passed": False}
     verdict = {"valid": False, "inexact": [], "rules": [broken]}
     for off_ms, answer in ((12.0, "holds"), (59_900.0, "generator")):
@@ -121,7 +128,7 @@ def test_a_level_whose_run_crashed_is_named(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_more_calls_than_can_connect_in_time_are_a_limit_of_ours(tmp_path: Path) -> None:
-    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "sessions", tmp_path), connects_per_min=30.0)
+    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "concurrency", tmp_path), connects_per_min=30.0)
 
     level = level_of(search, 3, NextLevel(40, hold=False), GIVEN)
 
@@ -146,7 +153,7 @@ def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
         raise UsageError("raise it with `ulimit -n`")
 
     monkeypatch.setattr(playing, "play_level", refused)
-    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "sessions", tmp_path))
+    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "concurrency", tmp_path))
 
     with pytest.raises(UsageError, match="ulimit"):
         level_of(search, 1, NextLevel(40, hold=False), GIVEN)

@@ -33,7 +33,7 @@ def clear(search: Search, number: int, step: NextLevel, given: LevelBudget) -> L
 
 def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = clear) -> Result:
     monkeypatch.setattr(leveling, "level_of", played)
-    locust = Locust("calls.py", "sessions", folder / "levels")
+    locust = Locust("calls.py", "concurrency", folder / "levels")
     monkeypatch.setattr(playing, "prepared", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
     given = ["capacity", "-f", "calls.py", "--slo", "ttfa p(95)<800", "-o", str(folder / "found"), *options]
     return call(*given)
@@ -70,7 +70,7 @@ def test_an_objective_that_nothing_can_judge_is_refused_before_the_first_call(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
-    locust = Locust("calls.py", "sessions", tmp_path / "levels")
+    locust = Locust("calls.py", "concurrency", tmp_path / "levels")
     ready = PreparedSearch(locust, "west", "calls", None, (), [lacks])
     monkeypatch.setattr(leveling, "level_of", lambda *_: pytest.fail("a level was played"))
     monkeypatch.setattr(playing, "prepared", lambda *_, **__: ready)
@@ -159,7 +159,7 @@ def test_the_options_of_the_service_are_those_of_runs(tmp_path: Path) -> None:
 
 def test_a_level_is_a_run_as_users_start_it(tmp_path: Path) -> None:
     task = LevelTask("03-level-8", 8, 60.0, 5.0, budget_usd=2.0)
-    words = Locust("calls.py", "sessions", tmp_path, ["--url", "ws://here"]).words(task)
+    words = Locust("calls.py", "concurrency", tmp_path, ["--url", "ws://here"]).words(task)
 
     assert words[:2] == ["-f", "calls.py"]
     assert words[-2:] == ["--url", "ws://here"]
@@ -176,8 +176,10 @@ def test_a_level_is_a_run_as_users_start_it(tmp_path: Path) -> None:
 
 
 def test_a_level_of_arrivals_has_slots_for_long_calls(tmp_path: Path) -> None:
-    ample = " ".join(Locust("calls.py", "arrivals", tmp_path).words(LevelTask("a", 30, 60.0, 5.0)))
-    given = " ".join(Locust("calls.py", "arrivals", tmp_path).words(LevelTask("a", 30, 60.0, 5.0, max_sessions=12)))
+    ample = " ".join(Locust("calls.py", "arrival_rate", tmp_path).words(LevelTask("a", 30, 60.0, 5.0)))
+    given = " ".join(
+        Locust("calls.py", "arrival_rate", tmp_path).words(LevelTask("a", 30, 60.0, 5.0, max_concurrent=12))
+    )
 
     assert "--arrival-rate 30/min --max-concurrent 150" in ample
     assert "--max-concurrent 12" in given

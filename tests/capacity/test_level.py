@@ -131,7 +131,7 @@ def test_a_level_of_which_no_call_opened_says_why_and_what_to_do() -> None:
 
 @pytest.mark.parametrize("other", [("ok", ""), ("throttled:handshake", ""), None], ids=["opened", "throttled", "none"])
 def test_a_level_tells_of_the_service_where_a_call_opened_or_met_a_limit_or_none_was_refused(other: Any) -> None:
-    check_opened(sessions_of(*([NOBODY, other] if other else [("abandoned", "")])))
+    check_opened(sessions_of(*([NOBODY, other] if other else [("unfinished", "")])))
 
 
 def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
 
 def test_of_sessions_that_began_after_one_that_is_still_open_no_answer_is_complete(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=4, paired=True))
-    edit(tmp_path, "sessions", lambda _, row: row | {"outcome": "abandoned"} if row["pair"] == 7 else row)
+    edit(tmp_path, "sessions", lambda _, row: row | {"outcome": "unfinished"} if row["pair"] == 7 else row)
     counts = seen(side_of(tmp_path), [LATE])
 
     assert [which[0][1].sum() for which in (counts.complete, counts.known)] == [7 * 4, 20 * 4]

@@ -17,6 +17,7 @@ import pytest
 from bench.capacity import play as playing
 from bench.capacity.play import LevelTask, Locust, play_level
 from bench.clock import utc_ns
+from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
 
 
@@ -80,7 +81,7 @@ def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]
 
 
 def folder_of(tmp_path: Path, state: str) -> Path:
-    (tmp_path / "run.json").write_text(json.dumps({"state": state, "began_utc_ns": utc_ns(), "schema": 1}))
+    (tmp_path / "run.json").write_text(json.dumps({"state": state, "began_utc_ns": utc_ns(), "schema": SCHEMA_VERSION}))
     return tmp_path
 
 
@@ -101,7 +102,9 @@ def test_a_wall_clock_that_is_set_moves_no_look_and_no_end_of_a_level(
     clocks = SteppedClocks({10.0: step_s})
     folder = tmp_path / "folder"
     folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"state": "closing", "began_utc_ns": clocks.utc_ns(), "schema": 1}))
+    (folder / "run.json").write_text(
+        json.dumps({"state": "closing", "began_utc_ns": clocks.utc_ns(), "schema": SCHEMA_VERSION})
+    )
     run = LevelRun(folder, clocks)
     monkeypatch.setattr(playing, "monotonic_ns", clocks.monotonic_ns)
     monkeypatch.setattr(playing, "utc_ns", clocks.utc_ns, raising=False)
@@ -114,7 +117,7 @@ def test_a_wall_clock_that_is_set_moves_no_look_and_no_end_of_a_level(
         return False
 
     task = LevelTask("01-level-4", 4, 160.0, 5.0)
-    played = play_level(Locust("calls.py", "sessions", tmp_path / "levels"), task, is_clear)
+    played = play_level(Locust("calls.py", "concurrency", tmp_path / "levels"), task, is_clear)
 
     assert looked_s == pytest.approx([10.0, 20.0, 40.0, 80.0])
     assert clocks.now_ns / NS_PER_S - 1_000 == pytest.approx(160.0)

@@ -64,7 +64,8 @@ def test_a_capacity_is_of_one_target(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "session_s", "calls"), [("sessions", 20.0, 9000.0), ("sessions", 0.0, None), ("arrivals", 20.0, 3000.0)]
+    ("by", "session_s", "calls"),
+    [("concurrency", 20.0, 9000.0), ("concurrency", 0.0, None), ("arrival_rate", 20.0, 3000.0)],
 )
 def test_so_many_calls_are_made_at_most(by: Any, session_s: float, calls: float | None) -> None:
     assert calls_most(by, 100, 1800.0, session_s) == calls

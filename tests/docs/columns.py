@@ -37,9 +37,7 @@ def _columns(columns: Iterable[ColumnGroup]) -> str:
 
 def _named(names: tuple[str, ...]) -> str:
     """The names; of the columns of many instants, whose names stand in docs/metrics.md, what they have in common."""
-    endings = [
-        ending for ending in ("_at_ns", "_width_ns", "_error_ns") if all(name.endswith(ending) for name in names)
-    ]
+    endings = [ending for ending in ("_at_ns", "_uncertainty_ns") if all(name.endswith(ending) for name in names)]
     return _code([f"<instant>{endings[0]}"] if endings and len(names) > 3 else names)
 
 

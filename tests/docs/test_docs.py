@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import typer
 
+from bench import manual
 from bench.cli.app import app
 from bench.limits import Limits
 from bench.measures import CATALOGUE, CENSORED, GOOD
@@ -18,12 +20,15 @@ from bench.plan.script import load_script
 from bench.run.validity import Evidence, judge
 from bench.target import targets
 from bench.target.options import ServiceOptions
-from reports.statistics import quantiles, verdicts
+from reports.statistics import quantiles, rates, verdicts
+from reports.statistics.differences import LEVEL
 from reports.wording.validity import FAMILIES, MEANINGS
-from tests.docs import columns, decisions, options
+from tests.docs import addresses, columns, decisions, options
 
 ROOT = Path(__file__).parents[2]
 NAMING = ("bench", "reports", "scenarios", "docs", "rtbench")
+COMMAND = r"`rtbench docs ([a-z][\w-]*)(?:#([\w-]+))?`"
+HELPER = r"""\bsee\(['"]([\w-]+)['"](?:, ['"]([\w-]+)['"])?\)"""
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -115,10 +120,49 @@ def test_every_command_is_explained() -> None:
     assert all(f"rtbench {name}" in text("docs/options.md") for name in _commands())
 
 
-def test_every_page_is_in_the_index() -> None:
-    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+def test_every_page_is_in_the_index_and_on_the_site() -> None:
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    listed = [entry.name for entry in manual.entries(text("docs/index.md"))]
 
-    assert not {name for name in pages if f"({name})" not in text("docs/index.md")}
+    assert sorted(listed) == sorted(pages)
+    assert re.findall(r"([\w-]+)\.md", text("mkdocs.yml").partition("\nnav:\n")[2]) == ["index", *listed]
+
+
+def test_every_address_of_the_project_is_that_of_its_metadata() -> None:
+    files = [*addresses.files()]
+    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files}
+
+    assert [path for path, own in texts.items() if addresses.written(own) != own] == [], "run `make schema`"
+    assert sum(bool(addresses.OWN.search(own)) for own in texts.values()) > 3
+
+
+def test_commands_in_texts_name_pages_and_sections_that_exist() -> None:
+    """In messages, comments and examples: `rtbench docs NAME#SECTION`, which works from a wheel."""
+    folders = (ROOT / name for name in NAMING)
+    texts = [path for folder in folders for kind in ("md", "py", "yml", "yaml") for path in folder.rglob(f"*.{kind}")]
+    named = {
+        (page, section)
+        for path in texts
+        for pattern in (COMMAND, HELPER)
+        for page, section in re.findall(pattern, path.read_text(encoding="utf-8"))
+    }
+
+    assert ("simulator", "faults") in named
+    for page, section in named:
+        assert not section or section in manual.headings(manual.find(page).read_text(encoding="utf-8"))
+
+
+def test_no_message_names_a_file_of_the_docs() -> None:
+    """Whoever installed a wheel has no such file beside them: `manual.see` has the command that prints it."""
+    named = [
+        (path.relative_to(ROOT), node.value)
+        for top in ("bench", "reports", "rtbench")
+        for path in (ROOT / top).rglob("*.py")
+        for node in _strings(ast.parse(path.read_text(encoding="utf-8")))
+        if re.search(r"\bdocs/[a-z-]+\.md", node.value)
+    ]
+
+    assert named == []
 
 
 def test_every_option_of_the_simulator_is_explained() -> None:
@@ -135,17 +179,40 @@ def test_the_readmes_own_script_can_be_played(tmp_path: Path) -> None:
     assert len(load_script(script).steps) == 3
 
 
-def test_the_rule_of_thumb_for_beginners_is_what_the_tool_asks() -> None:
-    """How many sessions a percentile takes to be printed, by their turns, and how many turns to decide."""
-    table = text("docs/getting-started.md").partition("<!-- floors -->")[2].strip().split("\n\n")[0].splitlines()
-    head, _, *rows, decide = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
-    ps = [float(name.removeprefix("p")) / 100 for name in head[1:]]
+def test_the_table_of_calls_is_what_the_tool_asks() -> None:
+    lines = text("docs/sample-size.md").partition("<!-- sample-size -->")[2].strip().split("\n\n")[0].splitlines()
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    turns_of_a_call = [int(number) for name in head[1:] for number in re.findall(r"\d+", name)]
+    printed = [
+        (f"print p{p * 100:.0f}", [quantiles.sessions_needed(p, np.full(1000, turns)) for turns in turns_of_a_call])
+        for p in (0.5, 0.9, 0.95, 0.99)
+    ]
+    decided = [
+        (
+            f"decide p{p * 100:.0f}",
+            [
+                max(verdicts.SESSIONS, to_print, -(-verdicts.turns_to_decide(p) // turns))
+                for turns, to_print in zip(turns_of_a_call, least, strict=True)
+            ],
+        )
+        for p, (_, least) in zip((0.5, 0.9, 0.95, 0.99), printed, strict=True)
+    ]
+    failures = [
+        (f"decide that at most {share:.0%} ".replace("%", " %"), [rates.sessions_without(share, LEVEL)] * 3)
+        for share in (0.05, 0.02, 0.01)
+    ]
 
-    assert [row[0].rpartition("of ")[2] for row in rows] == ["ten turns", "four turns", "one turn"]
-    for turns, row in zip((10, 4, 1), rows, strict=True):
-        assert row[1:] == [f"{quantiles.sessions_needed(p, np.full(1000, turns)):,}" for p in ps]
-    assert decide[1:] == [f"{verdicts.turns_to_decide(p):,}" for p in ps]
-    assert f"of {verdicts.SESSIONS} sessions" in decide[0]
+    assert turns_of_a_call == [1, 4, 10]
+    for row, (question, calls) in zip(rows, [*printed, *decided, *failures], strict=True):
+        assert row[0].startswith(question)
+        assert [int(cell.replace(",", "")) for cell in row[1:]] == calls
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/getting-started.md", "docs/check.md", "docs/compare.md", "docs/statistics.md"]
+)
+def test_pages_send_who_asks_how_many_calls_it_takes_to_the_one_answer(page: str) -> None:
+    assert "sample-size.md)" in text(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -178,8 +245,15 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 
 def _anchors(page: Path) -> set[str]:
     """The anchors that code hosts make of headings."""
-    headings = re.findall(r"^#+ +(.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return set(manual.headings(page.read_text(encoding="utf-8")))
+
+
+def _strings(tree: ast.Module) -> Iterable[Any]:
+    """The texts of a module that are no docstrings."""
+    documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+            yield node
 
 
 def _commands() -> dict[str, Any]:

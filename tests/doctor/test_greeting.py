@@ -45,7 +45,7 @@ def test_a_greeting_in_the_other_shape_explains_whatever_fails_after_it(spoken: 
     assert own not in REMEDIES.values()
 
 
-@pytest.mark.parametrize("outcome", ["throttled:response", "expired", "ok", "abandoned"])
+@pytest.mark.parametrize("outcome", ["throttled:response", "session_expired", "ok", "unfinished"])
 def test_a_greeting_explains_nothing_that_has_another_cause(outcome: str) -> None:
     assert dialect_remedy(outcome, "", PREVIEW, GREETINGS[GA]) == ""
 

@@ -67,7 +67,7 @@ CASES = (
         FaultCase(f"close,code={code}", {f"{OPENING} {TURN}": f"closed:{code}"})
         for code in (1000, 1001, 1006, 1008, 1009, 1011)
     ),
-    FaultCase("session_expired", {f"{OPENING} {TURN}": "expired"}),
+    FaultCase("session_expired", {f"{OPENING} {TURN}": "session_expired"}),
     FaultCase("error,code=anything", {EVENTS: "ok"}, note="counted in `service_errors`"),
     FaultCase("error", {OPENING: "ok", "response first_delta next_delta done": "failed:server_error"},
               note="where no turn is under way it is counted"),

@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-STORED = Path(__file__).parents[1] / "reports/stored/schema-3"
+STORED = Path(__file__).parents[1] / "reports/stored/spoken"
 PATCHED = "from bench.transport.green import patch; patch()\n"
 # What a first command reads and compiles is read and compiled; runpy wants to be the first to run the module itself.
 CALLED = """
@@ -61,7 +61,18 @@ forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "r
 bench.locust_run.subprocess = bench.capacity.play.subprocess = forking
 """
 """Its levels are forked as well."""
-REPORTING = ("report", "check", "baseline", "compare", "decide", "size", "merge", "export", "runs", "open", "history")
+REPORTING = (
+    "report",
+    "check",
+    "baseline",
+    "compare",
+    "sample-size",
+    "merge",
+    "export",
+    "runs",
+    "open",
+    "trend",
+)
 PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
     ("bench.load.leading.forecast",): LOCUST,
@@ -71,6 +82,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ("bench.cli.app", "simulate"): SIMULATE,
     **{("bench.cli.app", command): REPORT for command in REPORTING},
     ("bench.cli.app", "replay"): "import bench.cli.service, bench.run.replay",
+    ("bench.cli.decision",): REPORT,
     ("reports.looks",): REPORT,
 }
 """What is done in advance for modules that are called with these first words."""

@@ -236,7 +236,7 @@ def measured_session(random: Random) -> None:
         _spoil(came, random)
     gaps_ms = random.choices((0, 1, 50, 2_900, 3_100), k=5)
     end = random.choice((
-        lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns)),
+        lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns)),
         lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
         lambda timeline, now_ns: timeline.tell(inputs.Closed(1000, now_ns, "bye")),
     ))  # fmt: skip

@@ -44,7 +44,7 @@ def test_one_session_that_opened_is_hope() -> None:
     assert not here.hopeless
 
 
-@pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("abandoned", False)])
+@pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("unfinished", False)])
 def test_what_is_throttled_or_cut_is_not_hopeless(outcome: str, failed: bool) -> None:
     here = arm()
 
@@ -96,7 +96,7 @@ def test_after_throttled_turns_others_start_once_a_turn_has_got_through() -> Non
     here.turn_ended(turn("throttled:response"))
     again_ns = here.pacer.earliest_ns(at(30))
     here.pacer.take(again_ns)
-    for outcome in ("ok", "abandoned"):
+    for outcome in ("ok", "unfinished"):
         here.session_opened(again_ns)
         here.turn_ended(turn(outcome, start_ns=again_ns - (outcome == "ok")))
         assert here.pacer.on_trial

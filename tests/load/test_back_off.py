@@ -96,7 +96,7 @@ def test_a_wait_that_the_service_asks_for_is_kept_from_its_answer_on_up_to_a_lim
         (False, {"outcome": "closed:1013", "turns_succeeded": 1}),
         (False, {"outcome": "throttled:handshake"}),  # its target's pacer waits
         (False, {"outcome": "failed:load_generator"}),
-        (False, {"outcome": "abandoned"}),
+        (False, {"outcome": "unfinished"}),
         (False, {"outcome": "ok"}),
     ],
 )
@@ -191,5 +191,5 @@ def test_a_call_that_arrives_waits_for_none_that_was_refused(tmp_path: Path, clo
 
     assert clock.waited_ns == 0
     seconds = stand.rows("seconds")
-    assert sum(row["calls"] for row in seconds) == 12
+    assert sum(row["calls_offered"] for row in seconds) == 12
     assert sum(row["calls_backed_off"] for row in seconds) == 0

@@ -252,7 +252,7 @@ def test_a_call_whose_function_has_not_returned_is_not_told() -> None:
     exchange = call(say(), say(), after_s=3_600, cap_ns=3 * S, profile=default_profile(), functions=finds,
                     tools=(ORDER,))  # fmt: skip
 
-    assert exchange.turns[0].outcome == "expired"
+    assert exchange.turns[0].outcome == "session_expired"
     assert exchange.turns[0].function_calls == 1
     assert exchange.told(1) == [("user", "Hello")]
 
@@ -262,7 +262,7 @@ def test_nothing_is_renewed_where_no_script_asks_for_it() -> None:
     exchange = SimulatedCall(script, cap_ns=1_500 * MS)
     exchange.talk()
 
-    assert [session.outcome for session in exchange.sessions] == ["expired"]
+    assert [session.outcome for session in exchange.sessions] == ["session_expired"]
 
 
 def test_a_call_goes_on_when_the_service_ends_its_session_within_a_turn() -> None:
@@ -270,7 +270,7 @@ def test_a_call_goes_on_when_the_service_ends_its_session_within_a_turn() -> Non
 
     assert {session.outcome for session in exchange.sessions[:-1]} == {"renewed"}
     assert [turn.turn for turn in exchange.turns] == [1, 2, 3]
-    assert "expired" in {turn.outcome for turn in exchange.turns}
+    assert "session_expired" in {turn.outcome for turn in exchange.turns}
     assert sum(session.turns_not_started for session in exchange.sessions) == 0
 
 
@@ -297,7 +297,7 @@ def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_t
     measures = after.measures_ns()
     assert abs(after.instants["previous_reply_end"] - ends_ns) < 2
     wait_ns = turn.instants["first_audible"] - turn.instants[turn.measured_from or ""]
-    parts_ns = measures["session_ready"] + measures["session_update"] + measures["history"] + wait_ns
+    parts_ns = measures["session_ready"] + measures["session_update"] + measures["history_load"] + wait_ns
     begun_ns = after.instants["connect_start"] - after.instants["previous_reply_end"]
     between_ns = measures["renewal_gap"] - begun_ns - parts_ns
     assert 0 <= between_ns < MS, "nothing passes between the parts"
@@ -342,14 +342,14 @@ def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_
 def test_a_run_that_ends_renews_no_session() -> None:
     exchange = call(say(), Pause(30), say(), after_s=0.001, ends_ns=2 * S)
 
-    assert exchange.sessions[-1].outcome == "abandoned"
+    assert exchange.sessions[-1].outcome == "unfinished"
     assert len(exchange.turns) == 1
 
 
 def test_a_task_without_an_end_is_left_when_its_session_has_ended_and_so_does_the_run() -> None:
     exchange = call(*[say()] * 200, after_s=3_600, cap_ns=1_000 * MS, ends_ns=900 * MS)
 
-    assert exchange.sessions[-1].outcome in ("renewed", "abandoned")
+    assert exchange.sessions[-1].outcome in ("renewed", "unfinished")
     assert exchange.sessions[-1].turns_not_started == 0, "the run has cut what was left"
     assert len(exchange.heard) == 1
     assert len(exchange.turns) < 3
@@ -380,7 +380,7 @@ def test_every_turn_of_a_call_is_said_once_and_each_session_is_told_all_that_was
     exchange = call(*played, after_s=after_s, cap_ns=cap_ms * MS, turn_detection=detection, seed=seed)
 
     assert [turn.turn for turn in exchange.turns] == list(range(1, len(exchange.script.turns) + 1))
-    assert {turn.outcome for turn in exchange.turns} <= {"ok", "expired", "cancelled:turn_detected"}
+    assert {turn.outcome for turn in exchange.turns} <= {"ok", "session_expired", "cancelled:turn_detected"}
     assert {session.outcome for session in exchange.sessions} <= {"ok", "renewed"}
     assert sum(session.turns_not_started for session in exchange.sessions) == 0
     for earlier, later in pairwise(range(len(exchange.heard))):

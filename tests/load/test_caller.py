@@ -399,7 +399,7 @@ def test_a_run_that_ends_leaves_the_task_after_the_turn_under_way() -> None:
 
     assert left_by(task, stand) == ["left"]
     assert [turn.outcome for turn in stand.listening.turns] == ["ok"]
-    assert stand.timeline.session().outcome == "abandoned"
+    assert stand.timeline.session().outcome == "unfinished"
 
 
 def test_an_expectation_that_is_not_met_fails_its_turn_and_the_task_goes_on() -> None:

@@ -42,11 +42,11 @@ def test_a_code_that_the_outcome_names_is_said_once() -> None:
     assert str(told["exception"]) == "failed:bad_value Not so."
     assert reason("failed:bad_value", "bad_value: Not so.") == "Not so."
     assert reason("connect_failed:401", "no: 401: never") == "no: 401: never"
-    assert reason("abandoned", "the run ended") == "the run ended"
+    assert reason("unfinished", "the run ended") == "the run ended"
 
 
 def test_a_turn_that_the_end_of_the_run_cut_is_not_shown() -> None:
-    assert shown(build_observation(outcome="abandoned")) == {}
+    assert shown(build_observation(outcome="unfinished")) == {}
 
 
 def test_a_connection_is_shown_with_its_time() -> None:
@@ -63,15 +63,15 @@ def test_a_refused_connection_is_shown_with_the_time_until_it_was_refused() -> N
 
 
 def test_a_session_that_never_connected_and_did_not_fail_is_not_shown() -> None:
-    assert shown_connect(build_session(outcome="abandoned", instants={"ended": at(30)})) == {}
+    assert shown_connect(build_session(outcome="unfinished", instants={"ended": at(30)})) == {}
 
 
 def test_a_session_that_ended_before_its_script_did_is_shown_as_a_failure() -> None:
     told: list[dict[str, Any]] = []
-    for outcome, begun in (("expired", 2), ("ok", 5), ("abandoned", 2)):
+    for outcome, begun in (("session_expired", 2), ("ok", 5), ("unfinished", 2)):
         session = build_session(outcome=outcome, turns_planned=5, turns_started=begun)
         show_session(lambda **entry: told.append(entry), "here", "talk", session, None)
 
     assert [(one["request_type"], one["name"], str(one["exception"])) for one in told if one["exception"]] == [
-        ("talk", "never begun", "expired before 3 of 5 turns")
+        ("talk", "never begun", "session_expired before 3 of 5 turns")
     ]

@@ -76,7 +76,9 @@ def test_each_turn_of_a_script_says_what_it_lacks(tmp_path: Path) -> None:
     assert "speech_end" not in spoken["lacks"]
     assert spoken["lacks"]["input_transcribed"] == "no speech of a caller is transcribed (`input_transcription`)"
     assert {"first_audio", "first_text", "response_done"}.isdisjoint(typed["lacks"])
-    assert {"greeting_audible", "history_start", "previous_reply_end", "idle_prompt_due", "called"} <= found["session"].keys()
+    assert {"greeting_audible", "history_start", "previous_reply_end", "idle_prompt_due", "call_arrival"} <= found[
+        "session"
+    ].keys()
 
 
 def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_a_step_of_the_wall_clock_moves_no_pair_to_another_block_or_phase(
         stand.play()
     rows = [row for table in ("sessions", "turns") for row in stand.rows(table)]
 
-    assert {(row["block"], row["phase"]) for row in rows} == {(2, "measure")}
+    assert {(row["block"], row["phase"]) for row in rows} == {(2, "measurement")}
     assert {row["pair"] for row in rows} == {0, 1, 2}
 
 
@@ -225,7 +225,7 @@ def test_without_a_warm_up_everything_is_measured(tmp_path: Path) -> None:
     stand.play(2)
     standing = stand.live.standing()
 
-    assert {row["phase"] for table in ("sessions", "turns") for row in stand.rows(table)} == {"measure"}
+    assert {row["phase"] for table in ("sessions", "turns") for row in stand.rows(table)} == {"measurement"}
     assert (standing.pairs_done, standing.turns_succeeded) == (2, 8)
     assert set(standing.times_us) == {"west", "east"}
 
@@ -293,7 +293,7 @@ def test_a_user_who_is_taken_away_leaves_no_session_behind(tmp_path: Path) -> No
     while stand.live.active:
         gevent.sleep(0)
 
-    assert [row["outcome"] for row in stand.rows("sessions")] == ["abandoned", "abandoned"]
+    assert [row["outcome"] for row in stand.rows("sessions")] == ["unfinished", "unfinished"]
 
 
 def test_what_is_in_flight_when_the_run_is_hurried_is_cut_in_every_arm(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_what_is_in_flight_when_the_run_is_hurried_is_cut_in_every_arm(tmp_path:
     user.join()
 
     assert user.value is True
-    assert [row["outcome"] for row in stand.rows("sessions")] == ["abandoned", "abandoned"]
+    assert [row["outcome"] for row in stand.rows("sessions")] == ["unfinished", "unfinished"]
 
 
 def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(tmp_path: Path) -> None:
@@ -343,7 +343,9 @@ def test_what_ends_a_run_or_goes_to_locust_holds_no_secret_not_even_in_its_code(
     stand = Stand(tmp_path, dialers={"here": FakeDialer(refuses=refusal)}, auth=secret)
     stand.play(HOPELESS)
 
-    assert stand.stopped == ["10 sessions failed to open and none succeeded; the last: connect_failed:***: *** is wrong"]
+    assert stand.stopped == [
+        "10 sessions failed to open and none succeeded; the last: connect_failed:***: *** is wrong"
+    ]
     assert {str(failure) for failure in stand.failures} == {"connect_failed:***: *** is wrong"}
     assert {row["outcome"] for row in stand.rows("sessions")} == {"connect_failed:***"}
 
@@ -444,7 +446,7 @@ def test_a_budget_that_is_spent_ends_the_run_and_no_turn_begins_any_more(tmp_pat
     assert len(stand.stopped) == 1
     assert stand.stopped[0].startswith("the budget of 0.50 USD is spent: ")
     assert [row["outcome"] for row in stand.rows("turns")] == ["ok"]
-    assert [row["outcome"] for row in stand.rows("sessions")] == ["abandoned"]
+    assert [row["outcome"] for row in stand.rows("sessions")] == ["unfinished"]
     assert not stand.play()
 
 
@@ -469,7 +471,7 @@ def test_a_budget_that_is_spent_within_a_turn_stops_it_at_the_end_of_that_respon
 
     assert stand.stopped == ["the budget of 1.50 USD is spent: 2.00 USD"]
     (turn,) = stand.rows("turns")
-    assert (turn["outcome"], turn["function_calls"]) == ("abandoned", 2)
+    assert (turn["outcome"], turn["function_calls"]) == ("unfinished", 2)
     assert turn["detail"] == "the run's money is spent"
     assert stand.rows("turns")[0]["output_audio_tokens"] == 2_000_000
 
@@ -544,7 +546,9 @@ def test_a_call_that_arrives_is_played_by_an_idle_user_and_says_when_it_came(tmp
     sessions = stand.rows("sessions")
     called_ns = sorted(row["start_ns"] + row["call_arrival_at_ns"] for row in sessions)
     assert called_ns == [began_ns + NS_PER_S, began_ns + NS_PER_S + 10**6]
-    assert all(row["call_arrival_at_ns"] == row["intended_start_at_ns"] <= row["connect_start_at_ns"] for row in sessions)
+    assert all(
+        row["call_arrival_at_ns"] == row["intended_start_at_ns"] <= row["connect_start_at_ns"] for row in sessions
+    )
     assert all(row["first_reply_at_ns"] is not None for row in sessions)
     assert stand.stopped == [ALL_DONE]
 
@@ -567,7 +571,11 @@ def test_a_call_that_finds_all_users_busy_is_blocked_and_no_session(tmp_path: Pa
     assert len(stand.rows("sessions")) == 1
     assert stand.stopped == [ALL_DONE]
     counted = stand.rows("seconds")
-    assert [sum(row[name] for row in counted) for name in ("calls", "calls_blocked", "calls_delayed")] == [3, 2, 0]
+    assert [sum(row[name] for row in counted) for name in ("calls_offered", "calls_blocked", "calls_delayed")] == [
+        3,
+        2,
+        0,
+    ]
 
 
 @given(
@@ -603,7 +611,8 @@ def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
         gevent.joinall(players, raise_error=True)
 
     calls, blocked, cut = (
-        sum(row[name] for row in stand.rows("seconds")) for name in ("calls", "calls_blocked", "calls_not_started")
+        sum(row[name] for row in stand.rows("seconds"))
+        for name in ("calls_offered", "calls_blocked", "calls_not_started")
     )
     assert calls == blocked + cut + sum(row["call_arrival_at_ns"] is not None for row in rows)
     assert calls <= len(at_ms)

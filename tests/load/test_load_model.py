@@ -21,12 +21,12 @@ class Caller:
 class Busy:
     """One whose scenario says what load it is made for."""
 
-    arrivals = "30/min"
-    max_sessions = 40
+    arrival_rate = "30/min"
+    max_concurrent = 40
 
 
 class Recorded(Busy):
-    arrivals = None  # type: ignore[assignment]
+    arrival_rate = None  # type: ignore[assignment]
     arrival_pattern = "calls.txt"
 
 
@@ -53,7 +53,9 @@ def test_users_call_again_and_again_unless_something_else_is_said() -> None:
 
 
 def test_calls_arrive_at_a_rate_for_as_many_users_as_there_are_slots() -> None:
-    arriving = load_model("--arrival-rate", "30/min", "--max-concurrent", "40", "--seed", "5", "--arrival-pattern", "gamma:2")
+    arriving = load_model(
+        "--arrival-rate", "30/min", "--max-concurrent", "40", "--seed", "5", "--arrival-pattern", "gamma:2"
+    )
 
     assert arriving == LoadModel(Arrivals(5, 40, Pattern("gamma", 2.0), 0.5))
     assert (arriving.users, arriving.length_s, arriving.changes) == (40, None, False)
@@ -97,7 +99,8 @@ def test_in_the_web_ui_the_number_of_users_is_that_of_slots() -> None:
 SLOTS = ("--arrival-rate", "1/s", "--max-concurrent", "3")
 REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
     # (options, in which RATES, SESSIONS and CALLS are files; what else is known; what is said)
-    (["--arrival-rate", "fast"], {}, "--arrival-rate must be calls in a time, such as 30/min, 2/s or 100/h, up to 10,000/s"),
+    (["--arrival-rate", "fast"], {},
+     "--arrival-rate must be calls in a time, such as 30/min, 2/s or 100/h, up to 10,000/s"),
     (["--arrival-rate", "0/s"], {}, "--arrival-rate must be calls in a time"),
     (["--arrival-rate", "1/s"], {}, "need --max-concurrent N"),
     (["--max-concurrent", "3"], {}, "--max-concurrent needs an arrival rate: add --arrival-rate"),
@@ -112,7 +115,7 @@ REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
     (["--stages", "SESSIONS"], {"users": 7}, "--users 7 contradicts --stages"),
     ([*SLOTS], {"users": 7}, "--users 7 contradicts --max-concurrent 3"),
     ([*SLOTS], {"classes": (Busy, Caller)}, "need one class of users, and these are Busy, Caller"),
-    ([], {"classes": (Busy, type("Slow", (Caller,), {"arrivals": "1/min"}))},
+    ([], {"classes": (Busy, type("Slow", (Caller,), {"arrival_rate": "1/min"}))},
      "classes of users have different `arrival"),
     ([], {"classes": (Recorded,)}, f"there is no file {Path(__file__).parent / 'calls.txt'}"),
 ]  # fmt: skip

@@ -55,7 +55,7 @@ def test_a_pair_is_measured_once_it_starts_after_the_warm_up(second: int, warmup
     began_ns = 10**18
     phase = phase_of(began_ns + second * NS_PER_S, began_ns, warmup_s)
 
-    assert phase == ("warmup" if second < warmup_s else "measure")
+    assert phase == ("warmup" if second < warmup_s else "measurement")
 
 
 def test_a_wait_in_one_arm_holds_its_partner() -> None:

@@ -90,7 +90,7 @@ def test_a_session_that_never_opened_is_refused_or_throttled() -> None:
     made = progress()
     made.session_ended("sweden", build_session(outcome="connect_failed:auth"), opened=False)
     made.session_ended("sweden", build_session(outcome="throttled:handshake"), opened=False)
-    made.session_ended("sweden", build_session(outcome="abandoned"), opened=False)
+    made.session_ended("sweden", build_session(outcome="unfinished"), opened=False)
 
     standing = made.standing(NOTHING)
     assert (standing.sessions_open, standing.sessions_done) == (0, 3)
@@ -98,7 +98,7 @@ def test_a_session_that_never_opened_is_refused_or_throttled() -> None:
 
 
 def test_turns_are_good_failed_or_neither() -> None:
-    outcomes = ("ok", "interrupted", "timeout:first_delta", "throttled:rate_limit_exceeded", "abandoned")
+    outcomes = ("ok", "interrupted", "timeout:first_delta", "throttled:rate_limit_exceeded", "unfinished")
     standing = reported(*(build_observation(outcome=outcome) for outcome in outcomes))
 
     assert (standing.turns_succeeded, standing.turns_failed, standing.throttled) == (2, 2, 1)
@@ -224,7 +224,10 @@ def test_processes_are_added_and_the_worst_delay_counts() -> None:
     tally = Tally()
     tally.add(0, ProgressReport(sessions_open=3, turns_succeeded=10, usd=0.5, waiting_s=1.0, send_delay_p99_ms=2.0))
     tally.add(
-        1, ProgressReport(sessions_open=4, turns_succeeded=5, usd=0.25, waiting_s=7.0, event_loop_delay_p99_ms=3.0, simulated=True)
+        1,
+        ProgressReport(
+            sessions_open=4, turns_succeeded=5, usd=0.25, waiting_s=7.0, event_loop_delay_p99_ms=3.0, simulated=True
+        ),
     )
 
     assert tally.total == ProgressReport(

@@ -11,7 +11,8 @@ import configargparse
 import pytest
 
 from bench.errors import UsageError
-from bench.load.planning.run_options import Options, add_options
+from bench.load.leading.gating import check_options
+from bench.load.planning.run_options import Options, add_command, add_options, is_command
 from bench.target.options import ServiceOptions
 
 
@@ -35,7 +36,7 @@ def test_nothing_given_is_nothing_set() -> None:
         sessions=None,
         arrivals_per_s=None,
         arrival_pattern=None,
-        max_sessions=None,
+        max_concurrent=None,
         stages=None,
         warmup_s=None,
         until_decided=False,
@@ -48,11 +49,11 @@ def test_nothing_given_is_nothing_set() -> None:
         seed=1,
         record_events=Fraction(0),
         record_audio=False,
-        transcripts=False,
+        record_transcripts=False,
         name="",
         part_of="",
         labels={},
-        runs=Path("runs"),
+        runs_dir=Path("runs"),
         worker_timeout_s=30.0,
         priority=False,
         yes=False,
@@ -105,7 +106,7 @@ def test_everything_given_is_taken() -> None:
         sessions=7,
         arrivals_per_s=0.5,
         arrival_pattern="gamma:2",
-        max_sessions=40,
+        max_concurrent=40,
         stages=None,
         warmup_s=90.0,
         until_decided=True,
@@ -118,11 +119,11 @@ def test_everything_given_is_taken() -> None:
         seed=5,
         record_events=Fraction(1, 40),
         record_audio=True,
-        transcripts=True,
+        record_transcripts=True,
         name="checkout",
         part_of="nightly-7",
         labels={"commit": "1a2b3c", "note": "two words"},
-        runs=Path("out"),
+        runs_dir=Path("out"),
         worker_timeout_s=120.0,
         priority=True,
         yes=True,
@@ -193,7 +194,7 @@ def test_a_rate_of_zero_is_no_limit_and_not_the_default() -> None:
 def test_the_environment_sets_what_the_command_line_does_not() -> None:
     options = Options.of(parsed("--runs-dir", "here", LOCUST_RUNS_DIR="there", LOCUST_SESSIONS="3"))
 
-    assert (options.runs, options.sessions) == (Path("here"), 3)
+    assert (options.runs_dir, options.sessions) == (Path("here"), 3)
 
 
 def test_labels_come_from_the_environment_too() -> None:
@@ -201,3 +202,45 @@ def test_labels_come_from_the_environment_too() -> None:
         "commit": "1",
         "build": "2",
     }
+
+
+def of_command(*arguments: str) -> argparse.Namespace:
+    """As `rtbench run` reads them."""
+    parser = Parser()
+    for own in (("--headless", False), ("--loglevel", "INFO")):
+        parser.add_argument(own[0], default=own[1])
+    add_options(parser)
+    add_command(parser)
+    return parser.parse_args(list(arguments), env_vars={})
+
+
+def test_a_run_of_the_command_is_headless_and_takes_thresholds_without_looks() -> None:
+    given = of_command("--thresholds", "ci.yaml", "--baseline", "runs/before")
+
+    assert given.headless
+    assert is_command(given)
+    assert not is_command(parsed())
+    assert Options.of(given).thresholds == Path("ci.yaml")
+    assert check_options(given, {"ttfa": ["p(50)<1s"]}) == ["--baseline", "runs/before"]
+
+
+def test_a_run_without_thresholds_and_baseline_is_not_judged() -> None:
+    assert check_options(of_command(), {}) is None
+    assert check_options(of_command(), {"ttfa": ["p(50)<1s"]}) == []
+    assert check_options(parsed(), {"ttfa": ["p(50)<1s"]}) is None
+
+
+@pytest.mark.parametrize("option", [("--junit", "found.xml"), ("--on-inconclusive", "warn")])
+def test_an_option_of_a_verdict_that_nobody_gives_is_refused(option: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match=f"{option[0]} needs thresholds"):
+        check_options(of_command(*option), {})
+
+
+def test_what_the_parser_of_the_command_refuses_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        of_command("--on-inconclusive", "maybe")
+
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said.startswith("rtbench: argument --on-inconclusive: invalid choice: 'maybe'")
+    assert said.count("\n") == 1

@@ -185,7 +185,7 @@ standings = st.builds(
 )
 moments = st.builds(
     Moment,
-    st.sampled_from(["connecting", "holding", "warm-up", "measure", "draining", "reporting"]),
+    st.sampled_from(["connecting", "holding", "warm-up", "measurement", "draining", "reporting"]),
     st.floats(0, 1e6),
     left_s=st.none() | st.floats(0, 1e6),
     wanted=st.none() | st.integers(1, 10**6),

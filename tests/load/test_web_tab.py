@@ -26,7 +26,7 @@ def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
 
     assert row == {
         "name": "0000",
-        "target": "sweden", "figure": "voice_to_voice", "measured_from": "from the end of speech",
+        "target": "sweden", "figure": "voice_to_voice", "measured_from": "from end of speech",
         "p50": 812.0, "p95": "failed", "turns": 120, "failed": 7,
     }  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_each_measure_is_drawn_over_time_below_a_verdict_in_its_colour() -> None
 
     assert "class='no'>✕ INVALID: send_delay 14 ms &gt; 10 ms" in page
     assert "◇ SIMULATED" in page
-    assert "voice_to_voice from the end of speech" in page
+    assert "voice_to_voice from end of speech" in page
     assert re.findall(r"<path d='([^']*)'", page)[1].count("M") == 1  # of p95 two values are left that are neighbours
     assert "<east>" not in page
     assert "No run has begun" in live_page([])

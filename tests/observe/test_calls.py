@@ -85,7 +85,12 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
         "ended": 900,
     }
     measures = {name: ns / MS for name, ns in turn.measures_ns().items() if name.startswith("function")}
-    assert measures == {"function_named": 110, "function_call": 115, "function_execution": 285, "function_answer_ttfa": 499}
+    assert measures == {
+        "function_call_added": 110,
+        "function_call_done": 115,
+        "function_execution": 285,
+        "function_answer_ttfa": 499,
+    }
     assert turn.dead_air_ns == 950 * MS
 
 

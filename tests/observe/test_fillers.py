@@ -10,7 +10,7 @@ from bench.observe import inputs
 from bench.observe.inputs import GoOn
 from bench.protocol.openai_preview import PREVIEW
 from tests.helpers import MS, Talk, after_ms, at, created, done, error, message, speaks, usage
-from tests.observe.test_calls import answer_call, audio, call_added, function_call_done, called, goes_on
+from tests.observe.test_calls import answer_call, audio, call_added, called, function_call_done, goes_on
 
 STATIC = {"type": "static_interim_response", "triggers": ["tool"], "texts": ["One moment."]}
 

@@ -103,7 +103,7 @@ def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: st
     frame, place = divmod(end, 8 * FRAME_MS)
     silent_ms = READY_MS + (frame + 1) * FRAME_MS + place / 8 + JITTER_MS
     assert turn.outcome == "interrupted"
-    assert abs(turn.instants["silent"] - at(silent_ms)) <= (0 if behind == "silence" else 130) * NS_PER_MS + 1
-    assert turn.instants["quiet"] <= turn.instants["silent"]
-    assert turn.overlap_ns == turn.instants["silent"] - at(interrupted_ms)
-    assert turn.measures_ns()["barge_in_yield"] == turn.instants["silent"] - at(interrupted_ms)
+    assert abs(turn.instants["barge_in_silent"] - at(silent_ms)) <= (0 if behind == "silence" else 130) * NS_PER_MS + 1
+    assert turn.instants["barge_in_last_audio"] <= turn.instants["barge_in_silent"]
+    assert turn.overlap_ns == turn.instants["barge_in_silent"] - at(interrupted_ms)
+    assert turn.measures_ns()["barge_in_yield"] == turn.instants["barge_in_silent"] - at(interrupted_ms)

@@ -35,7 +35,7 @@ def test_a_turn_s_measures_are_differences_of_its_instants() -> None:
         "transcript_total": 1_449 * MS,
         "transcript_lead": 101 * MS,
         "response_total": 1_500 * MS,
-        "stall": 0,
+        "stall_duration": 0,
         "network_rtt": 2 * MS,
         "ttfa_minus_rtt": 498 * MS,
     }
@@ -49,10 +49,10 @@ MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
     "a spoken turn is measured in microphone time":
         ({"speech_start": -40, "speech_end": 1_000, "speech_started": 60, "speech_stopped": 1_500, "committed": 1_505,
           "first_audio": 1_900, "first_audible": 2_020, "input_transcribed": 2_100}, "speech_end",
-         {"ttfa": 900, "voice_to_voice": 1_020, "turn_detection": 500, "start_of_speech_delay": 100, "input_transcript": 595,
+         {"ttfa": 900, "voice_to_voice": 1_020, "end_of_turn_delay": 500, "start_of_speech_delay": 100, "input_transcript": 595,
           "input_transcript_total": 1_100}),
     "a pause that was taken for the end is noticed before the end":
-        ({"speech_end": 1_000, "speech_stopped": 700}, "speech_end", {"turn_detection": -300}),
+        ({"speech_end": 1_000, "speech_stopped": 700}, "speech_end", {"end_of_turn_delay": -300}),
     "latency counts from the end of speech where nothing was requested":
         ({"speech_end": 10, "first_audio": 40, "ended": 50}, "speech_end", {"ttfa": 30}),
     "a turn without an origin has no latency": ({"first_audio": 40, "ended": 50}, None, {}),
@@ -74,7 +74,7 @@ def test_a_turn_has_the_measures_between_its_instants(
 def test_where_the_round_trip_is_not_known_nothing_is_taken_off() -> None:
     measures = build_observation(network_rtt_ns=None, stall_duration_ns=None).measures_ns()
 
-    assert {"network_rtt", "ttfa_minus_rtt", "stall"}.isdisjoint(measures)
+    assert {"network_rtt", "ttfa_minus_rtt", "stall_duration"}.isdisjoint(measures)
     assert measures["ttfa"] == 500 * MS
 
 
@@ -138,7 +138,7 @@ def test_a_session_s_measures_are_differences_of_its_instants() -> None:
         "session_update": 20 * MS,
         "service_time": 361 * MS,
         "response_time": 365 * MS,
-        "history": 10 * MS,
+        "history_load": 10 * MS,
         "connect_to_first_audible": 461 * MS,
         "greeting": 261 * MS,
         "renewal_gap": 500 * MS,
@@ -170,7 +170,7 @@ def test_what_a_session_did_not_reach_has_no_measure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "user", "source"), [(0, 0, None), (3, 0, "kernel"), (0, 1, "user"), (9, 1, "mixed")]
+    ("kernel", "userspace", "source"), [(0, 0, None), (3, 0, "kernel"), (0, 1, "userspace"), (9, 1, "mixed")]
 )
 def test_the_source_of_stamps(kernel: int, user: int, source: str | None) -> None:
     assert receive_timestamp_source(kernel, user) == source
@@ -179,7 +179,7 @@ def test_the_source_of_stamps(kernel: int, user: int, source: str | None) -> Non
 def test_turns_that_were_never_begun_are_lost_unless_the_run_s_end_cut_them() -> None:
     assert build_session(outcome="timeout:response", turns_planned=5, turns_started=2).turns_not_started == 3
     assert build_session(outcome="connect_failed:401", turns_planned=5, turns_started=0).turns_not_started == 5
-    assert build_session(outcome="abandoned", turns_planned=5, turns_started=2).turns_not_started == 0
+    assert build_session(outcome="unfinished", turns_planned=5, turns_started=2).turns_not_started == 0
 
 
 def test_a_measure_of_another_scope_is_not_among_them() -> None:
@@ -195,7 +195,11 @@ def test_a_measure_of_another_scope_is_not_among_them() -> None:
 
 @pytest.mark.parametrize("measure", CATALOGUE.values(), ids=CATALOGUE)
 def test_a_measure_names_instants_and_columns_that_a_row_has(measure: Measure) -> None:
-    instants = {"turn": {*TURN_INSTANTS, "measured_from"}, "session": {*SESSION_INSTANTS}, "harness": {*SESSION_INSTANTS}}
+    instants = {
+        "turn": {*TURN_INSTANTS, "measured_from"},
+        "session": {*SESSION_INSTANTS},
+        "harness": {*SESSION_INSTANTS},
+    }
     sessions = {*SCHEMAS["sessions"].names}
     columns = {"turn": {*SCHEMAS["turns"].names}, "session": sessions, "harness": sessions}
 
@@ -267,8 +271,8 @@ def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
 
 @pytest.mark.parametrize(
     ("outcome", "kind"),
-    [("ok", "good"), ("interrupted", "good"), ("renewed", "good"), ("abandoned", "censored"),
-     ("failed:x", "failed"), ("expired", "failed"), ("timeout:response", "failed"), ("throttled:response", "failed"),
+    [("ok", "good"), ("interrupted", "good"), ("renewed", "good"), ("unfinished", "censored"),
+     ("failed:x", "failed"), ("session_expired", "failed"), ("timeout:response", "failed"), ("throttled:response", "failed"),
      ("ok:unknown", "failed")],
 )  # fmt: skip
 def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:

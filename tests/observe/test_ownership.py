@@ -337,7 +337,7 @@ def test_the_answer_to_a_pause_does_not_pass_as_the_turn_s_where_the_rest_is_not
 
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.vad_splits) == ("ok", "r2", 1)
-    assert turn.measures_ns()["turn_detection"] == (noticed_ms + 300 - 1_100) * MS
+    assert turn.measures_ns()["end_of_turn_delay"] == (noticed_ms + 300 - 1_100) * MS
     assert turn.measures_ns()["voice_to_voice"] == (noticed_ms + 650 - 1_100) * MS
 
 
@@ -390,7 +390,7 @@ def test_noise_that_the_caller_s_speech_goes_on_from_is_the_turn_s(heard_ms: int
 
     turn = talk.only()
     assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == ("ok", "item_1", "r1", 0)
-    assert (after_ms(turn, "committed"), turn.measures_ns()["turn_detection"]) == (1_405, 300 * MS)
+    assert (after_ms(turn, "committed"), turn.measures_ns()["end_of_turn_delay"]) == (1_405, 300 * MS)
     assert (talk.timeline.session().unattributed_commits, waits.quiet(talk.timeline, 0)) == (0, None)
 
 
@@ -543,7 +543,7 @@ def test_a_vad_service_that_leaves_the_ids_of_responses_out_is_understood(has_it
 
         turn = talk.only(begin_ms + 2_000)
         assert (turn.outcome, turn.vad_splits, turn.audio_deltas) == ("ok", 0, 1)
-        assert turn.measures_ns()["turn_detection"] == 300 * MS
+        assert turn.measures_ns()["end_of_turn_delay"] == 300 * MS
         assert turn.measures_ns()["ttfa"] == 600 * MS
 
 

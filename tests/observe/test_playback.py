@@ -48,7 +48,7 @@ def heard_ms(player: Player) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("deltas", "jitter_ms", "heard", "ends", "stall", "stall_count"),
+    ("deltas", "jitter_ms", "heard", "ends", "stall", "stalls"),
     [
         pytest.param([(0, sound(0, 100))], 50, 50, 150, 0, 0, id="sound at once"),
         pytest.param([(0, sound(80, 20))], 50, 130, 150, 0, 0, id="silence before it"),
@@ -64,12 +64,21 @@ def heard_ms(player: Player) -> float | None:
     ],
 )  # fmt: skip
 def test_a_reply_is_played_so(
-    deltas: list[tuple[float, bytes]], jitter_ms: float, heard: float | None, ends: float, stall: float, stall_count: int
+    deltas: list[tuple[float, bytes]],
+    jitter_ms: float,
+    heard: float | None,
+    ends: float,
+    stall: float,
+    stall_count: int,
 ) -> None:
     player = played(*deltas, jitter_ms=jitter_ms)
 
     assert heard_ms(player) == heard
-    assert ((player.ends_ns - AT_NS) / MS, player.stall_duration_ns / MS, player.stall_count) == (ends, stall, stall_count)
+    assert ((player.ends_ns - AT_NS) / MS, player.stall_duration_ns / MS, player.stall_count) == (
+        ends,
+        stall,
+        stall_count,
+    )
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -183,7 +192,11 @@ def test_what_really_happened_lies_within_the_bounds(
 
     assert said is not None
     assert true is not None
-    assert -said.stall_duration_uncertainty_ns <= true.stall_duration_ns - said.stall_duration_ns <= said.stall_duration_uncertainty_ns
+    assert (
+        -said.stall_duration_uncertainty_ns
+        <= true.stall_duration_ns - said.stall_duration_ns
+        <= said.stall_duration_uncertainty_ns
+    )
     if said.first_audible_ns is not None and true.first_audible_ns is not None:
         assert 0 <= said.first_audible_ns - true.first_audible_ns <= said.audible_error_ns
 

@@ -100,7 +100,7 @@ def test_both_sides_of_a_turn_are_judged_apart() -> None:
         ("interrupted", "where is my parcel", "It is", (4, 0, None, None, False)),
         ("timeout:next_delta", "where is my parcel", "It is on its way", (4, 0, None, None, False)),
         ("timeout:first_delta", None, "", (None, None, None, None, False)),
-        ("abandoned", "where is my parcel", "It is on its way", (4, 0, None, None, None)),
+        ("unfinished", "where is my parcel", "It is on its way", (4, 0, None, None, None)),
     ],
 )
 def test_what_nobody_knows_is_not_judged_and_a_turn_that_failed_has_not_done_its_task(
@@ -236,4 +236,4 @@ def test_a_program_judges_only_a_turn_that_ended_well() -> None:
     assert is_done("ok", lambda: "yes") is True
     assert is_done("ok", lambda: None) is False
     assert is_done("failed:server_error", judge) is False
-    assert is_done("abandoned", judge) is None
+    assert is_done("unfinished", judge) is None

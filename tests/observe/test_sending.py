@@ -44,7 +44,11 @@ def test_a_request_left_when_the_kernel_says_so() -> None:
 
     assert after_ms(turn, "request_sent") == 3
     assert turn.measures_ns()["ttfa"] == 500 * MS
-    assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == ("kernel", 0, 3 * MS)
+    assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == (
+        "kernel",
+        0,
+        3 * MS,
+    )
 
 
 def test_the_peer_s_acknowledgement_is_one_round_trip_of_this_turn() -> None:
@@ -66,7 +70,11 @@ def test_without_a_stamp_the_clock_before_the_call_stands() -> None:
     turn = talk.only()
 
     assert after_ms(turn, "request_sent") == 0
-    assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == ("user", 7, None)
+    assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == (
+        "userspace",
+        7,
+        None,
+    )
     assert "request_ack" not in turn.measures_ns()
 
 
@@ -81,8 +89,12 @@ def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
     turn = talk.only()
 
     assert (after_ms(turn, "speech_start"), after_ms(turn, "speech_end")) == (0, 1_007)
-    assert turn.measures_ns()["turn_detection"] == 500 * MS
-    assert (turn.send_timestamp_source, turn.transmit_delay_ns, turn.widths_ns.get("request_sent")) == ("kernel", None, None)
+    assert turn.measures_ns()["end_of_turn_delay"] == 500 * MS
+    assert (turn.send_timestamp_source, turn.transmit_delay_ns, turn.widths_ns.get("request_sent")) == (
+        "kernel",
+        None,
+        None,
+    )
     assert "request_acked" not in turn.instants
 
 
@@ -115,7 +127,7 @@ def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
 def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
     talk = Talk()
     talk.begin(0)
-    talk.timeline.tell(inputs.Failed("abandoned", at(1)))
+    talk.timeline.tell(inputs.Failed("unfinished", at(1)))
 
     assert talk.only().send_timestamp_source is None
 
@@ -153,13 +165,13 @@ def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
 
 COUNTED: dict[str, tuple[list[tuple[float, int, bool]], tuple[float, float | None], tuple[str, int, int | None]]] = {
     # (what the kernel says; requested and acknowledged, ms; source, width and lag of the request, ns)
-    "a stamp from before the send call cannot be": ([(9.999, 1, False), (20, 1, True)], (10, None), ("user", 7, None)),
+    "a stamp from before the send call cannot be": ([(9.999, 1, False), (20, 1, True)], (10, None), ("userspace", 7, None)),
     "a stamp at the call itself counts": ([(10, 1, False)], (10, None), ("kernel", 0, 0)),
     "a segment that is sent again left when it left first":
         ([(11, 1, False), (211, 1, False), (231, 1, True), (232, 1, True)], (11, 231), ("kernel", 0, MS)),
     "an acknowledgement of what is not known to have left is no round trip":
-        ([(20, 1, True)], (10, None), ("user", 7, None)),
-    "what is said of other messages changes nothing": ([(11, 2, False), (20, 0, True)], (10, None), ("user", 7, None)),
+        ([(20, 1, True)], (10, None), ("userspace", 7, None)),
+    "what is said of other messages changes nothing": ([(11, 2, False), (20, 0, True)], (10, None), ("userspace", 7, None)),
 }  # fmt: skip
 
 
@@ -186,7 +198,7 @@ def test_only_the_first_request_of_a_turn_moves_its_instant() -> None:
     talk.hear(503, *reply(GA, "r1"))
     turn = talk.only()
 
-    assert (after_ms(turn, "request_sent"), turn.send_timestamp_source) == (0, "user")
+    assert (after_ms(turn, "request_sent"), turn.send_timestamp_source) == (0, "userspace")
     assert "request_acked" not in turn.instants
 
 

@@ -56,8 +56,8 @@ from tests.helpers import (
 )
 
 HEADS = frozenset(
-    {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "refused", "expired", "closed",
-     "protocol", "abandoned", STARVED}
+    {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "connect_failed", "session_expired", "closed",
+     "protocol_error", "unfinished", STARVED}
 )  # fmt: skip
 AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
 
@@ -99,7 +99,7 @@ ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
     "error without a code": (AUDIO, [error(None, "turn-1-item")], "failed:invalid_request_error", False),
     "throttled by an error": (AUDIO, [error("rate_limit_exceeded", "turn-1-response")], "throttled:error", False),
     "fatal error": (AUDIO, [error("model_not_found")], "failed:model_not_found", True),
-    "too old": (AUDIO, [created("r1"), error("session_expired")], "expired", True),
+    "too old": (AUDIO, [created("r1"), error("session_expired")], "session_expired", True),
     "not JSON": (AUDIO, [created("r1"), b"{"], "protocol_error:json", True),
     "not base64": (AUDIO, [created("r1"), delta(GA, "audio", "r1", "abc")], "protocol_error:base64", True),
     "foreign audio": (AUDIO, [created("r1"), delta(PREVIEW, "audio", "r1")], "protocol_error:dialect", True),
@@ -317,10 +317,10 @@ CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
     "failed:x": ("failed:x", lambda talk, t: talk.hear(t, failed("x"))),
     "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
     "protocol_error:json": ("protocol_error:json", lambda talk, t: talk.hear(t, b"]")),
-    "expired": ("expired", lambda talk, t: talk.hear(t, error("session_expired"))),
+    "session_expired": ("session_expired", lambda talk, t: talk.hear(t, error("session_expired"))),
     "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.tell(inputs.Closed(1006, at(t), ""))),
     "timeout": ("timeout:first_delta", lambda talk, t: talk.timeline.expire(at(40_000))),
-    "abandoned": ("abandoned", lambda talk, t: talk.timeline.tell(inputs.Failed("abandoned", at(t)))),
+    "unfinished": ("unfinished", lambda talk, t: talk.timeline.tell(inputs.Failed("unfinished", at(t)))),
 }
 
 
@@ -331,7 +331,7 @@ def test_the_first_terminal_cause_wins(first: str, second: str) -> None:
     talk.ask(0)
     CAUSES[first][1](talk, 10)
     CAUSES[second][1](talk, 20)
-    talk.timeline.tell(inputs.Failed("abandoned", at(50_000)))
+    talk.timeline.tell(inputs.Failed("unfinished", at(50_000)))
 
     assert talk.only().outcome == CAUSES[first][0]
     assert talk.timeline.session().turns_ended == 1
@@ -346,7 +346,7 @@ def test_the_first_terminal_cause_wins(first: str, second: str) -> None:
         (1000, "", "closed:1000"),
         (1006, "", "closed:1006"),
         (1011, "keepalive", "closed:1011"),
-        (1001, "Your session hit the maximum duration of 60 minutes.", "expired"),
+        (1001, "Your session hit the maximum duration of 60 minutes.", "session_expired"),
     ],
 )
 def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session(
@@ -507,18 +507,18 @@ def test_an_expired_session_stays_expired_when_its_close_follows() -> None:
     talk.hear(10, error("session_expired"))
     talk.timeline.tell(inputs.Closed(1001, at(11), "Your session hit the maximum duration of 60 minutes."))
 
-    assert talk.only().outcome == "expired"
-    assert (talk.timeline.session().outcome, talk.timeline.session().close_code) == ("expired", 1001)
+    assert talk.only().outcome == "session_expired"
+    assert (talk.timeline.session().outcome, talk.timeline.session().close_code) == ("session_expired", 1001)
 
 
-@pytest.mark.parametrize(("ready", "outcome"), [(True, "renewed"), (False, "expired")])
+@pytest.mark.parametrize(("ready", "outcome"), [(True, "renewed"), (False, "session_expired")])
 def test_a_session_that_its_call_was_to_outlive_fails_only_where_it_never_was_ready(ready: bool, outcome: str) -> None:
     talk = Talk(wanted=2, ready=ready, renewable=True)
     talk.ask(0)
     talk.hear(10, error("session_expired"))
 
     session = talk.timeline.session()
-    assert (talk.only().outcome, session.outcome, session.instants["ended"]) == ("expired", outcome, at(10))
+    assert (talk.only().outcome, session.outcome, session.instants["ended"]) == ("session_expired", outcome, at(10))
     assert session.turns_not_started == (0 if ready else 1)
 
 
@@ -540,7 +540,12 @@ def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
     talk.timeline.tell(inputs.Closed(3000, at(11), "invalid_request_error"))
 
     session = talk.timeline.session()
-    assert (session.outcome, session.close_code, session.turns_not_started, session.turns_started) == (outcome, 3000, 3, 0)
+    assert (session.outcome, session.close_code, session.turns_not_started, session.turns_started) == (
+        outcome,
+        3000,
+        3,
+        0,
+    )
 
 
 def test_an_error_of_the_start_does_not_make_a_later_close_a_refusal() -> None:
@@ -574,10 +579,10 @@ def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> Non
 def test_an_abandoned_session_lost_no_turns() -> None:
     talk = Talk(wanted=4)
     talk.ask(0)
-    talk.timeline.tell(inputs.Failed("abandoned", at(10)))
+    talk.timeline.tell(inputs.Failed("unfinished", at(10)))
 
-    assert talk.only().outcome == "abandoned"
-    assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == ("abandoned", 0)
+    assert talk.only().outcome == "unfinished"
+    assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == ("unfinished", 0)
 
 
 def test_a_session_keeps_what_was_said_of_it() -> None:
@@ -635,7 +640,7 @@ def test_a_session_knows_when_it_was_meant_to_start() -> None:
 def test_a_session_that_is_a_call_knows_when_it_arrived() -> None:
     called = Timeline(SessionStart(AT_NS, 1, Limits(), intended_ns=at(-3), called_ns=at(-9)), GA).session()
 
-    assert (called.instants["called"], called.instants["intended_start"]) == (at(-9), at(-3))
+    assert (called.instants["call_arrival"], called.instants["intended_start"]) == (at(-9), at(-3))
 
 
 @pytest.mark.parametrize("output", ["audio", "text"])
@@ -1032,7 +1037,7 @@ def test_a_text_turn_keeps_the_error_of_its_first_delta() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "source"), [([True, True], "kernel"), ([False, False], "user"), ([True, False], "mixed")]
+    ("kernel", "source"), [([True, True], "kernel"), ([False, False], "userspace"), ([True, False], "mixed")]
 )
 def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str) -> None:
     talk = Talk()
@@ -1048,10 +1053,14 @@ def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str)
 def test_a_turn_that_heard_nothing_has_no_receive_timestamp_source_and_no_error() -> None:
     talk = Talk()
     talk.ask(0)
-    talk.timeline.tell(inputs.Failed("abandoned", at(1)))
+    talk.timeline.tell(inputs.Failed("unfinished", at(1)))
 
     turn = talk.only()
-    assert (turn.receive_timestamp_source, turn.timestamp_uncertainty_ns, turn.timestamp_uncertainty_max_ns) == (None, None, 0)
+    assert (turn.receive_timestamp_source, turn.timestamp_uncertainty_ns, turn.timestamp_uncertainty_max_ns) == (
+        None,
+        None,
+        0,
+    )
 
 
 def test_bytes_are_counted_on_the_session_even_between_turns() -> None:
@@ -1146,7 +1155,7 @@ def played(
     log=broken_logs(),
     gaps_ms=st.lists(st.sampled_from([0, 1, 50, 2_900, 3_100]), min_size=1, max_size=5),
     end=st.sampled_from([
-        lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns)),
+        lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns)),
         lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
         lambda timeline, now_ns: timeline.tell(inputs.Closed(1000, now_ns, "bye")),
     ]),
@@ -1167,7 +1176,9 @@ def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
     assert session.turns_ended == session.turns_started
     assert session.turns_succeeded == sum(turn.outcome == "ok" for turn in turns)
     assert session.outcome
-    assert session.turns_not_started == (0 if session.outcome == "abandoned" else session.turns_planned - session.turns_started)
+    assert session.turns_not_started == (
+        0 if session.outcome == "unfinished" else session.turns_planned - session.turns_started
+    )
     assert timeline.take(1 << 62) == []
     for turn in turns:
         assert turn.outcome.partition(":")[0] in HEADS
@@ -1192,7 +1203,7 @@ def check_instants(turn: TurnObservation) -> None:
 @thorough
 @given(log=broken_logs())
 def test_no_two_turns_share_a_response(log: tuple[Dialect, list[str], list[bytes]]) -> None:
-    _, turns = played(*log, [1], lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns)))
+    _, turns = played(*log, [1], lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns)))
 
     answered = [turn.response_id for turn in turns if turn.response_id]
     assert len(set(answered)) == len(answered)
@@ -1261,7 +1272,7 @@ def test_a_measure_whose_instant_did_not_happen_has_no_bound() -> None:
     talk.ask(0)
     talk.hear(10, created("r1"))
 
-    talk.timeline.tell(inputs.Failed("abandoned", at(20)))
+    talk.timeline.tell(inputs.Failed("unfinished", at(20)))
     assert talk.only().bound_ns(CATALOGUE["ttfa"]) is None
 
 

@@ -512,7 +512,7 @@ def test_what_was_committed_last_is_transcribed_last_or_not_at_all() -> None:
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
     hears(talk, 1_900, "item_2")
-    talk.timeline.tell(inputs.Failed("abandoned", at(2_000)))
+    talk.timeline.tell(inputs.Failed("unfinished", at(2_000)))
 
     turn = talk.only()
     assert (turn.input_text, "input_transcribed" in turn.instants) == ("Hello", False)
@@ -728,7 +728,7 @@ def test_every_token_that_was_told_is_a_turn_s_or_the_session_s_and_only_once(
     for step, gap_ms in steps:
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
-    talk.timeline.tell(inputs.Failed("abandoned", at(now_ms)))
+    talk.timeline.tell(inputs.Failed("unfinished", at(now_ms)))
     talk.take(now_ms)
 
     kept = [talk.timeline.session().stray_usage, *(turn.usage for turn in talk.taken)]
@@ -747,7 +747,7 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
         assert timeline.turns.due(timeline.limits) is None or timeline.turns.all_over is False
-    timeline.tell(inputs.Failed("abandoned", at(now_ms)))
+    timeline.tell(inputs.Failed("unfinished", at(now_ms)))
     talk.take(now_ms)
 
     session = timeline.session()
@@ -794,7 +794,7 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
         assert due is None or talk.timeline.wake_ns <= due[0]
 
     for each in (talk, anxious):
-        each.timeline.tell(inputs.Failed("abandoned", at(now_ms)))
+        each.timeline.tell(inputs.Failed("unfinished", at(now_ms)))
         each.take(now_ms)
     assert talk.taken == anxious.taken
     assert talk.timeline.session() == anxious.timeline.session()
@@ -829,7 +829,7 @@ def test_what_a_vad_says_has_the_bounds_of_its_last_word_and_of_its_first_of_a_b
     names = ("speech_started", "speech_stopped", "committed")
     assert [turn.errors_ns[name] for name in names] == [1, 4, 5]
     assert turn.widths_ns == {"speech_start": 7, "speech_end": 7}
-    assert turn.bound_ns(CATALOGUE["turn_detection"]) == 4 + 7
+    assert turn.bound_ns(CATALOGUE["end_of_turn_delay"]) == 4 + 7
 
 
 def test_a_kernel_s_stamp_leaves_the_end_of_speech_without_a_width() -> None:
@@ -850,7 +850,7 @@ def test_an_instant_that_was_taken_back_has_no_bound() -> None:
     talk.hear(60, speech_started("item_1"), error_ns=1)
     hears(talk, 500)
     answers(talk, 550)  # to a pause: the end of the rest is still to be noticed
-    talk.timeline.tell(inputs.Failed("abandoned", at(1_000)))
+    talk.timeline.tell(inputs.Failed("unfinished", at(1_000)))
 
     turn = talk.only()
     assert set(turn.errors_ns) == {"speech_started"}

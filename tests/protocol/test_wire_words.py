@@ -41,6 +41,7 @@ def test_only_a_dialect_knows_how_a_service_spells_things() -> None:
     others = [name for name in MODULES if within(name, "bench") and not within(name, *MAY_KNOW)]
     texts = {(name, text) for name in others for text in constants(name)}
 
+    texts -= {(name, "session_expired") for name in others}  # an outcome of ours, spelled as the code of one service
     assert {(name, text) for name, text in texts if text in WORDS or LIKE_A_NAME.fullmatch(text)} == set()
 
 

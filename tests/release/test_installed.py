@@ -29,6 +29,7 @@ def test_the_wheel_holds_the_tool_and_works_whatever_lies_beside_a_locust_file(
     it_holds_the_packages_with_their_data_and_no_tests(wheel)
 
     python, folder = installed(wheel, tmp_path), hostile_folder(tmp_path / "user")
+    it_prints_the_pages_that_its_messages_name(tmp_path, python)
     with quick_simulator(tmp_path, "--strict") as simulator:
         a_run_is_reported(folder, python, simulator)
     a_locust_file_with_the_name_of_the_tools_package_is_told_so_in_one_line(folder, python)
@@ -98,10 +99,16 @@ def it_holds_the_packages_with_their_data_and_no_tests(wheel: Path) -> None:
     packages = {"rtbench", "bench", "reports", "scenarios"}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name and ".data/" not in name} == packages
     assert any(name.endswith(".data/data/share/man/man1/rtbench.1") for name in names)
+    for page in ("index.md", "check.md", "ci/github-nightly.yml", "ci/files/call.yaml"):
+        assert any(name.endswith(f".data/data/share/doc/rtbench/{page}") for name in names)
     shipped = [path for folder in ("bench", "reports", "rtbench", "scenarios") for path in (ROOT / folder).rglob("*")]
     for path in shipped:
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".c":  # which Cython leaves there
             assert str(path.relative_to(ROOT)) in names
+
+
+def it_prints_the_pages_that_its_messages_name(folder: Path, python: Path) -> None:
+    assert run(folder, python, "bench.cli.app", "docs", "check").stdout == (ROOT / "docs" / "check.md").read_text()
 
 
 def a_run_is_reported(folder: Path, python: Path, simulator: Ready) -> None:

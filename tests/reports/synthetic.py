@@ -190,11 +190,13 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
     spoken = 1_300 * MS
     kind = np.array(["typed"] * len(STEPS) if plan.text else [plan.kinds[i % len(plan.kinds)] for i in range(5)])[step]
     asked, in_warmup = kind != "vad", session_start[session] < plan.warmup_s * 1e9
-    phase = _labels(["measure", "warmup"], in_warmup.astype(np.int64)) if plan.warmup_s else pa.nulls(n, pa.string())
+    phase = (
+        _labels(["measurement", "warmup"], in_warmup.astype(np.int64)) if plan.warmup_s else pa.nulls(n, pa.string())
+    )
     columns: dict[str, Any] = {
         **_identity(plan, n, session, target[session], start.astype(np.int64)),
         "phase": phase,
-        "outcome": _labels(["ok", *FAILURES, "abandoned"], code),
+        "outcome": _labels(["ok", *FAILURES, "unfinished"], code),
         "response_id": [f"resp_{i:07d}" for i in range(n)] if n < 200_000 else _labels(["resp_x"], np.zeros(n, int)),
         "step": _labels(list(STEPS), step),
         "turn": turn + 1,
@@ -292,7 +294,7 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
     phases = rng.gamma(6, 1 / 6, (n, 6)) * np.array([9, 21, 46, 88, 61, 34]) * MS
     phases[:, 2] *= plan.tls
     at = np.cumsum(phases, axis=1).astype(np.int64)
-    phase = _labels(["measure", "warmup"], (start < plan.warmup_s * 1e9).astype(np.int64))
+    phase = _labels(["measurement", "warmup"], (start < plan.warmup_s * 1e9).astype(np.int64))
     wanted = np.full(n, plan.turns)
     columns: dict[str, Any] = {
         **_identity(replace(plan, sessions=n), n, np.arange(n), target, start),
@@ -316,7 +318,7 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
         "auth_wait_ns": np.where(np.arange(n) < plan.auth_waits, 250 * MS, 0),
         "model": _labels([MODEL], np.zeros(n, np.int64)),
         "effective_settings": _labels([SETTINGS], np.zeros(n, np.int64)),
-        "headers": _labels(['{"sec-websocket-extensions": "permessage-deflate"}'], np.zeros(n, np.int64)),
+        "response_headers": _labels(['{"sec-websocket-extensions": "permessage-deflate"}'], np.zeros(n, np.int64)),
         "unattributed_commits": np.where(np.arange(n) == 0, plan.unattributed_commits, 0),
         "events": np.full(n, 400),
         "audio_bytes_sent": np.where(refused | plan.text, 0, 62_400 * plan.turns),
@@ -341,7 +343,7 @@ def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
                 length,
                 {
                     "second": BEGAN_NS // 10**9 + np.arange(length),
-                    "length_ns": np.full(length, 10**9),
+                    "duration_ns": np.full(length, 10**9),
                     "target": [name] * length,
                     "worker": np.zeros(length, np.int64),
                     "sessions_active": busy.astype(np.int64),
@@ -377,7 +379,12 @@ def histograms(plan: Plan) -> Histograms:
         kept.record_all(key, (scale * rng.gamma(shape, 1 / shape, size)).astype(np.int64) + least)
 
     for target in plan.targets:
-        for measure, scale_us in (("delta_gap", 48_000), ("receive_delay", 60), ("timestamp_uncertainty", 4), ("send_delay", 300)):
+        for measure, scale_us in (
+            ("delta_gap", 48_000),
+            ("receive_delay", 60),
+            ("timestamp_uncertainty", 4),
+            ("send_delay", 300),
+        ):
             record(Key(measure, target), scale_us, 3, 300, 1)
         for measure in ("wire_sent", "wire_received", "audio_sent", "audio_received"):
             for step in ("run", "session"):
@@ -448,7 +455,13 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             ],
             "valid": plan.valid,
             "rules": [
-                {"rule": "a", "name": "stamps are exact", "measure": "timestamp_uncertainty", "figure": 0.11, "limit": 6.2}
+                {
+                    "rule": "a",
+                    "name": "stamps are exact",
+                    "measure": "timestamp_uncertainty",
+                    "figure": 0.11,
+                    "limit": 6.2,
+                }
                 | {
                     "unit": "ms",
                     "passed": True,
@@ -538,7 +551,9 @@ def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
         if name == "turns":
             path.write_bytes(path.read_bytes()[:-cut_bytes])
     _write_log(path_of(folder, 0, HISTOGRAMS), plan)
-    run_folder.write_document(folder, {"schema": 1, "run_id": "killed", "began_utc_ns": BEGAN_NS, "state": "running"})
+    run_folder.write_document(
+        folder, {"schema": SCHEMA_VERSION, "run_id": "killed", "began_utc_ns": BEGAN_NS, "state": "running"}
+    )
     return folder
 
 

@@ -97,7 +97,9 @@ def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
     def quantiles(measure: str, by: tuple[str, ...]) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
         told = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
         for row in run.quantiles(measure, by=by).to_dict("records"):
-            told[row["target"], None if pd.isna(row["measured_from"]) else row["measured_from"], row.get("step", "all")].append(row)
+            told[
+                row["target"], None if pd.isna(row["measured_from"]) else row["measured_from"], row.get("step", "all")
+            ].append(row)
         return told
 
     seen = 0
@@ -140,7 +142,7 @@ def test_a_quantile_among_failed_turns_is_endless_and_one_of_too_few_turns_is_mi
     [
         ("delta_gap", "is no measure of turns or sessions: run.histograms"),
         ("failures", "is a rate, which has no quantiles: run.rates"),
-        ("nonsense", "is no measure: see docs/metrics.md"),
+        ("nonsense", "is no metric: `rtbench docs metrics` lists them"),
     ],
 )
 def test_what_rows_do_not_have_is_refused_in_a_line(run: reports.Run, name: str, said: str) -> None:
@@ -251,7 +253,9 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
 @given(st.data())
 def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
-    measure = data.draw(st.sampled_from(["ttfa", "ttft", "response_total", "audio_speed", "start_of_speech_delay", "stall"]))
+    measure = data.draw(
+        st.sampled_from(["ttfa", "ttft", "response_total", "audio_speed", "start_of_speech_delay", "stall_duration"])
+    )
     columns = ["host", "turn", "step", "outcome", "session_id", "yielded", "target", "measured_from", *ALIKE]
     by = data.draw(st.lists(st.sampled_from(columns), unique=True, max_size=3))
     counted = ["n", "failed", "lost", "censored"]
@@ -341,7 +345,7 @@ def test_a_column_has_one_type_whatever_the_run_holds(tmp_path: Path) -> None:
 def test_flags_and_moments_are_columns_of_every_table(run: reports.Run) -> None:
     for frame in (run.turns, run.sessions):
         assert (frame["start"].astype("int64") == frame["start_utc_ns"]).all()
-        assert (frame["measured"] == (frame["phase"].isna() | (frame["phase"] == "measure"))).all()
+        assert (frame["measured"] == (frame["phase"].isna() | (frame["phase"] == "measurement"))).all()
     assert (run.seconds["start"].astype("int64") == run.seconds["second"] * 10**9).all()
     assert run.turns["start"].dt.tz is not None
 
@@ -448,13 +452,13 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
     stored = pq.read_table(folder / "uncertainty.parquet").to_pandas()
     error_ns = np.arange(len(stored)) * 1000
     stored = stored.assign(first_audio_uncertainty_ns=error_ns, request_sent_uncertainty_ns=7)
-    bounds = pa.Table.from_pandas(stored, STORED["turns"]["bounds"], preserve_index=False)
+    bounds = pa.Table.from_pandas(stored, STORED["turns"]["uncertainty"], preserve_index=False)
     pq.write_table(bounds, folder / "uncertainty.parquet")
     run = reports.load(folder)
     assert not set(run.turns.columns) & set(BOUNDS)
     assert run.bounds.columns.tolist() == ["session_id", "turn", *BOUNDS]
     assert set(BOUNDS) == {
-        field.name for field in SCHEMAS["turns"] if re.fullmatch(r"(?!stamp_).*_(error|width)_ns", field.name)
+        field.name for field in SCHEMAS["turns"] if re.fullmatch(r"(?!timestamp_).*_uncertainty_ns", field.name)
     }
     pd.testing.assert_frame_equal(run.bounds[["session_id", "turn"]], run.turns[["session_id", "turn"]])
     assert run.bounds["first_audio_uncertainty_ns"].tolist() == error_ns.tolist()
@@ -472,15 +476,6 @@ def test_bounds_of_a_run_that_is_under_way_are_those_of_the_turns_that_were_read
     vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the others had been written since
     assert run.bounds["turn"].tolist() == run.turns["turn"].tolist()
     assert run.bounds["session_id"].tolist() == run.turns["session_id"].tolist()
-
-
-@pytest.mark.parametrize("version", ["schema-1", "schema-2", "schema-3"])
-def test_bounds_that_an_older_version_did_not_record_are_missing(version: str) -> None:
-    folder = Path(__file__).parent / "stored" / version
-    there = set(pq.read_schema(folder / "turns.parquet").names)
-    run = reports.load(folder)
-    assert len(run.bounds) == len(run.turns)
-    assert run.bounds[[name for name in BOUNDS if name not in there]].isna().all(axis=None)
 
 
 def test_no_module_takes_the_place_of_a_function() -> None:

@@ -121,7 +121,7 @@ def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
 
     assert {one.stratum.measured_from for one in said} == {"request_sent", "speech_end"}
     assert all(one.targets == ("a", "b") for one in said)
-    assert "from response.create" in section_html(sections.spread(summary))
+    assert "from request sent" in section_html(sections.spread(summary))
 
 
 def test_differences_stand_in_every_form_and_nowhere_with_a_verdict() -> None:
@@ -183,7 +183,7 @@ def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
 
 def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     write(tmp_path, TWO, everywhere={"deflate": True})
-    summary = edited(tmp_path, lambda index, row: row | ({"headers": None} if index < 200 else {}), "sessions")
+    summary = edited(tmp_path, lambda index, row: row | ({"response_headers": None} if index < 200 else {}), "sessions")
 
     (sweden, *_), (told, *_) = summary.arms, summary_data(summary)["arms"]
     assert (sweden.compression, sweden.opened, sweden.compressed) == ("permessage-deflate", 120, 20)
@@ -233,8 +233,12 @@ def test_the_last_line_has_the_run_in_short() -> None:
     six, invalid = summary_of_arms(SIX), summary_of_arms(Plan(valid=False))
 
     said = [run_essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
-    assert re.fullmatch(r"✓ VALID · ◇ SIMULATED · ttfa p50 \S+ s, p95 \S+ s · 240 turns, 0 failed · \S+ USD", said[0])
-    assert re.fullmatch(r".* · ttfa p95 \S+ s on sweden and \S+ s on eastus2 · 1,200 turns, 0 failed", said[1])
+    assert re.fullmatch(
+        r"✓ VALID · ◇ SIMULATED · voice_to_voice p50 \S+ s, p95 \S+ s · 240 turns, 0 failed · \S+ USD", said[0]
+    )
+    assert re.fullmatch(
+        r".* · voice_to_voice p95 \S+ s on sweden and \S+ s on eastus2 · 1,200 turns, 0 failed", said[1]
+    )
     assert " to " in said[2]
     assert "do not use these figures" in said[3]
-    assert all(len(line) <= 120 for line in said)
+    assert all(len(line) <= 130 for line in said)

@@ -12,6 +12,7 @@ import pytest
 
 import reports
 from bench.run import folder as run_folder
+from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.part import rows_of
 from bench.run.spool import path_of
@@ -45,7 +46,7 @@ def counted(summary: Summary, target: str) -> list[int]:
     calls, turns = (frame[frame["target"] == target] for frame in (run.sessions, run.turns))
     starts_ns = calls["start_utc_ns"].to_numpy(dtype=np.int64)
     ends_ns = starts_ns + calls["ended_at_ns"].to_numpy(dtype=np.int64)
-    at_ns = (turns["start_utc_ns"] + turns["origin_at_ns"].fillna(0)).to_numpy(dtype=np.int64)
+    at_ns = (turns["start_utc_ns"] + turns["measured_from_at_ns"].fillna(0)).to_numpy(dtype=np.int64)
     return [int(((starts_ns <= at) & (ends_ns > at)).sum()) for at in at_ns]
 
 
@@ -235,7 +236,7 @@ def killed(folder: Path, tables: dict[TableName, pa.Table]) -> Path:
     for name, table in tables.items():
         with pa.ipc.new_stream(path_of(folder, 0, rows_of(name)), SCHEMAS[name]) as stream:
             stream.write_table(table)
-    document = {"schema": 1, "run_id": "killed", "began_utc_ns": synthetic.BEGAN_NS, "state": "running"}
+    document = {"schema": SCHEMA_VERSION, "run_id": "killed", "began_utc_ns": synthetic.BEGAN_NS, "state": "running"}
     run_folder.write_document(folder, document)
     return folder
 

@@ -25,14 +25,18 @@ COMMANDS = {
     "report": "report.html",
     "compare": "compare.json",
     "check --thresholds {folder}/ci.yaml": "check.json",
-    "decide": "decision.json",
-    "history": "../trend.html",
+    "trend": "../trend.html",
     "export --format csv": "export",
     "baseline save --baselines-dir {folder}/run/kept": "kept",
     "sample-size --detect 40% --pilot": "",
 }
 """What stands before the folder of a run, and where from there is the file or folder that the command writes."""
-CLOSING = ("report", "compare", "check --thresholds {folder}/ci.yaml", "baseline save --baselines-dir {folder}/run/kept")
+CLOSING = (
+    "report",
+    "compare",
+    "check --thresholds {folder}/ci.yaml",
+    "baseline save --baselines-dir {folder}/run/kept",
+)
 
 
 def ask(command: str, run: Path) -> None:

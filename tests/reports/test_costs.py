@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import reports
+from bench.columns import token_column
 from bench.money import Prices, cost_usd
 from reports.page.circumstances import money
 from reports.records import data_of
@@ -95,8 +96,10 @@ def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:
     """Turn by turn, by another way than sums of columns."""
     found = build(tmp_path).money
     prices = Prices(**PRICES["models"]["gpt-realtime"])  # type: ignore[index]
-    rows = [row for row in pq.read_table(tmp_path / "turns.parquet").to_pylist() if row["input_text_tokens"] is not None]
-    usd = sum(cost_usd(prices, {name: row[f"tokens_{name}"] or 0 for name in KINDS}) for row in rows)
+    rows = [
+        row for row in pq.read_table(tmp_path / "turns.parquet").to_pylist() if row["input_text_tokens"] is not None
+    ]
+    usd = sum(cost_usd(prices, {name: row[token_column(name)] or 0 for name in KINDS}) for row in rows)
 
     assert found.usd == pytest.approx(usd)
     assert (found.turns, found.priced, found.silent) == (len(rows), len(rows), 200 - len(rows))
@@ -112,7 +115,7 @@ STRAY_USD = (500 * 4 + 600 * 32 + 500 * 0.4 + 40 * 16 + 800 * 64) / 1e6
 
 def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Priced:
     """The sessions that are meant tell tokens that belong to no turn; their rows stand in another order than turns'."""
-    tokens = {f"tokens_{kind}": number for kind, number in STRAY.items()} | changes
+    tokens = {token_column(kind): number for kind, number in STRAY.items()} | changes
     edit(folder, "sessions", lambda index, row: row | (tokens if of(index, row) else {}))
     table = pq.read_table(folder / "sessions.parquet")
     pq.write_table(table.take(list(range(len(table)))[::-1]), folder / "sessions.parquet")
@@ -234,7 +237,7 @@ def test_a_run_without_interruptions_says_nothing_of_waste() -> None:
 @pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
 def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str, tmp_path: Path) -> None:
     """Its service told none, or the run is of an older version."""
-    nothing = {f"tokens_{kind}": None for kind in KINDS} if column.startswith("tokens") else {column: None}
+    nothing = {token_column(kind): None for kind in KINDS} if column.endswith("tokens") else {column: None}
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
     waste = summary.money.waste
 

@@ -28,7 +28,7 @@ KINDS: dict[str, type[Record]] = {
     "summary": SummaryDocument,
     "compare": CompareDocument,
     "decision": DecisionDocument,
-    "size": SizeDocument,
+    "sample-size": SizeDocument,
     "check": CheckDocument,
 }
 SCHEMAS = schemas()

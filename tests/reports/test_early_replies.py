@@ -48,7 +48,7 @@ def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
     turns = pa.table({
         "target": ["agent"] * n,
         "host": ["h"] * n,
-        "phase": ["measure"] * n,
+        "phase": ["measurement"] * n,
         "outcome": ["ok"] * n,
         "measured_from": ["speech_end"] * n,
         "cut_off": cut_off,

@@ -20,6 +20,7 @@ from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
+from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS
 from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
@@ -142,7 +143,7 @@ def test_a_log_can_hold_one_measure_alone(tmp_path: Path) -> None:
 
 def test_an_empty_run_has_files_with_columns_and_no_rows(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run_folder.write_document(folder.mkdir() or folder, {"schema": 2, "began_utc_ns": 1, "state": "ended"})
+    run_folder.write_document(folder.mkdir() or folder, {"schema": SCHEMA_VERSION, "began_utc_ns": 1, "state": "ended"})
 
     for form in ("csv", "parquet"):
         written = export_tables(folder, form, tmp_path / "out")  # type: ignore[arg-type]
@@ -228,7 +229,7 @@ def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(
     [
         (("--format", "hlog", "--table", "turns"), "--table goes with csv"),
         (("--format", "csv", "--metric", "ttfa"), "--metric goes with --format hlog"),
-        (("--format", "hlog", "--metric", "tfta"), "there is no measure tfta"),
+        (("--format", "hlog", "--metric", "tfta"), "there is no metric tfta"),
     ],
 )
 def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:

@@ -99,7 +99,7 @@ def seconds_of(lengths_s: list[dict[int, float]], bytes_per_s: list[int] | None 
     known = synthetic.rows(Plan())["seconds"].to_pylist()[0]
     rows = [
         known
-        | {"second": synthetic.BEGAN_NS // 10**9 + second, "worker": worker, "length_ns": int(length_s * 1e9)}
+        | {"second": synthetic.BEGAN_NS // 10**9 + second, "worker": worker, "duration_ns": int(length_s * 1e9)}
         | {
             f"{kind}_bytes_{way}": int(rates[second] * length_s)
             for kind in ("audio", "wire")

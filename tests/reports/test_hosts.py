@@ -117,7 +117,7 @@ def test_every_report_shows_each_host(apart: Summary) -> None:
         assert "Pooled over 2 hosts" in shown.replace("\n        ", " ")
     assert [line.split()[0] for line in text.splitlines() if re.match(r"  (blue|red) ", line)] == ["blue", "red"]
     assert '<section id="hosts">' in page
-    assert "Do the hosts agree?" in brief
+    assert "<summary>Results by host</summary>" in brief
     data = summary_data(apart)
     assert [(host["name"], host["clock_offset_ms"]) for host in data["hosts"]] == [("blue", None), ("red", None)]
     rows = [row for row in data["groups"] if row["by"] == "host"]
@@ -176,7 +176,7 @@ def test_a_measure_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path
 
 
 def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_path: Path) -> None:
-    names = ("ttfa", "ttft", "response_total", "transcript_first", "transcript_total", "stall")
+    names = ("ttfa", "ttft", "response_total", "transcript_first", "transcript_total", "stall_duration")
     entries = [
         {"target": "sim", "measure": name, "figure": 21.0 + at, "limit": 20.0, "unit": "ms", "host": host}
         for at, host in enumerate(("red", "blue", "green"))

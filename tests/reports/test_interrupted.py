@@ -20,13 +20,21 @@ def interrupted(index: int, row: Row) -> Row:
     """Every reply is interrupted after a second, and silent 100 to 139 ms later."""
     began_ns = 1_000 * NS_PER_MS
     silent_ns = began_ns + (100 + index % 40) * NS_PER_MS
-    return row | {"barge_in_at_ns": began_ns, "barge_in_silent_at_ns": silent_ns, "unplayed_audio_ns": 2_000 * NS_PER_MS}
+    return row | {
+        "barge_in_at_ns": began_ns,
+        "barge_in_silent_at_ns": silent_ns,
+        "unplayed_audio_ns": 2_000 * NS_PER_MS,
+    }
 
 
 def calling(_: int, row: Row) -> Row:
     """Every turn calls a function, 300 ms after what its latency counts from."""
     named_ns = (row["request_sent_at_ns"] or row["speech_end_at_ns"]) + 300 * NS_PER_MS
-    return row | {"function_call_added_at_ns": named_ns, "function_call_done_at_ns": named_ns, "function_execution_ns": 50 * NS_PER_MS}
+    return row | {
+        "function_call_added_at_ns": named_ns,
+        "function_call_done_at_ns": named_ns,
+        "function_execution_ns": 50 * NS_PER_MS,
+    }
 
 
 def summary_of(folder: Path, change: Any) -> Summary:
@@ -59,7 +67,7 @@ def test_what_function_calls_take_is_told_at_once(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, calling)
 
     said = line_of(summary, "functions")
-    assert "function_call p50 on west 300 (300 – 300), max 300 ms" in said
+    assert "function_call_done p50 on west 300 (300 – 300), max 300 ms" in said
     assert "function_execution p50 on east 50 (50 – 50), max 50 ms" in said
     assert line_of(summary, "interrupted") == ""
     assert told(summary) == {"functions"}

@@ -55,7 +55,9 @@ def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None, turns:
 
 def _refused(row: Row) -> Row:
     never = {"upgrade_done_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None}
-    return row | never | {"outcome": "connect_failed:tcp", "turns_started": 0, "turns_not_started": row["turns_planned"]}
+    return (
+        row | never | {"outcome": "connect_failed:tcp", "turns_started": 0, "turns_not_started": row["turns_planned"]}
+    )
 
 
 FAILED = {"outcome": "timeout:response"}
@@ -73,11 +75,11 @@ def only(row: Row, change: dict[str, dict[str, Any]]) -> Row | None:
 
 SOME = {f"s{number:05d}" for number in range(5, 80, 2)}
 BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
-MEDIAN = r"The first audio of the reply comes \S+ m?s on a after the end of speech .*"
+MEDIAN = r"Callers hear the reply \S+ m?s on a after they stop speaking .*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (a run, targets whose sessions were refused, what is other in turns, the headline, the sentence after it)
-    "an arm without a turn": (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns was begun \(connect_failed:tcp\)\.",
-                              ".*"),
+    "an arm without a turn":
+        (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns was begun \(connect_failed:tcp\)\.", ".*"),
     "lost turns are told by arm":
         (PAIRED, "dead", None, ".*", r"160 of 320 turns wanted failed \(50 %; 160 of 160 on dead\): 160 never begun.*"),
     "an arm all of whose turns failed":
@@ -88,7 +90,7 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
          r".*dead: its only turn was never begun \(connect_failed:tcp\)\.", ".*"),
     "an arm without a median is named beside one that has one":
         (PAIRED, "", failing(lambda row: row["session_id"] in SOME),
-         r"The first audio .* m?s on a after .* On dead 152 of 160 turns failed: too many for a median\.", ".*"),
+         r"Callers hear .* m?s on a after .* On dead 152 of 160 turns failed: too many for a median\.", ".*"),
     "an arm with too few turns for a median says so":
         (PAIRED, "", lambda row: only(row, {"s00001": FAILED, "s00003": {}}),
          r".*On dead 8 turns of 2 sessions are too few for a median, which takes 6 sessions "
@@ -114,8 +116,8 @@ def test_what_failed_or_never_began_is_said_of_its_arm(
 
 
 def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others() -> None:
-    alone = run_headline(build(Plan(sessions=20, turns=4)))
-    several = plain(run_headline(build(Plan(sessions=40, turns=4, targets=("a", "b"), paired=True))))
+    alone = run_headline(build(Plan(sessions=20, turns=4, kinds=("typed",))))
+    several = plain(run_headline(build(Plan(sessions=40, turns=4, kinds=("typed",), targets=("a", "b"), paired=True))))
 
     assert "the slowest of 80" in plain(alone)
     assert re.search(r"on a and \S+ ms on b after .* \(median\)\.$", several)
@@ -126,13 +128,13 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
     page, folded = map(plain, run_forms(summary))
     folded, text = folded.replace("\\", ""), report_text(summary)
 
-    assert re.search(r"◆ dead +0 +> timeout .* 160 of 160 +100 %", text)
+    assert re.search(r"◆ dead +0 +∞ .* 160 of 160 +100 %", text)
     assert re.search(
-        r"\| dead \(0 turns, \d+ sessions\) \|( &gt; timeout \(none began\) \|){2} – \(of good turns\) \| 100 % \(",
+        r"\| dead \(0 turns, \d+ sessions\) \|( ∞ \(none started\) \|){2} – \(of successful turns\) \| 100 % \(",
         folded,
     )
     assert "100 %<small>160 of 160 turns</small>" in page
-    assert "timeout<small>none began</small>" in page
+    assert "∞<small>none started</small>" in page
 
 
 def test_the_last_line_names_what_never_began() -> None:
@@ -187,8 +189,8 @@ def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> No
     summary = build(Plan(sessions=60, refused=40))
     page, folded = map(plain, run_forms(summary))
 
-    assert "60 %<small>160 failed, 160 never begun</small>" in page
-    assert re.search(r"\| ttfa .* \| 400 \| 60 % \(160 failed, 160 never begun\) \|", folded)
+    assert "60 %<small>160 failed, 160 not started</small>" in page
+    assert re.search(r"\| ttfa .* \| 400 \| 60 % \(160 failed, 160 not started\) \|", folded)
 
 
 def test_turns_not_started_count_where_turns_of_their_number_count_from() -> None:

@@ -106,7 +106,7 @@ def test_blocks_are_poured(blocks: list[Block], text: str) -> None:
 
 def test_a_page_is_poured_with_its_answer_open_and_its_sections_folded() -> None:
     sections = [
-        Section("answer", "", "What changed?", [Paragraph("All.")]),
+        Section("answer", "Differences", "What changed?", [Paragraph("All.")]),
         Section("cost", "Cost", "What did it cost?", [Paragraph("Nothing."), Fold("Prices", [Paragraph("None.")])]),
         Section("how", "Definitions", "What do words mean?", [Definitions([("p50", "The median.")])]),
     ]
@@ -115,6 +115,6 @@ def test_a_page_is_poured_with_its_answer_open_and_its_sections_folded() -> None
 
     assert markdown_text(page) == (
         "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** · voice\n\nFirst.\n\nSecond.\n\nAll.\n\n"
-        "<details><summary>What did it cost?</summary>\n\nNothing.\n\n"
+        "<details><summary>Cost</summary>\n\nNothing.\n\n"
         "<details open><summary>Prices</summary>\n\nNone.\n\n</details>\n\n</details>\n\nThe end.\n"
     )

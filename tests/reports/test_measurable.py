@@ -18,12 +18,16 @@ SILENT = {"speech_end": "it has no spoken turn (`play`)", "traits:calls": "its s
 def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
     """A script of two turns, of which the second may be spoken."""
     turns = [{"step": "hello", "lacks": SILENT}, {"step": "order", "lacks": {} if spoken else SILENT}]
-    return {"name": name, "turns": turns, "session": {"greeting_audible": "no step hears a greeting (`wait_for: greeting`)"}}
+    return {
+        "name": name,
+        "turns": turns,
+        "session": {"greeting_audible": "no step hears a greeting (`wait_for: greeting`)"},
+    }
 
 
 NEVER = {
     "voice_to_voice: p(95)<1500": "it has no spoken turn (`play`) in talk",
-    "turn_detection: med<900": "it has no spoken turn",
+    "end_of_turn_delay: med<900": "it has no spoken turn",
     "ttfa{traits:calls}: med<900": "its session has no functions",
     "greeting: med<900": "no step hears a greeting",
     "task_success_rate: rate>90%": "nothing says when a turn has done its task",

@@ -44,7 +44,12 @@ def broken_session(_: int, row: Row) -> Row:
     row |= host_and_region(row["session_id"])
     if not is_blue(row["session_id"]):
         return row
-    broke = {"outcome": "closed:1006", "turns_started": BEGUN, "turns_not_started": PLAN.turns - BEGUN, "ended_at_ns": ENDED_NS}
+    broke = {
+        "outcome": "closed:1006",
+        "turns_started": BEGUN,
+        "turns_not_started": PLAN.turns - BEGUN,
+        "ended_at_ns": ENDED_NS,
+    }
     return row | broke
 
 

@@ -56,7 +56,7 @@ def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> 
 
     def counted(place: int, row: Row) -> Row:
         mine, extra = calls[row["target"], row["second"]], blocked if place == middle else 0
-        return row | {"calls": mine + extra, "calls_blocked": extra, "calls_delayed": min(1, mine)}
+        return row | {"calls_offered": mine + extra, "calls_blocked": extra, "calls_delayed": min(1, mine)}
 
     return edited(folder, counted, "seconds")
 

@@ -27,8 +27,8 @@ def figures(tail: Estimate) -> Figures:
 
 
 def test_a_quantile_without_an_upper_end_is_told_by_its_lower_one_and_why() -> None:
-    assert estimate_cell(OPEN, 400, 0) == ("≥\u00a01,210", "open; needs 60\u00a0sessions")
-    assert estimate_cell(INTO_FAILURES, 400, 7) == ("≥\u00a01,210", "open: 7 of 400 failed")
+    assert estimate_cell(OPEN, 400, 0) == ("≥\u00a01,210", "no upper bound; needs 60\u00a0sessions")
+    assert estimate_cell(INTO_FAILURES, 400, 7) == ("≥\u00a01,210", "no upper bound: 7 of 400 failed")
     below = Estimate(0.05, 1.1, -math.inf, 1.3, 1.0, "open", 60, 40, 40.0)
     assert estimate_cell(below, 400, 0).figure == "≤\u00a01.3"
 

@@ -75,9 +75,10 @@ def test_each_question_of_a_caller_has_its_figure() -> None:
     labels = {figure.get("aria-label", "").split(".")[0] for figure in figures(page_of(TWO))}
 
     assert {
-        "Percentile curve of ttfa",
+        "Histogram of ttfa from end of speech",
+        "Percentile curve of ttfa from end of speech",
         "ttfa over time",
-        "Segments of voice_to_voice",
+        "Breakdown of voice_to_voice",
         "Speech timeline",
         "ttfa by step",
         "ttfa by turn number in the session",
@@ -209,14 +210,15 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
     ("plan", "sentence"),
     [
         (Plan(),
-         "The first audio of the reply comes 0.56 s after the end of speech (median); "
-         "the slowest of 40 turns took 1.01 s."),
+         "Callers hear the reply 674 ms after they stop speaking (median voice_to_voice). The largest part of the "
+         "median, 331 ms, is the service’s generation of the first audio delta."),
         (TWO,
-         "The first audio of the reply comes 0.56 s on direct and 0.66 s on gateway after the end of speech "
-         "(median); one turn in twenty takes longer than "),
-        (Plan(kinds=("manual",)), "The first audio of the reply comes 0.56 s after the request (median); "),
+         "Callers hear the reply 0.69 s on direct and 0.79 s on gateway after they stop speaking "
+         "(median voice_to_voice); one turn in twenty takes longer than "),
+        (Plan(kinds=("manual",)), "Callers hear the reply 676 ms after they stop speaking (median voice_to_voice). "),
+        (Plan(kinds=("typed",)), "The first audio of the reply comes "),
         (Plan(sessions=40, kinds=("vad", "typed")),
-         "The first audio of the reply comes 553 ms after the request, and 658 ms after the end of speech (median)."),
+         "Callers hear the reply 805 ms after they stop speaking (median voice_to_voice). "),
         (Plan(sessions=8, turns=2, kinds=("vad", "typed")),
          "Too few sessions for a median (8 turns in 8 sessions; it takes 9 sessions); their first audio came "),
         (Plan(text=True, sessions=60), "The first text of the reply comes "),
@@ -247,7 +249,7 @@ def test_what_went_wrong_is_counted() -> None:
 
 def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the_run() -> None:
     summary = summary_of(Plan(abandoned=2))
-    turns = (replace(e, outcome=STARVED) if e.outcome == "abandoned" else e for e in summary.outcomes.turns)
+    turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
     summary.__dict__["outcomes"] = replace(summary.outcomes, turns=tuple(turns))
     said = run_second(summary)
 
@@ -267,16 +269,21 @@ def test_what_the_headline_has_counted_is_not_said_twice() -> None:
 def test_each_head_says_what_its_measure_counts_from() -> None:
     """A run of VAD turns and one of manual turns must not look comparable."""
     for plan, heads in (
-        (Plan(), ["from the end of speech"]),
-        (PLANS["manual"], ["from response.create"]),
-        (TWO_ORIGINS, ["from response.create", "from the end of speech"]),
+        (Plan(), ["from end of speech"]),
+        (PLANS["manual"], ["from request sent"]),
+        (TWO_ORIGINS, ["from request sent", "from end of speech"]),
     ):
         summary, page = summary_of(plan), page_of(plan)
         terminal = report_text(summary).splitlines()
-        above = [terminal[at - 1] for at, line in enumerate(terminal) if line.startswith("  ttfa ")]
+        above = [
+            next(line for line in reversed(terminal[:at]) if line.endswith(", ms"))
+            for at, line in enumerate(terminal)
+            if line.startswith("  ttfa ")
+        ]
         assert [line.removeprefix("sim, ") for line in above] == [f"{head}, ms" for head in heads]
         table = markdown_of(plan).partition("<details>")[0]
-        assert [table.index(head) for head in heads] == sorted(table.index(head) for head in heads)
+        rows = [table.index(f"| ttfa {head} ") for head in heads]
+        assert rows == sorted(rows)
         assert all(f'<h3 class="gap">ttfa {head}</h3>' in page for head in heads)
 
 
@@ -287,7 +294,7 @@ def test_the_measures_that_matter_stand_in_one_table_with_one_scale() -> None:
         (table,) = re.findall(r'<table class="answer.*?</table>', page, re.S)
         heads = re.findall(r"<th[^>]*>.*?(ttfa|transcript_first|voice_to_voice)</a>", table)
 
-        assert heads == ["ttfa", "transcript_first", "ttfa", "transcript_first", "voice_to_voice"]
+        assert heads == ["voice_to_voice", "ttfa", "transcript_first", "ttfa", "transcript_first"]
         assert table.count('class="big') == 4 * rows  # no p99: nobody has one
         assert len(re.findall(r'<svg class="strip" viewBox="0 0 \d+ 16"', page)) == 1
 
@@ -311,8 +318,10 @@ def test_what_a_reader_does_next_is_said_of_what_the_run_lacks() -> None:
 def test_segments_say_what_of_them_is_a_setting_and_what_may_be_compared() -> None:
     for text in (page_of(Plan()), markdown_of(Plan()).replace("\\_", "_")):
         said = text.replace(NBSP, " ")
-        assert "“noticed” contains the 500 ms of silence_duration_ms that the script sets." in said
-        assert "“first audible” contains the jitter buffer of 60 ms and the reply’s own opening silence." in said
+        assert "End-of-turn detection (VAD) contains the 500 ms of silence_duration_ms that the script sets." in said
+        assert (
+            "Leading silence + jitter buffer is the jitter buffer of 60 ms and the reply’s own opening silence." in said
+        )
         assert "ttfa cannot be compared" in said
 
 
@@ -338,7 +347,7 @@ def test_a_cell_says_why_there_is_no_figure() -> None:
     failing = summary_of(Plan(sessions=60, turns=10, failed=0.08)).answers[0].figures
 
     assert cell(small, 0.99) == ("n/a", f"10{NBSP}sessions; needs 225")
-    assert cell(failing, 0.95).figure == f">{NBSP}timeout"
+    assert cell(failing, 0.95).figure == "∞"
     assert re.fullmatch(r"\d+ of 600 failed; successes [\d,]+", cell(failing, 0.95).below)
 
 
@@ -365,14 +374,15 @@ def test_the_terminal_shows_the_answer() -> None:
 def test_markdown_folds_its_detail() -> None:
     text = markdown_of(TWO)
 
-    assert text.startswith("### ✓ The first audio of the reply comes")
+    assert text.startswith("### ✓ Callers hear the reply")
     assert text.splitlines()[1].startswith(
         "**✓ VALID RUN** the load generator kept up · **◇ SIMULATED** rtbench simulate"
     )
     assert text.split("<details>")[0].count("\n| ") == 10
     told = page_as_data(summary_of(TWO)).sections
-    assert {s.anchor for s in told if f"<summary>{s.question}</summary>" not in text} == {
+    assert {s.anchor for s in told if f"<summary>{s.heading}</summary>" not in text} == {
         "along",
+        "distribution",
         "how",
     }
     assert text.count("<details") == text.count("</details>")
@@ -443,5 +453,5 @@ def test_a_p99_that_nobody_has_is_no_column_and_is_said_once() -> None:
     first = markdown_of(TWO).split("<details>")[0]
 
     assert "intervals over sessions; p99 needs 198 sessions" in " ".join(first.split())
-    assert "| measure | p50 | p95 | slowest | failed turns |" in first
+    assert "| metric | p50 | p95 | max | failed turns |" in first
     assert "n/a" not in first

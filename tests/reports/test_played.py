@@ -31,7 +31,7 @@ from tests.reports.test_talks import TALK
 MS = 1_000_000
 BUFFER_NS = 60 * MS
 NAMES = ("response.output_audio.delta", "response.audio.delta")
-STORED = Path(__file__).parent / "stored" / "schema-2"
+STORED = Path(__file__).parent / "stored" / "paired"
 
 
 def delta(at_ns: int, size: int, name: str = NAMES[0]) -> bytes:
@@ -138,7 +138,7 @@ def test_every_placed_stall_is_hatched() -> None:
     drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
 
     assert drawn.count('class="hatch"') == 2
-    assert "2 stall_count, 700 ms" in drawn
+    assert "2 stalls, 700 ms" in drawn
 
 
 def test_a_real_log_is_read() -> None:

@@ -50,8 +50,13 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def said_by_the_service(_: int, row: Row) -> Row:
     said = {name: NASTY for name in SAID if name in row and name != "outcome"}
-    bad = {} if str(row["outcome"]) in ("ok", "abandoned") else {"outcome": f"failed:{NASTY}"}
-    return row | said | bad | ({"effective_settings": f'{{"voice": "{"x::y"}\\u001b[2J"}}'} if "headers" in row else {})
+    bad = {} if str(row["outcome"]) in ("ok", "unfinished") else {"outcome": f"failed:{NASTY}"}
+    return (
+        row
+        | said
+        | bad
+        | ({"effective_settings": f'{{"voice": "{"x::y"}\\u001b[2J"}}'} if "response_headers" in row else {})
+    )
 
 
 @pytest.mark.parametrize("name", ["terminal", "narrow terminal", "report.md", "report.html"])

@@ -16,7 +16,7 @@ from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
-from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips, auth_wait
+from reports.wording.remarks import auth_wait, incident_lines, limits, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edited
 from tests.reports.forms import run_forms, run_markdown, section_html
@@ -141,7 +141,7 @@ def test_limits_are_in_every_form() -> None:
     assert first["throttled_turns"] == summary.quota.targets[0].turns
     assert first["least_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
     assert "limits      " in report_text(summary)
-    assert "Did the service limit the rate?" in run_markdown(summary)
+    assert "<summary>Rate limits</summary>" in run_markdown(summary)
 
 
 def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_regions_that_surely_differ_are_named_where_figures_pool_them(routed: Su
 def test_every_report_shows_the_regions(routed: Summary) -> None:
     text, (page, markdown) = report_text(routed, 100), run_forms(routed)
 
-    assert "Does the wait depend on the region?" in markdown
+    assert "<summary>Latency by region</summary>" in markdown
     assert '<section id="region">' in page
     assert [line.split("  ")[1] for line in text.splitlines() if re.match(r"  (East|Sweden|not told)", line)] == [
         "East US 2",

@@ -73,7 +73,7 @@ def test_the_figures_side_by_side_are_those_of_each_run_alone(
         alone = report_text(summarise(load_for_report(run)))
         row = next(line for line in together if line.startswith(f"{run.name} ")).split()
         assert all(figure in alone for figure in row[2:5])
-    assert together[0] == "ttfa from the end of speech, ms"
+    assert together[0] == "voice_to_voice, ms"
 
 
 def test_of_several_folders_one_that_is_no_run_is_said_before_anything_is_written(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import reports
 from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run import folder as run_folder
+from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Key
 from bench.run.part import FACTS, HISTOGRAMS
@@ -53,7 +54,11 @@ def test_measures_are_the_differences_of_their_instants(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("measured_from", "expected"), [("request_sent", 300.0), ("speech_end", 500.0), (None, None)])
 def test_latency_counts_from_the_instant_that_the_row_names(measured_from: str | None, expected: float | None) -> None:
-    instants = {"speech_end_at_ns": 1_000_000_000, "request_sent_at_ns": 1_200_000_000, "first_audio_at_ns": 1_500_000_000}
+    instants = {
+        "speech_end_at_ns": 1_000_000_000,
+        "request_sent_at_ns": 1_200_000_000,
+        "first_audio_at_ns": 1_500_000_000,
+    }
     frame = turn_frame(one_row("turns", measured_from=measured_from, outcome="ok", **instants))
 
     assert frame["ttfa_ms"].tolist() == [expected] or (expected is None and frame["ttfa_ms"].isna().all())
@@ -68,7 +73,7 @@ def test_an_upgrade_without_tls_counts_from_tcp(tmp_path: Path) -> None:
 
 
 def test_an_outcome_has_a_class_and_none_is_censored() -> None:
-    rows = [{"outcome": outcome} for outcome in ("ok", "interrupted", "closed:1006", "abandoned", None)]
+    rows = [{"outcome": outcome} for outcome in ("ok", "interrupted", "closed:1006", "unfinished", None)]
     frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
 
     assert frame["outcome_class"].tolist() == ["good", "good", "failed", "censored", "censored"]
@@ -112,11 +117,15 @@ def test_whole_numbers_of_a_report_take_no_more_bytes_than_they_need(tmp_path: P
 
 @pytest.mark.parametrize("end", [2**7, 2**15, 2**31, 2**63])
 def test_a_narrow_column_holds_every_number(tmp_path: Path, end: int) -> None:
-    ends = {"speech_end_at_ns": -end, "input_text_tokens": end - 1} | ({"output_text_tokens": end} if end < 2**63 else {})
+    ends = {"speech_end_at_ns": -end, "input_text_tokens": end - 1} | (
+        {"output_text_tokens": end} if end < 2**63 else {}
+    )
     numbers = [-end, -1, None, 0, end - 1]
     each = {"session_id": "w0-000000", "target": "sim", "outcome": "ok", "start_utc_ns": 0, "ended_at_ns": 1}
     rows = [{**each, **ends, "turn": turn, "committed_at_ns": number} for turn, number in enumerate(numbers)]
-    run_folder.write_document(tmp_path, {"schema": 1, "run_id": "ends", "began_utc_ns": synthetic.BEGAN_NS})
+    run_folder.write_document(
+        tmp_path, {"schema": SCHEMA_VERSION, "run_id": "ends", "began_utc_ns": synthetic.BEGAN_NS}
+    )
     for name, schema in SCHEMAS.items():
         table = pa.Table.from_pylist(rows if name == "turns" else [], schema=schema)
         pq.write_table(table, tmp_path / f"{name}.parquet")
@@ -174,7 +183,7 @@ def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
     tmp_path: Path, read: Callable[[runs.RunFrames], object]
 ) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan(sessions=3)), everything=False)
-    for file, name in (("turns", "response_id"), ("bounds", "first_audio_uncertainty_ns")):
+    for file, name in (("turns", "response_id"), ("uncertainty", "first_audio_uncertainty_ns")):
         path = run.folder / f"{file}.parquet"
         rows = pq.read_table(path)
         rows = rows.set_column(rows.column_names.index(name), name, pa.array([True] * len(rows)))
@@ -212,7 +221,9 @@ def test_a_broken_file_is_said_in_a_line(tmp_path: Path) -> None:
 
 
 def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
-    run_folder.write_document(tmp_path, {"schema": 1, "run_id": "empty", "began_utc_ns": synthetic.BEGAN_NS})
+    run_folder.write_document(
+        tmp_path, {"schema": SCHEMA_VERSION, "run_id": "empty", "began_utc_ns": synthetic.BEGAN_NS}
+    )
     for name, schema in SCHEMAS.items():
         pq.write_table(schema.empty_table(), tmp_path / f"{name}.parquet")
     run = reports.load(tmp_path)

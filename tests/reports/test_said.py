@@ -27,7 +27,7 @@ def test_what_the_service_said_goes_before_what_is_commoner_and_says_nothing_of_
 
 
 def test_of_turns_that_did_not_fail_nothing_is_quoted() -> None:
-    assert said_of(rows("the run ended", outcome="abandoned", kind="censored")) == {}
+    assert said_of(rows("the run ended", outcome="unfinished", kind="censored")) == {}
 
 
 def ending(outcome: str, count: int) -> Ending:
@@ -51,4 +51,4 @@ def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_f
 
 
 def test_where_nothing_failed_there_is_nothing_to_do() -> None:
-    assert outcomes([ending("ok", 5), ending("abandoned", 1)], [ending("ok", 2)]).remedies() == []
+    assert outcomes([ending("ok", 5), ending("unfinished", 1)], [ending("ok", 2)]).remedies() == []

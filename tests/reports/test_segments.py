@@ -108,7 +108,7 @@ def test_a_negative_segment_is_kept_and_drawn_to_the_left() -> None:
 
     assert means(row)[0] == ("noticed", -100.000001)
     assert row.total_ns == 900_000_006
-    assert any("noticed: −100" in part for part in plot.parts)
+    assert any("end-of-turn detection (VAD): −100" in part for part in plot.parts)
     assert sum('class="zero"' in part for part in plot.parts) == 2
 
 

@@ -24,7 +24,7 @@ from reports.text.terminal import report_text
 from reports.turns import Turns, turns_of
 from reports.wording import settings
 from reports.wording.notices import notices
-from reports.wording.sentences import heard, run_essentials, run_headline
+from reports.wording.sentences import run_beside, run_essentials, run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.forms import run_html, section_html
@@ -43,18 +43,24 @@ def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
 
 
 def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
-    rows = [{"step": "greeting", "outcome": "ok", "measured_from": measured_from} for measured_from in ("request_sent", "speech_end")]
+    rows = [
+        {"step": "greeting", "outcome": "ok", "measured_from": measured_from}
+        for measured_from in ("request_sent", "speech_end")
+    ]
     turns, found = origins_of(*rows, {"step": "goodbye", "outcome": "ok", "measured_from": "speech_end"})
 
-    assert turns.steps == ("greeting, from response.create", "greeting, from the end of speech", "goodbye")
+    assert turns.steps == ("greeting, from request sent", "greeting, from end of speech", "goodbye")
     assert [measured_from for _, measured_from in found] == ["request_sent", "speech_end", "speech_end"]
 
 
 def test_a_failed_turn_without_an_origin_is_taken_for_one_of_the_commoner() -> None:
-    rows = [{"step": "greeting", "outcome": "ok", "measured_from": measured_from} for measured_from in ("request_sent", *["speech_end"] * 2)]
+    rows = [
+        {"step": "greeting", "outcome": "ok", "measured_from": measured_from}
+        for measured_from in ("request_sent", *["speech_end"] * 2)
+    ]
     lost = {"step": "greeting", "outcome": "timeout:end_of_turn"}
 
-    assert origins_of(*rows, lost)[1][-1] == ("greeting, from the end of speech", "speech_end")
+    assert origins_of(*rows, lost)[1][-1] == ("greeting, from end of speech", "speech_end")
 
 
 def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> None:
@@ -62,8 +68,8 @@ def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> No
     late = {"step": "greeting", "outcome": "timeout:first_delta", "measured_from": "request_sent"}
 
     assert origins_of(good, late)[1] == [
-        ("greeting, from the end of speech", "speech_end"),
-        ("greeting, from response.create", "request_sent"),
+        ("greeting, from end of speech", "speech_end"),
+        ("greeting, from request sent", "request_sent"),
     ]
 
 
@@ -74,10 +80,8 @@ def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> No
                 "step": st.sampled_from(["turn_1", "turn_2", "other", None]),
                 "script": st.sampled_from(["a", "b"]),
                 "measured_from": st.sampled_from(["request_sent", "speech_end", None]),
-                "outcome": st.sampled_from(
-                    ["ok", "interrupted", "timeout:end_of_turn", "closed:1006", "abandoned", None]
-                ),
-                "phase": st.sampled_from(["measure", "warmup", None]),
+                "outcome": st.sampled_from(["ok", "interrupted", "timeout:end_of_turn", "closed:1006", "unfinished", None]),
+                "phase": st.sampled_from(["measurement", "warmup", None]),
             }
         ),
         max_size=20,
@@ -102,10 +106,13 @@ def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path)
     summary = edited(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
     paths = write_report(summary)
 
-    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [("request_sent", 10), ("speech_end", 70)]
+    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [
+        ("request_sent", 10),
+        ("speech_end", 70),
+    ]
     for path in paths:
         said = path.read_text()
-        assert "greeting, from response.create" in said
+        assert "greeting, from request sent" in said
         assert "opening_hours, from" not in said.replace("\\_", "_")
 
 
@@ -115,8 +122,8 @@ def test_steps_of_another_origin_are_not_pooled_with_the_others(tmp_path: Path) 
     summary = edited(tmp_path, lambda _, row: row | (other if row["step"] == "greeting" else {}))
 
     assert [(a.label, a.figures.n) for a in summary.answers] == [
-        ("sim · from response.create", 10),
-        ("sim · from the end of speech", 30),
+        ("sim · from request sent", 10),
+        ("sim · from end of speech", 30),
     ]
     assert figures(summary, "ttfa", step="greeting").stratum.measured_from == "request_sent"
 
@@ -134,7 +141,9 @@ def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_s
     """Calls of an agent: an empty table of ttfa stood first, below a headline that said nothing was told."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
-    edited(tmp_path, lambda _, row: row | {"greeting_audible_at_ns": row["connect_start_at_ns"] + 480_000_000}, "sessions")
+    edited(
+        tmp_path, lambda _, row: row | {"greeting_audible_at_ns": row["connect_start_at_ns"] + 480_000_000}, "sessions"
+    )
     summary = edited(tmp_path, lambda _, row: row | untold)
     terminal = report_text(summary)
 
@@ -183,8 +192,9 @@ def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
 
     assert summary.mains == {Stratum("request_sent"): "ttft", Stratum("speech_end"): "ttfa"}
     assert [(a.figures.measure, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
-    assert "after the end of speech" in run_headline(summary)
-    assert "The first text of the reply" in run_headline(summary)
+    assert "Callers hear the reply" in run_headline(summary)
+    assert "after the end of speech" in run_beside(summary)
+    assert "The first text of the reply" in run_beside(summary)
 
 
 def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
@@ -195,17 +205,17 @@ def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
     assert [(a.label, a.turns) for a in mixed.heard] == [(label, 40) for label in labels]
     assert [(a.label, a.turns) for a in one.heard] == [("sim", 40)]
     assert not summary_of(Plan(text=True)).heard
-    assert "jitter buffer of 60\u00a0ms included" in heard(one)
+    assert "jitter buffer of 60\u00a0ms included" in run_html(one)
 
 
 def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 
-    for measure in ("stall", "stall_count", "vad_splits", "network_rtt", "retransmits"):
+    for measure in ("stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
         found = figures(summary, measure)
         assert found.failed > 0
         assert all(math.isfinite(estimate.value) for estimate in found.quantiles)
-    assert figures(summary, "turn_detection").n == figures(summary, "ttfa").n
+    assert figures(summary, "end_of_turn_delay").n == figures(summary, "ttfa").n
 
 
 def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_is_no_wait() -> None:
@@ -237,7 +247,7 @@ def test_the_chunk_of_vad_turns_is_explained() -> None:
 
     assert "up to one chunk (100\u00a0ms) of packetisation" in settings.packetisation(summary.setup)
     assert settings.chunks(summary.setup) in report_text(summary).replace(" ms", "\u00a0ms")
-    assert "ttfa, transcript_*, response_total, turn_detection and voice_to_voice" in settings.packetisation(
+    assert "ttfa, transcript_*, response_total, end_of_turn_delay and voice_to_voice" in settings.packetisation(
         summary.setup
     )
     assert not settings.packetisation(manual.setup)
@@ -270,7 +280,7 @@ def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[s
     scripts = [{"name": "voice_turns", "turn_detection": one["type"], "detection": one} for one in detections]
     summary = summary_of(Plan(), scripts=scripts)
 
-    assert f"“noticed” contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
+    assert f"End-of-turn detection (VAD) contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
     assert data_of(summary.setup)["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
 
 
@@ -278,4 +288,4 @@ def test_settings_that_an_older_run_lacks_are_not_known() -> None:
     summary = summary_of(Plan(), scripts=[{"name": "voice_turns", "chunk_ms": 100}])
 
     assert not settings.packetisation(summary.setup)
-    assert "jitter buffer not recorded" in heard(summary)
+    assert "jitter buffer not recorded" in run_html(summary)

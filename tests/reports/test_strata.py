@@ -93,10 +93,10 @@ def test_turns_of_two_traits_and_two_origins_are_four_kinds(tmp_path: Path) -> N
     summary = edited(tmp_path, lambda i, row: row | {"traits": "calls" if row["turn"] > 2 else None})
 
     assert [pool.label for pool in summary.turns.pools] == [
-        "sim · from response.create, plain",
-        "sim · from response.create, with function calls",
-        "sim · from the end of speech, plain",
-        "sim · from the end of speech, with function calls",
+        "sim · from request sent, plain",
+        "sim · from request sent, with function calls",
+        "sim · from end of speech, plain",
+        "sim · from end of speech, with function calls",
     ]
     assert [answer.figures.n for answer in summary.answers] == [10] * 4
 
@@ -121,7 +121,7 @@ def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
 
     assert "west · with function calls" in page
     assert "west · with function calls" in text
-    assert "ttfa from the end of speech, with function calls" in page.replace("\u00a0", " ")
+    assert "ttfa from end of speech, with function calls" in page.replace("\u00a0", " ")
     assert "With function calls it is" in run_headline(summary)
     assert "with function calls" in markdown
     answers = summary_data(summary)["answers"]

@@ -162,7 +162,12 @@ def test_events_and_throughput_come_from_histograms() -> None:
     gaps = [d for d in summary.events if d.measure == "delta_gap"]
     assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
     assert all(20 < d.p50 < d.p90 < d.p99 <= d.high < 400 for d in gaps)
-    assert {d.measure for d in summary.harness} == {"timestamp_uncertainty", "receive_delay", "send_delay", "event_loop_delay"}
+    assert {d.measure for d in summary.harness} == {
+        "timestamp_uncertainty",
+        "receive_delay",
+        "send_delay",
+        "event_loop_delay",
+    }
     rates = {(t.measure, t.target): t for t in summary.throughput}
     assert len(rates) == 8
     assert rates["wire_sent", "a"].per_second.n == rates["wire_sent", "a"].per_session.n == 40
@@ -376,7 +381,10 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
 
     assert summary.turns.steps[0] == "text_turns: greeting"
     assert summary.turns.steps[-1] == "voice_turns: refund_policy"
-    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [("request_sent", 40), ("speech_end", 80)]
+    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [
+        ("request_sent", 40),
+        ("speech_end", 80),
+    ]
 
 
 @pytest.fixture(scope="module")

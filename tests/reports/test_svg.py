@@ -189,6 +189,6 @@ def test_a_line_is_read_where_it_says_something() -> None:
 def test_a_line_is_one_cell_of_the_numbers_whatever_its_label() -> None:
     """Of two strata of a target the label has a dot, at which cells were parted."""
     plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="waits")
-    plot.read_lines([(0, 1.0, "from 0 s")], [("eastus2 · from response.create", {0: "p50 387 ms"}), ("b", {0: "n/a"})])
+    plot.read_lines([(0, 1.0, "from 0 s")], [("eastus2 · from request sent", {0: "p50 387 ms"}), ("b", {0: "n/a"})])
 
-    assert plot_figure(plot).stops == [["from 0 s", "eastus2, from response.create p50 387 ms", "b n/a"]]
+    assert plot_figure(plot).stops == [["from 0 s", "eastus2, from request sent p50 387 ms", "b n/a"]]

@@ -57,7 +57,7 @@ def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Pa
     assert [1e3 * talk.wait_s for talk in found[:3]] == pytest.approx(
         [waits[math.ceil(len(waits) / 2) - 1], waits[-1], waits[-2]]
     )
-    assert 1e3 * found[3].stall_s == good["stall_ms"].max()
+    assert 1e3 * found[3].stall_s == good["stall_duration_ms"].max()
 
 
 def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: Path) -> None:

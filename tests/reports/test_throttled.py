@@ -36,7 +36,7 @@ def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
     def outcome(place: int) -> str:
         if place < throttled:
             return "throttled:response"
-        return "abandoned" if place >= BEGUN - abandoned else "ok"
+        return "unfinished" if place >= BEGUN - abandoned else "ok"
 
     edit(folder, "turns", lambda place, row: row | {"outcome": outcome(place)})
     write_summary(folder)
@@ -77,14 +77,14 @@ def test_a_run_is_throttled_if_more_than_a_hundredth_of_what_ended_was(
 
 
 OUTCOMES = st.lists(
-    st.sampled_from(["ok", "throttled:response", "throttled:error", "closed:1006", "abandoned"]), max_size=60
+    st.sampled_from(["ok", "throttled:response", "throttled:error", "closed:1006", "unfinished"]), max_size=60
 )
 
 
 @given(OUTCOMES)
 def test_it_is_the_same_counted_turn_by_turn_and_by_outcome(outcomes: Sequence[str]) -> None:
     counted = {name: outcomes.count(name) for name in set(outcomes)}
-    ended = [name for name in outcomes if name != "abandoned"]
+    ended = [name for name in outcomes if name != "unfinished"]
 
     assert limited(counted) == (sum(map(is_throttled, ended)), len(ended))
 

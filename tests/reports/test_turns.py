@@ -42,6 +42,6 @@ def test_each_script_has_labels_of_its_own() -> None:
 
 def test_labels_of_the_warm_up_take_no_place() -> None:
     rows = [{"script": "a", "step": f"cold_{number}", "phase": "warmup"} for number in range(MAX_STEPS)]
-    rows += [{"script": "a", "step": f"step_{number}", "phase": "measure"} for number in range(MAX_STEPS)]
+    rows += [{"script": "a", "step": f"step_{number}", "phase": "measurement"} for number in range(MAX_STEPS)]
 
     assert OTHER_STEP not in turns_of(run_of(rows)).steps

@@ -20,7 +20,7 @@ from reports.sides.fairness import notices_on
 from reports.sides.side import sides_of
 from reports.summary.curves import connecting
 from reports.summary.summary import Summary, summarise
-from reports.wording.remarks import interleaved, auth_wait
+from reports.wording.remarks import auth_wait, interleaved
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, MS, Plan
 
@@ -30,7 +30,7 @@ PLAN = Plan(
     warmup_s=WARMUP_S, auth_waits=7,
 )  # fmt: skip
 TABLES: tuple[run_folder.TableName, ...] = ("turns", "sessions", "seconds")
-MEASURED_PHASE: dict[str, dict[str, Any]] = {"turns": {}, "sessions": {}, "seconds": {"phase": "measure"}}
+MEASURED_PHASE: dict[str, dict[str, Any]] = {"turns": {}, "sessions": {}, "seconds": {"phase": "measurement"}}
 
 
 def cold(table: run_folder.TableName, row: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def test_money_and_limits_count_the_whole_run(summaries: tuple[Summary, Summary]
 def test_a_cut_second_says_nothing_of_the_busiest_worker(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, Plan()) / "seconds.parquet"
     *rows, last = pq.read_table(path).to_pylist()
-    last |= {"length_ns": 3 * MS, "cpu": 1.0}
+    last |= {"duration_ns": 3 * MS, "cpu": 1.0}
     pq.write_table(pa.Table.from_pylist([*rows, last], schema=run_folder.SCHEMAS["seconds"]), path)
 
     assert "worker: 100" not in note(summarise(reports.load(tmp_path)))

@@ -61,13 +61,15 @@ def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
     for number in range(sessions):
         record = recorder.session(labels(number, worker=worker))
         record.connected({})
-        for turn, outcome in enumerate(["ok", "ok", "failed:x", "abandoned"][: number + 2], 1):
+        for turn, outcome in enumerate(["ok", "ok", "failed:x", "unfinished"][: number + 2], 1):
             record.turn_began()
             data = delta(GA, "audio", f"r{turn}")
             arrival = Arrival(at(10 * turn), 5_000)
             record.received(GA.decode(data), Received(data, arrival, len(data)), arrival.at_ns + 70_000)
             record.sent(6_500, 4_800, 2 * MS)
-            record.turn_ended(build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_duration_ns=turn * MS))
+            record.turn_ended(
+                build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_duration_ns=turn * MS)
+            )
         record.session_ended(build_session(turns_planned=5, turns_started=number + 2, outcome="closed:1006"))
         recorder.event_loop_delay(MS)
         recorder.end_second()
@@ -107,7 +109,7 @@ def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(
     finished_and_closed: tuple[Path, Path],
 ) -> None:
     _, folder = finished_and_closed
-    turns, bounds = (pq.read_table(folder / f"{name}.parquet") for name in ("turns", "bounds"))
+    turns, bounds = (pq.read_table(folder / f"{name}.parquet") for name in ("turns", "uncertainty"))
 
     assert set(BOUNDS).isdisjoint(turns.column_names)
     assert bounds.column_names == [*TURN_KEYS, *BOUNDS]
@@ -116,7 +118,7 @@ def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(
     assert not files.lost_bounds(folder)
 
 
-@pytest.mark.parametrize("name", ["bounds", "turns"])
+@pytest.mark.parametrize("name", ["uncertainty", "turns"])
 def test_a_close_that_is_cut_before_a_file_of_turns_is_in_place_is_done_again_from_whole_rows(
     tmp_path: Path, name: str
 ) -> None:
@@ -207,9 +209,13 @@ def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> Non
     }
     assert tables(folder) == before
     assert files.read_document(folder) == document
-    assert (document["state"], document["simulated"], document["receive_timestamp_source"]) == ("ended", False, "kernel")
+    assert (document["state"], document["simulated"], document["receive_timestamp_source"]) == (
+        "ended",
+        False,
+        "kernel",
+    )
     totals = document["totals"]
-    assert totals["turns"] == {"abandoned": 1, "failed:x": 2, "ok": 6}
+    assert totals["turns"] == {"unfinished": 1, "failed:x": 2, "ok": 6}
     assert totals["sessions"] == {"closed:1006": 3}
     assert sum(totals["turns"].values()) == totals["turns_started"] == 9
     assert (totals["turns_planned"], totals["turns_not_started"], totals["events"]) == (15, 6, 102)
@@ -281,7 +287,7 @@ def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill
     of_rows = contents(read(killed / "histograms.hlog"))
     whole = contents(read(clean / "histograms.hlog"))
     assert of_rows == {tag: whole[tag] for tag in of_rows}
-    assert {"stall", "network_rtt", "ttfa_minus_rtt", "ttfa"} <= {tag.split("|")[0] for tag in of_rows}
+    assert {"stall_duration", "network_rtt", "ttfa_minus_rtt", "ttfa"} <= {tag.split("|")[0] for tag in of_rows}
     events = {"delta_gap", "receive_delay", "event_loop_delay", "send_delay", "timestamp_uncertainty"}
     assert {tag.split("|")[0] for tag in whole.keys() - of_rows.keys()} == events
 
@@ -349,12 +355,12 @@ def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path
     found = contents(read(files.histograms_path(folder)))
     ok = [row for row in tables(folder)["turns"] if row["outcome"] == "ok"]
     assert sum(sum(counts.values()) for tag, counts in found.items() if tag.startswith("ttfa|")) == len(ok) == 6
-    assert sum(found["connect_total|simulator|all|measure"].values()) == 3
+    assert sum(found["connect_total|simulator|all|measurement"].values()) == 3
 
 
 def test_phases_stay_apart_after_a_kill_as_they_do_after_a_clean_end(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
-    for number, phase in enumerate(["warmup", "measure", None]):
+    for number, phase in enumerate(["warmup", "measurement", None]):
         record = recorder.session(replace(labels(number), phase=phase))
         record.turn_ended(build_observation())
         record.session_ended(build_session())
@@ -365,7 +371,11 @@ def test_phases_stay_apart_after_a_kill_as_they_do_after_a_clean_end(tmp_path: P
     assert of_rows == {tag: whole[tag] for tag in of_rows}
     counted = {tag: sum(counts.values()) for tag, counts in of_rows.items() if tag.startswith(("ttfa|", "connect_t"))}
     assert counted["ttfa|simulator|voice_turns.greeting|warmup"] == counted["connect_total|simulator|all|warmup"] == 1
-    assert counted["ttfa|simulator|voice_turns.greeting|measure"] == counted["connect_total|simulator|all|measure"] == 2
+    assert (
+        counted["ttfa|simulator|voice_turns.greeting|measurement"]
+        == counted["connect_total|simulator|all|measurement"]
+        == 2
+    )
 
 
 def test_labels_beyond_the_thirty_second_share_a_histogram_after_a_kill_as_they_do_after_a_clean_end(
@@ -383,7 +393,7 @@ def test_labels_beyond_the_thirty_second_share_a_histogram_after_a_kill_as_they_
 
     of_rows, whole = (contents(read(files.histograms_path(one))) for one in (killed, folder))
     assert of_rows == {tag: whole[tag] for tag in of_rows}
-    assert sum(whole["ttfa|simulator|voice_turns.other|measure"].values()) == 13
+    assert sum(whole["ttfa|simulator|voice_turns.other|measurement"].values()) == 13
 
 
 def test_values_below_zero_are_counted_once_whether_killed_or_not(tmp_path: Path) -> None:
@@ -428,7 +438,7 @@ def test_a_killed_run_of_an_older_version_is_closed_with_nulls_for_what_it_did_n
             writer.write_table(older)
     totals = close(folder)["totals"]
 
-    assert totals["turns"] == {"abandoned": 1, "failed:x": 2, "ok": 6}
+    assert totals["turns"] == {"unfinished": 1, "failed:x": 2, "ok": 6}
     assert all(NEWER.isdisjoint(row) for rows in tables(folder).values() for row in rows)
     found = {key.measure: histogram.get_total_count() for key, histogram in read(files.histograms_path(folder)).items()}
     assert found["ttfa_minus_rtt"] > 0
@@ -562,11 +572,11 @@ def test_a_step_of_the_wall_clock_takes_no_second_into_the_warm_up_or_out_of_it(
     close(folder)
 
     rates = {}
-    for phase in ("warmup", "measure"):
+    for phase in ("warmup", "measurement"):
         histogram = read(files.histograms_path(folder)).get(Key("wire_sent", "simulator", "run", phase))
         assert histogram is not None
         rates[phase] = (histogram.get_total_count(), histogram.get_min_value(), histogram.get_max_value())
-    assert rates == {"warmup": (10, 1_000, 1_000), "measure": (10, 2_000, pytest.approx(2_000, rel=1e-3))}
+    assert rates == {"warmup": (10, 1_000, 1_000), "measurement": (10, 2_000, pytest.approx(2_000, rel=1e-3))}
 
 
 def test_a_run_whose_seconds_name_no_phase_is_cut_by_the_wall_clock(
@@ -586,7 +596,7 @@ def test_a_run_whose_seconds_name_no_phase_is_cut_by_the_wall_clock(
     recorder.close()
     close(folder)
 
-    measured = read(files.histograms_path(folder)).get(Key("wire_sent", "simulator", "run", "measure"))
+    measured = read(files.histograms_path(folder)).get(Key("wire_sent", "simulator", "run", "measurement"))
     assert measured is not None
     assert measured.get_total_count() == 7
 
@@ -597,7 +607,7 @@ def test_the_rates_of_a_warm_up_are_kept_apart(warmup_s: int, tmp_path: Path, mo
     monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
     monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
     folder, (recorder,) = build_run(tmp_path, warm_until_ns=BEGAN_NS + warmup_s * S)
-    for number, phase in enumerate(["warmup", "measure"] if warmup_s else [None, None]):
+    for number, phase in enumerate(["warmup", "measurement"] if warmup_s else [None, None]):
         record = recorder.session(replace(labels(number), phase=phase))
         for _ in range(60):
             record.sent(1_000 * (number + 1), 0, None)
@@ -611,16 +621,16 @@ def test_the_rates_of_a_warm_up_are_kept_apart(warmup_s: int, tmp_path: Path, mo
     counts = {
         (step, phase): histogram.get_total_count() if histogram else 0
         for step in ("run", "session")
-        for phase in ("warmup", "measure")
+        for phase in ("warmup", "measurement")
         for histogram in [found.get(Key("wire_sent", "simulator", step, phase))]
     }
     warm = bool(warmup_s)
     assert set(files.read_table(folder, "seconds")["phase"].to_pylist()) == (
-        {"warmup", "measure"} if warm else {"measure"}
+        {"warmup", "measurement"} if warm else {"measurement"}
     )
     assert counts["run", "warmup"] == (60 if warm else 0)
-    assert counts["run", "measure"] == (60 if warm else 120)
-    assert (counts["session", "warmup"], counts["session", "measure"]) == ((1, 1) if warm else (0, 2))
+    assert counts["run", "measurement"] == (60 if warm else 120)
+    assert (counts["session", "warmup"], counts["session", "measurement"]) == ((1, 1) if warm else (0, 2))
 
 
 def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
@@ -754,7 +764,7 @@ def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
 
 def test_turns_of_the_warm_up_are_counted(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
-    for number, phase in enumerate(["warmup", "warmup", "measure", None]):
+    for number, phase in enumerate(["warmup", "warmup", "measurement", None]):
         recorder.session(replace(labels(number), phase=phase)).turn_ended(build_observation())
     recorder.close()
 

@@ -219,7 +219,7 @@ def test_a_full_disk_is_said_once_and_does_not_reach_the_session(
     logged = Logged(Path("/dev/full"))
     for _ in range(3):
         logged.timeline.tell(inputs.Begun(at(0), build_turn()))
-        logged.timeline.tell(inputs.Failed("abandoned", at(1)))
+        logged.timeline.tell(inputs.Failed("unfinished", at(1)))
         assert len(logged.timeline.take(at(1))) == 1
     logged.log.close()
 

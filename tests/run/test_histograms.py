@@ -65,13 +65,13 @@ def test_an_independent_reader_reads_our_log(tmp_path: Path) -> None:
     reader.close()
 
     assert reader.get_start_time_sec() == pytest.approx(BEGAN_NS / 1e9)
-    assert set(found) == {"ttfa|simulator|greeting|measure", "wire_sent|simulator|run|measure"}
-    ttfa = found["ttfa|simulator|greeting|measure"]
+    assert set(found) == {"ttfa|simulator|greeting|measurement", "wire_sent|simulator|run|measurement"}
+    ttfa = found["ttfa|simulator|greeting|measurement"]
     assert ttfa.get_total_count() == 4
     assert ttfa.get_count_at_value(500) == 2
     assert ttfa.get_max_value() == pytest.approx(90_000, rel=1e-3)
     assert ttfa.get_end_time_stamp() - ttfa.get_start_time_stamp() == pytest.approx(2_000)
-    assert found["wire_sent|simulator|run|measure"].get_max_value() == pytest.approx(5_000_000_000, rel=1e-3)
+    assert found["wire_sent|simulator|run|measurement"].get_max_value() == pytest.approx(5_000_000_000, rel=1e-3)
 
 
 @given(parts=st.lists(VALUES, min_size=1, max_size=4))
@@ -171,10 +171,10 @@ def test_both_ways_of_recording_share_a_histogram() -> None:
 @pytest.mark.parametrize(
     ("key", "tag"),
     [
-        (Key("ttfa", "my-res.openai.azure.com", "say_1.a"), "ttfa|my-res.openai.azure.com|say_1.a|measure"),
+        (Key("ttfa", "my-res.openai.azure.com", "say_1.a"), "ttfa|my-res.openai.azure.com|say_1.a|measurement"),
         (Key("ttfa", "a,b|c d", "é", "warm up"), "ttfa|a_b_c_d|_|warm_up"),
-        (Key("ttfa", "", "\n"), "ttfa|_|_|measure"),
-        (Key("event_loop_delay", "all"), "event_loop_delay|all|all|measure"),
+        (Key("ttfa", "", "\n"), "ttfa|_|_|measurement"),
+        (Key("event_loop_delay", "all"), "event_loop_delay|all|all|measurement"),
     ],
 )
 def test_a_tag_holds_only_what_other_readers_can_parse(key: Key, tag: str) -> None:

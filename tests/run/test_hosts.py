@@ -46,7 +46,9 @@ def test_each_row_says_which_host_recorded_it(tmp_path: Path) -> None:
 
 def test_each_host_is_in_the_document_with_its_workers_and_the_delay_of_its_own_processes(tmp_path: Path) -> None:
     hosts = files.read_document(run_on(tmp_path, "red", "blue", "red"))["hosts"]
-    delays = [(host["name"], host["workers"], host["niceness"], round(host["event_loop_delay_p99_ms"])) for host in hosts]
+    delays = [
+        (host["name"], host["workers"], host["niceness"], round(host["event_loop_delay_p99_ms"])) for host in hosts
+    ]
     assert delays == [("blue", 1, 1, 2), ("red", 2, 0, 3)]
     assert msgspec.convert(hosts, list[HostEntry]) == hosts
 

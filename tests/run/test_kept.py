@@ -20,6 +20,7 @@ from bench.cli.runs_text import table
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import lock
+from bench.run.document import SCHEMA_VERSION
 from bench.run.kept import chosen_run, kept_runs, newest_run, remove_run
 from tests.command_line import call
 from tests.reports import synthetic
@@ -77,7 +78,11 @@ def test_the_table_says_verdict_labels_and_size_in_so_many_columns(tmp_path: Pat
 
 def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
     run(tmp_path / "good")
-    for name, text in {"cut": '{"schema": 3', "wrong": '{"schema": 3, "state": 7}', "newer": '{"schema": 99}'}.items():
+    for name, text in {
+        "cut": '{"schema": 3',
+        "wrong": f'{{"schema": {SCHEMA_VERSION}, "state": 7}}',
+        "newer": '{"schema": 99}',
+    }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(text)
     kept = kept_runs(tmp_path)
@@ -132,7 +137,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    ["report", "check", "compare", "decide", "replay", "export --format csv", "sample-size --detect 40%", "baseline save"],
+    [
+        "report",
+        "check",
+        "compare",
+        "replay",
+        "export --format csv",
+        "sample-size --detect 40%",
+        "baseline save",
+    ],
 )
 def test_a_command_without_a_name_takes_the_newest_run_and_says_so(
     home: Path, monkeypatch: pytest.MonkeyPatch, command: str

@@ -86,8 +86,15 @@ def test_a_history_names_the_run_that_cannot_be_read(home: Path, monkeypatch: py
         *("check", "check one", "check runs/one", "check runs/one:sim", "check one --junit junit.xml"),
         *("report", "report one", "report runs/one", "report one two"),
         *("compare", "compare one two", "compare runs/one:sim runs/two:sim"),
-        *("history", "trend runs", "trend runs/one"),
-        *("open", "open one", "runs", "runs --remove one --yes", "decide one", "sample-size --pilot runs/one", "export one"),
+        *("trend", "trend runs", "trend runs/one"),
+        *(
+            "open",
+            "open one",
+            "runs",
+            "runs --remove one --yes",
+            "sample-size --pilot runs/one",
+            "export one",
+        ),
         *("replay runs/one", "baseline save one", "merge runs/one runs/two --out merged"),
     ],
 )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from bench.clock import Arrival, utc_ns
-from bench.columns import TOKENS, TURNS, names_of
+from bench.columns import TOKENS, TURNS, names_of, token_column
 from bench.measures import CATALOGUE
 from bench.observe.observation import Quality, SessionObservation, TurnObservation
 from bench.protocol.base import SIMULATOR_MARK
@@ -106,9 +106,13 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
     }
     same = set(TurnObservation.__struct_fields__) & set(files.SCHEMAS["turns"].names) - {"detail"}
     assert {name: row[name] for name in same} == {name: getattr(turn, name) for name in same}
-    assert (row["measured_from"], row["receive_timestamp_source"], row["audio_speed"]) == ("request_sent", "kernel", turn.audio_speed)
+    assert (row["measured_from"], row["receive_timestamp_source"], row["audio_speed"]) == (
+        "request_sent",
+        "kernel",
+        turn.audio_speed,
+    )
     assert (row["delta_gap_max_ns"], row["delta_gap_p95_ns"]) == (20 * MS, 19 * MS)
-    tokens = {name: row[f"tokens_{name}"] for name in TOKENS}
+    tokens = {name: row[token_column(name)] for name in TOKENS}
     assert Usage(**tokens) == turn.usage
     assert (row["run_id"], row["session_id"], row["worker"]) == (folder.name, "w0-000001", 0)
     assert row["host"] == named_host()["name"]
@@ -126,12 +130,12 @@ def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, record
     assert {name: row[f"{name}_at_ns"] for name in session.instants} == {
         name: at_ns - AT_NS for name, at_ns in session.instants.items()
     }
-    told_otherwise = {"detail", "unknown_events", "headers", "effective_settings", "service_session_id"}
+    told_otherwise = {"detail", "unknown_events", "response_headers", "effective_settings", "service_session_id"}
     same = (set(SessionObservation.__struct_fields__) & set(files.SCHEMAS["sessions"].names)) - told_otherwise
     assert {name: row[name] for name in same} == {name: getattr(session, name) for name in same}
     assert (row["unknown_events"], row["turns_not_started"], row["model"]) == (3, 3, "gpt-realtime")
     assert (row["region"], row["request_id"]) == ("Sweden Central", "r1")
-    assert json.loads(row["headers"]) == session.headers
+    assert json.loads(row["response_headers"]) == session.headers
     assert json.loads(row["effective_settings"]) == session.effective_settings
 
 
@@ -142,8 +146,8 @@ def test_a_session_s_row_holds_the_tokens_that_belong_to_no_turn(folder: Path, r
     recorder.flush()
 
     told, silent = files.read_table(folder, "sessions").to_pylist()
-    assert Usage(**{name: told[f"tokens_{name}"] for name in TOKENS}) == usage
-    assert {silent[f"tokens_{name}"] for name in TOKENS} == {None}
+    assert Usage(**{name: told[token_column(name)] for name in TOKENS}) == usage
+    assert {silent[token_column(name)] for name in TOKENS} == {None}
 
 
 def test_a_row_has_no_tokens_where_some_cannot_be_read(folder: Path, recorder: Recorder) -> None:
@@ -155,7 +159,7 @@ def test_a_row_has_no_tokens_where_some_cannot_be_read(folder: Path, recorder: R
 
     for table in ("turns", "sessions"):
         (row,) = rows(folder, table)
-        assert not {f"tokens_{name}" for name in TOKENS} & row.keys()
+        assert not {token_column(name) for name in TOKENS} & row.keys()
 
 
 def test_a_session_s_row_says_which_variables_it_took_and_whether_its_events_are_kept(
@@ -299,7 +303,9 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_
     headers = {"x-ms-region": SECRET, "x-request-id": SECRET}
     settings = {"model": SECRET}
     record.session_ended(
-        build_session(outcome=f"connect_failed:{SECRET}", headers=headers, effective_settings=settings, close_reason=SECRET)
+        build_session(
+            outcome=f"connect_failed:{SECRET}", headers=headers, effective_settings=settings, close_reason=SECRET
+        )
     )
     recorder.close()
 
@@ -321,13 +327,17 @@ def test_a_secret_that_json_would_escape_is_taken_out_of_columns_of_json(folder:
     recorder.flush()
 
     (row,) = rows(folder, "sessions")
-    assert json.loads(row["headers"]) == {"x-echo": "so ***"}
+    assert json.loads(row["response_headers"]) == {"x-echo": "so ***"}
     assert json.loads(row["effective_settings"]) == {"model": "m", "tools": [{"note": "so ***"}], "***": 1}
 
 
 @pytest.mark.parametrize(
     "words",
-    [{"detail": "half a pair: \ud800"}, {"close_reason": "\udcff"}, {"headers": {"x-note": "gr\udcfc\udcdfe"}}],
+    [
+        {"detail": "half a pair: \ud800"},
+        {"close_reason": "\udcff"},
+        {"headers": {"x-note": "gr\udcfc\udcdfe"}},
+    ],
     ids=["detail", "close reason", "header"],
 )
 def test_words_that_are_no_unicode_do_not_keep_rows_from_the_disk(
@@ -408,7 +418,7 @@ def test_turns_of_the_same_step_in_two_scripts_are_counted_apart(folder: Path, r
     assert [len(counted(folder, recorder, "ttfa", f"{script}.hello")) for script in ("one", "two")] == [1, 1]
 
 
-@pytest.mark.parametrize("outcome", ["failed:x", "timeout:response", "throttled:response", "abandoned"])
+@pytest.mark.parametrize("outcome", ["failed:x", "timeout:response", "throttled:response", "unfinished"])
 def test_a_turn_that_did_not_end_well_is_in_no_histogram_of_turns_but_has_its_row(
     folder: Path, recorder: Recorder, outcome: str
 ) -> None:
@@ -490,7 +500,7 @@ def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: P
     hear(record, delta(GA, "audio", "r1", "abc"))
     record.sent(650, 480, None)
     record.turn_ended(build_observation(outcome="failed:x"))
-    record.turn_ended(build_observation(outcome="abandoned"))
+    record.turn_ended(build_observation(outcome="unfinished"))
     recorder.event_loop_delay(7 * MS)
     recorder.event_loop_delay(3 * MS)
     recorder.end_second()

@@ -158,7 +158,7 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     ),
 )
 ENDS: list[Tell] = [
-    lambda timeline, now_ns: timeline.tell(inputs.Failed("abandoned", now_ns, "the run ended")),
+    lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns, "the run ended")),
     lambda timeline, now_ns: timeline.tell(inputs.Failed("throttled:handshake", now_ns, "429")),
     lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
     lambda timeline, now_ns: timeline.tell(inputs.Closed(1001, now_ns, "maximum duration")),
@@ -286,7 +286,9 @@ SCRIPTS = [
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("record_audio", [False, True])
-def test_a_session_s_log_gives_its_observations_again(script: PreparedScript, record_audio: bool, tmp_path: Path) -> None:
+def test_a_session_s_log_gives_its_observations_again(
+    script: PreparedScript, record_audio: bool, tmp_path: Path
+) -> None:
     turns, session = logged(tmp_path / "log.jsonl", script, record_audio=record_audio)
 
     again = replay_log(tmp_path / "log.jsonl")
@@ -344,7 +346,7 @@ def test_a_log_that_was_cut_anywhere_gives_what_it_holds(folder: Path, whole: by
     again = replay_log(path)
     assert again.cut
     assert again.session.turns_started == len(again.turns) == again.session.turns_ended
-    assert again.session.outcome in ("ok", "abandoned")  # the very last line may say no more than that turns went
+    assert again.session.outcome in ("ok", "unfinished")  # the very last line may say no more than that turns went
 
 
 def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_path: Path, whole: bytes) -> None:
@@ -353,7 +355,7 @@ def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_p
     (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[: place + 1]))
 
     again = replay_log(tmp_path / "cut.jsonl")
-    assert [turn.outcome for turn in again.turns] == ["abandoned"]
+    assert [turn.outcome for turn in again.turns] == ["unfinished"]
     assert again.turns[0].audio_deltas == 1
 
 
@@ -469,7 +471,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.NetworkMeasured(6, 4, 3, "proxy"),
         inputs.Expired(AT_NS + MS),
         inputs.GaveUp(),
-        inputs.Failed("abandoned", AT_NS + MS, "the run ended"),
+        inputs.Failed("unfinished", AT_NS + MS, "the run ended"),
         inputs.Closed(1008, AT_NS + MS, "policy", True, "reset", 5),
         inputs.Finished(AT_NS + MS),
         inputs.Taken(AT_NS + MS, {1: True}),

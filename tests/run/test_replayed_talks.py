@@ -185,7 +185,7 @@ ENDS: st.SearchStrategy[Callable[[int], inputs.AnyInput]] = st.sampled_from([
     lambda now_ns: inputs.Closed(1006, now_ns, ""),
     lambda now_ns: inputs.Closed(1000, now_ns, "session expired"),
     lambda now_ns: inputs.Closed(1002, now_ns, "", ours=True),
-    lambda now_ns: inputs.Failed("abandoned", now_ns, "the run ended"),
+    lambda now_ns: inputs.Failed("unfinished", now_ns, "the run ended"),
     lambda now_ns: inputs.Expired(now_ns),
 ])  # fmt: skip
 

@@ -103,8 +103,8 @@ def sessions(*rows: tuple[str, str, int, int, int]) -> pd.DataFrame:
 
 
 def seconds(*rows: tuple[int, int, int, int, int]) -> pd.DataFrame:
-    columns = ["second", "worker", "calls", "sessions_active", "turns_started"]
-    return pd.DataFrame(rows, columns=columns).assign(length_ns=S, target="service")
+    columns = ["second", "worker", "calls_offered", "sessions_active", "turns_started"]
+    return pd.DataFrame(rows, columns=columns).assign(duration_ns=S, target="service")
 
 
 def test_the_shortest_turn_is_that_of_a_session_or_from_one_session_to_the_next() -> None:
@@ -114,7 +114,7 @@ def test_the_shortest_turn_is_that_of_a_session_or_from_one_session_to_the_next(
     two = turns(("a", 0, 1 * S), ("a", 0, 3 * S), ("b", 0, 9 * S))
     ended = sessions(("a", "ok", 0, 3 * S + 5, 2), ("b", "ok", 9 * S - 7, S, 1))
     assert shortest_turn_ns(two, ended) == 12
-    cut = sessions(("a", "abandoned", 0, 3 * S + 5, 2))
+    cut = sessions(("a", "unfinished", 0, 3 * S + 5, 2))
     assert shortest_turn_ns(two, cut) == 2 * S
     assert shortest_turn_ns(turns(("a", 0, 1 * S)), none) is None
 

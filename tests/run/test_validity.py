@@ -91,7 +91,9 @@ def test_a_run_without_a_measured_turn_is_not_judged() -> None:
 
 
 def test_where_others_had_the_cores_the_remedy_is_not_to_lower_the_load() -> None:
-    (broken,) = [rule for rule in verdict(send_delay_p99=99.0, filled_by="end them")["rules"] if rule["passed"] is False]
+    (broken,) = [
+        rule for rule in verdict(send_delay_p99=99.0, filled_by="end them")["rules"] if rule["passed"] is False
+    ]
 
     assert broken["remedy"] == "end them"
 
@@ -99,7 +101,12 @@ def test_where_others_had_the_cores_the_remedy_is_not_to_lower_the_load() -> Non
 def test_the_verdict_names_the_figure_its_limit_and_the_remedy() -> None:
     (rule,) = [rule for rule in verdict(error_p99=7.5)["rules"] if rule["passed"] is False]
 
-    assert (rule["rule"], rule["measure"], rule["figure"], rule["limit"]) == ("a", "timestamp_uncertainty", 7.5, 1.0)
+    assert (rule["rule"], rule["measure"], rule["figure"], rule["limit"]) == (
+        "a",
+        "timestamp_uncertainty",
+        7.5,
+        1.0,
+    )
     assert rule["unit"] == "ms"
     assert rule["remedy"]
 
@@ -147,7 +154,7 @@ def test_turns_that_count_from_another_instant_do_not_lend_their_limit() -> None
     found = verdict(typed, spoken)
 
     assert (found["rules"][0]["limit"], found["rules"][0]["passed"]) == (2.0, False)
-    assert found["rules"][0]["note"] == "p99 of how far ttfa from requested can be off"
+    assert found["rules"][0]["note"] == "p99 of how far ttfa from request_sent can be off"
     assert [(entry["measure"], entry["limit"]) for entry in found["inexact"]] == [("ttfa", 2.0)]
 
 
@@ -167,11 +174,11 @@ INEXACT: dict[str, tuple[list[Exactness], bool, list[tuple[str, float | None, fl
     # (measures, whether the run is valid, what is listed as not exact: measure, figure, limit)
     "a headline measure": ([Exactness("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
     "a measure beside the headline leaves the run valid":
-        ([WELL, Exactness("sim", "response_total", 30.0, 2_000.0), Exactness("sim", "turn_detection", 1.0, 40.0)],
+        ([WELL, Exactness("sim", "response_total", 30.0, 2_000.0), Exactness("sim", "end_of_turn_delay", 1.0, 40.0)],
          True, [("response_total", 30.0, 20.0)]),
     "a speed without an end to its bound has no figure":
         ([WELL, Exactness("sim", "audio_speed", float("inf"), 2.0, "×")], True, [("audio_speed", None, 0.02)]),
-    "what nobody knows is not called wrong": ([WELL, Exactness("sim", "stall", None, 0.0)], True, []),
+    "what nobody knows is not called wrong": ([WELL, Exactness("sim", "stall_duration", None, 0.0)], True, []),
 }  # fmt: skip
 
 
@@ -263,8 +270,8 @@ def test_turns_of_which_nobody_knows_how_they_ended_are_missing(
 
 def test_starved_turns_of_the_warm_up_are_not_counted() -> None:
     rows = pa.table({
-        "phase": ["warmup", "measure", None, "measure", "measure"],
-        "outcome": ["starved", "starved", "ok", "abandoned", None],
+        "phase": ["warmup", "measurement", None, "measurement", "measurement"],
+        "outcome": ["starved", "starved", "ok", "unfinished", None],
     })  # fmt: skip
     assert _starved_share(lambda table, columns: rows.select(columns)) == 0.25
     assert _starved_share(lambda table, columns: rows.select(columns).slice(0, 0)) == 0.0

@@ -61,7 +61,7 @@ def test_the_version_is_told_without_what_reads_runs() -> None:
     } == set()
 
 
-@pytest.mark.parametrize("command", [(), ("bench",), ("simulate",), ("report",)])
+@pytest.mark.parametrize("command", [(), ("quickstart",), ("simulate",), ("report",)])
 def test_every_command_explains_itself_in_a_fresh_interpreter_without_a_warning(command: tuple[str, ...]) -> None:
     program = [sys.executable, "-W", "error", "-m", "bench.cli.app", *command, "--help"]
     ended = subprocess.run(program, capture_output=True, text=True, check=False)

@@ -404,7 +404,12 @@ def test_an_image_without_a_digest_of_its_base_or_without_its_version_is_not_bui
 
 
 def health(folder: Path, runs: Path) -> int:
-    given = {"PATH": os.environ["PATH"], "PROC": str(folder / "proc"), "LOCUST_RUNS_DIR": str(runs), "TMPDIR": str(folder)}
+    given = {
+        "PATH": os.environ["PATH"],
+        "PROC": str(folder / "proc"),
+        "LOCUST_RUNS_DIR": str(runs),
+        "TMPDIR": str(folder),
+    }
     return subprocess.run([str(DEPLOY / "health.sh")], env=given, check=False).returncode
 
 

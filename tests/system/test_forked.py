@@ -179,7 +179,7 @@ def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
 
 def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # another one would have it started
-    started = looks._child("report", tmp_path, GUARD_S)
+    started = looks._called("report", tmp_path, GUARD_S)
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
     monkeypatch.setattr(looks, "subprocess", subprocess)
     monkeypatch.setattr(looks, "output_of", vars(looks)["output_of"])
@@ -188,11 +188,11 @@ def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monke
     asked: list[Any] = []
     status = namespace["Forking"]._status
     monkeypatch.setattr(namespace["Forking"], "_status", lambda *values: asked.append(1) or status(*values))
-    fork = looks._child("report", tmp_path, GUARD_S)
+    fork = looks._called("report", tmp_path, GUARD_S)
 
     assert started.returncode == 2
     assert (fork.returncode, fork.stdout, fork.stderr) == (started.returncode, started.stdout, started.stderr)
-    assert looks._child("report", tmp_path, 0.0001).returncode == looks.TIMED_OUT
+    assert looks._called("report", tmp_path, 0.0001).returncode == looks.TIMED_OUT
     assert asked == [1, 1]
 
 

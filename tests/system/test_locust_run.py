@@ -13,13 +13,14 @@ import pytest
 from bench import locust_run as started
 from bench.errors import UsageError
 from bench.locust_run import LocustRun, locust_run
+from bench.run.document import SCHEMA_VERSION
 
 ENDLESS = "import signal; signal.pause()"
 
 
 def ending(folder: Path, code: str, **document: object) -> str:
     """How a run is said to have ended that does this, and whose document has this in the end."""
-    (folder / "run.json").write_text(json.dumps({"schema": 1} | document))
+    (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION} | document))
     (folder / "harness.log").write_text("something\nrtbench: no\n")
     return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "harness.log").ended(folder, 60.0)
 

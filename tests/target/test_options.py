@@ -24,7 +24,7 @@ COMMANDS = {
     "doctor": ("targets", "target_file", *SHARED),
     "probe": ("targets", "target_file", *SHARED),
     "capacity": ("targets", "target_file", *SHARED),
-    "bench": ("targets", "target_file"),
+    "quickstart": ("targets", "target_file"),
 }
 
 

@@ -313,7 +313,7 @@ def test_a_broken_frame_is_a_protocol_failure_of_the_session() -> None:
     timeline = Timeline(SessionStart(0, 2, script.limits), script.dialect)
     Session(script, socket, timeline, Listening(), lambda: False).play()
 
-    assert timeline.session().outcome.partition(":")[0] == "protocol"
+    assert timeline.session().outcome.partition(":")[0] == "protocol_error"
 
 
 def oversize(name: str) -> list[bytes]:

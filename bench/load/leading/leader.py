@@ -12,6 +12,7 @@ from locust import LoadTestShape
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.load.leading.gating import Thresholds, check_options, read_thresholds
 from bench.load.leading.looks import (
     LookPlan,
     Looks,
@@ -28,7 +29,7 @@ from bench.load.leading.tally import TargetStanding
 from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
 from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
-from bench.load.planning.run_options import MOST_PAIRS, Environment, Options
+from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
 from bench.load.planning.stages import LoadCourse
 from bench.load.playing.arm import Arm, arms_of
 from bench.load.playing.live import ALL_DONE
@@ -67,6 +68,8 @@ class Leader(ProcessRole):
         super().__init__(environment)
         self._ran = False
         self._decision: LookPlan | None = None
+        self._thresholds: Thresholds = {}
+        self._check_options: list[str] | None = None
         parsed = environment.parsed_options
         self._upload, parsed.upload = parsed.upload, None  # it may hold a signature, and options travel to workers
 
@@ -81,9 +84,13 @@ class Leader(ProcessRole):
             destination_of(self._upload, "--upload")
         if self._telemetry:
             check_installed()
+        parsed = self._parsed
+        if is_command(parsed) and parsed.spawn_rate is None:
+            parsed.spawn_rate = min(parsed.num_users or 1, MOST_SPAWNED_PER_S)
         self.prepare()
+        self._refuse_endless()
         self._set_users()
-        parsed, web_ui = self._parsed, self._environment.web_ui
+        web_ui = self._environment.web_ui
         if not parsed.headless:  # the web UI starts after this
             check_port(parsed.web_host, parsed.web_port)
         if web_ui is not None:
@@ -91,6 +98,13 @@ class Leader(ProcessRole):
             add_tabs(web_ui, parsed.web_base_path, self._targets, self._report)
             if opened := open_words(web_ui):
                 self.say(opened)
+
+    def _refuse_endless(self) -> None:
+        """Raise UsageError for a run of `rtbench run` that nothing would end but a signal."""
+        plan, parsed = self._planned, self._parsed
+        ends = plan.options.asked_sessions or plan.options.budget_usd or plan.load_model.length_s or parsed.run_time
+        if is_command(parsed) and not ends and self._environment.shape_class is None:
+            raise UsageError("nothing ends this run: add --sessions 40 (calls in all) or -t 2m (how long it lasts)")
 
     def _set_users(self) -> None:
         """Have Locust bring as many users as what asks for sessions needs, or follow its course."""
@@ -110,6 +124,8 @@ class Leader(ProcessRole):
 
     def _plan(self) -> Planned:
         plan, self._decision = super()._plan(), None
+        self._thresholds = read_thresholds(plan, self._parsed)
+        self._check_options = check_options(self._parsed, self._thresholds)
         if plan.options.until_decided:
             pairs = plan.sessions or MOST_PAIRS
             self._decision = decision_plan(plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking)
@@ -145,12 +161,14 @@ class Leader(ProcessRole):
     def _begin(self, keyring: Keyring) -> None:
         slot = WorkerSlot(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
         arms = arms_of(self._planned, keyring, slot)
-        folder = files.create(self._planned.options.runs, self._planned.scenario, slot.began_utc_ns)
+        folder = files.create(self._planned.options.runs_dir, self._planned.scenario, slot.began_utc_ns)
         lock.hold(folder)
         settings = vars(self._parsed)
         document = self._planned.opening_document(folder.name, slot.began_utc_ns, settings, slot.workers)
         if self._decision is not None:
             document["decision_plan"] = dict(self._decision)
+        if self._thresholds:
+            document["thresholds"] = self._thresholds
         self._current.document = document
         files.write_document(folder, self._current.document)
         self._current.folder = folder
@@ -287,7 +305,9 @@ class Leader(ProcessRole):
         self._note_holds()
         self._say_backed_off()
         self._note_absent_workers(folder)
-        closed = close_run(folder, current.document, current.stopped or "its time was over, or its users were stopped")
+        stopped = current.stopped or "its time was over, or its users were stopped"
+        judged = current.stopped != INTERRUPTED and self._environment.process_exit_code != USAGE_STATUS
+        closed = close_run(folder, current.document, stopped, self._check_options if judged else None)
         current.summary = closed.summary
         if closed.problem:
             self._say_problem(folder, closed.problem)
@@ -296,6 +316,8 @@ class Leader(ProcessRole):
             status = INTERRUPTED_STATUS
         if status == USAGE_STATUS or self._environment.process_exit_code is None:
             self._environment.process_exit_code = status
+        if self._check_options is not None and not judged:
+            self.say(f"its thresholds were not checked, because it did not come to its end: rtbench check {folder}")
         current.reported = True
         if self._upload and folder.exists():
             try:

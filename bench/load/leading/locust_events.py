@@ -28,7 +28,13 @@ from bench.load.leading.leader import Alone
 from bench.load.leading.master import Master
 from bench.load.leading.role import ProcessRole
 from bench.load.leading.worker import Worker
-from bench.load.planning.run_options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
+from bench.load.planning.run_options import (
+    Environment,
+    add_options,
+    fork_for_allowed_cores,
+    refuse_former_options,
+    stay_on_loopback,
+)
 
 BIND_FAILURE = "Socket bind failure:"
 """As Locust says that the port of a master is in use."""
@@ -73,6 +79,7 @@ sys.excepthook = say_in_a_line
 messages.keep_port()  # before there is one
 link.tie_forks()  # else a worker looks for a dead master for minutes
 events.init_command_line_parser.add_listener(add_options)
+events.init_command_line_parser.add_listener(refuse_former_options)
 events.init_command_line_parser.add_listener(stay_on_loopback)
 events.init_command_line_parser.add_listener(fork_for_allowed_cores)
 events.init.add_listener(_on_init)

@@ -276,7 +276,7 @@ UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
 TIMED_OUT = 124
 """As timeout(1) has it."""
 DECIDED = (0, 1, 3, 4)
-"""Exit statuses of `rtbench decide`: all gates kept, one is broken, inconclusive, the run is invalid."""
+"""Exit statuses of a decision and a check: passed, failed or regressed, inconclusive, the run is invalid."""
 
 
 @dataclass(frozen=True)
@@ -288,8 +288,13 @@ class ClosedRun:
     status: int | None
 
 
-def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun:
-    """Make Parquet, histograms, the verdict, the decision where one is to be made, and the report of it all."""
+def close_run(
+    folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
+) -> ClosedRun:
+    """Make Parquet, histograms, the verdict, the decision where one is to be made, and the report of it all.
+
+    `check_options`: those by which `rtbench check` judges the run; None where nothing judges it.
+    """
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stopped": stopped}
     length_s = (document["ended_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
     document["notices"] = [*document["notices"], *uncut(document, length_s)]
@@ -297,23 +302,34 @@ def close_run(folder: Path, document: dict[str, Any], stopped: str) -> ClosedRun
         files.write_document(folder, document)
     longest_s = longest_report_s(folder)
     # the decision before the report, which shows it; either of them closes the folder
-    decided = _child("decide", folder, longest_s) if "decision_plan" in document else None
-    reported = _child("report", folder, longest_s)
+    decided = (
+        _child(python_command("bench.cli.decision", str(folder)), longest_s, f"rtbench check {folder}")
+        if "decision_plan" in document
+        else None
+    )
+    reported = _called("report", folder, longest_s)
     if reported.returncode != 0:
         return ClosedRun("", _last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
     unusable = run_status(files.read_document(folder))
     summary = reported.stdout.rstrip("\n")
-    if decided is None:
+    if decided is not None:
+        if decided.returncode not in DECIDED:
+            return ClosedRun(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
+        summary = with_sentence(summary, decided.stdout, text_width())
+        unusable = unusable or decided.returncode
+    if check_options is None:
         return ClosedRun(summary, "", unusable)
-    if decided.returncode not in DECIDED:
-        return ClosedRun(summary, _last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS)
-    return ClosedRun(with_sentence(summary, decided.stdout, text_width()), "", unusable or decided.returncode)
+    checked = _called("check", folder, longest_s, *check_options)
+    summary = f"{summary}\n\n{checked.stdout}".rstrip()
+    if checked.returncode not in DECIDED:
+        return ClosedRun(summary, _last_line(checked.stderr, "the run could not be checked"), USAGE_STATUS)
+    return ClosedRun(summary, "", checked.returncode)
 
 
 def upload_run(folder: Path, url: str) -> str:
     """Upload the folder to this URL; returns the lines to print. Raises UsageError if a file does not arrive."""
     size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
-    uploaded = _child("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url})
+    uploaded = _called("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url})
     if uploaded.returncode != 0:
         raise UsageError(_last_line(uploaded.stderr, "the folder could not be uploaded"))
     return uploaded.stdout.strip()
@@ -331,10 +347,20 @@ def longest_report_s(folder: Path) -> float:
     return REPORT_S + recorded / SPOOLED_BYTES_PER_S
 
 
-def _child(command: str, folder: Path, longest_s: float, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one of our commands on the folder, for a terminal as wide as ours; it is ended where it takes too long."""
+def _called(
+    command: str, folder: Path, longest_s: float, *options: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of `rtbench` on the folder."""
+    called = python_command("bench.cli.app", command, str(folder), *options)
+    return _child(called, longest_s, f"rtbench {command} {folder}", **variables)
+
+
+def _child(called: Sequence[str], longest_s: float, again: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one of our modules, for a terminal as wide as ours, and end it if it takes too long.
+
+    `again`: the command by which a user repeats it.
+    """
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
-    called = python_command("bench.cli.app", command, str(folder))
     try:
         return subprocess.run(
             called,
@@ -346,8 +372,8 @@ def _child(command: str, folder: Path, longest_s: float, **variables: str) -> su
             timeout=longest_s,
         )
     except subprocess.TimeoutExpired:
-        said = f"took longer than {longest_s / 60:.0f} min and was ended; no row is lost: rtbench {command} {folder}"
-        return subprocess.CompletedProcess(called, TIMED_OUT, "", f"the command {command} {said}")
+        said = f"took longer than {longest_s / 60:.0f} min and was ended; no row is lost: {again}"
+        return subprocess.CompletedProcess(called, TIMED_OUT, "", f"`{again}` {said}")
 
 
 def _last_line(errors: str, otherwise: str) -> str:

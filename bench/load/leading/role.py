@@ -108,7 +108,7 @@ class ProcessRole(ABC):
                 plan.concurrency, plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
             )
         check_descriptors(plan.concurrency)
-        files.make_parent(plan.options.runs)
+        files.make_parent(plan.options.runs_dir)
         self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
         self._all_drain = plan.user_classes == set(self._environment.user_classes) and not self._parsed.stop_timeout
         if self._all_drain:
@@ -259,7 +259,7 @@ class ProcessRole(ABC):
         if live is not None and not live.closed:
             live.sessions.ending = True
             own = not self._parsed.stop_timeout  # else turns are cut as somebody wants it
-            outcome = "timeout:turn" if own else "abandoned"
+            outcome = "timeout:turn" if own else "unfinished"
             cut = live.drain(self._longest_s, lambda: self._current.hurried, outcome)
             if cut:
                 self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")

@@ -84,11 +84,11 @@ class Wait:
     def since(self) -> str:
         """What it counts from, in the words of a report."""
         spoken = SPEECH_END in (self.measured_from, CATALOGUE[self.measure].begin)
-        return "from the end of speech" if spoken else "from response.create"
+        return "from end of speech" if spoken else "from request sent"
 
     @property
     def about(self) -> str:
-        """ttfa from the end of speech."""
+        """ttfa from end of speech."""
         return f"{self.measure} {self.since}"
 
 

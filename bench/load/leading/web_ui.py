@@ -153,7 +153,7 @@ COLUMNS = {
     WAITS: {
         "target": "target",
         "figure": "measure",
-        "origin": "counts",
+        "measured_from": "measured from",
         "p50": "p50, ms",
         "p95": "p95, ms",
         "turns": "turns",
@@ -245,7 +245,7 @@ def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
             "name": f"{place:04}",  # which the page sorts by, and does not show
             "target": wait.arm,
             "figure": wait.measure,
-            "origin": wait.since,
+            "measured_from": wait.since,
             "p50": _cell(wait.p50_ms, wait.lacking[:1]),
             "p95": _cell(wait.p95_ms, wait.lacking[1:]),
             "turns": wait.turns,

@@ -127,7 +127,7 @@ class Worker(ProcessRole):
     def _own_folder(self, handed: dict[str, Any], slot: WorkerSlot) -> Path:
         """Make a folder for what is recorded here, which `rtbench merge` can read, and ship it from now on."""
         plan = self._planned
-        folder = files.create(plan.options.runs, f"{plan.scenario}-worker-{self._number}", slot.began_utc_ns)
+        folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.began_utc_ns)
         settings = vars(self._parsed)
         document = plan.opening_document(handed["run_id"], slot.began_utc_ns, settings, slot.workers)
         files.write_document(folder, document)

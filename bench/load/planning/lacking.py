@@ -45,8 +45,22 @@ def _sounds(script: PreparedScript) -> bool:
 
 SPOKEN = ("speech_start", "speech_end", "committed", "input_transcribed", "speech_started", "speech_stopped", "cut_off")
 SAID = ("first_audio", "first_audible", "first_transcript", "transcript_done", "answer_audio", "answer_audible")
-OF_CALLS = ("function_call_added", "function_call_done", "answer_request_sent", "function_audible", "function_execution_ns", "traits:calls")
-OF_BARGE_IN = ("barge_in", "barge_in_detected", "silent", "quiet", "cancelled", "overlap_ns")
+OF_CALLS = (
+    "function_call_added",
+    "function_call_done",
+    "answer_request_sent",
+    "function_audible",
+    "function_execution_ns",
+    "traits:calls",
+)
+OF_BARGE_IN = (
+    "barge_in",
+    "barge_in_detected",
+    "barge_in_silent",
+    "barge_in_last_audio",
+    "barge_in_response_done",
+    "overlap_ns",
+)
 OF_TRUNCATION = ("truncate_sent", "truncated", "traits:after_truncation")
 
 LACKS = (

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import former
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadCourse, load_course
@@ -226,7 +227,7 @@ def _instant(path: Path, number: int, text: str) -> tuple[float, str]:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), "a time"
 
 
-IN_SCENARIO = ("arrivals", "arrival_pattern", "max_sessions", "stages")
+IN_SCENARIO = ("arrival_rate", "arrival_pattern", "max_concurrent", "stages")
 """The options that a class of users may have as attributes."""
 
 
@@ -265,18 +266,23 @@ def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
     """Complete the parsed options by what the scenario says: the attributes IN_SCENARIO of the classes of its users.
 
     What is given on the command line wins. Paths are seen from the file of the class. Raises UsageError where classes
-    say different things.
+    say different things, and for a former name of an attribute.
     """
     said: dict[str, Any] = {}
     for user in user_classes:
+        for old, new in former.RUN_OPTIONS.items():
+            if hasattr(user, former.attribute_of(old)) and former.attribute_of(new) in IN_SCENARIO:
+                raise UsageError(
+                    f"{user.__name__}: the attribute `{former.attribute_of(old)}` is `{former.attribute_of(new)}` now"
+                )
         for name in IN_SCENARIO:
             if value := getattr(user, name, None):
                 is_path = name == "stages" or (name == "arrival_pattern" and pattern_of(str(value)) is None)
                 value = str(class_file(user).parent / str(value)) if is_path else value
                 if said.setdefault(name, value) != value:
                     raise UsageError(f"classes of users have different `{name}`: {said[name]} and {value}")
-    if parsed.arrivals or parsed.stages:
-        said = {name: value for name, value in said.items() if name not in ("arrivals", "stages")}
+    if parsed.arrival_rate or parsed.stages:
+        said = {name: value for name, value in said.items() if name not in ("arrival_rate", "stages")}
     return Namespace(**vars(parsed) | {name: value for name, value in said.items() if not getattr(parsed, name)})
 
 
@@ -308,7 +314,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
 def _slots(options: Options, parsed: Any) -> int:
     """How many calls may be in progress. In the web UI the number of users says so."""
     users = getattr(parsed, "num_users", None)
-    slots = options.max_sessions or (None if getattr(parsed, "headless", True) else users)
+    slots = options.max_concurrent or (None if getattr(parsed, "headless", True) else users)
     if slots is None:
         raise UsageError("calls at an arrival rate need --max-concurrent N, the maximum of concurrent calls")
     if users not in (None, slots):
@@ -321,7 +327,7 @@ def _slots(options: Options, parsed: Any) -> int:
 
 def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> LoadModel:
     """Users who call again and again. Raises UsageError for what is about arrivals."""
-    if options.max_sessions is not None:
+    if options.max_concurrent is not None:
         raise UsageError("--max-concurrent needs an arrival rate: add --arrival-rate 30/min, or use --users N instead")
     if options.arrival_pattern is not None:
         raise UsageError("--arrival-pattern needs an arrival rate: add --arrival-rate 30/min")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+from bench import former
 from bench.cores import core_count
-from bench.errors import UsageError
+from bench.errors import USAGE_STATUS, UsageError
 from bench.load.planning.stages import A_SPAN, MOST_PER_S, RATES, rate_per_s, span_s
 from bench.target.options import OPTION, OPTIONS, ServiceOptions
 
@@ -221,7 +224,7 @@ class Options:
         "PATTERN",
         "how calls arrive: poisson, constant, gamma:SHAPE, or a file of their instants (default: poisson)",
     )
-    max_sessions: int | None = valued(
+    max_concurrent: int | None = valued(
         "N",
         "maximum concurrent calls; more are blocked and counted",
         partial(_whole, least=1, most=MOST_USERS),
@@ -242,7 +245,9 @@ class Options:
     until_decided: bool = switch(
         "compare two targets, and stop once that is decided (group-sequential design)", shapes=True
     )
-    thresholds: Path | None = valued("FILE", "file with the relative thresholds that --until-decided decides", _path)
+    thresholds: Path | None = valued(
+        "FILE", "thresholds in YAML: `rtbench run` judges the run by them, --until-decided the relative ones", _path
+    )
     interim_every: int = valued(
         "N",
         "pairs between two looks of --until-decided (default: 50)",
@@ -278,7 +283,7 @@ class Options:
     record_events: Fraction = valued("P%%", "keep the event log of this share of the sessions, e.g. 1%%", _share)
     """The share of pairs of sessions whose events are logged, 0 to 1."""
     record_audio: bool = switch("keep the audio in event logs; without this it is cut")
-    transcripts: bool = switch("keep the words of both sides, in transcripts.jsonl")
+    record_transcripts: bool = switch("keep the words of both sides, in transcripts.jsonl")
     name: str = valued(
         "NAME", "name of the run, of its folder and of its baselines (default: the Locust file's name)", _name
     )
@@ -292,7 +297,7 @@ class Options:
         action="append",
         flag="--label",
     )
-    runs: Path = valued(
+    runs_dir: Path = valued(
         "FOLDER",
         "make run folders in this folder (default: runs)",
         lambda value, option: Path(value or "runs"),
@@ -317,10 +322,14 @@ class Options:
     @staticmethod
     def of(parsed: Any) -> Options:
         """Read Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
-        for idle, given in {"--thresholds": parsed.thresholds, "--interim-every": parsed.interim_every}.items():
-            if given and not parsed.until_decided:
-                raise UsageError(f"{idle} needs --until-decided: add it, or leave {idle} out")
-        if parsed.arrivals and parsed.stages:
+        if parsed.interim_every and not parsed.until_decided:
+            raise UsageError("--interim-every needs --until-decided: add it, or leave --interim-every out")
+        if parsed.thresholds and not (parsed.until_decided or is_command(parsed)):
+            raise UsageError(
+                "--thresholds needs --until-decided, or `rtbench run FILE` in the place of `locust -f FILE`, which "
+                "judges the run at its end"
+            )
+        if parsed.arrival_rate and parsed.stages:
             raise UsageError("--arrival-rate and --stages both set the rate of calls: leave one out")
         # Locust's own options, and the fields of its web UI, are to ask for what a run can be
         users_of(getattr(parsed, "num_users", None))
@@ -374,6 +383,69 @@ def add_options(parser: Any) -> None:
         add(service.flag, service.name, service.note, metavar=service.metavar, choices=service.words, type=kind)
     for option in (*RUN_OPTIONS.values(), *OF_PROCESSES):
         add(option.flag, option.name, option.note, metavar=option.metavar, **option.more)
+
+
+OF_CHECK = (
+    RunOption(
+        "RUN|FOLDER|TARGET",
+        "judge the run against this baseline: a run, a folder of `rtbench baseline save`, or one of several targets",
+        flag="--baseline",
+    ),
+    RunOption(
+        "WORD",
+        "what an inconclusive threshold comes to: exit status 3, or 0, or 0 with a warning (default: fail)",
+        flag="--on-inconclusive",
+        more={"choices": ("fail", "pass", "warn")},
+    ),
+    RunOption("FILE", "write the verdicts as JUnit XML to this file, too", flag="--junit"),
+)
+"""Options of `rtbench check` that `rtbench run` takes besides: for the process that leads the run."""
+COMMAND = "rtbench_command"
+
+
+def add_command(parser: Any) -> None:
+    """Make of Locust's parser that of `rtbench run`: a run is headless, and is judged at its end."""
+
+    def refuse(problem: str) -> NoReturn:
+        print(f"rtbench: {problem}; see rtbench run --help", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+
+    parser.error = refuse
+    parser.set_defaults(headless=True, loglevel="WARNING", **{COMMAND: True})
+    for option in OF_CHECK:
+        variable = f"LOCUST_{option.name.upper()}"
+        told = {"metavar": option.metavar, "env_var": variable, "include_in_web_ui": False}
+        parser.add_argument(option.flag, help=option.note, **told, **option.more)
+
+
+def is_command(parsed: Any) -> bool:
+    """Whether the options are those of `rtbench run`, not of `locust`."""
+    return bool(getattr(parsed, COMMAND, False))
+
+
+class _FormerOption(argparse.Action):
+    """Ends the process when a former name is given, on the command line, in locust.conf or in the environment."""
+
+    def __call__(self, *_: Any) -> None:
+        (old,) = self.option_strings
+        new = former.RUN_OPTIONS[old]
+        told = f"{old} ({former.variable_of(old)}) is {new} ({former.variable_of(new)}) now."
+        print(f"rtbench: No such option: {told}", file=sys.stderr)
+        raise SystemExit(USAGE_STATUS)
+
+
+def refuse_former_options(parser: Any) -> None:
+    """Have Locust's parser state the new name of a former option; without this it takes `--runs` for `--runs-dir`."""
+    for option in former.RUN_OPTIONS:
+        parser.add_argument(
+            option,
+            env_var=former.variable_of(option),
+            include_in_web_ui=False,
+            help=argparse.SUPPRESS,
+            default=argparse.SUPPRESS,
+            nargs="?",
+            action=_FormerOption,
+        )
 
 
 def worker_timeout_s(parsed: Any) -> float:

@@ -70,7 +70,7 @@ class LiveRun:
             spool,
             slot.began_utc_ns,
             hide=keyring.hide,
-            transcripts=plan.options.transcripts,
+            transcripts=plan.options.record_transcripts,
             warm_until_ns=slot.began_ns + int(slot.warmup_s * NS_PER_S),
             ahead_ns=slot.ahead_ns,
             host=plan.host | compared,
@@ -259,7 +259,7 @@ class LiveRun:
         """How many calls are under way."""
         return len(self.sessions.active)
 
-    def drain(self, longest_s: float, hurry: Callable[[], bool], outcome: str = "abandoned") -> int:
+    def drain(self, longest_s: float, hurry: Callable[[], bool], outcome: str = "unfinished") -> int:
         """Begin no new turns; wait for those in flight, `longest_s` at most, then cut the rest.
 
         Returns how many sessions went on for longer, and are cut with this outcome; who hurries abandons them.

@@ -40,7 +40,9 @@ class LiveKey(NamedTuple):
 
 
 JUDGED = {
-    measured_from: tuple((CATALOGUE[name], LiveKey(VALUE, name, measured_from), LiveKey(BOUND, name, measured_from)) for name in HEADLINE)
+    measured_from: tuple(
+        (CATALOGUE[name], LiveKey(VALUE, name, measured_from), LiveKey(BOUND, name, measured_from)) for name in HEADLINE
+    )
     for measured_from in ORIGINS
 }
 """The headline measures of turns of each origin, with the keys of their values and bounds."""

@@ -146,7 +146,7 @@ def numbered_by_start(runs: Sequence[PairStarts], began_utc_ns: int) -> list[Pai
     return [PairNumbering(run.numbers, mine, mine_blocks) for run, mine, mine_blocks in parts]
 
 
-ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_sessions", "connect_rate"})
+ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"})
 """Settings of which all parts together have as much as they have one by one."""
 Document = Mapping[str, Any]
 Documents = Sequence[Document]
@@ -187,7 +187,7 @@ def merged_document(
         "estimate_usd": _estimate(documents),
         "holds": _holds(documents),
     }
-    shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration")
+    shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration", "thresholds")
     merged |= {key: leader[key] for key in shared if key in leader and _are_alike(documents, key)}
     if arrivals := _arrivals(documents):
         merged["arrivals"] = arrivals

@@ -245,7 +245,12 @@ def compare(call: Call, session: Mapping[Any, Any], turns: pd.DataFrame, off: di
         off[name].append(max(theirs_ns - ours_ns, ours_ns - theirs_ns - later_ns, 0) / NS_PER_MS)
 
     first = call.replies[0]
-    note("greeted, at", session["start_ns"] + session["greeting_audible_at_ns"] - JITTER_NS, first.begin_ns, first.sending_ns)
+    note(
+        "greeted, at",
+        session["start_ns"] + session["greeting_audible_at_ns"] - JITTER_NS,
+        first.begin_ns,
+        first.sending_ns,
+    )
     note("call ended, at", session["start_ns"] + session["ended_at_ns"], call.closed_ns)
     heard = 0
     for _, turn in turns.sort_values("turn").iterrows():
@@ -273,14 +278,20 @@ def compare(call: Call, session: Mapping[Any, Any], turns: pd.DataFrame, off: di
             note("barge_in, at", instants["barge_in"], begin_ns)
             if "barge_in_detected" in instants and reply.cleared_ns is not None:
                 note(
-                    "barge_in_detection", instants["barge_in_detected"] - instants["barge_in"], reply.cleared_ns - begin_ns
+                    "barge_in_detection",
+                    instants["barge_in_detected"] - instants["barge_in"],
+                    reply.cleared_ns - begin_ns,
                 )
-            if "silent" in instants:
+            if "barge_in_silent" in instants:
                 stopped = reply.cleared_ns is not None and reply.sent_ns <= reply.cleared_ns
                 ends_ns = reply.until_ns + (0 if stopped else JITTER_NS)
-                note("barge_in_yield", instants["silent"] - instants["barge_in"], ends_ns - begin_ns)
-            if "quiet" in instants:
-                note("barge_in_last_audio", instants["quiet"] - instants["barge_in"], reply.sent_ns - begin_ns)
+                note("barge_in_yield", instants["barge_in_silent"] - instants["barge_in"], ends_ns - begin_ns)
+            if "barge_in_last_audio" in instants:
+                note(
+                    "barge_in_last_audio",
+                    instants["barge_in_last_audio"] - instants["barge_in"],
+                    reply.sent_ns - begin_ns,
+                )
     off["replies of a call, n"].append(abs(heard - len(call.replies)))
 
 

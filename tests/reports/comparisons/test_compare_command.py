@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
-from bench.cli.verdicts import compare
+from bench.cli.verdicts import OnInconclusive, compare
 from bench.errors import UsageError
 from tests.reports.comparisons.build import PAIRED, RUN, run
 from tests.reports.synthetic import Plan
@@ -57,6 +58,42 @@ def test_a_regression_is_a_result_and_no_failure_of_the_command(tmp_path: Path) 
     compare([run(tmp_path / "a", Plan(sessions=60, turns=10)), run(tmp_path / "b", Plan(60, 10, median_ms=1500))])
 
     assert json.loads((tmp_path / "b" / "compare.json").read_text())["status"] == 1
+
+
+REGRESSED, ALIKE, SHORT = Plan(60, 10, median_ms=1500), Plan(60, 10), Plan(60, 10, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("other", "options", "status"),
+    [
+        (REGRESSED, {}, 0),
+        (REGRESSED, {"fail_on_regression": True}, 1),
+        (REGRESSED, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.FAIL}, 1),
+        (SHORT, {"fail_on_regression": True}, 0),
+        (SHORT, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.PASS}, 0),
+        (SHORT, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.WARN}, 0),
+        (SHORT, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.FAIL}, 3),
+        (Plan(sessions=0), {"fail_on_regression": True, "on_inconclusive": OnInconclusive.PASS}, 4),
+    ],
+)
+def test_a_regression_fails_the_command_if_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: Plan, options: dict[str, Any], status: int
+) -> None:
+    runs = [run(tmp_path / "a", ALIKE), run(tmp_path / "b", other)]
+    if status:
+        with pytest.raises(typer.Exit) as left:
+            compare(runs, **options)
+        assert left.value.exit_code == status
+    else:
+        compare(runs, **options)
+
+    warned = options.get("on_inconclusive") is OnInconclusive.WARN
+    assert ("inconclusive, and passed by --on-inconclusive warn" in capsys.readouterr().err) is warned
+
+
+def test_what_inconclusive_does_is_said_only_with_what_can_fail(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--on-inconclusive needs --fail-on-regression"):
+        compare([str(tmp_path)], on_inconclusive=OnInconclusive.FAIL)
 
 
 @pytest.mark.parametrize(

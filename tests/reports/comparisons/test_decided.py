@@ -94,7 +94,9 @@ def test_the_headline_of_the_page_is_the_plain_sentence_and_details_are_below_it
 def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     folder = Path(run(tmp_path / "run", SHORT))
     whole = quick(targets(SHORT), questions=GATES)
-    edit(folder, "sessions", lambda at, row: row | {"outcome": "abandoned"} if at < 3 else row)  # 2 of a pair, 1 of one
+    edit(
+        folder, "sessions", lambda at, row: row | {"outcome": "unfinished"} if at < 3 else row
+    )  # 2 of a pair, 1 of one
 
     assert not any("cut by the end" in notice for notice in whole.notices)
     assert any(

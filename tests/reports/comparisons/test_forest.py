@@ -108,7 +108,7 @@ ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
                          "d": -0.55, "low": -1.15, "high": 0.05, "margin": 1.0}),
     "what is not gated or of one origin says so":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
-         {"beside": "from the end of speech, not gated"}),
+         {"beside": "from end of speech, not gated"}),
     "an inconclusive row says what it lacks":
         (NAMED["ttfa p90"], {"why": "slower; it takes about 460 pairs"}),
     "turns": (NAMED["ttfa p99"], {"why": "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"}),
@@ -121,7 +121,7 @@ ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
                              {"verdict": "≈ equivalent (provisional)"}),
     "a baseline among failed turns says so":
         (finding("ttfa", 0.99, "inconclusive", GONE),
-         {"measured": "> timeout → 100 ms", "told": "was > timeout (open)"}),
+         {"measured": "∞ → 100 ms", "told": "was ∞ (open)"}),
     "a quantile of too few turns is not told":
         (FEW, {"told": "n/a (needs 198 sessions)", "measured": "1,180 → n/a", "d": math.nan}),
     "what is equivalent far from no change says its margin":
@@ -164,8 +164,8 @@ def test_a_quantile_among_failed_turns_has_no_dot_and_an_arrow() -> None:
     (endless,) = [one for one in findings() if one.question.measure == "input_transcript"]
     figure = drawn(panel(endless))
 
-    assert rows(endless)[0].measured.replace(NBSP, " ") == "600 → > timeout"
-    assert rows(endless)[0].told.replace(NBSP, " ") == "> timeout (+22 % to open)"
+    assert rows(endless)[0].measured.replace(NBSP, " ") == "600 → ∞"
+    assert rows(endless)[0].told.replace(NBSP, " ") == "∞ (+22 % to open)"
     assert len(marks(figure, "arrow")) == 1
     assert not marks(figure, "dotv")
 

@@ -237,5 +237,5 @@ def test_the_page_says_what_the_compared_turns_count_from(tmp_path: Path) -> Non
     with_traits(tmp_path, 3)
     shown = comparison_html(quick(sides_of([tmp_path]))).replace("\u00a0", " ")
 
-    assert " from the end of speech. Shaded" in shown
+    assert " from end of speech. Shaded" in shown
     assert "with function calls, not gated" in shown

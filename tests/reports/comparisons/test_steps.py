@@ -63,7 +63,11 @@ def test_the_centre_tells_a_change_of_all_steps() -> None:
     assert after.verdict.word == "regressed"
     assert after.difference is not None
     assert after.difference.candidate / after.difference.baseline == pytest.approx(math.exp(d_of(after)))
-    assert (after.question.name, after.question.gated, after.question.margin.ratio) == ("ttfa_typical_change", False, 0.1)
+    assert (after.question.name, after.question.gated, after.question.margin.ratio) == (
+        "ttfa_typical_change",
+        False,
+        0.1,
+    )
 
 
 def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:

@@ -23,7 +23,7 @@ from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
 ENOUGH = Plan(sessions=60, turns=10, failed=0.01)
-STORED = ("ttfa", "stall", "response_total")
+STORED = ("ttfa", "stall_duration", "response_total")
 PAIRED = replace(ENOUGH, sessions=120, paired=True, targets=("before", "after"))
 
 

@@ -58,7 +58,7 @@ def test_figures_are_written_in_their_unit() -> None:
         "ttfa: p(99)<3s", "ttfa p99", "sim", "ms", "broken", None, 4000.0, None, limit=3000.0, among_failures=True
     )
 
-    assert [value_text(one) for one in (rate, speed, lost)] == ["0.80\u00a0%", "2.5\u00a0×", ">\u00a0timeout"]
+    assert [value_text(one) for one in (rate, speed, lost)] == ["0.80\u00a0%", "2.5\u00a0×", "∞"]
     assert [interval_text(one) for one in (rate, speed, lost)] == [
         "0.44 to 1.25\u00a0%",
         "2.4\u00a0× to open",

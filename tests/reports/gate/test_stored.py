@@ -111,9 +111,9 @@ def test_settings_of_a_variant_are_a_condition(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("measure", "then", "word"),
     [
-        ("stall", (0, 0, 0, 0, 0), "equivalent"),
-        ("stall", (300, 300, 300, 300, 300), "improved"),
-        ("stall", (0, 300, 300, 300, 300), "not regressed"),
+        ("stall_duration", (0, 0, 0, 0, 0), "equivalent"),
+        ("stall_duration", (300, 300, 300, 300, 300), "improved"),
+        ("stall_duration", (0, 300, 300, 300, 300), "not regressed"),
         ("ttfa", (0, 600, 600, 600, 600), "inconclusive"),
         ("ttfa", (0, 0, 0, 0, 0), "inconclusive"),
     ],
@@ -126,7 +126,7 @@ def test_zeros_are_figures_like_any_other(tmp_path: Path, measure: str, then: tu
     (item,) = check_of(read(MANY), thresholds(f"{measure}: med<+20%"), str(folder)).items
 
     assert item.word == word
-    assert (item.value == 0) == (measure == "stall")
+    assert (item.value == 0) == (measure == "stall_duration")
     if measure == "ttfa":
         assert item.reason == "the stored runs have 0, so there is no ratio"
         assert interval_text(item) == "no ratio to 0"

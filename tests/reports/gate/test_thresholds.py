@@ -100,8 +100,8 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("audio_speed", "p(50)>-100%", "write -10%"),
         ("session_duration", "p(50)<+5%", "no better direction"),
         ("transcript_lead", "p(50)>-5%", "may be negative"),
-        ("turn_detection", "p(50)<+20%", "may be negative"),
-        ("turn_detection", "p(50)<+20% and +30ms", "may be negative"),
+        ("end_of_turn_delay", "p(50)<+20%", "may be negative"),
+        ("end_of_turn_delay", "p(50)<+20% and +30ms", "may be negative"),
         ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL and traits:NAME"),
         ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL and traits:NAME"),
         ("connect_total{step:x}", "p(95)<800", "measure of sessions"),
@@ -118,7 +118,7 @@ def test_a_measure_is_signed_where_its_definition_says_that_it_may_be_negative()
     said = {name for name, measure in CATALOGUE.items() if re.search(r"\bnegative\b", measure.sentence, re.IGNORECASE)}
 
     assert said == {name for name, measure in CATALOGUE.items() if measure.signed}
-    assert said >= {"turn_detection", "transcript_lead", "renewal_gap", "idle_prompt"}
+    assert said >= {"end_of_turn_delay", "transcript_lead", "renewal_gap", "idle_prompt"}
 
 
 numbers = st.decimals(min_value="0.001", max_value="0.999", places=3).map(str)

@@ -11,18 +11,18 @@ import typer
 from jsonschema import Draft202012Validator
 
 import reports
-from bench.cli.verdicts import history
+from bench.cli.verdicts import trend
 from reports import runs
 from reports.gate import baselines
 from reports.sides.side import targets_of
 from tests.reports.histories.made import kept, many
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(reports.__file__).parent / "histories" / "history.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(reports.__file__).parent / "histories" / "trend.schema.json").read_text(encoding="utf-8"))
 
 
 def shown(capsys: pytest.CaptureFixture[str], *folders: Path, **options: Any) -> list[str]:
-    history([*folders], **options)
+    trend([*folders], **options)
     return capsys.readouterr().out.splitlines()
 
 
@@ -58,7 +58,7 @@ def test_stored_baselines_have_a_history_too(tmp_path: Path, capsys: pytest.Capt
 
 def test_json_is_as_its_schema_says_and_no_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many(tmp_path / "runs", range(12))
-    history([tmp_path / "runs"], measure=["ttfa:p50", "failures"], as_json=True)
+    trend([tmp_path / "runs"], metric=["ttfa:p50", "failures"], as_json=True)
     found = json.loads(capsys.readouterr().out)
 
     Draft202012Validator(SCHEMA).validate(found)
@@ -75,7 +75,7 @@ def test_a_history_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: py
             for key in ("value", "low", "high"):
                 row["p50"][key] = row["p50"][key] and 2 * row["p50"][key]
         (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    history([tmp_path / "runs"], measure=["ttfa:p50"], as_json=True)
+    trend([tmp_path / "runs"], metric=["ttfa:p50"], as_json=True)
     found = json.loads(capsys.readouterr().out)
     (figure,) = found["series"][0]["figures"]
 
@@ -90,7 +90,7 @@ def test_runs_that_may_not_be_used_are_shown_and_the_exit_status_says_so(
 ) -> None:
     many(tmp_path / "runs", range(2), Plan(sessions=40, turns=5, valid=False))
     with pytest.raises(typer.Exit) as ended:
-        history([tmp_path / "runs"])
+        trend([tmp_path / "runs"])
 
     assert ended.value.exit_code == 4
     assert "✕ INVALID" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.run.document import SCHEMA_VERSION
 from reports import runs
 from reports.gate import baselines
 from reports.histories.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
@@ -103,7 +104,7 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: P
 
 def test_where_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None:
     (run,) = many(tmp_path, [1])
-    (run / "run.json").write_text('{"schema": 3, "state": 7}')
+    (run / "run.json").write_text(f'{{"schema": {SCHEMA_VERSION}, "state": 7}}')
 
     with pytest.raises(UsageError, match=r"there is no run to show in .*run\.json is damaged"):
         history_of([run], [])

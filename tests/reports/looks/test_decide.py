@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pytest
 import typer
 
-from bench.cli.verdicts import decide
+from bench.cli.verdicts import OnInconclusive, check
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from bench.run.part import rows_of
@@ -23,8 +22,9 @@ from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import decision_of, end_of, look_at
-from reports.looks.decision import Decision, decision_lines, decision_sentence, write_decision
+from reports.looks.decision import Decision, analyses, decision_sentence, write_decision
 from reports.question import Stratum
+from reports.text.lines import lines_of
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.shared import frames_of
@@ -104,7 +104,7 @@ COUNTED: dict[str, tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Ro
         (UNDECIDED, ENDED, lambda _, row: None if row["pair"] == 5 else row, 119, [40, 80]),
     "a pair of which the end left one session is where the looks end": (UNDECIDED, ENDED, without(50), 50, [40]),
     "and one that it cut":
-        (UNDECIDED, ENDED, changed({"outcome": "abandoned"}, lambda row: row["pair"] == 50), 50, [40]),
+        (UNDECIDED, ENDED, changed({"outcome": "unfinished"}, lambda row: row["pair"] == 50), 50, [40]),
     "pairs of the warm-up are not counted":
         (UNDECIDED, RUNNING, changed({"phase": "warmup"}, lambda row: row["pair"] < 30), 90, [40, 80]),
 }  # fmt: skip
@@ -210,19 +210,14 @@ def test_what_says_nothing_decides_nothing(
     assert decision_sentence(found) == said if said.endswith("row") else said in decision_sentence(found)
 
 
-def test_a_run_that_an_older_version_gave_up_decides_nothing(tmp_path: Path) -> None:
-    found = look_at(run(tmp_path, UNDECIDED, stopped=f"do not use these figures: {LATE}"))
-
-    assert (found.stopped, found.status, decision_sentence(found)) == (True, 4, f"Do not use these figures: {LATE}.")
-
-
 def test_what_looks_say_of_an_invalid_run_is_for_information() -> None:
     invalid = decided(LOOSE, verdict={"valid": False, "rules": []})
     valid = decided(LOOSE)
 
     assert held(invalid)
-    assert "For information, not a verdict: what interim analyses of these pairs found." in [*decision_lines(invalid)]
-    assert not any("For information" in line for line in decision_lines(valid))
+    told = "For information, not a verdict: what interim analyses of these pairs found."
+    assert lines_of([analyses(invalid)]).startswith(told)
+    assert told not in lines_of([analyses(valid)])
 
 
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
@@ -322,24 +317,42 @@ def test_the_process_that_runs_the_load_is_told_whether_the_run_may_end(tmp_path
     assert answer["sentence"].startswith("west is slower than east")
 
 
-@pytest.mark.parametrize(("gates", "status"), [(TIGHT, 1), (UNDECIDED, 3)])
-def test_the_commands_exit_status_is_the_decisions(
+@pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
+def test_a_check_says_how_a_run_was_decided_and_ends_with_its_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], gates: dict[str, list[str]], status: int
 ) -> None:
-    with pytest.raises(typer.Exit) as exited:
-        decide(str(run(tmp_path, gates)))
-    lines = capsys.readouterr().out.splitlines()
+    folder = run(tmp_path, gates)
+    assert exit_status(folder) == status
+    told = capsys.readouterr().out
 
-    assert exited.value.exit_code == status
-    assert lines[2].split() == ["analysis", "pairs", "fail", "above", "pass", "below", "ttfa", "p50"]
+    heads = ["analysis", "pairs", "fail", "above", "pass", "below", "ttfa", "p50"]
+    assert heads in [line.split()[: len(heads)] for line in told.splitlines()]
+    assert "z-scores relative to the margin" in told
+    assert json.loads((folder / "decision.json").read_text())["status"] == status
 
 
-def test_a_green_run_ends_the_command_without_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    decide(str(run(tmp_path, LOOSE)))
-    said = capsys.readouterr().out
+def test_a_run_under_way_that_is_not_decided_is_inconclusive_whatever_that_means_later(tmp_path: Path) -> None:
+    waiting = edit(run(tmp_path, UNDECIDED, state="running", verdict=None), "sessions", lambda _, row: first(50, row))
 
-    assert "✓" in said
-    assert "not in the verdict" in said
+    assert look_at(waiting).course.reason == "waiting"
+    assert exit_status(waiting) == exit_status(waiting, on_inconclusive=OnInconclusive.PASS) == 3
+
+
+def test_a_run_under_way_that_is_decided_has_its_status_before_it_is_judged(tmp_path: Path) -> None:
+    assert exit_status(run(tmp_path, LOOSE, state="running", verdict=None)) == 0
+
+
+def first(pairs: int, row: Row) -> Row | None:
+    return row if row["pair"] < pairs else None
+
+
+def exit_status(folder: Path, **options: Any) -> int:
+    """That of `rtbench check`."""
+    try:
+        check(str(folder), **options)
+    except typer.Exit as exited:
+        return exited.exit_code
+    return 0
 
 
 @pytest.mark.parametrize(
@@ -387,13 +400,9 @@ def test_the_same_gate_written_twice_is_seen_once_and_counted_twice() -> None:
     assert found.course.looks[0].seen[0] is found.course.looks[0].seen[1]
 
 
-def test_a_rate_without_any_event_is_shown_without_a_standard_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with contextlib.suppress(typer.Exit):
-        decide(str(run(tmp_path, {"failures": ["rate<+0.1pt"]})))
-    out = capsys.readouterr().out
+def test_a_rate_without_any_event_is_shown_without_a_standard_error() -> None:
+    told = lines_of([analyses(decided({"failures": ["rate<+0.1pt"]}))])
 
-    assert "∞" not in out.partition("Standard errors")[0]
-    assert out.splitlines()[3].split()[-1] == "–"
-    assert "–: no two pairs differ" in out
+    assert "∞" not in told
+    assert told.splitlines()[1].split()[-1] == "–"
+    assert "–: no two pairs differ" in told

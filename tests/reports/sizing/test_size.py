@@ -13,7 +13,7 @@ import pytest
 import typer
 
 import reports
-from bench.cli.verdicts import size as command
+from bench.cli.verdicts import sample_size as command
 from bench.errors import UsageError
 from reports.question import margin_of
 from reports.runs import load_for_report
@@ -23,7 +23,7 @@ from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(reports.__file__).parent / "schemas" / "size.schema.json").read_text())
+SCHEMA = json.loads((Path(reports.__file__).parent / "schemas" / "sample-size.schema.json").read_text())
 ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired=True)
 
@@ -236,7 +236,7 @@ def test_a_size_is_planned_for_the_margin_of_the_gate_unless_another_is_named(
 def test_a_plan_says_which_turns_it_is_for_and_what_its_range_is(tmp_path: Path) -> None:
     said = text(size_of(run(tmp_path, Plan(sessions=120, turns=8, seconds=600, kinds=("vad", "typed", "vad")))))
 
-    assert said.startswith("ttfa p95 from the end of speech: to find +20 %")
+    assert said.startswith("ttfa p95 from end of speech: to find +20 %")
     assert ", from 5 to 95 % of pilots drawn anew)" in said
 
 

@@ -228,12 +228,12 @@ def test_many_rows_in_a_small_file_are_refused_unread(run: Path, tmp_path: Path)
     assert "rows in" in told("report", run)
 
 
-@pytest.mark.parametrize("column", ["detail", "response_id", "headers"])
+@pytest.mark.parametrize("column", ["detail", "response_id", "response_headers"])
 def test_a_text_that_is_written_once_and_stands_in_each_row_is_refused_unread(
     run: Path, tmp_path: Path, column: str
 ) -> None:
     """300 kB in each of 90,000 rows: 27 GB."""
-    table = "sessions" if column == "headers" else "turns"
+    table = "sessions" if column == "response_headers" else "turns"
     path = run / f"{table}.parquet"
     bomb(path, 90_000, {column: "x" * 300_000, "session_id": "s00000", "outcome": "ok"})
     assert path.stat().st_size < MIB

@@ -110,7 +110,6 @@ def check_commands(run: Path, scratch: Path) -> None:
         ],
         [("compare", run, other, "--out", scratch)],
         [("compare", run, "--out", scratch)],
-        [("decide", run)],
         [("trend", run, "--json")],
         [("merge", run, "-o", merged)],
         [("merge", run, other, "-o", scratch / "both")],
@@ -299,7 +298,9 @@ DECISION = {
 }
 
 
-@pytest.mark.parametrize("left", [(), ("outcome", "phase", "measured_from", "traits", "target")], ids=["all", "free words"])
+@pytest.mark.parametrize(
+    "left", [(), ("outcome", "phase", "measured_from", "traits", "target")], ids=["all", "free words"]
+)
 def test_words_of_rows_and_of_a_decision_steer_nobody(spoken_run: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
     files.write_document(spoken_run, files.read_document(spoken_run) | {"decision_plan": DECISION})
     (spoken_run / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))
@@ -386,7 +387,7 @@ def test_a_folder_s_name_steers_nobody(name: str, tmp_path: Path) -> None:
         ("runs", folder.parent / "nowhere\x1b"),
         ("report", folder / "nowhere"),
         ("report", folder),
-        ("open", "--baselines-dir", folder.parent),
+        ("open", "--runs-dir", folder.parent),
         ("check", folder, "--thresholds", limits),
         ("compare", folder),
         ("trend", folder.parent),

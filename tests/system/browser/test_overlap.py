@@ -121,5 +121,5 @@ def test_each_figure_of_a_decision_has_a_title_of_its_own(browser: Browser, page
         heads = shown.value("[...document.querySelectorAll('figure > h3')].map(e => e.textContent)")
 
     assert len(set(titles)) == len(titles)
-    assert {"ttfa p50 from response.create", "ttfa p50 from the end of speech"} <= set(heads)
+    assert {"ttfa p50 from request sent", "ttfa p50 from end of speech"} <= set(heads)
     assert len(set(heads)) == len(heads)

@@ -14,6 +14,7 @@ from bench import locust_run
 from bench.capacity import play as playing
 from bench.capacity.play import LevelTask, Locust, play_level
 from bench.clock import monotonic_ns, utc_ns
+from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
 from tests.capacity.test_play import folder_of
 
@@ -47,14 +48,14 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     runs = tmp_path / "levels"
     runs.mkdir()
     folder = runs / "20261120T091400Z-01-level-4"
-    begun = json.dumps({"state": "running", "began_utc_ns": utc_ns(), "schema": 1})
+    begun = json.dumps({"state": "running", "began_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text(begun)
     write = f"import os; os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"  # whole, whenever it is looked at
     deaf = DEAF.replace("print(flush=True)", write)  # once it hears no signal, for it may be interrupted at once
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
-    played = play_level(Locust("calls.py", "sessions", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)
+    played = play_level(Locust("calls.py", "concurrency", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S)
 
     assert (played.folder, played.looks) == (folder, 0)
     assert "did not end" in played.died

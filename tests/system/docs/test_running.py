@@ -46,7 +46,8 @@ NOT_HERE = {
     "locust -f scenarios/voice_turns.py --worker": "needs several machines; tests/system/end_to_end/test_hosts.py",
 }
 """How commands begin that do not run here, and why."""
-STATUSES = {"locust": (0, 4), "doctor": (0, 1), "check": (0, 1, 3, 4), "compare": (0, 4), "decide": (0, 1, 3, 4)}
+JUDGED = (0, 1, 3, 4)
+STATUSES = {"locust": (0, 4), "run": JUDGED, "doctor": (0, 1), "check": JUDGED, "compare": (0, 4)}
 """How a command may exit that did what it should, if not by 0."""
 CONFIRMED = {"runs": ("--yes",)}
 """What a reader is asked, and says."""
@@ -66,7 +67,7 @@ WRITTEN = re.compile(
     r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M
 )
 """The files that pages have their reader write."""
-LOG = ROOT / "tests/reports/stored/schema-3/events/w0-000000.jsonl"
+LOG = ROOT / "tests/reports/stored/spoken/events/w0-000000.jsonl"
 
 
 def runs_here(command: Command) -> bool:
@@ -116,7 +117,6 @@ def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
             name, text = filter(None, found)
             text = re.sub(r"duration: \d+[sm]", "duration: 1s", text)
             (place / name).write_text(text, encoding="utf-8")
-    shutil.copy(place / "mine.py", place / "calls.py")
     targets = {name: {"url": simulator.urls["ga"]} for name in TARGETS}
     agents = {name: {"service": "twilio", "url": simulator.urls["agent_twilio"]} for name in AGENTS}
     (place / "targets.yaml").write_text(json.dumps({"targets": targets | agents}))
@@ -168,10 +168,11 @@ def globbed(word: str, place: Path) -> list[str]:
 def run(program: str, arguments: list[str], env: dict[str, str], place: Path) -> None:
     """Run a command to its end, and see that it did what it should; what has no end is interrupted once it is ready."""
     module = "locust" if program == "locust" else "bench.cli.app"
+    plays = program == "locust" or arguments[0] == "run"
     if arguments[0] == "simulate":
         serves(arguments, env, place)
         return
-    told = shortened(arguments) if program == "locust" else [*arguments, *CONFIRMED.get(arguments[0], ())]
+    told = shortened(arguments) if plays else [*arguments, *CONFIRMED.get(arguments[0], ())]
     ended = forked.run(
         [sys.executable, "-m", module, *told], cwd=place, env=env, text=True, capture_output=True, timeout=GUARD_S
     )
@@ -184,9 +185,10 @@ def shortened(arguments: list[str]) -> list[str]:
     """A run of Locust that takes a second. The last of an option's values counts."""
     few = str(max(2, os.cpu_count() or 1))  # `--processes -1` takes one for each core at least
     users = [] if {"--arrival-rate", "--stages"} & {*arguments} else ["-u", few]
-    quick = ["-f", "scenarios/text_turns.py"] if {"--stages", "--processes"} & {*arguments} else []
+    by_command = arguments[0] == "run"
+    quick = ["-f", "scenarios/text_turns.py"] if {"--stages", "--processes"} & {*arguments} and not by_command else []
     ends = [] if "--stages" in arguments else ["-t", "1m", "--sessions", few] if quick else ["-t", "1s"]
-    alone = [] if "--headless" in arguments else ["--autostart", "--autoquit", "0"]
+    alone = [] if by_command or "--headless" in arguments else ["--autostart", "--autoquit", "0"]
     port, web = str(free_port()), str(free_port())
     ports = ["--master-bind-port", port, "--master-port", port, "--web-port", web]
     return [*arguments, *users, *ends, *alone, *quick, *ports, "-r", "2", "--session-pause", "0.1", "--yes"]

@@ -216,7 +216,7 @@ def test_an_agent_that_says_that_it_notices_its_caller_is_silent_then(calls: lis
             continue
         clears = call.passages(CLEAR[call.way], sent=False)
         after = [p.at_ns for p in clears if p.at_ns > first.instants["barge_in"]]
-        assert first.instants["barge_in_detected"] == first.instants["silent"] == after[0]
+        assert first.instants["barge_in_detected"] == first.instants["barge_in_silent"] == after[0]
         assert first.measures_ns()["barge_in_detection"] == after[0] - first.instants["barge_in"]
 
 
@@ -228,8 +228,8 @@ def test_an_agent_that_says_nothing_is_silent_once_what_came_was_played(calls: l
         frames = call.lines("out", "audio")
         second = [number for number, line in enumerate(frames) if line.get("utterance") == "answer"][1]
         last_ns = call.came(frames[second - 1]).at_ns
-        assert first.instants["barge_in"] < last_ns + 20 * NS_PER_MS <= first.instants["silent"]
-        assert first.instants["silent"] < call.came(frames[second]).at_ns
+        assert first.instants["barge_in"] < last_ns + 20 * NS_PER_MS <= first.instants["barge_in_silent"]
+        assert first.instants["barge_in_silent"] < call.came(frames[second]).at_ns
 
 
 def test_marks_come_back_once_what_was_before_them_was_played_or_dropped(calls: list[Call]) -> None:

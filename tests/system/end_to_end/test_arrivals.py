@@ -104,7 +104,7 @@ def test_stages_of_sessions_say_how_many_there_are_and_for_how_long(tmp_path: Pa
 
 def test_a_scenario_may_say_how_its_calls_arrive(tmp_path: Path, simulator: Ready) -> None:
     scenario = write_scenario(tmp_path)
-    scenario.write_text(scenario.read_text() + '    arrivals = "20/s"\n    max_sessions = 10\n')
+    scenario.write_text(scenario.read_text() + '    arrival_rate = "20/s"\n    max_concurrent = 10\n')
     ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"], "--sessions", "5")
 
     folder = only_run(tmp_path / "runs")

@@ -19,13 +19,13 @@ from tests import forked
 SESSIONS = 2
 PACES: dict[SessionKind, Pace] = {"listening": Pace(1, 4), "talking": Pace(1, 13), "twilio": Pace(1, 22)}
 """Long enough for a turn to begin in them: who talks listens to the reply to its end, and to an agent's greeting."""
-SPOKEN = {"turn_detection", "start_of_speech_delay"}
+SPOKEN = {"end_of_turn_delay", "start_of_speech_delay"}
 COMPARED = {"listening": {*MEASURES} - SPOKEN, "talking": {*MEASURES}, "twilio": {*OF_CALLS}}
 """The measures that the truth can tell."""
 ENDS = {
     "listening": {"request_sent", "first_audio", "first_transcript", "response_done"},
     "talking": {"speech_end", "first_audio", "first_transcript", "response_done"},
-    "twilio": {"speech_end", "first_audible", "barge_in", "barge_in_detected", "silent"},
+    "twilio": {"speech_end", "first_audible", "barge_in", "barge_in_detected", "barge_in_silent"},
 }
 
 

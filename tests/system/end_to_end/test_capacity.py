@@ -79,7 +79,7 @@ def test_a_level_may_be_a_rate_of_calls(tmp_path: Path) -> None:
     document = files.read_document(run)
     assert document["arrivals"]["per_s"] == 4.0
     assert document["arrivals"]["max_sessions"] == 20
-    assert document_of(tmp_path / "found")["plan"]["by"] == "arrivals"
+    assert document_of(tmp_path / "found")["plan"]["by"] == "arrival_rate"
 
 
 def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path: Path) -> None:

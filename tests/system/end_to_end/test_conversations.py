@@ -114,7 +114,9 @@ def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_
         right = name == "cuts"
         assert run.status in (0, 4), run.errors
         assert column(run, "outcome", "said") == column(run, "outcome", "over") == {"interrupted": SESSIONS}
-        assert column(run, "truncation_correct", "said") == column(run, "truncation_correct", "over") == {right: SESSIONS}
+        assert (
+            column(run, "truncation_correct", "said") == column(run, "truncation_correct", "over") == {right: SESSIONS}
+        )
         assert column(run, "truncation_correct", "typed") == {None: SESSIONS}
         assert column(run, "outcome", "typed") == {"ok": SESSIONS}
         assert unlike_their_logs(run) == {}

@@ -82,7 +82,7 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(
     (turn,) = call.told.turns
 
     assert turn.instants.keys() == HEARD
-    assert set(turn.measures_ns()) & {"ttfa", "ttft", "transcript_first", "turn_detection", "response_done"} == set()
+    assert set(turn.measures_ns()) & {"ttfa", "ttft", "transcript_first", "end_of_turn_delay", "response_done"} == set()
     assert set(turn.measures_ns()) >= MEASURED
     assert (turn.gaps_ns, turn.audio_speed, turn.usage, turn.vad_splits, turn.preamble) == ((), None, None, None, None)
     assert (turn.response_id, turn.answer_response_id) == ("", "")

@@ -65,7 +65,7 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
     sessions = files.read_table(folder, "sessions").to_pandas()
     used = {event["token"] for event in read_truth(truth) if event.get("token") is not None}
     assert ended.returncode in (0, 4), ended.stderr
-    assert set(sessions["outcome"]) <= {"ok", "abandoned"}
+    assert set(sessions["outcome"]) <= {"ok", "unfinished"}
     assert sessions["auth_wait_ns"].tolist() == [0] * len(sessions)
     assert len(used) >= 2  # it was renewed
     assert files.read_document(folder)["targets"][0]["auth"] == "entra"
@@ -82,7 +82,7 @@ def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path)
         ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
 
     folder = only_run(tmp_path / "runs")
-    assert set(files.read_table(folder, "sessions").to_pandas()["outcome"]) <= {"ok", "abandoned"}, ended.stderr
+    assert set(files.read_table(folder, "sessions").to_pandas()["outcome"]) <= {"ok", "unfinished"}, ended.stderr
     assert incident_kinds(folder) == {"token_refresh"}
     assert tokens_in(folder) == []
 
@@ -101,7 +101,7 @@ main()
 
 def test_the_quick_run_signs_in_where_no_key_is_set(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--token-lifetime", "30") as ready:
-        command = [sys.executable, "-c", SHORT, "bench", "--yes", "--runs-dir", str(tmp_path / "runs")]
+        command = [sys.executable, "-c", SHORT, "quickstart", "--yes", "--runs-dir", str(tmp_path / "runs")]
         ended = subprocess.run(
             command, env=os.environ | keyless(ready), capture_output=True, text=True, timeout=GUARD_S, check=False
         )

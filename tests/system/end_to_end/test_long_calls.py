@@ -83,7 +83,9 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     least, most = money["estimate_usd"]
     assert least <= money["usd"] <= most
 
-    gaps, cold, history = (measured(folder, name) for name in ("renewal_gap", "connect_to_first_audible", "history"))
+    gaps, cold, history = (
+        measured(folder, name) for name in ("renewal_gap", "connect_to_first_audible", "history_load")
+    )
     assert gaps.keys() == {"w0-000000.2", "w0-000001.2"}
     assert len(cold) == len(history) == 2 * CALLS
     told = Counter(line["session"] for line in read_truth(truth) if line.get("event_id") == "session-message")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.columns import token_column
 from bench.money import cost_usd, prices_of
 from bench.run import folder as files
 from bench.target.target_settings import load_price_table
@@ -61,7 +62,7 @@ def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_ask
     throttled = sessions[sessions["outcome"] == "throttled:handshake"]
     assert len(throttled) > 0
     assert throttled["retry_after_ns"].min() > 0
-    assert set(sessions["outcome"]) <= {"ok", "abandoned", "throttled:handshake"}
+    assert set(sessions["outcome"]) <= {"ok", "unfinished", "throttled:handshake"}
     assert sum(files.read_document(folder)["holds"].values()) > 0
     assert "starts were held back, as the service asked: 127.0.0.1 " in errors
 
@@ -99,7 +100,7 @@ def test_a_budget_that_is_spent_ends_the_run_in_order(tmp_path: Path, simulator:
     document, turns = files.read_document(folder), rows(folder, "turns")
     prices = prices_of(load_price_table(None).models, str(rows(folder, "sessions")["model"].dropna().iloc[0]))
     assert prices is not None
-    spent = cost_usd(prices, {kind: turns[f"tokens_{kind}"] for kind in KINDS}).cumsum().tolist()
+    spent = cost_usd(prices, {kind: turns[token_column(kind)] for kind in KINDS}).cumsum().tolist()
     assert ended.returncode in (0, 4), ended.stderr
     assert document["stopped"].startswith("the budget of 0.02 USD is spent: ")
     assert document["budget_usd"] == 0.02
@@ -130,7 +131,7 @@ def test_a_budget_stops_turns_that_go_on_calling_functions_within_a_response(
     folder = only_run(tmp_path / "runs")
     turns, money = rows(folder, "turns"), json.loads((folder / "summary.json").read_text())["money"]
     assert files.read_document(folder)["stopped"].startswith("the budget of 0.01 USD is spent: "), ended.stderr
-    assert set(turns["outcome"]) == {"abandoned"}
+    assert set(turns["outcome"]) == {"unfinished"}
     assert set(turns["detail"]) == {"the run's money is spent"}
     each_usd = money["usd"] / turns["function_calls"].sum()
     assert 0.01 <= money["usd"] < 0.01 + (2 if not processes else 8) * each_usd

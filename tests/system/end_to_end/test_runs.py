@@ -248,7 +248,7 @@ def test_a_priority_that_cannot_be_is_one_line(tmp_path: Path, simulator: Ready)
 
 def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) -> None:
     """`make bench`, in short: its last line is the report, and it is no gate, however busy the machine was."""
-    command = [sys.executable, "-c", SHORT, "bench", "--runs-dir", str(tmp_path / "runs")]
+    command = [sys.executable, "-c", SHORT, "quickstart", "--runs-dir", str(tmp_path / "runs")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
 
     folder = only_run(tmp_path / "runs")
@@ -264,7 +264,7 @@ def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) ->
         assert advised is None
         return
     assert advised, ended.stdout
-    longer = [sys.executable, "-c", SHORT, "bench", "--runs-dir", str(tmp_path / "longer"), *advised[1].split()]
+    longer = [sys.executable, "-c", SHORT, "quickstart", "--runs-dir", str(tmp_path / "longer"), *advised[1].split()]
     ended = subprocess.run(longer, capture_output=True, text=True, timeout=GUARD_S, check=False)
 
     assert ended.returncode == 0, ended.stderr

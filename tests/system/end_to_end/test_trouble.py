@@ -48,7 +48,7 @@ def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simul
     assert Path(output.splitlines()[-1]) == folder / "report.html"
     assert set(totals["turns"]) == {"ok"}
     assert totals["turns"]["ok"] == totals["turns_started"]
-    assert set(totals["sessions"]) <= {"ok", "abandoned"}
+    assert set(totals["sessions"]) <= {"ok", "unfinished"}
     assert files.read_document(folder)["stopped"] == "interrupted"
     assert process.returncode == interrupted_status(folder)
 
@@ -102,8 +102,8 @@ def test_a_second_interrupt_abandons_what_is_in_flight(tmp_path: Path) -> None:
     totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
     assert "Traceback" not in output + errors
     assert process.returncode == 4, "no turn was judged"
-    assert totals["turns"] == {"abandoned": 2}
-    assert totals["sessions"] == {"abandoned": 2}
+    assert totals["turns"] == {"unfinished": 2}
+    assert totals["sessions"] == {"unfinished": 2}
 
 
 def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulator: Ready) -> None:
@@ -190,7 +190,16 @@ def run_until_full(
 ) -> subprocess.CompletedProcess[str]:
     """A run on a disk that takes so much of each file. One that is started, and not forked, is closed there as well."""
     program, scenario = FULL.format(bytes=bytes_a_file), write_scenario(folder, turns=20).name
-    command = [sys.executable, "-c", program, "-f", scenario, "--headless", "--runs-dir", "runs"]  # its document names them
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "-f",
+        scenario,
+        "--headless",
+        "--runs-dir",
+        "runs",
+    ]  # its document names them
     load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
     ended: subprocess.CompletedProcess[str] = run(
         [*command, *load], cwd=folder, capture_output=True, text=True, timeout=GUARD_S

@@ -52,7 +52,15 @@ def decided(
     """(exit status, what it printed, run.json, decision.json) of a run of at most 200 pairs."""
     names = write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
     (folder / "ci.yaml").write_text(THRESHOLDS)
-    plan = ("--until-decided", "--thresholds", str(folder / "ci.yaml"), "--interim-every", "20", "--sessions", str(MOST))
+    plan = (
+        "--until-decided",
+        "--thresholds",
+        str(folder / "ci.yaml"),
+        "--interim-every",
+        "20",
+        "--sessions",
+        str(MOST),
+    )
     load = ("-u", "4", "-r", "4", "--targets", targets, "--target-file", names)
     ended = run_locust(scenario(folder, late), folder / "runs", *load, *plan, *options, **environment)
     run = only_run(folder / "runs")

@@ -158,7 +158,7 @@ def test_an_interrupt_lets_callers_finish_the_turn_that_they_speak(tmp_path: Pat
     run = VoiceRun(scenario, folder, tmp_path, process.returncode, errors)
     assert "Traceback" not in output + errors
     assert totals["turns"] == {"ok": totals["turns_started"]}
-    assert set(totals["sessions"]) == {"abandoned"}
+    assert set(totals["sessions"]) == {"unfinished"}
     assert unlike_their_logs(run) == {}
 
 

@@ -22,7 +22,7 @@ def test_sessions_that_start_early_are_of_the_warm_up(
 ) -> None:
     load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
     with locust(write_scenario(tmp_path), tmp_path / "runs", *load, *processes) as process:
-        wait_for_phase(tmp_path / "runs", "measure")
+        wait_for_phase(tmp_path / "runs", "measurement")
         process.send_signal(signal.SIGINT)
         errors = process.communicate(timeout=GUARD_S)[1]
 
@@ -33,13 +33,16 @@ def test_sessions_that_start_early_are_of_the_warm_up(
     sessions = files.read_table(folder, "sessions").to_pandas()
     began_s = (sessions["start_utc_ns"] - document["began_utc_ns"]) / 1e9
     assert set(sessions["phase"][began_s < WARMUP_S]) == {"warmup"}
-    assert (began_s[sessions["phase"] == "measure"] >= WARMUP_S).all()  # a pair has its phase just before it begins
+    assert (began_s[sessions["phase"] == "measurement"] >= WARMUP_S).all()  # a pair has its phase just before it begins
     turns = files.read_table(folder, "turns").to_pandas()
     assert turns["phase"].tolist() == sessions.set_index("session_id")["phase"].loc[turns["session_id"]].tolist()
     histograms = read(files.histograms_path(folder))
-    counts = {phase: _count(histograms.get(Key("event_loop_delay", "all", phase=phase))) for phase in ("warmup", "measure")}
+    counts = {
+        phase: _count(histograms.get(Key("event_loop_delay", "all", phase=phase)))
+        for phase in ("warmup", "measurement")
+    }
     assert all(counts.values())
-    assert {key.phase for key, _ in histograms.items() if key.measure == "ttfa"} == {"warmup", "measure"}
+    assert {key.phase for key, _ in histograms.items() if key.measure == "ttfa"} == {"warmup", "measurement"}
     assert json.loads((folder / "summary.json").read_text())["warmup_s"] >= WARMUP_S
 
 

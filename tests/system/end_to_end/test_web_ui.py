@@ -25,7 +25,7 @@ NEVER_FROM_THE_FORM = {
     "auth": "azure_cli",
     "targets": "other",
     "target_file": "/tmp/other.yaml",
-    "runs": "/tmp/elsewhere",
+    "runs_dir": "/tmp/elsewhere",
     "prices": "/etc/passwd",
     "thresholds": "/etc/passwd",
     "proxy": "http://127.0.0.1:9",
@@ -38,7 +38,7 @@ NEVER_FROM_THE_FORM = {
     "budget": "1000000",
     "record_events": "100%",
     "record_audio": "true",
-    "transcripts": "true",
+    "record_transcripts": "true",
     "yes": "true",
     "host": "http://127.0.0.1:9",
     "profile": "mine",
@@ -62,8 +62,8 @@ UNFIT = [
     ("run_time", "99999999999999h", "--run-time must be a time such as 90, 90s, 2m or 1m30s, up to a year"),
     ("seed", "9" * 5_000, "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not 9999"),
     ("interim_every", "5", "--interim-every needs --until-decided: add it, or leave --interim-every out"),
-    ("arrivals", "often", "--arrival-rate must be calls in a time, such as 30/min, 2/s or 100/h"),
-    ("max_sessions", "3", "--max-concurrent needs an arrival rate"),
+    ("arrival_rate", "often", "--arrival-rate must be calls in a time, such as 30/min, 2/s or 100/h"),
+    ("max_concurrent", "3", "--max-concurrent needs an arrival rate"),
     ("until_decided", "true", "--until-decided compares two targets"),
 ]
 """What is refused with its reason."""
@@ -214,7 +214,7 @@ def test_a_run_started_in_the_form_goes_where_the_command_line_says(tmp_path: Pa
 
 def test_calls_arrive_where_the_form_says_so_for_as_many_users_as_it_says(tmp_path: Path, simulator: Ready) -> None:
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
-        told = ui.swarm(user_count="3", spawn_rate="3", arrivals="20/s", sessions="2", max_sessions="")
+        told = ui.swarm(user_count="3", spawn_rate="3", arrival_rate="20/s", sessions="2", max_concurrent="")
         _, document = ended(ui, tmp_path / "runs")
 
     assert told["success"] is True, told
@@ -279,7 +279,7 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
         ui.end()
 
     (wait,) = [row for row in rows["realtime"] if row["figure"] == "ttfa"]
-    assert (wait["measured_from"], wait["failed"], wait["p50"] > 0) == ("from response.create", 0, True)
+    assert (wait["measured_from"], wait["failed"], wait["p50"] > 0) == ("from request sent", 0, True)
     (sessions,) = rows["realtime-sessions"]
     assert sessions["target"] == wait["target"]
     assert sessions["verdict"].endswith(" · SIMULATED")

@@ -60,7 +60,7 @@ runs._ran, runs._given, runs._master = False, {}, worker.link.Lifeline()
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
 (Path(folder) / "spool").mkdir()
-write_document(Path(folder), {"schema": 1, "state": "running"})
+write_document(Path(folder), {"schema": SCHEMA_VERSION, "state": "running"})
 runs._planned = SimpleNamespace(
     targets=(target,), plays={"here": {}}, connect_rates=[None], warmup_s=0.0, identity={}
 )
@@ -90,7 +90,7 @@ for users, stop_timeout in (("ours", None), ("ours theirs", None), ("ours", 5)):
     alone._parsed = SimpleNamespace(headless=False, stop_timeout=stop_timeout)
     alone._current, alone._closing = role.RunState(), RLock()
     alone._plan = lambda: SimpleNamespace(
-        concurrency=None, options=SimpleNamespace(runs=Path("runs")), user_classes={"ours"}, longest_turn_s=90.0
+        concurrency=None, options=SimpleNamespace(runs_dir=Path("runs")), user_classes={"ours"}, longest_turn_s=90.0
     )
     alone.prepare()
     waited.append([alone._environment.stop_timeout])

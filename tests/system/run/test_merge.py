@@ -627,7 +627,11 @@ def below_zero(column: str) -> Callable[[pa.Table], pa.Table]:
     [
         ("sessions", with_id_of_the_first, "it holds session w0-000000 twice"),
         ("turns", below_zero("stall_count"), "the column stall_count of its turns holds -7, which is below 0"),
-        ("sessions", below_zero("turns_started"), "the column turns_started of its sessions holds -7, which is below 0"),
+        (
+            "sessions",
+            below_zero("turns_started"),
+            "the column turns_started of its sessions holds -7, which is below 0",
+        ),
     ],
 )
 def test_rows_that_no_run_holds_are_refused_by_every_reader_in_the_same_words(

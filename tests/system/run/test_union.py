@@ -160,7 +160,7 @@ def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, i
     assert [(host["name"], host["event_loop_delay_p99_ms"]) for host in document["hosts"]] == [
         (host["name"], host["event_loop_delay_p99_ms"]) for host in expected["hosts"]
     ]
-    hub = histograms.get(Key("event_loop_delay", "all", phase="measure"))
+    hub = histograms.get(Key("event_loop_delay", "all", phase="measurement"))
     assert hub is not None
     assert hub.get_total_count() == sum(2 * (flush + 1) for flush in flushes.values())
 

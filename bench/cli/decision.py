@@ -1,0 +1,27 @@
+"""Decides a run that is being closed, for the process that leads it: `python -m bench.cli.decision FOLDER`.
+
+Closes the folder, writes decision.json, and prints the decision in a sentence. Users have `rtbench check` for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench.cli.report import close_if_left
+from bench.errors import USAGE_STATUS, BenchError
+from bench.plain import one_line
+from reports.looks.decide import look_at
+from reports.looks.decision import decision_sentence
+from reports.numbers import NBSP
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    try:
+        close_if_left(folder)
+        decision = look_at(folder)
+    except BenchError as error:
+        print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+    print(decision_sentence(decision).replace(NBSP, " "))
+    sys.exit(decision.status)

@@ -1,0 +1,110 @@
+"""`rtbench run`: plays scripts and Locust files by Locust, and judges the run by its thresholds.
+
+Locust reads the command line (`bench.load.run_files`), so each option of a run is defined once. The most important ones
+are shown in the help of the command, from the same tables.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from bench.errors import UsageError
+from bench.installation import own_environment, python_command
+
+LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the way to it", "What is kept"
+OF_LOCUST = (
+    ("--users", "-u", "N", "concurrent calls, of users who call again and again (default: 1)"),
+    ("--run-time", "-t", "TIME", "how long the run lasts: 90s, 10m, 1h30m"),
+    ("--spawn-rate", "-r", "N", "users that start in a second (default: all, up to 100)"),
+    ("--processes", "", "N", "processes that share the users; -1: one for each core"),
+)
+"""The options of Locust that are shown: name, short form, value, and what it is for."""
+SHOWN = {
+    LOAD: ("sessions", "arrival_rate", "max_concurrent", "stages", "warmup", "until_decided", "yes", "budget"),
+    VERDICT: ("thresholds", "baseline", "on_inconclusive", "junit"),
+    SERVICE: ("targets", "target_file", "url", "dialect", "api_key_env", "auth"),
+    OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
+}
+"""The options of ours that are shown, by their names in the tables of options."""
+
+
+@cache
+def shown_parameters() -> list[Any]:
+    """The files and the most important options, as typer shows them; it parses none of them."""
+    from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
+    from bench.target.options import OPTIONS
+
+    tables = {option.name: option for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OPTIONS.values())}
+    flags = {option.flag[2:].replace("-", "_"): option for option in tables.values()}
+    files = Annotated[list[Path], typer.Argument(metavar="FILE", help="YAML scripts, or Locust files (.py)")]
+    listed = [_parameter("files", files)]
+    for flag, short, metavar, note in OF_LOCUST:
+        listed.append(_option(flag, note, metavar, LOAD, *filter(None, [short])))
+    for panel, names in SHOWN.items():
+        for name in names:
+            option = flags[name]
+            is_switch = "action" in getattr(option, "more", {}) and option.metavar is None
+            value = None if is_switch else option.metavar or name.upper()
+            listed.append(_option(option.flag, option.note, value, panel))
+
+    def run(**_: Any) -> None: ...
+
+    run.__signature__ = inspect.Signature(listed)  # type: ignore[attr-defined]  # typer reads it
+    app = typer.Typer(add_completion=False)
+    app.command()(run)
+    command: Any = typer.main.get_command(app)
+    return list(command.params)
+
+
+def _option(flag: str, note: str, metavar: str | None, panel: str, *short: str) -> inspect.Parameter:
+    sentence = f"{note[0].upper()}{note[1:]}.".replace("%%", "%")
+    value = (metavar or "").replace("%%", "%") or None
+    told = typer.Option(flag, *short, help=sentence, metavar=value, rich_help_panel=panel, show_default=False)
+    kind = Annotated[bool, told] if metavar is None else Annotated[str, told]
+    return _parameter(flag[2:].replace("-", "_"), kind, False if metavar is None else "")
+
+
+def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+
+
+class ReadByLocust(TyperCommand):
+    """A command whose words are passed on as they are, but for a request for help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """What the help, the manual page and the completion of shells show."""
+        return [*shown_parameters(), *super().get_params(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the words; print the help if they ask for it."""
+        if "--help" in args:
+            print(self.get_help(ctx))
+            ctx.exit()
+        ctx.args = args
+        return args
+
+
+def run(ctx: typer.Context) -> None:
+    """Play a script, print the report, and judge the run by its thresholds.
+
+    `rtbench run mine.yaml -u 4 --sessions 40` plays 40 calls, 4 at a time. A run ends by --sessions or --run-time.
+
+    These are the most important options; `rtbench options` and `locust --help` list the others, which it takes, too.
+
+    Exit status: 0 pass, 1 fail, 3 inconclusive, 4 invalid; without thresholds 1 if a turn failed; 130 interrupted.
+    """
+    from bench.load.planning.run_words import NO_FILE
+
+    if not ctx.args:
+        raise UsageError(NO_FILE)
+    sys.stdout.flush()
+    command = python_command("bench.load.run_files", *ctx.args)
+    os.execve(command[0], command, own_environment(os.environ))

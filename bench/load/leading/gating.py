@@ -1,0 +1,64 @@
+"""Prepares the verdict of a run by its thresholds: they are read before it begins, and `rtbench check` judges it.
+
+This process knows no thresholds. A child reads them (`reports.gate`), so that a mistake in them costs no session; what
+it read is stored in run.json, where `rtbench check` finds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.errors import UsageError
+from bench.installation import own_environment, python_command
+from bench.load.planning.planned import Planned
+from bench.load.planning.run_options import OF_CHECK, is_command
+
+READ = python_command("reports.gate")
+READ_S = 120.0
+
+Thresholds = Mapping[str, Sequence[str]]
+"""Texts of thresholds by measure and filters, as run.json holds them."""
+
+
+def read_thresholds(plan: Planned, parsed: Any, command: Sequence[str] = READ) -> Thresholds:
+    """Return the thresholds of a run; none where it has none. Raises UsageError for those that it cannot be judged by.
+
+    `parsed`: Locust's options.
+    """
+    file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
+    if file is None and baseline is None:
+        return {}
+    asked = {
+        "file": None if file is None else str(file),
+        "baseline": baseline,
+        "targets": [target.label for target in plan.targets],
+        "lacking": plan.lacking,
+    }
+    called, environment = [*command, json.dumps(asked)], own_environment(os.environ)
+    try:
+        read = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=READ_S)
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"the thresholds were not read within {READ_S:.0f} s: is the machine busy?") from None
+    if read.returncode != 0:
+        raise UsageError((read.stderr.strip().splitlines() or ["the thresholds could not be read"])[-1])
+    thresholds: Thresholds = json.loads(read.stdout)
+    return thresholds
+
+
+def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
+    """Return the options by which `rtbench check` judges the run at its end; None where nothing is to be judged.
+
+    Raises UsageError for an option that has no effect.
+    """
+    if not is_command(parsed):
+        return None
+    given = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
+    if thresholds or "--baseline" in given:
+        return [word for option in given.items() for word in option]
+    if given:
+        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE, or --baseline RUN")
+    return None

@@ -1,0 +1,30 @@
+"""The Locust file of `rtbench run` for YAML scripts, whose paths are in the environment.
+
+Locust loads it as a module of this name, beside a user's own.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+from bench.errors import USAGE_STATUS
+from bench.load.planning.run_words import SCRIPTS, scenario_of
+from bench.load.user import RealtimeUser, script
+
+if SCRIPTS not in os.environ:  # a worker got this file from its master
+    print("rtbench: this run plays YAML scripts: start each worker by `rtbench run FILE --worker`", file=sys.stderr)
+    sys.exit(USAGE_STATUS)
+
+PATHS = tuple(Path(path) for path in json.loads(os.environ[SCRIPTS]))
+
+
+class ScriptCaller(RealtimeUser):
+    """A caller who plays the scripts, each as often as the others."""
+
+    tasks: ClassVar = [script(path) for path in PATHS]
+
+    @classmethod
+    def scenario_name(cls) -> str:
+        return scenario_of(PATHS)

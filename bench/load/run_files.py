@@ -1,0 +1,81 @@
+"""Plays scripts and Locust files, as `rtbench run` starts it: `python -m bench.load.run_files FILE… OPTIONS`.
+
+Locust's own parser reads the command line, so every option of `locust` is one here. The words that are no options, and
+no values of options, name the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from locust import events
+from locust.argument_parser import get_parser
+from locust.main import main as locust
+
+from bench.errors import USAGE_STATUS, UsageError
+from bench.load.leading import locust_events  # noqa: F401  # registers our options with Locust
+from bench.load.planning.run_options import add_command
+from bench.load.planning.run_words import SCRIPTS, run_words
+
+OF_SCRIPTS = Path(__file__).with_name("rtbench_scripts.py")
+"""The Locust file that plays YAML scripts."""
+
+
+class Word(str):
+    """A word of the command line that knows its place, whatever a parser makes of the others."""
+
+    place: int
+
+
+def free_words(words: Sequence[str]) -> set[int]:
+    """The places of the words that Locust's parser takes neither for options nor for values of options."""
+    parser = get_parser()
+    parser._actions = [action for action in parser._actions if action.option_strings]
+    placed = [Word(word) for word in words]
+    for place, word in enumerate(placed):
+        word.place = place
+    _, free = parser.parse_known_args(placed)
+    return {word.place for word in free if isinstance(word, Word)}
+
+
+def play_files() -> None:
+    """Play what the command line says; ends the process with the status of the run."""
+    events.init_command_line_parser.add_listener(add_command)
+    words = sys.argv[1:]
+    try:
+        said = run_words(words, free_words(words))
+    except UsageError as error:
+        print(f"rtbench: {error}", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+    began = []
+
+    def note(environment: Any, **_: Any) -> None:
+        began.append(environment)
+        environment.parsed_options.locustfile = ",".join(map(str, (*said.locust_files, *said.scripts)))
+
+    events.init.add_listener(note)
+    files = [str(path) for path in said.locust_files]
+    if said.scripts:
+        os.environ[SCRIPTS] = json.dumps([str(path.resolve()) for path in said.scripts])
+        files.append(str(OF_SCRIPTS))
+    sys.argv[1:] = ["-f", ",".join(files), *said.others]
+    try:
+        locust()
+    except SystemExit as end:
+        # Locust ends with 1 for what the user must mend, which is here the status of a run that failed
+        sys.exit(USAGE_STATUS if end.code and not began else end.code)
+    except Exception:
+        if began:
+            raise
+        traceback.print_exc()  # of the user's file
+        sys.exit(USAGE_STATUS)
+
+
+if __name__ == "__main__":
+    play_files()

@@ -1,0 +1,119 @@
+"""The pages of the documentation: where they are, what each is about, and how messages refer to them.
+
+A checkout has them in `docs`, an installed wheel in `share/doc/rtbench` of its environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.installation import HOME
+
+INDEX = "index.md"
+INSTALLED = f"share/doc/rtbench/{INDEX}"
+ENTRY = re.compile(r"^- \[(?P<title>[^]]+)]\((?P<name>[\w-]+)\.md\): (?P<about>.+)$")
+HEADING = re.compile(r"^(#+) +(.+)$")
+LINK = re.compile(r"(?<!!)\[([^]]+)]\(([^)\s]+)\)")
+
+
+def see(page: str, section: str = "") -> str:
+    """Return the command that prints a page, or a section of it, for the end of a message."""
+    return f"`rtbench docs {page}{'#' if section else ''}{section}`"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page in the index. `group`: the heading that it is listed under."""
+
+    group: str
+    name: str
+    about: str
+
+
+def folder() -> Path:
+    """Return the folder of the pages. Raises UsageError if this installation has none."""
+    checkout = Path(HOME)
+    if (checkout / "pyproject.toml").is_file() and (checkout / "docs" / INDEX).is_file():
+        return checkout / "docs"
+    try:
+        installed = distribution("rtbench").files or []
+    except PackageNotFoundError:
+        installed = []
+    for file in installed:
+        if file.as_posix().endswith(INSTALLED):
+            return Path(str(file.locate())).resolve().parent
+    raise UsageError("this installation has no documentation pages: install the rtbench wheel with pip or uv")
+
+
+def entries(index: str) -> list[Entry]:
+    """Return the pages that the text of the index lists, in its order."""
+    found, group = [], ""
+    for line in index.splitlines():
+        if heading := HEADING.match(line):
+            group = heading[2]
+        elif entry := ENTRY.match(line):
+            found.append(Entry(group, entry["name"], plain(entry["about"])))
+    return found
+
+
+def plain(text: str) -> str:
+    """Return a line of Markdown without links and code marks."""
+    return LINK.sub(r"\1", text).replace("`", "").replace("**", "")
+
+
+def find(name: str) -> Path:
+    """Return the file of a page (`check`, `check.md`), or of an example (`ci/azure-steps.yml`).
+
+    Raises UsageError, with the nearest name, if there is none.
+    """
+    root = folder()
+    known = {
+        path.relative_to(root).with_suffix("" if path.suffix == ".md" else path.suffix).as_posix(): path
+        for path in (*root.glob("*.md"), *root.glob("ci/**/*.*"))
+        if path.is_file()
+    }
+    wanted = name.removeprefix("docs/").removesuffix(".md")
+    if wanted not in known:
+        near = difflib.get_close_matches(wanted, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`rtbench docs` lists the pages"
+        raise UsageError(f"there is no documentation page {name!r}; {hint}")
+    return known[wanted]
+
+
+def section_of(text: str, anchor: str) -> str:
+    """Return the section of a page that an anchor names, with its subsections. Raises UsageError if there is none."""
+    lines = text.splitlines(keepends=True)
+    found = headings(text)
+    if anchor not in found:
+        near = difflib.get_close_matches(anchor, found, n=1)
+        hint = f"did you mean #{near[0]}?" if near else f"it has {', '.join(f'#{known}' for known in found)}"
+        raise UsageError(f"the page has no section {anchor!r}; {hint}")
+    start, depth = found[anchor]
+    end = next((line for line, other in found.values() if line > start and other <= depth), len(lines))
+    return "".join(lines[start:end])
+
+
+def headings(text: str) -> dict[str, tuple[int, int]]:
+    """Return each heading's anchor, with the number of its line and its depth."""
+    found: dict[str, tuple[int, int]] = {}
+    fenced = False
+    for number, line in enumerate(text.splitlines()):
+        fenced ^= line.startswith("```")
+        if not fenced and (heading := HEADING.match(line)):
+            found[anchor_of(heading[2])] = (number, len(heading[1]))
+    return found
+
+
+def anchor_of(heading: str) -> str:
+    """Return the anchor of a heading, as GitHub and the documentation site make it."""
+    return re.sub(r"[^\w\- ]", "", plain(heading).lower()).strip().replace(" ", "-")
+
+
+def linked(text: str) -> str:
+    """Return Markdown in which links to other pages are the names that `rtbench docs` takes."""
+    return re.sub(r"]\(([\w-]+)\.md(#[\w-]+)?\)", lambda link: f"]({link[1]}{link[2] or ''})", text)

@@ -1,0 +1,20 @@
+"""What the process that runs a load asks of the gate, answered with a line of JSON.
+
+python -m reports.gate JSON       the thresholds of a run, from what the run will be
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from bench.errors import USAGE_STATUS, UsageError
+
+if __name__ == "__main__":
+    from reports.gate.plan import planned_thresholds
+
+    try:
+        print(json.dumps(planned_thresholds(json.loads(sys.argv[1])), ensure_ascii=False))
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        sys.exit(USAGE_STATUS)

@@ -1,0 +1,125 @@
+"""The histogram of a metric: Histogram → Plot, computing nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.numbers import count, ms, percent, plural, shortened
+from reports.page.svg import (
+    COLOURS,
+    WIDE,
+    PixelScale,
+    Plot,
+    Point,
+    frame,
+    identity,
+    linear_ticks,
+    log_scale,
+    log_ticks,
+    tone,
+)
+from reports.summary.histograms import Histogram, HistogramTarget
+from reports.wording.words import bound
+
+FAILED, GAP = 56, 16
+"""Width of the bar of failed turns, and the gap before it."""
+NAMED = 2
+"""Up to so many targets have their quantiles marked in the figure."""
+
+
+def histogram(found: Histogram, metric: str) -> Plot:
+    """The share of turns in each bin: bars of one target, outlines of several; failed turns stand beyond the axis."""
+    targets, alone = found.targets, len(found.targets) == 1
+    failing = any(one.failed for one in targets)
+    marked = [one for one in targets if len(targets) <= NAMED and any(e.bounded for e in one.quantiles)]
+    plot = frame(
+        WIDE,
+        300 + 14 * len(marked),
+        [] if alone else [(one.colour, shortened(one.target)) for one in targets],
+        left=56,
+        right=24 + (FAILED + GAP if failing else 0),
+        top=16 + 14 * len(marked),
+        title=f"Histogram of {metric}",
+        desc="Horizontal: latency, logarithmic. Vertical: share of turns. " + "; ".join(map(_spoken, targets)) + ".",
+    )
+    x = log_scale(float(found.edges[0]), float(found.edges[-1]), plot.x0, plot.x1)
+    top = max(max(float(one.shares.max()), one.failed / one.n) for one in targets)
+    y = PixelScale(identity, 0.0, top * 1.04, plot.y0, plot.y1)
+    plot.y_axis(y, linear_ticks(0.0, top, 4), lambda share: percent(share, 1) if share else "0")
+    places = [x(float(edge)) for edge in found.edges]
+    for one in targets:
+        with plot.of(one.colour):
+            (_bars if alone else _outline)(plot, one, places, y)
+            if failing:
+                _failed(plot, one, targets, y)
+    plot.x_axis(x, log_ticks(x.low, x.high, 8), ms, "latency (log scale)")
+    if failing:
+        plot.line(plot.x1 + GAP, plot.y0, plot.x1 + GAP + FAILED, plot.y0, "axis")
+        plot.text(plot.x1 + GAP + FAILED / 2, plot.y0 + 17, "failed", "tick", "middle")
+    for row, one in enumerate(marked):
+        with plot.of(one.colour):
+            _quantiles(plot, one, x, plot.y1 - 6 - 14 * row)
+    middles = [(places[k] + places[k + 1]) / 2 for k in range(len(places) - 1)]
+    names = [f"{ms(float(low))} to {ms(float(high))}" for low, high in zip(found.edges, found.edges[1:], strict=False)]
+    stops: list[tuple[int, float, str]] = [(k, at, names[k]) for k, at in enumerate(middles)]
+    lines = [
+        (one.target, {k: _share(number, one.n) for k, number in enumerate(one.counts.tolist()) if number})
+        for one in targets
+    ]
+    if failing:
+        beyond = len(middles)
+        stops.append((beyond, plot.x1 + GAP + FAILED / 2, "failed"))
+        for (_, texts), one in zip(lines, targets, strict=True):
+            texts[beyond] = _share(one.failed, one.n)
+    plot.read_lines(stops, lines)
+    return plot
+
+
+def _share(number: int, of: int) -> str:
+    """12 turns (5.5 %)."""
+    return f"{plural(number, 'turn')} ({percent(number, of)})"
+
+
+def _spoken(one: HistogramTarget) -> str:
+    told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in one.quantiles if e.bounded]
+    return ", ".join([f"{one.target}: {count(one.n)} turns", *told, f"{count(one.failed)} failed"])
+
+
+def _bars(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
+    for left, right, share in zip(places, places[1:], one.shares.tolist(), strict=False):
+        if share:
+            plot.rect(left, y(share), max(right - left - 1, 0.6), plot.y0 - y(share), f"bin s{tone(one.colour)}")
+
+
+def _outline(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
+    steps: list[Point] = [(places[0], plot.y0)]
+    for left, right, share in zip(places, places[1:], one.shares.tolist(), strict=False):
+        steps += [(left, y(share)), (right, y(share))]
+    steps.append((places[-1], plot.y0))
+    style = f"s{tone(one.colour)}"
+    plot.path(steps, f"band {style}", close=True)
+    plot.path(steps, f"curve {style}{' again' if one.colour >= COLOURS else ''}")
+
+
+def _failed(plot: Plot, one: HistogramTarget, targets: Sequence[HistogramTarget], y: PixelScale) -> None:
+    """The bar of failed turns, beside those of the other targets."""
+    width = FAILED / len(targets)
+    share = one.failed / one.n
+    if share:
+        at = plot.x1 + GAP + width * targets.index(one)
+        tip = f"{one.target}: {_share(one.failed, one.n)} failed"
+        plot.rect(at + 1, y(share), width - 2, plot.y0 - y(share), "failbar", tip)
+
+
+def _quantiles(plot: Plot, one: HistogramTarget, x: PixelScale, height: float) -> None:
+    """p50 and p95, as far as the tables have them: a line with its name above the figure."""
+    last = plot.x0 - 100.0
+    for estimate in one.quantiles:
+        if estimate.bounded:
+            at = x.clip(estimate.told)
+            plot.line(at, height + 3, at, plot.y0, f"curve thin s{tone(one.colour)}")
+            text = f"p{estimate.p * 100:g} {bound(estimate)}{ms(estimate.told)}"
+            left = at > (plot.x0 + plot.x1) * 0.75
+            place = max(at, last + 70) if not left else at
+            plot.text(place, height, text, f"lab t{tone(one.colour)}", "end" if left else "start")
+            last = place

@@ -1,0 +1,86 @@
+"""How the values of a metric are distributed: counts in bins of equal width on a logarithmic axis; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.numbers import log_range
+from reports.samples import Sampled
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import Estimate, Sample, estimates
+from reports.turns import Pool
+
+FEWEST = 5
+"""Successful turns from which on a distribution says more than the table of the slowest turns."""
+BINS_LEAST, BINS_MOST = 8, 48
+
+
+@dataclass(frozen=True)
+class HistogramTarget:
+    """The turns of one target by bin. `failed`: those that have no value and count as infinite latency."""
+
+    target: str
+    colour: int
+    counts: Integers
+    failed: int
+    quantiles: tuple[Estimate, ...]
+    """p50 and p95"""
+
+    @property
+    def n(self) -> int:
+        """Successful and failed turns."""
+        return int(self.counts.sum()) + self.failed
+
+    @property
+    def shares(self) -> Floats:
+        """The share of all turns in each bin."""
+        return self.counts / max(1, self.n)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """All targets in the same bins, so that they can be compared; `edges`: of n bins n + 1, in ms."""
+
+    edges: Floats
+    targets: tuple[HistogramTarget, ...]
+
+
+def histogram_of(one: Sampled, pools: Sequence[Pool]) -> Histogram | None:
+    """Return the distribution of a metric by target; None if no target has enough positive values."""
+    samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
+    found = [(target, sample) for target, sample in samples if sample.n]
+    if max((_positive(sample).size for _, sample in found), default=0) < FEWEST:
+        return None
+    every = np.concatenate([_positive(sample) for _, sample in found])
+    low, high = log_range((float(every.min()), float(every.max())))
+    edges = np.geomspace(
+        min(low, float(every.min())), max(high, float(every.max())) * (1 + 1e-9), 1 + _bins(every, low, high)
+    )
+    targets = tuple(
+        HistogramTarget(
+            one.turns.targets[target],
+            target,
+            np.histogram(_positive(sample), edges)[0],
+            sample.failed,
+            tuple(estimates(sample, (0.5, 0.95))),
+        )
+        for target, sample in found
+    )
+    return Histogram(edges, targets)
+
+
+def _positive(sample: Sample) -> Floats:
+    """The successful values; one that is not above zero has no place on a logarithmic axis."""
+    return sample.good[sample.good > 0]
+
+
+def _bins(values: Floats, low: float, high: float) -> int:
+    """Return how many bins suit so many values, by the rule of Freedman and Diaconis on logarithms."""
+    lower, upper = np.quantile(np.log(values), (0.25, 0.75))
+    width = 2 * float(upper - lower) / math.cbrt(values.size)
+    wanted = math.ceil(math.log(high / low) / width) if width > 0 else BINS_MOST
+    return min(BINS_MOST, max(BINS_LEAST, wanted))

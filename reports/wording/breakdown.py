@@ -1,0 +1,128 @@
+"""The segments of voice_to_voice in words: their titles, and which of them is the largest part of what callers wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from bench.measures import VAD_SEGMENTS
+from reports.numbers import listed, ms, together
+from reports.summary.figures import ALL
+from reports.summary.segments import WHOLE, Breakdown, Segment
+from reports.summary.summary import CallerWait, Summary
+from reports.summary.trust import found_values
+
+
+class SegmentWords(NamedTuple):
+    """What a segment is called: in tables and legends, in a sentence, and if the instant before it is missing."""
+
+    title: str
+    said: str
+    until: str
+
+
+SPEECH_END, STOPPED, *_, AUDIBLE = VAD_SEGMENTS
+VAD = "end-of-turn detection (VAD)"
+WORDS = dict(
+    zip(
+        VAD_SEGMENTS,
+        (
+            SegmentWords("end of speech", "", ""),
+            SegmentWords(
+                "end-of-turn detection (VAD)",
+                "end-of-turn detection (VAD)",
+                "the time until the end of the turn is found",
+            ),
+            SegmentWords("audio commit", "the audio commit", "the time until the audio is committed"),
+            SegmentWords("response request", "the response request", "the time until the response is requested"),
+            SegmentWords("response creation", "response creation", "the time until the response is created"),
+            SegmentWords(
+                "first audio delta",
+                "the service’s generation of the first audio delta",
+                "the time until the first audio delta",
+            ),
+            SegmentWords(
+                "leading silence + jitter buffer",
+                "leading silence and the jitter buffer",
+                "the time until the first audible sample",
+            ),
+        ),
+        strict=True,
+    )
+)
+"""By the instant that ends the segment."""
+SILENCE = "silence_duration_ms"
+
+
+def segment_title(segment: Segment) -> str:
+    """Return what a segment is called on screens; of merged neighbours both."""
+    title = WORDS[segment.end].title
+    return title if _is_whole(segment) else f"{WORDS[segment.begin].title} → {title}"
+
+
+def _is_whole(segment: Segment) -> bool:
+    return (segment.begin, segment.end) in WHOLE
+
+
+class WaitPart(NamedTuple):
+    """A part of what callers wait, in ms, and what it is."""
+
+    size_ms: float
+    what: str
+
+
+def largest_part(summary: Summary, answers: Sequence[CallerWait]) -> str:
+    """The largest part of the median, 500 ms, is your silence_duration_ms; empty if unknown or not the same of all."""
+    parts = [_largest(summary, answer) for answer in answers]
+    known = [part for part in parts if part]
+    if not known or len(known) < len(parts) or len({part.what for part in known}) > 1:
+        return ""
+    sizes, what = together(*(part.size_ms for part in known)), known[0].what
+    if len(set(sizes)) == 1:
+        return f"The largest part of the median, {sizes[0]}, is {what}."
+    each = [f"{size} on {answer.target}" for size, answer in zip(sizes, answers, strict=True)]
+    return f"The largest part of the median is {what}: {listed(each)}."
+
+
+def _largest(summary: Summary, answer: CallerWait) -> WaitPart | None:
+    """Return the largest part of the typical turns of a target; None if nothing tells their parts."""
+    rows: Sequence[Breakdown] = [band for band in summary.bands if band.p == 0.5]
+    rows = [*_of(rows, answer)] or [*_of([row for row in summary.breakdowns if row.step == ALL], answer)]
+    row = max(rows, key=lambda row: row.turns, default=None)
+    if row is None or len(row.segments) < 2:
+        return None
+    silence_ms = _silence_ms(summary, answer.target)
+    return max(
+        (part for segment in row.segments for part in _parts(segment, silence_ms)), key=lambda part: part.size_ms
+    )
+
+
+def _of(rows: Iterable[Breakdown], answer: CallerWait) -> Iterable[Breakdown]:
+    """The rows of the turns that an answer is of; if a target has others, the origin tells them apart."""
+    stratum, several = answer.stratum, answer.label != answer.target
+    for row in rows:
+        same = (row.target, row.traits) == (answer.target, stratum.traits)
+        if same and (not several or not stratum.measured_from or row.noticed == (stratum.measured_from == SPEECH_END)):
+            yield row
+
+
+def _parts(segment: Segment, silence_ms: float | None) -> Iterable[WaitPart]:
+    """A segment as a part; end-of-turn detection without the silence that it has to wait for, which is another."""
+    if segment.end == STOPPED and silence_ms is not None and segment.mean_ms >= silence_ms:
+        yield WaitPart(silence_ms, f"your {SILENCE}")
+        yield WaitPart(segment.mean_ms - silence_ms, f"{VAD} after the {ms(silence_ms)} of {SILENCE}")
+    else:
+        words = WORDS[segment.end]
+        yield WaitPart(segment.mean_ms, words.said if _is_whole(segment) else words.until)
+
+
+def _silence_ms(summary: Summary, target: str) -> float | None:
+    """Return the silence_duration_ms that the scripts set for a target; None if any leaves it to the service or two
+    differ.
+    """
+    scripts = [script for script in summary.run.document.get("scripts") or [] if isinstance(script, dict)]
+    mine = [script.get("detection") for script in scripts if script.get("target") in (None, target)]
+    detections = [one for one in mine if isinstance(one, dict) and one in summary.setup.detections]
+    values = found_values(detections, SILENCE)
+    every = all(one.get("type") == "server_vad" and one.get(SILENCE) is not None for one in detections)
+    return values[0] if len(values) == 1 and every else None

@@ -1,0 +1,53 @@
+"""Writes the project's own addresses, `[project.urls]` of pyproject.toml, into every file that names one."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PROJECT = ROOT / "pyproject.toml"
+OWN = re.compile(
+    r"https://github\.com/[\w.-]+/rtbench(?![\w.-]*[\w])"
+    r"|https://[\w-]+\.github\.io/rtbench/"
+    r"|(?<=uses: )[\w.-]+/rtbench(?=@)"
+    r"|(?<=name: )[\w.-]+/rtbench(?=, endpoint)"
+)
+"""An address of this project: of its repository, of its site, and the names that workflows use."""
+FOLDERS = (".github", "bench", "docs", "reports", "rtbench", "scenarios")
+SUFFIXES = {"", ".1", ".ipynb", ".j2", ".json", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
+
+
+def written(text: str) -> str:
+    """A file's text with the addresses of `pyproject.toml`."""
+    urls = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["urls"]
+    repository, site = urls["Repository"], urls["Documentation"]
+
+    def own(found: re.Match[str]) -> str:
+        if "github.io" in found[0]:
+            return str(site)
+        return str(repository) if found[0].startswith("https:") else str(repository).removeprefix("https://github.com/")
+
+    return OWN.sub(own, text)
+
+
+def files() -> Iterator[Path]:
+    """The files that may hold an address; pyproject.toml is where they come from."""
+    inside = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
+    for path in (*ROOT.iterdir(), *inside):
+        if path.suffix in SUFFIXES and path != PROJECT and path.is_file():
+            yield path
+
+
+def main() -> None:
+    """Write them."""
+    for path in files():
+        old = path.read_text(encoding="utf-8")
+        if (new := written(old)) != old:
+            path.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

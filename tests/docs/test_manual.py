@@ -1,0 +1,131 @@
+"""`rtbench docs`: pages and sections by name, as Markdown, in a terminal and as HTML; hints for unknown names."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+import pytest
+
+from bench import manual
+from bench.cli import docs as command
+from bench.errors import UsageError
+from tests.command_line import call
+
+PAGE = """# One
+
+Text.
+
+```sh
+# a comment, no heading
+```
+
+## `Two` of them
+
+Second.
+
+### Deeper
+
+## Three
+"""
+
+
+def test_without_a_name_every_page_is_listed_with_a_line() -> None:
+    shown = call("docs").stdout
+
+    assert re.search(r"^check +thresholds, baselines", shown, re.MULTILINE)
+    assert "Decide\n" in shown
+    assert "](" not in shown
+
+
+@pytest.mark.parametrize("name", ["check", "check.md", "docs/check.md"])
+def test_a_page_is_written_as_markdown_where_there_is_no_terminal(name: str) -> None:
+    assert call("docs", name).stdout == (manual.folder() / "check.md").read_text(encoding="utf-8")
+
+
+def test_a_section_is_printed_alone() -> None:
+    shown = call("docs", "check#absolute-thresholds").stdout
+
+    assert shown.startswith("### Absolute thresholds\n")
+    assert "### " not in shown[4:]
+
+
+def test_an_example_is_printed_as_it_is() -> None:
+    assert call("docs", "ci/github-nightly.yml").stdout.endswith(
+        (manual.folder() / "ci" / "github-nightly.yml").read_text(encoding="utf-8")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("chek", "there is no documentation page 'chek'; did you mean check?"),
+        ("zzzzzz", "there is no documentation page 'zzzzzz'; `rtbench docs` lists the pages"),
+        ("check#baseline", "the page has no section 'baseline'; did you mean #baselines?"),
+        ("../README", "there is no documentation page '../README'"),
+    ],
+)
+def test_an_unknown_name_is_answered_by_the_nearest_one(name: str, hint: str) -> None:
+    error = call("docs", name).exception
+
+    assert isinstance(error, UsageError)
+    assert str(error).startswith(hint)
+
+
+def test_a_section_ends_at_the_next_heading_of_its_depth_and_comments_in_code_are_none() -> None:
+    assert list(manual.headings(PAGE)) == ["one", "two-of-them", "deeper", "three"]
+    assert manual.section_of(PAGE, "two-of-them") == "## `Two` of them\n\nSecond.\n\n### Deeper\n\n"
+    assert manual.section_of(PAGE, "one") == PAGE
+
+
+def test_links_in_a_terminal_are_names_that_the_command_takes() -> None:
+    assert manual.linked("[a](check.md#baselines), [b](load.md), [c](https://x.org/y.md)") == (
+        "[a](check#baselines), [b](load), [c](https://x.org/y.md)"
+    )
+
+
+def test_a_page_as_html_has_anchors_and_leads_to_the_pages_beside_it() -> None:
+    html = command.html_of("one", "<!-- made -->\n# One\n\n## Two `b`\n\n[c](check.md#baselines)\n\n|a|\n|-|\n|1|\n")
+
+    assert '<h2 id="two-b">' in html
+    assert 'href="check.html#baselines"' in html
+    assert "<table>" in html
+    assert "made" not in html
+
+
+def test_open_writes_every_page_and_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    said = call("docs", "check#baselines", "--open").stdout.strip()
+
+    assert opened == [f"{Path(said).as_uri()}#baselines"]
+    assert (Path(said).parent / "compare.html").is_file()
+
+
+def test_an_installed_wheel_has_its_pages_where_its_record_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages, shared = tmp_path / "lib" / "site-packages", tmp_path / "share" / "doc" / "rtbench"
+    info = packages / "rtbench-1.dist-info"
+    info.mkdir(parents=True)
+    shared.mkdir(parents=True)
+    (shared / "index.md").write_text("# All pages\n")
+    (info / "METADATA").write_text("Name: rtbench\nVersion: 1\n")
+    (info / "RECORD").write_text("../../share/doc/rtbench/index.md,,\n")
+    monkeypatch.setattr(manual, "HOME", str(packages))
+    monkeypatch.setattr(manual, "distribution", lambda name: PathDistribution(info))
+
+    assert manual.folder() == shared
+
+
+def test_an_installation_without_pages_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "rtbench-1.dist-info"
+    info.mkdir()
+    (info / "RECORD").write_text("rtbench/__init__.py,,\n")
+    monkeypatch.setattr(manual, "HOME", str(tmp_path))
+    monkeypatch.setattr(manual, "distribution", lambda name: PathDistribution(info))
+
+    with pytest.raises(UsageError, match="has no documentation pages"):
+        manual.folder()

@@ -1,0 +1,168 @@
+"""`rtbench run`: a script in YAML alone, played and judged by one command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from bench.run import folder as files
+from tests import forked
+from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, wait_for_rows
+
+SCRIPT = "steps:\n  - say: Hello\n  - say: And what else?\n"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with quick_simulator(tmp_path_factory.mktemp("service")) as ready:
+        yield ready
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mine.yaml").write_text(SCRIPT)
+    return tmp_path
+
+
+@contextmanager
+def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """`rtbench run` in a folder and a process group of its own, which is killed at the end of the block."""
+    process = forked.Popen(
+        [sys.executable, "-m", "bench.cli.app", "run", *words],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"NO_COLOR": "1"}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def played(folder: Path, service: Ready, *words: str) -> subprocess.CompletedProcess[str]:
+    with started(folder, *words, "--url", service.urls["ga"], "--session-pause", "0") as process:
+        output, errors = process.communicate(timeout=GUARD_S)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def judged(folder: Path, status: int) -> int:
+    """The exit status of a run whose thresholds come to this, on a machine that other tests may slow down."""
+    return status if files.read_document(folder)["verdict"]["valid"] else 4
+
+
+@pytest.mark.parametrize(
+    ("threshold", "sessions", "status"),
+    [("ttft: p(50)<900s", 40, 0), ("ttft: p(50)<0.001ms", 40, 1), ("ttft: p(99)<900s", 4, 3)],
+)
+def test_the_exit_status_is_that_of_the_check(
+    threshold: str, sessions: int, status: int, folder: Path, service: Ready
+) -> None:
+    (folder / "ci.yaml").write_text(threshold)
+    ended = played(folder, service, "mine.yaml", "-u", "4", "--sessions", str(sessions), "--thresholds", "ci.yaml")
+    run = only_run(folder / "runs")
+
+    assert ended.returncode == judged(run, status), ended.stderr
+    assert ended.stdout.rstrip().endswith("check.md")
+    assert "report.html" in ended.stdout
+    assert (run / "check.json").exists()
+
+
+def test_the_run_names_the_script_and_its_digest_and_keeps_its_thresholds(folder: Path, service: Ready) -> None:
+    (folder / "ci.yaml").write_text("ttft: p(50)<900s")
+    played(folder, service, "-u", "3", "mine.yaml", "--sessions", "3", "--thresholds", "ci.yaml")
+    run = only_run(folder / "runs")
+    document = files.read_document(run)
+
+    assert run.name.endswith("-mine")
+    assert document["scenario"] == "mine"
+    assert document["settings"]["locustfile"] == "mine.yaml"
+    assert document["settings"]["spawn_rate"] == 3
+    assert [(script["name"], len(script["digest"])) for script in document["scripts"]] == [("mine", 64)]
+    assert document["thresholds"] == {"ttft": ["p(50)<900s"]}
+
+
+def test_scripts_and_locust_files_play_in_one_run_of_two_processes(folder: Path, service: Ready) -> None:
+    (folder / "other.yml").write_text(SCRIPT)
+    (folder / "callers.py").write_text(
+        "from rtbench import RealtimeUser\nclass Caller(RealtimeUser):\n    script = 'third.yaml'\n"
+    )
+    (folder / "third.yaml").write_text(SCRIPT)
+    port = str(free_port())
+    load = ("-u", "4", "--sessions", "40", "--processes", "2", "--master-bind-port", port, "--master-port", port)
+    ended = played(folder, service, "mine.yaml", "other.yml", "callers.py", *load)
+    document = files.read_document(only_run(folder / "runs"))
+
+    assert ended.returncode == judged(only_run(folder / "runs"), 0), ended.stderr
+    assert {script["name"] for script in document["scripts"]} == {"mine", "other", "third"}
+    assert document["totals"]["sessions"] == {"ok": 40}
+
+
+def test_a_run_that_is_interrupted_ends_with_130_and_is_not_judged(folder: Path, service: Ready) -> None:
+    (folder / "ci.yaml").write_text("ttft: p(50)<900s")
+    words = ("mine.yaml", "-u", "2", "-t", "1h", "--thresholds", "ci.yaml", "--url", service.urls["ga"])
+    with started(folder, *words) as process:
+        run = wait_for_rows(folder / "runs", "sessions", 2)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=GUARD_S)
+
+    assert process.returncode == judged(run, 130)
+    assert "report.html" in output
+    assert f"rtbench check runs/{run.name}" in errors
+    assert not (run / "check.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "",
+            "name a script to run: rtbench run mine.yaml -u 4 --sessions 40 (`rtbench init` writes one to begin with)",
+        ),
+        ("-u 4", "name a script to run"),
+        ("nowhere.yaml", "nowhere.yaml: no such file"),
+        ("mine.yaml -u 4", "nothing ends this run: add --sessions 40 (calls in all) or -t 2m"),
+        ("mine.yaml --sessions 4 -u many", "argument -u/--users: invalid int value: 'many'"),
+        ("mine.yaml --sessions 4 --thresholds nowhere.yaml", "nowhere.yaml: no such file"),
+        ("mine.yaml --sessions 4 --thresholds bad.yaml", "bad.yaml:1:1: there is no m"),
+        ("bad.yaml --sessions 4", "bad.yaml:1:1: the script has an unknown key"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(words: str, said: str, folder: Path, service: Ready) -> None:
+    (folder / "bad.yaml").write_text("ttfaa: p(50)<1s\n")
+    named = ("--url", service.urls["ga"]) if words else ()
+    with started(folder, *words.split(), *named) as process:
+        output, errors = process.communicate(timeout=GUARD_S)
+
+    assert (process.returncode, output) == (2, "")
+    (line,) = errors.splitlines()
+    assert line.startswith("rtbench: ")
+    assert said in line
+    assert not (folder / "runs").exists() or not any((folder / "runs").iterdir())
+
+
+def test_a_locust_file_that_cannot_be_loaded_is_no_failed_run(folder: Path, service: Ready) -> None:
+    (folder / "broken.py").write_text("import nothing_of_this_name\n")
+    (folder / "empty.py").write_text("")
+
+    assert played(folder, service, "broken.py", "--sessions", "1").returncode == 2
+    assert played(folder, service, "empty.py", "--sessions", "1").returncode == 2
+
+
+def test_a_worker_that_gets_the_file_from_its_master_says_how_to_start_it(folder: Path) -> None:
+    packaged = Path(__file__).parents[3] / "bench" / "load" / "rtbench_scripts.py"
+    ended = forked.run(
+        [sys.executable, "-m", "locust", "-f", str(packaged), "--headless"],
+        cwd=folder, capture_output=True, text=True, timeout=GUARD_S, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert "start each worker by `rtbench run FILE --worker`" in ended.stderr

@@ -1,0 +1,54 @@
+"""Commands stand in groups, in the order of their use: in the help, the manual, completion and the documents."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bench.cli.app import GROUPS, commands
+from bench.cli.man import manual
+from tests.command_line import call
+
+DOCS = Path(__file__).parents[1] / "docs"
+ORDER = [name for members in GROUPS.values() for name in members]
+
+
+def test_the_help_has_every_command_under_its_group_and_says_how_a_run_is_started() -> None:
+    told = call("--help", env={"COLUMNS": "100", "TERM": "dumb"}).stdout
+    places = [told.index(f"─ {group} ─") for group in GROUPS]
+    names = re.findall(r"^│ ([a-z-]+) {2,}[A-Z]", told, re.MULTILINE)
+
+    assert places == sorted(places)
+    assert names == ORDER
+    assert set(commands().commands) == set(ORDER)
+    assert "`locust -f FILE --headless`" in told
+
+
+def test_the_manual_has_every_command_under_its_group() -> None:
+    page = manual()
+    headings = [line.removeprefix(".SH ") for line in page.splitlines() if line.startswith(".SH ")]
+    sections = re.findall(r"^\.SS rtbench ([a-z\\-]+)", page, re.MULTILINE)
+
+    assert [heading for heading in headings if heading in {group.upper() for group in GROUPS}] == [
+        group.upper() for group in GROUPS
+    ]
+    assert list(dict.fromkeys(name.replace("\\", "") for name in sections)) == ORDER
+
+
+def test_completion_names_the_group_of_each_command_in_the_order_of_use() -> None:
+    root = commands()
+    completed = root.shell_complete(root.make_context("rtbench", [], resilient_parsing=True), "")
+    groups = {name: group for group, members in GROUPS.items() for name in members}
+    found = [(one.value, str(one.help).partition(" · ")[0]) for one in completed if one.value in groups]
+
+    assert found == [*groups.items()]
+
+
+def test_the_page_of_options_has_every_command_under_its_group() -> None:
+    page = (DOCS / "options.md").read_text(encoding="utf-8").partition("\n## Commands\n")[2]
+    found: dict[str, list[str]] = {}
+    for heading, rows in re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", page, re.DOTALL | re.MULTILINE):
+        found[heading] = [name for cell in re.findall(r"^\| (`rtbench .*?) \|", rows, re.MULTILINE)
+                          for name in re.findall(r"`rtbench ([a-z-]+)", cell)]  # fmt: skip
+
+    assert found == {group: [*members] for group, members in GROUPS.items()}
