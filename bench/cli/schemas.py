@@ -134,7 +134,7 @@ def truth_line() -> Schema:
             "type": TEXT,
             "at_ns": WHOLE,
             "earliest_ns": WHOLE,
-            "timereceive_timestamp_source": one_of("kernel", "userspace"),
+            "timestamp_source": one_of("kernel", "userspace"),
         }
         | {"event_id": maybe(TEXT), "response": maybe(TEXT)},
         {"from_byte": COUNT, "to_byte": COUNT, "item": TEXT, "call": TEXT, "audio_end_ms": COUNT},

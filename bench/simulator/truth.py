@@ -42,7 +42,7 @@ in          an event that was received
   at_ns             when it arrived at the latest: the timestamp of the read that completed it
   earliest_ns       when it arrived at the earliest: `at_ns` if that is its own timestamp; if more was in that read or
                     the kernel gave no timestamp, the beginning of the read before, which left nothing behind
-  timereceive_timestamp_source  kernel if `at_ns` is the kernel's receive timestamp, userspace if it is a clock read after the read
+  timestamp_source  kernel if `at_ns` is the kernel's receive timestamp, userspace if it is a clock read after the read
   event_id          the client's event_id, or null
   response          id of the response that it started or cancelled, or null
   from_byte, to_byte  of an append: its place in the session's stream of input audio, from_byte ≤ b < to_byte
@@ -108,7 +108,7 @@ class TruthLog:
         line: dict[str, Any] = {"session": session, "direction": "in", "type": event.type, "at_ns": arrival.at_ns}
         line |= {"earliest_ns": arrival.since_ns}
         line |= {
-            "timereceive_timestamp_source": "kernel" if arrival.stamped else "userspace",
+            "timestamp_source": "kernel" if arrival.stamped else "userspace",
             "event_id": event.event_id,
             "response": event.response_id,
         }

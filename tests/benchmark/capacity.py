@@ -190,7 +190,9 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
     print(f"edge by the model: {edge}")
     options = ("--by", by, "--slo", f"ttft p(80)<{LIMIT_MS:g}")
     first, most = ("8", "32") if by == "concurrency" else ("120", "960")
-    found = [real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)]
+    found = [
+        real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)
+    ]
     for document in found:
         bracket = Bracket(document["holds"] or 0, (), document["breaks"])
         print(f"covers the edge: {covers(bracket, edge)}; {document['sentence']}")

@@ -77,7 +77,7 @@ def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
         "type": type,
         "at_ns": at_ns,
         "earliest_ns": at_ns,
-        "timereceive_timestamp_source": "kernel",
+        "timestamp_source": "kernel",
         "event_id": None,
         "response": None,
     }

@@ -272,7 +272,8 @@ def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [("ok", "good"), ("interrupted", "good"), ("renewed", "good"), ("unfinished", "censored"),
-     ("failed:x", "failed"), ("session_expired", "failed"), ("timeout:response", "failed"), ("throttled:response", "failed"),
+     ("failed:x", "failed"), ("session_expired", "failed"), ("timeout:response", "failed"),
+     ("throttled:response", "failed"),
      ("ok:unknown", "failed")],
 )  # fmt: skip
 def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:

@@ -80,7 +80,9 @@ def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> No
                 "step": st.sampled_from(["turn_1", "turn_2", "other", None]),
                 "script": st.sampled_from(["a", "b"]),
                 "measured_from": st.sampled_from(["request_sent", "speech_end", None]),
-                "outcome": st.sampled_from(["ok", "interrupted", "timeout:end_of_turn", "closed:1006", "unfinished", None]),
+                "outcome": st.sampled_from(
+                    ["ok", "interrupted", "timeout:end_of_turn", "closed:1006", "unfinished", None]
+                ),
                 "phase": st.sampled_from(["measurement", "warmup", None]),
             }
         ),
