@@ -58,7 +58,7 @@ SILENT = "nothing came within the limit"
         ("timeout:first_delta", f"{SILENT}; {SERVICE_SAID}internal_error: no", "out of order", "fewer sessions"),
         ("timeout:next_delta", f"{SILENT}; {SERVICE_SAID}model_not_found: no", "no such model", "fewer sessions"),
         ("timeout:response", f"{SILENT}; {SERVICE_SAID}some_code: no", "see its message", "fewer sessions"),
-        ("timeout:response", SILENT, "a higher `done`", "status page"),
+        ("timeout:response", SILENT, "a higher `response`", "status page"),
         ("closed:1006", f"; {SERVICE_SAID}server_error: no", "out of order", "firewall"),
         ("closed:1006", "", "firewall", "see its code"),
         ("closed:reset", "", "reset the connection", "see its code"),

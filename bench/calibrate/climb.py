@@ -236,7 +236,7 @@ from rtbench import RealtimeUser
 class Caller(RealtimeUser):
     script = "script.yaml"
 """
-PLAYED = f"play: {json.dumps(str(RECORDING))}"
+PLAYED = f"audio: {json.dumps(str(RECORDING))}"
 ANSWERED_THEN_INTERRUPTED = (
     f"{{{PLAYED}, name: answer}}",
     f"{{interrupt: {{{PLAYED}, after: 1}}, name: interruption}}",

@@ -146,9 +146,11 @@ def _of_interruption(
         for line in session
         if line["type"].endswith("item.truncate") and line["event_id"].startswith(f"turn-{row['turn']}-")
     ]
-    items = {line.get("i") for line in lines[row["response_id"]]}
-    cut_done = [at for at, line in sent(session) if line["t"].endswith("item.truncated") and line.get("i") in items]
-    audio = [at for at, line in sent(lines[row["response_id"]]) if line["n"]]
+    items = {line.get("item") for line in lines[row["response_id"]]}
+    cut_done = [
+        at for at, line in sent(session) if line["type"].endswith("item.truncated") and line.get("item") in items
+    ]
+    audio = [at for at, line in sent(lines[row["response_id"]]) if line["audio_bytes"]]
     found = {"barge_in": began_ns, "barge_in_detected": next(iter(started), None), "barge_in_silent": next(iter(started), None),
              "truncate_sent": next(iter(cut), None), "truncated": next(iter(cut_done), None),
              "barge_in_last_audio": audio[-1] if audio else None, "barge_in_response_done": true.get("response_done")}  # fmt: skip

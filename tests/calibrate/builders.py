@@ -90,7 +90,7 @@ def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> l
         received(
             "input_audio_buffer.append",
             at_ns,
-            e=f"turn-{turn}-append-{place}",
+            event_id=f"turn-{turn}-append-{place}",
             **{"from_byte": begin + (place - 1) * size, "to_byte": begin + place * size},
         )
         for place, at_ns in enumerate(chunks, 1)

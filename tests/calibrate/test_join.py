@@ -14,7 +14,7 @@ from bench.plan.recordings import Speech
 from tests.calibrate.builders import appends, build_row, received, sent
 
 TYPED = [
-    received("response.create", 1000, r="resp_1"),
+    received("response.create", 1000, response="resp_1"),
     sent("response.created", 1100),
     sent("response.output_audio_transcript.delta", 1500),
     sent("response.output_audio.delta", 2000, audio=480),
@@ -26,9 +26,9 @@ SPEECH = Speech(240, 2400)  # from 10 ms to 100 ms
 CHUNK_NS = 50_000_000
 SPOKEN = [
     *appends(1, 9600, [CHUNK_NS, 2 * CHUNK_NS, 3 * CHUNK_NS]),
-    sent("input_audio_buffer.speech_started", 60_000_000, response=None, p=9000),
-    sent("input_audio_buffer.speech_started", 70_000_000, response=None, p=10_080),
-    sent("input_audio_buffer.speech_stopped", 160_000_000, response=None, p=14_400),
+    sent("input_audio_buffer.speech_started", 60_000_000, response=None, speech_at_byte=9000),
+    sent("input_audio_buffer.speech_started", 70_000_000, response=None, speech_at_byte=10_080),
+    sent("input_audio_buffer.speech_stopped", 160_000_000, response=None, speech_at_byte=14_400),
     sent("response.output_audio.delta", 200_000_000, audio=480),
     sent("response.done", 300_000_000),
 ]
@@ -97,7 +97,9 @@ def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: 
 
 
 def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() -> None:
-    truth = told([line | {"since": line["at"] - 10**9} if line["d"] == "in" else line for line in TYPED])
+    truth = told(
+        [line | {"earliest_ns": line["at_ns"] - 10**9} if line["direction"] == "in" else line for line in TYPED]
+    )
     errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert (errors.measures, errors.unjoined, truth.left_out) == ({}, 1, 1)

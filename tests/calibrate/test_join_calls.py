@@ -28,7 +28,7 @@ JITTER_MS = 50
 
 def lines() -> Iterator[dict[str, Any]]:
     """A greeting at 400 ms; an answer 700 ms behind each recording, of which the first is cleared at 5,200 ms."""
-    yield received("start", 0, e=f"MZ{CALL}")
+    yield received("start", 0, event_id=f"MZ{CALL}")
     for place in range(400):
         span = {"from_byte": place * FRAME_BYTES, "to_byte": (place + 1) * FRAME_BYTES}
         yield received("media", ms((place + 1) * FRAME_MS + LATE_MS), **span)
@@ -43,7 +43,9 @@ def said(at_ms: int, facts: dict[str, Any], *, silent: int) -> Iterator[dict[str
     for place in range(silent + 1):
         audible = 80 if place == silent else None
         first = facts if place == 0 else {}
-        yield sent("media", ms(at_ms + place * FRAME_MS), response=None, audio=FRAME_BYTES, a=audible, **first)
+        yield sent(
+            "media", ms(at_ms + place * FRAME_MS), response=None, audio=FRAME_BYTES, audible_at_byte=audible, **first
+        )
 
 
 def ms(number: float) -> int:
@@ -89,7 +91,7 @@ def test_a_voice_that_is_sent_faster_than_it_is_spoken_is_heard_after_the_silenc
     log = list(said(400, {"utterance": "greeting"}, silent=3))
     for place, line in enumerate(log):
         line |= {name: line[name] - ms(place * FRAME_MS * 3 / 4) for name in ("due_ns", "send_start_ns", "send_end_ns")}
-    opened = received("start", 0, e=f"MZ{CALL}")
+    opened = received("start", 0, event_id=f"MZ{CALL}")
     row = call_row(None, first_audible=400 + 60 + 10 + JITTER_MS)
 
     assert off_ms(errors(row, log=[opened, *log])) == {"greeting": [0]}
@@ -100,9 +102,10 @@ def test_a_frame_that_is_late_makes_a_voice_behind_it_late_only_where_it_was_mor
     late_ms: float, heard_later_ms: float
 ) -> None:
     """What lies behind the voice is sent all the time, and all that waited comes with the late frame."""
-    log = [received("start", 0, e=f"MZ{CALL}")]
+    log = [received("start", 0, event_id=f"MZ{CALL}")]
     behind = [
-        sent("media", ms(at_ms), response=None, audio=FRAME_BYTES, a=None) for at_ms in range(1_000, 2_400, FRAME_MS)
+        sent("media", ms(at_ms), response=None, audio=FRAME_BYTES, audible_at_byte=None)
+        for at_ms in range(1_000, 2_400, FRAME_MS)
     ]
     for line in (*behind, *said(2_400, {"utterance": "greeting"}, silent=3)):
         come_ns = (

@@ -74,8 +74,8 @@ def rows(run: Run) -> list[dict[str, Any]]:
 def truth(run: Run) -> Iterable[dict[str, Any]]:
     for turn in TURNS:
         at_ns, late_ns = request_ns(turn) + 20 * MS, round(run.lates_ms.get(turn, 0.1) * MS)
-        yield received("response.create", request_ns(turn), r=f"resp_{turn}")
-        yield sent("response.output_audio.delta", at_ns, response=f"resp_{turn}", audio=480, due=at_ns - late_ns)
+        yield received("response.create", request_ns(turn), response=f"resp_{turn}")
+        yield sent("response.output_audio.delta", at_ns, response=f"resp_{turn}", audio=480, due_ns=at_ns - late_ns)
     yield from [{"direction": "end"}] * run.ends
 
 

@@ -106,7 +106,7 @@ def test_a_variant_is_a_target_of_its_own_with_other_settings(tmp_path: Path) ->
         "voice": "verse",
         "turn_detection": {"type": "server_vad", "silence_duration_ms": 200},
     }
-    assert quick.session_source == f"{tmp_path}/targets.yaml:15:9"
+    assert quick.session_source == f"{tmp_path}/targets.yaml:16:9"
     assert quick.prices == sweden.prices
     assert (mini.model, mini.session) == ("gpt-realtime-mini", {})
     assert mini.prices == Prices(0.6, 0.06, 2.4, 10, 0.3, 20, 0.8, 0.08)
@@ -310,9 +310,9 @@ NAMED: list[tuple[str, str, dict[str, Any], str]] = [
     *((TWO, "east,sweden", option, "…is for one target, and --targets names 2")
       for option in ({"dialect": "ga"}, {"api_key_env": "MY_KEY"}, {"auth": "entra"}, {"resolve": "::1"})),
     (f"{ONE}    {URL}\n", "one", {"proxy": "ftp://x"}, "--proxy must begin with"),
-    (NANO, "sweden.mini", {}, "targets.yaml:20:9: prices names no model"),
+    (NANO, "sweden.mini", {}, "targets.yaml:21:9: prices names no model"),
     (TWO.replace("model: gpt-realtime-mini", "deployment: d\n        model: m"), "sweden.mini", {},
-     "targets.yaml:20:9: model and deployment are two names"),
+     "targets.yaml:21:9: model and deployment are two names"),
 ]  # fmt: skip
 
 
