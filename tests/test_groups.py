@@ -21,7 +21,7 @@ def test_the_help_has_every_command_under_its_group_and_says_how_a_run_is_starte
     assert places == sorted(places)
     assert names == ORDER
     assert set(commands().commands) == set(ORDER)
-    assert "`locust -f FILE --headless`" in told
+    assert "A run is started with `rtbench run FILE` or `locust -f FILE --headless`" in told
 
 
 def test_the_manual_has_every_command_under_its_group() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import io
+from collections import Counter
 from contextlib import nullcontext
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 
 from bench.cli import quick
 from bench.errors import UsageError
+from bench.measures import sessions_to_publish
 from bench.target.options import ServiceOptions
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -84,18 +88,26 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
 def test_the_simulated_run_is_of_callers_who_type_and_who_speak() -> None:
     options = quick.SIMULATED.options
 
-    assert [Path(file).stem for file in options[options.index("-f") + 1].split(",")] == ["text_turns", "voice_turns"]
-    assert options[options.index("--sessions") + 1] == "120"
+    assert [Path(file).stem for file in options[options.index("-f") + 1].split(",")] == ["quickstart"]
+    assert options[options.index("--sessions") + 1] == "100"
 
 
-@pytest.mark.parametrize(
-    ("spare", "users", "sessions"), [(8.0, 100, 120), (2.0, 100, 120), (0.5, 25, 30), (0.0, 14, 17)]
-)
-def test_fewer_calls_are_played_where_others_have_the_cores(spare: float, users: int, sessions: int) -> None:
+CALL_S, PAUSE_S, TURNS = {"text_turns": 7.1, "voice_turns": 29.8}, 1.0, 4
+"""How long the simulated calls last, and a caller pauses between them; the turns of each call."""
+
+
+@pytest.mark.parametrize(("spare", "users"), [(8.0, 100), (2.0, 100), (1.0, 50), (0.5, 30), (0.0, 30)])
+def test_a_busy_machine_plays_fewer_calls_at_a_time_but_as_many_in_two_minutes(spare: float, users: int) -> None:
     load = quick.fitting_load(spare)
+    free_s = [at / load.spawn_rate for at in range(load.users)]
+    played = Counter[str]()
+    for script in islice(cycle(CALL_S), load.sessions):
+        played[script] += 1
+        heapq.heapreplace(free_s, free_s[0] + CALL_S[script] + PAUSE_S)
 
-    assert (load.users, load.sessions) == (users, sessions)
-    assert load.users / load.spawn_rate <= 10
+    assert load.users == users
+    assert all(n >= sessions_to_publish(0.95, TURNS * n, n, n) for n in played.values())
+    assert max(free_s) < 100
 
 
 def test_as_many_sessions_are_played_as_are_asked_for(
@@ -108,7 +120,7 @@ def test_as_many_sessions_are_played_as_are_asked_for(
     monkeypatch.setattr(quick, "_looked", lambda load, *given: played.append(load) or 0)
 
     quick.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path, sessions=111)
-    assert (played[0].users, played[0].sessions) == (25, 111)
+    assert (played[0].users, played[0].sessions) == (30, 111)
 
     (tmp_path / "targets.yaml").write_text(TARGETS)
     with pytest.raises(UsageError, match="add --yes"):
@@ -130,10 +142,9 @@ def test_cores_that_are_not_for_this_run_are_told_apart(
 
     quick.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path)
 
-    assert (
-        "This machine has 1.5 of 2 cores to spare (its other 2 are not for this run): 75 calls at a time, not 100"
-        in capsys.readouterr().out.replace("\u00a0", " ")
-    )
+    told = capsys.readouterr().out.replace("\u00a0", " ")
+    assert "1.5 of 2 cores are free (2 more cores of this machine may not be used), so 75 calls run at a time" in told
+    assert "The percentiles rest on as many calls as otherwise." in told
 
 
 def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def rtbench(
 ) -> None:
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
 
-    A run is started with `rtbench run FILE`, or with `locust -f FILE` in Locust's web page.
+    A run is started with `rtbench run FILE` or `locust -f FILE --headless`; `locust -f FILE` opens Locust's web page.
     """
     former.refuse_variables(os.environ)
 

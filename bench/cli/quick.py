@@ -58,9 +58,10 @@ class Load:
         return ["-f", files, *(word for name, value in load.items() for word in (name, str(value)))]
 
 
-SIMULATED = Load(("text_turns", "voice_turns"), users=100, spawn_rate=10, sessions=120)
-"""On a machine that has two cores to spare, or more."""
-CALLS_PER_CORE, FEWEST_CALLS, RAMP_S = 50, 14, 10
+SIMULATED = Load(("quickstart",), users=100, spawn_rate=10, sessions=100)
+"""On a machine that has two free cores or more. Half of the calls are text calls and half are voice calls. Each has
+four turns, so a p95 takes 45 calls of a kind."""
+CALLS_PER_CORE, MIN_USERS, RAMP_S = 50, 30, 10
 WATCHED_S = 0.5
 BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """As many sessions as a median takes."""
@@ -78,17 +79,11 @@ def quick_run(
         return _run_billed(_lasting(BILLED, sessions), replace(service_options, target_file=file), runs, yes=yes)
     if not simulate and os.environ.get(ENDPOINT):
         return _run_billed(_lasting(BILLED, sessions), ServiceOptions(), runs, yes=yes)
-    spare, load = spare_cores(), SIMULATED
+    load = fitting_load(spare := spare_cores())
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
-        if (fitting := fitting_load(spare)).users < load.users:
-            load = fitting
-            told, others = (
-                f"{spare:.1f} of {plural(core_count(), 'core')} to spare",
-                (os.cpu_count() or 1) - core_count(),
-            )
-            told += f" (its other {others} {'is' if others == 1 else 'are'} not for this run)" if others > 0 else ""
-            print(f"This machine has {told}: {load.users} calls at a time, not {SIMULATED.users}", flush=True)
+        if load.users < SIMULATED.users:
+            print(fewer_at_a_time(load, spare), flush=True)
         options = "--url", str(ready["urls"]["ga"])
         return _looked(_lasting(load, sessions), runs, without_proxies(os.environ), *options)
 
@@ -96,6 +91,17 @@ def quick_run(
 def _lasting(load: Load, sessions: int | None) -> Load:
     """The load with so many sessions, if a number was asked for."""
     return load if sessions is None else replace(load, sessions=sessions)
+
+
+def fewer_at_a_time(load: Load, spare: float) -> str:
+    """Say why fewer calls run at a time than on an idle machine, and what that means for the figures."""
+    others = (os.cpu_count() or 1) - core_count()
+    reserved = f" ({plural(others, 'more core')} of this machine may not be used)" if others > 0 else ""
+    return (
+        f"{spare:.1f} of {plural(core_count(), 'core')} {'is' if core_count() == 1 else 'are'} free{reserved}, so "
+        f"{load.users} calls run at a time instead of {SIMULATED.users}. The run takes up to two minutes.\n"
+        "The percentiles rest on as many calls as otherwise. If other programs delay the run, it is INVALID."
+    )
 
 
 def looked(summary: Summary) -> str:
@@ -137,10 +143,9 @@ def spare_cores() -> float:
 
 
 def fitting_load(spare: float) -> Load:
-    """The load that these cores bear, up to SIMULATED; the run takes as long whatever it is."""
-    users = max(FEWEST_CALLS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
-    sessions = math.ceil(users * SIMULATED.sessions / SIMULATED.users)
-    return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S), sessions=sessions)
+    """Return the load for so many free cores: fewer calls at a time than SIMULATED, but as many in all."""
+    users = max(MIN_USERS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
+    return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
 
 def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:

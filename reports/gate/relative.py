@@ -37,7 +37,7 @@ from reports.sides.questions import by_default, by_stratum
 from reports.sides.side import Side, among, are_peers, drifts_of, parted, refuse_unknown, targets_of
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS
-from reports.summary.figures import PoolDrift
+from reports.summary.drift import PoolDrift
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
 from reports.wording.verdicts import figure as figure_name

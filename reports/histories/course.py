@@ -15,7 +15,7 @@ from reports.question import NO_STRATUM, POINTS, Question
 from reports.sides.workload import OF_LOAD, differing_between, group_of
 from reports.statistics.changes import ENOUGH, SIDE, LevelChange, changes, comparisons, levels, without
 from reports.statistics.counting import Integers
-from reports.summary.figures import DRIFT_APART
+from reports.summary import drift
 from reports.wording.verdicts import as_share, scale_of
 
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
@@ -188,7 +188,7 @@ def _compared(course: Course, among: int) -> Course:
     told = [course.told[place] for place in course.used]
     figures = np.array([one.value if rate else math.log(one.value) for one in told])
     days = days_of(np.array([entry.began_utc_ns for entry in entries], dtype=np.int64))
-    least = POINTS if rate else math.log1p(DRIFT_APART)
+    least = POINTS if rate else math.log1p(drift.APART)
     found = changes(figures, np.array([one.variance for one in told]), days, among=among, least=least)
     edges = [0, *(change.at for change in found.changes), len(entries)]
     plain = without(figures, days, found.weekdays)

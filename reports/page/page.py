@@ -65,9 +65,10 @@ METHOD = {
     "2,000 turns say as much as 1,000 independent ones.",
     "sessions count as": "(Σn)² ÷ Σn² of sessions with n turns: so many sessions of one length would tell as much. Of "
     "sixty of which one has half of the turns that is 4.",
-    "drift": "The second half of the measured phase against the first, by the median of waits as multiples of their "
-    "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 99 % interval of "
-    "the ratio of both medians excludes 1 and they lie more than 5 % apart; each half needs 20 sessions.",
+    "drift": "The later half of the turns against the earlier half, by the median of waits as multiples of their "
+    "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 98 % interval of "
+    "the ratio of both medians (of all targets together) excludes 1 and they lie more than 5 % apart; each half needs "
+    "20 sessions. It is not suspected in an invalid run.",
     "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "
     "p99 198; with one turn each 50, 100, 500; more where sessions differ much.",
     "lost turns": "Wanted by the script and never begun, because their session had ended.",

@@ -143,8 +143,8 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
     yield f"{listed(list(shown))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
-        at, times = clock(slow.begin_s, long=frame.length_s > 180), f"{slow.ratio:.1f} times that of the run"
-        yield f"Slowest {span(frame.bin_s)}: from {at}{where}, p50 {ms(slow.p50)}, {times}."
+        at = clock(slow.begin_s, long=frame.length_s > 180)
+        yield f"Slowest {span(frame.bin_s)}: from {at}{where}, p50 by step {slow.ratio:.1f} times that of the run."
     if frame.drawable:
         dotted = all(panel.dots is not None for panel in frame.panels)
         yield "Dots: turns, at their start." if dotted else "Shade: number of turns."

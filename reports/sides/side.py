@@ -29,7 +29,8 @@ from reports.samples import ALWAYS, Samples, is_wait, rate_counts, samples_of, s
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import NOTHING, Sample
 from reports.statistics.rates import complement
-from reports.summary.figures import PoolDrift, drifts, slope_sample
+from reports.summary.drift import PoolDrift, drifts
+from reports.summary.figures import slope_sample
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.turns import Flags, Turns, column_of, lost_of, measured_rows, measured_sessions, target_labels
 
@@ -212,8 +213,8 @@ def _clusters_of(sides: Sequence[Side]) -> Sequence[Clusters]:
 
 
 def drifts_of(side: Side) -> list[PoolDrift]:
-    """Where the second half of its run differs from the first, of each target and stratum with enough sessions."""
-    return list(drifts(str(side.run.document.get("run_id") or ""), side.samples))
+    """Compare the halves of its turns, of each target and stratum with enough sessions."""
+    return list(drifts(side.run, side.samples))
 
 
 def sample_of(side: Side, question: Question) -> Sample:

@@ -2,13 +2,6 @@
 sessions give them, what histograms and seconds say of every event, of the harness itself, and of throughput.
 
 The input of a turn's first response is all of the conversation so far; only measured good turns have a place there.
-
-**Drift**: the first half of the measured phase against the second. A turn belongs to the half that it began in, one
-that never began to the half in which its session ended.
-Sessions are resampled, each with its turns of both halves, so it does not matter whether sessions are short or go on
-across the middle. Sessions that begin together say the same steps at the same time, so each wait is taken as a multiple
-of its step's median: else a slow step that lies in the second half would be a drift. Drift is suspected if the 99 %
-interval of the ratio of the halves' medians excludes 1 and they lie more than 5 % apart.
 """
 
 from __future__ import annotations
@@ -29,16 +22,14 @@ from bench.run.histograms import MEASURED, Key
 from bench.run.measured import CARRIED, floats
 from bench.units import NS_PER_S
 from reports.exactness import why
-from reports.question import NO_STRATUM, OF_COLUMNS, TRIALS, Stratum, Wait
+from reports.question import NO_STRATUM, OF_COLUMNS, TRIALS, Stratum
 from reports.records import Count, Record, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import Sampled, Samples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
-from reports.statistics.counting import Floats, Integers, distinct, order_of_values, packed, split
-from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.counting import Floats, distinct, packed
 from reports.statistics.quantiles import CONFIDENCE, Estimate, Sample, estimates, quantile
 from reports.statistics.rates import ratio_of
-from reports.statistics.resample import Arms, seed_of
 from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
 
 ALL = "all"
@@ -385,85 +376,3 @@ def recorded_s(seconds: pd.DataFrame) -> float:
     """How long was recorded: the worker that recorded longest, whatever parts of seconds its rows are."""
     length_ns = seconds.groupby(["worker", "target"])["duration_ns"].sum()
     return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0
-
-
-DRIFT_LEVEL = 0.005
-"""One-sided: an interval of 99 %."""
-DRIFT_APART = 0.05
-HALF_LEAST = 20
-"""Sessions that each half needs before anything is said."""
-DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
-"""Resamples; of a run with so many sessions that they would be more weights than this, fewer."""
-
-
-class Drift(Wait, frozen=True):
-    """Median of the second half of the measured phase over that of the first, with its 99 % interval; null: open."""
-
-    suspected: bool
-    ratio: Rounded
-    low: Rounded
-    high: Rounded
-
-
-class PoolDrift(Drift, frozen=True, kw_only=True):
-    """The same, with the label that tells it from others of the run."""
-
-    label: str
-
-
-def drifts(run_id: str, samples: Samples) -> Iterable[PoolDrift]:
-    """Of each target and stratum by its main measure; nothing of one whose halves hold too few sessions."""
-    turns = samples.turns
-    began_ns = turns.column("start_utc_ns")
-    if not began_ns.size:
-        return
-    middle_ns = (began_ns.min() + began_ns.max()) / 2
-    late = np.append(began_ns, turns.lost.at_utc_ns) > middle_ns
-    rng = np.random.default_rng(seed_of(run_id))
-    for pool in turns.pools:
-        one = samples[samples.mains[pool.stratum]]
-        if (ratio := _ratio(one, pool, late, rng)) is not None:
-            value, low, high = ratio
-            of = one.measure.name, *pool.stratum, turns.targets[pool.target]
-            yield PoolDrift(*of, is_suspected(value, low, high), value, low, high, label=pool.label)
-
-
-def is_suspected(ratio: float, low: float, high: float) -> bool:
-    return (low > 1 or high < 1) and abs(ratio - 1) > DRIFT_APART
-
-
-def _by_step(ascending: Floats, steps: Integers) -> Floats:
-    """Each value as a multiple of its step's median; failed ones stay endless, and all is NaN beside a median of 0."""
-    relative = ascending.copy()
-    for _, rows in split(steps):
-        median = quantile(ascending[rows], 0.5)
-        good = rows[np.isfinite(ascending[rows])]
-        relative[good] = ascending[good] / median if median > 0 else np.nan
-    return relative
-
-
-def _ratio(one: Sampled, pool: Pool, late: Flags, rng: np.random.Generator) -> tuple[float, float, float] | None:
-    """The median of the second half over that of the first, and its interval; open ends are 0 and inf.
-
-    `late`: whether each measured turn, and then each lost one, is of the second half.
-    """
-    turns = one.turns
-    values, index = one.part(pool.target, pool.steps)
-    lost = np.flatnonzero(turns.lost_in(pool) & one.applies[pool.target][turns.lost.step])
-    values = np.append(values, np.full(lost.size, np.inf))
-    relative = _by_step(values, np.append(turns.step[index], turns.lost.step[lost]))
-    if np.isnan(relative).any():
-        return None
-    order = order_of_values(relative)
-    values = relative[order]
-    codes, sessions = packed(np.append(turns.session[index], turns.lost.session[lost])[order])
-    second = late[np.append(index, turns.rows.size + lost)[order]]
-    first, last = (Sample(values[half], codes[half]) for half in (~second, second))
-    if min(distinct(half.sessions).size for half in (first, last)) < HALF_LEAST:
-        return None
-    draws = max(DRAWS_LEAST, min(DRAWS, WEIGHTS // sessions))
-    arms = Arms(first, last, (sessions, sessions), paired=True)
-    (found,) = quantile_differences(arms, [(0.5, Margin())], "lower", Inference(DRIFT_LEVEL, draws=draws, seed=rng))
-    if not math.isfinite(found.d):
-        return None
-    return math.exp(found.d), math.exp(found.low), math.exp(found.high)

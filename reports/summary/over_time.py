@@ -5,7 +5,8 @@ never begun is a failed one at the instant at which its session ended.
 
 Of sixty stretches of a run in which nothing changes one is the slowest, some 1.3 times as slow as the run; that says
 nothing. So one is told only where the interval of its median lies above the run's median, at a confidence that
-holds for all stretches together: 1 − 5 % / stretches (Bonferroni).
+holds for all stretches together: 1 − 5 % / stretches (Bonferroni). Sessions that begin together say the same steps at
+the same time, so each latency is taken as a multiple of its step's median: else a slow step would be a slow stretch.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import numpy.typing as npt
 from bench.units import NS_PER_S
 from reports.numbers import log_range, time_step
 from reports.question import Stratum
-from reports.statistics.counting import Floats, Integers, order_of_codes, packed, split
+from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, packed, split
 from reports.statistics.quantiles import Sample, estimates, quantile
+from reports.summary.drift import by_step
 from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, place_of
 
@@ -36,22 +38,20 @@ APART = 1.05
 
 @dataclass(frozen=True)
 class Stretch:
-    """Turns of one pool that began within one bin; `p50` in ms, `ratio` to the median of the pool's whole run."""
+    """Turns of one pool that began within one bin. `ratio`: their median latency as a multiple of the whole run's."""
 
     label: str
     begin_s: float
-    p50: float
     ratio: float
 
 
 @dataclass(frozen=True)
 class PoolCourse:
-    """Measured turns of one pool: waits ascending in ms, failed and lost ones as +inf; beside each its session and when
-    it began.
+    """Measured turns of one pool: latencies ascending, failed and lost ones as +inf; beside each its session and when
+    it began. A latency is a multiple of the median of its step.
     """
 
     label: str
-    median: float
     values: Floats
     sessions: Integers
     at_s: Floats
@@ -64,15 +64,19 @@ def courses(summary: Summary) -> list[PoolCourse]:
     for pool, answer in zip(turns.pools, summary.answers, strict=True):
         one, median = summary.samples[summary.mains[pool.stratum]], answer.figures.at(0.5).value
         if math.isfinite(median):
-            values, places = one.part(pool.target, pool.steps)
+            ascending, places = one.part(pool.target, pool.steps)
             lost = lost_places(summary, pool)
+            ascending = np.append(ascending, np.full(lost.size, np.inf))
+            values = by_step(ascending, np.append(turns.step[places], turns.lost.step[lost]))
+            if np.isnan(values).any():
+                continue
+            order = order_of_values(values)
             found.append(
                 PoolCourse(
                     answer.label,
-                    median,
-                    np.append(values, np.full(lost.size, np.inf)),
-                    np.append(turns.session[places], turns.lost.session[lost]),
-                    np.append(at_s[places], lost_s(summary, lost)),
+                    values[order],
+                    np.append(turns.session[places], turns.lost.session[lost])[order],
+                    np.append(at_s[places], lost_s(summary, lost))[order],
                 )
             )
     return found
@@ -98,10 +102,10 @@ def slowest_stretch(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None
     confidence = 1 - ERROR / len(parts)
     slow = []
     for course, begin_s, sample in parts:
-        (p50,) = estimates(sample, (0.5,), confidence)
-        ratio = p50.value / course.median
-        if p50.low > course.median and APART <= ratio < math.inf:
-            slow.append(Stretch(course.label, begin_s, p50.value, ratio))
+        (p50,), median = estimates(sample, (0.5,), confidence), quantile(course.values, 0.5)
+        ratio = p50.value / median
+        if p50.low > median and APART <= ratio < math.inf:
+            slow.append(Stretch(course.label, begin_s, ratio))
     return max(slow, key=lambda stretch: stretch.ratio, default=None)
 
 

@@ -28,17 +28,16 @@ from reports.summary.arms import (
     arms_of,
     interleaving_of,
 )
+from reports.summary.drift import PoolDrift, drifts
 from reports.summary.figures import (
     ALL,
     HARNESS,
     Counts,
     Distribution,
     Figures,
-    PoolDrift,
     Rate,
     Throughput,
     TurnRate,
-    drifts,
     events,
     failure_rates,
     figures,
@@ -291,8 +290,8 @@ class Summary:
 
     @cached_property
     def drifts(self) -> tuple[PoolDrift, ...]:
-        """The first half of the measured phase against the second, of targets with enough sessions."""
-        return tuple(drifts(str(self.run.document.get("run_id") or ""), self.samples))
+        """The earlier half of the turns against the later half, of targets with enough sessions."""
+        return tuple(drifts(self.run, self.samples))
 
     @cached_property
     def slopes(self) -> tuple[Figures, ...]:

@@ -8,6 +8,7 @@ And how the run's scripts were set up, as far as figures contain it.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -275,6 +276,21 @@ class Incidents:
     @property
     def total(self) -> int:
         return sum(self.counts.values())
+
+
+SIMULATOR_LATE, LATE_MS = "simulator_late", re.compile(r"([\d.]+) ms")
+"""A kind of incident, and where its text says how late 99 % of the simulator's events were at most."""
+
+
+def late_ms(incident: Incident) -> float | None:
+    """By how much latencies exceed the simulator's profile, as an incident says; None of incidents of other kinds."""
+    found = LATE_MS.search(incident.text) if incident.kind == SIMULATOR_LATE else None
+    return float(found[1]) if found else None
+
+
+def simulator_late_ms(document: Mapping[str, Any]) -> float:
+    """By how much latencies of the run exceed the simulator's profile at most; 0 if no simulator was late."""
+    return max((late_ms(one) or 0.0 for one in incidents_of(document, 0).kept), default=0.0)
 
 
 def incidents_of(document: Mapping[str, Any], began_utc_ns: int) -> Incidents:

@@ -23,7 +23,8 @@ from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import Estimate, Status, quantile
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
-from reports.summary.figures import Counts, Distribution, Drift, Figures, Rate, Throughput, TurnRate
+from reports.summary.drift import Drift
+from reports.summary.figures import Counts, Distribution, Figures, Rate, Throughput, TurnRate
 from reports.summary.groups import KEYS, Group, Waits
 from reports.summary.load import Arriving, Throttling
 from reports.summary.money import Money

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -31,11 +30,11 @@ from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import Interleaving
-from reports.summary.figures import PoolDrift
+from reports.summary.drift import PoolDrift
 from reports.summary.load import Arriving, Offered, Quota
 from reports.summary.money import Cost, Money, Waste
 from reports.summary.summary import Summary
-from reports.summary.trust import Incident, Incidents, Machine
+from reports.summary.trust import Incident, Incidents, Machine, late_ms
 from reports.wording.settings import arm_fact
 from reports.wording.words import bound, interval
 
@@ -51,10 +50,9 @@ WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "
 PER_REPLY = "At equal prices arms differ by the length of their replies, not by region."
 NAMED = 6
 """Costs of so many arms are told one by one."""
-SIMULATOR_LATE, LATE_SHARE = "simulator_late", 0.01
-"""A kind of incident, and the share of a median that it must reach to be shown, as that of inexact stamps."""
-LATE_MS = re.compile(r"([\d.]+) ms")
-HOW_DRIFT = f"p50 by step (99{NBSP}% interval)"
+LATE_SHARE = 0.01
+"""The share of a median that a simulator's lateness must reach to be shown, as that of inexact stamps."""
+HOW_DRIFT = f"p50 by step (98{NBSP}% interval)"
 BASE64 = 4 / 3
 """Bytes of text for a byte of audio, before compression."""
 
@@ -230,13 +228,13 @@ def incidents_that_matter(summary: Summary) -> Incidents:
     medians = [answer.figures.at(0.5).value for answer in summary.answers if answer.figures.at(0.5).bounded]
     shortest, kept, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
     for one in summary.incidents.kept:
-        late = LATE_MS.search(one.text) if one.kind == SIMULATOR_LATE and math.isfinite(shortest) else None
+        late = late_ms(one) if math.isfinite(shortest) else None
         if late is None:
             kept.append(one)
-        elif float(late[1]) < LATE_SHARE * shortest:
+        elif late < LATE_SHARE * shortest:
             counts[one.kind] -= 1
         else:
-            share = f"{percent(float(late[1]), shortest)} of the shortest median, {ms(shortest)}"
+            share = f"{percent(late, shortest)} of the shortest median, {ms(shortest)}"
             kept.append(replace(one, text=f"{one.text} ({share})"))
     return Incidents(tuple(kept), +counts)
 
@@ -424,7 +422,7 @@ def interleaved(one: Interleaving) -> str:
 
 
 def drift_said(found: Sequence[PoolDrift]) -> str:
-    """Second half against first, p50 by step (99 % interval): direct −1 % (−4 to +2 %). No drift is suspected."""
+    """Later half of the turns against the earlier half, …: direct −1 % (−4 to +2 %). No drift is suspected: …."""
     if not found:
         return ""
     named = len(found) > 1
@@ -434,15 +432,16 @@ def drift_said(found: Sequence[PoolDrift]) -> str:
     end = (
         f"Drift suspected{where}: look at the run over time."
         if drifted
-        else f"No drift is suspected: it takes more than 5{NBSP}%, and an interval that excludes 0."
+        else f"No drift is suspected: it takes more than 5{NBSP}%, an interval that excludes 0, and exact figures."
     )
-    return f"Second half of the measured phase against the first, {HOW_DRIFT}: {', '.join(parts)}. {end}"
+    return f"Later half of the turns against the earlier half, {HOW_DRIFT}: {', '.join(parts)}. {end}"
 
 
 def drift_suspected(found: Sequence[PoolDrift]) -> str:
-    """suspected, second half against the first, p50 by step (99 % interval): gateway +12 % (+7 to +18 %)."""
+    """suspected, later half of the turns against the earlier half, …: gateway +12 % (+7 to +18 %)."""
     parts = [f"{one.label} {_drift(one)}" for one in found if one.suspected]
-    return f"suspected, second half against the first, {HOW_DRIFT}: {', '.join(parts)}" if parts else ""
+    how = f"later half of the turns against the earlier half, {HOW_DRIFT}"
+    return f"suspected, {how}: {', '.join(parts)}" if parts else ""
 
 
 def _drift(one: PoolDrift) -> str:

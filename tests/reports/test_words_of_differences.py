@@ -15,7 +15,7 @@ from reports.numbers import change, ms, three
 from reports.question import Question, Stratum
 from reports.statistics.differences import Margin, estimated
 from reports.statistics.verdicts import Verdict
-from reports.summary.figures import PoolDrift
+from reports.summary.drift import PoolDrift
 from reports.wording import verdicts
 from reports.wording.remarks import drift_suspected
 from reports.wording.words import interval

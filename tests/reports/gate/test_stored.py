@@ -139,7 +139,7 @@ def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_p
 
     assert not any(item.provisional for item in first.items)
     assert all(item.provisional for item in second.items)
-    assert "Drift of the steady phase is suspected, second half against the first" in notices(second)
+    assert "Drift of the steady phase is suspected, later half of the turns against the earlier half" in notices(second)
     assert ASSUMED not in second.notices
 
 

@@ -365,3 +365,19 @@ classes, _ = load_locustfile(sys.argv[1])
 plays = prepared_plays(loaded_scripts(classes.values()), GA)
 print(json.dumps({play.script.name: facts(user, play) for (user, _), play in plays.items()}))
 """
+
+
+def test_the_callers_of_the_quickstart_alternate_between_text_and_voice_calls() -> None:
+    """Whoever of them is free plays the kind that the caller before did not: voice calls last four times as long."""
+    told = told_by("""
+from locust.env import Environment
+from scenarios.quickstart import QuickstartCaller
+played = []
+RealtimeUser.play_session = lambda user, task: played.append(task.__name__)
+callers = [QuickstartCaller(Environment()) for _ in range(3)]
+for at in (0, 0, 1, 2, 0, 1):
+    callers[at].play_session(QuickstartCaller.tasks[0])
+print(json.dumps(played))
+""")
+
+    assert told == ["text_turns", "voice_turns"] * 3

@@ -1,0 +1,120 @@
+"""Drift within a run: the earlier half of the turns of a pool against the later half.
+
+A turn's place is the instant at which it began; of a turn that never began, the instant at which its session ended.
+Sessions are resampled, each with its turns of both halves, so it does not matter whether sessions are short or go on
+across the middle. Sessions that begin together say the same steps at the same time, so each wait is taken as a multiple
+of its step's median: else a slow step in the later half would be a drift. Drift is suspected if the interval of the
+ratio of the halves' medians excludes 1 and they lie more than 5 % apart. The intervals of all pools of a run hold
+together with 98 % (Bonferroni), so drift is suspected in at most one of fifty stationary runs.
+
+No drift is suspected of figures that may not be used: of an invalid run, or of a metric that is not exact in the run.
+A simulator that was late answers later than its profile says, so its lateness is added to the 5 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from reports.exactness import why
+from reports.question import Wait
+from reports.records import Rounded
+from reports.runs import RunFrames
+from reports.samples import Samples
+from reports.statistics.counting import Floats, Integers, distinct, order_of_values, packed, split
+from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.quantiles import Sample, quantile
+from reports.statistics.resample import Arms, seed_of
+from reports.summary.trust import simulator_late_ms, verdict_of
+from reports.turns import Pool
+
+ERROR = 0.02
+"""The share of stationary runs of which any pool is suspected, at most."""
+APART = 0.05
+SESSIONS = 20
+"""Sessions that each half needs before anything is said."""
+DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
+"""Resamples for one pool; of a run with so many sessions that they would be more weights than this, fewer."""
+
+
+class Drift(Wait, frozen=True):
+    """Median of the later half of the turns over that of the earlier half, each wait a multiple of its step's median.
+
+    `low`, `high`: the intervals of all pools of the run hold together with 98 %; null: open.
+    """
+
+    suspected: bool
+    ratio: Rounded
+    low: Rounded
+    high: Rounded
+
+
+class PoolDrift(Drift, frozen=True, kw_only=True):
+    """The same, with the label that tells it from others of the run."""
+
+    label: str
+
+
+def drifts(run: RunFrames, samples: Samples) -> Iterable[PoolDrift]:
+    """Of each target and stratum by its main measure; nothing of one whose halves hold too few sessions."""
+    halves = [(pool, found) for pool in samples.turns.pools if (found := _halves(samples, pool)) is not None]
+    rng = np.random.default_rng(seed_of(str(run.document.get("run_id") or "")))
+    usable, late_ms = verdict_of(run.document).valid is not False, simulator_late_ms(run.document)
+    for pool, arms in halves:
+        one, target = samples[samples.mains[pool.stratum]], samples.turns.targets[pool.target]
+        if (ratio := _ratio(arms, len(halves), rng)) is not None:
+            exact = usable and not why(run.inexact, target, one.measure.name)
+            apart = APART + late_ms / quantile(one.part(pool.target, pool.steps)[0], 0.5)
+            suspected = exact and is_suspected(*ratio, apart)
+            yield PoolDrift(one.measure.name, *pool.stratum, target, suspected, *ratio, label=pool.label)
+
+
+def is_suspected(ratio: float, low: float, high: float, apart: float = APART) -> bool:
+    return (low > 1 or high < 1) and abs(ratio - 1) > apart
+
+
+def by_step(ascending: Floats, steps: Integers) -> Floats:
+    """Each value as a multiple of its step's median; failed ones stay endless, and all is NaN beside a median of 0."""
+    relative = ascending.copy()
+    for _, rows in split(steps):
+        median = quantile(ascending[rows], 0.5)
+        good = rows[np.isfinite(ascending[rows])]
+        relative[good] = ascending[good] / median if median > 0 else np.nan
+    return relative
+
+
+def _halves(samples: Samples, pool: Pool) -> Arms | None:
+    """The waits of the earlier and of the later half of a pool's turns, as multiples of their step's median.
+
+    None if there are too few sessions in either half, or a step's median is 0.
+    """
+    one, turns = samples[samples.mains[pool.stratum]], samples.turns
+    values, index = one.part(pool.target, pool.steps)
+    lost = np.flatnonzero(turns.lost_in(pool) & one.applies[pool.target][turns.lost.step])
+    values = np.append(values, np.full(lost.size, np.inf))
+    relative = by_step(values, np.append(turns.step[index], turns.lost.step[lost]))
+    if not relative.size or np.isnan(relative).any():
+        return None
+    at_ns = np.append(turns.column("start_utc_ns")[index], turns.lost.at_utc_ns[lost])
+    order = order_of_values(relative)
+    values, later = relative[order], (at_ns > np.median(at_ns))[order]
+    codes, sessions = packed(np.append(turns.session[index], turns.lost.session[lost])[order])
+    first, last = (Sample(values[half], codes[half]) for half in (~later, later))
+    if min(distinct(half.sessions).size for half in (first, last)) < SESSIONS:
+        return None
+    return Arms(first, last, (sessions, sessions), paired=True)
+
+
+def _ratio(arms: Arms, pools: int, rng: np.random.Generator) -> tuple[float, float, float] | None:
+    """The median of the later half over that of the earlier one, and its interval; open ends are 0 and inf.
+
+    `pools`: how many intervals are to hold together.
+    """
+    draws = pools * max(DRAWS_LEAST, min(DRAWS, WEIGHTS // arms.clusters[0]))
+    how = Inference(ERROR / 2 / pools, draws=draws, seed=rng)
+    (found,) = quantile_differences(arms, [(0.5, Margin())], "lower", how)
+    if not math.isfinite(found.d):
+        return None
+    return math.exp(found.d), math.exp(found.low), math.exp(found.high)
