@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 import gevent
 from locust import LoadTestShape
+from locust.argument_parser import get_parser
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
@@ -27,6 +29,7 @@ from bench.load.leading.monitor import Monitor, Telemetry, check_installed
 from bench.load.leading.role import REPORTING, ProcessRole
 from bench.load.leading.tally import TargetStanding
 from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
+from bench.load.planning.command import repeating_command
 from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
@@ -128,7 +131,9 @@ class Leader(ProcessRole):
         self._check_options = check_options(self._parsed, self._thresholds)
         if plan.options.until_decided:
             pairs = plan.sessions or MOST_PAIRS
-            self._decision = decision_plan(plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking)
+            self._decision = decision_plan(
+                plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking, thresholds=self._thresholds
+            )
         return plan
 
     def _check(self, parsed: Any) -> None:
@@ -169,6 +174,10 @@ class Leader(ProcessRole):
             document["decision_plan"] = dict(self._decision)
         if self._thresholds:
             document["thresholds"] = self._thresholds
+        said = {**settings, **self._planned.public_settings}
+        actions, judged = get_parser(default_config_files=[])._actions, is_command(self._parsed)
+        if command := repeating_command(said, actions, os.environ, judged=judged):
+            document["command"] = command
         self._current.document = document
         files.write_document(folder, self._current.document)
         self._current.folder = folder
@@ -189,7 +198,6 @@ class Leader(ProcessRole):
             self._planned,
             self._screen,
             run_time_s=run_time_s,
-            wanted=lambda: int(self._runner.target_user_count or 0),
             stop=self.request_stop,
             looks=None
             if plan is None
@@ -341,13 +349,13 @@ class Leader(ProcessRole):
         held_s = self._current.monitor.held_s if self._current.monitor is not None else {}
         if held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
-            self.say(f"starts were held back, as the service asked: {longest} in all")
+            self.say(f"starts were delayed, as the service asked: {longest} in total")
             self._current.document["holds"] = held_s
 
     def _say_backed_off(self) -> None:
         """Say how many calls were held back after refused ones; the rows of seconds have their number."""
         if self._current.monitor is not None and (calls := self._current.monitor.calls_backed_off):
-            self.say(f"{calls} calls were held back, longer after each refused one (back-off)")
+            self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _note_absent_workers(self, folder: Path) -> None:
         """Note workers that came to nothing, unless the reason is said already: the run is not what was asked for."""

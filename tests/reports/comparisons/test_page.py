@@ -103,7 +103,7 @@ def test_an_invalid_comparison_has_no_verdict_and_forbids_its_figures() -> None:
 
     assert badges(text)[0] == "✕ INVALID COMPARISON 1 of 2 checks failed"
     assert not any("REGRESSED" in badge for badge in badges(text))
-    assert "Do not use these figures: the run is INVALID by rule (c), audio chunks were sent late." in text
+    assert "Do not use these figures: the run is INVALID: audio was sent late, audio was sent late." in text
     assert '<div class="alarm" role="alert"><b>What to do:</b> Run with --processes 2.</div>' in text
     assert "What to do: Run with --processes 2." in words(text)
     assert '<main class="struck">' in text
@@ -119,6 +119,24 @@ def test_a_provisional_verdict_says_what_was_assumed() -> None:
 
     assert "provisional" in badges(text)[0]
     assert "5 % of run-to-run variation was assumed" in words(text)
+
+
+def test_secondary_metrics_are_folded_away_with_their_drawings() -> None:
+    open_, fold, folded = made_html().partition("secondary metrics</summary>")
+    secondary = [row.name for panel in panels(comparison()) for row in panel.rows if not row.finding.question.gated]
+
+    assert fold
+    assert secondary
+    assert open_.count('aria-label="Differences with their margins. ') < made_html().count(
+        'aria-label="Differences with their margins. '
+    )
+    drawn = re.findall(r'aria-label="(Differences with their margins\..*?)"', open_)
+    assert not any(f"; {name}: " in label or f". {name}: " in label for label in drawn for name in secondary)
+    assert all(name in words(folded) for name in secondary)
+
+
+def test_metrics_that_are_all_secondary_are_drawn_unfolded() -> None:
+    assert "Differences with their margins. " in comparison_html(comparison(**MADE["ungated"]))
 
 
 def test_the_numbers_are_those_of_the_bars() -> None:
