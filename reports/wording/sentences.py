@@ -515,7 +515,7 @@ def early_replies(summary: Summary) -> list[str]:
         str(entry.get("label")) for entry in summary.run.document.get("targets") or [] if entry.get("duplex")
     }
     return [
-        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so latencies may belong to the previous question "
+        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so latencies may be of the previous question "
         f"and decide nothing: {EARLY_REMEDIES[name in heard_alone]}"
         for name, one in early.items()
     ]
