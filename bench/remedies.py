@@ -25,12 +25,12 @@ REALTIME_MODELS = (
 )
 """Models that speak, the newest first."""
 NO_PROXY = "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), may this machine reach it?"
-OUT_OF_ORDER = "the service is out of order: try again later, and look at its status page"
+OUT_OF_ORDER = "the service is out of order: retry later, and check its status page"
 NO_CREDIT = "the account has no credit left: look at its billing"
 DOCTOR = "`rtbench doctor` goes the same way step by step, and says what to do where it ends"
 SLOW = (
-    "the service did not continue in time: try fewer sessions; if one alone is no quicker, look at its status page, or "
-    "raise the script's `limits`"
+    "the service did not continue in time: try fewer sessions; if a single one is no quicker, check its status "
+    "page, or raise the script's `limits`"
 )
 NO_SUCH_NAME = "this name cannot be resolved: is the resource's name right? Private endpoints need their DNS zone"
 NO_RESOLVER = "the resolver does not answer: look at /etc/resolv.conf, a VPN, or name the address by --resolve ADDRESS"
@@ -105,8 +105,8 @@ CLASSES = {
     "protocol_error": "the answers are not those of a realtime service: is the URL one, does a proxy change what passes?",
     "session_expired": "the session reached the service's age limit: make the script shorter, or let its calls go on "
     "in another session by `renew_after`",
-    "failed": "the service reports an error, see its message: mend what they name; else try again, and if it stays so, "
-    "ask its status page",
+    "failed": "the service reports an error: fix the setting that its message names; otherwise retry and check the "
+    "service's status page",
     "incomplete": "the reply was cut by the service, as by its content filter: see its message",
     "timeout": SLOW,
     "limit_exceeded": "no real reply is that long: is it a realtime service, and do its replies end with a single caller?",

@@ -29,6 +29,7 @@ from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session
 from reports.statistics.counting import Floats, Integers, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, Sample, estimates
 from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
+from reports.thresholds import near
 from reports.turns import (
     FAILED,
     OF_LOST,
@@ -198,7 +199,7 @@ class Run(runs.RunFrames):
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
         if name in CATALOGUE:
             raise UsageError(f"{name!r} is no measure of turns or sessions: run.histograms has what there is of it")
-        raise UsageError(f"{name!r} is no metric: {see('metrics')} lists them")
+        raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")
 
     def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
         turns = self._turns
@@ -317,12 +318,17 @@ def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(given_texts(by, "columns")))
 
 
+STEP_KEYS = ("label", "name")
+"""What a script calls the column `step`."""
+
+
 def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: Where | None) -> Selection:
     """Raises UsageError where a column is unknown, or `where` is no function that says which rows."""
     for name in by:
         if name not in rows.columns:
+            close = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
             page = see("run-folder", "turnsparquet")
-            raise UsageError(f"there is no column {name!r} to group rows by: {page} lists them")
+            raise UsageError(f"there is no column {name!r} to group rows by{close} {page} lists them")
     frames = (rows, lost)
     chosen = [_chosen(frame, where) for frame in frames]
     groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]

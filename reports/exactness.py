@@ -40,23 +40,23 @@ class Inexact(Record, frozen=True):
 
     @property
     def why(self) -> str:
-        """not exact in this run: it can be off by 31 ms (p99; limit 20 ms)."""
+        """Return `uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)`."""
         return (
-            f"not exact in this run: {self.early}"
+            f"uncertain in this run: {self.early}"
             if self.is_early
-            else f"not exact in this run: it can be off {self.off}"
+            else f"uncertain in this run: it may be off {self.off}"
         )
 
     @property
     def early(self) -> str:
-        """12 % of the replies began before their question had ended (limit 1 %)."""
+        """12 % of the replies started before their question had ended (limit 1 %)."""
         share, limit = (f"{three(value)}{NBSP}%" for value in (self.figure or 0.0, self.limit))
-        return f"{share} of the replies began before their question had ended (limit {limit})"
+        return f"{share} of the replies started before their question had ended (limit {limit})"
 
     @property
     def off(self) -> str:
         """by 31 ms (p99; limit 20 ms)."""
-        most = "without limit" if self.figure is None else f"by {three(self.figure)}{NBSP}{self.unit}"
+        most = "by an unknown amount" if self.figure is None else f"by {three(self.figure)}{NBSP}{self.unit}"
         return f"{most} (p99; limit {three(self.limit)}{NBSP}{self.unit}){f' on {self.host}' if self.host else ''}"
 
 

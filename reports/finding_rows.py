@@ -16,7 +16,8 @@ from reports.question import PLAIN, RATES, Question, better_of
 from reports.statistics.differences import FAR, Difference, Scale
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.wording import verdicts
-from reports.wording.verdicts import NOTHING, TIMEOUT, as_share, interval_of, scale_of, share
+from reports.wording.verdicts import NOTHING, as_share, interval_of, scale_of, share
+from reports.wording.words import INFINITE
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
@@ -79,7 +80,7 @@ def _amount(end: float, finding: Finding) -> str:
 def figure_value(value: float, question: Question) -> str:
     """A figure with its unit."""
     if math.isinf(value):
-        return TIMEOUT
+        return INFINITE
     if question.kind == "rate":
         return f"{share(value)}{NBSP}%"
     unit = CATALOGUE[question.measure].unit
@@ -257,13 +258,13 @@ def _values(finding: Finding) -> tuple[str, str]:
         if question.kind == "rate":  # of too few turns 3 of 4
             told.append(f"{round(value * few.there)} of {few.there}" if few else share(value))
         else:
-            told.append(NOTHING if few else TIMEOUT if value == math.inf else three(value))
+            told.append(NOTHING if few else INFINITE if value == math.inf else three(value))
     return told[0], told[1]
 
 
 def with_unit(value: str, unit: str) -> str:
-    """A figure with its unit, which `> timeout` and `n/a` have not."""
-    return value if value in (TIMEOUT, NOTHING) else f"{value}{NBSP}{unit}".rstrip()
+    """A figure with its unit, which `∞` and `n/a` have not."""
+    return value if value in (INFINITE, NOTHING) else f"{value}{NBSP}{unit}".rstrip()
 
 
 def _place(question: Question, difference: Difference | None) -> float:

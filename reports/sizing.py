@@ -365,42 +365,43 @@ def size_lines(size: Size) -> Iterable[str]:
     name = figure(asked.question)
     verdict = verdict_of(size.run.document)
     if not verdict.valid:
-        yield f"The pilot is {verdict.word}, so this plan is not to be relied on: plan with a valid run."
-    shared = f", shared by the {asked.gates} gates of a check (Holm)" if asked.gates > 1 else ""
+        yield f"The pilot is {verdict.word}, so do not rely on this plan: use a valid run."
+    shared = f", corrected for {asked.gates} primary metrics (Holm)" if asked.gates > 1 else ""
     yield f"{name}: to find +{effect} against a margin of {margin} with power {power}, at an error of {error}{shared}:"
-    arms = "pairs" if size.paired else "sessions in each arm"
-    yield f"  {count(likely)} {arms} ({count(least)} to {count(most)}, from 5 to 95{NBSP}% of pilots drawn anew)"
+    arms = "pairs" if size.paired else "sessions per target"
+    bootstrap = f"90{NBSP}% interval from a bootstrap of the pilot run"
+    yield f"  {count(likely)} {arms} ({count(least)} to {count(most)}: {bootstrap})"
     if math.isfinite(size.seconds[1]):
         pace = f"{three(size.sessions_per_min)} {noun}s a minute, the pace of this run"
-        yield f"  {_range(size.seconds, span)}, both arms at once, at {pace}"
+        yield f"  {_range(size.seconds, span)}, both targets at once, at {pace}"
     if math.isfinite(size.usd[1]):
         each = "pair" if size.paired else "session of each"
-        yield f"  {_range(size.usd, usd)} for both arms, at {usd(size.usd_per_session)} for a {each}"
+        yield f"  {_range(size.usd, usd)} for both targets, at {usd(size.usd_per_session)} for a {each}"
     else:
         yield "  cost unknown: the run has no token counts, or its model has no price"
     if size.run.document.get("simulated"):
-        yield "  ◇ SIMULATED: so was the pilot, and a service scatters in a way of its own"
+        yield "  ◇ SIMULATED: the pilot was simulated; a real service varies differently"
     yield ""
     if asked.gates > 1:
-        yield f"As the only gate of a check it takes {count(size.sessions_alone)} (--primary 1)."
+        yield f"As the only primary metric it needs {count(size.sessions_alone)} (--primary 1)."
     times = three(round(100 * size.power_of_pilot))
-    yield f"With as many as this run has, {plural(pilot.sessions, noun)}, it is found in {times}{NBSP}% of the runs."
+    yield f"With the size of this run, {plural(pilot.sessions, noun)}, the power is {times}{NBSP}%."
     if asked.sessions_to_pass:
         yield (
-            f"To pass at that margin it takes {count(asked.sessions_to_pass)} {arms} at least, even if nothing fails: "
-            "whole sessions might."
+            f"To pass at that margin at least {count(asked.sessions_to_pass)} {arms} are needed, even if nothing "
+            "fails: a session may fail as a whole."
         )
     spread = size.spread
     yield (
-        f"Judged by {plural(pilot.sessions, noun)} of {three(size.turns_per_session)} turns: "
+        f"Pilot: {plural(pilot.sessions, noun)} of {three(size.turns_per_session)} turns: "
         f"sigma {_two(spread.sigma)}, ICC {_two(spread.icc)}, "
         f"design effect {_two(spread.deff50)} at p50 and {_two(spread.deff95)} at p95."
     )
     if cheapest := _cheapest(size):
         yield cheapest
     if pilot.sessions < BETTER_SESSIONS:
-        yield f"Pilots of {BETTER_SESSIONS} sessions are better: a plan scatters as its pilot does."
-    yield "A run that is looked at while it goes on, with --until-decided, mostly needs fewer."
+        yield f"A pilot of {BETTER_SESSIONS} sessions is better: a plan is as uncertain as its pilot."
+    yield "A run with interim analyses (--until-decided) usually needs fewer."
 
 
 def _cheapest(size: Size) -> str:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
 
-from bench.errors import ScriptError, UsageError
+from bench.errors import UsageError
 from bench.measures import BYTES_PER_S, CATALOGUE, SLOPE, TRAITS, Better, traits_of
 from bench.plain import shortened
 from bench.yaml_file import Value, read_yaml
@@ -266,15 +266,20 @@ def parse(measure: str, text: str) -> Threshold:
 
 def read_thresholds(path: Path) -> tuple[Threshold, ...]:
     """A YAML file of thresholds. Raises UsageError with file, line and what is allowed."""
+    return tuple(threshold for _, threshold in placed_thresholds(read_yaml(path, "the file")))
+
+
+def placed_thresholds(root: Value) -> list[tuple[Value, Threshold]]:
+    """The thresholds of a table in a file or a script, each with its place. Raises UsageError as above."""
     thresholds = []
-    for value, measure, text in _entries(read_yaml(path, "the file")):
+    for value, measure, text in _entries(root):
         try:
-            thresholds.append(parse(measure, text))
+            thresholds.append((value, parse(measure, text)))
         except UsageError as error:
             raise value.error(str(error)) from None
     if not thresholds:
-        raise ScriptError(path, None, 'holds no threshold: write a measure with its limits, ttfa: ["p(95)<800"]')
-    return tuple(thresholds)
+        raise root.error(f"{root.name} holds no threshold: {SHAPE}")
+    return thresholds
 
 
 def by_measure(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:

@@ -95,7 +95,8 @@ MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
 BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
 OVER = {
     "real runs: fork servers, simulators, Locust and reports": """
-        test_main_job system/end_to_end/test_calibrate system/end_to_end/test_shipped
+        test_main_job system/end_to_end/test_calibrate system/end_to_end/test_run_command
+        system/end_to_end/test_shipped
     """,
     "every command of every page": "system/docs/test_running",
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",

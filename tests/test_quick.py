@@ -194,7 +194,7 @@ def test_a_quick_run_is_a_look_at_the_tool_and_no_gate(
     assert bool(told) is (run_status == 4 and plan.valid is False)
     if told:
         assert told.startswith("The tool works: ")
-        assert "audio chunks were sent late (send_delay 14.2" in told
+        assert "audio was sent late (send_delay 14.2" in told
         assert ("failed, as said above" in told) is (plan.failed > 0)
         assert ("This machine was busy with other work" in told) is ("hosts" in changes)
 

@@ -51,7 +51,7 @@ from reports.statistics.counting import Floats, Integers
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
 """Exit statuses, beside 2 for what cannot be asked so; as those of `check`."""
 UNITS: dict[LoadUnit, tuple[str, str]] = {
-    "concurrency": ("call at a time", "calls at a time"),
+    "concurrency": ("concurrent call", "concurrent calls"),
     "arrival_rate": ("call a minute", "calls a minute"),
 }
 """What levels are counted in: of one, and of more."""
@@ -62,8 +62,8 @@ REASONS: dict[Ended, str] = {
 }
 """Why a search ended before its answer was as precise as asked for."""
 UNSTEADY = (
-    "its levels contradict one another, because the service changes by itself for longer than a level lasts: so they "
-    "are pooled, and the ends lie farther apart"
+    "its levels contradict one another, because the service drifts for longer than a level lasts: so they are pooled, "
+    "and the interval is wider"
 )
 DRIFT = 0.25
 """A level's p50 that lies so much apart in the hold, and beyond both intervals, is a drift."""
@@ -144,7 +144,7 @@ def _rough_words(plan: SearchPlan, rough: RoughEdge) -> str:
         where = f"above {unit(plan.by, rough.holds)}"
     else:
         where = f"between {count(rough.holds)} and {unit(plan.by, rough.breaks)}"
-    return f"by what was seen it seems to lie {where}, which is a rough estimate and shown by nothing"
+    return f"a rough estimate of the breaking point is {where}, not verified"
 
 
 def _sentence(
@@ -160,22 +160,22 @@ def _sentence(
     """The answer, without its full stop. `shown`: what holds and what breaks."""
     name, (holds, breaks) = UNITS[plan.by][1], shown
     if holds is not None and breaks is not None:
-        answer = f"holds {unit(plan.by, holds)} and breaks at {count(breaks)}"
+        answer = f"passes at {count(holds)} and fails at {unit(plan.by, breaks)}"
     elif holds is not None:
-        answer = f"holds {unit(plan.by, holds)}; no level was shown to break"
+        answer = f"passes at {unit(plan.by, holds)}; no level failed"
     elif breaks is not None:
-        answer = f"breaks at {unit(plan.by, breaks)}; no level was shown to hold"
+        answer = f"fails at {unit(plan.by, breaks)}; no level passed"
     else:
-        answer = f"no number of {name} was shown to hold or to break"
+        answer = f"no level of {name} passed or failed"
     parts = [f"{answer} ({', '.join(plan.slos)})"]
     if not steady:
         parts.append(UNSTEADY)
     if edge is not None:
-        parts.append(f"the edge is one of {edge.kind} ({edge.slo}: {edge.words})")
+        parts.append(f"the breaking point is one of {edge.kind} ({edge.slo}: {edge.words})")
     if rough is not None and (ended != "most" or holds is None):
         parts.append(_rough_words(plan, rough))
     if holds is not None:
-        parts.append("a longer hold confirmed it" if held else "not confirmed by a hold")
+        parts.append(f"a longer run confirmed {count(holds)}" if held else "not confirmed by a longer run")
     if ended in REASONS:
         parts.append(f"the search ended early, because {REASONS[ended]}")
     return "; ".join(parts)
@@ -187,15 +187,15 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, e
     silent = {level.load: level.why for level in levels if level.why and level.load not in telling}
     notes = [f"{unit(plan.by, load)} say nothing about the service: {why}" for load, why in silent.items()]
     if ended == "generator" and bracket.ceiling is not None:
-        notes.append(f"our own generator was the limit from {unit(plan.by, bracket.ceiling)} on: what lies beyond is "
-                     "unknown")  # fmt: skip
+        from_ = unit(plan.by, bracket.ceiling)
+        notes.append(f"the load generator was the limit from {from_} on: the service's own limit is unknown")
     if ended == "most" and bracket.top not in bracket.undecided:
-        notes.append(f"nothing broke up to --to {plan.most}: a higher one finds the edge")
+        notes.append(f"nothing failed up to --to {plan.most}: a higher one finds the breaking point")
     if bracket.undecided:
         between = listed([count(load) for load in bracket.undecided])
         least_s = least_time_s(ladder_of(plan))
-        longer = f": {span(least_s)} at least" if plan.time_s < least_s else ""
-        notes.append(f"undecided within their time: {between}; a longer --max-time decides more{longer}")
+        longer = f" ({span(least_s)} or more)" if plan.time_s < least_s else ""
+        notes.append(f"inconclusive within their time: {between}; a longer --max-time{longer} decides more")
     return [*notes, *_drift(plan, levels)]
 
 
@@ -208,11 +208,10 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> list[str]:
     name = unit(plan.by, hold.load)
     if hold.answer == "breaks":
         took = span(before.length_s)
-        return [f"{name} held for {took} and broke in the longer hold: the service tires, or drifts by itself"]
+        return [f"{name} passed for {took} and failed in the longer run: the service slows down under load, or drifts"]
     was, now = before.wait_p50, hold.wait_p50
     if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _apart(was, now):
-        return [f"p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the hold: "
-                "the service drifts by itself"]  # fmt: skip
+        return [f"p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the longer run: the service drifts"]
     return []
 
 
@@ -238,7 +237,7 @@ def _words(kind: EdgeKind, share: SloShare, limits_left: Mapping[str, float]) ->
     if kind != "quota":
         return counts
     left = ", ".join(f"{percent(part, 1)} of its {name}" for name, part in limits_left.items())
-    remaining = f"; at the least {left} a minute were left" if left else "; the service reported no limits"
+    remaining = f"; the minimum left was {left} a minute" if left else "; the service reported no limits"
     return f"{counts}, of which the service throttled {share.throttled:,}{remaining}".replace(NBSP, " ")
 
 

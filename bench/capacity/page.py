@@ -27,8 +27,16 @@ from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_tic
 from reports.wording.words import as_sentence
 
 COLUMNS = 100
-HEADS = (("level", 9), ("answer", 13), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
-SHARE, TOOK = 29, 8
+RESULTS = {
+    "holds": "pass",
+    "breaks": "fail",
+    "undecided": "inconclusive",
+    "generator": "overloaded",
+    "crashed": "crashed",
+}
+"""What the result of a level is called on screens; overloaded: the load generator was."""
+HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
+SHARE, TOOK = 27, 8
 
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
@@ -36,19 +44,22 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
     slos = " and ".join(plan.slos)
     if plan.first == plan.most:
-        asked = f"whether {unit(plan.by, plan.first)} {'holds' if plan.first == 1 else 'hold'} {slos}"
+        asked = f"whether {slos} {'pass' if len(plan.slos) > 1 else 'passes'} at {unit(plan.by, plan.first)}"
     else:
         limits = f"from {count(plan.first)} up to {count(plan.most)}, to within {plan.precision:.0%}"
-        asked = f"the most {UNITS[plan.by][1]} at which {slos} hold, {limits}"
+        passes = "pass" if len(plan.slos) > 1 else "passes"
+        asked = f"the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
     least_s = least_time_s(ladder_of(plan))
     quick = (
-        f"a quick look: levels of {span(LEAST_S)} until the time is over, and a rough answer; an answer that is shown "
-        f"takes {span(least_s)} at least"
+        f"quick search: levels of {span(LEAST_S)} until the time is over, for a rough estimate; a verified answer "
+        f"takes {span(least_s)} or more"
     )
-    sure = f"an answer is wrong with a chance of {plan.error:.0%} at most, over all levels and looks together"
+    sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"
     lines = [
         asked,
-        f"at most {plural(plan.levels_most, 'level')} and a hold, in {span(plan.time_s)}{budget}".replace(NBSP, " "),
+        f"up to {plural(plan.levels_most, 'level')} and a longer run, in {span(plan.time_s)}{budget}".replace(
+            NBSP, " "
+        ),
         quick if plan.time_s < least_s else sure,
         *costs,
     ]
@@ -61,14 +72,14 @@ def level_heads(plan: SearchPlan) -> str:
     missed = (
         f"SLO violations (allowed {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst SLO violations, allowed"
     )
-    return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "took".rjust(TOOK)
+    return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "duration".rjust(TOOK)
 
 
 def level_lines(level: LevelOutcome) -> list[str]:
     """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
     waits = [three(wait.value) for wait in (level.wait_p50, level.wait_p95)]
-    word = f"{SHOWN[level.answer][0]} {level.answer}"
-    load = f"{'hold ' if level.hold else ''}{count(level.load)}"
+    word = f"{SHOWN[level.answer][0]} {RESULTS[level.answer]}"
+    load = f"{'confirm ' if level.hold else ''}{count(level.load)}"
     cells = [load, word, count(level.sessions), count(level.turns), *waits, as_percent(level.failures)]
     worst = max(level.shares, key=lambda share: share.high / share.allowed, default=None)
     allowed = "" if worst is None or len(level.shares) == 1 else f" of {_percents(worst.allowed)} %"
@@ -172,7 +183,7 @@ def _level(level: LevelOutcome) -> Line:
     left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.limits_left.items())
     return [
         f"{count(level.load)}{' (hold)' if level.hold else ''}",
-        f"{SHOWN[level.answer][0]}{NBSP}{level.answer}{f': {level.why}' if level.why else ''}",
+        f"{SHOWN[level.answer][0]}{NBSP}{RESULTS[level.answer]}{f': {level.why}' if level.why else ''}",
         three(level.in_progress),
         count(level.sessions),
         count(level.turns),

@@ -17,6 +17,7 @@ from bench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS, LoadUnit, Searc
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.installation import own_environment, python_command
+from bench.load.planning.run_words import locust_file
 from bench.locust_run import environment_without, last_words, locust_run
 from bench.money import dollars
 from bench.run import folder as files
@@ -74,7 +75,7 @@ class Locust:
             load["--budget"] = f"{task.budget_usd:.6f}"
         own = [word for name, value in load.items() for word in (name, str(value))]
         place = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
-        return ["-f", self.file, *place, *own, *self.options]
+        return ["-f", locust_file(Path(self.file))[0], *place, *own, *self.options]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def play_level(
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
-    with locust_run(locust.words(task), environment_without(os.environ, *SHAPING), log=log) as run:
+    with locust_run(locust.words(task), _environ(locust.file), log=log) as run:
         folder = run.begun(locust.runs, task.name)
         cut = False
         try:
@@ -112,6 +113,11 @@ def play_level(
             cut = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
             died = run.ended(folder, min(END_S, _left_s(until_ns)))
     return PlayedLevel(folder, died, looks, cut)
+
+
+def _environ(file: str) -> dict[str, str]:
+    """The environment of a run of this file: what shapes another run is left out."""
+    return environment_without(os.environ, *SHAPING) | locust_file(Path(file))[1]
 
 
 def _left_s(until_ns: int) -> float:
@@ -253,8 +259,10 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
 
 def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
     """What a session takes, by the plan of a run. Raises UsageError where the run could not be."""
-    command = python_command("bench.load.leading.forecast", "-f", file, "--headless", *words)
-    environ = own_environment(environment_without(os.environ, *SHAPING))
+    if not Path(file).is_file():
+        raise UsageError(f"{file}: no such file")
+    command = python_command("bench.load.leading.forecast", "-f", locust_file(Path(file))[0], "--headless", *words)
+    environ = own_environment(_environ(file))
     try:
         process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=FORECAST_S)
     except subprocess.TimeoutExpired:

@@ -191,7 +191,9 @@ LOAD_UNITS: Mapping[By, LoadUnit] = {By.CONCURRENCY: "concurrency", By.ARRIVAL_R
 @with_service_options()
 def capacity(
     service_options: ServiceOptions,
-    locustfile: Annotated[str, typer.Option("-f", "--locustfile", metavar="FILE", help="The scenario to play.")],
+    locustfile: Annotated[
+        str, typer.Option("-f", "--locustfile", metavar="FILE", help="The YAML script or Locust file to play.")
+    ],
     slo: Annotated[
         list[str],
         typer.Option(

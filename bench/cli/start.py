@@ -89,14 +89,15 @@ def init(
     """
     if agent and extras:
         raise UsageError("--with adds scripts for a service, and --agent writes calls with an agent: give one of them")
-    files = agent_files(ci) if agent else starter_files(ci, extras_of(extras))
+    further = extras_of(extras)
+    files = agent_files(ci) if agent else starter_files(ci, further)
     for path, written in write_starter(folder, files).items():
         shown = printable(str(folder / path))
         print(shown if written else f"{shown} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
     print(f"Next: {printable(enter)}rtbench {doctor}, and go on with README.md")
-    for name in extras_of(extras):
+    for name in further:
         print(
             f"{name}: {printable(enter)}rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 8 --targets simulator"
         )

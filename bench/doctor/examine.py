@@ -270,7 +270,7 @@ class Visit:
             now_s = utc_ns() / NS_PER_S
             yield greeted(self._heard.greeting, timeline.session(), now_s)
             yield from retired(self._heard.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date())
-            yield Finding("settings", "ok", f"by default: {settings_in(self._heard.greeting) or 'not told'}")
+            yield Finding("settings", "ok", f"by default: {settings_in(self._heard.greeting) or 'not reported'}")
             yield from in_other_dialect(self._heard.greeting, self._target.dialect)
             yield round_trip(transport.network())
         else:

@@ -88,12 +88,12 @@ def service_clock(date: str | None, now_ns: int) -> Finding:
     try:
         ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError):
-        return Finding("service's clock", "skipped", "the answer has no date")
+        return Finding("clock difference", "skipped", "the answer has no date")
     off_s = ahead_s - 0.5  # the header's second has half passed on average
     said = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
     if abs(off_s) <= SKEW_S:
-        return Finding("service's clock", "ok", said if abs(off_s) > CLOSE_S else "this machine's wall clock agrees")
-    return Finding("service's clock", "warning", said, "set it (NTP): tokens are refused by a clock that is wrong")
+        return Finding("clock difference", "ok", said if abs(off_s) > CLOSE_S else "this machine's wall clock agrees")
+    return Finding("clock difference", "warning", said, "set it (NTP): tokens are refused by a clock that is wrong")
 
 
 def compression(headers: Mapping[str, str], *, wanted: bool) -> Finding:
@@ -123,10 +123,10 @@ def retired(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[
         return
     words = f"{greeting['model']} {retirement.words(today)}"
     if retirement.days_left(today) > SOON_DAYS:
-        yield Finding("model's end", "ok", words)
+        yield Finding("model retirement", "ok", words)
     else:
         remedy = f"measure its successor beside it while both answer: {either(REALTIME_MODELS[:2])}"
-        yield Finding("model's end", "warning", words, remedy)
+        yield Finding("model retirement", "warning", words, remedy)
 
 
 def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[Finding]:

@@ -99,10 +99,10 @@ def stamps() -> Finding:
     try:
         stamped = kernel_stamps(LIMIT_S)
     except (OSError, ConnectError) as error:
-        return Finding("kernel stamps", "warning", f"not tried: {error}", "a loopback connection must be possible")
+        return Finding("kernel timestamps", "warning", f"not tried: {error}", "a loopback connection must be possible")
     if stamped:
-        return Finding("kernel stamps", "ok", "what arrives is stamped by the kernel")
-    return Finding("kernel stamps", "warning", "the kernel does not stamp what arrives: times are this process's own",
+        return Finding("kernel timestamps", "ok", "available (SO_TIMESTAMPING)")
+    return Finding("kernel timestamps", "warning", "not available: this process timestamps what arrives",
                    "measure on Linux outside a sandbox; here keep the load low, and watch `receive_delay`")  # fmt: skip
 
 

@@ -6,12 +6,10 @@ no values of options, name the files.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from locust import events
@@ -21,10 +19,7 @@ from locust.main import main as locust
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading import locust_events  # noqa: F401  # registers our options with Locust
 from bench.load.planning.run_options import add_command
-from bench.load.planning.run_words import SCRIPTS, run_words
-
-OF_SCRIPTS = Path(__file__).with_name("rtbench_scripts.py")
-"""The Locust file that plays YAML scripts."""
+from bench.load.planning.run_words import locust_files, run_words
 
 
 class Word(str):
@@ -60,11 +55,9 @@ def play_files() -> None:
         environment.parsed_options.locustfile = ",".join(map(str, (*said.locust_files, *said.scripts)))
 
     events.init.add_listener(note)
-    files = [str(path) for path in said.locust_files]
-    if said.scripts:
-        os.environ[SCRIPTS] = json.dumps([str(path.resolve()) for path in said.scripts])
-        files.append(str(OF_SCRIPTS))
-    sys.argv[1:] = ["-f", ",".join(files), *said.others]
+    files, variables = locust_files(said.scripts, said.locust_files)
+    os.environ |= variables
+    sys.argv[1:] = ["-f", files, *said.others]
     try:
         locust()
     except SystemExit as end:

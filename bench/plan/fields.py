@@ -60,6 +60,13 @@ WAV = File[Pcm](read_once(load_pcm, MOST_WAVS))
 ROWS = File[Rows](load_rows)
 THINK_TIMES = File[RecordedTimes](load_think_times)
 HISTORY = File[History](load_history)
+THRESHOLDS = ByName(
+    r"\S[^\n]*",
+    OneOrMore(Text("a threshold, such as p(95)<800")),
+    "made of `metric: threshold`, as in ttfa: p(95)<800",
+    1,
+)
+"""What is asked of a run; `reports.thresholds` knows its metrics and their thresholds."""
 MOST_TOKENS = 1_000_000
 TOKENS = OrWord(Whole(1, MOST_TOKENS, "of tokens (or inf)"), "inf")
 

@@ -243,7 +243,9 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
             frames, rate_hz = int(file.frames), int(file.samplerate)
     except (soundfile.SoundFileError, ValueError) as error:  # ValueError: of a header that contradicts itself
         why = getattr(error, "error_string", error)
-        raise UsageError(f"{path}: is not audio, or damaged ({why})") from None
+        wav = path.with_suffix(".wav").name
+        remedy = f"convert it with ffmpeg -i {path.name} {wav}"
+        raise UsageError(f"{path}: is no audio that can be read, or damaged ({why}): {remedy}") from None
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if len(mono) < frames:
         raise UsageError(f"{path}: is truncated: {len(mono)} of {frames} frames")

@@ -22,19 +22,20 @@ from bench.errors import UsageError
 from bench.limits import REPLY_SILENCE_MS, Limits
 from bench.plan.conversation import History
 from bench.plan.draws import RecordedTimes, Rows, names_in, unknown_name
-from bench.plan.fields import BACKGROUND, HISTORY, LIMITS, ROWS, SECONDS, SESSION, Tools
+from bench.plan.fields import BACKGROUND, HISTORY, LIMITS, ROWS, SECONDS, SESSION, THRESHOLDS, Tools
 from bench.plan.functions import Function
 from bench.plan.recordings import Background
 from bench.plan.steps import UNTOLD, Pause, Rules, StepReader, Steps, is_turn
 from bench.plan.turns import ScriptTurn, Step
 from bench.protocol.settings import SessionSettings, merged
 from bench.shapes import Flag, Number, Schema, Table, key, table_of
-from bench.yaml_file import PlainValue, Value, parsed_yaml, read_text
+from bench.yaml_file import PlainValue, Value, YamlValue, parsed_yaml, read_text
 
 TEMPLATES = ("say", "text", "instructions", "expected_reply", "reply_contains")
 """The keys of texts in which variables are filled."""
 DETECTION = "turn_detection"
 SENT_AS_WRITTEN = ("extra", "send", "metadata")
+JUDGED = "thresholds"
 
 Task = Callable[[Any], object]
 """What a user does in a session, in Python."""
@@ -43,6 +44,8 @@ Task = Callable[[Any], object]
 @dataclass(frozen=True, kw_only=True)
 class Script:
     """What one session does. `digest`: SHA-256 over the file and every other file that it names, hex.
+
+    Thresholds are no part of the digest: with others the same sessions are played.
 
     What a `key` makes stands in a script's file, and but for `steps` in the class of a task in Python.
     """
@@ -70,6 +73,9 @@ class Script:
     pipelined: bool = key(Flag(), "Send the settings and the first turn before the service greets.", False)
     renew_after: float | None = key(
         SECONDS, "The age at which a session goes on in a new one, or when the service ends it."
+    )
+    thresholds: Mapping[str, tuple[str, ...]] | None = key(
+        THRESHOLDS, "What a run is checked by, as in a file of --thresholds."
     )
     steps: tuple[Step, ...] = key(Steps(), "What the caller does, in this order.", required=True)
     task: Task | None = field(default=None, repr=False, compare=False)
@@ -119,7 +125,7 @@ def load_script(path: Path) -> Script:
     """
     text = read_text(path)
     root = parsed_yaml(path, text, "the script")
-    script = _script(path, text, SCRIPT.read(root))
+    script = _script(path, _without_thresholds(root, text), SCRIPT.read(root))
     steps = _items(root.within("steps"))
     for number, place, problem in _senseless(script):
         step, verb = steps[number], script.steps[number].verb
@@ -196,6 +202,15 @@ def unfilled_names(script: Script) -> list[str]:
 
 def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
     return Script(name=path.stem, path=path, digest=_digest(text, parts), **{**parts, "session": session_of(parts)})
+
+
+def _without_thresholds(root: YamlValue, text: str) -> str:
+    """The text of a script as it would be without its thresholds."""
+    found = root.within(JUDGED)
+    if not isinstance(found, YamlValue):
+        return text
+    before, after = text[: found.mark.start_mark.index], text[found.node.end_mark.index :].lstrip()
+    return before + after if after else before.rstrip() + "\n"
 
 
 def _digest(text: str, parts: Mapping[str, Any]) -> str:

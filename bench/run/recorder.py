@@ -39,7 +39,7 @@ from bench.units import NS_PER_S, NS_PER_US
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREATED, Kind.RATE_LIMITS
 """Kinds that are asked for at every event, where an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
-SIMULATOR_WAS_LATE = "{}: 99 % of the simulator's events were at most {:.1f} ms late: waits exceed its profile by that"
+SIMULATOR_WAS_LATE = "{}: the simulator sent 99 % of its events at most {:.1f} ms late"
 INCIDENTS = 100
 
 

@@ -34,7 +34,7 @@ EARLY_LIMIT_PERCENT = 1.0
 """Replies that begin before their question has ended: of more, waits from the end of a question may be of another."""
 EARLY_REPLIES: Final = "early_replies"
 
-MORE_PROCESSES = "lower the load, give the machine an idle core, or spread it over more --processes"
+MORE_PROCESSES = "lower the load, free a core of the machine, or use more --processes"
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,10 @@ def _rules(evidence: Evidence) -> list[Rule]:
     rules = [_stamps(evidence), _hub(evidence), _sending(evidence), _starts(evidence)]
     if evidence.filled_by:  # less load of ours would not help
         rules = [replace(rule, remedy=evidence.filled_by) for rule in rules]
-    return [replace(rule, note=f"{rule.note}, on {evidence.host}") if evidence.host else rule for rule in rules]
+    return [
+        replace(rule, note=", ".join(filter(None, (rule.note, f"on {evidence.host}")))) if evidence.host else rule
+        for rule in rules
+    ]
 
 
 def _worst_rule(rules: Sequence[Rule]) -> Rule:
@@ -196,8 +199,8 @@ def _complete(evidence: Evidence) -> list[Rule]:
 def _of_missing(evidence: Evidence) -> str:
     """What to do about parts that are missing."""
     if evidence.refused:
-        return f"{evidence.refused}; then play it again"
-    return "merge what is missing once it is there, or play it again"
+        return f"{evidence.refused}; then run it again"
+    return "merge what is missing once it is there, or run it again"
 
 
 def inexact(measures: Iterable[Exactness], early: Iterable[EarlyReplies]) -> list[dict[str, Any]]:
@@ -265,7 +268,7 @@ def _stamps(evidence: Evidence) -> Rule:
     if worst.exact and (unknown := _of_unknown_bounds(evidence)):
         figure, absent = None, f"unknown: how far {', '.join(unknown)} can be off, of more than 1 % of its turns"
     return _rule("a", "stamps are exact", "timestamp_uncertainty", figure, worst.limit,
-                 note=f"p99 of how far {worst.measure}{since} can be off{of_target}",
+                 note=f"{worst.measure}{since}{of_target}",
                  absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 
@@ -275,7 +278,7 @@ def _hub(evidence: Evidence) -> Rule:
     limit = max(HUB_LIMIT_MS, HUB_SHARE * fastest)
     needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > USER_STAMPS_SHARE
     return _rule("b", "process keeps up", "event_loop_delay", evidence.event_loop_delay_p99 if needed else None, limit,
-                 note="p99", absent="not needed: stamps are the kernel's", remedy=MORE_PROCESSES)  # fmt: skip
+                 note="", absent="not needed: timestamps are the kernel's", remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _sending(evidence: Evidence) -> Rule:
@@ -284,14 +287,14 @@ def _sending(evidence: Evidence) -> Rule:
         "unknown: the run was killed before its first counts" if evidence.paced_audio else "no paced audio was sent"
     )
     return _rule("c", "audio leaves on time", "send_delay", evidence.send_delay_p99 if limit else None, limit,
-                 note="p99, a tenth of a chunk", absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
+                 note="a tenth of a chunk", absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _starts(evidence: Evidence) -> Rule:
     limit = max(START_LIMIT_MS, START_SHARE * (evidence.service_time_p50 or 0.0))
     figure = evidence.start_delay_p99
     return _rule("d", "sessions start on time", "start_delay", figure, None if figure is None else limit,
-                 note="p99 of calls that arrived", absent="closed loop: a session starts when its user is free",
+                 note="open-loop arrivals", absent="closed loop: a session starts when its user is free",
                  remedy=MORE_PROCESSES)  # fmt: skip
 
 

@@ -37,6 +37,7 @@ from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
+from reports.wording.notices import inexact_line
 from reports.wording.validity import Cause
 from reports.wording.verdicts import as_share, difference_interval, said, scale_of
 
@@ -297,7 +298,14 @@ def notices_of_comparison(
     sides: Sequence[Side], measured: Sequence[Measured], decision: Decision | None = None
 ) -> tuple[str, ...]:
     """What to read before the figures."""
-    return (*notices_on(sides), *drift_notices(measured), *notices_of(sides, decision))
+    primary = {one.question.measure for one in measured if one.question.gated}
+    runs = {id(side.run): side for side in sides}.values()
+    uncertain = [
+        f"{'' if one_run(sides) else f'{side.label}: '}{line}"
+        for side in runs
+        if (line := inexact_line(side.run, primary))
+    ]
+    return (*notices_on(sides), *uncertain, *drift_notices(measured), *notices_of(sides, decision))
 
 
 def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> Iterable[Finding]:
@@ -312,7 +320,7 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: In
 
 
 def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
-    """What was found of arms that drift by themselves in what is gated; of other figures their verdict says it."""
+    """Yield which primary metrics drifted on one target only; of secondary ones their verdict says it."""
     drifting = [one.question for one in measured if one.difference and one.difference.drifts]
     names = dict.fromkeys(question.measure for question in drifting if question.gated)
     if names:

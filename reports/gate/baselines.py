@@ -38,6 +38,7 @@ from reports.statistics.resample import quantile_draws, seed_of, variance
 from reports.summary.arms import FAIR
 from reports.summary.trust import verdict_of
 from reports.wording.validity import of_run
+from reports.wording.words import INFINITE
 
 SCHEMA = 1
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -287,7 +288,7 @@ def _shown_figures(stored: Sequence[StoredBaseline]) -> Iterable[str]:
             within = [value for one in alike if (value := one.variances[place]) is not None]
             name = " ".join(filter(None, [row.measure, f"p{p * 100:g}", row.stratum.key]))
             if newest != 0:
-                yield _figure_row(name, "> timeout" if newest is None else three(newest), logs, within, "%")
+                yield _figure_row(name, INFINITE if newest is None else three(newest), logs, within, "%")
     for rate in runs[0].rates:
         rates = [other for run in runs for other in run.rates if other.name == rate.name]
         within = [other.variance for other in rates if other.variance is not None]

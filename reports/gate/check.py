@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports.api import Run
 from reports.arguments import folder_of_run, given_texts, in_python
-from reports.finding_sentences import answer, answer_details
+from reports.finding_sentences import answer
 from reports.gate import by_limit
 from reports.gate.by_limit import TAIL
 from reports.gate.by_stored import against_stored_runs
@@ -39,7 +39,7 @@ from reports.summary.arms import FAIR
 from reports.summary.trust import noticed, verdict_of
 from reports.thresholds import Threshold, near, parse, read_thresholds
 from reports.turns import measured_sessions
-from reports.wording.notices import run_notices
+from reports.wording.notices import inexact_line, run_notices
 from reports.wording.validity import of_run
 
 REMEDY = (
@@ -58,15 +58,15 @@ UNEQUAL = (
 LIKE = 0.75
 """The share of the sessions that must be left, as Kish counts them, for nothing to be said of their length."""
 FAMILY = (
-    "Each of {} limits is judged by itself, with an error of 5 %. Were all of them exactly the truth, chance alone "
-    "would break one in 5 to {:.0f} % of the runs, less often the more alike they are."
+    "Each of the {} limits is tested by itself, with an error of 5 %. If the true values were exactly at the limits, "
+    "at least one would fail by chance in 5 to {:.0f} % of runs, less often the more they are correlated."
 )
 FAILURES, THROTTLED = "failures", "throttled"
 OMITTED = 0.1
 """A run of which more of the turns wanted never began does not pass where nothing is asked of its failures."""
 INTERRUPTED_RUN = (
-    "the run was interrupted before its planned end: the verdict is about the turns until then, and whoever ended it "
-    "may have seen its figures"
+    "the run was interrupted before its planned end: the verdict covers the turns until then, and whoever ended it may "
+    "have seen the results"
 )
 UNUSED = 'No threshold is relative, so the baseline was not used: write one against it, such as ttfa: "p(95)<+20%".'
 
@@ -156,9 +156,10 @@ def check_of(
             *unequal_lengths(items),
             *broken_by_chance(limits),
             *_notices(run, sides, answers.told),
+            *filter(None, [inexact_line(run, {item.measure for item in items if not item.relative})]),
         ),
         against=answers.against,
-        answer=f"{answer(findings)} {answer_details(findings)}".rstrip() if told else answers.sentence,
+        answer=answer(findings) if told else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.document),
         decision=answers.decision,
@@ -303,8 +304,10 @@ def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Side]:
 def _warning(side: Side, sides: Sequence[Side]) -> str:
     found, whose = side.outcomes, f" of {side.name}" if len(sides) > 1 else ""
     share = percent(found.unmet[side.target], found.wanted[side.target])
-    lost = "were never begun" if found.lost[side.target] == found.unmet[side.target] else "failed or were never begun"
-    return f'{share} of the turns wanted{whose} {lost}, and no threshold is about failures: add failures: ["rate<0.01"]'
+    lost = "did not start" if found.lost[side.target] == found.unmet[side.target] else "failed or did not start"
+    return (
+        f'{share} of the planned turns{whose} {lost}, and no threshold is about failures: add failures: ["rate<0.01"]'
+    )
 
 
 def _unusable(run: RunFrames, sides: Sequence[Side]) -> list[str]:

@@ -1,42 +1,59 @@
 """Reads the thresholds of a run before it begins, so that a mistake in them costs no session; pure but for the files.
 
 What is `asked` comes from the process that runs the load, which knows no thresholds: `file`, the thresholds file or
-null; `baseline`, what `--baseline` names or null; `targets`, in their order; and `lacking`, what the scripts can never
-show (`reports.measurable`).
+null; `scripts`, those with thresholds of their own, each with its `path` and, if it is in Python, its `thresholds`;
+`baseline`, what `--baseline` names or null; `targets`, in their order; and `lacking`, what the scripts can never show
+(`reports.measurable`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.errors import ScriptError, UsageError
+from bench.yaml_file import PlainValue, Value, read_yaml
 from reports.gate.check import refuse_unknown_targets, refuse_without_baseline
 from reports.gate.relative import baseline_named
 from reports.measurable import refuse_unmeasurable
-from reports.thresholds import Threshold, by_measure, read_thresholds
+from reports.thresholds import by_measure, placed_thresholds
+
+KEY = "thresholds"
 
 
 def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The thresholds by measure, as run.json holds them.
+    """The thresholds by measure, as run.json holds them. Those of a file replace those of the scripts.
 
     Raises UsageError for those that cannot be read, or that the run can never be judged by, and for a baseline that is
     none.
     """
-    thresholds = read_thresholds(Path(asked["file"])) if asked["file"] else ()
-    refuse_unjudgeable(thresholds, asked["targets"], asked["baseline"], asked["lacking"])
+    targets, baseline = asked["targets"], asked["baseline"]
+    # the run has no folder yet, so no folder that is there is its own
+    base = baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
+    thresholds = []
+    for path, table in _tables(asked):
+        try:
+            for value, threshold in placed_thresholds(table):
+                try:
+                    refuse_unknown_targets([threshold], targets)
+                    refuse_unmeasurable(threshold, asked["lacking"])
+                    if base is None:
+                        refuse_without_baseline([threshold])
+                except UsageError as error:
+                    raise value.error(str(error)) from None
+                thresholds.append(threshold)
+        except UsageError as error:
+            raise error if isinstance(error, ScriptError) else ScriptError(path, None, f"{KEY}: {error}") from None
     return by_measure(thresholds)
 
 
-def refuse_unjudgeable(
-    thresholds: Iterable[Threshold], targets: Sequence[str], baseline: str | None, lacking: Sequence[Any]
-) -> None:
-    """Raise UsageError for a threshold that such a run can never be judged by."""
-    thresholds = tuple(thresholds)
-    refuse_unknown_targets(thresholds, targets)
-    for threshold in thresholds:
-        refuse_unmeasurable(threshold, lacking)
-    # the run has no folder yet, so no folder that is there is its own
-    base = baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
-    if base is None:
-        refuse_without_baseline(thresholds)
+def _tables(asked: Mapping[str, Any]) -> Iterator[tuple[Path, Value]]:
+    """The files in which thresholds are written, and the tables there."""
+    if asked["file"]:
+        path = Path(asked["file"])
+        yield path, read_yaml(path, "the file")
+        return
+    for script in asked["scripts"]:
+        path, written = Path(script["path"]), script[KEY]
+        yield path, read_yaml(path, "the script").nearest(KEY) if written is None else PlainValue(KEY, written)

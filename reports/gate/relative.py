@@ -28,7 +28,7 @@ from reports.comparisons.comparison import (
 from reports.finding import Finding, Measured, judge, provisional
 from reports.gate.items import Item, compared_item, not_exact, without_few
 from reports.looks.decide import decision_of, leading, sides_of_pairs
-from reports.looks.decision import Decision, analysis_place, decision_sentence
+from reports.looks.decision import Decision, analysis_place, decision_headline
 from reports.numbers import NBSP, listed, plural
 from reports.question import Question
 from reports.runs import RunFrames, load_for_report
@@ -345,7 +345,7 @@ def by_looks(
         notices.append(f"{plural(decision.after, 'whole pair')} ended after that analysis; the verdict excludes them.")
     return BaselineAnswers(
         items=tuple(_items(decision)),
-        sentence=decision_sentence(decision),
+        sentence=decision_headline(decision),
         void=tuple(cause.line for cause in decision.invalid),
         notices=(
             *notices,

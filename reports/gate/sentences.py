@@ -11,8 +11,8 @@ from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Item
 from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.statistics.differences import Scale
 from reports.wording import validity
-from reports.wording.verdicts import TIMEOUT, difference_interval, known_word, share, signed, within
-from reports.wording.words import few_words, interval
+from reports.wording.verdicts import difference_interval, known_word, share, signed, within
+from reports.wording.words import INFINITE, few_words, interval
 
 
 def in_unit(item: Item, value: float | None) -> str:
@@ -25,10 +25,10 @@ def in_unit(item: Item, value: float | None) -> str:
 
 
 def value_text(item: Item) -> str:
-    """The figure, or > timeout where it lies among the failures."""
+    """The figure, or ∞ where it lies among the failures."""
     if item.needs and _without_figure(item):
         return few_text(item)
-    return TIMEOUT if item.among_failures else in_unit(item, item.value)
+    return INFINITE if item.among_failures else in_unit(item, item.value)
 
 
 def reached_text(item: Item) -> str:
@@ -47,19 +47,19 @@ def _without_figure(item: Item) -> bool:
 
 
 def interval_text(item: Item) -> str:
-    """590 to 690 ms; +4 % (−3 to +12 %); 4,000 ms to open. What lies in the failed share is > timeout."""
+    """590 to 690 ms; +4 % (−3 to +12 %); 4,000 ms to open. What lies in the failed share is ∞."""
     if item.needs:
         return "–" if _without_figure(item) else few_text(item)
     told = (item.baseline, item.difference) if item.relative else (item.value, item.among_failures or None)
     if item.word == "no data" or all(figure is None for figure in (*told, item.low, item.high)):
         return "–"
     if item.low_endless:
-        return TIMEOUT
+        return INFINITE
     if item.relative and item.baseline == 0 and item.value and item_scale(item) == "ratio":
         return "no ratio to 0"
     if not item.relative:
         return interval(item.low, item.high, partial(in_unit, item))
-    apart = TIMEOUT if item.among_failures and item.baseline is not None else "–"
+    apart = INFINITE if item.among_failures and item.baseline is not None else "–"
     apart = apart if item.difference is None else signed(item.difference, item_scale(item))
     return f"{apart} ({difference_interval(item.low, item.high, item_scale(item))})"
 

@@ -32,8 +32,8 @@ from reports.statistics.changes import ENOUGH, SIDE
 from reports.statistics.differences import Margin
 from reports.thresholds import gated, quoted
 from reports.wording import verdicts
-from reports.wording.verdicts import NOTHING, TIMEOUT, difference_interval, scale_of, signed
-from reports.wording.words import interval
+from reports.wording.verdicts import NOTHING, difference_interval, scale_of, signed
+from reports.wording.words import INFINITE, interval
 
 MAINS = ("ttfa", "ttft")
 HEADLINE = (0.5, 0.95)
@@ -261,14 +261,14 @@ def _of(courses: Sequence[Course], scenario: str, question: Question) -> tuple[C
 
 
 def told_value(told: RunFigure, question: Question) -> str:
-    """612, > timeout, n/a; of a rate 0.8 %."""
+    """612, ∞, n/a; of a rate 0.8 %."""
     return NOTHING if math.isnan(told.value) else shown_number(told.value, question)
 
 
 def shown_number(number: float, question: Question) -> str:
     """A figure in its unit, which stands beside it unless it is a rate."""
     if math.isinf(number):
-        return TIMEOUT
+        return INFINITE
     return percent(number, 1) if question.kind == "rate" else three(number)
 
 

@@ -3,7 +3,8 @@
 What is `asked` comes from the process that runs the load, which knows no thresholds: `measure` (the
 main one), `targets` (the baseline and the candidate), `scripts` (of each its `name`, the `turns` of a session, and
 `steps`: the label of each turn, null where nobody knows them before), `pairs` at most, `every` so many a look, and
-`thresholds`, a file or null; and `lacking`, what the scripts can never show (`reports.measurable`).
+`thresholds`, a file or null; `of_scripts`, the thresholds of the scripts, by measure; and `lacking`, what the scripts
+can never show (`reports.measurable`).
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
     """As run.json holds it. Raises UsageError where the file cannot be used, has no relative threshold or one of what
     this run does not have, and where the run is too short for a gate to be tested.
     """
-    gates = _gates(asked["thresholds"], asked["measure"])
+    gates = _gates(asked["thresholds"], asked.get("of_scripts", {}), asked["measure"])
     refuse_other_targets(gates, asked["targets"])
     for gate in gates:
         _check_step(gate, asked["scripts"])
@@ -149,11 +150,16 @@ def _last_level(sizes: Sequence[int]) -> float:
     return float(ndtr(-critical_values([size / sizes[-1] for size in sizes], LEVEL)[-1]))
 
 
-def _gates(file: str | None, measure: str) -> list[Threshold]:
-    """Thresholds against the baseline; those with a limit of their own are left for `rtbench check`."""
-    if file is None:
+def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], measure: str) -> list[Threshold]:
+    """Relative thresholds, by default if there are none; those with a limit are left for `rtbench check`."""
+    written = (
+        [parse(name, text) for name, texts in of_scripts.items() for text in texts]
+        if file is None
+        else read_thresholds(Path(file))
+    )
+    gates = [threshold for threshold in written if threshold.margin is not None]
+    if not gates and file is None:
         return [*(parse(measure, p + margin) for p, margin in DEFAULT.items()), parse("failures", DEFAULT_FAILURES)]
-    gates = [threshold for threshold in read_thresholds(Path(file)) if threshold.margin is not None]
     if not gates:
         raise UsageError(f'{file} has no relative threshold, such as ttfa: ["p(95)<+20%"]: nothing there to decide')
     if slopes := [gate.written for gate in gates if GATED[gate.measure].unit == SLOPE]:

@@ -209,7 +209,8 @@ def _beside_answers(summary: Summary) -> list[Block]:
         "Throughput": "; ".join(remarks.throughput(summary)),
         "Cost": ", ".join(circumstances.whole_cost(summary)),
     }
-    inexact = inexact_line(summary.run)
+    shown = {answer.figures.measure for group in words.tables(summary) for answer in group.rows}
+    inexact = inexact_line(summary.run, shown)
     noted = [notice for notice in notices(summary) if notice != inexact]
     more = [Fold(f"{plural(len(noted) - NOTED, 'more note')}", [Bullets(noted[NOTED:])], style="note")]
     return [

@@ -22,7 +22,7 @@ from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
 from reports.summary.trust import noticed, taken_by_warm_up, verdict_of
 from reports.turns import measured_sessions
-from reports.wording.notices import FAILING_APART, run_notices
+from reports.wording.notices import FAILURES_DIFFER, run_notices
 from reports.wording.remarks import interleaved
 from reports.wording.settings import FACTS, arm_fact
 from reports.wording.validity import Cause, ended_as, of_run, over_the_limit, run_called
@@ -226,8 +226,8 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     sizes = [side.sessions for side in sides]
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
         yield (
-            f"One arm has more than {UNEQUAL} times the sessions of another ({listed([count(n) for n in sizes])}): "
-            "error rates of tail figures are not reliable then."
+            f"One target has more than {UNEQUAL} times the sessions of another ({listed([count(n) for n in sizes])}): "
+            "error rates of tail percentiles are not reliable then."
         )
     first = sides[0]
     begun = measured_sessions(first.run)
@@ -235,17 +235,17 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
         yield interleaved(found)
     if first.clusters.cut:
         cut = first.clusters.cut
-        yield f"{plural(cut, 'pair')} without a session of each arm {'is' if cut == 1 else 'are'} left out."
+        yield f"{plural(cut, 'pair')} without a session of each target {'is' if cut == 1 else 'are'} excluded."
     if first.paired and (late := _cut_by_the_end(sides)):
         yield (
             f"{plural(late, 'pair')} of the {count(first.sessions)} {'was' if late == 1 else 'were'} cut by the end of "
-            "the run: the turns that they finished count here, and looks leave such pairs out."
+            "the run: the turns that they finished count here, and interim analyses exclude such pairs."
         )
     shares = {side.label: side.outcomes.failures(side.target) for side in sides if side.target != ABSENT}
     known = {label: share for label, share in shares.items() if share == share}
     if known and max(known.values()) - min(known.values()) > FAIR:
         shown = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
-        yield FAILING_APART.format(shown)
+        yield FAILURES_DIFFER.format(shown)
     yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
@@ -267,7 +267,7 @@ def one_seed(sides: Sequence[Side]) -> Iterable[str]:
         same = sample_of(first, question).good, sample_of(side, question).good
         if first.simulated and side.simulated and are_alike(*same):
             yield (
-                f"{first.label} and {side.label} gave the same values: their {question.measure} lies closer together "
-                "than independent samples do. Two simulators with one seed? Start one with another: rtbench simulate "
+                f"{first.label} and {side.label} gave the same values: their {question.measure} is closer together "
+                "than independent samples are. Two simulators with one seed? Start one with another: rtbench simulate "
                 "--seed 2."
             )

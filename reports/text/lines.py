@@ -24,7 +24,7 @@ INKS = {
     **{"t0": "34", "t1": "33", "t2": "36", "t3": "37"},
 }
 """Codes of styles; t0 to t3 are colours of targets, as on pages."""
-INDENT, BELOW = 12, 6
+INDENT, BELOW = 16, 6
 """Columns before the text beside a name, and before what belongs to a row."""
 GAP = 2
 BETWEEN_BADGES = "     "
@@ -118,10 +118,14 @@ def _wrapped(text: str, width: int, most: int | None = None) -> list[str]:
 
 def _named(block: Named, width: int, colour: bool) -> Iterable[str]:
     """`name   a · b · c`, further lines under the first."""
-    room = width - block.indent
+    indent = min(block.indent, max(0, width - NARROWEST))
+    room, name = width - indent, block.name
+    if len(name) >= indent > 0:  # it stands above the texts
+        yield inked(name, block.style, colour)
+        name = ""
     kept = [text.replace(" ", NBSP) if len(text) <= min(KEPT_MOST, room) else text for text in block.texts]
     for place, line in enumerate(_wrapped(" · ".join(kept), room, block.most)):
-        yield inked(f"{'' if place else block.name:<{block.indent}}{line}", block.style, colour)
+        yield inked(f"{'' if place else name:<{indent}}{line}", block.style, colour)
 
 
 def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:

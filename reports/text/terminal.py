@@ -124,11 +124,11 @@ def _closing(summary: Summary) -> Iterable[Part]:
     yield Named("calls", remarks.lines(summary))
     yield Named("throughput", remarks.throughput(summary))
     interleaved = [remarks.interleaved(summary.interleaving).rstrip(".")] if summary.interleaving else []
-    yield Named("arms", [*interleaved, *remarks.against(summary)])
+    yield Named("targets", [*interleaved, *remarks.against(summary)])
     alone = len(summary.targets) == 1
     told = [row for row in summary.breakdowns if row.step == ALL and alone and len(row.segments) > 1]
     for row in told[:SHOWN]:
-        yield Named("segments", [words.breakdown(row, summary)])
+        yield Named("breakdown", [words.breakdown(row, summary)])
     yield Named("interrupted", words.medians(summary, INTERRUPTED))
     yield Named("functions", words.medians(summary, CALLED))
     yield Named("drift", [remarks.drift_suspected(summary.drifts)])
@@ -140,33 +140,39 @@ def _closing(summary: Summary) -> Iterable[Part]:
     endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in summary.outcomes.turns]
     shown = endings if len(endings) <= 5 else [*endings[:4], f"{len(endings) - 4} others"]
     lost = sum(summary.outcomes.lost)
-    yield Named("outcomes", shown + ([f"lost {count(lost)}"] if lost else []))
+    yield Named("outcomes", shown + ([f"not started {count(lost)}"] if lost else []))
     for ending in summary.outcomes.quoted()[:QUOTED]:
-        yield Named("said", [f"{ending.outcome}: {ending.said}"])
+        yield Named("service says", [f"{ending.outcome}: {ending.said}"])
     for remedy in summary.outcomes.remedies()[:REMEDIES]:
-        yield Named("to do", [remedy_line(remedy)])
-    yield Named("limits", [remarks.limits_in_all(summary.quota)])
+        yield Named("what to do", [remedy_line(remedy)])
+    yield Named("rate limits", [remarks.limits_in_all(summary.quota)])
     for incident in remarks.incident_lines(summary, INCIDENTS):
         yield Named("incident", [incident], most=INCIDENT_LINES)
     yield Named("cost", remarks.cost(summary.money, simulated=summary.simulated))
-    rules = [
-        f"{rule.measure or rule.name} {rule.written(rule.figure)} "
-        f"(limit {rule.written(rule.limit)}{f'; {rule.note}' if rule.note else ''})"
-        for rule in summary.verdict.rules
-        if rule.figure is not None
+    checks = [words.check_in_words(rule) for rule in summary.verdict.rules if rule.figure is not None]
+    handled = [
+        f"{words.HEALTH['receive_delay'].format(f'{three(row.p99)}{NBSP}ms')} (p99)"
+        for row in summary.harness
+        if row.measure == "receive_delay"
     ]
-    lags = [f"receive_delay p99 {three(row.p99)}{NBSP}ms" for row in summary.harness if row.measure == "receive_delay"]
-    yield Named("harness", rules + lags + trust(summary.run))
-    for notice in (*notices(summary), settings.chunks(summary.setup)):
+    yield Named("load generator", checks + handled + trust(summary.run))
+    infinite = [words.INFINITE_NOTE] if _has_infinite(summary) else []
+    for notice in (*infinite, *notices(summary), settings.chunks(summary.setup)):
         yield Named("note", [notice])
-    yield Named("next", [next_step(summary).replace("`", "")])
+    yield Named("next step", [next_step(summary).replace("`", "")])
+
+
+def _has_infinite(summary: Summary) -> bool:
+    """Return whether a quantile of the first table lies among the failed turns."""
+    rows = [answer.figures for group in words.tables(summary) for answer in group.rows]
+    return any(figures.at(p).status == "failed share" for figures in rows for p in (0.5, 0.95, 0.99))
 
 
 RUN_HEADS = ("run", "target", "turns", "p50", "p95", "p99", "failed", "valid")
 RUN_LEFT = (0, 1, 7)
 """Columns of text."""
 RUN_LEAST, TARGET_MOST = 12, 24
-WARNING = "Each row is a run of its own: `rtbench compare` says what of their differences is more than chance."
+WARNING = "Each row is a separate run: `rtbench compare` tests whether their differences are more than chance."
 
 
 @dataclass(frozen=True)

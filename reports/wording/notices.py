@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -19,19 +19,24 @@ from reports.summary.arms import FAIR
 from reports.summary.outcomes import Outcomes
 from reports.summary.summary import Summary
 from reports.summary.trust import Noticed
+from reports.wording import words
 from reports.wording.groups import apart_words, key_words
 
 FAR_OFF_NS = NS_PER_S
 """A clock that is wrong by so much is told of: hosts that keep theirs by NTP are a hundredth of it apart."""
-FAILING_APART = f"Failures differ by more than 1{NBSP}point between the arms ({{}}): look at these first."
+FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): look at these first."
+NAMED = 3
+"""More metrics are counted, not named."""
 DECIDED = ("regressed", "not regressed")
 """Reasons of a decision that is an answer."""
 
 
 def notices(summary: Summary) -> list[str]:
     """What is to be read before the figures: of the run, of its arms, and where pooled figures mislead."""
+    shown = {answer.figures.measure for group in words.tables(summary) for answer in group.rows}
     return [
         *run_notices(summary.run, summary.noticed),
+        *filter(None, [inexact_line(summary.run, shown)]),
         *unfair(summary.outcomes, summary.targets),
         *pooled_notices(summary),
     ]
@@ -62,11 +67,11 @@ def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
         ends = [min(failures, key=lambda name: failures[name]), max(failures, key=lambda name: failures[name])]
         shares = [f"{name} {percent(failures[name], 1)}" for name in ends]
         ends_said = " to ".join(shares)
-        yield FAILING_APART.format(ends_said)
+        yield FAILURES_DIFFER.format(ends_said)
     throttled = dict(_known(targets, [outcomes.throttled(place) for place in range(len(targets))]))
     shares = [f"{name} {percent(share, 1)}" for name, share in throttled.items() if share > FAIR]
     if shares:
-        yield f"More than 1{NBSP}% was throttled ({', '.join(shares)}): such arms are no fair comparison."
+        yield f"More than 1{NBSP}% was throttled ({', '.join(shares)}): such targets cannot be compared."
 
 
 def _known(targets: Sequence[str], shares: Sequence[float]) -> Iterable[tuple[str, float]]:
@@ -74,22 +79,22 @@ def _known(targets: Sequence[str], shares: Sequence[float]) -> Iterable[tuple[st
 
 
 def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
-    """Sentences on a run, those of its document first."""
+    """Yield notes on a run, those of its document first; nothing of metrics, which `uncertain_metrics` has."""
     yield from (str(notice) for notice in run.document.get("notices") or [])
     totals = run.document.get("totals") or {}
     begun = totals.get("turns_started")
     if isinstance(begun, int) and begun > len(run.turns):
-        yield f"{begun:,} turns were begun and {len(run.turns):,} rows were written: how the others ended is unknown."
+        yield f"{begun:,} turns were started and {len(run.turns):,} rows were written: how the others ended is unknown."
     fallbacks = totals.get("timestamp_fallbacks")
     if fallbacks:
-        yield f"{fallbacks:,} events had no usable kernel stamp and were stamped by this process."
+        yield f"{fallbacks:,} events had no usable kernel timestamp; this process timestamped them."
     yield from _unknown(run.document)
     for host in hosts_of(run.document):
         ahead_ns = host.get("clock_offset_ns") or 0
         if abs(ahead_ns) >= FAR_OFF_NS:
             apart = f"{span(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
-            led = "the one of the host that led the run"
-            corrected = "its seconds and phases are corrected by that, and its own logs are not"
+            led = "that of the host that led the run"
+            corrected = "its seconds and phases are corrected for that, its own logs are not"
             yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
     if run.document.get("state") == "running" and not run.closed:
         yield "This run is under way: its figures cover what has been written so far."
@@ -97,22 +102,21 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
         yield "This run did not end cleanly: its figures cover what had been written by then."
     stopped = str(run.document.get("stopped") or "")
     if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
-        yield f"This run ended before its time: {stopped.rstrip('.')}."
+        yield f"This run ended early: {stopped.rstrip('.')}."
     yield from _retirements(run, known)
-    yield from filter(None, [inexact_line(run)])
     if known.left_out:  # where nothing is left the headline says so
         are = "is" if known.left_out == 1 else "are"
-        yield f"{known.left_out:,} of {plural(known.turns, 'turn')} {are} of the warm-up, and left out."
+        yield f"{known.left_out:,} of {plural(known.turns, 'turn')} {are} excluded as warm-up."
     yield from _heard_alone(run)
     if known.filled:
         are = "1 turn is" if known.filled == 1 else f"{known.filled:,} turns are"
         yield (
             f"{are} of sessions with fillers on (interim_response): the first sound, and so ttfa and "
-            "voice_to_voice, may be of a filler, and no event tells it."
+            "voice_to_voice, may be a filler; no event shows which."
         )
     if known.unattributed_commits:
         made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
-        yield f"{made} made by no turn of the script: noise, sounds during silence, or the idle timeout."
+        yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
 
 
 def _heard_alone(run: RunFrames) -> Iterable[str]:
@@ -122,11 +126,11 @@ def _heard_alone(run: RunFrames) -> Iterable[str]:
         whose = "" if len(targets) == len(run.document["targets"]) else f"{listed([t['label'] for t in targets])}: "
         yield (
             f"{whose}The protocol has no events for turns: voice_to_voice, greetings and interruptions are measured by "
-            "ear; ttfa, transcripts, turn detection, tokens and ids are absent, not zero."
+            "audio onset detection; ttfa, transcripts, turn detection, tokens and ids are absent, not zero."
         )
         unknown = (run.document.get("totals") or {}).get("unknown_events") or {}
         if unknown:
-            yield f"Messages came that are none of the dialect, and were left unread: {counted(unknown)}."
+            yield f"Messages that the dialect does not have were ignored: {counted(unknown)}."
 
 
 def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:
@@ -142,42 +146,49 @@ def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:
             yield f"{whose}{model} {retirement.words(today)}, seen from the day of this run."
 
 
-def inexact_line(run: RunFrames) -> str:
-    """9 measures are not exact in this run, …: ttfa can be off by 31 ms (p99; limit 20 ms); empty where all are."""
-    stamped = [one for one in run.inexact if not one.is_early]  # the headline says the others
-    names = dict.fromkeys(one.measure for one in stamped)
+def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
+    """Return that timestamp uncertainty is too high for metrics, with the worst of them; empty if it is for none.
+
+    `asked`: the metrics that matter to the reader; None: all.
+    """
+    early = {one.measure for one in run.inexact if one.is_early}  # the headline says these
+    stamped = [one for one in run.inexact if one.measure not in early and (asked is None or one.measure in asked)]
+    names = list(dict.fromkeys(one.measure for one in stamped))
     if not names:
         return ""
-    # by how many times its limit it can be off
+    # by how many times its limit it may be off
     worst = max(stamped, key=lambda one: one.figure / one.limit if one.figure is not None and one.limit else math.inf)
-    are, them = ("measures are", "them") if len(names) > 1 else ("measure is", "it")
+    which = listed(names) if len(names) <= NAMED else f"{len(names)} metrics"
+    they, them = ("it is", "it") if len(names) == 1 else ("they are", "them")
     on = f" on {worst.target}" if len(run.document.get("targets") or []) > 1 else ""
     return (
-        f"{len(names)} {are} not exact in this run, so nothing is compared by {them}, and limits leave room for "
-        f"that: {worst.measure}{on} can be off {worst.off}."
+        f"Timestamp uncertainty is too high for {which}: {they} not compared, and thresholds on {them} leave room for "
+        f"it: {worst.measure}{on} may be off {worst.off}."
     )
 
 
 def decided(run: RunFrames) -> str:
-    """At which look a run was decided that was to end once it was, as decision.json has it; empty where none did."""
+    """Return which interim analysis decided a run, as decision.json has it; empty if none did."""
     try:
         found = read_json(read_file(run.folder / "decision.json")) if run.document.get("decision_plan") else {}
         if not found.get("by_look"):
             return ""
-        where = f"look{NBSP}{len(found['looks'])} of {len(found['plan']['looks'])}, {plural(found['pairs'], 'pair')}"
-        how = ", decided" if found["reason"] in DECIDED and not found["invalid"] else ""
-        return f"This run ended at {where}{how}: {found['outcome']}."
+        held, planned = len(found["looks"]), len(found["plan"]["looks"])
+        kind = "final" if held == planned else "interim"
+        how = "Decided" if found["reason"] in DECIDED and not found["invalid"] else "Ended"
+        pairs = plural(found["pairs"], "pair")
+        return f"{how} by {kind} analysis{NBSP}{held} of {planned}, {pairs}. {found['outcome']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
 
 
 def _unknown(document: dict[str, Any]) -> Iterable[str]:
-    """Worker 1 on west was lost 9 s into the run: at most 57 turns and 12 calls of it are unknown."""
+    """Yield `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls of it are unknown.`"""
     for worker in document.get("lost") or []:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
         most = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
         host = f" on {worker['host']}" if worker.get("host") else ""
-        what = "was lost"
+        what = "went missing"
         if worker.get("since_utc_ns") is not None:
             into_s = (worker["since_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
             what += f" {max(0.0, into_s):.0f} s into the run"
@@ -185,5 +196,5 @@ def _unknown(document: dict[str, Any]) -> Iterable[str]:
             what = f"left damaged data ({worker['why']})"
         unknown = "how many turns of it are missing is unknown"
         if worker.get("turns") is not None:
-            unknown = f"at most {' and '.join(most)} of it are unknown"
+            unknown = f"up to {' and '.join(most)} of it are unknown"
         yield f"Worker {worker['worker']}{host} {what}: {unknown}."

@@ -14,8 +14,8 @@ from reports.numbers import NBSP, count, listed, percent, plural, span
 from reports.runs import RunFrames, hosts_of
 from reports.summary.outcomes import Ending, Remedy
 from reports.summary.summary import Summary
-from reports.summary.trust import NotJudged, RuleResult, RunVerdict, busiest, taken_by_warm_up
-from reports.wording.words import as_sentence, rule_said
+from reports.summary.trust import NotJudged, RunVerdict, busiest, taken_by_warm_up
+from reports.wording.words import as_sentence, rule_said, rule_values
 
 LEAD = "Do not use these figures"
 RUN = "the run"
@@ -31,7 +31,7 @@ class Cause:
 
     @property
     def line(self) -> str:
-        """the run is INVALID by rule (c), audio chunks were sent late: …. Lower the load."""
+        """Return the cause with its remedy: the run is INVALID: audio was sent late (…). Lower the load."""
         return " ".join(filter(None, (f"{self.text.rstrip('.')}.", remedies([self]))))
 
 
@@ -44,16 +44,11 @@ def of_run(verdict: RunVerdict, document: Mapping[str, Any], folder: Path, whose
         remedy = "see how its turns ended: rtbench report" if ended else "run it again, to its end"
         remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason says what to do
         return (Cause(f"{whose} is {verdict.word}: {verdict_reason(verdict)}", remedy, folder),)
-    broken = [Cause(f"{whose} is {verdict.word} by {_rule(rule)}", rule.remedy, folder) for rule in verdict.broken]
+    broken = [
+        Cause(f"{whose} is {verdict.word}: {rule_said(rule)} ({rule_values(rule)})", rule.remedy, folder)
+        for rule in verdict.broken
+    ]
     return tuple(broken) or (Cause(f"{whose} is {verdict.word}: {verdict_reason(verdict)}", "", folder),)
-
-
-def _rule(rule: RuleResult) -> str:
-    """rule (c), audio chunks were sent late: send_delay was 14.2 ms, the limit is 10 ms (p99, a tenth of a chunk)."""
-    note = f" ({rule.note})" if rule.note else ""
-    named = f"rule ({rule.rule}), " if rule.rule else ""
-    figures = f"{rule.measure} was {rule.written(rule.figure)}, the limit is {rule.written(rule.limit)}{note}"
-    return f"{named}{rule_said(rule)}: {figures}"
 
 
 def run_word(verdict: str, *, usable: bool) -> str:
@@ -101,12 +96,12 @@ def verdict_count(verdict: RunVerdict) -> str:
 
 
 def verdict_reason(verdict: RunVerdict) -> str:
-    """every check that applies passed; audio leaves on time: no; the run has not ended."""
+    """Return `every check that applies passed`, `audio was sent late`, `the run has not ended`."""
     if verdict.not_judged is not None:
         return why_not_judged(verdict.not_judged)
     if verdict.valid:
         return "every check that applies passed"
-    return "; ".join(f"{rule.name}: no" for rule in verdict.broken) or "a check failed"
+    return "; ".join(map(rule_said, verdict.broken)) or "a check failed"
 
 
 def why_not_judged(found: NotJudged) -> str:
@@ -116,16 +111,16 @@ def why_not_judged(found: NotJudged) -> str:
     if found.kind == "warm-up":
         turns = "the only turn" if found.turns == 1 else f"all {plural(found.turns, 'turn')}"
         took = f"the warm-up of {span(found.warmup_s)} took {turns}"
-        return f"{took}: no session began after it; run longer, or with --warmup 0"
+        return f"{took}: no session started after it; run longer, or with --warmup 0"
     return {
         "running": "the run has not ended",
         "closing": "the run has not been closed",
         "killed": "the run was killed before it was judged",
-        "nothing": "there is nothing to judge it by",
+        "nothing": "nothing was measured",
     }[found.kind]
 
 
-NOT_CALIBRATED = "not calibrated: `rtbench calibrate` says how wrong this machine's figures are"
+NOT_CALIBRATED = "not calibrated: `rtbench calibrate` measures how accurate this machine is"
 ABOVE_MEAN = 1.1
 """Its busiest seconds may have so many times the events that the calibration had in the mean of all."""
 
@@ -174,7 +169,7 @@ def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str
         )
         if was > known
     ]
-    ended = f" ({cited['ended']}, not the harness, ended it)" if cited.get("ended") else ""
+    ended = f" ({cited['ended']}, not the load generator, ended it)" if cited.get("ended") else ""
     return [f"this run went beyond its calibration{ended}: {listed(more)} in one process"] if more else []
 
 

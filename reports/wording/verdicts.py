@@ -14,11 +14,10 @@ from reports.numbers import NBSP, NONE, change, count, listed, plural, three
 from reports.question import RATES, Question
 from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import DRIFTS, Reason, unequal
-from reports.wording.words import INFINITE, OPEN, interval
+from reports.wording.words import INFINITE, UNBOUNDED, interval
 
 NOTHING = "n/a"
 """A figure that is not told."""
-TIMEOUT = INFINITE
 NEAR = 0.05
 """A ratio that lies farther from 1 than this is told with its margin where it is equivalent."""
 
@@ -60,7 +59,7 @@ def share(value: float) -> str:
 def points(value: float | None) -> str:
     """A difference of rates in percentage points, without its unit: +0.05, −1.15, 0."""
     if value is None or not math.isfinite(value):
-        return OPEN
+        return UNBOUNDED
     text = f"{100 * value:+.{2 if abs(value) < 0.0995 else 1}f}"
     return "0" if float(text) == 0 else text.replace("-", "−")
 
@@ -68,19 +67,19 @@ def points(value: float | None) -> str:
 def signed(value: float | None, scale: Scale) -> str:
     """+65 %, −0.55 points."""
     if value is None:
-        return OPEN
+        return UNBOUNDED
     if scale == "slope":
         return f"{'+' if value > 0 else ''}{three(value)}{NBSP}{SLOPE}"
     return f"{points(value)}{NBSP}points" if scale == "points" else change(1 + value)
 
 
 def difference(found: Difference | None) -> str:
-    """+65 %, −0.55 points; ∞ where the candidate lies in the failed share; n/a where there is none."""
+    """+65 %, −0.55 points; ∞ if the candidate lies among the failed turns; n/a where there is none."""
     if found is None or math.isnan(found.d):
         return NOTHING
     value = as_share(found.d, found.scale, found.candidate)
     if value is None:
-        return TIMEOUT if found.d > 0 else f"was {TIMEOUT}"
+        return INFINITE if found.d > 0 else f"was {INFINITE}"
     return signed(value, found.scale)
 
 

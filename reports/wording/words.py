@@ -22,17 +22,28 @@ from reports.wording import settings
 from reports.wording.breakdown import segment_title
 
 CAUSES = {
-    "timestamp_uncertainty": ("arrival stamps are not exact", "the load generator fell behind what came in"),
-    "event_loop_delay": ("the event loop ran late", "the load generator could not keep up"),
-    "send_delay": ("audio chunks were sent late", "the load generator could not keep up"),
-    "start_delay": ("sessions started late", "the load was not the one that was asked for"),
+    "timestamp_uncertainty": ("timestamps are too uncertain", "the load generator fell behind incoming data"),
+    "event_loop_delay": ("the event loop was delayed", "the load generator could not keep up"),
+    "send_delay": ("audio was sent late", "the load generator could not keep up"),
+    "start_delay": ("calls started late", "the load was not the one that was planned"),
+    "turns": ("data is missing", "data is missing"),
 }
+"""Of a check that failed: what failed, and what that says of the run."""
+HEALTH = {
+    "timestamp_uncertainty": "timestamps may be off by {}",
+    "event_loop_delay": "event loop delayed by up to {}",
+    "send_delay": "audio sent up to {} late",
+    "start_delay": "calls started up to {} late",
+    "turns": "{} of the turns missing",
+    "receive_delay": "events handled up to {} after they arrived",
+}
+"""The load generator's health in words, by what was measured of it."""
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
 """What a main measure waits for."""
 COMPARABLE = (
-    "VAD turns and manually committed turns: ttfa cannot be compared, because it counts from the end of speech in the "
-    "one and from response.create in the other. voice_to_voice has one definition; but with VAD it includes "
+    "VAD turns and manually committed turns: ttfa cannot be compared, because it is measured from the end of speech in "
+    "the one and from response.create in the other. voice_to_voice has one definition; but with VAD it includes "
     "silence_duration_ms, which manually committed turns do not have."
 )
 """What of VAD turns and manual ones may be compared."""
@@ -58,19 +69,22 @@ FAILED_TURNS = (
 )
 """What the definitions of a page say of them."""
 INFINITE = "∞"
-"""A quantile that lies among the failed turns: each of them counts as infinite latency."""
-OPEN = "open"
-"""An end that the samples do not bound."""
+"""A quantile among the failed turns."""
+INFINITE_NOTE = f"{INFINITE}: a failed turn counts as infinite latency."
+UNBOUNDED = "unbounded"
+"""An interval of which the samples bound neither end."""
 
 
 def interval(low: float | None, high: float | None, write: Callable[[float], str], between: str = " to ") -> str:
-    """969 – 1,010; +47 to +87 %; 640 ms to 1.24 s; open to +12 %: both ends, with a unit that they share once.
+    """Return both ends, with a unit that they share once: 969 – 1,010; +47 to +87 %; 640 ms to 1.24 s; up to +12 %.
 
-    An end that is infinite or None is `open`; so is the whole of an interval without either.
+    An end that is infinite or None has no bound.
     """
-    first, last = (OPEN if end is None or not math.isfinite(end) else write(end) for end in (low, high))
-    if first == last == OPEN:
-        return OPEN
+    first, last = ("" if end is None or not math.isfinite(end) else write(end) for end in (low, high))
+    if not first and not last:
+        return UNBOUNDED
+    if not first or not last:
+        return f"up to {last}" if last else f"from {first}, no upper bound"
     _, space, unit = last.rpartition(NBSP)
     return f"{first.removesuffix(f'{NBSP}{unit}') if space else first}{between}{last}"
 
@@ -115,13 +129,9 @@ def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", g
 
 
 def _open(estimate: Estimate, failed: str) -> str:
-    """Why an interval has no end: the sessions that would close it, or the failures that it reaches into."""
-    said = _unbounded(estimate)
-    return f"{said}; needs {plural(estimate.needs, 'session')}" if estimate.needs else f"{said}: {failed}"
-
-
-def _unbounded(estimate: Estimate) -> str:
-    return f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
+    """Return why an interval lacks an end: the sessions that would bound it, or the failures that it reaches into."""
+    lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
+    return f"{lacks}; needs {plural(estimate.needs, 'session')}" if estimate.needs else f"{lacks}: {failed}"
 
 
 def bound(estimate: Estimate) -> str:
@@ -131,7 +141,7 @@ def bound(estimate: Estimate) -> str:
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
 
 
-INEXACT_HEADS = ("not exact", "target", "host", "off by, p99", "limit")
+INEXACT_HEADS = ("metric", "target", "host", "uncertainty (p99)", "limit")
 
 
 def inexact_rows(summary: Summary) -> list[Line]:
@@ -168,7 +178,7 @@ def clock_offset(host: Host) -> str:
 
 
 def aside(estimate: Estimate, n: int) -> str:
-    """(969–1,010), or in short why there is no interval: (needs 40 sessions), (no upper bound). Nothing beside ∞."""
+    """Return `(969–1,010)`, or in short why there is no interval: (needs 40 sessions). Nothing beside infinity."""
     if estimate.published:
         return f"({_interval(estimate, '–')})"
     if not n:
@@ -177,7 +187,7 @@ def aside(estimate: Estimate, n: int) -> str:
     short = {
         "too few turns": f"(needs {needs})",
         "too few sessions": f"(needs {needs} sessions)",
-        "open": f"({_unbounded(estimate)})",
+        "open": "(no upper bound)",
     }
     return short.get(estimate.status, "")
 
@@ -196,12 +206,12 @@ def answer_cell(figures: Figures, p: float) -> Shown:
 
 
 def failures(answer: CallerWait) -> Shown:
-    """The share of the turns wanted that failed or were never begun, and their numbers: `52.9 %`, `45 of 85`."""
+    """Return the share of the planned turns that failed or did not start, and the counts: `52.9 %`, `45 of 85`."""
     return Shown(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
 
 
 def reached(figures: Figures) -> Shown:
-    """The share of the wanted that has the figure, and how many have not: `71.2 %`, `115 failed, 100 not started`."""
+    """Return the share of the planned turns with the metric, and how many lack it: `71.2 %`, `115 failed, …`."""
     never = f", {count(figures.lost)} not started" if figures.lost else ""
     return Shown(percent(figures.reached, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
 
@@ -217,33 +227,43 @@ def inline(figures: Figures, p: float) -> str:
 
 
 def cause(summary: Summary) -> str:
-    """Why a run is invalid; of inexact stamps also how far figures can be off."""
+    """Return why a run is invalid; of uncertain timestamps also by how much they may be off."""
     if not summary.verdict.broken:
         return "a check failed"
     first = summary.verdict.broken[0]
     why = CAUSES.get(first.measure, ("", f"the check “{first.name}” failed"))[1]
-    return (
-        f"{why}, and they can be off by {first.written(first.figure)}"
-        if first.measure == "timestamp_uncertainty"
-        else why
-    )
+    if first.measure != "timestamp_uncertainty":
+        return why
+    return f"{why}, and timestamps may be off by {first.written(first.figure)}"
 
 
 def rule_said(rule: RuleResult) -> str:
-    """audio chunks were sent late: what it means that the rule is broken."""
+    """Return what it means that a check failed: audio was sent late."""
     return CAUSES.get(rule.measure, (rule.name, ""))[0]
 
 
 def rule_line(rule: RuleResult) -> str:
-    """Rule (c) failed: audio chunks were sent late."""
-    said = rule_said(rule)
-    return f"Rule ({rule.rule}) failed: {said}." if rule.rule else f"Failed: {said}."
+    """Return `Check failed: audio was sent late`."""
+    return f"Check failed: {rule_said(rule)}"
 
 
 def rule_figure(rule: RuleResult) -> str:
-    """send_delay was 14.2 ms; the limit is 10 ms (p99, a tenth of a chunk)."""
-    note = f" ({rule.note})" if rule.note else ""
-    return f"{rule.measure} was {rule.written(rule.figure)}; the limit is {rule.written(rule.limit)}{note}."
+    """Return the rest of the sentence: (send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk)."""
+    return f"({rule_values(rule)})."
+
+
+def rule_values(rule: RuleResult) -> str:
+    """Return what was measured by a check: send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk."""
+    named = f"{rule.measure} p99" if rule.unit == "ms" else rule.measure
+    note = f"; {rule.note}" if rule.note else ""
+    return f"{named} {rule.written(rule.figure)}, limit {rule.written(rule.limit)}{note}"
+
+
+def check_in_words(rule: RuleResult) -> str:
+    """Return a check in words: timestamps may be off by 2.9 ms (p99; limit 3.8 ms)."""
+    said = HEALTH.get(rule.measure, f"{rule.measure} {{}}").format(rule.written(rule.figure))
+    p99 = "p99; " if rule.unit == "ms" else ""
+    return f"{said} ({p99}limit {rule.written(rule.limit)})"
 
 
 def with_remedies(rules: Sequence[RuleResult]) -> Iterable[tuple[RuleResult, str]]:
@@ -286,7 +306,7 @@ class Answers(NamedTuple):
         traits = answer.stratum.traits_words or (PLAIN if len({row.stratum.traits for row in self.rows}) > 1 else "")
         by_origin = CATALOGUE[self.measure].begin == "measured_from"
         which = traits if by_origin else answer.label.removeprefix(answer.target).lstrip(" ·")
-        return " · ".join(filter(None, [which, "not exact in this run" if answer.figures.inexact else ""]))
+        return " · ".join(filter(None, [which, "uncertain in this run" if answer.figures.inexact else ""]))
 
 
 def tables(summary: Summary) -> list[Answers]:
@@ -336,7 +356,7 @@ def whose(figures: Figures) -> str:
     With a mark where the measure is not exact in this run.
     """
     shown = figures.target if since(figures.measure, figures.stratum) else figures.label
-    return f"{shown} · not exact in this run" if figures.inexact else shown
+    return f"{shown} · uncertain in this run" if figures.inexact else shown
 
 
 def stalled(counts: Counts) -> str:
@@ -382,7 +402,7 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
     named = len({f.label for f in shown}) > 1
     return [
         f"{f.measure} p50{f' on {f.label}' if named else ''} {inline(f, 0.5)}, max {three(f.high)}{NBSP}{f.unit}"
-        + (f", reached by {reached(f).figure}" if f.failed else "")
+        + (f", completed by {reached(f).figure}" if f.failed else "")
         for f in shown
     ]
 
@@ -407,7 +427,7 @@ def detection(counts: Counts) -> list[str]:
     faults = []
     if counts.split:
         commits = "commit" if counts.splits == 1 else "commits"
-        beside = f" ({count(counts.splits)} {commits} too many)" if counts.splits else ""
+        beside = f" ({count(counts.splits)} extra {commits})" if counts.splits else ""
         faults.append(f"{plural(counts.split, 'turn')} cut at a pause{beside}")
     if counts.early:
         faults.append(f"end of speech detected too early in {count(counts.early)} of {plural(counts.noticed, 'turn')}")

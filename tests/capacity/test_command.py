@@ -44,7 +44,7 @@ def test_the_answer_is_said_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path:
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
 
     assert result.exit_code == 0, result.output
-    assert "Holds 20 calls at a time and breaks at 21" in result.output
+    assert "Passes at 20 and fails at 21 concurrent calls" in result.output
     assert (document["holds"], document["breaks"], document["confirmed"]) == (20, 21, True)
     assert (tmp_path / "copy.json").read_text() == (tmp_path / "found" / "capacity.json").read_text()
     jsonschema.validate(document, schemas()["capacity"])
@@ -62,7 +62,7 @@ def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_pa
     output = capacity(monkeypatch, tmp_path, "--max-time", "40m", "--budget", "12").output.splitlines()
     plan = json.loads((tmp_path / "found" / "capacity.json").read_text())["plan"]
 
-    assert output[1] == f"at most {plan['levels_most']} levels and a hold, in 40 min and 12.00 USD"
+    assert output[2] == f"up to {plan['levels_most']} levels and a longer run, in 40 min and 12.00 USD"
     assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
 
 
@@ -95,8 +95,8 @@ def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
     said = " ".join(result.output.split())
 
-    assert "a quick look: levels of 27 s until the time is over, and a rough answer" in said
-    assert "it seems to lie between 16 and 32 calls at a time, which is a rough estimate and shown by nothing" in said
+    assert "quick search: levels of 27 s until the time is over, for a rough estimate" in said
+    assert "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified" in said
     assert (document["holds"], document["rough"]) == (None, {"holds": 16, "breaks": 32})
     assert (result.exit_code, document["ended"], len(document["levels"])) == (3, "time", 6)
 

@@ -47,7 +47,7 @@ def test_a_quota_edge_says_what_was_left() -> None:
         40, "breaks", shares=[build_share(slow=0, failed=9, throttled=9)], limits_left={"tokens": 0.002}
     )
 
-    assert "the service throttled 9; at the least 0.2 % of its tokens a minute were left" in edge_of(level).words
+    assert "the service throttled 9; the minimum left was 0.2 % of its tokens a minute" in edge_of(level).words
 
 
 def test_the_answer_is_a_sentence() -> None:
@@ -55,11 +55,11 @@ def test_the_answer_is_a_sentence() -> None:
 
     assert (found.holds, found.breaks, found.confirmed, found.ended) == (32, 40, True, "narrowed")
     assert found.sentence == (
-        "holds 32 calls at a time and breaks at 40 (ttfa p(95)<800); the edge is one of latency (ttfa p(95)<800: 50 of "
-        "100 turns were too slow, 0 failed); a longer hold confirmed it"
+        "passes at 32 and fails at 40 concurrent calls (ttfa p(95)<800); the breaking point is one of latency (ttfa "
+        "p(95)<800: 50 of 100 turns were too slow, 0 failed); a longer run confirmed 32"
     )
-    assert closing_lines(found)[-1].endswith("confirmed it.")
-    assert any("undecided within their time: 36" in note for note in found.notes)
+    assert closing_lines(found)[-1].endswith("confirmed 32.")
+    assert any("inconclusive within their time: 36" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -90,19 +90,19 @@ CONCLUDED: dict[str, tuple[list[LevelOutcome], tuple[Any, ...], list[str]]] = {
     # (levels; holds, breaks, how it ended, confirmed; words of its notes)
     "our own generator is no edge of the service":
         ([build_level(8, "holds"), *[build_level(16, "generator", why=WHY)] * 2], (8, None, "generator"),
-         ["spread it over more --processes", "our own generator was the limit from 16 calls at a time on"]),
+         ["spread it over more --processes", "the load generator was the limit from 16 concurrent calls on"]),
     "a level that breaks in the hold does not hold":
         ([build_level(16, "holds"), build_level(32, "holds"), BROKEN,
           build_level(32, "breaks", hold=True, shares=[build_share()])], (16, 32, "narrowed", None),
-         ["broke in the longer hold"]),
+         ["failed in the longer run"]),
     "a service that is slower in the hold drifts":
         ([build_level(32, "holds", wait_p50=FAST), BROKEN, build_level(32, "holds", hold=True, wait_p50=SLOW)],
-         (32, 40, "narrowed", True), ["was 100 ms, and 200 ms in the hold"]),
+         (32, 40, "narrowed", True), ["was 100 ms, and 200 ms in the longer run"]),
     "no level broke up to the largest":
-        ([build_level(256, "holds")], (256, None, "most"), ["a higher one finds the edge"]),
+        ([build_level(256, "holds")], (256, None, "most"), ["a higher one finds the breaking point"]),
     "whether the largest breaks is not said where it stayed undecided":
         ([build_level(128, "holds"), *[build_level(256, "undecided")] * 2], (128, None, "most"),
-         ["undecided within their time: 256"]),
+         ["inconclusive within their time: 256"]),
 }  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def test_what_the_levels_come_to(levels: list[LevelOutcome], answer: tuple[Any, 
     assert (found.holds, found.breaks, found.ended, found.confirmed)[: len(answer)] == answer
     assert all(any(words in note for note in found.notes) for words in notes)
     assert found.edge is None or found.breaks is not None
-    assert ("nothing broke" in " ".join(found.notes)) == (levels == [build_level(256, "holds")])
+    assert ("nothing failed" in " ".join(found.notes)) == (levels == [build_level(256, "holds")])
 
 
 def test_what_is_known_is_concluded_where_somebody_interrupts() -> None:
@@ -130,15 +130,15 @@ def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_ed
     )
 
     assert (found.holds, found.ended) == (None, "most")
-    assert "it seems to lie above 256 calls at a time" in found.sentence
-    assert "a longer --max-time decides more: 10 min at least" in " ".join(found.notes).replace(NBSP, " ")
+    assert "the breaking point is above 256 concurrent calls" in found.sentence
+    assert "a longer --max-time (10 min or more) decides more" in " ".join(found.notes).replace(NBSP, " ")
 
 
 def test_a_plan_of_one_level_asks_whether_it_holds() -> None:
     asked = " ".join(opening(build_plan(300, 300), "runs/capacity"))
 
-    assert "whether 300 calls at a time hold ttfa p(95)<800 at most 1 level and a hold, in 30 min" in asked
-    assert "wrong with a chance of 5% at most" in asked
+    assert "whether ttfa p(95)<800 passes at 300 concurrent calls up to 1 level and a longer run, in 30 min" in asked
+    assert "wrong in at most 5% of searches" in asked
 
 
 def test_a_quick_look_promises_no_error() -> None:

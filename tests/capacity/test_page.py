@@ -30,8 +30,8 @@ def searched(levels: list[LevelOutcome]) -> Capacity:
 def test_the_answer_stands_above_and_every_level_below() -> None:
     page = poured(capacity_page(searched(LEVELS)))
 
-    assert "Holds 8 calls at a time and breaks at 16 (ttfa p(95)&lt;800)." in page
-    assert "A longer hold confirmed it." in page
+    assert "Passes at 8 and fails at 16 concurrent calls (ttfa p(95)&lt;800)." in page
+    assert "A longer run confirmed 8." in page
     assert "SIMULATED" in page
     assert "&lt;west&gt;" in page
     assert "<west>" not in page
@@ -66,5 +66,5 @@ def test_the_edge_is_a_band_between_what_holds_and_what_breaks() -> None:
 def test_a_search_that_found_nothing_has_a_page() -> None:
     page = poured(capacity_page(searched([])))
 
-    assert "No number of calls at a time was shown to hold or to break" in page
+    assert "No level of concurrent calls passed or failed" in page
     assert "<svg" not in page

@@ -51,7 +51,7 @@ def test_what_a_search_may_cost_is_said_before(monkeypatch: pytest.MonkeyPatch) 
 
     assert ready.costs[1:] == (
         COST,
-        "the search makes at most 9,000 calls for 2,250.00 USD, if all of its time is spent at 100 calls at a time",
+        "the search makes at most 9,000 calls for 2,250.00 USD, if all of its time is spent at 100 concurrent calls",
         "--budget USD limits what it may cost",
     )
     assert "--budget USD limits what it may cost" not in limited.costs

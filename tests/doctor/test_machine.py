@@ -103,6 +103,6 @@ def test_the_doctor_says_whether_a_run_may_have_priority_and_how(got: Priority, 
 def test_stamps_are_tried_on_a_connection_of_this_machine() -> None:
     found = stamps()
 
-    assert found.name == "kernel stamps"
+    assert found.name == "kernel timestamps"
     assert found.state in ("ok", "warning")
     assert (found.state == "ok") == (not found.remedy)

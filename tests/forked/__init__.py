@@ -76,6 +76,7 @@ REPORTING = (
 PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
     ("bench.load.leading.forecast",): LOCUST,
+    ("bench.load.run_files",): LOCUST,
     ("bench.cli.app", "capacity"): CAPACITY,
     ("bench.cli.app", "probe"): PATCHED + "import bench.cli.service, bench.probe, bench.target.targets",
     ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.service, bench.doctor.examine, bench.target.targets",

@@ -29,7 +29,7 @@ def test_a_harness_that_is_late_is_told_at_once_and_holds_the_looks_until_it_kee
     assert len(told.said) == 2
     assert LATE in told.said[0]
     assert "the run ends if this lasts for 50 pairs" in told.said[0]
-    assert "keeps up again, so looks go on" in told.said[1]
+    assert "keeps up again; interim analyses continue" in told.said[1]
     assert told.stopped == []
 
 
@@ -42,7 +42,7 @@ def test_a_run_is_given_up_once_a_tenth_of_its_pairs_have_ended_while_the_harnes
     assert told.stopped == []
     told.consider((7 + most, LATE), (8 + most, LATE))
 
-    assert told.stopped == [f"the load generator was late for {most} pairs in a row ({LATE})"]
+    assert told.stopped == [f"the load generator was overloaded for {most} pairs in a row ({LATE})"]
 
 
 def test_pairs_that_ended_before_the_harness_kept_up_again_do_not_count() -> None:
@@ -60,4 +60,4 @@ def test_nothing_is_given_up_for_the_worst_of_a_few_turns() -> None:
     assert told.stopped == []
     told.consider((25, LATE), turns=200)
 
-    assert told.stopped == [f"the load generator was late for 24 pairs in a row ({LATE})"]
+    assert told.stopped == [f"the load generator was overloaded for 24 pairs in a row ({LATE})"]

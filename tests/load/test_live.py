@@ -432,7 +432,7 @@ def test_a_throttled_turn_that_is_its_sessions_last_holds_the_next_session(tmp_p
     waiting = gevent.spawn(stand.play)
     wait_for(lambda: stand.live.standing().waiting_s > 0)
 
-    assert 50 < stand.live.standing().waiting_s < 70  # the service's clock is ahead of ours
+    assert 50 < stand.live.standing().waiting_s < 70  # the clock difference is ahead of ours
     assert stand.dialers["here"].dialled == 1
     stand.live.sessions.ending = True
     waiting.join()

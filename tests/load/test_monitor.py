@@ -35,9 +35,7 @@ def monitor(
         warmup_s=warmup_s,
     )
     stop = stopped.append if stopped is not None else lambda reason: None
-    return Monitor(
-        cast(Planned, planned), view, run_time_s=run_time_s, wanted=lambda: 3, stop=stop, looks=cast(Looks, looks)
-    )
+    return Monitor(cast(Planned, planned), view, run_time_s=run_time_s, stop=stop, looks=cast(Looks, looks))
 
 
 def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> None:
@@ -71,7 +69,7 @@ def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest()
     assert both.held_s == {"west": 6.0, "east": 1.0}
 
 
-@pytest.mark.parametrize(("ending", "said"), [("", "measure 00:00"), ("draining", "draining 00:00")])
+@pytest.mark.parametrize(("ending", "said"), [("", "measuring 00:00"), ("draining", "finishing calls 00:00")])
 def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
     screen = io.StringIO()
     shown = monitor(arms=2, view=TerminalView(screen, {}))
@@ -79,11 +77,11 @@ def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
     shown.show(ending)
 
     assert said in screen.getvalue()
-    assert "4/6 open 10 done" in screen.getvalue()
+    assert "4 active, 10 of 20 finished" in screen.getvalue()
     assert "left" not in screen.getvalue() or not ending
 
 
-@pytest.mark.parametrize(("warmup_s", "said"), [(60.0, "warm-up 00:00"), (0.0, "measure 00:00")])
+@pytest.mark.parametrize(("warmup_s", "said"), [(60.0, "warm-up 00:00"), (0.0, "measuring 00:00")])
 def test_the_line_says_so_while_the_warm_up_lasts(warmup_s: float, said: str) -> None:
     screen = io.StringIO()
     shown = monitor(view=TerminalView(screen, {}), warmup_s=warmup_s)
@@ -107,7 +105,7 @@ def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
     both.close()
 
     assert asked == [60, "end"]
-    assert "look 3 of 10 held" in screen.getvalue()
+    assert "interim analysis 3/10" in screen.getvalue()
 
 
 @pytest.mark.parametrize(

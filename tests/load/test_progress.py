@@ -482,19 +482,19 @@ LATE_TRANSCRIPT = {LiveKey(VALUE, "transcript_first", "request_sent"): [90_000],
 SPOKEN = {VALUE_OF_TTFA: [90_000] * 3, VALUE_OF_TTFA._replace(measured_from="speech_end"): [900_000] * 9,
           BOUND_OF_TTFA._replace(measured_from="speech_end"): [8_000] * 9}  # fmt: skip
 HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
-    "a harness within its limits is ok": ([healthy(send_delay_p99_ms=9.0, event_loop_delay_p99_ms=50.0)], "ok"),
+    "a harness within its limits is ok": ([healthy(send_delay_p99_ms=9.0, event_loop_delay_p99_ms=50.0)], "OK"),
     "late stamps are late by the rule of the verdict":
-        ([healthy(times_us={"sweden": LATE_TRANSCRIPT})], "late: timestamp_uncertainty 3.1 ms > 1 ms"),
+        ([healthy(times_us={"sweden": LATE_TRANSCRIPT})], "overloaded: timestamp_uncertainty 3.1 ms > 1 ms"),
     "a late arm is not hidden by one that is on time":
-        ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "late: timestamp_uncertainty 3.1 ms > 1 ms"),
-    "turns that count from another instant have a limit of theirs": ([healthy(times_us={"sweden": SPOKEN})], "ok"),
+        ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "overloaded: timestamp_uncertainty 3.1 ms > 1 ms"),
+    "turns that count from another instant have a limit of theirs": ([healthy(times_us={"sweden": SPOKEN})], "OK"),
     "and do not lend it":
-        ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "late: timestamp_uncertainty 8 ms > 1 ms"),
+        ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "overloaded: timestamp_uncertainty 8 ms > 1 ms"),
     "audio that leaves late in one process is late":
-        ([healthy(send_delay_p99_ms=1.0), healthy(send_delay_p99_ms=12.0)], "late: send_delay 12 ms > 10 ms"),
-    "a late loop is nothing where stamps are the kernel's": ([healthy(event_loop_delay_p99_ms=9.0)], "ok"),
+        ([healthy(send_delay_p99_ms=1.0), healthy(send_delay_p99_ms=12.0)], "overloaded: send_delay 12 ms > 10 ms"),
+    "a late loop is nothing where stamps are the kernel's": ([healthy(event_loop_delay_p99_ms=9.0)], "OK"),
     "and counts where they are its own":
-        ([healthy(event_loop_delay_p99_ms=9.0, turns_user_stamped=1)], "late: event_loop_delay 9 ms > 5 ms"),
+        ([healthy(event_loop_delay_p99_ms=9.0, turns_user_stamped=1)], "overloaded: event_loop_delay 9 ms > 5 ms"),
 }  # fmt: skip
 
 
@@ -516,10 +516,10 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
         said.append(tally.targets(0)[0].verdict)
 
     assert said == [
-        "NOT JUDGED yet", "VALID so far", "VALID so far", "INVALID: timestamp_uncertainty 3.1 ms > 1 ms"
+        "NO VERDICT yet", "VALID so far", "VALID so far", "INVALID: timestamp_uncertainty 3.1 ms > 1 ms"
     ]  # fmt: skip
     east, sweden = tally.targets(0)
-    assert (east.health, sweden.health) == ("late: timestamp_uncertainty 3.1 ms > 1 ms", "ok")
+    assert (east.health, sweden.health) == ("overloaded: timestamp_uncertainty 3.1 ms > 1 ms", "OK")
     assert (east.verdict, east.valid, east.simulated) == (sweden.verdict, False, True)
 
 

@@ -25,7 +25,7 @@ TIMES = {TTFA: [486_000] * 90 + [902_000] * 10, TTFA._replace(role=VALUE): [486_
          LiveKey(BOUND, "ttfa", "request_sent"): [20] * 100}  # fmt: skip
 USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_succeeded": 409, "turns_failed": 3,
                          "turns_stamped": 412, "usd": 1.316, "times_us": {"sweden": TIMES}}  # fmt: skip
-MOMENT = Moment("measure", 42, left_s=78, wanted=20, budget_usd=5.0)
+MOMENT = Moment("measuring", 42, left_s=78, sessions=120, budget_usd=5.0)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -47,38 +47,38 @@ def arms(*labels: str, times: dict[LiveKey, list[int]] = TIMES) -> dict[str, Any
 
 def test_the_line_says_how_the_run_stands() -> None:
     assert line(tally(), MOMENT) == (
-        "measure 00:42 · 12/20 open 84 done · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · "
-        "1.32 USD of 5.00 · harness ok · 01:18 left"
+        "measuring 00:42 · 12 active, 84 of 120 finished · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · "
+        "1.32 USD of 5.00 · load generator OK · 01:18 left"
     )
 
 
 def test_before_anything_has_happened_there_is_little_to_say() -> None:
-    assert line(Tally(), Moment("connecting", 0)) == "connecting 00:00 · 0 open 0 done"
+    assert line(Tally(), Moment("connecting", 0)) == "connecting 00:00 · 0 active, 0 finished"
 
 
 FEW = {TTFA: [486_000] * 99}
 FAILING = {"sweden": TIMES, "west": {TTFA: [300_000] * 9}, "north": {TTFA: [300_000] * 4}}
 SAID: dict[str, tuple[dict[str, Any], str]] = {
-    "it is simulated": ({"simulated": True}, "SIMULATED · measure 00:42"),
-    "starts wait": ({"waiting_s": 75.0}, "starts held 01:15"),
-    "sessions were refused": ({"sessions_refused": 2}, "2 refused"),
-    "callers wait after refused calls": ({"callers_backing_off": 3}, "3 back off"),
+    "it is simulated": ({"simulated": True}, "SIMULATED · measuring 00:42"),
+    "starts wait": ({"waiting_s": 75.0}, "starts delayed 01:15"),
+    "sessions were refused": ({"sessions_refused": 2}, "2 failed to connect"),
+    "callers wait after refused calls": ({"callers_backing_off": 3}, "3 backing off"),
     "turns were throttled": ({"throttled": 7}, "7 throttled"),
-    "sessions wait for tokens": ({"tokenless": 5}, "5 wait for a token"),
+    "sessions wait for tokens": ({"tokenless": 5}, "5 waiting for sign-in"),
     "some turns have no price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
     "no turn has a price": ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
     "all is well": ({"turns_failed": 0}, "turns 409 ok 100 %"),
     "nearly all is well": ({"turns_succeeded": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
     "nothing is well": ({"turns_succeeded": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
-    "the harness is late": ({"send_delay_p99_ms": 31.0}, "harness late: send_delay 31 ms > 10 ms"),
+    "the harness is late": ({"send_delay_p99_ms": 31.0}, "load generator overloaded: send_delay 31 ms > 10 ms"),
     "a measure of text": ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
     "a measure of few sessions": ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
-    "a p95 among failures": ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 failed · "),
-    "a median among failures": ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 failed p95 failed · "),
+    "a p95 among failures": ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 ∞ · "),
+    "a median among failures": ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 ∞ p95 ∞ · "),
     "arms stand beside each other": (arms("sweden", "east"), "ttfa p50/p95 east 486/902, sweden 486/902 ms"),
     "an arm that fails says so beside one that does not":
         ({"times_us": FAILING, "failures": {"east": [(TTFA, 6)]}},
-         "ttfa p50/p95 east failed/–, north –/–, sweden 486/902, west 300/– ms"),
+         "ttfa p50/p95 east ∞/–, north –/–, sweden 486/902, west 300/– ms"),
     "before any arm has a p95 medians stand alone":
         (arms("east", "sweden", times=FEW), "ttfa p50 east 486, sweden 486 ms"),
     "no more than four arms have figures": (arms(*"abcdef"), "d 486/902 +2 ms"),
@@ -105,14 +105,14 @@ def test_what_says_nothing_is_left_out(changes: dict[str, Any], word: str) -> No
 
 
 def test_without_a_budget_what_was_spent_stands_alone() -> None:
-    assert " · 1.32 USD · " in line(tally(), Moment("measure", 42, wanted=20))
+    assert " · 1.32 USD · " in line(tally(), Moment("measuring", 42, sessions=120))
 
 
 def test_the_figures_of_two_arms_leave_room_for_sessions_and_turns() -> None:
     said = line(tally(**arms("eastus2", "sweden")), MOMENT, 100)
 
     assert "eastus2 486/902, sweden 486/902 ms" in said
-    assert "open" in said
+    assert "active" in said
     assert "ok" in said
 
 
@@ -131,11 +131,11 @@ def test_lengths_of_time_are_written_as_clocks_do(seconds: float, text: str) -> 
     [
         (
             105,
-            "measure 00:42 · 12/20 open · 412 ok 99.2 % · ttfa p50 486 p95 902 ms · 1.32 USD · harness ok · 01:18 left",
+            "measuring 00:42 · 12 active · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD · load generator OK · 01:18 left",
         ),
-        (95, "measure 00:42 · 12/20 open · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD · 01:18 left"),
-        (80, "measure 00:42 · 12/20 open · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
-        (60, "measure 00:42 · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
+        (95, "measuring 00:42 · 12 active · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD · 01:18 left"),
+        (80, "measuring 00:42 · 12 active · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
+        (60, "measuring 00:42 · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
     ],
 )
 def test_the_least_important_parts_go_first(width: int, text: str) -> None:
@@ -145,7 +145,7 @@ def test_the_least_important_parts_go_first(width: int, text: str) -> None:
 def test_a_late_harness_is_said_on_a_narrow_terminal_too() -> None:
     said = line(tally(send_delay_p99_ms=31.0), MOMENT, 80)
 
-    assert "harness late" in said
+    assert "load generator overloaded" in said
 
 
 TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 31.0}
@@ -154,10 +154,14 @@ TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 31.0}
 @pytest.mark.parametrize(
     ("width", "text"),
     [
-        (105, "measure 00:42 · 45 refused · 412 ok 99.2 % · 45 throttled · ttfa 486/902 ms · 1.32 USD · harness late"),
-        (80, "measure 00:42 · 45 refused · 45 throttled · ttfa 486/902 ms · harness late"),
-        (60, "measure 00:42 · 45 refused · 45 throttled · harness late"),
-        (40, "measure 00:42 · harness late"),
+        (
+            125,
+            "measuring 00:42 · 45 failed to connect · 412 ok 99.2 % · 45 throttled · ttfa 486/902 ms · "
+            "load generator overloaded",
+        ),
+        (105, "measuring 00:42 · 45 failed to connect · 45 throttled · ttfa 486/902 ms · load generator overloaded"),
+        (90, "measuring 00:42 · 45 failed to connect · 45 throttled · load generator overloaded"),
+        (45, "measuring 00:42 · load generator overloaded"),
     ],
 )
 def test_good_news_go_before_trouble(width: int, text: str) -> None:
@@ -185,12 +189,12 @@ standings = st.builds(
 )
 moments = st.builds(
     Moment,
-    st.sampled_from(["connecting", "holding", "warm-up", "measurement", "draining", "reporting"]),
+    st.sampled_from(["connecting", "delayed", "warm-up", "measuring", "finishing calls", "writing report"]),
     st.floats(0, 1e6),
     left_s=st.none() | st.floats(0, 1e6),
-    wanted=st.none() | st.integers(1, 10**6),
+    sessions=st.none() | st.integers(1, 10**6),
     budget_usd=st.none() | st.floats(0.01, 1e4),
-    looks=st.none() | st.tuples(st.integers(0, 99), st.integers(1, 99)),
+    analyses=st.none() | st.tuples(st.integers(0, 99), st.integers(1, 99)),
 )
 
 
@@ -221,16 +225,16 @@ def test_more_width_never_says_less() -> None:
     ("standing", "ending", "warm_up", "found"),
     [
         (ProgressReport(), "", False, "connecting"),
-        (ProgressReport(waiting_s=20), "", False, "holding"),
-        (ProgressReport(sessions_open=1), "", False, "measure"),
-        (ProgressReport(sessions_open=1, waiting_s=20), "", False, "measure"),
-        (ProgressReport(turns_succeeded=1), "", False, "measure"),
-        (ProgressReport(turns_failed=1), "", False, "measure"),
-        (ProgressReport(sessions_open=1), "draining", False, "draining"),
-        (ProgressReport(), "reporting", False, "reporting"),
+        (ProgressReport(waiting_s=20), "", False, "delayed"),
+        (ProgressReport(sessions_open=1), "", False, "measuring"),
+        (ProgressReport(sessions_open=1, waiting_s=20), "", False, "measuring"),
+        (ProgressReport(turns_succeeded=1), "", False, "measuring"),
+        (ProgressReport(turns_failed=1), "", False, "measuring"),
+        (ProgressReport(sessions_open=1), "draining", False, "finishing calls"),
+        (ProgressReport(), "reporting", False, "writing report"),
         (ProgressReport(sessions_open=1), "", True, "warm-up"),
         (ProgressReport(), "", True, "connecting"),
-        (ProgressReport(sessions_open=1), "draining", True, "draining"),
+        (ProgressReport(sessions_open=1), "draining", True, "finishing calls"),
     ],
 )
 def test_the_phase_is_what_goes_on_and_a_warm_up_is_one_once_sessions_are_open(
@@ -319,10 +323,10 @@ def test_a_new_phase_is_shown_at_once() -> None:
     with terminal() as (reads, stream):
         view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
-        view.show(tally(), Moment("draining", 42), 1)
+        view.show(tally(), Moment("finishing calls", 42), 1)
         text = screen(reads)
 
-    assert "draining 00:42" in text
+    assert "finishing calls 00:42" in text
 
 
 def test_a_late_harness_is_coloured_and_only_where_colour_is_wanted() -> None:
@@ -333,7 +337,7 @@ def test_a_late_harness_is_coloured_and_only_where_colour_is_wanted() -> None:
         TerminalView(stream, {"NO_COLOR": "1"}).show(late, MOMENT, 0)
         plain = screen(reads)
 
-    assert "\x1b[31mharness late" in coloured
+    assert "\x1b[31mload generator overloaded" in coloured
     assert "\x1b[3" not in plain
 
 
@@ -348,7 +352,7 @@ def test_a_stopped_terminal_does_not_hold_up_the_run() -> None:
         text = screen(reads)
 
     assert stopped == ""
-    assert "measure 00:42" in text
+    assert "measuring 00:42" in text
 
 
 @pytest.mark.parametrize("environ", [{}, {"TERM": "xterm"}])
@@ -357,10 +361,10 @@ def test_elsewhere_a_plain_line_comes_every_ten_seconds_and_at_each_phase(enviro
     view = TerminalView(log, environ)
     for second in range(25):
         view.show(tally(), MOMENT, second * S)
-    view.show(tally(), Moment("draining", 25), 25 * S)
+    view.show(tally(), Moment("finishing calls", 25), 25 * S)
 
     written = log.getvalue().splitlines()
-    assert [text.split(" 00")[0] for text in written] == ["rtbench: measure"] * 3 + ["rtbench: draining"]
+    assert [text.split(" 00")[0] for text in written] == ["rtbench: measuring"] * 3 + ["rtbench: finishing calls"]
     assert not CONTROLS.search("".join(written))
 
 
@@ -369,7 +373,7 @@ def test_a_dumb_terminal_gets_plain_lines() -> None:
         TerminalView(stream, {"TERM": "dumb"}).show(tally(), MOMENT, 0)
         text = screen(reads)
 
-    assert text.startswith("rtbench: measure")
+    assert text.startswith("rtbench: measuring")
     assert "\x1b" not in text
 
 
@@ -413,7 +417,7 @@ def test_with_live_a_row_for_each_target_stands_below_the_line() -> None:
 
     assert "01:18 left" in first
     assert [row.split()[0] for row in rows if "─" not in row] == ["target", "east", "sweden"]
-    assert rows[-1].split() == ["sweden", "12", "412", "3", "ttfa", "486", "902", "█", "0", "0.00", "ok"]
+    assert rows[-1].split() == ["sweden", "12", "412", "3", "ttfa", "486", "902", "█", "0", "0.00", "OK"]
 
 
 def test_a_table_leaves_nothing_and_what_is_said_takes_its_place() -> None:

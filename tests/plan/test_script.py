@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from bench.errors import ScriptError
 from bench.limits import Limits
 from bench.plan.draws import LogNormalTimes, RecordedTimes
 from bench.plan.recordings import Speech
@@ -237,3 +239,40 @@ def test_without_variables_a_dollar_sign_is_text(script: Path) -> None:
 @pytest.mark.parametrize("path", sorted((SCENARIOS / "scripts").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_scripts_that_come_with_the_tool_load(path: Path) -> None:
     assert load_script(path).steps
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "thresholds: {ttfa: p(95)<800}\nsteps:\n- play: a.wav\n",
+        "thresholds:\n  ttfa:\n    - p(95)<800\n\n  failures: rate<1%\nsteps:\n- play: a.wav\n",
+        "steps:\n- play: a.wav\n\nthresholds:\n  ttfa: p(95)<800\n",
+        "steps:\n- play: a.wav\nthresholds: {ttfa: [p(95)<800, med<500]}",
+    ],
+)
+def test_thresholds_are_no_part_of_the_digest(script: Path, text: str) -> None:
+    write(script, "steps:\n- play: a.wav\n")
+    before = load_script(script)
+    write(script, text)
+    after = load_script(script)
+
+    assert after.digest == before.digest
+    assert after.thresholds is not None
+    assert after.thresholds["ttfa"][0] == "p(95)<800"
+    assert before.thresholds is None
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "problem"),
+    [
+        ("p(95)<800", "thresholds must be made of `metric: threshold`, as in ttfa: p(95)<800"),
+        ("{}", "thresholds must be made of `metric: threshold`"),
+        ("{ttfa: 800}", "ttfa must be a threshold, such as p(95)<800, not 800"),
+        ("{ttfa: []}", "ttfa must not be an empty list"),
+    ],
+)
+def test_thresholds_that_are_none_are_refused_with_their_place(script: Path, thresholds: str, problem: str) -> None:
+    write(script, f"thresholds: {thresholds}\nsteps:\n- play: a.wav\n")
+
+    with pytest.raises(ScriptError, match=f":1:.*{re.escape(problem)}"):
+        load_script(script)

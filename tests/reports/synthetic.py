@@ -468,7 +468,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
                 | {
                     "unit": "ms",
                     "passed": plan.valid,
-                    "note": "p99, a tenth of a chunk",
+                    "note": "a tenth of a chunk",
                     "remedy": "run with --processes 2",
                 },
             ],

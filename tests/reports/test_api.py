@@ -142,7 +142,7 @@ def test_a_quantile_among_failed_turns_is_endless_and_one_of_too_few_turns_is_mi
     [
         ("delta_gap", "is no measure of turns or sessions: run.histograms"),
         ("failures", "is a rate, which has no quantiles: run.rates"),
-        ("nonsense", "is no metric: `rtbench docs metrics` lists them"),
+        ("nonsense", "is no metric; `rtbench docs metrics` lists them"),
     ],
 )
 def test_what_rows_do_not_have_is_refused_in_a_line(run: reports.Run, name: str, said: str) -> None:

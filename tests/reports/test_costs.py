@@ -413,7 +413,7 @@ def test_budget_and_estimate_stand_beside_the_cost() -> None:
     assert "budget 5.00 USD" in report_text(summary)
     assert "estimated before it 0.40 to 1.10 USD" in report_text(summary).replace("\n            ", " ")
     assert "Estimated before the run: 0.40 to 1.10 USD." in said(summary)
-    assert f"This run ended before its time: {stopped}." in notices(summary)
+    assert f"This run ended early: {stopped}." in notices(summary)
 
 
 def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
@@ -427,7 +427,7 @@ def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
     assert float(one[1]) == pytest.approx(summary.money.costs[0].usd, rel=0.01)
     assert float(one[2]) == pytest.approx(summary.money.costs[0].per_turn, rel=0.01)
     assert float(one[5]) == pytest.approx(summary.money.usd, rel=0.01)
-    assert f"cost        sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in report_text(summary)
+    assert f"cost            sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in report_text(summary)
     assert f"**Cost** sweden {one[1]} USD" in run_markdown(summary)
     assert f"<b>Cost</b> sweden {one[1]} USD" in page_with_prices().replace(NBSP, " ")
 

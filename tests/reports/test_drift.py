@@ -66,7 +66,7 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
     assert "Drift suspected on gateway" in section_html(sections.time(summary))
     told = report_text(summary, width=200).replace("\u00a0", " ")
-    assert "\ndrift       suspected, later half of the turns against the earlier half, p50 by step (98 %" in told
+    assert "\ndrift           suspected, later half of the turns against the earlier half, p50 by step (98 %" in told
     assert " interval): gateway +" in told
 
 
@@ -183,4 +183,4 @@ def test_open_ends_are_called_so() -> None:
     open_ended = PoolDrift("ttfa", "", "", "direct", False, 1.1, 0.0, float("inf"), label="direct")
     text = drift_said([open_ended]).replace("\u00a0", " ")
 
-    assert "+10 % (open)" in text
+    assert "+10 % (unbounded)" in text

@@ -35,7 +35,9 @@ ENTRY = {
     "reason": EARLY_REPLIES,
 }
 VERDICT: dict[str, Any] = {"valid": True, "rules": [], "inexact": [ENTRY]}
-SAID = "4.25 % of the replies began before their question had ended (limit 1 %), so waits may be of the question before"
+SAID = (
+    "4.25 % of the replies started before their question had ended (limit 1 %), so waits may be of the question before"
+)
 
 
 def plain(text: str) -> str:
@@ -99,7 +101,7 @@ def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) ->
     found = checked(write(tmp_path, SPOKEN, verdict=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
 
     assert [item.word for item in found.items] == ["inconclusive", "kept"]
-    assert "began before their question had ended" in plain(found.items[0].reason)
+    assert "started before their question had ended" in plain(found.items[0].reason)
     assert found.status == 3
 
 
@@ -108,7 +110,7 @@ def test_nothing_is_compared_by_the_wait() -> None:
     comparison = quick(two(SPOKEN, SPOKEN, verdict=VERDICT), questions=asked)
 
     assert comparison.findings[0].difference is None
-    assert "began before their question had ended" in plain(said(comparison.findings[0].verdict.reason))
+    assert "started before their question had ended" in plain(said(comparison.findings[0].verdict.reason))
 
 
 def test_an_answer_that_the_script_defines_has_a_row_and_a_sentence_of_its_own() -> None:

@@ -21,7 +21,7 @@ from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
-from reports.wording.notices import notices
+from reports.wording.notices import inexact_line, notices
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
 from tests.reports.gate.made import ENOUGH, PAIRED, read, run, sides, thresholds
@@ -36,10 +36,10 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 
 LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 NOTE = (
-    "1 measure is not exact in this run, so nothing is compared by it, and limits leave room for that: response_total "
-    "can be off by 31 ms (p99; limit 20 ms)."
+    "Timestamp uncertainty is too high for response_total: it is not compared, and thresholds on it leave room for it: "
+    "response_total may be off by 31 ms (p99; limit 20 ms)."
 )
-WHY = "not exact in this run: it can be off by 31 ms (p99; limit 20 ms)"
+WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"
 
 
 def off_by(folder: Path, milliseconds: int) -> Path:
@@ -66,19 +66,19 @@ def plain(text: str) -> str:
 
 def test_a_bound_is_told_with_its_limit() -> None:
     assert plain(Inexact("sim", "response_total", 31.0, 20.0, "ms").why) == WHY
-    assert "off without limit" in Inexact("sim", "audio_speed", None, 0.04, "×").why
+    assert "off by an unknown amount" in Inexact("sim", "audio_speed", None, 0.04, "×").why
 
 
 def test_the_terminal_and_the_markdown_say_it() -> None:
     markdown = markdown_of(LATE)
 
-    assert NOTE in " ".join(plain(report_text(summary_of(LATE))).split())
+    assert NOTE not in " ".join(plain(report_text(summary_of(LATE))).split())  # of no metric of the first screen
     rows = [line for line in markdown.splitlines() if line.startswith("| response\\_total")]
     assert any(row.endswith("| 31 ms | 20 ms |") for row in rows)
     assert NOTE not in plain(markdown).split("Load generator health")[0]  # of no headline measure
-    assert any("not exact in this run" in row for row in rows)
+    assert any("uncertain in this run" in row for row in rows)
     ttfa = next(line for line in markdown.splitlines() if line.startswith("| ttfa"))
-    assert "not exact in this run" not in ttfa
+    assert "uncertain in this run" not in ttfa
 
 
 def test_the_json_says_it_of_the_verdict_and_of_each_figure() -> None:
@@ -93,14 +93,15 @@ def test_the_page_marks_it() -> None:
     page = page_of(LATE)
 
     assert NOTE in plain(page)
-    assert "· not exact in this run" in page
+    assert "· uncertain in this run" in page
 
 
 def test_only_the_target_is_marked_that_it_is_so_of() -> None:
     found = summary_of(replace(LATE, targets=("direct", "gateway")))
 
     assert {one.target for one in found.measures if one.inexact} == {"gateway"}
-    assert NOTE.replace("total can", "total on gateway can") in map(plain, notices(found))
+    assert NOTE.replace("total may", "total on gateway may") == plain(inexact_line(found.run))
+    assert not any("uncertainty" in notice for notice in notices(found))
 
 
 @pytest.mark.parametrize("verdict", [{"valid": True, "rules": []}, {"valid": True, "rules": [], "inexact": None}])
@@ -198,7 +199,7 @@ def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
 def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
     late = Plan(sessions=120, turns=8, seconds=600, inexact=("response_total",))
 
-    with pytest.raises(UsageError, match="response_total p50 is not exact in this run"):
+    with pytest.raises(UsageError, match="response_total p50 is uncertain in this run"):
         size_of(write(tmp_path, late), "response_total:p50")
     assert size_of(tmp_path, "ttfa:p50").sessions[1] > 0
 
@@ -206,4 +207,4 @@ def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
 def test_the_document_of_a_check_has_the_reason(tmp_path: Path) -> None:
     found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds("response_total: med<9s"))
 
-    assert "not exact in this run" in json.dumps([item.reason for item in found.items])
+    assert "uncertain in this run" in json.dumps([item.reason for item in found.items])

@@ -184,11 +184,11 @@ def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_
     ]
     verdict = {"valid": True, "rules": [], "inexact": entries}
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, verdict=verdict)))
-    (said,) = [notice for notice in notices(summary) if "not exact" in notice]
+    (said,) = [notice for notice in notices(summary) if "uncertainty" in notice]
 
     assert said.replace("\u00a0", " ") == (
-        "6 measures are not exact in this run, so nothing is compared by them, and limits leave room for that: "
-        "ttfa can be off by 23 ms (p99; limit 20 ms) on green."
+        "Timestamp uncertainty is too high for ttfa and transcript_first: they are not compared, and thresholds on "
+        "them leave room for it: ttfa may be off by 23 ms (p99; limit 20 ms) on green."
     )
     assert len(words.inexact_rows(summary)) == 18
 
@@ -210,7 +210,7 @@ def test_a_clock_that_is_far_off_is_a_notice(tmp_path: Path) -> None:
     plain = summary_of(PLAN)
     hosted = replace(plain.run, document=plain.run.document | {"hosts": hosts})
     (notice,) = [n for n in run_notices(hosted, noticed(hosted, plain.turns, plain.run.sessions)) if "clock" in n]
-    assert " ".join(notice.split()).startswith("The clock of red was 90 s behind the one of the host that led the run")
+    assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the host that led the run")
 
 
 def test_a_run_of_several_hosts_without_a_turn_has_a_page(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_a_number_stays_with_its_unit() -> None:
 
 
 def test_a_text_beside_a_name_goes_on_below_it_and_a_short_one_is_kept_whole() -> None:
-    assert lines_of([[Named("fair", ["same workload", "run valid", "turns"])]], 36) == (
-        "fair        same workload ·\n            run valid · turns\n"
+    assert lines_of([[Named("fair", ["same workload", "run valid", "turns"])]], 40) == (
+        "fair            same workload ·\n                run valid · turns\n"
     )
 
 

@@ -117,8 +117,8 @@ def test_an_invalid_run_forbids_its_figures() -> None:
     summary, page = summary_of(Plan(valid=False)), page_of(Plan(valid=False))
 
     assert run_headline(summary) == "Do not use these figures: the load generator could not keep up."
-    assert "Rule (c) failed: audio chunks were sent late." in page
-    assert f"send_delay was 14.2{NBSP}ms; the limit is 10{NBSP}ms" in page
+    assert "Check failed: audio was sent late" in page
+    assert f"send_delay p99 14.2{NBSP}ms, limit 10{NBSP}ms" in page
     assert '<table class="answer struck" role="table">' in page
     assert "INVALID" in report_text(summary)
     markdown = markdown_of(Plan(valid=False))
@@ -140,7 +140,8 @@ def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
     summary = summary_of(Plan(), verdict={"valid": False, "rules": [rule]})
 
     assert run_headline(summary) == (
-        f"Do not use these figures: the load generator fell behind what came in, and they can be off by 446{NBSP}ms."
+        "Do not use these figures: the load generator fell behind incoming data, and timestamps may be off by "
+        f"446{NBSP}ms."
     )
 
 
@@ -182,7 +183,7 @@ def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str
         " ".join(text.split()) for text in (report_text(summary), paths.html.read_text(), paths.markdown.read_text())
     )
 
-    assert terminal.index(told) < terminal.index("Rule (c)")
+    assert terminal.index(told) < terminal.index("Check failed")
     assert page.index(told) < page.index("Throughput")
     assert markdown.index(told) < markdown.index("Throughput")
     (machine,) = json.loads(paths.json.read_text())["machines"]
@@ -229,7 +230,7 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
         (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as connect_failed:401."),
         (Plan(sessions=0), "This run holds no turns and no sessions."),
         (Plan(warmup_s=60, valid=None),
-         "Nothing was measured: the warm-up of 1 min took all 40 turns: no session began after it; "
+         "Nothing was measured: the warm-up of 1 min took all 40 turns: no session started after it; "
          "run longer, or with --warmup 0."),
         (Plan(sessions=1, turns=2, abandoned=2), "None of the turns came to an end: 2 were cut by the end of the run."),
     ],
@@ -367,8 +368,8 @@ def test_the_terminal_shows_the_answer() -> None:
 
     assert "✓ VALID     ◇ SIMULATED" in text
     assert re.search(r"● direct +\d+ +\d+ \([\d,]+–[\d,]+\)", text)
-    assert "outcomes    ok " in text
-    assert "harness     timestamp_uncertainty 0.11 ms (limit 6.2 ms; p99 of first audio deltas)" in text
+    assert "outcomes        ok " in text
+    assert "load generator  timestamps may be off by 0.11 ms (p99; limit 6.2 ms)" in text
 
 
 def test_markdown_folds_its_detail() -> None:

@@ -140,7 +140,7 @@ def test_limits_are_in_every_form() -> None:
 
     assert first["throttled_turns"] == summary.quota.targets[0].turns
     assert first["least_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
-    assert "limits      " in report_text(summary)
+    assert "rate limits     " in report_text(summary)
     assert "<summary>Rate limits</summary>" in run_markdown(summary)
 
 

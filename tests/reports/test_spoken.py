@@ -238,7 +238,7 @@ def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> N
     assert counts.replies == int((turns["stall_count"].notna() & (turns["outcome"] == "ok")).sum())
     assert counts.stalled == int(((turns["stall_count"] > 0) & (turns["outcome"] == "ok")).sum())
     assert (counts.watched, counts.resent) == (80, int(turns["retransmits"].sum()))
-    made = "2 commits were made by no turn of the script: noise, sounds during silence, or the idle timeout."
+    made = "2 commits were not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
     assert made in notices(summary)
 
 

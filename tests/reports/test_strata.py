@@ -204,7 +204,7 @@ def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
         if "events for turns" in notice
     ]
 
-    unread = [line for line in run_notices(told, noticed(told, turns_of(told), told.sessions)) if "unread" in line]
-    assert [line.endswith("were left unread: conversation.item.added 3.") for line in unread] == [True] * len(said)
+    unread = [line for line in run_notices(told, noticed(told, turns_of(told), told.sessions)) if "ignored" in line]
+    assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [True] * len(said)
     begun = [line.startswith(f"{whose}The protocol has no events for turns:") for line in said]
     assert begun == [True] * (whose is not None)

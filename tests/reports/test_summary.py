@@ -204,13 +204,13 @@ def test_rows_that_are_missing_are_noticed() -> None:
     totals = {"turns_started": 41, "timestamp_fallbacks": 2}
     said = notices(summary_of(Plan(), totals=totals))
 
-    assert any("41 turns were begun and 40 rows" in notice for notice in said)
-    assert any("2 events had no usable kernel stamp" in notice for notice in said)
+    assert any("41 turns were started and 40 rows" in notice for notice in said)
+    assert any("2 events had no usable kernel timestamp" in notice for notice in said)
 
 
 @pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
 def test_a_run_that_ended_early_says_why(stopped: str) -> None:
-    assert f"This run ended before its time: {stopped.rstrip('.')}." in noticed_of(stopped=stopped)
+    assert f"This run ended early: {stopped.rstrip('.')}." in noticed_of(stopped=stopped)
 
 
 @pytest.mark.parametrize("stopped", ["all sessions are done", "its time was over, or its users were stopped", ""])
@@ -265,31 +265,31 @@ def test_a_simulated_run_says_nothing_of_the_end_of_a_model() -> None:
     assert not any("switched off" in notice for notice in noticed_of(**changes))
 
 
-ANSWER = {"reason": "regressed", "invalid": "", "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%"}
-FUTILE = {"reason": "futile", "invalid": "", "outcome": "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50"}
+ANSWER = {"reason": "regressed", "invalid": "", "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."}
+FUTILE = {"reason": "futile", "invalid": "", "outcome": "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50."}
 INVALID = {
     "reason": "invalid",
     "invalid": "b: 3 % was throttled",
-    "outcome": "do not use these figures: b: 3 % was throttled",
+    "outcome": "Do not use these figures: b: 3 % was throttled.",
 }
 LOOKED = {"by_look": True, "looks": [{}, {}, {}], "plan": {"looks": [50, 100, 150, 200]}, "pairs": 150}
 
 
 @pytest.mark.parametrize(
-    ("decision", "said"),
+    ("decision", "how", "said"),
     [
-        (ANSWER | LOOKED, ", decided: b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."),
-        (FUTILE | LOOKED, ": inconclusive, and would stay so at 200\u00a0pairs: ttfa p50."),
-        (INVALID | LOOKED, ": do not use these figures: b: 3 % was throttled."),
+        (ANSWER | LOOKED, "Decided", "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."),
+        (FUTILE | LOOKED, "Ended", "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50."),
+        (INVALID | LOOKED, "Ended", "Do not use these figures: b: 3 % was throttled."),
     ],
 )
-def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, decision: Any, said: str) -> None:
+def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, decision: Any, how: str, said: str) -> None:
     """A target may have any name: nothing of it is taken for a word of ours."""
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
     summary = build(tmp_path, Plan(), stopped="whatever; stopped at a look", decision_plan={"pairs": 200})
 
-    assert decided(summary.run) == f"This run ended at look\u00a03 of 4, 150\u00a0pairs{said}"
-    assert not any("before its time" in notice for notice in notices(summary))
+    assert decided(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {said}"
+    assert not any("ended early" in notice for notice in notices(summary))
 
 
 @pytest.mark.parametrize("written", ["{", "[]", "{}", json.dumps(ANSWER | LOOKED | {"by_look": False})])
@@ -298,13 +298,13 @@ def test_a_run_that_no_look_decided_says_why_it_ended(tmp_path: Path, written: s
     summary = build(tmp_path, Plan(), stopped="interrupted", decision_plan={"pairs": 200})
 
     assert decided(summary.run) == ""
-    assert "This run ended before its time: interrupted." in notices(summary)
+    assert "This run ended early: interrupted." in notices(summary)
 
 
 def test_a_run_without_a_plan_decides_nothing() -> None:
     (notice,) = noticed_of(stopped=ANSWER["outcome"])
 
-    assert notice.startswith("This run ended before its time: ")
+    assert notice.startswith("This run ended early: ")
 
 
 PLANS = {

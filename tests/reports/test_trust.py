@@ -79,7 +79,7 @@ def test_what_ended_the_calibration_is_said_where_it_was_not_the_harness(run: Ru
     ended, beyond = trust(citing(run, CITED | {"ended": "the simulator", "sessions": 1}))
 
     assert ended == LINE.replace("400", "at least 1")
-    assert beyond.startswith("this run went beyond its calibration (the simulator, not the harness, ended it): ")
+    assert beyond.startswith("this run went beyond its calibration (the simulator, not the load generator, ended it): ")
 
 
 def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:

@@ -28,8 +28,8 @@ from tests.reports.synthetic import Plan
 pytestmark = pytest.mark.usefixtures("few_draws")
 
 PAIRS = Plan(sessions=80, turns=5, targets=("old", "new"), paired=True)
-LATE = "send_delay was 14.2 ms, the limit is 10 ms (p99, a tenth of a chunk)"
-RULE = f"Do not use these figures: the run is INVALID by rule (c), audio chunks were sent late: {LATE}"
+LATE = "audio was sent late (send_delay p99 14.2 ms, limit 10 ms"
+RULE = f"Do not use these figures: the run is INVALID: {LATE}"
 
 
 @cache

@@ -34,10 +34,10 @@ def plain(text: str) -> str:
         (Question("ttfa", "quantile", Margin(plus=1500), 0.95), 1.65, 1.47, 1.87, "+65 %", "+47 to +87 %", "1,500 ms"),
         (
             Question("ttfa", "quantile", Margin(0.2, plus=30), 0.5, stratum=Stratum("speech_end")),
-            *(0.96, 0, 1.12, "−4 %", "open to +12 %", "20 % and 30 ms"),
+            *(0.96, 0, 1.12, "−4 %", "up to +12 %", "20 % and 30 ms"),
         ),
         (Question("audio_speed", "mean", Margin(1 / 0.9 - 1)), 0.9, 0.8, 1.01, "−10 %", "−20 to +1 %", "10 %"),
-        (Question("ttfa", "quantile", Margin(0.2), 0.9), 1.1, 0, OPEN, "+10 %", "open", "20 %"),
+        (Question("ttfa", "quantile", Margin(0.2), 0.9), 1.1, 0, OPEN, "+10 %", "unbounded", "20 %"),
     ],
 )
 def test_a_ratio_reads_the_same_wherever_it_is_told(
@@ -70,9 +70,9 @@ def _alike(question: Question, values: tuple[float, float], d: list[float], apar
         (969.2, 1010, three, "969 to 1,010"),
         (462, 501, ms, "462 to 501 ms"),
         (640, 1240, ms, "640 ms to 1.24 s"),
-        (-math.inf, 501, ms, "open to 501 ms"),
-        (462, None, ms, "462 ms to open"),
-        (-math.inf, math.inf, ms, "open"),
+        (-math.inf, 501, ms, "up to 501 ms"),
+        (462, None, ms, "from 462 ms, no upper bound"),
+        (-math.inf, math.inf, ms, "unbounded"),
         (0.93, 1.18, change, "−7 to +18 %"),
     ],
 )
@@ -82,7 +82,7 @@ def test_an_interval_has_its_unit_once_and_says_where_it_has_no_end(
     assert plain(interval(low, high, write)) == said
 
 
-@pytest.mark.parametrize(("low", "high", "said"), [(1.02, 1.18, "+2 to +18 %"), (0.0, 1.18, "open to +18 %")])
+@pytest.mark.parametrize(("low", "high", "said"), [(1.02, 1.18, "+2 to +18 %"), (0.0, 1.18, "up to +18 %")])
 def test_a_drift_is_told_as_any_other_difference(low: float, high: float, said: str) -> None:
     found = PoolDrift("ttfa", "speech_end", "", "sim", True, 1.1, low, high, label="sim")
 

@@ -579,9 +579,7 @@ def test_a_simulator_that_is_late_is_an_incident_once_and_again_where_it_got_muc
     recorder.close()
 
     told = [incident["text"] for incident in counters(folder)["incidents"]]
-    late = (
-        f"{LABELS.target}: 99 % of the simulator's events were at most {{}} ms late: waits exceed its profile by that"
-    )
+    late = f"{LABELS.target}: the simulator sent 99 % of its events at most {{}} ms late"
     assert told == [late.format("6.1"), late.format("29.4")]
     assert counters(folder)["incident_counts"] == {"simulator_late": 2}
 

@@ -25,15 +25,20 @@ Thresholds = Mapping[str, Sequence[str]]
 
 
 def read_thresholds(plan: Planned, parsed: Any, command: Sequence[str] = READ) -> Thresholds:
-    """Return the thresholds of a run; none where it has none. Raises UsageError for those that it cannot be judged by.
+    """Return the thresholds of a run, of a file or of its scripts. Raises UsageError if it cannot be judged by them.
 
     `parsed`: Locust's options.
     """
     file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
-    if file is None and baseline is None:
+    scripts = {script.name: script for script in plan.scripts if script.thresholds}
+    if file is None and baseline is None and not scripts:
         return {}
     asked = {
         "file": None if file is None else str(file),
+        "scripts": [
+            {"path": str(script.path), "thresholds": None if script.task is None else script.thresholds}
+            for script in scripts.values()
+        ],
         "baseline": baseline,
         "targets": [target.label for target in plan.targets],
         "lacking": plan.lacking,

@@ -128,7 +128,9 @@ class Leader(ProcessRole):
         self._check_options = check_options(self._parsed, self._thresholds)
         if plan.options.until_decided:
             pairs = plan.sessions or MOST_PAIRS
-            self._decision = decision_plan(plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking)
+            self._decision = decision_plan(
+                plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking, thresholds=self._thresholds
+            )
         return plan
 
     def _check(self, parsed: Any) -> None:
@@ -189,7 +191,6 @@ class Leader(ProcessRole):
             self._planned,
             self._screen,
             run_time_s=run_time_s,
-            wanted=lambda: int(self._runner.target_user_count or 0),
             stop=self.request_stop,
             looks=None
             if plan is None
@@ -341,13 +342,13 @@ class Leader(ProcessRole):
         held_s = self._current.monitor.held_s if self._current.monitor is not None else {}
         if held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
-            self.say(f"starts were held back, as the service asked: {longest} in all")
+            self.say(f"starts were delayed, as the service asked: {longest} in total")
             self._current.document["holds"] = held_s
 
     def _say_backed_off(self) -> None:
         """Say how many calls were held back after refused ones; the rows of seconds have their number."""
         if self._current.monitor is not None and (calls := self._current.monitor.calls_backed_off):
-            self.say(f"{calls} calls were held back, longer after each refused one (back-off)")
+            self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _note_absent_workers(self, folder: Path) -> None:
         """Note workers that came to nothing, unless the reason is said already: the run is not what was asked for."""

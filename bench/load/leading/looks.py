@@ -55,6 +55,7 @@ LONGEST_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """A child takes its time on one core, and leaves the others to the load."""
 
+NO_THRESHOLDS: Mapping[str, Sequence[str]] = {}
 LookPlan = Mapping[str, Any]
 """`pairs`, `looks` (sizes), `gates` (measure → thresholds), `level`, `spending`, `draws`; as in run.json.
 
@@ -75,9 +76,12 @@ def decision_plan(
     scripts: Sequence[Mapping[str, Any]],
     *,
     lacking: Sequence[Mapping[str, Any] | None] = (),
+    thresholds: Mapping[str, Sequence[str]] = NO_THRESHOLDS,
     command: Sequence[str] = PLAN,
 ) -> LookPlan:
     """Return the plan of a run. `scripts`: as `scripts_of` has them; `lacking`: what they can never show.
+
+    `thresholds`: those of the scripts, which a file replaces.
 
     Raises UsageError for thresholds that cannot be used.
     """
@@ -90,14 +94,15 @@ def decision_plan(
         "every": options.interim_every,
         "lacking": lacking,
         "thresholds": str(options.thresholds) if options.thresholds else None,
+        "of_scripts": thresholds,
     }
     called, environment = [*command, json.dumps(asked)], own_environment(os.environ)
     try:
         made = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=PLAN_S)
     except subprocess.TimeoutExpired:
-        raise UsageError(f"the plan of the decision was not made within {PLAN_S:.0f} s: is the machine busy?") from None
+        raise UsageError(f"planning interim analyses took over {PLAN_S:.0f} s: is the machine busy?") from None
     if made.returncode != 0:
-        errors = made.stderr.strip().splitlines() or ["the plan of the decision could not be made"]
+        errors = made.stderr.strip().splitlines() or ["the interim analyses could not be planned"]
         raise UsageError(errors[-1])
     plan: LookPlan = json.loads(made.stdout)
     return plan
@@ -108,7 +113,7 @@ def plan_words(plan: LookPlan) -> str:
     gates = "; ".join(f"{measure} {', '.join(texts)}" for measure, texts in plan["gates"].items())
     looks = plan["looks"]
     sizes = ", ".join(str(size) for size in looks[:2]) + (f" … {looks[-1]}" if len(looks) > 2 else "")
-    return f"the run ends once it is decided: {gates}; looks at {sizes} pairs"
+    return f"the run ends once it is decided: {gates}; interim analyses at {sizes} pairs"
 
 
 # Looks at the run while it goes on.
@@ -127,18 +132,18 @@ class LatenessWatch:
         """Whether the harness is late. `late`: by which figure, empty where by none; `pairs`, `turns`: that ended."""
         if not late:
             if self._since is not None:
-                self._say("the load generator keeps up again, so looks go on")
+                self._say("the load generator keeps up again; interim analyses continue")
             self._since = None
             return False
         if self._since is None:
             self._since = pairs
             self._say(
-                f"the load generator is late ({late}), so no look is held; the run ends if this lasts for {self._most} "
-                f"pairs; {MORE_PROCESSES}"
+                f"the load generator is overloaded ({late}), so interim analyses are suspended; the run ends if this "
+                f"lasts for {self._most} pairs: {MORE_PROCESSES}"
             )
         if pairs - self._since >= self._most and turns >= LEAST_TURNS and not self._given_up:
             self._given_up = True
-            self._give_up(f"the load generator was late for {pairs - self._since} pairs in a row ({late})")
+            self._give_up(f"the load generator was overloaded for {pairs - self._since} pairs in a row ({late})")
         return True
 
 
@@ -199,7 +204,7 @@ class Looks:
             said: dict[str, Any] = json.loads(lines[-1] if lines else "")
             self._held = max(self._held, int(said["look"]))
         except (OSError, ValueError, KeyError) as error:
-            trouble = f"a look could not be held: {error}"
+            trouble = f"an interim analysis failed: {error}"
             if trouble != self._trouble:  # once of each kind; the run goes on, and the next look is as good
                 self._trouble = trouble
                 self._say(trouble)
@@ -323,7 +328,12 @@ def close_run(
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
         return ClosedRun(summary, _last_line(checked.stderr, "the run could not be checked"), USAGE_STATUS)
-    return ClosedRun(summary, "", checked.returncode)
+    return ClosedRun(summary, "", joined_status(unusable or 0, checked.returncode))
+
+
+def joined_status(*statuses: int) -> int:
+    """The exit status of a run with several verdicts: the one that says most against it."""
+    return next((status for status in (INVALID_STATUS, 1, 3) if status in statuses), 0)
 
 
 def upload_run(folder: Path, url: str) -> str:

@@ -147,10 +147,9 @@ SAMPLE_NS = 5 * NS_PER_S
 
 
 class Monitor:
-    """Watches from the process that leads a run. `view`: None where somebody else shows how it goes.
+    """Watches from the process that leads a run. `view`: None if somebody else shows how it goes.
 
-    `wanted`: how many users there are to be; `stop` ends the run, with the reason. `looks`: None where none are
-    planned. `telemetry`: None where no metrics are sent.
+    `stop` ends the run, with the reason. `looks`: None if none are planned. `telemetry`: None if no metrics are sent.
     """
 
     def __init__(
@@ -159,13 +158,12 @@ class Monitor:
         view: TerminalView | None,
         *,
         run_time_s: float | None,
-        wanted: Callable[[], int],
         stop: Callable[[str], None],
         looks: Looks | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
-        self._wanted, self._stop, self._looks, self._telemetry = wanted, stop, looks, telemetry
+        self._stop, self._looks, self._telemetry = stop, looks, telemetry
         self._tally = Tally(planned.chunk_ms, [target.label for target in planned.targets])
         self._held_s: dict[int, dict[str, float]] = {}
         self._began_ns = self._sampled_ns = monotonic_ns()
@@ -237,7 +235,7 @@ class Monitor:
             phase(total, ending, warm_up=elapsed_s < self._planned.warmup_s),
             elapsed_s,
             None if ending else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
-            self._wanted() * len(self._planned.targets),
+            self._sessions,
             self._planned.options.budget_usd,
             self._looks.standing if self._looks is not None else None,
         )

@@ -31,8 +31,8 @@ from bench.run.recorder import Traffic
 from bench.run.validity import Evidence, Exactness, judge
 from bench.units import NS_PER_S, US_PER_MS
 
-OK = "ok"
-"""The health of a harness that is not late."""
+OK = "OK"
+"""The health of a load generator that keeps up."""
 LIVE_FIGURES = ("ttfa", "ttft", "transcript_first", "voice_to_voice")
 """What live views tell, of these headline measures."""
 EXPORTED = frozenset(
@@ -279,14 +279,14 @@ class Tally:
         return [self._wait(arm, key, failed[arm, key]) for arm, key in places]
 
     def health(self) -> str:
-        """What the verdict would say of the harness if the run ended now: OK, or by which figure it is late.
+        """Return what the verdict would say of the load generator if the run ended now: OK, or why it is overloaded.
 
         Empty where there is nothing to judge yet.
         """
         return _health(judge(self._evidence(self._exact())))
 
     def late(self) -> str:
-        """Say by which figure the harness is late now, as `send_delay 14.2 ms > 10 ms`; empty where it keeps up."""
+        """Return why the load generator is overloaded now, as `send_delay 14.2 ms > 10 ms`; empty if it keeps up."""
         return _first_broken(judge(self._evidence(self._exact()))["rules"])
 
     def _exact(self) -> list[Exactness]:
@@ -366,14 +366,14 @@ def _by_key(counts: Counter[tuple[str, LiveKey]]) -> Counter[LiveKey]:
 
 def _health(judged: dict[str, Any]) -> str:
     if late := _first_broken(judged["rules"]):
-        return f"late: {late}"
+        return f"overloaded: {late}"
     return OK if any(rule["passed"] for rule in judged["rules"]) else ""
 
 
 def _verdict(judged: dict[str, Any]) -> str:
     """What the run's verdict would be if it ended now. Whether sessions start on time is judged at the end alone."""
     late = _first_broken(judged["rules"])
-    return f"INVALID: {late}" if late else "VALID so far" if judged["valid"] else "NOT JUDGED yet"
+    return f"INVALID: {late}" if late else "VALID so far" if judged["valid"] else "NO VERDICT yet"
 
 
 def _first_broken(rules: Iterable[dict[str, Any]]) -> str:

@@ -19,11 +19,10 @@ from bench.measures import FIRST_DELTAS
 from bench.money import dollars
 from bench.plain import one_line, printable
 
-FAILED = "failed"
-"""In the place of a quantile that lands on a failed turn."""
+FAILED = "∞"
+"""A quantile that lies among failed turns: each counts as infinite latency."""
 UNKNOWN = "–"
 BARS = "▁▂▃▄▅▆▇█"
-FAILED_BAR = "×"
 
 
 def milliseconds(value_ms: float | None) -> str:
@@ -42,15 +41,15 @@ def clock(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A bar for each value ≥ 0, from nothing to the largest finite one; a cross for one without end."""
+    """Return a bar for each value ≥ 0, from nothing to the largest finite one; ∞ for an infinite one."""
     largest = max(filter(math.isfinite, values), default=0.0) or 1.0
-    return "".join(BARS[round(value / largest * 7)] if math.isfinite(value) else FAILED_BAR for value in values)
+    return "".join(BARS[round(value / largest * 7)] if math.isfinite(value) else FAILED for value in values)
 
 
 MAX_ARMS = 4
 """Most arms that have figures of their own in the line."""
 HELD_S = 1.0
-"""Starts that are held back for less are not worth a word."""
+"""Delays of starts that are shorter than this are not shown."""
 REDRAW_NS = 500_000_000
 PLAIN_NS = 10_000_000_000
 TABLE_NS = 1_000_000_000
@@ -58,26 +57,29 @@ TABLE_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a run is. `left_s`: None where nobody can tell. `wanted`: sessions that its users keep open.
+    """Where a run is. `left_s`: None if it is not known. `sessions`: those that are planned in all; None if not known.
 
-    `looks`: held and planned, of a run that ends once it is decided.
+    `analyses`: interim analyses that were made and that are planned, of a run that ends once it is decided.
     """
 
     phase: str
     elapsed_s: float
     left_s: float | None = None
-    wanted: int | None = None
+    sessions: int | None = None
     budget_usd: float | None = None
-    looks: tuple[int, int] | None = None
+    analyses: tuple[int, int] | None = None
+
+
+ENDINGS = {"draining": "finishing calls", "reporting": "writing report"}
 
 
 def phase(total: ProgressReport, ending: str = "", *, warm_up: bool = False) -> str:
     """Name what goes on. `ending`: `draining` or `reporting`, once it is one of them; `warm_up`: whether that lasts."""
     if ending:
-        return ending
+        return ENDINGS[ending]
     if total.sessions_open or total.turns_succeeded or total.turns_failed:
-        return "warm-up" if warm_up else "measure"
-    return "holding" if total.waiting_s >= HELD_S else "connecting"
+        return "warm-up" if warm_up else "measuring"
+    return "delayed" if total.waiting_s >= HELD_S else "connecting"
 
 
 def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int) -> float | None:
@@ -102,35 +104,36 @@ def _parts(tally: Tally, moment: Moment) -> Iterator[LinePart]:
         yield LinePart(1, ("SIMULATED",), "sim")
     yield LinePart(0, (f"{moment.phase} {clock(moment.elapsed_s)}",))
     if total.waiting_s >= HELD_S:
-        yield LinePart(7, (f"starts held {clock(total.waiting_s)}",))
-    yield from _sessions(total, moment.wanted)
-    if moment.looks is not None:
-        held, planned = moment.looks
-        yield LinePart(9, (f"look {held} of {planned} held",))
+        yield LinePart(7, (f"starts delayed {clock(total.waiting_s)}",))
+    yield from _sessions(total, moment.sessions)
+    if moment.analyses is not None:
+        made, planned = moment.analyses
+        yield LinePart(9, (f"interim analysis {made}/{planned}",))
     if total.tokenless:
-        yield LinePart(4, (f"{total.tokenless} wait for a token",), "bad")
+        yield LinePart(4, (f"{total.tokenless} waiting for sign-in",), "bad")
     yield from _turns(total)
     yield from _waits(tally.waits())
     yield from _money(total, moment.budget_usd)
     if health == OK:
-        yield LinePart(11, ("harness ok",))
+        yield LinePart(11, ("load generator OK",))
     elif health:
-        yield LinePart(2, (f"harness {health}", "harness late"), "bad")
+        yield LinePart(2, (f"load generator {health}", "load generator overloaded"), "bad")
     if moment.left_s is not None:
         yield LinePart(9, (f"{clock(moment.left_s)} left",))
 
 
-def _sessions(total: ProgressReport, wanted: int | None) -> Iterator[LinePart]:
-    open_ = f"{total.sessions_open}" if wanted is None else f"{total.sessions_open}/{wanted}"
-    yield LinePart(8, (f"{open_} open {total.sessions_over} done", f"{open_} open"))
+def _sessions(total: ProgressReport, planned: int | None) -> Iterator[LinePart]:
+    active, finished = f"{total.sessions_open} active", f"{total.sessions_over}"
+    of_all = f"{finished} of {planned}" if planned is not None else finished
+    yield LinePart(8, (f"{active}, {of_all} finished", active))
     if total.calls_blocked:
         yield LinePart(
             3, (f"{total.calls_blocked} of {total.calls} calls blocked", f"{total.calls_blocked} blocked"), "bad"
         )
     if total.sessions_refused:
-        yield LinePart(3, (f"{total.sessions_refused} refused",), "bad")
+        yield LinePart(3, (f"{total.sessions_refused} failed to connect",), "bad")
     if total.callers_backing_off:
-        yield LinePart(4, (f"{total.callers_backing_off} back off",), "bad")
+        yield LinePart(4, (f"{total.callers_backing_off} backing off",), "bad")
 
 
 def _turns(total: ProgressReport) -> Iterator[LinePart]:
@@ -235,18 +238,18 @@ class TerminalView(LiveLine):
 
 COLUMNS = (
     "target",
-    "open",
+    "active",
     "turns",
     "failed",
-    "measure",
+    "metric",
     "p50 ms",
     "p95 ms",
     "recent p95",
     "events/s",
     "USD",
-    "harness",
+    "load generator",
 )
-TEXTS = frozenset({"target", "measure", "recent p95", "harness"})
+TEXTS = frozenset({"target", "metric", "recent p95", "load generator"})
 NO_WAIT = Wait("", UNKNOWN, "", 0, 0, None, None)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from bench.errors import UsageError
 
 SCRIPTS = "RTBENCH_SCRIPTS"
 """The variable that holds the paths of the YAML scripts of a run, as a JSON list."""
+OF_SCRIPTS = Path(__file__).parents[1] / "rtbench_scripts.py"
+"""The Locust file that plays them."""
 SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
 EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
 NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes one to begin with)"
@@ -63,6 +66,18 @@ def _check(path: Path) -> None:
         raise UsageError(f"{path} is a folder: name the scripts in it, such as {path / 'mine.yaml'}")
     if path.suffix not in (*SCRIPT_SUFFIXES, LOCUST_SUFFIX):
         raise UsageError(f"{path} is no script: the name of a script ends in .yaml, that of a Locust file in .py")
+
+
+def locust_files(scripts: Iterable[Path], files: Iterable[Path]) -> tuple[str, dict[str, str]]:
+    """Return what `locust -f` takes to play these files, and the variables that go with it."""
+    paths = [str(path.resolve()) for path in scripts]
+    named = ",".join(map(str, (*files, *([OF_SCRIPTS] if paths else []))))
+    return named, ({SCRIPTS: json.dumps(paths)} if paths else {})
+
+
+def locust_file(path: Path) -> tuple[str, dict[str, str]]:
+    """The same of one file, which may be either."""
+    return locust_files([path], []) if path.suffix in SCRIPT_SUFFIXES else locust_files([], [path])
 
 
 def scenario_of(scripts: Sequence[Path]) -> str:

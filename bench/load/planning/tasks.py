@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.errors import ScriptError, UsageError
 from bench.observe.observation import TurnObservation
-from bench.plan.script import Script, Task, build_script, script_settings, session_of
+from bench.plan.script import JUDGED, Script, Task, build_script, script_settings, session_of
 from bench.plan.steps import KINDS, Rules, StepReader, is_turn
 from bench.plan.turns import Step
 from bench.units import NS_PER_MS
@@ -106,7 +106,8 @@ def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Map
         built = build_script(path, settings, rehearsal.steps, whole=rehearsal.whole)
     except UsageError as error:
         raise ScriptError(path, None, f"{name}: {error}") from error
-    digest = hashlib.sha256(f"{built.digest} {settings!r}".encode()).hexdigest()
+    played = {key: value for key, value in settings.items() if key != JUDGED}
+    digest = hashlib.sha256(f"{built.digest} {played!r}".encode()).hexdigest()
     return replace(built, name=name, digest=digest, task=method, reader=reader)
 
 

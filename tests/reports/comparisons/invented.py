@@ -83,7 +83,7 @@ CHECKS = (
     Check("throttled turns, limit 1 %", ("0 %", "0.1 %"), True),
     Check("what differs", ("gateway 1.8.4", "gateway 1.9.0"), None),
 )
-CAUSE = Cause("the run is INVALID by rule (c), audio chunks were sent late", "run with --processes 2")
+CAUSE = Cause("the run is INVALID: audio was sent late, audio was sent late", "run with --processes 2")
 UNFAIR = Check("run valid", ("✓ VALID", "✕ INVALID"), False, (CAUSE,))
 
 

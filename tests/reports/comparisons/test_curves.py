@@ -123,7 +123,7 @@ def test_any_differences_can_be_drawn(found: list[float]) -> None:
 def test_the_readout_names_ends_that_have_no_number() -> None:
     endless = replace(ratio(1, 1, 1, 1), d=math.inf, low=0.2, high=math.inf)
 
-    assert forest.spoken(endless).replace(NBSP, " ") == "failed (+22 % to open)"
+    assert forest.spoken(endless).replace(NBSP, " ") == "failed (from +22 %, no upper bound)"
     assert forest.spoken(replace(endless, d=math.nan)) == "failed in both"
 
 

@@ -124,7 +124,7 @@ def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
 
     assert found.status == 4
     assert comparison_essentials(found).startswith("✕ INVALID · ")
-    assert comparison_text(found).startswith("Do not use these figures: the run is INVALID by rule (c)")
+    assert comparison_text(found).startswith("Do not use these figures: the run is INVALID: audio was sent late")
 
 
 def test_a_sentence_of_analyses_says_what_came_of_them() -> None:

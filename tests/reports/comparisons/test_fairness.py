@@ -44,7 +44,7 @@ def test_two_runs_of_the_same_load_are_fair() -> None:
 @pytest.mark.parametrize(
     ("valid", "mark", "said"),
     [
-        (False, "✕ INVALID", "the run of sim (other) is INVALID by rule (c), audio chunks were sent late: "),
+        (False, "✕ INVALID", "the run of sim (other) is INVALID: audio was sent late (send_delay "),
         (None, "? NOT JUDGED", "the run of sim (other) is NOT JUDGED: "),
     ],
 )
@@ -241,13 +241,13 @@ def test_pairs_that_do_not_count_are_said(tmp_path: Path) -> None:
     edit(tmp_path, "sessions", lambda index, row: None if index == 0 else row)
     notices = [notice.replace("\u00a0", " ") for notice in notices_on(sides_of([folder]))]
 
-    assert "1 pair without a session of each arm is left out." in notices
+    assert "1 pair without a session of each target is excluded." in notices
 
 
 def test_arms_that_fail_differently_are_said() -> None:
     notices = list(notices_on(two(RUN, Plan(sessions=40, turns=5, failed=0.2))))
 
-    assert any(notice.startswith("Failures differ by more than 1\u00a0point") for notice in notices)
+    assert any(notice.startswith("Failure rates of the targets differ by more than 1\u00a0point") for notice in notices)
 
 
 def test_what_a_run_says_of_itself_is_said_with_its_name() -> None:

@@ -121,7 +121,7 @@ ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
                              {"verdict": "≈ equivalent (provisional)"}),
     "a baseline among failed turns says so":
         (finding("ttfa", 0.99, "inconclusive", GONE),
-         {"measured": "∞ → 100 ms", "told": "was ∞ (open)"}),
+         {"measured": "∞ → 100 ms", "told": "was ∞ (unbounded)"}),
     "a quantile of too few turns is not told":
         (FEW, {"told": "n/a (needs 198 sessions)", "measured": "1,180 → n/a", "d": math.nan}),
     "what is equivalent far from no change says its margin":
@@ -165,7 +165,7 @@ def test_a_quantile_among_failed_turns_has_no_dot_and_an_arrow() -> None:
     figure = drawn(panel(endless))
 
     assert rows(endless)[0].measured.replace(NBSP, " ") == "600 → ∞"
-    assert rows(endless)[0].told.replace(NBSP, " ") == "∞ (+22 % to open)"
+    assert rows(endless)[0].told.replace(NBSP, " ") == "∞ (from +22 %, no upper bound)"
     assert len(marks(figure, "arrow")) == 1
     assert not marks(figure, "dotv")
 

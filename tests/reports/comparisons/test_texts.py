@@ -111,7 +111,7 @@ def test_an_invalid_comparison_is_loud_and_gives_no_verdict() -> None:
     assert text.startswith("Do not use these figures: gateway: 2.1 % was throttled")
     assert "✕ INVALID COMPARISON" in text
     assert "✕ REGRESSED" not in text
-    assert "not fair    ✕ throttled turns, limit 1 %" in text
+    assert "not fair        ✕ throttled turns, limit 1 %" in text
     assert "Lower the load." in text
     assert text.count("2.1 %") == 1
     assert not any(word in text for word in ("? inconclusive", "✓ not regressed", "about 260 more"))
@@ -213,6 +213,6 @@ def test_the_heads_of_a_comparison_tell_the_labels_of_its_runs(tmp_path: Path) -
     made = [run(tmp_path / name, plan, labels={"commit": name}) for name in ("1a2b3c", "4d5e6f")]
     told = quick(sides_of(made), questions=[finding("ttfa", 0.5, "equivalent", None).question])
 
-    assert "of          voice_turns (commit 1a2b3c) and voice_turns (commit 4d5e6f)" in comparison_text(told)
+    assert "of              voice_turns (commit 1a2b3c) and voice_turns (commit 4d5e6f)" in comparison_text(told)
     assert "voice\\_turns (commit 1a2b3c) and" in comparison_markdown(told)
     assert "voice_turns (commit 1a2b3c) and" in comparison_html(told)

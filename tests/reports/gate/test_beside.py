@@ -24,6 +24,6 @@ def test_sessions_of_unequal_length_are_said_beside_the_verdicts_on_them() -> No
 def test_of_several_limits_of_which_one_is_broken_it_is_said_how_often_chance_breaks_one() -> None:
     broken = replace(KEPT, word="broken")
 
-    assert "Each of 4 limits" in (notice := next(iter(broken_by_chance([broken, KEPT, KEPT, KEPT]))))
-    assert "in 5 to 19 % of the runs" in notice
+    assert "Each of the 4 limits" in (notice := next(iter(broken_by_chance([broken, KEPT, KEPT, KEPT]))))
+    assert "in 5 to 19 % of runs" in notice
     assert list(broken_by_chance([KEPT, KEPT])) == list(broken_by_chance([broken])) == []

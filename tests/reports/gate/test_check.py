@@ -80,7 +80,7 @@ def test_what_is_too_short_to_say_is_inconclusive() -> None:
     [
         (Plan(sessions=0), "sim has no turns"),
         (Plan(sessions=0, refused=30), "sim has no turns"),
-        (replace(ENOUGH, valid=False), "audio chunks were sent late"),
+        (replace(ENOUGH, valid=False), "audio was sent late"),
         (replace(ENOUGH, valid=None), "NOT JUDGED"),
     ],
 )
@@ -419,7 +419,7 @@ def test_failures_that_no_threshold_is_about_are_said_loudly() -> None:
 
     assert silent.status == 0
     assert silent.warnings == (
-        "7.7\u00a0% of the turns wanted were never begun, and no threshold is about failures: "
+        "7.7\u00a0% of the planned turns did not start, and no threshold is about failures: "
         'add failures: ["rate<0.01"]',
     )
     assert asked.warnings == ()
@@ -455,7 +455,7 @@ def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission()
 
     assert (words(silent), silent.status) == (["kept"], 4)
     assert silent.void == (
-        "33.3\u00a0% of the turns wanted were never begun, and no threshold is about failures: "
+        "33.3\u00a0% of the planned turns did not start, and no threshold is about failures: "
         'add failures: ["rate<0.01"]',
     )
     assert (words(asked), asked.status, asked.void) == (["kept", "kept"], 0, ())

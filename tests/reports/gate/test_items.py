@@ -45,7 +45,7 @@ def test_what_becomes_of_the_inconclusive_can_be_asked(asked: OnInconclusive, st
 
 
 def test_a_figure_that_is_withheld_has_no_interval_and_one_session_is_one() -> None:
-    withheld = replace(KEPT, word="inconclusive", value=None, low=None, high=None, reason="not exact in this run")
+    withheld = replace(KEPT, word="inconclusive", value=None, low=None, high=None, reason="uncertain in this run")
     few = replace(withheld, needs=40, too_few=1, lacks="sessions", sessions=1)
 
     assert (interval_text(withheld), value_text(few)) == ("–", "n/a (1\u00a0session; needs 40)")
@@ -61,8 +61,8 @@ def test_figures_are_written_in_their_unit() -> None:
     assert [value_text(one) for one in (rate, speed, lost)] == ["0.80\u00a0%", "2.5\u00a0×", "∞"]
     assert [interval_text(one) for one in (rate, speed, lost)] == [
         "0.44 to 1.25\u00a0%",
-        "2.4\u00a0× to open",
-        "4,000\u00a0ms to open",
+        "from 2.4\u00a0×, no upper bound",
+        "from 4,000\u00a0ms, no upper bound",
     ]
     assert [limit_text(one) for one in (rate, speed, lost)] == [
         "<\u00a02\u00a0%",

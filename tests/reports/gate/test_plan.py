@@ -19,7 +19,7 @@ LACKING = [{"name": "mine", "session": {}, "turns": [{"step": "greeting", "lacks
 def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
     file = folder / "ci.yaml"
     file.write_text(text)
-    return {"file": str(file), "baseline": None, "targets": ["sim"], "lacking": LACKING} | more
+    return {"file": str(file), "scripts": [], "baseline": None, "targets": ["sim"], "lacking": LACKING} | more
 
 
 def test_thresholds_are_by_measure_with_their_filters_and_each_once(tmp_path: Path) -> None:
@@ -69,3 +69,38 @@ def test_recorded_thresholds_that_cannot_be_read_are_refused(tmp_path: Path) -> 
 
     with pytest.raises(UsageError, match="there is no m"):
         checked(folder)
+
+
+def of_script(folder: Path, text: str) -> dict[str, Any]:
+    """What is asked of a run of a script without a thresholds file."""
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return asked(folder, "") | {"file": None, "scripts": [{"path": str(path), "thresholds": None}]}
+
+
+def test_thresholds_of_scripts_are_of_their_run(tmp_path: Path) -> None:
+    first = of_script(tmp_path, 'thresholds: {ttfa: "p(50)<1s"}\nsteps: []\n')
+    (tmp_path / "other.yaml").write_text("thresholds:\n  ttfa: [p(50)<1s, p(95)<2s]\n  failures: rate<1%\n")
+    first["scripts"].append({"path": str(tmp_path / "other.yaml"), "thresholds": None})
+    first["scripts"].append({"path": str(tmp_path / "callers.py"), "thresholds": {"failures": ["rate<2%"]}})
+
+    assert planned_thresholds(first) == {"ttfa": ["p(50)<1s", "p(95)<2s"], "failures": ["rate<1%", "rate<2%"]}
+
+
+def test_a_mistake_in_a_script_s_thresholds_has_its_place(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"mine.yaml:4:7: \"1 day\" is no limit of ttfa"):
+        planned_thresholds(of_script(tmp_path, "steps: []\nthresholds:\n  ttfa:\n    - p(50)<1 day\n"))
+    in_python = asked(tmp_path, "") | {
+        "file": None,
+        "scripts": [{"path": "callers.py", "thresholds": {"ttfa": ["p(50)<1 day"]}}],
+    }
+    with pytest.raises(UsageError, match=r"^callers.py: thresholds: "):
+        planned_thresholds(in_python)
+
+
+def test_a_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
+    both = of_script(tmp_path, "thresholds: {ttfa: nonsense}\n") | {
+        "file": asked(tmp_path, "failures: rate<1%")["file"]
+    }
+
+    assert planned_thresholds(both) == {"failures": ["rate<1%"]}

@@ -60,7 +60,7 @@ def stepped(before: int, after: int, times: float = 1.4, **changes: Any) -> list
 
 
 def invalid(number: int, p50: float = 600.0, **changes: Any) -> Entry:
-    return entry(number, p50, **({"word": "INVALID", "why": "audio leaves on time: no"} | changes))
+    return entry(number, p50, **({"word": "INVALID", "why": "audio was sent late"} | changes))
 
 
 TYPED = Stratum("", "calls")

@@ -80,7 +80,7 @@ def test_invalid_and_throttled_runs_say_why_they_are_not_compared(tmp_path: Path
     (throttled,) = entries_of(folder_of(tmp_path / "throttled", plan=Plan(sessions=40, failed=0.5)))
     (unjudged,) = entries_of(folder_of(tmp_path / "unjudged", plan=Plan(valid=None)))
 
-    assert invalid.unfit == "INVALID: audio leaves on time: no"
+    assert invalid.unfit == "INVALID: audio was sent late"
     assert "was throttled, the limit is 1" in throttled.unfit
     assert (throttled.mark, unjudged.word) == ("?\u00a0THROTTLED", "NOT JUDGED")
     assert unjudged.unfit

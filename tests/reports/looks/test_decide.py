@@ -187,7 +187,7 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
 
 
 EMPTY = Plan(sessions=0, targets=("east", "west"), paired=True)
-LATE = "the load generator was late for 12 pairs in a row"
+LATE = "the load generator was overloaded for 12 pairs in a row"
 INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     # (gates, the run, what is other in run.json, the sentence up to its first semicolon or colon)
     "an invalid run": (LOOSE, TWO, {"verdict": {"valid": False, "rules": []}}, "INVALID"),

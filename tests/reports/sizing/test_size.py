@@ -70,12 +70,12 @@ def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
     said = text(found)
     planned = "ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %"
     alone = size_of(pilot(), gates=1)
-    assert said.startswith(f"{planned}, shared by the 3 gates of a check (Holm):\n")
-    assert f"As the only gate of a check it takes {alone.sessions[1]} (--primary 1)." in said
+    assert said.startswith(f"{planned}, corrected for 3 primary metrics (Holm):\n")
+    assert f"As the only primary metric it needs {alone.sessions[1]} (--primary 1)." in said
     assert text(alone).startswith(f"{planned}:\n")
-    assert "As the only gate" not in text(alone)
+    assert "As the only primary" not in text(alone)
     assert alone.sessions[1] < likely
-    assert "sessions in each arm" in said
+    assert "sessions per target" in said
     assert "USD) for both arms" in said
     assert "ICC" in said
     assert "Pilots of 200 sessions are better" in said
@@ -121,7 +121,7 @@ def test_failures_are_planned_in_points(tmp_path: Path) -> None:
     assert (found.asked.effect, found.asked.margin) == (0.03, 0.01)
     assert found.sessions[0] <= found.sessions[1] < found.sessions[2]
     assert "failure rate: to find +3 points against a margin of 1 point" in text(found)
-    assert "To pass at that margin it takes 299 sessions in each arm at least, even if nothing fails" in text(found)
+    assert "To pass at that margin at least 299 sessions per target are needed, even if nothing fails" in text(found)
     assert size_data(found)["sessions_to_pass"] == 299
     assert "To pass" not in text(size_of(pilot()))
     more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failures", None, None)
@@ -202,9 +202,7 @@ def test_a_plan_from_an_invalid_run_says_so_first(tmp_path: Path) -> None:
         run(tmp_path / "invalid", Plan(sessions=120, turns=8, seconds=600, valid=False)), "failures", "3%", "1%"
     )
 
-    assert text(invalid).startswith(
-        "The pilot is INVALID, so this plan is not to be relied on: plan with a valid run.\n"
-    )
+    assert text(invalid).startswith("The pilot is INVALID, so do not rely on this plan: use a valid run.\n")
     assert "INVALID" not in text(size_of(pilot()))
 
 
@@ -217,7 +215,7 @@ def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used
 
 
 def test_a_plan_from_a_simulated_run_says_so(tmp_path: Path) -> None:
-    assert "◇ SIMULATED: so was the pilot" in text(size_of(run(tmp_path / "made", simulated=True)))
+    assert "◇ SIMULATED: the pilot was simulated" in text(size_of(run(tmp_path / "made", simulated=True)))
     assert "SIMULATED" not in text(size_of(run(tmp_path / "real", simulated=False)))
 
 
@@ -237,7 +235,7 @@ def test_a_plan_says_which_turns_it_is_for_and_what_its_range_is(tmp_path: Path)
     said = text(size_of(run(tmp_path, Plan(sessions=120, turns=8, seconds=600, kinds=("vad", "typed", "vad")))))
 
     assert said.startswith("ttfa p95 from end of speech: to find +20 %")
-    assert ", from 5 to 95 % of pilots drawn anew)" in said
+    assert ": 90 % interval from a bootstrap of the pilot run)" in said
 
 
 NAMES = {

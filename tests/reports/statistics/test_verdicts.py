@@ -157,14 +157,16 @@ def said_of(*counts: Any, **arms: Any) -> str:
 
 def test_floors_are_in_sessions_first_and_then_in_turns_beyond_the_quantile() -> None:
     assert said_of(0.95, (400, 500), (20, 40)) == ""
-    assert said_of(0.95, (399, 500), (20, 40)) == "too few turns to decide: p95 needs 400 per target, 399 there"
-    assert said_of(0.95, (400, 500), (20, 19)) == "too few sessions to decide: 20 needed per target, 19 there"
-    assert said_of(0.95, (400, 500), (12, 12), "pair") == "too few pairs to decide: 20 needed, 12 there"
-    assert said_of(0.99, (2000, 1999), (200, 200)) == "too few turns to decide: p99 needs 2,000 per target, 1,999 there"
+    assert said_of(0.95, (399, 500), (20, 40)) == "too few turns to decide: p95 needs 400 per target, 399 measured"
+    assert said_of(0.95, (400, 500), (20, 19)) == "too few sessions to decide: 20 needed per target, 19 measured"
+    assert said_of(0.95, (400, 500), (12, 12), "pair") == "too few pairs to decide: 20 needed, 12 measured"
+    assert (
+        said_of(0.99, (2000, 1999), (200, 200)) == "too few turns to decide: p99 needs 2,000 per target, 1,999 measured"
+    )
     assert said_of(0.9, (200, 200), (20, 20)) == ""
-    assert said_of(0.05, (399, 500), (20, 40)) == "too few turns to decide: p5 needs 400 per target, 399 there"
+    assert said_of(0.05, (399, 500), (20, 40)) == "too few turns to decide: p5 needs 400 per target, 399 measured"
     assert said_of(None, (20, 20), (20, 20)) == ""
     assert said_of(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith("per target, 96 on new")
     assert said_of(0.95, (96, 97), (20, 40), arms=("old", "new")).endswith("96 on old and 97 on new")
     assert said_of(None, (), (20, 8), arms=("old", "new")).endswith("per target, 8 on new")
-    assert said_of(None, (20, 20), (19, 20)) == "too few sessions to decide: 20 needed per target, 19 there"
+    assert said_of(None, (20, 20), (19, 20)) == "too few sessions to decide: 20 needed per target, 19 measured"

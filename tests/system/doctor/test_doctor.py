@@ -57,7 +57,7 @@ def test_a_service_that_lets_us_in_is_looked_at_to_a_turn(simulator: Ready, dial
     assert (shown.returncode, shown.stderr) == (0, "")
     assert max(map(len, shown.stdout.splitlines())) <= 100
     said = " ".join(shown.stdout.split())
-    for part in ("open files", "kernel stamps", "wall clock", "a key of 25 characters, in the header api-key",
+    for part in ("open files", "kernel timestamps", "wall clock", "a key of 25 characters, in the header api-key",
                  "SIMULATED: HTTP 101 in", "apim-request-id", "ends in 60 min", "voice alloy",
                  "ok turn ttfa", "audio out; $", f"{dialect} dialect"):  # fmt: skip
         assert part in said
@@ -84,7 +84,12 @@ def test_the_document_has_the_machine_and_every_target(simulator: Ready) -> None
     told: dict[str, Any] = json.loads(shown.stdout)
 
     assert (told["version"], told["state"]) == (1, "ok")
-    assert {finding["name"] for finding in told["machine"]} >= {"open files", "kernel stamps", "clock", "processors"}
+    assert {finding["name"] for finding in told["machine"]} >= {
+        "open files",
+        "kernel timestamps",
+        "clock",
+        "processors",
+    }
     assert told["targets"][0]["dialect"] == "ga"
     assert all(
         set(finding) == {"name", "state", "said", "remedy"}

@@ -15,7 +15,7 @@ import pytest
 from bench.run import folder as files
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, wait_for_rows
+from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, rtbench, wait_for_rows
 
 SCRIPT = "steps:\n  - say: Hello\n  - say: And what else?\n"
 
@@ -34,9 +34,9 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """`rtbench run` in a folder and a process group of its own, which is killed at the end of the block."""
+    """What `rtbench run` becomes, in a folder and a process group of its own; it is killed at the end of the block."""
     process = forked.Popen(
-        [sys.executable, "-m", "bench.cli.app", "run", *words],
+        [sys.executable, "-m", "bench.load.run_files", *words],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"NO_COLOR": "1"}, start_new_session=True,
     )  # fmt: skip
@@ -88,6 +88,16 @@ def test_the_run_names_the_script_and_its_digest_and_keeps_its_thresholds(folder
     assert document["settings"]["spawn_rate"] == 3
     assert [(script["name"], len(script["digest"])) for script in document["scripts"]] == [("mine", 64)]
     assert document["thresholds"] == {"ttft": ["p(50)<900s"]}
+
+
+def test_the_thresholds_of_a_script_judge_its_run_and_a_later_check(folder: Path, service: Ready) -> None:
+    (folder / "mine.yaml").write_text(f"thresholds: {{response_total: p(50)<0.001ms}}\n{SCRIPT}")
+    ended = played(folder, service, "mine.yaml", "-u", "4", "--sessions", "40")
+    run = only_run(folder / "runs")
+
+    assert ended.returncode == judged(run, 1), ended.stderr
+    assert files.read_document(run)["thresholds"] == {"response_total": ["p(50)<0.001ms"]}
+    assert rtbench("check", run).returncode == judged(run, 1)
 
 
 def test_scripts_and_locust_files_play_in_one_run_of_two_processes(folder: Path, service: Ready) -> None:
@@ -157,9 +167,24 @@ def test_a_locust_file_that_cannot_be_loaded_is_no_failed_run(folder: Path, serv
     assert played(folder, service, "empty.py", "--sessions", "1").returncode == 2
 
 
+def test_the_command_is_what_runs(folder: Path, service: Ready) -> None:
+    command = [sys.executable, "-m", "bench.cli.app", "run", "mine.yaml", "-u", "2", "--sessions", "2"]
+    ended = subprocess.run(
+        [*command, "--url", service.urls["ga"]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+        check=False,
+    )
+
+    assert ended.returncode == judged(only_run(folder / "runs"), 0), ended.stderr
+    assert ended.stdout.rstrip().endswith("report.html")
+
+
 def test_a_worker_that_gets_the_file_from_its_master_says_how_to_start_it(folder: Path) -> None:
     packaged = Path(__file__).parents[3] / "bench" / "load" / "rtbench_scripts.py"
-    ended = forked.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "locust", "-f", str(packaged), "--headless"],
         cwd=folder, capture_output=True, text=True, timeout=GUARD_S, check=False,
     )  # fmt: skip
