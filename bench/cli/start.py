@@ -99,7 +99,7 @@ def init(
     print(f"Next: {printable(enter)}rtbench {doctor}, and go on with README.md")
     for name in further:
         print(
-            f"{name}: {printable(enter)}rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 8 --targets simulator"
+            f"{name}: {printable(enter)}rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --targets simulator"
         )
 
 
