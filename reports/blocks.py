@@ -342,8 +342,8 @@ MARKS = {
     **{"regressed": BAD, "improved": Mark("+", "in", "good"), "not regressed": GOOD},
     **{"equivalent": Mark("≈", "eq", "good"), "inconclusive": UNSURE},
     # of a run, of a comparison
-    **{"VALID": GOOD, "INVALID": BAD, "NOT JUDGED": UNSURE, "THROTTLED": UNSURE},
-    **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "NO VERDICT": UNSURE, "PENDING": UNSURE},
+    **{"VALID": GOOD, "INVALID": BAD, "NO VERDICT": UNSURE, "INVALID (throttled)": UNSURE},
+    **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "PENDING": UNSURE},
     # of a threshold, of a check
     **{"passed": GOOD, "failed": BAD, "unsure": UNSURE, "void": BAD},
 }

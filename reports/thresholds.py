@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal, cast
 
 from bench.errors import UsageError
-from bench.measures import BYTES_PER_S, CATALOGUE, SLOPE, TRAITS, Better, traits_of
+from bench.measures import BYTES_PER_S, CATALOGUE, ORIGIN, SLOPE, TRAITS, Better, traits_of
 from bench.plain import shortened
 from bench.yaml_file import Value, read_yaml
-from reports.question import PLAIN, RATES, Kind, Question, Stratum
+from reports.question import ORIGINS, PLAIN, RATES, Kind, Question, Stratum
 from reports.statistics.differences import Margin
 
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
@@ -177,7 +177,7 @@ def _allowed(gated: Gated) -> str:
 
 Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
-FILTERS = ("step", "target", "traits")
+FILTERS = ("step", "target", "traits", "measured_from")
 SHAPE = 'write a measure with one text or a list of texts, such as ttfa: ["p(95)<800"]'
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
 _QUANTILE = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
@@ -199,6 +199,8 @@ class Threshold:
     target: str = ""
     traits: str = ""
     """Names of `bench.measures.TRAITS`, or `plain`; empty for turns of all traits, each by itself."""
+    measured_from: str = ""
+    """The instant that latency counts from, one of `ORIGINS`; empty for each of them by itself."""
 
     @property
     def about(self) -> Question:
@@ -239,9 +241,11 @@ def parse(measure: str, text: str) -> Threshold:
     kind, p = _aggregate(aggregate, of)
     if sign not in SIGNS:
         raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")
-    for of_turns in ("step", "traits"):
+    for of_turns in ("step", "traits", "measured_from"):
         if of_turns in filters and of.of_sessions:
             raise UsageError(f"{name} is a measure of sessions, which have no {of_turns}: write {name} without it")
+    if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
+        raise UsageError(f"{name} is measured from one instant only: write {name} without measured_from")
     relative = is_relative(rest)
     # a limit on the wrong side is a slip: it would be kept by what is worst
     if relative and of.signed:
@@ -320,9 +324,12 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
         key, colon, value = (piece.strip() for piece in part.partition(":"))
         if key not in FILTERS or not colon or not value or key in filters:
             raise UsageError(
-                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL, target:LABEL and traits:NAME"
+                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL, target:LABEL, traits:NAME "
+                f"and measured_from:{' or '.join(ORIGINS)}"
             )
         filters[key] = _traits(value) if key == "traits" else value
+    if (instant := filters.get("measured_from")) is not None and instant not in ORIGINS:
+        raise UsageError(f"{quoted(instant)} is no instant to measure from; allowed: {', '.join(ORIGINS)}")
     return match[1].strip(), filters
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -20,6 +21,7 @@ from bench.clock import monotonic_ns
 from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
 from bench.installation import EXAMPLES
+from bench.load.planning.command import COMMAND, program
 from bench.load.planning.estimate import estimate_words, quote
 from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
@@ -193,9 +195,10 @@ def _agreed() -> bool:
 def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """What is set for other runs (LOCUST_*, a locust.conf beside) does not reach this one: it does what it has said."""
     words = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
+    called = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}
     with (
         tempfile.TemporaryDirectory() as scratch,
-        locust_run(words, environment_without(environ, "LOCUST_"), folder=Path(scratch)) as run,
+        locust_run(words, environment_without(environ, "LOCUST_") | called, folder=Path(scratch)) as run,
         _handed_on(signal.SIGTERM, run.process),
     ):
         return _wait(run.process)

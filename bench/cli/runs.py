@@ -176,7 +176,7 @@ def merge(
 def _lines(document: dict[str, Any]) -> list[str]:
     """A line for each part, the notices, and what all of them come to."""
     totals, valid = document["totals"], document["verdict"]["valid"]
-    word = "NOT JUDGED" if valid is None else "VALID" if valid else "INVALID"
+    word = "NO VERDICT" if valid is None else "VALID" if valid else "INVALID"
     return [
         *(
             f"{part['run_id']}  {part['host']}  {'left out' if part['left_out'] else part['state']}  "

@@ -50,5 +50,5 @@ def _verdict(run: KeptRun) -> Cell:
     if run.under_way:
         return Cell(f"… under way{simulated}")
     if run.valid is None:
-        return Cell(f"? NOT JUDGED{simulated}", style="warn")
+        return Cell(f"? NO VERDICT{simulated}", style="warn")
     return Cell(f"{'✓ VALID' if run.valid else '✕ INVALID'}{simulated}", style="good" if run.valid else "bad")

@@ -144,7 +144,7 @@ def sample_size(
 ) -> None:
     """Say how many sessions, hours and dollars it takes to find a change, as a range (sample size by power).
 
-    Exit status: 0; 4 where the run that it plans from is INVALID or NOT JUDGED.
+    Exit status: 0; 4 where the run that it plans from is INVALID or has no verdict.
     """
     from reports.numbers import NBSP
     from reports.sizing import size_data, size_lines, size_question, sized

@@ -289,6 +289,7 @@ class RunDocument(TypedDict):
     ended_utc_ns: int | None
     writer: Writer
     settings: dict[str, Any]
+    command: NotRequired[Annotated[list[str], Meta(description="that starts such a run again, in words")]]
     targets: list[TargetEntry]
     scripts: list[ScriptEntry]
     host: Annotated[Host, Meta(description="the one that leads the run")]

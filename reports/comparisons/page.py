@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from bench.plain import printable
 from reports.blocks import (
@@ -37,8 +38,8 @@ from reports.blocks import (
 )
 from reports.comparisons import forest, path, sentences
 from reports.comparisons.comparison import Comparison, Design
+from reports.comparisons.forest_rows import ForestPanel, panels
 from reports.comparisons.forest_rows import finding_row as row_of_finding
-from reports.comparisons.forest_rows import panels
 from reports.comparisons.measuring import BEYOND, Shift
 from reports.comparisons.sentences import decision_word, verdict_shown
 from reports.finding_rows import FindingRow, definition, shown_word, with_unit
@@ -217,16 +218,14 @@ def _shown(row: FindingRow) -> str:
 
 
 def _answer(comparison: Comparison) -> Section:
-    """The forest plots, how to read them, and their numbers."""
-    drawn = panels(comparison)
-    rows = [row for panel in drawn for row in panel.rows]
-    heads = ["" if panel is drawn[0] and panel.axis == "lower" else panel.title for panel in drawn]
-    blocks: list[Block] = [
-        drawing(forest.forest(panel), head, forest.forest(panel, narrow=True))
-        for panel, head in zip(drawn, heads, strict=True)
-    ]
+    """The forest plots of primary metrics, how to read them, and their numbers; secondary metrics are folded away."""
+    every = panels(comparison)
+    primary, secondary = (_panels_of(every, gated=of) for of in (True, False))
+    drawn, folded = (primary, secondary) if primary else (secondary, ())
+    rows = [row for panel in every for row in panel.rows]
+    blocks: list[Block] = [*_drawings(drawn)]
     blocks += [Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
-    figures = dict.fromkeys(row.finding.question.measure for row in rows)
+    figures = dict.fromkeys(row.finding.question.measure for panel in drawn for row in panel.rows)
     defined = [word for word in VERDICTS if any(_shown(row) == word for row in rows)] + ["margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
@@ -237,15 +236,31 @@ def _answer(comparison: Comparison) -> Section:
     steps = [row_of_finding(step, comparison) for step in comparison.steps]
     parts = {
         f"{plural(len(more), 'more primary metric')}": more,
-        "Secondary metrics": others,
+        plural(len(others), "secondary metric"): others,
         "Which step changed most? Secondary": steps,
     }
-    folds = [Fold(title, [_numbers(comparison, mine)]) for title, mine in parts.items() if mine]
+    folds = [
+        Fold(title, [*(_drawings(folded) if mine is others else ()), _numbers(comparison, mine)])
+        for title, mine in parts.items()
+        if mine
+    ]
     numbers: list[Block] = [_numbers(comparison, first), *note(TURNS_OF)] if first else []
     shown: Block = Paragraph("There is no metric that both targets have.")
     if drawn:
         shown = Figure("", forest.reading(drawn), below=blocks, numbers=numbers)
     return Section("answer", "Differences", "What changed, and by how much?", [shown, *folds])
+
+
+def _panels_of(every: Iterable[ForestPanel], *, gated: bool) -> tuple[ForestPanel, ...]:
+    """The panels with their rows of primary metrics, or with those of secondary ones; without empty panels."""
+    rows = ((panel, tuple(row for row in panel.rows if row.finding.question.gated == gated)) for panel in every)
+    return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
+
+
+def _drawings(drawn: Sequence[ForestPanel]) -> Iterable[Block]:
+    for place, panel in enumerate(drawn):
+        head = "" if not place and panel.axis == "lower" else panel.title
+        yield drawing(forest.forest(panel), head, forest.forest(panel, narrow=True))
 
 
 def _terms(names: Iterable[str]) -> Inline:
@@ -256,10 +271,10 @@ def _terms(names: Iterable[str]) -> Inline:
 def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> Table:
     several, (base, candidate) = len(comparison.sides) > 2, comparison.sides[:2]
     verdict, interval = Column("verdict", left=True), f"{_interval(comparison)} interval"
-    heads: list[Head] = ["figure", *([Column("candidate", left=True)] if several else [])]
+    heads: list[Head] = ["metric", *([Column("candidate", left=True)] if several else [])]
     heads += [
         Column(base.label, below="baseline"),
-        "its figure" if several else Column(candidate.label, below="candidate"),
+        "its value" if several else Column(candidate.label, below="candidate"),
         "difference",
         interval,
         "margin",
@@ -267,7 +282,7 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> Table:
         "turns",
         "sessions",
         "failed",
-        "reached",
+        "completed",
     ]
     style = "fig nowrap struck" if comparison.unfair else "fig nowrap"
     return table(heads, [_row(row, style, several=several) for row in rows])

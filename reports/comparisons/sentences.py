@@ -64,7 +64,7 @@ def comparison_second(comparison: Comparison) -> str:
 
 
 def unusable_word(comparison: Comparison) -> str:
-    """INVALID, NOT JUDGED: of a candidate's run that is; else INVALID COMPARISON."""
+    """INVALID, NO VERDICT: of a candidate's run that is; else INVALID COMPARISON."""
     found = [verdict_of(side.run.document) for side in comparison.sides[1:]]
     unfit = next((one for one in found if not one.valid), found[0])
     return validity.run_word(unfit.word, usable=False)

@@ -22,7 +22,7 @@ from reports.finding import none_seen
 from reports.gate.items import Item, finite, not_exact, without_few
 from reports.numbers import NBSP, three
 from reports.question import RATES, TRIALS, Question
-from reports.sides.questions import by_stratum
+from reports.sides.questions import asked_by
 from reports.sides.side import Side, counts_of, sample_of, totals_of
 from reports.statistics.quantiles import Sample, estimates, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of, sessions_without
@@ -232,7 +232,9 @@ def _item(threshold: Threshold, target: str, question: Question, figure: LimitEs
 
 def limit_estimates(side: Side, threshold: Threshold) -> Iterable[tuple[Question, LimitEstimate]]:
     """The figure that a threshold limits, of a target; one for each stratum where its turns have several."""
-    by_question = [(question, limit_estimate(side, question)) for question in by_stratum(threshold.about, [side])]
+    by_question = [
+        (question, limit_estimate(side, question)) for question in asked_by(threshold, threshold.about, [side])
+    ]
     return [pair for pair in by_question if pair[1].turns] or by_question[:1]
 
 

@@ -30,8 +30,10 @@ from reports.gate.relative import (
     was_planned,
 )
 from reports.numbers import listed, percent
+from reports.question import SINCE
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
+from reports.sides.questions import instants_of
 from reports.sides.side import ABSENT, Side, targets_of
 from reports.sides.workload import allowed
 from reports.statistics.verdicts import OWN_DRIFT, unequal
@@ -77,17 +79,17 @@ def check(
     *,
     baseline: Run | Path | str | None = None,
     on_inconclusive: OnInconclusive = "fail",
-    allow: str | Sequence[str] = (),
+    allow_different: str | Sequence[str] = (),
 ) -> Checked:
     """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
 
-    `allow`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes nothing.
+    `allow_different`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes nothing.
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")
     named, against = Path(folder_of_run(run)), None if baseline is None else folder_of_run(baseline)
-    with in_python("thresholds", "baseline", "allow", "on_inconclusive"):
-        may_differ = allowed(",".join(given_texts(allow, "conditions")))
+    with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
+        may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
         return checked(named, _limits(thresholds), against, on_inconclusive=on_inconclusive, allow=may_differ)
 
 
@@ -152,6 +154,7 @@ def check_of(
         differs=answers.differs,
         notices=(
             *answers.notices,
+            *_several_instants(thresholds, sides),
             *_drifting(limits),
             *unequal_lengths(items),
             *broken_by_chance(limits),
@@ -173,6 +176,14 @@ def check_of(
     return (
         replace(found, void=omitted, warnings=tuple(_interrupted(run))) if omitted and found.status == PASSED else found
     )
+
+
+def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) -> Iterable[str]:
+    """Yield that a threshold is tested once for each instant that its metric is measured from."""
+    for threshold in thresholds:
+        if instants := instants_of(threshold, sides):
+            each = listed([SINCE[instant] for instant in instants])
+            yield f"{threshold.written} is tested {each}; add {{measured_from:{instants[0]}}} to test one of them."
 
 
 def _drifting(limits: Sequence[Item]) -> Iterable[str]:

@@ -33,7 +33,7 @@ from reports.numbers import NBSP, listed, plural
 from reports.question import Question
 from reports.runs import RunFrames, load_for_report
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
-from reports.sides.questions import by_default, by_stratum
+from reports.sides.questions import asked_by, by_default
 from reports.sides.side import Side, among, are_peers, drifts_of, parted, refuse_unknown, targets_of
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS
@@ -116,7 +116,7 @@ def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Se
         return [
             AskedThreshold(threshold.written, question, threshold.target)
             for threshold in relative
-            for question in by_stratum(threshold.question, sides)
+            for question in asked_by(threshold, threshold.question, sides)
         ]
     defaults = list(takewhile(lambda question: question.gated, by_default(sides)))
     return [AskedThreshold(_default(question), question) for question in defaults]
@@ -392,7 +392,11 @@ def _items(decision: Decision) -> Iterable[Item]:
         of_traits = gate.stratum and gate.stratum._replace(measured_from="")
         # a threshold gives several gates if turns are measured from several instants
         asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
-        written = next(one.written for one in decision.plan.thresholds if one.question in asked)
+        written = next(
+            one.written
+            for one in decision.plan.thresholds
+            if one.question in asked and one.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
+        )
         item = compared_item(written, finding)
         why = "; ".join(filter(None, (side.inexact(gate) for side in first(size))))
         yield not_exact(item, why) if why else item

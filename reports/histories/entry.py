@@ -93,8 +93,8 @@ class Entry:
 
     @property
     def use(self) -> str:
-        """VALID, INVALID, NOT JUDGED, THROTTLED: whether its figures may be used."""
-        return "THROTTLED" if self.word == "VALID" and self.unfit else self.word
+        """VALID, INVALID, NO VERDICT, INVALID (throttled): whether its figures may be used."""
+        return "INVALID (throttled)" if self.word == "VALID" and self.unfit else self.word
 
     @property
     def mark(self) -> str:

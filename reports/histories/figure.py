@@ -197,7 +197,7 @@ def _runs(
 
 
 def _unfit(plot: Plot, entry: Entry, x: float, y: float, mark: str, colour: str, tip: str) -> None:
-    """INVALID: a cross; NOT JUDGED, throttled or among failed turns: a ring."""
+    """INVALID: a cross; NO VERDICT, throttled or among failed turns: a ring."""
     if entry.word != "INVALID":
         plot.dot(x, y, mark, f"mark open {colour}", RADIUS, tip)
         return

@@ -193,7 +193,7 @@ def history(*folders: Run | Path | str, measures: str | Sequence[str] = ()) -> H
     `measures`: `ttfa:p95`, `failures`, …; without any the waits and failures. Raises UsageError as the command does,
     and writes nothing.
     """
-    with in_python(measure="measures"):
+    with in_python(metric="measures"):
         questions = [history_question(text) for text in given_texts(measures, "measures")]
         return history_of(*in_folders([Path(folder_of_run(one)) for one in folders]), questions)
 

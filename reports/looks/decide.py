@@ -41,7 +41,7 @@ from reports.question import Question, better_of
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
-from reports.sides.questions import by_stratum
+from reports.sides.questions import asked_by
 from reports.sides.side import (
     ABSENT,
     Side,
@@ -177,8 +177,11 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
 
 def _gates(plan: DecisionPlan, sides: Sequence[Side]) -> tuple[Question, ...]:
     """What is asked, of each stratum that the pairs of the first look have; the same at every look."""
-    asked = [threshold.question for threshold in plan.thresholds]
-    return tuple(one for question in asked for one in (by_stratum(question, sides) if sides else [question]))
+    return tuple(
+        one
+        for threshold in plan.thresholds
+        for one in (asked_by(threshold, threshold.question, sides) if sides else [threshold.question])
+    )
 
 
 def _seen(

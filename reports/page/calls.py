@@ -174,6 +174,12 @@ def interruptions(summary: Summary) -> Section | None:
     return _conversation(summary, "interruptions", "Interruptions", question, INTERRUPTED)
 
 
+def interrupts(summary: Summary) -> bool:
+    """Whether the run is about interruptions: callers interrupted at least one turn in five."""
+    interrupted = sum(figures.wanted for figures in _rows(summary, ("barge_in_yield",)))
+    return 5 * interrupted >= sum(summary.outcomes.begun) > 0
+
+
 def functions(summary: Summary) -> Section | None:
     """What the calls of functions took, on the service's side and on ours; None where none was called."""
     if not _rows(summary, ("function_call_done",)):

@@ -54,6 +54,14 @@ POOLED = (
     "No latency depends on a host’s clock; seconds and blocks do, by its offset against the leader’s."
 )
 OF_HARNESS = ("timestamp_uncertainty", "start_delay", "event_loop_delay", "send_delay")
+CHECKS = {
+    "a": "Timestamps are accurate",
+    "b": "Event loop keeps up",
+    "c": "Audio is sent on time",
+    "d": "Calls start on time",
+    "e": "Data is complete",
+}
+"""The checks of a run's validity, by the letters that run.json has for them."""
 NAMED = 2
 """So many targets are named one by one in a sentence."""
 
@@ -96,7 +104,7 @@ def money(summary: Summary) -> Section | None:
     blocks: list[Block] = [Paragraph((simulated, said))]
     if found.costs:
         costs = table(
-            (*COSTS, *(["image in"] if found.has_images else []), *OF_COSTS),
+            (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS),
             [_cost(summary, *cost) for cost in enumerate(found.costs)],
         )
         blocks += [costs, Paragraph(TOKENS, "note")]
@@ -111,8 +119,18 @@ def money(summary: Summary) -> Section | None:
     return Section("money", "Cost", "What did it cost?", blocks)
 
 
-COSTS = ("target", "USD", "a turn", "a session", "a minute", "turns", "no usage", "text in", "audio in")
-OF_COSTS = ("cached, of input", "text out", "audio out")
+COSTS = (
+    "target",
+    "USD",
+    "USD per turn",
+    "per session",
+    "per minute",
+    "turns",
+    "turns without usage",
+    "text input",
+    "audio input",
+)
+OF_COSTS = ("cached, of input", "text output", "audio output")
 TOKENS = (
     "Tokens are as the service reported them in each turn’s usage. A minute is one of conversation: of a session, "
     "from its opened connection to its end."
@@ -176,9 +194,9 @@ def quota(summary: Summary) -> Section | None:
 
 
 LIMITS = (
-    *("target", "throttled turns", "throttled sessions", "waits asked for", "p50", "longest", "starts held, s"),
-    "calls held back after refusals",
-    *("least of tokens left", "of requests"),
+    *("target", "throttled turns", "throttled sessions", "Retry-After count", "p50", "max", "starts delayed, s"),
+    "calls delayed after failures to connect",
+    *("min tokens remaining", "min requests remaining"),
 )
 
 
@@ -230,7 +248,7 @@ def health(summary: Summary) -> Section:
     """Whether the figures can be trusted."""
     verdict, document = summary.verdict, summary.run.document
     line = {
-        None: f"Not judged: {validity.verdict_reason(verdict)}.",
+        None: f"No verdict: {validity.verdict_reason(verdict)}.",
         True: f"Yes, as far as the load generator goes: {validity.verdict_count(verdict)}.",
         False: f"No: {validity.verdict_count(verdict)}.",
     }[verdict.valid]
@@ -252,7 +270,7 @@ def health(summary: Summary) -> Section:
         gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
     said += validity.trusted(summary)
-    heads = ("measure", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))
+    heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))
     rows: list[Row | Line] = [
         [Term(one.measure), count(one.n), *quantiles(one), Cell(CATALOGUE[one.measure].sentence, style="what")]
         for one in summary.harness
@@ -278,7 +296,7 @@ def hosts(summary: Summary) -> Section | None:
         blocks += groups.waits_blocks(of, summary.targets)
     own: list[Head] = ["host", "workers", *map(Term, OF_HARNESS), "clock offset", Column("calibrated", left=True)]
     blocks += [
-        Paragraph("What each harness measured of itself: p99, in ms.", "q gap"),
+        Paragraph("What each load generator measured of itself: p99, in ms.", "q gap"),
         table(own, [[*words.host_facts(host)] for host in summary.hosts]),
     ]
     return Section("hosts", "Results by host", "Do the hosts agree?", blocks)
@@ -287,7 +305,7 @@ def hosts(summary: Summary) -> Section | None:
 def _rules(rules: Sequence[RuleResult]) -> list[Block]:
     heads = (
         "check",
-        "figure",
+        "value",
         "limit",
         Column("used", left=True, style="narrowout", drawn=True),
         Column("result", left=True),
@@ -299,11 +317,11 @@ def _rules(rules: Sequence[RuleResult]) -> list[Block]:
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
     rows: list[Line] = []
     for rule in rules:
-        word, style = words.result(rule.passed, "– nothing to judge")
+        word, style = words.result(rule.passed, "– not evaluated")
         about: Inline = (Term(rule.measure), f"{', ' if rule.measure and rule.note else ''}{rule.note}")
         rows.append(
             [
-                Cell(f"({rule.rule}) {rule.name}" if rule.rule else rule.name, about),
+                Cell(CHECKS.get(rule.rule, rule.name), about),
                 rule.written(rule.figure),
                 rule.written(rule.limit),
                 bar.format(" x" if rule.passed is False else "", round(min(100.0, rule.used * 80), 1)),
@@ -326,12 +344,12 @@ def _spreads(summary: Summary) -> list[Block]:
     ]
     what = Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")
     heads = (
-        "measure",
+        "metric",
         Column("target", left=True),
         Term("sigma"),
         Term("ICC"),
         effect,
         "p95",
-        Term("sessions count as"),
+        Term("effective sessions"),
     )
     return [what, table(heads, rows)] if rows else []

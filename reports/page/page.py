@@ -63,16 +63,17 @@ METHOD = {
     "no more than any others, at 1 a session says the same with every turn.",
     "design effect": "By how much sessions instead of independent turns widen the variance of a percentile: at 2, "
     "2,000 turns say as much as 1,000 independent ones.",
-    "sessions count as": "(Σn)² ÷ Σn² of sessions with n turns: so many sessions of one length would tell as much. Of "
-    "sixty of which one has half of the turns that is 4.",
+    "effective sessions": "(Σn)² ÷ Σn² of sessions with n turns: the number of sessions of equal length that say as "
+    "much. Of sixty sessions of which one has half of the turns it is 4.",
     "drift": "The later half of the turns against the earlier half, by the median of waits as multiples of their "
     "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 98 % interval of "
     "the ratio of both medians (of all targets together) excludes 1 and they lie more than 5 % apart; each half needs "
     "20 sessions. It is not suspected in an invalid run.",
     "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "
     "p99 198; with one turn each 50, 100, 500; more where sessions differ much.",
-    "lost turns": "Wanted by the script and never begun, because their session had ended.",
-    "failures": "(failed turns + lost turns) ÷ turns wanted, those cut by the end of the run or starved left out.",
+    "not started": "Turns that the script planned and that did not start, because their session had ended.",
+    "failure rate": "(failed turns + turns not started) ÷ turns planned, without those that the end of the run cut or "
+    "starved.",
 }
 
 NOTED = 2
@@ -105,6 +106,7 @@ def run_page(summary: Summary) -> Page:
         Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
     opened = OPEN if verdict.valid else DOUBTED
+    opened |= {"interruptions"} if calls.interrupts(summary) else set()
     made_from: Inline = ("Made from the run folder ", Code(printable(summary.run.folder.resolve().name)))
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
     version = summary.run.document.get("definitions") or DEFINITIONS_VERSION

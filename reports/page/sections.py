@@ -51,12 +51,12 @@ from reports.wording.validity import ending_words, remedy_line
 from reports.wording.words import cell, interval
 
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
-QUANTILES = ("p50", "p90", "p95", "p99", "slowest")
+QUANTILES = ("p50", "p90", "p95", "p99", "max")
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
 CARRIED_HEADS = (
-    *("rate", Column("target", left=True), "in all", "mean", "p50 of seconds", "peak"),
-    *("p50 of sessions", "largest"),
+    *("rate", Column("target", left=True), "total", "mean", "p50 of seconds", "peak"),
+    *("p50 of sessions", "max"),
 )
 FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 
@@ -156,7 +156,7 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
         shaded = any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels)
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
     if lost:
-        yield f"{plural(lost, 'turn')} never began: failed turns at the instant at which their session ended."
+        yield f"{plural(lost, 'turn')} did not start: failed turns at the instant at which their session ended."
 
 
 def steps(summary: Summary) -> Section | None:
@@ -177,7 +177,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         return
     published = any(e.bounded for f in rows for e in f.quantiles)
     caption = words.slowest_step(summary, stratum)
-    heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "slowest", "turns wanted", "reached")
+    heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
     lines: list[Row | Line] = [
         [f.step, of_target(summary, place), *quantile_cells(f)] for _, group in groups for place, f in group
     ]
@@ -191,7 +191,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
         if any(summary.outcomes.lost):
-            said += " A turn that never began counts as a failed one when its session ended."
+            said += " A turn that did not start counts as a failed one when its session ended."
         yield Fold("Each step over time", [plot_figure(panels.step_panels(course), said)], open=True)
 
 
@@ -248,10 +248,14 @@ def outcomes(summary: Summary) -> Section | None:
     places, opened = range(len(summary.targets)), " and ".join(map(count, found.opened))
     rates = [percent(found.failures(i), 1) if found.wanted[i] else NONE for i in places]
     sums = [
-        ("begun, together", [count(n) for n in found.begun], "every turn has one outcome"),
-        ("failed, together", [count(n) for n in found.failed], ""),
-        ("lost turns", [count(n) for n in found.lost], "wanted, never begun: their session had ended"),
-        ("failures", rates, "(failed + lost) ÷ turns wanted, without those cut by the end of the run or starved"),
+        ("started, total", [count(n) for n in found.begun], "every turn has one outcome"),
+        ("failed, total", [count(n) for n in found.failed], ""),
+        ("not started", [count(n) for n in found.lost], "planned, but their session had ended"),
+        (
+            "failure rate",
+            rates,
+            "(failed + not started) ÷ planned, without those unfinished or starved",
+        ),
         (
             "sessions with any failure",
             [count(n) for n in found.with_failure],
@@ -262,8 +266,8 @@ def outcomes(summary: Summary) -> Section | None:
     together = [row_of([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]
     blocks: list[Block] = [
         Paragraph(
-            f"{plural(sum(found.begun), 'turn')} begun in the measured phase, one outcome each; "
-            f"{count(sum(found.lost))} lost."
+            f"{plural(sum(found.begun), 'turn')} started in the measured phase, one outcome each; "
+            f"{count(sum(found.lost))} not started."
         ),
         table(heads, [*map(_ending, found.turns), *together]),
     ]
@@ -305,7 +309,7 @@ def connect(summary: Summary) -> Section | None:
 
 
 def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
-    heads = ("measure, ms", Column("target", left=True), *QUANTILES, "sessions", "reached")
+    heads = ("metric, ms", Column("target", left=True), *QUANTILES, "sessions", "completed")
     return table(
         heads,
         [[Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in rows],
@@ -356,23 +360,23 @@ def _carried(summary: Summary) -> list[Block]:
 
 
 ARRIVED = (
-    *("target", "offered", "blocked", "cut off", "held", "started", "refused", "completed"),
-    *("erlangs offered", "carried", "slots", "a call lasts, s", "start_delay p50, ms", "p99"),
+    *("target", "offered", "blocked", "not started", "delayed", "started", "failed to connect", "completed"),
+    *("erlangs offered", "carried", "max concurrent", "mean call duration, s", "start_delay p50, ms", "p99"),
 )
 FIRST_WAITS = (
-    "first wait, ms",
+    "first latency, ms",
     Column("target", left=True),
     "p50",
     "p90",
     "p95",
     "p99",
-    "slowest",
+    "max",
     "sessions",
-    "reached",
+    "completed",
 )
 READING_ARRIVALS = (
-    "Calls that arrived in each bin; red: those that found no free slot. service_time counts from when a call was "
-    "begun, response_time from when it arrived, both without the caller’s own speech and pauses."
+    "Calls that arrived in each bin; red: those that arrived while all slots were busy. service_time is measured from "
+    "the start of a call, response_time from its arrival, both without the caller’s own speech and pauses."
 )
 
 
@@ -441,7 +445,18 @@ def capital(said: str, summary: Summary) -> str:
     return f"{said}." if said and len(summary.targets) > 1 else words.as_sentence(said)
 
 
-MEASURES = ("measure", Column("target", left=True), "p50", "p90", "p95", "p99", "max", "wanted", "reached", "cut")
+MEASURES = (
+    "metric",
+    Column("target", left=True),
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "max",
+    "planned",
+    "completed",
+    "unfinished",
+)
 
 
 def measures(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bench.measures import CATALOGUE
-from reports.question import MARGINS, OF_COLUMNS, POINTS, Question, Stratum, margin_of
+from bench.measures import CATALOGUE, ORIGIN
+from reports.question import MARGINS, OF_COLUMNS, ORIGINS, POINTS, Question, Stratum, margin_of
 from reports.samples import HEARD
 from reports.sides.side import Side
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
+from reports.thresholds import Threshold
 
 MAIN = "ttfa"
 """The main measure of sides without any turn."""
@@ -52,6 +53,29 @@ def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
     lacked = _lacked(begun[0], common) if question.gated else []
     known = next(of for of in begun if of)
     return [replace(question, stratum=one) for one in [*common, *lacked] or [max(known, key=known.__getitem__)]]
+
+
+def asked_by(threshold: Threshold, question: Question, sides: Sequence[Side]) -> list[Question]:
+    """Return what a threshold asks of these sides, each stratum by itself. `question`: what it is about."""
+    every = by_stratum(question, sides)
+    if not threshold.measured_from:
+        return every
+    chosen = [one for one in every if one.stratum and one.stratum.measured_from == threshold.measured_from]
+    there = {stratum.measured_from for side in sides for stratum, n in side.begun_of(question).items() if n}
+    if chosen or there == {threshold.measured_from}:
+        return chosen or every
+    traits = question.stratum.traits if question.stratum else ""
+    return [replace(question, stratum=Stratum(threshold.measured_from, traits))]
+
+
+def instants_of(threshold: Threshold, sides: Sequence[Side]) -> list[str]:
+    """Return the instants that a threshold without `measured_from` is measured from, if there are several."""
+    known = CATALOGUE.get(threshold.measure)
+    if known is None or known.begin != ORIGIN or threshold.measured_from:
+        return []
+    asked = by_stratum(threshold.about, sides)
+    found = {one.stratum.measured_from for one in asked if one.stratum and one.stratum.measured_from}
+    return [origin for origin in ORIGINS if origin in found] if len(found) > 1 else []
 
 
 def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[Counter[Stratum]]:

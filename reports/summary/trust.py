@@ -27,7 +27,7 @@ from reports.statistics.quantiles import quantile
 from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
-RunWord = Literal["VALID", "INVALID", "NOT JUDGED"]
+RunWord = Literal["VALID", "INVALID", "NO VERDICT"]
 
 
 class RuleResult(Record, frozen=True):
@@ -74,7 +74,7 @@ class RunVerdict:
 
     @property
     def word(self) -> RunWord:
-        return "NOT JUDGED" if self.valid is None else "VALID" if self.valid else "INVALID"
+        return "NO VERDICT" if self.valid is None else "VALID" if self.valid else "INVALID"
 
     @property
     def glyph(self) -> str:

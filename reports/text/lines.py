@@ -75,7 +75,14 @@ class Grid:
     stacked: Sequence[Sequence[int]] = ()
 
 
-Part = Paragraph | Named | Badges | Grid
+@dataclass(frozen=True)
+class Command:
+    """A command on a line of its own, which is never wrapped, so that it can be pasted."""
+
+    text: str
+
+
+Part = Paragraph | Named | Badges | Grid | Command
 
 
 def lines_of(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
@@ -98,6 +105,8 @@ def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
         return _named(block, width, colour)
     if isinstance(block, Grid):
         return _grid(block, width, colour)
+    if isinstance(block, Command):
+        return [block.text]
     badges = BETWEEN_BADGES.join(inked(text, style, colour) for text, style in block.badges)
     space = width - len(BETWEEN_BADGES.join(text for text, _ in block.badges)) - len(block.text)
     texts = _wrapped(block.text.replace(NBSP, " "), width)

@@ -14,10 +14,10 @@ from reports.blocks import MARKS, Cell, Paragraph, Row, row_of
 from reports.numbers import NBSP, NONE, count, moment, shortened, three
 from reports.summary.figures import ALL
 from reports.summary.summary import Summary
-from reports.text.lines import Badges, Grid, Named, Part, lines_of
+from reports.text.lines import Badges, Command, Grid, Named, Part, lines_of
 from reports.wording import groups, remarks, settings, words
 from reports.wording.notices import decided, notices
-from reports.wording.sentences import next_step, run_beside, run_headline, run_second
+from reports.wording.sentences import longer_runs, next_step, run_beside, run_headline, run_second
 from reports.wording.validity import remedy_line, trust
 
 NAME_LEAST, NAME_MOST = 9, 14
@@ -159,7 +159,11 @@ def _closing(summary: Summary) -> Iterable[Part]:
     infinite = [words.INFINITE_NOTE] if _has_infinite(summary) else []
     for notice in (*infinite, *notices(summary), settings.chunks(summary.setup)):
         yield Named("note", [notice])
-    yield Named("next step", [next_step(summary).replace("`", "")])
+    yield Named("next step", [next_step(summary, commands=False).replace("`", "")])
+    for run in longer_runs(summary):
+        if run.command:
+            yield Named("", [f"For {run.figure}:"])
+            yield Command(run.command)
 
 
 def _has_infinite(summary: Summary) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bench.measures import STARVED
 from bench.plain import printable
@@ -347,18 +349,41 @@ def way_out(summary: Summary) -> str:
     return f"What to do about {line}{'' if line.endswith('?') else '.'}" if line else ""
 
 
-def next_step(summary: Summary) -> str:
-    """What to do with the figures, in a sentence; of an invalid or failed run its remedy says it."""
+@dataclass(frozen=True)
+class LongerRun:
+    """What to play for a figure that takes more sessions. `command`: as a shell reads it; empty if it is not known."""
+
+    figure: str
+    options: str
+    command: str
+
+
+def longer_runs(summary: Summary) -> list[LongerRun]:
+    """The runs that are long enough for a median and for p95, where this one is too short; none of an invalid run."""
     if summary.verdict.valid is False:
-        return ""
+        return []
     told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
     short = [] if decided(summary.run) else told or summary.answers
     needed = {
         name: max((_to_play(summary, answer, p) for answer in short), default=0)
         for name, p in (("a median", 0.5), ("p95", 0.95))
     }
+    return [_longer(summary, name, sessions) for name, sessions in needed.items() if sessions]
+
+
+def next_step(summary: Summary, *, commands: bool = True) -> str:
+    """What to do with the figures, in a sentence; of an invalid or failed run its remedy says it.
+
+    `commands`: with whole commands for longer runs, not only their options.
+    """
+    if summary.verdict.valid is False:
+        return ""
+    told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
     plays = ", ".join(
-        f"for {name} play {_longer(summary, sessions)} or more" for name, sessions in needed.items() if sessions
+        f"for {run.figure} run `{run.command}`"
+        if commands and run.command
+        else f"for {run.figure} play {run.options} or more"
+        for run in longer_runs(summary)
     )
     longer = f"{plays[:1].upper()}{plays[1:]}. " if plays else ""
     if not told:
@@ -382,21 +407,40 @@ def _to_play(summary: Summary, answer: CallerWait, p: float) -> int:
     return math.ceil(estimate.needs * max(played, estimate.sessions) / estimate.sessions)
 
 
-def _longer(summary: Summary, sessions: int) -> str:
-    """The options with which this run plays so many sessions: `--sessions 45`, `--run-time 5m` if its time ended it.
+def _longer(summary: Summary, figure: str, sessions: int) -> LongerRun:
+    """The run of so many sessions: by `--sessions 45`, or by `--run-time 5m` if its time ended this one.
 
     Of a run whose stages are in a file the number alone.
     """
     given = summary.run.document.get("settings") or {}
     if given.get("stages"):
-        return f"{count(sessions)} sessions"
-    options, run_time_s = [], given.get("run_time")
+        return LongerRun(figure, f"{count(sessions)} sessions", "")
+    options, run_time_s = dict[str, str](), given.get("run_time")
     if run_time_s:
         played = max(1, *(int((summary.run.sessions["target"] == target).sum()) for target in summary.targets))
-        options.append(f"--run-time {math.ceil(float(run_time_s) * sessions / played / 60)}m")
+        options["--run-time"] = f"{math.ceil(float(run_time_s) * sessions / played / 60)}m"
     if given.get("sessions") or not run_time_s:
-        options.append(f"--sessions {sessions}")
-    return f"`{' '.join(options)}`"
+        options["--sessions"] = str(sessions)
+    asked = " ".join(f"{flag} {value}" for flag, value in options.items())
+    return LongerRun(figure, f"`{asked}`", _command(summary, options, sessions))
+
+
+UNCONFIRMED, CONFIRM = 20, "--yes"
+"""Sessions on a service that need no confirmation, and the option that confirms more."""
+
+
+def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str:
+    """The command of this run with other values of these options; empty if it is not known."""
+    told = summary.run.document.get("command")
+    if not (isinstance(told, list) and told):
+        return ""
+    words = [str(word) for word in told]
+    for flag, value in options.items():
+        words = [word for word in words if not word.startswith(f"{flag}=")]
+        place = words.index(flag) if flag in words else len(words)
+        words[place : place + 2] = [flag, value]
+    asks = not summary.simulated and sessions * len(summary.targets) > UNCONFIRMED and "quickstart" not in words
+    return printable(shlex.join([*words, CONFIRM] if asks and CONFIRM not in words else words))
 
 
 def _failed(summary: Summary) -> str:

@@ -43,7 +43,7 @@ def of_run(verdict: RunVerdict, document: Mapping[str, Any], folder: Path, whose
         ended = document.get("state") == "ended"
         remedy = "see how its turns ended: rtbench report" if ended else "run it again, to its end"
         remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason says what to do
-        return (Cause(f"{whose} is {verdict.word}: {verdict_reason(verdict)}", remedy, folder),)
+        return (Cause(f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
     broken = [
         Cause(f"{whose} is {verdict.word}: {rule_said(rule)} ({rule_values(rule)})", rule.remedy, folder)
         for rule in verdict.broken
@@ -52,7 +52,7 @@ def of_run(verdict: RunVerdict, document: Mapping[str, Any], folder: Path, whose
 
 
 def run_word(verdict: str, *, usable: bool) -> str:
-    """INVALID or NOT JUDGED of the run itself; of one that is valid INVALID COMPARISON where it is not usable.
+    """INVALID or NO VERDICT of the run itself; of one that is valid INVALID COMPARISON where it is not usable.
 
     `verdict`: the run's, as a word.
     """

@@ -84,7 +84,7 @@ def measure(situation: Situation) -> None:
                 load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
                 folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
         verdict, told = files.read_document(folder)["verdict"], truth_by_row(folder, read_log(truth_log))
-        word = {True: "VALID", False: "INVALID", None: "NOT JUDGED"}[verdict["valid"]]
+        word = {True: "VALID", False: "INVALID", None: "NO VERDICT"}[verdict["valid"]]
         print(f"{situation.name}: {situation.callers} callers: {word}; {_first_deltas(folder)}")
         of_measure = {one.measure: one for one in exactness(folder)}
         wrong = errors_ms(folder, told)

@@ -521,6 +521,7 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
     east, sweden = tally.targets(0)
     assert (east.health, sweden.health) == ("overloaded: timestamp_uncertainty 3.1 ms > 1 ms", "OK")
     assert (east.verdict, east.valid, east.simulated) == (sweden.verdict, False, True)
+    assert east.remedy == sweden.remedy != ""
 
 
 def test_a_wait_of_half_a_millisecond_is_kept_to_the_microsecond() -> None:

@@ -27,7 +27,7 @@ def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
     assert row == {
         "name": "0000",
         "target": "sweden", "figure": "voice_to_voice", "measured_from": "from end of speech",
-        "p50": 812.0, "p95": "failed", "turns": 120, "failed": 7,
+        "p50": 812.0, "p95": "∞", "turns": 120, "failed": 7,
     }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_a_target_is_told_with_its_traffic_its_cost_and_its_verdict() -> None:
     (row,) = stats([replace(SWEDEN, usd=None, unpriced=3, health="")])[1]["data"]
 
     assert (row["turns"], row["failed"], row["eventsin"], row["bytesout"]) == (120, 7, 900, "9 kB/s")
-    assert (row["usd"], row["harness"]) == ("no price known (3 unpriced)", "not judged yet")
+    assert (row["usd"], row["harness"]) == ("no price known (3 unpriced)", "no verdict yet")
     assert row["verdict"] == "✓ VALID so far"
 
 
@@ -50,9 +50,11 @@ def test_each_measure_is_drawn_over_time_below_a_verdict_in_its_colour() -> None
     course = ((400.0, 900.0), (420.0, math.inf), (410.0, 800.0), (400.0, 700.0))
     wait = replace(WAIT, arm="<east>", course_ms=course)
     bad = replace(SWEDEN, waits=(wait,), verdict="INVALID: send_delay 14 ms > 10 ms", valid=False, simulated=True)
-    page = live_page([bad])
+    page = live_page([replace(bad, remedy="end other programs")])
 
     assert "class='no'>✕ INVALID: send_delay 14 ms &gt; 10 ms" in page
+    assert "What to do:</strong> end other programs." in page
+    assert "What to do" not in live_page([SWEDEN])
     assert "◇ SIMULATED" in page
     assert "voice_to_voice from end of speech" in page
     assert re.findall(r"<path d='([^']*)'", page)[1].count("M") == 1  # of p95 two values are left that are neighbours
@@ -114,7 +116,7 @@ def test_every_column_has_its_value_and_goes_through_json() -> None:
 
 @pytest.mark.parametrize(
     ("values", "bars"),
-    [((), ""), ((0.0, 0.0), "▁▁"), ((0.0, 50.0, 100.0), "▁▅█"), ((math.inf, 10.0), "×█"), ((math.inf,), "×")],
+    [((), ""), ((0.0, 0.0), "▁▁"), ((0.0, 50.0, 100.0), "▁▅█"), ((math.inf, 10.0), "∞█"), ((math.inf,), "∞")],
 )
 def test_a_sparkline_has_a_bar_for_each_value(values: tuple[float, ...], bars: str) -> None:
     assert sparkline(values) == bars

@@ -79,7 +79,7 @@ def test_one_text_is_as_good_as_a_list_of_one(runs: Path) -> None:
         pd.testing.assert_frame_equal(one, other)
     for allow in ("region", ["region"]):
         with pytest.raises(UsageError, match="says in what stored runs may differ"):
-            rtbench.check(run, {"ttfa": "p(95)<800"}, allow=allow)
+            rtbench.check(run, {"ttfa": "p(95)<800"}, allow_different=allow)
 
 
 @pytest.mark.parametrize("p", [np.float32(0.95), np.float64(0.95), [np.float32(0.95)], np.array([0.95]), (0.95,)])
@@ -98,16 +98,16 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     "thresholds in a list": (lambda run: given.check(run, ["p(95)<800"]), "thresholds are a file or such as"),
     "nothing to check": (lambda run: given.check(run), r"give thresholds=FILE, or name a baseline: baseline=RUN"),
     "a condition that is none": (
-        lambda run: given.check(run, {"ttfa": "med<5"}, allow="regionn"),
-        'allow="regionn" is',
+        lambda run: given.check(run, {"ttfa": "med<5"}, allow_different="regionn"),
+        'allow_different="regionn" is',
     ),
     "a condition that is fixed": (
-        lambda run: given.check(run, {"ttfa": "med<5"}, allow=["definitions"]),
-        "^allow definitions: runs that differ",
+        lambda run: given.check(run, {"ttfa": "med<5"}, allow_different=["definitions"]),
+        "^allow_different definitions: runs that differ",
     ),
     "conditions without stored runs": (
-        lambda run: given.check(run, {"ttfa": "med<5"}, allow="region"),
-        "^allow region says in what stored runs may differ, .* by baseline$",
+        lambda run: given.check(run, {"ttfa": "med<5"}, allow_different="region"),
+        "^allow_different region says in what stored runs may differ, .* by baseline$",
     ),
     "an answer to what is inconclusive": (
         lambda run: given.check(run, {"ttfa": "med<5"}, on_inconclusive="ignore"),

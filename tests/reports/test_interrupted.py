@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.units import NS_PER_MS
-from reports.page.page import sections_of
+from reports.page.page import run_page, sections_of
 from reports.summary.summary import Summary
 from reports.text.terminal import report_text
 from tests.reports import synthetic
@@ -61,6 +61,7 @@ def test_how_soon_it_is_quiet_is_told_at_once_of_each_target(tmp_path: Path) -> 
     assert "unplayed_audio p50 on west 2,000" in said
     assert line_of(summary, "functions") == ""
     assert told(summary) == {"interruptions"}
+    assert not next(one for one in run_page(summary).sections if one.anchor == "interruptions").folded
 
 
 def test_what_function_calls_take_is_told_at_once(tmp_path: Path) -> None:

@@ -137,6 +137,28 @@ def test_the_advice_is_an_option_that_makes_this_run_longer() -> None:
     assert advice(plan, sessions="12") == "For p95 play `--sessions 45` or more"
 
 
+@pytest.mark.parametrize(
+    ("command", "longer"),
+    [
+        ("locust -f mine.py --headless --users 4", "locust -f mine.py --headless --users 4 --sessions 45"),
+        ("rtbench run mine.yaml --sessions 12 --name x", "rtbench run mine.yaml --sessions 45 --name x"),
+        ("rtbench quickstart --sessions=12", "rtbench quickstart --sessions 45"),
+    ],
+)
+def test_the_advice_is_a_command_that_can_be_pasted(command: str, longer: str) -> None:
+    """On a terminal it has a line of its own, however narrow that is."""
+    summary = summary_of(Plan(sessions=12, turns=4), command=command.split())
+
+    assert next_step(summary).startswith(f"For p95 run `{longer}`. ")
+    assert longer in report_text(summary, width=40).splitlines()
+
+
+def test_a_command_that_calls_a_service_more_often_confirms_that() -> None:
+    summary = summary_of(Plan(sessions=12, turns=4, simulated=False), command=["locust", "-f", "my calls.py"])
+
+    assert "`locust -f 'my calls.py' --sessions 45 --yes`" in next_step(summary)
+
+
 def test_a_run_that_its_time_ended_is_to_take_longer() -> None:
     plan = Plan(sessions=12, turns=4)
 

@@ -207,7 +207,7 @@ def test_every_form_counts_the_turns_that_never_began(broken: Summary) -> None:
     for shown in (text, *forms):
         assert "never beg" in shown
     for made in (time, steps):
-        assert "never began" in section_html(made(broken))
+        assert "did not start" in section_html(made(broken))
     assert along(broken)
     assert by_load(broken)
 

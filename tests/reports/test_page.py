@@ -131,7 +131,7 @@ def test_the_figure_and_the_limit_of_a_rule_stand_before_what_to_do() -> None:
     (rules,) = [each for each in re.findall(r"<thead.*?</thead>", page_of(Plan(valid=False)), re.S)
                 if ">limit<" in each]  # fmt: skip
 
-    assert re.findall(r">(\w+)</th>", rules) == ["check", "figure", "limit", "used", "result"]
+    assert re.findall(r">(\w+)</th>", rules) == ["check", "value", "limit", "used", "result"]
 
 
 def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
@@ -195,7 +195,7 @@ def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str
 def test_a_run_that_was_not_judged_says_why() -> None:
     summary = summary_of(Plan(sessions=2, turns=1), verdict=None, state="killed")
 
-    assert "NOT JUDGED" in run_html(summary)
+    assert "NO VERDICT" in run_html(summary)
     assert "Not judged: the run was killed before it was judged." in run_second(summary)
 
 
@@ -204,7 +204,7 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
     paths = write_report(reports.load(folder))
 
     assert [path.name for path in paths] == ["report.html", "report.md", "summary.json"]
-    assert "not judged" in paths.markdown.read_text().lower()
+    assert "no verdict" in paths.markdown.read_text().lower()
 
 
 @pytest.mark.parametrize(

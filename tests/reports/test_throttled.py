@@ -65,7 +65,7 @@ def test_every_way_to_ask_for_the_throttled_share_gives_the_same(tmp_path: Path)
     assert found == dict.fromkeys(found, pytest.approx(7 / 700))
 
 
-@pytest.mark.parametrize(("throttled", "use"), [(7, "VALID"), (8, "THROTTLED")])
+@pytest.mark.parametrize(("throttled", "use"), [(7, "VALID"), (8, "INVALID (throttled)")])
 def test_a_run_is_throttled_if_more_than_a_hundredth_of_what_ended_was(
     tmp_path: Path, throttled: int, use: str
 ) -> None:

@@ -47,11 +47,11 @@ def plain(said: str) -> str:
     ("changes", "begins", "mark"),
     [
         ({"valid": False}, RULE, "✕ INVALID"),
-        ({"valid": None}, "Do not use these figures: the run is NOT JUDGED: ", "? NOT JUDGED"),
+        ({"valid": None}, "Do not use these figures: the run has no verdict: ", "? NO VERDICT"),
         (
             {"valid": None, "warmup_s": 60.0},
-            "Do not use these figures: the run is NOT JUDGED: the warm-up of 1 min took all 400 turns",
-            "? NOT JUDGED",
+            "Do not use these figures: the run has no verdict: the warm-up of 1 min took all 400 turns",
+            "? NO VERDICT",
         ),
     ],
 )

@@ -68,7 +68,7 @@ def test_the_table_says_verdict_labels_and_size_in_so_many_columns(tmp_path: Pat
         head, new, old, labels = table(kept_runs(tmp_path), width).splitlines()
 
         assert max(map(len, (head, new, old, labels))) <= width
-        assert "? NOT JUDGED" in new
+        assert "? NO VERDICT" in new
         assert "SIMULATED" not in new
         assert "✓ VALID ◇ SIMULATED" in old
         assert old.endswith("B")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 import gevent
 from locust import LoadTestShape
+from locust.argument_parser import get_parser
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
@@ -27,6 +29,7 @@ from bench.load.leading.monitor import Monitor, Telemetry, check_installed
 from bench.load.leading.role import REPORTING, ProcessRole
 from bench.load.leading.tally import TargetStanding
 from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
+from bench.load.planning.command import repeating_command
 from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
@@ -171,6 +174,10 @@ class Leader(ProcessRole):
             document["decision_plan"] = dict(self._decision)
         if self._thresholds:
             document["thresholds"] = self._thresholds
+        said = {**settings, **self._planned.public_settings}
+        actions, judged = get_parser(default_config_files=[])._actions, is_command(self._parsed)
+        if command := repeating_command(said, actions, os.environ, judged=judged):
+            document["command"] = command
         self._current.document = document
         files.write_document(folder, self._current.document)
         self._current.folder = folder

@@ -113,6 +113,8 @@ class TargetStanding:
     valid: bool | None = None
     """What the verdict says; None where nothing is judged yet."""
     simulated: bool = False
+    remedy: str = ""
+    """What to do if the run is invalid."""
 
 
 class _Times:
@@ -212,7 +214,8 @@ class Tally:
         """How each target stands, in the order of the run."""
         total, waits, exact = self.total, self.waits(), self._exact()
         judged = judge(self._evidence(exact))
-        valid = False if _first_broken(judged["rules"]) else True if judged["valid"] else None
+        broken = _first_broken(judged["rules"])
+        valid = False if broken else True if judged["valid"] else None
         return [
             TargetStanding(
                 label,
@@ -227,6 +230,7 @@ class Tally:
                 _verdict(judged),
                 valid,
                 total.simulated,
+                broken["remedy"] if broken else "",
             )
             for label, counts in sorted(total.targets.items(), key=lambda one: (self._place(one[0]), one[0]))
         ]
@@ -287,7 +291,8 @@ class Tally:
 
     def late(self) -> str:
         """Return why the load generator is overloaded now, as `send_delay 14.2 ms > 10 ms`; empty if it keeps up."""
-        return _first_broken(judge(self._evidence(self._exact()))["rules"])
+        broken = _first_broken(judge(self._evidence(self._exact()))["rules"])
+        return _over(broken) if broken else ""
 
     def _exact(self) -> list[Exactness]:
         exact = []
@@ -365,20 +370,23 @@ def _by_key(counts: Counter[tuple[str, LiveKey]]) -> Counter[LiveKey]:
 
 
 def _health(judged: dict[str, Any]) -> str:
-    if late := _first_broken(judged["rules"]):
-        return f"overloaded: {late}"
+    if broken := _first_broken(judged["rules"]):
+        return f"overloaded: {_over(broken)}"
     return OK if any(rule["passed"] for rule in judged["rules"]) else ""
 
 
 def _verdict(judged: dict[str, Any]) -> str:
     """What the run's verdict would be if it ended now. Whether sessions start on time is judged at the end alone."""
-    late = _first_broken(judged["rules"])
-    return f"INVALID: {late}" if late else "VALID so far" if judged["valid"] else "NO VERDICT yet"
+    broken = _first_broken(judged["rules"])
+    return f"INVALID: {_over(broken)}" if broken else "VALID so far" if judged["valid"] else "NO VERDICT yet"
 
 
-def _first_broken(rules: Iterable[dict[str, Any]]) -> str:
-    broken = next((rule for rule in rules if rule["passed"] is False), None)
-    return f"{broken['measure']} {_told(broken['figure'])} > {_told(broken['limit'])}" if broken else ""
+def _first_broken(rules: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((rule for rule in rules if rule["passed"] is False), None)
+
+
+def _over(broken: dict[str, Any]) -> str:
+    return f"{broken['measure']} {_told(broken['figure'])} > {_told(broken['limit'])}"
 
 
 def _told(value_ms: float) -> str:

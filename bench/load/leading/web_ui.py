@@ -148,11 +148,11 @@ def open_words(web_ui: Any) -> str:
 
 
 WAITS, SESSIONS = "realtime", "realtime-sessions"
-TABS = {WAITS: "Realtime", SESSIONS: "Realtime sessions"}
+TABS = {WAITS: "Realtime latency", SESSIONS: "Realtime sessions"}
 COLUMNS = {
     WAITS: {
         "target": "target",
-        "figure": "measure",
+        "figure": "metric",
         "measured_from": "measured from",
         "p50": "p50, ms",
         "p95": "p95, ms",
@@ -161,7 +161,7 @@ COLUMNS = {
     },
     SESSIONS: {
         "target": "target",
-        "sessions": "open sessions",
+        "sessions": "active sessions",
         "turns": "turns",
         "failed": "failed turns",
         "eventsin": "events received, /s",
@@ -170,13 +170,18 @@ COLUMNS = {
         "bytesout": "sent",
         "usd": "cost",
         "harness": "load generator",
-        "verdict": "verdict of the run",
+        "verdict": "validity so far",
     },
 }
 """The tables' columns: keys, which the page rewrites unless they are plain words, and heads."""
 REPORT, LIVE = "realtime/report", "realtime/live"
+FIRST_TAB = (
+    "<script>{ const first = new URL(location); if (!first.searchParams.has('tab')) { "
+    f"first.searchParams.set('tab', '{WAITS}'); history.replaceState(null, '', first) }} }}</script>"
+)
+"""Names the tab to open, before Locust's page, whose script runs when all of the page is there, looks for it."""
 FRAME = (
-    f"<iframe id='rtbench-live' data-page='./{LIVE}' title='Verdict so far, and measures over time' hidden "
+    f"<iframe id='rtbench-live' data-page='./{LIVE}' title='Validity so far, and latency over time' hidden "
     "style='position: absolute; left: 0; width: 100%; height: 620px; border: 0'></iframe>"
     "<script>setInterval(() => { const frame = document.getElementById('rtbench-live'), "
     f"table = new URLSearchParams(location.search).get('tab') == '{WAITS}' && document.querySelector('table'); "
@@ -186,13 +191,13 @@ FRAME = (
     "page = frame.dataset.page + (red < 128 ? '?dark' : ''); "
     "if (frame.getAttribute('src') != page) frame.src = page }, 300)</script>"
 )
-"""The figures of the tab Realtime, for which Locust's page has no place: they stand below its table."""
+"""The charts of our tab, for which Locust's page has no place: they are below its table."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
     "padding: 8px 24px'>"
     "Statistics and Charts are Locust&rsquo;s own: a request is a turn, or a connect; a row pools all targets, "
     "origins, the warm-up, and failed turns with the time that they took; Aggregated pools turns with connects. "
-    "Realtime shows the measured turns of each target; a failed turn counts as an infinite latency. "
+    "Realtime latency shows the measured turns of each target; &infin;: a failed turn counts as infinite latency. "
     f"<a href='./{REPORT}' target='_blank' style='color: inherit'>The report of the run</a> "
     "is there once the run has ended.</footer>"
 )
@@ -230,7 +235,7 @@ def add_tabs(
         if request.endpoint == "locust.request_stats" and response.is_json:
             response.set_data(json.dumps(response.get_json() | {"extended_stats": stats(targets())}))
         elif request.endpoint == "locust.index" and response.mimetype == "text/html":
-            response.set_data(response.get_data(as_text=True).replace("</body>", f"{FRAME}{NOTE}</body>"))
+            response.set_data(response.get_data(as_text=True).replace("</body>", f"{FIRST_TAB}{FRAME}{NOTE}</body>"))
         return response
 
     web_ui.app.register_blueprint(pages)
@@ -269,7 +274,7 @@ def _session_row(target: TargetStanding) -> dict[str, Any]:
         "bytesin": _bytes(target.rates.bytes_received),
         "bytesout": _bytes(target.rates.bytes_sent),
         "usd": ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced,
-        "harness": target.health or "not judged yet",
+        "harness": target.health or "no verdict yet",
         "verdict": f"{BADGES[target.valid][1]} {target.verdict}{' · SIMULATED' if target.simulated else ''}",
     }
 
@@ -328,7 +333,8 @@ def live_page(targets: Sequence[TargetStanding], *, dark: bool = False) -> str:
     return (
         f"<!doctype html><html lang='en' class='{'dark' if dark else ''}'><meta charset='utf-8'>"
         "<meta http-equiv='refresh' content='5'>"
-        f"<title>Realtime</title><style>{STYLE}</style>{_badges(targets)}{few}<main>{''.join(drawn)}</main></html>"
+        f"<title>Realtime latency</title><style>{STYLE}</style>{_badges(targets)}{few}"
+        f"<main>{''.join(drawn)}</main></html>"
     )
 
 
@@ -337,17 +343,17 @@ def _badges(targets: Sequence[TargetStanding]) -> str:
         return "<p>No run has begun.</p>"
     style, glyph = BADGES[targets[0].valid]
     simulated = "<b class='sim'>◇ SIMULATED</b> " if targets[0].simulated else ""
-    return f"<p><b class='{style}'>{glyph} {escape(targets[0].verdict)}</b> {simulated}</p>"
+    remedy = f"<p><strong>What to do:</strong> {escape(targets[0].remedy)}.</p>" if targets[0].remedy else ""
+    return f"<p><b class='{style}'>{glyph} {escape(targets[0].verdict)}</b> {simulated}</p>{remedy}"
 
 
 def _hidden(wait: Wait) -> tuple[bool, bool]:
-    """Whether p50 and p95 are not drawn, since the table does not tell them: they lack sessions."""
-    p50, p95 = wait.lacking or (0, 0)
-    return p50 > 0, p95 > 0
+    """Whether p50 and p95 are not drawn: the charts show what the table shows."""
+    return wait.p50_ms is None, wait.p95_ms is None
 
 
 def _figure(about: str, waits: Sequence[Wait]) -> str:
-    """p50 solid and p95 dashed of the last turns, by target, as far as the table tells them; what failed is a gap."""
+    """p50 solid and p95 dashed of the last turns, by target, as far as the table shows them; a gap if ∞."""
     times = max(len(wait.course_ms) for wait in waits)
     drawn = [
         (place, style, values)

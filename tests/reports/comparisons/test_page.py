@@ -121,6 +121,24 @@ def test_a_provisional_verdict_says_what_was_assumed() -> None:
     assert "5 % of run-to-run variation was assumed" in words(text)
 
 
+def test_secondary_metrics_are_folded_away_with_their_drawings() -> None:
+    open_, fold, folded = made_html().partition("secondary metrics</summary>")
+    secondary = [row.name for panel in panels(comparison()) for row in panel.rows if not row.finding.question.gated]
+
+    assert fold
+    assert secondary
+    assert open_.count('aria-label="Differences with their margins. ') < made_html().count(
+        'aria-label="Differences with their margins. '
+    )
+    drawn = re.findall(r'aria-label="(Differences with their margins\..*?)"', open_)
+    assert not any(f"; {name}: " in label or f". {name}: " in label for label in drawn for name in secondary)
+    assert all(name in words(folded) for name in secondary)
+
+
+def test_metrics_that_are_all_secondary_are_drawn_unfolded() -> None:
+    assert "Differences with their margins. " in comparison_html(comparison(**MADE["ungated"]))
+
+
 def test_the_numbers_are_those_of_the_bars() -> None:
     made, text = comparison(), words(made_html())
 

@@ -145,7 +145,7 @@ def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> Non
     figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), gated=True) for _ in range(12))
     worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), gated=True)
     lines = comparison_markdown(comparison("gateway", findings=(*figures, worst))).splitlines()
-    head = next(place for place, line in enumerate(lines) if line.startswith("| figure | direct"))
+    head = next(place for place, line in enumerate(lines) if line.startswith("| metric | direct"))
     table = [line for line in lines[head + 2 : lines.index("", head)] if line.startswith("|")]
 
     assert lines[0].startswith("### ✕ gateway regressed: ")

@@ -84,7 +84,7 @@ def test_the_same_run_is_stored_alike(tmp_path: Path) -> None:
     ("plan", "said"),
     [
         (replace(ENOUGH, valid=False), "INVALID"),
-        (replace(ENOUGH, valid=None), "NOT JUDGED"),
+        (replace(ENOUGH, valid=None), "has no verdict"),
         (Plan(sessions=0), "it has no turns"),
         (replace(ENOUGH, failed=1.0), "no turn of it succeeded"),
         (replace(ENOUGH, failed=0.2), "was throttled, the limit is 1 %. Lower the load"),

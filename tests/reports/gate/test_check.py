@@ -81,7 +81,7 @@ def test_what_is_too_short_to_say_is_inconclusive() -> None:
         (Plan(sessions=0), "sim has no turns"),
         (Plan(sessions=0, refused=30), "sim has no turns"),
         (replace(ENOUGH, valid=False), "audio was sent late"),
-        (replace(ENOUGH, valid=None), "NOT JUDGED"),
+        (replace(ENOUGH, valid=None), "has no verdict"),
     ],
 )
 def test_a_run_that_says_nothing_is_never_green(plan: Plan, said: str) -> None:

@@ -102,8 +102,8 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("transcript_lead", "p(50)>-5%", "may be negative"),
         ("end_of_turn_delay", "p(50)<+20%", "may be negative"),
         ("end_of_turn_delay", "p(50)<+20% and +30ms", "may be negative"),
-        ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL and traits:NAME"),
-        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL and traits:NAME"),
+        ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL, traits:NAME and measured_from:"),
+        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL, traits:NAME and measured_from:"),
         ("connect_total{step:x}", "p(95)<800", "measure of sessions"),
     ],
 )
@@ -245,3 +245,22 @@ def test_a_threshold_may_be_of_one_trait() -> None:
 def test_what_is_no_trait_is_refused(measure: str, said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
         parse(measure, "p(95)<800")
+
+
+def test_a_threshold_names_the_instant_that_its_latency_is_measured_from() -> None:
+    found = parse("ttfa{measured_from:speech_end}", "med<300")
+
+    assert (found.measured_from, found.written) == ("speech_end", "ttfa{measured_from:speech_end}: med<300")
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        ("ttfa{measured_from:speech}", "allowed: request_sent, speech_end"),
+        ("voice_to_voice{measured_from:speech_end}", "measured from one instant only"),
+        ("session_ready{measured_from:speech_end}", "have no measured_from"),
+    ],
+)
+def test_an_instant_that_cannot_be_is_refused(measure: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        parse(measure, "med<300")

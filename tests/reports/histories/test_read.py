@@ -82,7 +82,7 @@ def test_invalid_and_throttled_runs_say_why_they_are_not_compared(tmp_path: Path
 
     assert invalid.unfit == "INVALID: audio was sent late"
     assert "was throttled, the limit is 1" in throttled.unfit
-    assert (throttled.mark, unjudged.word) == ("?\u00a0THROTTLED", "NOT JUDGED")
+    assert (throttled.mark, unjudged.word) == ("?\u00a0INVALID (throttled)", "NO VERDICT")
     assert unjudged.unfit
 
 

@@ -76,9 +76,9 @@ def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
     assert "As the only primary" not in text(alone)
     assert alone.sessions[1] < likely
     assert "sessions per target" in said
-    assert "USD) for both arms" in said
+    assert "USD) for both targets" in said
     assert "ICC" in said
-    assert "Pilots of 200 sessions are better" in said
+    assert "A pilot of 200 sessions is better" in said
 
 
 def test_larger_effects_less_power_and_the_middle_need_fewer() -> None:

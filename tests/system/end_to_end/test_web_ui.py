@@ -297,7 +297,7 @@ def _figures(ui: WebUi) -> list[dict[str, Any]]:
 def the_page_has_our_tabs_and_says_what_locusts_pool(ui: WebUi) -> None:
     _, page = ui.ask("GET", "/")
 
-    assert '"extended_tabs": [{"key": "realtime", "title": "Realtime"}' in page
+    assert '"extended_tabs": [{"key": "realtime", "title": "Realtime latency"}' in page
     assert "a row pools all targets" in page
 
 
