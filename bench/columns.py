@@ -332,7 +332,7 @@ TURNS = (
     _label(
         "interruption",
         "how the reply was interrupted: by `speech` or by the `client`; or the sound that came into it and is no "
-        "interruption: `backchannel`, `noise`, `aside`",
+        "interruption: `backchannel`, `noise`, `talking_to_others`",
     ),
     _whole(
         "function_calls function_execution_ns",
@@ -393,7 +393,7 @@ SESSION_MARKS = (
         "the first audio delta of the first turn's reply, else its first text delta",
     ),
     _instants("first_audible", "arrival", "`first_audible` of the same reply"),
-    _instants("greeting_audible", "arrival", "`first_audible` of the [greeting](scripts.md#hear)"),
+    _instants("greeting_audible", "arrival", "`first_audible` of the [greeting](scripts.md#wait_for)"),
     _instants(
         "idle_prompt_due",
         "clock",

@@ -16,6 +16,7 @@ RUN_OPTIONS: Mapping[str, str] = {
     "--transcripts": "--record-transcripts",
     "--runs": "--runs-dir",
     "--locust-tables": "--locust-stats",
+    "--ca": "--ca-file",
 }
 """Options of a run, which are also variables (LOCUST_…) and attributes of a class of users."""
 
@@ -29,8 +30,15 @@ COMMAND_OPTIONS: Mapping[str, Mapping[str, str]] = {
         "--json": "--json-file",
         "--max-sessions": "--max-concurrent",
     },
-    "simulate": {"--like": "--from-run", "--like-step": "--from-run-step", "--token-life": "--token-lifetime"},
+    "simulate": {
+        "--like": "--from-run",
+        "--like-step": "--from-run-step",
+        "--token-life": "--token-lifetime",
+        "--truth": "--ground-truth",
+    },
+    "doctor": {"--ca": "--ca-file"},
     "probe": {
+        "--ca": "--ca-file",
         "--say": "--text",
         "--wav": "--audio",
         "--manual": "--manual-commit",

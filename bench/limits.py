@@ -33,12 +33,12 @@ class Limits:
     upgrade: float = 10.0
     session: float = 10.0
     """session.created, and session.updated after it"""
-    speech: float = 10.0
+    end_of_turn: float = 10.0
     """from the end of the caller's speech until the service's VAD has noticed it"""
     first_delta: float = 30.0
     """from response.create; where the service starts the response itself, from speech_stopped"""
     next_delta: float = 10.0
-    done: float = 120.0
+    response: float = 120.0
     """from response.created"""
     turn: float = 0.0
     """from the end of what the caller says, until the turn is over, however many responses it takes; where it is left
@@ -46,4 +46,4 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not self.turn:
-            object.__setattr__(self, "turn", max(LONGEST_TURN_S, self.speech + self.first_delta + self.done))
+            object.__setattr__(self, "turn", max(LONGEST_TURN_S, self.end_of_turn + self.first_delta + self.response))

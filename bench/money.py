@@ -27,20 +27,20 @@ class Prices:
     Cached tokens are input that was read before. Images without a price of their own cost what text does.
     """
 
-    text_in: float
-    text_cached: float
-    text_out: float
-    audio_in: float
-    audio_cached: float
-    audio_out: float
-    image_in: float | None = None
-    image_cached: float | None = None
+    text_input: float
+    text_cached_input: float
+    text_output: float
+    audio_input: float
+    audio_cached_input: float
+    audio_output: float
+    image_input: float | None = None
+    image_cached_input: float | None = None
     usd_per_minute: float = 0.0
 
     @property
     def of_tokens(self) -> bool:
         """Whether tokens cost anything; where they do not, only time does."""
-        return any((self.text_in, self.text_out, self.audio_in, self.audio_out))
+        return any((self.text_input, self.text_output, self.audio_input, self.audio_output))
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
     and columns of numbers.
     """
     text_cached, audio_cached, image_cached = (tokens[f"cached_{kind}_in"] for kind in ("text", "audio", "image"))
-    image_in_usd = prices.text_in if prices.image_in is None else prices.image_in
-    image_cached_usd = prices.text_cached if prices.image_cached is None else prices.image_cached
+    image_in_usd = prices.text_input if prices.image_input is None else prices.image_input
+    image_cached_usd = prices.text_cached_input if prices.image_cached_input is None else prices.image_cached_input
     total = (
-        (tokens["text_in"] - text_cached) * prices.text_in  # type: ignore[operator]
-        + text_cached * prices.text_cached  # type: ignore[operator]
-        + tokens["text_out"] * prices.text_out  # type: ignore[operator]
-        + (tokens["audio_in"] - audio_cached) * prices.audio_in  # type: ignore[operator]
-        + audio_cached * prices.audio_cached  # type: ignore[operator]
-        + tokens["audio_out"] * prices.audio_out  # type: ignore[operator]
+        (tokens["text_in"] - text_cached) * prices.text_input  # type: ignore[operator]
+        + text_cached * prices.text_cached_input  # type: ignore[operator]
+        + tokens["text_out"] * prices.text_output  # type: ignore[operator]
+        + (tokens["audio_in"] - audio_cached) * prices.audio_input  # type: ignore[operator]
+        + audio_cached * prices.audio_cached_input  # type: ignore[operator]
+        + tokens["audio_out"] * prices.audio_output  # type: ignore[operator]
         + (tokens["image_in"] - image_cached) * image_in_usd  # type: ignore[operator]
         + image_cached * image_cached_usd  # type: ignore[operator]
     )
@@ -101,7 +101,7 @@ def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
 
 def audio_out_usd(prices: Prices, tokens: float) -> float:
     """The price of so many tokens of spoken replies."""
-    return tokens * prices.audio_out / MILLION
+    return tokens * prices.audio_output / MILLION
 
 
 def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:

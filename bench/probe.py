@@ -30,32 +30,32 @@ from bench.transport.names import warm_up
 from bench.transport.received import DeltaArrival, Received
 
 SESSION_ID = "probe"
-NO_LIMITS: Mapping[str, float] = MappingProxyType({})
+NO_TIMEOUTS: Mapping[str, float] = MappingProxyType({})
 
 
 def text_script(target: Target, text: str, session: Mapping[str, Any]) -> PreparedScript:
     """A session that says a text. `session`: settings as in a script's file. Raises UsageError for what cannot be."""
-    return _script(target, [step_of("say", say=text, label="say")], session)
+    return _script(target, [step_of("text", text=text, name="say")], session)
 
 
 def wav_script(target: Target, wav: Path, session: Mapping[str, Any]) -> PreparedScript:
     """A session that plays a WAV. `session` and errors: as above."""
-    return _script(target, [step_of("play", wav.parent, play=wav.name, label="play")], session)
+    return _script(target, [step_of("audio", wav.parent, audio=wav.name, name="play")], session)
 
 
 def agent_script(
-    target: Target, wav: Path, session: Mapping[str, Any], limits: Mapping[str, float], *, greets: bool
+    target: Target, wav: Path, session: Mapping[str, Any], timeouts: Mapping[str, float], *, greets: bool
 ) -> PreparedScript:
-    """A call that plays a WAV to an agent, once that `greets`. `session`, `limits` and errors: as above."""
-    first = [step_of("hear", hear="greeting", label="greeting")] if greets else []
-    played = step_of("play", wav.parent, play=wav.name, label="play")
-    return _script(target, [*first, played], session, limits)
+    """A call that plays a WAV to an agent, once that `greets`. `session`, `timeouts` and errors: as above."""
+    first = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
+    played = step_of("audio", wav.parent, audio=wav.name, name="play")
+    return _script(target, [*first, played], session, timeouts)
 
 
 def _script(
-    target: Target, turns: Sequence[Step], session: Mapping[str, Any], limits: Mapping[str, float] = NO_LIMITS
+    target: Target, turns: Sequence[Step], session: Mapping[str, Any], timeouts: Mapping[str, float] = NO_TIMEOUTS
 ) -> PreparedScript:
-    script = build_script(Path(__file__), {"session": dict(session), "limits": dict(limits)}, turns)
+    script = build_script(Path(__file__), {"session": dict(session), "timeouts": dict(timeouts)}, turns)
     return Repertoire(varied(script, target.session, target.session_source), target.dialect).session(0, 0)
 
 

@@ -30,7 +30,7 @@ NO_CREDIT = "the account has no credit left: look at its billing"
 DOCTOR = "`rtbench doctor` goes the same way step by step, and says what to do where it ends"
 SLOW = (
     "the service did not continue in time: try fewer sessions; if a single one is no quicker, check its status "
-    "page, or raise the script's `limits`"
+    "page, or raise the script's `timeouts`"
 )
 NO_SUCH_NAME = "this name cannot be resolved: is the resource's name right? Private endpoints need their DNS zone"
 NO_RESOLVER = "the resolver does not answer: look at /etc/resolv.conf, a VPN, or name the address by --resolve ADDRESS"
@@ -51,16 +51,17 @@ OF_OUTCOMES = {
     "WebSockets",
     "timeout:session": "the upgrade was accepted but no session came: is the path another service's, or is the model "
     "loading?",
-    "timeout:speech": "noise above the VAD's threshold is speech to it: take a quieter recording, or another threshold",
-    "timeout:done": "a reply that takes longer needs a higher `done` among the script's `limits`, or fewer "
+    "timeout:end_of_turn": "noise above the VAD's threshold is speech to it: take a quieter recording, or another "
+    "threshold",
+    "timeout:response": "a reply that takes longer needs a higher `response` among the script's `timeouts`, or fewer "
     "`max_output_tokens`; if replies are short, try fewer sessions",
     "timeout:turn": "the turn took more responses, or slower ones, than its limit allows: look at what its functions "
-    "return, and how long they take, or raise `turn` among the script's `limits`",
+    "return, and how long they take, or raise `turn` among the script's `timeouts`",
     "connect_failed:dns": NO_SUCH_NAME,
     "connect_failed:tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
     "connect_failed:proxy": "the proxy refuses, see its message: it may want user and password in its URL, or forbid the way",
     "connect_failed:tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private CA, name "
-    "the authority's PEM file by --ca FILE",
+    "the authority's PEM file by --ca-file FILE",
     "connect_failed:upgrade": "the server that answers is no WebSocket server: are host and path those of a realtime service?",
     "connect_failed:token": "the token could not be renewed: see the message; `az login` again, or look at the identity "
     "endpoint",
@@ -118,7 +119,7 @@ NOT_EXPECTED = (
 )
 TOLD = (
     (
-        "timeout:speech",
+        "timeout:end_of_turn",
         UNHEARD,
         "a service that detects turns says in session.updated how it does; where it cannot, let the client commit what "
         "was said (`turn_detection: none`; a probe: --manual-commit)",
@@ -141,7 +142,7 @@ TOLD = (
         "its audio is never louder than its background: does it hear this format (`input_format`), is its audio of "
         "the one that is played (`output_format`), does it answer by itself, and does its log have an error?",
     ),
-    ("timeout:done", NO_PAUSE, ENDLESS),
+    ("timeout:response", NO_PAUSE, ENDLESS),
     ("timeout:turn", NO_PAUSE, ENDLESS),
     (
         "timeout:session",

@@ -253,7 +253,7 @@ class Session:
 
     def _settle(self) -> None:
         """Let the service finish what it has under way for turns that are over, or give it up."""
-        longest_ns = self.now_ns + int(self._script.limits.done * NS_PER_S)
+        longest_ns = self.now_ns + int(self._script.limits.response * NS_PER_S)
         if not self._await_unless_ending(at_most(quiet, longest_ns)):
             self._timeline.tell(inputs.GaveUp())
 

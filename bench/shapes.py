@@ -10,11 +10,12 @@ import difflib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any, Generic, TypeVar
 
+from bench.former_keys import current_key, current_word
 from bench.plain import shortened
 from bench.yaml_file import TABLE, Value
 
@@ -161,7 +162,8 @@ class Choice(Shape[str]):
     def read(self, value: Value) -> str:
         word = value.content()
         if not isinstance(word, str) or word not in self.words:
-            raise value.unlike(either(self.words))
+            new = current_word(word, self.words)
+            raise value.unlike(either(self.words), f"; it is '{new}' now" if new else "")
         return word
 
     def schema(self) -> Schema:
@@ -320,7 +322,8 @@ class Table(Shape[T]):
         given = {key: field.default for key, field in self.fields.items() if field.default is not None}
         for key, entry in entries.items():
             if key not in self.fields:
-                hint = f"{_hint(key, self.fields) or ';'} {allowed}"
+                hint = _hint(key, self.fields)
+                hint = hint if hint.endswith("now") else f"{hint or ';'} {allowed}"
                 raise entry.error(f"{value.name} has an unknown key '{shortened(key)}'{hint}")
             given[key] = self.fields[key].read(entry)
         for key in self.required:
@@ -434,6 +437,8 @@ class OneKeyOf(Shape[T]):
         unknown = next((key for key in entries if not self._knows(key)), None)
         if given or unknown is None:
             raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
+        if former := next((key for key in entries if current_key(key, self.tables)), None):
+            raise entries[former].error(f"{value.name} has an unknown key '{former}'{_hint(former, self.tables)}")
         hint = f"not the unknown key '{shortened(unknown)}'{_hint(unknown, self.tables)}"
         raise entries[unknown].error(f"{value.name} {wanted}, {hint}")
 
@@ -460,7 +465,9 @@ def either(words: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _hint(key: str, allowed: Iterable[str]) -> str:
-    """Which of these keys is meant, as far as one is."""
+def _hint(key: str, allowed: Collection[str]) -> str:
+    """Return which of these keys is meant, if one is."""
+    if new := current_key(key, allowed):
+        return f"; it is '{new}' now"
     near = difflib.get_close_matches(key, list(allowed), n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -16,8 +16,8 @@ class PythonCaller(RealtimeUser):
     @task
     def call(self) -> None:
         """One session."""
-        self.say("Hello, what can you do?", label="greeting")
+        self.text("Hello, what can you do?", name="greeting")
         self.expect("response_created", within=5)
         for name in ("opening_hours", "late_parcel"):
             self.pause(1.0)
-            self.play(f"audio/{name}.wav", label=name)
+            self.audio(f"audio/{name}.wav", name=name)

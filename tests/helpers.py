@@ -326,16 +326,16 @@ PLAIN = ResponseSettings()
 
 
 def say(label: str = "say", **response: Any) -> TextTurn:
-    return TextTurn("Hello", label=label, response=ResponseSettings(**response))
+    return TextTurn("Hello", name=label, response=ResponseSettings(**response))
 
 
 def respond(label: str = "respond", **response: Any) -> AskTurn:
-    return AskTurn(ResponseSettings(**response), label=label)
+    return AskTurn(ResponseSettings(**response), name=label)
 
 
 def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label: str = "play") -> WavTurn:
     pcm = Pcm(Path("a.wav"), str(audio_ms), bytes(48 * audio_ms), Speech(0, 24 * audio_ms))
-    return WavTurn((pcm,), label=label, chunk_ms=chunk_ms, paced=paced)
+    return WavTurn((pcm,), name=label, chunk_ms=chunk_ms, paced=paced)
 
 
 def build_script(
@@ -348,7 +348,7 @@ def build_script(
     """A script of these steps. `keys`: those of the script beside its session and its limits."""
     settings, within = SessionSettings(**session), limits or Limits()
     script = Script(
-        name="talk", path=Path("talk.yaml"), digest="d1", session=settings, limits=within, steps=steps, **keys
+        name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=within, steps=steps, **keys
     )
     return Repertoire(script, dialect).session(0, 0)
 

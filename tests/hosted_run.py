@@ -43,7 +43,14 @@ class HostedRun:
         (self.folder / "quick.yaml").write_text(QUICK)
         ready, ca = self.folder / "ready.json", self.folder / "ca.pem"
         served = ("--host", self.net.service_address, "--port", str(PORT), "--tls", "--ca-out", str(ca))
-        logs = ("--truth", str(self.truth), "--ready-file", str(ready), "--profile", str(self.folder / "quick.yaml"))
+        logs = (
+            "--ground-truth",
+            str(self.truth),
+            "--ready-file",
+            str(ready),
+            "--profile",
+            str(self.folder / "quick.yaml"),
+        )
         command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "simulate", *served, *logs]
         process = started(self.net.of_hub, command, ROOT, self.folder / "simulator.log")
         until = time.monotonic() + GUARD_S
@@ -51,7 +58,7 @@ class HostedRun:
             assert time.monotonic() < until, self.log("simulator")
             time.sleep(0.05)
         url = re.sub(r"//[^/]+", f"//simulator.test:{PORT}", json.loads(ready.read_text())["urls"]["ga"])
-        self._options = ["--url", url, "--resolve", self.net.service_address, "--ca", str(ca), "--yes"]
+        self._options = ["--url", url, "--resolve", self.net.service_address, "--ca-file", str(ca), "--yes"]
         return process
 
     def lead(self, *options: str, starts: Sequence[str] = ("--headless",)) -> None:
@@ -103,8 +110,8 @@ class HostedRun:
 
     def true_turns(self) -> set[str]:
         """The ids of all responses that the simulator has ended."""
-        ended = (e for e in read_truth(self.truth) if e.get("d") == "out" and e["t"] == "response.done")
-        return {event["r"] for event in ended}
+        ended = (e for e in read_truth(self.truth) if e.get("direction") == "out" and e["type"] == "response.done")
+        return {event["response"] for event in ended}
 
 
 @contextmanager

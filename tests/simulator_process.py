@@ -41,7 +41,7 @@ delays_ms:
   semantic_end: {p50: 100, p95: 200}
   function_named: {p50: 10, p95: 20}
   answer_pause: {p50: 10, p95: 20}
-speed: 100
+generation_speed: 100
 text_tokens_per_s: 1000
 functions: {arguments_tokens_per_s: 1000}
 """
@@ -94,7 +94,7 @@ def quick_simulator(folder: Path, *arguments: str, more: str = "") -> Iterator[R
 def patient_simulator(folder: Path, *arguments: str) -> Iterator[Ready]:
     """The quick one, but that a reply is generated as slowly as it is spoken: it can be interrupted."""
     profile = folder / "patient.yaml"
-    profile.write_text(QUICK.replace("speed: 100", "speed: 1"))
+    profile.write_text(QUICK.replace("generation_speed: 100", "generation_speed: 1"))
     with running_simulator("--profile", str(profile), *arguments) as ready:
         yield ready
 

@@ -37,11 +37,11 @@ JITTER_NS, FRAME_NS = 50 * MS, 20 * MS
 FORMAT: AudioFormatName = "pcm16@16000"
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
-limits: {{first_delta: 60, next_delta: 60, done: 120, turn: 120}}
+timeouts: {{first_delta: 60, next_delta: 60, response: 120, turn: 120}}
 steps:
-  - hear: greeting
-  - play: {AUDIO}/late_parcel.wav
-  - interrupt: {{play: {AUDIO}/not_today.wav, after: 1.2}}
+  - wait_for: greeting
+  - audio: {AUDIO}/late_parcel.wav
+  - interrupt: {{audio: {AUDIO}/not_today.wav, after: 1.2}}
 """
 
 
@@ -49,7 +49,11 @@ def build_profile(manners: AgentManners | None = None, *, ignores: float = 0.0) 
     profile = default_profile()
     delays = replace(profile.delays, first_audio=LogNormal(300, 300), answer_pause=LogNormal(350, 350))
     return replace(
-        profile, delays=delays, vad=replace(profile.vad, ignores=ignores), agent=manners or AgentManners(), speed=3.0
+        profile,
+        delays=delays,
+        vad=replace(profile.vad, ignored_barge_in_share=ignores),
+        agent=manners or AgentManners(),
+        generation_speed=3.0,
     )
 
 
@@ -85,7 +89,7 @@ class Call:
 
     def begun(self, what: str) -> list[int]:
         """The places in what the agent has said at which something of this kind begins."""
-        return [place for place, sent in enumerate(self.agent.said) if sent.facts and sent.facts["u"] == what]
+        return [place for place, sent in enumerate(self.agent.said) if sent.facts and sent.facts["utterance"] == what]
 
     def audible_ns(self, place: int, bytes_per_s: int) -> int:
         """When what begins there can be heard first: it is played from its first frame on, however fast it came."""

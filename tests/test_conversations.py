@@ -114,7 +114,7 @@ def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]
 def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
     functions: FunctionCalls, parts: AnswerParts, delay_s: float, spoken: bool, seed: int
 ) -> None:
-    profile = replace(default_profile(), functions=functions, parts=parts)
+    profile = replace(default_profile(), functions=functions, preamble=parts)
     session: dict[str, Any] = {"turn_detection": VAD} if spoken else {}
     step = speak(*SPEECH) if spoken else say()
     talk = with_functions(step, profile=profile, delay_s=delay_s, seed=seed, **session)
@@ -200,7 +200,7 @@ def test_a_function_of_python_gets_the_arguments() -> None:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(phases=st.booleans(), pause_ms=st.sampled_from([5.0, 400.0, 6_000.0]), seed=st.integers(0, 99))
 def test_an_answer_in_parts_has_an_answer_and_a_preamble(phases: bool, pause_ms: float, seed: int) -> None:
-    profile = replace(default_profile(), parts=AnswerParts(share=1.0, phases=phases))
+    profile = replace(default_profile(), preamble=AnswerParts(share=1.0, phases=phases))
     profile = replace(profile, delays=replace(profile.delays, answer_pause=LogNormal(pause_ms, pause_ms)))
     talk = converse(speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
 
@@ -255,7 +255,7 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
 @given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
 def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: int, speed: float, seed: int) -> None:
     interrupting = over_reply(speak(*SPEECH), Cue(after_ns=after_ms * MS))
-    profile = replace(default_profile(), speed=speed)
+    profile = replace(default_profile(), generation_speed=speed)
     talk = converse(speak(*SPEECH), interrupting, speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
 
     first, second, _ = talk.turns
@@ -280,7 +280,7 @@ def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: i
 def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
     after_ms: int, speed: float, seed: int
 ) -> None:
-    profile = replace(default_profile(), speed=speed)
+    profile = replace(default_profile(), generation_speed=speed)
     talk = converse(
         say(), Interrupt(InterruptSettings(cue=Cue(after_ns=after_ms * MS))), say(), profile=profile, seed=seed
     )
@@ -306,10 +306,12 @@ def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
 def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(
     after_ms: int, speed: float, ignored: bool, spoken: bool, dialect: Dialect, seed: int
 ) -> None:
-    profile = replace(default_profile(), speed=speed, truncates_ignored=float(ignored))
+    profile = replace(default_profile(), generation_speed=speed, ignored_truncate_share=float(ignored))
     cue = Cue(after_ns=after_ms * MS)
     over = (
-        over_reply(speak(*SPEECH), cue, verify=True) if spoken else Interrupt(InterruptSettings(cue=cue, verify=True))
+        over_reply(speak(*SPEECH), cue, verify=True)
+        if spoken
+        else Interrupt(InterruptSettings(cue=cue, verify_truncation=True))
     )
     talk = converse(speak(*SPEECH), over, say(), profile=profile, seed=seed, dialect=dialect, turn_detection=VAD)
 
@@ -334,7 +336,10 @@ def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_tr
             return ((at_ns, data) for at_ns, data in super().say(now_ns) if b"item.retrieved" not in data)
 
     script = build_script(
-        say(), Interrupt(InterruptSettings(verify=True)), say(), Interrupt(InterruptSettings(verify=True))
+        say(),
+        Interrupt(InterruptSettings(verify_truncation=True)),
+        say(),
+        Interrupt(InterruptSettings(verify_truncation=True)),
     )
     talk = talked(script, Secretive(GA, default_profile(), 1))
 
@@ -344,10 +349,10 @@ def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_tr
     assert talk.session.instants["ended"] - second.instants["ended"] == LATE_TRANSCRIPT_NS
 
 
-@pytest.mark.parametrize(("least_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")])
-def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(least_speech_ms: int, outcome: str) -> None:
-    profile = replace(default_profile(), vad=SpeechDetection(least_speech_ms=least_speech_ms), speed=20.0)
-    cough = Sound(SoundSettings(play=recording(sound(20, 300, 20)), kind="noise", cue=Cue(after_ns=300 * MS)))
+@pytest.mark.parametrize(("min_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")])
+def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(min_speech_ms: int, outcome: str) -> None:
+    profile = replace(default_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=20.0)
+    cough = Sound(SoundSettings(audio=recording(sound(20, 300, 20)), kind="noise", cue=Cue(after_ns=300 * MS)))
     patient = speak(30, 1_500)
     talk = converse(patient, cough, patient, profile=profile, turn_detection=VAD)
 
@@ -365,20 +370,20 @@ def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(least_
 @given(
     sounds=st.lists(st.tuples(st.sampled_from([150, 600, 1_500]), st.sampled_from([0, 4_000])), min_size=1, max_size=3),
     first=st.booleans(),
-    least_speech_ms=st.sampled_from([0, 400, 5_000]),
+    min_speech_ms=st.sampled_from([0, 400, 5_000]),
     speed=st.sampled_from([0.8, 4.0]),
     silence_ms=st.sampled_from([200, 2_500]),
     responds=st.booleans(),
     seed=st.integers(0, 99),
 )
 def test_whether_a_sound_in_silence_got_a_reply_is_the_truth_and_disturbs_no_turn(
-    sounds: list[tuple[int, int]], first: bool, least_speech_ms: int, speed: float, silence_ms: int, responds: bool,
+    sounds: list[tuple[int, int]], first: bool, min_speech_ms: int, speed: float, silence_ms: int, responds: bool,
     seed: int,
 ) -> None:  # fmt: skip
-    profile = replace(default_profile(), vad=SpeechDetection(least_speech_ms=least_speech_ms), speed=speed)
+    profile = replace(default_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=speed)
     detection = TurnDetection(silence_duration_ms=silence_ms, create_response=responds)
     heard_ones = [
-        Sound(SoundSettings(play=recording(sound(20, length_ms, 20)), kind="aside", during="silence"))
+        Sound(SoundSettings(audio=recording(sound(20, length_ms, 20)), kind="talking_to_others", during="silence"))
         for length_ms, _ in sounds
     ]
     between: list[Step] = [
@@ -391,7 +396,7 @@ def test_whether_a_sound_in_silence_got_a_reply_is_the_truth_and_disturbs_no_tur
     assert {turn.outcome for turn in talk.turns} == {"ok"}
     assert talk.session.service_errors == 0
     *_, last = talk.turns
-    is_speech = [length_ms > least_speech_ms for length_ms, _ in sounds]
+    is_speech = [length_ms > min_speech_ms for length_ms, _ in sounds]
     assert last.false_reply is (any(is_speech) if responds else None)
     assert talk.session.unattributed_commits == sum(is_speech)
     assert [turn.false_reply for turn in talk.turns[:-1]] == [None] * (len(talk.turns) - 1)
@@ -414,7 +419,7 @@ def loud_after(talk: Talked, since_ns: int) -> list[int]:
 
 def test_a_sound_that_a_slow_vad_answers_late_has_had_a_false_reply() -> None:
     slow = TurnDetection(silence_duration_ms=6_000)
-    aside = Sound(SoundSettings(play=recording(sound(20, 900, 20)), kind="aside", during="silence"))
+    aside = Sound(SoundSettings(audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"))
     talk = converse(speak(30, 1_500, 50), aside, say(), turn_detection=slow)
 
     assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", True)]
@@ -422,8 +427,8 @@ def test_a_sound_that_a_slow_vad_answers_late_has_had_a_false_reply() -> None:
 
 def test_what_a_service_says_because_the_caller_is_silent_is_no_reply_to_a_sound_that_it_ignores() -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
-    profile = replace(default_profile(), vad=SpeechDetection(least_speech_ms=2_000))
-    aside = Sound(SoundSettings(play=recording(sound(20, 900, 20)), kind="aside", during="silence"))
+    profile = replace(default_profile(), vad=SpeechDetection(min_speech_ms=2_000))
+    aside = Sound(SoundSettings(audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"))
     patient = speak(30, 2_500, 50)
     talk = converse(patient, Pause(3.5), aside, patient, turn_detection=idle, profile=profile)
 

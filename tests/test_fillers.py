@@ -23,8 +23,8 @@ QUESTIONS = 3
 QUESTION = (8_000 * np.sin(np.arange(24 * 1_500) / 8)).astype("<i2").tobytes()
 """Without a pause: an agent of these tests takes one for the end."""
 STEPS: tuple[Step, ...] = (
-    HearTurn(hear="greeting"),
-    *[WavTurn(play=(Pcm(Path("question.wav"), "question", QUESTION, Speech(0, len(QUESTION) // 2)),))] * QUESTIONS,
+    HearTurn(wait_for="greeting"),
+    *[WavTurn(audio=(Pcm(Path("question.wav"), "question", QUESTION, Speech(0, len(QUESTION) // 2)),))] * QUESTIONS,
 )
 
 

@@ -26,8 +26,8 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "former", "installation", "manual", "clock", "columns", "measures", "limits", "money",
-    "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
+    "units", "errors", "former", "former_keys", "installation", "manual", "clock", "columns", "measures", "limits",
+    "money", "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",
     "load", "probe", "doctor", "reports",

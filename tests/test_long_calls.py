@@ -20,7 +20,7 @@ ROOM = 900
 def talk(lengths: list[int], kept: float) -> Talked:
     """Turns of so many tokens each; where there is no room, so much of it is kept."""
     profile = replace(default_profile(), context_limit_tokens=ROOM, cache=TokenCache(0, 64))
-    turns = [TextTurn("x" * 4 * tokens, label=f"t{at}") for at, tokens in enumerate(lengths)]
+    turns = [TextTurn("x" * 4 * tokens, name=f"t{at}") for at, tokens in enumerate(lengths)]
     truncation = {"type": "retention_ratio", "retention_ratio": kept} if kept < 1 else "auto"
     return converse(*turns, profile=profile, output="text", input_transcription=None, truncation=truncation)
 

@@ -34,7 +34,7 @@ DRIFT = "drift: {sd: 0.3, time_constant_s: 3, seed: 7}\n"
 
 def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, "--ground-truth", str(truth)) as ready:
         ended = run_locust(
             write_scenario(tmp_path, turns=3), tmp_path / "runs", "-u", "4", "-r", "4", "--sessions", "8",
             "--connect-rate", "300", "--url", ready.urls["ga"],
@@ -43,7 +43,7 @@ def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path:
     folder = only_run(tmp_path / "runs")
     turns = files.read_table(folder, "turns").to_pandas()
     totals = files.read_document(folder)["totals"]
-    asked = sum(event.get("t") == "response.create" and event["d"] == "in" for event in read_truth(truth))
+    asked = sum(event.get("type") == "response.create" and event["direction"] == "in" for event in read_truth(truth))
     assert ended.returncode in (0, 4), ended.stderr
     assert len(turns) == totals["turns_started"] == asked == 24
     assert totals["turns"] == {"ok": 24}

@@ -13,9 +13,18 @@ from hypothesis import strategies as st
 from bench.money import Prices, cost_usd, dollars, prices_of
 
 REALTIME = Prices(
-    text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64, image_in=5, image_cached=0.5
+    text_input=4,
+    text_cached_input=0.4,
+    text_output=16,
+    audio_input=32,
+    audio_cached_input=0.4,
+    audio_output=64,
+    image_input=5,
+    image_cached_input=0.5,
 )
-MINI = Prices(text_in=0.6, text_cached=0.06, text_out=2.4, audio_in=10, audio_cached=0.3, audio_out=20)
+MINI = Prices(
+    text_input=0.6, text_cached_input=0.06, text_output=2.4, audio_input=10, audio_cached_input=0.3, audio_output=20
+)
 READ, WRITTEN = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
 KINDS = (*READ, *(f"cached_{kind}" for kind in READ), *WRITTEN)
 

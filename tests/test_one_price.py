@@ -23,9 +23,11 @@ from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
 TABLE = {
-    "gpt-realtime": Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64),
+    "gpt-realtime": Prices(
+        text_input=4, text_cached_input=0.4, text_output=16, audio_input=32, audio_cached_input=0.4, audio_output=64
+    ),
     "gpt-realtime-mini": Prices(
-        text_in=0.6, text_cached=0.06, text_out=2.4, audio_in=10, audio_cached=0.3, audio_out=20
+        text_input=0.6, text_cached_input=0.06, text_output=2.4, audio_input=10, audio_cached_input=0.3, audio_output=20
     ),
 }
 FLAT = Prices(1, 1, 1, 1, 1, 1)
@@ -61,7 +63,9 @@ def test_a_turn_has_one_price_wherever_it_is_told(
         assert spending.unknown_models == {answered or terms.asked or ""}
         assert "no price of" in seen
     else:
-        usd = (100 * prices.text_in + 30 * prices.audio_in + 12 * prices.text_out + 60 * prices.audio_out) / 1e6
+        usd = (
+            100 * prices.text_input + 30 * prices.audio_input + 12 * prices.text_output + 60 * prices.audio_output
+        ) / 1e6
         assert (spending.usd_at(0), spending.unpriced) == (pytest.approx(usd), 0)
         assert f"${dollars(usd)}" in seen
 

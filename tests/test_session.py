@@ -172,7 +172,7 @@ def test_what_comes_in_a_pause_is_heard() -> None:
 
 # Deadlines.
 
-LIMITS = Limits(session=2, first_delta=3, next_delta=1, done=5)
+LIMITS = Limits(session=2, first_delta=3, next_delta=1, response=5)
 
 
 class Dawdling(Listening):
@@ -236,7 +236,7 @@ def endless(response_id: str) -> list[PeerAnswer]:
     [
         (silence, "timeout:first_delta", 3 * S),
         (cut_short, "timeout:next_delta", 1_500 * MS),
-        (endless, "timeout:done", 5_100 * MS),
+        (endless, "timeout:response", 5_100 * MS),
     ],
 )
 def test_a_stage_that_takes_too_long_ends_the_turn_and_the_session_when_it_was_due(

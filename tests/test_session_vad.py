@@ -340,7 +340,7 @@ class Greeted(LiveTransport):
 def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_of_a_response(
     noise_ms: int, clock: bool
 ) -> None:
-    script = build_script(play(1_000), play(1_000), turn_detection=VAD, limits=Limits(done=20, speech=3))
+    script = build_script(play(1_000), play(1_000), turn_detection=VAD, limits=Limits(response=20, end_of_turn=3))
     transport = Greeted(Murmur(clock=clock, noise_ms=noise_ms))
     session, timeline, listening = seated(script, transport)
     session.play()
@@ -384,10 +384,10 @@ def test_a_typed_turn_in_a_session_with_a_vad_is_asked_for_while_the_microphone_
 
 
 def test_a_vad_that_never_notices_times_the_turn_out_by_the_end_of_its_speech() -> None:
-    script = build_script(play(200), play(200), turn_detection=VAD, limits=Limits(speech=3))
+    script = build_script(play(200), play(200), turn_detection=VAD, limits=Limits(end_of_turn=3))
     played = Played(script, Hearing())
 
-    assert (played.outcomes, played.observation.turns_not_started) == (["timeout:speech"], 1)
+    assert (played.outcomes, played.observation.turns_not_started) == (["timeout:end_of_turn"], 1)
     assert played.after_ns(1, "ended") == played.after_ns(1, "speech_end") + 3 * S == played.now_ns
 
 

@@ -24,7 +24,7 @@ from bench.shapes import key
 from tests.helpers import MS, Played
 from tests.load.actors import actor
 
-TALK = "steps:\n  - say: One\n  - clap: 0.1\n  - say: Two\n"
+TALK = "steps:\n  - text: One\n  - clap: 0.1\n  - text: Two\n"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
     path.write_text(TALK)
     plays = prepared_plays(loaded_scripts([actor("Caller", task_of(path))]), GA)
 
-    assert [turn.label for turn in script.turns] == ["turn_1", "turn_2"]
+    assert [turn.name for turn in script.turns] == ["turn_1", "turn_2"]
     assert [play.script.turns_planned for play in plays.values()] == [2]
     assert [fact["steps"] for fact in scripts_of({"here": plays})] == [["turn_1", "turn_2"]]
     assert session_usage(script, HIGH) == session_usage(without, HIGH)
@@ -110,9 +110,9 @@ def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
 def test_a_step_that_belongs_to_a_turn_must_follow_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Clap], refused: bool
 ) -> None:
-    path = written(tmp_path, kind, monkeypatch, "steps:\n  - say: One\n  - pause: 1\n  - clap: 0.1\n")
+    path = written(tmp_path, kind, monkeypatch, "steps:\n  - text: One\n  - pause: 1\n  - clap: 0.1\n")
     if not refused:
         assert isinstance(load_script(path).steps[-1], kind)
         return
-    with pytest.raises(ScriptError, match="must follow a `say`, `respond`, `play` or `hear`"):
+    with pytest.raises(ScriptError, match="must follow a `text`, `audio`, `request_response` or `wait_for`"):
         load_script(path)

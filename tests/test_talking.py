@@ -125,7 +125,7 @@ def recording(samples: np.ndarray[Any, np.dtype[np.int16]]) -> Pcm:
 
 def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD) -> WavTurn:
     """A turn of `sound`."""
-    return WavTurn((recording(sound(*lengths_ms, level=level)),), label="speak", chunk_ms=chunk_ms, paced=paced)
+    return WavTurn((recording(sound(*lengths_ms, level=level)),), name="speak", chunk_ms=chunk_ms, paced=paced)
 
 
 REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700, level=900)),
@@ -193,7 +193,7 @@ class Talked:
 def over_reply(turn: WavTurn, cue: Cue, *, verify: bool = False) -> Interrupt:
     """The same words, said while the reply to the turn before is played."""
     return Interrupt(
-        InterruptSettings(play=turn.play, cue=cue, verify=verify), label=turn.label, chunk_ms=turn.chunk_ms
+        InterruptSettings(audio=turn.audio, cue=cue, verify_truncation=verify), name=turn.name, chunk_ms=turn.chunk_ms
     )
 
 
@@ -203,8 +203,8 @@ def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = No
     """`history`: how many messages were said before."""
     wanted = SessionSettings(**{"input_transcription": "whisper-1"} | session)
     before = tuple(build_message(f"Word {number}") for number in range(history))
-    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=wanted, limits=limits or Limits(),
-                    steps=steps, background=background,
+    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=wanted, timeouts=limits or Limits(),
+                    steps=steps, background_noise=background,
                     history=History(Path("h.jsonl"), "d2", before) if before else None,
                     pipelined=pipelined)  # fmt: skip
     return Repertoire(script, dialect).session(0, 0)
@@ -480,7 +480,7 @@ def test_every_figure_is_the_truth_in_the_format_of_other_services(way: str, dia
 
 def check_every_figure(way: str, speed: float, format: AudioFormatName | None, dialect: Dialect) -> None:
     detection, steps = (WAYS | OF_VOICE_LIVE)[way]
-    profile = replace(default_profile(), speed=speed)
+    profile = replace(default_profile(), generation_speed=speed)
     talk = converse(*steps, profile=profile, dialect=dialect, turn_detection=detection, input_format=format,
                     output_format=format, seed=len(way))  # fmt: skip
 
@@ -629,18 +629,18 @@ def test_nobody_asks_before_the_last_word_was_heard(
 
 def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
     deaf = TurnDetection(threshold=1.0)
-    talk = talked(build_script(speak(*SPEECH, level=600), turn_detection=deaf, limits=Limits(speech=3)),
+    talk = talked(build_script(speak(*SPEECH, level=600), turn_detection=deaf, limits=Limits(end_of_turn=3)),
                   Simulator(GA, default_profile(), 1))  # fmt: skip
 
     (turn,) = talk.turns
-    assert turn.outcome == talk.session.outcome == "timeout:speech"
+    assert turn.outcome == talk.session.outcome == "timeout:end_of_turn"
     assert turn.instants["ended"] == turn.instants["speech_end"] + 3 * S
 
 
 @pytest.mark.parametrize("speed", [4.0, 0.8])
 def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
-    profile = replace(default_profile(), speed=speed)
+    profile = replace(default_profile(), generation_speed=speed)
     talk = converse(speak(*SPEECH), Pause(40), speak(*SPEECH), turn_detection=idle, profile=profile)
 
     truth = Truth(talk, {1: EDGES, 2: EDGES})
@@ -701,7 +701,7 @@ PCMS = st.builds(
     st.integers(0, 100), st.integers(60, 900), st.integers(0, 700), st.integers(60, 600), st.integers(0, 300),
 )  # fmt: skip
 SPOKEN = st.builds(
-    WavTurn, st.tuples(PCMS), label=st.just("speak"), chunk_ms=st.sampled_from([50, 100, 200]), words=st.just(()),
+    WavTurn, st.tuples(PCMS), name=st.just("speak"), chunk_ms=st.sampled_from([50, 100, 200]), transcript=st.just(()),
     speech=st.none(), paced=st.just(True),
 )  # fmt: skip
 ASIDE = {"conversation": "none", "output": "text"}
@@ -720,13 +720,15 @@ EXPECTATIONS = st.builds(
 CUES = st.builds(Cue, st.sampled_from([0, 300 * MS, 2 * S]), st.sampled_from([None, None, 0.5]),
                     st.sampled_from(["", "", "", "so", "never"]))  # fmt: skip
 INTERRUPTIONS = st.one_of(
-    st.builds(Interrupt, st.builds(InterruptSettings, cue=CUES, verify=st.booleans())),
+    st.builds(Interrupt, st.builds(InterruptSettings, cue=CUES, verify_truncation=st.booleans())),
     st.builds(over_reply, SPOKEN, CUES, verify=st.booleans()),
-    st.builds(Sound, st.builds(SoundSettings, play=PCMS, kind=st.sampled_from(sorted(SOUNDS)), cue=CUES)),
+    st.builds(Sound, st.builds(SoundSettings, audio=PCMS, kind=st.sampled_from(sorted(SOUNDS)), cue=CUES)),
 )
 IN_SILENCE = st.builds(
     Sound,
-    st.builds(SoundSettings, play=PCMS, kind=st.sampled_from(sorted(SOUNDS)), during=st.just("silence"), cue=st.none()),
+    st.builds(
+        SoundSettings, audio=PCMS, kind=st.sampled_from(sorted(SOUNDS)), during=st.just("silence"), cue=st.none()
+    ),
 )
 DETECTIONS = st.one_of(
     st.none(),
@@ -739,8 +741,8 @@ DETECTIONS = st.one_of(
     ),
     st.builds(TurnDetection, type=st.just("semantic_vad"), create_response=st.booleans()),
 )
-LIMITS = st.builds(Limits, speech=st.sampled_from([0.5, 3]), first_delta=st.sampled_from([0.3, 3]),
-                   next_delta=st.sampled_from([0.2, 1]), done=st.sampled_from([1, 5]))  # fmt: skip
+LIMITS = st.builds(Limits, end_of_turn=st.sampled_from([0.5, 3]), first_delta=st.sampled_from([0.3, 3]),
+                   next_delta=st.sampled_from([0.2, 1]), response=st.sampled_from([1, 5]))  # fmt: skip
 
 
 def sayable(steps: list[Step], dialect: Dialect) -> bool:
@@ -813,10 +815,10 @@ def conversations(draw: st.DrawFn) -> Conversation:
     script = replace(script, functions={ORDER.name: Function(ORDER, [{"place": "depot"}], delay=delay_s or 0.0)})
     profile = replace(
         default_profile(),
-        speed=draw(st.sampled_from([0.7, 4.0])),
+        generation_speed=draw(st.sampled_from([0.7, 4.0])),
         functions=draw(CALLS),
-        parts=AnswerParts(share=draw(st.sampled_from([0.0, 1.0]))),
-        expires_after_s=draw(st.sampled_from([3_600, 3_600, 3_600, 3])),
+        preamble=AnswerParts(share=draw(st.sampled_from([0.0, 1.0]))),
+        max_session_s=draw(st.sampled_from([3_600, 3_600, 3_600, 3])),
     )
     endless = draw(st.sampled_from([False, False, False, True]))
     service = Troubled(dialect, profile, draw(st.integers(0, 999)), draw(TROUBLES), endless=endless)
@@ -869,11 +871,11 @@ def test_where_the_service_does_its_part_only_its_hearing_fails_a_turn(
     seed: int,
 ) -> None:
     assume(sayable(steps, dialect))
-    profile = replace(default_profile(), speed=speed)
+    profile = replace(default_profile(), generation_speed=speed)
     talk = converse(*steps, dialect=dialect, turn_detection=detection, profile=profile, seed=seed, **start)
 
     deaf = detection is not None and detection.threshold == 1.0
-    unheard = {"timeout:speech"} if deaf else set()
+    unheard = {"timeout:end_of_turn"} if deaf else set()
     misheard = {"cancelled:turn_detected"} if detection is not None else set()
     assert {turn.outcome for turn in talk.turns} <= {"ok"} | misheard | unheard
     assert {talk.session.outcome} <= {"ok"} | unheard

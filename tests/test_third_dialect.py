@@ -159,7 +159,7 @@ def walked(*steps: Step, **session: Any) -> Repertoire:
     script = build_script(*steps)
     settings = SessionSettings(**session)
     walked = Script(
-        name=script.name, path=Path("talk.yaml"), digest="d1", session=settings, limits=script.limits, steps=steps
+        name=script.name, path=Path("talk.yaml"), digest="d1", session=settings, timeouts=script.limits, steps=steps
     )
     return Repertoire(walked, WALKIE)
 

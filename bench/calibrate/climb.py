@@ -227,7 +227,7 @@ RECORDING = Path(scenarios.__file__).parent / "audio" / "late_parcel.wav"
 CHUNK_MS = 50
 STEPS = 60
 """Turns of a session, more than any step has time for."""
-PROFILE = "speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
+PROFILE = "generation_speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 """Answers that follow quickly and are generated fast: a listening session gets some 40 events a second."""
 SCENARIO = """\
 from rtbench import RealtimeUser
@@ -236,20 +236,20 @@ from rtbench import RealtimeUser
 class Caller(RealtimeUser):
     script = "script.yaml"
 """
-PLAYED = f"play: {json.dumps(str(RECORDING))}"
+PLAYED = f"audio: {json.dumps(str(RECORDING))}"
 ANSWERED_THEN_INTERRUPTED = (
-    f"{{{PLAYED}, label: answer}}",
-    f"{{interrupt: {{{PLAYED}, after: 1}}, label: interruption}}",
+    f"{{{PLAYED}, name: answer}}",
+    f"{{interrupt: {{{PLAYED}, after: 1}}, name: interruption}}",
 )
 OF_AGENT = "{turn_detection: full_duplex}"
 OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
 """The session with an agent that hears plain audio, where nobody else gives a call its id."""
-OF_CALL = ("{hear: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
+OF_CALL = ("{wait_for: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
 SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
-    "listening": ("{output: audio}", ["{say: Hello, label: answer}"] * STEPS),
+    "listening": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
     "talking": (
         "{output: audio, turn_detection: {type: server_vad, silence_duration_ms: 500}}",
-        [f"{{{PLAYED}, chunk_ms: {CHUNK_MS}, label: answer}}"] * STEPS,
+        [f"{{{PLAYED}, chunk_ms: {CHUNK_MS}, name: answer}}"] * STEPS,
     ),
     **{kind: (OF_AGENT if WIRES[kind].clears else OF_NAMELESS, OF_CALL) for kind in AGENTS},
 }
@@ -309,7 +309,14 @@ def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
 def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[str]:
     """The options of the simulator."""
     several = ["--workers", str(workers)] if workers > 1 else []
-    return ["--truth", str(truth), "--profile", str(scratch / "profile.yaml"), *several, *(["--tls"] if tls else [])]
+    return [
+        "--ground-truth",
+        str(truth),
+        "--profile",
+        str(scratch / "profile.yaml"),
+        *several,
+        *(["--tls"] if tls else []),
+    ]
 
 
 def _words(
@@ -317,7 +324,7 @@ def _words(
 ) -> list[str]:
     """The command line of the run."""
     load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
-    trust = ["--ca", str(ready["ca"])] if ready["ca"] else []
+    trust = ["--ca-file", str(ready["ca"])] if ready["ca"] else []
     url = ready["urls"][f"agent_{kind}" if kind in AGENTS else "ga"]
     called = ["--dialect", kind] if kind in AGENTS else []
     place = ["--url", str(url), *called, *trust, "--runs-dir", str(scratch / "runs"), "--loglevel", "WARNING"]

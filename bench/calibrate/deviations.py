@@ -1,4 +1,4 @@
-"""Reads from the simulator's truth log when things really happened, and joins a run's rows with it: how wrong are they?
+"""Reads from the ground-truth log when things really happened, and joins a run's rows with it: how wrong are they?
 
 A turn's true instants have the names of those in its row and are absolute, on the clock that both processes share. Left
 out is an event of which the log does not know to half a millisecond when it left or came: the simulator may be held up
@@ -56,7 +56,7 @@ MEASURES = (
     "end_of_turn_delay",
     "start_of_speech_delay",
 )
-"""Measures that the truth log can tell."""
+"""Measures that the ground-truth log can tell."""
 OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detection", "barge_in_yield")
 """Measures of calls with an agent; the last two are there where it says that it was interrupted."""
 INSTANTS = ("request_sent", "speech_start", "speech_end", "speech_started", "speech_stopped",
@@ -145,28 +145,28 @@ class AgentCall:
 
     def said(self, line: Mapping[str, Any], at_ns: int | None) -> None:
         """Take what it sent, which left at this instant."""
-        if line.get("u") == "answer":
-            self.begins.append(line["p"] - self.recording.heard_bytes)
+        if line.get("utterance") == "answer":
+            self.begins.append(line["speech_at_byte"] - self.recording.heard_bytes)
             self.answered.append(None)
             self.opening = self.answered
-        elif line.get("u") == "greeting":
+        elif line.get("utterance") == "greeting":
             self.greeted.append(None)
             self.opening = self.greeted
-        if line.get("n"):
+        if line.get("audio_bytes"):
             self._sounded(line)
-        elif line["t"] in CLEARS:
+        elif line["type"] in CLEARS:
             self.cleared.append(at_ns)
-            cleared_ns = line["handed"], _taken_ns(line)
+            cleared_ns = line["send_start_ns"], _taken_ns(line)
             self.free_ns = _earlier(self.free_ns, cleared_ns)
             self.due_ns = _earlier(self.due_ns, cleared_ns)
 
     def _sounded(self, line: Mapping[str, Any]) -> None:
         """Take a frame, which is played behind all before it."""
-        earliest, latest = line["handed"], _taken_ns(line)
+        earliest, latest = line["send_start_ns"], _taken_ns(line)
         began = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
         until = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
-        format, audible = self.recording.format, line.get("a")
-        length_ns = format.duration_ns(line["n"])
+        format, audible = self.recording.format, line.get("audible_at_byte")
+        length_ns = format.duration_ns(line["audio_bytes"])
         self.due_ns = began + length_ns, until + length_ns
         self.free_ns = max(self.free_ns[0], earliest) + length_ns, max(self.free_ns[1], latest) + length_ns
         plays_ns, latest = max(earliest, began), max(latest, until)
@@ -214,7 +214,7 @@ def _earlier(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
 
 def _taken_ns(line: Mapping[str, Any]) -> int:
     """When something had left at the latest, as far as the log knows."""
-    return line["handed"] + NEAR_NS if line["taken"] is None else int(line["taken"])
+    return line["send_start_ns"] + NEAR_NS if line["send_end_ns"] is None else int(line["send_end_ns"])
 
 
 def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
@@ -257,7 +257,7 @@ def told(lines: Iterable[Mapping[str, Any]], recording: Recording | None = None)
     """Gather the truth from the lines of a log."""
     truth = Truth(recording=recording)
     for line in lines:
-        kind = line.get("d")
+        kind = line.get("direction")
         if kind == "out":
             _sent(truth, line)
         elif kind == "in":
@@ -268,42 +268,42 @@ def told(lines: Iterable[Mapping[str, Any]], recording: Recording | None = None)
 
 
 def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
-    truth.due_ns.append(line["due"])
-    truth.late_ns.append(line["handed"] - line["due"])
-    taken_ns = line["taken"]
-    at_ns = line["handed"] if taken_ns is not None and taken_ns - line["handed"] <= WIDEST_NS else None
+    truth.due_ns.append(line["due_ns"])
+    truth.late_ns.append(line["send_start_ns"] - line["due_ns"])
+    taken_ns = line["send_end_ns"]
+    at_ns = line["send_start_ns"] if taken_ns is not None and taken_ns - line["send_start_ns"] <= WIDEST_NS else None
     truth.left_out += at_ns is None
-    kind = KINDS.get(line["t"])
-    if (call := truth.calls.get(line["s"])) is not None:
+    kind = KINDS.get(line["type"])
+    if (call := truth.calls.get(line["session"])) is not None:
         call.said(line, at_ns)
-    elif line["r"] is not None:
+    elif line["response"] is not None:
         if kind in OPENING:
-            truth.replies[line["r"]].setdefault(OPENING[kind], at_ns)
+            truth.replies[line["response"]].setdefault(OPENING[kind], at_ns)
         elif kind in CLOSING:
-            truth.replies[line["r"]][CLOSING[kind]] = at_ns
+            truth.replies[line["response"]][CLOSING[kind]] = at_ns
     elif kind is Kind.SPEECH_STARTED:
-        truth.inputs[line["s"]].started.append((line["p"], at_ns))
+        truth.inputs[line["session"]].started.append((line["speech_at_byte"], at_ns))
     elif kind is Kind.SPEECH_STOPPED:
-        truth.inputs[line["s"]].stopped.append((line["p"], at_ns))
+        truth.inputs[line["session"]].stopped.append((line["speech_at_byte"], at_ns))
 
 
 def _received(truth: Truth, line: Mapping[str, Any]) -> None:
-    at_ns = line["at"] if line["at"] - line["since"] <= WIDEST_NS else None
+    at_ns = line["at_ns"] if line["at_ns"] - line["earliest_ns"] <= WIDEST_NS else None
     truth.left_out += at_ns is None
-    if GA.acts.get(line["t"]) is Act.REQUEST:
-        if line["r"]:
-            truth.replies[line["r"]]["request_sent"] = at_ns
-    elif line["t"] in OPENERS and truth.recording is not None:
-        heard = truth.inputs[line["s"]] = HeardInput(truth.recording.format)
-        name = str(line["e"]).removeprefix(STREAM)
-        truth.calls[line["s"]] = truth.calls[name] = AgentCall(truth.recording, heard)
-    elif "to" in line:
-        heard = truth.inputs[line["s"]]
-        heard.ends.append(line["to"])
+    if GA.acts.get(line["type"]) is Act.REQUEST:
+        if line["response"]:
+            truth.replies[line["response"]]["request_sent"] = at_ns
+    elif line["type"] in OPENERS and truth.recording is not None:
+        heard = truth.inputs[line["session"]] = HeardInput(truth.recording.format)
+        name = str(line["event_id"]).removeprefix(STREAM)
+        truth.calls[line["session"]] = truth.calls[name] = AgentCall(truth.recording, heard)
+    elif "to_byte" in line:
+        heard = truth.inputs[line["session"]]
+        heard.ends.append(line["to_byte"])
         heard.came_ns.append(at_ns)
-        turn, _, append = str(line["e"]).removeprefix("turn-").partition("-")
+        turn, _, append = str(line["event_id"]).removeprefix("turn-").partition("-")
         if append == "append-1" and turn.isdigit():
-            heard.turns[int(turn)] = line["from"]
+            heard.turns[int(turn)] = line["from_byte"]
 
 
 def instants(truth: Truth, row: Mapping[str, Any], speech: Speech | None) -> dict[str, int]:

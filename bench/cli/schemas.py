@@ -67,7 +67,7 @@ def schemas() -> dict[str, Schema]:
         ),
         "capacity": file_schema("capacity", "capacity.json of rtbench capacity", msgspec.json.schema(Capacity)),
         "transcript": file_schema("transcript", "A line of transcripts.jsonl of Realtime Bench", transcript_line()),
-        "truth": file_schema("truth", "A line of the truth log of rtbench simulate", truth_line()),
+        "truth": file_schema("truth", "A line of the ground-truth log of rtbench simulate", truth_line()),
         "ready": file_schema("ready", "What rtbench simulate says once it listens", ready_document()),
         "runs": file_schema("runs", "What rtbench runs --json prints", msgspec.json.schema(KeptRuns)),
         "doctor": file_schema("doctor", "What rtbench doctor --json prints", doctor_document()),
@@ -108,19 +108,41 @@ def truth_line() -> Schema:
     """As the docstring of `bench.simulator.truth` has it."""
     head = record({"schema": {"const": TRUTH_VERSION}, "simulated": {"const": True}, "profile": TEXT, "seed": WHOLE})
     sent = record(
-        {"s": TEXT, "d": {"const": "out"}, "t": TEXT, "due": WHOLE, "handed": WHOLE, "taken": maybe(WHOLE)}
-        | {"r": maybe(TEXT), "n": COUNT, "w": COUNT},
-        {"i": TEXT, "c": TEXT, "a": maybe(COUNT), "p": COUNT, "status": TEXT, "input": COUNT, "cached": COUNT},
+        {
+            "session": TEXT,
+            "direction": {"const": "out"},
+            "type": TEXT,
+            "due_ns": WHOLE,
+            "send_start_ns": WHOLE,
+            "send_end_ns": maybe(WHOLE),
+        }
+        | {"response": maybe(TEXT), "audio_bytes": COUNT, "frame_bytes": COUNT},
+        {
+            "item": TEXT,
+            "call": TEXT,
+            "audible_at_byte": maybe(COUNT),
+            "speech_at_byte": COUNT,
+            "status": TEXT,
+            "input_tokens": COUNT,
+            "cached_tokens": COUNT,
+        },
     )
     received = record(
-        {"s": TEXT, "d": {"const": "in"}, "t": TEXT, "at": WHOLE, "since": WHOLE, "src": one_of("kernel", "user")}
-        | {"e": maybe(TEXT), "r": maybe(TEXT)},
-        {"from": COUNT, "to": COUNT, "i": TEXT, "c": TEXT, "ms": COUNT},
+        {
+            "session": TEXT,
+            "direction": {"const": "in"},
+            "type": TEXT,
+            "at_ns": WHOLE,
+            "earliest_ns": WHOLE,
+            "timestamp_source": one_of("kernel", "userspace"),
+        }
+        | {"event_id": maybe(TEXT), "response": maybe(TEXT)},
+        {"from_byte": COUNT, "to_byte": COUNT, "item": TEXT, "call": TEXT, "audio_end_ms": COUNT},
     )
-    opened = record({"s": TEXT, "d": {"const": "open"}, "at": WHOLE, "token": maybe(COUNT)})
-    refused = record({"d": {"const": "refused"}, "at": WHOLE, "status": WHOLE, "code": TEXT})
+    opened = record({"session": TEXT, "direction": {"const": "open"}, "at_ns": WHOLE, "token": maybe(COUNT)})
+    refused = record({"direction": {"const": "refused"}, "at_ns": WHOLE, "status": WHOLE, "code": TEXT})
     late = each(("late_p50_ms", "late_p99_ms"), maybe(NUMBER)) | each(("late_max_ms", "cpu_s"), NUMBER)
-    ended = record({"d": {"const": "end"}, **each(("sessions", "events"), COUNT), **late})
+    ended = record({"direction": {"const": "end"}, **each(("sessions", "events"), COUNT), **late})
     return {"anyOf": [head, sent, received, opened, refused, ended]}
 
 

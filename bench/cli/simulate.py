@@ -74,7 +74,9 @@ def simulate(
         int, typer.Option(min=1, max=64, help="Processes that share the port, for more load than one core carries.")
     ] = 1,
     clients: Annotated[bool, typer.Option("--clients", help="Print what to paste to reach it by each SDK.")] = False,
-    truth: Annotated[Path | None, typer.Option(help="Log what was sent and received, and when, as JSON lines.")] = None,
+    ground_truth: Annotated[
+        Path | None, typer.Option(help="Log what was sent and received, and when, as JSON lines.")
+    ] = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="Write JSON with port and URLs to this file, once listening.")
     ] = None,
@@ -106,7 +108,7 @@ def simulate(
         _divisible(chosen, tokens)
     with listen(host, port) if workers == 1 else reserve(host, port) as listener:
         ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
-        log = TruthLog(truth, chosen.name, seed) if truth else None
+        log = TruthLog(ground_truth, chosen.name, seed) if ground_truth else None
         offer = Offer(
             chosen, load_replies(), seed, authenticator, _tls(ca) if ca else None, deflate, log, identity, strict
         )
@@ -226,8 +228,8 @@ def _divisible(profile: Profile, tokens: TokenIssuer | None) -> None:
     from bench.simulator.quota import UNLIMITED
 
     whole = {
-        "limits": profile.limits != UNLIMITED,
-        "servers": profile.servers is not None,
+        "quota": profile.quota != UNLIMITED,
+        "max_concurrent_responses": profile.max_concurrent_responses is not None,
         "slowdown": profile.slowdown is not None,
     }
     for name, is_set in whole.items():

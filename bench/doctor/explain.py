@@ -153,7 +153,7 @@ OF_AGENTS = {
     "limit_exceeded:audio": ENDLESS,
 }
 """What to do about the outcome of a call with an agent."""
-HEARD = frozenset({"timeout:first_delta", "timeout:done", "timeout:turn"})
+HEARD = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
 """Outcomes of which the detail says what was heard, and by that what to do."""
 SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"

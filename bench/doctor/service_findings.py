@@ -221,14 +221,14 @@ def _seconds(ns: int | None) -> float | None:
 
 AUDIBLE_S, LONGEST_S = 12, 40
 """Seconds within which a greeting or an answer is audible, and after which it is over."""
-LIMITS = {"first_delta": AUDIBLE_S, "done": LONGEST_S, "turn": LONGEST_S}
+LIMITS = {"first_delta": AUDIBLE_S, "response": LONGEST_S, "turn": LONGEST_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
 """How the rates of telephony and of models are to each other."""
 NEAR = 0.04
 PAUSE_NS, LEAST_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
 """Time without audio that parts two stretches of it, and how long one must last for its pace to be told."""
 UNANSWERED = "timeout:first_delta"
-SILENT = "leave `hear: greeting` out of the script, unless it is to speak first"
+SILENT = "leave `wait_for: greeting` out of the script, unless it is to speak first"
 UNREAD = "nothing is measured by them, and a provider ignores them: are they meant for another one (--dialect)?"
 STREAMLESS = (
     "let it name in each message the `streamSid` that the `start` of the same call told: Twilio drops what names "

@@ -14,9 +14,9 @@ class Shopper(RealtimeUser):                    # or Python
 
     @task
     def order(self):
-        self.say("Hello", label="greeting")
+        self.text("Hello", name="greeting")
         self.expect("response_created", within=5)
-        self.play("audio/opening_hours.wav", label="hours")
+        self.audio("audio/opening_hours.wav", name="hours")
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
+from bench.former_keys import SETTINGS as FORMER
 from bench.load.leading import locust_events  # noqa: F401  # registers our options and listeners with Locust
 from bench.load.leading.role import ProcessRole
 from bench.load.planning.load_model import IN_SCENARIO
@@ -52,8 +53,8 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     known and prepared. When its session is over (refused, timed out, the run ends) the next step leaves the method.
     Wait with `pause`: while a task sleeps by itself, its session sends and receives nothing.
 
-    What a script's file says beside its steps (`session`, `limits`, `tools`, …: the keys of `bench.plan.script.Script`)
-    is for such tasks an attribute of the class, of the same name.
+    What a script's file says beside its steps (`session`, `timeouts`, `tools`, …: the keys of
+    `bench.plan.script.Script`) is for such tasks an attribute of the class, of the same name.
 
     `arrival_rate`, `arrival_pattern`, `max_concurrent` and `stages` do what the options of the same names do. The
     options win; see docs/load.md.
@@ -87,7 +88,10 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     @classmethod
     def settings(cls) -> dict[str, Any]:
-        """What is set of a script's keys."""
+        """Return what is set of a script's keys. Raises UsageError for a former name of one."""
+        for old, new in FORMER.items():
+            if getattr(cls, old, None) is not None:
+                raise UsageError(f"{cls.__name__} sets `{old}`: it is `{new}` now")
         return {key: value for key in SETTINGS.fields if (value := getattr(cls, key)) is not None}
 
     # Session after session.

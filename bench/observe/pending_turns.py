@@ -56,7 +56,7 @@ def deadline(turn: Turn, limits: Limits) -> tuple[int, str, str] | None:
 def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
     if turn.state is State.UNNOTICED:
         missing = UNNOTICED if "speech_started" in turn.hearing.instants else UNHEARD
-        timeout = _timed_out(turn.unnoticed_ns, limits.speech, "speech", missing)
+        timeout = _timed_out(turn.unnoticed_ns, limits.end_of_turn, "end_of_turn", missing)
     elif turn.state is State.WAITING:
         asked_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
         waits_from_ns = asked_ns or turn.hearing.instants.get("speech_stopped", turn.unnoticed_ns)
@@ -71,7 +71,7 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
         timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
     begun_ns = turn.reply.created_ns
     no_end = NO_PAUSE if turn.plan.duplex else NO_END
-    return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.done, "done", no_end))
+    return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.response, "response", no_end))
 
 
 def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING) -> tuple[int, str, str]:

@@ -309,19 +309,19 @@ SESSION = Table(
     },
     SessionSettings,
 )
-LIMITS = Table(
+TIMEOUTS = Table(
     {
         name: Field(SECONDS, f"Seconds until `timeout:{name}`.", default=default)
         for name, default in vars(Limits()).items()
     },
     Limits,
 )
-BACKGROUND = Table(
+BACKGROUND_NOISE = Table(
     {
-        "noise": Field(WAV, "A WAV of noise, played again and again.", required=True),
+        "file": Field(WAV, "A WAV of noise, played again and again.", required=True),
         "snr_db": Field(Number(-10, 60), "Signal-to-noise ratio: how many dB louder speech is.", required=True),
     },
-    Background,
+    lambda file, snr_db: Background(file, snr_db),
 )
 
 
@@ -338,17 +338,17 @@ def _function(
     )
 
 
-def _log_normal(median: float, sigma: float, most: float) -> LogNormalTimes:
-    if most < median:
-        raise UnfitError("most", f"must not be below the median, which is {median:g} s")
-    return LogNormalTimes(median, sigma, most)
+def _log_normal(median: float, sigma: float, max: float) -> LogNormalTimes:
+    if max < median:
+        raise UnfitError("max", f"must not be below the median, which is {median:g} s")
+    return LogNormalTimes(median, sigma, max)
 
 
 LOG_NORMAL = Table(
     {
         "median": Field(SECONDS, "Seconds; half of the pauses are shorter.", required=True),
         "sigma": Field(Number(0, 2), "Standard deviation of the pause's natural logarithm.", required=True),
-        "most": Field(SECONDS, "Seconds; a pause that would be longer lasts so long.", default=LONGEST_S),
+        "max": Field(SECONDS, "Seconds; a pause that would be longer lasts so long.", default=LONGEST_S),
     },
     _log_normal,
 )

@@ -34,7 +34,7 @@ class Repertoire:
         self._encoder = Encoder(
             dialect,
             script.session,
-            script.background,
+            script.background_noise,
             jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
             answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
             fills=script.variables is not None,
@@ -73,7 +73,7 @@ class Repertoire:
         return PreparedScript(
             name=script.name,
             dialect=self.dialect,
-            limits=script.limits,
+            limits=script.timeouts,
             set_up=self._set_up(settings),
             settings=settings,
             steps=steps,

@@ -22,7 +22,7 @@ from bench.errors import UsageError
 from bench.limits import REPLY_SILENCE_MS, Limits
 from bench.plan.conversation import History
 from bench.plan.draws import RecordedTimes, Rows, names_in, unknown_name
-from bench.plan.fields import BACKGROUND, HISTORY, LIMITS, ROWS, SECONDS, SESSION, THRESHOLDS, Tools
+from bench.plan.fields import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, Tools
 from bench.plan.functions import Function
 from bench.plan.recordings import Background
 from bench.plan.steps import UNTOLD, Pause, Rules, StepReader, Steps, is_turn
@@ -31,7 +31,7 @@ from bench.protocol.settings import SessionSettings, merged
 from bench.shapes import Flag, Number, Schema, Table, key, table_of
 from bench.yaml_file import PlainValue, Value, YamlValue, parsed_yaml, read_text
 
-TEMPLATES = ("say", "text", "instructions", "expected_reply", "reply_contains")
+TEMPLATES = ("text", "instructions", "expected_reply", "reply_contains")
 """The keys of texts in which variables are filled."""
 DETECTION = "turn_detection"
 SENT_AS_WRITTEN = ("extra", "send", "metadata")
@@ -54,9 +54,9 @@ class Script:
     path: Path
     digest: str
     session: SessionSettings = key(SESSION, "Sent once, as session.update.", absent=SessionSettings())
-    limits: Limits = key(LIMITS, "How long each stage may take.", absent=Limits())
+    timeouts: Limits = key(TIMEOUTS, "How long each stage may take.", absent=Limits())
     variables: Rows | None = key(ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts.")
-    background: Background | None = key(BACKGROUND, "Noise behind the caller's voice.")
+    background_noise: Background | None = key(BACKGROUND_NOISE, "Noise behind the caller's voice.")
     tools: tuple[Function, ...] = key(Tools(), "Functions that the service may call, and what they return.", absent=())
     jitter_buffer_ms: float = key(Number(0, 2_000), "Audio that the simulated player buffers before it plays.", 50.0)
     reply_silence_ms: float = key(
@@ -100,7 +100,7 @@ class Script:
     @property
     def counts_words(self) -> bool:
         """Whether word errors of any turn are counted."""
-        return any(turn.reference.reply or turn.words for turn in self.turns)
+        return any(turn.reference.reply or turn.transcript for turn in self.turns)
 
     @property
     def think_s(self) -> float:
@@ -218,7 +218,7 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
     images = [image.digest for step in parts["steps"] for image in step.images]
     history = [parts["history"].digest] if "history" in parts else []
     wavs = [pcm.digest for step in parts["steps"] for pcm in step.recordings]
-    noise = [parts["background"].noise.digest] if "background" in parts else []
+    noise = [parts["background_noise"].noise.digest] if "background_noise" in parts else []
     rows = [parts["variables"].digest] if "variables" in parts else []
     pauses = [step.pause for step in parts["steps"] if isinstance(step, Pause)]
     times = [pause.digest for pause in pauses if isinstance(pause, RecordedTimes)]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, TypeGuard, get_args
 
 import msgspec
 
+from bench.former_keys import current_key
 from bench.plan.conversation import MESSAGE
 from bench.plan.draws import LONGEST_S, Choices, ThinkTime
 from bench.plan.fields import DRAWN, SECONDS, WAV
@@ -85,19 +86,22 @@ NO_ROW: Mapping[str, str] = {}
 # What happens while a reply is played.
 
 
-def _cue(after: float | None = None, share: float | None = None, word: str | None = None) -> Cue | None:
+def _cue(after: float | None = None, after_share: float | None = None, after_text: str | None = None) -> Cue | None:
     """When something happens; None where nothing is said of that."""
-    given = [name for name, value in (("after", after), ("share", share), ("word", word)) if value is not None]
+    times = {"after": after, "after_share": after_share, "after_text": after_text}
+    given = [name for name, value in times.items() if value is not None]
     if len(given) > 1:
-        raise UnfitError(given[1], f"sets the instant, and so does {given[0]}: give one of after, share and word")
-    return Cue(round((after or 0) * NS_PER_S), share, word or "") if given else None
+        raise UnfitError(
+            given[1], f"sets the instant, and so does {given[0]}: give one of after, after_share and after_text"
+        )
+    return Cue(round((after or 0) * NS_PER_S), after_share, after_text or "") if given else None
 
 
 CUE = Table(
     {
         "after": Field(Number(0, LONGEST_S, "of seconds"), "Once so many seconds of the reply were played."),
-        "share": Field(Number(0, 1), "Once such a share of the reply was played: 0.5 for half of it."),
-        "word": Field(Text(), "Once this came in the reply's transcript."),
+        "after_share": Field(Number(0, 1), "Once such a share of the reply was played: 0.5 for half of it."),
+        "after_text": Field(Text(), "Once this came in the reply's transcript."),
     },
     _cue,
 )
@@ -113,8 +117,8 @@ def _cue_features(cue: Cue | None) -> Iterator[Feature]:
 class InterruptSettings:
     """What stands under `interrupt`."""
 
-    play: tuple[Pcm, ...] = key(OneOrMore(WAV), "What the caller says; without it the client interrupts.", absent=())
-    verify: bool = key(Flag(), "Check that the service keeps nothing beyond what was heard.", False)
+    audio: tuple[Pcm, ...] = key(OneOrMore(WAV), "What the caller says; without it the client interrupts.", absent=())
+    verify_truncation: bool = key(Flag(), "Check that the service keeps nothing beyond what was heard.", False)
     cue: Cue | None = keys(CUE)
 
 
@@ -130,15 +134,19 @@ class Interrupt(SpokenTurn):
 
     def __post_init__(self) -> None:
         of_reply = {"expected_reply": self.reference.reply, "success": self.reference.has_task}
-        given = {"label": self.label, "calls": self.calls} | of_reply | msgspec.structs.asdict(self.response)
+        given = (
+            {"name": self.name, "expected_calls": self.expected_calls}
+            | of_reply
+            | msgspec.structs.asdict(self.response)
+        )
         wrong = next((name for name, value in given.items() if value), None)
-        if wrong is not None and not self.interrupt.play:
-            problem = "belongs to a turn, and an interruption without words is none: give `play` under `interrupt`"
+        if wrong is not None and not self.interrupt.audio:
+            problem = "belongs to a turn, and an interruption without words is none: give `audio` under `interrupt`"
             raise UnfitError(wrong, problem)
 
     @property
     def plays_turn(self) -> bool:
-        return bool(self.interrupt.play)
+        return bool(self.interrupt.audio)
 
     @property
     def within_turn(self) -> bool:
@@ -146,13 +154,13 @@ class Interrupt(SpokenTurn):
 
     @property
     def recordings(self) -> tuple[Pcm, ...]:
-        return self.interrupt.play
+        return self.interrupt.audio
 
     def features(self) -> Iterator[Feature]:
         yield from super().features()
         yield Feature.INTERRUPTION
         yield from _cue_features(self.interrupt.cue)
-        if not self.plays_turn or self.interrupt.verify:
+        if not self.plays_turn or self.interrupt.verify_truncation:
             yield Feature.CUT
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
@@ -164,19 +172,19 @@ class Interrupt(SpokenTurn):
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         if not self.plays_turn:
-            return PreparedInterruption(self.interrupt.cue or AT_ONCE, self.interrupt.verify)
+            return PreparedInterruption(self.interrupt.cue or AT_ONCE, self.interrupt.verify_truncation)
         return super().prepared(encoder, number, choices, row)
 
     def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn = super().prepared_turn(encoder, number, choice, row)
-        return replace(turn, interrupts=self.interrupt.cue or AT_ONCE, verifies=self.interrupt.verify)
+        return replace(turn, interrupts=self.interrupt.cue or AT_ONCE, verifies=self.interrupt.verify_truncation)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoundSettings:
     """What stands under `sound`."""
 
-    play: Pcm = key(WAV, "A WAV of what is heard.", required=True)
+    audio: Pcm = key(WAV, "A WAV of what is heard.", required=True)
     kind: SoundKind = key(
         Choice(get_args(SoundKind)), "A word of assent, a noise, words to somebody else.", required=True
     )
@@ -188,7 +196,7 @@ class SoundSettings:
 
     def __post_init__(self) -> None:
         if self.during == "silence" and self.cue is not None:
-            given = "share" if self.cue.share is not None else "word" if self.cue.word else "after"
+            given = "after_share" if self.cue.share is not None else "after_text" if self.cue.word else "after"
             raise UnfitError(given, "needs a reply, and during silence there is none: remove one of the two")
 
 
@@ -212,11 +220,11 @@ class Sound(Step):
 
     @property
     def recordings(self) -> tuple[Pcm, ...]:
-        return (self.sound.play,)
+        return (self.sound.audio,)
 
     @property
     def lasts_s(self) -> float:
-        return 0.0 if self.within_turn else self.sound.play.seconds + WATCH_NS / NS_PER_S
+        return 0.0 if self.within_turn else self.sound.audio.seconds + WATCH_NS / NS_PER_S
 
     def features(self) -> Iterator[Feature]:
         yield Feature.SOUND
@@ -230,8 +238,8 @@ class Sound(Step):
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         heard, cue = self.sound, (self.sound.cue or AT_ONCE) if self.within_turn else None
-        chunks = encoder.sound(heard.play, heard.chunk_ms)
-        return PreparedSound(heard.kind, cue, chunks, encoder.between(heard.play, heard.chunk_ms))
+        chunks = encoder.sound(heard.audio, heard.chunk_ms)
+        return PreparedSound(heard.kind, cue, chunks, encoder.between(heard.audio, heard.chunk_ms))
 
 
 # What is no turn.
@@ -379,8 +387,8 @@ class SendEvent(Step):
 
 KINDS: tuple[type[Step], ...] = (
     TextTurn,
-    AskTurn,
     WavTurn,
+    AskTurn,
     HearTurn,
     Interrupt,
     Sound,
@@ -399,12 +407,12 @@ def step_table(kind: type[Step]) -> Table[Step]:
 
 STEP_TABLES = {kind.verb: step_table(kind) for kind in KINDS}
 STEP = OneKeyOf[Step](STEP_TABLES)
-TURN_KEYS = ("say", "respond", "play", "hear")
+TURN_KEYS = ("text", "audio", "request_response", "wait_for")
 OF_NO_TURN = f"is about no turn: it must follow a {either(f'`{verb}`' for verb in TURN_KEYS)}"
-UNTOLD = "during silence belongs to the turn after it, and none follows: add a `say`, `respond` or `play` behind it"
-TWICE = (
-    "names a typed turn and a spoken one, whose latencies count from different instants: give each a label of its own"
+UNTOLD = (
+    "during silence belongs to the turn after it, and no turn follows: add a `text`, `audio` or `request_response` step"
 )
+TWICE = "names a text turn and a voice turn, whose latencies count from different instants: give each a name of its own"
 
 
 def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
@@ -419,7 +427,8 @@ def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
     """
     table, given = STEP_TABLES[verb], {name: value for name, value in given.items() if value is not None}
     if verb not in given:
-        under = {name: given.pop(name) for name in list(given) if name not in table.fields}
+        beside = {name for name in given if name in table.fields or current_key(name, table.fields)}
+        under = {name: given.pop(name) for name in given.keys() - beside}
         given = {verb: under} | given
     return table.read(PlainValue(verb, given, folder))
 
@@ -432,7 +441,7 @@ class Rules:
         self._turn: ScriptTurn | None = None
         """The turn under way."""
         self._kinds: dict[str, bool] = {}
-        """Whether turns are spoken, by their labels."""
+        """Whether turns are spoken, by their names."""
 
     def problems(self, step: Step) -> Iterator[tuple[str, str]]:
         """Whatever makes no sense in the next step."""
@@ -443,8 +452,8 @@ class Rules:
         yield from step.problems(self._session, self._turn)
         if is_turn(step):
             spoken = step.kind == "audio"
-            if self._kinds.setdefault(step.label, spoken) is not spoken:
-                yield "label", TWICE
+            if self._kinds.setdefault(step.name, spoken) is not spoken:
+                yield "name", TWICE
             self._turn = step
         elif not step.within_turn:
             self._turn = None
@@ -452,7 +461,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Steps(Shape[tuple[Step, ...]]):
-    """A list of steps, at least one of which is a turn. A turn without a label is called `turn_<number>`."""
+    """A list of steps, at least one of which is a turn. A turn without a name is called `turn_<number>`."""
 
     def read(self, value: Value) -> tuple[Step, ...]:
         content = value.content()
@@ -462,7 +471,7 @@ class Steps(Shape[tuple[Step, ...]]):
         for number, item in enumerate(content, 1):
             step = STEP.read(item.called(f"step {number}"))
             turns += step.plays_turn
-            steps.append(replace(step, label=step.label or f"turn_{turns}") if is_turn(step) else step)
+            steps.append(replace(step, name=step.name or f"turn_{turns}") if is_turn(step) else step)
         if not turns:
             raise value.refuse(f"has no turn: it needs a {either(f'`{key}`' for key in TURN_KEYS)}")
         return tuple(steps)

@@ -95,9 +95,9 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").casefold())
 
 
-SoundKind = Literal["backchannel", "noise", "aside"]
+SoundKind = Literal["backchannel", "noise", "talking_to_others"]
 """What is not meant to interrupt: a word of assent, a noise, words to somebody else."""
-InterruptionKind = Literal["speech", "client", "backchannel", "noise", "aside"]
+InterruptionKind = Literal["speech", "client", "backchannel", "noise", "talking_to_others"]
 WATCH_NS = 2_000_000_000
 """How long after a sound in silence a reply is waited for (τ-voice, arXiv 2603.13686), and while one is under way."""
 SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))

@@ -178,7 +178,7 @@ class PatternShape(Shape[str]):
         return {**Text().schema(), "format": "regex"}
 
 
-LABEL = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
+STEP_NAME = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 MATCHES = Field(PatternShape(), "A regular expression that is searched for in the reply's words.", required=True)
 CONTAINS = Field(OneOrMore(WordsShape()), "Words that stand in the reply, all of several.", required=True)
 SUCCESS = OneKeyOf[Reference](
@@ -224,9 +224,9 @@ class ScriptTurn(Step):
 
     kind: ClassVar[InputKind]
 
-    label: str = key(LABEL, "The turn's name in reports.", absent="")
+    name: str = key(STEP_NAME, "The turn's name in reports.", absent="")
     reference: Reference = keys(REFERENCE)
-    calls: tuple[ExpectedCall, ...] | None = key(
+    expected_calls: tuple[ExpectedCall, ...] | None = key(
         CallsShape(), "The function calls that this turn must lead to, and no others."
     )
     """None where any will do."""
@@ -242,8 +242,8 @@ class ScriptTurn(Step):
         """What its reply is to be."""
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """What is said in each of its recordings; () where nobody wrote it down."""
+    def transcript(self) -> tuple[str, ...]:
+        """What is said in each of its recordings; () if that is not known."""
         return ()
 
     @property
@@ -262,9 +262,9 @@ class ScriptTurn(Step):
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         known = {tool.name for tool in session.tools}
-        for call in self.calls or ():
+        for call in self.expected_calls or ():
             if call.name not in known:  # such a call fails its turn
-                yield "calls", f"names the function {call.name}, which `tools` does not have"
+                yield "expected_calls", f"names the function {call.name}, which `tools` does not have"
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         return self.prepared_turn(encoder, number, choices.recording(), row)
@@ -274,7 +274,7 @@ class ScriptTurn(Step):
         prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
         plan = TurnPlan(
             number=number,
-            step=self.label,
+            step=self.name,
             event_prefix=prefix,
             request_event_id=request_event_id(prefix),
             wants_audio=self.asks_for(encoder.session) == "audio",
@@ -285,7 +285,7 @@ class ScriptTurn(Step):
             answer_min_ns=encoder.answer_min_ns if encoder.dialect.duplex else 0,
             out_of_band=self.response.out_of_band,
             functions=bool(encoder.session.tools),
-            expected_calls=None if self.calls is None else Counter(call.name for call in self.calls),
+            expected_calls=None if self.expected_calls is None else Counter(call.name for call in self.expected_calls),
             reference=encoder.reference(self.reference, row),
             instructed=self.response.instructions is not None,
             fillers=encoder.dialect.fillers(encoder.session) is not None,
@@ -300,7 +300,7 @@ class ScriptTurn(Step):
             request=encoder.request(self.response, prefix, row),
             judge=self.judge,
             response=self.response,
-            calls=self.calls,
+            calls=self.expected_calls,
         )
 
 
@@ -308,16 +308,16 @@ class ScriptTurn(Step):
 class TextTurn(ScriptTurn):
     """A turn of the caller's words as text, perhaps with an image."""
 
-    verb: ClassVar = "say"
+    verb: ClassVar = "text"
     kind: ClassVar[InputKind] = "text"
 
-    say: str = key(Text(), "The caller's words, as text.", required=True)
+    text: str = key(Text(), "The caller's words, as text.", required=True)
     image: Image | None = key(IMAGE, "A PNG or JPEG that goes with it. GA only.")
     response: ResponseSettings = keys(RESPONSE)
 
     @property
     def said(self) -> tuple[Message, ...]:
-        return (Message(role="user", text=self.say, image=self.image),)
+        return (Message(role="user", text=self.text, image=self.image),)
 
     def features(self) -> Iterator[Feature]:
         yield from super().features()
@@ -345,27 +345,27 @@ ASKED = Table(
 class AskTurn(ScriptTurn):
     """A turn without words of the caller: only a response is asked for."""
 
-    verb: ClassVar = "respond"
+    verb: ClassVar = "request_response"
     kind: ClassVar[InputKind] = "none"
 
-    respond: ResponseSettings = key(ASKED, "Only asks for an answer.", required=True)
+    request_response: ResponseSettings = key(ASKED, "Requests a response without new input.", required=True)
 
     @property
     def response(self) -> ResponseSettings:
-        return self.respond
+        return self.request_response
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        return self.respond.input or ()
+        return self.request_response.input or ()
 
     def features(self) -> Iterator[Feature]:
         yield from super().features()
         yield Feature.ASKED
-        if self.respond.out_of_band or self.respond.input is not None:
+        if self.request_response.out_of_band or self.request_response.input is not None:
             yield Feature.OUT_OF_BAND
 
 
-NOT_ASKED = f"needs `turn_detection: {FULL_DUPLEX}`: any other service is to be asked to greet, by `respond`"
+NOT_ASKED = f"needs `turn_detection: {FULL_DUPLEX}`: any other service is to be asked to greet, by `request_response`"
 NOT_FIRST = "is what is heard before any other turn: put it first"
 
 
@@ -373,10 +373,10 @@ NOT_FIRST = "is what is heard before any other turn: put it first"
 class HearTurn(ScriptTurn):
     """A turn in which the service speaks first, unasked."""
 
-    verb: ClassVar = "hear"
+    verb: ClassVar = "wait_for"
     kind: ClassVar[InputKind] = "none"
 
-    hear: str = key(Choice(("greeting",)), "The caller waits until the service has greeted it.", required=True)
+    wait_for: str = key(Choice(("greeting",)), "The caller waits until the service has greeted it.", required=True)
 
     @property
     def is_first(self) -> bool:
@@ -401,10 +401,10 @@ CHUNK_NOTE = "Milliseconds of audio in a message."
 POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
 SPEECH = Table(
     {
-        "begin": Field(POSITION, "Where speech begins in the WAV, in seconds.", required=True),
+        "start": Field(POSITION, "Where speech starts in the WAV, in seconds.", required=True),
         "end": Field(POSITION, "Where it ends.", required=True),
     },
-    lambda begin, end: Speech(round(begin * RATE_HZ), round(end * RATE_HZ)),
+    lambda start, end: Speech(round(start * RATE_HZ), round(end * RATE_HZ)),
 )
 
 
@@ -433,7 +433,7 @@ class SpokenTurn(ScriptTurn):
 
     def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, choice = super().prepared_turn(encoder, number, choice, row), choice % len(self.recordings)
-        pcm, words = self.recordings[choice], self.words[choice] if self.words else ""
+        pcm, words = self.recordings[choice], self.transcript[choice] if self.transcript else ""
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
         plan = replace(turn.plan, audio=pcm.path.name, reference=replace(turn.plan.reference, words=words))
         if encoder.detects:  # the speech is left to the service's VAD
@@ -452,26 +452,26 @@ class SpokenTurn(ScriptTurn):
 class WavTurn(SpokenTurn):
     """A spoken turn that waits until the turn before it was heard."""
 
-    verb: ClassVar = "play"
+    verb: ClassVar = "audio"
 
-    play: tuple[Pcm, ...] = key(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True)
-    words: tuple[str, ...] = key(
+    audio: tuple[Pcm, ...] = key(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True)
+    transcript: tuple[str, ...] = key(
         OneOrMore(WordsShape()), "What is said in the WAV, or in each: for the word error rate.", absent=()
     )
     speech: Speech | None = key(SPEECH, "Where speech is, instead of what is found in the WAV.")
     paced: bool = key(Flag(), "Send as a microphone would, else all at once.", True)
 
     def __post_init__(self) -> None:
-        if self.words and len(self.words) != len(self.play):
-            count = f"`play` has {len(self.play)}, and there are {len(self.words)}"
-            raise UnfitError("words", f"must be those of each WAV: {count}")
+        if self.transcript and len(self.transcript) != len(self.audio):
+            count = f"`audio` has {len(self.audio)}, and there are {len(self.transcript)}"
+            raise UnfitError("transcript", f"must be those of each WAV: {count}")
         if self.speech is None:
             return
-        if len(self.play) > 1:
-            raise UnfitError("speech", f"is for one WAV, and `play` has {len(self.play)}")
-        if not self.speech.begin < self.speech.end <= self.play[0].samples:
-            length = f"{self.play[0].path} lasts {self.play[0].seconds:.3f} s"
-            raise UnfitError("speech", f"must begin before it ends, and end with the WAV at the latest; {length}")
+        if len(self.audio) > 1:
+            raise UnfitError("speech", f"is for one WAV, and `audio` has {len(self.audio)}")
+        if not self.speech.begin < self.speech.end <= self.audio[0].samples:
+            length = f"{self.audio[0].path} lasts {self.audio[0].seconds:.3f} s"
+            raise UnfitError("speech", f"must start before it ends, and end with the WAV at the latest; {length}")
 
     @property
     def is_paced(self) -> bool:
@@ -479,7 +479,7 @@ class WavTurn(SpokenTurn):
 
     @property
     def recordings(self) -> tuple[Pcm, ...]:
-        return self.play if self.speech is None else (replace(self.play[0], speech=self.speech),)
+        return self.audio if self.speech is None else (replace(self.audio[0], speech=self.speech),)
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)

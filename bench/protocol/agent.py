@@ -61,7 +61,7 @@ class Duplex(ABC):
     def lacks(self) -> Mapping[Feature, str]:
         not_here = f"which {self.title} does not support"
         wanted = dict.fromkeys((*UNSPEAKABLE, *self.lacks_more), f"{not_here}: remove it")
-        return MappingProxyType(wanted | {Feature.TYPED: f"{not_here}: `play` a recording instead"})
+        return MappingProxyType(wanted | {Feature.TYPED: f"{not_here}: use a recording instead (`audio`)"})
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         if settings.turn_detection != TurnDetection(type=FULL_DUPLEX):

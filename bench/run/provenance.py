@@ -26,7 +26,7 @@ CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")
 KEPT_SETTINGS = frozenset(
     {
-        *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca", "client_cert", "client_key"),
+        *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key"),
         *("proxy", "resolve", "compression", "max_message_mib"),  # of the URL and the proxy, their public forms
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of"),

@@ -3,13 +3,15 @@
 It greets first, unless its profile says otherwise, and answers a drawn delay (`first_audio`) after it has noticed that
 its caller is silent. What it says goes out in frames of 20 ms, `speed` times as fast as it is spoken where the caller's
 line lets it drop what was not played (`clear`), and as fast as it is spoken where not. Where the caller speaks into it,
-it stops a drawn delay (`speech_started`) later, unless it takes that for no speech (`vad.ignores`): then it says what
+it stops a drawn delay (`speech_started`) later, unless it takes that for no speech
+(`vad.ignored_barge_in_share`): then it says what
 it has to say, and answers after that.
 
 Callers reach it in one of three ways. `pcm`: a plain WebSocket with audio in binary messages; its format is in the
 address. `twilio`: Twilio's Media Streams. `acs`: the audio streaming of Azure Communication Services.
 
-The truth log has of the first frame of whatever it says what that is (`u`), and of an answer where the caller's speech
+The ground-truth log has of the first frame of whatever it says what that is (`utterance`), and of an answer where the
+caller's speech
 ended in what it was sent (`p`).
 """
 
@@ -265,9 +267,9 @@ class AgentBehaviour(SimulatedSession):
         servers.sessions += 1
         self._wire, self._profile, self._replies, self._rng = wire, profile, replies, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
-        self._audio = InputAudio(profile.vad.least_speech_ms)
+        self._audio = InputAudio(profile.vad.min_speech_ms)
         self._audio.set_silence(SILENCE_MS)
-        self._speed = profile.speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
+        self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
         self._opened = self._streaming = False
         self._frames: deque[Frame] = deque()
         """What is still to be sent."""
@@ -292,7 +294,7 @@ class AgentBehaviour(SimulatedSession):
         if self._profile.agent.noise_dbfs is not None:
             self._stream(at_ns)
         if self._profile.agent.greets:
-            self._plan_speech(at_ns, {"u": "greeting"})
+            self._plan_speech(at_ns, {"utterance": "greeting"})
 
     # What comes
 
@@ -320,8 +322,10 @@ class AgentBehaviour(SimulatedSession):
         heard = InputSettings(self._wire.format, Detection("server_vad", silence_duration_ms=SILENCE_MS), None)
         for edge in self._audio.append(audio, heard):
             if not edge.began:
-                self._plan_speech(at_ns, {"u": "answer", "p": edge.byte})
-            elif (self._frames or at_ns < self._plays_until_ns) and not drawn(self._profile.vad.ignores, self._rng):
+                self._plan_speech(at_ns, {"utterance": "answer", "speech_at_byte": edge.byte})
+            elif (self._frames or at_ns < self._plays_until_ns) and not drawn(
+                self._profile.vad.ignored_barge_in_share, self._rng
+            ):
                 due_ns = self._outbox.after(at_ns, self._profile.delays.speech_started)
                 self._outbox.plan([(due_ns, self._fall_silent)])
         return {"from_byte": begin, "to_byte": self._audio.end.byte}
@@ -333,8 +337,8 @@ class AgentBehaviour(SimulatedSession):
         begin_ns = self._servers.begin_ns(at_ns)
         slowness = self._profile.slowness(begin_ns, self._servers.sessions)
         due_ns = begin_ns + int(self._profile.delays.first_audio.draw_ns(self._rng) * slowness)
-        if facts["u"] == "answer" and drawn(self._profile.agent.filler, self._rng):
-            filler = partial(self._say, {"u": "filler"}, FILLER_MS)
+        if facts["utterance"] == "answer" and drawn(self._profile.agent.filler, self._rng):
+            filler = partial(self._say, {"utterance": "filler"}, FILLER_MS)
             self._outbox.plan([(due_ns, filler)])
             due_ns = self._outbox.after(due_ns + FILLER_MS * NS_PER_MS, self._profile.delays.answer_pause)
         self._servers.occupy(due_ns + round(self._next_reply.audio_ms * NS_PER_MS / self._speed))

@@ -147,7 +147,7 @@ class Behaviour(SimulatedSession):
         self.session = EffectiveSession(form_of(dialect), ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect)
-        self._uncut, self._rng = profile.truncates_ignored, rng
+        self._uncut, self._rng = profile.ignored_truncate_share, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
         quota, self._servers = quota or Quota(UNLIMITED), servers or Servers()
         self._servers.sessions += 1

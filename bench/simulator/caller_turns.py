@@ -52,10 +52,10 @@ class SimulatedHearing:
             return f"(simulated transcript of {audio_ms / 1000:.1f} s of audio)"
         text = self._known.texts[self._pieces % len(self._known.texts)]
         self._pieces += 1
-        understood, wrong_words = [], self._known.wrong_words
+        understood, word_error_rate = [], self._known.word_error_rate
         for word in text.split():
             before, self._words = self._words, self._words + 1
-            misheard = _misheard(self._words, wrong_words) > _misheard(before, wrong_words)
+            misheard = _misheard(self._words, word_error_rate) > _misheard(before, word_error_rate)
             understood.append(MISHEARD if misheard else word)
         return " ".join(understood)
 
@@ -165,8 +165,8 @@ class CallerTurns:
         rng: np.random.Generator,
     ) -> None:
         self._session, self._conversation, self._outbox, self._responses = session, conversation, outbox, responses
-        self._delays, self._ignores, self._rng = profile.delays, profile.vad.ignores, rng
-        self._audio = InputAudio(profile.vad.least_speech_ms)
+        self._delays, self._ignores, self._rng = profile.delays, profile.vad.ignored_barge_in_share, rng
+        self._audio = InputAudio(profile.vad.min_speech_ms)
         self._ignoring = False  # what is being said
         self._played_ns = 0  # when a listener will have heard the last reply
         self._transcripts, self._hearer = profile.transcripts, SimulatedHearing(profile.transcripts)
@@ -224,7 +224,9 @@ class CallerTurns:
         self.stop_playing()
         self._coming = self._conversation.promise()
         fields = {"audio_start_ms": _padded_ms(speech, detection), "item_id": self._coming}
-        event = partial(self._outbox.event, "input_audio_buffer.speech_started", fields, facts={"p": speech.byte})
+        event = partial(
+            self._outbox.event, "input_audio_buffer.speech_started", fields, facts={"speech_at_byte": speech.byte}
+        )
         steps: list[OutboxStep] = [(self._outbox.answer_due(at_ns, self._delays.speech_started), event)]
         if detection.interrupt_response:
             steps.append((steps[0][0], self._responses.interrupt))
@@ -233,7 +235,9 @@ class CallerTurns:
     def _ended(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
         stopped_ns = self._outbox.answer_due(at_ns, self._delays.speech_stopped)
         fields = {"audio_end_ms": speech.heard_ms, "item_id": self._coming}
-        event = partial(self._outbox.event, "input_audio_buffer.speech_stopped", fields, facts={"p": speech.byte})
+        event = partial(
+            self._outbox.event, "input_audio_buffer.speech_stopped", fields, facts={"speech_at_byte": speech.byte}
+        )
         self._outbox.plan([(stopped_ns, event)])
         self._audio.take_heard()
         audio_ms = speech.heard_ms - _padded_ms(speech, detection)
@@ -293,7 +297,7 @@ class CallerTurns:
                 partial(self._conversation.ids.new, "seg"),
                 heard.logprobs,
             )
-            if drawn(self._transcripts.failed, self._rng):
+            if drawn(self._transcripts.failure_rate, self._rng):
                 self._outbox.plan([(completed_ns, told.failed)])
             else:
                 self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=self._session.form.transcript_deltas))

@@ -3,7 +3,8 @@
 The output is a stream that never stops: for each 100 ms
 of the caller's audio a delta of 100 ms goes out, with a reply in it or silence. A reply begins a drawn delay
 (`first_audio`) after the caller's speech ended, both on the clock of the input, and ends at once where the caller
-speaks again. The truth log has where the caller's speech ended (`p` of `session.input_transcript.delta`) and, of each
+speaks again. The ground-truth log has where the caller's speech ended (`speech_at_byte` of
+`session.input_transcript.delta`) and, of each
 delta, its first audible sample. Fixtures of audio and appended context are not known here, and refused: so a task that
 is delegated (`delegates`) stays undone, and nothing follows what is said meanwhile.
 """
@@ -162,7 +163,7 @@ class GptLiveBehaviour(SimulatedSession):
         self._reply = pieces(reply, self._heard.format)[: MEANWHILE if self._delegates else None]
         self._reply_tick = max(self._ticks, -(-(ended_ms + delay_ms) // TICK_MS))
         told = {"delta": "(speech)", "start_ms": edge.begin_ms, "end_ms": ended_ms}
-        event = partial(self._outbox.event, "session.input_transcript.delta", told, facts={"p": edge.byte})
+        event = partial(self._outbox.event, "session.input_transcript.delta", told, facts={"speech_at_byte": edge.byte})
         self._outbox.plan([(at_ns, event)])
 
     # The stream

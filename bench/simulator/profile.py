@@ -71,12 +71,12 @@ class Delays:
     transcript_lead: Delay
     response_done: Delay
     cancelled: Delay
-    rate_limits: Delay
+    rate_limits_updated: Delay
 
 
 @dataclass(frozen=True)
 class Span(Shape[tuple[int, int]]):
-    """[LEAST, MOST], whole numbers from `least` to `most`."""
+    """[MIN, MAX], whole numbers from `least` to `most`."""
 
     least: int
     most: int
@@ -84,7 +84,7 @@ class Span(Shape[tuple[int, int]]):
     def read(self, value: Value) -> tuple[int, int]:
         items = value.content()
         if not isinstance(items, list) or len(items) != 2:
-            raise value.unlike("[LEAST, MOST]")
+            raise value.unlike("[MIN, MAX]")
         least = Whole(self.least, self.most).read(items[0])
         return least, Whole(least, self.most).read(items[1])
 
@@ -125,7 +125,7 @@ class AnswerParts:
 class TokenCache:
     """How much of what a response reads again comes from the cache."""
 
-    least_tokens: int = key(Whole(0, 1_000_000), "So many have to be the same, from the first on.", 0)
+    min_tokens: int = key(Whole(0, 1_000_000), "So many have to be the same, from the first on.", 0)
     block_tokens: int = key(Whole(1, 1_000_000), "They are cached in blocks of so many.", 64)
 
 
@@ -146,8 +146,8 @@ class ReadingTime:
 class SpeechDetection:
     """What the VAD takes for speech, besides what is loud enough."""
 
-    least_speech_ms: int = key(Whole(0, 10_000), "What is shorter is none.", 0)
-    ignores: float = key(SHARE, "Share of what is said over a reply that it takes for none.", 0.0)
+    min_speech_ms: int = key(Whole(0, 10_000), "What is shorter is none.", 0)
+    ignored_barge_in_share: float = key(SHARE, "Share of what is said over a reply that it takes for none.", 0.0)
 
 
 @dataclass(frozen=True)
@@ -155,12 +155,12 @@ class KnownWords:
     """What the caller's audio says, piece by piece of a session, and then again; without texts it is made up."""
 
     texts: tuple[str, ...] | None = key(OneOrMore(Text()), "Of each piece of a session what it says.")
-    wrong_words: float = key(SHARE, "Share of the words that are misheard.", 0.0)
-    failed: float = key(SHARE, "Share of the pieces that cannot be transcribed.", 0.0)
+    word_error_rate: float = key(SHARE, "Share of the words that are misheard.", 0.0)
+    failure_rate: float = key(SHARE, "Share of the pieces that cannot be transcribed.", 0.0)
 
     def __post_init__(self) -> None:
-        if self.wrong_words and self.texts is None:
-            raise UnfitError("wrong_words", "needs `texts`")
+        if self.word_error_rate and self.texts is None:
+            raise UnfitError("word_error_rate", "needs `texts`")
 
 
 @dataclass(frozen=True)
@@ -187,27 +187,27 @@ class Slowdown:
 class Profile:
     name: str
     delays: Delays
-    speed: float
+    generation_speed: float
     text_tokens_per_s: float
     transcript_lead_deltas: tuple[int, int]
-    rate_limits: str
+    rate_limits_updated: str
     obfuscation: bool
     events_per_segment: int
     ping_interval_s: float
     faults: tuple[Fault, ...] = ()
-    expires_after_s: float = SESSION_CAP_S
-    limits: QuotaLimits = UNLIMITED
+    max_session_s: float = SESSION_CAP_S
+    quota: QuotaLimits = UNLIMITED
     drift: DelayDrift | None = None
     slowdown: Slowdown | None = None
-    servers: int | None = None  # responses that are made at a time; None: any number
+    max_concurrent_responses: int | None = None  # responses that are made at a time; None: any number
     functions: FunctionCalls = FunctionCalls()
-    parts: AnswerParts = AnswerParts()
+    preamble: AnswerParts = AnswerParts()
     reasoning_ms: Mapping[str, Delay] = field(default_factory=dict)  # by effort
     cache: TokenCache = TokenCache()
-    context: ReadingTime = ReadingTime()
+    context_latency: ReadingTime = ReadingTime()
     context_limit_tokens: int | None = None  # of what a response reads
     vad: SpeechDetection = SpeechDetection()
-    truncates_ignored: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
+    ignored_truncate_share: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
     transcripts: KnownWords = KnownWords()
     agent: AgentManners = AgentManners()
     delegates: float = 0.0  # share of GPT-Live's answers for which it waits on its client
@@ -230,7 +230,7 @@ class Profile:
             spread = was.p95_ms / was.p50_ms
             first_audio = LogNormal(ttfa_p50_ms, ttfa_p50_ms * spread)
             changed = replace(changed, delays=replace(changed.delays, first_audio=first_audio))
-        return changed if speed is None else replace(changed, speed=speed)
+        return changed if speed is None else replace(changed, generation_speed=speed)
 
 
 QUOTA = Whole(1, 1_000_000_000)
@@ -246,7 +246,7 @@ DELAYS: Table[dict[str, Any]] = Table(
     {each.name: Field(DELAY, "See profiles/default.yaml.") for each in fields(Delays)}, dict, nothing=False
 )
 SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
-LIMITS: Table[dict[str, Any]] = Table(
+QUOTAS: Table[dict[str, Any]] = Table(
     {each.name: Field(QUOTA, SEE_PROFILE) for each in fields(QuotaLimits)},
     dict,
     nothing=False,
@@ -255,26 +255,26 @@ REASONING: Table[dict[str, Any]] = Table({effort: Field(DELAY, SEE_PROFILE) for 
 PROFILE: Table[dict[str, Any]] = Table(
     {
         "delays_ms": Field(DELAYS, "Delays, each by its distribution."),
-        "speed": Field(Number(0.1, 1_000), "Seconds of audio made in a second."),
+        "generation_speed": Field(Number(0.1, 1_000), "Seconds of audio made in a second."),
         "text_tokens_per_s": Field(Number(0.1, 100_000), "How fast text is written."),
         "transcript_lead_deltas": Field(Span(0, 100), "Deltas of the transcript before the first audio."),
-        "rate_limits": Field(Choice(RATE_LIMITS), "When rate_limits.updated comes."),
+        "rate_limits_updated": Field(Choice(RATE_LIMITS), "When rate_limits.updated comes."),
         "obfuscation": Field(Flag(), "Whether deltas of text are padded."),
         "events_per_segment": Field(Whole(1, 1_000), "Events in a TCP segment."),
         "ping_interval_s": Field(Number(0.1, 3_600), "Seconds between pings."),
         "faults": Field(FAULTS, "What goes wrong, where and when."),
-        "expires_after_s": Field(Number(0.01, 86_400), "How long a session may last."),
-        "limits": Field(LIMITS, "Quotas."),
+        "max_session_s": Field(Number(0.01, 86_400), "How long a session may last."),
+        "quota": Field(QUOTAS, "Of the whole server, a minute."),
         "drift": Field(DRIFT, "How delays wander."),
         "slowdown": Field(table_of(Slowdown), "How open sessions make responses slower."),
-        "servers": Field(Whole(1, 100_000), "Responses that are made at a time; others wait."),
+        "max_concurrent_responses": Field(Whole(1, 100_000), "Responses that are made at a time; others wait."),
         "functions": Field(table_of(FunctionCalls), "Function calls."),
-        "parts": Field(table_of(AnswerParts), "Answers in parts."),
+        "preamble": Field(table_of(AnswerParts), "Answers that have a commentary ahead."),
         "vad": Field(table_of(SpeechDetection), "What is taken for speech."),
         "cache": Field(table_of(TokenCache), "What is read again from the cache."),
-        "context": Field(table_of(ReadingTime), "How long it takes to read the context."),
+        "context_latency": Field(table_of(ReadingTime), "How long it takes to read the context."),
         "context_limit_tokens": Field(Whole(1, 100_000_000), "Tokens that a response can read."),
-        "truncates_ignored": Field(SHARE, "Share of truncates that are acknowledged and change nothing."),
+        "ignored_truncate_share": Field(SHARE, "Share of truncates that are acknowledged and change nothing."),
         "reasoning_ms": Field(REASONING, "What reasoning takes, by effort."),
         "transcripts": Field(table_of(KnownWords), "What the caller's audio says."),
         "agent": Field(table_of(AgentManners), "How agents are that are called."),
@@ -318,5 +318,5 @@ def load_profile(path: Path) -> Profile:
 
 def _merged(base: Profile, name: str, settings: dict[str, Any]) -> Profile:
     delays = replace(base.delays, **settings.pop("delays_ms", {}))
-    limits = QuotaLimits(**settings.pop("limits", {}))
-    return replace(base, name=name, delays=delays, limits=limits, **settings)
+    quota = QuotaLimits(**settings.pop("quota", {}))
+    return replace(base, name=name, delays=delays, quota=quota, **settings)

@@ -20,9 +20,9 @@ UNITS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
 class QuotaLimits:
     """What a server allows in a minute; None: as much as one likes."""
 
-    connections_per_min: int | None = None
-    requests_per_min: int | None = None
-    tokens_per_min: int | None = None
+    connections_per_minute: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 UNLIMITED = QuotaLimits()
@@ -62,8 +62,8 @@ class Quota:
     """The allowances of one server."""
 
     def __init__(self, limits: QuotaLimits) -> None:
-        self._connections = _allowance(limits.connections_per_min)
-        self._requests, self._tokens = _allowance(limits.requests_per_min), _allowance(limits.tokens_per_min)
+        self._connections = _allowance(limits.connections_per_minute)
+        self._requests, self._tokens = _allowance(limits.requests_per_minute), _allowance(limits.tokens_per_minute)
 
     def connect(self, at_ns: int) -> int:
         """Take a connection; where there is none, how long to wait for it (and nothing is taken)."""

@@ -1,59 +1,58 @@
-"""Writes the truth log: what the simulator really did, and when.
+"""Writes the ground-truth log: what the simulator really did, and when.
 
 JSON lines; instants are CLOCK_MONOTONIC of this host, in ns.
 
-First line: {"schema": 3, "simulated": true, "profile": NAME, "seed": N}. Then a line per event.
+First line: {"schema": 4, "simulated": true, "profile": NAME, "seed": N}. Then a line per event, with its `direction`:
 
-Sent:      s       session id, as in the session.created that the client saw
-           d       "out"
-           t       type of the event
-           due     when it was due
-           handed  clock read before the send call that carried it
-           taken   clock read after that call: it left between the two. Null where not all of it was taken, or something
-                   before it still waited: then it left later, and when is not known
-           r       id of its response, or null
-           n       bytes of audio in it (decoded)
-           w       bytes of its WebSocket frame with the header, before TLS
-           i       id of the item that it is about, where there is one
-           c       call_id of the function call that it is about, where it is about one
-           a       of an audio delta: where in its audio (decoded bytes) its item's first audible sample is, the first
-                   one of magnitude ≥ 104 of 32,768 (−50 dBFS); null where that is in another delta
-           status, input, cached   of response.done: how it ended, the tokens that it has read, and how many of them
-                   were cached
-           p       of speech_started and speech_stopped: where in the session's input audio (bytes, as in from and to)
-                   speech began, and where it ended: the first byte of its first active frame, the one after its last
-           u       of the first frame of what an agent says: greeting, filler or answer; of an answer p is where the
-                   speech ended that it answers
-Opened:    s, at   where tokens are issued: the session, and when its upgrade was asked for
-           d       "open"
-           token   number of the token that opened it, counted from 1 in the order of issue; null where the key did
-Refused:   at      when the upgrade was asked for
-           d       "refused"
-           status  the HTTP status, or the close code behind an error event
-           code    that of the error
-Fault:     at      when it struck
-           d       "fault"
-           t       its kind
-           p       its place
-           n       the connection, counted from 1 in the order in which they came; with workers, of its worker
-           s, r    session and response, where there were any by then, or null
-Received:  s       as above
-           d       "in"
-           t       type of the event; invalid_json and invalid_event for what is none
-           at      when it arrived at the latest: the stamp of the read that completed it
-           since   when it arrived at the earliest: `at` where that is its own stamp; where more was in that read or the
-                   kernel did not stamp it, the beginning of the read before, which left nothing behind
-           src     "kernel" where `at` is the kernel's receive stamp, "user" where it is a clock read after the read
-           e       the client's event_id, or null
-           r       id of the response that it started or cancelled, or null
-           from, to   of an append: its place in the session's stream of input audio, bytes from ≤ b < to
-           i, c    id of the item, and of the function call, that it is about
-           ms      of a truncate that was taken: how much audio it left of the item
-Ended:     d       "end": the simulator has ended as it was told to, after all that it sent; with workers one from each
-           sessions, events   how many it served and sent
-           late_p50_ms, late_p99_ms   handed − due: bounds, in steps of 0.1 ms, under which so many of its events lie
-           late_max_ms        the longest, exactly
-           cpu_s   CPU time of its process since it listened
+out         an event that was sent
+  session           session id, as in the session.created that the client saw
+  type              type of the event
+  due_ns            when it was due
+  send_start_ns     clock read before the send call that carried it
+  send_end_ns       clock read after that call: it left between the two. Null if not all of it was sent, or if something
+                    before it still waited: then it left later, at an unknown instant
+  response          id of its response, or null
+  audio_bytes       bytes of audio in it (decoded)
+  frame_bytes       bytes of its WebSocket frame with the header, before TLS
+  item              id of the item that it is about, if there is one
+  call              call_id of the function call that it is about, if there is one
+  audible_at_byte   of an audio delta: where in its audio (decoded bytes) its item's first audible sample is, the first
+                    one of magnitude ≥ 104 of 32,768 (−50 dBFS); null if that is in another delta
+  status, input_tokens, cached_tokens
+                    of response.done: how it ended, the tokens that it read, and how many of them were cached
+  speech_at_byte    of speech_started and speech_stopped: where in the session's input audio (as from_byte) speech
+                    began, and where it ended: the first byte of its first active frame, the one after its last
+  utterance         of the first frame of what an agent says: greeting, filler or answer; the speech_at_byte of an
+                    answer is where the speech ended that it answers
+open        a session was opened, where tokens are issued
+  session, at_ns    the session, and when its upgrade was asked for
+  token             number of the token that opened it, counted from 1 in the order of issue; null if the key did
+refused     a session was refused
+  at_ns             when the upgrade was asked for
+  status            the HTTP status, or the close code behind an error event
+  code              that of the error
+fault       a fault struck
+  at_ns             when it struck
+  type, place       its kind, its place
+  connection        counted from 1 in the order in which they came; with workers, of its worker
+  session, response where there were any by then, or null
+in          an event that was received
+  session           as above
+  type              type of the event; invalid_json and invalid_event for what is none
+  at_ns             when it arrived at the latest: the timestamp of the read that completed it
+  earliest_ns       when it arrived at the earliest: `at_ns` if that is its own timestamp; if more was in that read or
+                    the kernel gave no timestamp, the beginning of the read before, which left nothing behind
+  timestamp_source  kernel if `at_ns` is the kernel's receive timestamp, userspace if it is a clock read after the read
+  event_id          the client's event_id, or null
+  response          id of the response that it started or cancelled, or null
+  from_byte, to_byte  of an append: its place in the session's stream of input audio, from_byte ≤ b < to_byte
+  item, call        id of the item, and of the function call, that it is about
+  audio_end_ms      of a truncate that was accepted: how much audio it left of the item
+end         the simulator ended as it was asked to, after all that it sent; with workers one line from each
+  sessions, events  how many it served and sent
+  late_p50_ms, late_p99_ms   send_start_ns − due_ns: bounds, in steps of 0.1 ms, under which so many of its events lie
+  late_max_ms       the longest, exactly
+  cpu_s             CPU time of its process since it listened
 
 The log is written at least once a second, in blocks of whole lines; so those of several workers do not mix, but a later
 line may tell of something earlier. A killed simulator may leave a cut last line; `read_truth` leaves it out.
@@ -77,7 +76,7 @@ from bench.simulator.faults.injection import StruckFault
 from bench.simulator.wire import ArrivalSpan, Outgoing, json_string
 from bench.units import NS_PER_MS, NS_PER_S
 
-SCHEMA = 3
+SCHEMA = 4
 BLOCK_LINES = 256
 
 
@@ -90,7 +89,7 @@ class TruthLog:
                 path, "wb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_APPEND, 0o666)
             )
         except OSError as error:
-            raise UsageError(f"{path}: the truth log cannot be written: {error.strerror}") from error
+            raise UsageError(f"{path}: the ground-truth log cannot be written: {error.strerror}") from error
         self._lines: list[str] = []
         head = {"schema": SCHEMA, "simulated": True, "profile": profile, "seed": seed}
         self._write(head)
@@ -100,34 +99,44 @@ class TruthLog:
         # by hand: this is written for every delta, and of its strings only ids that clients chose may need escaping
         response = f'"{event.response_id}"' if event.response_id else "null"
         self._add(
-            f'{{"s":"{session}","d":"out","t":"{event.type}","due":{event.due_ns},"handed":{handed_ns},'
-            f'"taken":{"null" if taken_ns is None else taken_ns},"r":{response},"n":{event.audio_bytes},'
-            f'"w":{wire_bytes}{_further(event)}}}\n'
+            f'{{"session":"{session}","direction":"out","type":"{event.type}","due_ns":{event.due_ns},"send_start_ns":{handed_ns},'
+            f'"send_end_ns":{"null" if taken_ns is None else taken_ns},"response":{response},'
+            f'"audio_bytes":{event.audio_bytes},"frame_bytes":{wire_bytes}{_further(event)}}}\n'
         )
 
     def received(self, session: str, event: EventReceipt, arrival: ArrivalSpan) -> None:
-        line: dict[str, Any] = {"s": session, "d": "in", "t": event.type, "at": arrival.at_ns}
-        line |= {"since": arrival.since_ns}
-        line |= {"src": "kernel" if arrival.stamped else "user", "e": event.event_id, "r": event.response_id}
+        line: dict[str, Any] = {"session": session, "direction": "in", "type": event.type, "at_ns": arrival.at_ns}
+        line |= {"earliest_ns": arrival.since_ns}
+        line |= {
+            "timestamp_source": "kernel" if arrival.stamped else "userspace",
+            "event_id": event.event_id,
+            "response": event.response_id,
+        }
         if event.to_byte is not None:
-            line |= {"from": event.from_byte, "to": event.to_byte}
-        further = {"i": event.item_id, "c": event.call_id, "ms": event.audio_end_ms}
+            line |= {"from_byte": event.from_byte, "to_byte": event.to_byte}
+        further = {"item": event.item_id, "call": event.call_id, "audio_end_ms": event.audio_end_ms}
         self._write(line | {key: value for key, value in further.items() if value is not None})
 
     def opened(self, session: str, token: int | None, at_ns: int) -> None:
-        self._write({"s": session, "d": "open", "at": at_ns, "token": token})
+        self._write({"session": session, "direction": "open", "at_ns": at_ns, "token": token})
 
     def refused(self, status: int, code: str, at_ns: int) -> None:
-        self._write({"d": "refused", "at": at_ns, "status": status, "code": code})
+        self._write({"direction": "refused", "at_ns": at_ns, "status": status, "code": code})
 
     def struck(self, struck: StruckFault) -> None:
         fault = struck.fault
-        line = {"s": struck.session_id, "d": "fault", "t": fault.kind, "p": fault.at, "at": struck.at_ns}
-        self._write(line | {"n": struck.connection, "r": struck.response_id})
+        line = {
+            "session": struck.session_id,
+            "direction": "fault",
+            "type": fault.kind,
+            "place": fault.at,
+            "at_ns": struck.at_ns,
+        }
+        self._write(line | {"connection": struck.connection, "response": struck.response_id})
 
     def ended(self, tally: Served) -> None:
         late = tally.lateness
-        line = {"d": "end", "sessions": tally.sessions, "events": late.count}
+        line = {"direction": "end", "sessions": tally.sessions, "events": late.count}
         line |= {"late_p50_ms": late.quantile_ms(0.5), "late_p99_ms": late.quantile_ms(0.99)}
         self._write(line | {"late_max_ms": late.max_ns / NS_PER_MS, "cpu_s": round(tally.cpu_s, 3)})
         self.flush()
@@ -151,10 +160,10 @@ class TruthLog:
 
 
 def _further(event: Outgoing) -> str:
-    item = f',"i":{json_string(event.item_id).decode()}' if event.item_id else ""
-    call = f',"c":{json_string(event.call_id).decode()}' if event.call_id else ""
+    item = f',"item":{json_string(event.item_id).decode()}' if event.item_id else ""
+    call = f',"call":{json_string(event.call_id).decode()}' if event.call_id else ""
     if event.audio_bytes:
-        item = f'{item},"a":{"null" if event.audible_byte is None else event.audible_byte}'
+        item = f'{item},"audible_at_byte":{"null" if event.audible_byte is None else event.audible_byte}'
     return item + call + (f",{msgspec.json.encode(event.facts).decode()[1:-1]}" if event.facts else "")
 
 
@@ -176,7 +185,7 @@ def read_truth(path: Path) -> Iterator[dict[str, Any]]:
 STEP_NS = 100_000
 STEPS = 10_000  # the last step holds everything from 1 s on
 LATE_MS = 1.0
-"""p99 from which on the truth log is not held against anybody: as much as a figure may be wrong."""
+"""p99 from which on the ground-truth log is not held against anybody: as much as a figure may be wrong."""
 WARN_MS = 5.0
 """p99 from which on the simulator warns by itself: delays of 100 ms and more bear more than the measuring of errors."""
 

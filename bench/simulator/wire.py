@@ -41,7 +41,8 @@ class ArrivalSpan(NamedTuple):
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
 
-    What only the truth log says of it: the item and the call that it is about; `audible_byte`, where in the delta's
+    What only the ground-truth log says of it: the item and the call that it is about; `audible_byte`, where in the
+    delta's
     audio its item is first audible; and `facts`, by the keys of the log.
     """
 

@@ -147,7 +147,9 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         )
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if _SECRET_QUERY.search(name.lower()) and value != EACH_CONNECTION and not is_variable(value):
-            remedy = f"name its variable by {names['key_env']}, or write {name}=${{NAME}} with the name of its variable"
+            remedy = (
+                f"name its variable by {names['api_key_env']}, or write {name}=${{NAME}} with the name of its variable"
+            )
             raise SettingError("url", f"{source} holds a key in its query, which would end in files: {remedy}")
     path = url_path(parts)
     host = parts.hostname or ""

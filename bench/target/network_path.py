@@ -42,7 +42,7 @@ def network_path_of(
     names, folder = around.names, around.folder
     proxy, proxy_notices = _proxy(settings.proxy, around, address)
     path = NetworkPath(
-        ca=_certificates(settings.ca, "ca", names, folder),
+        ca=_certificates(settings.ca_file, "ca_file", names, folder),
         client_cert=_certificates(settings.client_cert, "client_cert", names, folder),
         client_key=_client_key(settings, names, folder),
         proxy=proxy,
@@ -57,7 +57,7 @@ def network_path_of(
         raise SettingError("resolve", f"{names['resolve']} leads away from this machine, without TLS: use wss://")
     if path.proxy is not None and not is_loopback(path.proxy.host):
         raise SettingError("proxy", f"{names['proxy']} leads away from this machine, without TLS: use wss://")
-    unused = [key for key in ("ca", "client_cert") if getattr(path, key) is not None]
+    unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
     not_used = "is not used: the target is reached without TLS"
     return path, (*proxy_notices, *(f"{names[key]} {not_used}" for key in unused))
 

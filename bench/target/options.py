@@ -88,7 +88,7 @@ class ServiceOptions:
         key="dialect",
     )
     api_key_env: str | None = option(
-        "environment variable that holds the key; with a URL the only key that is sent", "NAME", key="key_env"
+        "environment variable that holds the key; with a URL the only key that is sent", "NAME", key="api_key_env"
     )
     auth: str | None = option(
         "how to sign in: by key, by Basic authentication, or through Entra ID, entra by DefaultAzureCredential "
@@ -97,7 +97,9 @@ class ServiceOptions:
         words=AUTHS,
         key="auth",
     )
-    ca: Path | None = option("a certificate authority (PEM) to trust beside the system's", "FILE", kind=Path, key="ca")
+    ca_file: Path | None = option(
+        "a certificate authority (PEM) to trust beside the system's", "FILE", kind=Path, key="ca_file"
+    )
     client_cert: Path | None = option(
         "a certificate (PEM) that shows who calls, for a service that wants one", "FILE", kind=Path, key="client_cert"
     )

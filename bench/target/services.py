@@ -21,7 +21,8 @@ class KnownService:
     """One service.
 
     `url`: its address, with `{model}` where the model is named, which is `model` where nobody names one. `hosts`: ends
-    of the names of its hosts; none of a server that people run themselves. `key_env`: the variable that its own clients
+    of the names of its hosts; none of a server that people run themselves. `api_key_env`: the variable that its own
+    clients
     read the key from. `basic`: the key is sent by Basic authentication. `minutes`: how long a session may last; None
     where no limit is told.
     """
@@ -31,7 +32,7 @@ class KnownService:
     dialect: Dialect
     hosts: tuple[str, ...] = ()
     model: str | None = None
-    key_env: str | None = None
+    api_key_env: str | None = None
     basic: bool = False
     minutes: int | None = None
 
@@ -42,7 +43,7 @@ SERVICES: Mapping[str, KnownService] = {
         "wss://api.openai.com/v1/realtime?model={model}",
         GA,
         hosts=("api.openai.com",),
-        key_env="OPENAI_API_KEY",
+        api_key_env="OPENAI_API_KEY",
         minutes=60,
     ),
     "xai": KnownService(
@@ -51,7 +52,7 @@ SERVICES: Mapping[str, KnownService] = {
         XAI,
         hosts=("api.x.ai",),
         model="grok-voice-latest",
-        key_env="XAI_API_KEY",
+        api_key_env="XAI_API_KEY",
         minutes=60,
     ),
     "qwen": KnownService(
@@ -59,7 +60,7 @@ SERVICES: Mapping[str, KnownService] = {
         "wss://dashscope-intl.aliyuncs.com/api-ws/v1/realtime?model={model}",
         QWEN,
         hosts=("aliyuncs.com",),
-        key_env="DASHSCOPE_API_KEY",
+        api_key_env="DASHSCOPE_API_KEY",
         minutes=120,
     ),
     "stepfun": KnownService(
@@ -67,7 +68,7 @@ SERVICES: Mapping[str, KnownService] = {
         "wss://api.stepfun.ai/v1/realtime?model={model}",
         STEPFUN,
         hosts=("api.stepfun.ai", "api.stepfun.com"),
-        key_env="STEPFUN_API_KEY",
+        api_key_env="STEPFUN_API_KEY",
         minutes=30,
     ),
     "glm": KnownService(
@@ -76,14 +77,14 @@ SERVICES: Mapping[str, KnownService] = {
         GLM,
         hosts=("open.bigmodel.cn",),
         model="glm-realtime",
-        key_env="ZHIPU_API_KEY",
+        api_key_env="ZHIPU_API_KEY",
     ),
     "inworld": KnownService(
         "Inworld",
         "wss://api.inworld.ai/api/v1/realtime/session?key={uuid}&protocol=realtime",
         INWORLD,
         hosts=("api.inworld.ai",),
-        key_env="INWORLD_API_KEY",
+        api_key_env="INWORLD_API_KEY",
         basic=True,
     ),
     "localai": KnownService("LocalAI", "ws://localhost:8080/v1/realtime?model={model}", GA),
@@ -95,7 +96,9 @@ SERVICES: Mapping[str, KnownService] = {
         for name, dialect in DIALECTS.items()
         if isinstance(dialect, Agent)
     },
-    "litellm": KnownService("LiteLLM", "ws://localhost:4000/v1/realtime?model={model}", GA, key_env="LITELLM_API_KEY"),
+    "litellm": KnownService(
+        "LiteLLM", "ws://localhost:4000/v1/realtime?model={model}", GA, api_key_env="LITELLM_API_KEY"
+    ),
 }
 OF_PATHS = {
     "/api-ws/v1/realtime": "qwen",

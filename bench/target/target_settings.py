@@ -60,7 +60,7 @@ MODEL = Matching(WORD, "a name without spaces")
 SCOPE = Matching(WORD, f"text, as in {PUBLIC_SCOPE}")
 HOST = Matching(WORD, "the name of a host")
 VARIABLE = Matching(WORD, "the name of an environment variable")
-LABEL = Matching(SHORT_WORD, "1 to 64 of A-Z a-z 0-9 . _ -")
+TARGET_NAME = Matching(SHORT_WORD, "1 to 64 of A-Z a-z 0-9 . _ -")
 ID = Matching(SHORT_WORD, "an id, which is no secret")
 REGION = Matching("[ -~]{1,64}", "1 to 64 characters of ASCII")
 HEADERS = ByName(HEADER_NAME, Text(blank=True), f"at most {MOST_HEADERS} of `header: text`", most=MOST_HEADERS)
@@ -87,16 +87,16 @@ class ApiVersion(Shape[str]):
 
 PER_MINUTE_OF_SESSION = "usd_per_minute"
 OF_TOKENS: dict[str, Field[float]] = {
-    "text_in": Field(DOLLARS, "Per million tokens: input text.", required=True),
-    "text_cached": Field(DOLLARS, "Cached input text.", required=True),
-    "text_out": Field(DOLLARS, "Output text.", required=True),
-    "audio_in": Field(DOLLARS, "Input audio.", required=True),
-    "audio_cached": Field(DOLLARS, "Cached input audio.", required=True),
-    "audio_out": Field(DOLLARS, "Output audio.", required=True),
+    "text_input": Field(DOLLARS, "Per million tokens: input text.", required=True),
+    "text_cached_input": Field(DOLLARS, "Cached input text.", required=True),
+    "text_output": Field(DOLLARS, "Output text.", required=True),
+    "audio_input": Field(DOLLARS, "Input audio.", required=True),
+    "audio_cached_input": Field(DOLLARS, "Cached input audio.", required=True),
+    "audio_output": Field(DOLLARS, "Output audio.", required=True),
 }
 BESIDE_TOKENS: dict[str, Field[float]] = {
-    "image_in": Field(DOLLARS, "Input images; if left out what text costs."),
-    "image_cached": Field(DOLLARS, "Cached input images; if left out what text costs."),
+    "image_input": Field(DOLLARS, "Input images; if left out what text costs."),
+    "image_cached_input": Field(DOLLARS, "Cached input images; if left out what text costs."),
     PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens may then be left out."),
 }
 
@@ -173,16 +173,16 @@ class TargetSettings:
     api_version: str | None = key(ApiVersion(), "With `endpoint`, preview dialect.")
     deployment: str | None = key(MODEL, "With `endpoint`: the deployment's name.")
     model: str | None = key(MODEL, "The same by its other name; with `service`: the model.")
-    label: str | None = key(LABEL, "The name in rows and reports, if not the one here.")
+    name: str | None = key(TARGET_NAME, "The name in rows and reports, if not the one here.")
     region: str | None = key(REGION, "Where it is, for reports.")
     auth: Literal["key", "basic"] | SignInName | AuthSettings | None = as_option("auth", AUTH, quiet=True)
-    key_env: str | None = as_option("api_key_env", VARIABLE, quiet=True)
+    api_key_env: str | None = as_option("api_key_env", VARIABLE, quiet=True)
     headers: dict[str, str] | None = key(HEADERS, "Further headers; ${NAME} is an environment variable.", quiet=True)
     subprotocols: tuple[str, ...] | None = key(
         SUBPROTOCOLS, "WebSocket subprotocols to offer; ${NAME} is an environment variable.", quiet=True
     )
     session: dict[str, Any] | None = key(JsonObject(), "Settings that replace those of the script's `session`.")
-    ca: str | None = as_option("ca", FILE)
+    ca_file: str | None = as_option("ca_file", FILE)
     client_cert: str | None = as_option("client_cert", FILE)
     client_key: str | None = as_option("client_key", FILE)
     proxy: str | None = as_option("proxy", PROXY, quiet=True)

@@ -63,11 +63,11 @@ API_VERSION = "OPENAI_API_VERSION"
 TARGET_FILE = Path("targets.yaml")
 OF_ONE_TARGET = ("dialect", "api_key_env", "auth", "resolve")
 EXTRA = "extra"
-PATHS = ("ca", "client_cert", "client_key")
+PATHS = ("ca_file", "client_cert", "client_key")
 
 
 def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """The targets that a command line and the environment name, at least one, each with a label of its own.
+    """The targets that a command line and the environment name, at least one, each with a name of its own.
 
     Raises UsageError, one line that names what to change.
     """
@@ -129,15 +129,15 @@ def _from_environment(options: TargetSettings, around: Surroundings) -> Target:
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
     version = cleaned(environ.get(API_VERSION, ""), API_VERSION) or None
     settings = replace(options, endpoint=endpoint, deployment=deployment, api_version=version)
-    if options.key_env is not None:
+    if options.api_key_env is not None:
         return build_target(settings, around)
     has_key = bool(unquoted(environ.get(API_KEY, "")))
     if options.auth not in (None, "key"):
         notices = (f"{API_KEY} is ignored: --auth {options.auth} was asked for",) if has_key else ()
         return _with_notices(build_target(settings, around), *notices)
     if has_key:
-        named = replace(around, names={**around.names, "key_env": API_KEY})
-        return build_target(replace(settings, key_env=API_KEY), named)
+        named = replace(around, names={**around.names, "api_key_env": API_KEY})
+        return build_target(replace(settings, api_key_env=API_KEY), named)
     if options.auth == "key":
         raise UsageError(f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in without one")
     target = build_target(replace(settings, auth="entra"), around)
@@ -172,7 +172,7 @@ def file_targets(path: Path, names: Sequence[str], options: TargetSettings, arou
     labels = [target.label for target in targets]
     for name, label in zip(names, labels, strict=True):
         if labels.count(label) > 1:
-            raise UsageError(f"--targets: {name} has the label {label}, and so has another: give one another label")
+            raise UsageError(f"--targets: {name} has the name {label}, and so has another: give one another name")
     return targets
 
 
@@ -197,17 +197,17 @@ def _named(
     name, _, variant_name = full_name.partition(".")
     settings = targets[name]
     keys = ("targets", name)
-    label = settings.label or name
+    shown = settings.name or name
     if not variant_name:
-        target = _built(file, keys, replace(settings, label=label), options, around)
+        target = _built(file, keys, replace(settings, name=shown), options, around)
         source = file.nearest(*keys, "session").place if settings.session else ""
         return replace(target, session_source=source)
     variant_keys = (*keys, "variants", variant_name)
     variant = (settings.variants or {})[variant_name]
-    changed = replace(_changed(file, variant_keys, settings, variant), label=f"{label}.{variant_name}")
+    changed = replace(_changed(file, variant_keys, settings, variant), name=f"{shown}.{variant_name}")
     return replace(
         _built(file, variant_keys, changed, options, around),
-        variant_of=label,
+        variant_of=shown,
         session=_varied(settings.session or {}, variant.session or {}),
         session_source=file.nearest(*variant_keys, "session").place,
     )
@@ -263,7 +263,7 @@ def _built(
 def _overridden(settings: TargetSettings, given: dict[str, Any]) -> TargetSettings:
     """The settings with options in the place of keys; a way to sign in takes the place of the other, too."""
     paths = {name: str(Path(given[name]).absolute()) for name in PATHS if name in given}
-    other = {"key_env": "auth", "auth": "key_env"}
+    other = {"api_key_env": "auth", "auth": "api_key_env"}
     ways = {other[name]: None for name in other if name in given and given.get("auth") not in ("key", "basic")}
     return replace(settings, **(ways | given | paths))
 
@@ -280,7 +280,7 @@ VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
 
 
 def build_target(settings: TargetSettings, around: Surroundings) -> Target:
-    """The target that the settings describe; without a label it has its host's. Raises SettingError or UsageError."""
+    """The target that the settings describe; without a name it has its host's. Raises SettingError or UsageError."""
     settings = (
         settings if settings.service is None else with_service_defaults(settings, SERVICES[settings.service], around)
     )
@@ -295,7 +295,7 @@ def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     theirs = {name.lower() for name, _ in further}  # who win where both set one
     offered, of_offered = subprotocols(settings.subprotocols or (), around.environ)
     return Target(
-        label=settings.label or as_label(address.host),
+        label=settings.name or as_label(address.host),
         host=address.host,
         port=address.port,
         tls=address.tls,
@@ -365,18 +365,19 @@ def with_service_defaults(settings: TargetSettings, known: KnownService, around:
         raise SettingError("model", f"the target needs `model`, the name of a model of {known.title}")
     else:
         named = replace(settings, url=known.url.replace(MODEL, quote(model, safe="")))
-    return replace(named, model=None, key_env=settings.key_env or _usual_key(settings, known, around))
+    return replace(named, model=None, api_key_env=settings.api_key_env or _usual_key(settings, known, around))
 
 
 def _usual_key(settings: TargetSettings, known: KnownService, around: Surroundings) -> str | None:
     """The variable that clients of the service read its key from, unless the target signs in otherwise."""
-    if known.key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
+    if known.api_key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
         return None
-    is_set = bool(unquoted(around.environ.get(known.key_env, "")))
+    is_set = bool(unquoted(around.environ.get(known.api_key_env, "")))
     if known.hosts and not is_set:
-        problem = f"{known.key_env} is not set: it is the key of {known.title}, unless `key_env` names another variable"
+        other = "`api_key_env` names another variable"
+        problem = f"{known.api_key_env} is not set: it is the key of {known.title}, unless {other}"
         raise SettingError("service", problem)
-    return known.key_env if is_set else None
+    return known.api_key_env if is_set else None
 
 
 class SignedIn(NamedTuple):
@@ -392,8 +393,8 @@ def auth_of(settings: TargetSettings, around: Surroundings, address: Address, pa
     auth, names = settings.auth, around.names
     if auth is None or auth == "key" or auth == "basic":
         return _by_key(settings, around, address)
-    if settings.key_env is not None:
-        raise SettingError("auth", f"{names['auth']} and {names['key_env']} are two ways to sign in: leave one out")
+    if settings.api_key_env is not None:
+        raise SettingError("auth", f"{names['auth']} and {names['api_key_env']} are two ways to sign in: leave one out")
     entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, names, address)
     told: Proxy | Literal["none"] | None = None if settings.proxy is None else path.proxy or NONE
     return SignedIn(replace(entra, proxy=told, ca=path.ca))
@@ -401,15 +402,15 @@ def auth_of(settings: TargetSettings, around: Surroundings, address: Address, pa
 
 def _by_key(settings: TargetSettings, around: Surroundings, address: Address) -> SignedIn:
     names = around.names
-    if settings.key_env is not None:
-        source = around.names["key_env"]
+    if settings.api_key_env is not None:
+        source = around.names["api_key_env"]
         key = cleaned(
-            around.environ.get(settings.key_env, ""),
-            source if source == settings.key_env else f"the variable of {source}",
+            around.environ.get(settings.api_key_env, ""),
+            source if source == settings.api_key_env else f"the variable of {source}",
         )
         if not key:  # without its name, for some give the key itself
             problem = f"{source} names a variable that is not set: it wants the variable's name, not the key"
-            raise SettingError("key_env", problem)
+            raise SettingError("api_key_env", problem)
         known = SERVICES.get(address.service)
         if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
             return _basic(key)
@@ -417,10 +418,10 @@ def _by_key(settings: TargetSettings, around: Surroundings, address: Address) ->
         return SignedIn(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
     if settings.auth is not None:
         name = f"{names['auth']} {settings.auth}"
-        raise SettingError("auth", f"{name} needs {names['key_env']}, the name of the key's variable")
+        raise SettingError("auth", f"{name} needs {names['api_key_env']}, the name of the key's variable")
     if address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
         return SignedIn(None)
-    return SignedIn(None, notices=(f"no key is sent: {names['key_env']} NAME sends the one in the variable NAME",))
+    return SignedIn(None, notices=(f"no key is sent: {names['api_key_env']} NAME sends the one in the variable NAME",))
 
 
 def _basic(key: str) -> SignedIn:

@@ -25,7 +25,7 @@ OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
 OWN_CERTIFICATE_REMEDY = "the service wants a client certificate that it trusts: name it with --client-cert FILE"
 
-TRUST_REMEDY = "name its certificate authority with --ca FILE; a proxy that inspects TLS has one, too"
+TRUST_REMEDY = "name its certificate authority with --ca-file FILE; a proxy that inspects TLS has one, too"
 DISTRUST_REMEDIES = {
     9: "the certificate is not valid yet: its server needs a valid one, or this machine's clock is wrong",
     10: "the certificate has expired: its server must renew it, or this machine's clock is wrong",

@@ -137,10 +137,10 @@ TOKENS = (
 )
 PRICES = ("USD per million tokens", Column("model", left=True), Column("source", left=True))
 OF_TOKENS = {
-    **{"text_in": "text in", "text_cached": "cached", "text_out": "text out"},
-    **{"audio_in": "audio in", "audio_cached": "cached", "audio_out": "audio out"},
+    **{"text_input": "text in", "text_cached_input": "cached", "text_output": "text out"},
+    **{"audio_input": "audio in", "audio_cached_input": "cached", "audio_output": "audio out"},
 }
-OF_IMAGES = {"image_in": "image in", "image_cached": "cached"}
+OF_IMAGES = {"image_input": "image in", "image_cached_input": "cached"}
 OF_MINUTES = {"usd_per_minute": "USD a minute"}
 
 

@@ -200,8 +200,8 @@ MEANINGS = {
     "timeout:first_delta": "no reply began within the limit",
     "timeout:next_delta": "the reply stopped coming",
     "timeout:turn": "the turn was not over within the limit of all its responses",
-    "timeout:done": "the reply did not end within the limit",
-    "timeout:speech": "the service's VAD noticed no end of speech within its limit",
+    "timeout:response": "the reply did not end within the limit",
+    "timeout:end_of_turn": "the service's VAD noticed no end of speech within its limit",
     "cancelled:turn_detected": "the service took a pause for the end of speech, answered, and cancelled the answer "
     "because speech went on",
     "timeout:session": "session.created or session.updated did not come within the limit",

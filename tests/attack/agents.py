@@ -298,7 +298,7 @@ COURSES: dict[str, tuple[str, Mouth, Act]] = {
     "a hum": ("ok", PCM, spoken(lambda _: 9_000 * np.sin(PLACES / 25))),
     "a chord": ("ok", PCM, spoken(lambda _: 3_000 * CHORD)),
     "music with a beat for ever":
-        ("timeout:done", PCM, spoken(lambda _: 8_000 * np.sin(LONGER / 6) * (1 - LONGER % 6_400 / 6_400))),
+        ("timeout:response", PCM, spoken(lambda _: 8_000 * np.sin(LONGER / 6) * (1 - LONGER % 6_400 / 6_400))),
     "a direct current for ever": ("timeout:first_delta", PCM, spoken(lambda _: np.full(PLACES.size, 20_000))),
     "a voice on a direct current":
         ("ok", PCM, spoken(lambda mouth: np.concatenate((STEADY, mouth.voice(400) + np.int16(2_000), STEADY)))),
@@ -311,8 +311,8 @@ COURSES: dict[str, tuple[str, Mouth, Act]] = {
         ("ok", PCM, course(silent(300), spoken(lambda m: np.frombuffer(G711_ULAW.encode(m.voice(800)), "<i2")))),
     "bytes in the wrong order": ("ok", PCM, spoken(lambda mouth: mouth.voice(400).byteswap())),
     "samples that are cut in two": ("ok", PCM, cut_in_two),
-    "greets for ever": ("timeout:done", PCM, says(2 * FOR_EVER_MS)),
-    "all at once and more than is waited for": ("timeout:done", PCM, at_once(2 * FOR_EVER_MS)),
+    "greets for ever": ("timeout:response", PCM, says(2 * FOR_EVER_MS)),
+    "all at once and more than is waited for": ("timeout:response", PCM, at_once(2 * FOR_EVER_MS)),
     "a thousand times as fast as it sounds":
         ("limit_exceeded:audio", TWILIO, lambda mouth: cycle((mouth.audio(mouth.voice(20_000)), 20))),
     "half as fast as it sounds": ("ok", PCM, lambda mouth: mouth.spoken(mouth.voice(400), pace=0.5)),

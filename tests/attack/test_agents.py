@@ -41,7 +41,7 @@ from tests.attack.agents import AGENTS, ECHO, HEARD, MOUTHS, Deeds, Mouth
 from tests.helpers import MS, Listening, build_script
 from tests.memory_transport import LiveTransport, PeerAnswer
 
-LIMITS = Limits(first_delta=3, next_delta=2, done=6, turn=9)
+LIMITS = Limits(first_delta=3, next_delta=2, response=6, turn=9)
 ECHO_MS = 150
 JITTER_MS = 50
 MEMORY_KB = 64 * 1024
@@ -53,10 +53,10 @@ def recording(name: str, ms: int) -> Pcm:
     return Pcm(Path(name), name, samples.tobytes(), Speech(0, len(samples)))
 
 
-OBJECTION = InterruptSettings(play=(recording("no.wav", 300),), cue=Cue(200 * MS))
+OBJECTION = InterruptSettings(audio=(recording("no.wav", 300),), cue=Cue(200 * MS))
 STEPS: tuple[Step, ...] = (
-    HearTurn(hear="greeting"),
-    WavTurn(play=(recording("question.wav", 300),)),
+    HearTurn(wait_for="greeting"),
+    WavTurn(audio=(recording("question.wav", 300),)),
     Interrupt(interrupt=OBJECTION),
 )
 

@@ -45,12 +45,12 @@ PROFILE = ROOT / "bench" / "simulator" / "profiles" / "default.yaml"
 SCRIPTS = ROOT / "scenarios" / "scripts"
 
 TARGETS = b"""targets:
-  east: {endpoint: https://east.openai.azure.com, deployment: rt, key_env: A_KEY, headers: {x-a: b}, connect_rate: 3}
+  east: {endpoint: https://east.openai.azure.com, deployment: rt, api_key_env: A_KEY, headers: {a: b}, connect_rate: 3}
   local: {url: "ws://localhost:1/v1/realtime?model=m", prices: gpt-realtime, variants: {quick: {session: {voice: v}}}}
 """
 PRICES = b"""as_of: 2026-01-01
 models:
-  m: {text_in: 1, text_cached: 1, text_out: 1, audio_in: 1, audio_cached: 1, audio_out: 1}
+  m: {text_input: 1, text_cached_input: 1, text_output: 1, audio_input: 1, audio_cached_input: 1, audio_output: 1}
 """
 THRESHOLDS = (ROOT / "scenarios" / "ci.yaml").read_bytes()
 STAGES = b"""stages:

@@ -99,7 +99,7 @@ def asked_to_wait() -> None:
     """The service lets 40 sessions a minute in, and 40 at once; it asks the others to wait."""
     print("A service that lets 80 calls in where 120 arrive: each is quick once it is let in")
     with tempfile.TemporaryDirectory() as folder:
-        profile = CONSTANT + "limits: {connections_per_min: 40}\n"
+        profile = CONSTANT + "quota: {connections_per_minute: 40}\n"
         run, _, output = played(Path(folder), "--arrival-rate", "2/s", "--max-concurrent", "200", profile=profile)
         sessions = load_frames(run).sessions
         for measure in ("service_time", "response_time"):
@@ -110,7 +110,7 @@ def asked_to_wait() -> None:
 def erlang_b() -> None:
     """Ten erlangs on ten slots: the share of blocked calls beside Erlang's, with an interval by twelve stretches."""
     pause_s = CALL_S - 0.08  # connecting and a turn take the rest
-    script = f"session:\n  output: text\nsteps:\n  - say: Hello\n  - pause: {{median: {pause_s}, sigma: 0.4}}\n"
+    script = f"session:\n  output: text\nsteps:\n  - text: Hello\n  - pause: {{median: {pause_s}, sigma: 0.4}}\n"
     per_s = ERLANGS / CALL_S
     with tempfile.TemporaryDirectory() as folder:
         load_of = ("--arrival-rate", f"{per_s:g}/s", "--max-concurrent", str(SLOTS), "--seed", str(SEED))
@@ -133,7 +133,7 @@ def played(
     folder: Path,
     *options: str,
     processes: int = 1,
-    script: str = "session:\n  output: text\nsteps:\n  - say: Hello\n",
+    script: str = "session:\n  output: text\nsteps:\n  - text: Hello\n",
     profile: str = CONSTANT,
     freezes: bool = False,
     lasts_s: float = LASTS_S,
@@ -143,7 +143,7 @@ def played(
     several = ("--processes", str(processes), "--master-bind-port", port, "--master-port", port)
     given = [*options, *(several if processes > 1 else ()), "-t", f"{lasts_s:g}s"]
     (folder / "profile.yaml").write_text(profile)
-    served = ("--profile", str(folder / "profile.yaml"), "--truth", str(folder / "truth.jsonl"))
+    served = ("--profile", str(folder / "profile.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
     with running_simulator(*served) as simulator:
 
         def stand_still(_: subprocess.Popen[str]) -> None:
@@ -168,8 +168,10 @@ def stop_for_a_while(pids: Sequence[int], after_s: float) -> None:
 
 def accepted(truth: Path) -> list[float]:
     """When sessions were accepted, in seconds, a constant later."""
-    greeted = (event for event in read_truth(truth) if event.get("d") == "out" and event["t"] == "session.created")
-    return sorted(event["due"] / 1e9 for event in greeted)
+    greeted = (
+        event for event in read_truth(truth) if event.get("direction") == "out" and event["type"] == "session.created"
+    )
+    return sorted(event["due_ns"] / 1e9 for event in greeted)
 
 
 def kolmogorov_smirnov(gaps_s: Floats, per_s: float) -> tuple[float, float]:

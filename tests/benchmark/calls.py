@@ -48,7 +48,7 @@ SOUNDS: Sequence[tuple[str, str, float]] = (
 )  # fmt: skip
 """What is said, what lies behind it, and how many dB lower; of comfort noise its level."""
 PACE, LONE_PACE = climb.Pace(5, 30), climb.Pace(1, 180)
-PROFILE = "speed: 1\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
+PROFILE = "generation_speed: 1\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 TRUE_TO_MS = 1.0
 """How far the truth itself may be off: half a millisecond at each end."""
 NOISE_S = 60

@@ -42,9 +42,9 @@ REQUESTS_PER_MIN = 240
 SCRIPT = f"""session: {{output: text}}
 steps:
   - pause: {{median: {THINK_S}, sigma: {THINK_SIGMA}}}
-  - {{say: Hello, label: a}}
+  - {{text: Hello, name: a}}
   - pause: {{median: {THINK_S}, sigma: {THINK_SIGMA}}}
-  - {{say: And more, label: b}}
+  - {{text: And more, name: b}}
 """
 PROFILE = QUICK.replace("first_text: {p50: 10, p95: 20}", "first_text: {p50: 250, p95: 400}").replace(
     "text_tokens_per_s: 1000", "text_tokens_per_s: 100000"
@@ -190,7 +190,9 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
     print(f"edge by the model: {edge}")
     options = ("--by", by, "--slo", f"ttft p(80)<{LIMIT_MS:g}")
     first, most = ("8", "32") if by == "concurrency" else ("120", "960")
-    found = [real(f"servers: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)]
+    found = [
+        real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)
+    ]
     for document in found:
         bracket = Bracket(document["holds"] or 0, (), document["breaks"])
         print(f"covers the edge: {covers(bracket, edge)}; {document['sentence']}")
@@ -202,7 +204,7 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
 def with_quota() -> None:
     """A real search against the simulator with a limit of requests, of which a minute's worth is there at once."""
     print(f"{REQUESTS_PER_MIN} requests a minute")
-    document = real(f"limits: {{requests_per_min: {REQUESTS_PER_MIN}}}\n", "--slo", "failures<20%", "--to", "32")
+    document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failures<20%", "--to", "32")
     print(f"kind: {(document['edge'] or {}).get('kind')}; {document['sentence']}")
 
 

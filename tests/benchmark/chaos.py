@@ -210,8 +210,10 @@ def against_truth(
     A row without an id may be of any response of which its session did not hear.
     """
     ends_ns = document.get("ending_utc_ns") or document.get("ended_utc_ns") or 0
-    asked = (line for line in read_truth(hosted.truth) if line.get("d") == "in" and line["t"] == "response.create")
-    true = {line["r"] for line in asked if line["r"] and line["at"] + utc_offset_ns <= ends_ns}
+    asked = (
+        line for line in read_truth(hosted.truth) if line.get("direction") == "in" and line["type"] == "response.create"
+    )
+    true = {line["response"] for line in asked if line["response"] and line["at_ns"] + utc_offset_ns <= ends_ns}
     rows = files.read_table(run, "turns", ["response_id"])["response_id"].to_pylist()
     told = [name for name in rows if name]
     missing = max(0, len(true - set(told)) - (len(rows) - len(told)))

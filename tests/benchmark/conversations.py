@@ -26,10 +26,10 @@ AUDIO = ROOT / "scenarios" / "audio"
 VAD = "session: {turn_detection: {type: server_vad, silence_duration_ms: 500}}\n"
 TALK_OVER = f"""\
 {VAD}steps:
-  - {{play: {AUDIO}/opening_hours.wav, label: said}}
-  - interrupt: {{after: 0.5, play: {AUDIO}/not_today.wav}}
-    label: over
-  - {{play: {AUDIO}/late_parcel.wav, label: again}}
+  - {{audio: {AUDIO}/opening_hours.wav, name: said}}
+  - interrupt: {{after: 0.5, audio: {AUDIO}/not_today.wav}}
+    name: over
+  - {{audio: {AUDIO}/late_parcel.wav, name: again}}
   - interrupt: {{after: 1}}
 """
 LOOK_UP = f"""\
@@ -39,10 +39,10 @@ LOOK_UP = f"""\
     returns: {{place: depot}}
     delay: {{median: 0.2, sigma: 0.5}}
 steps:
-  - {{play: {AUDIO}/order_number.wav, label: spoken, calls: find_parcel}}
-  - {{say: And today?, label: typed, calls: find_parcel}}
+  - {{audio: {AUDIO}/order_number.wav, name: spoken, expected_calls: find_parcel}}
+  - {{text: And today?, name: typed, expected_calls: find_parcel}}
 """
-PARTS = "functions: {preamble: 0.5, parallel: [1, 2]}\nparts: {share: 0.5}\n"
+PARTS = "functions: {preamble: 0.5, parallel: [1, 2]}\npreamble: {share: 0.5}\n"
 CALLERS, LASTS_S = 50, 60
 
 
@@ -58,7 +58,7 @@ def measure(name: str, script: str, profile: str, scratch: Path) -> None:
     (scratch / "profile.yaml").write_text(profile)
     scenario = write_scenario(scratch, script=script)
     with on(cores.simulator):
-        simulator = running_simulator("--truth", str(log), "--profile", str(scratch / "profile.yaml"))
+        simulator = running_simulator("--ground-truth", str(log), "--profile", str(scratch / "profile.yaml"))
         with simulator as ready, on(cores.harness):
             load = ("-u", str(CALLERS), "-r", "10", "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
             folder, _, output = run_locust(scenario, scratch / "runs", *load)
@@ -101,7 +101,7 @@ def lines_of(log: Path) -> Lines:
     """The lines of a truth log by response, and by session."""
     by: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for line in read_truth(log):
-        for key in {line.get("r"), line.get("s")} - {None}:
+        for key in {line.get("response"), line.get("session")} - {None}:
             by[key].append(line)
     return by
 
@@ -111,8 +111,8 @@ def truth_of(row: Mapping[str, Any], following: Mapping[str, Any] | None, truth:
     speech = load_pcm(AUDIO / row["audio"]).speech if isinstance(row["audio"], str) else None
     true = instants(truth, row, speech)
     said = list(sent(lines[row["response_id"]]))
-    named = [at for at, line in said if line["t"].endswith("output_item.added") and line.get("c")]
-    whole = [at for at, line in said if line["t"].endswith("function_call_arguments.done")]
+    named = [at for at, line in said if line["type"].endswith("output_item.added") and line.get("call")]
+    whole = [at for at, line in said if line["type"].endswith("function_call_arguments.done")]
     if row["function_calls"] and named and whole:
         true |= {"function_call_added": named[0], "function_call_done": whole[-1]}
     answer = lines[row["answer_response_id"]]
@@ -121,13 +121,13 @@ def truth_of(row: Mapping[str, Any], following: Mapping[str, Any] | None, truth:
         true.pop(name, None)
         if (at := last.get(name)) is not None:
             true[name] = at
-    asked = [line["at"] for line in answer if line["d"] == "in" and line["t"] == "response.create"]
+    asked = [line["at_ns"] for line in answer if line["direction"] == "in" and line["type"] == "response.create"]
     if row["answer_response_id"] != row["response_id"] and asked:
         true["answer_request_sent"] = asked[0]
-    deltas = [(at, line) for at, line in sent(answer) if line["n"]]
+    deltas = [(at, line) for at, line in sent(answer) if line["audio_bytes"]]
     if deltas:
-        item = deltas[-1][1]["i"]
-        true["answer_audio"] = next(at for at, line in deltas if line["i"] == item)
+        item = deltas[-1][1]["item"]
+        true["answer_audio"] = next(at for at, line in deltas if line["item"] == item)
     return true | _of_interruption(row, following, truth, lines, true)
 
 
@@ -140,15 +140,17 @@ def _of_interruption(
     if began_ns is None:
         return {}
     session = lines[row["service_session_id"]]
-    started = [at for at, line in sent(session) if line["t"].endswith("speech_started") and at > began_ns]
+    started = [at for at, line in sent(session) if line["type"].endswith("speech_started") and at > began_ns]
     cut = [
-        line["at"]
+        line["at_ns"]
         for line in session
-        if line["t"].endswith("item.truncate") and line["e"].startswith(f"turn-{row['turn']}-")
+        if line["type"].endswith("item.truncate") and line["event_id"].startswith(f"turn-{row['turn']}-")
     ]
-    items = {line.get("i") for line in lines[row["response_id"]]}
-    cut_done = [at for at, line in sent(session) if line["t"].endswith("item.truncated") and line.get("i") in items]
-    audio = [at for at, line in sent(lines[row["response_id"]]) if line["n"]]
+    items = {line.get("item") for line in lines[row["response_id"]]}
+    cut_done = [
+        at for at, line in sent(session) if line["type"].endswith("item.truncated") and line.get("item") in items
+    ]
+    audio = [at for at, line in sent(lines[row["response_id"]]) if line["audio_bytes"]]
     found = {"barge_in": began_ns, "barge_in_detected": next(iter(started), None), "barge_in_silent": next(iter(started), None),
              "truncate_sent": next(iter(cut), None), "truncated": next(iter(cut_done), None),
              "barge_in_last_audio": audio[-1] if audio else None, "barge_in_response_done": true.get("response_done")}  # fmt: skip
@@ -157,4 +159,4 @@ def _of_interruption(
 
 def sent(lines: list[Mapping[str, Any]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(when, what) of the events whose instant is known."""
-    return ((line["handed"], line) for line in lines if line["d"] == "out" and line["taken"])
+    return ((line["send_start_ns"], line) for line in lines if line["direction"] == "out" and line["send_end_ns"])

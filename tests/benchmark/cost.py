@@ -143,10 +143,10 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
     scenario, truth_log = write_scenario(scratch, 12), scratch / "truth.jsonl"
     (scratch / "profile.yaml").write_text(PROFILE)
     tls = ["--tls"] if transport == "tls" else []
-    where, served = cores(), ("--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls)
+    where, served = cores(), ("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls)
     with on(where.simulator), running_simulator(*served) as ready, on(where.harness):
         load = ["-u", str(sessions), "-r", "40", "--sessions", str(sessions), "--url", ready.urls["ga"]]
-        ca = ["--ca", str(ready.ca)] if ready.ca else []
+        ca = ["--ca-file", str(ready.ca)] if ready.ca else []
         run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)
     verdict = files.read_document(run)["verdict"]
     joined = with_truth(turns_of(run), truth_of(truth_log)[0])

@@ -73,7 +73,7 @@ def run(scenario: str, busy: int, *options: str) -> Ran:
         write_scenario(scratch, turns=4)
         (scratch / "scenario.py").write_text(scenario)
         with on(cores.simulator):
-            simulator = running_simulator("--truth", str(truth))
+            simulator = running_simulator("--ground-truth", str(truth))
             with simulator as ready, on(cores.harness), crowd(busy):
                 load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
                 folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load, *options)

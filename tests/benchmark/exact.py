@@ -39,15 +39,15 @@ MEASURES = ("ttfa", "transcript_first", "transcript_total", "end_of_turn_delay",
 TALK = f"""\
 session: {{output: audio, turn_detection: {{type: server_vad, silence_duration_ms: 500}}}}
 steps:
-  - {{play: {RECORDING}, chunk_ms: 50, label: said}}
-  - {{play: {RECORDING}, chunk_ms: 50, label: said_again}}
+  - {{audio: {RECORDING}, chunk_ms: 50, name: said}}
+  - {{audio: {RECORDING}, chunk_ms: 50, name: said_again}}
 """
-TYPE = "session: {output: audio}\nsteps:\n" + "  - {say: Hello., label: typed}\n" * 4
+TYPE = "session: {output: audio}\nsteps:\n" + "  - {text: Hello., name: typed}\n" * 4
 PROFILE = """\
 delays_ms:
   transcript_lead: {p50: 30, p95: 31}
 """
-COINCIDING = f"speed: 1\n{PROFILE}  first_audio: {{p50: 300, p95: 301}}\n"
+COINCIDING = f"generation_speed: 1\n{PROFILE}  first_audio: {{p50: 300, p95: 301}}\n"
 SLACK_MS = 1.0
 STOPPED_S, APART_S = 0.045, 0.35
 
@@ -78,7 +78,7 @@ def measure(situation: Situation) -> None:
         (scratch / "profile.yaml").write_text(situation.profile)
         scenario = write_scenario(scratch, script=situation.script)
         with on(cores.simulator):
-            simulator = running_simulator("--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"))
+            simulator = running_simulator("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"))
             with simulator as ready, on(cores.harness), situation.beside():
                 callers = str(situation.callers)
                 load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])

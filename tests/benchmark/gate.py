@@ -72,7 +72,7 @@ def _held_up(folder: Path) -> tuple[bool, str]:
 
 
 def _throttled(folder: Path) -> tuple[bool, str]:
-    status = check(paired(folder, P50_MS, 40, seed=1, more=f"limits: {{requests_per_min: {TURNS * 20}}}\n"))
+    status = check(paired(folder, P50_MS, 40, seed=1, more=f"quota: {{requests_per_minute: {TURNS * 20}}}\n"))
     return status == INVALID, f"exit status {status}"
 
 

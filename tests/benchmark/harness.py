@@ -46,12 +46,12 @@ def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
     first: dict[str, int] = {}
     requests = 0
     for event in read_truth(path):
-        if event.get("d") == "in" and event["t"] == "response.create":
+        if event.get("direction") == "in" and event["type"] == "response.create":
             requests += 1
-            if event["r"]:
-                requested[event["r"]] = event["at"]
-        elif event.get("d") == "out" and event["n"] > 0 and event["r"] not in first:
-            first[event["r"]] = event["handed"]
+            if event["response"]:
+                requested[event["response"]] = event["at_ns"]
+        elif event.get("direction") == "out" and event["audio_bytes"] > 0 and event["response"] not in first:
+            first[event["response"]] = event["send_start_ns"]
     rows = [{"response_id": r, "true_requested_ns": at, "true_first_ns": first.get(r)} for r, at in requested.items()]
     return pd.DataFrame(rows), requests
 

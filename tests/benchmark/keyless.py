@@ -19,7 +19,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         truth = scratch / "truth.jsonl"
-        with quick_simulator(scratch, "--token-lifetime", str(LIFE_S), "--truth", str(truth)) as ready:
+        with quick_simulator(scratch, "--token-lifetime", str(LIFE_S), "--ground-truth", str(truth)) as ready:
             load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", f"{LASTS_S}s", "--session-pause", "0")
             ended = run_locust(write_scenario(scratch, turns=1), scratch / "runs", *load, **keyless(ready))
         run = only_run(scratch / "runs")

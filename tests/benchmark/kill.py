@@ -80,7 +80,7 @@ def kill(victim: str, after_s: float) -> Killed:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         log = scratch / "truth.jsonl"
-        with contextlib.suppress(AssertionError), quick_simulator(scratch, "--truth", str(log)) as simulator:
+        with contextlib.suppress(AssertionError), quick_simulator(scratch, "--ground-truth", str(log)) as simulator:
             killed_ns, when = _play(victim, after_s, scratch, simulator)
         return _left(victim, when, killed_ns, scratch / "runs", log)
 
@@ -162,5 +162,5 @@ def _ended(log: Path, before_ns: int) -> Iterator[str]:
         return
     with contextlib.suppress(BenchError, ValueError):
         for line in read_truth(log):
-            if line.get("d") == "out" and line["t"] == "response.done" and line["handed"] < before_ns:
-                yield line["r"]
+            if line.get("direction") == "out" and line["type"] == "response.done" and line["send_start_ns"] < before_ns:
+                yield line["response"]

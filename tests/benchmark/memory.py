@@ -17,7 +17,7 @@ from tests.benchmark.watched_run import WatchedRun, watched_run
 
 LOADS = (100, 300, 500)
 RAMP_S, QUIET_S, TURNS = 5.0, 8.0, 5
-SCRIPT = f"steps:\n  - pause: {QUIET_S}\n" + "  - say: 'Hello.'\n" * TURNS
+SCRIPT = f"steps:\n  - pause: {QUIET_S}\n" + "  - text: 'Hello.'\n" * TURNS
 SETTLED_NS = 1_000_000_000
 
 

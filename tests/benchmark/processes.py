@@ -29,7 +29,7 @@ LEAST_GAIN = 1.25
 """Where a load brings fewer times the events of the one before, something is full."""
 PROCESSES, ROUNDS = 2, 3
 RAMP_S, TURNS = 8.0, 16
-SCRIPT = "steps:\n" + "  - say: 'Hello.'\n" * TURNS
+SCRIPT = "steps:\n" + "  - text: 'Hello.'\n" * TURNS
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tests.simulator_process import ROOT
 
 LOADS = (50, 200, 400)
 CHUNK_MS, TALK_S, RAMP_S = 50, 15, 5.0
-SCRIPT = f"steps:\n  - {{play: talk.wav, chunk_ms: {CHUNK_MS}}}\n"
+SCRIPT = f"steps:\n  - {{audio: talk.wav, chunk_ms: {CHUNK_MS}}}\n"
 
 
 def main() -> None:
@@ -35,12 +35,12 @@ def write_talk(path: Path) -> None:
 
 
 def show(run: WatchedRun, sessions: int) -> None:
-    appends = [line for line in read_truth(run.truth_log) if line.get("t") == "input_audio_buffer.append"]
+    appends = [line for line in read_truth(run.truth_log) if line.get("type") == "input_audio_buffer.append"]
     lag = " · ".join(
         f"{name} {value:.3f}"
         for name, value in zip(("p50", "p99", "p99.9"), run.p_ms("send_delay", 0.5, 0.99, 0.999), strict=True)
     )
-    each_us, each_s = cost([(line["s"], line["at"]) for line in appends], run.watched)
+    each_us, each_s = cost([(line["session"], line["at_ns"]) for line in appends], run.watched)
     print(f"{sessions} sessions, {each_s:,.0f} chunks/s of {CHUNK_MS} ms: CPU {each_us:.1f} µs a chunk · "
           f"send_delay ms {lag} · valid {run.verdict['valid']}\n    {run.simulator}", flush=True)  # fmt: skip
 

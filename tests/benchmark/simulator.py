@@ -53,7 +53,7 @@ def carry(name: str, sessions: int, options: Iterable[str]) -> tuple[float, floa
     with tempfile.TemporaryDirectory() as folder:
         profile, truth = Path(folder) / "profile.yaml", Path(folder) / "truth.jsonl"
         profile.write_text(PROFILE)
-        where, served = cores(), ("--truth", str(truth), "--profile", str(profile), *options)
+        where, served = cores(), ("--ground-truth", str(truth), "--profile", str(profile), *options)
         with on(where.simulator), running_simulator(*served) as ready:
             begun_ns, ended_ns, share, session_bytes = watched(ready, sessions, where)
         late_ms = lateness_ms(truth, begun_ns, ended_ns)
@@ -87,8 +87,10 @@ def watched(ready: Ready, sessions: int, where: Cores) -> tuple[int, int, float,
 
 
 def lateness_ms(truth: Path, begun_ns: int, ended_ns: int) -> list[float]:
-    sent = (line for line in read_truth(truth) if line.get("d") == "out")
-    return [(line["handed"] - line["due"]) / 1e6 for line in sent if begun_ns <= line["handed"] < ended_ns]
+    sent = (line for line in read_truth(truth) if line.get("direction") == "out")
+    return [
+        (line["send_start_ns"] - line["due_ns"]) / 1e6 for line in sent if begun_ns <= line["send_start_ns"] < ended_ns
+    ]
 
 
 def discard(port: int, sessions: int, context: ssl.SSLContext | None) -> None:

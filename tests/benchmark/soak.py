@@ -31,7 +31,7 @@ FULL_AFTER = 0.1
 """The share of the run in which buffers and caches fill."""
 FAULTS = (
     *("close,at=next_delta,code=1011", "close,at=done,code=1006", "reset,at=first_delta", "session_expired,at=done"),
-    *("failed", "incomplete", "error,at=next_delta", "no_audio", "burst", "missing", "doubled", "swapped", "unknown"),
+    *("failed", "incomplete", "error,at=next_delta", "no_audio", "burst", "drop", "duplicate", "reorder", "unknown"),
     *("bad_json", "bad_base64", "binary", "fragmented", "drip,bytes_per_s=50000", "http,status=503", "internal"),
 )
 SHARE = 0.003

@@ -47,11 +47,11 @@ def main() -> None:
 
 def measure(scratch: Path, chunk_ms: int) -> None:
     recordings = write_recordings(scratch)
-    steps = "".join(f"  - {{play: {name}, label: {Path(name).stem}, chunk_ms: {chunk_ms}}}\n" for name in recordings)
+    steps = "".join(f"  - {{audio: {name}, name: {Path(name).stem}, chunk_ms: {chunk_ms}}}\n" for name in recordings)
     detection = "{type: server_vad, silence_duration_ms: 500}"
     scenario = write_scenario(scratch, script=f"session: {{turn_detection: {detection}}}\nsteps:\n{steps}")
     truth_log = scratch / "truth.jsonl"
-    with running_simulator("--truth", str(truth_log)) as ready:
+    with running_simulator("--ground-truth", str(truth_log)) as ready:
         load = ["-u", str(SESSIONS), "-r", "25", "--sessions", str(SESSIONS), "--url", ready.urls["ga"]]
         folder, status, _ = run_locust(scenario, scratch / "runs", *load)
     turns, document = turns_of(folder), files.read_document(folder)
@@ -118,54 +118,56 @@ def true_turns(path: Path, ends: dict[str, int], recordings: list[str]) -> pd.Da
     """A row per response: the measures of its turn, from the truth log."""
     sessions: dict[str, Heard] = defaultdict(Heard)
     for line in read_truth(path):
-        if "s" in line:
-            note(sessions[line["s"]], line)
+        if "session" in line:
+            note(sessions[line["session"]], line)
     return pd.DataFrame([row for heard in sessions.values() for row in turns_heard(heard, ends, recordings)])
 
 
 def note(heard: Heard, line: dict[str, Any]) -> None:
-    if line["t"] == "input_audio_buffer.append":
+    if line["type"] == "input_audio_buffer.append":
         heard.appends.append(line)
-    elif line["t"] == "input_audio_buffer.speech_started":
+    elif line["type"] == "input_audio_buffer.speech_started":
         heard.started.append(line)
-    elif line["t"] == "input_audio_buffer.speech_stopped":
+    elif line["type"] == "input_audio_buffer.speech_stopped":
         heard.stopped.append(line)
-    elif line["d"] == "out" and line["n"]:
-        heard.deltas[line["r"]].append(line)
+    elif line["direction"] == "out" and line["audio_bytes"]:
+        heard.deltas[line["response"]].append(line)
 
 
 def turns_heard(heard: Heard, ends: dict[str, int], recordings: list[str]) -> Iterator[dict[str, Any]]:
     """The nth turn plays the nth recording and gets the nth response."""
-    starts = {line["e"]: line["from"] for line in heard.appends if str(line["e"]).endswith("-append-1")}
+    starts = {
+        line["event_id"]: line["from_byte"] for line in heard.appends if str(line["event_id"]).endswith("-append-1")
+    }
     for number, (name, deltas) in enumerate(zip(recordings, heard.deltas.values(), strict=False), 1):
         begin = starts[f"turn-{number}-append-1"]
         spoken_ns = recorded_ns(heard.appends, begin + 2 * ends[name])
         first_ns = recorded_ns(heard.appends, begin + 2)
-        started = next(line for line in heard.started if line["p"] >= begin)
-        stopped = next(line for line in heard.stopped if line["p"] > begin)
+        started = next(line for line in heard.started if line["speech_at_byte"] >= begin)
+        stopped = next(line for line in heard.stopped if line["speech_at_byte"] > begin)
         yield {
-            "response_id": deltas[0]["r"],
-            "true_ttfa_ms": (deltas[0]["handed"] - spoken_ns) / 1e6,
+            "response_id": deltas[0]["response"],
+            "true_ttfa_ms": (deltas[0]["send_start_ns"] - spoken_ns) / 1e6,
             "true_voice_to_voice_ms": (first_played_ns(deltas) - spoken_ns) / 1e6,
-            "true_turn_detection_ms": (stopped["handed"] - spoken_ns) / 1e6,
-            "true_start_of_speech_delay_ms": (started["handed"] - first_ns) / 1e6,
+            "true_turn_detection_ms": (stopped["send_start_ns"] - spoken_ns) / 1e6,
+            "true_start_of_speech_delay_ms": (started["send_start_ns"] - first_ns) / 1e6,
         }
 
 
 def recorded_ns(appends: list[dict[str, Any]], end: int) -> float:
     """When a microphone had recorded everything before byte `end` of the session's audio."""
-    holder = next(line for line in appends if line["from"] < end <= line["to"])
-    return float(holder["at"] - (holder["to"] - end) / BYTES_PER_S * 1e9)
+    holder = next(line for line in appends if line["from_byte"] < end <= line["to_byte"])
+    return float(holder["at_ns"] - (holder["to_byte"] - end) / BYTES_PER_S * 1e9)
 
 
 def first_played_ns(deltas: list[dict[str, Any]]) -> float:
     """When a player with this jitter buffer plays the first audible sample of the reply."""
-    free_ns = deltas[0]["handed"] + JITTER_NS
+    free_ns = deltas[0]["send_start_ns"] + JITTER_NS
     for delta in deltas:
-        free_ns = max(free_ns, delta["handed"])
-        if delta["a"] is not None:
-            return float(free_ns + delta["a"] / BYTES_PER_S * 1e9)
-        free_ns += delta["n"] / BYTES_PER_S * 1e9
+        free_ns = max(free_ns, delta["send_start_ns"])
+        if delta["audible_at_byte"] is not None:
+            return float(free_ns + delta["audible_at_byte"] / BYTES_PER_S * 1e9)
+        free_ns += delta["audio_bytes"] / BYTES_PER_S * 1e9
     return float("nan")
 
 

@@ -55,12 +55,22 @@ def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
             at_ns += STEP_NS
             name = f"sess_{number}"
             if kind == TURN[0]:
-                lines.append({"s": name, "d": "in", "t": "response.create", "at": at_ns - STEP_NS // 2})
+                lines.append(
+                    {"session": name, "direction": "in", "type": "response.create", "at_ns": at_ns - STEP_NS // 2}
+                )
             n = 4800 if kind == "response.output_audio.delta" else 0
             lines.append(
-                {"s": name, "d": "out", "t": kind, "due": at_ns - MS, "handed": at_ns, "n": n, "w": 100 + place}
+                {
+                    "session": name,
+                    "direction": "out",
+                    "type": kind,
+                    "due_ns": at_ns - MS,
+                    "send_start_ns": at_ns,
+                    "audio_bytes": n,
+                    "frame_bytes": 100 + place,
+                }
             )
-    return sorted(lines, key=lambda line: line.get("handed", line.get("at", 0)))
+    return sorted(lines, key=lambda line: line.get("send_start_ns", line.get("at_ns", 0)))
 
 
 def heard_of(truth: Truth, late_ns: int = 0) -> list[Heard]:
@@ -178,7 +188,7 @@ def test_a_client_that_left_before_the_last_reply_was_done_is_not_equal_work() -
 
 def test_what_came_after_the_last_reply_may_be_counted_or_not() -> None:
     lines = run_of(1, 1)
-    lines.append(lines[-1] | {"t": "rate_limits.updated", "w": 50})
+    lines.append(lines[-1] | {"type": "rate_limits.updated", "frame_bytes": 50})
     truth = truth_of(lines)
     with_it = heard_of(truth)
     (without,) = heard_of(truth)

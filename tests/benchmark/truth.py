@@ -21,10 +21,10 @@ def main() -> None:
 
 def measure(scratch: Path, transport: str) -> None:
     scenario, truth_log = write_scenario(scratch, TURNS), scratch / "truth.jsonl"
-    with running_simulator("--truth", str(truth_log), *(["--tls"] if transport == "tls" else [])) as ready:
+    with running_simulator("--ground-truth", str(truth_log), *(["--tls"] if transport == "tls" else [])) as ready:
         load = ["-u", str(SESSIONS), "-r", "100", "--sessions", str(SESSIONS), "--url", ready.urls["ga"]]
         folder, status, _ = run_locust(
-            scenario, scratch / "runs", *load, *(["--ca", str(ready.ca)] if ready.ca else [])
+            scenario, scratch / "runs", *load, *(["--ca-file", str(ready.ca)] if ready.ca else [])
         )
     turns = turns_of(folder)
     truth, requests = truth_of(truth_log)

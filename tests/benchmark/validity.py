@@ -32,7 +32,7 @@ def measure(title: str, profile: str, meanwhile: Callable[[subprocess.Popen[str]
         scratch = Path(folder)
         (scratch / "profile.yaml").write_text(profile)
         truth_log = scratch / "truth.jsonl"
-        options = ["--truth", str(truth_log), *(["--profile", str(scratch / "profile.yaml")] if profile else [])]
+        options = ["--ground-truth", str(truth_log), *(["--profile", str(scratch / "profile.yaml")] if profile else [])]
         scenario = write_scenario(scratch, TURNS)
         with running_simulator(*options) as ready:
             load = ["-u", str(SESSIONS), "-r", "10", "--sessions", str(SESSIONS), "--url", ready.urls["ga"]]

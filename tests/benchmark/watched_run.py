@@ -69,7 +69,7 @@ def watched_run(
     scenario, truth_log = write_scenario(scratch, script=script), scratch / "truth.jsonl"
     (scratch / "profile.yaml").write_text(profile or "{}\n")
     where = cores(processes)
-    served = ["--truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *(["--tls"] if tls else [])]
+    served = ["--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *(["--tls"] if tls else [])]
     with on(where.simulator), running_simulator(*served) as ready:
         load = ["-u", str(sessions), "-r", f"{sessions / ramp_s:g}", "--sessions", str(sessions)]
         paths = [
@@ -77,7 +77,7 @@ def watched_run(
             ready.urls["ga"],
             "--runs-dir",
             str(scratch / "runs"),
-            *(["--ca", str(ready.ca)] if tls else []),
+            *(["--ca-file", str(ready.ca)] if tls else []),
         ]
         options = [str(scenario), "--headless", *load, *paths, *_forked(processes)]
         seen = _run(options, scratch, where, ready.pid)

@@ -59,12 +59,28 @@ def steps_of_both(*steps: tuple[int, Outcome]) -> list[LoadStep]:
 
 def sent(type: str, at_ns: int, *, response: str | None = "resp_1", audio: int = 0, **more: Any) -> dict[str, Any]:
     """A line of the truth log: the simulator sent this 10 ns after it was due."""
-    line = {"s": SESSION, "d": "out", "t": type, "due": at_ns - 10, "handed": at_ns, "taken": at_ns + 30}
-    return line | {"r": response, "n": audio, "w": 100} | more
+    line = {
+        "session": SESSION,
+        "direction": "out",
+        "type": type,
+        "due_ns": at_ns - 10,
+        "send_start_ns": at_ns,
+        "send_end_ns": at_ns + 30,
+    }
+    return line | {"response": response, "audio_bytes": audio, "frame_bytes": 100} | more
 
 
 def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
-    line = {"s": SESSION, "d": "in", "t": type, "at": at_ns, "since": at_ns, "src": "kernel", "e": None, "r": None}
+    line = {
+        "session": SESSION,
+        "direction": "in",
+        "type": type,
+        "at_ns": at_ns,
+        "earliest_ns": at_ns,
+        "timestamp_source": "kernel",
+        "event_id": None,
+        "response": None,
+    }
     return line | more
 
 
@@ -74,8 +90,8 @@ def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> l
         received(
             "input_audio_buffer.append",
             at_ns,
-            e=f"turn-{turn}-append-{place}",
-            **{"from": begin + (place - 1) * size, "to": begin + place * size},
+            event_id=f"turn-{turn}-append-{place}",
+            **{"from_byte": begin + (place - 1) * size, "to_byte": begin + place * size},
         )
         for place, at_ns in enumerate(chunks, 1)
     ]

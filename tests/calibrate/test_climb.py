@@ -38,7 +38,7 @@ def test_every_kind_of_session_has_a_script_that_can_be_played(kind: SessionKind
 
     assert len(script.steps) == climbing.STEPS + (kind in AGENTS)
     assert (script.session.turn_detection is not None) == (kind != "listening")
-    assert load_profile(tmp_path / "profile.yaml").speed == 6.0
+    assert load_profile(tmp_path / "profile.yaml").generation_speed == 6.0
 
 
 @pytest.mark.parametrize("kind", AGENTS)

@@ -14,7 +14,7 @@ from bench.plan.recordings import Speech
 from tests.calibrate.builders import appends, build_row, received, sent
 
 TYPED = [
-    received("response.create", 1000, r="resp_1"),
+    received("response.create", 1000, response="resp_1"),
     sent("response.created", 1100),
     sent("response.output_audio_transcript.delta", 1500),
     sent("response.output_audio.delta", 2000, audio=480),
@@ -26,9 +26,9 @@ SPEECH = Speech(240, 2400)  # from 10 ms to 100 ms
 CHUNK_NS = 50_000_000
 SPOKEN = [
     *appends(1, 9600, [CHUNK_NS, 2 * CHUNK_NS, 3 * CHUNK_NS]),
-    sent("input_audio_buffer.speech_started", 60_000_000, response=None, p=9000),
-    sent("input_audio_buffer.speech_started", 70_000_000, response=None, p=10_080),
-    sent("input_audio_buffer.speech_stopped", 160_000_000, response=None, p=14_400),
+    sent("input_audio_buffer.speech_started", 60_000_000, response=None, speech_at_byte=9000),
+    sent("input_audio_buffer.speech_started", 70_000_000, response=None, speech_at_byte=10_080),
+    sent("input_audio_buffer.speech_stopped", 160_000_000, response=None, speech_at_byte=14_400),
     sent("response.output_audio.delta", 200_000_000, audio=480),
     sent("response.done", 300_000_000),
 ]
@@ -73,7 +73,7 @@ def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> N
 
 
 @pytest.mark.parametrize(
-    "change", [{"outcome": "timeout:done"}, {"vad_splits": 1}, {"response_id": "resp_2"}, {"response_id": None}]
+    "change", [{"outcome": "timeout:response"}, {"vad_splits": 1}, {"response_id": "resp_2"}, {"response_id": None}]
 )
 def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> None:
     row = build_row(0, request_sent=990, first_audio=2007) | change
@@ -85,7 +85,9 @@ def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("taken_ns", [None, 10**9], ids=["waited for room", "held up in its send"])
 def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: int | None) -> None:
-    lines = [line | {"taken": taken_ns} if line["t"] == "response.output_audio.delta" else line for line in TYPED]
+    lines = [
+        line | {"send_end_ns": taken_ns} if line["type"] == "response.output_audio.delta" else line for line in TYPED
+    ]
     truth = told(lines)
     errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
@@ -95,7 +97,9 @@ def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: 
 
 
 def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() -> None:
-    truth = told([line | {"since": line["at"] - 10**9} if line["d"] == "in" else line for line in TYPED])
+    truth = told(
+        [line | {"earliest_ns": line["at_ns"] - 10**9} if line["direction"] == "in" else line for line in TYPED]
+    )
     errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert (errors.measures, errors.unjoined, truth.left_out) == ({}, 1, 1)
@@ -103,7 +107,10 @@ def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() 
 
 
 def test_speech_in_a_chunk_that_was_read_with_what_came_later_has_no_instant() -> None:
-    lines = [line | {"since": line["at"] - 10**9} if line.get("e") == "turn-1-append-2" else line for line in SPOKEN]
+    lines = [
+        line | {"earliest_ns": line["at_ns"] - 10**9} if line.get("event_id") == "turn-1-append-2" else line
+        for line in SPOKEN
+    ]
     row = build_row(0, measured_from="speech_end", speech_end=1, speech_start=1, first_audio=2) | {"audio": "hello.wav"}
     errors = joined([row], told(lines), {"hello.wav": SPEECH})
 
@@ -112,7 +119,7 @@ def test_speech_in_a_chunk_that_was_read_with_what_came_later_has_no_instant() -
 
 
 def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
-    truth = told([*TYPED, {"schema": 2}, {"d": "end", "events": 5}, {"d": "refused", "at": 1}])
+    truth = told([*TYPED, {"schema": 2}, {"direction": "end", "events": 5}, {"direction": "refused", "at_ns": 1}])
 
     assert (truth.ended, told(TYPED).ended) == (1, 0)
     assert truth.late_within(1400, 3000).tolist() == [10, 10, 10]

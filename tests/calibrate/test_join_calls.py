@@ -28,13 +28,13 @@ JITTER_MS = 50
 
 def lines() -> Iterator[dict[str, Any]]:
     """A greeting at 400 ms; an answer 700 ms behind each recording, of which the first is cleared at 5,200 ms."""
-    yield received("start", 0, e=f"MZ{CALL}")
+    yield received("start", 0, event_id=f"MZ{CALL}")
     for place in range(400):
-        span = {"from": place * FRAME_BYTES, "to": (place + 1) * FRAME_BYTES}
+        span = {"from_byte": place * FRAME_BYTES, "to_byte": (place + 1) * FRAME_BYTES}
         yield received("media", ms((place + 1) * FRAME_MS + LATE_MS), **span)
-    yield from said(400, {"u": "greeting"}, silent=3)
+    yield from said(400, {"utterance": "greeting"}, silent=3)
     for begin_ms in BEGINS_MS:
-        yield from said(begin_ms + 1_220, {"u": "answer", "p": begin_ms * 8 + 4_160}, silent=2)
+        yield from said(begin_ms + 1_220, {"utterance": "answer", "speech_at_byte": begin_ms * 8 + 4_160}, silent=2)
     yield sent("clear", ms(5_200), response=None)
 
 
@@ -43,7 +43,9 @@ def said(at_ms: int, facts: dict[str, Any], *, silent: int) -> Iterator[dict[str
     for place in range(silent + 1):
         audible = 80 if place == silent else None
         first = facts if place == 0 else {}
-        yield sent("media", ms(at_ms + place * FRAME_MS), response=None, audio=FRAME_BYTES, a=audible, **first)
+        yield sent(
+            "media", ms(at_ms + place * FRAME_MS), response=None, audio=FRAME_BYTES, audible_at_byte=audible, **first
+        )
 
 
 def ms(number: float) -> int:
@@ -86,10 +88,10 @@ def test_a_greeting_is_compared_from_wherever_it_counts() -> None:
 
 def test_a_voice_that_is_sent_faster_than_it_is_spoken_is_heard_after_the_silence_ahead_of_it() -> None:
     """Four times as fast: the line plays all that came before."""
-    log = list(said(400, {"u": "greeting"}, silent=3))
+    log = list(said(400, {"utterance": "greeting"}, silent=3))
     for place, line in enumerate(log):
-        line |= {name: line[name] - ms(place * FRAME_MS * 3 / 4) for name in ("due", "handed", "taken")}
-    opened = received("start", 0, e=f"MZ{CALL}")
+        line |= {name: line[name] - ms(place * FRAME_MS * 3 / 4) for name in ("due_ns", "send_start_ns", "send_end_ns")}
+    opened = received("start", 0, event_id=f"MZ{CALL}")
     row = call_row(None, first_audible=400 + 60 + 10 + JITTER_MS)
 
     assert off_ms(errors(row, log=[opened, *log])) == {"greeting": [0]}
@@ -100,13 +102,20 @@ def test_a_frame_that_is_late_makes_a_voice_behind_it_late_only_where_it_was_mor
     late_ms: float, heard_later_ms: float
 ) -> None:
     """What lies behind the voice is sent all the time, and all that waited comes with the late frame."""
-    log = [received("start", 0, e=f"MZ{CALL}")]
+    log = [received("start", 0, event_id=f"MZ{CALL}")]
     behind = [
-        sent("media", ms(at_ms), response=None, audio=FRAME_BYTES, a=None) for at_ms in range(1_000, 2_400, FRAME_MS)
+        sent("media", ms(at_ms), response=None, audio=FRAME_BYTES, audible_at_byte=None)
+        for at_ms in range(1_000, 2_400, FRAME_MS)
     ]
-    for line in (*behind, *said(2_400, {"u": "greeting"}, silent=3)):
-        come_ns = max(line["handed"], ms(1_400 + late_ms)) if line["handed"] >= ms(1_400) else line["handed"]
-        log.append(line | {"handed": come_ns, "taken": come_ns + line["taken"] - line["handed"]})
+    for line in (*behind, *said(2_400, {"utterance": "greeting"}, silent=3)):
+        come_ns = (
+            max(line["send_start_ns"], ms(1_400 + late_ms))
+            if line["send_start_ns"] >= ms(1_400)
+            else line["send_start_ns"]
+        )
+        log.append(
+            line | {"send_start_ns": come_ns, "send_end_ns": come_ns + line["send_end_ns"] - line["send_start_ns"]}
+        )
     row = call_row(None, first_audible=2_400 + 60 + 10 + JITTER_MS)
 
     assert off_ms(errors(row, log=log)) == {"greeting": [-heard_later_ms]}
@@ -144,7 +153,7 @@ def test_what_the_truth_does_not_tell_of_is_counted(row: dict[str, Any]) -> None
 
 
 def test_a_frame_that_left_nobody_knows_when_has_no_instant() -> None:
-    log = [line | {"taken": None} if line.get("a") is not None else line for line in lines()]
+    log = [line | {"send_end_ns": None} if line.get("audible_at_byte") is not None else line for line in lines()]
     found = errors(spoken_row(1_000), log=log)
 
     assert (found.measures, found.unjoined) == ({}, 1)
@@ -152,7 +161,11 @@ def test_a_frame_that_left_nobody_knows_when_has_no_instant() -> None:
 
 def test_an_answer_of_which_nothing_was_audible_leaves_the_others_theirs() -> None:
     log = list(lines())
-    last = max(place for place, line in enumerate(log) if line.get("a") is not None and line["handed"] < ms(5_000))
+    last = max(
+        place
+        for place, line in enumerate(log)
+        if line.get("audible_at_byte") is not None and line["send_start_ns"] < ms(5_000)
+    )
     found = errors(spoken_row(1_000), spoken_row(5_000), log=[*log[:last], *log[last + 1 :]])
 
     assert off_ms(found) == {"voice_to_voice": [0]}
@@ -170,7 +183,7 @@ def test_a_recording_is_heard_to_its_last_active_frame(format: AudioFormat) -> N
 
 
 def test_calls_are_known_by_the_id_in_what_opens_them() -> None:
-    log = [line | {"e": CALL, "t": "AudioMetadata"} if line["t"] == "start" else line for line in lines()]
+    log = [line | {"event_id": CALL, "type": "AudioMetadata"} if line["type"] == "start" else line for line in lines()]
 
     assert off_ms(errors(spoken_row(1_000), log=log)) == {"voice_to_voice": [0]}
-    assert {line["s"] for line in log} == {SESSION}
+    assert {line["session"] for line in log} == {SESSION}

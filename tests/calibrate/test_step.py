@@ -74,9 +74,9 @@ def rows(run: Run) -> list[dict[str, Any]]:
 def truth(run: Run) -> Iterable[dict[str, Any]]:
     for turn in TURNS:
         at_ns, late_ns = request_ns(turn) + 20 * MS, round(run.lates_ms.get(turn, 0.1) * MS)
-        yield received("response.create", request_ns(turn), r=f"resp_{turn}")
-        yield sent("response.output_audio.delta", at_ns, response=f"resp_{turn}", audio=480, due=at_ns - late_ns)
-    yield from [{"d": "end"}] * run.ends
+        yield received("response.create", request_ns(turn), response=f"resp_{turn}")
+        yield sent("response.output_audio.delta", at_ns, response=f"resp_{turn}", audio=480, due_ns=at_ns - late_ns)
+    yield from [{"direction": "end"}] * run.ends
 
 
 def seconds(run: Run) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
 
 
 def test_a_step_is_made_of_the_steady_part_alone(tmp_path: Path) -> None:
-    outside = {turn: "timeout:done" for turn in TURNS if not 0 <= turn < 100}
+    outside = {turn: "timeout:response" for turn in TURNS if not 0 <= turn < 100}
     found = step(
         tmp_path, Run(outcomes=outside, open={BEGIN_S - 1: 3, END_S: 3}, lates_ms=dict.fromkeys(outside, 50.0))
     )
@@ -160,7 +160,7 @@ def test_sessions_that_were_not_there_all_the_time_are_missed(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("run", "failed", "turns"),
     [
-        (Run(outcomes={5: "timeout:done", 6: "timeout:done"}), 2, 100),
+        (Run(outcomes={5: "timeout:response", 6: "timeout:response"}), 2, 100),
         (Run(sessions=(("ok", 0), ("closed:1006", 4), ("unfinished", 0))), 5, 105),
     ],
 )

@@ -40,7 +40,7 @@ def pace(speed: float) -> AudioPace:
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}", "sends nothing"),
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "without audio"),
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {INAUDIBLE}", "never louder"),
-        ("timeout:done", f"{NO_PAUSE} within the limit done of 40 s", "without a silence that ends its reply"),
+        ("timeout:response", f"{NO_PAUSE} within the limit response of 40 s", "without a silence that ends its reply"),
         ("timeout:turn", f"{NO_PAUSE} within the limit turn of 40 s", "without a silence that ends its reply"),
         ("limit_exceeded:audio", "", "without a silence that ends its reply"),
         ("connect_failed:404", "", "no such path"),
@@ -75,8 +75,8 @@ def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_no_failure() 
     unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}")
     waits = spoke_first(unheard, session(instants={"connect_start": AT_NS}))
     assert waits.said == f"it said nothing audible within 12 s of the call: {NO_MESSAGE}"
-    assert (waits.state, waits.remedy.startswith("leave `hear: greeting` out")) == ("warning", True)
-    assert spoke_first(turn("timeout:done"), session(instants={"connect_start": AT_NS})).state == "failed"
+    assert (waits.state, waits.remedy.startswith("leave `wait_for: greeting` out")) == ("warning", True)
+    assert spoke_first(turn("timeout:response"), session(instants={"connect_start": AT_NS})).state == "failed"
 
 
 def test_an_answer_is_what_the_caller_waited_for() -> None:

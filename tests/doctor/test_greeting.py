@@ -35,7 +35,7 @@ def test_a_session_with_neither_shape_or_both_has_none(session: dict[str, Any]) 
 
 @pytest.mark.parametrize("spoken", GREETINGS, ids=NAMES)
 @pytest.mark.parametrize(
-    "outcome", ["timeout:session", "failed:invalid_value", "failed:no_audio", "timeout:speech", "closed:1000"]
+    "outcome", ["timeout:session", "failed:invalid_value", "failed:no_audio", "timeout:end_of_turn", "closed:1000"]
 )
 def test_a_greeting_in_the_other_shape_explains_whatever_fails_after_it(spoken: Dialect, outcome: str) -> None:
     target = replace(build_target(), dialect=spoken)

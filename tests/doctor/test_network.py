@@ -75,7 +75,7 @@ def test_a_certificate_of_an_unknown_authority_is_shown_with_what_to_do(tmp_path
         found = looked_at(build_target(port, tls=True))
 
     assert "issued by a caller, 0 days left; for localhost" in found["tls"].said
-    assert found["tls"].remedy.startswith("name its certificate authority with --ca FILE")
+    assert found["tls"].remedy.startswith("name its certificate authority with --ca-file FILE")
 
 
 # Proxies.

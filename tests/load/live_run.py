@@ -38,7 +38,7 @@ from tests.load.test_run_options import parsed
 from tests.memory_transport import MemoryTransport, VirtualClock
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
-TALK = "steps:\n  - say: One\n  - say: Two\n"
+TALK = "steps:\n  - text: One\n  - text: Two\n"
 PRICES, NO_PRICES = Prices(1, 1, 1, 1, 1, 1), PriceTable("", "", (), {})
 
 

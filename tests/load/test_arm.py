@@ -101,7 +101,7 @@ def test_after_throttled_turns_others_start_once_a_turn_has_got_through() -> Non
         here.turn_ended(turn(outcome, start_ns=again_ns - (outcome == "ok")))
         assert here.pacer.on_trial
 
-    here.turn_ended(turn("timeout:done", start_ns=again_ns))
+    here.turn_ended(turn("timeout:response", start_ns=again_ns))
     assert not here.pacer.on_trial
 
 

@@ -47,7 +47,7 @@ from tests.test_talking import (
 )
 
 NEVER = 1 << 62
-PROFILE = replace(default_profile(), speed=2.0)
+PROFILE = replace(default_profile(), generation_speed=2.0)
 LIMIT = "Your session hit the maximum duration of 60 minutes."
 
 
@@ -234,7 +234,7 @@ def test_the_new_session_is_told_what_was_said_so_far() -> None:
 def test_the_new_session_is_told_each_function_call_in_its_place_with_what_it_returned(
     functions: FunctionCalls, parts: AnswerParts, seed: int
 ) -> None:
-    profile = replace(PROFILE, functions=functions, parts=parts)
+    profile = replace(PROFILE, functions=functions, preamble=parts)
     finds = {ORDER.name: Function(ORDER, [{"place": "here"}, {"place": "there"}], delay=0.1)}
     exchange = call(say(), say(), after_s=0.001, profile=profile, functions=finds, tools=(ORDER,), seed=seed)
 
@@ -357,7 +357,7 @@ def test_a_task_without_an_end_is_left_when_its_session_has_ended_and_so_does_th
 
 STEPS: dict[str, Step] = {
     "speak": speak(*SPEECH),
-    "say": say(),
+    "text": say(),
     "ask for text": say(output="text"),
     "ask out of band": respond(conversation="none"),
     "pause": Pause(2),
@@ -391,7 +391,7 @@ def test_every_turn_of_a_call_is_said_once_and_each_session_is_told_all_that_was
 
 
 def test_the_sessions_of_a_call_are_rows_of_their_own_in_one_pair(tmp_path: Path) -> None:
-    stand = Stand(tmp_path, text="renew_after: 0.001\nsteps:\n  - say: One\n  - say: Two\n", record_events=1)
+    stand = Stand(tmp_path, text="renew_after: 0.001\nsteps:\n  - text: One\n  - text: Two\n", record_events=1)
     stand.play(2)
 
     sessions = stand.rows("sessions")
@@ -418,10 +418,10 @@ def begins_ns(row: dict[str, Any]) -> int:
 
 def test_a_renewal_takes_a_place_of_its_own_in_the_pace_of_connections(tmp_path: Path) -> None:
     def task(actor: Any) -> None:
-        actor.say("One")
-        actor.say("Two")  # its place is booked, and not there yet
+        actor.text("One")
+        actor.text("Two")  # its place is booked, and not there yet
         gevent.sleep(INTERVAL_NS / S)
-        actor.say("Three")
+        actor.text("Three")
 
     stand = Stand(tmp_path, does=task, settings={"renew_after": 0.001}, per_minute=PER_MINUTE)
     stand.play(2)
@@ -434,7 +434,7 @@ def test_a_renewal_takes_a_place_of_its_own_in_the_pace_of_connections(tmp_path:
 def test_a_call_whose_session_the_service_has_ended_waits_for_its_place(tmp_path: Path) -> None:
     services = iter([Service(turns=[lambda _: spoken([error("session_expired")])]), Service()])
     dialer = FakeDialer(service=lambda: next(services))
-    text = "renew_after: 3600\nsteps:\n  - say: One\n  - say: Two\n"
+    text = "renew_after: 3600\nsteps:\n  - text: One\n  - text: Two\n"
     stand = Stand(tmp_path, text=text, dialers={"here": dialer}, per_minute=PER_MINUTE)
     stand.play()
 
@@ -447,7 +447,7 @@ def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_pat
     told: list[str] = []
 
     def task(actor: Any) -> None:
-        turns = [actor.say(text) for text in ("One", "Two")]
+        turns = [actor.text(text) for text in ("One", "Two")]
         told.extend(turn.outcome for turn in turns)
 
     stand = Stand(tmp_path, does=task, settings={"renew_after": 0.001})
@@ -461,7 +461,7 @@ def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_pat
 @pytest.mark.parametrize("text", ["", "renew_after: 0.001\n"])
 def test_a_call_leaves_nothing_to_the_garbage_collector(text: str, tmp_path: Path) -> None:
     """What tests of this process still hold was there before."""
-    stand = Stand(tmp_path, text=f"{text}steps:\n  - say: One\n  - say: Two\n")
+    stand = Stand(tmp_path, text=f"{text}steps:\n  - text: One\n  - text: Two\n")
     stand.play()
     gc.collect()
     before = parts_of_calls()

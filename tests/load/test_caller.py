@@ -63,13 +63,13 @@ def does(steps: list[Step]) -> Callable[[Actor], None]:
     def task(actor: Actor) -> None:
         for step in steps:
             keys = dict(step)
-            match keys.pop("label", ""), *keys.items():
-                case label, ("say", text), *response:
-                    actor.say(text, label=label, **dict(response))
-                case label, ("play", wavs), *response:
-                    actor.play(wavs, label=label, **dict(response))
-                case label, ("respond", response):
-                    actor.respond(label=label, **response)
+            match keys.pop("name", ""), *keys.items():
+                case name, ("text", text), *response:
+                    actor.text(text, name=name, **dict(response))
+                case name, ("audio", wavs), *response:
+                    actor.audio(wavs, name=name, **dict(response))
+                case name, ("request_response", response):
+                    actor.request_response(name=name, **response)
                 case _, ("pause", dict(drawn)):
                     actor.pause(**drawn)
                 case _, ("pause", seconds):
@@ -119,30 +119,30 @@ class Stand:
 
 
 def text_repertoire(*texts: str) -> Repertoire:
-    steps = rehearse(does([{"say": text} for text in texts])).steps
+    steps = rehearse(does([{"text": text} for text in texts])).steps
     return Repertoire(build_script(HERE, {}, steps), GA)
 
 
 def test_a_rehearsal_notes_what_a_session_will_do(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     steps = rehearse(
-        does([{"say": "Hello"}, {"expect": {"event": "response_created", "within": 5}}, {"pause": 1},
-              {"play": "a.wav", "label": "tone", "chunk_ms": 50}, {"respond": {"output": "text"}}]), tmp_path
+        does([{"text": "Hello"}, {"expect": {"event": "response_created", "within": 5}}, {"pause": 1},
+              {"audio": "a.wav", "name": "tone", "chunk_ms": 50}, {"request_response": {"output": "text"}}]), tmp_path
     ).steps  # fmt: skip
 
     assert [type(step) for step in steps[:4]] == [TextTurn, Expect, Pause, WavTurn]
-    assert [getattr(step, "label", None) for step in steps] == ["turn_1", None, None, "tone", "turn_3"]
+    assert [getattr(step, "name", None) for step in steps] == ["turn_1", None, None, "tone", "turn_3"]
 
 
 def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
     def task(actor: Actor) -> None:
         while True:
-            actor.say("Hello")
+            actor.text("Hello")
 
     assert len(rehearse(task).steps) == MAX_REHEARSED
 
 
-@pytest.mark.parametrize("before", [[], [{"say": "Hello"}, {"pause": 1}]])
+@pytest.mark.parametrize("before", [[], [{"text": "Hello"}, {"pause": 1}]])
 def test_an_event_is_expected_of_a_turn(before: list[Step]) -> None:
     with pytest.raises(UsageError, match="expect is about no turn"):
         rehearse(does([*before, {"expect": {"event": "response_created", "within": 5}}]))
@@ -161,11 +161,11 @@ def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: 
     tone(tmp_path / "a.wav")
 
     def task(actor: Actor) -> None:
-        actor.sound("a.wav", kind="aside", during="silence")
-        actor.say("Hello")
+        actor.sound("a.wav", kind="talking_to_others", during="silence")
+        actor.text("Hello")
         actor.sound("a.wav", kind="noise", after=1)
-        actor.sound("a.wav", kind="aside", during="silence")
-        actor.say("Bye")
+        actor.sound("a.wav", kind="talking_to_others", during="silence")
+        actor.text("Bye")
 
     steps = heard_by(True, task, tmp_path).steps
     assert [step.within_turn for step in steps] == [False, False, True, False, False]
@@ -178,8 +178,8 @@ def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: 
 
 def after_silence(act: Callable[[Actor], object]) -> Callable[[Actor], None]:
     def task(actor: Actor) -> None:
-        actor.say("Hello")
-        actor.sound("a.wav", kind="aside", during="silence")
+        actor.text("Hello")
+        actor.sound("a.wav", kind="talking_to_others", during="silence")
         act(actor)
 
     return task
@@ -188,30 +188,30 @@ def after_silence(act: Callable[[Actor], object]) -> Callable[[Actor], None]:
 AFTER_SILENCE = {
     "expect": after_silence(lambda actor: actor.expect("response_created", 1)),
     "interrupt": after_silence(lambda actor: actor.interrupt()),
-    "sound": after_silence(lambda actor: actor.sound("a.wav", kind="aside")),
+    "sound": after_silence(lambda actor: actor.sound("a.wav", kind="talking_to_others")),
 }
 """What belongs to a turn, and follows none."""
 
 
 def test_an_unknown_event_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(UsageError, match=r'event must be speech_started, .* not the text "speech_start"'):
-        rehearse(does([{"say": "Hello"}, {"expect": {"event": "speech_start", "within": 5}}]))
+        rehearse(does([{"text": "Hello"}, {"expect": {"event": "speech_start", "within": 5}}]))
 
 
 def test_an_unknown_keyword_is_refused_with_the_one_that_is_meant() -> None:
     with pytest.raises(UsageError, match="unknown key 'outpt'; did you mean output"):
-        rehearse(does([{"say": "Hello", "outpt": "text"}]))
+        rehearse(does([{"text": "Hello", "outpt": "text"}]))
 
 
 def test_a_recording_is_read_once(tmp_path: Path) -> None:
     path = tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
-    first = reader.read("play", play="a.wav", label="x")
+    first = reader.read("audio", audio="a.wav", name="x")
     path.unlink()
 
-    assert reader.read("play", play="a.wav", label="x") is first
+    assert reader.read("audio", audio="a.wav", name="x") is first
     with pytest.raises(UsageError, match="no such file"):
-        reader.read("play", play="a.wav", label="x", chunk_ms=50)
+        reader.read("audio", audio="a.wav", name="x", chunk_ms=50)
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_a_recording_is_read_once_whatever_else_is_said_of_its_turn(tmp_path: Path, reads: list[Path]) -> None:
     path = tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
-    steps = [reader.read("play", play="a.wav", expected_reply=f"order {number}") for number in range(50)]
+    steps = [reader.read("audio", audio="a.wav", expected_reply=f"order {number}") for number in range(50)]
 
     assert reads == [path]
     assert len({id(pcm) for step in steps for pcm in step.recordings}) == 1
@@ -240,9 +240,9 @@ def test_a_recording_is_read_once_whatever_else_is_said_of_its_turn(tmp_path: Pa
 def test_a_recording_that_has_changed_is_read_again(tmp_path: Path) -> None:
     path = tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
-    (first,) = reader.read("play", play="a.wav", expected_reply="order 1").recordings
+    (first,) = reader.read("audio", audio="a.wav", expected_reply="order 1").recordings
     tone(path, 0.15)  # another size: the file system's clock may be coarse
-    (second,) = reader.read("play", play="a.wav", expected_reply="order 2").recordings
+    (second,) = reader.read("audio", audio="a.wav", expected_reply="order 2").recordings
 
     assert second.samples == first.samples // 2
 
@@ -251,7 +251,7 @@ def test_no_more_steps_are_kept_than_a_task_repeats(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
     asked = [f"order {number}" for number in range(2 * MOST_KEPT)]
-    steps = [weakref.ref(reader.read("play", play="a.wav", expected_reply=text)) for text in asked]
+    steps = [weakref.ref(reader.read("audio", audio="a.wav", expected_reply=text)) for text in asked]
     gc.collect()
 
     assert len([step for step in steps if step() is not None]) == MOST_KEPT
@@ -260,10 +260,10 @@ def test_no_more_steps_are_kept_than_a_task_repeats(tmp_path: Path) -> None:
 def test_a_step_that_is_repeated_stays_kept_beside_ever_new_ones(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
-    greeting = reader.read("play", play="a.wav")
+    greeting = reader.read("audio", audio="a.wav")
     for number in range(2 * MOST_KEPT):
-        reader.read("play", play="a.wav", expected_reply=f"order {number}")
-        assert reader.read("play", play="a.wav") is greeting
+        reader.read("audio", audio="a.wav", expected_reply=f"order {number}")
+        assert reader.read("audio", audio="a.wav") is greeting
 
 
 def test_a_file_of_think_times_is_read_once(tmp_path: Path) -> None:
@@ -280,8 +280,8 @@ def test_a_file_of_think_times_is_read_once(tmp_path: Path) -> None:
 
 def test_a_session_is_silent_for_as_long_as_was_drawn(tmp_path: Path) -> None:
     (tmp_path / "think_times.txt").write_text("0.5\n1\n4\n")
-    paused = [step for pause in PAUSES for step in ({"say": "Hello"}, pause)]
-    stand = Stand(Repertoire(build_script(HERE, {}, rehearse(does([*paused, {"say": "Bye"}]), tmp_path).steps), GA))
+    paused = [step for pause in PAUSES for step in ({"text": "Hello"}, pause)]
+    stand = Stand(Repertoire(build_script(HERE, {}, rehearse(does([*paused, {"text": "Bye"}]), tmp_path).steps), GA))
     stand.play()
 
     turns, pauses = stand.listening.turns, [step for step in stand.script.steps if isinstance(step, PreparedPause)]
@@ -291,7 +291,7 @@ def test_a_session_is_silent_for_as_long_as_was_drawn(tmp_path: Path) -> None:
 
 def test_each_pass_of_a_loop_draws_a_pause_of_its_own() -> None:
     stand = Stand(text_repertoire("Hello"))
-    stand.perform(does([{"say": "Hello"}, {"pause": {"median": 60, "sigma": 1}}] * 6), HERE.parent)
+    stand.perform(does([{"text": "Hello"}, {"pause": {"median": 60, "sigma": 1}}] * 6), HERE.parent)
 
     turns = stand.listening.turns
     silences_ns = {later.instants["request_sent"] - earlier.instants["ended"] for earlier, later in pairwise(turns)}
@@ -310,13 +310,13 @@ RESPONSES: st.SearchStrategy[Step] = st.fixed_dictionaries(
 ASIDES: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={
     "conversation": st.just("none"), "input": st.sampled_from([[], [{"role": "user", "text": "I am ${name}"}]]),
 })  # fmt: skip
-LABELS: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"label": st.sampled_from(["a", "b.c"])})
-OF_SPOKEN: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"label": st.sampled_from(["d", "e.f"])})
+LABELS: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"name": st.sampled_from(["a", "b.c"])})
+OF_SPOKEN: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"name": st.sampled_from(["d", "e.f"])})
 TURNS = st.one_of(
-    st.tuples(st.sampled_from([{"say": "I am ${name}"}, {"say": "Look!", "image": "a.png"}]), LABELS, RESPONSES),
-    st.tuples(st.sampled_from(["a.wav", "b.wav", ["a.wav", "b.wav"]]).map(lambda wavs: {"play": wavs}), OF_SPOKEN,
+    st.tuples(st.sampled_from([{"text": "I am ${name}"}, {"text": "Look!", "image": "a.png"}]), LABELS, RESPONSES),
+    st.tuples(st.sampled_from(["a.wav", "b.wav", ["a.wav", "b.wav"]]).map(lambda wavs: {"audio": wavs}), OF_SPOKEN,
               st.fixed_dictionaries({}, optional={"chunk_ms": st.integers(20, 200), "paced": st.booleans()})),
-    st.tuples(st.builds(lambda response, aside: {"respond": response | aside}, RESPONSES, ASIDES), LABELS),
+    st.tuples(st.builds(lambda response, aside: {"request_response": response | aside}, RESPONSES, ASIDES), LABELS),
 ).map(lambda parts: {key: value for part in parts for key, value in part.items()})  # fmt: skip
 PAUSES: list[Step] = [{"pause": 0.3}, {"pause": {"median": 2, "sigma": 0.5}}, {"pause": {"file": "think_times.txt"}}]
 OTHERS: list[Step] = [
@@ -356,7 +356,7 @@ def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[St
 def test_what_the_rehearsal_has_not_seen_is_prepared_on_the_spot(tmp_path: Path) -> None:
     tone(tmp_path / "late.wav")
     stand = Stand(text_repertoire("Hello"))
-    stand.perform(does([{"say": "Hello"}, {"play": "late.wav", "label": "late"}]), tmp_path)
+    stand.perform(does([{"text": "Hello"}, {"audio": "late.wav", "name": "late"}]), tmp_path)
 
     assert [(turn.turn, turn.step, turn.outcome) for turn in stand.listening.turns] == [
         (1, "turn_1", "ok"),
@@ -385,7 +385,7 @@ def left_by(task: Callable[[Actor], object], stand: Stand) -> list[str]:
 def test_a_session_that_is_over_leaves_the_task_by_its_finally_blocks_alone() -> None:
     stand = Stand(text_repertoire("One", "Two"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
 
-    assert left_by(does([{"say": "One"}, {"say": "Two"}]), stand) == ["left"]
+    assert left_by(does([{"text": "One"}, {"text": "Two"}]), stand) == ["left"]
     assert [turn.outcome for turn in stand.listening.turns] == ["closed:1011"]
 
 
@@ -393,9 +393,9 @@ def test_a_run_that_ends_leaves_the_task_after_the_turn_under_way() -> None:
     stand = Stand(text_repertoire("One", "Two"))
 
     def task(actor: Actor) -> None:
-        actor.say("One")
+        actor.text("One")
         stand.ending = True
-        actor.say("Two")
+        actor.text("Two")
 
     assert left_by(task, stand) == ["left"]
     assert [turn.outcome for turn in stand.listening.turns] == ["ok"]
@@ -404,7 +404,9 @@ def test_a_run_that_ends_leaves_the_task_after_the_turn_under_way() -> None:
 
 def test_an_expectation_that_is_not_met_fails_its_turn_and_the_task_goes_on() -> None:
     stand = Stand(text_repertoire("One", "Two"))
-    seen = left_by(does([{"say": "One"}, {"expect": {"event": "audio_done", "within": 0.001}}, {"say": "Two"}]), stand)
+    seen = left_by(
+        does([{"text": "One"}, {"expect": {"event": "audio_done", "within": 0.001}}, {"text": "Two"}]), stand
+    )
 
     assert seen == ["done", "left"]
     assert [turn.outcome for turn in stand.listening.turns] == ["failed:missing_audio_done", "ok"]
@@ -414,7 +416,7 @@ def test_what_can_never_come_is_not_waited_for_even_where_the_rehearsal_has_not_
     stand = Stand(text_repertoire("One"))
 
     with pytest.raises(UsageError, match="event text_delta can never come"):
-        left_by(does([{"say": "One"}, {"expect": {"event": "text_delta", "within": 5}}]), stand)
+        left_by(does([{"text": "One"}, {"expect": {"event": "text_delta", "within": 5}}]), stand)
 
 
 def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
@@ -440,9 +442,9 @@ def test_a_word_to_locust_is_handed_back() -> None:
 def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(ROWS)
     (tmp_path / "talk.py").touch()
-    steps = rehearse(does([{"say": "I am ${name}"}])).steps
+    steps = rehearse(does([{"text": "I am ${name}"}])).steps
     repertoire = Repertoire(build_script(tmp_path / "talk.py", {"variables": "rows.csv"}, steps), GA)
-    sessions = [Stand(repertoire, number).perform(does([{"say": "I am ${name}"}]), tmp_path) for number in range(4)]
+    sessions = [Stand(repertoire, number).perform(does([{"text": "I am ${name}"}]), tmp_path) for number in range(4)]
 
     words = [next(name for name in ("Ada", "Bob", "Cy") if any(name.encode() in data for _, data in sent))
              for sent in sessions]  # fmt: skip
@@ -462,8 +464,8 @@ def saying(words: str) -> Service:
 @pytest.mark.parametrize(("words", "label"), [("We are open on Sunday.", "coming"), ("We are closed.", "pity")])
 def test_a_task_branches_on_what_was_replied(words: str, label: str) -> None:
     def task(actor: Actor) -> None:
-        answer = actor.say("Are you open on Sunday?", label="sunday")
-        actor.say("I see.", label="coming" if "open" in answer.replied else "pity")
+        answer = actor.text("Are you open on Sunday?", name="sunday")
+        actor.text("I see.", name="coming" if "open" in answer.reply_text else "pity")
 
     stand = Stand(text_repertoire("Hello"), service=saying(words))
     stand.perform(task, HERE.parent)
@@ -471,7 +473,7 @@ def test_a_task_branches_on_what_was_replied(words: str, label: str) -> None:
     assert [turn.step for turn in stand.listening.turns] == ["sunday", label]
 
 
-@pytest.mark.parametrize("kind", ["say", "respond", "play"])
+@pytest.mark.parametrize("kind", ["text", "request_response", "audio"])
 @pytest.mark.parametrize(("words", "done"), [("We are open on Sunday.", True), ("We are closed.", False)])
 def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
     kind: str, words: str, done: bool, tmp_path: Path
@@ -479,15 +481,15 @@ def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
     tone(tmp_path / "a.wav")
 
     def is_open(turn: TakenTurn) -> bool:
-        return "open" in turn.replied and turn.outcome == "ok" and "ttfa" in turn.measures
+        return "open" in turn.reply_text and turn.outcome == "ok" and "ttfa" in turn.measures
 
     def task(actor: Actor) -> None:
-        if kind == "say":
-            actor.say("Are you open on Sunday?", success=is_open)
-        elif kind == "respond":
-            actor.respond(success=is_open, expected_reply="Yes.")
+        if kind == "text":
+            actor.text("Are you open on Sunday?", success=is_open)
+        elif kind == "request_response":
+            actor.request_response(success=is_open, expected_reply="Yes.")
         else:
-            actor.play("a.wav", success=is_open, words="Are you open?")
+            actor.audio("a.wav", success=is_open, transcript="Are you open?")
 
     stand = Stand(text_repertoire("Hello"), service=saying(words))
     stand.perform(task, tmp_path)
@@ -499,9 +501,9 @@ def test_a_recording_is_read_once_whatever_judges_its_turn(tmp_path: Path) -> No
     path = tone(tmp_path / "a.wav")
 
     def task(actor: Actor) -> None:
-        actor.play("a.wav", success=lambda turn: True)
+        actor.audio("a.wav", success=lambda turn: True)
         path.unlink(missing_ok=True)
-        actor.play("a.wav", success=lambda turn: False)
+        actor.audio("a.wav", success=lambda turn: False)
 
     assert len(rehearse(task, tmp_path).steps) == 2
 
@@ -511,7 +513,7 @@ def test_a_turn_is_waited_for_when_it_is_asked_and_not_before() -> None:
     stand = Stand(text_repertoire("Hello"))
 
     def task(actor: Actor) -> None:
-        turn = actor.say("One")
+        turn = actor.text("One")
         seen_ns.append(stand.transport.now_ns())
         assert turn.outcome == "ok"
         seen_ns.append(stand.transport.now_ns())
@@ -526,7 +528,7 @@ def test_a_turn_tells_its_measures_in_milliseconds_also_when_another_one_is_over
     told: list[dict[str, float]] = []
 
     def task(actor: Actor) -> None:
-        turns = [actor.say(text) for text in ("One", "Two")]
+        turns = [actor.text(text) for text in ("One", "Two")]
         told.extend(dict(turn.measures) for turn in turns)
         assert [turn.number for turn in turns] == [1, 2]
 
@@ -543,9 +545,9 @@ def test_the_words_of_the_caller_are_waited_for_beyond_the_end_of_the_turn(tmp_p
     words: list[str] = []
 
     def task(actor: Actor) -> None:
-        words.append(actor.play("a.wav").said)
+        words.append(actor.audio("a.wav").input_text)
 
-    steps = rehearse(does([{"play": "a.wav"}]), tmp_path).steps
+    steps = rehearse(does([{"audio": "a.wav"}]), tmp_path).steps
     script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
     stand = Stand(Repertoire(script, GA), service=Service(transcript_ns=3_000 * MS))
     stand.perform(task, tmp_path)
@@ -558,8 +560,8 @@ def test_a_turn_that_the_connection_did_not_outlive_tells_how_it_ended() -> None
     told: list[str] = []
 
     def task(actor: Actor) -> None:
-        told.append(actor.say("One").outcome)
-        actor.say("Two")
+        told.append(actor.text("One").outcome)
+        actor.text("Two")
         told.append("went on")
 
     stand = Stand(text_repertoire("One"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
@@ -570,14 +572,14 @@ def test_a_turn_that_the_connection_did_not_outlive_tells_how_it_ended() -> None
 
 def test_who_asks_for_words_that_a_run_that_ends_does_not_wait_for_leaves_the_task(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
-    steps = rehearse(does([{"play": "a.wav"}]), tmp_path).steps
+    steps = rehearse(does([{"audio": "a.wav"}]), tmp_path).steps
     script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
     stand = Stand(Repertoire(script, GA))
 
     def task(actor: Actor) -> None:
-        turn = actor.play("a.wav")
+        turn = actor.audio("a.wav")
         stand.ending = True
-        assert turn.said is None, "the task should have been left"
+        assert turn.input_text is None, "the task should have been left"
 
     stand.perform(task, tmp_path)
 
@@ -586,8 +588,8 @@ def test_who_asks_for_words_that_a_run_that_ends_does_not_wait_for_leaves_the_ta
 
 def test_in_a_rehearsal_every_turn_is_ok_and_nothing_is_said() -> None:
     def task(actor: Actor) -> None:
-        for turn in (actor.say("One"), actor.respond()):
-            assert (turn.outcome, turn.said, turn.replied, dict(turn.measures)) == ("ok", "", "", {})
+        for turn in (actor.text("One"), actor.request_response()):
+            assert (turn.outcome, turn.input_text, turn.reply_text, dict(turn.measures)) == ("ok", "", "", {})
 
     assert len(rehearse(task).steps) == 2
 
@@ -597,8 +599,8 @@ def test_nothing_is_kept_of_a_turn_that_nobody_may_ask_after() -> None:
     choices = Choices(1, 0)
     stage = StepPlayer(stand.session, stand.repertoire, stand.script, StepReader(HERE.parent), choices)
     stand.session.open()
-    stage.take("say", say="One")
-    kept = stage.take("say", say="Two")
+    stage.take("text", text="One")
+    kept = stage.take("text", text="Two")
 
     assert [*stage._asked.values()] == [kept]
 
@@ -606,8 +608,8 @@ def test_nothing_is_kept_of_a_turn_that_nobody_may_ask_after() -> None:
 def two_callers(actor: Actor) -> None:
     """A task without an end, whose last noted step is a sound in silence."""
     while True:
-        actor.say("Hello")
-        actor.sound("a.wav", kind="aside", during="silence")
+        actor.text("Hello")
+        actor.sound("a.wav", kind="talking_to_others", during="silence")
 
 
 def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(tmp_path: Path) -> None:
@@ -619,18 +621,18 @@ def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(t
 
 
 UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
-    "a call of what nobody declared": (lambda actor: actor.say("Book it.", calls="book"),
+    "a call of what nobody declared": (lambda actor: actor.text("Book it.", expected_calls="book"),
      "calls names the function book, which `tools` does not have"),
-    "audio at once with turn detection": (lambda actor: actor.play("a.wav", label="late", paced=False),
+    "audio at once with turn detection": (lambda actor: actor.audio("a.wav", name="late", paced=False),
      "paced must be true with turn detection"),
-    "one label for what is typed and what is spoken": (lambda actor: actor.play("a.wav", label="turn_1"),
-     "label names a typed turn and a spoken one"),
+    "one name for what is typed and what is spoken": (lambda actor: actor.audio("a.wav", name="turn_1"),
+     "name names a text turn and a voice turn"),
     "an event that a message has ended": (
         lambda actor: (
             actor.message("system", "Be brief.", None),
             actor.expect("response_created", 1),
         ),
-        "expect is about no turn: it must follow a `say`, `respond`, `play` or `hear`",
+        "expect is about no turn: it must follow a `text`, `audio`, `request_response` or `wait_for`",
     ),
 }  # fmt: skip
 
@@ -639,11 +641,11 @@ UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
 def test_what_the_rehearsal_has_not_seen_is_held_to_the_rules_of_scripts(tmp_path: Path, kind: str) -> None:
     tone(tmp_path / "a.wav")
     unseen, problem = UNSEEN[kind]
-    steps = rehearse(does([{"say": "Hello"}])).steps
+    steps = rehearse(does([{"text": "Hello"}])).steps
     stand = Stand(Repertoire(build_script(HERE, {"session": {"turn_detection": "server_vad"}}, steps), GA))
 
     def task(actor: Actor) -> None:
-        actor.say("Hello")
+        actor.text("Hello")
         unseen(actor)
 
     with pytest.raises(UsageError, match=re.escape(problem)):

@@ -41,7 +41,9 @@ from tests.helpers import build_message, play, respond, say
 from tests.test_conversations import ORDER
 from tests.test_talking import SPEECH, VAD, Simulator, sound, speak, talked
 
-REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
+REALTIME = Prices(
+    text_input=4, text_cached_input=0.4, text_output=16, audio_input=32, audio_cached_input=0.4, audio_output=64
+)
 TABLE = {"gpt-realtime": REALTIME}
 AS_OF = "2026-11-01"
 ANSWER = build_reply("answer", " ".join(["word"] * 40), sound(170, 5_000))
@@ -91,7 +93,7 @@ def test_a_response_out_of_band_reads_its_own_input_and_is_not_read_again() -> N
 )
 def test_an_image_costs_by_its_tiles(width: int, height: int, tokens: int) -> None:
     shown = Image(url="data:", width=width, height=height, digest="")
-    pictured = TextTurn(say().say, label="say", image=shown)
+    pictured = TextTurn(say().text, name="say", image=shown)
 
     usage = session_usage(script(pictured, pictured), LOW)
 
@@ -102,7 +104,7 @@ def test_an_image_costs_by_its_tiles(width: int, height: int, tokens: int) -> No
 def test_a_text_turn_reads_the_instructions_and_the_text_at_four_characters_a_token() -> None:
     usage = session_usage(script(say()), LOW)
 
-    assert input_of(usage) == (4 + text_tokens(say().say), 0)
+    assert input_of(usage) == (4 + text_tokens(say().text), 0)
     assert usage.cached_in == 0
 
 
@@ -152,7 +154,7 @@ def test_silence_between_turns_is_not_billed() -> None:
 
 def test_of_several_recordings_the_shortest_and_the_longest_count() -> None:
     short, long = play(1_000), play(4_000)
-    either = type(short)(**{**vars(short), "play": (*long.play, *short.play)})
+    either = type(short)(**{**vars(short), "audio": (*long.audio, *short.audio)})
 
     assert session_usage(script(either), LOW).audio_in == 10
     assert session_usage(script(either), HIGH).audio_in == 40
@@ -200,7 +202,7 @@ def agent(*steps: Step, **session: Any) -> Script:
 
 
 def expecting(*calls: str, **arguments: str) -> TextTurn:
-    return replace(say(), calls=tuple(ExpectedCall(name, arguments) for name in calls))
+    return replace(say(), expected_calls=tuple(ExpectedCall(name, arguments) for name in calls))
 
 
 def without_calls(*steps: Step, **session: Any) -> Script:
@@ -282,7 +284,7 @@ def test_what_the_simulator_bills_lies_within_the_estimate(
         rounds=1 if together else max(1, expected),
         preamble=preamble,
     )
-    asks = replace(speak(*SPEECH) if spoken else say(), calls=(ExpectedCall(ORDER.name),) * expected)
+    asks = replace(speak(*SPEECH) if spoken else say(), expected_calls=(ExpectedCall(ORDER.name),) * expected)
     made = replace(
         script(asks, Pause(1), asks, tools=(ORDER,), turn_detection=VAD if spoken else None),
         tools=(Function(ORDER, [{"place": "out for delivery"}]),),

@@ -23,17 +23,17 @@ from tests.load.actors import Actor, actor, tone
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 
 
-def talk(folder: Path, text: str = "steps:\n  - say: Hello\n") -> Path:
+def talk(folder: Path, text: str = "steps:\n  - text: Hello\n") -> Path:
     (folder / "talk.yaml").write_text(text)
     return folder / "talk.yaml"
 
 
 def order(actor: Actor) -> None:
-    actor.say("A pizza for ${name}, please", label="order")
+    actor.text("A pizza for ${name}, please", name="order")
 
 
 def pay(actor: Actor) -> None:
-    actor.say("Here you are", label="pay")
+    actor.text("Here you are", name="pay")
 
 
 def scripts_of(*classes: type) -> list[Script]:
@@ -45,7 +45,7 @@ def facts(*classes: type) -> list[dict[str, Any]]:
 
 
 def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
-    path = talk(tmp_path, "steps:\n  - say: 'Ask ${name} for ${price}.'\n")
+    path = talk(tmp_path, "steps:\n  - text: 'Ask ${name} for ${price}.'\n")
     notices = script_notices(scripts_of(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
 
     assert notices == [
@@ -57,13 +57,13 @@ def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("session", "notices"),
     [
-        ("{}", ["talk: `words` cannot be checked, because session.input_transcription is not set"]),
+        ("{}", ["talk: `transcript` cannot be checked, because session.input_transcription is not set"]),
         ("{input_transcription: whisper-1}", []),
     ],
 )
 def test_words_that_nothing_is_held_against_are_told(session: str, notices: list[str], tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
-    path = talk(tmp_path, f"session: {session}\nsteps:\n  - {{play: a.wav, words: Hello}}\n")
+    path = talk(tmp_path, f"session: {session}\nsteps:\n  - {{audio: a.wav, transcript: Hello}}\n")
 
     assert script_notices(scripts_of(actor("One", script(path)))) == notices
 
@@ -73,8 +73,8 @@ def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("name\nAda\nBob\n")
     path = talk(tmp_path, (
         "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format: g711_alaw}\n"
-        "variables: rows.csv\nbackground: {noise: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
-        "steps:\n  - play: a.wav\n    chunk_ms: 40\n  - say: Hello\n    output: text\n"))  # fmt: skip
+        "variables: rows.csv\nbackground_noise: {file: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
+        "steps:\n  - audio: a.wav\n    chunk_ms: 40\n  - text: Hello\n    output: text\n"))  # fmt: skip
     (fact,) = facts(actor("One", script(path)))
 
     assert fact["detection"] == {"type": "semantic_vad"}
@@ -90,7 +90,7 @@ def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
 
 def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> None:
     settings = "{type: server_vad, silence_duration_ms: 500, create_response: false}"
-    path = talk(tmp_path, f"session: {{turn_detection: {settings}}}\nsteps:\n  - say: Hello\n")
+    path = talk(tmp_path, f"session: {{turn_detection: {settings}}}\nsteps:\n  - text: Hello\n")
     (fact,) = facts(actor("One", script(path)))
 
     assert fact["turn_detection"] == "server_vad"
@@ -100,17 +100,17 @@ def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> 
 def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path: Path) -> None:
     def talk_on(actor: Actor) -> None:
         while True:
-            actor.say("Hello")
+            actor.text("Hello")
             actor.pause(1)
 
-    path = talk(tmp_path, "steps:\n  - say: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n")
+    path = talk(tmp_path, "steps:\n  - text: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n")
     of_plays = facts(actor("One", script(path)), actor("Payer", pay), actor("Talker", talk_on))
 
     assert [fact["think_s"] for fact in of_plays] == [2.766, 0, None]
 
 
 def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
-    path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - say: Hello\n")
+    path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - text: Hello\n")
     parts = loaded_scripts([actor("One", script(path))])
     varied = prepared_plays(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
 
@@ -163,7 +163,7 @@ def test_facts_of_a_target_hold_no_secret() -> None:
     )
     assert (fact["auth"], fact["proxy"]) == ("key", "http://proxy.example:8080")
     assert (fact["address"], fact["deflate"], fact["connects_per_min"]) == ("127.0.0.1", True, 30.0)
-    assert fact["prices"]["audio_out"] == 6
+    assert fact["prices"]["audio_output"] == 6
     assert (fact["variant_of"], fact["session"]) == ("west", {"voice": "verse"})
 
 

@@ -32,7 +32,7 @@ TALK = {
     ),
     "sounds": lambda: converse(
         speak(*SPEECH),
-        Sound(SoundSettings(kind="backchannel", play=recording(sound(20, 300)), cue=Cue(after_ns=200 * MS))),
+        Sound(SoundSettings(kind="backchannel", audio=recording(sound(20, 300)), cue=Cue(after_ns=200 * MS))),
         speak(*SPEECH),
         turn_detection=VAD,
     ),
@@ -68,11 +68,11 @@ def test_names_are_those_of_rows() -> None:
 
 def test_each_turn_of_a_script_says_what_it_lacks(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
-    found = scripts_lacking(tmp_path, "steps:\n  - {say: One, label: typed}\n  - {play: a.wav, label: spoken}\n")
+    found = scripts_lacking(tmp_path, "steps:\n  - {text: One, name: typed}\n  - {audio: a.wav, name: spoken}\n")
 
     typed, spoken = found["turns"]
     assert (found["name"], typed["step"], spoken["step"]) == ("talk", "typed", "spoken")
-    assert typed["lacks"]["speech_end"] == "it has no spoken turn (`play`)"
+    assert typed["lacks"]["speech_end"] == "it has no voice turn (`audio`)"
     assert "speech_end" not in spoken["lacks"]
     assert spoken["lacks"]["input_transcribed"] == "no speech of a caller is transcribed (`input_transcription`)"
     assert {"first_audio", "first_text", "response_done"}.isdisjoint(typed["lacks"])
@@ -84,7 +84,7 @@ def test_each_turn_of_a_script_says_what_it_lacks(tmp_path: Path) -> None:
 def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
     (tmp_path / "before.jsonl").write_text('{"role": "user", "text": "Hello"}\n')
     session = "{turn_detection: {type: server_vad, idle_timeout_ms: 6000}}"
-    text = f"session: {session}\nhistory: before.jsonl\nrenew_after: 60\nsteps:\n  - say: One\n"
+    text = f"session: {session}\nhistory: before.jsonl\nrenew_after: 60\nsteps:\n  - text: One\n"
     found = scripts_lacking(tmp_path, text, arrives=True)
 
     assert found["session"].keys() == {"greeting_audible"}
@@ -92,19 +92,19 @@ def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
 
 
 def test_no_reply_of_a_script_in_text_is_heard(tmp_path: Path) -> None:
-    found = scripts_lacking(tmp_path, "session: {output: text}\nsteps:\n  - say: One\n")
+    found = scripts_lacking(tmp_path, "session: {output: text}\nsteps:\n  - text: One\n")
 
     assert found["session"]["first_audible"] == "its replies are text (`output`)"
 
 
 def test_of_a_script_that_sends_events_of_its_own_nobody_knows(tmp_path: Path) -> None:
-    assert scripts_lacking(tmp_path, "steps:\n  - say: One\n  - send: {type: response.cancel}\n") is None
-    assert scripts_lacking(tmp_path, "steps:\n  - say: One\n  - message: {role: user, text: Two}\n") is not None
+    assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - send: {type: response.cancel}\n") is None
+    assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - message: {role: user, text: Two}\n") is not None
 
 
 def test_of_a_task_in_python_nobody_knows(tmp_path: Path) -> None:
     def order(caller: Any) -> None:
-        caller.say("Hello")
+        caller.text("Hello")
 
     (repertoire,) = prepared_plays(loaded_scripts([actor("One", order)]), GA).values()
 

@@ -124,7 +124,7 @@ def test_the_next_pair_of_a_user_waits_for_all_of_the_last(tmp_path: Path) -> No
 
 def test_the_sessions_of_a_pair_have_the_same_variables(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("name\nAda\nBob\nCleo\n")
-    stand = Stand(tmp_path, "west", "east", text="variables: rows.csv\nsteps:\n  - say: ${name}\n")
+    stand = Stand(tmp_path, "west", "east", text="variables: rows.csv\nsteps:\n  - text: ${name}\n")
     stand.play(4)
 
     assert [(row["pair"], row["variables_row"]) for row in stand.rows("sessions")] == [
@@ -232,7 +232,7 @@ def test_without_a_warm_up_everything_is_measured(tmp_path: Path) -> None:
 
 def test_a_pair_whose_task_fails_is_complete_as_well(tmp_path: Path) -> None:
     def talk(actor: Actor) -> None:
-        actor.say("Hello")
+        actor.text("Hello")
         if type(actor).__name__ == "Caller":
             raise ValueError("no change")
 
@@ -257,7 +257,7 @@ def test_a_task_in_python_is_done_by_a_user_of_its_own_in_each_arm(tmp_path: Pat
 
     def talk(actor: Actor) -> None:
         actors.append(actor)
-        actor.say("Hello")
+        actor.text("Hello")
 
     stand = Stand(tmp_path, "west", "east", does=talk)
     actors.clear()  # of the rehearsal
@@ -269,7 +269,7 @@ def test_a_task_in_python_is_done_by_a_user_of_its_own_in_each_arm(tmp_path: Pat
 
 def test_a_task_that_fails_in_one_arm_is_told_once_its_partner_has_ended(tmp_path: Path) -> None:
     def talk(actor: Actor) -> None:
-        actor.say("Hello")
+        actor.text("Hello")
         if type(actor).__name__ == "Caller" and not failed:
             failed.append(actor)
             raise ValueError("no change")
@@ -311,8 +311,8 @@ def test_what_is_in_flight_when_the_run_is_hurried_is_cut_in_every_arm(tmp_path:
 
 def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(tmp_path: Path) -> None:
     def talk(actor: Actor) -> None:
-        actor.say("Hello")
-        actor.say("Are you there?")  # so that the first turn is over
+        actor.text("Hello")
+        actor.text("Are you there?")  # so that the first turn is over
         if type(actor).__name__ == "Caller":  # not in the rehearsal
             gevent.sleep(3_600)
 
@@ -426,7 +426,7 @@ def test_a_throttled_turn_that_is_its_sessions_last_holds_the_next_session(tmp_p
         return spoken([created(response_id), done(response_id, "failed", type="failed", error=error)])
 
     stand = Stand(
-        tmp_path, text="steps:\n  - say: One\n", dialers={"here": FakeDialer(lambda: Service(turns=[refused]))}
+        tmp_path, text="steps:\n  - text: One\n", dialers={"here": FakeDialer(lambda: Service(turns=[refused]))}
     )
     stand.play()
     waiting = gevent.spawn(stand.play)
@@ -465,7 +465,7 @@ def test_a_budget_that_is_spent_within_a_turn_stops_it_at_the_end_of_that_respon
         return spoken([created(response_id), called, done(response_id, usage=usage(audio_out=1_000_000))])
 
     dear = FakeDialer(lambda: Service(turns=[calls] * 100))
-    text = "tools: {find: {returns: depot}}\nsteps:\n  - say: One\n  - say: Two\n"
+    text = "tools: {find: {returns: depot}}\nsteps:\n  - text: One\n  - text: Two\n"
     stand = Stand(tmp_path, dialers={"here": dear}, text=text, budget_usd=1.5)
     stand.play()
 

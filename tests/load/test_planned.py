@@ -29,7 +29,7 @@ def plan(
     folder: Path,
     *arguments: str,
     users: int = 1,
-    text: str = "steps:\n  - say: Hello\n",
+    text: str = "steps:\n  - text: Hello\n",
     run_time: int | None = None,
     shape: object = None,
 ) -> Planned:
@@ -74,7 +74,7 @@ def test_the_document_says_what_the_run_may_cost_and_by_which_prices(tmp_path: P
 
     assert 0 < low < high
     assert document["budget_usd"] == 3
-    assert document["prices"]["models"]["gpt-realtime"]["audio_out"] > 0
+    assert document["prices"]["models"]["gpt-realtime"]["audio_output"] > 0
     assert document["interleaved"] is False
     assert plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)["estimate_usd"] is None
 
@@ -138,7 +138,7 @@ def test_a_decision_that_may_cost_money_wants_a_yes(tmp_path: Path) -> None:
 def test_the_document_says_how_much_of_the_run_is_warm_up(
     given: tuple[str, ...], run_time_s: int | None, cut_s: float, tmp_path: Path
 ) -> None:
-    text = "steps:\n  - say: Hello\n  - pause: 2\n  - say: Bye\n"
+    text = "steps:\n  - text: Hello\n  - pause: 2\n  - text: Bye\n"
     made = plan(tmp_path, "--url", HERE, *given, users=60, text=text, run_time=run_time_s)
 
     assert made.warmup_s == made.opening_document("run", 0, {}, 1)["warmup_s"] == cut_s
@@ -159,7 +159,7 @@ def test_processes_that_would_play_something_else_differ(tmp_path: Path) -> None
 
     assert one.identity == plan(tmp_path, "--url", HERE).identity
     assert one.identity != plan(tmp_path, "--url", HERE.replace("localhost", "127.0.0.1")).identity
-    assert one.identity != plan(tmp_path, "--url", HERE, text="steps:\n  - say: Goodbye\n").identity
+    assert one.identity != plan(tmp_path, "--url", HERE, text="steps:\n  - text: Goodbye\n").identity
     assert one.identity != louder.identity
 
 
@@ -227,7 +227,7 @@ HISTORY = '{"role": "user", "text": "Hello"}\n{"role": "assistant", "text": "%s"
 def test_every_session_begins_with_the_history_of_the_option_in_the_place_of_its_scripts(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text(HISTORY % "own")
     (tmp_path / "given.jsonl").write_text(HISTORY % "given")
-    text, option = "history: own.jsonl\nsteps:\n  - say: Hello\n", ("--history", str(tmp_path / "given.jsonl"))
+    text, option = "history: own.jsonl\nsteps:\n  - text: Hello\n", ("--history", str(tmp_path / "given.jsonl"))
     plain, own = plan(tmp_path, "--url", THERE), plan(tmp_path, "--url", THERE, text=text)
     both, given = plan(tmp_path, "--url", THERE, *option, text=text), plan(tmp_path, "--url", THERE, *option)
 

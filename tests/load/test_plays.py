@@ -24,18 +24,20 @@ HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 THERE = resolve_target({}, url="wss://example.com/openai/v1/realtime?model=x")
 
 
-def talk(folder: Path, text: str = "limits: {speech: 1, first_delta: 3, done: 7}\nsteps:\n  - say: Hello\n") -> Path:
+def talk(
+    folder: Path, text: str = "timeouts: {end_of_turn: 1, first_delta: 3, response: 7}\nsteps:\n  - text: Hello\n"
+) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "talk.yaml").write_text(text)
     return folder / "talk.yaml"
 
 
 def order(actor: Actor) -> None:
-    actor.say("A pizza for ${name}, please", label="order")
+    actor.text("A pizza for ${name}, please", name="order")
 
 
 def pay(actor: Actor) -> None:
-    actor.say("Here you are", label="pay")
+    actor.text("Here you are", name="pay")
 
 
 class Shy(Actor):
@@ -122,8 +124,8 @@ def test_a_setting_of_a_variant_that_its_dialect_lacks_is_refused_at_its_line(tm
 def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav", 0.5)
     tone(tmp_path / "b.wav", 2.0)
-    limits = "limits: {turn: 7}\n"
-    path = talk(tmp_path, f"{limits}steps:\n  - play: [a.wav, b.wav]\n  - play: a.wav\n")
+    limits = "timeouts: {turn: 7}\n"
+    path = talk(tmp_path, f"{limits}steps:\n  - audio: [a.wav, b.wav]\n  - audio: a.wav\n")
 
     assert longest_turn_s(play.script for play in plays_of(actor("One", script(path)))) == 2 + 7 + 5
 
@@ -147,8 +149,10 @@ def test_a_class_with_one_method_gives_its_name_to_the_script() -> None:
 
 
 def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="One sets session, limits, which belongs in its YAML scripts: move it there"):
-        plays_of(actor("One", script(talk(tmp_path)), session={"voice": "alloy"}, limits={"done": 3}))
+    with pytest.raises(
+        UsageError, match="One sets session, timeouts, which belongs in its YAML scripts: move it there"
+    ):
+        plays_of(actor("One", script(talk(tmp_path)), session={"voice": "alloy"}, timeouts={"response": 3}))
 
 
 def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
@@ -173,7 +177,7 @@ def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_pat
 def test_a_task_without_an_end_has_no_number_of_turns() -> None:
     def talk_on(actor: Actor) -> None:
         while True:
-            actor.say("Hello")
+            actor.text("Hello")
 
     (endless,), (ending,) = plays_of(actor("Endless", talk_on)), plays_of(actor("Ending", pay))
 

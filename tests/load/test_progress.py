@@ -112,7 +112,7 @@ def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_t
     made.turn_ended("sweden", "talk", build_observation(usage=usage))
     made.session_ended("sweden", build_session(stray_usage=usage), opened=True)
 
-    assert before == made.standing(NOTHING).usd == pytest.approx(PRICES.text_in)
+    assert before == made.standing(NOTHING).usd == pytest.approx(PRICES.text_input)
 
 
 def test_what_is_paid_by_the_minute_is_spent_while_sessions_last(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_everything_given_is_taken() -> None:
     options = Options.of(
         parsed(
             *("--url", "ws://localhost:1/v1/realtime", "--dialect", "preview", "--api-key-env", "KEY"),
-            *("--ca", "ca.pem", "--sessions", "7", "--connect-rate", "30", "--session-pause", "0", "--seed", "5"),
+            *("--ca-file", "ca.pem", "--sessions", "7", "--connect-rate", "30", "--session-pause", "0", "--seed", "5"),
             *("--auth", "azure_cli", "--client-cert", "me.pem", "--client-key", "me.key", "--proxy", "none"),
             *("--resolve", "::1", "--compression", "deflate", "--prices", "prices.yaml", "--budget", "2.50"),
             *("--max-message-mib", "2"),
@@ -94,7 +94,7 @@ def test_everything_given_is_taken() -> None:
             dialect="preview",
             api_key_env="KEY",
             auth="azure_cli",
-            ca=Path("ca.pem"),
+            ca_file=Path("ca.pem"),
             client_cert=Path("me.pem"),
             client_key=Path("me.key"),
             proxy="none",

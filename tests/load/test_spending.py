@@ -12,7 +12,9 @@ from bench.load.playing.progress import Spending, over_budget, unknown_price
 from bench.money import Prices, Terms
 from bench.protocol.events import UNREAD, Usage
 
-REALTIME = Prices(text_in=4, text_cached=0.4, text_out=16, audio_in=32, audio_cached=0.4, audio_out=64)
+REALTIME = Prices(
+    text_input=4, text_cached_input=0.4, text_output=16, audio_input=32, audio_cached_input=0.4, audio_output=64
+)
 FLAT = Prices(1, 1, 1, 1, 1, 1)
 BY_MINUTE = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05)
 BOTH = replace(FLAT, usd_per_minute=0.02)

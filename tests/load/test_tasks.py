@@ -28,11 +28,11 @@ HERE = Path(__file__)
 
 
 def order(actor: Actor) -> None:
-    actor.say("A pizza, please", label="order")
+    actor.text("A pizza, please", name="order")
 
 
 def pay(actor: Actor) -> None:
-    actor.say("Here you are", label="pay")
+    actor.text("Here you are", name="pay")
 
 
 def module(path: Path, text: str) -> ModuleType:
@@ -118,17 +118,17 @@ def test_a_script_in_python_has_the_name_of_its_class_and_of_its_method_where_th
 
 def test_a_rehearsal_makes_the_script_of_a_method(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
-    text = "def call(user):\n    user.say('Hello', label='greeting')\n    user.play('a.wav')\n"
-    made = rehearse(module(tmp_path / "call.py", text).call, session={"voice": "alloy"}, limits={"done": 3})
+    text = "def call(user):\n    user.text('Hello', name='greeting')\n    user.audio('a.wav')\n"
+    made = rehearse(module(tmp_path / "call.py", text).call, session={"voice": "alloy"}, timeouts={"response": 3})
 
     assert made.name == "Caller"
     assert made.path == tmp_path / "call.py"
-    assert [getattr(step, "label", None) for step in made.steps] == ["greeting", "turn_2"]
-    assert (made.session.voice, made.limits.done) == ("alloy", 3)
+    assert [getattr(step, "name", None) for step in made.steps] == ["greeting", "turn_2"]
+    assert (made.session.voice, made.timeouts.response) == ("alloy", 3)
 
 
 def test_the_digest_is_that_of_the_file_the_settings_and_the_recordings(tmp_path: Path) -> None:
-    path, text = tmp_path / "call.py", "def call(user): user.play('a.wav')\n"
+    path, text = tmp_path / "call.py", "def call(user): user.audio('a.wav')\n"
     tone(tmp_path / "a.wav")
     first = rehearse(module(path, text).call).digest
     same = rehearse(module(path, text).call).digest
@@ -145,18 +145,18 @@ def test_the_digest_is_that_of_the_file_the_settings_and_the_recordings(tmp_path
     ("line", "problem"),
     [
         ("user.expect('audio_delta', 0)", "Caller: within must be a number of seconds"),
-        ("user.say('')", "Caller: say must not be empty"),
+        ("user.text('')", "Caller: text must not be empty"),
         ("user.expect('text_delta', 1)", "Caller: event text_delta can never come: the turn before it asks for aud"),
         ("user.expect('committed', 1)", "Caller: event committed can never come: the turn before it has no audio"),
-        ("user.play('none.wav')", "Caller: play .*none.wav: no such file"),
-        ("user.say('Hello', label='a label')", "Caller: label must be 1 to 64"),
+        ("user.audio('none.wav')", "Caller: audio .*none.wav: no such file"),
+        ("user.text('Hello', name='a label')", "Caller: name must be 1 to 64"),
         ("nothing()", "Caller fails in its rehearsal, without a service: NameError: name 'nothing' is not defined"),
-        ("helper(user)", "Caller: say must not be empty"),
+        ("helper(user)", "Caller: text must not be empty"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, line: str, problem: str) -> None:
-    inner = module(tmp_path / "inner.py", "def helper(user):\n    user.say('')\n")
-    made = module(tmp_path / "call.py", f"def call(user):\n    user.say('Hello')\n    {line}\n")
+    inner = module(tmp_path / "inner.py", "def helper(user):\n    user.text('')\n")
+    made = module(tmp_path / "call.py", f"def call(user):\n    user.text('Hello')\n    {line}\n")
     made.__dict__["helper"] = inner.helper
 
     with pytest.raises(ScriptError, match=f"^{tmp_path}/call.py:3: {problem}") as raised:

@@ -51,16 +51,17 @@ def test_a_ramp_up_lasts_until_the_slowest_arm_has_opened_a_session_for_every_us
 def test_a_session_lasts_as_long_as_the_longest_script_speaks_and_is_silent(tmp_path: Path) -> None:
     for name, seconds in (("short", 0.5), ("long", 1.5)):
         tone(tmp_path / f"{name}.wav", seconds)
-    (tmp_path / "spoken.yaml").write_text("steps:\n  - play: [short.wav, long.wav]\n  - pause: 2\n  - say: Thanks\n")
-    (tmp_path / "typed.yaml").write_text("steps:\n  - say: Hello\n")
+    (tmp_path / "spoken.yaml").write_text("steps:\n  - audio: [short.wav, long.wav]\n  - pause: 2\n  - text: Thanks\n")
+    (tmp_path / "typed.yaml").write_text("steps:\n  - text: Hello\n")
     scripts = [load_script(tmp_path / f"{name}.yaml") for name in ("spoken", "typed")]
 
     assert session_s(scripts) == pytest.approx(3.5, abs=0.01)
-    (tmp_path / "typed.yaml").write_text("steps:\n  - say: Hello\n  - pause: {median: 4, sigma: 0.5}\n")
+    (tmp_path / "typed.yaml").write_text("steps:\n  - text: Hello\n  - pause: {median: 4, sigma: 0.5}\n")
     assert session_s([*scripts, load_script(tmp_path / "typed.yaml")]) == pytest.approx(4 * math.exp(0.125))
     (tmp_path / "typed.yaml").write_text(
-        "session: {turn_detection: server_vad}\nsteps:\n  - sound: {play: long.wav, kind: aside, during: silence}\n"
-        "  - say: Hello\n  - sound: {play: long.wav, kind: aside}\n"
+        "session: {turn_detection: server_vad}\nsteps:\n"
+        "  - sound: {audio: long.wav, kind: talking_to_others, during: silence}\n"
+        "  - text: Hello\n  - sound: {audio: long.wav, kind: talking_to_others}\n"
     )
     assert session_s([load_script(tmp_path / "typed.yaml")]) == pytest.approx(1.5 + 2, abs=0.01)
     assert session_s(scripts[1:]) == session_s([]) == 0

@@ -44,7 +44,7 @@ def voice(number: int) -> Binary:
 
 def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[bytes] = ()) -> TurnObservation:
     """How a turn ends: frames come every 20 ms, `before` its speech has ended or after; then time passes."""
-    limits = Limits(first_delta=12, done=20, turn=60)
+    limits = Limits(first_delta=12, response=20, turn=60)
     timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), DIALECTS["pcm"], reply_format=FORMAT)
     timeline.tell(inputs.Connected({"upgrade_done": AT_NS}, {}))
     facts = {"vad": spoken, "greeting": not spoken, "duplex": True, "service_responds": True}
@@ -102,8 +102,8 @@ def test_a_reply_without_a_pause_is_not_said_to_lack_an_event() -> None:
     turn = ended(voice(number) for number in range(1_200))
 
     assert (turn.outcome, turn.detail) == (
-        "timeout:done",
-        "the reply had no silence that ends it (reply_silence_ms) within the limit done of 20 s",
+        "timeout:response",
+        "the reply had no silence that ends it (reply_silence_ms) within the limit response of 20 s",
     )
     assert remedy_of(turn.outcome, turn.detail).startswith("it speaks without a silence")
     assert "max_output_tokens" not in remedy_of(turn.outcome, turn.detail)

@@ -249,12 +249,12 @@ def test_a_sound_that_a_reply_went_on_under_is_told_also_of_one_that_speech_then
 def test_each_of_two_sounds_begins_when_it_does() -> None:
     talk = playing("noise", whole=True)
     talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
-    talk.timeline.tell(inputs.InterruptionAwaited("aside"))
+    talk.timeline.tell(inputs.InterruptionAwaited("talking_to_others"))
     talk.send(2_000, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
     talk.hear(2_100, speech_started("item_b"))
     (turn,) = talk.take(100_000)
 
-    assert (after_ms(turn, "barge_in"), turn.interruption, turn.false_yield) == (2_000, "aside", True)
+    assert (after_ms(turn, "barge_in"), turn.interruption, turn.false_yield) == (2_000, "talking_to_others", True)
 
 
 def test_the_end_of_ones_own_speech_interrupts_nothing() -> None:

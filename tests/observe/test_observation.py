@@ -177,7 +177,7 @@ def test_the_source_of_stamps(kernel: int, user: int, source: str | None) -> Non
 
 
 def test_turns_that_were_never_begun_are_lost_unless_the_run_s_end_cut_them() -> None:
-    assert build_session(outcome="timeout:done", turns_planned=5, turns_started=2).turns_not_started == 3
+    assert build_session(outcome="timeout:response", turns_planned=5, turns_started=2).turns_not_started == 3
     assert build_session(outcome="connect_failed:401", turns_planned=5, turns_started=0).turns_not_started == 5
     assert build_session(outcome="unfinished", turns_planned=5, turns_started=2).turns_not_started == 0
 
@@ -272,7 +272,8 @@ def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [("ok", "good"), ("interrupted", "good"), ("renewed", "good"), ("unfinished", "censored"),
-     ("failed:x", "failed"), ("session_expired", "failed"), ("timeout:done", "failed"), ("throttled:response", "failed"),
+     ("failed:x", "failed"), ("session_expired", "failed"), ("timeout:response", "failed"),
+     ("throttled:response", "failed"),
      ("ok:unknown", "failed")],
 )  # fmt: skip
 def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:
@@ -286,13 +287,13 @@ def test_the_limits_are_those_of_the_documentation() -> None:
         "tls": 5,
         "upgrade": 10,
         "session": 10,
-        "speech": 10,
+        "end_of_turn": 10,
         "first_delta": 30,
         "next_delta": 10,
-        "done": 120,
+        "response": 120,
         "turn": 300,
     }
 
 
 def test_a_turn_may_take_as_long_as_one_response_may_unless_the_script_says_how_long() -> None:
-    assert (Limits(done=600).turn, Limits(done=600, turn=20).turn) == (10 + 30 + 600, 20)
+    assert (Limits(response=600).turn, Limits(response=600, turn=20).turn) == (10 + 30 + 600, 20)

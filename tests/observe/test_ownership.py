@@ -343,13 +343,13 @@ def test_the_answer_to_a_pause_does_not_pass_as_the_turn_s_where_the_rest_is_not
 
 @pytest.mark.parametrize("done_ms", [950, 1_110, 2_099])
 def test_a_turn_whose_rest_is_never_noticed_times_out_by_the_end_of_its_speech(done_ms: int) -> None:
-    talk = vad(speech=10)
+    talk = vad(end_of_turn=10)
     answered_pause(talk, done_ms)
-    assert talk.deadline()[:2] == (at(11_100), "timeout:speech")
+    assert talk.deadline()[:2] == (at(11_100), "timeout:end_of_turn")
     talk.timeline.expire(at(11_100))
 
     turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:speech", 11_100)
+    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:end_of_turn", 11_100)
     assert not {"speech_stopped", "committed", "first_audio"} & turn.instants.keys()
 
 

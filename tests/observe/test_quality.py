@@ -140,7 +140,7 @@ def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
 
 
 def spoken_turn(words: str = "", **reference: Any) -> WavTurn:
-    return replace(play(), words=(words,) if words else (), reference=Reference(**reference))
+    return replace(play(), transcript=(words,) if words else (), reference=Reference(**reference))
 
 
 def test_a_session_judges_each_turn_by_its_own_words() -> None:

@@ -132,10 +132,10 @@ def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
     assert talk.only().send_timestamp_source is None
 
 
-@pytest.mark.parametrize("limit", ["speech", "first_delta"])
+@pytest.mark.parametrize("limit", ["end_of_turn", "first_delta"])
 def test_a_limit_counts_from_the_instant_that_the_kernel_says(limit: str) -> None:
-    talk = Talk(service_responds=limit == "speech", speech=1, first_delta=1)
-    if limit == "speech":
+    talk = Talk(service_responds=limit == "end_of_turn", end_of_turn=1, first_delta=1)
+    if limit == "end_of_turn":
         talk.begin_speech(0)
         talk.end_speech(100, ticket=1)
     else:

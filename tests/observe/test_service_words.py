@@ -83,7 +83,7 @@ def test_an_end_that_explains_itself_is_told_without_an_error_before_it(ending: 
     ("heard", "said"), [(False, "does it have a VAD"), (True, "noticed no end of speech")], ids=["unheard", "unended"]
 )
 def test_speech_that_was_never_heard_is_told_from_an_end_that_was_not_noticed(heard: bool, said: str) -> None:
-    talk = Talk(service_responds=True, speech=3)
+    talk = Talk(service_responds=True, end_of_turn=3)
     talk.begin_speech(0)
     if heard:
         talk.hear(60, speech_started("item_1"))
@@ -91,9 +91,9 @@ def test_speech_that_was_never_heard_is_told_from_an_end_that_was_not_noticed(he
     talk.timeline.expire(at(10_000))
 
     turn = talk.only()
-    assert turn.outcome == "timeout:speech"
+    assert turn.outcome == "timeout:end_of_turn"
     assert said in turn.detail
-    assert turn.detail.endswith(" within the limit speech of 3 s")
+    assert turn.detail.endswith(" within the limit end_of_turn of 3 s")
 
 
 @pytest.mark.parametrize("name", ["output_modalities", "modalities"])

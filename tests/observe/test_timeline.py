@@ -181,13 +181,13 @@ def test_an_error_that_names_a_turn_which_is_over_changes_nothing_and_is_counted
         ([(900, delta(GA, "audio", "r1", ""))], "first_delta", 1_000),
         ([(900, delta(GA, "transcript", "r1"))], "next_delta", 1_400),
         ([(900, delta(GA, "audio", "r1")), (1_300, delta(GA, "audio", "r1"))], "next_delta", 1_800),
-        ([(100, created("r1")), *((t, delta(GA, "audio", "r1")) for t in range(400, 2_000, 400))], "done", 2_100),
+        ([(100, created("r1")), *((t, delta(GA, "audio", "r1")) for t in range(400, 2_000, 400))], "response", 2_100),
     ],
 )
 def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
     came: list[tuple[int, bytes]], stage: str, due_ms: int
 ) -> None:
-    talk = Talk(first_delta=1.0, next_delta=0.5, done=2.0)
+    talk = Talk(first_delta=1.0, next_delta=0.5, response=2.0)
     talk.ask(0)
     for at_ms, data in came:
         talk.hear(at_ms, data)
@@ -276,7 +276,7 @@ def test_a_turn_that_may_have_passed_a_limit_and_then_fails_has_failed() -> None
 @pytest.mark.parametrize("gap_ms", [1, 60])
 def test_what_puts_no_limit_off_does_not_save_a_turn_whenever_it_came(gap_ms: int) -> None:
     """Deltas come without end, and each may have come a second earlier: the response is overdue all the same."""
-    talk = Talk(wanted=2, done=2)
+    talk = Talk(wanted=2, response=2)
     talk.ask(0)
     talk.hear(0, created("r1"))
     for at_ms in range(gap_ms, 2_500, gap_ms):
@@ -284,7 +284,7 @@ def test_what_puts_no_limit_off_does_not_save_a_turn_whenever_it_came(gap_ms: in
     talk.timeline.expire(at(2_500))
 
     turn = talk.only()
-    assert turn.outcome == "timeout:done"
+    assert turn.outcome == "timeout:response"
     assert turn.instants["ended"] == turn.instants["last_audio"]  # no instant of a turn lies behind its end
 
 
@@ -481,14 +481,14 @@ def test_a_service_that_hears_speech_begin_and_end_again_and_again_has_the_limit
 
 
 def test_a_reply_that_was_not_announced_must_be_done_within_the_limit_from_its_first_delta_on() -> None:
-    talk = Talk(next_delta=1.0, done=2.0)
+    talk = Talk(next_delta=1.0, response=2.0)
     talk.ask(0)
     for at_ms in range(500, 5_000, 500):
         talk.hear(at_ms, delta(GA, "audio", "r1"))
 
     turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:done", 2_500)
-    assert turn.detail == "response.done did not come within the limit done of 2 s"
+    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:response", 2_500)
+    assert turn.detail == "response.done did not come within the limit response of 2 s"
 
 
 def test_a_reply_whose_end_alone_is_missing_says_so() -> None:
@@ -1126,7 +1126,7 @@ def played(
     dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
 ) -> tuple[Timeline, list[TurnObservation]]:
     """What a session that behaves makes of a service that may not."""
-    timeline = Timeline(SessionStart(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, done=4)), dialect)
+    timeline = Timeline(SessionStart(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, response=4)), dialect)
     taken: list[TurnObservation] = []
     left = list(enumerate(outputs, 1))
     now_ns = AT_NS

@@ -120,20 +120,21 @@ def test_the_service_may_commit_before_it_says_so() -> None:
 @pytest.mark.parametrize(
     ("came", "stage", "due_ms"),
     [
-        pytest.param([], "speech", 11_000, id="never noticed"),
-        pytest.param([(60, speech_started("i"))], "speech", 11_000, id="the beginning was noticed"),
-        pytest.param([(1_030, speech_started("i"))], "speech", 11_000, id="the beginning was noticed after the end"),
+        pytest.param([], "end_of_turn", 11_000, id="never noticed"),
+        pytest.param([(60, speech_started("i"))], "end_of_turn", 11_000, id="the beginning was noticed"),
+        pytest.param([(1_030, speech_started("i"))], "end_of_turn", 11_000, id="the start was noticed after the end"),
         pytest.param([(60, speech_started("i")), (1_500, speech_stopped("i"))], "first_delta", 4_500, id="noticed"),
         pytest.param([(1_500, speech_stopped("i")), (2_900, created("r"))], "first_delta", 4_500, id="created"),
-        pytest.param([(1_500, speech_stopped("i")), (2_000, speech_started("j"))], "speech", 12_000, id="once more"),
+        pytest.param([(1_500, speech_stopped("i")), (2_000, speech_started("j"))], "end_of_turn", 12_000, id="again"),
         pytest.param([(1_500, speech_stopped("i")), (1_505, committed("i")), (1_600, delta(GA, "audio", "r"))],
                      "next_delta", 3_600, id="answered"),
         pytest.param([(1_500, speech_stopped("i")), (1_505, committed("i")), (1_510, created("r")),
-                      *((t, delta(GA, "audio", "r")) for t in range(2_000, 6_000, 1_000))], "done", 6_510, id="long"),
+                      *((t, delta(GA, "audio", "r")) for t in range(2_000, 6_000, 1_000))],
+                     "response", 6_510, id="long"),
     ],
 )  # fmt: skip
 def test_a_stage_of_a_spoken_turn_has_its_limit(came: list[tuple[int, bytes]], stage: str, due_ms: int) -> None:
-    talk = vad(speech=10, first_delta=3, next_delta=2, done=5)
+    talk = vad(end_of_turn=10, first_delta=3, next_delta=2, response=5)
     talk.begin_speech(0)
     for at_ms, data in [(at_ms, data) for at_ms, data in came if at_ms < 1_000]:
         talk.hear(at_ms, data)
@@ -150,7 +151,7 @@ def test_a_stage_of_a_spoken_turn_has_its_limit(came: list[tuple[int, bytes]], s
 
 
 def test_nothing_is_overdue_while_the_caller_speaks() -> None:
-    talk = vad(speech=1, first_delta=1, next_delta=1, done=1)
+    talk = vad(end_of_turn=1, first_delta=1, next_delta=1, response=1)
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"))
     hears(talk, 800)
@@ -162,7 +163,7 @@ def test_nothing_is_overdue_while_the_caller_speaks() -> None:
 
 
 def test_what_was_overdue_before_the_caller_had_finished_is_due_then_and_not_before() -> None:
-    talk = vad(done=1)
+    talk = vad(response=1)
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"))
     hears(talk, 800)
@@ -170,7 +171,7 @@ def test_what_was_overdue_before_the_caller_had_finished_is_due_then_and_not_bef
     talk.end_speech(5_000)
     talk.timeline.expire(at(5_100))
 
-    assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == ("timeout:done", 5_000)
+    assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == ("timeout:response", 5_000)
 
 
 def test_a_service_that_was_busy_answering_a_pause_is_not_late_before_it_was_done_with_that() -> None:
@@ -189,10 +190,10 @@ def test_a_service_that_was_busy_answering_a_pause_is_not_late_before_it_was_don
 
 @pytest.mark.parametrize(
     ("close_ms", "outcome", "ended_ms"),
-    [(11_000, "closed:1006", 11_000), (11_001, "timeout:speech", 11_000), (60_000, "timeout:speech", 11_000)],
+    [(11_000, "closed:1006", 11_000), (11_001, "timeout:end_of_turn", 11_000), (60_000, "timeout:end_of_turn", 11_000)],
 )
 def test_a_close_that_comes_after_a_deadline_does_not_overtake_it(close_ms: int, outcome: str, ended_ms: int) -> None:
-    talk = vad(speech=10)
+    talk = vad(end_of_turn=10)
     speaks(talk)
     talk.timeline.tell(inputs.Closed(1006, at(close_ms), ""))
 
@@ -550,7 +551,7 @@ def test_what_has_come_already_is_not_expected_again() -> None:
     talk.timeline.tell(inputs.Expected("speech_started", at(1_001)))
 
     assert not insists(talk)
-    assert talk.deadline()[:2] == (at(11_000), "timeout:speech")
+    assert talk.deadline()[:2] == (at(11_000), "timeout:end_of_turn")
 
 
 def test_a_turn_that_is_done_without_what_was_expected_fails_at_once() -> None:
@@ -686,7 +687,7 @@ STEPS = st.one_of(
 
 
 SCENES = st.lists(st.tuples(STEPS, st.sampled_from([0, 1, 40, 900, 2_500])), max_size=40)
-LIMITS: dict[str, Any] = {"speech": 3.0, "first_delta": 3.0, "next_delta": 2.0, "done": 4.0}
+LIMITS: dict[str, Any] = {"end_of_turn": 3.0, "first_delta": 3.0, "next_delta": 2.0, "response": 4.0}
 
 
 def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
@@ -780,7 +781,7 @@ class Anxious(Timeline):
 def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
     responds: bool, steps: list[tuple[bytes | str, int]], done_s: float
 ) -> None:
-    limits = LIMITS | {"done": done_s}
+    limits = LIMITS | {"response": done_s}
     talk, anxious = (Talk(service_responds=responds, **limits) for _ in range(2))
     anxious.timeline = Anxious(SessionStart(AT_NS, 2, Limits(**limits), responds), GA)
     anxious.hear(0, session_created(), session_updated())
@@ -800,14 +801,14 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
 
 
 def test_an_answer_to_a_pause_that_never_ends_is_overdue_also_while_the_rest_is_unnoticed() -> None:
-    talk = vad(done=1, speech=3)
+    talk = vad(response=1, end_of_turn=3)
     split(talk)
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_000)
     talk.timeline.expire(at(1_760))
 
     turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:done", 1_750)
+    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:response", 1_750)
 
 
 # How far its instants can be off.

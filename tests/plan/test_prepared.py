@@ -53,8 +53,8 @@ MS = 1_000_000
 def build_script(*steps: Step, background: Background | None = None, variables: Rows | None = None,
                  written: str = "{}", **session: Any) -> Script:  # fmt: skip
     settings = SessionSettings(**session)
-    return Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, limits=Limits(done=7),
-                  steps=steps, background=background, variables=variables, jitter_buffer_ms=62.5,
+    return Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=Limits(response=7),
+                  steps=steps, background_noise=background, variables=variables, jitter_buffer_ms=62.5,
                   written=parsed_yaml(Path("talk.yaml"), written, "the script"))  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def build_pcm(samples: int = 6_000, speech: Speech | None = None, name: str = "a
 def build_wav(
     samples: int = 6_000, *, chunk_ms: int = 100, paced: bool = True, speech: Speech | None = None
 ) -> WavTurn:
-    return WavTurn((build_pcm(samples, speech),), label="words", chunk_ms=chunk_ms, paced=paced)
+    return WavTurn((build_pcm(samples, speech),), name="words", chunk_ms=chunk_ms, paced=paced)
 
 
 def prepared(script: Script, dialect: Dialect = GA) -> PreparedScript:
@@ -96,7 +96,7 @@ def sent(turns: Sequence[PreparedTurn]) -> list[dict[str, Any]]:
 
 
 def test_a_text_turn_is_an_item_and_a_request() -> None:
-    turn = prepared_turn(TextTurn("Hello", label="greeting", response=ResponseSettings(max_output_tokens=9)))
+    turn = prepared_turn(TextTurn("Hello", name="greeting", response=ResponseSettings(max_output_tokens=9)))
 
     assert (turn.plan.number, turn.plan.step, turn.kind, turn.chunk_ns) == (1, "greeting", "text", None)
     (item,) = turn.inputs
@@ -108,7 +108,7 @@ def test_a_text_turn_is_an_item_and_a_request() -> None:
 
 
 def test_a_turn_without_input_is_a_request_alone() -> None:
-    turn = prepared_turn(AskTurn(ResponseSettings(instructions="Help."), label="assist"))
+    turn = prepared_turn(AskTurn(ResponseSettings(instructions="Help."), name="assist"))
 
     assert (turn.kind, turn.speech, turn.inputs) == ("none", (), ())
     assert turn.request is not None
@@ -144,7 +144,7 @@ def test_the_appends_hold_the_whole_wav(samples: int, chunk_ms: int) -> None:
     wav = build_wav(samples, chunk_ms=chunk_ms)
     speech = prepared_turn(wav).speech
 
-    assert audio_of(speech) == wav.play[0].data
+    assert audio_of(speech) == wav.audio[0].data
     assert [len(audio_of([message])) for message in speech] == [message.audio_bytes for message in speech]
 
 
@@ -173,7 +173,7 @@ def test_a_script_knows_whether_the_service_starts_responses(detection: TurnDete
 
 
 def test_typed_turns_ask_for_their_responses_whatever_the_vad_does() -> None:
-    turn = prepared_turn(TextTurn("b", label="a"), turn_detection=VAD)
+    turn = prepared_turn(TextTurn("b", name="a"), turn_detection=VAD)
 
     assert (turn.plan.vad, turn.request is None) == (False, False)
 
@@ -193,7 +193,7 @@ def test_between_turns_an_open_microphone_records_silence(format: AudioFormatNam
 
 
 def test_a_session_with_a_vad_and_without_recordings_records_silence_too() -> None:
-    script = prepared(build_script(TextTurn("b", label="a"), turn_detection=VAD))
+    script = prepared(build_script(TextTurn("b", name="a"), turn_detection=VAD))
 
     assert [message.duration_ns for message in script.between] == [100 * MS]
     assert prepared(build_script(build_wav())).between == ()
@@ -250,7 +250,7 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
     begin_ms = 800 + pause_ms  # of the last word; no VAD that stops at the pause has heard more, silence included
     end_ms = begin_ms + last_ms
     pcm = Pcm(Path("a.wav"), "a", data.tobytes(), Speech(2_400, 24 * end_ms))
-    tail_ns = prepared_turn(WavTurn((pcm,), label="words", chunk_ms=chunk_ms), turn_detection=VAD).plan.tail_ns
+    tail_ns = prepared_turn(WavTurn((pcm,), name="words", chunk_ms=chunk_ms), turn_detection=VAD).plan.tail_ns
 
     assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
     assert abs(tail_ns - last_ms * MS // 2) <= MS
@@ -274,7 +274,7 @@ def test_the_last_pause_of_a_recording_is_searched_for_once(monkeypatch: pytest.
 
 def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
     step = build_wav()
-    repertoire = Repertoire(build_script(AskTurn(PLAIN, label="ask"), step), GA)
+    repertoire = Repertoire(build_script(AskTurn(PLAIN, name="ask"), step), GA)
     kept = repertoire.session(0, 0).turns[1].speech
 
     assert repertoire.step(step, 2, Choices(0, 0)).speech is kept
@@ -288,14 +288,14 @@ def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
 )
 def test_a_turn_s_own_output_wins_over_the_session_s(session: str, turn: Any, wanted: bool) -> None:
     assert (
-        prepared_turn(TextTurn("b", label="a", response=ResponseSettings(output=turn)), output=session).plan.wants_audio
+        prepared_turn(TextTurn("b", name="a", response=ResponseSettings(output=turn)), output=session).plan.wants_audio
         is wanted
     )
 
 
 def test_turns_are_numbered_across_pauses_which_stay_in_their_place() -> None:
     pause, expect = Pause(5), Expect(ExpectSettings("audio_delta", 3))
-    script = prepared(build_script(TextTurn("b", label="a"), expect, pause, AskTurn(PLAIN, label="c")))
+    script = prepared(build_script(TextTurn("b", name="a"), expect, pause, AskTurn(PLAIN, name="c")))
 
     first, second, third, fourth = script.steps
     assert (second, third) == (PreparedExpectation("audio_delta", 3), PreparedPause(5_000_000_000))
@@ -321,7 +321,7 @@ def update_of(script: PreparedScript) -> OutgoingMessage:
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
-    script = prepared(build_script(AskTurn(ResponseSettings(output="text"), label="a"), voice="alloy"), dialect)
+    script = prepared(build_script(AskTurn(ResponseSettings(output="text"), name="a"), voice="alloy"), dialect)
     session = decoded(update_of(script).data)["session"]
     voice = session["voice"] if "voice" in session else session["audio"]["output"]["voice"]
     request = script.turns[0].request
@@ -331,7 +331,7 @@ def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
     assert decoded(request.data)["response"] == {
         "output_modalities" if FAMILIES[dialect] is IN_GA else "modalities": ["text"]
     }
-    assert (script.name, script.dialect, script.limits.done, script.jitter_buffer_ns) == (
+    assert (script.name, script.dialect, script.limits.response, script.jitter_buffer_ns) == (
         "talk",
         dialect,
         7,
@@ -356,7 +356,7 @@ def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_place(
         "session:\n turn_detection: {idle_timeout_ms: 6000}\n temperature: 0.8\n"
         " reasoning: {effort: low}\n truncation: disabled\n"
     )
-    script = build_script(AskTurn(PLAIN, label="a"), written=written, **session)
+    script = build_script(AskTurn(PLAIN, name="a"), written=written, **session)
 
     assert setting in update_of(prepared(script, spoken_by)).data.decode()
     with pytest.raises(ScriptError, match=rf"^talk\.yaml:{place}: {setting} needs the (?i:{spoken_by.name}) "):
@@ -377,7 +377,7 @@ def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_plac
     dialect: Dialect, written: str, place: str, words: str
 ) -> None:
     extra = YAML(typ="safe", pure=True).load(written)
-    script = build_script(AskTurn(PLAIN, label="a"), written=f"session:\n extra:\n  {written}", extra=extra)
+    script = build_script(AskTurn(PLAIN, name="a"), written=f"session:\n extra:\n  {written}", extra=extra)
 
     with pytest.raises(ScriptError) as refused:
         Repertoire(script, dialect)
@@ -385,7 +385,7 @@ def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_plac
 
 
 def test_a_script_without_a_file_is_refused_by_a_dialect_all_the_same() -> None:
-    script = replace(build_script(AskTurn(PLAIN, label="a"), temperature=0.8), written=None)
+    script = replace(build_script(AskTurn(PLAIN, name="a"), temperature=0.8), written=None)
 
     with pytest.raises(ScriptError, match=r"^talk\.yaml: temperature needs the preview dialect"):
         Repertoire(script, GA)
@@ -394,10 +394,10 @@ def test_a_script_without_a_file_is_refused_by_a_dialect_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("steps", "place", "words"),
     [
-        ("- say: hi\n  image: a.png", "1:1", "step 1"),
-        ("- say: hi\n- message: {role: user, text: x, image: a.png}", "1:1", "step 2"),
-        ("- respond: {input: [{role: user, text: x, image: a.png}]}", "1:1", "step 1"),
-        ("- say: hi\nhistory: h.jsonl", "3:1", "history"),
+        ("- text: hi\n  image: a.png", "1:1", "step 1"),
+        ("- text: hi\n- message: {role: user, text: x, image: a.png}", "1:1", "step 2"),
+        ("- request_response: {input: [{role: user, text: x, image: a.png}]}", "1:1", "step 1"),
+        ("- text: hi\nhistory: h.jsonl", "3:1", "history"),
     ],
 )
 def test_an_image_is_refused_by_a_dialect_that_has_none_with_its_place(
@@ -434,14 +434,14 @@ def test_an_event_of_the_scripts_own_must_not_undo_what_the_harness_goes_by(
 ) -> None:
     step = SendEvent({"type": "session.update", "session": session})
     if not words:
-        assert Repertoire(build_script(AskTurn(PLAIN, label="a"), step), dialect)
+        assert Repertoire(build_script(AskTurn(PLAIN, name="a"), step), dialect)
         return
 
     with pytest.raises(ScriptError) as refused:
-        Repertoire(build_script(AskTurn(PLAIN, label="a"), step, written="steps:\n- send: {}\n"), dialect)
+        Repertoire(build_script(AskTurn(PLAIN, name="a"), step, written="steps:\n- send: {}\n"), dialect)
     assert str(refused.value).startswith(f"talk.yaml:1:1: send of step 2 must not set {words}")
     with pytest.raises(UsageError, match=r"^send must not set "):
-        Repertoire(build_script(AskTurn(PLAIN, label="a")), dialect).step(step, 1, Choices(0, 0))
+        Repertoire(build_script(AskTurn(PLAIN, name="a")), dialect).step(step, 1, Choices(0, 0))
 
 
 def messages_of(script: PreparedScript) -> list[OutgoingMessage]:
@@ -459,7 +459,7 @@ def rows(*values: str) -> Rows:
 
 
 def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> None:
-    script = build_script(TextTurn("I am ${name}.", label="a"), variables=rows("Ann", "Bob"), instructions="${name}")
+    script = build_script(TextTurn("I am ${name}.", name="a"), variables=rows("Ann", "Bob"), instructions="${name}")
     repertoire = Repertoire(script, GA)
 
     sessions = [repertoire.session(number, seed=1) for number in range(3)]
@@ -475,7 +475,7 @@ def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> 
 
 def test_one_of_several_recordings_is_chosen_by_seed_and_session() -> None:
     recordings = tuple(build_pcm(2_400, name=name) for name in "abcd")
-    script = build_script(WavTurn(recordings, label="words"), WavTurn(recordings, label="words"))
+    script = build_script(WavTurn(recordings, name="words"), WavTurn(recordings, name="words"))
 
     chosen = [[t.plan.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
     again = [[t.plan.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
@@ -520,7 +520,7 @@ def test_pauses_of_one_session_are_drawn_each_by_itself() -> None:
 
 @pytest.mark.parametrize("length", [LOG_NORMAL, FROM_FILE])
 def test_pauses_change_neither_recordings_nor_variables(length: ThinkTime) -> None:
-    spoken = WavTurn(tuple(build_pcm(2_400, name=name) for name in "abcd"), label="words")
+    spoken = WavTurn(tuple(build_pcm(2_400, name=name) for name in "abcd"), name="words")
     rows = Rows(Path("rows.csv"), "d2", ({"name": "Ann"}, {"name": "Bob"}))
     without = build_script(spoken, spoken, variables=rows)
     paused = build_script(spoken, Pause(length), spoken, Pause(length), variables=rows)

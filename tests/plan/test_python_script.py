@@ -12,7 +12,7 @@ import pytest
 from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
 from bench.plan.draws import LogNormalTimes
-from bench.plan.fields import LIMITS, SESSION
+from bench.plan.fields import SESSION, TIMEOUTS
 from bench.plan.recordings import Speech
 from bench.plan.script import build_script, load_script, unfilled_names
 from bench.plan.steps import (
@@ -36,15 +36,15 @@ DETECTION = {"type": "server_vad", "silence_duration_ms": 500}
 
 
 def wav(paths: Any = "late_parcel.wav", **arguments: Any) -> Any:
-    return step_of("play", AUDIO, play=paths, label="late", **arguments)
+    return step_of("audio", AUDIO, audio=paths, name="late", **arguments)
 
 
 def say(text: Any, label: str = "hi", **options: Any) -> Any:
-    return step_of("say", say=text, label=label, **options)
+    return step_of("text", text=text, name=label, **options)
 
 
 def respond(label: str = "ask", **options: Any) -> Any:
-    return step_of("respond", label=label, **options)
+    return step_of("request_response", name=label, **options)
 
 
 def expect(event: str, within: float) -> Step:
@@ -56,15 +56,15 @@ def pause(seconds: float | None = None, folder: Path = AUDIO, **drawn: Any) -> S
 
 
 def sound(**options: Any) -> Step:
-    return step_of("sound", AUDIO, play="uh_huh.wav", **options)
+    return step_of("sound", AUDIO, audio="uh_huh.wav", **options)
 
 
 def session_settings(given: Any) -> SessionSettings:
     return SESSION.read(PlainValue("session", given))
 
 
-def limits(given: Any) -> Limits:
-    return LIMITS.read(PlainValue("limits", given))
+def timeouts(given: Any) -> Limits:
+    return TIMEOUTS.read(PlainValue("timeouts", given))
 
 
 def test_python_says_the_same_as_a_file(tmp_path: Path) -> None:
@@ -72,34 +72,35 @@ def test_python_says_the_same_as_a_file(tmp_path: Path) -> None:
     path.write_text(
         f"""
 session: {{voice: alloy, turn_detection: {{type: server_vad, silence_duration_ms: 500}}}}
-limits: {{speech: 3}}
-background: {{noise: {AUDIO / "room.wav"}, snr_db: 20}}
+timeouts: {{end_of_turn: 3}}
+background_noise: {{file: {AUDIO / "room.wav"}, snr_db: 20}}
 jitter_buffer_ms: 0
 steps:
-  - {{say: Hello, label: hello, output: text}}
+  - {{text: Hello, name: hello, output: text}}
   - expect: {{event: text_delta, within: 2}}
-  - {{respond: {{instructions: Help.}}, label: help, expected_reply: Sure., success: {{reply_matches: "(?i)sure"}}}}
+  - {{request_response: {{instructions: Help.}}, name: help, expected_reply: Sure.,
+     success: {{reply_matches: "(?i)sure"}}}}
   - pause: 1.5
-  - pause: {{median: 2, sigma: 0.5, most: 9}}
+  - pause: {{median: 2, sigma: 0.5, max: 9}}
   - pause: {{file: {TIMES}}}
-  - play: [{AUDIO / "late_parcel.wav"}, {AUDIO / "goodbye.wav"}]
-    label: late
+  - audio: [{AUDIO / "late_parcel.wav"}, {AUDIO / "goodbye.wav"}]
+    name: late
     chunk_ms: 20
-    words: [My parcel is two days late., "Goodbye."]
+    transcript: [My parcel is two days late., "Goodbye."]
     success: {{reply_contains: sorry}}
-  - sound: {{play: {AUDIO / "uh_huh.wav"}, kind: backchannel, share: 0.25}}
-  - interrupt: {{after: 1.5, play: {AUDIO / "not_today.wav"}, verify: true}}
-    label: over
-  - interrupt: {{word: parcel, verify: true}}
-  - sound: {{play: {AUDIO / "uh_huh.wav"}, kind: aside, during: silence, chunk_ms: 50}}
-  - {{say: Bye}}
+  - sound: {{audio: {AUDIO / "uh_huh.wav"}, kind: backchannel, after_share: 0.25}}
+  - interrupt: {{after: 1.5, audio: {AUDIO / "not_today.wav"}, verify_truncation: true}}
+    name: over
+  - interrupt: {{after_text: parcel, verify_truncation: true}}
+  - sound: {{audio: {AUDIO / "uh_huh.wav"}, kind: talking_to_others, during: silence, chunk_ms: 50}}
+  - {{text: Bye}}
 """,
         encoding="utf-8",
     )
     settings = {
         "session": {"voice": "alloy", "turn_detection": DETECTION},
-        "limits": {"speech": 3},
-        "background": {"noise": AUDIO / "room.wav", "snr_db": 20},
+        "timeouts": {"end_of_turn": 3},
+        "background_noise": {"file": AUDIO / "room.wav", "snr_db": 20},
         "jitter_buffer_ms": 0,
     }
     steps: list[Step] = [
@@ -107,18 +108,18 @@ steps:
         expect("text_delta", 2),
         respond("help", instructions="Help.", expected_reply="Sure.", success={"reply_matches": "(?i)sure"}),
         pause(1.5),
-        pause(median=2, sigma=0.5, most=9),
+        pause(median=2, sigma=0.5, max=9),
         pause(folder=TIMES.parent, file=TIMES.name),
         wav(
             ["late_parcel.wav", AUDIO / "goodbye.wav"],
             chunk_ms=20,
-            words=["My parcel is two days late.", "Goodbye."],
+            transcript=["My parcel is two days late.", "Goodbye."],
             success={"reply_contains": "sorry"},
         ),
-        sound(kind="backchannel", share=0.25),
-        step_of("interrupt", AUDIO, play="not_today.wav", label="over", after=1.5, verify=True),
-        step_of("interrupt", AUDIO, word="parcel", verify=True),
-        sound(kind="aside", during="silence", chunk_ms=50),
+        sound(kind="backchannel", after_share=0.25),
+        step_of("interrupt", AUDIO, audio="not_today.wav", name="over", after=1.5, verify_truncation=True),
+        step_of("interrupt", AUDIO, after_text="parcel", verify_truncation=True),
+        sound(kind="talking_to_others", during="silence", chunk_ms=50),
         say("Bye", label="turn_5"),
     ]
 
@@ -126,14 +127,14 @@ steps:
 
 
 def test_each_step_can_be_made_by_itself() -> None:
-    assert say("Hi", instructions=None) == TextTurn("Hi", label="hi")
-    assert respond(max_output_tokens=9) == AskTurn(ResponseSettings(max_output_tokens=9), label="ask")
+    assert say("Hi", instructions=None) == TextTurn("Hi", name="hi")
+    assert respond(max_output_tokens=9) == AskTurn(ResponseSettings(max_output_tokens=9), name="ask")
     assert pause(2) == Pause(2)
     assert pause(median=2, sigma=0) == Pause(LogNormalTimes(2.0, 0.0, 3_600.0))
     assert expect("audio_done", 1.5) == Expect(ExpectSettings("audio_done", 1.5))
     assert step_of("interrupt", AUDIO) == Interrupt(InterruptSettings())
     assert wav(paced=False).chunk_ms == 100
-    assert wav(speech={"begin": 0.5, "end": 1}).recordings[0].speech == Speech(12_000, 24_000)
+    assert wav(speech={"start": 0.5, "end": 1}).recordings[0].speech == Speech(12_000, 24_000)
 
 
 def test_settings_are_read_from_plain_mappings() -> None:
@@ -141,21 +142,21 @@ def test_settings_are_read_from_plain_mappings() -> None:
 
     assert session_settings({"turn_detection": DETECTION}) == SessionSettings(turn_detection=detection)
     assert session_settings({}) == SessionSettings()
-    assert limits({"done": 7}) == Limits(done=7)
+    assert timeouts({"response": 7}) == Limits(response=7)
 
 
 WRONG: list[tuple[Callable[[], object], str]] = [
-    (lambda: say(""), "say must not be empty"),
-    (lambda: say(5), "say must be text, not 5 (quotes make anything text)"),  # type: ignore[arg-type]
-    (lambda: say("Hi", label="a b"), 'label must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not the text "a b"'),
-    (lambda: say("Hi", lable="x"), "say has an unknown key 'lable'; did you mean label?"),
+    (lambda: say(""), "text must not be empty"),
+    (lambda: say(5), "text must be text, not 5 (quotes make anything text)"),  # type: ignore[arg-type]
+    (lambda: say("Hi", label="a b"), 'name must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not the text "a b"'),
+    (lambda: say("Hi", lable="x"), "text has an unknown key 'lable'; allowed: text, name"),
     (lambda: respond(max_output_tokens=True), "max_output_tokens must be a whole number of tokens"),
-    (lambda: wav("none.wav"), f"play {AUDIO}/none.wav: no such file"),
-    (lambda: wav([]), "play must not be an empty list"),
+    (lambda: wav("none.wav"), f"audio {AUDIO}/none.wav: no such file"),
+    (lambda: wav([]), "audio must not be an empty list"),
     (lambda: wav(chunk_ms=19), "chunk_ms must be a whole number from 20 to 200, not 19"),
     (lambda: wav(paced="no"), 'paced must be true or false, not the text "no"'),
-    (lambda: wav(speech={"begin": 0, "end": 2}),
-     "speech must begin before it ends, and end with the WAV at the latest"),
+    (lambda: wav(speech={"start": 0, "end": 2}),
+     "speech must start before it ends, and end with the WAV at the latest"),
     (lambda: pause(0), "pause must be a number of seconds from 0.001 to 3600, not 0"),
     (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
     (lambda: pause(10**400), "pause must be a number of seconds from 0.001 to 3600, not 1000"),
@@ -169,11 +170,11 @@ WRONG: list[tuple[Callable[[], object], str]] = [
      "type must be server_vad, semantic_vad, full_duplex, "),
     (lambda: session_settings({1: 2}), "session has a key that is not a word"),  # type: ignore[dict-item]
     (lambda: session_settings([]), "session must be made of `key: value`, not a list"),  # type: ignore[arg-type]
-    (lambda: limits({"fist_delta": 1}), "limits has an unknown key 'fist_delta'; did you mean first_delta?"),
+    (lambda: timeouts({"fist_delta": 1}), "timeouts has an unknown key 'fist_delta'; did you mean first_delta?"),
     (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
     (lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
-     "expect is about no turn: it must follow a `say`, `respond`, `play` or `hear`"),
-    (lambda: build_script(Path(__file__), {}, [sound(kind="aside", during="silence"), say("Hi")]),
+     "expect is about no turn: it must follow a `text`, `audio`, `request_response` or `wait_for`"),
+    (lambda: build_script(Path(__file__), {}, [sound(kind="talking_to_others", during="silence"), say("Hi")]),
      "sound needs `turn_detection` in the session"),
     (lambda: build_script(Path(__file__), {}, [say("Hi"), expect("text_delta", 1)]),
      "event text_delta can never come: the turn before it asks for audio"),
@@ -216,20 +217,20 @@ def test_names_without_variables_are_known_and_those_with_them_must_be_there(tmp
 
 @pytest.mark.parametrize("detection", ["none", "server_vad"])
 @pytest.mark.parametrize("output", ["audio", "text"])
-@pytest.mark.parametrize("kind", ["say", "respond", "play"])
+@pytest.mark.parametrize("kind", ["text", "request_response", "audio"])
 def test_what_a_turn_gets_can_be_expected_of_it(kind: str, output: str, detection: str) -> None:
     turns = {
-        "say": say("Hi", label="x", output=output),
-        "respond": respond(label="x", output=output),
-        "play": wav(output=output),
+        "text": say("Hi", label="x", output=output),
+        "request_response": respond(label="x", output=output),
+        "audio": wav(output=output),
     }
     session = session_settings({"turn_detection": detection})
 
     assert {event for event in EXPECTED_EVENTS if can_come(event, turns[kind], session)} == {
         "response_created",
         *(["text_delta"] if output == "text" else [name for name in EXPECTED_EVENTS if name.startswith(ANSWERED)]),
-        *(["committed"] if kind == "play" else []),
-        *(["speech_started", "speech_stopped"] if kind == "play" and detection != "none" else []),
+        *(["committed"] if kind == "audio" else []),
+        *(["speech_started", "speech_stopped"] if kind == "audio" and detection != "none" else []),
     }
 
 
@@ -253,14 +254,15 @@ def test_what_python_gets_wrong_is_said_by_its_key(call: Callable[[], object], w
 
 UNKNOWN = "names the function book, which `tools` does not have"
 SENSELESS: dict[str, tuple[list[Step], str, str]] = {
-    "a call of what nobody declared": ([say("Book it.", label="book", calls="book")],
-     "steps: [{say: Book it., calls: book}]", UNKNOWN),
-    "a sound after the last turn": ([say("Hi"), sound(kind="aside", during="silence")],
-     f"steps: [{{say: Hi}}, {{sound: {{play: {AUDIO / 'uh_huh.wav'}, kind: aside, during: silence}}}}]", UNTOLD),
-    "one label for what is typed and what is spoken": (
-        [say("Hi"), step_of("play", AUDIO, play="uh_huh.wav", label="hi")],
-        f"steps: [{{say: Hi, label: hi}}, {{play: {AUDIO / 'uh_huh.wav'}, label: hi}}]",
-        "label names a typed turn and a spoken one",
+    "a call of what nobody declared": ([say("Book it.", label="book", expected_calls="book")],
+     "steps: [{text: Book it., expected_calls: book}]", UNKNOWN),
+    "a sound after the last turn": ([say("Hi"), sound(kind="talking_to_others", during="silence")],
+     f"steps: [{{text: Hi}}, {{sound: {{audio: {AUDIO / 'uh_huh.wav'}, kind: talking_to_others, during: silence}}}}]",
+     UNTOLD),
+    "one name for what is typed and what is spoken": (
+        [say("Hi"), step_of("audio", AUDIO, audio="uh_huh.wav", name="hi")],
+        f"steps: [{{text: Hi, name: hi}}, {{audio: {AUDIO / 'uh_huh.wav'}, name: hi}}]",
+        "name names a text turn and a voice turn",
     ),
 }  # fmt: skip
 

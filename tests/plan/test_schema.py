@@ -112,18 +112,18 @@ FULL: dict[str, Any] = {
         "truncation": {"retention_ratio": 0.8, "post_instructions": 8_000},
         "extra": {"tools": [{"name": "x", "parameters": None}], "speed": 1.5},
     },
-    "limits": {"speech": 3, "done": 60.5},
-    "background": {"noise": "room.wav", "snr_db": 15},
+    "timeouts": {"end_of_turn": 3, "response": 60.5},
+    "background_noise": {"file": "room.wav", "snr_db": 15},
     "jitter_buffer_ms": 50,
     "pipelined": True,
     "renew_after": 3_300,
     "steps": [
-        {"say": "Hello", "label": "hello", "output": "text", "instructions": "x", "max_output_tokens": 1},
+        {"text": "Hello", "name": "hello", "output": "text", "instructions": "x", "max_output_tokens": 1},
         {"expect": {"event": "text_delta", "within": 5}},
-        {"respond": {"output": "audio"}, "label": "help"},
-        {"respond": None},
+        {"request_response": {"output": "audio"}, "name": "help"},
+        {"request_response": None},
         {
-            "respond": {
+            "request_response": {
                 "conversation": "none",
                 "input": [{"role": "user", "text": "Hello"}, {"role": "assistant", "text": "Hi"}],
                 "metadata": {"topic": "greeting"},
@@ -132,19 +132,31 @@ FULL: dict[str, Any] = {
         },
         {"message": {"role": "system", "text": "Be brief."}},
         {"send": {"type": "response.cancel"}},
-        {"sound": {"play": "uh_huh.wav", "kind": "aside", "during": "silence"}},
+        {"sound": {"audio": "uh_huh.wav", "kind": "talking_to_others", "during": "silence"}},
         {"pause": 2.5},
-        {"pause": {"median": 2, "sigma": 0.5, "most": 20}},
+        {"pause": {"median": 2, "sigma": 0.5, "max": 20}},
         {"pause": {"file": str(Path(__file__).with_name("think_times.txt"))}},
-        {"play": WAV, "chunk_ms": 20, "paced": True, "speech": {"begin": 0.35, "end": 1.1}},
-        {"play": [WAV, "goodbye.wav"], "label": "end"},
-        {"sound": {"play": "uh_huh.wav", "kind": "backchannel", "during": "reply", "share": 0.5, "chunk_ms": 50}},
-        {"interrupt": {"play": "not_today.wav", "after": 1.5, "verify": True}, "label": "over", "output": "audio"},
-        {"interrupt": {"word": "parcel"}},
+        {"audio": WAV, "chunk_ms": 20, "paced": True, "speech": {"start": 0.35, "end": 1.1}},
+        {"audio": [WAV, "goodbye.wav"], "name": "end"},
+        {
+            "sound": {
+                "audio": "uh_huh.wav",
+                "kind": "backchannel",
+                "during": "reply",
+                "after_share": 0.5,
+                "chunk_ms": 50,
+            }
+        },
+        {
+            "interrupt": {"audio": "not_today.wav", "after": 1.5, "verify_truncation": True},
+            "name": "over",
+            "output": "audio",
+        },
+        {"interrupt": {"after_text": "parcel"}},
     ],
 }
 SEMANTIC = FULL | {"session": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}
-WORD = {"session": {"turn_detection": "none"}, "limits": None, "steps": [{"say": "hi"}]}
+WORD = {"session": {"turn_detection": "none"}, "timeouts": None, "steps": [{"text": "hi"}]}
 GOOD = [FULL, SEMANTIC, WORD]
 
 Path_ = tuple[str | int, ...]
@@ -187,9 +199,9 @@ def near(tree: Any, at: Path_) -> tuple[dict[str, Any], Path_]:
     if len(tree["steps"]) == 1:
         return tree, at
     if at[:1] != ("steps",) or len(at) == 1:
-        return tree | {"steps": [{"say": "hi"}]}, at
+        return tree | {"steps": [{"text": "hi"}]}, at
     number = int(at[1])
-    steps = [{"say": "hi"}, *tree["steps"][: number + 1][-2:]]
+    steps = [{"text": "hi"}, *tree["steps"][: number + 1][-2:]]
     return {"steps": steps}, ("steps", len(steps) - 1, *at[2:])
 
 
@@ -267,8 +279,8 @@ def test_python_and_yaml_are_read_alike(tmp_path: Path) -> None:
     parts = SCRIPT.read(PlainValue("the script", FULL, tmp_path))
 
     script = load_script(path)
-    assert (script.session, script.limits, script.steps) == (parts["session"], parts["limits"], parts["steps"])
-    assert (script.background, script.jitter_buffer_ms) == (parts["background"], parts["jitter_buffer_ms"])
+    assert (script.session, script.timeouts, script.steps) == (parts["session"], parts["timeouts"], parts["steps"])
+    assert (script.background_noise, script.jitter_buffer_ms) == (parts["background_noise"], parts["jitter_buffer_ms"])
 
 
 REFERENCE = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")

@@ -48,15 +48,15 @@ session:
   input_transcription: whisper-1
   input_format: g711_ulaw
   output_format: g711_alaw
-limits: {first_delta: 2, done: 60.5}
+timeouts: {first_delta: 2, response: 60.5}
 jitter_buffer_ms: 80
 steps:
-  - say: "Hello"
-    label: greeting
+  - text: "Hello"
+    name: greeting
     output: audio
-  - respond: {instructions: Help., output: text, max_output_tokens: 9}
+  - request_response: {instructions: Help., output: text, max_output_tokens: 9}
   - pause: 2.5
-  - play: a.wav
+  - audio: a.wav
     chunk_ms: 40
     paced: false
     instructions: Listen.
@@ -76,15 +76,13 @@ steps:
         input_format="g711_ulaw",
         output_format="g711_alaw",
     )
-    assert loaded.limits == Limits(first_delta=2.0, done=60.5)
+    assert loaded.timeouts == Limits(first_delta=2.0, response=60.5)
     say, respond, pause, play = loaded.steps
-    assert say == TextTurn("Hello", label="greeting", response=ResponseSettings(output="audio"))
-    assert respond == AskTurn(
-        ResponseSettings(instructions="Help.", output="text", max_output_tokens=9), label="turn_2"
-    )
+    assert say == TextTurn("Hello", name="greeting", response=ResponseSettings(output="audio"))
+    assert respond == AskTurn(ResponseSettings(instructions="Help.", output="text", max_output_tokens=9), name="turn_2")
     assert pause == Pause(2.5)
     assert isinstance(play, WavTurn)
-    assert (play.label, play.chunk_ms, play.paced) == ("turn_3", 40, False)
+    assert (play.name, play.chunk_ms, play.paced) == ("turn_3", 40, False)
     assert play.response == ResponseSettings(instructions="Listen.")
     assert [round(pcm.seconds, 2) for pcm in play.recordings] == [1.56]
 
@@ -92,27 +90,27 @@ steps:
 def test_extra_is_no_template(script: Path) -> None:
     write(script.parent / "rows.csv", "name\nAda\n")
     text = (
-        "variables: rows.csv\nsession: {extra: {prompt: {instructions: '${city}', n: 2}}}\nsteps:\n- say: Hi ${name}\n"
+        "variables: rows.csv\nsession: {extra: {prompt: {instructions: '${city}', n: 2}}}\nsteps:\n- text: Hi ${name}\n"
     )
 
     assert load_script(write(script, text)).session.extra == {"prompt": {"instructions": "${city}", "n": 2}}
 
 
 def test_what_a_script_leaves_out_has_defaults(script: Path) -> None:
-    loaded = load_script(write(script, "session:\nsteps:\n- play: a.wav\n- respond:\n"))
+    loaded = load_script(write(script, "session:\nsteps:\n- audio: a.wav\n- request_response:\n"))
 
-    assert (loaded.session, loaded.limits) == (SessionSettings(), Limits())
-    assert (loaded.background, loaded.variables, loaded.jitter_buffer_ms) == (None, None, 50)
+    assert (loaded.session, loaded.timeouts) == (SessionSettings(), Limits())
+    assert (loaded.background_noise, loaded.variables, loaded.jitter_buffer_ms) == (None, None, 50)
     play, respond = loaded.steps
     assert isinstance(play, WavTurn)
     assert (play.chunk_ms, play.paced) == (100, True)
-    assert respond == AskTurn(ResponseSettings(), label="turn_2")
+    assert respond == AskTurn(ResponseSettings(), name="turn_2")
 
 
 def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
     write(script.with_name("times.txt"), "1.5\n0.5\n")
-    pauses = ("2.5", "{median: 2, sigma: 0.5}", "{median: 2, sigma: 0.5, most: 20}", "{file: times.txt}")
-    loaded = load_script(write(script, "steps:\n- say: hi\n" + "".join(f"- pause: {pause}\n" for pause in pauses)))
+    pauses = ("2.5", "{median: 2, sigma: 0.5}", "{median: 2, sigma: 0.5, max: 20}", "{file: times.txt}")
+    loaded = load_script(write(script, "steps:\n- text: hi\n" + "".join(f"- pause: {pause}\n" for pause in pauses)))
 
     *others, last = loaded.steps[1:]
     assert others == [
@@ -128,8 +126,8 @@ def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
 
 def test_labels_stay_as_they_are_however_many_there_are(script: Path) -> None:
     """Rows keep theirs; histograms have a limit of their own."""
-    steps = "".join(f"- {{say: hi, label: l{number}}}\n" for number in (*range(34), 0))
-    labels = [step.label for step in load_script(write(script, f"steps:\n{steps}")).steps if isinstance(step, TextTurn)]
+    steps = "".join(f"- {{text: hi, name: l{number}}}\n" for number in (*range(34), 0))
+    labels = [step.name for step in load_script(write(script, f"steps:\n{steps}")).steps if isinstance(step, TextTurn)]
 
     assert labels == [*(f"l{number}" for number in range(34)), "l0"]
 
@@ -140,8 +138,8 @@ def test_the_digest_follows_every_file_of_a_script(script: Path, name: str) -> N
         shutil.copy(WAV, script.with_name(wav))
     write(script.with_name("rows.csv"), "name\nAda\n")
     write(script.with_name("times.txt"), "1.5\n")
-    steps = "- play: [a.wav, b.wav]\n- pause: {file: times.txt}\n"
-    write(script, f"variables: rows.csv\nbackground: {{noise: room.wav, snr_db: 9}}\nsteps:\n{steps}")
+    steps = "- audio: [a.wav, b.wav]\n- pause: {file: times.txt}\n"
+    write(script, f"variables: rows.csv\nbackground_noise: {{file: room.wav, snr_db: 9}}\nsteps:\n{steps}")
     before = load_script(script).digest
     changed = script.with_name(name)
     if changed.suffix == ".wav":
@@ -154,7 +152,7 @@ def test_the_digest_follows_every_file_of_a_script(script: Path, name: str) -> N
 
 
 def test_the_digest_follows_nothing_else(script: Path) -> None:
-    write(script, "steps:\n- play: a.wav\n")
+    write(script, "steps:\n- audio: a.wav\n")
     moved = script.with_name("elsewhere.yaml")
     shutil.copy(script, moved)
 
@@ -184,28 +182,28 @@ DETECTION: list[tuple[str, TurnDetection | None]] = [
 
 @pytest.mark.parametrize(("text", "detection"), DETECTION, ids=[text[:30] for text, _ in DETECTION])
 def test_turn_detection_is_a_word_or_a_table(script: Path, text: str, detection: TurnDetection | None) -> None:
-    loaded = load_script(write(script, f"session:\n  turn_detection: {text}\nsteps:\n- say: hi\n"))
+    loaded = load_script(write(script, f"session:\n  turn_detection: {text}\nsteps:\n- text: hi\n"))
 
     assert loaded.session.turn_detection == detection
 
 
 def test_a_step_can_play_one_of_several_wavs(script: Path) -> None:
     shutil.copy(SCENARIOS / "audio" / "goodbye.wav", script.with_name("b.wav"))
-    (play,) = load_script(write(script, "steps:\n- play: [a.wav, b.wav]\n")).steps
+    (play,) = load_script(write(script, "steps:\n- audio: [a.wav, b.wav]\n")).steps
 
     assert isinstance(play, WavTurn)
     assert [pcm.path.name for pcm in play.recordings] == ["a.wav", "b.wav"]
 
 
 def test_where_speech_is_can_be_said_instead_of_found(script: Path) -> None:
-    (play,) = load_script(write(script, "steps:\n- {play: a.wav, speech: {begin: 0.35, end: 1.1}}\n")).steps
+    (play,) = load_script(write(script, "steps:\n- {audio: a.wav, speech: {start: 0.35, end: 1.1}}\n")).steps
 
     assert isinstance(play, WavTurn)
     assert play.recordings[0].speech == Speech(8_400, 26_400)
 
 
 def test_events_of_a_turn_can_be_expected(script: Path) -> None:
-    text = "steps:\n- say: a\n- expect: {event: audio_delta, within: 5}\n- expect: {event: audio_done, within: 0.5}\n"
+    text = "steps:\n- text: a\n- expect: {event: audio_delta, within: 5}\n- expect: {event: audio_done, within: 0.5}\n"
     steps = load_script(write(script, text)).steps
 
     assert steps[1:] == (Expect(ExpectSettings("audio_delta", 5.0)), Expect(ExpectSettings("audio_done", 0.5)))
@@ -219,21 +217,22 @@ def test_a_script_names_its_noise_and_its_variables(script: Path) -> None:
     write(script.with_name("rows.jsonl"), '{"name": "Ada", "order": 4711}\n')
     write(
         script,
-        "variables: rows.jsonl\nbackground: {noise: a.wav, snr_db: -3.5}\nsession: {instructions: 'For ${name}.'}\n"
-        "steps:\n- say: 'I am ${name}, my order is ${order}, not $${this}.'\n",
+        "variables: rows.jsonl\nbackground_noise: {file: a.wav, snr_db: -3.5}\n"
+        "session: {instructions: 'For ${name}.'}\n"
+        "steps:\n- text: 'I am ${name}, my order is ${order}, not $${this}.'\n",
     )
     loaded = load_script(script)
 
     assert loaded.variables is not None
     assert loaded.variables.rows == ({"name": "Ada", "order": "4711"},)
-    assert loaded.background is not None
-    assert (loaded.background.noise.path.name, loaded.background.snr_db) == ("a.wav", -3.5)
+    assert loaded.background_noise is not None
+    assert (loaded.background_noise.noise.path.name, loaded.background_noise.snr_db) == ("a.wav", -3.5)
 
 
 def test_without_variables_a_dollar_sign_is_text(script: Path) -> None:
-    (say,) = load_script(write(script, "steps:\n- say: 'It costs ${price}'\n")).steps
+    (say,) = load_script(write(script, "steps:\n- text: 'It costs ${price}'\n")).steps
 
-    assert say == TextTurn("It costs ${price}", label="turn_1")
+    assert say == TextTurn("It costs ${price}", name="turn_1")
 
 
 @pytest.mark.parametrize("path", sorted((SCENARIOS / "scripts").glob("*.yaml")), ids=lambda path: path.stem)
@@ -244,14 +243,14 @@ def test_the_scripts_that_come_with_the_tool_load(path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "thresholds: {ttfa: p(95)<800}\nsteps:\n- play: a.wav\n",
-        "thresholds:\n  ttfa:\n    - p(95)<800\n\n  failures: rate<1%\nsteps:\n- play: a.wav\n",
-        "steps:\n- play: a.wav\n\nthresholds:\n  ttfa: p(95)<800\n",
-        "steps:\n- play: a.wav\nthresholds: {ttfa: [p(95)<800, med<500]}",
+        "thresholds: {ttfa: p(95)<800}\nsteps:\n- audio: a.wav\n",
+        "thresholds:\n  ttfa:\n    - p(95)<800\n\n  failures: rate<1%\nsteps:\n- audio: a.wav\n",
+        "steps:\n- audio: a.wav\n\nthresholds:\n  ttfa: p(95)<800\n",
+        "steps:\n- audio: a.wav\nthresholds: {ttfa: [p(95)<800, med<500]}",
     ],
 )
 def test_thresholds_are_no_part_of_the_digest(script: Path, text: str) -> None:
-    write(script, "steps:\n- play: a.wav\n")
+    write(script, "steps:\n- audio: a.wav\n")
     before = load_script(script)
     write(script, text)
     after = load_script(script)
@@ -272,7 +271,7 @@ def test_thresholds_are_no_part_of_the_digest(script: Path, text: str) -> None:
     ],
 )
 def test_thresholds_that_are_none_are_refused_with_their_place(script: Path, thresholds: str, problem: str) -> None:
-    write(script, f"thresholds: {thresholds}\nsteps:\n- play: a.wav\n")
+    write(script, f"thresholds: {thresholds}\nsteps:\n- audio: a.wav\n")
 
     with pytest.raises(ScriptError, match=f":1:.*{re.escape(problem)}"):
         load_script(script)

@@ -13,8 +13,8 @@ from bench.protocol.settings import TurnDetection
 from tests.load.actors import tone
 
 VAD = "session: {voice: alloy, turn_detection: {type: server_vad, threshold: 0.4, silence_duration_ms: 700}}\n"
-SAY = "steps:\n  - say: Hello\n"
-PLAY = "steps:\n  - play: a.wav\n"
+SAY = "steps:\n  - text: Hello\n"
+PLAY = "steps:\n  - audio: a.wav\n"
 
 
 def script_of(folder: Path, text: str) -> Script:

@@ -174,7 +174,7 @@ def test_a_parameter_is_never_numbered() -> None:
 def test_what_nobody_hears_is_no_cue(dialect: Dialect, cue: dict[str, Any], tmp_path: Path) -> None:
     """Half of a reply is known once it is over, and its words never are: it would be let end, and nobody told."""
     path, wav = tmp_path / "talk.yaml", AUDIO / "late_parcel.wav"
-    steps = [{"play": str(wav)}, {"interrupt": {"play": str(wav), **cue}}]
+    steps = [{"audio": str(wav)}, {"interrupt": {"audio": str(wav), **cue}}]
     path.write_text(json.dumps({"session": {"turn_detection": "full_duplex"}, "steps": steps}))
 
     with pytest.raises(ScriptError, match=r"which an agent does not report: give `after`, in seconds") as refused:

@@ -81,7 +81,7 @@ def hostile_folder(folder: Path) -> Path:
         (folder / name / "__init__.py").write_text(HOSTILE)
     (folder / "bench.py").write_text(HOSTILE)
     (folder / "locustfile.py").write_text(LOCUSTFILE)
-    (folder / "script.yaml").write_text("session:\n  output: audio\nsteps:\n  - say: Hello.\n")
+    (folder / "script.yaml").write_text("session:\n  output: audio\nsteps:\n  - text: Hello.\n")
     return folder
 
 

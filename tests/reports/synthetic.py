@@ -43,8 +43,14 @@ PRICES = {
     "as_of": "2026-11-01",
     "name": "prices.yaml",
     "models": {
-        "gpt-realtime": {"text_in": 4, "text_cached": 0.4, "text_out": 16}
-        | {"audio_in": 32, "audio_cached": 0.4, "audio_out": 64, "image_in": 5, "image_cached": 0.5}
+        "gpt-realtime": {"text_input": 4, "text_cached_input": 0.4, "text_output": 16}
+        | {
+            "audio_input": 32,
+            "audio_cached_input": 0.4,
+            "audio_output": 64,
+            "image_input": 5,
+            "image_cached_input": 0.5,
+        }
     },
 }
 Integers = npt.NDArray[np.int64]

@@ -34,7 +34,14 @@ from tests.reports.synthetic import PRICES, Plan
 
 NBSP = "\u00a0"
 TWO = Plan(sessions=40, turns=5, targets=("sweden", "eastus2"), failed=0.2, usage=True, simulated=False)
-OWN = {"text_in": 1, "text_cached": 1, "text_out": 1, "audio_in": 1, "audio_cached": 1, "audio_out": 1}
+OWN = {
+    "text_input": 1,
+    "text_cached_input": 1,
+    "text_output": 1,
+    "audio_input": 1,
+    "audio_cached_input": 1,
+    "audio_output": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -453,7 +460,7 @@ def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:
     assert "transcription" not in said(typed)
 
 
-@pytest.mark.parametrize("entry", [None, [1, 2, 3, 4, 5, 6], {"text_in": 1}, OWN | {"audio_out": "64"}])
+@pytest.mark.parametrize("entry", [None, [1, 2, 3, 4, 5, 6], {"text_input": 1}, OWN | {"audio_output": "64"}])
 def test_what_is_no_six_prices_is_none(entry: object) -> None:
     assert as_prices(entry) is None
 

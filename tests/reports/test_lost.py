@@ -60,7 +60,7 @@ def _refused(row: Row) -> Row:
     )
 
 
-FAILED = {"outcome": "timeout:done"}
+FAILED = {"outcome": "timeout:response"}
 THREE = Plan(sessions=120, targets=("a", "b", "c"), paired=True)
 
 
@@ -84,7 +84,7 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
         (PAIRED, "dead", None, ".*", r"160 of 320 turns wanted failed \(50 %; 160 of 160 on dead\): 160 never begun.*"),
     "an arm all of whose turns failed":
         (PAIRED, "", failing(lambda row: row["target"] == "dead"),
-         r".*dead: all of its 160 turns failed \(timeout:done\)\.", ".*"),
+         r".*dead: all of its 160 turns failed \(timeout:response\)\.", ".*"),
     "a single turn that never began is no plural":
         (Plan(sessions=2, turns=1, targets=("a", "dead"), paired=True), "dead", None,
          r".*dead: its only turn was never begun \(connect_failed:tcp\)\.", ".*"),
@@ -101,7 +101,7 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
         (Plan(sessions=71, refused=29), "", None, r".*29 % of the turns wanted were never begun\.", ".*"),
     "failures are told by arm":
         (PAIRED, "", failing(lambda row: (row["session_id"], row["turn"]) in BAD), ".*",
-         r"3 of 320 turns failed \(0.94 %; 3 of 160 on dead\), as timeout:done\..*"),
+         r"3 of 320 turns failed \(0.94 %; 3 of 160 on dead\), as timeout:response\..*"),
 }  # fmt: skip
 
 

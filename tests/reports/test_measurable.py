@@ -21,7 +21,7 @@ def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
     return {
         "name": name,
         "turns": turns,
-        "session": {"greeting_audible": "no step hears a greeting (`hear: greeting`)"},
+        "session": {"greeting_audible": "no step hears a greeting (`wait_for: greeting`)"},
     }
 
 

@@ -99,7 +99,7 @@ def test_turns_of_different_instants_stand_apart() -> None:
 
 def test_a_turn_without_both_ends_or_that_failed_has_no_segments() -> None:
     assert breakdowns_of({name: at for name, at in VAD.items() if name != "first_audible"}) == []
-    assert breakdowns_of(VAD, outcome="timeout:done") == []
+    assert breakdowns_of(VAD, outcome="timeout:response") == []
 
 
 def test_a_negative_segment_is_kept_and_drawn_to_the_left() -> None:

@@ -58,7 +58,7 @@ def test_a_failed_turn_without_an_origin_is_taken_for_one_of_the_commoner() -> N
         {"step": "greeting", "outcome": "ok", "measured_from": measured_from}
         for measured_from in ("request_sent", *["speech_end"] * 2)
     ]
-    lost = {"step": "greeting", "outcome": "timeout:speech"}
+    lost = {"step": "greeting", "outcome": "timeout:end_of_turn"}
 
     assert origins_of(*rows, lost)[1][-1] == ("greeting, from end of speech", "speech_end")
 
@@ -80,7 +80,9 @@ def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> No
                 "step": st.sampled_from(["turn_1", "turn_2", "other", None]),
                 "script": st.sampled_from(["a", "b"]),
                 "measured_from": st.sampled_from(["request_sent", "speech_end", None]),
-                "outcome": st.sampled_from(["ok", "interrupted", "timeout:speech", "closed:1006", "unfinished", None]),
+                "outcome": st.sampled_from(
+                    ["ok", "interrupted", "timeout:end_of_turn", "closed:1006", "unfinished", None]
+                ),
                 "phase": st.sampled_from(["measurement", "warmup", None]),
             }
         ),

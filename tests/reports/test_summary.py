@@ -96,7 +96,7 @@ def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_measure(tmp_
     def change(index: int, row: Row) -> Row:
         if row["step"] == "greeting":
             row |= {"first_text_at_ns": row["first_audio_at_ns"], "first_audio_at_ns": None}
-        return row | ({"outcome": "timeout:done"} if index < 4 else {})
+        return row | ({"outcome": "timeout:response"} if index < 4 else {})
 
     summary = edited(tmp_path, change)
     assert (figures(summary, "ttfa").n, figures(summary, "ttfa").failed) == (60, 3)

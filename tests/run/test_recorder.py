@@ -418,7 +418,7 @@ def test_turns_of_the_same_step_in_two_scripts_are_counted_apart(folder: Path, r
     assert [len(counted(folder, recorder, "ttfa", f"{script}.hello")) for script in ("one", "two")] == [1, 1]
 
 
-@pytest.mark.parametrize("outcome", ["failed:x", "timeout:done", "throttled:response", "unfinished"])
+@pytest.mark.parametrize("outcome", ["failed:x", "timeout:response", "throttled:response", "unfinished"])
 def test_a_turn_that_did_not_end_well_is_in_no_histogram_of_turns_but_has_its_row(
     folder: Path, recorder: Recorder, outcome: str
 ) -> None:

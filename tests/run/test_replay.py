@@ -54,7 +54,7 @@ from tests.helpers import (
 from tests.memory_transport import TransmitDelays
 
 LABELS = Labels("w0-000001", "simulator", "voice", "dialogue")
-LIMITS = Limits(speech=2, first_delta=3, next_delta=3, done=4)
+LIMITS = Limits(end_of_turn=2, first_delta=3, next_delta=3, response=4)
 ABOUT: dict[str, Any] = {"dialect": "ga"}
 QUIET, LOUD = bytes(960), bytes(100) + b"\x00\x40" * 430
 

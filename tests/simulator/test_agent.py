@@ -48,7 +48,7 @@ def test_it_answers_so_long_after_it_has_noticed_that_its_caller_is_silent() -> 
 
     assert first.due_ns == SPOKEN_NS + DELAY_NS
     assert first.facts is not None
-    assert first.facts["u"] == "answer"
+    assert first.facts["utterance"] == "answer"
     assert [later.due_ns - first.due_ns for later in rest[:2]] == [FRAME_MS * MS, 2 * FRAME_MS * MS]
 
 

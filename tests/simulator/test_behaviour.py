@@ -147,7 +147,7 @@ def test_an_audio_answer_carries_the_whole_reply_and_says_so() -> None:
 
 
 def test_audio_comes_at_the_generation_speed() -> None:
-    events = answers(build_behaviour(speed=5.0), CREATE)
+    events = answers(build_behaviour(generation_speed=5.0), CREATE)
 
     deltas = [event for event in events if event["type"] == "response.output_audio.delta"]
     after_the_first_ms = sum(len(base64.b64decode(event["delta"])) for event in deltas[1:]) / 48
@@ -445,7 +445,7 @@ def test_an_unknown_event_names_those_that_are_known() -> None:
     [("none", []), ("after_created", ["between"]), ("after_done", ["after"]), ("both", ["between", "after"])],
 )
 def test_rate_limits_come_where_the_profile_says(setting: str, place: list[str]) -> None:
-    names = types(answers(build_behaviour(rate_limits=setting), CREATE))
+    names = types(answers(build_behaviour(rate_limits_updated=setting), CREATE))
 
     done = names.index("response.done")
     seen = ["after" if at > done else "between" for at, name in enumerate(names) if name == "rate_limits.updated"]
@@ -529,7 +529,9 @@ def test_nothing_raises_and_each_response_that_was_created_is_done_once(
     dialect: WireDialect, script: list[tuple[dict[str, Any], int]]
 ) -> None:
     functions = FunctionCalls(parallel=(1, 3), rounds=2, preamble=0.5, wrong_name=0.2, wrong_arguments=0.2)
-    behaviour = build_behaviour(dialect, rate_limits="both", functions=functions, parts=AnswerParts(share=0.5))
+    behaviour = build_behaviour(
+        dialect, rate_limits_updated="both", functions=functions, preamble=AnswerParts(share=0.5)
+    )
     now_ns, events = AT_NS, []
     for event, pause_ns in script:
         behaviour.receive(event, now_ns)

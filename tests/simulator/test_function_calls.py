@@ -225,7 +225,7 @@ def test_a_preamble_is_spoken_and_closed_before_the_call(dialect: WireDialect) -
 
 
 def test_a_preamble_is_a_commentary_where_messages_tell_their_phase() -> None:
-    behaviour = build_behaviour(functions=FunctionCalls(preamble=1.0), parts=AnswerParts(share=0.5))
+    behaviour = build_behaviour(functions=FunctionCalls(preamble=1.0), preamble=AnswerParts(share=0.5))
     answers(behaviour, session_update(AZURE_GA, tools=[PARCEL]))
 
     message, _ = done(answers(behaviour, user_text(), CREATE))["output"]

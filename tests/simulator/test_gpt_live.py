@@ -26,7 +26,7 @@ from tests.memory_transport import LiveTransport, PeerAnswer
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
-steps: [play: {AUDIO}, play: {AUDIO}]
+steps: [audio: {AUDIO}, audio: {AUDIO}]
 """
 replies = cache(load_replies)
 

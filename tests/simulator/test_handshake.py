@@ -198,7 +198,7 @@ def test_a_key_goes_on_opening_beside_tokens() -> None:
         ("api_version", 400, "BadRequest"),
         ("not_realtime", 400, "OpperationNotSupported"),
         ("bad_key", 401, "401"),
-        ("no_role", 401, "PermissionDenied"),
+        ("missing_role", 401, "PermissionDenied"),
         ("forbidden", 403, "403"),
         ("no_deployment", 404, "DeploymentNotFound"),
         ("throttled", 429, "429"),

@@ -281,11 +281,11 @@ def test_whatever_becomes_of_its_items_a_conversation_costs_what_they_come_to(ch
 
 
 @pytest.mark.parametrize(
-    ("cache", "expected_ms"), [(TokenCache(least_tokens=1_000_000), 1001 * 0.5), (EXACT, 1001 * 0.1)]
+    ("cache", "expected_ms"), [(TokenCache(min_tokens=1_000_000), 1001 * 0.5), (EXACT, 1001 * 0.1)]
 )
 def test_the_context_delays_the_first_audio_by_its_tokens_cached_and_not(cache: TokenCache, expected_ms: float) -> None:
     reading = ReadingTime(ms_per_1000_tokens=500, ms_per_1000_cached_tokens=100)
-    behaviour = listening(None, cache=cache, context=reading, delays={"first_text": 300})
+    behaviour = listening(None, cache=cache, context_latency=reading, delays={"first_text": 300})
     usage(behaviour, text(4000), written(conversation="none"))
 
     events = answers(behaviour, written())
@@ -301,7 +301,11 @@ def test_the_truth_log_is_told_what_was_read_and_how_a_response_ended() -> None:
 
     (facts,) = [event.facts for event in behaviour.due(1 << 62) if event.type == "response.done"]
 
-    assert facts == {"status": "cancelled", "input": first["total_tokens"], "cached": first["input_tokens"]}
+    assert facts == {
+        "status": "cancelled",
+        "input_tokens": first["total_tokens"],
+        "cached_tokens": first["input_tokens"],
+    }
 
 
 # No room

@@ -24,8 +24,8 @@ from tests.simulator.builders import (
     types,
 )
 
-DEAF = SpeechDetection(ignores=1.0)
-HALF = SpeechDetection(ignores=0.5)
+DEAF = SpeechDetection(ignored_barge_in_share=1.0)
+HALF = SpeechDetection(ignored_barge_in_share=0.5)
 
 
 def over_a_reply(behaviour: Behaviour, audio: bytes) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def done(events: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_sound_shorter_than_speech_stops_no_reply_and_is_not_told() -> None:
-    behaviour = listening(speed=1.0, vad=SpeechDetection(least_speech_ms=300), delays={"first_audio": 500})
+    behaviour = listening(generation_speed=1.0, vad=SpeechDetection(min_speech_ms=300), delays={"first_audio": 500})
 
     events = over_a_reply(behaviour, sound(250, 400))
 
@@ -49,7 +49,7 @@ def test_a_sound_shorter_than_speech_stops_no_reply_and_is_not_told() -> None:
 
 
 def test_speech_is_told_once_it_has_lasted_and_from_its_beginning() -> None:
-    behaviour = listening(vad=SpeechDetection(least_speech_ms=300), delays={"speech_started": 15})
+    behaviour = listening(vad=SpeechDetection(min_speech_ms=300), delays={"speech_started": 15})
 
     events = talk(behaviour, sound(0, 500, 800, 400)) + drain(behaviour)
 
@@ -62,7 +62,7 @@ def test_speech_is_told_once_it_has_lasted_and_from_its_beginning() -> None:
 @pytest.mark.parametrize("speed", [1.0, 50.0])
 @pytest.mark.parametrize("detection", [VAD, {"type": "semantic_vad"}])
 def test_what_is_ignored_over_a_reply_stops_neither_its_making_nor_its_playing(speed: float, detection: Any) -> None:
-    behaviour = listening(detection, speed=speed, vad=DEAF, delays={"first_audio": 500})
+    behaviour = listening(detection, generation_speed=speed, vad=DEAF, delays={"first_audio": 500})
 
     events = over_a_reply(behaviour, sound(300, 100, 300, 400))
 
@@ -82,7 +82,7 @@ def test_what_is_said_when_the_reply_was_heard_is_never_ignored() -> None:
 @pytest.mark.parametrize("stop", ["truncate", "cancel"])
 def test_what_is_said_once_the_client_has_stopped_the_reply_is_never_ignored(stop: str) -> None:
     behaviour = listening(
-        speed=50.0 if stop == "truncate" else 2.0, vad=DEAF, delays={"first_audio": 500, "cancelled": 1}
+        generation_speed=50.0 if stop == "truncate" else 2.0, vad=DEAF, delays={"first_audio": 500, "cancelled": 1}
     )
     behaviour.receive(CREATE, AT_NS)
     item_id = one(drain(behaviour, AT_NS + SECOND), "output_item.added")["item"]["id"]
@@ -98,7 +98,7 @@ def test_so_many_are_ignored_as_the_profile_says_by_the_seed() -> None:
     def heard(seed: int) -> list[bool]:
         told = []
         for number in range(10):
-            behaviour = listening(seed=seed * 100 + number, speed=1.0, vad=HALF, delays={"first_audio": 500})
+            behaviour = listening(seed=seed * 100 + number, generation_speed=1.0, vad=HALF, delays={"first_audio": 500})
             told.append(len(done(over_a_reply(behaviour, sound(300, 400)))) == 2)
         return told
 
@@ -107,7 +107,7 @@ def test_so_many_are_ignored_as_the_profile_says_by_the_seed() -> None:
 
 
 def test_what_was_ignored_waits_for_the_next_commit() -> None:
-    behaviour = listening(speed=1.0, vad=DEAF, delays={"first_audio": 500})
+    behaviour = listening(generation_speed=1.0, vad=DEAF, delays={"first_audio": 500})
     over_a_reply(behaviour, sound(300, 400))
     behaviour.receive(COMMIT, LATER_NS)
     behaviour.receive(CREATE, LATER_NS)
@@ -119,7 +119,9 @@ def test_what_was_ignored_waits_for_the_next_commit() -> None:
 
 
 def test_an_ignored_sound_does_not_end_the_wait_for_speech() -> None:
-    behaviour = listening(VAD | {"idle_timeout_ms": 5_000}, speed=50.0, vad=DEAF, delays={"first_audio": 500})
+    behaviour = listening(
+        VAD | {"idle_timeout_ms": 5_000}, generation_speed=50.0, vad=DEAF, delays={"first_audio": 500}
+    )
 
     behaviour.receive(CREATE, AT_NS)
     drain(behaviour, AT_NS + SECOND)

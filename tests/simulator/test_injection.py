@@ -78,9 +78,9 @@ def test_without_a_fault_all_is_handed_over_as_it_was() -> None:
     ("line", "action"),
     [
         ("reset", ResetConnection()),
-        ("silence", HoldStill(None)),
-        ("silence,for_s=0.5", HoldStill(500 * MS)),
-        ("freeze,for_s=2", Freeze(2)),
+        ("hang", HoldStill(None)),
+        ("hang,duration_s=0.5", HoldStill(500 * MS)),
+        ("freeze,duration_s=2", Freeze(2)),
         ("close,code=1008", HangUp(1008)),
         ("session_expired", ExpireSession()),
     ],
@@ -107,7 +107,7 @@ def test_a_connection_is_struck_ahead_of_the_event_of_the_place(
 
 
 def test_one_who_stops_in_between_gets_the_rest_later_and_due_then() -> None:
-    events, struck = made(build_behaviour()), injector("silence,at=next_delta,for_s=0.1", "drip,at=done")
+    events, struck = made(build_behaviour()), injector("hang,at=next_delta,duration_s=0.1", "drip,at=done")
     due, got = iter(events), []
     later_ns = events[-1].due_ns + SECOND
     while True:
@@ -129,9 +129,9 @@ def test_an_event_is_struck_once_or_as_often_as_is_said() -> None:
     events = made(build_behaviour())
     audio = [event for event in events if event.audio_bytes]
 
-    assert len(events) - len(sent(actions("missing", events=events))) == 1
-    assert len(events) - len(sent(actions("missing,count=5", events=events))) == 5
-    assert [event for event in sent(actions("missing,count=1000", events=events)) if event.audio_bytes] == audio[:1]
+    assert len(events) - len(sent(actions("drop", events=events))) == 1
+    assert len(events) - len(sent(actions("drop,count=5", events=events))) == 5
+    assert [event for event in sent(actions("drop,count=1000", events=events)) if event.audio_bytes] == audio[:1]
 
 
 @pytest.mark.parametrize(("line", "responses"), [("reset", 3), ("reset,responses=2", 1), ("reset,responses=2-", 2)])
@@ -170,7 +170,7 @@ def test_a_share_is_drawn_by_seed_and_session_and_by_nothing_else() -> None:
 
 def test_what_struck_is_noted_once_with_whose_it_was() -> None:
     noted: list[StruckFault] = []
-    struck = injector("missing,count=5", "reset,at=tcp", connection=7, noted=noted)
+    struck = injector("drop,count=5", "reset,at=tcp", connection=7, noted=noted)
     list(struck.at("tcp", AT_NS))
     struck.session_id = "sess_1"
     events = made(build_behaviour())
@@ -179,7 +179,7 @@ def test_what_struck_is_noted_once_with_whose_it_was() -> None:
     (response_id,) = {event.response_id for event in events if event.type == "response.created"}
     assert [(each.fault.kind, each.connection, each.at_ns, each.session_id, each.response_id) for each in noted] == [
         ("reset", 7, AT_NS, None, None),
-        ("missing", 7, AT_NS + 5, "sess_1", response_id),
+        ("drop", 7, AT_NS + 5, "sess_1", response_id),
     ]
 
 
@@ -287,7 +287,7 @@ def test_a_burst_is_all_of_the_rest_in_the_instant_of_its_end(place: str) -> Non
 
 def test_a_swapped_event_comes_behind_the_next_one() -> None:
     events = made(build_behaviour())
-    swapped = sent(actions("swapped,at=response", events=events))
+    swapped = sent(actions("reorder,at=response", events=events))
     place = types(events).index("response.created")
 
     assert swapped == [*events[:place], events[place + 1], events[place], *events[place + 2 :]]
@@ -313,7 +313,7 @@ def test_a_drip_is_the_same_bytes_with_pauses() -> None:
         ("bad_json,at=session", lambda was, now: was.body.startswith(now.body) and 0 < len(now.body) < len(was.body)),
         ("bad_base64", lambda was, now: body(now)["delta"] == "!" + body(was)["delta"]),
         ("other_dialect,at=first_delta", lambda was, now: body(now) == body(was) | {"type": other(body(was)["type"])}),
-        ("huge,mib=0.5", lambda was, now: len(now.body) == 1 << 19 and body(was).items() <= body(now).items()),
+        ("oversized,mib=0.5", lambda was, now: len(now.body) == 1 << 19 and body(was).items() <= body(now).items()),
     ],
 )
 @pytest.mark.parametrize("dialect", [None, AZURE_PREVIEW])

@@ -30,7 +30,7 @@ def spoken_over(behaviour: Behaviour, audio: bytes) -> list[dict[str, Any]]:
 
 
 def test_speech_closes_the_response_with_what_was_said() -> None:
-    behaviour = listening(BY_CLIENT, speed=1.0, delays={"first_audio": 500})
+    behaviour = listening(BY_CLIENT, generation_speed=1.0, delays={"first_audio": 500})
 
     events = spoken_over(behaviour, sound(300)) + drain(behaviour)
 
@@ -70,7 +70,7 @@ def test_a_response_that_is_not_announced_yet_is_announced_and_cancelled() -> No
 
 
 def test_the_next_turn_is_answered_after_an_interruption() -> None:
-    behaviour = listening(speed=1.0, delays={"first_audio": 500})
+    behaviour = listening(generation_speed=1.0, delays={"first_audio": 500})
 
     events = spoken_over(behaviour, sound(300, 400)) + drain(behaviour)
 
@@ -81,7 +81,9 @@ def test_the_next_turn_is_answered_after_an_interruption() -> None:
 
 
 def test_audio_that_comes_all_at_once_is_answered_in_order() -> None:
-    behaviour = listening(VAD | {"silence_duration_ms": 0}, speed=1.0, delays={"first_audio": 500, "cancelled": 500})
+    behaviour = listening(
+        VAD | {"silence_duration_ms": 0}, generation_speed=1.0, delays={"first_audio": 500, "cancelled": 500}
+    )
     behaviour.receive(CREATE, AT_NS)
     events = drain(behaviour, AT_NS + SECOND)
 
@@ -93,7 +95,7 @@ def test_audio_that_comes_all_at_once_is_answered_in_order() -> None:
 
 
 def test_a_response_that_must_not_be_interrupted_goes_on_and_the_turn_gets_none() -> None:
-    behaviour = listening(LENIENT, speed=0.5, delays={"first_audio": 500})
+    behaviour = listening(LENIENT, generation_speed=0.5, delays={"first_audio": 500})
 
     events = spoken_over(behaviour, sound(300, 400)) + drain(behaviour)
 
@@ -106,7 +108,7 @@ def test_a_response_that_must_not_be_interrupted_goes_on_and_the_turn_gets_none(
 
 
 def test_speech_after_the_end_of_a_response_interrupts_nothing() -> None:
-    behaviour = listening(speed=100)
+    behaviour = listening(generation_speed=100)
 
     events = spoken_over(behaviour, sound(300, 400)) + drain(behaviour)
 
@@ -114,7 +116,7 @@ def test_speech_after_the_end_of_a_response_interrupts_nothing() -> None:
 
 
 def test_a_response_that_the_client_is_cancelling_is_done_once() -> None:
-    behaviour = listening(BY_CLIENT, speed=1.0, delays={"cancelled": 2_000})
+    behaviour = listening(BY_CLIENT, generation_speed=1.0, delays={"cancelled": 2_000})
     behaviour.receive(CREATE, AT_NS)
     behaviour.receive({"type": "response.cancel"}, AT_NS + SECOND)
 

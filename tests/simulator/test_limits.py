@@ -11,7 +11,7 @@ from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behav
 
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
 def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireDialect) -> None:
-    behaviour = build_behaviour(dialect, quota=Quota(QuotaLimits(tokens_per_min=60)))
+    behaviour = build_behaviour(dialect, quota=Quota(QuotaLimits(tokens_per_minute=60)))
     answers(behaviour, CREATE)
 
     created, response, limits = answers(behaviour, CREATE)
@@ -29,7 +29,7 @@ def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireD
 
 
 def test_a_session_that_was_throttled_goes_on() -> None:
-    behaviour = build_behaviour(quota=Quota(QuotaLimits(requests_per_min=1)))
+    behaviour = build_behaviour(quota=Quota(QuotaLimits(requests_per_minute=1)))
 
     statuses = [done(answers(behaviour, CREATE))["status"] for _ in range(2)]
     behaviour.receive(CREATE, AT_NS + 60 * SECOND)
@@ -39,7 +39,7 @@ def test_a_session_that_was_throttled_goes_on() -> None:
 
 
 def test_the_sessions_of_a_server_share_its_quota() -> None:
-    quota = Quota(QuotaLimits(requests_per_min=3))
+    quota = Quota(QuotaLimits(requests_per_minute=3))
 
     statuses = [done(answers(build_behaviour(quota=quota), CREATE))["status"] for _ in range(5)]
 
@@ -47,7 +47,7 @@ def test_the_sessions_of_a_server_share_its_quota() -> None:
 
 
 def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_back() -> None:
-    events = answers(build_behaviour(quota=Quota(QuotaLimits(tokens_per_min=200))), CREATE)
+    events = answers(build_behaviour(quota=Quota(QuotaLimits(tokens_per_minute=200))), CREATE)
 
     usage = done(events)["usage"]
     limits = one(events, "rate_limits.updated")
@@ -60,7 +60,7 @@ def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_b
 
 
 def test_what_was_said_is_charged_when_it_is_done() -> None:
-    quota = Quota(QuotaLimits(tokens_per_min=1_000_000))
+    quota = Quota(QuotaLimits(tokens_per_minute=1_000_000))
     behaviour = build_behaviour(quota=quota)
     drain(behaviour)
     behaviour.receive(CREATE, AT_NS)
@@ -73,7 +73,7 @@ def test_what_was_said_is_charged_when_it_is_done() -> None:
 
 
 def test_a_failed_response_lets_the_next_one_find_the_same_cache() -> None:
-    quota = Quota(QuotaLimits(requests_per_min=2))
+    quota = Quota(QuotaLimits(requests_per_minute=2))
     behaviour = build_behaviour(quota=quota)
     answers(behaviour, user_text("x" * 4000), CREATE)
 

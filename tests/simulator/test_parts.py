@@ -42,7 +42,7 @@ ITEM = ["response.output_item.added", "conversation.item.added", "response.conte
 
 
 def in_parts(dialect: WireDialect = AZURE_GA, **changes: Any) -> Behaviour:
-    return build_behaviour(dialect, parts=ALWAYS, **changes)
+    return build_behaviour(dialect, preamble=ALWAYS, **changes)
 
 
 def reasoning(effort: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def test_each_part_has_its_own_place_words_and_audio(dialect: WireDialect, audio
 
 
 def test_the_pause_runs_from_the_end_of_the_commentary_to_the_first_audio_of_the_answer() -> None:
-    behaviour = listening(None, parts=ALWAYS, delays={"answer_pause": 400, "first_audio": 500})
+    behaviour = listening(None, preamble=ALWAYS, delays={"answer_pause": 400, "first_audio": 500})
     behaviour.receive(CREATE, AT_NS)
 
     events = drain(behaviour)
@@ -97,14 +97,14 @@ def test_the_pause_runs_from_the_end_of_the_commentary_to_the_first_audio_of_the
      (AnswerParts(share=1e-9), {"final_answer"}), (ALWAYS, {"commentary", "final_answer"})],
 )  # fmt: skip
 def test_messages_tell_their_phase_where_any_answer_has_parts(parts: AnswerParts, phases: set[str | None]) -> None:
-    events = answers(build_behaviour(parts=parts), CREATE)
+    events = answers(build_behaviour(preamble=parts), CREATE)
 
     assert {item.get("phase") for item in done(events)["output"]} == phases
 
 
 def test_so_many_answers_have_parts_as_the_profile_says() -> None:
     def counts(seed: int) -> list[int]:
-        behaviour = build_behaviour(seed=seed, parts=AnswerParts(share=0.5))
+        behaviour = build_behaviour(seed=seed, preamble=AnswerParts(share=0.5))
         return [len(done(answers(behaviour, CREATE))["output"]) for _ in range(12)]
 
     assert counts(1) == counts(1) != counts(2)
@@ -134,7 +134,7 @@ def test_an_effort_that_nobody_knows_is_an_error() -> None:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_speech_over_a_part_closes_that_part_and_opens_no_further_one(place: int) -> None:
-    behaviour = listening(parts=ALWAYS, speed=2.0, delays={"first_audio": 300, "answer_pause": 300})
+    behaviour = listening(preamble=ALWAYS, generation_speed=2.0, delays={"first_audio": 300, "answer_pause": 300})
     behaviour.receive(CREATE, AT_NS)
     at_ns = AT_NS + (SECOND if place == 0 else 2 * SECOND)
     events = drain(behaviour, at_ns)
@@ -169,7 +169,7 @@ def test_a_cap_in_the_commentary_leaves_no_answer() -> None:
 
 
 def test_the_idle_timeout_waits_until_both_parts_were_played() -> None:
-    behaviour = listening({"type": "server_vad", "idle_timeout_ms": 5000}, parts=ALWAYS, speed=4.0)
+    behaviour = listening({"type": "server_vad", "idle_timeout_ms": 5000}, preamble=ALWAYS, generation_speed=4.0)
     behaviour.receive(CREATE, AT_NS)
 
     events = drain(behaviour, AT_NS + 30 * SECOND)

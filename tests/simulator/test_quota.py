@@ -66,7 +66,7 @@ def test_what_is_above_the_limit_needs_the_whole_of_it() -> None:
 
 
 def test_connections_beyond_the_limit_wait_and_cost_nothing() -> None:
-    quota = Quota(QuotaLimits(connections_per_min=2))
+    quota = Quota(QuotaLimits(connections_per_minute=2))
 
     waits = [quota.connect(AT_NS) for _ in range(4)]
 
@@ -75,7 +75,7 @@ def test_connections_beyond_the_limit_wait_and_cost_nothing() -> None:
 
 
 def test_a_response_that_does_not_fit_says_what_there_is_and_takes_nothing() -> None:
-    quota = Quota(QuotaLimits(requests_per_min=10, tokens_per_min=40_000))
+    quota = Quota(QuotaLimits(requests_per_minute=10, tokens_per_minute=40_000))
     assert quota.respond(39_669, "gpt-realtime", AT_NS) is None
 
     refused = [quota.respond(800, "gpt-realtime", AT_NS) for _ in range(20)]
@@ -91,7 +91,7 @@ def test_a_response_that_does_not_fit_says_what_there_is_and_takes_nothing() -> 
 
 
 def test_requests_are_limited_beside_tokens() -> None:
-    quota = Quota(QuotaLimits(requests_per_min=1, tokens_per_min=1000))
+    quota = Quota(QuotaLimits(requests_per_minute=1, tokens_per_minute=1000))
     quota.respond(10, "m", AT_NS)
 
     refused = quota.respond(10, "m", AT_NS + SECOND)
@@ -102,7 +102,7 @@ def test_requests_are_limited_beside_tokens() -> None:
 
 
 def test_what_was_said_is_charged_and_may_overdraw() -> None:
-    quota = Quota(QuotaLimits(tokens_per_min=100))
+    quota = Quota(QuotaLimits(tokens_per_minute=100))
     quota.respond(50, "m", AT_NS)
 
     quota.spend(100, AT_NS)
@@ -114,7 +114,7 @@ def test_what_was_said_is_charged_and_may_overdraw() -> None:
 
 
 def test_an_upgrade_shows_what_is_left() -> None:
-    quota = Quota(QuotaLimits(connections_per_min=4, tokens_per_min=6000))
+    quota = Quota(QuotaLimits(connections_per_minute=4, tokens_per_minute=6000))
     quota.connect(AT_NS)
 
     assert quota.headers(AT_NS) == {

@@ -51,7 +51,7 @@ def test_so_many_responses_as_there_are_servers_are_made_at_a_time() -> None:
 
 
 def test_a_response_that_a_limit_refuses_keeps_no_server() -> None:
-    servers, quota = Servers(1), Quota(QuotaLimits(requests_per_min=1))
+    servers, quota = Servers(1), Quota(QuotaLimits(requests_per_minute=1))
     whole = span_ns(0, servers=servers, quota=quota)
     span_ns(1, servers=servers, quota=quota)
 

@@ -132,7 +132,7 @@ def test_nobody_speaks_up_once_the_timeout_was_taken_back() -> None:
 
 
 def test_no_timeout_interrupts_a_response() -> None:
-    behaviour = listening(IDLE | {"idle_timeout_ms": 500}, speed=0.2)
+    behaviour = listening(IDLE | {"idle_timeout_ms": 500}, generation_speed=0.2)
     behaviour.receive(CREATE, AT_NS)
     drain(behaviour, AT_NS + SECOND)
     behaviour.receive({"type": "response.cancel"}, AT_NS + SECOND)

@@ -169,7 +169,7 @@ def test_a_model_that_tells_speakers_apart_sends_a_segment_for_each_sentence(dia
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_piece_that_cannot_be_transcribed_fails_and_the_session_goes_on(dialect: WireDialect) -> None:
-    behaviour = transcriber(dialect, "gpt-4o-transcribe", profile=KnownWords(failed=1.0))
+    behaviour = transcriber(dialect, "gpt-4o-transcribe", profile=KnownWords(failure_rate=1.0))
     events = heard(behaviour)
 
     failed = one(events, ".failed")
@@ -181,7 +181,7 @@ def test_a_piece_that_cannot_be_transcribed_fails_and_the_session_goes_on(dialec
 
 
 def test_so_many_pieces_fail_as_the_profile_says() -> None:
-    behaviour = transcriber(AZURE_GA.transcribing(), "whisper-1", profile=KnownWords(failed=0.5))
+    behaviour = transcriber(AZURE_GA.transcribing(), "whisper-1", profile=KnownWords(failure_rate=0.5))
     failed = sum(len(all_of(heard(behaviour), ".failed")) for _ in range(40))
 
     assert 8 < failed < 32

@@ -126,7 +126,7 @@ def test_a_deleted_item_is_neither_read_nor_found_any_more() -> None:
 
 
 def test_a_client_interrupts_by_cancel_and_truncate_in_one_instant() -> None:
-    behaviour = build_behaviour(speed=2.0)
+    behaviour = build_behaviour(generation_speed=2.0)
     drain(behaviour)
     behaviour.receive(CREATE, AT_NS)
     before = drain(behaviour, AT_NS + SECOND)
@@ -147,7 +147,7 @@ def test_a_client_interrupts_by_cancel_and_truncate_in_one_instant() -> None:
 
 
 def test_more_than_was_sent_of_an_item_cannot_be_kept_while_it_is_made() -> None:
-    behaviour = build_behaviour(speed=1.0)
+    behaviour = build_behaviour(generation_speed=1.0)
     drain(behaviour)
     behaviour.receive(CREATE, AT_NS)
     before = drain(behaviour, AT_NS + SECOND)
@@ -160,7 +160,7 @@ def test_more_than_was_sent_of_an_item_cannot_be_kept_while_it_is_made() -> None
 
 
 def test_each_item_of_an_answer_in_parts_has_a_length_of_its_own() -> None:
-    behaviour = build_behaviour(parts=AnswerParts(share=1.0))
+    behaviour = build_behaviour(preamble=AnswerParts(share=1.0))
     commentary, answer = (event["item"]["id"] for event in all_of(answers(behaviour, CREATE), "output_item.added"))
 
     events = answers(behaviour, truncate(answer, LENGTH_MS + 1), truncate(answer, 300), truncate(commentary, 400))
@@ -194,7 +194,7 @@ def test_the_truth_log_is_told_what_a_truncate_left() -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_truncate_that_is_ignored_is_acknowledged_and_everything_stays(dialect: WireDialect) -> None:
-    behaviour = build_behaviour(dialect, truncates_ignored=1.0)
+    behaviour = build_behaviour(dialect, ignored_truncate_share=1.0)
     item_id = spoken(behaviour)
     (whole,) = answers(behaviour, retrieve(item_id))
     before = input_tokens(behaviour)
@@ -210,7 +210,7 @@ def test_a_truncate_that_is_ignored_is_acknowledged_and_everything_stays(dialect
 
 def test_so_many_truncates_are_ignored_as_the_profile_says_by_the_seed() -> None:
     def ignored(seed: int) -> list[bool]:
-        behaviour = build_behaviour(seed=seed, truncates_ignored=0.5)
+        behaviour = build_behaviour(seed=seed, ignored_truncate_share=0.5)
         items = [spoken(behaviour) for _ in range(12)]
         shown = [answers(behaviour, truncate(item_id, 100), retrieve(item_id))[-1] for item_id in items]
         return [event["item"]["content"][0]["transcript"] is not None for event in shown]

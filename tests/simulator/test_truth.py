@@ -19,7 +19,13 @@ def written(path: Path) -> Path:
     audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
     log.sent("sess_1", Outgoing(100, audio, b"{}", "resp_1", 4800, item_id="item_1"), 120, 121, 6600)
     log.sent("sess_1", Outgoing(130, audio, b"{}", "resp_1", 7200, 2400), 131, 132, 9800)
-    log.sent("sess_1", Outgoing(140, "input_audio_buffer.speech_started", b"{}", facts={"p": 960}), 141, 142, 200)
+    log.sent(
+        "sess_1",
+        Outgoing(140, "input_audio_buffer.speech_started", b"{}", facts={"speech_at_byte": 960}),
+        141,
+        142,
+        200,
+    )
     log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, None, 600)
     named = Outgoing(150, call, b"{}", "resp_1", item_id='an "item"', call_id="call_1")
     log.sent("sess_1", named, 151, 152, 300)
@@ -37,28 +43,124 @@ def written(path: Path) -> Path:
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert list(read_truth(written(tmp_path / "truth.jsonl"))) == [
-        {"schema": 3, "simulated": True, "profile": "default", "seed": 5},
-        {"s": "sess_1", "d": "out", "t": "response.output_audio.delta", "due": 100, "handed": 120, "taken": 121,
-         "r": "resp_1", "n": 4800, "w": 6600, "i": "item_1", "a": None},
-        {"s": "sess_1", "d": "out", "t": "response.output_audio.delta", "due": 130, "handed": 131, "taken": 132,
-         "r": "resp_1", "n": 7200, "w": 9800, "a": 2400},
-        {"s": "sess_1", "d": "out", "t": "input_audio_buffer.speech_started", "due": 140, "handed": 141,
-         "taken": 142, "r": None, "n": 0, "w": 200, "p": 960},
-        {"s": "sess_1", "d": "out", "t": "session.created", "due": 100, "handed": 120, "taken": None, "r": None,
-         "n": 0, "w": 600},
-        {"s": "sess_1", "d": "out", "t": "response.function_call_arguments.done", "due": 150, "handed": 151,
-         "taken": 152, "r": "resp_1", "n": 0, "w": 300, "i": 'an "item"', "c": "call_1"},
-        {"s": "sess_1", "d": "in", "t": "input_audio_buffer.append", "at": 90, "since": 80, "src": "kernel",
-         "e": "e\n1", "r": None, "from": 0, "to": 4800},
-        {"s": "sess_1", "d": "in", "t": "response.create", "at": 95, "since": 95, "src": "user",
-         "e": None, "r": "resp_1"},
-        {"s": "sess_1", "d": "in", "t": "conversation.item.truncate", "at": 96, "since": 96, "src": "kernel",
-         "e": None, "r": None, "i": "item_1", "ms": 0},
-        {"s": "sess_1", "d": "in", "t": "conversation.item.create", "at": 97, "since": 97, "src": "kernel",
-         "e": None, "r": None, "i": "i", "c": "c"},
-        {"d": "end", "sessions": 1, "events": 2, "late_p50_ms": 0.1, "late_p99_ms": 2.1, "late_max_ms": 2.0,
-         "cpu_s": 1.25},
-    ]  # fmt: skip
+        {"schema": 4, "simulated": True, "profile": "default", "seed": 5},
+        {
+            "session": "sess_1",
+            "direction": "out",
+            "type": "response.output_audio.delta",
+            "due_ns": 100,
+            "send_start_ns": 120,
+            "send_end_ns": 121,
+            "response": "resp_1",
+            "audio_bytes": 4800,
+            "frame_bytes": 6600,
+            "item": "item_1",
+            "audible_at_byte": None,
+        },
+        {
+            "session": "sess_1",
+            "direction": "out",
+            "type": "response.output_audio.delta",
+            "due_ns": 130,
+            "send_start_ns": 131,
+            "send_end_ns": 132,
+            "response": "resp_1",
+            "audio_bytes": 7200,
+            "frame_bytes": 9800,
+            "audible_at_byte": 2400,
+        },
+        {
+            "session": "sess_1",
+            "direction": "out",
+            "type": "input_audio_buffer.speech_started",
+            "due_ns": 140,
+            "send_start_ns": 141,
+            "send_end_ns": 142,
+            "response": None,
+            "audio_bytes": 0,
+            "frame_bytes": 200,
+            "speech_at_byte": 960,
+        },
+        {
+            "session": "sess_1",
+            "direction": "out",
+            "type": "session.created",
+            "due_ns": 100,
+            "send_start_ns": 120,
+            "send_end_ns": None,
+            "response": None,
+            "audio_bytes": 0,
+            "frame_bytes": 600,
+        },
+        {
+            "session": "sess_1",
+            "direction": "out",
+            "type": "response.function_call_arguments.done",
+            "due_ns": 150,
+            "send_start_ns": 151,
+            "send_end_ns": 152,
+            "response": "resp_1",
+            "audio_bytes": 0,
+            "frame_bytes": 300,
+            "item": 'an "item"',
+            "call": "call_1",
+        },
+        {
+            "session": "sess_1",
+            "direction": "in",
+            "type": "input_audio_buffer.append",
+            "at_ns": 90,
+            "earliest_ns": 80,
+            "timestamp_source": "kernel",
+            "event_id": "e\n1",
+            "response": None,
+            "from_byte": 0,
+            "to_byte": 4800,
+        },
+        {
+            "session": "sess_1",
+            "direction": "in",
+            "type": "response.create",
+            "at_ns": 95,
+            "earliest_ns": 95,
+            "timestamp_source": "userspace",
+            "event_id": None,
+            "response": "resp_1",
+        },
+        {
+            "session": "sess_1",
+            "direction": "in",
+            "type": "conversation.item.truncate",
+            "at_ns": 96,
+            "earliest_ns": 96,
+            "timestamp_source": "kernel",
+            "event_id": None,
+            "response": None,
+            "item": "item_1",
+            "audio_end_ms": 0,
+        },
+        {
+            "session": "sess_1",
+            "direction": "in",
+            "type": "conversation.item.create",
+            "at_ns": 97,
+            "earliest_ns": 97,
+            "timestamp_source": "kernel",
+            "event_id": None,
+            "response": None,
+            "item": "i",
+            "call": "c",
+        },
+        {
+            "direction": "end",
+            "sessions": 1,
+            "events": 2,
+            "late_p50_ms": 0.1,
+            "late_p99_ms": 2.1,
+            "late_max_ms": 2.0,
+            "cpu_s": 1.25,
+        },
+    ]
 
 
 def test_a_log_that_was_cut_anywhere_reads_up_to_its_last_whole_line(tmp_path: Path) -> None:
@@ -82,7 +184,7 @@ def test_every_line_is_in_the_log_when_it_is_closed(tmp_path: Path, lines: int) 
         log.refused(429, str(number), number)
     log.close()
 
-    assert [line["at"] for line in read_truth(tmp_path / "truth.jsonl") if "at" in line] == list(range(lines))
+    assert [line["at_ns"] for line in read_truth(tmp_path / "truth.jsonl") if "at_ns" in line] == list(range(lines))
 
 
 def test_an_older_log_of_that_name_is_replaced(tmp_path: Path) -> None:
@@ -103,6 +205,6 @@ def test_what_two_write_into_one_log_does_not_mix(tmp_path: Path) -> None:
     first.flush()
     second.close()
 
-    lines = [line for line in read_truth(tmp_path / "truth.jsonl") if "at" in line]
+    lines = [line for line in read_truth(tmp_path / "truth.jsonl") if "at_ns" in line]
     for status in (401, 402):
-        assert [line["at"] for line in lines if line["status"] == status] == list(range(2000))
+        assert [line["at_ns"] for line in lines if line["status"] == status] == list(range(2000))

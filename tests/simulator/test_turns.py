@@ -168,7 +168,7 @@ def test_places_in_the_stream_do_not_depend_on_the_chunk(chunk_ms: int) -> None:
         sent += list(behaviour.due(LATER_NS))
 
     places = {event.type.split(".")[1]: event.facts for event in sent if event.facts}
-    assert places == {"speech_started": {"p": 300 * 48}, "speech_stopped": {"p": 1100 * 48}}
+    assert places == {"speech_started": {"speech_at_byte": 300 * 48}, "speech_stopped": {"speech_at_byte": 1100 * 48}}
 
 
 # Commit, clear and updates while the service listens
@@ -282,8 +282,8 @@ def test_speech_starts_and_stops_by_turns_and_every_response_is_done_once(
     script: list[tuple[list[dict[str, Any]], list[int], AudioFormatName, int]],
 ) -> None:
     functions = FunctionCalls(share=0.5, preamble=0.5, parallel=(1, 2))
-    vad = SpeechDetection(least_speech_ms=100, ignores=0.3)
-    behaviour = listening(functions=functions, parts=AnswerParts(share=0.5), vad=vad)
+    vad = SpeechDetection(min_speech_ms=100, ignored_barge_in_share=0.3)
+    behaviour = listening(functions=functions, preamble=AnswerParts(share=0.5), vad=vad)
     now_ns, events = AT_NS, []
     for acts, parts_ms, name, pause_ms in script:
         for act in acts:

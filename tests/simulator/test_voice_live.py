@@ -189,7 +189,7 @@ def test_audio_of_16_khz_is_as_long_as_it_sounds() -> None:
 
 
 def test_speech_over_a_reply_ends_it() -> None:
-    behaviour = build_behaviour(VOICE_LIVE, speed=1.0)
+    behaviour = build_behaviour(VOICE_LIVE, generation_speed=1.0)
     answers(behaviour, update(turn_detection={"type": "azure_semantic_vad"}))
     behaviour.receive(CREATE, AT_NS)
     events = drain(behaviour, AT_NS + 2 * SECOND)

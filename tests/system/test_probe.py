@@ -104,7 +104,7 @@ def without_hint(lines: list[str]) -> list[str]:
 def test_a_reply_is_saved_by_the_format_that_its_session_has(simulator: Ready, tmp_path: Path) -> None:
     path, reply = tmp_path / "targets.yaml", tmp_path / "reply.wav"
     variant = "{narrow: {session: {output_format: g711_ulaw}}}"
-    path.write_text(f"targets:\n  east: {{url: '{simulator.urls['ga']}', key_env: KEY, variants: {variant}}}\n")
+    path.write_text(f"targets:\n  east: {{url: '{simulator.urls['ga']}', api_key_env: KEY, variants: {variant}}}\n")
 
     shown = rtbench("probe", "--target-file", path, "--targets", "east.narrow", "--save-audio", reply)
 
@@ -155,7 +155,7 @@ def test_a_service_that_speaks_the_other_dialect_is_hinted_at(simulator: Ready) 
 @pytest.fixture
 def described(simulator: Ready, tmp_path: Path) -> Path:
     """A targets.yaml with two targets, one of which has a variant."""
-    east = f"  east:\n    url: {simulator.urls['ga']}\n    key_env: KEY\n"
+    east = f"  east:\n    url: {simulator.urls['ga']}\n    api_key_env: KEY\n"
     path = tmp_path / "targets.yaml"
     path.write_text(
         f"targets:\n{east}    variants:\n      marin: {{session: {{voice: marin}}}}\n{east.replace('east', 'west')}"

@@ -557,26 +557,26 @@ def test_a_ca_in_pem_is_kept_on_the_target(tmp_path: Path, certificate: x509.Cer
     path = tmp_path / "ca.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    assert resolve_target(AZURE, ca=path).network_path.ca == path
-    assert resolve_target(AZURE, ca=path).notices == ()
-    assert "--ca is not used" in resolve_target({}, url=LOCAL_URL, ca=path).notices[-1]
+    assert resolve_target(AZURE, ca_file=path).network_path.ca == path
+    assert resolve_target(AZURE, ca_file=path).notices == ()
+    assert "--ca-file is not used" in resolve_target({}, url=LOCAL_URL, ca_file=path).notices[-1]
 
 
 def test_a_ca_that_is_no_pem_is_refused(tmp_path: Path, certificate: x509.Certificate) -> None:
     path = tmp_path / "ca.der"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.DER))
-    assert "holds no certificate in PEM" in refusal(AZURE, ca=path)
+    assert "holds no certificate in PEM" in refusal(AZURE, ca_file=path)
 
     path.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    assert "holds no certificate in PEM" in refusal(AZURE, ca=path)
+    assert "holds no certificate in PEM" in refusal(AZURE, ca_file=path)
 
     path.write_bytes(b"")
-    assert "holds no certificate in PEM" in refusal(AZURE, ca=path)
+    assert "holds no certificate in PEM" in refusal(AZURE, ca_file=path)
 
 
 def test_a_ca_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    assert "cannot be read: No such file" in refusal(AZURE, ca=tmp_path / "none.pem")
-    assert "cannot be read: Is a directory" in refusal(AZURE, ca=tmp_path)
+    assert "cannot be read: No such file" in refusal(AZURE, ca_file=tmp_path / "none.pem")
+    assert "cannot be read: Is a directory" in refusal(AZURE, ca_file=tmp_path)
 
 
 def test_a_client_certificate_and_its_key_are_kept_on_the_target(tmp_path: Path, certificate: x509.Certificate) -> None:

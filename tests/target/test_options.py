@@ -18,10 +18,8 @@ from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.target_settings import targets_schema
 from bench.target.targets import resolve_targets
 
-KEYS = {"api_key_env": "key_env"}
-"""Options that `targets.yaml` has under another name."""
-SHARED = ("url", "dialect", "api_key_env", "auth", "ca", "client_cert", "client_key", "proxy", "resolve", "compression",
-          "max_message_mib")  # fmt: skip
+SHARED = ("url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key", "proxy", "resolve",
+          "compression", "max_message_mib")  # fmt: skip
 COMMANDS = {
     "doctor": ("targets", "target_file", *SHARED),
     "probe": ("targets", "target_file", *SHARED),
@@ -88,7 +86,7 @@ def test_a_command_names_and_describes_the_options_of_a_target_as_locust_does(co
 
 @pytest.mark.parametrize("name", SHARED)
 def test_a_key_of_targets_yaml_is_described_as_the_option_of_its_name(name: str) -> None:
-    assert of_file()[KEYS.get(name, name)] == of_locust()[name]
+    assert of_file()[name] == of_locust()[name]
 
 
 EXAMPLES: dict[type, Any] = {int: 3, tuple: ("west", "east.quick"), str: "ws://127.0.0.1:1", Path: Path("/a/path")}
@@ -111,7 +109,7 @@ def test_a_run_takes_what_a_command_hands_on_to_it(name: str) -> None:
 
 
 def test_a_variable_that_is_set_to_nothing_names_nothing() -> None:
-    assert taken("--url", "", "--ca", "", "--targets", "") == ServiceOptions()
+    assert taken("--url", "", "--ca-file", "", "--targets", "") == ServiceOptions()
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "1025"])

@@ -16,12 +16,12 @@ GOOD = """\
 as_of: 2026-02-03
 models:
   my-model:
-    text_in: 1
-    text_cached: 0.5
-    text_out: 2
-    audio_in: 3
-    audio_cached: 0.25
-    audio_out: 4
+    text_input: 1
+    text_cached_input: 0.5
+    text_output: 2
+    audio_input: 3
+    audio_cached_input: 0.25
+    audio_output: 4
     source: our contract
 """
 
@@ -76,14 +76,14 @@ def test_a_table_of_one_s_own_takes_its_place(tmp_path: Path) -> None:
 
 def test_a_service_may_be_paid_by_the_minute_alone_or_by_both(tmp_path: Path) -> None:
     by_minute = "as_of: 2026-02-03\nmodels:\n  live: {usd_per_minute: 0.05, source: a page}\n"
-    both = GOOD.replace("    source:", "    image_in: 5\n    usd_per_minute: 0.02\n    source:")
+    both = GOOD.replace("    source:", "    image_input: 5\n    usd_per_minute: 0.02\n    source:")
 
     table = load_price_table(written(tmp_path, by_minute))
     assert table.models == {"live": Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05)}
     assert table.sources == ("live: a page",)
     assert not table.models["live"].of_tokens
     assert load_price_table(written(tmp_path, both)).models == {
-        "my-model": Prices(1, 0.5, 2, 3, 0.25, 4, image_in=5, usd_per_minute=0.02)
+        "my-model": Prices(1, 0.5, 2, 3, 0.25, 4, image_input=5, usd_per_minute=0.02)
     }
 
 
@@ -100,15 +100,16 @@ def test_a_table_s_day_may_stand_in_quotes_or_not(tmp_path: Path, written_so: st
         ("2026-02-03", "2026-13-01", 1, "as_of must be a date, as in 2026-11-01, not 2026-13-01"),
         ("2026-02-03", "2026-02-03 10:00:00", 1, "as_of must be a date, as in 2026-11-01, not 2026-02-03 10"),
         ("2026-02-03", "2026", 1, "as_of must be a date, as in 2026-11-01, not 2026"),
-        ("    text_out: 2\n", "", 3, "my-model needs `text_out`"),
-        ("audio_in: 3", "audio_in: -3", 7, "audio_in must be a number of US dollars from 0 to 100000, not -3"),
-        ("audio_in: 3", "audio_in: .nan", 7, "audio_in must be a number"),
-        ("audio_in: 3", "audio_in: '3'", 7, 'not the text "3"'),
-        ("audio_in", "audio_inn", 7, "my-model has an unknown key 'audio_inn'; did you mean audio_in?"),
+        ("    text_output: 2\n", "", 3, "my-model needs `text_output`"),
+        ("audio_input: 3", "audio_input: -3", 7, "audio_input must be a number of US dollars from 0 to 100000, not -3"),
+        ("audio_input: 3", "audio_input: .nan", 7, "audio_input must be a number"),
+        ("audio_input: 3", "audio_input: '3'", 7, 'not the text "3"'),
+        ("audio_input", "audio_inputt", 7, "my-model has an unknown key 'audio_inputt'; did you mean audio_input?"),
         ("  my-model:", "  my-model: 5", 4, "is not YAML"),
-        ("audio_in: 3", f"audio_in: {'9' * 5000}", 7,
-         "audio_in must be a number of US dollars from 0 to 100000, not 999"),
-        ("audio_in: 3", "audio_in: !!bool x", 7, "audio_in must be a number of US dollars from 0 to 100000, not x"),
+        ("audio_input: 3", f"audio_input: {'9' * 5000}", 7,
+         "audio_input must be a number of US dollars from 0 to 100000, not 999"),
+        ("audio_input: 3", "audio_input: !!bool x", 7,
+         "audio_input must be a number of US dollars from 0 to 100000, not x"),
         ("my-model", "my model", 3, "my model cannot stand here: models must be"),
         (GOOD, "", None, "the file needs `as_of`"),
     ],

@@ -16,7 +16,7 @@ from bench.target.target import Target
 from bench.target.targets import resolve_targets
 from tests.helpers import resolve_target
 
-KEYS = {known.key_env: f"key-of-{name}" for name, known in SERVICES.items() if known.key_env}
+KEYS = {known.api_key_env: f"key-of-{name}" for name, known in SERVICES.items() if known.api_key_env}
 
 
 def named(folder: Path, *lines: str, environ: dict[str, str] = KEYS, name: str = "one") -> Target:
@@ -41,7 +41,7 @@ def test_a_service_says_its_address_its_dialect_and_its_key(name: str, tmp_path:
     assert target.host in known.url
     assert DIALECTS[known.dialect.name] is known.dialect
     assert "voice-1" in target.resource or target.session["extra"] == {"model": "voice-1"}
-    if known.key_env is not None:
+    if known.api_key_env is not None:
         assert isinstance(target.auth, Credential)
         scheme = "Basic" if known.basic else "Bearer"
         assert target.auth.header() == ("Authorization", f"{scheme} key-of-{name}")
@@ -60,7 +60,7 @@ def test_an_address_tells_its_service(name: str) -> None:
 
 
 def test_what_a_target_says_itself_wins_over_its_service(tmp_path: Path) -> None:
-    lines = ("service: xai", "url: ws://127.0.0.1:1/v1/realtime?model=grok-1", "dialect: ga", "key_env: MINE")
+    lines = ("service: xai", "url: ws://127.0.0.1:1/v1/realtime?model=grok-1", "dialect: ga", "api_key_env: MINE")
     target = named(tmp_path, *lines, environ={"MINE": "my-own-key"})
 
     assert (target.url, target.dialect.name) == ("ws://127.0.0.1:1/v1/realtime?model=grok-1", "ga")

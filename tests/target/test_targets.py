@@ -34,9 +34,10 @@ targets:
   sweden:
     endpoint: https://sweden.openai.azure.com
     deployment: gpt-realtime
-    key_env: MY_KEY
+    api_key_env: MY_KEY
     connect_rate: 60
-    prices: {text_in: 1, text_cached: 2, text_out: 3, audio_in: 4, audio_cached: 5, audio_out: 6}
+    prices:
+      {text_input: 1, text_cached_input: 2, text_output: 3, audio_input: 4, audio_cached_input: 5, audio_output: 6}
     variants:
       quick:
         session:
@@ -105,7 +106,7 @@ def test_a_variant_is_a_target_of_its_own_with_other_settings(tmp_path: Path) ->
         "voice": "verse",
         "turn_detection": {"type": "server_vad", "silence_duration_ms": 200},
     }
-    assert quick.session_source == f"{tmp_path}/targets.yaml:15:9"
+    assert quick.session_source == f"{tmp_path}/targets.yaml:16:9"
     assert quick.prices == sweden.prices
     assert (mini.model, mini.session) == ("gpt-realtime-mini", {})
     assert mini.prices == Prices(0.6, 0.06, 2.4, 10, 0.3, 20, 0.8, 0.08)
@@ -128,7 +129,7 @@ def test_another_model_is_not_priced_as_the_target_s(tmp_path: Path) -> None:
 
 
 def test_a_label_takes_the_name_s_place(tmp_path: Path) -> None:
-    text = TWO.replace("key_env", "label: north\n    key_env")
+    text = TWO.replace("api_key_env", "name: north\n    api_key_env")
 
     assert [target.label for target in resolved(tmp_path, text, "sweden", "sweden.quick")] == ["north", "north.quick"]
 
@@ -155,11 +156,11 @@ def test_nobody_is_signed_in_and_no_key_sent_where_the_file_does_not_say_so(tmp_
     target = the_one(tmp_path, *AZURE, environ={"AZURE_OPENAI_API_KEY": SECRET})
 
     assert target.auth is None
-    assert target.notices == ("one: no key is sent: key_env NAME sends the one in the variable NAME",)
+    assert target.notices == ("one: no key is sent: api_key_env NAME sends the one in the variable NAME",)
 
 
 def test_one_notice_says_that_the_environment_s_key_is_not_used(tmp_path: Path) -> None:
-    text = TWO.replace("key_env: MY_KEY", "auth: azure_cli")
+    text = TWO.replace("api_key_env: MY_KEY", "auth: azure_cli")
 
     targets = resolved(tmp_path, text, "east", "sweden", environ={"AZURE_OPENAI_API_KEY": SECRET})
 
@@ -193,7 +194,7 @@ def test_a_url_may_hold_variables_in_its_query_and_a_uuid_of_each_connection(tmp
     [("bWU6cHc=", "bWU6cHc="), ("me:a-long-password", "bWU6YS1sb25nLXBhc3N3b3Jk")],
 )
 def test_a_key_may_be_sent_as_basic_authentication_as_it_is_or_encoded(tmp_path: Path, key: str, sent: str) -> None:
-    target = the_one(tmp_path, URL, "auth: basic", "key_env: BASIC", environ={"BASIC": key})
+    target = the_one(tmp_path, URL, "auth: basic", "api_key_env: BASIC", environ={"BASIC": key})
 
     assert isinstance(target.auth, Credential)
     assert target.auth.header() == ("Authorization", f"Basic {sent}")
@@ -234,7 +235,7 @@ def test_a_proxy_may_hold_variables(tmp_path: Path) -> None:
         ("proxy: http://p:1", Proxy("http", "p", 1)),
         ("proxy: none", "none"),
         ("proxy: ${NONE}", "none"),
-        ("label: one", None),
+        ("name: one", None),
     ],
 )
 def test_who_signs_in_goes_the_way_that_the_target_says(
@@ -246,7 +247,7 @@ def test_who_signs_in_goes_the_way_that_the_target_says(
 
 
 def test_targets_with_other_ways_have_tokens_of_their_own(tmp_path: Path) -> None:
-    text = TWO.replace("key_env: MY_KEY", "auth: entra\n    proxy: socks5h://p:1")
+    text = TWO.replace("api_key_env: MY_KEY", "auth: entra\n    proxy: socks5h://p:1")
     east, sweden = resolved(tmp_path, text, "east", "sweden")
 
     assert isinstance(sweden.auth, Entra)
@@ -261,7 +262,9 @@ def test_the_rest_of_the_way_can_be_told(tmp_path: Path) -> None:
 
 def test_a_table_of_prices_given_beside_is_the_one_that_models_are_named_of(tmp_path: Path) -> None:
     table = tmp_path / "mine.yaml"
-    prices = "{text_in: 1, text_cached: 1, text_out: 1, audio_in: 1, audio_cached: 1, audio_out: 1}"
+    prices = (
+        "{text_input: 1, text_cached_input: 1, text_output: 1, audio_input: 1, audio_cached_input: 1, audio_output: 1}"
+    )
     table.write_text(f"as_of: 2026-01-01\nmodels:\n  my-model: {prices}\n")
 
     assert the_one(tmp_path, URL, "prices: my-model", prices=table).prices == Prices(1, 1, 1, 1, 1, 1)
@@ -269,7 +272,7 @@ def test_a_table_of_prices_given_beside_is_the_one_that_models_are_named_of(tmp_
 
 
 def test_what_one_target_merges_in_from_another_has_the_line_where_it_is_written(tmp_path: Path) -> None:
-    text = f"{ONE.replace('one:', 'one: &a')}    {URL}\n    compression: gzip\n  two: {{<<: *a, label: b}}\n"
+    text = f"{ONE.replace('one:', 'one: &a')}    {URL}\n    compression: gzip\n  two: {{<<: *a, name: b}}\n"
 
     assert refusal(tmp_path, text, "two").startswith("targets.yaml:4:5: compression must be none or deflate")
     assert resolved(tmp_path, text.replace("gzip", "none"), "two")[0].label == "b"
@@ -285,15 +288,15 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
 
     assert isinstance(target.auth, Credential)
     assert (target.dialect, target.network_path.deflate, target.network_path.proxy) == (PREVIEW, True, None)
-    assert isinstance(the_one(tmp_path, *AZURE, "key_env: MY_KEY", auth="entra").auth, Entra)
-    assert isinstance(the_one(tmp_path, *AZURE, "key_env: MY_KEY", auth="key").auth, Credential)
+    assert isinstance(the_one(tmp_path, *AZURE, "api_key_env: MY_KEY", auth="entra").auth, Entra)
+    assert isinstance(the_one(tmp_path, *AZURE, "api_key_env: MY_KEY", auth="key").auth, Credential)
 
 
 # --- names
 
 
 NANO = TWO.replace("prices: gpt-realtime-mini", "prices: gpt-realtime-nano")
-ALIKE = TWO.replace("key_env", "label: east\n    key_env")
+ALIKE = TWO.replace("api_key_env", "name: east\n    api_key_env")
 NAMED: list[tuple[str, str, dict[str, Any], str]] = [
     # (the file, names, options beside it, what the refusal begins with or, after …, holds)
     (TWO, "", {},
@@ -302,14 +305,14 @@ NAMED: list[tuple[str, str, dict[str, Any], str]] = [
     (TWO, "sweden.slow", {}, "…has no target 'sweden.slow'"),
     (TWO, ",", {}, "…has no target ''"),
     (TWO, "east,east", {}, "--targets names east twice"),
-    (ALIKE, "east,sweden", {}, "--targets: east has the label east, and so has another"),
+    (ALIKE, "east,sweden", {}, "--targets: east has the name east, and so has another"),
     (TWO, "east", {"url": "wss://x/y"}, "--targets and --url both say"),
     *((TWO, "east,sweden", option, "…is for one target, and --targets names 2")
       for option in ({"dialect": "ga"}, {"api_key_env": "MY_KEY"}, {"auth": "entra"}, {"resolve": "::1"})),
     (f"{ONE}    {URL}\n", "one", {"proxy": "ftp://x"}, "--proxy must begin with"),
-    (NANO, "sweden.mini", {}, "targets.yaml:20:9: prices names no model"),
+    (NANO, "sweden.mini", {}, "targets.yaml:21:9: prices names no model"),
     (TWO.replace("model: gpt-realtime-mini", "deployment: d\n        model: m"), "sweden.mini", {},
-     "targets.yaml:20:9: model and deployment are two names"),
+     "targets.yaml:21:9: model and deployment are two names"),
 ]  # fmt: skip
 
 
@@ -323,7 +326,7 @@ def test_what_is_wrong_with_names_or_options_is_said_of_them(
 
 
 def test_a_file_that_an_option_names_is_not_blamed_on_the_targets(tmp_path: Path) -> None:
-    assert refusal_of(tmp_path, URL, ca=tmp_path / "none.pem").startswith("--ca none.pem cannot be read")
+    assert refusal_of(tmp_path, URL, ca_file=tmp_path / "none.pem").startswith("--ca-file none.pem cannot be read")
 
 
 def test_what_is_wrong_with_one_target_does_not_keep_others_from_being_used(tmp_path: Path) -> None:
@@ -359,7 +362,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         (("endpoint: http://res.example", "deployment: d"), 3, "endpoint must begin with https://: a key or token"),
         (("endpoint: res.example", "deployment: d"), 3, "endpoint has no scheme"),
         (("url: wss://voice.example",), 3, "url needs the path"),
-        ((f"url: wss://voice.example/x?api-key={SECRET}",), 3, "name its variable by key_env"),
+        ((f"url: wss://voice.example/x?api-key={SECRET}",), 3, "name its variable by api_key_env"),
         (("url: wss://api.openai.com/v1/realtime?intent=transcription",), 3, "url asks for a session that only"),
         (("endpoint: 'https://res.openai.azure.com?intent=transcription'", "deployment: d"), 3,
          "endpoint asks for a session that only transcribes"),
@@ -367,14 +370,15 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((*AZURE, 'api_version: "2024-12-17"'), 5, "a model version and no api-version"),
         ((URL, "dialect: GA"), 4, 'or pcm, not the text "GA"'),
         ((URL, "endpoints: x"), 4, "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,"),
-        ((URL, "label: a b"), 4, "label must be 1 to 64 of A-Z a-z 0-9 . _ -"),
-        ((URL, "label: a", "label: b"), 5, "one has the key 'label' twice"),
-        ((URL, f"key_env: {SECRET}"), 4, "key_env names a variable that is not set: it wants the variable's name"),
-        ((URL, f"key_env: [{SECRET}]"), 4, "key_env must be the name of an environment variable"),
-        ((URL, "auth: key"), 4, "auth key needs key_env"),
+        ((URL, "name: a b"), 4, "name must be 1 to 64 of A-Z a-z 0-9 . _ -"),
+        ((URL, "name: a", "name: b"), 5, "one has the key 'name' twice"),
+        ((URL, f"api_key_env: {SECRET}"), 4,
+         "api_key_env names a variable that is not set: it wants the variable's name"),
+        ((URL, f"api_key_env: [{SECRET}]"), 4, "api_key_env must be the name of an environment variable"),
+        ((URL, "auth: key"), 4, "auth key needs api_key_env"),
         ((URL, f"auth: {SECRET}"), 4, "auth must be key, basic, entra, managed_identity"),
         ((URL, "auth: entra"), 4, "auth is for Azure, and voice.example is not there"),
-        ((*AZURE, "auth: entra", "key_env: MY_KEY"), 5, "auth and key_env are two ways to sign in"),
+        ((*AZURE, "auth: entra", "api_key_env: MY_KEY"), 5, "auth and api_key_env are two ways to sign in"),
         ((*AZURE, "auth:", "  type: key"), 6, "type must be entra, managed_identity"),
         ((*AZURE, "auth:", f"  client_secret: {SECRET}"), 6, "auth has an unknown key 'client_secret'"),
         ((*AZURE, "auth:", f"  client_id: ~{SECRET}"), 6, "client_id must be an id, which is no secret"),
@@ -388,16 +392,16 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"), 4, "headers must be at most 10"),
         (("url: 'wss://voice.example/x?key=${NOT_THERE}'",), 3, "the url wants a variable that is not set"),
         ((f"url: wss://voice.example/x?key={SECRET}",), 3, "or write key=${NAME} with the name of its variable"),
-        ((URL, "auth: basic"), 4, "auth basic needs key_env"),
+        ((URL, "auth: basic"), 4, "auth basic needs api_key_env"),
         ((URL, "subprotocols: ['a b']"), 4, "subprotocols must be names"),
         ((URL, "session: voice"), 4, "session must be made of `key: value`"),
         ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy wants a variable that is not set"),
         ((URL, f"proxy: https://me:{SECRET}@p"), 4, "proxy begins with https://"),
         ((URL, "resolve: voice.example"), 4, "resolve must be an IP address"),
-        ((URL, "ca: none.pem"), 4, "ca none.pem cannot be read: No such file"),
+        ((URL, "ca_file: none.pem"), 4, "ca_file none.pem cannot be read: No such file"),
         ((URL, "client_key: none.pem"), 4, "client_key needs client_cert"),
         ((URL, "connect_rate: -1"), 4, "connect_rate must be a number a minute from 0 to 1000000, not -1"),
-        ((URL, "prices: {text_in: 1}"), 4, "prices needs `text_cached`"),
+        ((URL, "prices: {text_input: 1}"), 4, "prices needs `text_cached_input`"),
         ((URL, "variants:", "  a.b: {}"), 5, "a.b cannot stand here: variants must be made of `name: settings`"),
         ((URL, "variants:", "  b:", "    session: [voice]"), 6, "session must be made of `key: value`"),
         ((URL, "variants:", "  b:", "    sessions: {}"), 6, "b has an unknown key 'sessions'; did you mean session?"),
@@ -433,7 +437,7 @@ def test_each_mistake_around_targets_is_told_too(tmp_path: Path, text: str, word
 
 
 def test_a_value_that_no_header_can_hold_is_told_with_the_target_s_line(tmp_path: Path) -> None:
-    for line in ("key_env: BROKEN", "headers: {a: '${BROKEN}'}", "proxy: http://me:${BROKEN}@p"):
+    for line in ("api_key_env: BROKEN", "headers: {a: '${BROKEN}'}", "proxy: http://me:${BROKEN}@p"):
         said = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
 
         assert said.startswith("targets.yaml:2:3: ")
@@ -442,4 +446,6 @@ def test_a_value_that_no_header_can_hold_is_told_with_the_target_s_line(tmp_path
 
 def test_targets_that_are_not_asked_for_need_no_variables(tmp_path: Path) -> None:
     assert len(resolved(tmp_path, TWO, "east", environ={})) == 1
-    assert "targets.yaml:10:5: key_env names a variable that is not set" in refusal(tmp_path, TWO, "sweden", environ={})
+    assert "targets.yaml:10:5: api_key_env names a variable that is not set" in refusal(
+        tmp_path, TWO, "sweden", environ={}
+    )

@@ -127,7 +127,7 @@ def test_without_one_it_refuses_with_the_remedy(files: Files, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("begins", "ends", "host", "trusted", "remedy"),
     [
-        (-HOUR, HOUR, "localhost", False, "name its certificate authority with --ca FILE"),
+        (-HOUR, HOUR, "localhost", False, "name its certificate authority with --ca-file FILE"),
         (-2 * HOUR, -HOUR, "localhost", True, "must renew it"),
         (HOUR, 2 * HOUR, "localhost", True, "not valid yet"),
         (-HOUR, HOUR, "other.test", True, "call the service by a name"),
@@ -146,7 +146,7 @@ def test_a_server_s_certificate_that_is_not_taken_has_the_remedy_that_helps(
 
     assert caught.value.outcome == "connect_failed:tls"
     assert remedy in caught.value.detail
-    assert ("--ca" in caught.value.detail) == (not trusted)
+    assert ("--ca-file" in caught.value.detail) == (not trusted)
 
 
 def test_a_certificate_that_cannot_be_used_is_one_line_that_says_why(files: Files, tmp_path: Path) -> None:

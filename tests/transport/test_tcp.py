@@ -663,7 +663,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused_with_the_remedy(
         thread.join(GUARD_S)
 
     assert error.outcome == "connect_failed:tls"
-    assert "--ca" in error.detail
+    assert "--ca-file" in error.detail
 
 
 def test_a_certificate_for_another_host_is_refused(

@@ -66,7 +66,7 @@ LookPlan = Mapping[str, Any]
 def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
     """The scripts of each arm as in run.json, with the label of each turn: None where a method makes them up."""
     scripts = {each.script.name: each.script for arm in plays.values() for each in arm.values()}
-    labels = {name: None if of.task else [turn.label for turn in of.turns] for name, of in scripts.items()}
+    labels = {name: None if of.task else [turn.name for turn in of.turns] for name, of in scripts.items()}
     return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(plays)]
 
 

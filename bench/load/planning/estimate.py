@@ -242,8 +242,8 @@ def _calls(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[Expec
     """The calls that the script expects; where it does not say, those that are asked for, or that may come."""
     choice = turn.response.tool_choice or script.session.tool_choice or "auto"
     declared = {function.tool.name for function in script.tools}
-    if turn.calls is not None or not declared or choice == "none":
-        return [call for call in turn.calls or () if call.name in declared]
+    if turn.expected_calls is not None or not declared or choice == "none":
+        return [call for call in turn.expected_calls or () if call.name in declared]
     if choice == "auto" and not assumed.calls_freely:
         return ()
     named = [function for function in script.tools if function.tool.name == choice] or script.tools

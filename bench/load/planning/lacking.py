@@ -64,7 +64,7 @@ OF_BARGE_IN = (
 OF_TRUNCATION = ("truncate_sent", "truncated", "traits:after_truncation")
 
 LACKS = (
-    Lack(SPOKEN, lambda _, turn: turn.kind != "audio", "it has no spoken turn (`play`)"),
+    Lack(SPOKEN, lambda _, turn: turn.kind != "audio", "it has no voice turn (`audio`)"),
     Lack(
         ("speech_started", "speech_stopped", "vad_splits", "cut_off"),
         lambda _, turn: not turn.plan.vad and not turn.plan.duplex,
@@ -83,7 +83,7 @@ LACKS = (
     Lack(
         ("input_word_errors", "input_words"),
         lambda _, turn: not turn.plan.reference.words,
-        "nothing says what a caller says (`words`)",
+        "nothing says what a caller says (`transcript`)",
     ),
     Lack(
         ("reply_word_errors", "reply_words"),
@@ -145,7 +145,7 @@ def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str,
     if not script.history:
         yield from dict.fromkeys(("history_start", "history_acked"), "it has no history (`history`)").items()
     if not any(turn.plan.greeting for turn in script.turns):
-        yield "greeting_audible", "no step hears a greeting (`hear: greeting`)"
+        yield "greeting_audible", "no step hears a greeting (`wait_for: greeting`)"
     if script.renew_after_ns is None:
         yield "previous_reply_end", "its calls go on in no other session (`renew_after`)"
     if detection is None or detection.idle_timeout_ms is None:

@@ -127,7 +127,7 @@ def longest_turn_s(scripts: Iterable[Script]) -> float:
     longest = 0.0
     for script in scripts:
         speech_s = max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0)
-        longest = max(longest, speech_s + script.limits.turn)
+        longest = max(longest, speech_s + script.timeouts.turn)
     return longest + SPARE_S
 
 
@@ -140,9 +140,9 @@ def script_notices(played: Iterable[Script]) -> list[str]:
         for name in unfilled_names(script)
     )
     unheard = (
-        f"{script.name}: `words` cannot be checked, because session.input_transcription is not set"
+        f"{script.name}: `transcript` cannot be checked, because session.input_transcription is not set"
         for script in scripts
-        if script.session.input_transcription is None and any(turn.words for turn in script.turns)
+        if script.session.input_transcription is None and any(turn.transcript for turn in script.turns)
     )
     return [*unfilled, *unheard]
 
@@ -179,9 +179,9 @@ def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
         "jitter_buffer_ms": script.jitter_buffer_ms,
         "reply_silence_ms": script.reply_silence_ms if repertoire.dialect.duplex else None,
         "answer_min_ms": script.answer_min_ms if repertoire.dialect.duplex else None,
-        "background_snr_db": script.background.snr_db if script.background else None,
+        "background_snr_db": script.background_noise.snr_db if script.background_noise else None,
         "variables": len(script.variables.rows) if script.variables else None,
-        "limits": asdict(script.limits),
+        "limits": asdict(script.timeouts),
     }
 
 

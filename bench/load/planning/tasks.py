@@ -18,9 +18,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import ScriptError, UsageError
+from bench.former_keys import OF_TURNS, STEPS
 from bench.observe.observation import TurnObservation
 from bench.plan.script import JUDGED, Script, Task, build_script, script_settings, session_of
 from bench.plan.steps import KINDS, Rules, StepReader, is_turn
@@ -101,7 +102,7 @@ def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Map
         raise ScriptError(path, _line(error, path), problem) from error
     if not any(step.plays_turn for step in rehearsal.steps):
         line = inspect.unwrap(method).__code__.co_firstlineno
-        raise ScriptError(path, line, f"{name} has no turn: it needs a say, play, respond or hear")
+        raise ScriptError(path, line, f"{name} has no turn: it needs a text, audio, request_response or wait_for")
     try:
         built = build_script(path, settings, rehearsal.steps, whole=rehearsal.whole)
     except UsageError as error:
@@ -164,36 +165,36 @@ class Caller:
         self._copies = [*self._copies, *(copy.copy(self) for _ in range(arms - 1 - len(self._copies)))]
         return [self, *self._copies]
 
-    def say(self, text: str, *, label: str = "", **options: Any) -> TakenTurn:
-        """Take a turn in text. It goes on when this returns; who asks the turn what came of it waits for its end.
+    def text(self, text: str, *, name: str = "", **options: Any) -> TakenTurn:
+        """Take a text turn. It goes on when this returns; who asks the turn what came of it waits for its end.
 
         `options`: `image`, a PNG or JPEG; `output`, `instructions`, `max_output_tokens` of this turn's answer;
         `expected_reply`; and `success`, as in a script, or a function of the turn, asked once that has ended well.
         """
-        return self._take_turn("say", say=text, label=label, **options)
+        return self._take_turn("text", text=text, name=name, **options)
 
-    def play(self, wavs: Wavs, *, label: str = "", **options: Any) -> TakenTurn:
-        """Take a spoken turn: a WAV, or one of several. Paths are seen from the folder of the file with the task.
+    def audio(self, wavs: Wavs, *, name: str = "", **options: Any) -> TakenTurn:
+        """Take a voice turn: a WAV, or one of several. Paths are seen from the folder of the file with the task.
 
-        `options`: `chunk_ms`, `paced`, `speech` ({"begin": …, "end": …}, in seconds), `words`, what is said in it, and
-        what `say` takes for answers.
+        `options`: `chunk_ms`, `paced`, `speech` ({"start": …, "end": …}, in seconds), `transcript`, what is said in
+        it, and what `text` takes for answers.
         """
-        return self._take_turn("play", play=wavs, label=label, **options)
+        return self._take_turn("audio", audio=wavs, name=name, **options)
 
-    def respond(self, *, label: str = "", **response: Any) -> TakenTurn:
-        """Ask for an answer, without words of the caller's.
+    def request_response(self, *, name: str = "", **response: Any) -> TakenTurn:
+        """Request a response without new input.
 
         `response`: `output`, `instructions`, `max_output_tokens`; `conversation`, `input` and `metadata`;
-        `expected_reply` and `success`, as `say` has them.
+        `expected_reply` and `success`, as `text` has them.
         """
-        return self._take_turn("respond", label=label, **response)
+        return self._take_turn("request_response", name=name, **response)
 
-    def hear(self, what: str = "greeting", *, label: str = "", **options: Any) -> TakenTurn:
+    def wait_for(self, what: str = "greeting", *, name: str = "", **options: Any) -> TakenTurn:
         """Wait, as the first turn of a call, until the service has greeted its caller, whom nobody asked to.
 
-        `options`: `expected_reply` and `success`, as `say` has them.
+        `options`: `expected_reply` and `success`, as `text` has them.
         """
-        return self._take_turn("hear", hear=what, label=label, **options)
+        return self._take_turn("wait_for", wait_for=what, name=name, **options)
 
     def message(self, role: str, text: str, image: str | Path | None = None) -> None:
         """Let the last turn end, then add a message to the conversation, which asks for no answer.
@@ -206,27 +207,27 @@ class Caller:
         """Send an event in the words of the service, at once. It is no turn's, and nothing is waited for."""
         self._take("send", send=event)
 
-    def interrupt(self, *, play: Wavs | None = None, label: str = "", **options: Any) -> TakenTurn | None:
-        """Interrupt the reply to the last turn while it is played: by speaking, or, without `play`, by the client.
+    def interrupt(self, *, audio: Wavs | None = None, name: str = "", **options: Any) -> TakenTurn | None:
+        """Interrupt the reply to the last turn while it is played: by speaking, or, without `audio`, by the client.
 
-        `options`: `after` (seconds of the reply that were played), `share` or `word` (of its transcript) say when;
-        `verify` has it checked that the service keeps nothing beyond what was heard; of what is said also what `play`
-        takes. What is said is a turn.
+        `options`: `after` (seconds of the reply that were played), `after_share` or `after_text` (of its
+        transcript) say when; `verify_truncation` checks that the service keeps nothing beyond what was heard; of what
+        is said also what `audio` takes. What is said is a turn.
         """
-        return self._take("interrupt", play=play, label=label, **options)
+        return self._take("interrupt", audio=audio, name=name, **options)
 
     def sound(self, wav: str | Path, *, kind: str, **options: Any) -> None:
         """Let a sound be heard that is meant neither to interrupt a reply nor to get one.
 
-        `kind`: `backchannel`, `noise` or `aside`; `options`: when in the reply to the last turn, as in `interrupt`; or
-        `during="silence"`, once that was heard to its end.
+        `kind`: `backchannel`, `noise` or `talking_to_others`; `options`: when in the reply to the last turn, as in
+        `interrupt`; or `during="silence"`, once that was heard to its end.
         """
-        self._take("sound", play=wav, kind=kind, **options)
+        self._take("sound", audio=wav, kind=kind, **options)
 
     def pause(self, seconds: float | None = None, **drawn: Any) -> None:
         """Let the last turn end, then be silent: for so many seconds, or for as long as is drawn for each session.
 
-        `drawn`: `median`, `sigma` and `most` of a log-normal distribution; or `file`, one of whose numbers is taken.
+        `drawn`: `median`, `sigma` and `max` of a log-normal distribution; or `file`, one of whose numbers is taken.
         """
         self._take("pause", pause=seconds, **drawn)
 
@@ -234,9 +235,15 @@ class Caller:
         """Wait for an event of the last turn, which fails where that does not come; one that came before counts.
 
         `event`: one of `bench.plan.steps.EXPECTED_EVENTS`. `within`: seconds, from when the step before was sent; after
-        `play` from the end of the WAV, with the silence that it ends in; after another `expect` from when that was met.
+        `audio` from the end of the WAV, with the silence that it ends in; after another `expect` from when that was
+        met.
         """
         self._take("expect", event=event, within=within)
+
+    if not TYPE_CHECKING:  # else no name would be unknown to a type checker
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(_unknown(self, name, STEPS))
 
     def _take_turn(self, verb: str, **given: Any) -> TakenTurn:
         turn = self._take(verb, **given)
@@ -250,21 +257,21 @@ class Caller:
 
 
 class CallSteps(ABC):
-    """Takes the steps of one call, one after another. A turn without a label is called `turn_<number>`."""
+    """Takes the steps of one call, one after another. A turn without a name is called `turn_<number>`."""
 
     def __init__(self, reader: StepReader, rules: Rules) -> None:
         self._reader, self._rules = reader, rules
         self.turns = 0
         """How many turns were taken."""
 
-    def take(self, verb: str, *, label: str = "", success: Any = None, **given: Any) -> TakenTurn | None:
+    def take(self, verb: str, *, name: str = "", success: Any = None, **given: Any) -> TakenTurn | None:
         """Take a step, and return it where it is a turn. Raises UsageError for what a script could not say."""
         judge = (lambda turn: success(TakenTurn(turn.turn, observation=turn))) if callable(success) else None
-        step = self._reader.read(verb, label=label or None, success=None if judge else success, **given)
+        step = self._reader.read(verb, name=name or None, success=None if judge else success, **given)
         turn = None
         if is_turn(step):
             self.turns += 1
-            step, turn = replace(step, label=label or f"turn_{self.turns}", judge=judge), self.taken_turn()
+            step, turn = replace(step, name=name or f"turn_{self.turns}", judge=judge), self.taken_turn()
         for key, problem in self._rules.problems(step):
             raise UsageError(f"{key} {problem}")
         self.play(step)
@@ -340,6 +347,11 @@ class TakenTurn:
         """Take what came of the turn."""
         self._observation = turn
 
+    if not TYPE_CHECKING:  # else no name would be unknown to a type checker
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(_unknown(self, name, OF_TURNS))
+
     @property
     def outcome(self) -> str:
         """How it ended: `ok`, or one of the outcomes of docs/metrics.md. In a rehearsal it is `ok`."""
@@ -347,13 +359,13 @@ class TakenTurn:
         return "ok" if turn is None else turn.outcome
 
     @property
-    def said(self) -> str:
+    def input_text(self) -> str:
         """The words of the caller's speech, where the session transcribes it; "" where not, and in a rehearsal."""
         turn = self._over()
         return "" if turn is None else turn.input_text
 
     @property
-    def replied(self) -> str:
+    def reply_text(self) -> str:
         """The words of the reply; "" in a rehearsal."""
         turn = self._over()
         return "" if turn is None else turn.reply_text
@@ -369,3 +381,9 @@ class TakenTurn:
         if self._observation is None and self._wait is not None:
             self._wait()
         return self._observation
+
+
+def _unknown(owner: object, name: str, former: Mapping[str, str]) -> str:
+    """Return what to say of an attribute that there is not: its new name, if it had another."""
+    hint = f": it is '{former[name]}' now" if name in former else ""
+    return f"'{type(owner).__name__}' has no attribute '{name}'{hint}"

@@ -9,7 +9,8 @@
 
 What reasoning takes is spent behind the commentary, ahead of what the response is for. The delays of an answer's first
 events are drawn, and multiplied by the drift at the instant that asks for it. Blocks of audio come when their audio has
-been generated at `speed` × real time, and the transcript runs ahead (docs/protocol.md, "Audio"). At last the plan is
+been generated at `generation_speed` × real time, and the transcript runs ahead (docs/protocol.md, "Audio"). At last the
+plan is
 cut to the tokens that the response may have. Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC.
 """
 
@@ -56,7 +57,7 @@ def audio_schedule(
     """The schedule of a message whose first block is due at `first_ns`, and nothing of it before `after_ns`."""
     audio, due_ns = [], float(first_ns)
     for index, block in enumerate(reply.blocks["pcm16"]):
-        due_ns += block.audio_ms * NS_PER_MS / profile.speed if index else 0
+        due_ns += block.audio_ms * NS_PER_MS / profile.generation_speed if index else 0
         audio.append(Delta(int(due_ns), True, index))
     lead = int(rng.integers(*profile.transcript_lead_deltas, endpoint=True))
     text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
@@ -234,7 +235,7 @@ class Planner:
     def _message(self, audio: bool, reply: RecordedReply, phase: str, after_ns: int, first_ns: int) -> PlannedMessage:
         schedule = audio_schedule if audio else text_schedule
         due = schedule(self._profile, reply, after_ns, first_ns, self._rng)
-        return PlannedMessage(reply, due, phase if self._profile.parts.tell_phases else None)
+        return PlannedMessage(reply, due, phase if self._profile.preamble.tell_phases else None)
 
     def _calls(self, calls: Sequence[ModelCall], named_ns: int) -> list[PlannedCall]:
         """Plan calls one after the other; the name of each takes as long as a token."""

@@ -124,7 +124,7 @@ class Response:
         self.status = status
         output = [item.item.body for item in self.items if item.item is not None]
         final = {"status_details": details, "usage": self.usage(), "output": output}
-        facts = {"status": status, "input": self.context.tokens.sum, "cached": self.context.cached.sum}
+        facts = {"status": status, "input_tokens": self.context.tokens.sum, "cached_tokens": self.context.cached.sum}
         return self.writer.event("response.done", {"response": self.as_json() | final}, due_ns, facts=facts)
 
     # Their parts
@@ -216,7 +216,7 @@ class Composer:
         if own is None:
             self._history.remember(parts)
         calls = calls_of(tools, items, self._profile.functions, self._rng)
-        commented = self._profile.functions.preamble if calls else self._profile.parts.share
+        commented = self._profile.functions.preamble if calls else self._profile.preamble.share
         commentary = self._shortest if drawn(commented, self._rng) else None
         content = ResponseContent(output.audio, commentary, reply, calls, self._shortest)
         late_ns = self._session.fillers(wanted).latency_ns if output.audio else None
@@ -251,7 +251,7 @@ class Composer:
 
     def _asked(self, wanted: Json, context: Context, at_ns: int) -> Asked:
         begin_ns = self._servers.begin_ns(at_ns)
-        reading_ns = self._profile.context.ns(context.tokens.sum, context.cached.sum)
+        reading_ns = self._profile.context_latency.ns(context.tokens.sum, context.cached.sum)
         reasoning = self._profile.reasoning_ms.get(self._session.effort(wanted))
         reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self._rng)
         return Asked(begin_ns, self._outbox.answered_ns, reading_ns, reasoning_ns, self._slowness(begin_ns))
@@ -357,12 +357,14 @@ class Responses:
         self._answers[answer.id] = answer, self._outbox.plan(steps)
         self._spent["requests"] += 1
         self._spent["tokens"] += answer.context.tokens.sum
-        if self._profile.rate_limits in ("after_created", "both"):
+        if self._profile.rate_limits_updated in ("after_created", "both"):
             self._outbox.plan([self._limits_step(answer.plan.created_ns)])
 
     def _after_done(self, answer: Response, done_ns: int) -> list[OutboxStep]:
         steps: list[OutboxStep] = [(done_ns, partial(self._notice_done, answer))]
-        return steps + ([self._limits_step(done_ns)] if self._profile.rate_limits in ("after_done", "both") else [])
+        return steps + (
+            [self._limits_step(done_ns)] if self._profile.rate_limits_updated in ("after_done", "both") else []
+        )
 
     def _notice_done(self, answer: Response, done_ns: int) -> None:
         self._quota.spend(sum(answer.output_tokens()), done_ns)
@@ -380,7 +382,7 @@ class Responses:
             self._start(self._active)
 
     def _limits_step(self, after_ns: int) -> OutboxStep:
-        return self._outbox.after(after_ns, self._profile.delays.rate_limits), self._rate_limits
+        return self._outbox.after(after_ns, self._profile.delays.rate_limits_updated), self._rate_limits
 
     def _rate_limits(self, due_ns: int) -> Outgoing:
         entries = self._quota.entries(due_ns) or [

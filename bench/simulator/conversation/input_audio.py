@@ -139,11 +139,11 @@ class _Stretch(NamedTuple):
 
 
 class InputAudio:
-    def __init__(self, least_speech_ms: int = 0) -> None:
+    def __init__(self, min_speech_ms: int = 0) -> None:
         self.end = StreamPlace(0, 0)
         self._buffer_begin = self._heard = self.end  # up to where it was heard when speech last began or ended
         self._begin_ms = 0  # of the speech under way
-        self._detector = Detector(least_speech_ms)
+        self._detector = Detector(min_speech_ms)
         self._stretches: list[_Stretch] = []
         self._rest = b""  # less than a frame, that waits for the next append
 

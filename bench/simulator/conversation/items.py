@@ -282,7 +282,7 @@ class ModelHistory:
     def _cached(self, parts: Sequence[TokenCounts]) -> TokenCounts:
         """What the cache has of tokens that were read before: whole blocks, from the first token on."""
         count = _sum(parts).sum
-        count = count - count % self._cache.block_tokens if count >= self._cache.least_tokens else 0
+        count = count - count % self._cache.block_tokens if count >= self._cache.min_tokens else 0
         cached = NO_TOKENS
         for part in parts:
             room = count - cached.sum

@@ -48,7 +48,7 @@ class HoldStill:
 class Freeze:
     """Let the whole process stand still."""
 
-    for_s: float
+    duration_s: float
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ FaultAction = (
 def to_connection(fault: Fault) -> Iterator[FaultAction]:
     """What a fault does to a connection, whatever is sent on it; nothing where it strikes events alone."""
     match fault.kind:
-        case "silence":
-            yield HoldStill(None if fault.for_s is None else round(fault.for_s * NS_PER_S))
+        case "hang":
+            yield HoldStill(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
         case "freeze":
-            yield Freeze(fault.for_s or 0)
+            yield Freeze(fault.duration_s or 0)
         case "reset":
             yield ResetConnection()
         case "tls_alert":
@@ -143,9 +143,9 @@ def garbled(fault: Fault, actions: Iterable[FaultAction]) -> Iterator[FaultActio
 def _garbled_event(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
     body = given.event.body
     match fault.kind:
-        case "missing":
+        case "drop":
             return
-        case "doubled":
+        case "duplicate":
             yield from (given, given)
         case "bad_json":
             yield _with_body(given, body[: len(body) // 2])
@@ -153,7 +153,7 @@ def _garbled_event(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
             yield _with_body(given, body.replace(b'"delta":"', b'"delta":"!', 1))
         case "other_dialect":
             yield _with_body(given, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
-        case "huge":
+        case "oversized":
             padded = body[:-1] + b',"padding":"'
             yield _with_body(given, padded + b"x" * (round((fault.mib or 0) * MIB) - len(padded) - 2) + b'"}')
         case "binary":
@@ -376,7 +376,7 @@ class _StruckResponse:
                 for action in self._waiting:
                     yield _due_at(event.due_ns, action) if isinstance(action, HandOver) else action
                 self._waiting = None
-        elif "swapped" in kinds:
+        elif "reorder" in kinds:
             self._swapped += actions
         else:
             yield from actions

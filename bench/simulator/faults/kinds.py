@@ -152,17 +152,17 @@ def _of_identity(note: str, **keys: Field[Any]) -> FaultKind:
 KINDS: dict[str, FaultKind] = {
     "refused": FaultKind("nobody listens: TCP connections are refused", ("tcp",), "tcp", {}, ("during_s",)),
     "reset": _kind("TCP reset", EVERYWHERE, "next_delta"),
-    "silence": _kind(
+    "hang": _kind(
         "nothing is read or written, pings included, as if the peer were gone",
         EVERYWHERE,
         "next_delta",
-        for_s=Field(Number(0.001, 86_400), "for how long, and then all goes on; left out: for ever"),
+        duration_s=Field(Number(0.001, 86_400), "for how long, and then all goes on; left out: for ever"),
     ),
     "freeze": _kind(
         "the whole simulator stands still",
         EVERYWHERE,
         "next_delta",
-        for_s=Field(Number(0.001, 3_600), "for how long", default=5.0),
+        duration_s=Field(Number(0.001, 3_600), "for how long", default=5.0),
     ),
     "tls_alert": _kind("the TLS handshake fails, with the alert handshake_failure", ("tls",)),
     "http": _kind(
@@ -214,16 +214,16 @@ KINDS: dict[str, FaultKind] = {
         bytes_per_s=Field(Number(1, 1e9), "how slowly", default=20_000.0),
         **COUNT,
     ),
-    "missing": _kind("the event does not come", ON_EVENTS, "next_delta", **COUNT),
-    "doubled": _kind("the event comes twice", ON_EVENTS, "next_delta", **COUNT),
-    "swapped": _kind("the event comes behind the one that follows it", IN_RESPONSE, "next_delta", **COUNT),
+    "drop": _kind("the event does not come", ON_EVENTS, "next_delta", **COUNT),
+    "duplicate": _kind("the event comes twice", ON_EVENTS, "next_delta", **COUNT),
+    "reorder": _kind("the event comes behind the one that follows it", IN_RESPONSE, "next_delta", **COUNT),
     "unknown": _kind("an event that nobody knows, ahead of it", ON_EVENTS, "next_delta", **COUNT),
     "bad_json": _kind("the first half of the event's JSON", ON_EVENTS, "next_delta"),
     "bad_base64": _kind("audio that is no base64", ("next_delta",)),
     "other_dialect": _kind("deltas in the other dialect's spelling", DELTAS, "first_delta", **COUNT),
     "binary": _kind("the event as a binary message", ON_EVENTS, "next_delta", **COUNT),
     "fragmented": _kind("the event in three frames, and pings between them", ON_EVENTS, "next_delta", **COUNT),
-    "huge": _kind(
+    "oversized": _kind(
         "the event, as long as is said",
         ON_EVENTS,
         "next_delta",
@@ -232,7 +232,7 @@ KINDS: dict[str, FaultKind] = {
     "identity_500": _of_identity("the identity endpoint answers with HTTP 500"),
     "identity_garbage": _of_identity("the identity endpoint answers with what is no JSON"),
     "identity_slow": _of_identity(
-        "the identity endpoint takes its time", for_s=Field(Number(0.001, 3_600), "how long", default=10.0)
+        "the identity endpoint takes its time", duration_s=Field(Number(0.001, 3_600), "how long", default=10.0)
     ),
 }
 
@@ -249,7 +249,7 @@ class Fault:
     requests: Range = ALL
     during_s: Range = ALL
     count: int = 1
-    for_s: float | None = None
+    duration_s: float | None = None
     status: int | None = None
     retry_after_s: float | None = None
     code: int | str | None = None

@@ -279,8 +279,8 @@ class Connection:
                 self._still = True
                 self._stream.pause()
                 self._rest = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
-            case Freeze(for_s):
-                self._shared.freeze(for_s)
+            case Freeze(duration_s):
+                self._shared.freeze(duration_s)
             case ExpireSession():
                 self._expire(monotonic_ns())
             case HangUp(code) if code != ABNORMAL:

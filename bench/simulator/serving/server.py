@@ -105,7 +105,7 @@ class Server:
     ) -> None:
         self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
         self._connections: set[Connection] = set()
-        self._quota, self._servers = Quota(offer.profile.limits), Servers(offer.profile.servers)
+        self._quota, self._servers = Quota(offer.profile.quota), Servers(offer.profile.max_concurrent_responses)
         self._address = listener.getsockname()[:2]
         self._stopping = False
         self._begun_ns = monotonic_ns()
@@ -127,7 +127,7 @@ class Server:
             freeze=self._freeze,
             events_per_segment=offer.profile.events_per_segment,
             ping_interval_s=offer.profile.ping_interval_s,
-            session_cap_s=offer.profile.expires_after_s,
+            session_cap_s=offer.profile.max_session_s,
         )
         loop.add_reader(listener, self._accept)
         for fault in offer.profile.faults:
@@ -208,8 +208,8 @@ class Server:
 
         return FaultInjector(faults, number, self._begun_ns, rng, self._note_fault)
 
-    def _freeze(self, for_s: float) -> None:
-        time.sleep(for_s)
+    def _freeze(self, duration_s: float) -> None:
+        time.sleep(duration_s)
         for connection in self._connections:
             connection.thawed(monotonic_ns())
 
@@ -217,7 +217,7 @@ class Server:
         self.sessions += 1
         what = (
             accepted.model,
-            int(utc_ns() / NS_PER_S + self._offer.profile.expires_after_s),
+            int(utc_ns() / NS_PER_S + self._offer.profile.max_session_s),
             self._offer.profile,
             self._offer.replies,
             np.random.default_rng(self._worker.seeds(self._offer.seed, self.sessions)),

@@ -66,7 +66,7 @@ class Identity:
         if "identity_garbage" in faults:
             return TokenAnswer(200, "<html>not what was asked for</html>")
         slow = faults.get("identity_slow")
-        delay_s = slow.for_s or 0.0 if slow else 0.0
+        delay_s = slow.duration_s or 0.0 if slow else 0.0
         issued = self._tokens.issue(query["resource"], now_s + delay_s)
         fields = {
             "access_token": issued.token,

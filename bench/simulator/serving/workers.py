@@ -1,7 +1,8 @@
 """Serves one port by several processes: each accepts and serves by itself; the parent watches and ends them.
 
 The kernel deals connections out to the listeners of a port by a hash (SO_REUSEPORT), so evenly only on average. Workers
-share no state but the truth log, to which whole lines are appended. They are forked, so that they share one certificate
+share no state but the ground-truth log, to which whole lines are appended. They are forked, so that they share one
+certificate
 and the memory of the replies.
 """
 

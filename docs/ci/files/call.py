@@ -4,6 +4,6 @@ from rtbench import RealtimeUser
 
 
 class Caller(RealtimeUser):
-    """A caller who types, so that a run is short; `play: file.wav` instead of `say` makes one who speaks."""
+    """A caller who types, so that a run is short; `audio: file.wav` instead of `text` makes one who speaks."""
 
     script = "call.yaml"

@@ -18,7 +18,7 @@ from tests.benchmark.peers.work import Work, read_heard
 from tests.benchmark.watch import Watched, cores, watched
 from tests.simulator_process import ROOT, running_simulator
 
-PROFILE = "speed: 4.5\nrate_limits: none\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
+PROFILE = "generation_speed: 4.5\nrate_limits_updated: none\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 """Answers that follow quickly and are generated fast: 40 events a second and session. `rate_limits.updated` is left
 out, for its numbers depend on the instant: so every client gets the same bytes."""
 TURN_S = 1.5
@@ -94,7 +94,10 @@ def play(
     truth_log, profile_path = scratch / "truth.jsonl", scratch / "profile.yaml"
     profile_path.write_text(profile)
     where = cores()
-    with on(where.simulator), running_simulator("--truth", str(truth_log), "--profile", str(profile_path)) as ready:
+    with (
+        on(where.simulator),
+        running_simulator("--ground-truth", str(truth_log), "--profile", str(profile_path)) as ready,
+    ):
         out = str(scratch / "heard.json")
         work = Work(ready.urls["ga"], load.sessions, load.turns, load.ramp_s, out, peer.utf8_check)
         with (scratch / "output").open("wb") as output:

@@ -10,7 +10,7 @@ from tests.benchmark.peers.figures import Told, told_by_rows
 from tests.benchmark.peers.work import Work, words
 from tests.system.end_to_end.locust_process import write_scenario
 
-STEP = "  - {{say: '{}', label: step_{}}}\n"
+STEP = "  - {{text: '{}', name: step_{}}}\n"
 
 
 def command(work: Work, scratch: Path) -> list[str]:

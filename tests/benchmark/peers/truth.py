@@ -68,8 +68,8 @@ class _Session:
     done_ns: int = 0
 
     def sent(self, line: Mapping[str, Any]) -> None:
-        place, handed_ns, kind = len(self.wire), line["handed"], line["t"]
-        self.wire.append(line["w"])
+        place, handed_ns, kind = len(self.wire), line["send_start_ns"], line["type"]
+        self.wire.append(line["frame_bytes"])
         self.created_ns = self.created_ns or handed_ns
         self.turn += kind == "response.created"
         if kind == OPENED:
@@ -85,11 +85,11 @@ class _Session:
 
 def instants_of(line: Mapping[str, Any]) -> tuple[str, ...]:
     """Which instants of its turn this event is, or may be."""
-    if line["n"]:
+    if line["audio_bytes"]:
         return "first_audio", "last_audio"
-    if line["t"].endswith("transcript.delta"):
+    if line["type"].endswith("transcript.delta"):
         return ("first_transcript",)
-    return (ONCE[line["t"]],) if line["t"] in ONCE else ()
+    return (ONCE[line["type"]],) if line["type"] in ONCE else ()
 
 
 def truth_of(lines: Iterable[Mapping[str, Any]]) -> Truth:
@@ -98,14 +98,14 @@ def truth_of(lines: Iterable[Mapping[str, Any]]) -> Truth:
     requests: list[tuple[str, int, int]] = []
     handed, late = array("q"), array("q")
     for line in lines:
-        if line.get("d") == "out":
-            sessions[line["s"]].sent(line)
-            handed.append(line["handed"])
-            late.append(line["handed"] - line["due"])
-        elif line.get("d") == "in" and line["t"] == "response.create":
-            session = sessions[line["s"]]
+        if line.get("direction") == "out":
+            sessions[line["session"]].sent(line)
+            handed.append(line["send_start_ns"])
+            late.append(line["send_start_ns"] - line["due_ns"])
+        elif line.get("direction") == "in" and line["type"] == "response.create":
+            session = sessions[line["session"]]
             session.requests += 1
-            requests.append((line["s"], session.requests, line["at"]))
+            requests.append((line["session"], session.requests, line["at_ns"]))
     return Truth(
         pd.DataFrame(
             [(name, turn, instant, *at) for name, s in sessions.items() for (turn, instant), at in s.found.items()],

@@ -331,8 +331,8 @@ def drips_its_message(wire: Wire) -> None:
 # Events, after the greeting.
 
 EVENTS: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "a_flood_of_deltas": ("timeout:done", said(created()), flooded(frame(delta()) * 64)),
-    "a_flood_of_deltas_of_nothing_announced": ("timeout:done", flooded(frame(delta()) * 64)),
+    "a_flood_of_deltas": ("timeout:response", said(created()), flooded(frame(delta()) * 64)),
+    "a_flood_of_deltas_of_nothing_announced": ("timeout:response", flooded(frame(delta()) * 64)),
     "a_flood_of_empty_messages": ("timeout:first_delta", flooded(frame(b"{}") * MANY, TINY_PAUSE_S)),
     "a_flood_after_the_end": ("ok", REPLY, flooded(frame(delta()) * 64)),
     "no_utf8": ("protocol_error:json", said(b'{"type": "\xff\xfe"}')),

@@ -59,7 +59,7 @@ def talk(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservati
     else:
         hears: dict[str, Any] = {"output_format": "g711_ulaw"} if target.dialect is PCM else {}
         detection = TurnDetection(type=FULL_DUPLEX)
-        greeting = HearTurn(hear="greeting")
+        greeting = HearTurn(wait_for="greeting")
         script = build_script(greeting, dialect=target.dialect, limits=limits, turn_detection=detection, **hears)
     return played(Dialer(target, Keyring([target])), script, folder)
 

@@ -29,7 +29,7 @@ def test_all_peers_do_the_same_work_and_receive_the_same_bytes(tmp_path: Path) -
     for number, peer in enumerate(PEERS):
         scratch = tmp_path / str(number)
         scratch.mkdir()
-        played = play(peer, LOAD, scratch, profile=QUICK + "rate_limits: none\n", limit_s=GUARD_S)
+        played = play(peer, LOAD, scratch, profile=QUICK + "rate_limits_updated: none\n", limit_s=GUARD_S)
         assert isinstance(played, Played), f"{peer.name}: {played}"
         assert unequal(played.told, played.truth, LOAD.sessions, LOAD.turns) is None, peer.name
         assert errors(played.told, played.truth, 0, 1 << 62).min() > -1, f"{peer.name} heard what was not yet said"

@@ -101,7 +101,7 @@ REFUSALS = {
     "api_version": ("preview", "upgrade", "this api-version is not known here"),
     "not_realtime": ("ga", "upgrade", "is not of a realtime model"),
     "bad_key": ("ga", "upgrade", "wrong key"),
-    "no_role": ("ga", "upgrade", "az role assignment create"),
+    "missing_role": ("ga", "upgrade", "az role assignment create"),
     "forbidden": ("ga", "upgrade", "network rules"),
     "no_deployment": ("ga", "upgrade", "az cognitiveservices account deployment list"),
     "throttled": ("ga", "upgrade", "asks to wait 2 s"),
@@ -121,7 +121,7 @@ def test_each_way_of_refusing_is_explained(tmp_path: Path) -> None:
         entries = ["targets:"]
         for refusal, (dialect, _, _) in REFUSALS.items():
             ready = open_simulators.enter_context(quick_simulator(tmp_path, "--key", KEY, "--fault", refusal))
-            entries.append(f"  {refusal}: {{url: '{ready.urls[dialect]}', key_env: KEY}}")
+            entries.append(f"  {refusal}: {{url: '{ready.urls[dialect]}', api_key_env: KEY}}")
         file.write_text("\n".join(entries))
         shown = doctor("--target-file", file, "--targets", ",".join(REFUSALS), "--json")
     told = {target["label"]: by_name(target) for target in json.loads(shown.stdout)["targets"]}
@@ -135,7 +135,7 @@ def test_each_way_of_refusing_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_session_that_ends_before_its_turn_does_is_explained(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, more="expires_after_s: 0.01\n") as ready:
+    with quick_simulator(tmp_path, more="max_session_s: 0.01\n") as ready:
         shown = doctor("--url", ready.urls["ga"], "--json")
     (failed,) = (finding for finding in findings(shown).values() if finding["state"] == "failed")
 
@@ -186,11 +186,11 @@ def test_a_private_authority_is_named_until_it_is_trusted(tmp_path: Path) -> Non
     with quick_simulator(tmp_path, "--key", KEY, "--tls") as ready:
         arguments = ["--url", ready.urls["ga"], "--api-key-env", "KEY", "--no-turn", "--json"]
         distrusted = findings(doctor(*arguments))
-        trusted = findings(doctor(*arguments, "--ca", str(ready.ca)))
+        trusted = findings(doctor(*arguments, "--ca-file", str(ready.ca)))
 
     assert distrusted["tls"]["state"] == "failed"
     assert "by rtbench simulator CA" in distrusted["tls"]["said"]
-    assert "--ca FILE" in distrusted["tls"]["remedy"]
+    assert "--ca-file FILE" in distrusted["tls"]["remedy"]
     assert states(distrusted)["upgrade"] == "skipped"
     assert trusted["tls"]["said"].startswith("TLSv1.")
     assert "days left; for localhost" in trusted["certificate"]["said"]
@@ -280,7 +280,7 @@ def test_a_client_certificate_that_cannot_be_used_is_told_beside_the_other_targe
     own, other = write_client(tmp_path / "own"), write_client(tmp_path / "other")
     file = tmp_path / "targets.yaml"
     with quick_simulator(tmp_path, "--tls") as ready:
-        keys = f"url: '{ready.urls['ga']}', ca: '{ready.ca}'"
+        keys = f"url: '{ready.urls['ga']}', ca_file: '{ready.ca}'"
         certificates = f"client_cert: '{own.certificate}', client_key: '{other.key}'"
         file.write_text(f"targets: {{odd: {{{keys}, {certificates}}}, good: {{{keys}}}}}")
         shown = doctor("--target-file", file, "--targets", "odd,good", "--no-turn", "--json")

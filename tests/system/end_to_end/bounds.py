@@ -45,11 +45,11 @@ class Message:
 
 def messages(replayed: Replayed, lines: Sequence[Line]) -> list[Message]:
     """The messages of a session. `lines`: the truth log's, of this session; there may be more than were read."""
-    ways = {way: iter([line for line in lines if line["d"] == way]) for way in ("out", "in")}
+    ways = {way: iter([line for line in lines if line["direction"] == way]) for way in ("out", "in")}
     ordered = [next(ways["in" if passage.event is None else "out"]) for passage in replayed.passages]
-    assert [line["t"] for line in ordered] == [passage.name for passage in replayed.passages]
-    lows = accumulate((line.get("handed", 0) for line in ordered), max)
-    highs = accumulate((line.get("at", FAR_NS) for line in reversed(ordered)), min)
+    assert [line["type"] for line in ordered] == [passage.name for passage in replayed.passages]
+    lows = accumulate((line.get("send_start_ns", 0) for line in ordered), max)
+    highs = accumulate((line.get("at_ns", FAR_NS) for line in reversed(ordered)), min)
     return [Message(*known) for known in zip(ordered, lows, reversed([*highs]), strict=True)]
 
 
@@ -58,10 +58,10 @@ def turn_bounds(
 ) -> dict[str, Bounds]:
     """The bounds of a turn's instants, of those that are in the truth log."""
     mine = list(_of_turn(known, number, response_id))
-    audio = [message for message in mine if message.line["d"] == "out" and message.line["n"]]
+    audio = [message for message in mine if message.line["direction"] == "out" and message.line["audio_bytes"]]
     found: dict[str, Bounds] = {}
     for instant, name in (*FIRST.items(), *LAST.items()):
-        there = [message.bounds for message in mine if message.line["t"] == name]
+        there = [message.bounds for message in mine if message.line["type"] == name]
         if there:
             found[instant] = there[-1 if instant in LAST else 0]
     if audio:
@@ -74,17 +74,21 @@ def turn_bounds(
 
 def speech_bounds(known: Sequence[Message], number: int, sample: int, format: AudioFormat, *, vad: bool) -> Bounds:
     """When a microphone had recorded so many samples (of 24 kHz) of a turn's recording, which was sent in `format`."""
-    appends = [message.line for message in known if message.line["t"] == "input_audio_buffer.append"]
-    first = next(line for line in appends if line["e"] == f"turn-{number}-append-1")
-    before = [message.line for message in known if message.line["d"] == "out" and message.line["handed"] < first["at"]]
+    appends = [message.line for message in known if message.line["type"] == "input_audio_buffer.append"]
+    first = next(line for line in appends if line["event_id"] == f"turn-{number}-append-1")
+    before = [
+        message.line
+        for message in known
+        if message.line["direction"] == "out" and message.line["send_start_ns"] < first["at_ns"]
+    ]
     confirmed = ("session.updated",) if vad else ("session.updated", "response.done")
-    opened = next(line for line in reversed(before) if line["t"] in confirmed)
-    byte = first["from"] + -(-sample * format.bytes_per_s // RATE_HZ)
-    holder = next(line for line in appends if line["from"] < byte <= line["to"])
+    opened = next(line for line in reversed(before) if line["type"] in confirmed)
+    byte = first["from_byte"] + -(-sample * format.bytes_per_s // RATE_HZ)
+    holder = next(line for line in appends if line["from_byte"] < byte <= line["to_byte"])
     spoken_ns = sample * NS_PER_S // RATE_HZ
-    earlier_ns = format.duration_ns(first["from"]) if vad else 0
-    after_ns = format.duration_ns(holder["to"] - first["from"]) - spoken_ns
-    return opened["handed"] + earlier_ns + spoken_ns, holder["at"] - after_ns
+    earlier_ns = format.duration_ns(first["from_byte"]) if vad else 0
+    after_ns = format.duration_ns(holder["to_byte"] - first["from_byte"]) - spoken_ns
+    return opened["send_start_ns"] + earlier_ns + spoken_ns, holder["at_ns"] - after_ns
 
 
 def _of_turn(known: Sequence[Message], number: int, response_id: str) -> Iterator[Message]:
@@ -92,10 +96,10 @@ def _of_turn(known: Sequence[Message], number: int, response_id: str) -> Iterato
     begun = False
     for message in known:
         line = message.line
-        begun = begun or (line["d"] == "in" and str(line["e"]).startswith(f"turn-{number}-"))
-        if begun and line["r"] in (None, response_id):
+        begun = begun or (line["direction"] == "in" and str(line["event_id"]).startswith(f"turn-{number}-"))
+        if begun and line["response"] in (None, response_id):
             yield message
-        if begun and line["t"] == "response.done" and line["r"] == response_id:
+        if begun and line["type"] == "response.done" and line["response"] == response_id:
             return
 
 
@@ -104,7 +108,7 @@ def _played(deltas: Sequence[Line], arrivals: Sequence[int], jitter_ns: int, rep
     free_ns = arrivals[0] + jitter_ns
     for line, at_ns in zip(deltas, arrivals, strict=True):
         free_ns = max(free_ns, at_ns)
-        if line["a"] is not None:
-            return free_ns + reply.duration_ns(line["a"])
-        free_ns += reply.duration_ns(line["n"])
+        if line["audible_at_byte"] is not None:
+            return free_ns + reply.duration_ns(line["audible_at_byte"])
+        free_ns += reply.duration_ns(line["audio_bytes"])
     raise AssertionError("nothing is heard of this reply")

@@ -37,7 +37,7 @@ def rtbench(*arguments: object, cwd: Any = None, **environment: str) -> subproce
 
 
 def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
-    steps = "".join(f"  - say: 'Turn {number}.'\n    label: step_{number}\n" for number in range(1, turns + 1))
+    steps = "".join(f"  - text: 'Turn {number}.'\n    name: step_{number}\n" for number in range(1, turns + 1))
     (folder / "script.yaml").write_text(script or f"session:\n  output: audio\nsteps:\n{steps}")
     (folder / "scenario.py").write_text(SCENARIO)
     return folder / "scenario.py"

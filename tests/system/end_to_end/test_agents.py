@@ -38,11 +38,11 @@ SCRIPT = """
 session:
   turn_detection: full_duplex
   EXTRA
-limits: {first_delta: 15, next_delta: 60, done: 600, turn: 600, session: 600, upgrade: 600}
+timeouts: {first_delta: 15, next_delta: 60, response: 600, turn: 600, session: 600, upgrade: 600}
 steps:
   - pause: 4
-  - play: WAVS/late_parcel.wav
-  - interrupt: {play: WAVS/not_today.wav, after: 0.5}
+  - audio: WAVS/late_parcel.wav
+  - interrupt: {audio: WAVS/not_today.wav, after: 0.5}
 """
 
 
@@ -60,7 +60,7 @@ class Call:
     truth: list[dict[str, Any]]
 
     def lines(self, way: str, *names: str) -> list[dict[str, Any]]:
-        return [line for line in self.truth if line["d"] == way and line["t"] in names]
+        return [line for line in self.truth if line["direction"] == way and line["type"] in names]
 
     def passages(self, name: str, *, sent: bool) -> list[Passage]:
         return [p for p in self.told.passages if p.name == name and (p.event is None) is sent]
@@ -75,7 +75,7 @@ class Call:
         """Whether a busy machine kept the agent, or its caller, from its work for so long that replies may be cut, and
         that two of an agent which is not heard to be silent between them may be taken for one, and the second awaited.
         """
-        late_ns = [line["handed"] - line["due"] for line in self.lines("out", AUDIO[self.way])]
+        late_ns = [line["send_start_ns"] - line["due_ns"] for line in self.lines("out", AUDIO[self.way])]
         sent_ns = [passage.at_ns for passage in self.passages(AUDIO[self.way], sent=True)]
         return max(*late_ns, *(later - before for before, later in pairwise(sent_ns))) > HELD_UP_NS
 
@@ -85,8 +85,10 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
     """Four calls each way, all at once; the simulator has ended, so its log is whole."""
     folder = tmp_path_factory.mktemp("agents")
     truth, profile = folder / "truth.jsonl", folder / "agent.yaml"
-    profile.write_text("delays_ms: {first_audio: {p50: 300, p95: 500}, speech_started: {p50: 60, p95: 90}}\nspeed: 4\n")
-    with running_simulator("--profile", str(profile), "--truth", str(truth)) as simulator:
+    profile.write_text(
+        "delays_ms: {first_audio: {p50: 300, p95: 500}, speech_started: {p50: 60, p95: 90}}\ngeneration_speed: 4\n"
+    )
+    with running_simulator("--profile", str(profile), "--ground-truth", str(truth)) as simulator:
         talks = [
             (way, gevent.spawn(called, way, simulator.urls[f"agent_{way}"], folder / f"{way}-{number}"))
             for number in range(CALLS)
@@ -94,10 +96,12 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
         ]
         told = [(way, talk.get(timeout=GUARD_S)) for way, talk in talks]
     lines = list(read_truth(truth))
-    sessions = {line["e"]: line["s"] for line in lines if line.get("d") == "in" and line["t"] in OPENERS}
+    sessions = {
+        line["event_id"]: line["session"] for line in lines if line.get("direction") == "in" and line["type"] in OPENERS
+    }
     of_session: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        of_session.setdefault(line.get("s", ""), []).append(line)
+        of_session.setdefault(line.get("session", ""), []).append(line)
     names = [sessions[named(folder / log)] for log in logs()]
     return [Call(way, call, of_session[name]) for (way, call), name in zip(told, names, strict=True)]
 
@@ -144,7 +148,7 @@ def test_every_call_is_held_to_its_end_and_its_interruption_is_obeyed(calls: lis
 
 
 def test_calls_have_names_of_their_own(calls: list[Call]) -> None:
-    names = [line["e"] for call in calls for line in call.lines("in", *OPENERS)]
+    names = [line["event_id"] for call in calls for line in call.lines("in", *OPENERS)]
 
     assert len(set(names)) == len(names) == CALLS * len(WAYS)
 
@@ -154,20 +158,24 @@ def test_what_is_audible_is_the_truth(calls: list[Call]) -> None:
     for call in calls:
         if call.held_up:
             continue
-        answers = [line for line in call.lines("out", AUDIO[call.way]) if line.get("u") == "answer"]
+        answers = [line for line in call.lines("out", AUDIO[call.way]) if line.get("utterance") == "answer"]
         for turn, answer in zip(call.told.turns, answers, strict=True):
             rate = bytes_per_s(call)
             edge = EDGE_NS * rate // NS_PER_S
             spoken_ns = [
-                recorded_ns(call, byte) for byte in range(answer["p"] - edge, answer["p"] + edge, rate // 1000)
+                recorded_ns(call, byte)
+                for byte in range(answer["speech_at_byte"] - edge, answer["speech_at_byte"] + edge, rate // 1000)
             ]
             first_ns, last_ns = min(first for first, _ in spoken_ns), max(last for _, last in spoken_ns)
             assert first_ns - NS_PER_MS <= turn.instants["speech_end"] <= last_ns + NS_PER_MS
 
             frames = call.lines("out", AUDIO[call.way])
             begin = frames.index(answer)
-            end = next(place for place in range(begin, len(frames)) if frames[place]["a"] is not None)
-            heard, ahead = frames[end], sum(line["n"] for line in frames[begin:end]) + frames[end]["a"]
+            end = next(place for place in range(begin, len(frames)) if frames[place]["audible_at_byte"] is not None)
+            heard, ahead = (
+                frames[end],
+                sum(line["audio_bytes"] for line in frames[begin:end]) + frames[end]["audible_at_byte"],
+            )
             heard_ns = call.came(answer).at_ns + JITTER_NS + ahead * NS_PER_S // rate  # it is played from its first on
             off_ns = turn.instants["first_audible"] - heard_ns
             assert abs(off_ns) <= turn.errors_ns["first_audible"] + hindrance_ns(call, heard), (call.way, off_ns)
@@ -180,9 +188,9 @@ def recorded_ns(call: Call, end: int) -> tuple[int, int]:
     when it had arrived: it was sent between the two.
     """
     chunks = zip(call.lines("in", AUDIO[call.way]), call.passages(AUDIO[call.way], sent=True), strict=True)
-    line, sent = next((line, sent) for line, sent in chunks if line["from"] < end <= line["to"])
-    rest_ns = (line["to"] - end) * NS_PER_S // bytes_per_s(call)
-    return sent.at_ns - rest_ns, line["at"] - rest_ns
+    line, sent = next((line, sent) for line, sent in chunks if line["from_byte"] < end <= line["to_byte"])
+    rest_ns = (line["to_byte"] - end) * NS_PER_S // bytes_per_s(call)
+    return sent.at_ns - rest_ns, line["at_ns"] - rest_ns
 
 
 def hindrance_ns(call: Call, heard: dict[str, Any]) -> int:
@@ -218,7 +226,7 @@ def test_an_agent_that_says_nothing_is_silent_once_what_came_was_played(calls: l
             continue
         first, _ = call.told.turns
         frames = call.lines("out", "audio")
-        second = [number for number, line in enumerate(frames) if line.get("u") == "answer"][1]
+        second = [number for number, line in enumerate(frames) if line.get("utterance") == "answer"][1]
         last_ns = call.came(frames[second - 1]).at_ns
         assert first.instants["barge_in"] < last_ns + 20 * NS_PER_MS <= first.instants["barge_in_silent"]
         assert first.instants["barge_in_silent"] < call.came(frames[second]).at_ns
@@ -230,8 +238,8 @@ def test_marks_come_back_once_what_was_before_them_was_played_or_dropped(calls: 
             continue
         sent, came = call.passages("mark", sent=True), call.passages("mark", sent=False)
         assert len(sent) <= len(came) <= len(call.lines("out", "mark"))
-        assert [line["e"] for line in call.lines("in", "mark")] == sorted(
-            line["e"] for line in call.lines("in", "mark")
+        assert [line["event_id"] for line in call.lines("in", "mark")] == sorted(
+            line["event_id"] for line in call.lines("in", "mark")
         )
         changes = sorted(
             [(p.at_ns, p) for p in call.told.passages if p.event is not None and p.name in ("media", "mark", "clear")],
@@ -259,6 +267,6 @@ def test_all_that_was_sent_and_came_is_counted(calls: list[Call]) -> None:
     for call in calls:
         session = call.told.session
         sent, heard = call.lines("out", AUDIO[call.way]), call.lines("in", AUDIO[call.way])
-        assert session.audio_bytes_sent == heard[-1]["to"]
-        assert session.audio_bytes_received <= sum(line["n"] for line in sent)
+        assert session.audio_bytes_sent == heard[-1]["to_byte"]
+        assert session.audio_bytes_received <= sum(line["audio_bytes"] for line in sent)
         assert session.unknown_events == {}

@@ -26,11 +26,11 @@ QUICK_AUDIO = "first_audio: {p50: 20, p95: 40}"
 SCRIPT = """
 session: {output: text}
 steps:
-  - say: One
-  - pause: {median: 0.2, sigma: 1, most: 0.8}
-  - say: Two
+  - text: One
+  - pause: {median: 0.2, sigma: 1, max: 0.8}
+  - text: Two
   - pause: {file: think_times.txt}
-  - say: Three
+  - text: Three
 """
 PYTHON = """
 from locust import task
@@ -41,11 +41,11 @@ class Caller(RealtimeUser):
 
     @task
     def talk(self):
-        self.say("One")
-        self.pause(median=0.2, sigma=1, most=0.8)
-        self.say("Two")
+        self.text("One")
+        self.pause(median=0.2, sigma=1, max=0.8)
+        self.text("Two")
         self.pause(file="think_times.txt")
-        self.say("Three")
+        self.text("Three")
 """
 TIMES_S = (0.05, 0.3, 0.6)
 BOTH = ["ga", "preview"]
@@ -113,7 +113,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scenario = write_scenario(folder, script=SCRIPT)
     scenario.write_text(PYTHON)
     load = ("-u", "4", "-r", "4", "--processes", "2", "--sessions", str(PAIRS), "--seed", str(SEED))
-    with quick_simulator(folder, "--truth", str(folder / "truth.jsonl")) as ready:
+    with quick_simulator(folder, "--ground-truth", str(folder / "truth.jsonl")) as ready:
         names = write_targets(folder, "".join(f"  {dialect}: {{url: '{ready.urls[dialect]}'}}\n" for dialect in BOTH))
         arms = ("--targets", "ga,preview", "--target-file", names, "--record-events", "50%")
         ended = run_locust(scenario, folder / "runs", *load, *arms)
@@ -165,10 +165,10 @@ def silences_ns(truth: Path) -> dict[str, tuple[int, ...]]:
     """By session: from the end of each reply to when the service got the next turn's words."""
     seen: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for line in read_truth(truth):
-        if line.get("t") == "response.done":
-            seen[line["s"]].append(("done", line["handed"]))
-        elif line.get("t") == "conversation.item.create":
-            seen[line["s"]].append(("words", line["at"]))
+        if line.get("type") == "response.done":
+            seen[line["session"]].append(("done", line["send_start_ns"]))
+        elif line.get("type") == "conversation.item.create":
+            seen[line["session"]].append(("words", line["at_ns"]))
     return {session: tuple(_silences(events)) for session, events in seen.items()}
 
 

@@ -51,7 +51,7 @@ def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_proc
 
 
 def test_a_call_beyond_the_size_of_the_line_is_blocked_and_counted(tmp_path: Path) -> None:
-    script = "session:\n  output: text\nsteps:\n  - say: Hello\n  - pause: 3600\n"
+    script = "session:\n  output: text\nsteps:\n  - text: Hello\n  - pause: 3600\n"
     calls = ("--arrival-rate", "20/s", "--arrival-pattern", "constant", "--max-concurrent", "2")
     with (
         quick_simulator(tmp_path) as simulator,

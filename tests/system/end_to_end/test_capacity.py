@@ -84,7 +84,7 @@ def test_a_level_may_be_a_rate_of_calls(tmp_path: Path) -> None:
 
 def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path: Path) -> None:
     levels = tmp_path / "found" / "levels"
-    with quick_simulator(tmp_path, more="servers: 1\n") as simulator:
+    with quick_simulator(tmp_path, more="max_concurrent_responses: 1\n") as simulator:
         options = (*OPTIONS, "--url", simulator.urls["ga"], "--slo", "failures<0.01%")
         with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
             run = wait_for_rows(levels, "sessions", 1)

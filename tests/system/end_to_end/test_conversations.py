@@ -20,11 +20,11 @@ NO_TASKS: Mapping[str, str] = {}
 CUT = """
 session: {turn_detection: {type: server_vad, silence_duration_ms: 200}}
 steps:
-  - {play: said.wav, label: said}
-  - interrupt: {after: 0.2, play: over.wav, verify: true}
-    label: over
-  - interrupt: {share: 0.3, verify: true}
-  - {say: Hello, label: typed}
+  - {audio: said.wav, name: said}
+  - interrupt: {after: 0.2, audio: over.wav, verify_truncation: true}
+    name: over
+  - interrupt: {after_share: 0.3, verify_truncation: true}
+  - {text: Hello, name: typed}
 """
 CUT_IN_PYTHON = """
 from locust import task
@@ -35,20 +35,20 @@ class Caller(RealtimeUser):
 
     @task
     def talk(self):
-        self.play("said.wav", label="said")
-        self.interrupt(after=0.2, play="over.wav", label="over", verify=True)
-        self.interrupt(share=0.3, verify=True)
-        self.say("Hello", label="typed")
+        self.audio("said.wav", name="said")
+        self.interrupt(after=0.2, audio="over.wav", name="over", verify_truncation=True)
+        self.interrupt(after_share=0.3, verify_truncation=True)
+        self.text("Hello", name="typed")
 """
 
 ASIDE = """
 session: {turn_detection: {type: server_vad, silence_duration_ms: 200}}
 steps:
-  - sound: {play: said.wav, kind: aside, during: silence}
-  - {play: over.wav, label: spoken}
-  - {say: Hello, label: typed}
-  - sound: {play: said.wav, kind: noise, during: silence}
-  - {play: over.wav, label: again}
+  - sound: {audio: said.wav, kind: talking_to_others, during: silence}
+  - {audio: over.wav, name: spoken}
+  - {text: Hello, name: typed}
+  - sound: {audio: said.wav, kind: noise, during: silence}
+  - {audio: over.wav, name: again}
 """
 ASIDE_IN_PYTHON = """
 from locust import task
@@ -59,11 +59,11 @@ class Caller(RealtimeUser):
 
     @task
     def talk(self):
-        self.sound("said.wav", kind="aside", during="silence")
-        self.play("over.wav", label="spoken")
-        self.say("Hello", label="typed")
+        self.sound("said.wav", kind="talking_to_others", during="silence")
+        self.audio("over.wav", name="spoken")
+        self.text("Hello", name="typed")
         self.sound("said.wav", kind="noise", during="silence")
-        self.play("over.wav", label="again")
+        self.audio("over.wav", name="again")
 """
 FILLED = """
 session:
@@ -71,8 +71,8 @@ session:
   interim_response: {type: static_interim_response, triggers: [latency, tool], latency_threshold_ms: 0}
 tools: {find_parcel: {returns: depot, delay: 0.5}}
 steps:
-  - {play: over.wav, label: spoken, calls: find_parcel}
-  - {say: Hello, label: typed, calls: find_parcel}
+  - {audio: over.wav, name: spoken, expected_calls: find_parcel}
+  - {text: Hello, name: typed, expected_calls: find_parcel}
 """
 
 
@@ -108,7 +108,7 @@ def played(
 
 
 def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_so(tmp_path: Path) -> None:
-    runs = played(tmp_path, CUT, cuts="", keeps="truncates_ignored: 1\n", tasks={"keeps": CUT_IN_PYTHON})
+    runs = played(tmp_path, CUT, cuts="", keeps="ignored_truncate_share: 1\n", tasks={"keeps": CUT_IN_PYTHON})
 
     for name, run in runs.items():
         right = name == "cuts"
@@ -124,7 +124,7 @@ def test_a_service_that_cuts_what_it_is_told_to_is_told_from_one_that_only_says_
 
 
 def test_a_service_that_answers_what_is_not_for_it_is_told_from_one_that_does_not(tmp_path: Path) -> None:
-    deaf = "vad: {least_speech_ms: 500}\n"  # to `said.wav`, which is shorter, not to `over.wav`
+    deaf = "vad: {min_speech_ms: 500}\n"  # to `said.wav`, which is shorter, not to `over.wav`
     runs = played(tmp_path, ASIDE, answers="", ignores=deaf, tasks={"answers": ASIDE_IN_PYTHON})
 
     for name, run in runs.items():

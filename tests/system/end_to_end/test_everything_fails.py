@@ -15,13 +15,13 @@ from tests.system.end_to_end.locust_process import only_run, run_locust, write_s
 
 SESSIONS = 4
 SCRIPT = """
-limits: {upgrade: 0.5, next_delta: 0.5}
+timeouts: {upgrade: 0.5, next_delta: 0.5}
 session: {output: audio}
 steps:
-  - say: One.
-    label: one
-  - say: Two.
-    label: two
+  - text: One.
+    name: one
+  - text: Two.
+    name: two
 """
 
 
@@ -29,7 +29,7 @@ steps:
     ("fault", "outcome", "turns"),
     [
         ("refused", "connect_failed:tcp", 0),
-        ("silence", "timeout:next_delta", 1),
+        ("hang", "timeout:next_delta", 1),
         ("failed", "failed:server_error", 2),
     ],
 )

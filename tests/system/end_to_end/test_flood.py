@@ -9,7 +9,7 @@ from bench.run import folder as files
 from tests.system.attack.evil_server import evil_server
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_until_turns_began, write_scenario
 
-SCRIPT = "session:\n  output: audio\nlimits:\n  done: 2\nsteps:\n  - say: One.\n  - say: Two.\n"
+SCRIPT = "session:\n  output: audio\ntimeouts:\n  response: 2\nsteps:\n  - text: One.\n  - text: Two.\n"
 
 
 def test_a_run_whose_sessions_are_flooded_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
@@ -27,5 +27,5 @@ def test_a_run_whose_sessions_are_flooded_ends_in_order_when_it_is_told_to(tmp_p
     assert document["state"] == "ended"
     assert Path(output.splitlines()[-1]) == folder / "report.html"
     assert len(turns) == document["totals"]["turns_started"] >= 2
-    assert set(turns["outcome"]) <= {"timeout:done", "unfinished"}
+    assert set(turns["outcome"]) <= {"timeout:response", "unfinished"}
     assert turns["audio_deltas"].min() > 100

@@ -53,7 +53,7 @@ def called(target: Target, folder: Path, **session: Any) -> Replayed:
 def all_called(folder: Path, kinds: Iterable[Kind], more: str = "", **session: Any) -> dict[Kind, Call]:
     """A call of each kind, all at once; the simulator has ended, so that its log is whole."""
     truth = folder / "truth.jsonl"
-    with quick_simulator(folder, "--truth", str(truth), more=more) as simulator:
+    with quick_simulator(folder, "--ground-truth", str(truth), more=more) as simulator:
         talks = {}
         for service, name in kinds:
             target = resolve_target({}, url=simulator.urls[service])
@@ -62,7 +62,9 @@ def all_called(folder: Path, kinds: Iterable[Kind], more: str = "", **session: A
         told = {kind: talk.get(timeout=GUARD_S) for kind, talk in talks.items()}
     lines = list(read_truth(truth))
     return {
-        kind: Call(RATED_FORMATS[kind[1]], call, [x for x in lines if x.get("s") == call.session.service_session_id])
+        kind: Call(
+            RATED_FORMATS[kind[1]], call, [x for x in lines if x.get("session") == call.session.service_session_id]
+        )
         for kind, call in told.items()
     }
 
@@ -78,13 +80,13 @@ class Call:
     @property
     def heard_ms(self) -> list[float]:
         """Where speech begins and ends in what the simulator was sent, on the caller's clock."""
-        places = [line["p"] for line in self.truth if line["t"] in SPEECH]
+        places = [line["speech_at_byte"] for line in self.truth if line["type"] in SPEECH]
         return [place * 1000 / self.format.bytes_per_s for place in places]
 
     @property
     def replied_ms(self) -> int:
         """How long the recording lasts that the simulator has replied with, whatever it was sent as."""
-        size = sum(line.get("n", 0) for line in self.truth)
+        size = sum(line.get("audio_bytes", 0) for line in self.truth)
         lengths = {size_in(reply, self.format.name): reply.audio_ms for reply in load_replies()}
         return lengths[size]
 

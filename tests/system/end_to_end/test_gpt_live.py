@@ -39,7 +39,7 @@ def passages(call: Call, name: str) -> list[Passage]:
 
 
 def lines(call: Call, name: str) -> list[dict[str, Any]]:
-    return [line for line in call.truth if line["t"] == name]
+    return [line for line in call.truth if line["type"] == name]
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +59,17 @@ def test_what_is_audible_is_the_truth(name: AudioFormatName, calls: dict[AudioFo
 
     (ended,) = lines(call, "session.input_transcript.delta")
     appends, sent = lines(call, APPEND), passages(call, APPEND)
-    place = next(number for number, line in enumerate(appends) if line["from"] < ended["p"] <= line["to"])
-    behind_ns = call.format.duration_ns(appends[place]["to"] - ended["p"])
+    place = next(
+        number for number, line in enumerate(appends) if line["from_byte"] < ended["speech_at_byte"] <= line["to_byte"]
+    )
+    behind_ns = call.format.duration_ns(appends[place]["to_byte"] - ended["speech_at_byte"])
     assert turn.instants["speech_end"] == pytest.approx(sent[place].at_ns - behind_ns, abs=EDGE_NS)
 
     deltas, came = lines(call, AUDIO_DELTA), passages(call, AUDIO_DELTA)
-    first = next(number for number, line in enumerate(deltas) if line["a"] is not None)
-    assert deltas[first]["handed"] >= ended["handed"]
-    assert came[first].at_ns >= deltas[first]["handed"]
-    heard_ns = came[first].at_ns + JITTER_NS + call.format.duration_ns(deltas[first]["a"])
+    first = next(number for number, line in enumerate(deltas) if line["audible_at_byte"] is not None)
+    assert deltas[first]["send_start_ns"] >= ended["send_start_ns"]
+    assert came[first].at_ns >= deltas[first]["send_start_ns"]
+    heard_ns = came[first].at_ns + JITTER_NS + call.format.duration_ns(deltas[first]["audible_at_byte"])
     assert turn.instants["first_audible"] == heard_ns
     assert turn.measures_ns()["voice_to_voice"] == heard_ns - turn.instants["speech_end"]
 
@@ -89,12 +91,12 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(
     assert turn.events == turn.kernel_stamps + turn.user_stamps
 
     session = call.told.session
-    sent = [line for line in call.truth if line["d"] == "out"]
+    sent = [line for line in call.truth if line["direction"] == "out"]
     came = sent[: session.events - 1]  # one message begins it twice
     assert session.events - 1 <= len(sent)
-    assert all(line["handed"] > turn.instants["ended"] for line in sent[len(came) :])  # while the caller went
-    assert session.audio_bytes_received == sum(line["n"] for line in came if line["t"] == AUDIO_DELTA)
-    assert session.audio_bytes_sent == lines(call, APPEND)[-1]["to"]
+    assert all(line["send_start_ns"] > turn.instants["ended"] for line in sent[len(came) :])  # while the caller went
+    assert session.audio_bytes_received == sum(line["audio_bytes"] for line in came if line["type"] == AUDIO_DELTA)
+    assert session.audio_bytes_sent == lines(call, APPEND)[-1]["to_byte"]
     assert turn.audio_bytes_received < session.audio_bytes_received
     assert session.unknown_events == {}
 
@@ -105,7 +107,9 @@ def test_the_caller_s_recording_arrives_at_its_length(calls: dict[AudioFormatNam
         (ended,) = lines(call, "session.input_transcript.delta")
         spoken_ns = pcm.speech.end * NS_PER_S // 24_000
         chunk_ns = 100 * NS_PER_MS
-        assert call.format.duration_ns(ended["p"]) % chunk_ns == pytest.approx(spoken_ns % chunk_ns, abs=EDGE_NS)
+        assert call.format.duration_ns(ended["speech_at_byte"]) % chunk_ns == pytest.approx(
+            spoken_ns % chunk_ns, abs=EDGE_NS
+        )
 
 
 # The official SDK.

@@ -56,7 +56,7 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
     processes: tuple[str, ...], tmp_path: Path
 ) -> None:
     truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--token-lifetime", "5", "--truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "5", "--ground-truth", str(truth)) as ready:
         load = ("-u", "4", "-r", "4", "--sessions", "32", *FOUR_A_SECOND, "--record-events", "100%", *processes)
         ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
         header = keyless(ready)["IDENTITY_HEADER"]

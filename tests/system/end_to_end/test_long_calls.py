@@ -21,11 +21,11 @@ from tests.system.end_to_end.locust_process import only_run, run_locust, write_s
 SCRIPT = """
 renew_after: 3600
 steps:
-  - say: One
-  - say: Two
+  - text: One
+  - text: Two
   - pause: 4
-  - say: Three
-  - say: Four
+  - text: Three
+  - text: Four
 """
 HISTORY = '{"role": "user", "text": "Good morning."}\n{"role": "assistant", "text": "Good morning."}\n'
 CAP_S = 3
@@ -60,8 +60,8 @@ def billed(folder: Path, prices: dict[str, float]) -> Iterator[float]:
 def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_session(tmp_path: Path) -> None:
     (tmp_path / "before.jsonl").write_text(HISTORY)
     truth = tmp_path / "truth.jsonl"
-    profile = f"expires_after_s: {CAP_S}\n"
-    with quick_simulator(tmp_path, "--truth", str(truth), more=profile) as simulator:
+    profile = f"max_session_s: {CAP_S}\n"
+    with quick_simulator(tmp_path, "--ground-truth", str(truth), more=profile) as simulator:
         load = ("-u", "2", "-r", "2", "--sessions", str(CALLS), "--url", simulator.urls["ga"])
         logs = ("--record-events", "100%", "--history", str(tmp_path / "before.jsonl"))
         run_locust(write_scenario(tmp_path, script=SCRIPT), tmp_path / "runs", *load, *logs)
@@ -88,7 +88,7 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     )
     assert gaps.keys() == {"w0-000000.2", "w0-000001.2"}
     assert len(cold) == len(history) == 2 * CALLS
-    told = Counter(line["s"] for line in read_truth(truth) if line.get("e") == "session-message")
+    told = Counter(line["session"] for line in read_truth(truth) if line.get("event_id") == "session-message")
     assert {row["session_id"]: told[row["service_session_id"]] for row in sessions} == {
         "w0-000000": 2, "w0-000000.2": 6, "w0-000001": 2, "w0-000001.2": 6,
     }  # fmt: skip

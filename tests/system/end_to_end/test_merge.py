@@ -13,7 +13,7 @@ from tests.system.end_to_end.locust_process import locust, only_run, rtbench, ru
 
 def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_path: Path) -> None:
     scenario, truth = write_scenario(tmp_path), tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, "--ground-truth", str(truth)) as ready:
         load = ("-u", "2", "-r", "2", "--sessions", "4", "--part-of", "nightly", "--url", ready.urls["ga"])
         for parts in ("east", "west"):
             ended = run_locust(scenario, tmp_path / parts, *load, "--record-events", "100%", "--record-transcripts")
@@ -23,7 +23,7 @@ def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_
 
     assert (ended.returncode in (0, 4), ended.stderr, ended.stdout.splitlines()[-1]) == (True, "", str(merged))
     sessions = files.read_table(merged, "sessions").to_pandas()
-    served = {event["s"] for event in read_truth(truth) if event.get("t") == "session.created"}
+    served = {event["session"] for event in read_truth(truth) if event.get("type") == "session.created"}
     assert len(sessions) == sessions["session_id"].nunique() == 8
     assert set(sessions["service_session_id"]) == served
     document = files.read_document(merged)

@@ -55,7 +55,7 @@ def at(url: str, host: str) -> str:
 
 def trusting(simulator: Ready, host: str = "127.0.0.1") -> list[str]:
     """Options for the simulator under one of its names."""
-    return ["--url", at(simulator.urls["ga"], host), "--ca", str(simulator.ca)]
+    return ["--url", at(simulator.urls["ga"], host), "--ca-file", str(simulator.ca)]
 
 
 def proxy_for(user: str | None) -> Any:
@@ -113,7 +113,7 @@ def test_a_proxy_that_refuses_is_an_outcome_without_the_password(simulator: Read
 @pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
 def test_a_probe_reaches_an_ipv6_address(tmp_path: Path, tls: bool) -> None:
     with quick_simulator(tmp_path, "--host", "::1", *["--tls"] * tls) as ready:
-        shown = probe("--url", ready.urls["ga"], *(("--ca", ready.ca) if ready.ca else ()))
+        shown = probe("--url", ready.urls["ga"], *(("--ca-file", ready.ca) if ready.ca else ()))
 
     assert ready.urls["ga"].startswith(f"{'wss' if tls else 'ws'}://[::1]:")
     assert (shown.returncode, shown.stderr) == (0, "")
@@ -137,7 +137,7 @@ def test_a_service_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
     """It echoes: so the session is no good, and what it says shows that it was open."""
     own = write_client(tmp_path / "own")
     with demanding(tmp_path, own.certificate) as (url, ca), ThreadPoolExecutor(2) as pool:
-        where = ("--url", f"{url}openai/v1/realtime?model=x", "--ca", ca)
+        where = ("--url", f"{url}openai/v1/realtime?model=x", "--ca-file", ca)
         named = (("--client-cert", own.both), ("--client-cert", own.certificate, "--client-key", own.key))
         *with_it, without = pool.map(lambda words: probe(*where, *words), (*named, ()))
 
@@ -212,7 +212,7 @@ def test_each_target_of_a_run_goes_through_its_own_proxy(simulator: Ready, tmp_p
         urls = {name: proxies[name].url(scheme) for name, (scheme, _) in ways.items()}
         said = "".join(f"  {name}: {{url: '{simulator.urls['ga']}', proxy: '{url}'}}\n" for name, url in urls.items())
         options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, said)]
-        folder = run_through(tmp_path, [*proxies.values()], [*options, "--ca", str(simulator.ca)])
+        folder = run_through(tmp_path, [*proxies.values()], [*options, "--ca-file", str(simulator.ca)])
 
     assert_through(folder, [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()])
 

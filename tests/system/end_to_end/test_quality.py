@@ -27,9 +27,9 @@ class Caller(RealtimeUser):
 
     @task
     def talk(self):
-        self.play("opening_hours.wav", words="{HOURS}", expected_reply="{EXPECTED}", paced=False)
-        self.play("late_parcel.wav", words="{LATE}", success={{"reply_contains": ["help", "like"]}}, paced=False)
-        self.respond(success=lambda turn: "help" in turn.replied and turn.outcome == "ok" and turn.measures)
+        self.audio("opening_hours.wav", transcript="{HOURS}", expected_reply="{EXPECTED}", paced=False)
+        self.audio("late_parcel.wav", transcript="{LATE}", success={{"reply_contains": ["help", "like"]}}, paced=False)
+        self.request_response(success=lambda turn: "help" in turn.reply_text and turn.outcome == "ok" and turn.measures)
 """
 SESSIONS = 6
 WORDS = {1: 7, 2: 6}
@@ -39,7 +39,7 @@ QUALITY = ("input_words", "input_word_errors", "reply_words", "reply_word_errors
 @pytest.fixture
 def mishearing(tmp_path: Path) -> Iterator[Ready]:
     """Of thirteen words of each session it mishears two: an eighth, rounded down."""
-    known = f"transcripts: {{texts: ['{HOURS}', '{LATE}'], wrong_words: 0.2}}\n"
+    known = f"transcripts: {{texts: ['{HOURS}', '{LATE}'], word_error_rate: 0.2}}\n"
     with quick_simulator(tmp_path, more=known) as ready:
         yield ready
 

@@ -23,7 +23,8 @@ KINDS = (
 UNPRICED = """
 as_of: 2026-01-01
 models:
-  another-model: {text_in: 1, text_cached: 1, text_out: 1, audio_in: 1, audio_cached: 1, audio_out: 1}
+  another-model:
+    {text_input: 1, text_cached_input: 1, text_output: 1, audio_input: 1, audio_cached_input: 1, audio_output: 1}
 """
 
 
@@ -46,8 +47,11 @@ TAKEN, CALLERS = 20, 24
 def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_asked_for_and_then_one_session_alone(
     tmp_path: Path,
 ) -> None:
-    runs, script = tmp_path / "runs", "session: {output: text}\nsteps:\n  - say: Hello\n  - pause: 600\n  - say: Bye\n"
-    with quick_simulator(tmp_path, more=f"limits: {{connections_per_min: {TAKEN}}}\n") as ready:
+    runs, script = (
+        tmp_path / "runs",
+        "session: {output: text}\nsteps:\n  - text: Hello\n  - pause: 600\n  - text: Bye\n",
+    )
+    with quick_simulator(tmp_path, more=f"quota: {{connections_per_minute: {TAKEN}}}\n") as ready:
         load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", "10m", "--url", ready.urls["ga"])
         with locust(write_scenario(tmp_path, script=script), runs, *load) as process:
             folder = wait_for_rows(runs, "turns", TAKEN + 2)
@@ -74,7 +78,7 @@ def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_ask
 
 
 def test_a_throttled_turn_is_waited_out_before_the_next(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, more="limits: {requests_per_min: 40}\n") as ready:
+    with quick_simulator(tmp_path, more="quota: {requests_per_minute: 40}\n") as ready:
         ended = run_locust(
             write_scenario(tmp_path, turns=46), tmp_path / "runs", "--sessions", "1", "--url", ready.urls["ga"]
         )
@@ -110,8 +114,8 @@ ENDLESS = """
 session: {output: text, tool_choice: required}
 tools: {find_parcel: {returns: depot, delay: DELAY}}
 steps:
-  - say: Hello
-  - say: Bye
+  - text: Hello
+  - text: Bye
 """
 """A session whose model has to call a function in every response."""
 
@@ -151,7 +155,7 @@ def test_minutes_spend_a_budget_while_nobody_speaks(
 ) -> None:
     """A dollar a second: the silence after the first turn is too dear, and no turn ends in it."""
     (tmp_path / "prices.yaml").write_text("as_of: 2026-01-01\nmodels:\n  gpt-realtime: {usd_per_minute: 60}\n")
-    script = "session: {output: text}\nsteps:\n  - say: Hello\n  - pause: 600\n  - say: Bye\n"
+    script = "session: {output: text}\nsteps:\n  - text: Hello\n  - pause: 600\n  - text: Bye\n"
     load = ("-t", "10m", "--budget", "1.5", "--prices", str(tmp_path / "prices.yaml"), "--url", simulator.urls["ga"])
     ended = run_locust(write_scenario(tmp_path, script=script), tmp_path / "runs", *load, *processes)
 

@@ -17,7 +17,7 @@ from tests import forked
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, rtbench, wait_for_rows
 
-SCRIPT = "steps:\n  - say: Hello\n  - say: And what else?\n"
+SCRIPT = "steps:\n  - text: Hello\n  - text: And what else?\n"
 
 
 @pytest.fixture(scope="module")

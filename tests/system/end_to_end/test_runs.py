@@ -123,7 +123,7 @@ class Rising(LoadTestShape):
         played = self.runner.stats.total.num_requests  # not seconds: a level of few turns is none
         return (3 if played < 50 else 12, 12) if played < 200 else None
 """
-PAUSING = f"session: {{output: audio}}\nsteps: [{'{say: Hello.}, {pause: 0.05}, ' * 8}]\n"
+PAUSING = f"session: {{output: audio}}\nsteps: [{'{text: Hello.}, {pause: 0.05}, ' * 8}]\n"
 
 
 def test_a_run_whose_load_rises_tells_its_waits_by_the_calls_of_all_its_processes(

@@ -58,7 +58,7 @@ def test_a_token_that_the_service_quotes_is_hidden_in_every_file_and_on_the_scre
 
 KEY = "a key/that+nobody may see".replace(" ", "-")
 WAYS = {
-    "basic": "url: '{url}', auth: basic, key_env: USER_AND_KEY",
+    "basic": "url: '{url}', auth: basic, api_key_env: USER_AND_KEY",
     "query": "url: '{url}&apiKey=${{THE_KEY}}'",
     "offered": "url: '{url}', subprotocols: ['realtime', 'key.${{PLAIN_KEY}}']",
     "header": "url: '{url}', headers: {{X-Team-Key: '${{THE_KEY}}'}}",

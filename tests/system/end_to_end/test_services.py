@@ -91,9 +91,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
     """Every case, all at once; the simulator has ended, so that its log is whole."""
     folder = tmp_path_factory.mktemp("services")
     truth, file = folder / "truth.jsonl", folder / "targets.yaml"
-    with quick_simulator(folder, "--key", KEY, "--truth", str(truth)) as simulator:
+    with quick_simulator(folder, "--key", KEY, "--ground-truth", str(truth)) as simulator:
         ws = f"ws://127.0.0.1:{simulator.port}"
-        lines = (f"  {name}: {{{case.lines.format(ws=ws)}, key_env: KEY}}\n" for name, case in CASES.items())
+        lines = (f"  {name}: {{{case.lines.format(ws=ws)}, api_key_env: KEY}}\n" for name, case in CASES.items())
         file.write_text("targets:\n" + "".join(lines))
         targets = resolve_targets({"KEY": KEY}, ServiceOptions(targets=tuple(CASES), target_file=file))
         targets[-1] = replace(targets[-1], dialect=Mistaken(GLM.kinds, others=GA_PARTS))
@@ -101,7 +101,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
         told = dict(zip(CASES, (talk.get(timeout=GUARD_S) for talk in talks), strict=True))
     lines_of: dict[str, list[dict[str, Any]]] = {}
     for line in read_truth(truth):
-        lines_of.setdefault(str(line.get("s")), []).append(line)
+        lines_of.setdefault(str(line.get("session")), []).append(line)
     return {
         name: Played(CASES[name], Call(CASES[name].heard, spoken, lines_of[spoken.session.service_session_id]), typed)
         for name, (spoken, typed) in told.items()

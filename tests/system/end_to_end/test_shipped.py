@@ -34,7 +34,7 @@ def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(tmp_pat
         plain, over_tls = (stack.enter_context(running_simulator(*words)) for words in ((), ("--tls",)))
         loads = {name: (name, turns, ["-u", "2", "--url", quick.urls["ga"]]) for name, turns in SCENARIOS.items()}
         for way, ready in product(AGENTS, (plain, over_tls)):
-            trust = ["--ca", str(ready.ca)] if ready.ca else []
+            trust = ["--ca-file", str(ready.ca)] if ready.ca else []
             options = ["-u", "1", "--url", ready.urls[f"agent_{way}"], "--dialect", way, *trust]
             loads[f"{way}-{len(trust)}"] = "agent", GREETED_AND_ANSWERED, options
         processes = {

@@ -122,7 +122,7 @@ def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulat
 def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
     ends: int, tmp_path: Path, simulator: Ready
 ) -> None:
-    scenario = write_scenario(tmp_path, script="steps:\n  - say: 'One.'\n  - pause: 3600\n")
+    scenario = write_scenario(tmp_path, script="steps:\n  - text: 'One.'\n  - pause: 3600\n")
     run_time_over = (  # as Locust does for --run-time, but when the last sessions are under way
         "\nimport gevent\nfrom locust import events\n\n\n"
         "@events.test_start.add_listener\n"

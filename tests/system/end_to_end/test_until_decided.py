@@ -98,7 +98,7 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
         services = {}
         for name in ("fast", "slow"):
             (tmp_path / name).mkdir()
-            limited = quick_simulator(tmp_path / name, more="limits: {requests_per_min: 50}\n")
+            limited = quick_simulator(tmp_path / name, more="quota: {requests_per_minute: 50}\n")
             services[name] = stack.enter_context(limited)
         started = {"PYTHONUNBUFFERED": "1"}  # another Python's processes are not forked: the look is started here
         status, printed, document, decision = decided(tmp_path, services, "fast,slow", **started)

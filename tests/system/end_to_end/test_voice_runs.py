@@ -70,7 +70,7 @@ def every_turn_of_every_kind_of_caller_ends_well(run: VoiceRun) -> None:
 
 
 def there_is_a_row_for_each_turn_begun_and_each_response_of_the_service(run: VoiceRun) -> None:
-    answered = [line["r"] for line in read_truth(run.truth) if line.get("t") == "response.created"]
+    answered = [line["response"] for line in read_truth(run.truth) if line.get("type") == "response.created"]
 
     assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_started"]
     assert sorted(row["response_id"] for row in run.turns) == sorted(answered)

@@ -30,32 +30,32 @@ SLOW = QUICK.replace("first_audio: {p50: 20, p95: 40}", "first_audio: {p50: 2000
 SCRIPTS = {
     "whisper": """
 session: {turn_detection: server_vad}
-limits: {speech: 0.3}
-steps: [{play: whisper.wav}, {play: word.wav}]
+timeouts: {end_of_turn: 0.3}
+steps: [{audio: whisper.wav}, {audio: word.wav}]
 """,
     "deaf": """
 session: {turn_detection: {type: server_vad, threshold: 1.0}}
-limits: {speech: 0.3}
-steps: [{play: word.wav}, {play: word.wav}]
+timeouts: {end_of_turn: 0.3}
+steps: [{audio: word.wav}, {audio: word.wav}]
 """,
     "hesitant": """
 session: {turn_detection: {type: server_vad, silence_duration_ms: 200}}
-steps: [{play: hesitant.wav}, {play: word.wav}]
+steps: [{audio: hesitant.wav}, {audio: word.wav}]
 """,
     "typed": """
 session: {output: text}
 steps:
-  - say: Hello.
+  - text: Hello.
   - expect: {event: text_delta, within: 0.001}
-  - say: Hello again.
+  - text: Hello again.
 """,
     "impatient": """
 session: {turn_detection: {type: server_vad, silence_duration_ms: 200}}
 steps:
-  - play: word.wav
+  - audio: word.wav
   - expect: {event: speech_started, within: 60}
   - expect: {event: audio_delta, within: 0.05}
-  - play: word.wav
+  - audio: word.wav
 """,
 }
 CALLER = """
@@ -98,7 +98,7 @@ def run_of_all(folder: Path) -> VoiceRun:
     (folder / "callers.py").write_text("from rtbench import RealtimeUser\n" + callers)
     (folder / "slow.yaml").write_text(SLOW)
     truth, count = folder / "truth.jsonl", str(len(SCRIPTS))
-    with running_simulator("--profile", str(folder / "slow.yaml"), "--truth", str(truth)) as ready:
+    with running_simulator("--profile", str(folder / "slow.yaml"), "--ground-truth", str(truth)) as ready:
         load = ("-u", count, "-r", count, "--sessions", count, "--session-pause", "60", "--url", ready.urls["ga"])
         ended = run_locust(folder / "callers.py", folder / "runs", *LOGGED, *load)
     return VoiceRun(folder / "callers.py", only_run(folder / "runs"), truth, ended.returncode, ended.stderr)
@@ -112,7 +112,7 @@ def a_vad_that_never_notices_ends_the_session_at_the_limit_of_speech(run: VoiceR
     (turn,) = turns_of(run, script)
     (session,) = [row for row in run.sessions if row["script"] == script]
 
-    assert turn["outcome"] == session["outcome"] == "timeout:speech"
+    assert turn["outcome"] == session["outcome"] == "timeout:end_of_turn"
     assert turn["ended_at_ns"] == turn["speech_end_at_ns"] + 300_000_000
     assert turn["speech_started_at_ns"] is None
     assert session["turns_not_started"] == 1
@@ -134,7 +134,7 @@ def a_turn_that_does_not_get_what_the_script_expects_fails_alone(run: VoiceRun, 
 
 
 def failures_are_rows_too_and_their_logs_give_them_again(run: VoiceRun) -> None:
-    responses = {line["r"] for line in read_truth(run.truth) if line.get("t") == "response.created"}
+    responses = {line["response"] for line in read_truth(run.truth) if line.get("type") == "response.created"}
 
     valid = files.read_document(run.folder)["verdict"]["valid"]
     assert run.status == (1 if valid else INVALID_STATUS), run.errors  # tests share a slow machine
@@ -146,7 +146,7 @@ def failures_are_rows_too_and_their_logs_give_them_again(run: VoiceRun) -> None:
 
 def test_an_interrupt_lets_callers_finish_the_turn_that_they_speak(tmp_path: Path, simulator: Ready) -> None:
     write_words(tmp_path)
-    scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{play: speech.wav}"))
+    scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{audio: speech.wav}"))
     load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"])
     with locust(scenario, tmp_path / "runs", *LOGGED, *load) as process:
         wait_until_turns_began(tmp_path / "runs", 2)
@@ -164,7 +164,7 @@ def test_an_interrupt_lets_callers_finish_the_turn_that_they_speak(tmp_path: Pat
 
 def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path, simulator: Ready) -> None:
     write_words(tmp_path)
-    scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{play: word.wav}"))
+    scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{audio: word.wav}"))
     load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
     with locust(scenario, tmp_path / "runs", *LOGGED, *load) as process:
         folder = wait_for_rows(tmp_path / "runs", "turns", 1)
@@ -193,7 +193,7 @@ def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path
 
 def test_a_kill_leaves_the_log_of_a_session_whose_first_turn_was_under_way(tmp_path: Path, simulator: Ready) -> None:
     write_words(tmp_path)
-    scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{play: speech.wav}"))
+    scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{audio: speech.wav}"))
     with locust(scenario, tmp_path / "runs", *LOGGED, "--url", simulator.urls["ga"]) as process:
         wait_until_turns_began(tmp_path / "runs", 1)
         process.kill()

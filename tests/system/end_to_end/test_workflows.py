@@ -223,7 +223,7 @@ def test_the_workflow_that_init_writes_plays_against_the_simulator_as_it_stands(
     targets = workplace.folder / "targets.yaml"
     targets.write_text(_with_ports(targets.read_text(), workplace.ports))
     script = workplace.folder / "scenarios" / "scripts" / "voice_turns.yaml"
-    script.write_text(script.read_text().partition("  - play: ../audio/late_parcel.wav")[0])  # one turn, of four
+    script.write_text(script.read_text().partition("  - audio: ../audio/late_parcel.wav")[0])  # one turn, of four
     workplace.environment |= {"TARGET": written.environment["TARGET"], "GITHUB_ACTIONS": "true"}
 
     said = workplace.run_all(

@@ -61,8 +61,8 @@ class VoiceRun:
         """By session_id, with what the truth log says."""
         lines = defaultdict(list)
         for line in read_truth(self.truth):
-            if "s" in line:
-                lines[line["s"]].append(line)
+            if "session" in line:
+                lines[line["session"]].append(line)
         return {name: messages(told, lines[told.session.service_session_id]) for name, told in self.replayed.items()}
 
     @cached_property
@@ -92,9 +92,9 @@ def all_played(parent: Path, runs: Mapping[str, Planned]) -> dict[str, VoiceRun]
         for name, planned in runs.items():
             folder = parent / name.replace(" ", "-")
             folder.mkdir()
-            options = ("--truth", str(folder / "truth.jsonl"), *planned.simulator)
+            options = ("--ground-truth", str(folder / "truth.jsonl"), *planned.simulator)
             ready = stack.enter_context(quick_simulator(folder, *options, more=planned.more))
-            target = ("--url", ready.urls[planned.service], *(("--ca", str(ready.ca)) if ready.ca else ()))
+            target = ("--url", ready.urls[planned.service], *(("--ca-file", str(ready.ca)) if ready.ca else ()))
             scenario = planned.scenario(folder)
             processes[name] = stack.enter_context(locust(scenario, folder / "runs", *planned.load, *target)), scenario
         errors = {name: process.communicate(timeout=GUARD_S)[1] for name, (process, _) in processes.items()}

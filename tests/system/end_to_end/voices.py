@@ -23,32 +23,32 @@ session:
   voice: alloy
   turn_detection: {SERVER_VAD}
 steps:
-  - play: word.wav
+  - audio: word.wav
     chunk_ms: 20
 """,
     "semantic_vad": """
 session: {turn_detection: {type: semantic_vad, eagerness: high}}
 steps:
-  - play: word.wav
+  - audio: word.wav
     chunk_ms: 50
 """,
     "asked_for": """
 session: {turn_detection: {type: server_vad, silence_duration_ms: 200, create_response: false}}
 steps:
-  - {play: word.wav, label: answered_in_text, output: text}
-  - {play: words.wav, label: answered_aloud}
+  - {audio: word.wav, name: answered_in_text, output: text}
+  - {play: words.wav, name: answered_aloud}
 """,
     "manual": """
 session: {input_transcription: whisper-1}
 steps:
-  - {play: word.wav, chunk_ms: 50}
+  - {audio: word.wav, chunk_ms: 50}
   - {play: words.wav, paced: false}
 """,
     "text": """
 session: {output: text}
 steps:
-  - say: Hello.
-  - respond: {instructions: Answer aloud., output: audio}
+  - text: Hello.
+  - request_response: {instructions: Answer aloud., output: audio}
 """,
     "telephone": """
 session:
@@ -63,13 +63,13 @@ session:
   turn_detection: {type: server_vad, silence_duration_ms: 200, threshold: 0.8}
   input_transcription: whisper-1
 variables: callers.csv
-background: {noise: room.wav, snr_db: 25}
+background_noise: {file: room.wav, snr_db: 25}
 jitter_buffer_ms: 120
 steps:
-  - say: This is ${name}.
+  - text: This is ${name}.
     output: text
-  - play: [word.wav, words.wav]
-    label: question
+  - audio: [word.wav, words.wav]
+    name: question
 """,
 }
 CALLERS = """
@@ -124,10 +124,10 @@ class Written(RealtimeUser):
 
     @task
     def call(self):
-        self.say("Hello.", label="greeting", output="text")
+        self.text("Hello.", name="greeting", output="text")
         self.expect("text_delta", within=60)
         self.pause(0.1)
-        self.play("word.wav", label="word")
+        self.audio("word.wav", name="word")
         self.expect("speech_stopped", within=60)
         self.expect("audio_delta", within=60)
 """

@@ -74,7 +74,7 @@ def script(attempt: Attempt) -> PreparedScript:
     if attempt.cell.place != "speech":
         return build_script(say("one"), say("two"), dialect=attempt.dialect, limits=limits)
     pcm = Pcm(Path("a.wav"), "loud", LOUD, Speech(0, len(LOUD) // 2))
-    steps = (WavTurn((pcm,), label=label) for label in ("one", "two"))
+    steps = (WavTurn((pcm,), name=label) for label in ("one", "two"))
     return build_script(*steps, dialect=attempt.dialect, limits=limits, turn_detection=TurnDetection())
 
 
@@ -100,7 +100,7 @@ def all_played(ready: Ready, tries: list[Attempt], folder: Path) -> list[Observe
     """The sessions of all attempts at once. They connect one after the other, so that each has its number."""
     begun = []
     for number, attempt in enumerate(tries, 1):
-        target = resolve_target({}, url=ready.urls[attempt.url], ca=ready.ca)
+        target = resolve_target({}, url=ready.urls[attempt.url], ca_file=ready.ca)
         dialer = Turnstile(target, Keyring([target]))
         begun.append(gevent.spawn(played, dialer, script(attempt), folder / str(number)))
         while not (dialer.through or begun[-1].ready()):
@@ -117,7 +117,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path) -> None:
     tries, truth = attempts(place), tmp_path / "truth.jsonl"
     given = ["--tls"] if tls else []
-    with quick_simulator(tmp_path, *given, *options(place, tries), "--truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, *given, *options(place, tries), "--ground-truth", str(truth)) as ready:
         observed = all_played(ready, tries, tmp_path)
 
     came_to = {
@@ -132,7 +132,11 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
         outcomes = (session.outcome, *(turn.outcome for turn in turns))
         assert all(meaning(outcome) or outcome_class(outcome) == "good" for outcome in outcomes), attempt
     assert "Traceback" not in ready.output
-    struck = {(line["n"], line["t"], line["p"]) for line in read_truth(truth) if line.get("d") == "fault"}
+    struck = {
+        (line["connection"], line["type"], line["place"])
+        for line in read_truth(truth)
+        if line.get("direction") == "fault"
+    }
     faults = {
         (number, fault.kind, fault.at): attempt.cell.outcome
         for number, attempt in enumerate(tries, 1)
@@ -152,7 +156,7 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
 )
 def test_a_tls_handshake_that_fails_is_told_in_words(fault: str, words: str, tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--tls", "--fault", fault) as ready:
-        target = resolve_target({}, url=ready.urls["ga"], ca=ready.ca)
+        target = resolve_target({}, url=ready.urls["ga"], ca_file=ready.ca)
         session, _ = played(Dialer(target, Keyring([target])), build_script(say()), tmp_path)
 
     assert (session.outcome, session.detail.endswith(words)) == ("connect_failed:tls", True), session.detail

@@ -163,7 +163,7 @@ def test_a_gate_may_name_the_candidate_and_any_step_that_nobody_knows_before(tmp
 
 
 def test_steps_are_known_of_scripts_and_not_of_methods_that_make_them_up(tmp_path: Path) -> None:
-    (tmp_path / "talk.yaml").write_text("steps:\n  - say: Hello\n  - pause: 1\n  - {say: Pizza, label: order}\n")
+    (tmp_path / "talk.yaml").write_text("steps:\n  - text: Hello\n  - pause: 1\n  - {text: Pizza, name: order}\n")
     users = actor("Reading", script(tmp_path / "talk.yaml")), actor("Improvising", improvise)
     arms = {"east": prepared_plays(loaded_scripts(users), GA)}
 
@@ -174,7 +174,7 @@ def test_steps_are_known_of_scripts_and_not_of_methods_that_make_them_up(tmp_pat
 
 
 def improvise(actor: Actor) -> None:
-    actor.say("A pizza, please", label="order")
+    actor.text("A pizza, please", name="order")
 
 
 def test_the_relative_thresholds_of_a_file_are_decided_and_its_limits_are_left(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_steps_outside_of_a_session_are_refused() -> None:
     told = told_by("""
 class Caller(RealtimeUser):
     def on_start(self):
-        self.say("Hello")
+        self.text("Hello")
 
 try:
     Caller(None).on_start()
@@ -153,7 +153,7 @@ class Caller(RealtimeUser):
 
 class Early(Caller):
     def on_start(self):
-        self.say("Hello")
+        self.text("Hello")
 
 class Late(Caller):
     def on_start(self):
@@ -337,8 +337,8 @@ class Caller(RealtimeUser):
     @task
     def talk(self):
         for word in self.words:
-            self.say(word, output="text")
-        self.respond(label="more", instructions="Go on.")
+            self.text(word, output="text")
+        self.request_response(name="more", instructions="Go on.")
         self.expect("response_created", within=5)
         self.pause(1)
         self.pause(median=2, sigma=0.5)

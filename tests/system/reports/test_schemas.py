@@ -29,7 +29,7 @@ class Recorded:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
-    with quick_simulator(folder, "--truth", str(folder / "truth.jsonl")) as ready:
+    with quick_simulator(folder, "--ground-truth", str(folder / "truth.jsonl")) as ready:
         load = ("-u", "2", "-r", "2", "--sessions", "2", "--url", ready.urls["ga"], "--record-events", "100%")
         ended = run_locust(write_scenario(folder), folder / "runs", *load, "--record-transcripts")
         command = [sys.executable, "-m", "bench.cli.app", "doctor", "--url", ready.urls["ga"], "--no-turn", "--json"]
@@ -51,7 +51,7 @@ def test_a_real_run_writes_what_its_schemas_say(recorded: Recorded) -> None:
 def test_the_simulator_and_the_doctor_write_what_their_schemas_say(recorded: Recorded) -> None:
     lines = list(read_truth(recorded.truth))
 
-    assert {line.get("d") for line in lines} >= {None, "in", "out", "end"}
+    assert {line.get("direction") for line in lines} >= {None, "in", "out", "end"}
     assert [problem for line in lines for problem in problems("truth", line)] == []
     assert problems("doctor", json.loads(recorded.doctor)) == []
     (ready,) = (line for line in recorded.ready.splitlines() if line.startswith("READY "))

@@ -42,10 +42,10 @@ def fetch_token(ready: Ready, header: str | None = None) -> dict[str, str]:
         return fields
 
 
-@pytest.mark.parametrize("name", ["no_role", "throttled"])
+@pytest.mark.parametrize("name", ["missing_role", "throttled"])
 def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path, name: str) -> None:
     truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--fault", name, "--truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, "--fault", name, "--ground-truth", str(truth)) as ready:
         response = refused(ready.urls["ga"])
 
     wanted = AZURE[name]
@@ -60,14 +60,20 @@ def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path
     assert f"fault          {name}\n" in ready.output
     assert "0 sessions, 1 refused, 1 faults" in ready.output
     _, fault, line, _ = read_truth(truth)
-    assert (fault["d"], fault["t"], fault["p"], fault["n"], fault["s"]) == ("fault", name, "upgrade", 1, None)
-    assert (line["d"], line["status"], line["code"]) == ("refused", wanted.status, wanted.code)
+    assert (fault["direction"], fault["type"], fault["place"], fault["connection"], fault["session"]) == (
+        "fault",
+        name,
+        "upgrade",
+        1,
+        None,
+    )
+    assert (line["direction"], line["status"], line["code"]) == ("refused", wanted.status, wanted.code)
 
 
 def test_a_session_that_lasted_too_long_is_told_so_and_closed(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     with (
-        quick_simulator(tmp_path, "--truth", str(truth), more="expires_after_s: 0.05\n") as ready,
+        quick_simulator(tmp_path, "--ground-truth", str(truth), more="max_session_s: 0.05\n") as ready,
         connect(ready.urls["ga"]) as client,
     ):
         created, expired = receive(client), receive(client)
@@ -79,12 +85,12 @@ def test_a_session_that_lasted_too_long_is_told_so_and_closed(tmp_path: Path) ->
     assert expired["error"]["message"].startswith("Your session hit the maximum duration of ")
     assert caught.value.rcvd is not None
     assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, expired["error"]["message"])
-    first, last = (line for line in read_truth(truth) if line.get("d") == "out")
-    assert last["due"] - first["due"] >= 0.05e9 - 10e6
+    first, last = (line for line in read_truth(truth) if line.get("direction") == "out")
+    assert last["due_ns"] - first["due_ns"] >= 0.05e9 - 10e6
 
 
 def test_connections_run_down_and_the_wait_is_the_real_one(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, more="limits: {connections_per_min: 120}\n") as ready:
+    with quick_simulator(tmp_path, more="quota: {connections_per_minute: 120}\n") as ready:
         while True:
             try:
                 with connect(ready.urls["ga"]) as client:
@@ -105,7 +111,7 @@ def test_connections_run_down_and_the_wait_is_the_real_one(tmp_path: Path) -> No
 
 
 def test_tokens_a_minute_run_down_over_all_sessions(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, more="limits: {tokens_per_min: 50}\n") as ready:
+    with quick_simulator(tmp_path, more="quota: {tokens_per_minute: 50}\n") as ready:
         statuses = []
         for _ in range(2):
             with connect(ready.urls["ga"], max_size=None) as client:
@@ -119,7 +125,7 @@ def test_tokens_a_minute_run_down_over_all_sessions(tmp_path: Path) -> None:
 
 def test_a_token_opens_sessions_and_the_truth_log_has_its_number_alone(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--token-lifetime", "600", "--key", KEY, "--truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, "--token-lifetime", "600", "--key", KEY, "--ground-truth", str(truth)) as ready:
         first, second = (fetch_token(ready)["access_token"] for _ in range(2))
         bearers = [{"Authorization": f"Bearer {token}"} for token in (second, first)]
         for headers in (*bearers, {"api-key": KEY}):
@@ -127,8 +133,10 @@ def test_a_token_opens_sessions_and_the_truth_log_has_its_number_alone(tmp_path:
                 receive(client)
 
     lines = list(read_truth(truth))
-    assert [line["token"] for line in lines if line.get("d") == "open"] == [2, 1, None]
-    assert {line["s"] for line in lines if line.get("d") == "open"} == {line["s"] for line in lines if "s" in line}
+    assert [line["token"] for line in lines if line.get("direction") == "open"] == [2, 1, None]
+    assert {line["session"] for line in lines if line.get("direction") == "open"} == {
+        line["session"] for line in lines if "session" in line
+    }
     assert not any(secret in truth.read_text() + ready.output for secret in (first, second, KEY))
 
 
@@ -173,25 +181,27 @@ def test_a_request_for_a_token_that_waits_does_not_hold_up_the_end(tmp_path: Pat
 def test_messages_are_compressed_for_clients_that_offer_it(tmp_path: Path, offered: bool) -> None:
     truth = tmp_path / "truth.jsonl"
     with (
-        quick_simulator(tmp_path, "--deflate", "--truth", str(truth)) as ready,
+        quick_simulator(tmp_path, "--deflate", "--ground-truth", str(truth)) as ready,
         connect(ready.urls["ga"], max_size=None, compression="deflate" if offered else None) as client,
     ):
         assert client.response is not None
         assert ("Sec-WebSocket-Extensions" in client.response.headers) is offered
         created, *seen = [receive(client), *turn(client, CREATE)]
 
-    sent = [line for line in read_truth(truth) if line.get("d") == "out" and line["t"] != "rate_limits.updated"]
-    assert [line["t"] for line in sent] == [event["type"] for event in [created, *seen]]
+    sent = [
+        line for line in read_truth(truth) if line.get("direction") == "out" and line["type"] != "rate_limits.updated"
+    ]
+    assert [line["type"] for line in sent] == [event["type"] for event in [created, *seen]]
     assert seen[-1]["response"]["status"] == "completed"
     created_bytes = len(json.dumps(created, separators=(",", ":")))
-    assert (sent[0]["w"] < 0.8 * created_bytes) is offered
+    assert (sent[0]["frame_bytes"] < 0.8 * created_bytes) is offered
 
 
 def test_the_truth_logs_bytes_are_those_on_the_wire_when_compressed(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
     with (
-        quick_simulator(tmp_path, "--deflate", "--truth", str(truth)) as ready,
+        quick_simulator(tmp_path, "--deflate", "--ground-truth", str(truth)) as ready,
         socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
     ):
         sock.sendall(UPGRADE.removesuffix(b"\r\n") + offer)
@@ -201,9 +211,9 @@ def test_the_truth_logs_bytes_are_those_on_the_wire_when_compressed(tmp_path: Pa
             frame = seen.partition(b"\r\n\r\n")[2]
             size = 4 + int.from_bytes(frame[2:4], "big")
 
-    (created,) = (line for line in read_truth(truth) if line.get("d") == "out")
+    (created,) = (line for line in read_truth(truth) if line.get("direction") == "out")
     assert frame[:2] == b"\xc1\x7e"  # a final text frame, compressed, with a length of 16 bits
-    assert created["w"] == len(frame) == size
+    assert created["frame_bytes"] == len(frame) == size
 
 
 def test_a_refusal_with_compression_can_be_read(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_an_event_may_be_sent_before_session_created_has_come(keyed: Ready) -> N
 
 def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
     truth_file = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--truth", str(truth_file), "--seed", "9") as ready:
+    with quick_simulator(tmp_path, "--ground-truth", str(truth_file), "--seed", "9") as ready:
         with connect(ready.urls["ga"], max_size=None) as client:
             created = receive(client)
             seen = turn(
@@ -158,25 +158,25 @@ def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
         response_id = seen[-1]["response"]["id"]
 
     head, *lines, end = read_truth(truth_file)
-    sent = [line for line in lines if line["d"] == "out" and line["t"] != "rate_limits.updated"]
-    received = [line for line in lines if line["d"] == "in"]
+    sent = [line for line in lines if line["direction"] == "out" and line["type"] != "rate_limits.updated"]
+    received = [line for line in lines if line["direction"] == "in"]
     assert head == {"schema": 3, "simulated": True, "profile": "quick", "seed": 9}
-    assert {line["s"] for line in lines} == {session_id}
-    assert [line["t"] for line in sent] == [event["type"] for event in [created, *seen]]
-    assert all(line["handed"] >= line["due"] for line in sent)
-    assert [line["n"] for line in sent if line["t"] == "response.output_audio.delta"] == [
+    assert {line["session"] for line in lines} == {session_id}
+    assert [line["type"] for line in sent] == [event["type"] for event in [created, *seen]]
+    assert all(line["send_start_ns"] >= line["due_ns"] for line in sent)
+    assert [line["audio_bytes"] for line in sent if line["type"] == "response.output_audio.delta"] == [
         len(event["delta"]) * 3 // 4 for event in seen if event["type"] == "response.output_audio.delta"
     ]
-    assert {line["r"] for line in sent if line["t"].startswith("response.")} == {response_id}
-    assert [(line["t"], line["e"], line["r"]) for line in received] == [
+    assert {line["response"] for line in sent if line["type"].startswith("response.")} == {response_id}
+    assert [(line["type"], line["event_id"], line["response"]) for line in received] == [
         ("input_audio_buffer.append", None, None),
         ("input_audio_buffer.append", None, None),
         ("input_audio_buffer.commit", "my_commit", None),
         ("response.create", None, response_id),
     ]
-    assert [(line["from"], line["to"]) for line in received[:2]] == [(0, 9600), (9600, 19_200)]
-    assert (end["d"], end["sessions"], end["events"]) == ("end", 1, len(lines) - len(received))
-    assert received[-1]["at"] < next(line["due"] for line in sent if line["r"] == response_id)
+    assert [(line["from_byte"], line["to_byte"]) for line in received[:2]] == [(0, 9600), (9600, 19_200)]
+    assert (end["direction"], end["sessions"], end["events"]) == ("end", 1, len(lines) - len(received))
+    assert received[-1]["at_ns"] < next(line["due_ns"] for line in sent if line["response"] == response_id)
     assert ready.returncode == 0
     assert "SIMULATED: 1 sessions" in ready.output
 
@@ -186,7 +186,7 @@ def test_the_truth_log_knows_since_when_a_message_may_have_lain_there(
 ) -> None:
     truth_file = tmp_path / "truth.jsonl"
     with (
-        quick_simulator(tmp_path, "--truth", str(truth_file)) as ready,
+        quick_simulator(tmp_path, "--ground-truth", str(truth_file)) as ready,
         connect(ready.urls["ga"], max_size=None) as client,
     ):
         receive(client)
@@ -201,9 +201,9 @@ def test_the_truth_log_knows_since_when_a_message_may_have_lain_there(
         while receive(client)["type"] != "response.done":
             pass
 
-    first, second = (line for line in read_truth(truth_file) if line.get("d") == "in")
-    assert first["since"] < first_ns < second_ns < first["at"]
-    assert second_ns < second["since"] == second["at"]
+    first, second = (line for line in read_truth(truth_file) if line.get("direction") == "in")
+    assert first["earliest_ns"] < first_ns < second_ns < first["at_ns"]
+    assert second_ns < second["earliest_ns"] == second["at_ns"]
 
 
 def test_the_truth_log_knows_where_speech_and_reply_were_heard(tmp_path: Path) -> None:
@@ -211,40 +211,40 @@ def test_the_truth_log_knows_where_speech_and_reply_were_heard(tmp_path: Path) -
     audio = sound(0, 300, 500, 400)
     chunks = [base64.b64encode(audio[begin : begin + 4800]).decode() for begin in range(0, len(audio), 4800)]
     with (
-        quick_simulator(tmp_path, "--truth", str(truth_file)) as ready,
+        quick_simulator(tmp_path, "--ground-truth", str(truth_file)) as ready,
         connect(ready.urls["preview"], max_size=None) as client,
     ):
         seen = turn(client, *({"type": "input_audio_buffer.append", "audio": chunk} for chunk in chunks))
 
     lines = list(read_truth(truth_file))
-    began, ended = (line["p"] for line in lines if "p" in line)
-    assert [line["t"] for line in lines if "p" in line] == [
+    began, ended = (line["speech_at_byte"] for line in lines if "speech_at_byte" in line)
+    assert [line["type"] for line in lines if "speech_at_byte" in line] == [
         "input_audio_buffer.speech_started",
         "input_audio_buffer.speech_stopped",
     ]
     assert (began, ended) == (300 * 48, 800 * 48)
 
     blocks = [event["delta"] for event in seen if event["type"] == "response.audio.delta"]
-    deltas = [line for line in lines if line.get("t") == "response.audio.delta"]
-    (heard,) = [line for line in deltas if line["a"] is not None]
-    before = sum(line["n"] for line in deltas[: deltas.index(heard)])
+    deltas = [line for line in lines if line.get("type") == "response.audio.delta"]
+    (heard,) = [line for line in deltas if line["audible_at_byte"] is not None]
+    before = sum(line["audio_bytes"] for line in deltas[: deltas.index(heard)])
     samples = np.frombuffer(base64.b64decode("".join(blocks)), dtype="<i2").astype(np.int32)
-    assert int(np.argmax(np.abs(samples) >= 104)) * 2 == before + heard["a"]
-    assert all("a" in line for line in deltas)
+    assert int(np.argmax(np.abs(samples) >= 104)) * 2 == before + heard["audible_at_byte"]
+    assert all("audible_at_byte" in line for line in deltas)
 
 
 def test_several_events_can_share_a_segment(tmp_path: Path) -> None:
     truth_file = tmp_path / "truth.jsonl"
     with (
-        quick_simulator(tmp_path, "--truth", str(truth_file), more="events_per_segment: 4\n") as ready,
+        quick_simulator(tmp_path, "--ground-truth", str(truth_file), more="events_per_segment: 4\n") as ready,
         connect(ready.urls["ga"], max_size=None) as client,
     ):
         turn(client, {"type": "response.create"})
 
-    deltas = [line for line in read_truth(truth_file) if line.get("t", "").endswith(".delta")]
+    deltas = [line for line in read_truth(truth_file) if line.get("type", "").endswith(".delta")]
     bursts = [deltas[place : place + 4] for place in range(0, len(deltas), 4)]
     assert len(bursts) > 3
-    assert all(len({line["handed"] for line in burst}) == 1 for burst in bursts)
+    assert all(len({line["send_start_ns"] for line in burst}) == 1 for burst in bursts)
 
 
 def test_tls_is_trusted_by_the_authority_it_writes(tmp_path: Path) -> None:

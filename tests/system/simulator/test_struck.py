@@ -36,20 +36,20 @@ def wait_until(accepting: bool, port: int) -> None:
 
 
 def faults(truth: Path) -> list[dict[str, Any]]:
-    return [line for line in read_truth(truth) if line.get("d") == "fault"]
+    return [line for line in read_truth(truth) if line.get("direction") == "fault"]
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
 def test_nobody_listens_for_a_while(tmp_path: Path, workers: tuple[str, ...]) -> None:
     truth = tmp_path / "truth.jsonl"
-    options = ("--fault", "refused,during_s=0-0.5", "--truth", str(truth), *workers)
+    options = ("--fault", "refused,during_s=0-0.5", "--ground-truth", str(truth), *workers)
     with quick_simulator(tmp_path, *options) as ready:
         wait_until(False, ready.port)
         wait_until(True, ready.port)
         with connect(ready.urls["ga"]) as client:
             assert receive(client)["type"] == "session.created"
 
-    assert {(line["t"], line["p"], line["s"]) for line in faults(truth)} == {("refused", "tcp", None)}
+    assert {(line["type"], line["place"], line["session"]) for line in faults(truth)} == {("refused", "tcp", None)}
     assert (ready.returncode, "Traceback" in ready.output) == (0, False)
 
 
@@ -62,9 +62,9 @@ def test_a_simulator_that_does_not_listen_can_be_stopped(tmp_path: Path) -> None
 
 def test_a_freeze_is_everybody_s(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
-    freeze = f"freeze,at=session,sessions=2,for_s={FREEZE_NS / 1e9}"
+    freeze = f"freeze,at=session,sessions=2,duration_s={FREEZE_NS / 1e9}"
     with (
-        quick_simulator(tmp_path, "--fault", freeze, "--truth", str(truth), "--speed", "1") as ready,
+        quick_simulator(tmp_path, "--fault", freeze, "--ground-truth", str(truth), "--speed", "1") as ready,
         connect(ready.urls["ga"]) as talking,
     ):
         receive(talking)
@@ -77,18 +77,20 @@ def test_a_freeze_is_everybody_s(tmp_path: Path) -> None:
             pass
 
     (fault,) = faults(truth)
-    sent = [line for line in read_truth(truth) if line.get("d") == "out"]
-    (created,) = (line for line in sent if line["s"] == fault["s"])
-    assert created["handed"] >= created["due"] >= fault["at"] + FREEZE_NS
-    others = [line["handed"] - fault["at"] for line in sent if line["s"] != fault["s"]]
+    sent = [line for line in read_truth(truth) if line.get("direction") == "out"]
+    (created,) = (line for line in sent if line["session"] == fault["session"])
+    assert created["send_start_ns"] >= created["due_ns"] >= fault["at_ns"] + FREEZE_NS
+    others = [line["send_start_ns"] - fault["at_ns"] for line in sent if line["session"] != fault["session"]]
     assert not any(0 < since_ns < FREEZE_NS for since_ns in others)
     assert min(others) < 0 < max(others)
-    assert all(line["handed"] - line["due"] < FREEZE_NS for line in sent)  # what was held back was due when let go
+    assert all(
+        line["send_start_ns"] - line["due_ns"] < FREEZE_NS for line in sent
+    )  # what was held back was due when let go
 
 
 def test_silent_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
     with (
-        quick_simulator(tmp_path, "--fault", "silence,at=session") as ready,
+        quick_simulator(tmp_path, "--fault", "hang,at=session") as ready,
         connect(ready.urls["ga"], close_timeout=0),
     ):
         ready.stop()
@@ -97,9 +99,9 @@ def test_silent_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
 
 
 def test_a_session_that_grows_too_old_in_silence_expires_when_it_goes_on(tmp_path: Path) -> None:
-    options = ("--fault", "silence,at=session,for_s=0.3")
+    options = ("--fault", "hang,at=session,duration_s=0.3")
     with (
-        quick_simulator(tmp_path, *options, more="expires_after_s: 0.05\n") as ready,
+        quick_simulator(tmp_path, *options, more="max_session_s: 0.05\n") as ready,
         connect(ready.urls["ga"]) as client,
     ):
         assert [receive(client)["type"] for _ in range(2)] == ["session.created", "error"]

@@ -47,19 +47,19 @@ def test_a_worker_that_is_alone_draws_as_if_there_were_none() -> None:
 
 def test_workers_share_a_port_and_a_log_and_end_together(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--workers", "2", "--truth", str(truth)) as ready:
+    with quick_simulator(tmp_path, "--workers", "2", "--ground-truth", str(truth)) as ready:
         for _ in range(SESSIONS):
             with connect(ready.urls["ga"], max_size=None) as client:
                 receive(client)
                 assert turn(client, {"type": "response.create"})[-1]["response"]["status"] == "completed"
 
     head, *lines = read_truth(truth)
-    ends = [line for line in lines if line["d"] == "end"]
+    ends = [line for line in lines if line["direction"] == "end"]
     assert head["simulated"] is True
     assert len(ends) == 2
     assert sum(end["sessions"] for end in ends) == SESSIONS
-    assert sum(end["events"] for end in ends) == sum(line["d"] == "out" for line in lines)
-    assert len({line["s"] for line in lines if "s" in line}) == SESSIONS
+    assert sum(end["events"] for end in ends) == sum(line["direction"] == "out" for line in lines)
+    assert len({line["session"] for line in lines if "session" in line}) == SESSIONS
     assert ready.returncode == 0
     assert f"SIMULATED: {SESSIONS} sessions" in ready.output
     assert "of 2 workers the latest" in ready.output
@@ -117,8 +117,8 @@ def _alive(pid: int) -> bool:
     ("options", "words"),
     [
         ({"token_lifetime": 10.0}, "--workers does not go with --token-lifetime"),
-        ({"profile": "limits: {requests_per_min: 60}\n"}, "profile limited has limits"),
-        ({"profile": "servers: 2\n"}, "profile limited has servers"),
+        ({"profile": "quota: {requests_per_minute: 60}\n"}, "profile limited has limits"),
+        ({"profile": "max_concurrent_responses: 2\n"}, "profile limited has servers"),
     ],
 )
 def test_what_is_one_for_the_whole_service_takes_one_worker(
