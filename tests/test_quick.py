@@ -144,7 +144,7 @@ def test_cores_that_are_not_for_this_run_are_told_apart(
 
     told = capsys.readouterr().out.replace("\u00a0", " ")
     assert "1.5 of 2 cores are free (2 more cores of this machine may not be used), so 75 calls run at a time" in told
-    assert "The percentiles rest on as many calls as otherwise." in told
+    assert "Percentiles rest on as many calls as on an idle machine." in told
 
 
 def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def fewer_at_a_time(load: Load, spare: float) -> str:
     return (
         f"{spare:.1f} of {plural(core_count(), 'core')} {'is' if core_count() == 1 else 'are'} free{reserved}, so "
         f"{load.users} calls run at a time instead of {SIMULATED.users}. The run takes up to two minutes.\n"
-        "The percentiles rest on as many calls as otherwise. If other programs delay the run, it is INVALID."
+        "Percentiles rest on as many calls as on an idle machine. A run that other programs delay is INVALID."
     )
 
 

@@ -18,11 +18,14 @@ from reports.page.svg import (
     log_ticks,
     tone,
 )
+from reports.statistics.quantiles import Estimate
 from reports.summary.histograms import Histogram, HistogramTarget
 from reports.wording.words import bound
 
 FAILED, GAP = 56, 16
 """Width of the bar of failed turns, and the gap before it."""
+NAME = 86.0
+"""Pixels that the name of a quantile takes."""
 NAMED = 2
 """Up to so many targets have their quantiles marked in the figure."""
 
@@ -31,7 +34,7 @@ def histogram(found: Histogram, metric: str) -> Plot:
     """The share of turns in each bin: bars of one target, outlines of several; failed turns stand beyond the axis."""
     targets, alone = found.targets, len(found.targets) == 1
     failing = any(one.failed for one in targets)
-    marked = [one for one in targets if len(targets) <= NAMED and any(e.bounded for e in one.quantiles)]
+    marked = [one for one in targets if len(targets) <= NAMED and _published(one)]
     plot = frame(
         WIDE,
         300 + 14 * len(marked),
@@ -56,9 +59,15 @@ def histogram(found: Histogram, metric: str) -> Plot:
     if failing:
         plot.line(plot.x1 + GAP, plot.y0, plot.x1 + GAP + FAILED, plot.y0, "axis")
         plot.text(plot.x1 + GAP + FAILED / 2, plot.y0 + 17, "failed", "tick", "middle")
-    for row, one in enumerate(marked):
+    heights = [plot.y1 - 6.0 - 14 * row for row in range(len(marked))]
+    for one, height in zip(marked, heights, strict=True):  # all lines below all names
         with plot.of(one.colour):
-            _quantiles(plot, one, x, plot.y1 - 6 - 14 * row)
+            for estimate in _published(one):
+                at = x.clip(estimate.told)
+                plot.line(at, height + 3, at, plot.y0, f"curve thin s{tone(one.colour)}")
+    for one, height in zip(marked, heights, strict=True):
+        with plot.of(one.colour):
+            _quantile_names(plot, one, x, height)
     middles = [(places[k] + places[k + 1]) / 2 for k in range(len(places) - 1)]
     names = [f"{ms(float(low))} to {ms(float(high))}" for low, high in zip(found.edges, found.edges[1:], strict=False)]
     stops: list[tuple[int, float, str]] = [(k, at, names[k]) for k, at in enumerate(middles)]
@@ -111,15 +120,18 @@ def _failed(plot: Plot, one: HistogramTarget, targets: Sequence[HistogramTarget]
         plot.rect(at + 1, y(share), width - 2, plot.y0 - y(share), "failbar", tip)
 
 
-def _quantiles(plot: Plot, one: HistogramTarget, x: PixelScale, height: float) -> None:
-    """p50 and p95, as far as the tables have them: a line with its name above the figure."""
-    last = plot.x0 - 100.0
-    for estimate in one.quantiles:
-        if estimate.bounded:
-            at = x.clip(estimate.told)
-            plot.line(at, height + 3, at, plot.y0, f"curve thin s{tone(one.colour)}")
-            text = f"p{estimate.p * 100:g} {bound(estimate)}{ms(estimate.told)}"
-            left = at > (plot.x0 + plot.x1) * 0.75
-            place = max(at, last + 70) if not left else at
-            plot.text(place, height, text, f"lab t{tone(one.colour)}", "end" if left else "start")
-            last = place
+def _published(one: HistogramTarget) -> list[Estimate]:
+    """p50 and p95, as far as the tables have them."""
+    return [estimate for estimate in one.quantiles if estimate.bounded]
+
+
+def _quantile_names(plot: Plot, one: HistogramTarget, x: PixelScale, height: float) -> None:
+    """The names of the lines of p50 and p95, with their values, moved apart."""
+    last = plot.x0 - NAME
+    for estimate in _published(one):
+        at = x.clip(estimate.told)
+        text = f"p{estimate.p * 100:g} {bound(estimate)}{ms(estimate.told)}"
+        left = at > (plot.x0 + plot.x1) * 0.75
+        place = at if left else max(at, last + NAME)
+        plot.text(place, height, text, f"lab t{tone(one.colour)}", "end" if left else "start")
+        last = place

@@ -38,7 +38,7 @@ WORDS = dict(
             SegmentWords("response creation", "response creation", "the time until the response is created"),
             SegmentWords(
                 "first audio delta",
-                "the service’s generation of the first audio delta",
+                "the service generating its first audio",
                 "the time until the first audio delta",
             ),
             SegmentWords(

@@ -26,7 +26,7 @@ def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
 
     assert row == {
         "name": "0000",
-        "target": "sweden", "figure": "voice_to_voice", "measured_from": "from end of speech",
+        "target": "sweden", "figure": "voice_to_voice", "measured_from": "end of speech",
         "p50": 812.0, "p95": "∞", "turns": 120, "failed": 7,
     }  # fmt: skip
 

@@ -51,7 +51,7 @@ def told(plan: Plan, *bands: Band, detection: dict[str, Any] | None = None) -> s
     ("lengths_ms", "detection", "part"),
     [
         ((570, 4, 66, 405, 250), None, "500 ms, is your silence_duration_ms."),
-        ((570, 4, 66, 605, 250), None, "605 ms, is the service’s generation of the first audio delta."),
+        ((570, 4, 66, 605, 250), None, "605 ms, is the service generating its first audio."),
         (
             (1400, 4, 66, 405, 250),
             None,
@@ -85,7 +85,7 @@ def test_the_part_of_several_targets_is_named_if_it_is_the_same() -> None:
     other = told(TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 955, 250, target="gateway"))
 
     assert "The largest part of the median, 500 ms, is your silence_duration_ms." in same
-    assert "is the service’s generation of the first audio delta: 405 ms on direct and 455 ms on gateway." in sized
+    assert "is the service generating its first audio: 405 ms on direct and 455 ms on gateway." in sized
     assert "largest part" not in other
 
 

@@ -212,7 +212,7 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
     [
         (Plan(),
          "Callers hear the reply 674 ms after they stop speaking (median voice_to_voice). The largest part of the "
-         "median, 331 ms, is the service’s generation of the first audio delta."),
+         "median, 331 ms, is the service generating its first audio."),
         (TWO,
          "Callers hear the reply 0.69 s on direct and 0.79 s on gateway after they stop speaking "
          "(median voice_to_voice); one turn in twenty takes longer than "),

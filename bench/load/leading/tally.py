@@ -81,15 +81,15 @@ class Wait:
         return f"{self.measure} after speech" if self.measured_from == SPEECH_END else self.measure
 
     @property
-    def since(self) -> str:
-        """What it counts from, in the words of a report."""
+    def started_by(self) -> str:
+        """The instant that latency is measured from, in the words of a report."""
         spoken = SPEECH_END in (self.measured_from, CATALOGUE[self.measure].begin)
-        return "from end of speech" if spoken else "from request sent"
+        return "end of speech" if spoken else "request sent"
 
     @property
     def about(self) -> str:
         """ttfa from end of speech."""
-        return f"{self.measure} {self.since}"
+        return f"{self.measure} from {self.started_by}"
 
 
 @dataclass(frozen=True)

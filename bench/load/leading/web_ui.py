@@ -250,7 +250,7 @@ def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
             "name": f"{place:04}",  # which the page sorts by, and does not show
             "target": wait.arm,
             "figure": wait.measure,
-            "measured_from": wait.since,
+            "measured_from": wait.started_by,
             "p50": _cell(wait.p50_ms, wait.lacking[:1]),
             "p95": _cell(wait.p95_ms, wait.lacking[1:]),
             "turns": wait.turns,
@@ -329,7 +329,7 @@ def live_page(targets: Sequence[TargetStanding], *, dark: bool = False) -> str:
         _figure(about, [wait for wait in waits if wait.about == about])
         for about in dict.fromkeys(wait.about for wait in waits)
     ]
-    few = f"<p>Charts begin after {RECENT} turns of a measure.</p>" if targets and not drawn else ""
+    few = f"<p>Charts begin after {RECENT} turns of a metric.</p>" if targets and not drawn else ""
     return (
         f"<!doctype html><html lang='en' class='{'dark' if dark else ''}'><meta charset='utf-8'>"
         "<meta http-equiv='refresh' content='5'>"

@@ -3,7 +3,7 @@ const SIZES = {s: 1e3, min: 6e4, h: 36e5, kB: 1e3, MB: 1e6, GB: 1e9};
 function sortKey(cell) {
   const text = [...cell?.childNodes ?? []].filter(n => n.nodeName != "SMALL").map(n => n.textContent).join("").trim().replaceAll("\u2212", "-");
   if (!text || text == "\u2013" || text.startsWith("n/a")) return null;
-  if (text.startsWith("> ")) return Infinity;
+  if (text == "\u221e") return Infinity;
   const clock = text.match(/^(\d+):(\d\d)$/), number = text.match(/^([+-]?[\d,]*\.?\d+)(?:\s(\S+)|$)/);
   return clock ? 6e4 * clock[1] + 1e3 * clock[2] : number ? number[1].replaceAll(",", "") * (SIZES[number[2]] ?? 1) : text;
 }

@@ -145,7 +145,7 @@ def test_ids_stay_below_their_turn_and_sums_at_the_end(shown: Page) -> None:
 
     assert shown.value(pairs) != before
     assert sorted(shown.value(pairs)) == sorted(before)
-    assert outcomes.index("ok") < outcomes.index("begun, together") < outcomes.index("sessions with any failure")
+    assert outcomes.index("ok") < outcomes.index("started, total") < outcomes.index("sessions with any failure")
 
 
 def test_slow_turns_are_filtered_by_step_and_by_target_without_any_script(browser: Browser, file: Path) -> None:

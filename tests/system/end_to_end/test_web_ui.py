@@ -279,7 +279,7 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
         ui.end()
 
     (wait,) = [row for row in rows["realtime"] if row["figure"] == "ttfa"]
-    assert (wait["measured_from"], wait["failed"], wait["p50"] > 0) == ("from request sent", 0, True)
+    assert (wait["measured_from"], wait["failed"], wait["p50"] > 0) == ("request sent", 0, True)
     (sessions,) = rows["realtime-sessions"]
     assert sessions["target"] == wait["target"]
     assert sessions["verdict"].endswith(" · SIMULATED")
@@ -299,6 +299,7 @@ def the_page_has_our_tabs_and_says_what_locusts_pool(ui: WebUi) -> None:
 
     assert '"extended_tabs": [{"key": "realtime", "title": "Realtime latency"}' in page
     assert "a row pools all targets" in page
+    assert "first.searchParams.set('tab', 'realtime')" in page  # before the script of Locust's page reads it
 
 
 def test_behind_a_login_neither_the_report_nor_the_standing_is_told_to_strangers(

@@ -129,7 +129,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
     git = (
         ["init", "-q", "-b", "main", "."],
         ["init", "-q", "--bare", "../origin"],
-        ["remote", "add", "measured_from", "../origin"],
+        ["remote", "add", "origin", "../origin"],
         ["config", "push.autoSetupRemote", "true"],  # a checkout has an upstream
     )
     for arguments in git:
