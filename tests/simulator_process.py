@@ -33,7 +33,7 @@ delays_ms:
   transcript_lead: {p50: 5, p95: 10}
   response_done: {p50: 1, p95: 2}
   cancelled: {p50: 1, p95: 2}
-  rate_limits: {p50: 1, p95: 2}
+  rate_limits_updated: {p50: 1, p95: 2}
   speech_started: {p50: 1, p95: 2}
   speech_stopped: {p50: 1, p95: 2}
   vad_committed: {p50: 1, p95: 2}

@@ -13,7 +13,7 @@ from tests import forked
 
 ROOT = Path(__file__).parents[3]
 OUTSIDE = (
-    "there is no session here: call say, respond, play, hear, interrupt, sound, pause, expect, message, send "
+    "there is no session here: call text, audio, request_response, wait_for, interrupt, sound, pause, expect, message, send "
     "inside a @task"
 )
 BEGIN = """
@@ -327,7 +327,7 @@ from bench.load.user import RealtimeUser
 
 class Caller(RealtimeUser):
     session = {"voice": "alloy"}
-    limits = {"done": 3}
+    timeouts = {"response": 3}
     jitter_buffer_ms = 80
 
     def __init__(self, environment):
@@ -358,7 +358,7 @@ from bench.protocol.openai_ga import GA
 def facts(user, play):
     script = play.script
     labels = [turn.plan.step for turn in play.session(0, 0).turns]
-    settings = [user.scenario_name(), script.session.voice, script.limits.done, script.jitter_buffer_ms]
+    settings = [user.scenario_name(), script.session.voice, script.timeouts.response, script.jitter_buffer_ms]
     return [labels, settings, round(script.think_s, 3)]
 
 classes, _ = load_locustfile(sys.argv[1])

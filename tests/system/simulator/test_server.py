@@ -160,7 +160,7 @@ def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
     head, *lines, end = read_truth(truth_file)
     sent = [line for line in lines if line["direction"] == "out" and line["type"] != "rate_limits.updated"]
     received = [line for line in lines if line["direction"] == "in"]
-    assert head == {"schema": 3, "simulated": True, "profile": "quick", "seed": 9}
+    assert head == {"schema": 4, "simulated": True, "profile": "quick", "seed": 9}
     assert {line["session"] for line in lines} == {session_id}
     assert [line["type"] for line in sent] == [event["type"] for event in [created, *seen]]
     assert all(line["send_start_ns"] >= line["due_ns"] for line in sent)
@@ -318,7 +318,7 @@ def test_a_port_in_use_is_a_usage_error() -> None:
         ({"key": ""}, "empty key"),
         ({"key_env": "RTBENCH_NO_SUCH_VARIABLE"}, "RTBENCH_NO_SUCH_VARIABLE is not set"),
         ({"profile": Path("no-such-profile.yaml")}, "no such file"),
-        ({"truth": Path("no-such-folder/truth.jsonl"), "port": 0}, "cannot be written"),
+        ({"ground_truth": Path("no-such-folder/truth.jsonl"), "port": 0}, "cannot be written"),
         ({"tls": True, "ca_out": Path("no-such-folder/ca.pem"), "port": 0}, "cannot be written"),
         ({"ready_file": Path("no-such-folder/ready.json"), "port": 0}, "cannot be written"),
         ({"host": "192.0.2.1", "port": 0}, "cannot listen"),

@@ -117,8 +117,8 @@ def _alive(pid: int) -> bool:
     ("options", "words"),
     [
         ({"token_lifetime": 10.0}, "--workers does not go with --token-lifetime"),
-        ({"profile": "quota: {requests_per_minute: 60}\n"}, "profile limited has limits"),
-        ({"profile": "max_concurrent_responses: 2\n"}, "profile limited has servers"),
+        ({"profile": "quota: {requests_per_minute: 60}\n"}, "profile limited has quota"),
+        ({"profile": "max_concurrent_responses: 2\n"}, "profile limited has max_concurrent_responses"),
     ],
 )
 def test_what_is_one_for_the_whole_service_takes_one_worker(
