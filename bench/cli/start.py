@@ -96,7 +96,10 @@ def init(
         print(shown if written else f"{shown} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
-    print(f"Next: {printable(enter)}rtbench {doctor}, and go on with README.md")
+    script, target = ("agent.yaml", "twilio") if agent else ("voice_turns.yaml", "simulator")
+    load = f"-u 5 --sessions 20 --targets {target}"
+    print(f"Next: {printable(enter)}rtbench {doctor}")
+    print(f"Then, as README.md has it: rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
     for name in further:
         print(
             f"{name}: {printable(enter)}rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --targets simulator"
@@ -123,7 +126,7 @@ def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, byt
 
 def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
     """Return what the files of a folder for calls with an agent hold. Its workflow plays more and shorter calls."""
-    workflow = _starter(f"{ci}.yml").replace(b"scenarios/voice_turns.py", b"scenarios/agent.py")
+    workflow = _starter(f"{ci}.yml").replace(b"scripts/voice_turns.yaml", b"scripts/agent.yaml")
     workflow = workflow.replace(FIRST_CALLS, AGENT_CALLS)
     own = {Path(WORKFLOWS[ci]): workflow, Path("scenarios/ci.yaml"): _starter("agent_ci.yaml")}
     return _copies("agent.md", "agent.yaml", AGENT_PLACES) | own
