@@ -492,7 +492,7 @@ def test_a_connection_that_breaks_under_a_chunk_ends_the_session() -> None:
     assert [turn.outcome for turn in listening.turns] == ["closed:1006"]
 
 
-@pytest.mark.parametrize("unfinished", [False, True])
+@pytest.mark.parametrize("abandoned", [False, True])
 def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandoned: bool) -> None:
     """A look for cycles holds all sessions up."""
     script = build_script(play(300), say(), turn_detection=VAD)

@@ -170,7 +170,7 @@ def test_what_a_session_did_not_reach_has_no_measure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "userspace", "source"), [(0, 0, None), (3, 0, "kernel"), (0, 1, "userspace"), (9, 1, "mixed")]
+    ("kernel", "user", "source"), [(0, 0, None), (3, 0, "kernel"), (0, 1, "userspace"), (9, 1, "mixed")]
 )
 def test_the_source_of_stamps(kernel: int, user: int, source: str | None) -> None:
     assert receive_timestamp_source(kernel, user) == source

@@ -48,7 +48,7 @@ def heard_ms(player: Player) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("deltas", "jitter_ms", "heard", "ends", "stall", "stalls"),
+    ("deltas", "jitter_ms", "heard", "ends", "stall", "stall_count"),
     [
         pytest.param([(0, sound(0, 100))], 50, 50, 150, 0, 0, id="sound at once"),
         pytest.param([(0, sound(80, 20))], 50, 130, 150, 0, 0, id="silence before it"),
