@@ -362,10 +362,11 @@ class Table(Shape[T]):
         """Return what could be read of the keys, and the defaults of others, and gather what is wrong."""
         allowed = f"allowed: {', '.join(self.fields)}"
         given = {key: field.default for key, field in self.fields.items() if field.default is not None}
-        entries: dict[str, Value] | None = None
+        entries: dict[str, Value] = {}
+        before = len(mistakes.found)
         with mistakes.gathered():
             entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
-        if entries is None:
+        if len(mistakes.found) > before:
             return given
         for key, entry in entries.items():
             if new := current_key(key, self.fields) if key not in self.fields else None:

@@ -35,8 +35,8 @@ def validate(
 ) -> None:
     """Check scripts, targets and thresholds files, and print every mistake with its place; needs no service.
 
-    A file is recognized by its keys, or by the schema that its first line names; if neither tells, use --as. Exit status
-    2: there are mistakes.
+    A file is recognized by its keys, or by the schema that its first line names; if neither tells, use --as. Exit
+    status 2: there are mistakes.
     """
     failed = False
     for path in files:
@@ -94,6 +94,6 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
     if {key.partition("{")[0].strip() for key in keys} & GATED.keys():
         return FileKind.thresholds
     raise UsageError(
-        f"{root.place}: nothing tells what this file is: a script has `steps`, targets have `targets`, and a thresholds "
-        "file names metrics; use --as script, targets or thresholds"
+        f"{root.place}: nothing tells what this file is: a script has `steps`, targets have `targets`, and a "
+        "thresholds file names metrics; use --as script, targets or thresholds"
     )
