@@ -285,7 +285,7 @@ def _why(finding: Finding) -> str:
         return ""
     takes = verdicts.said(verdict.reason)
     if not verdict.reason and not math.isnan(needed):
-        units = f"{finding.unit}s{'' if finding.unit == 'pair' else ' in each arm'}"
+        units = f"{finding.unit}s{'' if finding.unit == 'pair' else ' per target'}"
         many = (
             f"about {count(int(needed))}"
             if math.isfinite(needed)

@@ -119,7 +119,7 @@ def size_question(
     if not 0.5 <= power < 1:
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if gates < 1:
-        raise UsageError(f"--primary must be 1 or more, not {gates}: a check of one figure has 1")
+        raise UsageError(f"--primary must be 1 or more, not {gates}: a check of one metric has 1")
     if rate:
         if aggregate not in ("", "rate"):
             raise UsageError(f"{name} is a rate: write --metric {name}")

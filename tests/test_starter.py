@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from bench.cli.start import WORKFLOWS, CiSystem, agent_files, starter_files, write_starter
+from bench.cli.start import EXTRAS, WORKFLOWS, CiSystem, agent_files, extras_of, starter_files, write_starter
 from bench.errors import UsageError
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
+from bench.plan.steps import Pause
 from bench.target.options import ServiceOptions
 from bench.target.targets import resolve_every_target, resolve_targets
+from reports.statistics import rates, verdicts
+from reports.statistics.differences import LEVEL
 from reports.thresholds import read_thresholds
+from tests.command_line import call
 
 
 def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> None:
@@ -23,7 +28,7 @@ def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> Non
 
     assert [target.loopback for target in targets] == [True, False]
     assert len(load_script(tmp_path / "scenarios" / "scripts" / "voice_turns.yaml").steps) == 5
-    assert len(read_thresholds(tmp_path / "scenarios" / "ci.yaml")) == 3
+    assert len(read_thresholds(tmp_path / "scenarios" / "ci.yaml")) == 2
     assert len((tmp_path / "README.md").read_text().splitlines()) <= 16
 
 
@@ -46,9 +51,57 @@ def test_who_tests_an_agent_gets_limits_on_what_is_measured_of_one_and_a_workflo
     commands = (tmp_path / WORKFLOWS[CiSystem.AZURE]).read_text()
 
     assert {limit.measure for limit in limits} == {"greeting", "voice_to_voice", "barge_in_yield", "failures"}
-    assert "locust -f scenarios/agent.py" in commands
+    assert "rtbench run scenarios/scripts/agent.yaml" in commands
     assert "voice_turns" not in commands
     assert not (tmp_path / WORKFLOWS[CiSystem.GITHUB]).exists()
+
+
+def test_the_calls_of_the_first_workflow_can_decide_its_thresholds(tmp_path: Path) -> None:
+    write_starter(tmp_path, starter_files(CiSystem.GITHUB))
+    commands = (tmp_path / WORKFLOWS[CiSystem.GITHUB]).read_text()
+    (calls,) = (int(number) for number in re.findall(r"--sessions (\d+)", commands))
+    script = load_script(tmp_path / "scenarios" / "scripts" / "voice_turns.yaml")
+    turns = calls * sum(not isinstance(step, Pause) for step in script.steps)
+
+    assert calls <= 20, "more to a service need --yes"
+    assert "--on-inconclusive warn" in commands
+    for threshold in read_thresholds(tmp_path / "scenarios" / "ci.yaml"):
+        if threshold.p is not None:
+            assert calls >= verdicts.SESSIONS
+            assert turns >= verdicts.turns_to_decide(threshold.p)
+        else:
+            needed = rates.sessions_without(threshold.limit or 0, LEVEL)
+            assert needed is not None
+            assert calls >= needed
+
+
+def test_the_workflow_for_an_agent_plays_the_calls_that_its_limits_need(tmp_path: Path) -> None:
+    write_starter(tmp_path, agent_files(CiSystem.GITHUB))
+
+    assert "--sessions 100 --yes" in (tmp_path / WORKFLOWS[CiSystem.GITHUB]).read_text()
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_a_further_script_is_written_with_its_audio_and_plays(tmp_path: Path, name: str) -> None:
+    write_starter(tmp_path, starter_files(CiSystem.GITHUB, extras_of(name)))
+    (script,) = (place for place in EXTRAS[name] if place.endswith(".yaml"))
+
+    assert len(load_script(tmp_path / "scenarios" / script).steps) > 2
+
+
+def test_several_further_scripts_are_named_with_commas_and_an_unknown_one_is_refused() -> None:
+    assert extras_of("barge-in, tools") == ["barge-in", "tools"]
+    assert extras_of("") == []
+    with pytest.raises(UsageError, match=r"--with knows no 'barge_in'; did you mean barge-in\? \(allowed: barge-in, "):
+        extras_of("barge_in")
+
+
+def test_further_scripts_of_a_service_are_not_for_an_agent(tmp_path: Path) -> None:
+    error = call("init", tmp_path, "--agent", "--with", "tools").exception
+
+    assert isinstance(error, UsageError)
+    assert "give one of them" in str(error)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("ci", CiSystem)

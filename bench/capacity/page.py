@@ -147,7 +147,7 @@ def capacity_page(capacity: Capacity) -> Page:
         *([plot_figure(wait_picture(capacity, drawn))] if drawn else []),
     ]
     failed: list[Block] = [
-        Paragraph("The share of turns that failed or were lost."),
+        Paragraph("The share of turns that failed or did not start."),
         *([plot_figure(failure_picture(capacity, drawn))] if drawn else []),
     ]
     return Page(

@@ -85,7 +85,7 @@ class ReadByLocust(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep the words; print the help if they ask for it."""
-        if "--help" in args:
+        if not {"-h", "--help"}.isdisjoint(args):
             print(self.get_help(ctx))
             ctx.exit()
         ctx.args = args

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +27,6 @@ INTRODUCTION = (
 INDENT = 28
 KEPT_PLACES = (
     "voice_turns.py",
-    "ci.yaml",
     "targets.schema.json",
     "scripts/voice_turns.yaml",
     "scripts/script.schema.json",
@@ -46,6 +46,13 @@ AGENT_PLACES = (
     "audio/not_today.wav",
 )
 """The same, for who tests an agent."""
+FIRST_CALLS, AGENT_CALLS = b"-u 5 -r 1 --sessions 20", b"-u 10 -r 1 --sessions 100 --yes"
+"""The calls of the workflow that is written, with a service and with an agent."""
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "barge-in": ("scripts/barge_in.yaml", "audio/uh_huh.wav", "audio/not_today.wav"),
+    "tools": ("scripts/tools.yaml",),
+}
+"""Further scripts that `--with` adds, beside the files that every folder has."""
 
 
 class CiSystem(StrEnum):
@@ -66,28 +73,61 @@ def init(
     agent: Annotated[
         bool, typer.Option("--agent", help="write calls with your own agent, behind Twilio, Azure or a plain WebSocket")
     ] = False,
+    extras: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            metavar="NAMES",
+            help="add further scripts: barge-in (callers who interrupt), tools (functions that the service calls)",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """Write a scenario, its script and audio, targets, thresholds and a CI workflow to begin with.
 
     Existing files are left as they are. What is written plays against the simulator without a change.
     """
-    files = agent_files(ci) if agent else starter_files(ci)
+    if agent and extras:
+        raise UsageError("--with adds scripts for a service, and --agent writes calls with an agent: give one of them")
+    further = extras_of(extras)
+    files = agent_files(ci) if agent else starter_files(ci, further)
     for path, written in write_starter(folder, files).items():
         shown = printable(str(folder / path))
         print(shown if written else f"{shown} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
-    print(f"Next: {printable(enter)}rtbench {doctor}, and go on with README.md")
+    script, target = ("agent.yaml", "twilio") if agent else ("voice_turns.yaml", "simulator")
+    load = f"-u 5 --sessions 20 --targets {target}"
+    print(f"Next: {printable(enter)}rtbench {doctor}")
+    print(f"Then, as README.md has it: rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
+    for name in further:
+        print(
+            f"{name}: {printable(enter)}rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --targets simulator"
+        )
 
 
-def starter_files(ci: CiSystem) -> Mapping[Path, bytes]:
-    """What the files of a new folder hold."""
-    return _copies("README.md", "targets.yaml", KEPT_PLACES) | {Path(WORKFLOWS[ci]): _starter(f"{ci}.yml")}
+def extras_of(names: str) -> list[str]:
+    """Return the names of further scripts, with commas between them. Raises UsageError for an unknown one."""
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        if name not in EXTRAS:
+            near = difflib.get_close_matches(name, EXTRAS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"--with knows no {name!r}{hint} (allowed: {', '.join(EXTRAS)})")
+    return chosen
+
+
+def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, bytes]:
+    """Return what the files of a new folder hold."""
+    own = {Path(WORKFLOWS[ci]): _starter(f"{ci}.yml"), Path("scenarios/ci.yaml"): _starter("first_ci.yaml")}
+    places = dict.fromkeys((*KEPT_PLACES, *(place for name in extras for place in EXTRAS[name])))
+    return _copies("README.md", "targets.yaml", places) | own
 
 
 def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
-    """What the files of a folder for calls with an agent hold. Its workflow plays another scenario, and is the same."""
-    workflow = _starter(f"{ci}.yml").replace(b"scenarios/voice_turns.py", b"scenarios/agent.py")
+    """Return what the files of a folder for calls with an agent hold. Its workflow plays more and shorter calls."""
+    workflow = _starter(f"{ci}.yml").replace(b"scripts/voice_turns.yaml", b"scripts/agent.yaml")
+    workflow = workflow.replace(FIRST_CALLS, AGENT_CALLS)
     own = {Path(WORKFLOWS[ci]): workflow, Path("scenarios/ci.yaml"): _starter("agent_ci.yaml")}
     return _copies("agent.md", "agent.yaml", AGENT_PLACES) | own
 

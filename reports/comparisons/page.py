@@ -107,7 +107,7 @@ def method(comparison: Comparison) -> str:
         f"Seed {method.seed}",
         f"{count(method.draws)} resamples of {UNITS[method.design]} ({count(method.unit)})",
         f"{three(100 * method.confidence)}{NBSP}% confidence one-sided",
-        f"Holm over {plural(method.holm, 'gated figure')}",
+        f"Holm over {plural(method.holm, 'primary metric')}",
     ]
     versions = {str(side.run.document.get("definitions") or "") for side in comparison.sides} - {""}
     defined = f" Definitions of measures: version {listed(sorted(versions))}." if versions else ""

@@ -129,7 +129,7 @@ def _no_turns(side: Side) -> Cause:
     ends = side.session_rows["outcome"].dropna().value_counts()
     endings = {str(name): int(n) for name, n in ends.items() if n}
     ended = f": {ended_as(endings)}" if endings else ""
-    return Cause(f"{side.label} has no turns{ended}", "see why no turn was begun: rtbench report", side.run.folder)
+    return Cause(f"{side.label} has no turns{ended}", "see why no turn started: rtbench report", side.run.folder)
 
 
 def throttled_share(side: Side) -> float:
@@ -157,8 +157,8 @@ def _same_work(sides: Sequence[Side]) -> Iterable[Check]:
     for name, texts in apart.items():
         shown = tuple(shortened(text, LONGEST) for text in texts)
         each = ", ".join(f"{side.label} {text}" for side, text in zip(sides, shown, strict=True))
-        remedy = "run both arms with the same scripts, audio, load and warm-up"
-        yield Check(name, shown, False, (Cause(f"the arms differ in {name} ({each})", remedy),))
+        remedy = "run both targets with the same scripts, audio, load and warm-up"
+        yield Check(name, shown, False, (Cause(f"the targets differ in {name} ({each})", remedy),))
     if not apart:
         shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
         told = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
@@ -176,7 +176,7 @@ def _simulated(sides: Sequence[Side]) -> Check:
     texts = tuple("◇ SIMULATED" if one else "a real service" for one in simulated)
     alone = listed([side.label for side in sides if side.simulated])
     cause = Cause(
-        f"only {alone} {'was' if sum(simulated) == 1 else 'were'} simulated", "measure both arms in the same way"
+        f"only {alone} {'was' if sum(simulated) == 1 else 'were'} simulated", "measure both targets in the same way"
     )
     return Check(SERVICE, texts, fair, () if fair else (cause,))
 
@@ -187,7 +187,7 @@ def _sizes(sides: Sequence[Side]) -> Iterable[Check]:
     yield Check("sessions", tuple(plural(side.sessions, unit) for side in sides), None)
     failed = [percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target]) if side.target != ABSENT
               else NONE for side in sides]  # fmt: skip
-    yield Check("failed or never begun", tuple(failed), None)
+    yield Check("failed or not started", tuple(failed), None)
 
 
 def _compared(sides: Sequence[Side]) -> Iterable[Check]:

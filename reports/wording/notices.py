@@ -54,7 +54,7 @@ def pooled_notices(summary: Summary) -> list[str]:
             places = f"{len(of.places)} {key_words(of.by).head}s"
             said.append(f"{pooled} over {places} that differ: {differences}.")
         else:
-            said.append(f"{'' if alone else f'{of.label}: '}{differences}: the figures of the whole run pool both.")
+            said.append(f"{'' if alone else f'{of.label}: '}{differences}: results of the whole run pool both.")
     return said
 
 
@@ -97,9 +97,9 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
             corrected = "its seconds and phases are corrected for that, its own logs are not"
             yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
     if run.document.get("state") == "running" and not run.closed:
-        yield "This run is under way: its figures cover what has been written so far."
+        yield "This run is under way: it covers what has been written so far."
     elif not run.closed or run.document.get("state") == "killed":
-        yield "This run did not end cleanly: its figures cover what had been written by then."
+        yield "This run did not end cleanly: it covers what had been written by then."
     stopped = str(run.document.get("stopped") or "")
     if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
         yield f"This run ended early: {stopped.rstrip('.')}."

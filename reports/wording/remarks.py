@@ -39,7 +39,7 @@ from reports.wording.settings import arm_fact
 from reports.wording.words import bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
-TRANSCRIPTION = "Input transcription is billed apart and not in this figure."
+TRANSCRIPTION = "Input transcription is billed separately and not in this amount."
 STRAY = "An answer to noise between turns, or one that ended after its turn was over, belongs to no turn and is billed."
 WASTE = (
     "Audio of interrupted replies that came and was never played is paid for: its tokens are the same share of the "
@@ -47,7 +47,7 @@ WASTE = (
 )
 WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "an interruption")
 """The heads of `wasted`."""
-PER_REPLY = "At equal prices arms differ by the length of their replies, not by region."
+PER_REPLY = "At equal prices targets differ by the length of their replies, not by region."
 NAMED = 6
 """Costs of so many arms are told one by one."""
 LATE_SHARE = 0.01

@@ -42,7 +42,7 @@ def run_headline(summary: Summary) -> str:
         if not sessions:
             return "This run holds no turns and no sessions."
         ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
-        return f"No turn was begun: {ended_as(ends)}."
+        return f"No turn started: {ended_as(ends)}."
     lost = [summary.targets[place] for place in hopeless(summary)]
     begun = [answer for answer in main_answers(summary) if answer.turns and answer.target not in lost]
     lacks = *_without_median(begun), *never_begun(summary), *lacking(summary), *early_replies(summary)
@@ -109,7 +109,7 @@ def _without_median(begun: list[CallerWait]) -> list[str]:
         turns, estimate = most.figures.n, most.figures.at(0.5)
         few = f"{plural(turns, 'turn')} of {plural(estimate.sessions, 'session')} {'is' if turns == 1 else 'are'}"
         takes = f", which takes {plural(estimate.needs, 'session')}" if estimate.needs else ""
-        failed = f" ({count(unmet)} of {count(wanted)} wanted failed)" if unmet else ""
+        failed = f" ({count(unmet)} of {count(wanted)} planned failed)" if unmet else ""
         said.append(f"On {name} {few} too few for a median{takes}{failed}")
     return said
 
@@ -264,8 +264,8 @@ def _counted(summary: Summary) -> list[str]:
         return ["nothing was measured"]
     if not sum(found.begun) and found.sessions:
         ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in found.sessions]
-        return [*ends, *([f"{plural(sum(found.lost), 'turn')} lost"] if sum(found.lost) else [])]
-    failed = f"{of_wanted(summary)} wanted" if sum(found.lost) else count(sum(found.failed))
+        return [*ends, *([f"{plural(sum(found.lost), 'turn')} not started"] if sum(found.lost) else [])]
+    failed = f"{of_wanted(summary)} planned" if sum(found.lost) else count(sum(found.failed))
     return [*lacking(summary), f"{plural(sum(found.begun), 'turn')}, {failed} failed"]
 
 
@@ -310,7 +310,7 @@ NAMED = 3
 
 
 def of_wanted(summary: Summary) -> str:
-    """45 of 86: the turns that failed or were never begun, and those that were wanted."""
+    """45 of 86: the turns that failed or were not started, and those that were wanted."""
     return f"{count(sum(summary.outcomes.unmet))} of {count(sum(summary.outcomes.wanted))}"
 
 
@@ -329,8 +329,8 @@ def run_second(summary: Summary) -> str:
         said.append(f"{_were(cut - starved)} cut by the end of the run and left out.")
     if starved:
         said.append(
-            f"{_were(starved)} left out, because the load generator did not run when a limit ended: nobody knows "
-            "whether the service kept it."
+            f"{_were(starved)} left out, because the load generator did not run when a limit ended: it is unknown "
+            "whether the service met it."
         )
     if summary.verdict.valid is None:
         said.append(NO_VERDICT.format(verdict_reason(summary.verdict)))
@@ -468,19 +468,19 @@ def _shared(summary: Summary, numbers: Sequence[int]) -> str:
 
 
 def _unmet_in_all(summary: Summary) -> str:
-    """45 of 86 turns wanted failed (52.3 %): 45 never begun, their sessions ended as throttled:handshake; …."""
+    """45 of 86 planned turns failed (52.3 %): 45 not started, their sessions ended as throttled:handshake; …."""
     found = summary.outcomes
     unmet, wanted, failed, lost = (sum(n) for n in (found.unmet, found.wanted, found.failed, found.lost))
     most, several = _mostly(list(found.losses))
     whose = "its session" if lost == 1 else "their sessions"
-    parts = [f"{count(lost)} never begun, {whose} ended {'most often ' if several else ''}{most}"]
+    parts = [f"{count(lost)} not started, {whose} ended {'most often ' if several else ''}{most}"]
     if failed:
         most, several = _mostly(_failures(summary))
-        parts.insert(0, f"{count(failed)} of those begun{', most often' if several else ''} {most}")
+        parts.insert(0, f"{count(failed)} of those started{', most often' if several else ''} {most}")
     elif wanted > lost:
-        parts.append(f"none of the {count(wanted - lost)} begun failed")
+        parts.append(f"none of the {count(wanted - lost)} started failed")
     where = _shared(summary, found.unmet)
-    return f"{of_wanted(summary)} turns wanted failed ({percent(unmet, wanted)}{where}): {'; '.join(parts)}."
+    return f"{of_wanted(summary)} planned turns failed ({percent(unmet, wanted)}{where}): {'; '.join(parts)}."
 
 
 def _failures(summary: Summary) -> list[Ending]:
@@ -501,11 +501,11 @@ def hopeless(summary: Summary) -> list[int]:
 
 
 def never_begun(summary: Summary) -> list[str]:
-    """29 % of the turns wanted were never begun: of the targets that have a good one, where that is more than 1 %."""
+    """29 % of the planned turns did not start: of the targets that have a good one, where that is more than 1 %."""
     found, bad = summary.outcomes, hopeless(summary)
     places = [place for place in range(len(summary.targets)) if place not in bad]
     lost, wanted = (sum(numbers[place] for place in places) for numbers in (found.lost, found.wanted))
-    return [f"{percent(lost, wanted)} of the turns wanted were never begun"] if lost > FAIR * wanted else []
+    return [f"{percent(lost, wanted)} of the planned turns did not start"] if lost > FAIR * wanted else []
 
 
 def early_replies(summary: Summary) -> list[str]:
@@ -515,14 +515,14 @@ def early_replies(summary: Summary) -> list[str]:
         str(entry.get("label")) for entry in summary.run.document.get("targets") or [] if entry.get("duplex")
     }
     return [
-        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so waits may be of the question before and "
-        f"decide nothing: {EARLY_REMEDIES[name in heard_alone]}"
+        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so latencies may be of the previous question "
+        f"and decide nothing: {EARLY_REMEDIES[name in heard_alone]}"
         for name, one in early.items()
     ]
 
 
 def lacking(summary: Summary) -> list[str]:
-    """dead: none of its 9 turns was begun (connect_failed:tcp): the targets, of several, that have no good turn."""
+    """dead: none of its 9 turns started (connect_failed:tcp): the targets, of several, that have no good turn."""
     found = summary.outcomes
     places: dict[tuple[bool, bool, str], list[int]] = {}
     for place in hopeless(summary):
@@ -537,9 +537,9 @@ def _lack(summary: Summary, places: list[int], begun: bool, lost: bool, end: str
     names, its = listed([summary.targets[place] for place in places]), "its" if len(places) == 1 else "their"
     turns = sum(summary.outcomes.wanted[place] for place in places)
     if turns == 1:
-        return f"{names}: its only turn {'failed' if begun else 'was never begun'} ({end})"
+        return f"{names}: its only turn {'failed' if begun else 'did not start'} ({end})"
     if not begun:
-        return f"{names}: none of {its} {plural(turns, 'turn')} was begun ({end})"
+        return f"{names}: none of {its} {plural(turns, 'turn')} started ({end})"
     never = sum(summary.outcomes.lost[place] for place in places)
-    beside = f", {count(never)} of them never begun" if lost else ""
+    beside = f", {count(never)} of them not started" if lost else ""
     return f"{names}: all of {its} {plural(turns, 'turn')} failed{beside} ({end})"

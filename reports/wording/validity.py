@@ -176,7 +176,7 @@ def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str
 MEANINGS = {
     "ok": "completed, with the kind of output that was asked for",
     "interrupted": "cancelled because the script interrupted it",
-    "unfinished": "begun, cut by the end of the run",
+    "unfinished": "started, cut by the end of the run",
     "starved": "not known: the load generator did not run when a limit ended",
     "renewed": "the service's age limit for sessions was reached, and the call renewed it",
     "session_expired": "the service's age limit for sessions was reached",
@@ -193,7 +193,7 @@ MEANINGS = {
     "limit_exceeded:items": "more parts came of one reply than any has",
     "limit_exceeded:events": "more events came for one turn than any reply has",
     "limit_exceeded:bytes": "more bytes came for one turn than any reply has",
-    "limit_exceeded:marks": "the agent asked to be told of more places in its audio than any call has",
+    "limit_exceeded:marks": "the agent sent more marks than any call has",
     "limit_exceeded:audio": "the agent sent more audio ahead than any caller hears out",
     "throttled:response": "the service answered with a rate limit",
     "throttled:handshake": "the handshake was answered with status 429",

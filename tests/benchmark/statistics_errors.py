@@ -71,7 +71,7 @@ FOUND = {
     400: ((90, 0, 10), (4, 2, 94), (0, 93, 7), (0, 100, 0), (0, 81, 19), (0, 99, 1)),
 }
 """Exit status 0, 1 and 3 in % of 300 repetitions with another seed, when the bound of failures was chosen (decision
-0021): by sessions in each arm. With the one before it 29, 61 and 92 % were 0 of 100, 200 and 400 unchanged ones. Since
+0021): by sessions per target. With the one before it 29, 61 and 92 % were 0 of 100, 200 and 400 unchanged ones. Since
 failures that both arms have prove nothing, 200 sessions pass only where the baseline fails more.
 """
 GATES = ((0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2)))

@@ -26,8 +26,8 @@ def addresses() -> dict[str, str]:
 
 
 def on_config(config: Any) -> Any:
-    """Give the site its address, and the repository's."""
-    config["site_url"], config["repo_url"] = addresses()["Documentation"], addresses()["Repository"]
+    """Give the site its address. Without that of the repository, whose figures the theme would load from elsewhere."""
+    config["site_url"] = addresses()["Documentation"]
     return config
 
 

@@ -59,7 +59,7 @@ def test_each_measure_is_drawn_over_time_below_a_verdict_in_its_colour() -> None
     assert "voice_to_voice from end of speech" in page
     assert re.findall(r"<path d='([^']*)'", page)[1].count("M") == 1  # of p95 two values are left that are neighbours
     assert "<east>" not in page
-    assert "No run has begun" in live_page([])
+    assert "No run has started" in live_page([])
 
 
 @pytest.mark.parametrize(

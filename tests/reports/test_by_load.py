@@ -195,7 +195,7 @@ def test_failures_and_refusals_that_come_with_the_load_are_told(monkeypatch: pyt
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "
         "0 % of the sessions did not open with 1–10 calls in progress and 30 % with 36–40: "
-        "the figures of the whole run pool both."
+        "results of the whole run pool both."
     )
 
 

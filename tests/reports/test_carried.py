@@ -141,7 +141,7 @@ def test_the_page_has_a_table_of_both_directions_with_mean_peak_and_sessions() -
     rows = [re.sub("<[^>]+>", "|", row) for row in re.findall("<tr>.*?</tr>", section.partition("<tbody>")[2], re.S)]
 
     assert len(rows) == len(CARRIED) * 2
-    assert all(head in section for head in ("in all", "mean", "peak", "p50 of sessions"))
+    assert all(head in section for head in ("total", "mean", "peak", "p50 of sessions"))
     assert {row.strip("|").partition("|")[0] for row in rows} == set(CARRIED)
     for figures in summary.carried:
         assert figures.at(0.5).published

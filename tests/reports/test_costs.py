@@ -442,7 +442,7 @@ def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
 def test_what_makes_arms_cost_differently_is_said_of_several() -> None:
     alone = summary_with_prices(Plan(usage=True))
 
-    assert page_with_prices().count("arms differ by the length of their replies, not by region") == 1
+    assert page_with_prices().count("targets differ by the length of their replies, not by region") == 1
     assert "not by region" not in said(alone)
     assert "in all" not in said(alone)
 
@@ -456,7 +456,7 @@ def test_the_costs_of_many_arms_are_told_together() -> None:
 def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:
     spoken, typed = summary_with_prices(), summary_with_prices(Plan(text=True, usage=True))
 
-    assert "Input transcription is billed apart and not in this figure." in said(spoken)
+    assert "Input transcription is billed separately and not in this amount." in said(spoken)
     assert "transcription" not in said(typed)
 
 

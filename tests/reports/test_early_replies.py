@@ -35,9 +35,7 @@ ENTRY = {
     "reason": EARLY_REPLIES,
 }
 VERDICT: dict[str, Any] = {"valid": True, "rules": [], "inexact": [ENTRY]}
-SAID = (
-    "4.25 % of the replies started before their question had ended (limit 1 %), so waits may be of the question before"
-)
+SAID = "4.25 % of the replies started before their question had ended (limit 1 %), so latencies may be of the previous question"
 
 
 def plain(text: str) -> str:

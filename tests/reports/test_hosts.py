@@ -221,4 +221,4 @@ def test_a_run_of_several_hosts_without_a_turn_has_a_page(tmp_path: Path) -> Non
     ]
     merge_runs(parts, tmp_path / "merged")
     summary = summarise(load_for_report(tmp_path / "merged"))
-    assert "What each harness measured of itself" in run_html(summary) or not summary.hosts
+    assert "What each load generator measured of itself" in run_html(summary) or not summary.hosts

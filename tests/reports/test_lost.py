@@ -79,26 +79,26 @@ MEDIAN = r"Callers hear the reply \S+ m?s on a after they stop speaking .*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (a run, targets whose sessions were refused, what is other in turns, the headline, the sentence after it)
     "an arm without a turn":
-        (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns was begun \(connect_failed:tcp\)\.", ".*"),
+        (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns started \(connect_failed:tcp\)\.", ".*"),
     "lost turns are told by arm":
-        (PAIRED, "dead", None, ".*", r"160 of 320 turns wanted failed \(50 %; 160 of 160 on dead\): 160 never begun.*"),
+        (PAIRED, "dead", None, ".*", r"160 of 320 planned turns failed \(50 %; 160 of 160 on dead\): 160 not started.*"),
     "an arm all of whose turns failed":
         (PAIRED, "", failing(lambda row: row["target"] == "dead"),
          r".*dead: all of its 160 turns failed \(timeout:response\)\.", ".*"),
     "a single turn that never began is no plural":
         (Plan(sessions=2, turns=1, targets=("a", "dead"), paired=True), "dead", None,
-         r".*dead: its only turn was never begun \(connect_failed:tcp\)\.", ".*"),
+         r".*dead: its only turn did not start \(connect_failed:tcp\)\.", ".*"),
     "an arm without a median is named beside one that has one":
         (PAIRED, "", failing(lambda row: row["session_id"] in SOME),
          r"Callers hear .* m?s on a after .* On dead 152 of 160 turns failed: too many for a median\.", ".*"),
     "an arm with too few turns for a median says so":
         (PAIRED, "", lambda row: only(row, {"s00001": FAILED, "s00003": {}}),
          r".*On dead 8 turns of 2 sessions are too few for a median, which takes 6 sessions "
-         r"\(4 of 8 wanted failed\)\.", ".*"),
+         r"\(4 of 8 planned failed\)\.", ".*"),
     "arms without a turn are told together":
-        (THREE, "b c", None, r".*b and c: none of their 320 turns was begun \(connect_failed:tcp\)\.", ".*"),
+        (THREE, "b c", None, r".*b and c: none of their 320 turns started \(connect_failed:tcp\)\.", ".*"),
     "how many of the turns wanted never began":
-        (Plan(sessions=71, refused=29), "", None, r".*29 % of the turns wanted were never begun\.", ".*"),
+        (Plan(sessions=71, refused=29), "", None, r".*29 % of the planned turns did not start\.", ".*"),
     "failures are told by arm":
         (PAIRED, "", failing(lambda row: (row["session_id"], row["turn"]) in BAD), ".*",
          r"3 of 320 turns failed \(0.94 %; 3 of 160 on dead\), as timeout:response\..*"),
@@ -140,8 +140,8 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
 def test_the_last_line_names_what_never_began() -> None:
     line = plain(run_essentials(build(replace(PAIRED, sessions=100), dead="dead")))
 
-    assert "dead: none of its 200 turns was begun (connect_failed:tcp)" in line
-    assert "200 turns, 200 of 400 wanted failed" in line
+    assert "dead: none of its 200 turns started (connect_failed:tcp)" in line
+    assert "200 turns, 200 of 400 planned failed" in line
     assert "on a" in line
 
 
@@ -149,10 +149,10 @@ def test_sessions_that_never_opened_are_failures_of_one_target() -> None:
     summary = build(Plan(sessions=40, turns=1, refused=45))
 
     assert plain(run_second(summary)).startswith(
-        "45 of 85 turns wanted failed (52.9 %): 45 never begun, their sessions ended as connect_failed:401; "
-        "none of the 40 begun failed."
+        "45 of 85 planned turns failed (52.9 %): 45 not started, their sessions ended as connect_failed:401; "
+        "none of the 40 started failed."
     )
-    assert "40 turns, 45 of 85 wanted failed" in plain(run_essentials(summary))
+    assert "40 turns, 45 of 85 planned failed" in plain(run_essentials(summary))
 
 
 def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
@@ -165,8 +165,8 @@ def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
     assert (data["answers"][0]["turns_not_started"], data["answers"][0]["turns_planned"]) == (40, wanted)
     assert rate in report_text(summary)
     assert all(rate in plain(form) for form in run_forms(summary))
-    assert plain(run_second(summary)).startswith(f"{rate} turns wanted failed")
-    assert f"{rate} wanted failed" in plain(run_essentials(summary))
+    assert plain(run_second(summary)).startswith(f"{rate} planned turns failed")
+    assert f"{rate} planned failed" in plain(run_essentials(summary))
 
 
 def test_turns_not_started_are_endless_waits_of_their_session() -> None:
@@ -230,8 +230,8 @@ def test_pairs_whose_sessions_never_opened_are_said_to_be_such() -> None:
 def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions() -> None:
     summary = build(Plan(sessions=0, refused=3))
 
-    assert plain(run_essentials(summary)).endswith("3 sessions connect_failed:401 · 12 turns lost")
-    assert plain(run_headline(summary)) == "No turn was begun: 3 sessions ended as connect_failed:401."
+    assert plain(run_essentials(summary)).endswith("3 sessions connect_failed:401 · 12 turns not started")
+    assert plain(run_headline(summary)) == "No turn started: 3 sessions ended as connect_failed:401."
     (answer,) = summary_data(summary)["answers"]
     assert (answer["turns"], answer["turns_not_started"], answer["turns_planned"]) == (0, 12, 12)
 

@@ -1,4 +1,4 @@
-"""Turns that were wanted and never begun, in every breakdown: endless waits of their group, or counted beside all."""
+"""Turns that were wanted and not started, in every breakdown: endless waits of their group, or counted beside all."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ def test_a_document_with_next_to_nothing_is_enough(tmp_path: Path) -> None:
         (Plan(sessions=40, failed=0.6), "Half of the turns or more failed: "),
         (Plan(sessions=1, turns=1),
          "Too few sessions for a median (1 turn in 1 session; it takes 6 sessions); its first audio came 505 ms "),
-        (Plan(sessions=0, refused=3), "No turn was begun: 3 sessions ended as connect_failed:401."),
+        (Plan(sessions=0, refused=3), "No turn started: 3 sessions ended as connect_failed:401."),
         (Plan(sessions=0), "This run holds no turns and no sessions."),
         (Plan(warmup_s=60, valid=None),
          "Nothing was measured: the warm-up of 1 min took all 40 turns: no session started after it; "
@@ -243,8 +243,8 @@ def test_what_went_wrong_is_counted() -> None:
     said = run_second(summary_of(Plan(refused=3, failed=0.15, abandoned=2))).replace(NBSP, " ")
 
     assert said == (
-        "17 of 50 turns wanted failed (34 %): 5 of those begun, most often as timeout:first_delta (3); "
-        "12 never begun, their sessions ended as connect_failed:401. 2 were cut by the end of the run and left out."
+        "17 of 50 planned turns failed (34 %): 5 of those started, most often as timeout:first_delta (3); "
+        "12 not started, their sessions ended as connect_failed:401. 2 were cut by the end of the run and left out."
     )
 
 

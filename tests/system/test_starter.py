@@ -15,7 +15,9 @@ def test_a_folder_that_was_just_made_passes_the_doctor_offline(tmp_path: Path) -
         assert (ended.returncode, ended.stderr) == (0, "")
         return str(ended.stdout)
 
-    assert "rtbench doctor --offline" in rtbench("init").splitlines()[-1]
+    first, then = rtbench("init").splitlines()[-2:]
+    assert first == "Next: rtbench doctor --offline"
+    assert "rtbench run scenarios/scripts/voice_turns.yaml" in then
     found = rtbench("doctor", "--offline")
 
     assert "installation" in found

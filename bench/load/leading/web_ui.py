@@ -340,7 +340,7 @@ def live_page(targets: Sequence[TargetStanding], *, dark: bool = False) -> str:
 
 def _badges(targets: Sequence[TargetStanding]) -> str:
     if not targets:
-        return "<p>No run has begun.</p>"
+        return "<p>No run has started.</p>"
     style, glyph = BADGES[targets[0].valid]
     simulated = "<b class='sim'>◇ SIMULATED</b> " if targets[0].simulated else ""
     remedy = f"<p><strong>What to do:</strong> {escape(targets[0].remedy)}.</p>" if targets[0].remedy else ""

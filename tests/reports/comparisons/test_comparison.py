@@ -55,7 +55,7 @@ def test_figures_are_those_of_the_arms() -> None:
 SLOW = replace(RUN, median_ms=1200)
 GATED = ("ttfa p50", "ttfa p95", "failure rate")
 JUDGED: dict[str, tuple[Plan, Plan, list[Question] | None, dict[str, str], int]] = {
-    # (two runs, questions; words of gated figures, status)
+    # (two runs, questions; words of primary metrics, status)
     "a service that became twice as slow regressed":
         (RUN, SLOW, None, dict(zip(GATED, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
     "one that became twice as fast improved":

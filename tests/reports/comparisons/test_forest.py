@@ -114,7 +114,7 @@ ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
     "turns": (NAMED["ttfa p99"], {"why": "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"}),
     "nothing": (NAMED["ttfa p95"], {"why": ""}),
     "sessions": (replace(findings()[3], unit="session"),
-                 {"why": "slower; it takes about 460 sessions in each arm"}),
+                 {"why": "slower; it takes about 460 sessions per target"}),
     "a verdict is sure": (SURE, {"verdict": "≈ equivalent"}),
     "unless an arm drifts": (replace(SURE, difference=replace(NEAR, drifts=True),
                                      verdict=replace(SURE.verdict, provisional=True)),

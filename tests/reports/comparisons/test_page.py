@@ -65,7 +65,7 @@ def unfair_html() -> str:
 
 
 def judged(*verdicts: Any) -> Comparison:
-    """A comparison whose gated figures have these verdicts."""
+    """A comparison whose primary metrics have these verdicts."""
     found = tuple(finding("ttfa", 0.5, word, ratio(600, 610, 0.98, 1.05), gated=True) for word in verdicts)
     return comparison(findings=found)
 
@@ -168,7 +168,7 @@ def test_every_figure_and_verdict_has_its_definition() -> None:
 def test_the_method_is_enough_to_compute_it_again() -> None:
     text = words(made_html())
 
-    assert "Seed 7, 10,000 resamples of pairs (60), 95 % confidence one-sided, Holm over 3 gated figures." in text
+    assert "Seed 7, 10,000 resamples of pairs (60), 95 % confidence one-sided, Holm over 3 primary metrics." in text
     assert "Definitions of measures: version 1." in text
 
 

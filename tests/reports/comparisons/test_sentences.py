@@ -140,7 +140,7 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         "gateway passes on ttfa p50; its failure rate is inconclusive: with no failure in 200 sessions the rate may "
         "still be up to 1.49 %, and the margin is 1 point.",
         "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide it."),
-    "the other gated figures are said after the worst": (
+    "the other primary metrics are said after the worst": (
         [FINE, TAIL, gated("failures", None, "not regressed", points(0.01, 0.011, -0.001, 0.003)),
          finding("ttfa", 0.99, "regressed", WORSE)], None,
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
@@ -218,8 +218,8 @@ def test_of_several_candidates_the_worst_speaks() -> None:
             "Do not use these figures: gateway has no turns.",
         ),
         (
-            (Cause("gateway: 2.1 % was throttled"), Cause("the arms differ in users", "run it again")),
-            "Do not use these figures: gateway: 2.1 % was throttled; the arms differ in users.",
+            (Cause("gateway: 2.1 % was throttled"), Cause("the targets differ in users", "run it again")),
+            "Do not use these figures: gateway: 2.1 % was throttled; the targets differ in users.",
         ),
         (
             (Cause("gateway has no turns", "run it again"), Cause("gateway has no turns", "run it again")),

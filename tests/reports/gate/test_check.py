@@ -96,7 +96,7 @@ def test_a_target_that_was_never_begun_is_not_green() -> None:
     found = check_of(now, thresholds("ttfa: med<9s", "failures: rate<50%", "connect_total: med<9s"))
 
     assert [item.word for item in found.items if item.target == "ghost"] == ["no data"] * 3
-    assert found.void == ("ghost has no turns. See why no turn was begun: rtbench report.",)
+    assert found.void == ("ghost has no turns. See why no turn started: rtbench report.",)
 
 
 def test_what_is_to_be_read_before_the_figures_is_among_the_notices() -> None:

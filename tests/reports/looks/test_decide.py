@@ -191,7 +191,7 @@ LATE = "the load generator was overloaded for 12 pairs in a row"
 INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     # (gates, the run, what is other in run.json, the sentence up to its first semicolon or colon)
     "an invalid run": (LOOSE, TWO, {"verdict": {"valid": False, "rules": []}}, "INVALID"),
-    "one that was not judged": (LOOSE, TWO, {"verdict": {"valid": None, "rules": []}}, "NO VERDICT"),
+    "one that was not judged": (LOOSE, TWO, {"verdict": {"valid": None, "rules": []}}, "no verdict"),
     "a run without sessions": (LOOSE, EMPTY, {},
                                "Do not use these figures: no pair of sessions ended"),
     "throttled arms": ({"failures": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),

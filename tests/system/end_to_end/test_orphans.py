@@ -89,7 +89,7 @@ def test_forked_workers_end_when_their_master_is_killed_while_it_closes_the_run(
     options = ["-u", "2", "-r", "2", "--sessions", "2", "--processes", "2", "--url", simulator.urls["ga"]]
     with locust(scenario(tmp_path), runs, *options) as master:
         assert master.stderr is not None
-        while "reporting" not in (line := master.stderr.readline()):
+        while "writing report" not in (line := master.stderr.readline()):
             assert line, "the run ended before its close was seen"
         os.kill(master.pid, signal.SIGKILL)
         _, said = master.communicate(timeout=GUARD_S)  # the end of what is said: nobody is left to say more

@@ -57,7 +57,7 @@ def test_a_run_without_options_says_everywhere_that_it_is_simulated_and_how_it_g
 
     assert Path(ended.stdout.splitlines()[-1]) == folder / "report.html"
     lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench: ")]
-    assert any("reporting" in line and "turns 2 ok 100 %" in line for line in lines)
+    assert any("writing report" in line and "turns 2 ok 100 %" in line for line in lines)
     assert "# reqs" not in ended.stdout + ended.stderr
 
 
@@ -76,7 +76,7 @@ def test_locusts_tables_are_shown_instead_where_they_are_asked_for(tmp_path: Pat
     ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
 
     assert "# reqs" in ended.stdout + ended.stderr
-    assert "reporting" not in ended.stderr
+    assert "writing report" not in ended.stderr
     assert Path(ended.stdout.splitlines()[-1]) == only_run(tmp_path / "runs") / "report.html"
 
 
