@@ -8,7 +8,8 @@ BenchError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
@@ -23,7 +24,12 @@ class BenchError(Exception):
 
 
 class UsageError(BenchError):
-    """Something that the user can mend: an option, a variable, a file. Commands print it and exit with 2."""
+    """Something that the user can mend: an option, a variable, a file. Commands print it and exit with 2.
+
+    `others`: errors that were found with it, each of which is a line of its own.
+    """
+
+    others: tuple[UsageError, ...] = ()
 
 
 class ScriptError(UsageError):
@@ -33,6 +39,38 @@ class ScriptError(UsageError):
         place = ":".join(str(part) for part in (path, line, column) if part is not None)
         super().__init__(f"{place}: {problem}")
         self.path, self.line, self.problem, self.column = path, line, problem, column
+
+
+class Mistakes:
+    """Gathers errors of one file, so that a user sees all of them at once."""
+
+    def __init__(self) -> None:
+        self.found: list[UsageError] = []
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Keep the errors of the block, which ends with the first that it raises."""
+        try:
+            yield
+        except UsageError as error:
+            self.found += [error, *error.others]
+            error.others = ()
+
+    def refuse(self) -> None:
+        """Raise the first error, with all others beside it; nothing if none was found."""
+        if self.found:
+            first, *others = self.found
+            first.others = tuple(others)
+            raise first
+
+
+def each_error(error: BenchError) -> list[BenchError]:
+    """Return an error and those that were found with it, in the order of their places."""
+    return sorted([error, *(error.others if isinstance(error, UsageError) else ())], key=_place)
+
+
+def _place(error: BenchError) -> tuple[int, int]:
+    return (error.line or 0, error.column or 0) if isinstance(error, ScriptError) else (0, 0)
 
 
 class ConnectError(BenchError):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any, Generic, TypeVar
 
+from bench.errors import Mistakes
 from bench.former_keys import current_key, current_word
 from bench.plain import shortened
 from bench.yaml_file import TABLE, Value
@@ -182,11 +183,21 @@ class OneOrMore(Shape[tuple[T, ...]]):
             return (self.shape.read(value),)
         if not content:
             raise value.refuse("must not be an empty list")
-        return tuple(self.shape.read(item) for item in content)
+        return _read_each(self.shape, content)
 
     def schema(self) -> Schema:
         single = self.shape.schema()
-        return {"oneOf": [single, {"type": "array", "items": single, "minItems": 1}]}
+        return {"if": {"type": "array"}, "then": {"items": single, "minItems": 1}, "else": single}
+
+
+def _read_each(shape: Shape[T], items: Iterable[Value]) -> tuple[T, ...]:
+    """Read the items of a list. Raises what is wrong with any of them."""
+    read, mistakes = [], Mistakes()
+    for item in items:
+        with mistakes.gathered():
+            read.append(shape.read(item))
+    mistakes.refuse()
+    return tuple(read)
 
 
 @dataclass(frozen=True)
@@ -199,7 +210,7 @@ class ListOf(Shape[tuple[T, ...]]):
         content = value.content()
         if not isinstance(content, list):
             raise value.unlike("a list")
-        return tuple(self.shape.read(item) for item in content)
+        return _read_each(self.shape, content)
 
     def schema(self) -> Schema:
         return {"type": "array", "items": self.shape.schema()}
@@ -219,10 +230,14 @@ class ByName(Shape[dict[str, T]]):
         entries = value.content()
         if not isinstance(entries, dict) or not self.least <= len(entries) <= (self.most or len(entries)):
             raise value.unlike(self.allowed)
+        read, mistakes = {}, Mistakes()
         for name, entry in entries.items():
-            if not re.fullmatch(self.pattern, name):
-                raise entry.error(f"{shortened(name)} cannot stand here: {value.name} must be {self.allowed}")
-        return {name: self.shape.read(entry) for name, entry in entries.items()}
+            with mistakes.gathered():
+                if not re.fullmatch(self.pattern, name):
+                    raise entry.error(f"{shortened(name)} cannot stand here: {value.name} must be {self.allowed}")
+                read[name] = self.shape.read(entry)
+        mistakes.refuse()
+        return read
 
     def schema(self) -> Schema:
         schema = {"type": "object", "propertyNames": {"pattern": f"^{self.pattern}{END}"}}
@@ -294,7 +309,25 @@ class Field(Generic[T]):
     def schema(self) -> Schema:
         shape = self.shape.schema()
         default = {} if self.default is None else {"default": self.default}
-        return ({"anyOf": [shape, {"type": "null"}]} if self.nothing else shape) | {"description": self.note} | default
+        return (_or_null(shape) if self.nothing else shape) | {"description": self.note} | default
+
+
+def _or_null(schema: Schema) -> Schema:
+    """The schema of such a value or a null, in which errors stay those of the value."""
+    if "enum" in schema:
+        return schema | {"enum": [*schema["enum"], None]}
+    if isinstance(schema.get("type"), str):
+        return schema | {"type": [schema["type"], "null"]}
+    return {"if": {"type": "null"}, "else": schema}
+
+
+def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
+    """The schema of a mapping in which the value of a key says which table it is: errors are those of that table."""
+    chosen = [
+        {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
+        for name, schema in tables.items()
+    ]
+    return {"type": "object", "required": [key], "properties": {key: {"enum": list(tables)}}, "allOf": chosen}
 
 
 class UnfitError(Exception):
@@ -317,22 +350,40 @@ class Table(Shape[T]):
     nothing: bool = True
 
     def read(self, value: Value) -> T:
-        allowed = f"allowed: {', '.join(self.fields)}"
-        entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
-        given = {key: field.default for key, field in self.fields.items() if field.default is not None}
-        for key, entry in entries.items():
-            if key not in self.fields:
-                hint = _hint(key, self.fields)
-                hint = hint if hint.endswith("now") else f"{hint or ';'} {allowed}"
-                raise entry.error(f"{value.name} has an unknown key '{shortened(key)}'{hint}")
-            given[key] = self.fields[key].read(entry)
-        for key in self.required:
-            if key not in entries:
-                raise value.refuse(f"needs `{key}`")
+        mistakes = Mistakes()
+        given = self.gather(value, mistakes)
+        mistakes.refuse()
         try:
             return self.build(**given)
         except UnfitError as error:
-            raise entries[error.key].refuse(error.problem) from None
+            raise entries_of(value)[error.key].refuse(error.problem) from None
+
+    def gather(self, value: Value, mistakes: Mistakes) -> dict[str, Any]:
+        """Return what could be read of the keys, and the defaults of others, and gather what is wrong."""
+        allowed = f"allowed: {', '.join(self.fields)}"
+        given = {key: field.default for key, field in self.fields.items() if field.default is not None}
+        entries: dict[str, Value] = {}
+        before = len(mistakes.found)
+        with mistakes.gathered():
+            entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
+        if len(mistakes.found) > before:
+            return given
+        for key, entry in entries.items():
+            if new := current_key(key, self.fields) if key not in self.fields else None:
+                with mistakes.gathered():
+                    self.fields[new].read(entry)
+            with mistakes.gathered():
+                if key not in self.fields:
+                    hint = _hint(key, self.fields)
+                    hint = hint if hint.endswith("now") else f"{hint or ';'} {allowed}"
+                    raise entry.error(f"{value.name} has an unknown key '{shortened(key)}'{hint}")
+                given[key] = self.fields[key].read(entry)
+        meant = {key if key in self.fields else current_key(key, self.fields) for key in entries}
+        for key in self.required:
+            if key not in meant:
+                with mistakes.gathered():
+                    raise value.refuse(f"needs `{key}`")
+        return given
 
     @property
     def required(self) -> list[str]:
@@ -405,7 +456,7 @@ class OrWord(Shape[Any]):
         return self.word if value.content() == self.word else self.shape.read(value)
 
     def schema(self) -> Schema:
-        return {"anyOf": [self.shape.schema(), {"const": self.word}]}
+        return {"if": {"type": "string"}, "then": {"const": self.word}, "else": self.shape.schema()}
 
 
 @dataclass(frozen=True)
@@ -419,7 +470,7 @@ class OrTable(Shape[Any]):
         return (self.table if isinstance(value.content(), dict) else self.shape).read(value)
 
     def schema(self) -> Schema:
-        return {"anyOf": [self.shape.schema(), self.table.schema()]}
+        return {"if": {"type": "object"}, "then": self.table.schema(), "else": self.shape.schema()}
 
 
 @dataclass(frozen=True)
@@ -437,8 +488,8 @@ class OneKeyOf(Shape[T]):
         unknown = next((key for key in entries if not self._knows(key)), None)
         if given or unknown is None:
             raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
-        if former := next((key for key in entries if current_key(key, self.tables)), None):
-            raise entries[former].error(f"{value.name} has an unknown key '{former}'{_hint(former, self.tables)}")
+        if former := next((new for key in entries if (new := current_key(key, self.tables))), None):
+            return self.tables[former].read(value)  # which refuses its former key, and whatever else is wrong
         hint = f"not the unknown key '{shortened(unknown)}'{_hint(unknown, self.tables)}"
         raise entries[unknown].error(f"{value.name} {wanted}, {hint}")
 
@@ -446,7 +497,14 @@ class OneKeyOf(Shape[T]):
         return any(key in table.fields for table in self.tables.values())
 
     def schema(self) -> Schema:
-        return {"oneOf": [table.schema() for table in self.tables.values()]}
+        known = {key: True for table in self.tables.values() for key in table.fields}
+        return {
+            "type": "object",
+            "properties": known,
+            "additionalProperties": False,
+            "oneOf": [{"required": [key]} for key in self.tables],
+            "allOf": [{"if": {"required": [key]}, "then": table.schema()} for key, table in self.tables.items()],
+        }
 
 
 def entries_of(value: Value, hint: str = "", *, nothing: bool = True) -> dict[str, Value]:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
 
-from bench.errors import UsageError
+from bench.errors import Mistakes, UsageError
 from bench.measures import BYTES_PER_S, CATALOGUE, ORIGIN, SLOPE, TRAITS, Better, traits_of
 from bench.plain import shortened
 from bench.yaml_file import Value, read_yaml
@@ -275,12 +275,13 @@ def read_thresholds(path: Path) -> tuple[Threshold, ...]:
 
 def placed_thresholds(root: Value) -> list[tuple[Value, Threshold]]:
     """The thresholds of a table in a file or a script, each with its place. Raises UsageError as above."""
-    thresholds = []
-    for value, measure, text in _entries(root):
+    thresholds, mistakes = [], Mistakes()
+    for value, measure, text in _entries(root, mistakes):
         try:
             thresholds.append((value, parse(measure, text)))
         except UsageError as error:
-            raise value.error(str(error)) from None
+            mistakes.found.append(value.error(str(error)))
+    mistakes.refuse()
     if not thresholds:
         raise root.error(f"{root.name} holds no threshold: {SHAPE}")
     return thresholds
@@ -296,8 +297,8 @@ def by_measure(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
     return texts
 
 
-def _entries(root: Value) -> Iterator[tuple[Value, str, str]]:
-    """(value, measure, text) of each threshold. Raises ScriptError with its place."""
+def _entries(root: Value, mistakes: Mistakes) -> Iterator[tuple[Value, str, str]]:
+    """(value, measure, text) of each threshold; what is none is gathered, with its place."""
     content = root.content()
     if content is None:
         return
@@ -307,10 +308,11 @@ def _entries(root: Value) -> Iterator[tuple[Value, str, str]]:
         inner = value.content()
         items = inner if isinstance(inner, list) else [value]
         if not items:
-            raise value.error(f"{measure} has no threshold: {SHAPE}")
+            mistakes.found.append(value.error(f"{measure} has no threshold: {SHAPE}"))
         for item in items:
             if not (item.written or "").strip():
-                raise item.error(SHAPE)
+                mistakes.found.append(item.error(SHAPE))
+                continue
             yield item, measure, str(item.written)
 
 

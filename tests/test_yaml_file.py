@@ -32,7 +32,11 @@ LAUGHS = "".join(f"a{n}: &a{n + 1} [1{f', *a{n}' * 9 * (n > 0)}]\n" for n in ran
 @pytest.mark.parametrize(
     ("content", "place", "problem"),
     [
-        ("generation_speed: 1\ngeneration_speed: 2\n", ":2:1", "the (file|script|profile) has the key 'speed' twice"),
+        (
+            "generation_speed: 1\ngeneration_speed: 2\n",
+            ":2:1",
+            "the (file|script|profile) has the key 'generation_speed' twice",
+        ),
         ("1: 2\n", ":1:1", "the (file|script|profile) has a key that is not a word"),
         ("a: {b: [}\n", ":1:9", "is not YAML: "),
         ("a:\n\tb: 1\n", ":2:1", "is not YAML: .*; indent with spaces, not with tabs"),

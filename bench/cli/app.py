@@ -22,8 +22,9 @@ from bench.cli.searches import calibrate, capacity
 from bench.cli.service import doctor, probe, replay
 from bench.cli.simulate import simulate
 from bench.cli.start import init, options, quickstart
+from bench.cli.validate import validate
 from bench.cli.verdicts import baseline, check, compare, sample_size, trend
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError, UsageError
+from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError, UsageError, each_error
 from bench.plain import one_line
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "merge": merge,
         "upload": upload,
     },
-    "Check the setup": {"doctor": doctor, "probe": probe, "calibrate": calibrate},
+    "Check the setup": {"validate": validate, "doctor": doctor, "probe": probe, "calibrate": calibrate},
     "Simulate a service": {"simulate": simulate},
 }
 """The commands in the order in which they are used, under the headings that help, manual, completion and docs have."""
@@ -168,7 +169,8 @@ def main() -> None:
     try:
         sys.exit(commands()(standalone_mode=False))
     except BenchError as error:
-        print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
+        for each in each_error(error):
+            print(f"rtbench: {one_line(str(each))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
         said = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))

@@ -47,6 +47,7 @@ from bench.shapes import (
     UnfitError,
     Whole,
     either,
+    one_of_tables,
 )
 from bench.yaml_file import Value
 
@@ -108,7 +109,7 @@ class TypedTable(Shape[dict[str, Any]]):
         return self._tables[Choice(tuple(self.fields)).read(content["type"])].read(value)
 
     def schema(self) -> Schema:
-        return {"oneOf": [table.schema() for table in self._tables.values()]}
+        return one_of_tables("type", {name: table.schema() for name, table in self._tables.items()})
 
     @property
     def _tables(self) -> dict[str, Table[dict[str, Any]]]:
@@ -220,7 +221,8 @@ class DetectionShape(Shape[TurnDetection | None]):
         return None if content == "none" else DETECTION_TABLES[str(content)].build(type=content)
 
     def schema(self) -> Schema:
-        return {"oneOf": [{"enum": list(self.words)}, *(table.schema() for table in DETECTION_TABLES.values())]}
+        tables = one_of_tables("type", {name: table.schema() for name, table in DETECTION_TABLES.items()})
+        return {"if": {"type": "object"}, "then": tables, "else": {"enum": list(self.words)}}
 
 
 NAMED: dict[str, Field[Any]] = {"name": Field(Text(), "The voice's name.", required=True)}

@@ -9,6 +9,7 @@ names the key.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from bench.errors import UsageError
+from bench.errors import Mistakes, UsageError
 from bench.limits import REPLY_SILENCE_MS, Limits
 from bench.plan.conversation import History
 from bench.plan.draws import RecordedTimes, Rows, names_in, unknown_name
@@ -26,7 +27,7 @@ from bench.plan.fields import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION,
 from bench.plan.functions import Function
 from bench.plan.recordings import Background
 from bench.plan.steps import UNTOLD, Pause, Rules, StepReader, Steps, is_turn
-from bench.plan.turns import ScriptTurn, Step
+from bench.plan.turns import CallsShape, ScriptTurn, Step, undeclared
 from bench.protocol.settings import SessionSettings, merged
 from bench.shapes import Flag, Number, Schema, Table, key, table_of
 from bench.yaml_file import PlainValue, Value, YamlValue, parsed_yaml, read_text
@@ -125,14 +126,21 @@ def load_script(path: Path) -> Script:
     """
     text = read_text(path)
     root = parsed_yaml(path, text, "the script")
-    script = _script(path, _without_thresholds(root, text), SCRIPT.read(root))
+    mistakes = Mistakes()
+    parts = SCRIPT.gather(root, mistakes)
+    if "variables" in parts:
+        for value in _templates(root):
+            for problem in _unfillable(str(value.content()), parts["variables"]):
+                mistakes.found.append(value.refuse(problem))
+    if mistakes.found and isinstance(_content(root), dict):  # else the rules of steps find these
+        mistakes.found += _undeclared(root)
+    mistakes.refuse()
+    script = _script(path, _without_thresholds(root, text), parts)
     steps = _items(root.within("steps"))
     for number, place, problem in _senseless(script):
         step, verb = steps[number], script.steps[number].verb
-        raise (step.within(place) or step.within(verb, place) or step).refuse(problem)
-    for value in _templates(root):
-        for problem in _unfillable(str(value.content()), script.variables):
-            raise value.refuse(problem)
+        mistakes.found.append((step.within(place) or step.within(verb, place) or step).refuse(problem))
+    mistakes.refuse()
     return replace(script, written=root)
 
 
@@ -226,6 +234,19 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode() + bytes.fromhex("".join(files))).hexdigest()
 
 
+def _undeclared(root: Value) -> Iterator[UsageError]:
+    """An error for each function that a turn expects to be called and that the script does not declare."""
+    for step in _items(root.within("steps")):
+        with contextlib.suppress(UsageError):  # which is an error of its own
+            tools = root.within("tools")
+            content = tools.content() if tools else None
+            declared = content if isinstance(content, dict) else {}
+            if value := step.within("expected_calls"):
+                for call in CallsShape().read(value):
+                    if call.name not in declared:
+                        yield value.refuse(undeclared(call.name))
+
+
 def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
     """(its number from 0, its key, why) of each step that makes no sense in its script."""
     rules = Rules(script.session)
@@ -251,7 +272,7 @@ def _texts(script: Script) -> Iterator[str]:
 
 def _templates(value: Value) -> Iterator[Value]:
     """Every text in which variables are filled, of a script that was read."""
-    content = value.content()
+    content = _content(value)
     for inner in content.values() if isinstance(content, dict) else _items(value):
         if inner.name in TEMPLATES:
             yield from _items(inner) or [inner]
@@ -260,8 +281,16 @@ def _templates(value: Value) -> Iterator[Value]:
 
 
 def _items(value: Value | None) -> list[Value]:
-    content = value.content() if value else None
+    content = _content(value) if value else None
     return content if isinstance(content, list) else []
+
+
+def _content(value: Value) -> object:
+    """What a value holds; None if it cannot be read, which is an error of its own."""
+    try:
+        return value.content()
+    except UsageError:
+        return None
 
 
 def script_schema() -> Schema:

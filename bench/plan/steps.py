@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, TypeGuard, get_args
 
 import msgspec
 
+from bench.errors import Mistakes
 from bench.former_keys import current_key
 from bench.plan.conversation import MESSAGE
 from bench.plan.draws import LONGEST_S, Choices, ThinkTime
@@ -467,11 +468,13 @@ class Steps(Shape[tuple[Step, ...]]):
         content = value.content()
         if not isinstance(content, list):
             raise value.unlike("a list")
-        steps, turns = [], 0
+        steps, turns, mistakes = list[Step](), 0, Mistakes()
         for number, item in enumerate(content, 1):
-            step = STEP.read(item.called(f"step {number}"))
-            turns += step.plays_turn
-            steps.append(replace(step, name=step.name or f"turn_{turns}") if is_turn(step) else step)
+            with mistakes.gathered():
+                step = STEP.read(item.called(f"step {number}"))
+                turns += step.plays_turn
+                steps.append(replace(step, name=step.name or f"turn_{turns}") if is_turn(step) else step)
+        mistakes.refuse()
         if not turns:
             raise value.refuse(f"has no turn: it needs a {either(f'`{key}`' for key in TURN_KEYS)}")
         return tuple(steps)

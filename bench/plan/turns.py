@@ -205,6 +205,11 @@ CALL = Table(
 )
 
 
+def undeclared(function: str) -> str:
+    """Return what is wrong with a call of a function that the script does not declare."""
+    return f"names the function {function}, which `tools` does not have"
+
+
 @dataclass(frozen=True)
 class CallsShape(Shape[tuple[ExpectedCall, ...]]):
     """One call or several, by their names alone or with arguments."""
@@ -264,7 +269,7 @@ class ScriptTurn(Step):
         known = {tool.name for tool in session.tools}
         for call in self.expected_calls or ():
             if call.name not in known:  # such a call fails its turn
-                yield "expected_calls", f"names the function {call.name}, which `tools` does not have"
+                yield "expected_calls", undeclared(call.name)
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         return self.prepared_turn(encoder, number, choices.recording(), row)

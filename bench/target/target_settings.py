@@ -117,7 +117,8 @@ class PricesShape(Shape[T]):
         return self._table(by_minute=by_minute).read(value)
 
     def schema(self) -> Schema:
-        return {"anyOf": [self._table(by_minute=by_minute).schema() for by_minute in (False, True)]}
+        of_tokens, by_minute = (self._table(by_minute=by_minute).schema() for by_minute in (False, True))
+        return {"if": {"required": [PER_MINUTE_OF_SESSION]}, "then": by_minute, "else": of_tokens}
 
     def _table(self, *, by_minute: bool) -> Table[T]:
         of_tokens, beside = OF_TOKENS, BESIDE_TOKENS

@@ -84,7 +84,11 @@ def test_a_length_that_a_pipe_could_not_know_is_no_truncation(tmp_path: Path, de
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "is empty"), (b"hello, world" * 99, "is not audio"), (b"RIFF\0\0\0\0WAVE", "is not audio, or damaged")],
+    [
+        (b"", "is empty"),
+        (b"hello, world" * 99, "is no audio"),
+        (b"RIFF\0\0\0\0WAVE", "is no audio that can be read, or damaged"),
+    ],
 )
 def test_what_is_no_audio_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "a.wav"

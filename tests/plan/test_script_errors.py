@@ -159,7 +159,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("steps:\n- pause: {file: none.txt}\n", 2, "none.txt: no such file"),
     ("steps:\n- pause: {file: talk.yaml}\n", 2, "talk.yaml:1: must be a number of seconds from 0 to 3600, not steps:"),
     ("steps:\n- audio: none.wav\n", 2, "none.wav: no such file"),
-    ("steps:\n- audio: talk.yaml\n", 2, "talk.yaml: is not audio"),
+    ("steps:\n- audio: talk.yaml\n", 2, "talk.yaml: is no audio"),
     ('steps:\n- audio: "a\\0.wav"\n', 2, "audio must be the path of a file"),
     ("steps:\n- audio: a.wav\n  chunk_ms: 19\n", 3, "chunk_ms must be a whole number from 20 to 200, not 19"),
     ("steps:\n- audio: a.wav\n  chunk_ms: 201\n", 3, "chunk_ms must be a whole number from 20 to 200"),

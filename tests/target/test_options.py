@@ -73,8 +73,8 @@ def of_file() -> dict[str, Shown]:
 
 def words_in(schema: dict[str, Any]) -> tuple[str, ...]:
     """The words of the first enumeration in a schema."""
-    found = (words for each in schema.get("anyOf", []) if (words := words_in(each)))
-    return tuple(schema.get("enum", ())) or next(found, ())
+    found = (words for key in ("then", "else") if key in schema and (words := words_in(schema[key])))
+    return tuple(word for word in schema.get("enum", ()) if word is not None) or next(found, ())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

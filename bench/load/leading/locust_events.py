@@ -22,7 +22,7 @@ from locust import events
 from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench.errors import USAGE_STATUS, BenchError
+from bench.errors import USAGE_STATUS, BenchError, each_error
 from bench.load.leading import link, messages
 from bench.load.leading.leader import Alone
 from bench.load.leading.master import Master
@@ -52,7 +52,8 @@ def _on_init(environment: Any, **_: Any) -> None:
     try:
         role.open()
     except BenchError as error:
-        role.say(str(error))
+        for each in each_error(error):
+            role.say(str(each))
         role.give_up()
     gevent.get_hub().loop.update_now()  # Locust counts `-t` from when its loop last looked at the clock
     role.take_the_screen()

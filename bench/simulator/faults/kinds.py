@@ -28,6 +28,7 @@ from bench.shapes import (
     Whole,
     either,
     entries_of,
+    one_of_tables,
 )
 from bench.simulator.refusals import AZURE, OPENAI, Complaint, RefusedUpgrade, throttled
 from bench.units import NS_PER_S
@@ -314,7 +315,7 @@ class FaultShape(Shape[Fault]):
         return Table({"kind": Field(Choice((kind,)), "what"), **KINDS[kind].fields}, build)
 
     def schema(self) -> Schema:
-        return {"oneOf": [self._table(kind).schema() for kind in KINDS]}
+        return one_of_tables("kind", {kind: self._table(kind).schema() for kind in KINDS})
 
 
 FAULTS = ListOf(FaultShape())

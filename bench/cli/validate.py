@@ -1,0 +1,99 @@
+"""`rtbench validate`: checks scripts, targets and thresholds files without a service."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.errors import USAGE_STATUS, Mistakes, UsageError, each_error
+from bench.plain import one_line
+
+if TYPE_CHECKING:
+    from bench.yaml_file import YamlValue
+
+
+class FileKind(StrEnum):
+    """What a file holds."""
+
+    script = "script"
+    targets = "targets"
+    thresholds = "thresholds"
+
+
+def validate(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Scripts, targets and thresholds files.", show_default=False)
+    ],
+    kind: Annotated[
+        FileKind | None,
+        typer.Option("--as", help="What the files hold, if their keys do not tell.", show_default=False),
+    ] = None,
+) -> None:
+    """Check scripts, targets and thresholds files, and print every mistake with its place; needs no service.
+
+    A file is recognized by its keys, or by the schema that its first line names; if neither tells, use --as. Exit
+    status 2: there are mistakes.
+    """
+    failed = False
+    for path in files:
+        try:
+            print(f"{path}: {_checked(path, kind)}, no mistakes")
+        except UsageError as error:
+            failed = True
+            for line in dict.fromkeys(one_line(str(each)) for each in each_error(error)):
+                print(line, file=sys.stderr)
+    if failed:
+        raise typer.Exit(USAGE_STATUS)
+
+
+def _checked(path: Path, kind: FileKind | None) -> FileKind:
+    """Check a file, and return what it is. Raises UsageError for every mistake in it."""
+    from bench.plan.script import load_script
+    from bench.target.targets import target_names
+    from bench.yaml_file import parsed_yaml, read_text
+    from reports.thresholds import placed_thresholds, read_thresholds
+
+    text = read_text(path)
+    root = parsed_yaml(path, text, "the file")
+    kind = kind or _recognized(root, text)
+    mistakes = Mistakes()
+    with mistakes.gathered():
+        if kind is FileKind.script:
+            load_script(path)
+        elif kind is FileKind.targets:
+            target_names(path)
+        else:
+            read_thresholds(path)
+    if kind is FileKind.script and (judged := root.within("thresholds")):
+        with mistakes.gathered():
+            placed_thresholds(judged)
+    mistakes.refuse()
+    return kind
+
+
+def _recognized(root: YamlValue, text: str) -> FileKind:
+    """Return what a file is, by its first line or its keys. Raises UsageError if neither tells."""
+    from bench.former_keys import SETTINGS
+    from bench.plan.script import SCRIPT
+    from reports.thresholds import GATED
+
+    first = text.partition("\n")[0]
+    for kind in (FileKind.script, FileKind.targets):
+        if f"{kind}.schema.json" in first:
+            return kind
+    content = root.content()
+    keys = set(content) if isinstance(content, dict) else set()
+    if "targets" in keys:
+        return FileKind.targets
+    if keys & {*SCRIPT.fields, *SETTINGS} - {"thresholds", *GATED}:
+        return FileKind.script
+    if {key.partition("{")[0].strip() for key in keys} & GATED.keys():
+        return FileKind.thresholds
+    raise UsageError(
+        f"{root.place}: nothing tells what this file is: a script has `steps`, targets have `targets`, and a "
+        "thresholds file names metrics; use --as script, targets or thresholds"
+    )

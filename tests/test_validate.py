@@ -1,0 +1,112 @@
+"""`rtbench validate` names every mistake of a file, with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from bench.cli.app import app
+from bench.errors import UsageError, each_error
+from bench.former_keys import KEYS, STEPS
+from bench.plan.script import load_script
+
+ROOT = Path(__file__).parents[1]
+TEN = """\
+session:
+  temperatur: 0.8
+  turn_detection: {type: server_vad, eagerness: low}
+variables: rows.csv
+tools:
+  find: {returns: 1, dely: 3}
+timeouts: {first_delta: 0}
+thresholds:
+  ttfa: p(95)<abc
+steps:
+  - say: "Hello"
+  - audio: none.wav
+    expected_calls: no_function
+  - text: "Hi ${who}"
+    outpt: text
+"""
+PLACES = ["2:3", "3:38", "6:22", "7:12", "9:3", "11:5", "12:5", "13:5", "14:5", "15:5"]
+
+
+def validate(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, ["validate", *map(str, words)])
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def places(result: Result, path: Path) -> list[str]:
+    return [line.removeprefix(f"{path}:").split(": ")[0] for line in result.stderr.splitlines()]
+
+
+def test_a_script_with_ten_mistakes_has_ten_lines(tmp_path: Path) -> None:
+    written(tmp_path / "rows.csv", "name\nAnn\n")
+    path = written(tmp_path / "mine.yaml", TEN)
+    result = validate(path)
+
+    assert places(result, path) == PLACES
+    assert result.exit_code == 2
+
+
+def test_a_run_prints_them_all_too(tmp_path: Path) -> None:
+    written(tmp_path / "rows.csv", "name\nAnn\n")
+    with pytest.raises(UsageError) as caught:
+        load_script(written(tmp_path / "mine.yaml", TEN))
+
+    assert len(each_error(caught.value)) == len(PLACES) - 1, "thresholds are judged by the run"
+
+
+def test_targets_and_thresholds_are_recognized_by_their_keys(tmp_path: Path) -> None:
+    targets = written(tmp_path / "a.yaml", "targets:\n  a: {url: ws://x, label: b}\n  b: {compression: gzip}\n")
+    thresholds = written(tmp_path / "b.yaml", "ttfa: p(95)<800\nfoo: x\nttft: [med<x, p(95)>3]\n")
+
+    assert places(validate(targets), targets) == ["2:20", "3:7"]
+    assert places(validate(thresholds), thresholds) == ["2:1", "3:8", "3:15"]
+
+
+def test_good_files_have_a_line_each(tmp_path: Path) -> None:
+    files = [*sorted((ROOT / "scenarios" / "scripts").glob("*.yaml")), ROOT / "scenarios" / "ci.yaml"]
+    result = validate(*files, ROOT / "scenarios" / "targets.example.yaml")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    kinds = [line.split(": ")[1].partition(",")[0] for line in result.stdout.splitlines()]
+    assert kinds == [*["script"] * (len(files) - 1), "thresholds", "targets"]
+
+
+def test_a_file_that_nothing_tells_of_needs_as(tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.yaml", "setps:\n- text: Hello\n")
+
+    assert "use --as script, targets or thresholds" in validate(path).stderr
+    assert places(validate("--as", "script", path), path) == ["1:1", "1:1"]
+
+
+def test_a_file_is_recognized_by_the_schema_that_it_names(tmp_path: Path) -> None:
+    text = "# yaml-language-server: $schema=script.schema.json\nsetps:\n- text: Hello\n"
+    path = written(tmp_path / "mine.yaml", text)
+
+    assert "unknown key 'setps'; did you mean steps?" in validate(path).stderr
+
+
+@pytest.mark.parametrize("old", STEPS)
+def test_the_error_for_a_former_step_states_the_new_one(tmp_path: Path, old: str) -> None:
+    path = written(tmp_path / "mine.yaml", f"steps:\n- {old}: greeting\n- text: Hello\n")
+
+    assert f"{path}:2:3: step 1 has an unknown key '{old}'; it is '{STEPS[old]}' now" in validate(path).stderr
+
+
+def test_no_former_key_is_its_own_new_name() -> None:
+    assert not [old for old, new in KEYS.items() if old in new]
+
+
+def test_one_bad_file_does_not_hide_another(tmp_path: Path) -> None:
+    result = validate(tmp_path / "none.yaml", ROOT / "scenarios" / "ci.yaml")
+
+    assert "none.yaml: no such file" in result.stderr
+    assert (result.exit_code, "ci.yaml: thresholds, no mistakes" in result.stdout) == (2, True)
