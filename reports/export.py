@@ -358,7 +358,7 @@ def likeness(run: RunFrames, target: str | None = None, step: str | None = None)
               for name, delay in TURN_DELAYS.items()}  # fmt: skip
     delays |= {name: _quantiles(sessions, *delay) for name, delay in SESSION_DELAYS.items()}
     speed = turns["audio_speed"].median()
-    paces = {} if np.isnan(speed) else {"speed": round(float(np.clip(speed, 0.1, 1_000)), 3)}
+    paces = {} if np.isnan(speed) else {"generation_speed": round(float(np.clip(speed, 0.1, 1_000)), 3)}
     return {"delays_ms": {name: {"quantiles": found} for name, found in delays.items() if found}} | paces
 
 

@@ -127,7 +127,7 @@ def test_a_word_interrupts_a_reply_that_began_while_the_silence_behind_the_speec
     answer = [(200 * MS + at_ns, data) for at_ns, data in in_words("resp_1", [*WORDS, *["and"] * 200, "goodbye"])]
     service = Cancellable(after={"turn-1-append-5": noticed + answer})
     script = build_script(
-        WavTurn((recording,), chunk_ms=100, paced=True), interrupt(after_text="parcel"), turn_detection=TurnDetection()
+        WavTurn((recording,), chunk_ms=100, paced=True), interrupt(word="parcel"), turn_detection=TurnDetection()
     )
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 3_140)

@@ -96,8 +96,8 @@ def init(
         print(shown if written else f"{shown} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
-    script, target = ("agent.yaml", "twilio") if agent else ("voice_turns.yaml", "simulator")
-    load = f"-u 5 --sessions 20 --targets {target}"
+    script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", "--targets simulator")
+    load = f"-u 5 --sessions 20 {targets}"
     print(f"Next: {printable(enter)}rtbench {doctor}")
     print(f"Then, as README.md has it: rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
     for name in further:

@@ -151,7 +151,7 @@ def test_a_turn_in_which_the_service_delegates_fails_and_says_so(delegation: obj
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (say(), "step 2 is typed, which GPT-Live does not support: `play` a recording instead"),
+        (say(), "step 2 is typed, which GPT-Live does not support: use a recording instead (`audio`)"),
         (respond(), "step 2 asks for an answer to nothing, which GPT-Live does not support: remove it"),
         (
             AddMessage(build_message("I am.")),

@@ -169,7 +169,7 @@ def test_a_parameter_is_never_numbered() -> None:
     assert (start["sequenceNumber"], start["start"]["customParameters"]) == ("1", {"number": "{number}"})
 
 
-@pytest.mark.parametrize("cue", [{"share": 0.5}, {"word": "parcel"}])
+@pytest.mark.parametrize("cue", [{"after_share": 0.5}, {"after_text": "parcel"}])
 @pytest.mark.parametrize("dialect", [TWILIO, ACS, PCM])
 def test_what_nobody_hears_is_no_cue(dialect: Dialect, cue: dict[str, Any], tmp_path: Path) -> None:
     """Half of a reply is known once it is over, and its words never are: it would be let end, and nobody told."""
