@@ -71,7 +71,10 @@ def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
         timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
     begun_ns = turn.reply.created_ns
     no_end = NO_PAUSE if turn.plan.duplex else NO_END
-    return timeout if begun_ns is None else min(timeout, _timed_out(begun_ns, limits.response, "response", no_end))
+    if begun_ns is None:
+        return timeout
+    whole = _timed_out(begun_ns, limits.response, "response", no_end)
+    return timeout if timeout[0] < whole[0] else whole
 
 
 def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING) -> tuple[int, str, str]:
