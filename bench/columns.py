@@ -252,7 +252,8 @@ TURNS = (
     _whole("turn", "the number of the turn in its session, from 1"),
     _label(
         "measured_from",
-        "the instant that latency counts from: `request_sent`, or `speech_end` if the service starts the response itself",
+        "the instant that latency counts from: `request_sent`, or `speech_end` if the service starts the response "
+        "itself",
     ),
     _label(
         "traits",

@@ -203,14 +203,15 @@ MANUAL_SEGMENTS = ("speech_end", "request_sent", "response_created", "first_audi
 that did not happen merges its two neighbours, so segments always add up to the whole; one may be negative."""
 
 SEGMENT_NAMES = {
-    "speech_end": "speech end",
-    "speech_stopped": "noticed",
-    "committed": "committed",
-    "request_sent": "request_sent",
-    "response_created": "response created",
-    "first_audio": "first delta",
-    "first_audible": "first audible",
+    "speech_end": "speech_end",
+    "speech_stopped": "end_of_turn_delay",
+    "committed": "commit",
+    "request_sent": "request",
+    "response_created": "response_creation",
+    "first_audio": "audio_generation",
+    "first_audible": "playback_start",
 }
+"""The name of the segment that ends at each instant."""
 
 
 HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")

@@ -59,11 +59,15 @@ OF_OUTCOMES = {
     "return, and how long they take, or raise `turn` among the script's `timeouts`",
     "connect_failed:dns": NO_SUCH_NAME,
     "connect_failed:tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
-    "connect_failed:proxy": "the proxy refuses, see its message: it may want user and password in its URL, or forbid the way",
-    "connect_failed:tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private CA, name "
+    "connect_failed:proxy": "the proxy refuses, see its message: it may want user and password in its URL, or forbid "
+    "the way",
+    "connect_failed:tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private "
+    "CA, name "
     "the authority's PEM file by --ca-file FILE",
-    "connect_failed:upgrade": "the server that answers is no WebSocket server: are host and path those of a realtime service?",
-    "connect_failed:token": "the token could not be renewed: see the message; `az login` again, or look at the identity "
+    "connect_failed:upgrade": "the server that answers is no WebSocket server: are host and path those of a realtime "
+    "service?",
+    "connect_failed:token": "the token could not be renewed: see the message; `az login` again, or look at the "
+    "identity "
     "endpoint",
     "failed:load_generator": "this is a fault of this tool: report it, with the message beside it",
     "failed:delegation": "GPT-Live waits for what its client returns, which this tool does not do yet: say in "
@@ -82,9 +86,11 @@ OF_OUTCOMES = {
     "closed:1008": "the service rejects what was sent, or who sent it: see its message",
     "closed:1009": "a message was too large for the service: take shorter chunks (`chunk_ms`), or smaller images",
     "closed:1011": OUT_OF_ORDER,
-    "protocol_error:dialect": "the service speaks the other dialect: name it by --dialect, or as `dialect` of the target",
+    "protocol_error:dialect": "the service speaks the other dialect: name it by --dialect, or as `dialect` of the "
+    "target",
     "protocol_error:too_large": "if messages of that size are right, raise --max-message-mib",
-    "limit_exceeded:calls": "the service answers what functions return by calling functions again: `tool_choice: required` of "
+    "limit_exceeded:calls": "the service answers what functions return by calling functions again: `tool_choice: "
+    "required` of "
     "a session has it do so for ever (set it on the turn), and so may returns that do not tell it what it asked",
 }
 """Remedies by the whole outcome: of this tool's own words."""
@@ -103,14 +109,16 @@ OF_CODES = {
 CLASSES = {
     "connect_failed": "the service refuses for a reason of its own: see its message",
     "closed": "the service ended the connection: see its code and words",
-    "protocol_error": "the answers are not those of a realtime service: is the URL one, does a proxy change what passes?",
+    "protocol_error": "the answers are not those of a realtime service: is the URL one, does a proxy change what "
+    "passes?",
     "session_expired": "the session reached the service's age limit: make the script shorter, or let its calls go on "
     "in another session by `renew_after`",
     "failed": "the service reports an error: fix the setting that its message names; otherwise retry and check the "
     "service's status page",
     "incomplete": "the reply was cut by the service, as by its content filter: see its message",
     "timeout": SLOW,
-    "limit_exceeded": "no real reply is that long: is it a realtime service, and do its replies end with a single caller?",
+    "limit_exceeded": "no real reply is that long: is it a realtime service, and do its replies end with a single "
+    "caller?",
     "throttled": "the quota is spent: start fewer sessions at a time (-u, --connect-rate), say less, or raise it",
 }
 NOT_EXPECTED = (

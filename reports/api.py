@@ -149,7 +149,8 @@ class Run(runs.RunFrames):
         """How far each instant of a turn can be off, in ns: a row for each of `turns`, in their order, read when asked.
 
         `<instant>_error_ns`: so much earlier an arrival may really have been, `<instant>_width_ns`: so much later a
-        send; `stall_duration_uncertainty_ns` of its stall_count. Missing where nobody knows. Raises UsageError where it cannot be read.
+        send; `stall_duration_uncertainty_ns` of its stall_count. Missing where nobody knows. Raises UsageError where it
+        cannot be read.
         """
         return runs.bounds_of(self)
 

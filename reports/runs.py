@@ -272,8 +272,8 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Turns with `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<measure>_ms` for each measure in ms, and the
-    shares in percent.
+    """Turns with `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<measure>_ms` for each measure in ms,
+    and the shares in percent.
     """
     return _derived(_arrays(table))
 

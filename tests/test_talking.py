@@ -847,7 +847,8 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(held: Conver
     for turn in talk.turns:
         assert turn.outcome
         assert sum(ns for _, _, ns in segments(turn.instants)) == turn.measures_ns().get("voice_to_voice", 0)
-        later = ("first_audible", "answer_audible", "function_audible", "input_transcribed", "barge_in_silent", "truncate_sent",
+        later = ("first_audible", "answer_audible", "function_audible", "input_transcribed", "barge_in_silent",
+            "truncate_sent",
                  "truncated")  # fmt: skip
         arrived = {name: at_ns for name, at_ns in turn.instants.items() if name not in later}
         assert max(arrived.values()) == turn.instants["ended"]  # those above may come later

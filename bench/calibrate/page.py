@@ -75,7 +75,8 @@ PICTURE = (
     "marks: a load that was too much. Loads that say nothing about the harness are left out: the simulator was "
     "late, or other programs took the time."
 )
-LOADS = ("load", "result", "events/s", "receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay", "CPU", "µs an event",
+LOADS = ("load", "result", "events/s", "receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay",
+    "CPU", "µs an event",
          "memory", "simulator late, p99", "others")  # fmt: skip
 ERRORS = ("measure", "sessions", "n", "p50", "p99", "p99.9", "max")
 

@@ -200,7 +200,8 @@ def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     stamps = []  # how far the arrival of the first delta can be off
     if turn.timestamp_uncertainty_ns is not None:
         stamps = [
-            f"timestamp_uncertainty {three(turn.timestamp_uncertainty_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"
+            f"timestamp_uncertainty {three(turn.timestamp_uncertainty_ns / NS_PER_MS)} ms "
+            f"({turn.receive_timestamp_source})"
         ]
     parts = {
         "outcome": [_told(turn.outcome, turn.detail), *_wait_asked(turn.retry_after_ns)],
@@ -265,7 +266,9 @@ def _segments(turn: TurnObservation) -> list[str]:
     if not parts:
         return []
     whole = sum(length_ns for _, _, length_ns in parts)
-    told = [f"{SEGMENT_NAMES[end]} {_tenths(length_ns)}".replace(" ", NBSP) for _, end, length_ns in parts]
+    told = [
+        f"{SEGMENT_NAMES[end]} {_tenths(length_ns)}".replace("_", " ").replace(" ", NBSP) for _, end, length_ns in parts
+    ]
     return [f"{f' +{NBSP}'.join(told)} ={NBSP}voice_to_voice{NBSP}{_tenths(whole)}{NBSP}ms"]
 
 

@@ -1,7 +1,7 @@
 """Follows the reply to one turn: its items with their deltas, its closing events, and how its audio is played. Pure.
 
-A reply may be made of several items, in one response or in several: a preamble, and then the answer. Gaps, stall_count and
-speed are those within items, for between them nobody owes any audio.
+A reply may be made of several items, in one response or in several: a preamble, and then the answer. Gaps, stall_count
+and speed are those within items, for between them nobody owes any audio.
 
 The simulated player of a caller starts a jitter buffer's length after an item's first audio delta and drains at the
 format's byte rate. Where a delta comes after everything before it was played, the player was forced into silence (a
@@ -57,9 +57,11 @@ class Player:
 
     @property
     def stall_duration_uncertainty_ns(self) -> int:
-        """How far `stall_duration_ns` can be off: too little by what the first delta is, too much by what the last late one is.
+        """How far `stall_duration_ns` can be off: too little by what the first delta is, too much by what the last late
+        one is.
 
-        All stall_count together are the most that any delta is behind the first one's schedule, and that delta stalled last.
+        All stall_count together are the most that any delta is behind the first one's schedule, and that delta stalled
+        last.
         """
         return max(self._first_error_ns, self.error_ns)
 

@@ -60,8 +60,8 @@ BY_COLUMN = {
     "overlap": STOPPED,
     "audio_speed": SPEED,
 }
-"""Measures that are no difference of two instants, and what their bounds are made of. `stall_count` goes with `stall_duration`; how
-much audio came after a reply was stopped hangs on the order of events alone."""
+"""Measures that are no difference of two instants, and what their bounds are made of. `stall_count` goes with
+`stall_duration`; how much audio came after a reply was stopped hangs on the order of events alone."""
 
 
 class MaskedRows(NamedTuple):

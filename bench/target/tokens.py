@@ -84,8 +84,8 @@ class Keyring:
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
         """(name, value) of the header that signs in to a target; None where it wants none.
 
-        At once, but where no token lives: then as soon as there is one. Raises ConnectError `connect_failed:token` where that
-        takes longer than `limit_s`.
+        At once, but where no token lives: then as soon as there is one. Raises ConnectError `connect_failed:token`
+        where that takes longer than `limit_s`.
         """
         auth = target.auth
         if isinstance(auth, Entra):

@@ -51,7 +51,8 @@ def connect(
     """Look up, connect, shake hands with `host`, whatever address or proxy leads there.
 
     Behind a proxy `dns_done` is when its name was looked up (and the service's, unless the proxy does that), and
-    `tcp_done` when its tunnel is open. Raises ConnectError with the outcome: `connect_failed:dns|tcp|proxy|tls`, `timeout:…`.
+    `tcp_done` when its tunnel is open. Raises ConnectError with the outcome: `connect_failed:dns|tcp|proxy|tls`,
+    `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
     phases.mark("tcp_done")

@@ -42,7 +42,8 @@ class Lookup(NamedTuple):
 
 
 def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> Lookup:
-    """Look a host up; an address is its own. Raises ConnectError `connect_failed:dns`, `timeout:dns` or `failed:load_generator`."""
+    """Look a host up; an address is its own. Raises ConnectError `connect_failed:dns`, `timeout:dns` or
+    `failed:load_generator`."""
     began_ns = monotonic_ns()
     try:  # nobody need be asked, so it takes no thread, for which a busy process would wait
         found = list(getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))

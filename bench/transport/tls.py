@@ -233,7 +233,8 @@ class RecordCounter:
 
 
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:
-    """Open TLS to `host`, which its certificate must name; raises ConnectError `connect_failed:tls` or `timeout:tls`."""
+    """Open TLS to `host`, which its certificate must name; raises ConnectError `connect_failed:tls` or
+    `timeout:tls`."""
     tls = TlsStream(tcp, context, host)
     try:
         tls.handshake(monotonic_ns() + int(limit_s * NS_PER_S))

@@ -83,7 +83,8 @@ def check(
 ) -> Checked:
     """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
 
-    `allow_different`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes nothing.
+    `allow_different`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes
+    nothing.
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")

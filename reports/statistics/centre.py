@@ -72,7 +72,8 @@ class StepMedian:
 
 
 def centre(base: ArmWaits, cand: ArmWaits, pairs: int) -> Change:
-    """The typical change over all steps, `ttfa_typical_change`. Undefined from 10 % failures on, where the rate decides.
+    """The typical change over all steps, `ttfa_typical_change`. Undefined from 10 % failures on, where the rate
+    decides.
 
     The centre of each step is that of both arms together, and is held fixed in the standard error.
     """

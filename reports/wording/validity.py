@@ -260,7 +260,8 @@ def ending_words(ending: Ending) -> str:
 
 
 def ended_as(sessions: Mapping[str, int]) -> str:
-    """3 sessions ended as connect_failed:401; of several outcomes 5 sessions ended as 3 × connect_failed:401 and 2 × connect_failed:dns."""
+    """3 sessions ended as connect_failed:401; of several outcomes 5 sessions ended as 3 × connect_failed:401 and 2 ×
+    connect_failed:dns."""
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
     return f"{plural(sum(sessions.values()), 'session')} ended as {listed(ends)}"
 

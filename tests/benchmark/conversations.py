@@ -151,9 +151,11 @@ def _of_interruption(
         at for at, line in sent(session) if line["type"].endswith("item.truncated") and line.get("item") in items
     ]
     audio = [at for at, line in sent(lines[row["response_id"]]) if line["audio_bytes"]]
-    found = {"barge_in": began_ns, "barge_in_detected": next(iter(started), None), "barge_in_silent": next(iter(started), None),
+    found = {"barge_in": began_ns, "barge_in_detected": next(iter(started), None),
+        "barge_in_silent": next(iter(started), None),
              "truncate_sent": next(iter(cut), None), "truncated": next(iter(cut_done), None),
-             "barge_in_last_audio": audio[-1] if audio else None, "barge_in_response_done": true.get("response_done")}  # fmt: skip
+             "barge_in_last_audio": audio[-1] if audio else None,
+             "barge_in_response_done": true.get("response_done")}  # fmt: skip
     return {name: at for name, at in found.items() if at is not None}
 
 

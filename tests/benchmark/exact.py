@@ -134,7 +134,8 @@ def show(name: str, pairs: list[tuple[float, float]], one: Exactness) -> None:
 
 def _first_deltas(folder: Path) -> str:
     """What rule (a) would say by the first deltas alone."""
-    rows = files.read_table(folder, "turns", ["outcome", "timestamp_uncertainty_ns", "first_audio_at_ns", "request_sent_at_ns",
+    rows = files.read_table(folder, "turns", ["outcome", "timestamp_uncertainty_ns", "first_audio_at_ns",
+        "request_sent_at_ns",
                                               "speech_end_at_ns"]).to_pandas()  # fmt: skip
     good = rows[rows["outcome"] == "ok"]
     waits = good["first_audio_at_ns"] - good["request_sent_at_ns"].fillna(good["speech_end_at_ns"])

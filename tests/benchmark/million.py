@@ -121,12 +121,15 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
         }
     return TurnObservation(
         turn=turn, step=STEPS[number % len(STEPS)], outcome="timeout:first_delta" if failed else "ok", detail="",
-        start_ns=start_ns, instants=instants, response_id=f"resp_{number:021d}", item_id="", widths_ns={"request_sent": 0},
+        start_ns=start_ns, instants=instants, response_id=f"resp_{number:021d}", item_id="",
+        widths_ns={"request_sent": 0},
         errors_ns={name: BOUNDS_NS[number * len(name) % 7] for name in TURN_ARRIVALS if name in instants},
-        stall_duration_uncertainty_ns=0, timestamp_uncertainty_max_ns=30_000, kernel_stamps=40, user_stamps=0, audio_bytes_sent=0,
+        stall_duration_uncertainty_ns=0, timestamp_uncertainty_max_ns=30_000, kernel_stamps=40, user_stamps=0,
+        audio_bytes_sent=0,
         audio_bytes_received=144_000, wire_bytes_sent=500, wire_bytes_received=210_000, events=40, audio_deltas=12,
         text_deltas=0, transcript_deltas=18, unknown_events=0, late_chunks=0, gaps_ns=(62_500_000,) * 8,
-        uncertain_gaps=0, audio="", audio_speed=3.9, stall_duration_ns=0, stall_count=0, vad_splits=None, network_rtt_ns=2 * MS,
+        uncertain_gaps=0, audio="", audio_speed=3.9, stall_duration_ns=0, stall_count=0, vad_splits=None,
+        network_rtt_ns=2 * MS,
         network_rtt_smoothed_ns=3 * MS, retransmits=0, reply_text="", input_text="",
         usage=Usage(text_in=40, text_out=20, audio_out=60),
     )  # fmt: skip

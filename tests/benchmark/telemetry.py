@@ -52,7 +52,8 @@ def main() -> None:
             with ThreadPoolExecutor(2) as both:
                 pairs.append(tuple(both.map(partial(cost, ready.urls["ga"]), [(), ("--telemetry",)])))
             print(" · ".join(f"{name} {c.cpu_us_an_event:.1f} µs an event, {c.cores:.3f} cores, event_loop_delay p99 "
-                             f"{c.event_loop_delay_p99_ms:.2f} ms" for name, c in zip(("off", "on"), pairs[-1], strict=True)),
+                             f"{c.event_loop_delay_p99_ms:.2f} ms" for name, c in zip(("off", "on"), pairs[-1],
+                                 strict=True)),
                   flush=True)  # fmt: skip
     more = median(on.cpu_us_an_event / off.cpu_us_an_event - 1 for off, on in pairs)
     print(f"{CALLERS} sessions, {PAIRS} pairs: {100 * more:+.1f} % of the process's CPU, median")

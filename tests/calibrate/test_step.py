@@ -145,7 +145,8 @@ def test_a_simulator_that_was_late_within_it_is_seen(tmp_path: Path) -> None:
 
 def test_the_first_rule_that_was_broken_is_the_reason(tmp_path: Path) -> None:
     rules = [{"measure": measure, "passed": passed, "figure": 6.04, "limit": 5}
-             for measure, passed in (("timestamp_uncertainty", True), ("send_delay", False), ("event_loop_delay", False))]  # fmt: skip
+             for measure, passed in (("timestamp_uncertainty", True), ("send_delay", False), ("event_loop_delay",
+                 False))]  # fmt: skip
     found = step(tmp_path, Run(verdict={"valid": False, "rules": rules}))
 
     assert (found.outcome, found.why) == ("bad", "invalid: send_delay 6.04 ms > 5 ms")

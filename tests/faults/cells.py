@@ -44,7 +44,8 @@ class FaultCell(NamedTuple):
 
 
 CASES = (
-    FaultCase("reset", {"tcp": "connect_failed:tcp or connect_failed:upgrade or connect_failed:tls", "tls": "connect_failed:tls",
+    FaultCase("reset", {"tcp": "connect_failed:tcp or connect_failed:upgrade or connect_failed:tls",
+        "tls": "connect_failed:tls",
                         "upgrade": "connect_failed:upgrade", f"{OPENING} {TURN}": "closed:reset"},
               note="at `tcp` by how far the client has come when it notices"),
     FaultCase("hang", {"tcp": "timeout:upgrade or timeout:tls", "tls": "timeout:tls", "upgrade": "timeout:upgrade",
@@ -54,10 +55,12 @@ CASES = (
     FaultCase("hang,duration_s=0.1", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"),
     FaultCase("freeze,duration_s=0.05", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"),
     FaultCase("tls_alert", {"tls": "connect_failed:tls"}),
-    *(FaultCase(f"http,status={code}", {"upgrade": f"connect_failed:{code}"}) for code in (302, 400, 403, 407, 502, 504)),
+    *(FaultCase(f"http,status={code}", {"upgrade": f"connect_failed:{code}"}) for code in (302, 400, 403, 407, 502,
+        504)),
     FaultCase("http,status=429", {"upgrade": "throttled:handshake"}),
     *(
-        FaultCase(name, {"upgrade": "throttled:handshake" if refusal.status == 429 else f"connect_failed:{refusal.status}"})
+        FaultCase(name,
+            {"upgrade": "throttled:handshake" if refusal.status == 429 else f"connect_failed:{refusal.status}"})
         for name, refusal in AZURE.items()
     ),
     FaultCase("throttled,retry_after_s=0", {"upgrade": "throttled:handshake"}),

@@ -489,7 +489,8 @@ HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
         ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "overloaded: timestamp_uncertainty 3.1 ms > 1 ms"),
     "turns that count from another instant have a limit of theirs": ([healthy(times_us={"sweden": SPOKEN})], "OK"),
     "and do not lend it":
-        ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "overloaded: timestamp_uncertainty 8 ms > 1 ms"),
+        ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "overloaded: timestamp_uncertainty 8 "
+                                                                                "ms > 1 ms"),
     "audio that leaves late in one process is late":
         ([healthy(send_delay_p99_ms=1.0), healthy(send_delay_p99_ms=12.0)], "overloaded: send_delay 12 ms > 10 ms"),
     "a late loop is nothing where stamps are the kernel's": ([healthy(event_loop_delay_p99_ms=9.0)], "OK"),

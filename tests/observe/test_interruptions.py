@@ -93,7 +93,8 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() ->
 
     assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "speech", True)
     expected = {"barge_in": 1_000, "barge_in_detected": 1_080, "barge_in_silent": 1_080, "truncate_sent": 1_081,
-                "barge_in_last_audio": 1_085, "barge_in_response_done": 1_090, "truncated": 1_100, "ended": 1_090}  # fmt: skip
+                "barge_in_last_audio": 1_085, "barge_in_response_done": 1_090, "truncated": 1_100,
+                "ended": 1_090}  # fmt: skip
     assert {name: after_ms(turn, name) for name in expected} == expected
     assert (turn.late_audio_ns, turn.unplayed_audio_ns, turn.received_audio_ns) == (1 * S, 5 * S - 930 * MS, 5 * S)
     assert turn.overlap_ns == 80 * MS

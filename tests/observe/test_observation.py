@@ -49,7 +49,8 @@ MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
     "a spoken turn is measured in microphone time":
         ({"speech_start": -40, "speech_end": 1_000, "speech_started": 60, "speech_stopped": 1_500, "committed": 1_505,
           "first_audio": 1_900, "first_audible": 2_020, "input_transcribed": 2_100}, "speech_end",
-         {"ttfa": 900, "voice_to_voice": 1_020, "end_of_turn_delay": 500, "start_of_speech_delay": 100, "input_transcript": 595,
+         {"ttfa": 900, "voice_to_voice": 1_020, "end_of_turn_delay": 500, "start_of_speech_delay": 100,
+             "input_transcript": 595,
           "input_transcript_total": 1_100}),
     "a pause that was taken for the end is noticed before the end":
         ({"speech_end": 1_000, "speech_stopped": 700}, "speech_end", {"end_of_turn_delay": -300}),

@@ -165,13 +165,15 @@ def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
 
 COUNTED: dict[str, tuple[list[tuple[float, int, bool]], tuple[float, float | None], tuple[str, int, int | None]]] = {
     # (what the kernel says; requested and acknowledged, ms; source, width and lag of the request, ns)
-    "a stamp from before the send call cannot be": ([(9.999, 1, False), (20, 1, True)], (10, None), ("userspace", 7, None)),
+    "a stamp from before the send call cannot be": ([(9.999, 1, False), (20, 1, True)], (10, None), ("userspace", 7,
+        None)),
     "a stamp at the call itself counts": ([(10, 1, False)], (10, None), ("kernel", 0, 0)),
     "a segment that is sent again left when it left first":
         ([(11, 1, False), (211, 1, False), (231, 1, True), (232, 1, True)], (11, 231), ("kernel", 0, MS)),
     "an acknowledgement of what is not known to have left is no round trip":
         ([(20, 1, True)], (10, None), ("userspace", 7, None)),
-    "what is said of other messages changes nothing": ([(11, 2, False), (20, 0, True)], (10, None), ("userspace", 7, None)),
+    "what is said of other messages changes nothing": ([(11, 2, False), (20, 0, True)], (10, None), ("userspace", 7,
+        None)),
 }  # fmt: skip
 
 

@@ -56,7 +56,8 @@ from tests.helpers import (
 )
 
 HEADS = frozenset(
-    {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "connect_failed", "session_expired", "closed",
+    {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "connect_failed",
+        "session_expired", "closed",
      "protocol_error", "unfinished", STARVED}
 )  # fmt: skip
 AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}

@@ -81,7 +81,8 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     "an arm without a turn":
         (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns started \(connect_failed:tcp\)\.", ".*"),
     "lost turns are told by arm":
-        (PAIRED, "dead", None, ".*", r"160 of 320 planned turns failed \(50 %; 160 of 160 on dead\): 160 not started.*"),
+        (PAIRED, "dead", None, ".*", r"160 of 320 planned turns failed \(50 %; 160 of 160 on dead\): 160 not "
+                                     r"started.*"),
     "an arm all of whose turns failed":
         (PAIRED, "", failing(lambda row: row["target"] == "dead"),
          r".*dead: all of its 160 turns failed \(timeout:response\)\.", ".*"),

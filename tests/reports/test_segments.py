@@ -60,25 +60,25 @@ def test_segments_of_a_vad_turn_lead_from_the_end_of_speech_to_the_first_audible
     (row,) = breakdowns_of(VAD)
 
     assert [name for name, _ in means(row)] == [
-        "noticed",
-        "committed",
-        "response created",
-        "first delta",
-        "first audible",
+        "end_of_turn_delay",
+        "commit",
+        "response_creation",
+        "audio_generation",
+        "playback_start",
     ]
     assert breakdown_title(row) == "all steps, VAD turns"
     assert row.total_ns == 900_000_006
 
 
 def test_what_the_script_commits_is_no_segment_of_a_manual_turn() -> None:
-    with_commit, without = breakdowns_of(MANUAL), breakdowns_of({n: at for n, at in MANUAL.items() if n != "committed"})
+    with_commit, without = breakdowns_of(MANUAL), breakdowns_of({n: at for n, at in MANUAL.items() if n != "commit"})
 
     assert with_commit == without
     assert [name for name, _ in means(with_commit[0])] == [
-        "request_sent",
-        "response created",
-        "first delta",
-        "first audible",
+        "request",
+        "response_creation",
+        "audio_generation",
+        "playback_start",
     ]
 
 
@@ -106,7 +106,7 @@ def test_a_negative_segment_is_kept_and_drawn_to_the_left() -> None:
     (row,) = breakdowns_of(VAD | {"speech_stopped": 900_000_000})
     plot = draw([row], ["t"])
 
-    assert means(row)[0] == ("noticed", -100.000001)
+    assert means(row)[0] == ("end_of_turn_delay", -100.000001)
     assert row.total_ns == 900_000_006
     assert any("end-of-turn detection (VAD): −100" in part for part in plot.parts)
     assert sum('class="zero"' in part for part in plot.parts) == 2

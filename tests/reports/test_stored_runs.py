@@ -1,4 +1,5 @@
-"""Two small runs that the tool wrote: `paired` of two targets, `spoken` with audio. A folder of another format is refused.
+"""Two small runs that the tool wrote: `paired` of two targets, `spoken` with audio. A folder of another format is
+refused.
 
 They are what real runs against the simulator left, with the writer's name and paths taken out.
 """

@@ -423,7 +423,8 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
 
 NEWER = {"pair", "rtt_scope", "retry_after_ns", "throttled", "requests_limit", "requests_remaining", "tokens_limit",
          "tokens_remaining", "input_cached_text_tokens", "input_cached_audio_tokens", "auth_wait_ns",
-         "request_acked_at_ns", "send_timestamp_source", "transmit_delay_ns", "traits", "context_tokens", "preamble"}  # fmt: skip
+         "request_acked_at_ns", "send_timestamp_source", "transmit_delay_ns", "traits", "context_tokens",
+         "preamble"}  # fmt: skip
 """Columns that a version before this one did not write."""
 
 

@@ -235,10 +235,13 @@ def test_what_a_turn_does_not_have_is_null() -> None:
                              rtt_scope=None, send_timestamp_source=None, transmit_delay_ns=None)  # fmt: skip
     row = present(row_of(turn))
 
-    absent = {"response_id", "item_id", "first_audio_at_ns", "request_sent_at_ns", "delta_gap_max_ns", "receive_timestamp_source",
-              "audio_speed", "input_text_tokens", "timestamp_uncertainty_ns", "request_sent_uncertainty_ns", "detail", "audio", "stall_duration_ns",
+    absent = {"response_id", "item_id", "first_audio_at_ns", "request_sent_at_ns", "delta_gap_max_ns",
+        "receive_timestamp_source",
+              "audio_speed", "input_text_tokens", "timestamp_uncertainty_ns", "request_sent_uncertainty_ns", "detail",
+              "audio", "stall_duration_ns",
               "stall_count", "vad_splits", "network_rtt_ns", "rtt_scope", "retransmits", "retry_after_ns",
-              "send_timestamp_source", "transmit_delay_ns", "request_acked_at_ns", "traits", "context_tokens", "preamble",
+              "send_timestamp_source", "transmit_delay_ns", "request_acked_at_ns", "traits", "context_tokens",
+              "preamble",
               "interruption", "yielded", "function_calls", "dead_air_ns"}  # fmt: skip
     assert absent.isdisjoint(row)
     assert row["ended_at_ns"] == 5 * MS

@@ -51,12 +51,12 @@ PROBES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     },
     "heard by the service": (
         "ga", ("--audio", str(WAV), "--input-transcription", "whisper-1", "--voice", "marin"),
-        ("· end of speech", "speech_stopped", "append after speech × ", "voice_to_voice ", "turn_detection ",
-         "segments   noticed ", "input transcript", "said ", "voice marin", "turn_detection.type server_vad"),
+        ("· end of speech", "speech_stopped", "append after speech × ", "voice_to_voice ", "end_of_turn_delay ",
+         "segments   end of turn delay ", "input transcript", "said ", "voice marin", "turn_detection.type server_vad"),
     ),
     "committed": (
         "preview", ("--audio", str(WAV), "--manual-commit"),
-        ("→ audio append × ", "→ input_audio_buffer.commit", "→ response.create", "segments   requested ",
+        ("→ audio append × ", "→ input_audio_buffer.commit", "→ response.create", "segments   request ",
          "voice_to_voice "),
     ),
 }  # fmt: skip
@@ -73,8 +73,8 @@ def test_a_probe_shows_its_turn_whose_reply_it_saves_and_a_replay_prints_the_sam
     assert (shown.returncode, shown.stderr) == (again.returncode, again.stderr) == (0, "")
     said = " ".join(shown.stdout.split())  # a line ends where it is full
     assert [part for part in parts if " ".join(part.split()) not in said] == []
-    assert ("→ response.create" in shown.stdout, "turn_detection " in shown.stdout) == (
-        ("→ response.create" in parts, "turn_detection " in parts)
+    assert ("→ response.create" in shown.stdout, "end_of_turn_delay " in shown.stdout) == (
+        ("→ response.create" in parts, "end_of_turn_delay " in parts)
     )
     assert "\x1b" not in shown.stdout
     assert_told_again(again.stdout, shown.stdout)

@@ -33,7 +33,7 @@ REFUSED = {
     "probe --manual-commit": "--manual-commit",
     "probe --record-audio": "--record-audio",
     f"probe {NOWHERE} --audio nowhere.wav": "nowhere.wav",
-    f"probe {NOWHERE} --text=": "say must not be empty",
+    f"probe {NOWHERE} --text=": "text must not be empty",
     f"probe {NOWHERE} --save-audio nowhere/reply.wav": "nowhere",
     f"probe {NOWHERE} --event-log .": "--event-log",
     f"probe {NOWHERE} --event-log a --save-audio a": "",

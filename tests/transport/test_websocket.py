@@ -550,7 +550,8 @@ def refused(whole: bytes) -> ConnectError:
     [
         ("401 Unauthorized", b'{"error":{"code":"401","message":"Access denied."}}', "connect_failed:401",
          "401: Access denied."),
-        ("404 Not Found", b'{"error":{"code":"DeploymentNotFound","message":"No such deployment."}}', "connect_failed:404",
+        ("404 Not Found", b'{"error":{"code":"DeploymentNotFound","message":"No such deployment."}}',
+            "connect_failed:404",
          "DeploymentNotFound: No such deployment."),
         ("403 Forbidden", b"", "connect_failed:403", "Forbidden"),
         ("500 Oops", b"<html>\n  broken </html>", "connect_failed:500", "<html> broken </html>"),

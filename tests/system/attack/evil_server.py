@@ -224,24 +224,29 @@ HANDSHAKES: dict[str, tuple[str, *tuple[Step, ...]]] = {
     "endless_headers": ("connect_failed:upgrade", SWITCHING, flooded(b"X-More: and more\r\n" * MANY)),
     "one_endless_header": ("connect_failed:upgrade", SWITCHING, b"X-Long: ", flooded(b"a" * 65_536)),
     "content_length_of_other_digits": ("connect_failed:500", answer("500 No", "Content-Length: \u00b2", body=b"no")),
-    "content_length_of_5000_digits": ("connect_failed:500", answer("500 No", "Content-Length: " + "9" * 5_000, body=b"no")),
+    "content_length_of_5000_digits": ("connect_failed:500", answer("500 No", "Content-Length: " + "9" * 5_000,
+        body=b"no")),
     "negative_content_length": ("connect_failed:503", answer("503 No", "Content-Length: -1", body=b"no")),
-    "a_body_without_end": ("connect_failed:500", answer("500 No", f"Content-Length: {1 << 40}"), flooded(b"no " * 10_000)),
+    "a_body_without_end": ("connect_failed:500", answer("500 No", f"Content-Length: {1 << 40}"),
+        flooded(b"no " * 10_000)),
     "chunks_without_end": ("connect_failed:500", answer("500 No", CHUNKED), flooded(b"3\r\nno \r\n" * MANY)),
     "chunks_of_nonsense": (
         "connect_failed:500", answer("500 No", CHUNKED, body=b"-5\r\nno\r\nzz\r\n" + b"f" * 5_000 + b"\r\n"),
     ),
-    "a_refusal_in_deep_json": ("connect_failed:400", answer("400 No", "Content-Length: 900000", body=b'{"error":' * 100_000)),
+    "a_refusal_in_deep_json": ("connect_failed:400", answer("400 No", "Content-Length: 900000",
+        body=b'{"error":' * 100_000)),
     "a_refusal_that_commands_the_terminal": ("connect_failed:401", answer(
         "401 \x1b[2J\x00", "X-Request-Id: \x1b]0;x\x07", body=b"\x1b[2J\x00\n::set-output name=a::b\n"
     )),
     "a_redirect": ("connect_failed:301", answer("301 Moved", "Location: ws://127.0.0.1:1/", "Content-Length: 0")),
     "go_on_and_on": ("connect_failed:100", flooded(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)),
     "a_wrong_accept": ("connect_failed:upgrade", lambda wire: wire.accept(accept="AAAAAAAAAAAAAAAAAAAAAAAAAAA=")),
-    "an_extension_that_nobody_asked_for": ("connect_failed:upgrade", accepted("Sec-WebSocket-Extensions: x-evil; level=11")),
+    "an_extension_that_nobody_asked_for": ("connect_failed:upgrade", accepted("Sec-WebSocket-Extensions: x-evil; "
+                                                                              "level=11")),
     "deflate_that_nobody_asked_for": ("connect_failed:upgrade", accepted(DEFLATE)),
     "a_subprotocol_that_nobody_asked_for": ("connect_failed:upgrade", accepted("Sec-WebSocket-Protocol: soap")),
-    "an_upgrade_to_something_else": ("connect_failed:upgrade", SWITCHING, b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n"),
+    "an_upgrade_to_something_else": ("connect_failed:upgrade", SWITCHING, b"Upgrade: h2c\r\nConnection: "
+                                                                          b"Upgrade\r\n\r\n"),
     "another_protocol": ("connect_failed:upgrade", b"SSH-2.0-OpenSSH_9.9\r\n"),
     "garbage_after_the_upgrade": ("protocol_error:frame", Wire.accept, b"\xff" * 10_000),
     "a_flood_and_no_greeting": (

@@ -24,7 +24,7 @@ def called_ns(folder: Path) -> list[int]:
 
 
 def counts(folder: Path) -> pd.Series:  # type: ignore[type-arg]  # pandas says it so
-    return files.read_table(folder, "seconds").to_pandas()[["calls", "calls_blocked", "calls_delayed"]].sum()
+    return files.read_table(folder, "seconds").to_pandas()[["calls_offered", "calls_blocked", "calls_delayed"]].sum()
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two"])

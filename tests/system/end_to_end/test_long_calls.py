@@ -52,9 +52,9 @@ def billed(folder: Path, prices: dict[str, float]) -> Iterator[float]:
         read, written = usage["input_token_details"], usage["output_token_details"]
         for kind in ("text", "audio"):
             cached = read["cached_tokens_details"][f"{kind}_tokens"]
-            yield (read[f"{kind}_tokens"] - cached) * prices[f"{kind}_in"] / 1e6
-            yield cached * prices[f"{kind}_cached"] / 1e6
-            yield written[f"{kind}_tokens"] * prices[f"{kind}_out"] / 1e6
+            yield (read[f"{kind}_tokens"] - cached) * prices[f"{kind}_input"] / 1e6
+            yield cached * prices[f"{kind}_cached_input"] / 1e6
+            yield written[f"{kind}_tokens"] * prices[f"{kind}_output"] / 1e6
 
 
 def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_session(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_ask
     assert throttled["retry_after_ns"].min() > 0
     assert set(sessions["outcome"]) <= {"ok", "unfinished", "throttled:handshake"}
     assert sum(files.read_document(folder)["holds"].values()) > 0
-    assert "starts were held back, as the service asked: 127.0.0.1 " in errors
+    assert "starts were delayed, as the service asked: 127.0.0.1 " in errors
 
     settled_ns = ended_ns(sessions).where(sessions["session_updated_at_ns"].isna(), opened_ns(sessions))
     trials = set()

@@ -15,7 +15,7 @@ from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wa
 
 SCENARIOS = {
     "text_turns": 4, "voice_turns": 1, "voice_manual": 2, "mixed": 2, "python_turns": 2, "long_call": 1, "barge_in": 1,
-    "tools": 1,
+    "tools": 1, "quickstart": 2,
 }  # fmt: skip
 """After how many turns each is asked to stop, for recordings and replies take their time."""
 GREETED_AND_ANSWERED = 2

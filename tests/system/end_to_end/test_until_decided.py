@@ -114,7 +114,8 @@ def test_a_run_whose_harness_stays_late_is_given_up_as_invalid(tmp_path: Path, s
     status, printed, document, decision = decided(tmp_path, services, "fast,slow", late=late)
 
     assert re.fullmatch(
-        rf"do not use these figures: the load generator was late for \d+ pairs in a row \({late}\)", document["stopped"]
+        rf"do not use these figures: the load generator was overloaded for \d+ pairs in a row \({late}\)",
+        document["stopped"],
     )
     assert (status, decision["status"], decision["stopped"]) == (4, 4, True)
     assert "do not use these figures: " in " ".join(printed.split())

@@ -175,9 +175,9 @@ def the_segments_of_a_spoken_turn_add_up_to_what_its_caller_waits_for(run: Voice
     assert sum(one["total_ns"] for one in reported) == sum(waits_ns)
     assert all(sum(part["total_ns"] for part in one["segments"]) == one["total_ns"] for one in reported)
     assert {tuple(part["name"] for part in one["segments"]) for one in reported} == {
-        ("noticed", "committed", "response created", "first delta", "first audible"),
-        ("noticed", "committed", "request_sent", "response created", "first delta", "first audible"),
-        ("request_sent", "response created", "first delta", "first audible"),
+        ("end_of_turn_delay", "commit", "response_creation", "audio_generation", "playback_start"),
+        ("end_of_turn_delay", "commit", "request", "response_creation", "audio_generation", "playback_start"),
+        ("request", "response_creation", "audio_generation", "playback_start"),
     }
 
 

@@ -29,7 +29,7 @@ NEVER_FROM_THE_FORM = {
     "prices": "/etc/passwd",
     "thresholds": "/etc/passwd",
     "proxy": "http://127.0.0.1:9",
-    "ca": "/tmp/ca.pem",
+    "ca_file": "/tmp/ca.pem",
     "client_cert": "/tmp/me.pem",
     "client_key": "/tmp/me.key",
     "resolve": "127.0.0.2",

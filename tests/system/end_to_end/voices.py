@@ -36,13 +36,13 @@ steps:
 session: {turn_detection: {type: server_vad, silence_duration_ms: 200, create_response: false}}
 steps:
   - {audio: word.wav, name: answered_in_text, output: text}
-  - {play: words.wav, name: answered_aloud}
+  - {audio: words.wav, name: answered_aloud}
 """,
     "manual": """
 session: {input_transcription: whisper-1}
 steps:
   - {audio: word.wav, chunk_ms: 50}
-  - {play: words.wav, paced: false}
+  - {audio: words.wav, paced: false}
 """,
     "text": """
 session: {output: text}
@@ -55,7 +55,7 @@ session:
   turn_detection: {type: server_vad, silence_duration_ms: 200}
   input_format: g711_ulaw
   output_format: g711_alaw
-steps: [{play: words.wav}]
+steps: [{audio: words.wav}]
 """,
     "crowd": """
 session:

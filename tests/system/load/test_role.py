@@ -56,6 +56,7 @@ kind = worker.Worker if role == "worker" else leader.Alone
 runs = kind.__new__(kind)
 runs._environment, runs._parsed = SimpleNamespace(), options
 runs._runner = SimpleNamespace(client_id="me")
+runs._check_options = None
 runs._ran, runs._given, runs._master = False, {}, worker.link.Lifeline()
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)

@@ -13,7 +13,8 @@ from tests import forked
 
 ROOT = Path(__file__).parents[3]
 OUTSIDE = (
-    "there is no session here: call text, audio, request_response, wait_for, interrupt, sound, pause, expect, message, send "
+    "there is no session here: call text, audio, request_response, wait_for, interrupt, sound, pause, expect, "
+    "message, send "
     "inside a @task"
 )
 BEGIN = """
