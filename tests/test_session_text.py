@@ -238,7 +238,7 @@ def test_the_segments_are_one_sum(spoken: LoggedTimeline, log: EventLog) -> None
     (line,) = [line for line in lines(spoken, log, 200) if line.startswith("segments")]
     figures = [float(figure) for figure in re.findall(r"[\d.]+", line)]
 
-    assert line.split(None, 1)[1].startswith("noticed 250.0 + committed 0.0 + response created 50.0")
+    assert line.split(None, 1)[1].startswith("end of turn delay 250.0 + commit 0.0 + response creation 50.0")
     assert sum(figures[:-1]) == figures[-1] == 500.0
 
 

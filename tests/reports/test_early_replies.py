@@ -35,7 +35,10 @@ ENTRY = {
     "reason": EARLY_REPLIES,
 }
 VERDICT: dict[str, Any] = {"valid": True, "rules": [], "inexact": [ENTRY]}
-SAID = "4.25 % of the replies started before their question had ended (limit 1 %), so latencies may be of the previous question"
+SAID = (
+    "4.25 % of the replies started before their question had ended (limit 1 %), "
+    "so latencies may be of the previous question"
+)
 
 
 def plain(text: str) -> str:

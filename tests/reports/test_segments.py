@@ -85,7 +85,7 @@ def test_what_the_script_commits_is_no_segment_of_a_manual_turn() -> None:
 def test_a_missing_instant_merges_its_neighbours_under_both_their_names() -> None:
     (row,) = breakdowns_of({name: at for name, at in VAD.items() if name != "committed"})
 
-    assert means(row)[1] == ("noticed → response created", (1_340_000_003 - 1_300_000_000) / 1e6)
+    assert means(row)[1] == ("end_of_turn_delay → response_creation", (1_340_000_003 - 1_300_000_000) / 1e6)
     assert row.total_ns == 900_000_006
     assert breakdown_title(row).endswith("(incomplete)")
 

@@ -221,7 +221,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_st
 
 @pytest.mark.parametrize(
     ("bytes_a_file", "run", "said"),
-    [(6_000, subprocess.run, "no row of a turn or session was saved"), (2_000, forked.run, "--runs-dir")],
+    [(7_000, subprocess.run, "no row of a turn or session was saved"), (2_000, forked.run, "--runs-dir")],
 )
 def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
     bytes_a_file: int, run: Callable[..., Any], said: str, tmp_path: Path, simulator: Ready

@@ -201,7 +201,7 @@ def a_report_made_again_says_what_callers_wait_for_and_what_chunks_add(run: Voic
     assert "from request sent" in words
     assert "from end of speech" in words
     assert "voice_to_voice" in words
-    assert "segments noticed " in words
+    assert "breakdown end-of-turn detection (VAD) " in words
     assert "contain up to one chunk (20, 50 and 100 ms) of packetisation" in words
     assert json.loads((run.folder / "summary.json").read_text()) == before
     assert before["setup"]["vad_chunks_ms"] == [20, 50, 100]

@@ -206,7 +206,7 @@ def test_what_decides_is_told_in_one_line() -> None:
         "the run ends once it is decided: ttfa p(50)<+10%, p(95)<+20%; failures rate<+1pt; interim analyses at 50, "
         "100 … 150 pairs"
     )
-    assert plan_words(plan | {"looks": [20]}).endswith("looks at 20 pairs")
+    assert plan_words(plan | {"looks": [20]}).endswith("interim analyses at 20 pairs")
 
 
 # When a look is due.

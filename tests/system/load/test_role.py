@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from bench.clock import monotonic_ns
 from bench.errors import BenchError
 from bench.load.leading import leader, role as common, worker
+from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import write_document
 from bench.installation import tool_version
 from bench.protocol.dialects import DIALECTS
@@ -56,7 +57,6 @@ kind = worker.Worker if role == "worker" else leader.Alone
 runs = kind.__new__(kind)
 runs._environment, runs._parsed = SimpleNamespace(), options
 runs._runner = SimpleNamespace(client_id="me")
-runs._check_options = None
 runs._ran, runs._given, runs._master = False, {}, worker.link.Lifeline()
 runs._current = SimpleNamespace(ending="", signing_in=False)
 runs._view = SimpleNamespace(say=said.append)
@@ -150,7 +150,7 @@ from bench.load.leading.role import RunState
 
 how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
 
-def close_run(folder, document, stopped):
+def close_run(folder, document, stopped, judged):
     closing.set()
     goes_on.wait()
     if how == "fails":
@@ -160,6 +160,7 @@ def close_run(folder, document, stopped):
 
 leader.close_run = close_run
 alone = leader.Alone.__new__(leader.Alone)
+alone._check_options = None
 alone._environment = SimpleNamespace(process_exit_code=None)
 alone._parsed, alone._runner = SimpleNamespace(headless=True, autoquit=-1), SimpleNamespace(quit=int)
 alone._current = RunState(folder=Path("run"), document={"workers": 0})
