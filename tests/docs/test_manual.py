@@ -60,7 +60,7 @@ def test_an_example_is_printed_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("chek", "there is no documentation page 'chek'; did you mean check?"),
+        ("chexk", "there is no documentation page 'chexk'; did you mean check?"),
         ("zzzzzz", "there is no documentation page 'zzzzzz'; `rtbench docs` lists the pages"),
         ("check#baseline", "the page has no section 'baseline'; did you mean #baselines?"),
         ("../README", "there is no documentation page '../README'"),

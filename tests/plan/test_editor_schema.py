@@ -24,7 +24,7 @@ STEPS: dict[str, Any] = {
     "message": {"message": {"role": "user", "text": "Hello"}},
     "send": {"send": {"type": "response.cancel"}},
 }
-UNKNOWN = "('nmae' was unexpected)"
+UNKNOWN = "('naxme' was unexpected)"
 
 
 def best(validator: Draft202012Validator, tree: Any) -> Any:
@@ -39,7 +39,7 @@ def script(step: Any) -> dict[str, Any]:
 def test_a_misspelt_key_of_a_step_is_named(step: dict[str, Any]) -> None:
     assert best(SCRIPT, script(step)) is None
 
-    found = best(SCRIPT, script(step | {"nmae": "x"}))
+    found = best(SCRIPT, script(step | {"naxme": "x"}))
     assert UNKNOWN in found.message
     assert list(found.path) == ["steps", 1]
 
@@ -48,22 +48,22 @@ def test_a_misspelt_key_of_a_step_is_named(step: dict[str, Any]) -> None:
 def test_a_misspelt_key_under_a_step_is_named(verb: str) -> None:
     inner = STEPS[verb][verb] or {}
 
-    found = best(SCRIPT, script({verb: inner | {"nmae": "x"}}))
+    found = best(SCRIPT, script({verb: inner | {"naxme": "x"}}))
     assert UNKNOWN in found.message
     assert list(found.path) == ["steps", 1, verb]
 
 
 @pytest.mark.parametrize("verb", STEPS)
 def test_a_misspelt_step_is_named(verb: str) -> None:
-    assert UNKNOWN in best(SCRIPT, script({"nmae": STEPS[verb][verb]})).message
+    assert UNKNOWN in best(SCRIPT, script({"naxme": STEPS[verb][verb]})).message
 
 
 @pytest.mark.parametrize(
     "tree",
     [
-        {"pause": {"median": 2, "sigma": 0.5, "nmae": 1}},
-        {"text": "Hello", "success": {"reply_contains": "yes", "nmae": 1}},
-        {"text": "Hello", "expected_calls": [{"name": "find", "nmae": 1}]},
+        {"pause": {"median": 2, "sigma": 0.5, "naxme": 1}},
+        {"text": "Hello", "success": {"reply_contains": "yes", "naxme": 1}},
+        {"text": "Hello", "expected_calls": [{"name": "find", "naxme": 1}]},
     ],
 )
 def test_a_misspelt_key_of_what_may_be_written_in_several_ways_is_named(tree: dict[str, Any]) -> None:
@@ -73,10 +73,10 @@ def test_a_misspelt_key_of_what_may_be_written_in_several_ways_is_named(tree: di
 @pytest.mark.parametrize(
     "session",
     [
-        {"turn_detection": {"type": "server_vad", "nmae": 1}},
-        {"turn_detection": {"type": "azure_semantic_vad", "nmae": 1}},
-        {"voice": {"type": "openai", "name": "alloy", "nmae": 1}},
-        {"truncation": {"retention_ratio": 0.5, "nmae": 1}},
+        {"turn_detection": {"type": "server_vad", "naxme": 1}},
+        {"turn_detection": {"type": "azure_semantic_vad", "naxme": 1}},
+        {"voice": {"type": "openai", "name": "alloy", "naxme": 1}},
+        {"truncation": {"retention_ratio": 0.5, "naxme": 1}},
     ],
 )
 def test_a_misspelt_key_of_a_setting_is_named(session: dict[str, Any]) -> None:
@@ -86,10 +86,10 @@ def test_a_misspelt_key_of_a_setting_is_named(session: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        {"nmae": 1},
-        {"auth": {"type": "entra", "nmae": 1}},
-        {"variants": {"quick": {"nmae": 1}}},
-        {"prices": {"usd_per_minute": 1, "nmae": 1}},
+        {"naxme": 1},
+        {"auth": {"type": "entra", "naxme": 1}},
+        {"variants": {"quick": {"naxme": 1}}},
+        {"prices": {"usd_per_minute": 1, "naxme": 1}},
     ],
 )
 def test_a_misspelt_key_of_a_target_is_named(target: dict[str, Any]) -> None:
