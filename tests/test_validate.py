@@ -15,7 +15,7 @@ from bench.plan.script import load_script
 ROOT = Path(__file__).parents[1]
 TEN = """\
 session:
-  temperatur: 0.8
+  temperaturx: 0.8
   turn_detection: {type: server_vad, eagerness: low}
 variables: rows.csv
 tools:
