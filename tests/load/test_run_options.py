@@ -12,7 +12,17 @@ import pytest
 
 from bench.errors import UsageError
 from bench.load.leading.gating import check_options
-from bench.load.planning.run_options import Options, add_command, add_options, is_command
+from bench.load.planning import run_options
+from bench.load.planning.run_options import (
+    LOOPBACK,
+    Options,
+    add_command,
+    add_options,
+    fork_for_allowed_cores,
+    is_command,
+    refuse_former_options,
+    stay_on_loopback,
+)
 from bench.target.options import ServiceOptions
 
 
@@ -244,3 +254,39 @@ def test_what_the_parser_of_the_command_refuses_is_one_line(capsys: pytest.Captu
     assert end.value.code == 2
     assert said.startswith("rtbench: argument --on-inconclusive: invalid choice: 'maybe'")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("given", [("--arrivals", "3/s"), ("--arrivals",)])
+def test_a_former_option_ends_with_the_name_that_it_has_now(
+    given: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = Parser()
+    add_options(parser)
+    refuse_former_options(parser)
+
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(list(given), env_vars={})
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "rtbench: No such option: --arrivals (LOCUST_ARRIVALS) is --arrival-rate (LOCUST_ARRIVAL_RATE) now.\n"
+    )
+
+
+def test_the_web_page_and_the_master_listen_on_loopback_unless_told_otherwise() -> None:
+    parser = Parser()
+    for name in ("--web-host", "--master-bind-host"):
+        parser.add_argument(name, default="*")
+    stay_on_loopback(parser)
+
+    given = parser.parse_args([])
+    assert (given.web_host, given.master_bind_host) == (LOOPBACK, LOOPBACK)
+
+
+def test_minus_one_process_stands_for_the_cores_that_the_run_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_options, "core_count", lambda: 3)
+    parser = Parser()
+    parser.add_argument("--processes", type=int)
+    fork_for_allowed_cores(parser)
+
+    assert [parser.parse_args(["--processes", text]).processes for text in ("-1", "2")] == [3, 2]

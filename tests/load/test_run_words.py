@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.load.planning.run_words import RunWords, run_words, scenario_of
+from bench.load.planning.run_words import RunWords, locust_file, run_words, scenario_of
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +76,14 @@ def test_what_cannot_be_played_is_refused_with_what_to_type(line: str, free: str
 )
 def test_a_run_is_named_after_its_scripts(names: list[str], scenario: str) -> None:
     assert scenario_of([Path(f"scripts/{name}.yaml") for name in names]) == scenario
+
+
+def test_a_script_is_played_by_the_packaged_locust_file_that_reads_its_path_from_a_variable(folder: Path) -> None:
+    named, variables = locust_file(folder / "mine.yaml")
+
+    assert Path(named).suffix == ".py"
+    assert list(variables.values()) == [f'["{(folder / "mine.yaml").resolve()}"]']
+
+
+def test_a_locust_file_is_played_as_it_is(folder: Path) -> None:
+    assert locust_file(folder / "load.py") == (str(folder / "load.py"), {})
