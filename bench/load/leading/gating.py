@@ -7,18 +7,16 @@ it read is stored in run.json, where `rtbench check` finds it.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.errors import UsageError
-from bench.installation import own_environment, python_command
+from bench.installation import python_command
+from bench.load.leading.looks import ANSWER_S, child_answer
 from bench.load.planning.planned import Planned
 from bench.load.planning.run_options import OF_CHECK, is_command
 
 READ = python_command("reports.gate")
-READ_S = 120.0
 
 Thresholds = Mapping[str, Sequence[str]]
 """Texts of thresholds by measure and filters, as run.json holds them."""
@@ -43,14 +41,11 @@ def read_thresholds(plan: Planned, parsed: Any, command: Sequence[str] = READ) -
         "targets": [target.label for target in plan.targets],
         "lacking": plan.lacking,
     }
-    called, environment = [*command, json.dumps(asked)], own_environment(os.environ)
-    try:
-        read = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=READ_S)
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"the thresholds were not read within {READ_S:.0f} s: is the machine busy?") from None
-    if read.returncode != 0:
-        raise UsageError((read.stderr.strip().splitlines() or ["the thresholds could not be read"])[-1])
-    thresholds: Thresholds = json.loads(read.stdout)
+    thresholds: Thresholds = child_answer(
+        [*command, json.dumps(asked)],
+        late=f"the thresholds were not read within {ANSWER_S:.0f} s",
+        failed="the thresholds could not be read",
+    )
     return thresholds
 
 

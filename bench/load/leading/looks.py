@@ -50,7 +50,7 @@ LEAST_PAIRS, LEAST_TURNS = 10, 200
 """The turns are those of both arms."""
 MOST_OF_PLAN = 0.1
 PLAN, LOOK = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
-PLAN_S = 120.0
+ANSWER_S = 120.0
 LONGEST_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """A child takes its time on one core, and leaves the others to the load."""
@@ -96,16 +96,27 @@ def decision_plan(
         "thresholds": str(options.thresholds) if options.thresholds else None,
         "of_scripts": thresholds,
     }
-    called, environment = [*command, json.dumps(asked)], own_environment(os.environ)
-    try:
-        made = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=PLAN_S)
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"planning interim analyses took over {PLAN_S:.0f} s: is the machine busy?") from None
-    if made.returncode != 0:
-        errors = made.stderr.strip().splitlines() or ["the interim analyses could not be planned"]
-        raise UsageError(errors[-1])
-    plan: LookPlan = json.loads(made.stdout)
+    plan: LookPlan = child_answer(
+        [*command, json.dumps(asked)],
+        late=f"planning interim analyses took over {ANSWER_S:.0f} s",
+        failed="the interim analyses could not be planned",
+    )
     return plan
+
+
+def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
+    """Return the JSON that a command prints. Raises UsageError with the last line of its error, or with `failed`.
+
+    `late`: what is said if it takes longer than ANSWER_S.
+    """
+    environment = own_environment(os.environ)
+    try:
+        ended = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=ANSWER_S)
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"{late}: is the machine busy?") from None
+    if ended.returncode != 0:
+        raise UsageError((ended.stderr.strip().splitlines() or [failed])[-1])
+    return json.loads(ended.stdout)
 
 
 def plan_words(plan: LookPlan) -> str:
