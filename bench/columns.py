@@ -80,7 +80,7 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
         ColumnGroup(
             tuple(f"{name}_uncertainty_ns" for name in sends),
             "whole",
-            "how much later that send may really have been; 0 with the kernel's stamp. Null if unknown",
+            "how much later that send may really have been; 0 with the kernel's timestamp. Null if unknown",
             "width",
             audit=True,
         ),
@@ -118,7 +118,6 @@ IDENTITY = (
         "identity",
     ),
     _TARGET,
-    _label("arm", "the target's label where the run has several; null else", "identity"),
     _whole(
         "block pair",
         "the two minutes of the run in which its pair began, from 0; the number of the pair: sessions that began "
@@ -159,7 +158,7 @@ def _tokens(sentence: str) -> ColumnGroup:
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
 _CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
-_RETRY = "the [wait](metrics.md#limits-of-the-service) that the service asked for when it refused or throttled the "
+_RETRY = "the [delay](metrics.md#limits-of-the-service) that the service asked for when it refused or throttled the "
 
 TURN_MARKS = (
     _instants(
@@ -176,7 +175,7 @@ TURN_MARKS = (
     _instants(
         "request_acked",
         "clock",
-        "the peer's TCP acknowledged `response.create`, by the kernel; lost if that comes after the turn's end",
+        "the peer's TCP acknowledged `response.create`, by the kernel; null if that comes after the turn's end",
     ),
     _instants(
         "speech_started speech_stopped",
@@ -256,13 +255,15 @@ TURNS = (
         "itself",
     ),
     _label(
-        "traits",
-        "[traits](metrics.md#traits), by which turns of a step are never pooled, joined by `+`; null without any",
+        "turn_type",
+        "[turn type](metrics.md#turn-types), by which turns of a step are never pooled, joined by `+`; `regular` of "
+        "all others",
     ),
     *_of_instants(TURN_MARKS),
     _whole(
         "transmit_delay_ns",
-        "the kernel's transmit stamp of `response.create` − our clock just before the send; null without a stamp",
+        "the kernel's transmit timestamp of `response.create` − our clock just before the send; null without a "
+        "timestamp",
     ),
     _label(
         "send_timestamp_source",
@@ -271,7 +272,8 @@ TURNS = (
     _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `userspace`, `mixed`"),
     _whole(
         "timestamp_uncertainty_ns timestamp_uncertainty_max_ns",
-        "[stamp error](decisions/0002-stamp-error.md) of the first delta (of audio if there is any); the largest of "
+        "[timestamp uncertainty](decisions/0002-stamp-error.md) of the first delta (of audio if there is any); the "
+        "largest of "
         "the turn's events",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
@@ -310,8 +312,8 @@ TURNS = (
     _whole("retry_after_ns", _RETRY + "turn"),
     _whole(
         "context_tokens context_cached_tokens",
-        "input tokens of the turn's first response, which are the conversation so far, and the cached among them; null "
-        "where it told none",
+        "input tokens of the turn's first response, which are the conversation so far, and the cached among them; "
+        "null if it reported none",
     ),
     _flag(
         "preamble",
@@ -325,8 +327,8 @@ TURNS = (
     _flag("false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"),
     _flag(
         "truncation_correct",
-        "of replies that were cut, where the script checks it: whether the service "
-        "[kept nothing beyond what was heard](metrics.md#interruptions)",
+        "of truncated replies, if the script checks it: whether the service [retained nothing beyond what was "
+        "played](metrics.md#interruptions)",
     ),
     _flag("false_reply", "of sounds during silence before this turn: whether the service replied to them"),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
@@ -375,7 +377,7 @@ SESSION_MARKS = (
     _instants(
         "connect_start",
         "clock",
-        "the start of connecting, after waits for a token and for a thread that looks names up",
+        "the start of connecting, after sign-in and after the start of a thread that resolves names",
     ),
     _instants(
         "dns_done tcp_done tls_done",
@@ -418,13 +420,13 @@ SESSIONS = (
     _whole("retry_after_ns", _RETRY + "session"),
     _whole(
         "turns_planned turns_started turns_ended turns_succeeded turns_not_started",
-        "by the script; begun; with a row; good; wanted and never begun",
+        "in the script; started; with a row; succeeded; planned and not started",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events", "events received"),
     _whole("unknown_events", "events of unknown name", "own"),
     _whole("service_errors", "`error` events that failed nothing"),
-    _whole("timestamp_fallbacks", "events without a usable kernel stamp"),
+    _whole("timestamp_fallbacks", "events without a usable kernel timestamp"),
     _whole(
         "unattributed_commits",
         "commits that no turn of the script made: noise, sounds during silence, or the idle timeout",
@@ -440,8 +442,8 @@ SESSIONS = (
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),
-    _whole("close_code", "if the other side closed, or the connection broke"),
-    _label("close_reason", "the other side's words", "or null"),
+    _whole("close_code", "if the peer closed, or the connection broke"),
+    _label("close_reason", "the peer's words", "or null"),
     _label("model region", "as the service named them", "own"),
     _text("request_id", "of the upgrade, as the service named it", filled="own"),
     _label("effective_settings", "JSON: the session's settings as the service confirmed them", "own"),
@@ -470,8 +472,8 @@ SECONDS = (
     ),
     _whole(
         "calls_backed_off callers_backing_off",
-        "in a closed loop, [after refused calls](load.md#refused-calls): calls that were held back, counted when their "
-        "wait began; callers who wait at the end of the second",
+        "in a closed loop, [after refused calls](load.md#refused-calls): calls that were delayed, counted when the "
+        "delay started; callers who are delayed at the end of the second",
     ),
     _whole("sessions_active session_starts", "open at the end of the second; started within it"),
     _whole("turns_started turns_ended turns_failed", "turns that began, ended and failed in it"),
@@ -483,8 +485,8 @@ SECONDS = (
     _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
     _whole(
         "requests_limit requests_remaining tokens_limit tokens_remaining",
-        "what the service told of its [limits](metrics.md#limits-of-the-service): the last limit it told, and the "
-        "least that remained",
+        "what the service reported of its [limits](metrics.md#limits-of-the-service): the last limit, and the "
+        "minimum that remained",
     ),
     _number("cpu", "share of one core that the worker's process took"),
 )

@@ -45,28 +45,28 @@ def cpu_limit() -> float | None:
 class Processors(TypedDict):
     """Use of the cores of a machine, as shares of the time of all of them; null where the system does not tell.
 
-    `programs`: all of them, and the kernel; we, `own`, are among them. `taken_most`, `stolen_most`: in the worst
-    stretch of some seconds, all that was taken, and what the hypervisor took. The load is the average of a minute, at
-    the begin and at the end.
+    `all_programs`: all of them, this run and the kernel among them. `total_max`, `steal_max`: in the worst time window
+    of some seconds, all that was taken, and what the hypervisor took. The load is the average of a minute, at the start
+    and at the end.
     """
 
     cores: int
-    load_begin: float | None
+    load_start: float | None
     load_end: float | None
-    own: float | None
-    programs: float | None
-    stolen: float | None
-    taken_most: float | None
-    stolen_most: float | None
+    this_run: float | None
+    all_programs: float | None
+    steal: float | None
+    total_max: float | None
+    steal_max: float | None
 
 
-MOST: tuple[Literal["load_begin", "load_end", "programs", "stolen", "taken_most", "stolen_most"], ...] = (
-    "load_begin",
+MOST: tuple[Literal["load_start", "load_end", "all_programs", "steal", "total_max", "steal_max"], ...] = (
+    "load_start",
     "load_end",
-    "programs",
-    "stolen",
-    "taken_most",
-    "stolen_most",
+    "all_programs",
+    "steal",
+    "total_max",
+    "steal_max",
 )
 """What is of the machine, whoever looks: of several looks the most counts."""
 
@@ -104,13 +104,13 @@ class CoreWatch:
         """Say who had them so far; what passed since the last look is a stretch."""
         told = Processors(
             cores=os.cpu_count() or 1,
-            load_begin=self._load_begin,
+            load_start=self._load_begin,
             load_end=load_average(),
-            own=None,
-            programs=None,
-            stolen=None,
-            taken_most=None,
-            stolen_most=None,
+            this_run=None,
+            all_programs=None,
+            steal=None,
+            total_max=None,
+            steal_max=None,
         )
         now = core_times()
         if now is None or self._begin is None or self._last is None or now.all_s <= self._begin.all_s:
@@ -119,9 +119,9 @@ class CoreWatch:
             _, _, stolen, taken = shares(self._last, now)
             self._taken_most, self._stolen_most = max(self._taken_most, taken), max(self._stolen_most, stolen)
             self._last = now
-        told["own"], told["programs"], told["stolen"], taken = shares(self._begin, now)
-        told["taken_most"] = max(self._taken_most, taken)
-        told["stolen_most"] = max(self._stolen_most, told["stolen"] or 0.0)
+        told["this_run"], told["all_programs"], told["steal"], taken = shares(self._begin, now)
+        told["total_max"] = max(self._taken_most, taken)
+        told["steal_max"] = max(self._stolen_most, told["steal"] or 0.0)
         return told
 
 
@@ -141,8 +141,8 @@ def joined_processors(watched: Sequence[Processors]) -> Processors | None:
     both = Processors(**watched[0])
     for key in MOST:
         both[key] = max((value for one in watched if (value := one[key]) is not None), default=None)
-    own = [one["own"] for one in watched if one["own"] is not None]
-    both["own"] = round(sum(own), 4) if own else None
+    own = [one["this_run"] for one in watched if one["this_run"] is not None]
+    both["this_run"] = round(sum(own), 4) if own else None
     return both
 
 
@@ -152,7 +152,7 @@ def filled_by(processors: Mapping[str, Any] | None) -> str:
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_most = (
-        processors.get(key) or 0.0 for key in ("own", "programs", "taken_most", "stolen", "stolen_most")
+        processors.get(key) or 0.0 for key in ("this_run", "all_programs", "total_max", "steal", "steal_max")
     )
     full = taken >= BUSY and programs >= 3 * own
     took = stolen >= STOLEN or stolen_most >= 2 * STOLEN

@@ -1,6 +1,6 @@
 """Defines the errors that this package raises on purpose.
 
-BenchError
+RtbenchError
 ├── UsageError          what a user asked for cannot be done: one line, exit status 2
 │   └── ScriptError     the same, at a place of a file
 └── ConnectError        a session could not be opened: an outcome of metrics.md, with the service's words
@@ -19,11 +19,11 @@ USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
 """
 
 
-class BenchError(Exception):
+class RtbenchError(Exception):
     """Base of all errors that are raised on purpose. Its text is one line that a user can act on."""
 
 
-class UsageError(BenchError):
+class UsageError(RtbenchError):
     """Something that the user can mend: an option, a variable, a file. Commands print it and exit with 2.
 
     `others`: errors that were found with it, each of which is a line of its own.
@@ -64,16 +64,16 @@ class Mistakes:
             raise first
 
 
-def each_error(error: BenchError) -> list[BenchError]:
+def each_error(error: RtbenchError) -> list[RtbenchError]:
     """Return an error and those that were found with it, in the order of their places."""
     return sorted([error, *(error.others if isinstance(error, UsageError) else ())], key=_place)
 
 
-def _place(error: BenchError) -> tuple[int, int]:
+def _place(error: RtbenchError) -> tuple[int, int]:
     return (error.line or 0, error.column or 0) if isinstance(error, ScriptError) else (0, 0)
 
 
-class ConnectError(BenchError):
+class ConnectError(RtbenchError):
     """A session did not open. `outcome` is one of the outcomes of a session, e.g. `connect_failed:401`.
 
     `headers` are those of the service's answer, where it gave one.

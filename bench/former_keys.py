@@ -1,8 +1,8 @@
 """The former names of what files and tasks hold: none of them works, and the error for one states the new name.
 
 `KEYS`: keys of scripts, targets, prices, and the simulator's profiles; a former name stands for the first of its new
-names that its table has. `WORDS`: values of a fixed list. `STEPS`, `OF_TURNS`, `SETTINGS`: what tasks in Python call
-and read of a turn, and what their class sets.
+names that its table has. `WORDS`: values of a fixed list. `METRICS`, `FILTERS`, and `TURN_TYPES`: what thresholds name.
+`STEPS`, `OF_TURNS`, and `SETTINGS`: what tasks in Python call and read of a turn, and what their class sets.
 """
 
 from __future__ import annotations
@@ -52,6 +52,37 @@ _OF_ONE: Mapping[str, str] = {
     "tokens_per_min": "tokens_per_minute",
     "for_s": "duration_s",
 }
+METRICS: Mapping[str, str] = {
+    "failures": "failure_rate",
+    "failed": "failure_rate",
+    "throttled": "throttle_rate",
+    "stalled": "stall_rate",
+    "turn_detection": "end_of_turn_delay",
+    "speech_detected": "start_of_speech_delay",
+    "answer_first_audio": "answer_ttfa",
+    "function_named": "function_call_added",
+    "function_call": "function_call_done",
+    "function_time": "function_execution",
+    "function_answer": "function_answer_ttfa",
+    "function_voice_to_voice_less_own": "function_voice_to_voice_minus_execution",
+    "ttfa_less_rtt": "ttfa_minus_rtt",
+    "barge_in_detected": "barge_in_detection",
+    "barge_in_quiet": "barge_in_last_audio",
+    "barge_in_cancelled": "barge_in_response_done",
+    "audio_wasted": "unplayed_audio",
+    "stall": "stall_duration",
+    "stalls": "stall_count",
+    "token_wait": "auth_wait",
+    "first_answer_cold": "connect_to_first_audible",
+    "history": "history_load",
+    "session_length": "session_duration",
+    "truncated_right_rate": "truncation_correct_rate",
+    "false_response_rate": "false_reply_rate",
+    "task_success": "task_success_rate",
+    "ttfa_centre": "ttfa_typical_change",
+}
+FILTERS: Mapping[str, str] = {"traits": "turn_type", "origin": "measured_from"}
+TURN_TYPES: Mapping[str, str] = {"plain": "regular", "calls": "function_calls"}
 KEYS: Mapping[str, tuple[str, ...]] = {
     "limits": ("timeouts", "quota"),
     **{old: (new,) for old, new in _OF_ONE.items()},

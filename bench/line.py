@@ -231,11 +231,11 @@ class Line:
                 width_ns,
                 ticket,
                 message.audio_bytes,
-                message.moments,
+                message.instants,
                 late,
-                aside=message.aside,
+                untracked=message.untracked,
                 item=message.item,
-                heard_ms=message.heard_ms,
+                played_ms=message.played_ms,
             )
         )
         self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
@@ -330,7 +330,7 @@ class Line:
     def _notice_close(self) -> None:
         if self._transport.closed is not None:
             code, reason, at_ns, ours, cause, error_ns = self._transport.closed
-            closed = inputs.Closed(code, at_ns, reason, ours=ours, cause=cause, error_ns=error_ns)
+            closed = inputs.Closed(code, at_ns, reason, ours=ours, cause=cause, uncertainty_ns=error_ns)
             self._timeline.tell(closed)
 
     # What the timeline has to be done.
@@ -351,7 +351,7 @@ class Line:
                     self.send(OutgoingMessage(*dialect.cancel(event_id)))
                 case Truncate(item_id, heard_ms, event_id):
                     message = dialect.truncate(item_id, heard_ms, event_id)
-                    self.send(OutgoingMessage(*message, item=item_id, heard_ms=heard_ms))
+                    self.send(OutgoingMessage(*message, item=item_id, played_ms=heard_ms))
                 case Retrieve(item_id, event_id):
                     self.send(OutgoingMessage(*dialect.retrieve(item_id, event_id), item=item_id))
                 case MeasureNetwork():
@@ -392,4 +392,4 @@ class Line:
 
 
 def _is_stamped(message: OutgoingMessage) -> bool:
-    return message.act is Act.REQUEST or "speech_end" in message.moments
+    return message.act is Act.REQUEST or "speech_end" in message.instants

@@ -11,8 +11,8 @@ TRIES = 2
 """How often a load is played that says nothing, or not what was hoped for: noise makes figures worse, never better."""
 GOOD, BAD, UNKNOWN, OWN = ("✓", "green"), ("✕", "red"), ("?", "yellow"), ("!", "yellow")
 SHOWN: Mapping[str, tuple[str, str]] = {
-    **{"good": GOOD, "bad": BAD, "late": UNKNOWN, "busy": UNKNOWN},
-    **{"holds": GOOD, "breaks": BAD, "undecided": UNKNOWN, "generator": OWN, "crashed": OWN},
+    **{"pass": GOOD, "fail": BAD, "simulator_late": UNKNOWN, "machine_busy": UNKNOWN},
+    **{"pass": GOOD, "fail": BAD, "inconclusive": UNKNOWN, "load_generator": OWN, "crashed": OWN},
 }
 """What a load came to, in either search → its mark and its colour."""
 

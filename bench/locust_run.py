@@ -56,7 +56,7 @@ class LocustRun:
         Ask as soon as its folder is there: run.json has UTC, and nobody schedules by a clock that can be set.
         """
         now_ns = monotonic_ns()
-        told_ns = monotonic_of(int(files.read_document(folder)["began_utc_ns"]))
+        told_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
         return now_ns if told_ns is None else min(now_ns, max(self.spawned_ns, told_ns))
 
     def ended(self, folder: Path, within_s: float) -> str:
@@ -65,7 +65,7 @@ class LocustRun:
             status = self.process.wait(max(0.0, within_s))
         except subprocess.TimeoutExpired:
             return f"the run did not end within {within_s:.0f} s of its planned end"
-        if status in ENDED and "verdict" in files.read_document(folder):
+        if status in ENDED and "validity" in files.read_document(folder):
             return ""
         return f"the run ended with status {status}" + (f": {last_line(self.log)}" if status == USAGE_STATUS else "")
 

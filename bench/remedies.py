@@ -5,7 +5,7 @@ The outcomes: docs/metrics.md, "Outcomes".
 
 from __future__ import annotations
 
-from bench.measures import (
+from bench.metrics import (
     ACCEPT_HEADER,
     EXPECTED,
     INAUDIBLE,
@@ -69,7 +69,7 @@ OF_OUTCOMES = {
     "connect_failed:token": "the token could not be renewed: see the message; `az login` again, or look at the "
     "identity "
     "endpoint",
-    "failed:load_generator": "this is a fault of this tool: report it, with the message beside it",
+    "failed:load_generator": "this is a fault of this tool: report it, with its message",
     "failed:delegation": "GPT-Live waits for what its client returns, which this tool does not do yet: say in "
     "`instructions` that it shall answer by itself and delegate nothing, or measure `tools` over the Realtime API "
     "(--dialect ga)",

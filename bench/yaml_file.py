@@ -261,7 +261,7 @@ def _refuse_too_much(path: Path, root: Node) -> None:
     """Raises ScriptError where a node holds itself, or values are too many or too deep with aliases written out."""
     measured: dict[int, tuple[int, int] | None] = {}
 
-    def measure(node: Node) -> tuple[int, int]:
+    def metric(node: Node) -> tuple[int, int]:
         """(values, levels) of a node; None stands in for them while they are being counted."""
         known = measured.get(id(node), (0, 0))
         if known is None:
@@ -269,7 +269,7 @@ def _refuse_too_much(path: Path, root: Node) -> None:
         if known != (0, 0):
             return known
         measured[id(node)] = None
-        parts = [measure(part) for part in _parts(node)]
+        parts = [metric(part) for part in _parts(node)]
         values, levels = 1 + sum(many for many, _ in parts), 1 + max((deep for _, deep in parts), default=0)
         if values > MOST_VALUES or levels > DEEPEST:
             problem = f"holds over {MOST_VALUES} values or {DEEPEST} levels of them, with its aliases written out"
@@ -277,7 +277,7 @@ def _refuse_too_much(path: Path, root: Node) -> None:
         measured[id(node)] = values, levels
         return values, levels
 
-    measure(root)
+    metric(root)
 
 
 def _parts(node: Node) -> Iterator[Node]:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from reports.api import Run, load
     from reports.comparisons.comparison import compare
     from reports.gate.check import check
-    from reports.histories.history import history
+    from reports.trends.trend import trend
 
-__all__ = ["Run", "check", "compare", "history", "load"]
-PLACES = {"compare": "comparisons.comparison", "check": "gate.check", "history": "histories.history"}
+__all__ = ["Run", "check", "compare", "load", "trend"]
+PLACES = {"compare": "comparisons.comparison", "check": "gate.check", "trend": "trends.trend"}
 """The modules that they come from; the others come from `reports.api`."""
 
 

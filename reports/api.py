@@ -18,7 +18,7 @@ import pandas as pd
 
 from bench.errors import UsageError
 from bench.manual import see
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from reports import runs
 from reports.arguments import folder_of_run, given_texts, quantile_levels
 from reports.exactness import why
@@ -27,7 +27,7 @@ from reports.question import NO_STRATUM, RATES, TRIALS, Stratum
 from reports.runs import RunFrames
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
-from reports.statistics.quantiles import CONFIDENCE, NOTHING, Sample, estimates
+from reports.statistics.quantiles import CONFIDENCE, NOTHING, Sample, quantiles
 from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
 from reports.thresholds import near
 from reports.turns import (
@@ -42,25 +42,25 @@ from reports.turns import (
     turn_numbers,
 )
 
-APART = ("target", "measured_from", "traits")
+APART = ("target", "measured_from", "turn_type")
 """What is never pooled, whatever rows are told apart by."""
 FIGURE = dtypes_of(
-    (COUNT, ("n", "failed", "lost", "censored")),
+    (COUNT, ("n", "failed", "not_started", "unfinished")),
     (NUMBER, ("p", "value", "low", "high")),
     (LABEL, ("unit", "status")),
-    (COUNT, ("needs",)),
-    (TEXT, ("inexact",)),
+    (COUNT, ("required",)),
+    (TEXT, ("uncertain_because",)),
 )
 """The columns of a frame of quantiles, behind those of labels, with their dtypes."""
 RATE = dtypes_of(
     (LABEL, ("rate",)),
-    (COUNT, ("events", "of")),
+    (COUNT, ("count", "total")),
     (LABEL, ("trials",)),
     (COUNT, ("sessions",)),
     (NUMBER, ("value", "low", "high")),
     (LABEL, ("status",)),
-    (COUNT, ("needs",)),
-    (TEXT, ("inexact",)),
+    (COUNT, ("required",)),
+    (TEXT, ("uncertain_because",)),
 )
 """The same of a frame of rates."""
 
@@ -77,30 +77,30 @@ class _Group(NamedTuple):
 class Run(runs.RunFrames):
     """A run as it was read, with the figures that its report prints."""
 
-    def sample(self, measure: str, *, where: Where | None = None) -> Sample:
-        """The values of a measure that its quantiles are made of, in the measure's unit, each with its session.
+    def sample(self, metric: str, *, where: Where | None = None) -> Sample:
+        """The values of a metric that its quantiles are made of, in the metric's unit, each with its session.
 
         `where` is a function of the frame, as of `quantiles`. Raises UsageError where what it takes must not be pooled:
         turns of several targets, or of several strata.
         """
-        groups = list(self._groups(measure, (), where))
+        groups = list(self._groups(metric, (), where))
         if len(groups) > 1:
             apart = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
             raise UsageError(
-                f"{measure} has several samples, which are not to be pooled: {apart}. Ask for one: "
+                f"{metric} has several samples, which are not to be pooled: {apart}. Ask for one: "
                 f'where=lambda turns: turns["target"] == {groups[0].target!r}'
             )
         return groups[0].sample if groups else NOTHING
 
     def quantiles(
         self,
-        measure: str,
+        metric: str,
         *,
         p: float | Sequence[float] = PS,
         by: str | Sequence[str] = (),
         where: Where | None = None,
     ) -> pd.DataFrame:
-        """Quantiles of a measure of turns or sessions with their 95 % intervals, a row each, as the report prints them.
+        """Quantiles of a metric of turns or sessions with their 95 % intervals, a row each, as the report prints them.
 
         Targets and strata are told apart always, and groups of the columns `by`. `where` is a function of the frame
         that says which rows are asked for; it is asked of turns that were never begun, too.
@@ -112,8 +112,8 @@ class Run(runs.RunFrames):
         """
         ps = quantile_levels(p)
         columns = [name for name in columns_of(by) if name != "target"]
-        rows = [row for group in self._groups(measure, columns, where) for row in self._rows(group, measure, ps)]
-        of_sessions = measure not in SLOPES and CATALOGUE[measure].scope == "session"
+        rows = [row for group in self._groups(metric, columns, where) for row in self._rows(group, metric, ps)]
+        of_sessions = metric not in SLOPES and CATALOGUE[metric].scope == "session"
         labels = _labels_of(self.sessions if of_sessions else self.turns, (*APART, *columns))
         return frame_of(rows, labels | FIGURE)
 
@@ -121,7 +121,7 @@ class Run(runs.RunFrames):
         """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
 
         `by` and `where` are those of `quantiles`, yet turns of all strata stand together, as in the report; `by` may
-        name `measured_from` and `traits`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
+        name `measured_from` and `turn_type`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
         """
         turns, columns = self._turns, [name for name in columns_of(by) if name != "target"]
         lost = lost_rows(self, turns, ("target", "session_id"))
@@ -133,7 +133,7 @@ class Run(runs.RunFrames):
         rows = []
         for name in RATES:
             counts, places = np.array(rate_counts(turns, name)), begun
-            if name == "failures":  # each of those never begun is one that failed
+            if name == "failure_rate":  # each of those never begun is one that failed
                 counts, places = np.hstack([counts, np.ones((2, len(lost)))]), np.hstack([begun, never])
             (events, of), (target, group, session) = counts, places
             kept = np.flatnonzero(~np.isnan(of) & (group >= 0))
@@ -145,7 +145,7 @@ class Run(runs.RunFrames):
         return frame_of(rows, _labels_of(self.turns, ("target", *columns)) | RATE)
 
     @cached_property
-    def bounds(self) -> pd.DataFrame:
+    def uncertainty(self) -> pd.DataFrame:
         """How far each instant of a turn can be off, in ns: a row for each of `turns`, in their order, read when asked.
 
         `<instant>_error_ns`: so much earlier an arrival may really have been, `<instant>_width_ns`: so much later a
@@ -164,33 +164,33 @@ class Run(runs.RunFrames):
 
     def _rate(self, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
         share, rate = ratio_in(events, of, sessions, CONFIDENCE), RATES[name]
-        few = bool(rate.column) and share.of < TRIALS
+        few = bool(rate.column) and share.total < TRIALS
         inexact = why(self.inexact, target, name)
         return {
             "rate": name,
-            "events": share.count,
-            "of": share.of,
+            "count": share.count,
+            "total": share.total,
             "trials": rate.trials,
             "sessions": distinct(sessions).size,
             **dict(
                 zip(
                     ("value", "low", "high"),
-                    (np.nan,) * 3 if few else (share.value, share.low, share.high),
+                    (np.nan,) * 3 if few else (share.share, share.low, share.high),
                     strict=True,
                 )
             ),
-            "status": f"too few {rate.trials}" if few else self._usable(inexact) or "published",
-            "needs": TRIALS if few else None,
-            "inexact": inexact,
+            "status": f"too_few_{rate.trials}" if few else self._usable(inexact) or "reported",
+            "required": TRIALS if few else None,
+            "uncertain_because": inexact,
         }
 
     def _usable(self, inexact: str) -> str:
         """Why a figure that is printed may not be used, in a word; empty where it may."""
-        invalid = (self.document.get("verdict") or {}).get("valid") is False
-        return "inexact" if inexact else "invalid" if invalid else ""
+        invalid = (self.metadata.get("validity") or {}).get("status") == "invalid"
+        return "uncertain" if inexact else "invalid" if invalid else ""
 
     def _groups(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
-        """Raises UsageError where rows do not have the measure."""
+        """Raises UsageError where rows do not have the metric."""
         scope = CATALOGUE[name].scope if name in CATALOGUE else ""
         if scope == "turn" or name in SLOPES:
             return self._of_turns(name, by, where)
@@ -199,7 +199,7 @@ class Run(runs.RunFrames):
         if name in RATES:
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
         if name in CATALOGUE:
-            raise UsageError(f"{name!r} is no measure of turns or sessions: run.histograms has what there is of it")
+            raise UsageError(f"{name!r} is no metric of turns or sessions: run.histograms has what there is of it")
         raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")
 
     def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
@@ -225,7 +225,7 @@ class Run(runs.RunFrames):
                     yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NOTHING))
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
-        """Of each pool by its main measure; nothing of one without a session whose conversation grows enough."""
+        """Of each pool by its main metric; nothing of one without a session whose conversation grows enough."""
         turns, samples = self._turns, self._samples
         for pool in turns.pools:
             waits = samples[samples.mains[pool.stratum]]
@@ -247,27 +247,27 @@ class Run(runs.RunFrames):
                 if (sample := session_sample(of_target, name, groups == group)) is not None:
                     yield _Group(target, NO_STRATUM, _keys(chosen, group), sample)
 
-    def _rows(self, group: _Group, measure: str, ps: Sequence[float]) -> Iterable[dict[str, Any]]:
-        sample, inexact = group.sample, why(self.inexact, group.target, measure)
-        for estimate in estimates(sample, ps):
-            known = estimate.bounded or estimate.status == "failed share"
+    def _rows(self, group: _Group, metric: str, ps: Sequence[float]) -> Iterable[dict[str, Any]]:
+        sample, inexact = group.sample, why(self.inexact, group.target, metric)
+        for estimate in quantiles(sample, ps):
+            known = estimate.bounded or estimate.status == "in_failures"
             yield {
                 "target": group.target,
                 "measured_from": group.stratum.measured_from or None,
-                "traits": group.stratum.traits or None,
+                "turn_type": group.stratum.turn_type or None,
                 **group.keys,
                 "n": sample.n,
                 "failed": sample.failed,
-                "lost": sample.lost,
-                "censored": sample.censored,
+                "not_started": sample.not_started,
+                "unfinished": sample.unfinished,
                 "p": estimate.p,
                 "value": estimate.value if known else None,
                 "low": estimate.low if estimate.bounded else None,
                 "high": estimate.high if estimate.bounded else None,
-                "unit": CATALOGUE[measure].unit,
+                "unit": CATALOGUE[metric].unit,
                 "status": (self._usable(inexact) if estimate.bounded else "") or estimate.status,
-                "needs": estimate.needs or None,
-                "inexact": inexact,
+                "required": estimate.required or None,
+                "uncertain_because": inexact,
             }
 
 
@@ -281,18 +281,18 @@ def _labels_of(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     return {name: LABEL if name in (*APART, "step") else frame.dtypes[name] for name in names}
 
 
-def load(path: Path | str, *, everything: bool = True) -> Run:
-    """The run in a folder; `everything=False` reads of the turns only what a report needs: four fifths of the memory.
+def load(path: Path | str, *, all_columns: bool = True) -> Run:
+    """The run in a folder; `all_columns=False` reads of the turns only what a report needs: four fifths of the memory.
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
-    return Run(**vars(runs.load_frames(folder_of_run(path), everything=everything)))
+    return Run(**vars(runs.load_frames(folder_of_run(path), all_columns=all_columns)))
 
 
 Where = Callable[[pd.DataFrame], Any]
 """Which rows of a frame are asked for: `lambda turns: turns["turn"] > 1`."""
 OF_SESSION = (
-    *("run_id", "session_id", "service_session_id", "target", "arm", "block", "pair", "phase"),
+    *("run_id", "session_id", "service_session_id", "target", "block", "pair", "phase"),
     *("scenario", "script", "worker", "host", "simulated"),
 )
 """What a turn has of its session."""
@@ -390,7 +390,7 @@ def _as_taken(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers
     of_step = {
         "step": turns.steps,
         "measured_from": [s.measured_from for s in strata],
-        "traits": [s.traits or None for s in strata],
+        "turn_type": [s.turn_type or None for s in strata],
     }
     columns = {name: _labels(labels, step) for name, labels in of_step.items()}
     return rows.assign(target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)), **columns)

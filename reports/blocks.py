@@ -339,19 +339,19 @@ class Mark(NamedTuple):
 GOOD, BAD, UNSURE = Mark("✓", "ok", "good"), Mark("✕", "no", "bad"), Mark("?", "hm", "warn")
 MARKS = {
     # of a figure that is compared
-    **{"regressed": BAD, "improved": Mark("+", "in", "good"), "not regressed": GOOD},
+    **{"regressed": BAD, "improved": Mark("+", "in", "good"), "not_regressed": GOOD},
     **{"equivalent": Mark("≈", "eq", "good"), "inconclusive": UNSURE},
     # of a run, of a comparison
     **{"VALID": GOOD, "INVALID": BAD, "NO VERDICT": UNSURE, "INVALID (throttled)": UNSURE},
     **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "PENDING": UNSURE},
     # of a threshold, of a check
-    **{"passed": GOOD, "failed": BAD, "unsure": UNSURE, "void": BAD},
+    **{"pass": GOOD, "fail": BAD, "not_evaluated": BAD},
 }
 
 
 def marked(word: str) -> str:
-    """A verdict with its sign: ✓ VALID."""
-    return f"{MARKS[word].glyph} {word}"
+    """Return a verdict with its sign: ✓ VALID, ✓ not regressed."""
+    return f"{MARKS[word].glyph} {word.replace('_', ' ')}"
 
 
 def note(text: Inline) -> list[Block]:

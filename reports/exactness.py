@@ -5,27 +5,29 @@ The verdict says it. Where a run has none yet, for it is under way, its rows do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.run import folder as files
 from bench.run.evidence import early_replies, exactness
-from bench.run.validity import EARLY_REPLIES, inexact
+from bench.run.validity import EARLY_REPLIES, uncertain_metrics
 from reports.numbers import NBSP, three
 from reports.records import Known, Record, about
 
-GOES_WITH = {"stalled": "stall_duration", "stall_count": "stall_duration"}
-"""Rates and counts that are as exact as a measure."""
+GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
+"""Rates and counts that are as exact as a metric."""
 
 
 class Inexact(Record, frozen=True):
-    """A measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end."""
+    """A metric that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end."""
 
     target: str
-    measure: str
-    figure: Annotated[float | None, about("p99 of its bound; of early_replies their share of the replies, in percent")]
+    metric: str
+    value: Annotated[
+        float | None, about("p99 of its uncertainty; of early_replies their share of the replies, in percent")
+    ]
     limit: float
     unit: str
     host: Annotated[Known, about("on which host; null: over all")] = ""
@@ -50,32 +52,33 @@ class Inexact(Record, frozen=True):
     @property
     def early(self) -> str:
         """12 % of the replies started before their question had ended (limit 1 %)."""
-        share, limit = (f"{three(value)}{NBSP}%" for value in (self.figure or 0.0, self.limit))
+        share, limit = (f"{three(value)}{NBSP}%" for value in (self.value or 0.0, self.limit))
         return f"{share} of the replies started before their question had ended (limit {limit})"
 
     @property
     def off(self) -> str:
         """by 31 ms (p99; limit 20 ms)."""
-        most = "by an unknown amount" if self.figure is None else f"by {three(self.figure)}{NBSP}{self.unit}"
+        most = "by an unknown amount" if self.value is None else f"by {three(self.value)}{NBSP}{self.unit}"
         return f"{most} (p99; limit {three(self.limit)}{NBSP}{self.unit}){f' on {self.host}' if self.host else ''}"
 
 
 def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]:
     """Those of a run; none of one that an older version closed."""
-    verdict = document.get("verdict")
-    told = verdict.get("inexact") if isinstance(verdict, Mapping) else None
-    if verdict is None:
-        entries = inexact(exactness(folder), early_replies(files.row_reader(folder), document))
+    validity = document.get("validity")
+    told = validity.get("uncertain_metrics") if isinstance(validity, Mapping) else None
+    entries: Sequence[Mapping[str, Any]]
+    if validity is None:
+        entries = uncertain_metrics(exactness(folder), early_replies(files.row_reader(folder), document))
     else:
         entries = told if isinstance(told, list) else []
     read: list[Inexact] = []
     for entry in entries:
-        if isinstance(entry, Mapping) and str(entry.get("measure")) in CATALOGUE:
-            figure, limit = entry.get("figure"), entry.get("limit")
+        if isinstance(entry, Mapping) and str(entry.get("metric")) in CATALOGUE:
+            figure, limit = entry.get("value"), entry.get("limit")
             read.append(
                 Inexact(
                     str(entry.get("target") or ""),
-                    str(entry["measure"]),
+                    str(entry["metric"]),
                     float(figure) if isinstance(figure, int | float) else None,
                     float(limit) if isinstance(limit, int | float) else 0.0,
                     str(entry.get("unit") or ""),
@@ -86,7 +89,7 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]
     return tuple(read)
 
 
-def why(measures: Iterable[Inexact], target: str, measure: str) -> str:
-    """Why nothing may be decided by a measure, or a rate, of a target; empty where it may."""
-    named = GOES_WITH.get(measure, measure)
-    return next((inexact.why for inexact in measures if (inexact.target, inexact.measure) == (target, named)), "")
+def why(metrics: Iterable[Inexact], target: str, metric: str) -> str:
+    """Why nothing may be decided by a metric, or a rate, of a target; empty where it may."""
+    named = GOES_WITH.get(metric, metric)
+    return next((inexact.why for inexact in metrics if (inexact.target, inexact.metric) == (target, named)), "")

@@ -6,7 +6,7 @@ never a file of a run.
 Rows are read with their derived measures a few thousand at a time: memory does not grow with the run.
 
 Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `measured_from_at_ns`,
-`outcome_class` and one `<measure>_ms` for each measure in ms. What is NaN in a frame is null here.
+`outcome_class` and one `<measure>_ms` for each metric in ms. What is NaN in a frame is null here.
 
 `likeness(run)`: a profile of the simulator, with delays as they were measured, so that it answers as that service did.
 Each delay becomes the quantiles of what the good, measured turns (or sessions) had, at equal shares. They contain the
@@ -129,7 +129,7 @@ def _as_json(column: pa.Array) -> pa.Array:
 AT_ONCE = 8192
 """Rows; some 25 MB of them as text."""
 DERIVE: dict[TableName, Callable[[pa.Table], pd.DataFrame]] = {"turns": turn_frame, "sessions": session_frame}
-"""What derives the measures of a table; seconds have none."""
+"""What derives the metrics of a table; seconds have none."""
 FRAMES_ALONE = {"start", "measured"}
 """Columns that repeat others in pandas' own types; `start_utc_ns` and `phase` say the same in any file."""
 
@@ -202,25 +202,25 @@ AS_IT_IS = "surrogateescape"
 """A log is ASCII; what is none is copied as it stands."""
 
 
-def write_log(path: Path, folder: Path, measure: str | None) -> int:
-    """Write the log, of one measure alone if it is named; returns the number of histograms.
+def write_log(path: Path, folder: Path, metric: str | None) -> int:
+    """Write the log, of one metric alone if it is named; returns the number of histograms.
 
     Raises UsageError where the run has no histogram of that measure.
     """
 
     def is_kept(line: str) -> bool:
-        return measure is None or not line.startswith("Tag=") or _measure_of(line) == measure
+        return metric is None or not line.startswith("Tag=") or _metric_of(line) == metric
 
     kept = [line for line in _lines(folder) if is_kept(line)]
     count = sum(line.startswith("Tag=") for line in kept)
-    if measure is not None and not count:
-        found = sorted({_measure_of(line) for line in _lines(folder) if line.startswith("Tag=")})
-        raise UsageError(f"{folder} has no histogram of {measure}; it has {', '.join(found) or 'none at all'}")
+    if metric is not None and not count:
+        found = sorted({_metric_of(line) for line in _lines(folder) if line.startswith("Tag=")})
+        raise UsageError(f"{folder} has no histogram of {metric}; it has {', '.join(found) or 'none at all'}")
     path.write_text("".join(kept), encoding="utf-8", errors=AS_IT_IS, newline="")
     return count
 
 
-def _measure_of(line: str) -> str:
+def _metric_of(line: str) -> str:
     """`Tag=measure|target|step|phase,…`."""
     return line.removeprefix("Tag=").partition("|")[0]
 
@@ -232,7 +232,7 @@ def _lines(folder: Path) -> Iterator[str]:
         yield from read_file(final).decode("utf-8", AS_IT_IS).splitlines(keepends=True)
         return
     document = run_folder.read_document(folder)
-    began_ns = int(document["began_utc_ns"])
+    began_ns = int(document["started_utc_ns"])
     last_s = pc.max(run_folder.read_table(folder, "seconds", ["second"])["second"]).as_py()
     ended_ns = began_ns if last_s is None else (last_s + 1) * NS_PER_S
     marks = (run_folder.read_table(folder, table, ["simulated"])["simulated"] for table in SCHEMAS)
@@ -258,7 +258,7 @@ class Written:
 def export_tables(
     folder: Path, form: Format, out: Path | None = None, tables: Sequence[TableName] = TABLES, *, force: bool = False
 ) -> list[Written]:
-    """Write tables with their measures into `out`, by default the folder `export` in the run's own.
+    """Write tables with their metrics into `out`, by default the folder `export` in the run's own.
 
     Raises UsageError where the folder is no run, a file is there already and `force` is not said, or it cannot be
     written.
@@ -275,10 +275,10 @@ def export_tables(
     ]
 
 
-def export_log(folder: Path, out: Path | None = None, measure: str | None = None, *, force: bool = False) -> Written:
-    """Write the histograms, of one measure alone if it is named. Raises UsageError as `export_tables` does."""
+def export_log(folder: Path, out: Path | None = None, metric: str | None = None, *, force: bool = False) -> Written:
+    """Write the histograms, of one metric alone if it is named. Raises UsageError as `export_tables` does."""
     path = _place(folder, out, [LOG], force=force) / LOG
-    return Written(path, _write(folder, path, lambda fresh: write_log(fresh, folder, measure)), "histograms")
+    return Written(path, _write(folder, path, lambda fresh: write_log(fresh, folder, metric)), "histograms")
 
 
 def _place(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
@@ -364,7 +364,7 @@ def likeness(run: RunFrames, target: str | None = None, step: str | None = None)
 
 def _good(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
     mine = True if target is None else frame["target"] == target
-    return frame[frame["measured"] & (frame["outcome_class"] == "good") & mine]
+    return frame[frame["measured"] & (frame["outcome_class"] == "success") & mine]
 
 
 def _quantiles(frame: pd.DataFrame, begins: tuple[str, ...], end: str) -> list[float]:

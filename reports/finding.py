@@ -26,19 +26,20 @@ class Arm:
     """What an arm has of a question: turns, the sessions (or pairs) that hold one, and how many of the turns failed.
 
     `reached`: of a quantile or mean, the share of the turns wanted that have the figure; NaN of rates.
-    `worth`: sessions as Kish counts them; `longest`: sessions as long as the longest. Left out, they are equally long.
+    `effective_sessions`: sessions as Kish counts them; `longest`: sessions as long as the longest. Left out, they are
+    equally long.
     """
 
     turns: int
     sessions: int
     failed: int
     reached: float = math.nan
-    worth: float = math.nan
+    effective_sessions: float = math.nan
     longest: float = math.nan
 
     def __post_init__(self) -> None:
-        if math.isnan(self.worth):
-            vars(self).update(worth=float(self.sessions), longest=float(self.sessions))
+        if math.isnan(self.effective_sessions):
+            vars(self).update(effective_sessions=float(self.sessions), longest=float(self.sessions))
 
 
 def arm_of(turns: Integers | Floats, failed: int, reached: float = math.nan) -> Arm:
@@ -49,8 +50,8 @@ def arm_of(turns: Integers | Floats, failed: int, reached: float = math.nan) -> 
 
 
 def arm_of_sample(sample: Sample) -> Arm:
-    """From the values of a quantile's measure."""
-    return arm_of(np.bincount(sample.sessions), sample.failed, sample.reached)
+    """From the values of a quantile's metric."""
+    return arm_of(np.bincount(sample.sessions), sample.failed, sample.completed_share)
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ class Measured:
             return Reason("not exact", text=self.inexact)
         names = [baseline, self.candidate]
         if lacking := [name for name, arm in zip(names, self.arms, strict=True) if not arm.turns]:
-            return Reason("no turns", arms=tuple(lacking), measure=self.question.measure)
+            return Reason("no turns", arms=tuple(lacking), metric=self.question.metric)
         turns, sessions = [arm.turns for arm in self.arms], [arm.sessions for arm in self.arms]
-        worth = [arm.worth for arm in self.arms]
-        few = floor_reason(self.question.p, turns, sessions, self.unit, names, worth)
+        effective_sessions = [arm.effective_sessions for arm in self.arms]
+        few = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
         return few or (Reason("no ratio") if self.difference and no_ratio(self.difference) else None)
 
 
@@ -156,7 +157,7 @@ class Finding:
         """What either arm has too few of for its figure to be printed; nothing where it is decided all the same."""
         if self.difference is None or self.verdict.word != "inconclusive":
             return None, None
-        rate = RATES.get(self.question.measure) if self.question.kind == "rate" else None
+        rate = RATES.get(self.question.metric) if self.question.kind == "rate" else None
         if rate and rate.column:
             base, candidate = (Lack(rate.trials, n, TRIALS) if n < TRIALS else None for n in self.turns)
             return base, candidate
@@ -173,7 +174,7 @@ def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) 
     """
     judged = verdicts(
         [one.difference for one in measured],
-        [one.question.gated for one in measured],
+        [one.question.primary for one in measured],
         [one.floor(baseline) for one in measured],
         level=level,
     )
@@ -201,16 +202,16 @@ def _with_unseen(one: Measured, verdict: Verdict) -> Verdict:
         return verdict
     arm = one.arms[1]
     needed = arm.sessions + found.more_sessions if found.more_sessions else None
-    return replace(verdict, reason=none_seen(question.measure, arm.sessions, found.level, needed, arm.longest))
+    return replace(verdict, reason=none_seen(question.metric, arm.sessions, found.level, needed, arm.longest))
 
 
-def none_seen(measure: str, sessions: int, level: float, needed: int | None, longest: float) -> Reason:
+def none_seen(metric: str, sessions: int, level: float, needed: int | None, longest: float) -> Reason:
     """What a rate of nothing leaves open: that none was seen is no proof that there are none.
 
     `longest`: sessions as long as the longest; `needed`: sessions that would settle it.
     """
     most = upper_share(0.0, 0.0, longest, level)
-    return Reason("none seen", needed=needed or 0, there=(sessions,), measure=measure, upper=most)
+    return Reason("none seen", needed=needed or 0, there=(sessions,), metric=metric, upper=most)
 
 
 def provisional(finding: Finding) -> Finding:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench.measures import CATALOGUE, SLOPE
+from bench.metrics import CATALOGUE, REGULAR, SLOPE
 from reports.blocks import MARKS
 from reports.finding import Finding
 from reports.numbers import NBSP, NONE, count, ms, shortened, three
-from reports.question import PLAIN, RATES, Question, better_of
+from reports.question import RATES, Question, better_of
 from reports.statistics.differences import FAR, Difference, Scale
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.wording import verdicts
@@ -25,7 +25,7 @@ ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one
 
 def which_turns(question: Question) -> tuple[str, bool]:
     """one turn in twenty; half of the sessions: and whether that is several."""
-    noun = CATALOGUE[question.measure].scope
+    noun = CATALOGUE[question.metric].scope
     words = ONE_IN[question.p or 0.5]
     return (f"{words} {noun}s", True) if words.endswith("the") else (words.replace("one", f"one {noun}", 1), False)
 
@@ -33,16 +33,16 @@ def which_turns(question: Question) -> tuple[str, bool]:
 PEERS_WORDS: dict[str, tuple[str, str]] = {
     "regressed": ("slower", "worse"),
     "improved": ("faster", "better"),
-    "not regressed": ("not slower", "not worse"),
+    "not_regressed": ("not slower", "not worse"),
 }
 """What a verdict is called between two services: of a latency, of every other metric."""
 
 
-def shown_word(word: str, measure: str, *, peers: bool) -> str:
+def shown_word(word: str, metric: str, *, peers: bool) -> str:
     """Return a verdict as screens show it: slower, not regressed. `peers`: as of `Finding`."""
     if not peers or word not in PEERS_WORDS:
-        return word
-    return PEERS_WORDS[word][0 if verdicts.is_latency(measure) else 1]
+        return word.replace("_", " ")
+    return PEERS_WORDS[word][0 if verdicts.is_latency(metric) else 1]
 
 
 def size(d: float, finding: Finding, *, longer: bool = False) -> str:
@@ -83,13 +83,13 @@ def figure_value(value: float, question: Question) -> str:
         return INFINITE
     if question.kind == "rate":
         return f"{share(value)}{NBSP}%"
-    unit = CATALOGUE[question.measure].unit
+    unit = CATALOGUE[question.metric].unit
     return ms(value) if unit == "ms" else f"{three(value)}{NBSP}{unit}"
 
 
 def is_time(question: Question) -> bool:
     """Whether it is a time of which less is better."""
-    return CATALOGUE[question.measure].unit == "ms" and is_lower(question)
+    return CATALOGUE[question.metric].unit == "ms" and is_lower(question)
 
 
 def _is_long(question: Question) -> bool:
@@ -144,7 +144,7 @@ class FindingRow:
     @property
     def beside(self) -> str:
         """from the end of speech, not gated: what stands below the name where there is little room."""
-        beside = ", ".join(filter(None, (self.which, "" if self.finding.question.gated else "not gated")))
+        beside = ", ".join(filter(None, (self.which, "" if self.finding.question.primary else "not gated")))
         return beside if len(beside) <= ROOM else shortened(self.which, ROOM)
 
     @property
@@ -195,14 +195,14 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     holm = usable and is_after_holm(finding)
     word = finding.verdict.word if usable else "inconclusive"
     value = as_share(finding.difference.d, finding.difference.scale) if finding.difference else None
-    accepted = verdicts.margin(question.margin, question.measure)
-    known = verdicts.known_word(finding.known, question.measure)
+    accepted = verdicts.margin(question.margin, question.metric)
+    known = verdicts.known_word(finding.known, question.metric)
     # an arm drifts by itself in this figure; that two runs differ is said of all figures together
     doubted = finding.verdict.provisional and finding.difference is not None and finding.difference.drifts
     return FindingRow(
         name=question.name,
-        which="" if question.stratum is None else question.stratum.since or PLAIN,
-        definition=definition(question.measure),
+        which="" if question.stratum is None else question.stratum.since or REGULAR,
+        definition=definition(question.metric),
         candidate=finding.candidate,
         colour=colour,
         values=_values(finding),
@@ -215,7 +215,7 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
         high=ends[2],
         margin=_place(question, difference),
         word=word,
-        outcome=f"{shown_word(word, question.measure, peers=finding.peers)}{' (Holm)' if holm else ''}"
+        outcome=f"{shown_word(word, question.metric, peers=finding.peers)}{' (Holm)' if holm else ''}"
         if usable
         else UNJUDGED,
         within=verdicts.within(word, value, scale_of(question), accepted, known),
@@ -242,10 +242,10 @@ def is_after_holm(finding: Finding) -> bool:
     return bool(difference and difference.worse_low > 0 and verdict.reason == NOT_AFTER_HOLM)
 
 
-def definition(measure: str) -> str:
+def definition(metric: str) -> str:
     """What a figure is, in the words of the catalogue; empty for an unknown one."""
-    known = CATALOGUE.get(measure)
-    return known.sentence if known else RATES[measure].sentence if measure in RATES else ""
+    known = CATALOGUE.get(metric)
+    return known.sentence if known else RATES[metric].sentence if metric in RATES else ""
 
 
 def _values(finding: Finding) -> tuple[str, str]:
@@ -292,4 +292,4 @@ def _why(finding: Finding) -> str:
             else f"more than {count(FAR * max(finding.sessions))}"
         )
         takes = f"it takes {many} {units}"
-    return "; ".join(filter(None, (verdicts.known_word(finding.known, finding.question.measure), takes)))
+    return "; ".join(filter(None, (verdicts.known_word(finding.known, finding.question.metric), takes)))

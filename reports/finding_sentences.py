@@ -28,10 +28,10 @@ from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, figure, share
 
-WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not regressed", "equivalent")
+WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
 """The order in which one verdict speaks for several primary metrics."""
 NO_PRIMARY = "There is no verdict, because no primary metric was asked for."
-HAPPENS = {"failures": "fail or do not start", "throttled": "are throttled", "stalled": "stall"}
+HAPPENS = {"failure_rate": "fail or do not start", "throttle_rate": "are throttled", "stall_rate": "stall"}
 RUNS_DIFFER = (
     "More sessions would not decide it, because two runs differ by chance alone: measure both in one run (--targets)."
 )
@@ -56,7 +56,7 @@ def overall_shown(primary: Sequence[Finding]) -> str:
 
 def shown(finding: Finding) -> str:
     """Return the finding's verdict as screens show it."""
-    return shown_word(finding.verdict.word, finding.question.measure, peers=finding.peers)
+    return shown_word(finding.verdict.word, finding.question.metric, peers=finding.peers)
 
 
 def _rank(primary: Sequence[Finding]) -> tuple[int, float]:
@@ -125,10 +125,10 @@ def _opening(word: Word, finding: Finding, primary: Sequence[Finding]) -> str:
     if word == "regressed":
         verb = f"is {shown(finding)} than {base}" if finding.peers else "regressed"
         return f"{label} {verb}: {_now(finding, _more(finding))}."
-    if word in ("not regressed", "equivalent") and finding.known == "worse":
+    if word in ("not_regressed", "equivalent") and finding.known == "worse":
         within = f"but within the margin of {found.margin_text}"
         return f"{label} is {found.known} than {base}, {within}: {name} is {_change(finding)}."
-    if word == "not regressed":
+    if word == "not_regressed":
         verb = f"is {shown(finding)} than {base}" if finding.peers else "has not regressed"
         return f"{label} {verb}: {name} differs by {found.change}, which is within the margin of {found.margin_text}."
     if word == "equivalent":
@@ -166,7 +166,7 @@ def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
     if finding.difference is None or math.isnan(finding.difference.d):
         if reason is not None and reason.kind == "not exact":
             return f"{inconclusive}: {name} is {rest}."
-        absent = reason is not None and reason.kind in ("no turns", "no figure", "no ratio", "no look")
+        absent = reason is not None and reason.kind in ("no turns", "no figure", "no ratio", "no_analysis")
         return f"{inconclusive}: {rest}." if absent else f"{inconclusive}: {name}: {rest or 'no estimate'}."
     may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {found.margin_text}"
     return f"{may} ({rest})." if rest else f"{may}."
@@ -196,9 +196,9 @@ def _now(finding: Finding, more: str) -> str:
     """
     found, question, now = finding.difference, finding.question, "" if finding.peers else "now "
     assert found is not None, "what became worse has a difference"
-    if question.measure in HAPPENS:
-        noun = "replies" if question.measure == "stalled" else "turns"
-        return f"{share(found.candidate)}{NBSP}% of its {noun} {HAPPENS[question.measure]}, {more}"
+    if question.metric in HAPPENS:
+        noun = "replies" if question.metric == "stall_rate" else "turns"
+        return f"{share(found.candidate)}{NBSP}% of its {noun} {HAPPENS[question.metric]}, {more}"
     if question.p not in ONE_IN or not is_time(question):
         return f"{figure(question)} is {figure_value(found.candidate, question)}, {more}"
     which, several = which_turns(question)

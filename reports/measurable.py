@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, HEADLINE
-from reports.question import PLAIN, RATES
+from bench.metrics import CATALOGUE, HEADLINE, REGULAR
+from reports.question import RATES
 from reports.thresholds import GATED, Threshold, near, quoted
 
 Lacking = Sequence[Mapping[str, Any] | None]
@@ -27,7 +27,7 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Lacking, named: str = "")
     written = named or threshold.written
     steps = list(dict.fromkeys(_step(script, turn, known) for script in known for turn in script["turns"]))
     refuse_unknown_step(threshold, steps, written)
-    reasons = [_lacks(threshold.measure, rows) for rows in _rows(threshold, known)]
+    reasons = [_lacks(threshold.metric, rows) for rows in _rows(threshold, known)]
     reasons = [why or _apart(threshold, rows) for why, rows in zip(reasons, _rows(threshold, known), strict=True)]
     if not reasons or not all(reasons):
         return
@@ -62,7 +62,7 @@ def _step(script: Mapping[str, Any], turn: Mapping[str, Any], scripts: Sequence[
 def _rows(threshold: Threshold, scripts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, str]]:
     """What each row lacks that could be judged: sessions, or turns of the step."""
     for script in scripts:
-        if GATED[threshold.measure].of_sessions:
+        if GATED[threshold.metric].of_sessions:
             yield script["session"]
             continue
         for turn in script["turns"]:
@@ -70,18 +70,18 @@ def _rows(threshold: Threshold, scripts: Sequence[Mapping[str, Any]]) -> Iterato
                 yield turn["lacks"]
 
 
-def _lacks(measure: str, lacks: Mapping[str, str]) -> str:
-    """Return why such a row has no value of a measure; "" where it may have one."""
-    if measure in RATES:
-        rate = RATES[measure]
+def _lacks(metric: str, lacks: Mapping[str, str]) -> str:
+    """Return why such a row has no value of a metric; "" where it may have one."""
+    if metric in RATES:
+        rate = RATES[metric]
         return lacks.get(rate.column, "") or lacks.get(rate.words, "")
-    of = CATALOGUE[measure]
+    of = CATALOGUE[metric]
     begins = [lacks.get(name, "") for name in of.begins]
     begin = begins[0] if begins and all(begins) else ""
     return lacks.get(of.end, "") or lacks.get(of.column, "") or lacks.get(of.less, "") or begin
 
 
 def _apart(threshold: Threshold, lacks: Mapping[str, str]) -> str:
-    """Return why a row has not the traits that are asked for; "" where it may have them."""
-    names = [] if threshold.traits in ("", PLAIN) else threshold.traits.split("+")
-    return next(filter(None, (lacks.get(f"traits:{name}", "") for name in names)), "")
+    """Return why a row is not of the turn type that is asked for; "" where it may have them."""
+    names = [] if threshold.turn_type in ("", REGULAR) else threshold.turn_type.split("+")
+    return next(filter(None, (lacks.get(f"turn_type:{name}", "") for name in names)), "")

@@ -10,55 +10,54 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
-from bench import measures
+from bench import metrics
 from bench.errors import UsageError
-from bench.measures import CATALOGUE
-from bench.measures import Better as Direction
+from bench.metrics import CATALOGUE, REGULAR
+from bench.metrics import Better as Direction
 from reports.records import Known, Record, about
 from reports.statistics.differences import Better, Margin
 
 ORIGINS = {"request_sent": "request sent", "speech_end": "end of speech"}
 """What latency is measured from, in the order in which reports show it, and its words."""
 STARTED_BY = {"request_sent": "turns with response.create", "speech_end": "VAD turns"}
-"""What started the response, in words: for measures that count from the end of speech whatever the origin."""
-TRAITS = {
-    "calls": "with function calls",
+"""What started the response, in words: for metrics that count from the end of speech whatever the origin."""
+TURN_TYPES = {
+    "function_calls": "with function calls",
     "after_interruption": "after an interruption",
     "after_truncation": "after a truncation",
     "filler": "with fillers on",
 }
-"""What sets turns of one step apart (`bench.measures.TRAITS`), and its words."""
-PLAIN = "plain"
+"""What sets turns of one step apart (`bench.metrics.TURN_TYPES`), and its words."""
 SINCE = {measured_from: f"from {instant}" for measured_from, instant in ORIGINS.items()}
 
 
-Traits = Annotated[Known, about("what sets the turns apart from others of their step; null of plain ones")]
+Traits = Annotated[Known, about("the type of the turns; null of regular ones")]
 
 
 class Stratum(NamedTuple):
-    """Turns that may be pooled: their latency counts from one instant, and they have the same traits.
+    """Turns that may be pooled: their latency counts from one instant, and they have the same turn type.
 
-    `measured_from` is empty where origins are not told apart, `traits` is for plain turns.
+    `measured_from` is empty where origins are not told apart, `turn_type` of regular turns.
     """
 
     measured_from: str = ""
-    traits: str = ""
+    turn_type: str = ""
 
     @property
     def key(self) -> str:
-        """The name in documents: requested, requested+calls."""
+        """The name in documents: requested, request_sent+function_calls."""
         return "+".join(filter(None, self))
 
     @property
     def since(self) -> str:
         """From request sent, with function calls: which turns of a metric that is measured from their origin."""
-        return _joined(SINCE.get(self.measured_from, ""), self.traits_words)
+        return _joined(SINCE.get(self.measured_from, ""), self.turn_type_words)
 
     @property
     def turns(self) -> str:
         """VAD turns with function calls: which turns, whatever is measured of them."""
-        started = STARTED_BY.get(self.measured_from, "turns" if self.traits else f"{PLAIN} turns")
-        return started + (f"{',' if ' with ' in started else ''} {self.traits_words}" if self.traits else "")
+        started = STARTED_BY.get(self.measured_from, "turns" if self.turn_type else f"{REGULAR} turns")
+        return started + (f"{',' if ' with ' in started else ''} {self.turn_type_words}" if self.turn_type else "")
 
     def turns_among(self, others: Collection[Stratum]) -> str:
         """Return which turns, without what started the response if that is the same in all of them."""
@@ -66,25 +65,25 @@ class Stratum(NamedTuple):
         return self._replace(measured_from=started).turns
 
     @property
-    def traits_words(self) -> str:
+    def turn_type_words(self) -> str:
         """With function calls, after an interruption; empty for plain turns."""
-        return traits_words(self.traits)
+        return turn_type_words(self.turn_type)
 
     def covers(self, other: Stratum) -> bool:
         """Whether turns of the other stratum are of this one."""
-        return self.measured_from in ("", other.measured_from) and self.traits == other.traits
+        return self.measured_from in ("", other.measured_from) and self.turn_type == other.turn_type
 
     def among(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
         """What tells it from the others: from request sent, plain. `origins`: the words of each; empty if alone."""
         return _joined(
             origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else "",
-            (self.traits_words or PLAIN) if len({other.traits for other in others}) > 1 else "",
+            (self.turn_type_words or REGULAR) if len({other.turn_type for other in others}) > 1 else "",
         )
 
 
-def traits_words(traits: str) -> str:
+def turn_type_words(turn_type: str) -> str:
     """With function calls, after an interruption; empty for plain turns."""
-    return ", ".join(TRAITS.get(name, name) for name in traits.split("+"))
+    return ", ".join(TURN_TYPES.get(name, name) for name in turn_type.split("+"))
 
 
 NO_STRATUM = Stratum()
@@ -95,24 +94,26 @@ def _joined(*parts: str) -> str:
     return ", ".join(filter(None, parts))
 
 
-def in_order(traits: Collection[str]) -> tuple[str, ...]:
+def in_order(turn_type: Collection[str]) -> tuple[str, ...]:
     """Traits in the order in which reports show them, plain turns first."""
-    place = {name: at for at, name in enumerate(("", *measures.TRAITS))}
+    place = {name: at for at, name in enumerate(("", *metrics.TURN_TYPES))}
     last = len(place)
-    return tuple(sorted(traits, key=lambda several: ([place.get(name, last) for name in several.split("+")], several)))
+    return tuple(
+        sorted(turn_type, key=lambda several: ([place.get(name, last) for name in several.split("+")], several))
+    )
 
 
 class Wait(Record, frozen=True):
-    """The main measure of one stratum and target."""
+    """The main metric of one stratum and target."""
 
-    measure: str
+    metric: str
     measured_from: Known
-    traits: Traits
+    turn_type: Traits
     target: str
 
     @property
     def stratum(self) -> Stratum:
-        return Stratum(self.measured_from, self.traits)
+        return Stratum(self.measured_from, self.turn_type)
 
 
 Kind = Literal["quantile", "mean", "rate", "centre"]
@@ -120,7 +121,7 @@ Kind = Literal["quantile", "mean", "rate", "centre"]
 
 
 @dataclass(frozen=True)
-class RateMeasure:
+class RateMetric:
     """A share of turns. `column`: of turns, where it is true of those that are counted and null of all others.
 
     `words`: the column that counts the words of turns, where it is a share of words, and `column` counts its events.
@@ -148,66 +149,69 @@ class RateMeasure:
 RATES = {
     rate.name: rate
     for rate in (
-        RateMeasure(
-            "failures",
-            "Failed and lost turns, of the turns wanted; those that the end of the run cut are left out.",
+        RateMetric(
+            "failure_rate",
+            "Turns that failed or did not start, of the planned turns; unfinished ones are excluded.",
             label="failure rate",
         ),
-        RateMeasure("throttled", "Turns that the service throttled, of the turns that ended.", label="throttled rate"),
-        RateMeasure(
-            "stalled",
+        RateMetric(
+            "throttle_rate", "Turns that the service throttled, of the turns that ended.", label="throttled rate"
+        ),
+        RateMetric(
+            "stall_rate",
             "Replies in which the simulated player ran dry, of the turns that succeeded with audio.",
             label="stalled rate",
         ),
-        RateMeasure(
+        RateMetric(
             "yield_rate",
             "Interruptions after which the player was silent within 2 s, of those that found a reply to stop.",
             "higher",
             "yielded",
         ),
-        RateMeasure(
+        RateMetric(
             "false_yield_rate",
             "Backchannels, noises and asides that stopped the reply within 1 s, of all that were played into one.",
             "lower",
             "false_yield",
         ),
-        RateMeasure(
+        RateMetric(
             "truncation_correct_rate",
-            "Interrupted replies of which the service kept nothing beyond what was heard, of those that were checked.",
+            "Interrupted replies of which the service retained nothing beyond what was played, of those that were "
+            "checked.",
             "higher",
             "truncation_correct",
         ),
-        RateMeasure(
+        RateMetric(
             "false_reply_rate",
             "Sounds during silence that the service replied to, by the turns that follow them, of all such turns.",
             "lower",
             "false_reply",
         ),
-        RateMeasure(
+        RateMetric(
             "cut_off_rate",
             "Turns in which a reply was played before the caller's speech had ended, of the VAD turns.",
             "lower",
             "cut_off",
         ),
-        RateMeasure(
+        RateMetric(
             "preamble_rate",
             "Turns in which audio came before the answer, of the good turns with audio.",
             "neither",
             "preamble",
         ),
-        RateMeasure(
+        RateMetric(
             "task_success_rate",
             "Turns that did what their script calls success, of those of which it says what that is.",
             "higher",
             "task_success",
         ),
-        RateMeasure(
+        RateMetric(
             "input_wer",
             "Word errors of the service's transcription of the caller's speech, of the words that are said in it.",
             column="input_word_errors",
             words="input_words",
         ),
-        RateMeasure(
+        RateMetric(
             "reply_wer",
             "Word errors of replies, by their transcripts or texts, of the words that they should say.",
             column="reply_word_errors",
@@ -215,7 +219,7 @@ RATES = {
         ),
     )
 }
-"""Shares of turns, by name; the other names are those of `bench.measures`."""
+"""Shares of turns, by name; the other names are those of `bench.metrics`."""
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
 TRIALS = 10
 """Of fewer turns, or words, a rate is no figure, but two counts."""
@@ -232,27 +236,27 @@ class Question:
     `step`: of one step alone; empty for all.
     """
 
-    measure: str
+    metric: str
     kind: Kind
     margin: Margin
     p: float | None = None
-    gated: bool = False
+    primary: bool = False
     stratum: Stratum | None = None
     step: str = ""
 
     @property
     def name(self) -> str:
         """ttfa p95, failure rate, stalled rate, audio_speed mean."""
-        shown = f"{self.measure} {self.step}".rstrip()
+        shown = f"{self.metric} {self.step}".rstrip()
         if self.kind == "rate":
-            return f"{RATES[self.measure].title} {self.step}".rstrip()
+            return f"{RATES[self.metric].title} {self.step}".rstrip()
         if self.kind == "centre":
             return f"{shown}_typical_change"
         return f"{shown} mean" if self.p is None else f"{shown} p{self.p * 100:g}"
 
     @property
     def unit(self) -> str:
-        return "share" if self.kind == "rate" else CATALOGUE[self.measure].unit
+        return "share" if self.kind == "rate" else CATALOGUE[self.metric].unit
 
     @property
     def shown_unit(self) -> str:
@@ -262,22 +266,22 @@ class Question:
     @property
     def better(self) -> Direction:
         """Which way is better, if any."""
-        return (RATES if self.kind == "rate" else CATALOGUE)[self.measure].better
+        return (RATES if self.kind == "rate" else CATALOGUE)[self.metric].better
 
     @property
     def asked(self) -> tuple[str, Kind, float | None, str, str]:
         """What an `AskedFigure` begins with."""
-        return (self.measure, self.kind, self.p, *(self.stratum or NO_STRATUM))
+        return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
 
 
 class AskedFigure(Record, frozen=True):
     """Which figure a document tells of."""
 
-    measure: str
+    metric: str
     kind: Kind
     p: float | None
     measured_from: Annotated[Known, about("what the turns count from, where a run has several")]
-    traits: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
+    turn_type: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
 
 
 def accepted_at(p: float) -> float:
@@ -285,15 +289,15 @@ def accepted_at(p: float) -> float:
     return next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
 
 
-def margin_of(p: float, measure: str = "") -> Margin:
-    """The default margin of a quantile: so much more; of a measure of which more is better, so much less."""
+def margin_of(p: float, metric: str = "") -> Margin:
+    """The default margin of a quantile: so much more; of a metric of which more is better, so much less."""
     share = accepted_at(p)
-    higher = measure in CATALOGUE and CATALOGUE[measure].better == "higher"
+    higher = metric in CATALOGUE and CATALOGUE[metric].better == "higher"
     return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
 
 def better_of(question: Question) -> Better:
-    """Which way is better. Raises UsageError for a measure of which neither more nor less is."""
+    """Which way is better. Raises UsageError for a metric of which neither more nor less is."""
     if question.better == "neither":
-        raise UsageError(f"{question.measure} cannot be compared: neither more nor less of it is better")
+        raise UsageError(f"{question.metric} cannot be compared: neither more nor less of it is better")
     return question.better

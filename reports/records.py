@@ -32,7 +32,7 @@ def about(description: str) -> msgspec.Meta:
 
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
-Version = Annotated[int, msgspec.Meta(ge=1), about("version of the measures' definitions")]
+Version = Annotated[int, msgspec.Meta(ge=1), about("version of the metrics' definitions")]
 
 
 if TYPE_CHECKING:

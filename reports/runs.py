@@ -1,11 +1,11 @@
-"""Read a run folder: rows as pandas frames with their measures derived, histograms, the run's document.
+"""Read a run folder: rows as pandas frames with their metrics derived, histograms, the run's document.
 
 A run that ended is read from its Parquet files, one that was killed from its spool. A column has one dtype whatever the
 run holds: whole numbers `Int64`, flags `boolean`, measures `float64`. Columns that repeat (labels, ids of sessions) are
 categoricals; the service's ids, one per turn, stay in Arrow.
 
 What reports need of a million turns fits in 150 MB: `load_for_report` keeps it in Arrow, in the fewest bytes that hold
-it, and `reports.turns` derives a measure when it is asked for.
+it, and `reports.turns` derives a metric when it is asked for.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from bench.columns import BOUNDS, LABELS, SESSIONS, TURN_KEYS, names_of
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, VAD_SEGMENTS, outcome_class
+from bench.metrics import CATALOGUE, VAD_SEGMENTS, outcome_class
 from bench.plain import SUSPECT, printable, shortened
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
@@ -42,8 +42,8 @@ from reports.exactness import Inexact, inexact_of
 from reports.question import OF_COLUMNS
 from reports.records import misfit
 
-TURN_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
-SESSION_MEASURES = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
+TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
+SESSION_METRICS = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
 
 REPORTED = (
     *(
@@ -56,7 +56,7 @@ REPORTED = (
         "step",
         "turn",
         "measured_from",
-        "traits",
+        "turn_type",
         "start_utc_ns",
         "simulated",
     ),
@@ -80,10 +80,10 @@ REPORTED = (
     ),
     *("output_text_tokens", "output_audio_tokens", "input_image_tokens", "input_cached_image_tokens"),
 )
-"""Columns of a turn that a report needs, beside those of its measures."""
+"""Columns of a turn that a report needs, beside those of its metrics."""
 UNREPORTED = frozenset(
     (
-        *("run_id", "arm", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
+        *("run_id", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
         *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
         *names_of(SESSIONS, "width", "error"),
     )
@@ -91,7 +91,7 @@ UNREPORTED = frozenset(
 """Columns of a session that no report needs."""
 OF_REPORTS: dict[TableName, list[str]] = {
     "turns": [
-        name for name in SCHEMAS["turns"].names if name in {*REPORTED, *(n for m in TURN_MEASURES for n in m.columns)}
+        name for name in SCHEMAS["turns"].names if name in {*REPORTED, *(n for m in TURN_METRICS for n in m.columns)}
     ],
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
@@ -102,7 +102,7 @@ FEW = 16
 """Labels of a column whose categories are kept for other columns that have the same."""
 WIDTHS = tuple((2 ** (kind.bit_width - 1) - 1, kind) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64()))
 """The largest number that each type of whole numbers holds."""
-CLASSES = pd.CategoricalDtype(["good", "failed", "censored"])
+CLASSES = pd.CategoricalDtype(["success", "failed", "unfinished"])
 
 RUN = msgspec.json.schema(RunDocument)
 TOGETHER = 8
@@ -123,12 +123,12 @@ class RunFrames:
     """A run as it was read. Frames have the columns of `bench.run.folder.SCHEMAS` and those that are derived here."""
 
     folder: Path
-    document: dict[str, Any]
+    metadata: dict[str, Any]
     turns: pd.DataFrame
     sessions: pd.DataFrame
     seconds: pd.DataFrame
     histograms: Histograms
-    closed: bool
+    finalized: bool
     """read from Parquet; else from the spool of a run that is under way or was killed"""
 
     def __repr__(self) -> str:
@@ -142,33 +142,33 @@ class RunFrames:
 
     @cached_property
     def inexact(self) -> tuple[Inexact, ...]:
-        """The measures that are not exact in this run, target by target."""
-        return inexact_of(self.folder, self.document)
+        """The metrics that are not exact in this run, target by target."""
+        return inexact_of(self.folder, self.metadata)
 
     @property
     def simulated(self) -> bool:
         """Measured against `rtbench simulate`, by the document or by any row."""
-        return bool(self.document.get("simulated")) or any(
+        return bool(self.metadata.get("simulated")) or any(
             bool(frame["simulated"].eq(True).any()) for frame in (self.turns, self.sessions) if len(frame)
         )
 
 
-def load_frames(path: Path | str, *, everything: bool = True) -> RunFrames:
-    """The run in a folder, without BOUNDS; `everything=False` reads of the turns only what a report needs.
+def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
+    """The run in a folder, without BOUNDS; `all_columns=False` reads of the turns only what a report needs.
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
         every = [name for name in SCHEMAS["turns"].names if name not in BOUNDS]
-        return _derived(_columns(folder, every if everything else _reported(document), _array))
+        return _derived(_columns(folder, every if all_columns else _reported(document), _array))
 
     return _load(Path(path), turns, SCHEMAS["sessions"].names)
 
 
 def load_for_report(path: Path) -> RunFrames:
     """The run in a folder, with the columns OF_REPORTS: whole numbers of turns in the narrowest dtype of Arrow that
-    holds them, and no measures of turns (`Turns.value` derives them).
+    holds them, and no metrics of turns (`Turns.value` derives them).
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
@@ -199,7 +199,7 @@ def bounds_of(run: RunFrames) -> pd.DataFrame:
         if lost := run_folder.lost_bounds(run.folder):
             raise UsageError(f"how far instants of {run.folder} can be off is not known: {lost}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
-    if run.closed and len(bounds) == len(keys):
+    if run.finalized and len(bounds) == len(keys):
         return bounds
     there = bounds.astype({"session_id": str}).set_index(list(TURN_KEYS))  # a spool may have grown since
     return there.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
@@ -272,7 +272,7 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Turns with `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<measure>_ms` for each measure in ms,
+    """Turns with `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<measure>_ms` for each metric in ms,
     and the shares in percent.
     """
     return _derived(_arrays(table))
@@ -287,16 +287,16 @@ def _derived(stored: Columns) -> pd.DataFrame:
         "measured_from_at_ns": pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns)),
         "outcome_class": _classes(stored),
     }
-    for measure in TURN_MEASURES:
-        if measure.unit == "ms":
-            columns[f"{measure.name}_ms"] = values_ns(frame, measure, origins_ns) / NS_PER_MS
-        elif measure.of:
-            columns[measure.name] = values_ns(frame, measure)
+    for metric in TURN_METRICS:
+        if metric.unit == "ms":
+            columns[f"{metric.name}_ms"] = values_ns(frame, metric, origins_ns) / NS_PER_MS
+        elif metric.of:
+            columns[metric.name] = values_ns(frame, metric)
     return pd.concat([frame, pd.DataFrame(columns, copy=False)], axis=1)
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
-    """Sessions with `start`, `measured`, `outcome_class`, `<measure>_ms` for each measure of a session, and in bytes
+    """Sessions with `start`, `measured`, `outcome_class`, `<measure>_ms` for each metric of a session, and in bytes
     per second what each carried.
     """
     columns = _arrays(table)
@@ -306,9 +306,9 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
         "measured": _measured(columns),
         "outcome_class": _classes(columns),
     }
-    measures = {f"{measure.name}_ms": values_ns(table, measure) / NS_PER_MS for measure in SESSION_MEASURES}
+    metrics = {f"{metric.name}_ms": values_ns(table, metric) / NS_PER_MS for metric in SESSION_METRICS}
     carried = {name: bytes_per_s(table, name) for name in CARRIED}
-    return pd.DataFrame(columns | known | measures | carried, copy=False)
+    return pd.DataFrame(columns | known | metrics | carried, copy=False)
 
 
 def second_frame(table: pa.Table) -> pd.DataFrame:
@@ -324,7 +324,7 @@ def _moments(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
 
 
 def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
-    """Which rows are of the measured phase: those of `measure`, and those without a phase."""
+    """Which rows are of the measured phase: those of `metric`, and those without a phase."""
     phase = columns["phase"]
     flags: npt.NDArray[np.bool_] = np.array([*(name == MEASURED for name in phase.categories), True])[phase.codes]
     return flags
@@ -334,7 +334,7 @@ def _classes(columns: Columns) -> pd.Categorical[Any]:
     """The class of each outcome; a row without one did not end: censored."""
     outcomes, names = columns["outcome"], list(CLASSES.categories)
     kinds = [outcome_class(str(name)) for name in outcomes.categories]
-    codes = np.array([names.index(kind) for kind in (*kinds, "censored")], dtype=np.int8)
+    codes = np.array([names.index(kind) for kind in (*kinds, "unfinished")], dtype=np.int8)
     return pd.Categorical.from_codes(codes[outcomes.codes], dtype=CLASSES, validate=False)
 
 
@@ -424,7 +424,7 @@ def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
     In a spool, which may have grown meanwhile, a row stands elsewhere: there it is found by its session and turn.
     Raises UsageError where they cannot be read.
     """
-    if run.closed:
+    if run.finalized:
         with _reading(run.folder):
             ids = run_folder.read_values(run.folder, "turns", "response_id", rows)
         return [printable(str(name or "")) for name in ids]
@@ -452,7 +452,7 @@ def labels_of(document: Mapping[str, Any]) -> dict[str, str]:
 
 def run_id_of(run: RunFrames) -> str:
     """The run's own name; that of its folder where its document has none."""
-    return str(run.document.get("run_id") or run.folder_name)
+    return str(run.metadata.get("run_id") or run.folder_name)
 
 
 def called(name: str, labels: Mapping[str, str]) -> str:

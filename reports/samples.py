@@ -1,9 +1,9 @@
 """Which turns are a sample of which measure: turns → `statistics.Sample`.
 
 Good turns enter with their value; one without it (an `ok` turn without text has no ttft) is no sample of that measure.
-Failed turns, and turns that were wanted and never begun, enter as +inf wherever the measure *applies*: where any good
+Failed turns, and turns that were wanted and never begun, enter as +inf wherever the metric *applies*: where any good
 turn of the same target and step has it, else any good turn of that step at another target, else, when nothing of the
-step ever succeeded, where it is the main measure or response_total. Of measures that are no waiting time (audio_speed,
+step ever succeeded, where it is the main metric or response_total. Of metrics that are no waiting time (audio_speed,
 transcript_lead, stall, request_ack) endlessness says nothing: such turns are counted beside them. Censored turns are
 left out, counted.
 """
@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.measures import BYTES_PER_S, CATALOGUE, Measure, is_throttled
+from bench.metrics import BYTES_PER_S, CATALOGUE, Metric, is_throttled
 from reports.question import RATES, STARTED_BY, Stratum
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split
 from reports.statistics.quantiles import Sample, sample
-from reports.turns import CENSORED, FAILED, GOOD, Flags, Pool, Turns, column_of, of_rows, turns_of
+from reports.turns import FAILED, GOOD, UNFINISHED, Flags, Pool, Turns, column_of, of_rows, turns_of
 
 ALWAYS = "response_total"
 HEARD = "voice_to_voice"
@@ -32,12 +32,12 @@ ANSWER_HEARD = "answer_voice_to_voice"
 
 @dataclass(frozen=True)
 class Sampled:
-    """One measure's values, ascending over the whole run: samples of any part need no further sort.
+    """One metric's values, ascending over the whole run: samples of any part need no further sort.
 
     `values`, `index` and `failed` are of turns that were begun; a sample holds those that never were as well.
     """
 
-    measure: Measure
+    metric: Metric
     turns: Turns
     values: Floats
     index: Integers
@@ -61,7 +61,7 @@ class Sampled:
         return self._sample(*self.part(target, steps), target, steps)
 
     def by_step(self, target: int, steps: Flags) -> Iterable[tuple[int, Sample]]:
-        """(step, its sample) of those steps of a target that have the measure."""
+        """(step, its sample) of those steps of a target that have the metric."""
         values, index = self.part(target, steps)
         step = self.turns.step[index]
         order, ends = order_of_codes(step), np.cumsum(np.bincount(step, minlength=steps.size))
@@ -78,7 +78,7 @@ class Sampled:
         size = 1 + max(of_turn.max(initial=-1), of_lost.max(initial=-1))
         mine = (turns.target == target) & steps[turns.step] & (of_turn >= 0)
         failed, censored = (
-            np.bincount(of_turn[mine & (turns.kind == kind)], minlength=size) for kind in (FAILED, CENSORED)
+            np.bincount(of_turn[mine & (turns.kind == kind)], minlength=size) for kind in (FAILED, UNFINISHED)
         )
         never = np.flatnonzero((turns.lost.target == target) & steps[turns.lost.step] & (of_lost >= 0))
         lost = np.bincount(of_lost[never], minlength=size)
@@ -88,7 +88,7 @@ class Sampled:
         for group in np.flatnonzero(there | (failed + censored + lost > 0)).tolist():
             rows = drawn_by.get(group + 1, index[:0])
             drawn, sessions = values[rows], turns.session[index[rows]]
-            if lost[group] and is_wait(self.measure):
+            if lost[group] and is_wait(self.metric):
                 drawn = np.append(drawn, np.full(lost[group], np.inf))
                 sessions = np.append(sessions, turns.lost.session[never[of_lost[never] == group]])
             counted = (int(counts[group]) for counts in (failed + lost, censored, lost))
@@ -98,18 +98,18 @@ class Sampled:
         """Of turns that were begun these values; with them those that never were."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
         sessions, lost = self.turns.session[index], self.turns.lost.sessions_of(target, steps & self.applies[target])
-        if lost.size and is_wait(self.measure):
+        if lost.size and is_wait(self.metric):
             values, sessions = np.append(values, np.full(lost.size, np.inf)), np.append(sessions, lost)
         return Sample(values, sessions, failed + lost.size, censored, lost.size)
 
     def pools(self) -> Iterable[Pool]:
-        """What may be pooled of this measure, of each target that has it.
+        """What may be pooled of this metric, of each target that has it.
 
         Traits stand apart always. What counts from the turn's origin stands apart by origin, too. What counts from
         the end of speech counts from one instant; yet who starts the response, the script or the service, makes two
         things of it.
         """
-        begin = self.measure.begin
+        begin = self.metric.begin
         for target, label in enumerate(self.turns.targets):
             mine = [pool for pool in self.turns.pools if pool.target == target]
             kept = [p for p in mine if (p.steps & self.applies[target]).any()]
@@ -119,7 +119,7 @@ class Sampled:
                 strata = [pool.stratum for pool in kept]
                 yield from (replace(pool, label=_named(label, pool.stratum, strata, STARTED_BY)) for pool in kept)
             else:
-                strata = list(dict.fromkeys(Stratum("", pool.stratum.traits) for pool in kept))
+                strata = list(dict.fromkeys(Stratum("", pool.stratum.turn_type) for pool in kept))
                 for stratum in strata:
                     yield Pool(target, stratum, _named(label, stratum, strata, {}), self.turns.steps_in(stratum))
 
@@ -130,8 +130,8 @@ def _named(label: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapp
 
 
 def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
-    """One measure over the run; to a step of which nothing ever succeeded its main measure applies, and ALWAYS."""
-    measure, values = CATALOGUE[name], turns.value(name)
+    """One metric over the run; to a step of which nothing ever succeeded its main metric applies, and ALWAYS."""
+    metric, values = CATALOGUE[name], turns.value(name)
     main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
     always = (main_of_step == name) | (name == ALWAYS)
     there = turns.good & ~np.isnan(values)
@@ -140,18 +140,18 @@ def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
     applies: Flags = np.where(good, has, elsewhere[None, :])
     member = applies.ravel()[turns.group] if turns.rows.size else np.zeros(0, dtype=bool)
     failed = (turns.kind == FAILED) & member
-    waits = is_wait(measure)
+    waits = is_wait(metric)
     index = np.flatnonzero(there | failed if waits else there).astype(np.int32)
     drawn = np.where(failed[index], np.inf, values[index])
     order = order_of_values(drawn)
     drawn, index = drawn[order], index[order]
-    counted = turns.by_group(failed), turns.by_group((turns.kind == CENSORED) & member)
-    return Sampled(measure, turns, drawn, index, *counted, applies)
+    counted = turns.by_group(failed), turns.by_group((turns.kind == UNFINISHED) & member)
+    return Sampled(metric, turns, drawn, index, *counted, applies)
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """The measures of a run's turns, each sampled when it is first asked for. `mains`: that of each stratum."""
+    """The metrics of a run's turns, each sampled when it is first asked for. `mains`: that of each stratum."""
 
     turns: Turns
     mains: Mapping[Stratum, str]
@@ -166,12 +166,12 @@ class Samples:
 def samples_of(run: RunFrames) -> Samples:
     """Of the measured turns. Raises UsageError where rows name no target.
 
-    The main measure is ttfa where there is audio, else ttft; voice_to_voice where nothing but what is heard is told;
+    The main metric is ttfa where there is audio, else ttft; voice_to_voice where nothing but what is heard is told;
     where nothing succeeded, what the scripts asked for.
     """
     turns = turns_of(run)
-    asked = {script.get("output") for script in run.document.get("scripts") or []}
-    heard_alone = all(target.get("duplex") for target in run.document.get("targets") or [{}])
+    asked = {script.get("output") for script in run.metadata.get("scripts") or []}
+    heard_alone = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
     unknown = HEARD if heard_alone else "ttft" if asked == {"text"} else "ttfa"
     having = {}
     for name in ("ttfa", "ttft", HEARD):
@@ -183,19 +183,19 @@ def samples_of(run: RunFrames) -> Samples:
     return Samples(turns, dict(zip(turns.strata, mains, strict=True)))
 
 
-def is_wait(measure: Measure) -> bool:
+def is_wait(metric: Metric) -> bool:
     """Whether more of it is worse without an end: the time between two instants, and not what a column holds."""
-    return measure.waits and measure.better == "lower" and not measure.column
+    return metric.waits and metric.better == "lower" and not metric.column
 
 
 OF_SAMPLE = ["outcome_class", "turns_started"]
-"""Columns of sessions, besides a measure's own, that its sample is made of."""
+"""Columns of sessions, besides a metric's own, that its sample is made of."""
 
 
 def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) -> Sample | None:
-    """One measure of sessions, each its own cluster, of those `chosen` (by default all); None where no session has it.
+    """One metric of sessions, each its own cluster, of those `chosen` (by default all); None where no session has it.
 
-    A session that failed before the measure's end counts as +inf; one that failed later keeps its value. So does one
+    A session that failed before the metric's end counts as +inf; one that failed later keeps its value. So does one
     whose first turn failed, of what a caller waits for first. session_duration is no waiting time: failed sessions are
     left out of it, counted. What a session carried is so much whether it failed or not; where no session carried
     anything, as no audio in a run of text, there is no such figure.
@@ -212,7 +212,7 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
     mine = np.ones_like(there) if chosen is None else chosen
     kept = np.flatnonzero(mine & ((there & ~failed) | (failed if waits else False)))
     drawn = np.where(failed[kept], np.inf, values[kept])
-    cut = mine & (kind == CENSORED) & ~there
+    cut = mine & (kind == UNFINISHED) & ~there
     return sample(drawn, kept, failed=int((mine & failed).sum()), censored=int(cut.sum()))
 
 
@@ -225,13 +225,13 @@ def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
         values = turns.column(rate.column)
         events, of = values, turns.column(rate.words) if rate.words else every
         counts = ~np.isnan(events) & ~np.isnan(of)
-    elif name == "stalled":
+    elif name == "stall_rate":
         events, of = turns.value("stall_count"), every
         counts = turns.good & ~np.isnan(events)
-    elif name == "throttled":
+    elif name == "throttle_rate":
         outcomes = turns.frame["outcome"].cat
         limited = np.array([*(is_throttled(str(one)) for one in outcomes.categories), False], dtype=bool)
-        counts, events, of = turns.kind != CENSORED, limited[of_rows(outcomes.codes.to_numpy(), turns.rows)], every
+        counts, events, of = turns.kind != UNFINISHED, limited[of_rows(outcomes.codes.to_numpy(), turns.rows)], every
     else:
-        counts, events, of = turns.kind != CENSORED, turns.kind == FAILED, every
+        counts, events, of = turns.kind != UNFINISHED, turns.kind == FAILED, every
     return np.where(counts, events if rate.words else events > 0, np.nan), np.where(counts, of, np.nan)

@@ -1,7 +1,7 @@
 """Thresholds as k6 users write them, and relative ones: text → `Threshold`.
 
-ttfa: ["p(95)<800", "med<500"]             against a limit, in the unit of the measure
-failures: ["rate<0.01"]
+ttfa: ["p(95)<800", "med<500"]             against a limit, in the unit of the metric
+failure_rate: ["rate<0.01"]
 ttfa: ["p(95)<+20%", "p(95)<+20% and +30ms"]   against the baseline
 """
 
@@ -15,18 +15,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
 
+from bench import former_keys
 from bench.errors import Mistakes, UsageError
-from bench.measures import BYTES_PER_S, CATALOGUE, ORIGIN, SLOPE, TRAITS, Better, traits_of
+from bench.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.plain import shortened
 from bench.yaml_file import Value, read_yaml
-from reports.question import ORIGINS, PLAIN, RATES, Kind, Question, Stratum
+from reports.question import ORIGINS, RATES, Kind, Question, Stratum
 from reports.statistics.differences import Margin
 
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {
     "max": "a single turn decides it, and it grows with the number of turns: gate a quantile such as p(99)",
     "min": "a single turn decides it: gate a quantile such as p(5)",
-    "count": "it grows with the length of the run: gate a rate, such as failures: rate<0.01",
+    "count": "it grows with the length of the run: gate a rate, such as failure_rate: rate<0.01",
 }
 """Aggregates that k6 has, and why they are no gate here."""
 
@@ -63,7 +64,7 @@ GATED = {
 """What a threshold may be about, by its name."""
 
 
-def gated(name: str) -> Gated:
+def primary(name: str) -> Gated:
     """The figure of this name. Raises UsageError that says which there are, or why this one is no gate."""
     if name in GATED:
         return GATED[name]
@@ -71,7 +72,9 @@ def gated(name: str) -> Gated:
         raise UsageError(
             f"{name} cannot be gated: it is counted over events, and nothing tells how far sessions differ in it"
         )
-    raise UsageError(f"there is no measure {quoted(name)}{near(name, GATED)} allowed: {', '.join(GATED)}")
+    if new := former_keys.METRICS.get(name):
+        raise UsageError(f"the metric {quoted(name)} is {new} now")
+    raise UsageError(f"there is no metric {quoted(name)}{near(name, GATED)} allowed: {', '.join(GATED)}")
 
 
 def quoted(text: str) -> str:
@@ -119,66 +122,66 @@ def is_relative(text: str) -> bool:
     return text.startswith("+") or (text.startswith("-") and text.endswith(("%", "pt"))) or " and " in text
 
 
-def limit_of(text: str, gated: Gated) -> float:
-    """An absolute limit in the measure's unit."""
-    match, units = _LIMIT.fullmatch(text), UNITS[gated.unit]
+def limit_of(text: str, primary: Gated) -> float:
+    """An absolute limit in the metric's unit."""
+    match, units = _LIMIT.fullmatch(text), UNITS[primary.unit]
     if not match or match[2] not in units:
-        raise UsageError(f"{quoted(text)} is no limit of {gated.name}: write it as {EXAMPLES[gated.unit]}")
+        raise UsageError(f"{quoted(text)} is no limit of {primary.name}: write it as {EXAMPLES[primary.unit]}")
     limit = float(Fraction(match[1]) * units[match[2]])
-    if gated.unit == "share" and not 0 <= limit <= 1:
-        raise UsageError(f"{quoted(text)} is no limit of {gated.name}: a rate is from 0 to 1, such as 0.01 or 1%")
+    if primary.unit == "share" and not 0 <= limit <= 1:
+        raise UsageError(f"{quoted(text)} is no limit of {primary.name}: a rate is from 0 to 1, such as 0.01 or 1%")
     return limit
 
 
-def read_margin(text: str, gated: Gated) -> Margin:
+def read_margin(text: str, primary: Gated) -> Margin:
     """How much worse than the baseline is accepted: `+20%`, `+30ms`, both with `and`; `-10%` where more is better."""
     sizes: dict[str, float] = {}
     for part in _AND.split(text):
         match = _STEP.fullmatch(part)
-        size = _size(match[1], Fraction(match[2]), match[3], gated) if match else None
+        size = _size(match[1], Fraction(match[2]), match[3], primary) if match else None
         if size is None or size[0] in sizes:
-            raise UsageError(f"{quoted(text)} is no margin of {gated.name}: {_allowed(gated)}")
+            raise UsageError(f"{quoted(text)} is no margin of {primary.name}: {_allowed(primary)}")
         sizes[size[0]] = size[1]
     return Margin(**sizes)
 
 
-def _size(sign: str, number: Fraction, unit: str, gated: Gated) -> tuple[str, float] | None:
-    """(field of a Margin, its value) of one part; None where it is no margin of this measure.
+def _size(sign: str, number: Fraction, unit: str, primary: Gated) -> tuple[str, float] | None:
+    """(field of a Margin, its value) of one part; None where it is no margin of this metric.
 
     A margin of −10 % accepts 0.9 of the baseline, which is a ratio of 1/0.9 when worse is downwards.
     """
-    if sign != ("-" if gated.better == "higher" else "+"):
+    if sign != ("-" if primary.better == "higher" else "+"):
         return None
-    if gated.unit == "share":
+    if primary.unit == "share":
         return ("points", float(number * POINTS[unit])) if unit in POINTS and number * POINTS[unit] < 1 else None
-    if gated.unit == SLOPE:
+    if primary.unit == SLOPE:
         return ("plus", float(number)) if unit == "ms" else None
-    if unit == "%" and gated.better == "lower":
+    if unit == "%" and primary.better == "lower":
         return "ratio", float(number / 100)
     if unit == "%":
         return ("ratio", float(1 / (1 - number / 100) - 1)) if number < 100 else None
-    if unit in ("ms", "s") and gated.unit == "ms" and gated.better == "lower":
+    if unit in ("ms", "s") and primary.unit == "ms" and primary.better == "lower":
         return "plus", float(number * UNITS["ms"][unit])
     return None
 
 
-def _allowed(gated: Gated) -> str:
-    """What a margin of this measure may be."""
-    if gated.unit == "share" and gated.better == "higher":
+def _allowed(primary: Gated) -> str:
+    """What a margin of this metric may be."""
+    if primary.unit == "share" and primary.better == "higher":
         return "more of it is better, so what is accepted is less: write -1pt (one percentage point)"
-    if gated.unit == "share":
+    if primary.unit == "share":
         return "write +0.01 or +1pt (one percentage point)"
-    if gated.unit == SLOPE:
+    if primary.unit == SLOPE:
         return "it may be negative, so a percentage is undefined: write +20ms (per 1,000 tokens)"
-    if gated.better == "higher":
+    if primary.better == "higher":
         return "more of it is better, so what is accepted is less: write -10%"
-    return "write +20%" + (", +30ms, or +20% and +30ms (then both must be exceeded)" if gated.unit == "ms" else "")
+    return "write +20%" + (", +30ms, or +20% and +30ms (then both must be exceeded)" if primary.unit == "ms" else "")
 
 
 Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
-FILTERS = ("step", "target", "traits", "measured_from")
-SHAPE = 'write a measure with one text or a list of texts, such as ttfa: ["p(95)<800"]'
+FILTERS = ("step", "target", "turn_type", "measured_from")
+SHAPE = 'write a metric with one text or a list of texts, such as ttfa: ["p(95)<800"]'
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
 _QUANTILE = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
 _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
@@ -186,10 +189,10 @@ _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 
 @dataclass(frozen=True)
 class Threshold:
-    """One line of a thresholds file. `limit`: absolute, in the unit of the measure; None where it is relative."""
+    """One line of a thresholds file. `limit`: absolute, in the unit of the metric; None where it is relative."""
 
     text: str
-    measure: str
+    metric: str
     kind: Kind
     p: float | None
     sign: Sign
@@ -197,22 +200,22 @@ class Threshold:
     margin: Margin | None
     step: str = ""
     target: str = ""
-    traits: str = ""
-    """Names of `bench.measures.TRAITS`, or `plain`; empty for turns of all traits, each by itself."""
+    turn_type: str = ""
+    """Names of `bench.metrics.TURN_TYPES`, or `regular`; empty for turns of all types, each by itself."""
     measured_from: str = ""
     """The instant that latency counts from, one of `ORIGINS`; empty for each of them by itself."""
 
     @property
     def about(self) -> Question:
         """The figure that it is a threshold of."""
-        stratum = Stratum(traits="" if self.traits == PLAIN else self.traits) if self.traits else None
-        return Question(self.measure, self.kind, Margin(), self.p, stratum=stratum, step=self.step)
+        stratum = Stratum(turn_type="" if self.turn_type == REGULAR else self.turn_type) if self.turn_type else None
+        return Question(self.metric, self.kind, Margin(), self.p, stratum=stratum, step=self.step)
 
     @property
     def question(self) -> Question:
         """What a relative threshold asks of a comparison."""
         assert self.margin is not None, f"{self.text} is absolute"
-        return replace(self.about, margin=self.margin, gated=True)
+        return replace(self.about, margin=self.margin, primary=True)
 
     @property
     def figure(self) -> str:
@@ -226,24 +229,24 @@ class Threshold:
 
     @property
     def filtered(self) -> str:
-        """ttfa{step:greeting}: the measure with its filters."""
+        """ttfa{step:greeting}: the metric with its filters."""
         named = ",".join(f"{key}:{value}" for key in FILTERS if (value := getattr(self, key)))
-        return f"{self.measure}{f'{{{named}}}' if named else ''}"
+        return f"{self.metric}{f'{{{named}}}' if named else ''}"
 
 
-def parse(measure: str, text: str) -> Threshold:
-    """One threshold. `measure` may have a filter: `ttfa{step:greeting}`. Raises UsageError saying what is allowed."""
-    name, filters = _named(measure)
-    of, match = gated(name), _PARTS.fullmatch(text.strip())
+def parse(metric: str, text: str) -> Threshold:
+    """One threshold. `metric` may have a filter: `ttfa{step:greeting}`. Raises UsageError saying what is allowed."""
+    name, filters = _named(metric)
+    of, match = primary(name), _PARTS.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{quoted(text)} is no threshold: write an aggregate, a sign and a limit, {WRITTEN[of.unit]}")
     aggregate, sign, rest = (part.strip() for part in match.groups())
     kind, p = _aggregate(aggregate, of)
     if sign not in SIGNS:
         raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")
-    for of_turns in ("step", "traits", "measured_from"):
+    for of_turns in ("step", "turn_type", "measured_from"):
         if of_turns in filters and of.of_sessions:
-            raise UsageError(f"{name} is a measure of sessions, which have no {of_turns}: write {name} without it")
+            raise UsageError(f"{name} is a metric of sessions, which have no {of_turns}: write {name} without it")
     if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
         raise UsageError(f"{name} is measured from one instant only: write {name} without measured_from")
     relative = is_relative(rest)
@@ -258,7 +261,7 @@ def parse(measure: str, text: str) -> Threshold:
         raise UsageError(f"{of.name} has the operator {sign}, and {better} of it is better: write {right}")
     return Threshold(
         text=text.strip(),
-        measure=name,
+        metric=name,
         kind=kind,
         p=p,
         sign=SIGNS[sign],
@@ -276,9 +279,9 @@ def read_thresholds(path: Path) -> tuple[Threshold, ...]:
 def placed_thresholds(root: Value) -> list[tuple[Value, Threshold]]:
     """The thresholds of a table in a file or a script, each with its place. Raises UsageError as above."""
     thresholds, mistakes = [], Mistakes()
-    for value, measure, text in _entries(root, mistakes):
+    for value, metric, text in _entries(root, mistakes):
         try:
-            thresholds.append((value, parse(measure, text)))
+            thresholds.append((value, parse(metric, text)))
         except UsageError as error:
             mistakes.found.append(value.error(str(error)))
     mistakes.refuse()
@@ -287,13 +290,13 @@ def placed_thresholds(root: Value) -> list[tuple[Value, Threshold]]:
     return thresholds
 
 
-def by_measure(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
-    """The texts of thresholds by measure and filters, as JSON holds them; each once."""
+def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
+    """The texts of thresholds by metric and filters, as JSON holds them; each once."""
     texts: dict[str, list[str]] = {}
     for threshold in thresholds:
-        of_measure = texts.setdefault(threshold.filtered, [])
-        if threshold.text not in of_measure:
-            of_measure.append(threshold.text)
+        of_metric = texts.setdefault(threshold.filtered, [])
+        if threshold.text not in of_metric:
+            of_metric.append(threshold.text)
     return texts
 
 
@@ -304,48 +307,52 @@ def _entries(root: Value, mistakes: Mistakes) -> Iterator[tuple[Value, str, str]
         return
     if not isinstance(content, dict):
         raise root.error(SHAPE)
-    for measure, value in content.items():
+    for metric, value in content.items():
         inner = value.content()
         items = inner if isinstance(inner, list) else [value]
         if not items:
-            mistakes.found.append(value.error(f"{measure} has no threshold: {SHAPE}"))
+            mistakes.found.append(value.error(f"{metric} has no threshold: {SHAPE}"))
         for item in items:
             if not (item.written or "").strip():
                 mistakes.found.append(item.error(SHAPE))
                 continue
-            yield item, measure, str(item.written)
+            yield item, metric, str(item.written)
 
 
 def _named(text: str) -> tuple[str, dict[str, str]]:
-    """The name of a measure and its filters."""
+    """The name of a metric and its filters."""
     match = _NAMED.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{quoted(text)} is no measure: write ttfa, or ttfa{{step:greeting}} with a filter")
+        raise UsageError(f"{quoted(text)} is no metric: write ttfa, or ttfa{{step:greeting}} with a filter")
     filters: dict[str, str] = {}
     for part in match[2].split(",") if match[2] is not None else ():
         key, colon, value = (piece.strip() for piece in part.partition(":"))
+        if new := former_keys.FILTERS.get(key):
+            raise UsageError(f"{quoted(text)}: the filter `{key}` is `{new}` now")
         if key not in FILTERS or not colon or not value or key in filters:
             raise UsageError(
-                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL, target:LABEL, traits:NAME "
+                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL, target:LABEL, turn_type:NAME "
                 f"and measured_from:{' or '.join(ORIGINS)}"
             )
-        filters[key] = _traits(value) if key == "traits" else value
+        filters[key] = _turn_type(value) if key == "turn_type" else value
     if (instant := filters.get("measured_from")) is not None and instant not in ORIGINS:
         raise UsageError(f"{quoted(instant)} is no instant to measure from; allowed: {', '.join(ORIGINS)}")
     return match[1].strip(), filters
 
 
-def _traits(text: str) -> str:
-    """Traits, their names in their order."""
+def _turn_type(text: str) -> str:
+    """Return a turn type with its parts in their order."""
     names = [name.strip() for name in text.split("+")]
-    if text != PLAIN and not set(names) <= set(TRAITS):
-        known = f"{PLAIN}, {', '.join(TRAITS)}, or several with + between them"
-        raise UsageError(f"{quoted(text)} is no trait of turns; allowed: {known}")
-    return traits_of(names) or text
+    if text != REGULAR and not set(names) <= set(TURN_TYPES):
+        if former := next((name for name in names if name in former_keys.TURN_TYPES), None):
+            raise UsageError(f"{quoted(text)}: the turn type `{former}` is `{former_keys.TURN_TYPES[former]}` now")
+        known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
+        raise UsageError(f"{quoted(text)} is no turn type; allowed: {known}")
+    return text if text == REGULAR else turn_type_of(names)
 
 
 def _aggregate(text: str, of: Gated) -> tuple[Kind, float | None]:
-    """(kind, p of a quantile) of an aggregate of this measure."""
+    """(kind, p of a quantile) of an aggregate of this metric."""
     quantile = _QUANTILE.fullmatch(text)
     if text in OTHERS:
         raise UsageError(f"{text} of {of.name} is no gate: {OTHERS[text]}")

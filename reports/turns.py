@@ -1,6 +1,6 @@
 """The measured turns of a run as arrays, and which of them may be pooled.
 
-Turns of the phase `measure` (or of none) count. Those of different strata (`reports.question`) are never pooled: a
+Turns of the phase `metric` (or of none) count. Those of different strata (`reports.question`) are never pooled: a
 label under which turns are of several is several steps, and where steps differ, a target has a pool for each stratum.
 """
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE, REGULAR
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.measured import floats, origin_ns, values_ns
 from bench.units import NS_PER_MS
@@ -54,7 +54,7 @@ class Lost:
 
 def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
     """How many turns each session lost; none where the end of the run cut it."""
-    whole = (sessions["outcome_class"] != "censored").to_numpy()
+    whole = (sessions["outcome_class"] != "unfinished").to_numpy()
     lost: npt.NDArray[np.int64] = (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
     return lost
 
@@ -110,7 +110,7 @@ def _number(column: pd.Series[float]) -> npt.NDArray[np.float64]:
 
 Flags = npt.NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
-GOOD, FAILED, CENSORED = 0, 1, 2
+GOOD, FAILED, UNFINISHED = 0, 1, 2
 UNNAMED = "unnamed"
 
 
@@ -187,16 +187,16 @@ class Turns:
 
     @cached_property
     def origins_ns(self) -> Floats:
-        """The instant that the measures of each row of `frame` count from."""
+        """The instant that the metrics of each row of `frame` count from."""
         return origin_ns(self.frame)
 
-    def value(self, measure: str) -> Floats:
-        """The measure of each turn in its unit, NaN where it is absent."""
-        return of_rows(values_of(self.frame, measure, self.origins_ns), self.rows)
+    def value(self, metric: str) -> Floats:
+        """The metric of each turn in its unit, NaN where it is absent."""
+        return of_rows(values_of(self.frame, metric, self.origins_ns), self.rows)
 
-    def value_of_rows(self, measure: str) -> Floats:
-        """The measure of each row of `frame`, those of warm-up too, in its unit; NaN where it is absent."""
-        return values_of(self.frame, measure, self.origins_ns)
+    def value_of_rows(self, metric: str) -> Floats:
+        """The metric of each row of `frame`, those of warm-up too, in its unit; NaN where it is absent."""
+        return values_of(self.frame, metric, self.origins_ns)
 
     def instant(self, name: str) -> Floats:
         """An instant of each turn, ns after its start, NaN where it did not happen."""
@@ -240,18 +240,18 @@ class Turns:
         return mine
 
 
-def values_of(rows: pd.DataFrame, measure: str, origins_ns: Floats | None = None) -> Floats:
-    """A measure of stored rows in its unit, NaN where it is absent; `origins_ns` where they are known already."""
-    values = values_ns(rows, CATALOGUE[measure], origins_ns)
-    return values / NS_PER_MS if CATALOGUE[measure].unit == "ms" else values
+def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None) -> Floats:
+    """A metric of stored rows in its unit, NaN where it is absent; `origins_ns` where they are known already."""
+    values = values_ns(rows, CATALOGUE[metric], origins_ns)
+    return values / NS_PER_MS if CATALOGUE[metric].unit == "ms" else values
 
 
-def column_of(measure: str) -> str:
-    """The column of a measure in a frame."""
-    known = CATALOGUE[measure]
+def column_of(metric: str) -> str:
+    """The column of a metric in a frame."""
+    known = CATALOGUE[metric]
     if known.unit == "ms":
-        return f"{measure}_ms"
-    return known.column if known.column and not known.of else measure
+        return f"{metric}_ms"
+    return known.column if known.column and not known.of else metric
 
 
 def measured_rows(frame: pd.DataFrame) -> Integers:
@@ -275,7 +275,7 @@ def measured_sessions(run: RunFrames, columns: list[str] | None = None) -> pd.Da
 
 def target_labels(run: RunFrames) -> tuple[str, ...]:
     """In the order of the run's document, then whatever else the rows name."""
-    known = [str(target.get("label", "")) for target in run.document.get("targets") or [] if target.get("label")]
+    known = [str(target.get("name", "")) for target in run.metadata.get("targets") or [] if target.get("name")]
     seen = {label for frame in (run.turns, run.sessions) if len(frame) for label in sequence(frame, "target")}
     listed = [label for label in known if label in seen]
     return tuple(dict.fromkeys([*listed, *sorted(seen - set(listed))]))
@@ -381,16 +381,16 @@ def _strata(
     """The place of each row's stratum among all that there may be, which are the second.
 
     A label's turns are of what its measured turns surely are: good ones, any that got as far as response.create, and
-    any that named traits. A failed turn may have ended before it was clear who would end it, or whether it would
+    any that named a turn type. A failed turn may have ended before it was clear who would end it, or whether it would
     call functions; where it names nothing that its label surely has, it is taken for what is commoner there.
     """
-    good, traits = kind[rows] == GOOD, in_order({"", *sequence(frame, "traits")})
+    good, turn_type = kind[rows] == GOOD, in_order({"", *sequence(frame, "turn_type")} - {REGULAR})
     measured_from = place_of(frame["measured_from"], tuple(ORIGINS))
-    place = _taken(codes, labels, measured_from, len(ORIGINS), rows, good | (measured_from[rows] == 0)) * len(traits)
-    if len(traits) > 1:
-        named = np.maximum(place_of(frame["traits"], traits), 0)
-        place += _taken(codes, labels, named, len(traits), rows, good | (named[rows] > 0))
-    return place, tuple(Stratum(measured_from, together) for measured_from in ORIGINS for together in traits)
+    place = _taken(codes, labels, measured_from, len(ORIGINS), rows, good | (measured_from[rows] == 0)) * len(turn_type)
+    if len(turn_type) > 1:
+        named = np.maximum(place_of(frame["turn_type"], turn_type), 0)
+        place += _taken(codes, labels, named, len(turn_type), rows, good | (named[rows] > 0))
+    return place, tuple(Stratum(measured_from, together) for measured_from in ORIGINS for together in turn_type)
 
 
 def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:

@@ -21,29 +21,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.errors import BenchError, ScriptError, UsageError
-    from bench.load.planning.tasks import TakenTurn
+    from bench.errors import RtbenchError, ScriptError, UsageError
+    from bench.load.planning.tasks import Turn
     from bench.load.user import RealtimeUser, script
     from reports.api import Run, load
     from reports.comparisons.comparison import compare
     from reports.gate.check import check
-    from reports.histories.history import history
-    from reports.statistics.quantiles import Estimate, Sample, estimates
+    from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
+    from reports.trends.trend import trend
 
 __all__ = [
-    "BenchError", "Estimate", "RealtimeUser", "Run", "Sample", "ScriptError", "TakenTurn", "UsageError",
-    "check", "compare", "estimates", "history", "load", "script",
+    "QuantileEstimate",
+    "RealtimeUser",
+    "RtbenchError",
+    "Run",
+    "Sample",
+    "ScriptError",
+    "Turn",
+    "UsageError",
+    "check",
+    "compare",
+    "load",
+    "quantiles",
+    "script",
+    "trend",
 ]  # fmt: skip
 
 PLACES = {
-    "bench.errors": ("BenchError", "ScriptError", "UsageError"),
-    "bench.load.planning.tasks": ("TakenTurn",),
+    "bench.errors": ("RtbenchError", "ScriptError", "UsageError"),
+    "bench.load.planning.tasks": ("Turn",),
     "bench.load.user": ("RealtimeUser", "script"),
     "reports.api": ("Run", "load"),
     "reports.comparisons.comparison": ("compare",),
     "reports.gate.check": ("check",),
-    "reports.histories.history": ("history",),
-    "reports.statistics.quantiles": ("Estimate", "Sample", "estimates"),
+    "reports.trends.trend": ("trend",),
+    "reports.statistics.quantiles": ("QuantileEstimate", "Sample", "quantiles"),
 }
 """The modules that the names come from."""
 HOME = Path(__file__).resolve().parents[1]

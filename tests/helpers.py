@@ -231,15 +231,17 @@ class Talk:
     def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
         """A turn begins whose end a VAD is to find, with the chunk whose last sample is the first of speech."""
         self.begin(at_ms, number, **{"vad": True, "service_responds": self.service_responds} | changes)
-        self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, moments={"speech_start": 0})
+        self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, instants={"speech_start": 0})
 
     def end_speech(self, at_ms: float, *, after_ms: float = 0, ticket: int = 0) -> None:
         """The chunk whose last sample is `after_ms` behind the last one of speech."""
         moments = {"speech_end": round(after_ms * MS)}
-        self.send(at_ms, "input_audio_buffer.append", ticket=ticket, audio_bytes=4_800, moments=moments)
+        self.send(at_ms, "input_audio_buffer.append", ticket=ticket, audio_bytes=4_800, instants=moments)
 
     def send(self, at_ms: float, name: str, *, ticket: int = 0, **counts: Any) -> None:
-        self.timeline.tell(inputs.Sent(name, at(at_ms), width_ns=7, ticket=ticket, **{"wire_bytes": 100} | counts))
+        self.timeline.tell(
+            inputs.Sent(name, at(at_ms), uncertainty_ns=7, ticket=ticket, **{"wire_bytes": 100} | counts)
+        )
 
     def transmit(self, at_ms: float, ticket: int, *, acknowledged: bool = False) -> None:
         """The kernel's word on a message that was sent with a ticket."""
@@ -633,7 +635,7 @@ def build_session(**changes: Any) -> SessionObservation:
     return SessionObservation(**values | changes)
 
 
-NOBODY = RowIdentity("", "", None, "", None, None, None, None, "", "", 0, "", simulated=True)
+NOBODY = RowIdentity("", "", None, "", None, None, None, "", "", 0, "", simulated=True)
 
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:

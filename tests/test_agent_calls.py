@@ -156,7 +156,7 @@ def test_what_an_agent_says_first_is_heard_when_it_is_said(
         off_ns = abs(at_ns - call.audible_ns(begin, BYTES_PER_S[way]))
         assert off_ns <= (question.errors_ns["first_audible"] if "noise" in manners else 0) + 1
     assert (question.errors_ns["first_audible"] > 0) is ("noise" in manners)
-    assert question.measures_ns().get("barge_in_late_audio", 0) == 0
+    assert question.metrics_ns().get("barge_in_late_audio", 0) == 0
     if manners == "fillers":
         assert call.agent.said[call.begun("answer")[0]].due_ns - call.agent.said[first[0]].due_ns > FILLER_MS * MS
 
@@ -178,4 +178,4 @@ def test_an_agent_that_ignores_its_caller_is_silent_once_it_has_said_everything(
     yielded = question.instants["barge_in_silent"] - question.instants["barge_in"] <= 2 * NS_PER_S
     assert (question.outcome, question.yielded, objection.outcome) == ("interrupted", yielded, "ok")
     assert "barge_in_detected" not in question.instants
-    assert {"barge_in_detection", "unplayed_audio"}.isdisjoint(question.measures_ns())
+    assert {"barge_in_detection", "unplayed_audio"}.isdisjoint(question.metrics_ns())

@@ -126,7 +126,7 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
     outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in heard(talk, "conversation.item.create")
                if event["item"]["type"] == "function_call_output"]  # fmt: skip
     asked = [at_ns for at_ns, _ in heard(talk, "response.create")][-len(calling) :]
-    assert (turn.outcome, turn.traits, len(calling)) == ("ok", "calls", functions.rounds)
+    assert (turn.outcome, turn.turn_type, len(calling)) == ("ok", "function_calls", functions.rounds)
     assert turn.function_calls == len(outputs) == sum(len(calls_of(talk, response_id)) for response_id in calling)
     assert (turn.response_id, turn.answer_response_id) == (made[0], last)
     assert turn.instants["function_call_done"] == done_ns[0]
@@ -206,7 +206,7 @@ def test_an_answer_in_parts_has_an_answer_and_a_preamble(phases: bool, pause_ms:
 
     (turn,) = talk.turns
     said, answer = audio_of(talk, responses(talk)[0]).values()
-    assert (turn.outcome, turn.preamble, turn.traits) == ("ok", True, None)
+    assert (turn.outcome, turn.preamble, turn.turn_type) == ("ok", True, "regular")
     assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (said[0][0], answer[0][0])
     assert (turn.stall_count, len(turn.gaps_ns)) == (0, len(said) + len(answer) - 2)
 
@@ -264,7 +264,7 @@ def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: i
         assert first.yielded is None
         return
     assert [turn.outcome for turn in talk.turns] == ["interrupted", "ok", "ok"]
-    assert [turn.traits for turn in talk.turns] == [None, "after_interruption", None]
+    assert [turn.turn_type for turn in talk.turns] == ["regular", "after_interruption", "regular"]
     assert first.instants["barge_in"] == second.instants["speech_start"]
     assert first.instants["barge_in_detected"] == first.instants["barge_in_silent"] == started[1]
     assert first.yielded is True
@@ -359,7 +359,7 @@ def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(min_sp
     first, second = talk.turns
     assert (first.outcome, first.interruption, first.yielded) == (outcome, "noise", None)
     assert first.false_yield is (outcome != "ok")
-    assert (second.outcome, second.traits) == ("ok", None)
+    assert (second.outcome, second.turn_type) == ("ok", "regular")
     assert talk.session.unattributed_commits == (outcome != "ok")
 
 
@@ -461,7 +461,7 @@ def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
 
     first, second = talk.turns
     assert (first.outcome, first.interruption, first.yielded) == ("ok", "speech", None)
-    assert (second.outcome, second.traits) == ("ok", None)
+    assert (second.outcome, second.turn_type) == ("ok", "regular")
     assert second.start_ns >= first.instants["ended"]
 
 
@@ -494,7 +494,7 @@ def test_a_turn_with_fillers_has_the_answer_s_figures_and_is_apart(
     assert talk.session.service_errors == 0
     said = [(sent.due_ns, decoded(sent.body)) for sent in talk.simulator.said if sent.audio_bytes]
     for turn, after in zip(talk.turns, [*talk.turns[1:], None], strict=True):
-        assert turn.traits == ("calls+filler" if rounds else "filler")
+        assert turn.turn_type == ("function_calls+filler" if rounds else "filler")
         mine = [(at_ns, event) for at_ns, event in said
                 if turn.start_ns <= at_ns and (after is None or at_ns < after.start_ns)]  # fmt: skip
         items = dict.fromkeys(event["item_id"] for _, event in mine)
@@ -512,7 +512,7 @@ def test_fillers_that_only_the_service_knows_of_are_told_by_its_session(known: b
     script = build_script(say(), Pause(1), *changed, Pause(1), say(), dialect=PREVIEW)
     talk = talked(script, Simulator(PREVIEW, default_profile(), 1, wire=VOICE_LIVE))
 
-    assert [turn.traits for turn in talk.turns] == ([None, "filler"] if known else [None, None])
+    assert [turn.turn_type for turn in talk.turns] == (["regular", "filler"] if known else ["regular", "regular"])
     assert [turn.preamble for turn in talk.turns] == ([False, True] if known else [False, False])
 
 

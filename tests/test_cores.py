@@ -11,13 +11,13 @@ from bench.cores import HYPERVISOR, OTHERS, CoreTimes, CoreWatch, Processors, fi
 
 HZ = cores.TICKS_PER_S
 UNKNOWN = Processors(
-    cores=4, load_begin=1.0, load_end=2.0, own=None, programs=None, stolen=None, taken_most=None, stolen_most=None
+    cores=4, load_start=1.0, load_end=2.0, this_run=None, all_programs=None, steal=None, total_max=None, steal_max=None
 )
 
 
 def watched(**changes: float | None) -> Processors:
     plain = Processors(
-        cores=4, load_begin=1.0, load_end=2.0, own=0.1, programs=0.3, stolen=0.0, taken_most=0.3, stolen_most=0.0
+        cores=4, load_start=1.0, load_end=2.0, this_run=0.1, all_programs=0.3, steal=0.0, total_max=0.3, steal_max=0.0
     )
     return Processors(**plain | changes)  # type: ignore[typeddict-item]
 
@@ -51,8 +51,12 @@ def test_what_others_and_the_hypervisor_had_is_told_over_all_and_of_the_worst_st
     stat(machine, 146, 170, steal=4)
     told = watch.look()
 
-    assert (told["own"], told["programs"], told["stolen"]) == (round(8 / 120, 4), round(46 / 120, 4), round(4 / 120, 4))
-    assert (told["taken_most"], told["stolen_most"]) == (1.0, 0.1)
+    assert (told["this_run"], told["all_programs"], told["steal"]) == (
+        round(8 / 120, 4),
+        round(46 / 120, 4),
+        round(4 / 120, 4),
+    )
+    assert (told["total_max"], told["steal_max"]) == (1.0, 0.1)
 
 
 def test_where_the_system_does_not_tell_nothing_is_called_zero(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,11 +69,14 @@ def test_where_the_system_does_not_tell_nothing_is_called_zero(machine: Path, mo
 
 
 def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
-    workers = [watched(own=0.1, programs=0.6, load_end=2.0), watched(own=0.2, programs=0.5, load_end=3.0)]
+    workers = [
+        watched(this_run=0.1, all_programs=0.6, load_end=2.0),
+        watched(this_run=0.2, all_programs=0.5, load_end=3.0),
+    ]
     both = joined_processors(workers)
 
     assert both is not None
-    assert (both["own"], both["programs"], both["load_end"]) == (0.3, 0.6, 3.0)
+    assert (both["this_run"], both["all_programs"], both["load_end"]) == (0.3, 0.6, 3.0)
     assert joined_processors([UNKNOWN, UNKNOWN]) == UNKNOWN
     assert joined_processors([]) is None
 
@@ -78,12 +85,12 @@ def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
     ("seen", "remedy"),
     [
         (watched(), ""),
-        (watched(own=0.4, programs=0.8, taken_most=1.0), ""),  # a simulator takes as much as we do
-        (watched(own=0.02, programs=0.92, taken_most=1.0), OTHERS),
-        (watched(own=0.02, programs=0.32, taken_most=0.5), ""),
-        (watched(stolen=0.03), HYPERVISOR),
-        (watched(stolen=0.001, stolen_most=0.2), HYPERVISOR),
-        (watched(own=0.02, programs=0.92, taken_most=1.0, stolen=0.03), f"{OTHERS}; {HYPERVISOR}"),
+        (watched(this_run=0.4, all_programs=0.8, total_max=1.0), ""),  # a simulator takes as much as we do
+        (watched(this_run=0.02, all_programs=0.92, total_max=1.0), OTHERS),
+        (watched(this_run=0.02, all_programs=0.32, total_max=0.5), ""),
+        (watched(steal=0.03), HYPERVISOR),
+        (watched(steal=0.001, steal_max=0.2), HYPERVISOR),
+        (watched(this_run=0.02, all_programs=0.92, total_max=1.0, steal=0.03), f"{OTHERS}; {HYPERVISOR}"),
         (None, ""),
     ],
 )

@@ -47,8 +47,8 @@ def call_of(mouth: Mouth, tmp_path: Path, deeds: Deeds, **keys: Any) -> Call:
     return call
 
 
-def wait_ms(turn: TurnObservation, measure: str) -> float:
-    return turn.measures_ns()[measure] / MS
+def wait_ms(turn: TurnObservation, metric: str) -> float:
+    return turn.metrics_ns()[metric] / MS
 
 
 @pytest.mark.parametrize("mouth", MOUTHS.values(), ids=MOUTHS)
@@ -58,8 +58,8 @@ def test_an_answer_that_comes_during_the_next_question_is_no_wait_of_either(mout
 
     assert FILLER_AFTER_MS <= wait_ms(first, "voice_to_voice") - JITTER_MS <= FILLER_AFTER_MS + CHUNK_MS + 1
     assert later[0].cut_off
-    assert not {"voice_to_voice", "dead_air"} & later[0].measures_ns().keys()
-    assert all(value >= 0 for turn in later for value in turn.measures_ns().values())
+    assert not {"voice_to_voice", "dead_air"} & later[0].metrics_ns().keys()
+    assert all(value >= 0 for turn in later for value in turn.metrics_ns().values())
 
 
 @pytest.mark.parametrize("mouth", MOUTHS.values(), ids=MOUTHS)
@@ -70,7 +70,7 @@ def test_a_longer_silence_makes_a_filler_and_its_answer_one_reply(mouth: Mouth, 
         assert (turn.outcome, turn.cut_off) == ("ok", False)
         assert FILLER_AFTER_MS <= wait_ms(turn, "voice_to_voice") - JITTER_MS <= FILLER_AFTER_MS + CHUNK_MS + 1
         assert 2_000 <= wait_ms(turn, "dead_air") <= 2_000 + 60 + JITTER_MS
-        assert "answer_voice_to_voice" not in turn.measures_ns()
+        assert "answer_voice_to_voice" not in turn.metrics_ns()
 
 
 @pytest.mark.parametrize("mouth", MOUTHS.values(), ids=MOUTHS)

@@ -31,9 +31,9 @@ from bench.simulator.truth import read_truth
 from bench.target.identity import public_claims
 from bench.transport.parser import service_words
 from reports.gate.baselines import read_file as read_baseline
-from reports.histories.entry import _summary as read_summary
 from reports.summary.arms import transcription_model
 from reports.summary.single_turns import stretches
+from reports.trends.entry import _summary as read_summary
 from tests.attack.test_files import LOG, read_log
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import Namespace
 from typing import Any
 
 import pytest
 
-from bench import former
+from bench import former, former_keys
 from bench.cli import app
 from bench.errors import UsageError
 from bench.load.planning.load_model import IN_SCENARIO, asked
 from bench.load.planning.run_options import RUN_OPTIONS, add_options, refuse_former_options
+from bench.metrics import CATALOGUE
+from reports.question import RATES
+from reports.thresholds import parse
 from tests.command_line import call
 from tests.load.test_run_options import Parser
 
@@ -108,3 +112,24 @@ def test_a_former_attribute_of_a_class_of_users_is_refused_and_not_ignored(old: 
     assert new in IN_SCENARIO
     with pytest.raises(UsageError, match=f"Busy: the attribute `{old}` is `{new}` now"):
         asked(nothing, (type("Busy", (), {old: "30/min"}),))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("failures: rate<1%", 'the metric "failures" is failure_rate now'),
+        ("token_wait: p(95)<5s", 'the metric "token_wait" is auth_wait now'),
+        ("ttfa{traits:calls}: med<1s", "the filter `traits` is `turn_type` now"),
+        ("ttfa{turn_type:plain}: med<1s", "the turn type `plain` is `regular` now"),
+    ],
+)
+def test_a_former_name_in_a_threshold_is_refused_with_the_present_one(written: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        parse(*written.rsplit(": ", 1))
+
+
+def test_former_metrics_are_no_metrics_and_their_present_names_are() -> None:
+    known = {*CATALOGUE, *RATES, "ttfa_typical_change"}
+
+    assert not former_keys.METRICS.keys() & known
+    assert set(former_keys.METRICS.values()) <= known

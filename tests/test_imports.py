@@ -26,7 +26,7 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "former", "former_keys", "installation", "manual", "clock", "columns", "measures", "limits",
+    "units", "errors", "former", "former_keys", "installation", "manual", "clock", "columns", "metrics", "limits",
     "money", "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",
@@ -54,11 +54,12 @@ FLOORS = (
     "runs", "arguments", "turns", "samples",
     "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
     "page", "text",
-    "sides", "sizing", "looks", "comparisons", "gate", "histories",
+    "sides", "sample_size", "looks", "comparisons", "gate", "trends",
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
-    "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.measures", "bench.money",
+    "bench.columns", "bench.errors", "bench.foreign", "bench.former_keys", "bench.limits", "bench.metrics",
+    "bench.money",
     "bench.manual", "bench.plain", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
     "bench.run.document", "bench.run.folder",
     "bench.run.part", "bench.run.presence", "bench.run.integrity",
@@ -88,7 +89,7 @@ NAMED_IN = {
 }  # fmt: skip
 
 PURE = (
-    "bench.remedies", "bench.plain", "bench.money", "bench.measures", "bench.protocol",
+    "bench.remedies", "bench.plain", "bench.money", "bench.metrics", "bench.protocol",
     "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.answering",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
@@ -124,7 +125,7 @@ CLOCKS = {
 
 DRAWING = (
     "reports.page.bars", "reports.page.charts", "reports.page.panels", "reports.page.speech", "reports.page.svg",
-    "reports.comparisons.forest", "reports.histories.figure",
+    "reports.comparisons.forest", "reports.trends.figure",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
 """What a module that draws has no need of: it is handed a frame."""
@@ -507,14 +508,6 @@ def test_a_name_of_a_package_is_one_thing(package: str) -> None:
     assert standing_twice(package, types) == set()
 
 
-@pytest.mark.parametrize("package", ["bench", "reports"])
-def test_a_public_function_of_a_package_has_a_name_of_its_own(package: str) -> None:
-    """Commands are called as users type them, and may be named like what they call."""
-    twice = {(name, path) for name, path in standing_twice(package, public_functions) if not within(path, "bench.cli")}
-
-    assert {name for name, _ in twice if sum(name == other for other, _ in twice) > 1} == set()
-
-
 def test_a_module_of_bench_has_a_name_of_its_own() -> None:
     """Errors, tests and readers call a module by its last word alone; each search has its `page`."""
     times = Counter(path.stem for name, path in MODULES.items() if within(name, "bench") and path.stem != "__init__")
@@ -527,13 +520,6 @@ def standing_twice(package: str, names: Callable[[ast.Module], Iterator[str]]) -
     defined = [(name, path) for path in MODULES if within(path, package) for name in names(tree(path))]
     times = Counter(name for name, _ in defined)
     return {(name, path) for name, path in defined if times[name] > 1}
-
-
-def public_functions(module: ast.Module) -> Iterator[str]:
-    """The names of a module's functions that others may use."""
-    yield from (
-        node.name for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-    )
 
 
 def test_a_docstring_begins_with_what_it_is_about() -> None:
@@ -614,7 +600,7 @@ def test_a_sentence_that_is_read_is_found(code: str) -> None:
 
 
 NAMED = {
-    "not told", "a model that was not named",  # names in summary.json of what has none
+    "not reported", "a model that was not named",  # names in summary.json of what has none
     "permessage-deflate in ", "; else the service declined",  # a fact of an arm, as its document keeps it
 }  # fmt: skip
 PHRASE = re.compile(r"[a-z]{2,},? [a-z]")

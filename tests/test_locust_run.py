@@ -44,7 +44,7 @@ def test_a_run_began_after_its_process_was_started_whatever_the_wall_clock_says(
     step_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawned_ns = monotonic_ns() - 2 * NS_PER_S
-    (tmp_path / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "began_utc_ns": utc_ns() - NS_PER_S}))
+    (tmp_path / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "started_utc_ns": utc_ns() - NS_PER_S}))
     monkeypatch.setattr("time.time_ns", lambda: utc_ns() + step_s * NS_PER_S)
     began_ns = LocustRun(cast(Any, None), spawned_ns=spawned_ns).began_ns(tmp_path)
 

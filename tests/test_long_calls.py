@@ -51,11 +51,11 @@ def test_a_turn_s_context_is_what_the_service_has_read_and_no_truncation_is_inve
     assert [turn.context_cached_tokens for turn in talked.turns] == cached
     for at, turn in enumerate(talked.turns):
         shorter = bool(at) and done[at]["input_tokens"] < done[at - 1]["input_tokens"]
-        assert turn.traits == ("after_truncation" if shorter else None)
-        assert left_out[at] or turn.traits is None
+        assert turn.turn_type == ("after_truncation" if shorter else "regular")
+        assert left_out[at] or turn.turn_type == "regular"
 
 
 def test_a_service_that_keeps_half_is_found_out() -> None:
     talked = talk([300, 300, 300, 300, 30], kept=0.5)
 
-    assert [turn.traits for turn in talked.turns].count("after_truncation") >= 1
+    assert [turn.turn_type for turn in talked.turns].count("after_truncation") >= 1

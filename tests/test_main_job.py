@@ -73,9 +73,11 @@ def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys:
     assert ended.returncode in (0, 4), ended.stderr
     assert sessions["outcome"].tolist() == ["ok"] * 20
     assert ahead(sessions, "fast") <= {-1, 0, 1}
-    assert sessions.groupby("pair")["arm"].apply(set).map(sorted).tolist() == [["fast", "slow"]] * 10
+    assert sessions.groupby("pair")["target"].apply(set).map(sorted).tolist() == [["fast", "slow"]] * 10
     assert sessions["block"].tolist() == [0] * 20
-    waits = turns.assign(wait=turns["first_audio_at_ns"] - turns["request_sent_at_ns"]).groupby("arm")["wait"].median()
+    waits = (
+        turns.assign(wait=turns["first_audio_at_ns"] - turns["request_sent_at_ns"]).groupby("target")["wait"].median()
+    )
     assert 1.15 < waits["slow"] / waits["fast"] < 1.45
     assert files.read_document(folder)["interleaved"] is True
     summary = json.loads((folder / "summary.json").read_text())
@@ -92,7 +94,7 @@ def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys:
     checked = status("check", folder, "--thresholds", tmp_path / "ci.yaml")
     assert checked in ((1, 3) if compared == 0 else (4,))
     assert capsys.readouterr().err == ""
-    assert json.loads((folder / "check.json").read_text())["exit_code"] == checked
+    assert json.loads((folder / "check.json").read_text())["exit_status"] == checked
 
 
 def _words(value: Any) -> Iterator[str]:
@@ -126,11 +128,12 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
     assert sorted(sessions["pair"]) == list(range(12))
     document = files.read_document(hosted.run)
     assert [host["name"] for host in document["hosts"]] == ["east", "west"]
-    assert all(abs(host["clock_offset_ns"]) <= host["clock_offset_error_ns"] for host in document["hosts"])  # one clock
+    # one clock
+    assert all(abs(host["clock_offset_ns"]) <= host["clock_offset_uncertainty_ns"] for host in document["hosts"])
     logs = {path.stem for path in (hosted.run / "events").iterdir()}
     assert logs == set(sessions["session_id"][sessions["event_log"].astype(bool)])
     assert logs
-    assert document["lost"] == []
+    assert document["missing_workers"] == []
     kept = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
     assert not kept, "what the master has got is not kept twice"
     histograms_are_those_of_the_rows(hosted.run)
@@ -138,8 +141,8 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
 
 def histograms_are_those_of_the_rows(run: Path) -> None:
     final, again = read(files.histograms_path(run)), all_histograms(files.row_reader(run), parts(run))
-    ttfa = {key: histogram.encode() for key, histogram in final.items() if key.measure == "ttfa"}
-    assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.measure == "ttfa"}
-    gaps = sum(h.get_total_count() for key, h in final.items() if key.measure == "delta_gap")
+    ttfa = {key: histogram.encode() for key, histogram in final.items() if key.metric == "ttfa"}
+    assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.metric == "ttfa"}
+    gaps = sum(h.get_total_count() for key, h in final.items() if key.metric == "delta_gap")
     rows = files.read_table(run, "turns")
     assert gaps == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["uncertain_gaps"])).as_py()

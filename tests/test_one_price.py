@@ -53,8 +53,8 @@ def test_a_turn_has_one_price_wherever_it_is_told(
     spending = Spending(TABLE, {"sim": terms})
     spending.add("sim", answered, usage)
     target = replace(build_target(), model=terms.asked, prices=terms.own)
-    seen = replied(build_observation(usage=usage), target, tariff_of(TABLE, terms, answered)).said
-    (charge,) = money_of(reported(tmp_path, answered, terms), ["sim"]).costs[0].charges
+    seen = replied(build_observation(usage=usage), target, tariff_of(TABLE, terms, answered)).message
+    (charge,) = money_of(reported(tmp_path, answered, terms), ["sim"]).targets[0].models
 
     assert charge.prices == prices
     assert charge.model == (answered or terms.asked or UNNAMED)
@@ -72,13 +72,13 @@ def test_a_turn_has_one_price_wherever_it_is_told(
 
 def reported(folder: Path, answered: str | None, terms: Terms) -> RunFrames:
     """A run whose sessions were answered by that model."""
-    run = reports.load(synthetic.write(folder, Plan(sessions=2, usage=True)), everything=False)
-    entry = {"label": "sim", "model": terms.asked, "dialect": "ga" if terms.listed else "voice-live"}
+    run = reports.load(synthetic.write(folder, Plan(sessions=2, usage=True)), all_columns=False)
+    entry = {"name": "sim", "model": terms.asked, "dialect": "ga" if terms.listed else "voice-live"}
     own = {"prices": asdict(terms.own)} if terms.own else {}
     models = {name: asdict(prices) for name, prices in TABLE.items()}
     sessions = run.sessions.assign(model=answered)
     return replace(
-        run, sessions=sessions, document=run.document | {"targets": [entry | own], "prices": {"models": models}}
+        run, sessions=sessions, metadata=run.metadata | {"targets": [entry | own], "prices": {"models": models}}
     )
 
 
@@ -95,7 +95,9 @@ def test_tokens_that_cannot_be_read_have_no_price_anywhere() -> None:
     unread = Usage(unread=1, audio_out=60)
     spending = Spending(TABLE, {"sim": Terms("gpt-realtime")})
     spending.add("sim", None, unread)
-    seen = replied(build_observation(usage=unread), build_target(), tariff_of(TABLE, Terms("gpt-realtime"), None)).said
+    seen = replied(
+        build_observation(usage=unread), build_target(), tariff_of(TABLE, Terms("gpt-realtime"), None)
+    ).message
 
     assert (spending.usd_at(0), spending.unpriced, spending.unknown_models) == (0.0, 1, set())
     assert "unpriced" in seen

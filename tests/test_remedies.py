@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.measures import ACCEPT_HEADER, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
+from bench.metrics import ACCEPT_HEADER, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
 from bench.observe.pending_turns import UNNOTICED
 from bench.remedies import remedy_of
 from tests.faults.cells import cells

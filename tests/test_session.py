@@ -90,14 +90,14 @@ def test_the_first_turn_waits_until_the_session_is_greeted_and_its_settings_are_
 
     assert played.sent_at("session.update") == [700 * MS]
     assert played.sent_at("conversation.item.create") == [1_600 * MS]
-    assert played.observation.measures_ns()["session_update"] == 900 * MS
+    assert played.observation.metrics_ns()["session_update"] == 900 * MS
 
 
 def test_a_turn_s_latency_counts_from_its_request() -> None:
     played = Played(build_script(say()), Service(turns=[lambda r: spoken(reply(GA, r), first_ns=300 * MS)]))
 
     place = reply(GA, "r").index(delta(GA, "audio", "r"))
-    assert played.turns[0].measures_ns()["ttfa"] == 300 * MS + place * 20 * MS
+    assert played.turns[0].metrics_ns()["ttfa"] == 300 * MS + place * 20 * MS
 
 
 @pytest.mark.parametrize("chunk_ms", [20, 100, 130, 200])

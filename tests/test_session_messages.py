@@ -60,7 +60,7 @@ def test_what_was_said_before_is_taken_before_the_first_turn_begins(dialect: Dia
     instants = played.observation.instants
     assert instants["history_acked"] - instants["history_start"] == 5 * MS
     assert played.turns[0].start_ns == instants["history_acked"]
-    assert played.observation.measures_ns()["history_load"] == 5 * MS
+    assert played.observation.metrics_ns()["history_load"] == 5 * MS
     assert played.outcomes == ["ok"]
 
 
@@ -69,7 +69,7 @@ def test_a_service_that_acknowledges_nothing_is_not_waited_for_for_long() -> Non
 
     assert played.outcomes == ["ok"]
     assert played.turns[0].start_ns - played.observation.instants["history_start"] == 2 * S
-    assert "history" not in played.observation.measures_ns()
+    assert "history" not in played.observation.metrics_ns()
 
 
 class Slow(Service):
@@ -87,7 +87,7 @@ class Slow(Service):
 def test_a_service_that_takes_its_time_is_waited_for_as_long_as_it_goes_on() -> None:
     played = Played(with_history("One", "Two", "Three", "Four"), Slow())
 
-    assert played.observation.measures_ns()["history_load"] == 4 * S
+    assert played.observation.metrics_ns()["history_load"] == 4 * S
     assert played.turns[0].start_ns == played.observation.instants["history_acked"]
 
 
@@ -247,8 +247,8 @@ def test_a_pipelined_start_sends_the_settings_and_the_first_turn_before_it_is_gr
     ]  # fmt: skip
     session = played.observation
     assert played.outcomes == ["ok", "ok"]
-    assert session.measures_ns()["session_ready"] == 200 * MS
-    assert session.measures_ns()["session_update"] == 300 * MS
+    assert session.metrics_ns()["session_ready"] == 200 * MS
+    assert session.metrics_ns()["session_update"] == 300 * MS
     assert session.caller_time_ns == 0
 
 
@@ -274,7 +274,7 @@ def test_a_history_goes_before_the_turn_of_a_pipelined_start_without_waiting() -
     assert [event["type"] for _, event in played.sent] == ["session.update", ITEM, ITEM, REQUEST]
     assert {at_ns for at_ns, _ in played.sent} == {0}
     assert played.outcomes == ["ok"]
-    assert played.observation.measures_ns()["history_load"] == 5 * MS
+    assert played.observation.metrics_ns()["history_load"] == 5 * MS
 
 
 # Greetings.
@@ -288,7 +288,7 @@ def test_a_server_that_greets_with_the_conversation_alone_is_understood() -> Non
     played = Played(build_script(say()), Greeting())
 
     assert played.outcomes == ["ok"]
-    assert played.observation.measures_ns()["session_ready"] == 10 * MS
+    assert played.observation.metrics_ns()["session_ready"] == 10 * MS
 
 
 def test_a_server_that_greets_with_both_is_ready_at_the_first() -> None:
@@ -298,7 +298,7 @@ def test_a_server_that_greets_with_both_is_ready_at_the_first() -> None:
 
     played = Played(build_script(say()), Greeting())
 
-    assert played.observation.measures_ns()["session_ready"] == 10 * MS
+    assert played.observation.metrics_ns()["session_ready"] == 10 * MS
     assert played.observation.model == "gpt-realtime"
 
 
@@ -313,10 +313,10 @@ def test_the_first_answer_of_a_cold_session_is_what_the_service_takes_from_diall
     service = Service(dialect, turns=[lambda _: [*loud, *spoken(reply(dialect, "r1")[2:], 500 * MS)]])
     played = Played(build_script(play(1_000), dialect=dialect), service)
 
-    measures = played.observation.measures_ns()
+    metrics = played.observation.metrics_ns()
     ready_ns = played.observation.instants["session_updated"] - played.start_ns
-    assert measures["connect_to_first_audible"] == ready_ns + played.turns[0].measures_ns()["voice_to_voice"]
+    assert metrics["connect_to_first_audible"] == ready_ns + played.turns[0].metrics_ns()["voice_to_voice"]
 
 
 def test_a_session_of_text_has_no_first_sound() -> None:
-    assert "connect_to_first_audible" not in Played(build_script(say(output="text"))).observation.measures_ns()
+    assert "connect_to_first_audible" not in Played(build_script(say(output="text"))).observation.metrics_ns()

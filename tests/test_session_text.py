@@ -201,7 +201,7 @@ def spoken(log: EventLog) -> LoggedTimeline:
     timeline.tell(inputs.Begun(AT_NS, build_turn(vad=True, service_responds=True)))
     for ms in range(100, 1_400, 100):
         moments = {"speech_end": 0} if ms == 900 else {}
-        timeline.tell(inputs.Sent("input_audio_buffer.append", at(ms), 9, audio_bytes=4_800, moments=moments))
+        timeline.tell(inputs.Sent("input_audio_buffer.append", at(ms), 9, audio_bytes=4_800, instants=moments))
     hear(timeline, message("input_audio_buffer.speech_started", item_id="i1"), at_ms=50)
     hear(timeline, message("input_audio_buffer.speech_stopped", item_id="i1"), committed("i1"), at_ms=1_150)
     hear(timeline, created("r1"), at_ms=1_200)
@@ -235,7 +235,7 @@ def test_offsets_count_from_the_end_of_speech_and_runs_are_one_row(spoken: Logge
 
 
 def test_the_segments_are_one_sum(spoken: LoggedTimeline, log: EventLog) -> None:
-    (line,) = [line for line in lines(spoken, log, 200) if line.startswith("segments")]
+    (line,) = [line for line in lines(spoken, log, 200) if line.startswith("breakdown")]
     figures = [float(figure) for figure in re.findall(r"[\d.]+", line)]
 
     assert line.split(None, 1)[1].startswith("end of turn delay 250.0 + commit 0.0 + response creation 50.0")

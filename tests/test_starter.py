@@ -50,7 +50,7 @@ def test_who_tests_an_agent_gets_limits_on_what_is_measured_of_one_and_a_workflo
     limits = read_thresholds(tmp_path / "scenarios" / "ci.yaml")
     commands = (tmp_path / WORKFLOWS[CiSystem.AZURE]).read_text()
 
-    assert {limit.measure for limit in limits} == {"greeting", "voice_to_voice", "barge_in_yield", "failures"}
+    assert {limit.metric for limit in limits} == {"greeting", "voice_to_voice", "barge_in_yield", "failure_rate"}
     assert "rtbench run scenarios/scripts/agent.yaml" in commands
     assert "voice_turns" not in commands
     assert not (tmp_path / WORKFLOWS[CiSystem.GITHUB]).exists()

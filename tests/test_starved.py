@@ -19,7 +19,7 @@ from websockets.frames import Close, Frame, Opcode
 
 from bench.clock import monotonic_ns
 from bench.limits import Limits
-from bench.measures import STARVED
+from bench.metrics import STARVED
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls

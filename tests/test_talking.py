@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bench.limits import Limits
-from bench.measures import GOOD, segments
+from bench.metrics import GOOD, segments
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -248,7 +248,7 @@ NAMES = {
 }
 """The first event of a response by each of these names, in the spelling of the preview, is this instant."""
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
-MEASURES = {
+METRICS = {
     "ttfa": ("measured_from", "first_audio"),
     "ttft": ("measured_from", "first_text"),
     "transcript_first": ("measured_from", "first_transcript"),
@@ -385,11 +385,11 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
 
         measured_from = "request_sent" if "request_sent" in instants else "speech_end"
         instants["measured_from"] = instants[measured_from]
-        measures = {name: instants[end] - instants[begin] for name, (begin, end) in MEASURES.items()
+        metrics = {name: instants[end] - instants[begin] for name, (begin, end) in METRICS.items()
                     if {begin, end} <= instants.keys()}  # fmt: skip
         deltas = truth.deltas(turn.turn)
         if deltas:
-            _, measures["stall_duration"], stall_count = truth.played(turn.turn)
+            _, metrics["stall_duration"], stall_count = truth.played(turn.turn)
             assert turn.stall_count == stall_count
             assert turn.gaps_ns == tuple(after - before for (before, _), (after, _) in pairwise(deltas))
             rate = cast("OpenAI", talk.script.dialect).speaks(talk.script.settings).bytes_per_s
@@ -399,11 +399,11 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
         assert turn.measured_from == measured_from
         assert (turn.reply_text, turn.input_text) == truth.words(turn.turn)
         assert (turn.usage.audio_out > 0 if turn.usage else None) == bool(deltas)
-        assert turn.measures_ns().keys() == measures.keys()
-        assert {name: ns for name, ns in turn.measures_ns().items() if abs(ns - measures[name]) >= 2} == {}
+        assert turn.metrics_ns().keys() == metrics.keys()
+        assert {name: ns for name, ns in turn.metrics_ns().items() if abs(ns - metrics[name]) >= 2} == {}
         cut = segments(turn.instants)
-        assert sum(ns for _, _, ns in cut) == turn.measures_ns().get("voice_to_voice", 0)
-        assert bool(cut) == ("voice_to_voice" in measures)
+        assert sum(ns for _, _, ns in cut) == turn.metrics_ns().get("voice_to_voice", 0)
+        assert bool(cut) == ("voice_to_voice" in metrics)
 
 
 def truth_of_the_start(talk: Talked) -> dict[str, int]:
@@ -489,8 +489,8 @@ def check_every_figure(way: str, speed: float, format: AudioFormatName | None, d
     check(talk, dict.fromkeys(range(1, 6), EDGES))
     if speed < 1:
         assert any(turn.stall_count for turn in talk.turns)
-    assert talk.session.measures_ns().items() >= truth_of_the_start(talk).items()
-    cold_ns = talk.session.measures_ns()["connect_to_first_audible"]
+    assert talk.session.metrics_ns().items() >= truth_of_the_start(talk).items()
+    cold_ns = talk.session.metrics_ns()["connect_to_first_audible"]
     assert abs(cold_ns - truth_of_the_first_answer(talk, dict.fromkeys(range(1, 6), EDGES))) < 2
     assert talk.session.unattributed_commits == talk.session.service_errors == 0
     assert {turn.vad_splits for turn in talk.turns} <= {0, None}
@@ -525,7 +525,7 @@ def test_the_truth_itself_grows_with_the_chunk_by_less_than_its_length(speech_ms
     profile = replace(profile, delays=replace(profile.delays, speech_stopped=LogNormal(20, 20)))
     talk = converse(speak(30, speech_ms, chunk_ms=chunk_ms), turn_detection=VAD, profile=profile)
 
-    detection_ms = talk.turns[0].measures_ns()["end_of_turn_delay"] / MS
+    detection_ms = talk.turns[0].metrics_ns()["end_of_turn_delay"] / MS
     assert 400 + 20 <= detection_ms < 400 + 20 + chunk_ms + FRAME_MS
 
 
@@ -560,8 +560,8 @@ def test_a_pause_that_was_answered_all_the_same_splits_the_turn(seed: int) -> No
     refused = talk.session.service_errors
     assert (turn.outcome, turn.vad_splits) == ("ok", 1)
     assert len({sent.response_id for sent in talk.simulator.said if sent.response_id}) == 2 - refused
-    assert turn.measures_ns()["end_of_turn_delay"] > 0
-    assert sum(ns for _, _, ns in segments(turn.instants)) == turn.measures_ns().get("voice_to_voice", 0)
+    assert turn.metrics_ns()["end_of_turn_delay"] > 0
+    assert sum(ns for _, _, ns in segments(turn.instants)) == turn.metrics_ns().get("voice_to_voice", 0)
 
 
 def test_a_pause_costs_no_request_where_the_client_asks() -> None:
@@ -645,7 +645,7 @@ def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> No
 
     truth = Truth(talk, {1: EDGES, 2: EDGES})
     prompts_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.timeout_triggered"]
-    late_ns = talk.session.measures_ns()["idle_prompt"]
+    late_ns = talk.session.metrics_ns()["idle_prompt"]
     assert abs(late_ns - (prompts_ns[0] - truth.ends_ns(1) - 5 * S)) < 2
     assert talk.session.idle_prompts == len(prompts_ns) > 1
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
@@ -846,7 +846,7 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(held: Conver
     assert session.audio_bytes_sent == talk.listening.audio_sent
     for turn in talk.turns:
         assert turn.outcome
-        assert sum(ns for _, _, ns in segments(turn.instants)) == turn.measures_ns().get("voice_to_voice", 0)
+        assert sum(ns for _, _, ns in segments(turn.instants)) == turn.metrics_ns().get("voice_to_voice", 0)
         later = ("first_audible", "answer_audible", "function_audible", "input_transcribed", "barge_in_silent",
             "truncate_sent",
                  "truncated")  # fmt: skip

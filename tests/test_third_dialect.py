@@ -182,10 +182,10 @@ def test_a_session_in_a_dialect_of_its_own_is_played_and_measured(tmp_path: Path
 
     assert session.outcome == "ok"
     assert [next(iter(msgspec.json.decode(data))) for _, data in transport.sent] == ["tune", *["type", "come in"] * 2]
-    assert session.measures_ns()["session_update"] == 30 * MS
+    assert session.metrics_ns()["session_update"] == 30 * MS
     for turn in turns:
         assert turn.outcome == "ok"
-        assert (turn.measures_ns()["ttfa"], turn.measures_ns()["response_total"]) == (250 * MS, 280 * MS)
+        assert (turn.metrics_ns()["ttfa"], turn.metrics_ns()["response_total"]) == (250 * MS, 280 * MS)
         assert (turn.audio_deltas, turn.transcript_deltas, turn.audio_bytes_received) == (2, 2, RATE_HZ * 2 // 5)
         assert turn.stall_duration_ns == 0
     assert session.events == len(listening.events) == 2 + 2 * 5

@@ -24,27 +24,29 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import convert
 
 import scenarios
-from bench.calibrate.deviations import COLUMNS, MEASURES, OF_CALLS, Recording, Truth, joined, read_log, spread, spreads
+from bench.calibrate.deviations import COLUMNS, METRICS, OF_CALLS, Recording, Truth, joined, read_log, spread, spreads
 from bench.calibrate.ladder import DIED, Ladder, StepEnd, longest, next_load, outcome_of
 from bench.clock import monotonic_ns
 from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.errors import USAGE_STATUS, UsageError
 from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
-from bench.measures import outcome_class
+from bench.metrics import outcome_class
 from bench.plan.recordings import load_pcm
 from bench.protocol.dialects import DIALECTS
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, SessionKind, Spread
+from bench.run.document import Validity
 from bench.simulator.agent_behaviour import WIRES
 from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from reports.statistics.quantiles import turns_to_publish
 
 AROUND_S = 9
 """What a step takes beside its own time: starting, ending the last turns, closing and reading the run."""
-TURN_S: dict[SessionKind, float] = {"listening": 1.2, "talking": 9.0, **dict.fromkeys(AGENTS, 12.0)}
+TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
 """How long a turn takes, and a little more; with an agent two, of which one is interrupted."""
 HARNESS = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
@@ -92,7 +94,7 @@ def climb(kind: SessionKind, ladder: Ladder, step: Callable[[SessionKind, int], 
     ends: list[StepEnd] = []
     while (sessions := next_load(ladder, ends)) is not None:
         played = step(kind, sessions)
-        ends.append(StepEnd(sessions, played.outcome))
+        ends.append(StepEnd(sessions, played.result))
         yield played
 
 
@@ -110,11 +112,11 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
     truth = read_log(played.truth, Recording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
     if played.died:  # too much of a load, unless the simulator ended, too
-        outcome, why = DIED if simulator_died else ("bad", played.died)
+        outcome, why = DIED if simulator_died else ("fail", played.died)
         return LoadStep(
             kind=kind,
             sessions=sessions,
-            outcome=outcome,
+            result=outcome,
             why=why,
             cpu=played.used.harness,
             rss_bytes=played.peak_rss_bytes,
@@ -125,26 +127,26 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
     turns = files.read_table(played.folder, "turns", list(COLUMNS))
     rows = _steady(turns, "start_utc_ns", played, 1)
     compared = [*rows, *(row for row in _greetings(turns, kind) if row not in rows)]
-    errors = joined(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, MEASURES))
+    errors = joined(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
     lost = _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
-    verdict = document.get("verdict") or {}
+    validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
     step = LoadStep(
         kind=kind,
         sessions=sessions,
-        outcome="good",
+        result="pass",
         why="",
         turns=len(rows) + lost,
         failed=sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost,
-        unjoined=errors.unjoined,
+        unmatched=errors.unmatched,
         open=min(
             (row["sessions_active"] for row in seconds[:-1]), default=0
         ),  # the last may lie behind the steady part
-        valid=verdict.get("valid"),
+        validity=validity.status,
         events_per_s=_events_per_s(seconds),
-        errors=spreads(errors.measures),
+        errors=spreads(errors.metrics),
         instants=spreads(errors.instants),
-        harness=harness_of(hdr.read(files.histograms_path(played.folder))),
+        load_generator=harness_of(hdr.read(files.histograms_path(played.folder))),
         cpu=played.used.harness,
         us_per_event=_us_per_event(seconds),
         rss_bytes=played.peak_rss_bytes,
@@ -153,8 +155,8 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
         background=played.used.others,
         left_out=truth.left_out,
     )
-    outcome, why = outcome_of(step, broken=_broken(verdict), workers=workers, died=simulator_died)
-    return msgspec.structs.replace(step, outcome=outcome, why=why)
+    outcome, why = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
+    return msgspec.structs.replace(step, result=outcome, why=why)
 
 
 def _greetings(turns: pa.Table, kind: SessionKind) -> list[dict[str, Any]]:
@@ -188,12 +190,10 @@ def _late_p99_ms(truth: Truth, rows: Sequence[Row], played: PlayedRun) -> float 
     return spread(late / NS_PER_MS).p99 if len(late) else None
 
 
-def _broken(verdict: Mapping[str, Any]) -> str:
-    """The first rule that was not kept: invalid: timestamp_uncertainty 2.3 ms > 1 ms."""
-    broken = [rule for rule in verdict.get("rules") or [] if rule["passed"] is False]
-    return (
-        f"invalid: {broken[0]['measure']} {broken[0]['figure']:.3g} ms > {broken[0]['limit']:.3g} ms" if broken else ""
-    )
+def _failed_check(validity: Validity) -> str:
+    """Return the first check that failed, as `invalid: timestamp_uncertainty 2.3 ms > 1 ms`; empty if none failed."""
+    failed = next((check for check in validity.checks if check.result == "fail"), None)
+    return f"invalid: {failed.name} {failed.value:.3g} ms > {failed.limit:.3g} ms" if failed else ""
 
 
 def _events_per_s(seconds: Sequence[Row]) -> float:
@@ -211,15 +211,15 @@ def _us_per_event(seconds: Sequence[Row]) -> float | None:
 def harness_of(histograms: hdr.Histograms) -> dict[str, Spread]:
     """What the harness measured of itself in the whole run."""
     found = {}
-    for measure in HARNESS:
-        pooled = hdr.empty(measure)
+    for metric in HARNESS:
+        pooled = hdr.empty(metric)
         for key, histogram in histograms.items():
-            if key.measure == measure:
+            if key.metric == metric:
                 pooled.add(histogram)
         tops, counts = hdr.distribution(pooled)
         if len(tops):
             p50, p99, p999, high = ((hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0))
-            found[measure] = Spread(int(np.sum(counts)), p50, p99, p999, high)
+            found[metric] = Spread(int(np.sum(counts)), p50, p99, p999, high)
     return found
 
 
@@ -228,7 +228,7 @@ CHUNK_MS = 50
 STEPS = 60
 """Turns of a session, more than any step has time for."""
 PROFILE = "generation_speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
-"""Answers that follow quickly and are generated fast: a listening session gets some 40 events a second."""
+"""Answers that follow quickly and are generated fast: a text session gets some 40 events a second."""
 SCENARIO = """\
 from rtbench import RealtimeUser
 
@@ -246,8 +246,8 @@ OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
 """The session with an agent that hears plain audio, where nobody else gives a call its id."""
 OF_CALL = ("{wait_for: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
 SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
-    "listening": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
-    "talking": (
+    "text": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
+    "voice": (
         "{output: audio, turn_detection: {type: server_vad, silence_duration_ms: 500}}",
         [f"{{{PLAYED}, chunk_ms: {CHUNK_MS}, name: answer}}"] * STEPS,
     ),
@@ -344,7 +344,7 @@ def _watched(run: LocustRun, simulating: int, pace: Pace, cores: Cores, scratch:
     """Watch the run until it has ended. Raises UsageError where it was refused."""
     folder, process = run.begun(scratch / "runs"), run.process
     steady_ns = run.began_ns(folder) + pace.ramp_s * NS_PER_S
-    begin_ns = files.read_document(folder)["began_utc_ns"] + pace.ramp_s * NS_PER_S
+    begin_ns = files.read_document(folder)["started_utc_ns"] + pace.ramp_s * NS_PER_S
     end_ns = begin_ns + pace.steady_s * NS_PER_S
     _sleep_until(steady_ns)
     first = reading(process.pid, simulating, cores.used)

@@ -4,7 +4,7 @@ A turn's true instants have the names of those in its row and are absolute, on t
 out is an event of which the log does not know to half a millisecond when it left or came: the simulator may be held up
 in a send, and what it reads late has the stamp of what came last. Pure, but for reading the file.
 
-The error of a measure is its figure less what it truly was, by the catalogue's definition of it. The error of an
+The error of a metric is its figure less what it truly was, by the catalogue's definition of it. The error of an
 instant is how much later than the truth the row has it: so a figure's two ends can be told apart.
 
 A call with an agent names no responses. All its speech is one recording, so where the agent took its speech for over
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.measures import CATALOGUE, GOOD
+from bench.metrics import CATALOGUE, GOOD
 from bench.plan.recordings import RATE_HZ, Pcm, Speech, encoded
 from bench.plan.script import Script
 from bench.protocol.audio import AudioFormat
@@ -48,7 +48,7 @@ OPENING = {Kind.AUDIO_DELTA: "first_audio", Kind.TRANSCRIPT_DELTA: "first_transc
 """Kind of an event of a response → the instant of its turn that the first one is."""
 CLOSING = {Kind.TRANSCRIPT_DONE: "transcript_done", Kind.RESPONSE_DONE: "response_done"}
 """Kind of an event of a response → the instant of its turn that the last one is: an answer may be in several items."""
-MEASURES = (
+METRICS = (
     "ttfa",
     "transcript_first",
     "transcript_total",
@@ -78,7 +78,7 @@ COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_fro
            "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
 """What of a turn's row is looked at."""
 Errors = dict[str, list[int]]
-"""Nanoseconds, by measure or instant."""
+"""Nanoseconds, by metric or instant."""
 
 
 @dataclass
@@ -326,31 +326,31 @@ def _spoken(heard: HeardInput, begin: int, speech: Speech) -> dict[str, int | No
 
 
 class Joined(NamedTuple):
-    """The errors of measures, and of the instants that they are made of.
+    """The errors of metrics, and of the instants that they are made of.
 
-    `unjoined`: good turns of which the truth does not tell every measure that the row has.
+    `unmatched`: good turns of which the truth does not tell every metric that the row has.
     """
 
-    measures: Errors
+    metrics: Errors
     instants: Errors
-    unjoined: int
+    unmatched: int
 
 
 def joined(
     rows: Iterable[Mapping[str, Any]],
     truth: Truth,
     speeches: Mapping[str, Speech],
-    measures_of: Sequence[str] = MEASURES,
+    metrics_of: Sequence[str] = METRICS,
 ) -> Joined:
     """Join the rows of good turns with the truth.
 
-    `speeches`: where speech is in each recording, by the name that rows have of it; `measures_of`: what is compared.
+    `speeches`: where speech is in each recording, by the name that rows have of it; `metrics_of`: what is compared.
 
     A turn in which the service took a pause for the end of speech cannot be joined: it has several ends.
     """
-    measures: Errors = defaultdict(list)
+    metrics: Errors = defaultdict(list)
     instants_: Errors = defaultdict(list)
-    unjoined = 0
+    unmatched = 0
     for row in rows:
         if row["outcome"] in GOOD:
             seen = {n: row["start_ns"] + at_ns for n in INSTANTS if (at_ns := row[f"{n}_at_ns"]) is not None}
@@ -360,18 +360,18 @@ def joined(
                 true = {name: at_ns for name, at_ns in call.instants(seen).items() if at_ns is not None}
             else:
                 true = {} if row["vad_splits"] else instants(truth, row, speeches.get(row["audio"] or ""))
-            told = _measured(true, row["measured_from"], measures_of)
-            measured = _measured(seen, row["measured_from"], measures_of)
-            for name in (name for name in measures_of if name in told and name in measured):
-                measures[name].append(measured[name] - told[name])
+            told = _measured(true, row["measured_from"], metrics_of)
+            measured = _measured(seen, row["measured_from"], metrics_of)
+            for name in (name for name in metrics_of if name in told and name in measured):
+                metrics[name].append(measured[name] - told[name])
             for name in (name for name in INSTANTS if name in true and name in seen):
                 instants_[name].append(seen[name] - true[name])
-            unjoined += not measured.keys() <= told.keys()
-    return Joined(dict(measures), dict(instants_), unjoined)
+            unmatched += not measured.keys() <= told.keys()
+    return Joined(dict(metrics), dict(instants_), unmatched)
 
 
 def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequence[str]) -> dict[str, int]:
-    """Compute every one of these measures that the instants make."""
+    """Compute every one of these metrics that the instants make."""
     found = ((name, CATALOGUE[name]) for name in names)
     ends = (
         (name, (measured_from or "") if one.begin == "measured_from" else one.begin, one.end) for name, one in found

@@ -37,18 +37,18 @@ FAILED_SHARE = 0.01
 """Share of turns without a known truth, most of them failed, from which on p99 lies among them."""
 OPEN_SHARE = 0.99
 """Share of the wanted sessions that must be open all the time: no script ends within a step."""
-DIED: tuple[Outcome, str] = ("late", "the simulator died")
+DIED: tuple[Outcome, str] = ("simulator_late", "the simulator died")
 """Outcome of a step whose simulator died, which judges nobody."""
-CAUSES = {"late": "the simulator", "busy": "other programs"}
+CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
 """What kept a step from being judged."""
 MOST = "--max-sessions"
 """What ended the steps where every load was good."""
 
 
-def outcome_of(step: LoadStep, *, broken: str = "", workers: int = 1, died: bool = False) -> tuple[Outcome, str]:
+def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool = False) -> tuple[Outcome, str]:
     """(outcome, why it is not good) of a step by its figures.
 
-    `broken`: the first rule of validity that its run did not keep; `workers`: the simulator's processes, each on a
+    `failed`: the first rule of validity that its run did not keep; `workers`: the simulator's processes, each on a
     core of its own; `died`: whether one of them ended before it was told to.
 
     A simulator that died or was late judges nobody, unless the harness was at its own limit: then it slows its peer.
@@ -56,14 +56,14 @@ def outcome_of(step: LoadStep, *, broken: str = "", workers: int = 1, died: bool
     """
     if died:
         return DIED
-    late, wrong = _simulator(step, workers), _wrong(step, broken)
+    late, wrong = _simulator(step, workers), _wrong(step, failed)
     if wrong and step.cpu is not None and step.cpu >= FULL:
-        return "bad", f"{wrong}; the harness had no time left"
+        return "fail", f"{wrong}; the load generator had no time left"
     if (late or wrong) and step.background is not None and step.background > OTHERS:
-        return "busy", f"other programs took {step.background:.0%} of a core ({late or wrong})"
+        return "machine_busy", f"other programs took {step.background:.0%} of a core ({late or wrong})"
     if late:
-        return "late", late
-    return ("bad", wrong) if wrong else ("good", "")
+        return "simulator_late", late
+    return ("fail", wrong) if wrong else ("pass", "")
 
 
 def _simulator(step: LoadStep, workers: int) -> str:
@@ -72,25 +72,25 @@ def _simulator(step: LoadStep, workers: int) -> str:
         return f"the simulator was late: p99 {step.simulator_late_p99_ms:.2g} ms"
     if step.simulator_cpu is not None and step.simulator_cpu / workers >= FULL:
         return f"the simulator had no time left: {step.simulator_cpu / workers:.0%} of its cores"
-    if not step.errors and step.unjoined:
+    if not step.errors and step.unmatched:
         return "the simulator could not tell the truth of any turn"
     return ""
 
 
-def _wrong(step: LoadStep, broken: str) -> str:
+def _wrong(step: LoadStep, failed: str) -> str:
     """Say what is not good about the harness."""
     if step.open < OPEN_SHARE * step.sessions:
         return f"only {step.open} of {step.sessions} sessions were open"
     if step.failed > FAILED_SHARE * step.turns:
-        return f"{step.failed} of {step.turns} turns failed or were lost"
+        return f"{step.failed} of {step.turns} turns failed or did not start"
     if not step.errors:
         return "no turn could be compared with the truth"
-    if step.unjoined > FAILED_SHARE * step.turns:
-        return f"{step.unjoined} of {step.turns} turns could not be compared with the truth"
-    if not step.valid:
-        return broken or "the run was not judged"
-    measure, error = max(step.errors.items(), key=lambda one: one[1].p99)
-    return f"{measure} wrong by {error.p99:.2g} ms" if error.p99 > LIMIT_MS else ""
+    if step.unmatched > FAILED_SHARE * step.turns:
+        return f"{step.unmatched} of {step.turns} turns could not be compared with the truth"
+    if step.validity != "valid":
+        return failed or "the run was not judged"
+    metric, error = max(step.errors.items(), key=lambda one: one[1].p99)
+    return f"{metric} wrong by {error.p99:.2g} ms" if error.p99 > LIMIT_MS else ""
 
 
 def calibration_of(
@@ -117,7 +117,7 @@ def calibration_of(
         tls=tls,
         trusted={kind: found for kind, found in trusted.items() if found.sessions or kind not in ended},
         exact={
-            kind: _trusted(of, [StepEnd(step.sessions, step.outcome if is_exact(step) else "bad") for step in of])
+            kind: _trusted(of, [StepEnd(step.sessions, step.result if is_exact(step) else "fail") for step in of])
             for kind, of in by_kind.items()
         },
         ended=ended,
@@ -128,11 +128,11 @@ def calibration_of(
 
 
 def _found(steps: Iterable[LoadStep]) -> list[StepEnd]:
-    return [StepEnd(step.sessions, step.outcome) for step in steps]
+    return [StepEnd(step.sessions, step.result) for step in steps]
 
 
 def is_exact(step: LoadStep) -> bool:
-    """Whether even the measure that is most wrong is within 100 µs (p99)."""
+    """Whether even the metric that is most wrong is within 100 µs (p99)."""
     return step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
 
 
@@ -170,7 +170,7 @@ def conclusions(calibration: Calibration) -> list[str]:
 
 
 def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
-    """`listening: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session`."""
+    """`text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session`."""
     trusted, exact = calibration.trusted[kind], calibration.exact[kind]
     steps = [step for step in calibration.steps if step.kind == kind]
     memory = bytes_per_session(steps)
@@ -193,7 +193,7 @@ def _answer(calibration: Calibration) -> str:
     if cause := calibration.ended.get(kind):
         return (
             f"trust this machine up to {at_least(cause)}{least.sessions:,} sessions per process; "
-            f"{cause}, not the harness, ended the calibration"
+            f"{cause}, not the load generator, ended the calibration"
         )
     return f"trust this machine up to {least.sessions:,} sessions per process"
 
@@ -214,10 +214,10 @@ def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
 
 def telling_steps(steps: Iterable[LoadStep]) -> list[LoadStep]:
     """The steps that say something of the harness."""
-    return [step for step in steps if step.outcome not in UNJUDGED]
+    return [step for step in steps if step.result not in UNJUDGED]
 
 
-UNJUDGED: frozenset[Outcome] = frozenset({"late", "busy"})
+UNJUDGED: frozenset[Outcome] = frozenset({"simulator_late", "machine_busy"})
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def next_load(ladder: Ladder, ends: Sequence[StepEnd]) -> int | None:
     if not ends:
         return min(ladder.first, ladder.most)
     last = ends[-1]
-    if last.outcome != "good" and sum(step.sessions == last.sessions for step in ends) < TRIES:
+    if last.outcome != "pass" and sum(step.sessions == last.sessions for step in ends) < TRIES:
         return last.sessions
     good, too_many = bounds_of_tries(ends)
     if too_many is None:
@@ -255,13 +255,13 @@ def next_load(ladder: Ladder, ends: Sequence[StepEnd]) -> int | None:
     if good:
         return between((good, too_many), ladder.close, int(float(f"{(good + too_many) / 2:.2g}")))  # in two digits
     least = min(ladder.least, ladder.first, ladder.most)
-    return None if last.outcome == "busy" or too_many <= least else max(too_many // ladder.factor, least)
+    return None if last.outcome == "machine_busy" or too_many <= least else max(too_many // ladder.factor, least)
 
 
 def bounds_of_tries(ends: Iterable[StepEnd]) -> Bounds:
     """The load up to which every one that was tried was good, and the least that was not; the last try counts."""
     last = {step.sessions: step.outcome for step in ends}
-    good = [load for load, outcome in last.items() if outcome == "good"]
+    good = [load for load, outcome in last.items() if outcome == "pass"]
     return bounds(good, last.keys() - set(good))
 
 
@@ -275,7 +275,7 @@ def loads(ladder: Ladder, capacity: int) -> list[int]:
     """The loads of the steps on a machine that carries exactly so many sessions."""
     ends: list[StepEnd] = []
     while (load := next_load(ladder, ends)) is not None:
-        ends.append(StepEnd(load, "good" if load <= capacity else "bad"))
+        ends.append(StepEnd(load, "pass" if load <= capacity else "fail"))
     return [step.sessions for step in ends]
 
 

@@ -28,36 +28,39 @@ NAME = 30
 
 def step_heads(kind: SessionKind) -> list[str]:
     """The heads of the columns above the lines of a kind's steps."""
-    return [f"{kind} sessions; times in ms, lags and stamp errors p99", row((head for head, _ in STEP), STEP)]
+    return [
+        f"{kind} sessions; times in ms, delays and timestamp uncertainty p99",
+        row((head for head, _ in STEP), STEP),
+    ]
 
 
 def step_lines(step: LoadStep) -> list[str]:
     """The lines of one load: its figures, and why it is not good."""
     worst = max(step.errors.values(), key=lambda spread: spread.p99, default=None)
     own = [
-        three(step.harness[name].p99) if name in step.harness else NONE
+        three(step.load_generator[name].p99) if name in step.load_generator else NONE
         for name in ("receive_delay", "timestamp_uncertainty", "send_delay")
     ]
     cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
     cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
-    return [SHOWN[step.outcome][0] + row(cells, STEP)[1:], *(f"    {note}" for note in notes(step))]
+    return [SHOWN[step.result][0] + row(cells, STEP)[1:], *(f"    {note}" for note in notes(step))]
 
 
 def notes(step: LoadStep) -> list[str]:
     """The notes on a step: why it is not good, and what its figures lack."""
-    left_out = f"{plural(step.unjoined, 'turn')} could not be compared" if step.unjoined else ""
+    left_out = f"{plural(step.unmatched, 'turn')} could not be compared" if step.unmatched else ""
     return [note for note in (step.why, few_turns(step), left_out) if note]
 
 
 def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
-    """How wrong each measure was at each load, and the instants that it is made of."""
-    yield f"{'|figure − truth|, ms':<{NAME}}" + row((head for head, _ in MEASURE), MEASURE)
+    """How wrong each metric was at each load, and the instants that it is made of."""
+    yield f"{'|value − truth|, ms':<{NAME}}" + row((head for head, _ in MEASURE), MEASURE)
     for kind in dict.fromkeys(step.kind for step in steps):
         of_kind = sorted((step for step in steps if step.kind == kind), key=lambda step: step.sessions)
-        for measure in dict.fromkeys(name for step in of_kind for name in step.errors):
-            for place, step in enumerate(step for step in of_kind if measure in step.errors):
-                name = f"{kind}: {measure}" if not place else ""
-                spread = step.errors[measure]
+        for metric in dict.fromkeys(name for step in of_kind for name in step.errors):
+            for place, step in enumerate(step for step in of_kind if metric in step.errors):
+                name = f"{kind}: {metric}" if not place else ""
+                spread = step.errors[metric]
                 yield f"{name:<{NAME}}" + row([count(step.sessions), count(spread.n), *_quantiles(spread)], MEASURE)
 
 
@@ -71,14 +74,14 @@ def _quantiles(spread: Spread | None) -> list[str]:
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
 PICTURE = (
-    "p99 of |figure − truth| of the measure that is most wrong, over sessions; the truth is the simulator's. Hollow "
-    "marks: a load that was too much. Loads that say nothing about the harness are left out: the simulator was "
+    "p99 of |value − truth| of the metric with the largest error, over sessions; the truth is the simulator's. Hollow "
+    "marks: a load that was too much. Loads that say nothing about the load generator are left out: the simulator was "
     "late, or other programs took the time."
 )
 LOADS = ("load", "result", "events/s", "receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay",
     "CPU", "µs an event",
          "memory", "simulator late, p99", "others")  # fmt: skip
-ERRORS = ("measure", "sessions", "n", "p50", "p99", "p99.9", "max")
+ERRORS = ("metric", "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
 def calibration_page(calibration: Calibration) -> Page:
@@ -86,7 +89,9 @@ def calibration_page(calibration: Calibration) -> Page:
     *lines, answer = conclusions(calibration)
     steps, way = calibration.steps, "over TLS" if calibration.tls else "without TLS"
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
-    loads = table(LOADS, [_load(step) for step in steps], caption="Lags and stamp errors: p50, p99 and p99.9, ms")
+    loads = table(
+        LOADS, [_load(step) for step in steps], caption="Delays and timestamp uncertainty: p50, p99 and p99.9, ms"
+    )
     rows = [row for named in ("errors", "instants") for row in _errors(steps, calibration.kinds, named)]
     return Page(
         title=f"Calibration, {calibration.date_utc}",
@@ -105,10 +110,10 @@ def calibration_page(calibration: Calibration) -> Page:
             ),
             Section("loads", "Load levels", "What did each load take?", [loads]),
             Section(
-                "measures",
+                "metrics",
                 "Errors by metric",
                 "How wrong is each metric at each load?",
-                [table(ERRORS, rows, caption="|figure − truth|, ms")],
+                [table(ERRORS, rows, caption="|value − truth|, ms")],
             ),
         ],
     )
@@ -117,7 +122,7 @@ def calibration_page(calibration: Calibration) -> Page:
 def _errors(
     steps: Sequence[LoadStep], kinds: Sequence[SessionKind], named: Literal["errors", "instants"]
 ) -> list[Line]:
-    """Lines of the errors of measures, or of the instants that they are made of, each at rising loads."""
+    """Lines of the errors of metrics, or of the instants that they are made of, each at rising loads."""
     at = "at " if named == "instants" else ""
     rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
     rows = [(step, name, spread) for step in rising for name, spread in getattr(step, named).items()]
@@ -129,10 +134,10 @@ def _errors(
 def _load(step: LoadStep) -> Line:
     return [
         f"{step.kind}, {count(step.sessions)}",
-        f"{SHOWN[step.outcome][0]} {'; '.join(notes(step))}".rstrip(),
+        f"{SHOWN[step.result][0]} {'; '.join(notes(step))}".rstrip(),
         count(step.events_per_s),
         *(
-            " · ".join(_quantiles(step.harness[name])[:3]) if name in step.harness else NONE
+            " · ".join(_quantiles(step.load_generator[name])[:3]) if name in step.load_generator else NONE
             for name in ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
         ),
         _share(step.cpu),
@@ -157,7 +162,7 @@ def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
         left=56,
         right=60,
         top=18,
-        title="Error of the figures over sessions per process",
+        title="Error of the values over sessions per process",
         desc="; ".join(f"{s.kind} {s.sessions}: {ms(s.worst_p99_ms or 0)}" for s in shown),
     )
     x = log_scale(*log_range(step.sessions for step in shown), plot.x0, plot.x1)
@@ -177,7 +182,7 @@ def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
                 Mark(
                     x(step.sessions),
                     y(error),
-                    step.outcome == "good",
+                    step.result == "pass",
                     f"{kind}, {count(step.sessions)} sessions: {ms(error)}",
                 )
                 for step, error in worst

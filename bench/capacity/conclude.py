@@ -80,16 +80,16 @@ def conclude(
 ) -> Capacity:
     """Conclude from levels. `interrupted`: whether somebody ended the search."""
     bracket, steady = shown(levels)
-    broke = [level for level in levels if level.answer == "breaks"]
-    edge = edge_of(min(broke, key=lambda level: level.load)) if broke and bracket.breaks else None
+    broke = [level for level in levels if level.result == "fail"]
+    edge = edge_of(min(broke, key=lambda level: level.load)) if broke and bracket.lowest_fail else None
     played = bracket_of(ends_of(levels))
     reason: Ended = "interrupted" if interrupted else _ended(plan, levels, played)
-    holds, breaks = bracket.holds or None, bracket.breaks
-    held = next((level.answer for level in levels if level.hold and level.load == holds), None)
+    holds, breaks = bracket.highest_pass or None, bracket.lowest_fail
+    held = next((level.result for level in levels if level.confirmation_run and level.load == holds), None)
     rough = rough_edge(levels)
-    if rough is not None and not ((not holds and rough.holds) or (not breaks and rough.breaks)):
+    if rough is not None and not ((not holds and rough.highest_pass) or (not breaks and rough.lowest_fail)):
         rough = None  # it tells of no end that was not shown
-    sentence = _sentence(plan, (holds, breaks), rough, edge, reason, held=held == "holds", steady=steady)
+    sentence = _sentence(plan, (holds, breaks), rough, edge, reason, held=held == "pass", steady=steady)
     return Capacity(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
@@ -98,16 +98,16 @@ def conclude(
         simulated=any(level.simulated for level in levels),
         plan=plan,
         levels=list(levels),
-        holds=holds,
-        breaks=breaks,
-        edge=edge,
-        rough=rough,
-        confirmed=None if held is None else held == "holds",
-        steady=steady,
+        highest_pass=holds,
+        lowest_fail=breaks,
+        breaking_point=edge,
+        rough_estimate=rough,
+        confirmed=None if held is None else held == "pass",
+        stable=steady,
         ended=reason,
         sentence=sentence,
         notes=_notes(plan, levels, played, reason),
-        status=status_of(plan.at_least, bracket, interrupted=interrupted),
+        exit_status=status_of(plan.required, bracket, interrupted=interrupted),
     )
 
 
@@ -116,17 +116,17 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket) -
     if (early := early_end(plan, levels)) is not None:
         return early
     if bracket.ceiling is not None:
-        at = [level.answer for level in levels if level.load == bracket.ceiling]
-        return "crashed" if at[-1] == "crashed" else "generator"
-    return "most" if bracket.breaks is None and bracket.top >= plan.most else "narrowed"
+        at = [level.result for level in levels if level.load == bracket.ceiling]
+        return "crashed" if at[-1] == "crashed" else "load_generator"
+    return "max_reached" if bracket.lowest_fail is None and bracket.top >= plan.max else "precision_reached"
 
 
 def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
     """The exit status: whether so many were shown to hold; without a number, whether anything was."""
     wanted = at_least or 1
-    if bracket.holds >= wanted:
+    if bracket.highest_pass >= wanted:
         return SHOWN
-    if bracket.breaks is not None and bracket.breaks <= wanted:
+    if bracket.lowest_fail is not None and bracket.lowest_fail <= wanted:
         return BELOW
     return GENERATOR if bracket.ceiling is not None and not interrupted else UNDECIDED
 
@@ -138,12 +138,12 @@ def unit(by: LoadUnit, load: int) -> str:
 
 def _rough_words(plan: SearchPlan, rough: RoughEdge) -> str:
     """A rough estimate, which nothing shows: "By their shares alone the edge seems to lie between 8 and 16"."""
-    if rough.holds is None:
-        where = f"below {unit(plan.by, rough.breaks or 0)}"
-    elif rough.breaks is None:
-        where = f"above {unit(plan.by, rough.holds)}"
+    if rough.highest_pass is None:
+        where = f"below {unit(plan.by, rough.lowest_fail or 0)}"
+    elif rough.lowest_fail is None:
+        where = f"above {unit(plan.by, rough.highest_pass)}"
     else:
-        where = f"between {count(rough.holds)} and {unit(plan.by, rough.breaks)}"
+        where = f"between {count(rough.highest_pass)} and {unit(plan.by, rough.lowest_fail)}"
     return f"a rough estimate of the breaking point is {where}, not verified"
 
 
@@ -172,7 +172,7 @@ def _sentence(
         parts.append(UNSTEADY)
     if edge is not None:
         parts.append(f"the breaking point is one of {edge.kind} ({edge.slo}: {edge.words})")
-    if rough is not None and (ended != "most" or holds is None):
+    if rough is not None and (ended != "max_reached" or holds is None):
         parts.append(_rough_words(plan, rough))
     if holds is not None:
         parts.append(f"a longer run confirmed {count(holds)}" if held else "not confirmed by a longer run")
@@ -183,16 +183,16 @@ def _sentence(
 
 def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, ended: Ended) -> list[str]:
     """What is to be known beside the answer."""
-    telling = {level.load for level in levels if level.answer in ABOUT_THE_SERVICE}
+    telling = {level.load for level in levels if level.result in ABOUT_THE_SERVICE}
     silent = {level.load: level.why for level in levels if level.why and level.load not in telling}
     notes = [f"{unit(plan.by, load)} say nothing about the service: {why}" for load, why in silent.items()]
-    if ended == "generator" and bracket.ceiling is not None:
+    if ended == "load_generator" and bracket.ceiling is not None:
         from_ = unit(plan.by, bracket.ceiling)
         notes.append(f"the load generator was the limit from {from_} on: the service's own limit is unknown")
-    if ended == "most" and bracket.top not in bracket.undecided:
-        notes.append(f"nothing failed up to --to {plan.most}: a higher one finds the breaking point")
-    if bracket.undecided:
-        between = listed([count(load) for load in bracket.undecided])
+    if ended == "max_reached" and bracket.top not in bracket.inconclusive:
+        notes.append(f"nothing failed up to --to {plan.max}: a higher one finds the breaking point")
+    if bracket.inconclusive:
+        between = listed([count(load) for load in bracket.inconclusive])
         least_s = least_time_s(ladder_of(plan))
         longer = f" ({span(least_s)} or more)" if plan.time_s < least_s else ""
         notes.append(f"inconclusive within their time: {between}; a longer --max-time{longer} decides more")
@@ -201,15 +201,15 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, e
 
 def _drift(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> list[str]:
     """Where the hold is not as the level was before: the service itself drifts, or tires."""
-    hold = next((level for level in levels if level.hold), None)
-    before = next((level for level in levels if hold and level.load == hold.load and level.answer == "holds"), None)
+    hold = next((level for level in levels if level.confirmation_run), None)
+    before = next((level for level in levels if hold and level.load == hold.load and level.result == "pass"), None)
     if hold is None or before is None:
         return []
     name = unit(plan.by, hold.load)
-    if hold.answer == "breaks":
-        took = span(before.length_s)
+    if hold.result == "fail":
+        took = span(before.duration_s)
         return [f"{name} passed for {took} and failed in the longer run: the service slows down under load, or drifts"]
-    was, now = before.wait_p50, hold.wait_p50
+    was, now = before.latency_p50, hold.latency_p50
     if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _apart(was, now):
         return [f"p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the longer run: the service drifts"]
     return []
@@ -223,20 +223,21 @@ def _apart(one: Interval, other: Interval) -> bool:
 
 def edge_of(level: LevelOutcome) -> Edge:
     """The edge by the lowest level that breaks: the cause of most turns that missed the objective that broke most."""
-    shown = [share for share in level.shares if share.low > share.allowed]  # none where it broke at an early look alone
-    worst = max(shown or level.shares, key=lambda share: share.low / share.allowed)
+    # none where it broke at an early look alone
+    shown = [share for share in level.slo_violations if share.low > share.allowed]
+    worst = max(shown or level.slo_violations, key=lambda share: share.low / share.allowed)
     kind: EdgeKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
     kind = "latency" if worst.slow > worst.failed else kind
-    return Edge(kind, worst.slo, _words(kind, worst, level.limits_left))
+    return Edge(kind, worst.slo, _words(kind, worst, level.rate_limits_remaining))
 
 
-def _words(kind: EdgeKind, share: SloShare, limits_left: Mapping[str, float]) -> str:
+def _words(kind: EdgeKind, share: SloShare, rate_limits_remaining: Mapping[str, float]) -> str:
     """240 of 812 turns were too slow, 3 failed; of a quota what was left of it, too."""
     turns = plural(share.turns, "turn").replace(NBSP, " ")
     counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
     if kind != "quota":
         return counts
-    left = ", ".join(f"{percent(part, 1)} of its {name}" for name, part in limits_left.items())
+    left = ", ".join(f"{percent(part, 1)} of its {name}" for name, part in rate_limits_remaining.items())
     remaining = f"; the minimum left was {left} a minute" if left else "; the service reported no limits"
     return f"{counts}, of which the service throttled {share.throttled:,}{remaining}".replace(NBSP, " ")
 
@@ -277,7 +278,7 @@ def shown(levels: Sequence[LevelOutcome]) -> tuple[Bracket, bool]:
         return bracket, True
     found = [_ends(loads, of_levels) for of_levels in shares]
     breaks = [ends.too_much for ends in found if ends.too_much is not None]
-    return bracket._replace(holds=min(ends.good for ends in found), breaks=min(breaks, default=None)), False
+    return bracket._replace(highest_pass=min(ends.good for ends in found), lowest_fail=min(breaks, default=None)), False
 
 
 def _contradict(loads: Integers, shares: Sequence[SloShare]) -> float:
@@ -322,9 +323,11 @@ def _rising(loads: Integers, values: Floats, weights: Floats) -> _Fit:
 
 def _told(levels: Sequence[LevelOutcome]) -> tuple[Integers, list[list[SloShare]]]:
     """The loads of the levels that show a share of each objective, and of each objective their shares."""
-    about = [level for level in levels if level.answer in ABOUT_THE_SERVICE and level.shares]
-    telling = [level for level in about if all(share.value is not None and share.turns for share in level.shares)]
-    shares = [list(of_levels) for of_levels in zip(*(level.shares for level in telling), strict=True)]
+    about = [level for level in levels if level.result in ABOUT_THE_SERVICE and level.slo_violations]
+    telling = [
+        level for level in about if all(share.value is not None and share.turns for share in level.slo_violations)
+    ]
+    shares = [list(of_levels) for of_levels in zip(*(level.slo_violations for level in telling), strict=True)]
     return np.array([level.load for level in telling], dtype=np.int64), shares
 
 

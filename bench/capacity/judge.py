@@ -1,7 +1,7 @@
 """Reads service level objectives, and judges a level by the turns that miss them: holds, breaks, or undecided. Pure.
 
 `ttfa p(95)<800` is the statement that at most 5 % of turns take 800 ms or longer, or fail. So every objective is
-a share of turns (of sessions, for measures of sessions) that must not be exceeded, and shares have intervals by
+a share of turns (of sessions, for metrics of sessions) that must not be exceeded, and shares have intervals by
 session.
 
 Sessions are what is counted, for turns of one call resemble each other. A level holds where the upper bounds of all
@@ -42,8 +42,8 @@ from reports.statistics.verdicts import SESSIONS
 from reports.thresholds import SIGNS, Threshold, parse, quoted
 
 _PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*:?\s*(.+)", re.ASCII | re.DOTALL)
-"""A measure and what is asked of it, with or without the colon of a file of thresholds."""
-EXAMPLES = '"ttfa p(95)<800" or "failures<1%"'
+"""A metric and what is asked of it, with or without the colon of a file of thresholds."""
+EXAMPLES = '"ttfa p(95)<800" or "failure_rate<1%"'
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ def slo_of(text: str) -> Slo:
     match = _PARTS.fullmatch(text)
     if match is None:
         raise UsageError(f"--slo {quoted(text)} is no objective: write {EXAMPLES}")
-    measure, rest = match[1], match[2].strip()
-    if measure.partition("{")[0] in RATES and rest.startswith(tuple(SIGNS)):
+    metric, rest = match[1], match[2].strip()
+    if metric.partition("{")[0] in RATES and rest.startswith(tuple(SIGNS)):
         rest = f"rate{rest}"
     try:
-        threshold = parse(measure, rest)
+        threshold = parse(metric, rest)
     except UsageError as error:
         raise UsageError(f"--slo {quoted(text)}: {error}") from None
     return Slo(" ".join(text.split()), threshold, _allowed(threshold, text))
@@ -141,7 +141,7 @@ def _low(ratios: Sequence[Ratio], error: float, over: float = 0.0) -> float:
 
     `over`: it need not be exact where it is not above that, for what is left out then takes by far the longest.
     """
-    if ratios[0].worth <= 1:
+    if ratios[0].effective_sessions <= 1:
         return 0.0
     low = min(ratio.value - _reach(ratio, error) for ratio in ratios)
     return max(0.0, min(low, ratios[0].lower(error)) if low > over else low)
@@ -149,7 +149,7 @@ def _low(ratios: Sequence[Ratio], error: float, over: float = 0.0) -> float:
 
 def _high(ratios: Sequence[Ratio], error: float, under: float = 1.0) -> float:
     """Return the upper bound, exact below `under`."""
-    if ratios[0].worth <= 1:
+    if ratios[0].effective_sessions <= 1:
         return 1.0
     high = max(ratio.value + _reach(ratio, error) for ratio in ratios)
     return min(1.0, max(high, ratios[0].upper(error)) if high < under else high)
@@ -169,8 +169,8 @@ def answer_of(
     that it holds.
     """
     if _any_above([_ratios(missed, callers) for missed in known], allowed, error):
-        return "breaks"
-    return "holds" if _all_below([_ratios(missed, callers) for missed in complete], allowed, error) else "undecided"
+        return "fail"
+    return "pass" if _all_below([_ratios(missed, callers) for missed in complete], allowed, error) else "inconclusive"
 
 
 def _any_above(shares: Sequence[Sequence[Ratio]], allowed: Sequence[float], error: float) -> bool:
@@ -184,7 +184,7 @@ def _all_below(shares: Sequence[Sequence[Ratio]], allowed: Sequence[float], erro
 
 def _decides(ratios: Sequence[Ratio]) -> bool:
     """Whether a share is of enough sessions for an answer: fewer may be alike by chance."""
-    return round(ratios[0].worth) >= SESSIONS
+    return round(ratios[0].effective_sessions) >= SESSIONS
 
 
 def too_few(missed: PerCluster) -> str:
@@ -192,7 +192,11 @@ def too_few(missed: PerCluster) -> str:
     found = ratio_of(missed)
     if _decides([found]):
         return ""
-    equal = "" if round(found.worth) == found.clusters else f", which count as {found.worth:.0f} of equal length"
+    equal = (
+        ""
+        if round(found.effective_sessions) == found.clusters
+        else f", which count as {found.effective_sessions:.0f} of equal length"
+    )
     calls = f"{found.clusters} {'call' if found.clusters == 1 else 'calls'}"
     return f"too few calls for an answer: {calls} of its measured time{equal}, and it takes {SESSIONS}"
 
@@ -234,4 +238,4 @@ def _at_end(ratio: Ratio, part: float, side: float) -> Ratio:
 
 def _reach(ratio: Ratio, error: float) -> float:
     """t · SE."""
-    return float(stdtrit(ratio.worth - 1, 1 - error)) * math.sqrt(ratio.variance)
+    return float(stdtrit(ratio.effective_sessions - 1, 1 - error)) * math.sqrt(ratio.variance)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import convert
 
 from bench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, Share, Slo, answer_of, is_futile, share_of, too_few
 from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
@@ -32,8 +33,9 @@ from bench.clock import monotonic_ns
 from bench.cores import core_count
 from bench.errors import UsageError
 from bench.load.planning.planned import Concurrency, process_advice
-from bench.measures import CATALOGUE, is_throttled
+from bench.metrics import CATALOGUE, is_throttled
 from bench.remedies import remedy_of
+from bench.run.document import Validity
 from bench.run.evidence import worst_bound
 from bench.units import NS_PER_S
 from reports.question import Question
@@ -42,7 +44,7 @@ from reports.samples import ALWAYS
 from reports.sides.side import Clusters, Side, as_floats, counts_of, sample_of, targets_of
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Margin
-from reports.statistics.quantiles import estimates
+from reports.statistics.quantiles import quantiles
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.load import LIMITS, quota_of
 from reports.summary.money import money_of
@@ -54,7 +56,6 @@ BLOCKED_SHARE = 0.01
 
 HOPELESS = "ended early, for the rest of its time was not to be expected to decide it"
 TIME_OVER = "the search's time was over before this level's run was closed"
-STAMPS = "a"
 """The rule of validity by which stamps are exact."""
 CARRIED_SHARE = 0.9
 """Where the service held starts back, a level holds only if this share of its calls is in progress on average."""
@@ -64,7 +65,7 @@ CARRIED_SHARE = 0.9
 class Search:
     """What is searched for, and how its levels are played. `max_concurrent`: of calls that arrive, the slots.
 
-    `connects_per_min`: how many connections may start in a minute; None for no limit. `until_ns`: when the search is
+    `connect_rate`: how many connections may start in a minute; None for no limit. `until_ns`: when the search is
     over, on CLOCK_MONOTONIC.
     """
 
@@ -72,50 +73,48 @@ class Search:
     slos: Sequence[Slo]
     locust: Locust
     max_concurrent: int | None = None
-    connects_per_min: float | None = None
+    connect_rate: float | None = None
     until_ns: int = ENDLESS_NS
 
 
 def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
     """Play a level as a run of its own, and judge it. Raises UsageError where the first run was refused."""
     began_ns = monotonic_ns()
-    paced = (
-        step.load * 60 / search.connects_per_min if search.connects_per_min and search.plan.by == "concurrency" else 0
-    )
+    paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
     warm_s = max(least_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # until all users have connected
     if warm_s > given.load_s / 2:
         why = (
             f"{step.load:,} calls take {warm_s:.0f} s to connect at this rate of connections, and the level has "
             f"{given.load_s:.0f} s: give the search a longer --max-time, or `-- --connect-rate N`"
         )
-        return _silent(step, given, "generator", why)
+        return _silent(step, given, "load_generator", why)
     try:
         level = _played(search, number, step, given, warm_s)
     except UsageError as error:
         if number == 1:
             raise
         level = _silent(step, given, "crashed", str(error))
-    return msgspec.structs.replace(level, length_s=(monotonic_ns() - began_ns) / NS_PER_S)
+    return msgspec.structs.replace(level, duration_s=(monotonic_ns() - began_ns) / NS_PER_S)
 
 
 def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelOutcome:
     parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
     callers = step.load if search.plan.by == "concurrency" else math.inf
-    looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.hold, step.last)
-    name = f"{number:02d}-{'hold' if step.hold else 'level'}-{step.load}"
+    looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.confirmation_run, step.last)
+    name = f"{number:02d}-{'hold' if step.confirmation_run else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
     task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_concurrent, given.budget_usd)
     run = play_level(search.locust, task, looking.is_clear, search.until_ns)
     if run.died:
         if monotonic_ns() >= search.until_ns:
-            return _silent(step, given, "undecided", TIME_OVER, run.folder.name)
+            return _silent(step, given, "inconclusive", TIME_OVER, run.folder.name)
         return _silent(step, given, "crashed", run.died, run.folder.name)
     return _judged(search, step, given, run, looking)
 
 
 def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: str = "") -> LevelOutcome:
     """A level that says nothing of the service."""
-    return LevelOutcome(step.load, step.hold, answer, why, run, 0.0, given.error)
+    return LevelOutcome(step.load, step.confirmation_run, answer, why, run, 0.0, given.error)
 
 
 @dataclass
@@ -139,9 +138,9 @@ class _Looking:
         side = side_of(folder)
         shown, allowed = seen(side, self.slos), [slo.allowed for slo in self.slos]
         answer = answer_of(shown.complete, shown.known, allowed, self.errors[number], self.callers)
-        if answer == "holds" and (self.hold or _drains(side) or self._backed_off(side, number)):
-            answer = "undecided"
-        if answer != "undecided":
+        if answer == "pass" and (self.hold or _drains(side) or self._backed_off(side, number)):
+            answer = "inconclusive"
+        if answer != "inconclusive":
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
             futile = is_futile(
@@ -153,7 +152,7 @@ class _Looking:
                 self.callers,
                 GIVEN_UP_LAST if self.last else GIVEN_UP,
             )
-            self.answer = "undecided" if futile else None
+            self.answer = "inconclusive" if futile else None
         return self.answer is not None
 
     def _backed_off(self, side: Side, number: int) -> str:
@@ -164,7 +163,7 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
     """A level whose run has come to its end."""
     side = side_of(run.folder)
     check_opened(side.run)
-    document, slos = side.run.document, search.slos
+    document, slos = side.run.metadata, search.slos
     error = looking.errors[-1 if looking.answer is None else run.looks - 1]
     every = [missed(side, slo) for slo in slos]
     shown = [missed(replace(side, clusters=complete(side)), slo) for slo in slos] if run.cut else every
@@ -173,33 +172,33 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
     arrived = blocked_calls + len(side.run.sessions)
     sure = _is_sure(answer, side, slos, error, looking.callers)
     ours = _ours(document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure)
-    if not ours and answer != "breaks" and blocked_calls > BLOCKED_SHARE * arrived:
+    if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-concurrent"
-    held = _held_back(document, side.name, step, calls) if search.plan.by == "concurrency" and answer == "holds" else ""
-    if answer == "holds":
+    held = _held_back(document, side.name, step, calls) if search.plan.by == "concurrency" and answer == "pass" else ""
+    if answer == "pass":
         held = held or _backed_off(side, slos, error, looking.callers) or _drains(side)
     if held:
-        answer = "undecided"
-    elif answer == "undecided":
-        held = next(filter(None, map(too_few, shown)), HOPELESS if looking.answer == "undecided" else "")
+        answer = "inconclusive"
+    elif answer == "inconclusive":
+        held = next(filter(None, map(too_few, shown)), HOPELESS if looking.answer == "inconclusive" else "")
     main = next(iter(side.mains.values()), ALWAYS)
-    wait_p50, wait_p95 = waits_of(side, search.plan.measure or main)
+    latency_p50, wait_p95 = waits_of(side, search.plan.metric or main)
     return LevelOutcome(
         load=step.load,
-        hold=step.hold,
-        answer="generator" if ours else answer,
+        confirmation_run=step.confirmation_run,
+        result="load_generator" if ours else answer,
         why=ours or held,
         run=run.folder.name,
-        length_s=0.0,
+        duration_s=0.0,
         error=given.error,
         sessions=side.sessions,
         turns=int(side.here.sum()),
         in_progress=calls,
-        shares=shares_of(side, slos, error, looking.callers),
-        wait_p50=wait_p50,
-        wait_p95=wait_p95,
-        failures=failures_of(side),
-        limits_left=limits_left(side.run, side.name),
+        slo_violations=shares_of(side, slos, error, looking.callers),
+        latency_p50=latency_p50,
+        latency_p95=wait_p95,
+        failure_rate=failures_of(side),
+        rate_limits_remaining=rate_limits_remaining(side.run, side.name),
         blocked=blocked_calls,
         simulated=side.simulated,
         workers=worker_count(document),
@@ -219,12 +218,12 @@ def check_opened(run: RunFrames) -> None:
     ((outcome, said), _), *_ = ends.most_common(1)
     ended = f"{outcome}: {said.rstrip('.')}" if said else outcome
     words = "; ".join(filter(None, [ended, remedy_of(outcome, said)]))
-    raise UsageError(f"none of {len(refused):,} calls to {run.document['targets'][0]['url']} opened: {words}")
+    raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {words}")
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
     """Why a level was not the load that it was to be, as the service asked for waits; "" where it was."""
-    held_s = float((document.get("holds") or {}).get(target) or 0.0)
+    held_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
     if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
     return (
@@ -261,9 +260,9 @@ def _drains(side: Side) -> str:
 
 def _is_sure(answer: Answer, side: Side, slos: Sequence[Slo], error: float, callers: float) -> bool:
     """Whether the answer is the same however far the stamps were off."""
-    if answer not in ("holds", "breaks"):
+    if answer not in ("pass", "fail"):
         return True
-    way = 1 if answer == "holds" else -1
+    way = 1 if answer == "pass" else -1
     moved = [missed(side, slo, way * off) for slo, off in zip(slos, worst_bounds(side, slos), strict=True)]
     return answer_of(moved, moved, [slo.allowed for slo in slos], error, callers) == answer
 
@@ -274,12 +273,15 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
     `sure`: the answer does not hang on how exact the stamps are.
     """
     concurrency = Concurrency(calls, 1, worker_count(document))
-    rules = (document.get("verdict") or {}).get("rules") or []
-    broken = [rule for rule in rules if rule["passed"] is False and not (sure and rule["rule"] == STAMPS)]
-    if broken:
-        rule = broken[0]
+    failed = [
+        check
+        for check in convert(document.get("validity") or {"status": "no_verdict"}, Validity).checks
+        if check.result == "fail" and not (sure and check.name == "timestamp_uncertainty")
+    ]
+    if failed:
+        check = failed[0]
         return (
-            f"INVALID: {rule['measure']} was {rule['figure']:.3g} {rule['unit']} (limit {rule['limit']:.3g}) with "
+            f"INVALID: {check.name} was {check.value:.3g} {check.unit} (limit {check.limit:.3g}) with "
             f"{concurrency.per_process:,} calls in a process; "
             f"give the machine idle cores, and the search `-- --processes {2 * concurrency.processes}` or more"
         )
@@ -287,8 +289,8 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
     return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))
 
 
-FAILURES = Question("failures", "rate", Margin())
-THROTTLED = Question("throttled", "rate", Margin())
+FAILURES = Question("failure_rate", "rate", Margin())
+THROTTLED = Question("throttle_rate", "rate", Margin())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
 """A limit is being used up where, told in so many seconds at least, more than this share of it went, and nothing would
 be left within so many seconds."""
@@ -324,9 +326,9 @@ def complete(side: Side) -> Clusters:
 
     A run that is over has no more open sessions but those that its end cut.
     """
-    sessions, workers = side.run.sessions, int(side.run.document.get("workers") or 1)
+    sessions, workers = side.run.sessions, int(side.run.metadata.get("workers") or 1)
     number = sessions["pair"].to_numpy(dtype=np.int64)
-    ended = (sessions["outcome_class"] != "censored").to_numpy()
+    ended = (sessions["outcome_class"] != "unfinished").to_numpy()
     over = ended & ~sessions["renewed"].to_numpy(dtype=bool)  # of a call that goes on in another session not yet
     open_from = [_first_open(number[over & (number % workers == worker)] // workers) for worker in range(workers)]
     rows = side.clusters.rows
@@ -348,7 +350,7 @@ def _first_open(ended: Integers) -> int:
 def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
     """Counts, by session, the turns that miss an objective, and all that it is about.
 
-    `worse`: as if each figure were by so much worse than it was measured, in the unit of the measure.
+    `worse`: as if each figure were by so much worse than it was measured, in the unit of the metric.
     """
     threshold = slo.threshold
     if threshold.kind == "rate":
@@ -371,7 +373,7 @@ def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
     """How far a figure that each objective is about can be off at most; 0 for rates, which hang on no stamp."""
     quantiles = (slo.threshold.kind == "quantile" for slo in slos)
     return [
-        worst_bound(side.run.folder, CATALOGUE[slo.threshold.measure], side.name) if is_quantile else 0.0
+        worst_bound(side.run.folder, CATALOGUE[slo.threshold.metric], side.name) if is_quantile else 0.0
         for slo, is_quantile in zip(slos, quantiles, strict=True)
     ]
 
@@ -389,7 +391,7 @@ def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
     failed = 0
     if threshold.kind == "quantile":
         failed = min(missing, int(np.isinf(sample_of(side, threshold.about).values).sum()))
-    elif threshold.measure in ("failures", "throttled"):
+    elif threshold.metric in ("failure_rate", "throttle_rate"):
         failed = missing
     return SloShare(
         slo.written,
@@ -406,12 +408,12 @@ def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
     )
 
 
-def waits_of(side: Side, measure: str) -> tuple[Interval, Interval]:
-    """p50 and p95 of a measure with their 95 % intervals, as far as a report would publish them."""
-    sample = sample_of(side, Question(measure, "quantile", Margin(), 0.5))
+def waits_of(side: Side, metric: str) -> tuple[Interval, Interval]:
+    """p50 and p95 of a metric with their 95 % intervals, as far as a report would publish them."""
+    sample = sample_of(side, Question(metric, "quantile", Margin(), 0.5))
     p50, p95 = (
         interval(one.value, one.low, one.high) if one.bounded else Interval(None, None, None)
-        for one in estimates(sample, [0.5, 0.95], 1 - SHOWN)
+        for one in quantiles(sample, [0.5, 0.95], 1 - SHOWN)
     )
     return p50, p95
 
@@ -442,9 +444,9 @@ def callers_backing_off(run: RunFrames) -> float:
     return float(by_second.mean()) if len(by_second) else 0.0
 
 
-def limits_left(run: RunFrames, target: str) -> dict[str, float]:
+def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
     """The least share that was left of each limit that the service told."""
-    began_ns, ended_ns = int(run.document["began_utc_ns"]), int(run.document.get("ended_utc_ns") or 0)
+    began_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
     quota = quota_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}
 
@@ -470,7 +472,7 @@ def draining(run: RunFrames, target: str) -> tuple[str, float] | None:
 def usd_of(run: RunFrames, target: str) -> float | None:
     """What the tokens of the run cost; None where no price is known."""
     money = money_of(run, [target])
-    return money.usd if math.isfinite(money.usd) and not money.unpriced else None
+    return money.usd if math.isfinite(money.usd) and not money.models_without_price else None
 
 
 def blocked(run: RunFrames) -> int:

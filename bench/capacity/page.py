@@ -28,10 +28,10 @@ from reports.wording.words import as_sentence
 
 COLUMNS = 100
 RESULTS = {
-    "holds": "pass",
-    "breaks": "fail",
-    "undecided": "inconclusive",
-    "generator": "overloaded",
+    "pass": "pass",
+    "fail": "fail",
+    "inconclusive": "inconclusive",
+    "load_generator": "overloaded",
     "crashed": "crashed",
 }
 """What the result of a level is called on screens; overloaded: the load generator was."""
@@ -43,10 +43,10 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     """What a search is about to do, and what it may take."""
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
     slos = " and ".join(plan.slos)
-    if plan.first == plan.most:
+    if plan.first == plan.max:
         asked = f"whether {slos} {'pass' if len(plan.slos) > 1 else 'passes'} at {unit(plan.by, plan.first)}"
     else:
-        limits = f"from {count(plan.first)} up to {count(plan.most)}, to within {plan.precision:.0%}"
+        limits = f"from {count(plan.first)} up to {count(plan.max)}, to within {plan.precision:.0%}"
         passes = "pass" if len(plan.slos) > 1 else "passes"
         asked = f"the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
     least_s = least_time_s(ladder_of(plan))
@@ -57,9 +57,7 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"
     lines = [
         asked,
-        f"up to {plural(plan.levels_most, 'level')} and a longer run, in {span(plan.time_s)}{budget}".replace(
-            NBSP, " "
-        ),
+        f"up to {plural(plan.max_levels, 'level')} and a longer run, in {span(plan.time_s)}{budget}".replace(NBSP, " "),
         quick if plan.time_s < least_s else sure,
         *costs,
     ]
@@ -77,14 +75,14 @@ def level_heads(plan: SearchPlan) -> str:
 
 def level_lines(level: LevelOutcome) -> list[str]:
     """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
-    waits = [three(wait.value) for wait in (level.wait_p50, level.wait_p95)]
-    word = f"{SHOWN[level.answer][0]} {RESULTS[level.answer]}"
-    load = f"{'confirm ' if level.hold else ''}{count(level.load)}"
-    cells = [load, word, count(level.sessions), count(level.turns), *waits, as_percent(level.failures)]
-    worst = max(level.shares, key=lambda share: share.high / share.allowed, default=None)
-    allowed = "" if worst is None or len(level.shares) == 1 else f" of {_percents(worst.allowed)} %"
+    waits = [three(wait.value) for wait in (level.latency_p50, level.latency_p95)]
+    word = f"{SHOWN[level.result][0]} {RESULTS[level.result]}"
+    load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
+    cells = [load, word, count(level.sessions), count(level.turns), *waits, as_percent(level.failure_rate)]
+    worst = max(level.slo_violations, key=lambda share: share.high / share.allowed, default=None)
+    allowed = "" if worst is None or len(level.slo_violations) == 1 else f" of {_percents(worst.allowed)} %"
     missed = NONE if worst is None else share_words(worst) + (allowed if worst.value is not None else "")
-    line = row(cells, HEADS) + missed.rjust(SHARE + 2) + span(level.length_s).replace(NBSP, " ").rjust(TOOK)
+    line = row(cells, HEADS) + missed.rjust(SHARE + 2) + span(level.duration_s).replace(NBSP, " ").rjust(TOOK)
     return [line, *_wrapped(level.why, "    ")]
 
 
@@ -121,8 +119,9 @@ LEVELS = ("level", "answer", "in progress", "sessions", "turns", "p50, ms", "p95
           "limits left", "cost", "took", "run")  # fmt: skip
 SHARES = ("objective", "level", "turns that missed it", "allowed", "turns", "slow", "failed", "throttled")
 WAITS = (
-    "with 95 % intervals by session; lines across are the objectives' limits. Hollow marks: levels that were not shown "
-    "to hold. The band lies between the highest level that holds and the lowest that breaks: the edge lies there."
+    "with 95 % intervals by session; lines across are the objectives' limits. Hollow marks: levels that did "
+    "not pass. The band lies between the highest level that passes and the lowest that fails: the breaking "
+    "point lies there."
 )
 
 
@@ -130,20 +129,19 @@ def capacity_page(capacity: Capacity) -> Page:
     """The answer, how it was found, both pictures, and the tables."""
     plan = capacity.plan
     answer, *rest = capacity.sentence.split("; ")
-    levels = sorted(capacity.levels, key=lambda level: (level.load, level.hold))
-    spent = span(sum(level.length_s for level in levels))
+    levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
+    spent = span(sum(level.duration_s for level in levels))
     method = (
-        f"{plural(len(levels), 'level')} in {spent}, of at most {plan.levels_most} and a hold in {span(plan.time_s)}"
+        f"{plural(len(levels), 'level')} in {spent}, of at most {plan.max_levels} and a hold in {span(plan.time_s)}"
     )
-    if capacity.holds is not None or capacity.breaks is not None:
-        method += (
-            f"; each by intervals between sessions, wrong with a chance of {percent(plan.error, 1)} at most over all "
-            "levels and looks together"
-        )
+    if capacity.highest_pass is not None or capacity.lowest_fail is not None:
+        chance = percent(plan.error, 1)
+        method += f"; each by intervals between sessions, wrong with a chance of {chance} at most over all levels and "
+        method += "interim analyses together"
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
     drawn = [level for level in levels if level.turns]
     waits: list[Block] = [
-        Paragraph(f"p50 and p95 of {measure_words(plan)}, {WAITS}"),
+        Paragraph(f"p50 and p95 of {metric_words(plan)}, {WAITS}"),
         *([plot_figure(wait_picture(capacity, drawn))] if drawn else []),
     ]
     failed: list[Block] = [
@@ -180,30 +178,30 @@ def capacity_page(capacity: Capacity) -> Page:
 
 
 def _level(level: LevelOutcome) -> Line:
-    left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.limits_left.items())
+    left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.rate_limits_remaining.items())
     return [
-        f"{count(level.load)}{' (hold)' if level.hold else ''}",
-        f"{SHOWN[level.answer][0]}{NBSP}{RESULTS[level.answer]}{f': {level.why}' if level.why else ''}",
+        f"{count(level.load)}{' (hold)' if level.confirmation_run else ''}",
+        f"{SHOWN[level.result][0]}{NBSP}{RESULTS[level.result]}{f': {level.why}' if level.why else ''}",
         three(level.in_progress),
         count(level.sessions),
         count(level.turns),
-        _with_ends(level.wait_p50, three),
-        _with_ends(level.wait_p95, three),
-        _with_ends(level.failures, lambda share: three(100 * share)),
+        _with_ends(level.latency_p50, three),
+        _with_ends(level.latency_p95, three),
+        _with_ends(level.failure_rate, lambda share: three(100 * share)),
         left or NONE,
         NONE if level.usd is None else usd(level.usd),
-        span(level.length_s),
+        span(level.duration_s),
         level.run or NONE,
     ]
 
 
 def _shares(levels: Sequence[LevelOutcome]) -> list[Line]:
     return [
-        [share.slo, f"{count(level.load)}{' (hold)' if level.hold else ''}", share_words(share),
+        [share.slo, f"{count(level.load)}{' (hold)' if level.confirmation_run else ''}", share_words(share),
          percent(share.allowed, 1), count(share.turns), count(share.slow), count(share.failed), count(share.throttled)]
-        for slo in dict.fromkeys(share.slo for level in levels for share in level.shares)
+        for slo in dict.fromkeys(share.slo for level in levels for share in level.slo_violations)
         for level in levels
-        for share in level.shares
+        for share in level.slo_violations
         if share.slo == slo
     ]  # fmt: skip
 
@@ -218,16 +216,18 @@ def _with_ends(interval: Interval, write: Callable[[float], str]) -> str:
 def wait_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
     """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
     plan = capacity.plan
-    plot = _frame([(0, "p50"), (1, "p95")], f"{measure_words(plan)} over {UNITS[plan.by][1]}", levels, capacity)
-    ends = [end for level in levels for of in (level.wait_p50, level.wait_p95) for end in (of.value, of.low, of.high)]
+    plot = _frame([(0, "p50"), (1, "p95")], f"{metric_words(plan)} over {UNITS[plan.by][1]}", levels, capacity)
+    ends = [
+        end for level in levels for of in (level.latency_p50, level.latency_p95) for end in (of.value, of.low, of.high)
+    ]
     x = _load_axis(plot, capacity, levels)
-    limits = [slo.threshold.limit or 0.0 for slo in map(slo_of, plan.slos) if slo.threshold.measure == plan.measure]
+    limits = [slo.threshold.limit or 0.0 for slo in map(slo_of, plan.slos) if slo.threshold.metric == plan.metric]
     y = log_scale(*log_range(end for end in [*ends, *limits] if end), plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(y.low, y.high, 6), ms)
     _edge_band(plot, x, capacity)
     for limit in limits:
         plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
-    for colour, name in enumerate(("wait_p50", "wait_p95")):
+    for colour, name in enumerate(("latency_p50", "latency_p95")):
         _curve(plot, x, y, colour, [(level, getattr(level, name)) for level in levels], ms)
     return plot
 
@@ -235,19 +235,21 @@ def wait_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
 def failure_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
     """Draw the share of failed turns over the load."""
     plot = _frame([(0, "failed")], f"Failures over {UNITS[capacity.plan.by][1]}", levels, capacity)
-    top = max((end for level in levels for end in (level.failures.value, level.failures.high) if end), default=0.01)
+    top = max(
+        (end for level in levels for end in (level.failure_rate.value, level.failure_rate.high) if end), default=0.01
+    )
     x = _load_axis(plot, capacity, levels)
     y = PixelScale(identity, 0.0, min(1.0, top * 1.05), plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, min(1.0, top), 5), lambda share: percent(share, 1))
     _edge_band(plot, x, capacity)
-    _curve(plot, x, y, 0, [(level, level.failures) for level in levels], lambda share: percent(share, 1))
+    _curve(plot, x, y, 0, [(level, level.failure_rate) for level in levels], lambda share: percent(share, 1))
     return plot
 
 
 def _frame(named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelOutcome], capacity: Capacity) -> Plot:
     description = "; ".join(
-        f"{unit(capacity.plan.by, level.load)}: {level.answer}, p50 {_text(level.wait_p50, ms)}, "
-        f"p95 {_text(level.wait_p95, ms)}, {as_percent(level.failures)} failed"
+        f"{unit(capacity.plan.by, level.load)}: {level.result}, p50 {_text(level.latency_p50, ms)}, "
+        f"p95 {_text(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
         for level in levels
     )
     return frame(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
@@ -265,8 +267,8 @@ def _load_axis(plot: Plot, capacity: Capacity, levels: Sequence[LevelOutcome]) -
 
 
 def _edge_band(plot: Plot, x: PixelScale, capacity: Capacity) -> None:
-    if capacity.holds is not None and capacity.breaks is not None:
-        left, right = x(capacity.holds), x(capacity.breaks)
+    if capacity.highest_pass is not None and capacity.lowest_fail is not None:
+        left, right = x(capacity.highest_pass), x(capacity.lowest_fail)
         plot.band([(left, plot.y0), (right, plot.y0)], [(left, plot.y1), (right, plot.y1)], "band s0")
 
 
@@ -283,20 +285,19 @@ def _curve(
     Of a level that was played twice the line goes through the later one, which took longer.
     """
     marks = []
-    later = {level.load: level for level, at in points if not level.hold and at.value is not None}
+    later = {level.load: level for level, at in points if not level.confirmation_run and at.value is not None}
     for level, at in points:
         if at.value is not None:
             ends = None if at.low is None else (y.clip(at.low), plot.y1 if at.high is None else y.clip(at.high))
-            tip = f"{count(level.load)}{', the hold' if level.hold else ''}, {level.answer}: {_with_ends(at, write)}"
-            across = x(level.load) + (6 if level.hold else 0)
+            which = ", the confirmation run" if level.confirmation_run else ""
+            tip = f"{count(level.load)}{which}, {level.result}: {_with_ends(at, write)}"
+            across = x(level.load) + (6 if level.confirmation_run else 0)
             marks.append(
-                Mark(
-                    across, y.clip(at.value), level.answer == "holds", tip, ends, joined=level is later.get(level.load)
-                )
+                Mark(across, y.clip(at.value), level.result == "pass", tip, ends, joined=level is later.get(level.load))
             )
     draw_curve(plot, colour, marks)
 
 
-def measure_words(plan: SearchPlan) -> str:
-    """The measure that is drawn: ttfa; the main measure."""
-    return plan.measure or "the main measure"
+def metric_words(plan: SearchPlan) -> str:
+    """The metric that is drawn: ttfa; the main metric."""
+    return plan.metric or "the main metric"

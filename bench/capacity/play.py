@@ -198,7 +198,7 @@ class PreparedSearch:
     locust: Locust
     target: str
     scenario: str
-    connects_per_min: float | None
+    connect_rate: float | None
     costs: tuple[str, ...]
     lacking: Sequence[Mapping[str, Any] | None] = ()
 
@@ -216,7 +216,7 @@ def prepared(
     arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
     forecast = _forecast(file, [*words, *arrives])
     if len(forecast["targets"]) != 1:
-        labels = ", ".join(target["label"] for target in forecast["targets"])
+        labels = ", ".join(target["name"] for target in forecast["targets"])
         raise UsageError(f"capacity searches one target, and these are several: {labels}; name one by --targets")
     (target,) = forecast["targets"]
     if not target["loopback"] and not yes:
@@ -227,9 +227,9 @@ def prepared(
     costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
     return PreparedSearch(
         Locust(file, plan.by, runs, words),
-        target["label"],
+        target["name"],
         forecast["scenario"],
-        forecast["connects_per_min"],
+        forecast["connect_rate"],
         costs,
         forecast["lacking"],
     )
@@ -245,12 +245,12 @@ def calls_most(by: LoadUnit, most: int, time_s: float, session_s: float) -> floa
 def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
     """What a call may cost, and the whole search."""
     lines = [str(forecast["cost"])]
-    calls = calls_most(plan.by, plan.most, plan.time_s, forecast["session_s"])
+    calls = calls_most(plan.by, plan.max, plan.time_s, forecast["session_s"])
     if forecast["session_usd"] is not None and calls is not None:
         usd = dollars(calls * forecast["session_usd"][1])
         lines.append(
             f"the search makes at most {calls:,.0f} calls for {usd} USD, if all of its time is spent at "
-            f"{unit(plan.by, plan.most)}"
+            f"{unit(plan.by, plan.max)}"
         )
     if plan.budget_usd is None:
         lines.append("--budget USD limits what it may cost")

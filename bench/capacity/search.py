@@ -42,13 +42,13 @@ import msgspec
 
 from bench.load_search import TRIES, between, bounds
 
-SCHEMA_VERSION = 1
-Answer = Literal["holds", "breaks", "undecided", "generator", "crashed"]
+SCHEMA_VERSION = 2
+Answer = Literal["pass", "fail", "inconclusive", "load_generator", "crashed"]
 """What a level came to: two that say nothing of the service, for our own generator or its run was the limit."""
 LoadUnit = Literal["concurrency", "arrival_rate"]
 """What levels are counted in: calls at a time, or calls that arrive in a minute."""
 EdgeKind = Literal["latency", "failures", "quota"]
-Ended = Literal["narrowed", "most", "time", "budget", "generator", "crashed", "interrupted"]
+Ended = Literal["precision_reached", "max_reached", "time", "budget", "load_generator", "crashed", "interrupted"]
 """What ended a search: both gaps are narrow; the largest level holds; there was no time or money left; our own
 generator could do no more, or its runs crashed; somebody ended it."""
 
@@ -85,25 +85,26 @@ class LevelOutcome(msgspec.Struct, frozen=True):
     """A level and what it came to. `load`: calls at a time, or calls a minute. `run`: its run folder, "" without one.
 
     `length_s`: from the start of its run to the end of its closing. `in_progress`: calls at a time on average.
-    `wait_p50`, `wait_p95`: of the measure of the search, in ms. `limits_left`: the least share that was left of each
-    limit that the service told, in its own words. `usd`: what its tokens cost; null where no price is known.
+    `latency_p50`, `wait_p95`: of the metric of the search, in ms. `rate_limits_remaining`: the least share that was
+    left of each limit that the service told, in its own words. `usd`: what its tokens cost; null where no price is
+    known.
     """
 
     load: int
-    hold: bool
-    answer: Answer
+    confirmation_run: bool
+    result: Answer
     why: str
     run: str
-    length_s: float
+    duration_s: float
     error: float
     sessions: int = 0
     turns: int = 0
     in_progress: float | None = None
-    shares: list[SloShare] = []
-    wait_p50: Interval = Interval(None, None, None)
-    wait_p95: Interval = Interval(None, None, None)
-    failures: Interval = Interval(None, None, None)
-    limits_left: dict[str, float] = {}
+    slo_violations: list[SloShare] = []
+    latency_p50: Interval = Interval(None, None, None)
+    latency_p95: Interval = Interval(None, None, None)
+    failure_rate: Interval = Interval(None, None, None)
+    rate_limits_remaining: dict[str, float] = {}
     blocked: int = 0
     simulated: bool = False
     workers: int = 1
@@ -121,12 +122,12 @@ class Edge(msgspec.Struct, frozen=True):
 class RoughEdge(msgspec.Struct, frozen=True):
     """Where an edge that was not shown seems to lie, by the shares of the levels alone; null for an end not reached."""
 
-    holds: int | None
-    breaks: int | None
+    highest_pass: int | None
+    lowest_fail: int | None
 
 
 class SearchPlan(msgspec.Struct, frozen=True):
-    """What was asked for. `measure`: whose p50 and p95 are told, "" for each run's main measure.
+    """What was asked for. `metric`: whose p50 and p95 are told, "" for each run's main metric.
 
     `levels_most`: how many levels at most, without the hold and those that are played on; `time_s`: how long they take
     together at most, the hold among them.
@@ -134,15 +135,15 @@ class SearchPlan(msgspec.Struct, frozen=True):
 
     by: LoadUnit
     slos: list[str]
-    measure: str
+    metric: str
     first: int
-    most: int
+    max: int
     precision: float
     error: float
     time_s: float
     budget_usd: float | None
-    levels_most: int
-    at_least: int | None
+    max_levels: int
+    required: int | None
 
 
 class Capacity(msgspec.Struct, frozen=True):
@@ -161,16 +162,16 @@ class Capacity(msgspec.Struct, frozen=True):
     simulated: bool
     plan: SearchPlan
     levels: list[LevelOutcome]
-    holds: int | None
-    breaks: int | None
-    edge: Edge | None
-    rough: RoughEdge | None
+    highest_pass: int | None
+    lowest_fail: int | None
+    breaking_point: Edge | None
+    rough_estimate: RoughEdge | None
     confirmed: bool | None
-    steady: bool
+    stable: bool
     ended: Ended
     sentence: str
     notes: list[str]
-    status: int
+    exit_status: int
 
 
 def json_of(capacity: Capacity) -> str:
@@ -178,7 +179,7 @@ def json_of(capacity: Capacity) -> str:
     return msgspec.json.format(msgspec.json.encode(capacity), indent=2).decode() + "\n"
 
 
-ABOUT_THE_SERVICE: tuple[Answer, ...] = ("holds", "breaks", "undecided")
+ABOUT_THE_SERVICE: tuple[Answer, ...] = ("pass", "fail", "inconclusive")
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class LevelLadder:
     """
 
     first: int
-    most: int
+    max: int
     precision: float = 0.1
     factor: int = 2
 
@@ -203,8 +204,8 @@ class LevelEnd(NamedTuple):
     """
 
     load: int
-    answer: Answer
-    hold: bool = False
+    result: Answer
+    confirmation_run: bool = False
     fair: bool = False
 
 
@@ -216,9 +217,9 @@ class Bracket(NamedTuple):
     `top`: the highest tried.
     """
 
-    holds: int = 0
-    undecided: tuple[int, ...] = ()
-    breaks: int | None = None
+    highest_pass: int = 0
+    inconclusive: tuple[int, ...] = ()
+    lowest_fail: int | None = None
     ceiling: int | None = None
     top: int = 0
     fair: tuple[int, ...] = ()
@@ -226,28 +227,28 @@ class Bracket(NamedTuple):
     @property
     def upper(self) -> int | None:
         """The load from which on nothing is to be tried."""
-        return min((load for load in (self.breaks, self.ceiling) if load is not None), default=None)
+        return min((load for load in (self.lowest_fail, self.ceiling) if load is not None), default=None)
 
 
 class NextLevel(NamedTuple):
     """What is to be played next. `last`: in all the time that is left, for there is nothing else to try."""
 
     load: int
-    hold: bool
+    confirmation_run: bool
     last: bool = False
 
 
 def bracket_of(ends: Iterable[LevelEnd]) -> Bracket:
     """What all levels together have shown. A level that held once and broke later breaks."""
     known = list(ends)
-    broke = [end.load for end in known if end.answer == "breaks"]
-    telling = {end.load for end in known if end.answer in ABOUT_THE_SERVICE}
+    broke = [end.load for end in known if end.result == "fail"]
+    telling = {end.load for end in known if end.result in ABOUT_THE_SERVICE}
     played = Counter(end.load for end in known)
     ceilings = [load for load, times in played.items() if times >= TRIES and load not in telling]
-    holds, upper = bounds((end.load for end in known if end.answer == "holds"), [*broke, *ceilings])
+    holds, upper = bounds((end.load for end in known if end.result == "pass"), [*broke, *ceilings])
     undecided = tuple(sorted(load for load in telling if load > holds and (upper is None or load < upper)))
     top = max((end.load for end in known), default=0)
-    fair = {end.load: end.fair for end in known if end.answer in ABOUT_THE_SERVICE}  # the later of two was longer
+    fair = {end.load: end.fair for end in known if end.result in ABOUT_THE_SERVICE}  # the later of two was longer
     fair_ones = tuple(load for load in undecided if fair[load])
     return Bracket(holds, undecided, min(broke, default=None), min(ceilings, default=None), top, fair_ones)
 
@@ -255,52 +256,62 @@ def bracket_of(ends: Iterable[LevelEnd]) -> Bracket:
 def next_step(ladder: LevelLadder, ends: Iterable[LevelEnd]) -> NextLevel | None:
     """What to play next; None where nothing more is to be learned."""
     known = list(ends)
-    if known and known[-1].answer not in ABOUT_THE_SERVICE and known[-TRIES:] != [known[-1]] * TRIES:
+    if known and known[-1].result not in ABOUT_THE_SERVICE and known[-TRIES:] != [known[-1]] * TRIES:
         return next_step(ladder, known[:-1])
-    if any(end.hold for end in known):
+    if any(end.confirmation_run for end in known):
         return None
     bracket = bracket_of(known)
     load = None if _twice(known) else next_level_load(ladder, bracket)
-    if load is None and not _is_single(ladder) and (worth := _worth_repeating(bracket, known)):
-        load = worth[len(worth) // 2]
+    if load is None and not _is_single(ladder) and (effective_sessions := _worth_repeating(bracket, known)):
+        load = effective_sessions[len(effective_sessions) // 2]
     if load is not None:
-        return NextLevel(load, hold=False, last=_is_single(ladder))
+        return NextLevel(load, confirmation_run=False, last=_is_single(ladder))
     if rest := _to_play_on(ladder, bracket, known):
-        return NextLevel(rest[len(rest) // 2], hold=False, last=True)
+        return NextLevel(rest[len(rest) // 2], confirmation_run=False, last=True)
     return hold_of(bracket)
 
 
 def hold_of(bracket: Bracket) -> NextLevel | None:
     """Return the hold; None where nothing holds."""
-    return NextLevel(bracket.holds, hold=True) if bracket.holds else None
+    return NextLevel(bracket.highest_pass, confirmation_run=True) if bracket.highest_pass else None
 
 
 def _is_single(ladder: LevelLadder) -> bool:
     """Whether one load is the question."""
-    return ladder.first >= ladder.most
+    return ladder.first >= ladder.max
 
 
 def _to_play_on(ladder: LevelLadder, bracket: Bracket, known: Iterable[LevelEnd]) -> tuple[int, ...]:
     """Return the undecided levels that all the time left may decide; none where the answer is precise without them."""
-    if bracket.holds and bracket.upper is not None and _between(ladder, bracket.holds, bracket.upper) is None:
+    if (
+        bracket.highest_pass
+        and bracket.upper is not None
+        and _between(ladder, bracket.highest_pass, bracket.upper) is None
+    ):
         return ()
-    played = Counter(end.load for end in known if end.answer in ABOUT_THE_SERVICE)
+    played = Counter(end.load for end in known if end.result in ABOUT_THE_SERVICE)
     most = 1 if _is_single(ladder) else TRIES + 1
-    return tuple(load for load in bracket.undecided if played[load] < most)
+    return tuple(load for load in bracket.inconclusive if played[load] < most)
 
 
 def next_level_load(ladder: LevelLadder, bracket: Bracket) -> int | None:
     """The next level that was not played yet; None where both gaps are narrow."""
-    upper, undecided = bracket.upper, bracket.undecided
+    upper, undecided = bracket.upper, bracket.inconclusive
     if not bracket.top:
-        return min(ladder.first, ladder.most)
+        return min(ladder.first, ladder.max)
     if _is_single(ladder):
         return None
-    if upper is None and bracket.top < ladder.most:
-        return min(bracket.top * ladder.factor, ladder.most)
+    if upper is None and bracket.top < ladder.max:
+        return min(bracket.top * ladder.factor, ladder.max)
     not_shown = undecided[0] if undecided else upper
-    too_few = bool(undecided) and not bracket.holds and (undecided[0] in bracket.fair or undecided[0] < ladder.first)
-    if not_shown is not None and not too_few and (load := _between(ladder, bracket.holds, not_shown)) is not None:
+    too_few = (
+        bool(undecided) and not bracket.highest_pass and (undecided[0] in bracket.fair or undecided[0] < ladder.first)
+    )
+    if (
+        not_shown is not None
+        and not too_few
+        and (load := _between(ladder, bracket.highest_pass, not_shown)) is not None
+    ):
         return load
     return _between(ladder, undecided[-1], upper) if undecided and upper is not None else None
 
@@ -320,31 +331,31 @@ def _levels_left(ladder: LevelLadder, bracket: Bracket) -> int:
     if load is None and _is_single(ladder):
         return 0
     if load is None:
-        return len(bracket.undecided).bit_length()  # halved each time
+        return len(bracket.inconclusive).bit_length()  # halved each time
     return 1 + max(_levels_left(ladder, _after(bracket, load, answer)) for answer in ABOUT_THE_SERVICE)
 
 
 def _after(bracket: Bracket, load: int, answer: Answer) -> Bracket:
     """The bracket once a level between its ends has ended."""
-    holds = load if answer == "holds" else bracket.holds
-    breaks = load if answer == "breaks" else bracket.breaks
-    undecided = [*bracket.undecided, load] if answer == "undecided" else bracket.undecided
-    inside = sorted(one for one in undecided if holds < one and (answer != "breaks" or one < load))
+    holds = load if answer == "pass" else bracket.highest_pass
+    breaks = load if answer == "fail" else bracket.lowest_fail
+    undecided = [*bracket.inconclusive, load] if answer == "inconclusive" else bracket.inconclusive
+    inside = sorted(one for one in undecided if holds < one and (answer != "fail" or one < load))
     fair = tuple(one for one in bracket.fair if one in inside)  # that of the level itself is not known
     return Bracket(holds, tuple(inside), breaks, bracket.ceiling, max(bracket.top, load), fair)
 
 
 def _twice(known: Iterable[LevelEnd]) -> frozenset[int]:
     """The levels that have said something of the service twice: the search for new ones is over then."""
-    loads = [end.load for end in known if end.answer in ABOUT_THE_SERVICE]
+    loads = [end.load for end in known if end.result in ABOUT_THE_SERVICE]
     return frozenset(load for load in loads if loads.count(load) >= TRIES)
 
 
 def _worth_repeating(bracket: Bracket, known: Iterable[LevelEnd]) -> tuple[int, ...]:
     """The undecided levels that may be decided in more time: those below one that was not have a better chance."""
     again = _twice(known)
-    given_up = min((load for load in bracket.undecided if load in again), default=None)
-    return tuple(load for load in bracket.undecided if given_up is None or load < given_up)
+    given_up = min((load for load in bracket.inconclusive if load in again), default=None)
+    return tuple(load for load in bracket.inconclusive if given_up is None or load < given_up)
 
 
 def _between(ladder: LevelLadder, low: int, high: int) -> int | None:
@@ -388,7 +399,7 @@ class LevelBudget(NamedTuple):
 
 def ladder_of(plan: SearchPlan) -> LevelLadder:
     """The levels that a search may try."""
-    return LevelLadder(plan.first, plan.most, plan.precision)
+    return LevelLadder(plan.first, plan.max, plan.precision)
 
 
 def least_time_s(ladder: LevelLadder) -> float:
@@ -405,7 +416,9 @@ def least_ramp_s(load_s: float) -> float:
 
 def ends_of(levels: Sequence[LevelOutcome]) -> list[LevelEnd]:
     """How levels ended."""
-    return [LevelEnd(level.load, level.answer, level.hold, _is_fair(level.shares)) for level in levels]
+    return [
+        LevelEnd(level.load, level.result, level.confirmation_run, _is_fair(level.slo_violations)) for level in levels
+    ]
 
 
 def _is_fair(shares: Sequence[SloShare]) -> bool:
@@ -415,11 +428,11 @@ def _is_fair(shares: Sequence[SloShare]) -> bool:
 
 def level_budget(plan: SearchPlan, levels: Sequence[LevelOutcome], step: NextLevel) -> LevelBudget:
     """The budget of the next level, by what those before it have spent."""
-    left_s = plan.time_s - sum(level.length_s for level in levels)
+    left_s = plan.time_s - sum(level.duration_s for level in levels)
     error = plan.error - sum(level.error for level in levels)
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
-    if step.hold:
-        held_s = max(level.length_s for level in levels if level.load == step.load and level.answer == "holds")
+    if step.confirmation_run:
+        held_s = max(level.duration_s for level in levels if level.load == step.load and level.result == "pass")
         return LevelBudget(min(left_s, max(HOLD_SHARES * held_s, LEAST_S)), error, usd)
     if step.last:
         return LevelBudget(left_s - _hold_s(levels), share(error, 1), usd)
@@ -429,8 +442,8 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelOutcome], step: NextLev
 
 def _hold_s(levels: Sequence[LevelOutcome]) -> float:
     """Return what the hold will take, of the level that holds now; nothing where none does."""
-    holds = bracket_of(ends_of(levels)).holds
-    of_it = [level.length_s for level in levels if level.load == holds and level.answer == "holds"]
+    holds = bracket_of(ends_of(levels)).highest_pass
+    of_it = [level.duration_s for level in levels if level.load == holds and level.result == "pass"]
     return max(HOLD_SHARES * max(of_it), LEAST_S) if of_it else 0.0
 
 
@@ -442,8 +455,8 @@ def step_within(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> tuple[NextL
     """
     known, ladder = ends_of(levels), ladder_of(plan)
     step = next_step(ladder, known)
-    if step is not None and not step.hold and plan.time_s < least_time_s(ladder):
-        again = any(end.load == step.load and end.answer in ABOUT_THE_SERVICE for end in known)
+    if step is not None and not step.confirmation_run and plan.time_s < least_time_s(ladder):
+        again = any(end.load == step.load and end.result in ABOUT_THE_SERVICE for end in known)
         step = step._replace(last=step.last or again)
     if step is not None and step.last and exhausted(level_budget(plan, levels, step)):
         step = hold_of(bracket_of(known)) or step

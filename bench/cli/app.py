@@ -24,7 +24,7 @@ from bench.cli.simulate import simulate
 from bench.cli.start import init, options, quickstart
 from bench.cli.validate import validate
 from bench.cli.verdicts import baseline, check, compare, sample_size, trend
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError, UsageError, each_error
+from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, UsageError, each_error
 from bench.plain import one_line
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def main() -> None:
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
     try:
         sys.exit(commands()(standalone_mode=False))
-    except BenchError as error:
+    except RtbenchError as error:
         for each in each_error(error):
             print(f"rtbench: {one_line(str(each))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)

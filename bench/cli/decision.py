@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench.cli.report import close_if_left
-from bench.errors import USAGE_STATUS, BenchError
+from bench.errors import USAGE_STATUS, RtbenchError
 from bench.plain import one_line
 from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence
@@ -20,8 +20,8 @@ if __name__ == "__main__":
     try:
         close_if_left(folder)
         decision = look_at(folder)
-    except BenchError as error:
+    except RtbenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     print(decision_sentence(decision).replace(NBSP, " "))
-    sys.exit(decision.status)
+    sys.exit(decision.exit_status)

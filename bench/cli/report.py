@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from bench import former_keys
 from bench.errors import UsageError
 from bench.live_line import text_width
 from bench.manual import see
@@ -180,18 +181,18 @@ def export(
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With hlog: write only the histograms of this measure, such as ttfa."),
+        typer.Option(metavar="NAME", help="With hlog: write only the histograms of this metric, such as ttfa."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what an earlier export wrote.")] = False,
 ) -> None:
-    """Write a run's rows with their measures, or its histograms, as files for other tools.
+    """Write a run's rows with their metrics, or its histograms, as files for other tools.
 
     Says what it wrote, a line per file. A run that was killed is closed first; of one that is under way, it writes what
     is there so far.
     """
     from reports.export import TABLES, export_log, export_tables
     from reports.runs import document_of
-    from reports.summary.trust import verdict_of
+    from reports.summary.trust import validity_of
 
     _refuse_mixture(form, table, metric)
     run = run_named(name)
@@ -203,17 +204,19 @@ def export(
         written = export_tables(run, cast("Format", form.value), out, tables, force=force)
     for one in written:
         sys.stdout.write(f"{printable(str(one.path))}  {one.count:,} {one.what}\n")
-    if verdict_of(document_of(run)).valid is False:
-        print("rtbench: the run is INVALID: do not use its figures; the rows are for finding out why", file=sys.stderr)
+    if validity_of(document_of(run)).status == "invalid":
+        print("rtbench: the run is INVALID: do not use its values; the rows are for finding out why", file=sys.stderr)
 
 
 def _refuse_mixture(form: Form, table: list[TableChoice] | None, metric: str | None) -> None:
     """Options that say nothing together."""
-    from bench.measures import CATALOGUE
+    from bench.metrics import CATALOGUE
 
     if form is Form.HLOG and table:
         raise UsageError("--table goes with csv, parquet and json: histograms are of the whole run; leave it out")
     if form is not Form.HLOG and metric is not None:
-        raise UsageError("--metric goes with --format hlog: rows have every measure; leave it out")
+        raise UsageError("--metric goes with --format hlog: rows have every metric; leave it out")
     if metric is not None and metric not in CATALOGUE:
+        if new := former_keys.METRICS.get(metric):
+            raise UsageError(f"the metric {metric} is {new} now")
         raise UsageError(f"there is no metric {metric}: {see('metrics')} lists them")

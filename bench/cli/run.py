@@ -19,7 +19,7 @@ from typer.core import TyperCommand
 from bench.errors import UsageError
 from bench.installation import own_environment, python_command
 
-LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the way to it", "What is kept"
+LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the way to it", "Output files"
 OF_LOCUST = (
     ("--users", "-u", "N", "concurrent calls, of users who call again and again (default: 1)"),
     ("--run-time", "-t", "TIME", "how long the run lasts: 90s, 10m, 1h30m"),

@@ -19,7 +19,7 @@ from bench.plain import json_text, one_line, printable
 
 def runs(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="where runs are kept", envvar="LOCUST_RUNS_DIR")
+        Path, typer.Argument(metavar="FOLDER", help="folder of the runs", envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
     remove: Annotated[
         list[str] | None,
@@ -79,7 +79,7 @@ def _old(folder: Path, older_than: str) -> Iterator[Path]:
 
     before_ns = before_utc_ns(older_than, utc_ns()) if older_than else 0
     for run in kept_runs(folder).runs:
-        if run.began_utc_ns < before_ns:
+        if run.started_utc_ns < before_ns:
             try:
                 check_removable(folder / run.name)
             except UsageError as problem:
@@ -114,7 +114,7 @@ def open_run(
         str, typer.Argument(metavar="RUN", help="a run by its name or its folder; the newest by default")
     ] = "",
     runs_dir: Annotated[
-        Path, typer.Option("--runs-dir", metavar="FOLDER", help="where runs are kept", envvar="LOCUST_RUNS_DIR")
+        Path, typer.Option("--runs-dir", metavar="FOLDER", help="folder of the runs", envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
 ) -> None:
     """Open a run's report.html in the browser; without a browser, print its path.
@@ -169,17 +169,16 @@ def merge(
     for line in _lines(document):
         sys.stdout.write(f"{printable(line)}\n")
     sys.stdout.write(f"{printable(str(out))}\n")
-    if document["verdict"]["valid"] is not True:
+    if document["validity"]["status"] != "valid":
         raise typer.Exit(INVALID_STATUS)
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
     """A line for each part, the notices, and what all of them come to."""
-    totals, valid = document["totals"], document["verdict"]["valid"]
-    word = "NO VERDICT" if valid is None else "VALID" if valid else "INVALID"
+    totals, word = document["totals"], str(document["validity"]["status"]).replace("_", " ").upper()
     return [
         *(
-            f"{part['run_id']}  {part['host']}  {'left out' if part['left_out'] else part['state']}  "
+            f"{part['run_id']}  {part['host']}  {'left out' if part['excluded_because'] else part['state']}  "
             f"{_size(part['sessions'], part['turns'])}"
             for part in document["parts"]
         ),

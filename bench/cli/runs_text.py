@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from bench.plain import one_line, printable
+from bench.run.document import ValidityStatus
 from bench.run.kept import KeptRun, KeptRuns
 from bench.units import NS_PER_S
 from reports.blocks import Cell, Paragraph, row_of
@@ -37,7 +38,7 @@ def _runs(kept: KeptRuns) -> Iterator[Part]:
 def _cells(run: KeptRun) -> Iterator[Cell | str]:
     labels = " · ".join(f"{key}={value}" for key, value in run.labels.items())
     yield Cell(printable(run.name), below=printable(labels))
-    yield f"{datetime.fromtimestamp(run.began_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
+    yield f"{datetime.fromtimestamp(run.started_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
     yield shortened(printable(", ".join(run.targets)) or NONE, TARGETS_MOST)
     yield NONE if run.sessions is None else count(run.sessions)
     yield _verdict(run)
@@ -49,6 +50,12 @@ def _verdict(run: KeptRun) -> Cell:
     simulated = " ◇ SIMULATED" if run.simulated else ""
     if run.under_way:
         return Cell(f"… under way{simulated}")
-    if run.valid is None:
-        return Cell(f"? NO VERDICT{simulated}", style="warn")
-    return Cell(f"{'✓ VALID' if run.valid else '✕ INVALID'}{simulated}", style="good" if run.valid else "bad")
+    word, style = WORDS[run.validity]
+    return Cell(f"{word}{simulated}", style=style)
+
+
+WORDS: dict[ValidityStatus, tuple[str, str]] = {
+    "valid": ("✓ VALID", "good"),
+    "invalid": ("✕ INVALID", "bad"),
+    "no_verdict": ("? NO VERDICT", "warn"),
+}

@@ -24,7 +24,6 @@ from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.comparisons.outputs import CompareDocument
 from reports.gate.baselines import Baseline
 from reports.gate.outputs import CheckDocument
-from reports.histories.outputs import HistoryDocument
 from reports.looks.decision import DecisionDocument
 from reports.records import (
     COUNT,
@@ -41,15 +40,16 @@ from reports.records import (
     record,
     schema_of,
 )
-from reports.sizing import SizeDocument
+from reports.sample_size import SizeDocument
 from reports.text.document import SummaryDocument
+from reports.trends.outputs import TrendDocument
 
 URLS = ("ga", "preview", "openai", "voice_live", "gpt_live")
 """The addresses of services in a ready file; those of agents stand beside them."""
 REPORTS = Path(reports.__file__).parent
 FOLDERS = {
     **{"compare": "comparisons", "decision": "looks", "check": "gate", "baseline": "gate"},
-    "trend": "histories",
+    "trend": "trends",
 }
 """Which of `reports` has the schema of a document that it alone writes; the others are in `schemas`."""
 
@@ -75,7 +75,7 @@ def schemas() -> dict[str, Schema]:
         "decision": schema_of(DecisionDocument, "decision", "decision.json of a run folder of Realtime Bench"),
         "sample-size": schema_of(SizeDocument, "sample-size", "What rtbench sample-size --json prints"),
         "check": schema_of(CheckDocument, "check", "check.json of Realtime Bench"),
-        "trend": schema_of(HistoryDocument, "trend", "What rtbench trend --json prints"),
+        "trend": schema_of(TrendDocument, "trend", "What rtbench trend --json prints"),
         "baseline": schema_of(Baseline, "baseline", "A stored baseline of Realtime Bench"),
     }  # fmt: skip
 
@@ -149,7 +149,9 @@ def truth_line() -> Schema:
 def transcript_line() -> Schema:
     """As `bench.run.rows.said_row` has it, with the session."""
     ids = each(("service_session_id", "response_id", "item_id"), maybe(TEXT))
-    return record({"session_id": TEXT, **ids, "turn": COUNT, "step": TEXT} | each(("said", "replied"), maybe(TEXT)))
+    return record(
+        {"session_id": TEXT, **ids, "turn": COUNT, "step": TEXT} | each(("input_text", "reply_text"), maybe(TEXT))
+    )
 
 
 def ready_document() -> Schema:
@@ -172,10 +174,10 @@ def ready_document() -> Schema:
 def doctor_document() -> Schema:
     """As `docs/troubleshooting.md` has it; its version is called `version`."""
     finding = record(
-        {"name": TEXT, "state": one_of("ok", "warning", "failed", "skipped"), "said": TEXT, "remedy": TEXT}
+        {"name": TEXT, "result": one_of("pass", "warning", "fail", "skipped"), "message": TEXT, "remedy": TEXT}
     )
-    target = record(each(("label", "url", "dialect", "service"), TEXT) | {"findings": many(finding)})
-    version = {"version": {"const": JSON_VERSION}, "state": one_of("ok", "failed")}
+    target = record(each(("name", "url", "dialect", "service"), TEXT) | {"findings": many(finding)})
+    version = {"version": {"const": JSON_VERSION}, "result": one_of("pass", "fail")}
     return record(version | {"machine": many(finding), "targets": many(target)})
 
 

@@ -108,9 +108,9 @@ def _writable_folders(out: Path | None) -> list[Path]:
 
 def _opening(plan: CalibrationPlan, cores: Cores, files: Iterable[Path], *, tls: bool) -> str:
     where = (
-        "harness and simulator SHARE their cores: figures are worse than with a core for each"
+        "load generator and simulator SHARE their cores: values are worse than with a core for each"
         if cores.shared
-        else f"harness on core {_listed(cores.harness)}, simulator on {_listed(cores.simulator)}"
+        else f"load generator on core {_listed(cores.harness)}, simulator on {_listed(cores.simulator)}"
     )
     way = "over TLS" if tls else "without TLS (services are called over it: --tls)"
     first = min(plan.ladder.first, plan.ladder.most)
@@ -139,7 +139,7 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
         typer.echo("\n".join(["", *step_heads(kind)]))
         for step in climb(kind, plan.ladder, partial(played, plan=plan, cores=cores, tls=tls)):
             steps.append(step)
-            typer.secho("\n".join(step_lines(step)), fg=SHOWN[step.outcome][1])
+            typer.secho("\n".join(step_lines(step)), fg=SHOWN[step.result][1])
 
 
 def _problem(found: Calibration, folder: Path) -> str:
@@ -198,7 +198,7 @@ def capacity(
         list[str],
         typer.Option(
             metavar="OBJECTIVE",
-            help='Objective that must hold, such as "ttfa p(95)<800" or "failures<1%"; may be repeated.',
+            help='Objective that must hold, such as "ttfa p(95)<800" or "failure_rate<1%"; may be repeated.',
         ),
     ],
     by: Annotated[
@@ -246,20 +246,20 @@ def capacity(
     from reports.thresholds import quoted
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
-    quantiles = [each.threshold.measure for each in slos if each.threshold.kind == "quantile"]
+    quantiles = [each.threshold.metric for each in slos if each.threshold.kind == "quantile"]
     plan = _checked(
         SearchPlan(
             by=LOAD_UNITS[by],
             slos=[each.written for each in slos],
-            measure=quantiles[0] if quantiles else "",
+            metric=quantiles[0] if quantiles else "",
             first=first,
-            most=last,
+            max=last,
             precision=_precision(precision),
             error=ERROR,
             time_s=_span_s(max_time),
             budget_usd=budget,
-            levels_most=0,
-            at_least=require,
+            max_levels=0,
+            required=require,
         )
     )
     if max_concurrent is not None and by is By.CONCURRENCY:
@@ -273,7 +273,7 @@ def capacity(
         _take_away(folder)
         raise
     until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
-    search = Search(plan, slos, ready.locust, max_concurrent, ready.connects_per_min, until_ns)
+    search = Search(plan, slos, ready.locust, max_concurrent, ready.connect_rate, until_ns)
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
     raise typer.Exit(_searched(search, ready, folder, json_file))
 
@@ -284,13 +284,13 @@ def _checked(plan: SearchPlan) -> SearchPlan:
 
     from bench.capacity.search import LEAST_S, ladder_of, levels_left
 
-    if plan.first > plan.most:
-        raise UsageError(f"--from {plan.first} lies above --to {plan.most}")
+    if plan.first > plan.max:
+        raise UsageError(f"--from {plan.first} lies above --to {plan.max}")
     if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
         raise UsageError("--budget must be more than 0 USD")
     if plan.time_s < LEAST_S:
         raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: give it {LEAST_S:.0f} s at least")
-    return msgspec.structs.replace(plan, levels_most=levels_left(ladder_of(plan), []))
+    return msgspec.structs.replace(plan, max_levels=levels_left(ladder_of(plan), []))
 
 
 def _span_s(text: str) -> float:
@@ -348,7 +348,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     try:
         with terminable():
             for level in levels_of(search.plan, levels, partial(level_of, search)):
-                typer.secho("\n".join(level_lines(level)), fg=SHOWN[level.answer][1])
+                typer.secho("\n".join(level_lines(level)), fg=SHOWN[level.result][1])
     except KeyboardInterrupt:
         interrupted = True
     outcome = conclude(
@@ -356,7 +356,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     )
     typer.echo("\n".join(["", *closing_lines(outcome)]))
     _save(outcome, folder, json_file)
-    return INTERRUPTED_STATUS if interrupted else outcome.status
+    return INTERRUPTED_STATUS if interrupted else outcome.exit_status
 
 
 def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:

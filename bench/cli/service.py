@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from bench.target.target import Target
 
 FAILED_STATUS = 1
-JSON_VERSION = 1
+JSON_VERSION = 2
 WIDEST = 100
-COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
+COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
 PANEL = "The service and the way to it"
 OF_COMMANDS = tuple(name for name in OPTIONS if name != "prices")
 """A file of prices is of runs."""
@@ -133,7 +133,7 @@ def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
     printed = []
     for finding in findings:
         first, *rest = lines(finding, min(WIDEST, shutil.get_terminal_size().columns))
-        state = typer.style(first[:STATE_WIDTH], fg=COLOURS[finding.state])
+        state = typer.style(first[:STATE_WIDTH], fg=COLOURS[finding.result])
         typer.echo("\n".join([state + first[STATE_WIDTH:], *rest]))
         printed.append(finding)
     return printed
@@ -144,11 +144,11 @@ def _document(
 ) -> dict[str, Any]:
     return {
         "version": JSON_VERSION,
-        "state": "failed" if failed else "ok",
+        "result": "fail" if failed else "pass",
         "machine": [finding.as_json() for finding in machine],
         "targets": [
             {
-                "label": target.label,
+                "name": target.label,
                 "url": target.public_url,
                 "dialect": target.dialect.name,
                 "service": target.service,
@@ -282,7 +282,7 @@ def replay(
         ),
     ] = "",
 ) -> None:
-    """Show a session's events as they came, and compute its measures anew from the log."""
+    """Show a session's events as they came, and compute its metrics anew from the log."""
     from bench.run.replay import replay_log
 
     print_session(replay_log(_event_log(name)), again=True)

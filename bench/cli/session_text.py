@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from bench.doctor.explain import hint
-from bench.measures import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Measure, segments
+from bench.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
 from bench.observe.observation import TurnObservation, reason
 from bench.observe.turn import ARRIVALS
 from bench.plain import printable
@@ -182,9 +182,9 @@ def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> It
     yield from _named("target", _given("", about.get("url") or about.get("target")), width)
     headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
     yield from _named("service", [*_given("session ", session.service_session_id), *headers], width)
-    measures_ns = session.measures_ns()
-    left_out = {"session_duration", "start_delay"} | ({"auth_wait"} if not measures_ns["auth_wait"] else set())
-    connecting = {name: value for name, value in measures_ns.items() if name not in left_out}
+    metrics_ns = session.metrics_ns()
+    left_out = {"session_duration", "start_delay"} | ({"auth_wait"} if not metrics_ns["auth_wait"] else set())
+    connecting = {name: value for name, value in metrics_ns.items() if name not in left_out}
     yield from _named("connect", _times(connecting), width)
     rows = opening_rows(replayed)
     if rows:
@@ -205,11 +205,11 @@ def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
         ]
     parts = {
         "outcome": [_told(turn.outcome, turn.detail), *_wait_asked(turn.retry_after_ns)],
-        "measures": [*_times(turn.measures_ns()), *_figures(turn), *proxied, *stamps],
-        "segments": _segments(turn),
+        "metrics": [*_times(turn.metrics_ns()), *_figures(turn), *proxied, *stamps],
+        "breakdown": _segments(turn),
         "tokens": _tokens(turn),
-        "said": _given("", turn.input_text),
-        "replied": _given("", turn.reply_text),
+        "input text": _given("", turn.input_text),
+        "reply text": _given("", turn.reply_text),
         "ids": [*_given("response ", turn.response_id), *_given("item ", turn.item_id)],
     }
     for name, said in parts.items():
@@ -230,8 +230,8 @@ def _given(before: str, value: object) -> list[str]:
     return [f"{before}{value}"] if value else []
 
 
-def _times(measures_ns: Mapping[str, int]) -> list[str]:
-    return [f"{name} {_ms(measures_ns[name])} ms" for name in CATALOGUE if name in measures_ns]
+def _times(metrics_ns: Mapping[str, int]) -> list[str]:
+    return [f"{name} {_ms(metrics_ns[name])} ms" for name in CATALOGUE if name in metrics_ns]
 
 
 def _ms(ns: int) -> str:
@@ -240,23 +240,23 @@ def _ms(ns: int) -> str:
 
 
 def _figures(turn: TurnObservation) -> list[str]:
-    """The measures of a turn that are no times."""
-    columns = (measure for measure in CATALOGUE.values() if measure.scope == "turn" and measure.column)
+    """The metrics of a turn that are no times."""
+    columns = (metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.column)
     return [
-        f"{measure.name} {three(value)}{'' if measure.unit == 'n' else f' {measure.unit}'}"
-        for measure in columns
-        if measure.unit != "ms" and (value := _figure(turn, measure)) is not None
+        f"{metric.name} {three(value)}{'' if metric.unit == 'n' else f' {metric.unit}'}"
+        for metric in columns
+        if metric.unit != "ms" and (value := _figure(turn, metric)) is not None
     ]
 
 
-def _figure(turn: TurnObservation, measure: Measure) -> float | None:
-    """A measure of a turn that is no time: what its column holds, or that as a share of another one, in %."""
-    value, unless = getattr(turn, measure.column), measure.unless
+def _figure(turn: TurnObservation, metric: Metric) -> float | None:
+    """A metric of a turn that is no time: what its column holds, or that as a share of another one, in %."""
+    value, unless = getattr(turn, metric.column), metric.unless
     if value is None or (unless is not None and getattr(turn, unless[0]) == unless[1]):
         return None
-    if not measure.of:
+    if not metric.of:
         return float(value)
-    whole = getattr(turn, measure.of)
+    whole = getattr(turn, metric.of)
     return 100 * value / whole if whole else None
 
 
@@ -281,7 +281,7 @@ def _tokens(turn: TurnObservation) -> list[str]:
     if turn.usage is None:
         return []
     if turn.usage.unread:
-        return ["told, and not readable"]
+        return ["reported, and not readable"]
     counts = {name: getattr(turn.usage, name) for name in turn.usage.__struct_fields__}
     if turn.usage.cached_in == turn.usage.cached_text_in + turn.usage.cached_audio_in + turn.usage.cached_image_in:
         del counts["cached_in"]

@@ -67,7 +67,9 @@ def simulate(
     ] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Take only what the types of the official SDK allow, which refuses most nulls."),
+        typer.Option(
+            "--strict", help="Take only what the types of the official SDK allow, which refuses nearly all nulls."
+        ),
     ] = False,
     deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages for clients that offer it.")] = False,
     workers: Annotated[

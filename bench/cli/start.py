@@ -21,7 +21,7 @@ from bench.plain import printable
 from bench.target.options import ServiceOptions
 
 INTRODUCTION = (
-    "These are the options of a run beside Locust's own, which `locust --help` lists. Give each on the "
+    "These options of a run are added to Locust's own, which `locust --help` lists. Give each on the "
     "command line, in locust.conf by its name without the dashes, or in the environment as the variable behind it."
 )
 INDENT = 28
@@ -186,7 +186,7 @@ def quickstart(
     SIMULATED. Before it calls a deployment it says what that may cost, and asks. Exit status: that of the run; 130
     where it was interrupted.
     """
-    from bench.cli.quick import quick_run
+    from bench.cli.quickstart import quick_run
 
     raise typer.Exit(quick_run(service_options, simulate=simulator, yes=yes, runs=runs_dir, sessions=sessions))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_folder, wants_colour
-from bench.errors import INVALID_STATUS, BenchError, UsageError
+from bench.errors import INVALID_STATUS, RtbenchError, UsageError
 from bench.live_line import text_width
 from bench.plain import json_text, printable
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 baseline = typer.Typer(
     name="baseline",
-    help="Keep the figures of good runs, for `rtbench check --baseline FOLDER`.",
+    help="Store the values of valid runs, for `rtbench check --baseline FOLDER`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help="where baselines are kept")]
+Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help="folder of the baselines")]
 BASELINES = Path("baselines")
 
 
@@ -96,11 +96,11 @@ def compare(
     paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
     sys.stdout.write(outputs.comparison_text(comparison, text_width(), colour=wants_colour()))
     sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{printable(str(paths.html))}\n")
-    if comparison.status == INVALID_STATUS or (fail_on_regression and comparison.status == FAILED_STATUS):
-        raise typer.Exit(comparison.status)
-    if comparison.status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
+    if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAILED_STATUS):
+        raise typer.Exit(comparison.exit_status)
+    if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
         print("rtbench: inconclusive, and passed by --on-inconclusive warn", file=sys.stderr)
-    if comparison.status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.FAIL:
+    if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.FAIL:
         raise typer.Exit(INCONCLUSIVE_STATUS)
 
 
@@ -147,8 +147,8 @@ def sample_size(
     Exit status: 0; 4 where the run that it plans from is INVALID or has no verdict.
     """
     from reports.numbers import NBSP
-    from reports.sizing import size_data, size_lines, size_question, sized
-    from reports.summary.trust import verdict_of
+    from reports.sample_size import size_data, size_lines, size_question, sized
+    from reports.summary.trust import validity_of
 
     found = sized(_side_named(pilot), size_question(metric, detect, margin, power, primary))
     if as_json:
@@ -156,7 +156,7 @@ def sample_size(
     else:
         for line in size_lines(found):
             sys.stdout.write(line.replace(NBSP, " ") + "\n")
-    if not verdict_of(found.run.document).valid:
+    if validity_of(found.run.metadata).status != "valid":
         raise typer.Exit(INVALID_STATUS)
 
 
@@ -171,7 +171,8 @@ def trend(
         list[str] | None,
         typer.Option(
             metavar="METRIC",
-            help="ttfa:p95, response_total:p50, failures, …; may be repeated [default: waits and failures]",
+            help="ttfa:p95, response_total:p50, failure_rate, …; may be repeated [default: latencies and the failure "
+            "rate]",
             show_default=False,
         ),
     ] = None,
@@ -186,23 +187,23 @@ def trend(
     Exit status 0: shown, whatever changed; 4: none of the runs may be used. The last line is the path of the page.
     """
     from bench.run.presence import is_run
-    from reports.histories.history import history_of, history_question, in_folders
+    from reports.trends.trend import in_folders, trend_of, trend_question
 
     folders = folder or [runs_folder()]
-    questions = [history_question(text) for text in metric or ()]
+    questions = [trend_question(text) for text in metric or ()]
     runs, stored = in_folders(folders)
-    found = history_of(runs, stored, questions)
+    found = trend_of(runs, stored, questions)
     if as_json:
-        from reports.histories.outputs import history_data
+        from reports.trends.outputs import trend_data
 
-        print(json_text(history_data(found)))
+        print(json_text(trend_data(found)))
     else:
-        from reports.histories.outputs import history_text, write_history
+        from reports.trends.outputs import trend_text, write_trend
 
         # a run's page would lie in its folder; that of many lies beside them
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
-        page = write_history(found, out or first / "trend.html")
-        sys.stdout.write(f"{history_text(found, text_width(), colour=wants_colour())}{printable(str(page))}\n")
+        page = write_trend(found, out or first / "trend.html")
+        sys.stdout.write(f"{trend_text(found, text_width(), colour=wants_colour())}{printable(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
 
@@ -247,7 +248,7 @@ def check(
     try:
         run = _whole_run(name)
         found = _asked(run, thresholds, baseline, on_inconclusive, allow_different)
-    except BenchError as error:
+    except RtbenchError as error:
         tell_ci_of_refusal(str(error))
         outputs.refuse(str(error), run, junit)
         raise
@@ -255,8 +256,8 @@ def check(
     sys.stdout.write(check_text(found, text_width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
     sys.stdout.write(f"{printable(str(paths.markdown))}\n")
-    if found.status:
-        raise typer.Exit(found.status)
+    if found.exit_status:
+        raise typer.Exit(found.exit_status)
 
 
 def _asked(

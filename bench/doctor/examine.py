@@ -85,7 +85,7 @@ def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> I
     keyring = Keyring([target])
     try:
         for finding in look(keyring):
-            shown = replace(finding, said=keyring.hide(finding.said), remedy=keyring.hide(finding.remedy))
+            shown = replace(finding, message=keyring.hide(finding.message), remedy=keyring.hide(finding.remedy))
             yield printable_finding(shown)
     finally:
         keyring.close()
@@ -100,7 +100,7 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
         before.append(finding)
         yield finding
     if any_failed(before):
-        failed = ", ".join(dict.fromkeys(finding.name for finding in before if finding.state == "failed"))
+        failed = ", ".join(dict.fromkeys(finding.name for finding in before if finding.result == "fail"))
         yield from (Finding(name, "skipped", f"needs {failed}") for name in ("upgrade", "session", "turn"))
         return
     answered = keyring.answered_by(target)
@@ -117,40 +117,40 @@ def configuration(target: Target) -> Iterator[Finding]:
     if (known := SERVICES.get(target.service)) is not None:
         limit = "" if known.minutes is None else f", whose sessions last {known.minutes} minutes at most"
         said += f" of {known.title}{limit}"
-    yield Finding("target", "ok", said)
+    yield Finding("target", "pass", said)
     for notice in target.notices:
         words = notice.removeprefix(f"{target.label}: ")  # so it begins where several targets are in one file
-        yield Finding("target", "ok" if words.startswith(INFORMING) else "warning", words)
+        yield Finding("target", "pass" if words.startswith(INFORMING) else "warning", words)
 
 
 def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
     """The key, or the token, which is fetched."""
     signed = signed_by(target)
     if signed == "nothing" and target.secrets:
-        return Finding("sign-in", "ok", VARIABLES_SENT)
+        return Finding("sign-in", "pass", VARIABLES_SENT)
     if signed == "nothing" and target.loopback:
-        return Finding("sign-in", "ok", NOTHING_SENT)
+        return Finding("sign-in", "pass", NOTHING_SENT)
     if signed == "nothing":
         return Finding("sign-in", "warning", NOTHING_SENT, "name the key's variable by --api-key-env, or --auth entra")
     if signed == "key":
         name, value = keyring.header(target, 0) or ("", "")
         scheme, _, key = value.rpartition(" ")
         said = f"a key of {len(key)} characters, in the header {name}"
-        return Finding("sign-in", "ok", f"{said} ({scheme})" if scheme == "Basic" else said)
+        return Finding("sign-in", "pass", f"{said} ({scheme})" if scheme == "Basic" else said)
     try:
         keyring.open()
     except UsageError as error:
         cause = error.__cause__
         why, remedy = (cause.why, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
-        return Finding("sign-in", "failed", why, remedy)
+        return Finding("sign-in", "fail", why, remedy)
     answered = keyring.answered_by(target)
     if answered is None:
-        return Finding("sign-in", "ok", "a token")
+        return Finding("sign-in", "pass", "a token")
     # of its claims no more than tells identities apart
     claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
     lives = f"lives {lasting(answered.seconds_left)}, for {answered.scope}"
     said = f"{answered.credential} gave a token that {lives}" + (f" ({claims})" if claims else "")
-    return Finding("sign-in", "ok", said)
+    return Finding("sign-in", "pass", said)
 
 
 class Heard:
@@ -270,7 +270,7 @@ class Visit:
             now_s = utc_ns() / NS_PER_S
             yield greeted(self._heard.greeting, timeline.session(), now_s)
             yield from retired(self._heard.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date())
-            yield Finding("settings", "ok", f"by default: {settings_in(self._heard.greeting) or 'not reported'}")
+            yield Finding("settings", "pass", f"by default: {settings_in(self._heard.greeting) or 'not reported'}")
             yield from in_other_dialect(self._heard.greeting, self._target.dialect)
             yield round_trip(transport.network())
         else:
@@ -288,8 +288,8 @@ class Visit:
         """What came of a call with an agent that was waited for to speak first."""
         greeting, *others = *self._heard.turns[:2], None
         yield (first := spoke_first(greeting, observed))
-        self.is_unanswered = first.state == "warning"
-        if first.state == "ok":
+        self.is_unanswered = first.result == "warning"
+        if first.result == "pass":
             yield from heard_answer(others[0], observed, self._heard.pace, self._reply_format)
         yield from unread(observed)
 
@@ -322,4 +322,4 @@ def round_trip(network: Network | None) -> Finding:
     if network is None:
         return Finding("round trip", "skipped", "not known on this system (TCP_INFO is Linux's)")
     to = "the proxy" if network.scope == "proxy" else "the nearest end of TCP"
-    return Finding("round trip", "ok", f"{network.min_rtt_ns / NS_PER_MS:.2f} ms at best to {to}")
+    return Finding("round trip", "pass", f"{network.min_rtt_ns / NS_PER_MS:.2f} ms at best to {to}")

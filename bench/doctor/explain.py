@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bench import plain
-from bench.measures import CENSORED
+from bench.metrics import UNFINISHED
 from bench.observe.observation import reason
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
@@ -29,7 +29,7 @@ from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_P
 from bench.target.options import AgentName
 from bench.target.target import Entra, Target
 
-FindingState = Literal["ok", "warning", "failed", "skipped"]
+FindingState = Literal["pass", "warning", "fail", "skipped"]
 
 NAME_WIDTH, STATE_WIDTH = 16, 8
 ARROW = "→ "
@@ -43,8 +43,8 @@ class Finding:
     """
 
     name: str
-    state: FindingState
-    said: str
+    result: FindingState
+    message: str
     remedy: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -52,19 +52,19 @@ class Finding:
 
 
 def any_failed(findings: Iterable[Finding]) -> bool:
-    return any(finding.state == "failed" for finding in findings)
+    return any(finding.result == "fail" for finding in findings)
 
 
 def printable_finding(finding: Finding) -> Finding:
     """The finding without anything that steers a terminal: services put words of theirs into it."""
-    return replace(finding, said=plain.printable(finding.said), remedy=plain.printable(finding.remedy))
+    return replace(finding, message=plain.printable(finding.message), remedy=plain.printable(finding.remedy))
 
 
 def lines(finding: Finding, width: int) -> Iterator[str]:
     """The finding in lines of at most `width` columns; the first begins with its state."""
     margin = " " * (STATE_WIDTH + 1 + NAME_WIDTH + 1)
-    first = f"{finding.state:<{STATE_WIDTH}} {finding.name:<{NAME_WIDTH}} "
-    yield from _wrapped(finding.said, first, margin, width) or [first.rstrip()]
+    first = f"{finding.result:<{STATE_WIDTH}} {finding.name:<{NAME_WIDTH}} "
+    yield from _wrapped(finding.message, first, margin, width) or [first.rstrip()]
     if finding.remedy:
         yield from _wrapped(finding.remedy, margin + ARROW, margin + " " * len(ARROW), width)
 
@@ -88,7 +88,7 @@ OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
 }
 """What stands at the top of a service's `session` in one dialect alone."""
 UNGREETED: Mapping[str, Any] = MappingProxyType({})
-OTHER_CAUSES = CENSORED | {"ok", "throttled", "session_expired"}
+OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
 """Outcomes that no dialect is the cause of, without what follows their colon."""
 REMEDIES: dict[Dialect, str] = {
     GA: "the service speaks the GA dialect: use --dialect ga. Preview is spoken where --dialect, a target's "

@@ -22,7 +22,7 @@ from bench.doctor.explain import (
     remedy_of_agents,
     shape_of,
 )
-from bench.measures import NOTHING_AUDIBLE
+from bench.metrics import NOTHING_AUDIBLE
 from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.plain import counted
@@ -61,15 +61,15 @@ def refused(
     words = hide(reason(observed.outcome, observed.detail))
     said = f"{_simulated(observed.headers)}{observed.outcome}: {words}{_ids(observed.headers)}"
     refusal = Refusal(observed.outcome, words, _seconds(wait_ns), claims, greeting)
-    return Finding(name, "failed", said, explain(refusal, target))
+    return Finding(name, "fail", said, explain(refusal, target))
 
 
 def upgraded(observed: SessionObservation, offered: Sequence[str] = ()) -> Finding:
     """How the upgrade went. `offered`: subprotocols, of which the service may choose one."""
-    took_ms, headers = observed.measures_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
+    took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
     chosen = headers.get("sec-websocket-protocol")
     of = f"; subprotocol {chosen}" if chosen else "; it chose none of the subprotocols offered" if offered else ""
-    return Finding("upgrade", "ok", f"{_simulated(headers)}HTTP 101 in {took_ms:.1f} ms{of}{_ids(headers)}")
+    return Finding("upgrade", "pass", f"{_simulated(headers)}HTTP 101 in {took_ms:.1f} ms{of}{_ids(headers)}")
 
 
 def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETED) -> str:
@@ -92,16 +92,16 @@ def service_clock(date: str | None, now_ns: int) -> Finding:
     off_s = ahead_s - 0.5  # the header's second has half passed on average
     said = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
     if abs(off_s) <= SKEW_S:
-        return Finding("clock difference", "ok", said if abs(off_s) > CLOSE_S else "this machine's wall clock agrees")
+        return Finding("clock difference", "pass", said if abs(off_s) > CLOSE_S else "this machine's wall clock agrees")
     return Finding("clock difference", "warning", said, "set it (NTP): tokens are refused by a clock that is wrong")
 
 
 def compression(headers: Mapping[str, str], *, wanted: bool) -> Finding:
     agreed = headers.get(EXTENSIONS, "")
     if not wanted:
-        return Finding("compression", "ok", "none was asked for")
+        return Finding("compression", "pass", "none was asked for")
     if "permessage-deflate" in agreed:
-        return Finding("compression", "ok", agreed)
+        return Finding("compression", "pass", agreed)
     return Finding("compression", "warning", "asked for, and the service declines", "leave --compression out")
 
 
@@ -113,7 +113,7 @@ def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: fl
         parts.append(f"ends in {lasting(expires - now_s)} at the latest")
     instants = observed.instants
     parts.append(f"greeted in {(instants['session_created'] - instants['upgrade_done']) / NS_PER_MS:.1f} ms")
-    return Finding("session", "ok", f"{_simulated({}, greeting)}{', '.join(parts)}")
+    return Finding("session", "pass", f"{_simulated({}, greeting)}{', '.join(parts)}")
 
 
 def retired(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[Finding]:
@@ -123,9 +123,9 @@ def retired(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[
         return
     words = f"{greeting['model']} {retirement.words(today)}"
     if retirement.days_left(today) > SOON_DAYS:
-        yield Finding("model retirement", "ok", words)
+        yield Finding("model retirement", "pass", words)
     else:
-        remedy = f"measure its successor beside it while both answer: {either(REALTIME_MODELS[:2])}"
+        remedy = f"compare it with its successor while both answer: {either(REALTIME_MODELS[:2])}"
         yield Finding("model retirement", "warning", words, remedy)
 
 
@@ -178,15 +178,15 @@ def replied(turn: TurnObservation, target: Target, paid: Tariff, greeting: Mappi
         words = reason(turn.outcome, turn.detail)
         refusal = Refusal(turn.outcome, words, _seconds(turn.retry_after_ns), greeting=greeting)
         remedy = explain(refusal, target)
-        return Finding("turn", "failed", f"{turn.outcome}: {words}" if words else turn.outcome, remedy)
-    known = turn.measures_ns()
+        return Finding("turn", "fail", f"{turn.outcome}: {words}" if words else turn.outcome, remedy)
+    known = turn.metrics_ns()
     name = next((name for name in ("ttfa", "ttft") if name in known), None)
     waited = f"{name} {known[name] / NS_PER_MS:.0f} ms, " if name else ""
     cost = _of_tokens(turn, paid)
     if paid.prices and paid.prices.usd_per_minute:
         by_minute = f"${dollars(paid.prices.usd_per_minute)} a minute"
         cost = f"{cost}, and {by_minute}" if paid.prices.of_tokens else by_minute
-    return Finding("turn", "ok", f"{waited}{cost}")
+    return Finding("turn", "pass", f"{waited}{cost}")
 
 
 def _of_tokens(turn: TurnObservation, paid: Tariff) -> str:
@@ -205,7 +205,7 @@ def _of_tokens(turn: TurnObservation, paid: Tariff) -> str:
 def limits_told(limits: tuple[RateLimit, ...]) -> Finding:
     if not limits:
         return Finding("limits", "skipped", "the service reported none")
-    return Finding("limits", "ok", "; ".join(_limit(limit) for limit in limits))
+    return Finding("limits", "pass", "; ".join(_limit(limit) for limit in limits))
 
 
 def _limit(limit: RateLimit) -> str:
@@ -231,8 +231,8 @@ UNANSWERED = "timeout:first_delta"
 SILENT = "leave `wait_for: greeting` out of the script, unless it is to speak first"
 UNREAD = "nothing is measured by them, and a provider ignores them: are they meant for another one (--dialect)?"
 STREAMLESS = (
-    "let it name in each message the `streamSid` that the `start` of the same call told: Twilio drops what names "
-    "another or none (its warning 31951), and nobody hears it"
+    "let it name in each message the `streamSid` that the `start` of the same call contains: Twilio drops "
+    "messages that name another or none (its warning 31951)"
 )
 
 
@@ -244,14 +244,14 @@ SPLIT = (
 
 def spoke_first(turn: TurnObservation | None, session: SessionObservation) -> Finding:
     """Whether the agent spoke first. Silence is no failure: only the script must know."""
-    if turn is not None and (greeted_ns := session.measures_ns().get("greeting")) is not None:
-        return Finding("greeting", "ok", f"it speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after it was called")
+    if turn is not None and (greeted_ns := session.metrics_ns().get("greeting")) is not None:
+        return Finding("greeting", "pass", f"it speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after it was called")
     if turn is None or turn.outcome == UNANSWERED:
         came = "" if turn is None else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
         said = ": ".join(filter(None, (f"it said nothing audible within {AUDIBLE_S} s of the call", came)))
         return Finding("greeting", "warning", said, SILENT)
     words = reason(turn.outcome, turn.detail)
-    return Finding("greeting", "failed", f"{turn.outcome}: {words}", remedy_of_agents(turn.outcome, words))
+    return Finding("greeting", "fail", f"{turn.outcome}: {words}", remedy_of_agents(turn.outcome, words))
 
 
 def heard_answer(
@@ -265,10 +265,10 @@ def heard_answer(
         outcome, detail = (session.outcome, session.detail) if turn is None else (turn.outcome, turn.detail)
         words = reason(outcome, detail)
         said = f"{outcome}: {words}" if words else outcome
-        yield Finding("turn", "failed", said, remedy_of_agents(outcome, words))
+        yield Finding("turn", "fail", said, remedy_of_agents(outcome, words))
         return
-    waited_ms = turn.measures_ns()["voice_to_voice"] / NS_PER_MS
-    yield Finding("turn", "ok", f"answered: voice_to_voice {waited_ms:,.0f} ms")
+    waited_ms = turn.metrics_ns()["voice_to_voice"] / NS_PER_MS
+    yield Finding("turn", "pass", f"answered: voice_to_voice {waited_ms:,.0f} ms")
     if format is not None:
         yield paced(pace.speed(format), format)
         if format.is_pcm and pace.odd_messages:
@@ -318,7 +318,7 @@ def paced(speed: float | None, format: AudioFormat) -> Finding:
     rate_hz = next((round(format.rate_hz * pace) for pace in PACES if abs(speed / pace - 1) < NEAR), None)
     said = f"{speed:.2f} s of it come in a second, as PCM at {format.rate_hz:,} Hz"
     if rate_hz is None:
-        return Finding("audio", "ok", said)
+        return Finding("audio", "pass", said)
     remedy = (
         f"if it sends as fast as it speaks, its audio is of {rate_hz:,} Hz: set `output_format` of the script or target"
     )

@@ -61,7 +61,7 @@ def installation(*, compiled: bool) -> Finding:
     """Say what is installed here, and whether it has the parts in C that make events cheaper."""
     said = f"rtbench {tool_version()} on Python {platform.python_version()}"
     if compiled:
-        return Finding("installation", "ok", f"{said}, with the compiled parts")
+        return Finding("installation", "pass", f"{said}, with the compiled parts")
     return Finding("installation", "warning", f"{said}, without the compiled parts, which lower the CPU cost per event",
                    "for many calls at once, install a C compiler and Python's headers, then rtbench again")  # fmt: skip
 
@@ -72,11 +72,11 @@ def open_files(soft: int, hard: int) -> Finding:
     `soft` and `hard`: RLIMIT_NOFILE, negative for no limit.
     """
     if soft < 0:
-        return Finding("open files", "ok", "no limit")
+        return Finding("open files", "pass", "no limit")
     sessions = max(0, soft - OWN_FILES)
     said = f"{soft:,} allowed: about {sessions:,} sessions in one process"
     if soft >= FEW_FILES:
-        return Finding("open files", "ok", said)
+        return Finding("open files", "pass", said)
     most = "any number" if hard < 0 else f"up to {hard:,}"
     return Finding(
         "open files", "warning", said, f"for more, `ulimit -n 65536` before the run ({most} is allowed here)"
@@ -90,7 +90,7 @@ def local_ports(first: int, last: int, used: int) -> Finding:
     free = max(0, last - first + 1 - used)
     said = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address"
     if free >= FEW_PORTS:
-        return Finding("local ports", "ok", said)
+        return Finding("local ports", "pass", said)
     return Finding("local ports", "warning", said, 'widen it: sysctl -w net.ipv4.ip_local_port_range="10240 65535"')
 
 
@@ -101,7 +101,7 @@ def stamps() -> Finding:
     except (OSError, ConnectError) as error:
         return Finding("kernel timestamps", "warning", f"not tried: {error}", "a loopback connection must be possible")
     if stamped:
-        return Finding("kernel timestamps", "ok", "available (SO_TIMESTAMPING)")
+        return Finding("kernel timestamps", "pass", "available (SO_TIMESTAMPING)")
     return Finding("kernel timestamps", "warning", "not available: this process timestamps what arrives",
                    "measure on Linux outside a sandbox; here keep the load low, and watch `receive_delay`")  # fmt: skip
 
@@ -109,22 +109,22 @@ def stamps() -> Finding:
 def clock_resolution(resolution_s: float) -> Finding:
     said = f"monotonic clock in steps of {resolution_s * NS_PER_S:,.0f} ns"
     if resolution_s <= COARSE_S:
-        return Finding("clock", "ok", said)
+        return Finding("clock", "pass", said)
     return Finding("clock", "warning", said, "no latency can be measured more finely: measure on another machine")
 
 
 def processors(cpus: int, load: float) -> Finding:
     said = f"{cpus} for this process, load {load:.1f} over the last minute"
     if load <= BUSY * cpus:
-        return Finding("processors", "ok", said)
+        return Finding("processors", "pass", said)
     return Finding("processors", "warning", said, OTHERS)
 
 
 def priority(got: Priority) -> Finding:
     """Say what `--priority` of a run comes to here; what it lacks is no fault of the machine."""
     if not got.hindrance:
-        return Finding("priority", "ok", f"a run with `--priority` gets it: niceness {got.niceness}")
-    return Finding("priority", "ok", f"`--priority` {got.hindrance}", got.remedy)
+        return Finding("priority", "pass", f"a run with `--priority` gets it: niceness {got.niceness}")
+    return Finding("priority", "pass", f"`--priority` {got.hindrance}", got.remedy)
 
 
 def wall_clock() -> Finding:
@@ -138,8 +138,8 @@ def judged_wall_clock(moved_ms: float) -> Finding:
     moved = f"{moved_ms:+.2f} ms" if abs(moved_ms) >= SHOWN_MS else f"by less than {SHOWN_MS:g} ms"
     said = f"moved {moved} against the monotonic clock in {WATCHED_S:g} s"
     if abs(moved_ms) <= STEP_MS:
-        return Finding("wall clock", "ok", said)
-    return Finding("wall clock", "warning", said, "the clock is being set: wait until it is synchronised")
+        return Finding("wall clock", "pass", said)
+    return Finding("wall clock", "warning", said, "the clock is being set: try again when it is synchronised")
 
 
 def _wall_less_monotonic_ns() -> int:
@@ -183,17 +183,17 @@ def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
     path = target.network_path
     if path.proxy is not None:
         yield from (proxied := list(_proxy(target, limits)))
-        yield from _behind(target, limits, reached=all(finding.state != "failed" for finding in proxied))
+        yield from _behind(target, limits, reached=all(finding.result != "fail" for finding in proxied))
         return
     host, port = path.address or target.host, target.port
     found, addresses = _named(host, port, limits, target)
     yield found
     tried = [_tried(address, limits, target) for address in addresses]
-    reached = any(finding.state == "ok" for finding in tried)
+    reached = any(finding.result == "pass" for finding in tried)
     # no failure where another address answers; every connection tries this one first, though
     slow = "another address answers; if this one comes first, each connection waits for it: see --resolve"
     yield from (
-        replace(finding, state="warning", remedy=slow) if finding.state == "failed" and reached else finding
+        replace(finding, result="warning", remedy=slow) if finding.result == "fail" and reached else finding
         for finding in tried
     )
     yield from _behind(target, limits, reached=reached)
@@ -204,14 +204,14 @@ def _named(host: str, port: int, limits: Limits, target: Target) -> tuple[Findin
     try:
         addresses, began_ns, done_ns = look_up(host, port, limits.tcp)
     except ConnectError as error:
-        return Finding("dns", "failed", error.detail, explain(Refusal(error.outcome, error.detail), target)), []
+        return Finding("dns", "fail", error.detail, explain(Refusal(error.outcome, error.detail), target)), []
     took = _ms(done_ns - began_ns)
     places = [str(address[4][0]) for address in addresses]
     if places == [host]:
         known = "is named by --resolve" if target.network_path.address else "is an address"
         return Finding("dns", "skipped", f"{host} {known}: no lookup"), addresses
     plural = "address" if len(places) == 1 else "addresses"
-    return Finding("dns", "ok", f"{host}: {len(places)} {plural} in {took}: {', '.join(places)}"), addresses
+    return Finding("dns", "pass", f"{host}: {len(places)} {plural} in {took}: {', '.join(places)}"), addresses
 
 
 def _tried(address: Any, limits: Limits, target: Target) -> Finding:
@@ -219,8 +219,8 @@ def _tried(address: Any, limits: Limits, target: Target) -> Finding:
     try:
         connect_first([address], limits.tcp).close()
     except ConnectError as error:
-        return Finding("tcp", "failed", error.detail, explain(Refusal(error.outcome, error.detail), target))
-    return Finding("tcp", "ok", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - began_ns)}")
+        return Finding("tcp", "fail", error.detail, explain(Refusal(error.outcome, error.detail), target))
+    return Finding("tcp", "pass", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - began_ns)}")
 
 
 def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
@@ -230,18 +230,18 @@ def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
     try:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
     except ConnectError as error:
-        yield Finding("proxy", "failed", f"{proxy.public}: {error.detail}", NO_PROXY)
+        yield Finding("proxy", "fail", f"{proxy.public}: {error.detail}", NO_PROXY)
         return
     began_ns = monotonic_ns()
     try:
         _opened(target, limits).close()
     except ConnectError as error:
         remedy = explain(Refusal(error.outcome, error.detail), target)
-        yield Finding("proxy", "failed", f"{proxy.public}: {error.detail}", remedy)
+        yield Finding("proxy", "fail", f"{proxy.public}: {error.detail}", remedy)
         return
     by = "the proxy" if proxy.remote_dns else "this machine"
     place = authority(target.network_path.address or target.host, target.port)
-    yield Finding("proxy", "ok", f"{proxy.public}: a tunnel to {place} in {_ms(monotonic_ns() - began_ns)}; "
+    yield Finding("proxy", "pass", f"{proxy.public}: a tunnel to {place} in {_ms(monotonic_ns() - began_ns)}; "
                                  f"names are looked up by {by}")  # fmt: skip
 
 
@@ -266,19 +266,19 @@ def secured(target: Target, limits: Limits) -> Iterator[Finding]:
         context = tls_context(path.ca, path.client_cert, path.client_key)
         agreed, certificate = _agreed(target, limits, context)
     except UsageError as error:
-        yield Finding("tls", "failed", str(error))
+        yield Finding("tls", "fail", str(error))
         return
     except ConnectError as error:
         yield _insecure(target, limits, error)
         return
-    yield Finding("tls", "ok", agreed)
+    yield Finding("tls", "pass", agreed)
     if certificate is not None:
         yield judged_certificate(certificate)
 
 
 def judged_certificate(certificate: Certificate) -> Finding:
     if certificate.days_left >= FEW_DAYS:
-        return Finding("certificate", "ok", _described(certificate))
+        return Finding("certificate", "pass", _described(certificate))
     remedy = "whoever runs the server must renew it before it ends"
     return Finding("certificate", "warning", _described(certificate), remedy)
 
@@ -297,7 +297,7 @@ def _insecure(target: Target, limits: Limits, error: ConnectError) -> Finding:
     certificate = _untrusted(target, limits) if error.outcome == "connect_failed:tls" else None
     shown = "" if certificate is None else f" (its certificate: {_described(certificate)})"
     remedy = remedy or explain(Refusal(error.outcome, error.detail), target)
-    return Finding("tls", "failed", f"{problem}{shown}", remedy)
+    return Finding("tls", "fail", f"{problem}{shown}", remedy)
 
 
 def _untrusted(target: Target, limits: Limits) -> Certificate | None:

@@ -25,22 +25,22 @@ from bench.units import NS_PER_MS
 NO_JSON = msgspec.Raw()
 
 
-class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="what"):
-    """The base of all inputs; `what` tells their types apart where they are written down."""
+class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="action"):
+    """The base of all inputs; `action` tells their types apart in a log."""
 
 
 class SessionStart(Input, frozen=True):
     """What a session's timeline is made with, whether it is live or a log's.
 
-    `start_ns`: the start of connecting. `wanted`: how many turns the script has. `service_responds`: the service's VAD
+    `start_ns`: the start of connecting. `planned`: how many turns the script has. `service_responds`: the service's VAD
     starts responses by itself. `intended_ns`: when the session was meant to start; None where nobody had planned it.
     `called_ns`: when the call arrived that it is; None where none did. `renewable`: its call goes on in another session
     when it expires. `reply_silence_ns`: the silence that ends a reply if no event does.
     """
 
     start_ns: int
-    wanted: int
-    limits: Limits
+    planned: int
+    timeouts: Limits
     service_responds: bool = False
     intended_ns: int | None = None
     called_ns: int | None = None
@@ -58,7 +58,7 @@ class Connected(Input, frozen=True, tag="connected"):
     instants: Mapping[str, int]
     headers: Mapping[str, str]
     auth_wait_ns: int = 0
-    errors_ns: Mapping[str, int] = {}
+    uncertainties_ns: Mapping[str, int] = {}
     call_id: str = ""
 
 
@@ -81,15 +81,15 @@ class Sent(Input, frozen=True, tag="sent"):
     name: str
     at_ns: int
     wire_bytes: int
-    width_ns: int = 0
+    uncertainty_ns: int = 0
     ticket: int = 0
     audio_bytes: int = 0
-    moments: Mapping[str, int] = {}
+    instants: Mapping[str, int] = {}
     late: bool = False
     event: msgspec.Raw = NO_JSON
-    aside: str = ""
+    untracked: str = ""
     item: str = ""
-    heard_ms: int = 0
+    played_ms: int = 0
 
 
 class HistoryBegun(Input, frozen=True, tag="history"):
@@ -105,7 +105,7 @@ class Renews(Input, frozen=True, tag="renews"):
     `heard_ns`: when the caller had heard the last reply in that one to its end; None where none was heard.
     """
 
-    heard_ns: int | None = None
+    previous_reply_end_ns: int | None = None
 
 
 class Renewed(Input, frozen=True, tag="renewed"):
@@ -140,7 +140,7 @@ class InterruptionAwaited(Input, frozen=True, tag="await_interruption"):
     """
 
     kind: InterruptionKind
-    verify: bool = False
+    verify_truncation: bool = False
 
 
 class Interrupted(Input, frozen=True, tag="interrupt"):
@@ -213,7 +213,7 @@ class Closed(Input, frozen=True, tag="closed"):
     reason: str = ""
     ours: bool = False
     cause: str = ""
-    error_ns: int = 0
+    uncertainty_ns: int = 0
 
 
 class Finished(Input, frozen=True, tag="finish"):
@@ -272,7 +272,7 @@ class Truncate(NamedTuple):
     """Tell the service how much of an item was heard of a reply that was stopped, so that it knows what we know."""
 
     item_id: str
-    heard_ms: int
+    played_ms: int
     event_id: str
 
 

@@ -1,7 +1,7 @@
 """Observations of turns and sessions that are over: frozen instants, counts and one outcome each.
 
 Instants are absolute CLOCK_MONOTONIC nanoseconds under the names of `bench.columns`; an instant that did not happen
-is not in the mapping. Measures are derived from them on reading (`bench.measures`).
+is not in the mapping. Measures are derived from them on reading (`bench.metrics`).
 
 What was said in a turn is judged by what its script knows of it: word errors, which are those of the alignment with the
 fewest (words that are another one, are missing, or are too many), and whether its task is done.
@@ -16,14 +16,15 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 
 from bench.columns import TURN_ARRIVALS, TURN_SENDS
-from bench.measures import (
+from bench.metrics import (
     CATALOGUE,
     GOOD,
     ORIGIN,
     ORIGINS,
     REFUSED,
+    REGULAR,
     ColumnValue,
-    Measure,
+    Metric,
     Scope,
     bound_ns,
     is_throttled,
@@ -86,7 +87,7 @@ def load_scorer() -> None:
 def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
     """Whether a turn has done its task: as it is judged where it ended well; None where it was cut."""
     ended = outcome_class(outcome)
-    return None if ended == "censored" else ended == "good" and bool(judge())
+    return None if ended == "unfinished" else ended == "success" and bool(judge())
 
 
 def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
@@ -153,7 +154,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     send_timestamp_source: str | None = None
     transmit_delay_ns: int | None = None
     answer_response_id: str = ""
-    traits: str | None = None
+    turn_type: str = REGULAR
     context_tokens: int | None = None
     context_cached_tokens: int | None = None
     preamble: bool | None = None
@@ -199,21 +200,21 @@ class TurnObservation(msgspec.Struct, frozen=True):
         """The wait that the service asked for when it throttled this turn; it says so in words alone."""
         return wait_in(self.detail) if is_throttled(self.outcome) else None
 
-    def measures_ns(self) -> dict[str, int]:
-        """Every measure of a turn that is a time and that this turn has; may be negative."""
+    def metrics_ns(self) -> dict[str, int]:
+        """Every metric of a turn that is a time and that this turn has; may be negative."""
         return times_ns("turn", self.instants, self._column)
 
-    def measure_ns(self, measure: Measure) -> int | None:
-        """One of `measures_ns`; None where this turn does not have it."""
-        return measure.value_ns(self.instants, self._column)
+    def metric_ns(self, metric: Metric) -> int | None:
+        """One of `metrics_ns`; None where this turn does not have it."""
+        return metric.value_ns(self.instants, self._column)
 
     def _column(self, name: str) -> int | str | None:
         value: int | str | None = getattr(self, name)
         return value
 
-    def bound_ns(self, measure: Measure) -> int | None:
-        """How far a measure between two instants can be off by their stamps; None where nobody knows."""
-        begin, end = self.measured_from or "" if measure.begin == ORIGIN else measure.begin, measure.end
+    def bound_ns(self, metric: Metric) -> int | None:
+        """How far a metric between two instants can be off by their stamps; None where nobody knows."""
+        begin, end = self.measured_from or "" if metric.begin == ORIGIN else metric.begin, metric.end
         errors_ns, widths_ns = self.errors_ns, self.widths_ns
         if (begin in ARRIVALS and begin not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
             return None
@@ -280,8 +281,8 @@ class SessionObservation(msgspec.Struct, frozen=True):
         asked_ns = wait_of(self.headers)
         return wait_in(self.detail) if asked_ns is None and throttled else asked_ns
 
-    def measures_ns(self) -> dict[str, int]:
-        """Every measure of a session that it has, with what the harness added to it."""
+    def metrics_ns(self) -> dict[str, int]:
+        """Every metric of a session that it has, with what the harness added to it."""
         column = {"auth_wait_ns": self.auth_wait_ns, "caller_time_ns": self.caller_time_ns}.get
         return times_ns("session", self.instants, column) | times_ns("harness", self.instants, column)
 
@@ -307,6 +308,6 @@ def receive_timestamp_source(kernel: int, user: int) -> str | None:
 
 
 def times_ns(scope: Scope, instants: Mapping[str, int], column: ColumnValue) -> dict[str, int]:
-    """The measures of a scope that are times and that are known by these instants and columns, in nanoseconds."""
-    values = ((name, measure.value_ns(instants, column)) for name, measure in TIMES[scope])
+    """The metrics of a scope that are times and that are known by these instants and columns, in nanoseconds."""
+    values = ((name, metric.value_ns(instants, column)) for name, metric in TIMES[scope])
     return {name: value for name, value in values if value is not None}

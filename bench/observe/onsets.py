@@ -2,7 +2,7 @@
 
 Energy is that of blocks of 5 ms, after a filter that takes rumble away. What lies behind the voice is the level that a
 fifth of the last 3 s does not exceed; sound is what stands 6 dB above it for 40 of 80 ms, and holds an audible sample
-(`bench.measures.AUDIBLE`). It begins with the block in which the energy rose, in a quiet stream with its first audible
+(`bench.metrics.AUDIBLE`). It begins with the block in which the energy rose, in a quiet stream with its first audible
 sample. It ends with the last block that stands 5 dB above what was behind it when it began, once nothing did for
 `PAUSE_NS`. All of it is made of integers, so it depends neither on how the stream is cut nor on the machine.
 
@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bench.measures import AUDIBLE
+from bench.metrics import AUDIBLE
 from bench.observe.tones import is_tone
 from bench.protocol.audio import Samples, measured_blocks
 from bench.units import NS_PER_MS

@@ -14,7 +14,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import NamedTuple
 
-from bench.observe.turn import ARRIVALS, Decision, State, Turn
+from bench.observe.turn import ARRIVALS, Decision, PendingTurn, State
 from bench.protocol.events import Event, Kind
 from bench.units import NS_PER_MS
 
@@ -28,7 +28,7 @@ class Claim(NamedTuple):
     `turn` None: nobody's, or that of a turn that was handed out. `requests`: how many of its turn's a response answers.
     """
 
-    turn: Turn | None
+    turn: PendingTurn | None
     decides: Decision | None = None
     requests: int = 0
 
@@ -41,7 +41,7 @@ Owners = dict[str, Claim]
 class Request(NamedTuple):
     """A request that a response is due for; `turn` None: for nobody's speech. `event_id`: of the message that asked."""
 
-    turn: Turn | None
+    turn: PendingTurn | None
     by_vad: bool
     event_id: str = ""
     out_of_band: bool = False
@@ -54,15 +54,15 @@ class Ownership:
         self.service_responds = service_responds
         self._by_response: Owners = {}
         self._by_item: Owners = {}
-        self._names: dict[Turn, list[tuple[Owners, str]]] = {}
-        self._committing: list[Turn] = []  # those whose commit, by us, was not acknowledged yet
+        self._names: dict[PendingTurn, list[tuple[Owners, str]]] = {}
+        self._committing: list[PendingTurn] = []  # those whose commit, by us, was not acknowledged yet
         self._stray_items: set[str] = set()
         self._unanswered: list[Request] = []
         self._doubted: list[Request] = []  # of these: those that may have been refused
         self._under_way: set[str] = set()  # responses that are not done, items of speech that are not committed
         self.unattributed_commits = 0
 
-    def asked(self, turn: Turn) -> None:
+    def asked(self, turn: PendingTurn) -> None:
         """Note that a turn's `response.create` was sent."""
         plan = turn.plan
         self._expect(Request(turn, False, turn.request_event_id, plan.out_of_band))
@@ -78,7 +78,7 @@ class Ownership:
             self._doubted = []
         self._unanswered.append(request)
 
-    def doubt(self, turn: Turn) -> None:
+    def doubt(self, turn: PendingTurn) -> None:
         """Note that an error that names nothing may have refused what this turn asked for, or not.
 
         A response that still comes is the turn's; the next request is sent once it has, or none is waited for any more.
@@ -89,11 +89,11 @@ class Ownership:
         """Whether any event of this response came."""
         return response_id in self._by_response
 
-    def committed(self, turn: Turn) -> None:
+    def committed(self, turn: PendingTurn) -> None:
         """Note that a turn's `input_audio_buffer.commit` was sent."""
         self._committing.append(turn)
 
-    def claim(self, event: Event, current: Turn | None) -> Claim:
+    def claim(self, event: Event, current: PendingTurn | None) -> Claim:
         """The owner of an event, by its ids, and what it decides; `current` is the turn that is open."""
         if response_id := event.response_id:
             return self._by_response.get(response_id) or self._adopt(event, current)
@@ -101,7 +101,7 @@ class Ownership:
             return self._claim_of_item(event, current)
         return Claim(current) if event.kind in ARRIVALS else NOBODYS  # a server that leaves ids out
 
-    def _adopt(self, event: Event, current: Turn | None) -> Claim:
+    def _adopt(self, event: Event, current: PendingTurn | None) -> Claim:
         """Give a response that is seen for the first time to the request that it names, or to the oldest."""
         claim = NOBODYS
         # the surest first: what was asked for, then what a service says meanwhile, then what a VAD begins by itself
@@ -116,7 +116,7 @@ class Ownership:
         self._own(self._by_response, event.response_id, claim.turn)
         return claim
 
-    def _take_request(self, event_id: str) -> tuple[Turn | None, int]:
+    def _take_request(self, event_id: str) -> tuple[PendingTurn | None, int]:
         """Take off the request of this name, else the oldest that is in band, else the oldest.
 
         Returns (the turn whose response begins, how many requests that answers).
@@ -131,12 +131,12 @@ class Ownership:
         del self._unanswered[place:end]
         return request.turn, end - place
 
-    def _own(self, owners: Owners, name: str, turn: Turn | None) -> None:
+    def _own(self, owners: Owners, name: str, turn: PendingTurn | None) -> None:
         owners[name] = Claim(turn)
         if turn is not None:
             self._names.setdefault(turn, []).append((owners, name))
 
-    def _claim_of_item(self, event: Event, current: Turn | None) -> Claim:
+    def _claim_of_item(self, event: Event, current: PendingTurn | None) -> Claim:
         if event.kind is Kind.SPEECH_STOPPED and event.item_id in self._stray_items and _reaches_into(event, current):
             self._stray_items.remove(event.item_id)  # a noise that the caller's speech went on from
             return self._spoken_by(current, event.item_id)
@@ -146,7 +146,7 @@ class Ownership:
             return self._announced(event, current)
         return NOBODYS if event.kind in TRANSCRIPTIONS else Claim(current)
 
-    def _announced(self, event: Event, current: Turn | None) -> Claim:
+    def _announced(self, event: Event, current: PendingTurn | None) -> Claim:
         """Claim an item that the service speaks of for the first time."""
         if current is not None and current.plan.vad and _may_speak(event, current):
             return self._spoken_by(current, event.item_id)
@@ -157,11 +157,11 @@ class Ownership:
         self._own(self._by_item, event.item_id, None)
         return NOBODYS
 
-    def _spoken_by(self, turn: Turn | None, item_id: str) -> Claim:
+    def _spoken_by(self, turn: PendingTurn | None, item_id: str) -> Claim:
         self._own(self._by_item, item_id, turn)
         return Claim(turn, "speaks")
 
-    def note(self, event: Event, turn: Turn | None) -> bool:
+    def note(self, event: Event, turn: PendingTurn | None) -> bool:
         """Note what the service has under way, by an event that is no delta and the turn that it belongs to.
 
         True where a response is done that nobody saw begin, and answers a request of the turn's.
@@ -183,14 +183,14 @@ class Ownership:
                 self._expect(Request(turn, by_vad=True))
         return False
 
-    def drop_request(self, turn: Turn | None) -> bool:
+    def drop_request(self, turn: PendingTurn | None) -> bool:
         """Drop the oldest request of this turn, or nobody's: no response to it will come. False where there is none."""
         request = next((request for request in self._unanswered if request.turn is turn), None)
         if request is not None:
             self._unanswered.remove(request)
         return request is not None
 
-    def drop_commit(self, turn: Turn) -> None:
+    def drop_commit(self, turn: PendingTurn) -> None:
         """Drop this turn's commit: the service did not take it."""
         if turn in self._committing:
             self._committing.remove(turn)
@@ -204,7 +204,7 @@ class Ownership:
         if committing is not None:
             self.drop_commit(committing)
 
-    def drop_answer(self) -> Turn | None:
+    def drop_answer(self) -> PendingTurn | None:
         """Drop the answer to the last commit: the service will not give one. Returns the turn that it was of."""
         # its word comes right behind the commit that it will not answer, which is the last one
         request = next((request for request in reversed(self._unanswered) if request.by_vad), None)
@@ -224,14 +224,14 @@ class Ownership:
         if self.service_responds:
             self._unanswered.clear()
 
-    def forget(self, turn: Turn) -> None:
+    def forget(self, turn: PendingTurn) -> None:
         """Forget a turn that was handed out: what comes late of it is nobody's."""
         for owners, name in self._names.pop(turn, ()):
             # not removed: an id that nobody knows is given to the turn that is open
             owners[name] = NOBODYS
 
 
-def _may_speak(event: Event, turn: Turn) -> bool:
+def _may_speak(event: Event, turn: PendingTurn) -> bool:
     """Whether what is announced can be this open turn's speech, and not a sound behind it."""
     if event.kind is Kind.IDLE_TIMEOUT or turn.hearing.finished:
         return False
@@ -242,7 +242,7 @@ def _may_speak(event: Event, turn: Turn) -> bool:
     return event.audio_ms * NS_PER_MS < ends_ns
 
 
-def _reaches_into(event: Event, turn: Turn | None) -> bool:
+def _reaches_into(event: Event, turn: PendingTurn | None) -> bool:
     """Whether speech that stopped now, and began before this turn, is the turn's speech as well."""
     if turn is None or not turn.plan.vad or event.audio_ms is None or turn.hearing.commits:
         return False

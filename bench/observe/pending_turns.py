@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from bench.limits import Limits
-from bench.measures import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
+from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
 from bench.observe.inputs import (
     CallAnswered,
     Cancel,
@@ -21,7 +21,7 @@ from bench.observe.inputs import (
     Transmitted,
     Truncate,
 )
-from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, State, Turn, failed_expectation
+from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_view import all_instants
 from bench.protocol.events import Failure, Kind
 from bench.transport.interface import Network
@@ -34,7 +34,7 @@ NO_END = "response.done did not come"
 NOT_OVER = "the turn was not over"
 
 
-def deadline(turn: Turn, limits: Limits) -> tuple[int, str, str] | None:
+def deadline(turn: PendingTurn, limits: Limits) -> tuple[int, str, str] | None:
     """(instant, outcome, detail) of what ends a turn next if nothing comes; None while nothing is due."""
     deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
     if turn.state is State.PLAYING:
@@ -53,7 +53,7 @@ def deadline(turn: Turn, limits: Limits) -> tuple[int, str, str] | None:
     return soonest
 
 
-def _timeout(turn: Turn, limits: Limits) -> tuple[int, str, str]:
+def _timeout(turn: PendingTurn, limits: Limits) -> tuple[int, str, str]:
     if turn.state is State.UNNOTICED:
         missing = UNNOTICED if "speech_started" in turn.hearing.instants else UNHEARD
         timeout = _timed_out(turn.unnoticed_ns, limits.end_of_turn, "end_of_turn", missing)
@@ -99,17 +99,17 @@ class PendingTurns:
     __slots__ = ("_retransmits", "_retrieves", "all", "awaits_network", "interrupted", "last")
 
     def __init__(self) -> None:
-        self.all: list[Turn] = []
-        self.last: Turn | None = None
+        self.all: list[PendingTurn] = []
+        self.last: PendingTurn | None = None
         """The turn that was begun last, also once it was handed out."""
-        self.interrupted: Turn | None = None
+        self.interrupted: PendingTurn | None = None
         """The turn of which the reply is to be interrupted, or was last."""
         self.awaits_network = False
         """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
         self._retransmits = 0
         self._retrieves = 0  # how often the service was asked what it keeps of a cut reply
 
-    def begin(self, turn: Turn) -> None:
+    def begin(self, turn: PendingTurn) -> None:
         """Add a turn that begins; where another is open, the caller speaks while that one's reply is played."""
         if (before := self.current) is not None:
             turn.interrupts = before.interruption
@@ -118,13 +118,13 @@ class PendingTurns:
         self.awaits_network = True
 
     @property
-    def current(self) -> Turn | None:
+    def current(self) -> PendingTurn | None:
         """The turn that was begun last, while it is open."""
         turn = self.last
         return None if turn is None or turn.state is State.OVER else turn
 
     @property
-    def open(self) -> list[Turn]:
+    def open(self) -> list[PendingTurn]:
         """The current turn, and the one whose reply that interrupts."""
         return [turn for turn in self.all if turn.state is not State.OVER]
 
@@ -166,9 +166,9 @@ class PendingTurns:
         """The instant at which the player has played what came of the last turn's reply; None where nothing did."""
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
-    def due(self, limits: Limits) -> tuple[int, str, str, Turn] | None:
+    def due(self, limits: Limits) -> tuple[int, str, str, PendingTurn] | None:
         """(instant, outcome, detail, turn) of what ends an open turn if nothing comes; None while nothing is due."""
-        first: tuple[int, str, str, Turn] | None = None
+        first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
             if turn.state is not State.OVER:
                 due = deadline(turn, limits)
@@ -176,7 +176,7 @@ class PendingTurns:
                     first = (*due, turn)
         return first
 
-    def done(self, now_ns: int, *, session_over: bool) -> list[Turn]:
+    def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
         """The turns that are over and await nothing more; where the session is, too, nothing more can come."""
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.awaits_more(now_ns))]
 
@@ -197,7 +197,7 @@ class PendingTurns:
                     self._retrieves += 1
                     yield Retrieve(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
-    def hand_out(self, turn: Turn, at_ns: int) -> None:
+    def hand_out(self, turn: PendingTurn, at_ns: int) -> None:
         """Let go of a turn, and wait no longer for what the service keeps of its cut reply, if it has had its time."""
         self.all.remove(turn)
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
@@ -209,7 +209,7 @@ class PendingTurns:
         """Note that the current turn's reply is to be interrupted, or a sound heard during it."""
         self.interrupted = self.current
         if self.interrupted is not None:
-            self.interrupted.await_interruption(awaited.kind, verify=awaited.verify)
+            self.interrupted.await_interruption(awaited.kind, verify=awaited.verify_truncation)
 
     def interrupt(self, at_ns: int) -> None:
         """Note that the client interrupts the reply by itself."""
@@ -247,7 +247,7 @@ class PendingTurns:
             if item_id in check.heard_ms:
                 check.asked.add(item_id)
 
-    def mark_barge_in(self, turn: Turn, marks: Sequence[str]) -> None:
+    def mark_barge_in(self, turn: PendingTurn, marks: Sequence[str]) -> None:
         """Mark from when to when the caller interrupts the reply that is played, or a sound is heard during it."""
         hearing = turn.hearing
         if turn.interrupts is not None:

@@ -77,7 +77,7 @@ class Playout:
         self._earliest_until_ns = max(self._earliest_until_ns, earliest_at_ns) + duration_ns
         self.until_ns = max(self.until_ns, at_ns) + duration_ns
         if self.until_ns > at_ns + LONGEST_HOLD_NS:
-            self.overflow = "audio", f"{LONGEST_HOLD_NS // NS_PER_S} s of audio wait to be played"
+            self.overflow = "audio", f"{LONGEST_HOLD_NS // NS_PER_S} s of audio are queued for playback"
         heard_ns = max(at_ns, latest_ns)
         return Playing(heard_ns, heard_ns - max(earliest_at_ns, earliest_ns))
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.clock import Arrival
-from bench.measures import EXPECTED, FIRST_DELTAS, GOOD, SERVICE_SAID, WHOLE
+from bench.metrics import EXPECTED, FIRST_DELTAS, GOOD, SERVICE_SAID, WHOLE
 from bench.observe.inputs import Connected, HistoryBegun, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, model_of
 from bench.observe.reply import Reply
@@ -147,7 +147,7 @@ class SessionFacts:
     )  # fmt: skip
 
     def __init__(self, start: SessionStart) -> None:
-        self.start_ns, self.turns_planned = start.start_ns, start.wanted
+        self.start_ns, self.turns_planned = start.start_ns, start.planned
         planned = {"call_arrival": start.called_ns, "intended_start": start.intended_ns}
         self.instants = {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
         self.instants["connect_start"] = start.start_ns
@@ -210,9 +210,9 @@ class SessionFacts:
         """Note how connecting went."""
         self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
         self.instants.update(connected.instants)
-        self.errors_ns.update(connected.errors_ns)
+        self.errors_ns.update(connected.uncertainties_ns)
         if not self.announced and (open_ns := connected.instants.get("upgrade_done")) is not None:
-            error_ns = connected.errors_ns.get("upgrade_done", 0)
+            error_ns = connected.uncertainties_ns.get("upgrade_done", 0)
             for instant in DESCRIPTIONS.values():
                 self.instants[instant], self.errors_ns[instant] = open_ns, error_ns
         self.headers, self.auth_wait_ns = connected.headers, connected.auth_wait_ns

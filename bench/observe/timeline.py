@@ -21,7 +21,7 @@ import msgspec
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
-from bench.measures import EXPECTED, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
+from bench.metrics import EXPECTED, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
 from bench.observe.inputs import (
     AnyInput,
     AskForResponse,
@@ -61,7 +61,7 @@ from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
 from bench.observe.split_samples import SplitSamples
-from bench.observe.turn import State, Turn
+from bench.observe.turn import PendingTurn, State
 from bench.observe.turn_view import judged, observation
 from bench.plan.turn_plan import Judge
 from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
@@ -111,7 +111,7 @@ class Timeline:
     )  # fmt: skip
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
-        self.limits, self._dialect, self._renewable = start.limits, dialect, start.renewable
+        self.limits, self._dialect, self._renewable = start.timeouts, dialect, start.renewable
         self.facts = SessionFacts(start)
         self.turns = PendingTurns()
         self.owners = Ownership(service_responds=start.service_responds)
@@ -144,7 +144,7 @@ class Timeline:
     def _begin(self, begun: Begun) -> None:
         plan, facts = begun.plan, self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
-        turn = Turn(plan, begun.at_ns, self._format)
+        turn = PendingTurn(plan, begun.at_ns, self._format)
         # a silence is no turn and has no row: what was replied to it is told with the turn behind it
         turn.false_reply, self._watch.false_reply = self._watch.false_reply, None
         turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.settings)
@@ -163,27 +163,27 @@ class Timeline:
         facts.audio_sent += sent.audio_bytes
         act = self._dialect.acts.get(sent.name)
         if act is Act.SET_UP:
-            facts.set_up(sent.at_ns, sent.width_ns)
+            facts.set_up(sent.at_ns, sent.uncertainty_ns)
             self._length.client_changed()
         asks = act is Act.REQUEST
         # it belongs to no turn, whichever is under way
-        if sent.aside:
+        if sent.untracked:
             if asks:
-                self.owners.asked_aside(sent.aside)
+                self.owners.asked_aside(sent.untracked)
             return
         turn, interrupted = turns.current, turns.interrupted
         if act is Act.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
-            told = Handed(sent.at_ns, sent.width_ns)
-            interrupted.interruption.truncate_sent(told, sent.item, sent.heard_ms)
+            told = Handed(sent.at_ns, sent.uncertainty_ns)
+            interrupted.interruption.truncate_sent(told, sent.item, sent.played_ms)
         elif act is Act.RETRIEVE:
             turns.asked_to_show(sent.item)
         if turn is None:
             return
-        handed = Handed(sent.at_ns, sent.width_ns, sent.ticket)
+        handed = Handed(sent.at_ns, sent.uncertainty_ns, sent.ticket)
         marks: Sequence[str] = ()
-        if sent.moments:
+        if sent.instants:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_sent)
-            marks = turn.hearing.mark_moments(sent.moments, handed, clock_ns)
+            marks = turn.hearing.mark_moments(sent.instants, handed, clock_ns)
             turns.mark_barge_in(turn, marks)
             if self._detector is not None and ("speech_start" in marks or "barge_in" in marks):
                 self._detector.caller_speaks()
@@ -336,7 +336,7 @@ class Timeline:
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
-    def _happened(self, event: Event, arrival: Arrival, turn: Turn | None) -> None:
+    def _happened(self, event: Event, arrival: Arrival, turn: PendingTurn | None) -> None:
         """Note what an event that is no delta says of the session, whosesoever it is."""
         kind = event.kind
         if kind is Kind.COMMITTED and turn is not None:
@@ -357,7 +357,7 @@ class Timeline:
                 detail = f"over {MOST_RESPONSES} responses since the turn began"
                 self._fail("limit_exceeded:responses", arrival.at_ns, detail)
 
-    def _bill(self, response_id: str, usage: Usage, turn: Turn | None) -> None:
+    def _bill(self, response_id: str, usage: Usage, turn: PendingTurn | None) -> None:
         """Add the tokens of a response to its turn while that is open, else to the session's own.
 
         Tokens of an answer that does not count are the turn's, too. A response that is done twice is paid for once.
@@ -374,7 +374,7 @@ class Timeline:
         else:
             facts.stray_usage = usage if facts.stray_usage is None else facts.stray_usage + usage
 
-    def _open_turn_event(self, turn: Turn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
+    def _open_turn_event(self, turn: PendingTurn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
         before, between_items = turn.state, turn.between_items
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._detector is None:
@@ -510,7 +510,7 @@ class Timeline:
     def _close(self, closed: Closed) -> None:
         code, at_ns, reason = closed.code, closed.at_ns, closed.reason
         # a limit that surely passed before the end is the earlier cause
-        self._expire(at_ns - 1, at_ns - closed.error_ns)
+        self._expire(at_ns - 1, at_ns - closed.uncertainty_ns)
         error = self.facts.last_error
         self.facts.close_code, self.facts.close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
@@ -610,7 +610,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Begun: Timeline._begin,
     Sent: Timeline._sent,
     HistoryBegun: lambda timeline, begun: timeline.facts.history_start(begun),
-    Renews: lambda timeline, renews: timeline.facts.renews(renews.heard_ns),
+    Renews: lambda timeline, renews: timeline.facts.renews(renews.previous_reply_end_ns),
     Renewed: lambda timeline, _: timeline.facts.renewed_by(),
     Transmitted: lambda timeline, stamp: timeline.turns.transmitted(stamp),
     Expected: lambda timeline, expected: timeline.turns.expect(expected),

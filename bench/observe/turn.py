@@ -15,7 +15,7 @@ from typing import Literal
 
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_ITEMS
-from bench.measures import EXPECTED, GOOD, STARVED
+from bench.metrics import EXPECTED, GOOD, STARVED
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
 from bench.observe.inputs import Transmitted
 from bench.observe.reply import REPLY_INSTANTS, Reply
@@ -75,7 +75,7 @@ ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 
 
 @dataclass(slots=True, eq=False)
-class Turn:
+class PendingTurn:
     """A turn under way. `format`: of its reply's audio."""
 
     plan: TurnPlan
@@ -146,7 +146,7 @@ class Turn:
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
-        self.hearing = Hearing(self.plan.vad, self.plan.tail_ns)
+        self.hearing = Hearing(self.plan.vad, self.plan.trailing_silence_ns)
         self.reply = self._new_reply()
         self.calls = Calls(self.plan.expected_calls)
         if self.plan.greeting:

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from bench.measures import GOOD, ORIGINS, traits_of
+from bench.metrics import GOOD, ORIGINS, turn_type_of
 from bench.observe.observation import UNJUDGED, Quality, TurnObservation, is_done, quality
-from bench.observe.turn import Turn
+from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, Judge
 from bench.protocol.events import Kind
 from bench.units import NEVER_NS
@@ -35,7 +35,7 @@ UNTOLD: Mapping[str, Any] = {
 """What is not known of such a turn: it would have to be told."""
 
 
-def all_instants(turn: Turn) -> dict[str, int]:
+def all_instants(turn: PendingTurn) -> dict[str, int]:
     """Every instant that is known of a turn; where the service tells nothing of turns, only what can be heard."""
     instants = turn.instants | turn.hearing.instants | turn.calls.instants | turn.reply.all_instants()
     if turn.calls.rounds and (answer := turn.reply.answer) is not None and answer.player.first_audible_ns is not None:
@@ -54,7 +54,7 @@ def all_instants(turn: Turn) -> dict[str, int]:
     return {name: instants[name] for name in instants if name in HEARD - absent}
 
 
-def _errors_ns(turn: Turn) -> dict[str, int]:
+def _errors_ns(turn: PendingTurn) -> dict[str, int]:
     """How much earlier the instants that are arrivals may really have been."""
     heard, there = turn.hearing.errors_ns, turn.hearing.instants
     errors_ns = {name: error_ns for name, error_ns in heard.items() if name in there}
@@ -67,7 +67,7 @@ def _errors_ns(turn: Turn) -> dict[str, int]:
     return errors_ns | turn.interruption.errors_ns
 
 
-def _widths_ns(turn: Turn) -> dict[str, int]:
+def _widths_ns(turn: PendingTurn) -> dict[str, int]:
     """How much later the instants that are sends may really have been."""
     asked = {
         "request_sent": turn.request_sent_uncertainty_ns,
@@ -77,18 +77,18 @@ def _widths_ns(turn: Turn) -> dict[str, int]:
     return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
 
 
-def traits(turn: Turn) -> str | None:
-    """What sets this turn apart from others of its step, with which it is never pooled; None where nothing does."""
+def turn_type(turn: PendingTurn) -> str:
+    """What sets this turn apart from others of its step, with which it is never pooled."""
     apart = {
-        "calls": bool(turn.calls.rounds),
+        "function_calls": bool(turn.calls.rounds),
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
         "after_truncation": turn.after_truncation,
         "filler": turn.may_be_filled or bool(turn.fillers),
     }
-    return traits_of([name for name, holds in apart.items() if holds])
+    return turn_type_of([name for name, holds in apart.items() if holds])
 
 
-def cut_off(turn: Turn) -> bool | None:
+def cut_off(turn: PendingTurn) -> bool | None:
     """Whether a reply began to be played before the caller's speech was over; None without turn detection."""
     ended_ns = turn.hearing.instants.get("speech_end")
     if not turn.plan.vad or ended_ns is None:
@@ -97,14 +97,14 @@ def cut_off(turn: Turn) -> bool | None:
     return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
 
 
-def _preamble(turn: Turn) -> bool | None:
+def _preamble(turn: PendingTurn) -> bool | None:
     """Whether audio came before the answer; None if no event and no length says what the answer is."""
     if turn.outcome not in GOOD or (turn.plan.duplex and not turn.plan.answer_min_ns):
         return None
     return turn.reply.preamble
 
 
-def _overlap_ns(turn: Turn) -> int | None:
+def _overlap_ns(turn: PendingTurn) -> int | None:
     """How long both spoke, where the caller interrupted the reply."""
     interruption = turn.interruption
     if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
@@ -115,7 +115,7 @@ def _overlap_ns(turn: Turn) -> int | None:
     return max(0, ends_ns - interruption.instants["barge_in"])
 
 
-def _dead_air_ns(turn: Turn) -> int | None:
+def _dead_air_ns(turn: PendingTurn) -> int | None:
     """The player's longest silence from where latency counts, of a turn with several items, or of which one hears."""
     instants = all_instants(turn)
     origin_ns = next((at_ns for name in ORIGINS if (at_ns := instants.get(name)) is not None), None)
@@ -129,13 +129,13 @@ def _dead_air_ns(turn: Turn) -> int | None:
     return turn.reply.longest_silence_ns(origin_ns)
 
 
-def judged(turn: Turn, judges: dict[int, Judge]) -> bool | None:
+def judged(turn: PendingTurn, judges: dict[int, Judge]) -> bool | None:
     """Whether a turn has done its task, by whoever of these judges it, and is asked once; None where nobody does."""
     judge = judges.pop(turn.plan.number, None)
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
 
 
-def _quality(turn: Turn) -> Quality:
+def _quality(turn: PendingTurn) -> Quality:
     """What the turn's words come to, by what its script knows of them."""
     reference = turn.plan.reference
     if reference == NO_REFERENCE:
@@ -143,7 +143,7 @@ def _quality(turn: Turn) -> Quality:
     return quality(reference, turn.outcome, turn.hearing.words, turn.reply.answer_text)
 
 
-def observation(turn: Turn, task_success: bool | None = None) -> TurnObservation:
+def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
     """What is known of a turn. `task_success`: whether it has done its task, where a Python program has judged that."""
     reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
@@ -211,7 +211,7 @@ def observation(turn: Turn, task_success: bool | None = None) -> TurnObservation
         overlap_ns=_overlap_ns(turn),
         onset_uncertainty_ns=reply.begin_error_ns if reply.last_sound is not None else None,
         quality=_quality(turn) if task_success is None else _quality(turn)._replace(task_success=task_success),
-        traits=traits(turn),
+        turn_type=turn_type(turn),
         context_tokens=turn.context.input if turn.context else None,
         context_cached_tokens=turn.context.cached_in if turn.context else None,
     )

@@ -127,7 +127,7 @@ DETECTION_FIELDS: dict[str, Field[Any]] = {
 }
 LEVEL_FIELDS: dict[str, Field[Any]] = {
     "threshold": Field(Number(0, 1), "How sure the service must be that it hears speech."),
-    "prefix_padding_ms": Field(Whole(0, 5_000), "Audio that is kept from before the speech."),
+    "prefix_padding_ms": Field(Whole(0, 5_000), "Audio from before the speech that is included."),
     "silence_duration_ms": Field(Whole(0, 10_000), "Silence that ends a turn."),
 }
 END_OF_UTTERANCE = Table(
@@ -138,7 +138,7 @@ END_OF_UTTERANCE = Table(
             required=True,
         ),
         "threshold_level": Field(Choice(("low", "medium", "high", "default")), "How sure it must be."),
-        "timeout_ms": Field(Whole(0, 60_000), "How long it waits at most."),
+        "timeout_ms": Field(Whole(0, 60_000), "The maximum silence."),
     },
     lambda **settings: settings,
 )
@@ -148,7 +148,7 @@ OF_VOICE_LIVE: dict[str, Field[Any]] = {
 }
 AZURE_FIELDS: dict[str, Field[Any]] = {
     **LEVEL_FIELDS,
-    "speech_duration_ms": Field(Whole(0, 60_000), "The least speech that begins a turn."),
+    "speech_duration_ms": Field(Whole(0, 60_000), "The minimum speech that starts a turn."),
     "remove_filler_words": Field(Flag(), "Whether an um or a so is no speech."),
     **OF_VOICE_LIVE,
     **DETECTION_FIELDS,
@@ -186,7 +186,9 @@ DETECTION_TABLES = {
     FULL_DUPLEX: Table(
         {
             "type": Field(
-                Choice((FULL_DUPLEX,)), "Both sides listen all the time. GPT-Live and agents only.", required=True
+                Choice((FULL_DUPLEX,)),
+                "Caller and service listen all the time. GPT-Live and agents only.",
+                required=True,
             )
         },
         TurnDetection,
@@ -259,8 +261,8 @@ VOICE = OrTable(
     ),
 )
 INTERIM: dict[str, Field[Any]] = {
-    "triggers": Field(Texts(Choice(("latency", "tool"))), "A long wait, a function that runs."),
-    "latency_threshold_ms": Field(Whole(0, 600_000), "A wait that is longer counts as long."),
+    "triggers": Field(Texts(Choice(("latency", "tool"))), "A long silence, a function that runs."),
+    "latency_threshold_ms": Field(Whole(0, 600_000), "A silence that is longer counts as long."),
 }
 INTERIM_RESPONSE = TypedTable(
     {
@@ -279,7 +281,7 @@ REASONING = Table(
 )
 RETENTION = Table(
     {
-        "retention_ratio": Field(Number(0, 1), "The share of the conversation that is kept.", required=True),
+        "retention_ratio": Field(Number(0, 1), "The share of the conversation that is retained.", required=True),
         "post_instructions": Field(Whole(0, MOST_TOKENS), "Longest conversation, in tokens, without instructions."),
     },
     lambda retention_ratio, post_instructions=None: (
@@ -304,7 +306,7 @@ SESSION = Table(
         "echo_cancellation": Field(
             Choice(get_args(EchoCancellation)), "Its own voice is no speech to the service. Voice Live only."
         ),
-        "interim_response": Field(INTERIM_RESPONSE, "Fillers while the caller waits. Voice Live only."),
+        "interim_response": Field(INTERIM_RESPONSE, "Fillers before the answer. Voice Live only."),
         "reasoning": Field(REASONING, "How much the model reasons. Not in preview."),
         "truncation": Field(TRUNCATION, "What is dropped of a conversation that grows too long. GA only."),
         "extra": Field(JsonObject(), "Further settings in the service's own words, merged into session.update last."),

@@ -63,10 +63,10 @@ class OutgoingMessage:
     data: bytes = field(repr=False)
     duration_ns: int | None = None
     audio_bytes: int = 0
-    moments: Mapping[str, int] = field(default_factory=lambda: NO_MOMENTS)
-    aside: str = ""
+    instants: Mapping[str, int] = field(default_factory=lambda: NO_MOMENTS)
+    untracked: str = ""
     item: str = ""
-    heard_ms: int = 0
+    played_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +382,7 @@ class Encoder:
         for number, chunk in enumerate(pieces, 1):
             begin_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
             moments = {name: recorded_ns - at_ns for name, at_ns in edges.items() if begin_ns < at_ns <= recorded_ns}
-            yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), moments=moments or NO_MOMENTS)
+            yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), instants=moments or NO_MOMENTS)
 
     def _append(self, chunk: Chunk, event_id: str, *, paced: bool) -> OutgoingMessage:
         message = self.dialect.append(chunk.data, event_id)

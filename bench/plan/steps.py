@@ -254,7 +254,7 @@ class Pause(Step):
 
     pause: float | ThinkTime = key(
         OrTable(SECONDS, DRAWN),
-        "Seconds in which the caller says nothing, or how they are drawn for each session.",
+        "Seconds in which the caller says nothing, or their distribution, from which each session takes one.",
         required=True,
     )
 
@@ -382,7 +382,7 @@ class SendEvent(Step):
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         event_id = str(self.send.get("event_id") or f"script-{number}-{self.send['type']}")
-        message = OutgoingMessage(*encoder.dialect.raw(self.send, event_id), aside=event_id)
+        message = OutgoingMessage(*encoder.dialect.raw(self.send, event_id), untracked=event_id)
         return PreparedEvent(self.within_turn, message)
 
 

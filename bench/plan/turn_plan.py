@@ -70,7 +70,7 @@ class TurnPlan:
     transcription_due: bool = False
     vad: bool = False
     service_responds: bool = False
-    tail_ns: int = 0
+    trailing_silence_ns: int = 0
     audio: str = ""
     speech_format: AudioFormatName = "pcm16"
     reply_format: AudioFormatName = "pcm16"

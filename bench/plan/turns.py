@@ -381,7 +381,7 @@ class HearTurn(ScriptTurn):
     verb: ClassVar = "wait_for"
     kind: ClassVar[InputKind] = "none"
 
-    wait_for: str = key(Choice(("greeting",)), "The caller waits until the service has greeted it.", required=True)
+    wait_for: str = key(Choice(("greeting",)), "The caller is silent until the service has greeted it.", required=True)
 
     @property
     def is_first(self) -> bool:
@@ -444,7 +444,7 @@ class SpokenTurn(ScriptTurn):
         if encoder.detects:  # the speech is left to the service's VAD
             request = None if encoder.service_responds else turn.request
             between = encoder.between(pcm, self.chunk_ms)
-            plan = replace(plan, vad=True, service_responds=request is None, tail_ns=encoder.tail_ns(pcm))
+            plan = replace(plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.tail_ns(pcm))
             return replace(turn, plan=plan, speech=messages, between=between, request=request)
         turn = replace(turn, plan=plan)
         commit = OutgoingMessage(*encoder.dialect.commit(f"{turn.plan.event_prefix}commit"))

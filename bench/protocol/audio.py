@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.measures import AUDIBLE
+from bench.metrics import AUDIBLE
 from bench.protocol.events import CutPayload, audio_payload
 from bench.units import NS_PER_S
 

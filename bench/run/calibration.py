@@ -21,11 +21,12 @@ from bench.cores import core_count, cpu_limit
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_file, read_json, write_text
 from bench.installation import tool_version
+from bench.run.document import ValidityStatus
 from bench.run.provenance import host
 from bench.target.options import AgentName
 from bench.units import NS_PER_S
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MOST_LETTERS = 60
 """Most letters of a processor or a kernel in the name of a file."""
 FIRST_SESSIONS = 100
@@ -33,12 +34,12 @@ FIRST_SESSIONS = 100
 LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The error up to which a figure is trusted, and the one up to which it is called exact; both of p99."""
 
-SessionKind = Literal["listening", "talking", AgentName]
+SessionKind = Literal["text", "voice", AgentName]
 """What sessions do: they type and listen, or they speak as well, as a microphone would; or how they call an agent."""
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
-KINDS: tuple[SessionKind, ...] = ("listening", "talking")
+KINDS: tuple[SessionKind, ...] = ("text", "voice")
 """What sessions with a model do."""
-Outcome = Literal["good", "bad", "late", "busy"]
+Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
 """How a step ended. Two judge nobody: `late`, for the simulator was; `busy`, for other programs took the time."""
 
 CHANGES = {
@@ -64,8 +65,9 @@ class Spread(msgspec.Struct, frozen=True):
 class LoadStep(msgspec.Struct, frozen=True):
     """What one load came to. Its figures are of its steady part, those of `harness` of the whole run.
 
-    `turns` began, or were lost with a session that failed; those are among `failed`. `unjoined`: how many good ones the
-    truth does not tell of; `open`: the least number of open sessions. `errors`: |figure − truth| of each measure, and
+    `turns` began, or were lost with a session that failed; those are among `failed`. `unmatched`: how many good ones
+    the truth does not tell of; `open`: the least number of open sessions. `errors`: |figure − truth| of each metric,
+    and
     `instants` of what they are made of. `cpu`: the harness's share of one core; `background`: what other programs took
     of the cores in use. `rss_bytes`: the harness's memory at its peak. `left_out`: how many events the simulator has
     no instants of. A run that died has no figures.
@@ -73,17 +75,17 @@ class LoadStep(msgspec.Struct, frozen=True):
 
     kind: SessionKind
     sessions: int
-    outcome: Outcome
+    result: Outcome
     why: str
     turns: int = 0
     failed: int = 0
-    unjoined: int = 0
+    unmatched: int = 0
     open: int = 0
-    valid: bool | None = None
+    validity: ValidityStatus = "no_verdict"
     events_per_s: float = 0.0
     errors: dict[str, Spread] = {}
     instants: dict[str, Spread] = {}
-    harness: dict[str, Spread] = {}
+    load_generator: dict[str, Spread] = {}
     cpu: float | None = None
     us_per_event: float | None = None
     rss_bytes: int | None = None
@@ -94,12 +96,12 @@ class LoadStep(msgspec.Struct, frozen=True):
 
     @property
     def worst_p99_ms(self) -> float | None:
-        """The p99 of the measure that is most wrong; None where no turn could be compared."""
+        """The p99 of the metric that is most wrong; None where no turn could be compared."""
         return max((spread.p99 for spread in self.errors.values()), default=None)
 
     @property
     def fewest(self) -> int:
-        """How many turns could be compared in the measure that has fewest."""
+        """How many turns could be compared in the metric that has fewest."""
         return min((spread.n for spread in self.errors.values()), default=0)
 
 
@@ -230,7 +232,7 @@ def _cited(calibration: Calibration, kind: SessionKind, name: str, *, tls: bool)
         "date": calibration.date_utc,
         "kind": kind,
         "sessions": trusted.sessions,
-        "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),  # talking sessions get few
+        "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),  # voice sessions get few
         "exact_sessions": exact.sessions if exact else 0,
         "ended": calibration.ended.get(kind, ""),
         "tls": calibration.tls,

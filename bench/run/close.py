@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec import to_builtins
 
 from bench.clock import utc_ns
 from bench.foreign import fresh_beside, write_text
@@ -97,7 +98,7 @@ def lost_of(document: Mapping[str, Any], parts: Sequence[Part], ends_utc_ns: int
         if (number := next(numbers)) not in here:
             unheard.setdefault(number, "")
     partial = [part for part in parts if not part.facts.done or part.damage]
-    ends_utc_ns = document.get("ending_utc_ns") or ends_utc_ns
+    ends_utc_ns = document.get("stopping_utc_ns") or ends_utc_ns
     load = load_of(document, len(unheard) + len(partial), [*here, *unheard], ends_utc_ns)
     return [
         *(Lost(each.worker, each.host, load, each.facts.rows or None, each.damage_words) for each in partial),
@@ -129,14 +130,19 @@ def merge_parts(
     histograms = all_histograms(read, parts)
     _add_rates(read, histograms, document)
     last_second = pc.max(read("seconds", ["second"])["second"]).as_py()
-    began_utc_ns, last_utc_ns = document["began_utc_ns"], None if last_second is None else (last_second + 1) * NS_PER_S
-    log = histograms.lines(began_utc_ns, last_utc_ns or began_utc_ns)
-    write_text(files.histograms_path(folder), header(began_utc_ns, simulated=simulated) + "".join(log))
+    started_utc_ns, last_utc_ns = (
+        document["started_utc_ns"],
+        None if last_second is None else (last_second + 1) * NS_PER_S,
+    )
+    log = histograms.lines(started_utc_ns, last_utc_ns or started_utc_ns)
+    write_text(files.histograms_path(folder), header(started_utc_ns, simulated=simulated) + "".join(log))
     document |= {
         "simulated": simulated,
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or last_utc_ns or utc_ns(),
-        "lost": _lost_entries(read, lost(document.get("ended_utc_ns") or (last_utc_ns or began_utc_ns) + UNSEEN_NS)),
+        "missing_workers": _lost_entries(
+            read, lost(document.get("ended_utc_ns") or (last_utc_ns or started_utc_ns) + UNSEEN_NS)
+        ),
         "hosts": recorded_by(parts, document, histograms),
         "receive_timestamp_source": _receive_timestamp_source(read),
         "totals": _totals(read, facts, histograms),
@@ -144,12 +150,13 @@ def merge_parts(
             itertools.chain.from_iterable(each.incidents for each in facts), key=itemgetter("at_utc_ns")
         ),
     }
-    document["verdict"] = judge(*evidence(read, histograms, document))
-    if document["lost"] or "parts" in document or len(document["hosts"]) > 1:  # else nobody will take it apart
+    document["validity"] = to_builtins(judge(*evidence(read, histograms, document)))
+    # else nobody will take it apart
+    if document["missing_workers"] or "parts" in document or len(document["hosts"]) > 1:
         for part in parts:
             part.keep_documents(folder)
     if killed:
-        document["stopped"] = document.get("stopped") or KILLED
+        document["stop_reason"] = document.get("stop_reason") or KILLED
     files.write_document(folder, document)  # after all other files, for its state says that they are there
     pa.default_memory_pool().release_unused()  # a report may come next, in this process
     return document
@@ -210,7 +217,7 @@ def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:
 def _add_rates(read: files.ReadRows, histograms: Histograms, document: Mapping[str, Any]) -> None:
     """Record bytes per second, both ways: of the run (all workers together), and of each session."""
     warmup_s = document.get("warmup_s") or 0.0
-    measured_from_s = int(document["began_utc_ns"] / NS_PER_S + warmup_s) if warmup_s else 0
+    measured_from_s = int(document["started_utc_ns"] / NS_PER_S + warmup_s) if warmup_s else 0
     seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
     seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
     by_clock = np.where(seconds["second"] >= measured_from_s, MEASURED, WARMUP)  # rows of older versions have no phase
@@ -221,12 +228,12 @@ def _add_rates(read: files.ReadRows, histograms: Histograms, document: Mapping[s
     own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "duration_ns"]].sum()
     together = own[columns].div(own["duration_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
     of, when = (together.index.get_level_values(name) for name in ("target", "phase"))
-    for measure, column in CARRIED.items():
+    for metric, column in CARRIED.items():
         for target, phase, rate in zip(of, when, together[column], strict=True):
-            histograms.record(Key(measure, target, PER_SECOND, phase), int(rate))
-        for target, phase, rate in zip(sessions["target"], phases, bytes_per_s(sessions, measure), strict=True):
+            histograms.record(Key(metric, target, PER_SECOND, phase), int(rate))
+        for target, phase, rate in zip(sessions["target"], phases, bytes_per_s(sessions, metric), strict=True):
             if not np.isnan(rate):
-                histograms.record(Key(measure, target, PER_SESSION, phase), int(rate))
+                histograms.record(Key(metric, target, PER_SESSION, phase), int(rate))
 
 
 def _receive_timestamp_source(read: files.ReadRows) -> str | None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from bench.cores import Processors
 from bench.money import Prices
 from bench.protocol.settings import DetectorName
 from bench.target.options import AgentName, DialectName
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of run.json and the tables beside it."""
 
 Count = Annotated[int, Meta(ge=0)]
@@ -31,7 +31,7 @@ ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were 
 class TargetEntry(TypedDict):
     """A target: nothing of it is secret."""
 
-    label: str
+    name: str
     url: str
     dialect: DialectName
     service: str
@@ -43,8 +43,8 @@ class TargetEntry(TypedDict):
     model: NotRequired[str | None]
     variant_of: NotRequired[str | None]
     deflate: NotRequired[bool]
-    duplex: NotRequired[bool]
-    connects_per_min: NotRequired[float | None]
+    full_duplex: NotRequired[bool]
+    connect_rate: NotRequired[float | None]
     prices: NotRequired[Prices | None]
     session: NotRequired[dict[str, Any]]
 
@@ -56,16 +56,18 @@ class ScriptEntry(TypedDict):
     scenario: str
     digest: str
     turns: Count
-    think_s: NotRequired[Annotated[float | None, Meta(description="silence of a session's pauses; drawn ones by mean")]]
+    think_s: NotRequired[
+        Annotated[float | None, Meta(description="silence of a session's pauses; random ones by their mean")]
+    ]
     chunk_ms: float | None
     output: Literal["audio", "text"]
-    limits: dict[str, float]
+    timeouts: dict[str, float]
     target: NotRequired[str]
     dialect: NotRequired[str]
     input_format: NotRequired[str]
     output_format: NotRequired[str]
     turn_detection: NotRequired[Literal["none"] | DetectorName]
-    detection: NotRequired[dict[str, Any] | None]
+    turn_detection_settings: NotRequired[dict[str, Any] | None]
     extra: NotRequired[dict[str, Any]]
     fillers: NotRequired[dict[str, Any] | None]
     jitter_buffer_ms: NotRequired[float | None]
@@ -104,7 +106,7 @@ class CitedCalibration(TypedDict):
     """What this machine's calibration says of such sessions."""
 
     date: str
-    kind: Literal["listening", "talking", AgentName]
+    kind: Literal["text", "voice", AgentName]
     sessions: Count
     exact_sessions: Count
     events_per_s: float
@@ -121,9 +123,9 @@ class HostEntry(Host):
     workers: Count
     calibration: NotRequired[CitedCalibration | None]
     niceness: NotRequired[int]
-    processors: NotRequired[Processors]
+    cpu_use: NotRequired[Processors]
     clock_offset_ns: int | None
-    clock_offset_error_ns: int | None
+    clock_offset_uncertainty_ns: int | None
     event_loop_delay_p99_ms: NotRequired[float | None]
     send_delay_p99_ms: NotRequired[float | None]
 
@@ -140,10 +142,10 @@ class DecisionPlanEntry(TypedDict):
     """What a run that may end early was started with."""
 
     pairs: Count
-    draws: Count
-    looks: list[Count]
-    gates: dict[str, list[str]]
-    level: float
+    bootstrap_samples: Count
+    analyses: list[Count]
+    primary_metrics: dict[str, list[str]]
+    alpha: float
     spending: str
     notices: NotRequired[list[str]]
 
@@ -159,9 +161,9 @@ class ArrivalsEntry(TypedDict):
     per_s: float | None
     stages: list[StageEntry] | None
     digest: str | None
-    max_sessions: Count
-    began_utc_ns: int
-    length_s: float | None
+    max_concurrent: Count
+    started_utc_ns: int
+    duration_s: float | None
 
 
 class Totals(TypedDict):
@@ -190,47 +192,62 @@ class IncidentEntry(TypedDict):
     text: str
 
 
-class RuleEntry(TypedDict):
-    """A rule of validity; null: it did not apply, or had no data."""
+CheckName = Literal["timestamp_uncertainty", "event_loop_delay", "send_delay", "start_delay", "missing_data"]
+ValidityStatus = Literal["valid", "invalid", "no_verdict"]
 
-    rule: str
-    name: str
-    measure: str
+
+class Check(Struct, frozen=True):
+    """A check of validity: a value, its limit, and what to do if the value is over it.
+
+    `result` is `not_evaluated` if the check does not apply or has no data; `note` then says which.
+    """
+
+    name: CheckName
+    value: float | None
+    limit: float | None
+    result: Literal["pass", "fail", "not_evaluated"]
     note: str
     remedy: str
-    unit: str
-    figure: float | None
-    limit: float | None
-    passed: bool | None
+    unit: str = "ms"
+
+    @property
+    def used(self) -> float:
+        """The share of the limit that is used."""
+        return self.value / self.limit if self.value is not None and self.limit else 0.0
 
 
-class InexactEntry(TypedDict):
-    """A measure that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end.
+class UncertainMetric(TypedDict):
+    """A metric that is uncertain in this run: p99 of its uncertainty is over the limit; null: it has no bound.
 
-    `reason` `early_replies`: `figure` is the share of replies that began before their question had ended.
+    With the `reason` `early_replies`, `value` is the share of replies that started before the end of the question.
     """
 
     target: str
-    measure: str
+    metric: str
     unit: str
-    figure: float | None
+    value: float | None
     limit: float
     host: NotRequired[str]
     reason: NotRequired[str]
 
 
-class VerdictEntry(TypedDict):
-    """Whether the figures may be used; null: not judged."""
+class Validity(Struct, frozen=True):
+    """Whether the values of a run may be used, and why not.
 
-    valid: bool | None
-    rules: list[RuleEntry]
-    inexact: NotRequired[list[InexactEntry]]
+    `reasons`: of an invalid run the checks that failed; of one without a verdict the checks that have no data, or
+    `no_data` if nothing was measured.
+    """
+
+    status: ValidityStatus
+    reasons: list[str] = []
+    checks: list[Check] = []
+    uncertain_metrics: list[UncertainMetric] = []
 
 
 class PartEntry(TypedDict):
     """A run that another was merged from. `worker_offset` was added to its workers' numbers, and to names of sessions.
 
-    `broken`: the rules of validity that it broke. `left_out`: why none of its rows is in the run, null where they are;
+    `excluded_because`: why none of its rows is in the run, null if they are;
     `sessions` and `turns` are then what is missing, null where nobody knows.
     """
 
@@ -239,14 +256,14 @@ class PartEntry(TypedDict):
     workers: list[Count]
     worker_offset: Count
     state: Literal["running", "closing", "ended", "killed"]
-    began_utc_ns: int
+    started_utc_ns: int
     ended_utc_ns: int | None
-    stopped: str
+    stop_reason: str
     sessions: Count | None
     turns: Count | None
-    valid: bool | None
-    broken: list[RuleEntry]
-    left_out: str | None
+    validity: ValidityStatus
+    failed_checks: list[Check]
+    excluded_because: str | None
     labels: NotRequired[dict[str, str]]
     arrivals: NotRequired[ArrivalsEntry]
     stages: NotRequired[list[StageEntry]]
@@ -279,13 +296,13 @@ class RunDocument(TypedDict):
     """run.json of a run folder of Realtime Bench."""
 
     schema: Annotated[int, Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
-    definitions: Annotated[int, Meta(ge=1, description="version of the measures' definitions")]
+    definitions_version: Annotated[int, Meta(ge=1, description="version of the metrics' definitions")]
     tool: Tool
     run_id: str
     scenario: str
     simulated: Annotated[bool | None, Meta(description="null until the run is closed")]
     state: Literal["running", "closing", "ended", "killed"]
-    began_utc_ns: int
+    started_utc_ns: int
     ended_utc_ns: int | None
     writer: Writer
     settings: dict[str, Any]
@@ -299,9 +316,9 @@ class RunDocument(TypedDict):
     part_of: NotRequired[Annotated[str | None, Meta(description="what --part-of says")]]
     parts: NotRequired[Annotated[list[PartEntry], Meta(description="of a run that was merged")]]
     remote: NotRequired[list[RemoteEntry]]
-    lost: NotRequired[list[LostEntry]]
+    missing_workers: NotRequired[list[LostEntry]]
     concurrency: NotRequired[Annotated[Count, Meta(description="sessions open at a time at most, by the plan")]]
-    ending_utc_ns: NotRequired[Annotated[int, Meta(description="from when on no turn was begun")]]
+    stopping_utc_ns: NotRequired[Annotated[int, Meta(description="from when on no turn was started")]]
     labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
     interleaved: NotRequired[bool]
     arrivals: NotRequired[ArrivalsEntry]
@@ -310,24 +327,24 @@ class RunDocument(TypedDict):
     prices: NotRequired[RunPrices]
     budget_usd: NotRequired[float | None]
     estimate_usd: NotRequired[Annotated[list[float], Meta(min_length=2, max_length=2)] | None]
-    holds: NotRequired[dict[str, float]]
+    start_delays_s: NotRequired[dict[str, float]]
     warmup_s: NotRequired[float | None]
-    decision_plan: NotRequired[DecisionPlanEntry]
-    thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="by measure, that the run is checked by")]]
+    sequential_plan: NotRequired[DecisionPlanEntry]
+    thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="by metric, that the run is checked by")]]
     niceness: NotRequired[Annotated[int, Meta(description="of the processes that play, as setpriority(2) has it")]]
-    stopped: NotRequired[str]
+    stop_reason: NotRequired[str]
     refused: NotRequired[Annotated[str, Meta(description="what the user has to mend before the run can be played")]]
-    given_up: NotRequired[Annotated[str, Meta(description="why it was ended as invalid while it went on")]]
+    aborted_because: NotRequired[Annotated[str, Meta(description="why it was ended as invalid while it went on")]]
     receive_timestamp_source: NotRequired[Literal["kernel", "userspace", "mixed"] | None]
     totals: NotRequired[Totals]
     incidents: NotRequired[list[IncidentEntry]]
-    verdict: NotRequired[VerdictEntry]
+    validity: NotRequired[Validity]
 
 
 CLOSED: dict[str, Any] = {
     "if": {"properties": {"state": {"enum": ["ended", "killed"]}}},
     "then": {
-        "required": ["stopped", "totals", "verdict"],
+        "required": ["stop_reason", "totals", "validity"],
         "properties": {"simulated": {"type": "boolean"}, "ended_utc_ns": {"type": "integer"}},
     },
 }

@@ -176,11 +176,14 @@ class LoggedTimeline(Timeline):
         match told:
             case inputs.Connected():
                 shown = {name: hide(value) for name, value in told.headers.items() if name not in HIDDEN_HEADERS}
-                instants, errors_ns = dict(told.instants), dict(told.errors_ns)  # they may be proxies of mappings
-                return msgspec.structs.replace(told, instants=instants, headers=shown, errors_ns=errors_ns)
+                instants, errors_ns = (
+                    dict(told.instants),
+                    dict(told.uncertainties_ns),
+                )  # they may be proxies of mappings
+                return msgspec.structs.replace(told, instants=instants, headers=shown, uncertainties_ns=errors_ns)
             case inputs.Sent():
                 event = self._log.sent_event(self._dialect)
-                return msgspec.structs.replace(told, moments=dict(told.moments), event=event)
+                return msgspec.structs.replace(told, instants=dict(told.instants), event=event)
             case inputs.Failed():
                 return msgspec.structs.replace(told, detail=hide(told.detail))
             case inputs.Closed():

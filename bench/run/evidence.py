@@ -1,6 +1,6 @@
 """Gathers what the rules of validity look at, from a run's rows and histograms: how late, and how far off.
 
-How far a measure of stored rows can be off is `bench.measures.bound_ns` for a whole table, in the measure's own unit;
+How far a metric of stored rows can be off is `bench.metrics.bound_ns` for a whole table, in the metric's own unit;
 NaN where nobody knows: a row of an older version has no widths, or the bound of its first delta alone.
 """
 
@@ -19,23 +19,25 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import convert, structs
 
 from bench.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.cores import filled_by
-from bench.measures import (
+from bench.metrics import (
     CATALOGUE,
     FIRST_DELTAS,
     GOOD,
     ORIGIN,
     ORIGINS,
     STARVED,
-    Measure,
+    Metric,
 )
 from bench.run import folder as files
 from bench.run import measured
+from bench.run.document import Check
 from bench.run.histograms import Histograms, worst_p99_ms
 from bench.run.measured import Floats, floats
-from bench.run.validity import EarlyReplies, Evidence, Exactness, Rule
+from bench.run.validity import EarlyReplies, Evidence, Exactness
 from bench.units import NS_PER_MS
 
 COLUMNS = ["phase", "receive_timestamp_source", "audio_bytes_sent"]
@@ -84,12 +86,12 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
         read, document, exact[""], worst_p99_ms(histograms, "event_loop_delay"), worst_p99_ms(histograms, "send_delay")
     )
     parts = document.get("parts") or []
-    filled = [filled_by(host.get("processors")) for host in every_host]
+    filled = [filled_by(host.get("cpu_use")) for host in every_host]
     pooled = replace(
         pooled,
         missing_share=_missing_share(read, document, parts),
         starved_share=_starved_share(read),
-        broken=_broken(parts),
+        failed=_failed_checks(parts),
         filled_by=next(filter(None, filled), ""),
         early=tuple(early_replies(read, document)),
         refused=str(document.get("refused") or ""),
@@ -122,7 +124,7 @@ def _evidence(
     starts = _starts(read, host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
     return Evidence(
-        measures=tuple(exact),
+        metrics=tuple(exact),
         user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
         event_loop_delay_p99=event_loop_delay_p99,
         send_delay_p99=send_delay_p99,
@@ -138,8 +140,8 @@ def _missing_share(
     read: files.ReadRows, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> float | None:
     """The share of turns that is missing at most, with parts that were left out and workers that were lost."""
-    missing = [part["turns"] for part in parts if part["left_out"]]
-    missing += [worker["turns"] for worker in document.get("lost") or []]
+    missing = [part["turns"] for part in parts if part["excluded_because"]]
+    missing += [worker["turns"] for worker in document.get("missing_workers") or []]
     if not missing:
         return None
     if None in missing:
@@ -154,10 +156,10 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     If replies are found in the audio, an early one may be the answer to the question before, so each counts
     (`cut_off`). Events say what a reply answers: so of other services only the replies that count are looked at.
     """
-    heard_alone = {target.get("label") for target in document.get("targets") or [] if target.get("duplex")}
-    waits = [measure for measure in CATALOGUE.values() if measure.scope == "turn" and measure.is_answer_wait]
+    heard_alone = {target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")}
+    waits = [metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait]
     first = [f"{instant}_at_ns" for instant in ("first_audio", "first_text", "first_audible")]
-    ends = [f"{measure.end}_at_ns" for measure in waits]
+    ends = [f"{metric.end}_at_ns" for metric in waits]
     rows = read("turns", list(dict.fromkeys(["cut_off", ORIGIN, "speech_end_at_ns", *first, *ends])))
     spoken = pc.and_(pc.equal(rows[ORIGIN], "speech_end"), pc.is_valid(rows["cut_off"]))
     spoken = pc.fill_null(spoken, False).to_numpy()
@@ -184,13 +186,13 @@ def _starved_share(read: files.ReadRows) -> float:
     return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
 
 
-def _broken(parts: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
-    """The rules that a merged run's parts broke, but for what was missing then: what is missing now is counted anew."""
+def _failed_checks(parts: Sequence[Mapping[str, Any]]) -> tuple[Check, ...]:
+    """Return the checks that failed in a merged run's parts, but for missing data, which is counted anew."""
     return tuple(
-        Rule(**rule | {"note": f"{rule['note']}, in the part {part['run_id']} on {part['host']}"})
+        structs.replace(check, note=f"{check.note}, in the part {part['run_id']} on {part['host']}")
         for part in parts
-        for rule in part["broken"]
-        if rule["rule"] != "e"
+        for check in convert(part["failed_checks"], list[Check])
+        if check.name != "missing_data"
     )
 
 
@@ -216,11 +218,11 @@ def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
 
 
 def exactness(folder: Path) -> Iterator[Exactness]:
-    """Compute, for each target and each measure that hangs on arrivals, the bounds of good turns and their median.
+    """Compute, for each target and each metric that hangs on arrivals, the bounds of good turns and their median.
 
     Turns that count from different instants are not pooled. Where no turn of a target is good, the bounds are those of
-    all that have the measure. A measure that no row has, and one of whose bounds nobody knows any, is left out; where
-    one in a hundred is not known, p99 is not. Many rows are read measure by measure, so that a million turns fit.
+    all that have the metric. A metric that no row has, and one of whose bounds nobody knows any, is left out; where
+    one in a hundred is not known, p99 is not. Many rows are read measure by metric, so that a million turns fit.
     """
     return _exactness(files.row_reader(folder), [""])
 
@@ -230,17 +232,17 @@ def _exactness(read: files.ReadRows, hosts: Sequence[str]) -> Iterator[Exactness
     for scope, table in TABLES.items():
         places = list(_places(read, table, hosts))
         origins = _origins(read) if table == "turns" else {}
-        for measure in (known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)):
-            yield from _of_measure(read, measure, places, origins)
+        for metric in (known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)):
+            yield from _of_metric(read, metric, places, origins)
 
 
-def worst_bound(folder: Path, measure: Measure, target: str) -> float:
+def worst_bound(folder: Path, metric: Metric, target: str) -> float:
     """How far a figure of a target's measured rows can be off at most, in its unit; inf where no bound is known."""
-    if not bound_columns(measure):
+    if not bound_columns(metric):
         return 0.0
     read = partial(files.read_table, folder)
-    values, slack = _values_with_bounds(read, measure)
-    mine = [rows.counted for rows in _places(read, TABLES[measure.scope], [""]) if rows.target == target]
+    values, slack = _values_with_bounds(read, metric)
+    mine = [rows.counted for rows in _places(read, TABLES[metric.scope], [""]) if rows.target == target]
     there = ~np.isnan(values) & np.logical_or.reduce([np.zeros(len(values), dtype=bool), *mine])
     return float(np.nan_to_num(slack[there], nan=np.inf).max(initial=0.0))
 
@@ -262,15 +264,15 @@ def _origins(read: files.ReadRows) -> dict[str, npt.NDArray[np.bool_]]:
     return {name: pc.fill_null(pc.equal(measured_from, name), False).to_numpy() for name in ORIGINS}
 
 
-def _of_measure(
-    read: files.ReadRows, measure: Measure, places: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
+def _of_metric(
+    read: files.ReadRows, metric: Metric, places: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
 ) -> Iterator[Exactness]:
-    values, slack = _values_with_bounds(read, measure)
+    values, slack = _values_with_bounds(read, metric)
     onset_ms = np.zeros(len(values))
-    if measure.scope == "turn" and measure.end == ONSET:
+    if metric.scope == "turn" and metric.end == ONSET:
         onset_ms = np.nan_to_num(floats(read("turns", ["onset_uncertainty_ns"]), "onset_uncertainty_ns")) / NS_PER_MS
     measured_rows, known = ~np.isnan(values), ~np.isnan(slack)
-    strata = origins if measure.begin == ORIGIN else {"": True}
+    strata = origins if metric.begin == ORIGIN else {"": True}
     for (host, target, mine, good), (measured_from, of_origin) in product(places, strata.items()):
         there = measured_rows & of_origin
         counted = there & (good if (good & there & known).any() else mine)
@@ -282,14 +284,14 @@ def _of_measure(
             of_stamps = None
             if p99 is not None and (found := onset_ms[counted & known]).any():
                 of_stamps = float(np.sort(slack[counted & known] - found)[rank - 1])
-            yield Exactness(target, measure.name, p99, median, measure.unit, host, of_stamps, measured_from)
+            yield Exactness(target, metric.name, p99, median, metric.unit, host, of_stamps, measured_from)
 
 
-def _values_with_bounds(read: files.ReadRows, measure: Measure) -> tuple[Floats, Floats]:
-    """A measure of each row in its unit, and how far it can be off; NaN where either is not known."""
-    rows = read(TABLES[measure.scope], list(dict.fromkeys([*measure.columns, *bound_columns(measure)])))
-    values = measured.values_ns(rows, measure)
-    return values / NS_PER_MS if measure.unit == "ms" else values, row_bounds(rows, measure)
+def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, Floats]:
+    """A metric of each row in its unit, and how far it can be off; NaN where either is not known."""
+    rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
+    values = measured.values_ns(rows, metric)
+    return values / NS_PER_MS if metric.unit == "ms" else values, row_bounds(rows, metric)
 
 
 def quantile_or_none(values: Floats, p: float) -> float | None:
@@ -297,44 +299,44 @@ def quantile_or_none(values: Floats, p: float) -> float | None:
     return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
 
 
-def bound_columns(measure: Measure) -> list[str]:
-    """The columns that `bounds_of` needs of a measure; none where it has no bound, for it hangs on no stamp."""
-    if measure.column:
-        return list(BY_COLUMN.get(measure.name, ()))
-    arrivals, sends = ARRIVALS[measure.scope], SENDS[measure.scope]
+def bound_columns(metric: Metric) -> list[str]:
+    """The columns that `bounds_of` needs of a metric; none where it has no bound, for it hangs on no stamp."""
+    if metric.column:
+        return list(BY_COLUMN.get(metric.name, ()))
+    arrivals, sends = ARRIVALS[metric.scope], SENDS[metric.scope]
     slack = [
-        *(f"{name}_uncertainty_ns" for name in (measure.end, *measure.begins) if name in arrivals),
-        *(f"{name}_uncertainty_ns" for name in measure.begins if name in sends),
+        *(f"{name}_uncertainty_ns" for name in (metric.end, *metric.begins) if name in arrivals),
+        *(f"{name}_uncertainty_ns" for name in metric.begins if name in sends),
     ]
-    beside = ["request_sent_at_ns"] if measure.begin == ORIGIN else []
+    beside = ["request_sent_at_ns"] if metric.begin == ORIGIN else []
     older = (
-        ["timestamp_uncertainty_ns"] if measure.end in FIRST_DELTAS else []
+        ["timestamp_uncertainty_ns"] if metric.end in FIRST_DELTAS else []
     )  # a row of an older version has this bound alone
     return [*slack, *beside, *older]
 
 
-def row_bounds(rows: pa.Table, measure: Measure) -> Floats:
+def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
     """Compute the bound of each row."""
-    if measure.name == "audio_speed":
+    if metric.name == "audio_speed":
         return _of_speed(*(floats(rows, name) for name in SPEED))
-    if measure.column:
-        parts = [floats(rows, name) for name in BY_COLUMN[measure.name]]
+    if metric.column:
+        parts = [floats(rows, name) for name in BY_COLUMN[metric.name]]
         unknown = np.logical_and.reduce([np.isnan(part) for part in parts])
         return np.where(unknown, np.nan, np.nansum(parts, axis=0)) / NS_PER_MS
-    earlier, later = _error(rows, measure.end, measure.scope), _begins_later(rows, measure)
-    begins_earlier = _error(rows, measure.begin, measure.scope)
+    earlier, later = _error(rows, metric.end, metric.scope), _begins_later(rows, metric)
+    begins_earlier = _error(rows, metric.begin, metric.scope)
     bound: Floats = np.maximum(earlier + later, begins_earlier) / NS_PER_MS
     return bound
 
 
-def _begins_later(rows: pa.Table, measure: Measure) -> Floats:
-    """How much later than stamped the begin of a measure may really have been sent; 0 where it is no send."""
-    if measure.begin == ORIGIN:
+def _begins_later(rows: pa.Table, metric: Metric) -> Floats:
+    """How much later than stamped the begin of a metric may really have been sent; 0 where it is no send."""
+    if metric.begin == ORIGIN:
         asked = ~np.isnan(floats(rows, "request_sent_at_ns"))
         return np.where(asked, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns"))
-    if measure.begin not in SENDS[measure.scope]:
+    if metric.begin not in SENDS[metric.scope]:
         return np.zeros(len(rows))
-    return floats(rows, f"{measure.begin}_uncertainty_ns")
+    return floats(rows, f"{metric.begin}_uncertainty_ns")
 
 
 def _error(rows: pa.Table, instant: str, scope: str) -> Floats:

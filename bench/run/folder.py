@@ -182,9 +182,9 @@ STORED: dict[TableName, dict[str, pa.Schema]] = {
 last, so that the other is there when it is; the spool has whole rows, so that no crash parts one from its bounds."""
 
 
-def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
+def create(parent: Path, scenario: str, started_utc_ns: int) -> Path:
     """Make a new folder of a run, with an empty spool. Raises UsageError where the folder cannot be written."""
-    folder = create_named(parent, scenario, began_utc_ns)
+    folder = create_named(parent, scenario, started_utc_ns)
     try:
         spool.prepare(folder)
     except OSError as error:
@@ -192,9 +192,9 @@ def create(parent: Path, scenario: str, began_utc_ns: int) -> Path:
     return folder
 
 
-def create_named(parent: Path, name: str, began_utc_ns: int) -> Path:
+def create_named(parent: Path, name: str, started_utc_ns: int) -> Path:
     """Make a new folder `<UTC time>-<name>[-2…]`, which nobody else has. Raises UsageError where that cannot be."""
-    stamp = datetime.fromtimestamp(began_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
+    stamp = datetime.fromtimestamp(started_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
     make_parent(parent)
     try:
         for free in _names(f"{stamp}-{name}"):
@@ -281,7 +281,7 @@ def read_table(
 
 
 def row_reader(folder: Path) -> ReadRows:
-    """Return what reads columns for whoever goes through a run measure by measure: a small table is read once."""
+    """Return what reads columns for whoever goes through a run measure by metric: a small table is read once."""
     small: dict[TableName, pa.Table] = {}
 
     def read(table: TableName, columns: list[str]) -> pa.Table:
@@ -364,7 +364,7 @@ def lost_bounds(folder: Path) -> str:
     return _unfit_bounds(*files, seen) if stats[0] else ""
 
 
-@lru_cache(8)  # whoever goes through a table measure by measure asks each time
+@lru_cache(8)  # whoever goes through a table measure by metric asks each time
 def _unfit_bounds(turns: Path, bounds: Path, _: object) -> str:
     with open_rows(turns, SCHEMAS["turns"]) as (file, there):
         if any(name in BOUNDS for name in there):

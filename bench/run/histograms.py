@@ -1,7 +1,7 @@
-"""Keeps HDR histograms by measure, target, step and phase: records, encodes, decodes and merges them.
+"""Keeps HDR histograms by metric, target, step and phase: records, encodes, decodes and merges them.
 
 Times are recorded in microseconds from 1 µs to 10 min, rates in bytes per second from 1 B/s to 10 GB/s, both with three
-significant digits; histograms of one measure add up exactly. The file is a standard HdrHistogram log (format 1.2) with
+significant digits; histograms of one metric add up exactly. The file is a standard HdrHistogram log (format 1.2) with
 `Tag=measure|target|step|phase`. The package's own log writer knows no tags, so the lines are written here.
 """
 
@@ -22,7 +22,7 @@ from hdrh.histogram import HdrHistogram
 
 from bench.errors import UsageError
 from bench.foreign import read_file
-from bench.measures import BYTES_PER_S, CATALOGUE
+from bench.metrics import BYTES_PER_S, CATALOGUE, REGULAR
 from bench.plain import shortened
 from bench.units import NS_PER_S, US_PER_MS
 
@@ -34,7 +34,7 @@ ENOUGH = 1024
 LONGEST_US = 600_000_000
 FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
-"""The step of a measure that has none."""
+"""The step of a metric that has none."""
 MEASURED, WARMUP = "measurement", "warmup"
 """Phases of a run; figures are of the measured one."""
 SPEECH_END = "speech_end"
@@ -48,7 +48,7 @@ _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 class Key(NamedTuple):
     """Names what a histogram is of; each part is made of `A-Za-z0-9._-`. The step of turns: see `turn_step`."""
 
-    measure: str
+    metric: str
     target: str
     step: str = ALL
     phase: str = MEASURED
@@ -58,9 +58,9 @@ class Key(NamedTuple):
         return "|".join(_NOT_IN_LABELS.sub("_", part) or "_" for part in self)
 
 
-def turn_step(script: str, label: str, traits: str | None, measured_from: str | None) -> str:
-    """`<script>.<label>`; with `.<traits>`, and `.speech_end` where times count from there: they are not pooled."""
-    apart = [traits] if traits else []
+def turn_step(script: str, label: str, turn_type: str | None, measured_from: str | None) -> str:
+    """`<script>.<step>`; with `.<turn_type>`, and `.speech_end` where times count from there: they are not pooled."""
+    apart = [turn_type] if turn_type and turn_type != REGULAR else []
     return ".".join([f"{script}.{label}", *apart, *([SPEECH_END] if measured_from == SPEECH_END else [])])
 
 
@@ -96,9 +96,9 @@ class Histograms:
     def record(self, key: Key, value: int) -> None:
         """Count `value` (µs or B/s). Negative and out-of-range values are counted beside the histogram, not in it."""
         if value < 0:
-            self.negative[key.measure] += 1
+            self.negative[key.metric] += 1
         elif not self._histogram(key).record_value(value):
-            self.out_of_range[key.measure] += 1
+            self.out_of_range[key.metric] += 1
 
     def recorder(self, key: Key) -> Callable[[int], None]:
         """`record` for one key, the same function for all who ask: for what is recorded at every event."""
@@ -135,12 +135,12 @@ class Histograms:
         """Count all values, as `record` does one after another."""
         negative = int(np.count_nonzero(values < 0))
         if negative:
-            self.negative[key.measure] += negative
+            self.negative[key.metric] += negative
             values = values[values >= 0]
         if len(values):
             beyond = record_values(self._histogram(key), values)
             if beyond:
-                self.out_of_range[key.measure] += beyond
+                self.out_of_range[key.metric] += beyond
 
     def _settle_all(self) -> None:
         for key, waiting in self._waiting.items():
@@ -149,13 +149,13 @@ class Histograms:
     def _histogram(self, key: Key) -> HdrHistogram:
         histogram = self._by_key.get(key)
         if histogram is None:
-            histogram = self._by_key[key] = empty(key.measure)
+            histogram = self._by_key[key] = empty(key.metric)
         return histogram
 
     def _take(self, key: Key, histogram: HdrHistogram) -> None:
-        """Add a histogram that nobody else holds: the first of a key is kept itself if it has the measure's range."""
+        """Add a histogram that nobody else holds: the first of a key is kept itself if it has the metric's range."""
         about = histogram.lowest_trackable_value, histogram.highest_trackable_value, histogram.significant_figures
-        if key in self._by_key or about != _range(key.measure):
+        if key in self._by_key or about != _range(key.metric):
             self._histogram(key).add(histogram)
         else:
             self._by_key[key] = histogram
@@ -168,14 +168,14 @@ class Histograms:
         self._settle_all()
         return self._by_key.get(key)
 
-    def discard(self, measures: Iterable[str]) -> None:
-        """Forget these measures, and what was counted beside their histograms."""
-        forgotten = set(measures)
-        for key in [key for key in self._by_key if key.measure in forgotten]:
+    def discard(self, metrics: Iterable[str]) -> None:
+        """Forget these metrics, and what was counted beside their histograms."""
+        forgotten = set(metrics)
+        for key in [key for key in self._by_key if key.metric in forgotten]:
             del self._by_key[key]
         for counts in (self.out_of_range, self.negative):
-            for measure in forgotten & counts.keys():
-                del counts[measure]
+            for metric in forgotten & counts.keys():
+                del counts[metric]
 
     def merge(self, other: Histograms) -> None:
         """Add another set's counts; exact, for ranges and digits are equal."""
@@ -184,9 +184,9 @@ class Histograms:
         self.out_of_range.update(other.out_of_range)
         self.negative.update(other.negative)
 
-    def lines(self, began_utc_ns: int, now_utc_ns: int) -> Iterator[str]:
+    def lines(self, started_utc_ns: int, now_utc_ns: int) -> Iterator[str]:
         """Encode one log line per histogram (0.2–0.3 ms each), so that the caller can pause between them."""
-        seconds = (now_utc_ns - began_utc_ns) / NS_PER_S
+        seconds = (now_utc_ns - started_utc_ns) / NS_PER_S
         for key, histogram in list(self.items()):
             longest = histogram.get_max_value() / 1000
             yield f"Tag={key.tag},0.000,{seconds:.3f},{longest:.3f},{histogram.encode().decode('ascii')}\n"
@@ -213,20 +213,20 @@ def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int
     return int(np.count_nonzero(~inside))
 
 
-def empty(measure: str) -> HdrHistogram:
-    """Make a histogram of the measure's range."""
-    return HdrHistogram(*_range(measure))
+def empty(metric: str) -> HdrHistogram:
+    """Make a histogram of the metric's range."""
+    return HdrHistogram(*_range(metric))
 
 
-def _range(measure: str) -> tuple[int, int, int]:
-    """The smallest and the largest value of a measure's histograms, and their digits."""
-    rate = measure in CATALOGUE and CATALOGUE[measure].unit == BYTES_PER_S
+def _range(metric: str) -> tuple[int, int, int]:
+    """The smallest and the largest value of a metric's histograms, and their digits."""
+    rate = metric in CATALOGUE and CATALOGUE[metric].unit == BYTES_PER_S
     return 1, FASTEST_BYTES_PER_S if rate else LONGEST_US, DIGITS
 
 
-def header(began_utc_ns: int, *, simulated: bool) -> str:
+def header(started_utc_ns: int, *, simulated: bool) -> str:
     """The log's opening comments."""
-    began = began_utc_ns / NS_PER_S
+    began = started_utc_ns / NS_PER_S
     return (
         "#[Histogram log format version 1.2]\n"
         + ("#[SIMULATED: measured against rtbench simulate]\n" if simulated else "")
@@ -285,9 +285,9 @@ def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.ND
     return np.array(tops, dtype=np.int64), counts[held]
 
 
-def worst_p99_ms(histograms: Histograms, measure: str) -> float | None:
-    """The largest p99 among the histograms of a measure's measured phase; None where there is none."""
-    p99s_us = [quantile(h, 0.99) for key, h in histograms.items() if key.measure == measure and key.phase == MEASURED]
+def worst_p99_ms(histograms: Histograms, metric: str) -> float | None:
+    """The largest p99 among the histograms of a metric's measured phase; None where there is none."""
+    p99s_us = [quantile(h, 0.99) for key, h in histograms.items() if key.metric == metric and key.phase == MEASURED]
     return max((p99_us / US_PER_MS for p99_us in p99s_us if p99_us is not None), default=None)
 
 

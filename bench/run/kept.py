@@ -14,15 +14,15 @@ from bench.errors import UsageError
 from bench.plain import shortened
 from bench.run import folder as files
 from bench.run.close import CLOSED, is_under_way, writer_is_gone
-from bench.run.document import Count
+from bench.run.document import Count, ValidityStatus
 from bench.run.presence import is_run, run_folders
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 KeptState = Literal["running", "closing", "ended", "killed"]
 
 
-class _Label(msgspec.Struct):
-    label: str
+class _Target(msgspec.Struct):
+    name: str
 
 
 class _Totals(msgspec.Struct):
@@ -30,32 +30,31 @@ class _Totals(msgspec.Struct):
     turns: dict[str, int] = {}
 
 
-class _Verdict(msgspec.Struct):
-    valid: bool | None = None
+class _Validity(msgspec.Struct):
+    status: ValidityStatus = "no_verdict"
 
 
 class _Document(msgspec.Struct):
     """What a list of runs tells of run.json, of any version."""
 
-    began_utc_ns: int
+    started_utc_ns: int
     state: KeptState
     ended_utc_ns: int | None = None
     simulated: bool | None = None
-    targets: list[_Label] = []
+    targets: list[_Target] = []
     labels: dict[str, str] = {}
     totals: _Totals = msgspec.field(default_factory=_Totals)
-    verdict: _Verdict = msgspec.field(default_factory=_Verdict)
+    validity: _Validity = msgspec.field(default_factory=_Validity)
 
 
 class KeptRun(msgspec.Struct, frozen=True):
     """A run by its folder's name. What is counted when a run is closed is null before.
 
-    `under_way`: whether somebody may still write to it; null where that is known on another host alone. `valid`: null
-    where it was not judged.
+    `under_way`: whether somebody may still write to it; null where that is known on another host alone.
     """
 
     name: str
-    began_utc_ns: int
+    started_utc_ns: int
     ended_utc_ns: int | None
     state: KeptState
     under_way: bool | None
@@ -64,14 +63,14 @@ class KeptRun(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     sessions: Count | None
     turns: Count | None
-    valid: bool | None
+    validity: ValidityStatus
     size_bytes: Annotated[int, msgspec.Meta(ge=0, description="of all of its files")]
 
 
 class KeptRuns(msgspec.Struct, frozen=True):
     """The runs of a folder, newest first; `notices`: the folders that are damaged or cannot be read, and why."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     folder: str
     runs: list[KeptRun]
     notices: list[str]
@@ -85,7 +84,7 @@ def kept_runs(folder: Path) -> KeptRuns:
             runs.append(_kept(path, files.read_document(path)))
         except (UsageError, msgspec.ValidationError) as error:
             notices.append(_problem(path, error))
-    return KeptRuns(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.began_utc_ns, run.name)), notices)
+    return KeptRuns(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
 
 
 def chosen_run(name: str, folder: Path) -> Path:
@@ -112,7 +111,7 @@ def newest_run(folder: Path) -> Path:
         try:
             document = files.read_document(path)
             if not is_under_way(path, document):
-                began[path] = msgspec.convert(document, _Document).began_utc_ns, path.name
+                began[path] = msgspec.convert(document, _Document).started_utc_ns, path.name
         except (UsageError, msgspec.ValidationError) as error:
             problems.append(_problem(path, error))
     if not began and problems:
@@ -173,15 +172,15 @@ def _kept(folder: Path, document: dict[str, Any]) -> KeptRun:
             size_bytes += path.lstat().st_size
     return KeptRun(
         name=folder.name,
-        began_utc_ns=read.began_utc_ns,
+        started_utc_ns=read.started_utc_ns,
         ended_utc_ns=read.ended_utc_ns,
         state=read.state,
         under_way=under_way if under_way or writer_is_gone(folder, document) else None,
         simulated=read.simulated,
-        targets=[target.label for target in read.targets],
+        targets=[target.name for target in read.targets],
         labels=read.labels,
         sessions=sum(read.totals.sessions.values()) if closed else None,
         turns=sum(read.totals.turns.values()) if closed else None,
-        valid=read.verdict.valid,
+        validity=read.validity.status,
         size_bytes=size_bytes,
     )

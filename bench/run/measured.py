@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.measures import CATALOGUE, GOOD, ORIGIN, ORIGINS, Measure, Scope
+from bench.metrics import CATALOGUE, GOOD, ORIGIN, ORIGINS, Metric, Scope
 from bench.run import folder as files
 from bench.run.histograms import ALL, MEASURED, Histograms, Key, StepLabels, turn_step
 from bench.run.part import AnyPart
@@ -29,50 +29,50 @@ Floats = npt.NDArray[np.float64]
 Rows: TypeAlias = pd.DataFrame | pa.Table
 
 
-def values_ns(rows: Rows, measure: Measure, origins_ns: Floats | None = None) -> Floats:
-    """Compute a measure's nanoseconds, or what its column holds; NaN where it is absent. `rows` has `measure.columns`.
+def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> Floats:
+    """Compute a metric's nanoseconds, or what its column holds; NaN where it is absent. `rows` has `measure.columns`.
 
-    `origins_ns`: what `origin_ns` gives for these rows, where several measures are computed of them.
+    `origins_ns`: what `origin_ns` gives for these rows, where several metrics are computed of them.
     """
-    if measure.column:
-        values = floats(rows, measure.column)
-        if measure.of:
+    if metric.column:
+        values = floats(rows, metric.column)
+        if metric.of:
             with np.errstate(divide="ignore", invalid="ignore"):
-                values = 100 * values / floats(rows, measure.of)
-        return _without(rows, measure, values)
-    if measure.begin != ORIGIN:
-        begin, *others = (floats(rows, f"{name}_at_ns") for name in measure.begins)
+                values = 100 * values / floats(rows, metric.of)
+        return _without(rows, metric, values)
+    if metric.begin != ORIGIN:
+        begin, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
         for other in others:
             begin = np.where(np.isnan(begin), other, begin)
     else:
         begin = origin_ns(rows) if origins_ns is None else origins_ns
-    values = floats(rows, f"{measure.end}_at_ns") - begin
-    if measure.is_answer_wait:
+    values = floats(rows, f"{metric.end}_at_ns") - begin
+    if metric.is_answer_wait:
         values[values < 0] = np.nan
-    if measure.less:
-        values -= floats(rows, measure.less)
-    return _without(rows, measure, values)
+    if metric.less:
+        values -= floats(rows, metric.less)
+    return _without(rows, metric, values)
 
 
-def bytes_per_s(sessions: Rows, measure: str) -> Floats:
+def bytes_per_s(sessions: Rows, metric: str) -> Floats:
     """Compute what each session carried while it lasted, from the finished upgrade to its end; NaN if it never opened.
 
-    `measure`: one of CARRIED, whose column and RATED_INSTANTS `sessions` has.
+    `metric`: one of CARRIED, whose column and RATED_INSTANTS `sessions` has.
     """
     upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
     lasted_s = (ended - upgraded) / NS_PER_S
     opened = ~np.isnan(updated) & (lasted_s > 0)
     rates: Floats = np.divide(
-        floats(sessions, CARRIED[measure]), lasted_s, out=np.full(len(sessions), np.nan), where=opened
+        floats(sessions, CARRIED[metric]), lasted_s, out=np.full(len(sessions), np.nan), where=opened
     )
     return rates
 
 
-def _without(rows: Rows, measure: Measure, values: Floats) -> Floats:
+def _without(rows: Rows, metric: Metric, values: Floats) -> Floats:
     """The values with NaN where there is no such figure."""
-    if measure.unless is None:
+    if metric.unless is None:
         return values
-    column, excluded = measure.unless
+    column, excluded = metric.unless
     return np.where(_is(rows, column, excluded), np.nan, values)
 
 
@@ -109,14 +109,12 @@ def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:
     return pc.coalesce(*(rows[f"{name}_at_ns"] for name in names))
 
 
-FROM_ROWS = tuple(
-    name for name, measure in CATALOGUE.items() if measure.unit == "ms" and (measure.begin or measure.column)
-)
+FROM_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.unit == "ms" and (metric.begin or metric.column))
 """The times that rows hold: of turns, of sessions, and of the harness with them."""
 
 Integers = npt.NDArray[np.int64]
 KeyedValues = Sequence[tuple[Key, Integers]]
-"""Which rows are counted under which key, which has no measure yet; a key may stand there twice."""
+"""Which rows are counted under which key, which has no metric yet; a key may stand there twice."""
 
 
 def all_histograms(read: files.ReadRows, parts: Iterable[AnyPart]) -> Histograms:
@@ -146,18 +144,18 @@ def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
 def _record_table(
     read: files.ReadRows, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: KeyedValues
 ) -> None:
-    """Record a table measure by measure, from the columns that it needs alone."""
-    for measure in (CATALOGUE[name] for name in FROM_ROWS):
-        if measure.scope in scopes:
-            values = values_ns(read(table, list(measure.columns)), measure)
+    """Record a table measure by metric, from the columns that it needs alone."""
+    for metric in (CATALOGUE[name] for name in FROM_ROWS):
+        if metric.scope in scopes:
+            values = values_ns(read(table, list(metric.columns)), metric)
             there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
             for key, mine in places:
-                histograms.record_all(key._replace(measure=measure.name), values_us[mine[there[mine]]])
+                histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])
 
 
 def _good_turns(read: files.ReadRows) -> Iterator[tuple[Key, Integers]]:
     """The places of good turns by where they are counted."""
-    names = ["worker", "target", "phase", "script", "step", "traits", "measured_from"]
+    names = ["worker", "target", "phase", "script", "step", "turn_type", "measured_from"]
     rows = read("turns", [*names, "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
     met = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))

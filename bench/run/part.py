@@ -25,7 +25,7 @@ from bench.run.histograms import Histograms, decode
 
 BARE_HOST: dict[str, Any] = {
     "kernel": "", "python": "", "cpus": None, "packages": {}, "workers": 1,
-    "clock_offset_ns": None, "clock_offset_error_ns": None,
+    "clock_offset_ns": None, "clock_offset_uncertainty_ns": None,
 }  # fmt: skip
 """What a host's entry may leave out in a worker's facts: it is put in when the run is closed."""
 TRANSCRIPT, HISTOGRAMS, FACTS = "transcripts.jsonl", "histograms.hlog", "worker.json"
@@ -39,7 +39,7 @@ def rows_of(table: str) -> str:
 class Facts(msgspec.Struct, frozen=True):
     """What a worker counted beside its rows and histograms, and whether it is done: its last row is written.
 
-    Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by measure. Each incident
+    Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by metric. Each incident
     has `at_utc_ns`, `worker`, `kind` and `text`. `hosts`: the machine that recorded it, as `HostEntry` of
     `bench.run.document` has it; older versions say nothing of it.
     """

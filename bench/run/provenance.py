@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.cores import Processors, joined_processors
 from bench.installation import tool_version
-from bench.measures import DEFINITIONS_VERSION
+from bench.metrics import DEFINITIONS_VERSION
 from bench.plain import word
 from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, worst_p99_ms
@@ -43,7 +43,7 @@ KEPT_SETTINGS = frozenset(
 def opening_document(
     run_id: str,
     scenario: str,
-    began_utc_ns: int,
+    started_utc_ns: int,
     settings: Mapping[str, Any],
     targets: Iterable[Mapping[str, Any]],
     scripts: Iterable[Mapping[str, Any]],
@@ -53,13 +53,13 @@ def opening_document(
     """run.json as it is written before the first session."""
     return {
         "schema": SCHEMA_VERSION,
-        "definitions": DEFINITIONS_VERSION,
+        "definitions_version": DEFINITIONS_VERSION,
         "tool": {"name": "rtbench", "version": tool_version()},
         "run_id": run_id,
         "scenario": scenario,
         "simulated": None,
         "state": "running",
-        "began_utc_ns": began_utc_ns,
+        "started_utc_ns": started_utc_ns,
         "ended_utc_ns": None,
         "writer": {"host": socket.gethostname(), "pid": os.getpid()},
         "settings": public_settings(settings),
@@ -87,7 +87,7 @@ def host_name() -> str:
 
 def named_host() -> dict[str, Any]:
     """The machine with its name, as `hosts` of run.json has it; its clock is not compared with another."""
-    return {"name": host_name()} | host() | {"clock_offset_ns": None, "clock_offset_error_ns": None}
+    return {"name": host_name()} | host() | {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
 
 
 @cache
@@ -138,7 +138,7 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
     """The host that led a run."""
     writer, host = document.get("writer") or {}, document.get("host") or {}
     beside = {key: document[key] for key in ("calibration", "niceness") if key in document}
-    clock = {"clock_offset_ns": None, "clock_offset_error_ns": None}
+    clock = {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
     return {"name": word(str(writer.get("host") or "")) or "localhost"} | dict(host) | beside | clock
 
 
@@ -154,8 +154,8 @@ def _gathered(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         host = by_name.setdefault(name, {})
         workers = host.get("workers", 0) + entry.get("workers", 1)
         host |= {key: value for key, value in entry.items() if host.get(key) is None} | {"workers": workers}
-        watched.setdefault(name, []).extend([entry["processors"]] if entry.get("processors") else [])
-    cores = {name: {"processors": joined_processors(seen)} for name, seen in watched.items() if seen}
+        watched.setdefault(name, []).extend([entry["cpu_use"]] if entry.get("cpu_use") else [])
+    cores = {name: {"cpu_use": joined_processors(seen)} for name, seen in watched.items() if seen}
     return [by_name[name] | cores.get(name, {}) for name in sorted(by_name)]
 
 
@@ -166,7 +166,7 @@ def _lateness(name: str, by_part: Iterable[tuple[AnyPart, Sequence[Mapping[str, 
         mine = [host for host in hosts if host["name"] == name]
         if mine and len(hosts) == 1:
             histograms = part.histograms()
-            histograms.discard({key.measure for key, _ in histograms.items()} - HARNESS.keys())
+            histograms.discard({key.metric for key, _ in histograms.items()} - HARNESS.keys())
             total.merge(histograms)
         else:
             entries += mine
@@ -178,4 +178,4 @@ def _lateness(name: str, by_part: Iterable[tuple[AnyPart, Sequence[Mapping[str, 
 
 
 def _p99s_ms(histograms: Histograms) -> dict[str, float | None]:
-    return {key: worst_p99_ms(histograms, measure) for measure, key in HARNESS.items()}
+    return {key: worst_p99_ms(histograms, metric) for metric, key in HARNESS.items()}

@@ -1,7 +1,7 @@
 """Makes rows of observations, and histograms of what has no rows: one recorder per worker process and run.
 
 Histograms are of events and of the harness; the times of turns and sessions are in rows, which become histograms when
-they are read (`bench.run.measured`). A recorder knows the catalogue of measures and its worker's spool, and never
+they are read (`bench.run.measured`). A recorder knows the catalogue of metrics and its worker's spool, and never
 sees a socket. Rows are in the spool within a second (`flush`), histograms within ten (`histogram_slices`), whatever
 happens to the process afterwards.
 """
@@ -21,7 +21,7 @@ import msgspec
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.cores import CoreWatch
-from bench.measures import is_throttled, outcome_class
+from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plain import printable
 from bench.protocol.base import is_simulated, simulator_late_ms
@@ -51,7 +51,6 @@ class Labels:
     target: str
     scenario: str
     script: str
-    arm: str | None = None
     block: int | None = None
     pair: int | None = None
     phase: str | None = None
@@ -110,7 +109,7 @@ class Recorder:
     def __init__(
         self,
         spool: Spool,
-        began_utc_ns: int,
+        started_utc_ns: int,
         hide: Callable[[str], str] = str,
         *,
         transcripts: bool = False,
@@ -121,7 +120,7 @@ class Recorder:
         self._hide = hide
         self._host = named_host() if host is None else dict(host)
         self._host_name = str(self._host["name"])
-        self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, began_utc_ns
+        self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, started_utc_ns
         self.histograms = Histograms()
         self._words, self._spool = Words(hide), spool
         self._tables: dict[files.TableName, Batches[Any]] = {
@@ -199,7 +198,7 @@ class Recorder:
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
         """Note a value that its row cannot hold, such as a number of the service's beyond 64 bits: all else is kept."""
         of = f" of session {row['session_id']}" if "session_id" in row else ""
-        self.incident("value_left_out", f"{column} in {table}{of}, null there: {why}")
+        self.incident("value_dropped", f"{column} in {table}{of}, null there: {why}")
 
     def event_loop_delay(self, delay_ns: int) -> None:
         """Count how late a 10 ms timer ran."""
@@ -214,7 +213,7 @@ class Recorder:
         try:
             self._append_seconds()
         except Exception as error:  # whatever it is: the rows of turns and sessions must reach the disk
-            self.incident("second_left_out", f"{type(error).__name__}: {error}")
+            self.incident("second_dropped", f"{type(error).__name__}: {error}")
 
     def _append_seconds(self) -> None:
         now_ns, cpu_s = monotonic_ns(), time.process_time()
@@ -294,7 +293,7 @@ class Recorder:
             done=done,
             pid=os.getpid(),
             simulated=self.simulated,
-            hosts=[self._host | {"workers": 1, "processors": self._cores.look()}],
+            hosts=[self._host | {"workers": 1, "cpu_use": self._cores.look()}],
             out_of_range=dict(self.histograms.out_of_range),
             negative=dict(self.histograms.negative),
             unknown_events=dict(self.unknown_names),
@@ -314,8 +313,8 @@ class SessionRecord:
         self.service_session_id = ""
         self.phase = labels.phase or MEASURED
         self._errors, self._lags, send_delays, self._gaps = (
-            Key(measure, labels.target, phase=self.phase)
-            for measure in ("timestamp_uncertainty", "receive_delay", "send_delay", "delta_gap")
+            Key(metric, labels.target, phase=self.phase)
+            for metric in ("timestamp_uncertainty", "receive_delay", "send_delay", "delta_gap")
         )
         self._record_error, self._record_lag, self._record_send_delay = map(
             recorder.histograms.recorder, (self._errors, self._lags, send_delays)
@@ -412,7 +411,6 @@ class SessionRecord:
             labels.session_id,
             self.service_session_id or None,
             labels.target,
-            labels.arm,
             labels.block,
             labels.pair,
             labels.phase,

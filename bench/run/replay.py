@@ -29,7 +29,7 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.transport.received import Received as Message
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class Opened(SessionStart, frozen=True, kw_only=True, tag="session"):
@@ -50,7 +50,7 @@ class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):
     bytes: int
     audible: int | None = None
     until: int | None = None
-    error_ns: int = 0
+    uncertainty_ns: int = 0
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):
@@ -63,7 +63,7 @@ class LoggedMessage(Input, frozen=True, tag="received"):
 
     at_ns: int
     wire_bytes: int
-    error_ns: int = 0
+    uncertainty_ns: int = 0
     kernel: bool = True
     event: msgspec.Raw = NO_JSON
     audio: CutAudio | None = None
@@ -139,7 +139,7 @@ class _Teller:
                     self.passages.append(Passage(line.at_ns, event.name, audio_bytes, wire_bytes, event))
                     wire_bytes = 0
                 self.timeline.received(
-                    events, Message(NO_BYTES, Arrival(line.at_ns, line.error_ns, line.kernel), line.wire_bytes)
+                    events, Message(NO_BYTES, Arrival(line.at_ns, line.uncertainty_ns, line.kernel), line.wire_bytes)
                 )
             case _:
                 if isinstance(line, inputs.Sent):
@@ -163,7 +163,7 @@ def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[Event]:
     events = dialect.decode(bytes(line.event))
     if line.audio is None:
         return events
-    sound = CutPayload(line.audio.audible, line.audio.until, line.audio.error_ns)
+    sound = CutPayload(line.audio.audible, line.audio.until, line.audio.uncertainty_ns)
     cut = {"payload_bytes": line.audio.bytes, "payload": sound}
     return [msgspec.structs.replace(event, **cut) if event.kind in WITH_AUDIO else event for event in events]
 
@@ -172,9 +172,9 @@ def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[Event]:
 
 
 class _Head(msgspec.Struct):
-    """What tells a log, of whatever version."""
+    """What identifies a log of any version."""
 
-    what: str
+    action: str
     schema: int
 
 
@@ -200,10 +200,12 @@ def _opened(path: Path, text: bytes) -> Opened:
     """The first line."""
     try:
         head = read_json(text, _Head)
-        if head.what != "session":
+        if head.action != "session":
             raise ValueError
         if head.schema > SCHEMA_VERSION:
             raise UsageError(f"{path} was written by a newer rtbench (schema {head.schema}); upgrade to read it")
+        if head.schema < SCHEMA_VERSION:
+            raise UsageError(f"{path} was written by an older rtbench (schema {head.schema}); record it again")
         return cast(Opened, read_json(text, Opened))
     except ValueError:
         raise UsageError(f"{path} is not an event log: its first line does not say what the session is") from None

@@ -90,10 +90,10 @@ def without_secrets(value: Any, hide: Hide) -> Any:
 
 FOREIGN = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
-    "model", "region", "request_id", "said", "replied",
+    "model", "region", "request_id", "input_text", "reply_text",
 })  # fmt: skip
 """Columns with words of a service, or of an exception in a user's code; all others are ours, and stay as they are."""
-SPOKEN = frozenset({"said", "replied"})
+SPOKEN = frozenset({"input_text", "reply_text"})
 """The columns of what was said, which stays as it was said: JSON holds it."""
 CUT = frozenset({"detail", "close_reason"})
 DETAIL_CHARACTERS = 300
@@ -139,7 +139,6 @@ class RowIdentity(NamedTuple):
     session_id: str
     service_session_id: str | None
     target: str
-    arm: str | None
     block: int | None
     pair: int | None
     phase: str | None
@@ -211,8 +210,8 @@ def said_row(turn: TurnObservation) -> dict[str, Any]:
         "step": turn.step,
         "response_id": turn.response_id or None,
         "item_id": turn.item_id or None,
-        "said": turn.input_text or None,
-        "replied": turn.reply_text or None,
+        "input_text": turn.input_text or None,
+        "reply_text": turn.reply_text or None,
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.measures import outcome_class
+from bench.metrics import outcome_class
 from bench.units import NS_PER_S
 
 UNSEEN_NS = NS_PER_S
@@ -31,10 +31,10 @@ class WorkerLoad(NamedTuple):
     `slots`: how many sessions it had open at a time at most, 0 where nobody knows; `arms`: how many of them a pair
     takes. `pairs`, `turns`: how many pairs it was to play at most, and turns of a session; None where that has no
     limit. `peers`: the workers of its run, where calls arrive: they take turns, so it had no more than one call more
-    than any other. The run goes from `began_utc_ns` to `ends_utc_ns`, when it began to end.
+    than any other. The run goes from `started_utc_ns` to `ends_utc_ns`, when it began to end.
     """
 
-    began_utc_ns: int
+    started_utc_ns: int
     ends_utc_ns: int
     slots: int
     arms: int = 1
@@ -103,7 +103,7 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
     """
     begins = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
     shortest = [begins.diff().min()]
-    cut = np.array([outcome_class(str(outcome)) == "censored" for outcome in sessions["outcome"]], dtype=bool)
+    cut = np.array([outcome_class(str(outcome)) == "unfinished" for outcome in sessions["outcome"]], dtype=bool)
     ends = sessions[~cut].drop_duplicates("session_id").set_index("session_id")
     first, last = begins.min().reindex(ends.index), begins.max().reindex(ends.index)
     shortest.append((first - ends["start_ns"]).min() + (ends["start_ns"] + ends["ended_at_ns"] - last).min())
@@ -130,7 +130,7 @@ def lost_entries(
             load = load._replace(turns=max(load.turns, most_turns))
         record = told.get(one.worker, Record())
         if not record.until_utc_ns:
-            record = record._replace(until_utc_ns=load.began_utc_ns)
+            record = record._replace(until_utc_ns=load.started_utc_ns)
         entry = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
         entry |= {"why": one.why} if one.why else {}
         entries.append(entry | _counts(record, load, one.rows, shortest_ns, _calls_of_peers(one, lost, told)))
@@ -191,7 +191,7 @@ def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_u
     sessions = (document.get("settings") or {}).get("sessions")
     turns = [script.get("turns") for script in document.get("scripts") or []]
     return WorkerLoad(
-        document["began_utc_ns"],
+        document["started_utc_ns"],
         ends_utc_ns,
         slots=-(-users // max(1, workers - max(0, lost - 1))) * arms,
         arms=arms,

@@ -103,7 +103,7 @@ class Uploaded(NamedTuple):
 
 def remote_name(folder: Path, document: Mapping[str, Any]) -> str:
     """The folder's name there: with the nanoseconds of its begin, for machines that play apart begin in one second."""
-    return f"{folder.name}-{int(document['began_utc_ns']) % NS_PER_S:09d}"
+    return f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
 
 
 class Uploader:

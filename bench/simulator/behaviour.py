@@ -271,11 +271,11 @@ class _ClientEvent(NamedTuple):
     required: Sequence[str]
 
 
-def _event(handler: Handler, *required: str, **fields: checks.Check) -> _ClientEvent:
+def _event(handler: Handler, *required: str, **fields: checks.SettingCheck) -> _ClientEvent:
     return _ClientEvent(handler, {"type": checks.anything, "event_id": checks.short(512), **fields}, required)
 
 
-_CUT: dict[str, checks.Check] = {"content_index": checks.whole(0, 0), "audio_end_ms": checks.whole(0, 1 << 40)}
+_CUT: dict[str, checks.SettingCheck] = {"content_index": checks.whole(0, 0), "audio_end_ms": checks.whole(0, 1 << 40)}
 _EVENTS: dict[str, _ClientEvent] = {
     "session.update": _event(Behaviour._session_update, "session", session=checks.anything),
     "input_audio_buffer.append": _event(Behaviour._append, "audio", audio=audio_bytes),

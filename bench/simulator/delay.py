@@ -119,7 +119,7 @@ GAMMA_KEYS = {
     "shape": Field(Number(0.01, 10_000), "Below 1 they scatter more than exponential ones.", required=True),
 }
 MEASURED_KEYS = {
-    "quantiles": Field(ListOf(MILLISECONDS), "Milliseconds, at equal shares, from least to longest.", required=True),
+    "quantiles": Field(ListOf(MILLISECONDS), "Milliseconds, at equal shares, in ascending order.", required=True),
 }
 SHARE = {"share": Field(Number(0, 1), "How many of the cases.", required=True)}
 SIMPLE: dict[str, Table[Delay]] = {

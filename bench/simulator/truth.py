@@ -242,7 +242,7 @@ def summary(parts: Sequence[Served]) -> str:
     p50_ms, p99_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99)
     worst_ms = max(part.lateness.quantile_ms(0.99) for part in parts)
     worst = f" (of {len(parts)} workers the latest: p99 ≤ {worst_ms:.1f} ms)" if len(parts) > 1 else ""
-    warning = "WARN: the simulator was late, so waits exceed its profile: " if worst_ms > WARN_MS else ""
+    warning = "WARN: the simulator was late, so latencies exceed its profile: " if worst_ms > WARN_MS else ""
     figures = (
         f"handed − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max {lateness.max_ns / NS_PER_MS:.1f} ms"
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.measures import AUDIBLE
+from bench.metrics import AUDIBLE
 from bench.protocol.audio import AudioFormat, AudioFormatName, Samples
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 

@@ -21,7 +21,7 @@ from typing import Any
 import certifi
 
 from bench.clock import now_with_realtime
-from bench.errors import BenchError
+from bench.errors import RtbenchError
 from bench.foreign import read_json
 from bench.target.credentials import Credential, hidden
 from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
@@ -56,7 +56,7 @@ _MISLEADING = re.compile(r"configuration not found in environment\. Token reques
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
 
 
-class SignInError(BenchError):
+class SignInError(RtbenchError):
     """A sign-in gave no token. The text is one line: who was asked, why each had none (`why`), and what to do."""
 
     def __init__(self, why: str, remedy: str = "") -> None:

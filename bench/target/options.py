@@ -98,7 +98,7 @@ class ServiceOptions:
         key="auth",
     )
     ca_file: Path | None = option(
-        "a certificate authority (PEM) to trust beside the system's", "FILE", kind=Path, key="ca_file"
+        "a certificate authority (PEM) to trust in addition to the system's", "FILE", kind=Path, key="ca_file"
     )
     client_cert: Path | None = option(
         "a certificate (PEM) that shows who calls, for a service that wants one", "FILE", kind=Path, key="client_cert"

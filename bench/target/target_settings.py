@@ -136,8 +136,8 @@ class AuthSettings:
     """How to sign in through Microsoft Entra ID. Secrets come from azure-identity's own environment variables."""
 
     type: SignInName = key(SIGN_IN, "Which credential of azure-identity.", "entra")
-    scope: str | None = key(SCOPE, "What the token is for; told by the host.", quiet=True)
-    authority: str | None = key(HOST, "The host that signs in; told by the host.", quiet=True)
+    scope: str | None = key(SCOPE, "What the token is for; by default known from the host.", quiet=True)
+    authority: str | None = key(HOST, "The host that signs in; by default known from the host.", quiet=True)
     client_id: str | None = key(ID, "Of an application or a user-assigned identity.", quiet=True)
     tenant_id: str | None = key(ID, "The tenant, where the credential needs one.", quiet=True)
 
@@ -169,7 +169,7 @@ class TargetSettings:
 
     endpoint: str | None = key(ENDPOINT, "Azure: the address of the resource.", quiet=True)
     url: str | None = as_option("url", URL, quiet=True)
-    service: str | None = key(SERVICE, "A service that is known by name, instead of its `url` or beside it.")
+    service: str | None = key(SERVICE, "A service that is known by name, instead of its `url` or in addition to it.")
     dialect: str | None = as_option("dialect")
     api_version: str | None = key(ApiVersion(), "With `endpoint`, preview dialect.")
     deployment: str | None = key(MODEL, "With `endpoint`: the deployment's name.")
@@ -257,14 +257,14 @@ def _priced(source: str = "", **prices: float) -> PricedModel:
     return PricedModel(Prices(**prices), source)
 
 
-PRICED = PricesShape(_priced, {"source": Field(Text(blank=True), "Where the figures are from, in words.")})
+PRICED = PricesShape(_priced, {"source": Field(Text(blank=True), "The source of the prices, in words.")})
 
 
 @dataclass(frozen=True)
 class PriceFile:
     """A file of prices."""
 
-    as_of: date = key(Day(), "The day of the figures.", required=True)
+    as_of: date = key(Day(), "The date of the prices.", required=True)
     models: dict[str, PricedModel] = key(ByName("[!-~]{1,100}", PRICED), "Prices by model.", required=True)
 
 

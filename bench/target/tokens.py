@@ -39,7 +39,7 @@ FETCH_LIMIT_S = 30.0
 """azure-identity limits each connect and each read, and not all of them together."""
 LONGEST_SESSION_NS = 60 * 60 * NS_PER_S
 """For so long after its end a token may still be quoted, in the session that was opened with it."""
-REFRESH: Final = "token_refresh"
+REFRESH: Final = "auth_refresh"
 
 NoteIncident = Callable[[str, str], None]
 """(kind, one line) of what happened to the harness beside its sessions."""

@@ -19,7 +19,7 @@ from gevent.threadpool import ThreadPool
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.measures import LOOKUPS_FULL
+from bench.metrics import LOOKUPS_FULL
 from bench.transport.loop import OnePerHub
 from bench.units import NS_PER_S
 

@@ -23,7 +23,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.measures import ACCEPT_HEADER
+from bench.metrics import ACCEPT_HEADER
 from bench.protocol.base import Binary
 from bench.protocol.events import Event
 from bench.transport.connect import connect

@@ -29,7 +29,7 @@ from reports.numbers import NBSP, NONE, listed, percent, plural
 from reports.question import NO_STRATUM, Question
 from reports.records import Closed, Count, about
 from reports.runs import run_id_of
-from reports.sides.fairness import Check, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
+from reports.sides.fairness import FairnessCheck, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched, sides_of
 from reports.statistics.baselines import RUN_SD
@@ -46,10 +46,10 @@ CHOSEN = (
     "`rtbench check {}` shows what they decided."
 )
 NAME = "sessions with a failed turn"
-FAILURES = Question("failures", "rate", Margin())
+FAILURES = Question("failure_rate", "rate", Margin())
 
 
-def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Check]:
+def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[FairnessCheck]:
     """A line for information, none where nothing failed. A turn that was wanted and never begun counts as failed.
 
     `each`: the baseline with every candidate, whose text says as well between which percentage points the difference
@@ -66,7 +66,7 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Check]:
             texts.append(f"{percent(other.value, 1)} ({ends} points)")
         else:
             texts.append(percent(other.value, 1) if other.clusters else NONE)
-    return [Check(NAME, tuple(texts), None)]
+    return [FairnessCheck(NAME, tuple(texts), "informational")]
 
 
 Design = Literal["pairs", "sessions"]
@@ -76,10 +76,10 @@ DRIFTING = (
     f"are resampled, and verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run helps."
 )
 DTYPES = dtypes_of(
-    (LABEL, ("candidate", "figure", "measure", "measured_from", "traits", "step")),
+    (LABEL, ("candidate", "title", "metric", "measured_from", "turn_type", "step")),
     (NUMBER, ("p",)),
     (LABEL, ("unit",)),
-    (FLAG, ("gated",)),
+    (FLAG, ("primary",)),
     (LABEL, ("verdict",)),
     (FLAG, ("passes", "provisional")),
     (TEXT, ("reason",)),
@@ -94,15 +94,15 @@ class Method(Closed, frozen=True):
     """How it was computed: enough to compute it again."""
 
     design: Design
-    unit: Annotated[Count, about("pairs, or sessions of the smaller arm")]
-    draws: Count
+    unit: Annotated[Count, about("pairs, or sessions of the smaller target")]
+    bootstrap_samples: Count
     seed: Count
     confidence: Annotated[
         float,
         Meta(gt=0.5, lt=1),
         about("of each verdict, which rests on a one-sided bound: each bound errs in 1 − confidence of runs"),
     ]
-    holm: Annotated[Count, about("gated figures that Holm's correction is over")]
+    holm: Annotated[Count, about("primary metrics that Holm's correction is over")]
     run_sd: Annotated[float, Meta(ge=0), about("spread from run to run that was assumed, on the log scale")] = 0.0
 
     def __post_init__(self) -> None:
@@ -121,7 +121,7 @@ class Comparison:
 
     sides: tuple[Side, ...]
     findings: tuple[Finding, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[FairnessCheck, ...]
     method: Method
     notices: tuple[str, ...]
     simulated: bool
@@ -131,9 +131,9 @@ class Comparison:
     """each step's own p50, not gated, Holm's correction over the steps; of each candidate the worst first"""
 
     @property
-    def unfair(self) -> tuple[Check, ...]:
+    def unfair(self) -> tuple[FairnessCheck, ...]:
         """What makes it invalid."""
-        return tuple(check for check in self.checks if check.fair is False)
+        return tuple(check for check in self.checks if check.result == "fail")
 
     @property
     def causes(self) -> tuple[Cause, ...]:
@@ -141,21 +141,21 @@ class Comparison:
         return causes_of(self.checks)
 
     @property
-    def gated(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.question.gated)
+    def primary(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.question.primary)
 
     @cached_property
     def shift(self) -> Shift | None:
         """Where in the distribution the arms differ, by the main figure; None where that has no good turn."""
         method = self.method
-        how = Inference(method.level, method.run_sd, method.draws, method.seed)
+        how = Inference(method.level, method.run_sd, method.bootstrap_samples, method.seed)
         return shift_of(self.sides, self.findings, how, paired=method.design == "pairs")
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each finding, gated ones first, then for the p50 of each step.
 
         `difference`, `low` and `high` are of `scale`: of a ratio shares of the baseline (0.2 is +20 %), of points
-        shares, of a slope in the unit of the measure; NaN where an end is open. `verdict` is `not judged` where the
+        shares, of a slope in the unit of the metric; NaN where an end is open. `verdict` is `not judged` where the
         comparison was not fair: then no figure may be used.
         """
         rows = [_row(one, judged=not self.unfair) for one in (*self.findings, *self.steps)]
@@ -164,20 +164,20 @@ class Comparison:
     def __repr__(self) -> str:
         """Comparison(east:b against west:b: inconclusive, 18 figures)."""
         base, *candidates = (side.label for side in self.sides)
-        word = {0: "passes", 1: "regressed", 3: "inconclusive", 4: "invalid"}[self.status]
+        word = {0: "passes", 1: "regressed", 3: "inconclusive", 4: "invalid"}[self.exit_status]
         counted = plural(len(self.findings), "figure").replace(NBSP, " ")
         return f"Comparison({listed(candidates)} against {base}: {word}, {counted})"
 
     @property
-    def status(self) -> ExitStatus:
+    def exit_status(self) -> ExitStatus:
         """As `rtbench check` exits: 4 invalid, 1 regressed, 3 inconclusive, 0 every gated figure passes."""
-        if self.unfair or not self.gated:
+        if self.unfair or not self.primary:
             return 4
         if self.decision is not None:
-            return self.decision.status
-        if any(finding.verdict.word == "regressed" for finding in self.gated):
+            return self.decision.exit_status
+        if any(finding.verdict.word == "regressed" for finding in self.primary):
             return 1
-        return 0 if all(finding.verdict.passes for finding in self.gated) else 3
+        return 0 if all(finding.verdict.passes for finding in self.primary) else 3
 
 
 def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
@@ -187,10 +187,10 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     told = None if any(finding.lacks) else finding.difference
     base, value = (told.baseline, told.candidate) if told else (None, None)
     ends = [as_share(d, told.scale, told.candidate) for d in (told.d, told.low, told.high)] if told else [None] * 3
-    texts = (finding.candidate, question.name, question.measure, stratum.measured_from, stratum.traits, question.step)
+    texts = (finding.candidate, question.name, question.metric, stratum.measured_from, stratum.turn_type, question.step)
     word, passes = (verdict.word, verdict.passes) if judged else ("not judged", False)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
-    row = (*texts, question.p, question.unit, question.gated, word, passes, verdict.provisional, said(verdict.reason))
+    row = (*texts, question.p, question.unit, question.primary, word, passes, verdict.provisional, said(verdict.reason))
     return dict(zip(DTYPES, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
 
 
@@ -238,13 +238,13 @@ def compared(
     asked = questions_to(sides, questions)
     how = inference(sides, level, draws, run_sd)
     each = matched_to_the_first(sides)
-    figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.gated)
+    figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.primary)
     findings = judge(figures, sides[0].label, level=level)
     if one_run(sides):
         names = {side.label: side.name for side in sides}
         base = sides[0]
         findings = [replace(one, peers=are_peers(base.run, base.name, names[one.candidate])) for one in findings]
-    tested = [one for one in figures if one.question.gated and one.difference and not one.floor(sides[0].label)]
+    tested = [one for one in figures if one.question.primary and one.difference and not one.floor(sides[0].label)]
     return Comparison(
         sides=tuple(sides),
         findings=tuple(findings if one_run(sides) else map(provisional, findings)),
@@ -252,7 +252,7 @@ def compared(
         method=Method(
             design="pairs" if all(base.paired for base, _ in each) else "sessions",
             unit=min(side.sessions for two in each for side in two),
-            draws=draws,
+            bootstrap_samples=draws,
             seed=seed_of_sides(sides),
             confidence=confidence,
             holm=len(tested),
@@ -298,7 +298,7 @@ def notices_of_comparison(
     sides: Sequence[Side], measured: Sequence[Measured], decision: Decision | None = None
 ) -> tuple[str, ...]:
     """What to read before the figures."""
-    primary = {one.question.measure for one in measured if one.question.gated}
+    primary = {one.question.metric for one in measured if one.question.primary}
     runs = {id(side.run): side for side in sides}.values()
     uncertain = [
         f"{'' if one_run(sides) else f'{side.label}: '}{line}"
@@ -309,8 +309,8 @@ def notices_of_comparison(
 
 
 def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> Iterable[Finding]:
-    """Every step of the main measure, candidate by candidate."""
-    main = next((one for one in asked if one.gated and one.kind == "quantile"), None)
+    """Every step of the main metric, candidate by candidate."""
+    main = next((one for one in asked if one.primary and one.kind == "quantile"), None)
     if main is None:
         return
     for base, side in each:
@@ -322,7 +322,7 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: In
 def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
     """Yield which primary metrics drifted on one target only; of secondary ones their verdict says it."""
     drifting = [one.question for one in measured if one.difference and one.difference.drifts]
-    names = dict.fromkeys(question.measure for question in drifting if question.gated)
+    names = dict.fromkeys(question.metric for question in drifting if question.primary)
     if names:
         unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
         yield DRIFTING.format(listed(list(names)), unit)
@@ -334,7 +334,7 @@ def decision_on(sides: Sequence[Side]) -> Decision | None:
     Raises UsageError where the run's plan cannot be followed.
     """
     run = sides[0].run
-    if not one_run(sides) or not _planned(sides[0]) or not run.document.get("interleaved"):
+    if not one_run(sides) or not _planned(sides[0]) or not run.metadata.get("interleaved"):
         return None
     if [side.name for side in sides] != list(known_targets(run)):
         return None
@@ -350,4 +350,4 @@ def notices_of(sides: Sequence[Side], decision: Decision | None) -> list[str]:
 
 
 def _planned(side: Side) -> bool:
-    return side.run.document.get("decision_plan") is not None
+    return side.run.metadata.get("sequential_plan") is not None

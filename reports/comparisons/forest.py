@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from bench.measures import SLOPE
+from bench.metrics import SLOPE
 from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
 from reports.comparisons.measuring import RatioCurve
 from reports.finding_rows import FindingRow
@@ -95,7 +95,7 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
     """Where the axis ends: around margins, dots, and the intervals of what is gated or settled. The interval of a
     figure that nobody gates and that says nothing, such as a p99 of few turns, is cut where it would crush the others.
     """
-    telling = [row for row in panel.rows if row.finding.question.gated or row.word != "inconclusive"]
+    telling = [row for row in panel.rows if row.finding.question.primary or row.word != "inconclusive"]
     dots = [row.d for row in panel.rows if math.isfinite(row.d)]
     reach = [end for row in telling for end in (row.low, row.high) if math.isfinite(end)]
     least = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
@@ -210,8 +210,8 @@ def reading(panels: Sequence[ForestPanel]) -> str:
     holm = any(row.after_holm for row in rows)
     parts = (
         said,
-        "An arrow: the interval has no end there, or lies beyond the figure." if endless else "",
-        "(Holm): beyond the line, yet not once all gated figures are looked at together." if holm else "",
+        "An arrow: the interval has no end there, or lies beyond the picture." if endless else "",
+        "(Holm): beyond the line, yet not after the correction for several primary metrics." if holm else "",
     )
     return " ".join(filter(None, parts))
 
@@ -236,7 +236,7 @@ def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
     return f"{'; '.join(said)}." if said else ""
 
 
-def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
+def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
     """The candidates' quantiles as multiples of the baseline's, over percentiles by nines."""
     plot = frame(
         HALF,
@@ -244,7 +244,7 @@ def by_percentile(ratios: Sequence[RatioCurve], measure: str) -> Plot:
         [(ratio.colour, shortened(ratio.candidate)) for ratio in ratios],
         left=58,
         right=16,
-        title=f"Difference of {measure} by percentile",
+        title=f"Difference of {metric} by percentile",
         desc=f"Candidate against baseline at each percentile with its interval. {curves_sentence(ratios)}",
     )
     last = max(p for ratio in ratios for p in ratio.ps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.measures import SLOPE
+from bench.metrics import SLOPE
 from reports.comparisons.comparison import Comparison
 from reports.finding import Finding
 from reports.finding_rows import FindingRow, is_lower, row
@@ -20,11 +20,11 @@ from reports.wording.verdicts import scale_of
 
 Axis = Literal["lower", "higher", "points", "more points", "slope"]
 TITLES: dict[Axis, str] = {
-    "lower": "Waits, in percent",
+    "lower": "Latencies, in percent",
     "higher": "Where more is better, in percent",
     "points": "Rates, in percentage points",
     "more points": "Rates of which more is better, in percentage points",
-    "slope": f"How waits grow with the conversation, in {SLOPE}",
+    "slope": f"Growth of latency with the conversation, in {SLOPE}",
 }
 LINEAR: tuple[Axis, ...] = ("points", "more points", "slope")
 HIGHER: tuple[Axis, ...] = ("higher", "more points")

@@ -1,6 +1,6 @@
 """Each question put to a baseline and a candidate: how far they lie apart, and where in the distribution; pure.
 
-Quantiles of one measure are resampled together. Every measure has a generator of its own from the comparison's seed, so
+Quantiles of one metric are resampled together. Every metric has a generator of its own from the comparison's seed, so
 that no verdict depends on what else was asked.
 """
 
@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.measures import CATALOGUE, SLOPE
+from bench.metrics import CATALOGUE, SLOPE
 from reports.finding import Arm, Finding, Measured, arm_of, arm_of_sample
 from reports.numbers import nines
 from reports.question import RATES, Question, better_of
@@ -48,7 +48,7 @@ class StepChange:
 
 
 def waits_of(side: Side, question: Question) -> ArmWaits:
-    """A measure of a side, with the step and the pair of each value."""
+    """A metric of a side, with the step and the pair of each value."""
     parts = [(at, step_sample(side, question, label)) for at, label in enumerate(step_names(side))]
     return ArmWaits(
         np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
@@ -69,11 +69,11 @@ def step_sample(side: Side, question: Question, label: str) -> Sample:
 def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> list[StepChange]:
     """Every step with turns enough, the likeliest to be worse first; none where arms are not paired, or of one step.
 
-    `about`: names the measure and the stratum.
+    `about`: names the metric and the stratum.
     """
     if not base.paired:
         return []
-    asked = Question(about.measure, "quantile", Margin(ratio=WORST_MARGIN), 0.5, stratum=about.stratum)
+    asked = Question(about.metric, "quantile", Margin(ratio=WORST_MARGIN), 0.5, stratum=about.stratum)
     arms = waits_of(base, asked), waits_of(cand, asked)
     rng = np.random.default_rng(how.seed)
     medians = worst_step(*arms, base.sessions, rng, draws=min(how.draws, STEP_DRAWS))
@@ -99,7 +99,7 @@ def by_change(change: Change, pairs: int, values: tuple[float, float], margin: M
 
 STEP_DRAWS = 2_000
 """Resamples for the standard error of a step's median."""
-FAILINGS = ("throttled", "failures")
+FAILINGS = ("throttle_rate", "failure_rate")
 """Rates whose events are failed turns."""
 
 
@@ -109,7 +109,7 @@ def measured(base: Side, cand: Side, questions: Sequence[Question], how: Inferen
     # questions that need the same sample
     groups: dict[tuple[Hashable, ...], list[Question]] = {}
     for one in dict.fromkeys(questions):
-        groups.setdefault((one.kind, one.measure, one.stratum, one.step), []).append(one)
+        groups.setdefault((one.kind, one.metric, one.stratum, one.step), []).append(one)
     for group in groups.values():
         kind = {"quantile": _quantiles, "mean": _means, "rate": _rates, "centre": _centres}[group[0].kind]
         arms, apart = kind(base, cand, group, how)
@@ -129,7 +129,7 @@ def _quantiles(base: Side, cand: Side, group: list[Question], how: Inference) ->
     arms = arm_of_sample(samples[0]), arm_of_sample(samples[1])
     if not (arms[0].turns and arms[1].turns):
         return arms, [None] * len(group)
-    differences = slope_differences if CATALOGUE[group[0].measure].unit == SLOPE else waits_by_order
+    differences = slope_differences if CATALOGUE[group[0].metric].unit == SLOPE else waits_by_order
     asked = [(question.p or 0.5, question.margin) for question in group]
     both = Arms(*samples, (base.sessions, cand.sessions), base.paired)
     return arms, differences(both, asked, better_of(group[0]), how)
@@ -139,7 +139,7 @@ def _means(base: Side, cand: Side, group: list[Question], how: Inference) -> Fou
     totals = totals_of(base, group[0]), totals_of(cand, group[0])
     # failed turns have no part in a mean: they are counted beside it
     samples = sample_of(base, group[0]), sample_of(cand, group[0])
-    first, second = (arm_of(n, one.failed, one.reached) for (_, n), one in zip(totals, samples, strict=True))
+    first, second = (arm_of(n, one.failed, one.completed_share) for (_, n), one in zip(totals, samples, strict=True))
     arms = first, second
     if not (arms[0].turns and arms[1].turns):
         return arms, [None] * len(group)
@@ -149,11 +149,11 @@ def _means(base: Side, cand: Side, group: list[Question], how: Inference) -> Fou
 
 def _rates(base: Side, cand: Side, group: list[Question], how: Inference) -> Found:
     counts = counts_of(base, group[0]), counts_of(cand, group[0])
-    failing = group[0].measure in FAILINGS
+    failing = group[0].metric in FAILINGS
     first, second = (arm_of(n, int(events.sum()) if failing else 0) for events, n in counts)
     if not (first.turns and second.turns):
         return (first, second), [None] * len(group)
-    words = bool(RATES[group[0].measure].words)
+    words = bool(RATES[group[0].metric].words)
     sums = ArmSums(as_floats(counts[0]), as_floats(counts[1]), base.paired, words)
     return (first, second), [rate_difference(sums, one.margin, better_of(one), how.level) for one in group]
 
@@ -219,7 +219,7 @@ def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference,
     curves = tuple(curve_of(side.label, place, sample) for place, (side, sample) in enumerate(both) if sample.n)
     if not any(curve.n > curve.failed for curve in curves):
         return None
-    asked = [f.question.p for f in findings if f.question.p and f.question.measure == question.measure]
+    asked = [f.question.p for f in findings if f.question.p and f.question.metric == question.metric]
     ratios = ratio_curves(sides, samples, asked, how, paired=paired)
     return Shift(question, curves, tuple(ratio for ratio in ratios if ratio.drawable))
 
@@ -227,7 +227,7 @@ def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference,
 def main_question(findings: Sequence[Finding]) -> Question | None:
     """The first quantile that is gated, else the first there is."""
     quantiles = [finding.question for finding in findings if finding.question.kind == "quantile"]
-    return next((question for question in quantiles if question.gated), next(iter(quantiles), None))
+    return next((question for question in quantiles if question.primary), next(iter(quantiles), None))
 
 
 def grid(n: int, asked: Sequence[float]) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, field
+from msgspec import Meta
 
 from bench.errors import INVALID_STATUS
 from reports import blocks
@@ -29,25 +29,26 @@ from reports.page.svg import glyph
 from reports.question import AskedFigure
 from reports.records import Closed, Count, Known, Rounded, Version, about, data_of, text_of
 from reports.runs import all_called, labels_of, run_id_of
-from reports.sides.fairness import definitions_version
+from reports.sides.fairness import Fairness, definitions_version
 from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import DRIFTS, Word
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
+from reports.wording.validity import ValidityEntry, validity_entry
 from reports.wording.verdicts import figure, said
 
-COMPARE_VERSION: Literal[2] = 2
+COMPARE_VERSION: Literal[3] = 3
 
 
 class ComparedSide(Closed, frozen=True):
     """An arm."""
 
-    label: str
-    name: Known = field(name="target")
+    title: str
+    target: Known
     run_id: str
     folder: Annotated[str, about("name of the run's folder")]
     sessions: Annotated[Count, about("sessions that count; of an interleaved run those of whole pairs")]
     turns: Count
-    pairs_cut: Annotated[Count, about("pairs that were not whole and do not count")]
+    pairs_incomplete: Annotated[Count, about("pairs that were not whole and do not count")]
     simulated: bool
 
 
@@ -58,22 +59,20 @@ class FigureDifference(Closed, frozen=True):
         Scale, about("ratio: d, low, high are logs of candidate / baseline; points: candidate − baseline, of shares")
     ]
     confidence: Annotated[float, about("of each one-sided bound")]
-    baseline: Annotated[Rounded, about("in the unit of the measure; null among the failed turns")]
+    baseline: Annotated[Rounded, about("in the unit of the metric; null among the failed turns")]
     candidate: Rounded
     d: Rounded
     low: Annotated[Rounded, about("lower one-sided bound; null where it is open")]
     high: Rounded
     se: Rounded
     df: Rounded
-    worse_low: Annotated[
-        Rounded, about("lower bound of how far the candidate is beyond the margin on the bad side: above 0 it is")
-    ]
+    worse_low: Annotated[Rounded, about("lower bound of how far the candidate is worse than the margin: above 0 it is")]
     worse_high: Rounded
     better_low: Rounded
     p_worse: Rounded
     p_better: Rounded
-    baseline_in_failed_share: bool
-    candidate_in_failed_share: bool
+    baseline_in_failures: bool
+    candidate_in_failures: bool
 
 
 class OfBoth(Closed, frozen=True):
@@ -91,34 +90,37 @@ class SharesOfBoth(Closed, frozen=True):
 
 
 class ComparedFigure(AskedFigure, frozen=True, forbid_unknown_fields=True):
-    """One finding; values in the unit of its measure, rates as shares."""
+    """One finding; values in the unit of its metric, rates as shares."""
 
     candidate: str
-    figure: str
+    title: str
     step: Known
     unit: str
-    gated: bool
+    primary: bool
     margin: Margin
-    word: Word = field(name="verdict")
+    verdict: Word
     passes: bool
-    known: Annotated[Literal["worse", "better"] | None, about("on which side of no difference the whole interval lies")]
-    provisional: Annotated[bool, about("run-to-run spread was assumed, not known, or an arm drifts by itself")]
+    direction: Annotated[
+        Literal["worse", "better"] | None,
+        about("the direction in which the whole interval differs; null if it contains no difference"),
+    ]
+    provisional: Annotated[bool, about("run-to-run variation was assumed, or the latency of one target drifted")]
     reason: Annotated[Known, about("why it is inconclusive, where the interval does not say it")]
-    more_sessions: Annotated[int | None, about("about so many more in each arm, or pairs, would settle it")]
+    more_sessions: Annotated[int | None, about("about how many more sessions per target, or pairs, the verdict needs")]
     sentence: str
-    difference: Annotated[FigureDifference | None, about("null where an arm has no such figure")]
+    difference: Annotated[FigureDifference | None, about("null if a target has no such value")]
     turns: OfBoth
     sessions: OfBoth
     failed: OfBoth
-    reached: Annotated[SharesOfBoth, about("of what was wanted, the share that has the figure")]
+    completed_share: Annotated[SharesOfBoth, about("of the planned turns, the share that has a value")]
 
 
-class FairnessCheck(Closed, frozen=True):
+class FairnessEntry(Closed, frozen=True):
     """A line of whether the comparison was fair."""
 
     name: str
-    texts: Annotated[list[str], about("one for each arm")]
-    fair: Annotated[bool | None, about("null: said for information")]
+    texts: Annotated[list[str], about("one for each target")]
+    result: Fairness
     remedy: Known
 
 
@@ -126,41 +128,41 @@ class PlannedDecision(Closed, frozen=True):
     """What planned looks decided; decision.json has all of it."""
 
     sentence: str
-    status: ExitStatus
-    look: Annotated[int, about("looks that were held")]
-    looks: Annotated[int, about("looks that were planned")]
-    used: Annotated[int, about("pairs in the verdict")] = field(name="pairs")
+    exit_status: ExitStatus
+    analysis: Annotated[int, about("interim analyses made so far")]
+    analyses: Annotated[int, about("interim analyses planned")]
+    pairs: Annotated[int, about("pairs in the verdict")]
 
 
 class CompareDocument(Closed, frozen=True):
     """A comparison of arms. The first side is the baseline. What does not exist is null."""
 
-    schema: Literal[2]
-    status: Annotated[
-        ExitStatus, about("0 every gated figure passes, 1 one regressed, 3 one is inconclusive, 4 invalid")
+    schema: Literal[3]
+    exit_status: Annotated[
+        ExitStatus, about("0 every primary metric passes, 1 one regressed, 3 one is inconclusive, 4 invalid")
     ]
-    valid: Annotated[bool, about("whether the comparison was fair; if not, its figures must not be used")]
+    validity: Annotated[ValidityEntry, about("whether the targets may be compared; if not, no value may be used")]
     simulated: bool
     headline: str
-    definitions: Version
-    sides: Annotated[list[ComparedSide], Meta(min_length=2)]
+    definitions_version: Version
+    compared: Annotated[list[ComparedSide], Meta(min_length=2)]
     verdicts: Annotated[
         dict[str, Word | None],
-        about("by candidate, the worst first: of its gated figures together; null where none was gated"),
+        about("by candidate, the worst first: of its primary metrics together; null if it has none"),
     ]
-    findings: list[ComparedFigure]
+    comparisons: list[ComparedFigure]
     steps: Annotated[
         list[ComparedFigure],
         about("p50 of each step, not gated, Holm's correction over them; of each candidate the worst first"),
     ]
-    decision: Annotated[
+    sequential: Annotated[
         PlannedDecision | None,
         about(
-            "what planned looks decided: then the verdict of the whole is theirs, and findings are of one "
-            "test over all pairs"
+            "the result of interim analyses, which is then the verdict of the whole; the comparisons are of "
+            "one test over all pairs"
         ),
     ]
-    checks: list[FairnessCheck]
+    fairness_checks: list[FairnessEntry]
     method: Method
     notices: list[str]
 
@@ -175,37 +177,39 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     return data_of(
         CompareDocument(
             schema=COMPARE_VERSION,
-            status=comparison.status,
-            valid=not comparison.unfair,
+            exit_status=comparison.exit_status,
+            validity=validity_entry("valid", comparison.causes),
             simulated=comparison.simulated,
             headline=sentences.comparison_headline(comparison),
-            definitions=definitions_version(comparison.sides[0]),
-            sides=[
+            definitions_version=definitions_version(comparison.sides[0]),
+            compared=[
                 ComparedSide(
-                    label=side.label,
-                    name=side.name,
+                    title=side.label,
+                    target=side.name,
                     run_id=run_id_of(side.run),
                     folder=side.run.folder_name,
                     sessions=side.sessions,
                     turns=int(side.here.sum()),
-                    pairs_cut=side.clusters.cut,
+                    pairs_incomplete=side.clusters.cut,
                     simulated=side.simulated,
                 )
                 for side in comparison.sides
             ],
             verdicts=dict(sentences.candidates(comparison)),
-            findings=[_finding(finding, comparison) for finding in comparison.findings],
+            comparisons=[_finding(finding, comparison) for finding in comparison.findings],
             steps=[_finding(finding, comparison) for finding in comparison.steps],
-            decision=None
+            sequential=None
             if (decision := comparison.decision) is None
             else PlannedDecision(
                 decision_sentence(decision),
-                decision.status,
+                decision.exit_status,
                 len(decision.course.looks),
-                len(decision.plan.looks),
+                len(decision.plan.analyses),
                 decision.used,
             ),
-            checks=[FairnessCheck(one.name, list(one.texts), one.fair, one.remedy) for one in comparison.checks],
+            fairness_checks=[
+                FairnessEntry(one.name, list(one.texts), one.result, one.remedy) for one in comparison.checks
+            ],
             method=comparison.method,
             notices=list(comparison.notices),
         )
@@ -217,14 +221,14 @@ def _finding(finding: Finding, comparison: Comparison) -> ComparedFigure:
     return ComparedFigure(
         *question.asked,
         candidate=finding.candidate,
-        figure=figure(question),
+        title=figure(question),
         step=question.step,
         unit=question.unit,
-        gated=question.gated,
+        primary=question.primary,
         margin=question.margin,
-        word=verdict.word,
+        verdict=verdict.word,
         passes=verdict.passes,
-        known=finding.known or None,
+        direction=finding.known or None,
         provisional=verdict.provisional,
         reason=said(verdict.reason),
         more_sessions=verdict.more_sessions,
@@ -233,7 +237,7 @@ def _finding(finding: Finding, comparison: Comparison) -> ComparedFigure:
         turns=OfBoth(*finding.turns),
         sessions=OfBoth(*finding.sessions),
         failed=OfBoth(*finding.failed),
-        reached=SharesOfBoth(*finding.reached),
+        completed_share=SharesOfBoth(*finding.reached),
     )
 
 
@@ -254,8 +258,8 @@ def _difference(difference: Difference) -> FigureDifference:
         better_low=difference.better_low,
         p_worse=difference.p_worse,
         p_better=difference.p_better,
-        baseline_in_failed_share=math.isinf(difference.baseline),
-        candidate_in_failed_share=math.isinf(difference.candidate),
+        baseline_in_failures=math.isinf(difference.baseline),
+        candidate_in_failures=math.isinf(difference.candidate),
     )
 
 
@@ -280,7 +284,7 @@ def comparison_essentials(comparison: Comparison) -> str:
 
 def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
     """Each badge with its style: the verdict, whether it may be used, simulated, provisional."""
-    if comparison.unfair or (comparison.status == INVALID_STATUS and comparison.decision is not None):
+    if comparison.unfair or (comparison.exit_status == INVALID_STATUS and comparison.decision is not None):
         word = sentences.unusable_word(comparison)
         judged = [(marked(word), MARKS[word].ink)]
     else:
@@ -288,7 +292,7 @@ def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
         shown = sentences.verdict_shown(comparison) or word
         judged = [(f"{MARKS[word].glyph} {shown.upper()}", MARKS[word].ink), (marked("VALID"), MARKS["VALID"].ink)]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
-    doubted = any(finding.verdict.provisional for finding in comparison.gated) and not comparison.unfair
+    doubted = any(finding.verdict.provisional for finding in comparison.primary) and not comparison.unfair
     assumed = [("PROVISIONAL", "warn")] if doubted else []
     return [*judged, *simulated, *assumed]
 
@@ -332,15 +336,15 @@ def _table(comparison: Comparison) -> Grid:
         title = f"{glyph(places[label])} {label} against {glyph(0)} {comparison.sides[0].label}"
         rows += [*([blocks.row_of([""])] if rows else []), blocks.row_of([title]), blocks.row_of(list(heads), "soft")]
         own = [row for row in findings if row.candidate == label]
-        rows += [_line(row) for row in own if row.finding.question.gated]
-        others = [_line(row) for row in own if not row.finding.question.gated]
+        rows += [_line(row) for row in own if row.finding.question.primary]
+        others = [_line(row) for row in own if not row.finding.question.primary]
         rows += [*([blocks.row_of([blocks.Cell("secondary", style="soft")])] if others else []), *others]
     return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", stacked=STACKED)
 
 
 def _line(row: FindingRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
-    style = MARKS[row.word].ink if row.finding.question.gated else "soft"
+    style = MARKS[row.word].ink if row.finding.question.primary else "soft"
     verdicts = [blocks.Cell(one, style=style) for one in (row.judged, row.starred)]
     return blocks.row_of([figure(row.finding.question), *values, row.told, row.margin_text, *verdicts])
 
@@ -350,25 +354,25 @@ def _closing(comparison: Comparison) -> Iterable[Part]:
     if any(finding_row(finding, comparison).doubted for finding in comparison.findings):
         yield blocks.Paragraph(f"* provisional: {DRIFTS}", "soft")
     spoken = sentences.candidates(comparison)[0][0]
-    for row in (finding_row(finding, comparison) for finding in comparison.gated):
+    for row in (finding_row(finding, comparison) for finding in comparison.primary):
         if row.why and comparison.decision is None and row.candidate != spoken:
             yield Named("undecided", [f"{figure(row.finding.question)} on {row.candidate}: {row.why}"])
     for worst in sentences.worst_steps(comparison):
         yield Named("worst step", [worst])
     base, reached = comparison.sides[0].label, list[str]()
-    for finding in comparison.gated:
+    for finding in comparison.primary:
         if min(finding.reached) < 1:  # ttfa by 71.2 % of the planned turns on a, 99 % on b
             first, second = (percent(share, 1) for share in finding.reached)
-            measure, of = finding.question.measure, f"{first} of the planned turns on {base}"
-            reached.append(f"{measure} in {of}, {second} on {finding.candidate}")
+            metric, of = finding.question.metric, f"{first} of the planned turns on {base}"
+            reached.append(f"{metric} in {of}, {second} on {finding.candidate}")
     yield Named("completed", list(dict.fromkeys(reached)))
-    documents = [side.run.document for side in comparison.sides]
+    documents = [side.run.metadata for side in comparison.sides]
     if any(labels_of(document) for document in documents):
         yield Named("of", [listed(all_called(documents))])
-    yield Named("fair", [f"✓ {check.name}" for check in comparison.checks if check.fair])
+    yield Named("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"])
     yield Named("not fair", [f"✕ {check.name}" for check in comparison.unfair], "bad")
     for check in comparison.checks:
-        if check.fair is None and len(set(check.texts)) > 1:
+        if check.result == "informational" and len(set(check.texts)) > 1:
             texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
             yield Named("differs", [f"{check.name}: {', '.join(texts)}"])
     for notice in (sentences.assumption(comparison), *comparison.notices):

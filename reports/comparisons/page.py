@@ -53,21 +53,20 @@ from reports.wording import validity, words
 from reports.wording.words import since
 
 VERDICTS = {
-    "regressed": "The whole interval lies beyond the margin, on the bad side.",
+    "regressed": "The whole interval is worse than the margin.",
     "slower": "Of two services: the whole interval lies beyond the margin.",
     "worse": "Of two services, by a metric that is no latency: the whole interval lies beyond the margin.",
     "not slower": "Of two services: the interval ends before the margin.",
     "not worse": "Of two services, by a metric that is no latency: the interval ends before the margin.",
-    "faster": "Of two services: the whole interval lies beyond the margin, on the good side.",
-    "better": "Of two services, by a metric that is no latency: the whole interval lies beyond the margin, on the "
-    "good side.",
+    "faster": "Of two services: the whole interval is better than the margin.",
+    "better": "Of two services, by a metric that is no latency: the whole interval is better than the margin.",
     "not regressed": "The interval ends before the margin: it did not get worse by more than is accepted.",
-    "equivalent": "Both ends of the interval lie within the margin, on the bad side and on the good one.",
-    "improved": "The whole interval lies beyond the margin, on the good side.",
+    "equivalent": "Both ends of the interval lie within the margin.",
+    "improved": "The whole interval is better than the margin.",
     "inconclusive": "None of these: the interval contains the margin, or there are too few turns. That is no pass.",
 }
 WORDS = {
-    "margin": "How much worse is still accepted. It is agreed before the run: a share of the baseline’s figure, "
+    "margin": "How much worse is still accepted. It is agreed before the run: a share of the baseline’s value, "
     "for rates percentage points.",
     "provisional": "The spread from run to run was assumed, not known, because too few runs of the baseline are "
     "stored; or the latency of one target drifted, and the run is too short to know how far.",
@@ -86,9 +85,9 @@ UNITS: dict[Design, str] = {"pairs": "pairs", "sessions": "sessions"}
 def definitions(comparison: Comparison) -> dict[str, str]:
     """Of the figures, the verdicts and the method, in this order."""
     method = comparison.method
-    measures = dict.fromkeys(finding.question.measure for finding in comparison.findings)
+    metrics = dict.fromkeys(finding.question.metric for finding in comparison.findings)
     two, one = (f"{three(100 * (1 - k * method.level))}{NBSP}%" for k in (2, 1))
-    said = {name: definition(name) for name in measures if definition(name)}
+    said = {name: definition(name) for name in metrics if definition(name)}
     interval = (
         f"{two}, so that each end alone is a bound at {one}. {RESAMPLED[method.design].capitalize()}; quantiles and "
         "means are compared by the log of their ratio, shown as a percentage, and rates by their difference."
@@ -105,12 +104,12 @@ def method(comparison: Comparison) -> str:
     method = comparison.method
     parts = [
         f"Seed {method.seed}",
-        f"{count(method.draws)} resamples of {UNITS[method.design]} ({count(method.unit)})",
+        f"{count(method.bootstrap_samples)} resamples of {UNITS[method.design]} ({count(method.unit)})",
         f"{three(100 * method.confidence)}{NBSP}% confidence one-sided",
         f"Holm over {plural(method.holm, 'primary metric')}",
     ]
-    versions = {str(side.run.document.get("definitions") or "") for side in comparison.sides} - {""}
-    defined = f" Definitions of measures: version {listed(sorted(versions))}." if versions else ""
+    versions = {str(side.run.metadata.get("definitions_version") or "") for side in comparison.sides} - {""}
+    defined = f" Definitions of metrics: version {listed(sorted(versions))}." if versions else ""
     return f"{', '.join(parts)}.{defined}"
 
 
@@ -133,7 +132,7 @@ def comparison_page(comparison: Comparison) -> Page:
         _fair(comparison),
         Section("how", "Definitions and method", "", [Definitions(list(defined.items()))]),
     )
-    judged = [check for check in comparison.checks if check.fair is not None]
+    judged = [check for check in comparison.checks if check.result != "informational"]
     if comparison.unfair:  # which has no verdict
         beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
         badges = [_badge(sentences.unusable_word(comparison), beside)]
@@ -167,8 +166,8 @@ def _lead(comparison: Comparison) -> list[Block]:
     remedies = validity.remedies(comparison.causes)
     second = "" if comparison.unfair else sentences.comparison_second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
-    documents = [side.run.document for side in comparison.sides]
-    began = dict.fromkeys(moment(int(d["began_utc_ns"])) for d in documents if d.get("began_utc_ns"))
+    documents = [side.run.metadata for side in comparison.sides]
+    began = dict.fromkeys(moment(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
     about = [listed(all_called(documents)), " and ".join(began), DESIGNS[comparison.method.design]]
     about.append(_sizes(comparison))
     return [
@@ -187,20 +186,20 @@ def _badge(word: str, beside: str, shown: str = "") -> Badge:
 def _verdict_badge(comparison: Comparison) -> Badge:
     """The verdict of the looks, where there were any; else of the gated figures."""
     if (decision := comparison.decision) is not None:
-        beside = f"analysis {len(decision.course.looks)} of {len(decision.plan.looks)}"
+        beside = f"analysis {len(decision.course.looks)} of {len(decision.plan.analyses)}"
         if decision.invalid:
             return _badge(sentences.unusable_word(comparison), beside)
-        waiting = decision.course.reason == "waiting"
+        waiting = decision.course.reason == "pending"
         if waiting:
             return _badge("PENDING", beside)
         return _badge(decision_word(decision), beside, verdict_shown(comparison))
-    gated, word = comparison.gated, overall(comparison.gated)
+    primary, word = comparison.primary, overall(comparison.primary)
     if word is None:
         return _badge("NO VERDICT", "no primary metric")
-    verdicts = [finding.verdict for finding in gated]  # better than not regressed has not regressed either
-    same = sum(one.word == word or (word == "not regressed" and one.passes) for one in verdicts)
+    verdicts = [finding.verdict for finding in primary]  # better than not regressed has not regressed either
+    same = sum(one.word == word or (word == "not_regressed" and one.passes) for one in verdicts)
     provisional = "provisional · " if any(one.provisional for one in verdicts) else ""
-    return _badge(word, f"{provisional}{same} of {plural(len(gated), 'primary metric')}", verdict_shown(comparison))
+    return _badge(word, f"{provisional}{same} of {plural(len(primary), 'primary metric')}", verdict_shown(comparison))
 
 
 def _sizes(comparison: Comparison) -> str:
@@ -214,30 +213,30 @@ def _sizes(comparison: Comparison) -> str:
 
 
 def _shown(row: FindingRow) -> str:
-    return shown_word(row.word, row.finding.question.measure, peers=row.finding.peers)
+    return shown_word(row.word, row.finding.question.metric, peers=row.finding.peers)
 
 
 def _answer(comparison: Comparison) -> Section:
     """The forest plots of primary metrics, how to read them, and their numbers; secondary metrics are folded away."""
     every = panels(comparison)
-    primary, secondary = (_panels_of(every, gated=of) for of in (True, False))
-    drawn, folded = (primary, secondary) if primary else (secondary, ())
+    main, secondary = (_panels_of(every, primary=of) for of in (True, False))
+    drawn, folded = (main, secondary) if main else (secondary, ())
     rows = [row for panel in every for row in panel.rows]
     blocks: list[Block] = [*_drawings(drawn)]
     blocks += [Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
-    figures = dict.fromkeys(row.finding.question.measure for panel in drawn for row in panel.rows)
+    figures = dict.fromkeys(row.finding.question.metric for panel in drawn for row in panel.rows)
     defined = [word for word in VERDICTS if any(_shown(row) == word for row in rows)] + ["margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
     blocks.append(Reading(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
-    gated, others = ([row for row in rows if row.finding.question.gated == of] for of in (True, False))
-    gated.sort(key=lambda row: WORST.index(row.word) > 1)
-    first, more = gated[:ROWS_MOST], gated[ROWS_MOST:]
+    primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
+    primary.sort(key=lambda row: WORST.index(row.word) > 1)
+    first, more = primary[:ROWS_MOST], primary[ROWS_MOST:]
     steps = [row_of_finding(step, comparison) for step in comparison.steps]
     parts = {
         f"{plural(len(more), 'more primary metric')}": more,
         plural(len(others), "secondary metric"): others,
-        "Which step changed most? Secondary": steps,
+        "Step with the largest change. Secondary": steps,
     }
     folds = [
         Fold(title, [*(_drawings(folded) if mine is others else ()), _numbers(comparison, mine)])
@@ -251,9 +250,9 @@ def _answer(comparison: Comparison) -> Section:
     return Section("answer", "Differences", "What changed, and by how much?", [shown, *folds])
 
 
-def _panels_of(every: Iterable[ForestPanel], *, gated: bool) -> tuple[ForestPanel, ...]:
+def _panels_of(every: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
     """The panels with their rows of primary metrics, or with those of secondary ones; without empty panels."""
-    rows = ((panel, tuple(row for row in panel.rows if row.finding.question.gated == gated)) for panel in every)
+    rows = ((panel, tuple(row for row in panel.rows if row.finding.question.primary == primary)) for panel in every)
     return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
 
@@ -290,14 +289,14 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> Table:
 
 def _row(row: FindingRow, style: str, *, several: bool) -> Row:
     """A line of the table of numbers, with figures in this style."""
-    finding, measure = row.finding, row.finding.question.measure
-    rest = row.name.removeprefix(measure) if row.name.startswith(measure) else ""
+    finding, metric = row.finding, row.finding.question.metric
+    rest = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     figures = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
     counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
     counts.append(" / ".join(percent(share, 1) for share in finding.reached))
     return row_of(
         [
-            Cell((Term(measure), rest), row.which),
+            Cell((Term(metric), rest), row.which),
             *([Cell(row.candidate, target=row.colour)] if several else []),
             *(Cell(text, style=style) for text in figures),
             Cell(row.margin_text, style="nowrap"),
@@ -327,13 +326,13 @@ def _percentiles(comparison: Comparison) -> Section | None:
     shift = comparison.shift
     if shift is None:
         return None
-    question, measure = shift.question, shift.question.measure
+    question, metric = shift.question, shift.question.metric
     every = {stratum for side in comparison.sides for stratum in side.turns.strata}
     mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
-    counted = since(measure, mine[0]) if len(mine) == 1 else ""
+    counted = since(metric, mine[0]) if len(mine) == 1 else ""
     of_step = f", {question.step}" if question.step else ""
-    read = (Term(measure), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
-    waits = plot_figure(percentiles(shift.curves, measure, HALF), read, head="Latency, one curve per target")
+    read = (Term(metric), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
+    waits = plot_figure(percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target")
     curves: list[Block] = [Beside([waits, _differences(comparison, shift)])]
     return Section("shift", "Shift by percentile", "Which turns got slower?", curves)
 
@@ -342,13 +341,13 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
     """By percentile; drawn where enough turns lie beyond the median."""
     head = "The difference at each percentile"
     if not shift.ratios:
-        few = f"Not drawn: fewer than {BEYOND} turns of a target lie beyond its median."
+        few = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
         return Figure("", head=head, below=[Paragraph(few)])
     read = (
         f"{forest.curves_sentence(shift.ratios)} Shaded: {_interval(comparison)} interval, as in the bars above. "
         f"The line ends where fewer than {BEYOND} turns of a target lie beyond."
     )
-    return plot_figure(forest.by_percentile(shift.ratios, shift.question.measure), read, head=head)
+    return plot_figure(forest.by_percentile(shift.ratios, shift.question.metric), read, head=head)
 
 
 def _fair(comparison: Comparison) -> Section:
@@ -366,8 +365,8 @@ def _fair(comparison: Comparison) -> Section:
     heads: list[Head] = ["check", *sides, Column("result", left=True)]
     rows = []
     for check in comparison.checks:
-        word, style = words.result(check.fair, "for information")
-        remedy = check.remedy if check.fair is not True else ""
+        word, style = words.result(check.result)
+        remedy = check.remedy if check.result == "fail" else ""
         rows.append(row_of([check.name, *check.texts, Cell(word, remedy, style=f"{style}-ink")]))
     checks = table(heads, rows, "facts", stacked=True)
     nothing = Paragraph("Nothing was checked.")

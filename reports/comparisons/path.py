@@ -24,13 +24,13 @@ APART = 14
 """Pixels between two ticks."""
 REASONS: dict[End, str] = {
     "regressed": "A primary metric is worse than its margin allows.",
-    "not regressed": "No primary metric is worse than its margin allows.",
-    "futile": "It had become unlikely that a further analysis would decide, so the run was stopped.",
-    "last look": "The final analysis was inconclusive.",
+    "not_regressed": "No primary metric is worse than its margin allows.",
+    "futility": "It had become unlikely that a further analysis would decide, so the run was stopped.",
+    "final_analysis": "The final analysis was inconclusive.",
     "invalid": "By then its targets could no longer be compared, so nothing was decided.",
-    "ended by hand": "The run was ended by hand; only bounds that were crossed by then count.",
-    "waiting": "The run goes on.",
-    "no look": "The run ended before its first interim analysis.",
+    "stopped_by_user": "The run was ended by hand; only bounds that were crossed by then count.",
+    "pending": "The run goes on.",
+    "no_analysis": "The run ended before its first interim analysis.",
 }
 
 
@@ -102,9 +102,9 @@ def _path(decision: Decision, at: int, ruling: GateResult) -> EstimatePath:
         name=figure(gate),
         rate=gate.kind == "rate",
         margin=scale * (beyond[-1] if beyond else agreed),
-        margin_text=margin(accepted, gate.measure),
+        margin_text=margin(accepted, gate.metric),
         steps=tuple(steps),
-        planned=tuple(decision.plan.looks),
+        planned=tuple(decision.plan.analyses),
         word=ruling.word,
         shown=shown(decision.findings[at]),
         reason=said(ruling.reason),
@@ -115,9 +115,9 @@ def _path(decision: Decision, at: int, ruling: GateResult) -> EstimatePath:
 
 def end_reason(decision: Decision) -> str:
     """What ended the looks, in a sentence; and what is not in the verdict."""
-    held, planned = decision.course.looks, decision.plan.looks
+    held, planned = decision.course.looks, decision.plan.analyses
     at = f"Stopped at analysis {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
-    at = "" if decision.course.reason == "waiting" else at
+    at = "" if decision.course.reason == "pending" else at
     beyond = (
         f" {count(decision.after)} whole pairs after that analysis are not in the verdict." if decision.after else ""
     )

@@ -10,7 +10,7 @@ from reports.finding_sentences import answer, answer_details, overall, overall_s
 from reports.looks.decision import Decision, decision_details, decision_headline
 from reports.numbers import NBSP, three
 from reports.statistics.verdicts import Word
-from reports.summary.trust import verdict_of
+from reports.summary.trust import validity_of
 from reports.wording import validity
 from reports.wording.verdicts import figure
 
@@ -28,13 +28,13 @@ def candidates(comparison: Comparison) -> list[tuple[str, Word | None]]:
     """Each candidate with its verdict, the worst first; among equals by how far one lies beyond its margin."""
     if comparison.decision is not None:
         return [(comparison.sides[1].label, decision_word(comparison.decision))]
-    found = {mine[0].candidate: word for word, mine in worst_first(comparison.gated)}
+    found = {mine[0].candidate: word for word, mine in worst_first(comparison.primary)}
     return [*found.items(), *((side.label, None) for side in comparison.sides[1:] if side.label not in found)]
 
 
 def verdict(comparison: Comparison) -> Word | None:
     """Return the verdict of the whole comparison: that of interim analyses if there were any."""
-    return decision_word(comparison.decision) if comparison.decision is not None else overall(comparison.gated)
+    return decision_word(comparison.decision) if comparison.decision is not None else overall(comparison.primary)
 
 
 def verdict_shown(comparison: Comparison) -> str:
@@ -42,7 +42,7 @@ def verdict_shown(comparison: Comparison) -> str:
     if comparison.decision is not None:
         word = decision_word(comparison.decision)
         return overall_shown([one for one in comparison.decision.findings if one.verdict.word == word]) or word
-    return overall_shown(worst_first(comparison.gated)[0][1]) if comparison.gated else ""
+    return overall_shown(worst_first(comparison.primary)[0][1]) if comparison.primary else ""
 
 
 def comparison_headline(comparison: Comparison) -> str:
@@ -51,7 +51,7 @@ def comparison_headline(comparison: Comparison) -> str:
         return validity.do_not_use(comparison.causes)
     if comparison.decision is not None:
         return decision_headline(comparison.decision)
-    return answer(comparison.gated)
+    return answer(comparison.primary)
 
 
 def comparison_second(comparison: Comparison) -> str:
@@ -60,13 +60,13 @@ def comparison_second(comparison: Comparison) -> str:
         return validity.remedies(comparison.causes)
     if comparison.decision is not None:
         return " ".join(filter(None, (decision_details(comparison.decision), BY_ANALYSES)))
-    return answer_details(comparison.gated)
+    return answer_details(comparison.primary)
 
 
 def unusable_word(comparison: Comparison) -> str:
     """INVALID, NO VERDICT: of a candidate's run that is; else INVALID COMPARISON."""
-    found = [verdict_of(side.run.document) for side in comparison.sides[1:]]
-    unfit = next((one for one in found if not one.valid), found[0])
+    found = [validity_of(side.run.metadata) for side in comparison.sides[1:]]
+    unfit = next((one for one in found if one.status != "valid"), found[0])
     return validity.run_word(unfit.word, usable=False)
 
 
@@ -96,6 +96,6 @@ def worst_steps(comparison: Comparison) -> list[str]:
 def decision_word(decision: Decision) -> Word:
     """The verdict of all gates together."""
     reason = decision.course.reason
-    if reason == "regressed" or reason == "not regressed":
+    if reason == "regressed" or reason == "not_regressed":
         return reason
     return "inconclusive"

@@ -1,6 +1,6 @@
 """Stored baselines: a few figures of a run, small enough for git: `<folder>/<scenario>/<target>/<run_id>.json`.
 
-Of each measure and stratum the quantiles with the variance of their logs between sessions (a bootstrap, seeded by the
+Of each metric and stratum the quantiles with the variance of their logs between sessions (a bootstrap, seeded by the
 run), of each rate its share with its variance, and the conditions that they were measured under. In words: which there
 are, and how far the figures of one spread from run to run.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from bench import foreign
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_json, write_text
-from bench.measures import CATALOGUE, SLOPE
+from bench.metrics import CATALOGUE, SLOPE
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.question import NO_STRATUM, RATES, Question, Stratum
 from reports.runs import labels_of, run_id_of
@@ -36,11 +36,11 @@ from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
 from reports.statistics.resample import quantile_draws, seed_of, variance
 from reports.summary.arms import FAIR
-from reports.summary.trust import verdict_of
+from reports.summary.trust import validity_of
 from reports.wording.validity import of_run
 from reports.wording.words import INFINITE
 
-SCHEMA = 1
+SCHEMA = 2
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 NEWEST = 10
 """Number of stored runs, the newest ones, that make a baseline."""
@@ -50,26 +50,26 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One measure's quantiles at PS. `values`: null among failed turns. `variances` are of logs, between sessions.
+    """One metric's quantiles at PS. `values`: null among failed turns. `variances` are of logs, between sessions.
 
     `endless`: the share of resamples whose quantile lies among the failed turns.
     """
 
-    measure: str
+    metric: str
     measured_from: str
     n: int
     failed: int
     sessions: int
     values: tuple[float | None, ...]
     variances: tuple[float | None, ...]
-    endless: tuple[float, ...]
-    traits: str = ""
+    infinite: tuple[float, ...]
+    turn_type: str = ""
     """Older files have none."""
 
     @property
     def stratum(self) -> Stratum:
         """Both empty where the run had turns of one stratum."""
-        return Stratum(self.measured_from, self.traits)
+        return Stratum(self.measured_from, self.turn_type)
 
 
 class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,13 +89,13 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_id: str
     scenario: str
     target: str
-    began_utc_ns: int
+    started_utc_ns: int
     tool: str
     valid: Literal[True]
     simulated: bool
     sessions: int
     turns: int
-    ps: tuple[float, ...]
+    quantile_levels: tuple[float, ...]
     conditions: dict[str, str]
     quantiles: tuple[Quantiles, ...]
     rates: tuple[StoredRate, ...]
@@ -118,11 +118,11 @@ class StoredBaseline:
 
 def baseline_of(side: Side) -> Baseline:
     """What is to be stored of a target. Raises UsageError for a run that is invalid, not judged or without data."""
-    document, verdict = side.run.document, verdict_of(side.run.document)
+    document, verdict = side.run.metadata, validity_of(side.run.metadata)
     if causes := of_run(verdict, document, side.run.folder):
         raise UsageError(f"{side.run.folder} is no baseline: {causes[0].line}".replace(NBSP, " "))
     turns = int(side.here.sum())
-    failures = counts_of(side, Question("failures", "rate", Margin()))
+    failures = counts_of(side, Question("failure_rate", "rate", Margin()))
     if not turns or failures[0].sum() == failures[1].sum():
         what = "no turn of it succeeded" if turns else "it has no turns"
         raise UsageError(f"{side.run.folder} is no baseline of {side.name or 'anything'}: {what}")
@@ -135,14 +135,14 @@ def baseline_of(side: Side) -> Baseline:
             rates.append(StoredRate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters))
     quantiles: list[Quantiles] = []
     rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
-    for measure in CATALOGUE.values():
-        if measure.scope in ("turn", "session") and measure.unit != SLOPE:
-            for question in by_stratum(Question(measure.name, "quantile", Margin(), 0.5), [side]):
+    for metric in CATALOGUE.values():
+        if metric.scope in ("turn", "session") and metric.unit != SLOPE:
+            for question in by_stratum(Question(metric.name, "quantile", Margin(), 0.5), [side]):
                 sample = sample_of(side, question)
-                if sample.good.size and not side.inexact(question):
-                    quantiles.append(_stored(measure.name, question.stratum or NO_STRATUM, sample, side.sessions, rng))
+                if sample.succeeded.size and not side.inexact(question):
+                    quantiles.append(_stored(metric.name, question.stratum or NO_STRATUM, sample, side.sessions, rng))
     return Baseline(
-        SCHEMA, run_id_of(side.run), scenario_of(side), side.name, int(document.get("began_utc_ns") or 0),
+        SCHEMA, run_id_of(side.run), scenario_of(side), side.name, int(document.get("started_utc_ns") or 0),
         str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,
         conditions_of(side), tuple(quantiles), tuple(rates),
         labels_of(document),
@@ -150,14 +150,14 @@ def baseline_of(side: Side) -> Baseline:
 
 
 def scenario_of(side: Side) -> str:
-    return str(side.run.document.get("scenario") or "run")
+    return str(side.run.metadata.get("scenario") or "run")
 
 
-def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> Quantiles:
+def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> Quantiles:
     values = [quantile(sample.values, p) for p in PS]
     drawn = quantile_draws(sample, PS, clusters=clusters, draws=DRAWS, rng=rng)
     return Quantiles(
-        measure,
+        metric,
         stratum.measured_from,
         sample.n,
         sample.failed,
@@ -165,7 +165,7 @@ def _stored(measure: str, stratum: Stratum, sample: Sample, clusters: int, rng: 
         tuple(_rounded(value) for value in values),
         tuple(_rounded(variance(np.log(column[column > 0]))) for column in drawn.T),
         tuple(round(float(np.isinf(column).mean()), 4) for column in drawn.T),
-        stratum.traits,
+        stratum.turn_type,
     )
 
 
@@ -222,7 +222,7 @@ def read_baselines(folder: Path, scenario: str | None = None, target: str | None
     """Stored baselines, the newest first. Raises UsageError for a file that is none, or of a newer version."""
     of = (safe(scenario) if scenario is not None else "*", safe(target) if target is not None else "*")
     stored = [StoredBaseline(path, read_file(path)) for path in sorted(folder.glob(f"{of[0]}/{of[1]}/*.json"))]
-    return sorted(stored, key=lambda one: (one.baseline.began_utc_ns, one.baseline.run_id), reverse=True)
+    return sorted(stored, key=lambda one: (one.baseline.started_utc_ns, one.baseline.run_id), reverse=True)
 
 
 def read_file(path: Path) -> Baseline:
@@ -251,7 +251,7 @@ def list_baselines(stored: Sequence[StoredBaseline]) -> str:
         groups.setdefault(f"{one.baseline.scenario}/{one.baseline.target}", []).append(one)
     size = max(len(name) for name in groups)
     lines = [
-        f"{name.ljust(size)}  {plural(len(runs), 'run')}, the newest of {moment(runs[0].baseline.began_utc_ns)}"
+        f"{name.ljust(size)}  {plural(len(runs), 'run')}, the newest of {moment(runs[0].baseline.started_utc_ns)}"
         f"{f'; {PROVISIONAL}' if len(runs) < KNOWN else ''}"
         for name, runs in sorted(groups.items())
     ]
@@ -263,7 +263,7 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> str:
     runs = [one.baseline for one in stored[:NEWEST]]
     lines = [f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", ""]
     lines += [
-        f"  {run.run_id}  {moment(run.began_utc_ns)}  {plural(run.turns, 'turn')}, {plural(run.sessions, 'session')}"
+        f"  {run.run_id}  {moment(run.started_utc_ns)}  {plural(run.turns, 'turn')}, {plural(run.sessions, 'session')}"
         f"{''.join(f'  {key} {value}' for key, value in run.labels.items())}"
         for run in runs
     ]
@@ -279,14 +279,14 @@ def _shown_figures(stored: Sequence[StoredBaseline]) -> Iterable[str]:
     """ttfa p95   1,410   ±2.1 %   ±3.4 %: standard deviations of the log; of rates in points. What is 0 is left out."""
     runs = [one.baseline for one in stored[:NEWEST]]
     for row in runs[0].quantiles:
-        key = row.measure, row.stratum
-        alike = [other for run in runs for other in run.quantiles if (other.measure, other.stratum) == key]
+        key = row.metric, row.stratum
+        alike = [other for run in runs for other in run.quantiles if (other.metric, other.stratum) == key]
         for p in LISTED:
             place = PS.index(p)
             newest = row.values[place]
             logs = [math.log(value) for one in alike if (value := one.values[place]) is not None and value > 0]
             within = [value for one in alike if (value := one.variances[place]) is not None]
-            name = " ".join(filter(None, [row.measure, f"p{p * 100:g}", row.stratum.key]))
+            name = " ".join(filter(None, [row.metric, f"p{p * 100:g}", row.stratum.key]))
             if newest != 0:
                 yield _figure_row(name, INFINITE if newest is None else three(newest), logs, within, "%")
     for rate in runs[0].rates:

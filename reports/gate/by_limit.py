@@ -4,7 +4,7 @@ The interval is one of 90 %, 5 % on either side. A quantile's is that of order s
 (`reports.statistics.quantiles`); where waits drift while the run goes on, the wider one of that and of its quarters'
 (`reports.statistics.serial`). Of rates and means the error is that between sessions (`reports.statistics.rates`), and
 the ends are x ± t · SE. Few events tell little of how they cluster, so a rate's upper end is the larger one of that and
-of the bound for a session more that nobody saw (`reports.statistics.rates`). Where a measure is not exact in the run,
+of the bound for a session more that nobody saw (`reports.statistics.rates`). Where a metric is not exact in the run,
 each end is moved by how far one of its values is off at most."""
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.measures import CATALOGUE, Better
+from bench.metrics import CATALOGUE, Better
 from reports.finding import none_seen
-from reports.gate.items import Item, finite, not_exact, without_few
+from reports.gate.items import Item, Result, finite, not_exact, without_few
 from reports.numbers import NBSP, three
 from reports.question import RATES, TRIALS, Question
 from reports.sides.questions import asked_by
 from reports.sides.side import Side, counts_of, sample_of, totals_of
-from reports.statistics.quantiles import Sample, estimates, sessions_needed
+from reports.statistics.quantiles import Sample, quantiles, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of, sessions_without
 from reports.statistics.serial import cluster_levels, in_quarters, is_ordered
 from reports.statistics.verdicts import SESSIONS, turns_to_decide, unequal
@@ -35,8 +35,6 @@ from reports.wording.verdicts import said
 CONFIDENCE = 0.90
 TAIL = (1 - CONFIDENCE) / 2
 
-LimitWord = Literal["kept", "broken", "inconclusive", "no data"]
-
 
 @dataclass(frozen=True)
 class LimitEstimate:
@@ -45,7 +43,7 @@ class LimitEstimate:
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
     `needs`: sessions that it takes for the figure to be told at all, of a quantile. `drifts`: sessions that follow one
     another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile or mean, the share of
-    the turns wanted that have the figure. `worth`, `longest`: as of `rates.Ratio`.
+    the turns wanted that have the figure. `effective_sessions`, `longest`: as of `rates.Ratio`.
     """
 
     value: float
@@ -59,7 +57,7 @@ class LimitEstimate:
     needs: int = 0
     drifts: bool = False
     reached: float = math.nan
-    worth: float = math.nan
+    effective_sessions: float = math.nan
     longest: float = math.nan
 
 
@@ -70,18 +68,18 @@ def estimate_quantile(
     value of.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
-    estimate, drifting = estimates(sample, [p], CONFIDENCE)[0], is_ordered(cluster_levels(sample, clusters))
+    estimate, drifting = quantiles(sample, [p], CONFIDENCE)[0], is_ordered(cluster_levels(sample, clusters))
     low, high = estimate.low, estimate.high
     if drifting:
-        quarterly = estimates(in_quarters(sample, clusters), [p], CONFIDENCE)[0]
+        quarterly = quantiles(in_quarters(sample, clusters), [p], CONFIDENCE)[0]
         low, high = min(low, quarterly.low), max(high, quarterly.high)
     needs = sessions_needed(p, np.bincount(sample.sessions))
-    missing = _few_sessions(sessions, estimate.worth)
+    missing = _few_sessions(sessions, estimate.effective_sessions)
     if sessions < needs:
         missing = f"too few sessions to decide: p{p * 100:g} needs {needs:,}, this run has {sessions:,}"
     if sample.n < turns_to_decide(p):
         missing = f"too few {unit}s to decide: p{p * 100:g} needs {turns_to_decide(p):,}, this run has {sample.n:,}"
-    failed, hopeless = sample.failed, not sample.good.size
+    failed, hopeless = sample.failed, not sample.succeeded.size
     return LimitEstimate(
         estimate.value,
         low,
@@ -93,8 +91,8 @@ def estimate_quantile(
         hopeless,
         needs,
         drifting,
-        sample.reached,
-        estimate.worth,
+        sample.completed_share,
+        estimate.effective_sessions,
     )
 
 
@@ -112,11 +110,11 @@ def estimate_rate(arm: PerCluster, better: Better = "lower") -> LimitEstimate:
         high = max(high, rate.upper(TAIL))
     if better != "lower":
         low = min(low, rate.lower(TAIL))
-    few, events = _few_sessions(rate.clusters, rate.worth), int(arm[0].sum())
+    few, events = _few_sessions(rate.clusters, rate.effective_sessions), int(arm[0].sum())
     high = high if rate.value > 1 else min(1.0, high)  # of words there may be more errors than words
     return LimitEstimate(
-        rate.value, max(0.0, low), high, int(rate.turns), rate.clusters, events, few, worth=rate.worth,
-        longest=rate.longest,
+        rate.value, max(0.0, low), high, int(rate.turns), rate.clusters, events, few,
+        effective_sessions=rate.effective_sessions, longest=rate.longest,
     )  # fmt: skip
 
 
@@ -127,23 +125,27 @@ def estimate_mean(arm: PerCluster) -> LimitEstimate:
         return _nothing()
     reach = _reach(mean)
     ends = mean.value - reach, mean.value + reach
-    few = _few_sessions(mean.clusters, mean.worth)
-    return LimitEstimate(mean.value, *ends, int(mean.turns), mean.clusters, missing=few, worth=mean.worth)
+    few = _few_sessions(mean.clusters, mean.effective_sessions)
+    return LimitEstimate(
+        mean.value, *ends, int(mean.turns), mean.clusters, missing=few, effective_sessions=mean.effective_sessions
+    )
 
 
-def judge_limit(figure: LimitEstimate, sign: Sign, limit: float) -> tuple[LimitWord, str]:
+def judge_limit(figure: LimitEstimate, sign: Sign, limit: float) -> tuple[Result, str]:
     """Whether the limit is kept, and why nothing can be said where it is not known."""
     if not figure.turns:
-        return "no data", "nothing was measured"
+        return "not_evaluated", "nothing was measured"
     if figure.missing:
         return (
-            ("no data", f"nothing succeeded; {figure.missing}") if figure.hopeless else ("inconclusive", figure.missing)
+            ("not_evaluated", f"nothing succeeded; {figure.missing}")
+            if figure.hopeless
+            else ("inconclusive", figure.missing)
         )
     within = _WITHIN[sign]
     ends = [within(figure.low, limit), within(figure.high, limit)]
     if all(ends):
-        return "kept", ""
-    return ("inconclusive", "the limit lies within the interval") if any(ends) else ("broken", "")
+        return "pass", ""
+    return ("inconclusive", "the limit lies within the interval") if any(ends) else ("fail", "")
 
 
 _WITHIN: dict[Sign, Callable[[float, float], bool]] = {
@@ -158,17 +160,19 @@ def _nothing() -> LimitEstimate:
     return LimitEstimate(math.nan, -math.inf, math.inf, 0, 0, missing=_few_sessions(0, 0.0))
 
 
-def _few_sessions(sessions: int, worth: float) -> str:
+def _few_sessions(sessions: int, effective_sessions: float) -> str:
     if sessions < SESSIONS:
         return f"too few sessions to decide: needs {SESSIONS}, this run has {sessions}"
-    return "" if round(worth) >= SESSIONS else f"{unequal(sessions, worth)}: {SESSIONS} needed"
+    return (
+        "" if round(effective_sessions) >= SESSIONS else f"{unequal(sessions, effective_sessions)}: {SESSIONS} needed"
+    )
 
 
 def _reach(ratio: Ratio) -> float:
     """t · SE; endless of one session, which tells nothing of others."""
     if ratio.clusters < 2:
         return math.inf
-    return float(stdtrit(ratio.worth - 1, 1 - TAIL)) * math.sqrt(ratio.variance)
+    return float(stdtrit(ratio.effective_sessions - 1, 1 - TAIL)) * math.sqrt(ratio.variance)
 
 
 def limit_results(threshold: Threshold, side: Side) -> list[Item]:
@@ -203,29 +207,29 @@ def _with_room(item: Item, off: float) -> Item:
 def _item(threshold: Threshold, target: str, question: Question, figure: LimitEstimate) -> Item:
     """An absolute threshold on one target."""
     assert threshold.limit is not None, f"{threshold.text} is relative"
-    word, reason = judge_limit(figure, threshold.sign, threshold.limit)
-    unseen = question.kind == "rate" and RATES[question.measure].better == "lower" and not figure.value
-    if word == "inconclusive" and unseen and not figure.missing:
+    result, reason = judge_limit(figure, threshold.sign, threshold.limit)
+    unseen = question.kind == "rate" and RATES[question.metric].better == "lower" and not figure.value
+    if result == "inconclusive" and unseen and not figure.missing:
         needed = sessions_without(threshold.limit, TAIL, figure.sessions / figure.longest)
-        reason = said(none_seen(question.measure, figure.sessions, TAIL, needed, figure.longest))
+        reason = said(none_seen(question.metric, figure.sessions, TAIL, needed, figure.longest))
     item = Item(
-        threshold.written, figure_name(question), target, GATED[threshold.measure].unit, word,
+        threshold.written, figure_name(question), target, GATED[threshold.metric].unit, result, None,
         finite(figure.value), finite(figure.low), finite(figure.high),
-        threshold.limit, threshold.sign, question.measure, reason=reason,
+        threshold.limit, threshold.sign, question.metric, reason=reason,
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
-        among_failures=figure.value == math.inf, low_endless=figure.low == math.inf, provisional=figure.drifts,
-        reached=finite(figure.reached),
-        worth=finite(figure.worth),
+        in_failures=figure.value == math.inf, low_infinite=figure.low == math.inf, provisional=figure.drifts,
+        completed_share=finite(figure.reached),
+        effective_sessions=finite(figure.effective_sessions),
     )  # fmt: skip
-    if question.kind == "rate" and RATES[question.measure].column and 0 < figure.turns < TRIALS:
-        trials = RATES[question.measure].trials
+    if question.kind == "rate" and RATES[question.metric].column and 0 < figure.turns < TRIALS:
+        trials = RATES[question.metric].trials
         few = f"too few {trials} to decide: {figure.failed} of {figure.turns}, and a rate needs {TRIALS}"
         item = replace(item, value=None, low=None, high=None, reason=few)
-        return replace(item, needs=TRIALS, too_few=figure.turns, lacks=trials)
-    if word == "inconclusive" and figure.sessions < figure.needs:
+        return replace(item, required=TRIALS, available=figure.turns, required_unit=trials)
+    if result == "inconclusive" and figure.sessions < figure.needs:
         return replace(
-            item, value=None, low=None, high=None, among_failures=False, low_endless=False, provisional=False,
-            needs=figure.needs, too_few=figure.sessions, lacks="sessions",
+            item, value=None, low=None, high=None, in_failures=False, low_infinite=False, provisional=False,
+            required=figure.needs, available=figure.sessions, required_unit="sessions",
         )  # fmt: skip
     return without_few(item, question, [(figure.turns, figure.sessions)])
 
@@ -243,7 +247,7 @@ def limit_estimate(side: Side, question: Question) -> LimitEstimate:
     if question.kind == "quantile":
         assert question.p is not None, "a quantile has a p"
         sample = sample_of(side, question)
-        of_sessions = CATALOGUE[question.measure].scope == "session"
+        of_sessions = CATALOGUE[question.metric].scope == "session"
         return estimate_quantile(
             sample, question.p, int(np.unique(sample.sessions).size), "session" if of_sessions else "turn"
         )
@@ -251,7 +255,7 @@ def limit_estimate(side: Side, question: Question) -> LimitEstimate:
         amounts, turns = totals_of(side, question)
         sample = sample_of(side, question)  # failed turns have no part in a mean: they are counted beside it
         mean = estimate_mean((amounts, turns.astype(np.float64)))
-        return replace(mean, failed=sample.failed, reached=sample.reached)
+        return replace(mean, failed=sample.failed, reached=sample.completed_share)
     events, turns = counts_of(side, question)
-    rate = estimate_rate((events.astype(np.float64), turns.astype(np.float64)), RATES[question.measure].better)
-    return replace(rate, hopeless=question.measure == "failures" and rate.failed == rate.turns)
+    rate = estimate_rate((events.astype(np.float64), turns.astype(np.float64)), RATES[question.metric].better)
+    return replace(rate, hopeless=question.metric == "failure_rate" and rate.failed == rate.turns)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, SLOPE
+from bench.metrics import CATALOGUE, SLOPE
 from bench.plain import printable
 from reports.finding import Arm, Measured, arm_of_sample
 from reports.gate.baselines import (
@@ -38,6 +38,7 @@ from reports.statistics.resample import seed_of
 from reports.statistics.verdicts import floor_reason
 from reports.summary.arms import FAIR
 from reports.thresholds import Threshold, near
+from reports.wording.validity import Cause
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str 
             f"it has those of {', '.join(known) or 'no target'}"
         )
     kept = printable(str(folder))
-    stored = [one for one in files if (one.baseline.run_id, one.baseline.began_utc_ns) != identity_of_run(side.run)]
+    stored = [one for one in files if (one.baseline.run_id, one.baseline.started_utc_ns) != identity_of_run(side.run)]
     itself = f"The run that is checked is stored in {kept}: it is left out of the baseline of {side.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
@@ -91,7 +92,7 @@ def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], l
     notices = []
     for one in stored:
         baseline = one.baseline
-        of = baseline.scenario, baseline.target, baseline.run_id, baseline.began_utc_ns
+        of = baseline.scenario, baseline.target, baseline.run_id, baseline.started_utc_ns
         path = printable(str(one.path))
         if not one.in_place:
             notices.append(f"{path} is of {of[0]}/{of[1]}, not of the folder that it stands in: it is left out.")
@@ -106,7 +107,7 @@ def _matching(
     """(the newest runs under the same conditions, what differs where there are none, notices on those left out)."""
     now = conditions_of(side)
     apart = [differing_conditions(now, one.baseline.conditions, allowed) for one in stored]
-    limited = [any(rate.name == "throttled" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
+    limited = [any(rate.name == "throttle_rate" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
     same = [one for one, lines, bad in zip(stored, apart, limited, strict=True) if not lines and not bad]
     if not same:
         why = list(apart[0].values()) or [
@@ -115,7 +116,7 @@ def _matching(
         return [], why, []
     out = len(stored) - len(same)
     seen = sorted({name for lines in apart for name in lines})
-    seen += ["throttled"] if any(limited) else []
+    seen += ["throttle_rate"] if any(limited) else []
     left_out = [f"{plural(out, 'stored run')} of {side.name} left out: {listed(seen)}."] if out else []
     return same[:NEWEST], [], left_out
 
@@ -133,7 +134,7 @@ def against_stored_runs(
     """
     names = [side.name for side in sides]
     answers: list[BaselineAnswer] = []
-    void: list[str] = []
+    causes: list[Cause] = []
     differs: list[str] = []
     notices: list[str] = []
     against: list[str] = []
@@ -142,7 +143,7 @@ def against_stored_runs(
         if thresholds and not mine:
             continue
         stored = eligible(side, base.folder, allowed, base.target or side.name)
-        void += [throttled_cause(side).line] if throttled_share(side) > FAIR else []
+        causes += [throttled_cause(side)] if throttled_share(side) > FAIR else []
         differs += [f"{side.name}: {line}" for line in stored.differs]
         notices += stored.notices
         against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []
@@ -151,15 +152,15 @@ def against_stored_runs(
             for one in asked_of(mine, [side], names)
             if _storable(one.question)
         ]
-    answered = BaselineAnswers(tuple(answers), tuple(void), tuple(differs), tuple(notices), listed(against))
+    answered = BaselineAnswers(tuple(answers), tuple(causes), tuple(differs), tuple(notices), listed(against))
     return mark_provisional(answered, sides)
 
 
 def _storable(question: Question) -> bool:
     """Raises UsageError for what stored runs do not tell."""
     if question.step:
-        raise UsageError(f"{question.name}: stored baselines do not tell steps apart; name a run as the baseline")
-    if CATALOGUE[question.measure].unit == SLOPE if question.kind == "quantile" else False:
+        raise UsageError(f"{question.name}: stored baselines have no values per step; name a run as the baseline")
+    if CATALOGUE[question.metric].unit == SLOPE if question.kind == "quantile" else False:
         raise UsageError(f"{question.name}: stored baselines hold no slopes; name a run as the baseline")
     if question.kind == "mean":
         raise UsageError(f"{question.name}: stored baselines hold no means; name a run as the baseline, or gate p(50)")
@@ -185,9 +186,9 @@ StoredFound = tuple[Sequence[Quantiles | StoredRate], Difference | None, Arm]
 
 
 def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline]) -> StoredFound:
-    rows = [rate for one in runs for rate in one.baseline.rates if rate.name == question.measure]
-    now = ratio_of_side(side, question.measure)
-    words = bool(RATES[question.measure].words)
+    rows = [rate for one in runs for rate in one.baseline.rates if rate.name == question.metric]
+    now = ratio_of_side(side, question.metric)
+    words = bool(RATES[question.metric].words)
     then = [
         Ratio(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions, words=words)
         for row in rows
@@ -197,7 +198,11 @@ def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline]) -> Sto
     if there:
         difference = rate_against_stored(now, then, question.margin, better=better_of(question), level=LEVEL)
     failed = round(now.value * now.turns) if now.turns else 0
-    return rows, difference, Arm(int(now.turns), now.clusters, failed, worth=now.worth, longest=now.longest)
+    return (
+        rows,
+        difference,
+        Arm(int(now.turns), now.clusters, failed, effective_sessions=now.effective_sessions, longest=now.longest),
+    )
 
 
 def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline]) -> StoredFound:
@@ -206,22 +211,22 @@ def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline]) ->
     rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.baseline.run_id for one in runs)))
     now = stored_quantile(sample, question.p, side.sessions, rng) if sample.n else None
     arm = arm_of_sample(sample)
-    # what the runs say of a quantile's measure; a run that is too small for it is left out where others are not
+    # what the runs say of a quantile's metric; a run that is too small for it is left out where others are not
     rows = [
         row
         for one in runs
         for row in one.baseline.quantiles
-        if (row.measure, row.stratum) == (question.measure, question.stratum or NO_STRATUM)
+        if (row.metric, row.stratum) == (question.metric, question.stratum or NO_STRATUM)
     ]
     rows = [row for row in rows if not floor_reason(question.p, (row.n,), (row.sessions,))] or rows
     then: list[Stored] = []
     for row in rows:
         value, variance = row.values[place], row.variances[place]
         log = math.inf if value is None else math.log(value) if value > 0 else -math.inf
-        then.append(Stored(log, variance or 0.0, row.endless[place]))
+        then.append(Stored(log, variance or 0.0, row.infinite[place]))
     difference = None
     if now and then:
-        clusters = arm.worth, sum(row.sessions for row in rows)
+        clusters = arm.effective_sessions, sum(row.sessions for row in rows)
         how = Inference(LEVEL, RUN_SD)
         difference = against_stored(now, then, clusters, question.margin, better_of(question), how)
     return rows, difference, arm

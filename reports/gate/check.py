@@ -38,11 +38,11 @@ from reports.sides.side import ABSENT, Side, targets_of
 from reports.sides.workload import allowed
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.summary.arms import FAIR
-from reports.summary.trust import noticed, verdict_of
+from reports.summary.trust import noticed, validity_of
 from reports.thresholds import Threshold, near, parse, read_thresholds
 from reports.turns import measured_sessions
 from reports.wording.notices import inexact_line, run_notices
-from reports.wording.validity import of_run
+from reports.wording.validity import Cause, of_run
 
 REMEDY = (
     "name a baseline: --baseline RUN, or a folder of `rtbench baseline save`; or run the baseline as the first of "
@@ -63,7 +63,7 @@ FAMILY = (
     "Each of the {} limits is tested by itself, with an error of 5 %. If the true values were exactly at the limits, "
     "at least one would fail by chance in 5 to {:.0f} % of runs, less often the more they are correlated."
 )
-FAILURES, THROTTLED = "failures", "throttled"
+FAILURES, THROTTLED = "failure_rate", "throttle_rate"
 OMITTED = 0.1
 """A run of which more of the turns wanted never began does not pass where nothing is asked of its failures."""
 INTERRUPTED_RUN = (
@@ -95,7 +95,7 @@ def check(
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Those of a file, or of measures with their texts. Raises UsageError for anything else."""
+    """Those of a file, or of metrics with their texts. Raises UsageError for anything else."""
     if isinstance(thresholds, Path | str):
         return read_thresholds(Path(thresholds))
     if thresholds is not None and not isinstance(thresholds, Mapping):
@@ -134,7 +134,7 @@ def check_of(
 ) -> Checked:
     """The same of a run that was read."""
     sides = targets_of(run)
-    thresholds = thresholds or recorded_thresholds(run.document)
+    thresholds = thresholds or recorded_thresholds(run.metadata)
     refuse_unknown_targets(thresholds, [side.name for side in sides])
     _refuse_unknown_steps(thresholds, run, sides)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
@@ -147,11 +147,13 @@ def check_of(
     told = findings and not any(answer.unstored for answer in answers.answers)
     found = Checked(
         run_id=run_id_of(run),
-        scenario=str(run.document.get("scenario") or run.folder_name),
+        scenario=str(run.metadata.get("scenario") or run.folder_name),
         simulated=run.simulated,
-        verdict=verdict_of(run.document).word,
-        items=items,
-        void=tuple(dict.fromkeys((*unusable, *answers.void, *_too_throttled(sides, items)))),
+        validity=validity_of(run.metadata).status,
+        thresholds=items,
+        causes=tuple(
+            {cause.line: cause for cause in (*unusable, *answers.causes, *_too_throttled(sides, items))}.values()
+        ),
         differs=answers.differs,
         notices=(
             *answers.notices,
@@ -160,22 +162,24 @@ def check_of(
             *unequal_lengths(items),
             *broken_by_chance(limits),
             *_notices(run, sides, answers.told),
-            *filter(None, [inexact_line(run, {item.measure for item in items if not item.relative})]),
+            *filter(None, [inexact_line(run, {item.metric for item in items if not item.relative})]),
         ),
-        against=answers.against,
+        baseline=answers.against,
         answer=answer(findings) if told else answers.sentence,
         on_inconclusive=on_inconclusive,
-        labels=labels_of(run.document),
+        labels=labels_of(run.metadata),
         decision=answers.decision,
         warnings=(*_interrupted(run), *(_warning(side, sides) for side in _unguarded(sides, items))),
     )
     omitted = tuple(
-        _warning(side, sides)
+        Cause("not_started", _warning(side, sides))
         for side in _unguarded(sides, items)
         if side.outcomes.lost[side.target] / side.outcomes.wanted[side.target] > OMITTED
     )
     return (
-        replace(found, void=omitted, warnings=tuple(_interrupted(run))) if omitted and found.status == PASSED else found
+        replace(found, causes=omitted, warnings=tuple(_interrupted(run)))
+        if omitted and found.exit_status == PASSED
+        else found
     )
 
 
@@ -189,41 +193,45 @@ def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) ->
 
 def _drifting(limits: Sequence[Item]) -> Iterable[str]:
     """Limits on what drifted while the run went on."""
-    if names := listed(list(dict.fromkeys(f"{item.figure} of {item.target}" for item in limits if item.provisional))):
+    if names := listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional))):
         yield DRIFTING.format(names)
 
 
 def unequal_lengths(items: Sequence[Item]) -> Iterable[str]:
     """Figures whose sessions are worth far fewer than they are."""
-    few = [item for item in items if item.worth is not None and item.worth < LIKE * item.sessions]
-    if told := dict.fromkeys(f"{unequal(item.sessions, item.worth or 0.0)} for {item.figure}" for item in few):
+    few = [
+        item for item in items if item.effective_sessions is not None and item.effective_sessions < LIKE * item.sessions
+    ]
+    if told := dict.fromkeys(
+        f"{unequal(item.sessions, item.effective_sessions or 0.0)} for {item.title}" for item in few
+    ):
         yield UNEQUAL.format("; ".join(told))
 
 
 def broken_by_chance(limits: Sequence[Item]) -> Iterable[str]:
     """How often chance breaks some limit, where one of several is broken."""
-    judged = [item for item in limits if item.grade in ("passed", "failed", "unsure")]
-    if len(judged) > 1 and any(item.word == "broken" for item in judged):
+    judged = [item for item in limits if item.result != "not_evaluated"]
+    if len(judged) > 1 and any(item.result == "fail" for item in judged):
         yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
 
 
-def _too_throttled(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[str]:
+def _too_throttled(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Cause]:
     """Why a run says nothing: of its targets that are judged, those of which more than 1 % was throttled.
 
     Where a threshold is about `throttled` itself, that one decides. Of a target that was compared the comparison
     says it.
     """
     judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
-    decided = {item.target for item in items if not item.relative and item.measure == THROTTLED}
+    decided = {item.target for item in items if not item.relative and item.metric == THROTTLED}
     for side in sides:
         if side.name in judged - decided - compared and throttled_share(side) > FAIR:
-            yield throttled_cause(side).line
+            yield throttled_cause(side)
 
 
 def recorded_thresholds(document: Mapping[str, Any]) -> tuple[Threshold, ...]:
     """The thresholds that a run was started with. Raises UsageError if they cannot be read."""
     recorded = document.get("thresholds") or {}
-    return tuple(parse(measure, str(text)) for measure, texts in recorded.items() for text in texts)
+    return tuple(parse(metric, str(text)) for metric, texts in recorded.items() for text in texts)
 
 
 def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]) -> None:
@@ -239,7 +247,7 @@ def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]
 def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides: Sequence[Side]) -> None:
     """A run's turns name its steps. Until every script was once played to its end, no step can be called unknown."""
     steps, here = sides[0].turns.steps if sides else (), measured_sessions(run)
-    scripts = {str(one.get("name")) for one in run.document.get("scripts") or []}
+    scripts = {str(one.get("name")) for one in run.metadata.get("scripts") or []}
     played = here["script"][(here["outcome"] == "ok").to_numpy() & ~here["renewed"].to_numpy(dtype=bool)]
     if not steps or scripts - set(played.astype(str)):
         return
@@ -260,7 +268,7 @@ def _answers(
 ) -> BaselineAnswers:
     """What the baseline says; nothing where it is not asked."""
     names = [side.name for side in sides]
-    base = baseline_named(baseline, run.folder, run.document, names)
+    base = baseline_named(baseline, run.folder, run.metadata, names)
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, StoredRuns):
         raise UsageError(
@@ -274,7 +282,7 @@ def _answers(
     if thresholds and not relative:
         return BaselineAnswers(notices=(UNUSED,) if baseline else ())
     match base:
-        case SameRun() if was_planned(run.document):
+        case SameRun() if was_planned(run.metadata):
             return by_looks(run, sides, base, relative)
         case SameRun():
             return against_targets(sides, base, thresholds)
@@ -294,7 +302,7 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
 
 def _interrupted(run: RunFrames) -> Iterable[str]:
     """Warn of a run that somebody ended by a signal: it did not pass for what was planned."""
-    if str(run.document.get("stopped") or "").startswith(INTERRUPTED):
+    if str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED):
         yield INTERRUPTED_RUN
 
 
@@ -303,7 +311,7 @@ def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Side]:
 
     A target without an item is the baseline of others: what is asked of their failures is asked of its own, too.
     """
-    guarded = {item.target for item in items if item.measure == FAILURES}
+    guarded = {item.target for item in items if item.metric == FAILURES}
     compared = any(item.relative for item in items if item.target in guarded)
     asked = {item.target for item in items}
     for side in sides:
@@ -318,14 +326,15 @@ def _warning(side: Side, sides: Sequence[Side]) -> str:
     share = percent(found.unmet[side.target], found.wanted[side.target])
     lost = "did not start" if found.lost[side.target] == found.unmet[side.target] else "failed or did not start"
     return (
-        f'{share} of the planned turns{whose} {lost}, and no threshold is about failures: add failures: ["rate<0.01"]'
+        f"{share} of the planned turns{whose} {lost}, and no threshold is about failures: add failure_rate: "
+        f'["rate<0.01"]'
     )
 
 
-def _unusable(run: RunFrames, sides: Sequence[Side]) -> list[str]:
+def _unusable(run: RunFrames, sides: Sequence[Side]) -> list[Cause]:
     """Why the run's figures may not be used. One without data is never green, nor one of whose targets one has none."""
-    causes = own_causes(sides) or of_run(verdict_of(run.document), run.document, run.folder)
-    return [cause.line for cause in causes] + ([] if sides else ["the run has no turns and no sessions"])
+    causes = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
+    return [*causes, *([] if sides else [Cause("no_data", "the run has no turns and no sessions")])]
 
 
 def _notices(run: RunFrames, sides: Sequence[Side], told: Sequence[Path]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from bench.run.document import ValidityStatus
 from reports import finding_sentences
 from reports.finding import ExitStatus, Finding
 from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
@@ -18,19 +19,17 @@ from reports.question import Question
 from reports.runs import called
 from reports.statistics.differences import Difference
 from reports.statistics.quantiles import lack
-from reports.summary.trust import RunWord
+from reports.statistics.verdicts import Word
 from reports.thresholds import GATED, Sign
 from reports.wording import verdicts
+from reports.wording.validity import Cause
 from reports.wording.verdicts import as_share, margin, scale_of
 from reports.wording.verdicts import figure as figure_name
 
-ItemWord = Literal[
-    "kept", "broken", "regressed", "improved", "equivalent", "not regressed", "inconclusive", "no data"
-]  # fmt: skip
-Grade = Literal["passed", "failed", "unsure", "void"]
+Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 OnInconclusive = Literal["fail", "pass", "warn"]
 
-NO_DATA = "the run or its baseline has no such figure"
+NO_DATA = "the run or its baseline has no such value"
 PASSED: Literal[0]
 FAILED: Literal[1]
 INCONCLUSIVE: Literal[3]
@@ -39,37 +38,34 @@ PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
 DTYPES = dtypes_of(
     (TEXT, ("threshold",)),
-    (LABEL, ("figure", "target", "unit", "word")),
+    (LABEL, ("title", "target", "unit", "result", "verdict")),
     (NUMBER, ("value", "low", "high", "limit")),
-    (LABEL, ("sign", "measure")),
+    (LABEL, ("operator", "metric")),
     (NUMBER, ("baseline", "difference")),
     (TEXT, ("margin", "reason")),
     (FLAG, ("provisional",)),
     (COUNT, ("more_sessions", "turns", "sessions", "failed")),
-    (FLAG, ("among_failures",)),
+    (FLAG, ("in_failures",)),
     (NUMBER, ("corrected",)),
-    (COUNT, ("look",)),
-    (FLAG, ("low_endless",)),
-    (COUNT, ("needs", "too_few")),
-    (LABEL, ("lacks",)),
-    (NUMBER, ("reached",)),
-    (LABEL, ("known",)),
+    (COUNT, ("analysis",)),
+    (FLAG, ("low_infinite",)),
+    (COUNT, ("required", "available")),
+    (LABEL, ("required_unit",)),
+    (NUMBER, ("completed_share",)),
+    (LABEL, ("direction",)),
     (TEXT, ("sentence",)),
     (FLAG, ("peers",)),
-    (NUMBER, ("worth",)),
-    (LABEL, ("grade",)),
+    (NUMBER, ("effective_sessions",)),
 )
-"""The columns of a check's frame, the fields of an item and its grade, with their dtypes."""
-GRADES: dict[ItemWord, Grade] = {
-    "kept": "passed",
-    "improved": "passed",
-    "equivalent": "passed",
-    "not regressed": "passed",
-    "broken": "failed",
-    "regressed": "failed",
-    "inconclusive": "unsure",
-    "no data": "void",
+"""The columns of a check's frame, the fields of an item, with their dtypes."""
+RESULTS: dict[Word, Result] = {
+    "improved": "pass",
+    "equivalent": "pass",
+    "not_regressed": "pass",
+    "regressed": "fail",
+    "inconclusive": "inconclusive",
 }
+"""The result of a relative threshold, by the verdict on its metric."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +77,18 @@ class Item:
     """
 
     threshold: str
-    figure: str
+    title: str
     target: str
     unit: str
-    word: ItemWord
+    result: Result
+    verdict: Word | None
     value: float | None
     low: float | None
     high: float | None
     limit: float | None = None
-    sign: Sign = "<"
+    operator: Sign = "<"
     """of a limit, on which side of it the figure is to be"""
-    measure: str = ""
+    metric: str = ""
     baseline: float | None = None
     difference: float | None = None
     margin: str = ""
@@ -101,34 +98,30 @@ class Item:
     turns: int = 0
     sessions: int = 0
     failed: int = 0
-    among_failures: bool = False
+    in_failures: bool = False
     """the figure lies in the failed share: `value` is null, and endless"""
     corrected: float | None = None
     """`difference` without what stopping early adds to it; of a run that was ended by its looks"""
-    look: int | None = None
+    analysis: int | None = None
     """the look that decided, from 1"""
-    low_endless: bool = False
+    low_infinite: bool = False
     """all of the interval lies in the failed share: `low` is null, and endless"""
-    needs: int | None = None
+    required: int | None = None
     """turns that each arm needs for the figure to be told at all, where one has fewer; then there are no figures"""
-    too_few: int | None = None
+    available: int | None = None
     """turns of the arm that has the fewest, where those are too few"""
-    lacks: Literal["turns", "sessions", "words"] = "turns"
+    required_unit: Literal["turns", "sessions", "words"] = "turns"
     """what `needs` and `too_few` count: of a tail sessions"""
-    reached: float | None = None
+    completed_share: float | None = None
     """of a quantile or mean, the share of the turns wanted that have it: failed ones have not, nor those never begun"""
-    known: Literal["worse", "better", ""] = ""
+    direction: Literal["worse", "better", ""] = ""
     """of a difference, on which side of none its whole interval lies"""
     sentence: str = ""
     """of a relative threshold, its verdict in a sentence; empty if there is too little for one"""
     peers: bool = False
     """as of `Finding`: what its verdict is called on screens"""
-    worth: float | None = None
+    effective_sessions: float | None = None
     """sessions of one length that tell as much as these do, (Σn)² / Σn²; of two arms in the one that has fewest"""
-
-    @property
-    def grade(self) -> Grade:
-        return GRADES[self.word]
 
     @property
     def relative(self) -> bool:
@@ -137,7 +130,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Checked:
-    """A check of one run. `void`: why it says nothing, whatever the items say. `against`: the baseline, in words.
+    """A check of one run. `causes`: why it is invalid, whatever its thresholds say. `baseline`: in words.
 
     `answer`: what the relative thresholds say together, in the sentence that a comparison has.
     """
@@ -145,13 +138,14 @@ class Checked:
     run_id: str
     scenario: str
     simulated: bool
-    verdict: RunWord
-    items: tuple[Item, ...]
-    void: tuple[str, ...]
+    validity: ValidityStatus
+    """of the run"""
+    thresholds: tuple[Item, ...]
+    causes: tuple[Cause, ...]
     differs: tuple[str, ...]
     """of a stored baseline, what is not as it was"""
     notices: tuple[str, ...]
-    against: str
+    baseline: str
     answer: str = ""
     on_inconclusive: OnInconclusive = "fail"
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -161,13 +155,13 @@ class Checked:
     """of a run that was started with --until-decided and is checked by its interim analyses: what they found"""
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each threshold on each target, with its `grade`: what check.json has as `items`."""
-        return frame_of([{name: getattr(item, name) for name in DTYPES} for item in self.items], DTYPES)
+        """Return a row for each threshold on each target: `thresholds` of check.json."""
+        return frame_of([{name: getattr(item, name) for name in DTYPES} for item in self.thresholds], DTYPES)
 
     def __repr__(self) -> str:
         """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
-        word = {PASSED: "passed", FAILED: "failed", INCONCLUSIVE: "inconclusive", VOID: "invalid"}[self.status]
-        return f"Checked({self.run_id}: {word}, {plural(len(self.items), 'threshold').replace(NBSP, ' ')})"
+        word = {PASSED: "pass", FAILED: "fail", INCONCLUSIVE: "inconclusive", VOID: "invalid"}[self.exit_status]
+        return f"Checked({self.run_id}: {word}, {plural(len(self.thresholds), 'threshold').replace(NBSP, ' ')})"
 
     @property
     def called(self) -> str:
@@ -175,34 +169,35 @@ class Checked:
         return called(self.scenario, self.labels)
 
     @property
-    def status(self) -> ExitStatus:
+    def exit_status(self) -> ExitStatus:
         """The exit status. 4 wins over 1, that over 3: what was not measured neither passes nor fails.
 
         A run that is under way and not decided yet is inconclusive, and --on-inconclusive does not change that.
         """
-        grades = {item.grade for item in self.items}
-        if self.void or self.differs or not grades or "void" in grades:
+        results = {item.result for item in self.thresholds}
+        if self.causes or self.differs or not results or "not_evaluated" in results:
             return VOID
-        if "failed" in grades:
+        if "fail" in results:
             return FAILED
         waits = self.decision is not None and not (self.decision.ended or self.decision.stopped)
-        return INCONCLUSIVE if "unsure" in grades and (self.on_inconclusive == "fail" or waits) else PASSED
+        return INCONCLUSIVE if "inconclusive" in results and (self.on_inconclusive == "fail" or waits) else PASSED
 
     @property
     def warns(self) -> bool:
         """Whether it passes and something is not settled that is to be said loudly."""
-        return self.status == PASSED and self.on_inconclusive == "warn" and any(self.of("unsure"))
+        return self.exit_status == PASSED and self.on_inconclusive == "warn" and any(self.of("inconclusive"))
 
-    def of(self, *grades: Grade) -> tuple[Item, ...]:
-        return tuple(item for item in self.items if item.grade in grades)
+    def of(self, *results: Result) -> tuple[Item, ...]:
+        return tuple(item for item in self.thresholds if item.result in results)
 
 
 def not_exact(item: Item, why: str) -> Item:
     """Without its figures, and with why: they are not exact in this run, so it is neither kept nor broken."""
     return replace(
-        item, word="inconclusive", reason=why, value=None, low=None, high=None, baseline=None, difference=None,
-        corrected=None, more_sessions=None, among_failures=False, low_endless=False, needs=None, too_few=None,
-        known="", sentence="",
+        item, result="inconclusive", verdict="inconclusive" if item.relative else None, reason=why,
+        value=None, low=None, high=None, baseline=None, difference=None,
+        corrected=None, more_sessions=None, in_failures=False, low_infinite=False, required=None, available=None,
+        direction="", sentence="",
     )  # fmt: skip
 
 
@@ -211,7 +206,7 @@ def without_few(item: Item, question: Question, arms: Sequence[tuple[int, int]])
 
     The first arm is the baseline where there are two, and the last the target itself.
     """
-    if question.p is None or item.word != "inconclusive" or not min(turns for turns, _ in arms):
+    if question.p is None or item.result != "inconclusive" or not min(turns for turns, _ in arms):
         return item
     lacks = [lack(question.p, turns, sessions) for turns, sessions in arms]
     least = min((one for one in lacks if one), key=lambda one: one.there / one.needs, default=None)
@@ -221,8 +216,8 @@ def without_few(item: Item, question: Question, arms: Sequence[tuple[int, int]])
     return replace(
         item, value=item.value if shown else None, low=None, high=None, difference=None,
         baseline=item.baseline if lacks[0] is None else None, more_sessions=None,
-        among_failures=shown and item.among_failures, low_endless=False,
-        needs=least.needs, too_few=least.there, lacks=least.of, sentence="",
+        in_failures=shown and item.in_failures, low_infinite=False,
+        required=least.needs, available=least.there, required_unit=least.of, sentence="",
     )  # fmt: skip
 
 
@@ -230,23 +225,23 @@ def compared_item(threshold: str, finding: Finding) -> Item:
     """A relative threshold on one target. An arm without the figure is no data."""
     question, difference, verdict = finding.question, finding.difference, finding.verdict
     there = difference is not None or bool(finding.inexact)
-    word: ItemWord = verdict.word if there else "no data"
+    result: Result = RESULTS[verdict.word] if there else "not_evaluated"
     reason = verdicts.said(verdict.reason) if there else NO_DATA
     value = difference.candidate if difference else math.nan
     low, high = (_share(difference, end) for end in (difference.low, difference.high)) if difference else (None, None)
     return Item(
-        threshold, figure_name(question), finding.candidate, GATED[question.measure].unit, word,
-        finite(value), low, high,
-        measure=question.measure, baseline=finite(difference.baseline) if difference else None,
+        threshold, figure_name(question), finding.candidate, GATED[question.metric].unit,
+        result, verdict.word if there else None, finite(value), low, high,
+        metric=question.metric, baseline=finite(difference.baseline) if difference else None,
         difference=_share(difference, difference.d) if difference else None,
-        margin=margin(question.margin, question.measure, sign=True), reason=reason,
+        margin=margin(question.margin, question.metric, sign=True), reason=reason,
         provisional=verdict.provisional and difference is not None,
         more_sessions=verdict.more_sessions, turns=finding.turns[1], sessions=finding.sessions[1],
-        failed=finding.failed[1], among_failures=value == math.inf,
-        low_endless=difference is not None and difference.low == math.inf and difference.baseline > 0,
-        reached=finite(finding.reached[1]), look=finding.look,
+        failed=finding.failed[1], in_failures=value == math.inf,
+        low_infinite=difference is not None and difference.low == math.inf and difference.baseline > 0,
+        completed_share=finite(finding.reached[1]), analysis=finding.look,
         corrected=as_share(finding.corrected, scale_of(question)),
-        worth=min(arm.worth for arm in finding.arms), known=finding.known,
+        effective_sessions=min(arm.effective_sessions for arm in finding.arms), direction=finding.known,
         sentence=finding_sentences.sentence(finding) if there and not finding.inexact else "", peers=finding.peers,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
-from msgspec import Meta, field
+from msgspec import Meta
 
 from bench.errors import UsageError
 from bench.foreign import write_text
@@ -40,10 +40,11 @@ from reports.blocks import (
     table,
 )
 from reports.finding import ExitStatus
-from reports.gate.items import Checked, Grade, Item, OnInconclusive
+from reports.gate.items import Checked, Item, OnInconclusive, Result
 from reports.gate.sentences import (
     beside,
     check_badges,
+    check_causes,
     check_glyph,
     check_headline,
     ending,
@@ -64,12 +65,12 @@ from reports.looks.decision import analyses, write_decision
 from reports.numbers import NBSP, count, plural, shortened
 from reports.page.poured import markdown_blocks
 from reports.records import Known, Record, data_of, text_of
-from reports.summary.trust import RunWord
 from reports.text import lines
 from reports.text.lines import Grid, Named, Part
+from reports.wording.validity import ValidityEntry, validity_entry
 
 ROWS_MOST = 10
-WORST_FIRST = ("failed", "void", "unsure", "passed")
+WORST_FIRST: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
 
 
 def check_markdown(checked: Checked) -> str:
@@ -78,20 +79,20 @@ def check_markdown(checked: Checked) -> str:
 
 
 def _parts(checked: Checked) -> Iterable[Block]:
-    items = sorted(checked.items, key=lambda item: WORST_FIRST.index(item.grade))
+    items = sorted(checked.thresholds, key=lambda item: WORST_FIRST.index(item.result))
     shown, more = items[:ROWS_MOST], items[ROWS_MOST:]
-    against = [f"against {checked.against}"] if checked.against else []
+    against = [f"against {checked.baseline}"] if checked.baseline else []
     yield Heading(f"{check_glyph(checked)} {check_headline(checked)}")
     yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against, ending(checked)]))
     yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
     yield _table(shown, checked)
     yield Paragraph(INTERVALS if items else "")
-    judged = [item for item in checked.items if is_judged(item, checked)]
-    reasons = (f"{item.target}: {item.figure}: {why}" for item in judged if (why := reason(item)))
+    judged = [item for item in checked.thresholds if is_judged(item, checked)]
+    reasons = (f"{item.target}: {item.title}: {why}" for item in judged if (why := reason(item)))
     yield Fold("Why, and what to do", [Bullets([*beside(checked), *reasons])])
     yield Fold(plural(len(more), "more threshold"), [_table(more, checked)])
     sizes = [(count(item.turns), count(item.sessions), count(item.failed), reached_text(item)) for item in items]
-    rows = [[item.figure, item.target, *size] for item, size in zip(items, sizes, strict=True)]
+    rows = [[item.title, item.target, *size] for item, size in zip(items, sizes, strict=True)]
     heads = ("figure", "target", "turns", "sessions", "failed", "reached")
     yield Fold("Turns, sessions and failures", [table(heads, rows, left=(0, 1))])
 
@@ -123,8 +124,8 @@ def _verdict(item: Item, checked: Checked) -> Inline:
     verdict: Inline = mark(item, checked)
     if not is_judged(item, checked):
         return verdict
-    if item.grade in ("failed", "void"):
-        verdict = (f"{MARKS[item.grade].glyph} ", Strong(item_word(item)))
+    if item.result in ("fail", "not_evaluated"):
+        verdict = (f"{MARKS[item.result].glyph} ", Strong(item_word(item)))
     return (verdict, ", provisional") if item.provisional else verdict
 
 
@@ -136,13 +137,13 @@ LAYOUTS = (NAME, VALUE, INTERVAL, LIMIT, VERDICT), (VALUE, INTERVAL, LIMIT, VERD
 
 def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
     """The check as text."""
-    several = len({item.target for item in checked.items}) > 1
+    several = len({item.target for item in checked.thresholds}) > 1
     rows: list[Row] = []
-    for item in checked.items:
-        name = f"{item.target}: {item.figure}" if several else item.figure
+    for item in checked.thresholds:
+        name = f"{item.target}: {item.title}" if several else item.title
         judged = is_judged(item, checked)
         verdict = Cell(
-            mark(item, checked), reason(item) if judged else "", style=MARKS[item.grade].ink if judged else "soft"
+            mark(item, checked), reason(item) if judged else "", style=MARKS[item.result].ink if judged else "soft"
         )
         rows.append(row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict]))
     grid = Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")
@@ -157,32 +158,30 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
 
 def _opening(checked: Checked) -> Iterable[Part]:
     yield Named(check_glyph(checked), [check_headline(checked)], "bold", indent=2)
-    against = [f"against {checked.against}"] if checked.against else []
+    against = [f"against {checked.baseline}"] if checked.baseline else []
     yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against]))
     for warning in checked.warnings:
         yield Named("!", [warning], "warn bold", indent=2)
 
 
-SCHEMA = 1
-GRADES: tuple[Grade, ...] = ("passed", "failed", "unsure", "void")
+SCHEMA = 2
 
 
 class CheckDocument(Record, frozen=True):
     """The file. `exit_code`: 0 passed, 1 regressed or over a threshold, 3 inconclusive, 4 invalid or without data."""
 
     schema: Annotated[int, Meta(ge=1)]
-    status: ExitStatus = field(name="exit_code")
+    exit_status: ExitStatus
     headline: str
     run_id: str
     scenario: str
     labels: dict[str, str]
     simulated: bool
-    verdict: RunWord
-    against: Known
+    validity: ValidityEntry
+    baseline: Known
     on_inconclusive: OnInconclusive
-    grades: dict[Grade, int]
-    items: tuple[Item, ...]
-    void: tuple[str, ...]
+    result_counts: dict[Result, int]
+    thresholds: tuple[Item, ...]
     differs: tuple[str, ...]
     notices: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -193,18 +192,17 @@ def check_data(checked: Checked) -> dict[str, Any]:
     return data_of(
         CheckDocument(
             schema=SCHEMA,
-            status=checked.status,
+            exit_status=checked.exit_status,
             headline=check_headline(checked).replace("\u00a0", " "),
             run_id=checked.run_id,
             scenario=checked.scenario,
             labels=dict(checked.labels),
             simulated=checked.simulated,
-            verdict=checked.verdict,
-            against=checked.against,
+            validity=validity_entry(checked.validity, check_causes(checked)),
+            baseline=checked.baseline,
             on_inconclusive=checked.on_inconclusive,
-            grades={grade: len(checked.of(grade)) for grade in GRADES},
-            items=checked.items,
-            void=checked.void,
+            result_counts={result: len(checked.of(result)) for result in WORST_FIRST},
+            thresholds=checked.thresholds,
             differs=checked.differs,
             notices=checked.notices,
             warnings=checked.warnings,
@@ -282,16 +280,16 @@ MOST = 10
 
 def github_commands(checked: Checked) -> Iterable[str]:
     """Lines for the step's output. What passes by `--on-inconclusive=pass` is not annotated."""
-    if checked.status == 4:
+    if checked.exit_status == 4:
         yield github_command("error", "rtbench check", check_headline(checked))
         return
     yield from (github_command("warning", "rtbench check", warning) for warning in checked.warnings)
-    for item in checked.of("failed")[:MOST]:
-        yield github_command("error", f"{item.figure} {shown_of(item)}", item_said(item))
+    for item in checked.of("fail")[:MOST]:
+        yield github_command("error", f"{item.title} {shown_of(item)}", item_said(item))
     if checked.on_inconclusive != "pass":
-        kind = "error" if checked.status == 3 else "warning"
-        for item in checked.of("unsure")[:MOST]:
-            yield github_command(kind, f"{item.figure} {shown_of(item)}", item_said(item))
+        kind = "error" if checked.exit_status == 3 else "warning"
+        for item in checked.of("inconclusive")[:MOST]:
+            yield github_command(kind, f"{item.title} {shown_of(item)}", item_said(item))
 
 
 def github_refusal(error: str) -> str:
@@ -311,13 +309,13 @@ def _github_data(text: str) -> str:
 
 def azure_commands(checked: Checked, comment: Path) -> Iterable[str]:
     """Lines for the step's output; `comment`: check.md, which is shown under the run."""
-    if checked.status == 4:
+    if checked.exit_status == 4:
         yield azure_command("task.logissue", {"type": "error"}, check_headline(checked))
     else:
-        for item in checked.of("failed"):
+        for item in checked.of("fail"):
             yield azure_command("task.logissue", {"type": "error"}, item_said(item))
-        kind = "error" if checked.status == 3 else "warning"
-        for item in checked.of("unsure") if checked.on_inconclusive != "pass" else ():
+        kind = "error" if checked.exit_status == 3 else "warning"
+        for item in checked.of("inconclusive") if checked.on_inconclusive != "pass" else ():
             yield azure_command("task.logissue", {"type": kind}, item_said(item))
     yield from (azure_command("task.logissue", {"type": "warning"}, warning) for warning in checked.warnings)
     yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
@@ -350,12 +348,12 @@ def junit_xml(checked: Checked) -> str:
     suite = TestSuite("rtbench check")
     suite.add_property("run", _plain(checked.run_id))
     suite.add_property("simulated", "yes" if checked.simulated else "no")
-    void = " ".join(remarks(checked)) if checked.void or checked.differs else ""
-    if not checked.items:
+    void = " ".join(remarks(checked)) if checked.causes or checked.differs else ""
+    if not checked.thresholds:
         suite.add_testcase(_case("run", checked, [Error(_plain(void or "nothing was checked"), "invalid")]))
-    for item in checked.items:
+    for item in checked.thresholds:
         suite.add_testcase(
-            _case(f"{item.threshold} [{item.target}, {item.figure}]", checked, _results(item, checked, void))
+            _case(f"{item.threshold} [{item.target}, {item.title}]", checked, _results(item, checked, void))
         )
     return _text(suite)
 
@@ -385,12 +383,12 @@ def _case(name: str, checked: Checked, results: list[FinalResult]) -> TestCase:
 
 def _results(item: Item, checked: Checked, void: str) -> list[FinalResult]:
     text = _plain(item_said(item))
-    if void or item.grade == "void":
+    if void or item.result == "not_evaluated":
         return [Error(_plain(void) or text, "invalid")]
-    if item.grade == "failed":
-        return [Failure(text, item.word)]
-    if item.grade == "unsure":
-        return [Failure(text, item.word) if checked.on_inconclusive == "fail" else Skipped(text, item.word)]
+    if item.result == "fail":
+        return [Failure(text, item.verdict or item.result)]
+    if item.result == "inconclusive":
+        return [Failure(text, item.result) if checked.on_inconclusive == "fail" else Skipped(text, item.result)]
     return []
 
 

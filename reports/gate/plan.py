@@ -17,13 +17,13 @@ from bench.yaml_file import PlainValue, Value, read_yaml
 from reports.gate.check import refuse_unknown_targets, refuse_without_baseline
 from reports.gate.relative import baseline_named
 from reports.measurable import refuse_unmeasurable
-from reports.thresholds import by_measure, placed_thresholds
+from reports.thresholds import by_metric, placed_thresholds
 
 KEY = "thresholds"
 
 
 def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The thresholds by measure, as run.json holds them. Those of a file replace those of the scripts.
+    """The thresholds by metric, as run.json holds them. Those of a file replace those of the scripts.
 
     Raises UsageError for those that cannot be read, or that the run can never be judged by, and for a baseline that is
     none.
@@ -45,7 +45,7 @@ def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
                 thresholds.append(threshold)
         except UsageError as error:
             raise error if isinstance(error, ScriptError) else ScriptError(path, None, f"{KEY}: {error}") from None
-    return by_measure(thresholds)
+    return by_metric(thresholds)
 
 
 def _tables(asked: Mapping[str, Any]) -> Iterator[tuple[Path, Value]]:

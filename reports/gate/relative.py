@@ -40,6 +40,7 @@ from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS
 from reports.summary.drift import PoolDrift
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
+from reports.wording.validity import Cause
 from reports.wording.verdicts import figure as figure_name
 from reports.wording.verdicts import margin
 
@@ -84,14 +85,14 @@ class BaselineAnswer:
 
 @dataclass(frozen=True)
 class BaselineAnswers:
-    """All that a baseline has to say. `void`, `differs`, `notices`, `against`: as in `Checked`.
+    """All that a baseline has to say. `causes`, `differs`, `notices`, `against`: as in `Checked`.
 
     `items`: verdicts that were made already, by looks, with the `sentence` that says them; `answers` still want theirs.
     `told`: runs whose own notices are among `notices`. `decision`: what the looks found.
     """
 
     answers: tuple[BaselineAnswer, ...] = ()
-    void: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     against: str = ""
@@ -118,15 +119,15 @@ def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Se
             for threshold in relative
             for question in asked_by(threshold, threshold.question, sides)
         ]
-    defaults = list(takewhile(lambda question: question.gated, by_default(sides)))
+    defaults = list(takewhile(lambda question: question.primary, by_default(sides)))
     return [AskedThreshold(_default(question), question) for question in defaults]
 
 
 def _default(question: Question) -> str:
     """A default gate as it would be written."""
-    accepted = margin(question.margin, question.measure, sign=True).replace("\u00a0", "")
+    accepted = margin(question.margin, question.metric, sign=True).replace("\u00a0", "")
     of = "rate" if question.p is None else f"p({question.p * 100:g})"
-    return f"{question.measure}: {of}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
+    return f"{question.metric}: {of}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
 
 
 def judged(answers: Sequence[BaselineAnswer]) -> list[Finding]:
@@ -145,7 +146,11 @@ def relative_items(answers: Sequence[BaselineAnswer], findings: Sequence[Finding
         item = compared_item(answer.written, finding)
         item = without_few(item, finding.question, list(zip(finding.turns, finding.sessions, strict=True)))
         unstored = answer.unstored and item.turns
-        yield replace(item, word="inconclusive", reason=answer.unstored, sentence="") if unstored else item
+        yield (
+            replace(item, result="inconclusive", verdict="inconclusive", reason=answer.unstored, sentence="")
+            if unstored
+            else item
+        )
 
 
 def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:
@@ -264,7 +269,7 @@ def against_run(
     ]
     answers = BaselineAnswers(
         answers=tuple(answer for part in parts for answer in part.answers),
-        void=tuple(dict.fromkeys(line for part in parts for line in part.void)),
+        causes=tuple(dict.fromkeys(cause for part in parts for cause in part.causes)),
         notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
         told=tuple(dict.fromkeys(folder for part in parts for folder in part.told)),
         against=f"{', '.join(partners)} of {printable(base.folder.name)}",
@@ -313,14 +318,14 @@ def _answers_of_comparison(
         for side in sides[1:]
         if threshold.target in ("", side.name)
     ]
-    void = [cause.line for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
+    causes = [cause for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
     runs = tuple(dict.fromkeys(side.run.folder for side in sides))
-    return BaselineAnswers(tuple(answers), tuple(void), notices=notices_of_comparison(sides, measured), told=runs)
+    return BaselineAnswers(tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), told=runs)
 
 
 def was_planned(document: Mapping[str, Any]) -> bool:
     """Whether a run was started with looks."""
-    return document.get("decision_plan") is not None
+    return document.get("sequential_plan") is not None
 
 
 def by_looks(
@@ -346,7 +351,7 @@ def by_looks(
     return BaselineAnswers(
         items=tuple(_items(decision)),
         sentence=decision_headline(decision),
-        void=tuple(cause.line for cause in decision.invalid),
+        causes=decision.invalid,
         notices=(
             *notices,
             *one_seed(among([side for name in decision.targets for side in targets if side.name == name])),
@@ -380,7 +385,7 @@ def _asked(threshold: Threshold, candidate: str) -> tuple[Question, str]:
 
 def _items(decision: Decision) -> Iterable[Item]:
     """Yield an item for each gate. Before the first analysis there are gates and nothing is known of them."""
-    ended = leading(decision.run.sessions, ended=decision.run.document.get("state") == "ended")
+    ended = leading(decision.run.sessions, ended=decision.run.metadata.get("state") == "ended")
 
     @cache
     def first(size: int) -> tuple[Side, ...]:

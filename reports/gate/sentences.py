@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from bench.measures import SLOPE
+from bench.metrics import SLOPE
 from reports.blocks import MARKS, marked
 from reports.finding_rows import NOT_JUDGED, shown_word
 from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Item
 from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.statistics.differences import Scale
+from reports.summary.trust import WORDS
 from reports.wording import validity
+from reports.wording.validity import Cause
 from reports.wording.verdicts import difference_interval, known_word, share, signed, within
 from reports.wording.words import INFINITE, few_words, interval
 
@@ -26,40 +28,40 @@ def in_unit(item: Item, value: float | None) -> str:
 
 def value_text(item: Item) -> str:
     """The figure, or ∞ where it lies among the failures."""
-    if item.needs and _without_figure(item):
+    if item.required and _without_figure(item):
         return few_text(item)
-    return INFINITE if item.among_failures else in_unit(item, item.value)
+    return INFINITE if item.in_failures else in_unit(item, item.value)
 
 
 def reached_text(item: Item) -> str:
     """71.2 %: the share of what was wanted that has the figure; a dash where it is not one of a wait."""
-    return NONE if item.reached is None else percent(item.reached, 1)
+    return NONE if item.completed_share is None else percent(item.completed_share, 1)
 
 
 def few_text(item: Item) -> str:
     """n/a (440 turns; needs 500), n/a (20 sessions; needs 40)."""
-    return f"n/a ({few_words(item.too_few or 0, item.lacks.removesuffix('s'), item.needs or 0)})"
+    return f"n/a ({few_words(item.available or 0, item.required_unit.removesuffix('s'), item.required or 0)})"
 
 
 def _without_figure(item: Item) -> bool:
     """Whether it is the target itself that has too few of them, and not its baseline."""
-    return (item.sessions if item.lacks == "sessions" else item.turns) < (item.needs or 0)
+    return (item.sessions if item.required_unit == "sessions" else item.turns) < (item.required or 0)
 
 
 def interval_text(item: Item) -> str:
     """590 to 690 ms; +4 % (−3 to +12 %); 4,000 ms to open. What lies in the failed share is ∞."""
-    if item.needs:
+    if item.required:
         return "–" if _without_figure(item) else few_text(item)
-    told = (item.baseline, item.difference) if item.relative else (item.value, item.among_failures or None)
-    if item.word == "no data" or all(figure is None for figure in (*told, item.low, item.high)):
+    told = (item.baseline, item.difference) if item.relative else (item.value, item.in_failures or None)
+    if item.result == "not_evaluated" or all(figure is None for figure in (*told, item.low, item.high)):
         return "–"
-    if item.low_endless:
+    if item.low_infinite:
         return INFINITE
     if item.relative and item.baseline == 0 and item.value and item_scale(item) == "ratio":
         return "no ratio to 0"
     if not item.relative:
         return interval(item.low, item.high, partial(in_unit, item))
-    apart = INFINITE if item.among_failures and item.baseline is not None else "–"
+    apart = INFINITE if item.in_failures and item.baseline is not None else "–"
     apart = apart if item.difference is None else signed(item.difference, item_scale(item))
     return f"{apart} ({difference_interval(item.low, item.high, item_scale(item))})"
 
@@ -79,7 +81,7 @@ def limit_text(item: Item) -> str:
     """The limit with its sign as it was written: < 800 ms; the margin of a relative one."""
     if item.relative:
         return item.margin
-    sign = {"<=": "≤", ">=": "≥"}.get(item.sign, item.sign)
+    sign = {"<=": "≤", ">=": "≥"}.get(item.operator, item.operator)
     limit = f"{three(100 * item.limit)}{NBSP}%" if item.unit == "share" and item.limit else in_unit(item, item.limit)
     return f"{sign}{NBSP}{limit}"
 
@@ -94,37 +96,41 @@ MEANINGS = {
 
 def check_glyph(checked: Checked) -> str:
     """The glyph of the whole check's verdict."""
-    bad = checked.status in (VOID, FAILED)
-    return MARKS["failed" if bad else "unsure" if checked.of("unsure") else "passed"].glyph
+    bad = checked.exit_status in (VOID, FAILED)
+    return MARKS["fail" if bad else "inconclusive" if checked.of("inconclusive") else "pass"].glyph
 
 
 def check_headline(checked: Checked) -> str:
     """One sentence that tells the verdict: that of the comparison, where what decides was compared."""
-    if checked.status == VOID:
+    if checked.exit_status == VOID:
         if why := _why_void(checked):
-            return f"{validity.LEAD if checked.void else 'no verdict'}: {_first(why, 'reason')}"
-        return f"no verdict: {_first([item_said(item) for item in checked.of('void')], 'threshold')}"
-    deciding = checked.of("failed") or checked.of("unsure") or checked.items
+            return f"{validity.LEAD if checked.causes else 'no verdict'}: {_first(why, 'reason')}"
+        return f"no verdict: {_first([item_said(item) for item in checked.of('not_evaluated')], 'threshold')}"
+    deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
     if checked.answer and all(item.relative for item in deciding):
         return checked.answer.removesuffix(".")
-    if failed := checked.of("failed"):
+    if failed := checked.of("fail"):
         return _first([item_said(item) for item in failed], "threshold")
-    if unsure := checked.of("unsure"):
+    if unsure := checked.of("inconclusive"):
         return f"inconclusive: {_first([unsettled(item) for item in unsure], 'threshold')}"
-    if len(checked.items) == 1:
+    if len(checked.thresholds) == 1:
         return "pass: 1 of 1 threshold"
-    return f"pass: all {plural(len(checked.items), 'threshold')}"
+    return f"pass: all {plural(len(checked.thresholds), 'threshold')}"
 
 
 def item_said(item: Item) -> str:
     """Return an item in a sentence: ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
-    word = f"is {'over' if item.sign in ('<', '<=') else 'under'} its limit" if item.word == "broken" else item.word
-    if item.word == "no data":
-        return f"{item.figure} of {item.target} has no data: {item.reason}"
+    word = (
+        f"is {'over' if item.operator in ('<', '<=') else 'under'} its limit"
+        if item.result == "fail" and not item.relative
+        else shown_of(item)
+    )
+    if item.result == "not_evaluated":
+        return f"{item.title} of {item.target} has no data: {item.reason}"
     if item.sentence:
         return item.sentence
     why = f" ({item.reason})" if item.reason else ""
-    return f"{item.figure} of {item.target} {word}{why}: {figures_text(item)}{more(item)}"
+    return f"{item.title} of {item.target} {word}{why}: {figures_text(item)}{more(item)}"
 
 
 def figures_text(item: Item) -> str:
@@ -132,7 +138,7 @@ def figures_text(item: Item) -> str:
 
     Of a run that was ended by a look with the corrected difference.
     """
-    if item.needs:
+    if item.required:
         return f"{few_text(item)}, {'margin' if item.relative else 'limit'} {limit_text(item)}"
     if item.relative:
         corrected = f", corrected {corrected_text(item)}" if corrected_text(item) else ""
@@ -143,31 +149,31 @@ def figures_text(item: Item) -> str:
 def unsettled(item: Item) -> str:
     """ttfa p95 of b, too few turns to decide: p95 needs 400, this run has 120."""
     why = item.reason or figures_text(item)
-    return f"{item.figure} of {item.target}: {why}{more(item)}"
+    return f"{item.title} of {item.target}: {why}{more(item)}"
 
 
 def more(item: Item) -> str:
     """How many sessions would settle it, where the reason does not say it."""
-    if item.more_sessions is None or item.reason or item.grade != "unsure":
+    if item.more_sessions is None or item.reason or item.result != "inconclusive":
         return ""
     return f"; about {count(item.sessions + item.more_sessions)} sessions per target are needed"
 
 
 def reason(item: Item) -> str:
     """Why an item is what it is, where its figures do not say it; empty else."""
-    corrected = f"corrected {corrected_text(item)}, analysis {item.look}" if corrected_text(item) else ""
-    reached = "" if item.reached in (None, 1.0) else f"{reached_text(item)} of the planned turns have it"
+    corrected = f"corrected {corrected_text(item)}, analysis {item.analysis}" if corrected_text(item) else ""
+    reached = "" if item.completed_share in (None, 1.0) else f"{reached_text(item)} of the planned turns have it"
     return "; ".join(filter(None, (corrected, f"{item.reason}{more(item)}".removeprefix("; "), reached)))
 
 
 def ending(checked: Checked) -> str:
     """Return `exit status 1: a threshold failed or a metric regressed`."""
-    unsure, meaning = len(checked.of("unsure")), MEANINGS[checked.status]
-    if checked.status == PASSED and unsure == len(checked.items):
+    unsure, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
+    if checked.exit_status == PASSED and unsure == len(checked.thresholds):
         meaning = f"inconclusive, accepted by --on-inconclusive {checked.on_inconclusive}"
-    elif checked.status == PASSED and unsure:
+    elif checked.exit_status == PASSED and unsure:
         meaning = f"pass, {count(unsure)} inconclusive accepted by --on-inconclusive {checked.on_inconclusive}"
-    return f"exit status {checked.status}: {meaning}"
+    return f"exit status {checked.exit_status}: {meaning}"
 
 
 def remarks(checked: Checked) -> list[str]:
@@ -185,43 +191,45 @@ def is_judged(item: Item, checked: Checked) -> bool:
 
     Where stored baselines were made under other conditions, limits still do.
     """
-    return not (checked.void or (checked.differs and item.relative))
+    return not (checked.causes or (checked.differs and item.relative))
 
 
 def mark(item: Item, checked: Checked) -> str:
     """✓ equivalent (within 40 %); – not judged, where the run says nothing."""
-    return f"{MARKS[item.grade].glyph} {item_word(item)}" if is_judged(item, checked) else NOT_JUDGED
+    return f"{MARKS[item.result].glyph} {item_word(item)}" if is_judged(item, checked) else NOT_JUDGED
 
 
 def item_word(item: Item) -> str:
     """equivalent (slower, within 40 %)."""
     accepted = limit_text(item).lstrip("+−")
-    known = known_word(item.known, item.measure)
-    word = {"kept": "pass", "broken": "fail"}.get(item.word) or shown_of(item)
-    return f"{word}{within(item.word, item.difference, item_scale(item), accepted, known)}"
+    known = known_word(item.direction, item.metric)
+    return f"{shown_of(item)}{within(item.verdict or '', item.difference, item_scale(item), accepted, known)}"
 
 
 def shown_of(item: Item) -> str:
     """Return the verdict on a relative threshold as screens show it: slower, not regressed."""
-    if item.word in ("kept", "broken", "no data"):
-        return item.word
-    return shown_word(item.word, item.measure, peers=item.peers)
+    return shown_word(item.verdict or item.result, item.metric, peers=item.peers)
 
 
 def _why_void(checked: Checked) -> list[str]:
-    if not checked.differs:
-        return [*checked.void]
+    return [cause.line for cause in check_causes(checked)]
+
+
+def check_causes(checked: Checked) -> list[Cause]:
+    """Return why a check is invalid; a difference of the stored baselines' conditions comes last."""
     differs = "; ".join(checked.differs)
-    return [
-        *checked.void,
-        f"The stored baselines were measured under other conditions: {differs}. Save new ones, or allow the difference",
-    ]
+    text = f"The stored baselines were measured under other conditions: {differs}"
+    remedy = "Save new ones, or allow the difference"
+    return [*checked.causes, *([Cause("conditions_differ", text, remedy)] if differs else [])]
 
 
 def check_badges(checked: Checked) -> list[str]:
     """✓ VALID, ◇ SIMULATED."""
-    usable = not (checked.void and checked.against)
-    return [marked(validity.run_word(checked.verdict, usable=usable)), *(["◇ SIMULATED"] if checked.simulated else [])]
+    usable = not (checked.causes and checked.baseline)
+    return [
+        marked(validity.run_word(WORDS[checked.validity], usable=usable)),
+        *(["◇ SIMULATED"] if checked.simulated else []),
+    ]
 
 
 def _first(texts: list[str], noun: str) -> str:

@@ -29,9 +29,9 @@ def look(folder: str) -> dict[str, Any]:
     decision = look_at(Path(folder))
     return {
         "stopped": decision.stopped,
-        "status": decision.status,
+        "exit_status": decision.exit_status,
         "sentence": decision_sentence(decision),
-        "look": len(decision.course.looks),
+        "analysis": len(decision.course.looks),
         "pairs": decision.used,
     }
 

@@ -60,7 +60,7 @@ from reports.statistics.quantiles import quantile
 from reports.statistics.resample import Arms, seed_of
 from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.verdicts import Reason, Verdict
-from reports.summary.trust import verdict_of
+from reports.summary.trust import validity_of
 from reports.turns import measured_rows
 from reports.wording.validity import Cause, of_run
 from reports.wording.verdicts import scale_of
@@ -81,31 +81,31 @@ def look_at(folder: Path) -> Decision:
 
 def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     """The same of a run that was read; writes nothing."""
-    plan = plan_of(run.document, named)
+    plan = plan_of(run.metadata, named)
     known = known_targets(run)
-    if len(known) != ARMS or not run.document.get("interleaved"):
+    if len(known) != ARMS or not run.metadata.get("interleaved"):
         raise UsageError(f"{named} is no run of two targets in pairs, and a decision is about two: it has {len(known)}")
     targets = known[0], known[1]
-    ended = run.document.get("state") in ("ended", "killed")
-    pairs = leading(run.sessions, ended=run.document.get("state") == "ended")
+    ended = run.metadata.get("state") in ("ended", "killed")
+    pairs = leading(run.sessions, ended=run.metadata.get("state") == "ended")
 
     @cache
     def first(size: int) -> tuple[Side, ...]:
         return sides_of_pairs(run, targets, pairs[:size])
 
     refuse_other_targets(plan.thresholds, targets)
-    asked = _gates(plan, first(min(plan.looks[0], int(pairs.size))))
+    asked = _gates(plan, first(min(plan.analyses[0], int(pairs.size))))
     seed = seed_of(run_id_of(run))
-    complete = sum(size <= pairs.size for size in plan.looks)
+    complete = sum(size <= pairs.size for size in plan.analyses)
 
     def see(size: int) -> list[InterimStatistic]:
-        error = EARLY if size < plan.looks[-1] else FOUND
+        error = EARLY if size < plan.analyses[-1] else FOUND
         return _seen(first(size), asked, plan, np.random.default_rng([seed, size]), error)
 
     def unfit(size: int) -> tuple[Cause, ...]:
         return _broken(first(size), besides=AT_THE_END)
 
-    course = run_looks(plan.schedule(len(asked)), see, complete, end_of(run.document), unfit=unfit)
+    course = run_looks(plan.schedule(len(asked)), see, complete, end_of(run.metadata), unfit=unfit)
     if course.reason == "invalid":
         invalid = unfit(course.looks[-1].pairs)
     else:
@@ -127,7 +127,7 @@ def _findings(
 
     Before the first analysis nothing is known.
     """
-    before_any = Reason("no look", "pair", plan.looks[0], (pairs,))
+    before_any = Reason("no_analysis", "pair", plan.analyses[0], (pairs,))
     unseen = GateResult("inconclusive", before_any, -1, math.nan, -math.inf, math.inf, math.nan)
     found = []
     for gate, ruling in zip(gates, course.rulings or [unseen] * len(gates), strict=True):
@@ -161,10 +161,10 @@ def _value_of(side: Side, gate: Question) -> tuple[float, Arm]:
     sample = sample_of(side, gate)
     if gate.kind == "mean":
         amounts, turns = totals_of(side, gate)
-        arm = Arm(int(turns.sum()), int(np.count_nonzero(turns)), sample.failed, sample.reached)
+        arm = Arm(int(turns.sum()), int(np.count_nonzero(turns)), sample.failed, sample.completed_share)
         return (float(amounts.sum() / turns.sum()) if arm.turns else math.nan), arm
     assert gate.p is not None, "a quantile has a p"
-    arm = Arm(sample.n, int(np.unique(sample.sessions).size), sample.failed, sample.reached)
+    arm = Arm(sample.n, int(np.unique(sample.sessions).size), sample.failed, sample.completed_share)
     return (quantile(sample.values, gate.p) if arm.turns else math.nan), arm
 
 
@@ -172,7 +172,7 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     """How a run came to its end, as `follow` takes it. Nobody knows why one was killed, so it counts as by hand."""
     if document.get("state") not in ("ended", "killed"):
         return ""
-    return "by hand" if document["state"] == "killed" or document.get("stopped") == INTERRUPTED else "blind"
+    return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
 
 
 def _gates(plan: DecisionPlan, sides: Sequence[Side]) -> tuple[Question, ...]:
@@ -187,7 +187,7 @@ def _gates(plan: DecisionPlan, sides: Sequence[Side]) -> tuple[Question, ...]:
 def _seen(
     sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, rng: np.random.Generator, error: float
 ) -> list[InterimStatistic]:
-    """Every gate; the quantiles of one measure share their draws. `error`: of the tests of own drift."""
+    """Every gate; the quantiles of one metric share their draws. `error`: of the tests of own drift."""
     seen_of: dict[Question, InterimStatistic] = {}
     base, cand = sides
     for gate in gates:
@@ -198,16 +198,16 @@ def _seen(
             continue
         if gate.kind == "rate":
             counts = [as_floats(counts_of(side, gate)) for side in sides]
-            seen_of[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.measure, better_of(gate))
+            seen_of[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.metric, better_of(gate))
         elif gate.kind == "mean":
             totals = [as_floats(totals_of(side, gate)) for side in sides]
             seen_of[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate), error)
         else:
-            of = gate.measure, gate.kind, gate.stratum, gate.step
-            alike = [one for one in gates if (one.measure, one.kind, one.stratum, one.step) == of]
+            of = gate.metric, gate.kind, gate.stratum, gate.step
+            alike = [one for one in gates if (one.metric, one.kind, one.stratum, one.step) == of]
             asked = [(one.p, one.margin) for one in alike if one.p is not None]
             arms = Arms(sample_of(base, gate), sample_of(cand, gate), (base.sessions, base.sessions), paired=True)
-            seen = quantiles_seen(arms, asked, better_of(gate), rng, draws=plan.draws, error=error)
+            seen = quantiles_seen(arms, asked, better_of(gate), rng, draws=plan.bootstrap_samples, error=error)
             seen_of |= dict(zip(alike, seen, strict=True))
     return [seen_of[gate] for gate in gates]
 
@@ -215,10 +215,10 @@ def _seen(
 def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
     """Why a run that ended may not be used: it was overloaded, not judged, throttled, or has nothing to compare."""
     if not sides:
-        causes = of_run(verdict_of(run.document), run.document, run.folder)
-        return causes or (Cause("no pair of sessions ended"),)
-    given_up = run.document.get("given_up")  # while it ran; a later verdict does not change it
-    return _broken(sides) or ((Cause(str(given_up)),) if given_up else ())
+        causes = of_run(validity_of(run.metadata), run.metadata, run.folder)
+        return causes or (Cause("no_data", "no pair of sessions ended"),)
+    given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
+    return _broken(sides) or ((Cause("aborted", str(given_up)),) if given_up else ())
 
 
 def _broken(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:
@@ -237,7 +237,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     numbered = sessions["pair"].notna().to_numpy()
     is_measured = np.zeros(len(sessions), dtype=bool)
     is_measured[measured_rows(sessions)] = True
-    cut = (sessions["outcome_class"] == "censored").to_numpy() & ended
+    cut = (sessions["outcome_class"] == "unfinished").to_numpy() & ended
     number = sessions["pair"].to_numpy(dtype=np.float64)[numbered].astype(np.int64)
     frame = pd.DataFrame({"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": cut[numbered]})
     over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call goes on where another session took its place
@@ -264,7 +264,7 @@ def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) ->
     turns = samples.turns
     places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
     clusters = by_pair(part, turns, places)
-    assert clusters is not None, "every pair of these has a session of each arm"
+    assert clusters is not None, "every pair of these has a session of each target"
     return tuple(
         Side(part, samples, place, name, name, own) for name, place, own in zip(targets, places, clusters, strict=True)
     )

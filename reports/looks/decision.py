@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import field
-
 from bench.errors import UsageError
 from bench.foreign import write_text
 from reports.blocks import Paragraph, row_of
@@ -30,7 +28,7 @@ from reports.text.lines import Grid, Part
 from reports.wording.validity import Cause, do_not_use, texts
 from reports.wording.verdicts import figure, said
 
-STATUSES: dict[End, ExitStatus] = {"not regressed": 0, "regressed": 1}
+STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,13 @@ class Decision:
         return self.course.stopped or bool(self.invalid)
 
     @property
-    def by_look(self) -> bool:
+    def stopped_by_analysis(self) -> bool:
         """Whether it was a look that said so."""
         reason = self.course.reason
-        return reason == "invalid" if self.invalid else reason not in ("waiting", "no look")
+        return reason == "invalid" if self.invalid else reason not in ("pending", "no_analysis")
 
     @property
-    def status(self) -> ExitStatus:
+    def exit_status(self) -> ExitStatus:
         """As `rtbench check` exits: 4 invalid, 1 regressed, 0 every primary metric passes, 3 neither."""
         return 4 if self.invalid else STATUSES.get(self.course.reason, 3)
 
@@ -93,15 +91,15 @@ def decision_sentence(decision: Decision) -> str:
 
 def decision_headline(decision: Decision) -> str:
     """Return the answer in a sentence."""
-    reason, planned = decision.course.reason, decision.plan.looks
+    reason, planned = decision.course.reason, decision.plan.analyses
     if decision.invalid:
         return do_not_use(decision.invalid)
-    if reason == "waiting":
+    if reason == "pending":
         held = len(decision.course.looks)
         after = f"Not decided after {analysis_place(decision)}" if held else "No interim analysis yet"
         ended = f"{plural(decision.pairs, 'pair')} ended so far"
         return f"{after}: {ended}, the next analysis is at {count(planned[held])}."
-    if reason == "no look":
+    if reason == "no_analysis":
         pairs = f"{count(decision.pairs)} of {count(planned[0])} pairs"
         return f"Inconclusive: the run ended before its first interim analysis, with {pairs}."
     return answer(decision.findings)
@@ -109,7 +107,7 @@ def decision_headline(decision: Decision) -> str:
 
 def decision_details(decision: Decision) -> str:
     """Return what follows the headline: its confidence, the other metrics, and which analysis stopped the run."""
-    if not decision.by_look:
+    if not decision.stopped_by_analysis:
         return ""
     drifted = any(ruling.provisional for ruling in decision.course.rulings)
     found = [] if decision.invalid else [answer_details(decision.findings, settle=False), DRIFTED if drifted else ""]
@@ -118,25 +116,27 @@ def decision_details(decision: Decision) -> str:
 
 def outcome(decision: Decision) -> str:
     """Return the answer and its confidence without the analysis that gave it."""
-    details = "" if decision.invalid or not decision.by_look else answer_details(decision.findings, settle=False)
+    details = (
+        "" if decision.invalid or not decision.stopped_by_analysis else answer_details(decision.findings, settle=False)
+    )
     return " ".join(filter(None, (decision_headline(decision), details)))
 
 
 def _stop(decision: Decision) -> str:
     """Return the sentence that says what ended the run, and at which analysis."""
     reason, plan, place = decision.course.reason, decision.plan, analysis_place(decision)
-    if reason == "futile":
+    if reason == "futility":
         return f"Stopped at {place}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
-    if reason == "ended by hand":
+    if reason == "stopped_by_user":
         return f"The run was ended by hand after {place}."
-    if reason == "last look" and decision.used < plan.looks[-1]:
+    if reason == "final_analysis" and decision.used < plan.analyses[-1]:
         return f"The run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs; its last analysis was {place}."
     return f"Stopped at {place}."
 
 
 def analysis_place(decision: Decision) -> str:
     """Return the place of the last analysis: interim analysis 3 of 10, 150 pairs."""
-    held, planned = len(decision.course.looks), len(decision.plan.looks)
+    held, planned = len(decision.course.looks), len(decision.plan.analyses)
     kind = "final" if held == planned else "interim"
     return f"{kind} analysis{NBSP}{held} of {planned}, {plural(decision.used, 'pair')}"
 
@@ -145,7 +145,7 @@ def analyses(decision: Decision) -> Iterable[Part]:
     """Yield the interim analyses, with the score of each primary metric beside its bounds: how the run was decided."""
     if not decision.course.looks:
         return
-    if decision.invalid and not decision.by_look:
+    if decision.invalid and not decision.stopped_by_analysis:
         yield Paragraph(FOR_INFORMATION)
     # ✓ from the analysis at which a metric passed, ✕ where it failed
     rows = [row_of(["analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)])]
@@ -171,12 +171,12 @@ def _signed(z: float) -> str:
 
 
 def _mark(ruling: GateResult, look: int, held: int) -> str:
-    if ruling.word == "not regressed" and look >= ruling.look:
+    if ruling.word == "not_regressed" and look >= ruling.look:
         return " ✓"
     return " ✕" if ruling.word == "regressed" and look == held - 1 else "  "
 
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 NAME = "decision.json"
 
 
@@ -197,10 +197,10 @@ class HeldLook(Closed, frozen=True):
     """A look that was held."""
 
     pairs: int
-    share: float
-    c: Number = field(name="critical")
-    c_first: Number = field(name="critical_first")
-    gates: list[SeenGate]
+    information_fraction: float
+    critical_value: Number
+    critical_value_first: Number
+    primary_metrics: list[SeenGate]
 
 
 class DecidedGate(AskedFigure, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -210,10 +210,10 @@ class DecidedGate(AskedFigure, frozen=True, forbid_unknown_fields=True, kw_only=
     step: Known
     margin: Margin
     scale: Scale
-    word: Word = field(name="verdict")
+    verdict: Word
     reason: Known
     provisional: Annotated[bool, about("at an analysis that was made, the latency of one target had drifted")] = False
-    look: int
+    analysis: int
     pairs: int
     d: Number
     low: Number
@@ -227,25 +227,25 @@ class DecisionDocument(Closed, frozen=True):
     Differences are logs of ratios, of rates points (0.01 is one percentage point); null where open or unknown.
     """
 
-    schema: Literal[1]
+    schema: Literal[2]
     run_id: str
     baseline: str
     candidate: str
     simulated: bool
     ended: Annotated[bool, about("whether the run had ended")]
     stopped: Annotated[bool, about("whether there is nothing more to be learned from the run")]
-    status: ExitStatus
+    exit_status: ExitStatus
     reason: End
-    invalid: Known
+    invalid_because: Known
     sentence: str
     outcome: Annotated[str, about("the same without the analysis that it was stopped at")]
-    by_look: Annotated[bool, about("whether a look stopped it")]
-    used: Annotated[int, about("in the verdict")] = field(name="pairs")
-    after: Annotated[int, about("whole pairs that are not")] = field(name="pairs_after")
+    stopped_by_analysis: Annotated[bool, about("whether an interim analysis stopped it")]
+    pairs: Annotated[int, about("in the verdict")]
+    pairs_after: Annotated[int, about("whole pairs that are not")]
     plan: DecisionPlan
     seed: int
-    looks: list[HeldLook]
-    gates: list[DecidedGate]
+    analyses: list[HeldLook]
+    primary_metrics: list[DecidedGate]
 
 
 def write_decision(decision: Decision, folder: Path) -> Path:
@@ -271,18 +271,18 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             simulated=run.simulated,
             ended=decision.ended,
             stopped=decision.stopped,
-            status=decision.status,
+            exit_status=decision.exit_status,
             reason=course.reason,
-            invalid="; ".join(texts(decision.invalid)),
+            invalid_because="; ".join(texts(decision.invalid)),
             sentence=decision_sentence(decision),
             outcome=outcome(decision),
-            by_look=decision.by_look,
-            used=decision.used,
-            after=decision.after,
+            stopped_by_analysis=decision.stopped_by_analysis,
+            pairs=decision.used,
+            pairs_after=decision.after,
             plan=decision.plan,
             seed=decision.seed,
-            looks=[_look(decision, look) for look in course.looks],
-            gates=[_gate(decision, at, ruling) for at, ruling in enumerate(course.rulings)],
+            analyses=[_look(decision, look) for look in course.looks],
+            primary_metrics=[_gate(decision, at, ruling) for at, ruling in enumerate(course.rulings)],
         )
     )
 
@@ -305,10 +305,10 @@ def _gate(decision: Decision, at: int, ruling: GateResult) -> DecidedGate:
         step=gate.step,
         margin=gate.margin,
         scale="points" if gate.kind == "rate" else "ratio",
-        word=ruling.word,
+        verdict=ruling.word,
         reason=said(ruling.reason),
         provisional=ruling.provisional,
-        look=ruling.look + 1,
+        analysis=ruling.look + 1,
         pairs=decision.course.looks[ruling.look].pairs,
         d=ruling.d,
         low=ruling.low,

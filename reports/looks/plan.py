@@ -1,9 +1,9 @@
-"""Plans the looks of a run that ends once it is decided, before it begins: `decision_plan` of its run.json.
+"""Plans the looks of a run that ends once it is decided, before it begins: `sequential_plan` of its run.json.
 
-What is `asked` comes from the process that runs the load, which knows no thresholds: `measure` (the
+What is `asked` comes from the process that runs the load, which knows no thresholds: `metric` (the
 main one), `targets` (the baseline and the candidate), `scripts` (of each its `name`, the `turns` of a session, and
 `steps`: the label of each turn, null where nobody knows them before), `pairs` at most, `every` so many a look, and
-`thresholds`, a file or null; `of_scripts`, the thresholds of the scripts, by measure; and `lacking`, what the scripts
+`thresholds`, a file or null; `of_scripts`, the thresholds of the scripts, by metric; and `lacking`, what the scripts
 can never show (`reports.measurable`).
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
-from bench.measures import SLOPE
+from bench.metrics import SLOPE
 from reports.finding import none_seen
 from reports.looks.sequence import DRAWS, Schedule
 from reports.measurable import refuse_unknown_step, refuse_unmeasurable
@@ -26,31 +26,31 @@ from reports.records import Closed
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
 from reports.statistics.rates import sessions_without
 from reports.statistics.verdicts import turns_to_decide
-from reports.thresholds import GATED, Threshold, by_measure, parse, read_thresholds
+from reports.thresholds import GATED, Threshold, by_metric, parse, read_thresholds
 from reports.wording.verdicts import said
 
 
 class DecisionPlan(Closed, frozen=True):
-    """Written before the first session. `gates`: thresholds as they were written, by measure."""
+    """Written before the first session. `gates`: thresholds as they were written, by metric."""
 
     pairs: int
-    looks: tuple[int, ...]
-    gates: dict[str, tuple[str, ...]]
-    level: float
+    analyses: tuple[int, ...]
+    primary_metrics: dict[str, tuple[str, ...]]
+    alpha: float
     spending: str
-    draws: int
+    bootstrap_samples: int
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
         """Raises UsageError where one cannot be read, or sets no figure against the baseline's."""
-        read = tuple(parse(measure, text) for measure, texts in self.gates.items() for text in texts)
+        read = tuple(parse(metric, text) for metric, texts in self.primary_metrics.items() for text in texts)
         for one in read:
             if one.margin is None:
                 raise UsageError(f"the decision's gate {one.text} is no margin: write one against the baseline, <+20%")
         return read
 
     def schedule(self, gates: int) -> Schedule:
-        return Schedule(self.pairs, self.looks, gates, self.level)
+        return Schedule(self.pairs, self.analyses, gates, self.alpha)
 
 
 def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> None:
@@ -67,7 +67,7 @@ def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
 
     Raises UsageError where there is none, or it cannot be followed.
     """
-    written = document.get("decision_plan")
+    written = document.get("sequential_plan")
     if not isinstance(written, Mapping):
         raise UsageError(
             f"{run} was not planned to be decided while it runs: start one with --until-decided, "
@@ -76,30 +76,37 @@ def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
     try:
         plan = DecisionPlan(
             pairs=int(written["pairs"]),
-            looks=tuple(int(size) for size in written["looks"]),
-            gates={str(name): tuple(map(str, texts)) for name, texts in written["gates"].items()},
-            level=float(written.get("level", 0.05)),
+            analyses=tuple(int(size) for size in written["analyses"]),
+            primary_metrics={str(name): tuple(map(str, texts)) for name, texts in written["primary_metrics"].items()},
+            alpha=float(written["alpha"]),
             spending=str(written.get("spending", SPENDING)),
-            draws=int(written.get("draws", DRAWS)),
+            bootstrap_samples=int(written["bootstrap_samples"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"the decision_plan in run.json of {run} cannot be read: {error!r}") from None
-    sizes = (0, *plan.looks)
+        raise UsageError(f"the sequential_plan in run.json of {run} cannot be read: {error!r}") from None
+    sizes = (0, *plan.analyses)
     rising = all(before < after for before, after in pairwise(sizes))
-    if not plan.looks or not rising or plan.looks[-1] > plan.pairs or not 0 < plan.level < 0.5 or plan.draws < 2:
+    if (
+        not plan.analyses
+        or not rising
+        or plan.analyses[-1] > plan.pairs
+        or not 0 < plan.alpha < 0.5
+        or plan.bootstrap_samples < 2
+    ):
         raise UsageError(
-            f"the decision_plan in run.json of {run} cannot be followed: its looks must rise up to its pairs"
+            f"the sequential_plan in run.json of {run} cannot be followed: its interim analyses must rise up to its "
+            f"pairs"
         )
     if plan.spending != SPENDING:
         raise UsageError(f"{run} spends its error by {plan.spending}; this rtbench knows {SPENDING} alone")
-    if not any(plan.gates.values()):
-        raise UsageError(f"the decision_plan in run.json of {run} has no gates")
+    if not any(plan.primary_metrics.values()):
+        raise UsageError(f"the sequential_plan in run.json of {run} has no gates")
     return plan
 
 
 LEVEL = 0.05
 DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
-"""Default gates on the main measure."""
+"""Default gates on the main metric."""
 DEFAULT_FAILURES = "rate<+1pt"
 
 
@@ -107,7 +114,7 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
     """As run.json holds it. Raises UsageError where the file cannot be used, has no relative threshold or one of what
     this run does not have, and where the run is too short for a gate to be tested.
     """
-    gates = _gates(asked["thresholds"], asked.get("of_scripts", {}), asked["measure"])
+    gates = _gates(asked["thresholds"], asked.get("of_scripts", {}), asked["metric"])
     refuse_other_targets(gates, asked["targets"])
     for gate in gates:
         _check_step(gate, asked["scripts"])
@@ -119,11 +126,11 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
     notices = [notice for gate in gates if (notice := _cannot_pass(gate, asked["pairs"], every, first))]
     return {
         "pairs": asked["pairs"],
-        "looks": list(look_sizes(asked["pairs"], every, first)),
-        "gates": by_measure(gates),
-        "level": LEVEL,
+        "analyses": list(look_sizes(asked["pairs"], every, first)),
+        "primary_metrics": by_metric(gates),
+        "alpha": LEVEL,
         "spending": SPENDING,
-        "draws": DRAWS,
+        "bootstrap_samples": DRAWS,
     } | ({"notices": notices} if notices else {})
 
 
@@ -140,7 +147,7 @@ def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
         enough = needed
     if enough == pairs:
         return ""
-    left = said(none_seen(gate.measure, pairs, level, None, pairs)).replace(NBSP, " ")
+    left = said(none_seen(gate.metric, pairs, level, None, pairs)).replace(NBSP, " ")
     told = f"{gate.written} cannot pass in {count(pairs)} pairs, because {left}"
     return told if enough is None else f"{told}: raise --sessions to {enough} or more, or widen the margin"
 
@@ -150,7 +157,7 @@ def _last_level(sizes: Sequence[int]) -> float:
     return float(ndtr(-critical_values([size / sizes[-1] for size in sizes], LEVEL)[-1]))
 
 
-def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], measure: str) -> list[Threshold]:
+def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
     """Relative thresholds, by default if there are none; those with a limit are left for `rtbench check`."""
     written = (
         [parse(name, text) for name, texts in of_scripts.items() for text in texts]
@@ -159,11 +166,13 @@ def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], measure: s
     )
     gates = [threshold for threshold in written if threshold.margin is not None]
     if not gates and file is None:
-        return [*(parse(measure, p + margin) for p, margin in DEFAULT.items()), parse("failures", DEFAULT_FAILURES)]
+        return [*(parse(metric, p + margin) for p, margin in DEFAULT.items()), parse("failure_rate", DEFAULT_FAILURES)]
     if not gates:
         raise UsageError(f'{file} has no relative threshold, such as ttfa: ["p(95)<+20%"]: nothing there to decide')
-    if slopes := [gate.written for gate in gates if GATED[gate.measure].unit == SLOPE]:
-        raise UsageError(f"{slopes[0]}: looks decide nothing by a slope; ask rtbench compare or check once it is over")
+    if slopes := [gate.written for gate in gates if GATED[gate.metric].unit == SLOPE]:
+        raise UsageError(
+            f"{slopes[0]}: interim analyses decide nothing by a slope; use rtbench compare or check after the run"
+        )
     return gates
 
 
@@ -184,7 +193,7 @@ def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
     """How many values of a gate's measure a session has at least, as far as is known; of a step of several scripts on
     average, for each script is taken to be played as often.
     """
-    if GATED[gate.measure].of_sessions:
+    if GATED[gate.metric].of_sessions:
         return 1
     if not gate.step:
         return min((script["turns"] for script in scripts if script["turns"]), default=1)
@@ -196,8 +205,8 @@ def _check_length(gates: Sequence[Threshold], needed: Sequence[int], pairs: int)
     most, gate = max(zip(needed, gates, strict=True), key=lambda one: one[0])
     if most <= pairs:
         return
-    turns = f", because it needs {count(turns_to_decide(gate.p))} values in each arm" if gate.p is not None else ""
+    turns = f", because it needs {count(turns_to_decide(gate.p))} values in each target" if gate.p is not None else ""
     raise UsageError(
         f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has {count(pairs)} at most: "
-        f"raise --sessions to {most} or more, or gate another figure"
+        f"raise --sessions to {most} or more, or choose another primary metric"
     )

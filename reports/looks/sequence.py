@@ -40,7 +40,9 @@ from reports.statistics.resample import Arms, arm_draws, variance
 from reports.statistics.serial import FOUND, QUARTERS, by_quarters, mean_by_order, quarter_variance, waits_drift
 from reports.statistics.verdicts import DRIFTING, NOT_AFTER_HOLM, Reason, Word, floor_reason, step_down
 
-End = Literal["regressed", "not regressed", "futile", "last look", "invalid", "waiting", "ended by hand", "no look"]
+End = Literal[
+    "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
+]
 """Why there was no further look. `waiting`: there will be; `no look`: the run ended before the first was complete."""
 
 
@@ -147,7 +149,7 @@ class LookCourse:
 
     @property
     def stopped(self) -> bool:
-        return self.reason != "waiting"
+        return self.reason != "pending"
 
 
 def run_looks(
@@ -166,12 +168,12 @@ def run_looks(
     decided, the last complete one is the final one: it takes all of the error that is left.
     """
     if not complete:
-        return LookCourse((), "no look" if end else "waiting", ())
+        return LookCourse((), "no_analysis" if end else "pending", ())
     seen = lru_cache(maxsize=None)(lambda pairs: tuple(see(pairs)))
-    course = _evaluate_looks(schedule, seen, unfit, complete, schedule.shares, "ended by hand" if end else "waiting")
-    if end != "blind" or course.reason != "ended by hand":
+    course = _evaluate_looks(schedule, seen, unfit, complete, schedule.shares, "stopped_by_user" if end else "pending")
+    if end != "blind" or course.reason != "stopped_by_user":
         return course
-    return _evaluate_looks(schedule, seen, unfit, complete, schedule.shares[:complete], "last look")
+    return _evaluate_looks(schedule, seen, unfit, complete, schedule.shares[:complete], "final_analysis")
 
 
 def _evaluate_looks(
@@ -220,14 +222,14 @@ def _reason(
     if worse:
         return "regressed"
     if None not in passed:
-        return "not regressed"
+        return "not_regressed"
     if last:
-        return "last look"
+        return "final_analysis"
     if any(one.drifts for one in look.seen):
         return None  # what it will come to at N cannot be told from here
     chances = [looks.UNKNOWN if one.untested else _chances(one, t, final) for one in look.seen]
     still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
-    return "futile" if looks.futile(still_open, chances) else None
+    return "futility" if looks.futile(still_open, chances) else None
 
 
 def _chances(seen: InterimStatistic, t: float, final: tuple[float, float]) -> looks.Chances:
@@ -249,7 +251,7 @@ def _course(
     for gate, at in enumerate(passed):
         k = len(held) - 1 if at is None or gate in worse else at
         seen, c = held[k].seen[gate], held[k].c
-        word: Word = "regressed" if gate in worse else "inconclusive" if at is None else "not regressed"
+        word: Word = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
         why = None if word != "inconclusive" else _why(seen, c, reason, schedule)
         drifted = any(look.seen[gate].drifts for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
@@ -266,7 +268,7 @@ def _why(seen: InterimStatistic, c: float, end: End, schedule: Schedule) -> Reas
         return NOT_AFTER_HOLM
     if why := seen.unsettled(c):
         return why
-    return Reason("would stay", needed=schedule.pairs) if end == "futile" else None
+    return Reason("would stay", needed=schedule.pairs) if end == "futility" else None
 
 
 def _estimates(
@@ -309,7 +311,7 @@ def quantiles_seen(
     draws: int = DRAWS,
     error: float = FOUND,
 ) -> list[InterimStatistic]:
-    """Quantiles of one measure, with the standard errors of the same resampled pairs.
+    """Quantiles of one metric, with the standard errors of the same resampled pairs.
 
     Pairs without a value are drawn too, and are not counted in the degrees of freedom. Where an arm drifts by itself,
     quarters of the pairs are drawn; `error` is that of the tests of it.
@@ -342,9 +344,9 @@ def _quantile_seen(
 ) -> InterimStatistic:
     base, cand = (np.array([quantile(arm.values, p)]) for arm in arms)
     d = float(log_ratio(cand, base)[0])
-    worth = [kish(np.bincount(arm.sessions)) for arm in arms]
+    effective_sessions = [kish(np.bincount(arm.sessions)) for arm in arms]
     sessions = [np.unique(arm.sessions).size for arm in arms]
-    if few := floor_reason(p, [arm.n for arm in arms], sessions, "pair", worth=worth):
+    if few := floor_reason(p, [arm.n for arm in arms], sessions, "pair", effective_sessions=effective_sessions):
         return untestable(few, d)
     excess = float(beyond((base, cand), margin, better)[0])
     se = math.sqrt(variance(beyond(drawn, margin, better), 1 - ENDLESS))
@@ -355,7 +357,7 @@ def _quantile_seen(
 
 
 def rate_seen(
-    base: PerCluster, cand: PerCluster, margin: Margin, measure: str = "failures", better: Better = "lower"
+    base: PerCluster, cand: PerCluster, margin: Margin, metric: str = "failure_rate", better: Better = "lower"
 ) -> InterimStatistic:
     """A rate; one of which more is better by what it leaves.
 
@@ -364,9 +366,9 @@ def rate_seen(
     if few := _few_clusters(base, cand):
         return untestable(few)
     if better == "higher":
-        left = rate_seen(complement(base), complement(cand), margin, measure)
+        left = rate_seen(complement(base), complement(cand), margin, metric)
         return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
-    words = bool(RATES[measure].words)
+    words = bool(RATES[metric].words)
     sums = ArmSums(base, cand, paired=True, words=words)
     difference, (one, other) = rate_difference(sums, margin), sums.ratios
 
@@ -378,7 +380,7 @@ def rate_seen(
             return None
         level = float(ndtr(-c))
         needed = None if one.value else sessions_without(margin.points, level, other.clusters / other.longest)
-        return none_seen(measure, other.clusters, level, needed, other.longest)
+        return none_seen(metric, other.clusters, level, needed, other.longest)
 
     return InterimStatistic(
         difference.d, difference.d - margin.points, difference.se, difference.df, upper, unsettled=unsettled
@@ -404,4 +406,6 @@ def mean_seen(
 def _few_clusters(base: PerCluster, cand: PerCluster) -> Reason | None:
     """A rate or a mean needs pairs that have turns in both arms."""
     arms = base[1], cand[1]
-    return floor_reason(None, (), [int(np.count_nonzero(n)) for n in arms], "pair", worth=[kish(n) for n in arms])
+    return floor_reason(
+        None, (), [int(np.count_nonzero(n)) for n in arms], "pair", effective_sessions=[kish(n) for n in arms]
+    )

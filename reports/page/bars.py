@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.measures import VAD_SEGMENTS
+from bench.metrics import VAD_SEGMENTS
 from bench.units import byte_unit
 from reports.numbers import clock, log_range, ms, plural, shortened, three
 from reports.page.svg import (
@@ -24,7 +24,7 @@ from reports.page.svg import (
     shape,
     tone,
 )
-from reports.statistics.quantiles import Estimate
+from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.curves import PHASES, Flow, Stack
 from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
@@ -38,7 +38,7 @@ NAMED = 35
 """Half of the width that a line's name takes, in pixels."""
 
 
-def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure: str) -> Plot:
+def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], metric: str) -> Plot:
     """For each step and target p50 (filled) and p95 (open) with their intervals, where they may be told.
 
     An interval without an end goes on to an arrow at the edge, and its mark stands at its other end.
@@ -54,14 +54,14 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure
         left=left,
         right=24,
         bottom=40,
-        title=f"{measure} by step",
+        title=f"{metric} by step",
         desc="For each step of the script the median and the 95th percentile with 95 % intervals.",
     )
     shown = [e for _, group in rows for _, figures in group for e in _published(figures)]
     drawn = [end for e in shown for end in (e.told, e.low, e.high) if math.isfinite(end)]
     low, high = log_range(drawn or [f.high for _, group in rows for _, f in group])
     x = log_scale(low, high, plot.x0, plot.x1)
-    plot.x_axis(x, log_ticks(low, high, 5), ms, measure, grid=True)
+    plot.x_axis(x, log_ticks(low, high, 5), ms, metric, grid=True)
     for row, (step, group) in enumerate(rows):
         middle = plot.y1 + pitch / 2 + row * pitch
         plot.text(plot.x0 - 10, middle + 4, shortened(step, int((left - 12) / 7.9)), "rowlab", "end")
@@ -74,7 +74,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], measure
     return plot
 
 
-def _published(figures: Figures) -> list[Estimate]:
+def _published(figures: Figures) -> list[QuantileEstimate]:
     return [figures.at(p) for p in (0.5, 0.95) if figures.at(p).bounded]
 
 
@@ -96,7 +96,7 @@ def _step(plot: Plot, figures: Figures, colour: int, x: PixelScale, y: float, st
         plot.text(plot.x0 + 6, y + 4, few, "tiny")
 
 
-def _interval(plot: Plot, estimate: Estimate, x: PixelScale, y: float, colour: int) -> None:
+def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int) -> None:
     """From end to end; where there is none an arrow at the edge."""
     low, high, cls = x.clip(estimate.low), x.clip(estimate.high), f"whisker s{tone(colour)}"
     plot.line(low, y, high, y, cls)
@@ -182,7 +182,7 @@ def strip(figures: Figures, colour: int, ends: tuple[float, float]) -> str:
             _interval(plot, estimate, x, 15, colour)
             open_ = "" if estimate.p == 0.5 else " open"
             plot.dot(x.clip(estimate.told), 15, shape(colour), f"mark s{tone(colour)}{open_}", 4)
-    if any(estimate.status == "failed share" for estimate in shown):
+    if any(estimate.status == "in_failures" for estimate in shown):
         plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker s{tone(colour)}")
     return plot.svg("strip")
 

@@ -35,7 +35,7 @@ from reports.blocks import (
 )
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
 from reports.page import bars, charts, speech
-from reports.page.sections import capital, grown, measures, of_target
+from reports.page.sections import capital, grown, metrics, of_target
 from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
 from reports.question import Stratum
 from reports.samples import HEARD
@@ -63,19 +63,19 @@ SEGMENTS_MEAN = (
     "two neighbours are one segment, named by both."
 )
 UNPLACED = (
-    "; how long is measured, where in the reply only an event log tells, so without one it is drawn in the middle"
+    "; its duration is measured, its position only an event log contains, so without one it is shown in the middle"
 )
 TIMELINE = "Good turns. Time counts from the last sample of speech. Bars are lengths, not loudness."
 LANES = "Upper lane, grey: the caller speaks. Amber: latency. Lower lane, coloured: the reply plays."
 NOTICED = "Triangles: end-of-turn detection, first audio delta."
 ALIKE = (
-    "Turn number and session age are one thing in this run: later turns are older ones, so these figures cannot tell "
-    "which of the two matters."
+    "Turn number and session age are one thing in this run: later turns are older ones, so these plots cannot"
+    " show which of the two matters."
 )
 BELOW_EACH = (
     "“Began”: how long after the run’s beginning. Below each turn its session in this run’s files, then the service’s "
-    "own names: of the request that opened the session, the response, the session. Where the events of a session were "
-    "kept, its log is linked: rtbench replay shows it event by event."
+    "own names: of the request that opened the session, the response, the session. If the events of a session were "
+    "recorded, its log is linked: rtbench replay shows it event by event."
 )
 BY_LOAD = (
     "{}: solid p50 with its 95 % interval over sessions, dashed p95; by the calls of the same target that were in "
@@ -83,8 +83,8 @@ BY_LOAD = (
     "failed turns, and how many turns began at each level."
 )
 TOGETHER = (
-    "In a run whose load only rises, later turns are those of more calls: compare with the run over time and with the "
-    "wait along a session before the load is taken for the cause."
+    "In a run whose load only rises, later turns are those of more calls: compare with latency over time and "
+    "by session age before the load is taken for the cause."
 )
 CONTEXT = (
     "Input tokens of a turn’s first response are the whole conversation, cached tokens among them. In a fixed script a "
@@ -154,16 +154,16 @@ def hearing(summary: Summary) -> Section | None:
     blocks: list[Block] = [Panes(TIMELINE, panes)] if panes else []
     if replies or callers:
         stalled = _each(summary, {c.target: [words.stalled(c)] for c in summary.counts if c.replies})
-        gaps = [one for one in summary.events if one.measure == "delta_gap"]
+        gaps = [one for one in summary.events if one.metric == "delta_gap"]
         blocks += line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
         if replies:
-            blocks += [Fold("Metrics of replies", [measures(summary, replies, gaps)], open=not played, again=True)]
+            blocks += [Fold("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
         if callers:
             wrong = _each(summary, {c.target: words.detection(c) for c in summary.counts})
-            vad = any(c.noticed for c in summary.counts)
+            vad = any(c.end_detected for c in summary.counts)
             right = "No turn was cut at a pause, and no end of speech detected too early." if vad else ""
             blocks += [Heading("Turn detection"), Paragraph(f"{wrong}." if wrong else right)]
-            blocks += [Fold("Metrics of turn detection", [measures(summary, callers)], open=not played, again=True)]
+            blocks += [Fold("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
             blocks += note(grown(summary))
     return Section("heard", "Audio playback", "What did the caller hear?", blocks) if blocks else None
 
@@ -176,7 +176,7 @@ def interruptions(summary: Summary) -> Section | None:
 
 def interrupts(summary: Summary) -> bool:
     """Whether the run is about interruptions: callers interrupted at least one turn in five."""
-    interrupted = sum(figures.wanted for figures in _rows(summary, ("barge_in_yield",)))
+    interrupted = sum(figures.planned for figures in _rows(summary, ("barge_in_yield",)))
     return 5 * interrupted >= sum(summary.outcomes.begun) > 0
 
 
@@ -189,13 +189,13 @@ def functions(summary: Summary) -> Section | None:
 
 def _conversation(summary: Summary, anchor: str, title: str, question: str, names: tuple[str, ...]) -> Section | None:
     rows = _rows(summary, names)
-    return Section(anchor, title, question, [measures(summary, rows)]) if rows else None
+    return Section(anchor, title, question, [metrics(summary, rows)]) if rows else None
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[Figures]:
-    """The figures of these measures, in their order."""
-    shown = [f for f in summary.measures if f.step == ALL and f.measure in names]
-    return sorted(shown, key=lambda f: names.index(f.measure))
+    """The figures of these metrics, in their order."""
+    shown = [f for f in summary.metrics if f.step == ALL and f.metric in names]
+    return sorted(shown, key=lambda f: names.index(f.metric))
 
 
 def _each(summary: Summary, said: dict[str, list[str]]) -> str:
@@ -214,7 +214,7 @@ def _timeline(played: Sequence[Talk]) -> Figure:
         unplaced = UNPLACED if any(talk.stall_s and not talk.heard for talk in played) else ""
         said.append(f"Hatched red: the player ran dry and the caller heard a gap{unplaced}.")
     if speech.breaks(played):
-        said.append(f"The axis ends at {speech.LONGEST_S:g} s: a bar with two strokes goes on, to the time beside it.")
+        said.append(f"The axis ends at {speech.LONGEST_S:g} s: a bar with two strokes goes on, to the time next to it.")
     logs = [(f" {words.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
     below = [Reading((" ".join(said), *named, "." if logs else ""))]
@@ -244,7 +244,7 @@ def context(summary: Summary) -> Section | None:
     blocks = [
         *_lines(summary, drawn),
         *line("; ".join(words.slope_lines(summary))),
-        *([Fold("Data table", [measures(summary, rows)], open=not drawn, again=True)] if rows else []),
+        *([Fold("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
         *note(CONTEXT),
     ]
     return Section("context", "Latency by conversation length", "How does latency grow with the conversation?", blocks)
@@ -313,23 +313,24 @@ def _caption(frame: Sequence[Waits]) -> Inline:
 def network(summary: Summary) -> Section | None:
     """The way to the service; None where the kernel told nothing of it."""
     rows = _rows(summary, NETWORK)
-    if not any(figures.measure == "network_rtt" for figures in rows):
+    if not any(figures.metric == "network_rtt" for figures in rows):
         return None
     resent = {
         c.target: [
-            f"{plural(c.resent, 'TCP segment')} sent again in {count(c.with_resent)} of {plural(c.watched, 'turn')}"
-            if c.resent
-            else f"nothing was sent again in {plural(c.watched, 'turn')}"
+            f"{plural(c.retransmits, 'TCP segment')} sent again in {count(c.turns_with_retransmits)} of "
+            f"{plural(c.turns_with_tcp_info, 'turn')}"
+            if c.retransmits
+            else f"nothing was sent again in {plural(c.turns_with_tcp_info, 'turn')}"
         ]
         for c in summary.counts
-        if c.watched
+        if c.turns_with_tcp_info
     }
     frames = [frame for stratum in summary.turns.strata if (frame := ways(summary, stratum))]
     width = HALF if len(frames) > 1 else WIDE
     blocks: list[Block] = [
         Paragraph(f"{remarks.round_trips(summary)} {capital(_each(summary, resent), summary)}"),
         Beside([_way(summary, frame, width) for frame in frames]),
-        Fold("Network metrics", [measures(summary, rows)], open=not frames, again=True),
+        Fold("Network metrics", [metrics(summary, rows)], open=not frames, again=True),
     ]
     return Section("network", "Network", "How much of the latency is the network?", blocks)
 
@@ -364,24 +365,24 @@ def _way(summary: Summary, frame: RttScatter, width: int) -> Figure:
 def slowest(summary: Summary) -> Section | None:
     """The slowest good turns, those of each stratum and measure in a table of their own; and those of each step."""
     blocks: list[Block] = []
-    for place, (stratum, measure) in enumerate(dict.fromkeys((slow.stratum, slow.measure) for slow in summary.slowest)):
-        strata = {slow.stratum for slow in summary.slowest if slow.measure == measure}
+    for place, (stratum, metric) in enumerate(dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)):
+        strata = {slow.stratum for slow in summary.slowest if slow.metric == metric}
         of_turns = f" of {stratum.turns_among(strata)}" if len(strata) > 1 else ""
-        before, after = (of_turns, "") if measure == HEARD else ("", f" {stratum.since}")
-        caption = (f"Good turns{before} by ", Term(measure), f"{after}.", "" if blocks else f" {BELOW_EACH}")
-        body = _slow_turns(summary, stratum, measure, caption, f"slow-{place}")
-        blocks += [Fold(f"The slowest by {measure}{before}{after}", [body])] if blocks else [body]
+        before, after = (of_turns, "") if metric == HEARD else ("", f" {stratum.since}")
+        caption = (f"Good turns{before} by ", Term(metric), f"{after}.", "" if blocks else f" {BELOW_EACH}")
+        body = _slow_turns(summary, stratum, metric, caption, f"slow-{place}")
+        blocks += [Fold(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
     return Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
 
 
-def _slow_turns(summary: Summary, stratum: Stratum, measure: str, caption: Inline, key: str) -> Panes:
+def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline, key: str) -> Panes:
     """A pane of all steps, then one for each step."""
 
     def pane(name: str, title: str, rows: Sequence[SlowTurn]) -> tuple[str, str, Figure]:
-        return f"{key}-{name}", title, Figure("", below=[_slow_table(summary, stratum, measure, rows)])
+        return f"{key}-{name}", title, Figure("", below=[_slow_table(summary, stratum, metric, rows)])
 
     def mine(turns: Sequence[SlowTurn]) -> list[SlowTurn]:
-        return [slow for slow in turns if (slow.stratum, slow.measure) == (stratum, measure)]
+        return [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
 
     of_steps = mine(summary.slowest_of_steps)
     steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
@@ -391,10 +392,10 @@ def _slow_turns(summary: Summary, stratum: Stratum, measure: str, caption: Inlin
     return Panes(caption, panes)
 
 
-def _slow_table(summary: Summary, stratum: Stratum, measure: str, rows: Sequence[SlowTurn]) -> Table:
-    targets, heard = len(summary.targets) > 1, measure == HEARD
-    network = any(not math.isnan(slow.network_rtt) for slow in rows)
-    heads: list[Head] = ["step, turn", *([Column("target", left=True)] if targets else []), measure]
+def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> Table:
+    targets, heard = len(summary.targets) > 1, metric == HEARD
+    network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
+    heads: list[Head] = ["step, turn", *([Column("target", left=True)] if targets else []), metric]
     heads += [f"ttfa {stratum.since}"] if heard else []
     heads += ["response created after", *(["network_rtt"] if network else []), "began"]
     lines: list[Row | Line] = []
@@ -403,8 +404,8 @@ def _slow_table(summary: Summary, stratum: Stratum, measure: str, rows: Sequence
         resent = f"{count(slow.retransmits)} sent again" if slow.retransmits else ""
         cells: Line = [f"{slow.step}, {slow.turn}"]
         cells += [of_target(summary, place)] if targets else []
-        cells += [Strong(ms(slow.value)), *([ms(slow.ttfa)] if heard else []), ms(slow.created)]
-        cells += [Cell(ms(slow.network_rtt), resent)] if network else []
+        cells += [Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
+        cells += [Cell(ms(slow.network_rtt_ms), resent)] if network else []
         cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
         row = Fold("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
         ids = (

@@ -20,7 +20,7 @@ from reports.page.svg import (
     shape,
     tone,
 )
-from reports.statistics.quantiles import Estimate
+from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.curves import GRIDS, Curve, RttScatter, TargetScatter
 from reports.summary.groups import Waits
 from reports.wording.groups import described, key_words
@@ -32,7 +32,7 @@ LABELLED = 2
 """Up to so many failing targets are named on the shelf; the shares of more stand in the legend."""
 
 
-def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
+def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
     """Latency over percentiles on an axis of nines; a curve that meets the shelf has only failed turns beyond."""
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
@@ -44,7 +44,7 @@ def percentiles(curves: Sequence[Curve], measure: str, w: int = WIDE) -> Plot:
         left=56,
         right=14 if half else 84,
         top=10 + (15 * len(failing) if len(failing) <= LABELLED else 0),
-        title=f"Percentile curve of {measure}",
+        title=f"Percentile curve of {metric}",
         desc=f"Horizontal: percentile on a logarithmic scale. Vertical: latency, logarithmic. {'; '.join(spoken)}.",
     )
     low, high = log_range(end for curve in curves for e in curve.points for end in (e.value, e.low, e.high))
@@ -122,7 +122,7 @@ def _name(p: float) -> str:
     return f"p{p * 100:.0f}" if p < 0.9 else f"p{p * 100:.1f}" if p < 0.99 else f"p{p * 100:.2f}"
 
 
-def _read(estimate: Estimate, curve: Curve) -> str:
+def _read(estimate: QuantileEstimate, curve: Curve) -> str:
     value = "failed" if estimate.value == math.inf else ms(estimate.value)
     if estimate.p > curve.solid_to:
         return f"{value} (too few turns or sessions)"
@@ -210,14 +210,14 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
         right=44,
         top=22 if shares else 10,
         bottom=42 + COUNTS * counted,
-        title=f"{of[0].measure}{' and failures' if shares else ''} by {words.axis}",
+        title=f"{of[0].metric}{' and failures' if shares else ''} by {words.axis}",
         desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(map(_spoken_waits, of)) + ".",
     )
     low = 0.0 if by in ("age", "calls") else 1.0
     x = PixelScale(identity, low, max(*(waits.end for waits in of), low + 1e-3), plot.x0 + 10, plot.x1)
     ground, top = plot.y0, plot.y1
     if shares:
-        plot.text(plot.x0, plot.y1 - 8, of[0].measure, "lab")
+        plot.text(plot.x0, plot.y1 - 8, of[0].metric, "lab")
         plot.y0 = top + WAITS
     _waits(plot, of, x)
     if shares:
@@ -288,7 +288,7 @@ def _shares(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     opened = [[(group.place.at, group.unopened) for group in waits.groups if group.unopened] for waits in of]
     if any(rate.count for rates in opened for _, rate in rates):
         kinds.append(opened)
-    most = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.of), default=1.0)
+    most = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.total), default=1.0)
     y = PixelScale(identity, 0.0, most, plot.y0, plot.y1)
     beside = "; open marks: sessions that did not open" if len(kinds) > 1 else ""
     plot.text(plot.x0, plot.y1 - 8, f"failed turns{beside}", "lab")
@@ -298,10 +298,10 @@ def _shares(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
         for row, (waits, rates) in enumerate(zip(of, of_pools, strict=True)):
             moved = BESIDE * (kind * len(of) + row - (slots - 1) / 2)
             with plot.of(waits.colour):
-                for at, rate in ((x(place) + moved, rate) for place, rate in rates if rate.of):
+                for at, rate in ((x(place) + moved, rate) for place, rate in rates if rate.total):
                     plot.line(at, y(rate.low), at, y(rate.high), f"whisker s{tone(waits.colour)}")
                     style = f"mark s{tone(waits.colour)}{' open' if kind else ''}"
-                    plot.dot(at, y(rate.value), shape(waits.colour), style, 4)
+                    plot.dot(at, y(rate.share), shape(waits.colour), style, 4)
 
 
 def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.money import dollars
+from bench.run.document import Check
 from bench.units import NS_PER_S
 from reports.blocks import (
     Block,
@@ -44,24 +45,23 @@ from reports.summary.figures import measured_seconds
 from reports.summary.load import Throttling
 from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money
 from reports.summary.summary import Summary
-from reports.summary.trust import RuleResult
 from reports.wording import groups, remarks, validity, words
 from reports.wording.notices import inexact_line
 from reports.wording.settings import FACTS, arm_fact
 
 POOLED = (
-    "{} hosts recorded this run. Figures elsewhere are of all of them together; where hosts differ, of the mixture. "
+    "{} hosts recorded this run. Values elsewhere are of all of them together; where hosts differ, of the mixture. "
     "No latency depends on a host’s clock; seconds and blocks do, by its offset against the leader’s."
 )
 OF_HARNESS = ("timestamp_uncertainty", "start_delay", "event_loop_delay", "send_delay")
 CHECKS = {
-    "a": "Timestamps are accurate",
-    "b": "Event loop keeps up",
-    "c": "Audio is sent on time",
-    "d": "Calls start on time",
-    "e": "Data is complete",
+    "timestamp_uncertainty": "Timestamps are accurate",
+    "event_loop_delay": "Event loop keeps up",
+    "send_delay": "Audio is sent on time",
+    "start_delay": "Calls start on time",
+    "missing_data": "Data is complete",
 }
-"""The checks of a run's validity, by the letters that run.json has for them."""
+"""What screens print for the checks of a run's validity."""
 NAMED = 2
 """So many targets are named one by one in a sentence."""
 
@@ -74,7 +74,7 @@ def arms(summary: Summary) -> Section | None:
         return None
     columns = [Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)]
     interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
-    own = FACTS["settings_of_its_own"]
+    own = FACTS["variant_settings"]
     facts: list[Row] = []
     for fact, texts in known:
         differs = "differs" if len(set(texts)) > 1 else ""
@@ -102,19 +102,20 @@ def money(summary: Summary) -> Section | None:
     said = words.as_sentence(", ".join(remarks.amounts(found)))
     simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
     blocks: list[Block] = [Paragraph((simulated, said))]
-    if found.costs:
+    if found.targets:
         costs = table(
             (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS),
-            [_cost(summary, *cost) for cost in enumerate(found.costs)],
+            [_cost(summary, *cost) for cost in enumerate(found.targets)],
         )
         blocks += [costs, Paragraph(TOKENS, "note")]
-    if found.waste is not None:
+    if found.unplayed_audio is not None:
         wasted = [
-            row_of([marked_target(summary, at), *remarks.wasted(cost.waste)]) for at, cost in enumerate(found.costs)
+            row_of([marked_target(summary, at), *remarks.wasted(cost.unplayed_audio)])
+            for at, cost in enumerate(found.targets)
         ]
         blocks.append(table(("target", *remarks.WASTES), wasted))
     blocks += [Paragraph(text, "note") for text in remarks.money_notes(summary.money, simulated=summary.simulated)]
-    prices = [_prices(summary, place, charge) for place, cost in enumerate(found.costs) for charge in cost.charges]
+    prices = [_prices(summary, place, charge) for place, cost in enumerate(found.targets) for charge in cost.models]
     blocks += [Fold("Prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
     return Section("money", "Cost", "What did it cost?", blocks)
 
@@ -153,7 +154,7 @@ def _prices(summary: Summary, place: int, charge: Charge) -> Line:
     found = summary.money
     prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
     shown = [NONE if price is None else f"{price:g}" for price in prices]
-    table_of = f"{found.prices.table or 'table'}{f', as of {found.prices.as_of}' if found.prices.as_of else ''}"
+    table_of = f"{found.prices.name or 'table'}{f', as of {found.prices.as_of}' if found.prices.as_of else ''}"
     return [
         marked_target(summary, place),
         charge.model,
@@ -163,12 +164,20 @@ def _prices(summary: Summary, place: int, charge: Charge) -> Line:
 
 
 def _cost(summary: Summary, place: int, cost: Cost) -> Line:
-    rates = (cost.per_turn, cost.per_session, cost.per_minute)
+    rates = (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute)
     amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
     read = summary.money.kinds_read
     taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (read, OUTPUT))
     cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
-    return [marked_target(summary, place), *amounts, count(cost.turns), count(cost.silent), *taken, cached, *made]
+    return [
+        marked_target(summary, place),
+        *amounts,
+        count(cost.turns),
+        count(cost.turns_without_usage),
+        *taken,
+        cached,
+        *made,
+    ]
 
 
 def quota(summary: Summary) -> Section | None:
@@ -178,9 +187,7 @@ def quota(summary: Summary) -> Section | None:
         return None
     drawn = []
     if found.drawable:
-        told = (
-            f"Lines: the least share of a limit that remained in each {span(found.bin_s)}, as the service reported it; "
-        )
+        told = f"Lines: the minimum share of a limit that remained in each {span(found.bin_s)}, by the service; "
         told += "solid tokens, dashed requests. "
         read = told if any(target.remaining for target in found.targets) else ""
         red = f"Red: throttled turns and sessions in each {span(found.bin_s)}. "
@@ -208,7 +215,7 @@ def _limits(summary: Summary, place: int, one: Throttling) -> Line:
         *(count(number) for number in (one.turns, one.sessions, len(one.waits_s))),
         ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
         ms(1000 * waits[-1]) if waits.size else NONE,
-        three(one.held_s) if one.held_s == one.held_s else NONE,
+        three(one.start_delay_s) if one.start_delay_s == one.start_delay_s else NONE,
         count(int(one.backed_off)) if one.backed_off == one.backed_off else NONE,
         *(least.get(limit, NONE) for limit in ("tokens", "requests")),
     ]
@@ -226,39 +233,39 @@ def incidents(summary: Summary) -> Section | None:
         ]
         for one in found.kept
     ]
-    more = f" The words of {count(len(rows))} were kept." if found.total > len(rows) else ""
+    more = f" The words of {count(len(rows))} were recorded." if found.total > len(rows) else ""
     heads = ("when", "worker", Column("what", left=True), Column("in words", left=True))
     blocks: list[Block] = [Paragraph(f"{remarks.incident_kinds(found)}.{more}"), table(heads, rows)]
     return Section("incidents", "Incidents", "What else happened?", blocks) if rows else None
 
 
-def inexact_measures(summary: Summary) -> list[Block]:
+def uncertain_metrics(summary: Summary) -> list[Block]:
     """Which measures are not exact in this run, and by how much; nothing where all are."""
     line = inexact_line(summary.run)
     return [Fold(line, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note")] if line else []
 
 
 def doubts_answers(summary: Summary) -> bool:
-    """Whether a measure of the first screen is among them."""
-    shown = {answer.figures.measure for group in words.tables(summary) for answer in group.rows}
-    return any(one.measure in shown for one in summary.run.inexact)
+    """Whether a metric of the first screen is among them."""
+    shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
+    return any(one.metric in shown for one in summary.run.inexact)
 
 
 def health(summary: Summary) -> Section:
     """Whether the figures can be trusted."""
-    verdict, document = summary.verdict, summary.run.document
+    verdict, document = summary.validity, summary.run.metadata
     line = {
-        None: f"No verdict: {validity.verdict_reason(verdict)}.",
-        True: f"Yes, as far as the load generator goes: {validity.verdict_count(verdict)}.",
-        False: f"No: {validity.verdict_count(verdict)}.",
-    }[verdict.valid]
+        "no_verdict": f"No verdict: {validity.verdict_reason(verdict)}.",
+        "valid": f"Yes, as far as the load generator goes: {validity.verdict_count(verdict)}.",
+        "invalid": f"No: {validity.verdict_count(verdict)}.",
+    }[verdict.status]
     stamps = document.get("receive_timestamp_source")
     totals = document.get("totals") or {}
-    said = [f"Stamps: {stamps}." if stamps else "The source of the stamps is not known."]
+    said = [f"Timestamps: {stamps}." if stamps else "The source of the timestamps is not known."]
     if totals.get("events"):
         said.append(
             f"{count(totals['events'])} events{' of the whole run' if summary.window.warmup_s else ''}, "
-            f"{count(totals.get('timestamp_fallbacks') or 0)} without a kernel stamp."
+            f"{count(totals.get('timestamp_fallbacks') or 0)} without a kernel timestamp."
         )
     seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
     cpu = seconds.loc[
@@ -272,14 +279,14 @@ def health(summary: Summary) -> Section:
     said += validity.trusted(summary)
     heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))
     rows: list[Row | Line] = [
-        [Term(one.measure), count(one.n), *quantiles(one), Cell(CATALOGUE[one.measure].sentence, style="what")]
+        [Term(one.metric), count(one.n), *quantiles(one), Cell(CATALOGUE[one.metric].sentence, style="what")]
         for one in summary.harness
     ]
     body: list[Block] = [Paragraph("In ms, over all targets."), table(heads, rows)]
     blocks = [
         Paragraph(line),
-        *([] if doubts_answers(summary) else inexact_measures(summary)),
-        *_rules(verdict.rules),
+        *([] if doubts_answers(summary) else uncertain_metrics(summary)),
+        *_checks(verdict.checks),
         *([Fold("What the load generator measured of itself", body)] if rows else []),
         *_spreads(summary),
         *note(coded(" ".join(said))),
@@ -302,7 +309,7 @@ def hosts(summary: Summary) -> Section | None:
     return Section("hosts", "Results by host", "Do the hosts agree?", blocks)
 
 
-def _rules(rules: Sequence[RuleResult]) -> list[Block]:
+def _checks(checks: Sequence[Check]) -> list[Block]:
     heads = (
         "check",
         "value",
@@ -316,19 +323,20 @@ def _rules(rules: Sequence[RuleResult]) -> list[Block]:
     ]
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
     rows: list[Line] = []
-    for rule in rules:
-        word, style = words.result(rule.passed, "– not evaluated")
-        about: Inline = (Term(rule.measure), f"{', ' if rule.measure and rule.note else ''}{rule.note}")
+    for check in checks:
+        word, style = words.result(check.result)
+        failed = check.result == "fail"
+        about: Inline = (Term(check.name), f"{', ' if check.note else ''}{check.note}")
         rows.append(
             [
-                Cell(CHECKS.get(rule.rule, rule.name), about),
-                rule.written(rule.figure),
-                rule.written(rule.limit),
-                bar.format(" x" if rule.passed is False else "", round(min(100.0, rule.used * 80), 1)),
-                Cell(word, rule.remedy if rule.passed is False else "", style=f"{style}-ink wrap"),
+                Cell(CHECKS[check.name], about),
+                words.check_value(check, check.value),
+                words.check_value(check, check.limit),
+                bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1)),
+                Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap"),
             ]
         )
-    return [*what, table(heads, rows)] if rules else []
+    return [*what, table(heads, rows)] if checks else []
 
 
 def _spreads(summary: Summary) -> list[Block]:

@@ -18,7 +18,7 @@ from reports.page.svg import (
     log_ticks,
     tone,
 )
-from reports.statistics.quantiles import Estimate
+from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.histograms import Histogram, HistogramTarget
 from reports.wording.words import bound
 
@@ -120,7 +120,7 @@ def _failed(plot: Plot, one: HistogramTarget, targets: Sequence[HistogramTarget]
         plot.rect(at + 1, y(share), width - 2, plot.y0 - y(share), "failbar", tip)
 
 
-def _published(one: HistogramTarget) -> list[Estimate]:
+def _published(one: HistogramTarget) -> list[QuantileEstimate]:
     """p50 and p95, as far as the tables have them."""
     return [estimate for estimate in one.quantiles if estimate.bounded]
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
-from bench.measures import CATALOGUE, DEFINITIONS_VERSION
+from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.plain import printable
 from reports.blocks import (
     MARKS,
@@ -54,20 +54,21 @@ from reports.wording.verdicts import NOTHING
 from reports.wording.words import INFINITE, answer_cell
 
 METHOD = {
-    "service time": "Latency that counts from the turn's origin, not from when a schedule wanted the turn to begin.",
+    "service time": "Latency that is measured from the turn's own start, not from the start that a schedule planned.",
     "interval": "95 %: order statistics with a design effect. Sessions, not turns, are the unit, "
     "because turns of one session resemble each other more than those of different sessions.",
     "failed turns": words.FAILED_TURNS,
-    "sigma": "Standard deviation of the logarithm of successful latencies: 0.5 is a factor of 1.65 to either side.",
+    "sigma": "Standard deviation of the logarithm of successful latencies: 0.5 is a factor of 1.65 up or down.",
     "ICC": "The share of that variance which lies between sessions: at 0 the turns of a session resemble each other "
     "no more than any others, at 1 a session says the same with every turn.",
     "design effect": "By how much sessions instead of independent turns widen the variance of a percentile: at 2, "
     "2,000 turns say as much as 1,000 independent ones.",
     "effective sessions": "(Σn)² ÷ Σn² of sessions with n turns: the number of sessions of equal length that say as "
     "much. Of sixty sessions of which one has half of the turns it is 4.",
-    "drift": "The later half of the turns against the earlier half, by the median of waits as multiples of their "
-    "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 98 % interval of "
-    "the ratio of both medians (of all targets together) excludes 1 and they lie more than 5 % apart; each half needs "
+    "drift": "The later half of the turns against the earlier half, by the median of latencies as multiples of their "
+    "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 98 % "
+    "interval of "
+    "the ratio of both medians (of all targets together) excludes 1 and they differ by more than 5 %; each half needs "
     "20 sessions. It is not suspected in an invalid run.",
     "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "
     "p99 198; with one turn each 50, 100, 500; more where sessions differ much.",
@@ -95,9 +96,11 @@ KEPT_UP = "the load generator kept up"
 
 def run_page(summary: Summary) -> Page:
     """What the page says, in the order of a reader's questions."""
-    verdict, began = summary.verdict, moment(summary.window.began_utc_ns)
-    word = verdict.word if verdict.valid is None else f"{verdict.word} RUN"
-    judged = Badge(MARKS[verdict.word].badge, verdict.glyph, word, KEPT_UP if verdict.valid else verdict_count(verdict))
+    verdict, began = summary.validity, moment(summary.window.started_utc_ns)
+    word = verdict.word if verdict.status == "no_verdict" else f"{verdict.word} RUN"
+    judged = Badge(
+        MARKS[verdict.word].badge, verdict.glyph, word, KEPT_UP if verdict.status == "valid" else verdict_count(verdict)
+    )
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
     meant: list[Block] = [
@@ -105,17 +108,17 @@ def run_page(summary: Summary) -> Page:
         Fold(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
         Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
-    opened = OPEN if verdict.valid else DOUBTED
+    opened = OPEN if verdict.status == "valid" else DOUBTED
     opened |= {"interruptions"} if calls.interrupts(summary) else set()
     made_from: Inline = ("Made from the run folder ", Code(printable(summary.run.folder.resolve().name)))
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
-    version = summary.run.document.get("definitions") or DEFINITIONS_VERSION
+    version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
     simulated = MEASURED_AGAINST if summary.simulated else ""
     ends = f". Every session was a WebSocket connection. Definitions version {version}. All times UTC."
     # what forbids the figures, then what went wrong, and what to do about it
     broken: list[Inline] = []
-    for rule, remedy in words.with_remedies(summary.verdict.broken):
-        broken.append((Strong(words.rule_line(rule)), f" {words.rule_figure(rule)}"))
+    for check, remedy in words.with_remedies(summary.validity.failed):
+        broken.append((Strong(words.check_line(check)), f" {words.check_details(check)}"))
         if remedy:
             broken.append((Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.run_beside(summary), sentences.run_second(summary))))
@@ -132,13 +135,13 @@ def run_page(summary: Summary) -> Page:
             for one in (*shown, Section("how", "Definitions", "What do the words mean?", meant))
         ],
         definitions=definitions,
-        footer=(simulated, made_from, ". The same figures are in ", files, ends),
+        footer=(simulated, made_from, ". The same values are in ", files, ends),
         targets=summary.targets if len(summary.targets) > 1 else (),
     )
 
 
 def _answers(summary: Summary) -> list[Block]:
-    """The measures that matter in one table with one scale, targets in rows below each; and how to read it."""
+    """The metrics that matter in one table with one scale, targets in rows below each; and how to read it."""
     groups = words.tables(summary) if sum(summary.outcomes.begun) else []
     if not groups:
         return []
@@ -152,7 +155,7 @@ def _answers(summary: Summary) -> list[Block]:
     alone = len(summary.targets) == 1
     caption = f"{f'{summary.targets[0]}, in' if alone else 'In'} ms, with 95{NBSP}% intervals over sessions"
     least = min(
-        (figure.at(0.99).needs for figure in figures if figure.at(0.99).status == "too few sessions"), default=0
+        (figure.at(0.99).required for figure in figures if figure.at(0.99).status == "too_few_sessions"), default=0
     )
     caption += f"; p99 needs {count(least)} sessions" if least and not tail else ""
     ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
@@ -161,10 +164,10 @@ def _answers(summary: Summary) -> list[Block]:
     rows: list[Line | Row] = []
     for group in groups:
         if not alone:
-            of: Inline = (Term(group.measure), f" from {group.measured_from}, to {group.end}")
+            of: Inline = (Term(group.metric), f" from {group.measured_from}, to {group.end}")
             rows.append(row_of([Cell(of, columns=len(heads))], "of"))
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
-    style = "struck" if summary.verdict.valid is False else ""
+    style = "struck" if summary.validity.status == "invalid" else ""
     chunked = note(grown(summary)) if summary.setup.vad_chunks_ms else []
     reading = [*([Reading(STRIP_MARKS)] if ends else []), *note(ENDLESS), *chunked, *note(READING)]
     return [
@@ -184,11 +187,11 @@ def _answer(
     ends: tuple[float, float] | None,
     ps: Sequence[float],
 ) -> Line:
-    """Named by its target; in a run of one target by its measure."""
+    """Named by its target; in a run of one target by its metric."""
     target, failed, apart = summary.targets.index(answer.target), words.failures(answer), group.apart(answer)
     beside = f" · {apart}" if apart else ""
     name = (
-        Cell((Term(group.measure), f" from {group.measured_from}{beside}"), f"to {group.end}; {group.counts(answer)}")
+        Cell((Term(group.metric), f" from {group.measured_from}{beside}"), f"to {group.end}; {group.counts(answer)}")
         if len(summary.targets) == 1
         else Cell(f"{answer.target}{beside}", group.counts(answer), target, marked=True)
     )
@@ -211,13 +214,13 @@ def _beside_answers(summary: Summary) -> list[Block]:
         "Throughput": "; ".join(remarks.throughput(summary)),
         "Cost": ", ".join(circumstances.whole_cost(summary)),
     }
-    shown = {answer.figures.measure for group in words.tables(summary) for answer in group.rows}
+    shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
     inexact = inexact_line(summary.run, shown)
     noted = [notice for notice in notices(summary) if notice != inexact]
     more = [Fold(f"{plural(len(noted) - NOTED, 'more note')}", [Bullets(noted[NOTED:])], style="note")]
     return [
         *(Paragraph((Strong(name), " ", *coded(said)), "fact") for name, said in facts.items() if said),
-        *(circumstances.inexact_measures(summary) if circumstances.doubts_answers(summary) else []),
+        *(circumstances.uncertain_metrics(summary) if circumstances.doubts_answers(summary) else []),
         *([Bullets(noted[:NOTED])] if noted else []),
         *(more if len(noted) > NOTED else []),
     ]
@@ -257,17 +260,17 @@ def sections_of(summary: Summary) -> Iterable[Section]:
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    """Definitions of the measures on this page, in the words of the catalogue."""
-    shown = {f.measure for f in (*summary.measures, *summary.connecting, *summary.slopes)}
-    shown |= {distribution.measure for distribution in (*summary.harness, *summary.events)}
-    shown |= {rate.measure for rate in summary.throughput if rate.total_bytes and flow}
-    shown |= {rule.measure for rule in summary.verdict.rules}
+    """Definitions of the metrics on this page, in the words of the catalogue."""
+    shown = {f.metric for f in (*summary.metrics, *summary.connecting, *summary.slopes)}
+    shown |= {distribution.metric for distribution in (*summary.harness, *summary.events)}
+    shown |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
+    shown |= {check.name for check in summary.validity.checks}
     shown |= set(summary.mains.values())
-    measures = {name: measure.sentence for name, measure in CATALOGUE.items() if name in shown}
+    metrics = {name: metric.sentence for name, metric in CATALOGUE.items() if name in shown}
     chunked = settings.packetisation(summary.setup)
     grown = {"packetisation": chunked} if chunked else {}
-    rates = {rate.name: RATES[rate.name].sentence for rate in summary.rates}
-    return measures | rates | METHOD | grown
+    rates = {rate.rate: RATES[rate.rate].sentence for rate in summary.rates}
+    return metrics | rates | METHOD | grown
 
 
 KEYS = (
@@ -275,7 +278,7 @@ KEYS = (
     "scenario",
     "labels",
     "state",
-    "stopped",
+    "stop_reason",
     "tool",
     "targets",
     "scripts",
@@ -290,7 +293,7 @@ KEYS = (
 
 def run_settings(summary: Summary) -> Iterable[tuple[str, str]]:
     """What was run, flattened: one line for each part of the document."""
-    document = summary.run.document
+    document = summary.run.metadata
     for key in KEYS:
         value = document.get(key)
         for index, entry in enumerate(value if isinstance(value, list) else [value]):

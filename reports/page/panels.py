@@ -28,7 +28,7 @@ def time_panels(frame: OverTime) -> Plot:
         right=66,
         top=24,
         bottom=30,
-        title=f"{listed(list(frame.measures))} over time",
+        title=f"{listed(list(frame.metrics))} over time",
         desc="One panel per target, and per origin where there are several. "
         "Lines are the median and the 95th percentile, ticks on the shelf failed turns. "
         + "; ".join(
@@ -158,7 +158,7 @@ def step_panels(course: StepsOverTime) -> Plot:
         right=24,
         top=0,
         bottom=30,
-        title=f"{course.measure} of each step over time",
+        title=f"{course.metric} of each step over time",
         desc=f"One panel for each step: {', '.join(course.steps)}. Lines are medians of turns that began together.",
     )
     x = PixelScale(identity, 0.0, course.length_s, plot.x0, plot.x1)
@@ -219,10 +219,10 @@ def limit_panels(frame: Quota) -> Plot:
         top=0,
         bottom=30,
         title="Limits of the service over time",
-        desc="For each target the least share of its limits that remained, and what was throttled. "
+        desc="For each target the minimum share of its limits that remained, and what was throttled. "
         + "; ".join(spoken),
     )
-    x = PixelScale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
+    x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
     ground, top = plot.y0, 0.0
     for place, one in shown:
         with plot.of(place):
@@ -234,7 +234,7 @@ def limit_panels(frame: Quota) -> Plot:
     for bin_ in range(frame.targets[0].counts.size):
         if told := [text for _, one in shown if (text := _limits_in(one, bin_, frame.bin_s))]:
             stops.append(x.clip((bin_ + 0.5) * frame.bin_s))
-            rows.append(" · ".join([f"from {clock(bin_ * frame.bin_s, long=frame.length_s > 180)}", *told]))
+            rows.append(" · ".join([f"from {clock(bin_ * frame.bin_s, long=frame.duration_s > 180)}", *told]))
     plot.readout(stops, rows)
     return plot
 

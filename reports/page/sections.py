@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.units import byte_unit
 from reports.blocks import (
     Beside,
@@ -62,7 +62,7 @@ FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 
 
 def spread(summary: Summary) -> Section | None:
-    """A pane of percentile curves for each measure that has one, the main ones first; None where there is none."""
+    """A pane of percentile curves for each metric that has one, the main ones first; None where there is none."""
     panes = list(_percentile_panes(summary))
     if not panes:
         return None
@@ -196,24 +196,24 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
 
 
 def others(summary: Summary) -> Section | None:
-    """Every measure of turns, all steps together; those of connecting have a section of their own."""
-    shown = [f for f in (*summary.measures, *summary.connecting, *summary.slopes) if f.step == ALL]
-    of_turns = [f for f in shown if CATALOGUE[f.measure].scope == "turn" or f.measure in OF_CALLS]
-    of_events = [one for one in summary.events if CATALOGUE[one.measure].scope == "event"]
+    """Every metric of turns, all steps together; those of connecting have a section of their own."""
+    shown = [f for f in (*summary.metrics, *summary.connecting, *summary.slopes) if f.step == ALL]
+    of_turns = [f for f in shown if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
+    of_events = [one for one in summary.events if CATALOGUE[one.metric].scope == "event"]
     if not of_turns:
         return None
     blocks = [
-        *line(counted_measures({f.measure for f in of_turns}, {one.measure for one in of_events})),
-        Fold("All metrics", [measures(summary, of_turns, of_events)]),
+        *line(counted_metrics({f.metric for f in of_turns}, {one.metric for one in of_events})),
+        Fold("All metrics", [metrics(summary, of_turns, of_events)]),
     ]
     return Section("all", "All metrics", "What was measured?", blocks)
 
 
-def counted_measures(of_turns: set[str], of_events: set[str]) -> str:
+def counted_metrics(of_turns: set[str], of_events: set[str]) -> str:
     """24 measures: 22 of turns, 2 of every event."""
     parts = [f"{count(len(of_turns))} of turns and sessions"] if of_turns else []
     parts += [f"{count(len(of_events))} of every event"] if of_events else []
-    return f"{plural(len(of_turns | of_events), 'measure')}: {listed(parts)}, each target and origin by itself."
+    return f"{plural(len(of_turns | of_events), 'metric')}: {listed(parts)}, each target and origin by itself."
 
 
 def rates(summary: Summary) -> Section | None:
@@ -226,15 +226,15 @@ def rates(summary: Summary) -> Section | None:
         figure, interval = words.rate_cell(rate)
         target = of_target(summary, summary.targets.index(rate.target))
         counted = words.rate_events(rate)
-        better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.name].better]
-        rows.append([Term(rate.name), target, Cell(figure, interval), counted, count(rate.sessions), better])
+        better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
+        rows.append([Term(rate.rate), target, Cell(figure, interval), counted, count(rate.sessions), better])
     few = (
         f" Of fewer than {TRIALS} turns only the counts stand here."
         if not all(r.published for r in summary.rates)
         else ""
     )
     of = "turns of all kinds"
-    if any(RATES[rate.name].words for rate in summary.rates):
+    if any(RATES[rate.rate].words for rate in summary.rates):
         of += "; a word error rate is of words, and can be over 100 %"
     blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
     return Section("rates", "Rates", "How often did each of these happen?", blocks)
@@ -284,15 +284,15 @@ def _ending(ending: Ending) -> Row:
 
 def connect(summary: Summary) -> Section | None:
     """How long connecting takes; None where no session opened."""
-    rows = [f for f in summary.connecting if f.measure not in OF_CALLS and (f.measure != "auth_wait" or f.high)]
+    rows = [f for f in summary.connecting if f.metric not in OF_CALLS and (f.metric != "auth_wait" or f.high)]
     found = curves.connecting(summary)
     if not rows:
         return None
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
     slow = " and around p95" if any(stack.p > 0.5 for stack in found) else ""
     caption = f"Mean phases, in ms, of the sessions around the median{slow}. They add up."
-    whole, parts = ([f for f in rows if (f.measure in phases) == of_phase] for of_phase in (False, True))
-    told = [figures for figures in rows if figures.measure == "session_ready" and figures.at(0.5).bounded]
+    whole, parts = ([f for f in rows if (f.metric in phases) == of_phase] for of_phase in (False, True))
+    told = [figures for figures in rows if figures.metric == "session_ready" and figures.at(0.5).bounded]
     named = len({figures.target for figures in rows}) > 1
     medians = [(figures.target, figures.at(0.5)) for figures in told]
     medians_told = [f"{f'{target} ' if named else ''}{words.bound(one)}{ms(one.told)}" for target, one in medians]
@@ -312,7 +312,7 @@ def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
     heads = ("metric, ms", Column("target", left=True), *QUANTILES, "sessions", "completed")
     return table(
         heads,
-        [[Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in rows],
+        [[Term(f.metric), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in rows],
     )
 
 
@@ -325,12 +325,12 @@ def flow(summary: Summary) -> Section | None:
     longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
     shown = Beside([plot_figure(bars.flow_areas(frame, longest, width), stops=()) for frame in found])
     compression = [block for said in remarks.compression(summary) for block in note(said)]
-    sums = {name: sum(r.total_bytes for r in summary.throughput if r.measure == name) for name in FLOWS}
+    sums = {name: sum(r.total_bytes for r in summary.throughput if r.metric == name) for name in FLOWS}
     audio_sent, audio_received, wire_sent, wire_received = (quantity(total) for total in sums.values())
     audio = f"{audio_sent} of decoded audio sent, {audio_received} received" if any(list(sums.values())[:2]) else ""
     wire = f"{wire_sent} of WebSocket frames sent, {wire_received} received" if any(list(sums.values())[2:]) else ""
     said = "; ".join(filter(None, (audio, wire)))
-    drawn = " The figures show the whole run, warm-up too." if summary.window.warmup_s else ""
+    drawn = " The plots show the whole run, warm-up too." if summary.window.warmup_s else ""
     volume = line(f"{said}, over the measured phase.{drawn}" if said else "")
     blocks = [*volume, shown, *_carried(summary), *compression]
     return Section("flow", "Throughput", "How much was sent and received?", blocks)
@@ -348,13 +348,13 @@ def _carried(summary: Summary) -> list[Block]:
         ends = interval(median.low / size, median.high / size, three, " – ")
         shown = words.Shown(f"{words.bound(median)}{three(median.told / size)}", ends)
         cells = cells_of([shown if median.bounded else words.cell(figures, 0.5, "")])
-        of_sessions[figures.measure, figures.target] = [*cells, three(figures.high / size)]
+        of_sessions[figures.metric, figures.target] = [*cells, three(figures.high / size)]
     rows: list[Row | Line] = []
     for rate in rates:
         target = of_target(summary, summary.targets.index(rate.target))
         over_run = (rate.mean_bytes_per_s, rate.per_second.p50, rate.per_second.high)
         of_run = [quantity(rate.total_bytes), *(three(value / size) for value in over_run)]
-        rows.append([Term(rate.measure), target, *of_run, *of_sessions.get((rate.measure, rate.target), (NONE, NONE))])
+        rows.append([Term(rate.metric), target, *of_run, *of_sessions.get((rate.metric, rate.target), (NONE, NONE))])
     said = f"Rates in {unit}/s. Peak: the target’s busiest second. Sessions: over their length, with 95 % intervals."
     return [table(CARRIED_HEADS, rows), *note(said)]
 
@@ -385,9 +385,9 @@ def arriving(summary: Summary) -> Section | None:
     frame = summary.arriving
     if frame is None:
         return None
-    waits = [f for f in summary.connecting if f.measure in remarks.WAITS]
+    waits = [f for f in summary.connecting if f.metric in remarks.WAITS]
     rows: list[Line] = [
-        [Term(f.measure), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in waits
+        [Term(f.metric), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in waits
     ]
     several = len(frame.targets) > 1
     loads = (
@@ -402,10 +402,10 @@ def arriving(summary: Summary) -> Section | None:
                 marked_target(summary, place),
                 count(one.offered),
                 blocked,
-                *map(count, (one.cut, one.held, one.started, one.refused, one.completed)),
+                *map(count, (one.not_started, one.delayed, one.started, one.connect_failed, one.completed)),
                 *map(three, (one.offered_erlangs, one.carried_erlangs)),
-                count(one.slots),
-                three(one.call_s),
+                count(one.max_concurrent),
+                three(one.call_duration_s),
                 *map(three, (one.start_delay_p50_ms, one.start_delay_p99_ms)),
             ]
         )
@@ -445,7 +445,7 @@ def capital(said: str, summary: Summary) -> str:
     return f"{said}." if said and len(summary.targets) > 1 else words.as_sentence(said)
 
 
-MEASURES = (
+METRICS = (
     "metric",
     Column("target", left=True),
     "p50",
@@ -459,23 +459,23 @@ MEASURES = (
 )
 
 
-def measures(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:
-    """A line for each measure of turns or sessions, then for each that is counted at every event."""
+def metrics(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:
+    """A line for each metric of turns or sessions, then for each that is counted at every event."""
     lines: list[Line] = []
     for figures in rows:
-        since = words.since(figures.measure, figures.stratum)
-        head = Cell(Term(figures.measure), f"{figures.unit},{since}" if since else figures.unit)
+        since = words.since(figures.metric, figures.stratum)
+        head = Cell(Term(figures.metric), f"{figures.unit},{since}" if since else figures.unit)
         target = of_target(summary, summary.targets.index(figures.target), words.whose(figures))
-        lines.append([head, target, *quantile_cells(figures), count(figures.censored)])
+        lines.append([head, target, *quantile_cells(figures), count(figures.unfinished)])
     for one in events:
         counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
         beside = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
-        head = Cell(Term(one.measure), f"{one.unit}, every event")
+        head = Cell(Term(one.metric), f"{one.unit}, every event")
         target = of_target(
             summary, summary.targets.index(one.target) if one.target in summary.targets else 0, one.target
         )
         lines.append([head, target, *quantiles(one), count(one.n), Cell(beside, columns=2)])
-    return table(MEASURES, lines)
+    return table(METRICS, lines)
 
 
 def quantiles(one: Distribution) -> list[Inline]:
@@ -486,4 +486,4 @@ def quantiles(one: Distribution) -> list[Inline]:
 def quantile_cells(figures: Figures) -> Line:
     """p50, p90, p95, p99, the largest value, and how many were wanted and reached it."""
     shown = cells_of(cell(figures, p, "") for p in PS)
-    return [*shown, three(figures.high), count(figures.wanted), *cells_of([words.reached(figures)])]
+    return [*shown, three(figures.high), count(figures.planned), *cells_of([words.reached(figures)])]

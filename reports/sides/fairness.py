@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from bench.errors import UsageError
-from bench.measures import DEFINITIONS_VERSION
+from bench.metrics import DEFINITIONS_VERSION
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.runs import hosts_of
 from reports.sides.questions import by_default
@@ -20,24 +21,26 @@ from reports.sides.side import ABSENT, Side, sample_of
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
-from reports.summary.trust import noticed, taken_by_warm_up, verdict_of
+from reports.summary.trust import noticed, taken_by_warm_up, validity_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILURES_DIFFER, run_notices
 from reports.wording.remarks import interleaved
 from reports.wording.settings import FACTS, arm_fact
 from reports.wording.validity import Cause, ended_as, of_run, over_the_limit, run_called
 
+Fairness = Literal["pass", "fail", "informational"]
+
 
 @dataclass(frozen=True)
-class Check:
-    """A line of "Was the comparison fair?": a text for each side. `fair` None: said for information.
+class FairnessCheck:
+    """A check of whether targets may be compared: a text for each of them.
 
-    `causes`: of one that is not fair, each about the side that it is true of.
+    `causes`: of one that failed, each about the target that it is true of.
     """
 
     name: str
     texts: tuple[str, ...]
-    fair: bool | None
+    result: Fairness
     causes: tuple[Cause, ...] = ()
 
     @property
@@ -61,36 +64,38 @@ def refuse_other_definitions(sides: Sequence[Side]) -> None:
     if len(set(versions.values())) > 1:
         versions_told = listed([f"{label} by version {version}" for label, version in versions.items()])
         raise UsageError(
-            f"these runs cannot be compared: their measures are defined differently ({versions_told}); "
+            f"these runs cannot be compared: their metrics are defined differently ({versions_told}); "
             "run the older one again with this rtbench"
         )
 
 
 def definitions_version(side: Side) -> int:
-    """The version of the definitions of a run's measures."""
-    return int(side.run.document.get("definitions") or DEFINITIONS_VERSION)
+    """The version of the definitions of a run's metrics."""
+    return int(side.run.metadata.get("definitions_version") or DEFINITIONS_VERSION)
 
 
-def checks_of(sides: Sequence[Side]) -> tuple[Check, ...]:
+def checks_of(sides: Sequence[Side]) -> tuple[FairnessCheck, ...]:
     """The lines of "Was the comparison fair?": first what decides, then what is said for information."""
     return (*deciding_checks(sides), *_sizes(sides), *_compared(sides), *_around(sides))
 
 
-def deciding_checks(sides: Sequence[Side]) -> tuple[Check, ...]:
+def deciding_checks(sides: Sequence[Side]) -> tuple[FairnessCheck, ...]:
     """Those of them by which sides may be compared, or may not."""
     return (
         _valid(sides),
         _measured(sides),
         _throttled(sides),
         *_same_work(sides),
-        Check("definitions of measures", tuple(f"version {definitions_version(side)}" for side in sides), True),
+        FairnessCheck(
+            "definitions of metrics", tuple(f"version {definitions_version(side)}" for side in sides), "pass"
+        ),
         _simulated(sides),
     )
 
 
-def causes_of(checks: Iterable[Check]) -> tuple[Cause, ...]:
+def causes_of(checks: Iterable[FairnessCheck]) -> tuple[Cause, ...]:
     """Why sides may not be compared, each cause once."""
-    return tuple(dict.fromkeys(cause for check in checks if check.fair is False for cause in check.causes))
+    return tuple(dict.fromkeys(cause for check in checks if check.result == "fail" for cause in check.causes))
 
 
 def own_causes(sides: Sequence[Side]) -> tuple[Cause, ...]:
@@ -98,30 +103,36 @@ def own_causes(sides: Sequence[Side]) -> tuple[Cause, ...]:
     return causes_of((_valid(sides), _measured(sides)))
 
 
-def _valid(sides: Sequence[Side]) -> Check:
+def _fair(holds: bool) -> Fairness:
+    return "pass" if holds else "fail"
+
+
+def _valid(sides: Sequence[Side]) -> FairnessCheck:
     runs = {side.run.folder: side.run for side in sides}
-    verdicts = {folder: verdict_of(run.document) for folder, run in runs.items()}
+    verdicts = {folder: validity_of(run.metadata) for folder, run in runs.items()}
     causes: list[Cause] = []
     for folder, run in runs.items():
         mine = [side for side in sides if side.run.folder == folder]
         # whether a run that ended was not judged because nothing was begun: then that is the cause
-        over = run.document.get("state") == "ended" and not taken_by_warm_up(run.document)
-        if verdicts[folder].valid is None and over and not any(side.here.any() for side in mine):
+        over = run.metadata.get("state") == "ended" and not taken_by_warm_up(run.metadata)
+        if verdicts[folder].status == "no_verdict" and over and not any(side.here.any() for side in mine):
             causes += [_no_turns(side) for side in mine]
         else:
             labels = [side.label for side in mine]
-            causes += of_run(verdicts[folder], run.document, folder, run_called(labels, only=len(runs) == 1))
+            causes += of_run(verdicts[folder], run.metadata, folder, run_called(labels, only=len(runs) == 1))
     marks = [f"{verdicts[side.run.folder].glyph} {verdicts[side.run.folder].word}" for side in sides]
-    return Check(VALID, tuple(marks), all(verdict.valid is True for verdict in verdicts.values()), tuple(causes))
+    return FairnessCheck(
+        VALID, tuple(marks), _fair(all(verdict.status == "valid" for verdict in verdicts.values())), tuple(causes)
+    )
 
 
-def _measured(sides: Sequence[Side]) -> Check:
+def _measured(sides: Sequence[Side]) -> FairnessCheck:
     """Turns that were begun; a side without one has nothing to compare."""
     begun = [int(side.here.sum()) for side in sides]
     numbers = tuple(plural(n, "turn") if n else NO_TURN for n in begun)
     lacking = [side for side, n in zip(sides, begun, strict=True) if not n]
-    causes = [_no_turns(side) for side in lacking if not taken_by_warm_up(side.run.document)]
-    return Check(TURNS, numbers, not lacking, tuple(causes))
+    causes = [_no_turns(side) for side in lacking if not taken_by_warm_up(side.run.metadata)]
+    return FairnessCheck(TURNS, numbers, _fair(not lacking), tuple(causes))
 
 
 def _no_turns(side: Side) -> Cause:
@@ -129,7 +140,9 @@ def _no_turns(side: Side) -> Cause:
     ends = side.session_rows["outcome"].dropna().value_counts()
     endings = {str(name): int(n) for name, n in ends.items() if n}
     ended = f": {ended_as(endings)}" if endings else ""
-    return Cause(f"{side.label} has no turns{ended}", "see why no turn started: rtbench report", side.run.folder)
+    return Cause(
+        "no_data", f"{side.label} has no turns{ended}", "see why no turn started: rtbench report", side.run.folder
+    )
 
 
 def throttled_share(side: Side) -> float:
@@ -140,29 +153,31 @@ def throttled_share(side: Side) -> float:
 def throttled_cause(side: Side) -> Cause:
     """new: 3.1 % was throttled, the limit is 1 %."""
     remedy = f"lower the load until at most 1{NBSP}% is throttled, or raise the quota, and run it again"
-    return Cause(f"{side.label}: {over_the_limit(throttled_share(side))}", remedy)
+    return Cause("throttled", f"{side.label}: {over_the_limit(throttled_share(side))}", remedy)
 
 
-def _throttled(sides: Sequence[Side]) -> Check:
+def _throttled(sides: Sequence[Side]) -> FairnessCheck:
     over = [side for side in sides if throttled_share(side) > FAIR]
     shares = tuple(percent(throttled_share(side), 1) for side in sides)
-    return Check(THROTTLED, shares, not over, tuple(map(throttled_cause, over)))
+    return FairnessCheck(THROTTLED, shares, _fair(not over), tuple(map(throttled_cause, over)))
 
 
-def _same_work(sides: Sequence[Side]) -> Iterable[Check]:
+def _same_work(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
     """One line where the workload is the same, else one for everything that is not."""
     part = scripts if one_run(sides) else workload
-    arms = [part(side.run.document, side.name) for side in sides]
+    arms = [part(side.run.metadata, side.name) for side in sides]
     apart = differing_between(arms)
     for name, texts in apart.items():
         shown = tuple(shortened(text, LONGEST) for text in texts)
         each = ", ".join(f"{side.label} {text}" for side, text in zip(sides, shown, strict=True))
         remedy = "run both targets with the same scripts, audio, load and warm-up"
-        yield Check(name, shown, False, (Cause(f"the targets differ in {name} ({each})", remedy),))
+        yield FairnessCheck(
+            name, shown, "fail", (Cause("workload_differs", f"the targets differ in {name} ({each})", remedy),)
+        )
     if not apart:
         shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
         told = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
-        yield Check("same workload", tuple(told), True)
+        yield FairnessCheck("same workload", tuple(told), "pass")
 
 
 def one_run(sides: Sequence[Side]) -> bool:
@@ -170,43 +185,45 @@ def one_run(sides: Sequence[Side]) -> bool:
     return all(side.run is sides[0].run for side in sides)
 
 
-def _simulated(sides: Sequence[Side]) -> Check:
+def _simulated(sides: Sequence[Side]) -> FairnessCheck:
     simulated = [side.simulated for side in sides]
     fair = len(set(simulated)) == 1
     texts = tuple("◇ SIMULATED" if one else "a real service" for one in simulated)
     alone = listed([side.label for side in sides if side.simulated])
     cause = Cause(
-        f"only {alone} {'was' if sum(simulated) == 1 else 'were'} simulated", "measure both targets in the same way"
+        "simulated_differs",
+        f"only {alone} {'was' if sum(simulated) == 1 else 'were'} simulated",
+        "measure both targets in the same way",
     )
-    return Check(SERVICE, texts, fair, () if fair else (cause,))
+    return FairnessCheck(SERVICE, texts, _fair(fair), () if fair else (cause,))
 
 
-def _sizes(sides: Sequence[Side]) -> Iterable[Check]:
+def _sizes(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
     """How much there is of each arm."""
     unit = "pair" if sides[0].paired else "session"
-    yield Check("sessions", tuple(plural(side.sessions, unit) for side in sides), None)
+    yield FairnessCheck("sessions", tuple(plural(side.sessions, unit) for side in sides), "informational")
     failed = [percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target]) if side.target != ABSENT
               else NONE for side in sides]  # fmt: skip
-    yield Check("failed or not started", tuple(failed), None)
+    yield FairnessCheck("failed or not started", tuple(failed), "informational")
 
 
-def _compared(sides: Sequence[Side]) -> Iterable[Check]:
+def _compared(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
     """What the sides differ in, by what their run tells of them: that is what is compared."""
-    facts = [arms_of(side.run.document, side.session_rows, [side.name])[0] for side in sides]
+    facts = [arms_of(side.run.metadata, side.session_rows, [side.name])[0] for side in sides]
     for key, fact in FACTS.items():
         texts = tuple(arm_fact(told, key) or NONE for told in facts)
         if len(set(texts)) > 1:
-            yield Check(fact, texts, None)
+            yield FairnessCheck(fact, texts, "informational")
 
 
-def _around(sides: Sequence[Side]) -> Iterable[Check]:
+def _around(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
     """The tool and the machine, where they are not the same."""
     surroundings = differing_between([_surroundings(side) for side in sides])
-    yield from (Check(name, texts, None) for name, texts in surroundings.items())
+    yield from (FairnessCheck(name, texts, "informational") for name, texts in surroundings.items())
 
 
 def _surroundings(side: Side) -> dict[str, str]:
-    document = side.run.document
+    document = side.run.metadata
     host = document.get("host") or {}
     packages = host.get("packages") or {}
     leader = (document.get("writer") or {}).get("host")  # older runs say no other
@@ -231,7 +248,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
         )
     first = sides[0]
     begun = measured_sessions(first.run)
-    if first.paired and (found := interleaving_of(first.run.document, begun, len(first.turns.targets))):
+    if first.paired and (found := interleaving_of(first.run.metadata, begun, len(first.turns.targets))):
         yield interleaved(found)
     if first.clusters.cut:
         cut = first.clusters.cut
@@ -255,7 +272,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
 
 def _cut_by_the_end(sides: Sequence[Side]) -> int:
     """Pairs of which a session was still playing its script when the run ended."""
-    cut = [side.clusters.of_row[(side.session_rows["outcome_class"] == "censored").to_numpy()] for side in sides]
+    cut = [side.clusters.of_row[(side.session_rows["outcome_class"] == "unfinished").to_numpy()] for side in sides]
     return int(np.unique(np.concatenate(cut)).size)
 
 
@@ -264,10 +281,10 @@ def one_seed(sides: Sequence[Side]) -> Iterable[str]:
     question = next(by_default(sides))
     first = sides[0]
     for side in sides[1:]:
-        same = sample_of(first, question).good, sample_of(side, question).good
+        same = sample_of(first, question).succeeded, sample_of(side, question).succeeded
         if first.simulated and side.simulated and are_alike(*same):
             yield (
-                f"{first.label} and {side.label} gave the same values: their {question.measure} is closer together "
+                f"{first.label} and {side.label} gave the same values: their {question.metric} is closer together "
                 "than independent samples are. Two simulators with one seed? Start one with another: rtbench simulate "
                 "--seed 2."
             )

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bench.measures import CATALOGUE, ORIGIN
+from bench.metrics import CATALOGUE, ORIGIN
 from reports.question import MARGINS, OF_COLUMNS, ORIGINS, POINTS, Question, Stratum, margin_of
 from reports.samples import HEARD
 from reports.sides.side import Side
@@ -15,42 +15,42 @@ from reports.statistics.verdicts import turns_to_decide
 from reports.thresholds import Threshold
 
 MAIN = "ttfa"
-"""The main measure of sides without any turn."""
+"""The main metric of sides without any turn."""
 BESIDE = (
     *((HEARD, 0.5), (HEARD, 0.95), ("response_total", 0.5), ("transcript_total", 0.5), ("input_transcript", 0.5)),
     *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )
-"""Quantiles that are compared beside those of the main measure."""
+"""Quantiles that are compared beside those of the main metric."""
 
 
 SLOPE_MS = 10.0
 """So much steeper a wait may become with 1,000 tokens: 0.1 s in a conversation of 10,000."""
 COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
 ORIGINS_APART = {"measured_from": (True,), "speech_end": (True, False)}
-"""Whether origins are told apart, by what a measure begins with; then whether, where sides have nothing in common."""
+"""Whether origins are told apart, by what a metric begins with; then whether, where sides have nothing in common."""
 
 
 def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
     """The question as it may be asked of these sides: where they have turns of several strata, of each that all have.
 
-    Traits are never pooled; of measures that count from the turn's origin, or from the end of speech, neither is what
+    Traits are never pooled; of metrics that count from the turn's origin, or from the end of speech, neither is what
     started the response. Rates are. Without a stratum in common the baseline's is asked for, and has no answer. So is,
     of what is gated, any stratum that the baseline has and another side lacks: a gate does not vanish.
     """
-    if question.kind not in ("quantile", "mean") or CATALOGUE[question.measure].scope != "turn":
+    if question.kind not in ("quantile", "mean") or CATALOGUE[question.metric].scope != "turn":
         return [question]
     if question.stratum is not None and question.stratum.measured_from:
         return [question]
     begun: list[Counter[Stratum]] = []
     common: list[Stratum] = []
-    for origins in ORIGINS_APART.get(CATALOGUE[question.measure].begin, (False,)):
+    for origins in ORIGINS_APART.get(CATALOGUE[question.metric].begin, (False,)):
         begun = _counted([side.begun_of(question) for side in sides], origins=origins)
         common = _common(begun)
         if len({stratum for of in begun for stratum in of}) < 2:
             return [question]
         if common:
             break
-    lacked = _lacked(begun[0], common) if question.gated else []
+    lacked = _lacked(begun[0], common) if question.primary else []
     known = next(of for of in begun if of)
     return [replace(question, stratum=one) for one in [*common, *lacked] or [max(known, key=known.__getitem__)]]
 
@@ -64,13 +64,13 @@ def asked_by(threshold: Threshold, question: Question, sides: Sequence[Side]) ->
     there = {stratum.measured_from for side in sides for stratum, n in side.begun_of(question).items() if n}
     if chosen or there == {threshold.measured_from}:
         return chosen or every
-    traits = question.stratum.traits if question.stratum else ""
-    return [replace(question, stratum=Stratum(threshold.measured_from, traits))]
+    turn_type = question.stratum.turn_type if question.stratum else ""
+    return [replace(question, stratum=Stratum(threshold.measured_from, turn_type))]
 
 
 def instants_of(threshold: Threshold, sides: Sequence[Side]) -> list[str]:
     """Return the instants that a threshold without `measured_from` is measured from, if there are several."""
-    known = CATALOGUE.get(threshold.measure)
+    known = CATALOGUE.get(threshold.metric)
     if known is None or known.begin != ORIGIN or threshold.measured_from:
         return []
     asked = by_stratum(threshold.about, sides)
@@ -101,21 +101,21 @@ def _common(begun: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
 
 
 def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[Stratum]:
-    """What the baseline has and another side lacks; not traits of so few turns that its median never decided."""
+    """What the baseline has and another side lacks; not a turn type of so few turns that its median never decided."""
     return [
         stratum
         for stratum, n in baseline.items()
-        if n and stratum not in common and (n >= turns_to_decide(0.5) or not stratum.traits)
+        if n and stratum not in common and (n >= turns_to_decide(0.5) or not stratum.turn_type)
     ]
 
 
 def default_questions(sides: Sequence[Side]) -> list[Question]:
     """What is asked where the user asks for nothing in particular, the gated ones first.
 
-    Gated are p50 and p95 of the main measure, by the commonest stratum that all sides have, and the failures; and by
+    Gated are p50 and p95 of the main metric, by the commonest stratum that all sides have, and the failures; and by
     strata that the baseline has and another side lacks. Where sides have no stratum in common, what callers hear takes
     its place: it has one definition whatever starts the reply. Beside them are the waits of all strata, and all else of
-    that one's traits.
+    that one's turn type.
     """
     return list(by_default(sides))
 
@@ -128,16 +128,16 @@ def by_default(sides: Sequence[Side]) -> Iterator[Question]:
     main = _main(sides, strata[0]) if strata else HEARD if begun else MAIN
     first = _asked(strata[0], begun) if strata else None
     mains = [(first, main), *((_asked(stratum, begun), sides[0].mains[stratum]) for stratum in lacked)]
-    gated = [Question(name, "quantile", margin_of(p), p, True, at) for at, name in mains for p in (0.5, 0.95)]
-    yield from (asked for question in gated for asked in by_stratum(question, sides))
-    yield Question("failures", "rate", Margin(points=POINTS), gated=True)
+    primary = [Question(name, "quantile", margin_of(p), p, True, at) for at, name in mains for p in (0.5, 0.95)]
+    yield from (asked for question in primary for asked in by_stratum(question, sides))
+    yield Question("failure_rate", "rate", Margin(points=POINTS), primary=True)
     others = [(_asked(stratum, begun), _main(sides, stratum)) for stratum in strata[1:]]
     paired = all(side.paired for side in sides)
     centre = [Question(main, "centre", Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
     beside = [
         *(Question(name, "quantile", margin_of(p, name), p) for name, p in BESIDE if name != main),
         Question("latency_slope", "quantile", Margin(plus=SLOPE_MS), 0.5, stratum=first),
-        *(Question(name, "rate", Margin(points=POINTS)) for name in ("stalled", "throttled", *COMPARED)),
+        *(Question(name, "rate", Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
         Question("audio_speed", "mean", margin_of(0.5, "audio_speed")),
     ]
     rest = [
@@ -148,7 +148,7 @@ def by_default(sides: Sequence[Side]) -> Iterator[Question]:
             asked
             for question in beside
             for asked in by_stratum(question, sides)
-            if question.measure == HEARD or not (asked.stratum and first) or asked.stratum.traits == first.traits
+            if question.metric == HEARD or not (asked.stratum and first) or asked.stratum.turn_type == first.turn_type
         ),
     ]
     yield from (question for question in rest if _known(question, sides))
@@ -162,13 +162,13 @@ def _asked(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
 
 
 def _main(sides: Sequence[Side], stratum: Stratum) -> str:
-    """The main measure of most of the sides that have turns of a stratum."""
+    """The main metric of most of the sides that have turns of a stratum."""
     named = [side.mains[stratum] for side in sides if side.begun.get(stratum)]
     return max(named, key=named.count)
 
 
 def _known(question: Question, sides: Sequence[Side]) -> bool:
     """Whether the baseline and another side have the figure; nothing is said of throttling where there was none."""
-    if question.measure == "throttled":
+    if question.metric == "throttle_rate":
         return any(side.events(question) for side in sides)
     return sides[0].has(question) and any(side.has(question) for side in sides[1:])

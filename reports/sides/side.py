@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, SLOPE
+from bench.metrics import CATALOGUE, SLOPE
 from bench.plain import printable
 from bench.run.evidence import worst_bound
 from bench.run.presence import is_folder
@@ -56,7 +56,7 @@ class Side:
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main measure of each stratum of the run."""
+        """The main metric of each stratum of the run."""
         return self.samples.mains
 
     @property
@@ -103,7 +103,7 @@ class Side:
     def simulated(self) -> bool:
         """Measured against `rtbench simulate`, by its rows; where it has none, by the run's document."""
         marks = self.turns.frame["simulated"].iloc[self.turns.rows[self.here]]
-        return bool(marks.eq(True).any()) if len(marks) else bool(self.run.document.get("simulated"))
+        return bool(marks.eq(True).any()) if len(marks) else bool(self.run.metadata.get("simulated"))
 
     def steps(self, question: Question) -> Flags:
         """Which steps of the run a question is about."""
@@ -121,18 +121,18 @@ class Side:
 
     def inexact(self, question: Question) -> str:
         """Why nothing may be decided by its figure; empty where it may."""
-        return exactness.why(self.run.inexact, self.name, question.measure)
+        return exactness.why(self.run.inexact, self.name, question.metric)
 
     def off(self, question: Question) -> float:
-        """Return how far values of a quantile's measure are off at most, in its unit.
+        """Return how far values of a quantile's metric are off at most, in its unit.
 
         inf if that is not known, of rates, and if values may be of another question.
         """
         early = any(
-            one.is_early for one in self.run.inexact if (one.target, one.measure) == (self.name, question.measure)
+            one.is_early for one in self.run.inexact if (one.target, one.metric) == (self.name, question.metric)
         )
         told = question.kind == "quantile" and not early
-        return worst_bound(self.run.folder, CATALOGUE[question.measure], self.name) if told else math.inf
+        return worst_bound(self.run.folder, CATALOGUE[question.metric], self.name) if told else math.inf
 
     def events(self, question: Question) -> int:
         """Number of events that a rate counts."""
@@ -198,14 +198,14 @@ def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
 
     A variant's baseline is the target that it is a variant of.
     """
-    entries = {str(entry.get("label")): entry for entry in run.document.get("targets") or []}
+    entries = {str(entry.get("name")): entry for entry in run.metadata.get("targets") or []}
     variant_of = (entries.get(candidate) or {}).get("variant_of")
-    return bool(run.document.get("interleaved")) and variant_of != baseline
+    return bool(run.metadata.get("interleaved")) and variant_of != baseline
 
 
 def _clusters_of(sides: Sequence[Side]) -> Sequence[Clusters]:
     first = sides[0]
-    if all(side.run is first.run for side in sides) and first.run.document.get("interleaved"):
+    if all(side.run is first.run for side in sides) and first.run.metadata.get("interleaved"):
         pairs = by_pair(first.run, first.turns, [side.target for side in sides])
         if pairs is not None:
             return pairs
@@ -218,46 +218,46 @@ def drifts_of(side: Side) -> list[PoolDrift]:
 
 
 def sample_of(side: Side, question: Question) -> Sample:
-    """The values of a quantile's or mean's measure, ascending, failed ones as +inf, with each value's cluster.
+    """The values of a quantile's or mean's metric, ascending, failed ones as +inf, with each value's cluster.
 
     A question that names no stratum takes turns of any: where a run has several, ask for one.
     """
-    measure = CATALOGUE[question.measure]
-    if measure.unit == SLOPE:
+    metric = CATALOGUE[question.metric]
+    if metric.unit == SLOPE:
         # a value of each session, by its turns of one stratum: of the commonest where the question names none
         if side.target == ABSENT:
             return NOTHING
         stratum = question.stratum or max(side.begun, key=side.begun.__getitem__)
         main = next((name for one, name in side.mains.items() if stratum.covers(one)), ALWAYS)
-        slopes = slope_sample(side.samples[main], side.target, side.turns.steps_in(stratum), question.measure)
+        slopes = slope_sample(side.samples[main], side.target, side.turns.steps_in(stratum), question.metric)
         clusters = side.clusters.of_code[slopes.sessions]
         return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
-    if measure.scope == "session":
-        # a measure of sessions, of which each is one value of its cluster
+    if metric.scope == "session":
+        # a metric of sessions, of which each is one value of its cluster
         frame = side.session_rows
-        sample = session_sample(frame, question.measure) if column_of(question.measure) in frame.columns else None
+        sample = session_sample(frame, question.metric) if column_of(question.metric) in frame.columns else None
         if sample is None:
             return NOTHING
-        return Sample(sample.values, side.clusters.of_row[sample.sessions], sample.failed, sample.censored)
-    if side.target == ABSENT or measure.scope != "turn":
+        return Sample(sample.values, side.clusters.of_row[sample.sessions], sample.failed, sample.unfinished)
+    if side.target == ABSENT or metric.scope != "turn":
         return NOTHING
-    drawn, steps = side.samples[question.measure], side.steps(question)
+    drawn, steps = side.samples[question.metric], side.steps(question)
     sample, lost = drawn.of(side.target, steps), _lost(side, steps & drawn.applies[side.target])
     clusters = side.clusters.of_code[sample.sessions]
     if (clusters >= 0).all():
         return replace(sample, sessions=clusters)
     kept = clusters >= 0
     values = sample.values[kept]
-    failed = int(np.isinf(values).sum()) if is_wait(measure) else sample.failed
-    return Sample(values, clusters[kept], failed, sample.censored, int(lost.sum()))
+    failed = int(np.isinf(values).sum()) if is_wait(metric) else sample.failed
+    return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
 
 
 def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
     """Events and trials of a rate in each cluster, in turns or in words."""
     turns, steps = side.turns, side.steps(question)
     mine = side.here & steps[turns.step] if turns.rows.size else side.here
-    events, of = (_sums(side, mine & ~np.isnan(one), one) for one in rate_counts(turns, question.measure))
-    lost = _lost(side, steps) if question.measure == "failures" else 0
+    events, of = (_sums(side, mine & ~np.isnan(one), one) for one in rate_counts(turns, question.metric))
+    lost = _lost(side, steps) if question.metric == "failure_rate" else 0
     return events + lost, of + lost
 
 
@@ -289,7 +289,7 @@ def _lost(side: Side, steps: Flags) -> Integers:
 def totals_of(side: Side, question: Question) -> tuple[Floats, Integers]:
     """Sum and number of the values of a mean in each cluster. Failed turns have no value."""
     sample = sample_of(side, question)
-    good = sample.good
+    good = sample.succeeded
     clusters, size = sample.sessions[: good.size], side.clusters.count
     totals: Floats = np.bincount(clusters, good, minlength=size).astype(np.float64)
     return totals, np.bincount(clusters, minlength=size)
@@ -319,7 +319,7 @@ class Clusters:
 def by_session(run: RunFrames, turns: Turns, target: int) -> Clusters:
     """Each session of a target is a cluster, in the order of their start: first those that have a row."""
     rows = session_rows_of(run, turns, target)
-    several = run.document.get("parts") or len(hosts_of(run.document)) > 1
+    several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
     clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC, where it was that of one host
     rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
     of_code = np.full(turns.sessions, -1, dtype=np.int64)
@@ -373,7 +373,7 @@ def named_sides(named: Sequence[str | Path]) -> list[tuple[RunFrames, str]]:
         sides += [(run, name) for name in _targets(run, target, str(one), alone=len(named) == 1)]
     if len(sides) < 2:
         one = str(named[0]) if named else "nothing"
-        raise UsageError(f"a comparison needs two arms, and {one} is one: name another run, or RUN:TARGET")
+        raise UsageError(f"a comparison needs two targets, and {one} is one: name another run, or RUN:TARGET")
     return sides
 
 
@@ -387,13 +387,13 @@ def identity_of_run(run: RunFrames) -> tuple[str, int]:
 
     Ids are of a second, and runs on two machines may begin in the same one.
     """
-    document = run.document
-    return run_id_of(run), int(document.get("began_utc_ns") or 0)
+    document = run.metadata
+    return run_id_of(run), int(document.get("started_utc_ns") or 0)
 
 
 def known_targets(run: RunFrames) -> list[str]:
     """Those that the document names, whether or not a session was begun there, then whatever else the rows name."""
-    written = [str(entry["label"]) for entry in run.document.get("targets") or [] if entry.get("label")]
+    written = [str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")]
     return list(dict.fromkeys([*written, *target_labels(run)]))
 
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bench.errors import UsageError
 from bench.limits import LONGEST_TURN_S
-from bench.measures import DEFINITIONS_VERSION
+from bench.metrics import DEFINITIONS_VERSION
 from reports.numbers import NONE
 from reports.sides.side import Side
 from reports.summary.arms import ArmFacts, arms_of
@@ -25,27 +25,27 @@ EXTRA = "extra"
 """Session settings that the tool passed on without knowing them: as JSON, in which no two of them look alike."""
 FILLERS = "fillers"
 """What is spoken while callers wait: figures of the first sound are figures of it. No variant may differ in it."""
-LIMITS = "limits"
+TIMEOUTS = "timeouts"
 OF_SCRIPTS = {
     "turns": "turns of a session",
     "output": "kind of output",
     "chunk_ms": "pacing, ms of a chunk",
     "turn_detection": "turn detection",
-    "detection": "turn detection’s settings",
+    "turn_detection_settings": "turn detection’s settings",
     "input_format": "input format",
     "output_format": "output format",
     EXTRA: "further session settings",
     FILLERS: "fillers (interim_response)",
     "jitter_buffer_ms": "jitter buffer, ms",
     "reply_silence_ms": "silence that ends a reply, ms",
-    "answer_min_ms": "least length of an answer, ms",
+    "answer_min_ms": "minimum duration of an answer, ms",
     "background_snr_db": "background noise, dB",
     "variables": "rows of variables",
-    LIMITS: "limits, s",
+    TIMEOUTS: "timeouts, s",
 }
 """What a document says of a script beside its digest, and its words."""
 OF_VARIANTS = {
-    "turn_detection": ("turn_detection", "detection"),
+    "turn_detection": ("turn_detection", "turn_detection_settings"),
     "input_format": ("input_format",),
     "output_format": ("output_format",),
     "output": ("output",),
@@ -90,9 +90,7 @@ def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
     settings, entry = document.get("settings") or {}, _entry(document, target)
     found = {words: setting_text(settings.get(name)) for name, words in OF_LOAD.items() if settings}
     found |= {words: demand(document[key]) for key, words in OF_DEMAND.items() if document.get(key)}
-    limit = (
-        {"connection starts a minute": setting_text(entry["connects_per_min"])} if "connects_per_min" in entry else {}
-    )
+    limit = {"connection starts a minute": setting_text(entry["connect_rate"])} if "connect_rate" in entry else {}
     return found | limit
 
 
@@ -100,7 +98,7 @@ def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     """How calls arrive, or the stages of a load, in words; not when that was."""
     if not isinstance(entry, Mapping):
         return "; ".join(setting_text(dict(stage)) for stage in entry)
-    told = {key: value for key, value in entry.items() if key != "began_utc_ns"}
+    told = {key: value for key, value in entry.items() if key != "started_utc_ns"}
     return setting_text(told | ({"stages": demand(told["stages"])} if told.get("stages") else {}))
 
 
@@ -113,7 +111,7 @@ def differing_between(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str,
 
 def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
     entries = [entry for entry in document.get("targets") or [] if isinstance(entry, dict)]
-    return next((entry for entry in entries if entry.get("label") == target), {})
+    return next((entry for entry in entries if entry.get("name") == target), {})
 
 
 def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
@@ -133,7 +131,7 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
 
 def _setting(key: str, value: object) -> str:
-    if key == LIMITS and isinstance(value, Mapping):  # older runs have none of the whole turn
+    if key == TIMEOUTS and isinstance(value, Mapping):  # older runs have none of the whole turn
         value = {**value, "turn": value.get("turn", LONGEST_TURN_S)}
     return json.dumps(value, sort_keys=True) if key in (EXTRA, FILLERS) and value else setting_text(value)
 
@@ -171,14 +169,14 @@ UNKNOWN = "not known"
 
 def conditions_of(side: Side) -> dict[str, str]:
     """A text for each condition of a target's run, the workload's among them; empty where the run does not tell."""
-    document = side.run.document
+    document = side.run.metadata
     facts = arms_of(document, side.session_rows, [side.name])[0]
     return conditions_in(document, side.name, facts, simulated=side.run.simulated)
 
 
 def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, simulated: bool) -> dict[str, str]:
     """The same from a run's document; `facts`: what sessions were told, such as the voice."""
-    entry: Mapping[str, Any] = next((one for one in document.get("targets") or [] if one.get("label") == target), {})
+    entry: Mapping[str, Any] = next((one for one in document.get("targets") or [] if one.get("name") == target), {})
     own = entry.get("session")
     asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
     # baselines that were stored before these were conditions say nothing of them, and set none
@@ -191,7 +189,7 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, 
         "voice": facts.voice or "",
         "client version": str((document.get("tool") or {}).get("version") or ""),
         "simulated": "yes" if simulated else "no",
-        "definitions": str(document.get("definitions") or DEFINITIONS_VERSION),
+        "definitions": str(document.get("definitions_version") or DEFINITIONS_VERSION),
         **({SETTINGS: setting_text(own)} if own else {}),
         **{
             words: text

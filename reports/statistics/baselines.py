@@ -135,7 +135,7 @@ def rate_against_stored(
     within = float(np.mean([run.variance for run in stored])) / runs
     clusters = sum(run.clusters for run in stored)
     pooled = Ratio(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
-    error = _error(shares, (candidate.variance, within), (candidate.worth, clusters), 0.0)
+    error = _error(shares, (candidate.variance, within), (candidate.effective_sessions, clusters), 0.0)
     return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, level)
 
 

@@ -76,7 +76,7 @@ class Searched:
     weekdays: tuple[float, ...] = ()
     """what was taken off Monday to Sunday; nothing where they do not differ"""
 
-    def worth(self, runs: int) -> int:
+    def effective_sessions(self, runs: int) -> int:
         """As how many independent runs so many count."""
         return round(runs / _costs(self.alike))
 

@@ -43,7 +43,7 @@ Better = Literal["lower", "higher"]
 @dataclass(frozen=True)
 class Margin:
     """How much worse is still accepted. `ratio`: 0.1 is 10 %, for quantiles and means. `points`: 0.01 is one percentage
-    point, for rates. `plus`: in the unit of the measure, alone for slopes; where both are given, both must be exceeded.
+    point, for rates. `plus`: in the unit of the metric, alone for slopes; where both are given, both must be exceeded.
     """
 
     ratio: float = 0.0
@@ -157,8 +157,10 @@ def _difference(
     drift = noise if better == "lower" else -noise
     ratio = log_ratio(drawn[1], drawn[0]) + noise
     worse, good = beyond(drawn, margin, better) + drift, beyond((drawn[1], drawn[0]), margin, better) - drift
-    df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.worth)
-    interval, bad, nice = (_expanded(values, min(arms.worth), df, how.level) for values in (ratio, worse, good))
+    df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.effective_sessions)
+    interval, bad, nice = (
+        _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, worse, good)
+    )
     error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
     base, cand = (np.array([quantile(arm.values, p)]) for arm in (arms.base, arms.cand))
     apart = float(beyond((base, cand), margin, better)[0])

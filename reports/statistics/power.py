@@ -38,7 +38,7 @@ from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, Integers, packed
-from reports.statistics.quantiles import Estimate, Sample, quantile
+from reports.statistics.quantiles import QuantileEstimate, Sample, quantile
 from reports.statistics.rates import ratio_of
 from reports.statistics.resample import Arms, arm_draws, quantile_draws, variance, weights
 from reports.statistics.serial import QUARTERS
@@ -225,14 +225,15 @@ class Spread:
     """What the size of a comparison hangs on; each report prints its own. NaN where there is too little to tell.
 
     `sigma`: sd of the log of successful waits; `icc`: the share of its square that lies between sessions; `deff50`,
-    `deff95`: how much wider than independent turns the sessions make p50 and p95; `worth`: sessions by Kish.
+    `deff95`: how much wider than independent turns the sessions make p50 and p95; `effective_sessions`: sessions by
+    Kish.
     """
 
     sigma: float
     icc: float
     deff50: float
     deff95: float
-    worth: float
+    effective_sessions: float
 
 
 def components(values: Floats, clusters: Integers) -> Components:
@@ -255,7 +256,7 @@ def components_at(sample: Sample, p: float) -> Components:
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
 
 
-def spread_of(sample: Sample, p50: Estimate, p95: Estimate) -> Spread:
+def spread_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Spread:
     """The figures for planning that a run has to offer, of a sample and two of its quantiles.
 
     Zeros and failures have no log, and are left out of it.
@@ -263,7 +264,7 @@ def spread_of(sample: Sample, p50: Estimate, p95: Estimate) -> Spread:
     there = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[there])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan
-    return Spread(sigma, components(logs, sample.sessions[there]).icc, p50.deff, p95.deff, p50.worth)
+    return Spread(sigma, components(logs, sample.sessions[there]).icc, p50.deff, p95.deff, p50.effective_sessions)
 
 
 @dataclass(frozen=True)

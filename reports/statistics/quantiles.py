@@ -21,7 +21,7 @@ p·n_g turns ≤ q, and that is no difference between sessions.
 
 The turns of a tail lie in few sessions, and whether they lie together is known the worse the fewer these are. So deff
 is the larger one of that at p and that twice as far from the end (p95: at p90). It is published by the design of a
-run and not by its outcome (`bench.measures`). Where its interval then has no end, that is told as well.
+run and not by its outcome (`bench.metrics`). Where its interval then has no end, that is told as well.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
-from bench.measures import BEYOND, sessions_to_publish
+from bench.metrics import BEYOND, sessions_to_publish
 from reports.statistics.counting import Floats, Integers
 
 CONFIDENCE = 0.95
@@ -43,12 +43,12 @@ CONFIDENCE = 0.95
 COUNTS_AT_ONCE = 1 << 14
 """Of sessions by quantiles: so many, 128 kB, stay in a core's cache."""
 
-Status = Literal["published", "failed share", "too few turns", "too few sessions", "open"]
+Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions", "unbounded"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Values of one measure, ascending, failed ones as +inf at the end; beside each the code of its session.
+    """Values of one metric, ascending, failed ones as +inf at the end; beside each the code of its session.
 
     `failed` and `censored` are counted whether or not they are among the values; `lost` are those of the failed that
     were wanted and never begun.
@@ -57,32 +57,32 @@ class Sample:
     values: Floats
     sessions: Integers
     failed: int = 0
-    censored: int = 0
-    lost: int = 0
+    unfinished: int = 0
+    not_started: int = 0
 
     @property
     def n(self) -> int:
         return int(self.values.size)
 
     @property
-    def good(self) -> Floats:
+    def succeeded(self) -> Floats:
         """The finite values, ascending."""
         return self.values[: int(np.searchsorted(self.values, np.inf))]
 
     @property
-    def wanted(self) -> int:
+    def planned(self) -> int:
         """Good values, and all that failed."""
-        return int(self.good.size) + self.failed
+        return int(self.succeeded.size) + self.failed
 
     @property
-    def reached(self) -> float:
+    def completed_share(self) -> float:
         """The share of what was wanted that has a value; NaN of nothing."""
-        return self.good.size / self.wanted if self.wanted else math.nan
+        return self.succeeded.size / self.planned if self.planned else math.nan
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A quantile with its interval, in the unit of the measure; NaN where the sample is empty, ±inf for open ends."""
+class QuantileEstimate:
+    """A quantile with its interval, in the unit of the metric; NaN where the sample is empty, ±inf for open ends."""
 
     p: float
     value: float
@@ -90,33 +90,33 @@ class Estimate:
     high: float
     deff: float
     status: Status
-    """"open": published, with an interval that has no end on one side"""
-    needs: int
-    """sessions of "too few sessions" and (to close it) "open", turns of "too few turns"; 0 where it lacks none"""
+    """"unbounded": published, with an interval that has no end on one side"""
+    required: int
+    """sessions of "too_few_sessions" and (to close it) "unbounded", turns of "too_few_turns"; 0 where it lacks none"""
     sessions: int = 0
     """those with a value"""
 
-    worth: float = 0.0
+    effective_sessions: float = 0.0
     """these as Kish counts them"""
 
     @property
-    def published(self) -> bool:
-        return self.status == "published"
+    def reported(self) -> bool:
+        return self.status == "reported"
 
     @property
     def bounded(self) -> bool:
         """Whether it has an interval that may be told, closed or open."""
-        return self.status in ("published", "open")
+        return self.status in ("reported", "unbounded")
 
     @property
     def lacks(self) -> bool:
         """Whether it has too few turns or sessions to be told."""
-        return self.status in ("too few turns", "too few sessions")
+        return self.status in ("too_few_turns", "too_few_sessions")
 
     @property
     def told(self) -> float:
         """The quantile; where its interval has no end on one side, the other end, which it is not beyond."""
-        return self.value if self.status != "open" else self.low if math.isfinite(self.low) else self.high
+        return self.value if self.status != "unbounded" else self.low if math.isfinite(self.low) else self.high
 
 
 NOTHING = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
@@ -144,7 +144,7 @@ def quantile(ascending: Floats, p: float) -> float:
     return float(ascending[rank(p, ascending.size) - 1]) if ascending.size else math.nan
 
 
-def estimates(sample: Sample, ps: Sequence[float], confidence: float = CONFIDENCE) -> list[Estimate]:
+def quantiles(sample: Sample, ps: Sequence[float], confidence: float = CONFIDENCE) -> list[QuantileEstimate]:
     """Quantiles at these `ps` with their two-sided intervals, each of which holds the true value with this confidence.
 
     The counts per session grow along the sorted values, so all take one pass. Raises UsageError if a share is not
@@ -154,12 +154,15 @@ def estimates(sample: Sample, ps: Sequence[float], confidence: float = CONFIDENC
         wrong = next(share for share in (*ps, confidence) if not 0 < share < 1)
         raise UsageError(f"quantiles and their confidence lie between 0 and 1, such as 0.95, not {wrong:g}")
     if not sample.n:
-        return [Estimate(p, math.nan, -math.inf, math.inf, math.nan, "too few turns", turns_to_publish(p)) for p in ps]
+        return [
+            QuantileEstimate(p, math.nan, -math.inf, math.inf, math.nan, "too_few_turns", turns_to_publish(p))
+            for p in ps
+        ]
     of_session = np.bincount(sample.sessions)
-    worth, clusters = kish(of_session), int(np.count_nonzero(of_session))
+    effective_sessions, clusters = kish(of_session), int(np.count_nonzero(of_session))
     effects = _design_effects(sample, of_session, sorted({*ps, *map(nearer, ps)}))
     deffs = [max(effects[p], effects[nearer(p)]) for p in ps]
-    shrink = _shrink(worth, confidence)
+    shrink = _shrink(effective_sessions, confidence)
     ends, needs = [(-math.inf, math.inf)] * len(ps), [math.inf] * len(ps)
     if clusters > 1 and shrink:
         ends = bounds(sample.values, ps, sample.n / np.array(deffs) * shrink, confidence)
@@ -169,8 +172,12 @@ def estimates(sample: Sample, ps: Sequence[float], confidence: float = CONFIDENC
         ]
     found = []
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
-        told = _status(sample, p, (low, high), turns, clusters, sessions_to_publish(p, sample.n, clusters, worth))
-        found.append(Estimate(p, quantile(sample.values, p), low, high, deff, *told, clusters, worth))
+        told = _status(
+            sample, p, (low, high), turns, clusters, sessions_to_publish(p, sample.n, clusters, effective_sessions)
+        )
+        found.append(
+            QuantileEstimate(p, quantile(sample.values, p), low, high, deff, *told, clusters, effective_sessions)
+        )
     return found
 
 
@@ -211,10 +218,10 @@ def design_effect(of_session: Integers, below: Integers, p: float | Floats) -> F
     return effects
 
 
-def _shrink(worth: float, confidence: float) -> float:
+def _shrink(effective_sessions: float, confidence: float) -> float:
     """(z / t)²: what not knowing the variance between a few sessions costs; 0 where so few say nothing."""
     tail = 1 - (1 - confidence) / 2
-    return float((ndtri(tail) / stdtrit(worth - 1, tail)) ** 2) if worth > 1 + 1e-3 else 0.0
+    return float((ndtri(tail) / stdtrit(effective_sessions - 1, tail)) ** 2) if effective_sessions > 1 + 1e-3 else 0.0
 
 
 def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence: float) -> list[tuple[float, float]]:
@@ -271,14 +278,14 @@ def _status(
     """Why it is not published, and how many sessions or turns it needs. `turns`: so many would bound it."""
     near, far = ends if p >= 0.5 else ends[::-1]
     if sample.values[0] == math.inf:
-        return "failed share", 0  # all of them failed: no number of turns is too few to say so
+        return "in_failures", 0  # all of them failed: no number of turns is too few to say so
     if clusters < sessions:
-        return "too few sessions", sessions
+        return "too_few_sessions", sessions
     if quantile(sample.values, p) == math.inf:
-        return "failed share", 0
+        return "in_failures", 0
     if sample.n < turns_to_publish(p):
-        return "too few turns", turns_to_publish(p)
+        return "too_few_turns", turns_to_publish(p)
     if math.isfinite(far):
-        return "published", 0
+        return "reported", 0
     needed = math.ceil(clusters * turns / sample.n) if sample.n < turns < math.inf else 0
-    return ("open" if math.isfinite(near) else "too few sessions"), needed
+    return ("unbounded" if math.isfinite(near) else "too_few_sessions"), needed

@@ -73,9 +73,9 @@ PerCluster = tuple[Floats, Floats]
 class Ratio:
     """A mean or a rate of one arm: its value, the variance of that, and of how many turns and sessions it is.
 
-    `square`: of a rate, the mean over turns of the squared share of their session; `worth`: sessions as Kish counts
-    them; `longest`: sessions as long as the longest. Left out, sessions are equally long. `words`: it is counted over
-    words, of which a session does not fail as a whole.
+    `square`: of a rate, the mean over turns of the squared share of their session; `effective_sessions`: sessions as
+    Kish counts them; `longest`: sessions as long as the longest. Left out, sessions are equally long. `words`: it is
+    counted over words, of which a session does not fail as a whole.
     """
 
     value: float
@@ -83,14 +83,14 @@ class Ratio:
     turns: float
     clusters: int
     square: float = math.nan
-    worth: float = math.nan
+    effective_sessions: float = math.nan
     longest: float = math.nan
     words: bool = False
 
     def __post_init__(self) -> None:
-        if math.isnan(self.worth):
+        if math.isnan(self.effective_sessions):
             square = self.value**2 + (self.clusters - 1) * self.variance
-            vars(self).update(square=square, worth=float(self.clusters), longest=float(self.clusters))
+            vars(self).update(square=square, effective_sessions=float(self.clusters), longest=float(self.clusters))
 
     @property
     def log_variance(self) -> float:
@@ -123,7 +123,7 @@ class Ratio:
 
     def _student(self, level: float) -> Bounds:
         """The plain bounds, of a rate above 1, which is no share: words may have more errors than there are words."""
-        return student(self.value, math.sqrt(self.variance), self.worth - 1, level)
+        return student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
     def grown(self, more: int, of: int) -> Ratio:
         """The same with so many more sessions for each `of` of them."""
@@ -133,7 +133,7 @@ class Ratio:
             variance=self.variance / times,
             turns=self.turns * times,
             clusters=round(self.clusters * times),
-            worth=self.worth * times,
+            effective_sessions=self.effective_sessions * times,
             longest=self.longest * times,
         )
 
@@ -145,8 +145,8 @@ def ratio_of(arm: PerCluster, *, words: bool = False) -> Ratio:
     with np.errstate(divide="ignore", invalid="ignore"):
         square = float((arm[0] * np.where(arm[1] > 0, arm[0] / arm[1], 0.0)).sum()) / turns if turns else math.nan
     longest = turns / float(arm[1].max()) if turns else math.nan
-    worth = kish(arm[1]) if turns else 0.0
-    return Ratio(value, _spread(_parts(arm), clusters), turns, clusters, square, worth, longest, words)
+    effective_sessions = kish(arm[1]) if turns else 0.0
+    return Ratio(value, _spread(_parts(arm), clusters), turns, clusters, square, effective_sessions, longest, words)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def mean_difference(arms: ArmSums, margin: Margin, better: Better, how: Inferenc
         within, df = arms.variance_of_pairs(parts), arms.df_of_pairs
     else:
         variances = base.log_variance, cand.log_variance
-        within, df = sum(variances), welch(variances, (base.worth, cand.worth))
+        within, df = sum(variances), welch(variances, (base.effective_sessions, cand.effective_sessions))
     error = StandardError(math.sqrt(within + how.between), df, max(base.clusters, cand.clusters), how.between)
     return log_difference((base.value, cand.value), error, margin, better, how.level)
 
@@ -224,7 +224,7 @@ def rate_difference(arms: ArmSums, margin: Margin, better: Better = "lower", lev
         se, df = math.sqrt(arms.variance_of_pairs(_parts(arms.cand) - _parts(arms.base))), arms.df_of_pairs
     else:
         variances = base.variance, cand.variance
-        se, df = math.sqrt(sum(variances)), welch(variances, (base.worth, cand.worth))
+        se, df = math.sqrt(sum(variances)), welch(variances, (base.effective_sessions, cand.effective_sessions))
     return points_difference(base, cand, StandardError(se, df, max(base.clusters, cand.clusters)), margin, level)
 
 

@@ -53,7 +53,7 @@ def quantile_draws(
 
 @dataclass(frozen=True)
 class Arms:
-    """The samples of one measure in both arms. `clusters`: of each as many as are drawn, also those without a value;
+    """The samples of one metric in both arms. `clusters`: of each as many as are drawn, also those without a value;
     where they are `paired`, the number of pairs twice.
     """
 
@@ -72,7 +72,7 @@ class Arms:
         return (first + second,) if self.paired else (first, second)
 
     @cached_property
-    def worth(self) -> tuple[float, ...]:
+    def effective_sessions(self) -> tuple[float, ...]:
         """Sessions of each arm as Kish counts them, or pairs: those without a value do not count."""
         return tuple(kish(turns) for turns in self.turns)
 

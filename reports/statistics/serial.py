@@ -103,7 +103,7 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
 
 def in_quarters(sample: Sample, clusters: int) -> Sample:
     """The same values, whose clusters are quarters of the run."""
-    return Sample(sample.values, quarters(clusters)[sample.sessions], sample.failed, sample.censored)
+    return Sample(sample.values, quarters(clusters)[sample.sessions], sample.failed, sample.unfinished)
 
 
 FINITE = 0.99

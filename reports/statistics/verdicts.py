@@ -19,7 +19,7 @@ from reports.statistics.differences import LEVEL, Difference
 ReasonKind = Literal[
     "too few", "unequal", "no turns", "no figure", "no ratio", "not exact", "failed share",
     "failed share, decides", "after Holm", "drifts",
-    "none seen", "not positive", "would stay", "no look",
+    "none seen", "not positive", "would stay", "no_analysis",
 ]  # fmt: skip
 Counted = Literal["session", "pair", "turn"]
 
@@ -29,8 +29,8 @@ class Reason:
     """What a kind needs is given, and nothing else.
 
     `needed` of a `unit` where an arm has fewer: `there`, in each of `arms` where they are named; `p`: of a quantile.
-    `worth`: what sessions of unequal length count as. `measure`, `upper` and `needed`: of a rate of which none was seen
-    in `there` sessions, and that may still be up to `upper`. `text`: why a figure is not exact.
+    `effective_sessions`: what sessions of unequal length count as. `metric`, `upper` and `needed`: of a rate of which
+    none was seen in `there` sessions, and that may still be up to `upper`. `text`: why a figure is not exact.
     """
 
     kind: ReasonKind
@@ -39,8 +39,8 @@ class Reason:
     there: tuple[int, ...] = ()
     arms: tuple[str, ...] = ()
     p: float | None = None
-    worth: float = 0.0
-    measure: str = ""
+    effective_sessions: float = 0.0
+    metric: str = ""
     upper: float = 0.0
     text: str = ""
 
@@ -57,7 +57,7 @@ def too_few(
     return Reason("too few", unit, needed, tuple(there), tuple(arms), p)
 
 
-Word = Literal["regressed", "improved", "equivalent", "not regressed", "inconclusive"]
+Word = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
 
 SESSIONS = 20
 BEYOND = 20
@@ -82,7 +82,7 @@ class Verdict:
     @property
     def passes(self) -> bool:
         """Whether a gate is kept: it did not get worse by more than the margin."""
-        return self.word in ("improved", "equivalent", "not regressed")
+        return self.word in ("improved", "equivalent", "not_regressed")
 
 
 def floor_reason(
@@ -91,26 +91,27 @@ def floor_reason(
     sessions: Sequence[int],
     unit: Literal["session", "pair"] = "session",
     arms: Sequence[str] = (),
-    worth: Sequence[float] = (),
+    effective_sessions: Sequence[float] = (),
 ) -> Reason | None:
     """Why so few turns and sessions (of each arm that was measured) decide nothing; None where they suffice.
 
     `p` is None for a rate or a mean, which needs sessions alone. Of pairs, `sessions` are the pairs. `arms`: how they
-    are called, to say which of them lack some. `worth`: sessions as Kish counts them, where they are not equally long.
+    are called, to say which of them lack some. `effective_sessions`: sessions as Kish counts them, where they are not
+    equally long.
     """
     if min(sessions) < SESSIONS:
         return too_few(unit, SESSIONS, sessions, arms)
-    if worth and round(min(worth)) < SESSIONS:
-        there = sessions[worth.index(min(worth))]
-        return Reason("unequal", unit, SESSIONS, (there,), worth=min(worth))
+    if effective_sessions and round(min(effective_sessions)) < SESSIONS:
+        there = sessions[effective_sessions.index(min(effective_sessions))]
+        return Reason("unequal", unit, SESSIONS, (there,), effective_sessions=min(effective_sessions))
     if p is not None and min(turns) < turns_to_decide(p):
         return too_few("turn", turns_to_decide(p), turns, arms, p)
     return None
 
 
-def unequal(sessions: int, worth: float, unit: str = "session") -> str:
+def unequal(sessions: int, effective_sessions: float, unit: str = "session") -> str:
     """60 sessions of unequal length count as 3.9."""
-    counted = f"{worth:,.0f}" if worth >= 10 else f"{worth:.1f}"
+    counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
     return f"{sessions:,} {unit}s of unequal length count as {counted}"
 
 
@@ -141,7 +142,7 @@ def step_down(evidence: Sequence[float], bounds: Sequence[float]) -> list[bool]:
 
 def verdicts(
     differences: Sequence[Difference | None],
-    gated: Sequence[bool],
+    primary: Sequence[bool],
     floors: Sequence[Reason | None],
     *,
     level: float = LEVEL,
@@ -152,7 +153,7 @@ def verdicts(
     """
     tested = [
         index
-        for index, (found, gate, floor) in enumerate(zip(differences, gated, floors, strict=True))
+        for index, (found, gate, floor) in enumerate(zip(differences, primary, floors, strict=True))
         if found is not None and gate and not floor
     ]
     of_tested = [found for index in tested if (found := differences[index]) is not None]
@@ -187,5 +188,5 @@ def _verdict(found: Difference | None, floor: Reason | None, worse: bool, better
     if found.better_low > 0 and better:
         return Verdict("improved")
     if found.worse_high < 0:
-        return Verdict("equivalent" if found.better_high < 0 else "not regressed")
+        return Verdict("equivalent" if found.better_high < 0 else "not_regressed")
     return Verdict("inconclusive", more_sessions=found.more_sessions)

@@ -47,7 +47,7 @@ class ArmFacts(Record, frozen=True, kw_only=True):
     compression: Known | None = None
     voice: Known | None = None
     turn_detection: Known | None = None
-    settings_of_its_own: Known | None = None
+    variant_settings: Known | None = None
 
 
 class RunArm(ArmFacts, frozen=True, kw_only=True):
@@ -60,19 +60,19 @@ class RunArm(ArmFacts, frozen=True, kw_only=True):
 class Interleaving(Record, frozen=True):
     """Sessions of all arms that began together."""
 
-    arms: Count
-    pairs: Annotated[Count, about("those with a session of each arm")]
-    cut: Annotated[Count, about("those without")]
+    targets: Count
+    pairs: Annotated[Count, about("those with a session of each target")]
+    incomplete: Annotated[Count, about("those without")]
     blocks: Count
-    unopened: Annotated[Count, about("of the whole ones, those of which a session never opened")]
-    apart_ms: Annotated[float, about("the longest from the first start of a pair to its last")]
+    not_opened: Annotated[Count, about("of the whole ones, those of which a session never opened")]
+    max_start_gap_ms: Annotated[float, about("the longest from the first start of a pair to its last")]
 
 
 @dataclass(frozen=True)
 class ArmsQuantile:
     """One published quantile of several arms; the first one is what the others are set against."""
 
-    measure: str
+    metric: str
     stratum: Stratum
     p: float
     targets: tuple[str, ...]
@@ -85,7 +85,7 @@ class ArmsQuantile:
 
 def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[RunArm, ...]:
     """What each target was, by the document and by what its sessions were told."""
-    known = {str(entry.get("label")): entry for entry in document.get("targets") or [] if isinstance(entry, dict)}
+    known = {str(entry.get("name")): entry for entry in document.get("targets") or [] if isinstance(entry, dict)}
     told = sessions[OF_FACTS]
     of = {label: told[(sessions["target"] == label).to_numpy()] for label in targets}
     return tuple(_arm(label, known.get(label, {}), of[label]) for label in targets)
@@ -108,7 +108,7 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> RunArm
         "compression": "" if "deflate" not in entry else DEFLATE if entry["deflate"] else "none",
         "voice": listed(list(dict.fromkeys(filter(None, map(_voice, settings))))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
-        "settings_of_its_own": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
+        "variant_settings": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
     told = {name: printable(said) for name, said in facts.items()}
     return RunArm(target=label, **told, opened=len(answers), compressed=int(compressed))
@@ -183,20 +183,22 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     members = calls_ns.groupby(level="pair").size()
     whole = members[members == arms].index
     start_ns = calls_ns.groupby(level="pair").agg(["min", "max"]).loc[whole]
-    apart_ms = float((start_ns["max"] - start_ns["min"]).max()) / NS_PER_MS if len(whole) else 0.0
+    max_start_gap_ms = float((start_ns["max"] - start_ns["min"]).max()) / NS_PER_MS if len(whole) else 0.0
     never = there.loc[there["session_ready_ms"].isna() & (there["outcome_class"] == "failed"), "pair"]
     unopened = int(whole.isin(never).sum())
-    return Interleaving(arms, len(whole), len(members) - len(whole), int(there["block"].nunique()), unopened, apart_ms)
+    return Interleaving(
+        arms, len(whole), len(members) - len(whole), int(there["block"].nunique()), unopened, max_start_gap_ms
+    )
 
 
 def arms_differences(answers: Iterable[Figures]) -> Iterable[ArmsQuantile]:
     """p50 and p95 of the figures that count from one instant, where at least two arms may tell them."""
     groups: dict[tuple[str, Stratum], list[Figures]] = {}
     for figures in answers:
-        groups.setdefault((figures.measure, figures.stratum), []).append(figures)
-    for (measure, stratum), group in groups.items():
+        groups.setdefault((figures.metric, figures.stratum), []).append(figures)
+    for (metric, stratum), group in groups.items():
         for p in TOLD:
-            told = [figures for figures in group if figures.at(p).published and figures.at(p).value > 0]
+            told = [figures for figures in group if figures.at(p).reported and figures.at(p).value > 0]
             if len(told) > 1:
                 values = tuple(figures.at(p).value for figures in told)
-                yield ArmsQuantile(measure, stratum, p, tuple(figures.target for figures in told), values)
+                yield ArmsQuantile(metric, stratum, p, tuple(figures.target for figures in told), values)

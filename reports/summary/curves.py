@@ -17,7 +17,7 @@ from reports.numbers import log_range, nines, time_step
 from reports.question import Stratum
 from reports.samples import Sampled
 from reports.statistics.counting import Floats, order_of_codes, order_of_values
-from reports.statistics.quantiles import Estimate, Sample, estimates, quantile
+from reports.statistics.quantiles import QuantileEstimate, Sample, quantile, quantiles
 from reports.summary.summary import Summary
 from reports.turns import Pool
 
@@ -44,7 +44,7 @@ class Curve:
     colour: int
     n: int
     failed: int
-    points: tuple[Estimate, ...]
+    points: tuple[QuantileEstimate, ...]
 
     @property
     def solid_to(self) -> float:
@@ -53,7 +53,7 @@ class Curve:
 
 
 def curves(one: Sampled, pools: Sequence[Pool]) -> list[Curve]:
-    """The percentile curve of each pool that has the measure."""
+    """The percentile curve of each pool that has the metric."""
     samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
     return [curve_of(one.turns.targets[target], target, sample) for target, sample in samples if sample.n]
 
@@ -61,7 +61,7 @@ def curves(one: Sampled, pools: Sequence[Pool]) -> list[Curve]:
 def curve_of(target: str, colour: int, sample: Sample) -> Curve:
     """The percentiles of a sample, as far as half a turn lies beyond."""
     ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
-    return Curve(target, colour, sample.n, sample.failed, tuple(estimates(sample, ps)))
+    return Curve(target, colour, sample.n, sample.failed, tuple(quantiles(sample, ps)))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def flows(summary: Summary) -> list[Flow]:
     lasted_s = longest_s.groupby(seconds["second"]).first()
     whole = (lasted_s >= WHOLE_S).to_numpy()
     per_second, lasted_s = (rates[whole], lasted_s[whole]) if whole.any() else (rates, lasted_s)
-    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / NS_PER_S
+    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.started_utc_ns / NS_PER_S
     bin_s = time_step(max(1.0, float(at_s[-1])), 200)
     place = (at_s // bin_s).astype(np.int64)
     binned = per_second.mul(lasted_s, axis=0).groupby(place).sum().div(lasted_s.groupby(place).sum(), axis=0)

@@ -27,7 +27,7 @@ from reports.statistics.counting import Floats, Integers, distinct, order_of_val
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.resample import Arms, seed_of
-from reports.summary.trust import simulator_late_ms, verdict_of
+from reports.summary.trust import simulator_late_ms, validity_of
 from reports.turns import Pool
 
 ERROR = 0.02
@@ -58,17 +58,17 @@ class PoolDrift(Drift, frozen=True, kw_only=True):
 
 
 def drifts(run: RunFrames, samples: Samples) -> Iterable[PoolDrift]:
-    """Of each target and stratum by its main measure; nothing of one whose halves hold too few sessions."""
+    """Of each target and stratum by its main metric; nothing of one whose halves hold too few sessions."""
     halves = [(pool, found) for pool in samples.turns.pools if (found := _halves(samples, pool)) is not None]
-    rng = np.random.default_rng(seed_of(str(run.document.get("run_id") or "")))
-    usable, late_ms = verdict_of(run.document).valid is not False, simulator_late_ms(run.document)
+    rng = np.random.default_rng(seed_of(str(run.metadata.get("run_id") or "")))
+    usable, late_ms = validity_of(run.metadata).status != "invalid", simulator_late_ms(run.metadata)
     for pool, arms in halves:
         one, target = samples[samples.mains[pool.stratum]], samples.turns.targets[pool.target]
         if (ratio := _ratio(arms, len(halves), rng)) is not None:
-            exact = usable and not why(run.inexact, target, one.measure.name)
+            exact = usable and not why(run.inexact, target, one.metric.name)
             apart = APART + late_ms / quantile(one.part(pool.target, pool.steps)[0], 0.5)
             suspected = exact and is_suspected(*ratio, apart)
-            yield PoolDrift(one.measure.name, *pool.stratum, target, suspected, *ratio, label=pool.label)
+            yield PoolDrift(one.metric.name, *pool.stratum, target, suspected, *ratio, label=pool.label)
 
 
 def is_suspected(ratio: float, low: float, high: float, apart: float = APART) -> bool:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from msgspec import field
 
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.run import histograms as hdr
 from bench.run.histograms import MEASURED, Key
 from bench.run.measured import CARRIED, floats
@@ -28,9 +28,9 @@ from reports.runs import RunFrames
 from reports.samples import Sampled, Samples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
 from reports.statistics.counting import Floats, distinct, packed
-from reports.statistics.quantiles import CONFIDENCE, Estimate, Sample, estimates, quantile
+from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantile, quantiles
 from reports.statistics.rates import ratio_of
-from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
+from reports.turns import FAILED, UNFINISHED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
 
 ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
@@ -38,58 +38,58 @@ PS = (0.5, 0.9, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class Figures:
-    """A measure of a target and step. Quantiles are of `n` values, `failed` ones among them as +inf if it is a wait.
+    """A metric of a target and step. Quantiles are of `n` values, `failed` ones among them as +inf if it is a wait.
 
     `lost`: those of the failed that were wanted and never begun. `reached`: the share of the `wanted` that has a value,
     NaN of nothing.
     """
 
-    measure: str
+    metric: str
     unit: str
     target: str
     stratum: Stratum
-    """of which turns it is; without an origin where the measure does not tell origins apart"""
-    label: str
+    """of which turns it is; without an origin where the metric does not tell origins apart"""
+    title: str
     """the target, with what tells this stratum from others of the run"""
     step: str
     n: int
     failed: int
-    lost: int
-    censored: int
-    wanted: int
-    reached: float
-    quantiles: tuple[Estimate, ...]
+    not_started: int
+    unfinished: int
+    planned: int
+    completed_share: float
+    quantiles: tuple[QuantileEstimate, ...]
     successes: tuple[float, ...]
     """the same quantiles of good turns alone"""
     low: float
     high: float
     """smallest and largest good value"""
-    inexact: str = ""
+    uncertain_because: str = ""
     """why it is not to be used; empty where it may"""
 
-    def at(self, p: float) -> Estimate:
+    def at(self, p: float) -> QuantileEstimate:
         return self.quantiles[PS.index(p)]
 
 
-def figures(sample: Sample, measure: str, target: str, step: str = ALL, pool: Pool | None = None) -> Figures:
+def figures(sample: Sample, metric: str, target: str, step: str = ALL, pool: Pool | None = None) -> Figures:
     """The quantiles of one sample; `pool` says which of the target's turns it is of."""
-    good = sample.good
+    good = sample.succeeded
     low, high = (float(good[0]), float(good[-1])) if good.size else (np.nan, np.nan)
     stratum, label = (pool.stratum, pool.label) if pool else (NO_STRATUM, target)
     return Figures(
-        measure=measure,
-        unit=CATALOGUE[measure].unit,
+        metric=metric,
+        unit=CATALOGUE[metric].unit,
         target=target,
         stratum=stratum,
-        label=label,
+        title=label,
         step=step,
         n=sample.n,
         failed=sample.failed,
-        lost=sample.lost,
-        censored=sample.censored,
-        wanted=sample.wanted,
-        reached=sample.reached,
-        quantiles=tuple(estimates(sample, PS)),
+        not_started=sample.not_started,
+        unfinished=sample.unfinished,
+        planned=sample.planned,
+        completed_share=sample.completed_share,
+        quantiles=tuple(quantiles(sample, PS)),
         successes=tuple(quantile(good, p) for p in PS),
         low=low,
         high=high,
@@ -97,9 +97,9 @@ def figures(sample: Sample, measure: str, target: str, step: str = ALL, pool: Po
 
 
 def turn_figures(one: Sampled) -> Iterable[Figures]:
-    """A measure of turns: of each of its pools, and of each step in there that has it."""
+    """A metric of turns: of each of its pools, and of each step in there that has it."""
     for pool in one.pools():
-        label, name = one.turns.targets[pool.target], one.measure.name
+        label, name = one.turns.targets[pool.target], one.metric.name
         yield figures(one.of(pool.target, pool.steps), name, label, pool=pool)
         for step, of_step in one.by_step(pool.target, pool.steps):
             yield figures(of_step, name, label, one.turns.steps[step], pool)
@@ -119,8 +119,8 @@ def session_figures(sessions: pd.DataFrame, targets: Sequence[str], names: Seque
 
 def with_mark(run: RunFrames, figures: Figures) -> Figures:
     """The same, with why they are not to be used where they are not exact in this run."""
-    inexact = why(run.inexact, figures.target, figures.measure)
-    return replace(figures, inexact=inexact) if inexact else figures
+    inexact = why(run.inexact, figures.target, figures.metric)
+    return replace(figures, uncertain_because=inexact) if inexact else figures
 
 
 SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
@@ -144,7 +144,7 @@ def slope_sample(waits: Sampled, target: int, steps: Flags, name: str) -> Sample
 
 
 def slopes(samples: Samples) -> Iterable[Figures]:
-    """Of each pool by its main measure; nothing of one without a session whose conversation grows enough."""
+    """Of each pool by its main metric; nothing of one without a session whose conversation grows enough."""
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
         return
@@ -159,8 +159,8 @@ class Rate(Record, frozen=True):
     """So many of a number, as a share with its interval; null of nothing."""
 
     count: Count
-    of: Count
-    value: Rounded = field(name="share")
+    total: Count
+    share: Rounded
     low: Rounded
     high: Rounded
 
@@ -168,11 +168,11 @@ class Rate(Record, frozen=True):
 class TurnRate(Record, frozen=True):
     """A share of one target's turns, or words, with its 95 % interval over sessions; null where there are too few."""
 
-    name: str = field(name="rate")
+    rate: str
     target: str
-    events: Count
-    of: Count
-    trials: Literal["turns", "words"]
+    count: Count
+    total: Count
+    unit: Literal["turns", "words"]
     sessions: Count
     value: Rounded
     low: Rounded
@@ -181,7 +181,7 @@ class TurnRate(Record, frozen=True):
     @property
     def published(self) -> bool:
         """Whether there are turns, or words, enough for more than two counts."""
-        return self.of >= TRIALS
+        return self.total >= TRIALS
 
 
 def turn_rates(turns: Turns) -> Iterable[TurnRate]:
@@ -194,9 +194,9 @@ def turn_rates(turns: Turns) -> Iterable[TurnRate]:
             if mine.size:
                 sessions = turns.session[mine]
                 one = ratio_in(events[mine], of[mine], sessions, CONFIDENCE)
-                shown = (one.value, one.low, one.high) if one.of >= TRIALS else (math.nan,) * 3
+                shown = (one.share, one.low, one.high) if one.total >= TRIALS else (math.nan,) * 3
                 yield TurnRate(
-                    rate.name, target, one.count, one.of, rate.trials, distinct(sessions).size, *shown
+                    rate.name, target, one.count, one.total, rate.trials, distinct(sessions).size, *shown
                 )  # fmt: skip
 
 
@@ -206,7 +206,7 @@ def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
     A session that never began a turn is a session like others: all of its turns failed.
     """
     codes = session_codes(turns.frame, sessions)
-    ended, lost, target = turns.kind != CENSORED, lost_of(sessions), place_of(sessions["target"], turns.targets)
+    ended, lost, target = turns.kind != UNFINISHED, lost_of(sessions), place_of(sessions["target"], turns.targets)
     for place in range(len(turns.targets)):
         mine, theirs = ended & (turns.target == place), target == place
         events = np.concatenate([(turns.kind[mine] == FAILED).astype(np.float64), lost[theirs]])
@@ -239,17 +239,19 @@ class Counts(Record, frozen=True):
     target: str
     replies: Annotated[Count, about("good turns whose reply the simulated player played")]
     stalled: Annotated[Count, about("of these, those that fell silent within the reply")]
-    noticed: Annotated[Count, about("turns in which the service noticed an end of speech, whatever became of them")]
-    early: Annotated[Count, about("of these, those in which it did so before the caller had ended")]
-    split: Annotated[Count, about("turns that the service cut in two or more")]
+    end_detected: Annotated[
+        Count, about("turns in which the service noticed an end of speech, whatever became of them")
+    ]
+    end_detected_early: Annotated[Count, about("of these, those in which it did so before the caller had ended")]
+    turns_split: Annotated[Count, about("turns that the service cut in two or more")]
     splits: Annotated[Count, about("commits beyond the first, of all turns")]
-    watched: Annotated[Count, about("turns of which the kernel told its retransmissions")]
-    resent: Annotated[Count, about("TCP segments of ours that were sent again")]
-    with_resent: Annotated[Count, about("turns in which any were")]
+    turns_with_tcp_info: Annotated[Count, about("turns with retransmission counts of the kernel")]
+    retransmits: Annotated[Count, about("TCP segments of ours that were sent again")]
+    turns_with_retransmits: Annotated[Count, about("turns in which any were")]
 
     @property
     def any(self) -> bool:
-        return bool(self.replies or self.noticed or self.split or self.watched)
+        return bool(self.replies or self.end_detected or self.turns_split or self.turns_with_tcp_info)
 
 
 def turn_counts(turns: Turns) -> tuple[Counts, ...]:
@@ -266,13 +268,13 @@ def turn_counts(turns: Turns) -> tuple[Counts, ...]:
                 target=label,
                 replies=int((mine & good & ~np.isnan(stall_count)).sum()),
                 stalled=int((mine & good & (stall_count > 0)).sum()),
-                noticed=int((mine & ~np.isnan(detection)).sum()),
-                early=int((mine & (detection < 0)).sum()),
-                split=int((mine & (cancelled | (splits > 0))).sum()),
+                end_detected=int((mine & ~np.isnan(detection)).sum()),
+                end_detected_early=int((mine & (detection < 0)).sum()),
+                turns_split=int((mine & (cancelled | (splits > 0))).sum()),
                 splits=int(np.nansum(splits[mine])),
-                watched=int((mine & ~np.isnan(resent)).sum()),
-                resent=int(np.nansum(resent[mine])),
-                with_resent=int((mine & (resent > 0)).sum()),
+                turns_with_tcp_info=int((mine & ~np.isnan(resent)).sum()),
+                retransmits=int(np.nansum(resent[mine])),
+                turns_with_retransmits=int((mine & (resent > 0)).sum()),
             )
         )
     return tuple(counts)
@@ -283,9 +285,9 @@ HARNESS = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay"
 
 
 class Distribution(Record, frozen=True):
-    """A measure from its histogram; times in ms, rates in B/s; null where nothing was recorded."""
+    """A metric from its histogram; times in ms, rates in B/s; null where nothing was recorded."""
 
-    measure: str
+    metric: str
     unit: str
     target: str
     step: str
@@ -302,7 +304,7 @@ class Distribution(Record, frozen=True):
 class Throughput(Record, frozen=True):
     """Bytes one way: in all, per second of the measured phase, and the distributions over seconds and over sessions."""
 
-    measure: str
+    metric: str
     target: str
     total_bytes: Count
     mean_bytes_per_s: Rounded
@@ -312,29 +314,29 @@ class Throughput(Record, frozen=True):
 
 def events(run: RunFrames, targets: Sequence[str]) -> Iterable[Distribution]:
     """Measures of every event, of each target that has them."""
-    for measure in PER_EVENT:
+    for metric in PER_EVENT:
         for label in targets:
-            one = distribution(run, measure, label)
+            one = distribution(run, metric, label)
             if one.n:
                 yield one
 
 
-def distribution(run: RunFrames, measure: str, target: str, step: str = ALL) -> Distribution:
+def distribution(run: RunFrames, metric: str, target: str, step: str = ALL) -> Distribution:
     """A histogram's quantiles, of one target."""
-    wanted = Key(measure, target, step).tag.split("|")[:3]
+    wanted = Key(metric, target, step).tag.split("|")[:3]
     return _distribution(
-        run, measure, target, step, [key for key, _ in run.histograms.items() if list(key[:3]) == wanted]
+        run, metric, target, step, [key for key, _ in run.histograms.items() if list(key[:3]) == wanted]
     )
 
 
-def pooled(run: RunFrames, measure: str) -> Distribution:
-    """A measure of the harness over all targets."""
-    return _distribution(run, measure, ALL, ALL, [key for key, _ in run.histograms.items() if key.measure == measure])
+def pooled(run: RunFrames, metric: str) -> Distribution:
+    """A metric of the harness over all targets."""
+    return _distribution(run, metric, ALL, ALL, [key for key, _ in run.histograms.items() if key.metric == metric])
 
 
-def _distribution(run: RunFrames, measure: str, target: str, step: str, keys: list[Key]) -> Distribution:
+def _distribution(run: RunFrames, metric: str, target: str, step: str, keys: list[Key]) -> Distribution:
     """Quantiles of the histograms of these keys that belong to the measured phase, added up."""
-    total, unit = hdr.empty(measure), CATALOGUE[measure].unit
+    total, unit = hdr.empty(metric), CATALOGUE[metric].unit
     for key in keys:
         one = run.histograms.get(key)
         if key.phase == MEASURED and one is not None:
@@ -343,8 +345,8 @@ def _distribution(run: RunFrames, measure: str, target: str, step: str, keys: li
     n = int(total.get_total_count())
     p50, p90, p95, p99 = ((hdr.quantile(total, p) or 0) / scale if n else np.nan for p in PS)
     high = total.get_max_value() / scale if n else np.nan
-    beside = run.histograms.out_of_range[measure], run.histograms.negative[measure]
-    return Distribution(measure, unit, target, step, n, p50, p90, p95, p99, high, *beside)
+    beside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
+    return Distribution(metric, unit, target, step, n, p50, p90, p95, p99, high, *beside)
 
 
 def throughputs(run: RunFrames, targets: Sequence[str], since_s: int) -> Iterable[Throughput]:
@@ -354,13 +356,13 @@ def throughputs(run: RunFrames, targets: Sequence[str], since_s: int) -> Iterabl
         return
     lasted = recorded_s(seconds)
     rows = {label: (seconds["target"] == label).to_numpy() for label in targets}
-    for measure, column in CARRIED.items():
+    for metric, column in CARRIED.items():
         carried = floats(seconds, column)
         for label, mine in rows.items():
             total = int(np.nansum(carried[mine]))
-            parts = distribution(run, measure, label, "run"), distribution(run, measure, label, "session")
+            parts = distribution(run, metric, label, "run"), distribution(run, metric, label, "session")
             if total or parts[0].n:
-                yield Throughput(measure, label, total, total / lasted, *parts)
+                yield Throughput(metric, label, total, total / lasted, *parts)
 
 
 def measured_seconds(seconds: pd.DataFrame, since_s: int) -> pd.DataFrame:

@@ -43,9 +43,9 @@ from reports.statistics.counting import (
     packed,
     split,
 )
-from reports.statistics.quantiles import CONFIDENCE, NOTHING, Estimate, estimates
+from reports.statistics.quantiles import CONFIDENCE, NOTHING, QuantileEstimate, quantiles
 from reports.summary.figures import Rate, rate_of
-from reports.turns import CENSORED, FAILED, Flags, Pool, Turns, measured_sessions
+from reports.turns import FAILED, UNFINISHED, Flags, Pool, Turns, measured_sessions
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
 
 def _has_stages(run: RunFrames) -> bool:
     """Whether the run was asked for a load that goes from one level to another."""
-    arrivals = run.document.get("arrivals") or {}
-    stages = run.document.get("stages") or arrivals.get("stages") or []
+    arrivals = run.metadata.get("arrivals") or {}
+    stages = run.metadata.get("stages") or arrivals.get("stages") or []
     return len({level for stage in stages for level in (stage["from"], stage["to"])}) > 1
 
 
@@ -155,7 +155,7 @@ def _course(run: RunFrames, target: str) -> CallCourse:
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
     length_ns = sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan)
     ends_ns = np.where(np.isnan(length_ns), ENDLESS_NS, starts_ns + np.nan_to_num(length_ns).astype(np.int64))
-    if run.document.get("state") == "ended":
+    if run.metadata.get("state") == "ended":
         return call_course(starts_ns, ends_ns)
     turns = _columns(run.turns, ["session_id", "start_utc_ns"], target)
     cut = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
@@ -219,12 +219,12 @@ class Group:
     """failed turns and lost ones, of those wanted: the end of the run did not cut them"""
     n: int
     """turns with a wait, which failed and lost ones have too"""
-    p50: Estimate
-    p95: Estimate
+    p50: QuantileEstimate
+    p95: QuantileEstimate
     unopened: Rate | None = None
     """of sessions that began here, those that did not open; None where the key knows nothing of it"""
 
-    def at(self, p: float) -> Estimate:
+    def at(self, p: float) -> QuantileEstimate:
         return self.p50 if p == self.p50.p else self.p95
 
     def told(self, p: float) -> bool:
@@ -232,7 +232,7 @@ class Group:
         return self.at(p).bounded
 
     @property
-    def quantiles(self) -> list[Estimate]:
+    def quantiles(self) -> list[QuantileEstimate]:
         """Those that may be told."""
         return [estimate for estimate in (self.p50, self.p95) if self.told(estimate.p)]
 
@@ -243,7 +243,7 @@ class Waits:
 
     by: str
     """one of KEYS"""
-    measure: str
+    metric: str
     target: str
     label: str
     colour: int
@@ -337,7 +337,7 @@ def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     A machine in another region waits longer, and one that is busy stamps later: what all hosts come to together is a
     figure of the mixture.
     """
-    names = [str(entry.get("name")) for entry in hosts_of(run.document)]
+    names = [str(entry.get("name")) for entry in hosts_of(run.metadata)]
     if len(names) < 2:
         return None
     known = pd.Index(names)
@@ -346,7 +346,7 @@ def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     return _named(names, codes, of_session[turns.lost.place], every=True)
 
 
-NOT_TOLD = "not told"
+NOT_TOLD = "not reported"
 
 
 def by_region(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
@@ -402,7 +402,7 @@ def _waits(by: str, one: Sampled, pool: Pool, places: Places, confidence: float)
     """With intervals of this confidence."""
     groups = tuple(_groups(one, pool, places, confidence))
     target = one.turns.targets[pool.target]
-    name, axis = one.measure.name, (places.end, places.compared)
+    name, axis = one.metric.name, (places.end, places.compared)
     unplaced = int((places.lost[one.turns.lost_in(pool)] < 0).sum())
     return Waits(by, name, target, pool.label, pool.target, pool.stratum, *axis, places.places, groups, unplaced)
 
@@ -415,10 +415,10 @@ def _groups(one: Sampled, pool: Pool, places: Places, confidence: float) -> Iter
     for at, place in enumerate(places.places):
         here, lost = mine[here_by.get(at + 1, none)], never_begun[places.lost[never_begun] == at]
         if here.size or lost.size or places.every:
-            ended = here[turns.kind[here] != CENSORED]
+            ended = here[turns.kind[here] != UNFINISHED]
             sessions = np.append(turns.session[ended], turns.lost.session[lost])
             sample = samples.get(at, NOTHING)
-            p50, p95 = estimates(replace(sample, sessions=packed(sample.sessions)[0]), (0.5, 0.95), confidence)
+            p50, p95 = quantiles(replace(sample, sessions=packed(sample.sessions)[0]), (0.5, 0.95), confidence)
             never = places.unopened[places.began == at] if places.began is not None else None
             yield Group(
                 place,
@@ -449,10 +449,10 @@ def apart(waits: Waits) -> Iterable[Apart]:
                 yield Apart(waits, "p95" if p > 0.5 else "p50", low, high)
                 break
     for what in ("failed", "unopened"):
-        rates = [(rate, group) for group in groups if (rate := getattr(group, what)) is not None and rate.of]
+        rates = [(rate, group) for group in groups if (rate := getattr(group, what)) is not None and rate.total]
         if len(rates) > 1:
-            (least, low), (most, high) = (pick(rates, key=lambda one: one[0].value) for pick in (min, max))
-            if least.high < most.low and most.value - least.value >= MATTERS_POINTS:
+            (least, low), (most, high) = (pick(rates, key=lambda one: one[0].share) for pick in (min, max))
+            if least.high < most.low and most.share - least.share >= MATTERS_POINTS:
                 yield Apart(waits, what, low, high)
 
 

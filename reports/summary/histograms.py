@@ -11,7 +11,7 @@ import numpy as np
 from reports.numbers import log_range
 from reports.samples import Sampled
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.quantiles import Estimate, Sample, estimates
+from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 from reports.turns import Pool
 
 FEWEST = 5
@@ -27,7 +27,7 @@ class HistogramTarget:
     colour: int
     counts: Integers
     failed: int
-    quantiles: tuple[Estimate, ...]
+    quantiles: tuple[QuantileEstimate, ...]
     """p50 and p95"""
 
     @property
@@ -66,7 +66,7 @@ def histogram_of(one: Sampled, pools: Sequence[Pool]) -> Histogram | None:
             target,
             np.histogram(_positive(sample), edges)[0],
             sample.failed,
-            tuple(estimates(sample, (0.5, 0.95))),
+            tuple(quantiles(sample, (0.5, 0.95))),
         )
         for target, sample in found
     )
@@ -75,7 +75,7 @@ def histogram_of(one: Sampled, pools: Sequence[Pool]) -> Histogram | None:
 
 def _positive(sample: Sample) -> Floats:
     """The successful values; one that is not above zero has no place on a logarithmic axis."""
-    return sample.good[sample.good > 0]
+    return sample.succeeded[sample.succeeded > 0]
 
 
 def _bins(values: Floats, low: float, high: float) -> int:

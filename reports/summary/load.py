@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 
-from bench.measures import is_throttled
+from bench.metrics import is_throttled
 from bench.run.measured import floats
 from bench.units import NS_PER_S
 from reports.numbers import time_step
@@ -38,17 +38,17 @@ class Offered(Record, frozen=True):
     target: str
     offered: Count
     blocked: Annotated[Count, about("found no free slot")]
-    held: Annotated[Count, about("were held back, by the service or the rate of connections")]
+    delayed: Annotated[Count, about("were held back, by the service or the rate of connections")]
     started: Annotated[Count, about("those that were neither blocked nor cut; held and refused ones are among them")]
-    cut: Annotated[Count, about("waited for their start when the run ended")]
-    refused: Annotated[Count, about("did not open")]
+    not_started: Annotated[Count, about("waited for their start when the run ended")]
+    connect_failed: Annotated[Count, about("did not open")]
     completed: Count
-    length_s: Annotated[Number, about("how long calls were to arrive, in the measured phase")]
+    duration_s: Annotated[Number, about("how long calls were to arrive, in the measured phase")]
     per_s: Rounded
-    call_s: Annotated[Rounded, about("how long a call lasts on average; null where none ended")]
+    call_duration_s: Annotated[Rounded, about("how long a call lasts on average; null where none ended")]
     offered_erlangs: Rounded
     carried_erlangs: Annotated[Rounded, about("calls in progress on average")]
-    slots: Count
+    max_concurrent: Count
     start_delay_p50_ms: Rounded
     start_delay_p99_ms: Rounded
 
@@ -73,14 +73,14 @@ class CallBins:
 
 def arriving_of(run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float) -> Arriving | None:
     """What was offered; None in a closed loop. Both instants are seconds since 1970."""
-    arrivals = run.document.get("arrivals")
+    arrivals = run.metadata.get("arrivals")
     if not isinstance(arrivals, dict):
         return None
-    began_s = int(arrivals.get("began_utc_ns") or 0) / NS_PER_S
-    lasts_s = arrivals.get("length_s")
+    began_s = int(arrivals.get("started_utc_ns") or 0) / NS_PER_S
+    lasts_s = arrivals.get("duration_s")
     begin_s = max(began_s, measured_from_s)
     end_s = ended_s if lasts_s is None else min(ended_s, began_s + float(lasts_s))
-    scripts = [script for script in run.document.get("scripts") or [] if isinstance(script, dict)]
+    scripts = [script for script in run.metadata.get("scripts") or [] if isinstance(script, dict)]
     thinking = {float(s["think_s"]) for s in scripts if isinstance(s.get("think_s"), int | float)}
     return Arriving(
         pattern=str(arrivals.get("pattern")),
@@ -97,7 +97,7 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
     kind, begins = sessions["outcome_class"].to_numpy(), sessions["call_arrival_at_ns"].notna().to_numpy()
     ends = ~sessions["renewed"].to_numpy(dtype=bool)  # a call may take several sessions
     lasted_s = sessions["session_duration_ms"].to_numpy(dtype=np.float64) / 1000
-    ended = int(((kind != "censored") & ends).sum())
+    ended = int(((kind != "unfinished") & ends).sum())
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
     offered, blocked, held = (int(seconds[name].sum()) for name in ("calls_offered", "calls_blocked", "calls_delayed"))
     cut = int(seconds["calls_not_started"].sum())
@@ -111,17 +111,17 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
         target=label,
         offered=offered,
         blocked=blocked,
-        held=held,
+        delayed=held,
         started=offered - blocked - cut,
-        cut=cut,
-        refused=int((begins & ~opened & (kind == "failed")).sum()),
-        completed=int(((kind == "good") & ends).sum()),
-        length_s=length_s,
+        not_started=cut,
+        connect_failed=int((begins & ~opened & (kind == "failed")).sum()),
+        completed=int(((kind == "success") & ends).sum()),
+        duration_s=length_s,
         per_s=per_s,
-        call_s=call_s,
+        call_duration_s=call_s,
         offered_erlangs=per_s * call_s,
         carried_erlangs=_carried(every, begin_s, end_s),
-        slots=int(arrivals.get("max_sessions") or 0),
+        max_concurrent=int(arrivals.get("max_concurrent") or 0),
         start_delay_p50_ms=quantile(lags, 0.5) if lags.size else float("nan"),
         start_delay_p99_ms=quantile(lags, 0.99) if lags.size else float("nan"),
     )
@@ -140,7 +140,7 @@ def _carried(sessions: pd.DataFrame, begin_s: float, end_s: float) -> float:
 def call_bins(run: RunFrames) -> CallBins:
     """The calls of one target, which are those of all."""
     seconds = run.seconds
-    began_s = int(run.document.get("began_utc_ns") or 0) / NS_PER_S
+    began_s = int(run.metadata.get("started_utc_ns") or 0) / NS_PER_S
     first = seconds["target"].iloc[:1]
     mine = seconds[(seconds["target"] == first.iloc[0]).to_numpy()] if len(first) else seconds
     at_s = np.maximum(mine["second"].to_numpy(dtype=np.float64) - began_s, 0.0)
@@ -184,7 +184,7 @@ class Throttling:
     sessions: int
     waits_s: tuple[float, ...]
     """the waits that the service asked for, ascending"""
-    held_s: float
+    start_delay_s: float
     """how long starts were held for it, NaN where the run does not say"""
     backed_off: float
     """calls of a closed loop that were held back after refused ones, NaN where the run does not say"""
@@ -195,7 +195,7 @@ class Throttling:
     @property
     def any(self) -> bool:
         counted = self.turns or self.sessions or self.waits_s or self.remaining
-        return bool(counted or self.held_s > 0 or self.backed_off > 0)
+        return bool(counted or self.start_delay_s > 0 or self.backed_off > 0)
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class Quota:
 
     targets: tuple[Throttling, ...]
     bin_s: float
-    length_s: float
+    duration_s: float
 
     @property
     def throttled(self) -> int:
@@ -219,10 +219,10 @@ class Quota:
         return any(one.counts.any() or one.remaining for one in self.targets)
 
 
-def quota_of(run: RunFrames, targets: Sequence[str], began_utc_ns: int, length_s: float) -> Quota:
+def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length_s: float) -> Quota:
     """Counts from rows, their course and what remained from the seconds."""
     seconds = run.seconds[OF_SECOND]
-    at_s = seconds["second"].to_numpy(dtype=np.float64) - began_utc_ns / NS_PER_S
+    at_s = seconds["second"].to_numpy(dtype=np.float64) - started_utc_ns / NS_PER_S
     length_s = max(length_s, float(at_s.max(initial=0.0)) + 1, 1.0)
     bin_s = time_step(length_s, BINS)
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
@@ -239,7 +239,7 @@ def _throttling(
 ) -> Throttling:
     (turns, turn_waits), (sessions, session_waits) = (_limited(frame, label) for frame in (run.turns, run.sessions))
     waits = np.concatenate([turn_waits, session_waits])
-    holds = run.document.get("holds")
+    holds = run.metadata.get("start_delays_s")
     held = holds.get(label) if isinstance(holds, dict) else None
     throttled = np.nan_to_num(seconds["throttled"].to_numpy(dtype=np.float64))
     backed_off = floats(seconds, "calls_backed_off")

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from msgspec import field
 
 from bench.columns import token_column
 from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
@@ -40,7 +39,7 @@ class Bills:
 
     run: RunFrames
     told: Flags
-    stray: Flags
+    unattributed: Flags
     target: Integers
     model: Integers
     session: Integers
@@ -88,7 +87,7 @@ def bills_of(run: RunFrames, targets: Sequence[str]) -> Bills:
     return Bills(
         run=run,
         told=told,
-        stray=np.arange(session.size) >= len(turns),
+        unattributed=np.arange(session.size) >= len(turns),
         target=np.r_[place_of(turns["target"], tuple(targets)), place_of(sessions["target"], tuple(targets))],
         model=of_session[session],
         session=session,
@@ -142,8 +141,8 @@ class Charge(Record, frozen=True):
     turns: Count
     source: Annotated[Known, about("of the prices: own, or table")]
     tokens: dict[str, Count]
-    stray: Annotated[dict[str, Count], about("those of the tokens that belong to no turn")] = field(name="stray_tokens")
-    stray_sessions: Annotated[Count, about("sessions that have a part in these")]
+    unattributed_tokens: Annotated[dict[str, Count], about("those of the tokens that belong to no turn")]
+    unattributed_sessions: Annotated[Count, about("sessions that have a part in these")]
     minutes: Rounded
     prices: Prices | None
 
@@ -155,19 +154,19 @@ class Charge(Record, frozen=True):
 
     @property
     def stray_usd(self) -> float:
-        return float(cost_usd(self.prices, self.stray)) if self.prices else 0.0
+        return float(cost_usd(self.prices, self.unattributed_tokens)) if self.prices else 0.0
 
 
 class Waste(Record, frozen=True):
     """What replies that were interrupted had made, and nobody heard."""
 
     replies: Count
-    told: Annotated[Count, about("those whose service told tokens")] = field(name="replies_with_usage")
-    priced: Annotated[Count, about("those with a price")] = field(name="replies_priced")
+    replies_with_usage: Annotated[Count, about("those whose service reported tokens")]
+    replies_priced: Annotated[Count, about("those with a price")]
     seconds: Rounded
-    tokens: Count = field(name="audio_tokens")
+    audio_tokens: Count
     usd: Rounded
-    per_reply: Annotated[Rounded, about("of one interruption")] = field(name="usd_per_reply")
+    usd_per_reply: Annotated[Rounded, about("of one interruption")]
 
 
 def _waste(replies: int, told: int, priced: int, seconds: float, tokens: int, usd: float) -> Waste:
@@ -176,7 +175,7 @@ def _waste(replies: int, told: int, priced: int, seconds: float, tokens: int, us
 
 def _together(wastes: Sequence[Waste]) -> Waste:
     """That of all of them."""
-    parts = ("replies", "told", "priced", "seconds", "tokens", "usd")
+    parts = ("replies", "replies_with_usage", "replies_priced", "seconds", "audio_tokens", "usd")
     return _waste(*(sum(getattr(one, part) for one in wastes) for part in parts))
 
 
@@ -185,30 +184,28 @@ class Cost(Record, frozen=True, kw_only=True):
 
     target: str
     usd: Rounded
-    per_turn: Rounded = field(name="usd_per_turn")
-    per_session: Rounded = field(name="usd_per_session")
-    per_minute: Rounded = field(name="usd_per_minute")
+    usd_per_turn: Rounded
+    usd_per_session: Rounded
+    usd_per_minute: Rounded
     turns: Annotated[Count, about("that are paid for: with usage, or those of which nothing but time costs")]
-    priced: Count = field(name="turns_priced")
-    silent: Annotated[Count, about("whose usage the service did not tell, where that costs")] = field(
-        name="turns_without_usage"
-    )
-    stray_usd: Annotated[Rounded, about("what of it belongs to no turn")]
-    stray_sessions: Annotated[Count, about("sessions that have a part in that")]
+    turns_priced: Count
+    turns_without_usage: Annotated[Count, about("whose usage the service did not tell, where that costs")]
+    unattributed_usd: Annotated[Rounded, about("what of it belongs to no turn")]
+    unattributed_sessions: Annotated[Count, about("sessions that have a part in that")]
     sessions: Annotated[Count, about("those with a price")]
     minutes: Annotated[Rounded, about("of conversation in them, from the finished upgrade to the end")]
-    waste: Waste
-    charges: tuple[Charge, ...] = field(name="models")
+    unplayed_audio: Waste
+    models: tuple[Charge, ...]
 
     def tokens(self, *kinds: str) -> int:
         """Tokens of these kinds together."""
-        return sum(charge.tokens[kind] for charge in self.charges for kind in kinds)
+        return sum(charge.tokens[kind] for charge in self.models for kind in kinds)
 
 
 class PriceTable(Record, frozen=True):
     """The prices that the run went by."""
 
-    table: Known = field(name="name")
+    name: Known
     as_of: Known
 
 
@@ -217,24 +214,22 @@ class Money(Record, frozen=True, kw_only=True):
 
     usd: Rounded
     turns: Count
-    priced: Count = field(name="turns_priced")
-    silent: Count = field(name="turns_without_usage")
-    stray_usd: Annotated[Rounded, about("what of it belongs to no turn")]
-    stray_sessions: Count
-    waste: Annotated[Waste | None, about("null where no reply was interrupted")]
-    unpriced: tuple[str, ...] = field(name="models_without_price")
+    turns_priced: Count
+    turns_without_usage: Count
+    unattributed_usd: Annotated[Rounded, about("what of it belongs to no turn")]
+    unattributed_sessions: Count
+    unplayed_audio: Annotated[Waste | None, about("null where no reply was interrupted")]
+    models_without_price: tuple[str, ...]
     prices: PriceTable
     budget_usd: float | None
     estimate_usd: tuple[float, float] | None
-    transcribed: Annotated[bool, about("the service transcribed what it heard, which is billed apart")] = field(
-        name="input_transcription_apart"
-    )
-    costs: tuple[Cost, ...] = field(name="targets")
+    input_transcription_extra: Annotated[bool, about("the service transcribed the input, which is billed extra")]
+    targets: tuple[Cost, ...]
 
     @property
     def has_images(self) -> bool:
         """Whether any image was read."""
-        return any(cost.tokens("image_in") for cost in self.costs)
+        return any(cost.tokens("image_in") for cost in self.targets)
 
     @property
     def kinds_read(self) -> tuple[str, ...]:
@@ -244,20 +239,20 @@ class Money(Record, frozen=True, kw_only=True):
     @property
     def by_minute(self) -> bool:
         """Whether any minute was paid for."""
-        return any(charge.prices and charge.prices.usd_per_minute for cost in self.costs for charge in cost.charges)
+        return any(charge.prices and charge.prices.usd_per_minute for cost in self.targets for charge in cost.models)
 
     @property
     def told(self) -> bool:
         """Whether the service told any usage."""
-        return any(cost.charges for cost in self.costs)
+        return any(cost.models for cost in self.targets)
 
     @property
     def per_turn(self) -> float:
-        return _per(self.usd, self.priced)
+        return _per(self.usd, self.turns_priced)
 
     @property
     def per_minute(self) -> float:
-        return _per(self.usd, sum(cost.minutes for cost in self.costs))
+        return _per(self.usd, sum(cost.minutes for cost in self.targets))
 
 
 def _per(usd: float, number: float) -> float:
@@ -266,28 +261,28 @@ def _per(usd: float, number: float) -> float:
 
 def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
     """Tokens and cost of the run."""
-    document = run.document
+    document = run.metadata
     prices = document.get("prices") or {}
     estimate = document.get("estimate_usd")
     costs = tuple(_costs(run, targets))
     told = [cost.usd for cost in costs if not math.isnan(cost.usd)]
-    waste = _together([cost.waste for cost in costs])
+    waste = _together([cost.unplayed_audio for cost in costs])
     return Money(
         usd=sum(told) if told else math.nan,
         turns=sum(cost.turns for cost in costs),
-        priced=sum(cost.priced for cost in costs),
-        silent=sum(cost.silent for cost in costs),
-        stray_usd=sum(cost.stray_usd for cost in costs),
-        stray_sessions=sum(cost.stray_sessions for cost in costs),
-        waste=waste if waste.replies else None,
-        unpriced=tuple(dict.fromkeys(c.model for cost in costs for c in cost.charges if c.prices is None)),
+        turns_priced=sum(cost.turns_priced for cost in costs),
+        turns_without_usage=sum(cost.turns_without_usage for cost in costs),
+        unattributed_usd=sum(cost.unattributed_usd for cost in costs),
+        unattributed_sessions=sum(cost.unattributed_sessions for cost in costs),
+        unplayed_audio=waste if waste.replies else None,
+        models_without_price=tuple(dict.fromkeys(c.model for cost in costs for c in cost.models if c.prices is None)),
         prices=PriceTable(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
         budget_usd=_number(document.get("budget_usd")),
         estimate_usd=(float(estimate[0]), float(estimate[1]))
         if isinstance(estimate, list) and len(estimate) == 2
         else None,
-        transcribed=not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
-        costs=costs,
+        input_transcription_extra=not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
+        targets=costs,
     )
 
 
@@ -304,8 +299,10 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
     prices = [tariff.prices for tariff in tariffs]
     timed = np.array([known is not None and not known.of_tokens for known in prices], dtype=bool)
     by_minute = np.array([known is not None and known.usd_per_minute > 0 for known in prices], dtype=bool)
-    told = bills.told | (timed[group] & ~bills.stray)
-    turns, strays = (np.bincount(group[told & rows], minlength=size) for rows in (~bills.stray, bills.stray))
+    told = bills.told | (timed[group] & ~bills.unattributed)
+    turns, strays = (
+        np.bincount(group[told & rows], minlength=size) for rows in (~bills.unattributed, bills.unattributed)
+    )
     lasted = bills.minutes
     minutes = np.bincount(group, lasted, size)
     sums: dict[str, Floats] = {}
@@ -332,7 +329,7 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
             for g in charged
         )
         sessions = distinct(bills.session[paid & np.isin(group, [g for g in charged if tariffs[g].prices])])
-        silent = int(((bills.target == place) & ~told & ~bills.stray).sum())
+        silent = int(((bills.target == place) & ~told & ~bills.unattributed).sum())
         yield _cost(
             label,
             charges,
@@ -350,18 +347,18 @@ def _cost(target: str, charges: tuple[Charge, ...], silent: int, sessions: int, 
     return Cost(
         target=target,
         usd=usd,
-        per_turn=_per(usd, priced),
-        per_session=_per(usd, sessions),
-        per_minute=_per(usd, minutes),
+        usd_per_turn=_per(usd, priced),
+        usd_per_session=_per(usd, sessions),
+        usd_per_minute=_per(usd, minutes),
         turns=sum(charge.turns for charge in charges),
-        priced=priced,
-        silent=silent,
-        stray_usd=sum(charge.stray_usd for charge in charges),
-        stray_sessions=sum(charge.stray_sessions for charge in paid),
+        turns_priced=priced,
+        turns_without_usage=silent,
+        unattributed_usd=sum(charge.stray_usd for charge in charges),
+        unattributed_sessions=sum(charge.unattributed_sessions for charge in paid),
         sessions=sessions,
         minutes=minutes,
-        waste=waste,
-        charges=charges,
+        unplayed_audio=waste,
+        models=charges,
     )
 
 
@@ -386,8 +383,8 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
 
 def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:
     """What each target's turns of each model are priced by, target by target."""
-    entries = {str(e.get("label")): e for e in run.document.get("targets") or [] if isinstance(e, dict)}
-    priced = (run.document.get("prices") or {}).get("models") or {}
+    entries = {str(e.get("name")): e for e in run.metadata.get("targets") or [] if isinstance(e, dict)}
+    priced = (run.metadata.get("prices") or {}).get("models") or {}
     table = {str(name): found for name, entry in priced.items() if (found := as_prices(entry))}
     every = [entries.get(label, {}) for label in targets]
     return [tariff_of(table, of_target, model) for of_target in map(_terms, every) for model in models]

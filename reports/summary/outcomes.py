@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from bench.measures import GOOD as GOOD_OUTCOMES
-from bench.measures import SERVICE_SAID, is_throttled, outcome_class
+from bench.metrics import GOOD as GOOD_OUTCOMES
+from bench.metrics import SERVICE_SAID, is_throttled, outcome_class
 from bench.remedies import remedy_of
 from reports.statistics.counting import Integers
-from reports.turns import CENSORED, FAILED, Turns, lost_of
+from reports.turns import FAILED, UNFINISHED, Turns, lost_of
 
 SAYING = ["outcome", "outcome_class", "detail"]
 OF_SESSION = ["session_id", "target", *SAYING, "turns_not_started"]
@@ -47,7 +47,7 @@ class Outcomes:
     sessions: tuple[Ending, ...]
     begun: tuple[int, ...]
     failed: tuple[int, ...]
-    censored: tuple[int, ...]
+    unfinished: tuple[int, ...]
     lost: tuple[int, ...]
     """turns that were wanted and never begun, in sessions that the end of the run did not cut"""
     losses: tuple[Ending, ...]
@@ -79,7 +79,7 @@ class Outcomes:
     @property
     def wanted(self) -> tuple[int, ...]:
         """Turns wanted, without abandoned ones: what `failures` is a share of."""
-        return tuple(n - cut + lost for n, cut, lost in zip(self.begun, self.censored, self.lost, strict=True))
+        return tuple(n - cut + lost for n, cut, lost in zip(self.begun, self.unfinished, self.lost, strict=True))
 
     @property
     def unmet(self) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ def limited(endings: Mapping[str, int]) -> tuple[int, int]:
     Those that the end of the run cut did not end: nobody knows whether they would have been throttled.
     """
     throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
-    return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "censored")
+    return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
 
 
 def most_limited(turns: Mapping[str, int], sessions: Mapping[str, int]) -> float:
@@ -135,7 +135,7 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
         sessions=tuple(replace(e, said=said_of_sessions.get(e.outcome, ""), of_session=True) for e in ends),
         begun=_counts(turns.target, size),
         failed=_counts(turns.target[turns.kind == FAILED], size),
-        censored=_counts(turns.target[turns.kind == CENSORED], size),
+        unfinished=_counts(turns.target[turns.kind == UNFINISHED], size),
         lost=tuple(map(int, np.bincount(of_session, lost, minlength=size))),
         losses=_endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size),
         opened=_counts(of_session, size),
@@ -170,7 +170,7 @@ def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> 
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
     totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
     found = [Ending(name, outcome_class(name), tuple(map(int, n))) for name, n in totals.items() if n.any()]
-    order = {"good": 0, "failed": 1, "censored": 2}
+    order = {"success": 0, "failed": 1, "unfinished": 2}
     return tuple(
         sorted(found, key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
     )

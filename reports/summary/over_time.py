@@ -19,11 +19,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from bench.metrics import REGULAR
 from bench.units import NS_PER_S
 from reports.numbers import log_range, time_step
 from reports.question import Stratum
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, packed, split
-from reports.statistics.quantiles import Sample, estimates, quantile
+from reports.statistics.quantiles import Sample, quantile, quantiles
 from reports.summary.drift import by_step
 from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, place_of
@@ -58,9 +59,9 @@ class PoolCourse:
 
 
 def courses(summary: Summary) -> list[PoolCourse]:
-    """Of each pool by its main measure; those whose median is finite."""
+    """Of each pool by its main metric; those whose median is finite."""
     turns, found = summary.turns, []
-    at_s = (turns.column("start_utc_ns") - summary.window.began_utc_ns) / NS_PER_S
+    at_s = (turns.column("start_utc_ns") - summary.window.started_utc_ns) / NS_PER_S
     for pool, answer in zip(turns.pools, summary.answers, strict=True):
         one, median = summary.samples[summary.mains[pool.stratum]], answer.figures.at(0.5).value
         if math.isfinite(median):
@@ -83,14 +84,14 @@ def courses(summary: Summary) -> list[PoolCourse]:
 
 
 def lost_places(summary: Summary, pool: Pool) -> Integers:
-    """The lost turns of a pool that were to have its main measure, by their places among all lost turns."""
+    """The lost turns of a pool that were to have its main metric, by their places among all lost turns."""
     applies, lost = summary.samples[summary.mains[pool.stratum]].applies, summary.turns.lost
     return np.flatnonzero(summary.turns.lost_in(pool) & applies[pool.target][lost.step])
 
 
 def lost_s(summary: Summary, lost: Integers) -> Floats:
     """When the sessions of these lost turns ended, seconds after the run began."""
-    seconds: Floats = (summary.turns.lost.at_utc_ns[lost] - summary.window.began_utc_ns) / NS_PER_S
+    seconds: Floats = (summary.turns.lost.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
     return seconds
 
 
@@ -102,7 +103,7 @@ def slowest_stretch(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None
     confidence = 1 - ERROR / len(parts)
     slow = []
     for course, begin_s, sample in parts:
-        (p50,), median = estimates(sample, (0.5,), confidence), quantile(course.values, 0.5)
+        (p50,), median = quantiles(sample, (0.5,), confidence), quantile(course.values, 0.5)
         ratio = p50.value / median
         if p50.low > median and APART <= ratio < math.inf:
             slow.append(Stretch(course.label, begin_s, ratio))
@@ -167,7 +168,7 @@ class Panel:
 class OverTime:
     """A run from its begin to its end, one panel per target and stratum."""
 
-    measures: tuple[str, ...]
+    metrics: tuple[str, ...]
     length_s: float
     warmup_s: float
     bin_s: float
@@ -186,7 +187,7 @@ class OverTime:
 
 
 def over_time(summary: Summary) -> OverTime | None:
-    """The main measures over the run, warm-up included; None without a single value."""
+    """The main metrics over the run, warm-up included; None without a single value."""
     at_s = began_s(summary)
     pools = [(pool, drawn(summary, pool), lost_s(summary, lost_places(summary, pool))) for pool in summary.turns.pools]
     pools = [(pool, values, lost) for pool, values, lost in pools if lost.size or not np.isnan(values).all()]
@@ -206,13 +207,13 @@ def over_time(summary: Summary) -> OverTime | None:
         mine = ~np.isnan(values)
         panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], lost, length, bin_s, ends))
     slow = slowest_stretch(courses(summary), bin_s)
-    measures = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, *_ in pools))
-    return OverTime(measures, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
+    metrics = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, *_ in pools))
+    return OverTime(metrics, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 
 
 def began_s(summary: Summary) -> Floats:
     """When each row of all turns began, seconds after the run did."""
-    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.began_utc_ns
+    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.started_utc_ns
     seconds: Floats = since_ns / NS_PER_S
     return seconds
 
@@ -227,15 +228,16 @@ def bin_length(length_s: float, turns: int) -> float:
 
 def drawn(summary: Summary, pool: Pool) -> Floats:
     """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
-    turns, measure, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
-    values, kind = turns.value_of_rows(measure), turns.frame["outcome_class"].cat.codes.to_numpy()
-    # a row of a step that no measured turn has is the pool's by the origin and traits that it names itself
-    measured_from, traits = pool.stratum
-    of_traits = (turns.frame["traits"] == traits) if traits else turns.frame["traits"].isna()
-    own = ((turns.frame["measured_from"] == measured_from) & of_traits).to_numpy() | (len(turns.strata) == 1)
+    turns, metric, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
+    values, kind = turns.value_of_rows(metric), turns.frame["outcome_class"].cat.codes.to_numpy()
+    # a row of a step that no measured turn has is the pool's by the instant and turn type that it names itself
+    measured_from, turn_type = pool.stratum
+    kinds = turns.frame["turn_type"]
+    of_type = (kinds == turn_type) if turn_type else (kinds.isna() | (kinds == REGULAR))
+    own = ((turns.frame["measured_from"] == measured_from) & of_type).to_numpy() | (len(turns.strata) == 1)
     here = place_of(turns.frame["target"], turns.targets) == pool.target
     mine = here & np.where(step < 0, own, np.append(pool.steps, False)[step])
-    expected = mine & (np.append(summary.samples[measure].applies[pool.target], True)[step] | (step < 0))
+    expected = mine & (np.append(summary.samples[metric].applies[pool.target], True)[step] | (step < 0))
     return np.where(expected & (kind == FAILED), np.inf, np.where(mine & (kind == GOOD), values, np.nan))
 
 
@@ -295,7 +297,7 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
     if not len(seconds):
         return np.zeros(0), np.zeros(0)
     per_second = seconds.groupby("second")["sessions_active"].sum()
-    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.began_utc_ns / NS_PER_S
+    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.started_utc_ns / NS_PER_S
     every = max(1, -(-at_s.size // 240))
     return np.maximum(at_s[::every], 0.0), per_second.to_numpy(dtype=np.float64)[::every]
 
@@ -318,7 +320,7 @@ class StepCourse:
 class StepsOverTime:
     """The steps of a stratum, at most STEPS_MOST of them, on the targets that play them."""
 
-    measure: str
+    metric: str
     length_s: float
     bin_s: float
     low: float
@@ -329,7 +331,7 @@ class StepsOverTime:
 
 
 def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
-    """The main measure of each step over the run; None where no step has a median in two bins."""
+    """The main metric of each step over the run; None where no step has a median in two bins."""
     turns, at_s = summary.turns, began_s(summary)
     steps = np.flatnonzero(turns.steps_in(stratum))[:STEPS_MOST]
     sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.lost_by_group)[:, steps]

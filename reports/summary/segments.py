@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from msgspec import field
 
-from bench.measures import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
+from bench.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
 from reports.question import Traits
 from reports.records import Count, Record, Rounded, about
@@ -43,13 +43,13 @@ class Segment(Record, frozen=True):
 
 
 class Breakdown(Record, frozen=True):
-    """The segments of the good turns of one target, traits and step (or all) in which the same instants happened: sums
-    add up exactly.
+    """The segments of the good turns of one target, turn type and step (or all) in which the same instants happened:
+    sums add up exactly.
     """
 
     target: str
     step: str
-    traits: Traits
+    turn_type: Traits
     turns: Count
     total_ns: Annotated[int, about("voice_to_voice, summed over the turns")]
     mean_ms: Rounded
@@ -72,11 +72,11 @@ class Band(Breakdown, frozen=True, kw_only=True):
     p: float
 
 
-def _whole(target: str, step: str, traits: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:
+def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:
     """A breakdown of so many turns, from each segment's instants and its sum."""
     parts = tuple(Segment(begin, end, _name(begin, end), ns, ns / turns / NS_PER_MS) for begin, end, ns in sums)
     total_ns = sum(part.total_ns for part in parts)
-    return Breakdown(target, step, traits, turns, total_ns, total_ns / turns / NS_PER_MS, parts)
+    return Breakdown(target, step, turn_type, turns, total_ns, total_ns / turns / NS_PER_MS, parts)
 
 
 def _name(begin: str, end: str) -> str:
@@ -111,8 +111,8 @@ def around(turns: Turns) -> tuple[Band, ...]:
     """
     groups: dict[tuple[int, str, int], list[Piece]] = {}
     for piece in _pieces(turns):
-        traits = turns.strata[turns.stratum[piece.step]].traits
-        groups.setdefault((piece.target, traits, piece.pattern), []).append(piece)
+        turn_type = turns.strata[turns.stratum[piece.step]].turn_type
+        groups.setdefault((piece.target, turn_type, piece.pattern), []).append(piece)
     waits_ns = turns.instant(VAD_SEGMENTS[-1]) - turns.instant(VAD_SEGMENTS[0])
     near: list[tuple[float, Piece]] = []
     for pieces in groups.values():
@@ -125,7 +125,7 @@ def around(turns: Turns) -> tuple[Band, ...]:
                 near.append((p, pieces[0]._replace(places=places[(waited_ns >= low) & (waited_ns <= high)])))
     near.sort(key=lambda one: (one[0], one[1].target))
     return tuple(
-        Band(one.target, ALL, one.traits, one.turns, one.total_ns, one.mean_ms, one.segments, p=p)
+        Band(one.target, ALL, one.turn_type, one.turns, one.total_ns, one.mean_ms, one.segments, p=p)
         for (p, _), one in zip(near, _summed(turns, [piece for _, piece in near]), strict=True)
     )
 
@@ -158,7 +158,7 @@ def _summed(turns: Turns, pieces: Sequence[Piece]) -> list[Breakdown]:
         _whole(
             turns.targets[piece.target],
             turns.steps[piece.step],
-            turns.strata[turns.stratum[piece.step]].traits,
+            turns.strata[turns.stratum[piece.step]].turn_type,
             piece.places.size,
             segments(of),
         )
@@ -167,16 +167,16 @@ def _summed(turns: Turns, pieces: Sequence[Piece]) -> list[Breakdown]:
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
-    """The same instants of all steps whose turns have the same traits, added up."""
-    kinds = dict.fromkeys((piece.traits, _chain(piece)) for piece in pieces)
-    for traits, chain in kinds:
-        mine = [piece for piece in pieces if (piece.traits, _chain(piece)) == (traits, chain)]
+    """The same instants of all steps whose turns have the same turn type, added up."""
+    kinds = dict.fromkeys((piece.turn_type, _chain(piece)) for piece in pieces)
+    for turn_type, chain in kinds:
+        mine = [piece for piece in pieces if (piece.turn_type, _chain(piece)) == (turn_type, chain)]
         sums: Counter[tuple[str, str]] = Counter()
         for piece in mine:
             for segment in piece.segments:
                 sums[segment.begin, segment.end] += segment.total_ns
         added = ((begin, end, sums[begin, end]) for begin, end in chain)
-        yield _whole(mine[0].target, ALL, traits, sum(piece.turns for piece in mine), added)
+        yield _whole(mine[0].target, ALL, turn_type, sum(piece.turns for piece in mine), added)
 
 
 def _chain(piece: Breakdown) -> tuple[tuple[str, str], ...]:

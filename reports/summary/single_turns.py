@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import field
 
 from bench.foreign import JsonError, open_file, read_json
 from bench.plain import printable, shortened
@@ -52,11 +51,11 @@ class Slow(Wait, frozen=True):
     request: Known
     region: Known
     event_log: Annotated[Known, about("of the session, relative to the run's folder")]
-    value: Rounded = field(name="value_ms")
-    ttfa: Rounded = field(name="ttfa_ms")
-    voice_to_voice: Rounded = field(name="voice_to_voice_ms")
-    created: Annotated[Rounded, about("from what latency counts from to response.created")] = field(name="created_ms")
-    network_rtt: Rounded = field(name="network_rtt_ms")
+    value_ms: Rounded
+    ttfa_ms: Rounded
+    voice_to_voice_ms: Rounded
+    created_ms: Annotated[Rounded, about("from what latency counts from to response.created")]
+    network_rtt_ms: Rounded
 
 
 class SlowTurn(Slow, frozen=True, kw_only=True):
@@ -66,7 +65,7 @@ class SlowTurn(Slow, frozen=True, kw_only=True):
 
 
 class Listing(NamedTuple):
-    """The turns of one stratum by a measure; `without`: those of them that lack this one."""
+    """The turns of one stratum by a metric; `without`: those of them that lack this one."""
 
     one: Sampled
     stratum: Stratum
@@ -74,13 +73,13 @@ class Listing(NamedTuple):
 
 
 def slowest_turns(
-    run: RunFrames, listings: Iterable[Listing], began_utc_ns: int
+    run: RunFrames, listings: Iterable[Listing], started_utc_ns: int
 ) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
     """The slowest good turns of each listing, and those of each step on each target; none where these are too many."""
     falling = [(listing, _falling(listing)) for listing in listings]
     slowest = [(listing, places[:MOST]) for listing, places in falling]
     told = _slow(
-        run, [*slowest, *((listing, _of_steps(listing.one, places)) for listing, places in falling)], began_utc_ns
+        run, [*slowest, *((listing, _of_steps(listing.one, places)) for listing, places in falling)], started_utc_ns
     )
     most = sum(places.size for _, places in slowest)
     return told[:most], told[most:]
@@ -105,7 +104,7 @@ def _falling(listing: Listing) -> Integers:
     return places
 
 
-def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], began_utc_ns: int) -> tuple[SlowTurn, ...]:
+def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_utc_ns: int) -> tuple[SlowTurn, ...]:
     """Of each listing the turns at these places among its values. Rows are looked up once for all of them."""
     told = [(listing, int(place)) for listing, chosen in listed for place in chosen]
     if not told:
@@ -116,7 +115,7 @@ def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], began_utc_
     stored = records(rows)
     sessions = _sessions(run, {str(turn["session_id"]) for turn in stored})
     responses = response_ids(run, wanted.tolist())
-    measures = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
+    metrics = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
     created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - origin_ns(rows)
     shown = [
         tuple((name, _written(turn[name])) for name in COLUMNS if name in turn and turn[name] == turn[name])
@@ -126,15 +125,15 @@ def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], began_utc_
     for (listing, place), row in zip(told, at.tolist(), strict=True):
         one, turn = listing.one, stored[row]
         index = one.index[place]
-        session, resent = str(turn["session_id"]), measures["retransmits"][row]
+        session, resent = str(turn["session_id"]), metrics["retransmits"][row]
         known = sessions.get(session, {})
         of = SlowTurn(
-            one.measure.name,
+            one.metric.name,
             *listing.stratum,
             target=turns.targets[int(turns.target[index])],
             step=turns.steps[int(turns.step[index])],
             turn=int(np.nan_to_num(turn["turn"])),
-            at_s=(int(turn["start_utc_ns"]) - began_utc_ns) / NS_PER_S,
+            at_s=(int(turn["start_utc_ns"]) - started_utc_ns) / NS_PER_S,
             retransmits=None if np.isnan(resent) else int(resent),
             session=session,
             service_session=_text(known, "service_session_id"),
@@ -142,11 +141,11 @@ def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], began_utc_
             request=_text(known, "request_id"),
             region=_text(known, "region"),
             event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
-            value=float(one.values[place]),
-            ttfa=float(measures["ttfa"][row]),
-            voice_to_voice=float(measures["voice_to_voice"][row]),
-            created=float(created[row]) / NS_PER_MS,
-            network_rtt=float(measures["network_rtt"][row]),
+            value_ms=float(one.values[place]),
+            ttfa_ms=float(metrics["ttfa"][row]),
+            voice_to_voice_ms=float(metrics["voice_to_voice"][row]),
+            created_ms=float(created[row]) / NS_PER_MS,
+            network_rtt_ms=float(metrics["network_rtt"][row]),
             row=shown[row],
         )
         slow.append(of)
@@ -203,7 +202,7 @@ class _CutAudio(msgspec.Struct):
 class _Line(msgspec.Struct):
     """What is looked at in a line of the log."""
 
-    what: str
+    action: str
     at_ns: int
     event: _Event
     audio: _CutAudio | None = None
@@ -218,7 +217,7 @@ def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
             with suppress(JsonError):
                 line: _Line = read_json(text, _Line)
                 size = _size(line)
-                if line.what == "received" and begin_ns <= line.at_ns <= end_ns and size > 0:
+                if line.action == "received" and begin_ns <= line.at_ns <= end_ns and size > 0:
                     yield line.at_ns, size
 
 
@@ -245,7 +244,7 @@ STEPS_MOST = 12
 """Of a run with more steps no turns of each step are told."""
 Role = Literal["median", "slowest", "second", "stall", "interrupted", "calls", "only"]
 TOLD_APART: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "function_voice_to_voice"}
-"""Turns of a kind of their own, each with the measure of which its median is shown."""
+"""Turns of a kind of their own, each with the metric of which its median is shown."""
 
 
 @dataclass(frozen=True)
@@ -310,8 +309,8 @@ def talks(run: RunFrames, heard: Sampled) -> tuple[Talk, ...]:
     longest = int(places[stall_ms.argmax()]) if stall_ms.max() > 0 else -1
     if longest >= 0 and longest not in chosen.values():
         chosen["stall"] = longest
-    for role, measure in TOLD_APART.items():
-        of = turns.value(measure)[places]
+    for role, metric in TOLD_APART.items():
+        of = turns.value(metric)[places]
         known = places[np.isfinite(of)][np.argsort(of[np.isfinite(of)], kind="stable")]
         if known.size and (middle := int(known[rank(0.5, known.size) - 1])) not in chosen.values():
             chosen[role] = middle
@@ -341,7 +340,7 @@ def talks_of_steps(run: RunFrames, heard: Sampled) -> dict[str, tuple[Talk, ...]
 
 def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], longest: int = -1) -> Iterable[Talk]:
     """`chosen`: (role, place among the turns); `longest`: the place of the one with the longest stall."""
-    settings = {str(script.get("name")): script for script in run.document.get("scripts") or []}
+    settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
     logs = set(
         run.sessions["session_id"][run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)].astype(str)
     )

@@ -15,7 +15,7 @@ import pandas as pd
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
 from reports.question import Stratum
-from reports.runs import SESSION_MEASURES, TURN_MEASURES, RunFrames, called, labels_of
+from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, called, labels_of
 from reports.samples import ANSWER_HEARD, HEARD, Samples, sampled, samples_of
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
@@ -61,29 +61,29 @@ from reports.summary.trust import (
     Incidents,
     Machine,
     Noticed,
-    RunVerdict,
+    RunValidity,
     Setup,
     hosts_in,
     incidents_of,
     machines,
     noticed,
     setup_of,
-    verdict_of,
+    validity_of,
 )
-from reports.turns import CENSORED, FAILED, Pool, Turns, measured_sessions
+from reports.turns import FAILED, UNFINISHED, Pool, Turns, measured_sessions
 
 READ = "transcript_first"
 """What a reader of captions waits for."""
 GREETING = "greeting"
 """What the caller of a service that speaks first waits for."""
 DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
-"""The measures whose percentiles are drawn."""
-CONNECTING = tuple(measure.name for measure in SESSION_MEASURES if measure.scope == "session")
+"""The metrics whose percentiles are drawn."""
+CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
 @dataclass(frozen=True)
 class CallerWait:
-    """What a caller of one target waits for, by a measure that counts from one instant."""
+    """What a caller of one target waits for, by a metric that counts from one instant."""
 
     turns: int
     sessions: int
@@ -105,7 +105,7 @@ class CallerWait:
 
     @property
     def label(self) -> str:
-        return self.figures.label
+        return self.figures.title
 
     @property
     def stratum(self) -> Stratum:
@@ -116,7 +116,7 @@ class CallerWait:
 class Window:
     """When the run was; seconds."""
 
-    began_utc_ns: int
+    started_utc_ns: int
     length_s: float
     warmup_s: float
     """the part before the first measured turn, where there was a warm-up"""
@@ -124,15 +124,15 @@ class Window:
     @property
     def measured_from_s(self) -> int:
         """The first second (UTC, since 1970) of the measured phase."""
-        return (self.began_utc_ns + int(self.warmup_s * NS_PER_S)) // NS_PER_S
+        return (self.started_utc_ns + int(self.warmup_s * NS_PER_S)) // NS_PER_S
 
     @property
     def measured_s(self) -> float:
         return max(0.0, self.length_s - self.warmup_s)
 
 
-class TurnMeasure(NamedTuple):
-    """What is said of a measure of turns: its pools, each with the steps that have it, and the figures of all."""
+class TurnMetric(NamedTuple):
+    """What is said of a metric of turns: its pools, each with the steps that have it, and the figures of all."""
 
     pools: tuple[Pool, ...]
     figures: tuple[Figures, ...]
@@ -144,9 +144,9 @@ class Summary:
 
     run: RunFrames
     samples: Samples
-    """of DRAWN and of the main measures; of a million turns one takes 12 MB, so no other outlives its figures"""
-    told: dict[str, TurnMeasure] = field(default_factory=dict)
-    """the measures of turns that were asked for before"""
+    """of DRAWN and of the main metrics; of a million turns one takes 12 MB, so no other outlives its figures"""
+    told: dict[str, TurnMetric] = field(default_factory=dict)
+    """the metrics of turns that were asked for before"""
 
     @property
     def turns(self) -> Turns:
@@ -158,12 +158,12 @@ class Summary:
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main measure of each stratum: ttfa where there is audio, else ttft; of agents voice_to_voice."""
+        """The main metric of each stratum: ttfa where there is audio, else ttft; of agents voice_to_voice."""
         return self.samples.mains
 
     @property
     def main(self) -> str:
-        """The main measure of most turns."""
+        """The main metric of most turns."""
         return self.mains[self.turns.strata[self.turns.commonest]]
 
     @property
@@ -172,11 +172,11 @@ class Summary:
 
     @property
     def scenario(self) -> str:
-        return str(self.run.document.get("scenario") or self.run.document.get("run_id") or self.run.folder_name)
+        return str(self.run.metadata.get("scenario") or self.run.metadata.get("run_id") or self.run.folder_name)
 
     @property
     def labels(self) -> dict[str, str]:
-        return labels_of(self.run.document)
+        return labels_of(self.run.metadata)
 
     @property
     def called(self) -> str:
@@ -193,47 +193,47 @@ class Summary:
         return window_of(self.run, self.turns, self.sessions)
 
     @cached_property
-    def verdict(self) -> RunVerdict:
-        return verdict_of(self.run.document)
+    def validity(self) -> RunValidity:
+        return validity_of(self.run.metadata)
 
     @cached_property
     def setup(self) -> Setup:
-        return setup_of(self.run.document, self.turns)
+        return setup_of(self.run.metadata, self.turns)
 
-    def of_turns(self, name: str) -> TurnMeasure:
-        """A measure of turns; it has figures where it applies to any turn, or is a main one."""
+    def of_turns(self, name: str) -> TurnMetric:
+        """A metric of turns; it has figures where it applies to any turn, or is a main one."""
         if name not in self.told:
             main = name in self.mains.values()
             one = self.samples[name] if main or name in DRAWN else sampled(self.turns, name, self.mains)
             pools = tuple(replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
             figures = turn_figures(one) if main or one.applies.any() else ()
-            self.told[name] = TurnMeasure(pools, tuple(with_mark(self.run, each) for each in figures))
+            self.told[name] = TurnMetric(pools, tuple(with_mark(self.run, each) for each in figures))
         return self.told[name]
 
     @cached_property
-    def measures(self) -> tuple[Figures, ...]:
-        """All measures of turns, of each pool and step."""
-        return tuple(figures for measure in TURN_MEASURES for figures in self.of_turns(measure.name).figures)
+    def metrics(self) -> tuple[Figures, ...]:
+        """All metrics of turns, of each pool and step."""
+        return tuple(figures for metric in TURN_METRICS for figures in self.of_turns(metric.name).figures)
 
     @property
     def drawn(self) -> list[str]:
-        """The measures whose percentiles are drawn, those that any turn was to have."""
+        """The metrics whose percentiles are drawn, those that any turn was to have."""
         return [name for name in DRAWN if self.of_turns(name).figures]
 
     @cached_property
     def answers(self) -> tuple[CallerWait, ...]:
-        """By the main measures, one for each target and stratum."""
+        """By the main metrics, one for each target and stratum."""
         return tuple(self._answer(pool, self.mains[pool.stratum]) for pool in self.turns.pools)
 
     @cached_property
     def heard(self) -> tuple[CallerWait, ...]:
-        """By voice_to_voice, where there are spoken turns and it is not their main measure."""
+        """By voice_to_voice, where there are spoken turns and it is not their main metric."""
         return tuple(self._beside(HEARD))
 
     @cached_property
     def answered(self) -> tuple[CallerWait, ...]:
         """By answer_voice_to_voice, of scripts that say how long an answer is."""
-        scripts = self.run.document.get("scripts") or []
+        scripts = self.run.metadata.get("scripts") or []
         defined = any(script.get("answer_min_ms") for script in scripts)
         return tuple(self._beside(ANSWER_HEARD)) if defined else ()
 
@@ -245,35 +245,35 @@ class Summary:
     @property
     def greeted(self) -> tuple[CallerWait, ...]:
         """By greeting, where services speak first; a call is a turn here."""
-        greetings = [figures for figures in self.connecting if figures.measure == GREETING]
-        return tuple(CallerWait(f.wanted, f.wanted, f.failed, 0, f.wanted, f) for f in greetings)
+        greetings = [figures for figures in self.connecting if figures.metric == GREETING]
+        return tuple(CallerWait(f.planned, f.planned, f.failed, 0, f.planned, f) for f in greetings)
 
-    def _beside(self, measure: str) -> Iterable[CallerWait]:
-        """By a measure of turns of which it is not the main one, with the steps that have it: typed turns are no part
+    def _beside(self, metric: str) -> Iterable[CallerWait]:
+        """By a metric of turns of which it is not the main one, with the steps that have it: typed turns are no part
         of voice_to_voice.
         """
-        for pool in self.of_turns(measure).pools:
-            if any(main != measure for stratum, main in self.mains.items() if pool.stratum.covers(stratum)):
-                yield self._answer(pool, measure)
+        for pool in self.of_turns(metric).pools:
+            if any(main != metric for stratum, main in self.mains.items() if pool.stratum.covers(stratum)):
+                yield self._answer(pool, metric)
 
-    def _answer(self, pool: Pool, measure: str) -> CallerWait:
-        """Of all turns of the pool: where some failed before they could have the measure, they count as well. Where
+    def _answer(self, pool: Pool, metric: str) -> CallerWait:
+        """Of all turns of the pool: where some failed before they could have the metric, they count as well. Where
         callers hear the reply and no more is told, those of the steps that they hear.
         """
         turns, label = self.turns, self.turns.targets[pool.target]
-        if measure in (HEARD, ANSWER_HEARD):
-            pool = replace(pool, steps=pool.steps & self.samples[measure].applies[pool.target])
+        if metric in (HEARD, ANSWER_HEARD):
+            pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])
         mine = turns.of(pool)
         alone = sum(other.target == pool.target for other in turns.pools) == 1
         opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
-        ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != CENSORED, turns.kind == FAILED))
+        ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
         # where no turn of the run was begun, nothing tells the step of a lost one
         lost = (
             int(turns.lost_by_group[pool.target][pool.steps].sum()) if turns.steps else self.outcomes.lost[pool.target]
         )
         of = label, pool.stratum, ALL
-        known = (f for f in self.of_turns(measure).figures if (f.target, f.stratum, f.step) == of)
-        told = next(known, None) or with_mark(self.run, figures(NOTHING, measure, label, pool=pool))
+        known = (f for f in self.of_turns(metric).figures if (f.target, f.stratum, f.step) == of)
+        told = next(known, None) or with_mark(self.run, figures(NOTHING, metric, label, pool=pool))
         played = distinct(turns.session[mine]).size
         return CallerWait(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
 
@@ -295,7 +295,7 @@ class Summary:
 
     @cached_property
     def slopes(self) -> tuple[Figures, ...]:
-        """How the main measures grow with the conversation, of each stratum and target that tells it."""
+        """How the main metrics grow with the conversation, of each stratum and target that tells it."""
         return tuple(with_mark(self.run, each) for each in slopes(self.samples))
 
     @cached_property
@@ -338,7 +338,7 @@ class Summary:
 
     @cached_property
     def _slow(self) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
-        """By what callers hear, where they hear it; turns without a voice_to_voice by their main measure."""
+        """By what callers hear, where they hear it; turns without a voice_to_voice by their main metric."""
         listings = [
             listing
             for stratum in self.turns.strata
@@ -347,7 +347,7 @@ class Summary:
                 Listing(self.samples[self.mains[stratum]], stratum, without=HEARD),
             )
         ]
-        return slowest_turns(self.run, listings, self.window.began_utc_ns)
+        return slowest_turns(self.run, listings, self.window.started_utc_ns)
 
     @property
     def slowest(self) -> tuple[SlowTurn, ...]:
@@ -409,11 +409,11 @@ class Summary:
 
     @cached_property
     def arms(self) -> tuple[RunArm, ...]:
-        return arms_of(self.run.document, self.sessions, self.targets)
+        return arms_of(self.run.metadata, self.sessions, self.targets)
 
     @cached_property
     def interleaving(self) -> Interleaving | None:
-        return interleaving_of(self.run.document, self.sessions, len(self.targets))
+        return interleaving_of(self.run.metadata, self.sessions, len(self.targets))
 
     @cached_property
     def money(self) -> Money:
@@ -421,18 +421,18 @@ class Summary:
 
     @cached_property
     def quota(self) -> Quota:
-        return quota_of(self.run, self.targets, self.window.began_utc_ns, self.window.length_s)
+        return quota_of(self.run, self.targets, self.window.started_utc_ns, self.window.length_s)
 
     @cached_property
     def arriving(self) -> Arriving | None:
         """None in a closed loop."""
-        began_s = self.window.began_utc_ns / NS_PER_S
-        warm_s = float(self.run.document.get("warmup_s") or 0.0)
+        began_s = self.window.started_utc_ns / NS_PER_S
+        warm_s = float(self.run.metadata.get("warmup_s") or 0.0)
         return arriving_of(self.run, self.targets, began_s + warm_s, began_s + self.window.length_s)
 
     @cached_property
     def incidents(self) -> Incidents:
-        return incidents_of(self.run.document, self.window.began_utc_ns)
+        return incidents_of(self.run.metadata, self.window.started_utc_ns)
 
     @cached_property
     def noticed(self) -> Noticed:
@@ -449,10 +449,10 @@ def window_of(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Window:
     ones.
     """
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
-    began = int(run.document.get("began_utc_ns") or min((starts.min() for starts in known), default=0))
+    began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))
     seconds = [(int(run.seconds["second"].max()) + 1) * NS_PER_S] if len(run.seconds) else []
     latest = max([began, *seconds, *(int(starts.max()) for starts in known)])
-    ended = run.document.get("ended_utc_ns") or latest
+    ended = run.metadata.get("ended_utc_ns") or latest
     warm = 0.0
     if turns.rows.size and turns.rows.size < len(run.turns):
         starts = sessions["start_utc_ns"] if len(sessions) else run.turns["start_utc_ns"].iloc[turns.rows]

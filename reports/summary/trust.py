@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from msgspec import ValidationError, convert
 
+from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.blocks import MARKS
-from reports.numbers import NBSP, three
 from reports.records import Count, Known, Record, Rounded, about
 from reports.runs import RunFrames, hosts_of
 from reports.statistics.counting import Floats
@@ -28,34 +29,13 @@ from reports.summary.arms import transcription_model
 from reports.turns import Turns
 
 RunWord = Literal["VALID", "INVALID", "NO VERDICT"]
-
-
-class RuleResult(Record, frozen=True):
-    """A rule of validity, its figure, its limit and what to do; null: it did not apply, or had no data."""
-
-    rule: str
-    name: str
-    measure: str
-    figure: Rounded | None
-    limit: Rounded | None
-    unit: str
-    passed: bool | None
-    note: str
-    remedy: str
-
-    @property
-    def used(self) -> float:
-        """The share of the limit that was used."""
-        return self.figure / self.limit if self.figure is not None and self.limit else 0.0
-
-    def written(self, value: float | None) -> str:
-        """A figure in this rule's unit."""
-        return "–" if value is None else f"{three(value)}{NBSP}{self.unit}".rstrip()
+WORDS: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID", "no_verdict": "NO VERDICT"}
+"""What screens print for a status."""
 
 
 @dataclass(frozen=True)
 class NotJudged:
-    """Why a run has no verdict; `note`: in the words of a rule that had no data."""
+    """Why a run has no verdict; `note`: in the words of a check that had no data."""
 
     kind: Literal["running", "closing", "warm-up", "killed", "unknown", "nothing"]
     turns: int = 0
@@ -65,56 +45,45 @@ class NotJudged:
 
 
 @dataclass(frozen=True)
-class RunVerdict:
-    """Whether the figures may be used; None: not judged, and why."""
+class RunValidity:
+    """Whether the values of a run may be used; `not_judged`: why there is no verdict."""
 
-    valid: bool | None
-    rules: tuple[RuleResult, ...]
+    status: ValidityStatus
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
     not_judged: NotJudged | None = None
 
     @property
     def word(self) -> RunWord:
-        return "NO VERDICT" if self.valid is None else "VALID" if self.valid else "INVALID"
+        return WORDS[self.status]
 
     @property
     def glyph(self) -> str:
         return MARKS[self.word].glyph
 
     @property
-    def broken(self) -> tuple[RuleResult, ...]:
-        return tuple(rule for rule in self.rules if rule.passed is False)
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.result == "fail")
 
 
-def verdict_of(document: dict[str, Any]) -> RunVerdict:
-    """The document's verdict. Nothing that may be missing there is taken for granted."""
-    found = document.get("verdict") or {}
-    rule: list[RuleResult] = []
-    for entry in found.get("rules") or []:
-        if isinstance(entry, dict):
-            text = {key: str(entry.get(key) or "") for key in ("rule", "name", "measure", "unit", "note", "remedy")}
-            passed = entry.get("passed")
-            rule.append(
-                RuleResult(
-                    figure=_number(entry.get("figure")),
-                    limit=_number(entry.get("limit")),
-                    passed=None if passed is None else bool(passed),
-                    **text,
-                )
-            )
-    rules = tuple(rule)
-    valid = found.get("valid")
-    if valid is None:
-        return RunVerdict(None, rules, _not_judged(document, rules))
-    return RunVerdict(bool(valid), rules)
+def validity_of(document: dict[str, Any]) -> RunValidity:
+    """Return the validity that a run's document has; a run without one, or with one that cannot be read, has no
+    verdict."""
+    try:
+        found = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
+    except ValidationError:
+        found = Validity("no_verdict")
+    not_judged = _not_judged(document, found) if found.status == "no_verdict" else None
+    return RunValidity(found.status, tuple(found.reasons), tuple(found.checks), not_judged)
 
 
-def _not_judged(document: dict[str, Any], rules: tuple[RuleResult, ...]) -> NotJudged:
+def _not_judged(document: dict[str, Any], validity: Validity) -> NotJudged:
     state = document.get("state")
     if state == "running" or state == "closing":
         return NotJudged(state)
     if taken := taken_by_warm_up(document):
         return taken
-    if note := next((rule.note for rule in rules if rule.passed is None and rule.note), ""):
+    if note := next((check.note for check in validity.checks if check.result == "not_evaluated" and check.note), ""):
         return NotJudged("unknown", note=note)
     return NotJudged("killed" if state == "killed" else "nothing")
 
@@ -126,10 +95,6 @@ def taken_by_warm_up(document: dict[str, Any]) -> NotJudged | None:
     if not turns or totals.get("warmup_turns") != turns:
         return None
     return NotJudged("warm-up", turns, document.get("warmup_s") or 0)
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 BUSIEST = 10
@@ -168,33 +133,33 @@ class Machine(Record, frozen=True):
 
     host: str
     cores: Count
-    load_begin: Annotated[Rounded, about("average of the minute before")]
+    load_start: Annotated[Rounded, about("average of the minute before")]
     load_end: Rounded
-    own: Annotated[Rounded, about("this run's workers")]
-    programs: Annotated[Rounded, about("all programs and the kernel, this run among them")]
-    others: Annotated[Rounded, about("all other programs, a simulator among them")]
-    stolen: Annotated[Rounded, about("the hypervisor")]
-    taken_most: Annotated[Rounded, about("all together, in the worst stretch of some seconds")]
-    stolen_most: Rounded
+    this_run: Annotated[Rounded, about("this run's workers")]
+    all_programs: Annotated[Rounded, about("all programs and the kernel, this run among them")]
+    other_programs: Annotated[Rounded, about("all other programs, a simulator among them")]
+    steal: Annotated[Rounded, about("the hypervisor")]
+    total_max: Annotated[Rounded, about("all together, in the worst stretch of some seconds")]
+    steal_max: Rounded
 
 
-SHARES = ("load_begin", "load_end", "own", "programs", "stolen", "taken_most", "stolen_most")
+SHARES = ("load_start", "load_end", "this_run", "all_programs", "steal", "total_max", "steal_max")
 
 
 def machines(run: RunFrames) -> Iterable[Machine]:
     """Each host whose cores were watched."""
-    for entry in hosts_of(run.document):
-        watched = entry.get("processors")
+    for entry in hosts_of(run.metadata):
+        watched = entry.get("cpu_use")
         if isinstance(watched, Mapping):
             shares = {name: _or_nan(watched.get(name)) for name in SHARES}
-            own, programs = shares["own"], shares["programs"]
+            own, programs = shares["this_run"], shares["all_programs"]
             others = max(0.0, programs - own) if own == own else math.nan
-            yield Machine(str(entry.get("name")), int(watched.get("cores") or 0), others=others, **shares)
+            yield Machine(str(entry.get("name")), int(watched.get("cores") or 0), other_programs=others, **shares)
 
 
 def hosts_in(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Iterable[Host]:
     """Each host of a run, in the order of their names; none where one host recorded all. `sessions`: measured ones."""
-    entries = hosts_of(run.document)
+    entries = hosts_of(run.metadata)
     for entry in entries if len(entries) > 1 else ():
         name = str(entry.get("name"))
         mine = (turns.frame["host"] == name).to_numpy()[turns.rows]
@@ -209,7 +174,7 @@ def hosts_in(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Iterable[H
             event_loop_delay_p99_ms=_or_nan(entry.get("event_loop_delay_p99_ms")),
             send_delay_p99_ms=_or_nan(entry.get("send_delay_p99_ms")),
             clock_offset_ms=_or_nan(entry.get("clock_offset_ns")) / NS_PER_MS,
-            clock_offset_error_ms=_or_nan(entry.get("clock_offset_error_ns")) / NS_PER_MS,
+            clock_offset_error_ms=_or_nan(entry.get("clock_offset_uncertainty_ns")) / NS_PER_MS,
             calibrated=str((entry.get("calibration") or {}).get("date") or ""),
         )
 
@@ -251,7 +216,7 @@ def noticed(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Noticed:
     return Noticed(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
-        filled=int(turns.frame["traits"].iloc[turns.rows].astype("string").str.contains(FILLER).sum()),
+        filled=int(turns.frame["turn_type"].iloc[turns.rows].astype("string").str.contains(FILLER).sum()),
         unattributed_commits=int(np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))),
         models=tuple(dict.fromkeys(models)),
     )
@@ -293,12 +258,12 @@ def simulator_late_ms(document: Mapping[str, Any]) -> float:
     return max((late_ms(one) or 0.0 for one in incidents_of(document, 0).kept), default=0.0)
 
 
-def incidents_of(document: Mapping[str, Any], began_utc_ns: int) -> Incidents:
+def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
     """A worker keeps the words of its first hundred, and counts them all; what is no incident is passed over."""
     read: list[Incident] = []
     for entry in document.get("incidents") or []:
         if isinstance(entry, dict):
-            at_s = (int(entry.get("at_utc_ns") or began_utc_ns) - began_utc_ns) / NS_PER_S
+            at_s = (int(entry.get("at_utc_ns") or started_utc_ns) - started_utc_ns) / NS_PER_S
             read.append(
                 Incident(
                     at_s, int(entry.get("worker") or 0), str(entry.get("kind") or ""), str(entry.get("text") or "")
@@ -317,7 +282,7 @@ class Setup(Record, frozen=True):
     """Settings of the run's scripts that figures depend on."""
 
     jitter_buffers_ms: tuple[float, ...]
-    vad_chunks_ms: Annotated[tuple[float, ...], about("audio in a message of a VAD turn; empty where none was begun")]
+    vad_chunks_ms: Annotated[tuple[float, ...], about("audio in a message of a VAD turn; empty if none was started")]
     detections: Annotated[
         tuple[dict[str, Any], ...], about("what these scripts set of turn detection, in the service's names")
     ]
@@ -330,7 +295,9 @@ def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
     spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))
     begun = {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
     vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in begun]
-    found = [script["detection"] for script in vad if isinstance(script.get("detection"), dict)]
+    found = [
+        script["turn_detection_settings"] for script in vad if isinstance(script.get("turn_detection_settings"), dict)
+    ]
     detections = tuple(one for place, one in enumerate(found) if one not in found[:place])
     return Setup(found_values(scripts, "jitter_buffer_ms"), found_values(vad, "chunk_ms"), detections)
 

@@ -13,7 +13,8 @@ import numpy as np
 from msgspec import field
 from msgspec.structs import replace
 
-from bench.measures import DEFINITIONS_VERSION
+from bench.metrics import DEFINITIONS_VERSION
+from bench.run.document import Check, ValidityStatus
 from reports.exactness import Inexact
 from reports.page.page import run_page
 from reports.page.poured import Paths, write_page
@@ -21,7 +22,7 @@ from reports.question import Traits, Wait
 from reports.records import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
-from reports.statistics.quantiles import Estimate, Status, quantile
+from reports.statistics.quantiles import QuantileEstimate, Status, quantile
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
 from reports.summary.drift import Drift
 from reports.summary.figures import Counts, Distribution, Figures, Rate, Throughput, TurnRate
@@ -32,12 +33,12 @@ from reports.summary.outcomes import by_outcome
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Slow
 from reports.summary.summary import CallerWait, Summary, summarise
-from reports.summary.trust import Host, Incident, Machine, RuleResult, Setup
+from reports.summary.trust import Host, Incident, Machine, Setup
 from reports.wording.notices import notices
 from reports.wording.settings import arm_fact, packetisation
 from reports.wording.validity import verdict_reason
 
-SUMMARY_VERSION: Literal[4] = 4
+SUMMARY_VERSION: Literal[5] = 5
 
 
 class GroupQuantile(Record, frozen=True):
@@ -46,7 +47,7 @@ class GroupQuantile(Record, frozen=True):
     value: Rounded
     low: Rounded
     high: Rounded
-    published: bool
+    reported: bool
 
 
 class Quantile(Record, frozen=True):
@@ -59,43 +60,45 @@ class Quantile(Record, frozen=True):
     low: Rounded = math.nan
     high: Rounded = math.nan
     deff: Rounded = math.nan
-    censored: bool = False
-    published: bool = False
-    status: Status = "too few turns"
-    needs: Count | None = None
+    in_failures: bool = False
+    reported: bool = False
+    status: Status = "too_few_turns"
+    required: Count | None = None
     successes: Rounded = math.nan
 
 
-class MeasureFigures(Record, frozen=True, kw_only=True):
-    """A measure of a target and step."""
+class MetricEntry(Record, frozen=True, kw_only=True):
+    """A metric of a target and step."""
 
-    measure: str
+    metric: str
     unit: str
     target: str
     measured_from: Annotated[
         Literal["request_sent", "speech_end"] | None,
-        about("what the turns count from, where the measure tells it apart"),
+        about("the instant that latency is measured from, if the metric depends on it"),
     ] = None
-    traits: Traits | None = None
+    turn_type: Traits | None = None
     step: str
     n: Count
     failed: Count
-    censored: Count
+    unfinished: Count
     p50: Quantile
     p90: Quantile
     p95: Quantile
     p99: Quantile
     low: Rounded = field(name="min")
     high: Rounded = field(name="max")
-    inexact: Annotated[Known | None, about("why the figure is not exact in this run; null where it is")] = None
-    lost: Annotated[Count, about("those of the failed that were wanted and never begun")] = 0
-    reached: Annotated[
-        Rounded | None, about("share of what was wanted that has a value; null of nothing, and in older versions")
+    uncertain_because: Annotated[
+        Known | None, about("why the values are uncertain in this run; null if they are not")
+    ] = None
+    not_started: Annotated[Count, about("those of the failed that did not start")] = 0
+    completed_share: Annotated[
+        Rounded | None, about("share of the planned turns that has a value; null if none was planned")
     ] = None
 
 
-class Answer(MeasureFigures, frozen=True, kw_only=True):
-    """What callers of one target wait for, by a measure that counts from one instant: its turns and its figures."""
+class Answer(MetricEntry, frozen=True, kw_only=True):
+    """What callers of one target wait for, by a metric that counts from one instant: its turns and its figures."""
 
     turns: Count
     sessions: Count
@@ -113,7 +116,7 @@ class WaitSpread(Wait, frozen=True):
     icc: Rounded
     deff50: Rounded
     deff95: Rounded
-    worth: Rounded
+    effective_sessions: Rounded
 
 
 class GroupWait(Wait, frozen=True):
@@ -128,21 +131,19 @@ class GroupWait(Wait, frozen=True):
         Rounded, about("from where the group reaches: a number, seconds, tokens or calls; null of names")
     ] = field(name="from")
     high: Annotated[Rounded, about("to where; null: without an end, and of names")] = field(name="to")
-    turns: Annotated[Count, about("those begun")]
+    turns: Annotated[Count, about("those that started")]
     sessions: Count
-    failed: Annotated[
-        Rate, about("failed turns and lost ones, of the turns wanted that the end of the run did not cut")
-    ] = field(name="turns_failed")
-    unopened: Annotated[Rate | None, about("of the sessions that began here; null where that is not known")] = field(
-        name="sessions_unopened"
-    )
-    n: Annotated[Count, about("turns with a wait, which failed and lost ones have too")]
+    turns_failed: Annotated[
+        Rate, about("turns that failed or did not start, of the planned turns that are not unfinished")
+    ]
+    sessions_unopened: Annotated[Rate | None, about("of the sessions that began here; null where that is not known")]
+    n: Annotated[Count, about("turns with a latency, which is infinite for those that failed or did not start")]
     p50: GroupQuantile
     p95: GroupQuantile
-    lost: Annotated[Count, about("wanted and never begun")] = 0
-    lost_unplaced: Annotated[
+    not_started: Annotated[Count, about("planned turns that did not start")] = 0
+    not_started_unplaced: Annotated[
         Count,
-        about("lost turns of this target, origin and traits of which nobody knows the group; the same in each row"),
+        about("turns not started of this target, instant and turn type whose group is unknown; the same in each row"),
     ] = 0
 
 
@@ -151,27 +152,27 @@ class TargetOutcomes(Record, frozen=True, kw_only=True):
 
     turns: dict[str, Count]
     sessions: dict[str, Count]
-    said: dict[str, str] = field(default_factory=dict)
+    service_message: dict[str, str] = field(default_factory=dict)
     turns_started: Count
     turns_failed: Count = 0
-    turns_censored: Count = 0
+    turns_unfinished: Count = 0
     turns_not_started: Count = 0
     turns_planned: Count
-    failures: Rounded
-    sessions_begun: Count
+    failure_rate: Rounded
+    sessions_started: Count
     sessions_with_failure: Count = 0
-    failures_low: Annotated[Rounded, about("of the 95 % interval of failures; older versions have none")] = math.nan
-    failures_high: Rounded = math.nan
+    failure_rate_low: Annotated[Rounded, about("of the 95 % interval of failures; older versions have none")] = math.nan
+    failure_rate_high: Rounded = math.nan
 
 
 class ArmsRatios(Record, frozen=True):
     """A published quantile of several arms, as multiples of the first one's."""
 
-    measure: str
+    metric: str
     measured_from: Known
-    traits: Traits
+    turn_type: Traits
     p: float
-    against: str
+    baseline: str
     ratios: dict[str, Rounded]
 
 
@@ -179,14 +180,14 @@ class Limits(Record, frozen=True):
     """What the service limited, and what remained of each limit at least, as a share."""
 
     target: str
-    turns: Count = field(name="throttled_turns")
-    sessions: Count = field(name="throttled_sessions")
-    waits_asked: Count
-    wait_p50_s: Rounded
-    wait_max_s: Rounded
-    held_s: Rounded
+    throttled_turns: Count
+    throttled_sessions: Count
+    retry_after_count: Count
+    retry_after_p50_s: Rounded
+    retry_after_max_s: Rounded
+    start_delay_s: Rounded
     calls_backed_off: Annotated[Rounded, about("calls held back after refused ones, in a closed loop")]
-    least_remaining: dict[str, Rounded]
+    min_remaining: dict[str, Rounded]
 
 
 class PlayedSetup(Setup, frozen=True):
@@ -196,41 +197,46 @@ class PlayedSetup(Setup, frozen=True):
 
 
 class JudgedRun(Record, frozen=True):
-    """Whether the figures may be used; null: not judged, the reason says why."""
+    """Whether the values may be used; `message`: why, or why not, in words."""
 
-    valid: bool | None
-    reason: str
-    rules: tuple[RuleResult, ...]
-    inexact: list[Inexact] = field(default_factory=list)
+    status: ValidityStatus
+    reasons: list[str]
+    message: str
+    checks: tuple[Check, ...]
+    uncertain_metrics: list[Inexact] = field(default_factory=list)
 
 
 class SummaryDocument(Record, frozen=True, kw_only=True):
     """What is said of a run."""
 
-    schema: Literal[4]
-    definitions: Version
+    schema: Literal[5]
+    definitions_version: Version
     run_id: str | None
     scenario: str | None
     labels: Annotated[dict[str, str], about("what --label says of the run")]
     simulated: bool
     state: str | None
-    began_utc_ns: int
-    length_s: Number
+    started_utc_ns: int
+    duration_s: Number
     warmup_s: Number
-    verdict: JudgedRun
+    validity: JudgedRun
     targets: list[str]
-    main: Annotated[str, about("the measure that a caller waits for")]
-    mains: Annotated[dict[str, str], about("the same by what latency counts from, and traits: requested+calls")]
-    setup: PlayedSetup
-    answers: list[Answer]
-    heard: list[Answer]
-    read: list[Answer]
-    turn_measures: list[MeasureFigures]
+    main_metric: Annotated[str, about("the metric that a caller waits for")]
+    main_metrics: Annotated[
+        dict[str, str], about("the same by what latency counts from, and turn type: request_sent+function_calls")
+    ]
+    playback: PlayedSetup
+    results: list[Answer]
+    voice_to_voice: list[Answer]
+    transcript_first: list[Answer]
+    turn_metrics: list[MetricEntry]
     segments: list[Breakdown]
     segments_around: Annotated[list[Band], about("of the turns around this percentile of voice_to_voice")]
-    spread: list[WaitSpread]
+    variability: list[WaitSpread]
     drift: list[Drift]
-    groups: Annotated[list[GroupWait], about("waits of groups of turns; those of a key that says nothing are left out")]
+    groups: Annotated[
+        list[GroupWait], about("latencies of groups of turns; groups of a key that is the same for all are left out")
+    ]
     hosts: Annotated[list[Host], about("those that recorded the run; empty where it was one")] = field(
         default_factory=list
     )
@@ -241,17 +247,17 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
     rates: Annotated[list[TurnRate], about("of turns that a column says it of; empty where none does")] = field(
         default_factory=list
     )
-    session_measures: list[MeasureFigures]
-    events: list[Distribution] = field(name="event_measures")
-    harness: list[Distribution]
+    session_metrics: list[MetricEntry]
+    event_metrics: list[Distribution]
+    load_generator: list[Distribution]
     throughput: list[Throughput]
     outcomes: dict[str, TargetOutcomes]
-    arms: list[ArmFacts]
+    target_settings: list[ArmFacts]
     interleaving: Interleaving | None
     differences: list[ArmsRatios]
-    money: Money
-    limits: list[Limits]
-    arriving: Annotated[Arriving | None, about("null in a closed loop")]
+    cost: Money
+    rate_limits: list[Limits]
+    arrivals: Annotated[Arriving | None, about("null in a closed loop")]
     incidents: list[Incident]
     incident_counts: dict[str, Count]
     slowest: list[Slow]
@@ -265,48 +271,54 @@ def summary_json(summary: Summary) -> str:
 
 def summary_data(summary: Summary) -> dict[str, Any]:
     """The summary as lists, dictionaries, strings and numbers."""
-    document, window, setup, verdict = summary.run.document, summary.window, summary.setup, summary.verdict
+    document, window, setup, validity = summary.run.metadata, summary.window, summary.setup, summary.validity
     return data_of(
         SummaryDocument(
             schema=SUMMARY_VERSION,
-            definitions=document.get("definitions") or DEFINITIONS_VERSION,
+            definitions_version=document.get("definitions_version") or DEFINITIONS_VERSION,
             run_id=document.get("run_id"),
             scenario=summary.scenario,
             labels=summary.labels,
             simulated=summary.simulated,
             state=document.get("state"),
-            began_utc_ns=window.began_utc_ns,
-            length_s=window.length_s,
+            started_utc_ns=window.started_utc_ns,
+            duration_s=window.length_s,
             warmup_s=window.warmup_s,
-            verdict=JudgedRun(verdict.valid, verdict_reason(verdict), verdict.rules, list(summary.run.inexact)),
+            validity=JudgedRun(
+                validity.status,
+                list(validity.reasons),
+                verdict_reason(validity),
+                validity.checks,
+                list(summary.run.inexact),
+            ),
             targets=list(summary.targets),
-            main=summary.main,
-            mains={stratum.key: measure for stratum, measure in summary.mains.items()},
-            setup=PlayedSetup(setup.jitter_buffers_ms, setup.vad_chunks_ms, setup.detections, packetisation(setup)),
-            answers=[_answer(answer) for answer in summary.answers],
-            heard=[_answer(answer) for answer in summary.heard],
-            read=[_answer(answer) for answer in summary.read],
-            turn_measures=[MeasureFigures(**_figures(figures)) for figures in summary.measures],
+            main_metric=summary.main,
+            main_metrics={stratum.key: metric for stratum, metric in summary.mains.items()},
+            playback=PlayedSetup(setup.jitter_buffers_ms, setup.vad_chunks_ms, setup.detections, packetisation(setup)),
+            results=[_answer(answer) for answer in summary.answers],
+            voice_to_voice=[_answer(answer) for answer in summary.heard],
+            transcript_first=[_answer(answer) for answer in summary.read],
+            turn_metrics=[MetricEntry(**_figures(figures)) for figures in summary.metrics],
             segments=list(summary.breakdowns),
             segments_around=list(summary.bands),
-            spread=[_spread(*one) for one in summary.spreads],
+            variability=[_spread(*one) for one in summary.spreads],
             drift=list(summary.drifts),
             groups=[row for waits in summary.waits for row in _groups(waits)],
             hosts=list(summary.hosts),
             machines=list(summary.machines),
             counts=list(summary.counts),
             rates=list(summary.rates),
-            session_measures=[MeasureFigures(**_figures(each)) for each in (*summary.connecting, *summary.slopes)],
-            events=list(summary.events),
-            harness=list(summary.harness),
+            session_metrics=[MetricEntry(**_figures(each)) for each in (*summary.connecting, *summary.slopes)],
+            event_metrics=list(summary.events),
+            load_generator=list(summary.harness),
             throughput=list(summary.throughput),
             outcomes={label: _outcomes(summary, place) for place, label in enumerate(summary.targets)},
-            arms=[replace(arm, compression=Known(arm_fact(arm, "compression"))) for arm in summary.arms],
+            target_settings=[replace(arm, compression=Known(arm_fact(arm, "compression"))) for arm in summary.arms],
             interleaving=summary.interleaving,
             differences=[_ratios(one) for one in summary.differences],
-            money=summary.money,
-            limits=[_limits(throttling) for throttling in summary.quota.targets],
-            arriving=summary.arriving,
+            cost=summary.money,
+            rate_limits=[_limits(throttling) for throttling in summary.quota.targets],
+            arrivals=summary.arriving,
             incidents=list(summary.incidents.kept),
             incident_counts=dict(summary.incidents.counts),
             slowest=list(summary.slowest),
@@ -330,38 +342,38 @@ def _figures(figures: Figures) -> dict[str, Any]:
     """Every field of `MeasureFigures`."""
     quantiles = zip(figures.quantiles, figures.successes, strict=True)
     return {
-        "measure": figures.measure,
+        "metric": figures.metric,
         "unit": figures.unit,
         "target": figures.target,
         "measured_from": figures.stratum.measured_from or None,
-        "traits": figures.stratum.traits,
+        "turn_type": figures.stratum.turn_type,
         "step": figures.step,
         "n": figures.n,
         "failed": figures.failed,
-        "censored": figures.censored,
+        "unfinished": figures.unfinished,
         **{f"p{estimate.p * 100:g}": _quantile(estimate, successes) for estimate, successes in quantiles},
         "low": figures.low,
         "high": figures.high,
-        "inexact": figures.inexact,
-        "lost": figures.lost,
-        "reached": figures.reached,
+        "uncertain_because": figures.uncertain_because,
+        "not_started": figures.not_started,
+        "completed_share": figures.completed_share,
     }
 
 
-def _quantile(estimate: Estimate, successes: float) -> Quantile:
+def _quantile(estimate: QuantileEstimate, successes: float) -> Quantile:
     """What may not be told is no number."""
     ends = (estimate.value, estimate.low, estimate.high) if estimate.bounded else (math.nan,) * 3
-    censored, needs = estimate.value == math.inf, estimate.needs or None
-    return Quantile(*ends, estimate.deff, censored, estimate.published, estimate.status, needs, successes)
+    censored, needs = estimate.value == math.inf, estimate.required or None
+    return Quantile(*ends, estimate.deff, censored, estimate.reported, estimate.status, needs, successes)
 
 
 def _spread(figures: Figures, spread: Spread) -> WaitSpread:
-    of = figures.measure, *figures.stratum, figures.target
-    return WaitSpread(*of, spread.sigma, spread.icc, spread.deff50, spread.deff95, spread.worth)
+    of = figures.metric, *figures.stratum, figures.target
+    return WaitSpread(*of, spread.sigma, spread.icc, spread.deff50, spread.deff95, spread.effective_sessions)
 
 
 def _groups(waits: Waits) -> Iterable[GroupWait]:
-    of = waits.measure, *waits.stratum, waits.target, waits.by
+    of = waits.metric, *waits.stratum, waits.target, waits.by
     for group in waits.groups:
         place, quantiles = group.place, (_of_group(group, 0.5), _of_group(group, 0.95))
         counted = group.turns, group.sessions, group.failed, group.unopened, group.n
@@ -380,23 +392,23 @@ def _outcomes(summary: Summary, place: int) -> TargetOutcomes:
     return TargetOutcomes(
         turns=by_outcome(outcomes.turns, place),
         sessions=by_outcome(outcomes.sessions, place),
-        said={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
+        service_message={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
         turns_started=outcomes.begun[place],
         turns_failed=outcomes.failed[place],
-        turns_censored=outcomes.censored[place],
+        turns_unfinished=outcomes.unfinished[place],
         turns_not_started=outcomes.lost[place],
         turns_planned=outcomes.wanted[place],
-        failures=outcomes.failures(place),
-        failures_low=summary.failures[place].low,
-        failures_high=summary.failures[place].high,
-        sessions_begun=outcomes.opened[place],
+        failure_rate=outcomes.failures(place),
+        failure_rate_low=summary.failures[place].low,
+        failure_rate_high=summary.failures[place].high,
+        sessions_started=outcomes.opened[place],
         sessions_with_failure=outcomes.with_failure[place],
     )
 
 
 def _ratios(one: ArmsQuantile) -> ArmsRatios:
     ratios = dict(zip(one.targets, one.ratios, strict=True))
-    return ArmsRatios(one.measure, *one.stratum, p=one.p, against=one.targets[0], ratios=ratios)
+    return ArmsRatios(one.metric, *one.stratum, p=one.p, baseline=one.targets[0], ratios=ratios)
 
 
 def _limits(throttling: Throttling) -> Limits:
@@ -408,7 +420,7 @@ def _limits(throttling: Throttling) -> Limits:
         waits_s.size,
         quantile(waits_s, 0.5),
         quantile(waits_s, 1.0),
-        throttling.held_s,
+        throttling.start_delay_s,
         throttling.backed_off,
         {part.limit: part.share.min() for part in throttling.remaining},
     )

@@ -43,7 +43,7 @@ LAYOUTS = (
 
 
 def answers_grid(summary: Summary) -> Grid:
-    """The rows of the page's table: measures under what they count from, or targets under their measure."""
+    """The rows of the page's table: measures under what they count from, or targets under their metric."""
     rows, alone, above = [row_of(list(HEADS), "soft")], len(summary.targets) == 1, ""
     for group in words.tables(summary):
         head = f"from {group.measured_from}, ms" if alone else f"{group.about}, ms"
@@ -52,7 +52,7 @@ def answers_grid(summary: Summary) -> Grid:
             rows.append(row_of([Cell(f"{named}{head}", style="soft")]))
         above = head
         for answer in group.rows:
-            name = " · ".join(filter(None, [group.measure if alone else answer.target, group.apart(answer)]))
+            name = " · ".join(filter(None, [group.metric if alone else answer.target, group.apart(answer)]))
             target = summary.targets.index(answer.target)
             several = len(summary.targets) > 1
             first = Cell(name.ljust(NAME_LEAST), target=target if several else None, marked=several)
@@ -109,13 +109,13 @@ def report_text(summary: Summary, width: int = 100, colour: bool = False) -> str
 
 
 def _opening(summary: Summary) -> Iterable[Part]:
-    verdict = summary.verdict
-    run = f"{summary.called}  {moment(summary.window.began_utc_ns)}  {words.lasted(summary)}"
+    verdict = summary.validity
+    run = f"{summary.called}  {moment(summary.window.started_utc_ns)}  {words.lasted(summary)}"
     yield Badges([*zip(words.run_badges(summary), (MARKS[verdict.word].ink, "sim"), strict=False)], run, last=True)
     yield Paragraph(run_headline(summary), "bold")
     yield Named("machine", [remarks.machine(summary)])
-    for rule, remedy in words.with_remedies(verdict.broken):
-        yield Paragraph(f"{words.rule_line(rule)} {words.rule_figure(rule)}", "bad")
+    for check, remedy in words.with_remedies(verdict.failed):
+        yield Paragraph(f"{words.check_line(check)} {words.check_details(check)}", "bad")
         yield Paragraph(f"What to do: {remedy}" if remedy else "")
     yield Paragraph(" ".join(filter(None, (decided(summary.run), run_beside(summary), run_second(summary)))))
 
@@ -149,11 +149,11 @@ def _closing(summary: Summary) -> Iterable[Part]:
     for incident in remarks.incident_lines(summary, INCIDENTS):
         yield Named("incident", [incident], most=INCIDENT_LINES)
     yield Named("cost", remarks.cost(summary.money, simulated=summary.simulated))
-    checks = [words.check_in_words(rule) for rule in summary.verdict.rules if rule.figure is not None]
+    checks = [words.check_in_words(check) for check in summary.validity.checks if check.value is not None]
     handled = [
         f"{words.HEALTH['receive_delay'].format(f'{three(row.p99)}{NBSP}ms')} (p99)"
         for row in summary.harness
-        if row.measure == "receive_delay"
+        if row.metric == "receive_delay"
     ]
     yield Named("load generator", checks + handled + trust(summary.run))
     infinite = [words.INFINITE_NOTE] if _has_infinite(summary) else []
@@ -169,7 +169,7 @@ def _closing(summary: Summary) -> Iterable[Part]:
 def _has_infinite(summary: Summary) -> bool:
     """Return whether a quantile of the first table lies among the failed turns."""
     rows = [answer.figures for group in words.tables(summary) for answer in group.rows]
-    return any(figures.at(p).status == "failed share" for figures in rows for p in (0.5, 0.95, 0.99))
+    return any(figures.at(p).status == "in_failures" for figures in rows for p in (0.5, 0.95, 0.99))
 
 
 RUN_HEADS = ("run", "target", "turns", "p50", "p95", "p99", "failed", "valid")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bench.measures import VAD_SEGMENTS
+from bench.metrics import VAD_SEGMENTS
 from reports.numbers import listed, ms, together
 from reports.summary.figures import ALL
 from reports.summary.segments import WHOLE, Breakdown, Segment
@@ -101,7 +101,7 @@ def _of(rows: Iterable[Breakdown], answer: CallerWait) -> Iterable[Breakdown]:
     """The rows of the turns that an answer is of; if a target has others, the origin tells them apart."""
     stratum, several = answer.stratum, answer.label != answer.target
     for row in rows:
-        same = (row.target, row.traits) == (answer.target, stratum.traits)
+        same = (row.target, row.turn_type) == (answer.target, stratum.turn_type)
         if same and (not several or not stratum.measured_from or row.noticed == (stratum.measured_from == SPEECH_END)):
             yield row
 
@@ -120,8 +120,8 @@ def _silence_ms(summary: Summary, target: str) -> float | None:
     """Return the silence_duration_ms that the scripts set for a target; None if any leaves it to the service or two
     differ.
     """
-    scripts = [script for script in summary.run.document.get("scripts") or [] if isinstance(script, dict)]
-    mine = [script.get("detection") for script in scripts if script.get("target") in (None, target)]
+    scripts = [script for script in summary.run.metadata.get("scripts") or [] if isinstance(script, dict)]
+    mine = [script.get("turn_detection_settings") for script in scripts if script.get("target") in (None, target)]
     detections = [one for one in mine if isinstance(one, dict) and one in summary.setup.detections]
     values = found_values(detections, SILENCE)
     every = all(one.get("type") == "server_vad" and one.get(SILENCE) is not None for one in detections)

@@ -55,7 +55,7 @@ HEAD, TARGET, TURNS, SESSIONS, P50, P95, FAILED, UNOPENED = range(8)
 
 def waits_caption(waits: Waits) -> str:
     """ttfa from response.create: what the waits of a table are of."""
-    return words.counted(waits.measure, waits.stratum)
+    return words.counted(waits.metric, waits.stratum)
 
 
 def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
@@ -75,7 +75,7 @@ def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
 
 def share_cell(rate: Rate, more: str = "") -> words.Shown:
     """90 %, and below it 360 of 400, 320 never began."""
-    return words.Shown(percent(rate.count, rate.of), f"{count(rate.count)} of {count(rate.of)}{more}")
+    return words.Shown(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 
 
 def lost_words(group: Group) -> str:
@@ -93,12 +93,16 @@ def brief_cells(waits: Waits, group: Group) -> Iterable[Cell]:
     yield from map(Cell, (group.place.name, waits.target, count(group.turns), count(group.sessions)))
     for p in (0.5, 0.95):
         figure, interval = quantile_cell(group, p)
-        yield Cell(f"{figure} ({interval.replace(' – ', '–')})" if group.at(p).published else figure)
+        yield Cell(f"{figure} ({interval.replace(' – ', '–')})" if group.at(p).reported else figure)
     rates = (rate for rate in (group.failed, group.unopened) if rate is not None)
-    yield from (Cell(percent(rate.count, rate.of)) for rate in rates)
+    yield from (Cell(percent(rate.count, rate.total)) for rate in rates)
 
 
-RATES = {"failed": "turns failed", "unopened": "sessions did not open", "unmet": "turns wanted failed or never began"}
+RATES = {
+    "failed": "turns failed",
+    "unopened": "sessions did not open",
+    "unmet": "planned turns failed or did not start",
+}
 
 
 def apart_words(one: Apart) -> str:
@@ -108,8 +112,8 @@ def apart_words(one: Apart) -> str:
     if one.what in ("p95", "p50"):
         p = 0.95 if one.what == "p95" else 0.5
         times = together(one.low.at(p).value, one.high.at(p).value)
-        return f"{one.what} of {one.of.measure} is {times[0]} {low} and {times[1]} {high}"
-    shares = (percent(getattr(group, one.what).value, 1) for group in (one.low, one.high))
+        return f"{one.what} of {one.of.metric} is {times[0]} {low} and {times[1]} {high}"
+    shares = (percent(getattr(group, one.what).share, 1) for group in (one.low, one.high))
     first, second = shares
     lost = one.what == "failed" and (one.low.lost or one.high.lost)
     return f"{first} of the {RATES['unmet' if lost else one.what]} {low} and {second} {high}"
@@ -123,9 +127,9 @@ def described(group: Group) -> str:
         said = "failed" if estimate.value == math.inf else f"{ms(estimate.value)} ({ends})"
         waits.append(f"p{estimate.p * 100:g} {said}")
     counted = f"{plural(group.turns, 'turn')} of {plural(group.sessions, 'session')}"
-    parts = [*waits, counted, f"{percent(group.failed.count, group.failed.of)} failed{lost_words(group)}"]
+    parts = [*waits, counted, f"{percent(group.failed.count, group.failed.total)} failed{lost_words(group)}"]
     if group.unopened is not None and group.unopened.count:
-        parts.append(f"{count(group.unopened.count)} of {count(group.unopened.of)} sessions did not open")
+        parts.append(f"{count(group.unopened.count)} of {count(group.unopened.total)} sessions did not open")
     return ", ".join(parts)
 
 

@@ -22,10 +22,10 @@ def _offered(summary: Summary) -> str:
     """8 users; poisson, 30/min asked for; up to 20 users in stages; empty if the run does not say."""
     if summary.arriving is not None:
         return remarks.asked(summary.arriving)
-    settings = summary.run.document.get("settings") or {}
+    settings = summary.run.metadata.get("settings") or {}
     users = settings.get("num_users")
     if settings.get("stages"):
-        most = summary.run.document.get("concurrency")
+        most = summary.run.metadata.get("concurrency")
         return f"up to {plural(int(most), 'user')} in stages" if most else "users in stages"
     return plural(int(users), "user") if users else ""
 

@@ -27,13 +27,13 @@ FAR_OFF_NS = NS_PER_S
 FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): look at these first."
 NAMED = 3
 """More metrics are counted, not named."""
-DECIDED = ("regressed", "not regressed")
+DECIDED = ("regressed", "not_regressed")
 """Reasons of a decision that is an answer."""
 
 
 def notices(summary: Summary) -> list[str]:
     """What is to be read before the figures: of the run, of its arms, and where pooled figures mislead."""
-    shown = {answer.figures.measure for group in words.tables(summary) for answer in group.rows}
+    shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
     return [
         *run_notices(summary.run, summary.noticed),
         *filter(None, [inexact_line(summary.run, shown)]),
@@ -80,27 +80,27 @@ def _known(targets: Sequence[str], shares: Sequence[float]) -> Iterable[tuple[st
 
 def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
     """Yield notes on a run, those of its document first; nothing of metrics, which `uncertain_metrics` has."""
-    yield from (str(notice) for notice in run.document.get("notices") or [])
-    totals = run.document.get("totals") or {}
+    yield from (str(notice) for notice in run.metadata.get("notices") or [])
+    totals = run.metadata.get("totals") or {}
     begun = totals.get("turns_started")
     if isinstance(begun, int) and begun > len(run.turns):
         yield f"{begun:,} turns were started and {len(run.turns):,} rows were written: how the others ended is unknown."
     fallbacks = totals.get("timestamp_fallbacks")
     if fallbacks:
         yield f"{fallbacks:,} events had no usable kernel timestamp; this process timestamped them."
-    yield from _unknown(run.document)
-    for host in hosts_of(run.document):
+    yield from _unknown(run.metadata)
+    for host in hosts_of(run.metadata):
         ahead_ns = host.get("clock_offset_ns") or 0
         if abs(ahead_ns) >= FAR_OFF_NS:
             apart = f"{span(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
             led = "that of the host that led the run"
             corrected = "its seconds and phases are corrected for that, its own logs are not"
             yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
-    if run.document.get("state") == "running" and not run.closed:
+    if run.metadata.get("state") == "running" and not run.finalized:
         yield "This run is under way: it covers what has been written so far."
-    elif not run.closed or run.document.get("state") == "killed":
+    elif not run.finalized or run.metadata.get("state") == "killed":
         yield "This run did not end cleanly: it covers what had been written by then."
-    stopped = str(run.document.get("stopped") or "")
+    stopped = str(run.metadata.get("stop_reason") or "")
     if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
         yield f"This run ended early: {stopped.rstrip('.')}."
     yield from _retirements(run, known)
@@ -121,14 +121,14 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
 
 def _heard_alone(run: RunFrames) -> Iterable[str]:
     """A sentence where a service tells nothing of turns."""
-    targets = [target for target in run.document.get("targets") or [] if target.get("duplex")]
+    targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
     if targets:
-        whose = "" if len(targets) == len(run.document["targets"]) else f"{listed([t['label'] for t in targets])}: "
+        whose = "" if len(targets) == len(run.metadata["targets"]) else f"{listed([t['name'] for t in targets])}: "
         yield (
             f"{whose}The protocol has no events for turns: voice_to_voice, greetings and interruptions are measured by "
             "audio onset detection; ttfa, transcripts, turn detection, tokens and ids are absent, not zero."
         )
-        unknown = (run.document.get("totals") or {}).get("unknown_events") or {}
+        unknown = (run.metadata.get("totals") or {}).get("unknown_events") or {}
         if unknown:
             yield f"Messages that the dialect does not have were ignored: {counted(unknown)}."
 
@@ -137,12 +137,12 @@ def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:
     """A sentence for each model, of answers or of transcription, that its service switches off soon after the run."""
     if run.simulated:
         return
-    today = datetime.fromtimestamp((run.document.get("began_utc_ns") or 0) / NS_PER_S, UTC).date()
-    services = {str(target.get("label")): str(target.get("service")) for target in run.document.get("targets") or []}
+    today = datetime.fromtimestamp((run.metadata.get("started_utc_ns") or 0) / NS_PER_S, UTC).date()
+    services = {str(target.get("name")): str(target.get("service")) for target in run.metadata.get("targets") or []}
     for target, model in known.models:
         retirement = retirement_of(services.get(target, ""), model)
         if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
-            whose = f"{target}: " if len(run.document.get("targets") or []) > 1 else ""
+            whose = f"{target}: " if len(run.metadata.get("targets") or []) > 1 else ""
             yield f"{whose}{model} {retirement.words(today)}, seen from the day of this run."
 
 
@@ -151,29 +151,29 @@ def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
 
     `asked`: the metrics that matter to the reader; None: all.
     """
-    early = {one.measure for one in run.inexact if one.is_early}  # the headline says these
-    stamped = [one for one in run.inexact if one.measure not in early and (asked is None or one.measure in asked)]
-    names = list(dict.fromkeys(one.measure for one in stamped))
+    early = {one.metric for one in run.inexact if one.is_early}  # the headline says these
+    stamped = [one for one in run.inexact if one.metric not in early and (asked is None or one.metric in asked)]
+    names = list(dict.fromkeys(one.metric for one in stamped))
     if not names:
         return ""
     # by how many times its limit it may be off
-    worst = max(stamped, key=lambda one: one.figure / one.limit if one.figure is not None and one.limit else math.inf)
+    worst = max(stamped, key=lambda one: one.value / one.limit if one.value is not None and one.limit else math.inf)
     which = listed(names) if len(names) <= NAMED else f"{len(names)} metrics"
     they, them = ("it is", "it") if len(names) == 1 else ("they are", "them")
-    on = f" on {worst.target}" if len(run.document.get("targets") or []) > 1 else ""
+    on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
     return (
         f"Timestamp uncertainty is too high for {which}: {they} not compared, and thresholds on {them} leave room for "
-        f"it: {worst.measure}{on} may be off {worst.off}."
+        f"it: {worst.metric}{on} may be off {worst.off}."
     )
 
 
 def decided(run: RunFrames) -> str:
     """Return which interim analysis decided a run, as decision.json has it; empty if none did."""
     try:
-        found = read_json(read_file(run.folder / "decision.json")) if run.document.get("decision_plan") else {}
-        if not found.get("by_look"):
+        found = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
+        if not found.get("stopped_by_analysis"):
             return ""
-        held, planned = len(found["looks"]), len(found["plan"]["looks"])
+        held, planned = len(found["analyses"]), len(found["plan"]["analyses"])
         kind = "final" if held == planned else "interim"
         how = "Decided" if found["reason"] in DECIDED and not found["invalid"] else "Ended"
         pairs = plural(found["pairs"], "pair")
@@ -184,13 +184,13 @@ def decided(run: RunFrames) -> str:
 
 def _unknown(document: dict[str, Any]) -> Iterable[str]:
     """Yield `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls of it are unknown.`"""
-    for worker in document.get("lost") or []:
+    for worker in document.get("missing_workers") or []:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
         most = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
         host = f" on {worker['host']}" if worker.get("host") else ""
         what = "went missing"
         if worker.get("since_utc_ns") is not None:
-            into_s = (worker["since_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
+            into_s = (worker["since_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
             what += f" {max(0.0, into_s):.0f} s into the run"
         if worker.get("why"):
             what = f"left damaged data ({worker['why']})"

@@ -62,23 +62,23 @@ def against(summary: Summary) -> list[str]:
 
     Nothing of an invalid run. Of more than two arms only the first of the differences is told.
     """
-    found = summary.differences if summary.verdict.valid is not False else ()
+    found = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
         return [
-            f"{one.measure} p{one.p * 100:g} against {one.targets[0]}: "
+            f"{one.metric} p{one.p * 100:g} against {one.targets[0]}: "
             + ", ".join(f"{name} {change(ratio)}" for name, ratio in zip(one.targets[1:], one.ratios[1:], strict=True))
             for one in found[:1]
         ]
-    kinds = list(dict.fromkeys((one.measure, one.stratum) for one in found))
+    kinds = list(dict.fromkeys((one.metric, one.stratum) for one in found))
     told = []
-    for measure, stratum in kinds:
-        strata = {other for name, other in kinds if name == measure}
+    for metric, stratum in kinds:
+        strata = {other for name, other in kinds if name == metric}
         parts = [
             f"p{one.p * 100:g} {change(one.ratios[1])}"
             for one in found
-            if (one.measure, one.stratum) == (measure, stratum)
+            if (one.metric, one.stratum) == (metric, stratum)
         ]
-        told.append(f"{measure}{f' of {stratum.turns_among(strata)}' if len(strata) > 1 else ''} {', '.join(parts)}")
+        told.append(f"{metric}{f' of {stratum.turns_among(strata)}' if len(strata) > 1 else ''} {', '.join(parts)}")
     return [f"{found[0].targets[1]} against {found[0].targets[0]}: {'; '.join(told)}"] if told else []
 
 
@@ -89,20 +89,21 @@ def amounts(money: Money) -> list[str]:
     for audio that 12 interruptions wasted (0.0033 each). Of several arms each first, with its own rate: sweden 0.87 USD
     (0.0109 a turn).
     """
-    missing = [unpriced(money)] if money.unpriced else []
+    missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
         return missing
     arms = [
-        f"{cost.target} {usd(cost.usd)}{'' if math.isnan(cost.per_turn) else f' ({three(cost.per_turn)} a turn)'}"
-        for cost in (_priced(money) if len(money.costs) > 1 else ())
+        f"{cost.target} "
+        f"{usd(cost.usd)}{'' if math.isnan(cost.usd_per_turn) else f' ({three(cost.usd_per_turn)} a turn)'}"
+        for cost in (_priced(money) if len(money.targets) > 1 else ())
     ]
     told = [*(arms if len(arms) <= NAMED else [])]
-    told.append(f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.priced, 'turn')}")
-    if money.stray_usd:
-        sessions = plural(money.stray_sessions, "session")
-        told.append(f"{usd(money.stray_usd)} of it for answers that belong to no turn ({sessions})")
-    if (waste := money.waste) is not None and waste.usd:
-        wasted = f"{plural(waste.priced, 'interruption')} wasted ({three(waste.per_reply)} each)"
+    told.append(f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.turns_priced, 'turn')}")
+    if money.unattributed_usd:
+        sessions = plural(money.unattributed_sessions, "session")
+        told.append(f"{usd(money.unattributed_usd)} of it for answers that belong to no turn ({sessions})")
+    if (waste := money.unplayed_audio) is not None and waste.usd:
+        wasted = f"{plural(waste.replies_priced, 'interruption')} wasted ({three(waste.usd_per_reply)} each)"
         told.append(f"{usd(waste.usd)} of it for audio that {wasted}")
     rates = {"a turn": money.per_turn, "a minute of conversation": money.per_minute} if not arms else {}
     told += [f"{three(rate)}{NBSP}USD {of}" for of, rate in rates.items() if not math.isnan(rate)]
@@ -110,13 +111,13 @@ def amounts(money: Money) -> list[str]:
 
 
 def _priced(money: Money) -> list[Cost]:
-    return [cost for cost in money.costs if not math.isnan(cost.usd)]
+    return [cost for cost in money.targets if not math.isnan(cost.usd)]
 
 
 def wasted(waste: Waste) -> list[str]:
     """What interruptions wasted of one target: the cells under WASTES."""
-    amount = dollars(waste.usd) if waste.priced else NONE
-    return [count(waste.replies), three(waste.seconds), count(waste.tokens), amount, three(waste.per_reply)]
+    amount = dollars(waste.usd) if waste.replies_priced else NONE
+    return [count(waste.replies), three(waste.seconds), count(waste.audio_tokens), amount, three(waste.usd_per_reply)]
 
 
 BILLED_NOTHING = "◇ SIMULATED, nothing was billed"
@@ -124,9 +125,9 @@ BILLED_NOTHING = "◇ SIMULATED, nothing was billed"
 
 def cost(money: Money, *, simulated: bool = False) -> list[str]:
     """The same with what it is to be set against; nothing where a run has neither prices nor a budget."""
-    if not money.prices.table and math.isnan(money.usd) and money.budget_usd is None:
+    if not money.prices.name and math.isnan(money.usd) and money.budget_usd is None:
         return []
-    silent = [f"{plural(money.silent, 'turn')} without usage"] if money.silent else []
+    silent = [f"{plural(money.turns_without_usage, 'turn')} without usage"] if money.turns_without_usage else []
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
     estimate = [f"estimated before it {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
     told = [*amounts(money), *silent, *budget, *estimate] if money.told or budget else []
@@ -139,8 +140,8 @@ def cost(money: Money, *, simulated: bool = False) -> list[str]:
 
 def unpriced(money: Money) -> str:
     """no price for gpt-x (12 turns)."""
-    turns = money.turns - money.priced
-    return f"no price for {listed(list(money.unpriced))}" + (f" ({plural(turns, 'turn')})" if turns else "")
+    turns = money.turns - money.turns_priced
+    return f"no price for {listed(list(money.models_without_price))}" + (f" ({plural(turns, 'turn')})" if turns else "")
 
 
 def _between(ends: tuple[float, float]) -> str:
@@ -157,24 +158,24 @@ def money_notes(found: Money, *, simulated: bool) -> Iterable[str]:
         known = found.budget_usd and not math.isnan(found.usd)
         spent = f"; {percent(found.usd, found.budget_usd)} of it was spent" if known else ""
         yield f"The budget was {usd(found.budget_usd)}{spent}."
-    if found.unpriced:
+    if found.models_without_price:
         yield (
             f"There is {unpriced(found)}: these tokens are counted and in no amount. "
             "Give prices in targets.yaml, or a table with --prices."
         )
-    if found.silent:
-        are = "is" if found.silent == 1 else "are"
-        yield f"{plural(found.silent, 'turn')} reported no tokens that can be read, and {are} in no amount."
+    if found.turns_without_usage:
+        are = "is" if found.turns_without_usage == 1 else "are"
+        yield f"{plural(found.turns_without_usage, 'turn')} reported no readable tokens, and {are} in no amount."
     if len(_priced(found)) > 1:
         yield PER_REPLY
-    if found.stray_usd:
+    if found.unattributed_usd:
         yield STRAY
-    if (waste := found.waste) is not None:
-        untold = waste.replies - waste.told
+    if (waste := found.unplayed_audio) is not None:
+        untold = waste.replies - waste.replies_with_usage
         yield f"{WASTE} Of {plural(untold, 'reply', 'replies')} the tokens are not known." if untold else WASTE
-    if found.transcribed:
+    if found.input_transcription_extra:
         yield TRANSCRIPTION
-    if found.priced:
+    if found.turns_priced:
         yield "All turns of the run count, warm-up and failed ones too."
 
 
@@ -182,7 +183,8 @@ def limits(quota: Quota) -> str:
     """sweden: 3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …."""
     several = len(quota.targets) > 1
     said = {
-        one.target: _limited(one.turns, one.sessions, one.waits_s, one.held_s, one.backed_off) for one in quota.targets
+        one.target: _limited(one.turns, one.sessions, one.waits_s, one.start_delay_s, one.backed_off)
+        for one in quota.targets
     }
     return "; ".join(f"{target}: {text}" if several else text for target, text in said.items() if text)
 
@@ -191,7 +193,7 @@ def limits_in_all(quota: Quota) -> str:
     """The same of all targets together."""
     waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
     turns, sessions = sum(one.turns for one in quota.targets), sum(one.sessions for one in quota.targets)
-    held_s = sum(one.held_s for one in quota.targets if one.held_s > 0)
+    held_s = sum(one.start_delay_s for one in quota.targets if one.start_delay_s > 0)
     backed_off = sum(one.backed_off for one in quota.targets if one.backed_off > 0)
     return _limited(turns, sessions, waits_s, held_s, backed_off)
 
@@ -284,7 +286,7 @@ def compression(summary: Summary) -> list[str]:
     """What compression made of the audio, of the targets whose sessions were to be compressed."""
     told = []
     for arm in summary.arms:
-        total = {rate.measure: rate.total_bytes for rate in summary.throughput if rate.target == arm.target}
+        total = {rate.metric: rate.total_bytes for rate in summary.throughput if rate.target == arm.target}
         said = [
             f"{three(wire / audio)} bytes on the wire for a byte of audio {way}"
             for way in ("sent", "received")
@@ -302,7 +304,7 @@ def throughput(summary: Summary) -> list[str]:
     for kind in ("audio", "wire"):
         ways = []
         for way in ("sent", "received"):
-            rates = [rate for rate in summary.throughput if rate.measure == f"{kind}_{way}"]
+            rates = [rate for rate in summary.throughput if rate.metric == f"{kind}_{way}"]
             if total := sum(rate.total_bytes for rate in rates):
                 ways.append(f"{quantity(sum(rate.mean_bytes_per_s for rate in rates))}/s {way} ({quantity(total)})")
         told += [f"{kind} {', '.join(ways)}"] if ways else []
@@ -315,7 +317,7 @@ def machine(summary: Summary) -> str:
     On red: load 7.2 to 14.6 on 4 cores; other programs had 61 % of them, this run 12 %, the hypervisor took 3 % (9 % in
     its worst seconds); in the worst seconds all together had 99 %.
     """
-    told = [_had_cores(one, summary) for one in summary.machines] if summary.verdict.valid is False else []
+    told = [_had_cores(one, summary) for one in summary.machines] if summary.validity.status == "invalid" else []
     several = len(told) > 1
     return " ".join(
         f"On {one.host}: {said}." if several else f"{said[:1].upper()}{said[1:]}."
@@ -328,14 +330,16 @@ WORTH_NAMING = 0.01
 
 
 def _had_cores(one: Machine, summary: Summary) -> str:
-    loads = [three(load) for load in (one.load_begin, one.load_end) if not math.isnan(load)]
+    loads = [three(load) for load in (one.load_start, one.load_end) if not math.isnan(load)]
     load = f"load {' to '.join(loads)}" if loads else "load unknown"
     cores = f"{load} on {plural(one.cores, 'core')}"
-    if math.isnan(one.others):
+    if math.isnan(one.other_programs):
         return f"{cores}; who had them is not known on this system"
     simulator = " (the simulator among them, where it ran here)" if summary.simulated else ""
-    own, others, stolen, most = (percent(share, 1) for share in (one.own, one.others, one.stolen, one.taken_most))
-    worst = f" ({percent(one.stolen_most, 1)} in its worst seconds)" if one.stolen_most >= WORTH_NAMING else ""
+    own, others, stolen, most = (
+        percent(share, 1) for share in (one.this_run, one.other_programs, one.steal, one.total_max)
+    )
+    worst = f" ({percent(one.steal_max, 1)} in its worst seconds)" if one.steal_max >= WORTH_NAMING else ""
     return (
         f"{cores}; other programs had {others} of them{simulator}, this run {own}, the hypervisor took "
         f"{stolen}{worst}; in the worst seconds all together had {most}"
@@ -362,20 +366,19 @@ def calls_counted(one: Offered) -> str:
     parts = [f"{plural(one.offered, 'call')} arrived", f"{count(one.started)} started"]
     if one.blocked:
         parts.append(f"{count(one.blocked)} blocked ({percent(one.blocked, one.offered)})")
-    counts = ((one.cut, "cut off before their start"), (one.held, "held"), (one.refused, "refused"))
+    counts = ((one.not_started, "cut off before their start"), (one.delayed, "held"), (one.connect_failed, "refused"))
     parts += [f"{count(number)} {word}" for number, word in counts if number]
     return ", ".join([*parts, f"{count(one.completed)} completed"])
 
 
 def offered_load(frame: Arriving, one: Offered) -> str:
     """Offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers think for 12 s of a call."""
-    offered = (
-        f"offered {three(one.offered_erlangs)}{NBSP}erlangs ({rate(one.per_s)} of {three(one.call_s)}{NBSP}s each)"
-    )
-    carried = f"carried {three(one.carried_erlangs)} on {plural(one.slots, 'slot')}"
+    each = f"{rate(one.per_s)} of {three(one.call_duration_s)}{NBSP}s each"
+    offered = f"offered {three(one.offered_erlangs)}{NBSP}erlangs ({each})"
+    carried = f"carried {three(one.carried_erlangs)} on {plural(one.max_concurrent, 'slot')}"
     thinking = [span(think_s) for think_s in frame.think_s if think_s]
     thought = f"; callers think for {listed(thinking)} of a call" if thinking else ""
-    return f"{offered if one.call_s == one.call_s else rate(one.per_s)}, {carried}{thought}"
+    return f"{offered if one.call_duration_s == one.call_duration_s else rate(one.per_s)}, {carried}{thought}"
 
 
 def asked(frame: Arriving) -> str:
@@ -386,12 +389,12 @@ def asked(frame: Arriving) -> str:
 def first_waits(summary: Summary, target: str) -> Iterable[str]:
     """service_time p50 198 ms, p95 380 ms; response_time …; of what may be published."""
     for figures in summary.connecting:
-        if figures.measure in WAITS and figures.target == target:
+        if figures.metric in WAITS and figures.target == target:
             told = [
                 f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in figures.quantiles if e.bounded and e.p in (0.5, 0.95)
             ]
             if told:
-                yield f"{figures.measure} {', '.join(told)}"
+                yield f"{figures.metric} {', '.join(told)}"
 
 
 def lines(summary: Summary) -> list[str]:
@@ -406,18 +409,20 @@ def lines(summary: Summary) -> list[str]:
 
 def divided(run: RunFrames, frame: Arriving) -> str:
     """The remark that each process had slots of its own; empty if no call was blocked, or there is one process."""
-    workers = int(run.document.get("workers") or 1)
+    workers = int(run.metadata.get("workers") or 1)
     blocked = any(one.blocked for one in frame.targets)
     return OWN_SLOTS.format(workers) if blocked and workers > 1 else ""
 
 
 def interleaved(one: Interleaving) -> str:
     """Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other."""
-    pair = "pair" if one.arms == 2 else "group"
-    many = plural(one.pairs, "pair") if one.arms == 2 else f"{plural(one.pairs, 'group')} of {one.arms}"
-    cut = f", {count(one.cut)} more {'was' if one.cut == 1 else 'were'} not whole" if one.cut else ""
-    unopened = f", in {count(one.unopened)} a session never opened" if one.unopened else ""
-    began = f"sessions of a {pair} began within {ms(max(one.apart_ms, 0.1))} of each other"
+    pair = "pair" if one.targets == 2 else "group"
+    many = plural(one.pairs, "pair") if one.targets == 2 else f"{plural(one.pairs, 'group')} of {one.targets}"
+    cut = (
+        f", {count(one.incomplete)} more {'was' if one.incomplete == 1 else 'were'} not whole" if one.incomplete else ""
+    )
+    unopened = f", in {count(one.not_opened)} a session never opened" if one.not_opened else ""
+    began = f"sessions of a {pair} began within {ms(max(one.max_start_gap_ms, 0.1))} of each other"
     return f"Interleaved: {many}{cut}{unopened}; {began}."
 
 
@@ -432,7 +437,7 @@ def drift_said(found: Sequence[PoolDrift]) -> str:
     end = (
         f"Drift suspected{where}: look at the run over time."
         if drifted
-        else f"No drift is suspected: it takes more than 5{NBSP}%, an interval that excludes 0, and exact figures."
+        else f"No drift is suspected: it takes more than 5{NBSP}%, an interval that excludes 0, and certain values."
     )
     return f"Later half of the turns against the earlier half, {HOW_DRIFT}: {', '.join(parts)}. {end}"
 
@@ -452,4 +457,7 @@ def _drift(one: PoolDrift) -> str:
 def spread_figures(spread: Spread) -> tuple[str, ...]:
     """Sigma, ICC and the design effects of p50 and p95, each in two digits; what its sessions count as."""
     told = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
-    return (*(three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in told), three(spread.worth))
+    return (
+        *(three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in told),
+        three(spread.effective_sessions),
+    )

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.measures import STARVED
+from bench.metrics import STARVED
 from bench.plain import printable
 from reports.numbers import count, listed, percent, plural, together, usd
 from reports.question import STARTED_BY
@@ -33,11 +33,11 @@ def main_answers(summary: Summary) -> Sequence[CallerWait]:
 
 def run_headline(summary: Summary) -> str:
     """Return the answer in a sentence; of several targets also those that gave none."""
-    if summary.verdict.valid is False:
+    if summary.validity.status == "invalid":
         return f"Do not use these figures: {words.cause(summary)}."
     if not sum(summary.outcomes.begun):
         sessions = sum(summary.outcomes.opened)
-        if taken := taken_by_warm_up(summary.run.document):
+        if taken := taken_by_warm_up(summary.run.metadata):
             return f"Nothing was measured: {why_not_judged(taken)}."
         if not sessions:
             return "This run holds no turns and no sessions."
@@ -55,12 +55,12 @@ def _sentences(summary: Summary, begun: list[CallerWait]) -> list[str]:
     parts = [[answer for answer in begun if answer.stratum == stratum] for stratum in strata]
     several = len(parts) > 1
     # plain turns of both origins, whose first outputs one sentence tells; none unless all have a median
-    plain = [part for part in parts if not part[0].stratum.traits]
-    kinds = {words.KINDS.get(part[0].figures.measure) for part in plain}
+    plain = [part for part in parts if not part[0].stratum.turn_type]
+    kinds = {words.KINDS.get(part[0].figures.metric) for part in plain}
     told = all(answer.figures.at(0.5).bounded for part in plain for answer in part)
     alike = plain if len(plain) > 1 and told and len(kinds) == 1 and None not in kinds else []
     each = [f"{_medians(told, len(summary.targets) > 1)} {AFTER[told[0].stratum.measured_from]}" for told in alike]
-    said = [f"{COMES.format(words.KINDS[alike[0][0].figures.measure], ', and '.join(each))}."] if alike else []
+    said = [f"{COMES.format(words.KINDS[alike[0][0].figures.metric], ', and '.join(each))}."] if alike else []
     said += [
         _beside(summary, begun, part) or _answered(summary, part, several=several)
         for part in parts
@@ -74,20 +74,22 @@ def _answered(summary: Summary, begun: list[CallerWait], *, several: bool) -> st
     told, named = [answer for answer in begun if answer.figures.at(0.5).bounded], len(summary.targets) > 1
     if told:
         said = f"{_waits(told, named)}." if several else _waits_and_tail(told, named)
-        largest = largest_part(summary, _ends(told)) if told[0].figures.measure == HEARD else ""
+        largest = largest_part(summary, _ends(told)) if told[0].figures.metric == HEARD else ""
         return f"{said} {largest}".rstrip()
     where = [answer.target for answer in begun] if len(begun) < len(summary.targets) else []
     return _untold(begun, begun[0].stratum.turns if several else "turns", f" on {listed(where)}" if where else "")
 
 
 def _beside(summary: Summary, begun: list[CallerWait], part: list[CallerWait]) -> str:
-    """With function calls it is 1.7 s: turns with traits, of which the plain ones are told; empty of all others."""
+    """With function calls it is 1.7 s: turns of another type than the regular ones that are reported; empty of all
+    others."""
     stratum = part[0].stratum
-    plain = [answer for answer in begun if answer.stratum == stratum._replace(traits="")]
+    plain = [answer for answer in begun if answer.stratum == stratum._replace(turn_type="")]
     told = [answer for answer in part if answer.figures.at(0.5).bounded]
-    if not (stratum.traits and told and any(answer.figures.at(0.5).bounded for answer in plain)):
+    if not (stratum.turn_type and told and any(answer.figures.at(0.5).bounded for answer in plain)):
         return ""
-    which = f"{stratum.traits_words[:1].upper()}{stratum.traits_words[1:]}{',' if ',' in stratum.traits_words else ''}"
+    kind = stratum.turn_type_words
+    which = f"{kind[:1].upper()}{kind[1:]}{',' if ',' in kind else ''}"
     return f"{which} it is {_medians(told, len(summary.targets) > 1)}."
 
 
@@ -102,13 +104,13 @@ def _without_median(begun: list[CallerWait]) -> list[str]:
     for name in dict.fromkeys(answer.target for answer in begun if told and answer.target not in told):
         mine = [answer for answer in begun if answer.target == name]
         unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.wanted for answer in mine)
-        if any(answer.figures.at(0.5).status == "failed share" for answer in mine):
+        if any(answer.figures.at(0.5).status == "in_failures" for answer in mine):
             said.append(f"On {name} {count(unmet)} of {plural(wanted, 'turn')} failed: too many for a median")
             continue
         most = max(mine, key=lambda answer: answer.figures.at(0.5).sessions)
         turns, estimate = most.figures.n, most.figures.at(0.5)
         few = f"{plural(turns, 'turn')} of {plural(estimate.sessions, 'session')} {'is' if turns == 1 else 'are'}"
-        takes = f", which takes {plural(estimate.needs, 'session')}" if estimate.needs else ""
+        takes = f", which takes {plural(estimate.required, 'session')}" if estimate.required else ""
         failed = f" ({count(unmet)} of {count(wanted)} planned failed)" if unmet else ""
         said.append(f"On {name} {few} too few for a median{takes}{failed}")
     return said
@@ -116,14 +118,14 @@ def _without_median(begun: list[CallerWait]) -> list[str]:
 
 def _waits(told: list[CallerWait], named: bool, *beside: float) -> str:
     """The medians, by target where the run has several; in a unit that suits the values said beside them as well."""
-    stratum, measure = told[0].stratum, told[0].figures.measure
-    apart = f", {stratum.traits_words}" if stratum.traits else ""
-    if measure == HEARD:
+    stratum, metric = told[0].stratum, told[0].figures.metric
+    apart = f", {stratum.turn_type_words}" if stratum.turn_type else ""
+    if metric == HEARD:
         started = STARTED_BY[stratum.measured_from] if stratum.measured_from else ""
         of_turns = f" in {started}" if started and started in told[0].label else ""
         medians = _medians(told, named, *beside)
         return f"Callers hear the reply {medians} after they stop speaking (median {HEARD}){of_turns}{apart}"
-    kind = words.KINDS[measure]
+    kind = words.KINDS[metric]
     return COMES.format(kind, f"{_medians(told, named, *beside)} {AFTER[stratum.measured_from]}") + apart
 
 
@@ -143,7 +145,7 @@ def _waits_and_tail(told: list[CallerWait], named: bool) -> str:
         times = together(*medians, *tails)[len(shown) :]
         longer = [_marked(time, a, 0.95, named=named) for time, a in zip(times, shown, strict=True)]
         return f"{_waits(told, named, *tails)}; one turn in twenty takes longer than {listed(longer)} (p95)."
-    if named or told[0].figures.measure == HEARD:  # the largest part says more than the slowest turn
+    if named or told[0].figures.metric == HEARD:  # the largest part says more than the slowest turn
         return f"{_waits(told, named)}."
     slowest, which = (
         told[0].figures.high,
@@ -167,7 +169,7 @@ def run_beside(summary: Summary) -> str:
     """Return what belongs to the headline: if that is when callers hear the reply, when its first output comes and,
     if scripts define one, the answer in it.
     """
-    if summary.verdict.valid is False:
+    if summary.validity.status == "invalid":
         return ""
     lost = [summary.targets[place] for place in hopeless(summary)]
     first = [answer for answer in summary.answers if answer.figures.at(0.5).bounded and answer.target not in lost]
@@ -213,7 +215,7 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
     turns, failed = sum(a.figures.n for a in begun), sum(a.figures.failed for a in begun)
     if failed and failed == turns:
         return f"All {noun}{where} failed: {count(failed)} of {count(turns)}."
-    if any(a.figures.at(0.5).status == "failed share" for a in begun):
+    if any(a.figures.at(0.5).status == "in_failures" for a in begun):
         return f"Half of the {noun}{where} or more failed: {count(failed)} of {count(turns)}."
     good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
     if not good:
@@ -223,9 +225,9 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
         return f"None of the {noun}{where} came to an end: {cut} were cut by the end of the run."
     figures = begun[0].figures
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
-    first = "audible sample" if figures.measure == HEARD else words.KINDS[figures.measure]
+    first = "audible sample" if figures.metric == HEARD else words.KINDS[figures.metric]
     came = f"first {first} came {took} {AFTER[figures.stratum.measured_from or SPEECH_END]}"
-    apart = f" {figures.stratum.traits_words}" if figures.stratum.traits else ""
+    apart = f" {figures.stratum.turn_type_words}" if figures.stratum.turn_type else ""
     there = _few_sessions(begun, f"{plural(turns, 'turn')}{apart}")
     return f"Too few sessions for a median{where} ({there}); {'its' if turns == 1 else 'their'} {came}."
 
@@ -237,19 +239,19 @@ def _few_sessions(begun: list[CallerWait], turns: str) -> str:
     """
     if len(begun) == 1:
         estimate = begun[0].figures.at(0.5)
-        takes = f"; it takes {plural(estimate.needs, 'session')}" if estimate.needs else ""
+        takes = f"; it takes {plural(estimate.required, 'session')}" if estimate.required else ""
         return f"{turns} in {plural(estimate.sessions, 'session')}{takes}"
     each = [(answer.figures.at(0.5), answer.target) for answer in begun]
     shown = each if len(each) <= NAMED else [max(each, key=lambda one: one[0].sessions)]
     most = ", which has most," if len(each) > NAMED else ""
-    named = [f"{name}{most} has {plural(e.sessions, 'session')} and needs {count(e.needs)}" for e, name in shown]
+    named = [f"{name}{most} has {plural(e.sessions, 'session')} and needs {count(e.required)}" for e, name in shown]
     return f"{turns}; {', '.join(named)}"
 
 
 def run_essentials(summary: Summary) -> str:
     """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
     spent = [usd(summary.money.usd)] if not math.isnan(summary.money.usd) else []
-    if summary.verdict.valid is False:
+    if summary.validity.status == "invalid":
         told = [f"do not use these figures: {words.cause(summary)}"]
     else:
         answers = main_answers(summary)
@@ -260,7 +262,7 @@ def run_essentials(summary: Summary) -> str:
 def _counted(summary: Summary) -> list[str]:
     """412 turns, 3 failed, after the targets without a good one; 10 sessions connect_failed:401, 40 turns lost."""
     found = summary.outcomes
-    if taken_by_warm_up(summary.run.document):
+    if taken_by_warm_up(summary.run.metadata):
         return ["nothing was measured"]
     if not sum(found.begun) and found.sessions:
         ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in found.sessions]
@@ -274,7 +276,7 @@ def _alone(answer: CallerWait) -> list[str]:
     told = [estimate for p in (0.5, 0.95) if (estimate := answer.figures.at(p)).bounded]
     times = together(*(estimate.told for estimate in told)) if told else []
     said = [f"p{estimate.p * 100:g} {words.bound(estimate)}{time}" for estimate, time in zip(told, times, strict=True)]
-    return [f"{answer.figures.measure} {', '.join(said)}"] if said else []
+    return [f"{answer.figures.metric} {', '.join(said)}"] if said else []
 
 
 def _tails(summary: Summary, answers: Sequence[CallerWait]) -> list[str]:
@@ -292,10 +294,11 @@ def _tails(summary: Summary, answers: Sequence[CallerWait]) -> list[str]:
             ends = told if len(told) < 3 else [ends[0], ends[-1]]
             times = together(*(answer.figures.at(p).told for answer in ends))
             parts = [_marked(time, a, p, named=named) for time, a in zip(times, ends, strict=True)]
-            apart = f" {stratum.traits_words}" if stratum.traits else ""  # of what counts from an instant of its own
-            since = words.since(told[0].figures.measure, stratum) or apart if len(strata) > 1 else ""
+            # of what counts from an instant of its own
+            apart = f" {stratum.turn_type_words}" if stratum.turn_type else ""
+            since = words.since(told[0].figures.metric, stratum) or apart if len(strata) > 1 else ""
             joined = " to ".join(parts) if len(told) > 2 else listed(parts)
-            said.append(f"{told[0].figures.measure}{since} p{p * 100:g} {joined}")
+            said.append(f"{told[0].figures.metric}{since} p{p * 100:g} {joined}")
     return said
 
 
@@ -317,7 +320,7 @@ def of_wanted(summary: Summary) -> str:
 def run_second(summary: Summary) -> str:
     """What went wrong, in numbers."""
     outcomes = summary.outcomes
-    begun, wanted, cut = (sum(n) for n in (outcomes.begun, outcomes.wanted, outcomes.censored))
+    begun, wanted, cut = (sum(n) for n in (outcomes.begun, outcomes.wanted, outcomes.unfinished))
     if not begun:
         return ""
     said = [_unmet_in_all(summary) if sum(outcomes.lost) else _failed(summary)] if wanted else []
@@ -332,8 +335,8 @@ def run_second(summary: Summary) -> str:
             f"{_were(starved)} left out, because the load generator did not run when a limit ended: it is unknown "
             "whether the service met it."
         )
-    if summary.verdict.valid is None:
-        said.append(NO_VERDICT.format(verdict_reason(summary.verdict)))
+    if summary.validity.status == "no_verdict":
+        said.append(NO_VERDICT.format(verdict_reason(summary.validity)))
     return " ".join(said)
 
 
@@ -360,7 +363,7 @@ class LongerRun:
 
 def longer_runs(summary: Summary) -> list[LongerRun]:
     """The runs that are long enough for a median and for p95, where this one is too short; none of an invalid run."""
-    if summary.verdict.valid is False:
+    if summary.validity.status == "invalid":
         return []
     told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
     short = [] if decided(summary.run) else told or summary.answers
@@ -376,7 +379,7 @@ def next_step(summary: Summary, *, commands: bool = True) -> str:
 
     `commands`: with whole commands for longer runs, not only their options.
     """
-    if summary.verdict.valid is False:
+    if summary.validity.status == "invalid":
         return ""
     told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
     plays = ", ".join(
@@ -401,10 +404,10 @@ def _to_play(summary: Summary, answer: CallerWait, p: float) -> int:
     Sessions are in a run that have no such turn: those of the warm-up, those that never opened, and others' scripts.
     """
     estimate = answer.figures.at(p)
-    if estimate.status != "too few sessions" or not estimate.sessions:
-        return estimate.needs if estimate.status == "too few sessions" else 0
+    if estimate.status != "too_few_sessions" or not estimate.sessions:
+        return estimate.required if estimate.status == "too_few_sessions" else 0
     played = int((summary.run.sessions["target"] == answer.target).sum())
-    return math.ceil(estimate.needs * max(played, estimate.sessions) / estimate.sessions)
+    return math.ceil(estimate.required * max(played, estimate.sessions) / estimate.sessions)
 
 
 def _longer(summary: Summary, figure: str, sessions: int) -> LongerRun:
@@ -412,7 +415,7 @@ def _longer(summary: Summary, figure: str, sessions: int) -> LongerRun:
 
     Of a run whose stages are in a file the number alone.
     """
-    given = summary.run.document.get("settings") or {}
+    given = summary.run.metadata.get("settings") or {}
     if given.get("stages"):
         return LongerRun(figure, f"{count(sessions)} sessions", "")
     options, run_time_s = dict[str, str](), given.get("run_time")
@@ -431,7 +434,7 @@ UNCONFIRMED, CONFIRM = 20, "--yes"
 
 def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str:
     """The command of this run with other values of these options; empty if it is not known."""
-    told = summary.run.document.get("command")
+    told = summary.run.metadata.get("command")
     if not (isinstance(told, list) and told):
         return ""
     words = [str(word) for word in told]
@@ -448,8 +451,8 @@ def _failed(summary: Summary) -> str:
     failed, ended = sum(summary.outcomes.failed), sum(summary.outcomes.wanted)
     if not failed:
         return "The turn did not fail." if ended == 1 else f"None of the {plural(ended, 'turn')} failed."
-    told = summary.verdict.valid is not False and all(
-        answer.figures.at(0.5).status == "failed share" for answer in summary.answers if answer.turns
+    told = summary.validity.status != "invalid" and all(
+        answer.figures.at(0.5).status == "in_failures" for answer in summary.answers if answer.turns
     )
     most, several = _mostly(_failures(summary))
     if told:
@@ -496,7 +499,7 @@ def _mostly(endings: list[Ending]) -> tuple[str, bool]:
 def hopeless(summary: Summary) -> list[int]:
     """The places of those targets, of several, all of whose turns failed or were never begun."""
     found, places = summary.outcomes, range(len(summary.targets))
-    bad = [i for i in places if found.wanted[i] and found.unmet[i] == found.wanted[i] and not found.censored[i]]
+    bad = [i for i in places if found.wanted[i] and found.unmet[i] == found.wanted[i] and not found.unfinished[i]]
     return bad if len(places) > 1 else []
 
 
@@ -512,7 +515,7 @@ def early_replies(summary: Summary) -> list[str]:
     """Say of each target that too many replies began before their question had ended, and what to do about it."""
     early = {one.target: one for one in summary.run.inexact if one.is_early}
     heard_alone = {
-        str(entry.get("label")) for entry in summary.run.document.get("targets") or [] if entry.get("duplex")
+        str(entry.get("name")) for entry in summary.run.metadata.get("targets") or [] if entry.get("full_duplex")
     }
     return [
         f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so latencies may be of the previous question "

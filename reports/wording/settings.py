@@ -12,7 +12,7 @@ GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_t
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},
     **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "voice": "voice"},
-    **{"turn_detection": "turn detection", "settings_of_its_own": "settings of its own"},
+    **{"turn_detection": "turn detection", "variant_settings": "settings of its own"},
 }
 """What is told of an arm: the fields of `ArmFacts`, and their names."""
 

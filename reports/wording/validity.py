@@ -9,13 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from bench.measures import EXPECTED
+from bench.metrics import EXPECTED
+from bench.run.document import ValidityStatus
 from reports.numbers import NBSP, count, listed, percent, plural, span
+from reports.records import Record
 from reports.runs import RunFrames, hosts_of
 from reports.summary.outcomes import Ending, Remedy
 from reports.summary.summary import Summary
-from reports.summary.trust import NotJudged, RunVerdict, busiest, taken_by_warm_up
-from reports.wording.words import as_sentence, rule_said, rule_values
+from reports.summary.trust import NotJudged, RunValidity, busiest, taken_by_warm_up
+from reports.wording.words import as_sentence, check_failure, check_values
 
 LEAD = "Do not use these figures"
 RUN = "the run"
@@ -23,8 +25,12 @@ RUN = "the run"
 
 @dataclass(frozen=True)
 class Cause:
-    """A clause that names what it is true of, and what to do. `folder`: the run whose own it is, None of none."""
+    """A reason why values may not be used: its code, a clause that names what it is true of, and what to do.
 
+    `folder`: the run that it is about; None if it is about several.
+    """
+
+    code: str
     text: str
     remedy: str = ""
     folder: Path | None = None
@@ -35,20 +41,42 @@ class Cause:
         return " ".join(filter(None, (f"{self.text.rstrip('.')}.", remedies([self]))))
 
 
-def of_run(verdict: RunVerdict, document: Mapping[str, Any], folder: Path, whose: str = RUN) -> tuple[Cause, ...]:
+class ValidityEntry(Record, frozen=True):
+    """Whether the values of a check or comparison may be used: codes of the reasons, and the same in words."""
+
+    status: ValidityStatus
+    reasons: list[str]
+    messages: list[str]
+
+
+def validity_entry(status: ValidityStatus, causes: Sequence[Cause]) -> ValidityEntry:
+    """Return the entry of a document. `status`: of the run, which is invalid for this purpose if there are causes."""
+    if causes and status == "valid":
+        status = "invalid"
+    reasons = list(dict.fromkeys(cause.code for cause in causes))
+    return ValidityEntry(status, reasons, list(dict.fromkeys(cause.line.replace(NBSP, " ") for cause in causes)))
+
+
+def of_run(verdict: RunValidity, document: Mapping[str, Any], folder: Path, whose: str = RUN) -> tuple[Cause, ...]:
     """Why a run's figures may not be used, a cause for each broken rule; none of a valid one. `whose`: its name."""
-    if verdict.valid:
+    if verdict.status == "valid":
         return ()
-    if verdict.valid is None:
+    if verdict.status == "no_verdict":
         ended = document.get("state") == "ended"
         remedy = "see how its turns ended: rtbench report" if ended else "run it again, to its end"
         remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason says what to do
-        return (Cause(f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
+        code = verdict.reasons[0] if verdict.reasons else "no_data"
+        return (Cause(code, f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
     broken = [
-        Cause(f"{whose} is {verdict.word}: {rule_said(rule)} ({rule_values(rule)})", rule.remedy, folder)
-        for rule in verdict.broken
+        Cause(
+            check.name,
+            f"{whose} is {verdict.word}: {check_failure(check)} ({check_values(check)})",
+            check.remedy,
+            folder,
+        )
+        for check in verdict.failed
     ]
-    return tuple(broken) or (Cause(f"{whose} is {verdict.word}: {verdict_reason(verdict)}", "", folder),)
+    return tuple(broken) or (Cause("no_data", f"{whose} is {verdict.word}: {verdict_reason(verdict)}", "", folder),)
 
 
 def run_word(verdict: str, *, usable: bool) -> str:
@@ -85,23 +113,23 @@ def over_the_limit(share: float) -> str:
     return f"{percent(share, 1)} was throttled, the limit is 1{NBSP}%"
 
 
-def verdict_count(verdict: RunVerdict) -> str:
+def verdict_count(verdict: RunValidity) -> str:
     """3 of 3 checks passed; 1 of 1 check failed; why it was not judged."""
-    judged = [rule for rule in verdict.rules if rule.passed is not None]
-    if verdict.valid is None or not judged:
+    judged = [check for check in verdict.checks if check.result != "not_evaluated"]
+    if verdict.status == "no_verdict" or not judged:
         return verdict_reason(verdict)
-    if verdict.broken:
-        return f"{len(verdict.broken)} of {plural(len(judged), 'check')} failed"
+    if verdict.failed:
+        return f"{len(verdict.failed)} of {plural(len(judged), 'check')} failed"
     return f"{len(judged)} of {plural(len(judged), 'check')} passed"
 
 
-def verdict_reason(verdict: RunVerdict) -> str:
+def verdict_reason(verdict: RunValidity) -> str:
     """Return `every check that applies passed`, `audio was sent late`, `the run has not ended`."""
     if verdict.not_judged is not None:
         return why_not_judged(verdict.not_judged)
-    if verdict.valid:
+    if verdict.status == "valid":
         return "every check that applies passed"
-    return "; ".join(map(rule_said, verdict.broken)) or "a check failed"
+    return "; ".join(map(check_failure, verdict.failed)) or "a check failed"
 
 
 def why_not_judged(found: NotJudged) -> str:
@@ -127,23 +155,23 @@ ABOVE_MEAN = 1.1
 
 def trusted(summary: Summary) -> list[str]:
     """How far the machine's figures can be trusted, in sentences; what begins with a host's name keeps its letters."""
-    several = len(hosts_of(summary.run.document)) > 1
+    several = len(hosts_of(summary.run.metadata)) > 1
     return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
 
 
 def trust(run: RunFrames) -> list[str]:
-    """calibrated on 2026-11-20: errors p99 ≤ 1 ms up to 700 listening sessions per process; this run went beyond it: ….
+    """calibrated on 2026-11-20: errors p99 ≤ 1 ms up to 700 text sessions per process; this run went beyond it: ….
 
     Nothing of a run that was made before there were calibrations.
     """
-    hosts = hosts_of(run.document)
+    hosts = hosts_of(run.metadata)
     if len(hosts) > 1:  # which of them are calibrated has its own table
         cited = [(host["name"], host["calibration"]) for host in hosts if host.get("calibration")]
         mine = {name: run.seconds[(run.seconds["host"] == name).to_numpy()] for name, _ in cited}
         return [f"{name}: {line}" for name, one in cited for line in beyond_calibration(one, mine[name])]
-    if "calibration" not in run.document:
+    if "calibration" not in run.metadata:
         return []
-    if one := run.document["calibration"]:
+    if one := run.metadata["calibration"]:
         return [cited_line(one), *beyond_calibration(one, run.seconds)]
     return [NOT_CALIBRATED]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from bench.measures import CATALOGUE, SLOPE
+from bench.metrics import CATALOGUE, SLOPE
 from reports.numbers import NBSP, NONE, change, count, listed, plural, three
 from reports.question import RATES, Question
 from reports.statistics.differences import Difference, Margin, Scale
@@ -29,7 +29,7 @@ def figure(question: Question) -> str:
     since = question.stratum.since
     if not since:
         return f"{question.name} of {question.stratum.turns}"
-    begins = CATALOGUE[question.measure].begin if question.measure in CATALOGUE else ""
+    begins = CATALOGUE[question.metric].begin if question.metric in CATALOGUE else ""
     return f"{question.name} {'' if begins == 'measured_from' else 'of turns '}{since}"
 
 
@@ -37,7 +37,7 @@ def scale_of(question: Question) -> Scale:
     """How its differences are told."""
     if question.kind == "rate":
         return "points"
-    return "slope" if CATALOGUE[question.measure].unit == SLOPE else "ratio"
+    return "slope" if CATALOGUE[question.metric].unit == SLOPE else "ratio"
 
 
 def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
@@ -95,14 +95,14 @@ def interval_of(found: Difference | None) -> str:
     return difference_interval(as_share(found.low, found.scale), as_share(found.high, found.scale), found.scale)
 
 
-def margin(accepted: Margin, measure: str, *, sign: bool = False) -> str:
+def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
     """20 %; 30 ms; 20 % and 30 ms; 1 point: how much worse is accepted. `sign`: as it is written in a threshold.
 
     Where more is better, what is accepted is less: 10 % is a ratio of 1/0.9.
     """
-    known = CATALOGUE.get(measure)
+    known = CATALOGUE.get(metric)
     if known is None:
-        size, more = 100 * accepted.points, "−" if RATES[measure].better == "higher" else "+"
+        size, more = 100 * accepted.points, "−" if RATES[metric].better == "higher" else "+"
         return f"{more if sign else ''}{three(size)}{NBSP}point{'' if round(size, 9) == 1 else 's'}"
     if known.better == "higher":
         return f"{'−' if sign else ''}{three(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
@@ -111,14 +111,14 @@ def margin(accepted: Margin, measure: str, *, sign: bool = False) -> str:
     return " and ".join(f"{'+' if sign else ''}{part}" for part in parts)
 
 
-def known_word(known: str, measure: str) -> str:
+def known_word(known: str, metric: str) -> str:
     """Return slower or faster of a latency, worse or better of all else: where a whole interval lies."""
-    return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(measure) else known
+    return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(metric) else known
 
 
-def is_latency(measure: str) -> bool:
+def is_latency(metric: str) -> bool:
     """Return whether a metric is a time of which less is better."""
-    one = CATALOGUE.get(measure)
+    one = CATALOGUE.get(metric)
     return one is not None and (one.unit, one.better) == ("ms", "lower")
 
 
@@ -127,7 +127,7 @@ def within(word: str, value: float | None, scale: Scale, accepted: str, known: s
 
     ` (within 40 %)` of an equivalent ratio that is not near 1: the word alone would be read as no change.
     """
-    if word in ("equivalent", "not regressed") and known in ("slower", "worse"):
+    if word in ("equivalent", "not_regressed") and known in ("slower", "worse"):
         return f" ({known}, within {accepted})"
     if word != "equivalent" or scale != "ratio" or value is None or abs(value) <= NEAR:
         return ""
@@ -135,8 +135,8 @@ def within(word: str, value: float | None, scale: Scale, accepted: str, known: s
 
 
 NOUNS = {
-    "failures": "failure", "throttled": "throttled turn", "stalled": "stalled reply", "cut_off_rate": "turn cut off",
-    "false_yield_rate": "false yield", "false_reply_rate": "false response",
+    "failure_rate": "failure", "throttle_rate": "throttled turn", "stall_rate": "stalled reply",
+    "cut_off_rate": "turn cut off", "false_yield_rate": "false yield", "false_reply_rate": "false response",
     "input_wer": "word error", "reply_wer": "word error",
 }  # fmt: skip
 
@@ -159,18 +159,18 @@ def parts(reason: Reason | None) -> tuple[str, str]:
                 return lead, f"{reason.needed} needed per target, {_lacking(reason)}"
             return lead, f"p{reason.p * 100:g} needs {reason.needed:,} per target, {_lacking(reason)}"
         case "unequal":
-            return unequal(reason.there[0], reason.worth, reason.unit), f"{reason.needed} needed"
+            return unequal(reason.there[0], reason.effective_sessions, reason.unit), f"{reason.needed} needed"
         case "none seen":
             # (with no failure in 100 sessions the rate may still be up to 2.95 %, about 299 sessions are needed)
-            noun = NOUNS.get(reason.measure, f"{reason.measure} turn")
+            noun = NOUNS.get(reason.metric, f"{reason.metric} turn")
             shown = f"with no {noun} in {plural(reason.there[0], 'session')}"
             bound = f"{shown} the rate may still be up to {share(reason.upper)}{NBSP}%"
             return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)
         case "no turns":
-            return "", f"no {reason.measure} on {listed(list(reason.arms))}"
+            return "", f"no {reason.metric} on {listed(list(reason.arms))}"
         case "not exact":
             return "", reason.text
-        case "no look":
+        case "no_analysis":
             return "no interim analysis", f"{count(reason.there[0])} of {plural(reason.needed, 'pair')} ended"
         case "would stay":
             return "", f"would stay inconclusive at {reason.needed} pairs"

@@ -7,40 +7,41 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE, REGULAR
+from bench.run.document import Check, CheckName
 from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
-from reports.question import ORIGINS, PLAIN, RATES, TRIALS, Stratum, traits_words
+from reports.question import ORIGINS, RATES, TRIALS, Stratum, turn_type_words
 from reports.samples import ANSWER_HEARD, HEARD
-from reports.statistics.quantiles import Estimate
+from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Role, Talk
 from reports.summary.summary import GREETING, READ, CallerWait, Summary
-from reports.summary.trust import Host, RuleResult
+from reports.summary.trust import Host
 from reports.wording import settings
 from reports.wording.breakdown import segment_title
 
-CAUSES = {
+CAUSES: dict[CheckName, tuple[str, str]] = {
     "timestamp_uncertainty": ("timestamps are too uncertain", "the load generator fell behind incoming data"),
     "event_loop_delay": ("the event loop was delayed", "the load generator could not keep up"),
     "send_delay": ("audio was sent late", "the load generator could not keep up"),
     "start_delay": ("calls started late", "the load was not the one that was planned"),
-    "turns": ("data is missing", "data is missing"),
+    "missing_data": ("data is missing", "data is missing"),
 }
 """Of a check that failed: what failed, and what that says of the run."""
-HEALTH = {
+HEALTH: dict[str, str] = {
     "timestamp_uncertainty": "timestamps may be off by {}",
     "event_loop_delay": "event loop delayed by up to {}",
     "send_delay": "audio sent up to {} late",
     "start_delay": "calls started up to {} late",
-    "turns": "{} of the turns missing",
+    "missing_data": "{} of the turns missing",
     "receive_delay": "events handled up to {} after they arrived",
 }
 """The load generator's health in words, by what was measured of it."""
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
-"""What a main measure waits for."""
+"""What a main metric waits for."""
 COMPARABLE = (
     "VAD turns and manually committed turns: ttfa cannot be compared, because it is measured from the end of speech in "
     "the one and from response.create in the other. voice_to_voice has one definition; but with VAD it includes "
@@ -51,16 +52,15 @@ COMPARABLE = (
 
 def run_badges(summary: Summary) -> list[str]:
     """✓ VALID, ◇ SIMULATED: whether a run's figures may be used, and whose they are."""
-    verdict = marked(summary.verdict.word)
+    verdict = marked(summary.validity.word)
     return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]
 
 
-def result(passed: bool | None, nothing: str) -> tuple[str, str]:
-    """(✓ passed, ✕ failed, or `nothing` where nothing was judged; the ink of it)."""
-    if passed is None:
-        return nothing, "soft"
-    word = "passed" if passed else "failed"
-    return marked(word), MARKS[word].ink
+def result(result: str) -> tuple[str, str]:
+    """Return the result of a check as screens print it, ✓ pass, ✕ fail, – not evaluated, and the style of it."""
+    if result not in ("pass", "fail"):
+        return f"– {result.replace('_', ' ')}", "soft"
+    return marked(result), MARKS[result].ink
 
 
 FAILED_TURNS = (
@@ -111,32 +111,32 @@ def cell(figures: Figures, p: float, noun: str = "turn") -> Shown:
     return estimate_cell(estimate, figures.n, figures.failed, noun, good)
 
 
-def estimate_cell(estimate: Estimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Shown:
+def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Shown:
     """The same for a quantile of n turns; `good` is that of the successes alone, shown where too many failed."""
-    if estimate.published:
+    if estimate.reported:
         return Shown(three(estimate.value), _interval(estimate))
     if not n:
         return Shown("n/a", f"no {noun or 'turn'}")
-    if estimate.status == "failed share":
+    if estimate.status == "in_failures":
         beside = "" if math.isnan(good) else f"; successes {three(good)}"
         return Shown(INFINITE, f"{count(failed)} of {count(n)} failed{beside}")
-    if estimate.status == "too few turns":
-        return Shown("n/a", few_words(n, noun or "turn", estimate.needs))
-    if estimate.status == "too few sessions":
-        return Shown("n/a", few_words(estimate.sessions, "session", estimate.needs))
+    if estimate.status == "too_few_turns":
+        return Shown("n/a", few_words(n, noun or "turn", estimate.required))
+    if estimate.status == "too_few_sessions":
+        return Shown("n/a", few_words(estimate.sessions, "session", estimate.required))
     open_ = _open(estimate, f"{count(failed)} of {count(n)} failed" if noun else "failures")
     return Shown(f"{bound(estimate)}{three(estimate.told)}", open_)
 
 
-def _open(estimate: Estimate, failed: str) -> str:
+def _open(estimate: QuantileEstimate, failed: str) -> str:
     """Return why an interval lacks an end: the sessions that would bound it, or the failures that it reaches into."""
     lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
-    return f"{lacks}; needs {plural(estimate.needs, 'session')}" if estimate.needs else f"{lacks}: {failed}"
+    return f"{lacks}; needs {plural(estimate.required, 'session')}" if estimate.required else f"{lacks}: {failed}"
 
 
-def bound(estimate: Estimate) -> str:
+def bound(estimate: QuantileEstimate) -> str:
     """What stands before the figure that is told: `≥ ` of an interval without an upper end, else mostly nothing."""
-    if estimate.status != "open":
+    if estimate.status != "unbounded":
         return ""
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
 
@@ -145,13 +145,13 @@ INEXACT_HEADS = ("metric", "target", "host", "uncertainty (p99)", "limit")
 
 
 def inexact_rows(summary: Summary) -> list[Line]:
-    """A line for each measure that is not exact in this run, on each host where they are told apart."""
+    """A line for each metric that is not exact in this run, on each host where they are told apart."""
     return [
         [
-            one.measure,
+            one.metric,
             one.target,
             one.host or "all",
-            "without limit" if one.figure is None else f"{three(one.figure)}{NBSP}{one.unit}",
+            "without limit" if one.value is None else f"{three(one.value)}{NBSP}{one.unit}",
             f"{three(one.limit)}{NBSP}{one.unit}",
         ]
         for one in summary.run.inexact
@@ -177,16 +177,16 @@ def clock_offset(host: Host) -> str:
     return f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
 
 
-def aside(estimate: Estimate, n: int) -> str:
+def aside(estimate: QuantileEstimate, n: int) -> str:
     """Return `(969–1,010)`, or in short why there is no interval: (needs 40 sessions). Nothing beside infinity."""
-    if estimate.published:
+    if estimate.reported:
         return f"({_interval(estimate, '–')})"
     if not n:
         return "(no turn)"
-    needs = count(estimate.needs)
+    needs = count(estimate.required)
     short = {
-        "too few turns": f"(needs {needs})",
-        "too few sessions": f"(needs {needs} sessions)",
+        "too_few_turns": f"(needs {needs})",
+        "too_few_sessions": f"(needs {needs} sessions)",
         "open": "(no upper bound)",
     }
     return short.get(estimate.status, "")
@@ -196,12 +196,14 @@ def answer_cell(figures: Figures, p: float) -> Shown:
     """A cell of the first table, which has the number of turns and those that failed beside it."""
     estimate = figures.at(p)
     shown = estimate_cell(estimate, figures.n, figures.failed, "")
-    if estimate.status == "failed share":
+    if estimate.status == "in_failures":
         good = figures.successes[figures.quantiles.index(estimate)]
-        all_failed = "none started" if figures.lost == figures.n else "all failed"
+        all_failed = "none started" if figures.not_started == figures.n else "all failed"
         return Shown(shown.figure, all_failed if math.isnan(good) else f"successes {three(good)}")
     return (
-        Shown(shown.figure, _open(estimate, plural(figures.failed, "failure"))) if estimate.status == "open" else shown
+        Shown(shown.figure, _open(estimate, plural(figures.failed, "failure")))
+        if estimate.status == "unbounded"
+        else shown
     )
 
 
@@ -212,11 +214,13 @@ def failures(answer: CallerWait) -> Shown:
 
 def reached(figures: Figures) -> Shown:
     """Return the share of the planned turns with the metric, and how many lack it: `71.2 %`, `115 failed, …`."""
-    never = f", {count(figures.lost)} not started" if figures.lost else ""
-    return Shown(percent(figures.reached, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
+    never = f", {count(figures.not_started)} not started" if figures.not_started else ""
+    return Shown(
+        percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else ""
+    )
 
 
-def _interval(estimate: Estimate, between: str = " – ") -> str:
+def _interval(estimate: QuantileEstimate, between: str = " – ") -> str:
     return interval(estimate.low, estimate.high, three, between)
 
 
@@ -228,49 +232,54 @@ def inline(figures: Figures, p: float) -> str:
 
 def cause(summary: Summary) -> str:
     """Return why a run is invalid; of uncertain timestamps also by how much they may be off."""
-    if not summary.verdict.broken:
+    if not summary.validity.failed:
         return "a check failed"
-    first = summary.verdict.broken[0]
-    why = CAUSES.get(first.measure, ("", f"the check “{first.name}” failed"))[1]
-    if first.measure != "timestamp_uncertainty":
+    first = summary.validity.failed[0]
+    why = CAUSES[first.name][1]
+    if first.name != "timestamp_uncertainty":
         return why
-    return f"{why}, and timestamps may be off by {first.written(first.figure)}"
+    return f"{why}, and timestamps may be off by {check_value(first, first.value)}"
 
 
-def rule_said(rule: RuleResult) -> str:
+def check_value(check: Check, value: float | None) -> str:
+    """Return a value in a check's unit: 14.2 ms."""
+    return NONE if value is None else f"{three(value)}{NBSP}{check.unit}"
+
+
+def check_failure(check: Check) -> str:
     """Return what it means that a check failed: audio was sent late."""
-    return CAUSES.get(rule.measure, (rule.name, ""))[0]
+    return CAUSES[check.name][0]
 
 
-def rule_line(rule: RuleResult) -> str:
+def check_line(check: Check) -> str:
     """Return `Check failed: audio was sent late`."""
-    return f"Check failed: {rule_said(rule)}"
+    return f"Check failed: {check_failure(check)}"
 
 
-def rule_figure(rule: RuleResult) -> str:
+def check_details(check: Check) -> str:
     """Return the rest of the sentence: (send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk)."""
-    return f"({rule_values(rule)})."
+    return f"({check_values(check)})."
 
 
-def rule_values(rule: RuleResult) -> str:
+def check_values(check: Check) -> str:
     """Return what was measured by a check: send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk."""
-    named = f"{rule.measure} p99" if rule.unit == "ms" else rule.measure
-    note = f"; {rule.note}" if rule.note else ""
-    return f"{named} {rule.written(rule.figure)}, limit {rule.written(rule.limit)}{note}"
+    named = f"{check.name} p99" if check.unit == "ms" else "turns"
+    note = f"; {check.note}" if check.note else ""
+    return f"{named} {check_value(check, check.value)}, limit {check_value(check, check.limit)}{note}"
 
 
-def check_in_words(rule: RuleResult) -> str:
+def check_in_words(check: Check) -> str:
     """Return a check in words: timestamps may be off by 2.9 ms (p99; limit 3.8 ms)."""
-    said = HEALTH.get(rule.measure, f"{rule.measure} {{}}").format(rule.written(rule.figure))
-    p99 = "p99; " if rule.unit == "ms" else ""
-    return f"{said} ({p99}limit {rule.written(rule.limit)})"
+    said = HEALTH[check.name].format(check_value(check, check.value))
+    p99 = "p99; " if check.unit == "ms" else ""
+    return f"{said} ({p99}limit {check_value(check, check.limit)})"
 
 
-def with_remedies(rules: Sequence[RuleResult]) -> Iterable[tuple[RuleResult, str]]:
-    """Each rule with what to do, as a sentence: below the last of those that have the same; empty above it."""
-    last = {rule.remedy: rule for rule in rules}
-    for rule in rules:
-        yield rule, f"{rule.remedy.rstrip('. ')}." if rule.remedy and last[rule.remedy] is rule else ""
+def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
+    """Each check with what to do, as a sentence: below the last of those that have the same; empty above it."""
+    last = {check.remedy: check for check in checks}
+    for check in checks:
+        yield check, f"{check.remedy.rstrip('. ')}." if check.remedy and last[check.remedy] is check else ""
 
 
 def lasted(summary: Summary) -> str:
@@ -281,9 +290,9 @@ def lasted(summary: Summary) -> str:
 
 
 class Answers(NamedTuple):
-    """The rows of the first table that are of one measure and count from one instant: a target and stratum each."""
+    """The rows of the first table that are of one metric and count from one instant: a target and stratum each."""
 
-    measure: str
+    metric: str
     measured_from: str
     """from what they count, in words"""
     end: str
@@ -293,20 +302,22 @@ class Answers(NamedTuple):
     @property
     def about(self) -> str:
         """ttfa from end of speech."""
-        return f"{self.measure} from {self.measured_from}"
+        return f"{self.metric} from {self.measured_from}"
 
     def counts(self, answer: CallerWait) -> str:
         """78 turns, 24 sessions; of greetings 24 sessions."""
-        if self.measure == GREETING:
+        if self.metric == GREETING:
             return plural(answer.sessions, "session")
         return f"{plural(answer.turns, 'turn')}, {plural(answer.sessions, 'session')}"
 
     def apart(self, answer: CallerWait) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
-        traits = answer.stratum.traits_words or (PLAIN if len({row.stratum.traits for row in self.rows}) > 1 else "")
-        by_origin = CATALOGUE[self.measure].begin == "measured_from"
-        which = traits if by_origin else answer.label.removeprefix(answer.target).lstrip(" ·")
-        return " · ".join(filter(None, [which, "uncertain in this run" if answer.figures.inexact else ""]))
+        turn_type = answer.stratum.turn_type_words or (
+            REGULAR if len({row.stratum.turn_type for row in self.rows}) > 1 else ""
+        )
+        by_origin = CATALOGUE[self.metric].begin == "measured_from"
+        which = turn_type if by_origin else answer.label.removeprefix(answer.target).lstrip(" ·")
+        return " · ".join(filter(None, [which, "uncertain in this run" if answer.figures.uncertain_because else ""]))
 
 
 def tables(summary: Summary) -> list[Answers]:
@@ -317,7 +328,7 @@ def tables(summary: Summary) -> list[Answers]:
     answered = f"the first audible sample of the answer, {settings.player(summary.setup)}"
     ends |= {READ: "the first words of the transcript", HEARD: heard}
     every = [
-        Answers(rows[0].figures.measure, ORIGINS[measured_from], ends[rows[0].figures.measure], rows)
+        Answers(rows[0].figures.metric, ORIGINS[measured_from], ends[rows[0].figures.metric], rows)
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
         for waits in (summary.answers, summary.read)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
@@ -335,28 +346,28 @@ def as_sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def counted(measure: str, stratum: Stratum) -> str:
+def counted(metric: str, stratum: Stratum) -> str:
     """ttfa from end of speech: what is measured from a turn's origin is not told without it."""
-    return f"{measure}{since(measure, stratum)}"
+    return f"{metric}{since(metric, stratum)}"
 
 
-def since(measure: str, stratum: Stratum) -> str:
-    """` from end of speech`; nothing for a measure that counts from an instant of its own."""
-    return f" {stratum.since}" if CATALOGUE[measure].begin == "measured_from" and stratum.since else ""
+def since(metric: str, stratum: Stratum) -> str:
+    """` from end of speech`; nothing for a metric that counts from an instant of its own."""
+    return f" {stratum.since}" if CATALOGUE[metric].begin == "measured_from" and stratum.since else ""
 
 
 def named(figures: Figures) -> str:
     """What the row is of, as `counted`."""
-    return counted(figures.measure, figures.stratum)
+    return counted(figures.metric, figures.stratum)
 
 
 def whose(figures: Figures) -> str:
     """The row's target; with what tells it from another row of the target, where `named` does not.
 
-    With a mark where the measure is not exact in this run.
+    With a mark where the metric is not exact in this run.
     """
-    shown = figures.target if since(figures.measure, figures.stratum) else figures.label
-    return f"{shown} · uncertain in this run" if figures.inexact else shown
+    shown = figures.target if since(figures.metric, figures.stratum) else figures.title
+    return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
 
 
 def stalled(counts: Counts) -> str:
@@ -366,14 +377,14 @@ def stalled(counts: Counts) -> str:
 
 def rate_events(rate: TurnRate) -> str:
     """3 of 40, where it is of turns; 12 of 400 words."""
-    words = f"{NBSP}words" if RATES[rate.name].words else ""
-    return f"{count(rate.events)} of {count(rate.of)}{words}"
+    words = f"{NBSP}words" if RATES[rate.rate].words else ""
+    return f"{count(rate.count)} of {count(rate.total)}{words}"
 
 
 def rate_cell(rate: TurnRate) -> Shown:
     """`92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     if not rate.published:
-        return Shown("n/a", f"needs {TRIALS} {rate.trials}")
+        return Shown("n/a", f"needs {TRIALS} {rate.unit}")
     return Shown(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, whole=1)))
 
 
@@ -388,20 +399,20 @@ def rate_lines(summary: Summary) -> list[str]:
     """
     lines = []
     for rate in summary.rates:
-        if rate.name in OF_EVERY_TURN and not rate.events:
+        if rate.rate in OF_EVERY_TURN and not rate.count:
             continue
         figure, ends = rate_cell(rate)
         shown = f"{figure} ({ends}; {rate_events(rate)})" if rate.published else rate_events(rate)
-        lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.name} {shown}")
+        lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.rate} {shown}")
     return lines
 
 
 def medians(summary: Summary, names: Sequence[str]) -> list[str]:
-    """barge_in_yield p50 on direct 110 ms (104 – 120), max 180 ms: of these measures, by target where several."""
-    shown = [f for name in names for f in summary.measures if f.measure == name and f.step == ALL]
-    named = len({f.label for f in shown}) > 1
+    """barge_in_yield p50 on direct 110 ms (104 – 120), max 180 ms: of these metrics, by target where several."""
+    shown = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
+    named = len({f.title for f in shown}) > 1
     return [
-        f"{f.measure} p50{f' on {f.label}' if named else ''} {inline(f, 0.5)}, max {three(f.high)}{NBSP}{f.unit}"
+        f"{f.metric} p50{f' on {f.title}' if named else ''} {inline(f, 0.5)}, max {three(f.high)}{NBSP}{f.unit}"
         + (f", completed by {reached(f).figure}" if f.failed else "")
         for f in shown
     ]
@@ -409,10 +420,10 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
 
 def slope_lines(summary: Summary) -> list[str]:
     """latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15): by all input tokens, those that may be published."""
-    slopes = [f for f in summary.slopes if f.measure == SLOPE_OF_ALL and f.at(0.5).bounded]
+    slopes = [f for f in summary.slopes if f.metric == SLOPE_OF_ALL and f.at(0.5).bounded]
     several = len({f.stratum for f in slopes}) > 1
     return [
-        f"{f.measure} p50{f' on {f.label if several else f.target}' if len(slopes) > 1 else ''} "
+        f"{f.metric} p50{f' on {f.title if several else f.target}' if len(slopes) > 1 else ''} "
         f"{three(f.at(0.5).value)}{NBSP}{f.unit} ({_interval(f.at(0.5))})"
         for f in slopes
     ]
@@ -425,12 +436,15 @@ def replies(number: int) -> str:
 def detection(counts: Counts) -> list[str]:
     """What the service's turn detection got wrong, in numbers; nothing where it did not."""
     faults = []
-    if counts.split:
+    if counts.turns_split:
         commits = "commit" if counts.splits == 1 else "commits"
         beside = f" ({count(counts.splits)} extra {commits})" if counts.splits else ""
-        faults.append(f"{plural(counts.split, 'turn')} cut at a pause{beside}")
-    if counts.early:
-        faults.append(f"end of speech detected too early in {count(counts.early)} of {plural(counts.noticed, 'turn')}")
+        faults.append(f"{plural(counts.turns_split, 'turn')} cut at a pause{beside}")
+    if counts.end_detected_early:
+        faults.append(
+            f"end of speech detected too early in {count(counts.end_detected_early)} of "
+            f"{plural(counts.end_detected, 'turn')}"
+        )
     return faults
 
 
@@ -439,7 +453,7 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
     slowest = []
     for label in summary.targets:
         rows = [f for f in steps_of(summary, stratum) if f.target == label]
-        published = [f for f in rows if f.at(0.5).published]
+        published = [f for f in rows if f.at(0.5).reported]
         if len(published) > 1:
             top = max(published, key=lambda f: f.at(0.5).value)
             where = f" on {label}" if len(summary.targets) > 1 else ""
@@ -454,9 +468,9 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
 
 
 def steps_of(summary: Summary, stratum: Stratum) -> list[Figures]:
-    """The steps of this stratum, by its main measure."""
+    """The steps of this stratum, by its main metric."""
     main = summary.mains[stratum]
-    return [f for f in summary.measures if f.measure == main and f.step != ALL and f.stratum == stratum]
+    return [f for f in summary.metrics if f.metric == main and f.step != ALL and f.stratum == stratum]
 
 
 ROLES: dict[Role, str] = {
@@ -476,12 +490,12 @@ def breakdown_title(row: Breakdown) -> str:
     if isinstance(row, Band):
         of = f"{'typical' if row.p == 0.5 else 'slow'} (p{row.p * 100:g})"
     kind = f"{of}, {'VAD' if row.noticed else 'manual'} turns{'' if row.whole else ' (incomplete)'}"
-    return f"{kind}, {traits_words(row.traits)}" if row.traits else kind
+    return f"{kind}, {turn_type_words(row.turn_type)}" if row.turn_type else kind
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
     """end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)."""
     parts = " · ".join(f"{segment_title(segment)} {three(segment.mean_ms)}" for segment in row.segments)
     where = f" on {row.target}" if len(summary.targets) > 1 else ""
-    of = f" {traits_words(row.traits)}" if row.traits else ""
+    of = f" {turn_type_words(row.turn_type)}" if row.turn_type else ""
     return f"{parts} · total {three(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"

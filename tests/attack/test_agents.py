@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from bench.limits import MOST_EVENTS, Limits
-from bench.measures import outcome_class
+from bench.metrics import outcome_class
 from bench.observe import inputs, timeline
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -204,9 +204,9 @@ def test_whatever_an_agent_does_its_caller_s_turns_have_one_outcome_each_and_no_
     session, outcomes = call.session, [turn.outcome for turn in call.turns]
     assert " ".join(outcomes) == agent.outcomes, [turn.detail for turn in call.turns]
     assert session.turns_started == session.turns_ended == len(outcomes)
-    ended = next((outcome for outcome in outcomes if outcome_class(outcome) != "good"), "ok")
+    ended = next((outcome for outcome in outcomes if outcome_class(outcome) != "success"), "ok")
     assert session.outcome == (ended if ended.startswith(ENDS_CALL) else "ok")
-    assert all(meaning(one) or outcome_class(one) == "good" for one in outcomes)
+    assert all(meaning(one) or outcome_class(one) == "success" for one in outcomes)
     for turn in call.turns:
         nothing_is_invented(turn, session)
     assert session.audio_bytes_received <= call.agent.sent_bytes or call.agent.echoes
@@ -219,20 +219,20 @@ HEARD_ALONE = {
     *("voice_to_voice", "dead_air", "stall_duration", "overlap", "unplayed_audio"),
     *("barge_in_yield", "barge_in_last_audio", "barge_in_detection", "barge_in_late_audio"),
 }
-"""The measures of a service that tells nothing but that it notices its caller."""
+"""The metrics of a service that tells nothing but that it notices its caller."""
 ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 
 def nothing_is_invented(turn: TurnObservation, session: SessionObservation) -> None:
     """What nobody has told or heard is not there, and what is there happened in its order."""
-    heard, measures = turn.instants, turn.measures_ns()
-    assert set(measures) <= HEARD_ALONE
+    heard, metrics = turn.instants, turn.metrics_ns()
+    assert set(metrics) <= HEARD_ALONE
     assert (turn.usage, turn.reply_text, turn.input_text, turn.response_id) == (None, "", "", "")
     is_answered = "speech_end" in heard and heard.get("first_audible", -1) >= heard["speech_end"]
-    assert ("voice_to_voice" in measures) is is_answered
+    assert ("voice_to_voice" in metrics) is is_answered
     assert all(session.start_ns <= at_ns <= heard["ended"] + 2 * JITTER_MS * MS for at_ns in heard.values())
-    assert all(value >= 0 for value in measures.values())
-    assert turn.cut_off or measures.get("voice_to_voice", 0) >= 0
+    assert all(value >= 0 for value in metrics.values())
+    assert turn.cut_off or metrics.get("voice_to_voice", 0) >= 0
     assert (turn.interruption == "speech") is ("barge_in" in heard)
 
 
@@ -303,4 +303,4 @@ def test_a_greeting_in_another_format_is_heard_as_it_is_before_any_turn(tmp_path
 
     (turn,) = call.turns
     assert turn.outcome == "ok"
-    assert 0 < turn.measures_ns()["voice_to_voice"] - (400 + JITTER_MS) * MS <= 101 * MS  # a chunk of the caller's
+    assert 0 < turn.metrics_ns()["voice_to_voice"] - (400 + JITTER_MS) * MS <= 101 * MS  # a chunk of the caller's

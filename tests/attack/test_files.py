@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import reports
 from bench.cli.session_text import session_text
-from bench.errors import BenchError
+from bench.errors import RtbenchError
 from bench.load.planning.load_model import load_recorded
 from bench.load.planning.stages import load_course
 from bench.plain import one_line
@@ -105,7 +105,7 @@ def check(read: Callable[[], object]) -> None:
     """It works, or says why not in a line that can be printed as it is."""
     try:
         read()
-    except BenchError as error:
+    except RtbenchError as error:
         line, is_long = one_line(str(error)), len(str(error)) > LONGEST
         assert line
         assert len(line.splitlines()) == 1
@@ -178,7 +178,7 @@ def run(scratch: Path) -> Path:
 
 def tell(folder: Path) -> None:
     """All that a report of one run tells."""
-    summary = summarise(reports.load(folder, everything=False))
+    summary = summarise(reports.load(folder, all_columns=False))
     report_text(summary)
     write_report(summary)
 

@@ -83,12 +83,12 @@ def freeze() -> None:
         with tempfile.TemporaryDirectory() as folder:
             run, _, _ = played(Path(folder), *load_of, freezes=True)
             sessions = load_frames(run).sessions
-            for measure in ("service_time", "response_time"):
-                values = sessions[f"{measure}_ms"].dropna()
+            for metric in ("service_time", "response_time"):
+                values = sessions[f"{metric}_ms"].dropna()
                 if len(values):
                     slow = float((values > 1000).mean())
                     told = quantiles(values, 0.5, 0.9, 0.95, 0.99)
-                    print(f"  {name}: {measure} ms {told} · {100 * slow:.1f} % over 1 s, of {len(values)}")
+                    print(f"  {name}: {metric} ms {told} · {100 * slow:.1f} % over 1 s, of {len(values)}")
     share, over = FREEZE_S / LASTS_S, (FREEZE_S - 1) / LASTS_S
     print(
         f"  truth: {100 * share:.1f} % of the time stood still, so {100 * over:.1f} % of calls wait for more than 1 s"
@@ -102,8 +102,8 @@ def asked_to_wait() -> None:
         profile = CONSTANT + "quota: {connections_per_minute: 40}\n"
         run, _, output = played(Path(folder), "--arrival-rate", "2/s", "--max-concurrent", "200", profile=profile)
         sessions = load_frames(run).sessions
-        for measure in ("service_time", "response_time"):
-            print(f"  {measure} ms {quantiles(sessions[f'{measure}_ms'].dropna(), 0.5, 0.95)}")
+        for metric in ("service_time", "response_time"):
+            print(f"  {metric} ms {quantiles(sessions[f'{metric}_ms'].dropna(), 0.5, 0.95)}")
         print(f"  {line_of(output, 'calls')}")
 
 

@@ -97,6 +97,6 @@ def levels_of(plan: Plan) -> tuple[list[Waits], tuple[Apart, ...]]:
     """What a report says of such a run by its load, without any file, and which levels surely differ."""
     tables = synthetic.rows(plan)
     frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])
-    run = RunFrames(Path(), {"state": "ended"}, *frames, Histograms(), closed=True)
+    run = RunFrames(Path(), {"state": "ended"}, *frames, Histograms(), finalized=True)
     waits, differing = waits_by(run, samples_of(run))
     return [one for one in waits if one.by == "calls"], differing

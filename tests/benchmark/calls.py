@@ -29,7 +29,7 @@ from bench.calibrate import climb
 from bench.calibrate.deviations import Recording, joined, read_log
 from bench.cores import Cores, allowed_cores, cores_of
 from bench.installation import end
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
 from bench.protocol.audio import AudioFormat, Samples
 from bench.run import folder as files
@@ -117,7 +117,7 @@ def agent(sound: Sequence[str], *options: str) -> Iterator[dict[str, Any]]:
 
 
 class Compared(NamedTuple):
-    """How much later than the truth each figure of a measure is, and how far off it may be by its own bound, in ms."""
+    """How much later than the truth each figure of a metric is, and how far off it may be by its own bound, in ms."""
 
     errors_ms: list[float]
     bounds_ms: list[float]
@@ -127,7 +127,7 @@ class Played(NamedTuple):
     """A load that was played: what it came to, and how far off each figure was."""
 
     step: LoadStep
-    measures: dict[str, Compared]
+    metrics: dict[str, Compared]
 
 
 def play(kind: AgentName, calls: int, sound: tuple[str, str, float], pace: climb.Pace, cores: Cores) -> Played:
@@ -147,13 +147,13 @@ def compared(kind: AgentName, run: climb.PlayedRun) -> dict[str, Compared]:
     recording = load_pcm(climb.RECORDING)
     truth = read_log(run.truth, Recording.of(recording, climb.CALLED_IN[kind]))
     turns, sessions = files.read_table(run.folder, "turns"), files.read_table(run.folder, "sessions")
-    measures = [CATALOGUE[name] for name in climb.COMPARED[kind]]
-    tables = {one.name: turns if one.scope == "turn" else sessions for one in measures}
-    bounds = {one.name: row_bounds(tables[one.name], one).tolist() for one in measures}
+    metrics = [CATALOGUE[name] for name in climb.COMPARED[kind]]
+    tables = {one.name: turns if one.scope == "turn" else sessions for one in metrics}
+    bounds = {one.name: row_bounds(tables[one.name], one).tolist() for one in metrics}
     of_call = {name: place for place, name in enumerate(sessions["service_session_id"].to_pylist())}
     found: dict[str, Compared] = {name: Compared([], []) for name in bounds}
     for place, row in enumerate(turns.to_pylist()):
-        for name, errors_ns in joined([row], truth, {}, climb.COMPARED[kind]).measures.items():
+        for name, errors_ns in joined([row], truth, {}, climb.COMPARED[kind]).metrics.items():
             row_of = place if tables[name] is turns else of_call[row["service_session_id"]]
             found[name].errors_ms.append(errors_ns[0] / NS_PER_MS)
             found[name].bounds_ms.append(bounds[name][row_of])
@@ -166,13 +166,13 @@ def told(calls: int, sound: tuple[str, str, float], played: Played) -> None:
     step = played.step
     lower = f", {level_db:g} dB lower" if level_db > 0 else ""
     late = "–" if step.simulator_late_p99_ms is None else f"{step.simulator_late_p99_ms:.2g} ms"
-    print(f"{said} before {behind}{lower}, {calls} calls by {step.kind}: {step.outcome} {step.why}")
+    print(f"{said} before {behind}{lower}, {calls} calls by {step.kind}: {step.result} {step.why}")
     print(
-        f"  {step.turns} turns, {step.failed} failed, the truth of {step.unjoined} not known; "
+        f"  {step.turns} turns, {step.failed} failed, the truth of {step.unmatched} not known; "
         f"harness {step.cpu or 0:.0%}, "
         f"simulator {step.simulator_cpu or 0:.0%} and late by {late} (p99), others {step.background or 0:.0%}"
     )
-    for name, (errors_ms, bounds_ms) in played.measures.items():
+    for name, (errors_ms, bounds_ms) in played.metrics.items():
         error, bound = np.abs(errors_ms), np.array(bounds_ms)
         at = " · ".join(f"{np.quantile(error, p, method='inverted_cdf'):.3g}" for p in (0.5, 0.95, 0.99, 1))
         over = error > bound + TRUE_TO_MS

@@ -140,7 +140,7 @@ def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster
 def models() -> None:
     """How often the interval covers the edge, how wide it is, and what it took."""
     plan = build_plan(most=MOST)
-    print(f"at most {plan.time_s / 60:.0f} min, {plan.levels_most} levels and a hold")
+    print(f"at most {plan.time_s / 60:.0f} min, {plan.max_levels} levels and a hold")
     heads = f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'unpooled':>9}{'agree':>8}{'A/B':>8}{'both ends':>11}"
     print(f"{heads}{'width':>8}{'hold':>7}{'min':>6}{'over':>6}")
     for name, service in MODELS.items():
@@ -157,9 +157,9 @@ def of_service(name: str, service: Service, seeds: int) -> None:
     shown_by = [shown(levels) for levels in searches]
     found = [bracket for bracket, _ in shown_by]
     covering = float(np.mean([covers(one, edge) for one in found]))
-    width = [one.breaks / one.holds for one in found if one.holds and one.breaks]
-    spent_s = [sum(level.length_s for level in levels) for levels in searches]
-    confirmed = [any(level.hold and level.answer == "holds" for level in levels) for levels in searches]
+    width = [one.lowest_fail / one.highest_pass for one in found if one.highest_pass and one.lowest_fail]
+    spent_s = [sum(level.duration_s for level in levels) for levels in searches]
+    confirmed = [any(level.confirmation_run and level.result == "pass" for level in levels) for levels in searches]
     pairs = list(zip(found[::2], found[1::2], strict=True))
     print(
         f"{name:<36}{seeds:>5}{covering:>9.1%}{math.sqrt(covering * (1 - covering) / seeds):>6.1%}"
@@ -175,12 +175,12 @@ def of_service(name: str, service: Service, seeds: int) -> None:
 
 def covers(found: Bracket, edge: int) -> bool:
     """Whether an edge lies where it was said to lie."""
-    return found.holds <= edge and (found.breaks is None or edge < found.breaks)
+    return found.highest_pass <= edge and (found.lowest_fail is None or edge < found.lowest_fail)
 
 
 def overlap(one: Bracket, other: Bracket) -> bool:
     """Whether two answers to one question can both be right."""
-    return max(one.holds, other.holds) < min(one.breaks or math.inf, other.breaks or math.inf)
+    return max(one.highest_pass, other.highest_pass) < min(one.lowest_fail or math.inf, other.lowest_fail or math.inf)
 
 
 def with_servers(by: str, name: str, times: int = 1) -> None:
@@ -194,17 +194,17 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
         real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)
     ]
     for document in found:
-        bracket = Bracket(document["holds"] or 0, (), document["breaks"])
+        bracket = Bracket(document["pass"] or 0, (), document["fail"])
         print(f"covers the edge: {covers(bracket, edge)}; {document['sentence']}")
     for one, other in pairwise(found):
-        pair = [Bracket(document["holds"] or 0, (), document["breaks"]) for document in (one, other)]
+        pair = [Bracket(document["pass"] or 0, (), document["fail"]) for document in (one, other)]
         print(f"the same question twice overlaps: {overlap(*pair)}")
 
 
 def with_quota() -> None:
     """A real search against the simulator with a limit of requests, of which a minute's worth is there at once."""
     print(f"{REQUESTS_PER_MIN} requests a minute")
-    document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failures<20%", "--to", "32")
+    document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failure_rate<20%", "--to", "32")
     print(f"kind: {(document['edge'] or {}).get('kind')}; {document['sentence']}")
 
 
@@ -228,7 +228,7 @@ def real(more: str, *options: str) -> dict[str, Any]:
             ]
             subprocess.run([*command, *place, *options, "--", "--priority"], check=False)
         document: dict[str, Any] = json.loads((folder / "found" / "capacity.json").read_text())
-    plan, spent_s = document["plan"], sum(level["length_s"] for level in document["levels"])
+    plan, spent_s = document["plan"], sum(level["duration_s"] for level in document["levels"])
     print(f"took {spent_s:.0f} s of {plan['time_s']:.0f} s, {len(document['levels'])} levels")
     return document
 

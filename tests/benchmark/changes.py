@@ -2,7 +2,8 @@
 
 Each run has sessions and turns (`statistics_errors`); its level differs from the last run's by chance: night by night,
 with nights that resemble their neighbours, with a few bad nights, with slower weekends. Promised is that at most 5 % of
-unchanged histories ever have a mark, whichever night they are looked at, where nights are not more than half alike.
+unchanged histories ever have a mark, whichever night they are looked at, where nights have an autocorrelation of at
+most 0.5.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from reports.statistics.changes import ENOUGH, LEVEL, LevelChange, changes, variance_of
 from reports.statistics.counting import Floats
-from reports.statistics.quantiles import estimates, sample
+from reports.statistics.quantiles import quantiles, sample
 
 HISTORIES, SESSIONS, TURNS = 300, 100, 10
 NIGHTLY, NIGHTS = 200, 120
@@ -176,7 +177,7 @@ def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> 
     waits += (rng.random(waits.shape) < STALLED) * rng.uniform(1000, 5000, waits.shape)
     slower = case.slower_ms if number >= case.runs - (case.late or case.runs // 2) else 0.0
     one = sample((waits + slower).ravel(), np.repeat(np.arange(SESSIONS), TURNS))
-    told = estimates(one, QUANTILES)
+    told = quantiles(one, QUANTILES)
     values = [*(math.log(estimate.value) for estimate in told), failed(rng, case)]
     return tuple(values), (*(variance_of(one.low, one.value, one.high) for one in told), 0.0)
 

@@ -183,23 +183,25 @@ def judge(hosted: HostedRun, outcome: Outcome, run: Path, utc_offset_ns: int) ->
     document = files.read_document(run)
     true, missing, unknown, twice = against_truth(hosted, run, document, utc_offset_ns)
     outcome.rows, outcome.true, outcome.missing, outcome.unknown = len(turns_in(run)), true, missing, unknown
-    outcome.valid = (document.get("verdict") or {}).get("valid")
-    outcome.broken = "".join(f" ({rule['rule']})" for rule in document["verdict"]["rules"] if rule["passed"] is False)
+    outcome.valid = (document.get("validity") or {}).get("status") == "valid"
+    outcome.broken = "".join(f" {rule['name']}" for rule in document["validity"]["checks"] if rule["result"] == "fail")
     if document.get("state") not in ("ended", "killed"):
         outcome.problems.append(f"the run is {document.get('state')}")
     if twice:
         outcome.problems.append(f"{twice} responses are in two rows")
     if unknown is not None and missing > unknown:
-        outcome.problems.append(f"{missing} turns are missing, and {unknown} counted: {document.get('lost')}")
+        outcome.problems.append(
+            f"{missing} turns are missing, and {unknown} counted: {document.get('missing_workers')}"
+        )
     if missing > MOST_UNKNOWN * true and (outcome.valid or not breaks_e(document)):
-        outcome.problems.append(f"{missing} of {true} are missing, valid {outcome.valid}: rule (e) does not see it")
+        outcome.problems.append(f"{missing} of {true} are missing, valid {outcome.valid}: missing_data does not see it")
     if outcome.status == 0 and not outcome.valid:
         outcome.problems.append("status 0 of a run that is not VALID")
 
 
 def breaks_e(document: dict[str, Any]) -> bool:
     """Whether too much is missing by the verdict, whatever else the machine broke."""
-    return any(rule["rule"] == "e" and rule["passed"] is False for rule in document["verdict"]["rules"])
+    return any(rule["name"] == "missing_data" and rule["result"] == "fail" for rule in document["validity"]["checks"])
 
 
 def against_truth(
@@ -209,7 +211,7 @@ def against_truth(
 
     A row without an id may be of any response of which its session did not hear.
     """
-    ends_ns = document.get("ending_utc_ns") or document.get("ended_utc_ns") or 0
+    ends_ns = document.get("stopping_utc_ns") or document.get("ended_utc_ns") or 0
     asked = (
         line for line in read_truth(hosted.truth) if line.get("direction") == "in" and line["type"] == "response.create"
     )
@@ -250,16 +252,18 @@ def merge_all(
             outcome.problems.append(f"merge of {[folder.name for folder in some]}: {what}")
     if merged:
         before = files.read_document(folders[0])
-        ends = {key: before[key] for key in ("ending_utc_ns", "ended_utc_ns") if before.get(key)}
+        ends = {key: before[key] for key in ("stopping_utc_ns", "ended_utc_ns") if before.get(key)}
         document = files.read_document(merged[-1])
         true, missing, unknown, twice = against_truth(hosted, merged[-1], document | ends, utc_offset_ns)
         outcome.missing_after, outcome.unknown_after = missing, unknown
         if twice:
             outcome.problems.append(f"{twice} responses are in two rows of the merged run")
         if unknown is not None and missing > unknown:
-            outcome.problems.append(f"merged: {missing} are missing, and {unknown} counted: {document.get('lost')}")
-        if missing > MOST_UNKNOWN * true and (document["verdict"]["valid"] or not breaks_e(document)):
-            outcome.problems.append(f"merged: {missing} of {true} are missing: rule (e) does not see it")
+            outcome.problems.append(
+                f"merged: {missing} are missing, and {unknown} counted: {document.get('missing_workers')}"
+            )
+        if missing > MOST_UNKNOWN * true and (document["validity"]["status"] or not breaks_e(document)):
+            outcome.problems.append(f"merged: {missing} of {true} are missing: missing_data does not see it")
 
 
 def run_tool(*words: str | Path, wanted: Sequence[int], outcome: Outcome) -> bool:

@@ -1,4 +1,4 @@
-"""Interruptions and function calls through sockets: each measure beside the simulator's truth, at 50 sessions."""
+"""Interruptions and function calls through sockets: each metric beside the simulator's truth, at 50 sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.calibrate.deviations import Truth, instants, read_log
 from bench.cores import allowed_cores, cores_of, on
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.plan.recordings import load_pcm
 from bench.run import folder as files
 from bench.run.evidence import exactness, quantile_or_none
@@ -49,10 +49,10 @@ CALLERS, LASTS_S = 50, 60
 def main() -> None:
     for name, script, profile in (("talked over", TALK_OVER, "{}\n"), ("functions", LOOK_UP, PARTS)):
         with tempfile.TemporaryDirectory() as scratch:
-            measure(name, script, profile, Path(scratch))
+            metric(name, script, profile, Path(scratch))
 
 
-def measure(name: str, script: str, profile: str, scratch: Path) -> None:
+def metric(name: str, script: str, profile: str, scratch: Path) -> None:
     """Play it, and say of each measure how wrong it is."""
     cores, log = cores_of(allowed_cores()), scratch / "truth.jsonl"
     (scratch / "profile.yaml").write_text(profile)
@@ -63,34 +63,34 @@ def measure(name: str, script: str, profile: str, scratch: Path) -> None:
             load = ("-u", str(CALLERS), "-r", "10", "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
             folder, _, output = run_locust(scenario, scratch / "runs", *load)
     turns = files.read_table(folder, "turns").to_pandas()
-    verdict = files.read_document(folder)["verdict"]["valid"]
+    verdict = files.read_document(folder)["validity"]["status"]
     outcomes = dict(turns["outcome"].value_counts())
     print(f"{name}: {CALLERS} callers, {len(turns)} turns, valid: {verdict}; {outcomes}", flush=True)
-    bound = {one.measure: one.bound_p99 for one in exactness(folder)}
-    for measure_name, errors_ms in sorted(errors_of(turns, log).items()):
+    bound = {one.metric: one.bound_p99 for one in exactness(folder)}
+    for metric_name, errors_ms in sorted(errors_of(turns, log).items()):
         error = np.abs(errors_ms)
         p50, p99 = quantile_or_none(error, 0.5), quantile_or_none(error, 0.99)
-        print(f"  {measure_name:<32} {error.size:>5} turns  |figure − truth| p50 {p50:.3f} · p99 {p99:.3f} · "
-              f"max {error.max():.3f} ms  bound p99 {bound.get(measure_name) or 0:.3f}", flush=True)  # fmt: skip
+        print(f"  {metric_name:<32} {error.size:>5} turns  |figure − truth| p50 {p50:.3f} · p99 {p99:.3f} · "
+              f"max {error.max():.3f} ms  bound p99 {bound.get(metric_name) or 0:.3f}", flush=True)  # fmt: skip
     if verdict is None:
         print(output)
 
 
 def errors_of(turns: pd.DataFrame, log: Path) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """How far each figure is from the truth, by measure: ms."""
+    """How far each figure is from the truth, by metric: ms."""
     truth, lines = read_log(log), lines_of(log)
     rows: list[dict[Any, Any]] = turns.to_dict("records")
     after = {(row["session_id"], row["turn"]): row for row in rows}
     errors: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         true = truth_of(row, after.get((row["session_id"], row["turn"] + 1)), truth, lines)
-        for name, measure in CATALOGUE.items():
-            if measure.scope != "turn" or measure.column or measure.less or name in ("voice_to_voice", "request_ack"):
+        for name, metric in CATALOGUE.items():
+            if metric.scope != "turn" or metric.column or metric.less or name in ("voice_to_voice", "request_ack"):
                 continue
-            begin = next((one for one in measure.begins if not pd.isna(row[f"{one}_at_ns"])), None)
-            if begin in true and measure.end in true and not pd.isna(row[f"{measure.end}_at_ns"]):
-                figure_ns = row[f"{measure.end}_at_ns"] - row[f"{begin}_at_ns"]
-                errors[name].append((figure_ns - (true[measure.end] - true[begin])) / 1e6)
+            begin = next((one for one in metric.begins if not pd.isna(row[f"{one}_at_ns"])), None)
+            if begin in true and metric.end in true and not pd.isna(row[f"{metric.end}_at_ns"]):
+                figure_ns = row[f"{metric.end}_at_ns"] - row[f"{begin}_at_ns"]
+                errors[name].append((figure_ns - (true[metric.end] - true[begin])) / 1e6)
     return {name: np.array(values) for name, values in errors.items()}
 
 

@@ -148,16 +148,16 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
         load = ["-u", str(sessions), "-r", "40", "--sessions", str(sessions), "--url", ready.urls["ga"]]
         ca = ["--ca-file", str(ready.ca)] if ready.ca else []
         run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)
-    verdict = files.read_document(run)["verdict"]
+    verdict = files.read_document(run)["validity"]
     joined = with_truth(turns_of(run), truth_of(truth_log)[0])
     busy = busiest(run)
     lateness = ready.output.strip().splitlines()[-1].removeprefix("SIMULATED: ")
     each = busy["events"] / sessions
-    print(f"{transport}, {sessions} sessions: valid {verdict['valid']} · {each:.0f} events/s each · "
+    print(f"{transport}, {sessions} sessions: {verdict['status']} · {each:.0f} events/s each · "
           f"CPU {busy['cpu'] * 100:.0f} %, {busy['cpu'] / busy['events'] * 1e6:.1f} µs an event · "
           f"|ttfa − truth| ms {quantiles(joined['error_ms'].abs(), 0.5, 0.99)}")  # fmt: skip
     print(f"    simulator: {lateness}")
-    return bool(verdict["valid"])
+    return verdict["status"] == "valid"
 
 
 def busiest(run: Path) -> pd.Series[float]:

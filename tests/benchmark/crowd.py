@@ -48,7 +48,7 @@ class Ran(NamedTuple):
     """One run: what it says, and how wrong that is."""
 
     ttfa_ms: list[float]
-    measures: Errors
+    metrics: Errors
     instants: Errors
     verdict: dict[str, Any]
     event_loop_delay_ms: list[float]
@@ -78,11 +78,11 @@ def run(scenario: str, busy: int, *options: str) -> Ran:
                 load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
                 folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load, *options)
         rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()
-        verdict = files.read_document(folder_)["verdict"]
+        verdict = files.read_document(folder_)["validity"]
         errors = joined(rows, read_log(truth), {})
         event_loop_delay_ms = p_ms(folder_, "event_loop_delay", 0.5, 0.99)
     waits = [row["first_audio_at_ns"] - row["request_sent_at_ns"] for row in rows if row["outcome"] == "ok"]
-    return Ran([wait / 1e6 for wait in waits], errors.measures, errors.instants, verdict, event_loop_delay_ms)
+    return Ran([wait / 1e6 for wait in waits], errors.metrics, errors.instants, verdict, event_loop_delay_ms)
 
 
 @contextmanager
@@ -101,15 +101,13 @@ def show(way: str, runs: list[Ran]) -> None:
     ttfa_ms = np.concatenate([ran.ttfa_ms for ran in runs])
     print(f"  {way}: {len(ttfa_ms)} turns, says ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms")
     for name in SHOWN:
-        print(f"    |{name} − truth| ms: {_wrong([ran.measures for ran in runs], name)}")
+        print(f"    |{name} − truth| ms: {_wrong([ran.metrics for ran in runs], name)}")
     for name in ("request_sent", "first_audio"):
         print(f"    |{name} − truth| ms: {_wrong([ran.instants for ran in runs], name)}")
     for ran in runs:
-        figures = " · ".join(_rule(rule) for rule in ran.verdict["rules"] if rule["figure"] is not None)
+        figures = " · ".join(_rule(rule) for rule in ran.verdict["checks"] if rule["value"] is not None)
         held_up = " · ".join(f"{delay:.3g}" for delay in ran.event_loop_delay_ms)
-        print(
-            f"    {'valid' if ran.verdict['valid'] else 'INVALID'}: {figures} · event_loop_delay p50, p99 {held_up} ms"
-        )
+        print(f"    {ran.verdict['status']}: {figures} · event_loop_delay p50, p99 {held_up} ms")
 
 
 def _wrong(errors: list[Errors], name: str) -> str:
@@ -117,7 +115,7 @@ def _wrong(errors: list[Errors], name: str) -> str:
 
 
 def _rule(rule: dict[str, Any]) -> str:
-    return f"{rule['measure']} {rule['figure']:.3g} ms (limit {rule['limit']:.3g})"
+    return f"{rule['metric']} {rule['figure']:.3g} ms (limit {rule['limit']:.3g})"
 
 
 if __name__ == "__main__":

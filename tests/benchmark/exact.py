@@ -1,8 +1,8 @@
-"""Is what a run calls exact really so? A stopped reader, a crowded core and a burst, each measure beside the truth.
+"""Is what a run calls exact really so? A stopped reader, a crowded core and a burst, each metric beside the truth.
 
 A turn is beyond its bound where it is wrong by more than that and 1 ms, which is what the truth itself may be off by:
 both ends of it are known to half a millisecond, or it is counted as not known. It is missed where it is wrong by more
-than the measure's limit, and its bound is within that. A run that calls a measure exact must have p99 of its error
+than the metric's limit, and its bound is within that. A run that calls a metric exact must have p99 of its error
 within the limit. What the verdict would have been by the first deltas' stamps alone stands beside it.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 from bench.calibrate.climb import RECORDING
 from bench.calibrate.deviations import COLUMNS, Joined, Truth, joined, read_log
 from bench.cores import allowed_cores, cores_of, on
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.plan.recordings import load_pcm
 from bench.run import evidence
 from bench.run import folder as files
@@ -35,7 +35,7 @@ from tests.benchmark.harness import run_locust
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 
-MEASURES = ("ttfa", "transcript_first", "transcript_total", "end_of_turn_delay", "response_total")
+METRICS = ("ttfa", "transcript_first", "transcript_total", "end_of_turn_delay", "response_total")
 TALK = f"""\
 session: {{output: audio, turn_detection: {{type: server_vad, silence_duration_ms: 500}}}}
 steps:
@@ -67,10 +67,10 @@ class Situation:
 
 def main() -> None:
     for situation in SITUATIONS:
-        measure(situation)
+        metric(situation)
 
 
-def measure(situation: Situation) -> None:
+def metric(situation: Situation) -> None:
     """Play it, and say of each measure how wrong it is, what its bound is, and what the run says of it."""
     cores = cores_of(allowed_cores())
     with tempfile.TemporaryDirectory() as scratch_:
@@ -83,15 +83,15 @@ def measure(situation: Situation) -> None:
                 callers = str(situation.callers)
                 load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
                 folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
-        verdict, told = files.read_document(folder)["verdict"], truth_by_row(folder, read_log(truth_log))
-        word = {True: "VALID", False: "INVALID", None: "NO VERDICT"}[verdict["valid"]]
+        verdict, told = files.read_document(folder)["validity"], truth_by_row(folder, read_log(truth_log))
+        word = verdict["status"]
         print(f"{situation.name}: {situation.callers} callers: {word}; {_first_deltas(folder)}")
-        of_measure = {one.measure: one for one in exactness(folder)}
+        of_metric = {one.metric: one for one in exactness(folder)}
         wrong = errors_ms(folder, told)
-        for name in MEASURES:
+        for name in METRICS:
             if name in wrong:
-                show(name, wrong[name], of_measure[name])
-        print(f"  not known to half a millisecond: the truth of {sum(one.unjoined for one in told)} turns", flush=True)
+                show(name, wrong[name], of_metric[name])
+        print(f"  not known to half a millisecond: the truth of {sum(one.unmatched for one in told)} turns", flush=True)
 
 
 def truth_by_row(folder: Path, truth: Truth) -> list[Joined]:
@@ -102,15 +102,15 @@ def truth_by_row(folder: Path, truth: Truth) -> list[Joined]:
 
 
 def errors_ms(folder: Path, told: list[Joined]) -> dict[str, list[tuple[float, float]]]:
-    """(how wrong, bound) of each turn of which the truth is known, by measure."""
+    """(how wrong, bound) of each turn of which the truth is known, by metric."""
     found = {}
-    for name in MEASURES:
+    for name in METRICS:
         rows = files.read_table(folder, "turns", evidence.bound_columns(CATALOGUE[name]))
         slack = evidence.row_bounds(rows, CATALOGUE[name])
         pairs = [
-            (abs(one.measures[name][0]) / 1e6, float(s))
+            (abs(one.metrics[name][0]) / 1e6, float(s))
             for one, s in zip(told, slack, strict=True)
-            if name in one.measures
+            if name in one.metrics
         ]
         if pairs:
             found[name] = pairs

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.installation import HOME
 from reports.runs import load_frames
-from reports.summary.trust import machines, verdict_of
+from reports.summary.trust import machines, validity_of
 from tests.benchmark.crowd import crowd
 
 TRIES, LOOPS = int(os.environ.get("TRIES", "10")), os.environ.get("LOOPS", "0,2,12")
@@ -31,10 +31,10 @@ def first_command(runs: Path) -> str:
     said = [line for line in ended.stdout.splitlines() if line.strip()]
     for folder in runs.glob("*"):
         run = load_frames(folder)
-        verdict = verdict_of(run.document)
-        broken = " ".join(f"({rule.rule}) {rule.written(rule.figure)}" for rule in verdict.broken) or "–"
+        verdict = validity_of(run.metadata)
+        broken = " ".join(f"{check.name} {check.value}" for check in verdict.failed) or "–"
         cores = "; ".join(
-            f"others {one.others:.0%}, we {one.own:.0%}, stolen {one.stolen:.1%}" for one in machines(run)
+            f"others {one.other_programs:.0%}, we {one.this_run:.0%}, stolen {one.steal:.1%}" for one in machines(run)
         )
         sessions = len(run.sessions)
         line = f"status {ended.returncode} · {verdict.word} {broken} · {sessions} calls · {took_s:.0f} s · {cores}"

@@ -52,9 +52,9 @@ def show(name: str, hosted: HostedRun, fault: Callable[[HostedRun], None]) -> No
     fault(hosted)
     status = hosted.ended()
     document = files.read_document(hosted.run)
-    lost = [f"at most {entry['turns']} turns of worker {entry['worker']}" for entry in document["lost"]]
+    lost = [f"at most {entry['turns']} turns of worker {entry['worker']}" for entry in document["missing_workers"]]
     print(f"{name}: status {status}, {compared(hosted, hosted.run)}, lost: {', '.join(lost) or 'nothing'}")
-    broken = [rule["rule"] for rule in document["verdict"]["rules"] if rule["passed"] is False]
+    broken = [rule["name"] for rule in document["validity"]["checks"] if rule["result"] == "fail"]
     print(f"  rules broken: {', '.join(broken) or 'none'}; hosts: {hosts_in(hosted.run)}")
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import reports
-from bench.errors import BenchError
+from bench.errors import RtbenchError
 from bench.run import folder as files
 from bench.run.part import FACTS
 from bench.run.spool import path_of
@@ -126,7 +126,7 @@ def _stage(runs: Path) -> str:
     folder = _run_folder(runs)
     if folder is None:
         return "before its folder"
-    with contextlib.suppress(BenchError, OSError, ValueError):
+    with contextlib.suppress(RtbenchError, OSError, ValueError):
         if files.read_document(folder)["state"] != "running":
             return "after its end"
     return "during its close" if (folder / "turns.parquet").exists() else "while it played"
@@ -160,7 +160,7 @@ def _ended(log: Path, before_ns: int) -> Iterator[str]:
     """The responses that were done before this instant; of a log that was cut off, as far as it goes."""
     if not log.exists():
         return
-    with contextlib.suppress(BenchError, ValueError):
+    with contextlib.suppress(RtbenchError, ValueError):
         for line in read_truth(log):
             if line.get("direction") == "out" and line["type"] == "response.done" and line["send_start_ns"] < before_ns:
                 yield line["response"]

@@ -19,7 +19,7 @@ from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.gate.by_limit import estimate_quantile, estimate_rate, judge_limit
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.quantiles import Sample, estimates, sample
+from reports.statistics.quantiles import Sample, quantiles, sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference, ratio_of
 from reports.statistics.resample import Arms
 from reports.statistics.verdicts import verdicts
@@ -127,17 +127,17 @@ def covering(
     rng = generator("coverage", what, slower)
     truths = _truths(lengths, icc, slower, ps)
     printed, held, ends = (dict.fromkeys(ps, 0) for _ in range(3))
-    called = {(p, word): 0 for p in ps for word in ("kept", "broken")}
+    called = {(p, word): 0 for p in ps for word in ("pass", "fail")}
     for _ in range(REPETITIONS):
         many = lengths(rng)
         one = sampled(waits(rng, many, icc, slower), many)
-        for estimate, p, truth in zip(estimates(one, ps), ps, truths, strict=True):
-            is_printed = estimate.published or estimate.status in ("open", "failed share")
+        for estimate, p, truth in zip(quantiles(one, ps), ps, truths, strict=True):
+            is_printed = estimate.reported or estimate.status in ("unbounded", "in_failures")
             printed[p] += is_printed
             held[p] += is_printed and estimate.low <= truth <= estimate.high
             ends[p] += is_printed and estimate.high == math.inf
             word = judge_limit(estimate_quantile(one, p, many.size), "<", truth)[0]
-            if word in ("kept", "broken"):
+            if word in ("pass", "fail"):
                 called[p, word] += 1
     for p in ps:
         name = f"{what}{', long ones slower' if slower else ''}, p{p * 100:g}"
@@ -148,9 +148,9 @@ def covering(
             )
             least = SLOWER[p][0] if slower and "Pareto" in what else LEVEL
             yield f"{name}: interval holds", told, f"≥ {least:.0%}", share >= least - 3 * error(least, printed[p])
-        for word in ("kept", "broken"):
+        for result in ("pass", "fail"):
             most = SLOWER[p][1] if slower and "Pareto" in what else 0.06
-            yield at_most(f"{name}: limit at the truth {word}", called[p, word], REPETITIONS, most)
+            yield at_most(f"{name}: limit at the truth {result}", called[p, result], REPETITIONS, most)
 
 
 def _truths(lengths: Lengths, icc: float, slower: float, ps: tuple[float, ...]) -> list[float]:
@@ -183,8 +183,8 @@ def rates() -> Iterable[Row]:
             for _ in range(REPETITIONS):
                 many = case.lengths(rng)
                 called[judge_limit(estimate_rate(failing(rng, case, many, scale)), "<", limit)[0]] += 1
-            for word in ("kept", "broken"):
-                yield at_most(f"rate<{limit:.0%} at {limit:.0%}, {case.name}: {word}", called[word])
+            for result in ("pass", "fail"):
+                yield at_most(f"rate<{limit:.0%} at {limit:.0%}, {case.name}: {result}", called[result])
 
 
 def _scale(case: Failing, limit: float) -> float:
@@ -217,8 +217,8 @@ def words() -> Iterable[Row]:
         limit = float(whole[0].sum() / whole[1].sum())
         for _ in range(REPETITIONS):
             called[judge_limit(estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit)[0]] += 1
-        for word in ("kept", "broken"):
-            yield at_most(f"input_wer at the truth, {sessions} sessions, {what}: {word}", called[word])
+        for result in ("pass", "fail"):
+            yield at_most(f"input_wer at the truth, {sessions} sessions, {what}: {result}", called[result])
 
 
 def _words(rng: np.random.Generator, sessions: int, *, unequal: bool, grows: bool) -> PerCluster:
@@ -254,7 +254,7 @@ def comparisons() -> Iterable[Row]:
 
 
 def families() -> Iterable[Row]:
-    """How often chance breaks one of several limits that are all the truth: medians of measures that share what their
+    """How often chance breaks one of several limits that are all the truth: medians of metrics that share what their
     sessions have in common, or nothing. No correction is made; the check says how often where one of several is broken.
     """
     for many, shared in [(many, shared) for many in LIMITS for shared in (0.9, 0.0)]:
@@ -267,7 +267,7 @@ def families() -> Iterable[Row]:
                 logs = math.sqrt(0.5) * own + math.sqrt(0.5) * rng.normal(size=(60, 10))
                 values = sampled(600 * np.exp(SIGMA * logs).ravel(), np.full(60, 10))
                 found.append(judge_limit(estimate_quantile(values, 0.5, 60), "<", 600.0)[0])
-            broken += "broken" in found
+            broken += "fail" in found
         what = f"{many} limits at the truth, sessions {'alike' if shared else 'independent'} in all: one is broken"
         yield at_most(what, broken, COMPARED, 1 - (1 - NOMINAL) ** many)
 

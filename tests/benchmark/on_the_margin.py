@@ -139,7 +139,7 @@ def looks_at_a_rate() -> Iterable[Row]:
             arms = [failing(rng, rate, pairs, 10, together) for rate in (base, cand)]
             ends[_looked(arms, pairs, every).reason] += 1
         what = f"{pairs} pairs, a look every {every}, failures {base:.1%} → {cand:.1%}, ICC {together:g}"
-        for reason in ("not regressed", "regressed"):
+        for reason in ("not_regressed", "regressed"):
             yield at_most(f"{what}: {reason}", ends[reason], LOOKED)
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import bench.simulator
 import scenarios
-from bench.measures import AUDIBLE
+from bench.metrics import AUDIBLE
 from bench.observe.onsets import Onsets
 from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16

@@ -153,7 +153,7 @@ def _looked(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> 
 
         ends[run_looks(Schedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
     wanted = most + 3 * math.sqrt(most * (1 - most) / LOOKED)
-    for reason in ("regressed", "not regressed"):
-        rate, free = ends[reason] / LOOKED, reason == "not regressed" and case.factor == 1
+    for reason in ("regressed", "not_regressed"):
+        rate, free = ends[reason] / LOOKED, reason == "not_regressed" and case.factor == 1
         what = f"{case.name}, {len(sizes)} looks of {sizes[0]}: {reason}"
         yield what, f"{rate:.1%}", "" if free else f"≤ {wanted:.1%}", free or rate <= wanted

@@ -82,7 +82,7 @@ def carried(sessions: int, processes: int) -> Carried:
     """
     with tempfile.TemporaryDirectory() as scratch:
         run = watched_run(Path(scratch), SCRIPT, sessions, RAMP_S, processes=processes, profile=PROFILE)
-        truth, valid = truth_of(read_truth(run.truth_log)), run.verdict["valid"]
+        truth, valid = truth_of(read_truth(run.truth_log)), run.verdict["status"]
     begin_ns, end_ns = truth.steady()
     seconds = (end_ns - begin_ns) / 1e9
     if seconds <= 0:

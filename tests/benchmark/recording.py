@@ -118,18 +118,18 @@ def turn_end_us(folder: Path) -> dict[str, float]:
         listeners.append(RunListener(record, talk.timeline, arm, cast(Any, Spender(progress, keyring.hide))))
     costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}
 
-    def measure(part: str, work: Callable[[], object]) -> None:
+    def metric(part: str, work: Callable[[], object]) -> None:
         costs_us[part].append(cpu_ms(work) / TOGETHER * 1000)
 
     for number in range(1, ROUNDS + 1):
         for talk in talks:
             play_turn(talk, number)
         now_ns, taken = at(1000 * number + 900), list[TurnObservation]()
-        measure("observation", partial(take_all, talks, now_ns, taken))
-        measure("listeners", partial(tell_all, listeners, taken))
-        measure("flush", recorder.flush)
+        metric("observation", partial(take_all, talks, now_ns, taken))
+        metric("listeners", partial(tell_all, listeners, taken))
+        metric("flush", recorder.flush)
         if number % 2 == 0:
-            measure("progress", lambda: total.add(0, progress.standing(recorder.histograms, recorder.traffic)))
+            metric("progress", lambda: total.add(0, progress.standing(recorder.histograms, recorder.traffic)))
     recorder.close()
     return {part: float(np.median(costs)) * len(costs) / ROUNDS for part, costs in costs_us.items()}
 

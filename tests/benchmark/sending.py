@@ -42,7 +42,7 @@ def show(run: WatchedRun, sessions: int) -> None:
     )
     each_us, each_s = cost([(line["session"], line["at_ns"]) for line in appends], run.watched)
     print(f"{sessions} sessions, {each_s:,.0f} chunks/s of {CHUNK_MS} ms: CPU {each_us:.1f} µs a chunk · "
-          f"send_delay ms {lag} · valid {run.verdict['valid']}\n    {run.simulator}", flush=True)  # fmt: skip
+          f"send_delay ms {lag} · valid {run.verdict['status']}\n    {run.simulator}", flush=True)  # fmt: skip
 
 
 def cost(appends: list[tuple[str, int]], watched: Watched) -> tuple[float, float]:

@@ -155,7 +155,7 @@ def on_the_margin() -> list[Row]:
             return base.seen(cand, pairs, [gate], rng)
 
         ends = Counter(course.reason for course in _courses(ON_THE_MARGIN, 1 + ratio, 0.0, 1, see))
-        for reason in ("regressed", "not regressed"):
+        for reason in ("regressed", "not_regressed"):
             rate = ends[reason] / ON_THE_MARGIN
             what = f"p{p * 100:g} exactly on its margin of {ratio:.0%}: {reason}"
             rows.append((what, f"{rate:.1%}", "2.5 to 7.5 %", 0.025 <= rate <= 0.075))
@@ -165,7 +165,7 @@ def on_the_margin() -> list[Row]:
 def unchanged() -> list[Row]:
     """Three gates, and nothing changed."""
     found = _courses(UNCHANGED, 1.0, FAILED, 3, three_gates)
-    green = sum(course.reason == "not regressed" for course in found) / UNCHANGED
+    green = sum(course.reason == "not_regressed" for course in found) / UNCHANGED
     red = sum(course.reason == "regressed" for course in found)
     pairs = float(np.mean([course.looks[-1].pairs for course in found]))
     return [

@@ -13,7 +13,7 @@ import numpy as np
 
 from reports.statistics.centre import slope_differences, theil_sen
 from reports.statistics.differences import Difference, Inference, Margin
-from reports.statistics.quantiles import Sample, estimates
+from reports.statistics.quantiles import Sample, quantiles
 from reports.statistics.resample import Arms
 
 SEEDS = (20261101, 20261102, 20261103)
@@ -47,7 +47,7 @@ def of_seed(seed: int, sessions: int) -> tuple[float, ...]:
     rng, right = np.random.default_rng([seed, sessions]), np.zeros(5)
     for _ in range(RUNS):
         base, alike, on, steep = (arm(rng, sessions, SLOPE + more) for more in (0.0, 0.0, MARGIN.plus, 30.0))
-        (middle,) = estimates(base, [0.5])
+        (middle,) = quantiles(base, [0.5])
         against = [compared(base, alike, Margin(), rng), *(compared(base, cand, MARGIN, rng) for cand in (on, steep))]
         right += [
             middle.low <= SLOPE <= middle.high,

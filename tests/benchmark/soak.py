@@ -54,7 +54,7 @@ def main() -> None:
                 )
         document = files.read_document(run)
         turns = document["totals"]["turns"]
-        print(f"{sum(turns.values())} turns, status {status}, verdict {document['verdict']['valid']}; "
+        print(f"{sum(turns.values())} turns, status {status}, verdict {document['validity']['status']}; "
               f"{', '.join(f'{name} {count}' for name, count in sorted(turns.items()))}")  # fmt: skip
         if not looks:
             print(output)

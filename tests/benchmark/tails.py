@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.gate.by_limit import estimate_quantile, judge_limit
-from reports.statistics.quantiles import Sample, estimates, quantile, sample
+from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 
 REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5
 PS = (0.5, 0.95, 0.99)
@@ -132,7 +132,7 @@ def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> 
     counted = np.zeros((len(PS), 5))
     for _ in range(REPETITIONS):
         one = _sample(process.waits(rng, sessions, turns))
-        for at, (estimate, truth) in enumerate(zip(estimates(one, PS), truths, strict=True)):
+        for at, (estimate, truth) in enumerate(zip(quantiles(one, PS), truths, strict=True)):
             word = judge_limit(estimate_quantile(one, PS[at], sessions), "<", truth)[0] if math.isfinite(truth) else ""
             holds, short = estimate.low <= truth <= estimate.high, estimate.high < truth
             printed = estimate.bounded

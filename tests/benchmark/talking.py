@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from bench.measures import segments
+from bench.metrics import segments
 from bench.plan.recordings import load_pcm
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
@@ -42,10 +42,10 @@ ENDS = {
 def main() -> None:
     for chunk_ms in CHUNKS_MS:
         with tempfile.TemporaryDirectory() as scratch:
-            measure(Path(scratch), chunk_ms)
+            metric(Path(scratch), chunk_ms)
 
 
-def measure(scratch: Path, chunk_ms: int) -> None:
+def metric(scratch: Path, chunk_ms: int) -> None:
     recordings = write_recordings(scratch)
     steps = "".join(f"  - {{audio: {name}, name: {Path(name).stem}, chunk_ms: {chunk_ms}}}\n" for name in recordings)
     detection = "{type: server_vad, silence_duration_ms: 500}"
@@ -58,7 +58,7 @@ def measure(scratch: Path, chunk_ms: int) -> None:
     truth = true_turns(truth_log, {name: load_pcm(scratch / name).speech.end for name in recordings}, recordings)
     joined = turns[turns["outcome"] == "ok"].merge(truth, on="response_id", how="left", validate="one_to_one")
     print(
-        f"chunks of {chunk_ms} ms: exit {status}, valid {document['verdict']['valid']}, {document['totals']['turns']}"
+        f"chunks of {chunk_ms} ms: exit {status}, valid {document['validity']['status']}, {document['totals']['turns']}"
     )
     for name in ENDS:
         values = measured(joined, name)
@@ -115,7 +115,7 @@ class Heard:
 
 
 def true_turns(path: Path, ends: dict[str, int], recordings: list[str]) -> pd.DataFrame:
-    """A row per response: the measures of its turn, from the truth log."""
+    """A row per response: the metrics of its turn, from the truth log."""
     sessions: dict[str, Heard] = defaultdict(Heard)
     for line in read_truth(path):
         if "session" in line:

@@ -21,7 +21,7 @@ import gevent
 
 from bench.load.leading.monitor import Telemetry
 from bench.load.playing.progress import BOUND, TARGET_COUNTS, VALUE, LiveKey, ProgressReport
-from bench.measures import HEADLINE
+from bench.metrics import HEADLINE
 from bench.run import folder as files
 from tests.benchmark.harness import run_locust
 from tests.benchmark.watched_run import p_ms

@@ -16,10 +16,10 @@ SESSIONS, TURNS = 200, 5
 def main() -> None:
     for transport in ("plain", "tls"):
         with tempfile.TemporaryDirectory() as scratch:
-            measure(Path(scratch), transport)
+            metric(Path(scratch), transport)
 
 
-def measure(scratch: Path, transport: str) -> None:
+def metric(scratch: Path, transport: str) -> None:
     scenario, truth_log = write_scenario(scratch, TURNS), scratch / "truth.jsonl"
     with running_simulator("--ground-truth", str(truth_log), *(["--tls"] if transport == "tls" else [])) as ready:
         load = ["-u", str(SESSIONS), "-r", "100", "--sessions", str(SESSIONS), "--url", ready.urls["ga"]]
@@ -30,7 +30,7 @@ def measure(scratch: Path, transport: str) -> None:
     truth, requests = truth_of(truth_log)
     joined = with_truth(turns, truth)
     document = files.read_document(folder)
-    print(f"{transport}: exit {status}, valid {document['verdict']['valid']}")
+    print(f"{transport}: exit {status}, valid {document['validity']['status']}")
     begun = document["totals"]["turns_started"]
     print(f"  rows {len(turns)} = turns begun {begun} = response.create in the truth log {requests}: "
           f"{len(turns) == begun == requests == SESSIONS * TURNS}")  # fmt: skip

@@ -22,12 +22,12 @@ STOPS, STOPPED_S = 10, 0.2
 
 
 def main() -> None:
-    valid = measure("bursts of five events in a segment", BURSTS)
-    invalid = measure(f"reader stopped {STOPS} times for {STOPPED_S * 1000:g} ms", "", stop_and_go)
+    valid = metric("bursts of five events in a segment", BURSTS)
+    invalid = metric(f"reader stopped {STOPS} times for {STOPPED_S * 1000:g} ms", "", stop_and_go)
     print(f"the verdicts are right: {valid is True and invalid is False}")
 
 
-def measure(title: str, profile: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None) -> bool | None:
+def metric(title: str, profile: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None) -> bool | None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         (scratch / "profile.yaml").write_text(profile)
@@ -39,15 +39,15 @@ def measure(title: str, profile: str, meanwhile: Callable[[subprocess.Popen[str]
             run, status, output = run_locust(scenario, scratch / "runs", *load, meanwhile=meanwhile)
         truth, _ = truth_of(truth_log)
         joined = with_truth(turns_of(run), truth)
-        verdict = files.read_document(run)["verdict"]
-    rule = verdict["rules"][0]
-    print(f"{title}: valid {verdict['valid']}, exit {status}")
-    print(f"  timestamp_uncertainty p99 of first deltas {rule['figure']} ms, limit {rule['limit']} ms")
+        verdict = files.read_document(run)["validity"]
+    rule = verdict["checks"][0]
+    print(f"{title}: {verdict['status']}, exit {status}")
+    print(f"  timestamp_uncertainty p99 of first deltas {rule['value']} ms, limit {rule['limit']} ms")
     print(f"  |ttfa − truth|, ms:   {quantiles(joined['error_ms'].abs(), 0.5, 0.99, 1)}")
     exceeded = (joined["error_ms"].abs() * 1e6 > joined["timestamp_uncertainty_ns"] + 1e6).sum()
     print(f"  turns whose error is above their timestamp_uncertainty by more than 1 ms: {exceeded} of {len(joined)}")
     print(f"  {output.strip().splitlines()[-2]}")
-    return bool(verdict["valid"]) if verdict["valid"] is not None else None
+    return {"valid": True, "invalid": False, "no_verdict": None}[verdict["status"]]
 
 
 def stop_and_go(process: subprocess.Popen[str]) -> None:

@@ -34,18 +34,18 @@ class WatchedRun:
 
     @property
     def verdict(self) -> dict[str, Any]:
-        found: dict[str, Any] = files.read_document(self.folder)["verdict"]
+        found: dict[str, Any] = files.read_document(self.folder)["validity"]
         return found
 
-    def p_ms(self, measure: str, *ps: float) -> list[float]:
-        """Quantiles of a harness's measure, of its only target."""
-        return p_ms(self.folder, measure, *ps)
+    def p_ms(self, metric: str, *ps: float) -> list[float]:
+        """Quantiles of a harness's metric, of its only target."""
+        return p_ms(self.folder, metric, *ps)
 
 
-def p_ms(folder: Path, measure: str, *ps: float) -> list[float]:
-    """Quantiles of a harness's measure in a run of one target."""
+def p_ms(folder: Path, metric: str, *ps: float) -> list[float]:
+    """Quantiles of a harness's metric in a run of one target."""
     found = histograms.read(folder / "histograms.hlog")
-    (key,) = (key for key, _ in found.items() if key.measure == measure and key.phase == MEASURED)
+    (key,) = (key for key, _ in found.items() if key.metric == metric and key.phase == MEASURED)
     return [quantile_ms(found, key, p) for p in ps]
 
 

@@ -17,30 +17,30 @@ def build_spread(p99: float = 0.05, n: int = 1000) -> Spread:
 
 def build_step(
     sessions: int = 100,
-    outcome: Outcome = "good",
+    outcome: Outcome = "pass",
     *,
-    kind: SessionKind = "listening",
+    kind: SessionKind = "text",
     p99: float = 0.05,
     rss_bytes: int | None = 10**8,
     why: str = "",
     turns: int = 1000,
-    unjoined: int = 0,
+    unmatched: int = 0,
 ) -> LoadStep:
     """A step of 25 events a second and session, whose `ttfa` is wrong by `p99` ms."""
     return LoadStep(
         kind=kind,
         sessions=sessions,
-        outcome=outcome,
+        result=outcome,
         why=why,
         turns=turns,
         failed=0,
-        unjoined=unjoined,
+        unmatched=unmatched,
         open=sessions,
-        valid=outcome == "good",
+        validity="valid" if outcome == "pass" else "invalid",
         events_per_s=25.0 * sessions,
         errors={"ttfa": build_spread(p99, turns), "response_total": build_spread(p99 / 2, turns)},
         instants={"request_sent": build_spread(p99 / 4), "first_audio": build_spread(p99)},
-        harness={"receive_delay": build_spread(1.0), "timestamp_uncertainty": build_spread(0.1)},
+        load_generator={"receive_delay": build_spread(1.0), "timestamp_uncertainty": build_spread(0.1)},
         cpu=0.5,
         us_per_event=20.0,
         rss_bytes=rss_bytes,
@@ -53,7 +53,7 @@ def build_step(
 
 def steps_of_both(*steps: tuple[int, Outcome]) -> list[LoadStep]:
     """The same steps of either kind of sessions."""
-    kinds: tuple[SessionKind, ...] = ("listening", "talking")
+    kinds: tuple[SessionKind, ...] = ("text", "voice")
     return [build_step(sessions, outcome, kind=kind) for kind in kinds for sessions, outcome in steps]
 
 

@@ -16,14 +16,14 @@ from bench.simulator.profile import load_profile
 
 @pytest.mark.parametrize(
     ("kind", "sessions", "steady_s"),
-    [("talking", 400, 12), ("talking", 200, 23), ("talking", 5, 40), ("listening", 30, 20), ("listening", 100, 10)],
+    [("voice", 400, 12), ("voice", 200, 23), ("voice", 5, 40), ("text", 30, 20), ("text", 100, 10)],
 )
 def test_a_step_is_as_long_as_p99_needs_within_a_limit(kind: SessionKind, sessions: int, steady_s: int) -> None:
     assert pace_of(plan_of(1600, quick=False), kind, sessions) == Pace(5, steady_s)
 
 
 def test_a_quick_one_does_not_wait_for_more_turns() -> None:
-    assert pace_of(plan_of(1600, quick=True), "talking", 5) == Pace(3, 8)
+    assert pace_of(plan_of(1600, quick=True), "voice", 5) == Pace(3, 8)
 
 
 def test_the_whole_takes_about_ten_minutes_at_most() -> None:
@@ -37,7 +37,7 @@ def test_every_kind_of_session_has_a_script_that_can_be_played(kind: SessionKind
     script = load_script(tmp_path / "script.yaml")
 
     assert len(script.steps) == climbing.STEPS + (kind in AGENTS)
-    assert (script.session.turn_detection is not None) == (kind != "listening")
+    assert (script.session.turn_detection is not None) == (kind != "text")
     assert load_profile(tmp_path / "profile.yaml").generation_speed == 6.0
 
 

@@ -28,7 +28,7 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, state: Path, *options: str, play:
 
 
 def carries_some(kind: SessionKind, sessions: int) -> LoadStep:
-    return build_step(sessions, "good" if sessions <= CAPACITY else "bad", kind=kind, p99=0.001 * sessions)
+    return build_step(sessions, "pass" if sessions <= CAPACITY else "fail", kind=kind, p99=0.001 * sessions)
 
 
 def test_the_answer_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_the_answer_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatc
         "trust this machine up to 600 sessions per process",
     ]
     assert saved is not None
-    assert [step.sessions for step in saved.steps if step.kind == "talking"] == [
+    assert [step.sessions for step in saved.steps if step.kind == "voice"] == [
         100, 200, 400, 800, 800, 600, 700, 700
     ]  # fmt: skip
 
@@ -59,7 +59,7 @@ def test_calls_with_an_agent_are_calibrated_by_themselves(monkeypatch: pytest.Mo
     assert saved is not None
     assert {step.kind for step in saved.steps} == {"twilio"}
     assert beside is not None
-    assert {step.kind for step in beside.steps} == {"listening", "talking"}
+    assert {step.kind for step in beside.steps} == {"text", "voice"}
     assert "<svg" in (tmp_path / "rtbench" / file_name(tls=False, agent="twilio")).with_suffix(".html").read_text()
 
 
@@ -134,14 +134,14 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("outcome", ["late", "busy"])
+@pytest.mark.parametrize("outcome", ["simulator_late", "machine_busy"])
 def test_without_a_conclusion_nothing_is_saved_and_the_status_is_4(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Outcome
 ) -> None:
     result = calibrate(monkeypatch, tmp_path, play=lambda kind, sessions: build_step(sessions, outcome, kind=kind))
 
     assert result.exit_code == 4
-    assert result.output.splitlines()[-1].startswith("no conclusion for listening and talking sessions: ")
+    assert result.output.splitlines()[-1].startswith("no conclusion for text and voice sessions: ")
     assert files_in(tmp_path) == []
 
 
@@ -156,12 +156,12 @@ def test_a_calibration_that_is_interrupted_says_what_it_knows_and_saves_nothing(
     result = calibrate(monkeypatch, tmp_path, play=interrupted)
 
     assert result.exit_code != 0
-    assert "listening: ttfa" in result.output
+    assert "text: ttfa" in result.output
     assert "interrupted: nothing is concluded, and nothing saved" in result.output
     assert files_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("outcome", ["good", "late"])
+@pytest.mark.parametrize("outcome", ["pass", "simulator_late"])
 def test_every_line_before_the_answer_fits_a_hundred_columns(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Outcome
 ) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.calibrate.deviations import joined, spreads, told
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.plan.recordings import Speech
 from tests.calibrate.builders import appends, build_row, received, sent
 
@@ -34,11 +34,11 @@ SPOKEN = [
 ]
 
 
-def test_the_error_of_a_measure_is_its_figure_less_the_truth() -> None:
+def test_the_error_of_a_metric_is_its_figure_less_the_truth() -> None:
     row = build_row(900, request_sent=990, first_audio=2007, first_transcript=1500, response_done=4003)
     errors = joined([row], told(TYPED), {})
 
-    assert errors.measures == {"ttfa": [17], "transcript_first": [10], "response_total": [13]}
+    assert errors.metrics == {"ttfa": [17], "transcript_first": [10], "response_total": [13]}
     assert errors.instants == {"request_sent": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
 
 
@@ -60,16 +60,16 @@ def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample(
                     response_done=300_000_000) | {"audio": "hello.wav"}  # fmt: skip
     errors = joined([row], told(SPOKEN), {"hello.wav": SPEECH})
 
-    assert errors.measures["ttfa"] == [500]
-    assert errors.measures["end_of_turn_delay"] == [0]
-    assert errors.measures["start_of_speech_delay"] == [pytest.approx(0, abs=1)]
+    assert errors.metrics["ttfa"] == [500]
+    assert errors.metrics["end_of_turn_delay"] == [0]
+    assert errors.metrics["start_of_speech_delay"] == [pytest.approx(0, abs=1)]
     assert errors.instants["speech_end"] == [0]
 
 
 def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> None:
     row = build_row(0, measured_from="speech_end", speech_end=1, first_audio=2) | {"audio": "other.wav"}
 
-    assert joined([row], told(SPOKEN), {"hello.wav": SPEECH}).measures == {}
+    assert joined([row], told(SPOKEN), {"hello.wav": SPEECH}).metrics == {}
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> No
     row = build_row(0, request_sent=990, first_audio=2007) | change
     errors = joined([row], told(TYPED), {})
 
-    assert errors.measures == {}
-    assert errors.unjoined == (row["outcome"] == "ok")
+    assert errors.metrics == {}
+    assert errors.unmatched == (row["outcome"] == "ok")
 
 
 @pytest.mark.parametrize("taken_ns", [None, 10**9], ids=["waited for room", "held up in its send"])
@@ -91,8 +91,8 @@ def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: 
     truth = told(lines)
     errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
-    assert errors.measures == {"response_total": [0]}
-    assert errors.unjoined == 1
+    assert errors.metrics == {"response_total": [0]}
+    assert errors.unmatched == 1
     assert truth.left_out == 2
 
 
@@ -102,7 +102,7 @@ def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() 
     )
     errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
-    assert (errors.measures, errors.unjoined, truth.left_out) == ({}, 1, 1)
+    assert (errors.metrics, errors.unmatched, truth.left_out) == ({}, 1, 1)
     assert set(errors.instants) == {"first_audio", "response_done"}
 
 
@@ -115,7 +115,7 @@ def test_speech_in_a_chunk_that_was_read_with_what_came_later_has_no_instant() -
     errors = joined([row], told(lines), {"hello.wav": SPEECH})
 
     assert set(errors.instants) == {"speech_start", "first_audio"}
-    assert errors.unjoined == 1
+    assert errors.unmatched == 1
 
 
 def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
@@ -128,13 +128,13 @@ def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
 
 
 @given(st.lists(st.integers(-5000, 5000), min_size=6, max_size=6), st.integers(0, 10**9))
-def test_an_error_of_an_instant_shows_in_every_measure_that_is_made_of_it(moved: list[int], start_ns: int) -> None:
+def test_an_error_of_an_instant_shows_in_every_metric_that_is_made_of_it(moved: list[int], start_ns: int) -> None:
     true = {"request_sent": 1000, "first_transcript": 1500, "first_audio": 2000, "response_done": 4000}
     seen = {name: at_ns + by for (name, at_ns), by in zip(true.items(), moved, strict=False)}
     errors = joined([build_row(start_ns, "request_sent", **seen)], told(TYPED), {})
 
     assert {name: by for name, (by,) in errors.instants.items()} == {n: seen[n] - true[n] for n in true}
-    for name, (error,) in errors.measures.items():
+    for name, (error,) in errors.metrics.items():
         end = CATALOGUE[name].end
         assert error == errors.instants[end][0] - errors.instants["request_sent"][0]
 

@@ -70,7 +70,7 @@ def errors(*rows: dict[str, Any], log: Sequence[dict[str, Any]] | None = None) -
 
 
 def off_ms(found: Joined) -> dict[str, list[float]]:
-    return {name: [round(ns / NS_PER_MS, 3) for ns in of] for name, of in found.measures.items()}
+    return {name: [round(ns / NS_PER_MS, 3) for ns in of] for name, of in found.metrics.items()}
 
 
 def test_a_wait_is_held_against_the_first_audible_sample_that_the_agent_handed_over() -> None:
@@ -83,7 +83,7 @@ def test_a_greeting_is_compared_from_wherever_it_counts() -> None:
     row = call_row(None, first_audible=400 + 60 + 10 + JITTER_MS - 2)
 
     assert off_ms(errors(row)) == {"greeting": [-2]}
-    assert errors(row).unjoined == 0
+    assert errors(row).unmatched == 0
 
 
 def test_a_voice_that_is_sent_faster_than_it_is_spoken_is_heard_after_the_silence_ahead_of_it() -> None:
@@ -149,14 +149,14 @@ def test_the_error_of_an_instant_tells_the_two_ends_apart() -> None:
 def test_what_the_truth_does_not_tell_of_is_counted(row: dict[str, Any]) -> None:
     found = errors(row)
 
-    assert (found.measures, found.unjoined) == ({}, 1)
+    assert (found.metrics, found.unmatched) == ({}, 1)
 
 
 def test_a_frame_that_left_nobody_knows_when_has_no_instant() -> None:
     log = [line | {"send_end_ns": None} if line.get("audible_at_byte") is not None else line for line in lines()]
     found = errors(spoken_row(1_000), log=log)
 
-    assert (found.measures, found.unjoined) == ({}, 1)
+    assert (found.metrics, found.unmatched) == ({}, 1)
 
 
 def test_an_answer_of_which_nothing_was_audible_leaves_the_others_theirs() -> None:
@@ -169,7 +169,7 @@ def test_an_answer_of_which_nothing_was_audible_leaves_the_others_theirs() -> No
     found = errors(spoken_row(1_000), spoken_row(5_000), log=[*log[:last], *log[last + 1 :]])
 
     assert off_ms(found) == {"voice_to_voice": [0]}
-    assert found.unjoined == 1
+    assert found.unmatched == 1
 
 
 @pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K], ids=["twilio", "acs"])

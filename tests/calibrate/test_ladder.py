@@ -20,11 +20,11 @@ ladders = st.builds(
     close=st.floats(1.1, 4),
     least=st.integers(1, 20),
 )
-OUTCOMES: tuple[Outcome, ...] = ("good", "bad", "late", "busy")
+OUTCOMES: tuple[Outcome, ...] = ("pass", "fail", "simulator_late", "machine_busy")
 
 
 def climbed(ladder: Ladder, capacity: int) -> list[StepEnd]:
-    return [StepEnd(load, "good" if load <= capacity else "bad") for load in loads(ladder, capacity)]
+    return [StepEnd(load, "pass" if load <= capacity else "fail") for load in loads(ladder, capacity)]
 
 
 def tried(ladder: Ladder, capacity: int) -> list[int]:
@@ -77,31 +77,31 @@ def load_of_least(found: list[StepEnd]) -> int:
     return min(step.sessions for step in found)
 
 
-@pytest.mark.parametrize("outcome", ["bad", "late", "busy"])
+@pytest.mark.parametrize("outcome", ["fail", "simulator_late", "machine_busy"])
 def test_a_load_that_was_not_good_is_tried_once_more(outcome: Outcome) -> None:
-    once = [StepEnd(100, "good"), StepEnd(200, outcome)]
+    once = [StepEnd(100, "pass"), StepEnd(200, outcome)]
 
     assert TRIES == 2
     assert next_load(DEFAULT, once) == 200
-    assert next_load(DEFAULT, [*once, StepEnd(200, "good")]) == 400
+    assert next_load(DEFAULT, [*once, StepEnd(200, "pass")]) == 400
     assert next_load(DEFAULT, [*once, StepEnd(200, outcome)]) == 150
 
 
 def test_a_machine_that_is_busy_with_something_else_is_not_tried_on() -> None:
-    assert next_load(DEFAULT, [StepEnd(100, "busy")]) == 100
-    assert next_load(DEFAULT, [StepEnd(100, "busy")] * TRIES) is None
-    assert next_load(DEFAULT, [StepEnd(100, "late")] * TRIES) == 50
+    assert next_load(DEFAULT, [StepEnd(100, "machine_busy")]) == 100
+    assert next_load(DEFAULT, [StepEnd(100, "machine_busy")] * TRIES) is None
+    assert next_load(DEFAULT, [StepEnd(100, "simulator_late")] * TRIES) == 50
 
 
 def test_what_lies_above_a_load_that_was_not_good_is_not_trusted() -> None:
-    found = [StepEnd(100, "good"), StepEnd(200, "bad"), StepEnd(150, "good"), StepEnd(400, "good")]
+    found = [StepEnd(100, "pass"), StepEnd(200, "fail"), StepEnd(150, "pass"), StepEnd(400, "pass")]
 
     assert bounds_of_tries(found).good == 150
-    assert too_much(found) == StepEnd(200, "bad")
+    assert too_much(found) == StepEnd(200, "fail")
 
 
 def test_nothing_is_trusted_where_the_least_load_was_too_much() -> None:
-    assert bounds_of_tries([StepEnd(5, "bad"), StepEnd(100, "good")]).good == 0
+    assert bounds_of_tries([StepEnd(5, "fail"), StepEnd(100, "pass")]).good == 0
 
 
 def test_the_time_that_the_steps_take_at_most_is_known_before() -> None:

@@ -21,13 +21,13 @@ def wrong_by(p99_ms: float) -> dict[str, Spread]:
 
 
 GOOD = LoadStep(
-    kind="listening",
+    kind="text",
     sessions=100,
-    outcome="good",
+    result="pass",
     why="",
     turns=1000,
     open=100,
-    valid=True,
+    validity="valid",
     errors=wrong_by(0.2),
     simulator_late_p99_ms=0.1,
     cpu=0.5,
@@ -40,25 +40,27 @@ UNTOLD = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "ba
 BROKEN = "invalid: send_delay 6 ms > 5 ms"
 OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     # (what is other than in a good step, what is known beside it, the outcome and why)
-    "a valid run whose figures are within a millisecond": ({}, {}, ("good", "")),
-    "wrong by more": ({"errors": wrong_by(1.5)}, {}, ("bad", "ttfa wrong by 1.5 ms")),
-    "not judged": ({"valid": None}, {}, ("bad", "the run was not judged")),
-    "turns that failed": ({"failed": 11}, {}, ("bad", "11 of 1000 turns failed or were lost")),
-    "turns without a truth": ({"unjoined": 11}, {}, ("bad", "11 of 1000 turns could not be compared with the truth")),
-    "sessions that did not open": ({"open": 98}, {}, ("bad", "only 98 of 100 sessions were open")),
-    "no turn with a truth": ({"errors": {}}, {}, ("bad", "no turn could be compared with the truth")),
-    "one in a hundred may be missing": ({"failed": 10, "unjoined": 10, "open": 99}, {}, ("good", "")),
-    "an invalid run says which rule it broke": ({"valid": False}, {"broken": BROKEN}, ("bad", BROKEN)),
-    "a valid one broke none": ({}, {"broken": BROKEN}, ("good", "")),
-    "a simulator has a core for each of its processes": ({"simulator_cpu": 1.9}, {"workers": 4}, ("good", "")),
+    "a valid run whose figures are within a millisecond": ({}, {}, ("pass", "")),
+    "wrong by more": ({"errors": wrong_by(1.5)}, {}, ("fail", "ttfa wrong by 1.5 ms")),
+    "not judged": ({"validity": "no_verdict"}, {}, ("fail", "the run was not judged")),
+    "turns that failed": ({"failed": 11}, {}, ("fail", "11 of 1000 turns failed or did not start")),
+    "turns without a truth": ({"unmatched": 11}, {}, ("fail", "11 of 1000 turns could not be compared with the truth")),
+    "sessions that did not open": ({"open": 98}, {}, ("fail", "only 98 of 100 sessions were open")),
+    "no turn with a truth": ({"errors": {}}, {}, ("fail", "no turn could be compared with the truth")),
+    "one in a hundred may be missing": ({"failed": 10, "unmatched": 10, "open": 99}, {}, ("pass", "")),
+    "an invalid run says which rule it broke": ({"validity": "invalid"}, {"failed": BROKEN}, ("fail", BROKEN)),
+    "a valid one broke none": ({}, {"failed": BROKEN}, ("pass", "")),
+    "a simulator has a core for each of its processes": ({"simulator_cpu": 1.9}, {"workers": 4}, ("pass", "")),
     "and no more": ({"simulator_cpu": 3.9}, {"workers": 4},
-                    ("late", "the simulator had no time left: 98% of its cores")),
+                    ("simulator_late", "the simulator had no time left: 98% of its cores")),
     "a simulator that died judges nobody whatever was wrong":
-        ({"cpu": 1.0, "background": 0.9, "failed": 900, "open": 3}, {"died": True}, ("late", "the simulator died")),
+        ({"cpu": 1.0, "background": 0.9, "failed": 900, "open": 3}, {"died": True},
+         ("simulator_late", "the simulator died")),
     "a simulator that knows the truth of no turn judges nobody":
-        ({"errors": {}, "unjoined": 1000}, {}, ("late", "the simulator could not tell the truth of any turn")),
-    "what the system does not tell blames nobody": (UNTOLD, {}, ("good", "")),
-    "what is wrong is wrong even so": (UNTOLD | {"valid": False}, {}, ("bad", "the run was not judged")),
+        ({"errors": {}, "unmatched": 1000}, {}, ("simulator_late", "the simulator could not tell the truth of any "
+                                                                   "turn")),
+    "what the system does not tell blames nobody": (UNTOLD, {}, ("pass", "")),
+    "what is wrong is wrong even so": (UNTOLD | {"validity": "invalid"}, {}, ("fail", "the run was not judged")),
 }  # fmt: skip
 
 
@@ -69,31 +71,31 @@ def test_a_step_is_good_or_says_why_not(
     assert outcome_of(replace(GOOD, **changes), **known) == outcome
 
 
-@pytest.mark.parametrize("wrong", [{}, {"errors": wrong_by(20.0)}, {"valid": False}])
+@pytest.mark.parametrize("wrong", [{}, {"errors": wrong_by(20.0)}, {"validity": "invalid"}])
 def test_a_simulator_that_was_late_judges_nobody(wrong: dict[str, object]) -> None:
     late = outcome_of(replace(GOOD, simulator_late_p99_ms=LATE_MS + 0.2, **wrong))
     full = outcome_of(replace(GOOD, simulator_cpu=0.99, **wrong))
 
-    assert late == ("late", "the simulator was late: p99 1.2 ms")
-    assert full == ("late", "the simulator had no time left: 99% of its cores")
-    assert outcome_of(replace(GOOD, simulator_late_p99_ms=LATE_MS)) == ("good", "")
+    assert late == ("simulator_late", "the simulator was late: p99 1.2 ms")
+    assert full == ("simulator_late", "the simulator had no time left: 99% of its cores")
+    assert outcome_of(replace(GOOD, simulator_late_p99_ms=LATE_MS)) == ("pass", "")
 
 
 @pytest.mark.parametrize("simulator", [{"simulator_late_p99_ms": 5.0}, {"simulator_cpu": 0.99}, {"background": 0.5}])
 def test_a_harness_without_time_left_is_to_blame_itself_for_what_is_wrong(simulator: dict[str, object]) -> None:
     full = replace(GOOD, cpu=FULL, **simulator)
 
-    why = "ttfa wrong by 9 ms; the harness had no time left"
-    assert outcome_of(replace(full, errors=wrong_by(9.0))) == ("bad", why)
-    assert outcome_of(full)[0] != "bad"
-    assert outcome_of(replace(full, cpu=0.9, errors=wrong_by(9.0)))[0] != "bad"
+    why = "ttfa wrong by 9 ms; the load generator had no time left"
+    assert outcome_of(replace(full, errors=wrong_by(9.0))) == ("fail", why)
+    assert outcome_of(full)[0] != "fail"
+    assert outcome_of(replace(full, cpu=0.9, errors=wrong_by(9.0)))[0] != "fail"
 
 
 def test_other_programs_are_blamed_for_what_is_not_good_alone() -> None:
     busy = replace(GOOD, background=0.5)
 
-    assert outcome_of(busy) == ("good", "")
+    assert outcome_of(busy) == ("pass", "")
     assert outcome_of(replace(busy, errors=wrong_by(2.0))) == (
-        "busy", "other programs took 50% of a core (ttfa wrong by 2 ms)"
+        "machine_busy", "other programs took 50% of a core (ttfa wrong by 2 ms)"
     )  # fmt: skip
-    assert outcome_of(replace(busy, simulator_late_p99_ms=3.0))[0] == "busy"
+    assert outcome_of(replace(busy, simulator_late_p99_ms=3.0))[0] == "machine_busy"

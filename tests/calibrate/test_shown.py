@@ -10,7 +10,10 @@ from bench.run.calibration import KINDS, Calibration, LoadStep
 from reports.page.poured import poured
 from tests.calibrate.builders import build_step, steps_of_both
 
-STEPS = [*steps_of_both((100, "good"), (1600, "bad")), build_step(800, "late", why="the simulator was late: p99 2 ms")]
+STEPS = [
+    *steps_of_both((100, "pass"), (1600, "fail")),
+    build_step(800, "simulator_late", why="the simulator was late: p99 2 ms"),
+]
 
 
 def build_calibration(steps: list[LoadStep]) -> Calibration:
@@ -18,8 +21,8 @@ def build_calibration(steps: list[LoadStep]) -> Calibration:
 
 
 def test_every_line_fits_a_hundred_columns() -> None:
-    large = build_step(100_000, "bad", p99=123_456.789, why="ttfa wrong by 120 ms")
-    lines = [*step_heads("listening"), *(line for step in [*STEPS, large] for line in step_lines(step))]
+    large = build_step(100_000, "fail", p99=123_456.789, why="ttfa wrong by 120 ms")
+    lines = [*step_heads("text"), *(line for step in [*STEPS, large] for line in step_lines(step))]
     lines += error_lines([*STEPS, large])
 
     assert [line for line in lines if len(line) > 100] == []
@@ -33,16 +36,16 @@ def test_a_step_says_why_it_is_not_good() -> None:
     assert len(step_lines(STEPS[0])) == 1
 
 
-def test_the_table_has_every_measure_at_every_load() -> None:
+def test_the_table_has_every_metric_at_every_load() -> None:
     head, *lines = error_lines(STEPS)
 
     assert head.split()[-5:] == ["n", "p50", "p99", "p99.9", "max"]
     assert len(lines) == sum(len(step.errors) for step in STEPS)
-    assert lines[0].split() == ["listening:", "ttfa", "100", "1,000", "0.005", "0.05", "–", "0.15"]
+    assert lines[0].split() == ["text:", "ttfa", "100", "1,000", "0.005", "0.05", "–", "0.15"]
 
 
 def test_a_step_without_figures_is_shown_all_the_same() -> None:
-    bare = LoadStep("talking", 5, "bad", "the run ended with status -9")
+    bare = LoadStep("voice", 5, "fail", "the run ended with status -9")
 
     assert step_lines(bare)[1:] == ["    the run ended with status -9"]
     assert list(error_lines([bare]))[1:] == []
@@ -50,7 +53,7 @@ def test_a_step_without_figures_is_shown_all_the_same() -> None:
 
 
 def test_what_the_figures_of_a_step_lack_is_said() -> None:
-    step = build_step(100, turns=120, unjoined=1)
+    step = build_step(100, turns=120, unmatched=1)
     page = poured(calibration_page(build_calibration([step])))
 
     assert step_lines(step)[1:] == ["    p99 of 120 turns", "    1\u00a0turn could not be compared"]

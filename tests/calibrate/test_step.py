@@ -35,7 +35,7 @@ class Run:
     `lates_ms`: how late the simulator was, by the number of the turn; `ends`: how many of its processes ended in order.
     """
 
-    verdict: dict[str, Any] = field(default_factory=lambda: {"valid": True, "rules": []})
+    validity: dict[str, Any] = field(default_factory=lambda: {"status": "valid"})
     open: dict[int, int] = field(default_factory=dict)
     """by the second, where it is not all of them"""
     outcomes: dict[int, str] = field(default_factory=dict)
@@ -105,11 +105,11 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     kept.record(hdr.Key("receive_delay", "sim"), 250)
     log = hdr.header(0, simulated=True) + "".join(kept.lines(0, S))
     files.histograms_path(scratch).write_text(log, encoding="ascii")
-    (scratch / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "verdict": run.verdict}))
+    (scratch / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "validity": run.validity}))
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
     usage = CoreUsage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
     played = PlayedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
-    return measured_step("listening", SESSIONS, played, workers)
+    return measured_step("text", SESSIONS, played, workers)
 
 
 def test_a_step_is_made_of_the_steady_part_alone(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_step_is_made_of_the_steady_part_alone(tmp_path: Path) -> None:
         tmp_path, Run(outcomes=outside, open={BEGIN_S - 1: 3, END_S: 3}, lates_ms=dict.fromkeys(outside, 50.0))
     )
 
-    assert (found.outcome, found.why) == ("good", "")
+    assert (found.result, found.why) == ("pass", "")
     assert (found.turns, found.failed, found.open) == (100, 0, SESSIONS)
     assert found.events_per_s == 2000
     assert found.us_per_event == pytest.approx(0.25 / 2000 * 1e6)
@@ -132,7 +132,7 @@ def test_errors_and_what_the_harness_says_of_itself_are_in_it(tmp_path: Path) ->
     assert found.errors["ttfa"].n == 100
     assert found.errors["ttfa"].p99 == pytest.approx(0.01)
     assert found.instants["request_sent"].high == 0
-    assert found.harness["receive_delay"].p50 == pytest.approx(0.25, rel=0.01)
+    assert found.load_generator["receive_delay"].p50 == pytest.approx(0.25, rel=0.01)
     assert (found.cpu, found.background, found.rss_bytes) == (0.5, 0.0, 10**8)
 
 
@@ -140,22 +140,23 @@ def test_a_simulator_that_was_late_within_it_is_seen(tmp_path: Path) -> None:
     found = step(tmp_path, Run(lates_ms={10: 7.0, 20: 6.0}))
 
     assert found.simulator_late_p99_ms == pytest.approx(6.0)
-    assert found.outcome == "late"
+    assert found.result == "simulator_late"
 
 
 def test_the_first_rule_that_was_broken_is_the_reason(tmp_path: Path) -> None:
-    rules = [{"measure": measure, "passed": passed, "figure": 6.04, "limit": 5}
-             for measure, passed in (("timestamp_uncertainty", True), ("send_delay", False), ("event_loop_delay",
-                 False))]  # fmt: skip
-    found = step(tmp_path, Run(verdict={"valid": False, "rules": rules}))
+    rules = [
+        {"name": name, "result": result, "value": 6.04, "limit": 5, "note": "", "remedy": ""}
+        for name, result in (("timestamp_uncertainty", "pass"), ("send_delay", "fail"), ("event_loop_delay", "fail"))
+    ]
+    found = step(tmp_path, Run(validity={"status": "invalid", "checks": rules}))
 
-    assert (found.outcome, found.why) == ("bad", "invalid: send_delay 6.04 ms > 5 ms")
+    assert (found.result, found.why) == ("fail", "invalid: send_delay 6.04 ms > 5 ms")
 
 
 def test_sessions_that_were_not_there_all_the_time_are_missed(tmp_path: Path) -> None:
     found = step(tmp_path, Run(open={BEGIN_S + 4: 90, END_S - 1: 1}))
 
-    assert (found.outcome, found.why) == ("bad", "only 90 of 100 sessions were open")
+    assert (found.result, found.why) == ("fail", "only 90 of 100 sessions were open")
 
 
 @pytest.mark.parametrize(
@@ -170,32 +171,32 @@ def test_turns_that_failed_and_those_lost_with_a_session_count(
 ) -> None:
     found = step(tmp_path, run)
 
-    assert (found.outcome, found.why) == ("bad", f"{failed} of {turns} turns failed or were lost")
+    assert (found.result, found.why) == ("fail", f"{failed} of {turns} turns failed or did not start")
     assert (found.failed, found.turns) == (failed, turns)
 
 
 def test_a_simulator_of_which_a_process_died_judges_nobody(tmp_path: Path) -> None:
     found = step(tmp_path, Run(ends=1, outcomes=dict.fromkeys(TURNS, "closed:1006")), workers=2)
 
-    assert (found.outcome, found.why) == ("late", "the simulator died")
+    assert (found.result, found.why) == ("simulator_late", "the simulator died")
 
 
 def test_each_core_of_the_simulator_counts(tmp_path: Path) -> None:
-    assert step(tmp_path, Run(ends=2), workers=2, simulator=1.2).outcome == "good"
-    assert step(tmp_path, Run(ends=1), simulator=0.96).outcome == "late"
+    assert step(tmp_path, Run(ends=2), workers=2, simulator=1.2).result == "pass"
+    assert step(tmp_path, Run(ends=1), simulator=0.96).result == "simulator_late"
 
 
 def test_a_harness_without_time_left_is_seen(tmp_path: Path) -> None:
-    found = step(tmp_path, Run(verdict={"valid": None}, lates_ms=dict.fromkeys(TURNS, 50.0)), harness=0.99)
+    found = step(tmp_path, Run(validity={"status": "no_verdict"}, lates_ms=dict.fromkeys(TURNS, 50.0)), harness=0.99)
 
-    assert (found.outcome, found.why) == ("bad", "the run was not judged; the harness had no time left")
+    assert (found.result, found.why) == ("fail", "the run was not judged; the load generator had no time left")
 
 
-@pytest.mark.parametrize(("ends", "outcome"), [(1, "bad"), (0, "late")])
+@pytest.mark.parametrize(("ends", "outcome"), [(1, "fail"), (0, "simulator_late")])
 def test_a_run_that_died_has_no_figures(tmp_path: Path, ends: int, outcome: str) -> None:
     died = replace(Run(ends=ends), died="the run ended with status -9")
     found = step(tmp_path, died)
 
-    assert found.outcome == outcome
-    assert found.why == (died.died if outcome == "bad" else "the simulator died")
+    assert found.result == outcome
+    assert found.why == (died.died if outcome == "fail" else "the simulator died")
     assert (found.turns, found.errors, found.rss_bytes) == (0, {}, 10**8)

@@ -39,7 +39,7 @@ ALLOWED = 0.05
 def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **changes: object) -> SearchPlan:
     plan = SearchPlan("concurrency", ["ttfa p(95)<800"], "ttfa", first, most, 0.1, ERROR, time_s, None, 0, None)
     changed = msgspec.structs.replace(plan, **changes)
-    return msgspec.structs.replace(changed, levels_most=levels_left(ladder_of(changed), []))
+    return msgspec.structs.replace(changed, max_levels=levels_left(ladder_of(changed), []))
 
 
 def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttled: int = 0, **more: object) -> SloShare:
@@ -50,9 +50,9 @@ def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttle
 
 
 def build_level(
-    load: int, answer: Answer, *, hold: bool = False, length_s: float = 60.0, **more: object
+    load: int, answer: Answer, *, hold: bool = False, duration_s: float = 60.0, **more: object
 ) -> LevelOutcome:
-    level = LevelOutcome(load, hold, answer, "", f"run-{load}", length_s, 0.001)
+    level = LevelOutcome(load, hold, answer, "", f"run-{load}", duration_s, 0.001)
     return msgspec.structs.replace(level, **more)
 
 
@@ -125,7 +125,7 @@ class PhasedService:
 
         shown = shown_of(missed, self.turns, self.session_s, step.load, measured_s)
         level = looked_at(step, given, ALLOWED, shown)
-        self.at_s += level.length_s
+        self.at_s += level.duration_s
         return level
 
     def _factors(self, rng: np.random.Generator, at_s: Floats) -> Floats:
@@ -159,24 +159,30 @@ def looked_at(
     """Judge a level at its looks. `shown`: what complete sessions, and all, show so many seconds after the ramp."""
     ramp_s, errors = least_ramp_s(given.load_s), look_errors(given.error)
     measured_s = given.load_s - ramp_s
-    answer: Answer = "undecided"
+    answer: Answer = "inconclusive"
     for part, error in zip(LOOKS, errors, strict=True):
         after_s = measured_s if part == 1 else max(0.0, part * given.load_s - ramp_s)
         complete, known = shown(after_s)
         answer = answer_of([complete], [known], [allowed], error, step.load)
-        if answer == "breaks" or (answer == "holds" and not (step.hold and part < 1)):
+        if answer == "fail" or (answer == "pass" and not (step.confirmation_run and part < 1)):
             break
         over = after_s / measured_s
         doubt = GIVEN_UP_LAST if step.last else GIVEN_UP
         given_up = 0 < over < 1 and is_futile([complete], [known], [allowed], over, errors[-1], step.load, doubt)
-        if over >= FUTILE_FROM and given_up and not step.hold:
+        if over >= FUTILE_FROM and given_up and not step.confirmation_run:
             break
     length_s = part * given.load_s + AROUND_S
     told = share_of(known, error, 1, step.load)
     value, late = None if math.isnan(told.value) else told.value, int(known[0].sum())
     share = SloShare("ttfa p(95)<800", allowed, value, *told[1:5], late, 0, 0, told.deff)
     return build_level(
-        step.load, answer, hold=step.hold, length_s=length_s, error=given.error, shares=[share], sessions=told.sessions
+        step.load,
+        answer,
+        hold=step.confirmation_run,
+        duration_s=length_s,
+        error=given.error,
+        slo_violations=[share],
+        sessions=told.sessions,
     )
 
 

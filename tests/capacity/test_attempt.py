@@ -26,7 +26,7 @@ from bench.errors import UsageError
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write
 
-CALIBRATED = {"date": "2026-11-20", "kind": "talking", "sessions": 100, "events_per_s": 1000.0, "exact_sessions": 50,
+CALIBRATED = {"date": "2026-11-20", "kind": "voice", "sessions": 100, "events_per_s": 1000.0, "exact_sessions": 50,
               "ended": "", "tls": True, "file": "calibration.json", "stale": []}  # fmt: skip
 GIVEN = LevelBudget(time_s=75.0, error=0.01, budget_usd=None)
 GOOD, BAD = "ttfa p(95)<60s", "ttfa p(95)<1"
@@ -56,14 +56,14 @@ def attempted(
     return level_of(search, 3, NextLevel(load, hold), given)
 
 
-@pytest.mark.parametrize(("slo", "answer"), [(GOOD, "holds"), (BAD, "breaks"), ("failures<0.1%", "undecided")])
+@pytest.mark.parametrize(("slo", "answer"), [(GOOD, "pass"), (BAD, "fail"), ("failure_rate<0.1%", "inconclusive")])
 def test_a_level_is_judged_by_its_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slo: str, answer: Answer
 ) -> None:
     level = attempted(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), slo)
 
-    assert (level.answer, level.error) == (answer, GIVEN.error)
-    assert level.why == (HOPELESS if answer == "undecided" else "")
+    assert (level.result, level.error) == (answer, GIVEN.error)
+    assert level.why == (HOPELESS if answer == "inconclusive" else "")
     assert (level.sessions, level.turns, level.run) == (300, 1200, "run")
     assert level.simulated
 
@@ -73,15 +73,15 @@ def test_an_answer_at_a_look_has_the_bounds_of_that_look(monkeypatch: pytest.Mon
     early = attempted(monkeypatch, tmp_path / "early", plan)
     hold = attempted(monkeypatch, tmp_path / "hold", plan, hold=True)
 
-    assert (early.answer, hold.answer) == ("holds", "holds")
-    assert early.shares[0].high == pytest.approx(1 - look_errors(GIVEN.error)[3] ** (1 / 300))
-    assert hold.shares[0].high == pytest.approx(1 - look_errors(GIVEN.error)[len(LOOKS) - 1] ** (1 / 300))
+    assert (early.result, hold.result) == ("pass", "pass")
+    assert early.slo_violations[0].high == pytest.approx(1 - look_errors(GIVEN.error)[3] ** (1 / 300))
+    assert hold.slo_violations[0].high == pytest.approx(1 - look_errors(GIVEN.error)[len(LOOKS) - 1] ** (1 / 300))
 
 
 def test_a_run_that_is_invalid_says_nothing_of_the_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     level = attempted(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True, valid=False), BAD)
 
-    assert level.answer == "generator"
+    assert level.result == "load_generator"
     assert level.why.startswith("INVALID: ")
     assert "--processes 2" in level.why
 
@@ -90,21 +90,13 @@ def test_stamps_that_are_not_exact_spoil_only_an_answer_that_hangs_on_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    rule = {
-        "rule": "a",
-        "name": "stamps are exact",
-        "measure": "timestamp_uncertainty",
-        "unit": "ms",
-        "note": "",
-        "remedy": "",
-    }
-    broken = rule | {"figure": 12.0, "limit": 6.0, "passed": False}
-    verdict = {"valid": False, "inexact": [], "rules": [broken]}
-    for off_ms, answer in ((12.0, "holds"), (59_900.0, "generator")):
-        monkeypatch.setattr(playing, "worst_bound", lambda folder, measure, target, off_ms=off_ms: off_ms)
-        played = attempted(monkeypatch, tmp_path / answer, plan, GOOD, verdict=verdict)
+    check = {"name": "timestamp_uncertainty", "value": 12.0, "limit": 6.0, "result": "fail", "note": "", "remedy": ""}
+    verdict = {"status": "invalid", "uncertain_metrics": [], "checks": [check]}
+    for off_ms, answer in ((12.0, "pass"), (59_900.0, "load_generator")):
+        monkeypatch.setattr(playing, "worst_bound", lambda folder, metric, target, off_ms=off_ms: off_ms)
+        played = attempted(monkeypatch, tmp_path / answer, plan, GOOD, validity=verdict)
 
-        assert played.answer == answer
+        assert played.result == answer
 
 
 def test_a_load_beyond_the_calibration_says_nothing_of_the_service(
@@ -117,22 +109,22 @@ def test_a_load_beyond_the_calibration_says_nothing_of_the_service(
         monkeypatch, tmp_path / "unknown", plan, load=101, calibration=CALIBRATED | {"ended": "the simulator"}
     )
 
-    assert [level.answer for level in (within, beyond, unknown)] == ["holds", "generator", "holds"]
+    assert [level.result for level in (within, beyond, unknown)] == ["pass", "load_generator", "pass"]
     assert "more than this machine is trusted with" in beyond.why
 
 
 def test_a_level_whose_run_crashed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     level = attempted(monkeypatch, tmp_path, Plan(paired=True), died="the run ended with status -9")
 
-    assert (level.answer, level.why, level.run) == ("crashed", "the run ended with status -9", "run")
+    assert (level.result, level.why, level.run) == ("crashed", "the run ended with status -9", "run")
 
 
 def test_more_calls_than_can_connect_in_time_are_a_limit_of_ours(tmp_path: Path) -> None:
-    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "concurrency", tmp_path), connects_per_min=30.0)
+    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "concurrency", tmp_path), connect_rate=30.0)
 
-    level = level_of(search, 3, NextLevel(40, hold=False), GIVEN)
+    level = level_of(search, 3, NextLevel(40, confirmation_run=False), GIVEN)
 
-    assert level.answer == "generator"
+    assert level.result == "load_generator"
     assert "40 calls take 81 s to connect at this rate of connections, and the level has 60 s" in level.why
 
 
@@ -143,7 +135,7 @@ def test_the_least_ramp_leaves_time_to_measure_in_any_level_that_is_played(
     plan = Plan(sessions=300, turns=4, paired=True)
     level = attempted(monkeypatch, tmp_path, plan, given=LevelBudget(load_s + AROUND_S, 0.01, None))
 
-    assert level.answer == "holds"
+    assert level.result == "pass"
 
 
 def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
@@ -156,18 +148,18 @@ def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
     search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "concurrency", tmp_path))
 
     with pytest.raises(UsageError, match="ulimit"):
-        level_of(search, 1, NextLevel(40, hold=False), GIVEN)
-    level = level_of(search, 2, NextLevel(40, hold=False), GIVEN)
+        level_of(search, 1, NextLevel(40, confirmation_run=False), GIVEN)
+    level = level_of(search, 2, NextLevel(40, confirmation_run=False), GIVEN)
 
-    assert (level.answer, level.why) == ("crashed", "raise it with `ulimit -n`")
+    assert (level.result, level.why) == ("crashed", "raise it with `ulimit -n`")
 
 
 def test_a_level_whose_starts_the_service_held_back_does_not_hold(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    held = attempted(monkeypatch, tmp_path / "held", plan, load=4000, holds={"sim": 12.0})
-    carried = attempted(monkeypatch, tmp_path / "carried", plan, load=1, holds={"sim": 12.0})
+    held = attempted(monkeypatch, tmp_path / "held", plan, load=4000, start_delays_s={"sim": 12.0})
+    carried = attempted(monkeypatch, tmp_path / "carried", plan, load=1, start_delays_s={"sim": 12.0})
 
-    assert (held.answer, carried.answer) == ("undecided", "holds")
+    assert (held.result, carried.result) == ("inconclusive", "pass")
     assert "the service held starts back for 12 s" in held.why

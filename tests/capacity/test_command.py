@@ -27,8 +27,10 @@ Played = Callable[[Search, int, NextLevel, LevelBudget], LevelOutcome]
 
 def clear(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
     """Every answer is clear."""
-    answer: Answer = "holds" if step.load <= EDGE else "breaks"
-    return build_level(step.load, answer, hold=step.hold, error=given.error, shares=[build_share()], turns=100)
+    answer: Answer = "pass" if step.load <= EDGE else "fail"
+    return build_level(
+        step.load, answer, hold=step.confirmation_run, error=given.error, slo_violations=[build_share()], turns=100
+    )
 
 
 def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = clear) -> Result:
@@ -45,7 +47,7 @@ def test_the_answer_is_said_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     assert result.exit_code == 0, result.output
     assert "Passes at 20 and fails at 21 concurrent calls" in result.output
-    assert (document["holds"], document["breaks"], document["confirmed"]) == (20, 21, True)
+    assert (document["highest_pass"], document["lowest_fail"], document["confirmed"]) == (20, 21, True)
     assert (tmp_path / "copy.json").read_text() == (tmp_path / "found" / "capacity.json").read_text()
     jsonschema.validate(document, schemas()["capacity"])
     assert "<svg" in (tmp_path / "found" / "capacity.html").read_text()
@@ -62,7 +64,7 @@ def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_pa
     output = capacity(monkeypatch, tmp_path, "--max-time", "40m", "--budget", "12").output.splitlines()
     plan = json.loads((tmp_path / "found" / "capacity.json").read_text())["plan"]
 
-    assert output[2] == f"up to {plan['levels_most']} levels and a longer run, in 40 min and 12.00 USD"
+    assert output[2] == f"up to {plan['max_levels']} levels and a longer run, in 40 min and 12.00 USD"
     assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
 
 
@@ -89,7 +91,7 @@ def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
 ) -> None:
     def rough(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
         share = build_share(0.01 if step.load <= EDGE else 0.3)
-        return build_level(step.load, "undecided", length_s=27.0, error=given.error, shares=[share])
+        return build_level(step.load, "inconclusive", duration_s=27.0, error=given.error, slo_violations=[share])
 
     result = capacity(monkeypatch, tmp_path, "--max-time", "3m", played=rough)
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
@@ -97,7 +99,7 @@ def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
 
     assert "quick search: levels of 27 s until the time is over, for a rough estimate" in said
     assert "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified" in said
-    assert (document["holds"], document["rough"]) == (None, {"holds": 16, "breaks": 32})
+    assert (document["highest_pass"], document["rough_estimate"]) == (None, {"highest_pass": 16, "lowest_fail": 32})
     assert (result.exit_code, document["ended"], len(document["levels"])) == (3, "time", 6)
 
 
@@ -111,7 +113,7 @@ def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_p
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
 
     assert result.exit_code == 130
-    assert (document["holds"], document["breaks"], document["ended"]) == (2, None, "interrupted")
+    assert (document["highest_pass"], document["lowest_fail"], document["ended"]) == (2, None, "interrupted")
 
 
 @pytest.mark.parametrize(

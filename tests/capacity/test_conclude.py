@@ -13,8 +13,8 @@ from bench.capacity.search import Capacity, EdgeKind, Interval, LevelOutcome, Se
 from reports.numbers import NBSP
 from tests.capacity.models import build_level, build_plan, build_share
 
-BROKEN = build_level(40, "breaks", shares=[build_share()])
-SHOWN = [build_level(32, "holds"), BROKEN, build_level(36, "undecided"), build_level(32, "holds", hold=True)]
+BROKEN = build_level(40, "fail", slo_violations=[build_share()])
+SHOWN = [build_level(32, "pass"), BROKEN, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
 
 
 def concluded(levels: list[LevelOutcome], plan: SearchPlan | None = None, *, interrupted: bool = False) -> Capacity:
@@ -33,18 +33,18 @@ def concluded(levels: list[LevelOutcome], plan: SearchPlan | None = None, *, int
     ],
 )
 def test_an_edge_is_of_the_kind_of_most_turns_that_missed(share: object, kind: EdgeKind) -> None:
-    assert edge_of(build_level(40, "breaks", shares=[share])).kind == kind
+    assert edge_of(build_level(40, "fail", slo_violations=[share])).kind == kind
 
 
 def test_an_edge_names_the_objective_that_broke_most() -> None:
-    kept, broken = build_share(0.01, slow=1), build_share(0.4, slo="failures<1%", slow=0, failed=40)
+    kept, broken = build_share(0.01, slow=1), build_share(0.4, slo="failure_rate<1%", slow=0, failed=40)
 
-    assert edge_of(build_level(40, "breaks", shares=[kept, broken])).slo == "failures<1%"
+    assert edge_of(build_level(40, "fail", slo_violations=[kept, broken])).slo == "failure_rate<1%"
 
 
 def test_a_quota_edge_says_what_was_left() -> None:
     level = build_level(
-        40, "breaks", shares=[build_share(slow=0, failed=9, throttled=9)], limits_left={"tokens": 0.002}
+        40, "fail", slo_violations=[build_share(slow=0, failed=9, throttled=9)], rate_limits_remaining={"tokens": 0.002}
     )
 
     assert "the service throttled 9; the minimum left was 0.2 % of its tokens a minute" in edge_of(level).words
@@ -53,7 +53,7 @@ def test_a_quota_edge_says_what_was_left() -> None:
 def test_the_answer_is_a_sentence() -> None:
     found = concluded(SHOWN)
 
-    assert (found.holds, found.breaks, found.confirmed, found.ended) == (32, 40, True, "narrowed")
+    assert (found.highest_pass, found.lowest_fail, found.confirmed, found.ended) == (32, 40, True, "precision_reached")
     assert found.sentence == (
         "passes at 32 and fails at 40 concurrent calls (ttfa p(95)<800); the breaking point is one of latency (ttfa "
         "p(95)<800: 50 of 100 turns were too slow, 0 failed); a longer run confirmed 32"
@@ -70,18 +70,18 @@ def test_the_answer_is_a_sentence() -> None:
         (SHOWN, 36, 3),
         (SHOWN, 40, 1),
         (SHOWN, 300, 1),
-        ([build_level(1, "breaks", shares=[build_share()])], None, 1),
-        ([build_level(1, "undecided")], None, 3),
+        ([build_level(1, "fail", slo_violations=[build_share()])], None, 1),
+        ([build_level(1, "inconclusive")], None, 3),
         ([], None, 3),
-        ([build_level(8, "holds"), *[build_level(16, "generator")] * 2], 16, 4),
-        ([build_level(8, "holds"), *[build_level(16, "generator")] * 2], 8, 0),
+        ([build_level(8, "pass"), *[build_level(16, "load_generator")] * 2], 16, 4),
+        ([build_level(8, "pass"), *[build_level(16, "load_generator")] * 2], 8, 0),
         ([build_level(1, "crashed")] * 2, None, 4),
     ],
 )
 def test_the_exit_status_says_whether_so_many_were_shown_to_hold(
     levels: list[LevelOutcome], at_least: int | None, status: int
 ) -> None:
-    assert concluded(levels, build_plan(at_least=at_least)).status == status
+    assert concluded(levels, build_plan(required=at_least)).exit_status == status
 
 
 WHY = "INVALID: timestamp_uncertainty was 4 ms; spread it over more --processes"
@@ -89,19 +89,19 @@ FAST, SLOW = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
 CONCLUDED: dict[str, tuple[list[LevelOutcome], tuple[Any, ...], list[str]]] = {
     # (levels; holds, breaks, how it ended, confirmed; words of its notes)
     "our own generator is no edge of the service":
-        ([build_level(8, "holds"), *[build_level(16, "generator", why=WHY)] * 2], (8, None, "generator"),
+        ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
          ["spread it over more --processes", "the load generator was the limit from 16 concurrent calls on"]),
     "a level that breaks in the hold does not hold":
-        ([build_level(16, "holds"), build_level(32, "holds"), BROKEN,
-          build_level(32, "breaks", hold=True, shares=[build_share()])], (16, 32, "narrowed", None),
+        ([build_level(16, "pass"), build_level(32, "pass"), BROKEN,
+          build_level(32, "fail", hold=True, slo_violations=[build_share()])], (16, 32, "precision_reached", None),
          ["failed in the longer run"]),
     "a service that is slower in the hold drifts":
-        ([build_level(32, "holds", wait_p50=FAST), BROKEN, build_level(32, "holds", hold=True, wait_p50=SLOW)],
-         (32, 40, "narrowed", True), ["was 100 ms, and 200 ms in the longer run"]),
+        ([build_level(32, "pass", latency_p50=FAST), BROKEN, build_level(32, "pass", hold=True, latency_p50=SLOW)],
+         (32, 40, "precision_reached", True), ["was 100 ms, and 200 ms in the longer run"]),
     "no level broke up to the largest":
-        ([build_level(256, "holds")], (256, None, "most"), ["a higher one finds the breaking point"]),
+        ([build_level(256, "pass")], (256, None, "max_reached"), ["a higher one finds the breaking point"]),
     "whether the largest breaks is not said where it stayed undecided":
-        ([build_level(128, "holds"), *[build_level(256, "undecided")] * 2], (128, None, "most"),
+        ([build_level(128, "pass"), *[build_level(256, "inconclusive")] * 2], (128, None, "max_reached"),
          ["inconclusive within their time: 256"]),
 }  # fmt: skip
 
@@ -110,26 +110,26 @@ CONCLUDED: dict[str, tuple[list[LevelOutcome], tuple[Any, ...], list[str]]] = {
 def test_what_the_levels_come_to(levels: list[LevelOutcome], answer: tuple[Any, ...], notes: list[str]) -> None:
     found = concluded(levels)
 
-    assert (found.holds, found.breaks, found.ended, found.confirmed)[: len(answer)] == answer
+    assert (found.highest_pass, found.lowest_fail, found.ended, found.confirmed)[: len(answer)] == answer
     assert all(any(words in note for note in found.notes) for words in notes)
-    assert found.edge is None or found.breaks is not None
-    assert ("nothing failed" in " ".join(found.notes)) == (levels == [build_level(256, "holds")])
+    assert found.breaking_point is None or found.lowest_fail is not None
+    assert ("nothing failed" in " ".join(found.notes)) == (levels == [build_level(256, "pass")])
 
 
 def test_what_is_known_is_concluded_where_somebody_interrupts() -> None:
     found = concluded(SHOWN[:1], interrupted=True)
 
-    assert (found.holds, found.ended) == (32, "interrupted")
+    assert (found.highest_pass, found.ended) == (32, "interrupted")
     assert "ended early, because it was interrupted" in found.sentence
 
 
 def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_edge_seems_to_lie() -> None:
-    seen = [build_level(load, "undecided", shares=[build_share(0.01)]) for load in (128, 256, 256, 128)]
+    seen = [build_level(load, "inconclusive", slo_violations=[build_share(0.01)]) for load in (128, 256, 256, 128)]
     found = conclude(
         build_plan(time_s=300.0), seen, date_utc="2026-11-21T10:00:00Z", target="here", scenario="calls.py"
     )
 
-    assert (found.holds, found.ended) == (None, "most")
+    assert (found.highest_pass, found.ended) == (None, "max_reached")
     assert "the breaking point is above 256 concurrent calls" in found.sentence
     assert "a longer --max-time (10 min or more) decides more" in " ".join(found.notes).replace(NBSP, " ")
 
@@ -146,9 +146,11 @@ def test_a_quick_look_promises_no_error() -> None:
 
 
 def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level() -> None:
-    (line,) = level_lines(build_level(40, "breaks", shares=[build_share(0.25)]))
-    (several,) = level_lines(build_level(40, "breaks", shares=[build_share(0.25), build_share(0.01)]))
-    (unknown,) = level_lines(build_level(40, "crashed", shares=[msgspec.structs.replace(build_share(), value=None)]))
+    (line,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25)]))
+    (several,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25), build_share(0.01)]))
+    (unknown,) = level_lines(
+        build_level(40, "crashed", slo_violations=[msgspec.structs.replace(build_share(), value=None)])
+    )
 
     assert "25 % (20 to 30 %)" in line
     assert "25 % (20 to 30 %) of 5 %" in several
@@ -157,16 +159,20 @@ def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level()
 
 def test_the_heading_of_the_shares_says_what_is_allowed() -> None:
     heads, several = (
-        level_heads(build_plan(slos=slos)) for slos in (["ttfa p(95)<800"], ["ttfa p(95)<800", "failures<1%"])
+        level_heads(build_plan(slos=slos)) for slos in (["ttfa p(95)<800"], ["ttfa p(95)<800", "failure_rate<1%"])
     )
 
     assert "SLO violations (allowed 5 %)" in heads
     assert "worst SLO violations, allowed" in several
-    assert len(heads) == len(several) == len(level_lines(build_level(40, "breaks", shares=[build_share(0.25)]))[0])
+    assert (
+        len(heads) == len(several) == len(level_lines(build_level(40, "fail", slo_violations=[build_share(0.25)]))[0])
+    )
 
 
 def test_lines_fit_a_terminal() -> None:
-    level = build_level(40_000, "generator", why="INVALID: " + "word " * 60, shares=[build_share(), build_share()])
+    level = build_level(
+        40_000, "load_generator", why="INVALID: " + "word " * 60, slo_violations=[build_share(), build_share()]
+    )
     lines = [*level_lines(level), *closing_lines(concluded([level, level])), *opening(build_plan(), "runs/capacity")]
 
     assert max(map(len, lines)) <= 100

@@ -22,8 +22,8 @@ from bench.capacity.level import (
     draining,
     failures_of,
     in_progress,
-    limits_left,
     missed,
+    rate_limits_remaining,
     seen,
     shares_of,
     side_of,
@@ -32,14 +32,14 @@ from bench.capacity.level import (
 )
 from bench.capacity.search import Interval
 from bench.errors import UsageError
-from bench.measures import outcome_class
+from bench.metrics import outcome_class
 from bench.remedies import remedy_of
 from reports.runs import RunFrames, load_frames
 from reports.sides.side import Clusters, Side
 from tests.reports.edited import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 
-LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failures<1%"), slo_of("connect_total med<50")
+LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failure_rate<1%"), slo_of("connect_total med<50")
 
 
 def side(
@@ -59,7 +59,7 @@ def side(
     of_code = np.full(len(pairs) + 1, -1)  # and one of a session that has no row yet
     of_code[rows] = np.arange(rows.size)
     of_code[-1] = rows.size
-    run = SimpleNamespace(sessions=frame, document={"workers": workers})
+    run = SimpleNamespace(sessions=frame, metadata={"workers": workers})
     clusters = Clusters(rows.size + 1, of_code, rows, np.arange(rows.size))
     return cast(Side, SimpleNamespace(run=run, clusters=clusters))
 
@@ -74,7 +74,7 @@ def side(
     ],
 )
 def test_sessions_are_complete_up_to_the_oldest_that_is_open(pairs: list[int], kept: list[int]) -> None:
-    whole = complete(side(pairs, ["good"] * len(pairs)))
+    whole = complete(side(pairs, ["success"] * len(pairs)))
 
     assert sorted(pairs[row] for row in whole.rows) == kept
     assert whole.count == len(kept)
@@ -84,7 +84,7 @@ def test_sessions_are_complete_up_to_the_oldest_that_is_open(pairs: list[int], k
 def test_a_call_is_over_when_the_last_of_its_sessions_is() -> None:
     pairs = [0, 1, 2, 1, 3]
 
-    whole = complete(side(pairs, ["good"] * 5, renewed=[1, 4]))
+    whole = complete(side(pairs, ["success"] * 5, renewed=[1, 4]))
 
     assert [pairs[row] for row in whole.rows] == [0, 1, 2, 1]
 
@@ -92,7 +92,7 @@ def test_a_call_is_over_when_the_last_of_its_sessions_is() -> None:
 def test_each_worker_has_numbers_of_its_own() -> None:
     pairs = [0, 2, 4, 1, 5]  # worker 0 plays the even ones; of worker 1 number 3 is open
 
-    whole = complete(side(pairs, ["good"] * 5, workers=2))
+    whole = complete(side(pairs, ["success"] * 5, workers=2))
 
     assert sorted(pairs[row] for row in whole.rows) == [0, 1, 2, 4]
 
@@ -100,7 +100,7 @@ def test_each_worker_has_numbers_of_its_own() -> None:
 def test_a_session_that_the_end_cut_is_open_and_one_of_the_warmup_does_not_count() -> None:
     pairs = [0, 1, 2, 3, 4]
 
-    whole = complete(side(pairs, ["good", "failed", "good", "censored", "good"], measured_from=1))
+    whole = complete(side(pairs, ["success", "failed", "success", "unfinished", "success"], measured_from=1))
 
     assert [pairs[row] for row in whole.rows] == [1, 2]
 
@@ -108,11 +108,11 @@ def test_a_session_that_the_end_cut_is_open_and_one_of_the_warmup_does_not_count
 def sessions_of(*ended: tuple[str, str]) -> RunFrames:
     """A run of sessions with these outcomes and details, of which the good ones opened."""
     classes = [outcome_class(outcome) for outcome, _ in ended]
-    ready = [50.0 if each == "good" else math.nan for each in classes]
+    ready = [50.0 if each == "success" else math.nan for each in classes]
     frame = pd.DataFrame(ended, columns=["outcome", "detail"]).astype("category")
     frame = frame.assign(outcome_class=classes, session_ready_ms=ready)
     document = {"targets": [{"url": "ws://127.0.0.1:1/v1"}]}
-    return cast(RunFrames, SimpleNamespace(sessions=frame, document=document))
+    return cast(RunFrames, SimpleNamespace(sessions=frame, metadata=document))
 
 
 NOBODY = ("connect_failed:tcp", "127.0.0.1:1: Connection refused")
@@ -176,7 +176,7 @@ def test_shares_tell_the_causes_apart(tmp_path: Path) -> None:
     late, failures = shares_of(side_of(folder), [LATE, FAILED], 0.01, 4)
 
     assert (late.failed, failures.failed, failures.slow) == (failed, failed, 0)
-    good = turns[turns["outcome_class"] == "good"]
+    good = turns[turns["outcome_class"] == "success"]
     assert late.slow == int((good["ttfa_ms"] >= 700).sum())
     assert 0 < failures.throttled == throttled < failed
     assert failures.value is not None
@@ -206,7 +206,7 @@ def test_a_level_that_holds_ends_early_unless_a_limit_is_being_used_up(tmp_path:
     looking = _Looking([slo_of("ttfa p(95)<60000")], [0.05], [0.5], math.inf, hold=False)
 
     assert looking.is_clear(tmp_path, 0) is not drained
-    assert looking.answer == (None if drained else "holds")
+    assert looking.answer == (None if drained else "pass")
 
 
 @pytest.mark.parametrize(("waiting", "holds"), [(0, True), (2, True), (60, False)])
@@ -235,7 +235,7 @@ def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:
     assert (failures.value, failures.low) == (0.0, 0.0)
     assert failures.high is not None
     assert 0 < failures.high < 0.05
-    assert set(limits_left(whole.run, whole.name)) == {"tokens", "requests"}
+    assert set(rate_limits_remaining(whole.run, whole.name)) == {"tokens", "requests"}
     assert (usd_of(whole.run, whole.name) or 0) > 0
     assert (in_progress(whole.run) or 0) > 0
 

@@ -15,12 +15,13 @@ def level(load: int, answer: Answer, p50: float, *, hold: bool = False) -> Level
     wait = Interval(p50, 0.9 * p50, 1.1 * p50)
     tail = Interval(1.5 * p50, 1.3 * p50, None)
     failures = Interval(0.01, 0.002, 0.03)
-    return build_level(load, answer, hold=hold, turns=900, sessions=180, wait_p50=wait, wait_p95=tail,
-                       failures=failures, shares=[build_share()], run=f"run-{load}", simulated=True)  # fmt: skip
+    return build_level(load, answer, hold=hold, turns=900, sessions=180, latency_p50=wait, latency_p95=tail,
+                       failure_rate=failures, slo_violations=[build_share()], run=f"run-{load}",
+                       simulated=True)  # fmt: skip
 
 
-LEVELS = [level(8, "holds", 400), level(16, "breaks", 1200), level(11, "undecided", 700),
-          level(8, "holds", 410, hold=True)]  # fmt: skip
+LEVELS = [level(8, "pass", 400), level(16, "fail", 1200), level(11, "inconclusive", 700),
+          level(8, "pass", 410, hold=True)]  # fmt: skip
 
 
 def searched(levels: list[LevelOutcome]) -> Capacity:
@@ -47,7 +48,7 @@ def test_levels_that_were_not_shown_to_hold_are_hollow() -> None:
 
 
 def test_a_curve_goes_once_through_a_level_that_was_played_twice() -> None:
-    twice = [level(2, "holds", 300), level(4, "undecided", 400), level(4, "undecided", 500), level(8, "breaks", 900)]
+    twice = [level(2, "pass", 300), level(4, "inconclusive", 400), level(4, "inconclusive", 500), level(8, "fail", 900)]
     drawn = [
         part for part in wait_picture(searched(twice), twice).parts if part.startswith("<path") and "curve" in part
     ]

@@ -81,7 +81,9 @@ def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]
 
 
 def folder_of(tmp_path: Path, state: str) -> Path:
-    (tmp_path / "run.json").write_text(json.dumps({"state": state, "began_utc_ns": utc_ns(), "schema": SCHEMA_VERSION}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"state": state, "started_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
+    )
     return tmp_path
 
 
@@ -103,7 +105,7 @@ def test_a_wall_clock_that_is_set_moves_no_look_and_no_end_of_a_level(
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "run.json").write_text(
-        json.dumps({"state": "closing", "began_utc_ns": clocks.utc_ns(), "schema": SCHEMA_VERSION})
+        json.dumps({"state": "closing", "started_utc_ns": clocks.utc_ns(), "schema": SCHEMA_VERSION})
     )
     run = LevelRun(folder, clocks)
     monkeypatch.setattr(playing, "monotonic_ns", clocks.monotonic_ns)

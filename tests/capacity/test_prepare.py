@@ -14,8 +14,8 @@ from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 from tests.capacity.models import build_plan
 
-HERE = {"label": "here", "url": "ws://127.0.0.1:8080/v1", "loopback": True}
-AWAY = {"label": "west", "url": "wss://west.example/v1", "loopback": False}
+HERE = {"name": "here", "url": "ws://127.0.0.1:8080/v1", "loopback": True}
+AWAY = {"name": "west", "url": "wss://west.example/v1", "loopback": False}
 COST = "about 0.02 to 0.25 USD for a session"
 
 
@@ -23,7 +23,7 @@ def searching(
     monkeypatch: pytest.MonkeyPatch, *targets: dict[str, Any], plan: SearchPlan | None = None, yes: bool = False
 ) -> PreparedSearch:
     forecast = {"scenario": "calls", "targets": list(targets), "session_s": 20.0, "session_usd": [0.02, 0.25],
-                "cost": COST, "connects_per_min": 30.0, "notices": ["the token is old"], "lacking": [None]}  # fmt: skip
+                "cost": COST, "connect_rate": 30.0, "notices": ["the token is old"], "lacking": [None]}  # fmt: skip
     monkeypatch.setattr(playing, "_forecast", lambda file, words: forecast)
     return prepared(ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], yes=yes)
 
@@ -32,7 +32,7 @@ def test_a_search_on_this_machine_costs_nothing(monkeypatch: pytest.MonkeyPatch)
     ready = searching(monkeypatch, HERE)
 
     assert ready.costs == ("the token is old",)
-    assert (ready.target, ready.scenario, ready.connects_per_min) == ("here", "calls", 30.0)
+    assert (ready.target, ready.scenario, ready.connect_rate) == ("here", "calls", 30.0)
     assert ready.locust.options == ["--seed", "7"]
 
 

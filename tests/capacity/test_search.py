@@ -52,16 +52,18 @@ def test_the_interval_covers_the_edge_within_the_time_that_was_given(service: Mo
     plan, edge = build_plan(), service.edge(256)
     searches = [searched(plan, service, seed) for seed in range(SEEDS)]
     brackets = [bracket_of(ends_of(levels)) for levels in searches]
-    covered = [one.holds <= edge and (one.breaks is None or edge < one.breaks) for one in brackets]
+    covered = [one.highest_pass <= edge and (one.lowest_fail is None or edge < one.lowest_fail) for one in brackets]
 
     assert sum(covered) >= 0.9 * SEEDS
-    assert sum(bool(one.holds and one.breaks) for one in brackets) >= 0.6 * SEEDS
+    assert sum(bool(one.highest_pass and one.lowest_fail) for one in brackets) >= 0.6 * SEEDS
     for levels in searches:
-        assert sum(level.length_s for level in levels) <= plan.time_s + 1e-6
-        assert len([level for level in levels if not level.hold]) <= plan.levels_most
+        assert sum(level.duration_s for level in levels) <= plan.time_s + 1e-6
+        assert len([level for level in levels if not level.confirmation_run]) <= plan.max_levels
 
 
-@given(st.lists(st.sampled_from(["holds", "breaks", "undecided", "generator"]), min_size=60, max_size=60), st.data())
+@given(
+    st.lists(st.sampled_from(["pass", "fail", "inconclusive", "load_generator"]), min_size=60, max_size=60), st.data()
+)
 def test_levels_never_spend_more_than_there_is(answers: list[Answer], data: st.DataObject) -> None:
     plan = build_plan(most=64, time_s=3600.0)
     levels: list = []
@@ -69,12 +71,14 @@ def test_levels_never_spend_more_than_there_is(answers: list[Answer], data: st.D
     def played(number: int, step: NextLevel, given: LevelBudget):  # type: ignore[no-untyped-def]
         assert given.load_s >= LEAST_LOAD_S
         length_s = data.draw(st.floats(1.0, given.time_s))
-        return build_level(step.load, answers[number], hold=step.hold, length_s=length_s, error=given.error)
+        return build_level(
+            step.load, answers[number], hold=step.confirmation_run, duration_s=length_s, error=given.error
+        )
 
     for _ in levels_of(plan, levels, played):
         pass
 
-    assert sum(level.length_s for level in levels) <= plan.time_s + 1e-6
+    assert sum(level.duration_s for level in levels) <= plan.time_s + 1e-6
     assert sum(level.error for level in levels) <= ERROR + 1e-12
 
 
@@ -89,18 +93,20 @@ def test_looks_spend_the_error_of_their_level_and_most_of_it_at_its_end() -> Non
 
 def test_a_level_gets_what_those_before_it_left_over() -> None:
     plan = build_plan(most=64)
-    first = level_budget(plan, [], NextLevel(1, hold=False))
-    quick = level_budget(plan, [build_level(1, "holds", length_s=20.0, error=first.error)], NextLevel(2, hold=False))
+    first = level_budget(plan, [], NextLevel(1, confirmation_run=False))
+    quick = level_budget(
+        plan, [build_level(1, "pass", duration_s=20.0, error=first.error)], NextLevel(2, confirmation_run=False)
+    )
 
-    assert first.time_s == pytest.approx(plan.time_s / (plan.levels_most + 2))
+    assert first.time_s == pytest.approx(plan.time_s / (plan.max_levels + 2))
     assert quick.time_s > first.time_s
 
 
 def test_the_hold_lasts_twice_as_long_as_the_level_that_it_confirms() -> None:
     plan = build_plan()
-    levels = [build_level(1, "holds", length_s=50.0), build_level(2, "breaks", length_s=20.0)]
+    levels = [build_level(1, "pass", duration_s=50.0), build_level(2, "fail", duration_s=20.0)]
 
-    assert level_budget(plan, levels, NextLevel(1, hold=True)).time_s == 100.0
+    assert level_budget(plan, levels, NextLevel(1, confirmation_run=True)).time_s == 100.0
 
 
 def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelOutcome]:
@@ -109,7 +115,7 @@ def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelO
 
     def played(number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
         took_s = given.time_s if step.last else min(given.time_s, length_s)
-        return build_level(step.load, "undecided", length_s=took_s, error=given.error, shares=[clean])
+        return build_level(step.load, "inconclusive", duration_s=took_s, error=given.error, slo_violations=[clean])
 
     return played
 
@@ -120,41 +126,41 @@ def test_no_search_gives_up_while_there_is_time_that_could_decide_a_level(first:
     levels: list[LevelOutcome] = []
     list(levels_of(plan, levels, undecided(17.0)))
 
-    assert sum(level.length_s for level in levels) == pytest.approx(time_s)
+    assert sum(level.duration_s for level in levels) == pytest.approx(time_s)
     assert sum(level.error for level in levels) <= ERROR
     assert min(level.load for level in levels) == first, "lower levels have fewer calls"
 
 
 def test_one_load_that_is_the_question_has_all_the_time_and_what_is_left_is_the_holds() -> None:
     plan = build_plan(first=8, most=8, time_s=240.0)
-    step = NextLevel(8, hold=False, last=True)
+    step = NextLevel(8, confirmation_run=False, last=True)
 
     assert level_budget(plan, [], step).time_s == 240.0
-    held = [build_level(8, "holds", length_s=70.0)]
-    assert step_within(plan, held) == (NextLevel(8, hold=True), LevelBudget(140.0, ERROR - 0.001, None))
+    held = [build_level(8, "pass", duration_s=70.0)]
+    assert step_within(plan, held) == (NextLevel(8, confirmation_run=True), LevelBudget(140.0, ERROR - 0.001, None))
 
 
 def test_a_quick_look_plays_one_undecided_level_again_in_all_the_time_that_is_left() -> None:
     plan, clean = build_plan(first=8, most=16, time_s=120.0), build_share(0.0, slow=0)
-    levels = [build_level(load, "undecided", length_s=18.0, shares=[clean]) for load in (8, 16)]
+    levels = [build_level(load, "inconclusive", duration_s=18.0, slo_violations=[clean]) for load in (8, 16)]
 
     step, given = step_within(plan, levels) or (None, None)
     assert given is not None
-    assert (step, given.time_s) == (NextLevel(16, hold=False, last=True), 120.0 - 36.0)
+    assert (step, given.time_s) == (NextLevel(16, confirmation_run=False, last=True), 120.0 - 36.0)
     longer, _ = step_within(build_plan(first=8, most=16), levels) or (None, None)
-    assert longer == NextLevel(16, hold=False)
+    assert longer == NextLevel(16, confirmation_run=False)
 
 
 def test_a_level_is_played_on_in_what_the_hold_does_not_take() -> None:
     plan = build_plan(first=8, most=64, precision=1.0, time_s=1000.0)
-    levels = [build_level(8, "holds"), build_level(64, "breaks"), *[build_level(16, "undecided")] * 2,
-              *[build_level(32, "undecided")] * 2]  # fmt: skip
+    levels = [build_level(8, "pass"), build_level(64, "fail"), *[build_level(16, "inconclusive")] * 2,
+              *[build_level(32, "inconclusive")] * 2]  # fmt: skip
     step, given = step_within(plan, levels) or (None, None)
     assert given is not None
 
-    assert (step, given.time_s) == (NextLevel(32, hold=False, last=True), 1000.0 - 6 * 60.0 - 2 * 60.0)
+    assert (step, given.time_s) == (NextLevel(32, confirmation_run=False, last=True), 1000.0 - 6 * 60.0 - 2 * 60.0)
     short = build_plan(first=8, most=64, precision=1.0, time_s=6 * 60.0 + 130.0)
-    assert step_within(short, levels) == (NextLevel(8, hold=True), LevelBudget(120.0, ERROR - 0.006, None))
+    assert step_within(short, levels) == (NextLevel(8, confirmation_run=True), LevelBudget(120.0, ERROR - 0.006, None))
 
 
 def test_one_load_is_decided_in_the_time_that_was_given_for_it() -> None:
@@ -162,11 +168,11 @@ def test_one_load_is_decided_in_the_time_that_was_given_for_it() -> None:
     plan = build_plan(first=8, most=8, time_s=240.0)
     for seed in range(SEEDS):
         levels = searched(plan, ModelService(lambda _: 0.0), seed)
-        assert levels[0].answer == "holds", levels
+        assert levels[0].result == "pass", levels
 
 
 def test_a_hold_is_played_however_soon_its_level_was_clear() -> None:
-    levels = [build_level(1, "holds", length_s=8.0), build_level(2, "breaks", length_s=8.0)]
+    levels = [build_level(1, "pass", duration_s=8.0), build_level(2, "fail", duration_s=8.0)]
 
     assert early_end(build_plan(), levels) is None
 
@@ -177,14 +183,14 @@ def test_a_hold_is_played_however_soon_its_level_was_clear() -> None:
 def test_a_search_ends_where_there_is_no_time_or_no_money_left(spent_s: float, usd: float, ended: str | None) -> None:
     plan = build_plan(budget_usd=5.0)
 
-    assert early_end(plan, [build_level(1, "holds", length_s=spent_s, usd=usd)]) == ended
+    assert early_end(plan, [build_level(1, "pass", duration_s=spent_s, usd=usd)]) == ended
 
 
 def test_the_least_time_of_a_search_is_enough_for_each_of_its_levels() -> None:
     plan = build_plan(most=64)
     least_s = least_time_s(ladder_of(plan))
 
-    given = level_budget(build_plan(most=64, time_s=least_s), [], NextLevel(1, hold=False))
+    given = level_budget(build_plan(most=64, time_s=least_s), [], NextLevel(1, confirmation_run=False))
 
     assert given.time_s == pytest.approx(LEAST_LOAD_S + AROUND_S)
-    assert ends_of([build_level(1, "holds")]) == [LevelEnd(1, "holds")]
+    assert ends_of([build_level(1, "pass")]) == [LevelEnd(1, "pass")]

@@ -15,7 +15,7 @@ import rtbench
 from bench.columns import BOUNDS
 from bench.run.folder import SCHEMAS, TableName
 from reports.api import Run
-from reports.runs import SESSION_MEASURES, TURN_MEASURES
+from reports.runs import SESSION_METRICS, TURN_METRICS
 from tests.reports import synthetic
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
@@ -63,7 +63,7 @@ def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
 
     first = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)[0].splitlines()
     assert list(names["run"].quantiles("ttfa").columns) == first[0].split()
-    answers = json.loads((tmp_path / NAMED / "summary.json").read_text())["answers"]
+    answers = json.loads((tmp_path / NAMED / "summary.json").read_text())["results"]
     frame = names["run"].quantiles("ttfa")
     assert len(answers) == 4
     assert len(frame) == 4 * len(answers)
@@ -71,7 +71,7 @@ def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
         of_origin = frame[(frame["target"] == answer["target"]) & (frame["measured_from"] == answer["measured_from"])]
         median = of_origin.set_index("p").loc[0.5]
         assert answer["failed"] > 0
-        assert answer["p50"]["published"]
+        assert answer["p50"]["reported"]
         np.testing.assert_allclose(
             [median[key] for key in ("value", "low", "high")],
             [answer["p50"][key] for key in ("value", "low", "high")],
@@ -80,10 +80,10 @@ def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
 
 
 def test_every_derived_column_is_named_and_every_named_one_is_there(loaded: list[Run]) -> None:
-    times = {"turns": (each for each in TURN_MEASURES if each.unit == "ms"), "sessions": SESSION_MEASURES}
+    times = {"turns": (each for each in TURN_METRICS if each.unit == "ms"), "sessions": SESSION_METRICS}
     named = {next(iter(names_in(frame))): names_in(columns) for frame, columns in rows_of("| frame | derived")}
-    for frame, measures in times.items():
-        named[frame] = named[frame] - {"<measure>_ms"} | {f"{measure.name}_ms" for measure in measures}
+    for frame, metrics in times.items():
+        named[frame] = named[frame] - {"<metric>_ms"} | {f"{metric.name}_ms" for metric in metrics}
 
     assert named == {
         name: set(getattr(loaded[0], name).columns) - set(schema.names) for name, schema in SCHEMAS.items()
@@ -116,12 +116,12 @@ def test_every_column_that_the_page_names_a_type_of_exists(loaded: list[Run]) ->
 @pytest.mark.parametrize("table", SCHEMAS)
 def test_whole_numbers_are_whole_numbers_whether_or_not_one_is_missing(loaded: list[Run], table: TableName) -> None:
     for run in loaded:
-        frame = getattr(run, table) if table != "turns" else run.turns.join(run.bounds[list(BOUNDS)])
+        frame = getattr(run, table) if table != "turns" else run.turns.join(run.uncertainty[list(BOUNDS)])
         numbers = [field.name for field in SCHEMAS[table] if str(field.type) == "int64"]
         assert {str(frame[name].dtype) for name in numbers} == {"Int64"}
 
 
 def test_the_public_names_are_those_that_the_page_calls_stable() -> None:
-    assert set(reports.__all__) == {"Run", "check", "compare", "history", "load"}
+    assert set(reports.__all__) == {"Run", "check", "compare", "trend", "load"}
     assert all(f"`{name}`" in PAGE for name in rtbench.__all__)
     assert set(reports.__all__) <= set(rtbench.__all__)

@@ -1,9 +1,7 @@
 """What users read has the field's terms: none of the words that only this tool once used as terms.
 
-In scope: the string literals of the modules that write what screens show (verdicts, notes, terminal texts, live line,
-capacity, doctor, sample size), and the pages of docs that are listed. Out of scope for now: the rest of docs, whose
-prose is being rewritten; names in JSON and columns; docstrings and comments; the texts of `bench/plan` and
-`bench/target`, of calibration and of the simulator.
+In scope: every string literal of the tool, which is what screens, pages, help, columns, and schemas are made of, but
+for docstrings and the words of vendors; and the prose of README and docs, but for code.
 """
 
 from __future__ import annotations
@@ -30,44 +28,32 @@ ORDINARY = (
     *("look at", "look into", "to wait", "waited for", "wait for", "waits for"),
     *("kept up", "keeps up", "no row is lost", "do not use these figures"),
     # kinds that code calls so, which no screen shows
-    *("no look", "last look", "no figure"),
+    *("no_analysis", "final_analysis", "no figure"),
 )
 """Ordinary English that these words are allowed in."""
-MODULES = (
-    "reports/finding_sentences.py",
-    "reports/comparisons/sentences.py",
-    "reports/looks/decision.py",
-    "reports/gate/sentences.py",
-    "reports/wording/verdicts.py",
-    "bench/load/leading/terminal.py",
-    "bench/capacity/conclude.py",
-    "reports/sizing.py",
-    "reports/wording/notices.py",
-    "reports/wording/sentences.py",
-    "reports/text/terminal.py",
-    "reports/comparisons/outputs.py",
-    "reports/gate/outputs.py",
-    "reports/gate/check.py",
-    "reports/gate/relative.py",
-    "reports/finding_rows.py",
-    "bench/load/leading/leader.py",
-    "bench/load/leading/tally.py",
-)
+VENDORS = ("bench/simulator/refusals.py", "bench/simulator/answering/responses.py")
+"""Modules with the words of services, which the simulator repeats."""
+MODULES = [
+    module
+    for package in ("bench", "reports", "rtbench", "scenarios")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if (module := path.relative_to(ROOT).as_posix()) not in VENDORS
+]
+PAGES = ["README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md")))]
+NO_PROSE = re.compile(r"`[^`]*`|--[a-z-]+|\]\([^)]*\)|<[^>]*>")
+"""Code, options, targets of links, and tags."""
+FENCED = re.compile(r"```.*?```|<!-- made:.*?<!-- end -->", re.DOTALL)
+"""Code blocks of a page, and tables that are made from literals."""
 CODE = re.compile(r"[a-z0-9_.:/+-]*")
 """A literal without a space or a capital is a name, not a text."""
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield each literal of a module that is no docstring, no name and no description of a JSON field."""
+    """Yield each literal of a module that is no docstring and no name, with its line."""
     module = ast.parse(path.read_text(encoding="utf-8"))
-    beside: set[int] = set()
+    docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
     for node in ast.walk(module):
-        documented = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        described = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "about"
-        if documented or described:
-            beside |= {id(inner) for inner in ast.walk(node)}
-    for node in ast.walk(module):
-        if isinstance(node, ast.Constant) and id(node) not in beside:
+        if isinstance(node, ast.Constant) and id(node) not in docstrings:
             text = node.value if isinstance(node.value, str) else ""
             if not CODE.fullmatch(text):
                 yield node.lineno, text
@@ -78,12 +64,20 @@ def found_in(text: str) -> list[str]:
     rest = text.lower()
     for phrase in ORDINARY:
         rest = rest.replace(phrase, "")
-    return FORBIDDEN.findall(re.sub(r"`[^`]*`|--[a-z-]+", "", rest))
+    return FORBIDDEN.findall(NO_PROSE.sub("", rest))
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_text_on_a_screen_uses_a_coined_word_as_a_term(module: str) -> None:
     found = [(line, words, text) for line, text in texts(ROOT / module) if (words := found_in(text))]
+
+    assert found == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_uses_a_coined_word_as_a_term(page: str) -> None:
+    prose = FENCED.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    found = [(words, line) for line in prose.splitlines() if (words := found_in(line))]
 
     assert found == []
 

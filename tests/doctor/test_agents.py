@@ -8,7 +8,7 @@ import pytest
 
 from bench.doctor.explain import remedy_of_agents
 from bench.doctor.service_findings import AudioPace, heard_answer, paced, spoke_first, unread
-from bench.measures import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
+from bench.metrics import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.audio import G711_ULAW, PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session
@@ -63,7 +63,7 @@ def test_messages_that_were_left_unread_are_counted_by_kind_and_say_what_to_do()
     assert list(unread(session(unknown_events={}))) == []
     (found,) = unread(session(unknown_events={"media of another stream": 400, "ping": 2}))
 
-    assert (found.state, found.said.rpartition(": ")[2]) == ("warning", "media of another stream 400, ping 2")
+    assert (found.result, found.message.rpartition(": ")[2]) == ("warning", "media of another stream 400, ping 2")
     assert "streamSid" in found.remedy
     assert "streamSid" not in next(unread(session(unknown_events={"ping": 2}))).remedy
 
@@ -71,21 +71,21 @@ def test_messages_that_were_left_unread_are_counted_by_kind_and_say_what_to_do()
 def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_no_failure() -> None:
     spoken = session(instants={"connect_start": AT_NS, "greeting_audible": AT_NS + 400 * MS})
 
-    assert spoke_first(turn(), spoken).said == "it speaks first, 400 ms after it was called"
+    assert spoke_first(turn(), spoken).message == "it speaks first, 400 ms after it was called"
     unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}")
     waits = spoke_first(unheard, session(instants={"connect_start": AT_NS}))
-    assert waits.said == f"it said nothing audible within 12 s of the call: {NO_MESSAGE}"
-    assert (waits.state, waits.remedy.startswith("leave `wait_for: greeting` out")) == ("warning", True)
-    assert spoke_first(turn("timeout:response"), session(instants={"connect_start": AT_NS})).state == "failed"
+    assert waits.message == f"it said nothing audible within 12 s of the call: {NO_MESSAGE}"
+    assert (waits.result, waits.remedy.startswith("leave `wait_for: greeting` out")) == ("warning", True)
+    assert spoke_first(turn("timeout:response"), session(instants={"connect_start": AT_NS})).result == "fail"
 
 
 def test_an_answer_is_what_the_caller_waited_for() -> None:
     found = list(heard_answer(turn(), session(), pace(1.0), PCM16_16K))
 
-    assert [(each.name, each.state) for each in found] == [("turn", "ok"), ("audio", "ok")]
-    assert found[0].said == "answered: voice_to_voice 900 ms"
+    assert [(each.name, each.result) for each in found] == [("turn", "pass"), ("audio", "pass")]
+    assert found[0].message == "answered: voice_to_voice 900 ms"
     (failed,) = heard_answer(None, session(outcome="closed:1000"), AudioPace(), PCM16_16K)
-    assert (failed.state, failed.said) == ("failed", "closed:1000")
+    assert (failed.result, failed.message) == ("fail", "closed:1000")
 
 
 def test_messages_that_end_within_a_sample_are_a_warning_of_pcm_alone() -> None:
@@ -93,7 +93,7 @@ def test_messages_that_end_within_a_sample_are_a_warning_of_pcm_alone() -> None:
     split.heard(AT_NS, 641)
     found = list(heard_answer(turn(), session(), split, PCM16_16K))
 
-    assert (found[-1].name, found[-1].state, found[-1].said[-1]) == ("samples", "warning", "1")
+    assert (found[-1].name, found[-1].result, found[-1].message[-1]) == ("samples", "warning", "1")
     assert len(list(heard_answer(turn(), session(), split, G711_ULAW))) == len(found) - 1
 
 
@@ -107,10 +107,10 @@ def test_a_pace_is_that_of_the_longest_stretch(speed: float) -> None:
 def test_audio_of_another_rate_than_it_is_played_at_comes_at_another_pace(speed: float, rate: str) -> None:
     found = paced(speed, PCM16_16K)
 
-    assert found.state == "warning"
+    assert found.result == "warning"
     assert rate in found.remedy
 
 
 @pytest.mark.parametrize("speed", [1.0, 0.97, 1.2, 4.0, 6.1, None])
 def test_audio_that_comes_as_fast_as_an_agent_likes_is_well(speed: float | None) -> None:
-    assert paced(speed, PCM16_16K).state in ("ok", "skipped")
+    assert paced(speed, PCM16_16K).result in ("pass", "skipped")

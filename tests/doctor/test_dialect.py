@@ -59,7 +59,7 @@ def test_the_dialect_that_the_service_speaks_is_named_with_where_the_other_came_
         (PREVIEW, UNKNOWN, "Unknown parameter: 'session.type'."),
         (GA, UNKNOWN, "no words"),
         (GA, "failed:invalid_value", "Invalid value: 'x' at 'session.type'."),
-        (GA, "ok", ""),
+        (GA, "pass", ""),
     ],
 )
 def test_other_mistakes_are_not_taken_for_it(spoken: Dialect, outcome: str, words: str) -> None:

@@ -33,19 +33,19 @@ def test_what_only_informs_is_no_warning_wherever_the_target_is_described(
     (target,) = resolve_targets(ENVIRONMENT, service_options)
     found = [*configuration(target)]
 
-    assert any(finding.said.startswith("through the proxy http://proxy.test:3128") for finding in found)
-    assert {finding.state for finding in found} == {"ok"}
+    assert any(finding.message.startswith("through the proxy http://proxy.test:3128") for finding in found)
+    assert {finding.result for finding in found} == {"pass"}
 
 
 def test_what_is_likely_wrong_is_a_warning() -> None:
     url = "wss://res.openai.azure.com/openai/v1/realtime?model=voice&api-version=2024-10-01-preview"
     (target,) = resolve_targets({"KEY": "k" * 32}, ServiceOptions(url=url, api_key_env="KEY"))
 
-    assert [finding.state for finding in configuration(target)] == ["ok", "warning"]
+    assert [finding.result for finding in configuration(target)] == ["pass", "warning"]
 
 
 def test_a_service_that_is_known_is_named_with_how_long_its_sessions_last() -> None:
     (target,) = resolve_targets({}, ServiceOptions(url="wss://api.stepfun.ai/v1/realtime?model=step-audio-2"))
     (said, *_) = configuration(target)
 
-    assert said.said.endswith("stepfun dialect of StepFun, whose sessions last 30 minutes at most")
+    assert said.message.endswith("stepfun dialect of StepFun, whose sessions last 30 minutes at most")

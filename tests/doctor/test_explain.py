@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.doctor.explain import Refusal, explain
-from bench.measures import SERVICE_SAID, TEXT_SESSION, UNHEARD
+from bench.metrics import SERVICE_SAID, TEXT_SESSION, UNHEARD
 from bench.observe.pending_turns import UNNOTICED
 from bench.protocol.openai_ga import GA
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.doctor.explain import Finding, FindingState, any_failed, lines, printable_finding
 
-STATES = st.sampled_from(["ok", "warning", "failed", "skipped"])
+STATES = st.sampled_from(["pass", "warning", "fail", "skipped"])
 WORDS = st.text(st.characters(categories=["L", "N"]), max_size=12)
 TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
 
@@ -24,24 +24,24 @@ def test_no_line_is_wider_than_wanted_and_no_word_is_lost(
 
 
 def test_a_remedy_stands_below_what_was_found() -> None:
-    assert list(lines(Finding("tcp", "failed", "nobody there", "go there"), 80)) == [
-        "failed   tcp              nobody there",
+    assert list(lines(Finding("tcp", "fail", "nobody there", "go there"), 80)) == [
+        "fail     tcp              nobody there",
         "                          → go there",
     ]
 
 
 def test_what_a_service_says_cannot_steer_the_terminal() -> None:
-    shown = printable_finding(Finding("upgrade", "failed", "no\x1b[2J", "a\nb"))
+    shown = printable_finding(Finding("upgrade", "fail", "no\x1b[2J", "a\nb"))
 
-    assert (shown.said, shown.remedy) == (r"no\x1b[2J", r"a\nb")
+    assert (shown.message, shown.remedy) == (r"no\x1b[2J", r"a\nb")
 
 
-@pytest.mark.parametrize(("state", "failed"), [("ok", False), ("warning", False), ("skipped", False), ("failed", True)])
+@pytest.mark.parametrize(("state", "failed"), [("pass", False), ("warning", False), ("skipped", False), ("fail", True)])
 def test_only_what_failed_is_a_failure(state: FindingState, failed: bool) -> None:
-    assert any_failed([Finding("x", "ok", ""), Finding("x", state, "")]) is failed
+    assert any_failed([Finding("x", "pass", ""), Finding("x", state, "")]) is failed
 
 
 def test_json_has_all_of_it() -> None:
-    told = Finding("dns", "ok", "found").as_json()
+    told = Finding("dns", "pass", "found").as_json()
 
-    assert told == {"name": "dns", "state": "ok", "said": "found", "remedy": ""}
+    assert told == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}

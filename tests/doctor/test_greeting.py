@@ -54,8 +54,8 @@ def test_a_greeting_explains_nothing_that_has_another_cause(outcome: str) -> Non
 def test_a_session_that_opens_all_the_same_is_warned_of(spoken: Dialect) -> None:
     (found,) = in_other_dialect(GREETINGS[OTHER[spoken]], spoken)
 
-    assert (found.name, found.state, found.remedy) == ("dialect", "warning", REMEDIES[OTHER[spoken]])
-    assert found.said.startswith(f"session.created has the shape of the {OTHER[spoken].name} dialect")
+    assert (found.name, found.result, found.remedy) == ("dialect", "warning", REMEDIES[OTHER[spoken]])
+    assert found.message.startswith(f"session.created has the shape of the {OTHER[spoken].name} dialect")
     assert list(in_other_dialect(GREETINGS[spoken], spoken)) == []
 
 

@@ -22,28 +22,28 @@ from bench.doctor.surroundings import (
 from bench.installation import tool_version
 
 
-@pytest.mark.parametrize(("compiled", "state"), [(True, "ok"), (False, "warning")])
+@pytest.mark.parametrize(("compiled", "state"), [(True, "pass"), (False, "warning")])
 def test_an_installation_without_what_is_compiled_is_a_warning(compiled: bool, state: str) -> None:
     found = installation(compiled=compiled)
 
-    assert found.state == state
-    assert tool_version() in found.said
+    assert found.result == state
+    assert tool_version() in found.message
     assert bool(found.remedy) != compiled
 
 
 @pytest.mark.parametrize(
     ("soft", "hard", "state", "said"),
     [
-        (1_024, 4_096, "ok", "about 960 sessions"),
+        (1_024, 4_096, "pass", "about 960 sessions"),
         (256, 4_096, "warning", "about 192 sessions"),
         (10, 10, "warning", "about 0 sessions"),
-        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, "ok", "no limit"),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, "pass", "no limit"),
     ],
 )
 def test_open_files_say_how_many_sessions_they_allow(soft: int, hard: int, state: str, said: str) -> None:
     found = open_files(soft, hard)
 
-    assert (found.state, said in found.said) == (state, True)
+    assert (found.result, said in found.message) == (state, True)
     assert bool(found.remedy) == (state == "warning")
 
 
@@ -54,36 +54,36 @@ def test_a_remedy_says_how_many_files_the_hard_limit_allows() -> None:
 
 @pytest.mark.parametrize(
     ("first", "last", "used", "state"),
-    [(32_768, 60_999, 100, "ok"), (32_768, 60_999, 28_000, "warning"), (0, 0, 0, "skipped")],
+    [(32_768, 60_999, 100, "pass"), (32_768, 60_999, 28_000, "warning"), (0, 0, 0, "skipped")],
 )
 def test_ports_that_are_left_limit_the_connections(first: int, last: int, used: int, state: str) -> None:
-    assert local_ports(first, last, used).state == state
+    assert local_ports(first, last, used).result == state
 
 
 def test_few_ports_left_have_a_remedy_that_widens_the_range() -> None:
     found = local_ports(50_000, 50_099, 90)
 
-    assert "10 more connections" in found.said
+    assert "10 more connections" in found.message
     assert "ip_local_port_range" in found.remedy
 
 
-@pytest.mark.parametrize(("resolution_s", "state"), [(1e-9, "ok"), (1e-5, "ok"), (0.015, "warning")])
+@pytest.mark.parametrize(("resolution_s", "state"), [(1e-9, "pass"), (1e-5, "pass"), (0.015, "warning")])
 def test_a_coarse_clock_is_a_warning(resolution_s: float, state: str) -> None:
-    assert clock_resolution(resolution_s).state == state
+    assert clock_resolution(resolution_s).result == state
 
 
 def test_a_wall_clock_that_did_not_move_has_no_sign() -> None:
-    assert judged_wall_clock(-0.0012).said.startswith("moved by less than 0.01 ms against")
+    assert judged_wall_clock(-0.0012).message.startswith("moved by less than 0.01 ms against")
 
 
 @given(st.floats(-1e6, 1e6))
 def test_a_wall_clock_that_is_stepped_is_a_warning(moved_ms: float) -> None:
-    assert judged_wall_clock(moved_ms).state == ("ok" if abs(moved_ms) <= 5 else "warning")
+    assert judged_wall_clock(moved_ms).result == ("pass" if abs(moved_ms) <= 5 else "warning")
 
 
-@pytest.mark.parametrize(("cpus", "load", "state"), [(2, 0.5, "ok"), (2, 1.9, "warning"), (64, 10.0, "ok")])
+@pytest.mark.parametrize(("cpus", "load", "state"), [(2, 0.5, "pass"), (2, 1.9, "warning"), (64, 10.0, "pass")])
 def test_a_busy_machine_is_a_warning(cpus: int, load: float, state: str) -> None:
-    assert processors(cpus, load).state == state
+    assert processors(cpus, load).result == state
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_a_busy_machine_is_a_warning(cpus: int, load: float, state: str) -> None
 def test_the_doctor_says_whether_a_run_may_have_priority_and_how(got: Priority, said: str, remedy: str) -> None:
     finding = priority(got)
 
-    assert (finding.state, finding.remedy) == ("ok", remedy)
-    assert said in finding.said
+    assert (finding.result, finding.remedy) == ("pass", remedy)
+    assert said in finding.message
 
 
 def test_stamps_are_tried_on_a_connection_of_this_machine() -> None:
     found = stamps()
 
     assert found.name == "kernel timestamps"
-    assert found.state in ("ok", "warning")
-    assert (found.state == "ok") == (not found.remedy)
+    assert found.result in ("pass", "warning")
+    assert (found.result == "pass") == (not found.remedy)

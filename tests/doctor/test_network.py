@@ -51,8 +51,8 @@ def test_a_client_certificate_that_cannot_be_used_is_a_failure_and_no_end(tmp_pa
         path = NetworkPath(client_cert=own.certificate, client_key=other.key)
         found = looked_at(build_target(port, path, tls=True))
 
-    assert found["tls"].state == "failed"
-    assert "the key is another certificate's" in found["tls"].said
+    assert found["tls"].result == "fail"
+    assert "the key is another certificate's" in found["tls"].message
 
 
 def test_a_certificate_that_has_ended_is_shown_with_what_to_do(tmp_path: Path) -> None:
@@ -62,8 +62,10 @@ def test_a_certificate_that_has_ended_is_shown_with_what_to_do(tmp_path: Path) -
     with serving(server) as port:
         found = looked_at(build_target(port, NetworkPath(ca=files.certificate), tls=True))
 
-    assert found["tls"].state == "failed"
-    assert "certificate has expired (its certificate: a caller, issued by a caller, ended 0.0 days" in found["tls"].said
+    assert found["tls"].result == "fail"
+    assert (
+        "certificate has expired (its certificate: a caller, issued by a caller, ended 0.0 days" in found["tls"].message
+    )
     assert "must renew it" in found["tls"].remedy
 
 
@@ -74,7 +76,7 @@ def test_a_certificate_of_an_unknown_authority_is_shown_with_what_to_do(tmp_path
     with serving(server) as port:
         found = looked_at(build_target(port, tls=True))
 
-    assert "issued by a caller, 0 days left; for localhost" in found["tls"].said
+    assert "issued by a caller, 0 days left; for localhost" in found["tls"].message
     assert found["tls"].remedy.startswith("name its certificate authority with --ca-file FILE")
 
 
@@ -86,8 +88,8 @@ def test_a_proxy_that_is_not_reached_is_not_told_what_to_allow(scheme: Literal["
     with serving() as port:
         found = looked_at(build_target(port, NetworkPath(proxy=Proxy(scheme, "127.0.0.1", closed_port()))))
 
-    assert (found["proxy"].state, found["tls"].state) == ("failed", "skipped")
-    assert "Connection refused" in found["proxy"].said
+    assert (found["proxy"].result, found["tls"].result) == ("fail", "skipped")
+    assert "Connection refused" in found["proxy"].message
     assert found["proxy"].remedy == NO_PROXY
 
 
@@ -106,5 +108,5 @@ def test_a_proxy_that_is_reached_and_refuses_is_told_what_to_allow() -> None:
     with serving() as port, running_proxy("ann", "a-password-that-nobody-may-see") as proxy:
         found = looked_at(build_target(port, NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port))))
 
-    assert "407" in found["proxy"].said
+    assert "407" in found["proxy"].message
     assert f"allow CONNECT to port {port}" in found["proxy"].remedy

@@ -39,29 +39,34 @@ JSON = st.recursive(
 
 @pytest.mark.parametrize(
     ("off_s", "state", "said"),
-    [(0, "ok", "agrees"), (30, "ok", "30 s ahead"), (-300, "warning", "300 s behind"), (300, "warning", "300 s ahead")],
+    [
+        (0, "pass", "agrees"),
+        (30, "pass", "30 s ahead"),
+        (-300, "warning", "300 s behind"),
+        (300, "warning", "300 s ahead"),
+    ],
 )
 def test_a_wall_clock_that_is_wrong_is_a_warning(off_s: int, state: str, said: str) -> None:
     found = service_clock(DATE, (AT_S + off_s) * 1_000_000_000 + 500_000_000)
 
-    assert (found.state, said in found.said) == (state, True)
+    assert (found.result, said in found.message) == (state, True)
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT"])
 def test_without_a_date_the_clocks_are_not_compared(date: str | None) -> None:
-    assert service_clock(date, AT_S * 1_000_000_000).state == "skipped"
+    assert service_clock(date, AT_S * 1_000_000_000).result == "skipped"
 
 
 @pytest.mark.parametrize(
-    ("days_before", "state"), [(61, "ok"), (60, "warning"), (1, "warning"), (0, "warning"), (-30, "warning")]
+    ("days_before", "state"), [(61, "pass"), (60, "warning"), (1, "warning"), (0, "warning"), (-30, "warning")]
 )
 def test_the_end_of_a_model_is_a_note_and_a_warning_once_it_is_near(days_before: int, state: str) -> None:
     today = date(2027, 1, 20) - timedelta(days=days_before)
     (found,) = retired({"model": "gpt-realtime-2025-08-28"}, "openai", today)
 
-    assert (found.state, bool(found.remedy)) == (state, state == "warning")
-    assert "gpt-realtime-2025-08-28" in found.said
-    assert "2027-01-20" in found.said
+    assert (found.result, bool(found.remedy)) == (state, state == "warning")
+    assert "gpt-realtime-2025-08-28" in found.message
+    assert "2027-01-20" in found.message
 
 
 @pytest.mark.parametrize(
@@ -114,35 +119,35 @@ def test_the_greeting_says_which_model_answers_and_for_how_long(left_s: float, s
     instants = {"upgrade_done": 0, "session_created": 12_000_000}
     found = greeted({"model": "m", "expires_at": AT_S + left_s}, SessionObservation("", "", 0, instants), AT_S)
 
-    assert found.said == f"model m, ends in {said} at the latest, greeted in 12.0 ms"
+    assert found.message == f"model m, ends in {said} at the latest, greeted in 12.0 ms"
 
 
 def test_a_simulator_behind_a_gateway_is_known_by_its_greeting() -> None:
     observed = SessionObservation("", "", 0, {"upgrade_done": 0, "session_created": 12_000_000})
 
-    assert greeted({SIMULATOR_MARK: True}, observed, AT_S).said.startswith("SIMULATED: ")
-    assert "SIMULATED" not in greeted({}, observed, AT_S).said
+    assert greeted({SIMULATOR_MARK: True}, observed, AT_S).message.startswith("SIMULATED: ")
+    assert "SIMULATED" not in greeted({}, observed, AT_S).message
 
 
 def test_limits_say_what_is_left() -> None:
     found = limits_told((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5)))
 
-    assert found.said == "requests: 199 of 200 left, whole again in 0.3 s; tokens: 5 left"
-    assert limits_told(()).state == "skipped"
+    assert found.message == "requests: 199 of 200 left, whole again in 0.3 s; tokens: 5 left"
+    assert limits_told(()).result == "skipped"
 
 
 def test_a_turn_that_the_service_ends_without_a_word_says_its_outcome_alone() -> None:
     turn = build_observation(outcome="incomplete:max_output_tokens")
 
-    assert replied(turn, build_target(), Tariff("m", None, "")).said == "incomplete:max_output_tokens"
+    assert replied(turn, build_target(), Tariff("m", None, "")).message == "incomplete:max_output_tokens"
 
 
 @pytest.mark.parametrize(
     ("wanted", "agreed", "state"),
-    [(False, "", "ok"), (True, "permessage-deflate", "ok"), (True, "", "warning")],
+    [(False, "", "pass"), (True, "permessage-deflate", "pass"), (True, "", "warning")],
 )
 def test_compression_that_is_declined_is_a_warning(wanted: bool, agreed: str, state: str) -> None:
-    assert compression({"sec-websocket-extensions": agreed}, wanted=wanted).state == state
+    assert compression({"sec-websocket-extensions": agreed}, wanted=wanted).result == state
 
 
 def test_a_refusal_holds_the_ids_that_support_asks_for_each_once() -> None:
@@ -150,7 +155,7 @@ def test_a_refusal_holds_the_ids_that_support_asks_for_each_once() -> None:
     observed = SessionObservation("connect_failed:503", "HTTP 503: no", 0, {}, headers=headers)
     found = refused("upgrade", observed, build_target(), {}, str)
 
-    assert found.said == "connect_failed:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
+    assert found.message == "connect_failed:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
     assert "asks to wait 9 s" in found.remedy
 
 
@@ -162,4 +167,4 @@ def test_a_secret_that_the_service_has_cut_is_hidden_before_ids_follow_it(length
 
     found = refused("session", observed, build_target(), {}, Credential("api-key", secret).hide)
 
-    assert found.said == "closed:1008: no such key: ***; x-ms-region Sweden Central"
+    assert found.message == "closed:1008: no such key: ***; x-ms-region Sweden Central"

@@ -380,7 +380,7 @@ def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
 
 def _shown(folder: Path) -> str:
     """What the terminal shows of a run."""
-    return report_text(summarise(reports.load(folder, everything=False)))
+    return report_text(summarise(reports.load(folder, all_columns=False)))
 
 
 def _remove(path: Path) -> None:
@@ -408,7 +408,7 @@ def spoilt_part() -> Iterator[Subject]:
                 turns = read_table(folder, "turns").column("worker").to_pylist()
                 assert turns.count(0) == TURNS_OF_A_WORKER
                 lost = TURNS_OF_A_WORKER - turns.count(1)
-                bounds = [entry["turns"] for entry in document.get("lost", []) if entry["worker"] == 1]
+                bounds = [entry["turns"] for entry in document.get("missing_workers", []) if entry["worker"] == 1]
                 assert lost <= 0 or any(bound is None or bound >= lost for bound in bounds)
                 check(lambda: _shown(folder))
             finally:

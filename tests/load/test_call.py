@@ -294,12 +294,12 @@ def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_t
     talked = Talked(exchange.script, exchange.services[0], exchange.turns_of_sessions[0], before, heard)
     ends_ns = Truth(talked, {1: EDGES}).ends_ns(1)
     (turn,) = exchange.turns_of_sessions[1]
-    measures = after.measures_ns()
+    metrics = after.metrics_ns()
     assert abs(after.instants["previous_reply_end"] - ends_ns) < 2
     wait_ns = turn.instants["first_audible"] - turn.instants[turn.measured_from or ""]
-    parts_ns = measures["session_ready"] + measures["session_update"] + measures["history_load"] + wait_ns
+    parts_ns = metrics["session_ready"] + metrics["session_update"] + metrics["history_load"] + wait_ns
     begun_ns = after.instants["connect_start"] - after.instants["previous_reply_end"]
-    between_ns = measures["renewal_gap"] - begun_ns - parts_ns
+    between_ns = metrics["renewal_gap"] - begun_ns - parts_ns
     assert 0 <= between_ns < MS, "nothing passes between the parts"
 
 
@@ -319,9 +319,9 @@ def test_the_gap_is_from_sound_to_sound_and_absent_where_an_answer_beside_it_is_
     exchange = call(say(output=before), say(output=after), after_s=0.001)
 
     first, second = exchange.sessions
-    assert ("renewal_gap" in second.measures_ns()) is measured
-    assert "service_time" in second.measures_ns(), "which tells of text"
-    assert "renewal_gap" not in first.measures_ns()
+    assert ("renewal_gap" in second.metrics_ns()) is measured
+    assert "service_time" in second.metrics_ns(), "which tells of text"
+    assert "renewal_gap" not in first.metrics_ns()
 
 
 def test_an_old_session_goes_on_until_the_next_one_has_its_place_among_the_starts() -> None:
@@ -336,7 +336,7 @@ def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_
 
     first, second = exchange.sessions
     assert (first.outcome, second.outcome, second.start_ns) == ("renewed", "ok", START_NS + 9 * S)
-    assert second.measures_ns()["renewal_gap"] > START_NS + 9 * S - second.instants["previous_reply_end"]
+    assert second.metrics_ns()["renewal_gap"] > START_NS + 9 * S - second.instants["previous_reply_end"]
 
 
 def test_a_run_that_ends_renews_no_session() -> None:

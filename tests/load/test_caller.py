@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.planning.tasks import MAX_REHEARSED, Rehearsal, TakenTurn, act
+from bench.load.planning.tasks import MAX_REHEARSED, Rehearsal, Turn, act
 from bench.load.playing.call import StepPlayer
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
@@ -480,8 +480,8 @@ def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
 ) -> None:
     tone(tmp_path / "a.wav")
 
-    def is_open(turn: TakenTurn) -> bool:
-        return "open" in turn.reply_text and turn.outcome == "ok" and "ttfa" in turn.measures
+    def is_open(turn: Turn) -> bool:
+        return "open" in turn.reply_text and turn.outcome == "ok" and "ttfa" in turn.metrics
 
     def task(actor: Actor) -> None:
         if kind == "text":
@@ -524,19 +524,19 @@ def test_a_turn_is_waited_for_when_it_is_asked_and_not_before() -> None:
     assert seen_ns == [turn.instants["request_sent"], turn.instants["ended"]]
 
 
-def test_a_turn_tells_its_measures_in_milliseconds_also_when_another_one_is_over() -> None:
+def test_a_turn_tells_its_metrics_in_milliseconds_also_when_another_one_is_over() -> None:
     told: list[dict[str, float]] = []
 
     def task(actor: Actor) -> None:
         turns = [actor.text(text) for text in ("One", "Two")]
-        told.extend(dict(turn.measures) for turn in turns)
+        told.extend(dict(turn.metrics) for turn in turns)
         assert [turn.number for turn in turns] == [1, 2]
 
     stand = Stand(text_repertoire("Hello"))
     stand.perform(task, HERE.parent)
 
-    measures = [{name: ns / MS for name, ns in turn.measures_ns().items()} for turn in stand.listening.turns]
-    assert told == measures
+    metrics = [{name: ns / MS for name, ns in turn.metrics_ns().items()} for turn in stand.listening.turns]
+    assert told == metrics
     assert told[0]["ttfa"] > 0
 
 
@@ -589,7 +589,7 @@ def test_who_asks_for_words_that_a_run_that_ends_does_not_wait_for_leaves_the_ta
 def test_in_a_rehearsal_every_turn_is_ok_and_nothing_is_said() -> None:
     def task(actor: Actor) -> None:
         for turn in (actor.text("One"), actor.request_response()):
-            assert (turn.outcome, turn.input_text, turn.reply_text, dict(turn.measures)) == ("ok", "", "", {})
+            assert (turn.outcome, turn.input_text, turn.reply_text, dict(turn.metrics)) == ("ok", "", "", {})
 
     assert len(rehearse(task).steps) == 2
 

@@ -79,9 +79,10 @@ def test_what_was_decided_is_no_wider_than_the_terminal_and_the_last_two_lines_s
 
 
 @pytest.mark.parametrize(
-    ("verdict", "status"), [({"valid": True}, None), ({"valid": False}, 4), ({"valid": None}, 4), (None, 4)]
+    ("validity", "status"),
+    [({"status": "valid"}, None), ({"status": "invalid"}, 4), ({"status": "no_verdict"}, 4), (None, 4)],
 )
 def test_only_a_run_that_is_valid_leaves_the_exit_status_to_locust(
-    verdict: dict[str, bool | None] | None, status: int | None
+    validity: dict[str, str] | None, status: int | None
 ) -> None:
-    assert run_status({"verdict": verdict}) == status
+    assert run_status({"validity": validity}) == status

@@ -18,7 +18,7 @@ from bench.load.planning.planned import (
     process_advice,
 )
 
-CITED = {"sessions": 350, "kind": "listening", "date": "2026-11-20", "ended": "", "stale": []}
+CITED = {"sessions": 350, "kind": "text", "date": "2026-11-20", "ended": "", "stale": []}
 
 
 def of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
@@ -76,8 +76,8 @@ def test_nothing_is_said_where_every_process_is_trusted_with_its_sessions(users:
 
 def test_the_line_says_how_many_processes_are_enough_and_what_happens_otherwise() -> None:
     assert advice(1_000) == (
-        "1,000 sessions in one process are more than this machine is trusted with: 350 listening ones (calibrated on "
-        "2026-11-20); this load takes --processes 3; with fewer, figures may be off by more than 1 ms and the run "
+        "1,000 sessions in one process are more than this machine is trusted with: 350 text sessions (calibrated on "
+        "2026-11-20); this load takes --processes 3; with fewer, values may be off by more than 1 ms and the run "
         "INVALID"
     )
     assert advice(1_000, processes=2).startswith("500 sessions in one process")
@@ -99,7 +99,7 @@ def test_where_there_are_too_few_cores_the_line_says_how_many_machines_it_takes(
 def test_the_line_says_what_has_changed_since_the_calibration_and_what_ended_it() -> None:
     line = advice(1_000, CITED | {"ended": "the simulator", "stale": ["with another kernel"]})
 
-    assert "at least 350 listening ones (calibrated on 2026-11-20, with another kernel)" in line
+    assert "at least 350 text sessions (calibrated on 2026-11-20, with another kernel)" in line
 
 
 @pytest.mark.parametrize(("trusted", "arms"), [(0, 1), (1, 2)])

@@ -73,5 +73,5 @@ def test_a_session_that_ended_before_its_script_did_is_shown_as_a_failure() -> N
         show_session(lambda **entry: told.append(entry), "here", "talk", session, None)
 
     assert [(one["request_type"], one["name"], str(one["exception"])) for one in told if one["exception"]] == [
-        ("talk", "never begun", "session_expired before 3 of 5 turns")
+        ("talk", "not started", "session_expired before 3 of 5 turns")
     ]

@@ -389,7 +389,7 @@ WORDS: dict[str, tuple[list[Quote], int | None, str]] = {
     "written replies are assumed in tokens":
         (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
     "transcription is said to be billed apart":
-        (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is billed apart"),
+        (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is billed extra"),
     "a deployment that is called like a model is a guess": (quoted(say(), service="azure"), 8,
      "…(if the deployment gpt-realtime is of that model, prices of 2026-11-01)…"),
     "without a price the words say why and what to do": (quoted(say(), service="azure", model="voice-1"), 8,
@@ -418,7 +418,7 @@ def test_the_estimate_of_a_run_is_that_of_all_its_sessions_in_all_its_arms() -> 
 @pytest.mark.parametrize(
     ("budget_usd", "quotes", "sessions", "said"),
     [
-        (0.1, [priced()], 8, "the budget of 0.10 USD is below the least estimate (0.40): the run will end early"),
+        (0.1, [priced()], 8, "the budget of 0.10 USD is below the lower estimate (0.40): the run will end early"),
         (0.4, [priced()], 8, ""),
         (None, [priced()], 8, ""),
         (0.1, [priced()], None, ""),

@@ -49,10 +49,12 @@ def points(*every: Told) -> dict[str, list[tuple[dict[str, Any], Any]]]:
     return {metric.name: [(dict(p.attributes or {}), p) for p in metric.data.data_points] for metric in metrics}
 
 
-def test_waits_are_histograms_by_measure_and_origin() -> None:
+def test_waits_are_histograms_by_metric_and_origin() -> None:
     found = points(told(times_us={"sweden": {STEP: TIMES}}))
 
-    waits = {(a["rtbench.measure"], a["rtbench.origin"]): (p.count, p.sum) for a, p in found["rtbench.turn.wait"]}
+    waits = {
+        (a["rtbench.metric"], a["rtbench.measured_from"]): (p.count, p.sum) for a, p in found["rtbench.turn.latency"]
+    }
     assert waits == {
         ("ttfa", "request_sent"): (2, pytest.approx(1.2)),
         ("ttfa", "speech_end"): (1, pytest.approx(0.9)),
@@ -78,18 +80,18 @@ def test_counts_are_added_over_reports_and_processes_and_open_sessions_are_of_th
     events = {a["network.io.direction"]: p.value for a, p in found["rtbench.events"]}
     assert events == {"receive": 14, "transmit": 0}
     assert found["rtbench.cost"][0][1].value == pytest.approx(1.4)
-    assert found["rtbench.sessions"][0][1].value == 14
+    assert found["rtbench.sessions.active"][0][1].value == 14
     turns = {(a["rtbench.outcome"], a["rtbench.outcome_class"]): p.value for a, p in found["rtbench.turns"]}
-    assert turns == {("ok", "good"): 9, ("timeout", "failed"): 1}
+    assert turns == {("ok", "success"): 9, ("timeout", "failed"): 1}
 
 
 def test_before_a_target_has_said_anything_nothing_is_told_of_it() -> None:
-    assert "rtbench.sessions" not in points(told(counts={}), told(late=True))
+    assert "rtbench.sessions.active" not in points(told(counts={}), told(late=True))
 
 
 @pytest.mark.parametrize("late", [True, False])
 def test_a_late_harness_is_told(late: bool) -> None:
-    ((_, point),) = points(told(late=late))["rtbench.harness.late"]
+    ((_, point),) = points(told(late=late))["rtbench.load_generator.overloaded"]
 
     assert point.value == late
 

@@ -77,7 +77,7 @@ def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
         "steps:\n  - audio: a.wav\n    chunk_ms: 40\n  - text: Hello\n    output: text\n"))  # fmt: skip
     (fact,) = facts(actor("One", script(path)))
 
-    assert fact["detection"] == {"type": "semantic_vad"}
+    assert fact["turn_detection_settings"] == {"type": "semantic_vad"}
     assert {key: fact[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
         "turn_detection": "semantic_vad",
         "input_format": "g711_ulaw",
@@ -94,7 +94,11 @@ def test_facts_hold_all_that_a_script_sets_of_turn_detection(tmp_path: Path) -> 
     (fact,) = facts(actor("One", script(path)))
 
     assert fact["turn_detection"] == "server_vad"
-    assert fact["detection"] == {"type": "server_vad", "silence_duration_ms": 500, "create_response": False}
+    assert fact["turn_detection_settings"] == {
+        "type": "server_vad",
+        "silence_duration_ms": 500,
+        "create_response": False,
+    }
 
 
 def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path: Path) -> None:
@@ -124,7 +128,7 @@ def test_facts_of_a_plain_script_say_what_it_does_without(tmp_path: Path) -> Non
     (fact,) = facts(actor("One", script(talk(tmp_path))))
 
     assert (fact["turn_detection"], fact["background_snr_db"], fact["variables"]) == ("none", None, None)
-    assert fact["detection"] is None
+    assert fact["turn_detection_settings"] is None
     assert (fact["name"], fact["scenario"], fact["chunk_ms"]) == ("talk", "scenario", None)
 
 
@@ -162,7 +166,7 @@ def test_facts_of_a_target_hold_no_secret() -> None:
         secret in repr(fact) for secret in ("sk-secret-key", "confidential", "hush-hush", "ann-of-the-proxy")
     )
     assert (fact["auth"], fact["proxy"]) == ("key", "http://proxy.example:8080")
-    assert (fact["address"], fact["deflate"], fact["connects_per_min"]) == ("127.0.0.1", True, 30.0)
+    assert (fact["address"], fact["deflate"], fact["connect_rate"]) == ("127.0.0.1", True, 30.0)
     assert fact["prices"]["audio_output"] == 6
     assert (fact["variant_of"], fact["session"]) == ("west", {"voice": "verse"})
 

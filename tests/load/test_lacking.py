@@ -10,7 +10,7 @@ import pytest
 from bench.load.planning.lacking import LACKS, _of_session, _of_turn, lacking
 from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.tasks import script
-from bench.measures import TRAITS
+from bench.metrics import TURN_TYPES
 from bench.plan.steps import Sound, SoundSettings
 from bench.plan.turn_plan import Cue
 from bench.protocol.openai_ga import GA
@@ -54,13 +54,13 @@ def test_what_is_said_to_be_lacking_is_never_observed(talk: Any) -> None:
     for prepared, turn in zip(talked.script.turns, talked.turns, strict=True):
         lacks = dict(_of_turn(talked.script, prepared))
         columns = {name for name in lacks if getattr(turn, name, None) is not None and name not in ("task_success",)}
-        traits = {f"traits:{name}" for name in (turn.traits or "").split("+")}
-        assert not lacks.keys() & (turn.instants.keys() | columns | traits)
+        turn_type = {f"turn_type:{name}" for name in (turn.turn_type or "").split("+")}
+        assert not lacks.keys() & (turn.instants.keys() | columns | turn_type)
     assert not dict(_of_session(talked.script, arrives=False)).keys() & talked.session.instants.keys()
 
 
 def test_names_are_those_of_rows() -> None:
-    known = {*SCHEMAS["turns"].names, *(f"traits:{name}" for name in TRAITS), "gaps_ns"}
+    known = {*SCHEMAS["turns"].names, *(f"turn_type:{name}" for name in TURN_TYPES), "gaps_ns"}
 
     for lack in LACKS:
         assert {name if name in known else f"{name}_at_ns" for name in lack.names} <= known, lack.why

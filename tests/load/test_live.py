@@ -55,7 +55,6 @@ def test_a_pair_has_a_session_of_each_arm(tmp_path: Path) -> None:
     sessions = stand.rows("sessions")
     assert [row["outcome"] for row in sessions] == ["ok"] * 6
     assert len({row["session_id"] for row in sessions}) == 6
-    assert all(row["arm"] == row["target"] for row in sessions)
     by_pair = [{row["target"] for row in sessions if row["pair"] == pair} for pair in (0, 1)]
     assert by_pair == [{"west", "east", "south"}] * 2
     assert {row["block"] for row in sessions} == {0}
@@ -72,15 +71,15 @@ def test_the_name_of_a_scenario_is_asked_for_before_the_first_session(
     assert {row["scenario"] for row in stand.rows("sessions")} == {"scenario"}
 
 
-def test_a_run_of_one_target_has_pairs_of_one_and_no_arm(tmp_path: Path) -> None:
+def test_a_run_of_one_target_has_pairs_of_one(tmp_path: Path) -> None:
     stand = Stand(tmp_path)
     stand.play(3)
 
     sessions = stand.rows("sessions")
-    assert [(row["session_id"], row["arm"], row["pair"]) for row in sessions] == [
-        ("w0-000000", None, 0),
-        ("w0-000001", None, 1),
-        ("w0-000002", None, 2),
+    assert [(row["session_id"], row["target"], row["pair"]) for row in sessions] == [
+        ("w0-000000", "here", 0),
+        ("w0-000001", "here", 1),
+        ("w0-000002", "here", 2),
     ]
     assert all(row["pair"] == int(row["session_id"][-1]) for row in stand.rows("turns"))
 
@@ -522,8 +521,8 @@ def test_of_several_arms_a_fault_is_told_before_locusts_own_words_and_none_is_lo
         raise_all([StopUser("enough"), ValueError("first"), KeyError("second")])
 
     assert raised.value.__notes__ == [
-        "Beside it, in another arm: StopUser: enough",
-        "Beside it, in another arm: KeyError: 'second'",
+        "On another target of the pair: StopUser: enough",
+        "On another target of the pair: KeyError: 'second'",
     ]
     with pytest.raises(StopUser):
         raise_all([StopUser("enough")])

@@ -63,7 +63,7 @@ def test_what_a_run_may_cost_is_said_of_services_elsewhere(tmp_path: Path) -> No
 def test_a_budget_that_will_not_last_is_said_before_the_run(tmp_path: Path) -> None:
     small, ample = (plan(tmp_path, "--url", THERE, "--budget", usd).notices for usd in ("0.0001", "100"))
 
-    assert "is below the least estimate" in small[-1]
+    assert "is below the lower estimate" in small[-1]
     assert not any("the least estimate" in notice for notice in ample)
 
 
@@ -99,7 +99,7 @@ def test_several_targets_are_planned_with_their_own_settings(tmp_path: Path) -> 
     document = both.opening_document("run", 0, {}, 1)
 
     assert document["interleaved"] is True
-    assert [target["label"] for target in document["targets"]] == ["west", "west.quick"]
+    assert [target["name"] for target in document["targets"]] == ["west", "west.quick"]
     assert [script["target"] for script in document["scripts"]] == ["west", "west.quick"]
     assert [script.session.voice for script in both.scripts] == [None, "verse"]
 
@@ -180,7 +180,7 @@ def test_a_priority_that_cannot_be_had_is_one_line_before_the_run(
     assert (other.priority, other.notices) == (None, [])
 
 
-CITED = {"sessions": 10, "kind": "listening", "date": "2026-11-20"}
+CITED = {"sessions": 10, "kind": "text", "date": "2026-11-20"}
 
 
 def test_more_sessions_in_a_process_than_the_machine_was_calibrated_for_are_said_before_the_run(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_the_document_cites_the_machines_calibration(tmp_path: Path, monkeypatch
 
     assert before["calibration"] is None
     assert after["calibration"]["sessions"] == 700
-    assert after["calibration"]["kind"] == "listening"
+    assert after["calibration"]["kind"] == "text"
 
 
 def test_a_run_that_was_given_a_name_is_called_so_and_keeps_its_labels(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from bench.money import Prices
 from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, Key
 from bench.run.recorder import Traffic
-from reports.statistics.quantiles import estimates, sample
+from reports.statistics.quantiles import quantiles, sample
 from tests.helpers import MS, at, build_observation, build_session, designs
 
 NOTHING = Histograms()
@@ -179,11 +179,16 @@ def test_a_report_goes_through_json() -> None:
 
 
 def test_turns_are_told_by_their_step_and_the_first_word_of_their_outcome() -> None:
-    turns = [waited(500), waited(600), waited(700, traits="calls"), waited(800, outcome="error:server_error")]
+    turns = [
+        waited(500),
+        waited(600),
+        waited(700, turn_type="function_calls"),
+        waited(800, outcome="error:server_error"),
+    ]
     standing = reported(*turns)
 
-    assert standing.outcomes == {"sweden": {STEP: {"ok": 2, "error": 1}, f"{STEP}.calls": {"ok": 1}}}
-    assert times_of(standing, step=f"{STEP}.calls")[TTFA] == [700_000]
+    assert standing.outcomes == {"sweden": {STEP: {"ok": 2, "error": 1}, f"{STEP}.function_calls": {"ok": 1}}}
+    assert times_of(standing, step=f"{STEP}.function_calls")[TTFA] == [700_000]
 
 
 def test_what_is_told_of_a_target_is_its_own() -> None:
@@ -354,10 +359,10 @@ def test_a_median_is_told_from_as_many_sessions_on_as_a_report_takes(sessions: i
     tally.add(0, made.standing(NOTHING))
     (wait, *_) = tally.waits()
     values = np.full(sessions * turns, 500.0)
-    (report,) = estimates(sample(values, np.repeat(np.arange(sessions), turns)), [0.5])
+    (report,) = quantiles(sample(values, np.repeat(np.arange(sessions), turns)), [0.5])
 
     assert (wait.p50_ms is not None) == report.bounded == told
-    assert wait.lacking[0] == (0 if told else report.needs)
+    assert wait.lacking[0] == (0 if told else report.required)
 
 
 def test_targets_stand_in_the_order_of_the_run() -> None:
@@ -521,7 +526,7 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
     ]  # fmt: skip
     east, sweden = tally.targets(0)
     assert (east.health, sweden.health) == ("overloaded: timestamp_uncertainty 3.1 ms > 1 ms", "OK")
-    assert (east.verdict, east.valid, east.simulated) == (sweden.verdict, False, True)
+    assert (east.verdict, east.validity, east.simulated) == (sweden.verdict, "invalid", True)
     assert east.remedy == sweden.remedy != ""
 
 

@@ -122,7 +122,7 @@ def after(*models: str | None) -> Spending:
 def test_an_unknown_price_names_the_model_and_the_remedy() -> None:
     line = unknown_price(after("gpt-realtime-3", "gpt-next", None))
 
-    assert line.startswith("--budget cannot be kept, because no price of gpt-next, gpt-realtime-3 is known: ")
+    assert line.startswith("--budget cannot be enforced, because no price of gpt-next, gpt-realtime-3 is known: ")
     assert "--prices FILE" in line
     assert "targets.yaml" in line
 
@@ -137,5 +137,5 @@ def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are(
 
     assert spending.unpriced == 1
     assert unknown_price(spending) == (
-        "--budget cannot be kept, because the service's token counts cannot be read: leave --budget out"
+        "--budget cannot be enforced, because the service's token counts cannot be read: leave --budget out"
     )

@@ -17,7 +17,7 @@ from bench.run.recorder import Traffic
 WAIT = Wait("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf, (400.0, 800.0, math.inf))
 LATE = "late: send_delay 14 ms > 10 ms"
 SWEDEN = TargetStanding(
-    "sweden", 12, 113, 7, (WAIT,), Traffic(900, 400, 80_000, 9_000), 1.25, 0, LATE, "VALID so far", True
+    "sweden", 12, 113, 7, (WAIT,), Traffic(900, 400, 80_000, 9_000), 1.25, 0, LATE, "VALID so far", "valid"
 )
 
 
@@ -46,10 +46,12 @@ def test_an_empty_cell_says_what_it_lacks() -> None:
     assert (row["p50"], row["p95"]) == (12.0, "n/a (needs 52 sessions)")
 
 
-def test_each_measure_is_drawn_over_time_below_a_verdict_in_its_colour() -> None:
+def test_each_metric_is_drawn_over_time_below_a_verdict_in_its_colour() -> None:
     course = ((400.0, 900.0), (420.0, math.inf), (410.0, 800.0), (400.0, 700.0))
     wait = replace(WAIT, arm="<east>", course_ms=course)
-    bad = replace(SWEDEN, waits=(wait,), verdict="INVALID: send_delay 14 ms > 10 ms", valid=False, simulated=True)
+    bad = replace(
+        SWEDEN, waits=(wait,), verdict="INVALID: send_delay 14 ms > 10 ms", validity="invalid", simulated=True
+    )
     page = live_page([replace(bad, remedy="end other programs")])
 
     assert "class='no'>✕ INVALID: send_delay 14 ms &gt; 10 ms" in page
@@ -80,7 +82,7 @@ def test_a_chart_draws_what_the_table_tells(lacking: tuple[int, int], told: str 
 
 
 def test_the_trend_of_a_terminal_is_of_a_p95_that_the_row_tells() -> None:
-    first = replace(WAIT, measure="ttfa", p95_ms=800.0)
+    first = replace(WAIT, metric="ttfa", p95_ms=800.0)
     lacks = replace(first, p95_ms=None, lacking=(0, 46))
 
     assert any("█" in line for line in board_lines([replace(SWEDEN, waits=(first,))], 140, colour=False))
@@ -90,7 +92,7 @@ def test_the_trend_of_a_terminal_is_of_a_p95_that_the_row_tells() -> None:
 def test_rows_stand_in_the_order_in_which_they_are_given_and_charts_too() -> None:
     """Locust's page sorts rows by their names."""
     course = ((400.0, 900.0), (420.0, 800.0))
-    first, second = replace(WAIT, measure="ttfa", course_ms=course), replace(WAIT, course_ms=course)
+    first, second = replace(WAIT, metric="ttfa", course_ms=course), replace(WAIT, course_ms=course)
     targets = [replace(SWEDEN, target="old", waits=(first, second)), replace(SWEDEN, target="new", waits=(first,))]
     rows = sorted(stats(targets)[0]["data"], key=lambda row: row["name"])
 

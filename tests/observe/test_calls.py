@@ -67,7 +67,7 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
     answer_call(talk, 400, "c1")
     turn = goes_on(talk, 900)
 
-    assert (turn.outcome, turn.traits, turn.function_calls) == ("ok", "calls", 1)
+    assert (turn.outcome, turn.turn_type, turn.function_calls) == ("ok", "function_calls", 1)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
     assert {name: after_ms(turn, name) for name in turn.instants} == {
         "request_sent": 0,
@@ -84,8 +84,8 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
         "response_done": 900,
         "ended": 900,
     }
-    measures = {name: ns / MS for name, ns in turn.measures_ns().items() if name.startswith("function")}
-    assert measures == {
+    metrics = {name: ns / MS for name, ns in turn.metrics_ns().items() if name.startswith("function")}
+    assert metrics == {
         "function_call_added": 110,
         "function_call_done": 115,
         "function_execution": 285,

@@ -43,7 +43,7 @@ def test_what_is_said_unasked_while_a_function_runs_is_heard_and_answers_nothing
     answer_call(talk, 2_000, "c1")
     turn = goes_on(talk, 2_500)
 
-    assert (turn.outcome, turn.traits, turn.preamble) == ("ok", "calls+filler", True)
+    assert (turn.outcome, turn.turn_type, turn.preamble) == ("ok", "function_calls+filler", True)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
     assert (after_ms(turn, "first_audio"), after_ms(turn, "answer_audio")) == (400, 2_500)
     assert (after_ms(turn, "function_call_done"), turn.function_calls) == (115, 1)
@@ -90,7 +90,7 @@ def test_a_filler_s_tokens_do_not_tell_how_long_the_conversation_is() -> None:
     talk.hear(3_100, created("r3"), audio("r3", "item_r3"), done("r3", usage=read | {"input_tokens": 19}))
     second = talk.only()
 
-    assert (first.traits, second.traits) == ("calls+filler", "after_truncation")
+    assert (first.turn_type, second.turn_type) == ("function_calls+filler", "after_truncation")
 
 
 def test_of_several_rounds_each_may_have_a_filler() -> None:
@@ -101,7 +101,7 @@ def test_of_several_rounds_each_may_have_a_filler() -> None:
     answer_call(talk, 3_000, "c2")
     turn = goes_on(talk, 3_500, "r3")
 
-    assert (turn.outcome, turn.traits, turn.answer_response_id) == ("ok", "calls+filler", "r3")
+    assert (turn.outcome, turn.turn_type, turn.answer_response_id) == ("ok", "function_calls+filler", "r3")
     assert after_ms(turn, "answer_audio") == 3_500
 
 
@@ -118,7 +118,7 @@ def test_every_turn_of_a_session_that_fills_waits_is_apart(described: dict[str, 
         100, created("r1"), message("response.text.delta", response_id="r1", item_id="i", delta="No."), done("r1")
     )
 
-    assert talk.only().traits == ("filler" if on or sent else None)
+    assert talk.only().turn_type == ("filler" if on or sent else "regular")
 
 
 def test_a_session_may_say_during_a_turn_that_it_fills_waits_from_now_on() -> None:
@@ -130,7 +130,7 @@ def test_a_session_may_say_during_a_turn_that_it_fills_waits_from_now_on() -> No
             talk.hear(2_200, updated(interim_response=STATIC))
         talk.hear(number * 1_000 + 300, audio(f"r{number}", f"item_{number}"), done(f"r{number}"))
 
-    assert [turn.traits for turn in talk.take(9_000)] == [None, "filler", "filler"]
+    assert [turn.turn_type for turn in talk.take(9_000)] == ["regular", "filler", "filler"]
 
 
 def test_a_response_that_follows_the_outputs_is_the_answer_and_no_filler() -> None:
@@ -141,4 +141,4 @@ def test_a_response_that_follows_the_outputs_is_the_answer_and_no_filler() -> No
     talk.hear(320, error("rate_limit", event_id=None))
     turn = goes_on(talk, 500)
 
-    assert (turn.outcome, turn.traits) == ("ok", "calls")
+    assert (turn.outcome, turn.turn_type) == ("ok", "function_calls")

@@ -63,7 +63,7 @@ def test_a_greeting_is_heard_from_its_first_audible_sample_on(behind: str, level
 
     frame, place = divmod(begin, 8 * FRAME_MS)
     heard_ms = READY_MS + (frame + 1) * FRAME_MS + place / 8 + JITTER_MS
-    off_ns = abs(timeline.session().measures_ns()["greeting"] - heard_ms * NS_PER_MS)
+    off_ns = abs(timeline.session().metrics_ns()["greeting"] - heard_ms * NS_PER_MS)
     bound_ns = timeline.session().errors_ns["greeting_audible"]
     assert (turn.outcome, turn.measured_from) == ("ok", None)
     assert off_ns <= bound_ns + 1
@@ -78,7 +78,7 @@ def test_a_service_that_does_not_greet_is_waited_for_as_long_as_for_a_first_delt
     (turn,) = timeline.take(at(60_000))
 
     assert turn.outcome == "timeout:first_delta"
-    assert "greeting" not in timeline.session().measures_ns()
+    assert "greeting" not in timeline.session().metrics_ns()
 
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
@@ -96,7 +96,7 @@ def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: st
     timeline.tell(inputs.InterruptionAwaited("speech"))
     spoken = replace(PLAN, number=2, event_prefix="turn-2-", vad=True, greeting=False)
     timeline.tell(inputs.Begun(at(interrupted_ms), spoken))
-    timeline.tell(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, moments={"speech_start": 0}))
+    timeline.tell(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, instants={"speech_start": 0}))
     hear(timeline, samples[half:], after_ms=half / 8)
     (turn,) = timeline.take(at(60_000))
 
@@ -106,4 +106,4 @@ def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: st
     assert abs(turn.instants["barge_in_silent"] - at(silent_ms)) <= (0 if behind == "silence" else 130) * NS_PER_MS + 1
     assert turn.instants["barge_in_last_audio"] <= turn.instants["barge_in_silent"]
     assert turn.overlap_ns == turn.instants["barge_in_silent"] - at(interrupted_ms)
-    assert turn.measures_ns()["barge_in_yield"] == turn.instants["barge_in_silent"] - at(interrupted_ms)
+    assert turn.metrics_ns()["barge_in_yield"] == turn.instants["barge_in_silent"] - at(interrupted_ms)

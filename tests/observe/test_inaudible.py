@@ -54,7 +54,7 @@ def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[byte
         receive(timeline, next(place), frame)
     if spoken:
         at_ns = at(next(place) * FRAME_MS)
-        timeline.tell(inputs.Sent("audio", at_ns, 99, audio_bytes=640, moments={"speech_end": 0}))
+        timeline.tell(inputs.Sent("audio", at_ns, 99, audio_bytes=640, instants={"speech_end": 0}))
     for frame in frames:
         receive(timeline, next(place), frame)
     timeline.expire(AT_NS + 100 * S)

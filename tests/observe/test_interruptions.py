@@ -98,8 +98,8 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() ->
     assert {name: after_ms(turn, name) for name in expected} == expected
     assert (turn.late_audio_ns, turn.unplayed_audio_ns, turn.received_audio_ns) == (1 * S, 5 * S - 930 * MS, 5 * S)
     assert turn.overlap_ns == 80 * MS
-    measures = {name: ns / MS for name, ns in turn.measures_ns().items() if name.startswith(("barge", "truncate"))}
-    assert measures == {
+    metrics = {name: ns / MS for name, ns in turn.metrics_ns().items() if name.startswith(("barge", "truncate"))}
+    assert metrics == {
         "barge_in_detection": 80, "barge_in_yield": 80, "barge_in_last_audio": 85, "barge_in_response_done": 90,
         "barge_in_late_audio": 1_000, "truncate_ack": 19,
     }  # fmt: skip
@@ -116,7 +116,7 @@ def test_a_reply_that_was_there_before_it_was_interrupted_is_interrupted_all_the
 
     assert (turn.outcome, after_ms(turn, "ended"), turn.yielded) == ("interrupted", 1_080, True)
     assert turn.unplayed_audio_ns == 4 * S - 930 * MS
-    assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.measures_ns())
+    assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.metrics_ns())
 
 
 def test_a_response_that_ended_by_itself_was_not_stopped_by_the_interruption() -> None:
@@ -129,19 +129,19 @@ def test_a_response_that_ended_by_itself_was_not_stopped_by_the_interruption() -
     turn, *_ = talk.take(100_000)
 
     assert (turn.outcome, turn.yielded) == ("interrupted", True)
-    assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.measures_ns())
+    assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.metrics_ns())
 
 
 def test_a_sound_stops_no_response_and_both_speak_until_it_is_over() -> None:
     talk = playing("backchannel")
-    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
-    talk.send(1_600, "input_audio_buffer.append", audio_bytes=4_800, moments={"sound_end": 0})
+    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
+    talk.send(1_600, "input_audio_buffer.append", audio_bytes=4_800, instants={"sound_end": 0})
     talk.hear(1_700, audio(), part_done(GA, "audio", "r1"), done("r1"))
     talk.timeline.expire(at(10_000))
     (turn,) = talk.take(100_000)
 
     assert (turn.outcome, turn.overlap_ns) == ("ok", 600 * MS)
-    assert not [name for name in turn.measures_ns() if name.startswith("barge_in")]
+    assert not [name for name in turn.metrics_ns() if name.startswith("barge_in")]
 
 
 def test_both_speak_until_the_caller_has_said_all_where_a_reply_does_not_yield() -> None:
@@ -164,7 +164,7 @@ def test_the_turn_that_interrupts_is_apart_and_has_an_answer_of_its_own() -> Non
     first, second = talk.take(100_000)
 
     assert (first.outcome, second.outcome) == ("interrupted", "ok")
-    assert (first.traits, second.traits) == (None, "after_interruption")
+    assert (first.turn_type, second.turn_type) == ("regular", "after_interruption")
     assert second.response_id == "r2"
 
 
@@ -180,8 +180,8 @@ def test_a_client_that_interrupts_is_silent_at_once_and_says_what_was_heard() ->
     turn = talk.only(1_030)
 
     assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "client", None)
-    assert "barge_in_yield" not in turn.measures_ns()
-    assert turn.measures_ns()["barge_in_response_done"] == 20 * MS
+    assert "barge_in_yield" not in turn.metrics_ns()
+    assert turn.metrics_ns()["barge_in_response_done"] == 20 * MS
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -220,13 +220,13 @@ def test_a_reply_that_goes_on_for_two_seconds_has_not_yielded(from_ms: float, yi
     (turn,) = talk.take(4_151)
 
     assert (turn.outcome, turn.yielded) == ("ok", yielded)
-    assert turn.measures_ns().get("barge_in_yield") == (None if yielded is None else (4_150 - from_ms) * MS)
+    assert turn.metrics_ns().get("barge_in_yield") == (None if yielded is None else (4_150 - from_ms) * MS)
 
 
 @pytest.mark.parametrize(("heard_ms", "false_yield"), [(None, False), (1_400, True), (2_500, False)])
 def test_a_sound_that_stops_a_reply_has_made_it_yield_falsely(heard_ms: float | None, false_yield: bool) -> None:
     talk = playing("backchannel", whole=True)
-    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
+    talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     if heard_ms is not None:
         talk.hear(heard_ms, speech_started("item_b"))
     talk.timeline.expire(at(4_150))
@@ -238,7 +238,7 @@ def test_a_sound_that_stops_a_reply_has_made_it_yield_falsely(heard_ms: float | 
 
 def test_a_sound_that_a_reply_went_on_under_is_told_also_of_one_that_speech_then_interrupts() -> None:
     talk = playing("backchannel", whole=True)
-    talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
+    talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     talk.timeline.tell(inputs.InterruptionAwaited("speech"))
     interrupts(talk, 2_000)
     talk.hear(2_080, speech_started("item_b"))
@@ -249,9 +249,9 @@ def test_a_sound_that_a_reply_went_on_under_is_told_also_of_one_that_speech_then
 
 def test_each_of_two_sounds_begins_when_it_does() -> None:
     talk = playing("noise", whole=True)
-    talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
+    talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     talk.timeline.tell(inputs.InterruptionAwaited("talking_to_others"))
-    talk.send(2_000, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
+    talk.send(2_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     talk.hear(2_100, speech_started("item_b"))
     (turn,) = talk.take(100_000)
 
@@ -356,7 +356,7 @@ def cut(heard_ms: int = 930) -> Talk:
     talk = playing(whole=True, verify=True)
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
-    talk.send(1_081, "conversation.item.truncate", item="item_a", heard_ms=heard_ms)
+    talk.send(1_081, "conversation.item.truncate", item="item_a", played_ms=heard_ms)
     return talk
 
 
@@ -436,7 +436,7 @@ def test_all_items_of_a_reply_that_were_cut_must_be_right() -> None:
     talk.hear(1_080, speech_started("item_c"))
     for work in talk.timeline.work(at(1_080), at(1_080)):
         if isinstance(work, Truncate):
-            talk.send(1_081, "conversation.item.truncate", item=work.item_id, heard_ms=work.heard_ms)
+            talk.send(1_081, "conversation.item.truncate", item=work.item_id, played_ms=work.played_ms)
     talk.hear(1_100, truncated("item_b"), truncated("item_a"))
     shown = talk.work(1_100, Retrieve)
     assert shown == [Retrieve("item_a", "turn-1-1-retrieve"), Retrieve("item_b", "turn-1-2-retrieve")]
@@ -467,7 +467,7 @@ def test_nothing_is_known_of_a_cut_that_nobody_checks_or_of_a_reply_that_was_not
     else:
         interrupts(talk, 1_000)
         talk.hear(1_080, speech_started("item_b"))
-        talk.send(1_081, "conversation.item.truncate", item="item_a", heard_ms=930)
+        talk.send(1_081, "conversation.item.truncate", item="item_a", played_ms=930)
         talk.hear(1_100, truncated())
 
     assert talk.work(4_151, Retrieve) == []
@@ -478,7 +478,7 @@ def test_an_item_is_asked_for_once_its_response_is_over() -> None:
     talk = playing("client", verify=True)
     talk.timeline.tell(inputs.Interrupted(at(1_000)))
     talk.send(1_000, "response.cancel")
-    talk.send(1_001, "conversation.item.truncate", item="item_a", heard_ms=850)
+    talk.send(1_001, "conversation.item.truncate", item="item_a", played_ms=850)
     talk.hear(1_010, truncated())
     assert talk.work(1_010, Retrieve) == []
     talk.hear(1_020, done("r1", status="cancelled", type="cancelled", reason="client_cancelled"))

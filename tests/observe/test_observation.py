@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
 from bench.limits import Limits
-from bench.measures import (
+from bench.metrics import (
     CATALOGUE,
     GOOD,
     MANUAL_SEGMENTS,
     SEGMENT_NAMES,
     VAD_SEGMENTS,
-    Measure,
+    Metric,
     outcome_class,
     segments,
 )
@@ -27,9 +27,9 @@ NOTHING_ELSE = {"stall_duration_ns": None, "network_rtt_ns": None}
 """No measured time that is a column of its own."""
 
 
-def test_a_turn_s_measures_are_differences_of_its_instants() -> None:
+def test_a_turn_s_metrics_are_differences_of_its_instants() -> None:
     assert build_observation().measured_from == "request_sent"
-    assert build_observation().measures_ns() == {
+    assert build_observation().metrics_ns() == {
         "ttfa": 500 * MS,
         "transcript_first": 399 * MS,
         "transcript_total": 1_449 * MS,
@@ -62,29 +62,29 @@ MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("instants", "measured_from", "measures"), MEASURED.values(), ids=MEASURED)
-def test_a_turn_has_the_measures_between_its_instants(
-    instants: dict[str, float], measured_from: str | None, measures: dict[str, float]
+@pytest.mark.parametrize(("instants", "measured_from", "metrics"), MEASURED.values(), ids=MEASURED)
+def test_a_turn_has_the_metrics_between_its_instants(
+    instants: dict[str, float], measured_from: str | None, metrics: dict[str, float]
 ) -> None:
     turn = build_observation(instants={name: at(ms) for name, ms in instants.items()}, **NOTHING_ELSE)
 
     assert turn.measured_from == measured_from
-    assert turn.measures_ns() == {name: round(ms * MS) for name, ms in measures.items()}
+    assert turn.metrics_ns() == {name: round(ms * MS) for name, ms in metrics.items()}
 
 
 def test_where_the_round_trip_is_not_known_nothing_is_taken_off() -> None:
-    measures = build_observation(network_rtt_ns=None, stall_duration_ns=None).measures_ns()
+    metrics = build_observation(network_rtt_ns=None, stall_duration_ns=None).metrics_ns()
 
-    assert {"network_rtt", "ttfa_minus_rtt", "stall_duration"}.isdisjoint(measures)
-    assert measures["ttfa"] == 500 * MS
+    assert {"network_rtt", "ttfa_minus_rtt", "stall_duration"}.isdisjoint(metrics)
+    assert metrics["ttfa"] == 500 * MS
 
 
 def test_the_round_trip_to_a_proxy_says_nothing_of_the_service() -> None:
-    measures = build_observation(rtt_scope="proxy").measures_ns()
+    metrics = build_observation(rtt_scope="proxy").metrics_ns()
 
-    assert "ttfa_minus_rtt" not in measures
-    assert (measures["ttfa"], measures["network_rtt"]) == (500 * MS, 2 * MS)
-    assert build_observation(rtt_scope="service").measures_ns()["ttfa_minus_rtt"] == 498 * MS
+    assert "ttfa_minus_rtt" not in metrics
+    assert (metrics["ttfa"], metrics["network_rtt"]) == (500 * MS, 2 * MS)
+    assert build_observation(rtt_scope="service").metrics_ns()["ttfa_minus_rtt"] == 498 * MS
 
 
 TRY_AGAIN = "rate_limit_exceeded: Rate limit reached. Please try again in 6.232s."
@@ -127,8 +127,8 @@ def test_a_session_that_was_refused_knows_the_wait_that_was_asked_for(
     assert build_session(outcome=outcome, headers=headers, detail=detail).retry_after_ns == wait_ns
 
 
-def test_a_session_s_measures_are_differences_of_its_instants() -> None:
-    assert build_session(auth_wait_ns=5 * MS).measures_ns() == {
+def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
+    assert build_session(auth_wait_ns=5 * MS).metrics_ns() == {
         "auth_wait": 5 * MS,
         "connect_dns": 1 * MS,
         "connect_tcp": 2 * MS,
@@ -150,24 +150,24 @@ def test_a_session_s_measures_are_differences_of_its_instants() -> None:
 
 def test_how_late_a_session_began_holds_no_wait_for_a_token() -> None:
     instants = {"intended_start": at(-30), "connect_start": at(5)}
-    measures = build_session(instants=instants, auth_wait_ns=5 * MS).measures_ns()
+    metrics = build_session(instants=instants, auth_wait_ns=5 * MS).metrics_ns()
 
-    assert measures["start_delay"] == 30 * MS
+    assert metrics["start_delay"] == 30 * MS
 
 
 def test_without_tls_the_upgrade_counts_from_the_tcp_connection() -> None:
     instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "upgrade_done": at(20)}
-    measures = build_session(instants=instants).measures_ns()
+    metrics = build_session(instants=instants).metrics_ns()
 
-    assert measures["connect_upgrade"] == 17 * MS
-    assert "connect_tls" not in measures
+    assert metrics["connect_upgrade"] == 17 * MS
+    assert "connect_tls" not in metrics
 
 
-def test_what_a_session_did_not_reach_has_no_measure() -> None:
+def test_what_a_session_did_not_reach_has_no_metric() -> None:
     instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "ended": at(4)}
 
-    measures = set(build_session(instants=instants).measures_ns())
-    assert measures == {"auth_wait", "connect_dns", "connect_tcp", "session_duration"}
+    metrics = set(build_session(instants=instants).metrics_ns())
+    assert metrics == {"auth_wait", "connect_dns", "connect_tcp", "session_duration"}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_turns_that_were_never_begun_are_lost_unless_the_run_s_end_cut_them() ->
     assert build_session(outcome="unfinished", turns_planned=5, turns_started=2).turns_not_started == 0
 
 
-def test_a_measure_of_another_scope_is_not_among_them() -> None:
+def test_a_metric_of_another_scope_is_not_among_them() -> None:
     instants = dict.fromkeys(("connect_start", "ended", "request_sent", "first_audio"), AT_NS)
 
     nothing: dict[str, int] = {}
@@ -194,8 +194,8 @@ def test_a_measure_of_another_scope_is_not_among_them() -> None:
 # The catalogue.
 
 
-@pytest.mark.parametrize("measure", CATALOGUE.values(), ids=CATALOGUE)
-def test_a_measure_names_instants_and_columns_that_a_row_has(measure: Measure) -> None:
+@pytest.mark.parametrize("metric", CATALOGUE.values(), ids=CATALOGUE)
+def test_a_metric_names_instants_and_columns_that_a_row_has(metric: Metric) -> None:
     instants = {
         "turn": {*TURN_INSTANTS, "measured_from"},
         "session": {*SESSION_INSTANTS},
@@ -204,11 +204,11 @@ def test_a_measure_names_instants_and_columns_that_a_row_has(measure: Measure) -
     sessions = {*SCHEMAS["sessions"].names}
     columns = {"turn": {*SCHEMAS["turns"].names}, "session": sessions, "harness": sessions}
 
-    assert {measure.begin, measure.end} - {""} <= instants.get(measure.scope, set())
-    assert {measure.column, measure.less} - {""} <= columns.get(measure.scope, set())
-    assert bool(measure.begin) == bool(measure.end)
-    assert not (measure.column and measure.begin)
-    assert measure.sentence.endswith(".")
+    assert {metric.begin, metric.end} - {""} <= instants.get(metric.scope, set())
+    assert {metric.column, metric.less} - {""} <= columns.get(metric.scope, set())
+    assert bool(metric.begin) == bool(metric.end)
+    assert not (metric.column and metric.begin)
+    assert metric.sentence.endswith(".")
 
 
 # Segments of voice_to_voice.
@@ -263,23 +263,23 @@ def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
     cut = segments(instants)
 
     nothing: dict[str, int] = {}
-    measures = times_ns("turn", instants, nothing.get)
-    assert ("voice_to_voice" in measures) is (ends[1] >= ends[0]) is bool(cut)
-    assert sum(length_ns for _, _, length_ns in cut) == measures.get("voice_to_voice", 0) == max(0, ends[1] - ends[0])
+    metrics = times_ns("turn", instants, nothing.get)
+    assert ("voice_to_voice" in metrics) is (ends[1] >= ends[0]) is bool(cut)
+    assert sum(length_ns for _, _, length_ns in cut) == metrics.get("voice_to_voice", 0) == max(0, ends[1] - ends[0])
     assert [end for _, end, _ in cut[:-1]] == [begin for begin, _, _ in cut[1:]]
     assert {place for begin, end, _ in cut for place in (begin, end)} <= SEGMENT_NAMES.keys()
 
 
 @pytest.mark.parametrize(
     ("outcome", "kind"),
-    [("ok", "good"), ("interrupted", "good"), ("renewed", "good"), ("unfinished", "censored"),
+    [("ok", "success"), ("interrupted", "success"), ("renewed", "success"), ("unfinished", "unfinished"),
      ("failed:x", "failed"), ("session_expired", "failed"), ("timeout:response", "failed"),
      ("throttled:response", "failed"),
      ("ok:unknown", "failed")],
 )  # fmt: skip
 def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:
     assert outcome_class(outcome) == kind
-    assert (outcome in GOOD) == (kind == "good")
+    assert (outcome in GOOD) == (kind == "success")
 
 
 def test_the_limits_are_those_of_the_documentation() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.measures import AUDIBLE
+from bench.metrics import AUDIBLE
 from bench.observe.onsets import Onsets, SoundMark
 from bench.protocol.audio import PCM16_8K, Samples, counted_blocks, measured_blocks
 from tests.benchmark import onsets as known

@@ -276,7 +276,7 @@ def test_a_vad_has_heard_speech_to_its_end_where_it_has_heard_more_than_to_the_l
     heard_ms: int, heard_out: bool
 ) -> None:
     talk = Talk()
-    begins(talk, tail_ns=50 * MS)  # the last word lasts from 1000 to 1100 ms
+    begins(talk, trailing_silence_ns=50 * MS)  # the last word lasts from 1000 to 1100 ms
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
     ends(talk)
     talk.hear(1_150, speech_stopped("item_1", audio_end_ms=heard_ms), committed("item_1"))
@@ -337,8 +337,8 @@ def test_the_answer_to_a_pause_does_not_pass_as_the_turn_s_where_the_rest_is_not
 
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.vad_splits) == ("ok", "r2", 1)
-    assert turn.measures_ns()["end_of_turn_delay"] == (noticed_ms + 300 - 1_100) * MS
-    assert turn.measures_ns()["voice_to_voice"] == (noticed_ms + 650 - 1_100) * MS
+    assert turn.metrics_ns()["end_of_turn_delay"] == (noticed_ms + 300 - 1_100) * MS
+    assert turn.metrics_ns()["voice_to_voice"] == (noticed_ms + 650 - 1_100) * MS
 
 
 @pytest.mark.parametrize("done_ms", [950, 1_110, 2_099])
@@ -382,7 +382,7 @@ def test_one_response_may_answer_two_commits() -> None:
 def test_noise_that_the_caller_s_speech_goes_on_from_is_the_turn_s(heard_ms: int) -> None:
     talk = vad()
     talk.hear(50, speech_started("item_1", audio_start_ms=0))
-    begins(talk, tail_ns=50 * MS)
+    begins(talk, trailing_silence_ns=50 * MS)
     ends(talk)
     talk.hear(1_400, speech_stopped("item_1", audio_end_ms=heard_ms))
     talk.hear(1_405, committed("item_1"))
@@ -390,7 +390,7 @@ def test_noise_that_the_caller_s_speech_goes_on_from_is_the_turn_s(heard_ms: int
 
     turn = talk.only()
     assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == ("ok", "item_1", "r1", 0)
-    assert (after_ms(turn, "committed"), turn.measures_ns()["end_of_turn_delay"]) == (1_405, 300 * MS)
+    assert (after_ms(turn, "committed"), turn.metrics_ns()["end_of_turn_delay"]) == (1_405, 300 * MS)
     assert (talk.timeline.session().unattributed_commits, waits.quiet(talk.timeline, 0)) == (0, None)
 
 
@@ -543,8 +543,8 @@ def test_a_vad_service_that_leaves_the_ids_of_responses_out_is_understood(has_it
 
         turn = talk.only(begin_ms + 2_000)
         assert (turn.outcome, turn.vad_splits, turn.audio_deltas) == ("ok", 0, 1)
-        assert turn.measures_ns()["end_of_turn_delay"] == 300 * MS
-        assert turn.measures_ns()["ttfa"] == 600 * MS
+        assert turn.metrics_ns()["end_of_turn_delay"] == 300 * MS
+        assert turn.metrics_ns()["ttfa"] == 600 * MS
 
 
 def test_noise_that_such_a_service_answers_between_turns_is_not_waited_for() -> None:
@@ -587,7 +587,7 @@ def test_a_response_out_of_band_belongs_to_the_request_that_it_names() -> None:
 def test_a_response_in_band_is_not_taken_for_one_out_of_band_that_was_asked_for_before() -> None:
     talk = Talk()
     outside(talk)
-    talk.send(10, "response.create", aside="script-event")
+    talk.send(10, "response.create", untracked="script-event")
     talk.hear(100, created("r_conversation"))
     talk.hear(200, created("r_mine", **NAMED))
     talk.hear(300, delta(GA, "text", "r_conversation"), done("r_conversation"))

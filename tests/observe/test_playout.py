@@ -94,7 +94,7 @@ def test_marks_are_too_many_only_where_they_wait_and_audio_where_nobody_hears_it
     ahead.play(0, LONGEST_HOLD_NS + 1)
 
     assert (played.overflow, waiting.overflow) == (None, ("marks", "1000 marks wait for what was not played yet"))
-    assert ahead.overflow == ("audio", "600 s of audio wait to be played")
+    assert ahead.overflow == ("audio", "600 s of audio are queued for playback")
 
 
 @given(st.lists(st.tuples(st.sampled_from("pmc"), st.integers(0, 50), st.integers(1, 500)), max_size=80))
@@ -173,7 +173,7 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
         timeline.received(ACS.decode(message), Received(message, Arrival(at(at_ms)), len(message)))
 
     def send(at_ms: float, moment: str) -> None:
-        timeline.tell(inputs.Sent("AudioData", at(at_ms), 9, audio_bytes=640, moments={moment: 0}))
+        timeline.tell(inputs.Sent("AudioData", at(at_ms), 9, audio_bytes=640, instants={moment: 0}))
 
     def audio(data: bytes) -> bytes:
         return f'{{"kind":"AudioData","audioData":{{"data":"{base64.b64encode(data).decode()}"}}}}'.encode()

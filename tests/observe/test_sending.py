@@ -43,7 +43,7 @@ def test_a_request_left_when_the_kernel_says_so() -> None:
     turn = talk.only()
 
     assert after_ms(turn, "request_sent") == 3
-    assert turn.measures_ns()["ttfa"] == 500 * MS
+    assert turn.metrics_ns()["ttfa"] == 500 * MS
     assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == (
         "kernel",
         0,
@@ -60,7 +60,7 @@ def test_the_peer_s_acknowledgement_is_one_round_trip_of_this_turn() -> None:
     turn = talk.only()
 
     assert after_ms(turn, "request_acked") == 23
-    assert turn.measures_ns()["request_ack"] == 20 * MS
+    assert turn.metrics_ns()["request_ack"] == 20 * MS
 
 
 def test_without_a_stamp_the_clock_before_the_call_stands() -> None:
@@ -75,7 +75,7 @@ def test_without_a_stamp_the_clock_before_the_call_stands() -> None:
         7,
         None,
     )
-    assert "request_ack" not in turn.measures_ns()
+    assert "request_ack" not in turn.metrics_ns()
 
 
 def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
@@ -89,7 +89,7 @@ def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
     turn = talk.only()
 
     assert (after_ms(turn, "speech_start"), after_ms(turn, "speech_end")) == (0, 1_007)
-    assert turn.measures_ns()["end_of_turn_delay"] == 500 * MS
+    assert turn.metrics_ns()["end_of_turn_delay"] == 500 * MS
     assert (turn.send_timestamp_source, turn.transmit_delay_ns, turn.widths_ns.get("request_sent")) == (
         "kernel",
         None,
@@ -102,7 +102,7 @@ def test_speech_that_begins_in_the_same_chunk_moves_with_its_end() -> None:
     talk = Talk()
     talk.begin(0)
     moments = {"speech_start": 90 * MS, "speech_end": 40 * MS}
-    talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, moments=moments)
+    talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, instants=moments)
     talk.send(101, "response.create", ticket=2)
     talk.transmit(106, 1)
     talk.transmit(108, 2)
@@ -116,7 +116,7 @@ def test_speech_that_begins_in_the_same_chunk_moves_with_its_end() -> None:
 def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
     talk = Talk()
     talk.begin(0)
-    talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, moments={"speech_end": 0})
+    talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, instants={"speech_end": 0})
     talk.send(101, "response.create", ticket=2)
     talk.transmit(108, 2)
     talk.hear(503, *reply(GA, "r1"))
@@ -259,7 +259,7 @@ def spoken() -> tuple[list[Happening], list[Stamp]]:
     append = "input_audio_buffer.append"
     return [
         lambda talk: talk.begin(0, transcription_due=True),
-        lambda talk: talk.send(100, append, ticket=1, audio_bytes=4_800, moments=moments),
+        lambda talk: talk.send(100, append, ticket=1, audio_bytes=4_800, instants=moments),
         lambda talk: talk.send(100, "input_audio_buffer.commit"),
         lambda talk: talk.send(101, "response.create", ticket=2),
         lambda talk: talk.hear(120, committed("item_1"), created("r1")),

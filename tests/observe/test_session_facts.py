@@ -50,8 +50,8 @@ def silent(*, service_responds: bool = True) -> Talk:
     answers(talk, 1_600)
     talk.only(2_500)
     talk.timeline.tell(inputs.SilenceBroken(jitter_buffer_ns=50 * MS))
-    talk.send(10_000, "input_audio_buffer.append", audio_bytes=4_800, moments={"barge_in": 0})
-    talk.send(10_400, "input_audio_buffer.append", audio_bytes=4_800, moments={"sound_end": 0})
+    talk.send(10_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
+    talk.send(10_400, "input_audio_buffer.append", audio_bytes=4_800, instants={"sound_end": 0})
     return talk
 
 
@@ -70,7 +70,7 @@ def then_speaks(talk: Talk) -> bool | None:
         talk.send(21_510, "response.create")
     answers(talk, 21_600, "r2")
     turn = talk.only(30_000)
-    assert (turn.outcome, turn.response_id, turn.traits, turn.false_yield) == ("ok", "r2", None, None)
+    assert (turn.outcome, turn.response_id, turn.turn_type, turn.false_yield) == ("ok", "r2", "regular", None)
     return turn.false_reply
 
 
@@ -258,7 +258,7 @@ def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int =
 def test_a_turn_tells_the_conversation_that_its_first_response_read() -> None:
     turn = answered(Talk(wanted=1), 1, 1_400, cached=1_280)
 
-    assert (turn.context_tokens, turn.context_cached_tokens, turn.traits) == (1_400, 1_280, None)
+    assert (turn.context_tokens, turn.context_cached_tokens, turn.turn_type) == (1_400, 1_280, "regular")
 
 
 def test_a_turn_whose_response_told_nothing_has_no_context() -> None:
@@ -271,23 +271,23 @@ def test_a_turn_whose_response_told_nothing_has_no_context() -> None:
 
 def test_the_turn_after_a_truncation_is_set_apart_and_no_other() -> None:
     talk = Talk(wanted=4)
-    traits = [answered(talk, at + 1, tokens).traits for at, tokens in enumerate((900, 1_300, 1_000, 1_100))]
+    turn_type = [answered(talk, at + 1, tokens).turn_type for at, tokens in enumerate((900, 1_300, 1_000, 1_100))]
 
-    assert traits == [None, None, "after_truncation", None]
+    assert turn_type == ["regular", "regular", "after_truncation", "regular"]
 
 
 def test_what_the_client_took_out_is_no_truncation() -> None:
     talk = Talk(wanted=3)
     answered(talk, 1, 900)
 
-    assert answered(talk, 2, 400, message("conversation.item.deleted", item_id="item_1")).traits is None
+    assert answered(talk, 2, 400, message("conversation.item.deleted", item_id="item_1")).turn_type == "regular"
     talk.send(2_500, "session.update")
-    assert answered(talk, 3, 100).traits is None
+    assert answered(talk, 3, 100).turn_type == "regular"
 
 
 def test_instructions_of_a_response_s_own_are_no_part_of_the_conversation() -> None:
     talk = Talk(wanted=3)
     answered(talk, 1, 900, instructed=True)
 
-    assert answered(talk, 2, 500).traits is None
-    assert answered(talk, 3, 450, instructed=True).traits is None
+    assert answered(talk, 2, 500).turn_type == "regular"
+    assert answered(talk, 3, 450, instructed=True).turn_type == "regular"

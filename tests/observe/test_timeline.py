@@ -15,7 +15,7 @@ import bench.observe.timeline
 from bench import session as waits
 from bench.clock import Arrival
 from bench.limits import MOST_ITEMS, Limits
-from bench.measures import CATALOGUE, STARVED, outcome_class
+from bench.metrics import CATALOGUE, STARVED, outcome_class
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -258,7 +258,7 @@ def test_a_limit_has_passed_only_if_what_came_next_surely_came_after_it(
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == (outcome, 3_100 if outcome == STARVED else 2_000)
-    assert (outcome_class(turn.outcome) == "censored") == (outcome == STARVED)
+    assert (outcome_class(turn.outcome) == "unfinished") == (outcome == STARVED)
     assert ("did not run" in turn.detail) == (outcome == STARVED)
     assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)  # it came, whenever that was
 
@@ -309,7 +309,7 @@ def test_a_limit_passed_before_the_connection_ended_only_if_the_end_surely_came_
 ) -> None:
     talk = Talk(wanted=1, first_delta=2)
     talk.ask(0)
-    talk.timeline.tell(inputs.Closed(1006, at(3_000), error_ns=round(error_ms * MS)))
+    talk.timeline.tell(inputs.Closed(1006, at(3_000), uncertainty_ns=round(error_ms * MS)))
 
     assert talk.only().outcome == outcome
 
@@ -602,7 +602,7 @@ def test_a_session_keeps_what_was_said_of_it() -> None:
     assert session.headers == {"x-ms-region": "here"}
     assert dict(session.unknown_events) == {"x.y": 2, "z": 1}
     assert (session.events, session.wire_bytes_sent) == (5, 300)
-    assert session.measures_ns() == {
+    assert session.metrics_ns() == {
         "auth_wait": 0,
         "connect_dns": 1 * MS,
         "connect_upgrade": 8 * MS,
@@ -621,7 +621,7 @@ def test_connecting_begins_when_there_is_a_token() -> None:
 
     session = talk.timeline.session()
     assert session.start_ns == AT_NS
-    assert session.measures_ns() == {
+    assert session.metrics_ns() == {
         "auth_wait": 40 * MS,
         "connect_dns": 1 * MS,
         "connect_upgrade": 8 * MS,
@@ -658,8 +658,8 @@ def test_a_session_knows_the_first_reply_and_how_long_its_caller_took_before_it(
     session = talk.timeline.session()
     assert session.instants["first_reply"] == talk.taken[0].instants[f"first_{output}"] == at(950)
     assert session.caller_time_ns == 700 * MS
-    assert session.measures_ns()["service_time"] == 250 * MS
-    assert "response_time" not in session.measures_ns()
+    assert session.metrics_ns()["service_time"] == 250 * MS
+    assert "response_time" not in session.metrics_ns()
 
 
 def test_a_session_whose_first_turn_failed_has_no_first_reply_whatever_came_later() -> None:
@@ -1268,7 +1268,7 @@ def test_each_instant_has_the_bound_of_the_event_that_marked_it() -> None:
     }  # fmt: skip
 
 
-def test_a_measure_whose_instant_did_not_happen_has_no_bound() -> None:
+def test_a_metric_whose_instant_did_not_happen_has_no_bound() -> None:
     talk = Talk()
     talk.ask(0)
     talk.hear(10, created("r1"))
@@ -1279,7 +1279,7 @@ def test_a_measure_whose_instant_did_not_happen_has_no_bound() -> None:
 
 def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
     timeline = Timeline(SessionStart(at(0), 1, Limits()), GA)
-    timeline.tell(inputs.Connected({"upgrade_done": at(5)}, {}, errors_ns={"upgrade_done": 3}))
+    timeline.tell(inputs.Connected({"upgrade_done": at(5)}, {}, uncertainties_ns={"upgrade_done": 3}))
     for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
         timeline.received(GA.decode(data), Received(data, Arrival(at(6), error_ns), len(data)))
     timeline.tell(inputs.Sent("session.update", at(7), 1, 11))

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bench import session as waits
 from bench.limits import Limits
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.observe import inputs
 from bench.observe.inputs import AskForResponse, HandOut, MeasureNetwork, Pay, SessionStart
 from bench.observe.observation import TurnObservation
@@ -93,7 +93,7 @@ def test_a_spoken_turn_has_the_instants_of_its_speech_and_of_its_answer() -> Non
     }
     assert (turn.outcome, turn.measured_from, turn.item_id, turn.response_id) == ("ok", "speech_end", "item_1", "r1")
     assert (turn.vad_splits, turn.stall_count, turn.audio_bytes_sent) == (0, 0, 9_600)
-    assert turn.measures_ns()["voice_to_voice"] == 900 * MS
+    assert turn.metrics_ns()["voice_to_voice"] == 900 * MS
 
 
 def test_a_turn_that_no_vad_listened_to_has_no_splits() -> None:
@@ -355,7 +355,7 @@ def test_where_the_service_refuses_to_answer_the_rest_its_answer_to_the_pause_co
 
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.vad_splits) == ("ok", "r1", 1)
-    assert "voice_to_voice" not in turn.measures_ns()
+    assert "voice_to_voice" not in turn.metrics_ns()
     assert turn.cut_off
     assert (talk.timeline.session().service_errors, waits.quiet(talk.timeline, 0)) == (1, None)
 
@@ -394,7 +394,7 @@ def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> Non
     turn = talk.only()
     assert wanted == [False, False, True, False]
     assert (turn.outcome, turn.measured_from, after_ms(turn, "request_sent")) == ("ok", "request_sent", 1_505)
-    assert turn.measures_ns()["ttfa"] == 395 * MS
+    assert turn.metrics_ns()["ttfa"] == 395 * MS
 
 
 def test_a_request_waits_for_the_end_of_speech_and_for_the_commit_of_all_of_it() -> None:
@@ -472,13 +472,13 @@ def test_a_turn_of_several_commits_awaits_the_transcription_of_each() -> None:
     turn = split_and_answered((2_500, transcribed("item_1", "Good")), (2_600, transcribed("item_2", "day")))
 
     assert (turn.input_text, after_ms(turn, "input_transcribed")) == ("Good day", 2_600)
-    assert turn.measures_ns()["input_transcript"] == 695 * MS
+    assert turn.metrics_ns()["input_transcript"] == 695 * MS
 
 
 def test_a_transcription_counts_from_the_commit_of_the_same_speech() -> None:
     turn = split_and_answered((2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good")))
 
-    assert turn.measures_ns()["input_transcript"] == 595 * MS
+    assert turn.metrics_ns()["input_transcript"] == 595 * MS
 
 
 def test_a_transcription_that_failed_is_not_waited_for() -> None:

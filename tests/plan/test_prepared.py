@@ -135,7 +135,7 @@ def test_a_wav_that_is_not_paced_has_no_time() -> None:
 
     assert (turn.chunk_ns, turn.speech) == (None, ())
     assert {message.duration_ns for message in turn.inputs} == {None}
-    assert not any(message.moments for message in turn.inputs)
+    assert not any(message.instants for message in turn.inputs)
 
 
 @thorough
@@ -189,7 +189,7 @@ def test_between_turns_an_open_microphone_records_silence(format: AudioFormatNam
     assert message.duration_ns == chunk_ms * MS
     assert message.audio_bytes == wire.bytes_per_s * chunk_ms // 1_000
     assert np.abs(wire.decode(audio_of([message])).astype(int)).max() <= 8  # A-law has no zero
-    assert not message.moments
+    assert not message.instants
 
 
 def test_a_session_with_a_vad_and_without_recordings_records_silence_too() -> None:
@@ -226,8 +226,8 @@ def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
     for message in prepared_turn(wav, turn_detection=detection, input_format=format).speech:
         assert message.duration_ns is not None
         recorded_ns += message.duration_ns
-        edges |= {name: recorded_ns - before_ns for name, before_ns in message.moments.items()}
-        assert all(0 <= before_ns < message.duration_ns for before_ns in message.moments.values())
+        edges |= {name: recorded_ns - before_ns for name, before_ns in message.instants.items()}
+        assert all(0 <= before_ns < message.duration_ns for before_ns in message.instants.values())
 
     assert edges == {
         "speech_start": (begin + 1) * 1_000_000_000 // 24_000,
@@ -250,7 +250,9 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
     begin_ms = 800 + pause_ms  # of the last word; no VAD that stops at the pause has heard more, silence included
     end_ms = begin_ms + last_ms
     pcm = Pcm(Path("a.wav"), "a", data.tobytes(), Speech(2_400, 24 * end_ms))
-    tail_ns = prepared_turn(WavTurn((pcm,), name="words", chunk_ms=chunk_ms), turn_detection=VAD).plan.tail_ns
+    tail_ns = prepared_turn(
+        WavTurn((pcm,), name="words", chunk_ms=chunk_ms), turn_detection=VAD
+    ).plan.trailing_silence_ns
 
     assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
     assert abs(tail_ns - last_ms * MS // 2) <= MS

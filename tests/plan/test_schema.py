@@ -284,7 +284,7 @@ def test_python_and_yaml_are_read_alike(tmp_path: Path) -> None:
 
 
 REFERENCE = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
-MEASURES = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 def keys_of(schema: Any) -> Iterator[str]:
@@ -301,7 +301,7 @@ def test_the_reference_names_every_key_and_every_word() -> None:
     assert len(keys) > 40
     assert [key for key in sorted(keys | set(EXPECTED_EVENTS)) if f"`{key}`" not in REFERENCE] == []
     for name, seconds in vars(Limits()).items():
-        assert f"| `{name}` | {seconds:g} |" in MEASURES
+        assert f"| `{name}` | {seconds:g} |" in METRICS
 
 
 def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:

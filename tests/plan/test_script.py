@@ -244,7 +244,7 @@ def test_the_scripts_that_come_with_the_tool_load(path: Path) -> None:
     "text",
     [
         "thresholds: {ttfa: p(95)<800}\nsteps:\n- audio: a.wav\n",
-        "thresholds:\n  ttfa:\n    - p(95)<800\n\n  failures: rate<1%\nsteps:\n- audio: a.wav\n",
+        "thresholds:\n  ttfa:\n    - p(95)<800\n\n  failure_rate: rate<1%\nsteps:\n- audio: a.wav\n",
         "steps:\n- audio: a.wav\n\nthresholds:\n  ttfa: p(95)<800\n",
         "steps:\n- audio: a.wav\nthresholds: {ttfa: [p(95)<800, med<500]}",
     ],

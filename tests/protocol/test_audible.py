@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.measures import AUDIBLE
+from bench.metrics import AUDIBLE
 from bench.protocol.audio import UNREADABLE, audible_sample, decoded_audible
 from bench.protocol.openai import FORMATS
 from tests.examples import thorough

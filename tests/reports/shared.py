@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from reports.runs import RunFrames, load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_json
@@ -37,7 +37,7 @@ def markdown_of(plan: Plan, **changes: Any) -> str:
 def frames_of(plan: Plan, **document: Any) -> RunFrames:
     """The run as reports read it, with other values in its document; its rows are shared, too: change none of them."""
     kept = _kept_frames(plan)
-    return replace(kept, document=kept.document | document)
+    return replace(kept, metadata=kept.metadata | document)
 
 
 def folder() -> Path:

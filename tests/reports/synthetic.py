@@ -379,16 +379,16 @@ def histograms(plan: Plan) -> Histograms:
         kept.record_all(key, (scale * rng.gamma(shape, 1 / shape, size)).astype(np.int64) + least)
 
     for target in plan.targets:
-        for measure, scale_us in (
+        for metric, scale_us in (
             ("delta_gap", 48_000),
             ("receive_delay", 60),
             ("timestamp_uncertainty", 4),
             ("send_delay", 300),
         ):
-            record(Key(measure, target), scale_us, 3, 300, 1)
-        for measure in ("wire_sent", "wire_received", "audio_sent", "audio_received"):
+            record(Key(metric, target), scale_us, 3, 300, 1)
+        for metric in ("wire_sent", "wire_received", "audio_sent", "audio_received"):
             for step in ("run", "session"):
-                record(Key(measure, target, step), 50_000, 9, 40)
+                record(Key(metric, target, step), 50_000, 9, 40)
     record(Key("event_loop_delay", "all"), 400, 3, 300)
     return kept
 
@@ -399,19 +399,19 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
     late = 1.6 if plan.valid else 14.2
     return {
         "schema": SCHEMA_VERSION,
-        "definitions": 1,
+        "definitions_version": 1,
         "tool": {"name": "rtbench", "version": "0.1.0"},
         "run_id": "20261120T091400Z-" + plan.scenario,
         "scenario": plan.scenario,
         "simulated": plan.simulated,
         "state": "ended",
-        "began_utc_ns": BEGAN_NS,
+        "started_utc_ns": BEGAN_NS,
         "ended_utc_ns": BEGAN_NS + int(plan.seconds * 1e9),
         "writer": {"host": "bench-1", "pid": 4711},
         "settings": {"users": 10, "spawn_rate": 5, "run_time_s": plan.seconds},
         "targets": [
             {
-                "label": name,
+                "name": name,
                 "url": f"ws://127.0.0.1:8765/{i}",
                 "dialect": "ga",
                 "service": "simulator",
@@ -424,12 +424,14 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             | {
                 "chunk_ms": None if plan.text else 100,
                 "turn_detection": "server_vad" if "vad" in plan.kinds and not plan.text else "none",
-                "detection": {"type": "server_vad", "silence_duration_ms": 500} if "vad" in plan.kinds else None,
+                "turn_detection_settings": {"type": "server_vad", "silence_duration_ms": 500}
+                if "vad" in plan.kinds
+                else None,
                 "jitter_buffer_ms": JITTER_BUFFER_MS,
                 "input_format": "pcm16",
                 "output_format": "pcm16",
                 "output": "text" if plan.text else "audio",
-                "limits": {"done": 120},
+                "timeouts": {"response": 120},
             }
         ],
         "host": {"kernel": "Linux 6.18", "python": "3.12.8", "cpus": 2, "packages": {"locust": "2.47"}},
@@ -448,38 +450,24 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             "out_of_range": {},
             "negative": {"delta_gap": 2},
         },
-        "verdict": {
-            "inexact": [
-                {"target": plan.targets[-1], "measure": name, "figure": 31.0, "limit": 20.0, "unit": "ms"}
+        "validity": {
+            "status": {True: "valid", False: "invalid", None: "no_verdict"}[plan.valid],
+            "reasons": ["send_delay"] if plan.valid is False else [] if plan.valid else ["no_data"],
+            "checks": [
+                {"name": "timestamp_uncertainty", "value": 0.11, "limit": 6.2, "result": "pass", "unit": "ms"}
+                | {"note": "p99 of first audio deltas", "remedy": "run with --processes 2"},
+                {"name": "event_loop_delay", "value": None, "limit": None, "result": "not_evaluated", "unit": "ms"}
+                | {"note": "only if timestamps come from user space", "remedy": ""},
+                {"name": "send_delay", "value": late, "limit": 10, "unit": "ms"}
+                | {"result": {True: "pass", False: "fail", None: "not_evaluated"}[plan.valid]}
+                | {"note": "a tenth of a chunk", "remedy": "run with --processes 2"},
+            ],
+            "uncertain_metrics": [
+                {"target": plan.targets[-1], "metric": name, "value": 31.0, "limit": 20.0, "unit": "ms"}
                 for name in plan.inexact
             ],
-            "valid": plan.valid,
-            "rules": [
-                {
-                    "rule": "a",
-                    "name": "stamps are exact",
-                    "measure": "timestamp_uncertainty",
-                    "figure": 0.11,
-                    "limit": 6.2,
-                }
-                | {
-                    "unit": "ms",
-                    "passed": True,
-                    "note": "p99 of first audio deltas",
-                    "remedy": "run with --processes 2",
-                },
-                {"rule": "b", "name": "process keeps up", "measure": "event_loop_delay", "figure": None, "limit": None}
-                | {"unit": "ms", "passed": None, "note": "only where stamps come from user space", "remedy": ""},
-                {"rule": "c", "name": "audio leaves on time", "measure": "send_delay", "figure": late, "limit": 10}
-                | {
-                    "unit": "ms",
-                    "passed": plan.valid,
-                    "note": "a tenth of a chunk",
-                    "remedy": "run with --processes 2",
-                },
-            ],
         },
-        "stopped": "all sessions are done",
+        "stop_reason": "all sessions are done",
         "warmup_s": plan.warmup_s,
         "notices": [],
     }
@@ -489,7 +477,7 @@ def told(plan: Plan, **changes: Any) -> dict[str, Any]:
     """Keys of run.json of a run of several targets with everything that such a run tells; `changes` go to each."""
     targets = [
         {
-            "label": name,
+            "name": name,
             "url": f"wss://{name.partition('.')[0]}.example.openai.azure.com/openai/v1/realtime?model=gpt-realtime",
             "dialect": "ga",
             "service": "azure",
@@ -499,7 +487,7 @@ def told(plan: Plan, **changes: Any) -> dict[str, Any]:
             "proxy": "http://proxy.example:3128" if name in plan.proxied else None,
             "address": None,
             "deflate": False,
-            "connects_per_min": None,
+            "connect_rate": None,
             "prices": None,
             "model": "gpt-realtime",
             "variant_of": name.partition(".")[0] if "." in name else None,
@@ -552,7 +540,7 @@ def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
             path.write_bytes(path.read_bytes()[:-cut_bytes])
     _write_log(path_of(folder, 0, HISTOGRAMS), plan)
     run_folder.write_document(
-        folder, {"schema": SCHEMA_VERSION, "run_id": "killed", "began_utc_ns": BEGAN_NS, "state": "running"}
+        folder, {"schema": SCHEMA_VERSION, "run_id": "killed", "started_utc_ns": BEGAN_NS, "state": "running"}
     )
     return folder
 

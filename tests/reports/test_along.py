@@ -65,8 +65,8 @@ def test_a_fixed_script_makes_one_thing_of_both() -> None:
 
     assert one_thing(fixed.turns, fixed.run.sessions)
     assert not one_thing(alone.turns, alone.run.sessions)
-    assert "tell which of the two matters" not in str(section(alone))
-    assert "tell which of the two matters" in str(section(fixed))
+    assert "show which of the two matters" not in str(section(alone))
+    assert "show which of the two matters" in str(section(fixed))
 
 
 def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis() -> None:

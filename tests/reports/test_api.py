@@ -28,7 +28,7 @@ from reports.comparisons.outputs import comparison_json as compare_json
 from reports.gate.check import checked
 from reports.gate.outputs import check_json as check_json
 from reports.sides.side import sides_of
-from reports.statistics.quantiles import estimates
+from reports.statistics.quantiles import quantiles
 from reports.summary.summary import summarise
 from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
@@ -74,17 +74,17 @@ def run(request: pytest.FixtureRequest) -> reports.Run:
 def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
     """The same figures from rows of quantiles, with the names and the six digits that summary.json uses."""
     for row in rows:
-        status = "published" if row["status"] in ("inexact", "invalid") else row["status"]
+        status = "reported" if row["status"] in ("uncertain", "invalid") else row["status"]
         yield {
             "n": row["n"],
             "failed": row["failed"],
-            "lost": row["lost"],
-            "censored": row["censored"],
+            "not_started": row["not_started"],
+            "unfinished": row["unfinished"],
             "unit": row["unit"],
-            "inexact": row["inexact"] or None,
+            "uncertain_because": row["uncertain_because"] or None,
             "status": status,
-            "needs": None if row["needs"] is pd.NA else row["needs"],
-            "published": status == "published",
+            "required": None if row["required"] is pd.NA else row["required"],
+            "reported": status == "reported",
             **{end: float(f"{row[end]:.6g}") if np.isfinite(row[end]) else None for end in ("value", "low", "high")},
         }
 
@@ -94,24 +94,24 @@ def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
     run, _, summary = grown(name)
 
     @cache
-    def quantiles(measure: str, by: tuple[str, ...]) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
+    def quantiles(metric: str, by: tuple[str, ...]) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
         told = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
-        for row in run.quantiles(measure, by=by).to_dict("records"):
+        for row in run.quantiles(metric, by=by).to_dict("records"):
             told[
                 row["target"], None if pd.isna(row["measured_from"]) else row["measured_from"], row.get("step", "all")
             ].append(row)
         return told
 
     seen = 0
-    for figures in (*summary["turn_measures"], *summary["session_measures"]):
-        told = quantiles(figures["measure"], () if figures["step"] == "all" else ("step",))
+    for figures in (*summary["turn_metrics"], *summary["session_metrics"]):
+        told = quantiles(figures["metric"], () if figures["step"] == "all" else ("step",))
         mine = told[figures["target"], figures["measured_from"] or None, figures["step"]]
         expected = [
-            {key: figures[key] for key in ("n", "failed", "lost", "censored", "unit", "inexact")}
-            | {key: figures[p][key] for key in ("status", "needs", "published", "value", "low", "high")}
+            {key: figures[key] for key in ("n", "failed", "not_started", "unfinished", "unit", "uncertain_because")}
+            | {key: figures[p][key] for key in ("status", "required", "reported", "value", "low", "high")}
             for p in ("p50", "p90", "p95", "p99")
         ]
-        assert list(as_reported(mine)) == expected, figures["measure"]
+        assert list(as_reported(mine)) == expected, figures["metric"]
         seen += 1
 
     assert seen > 10
@@ -119,29 +119,29 @@ def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
 
 def test_the_status_says_that_a_figure_is_not_to_be_used(tmp_path: Path) -> None:
     whole = Plan(sessions=60, turns=5)
-    invalid = reports.load(synthetic.write(tmp_path / "invalid", whole, verdict={"valid": False, "rules": []}))
+    invalid = reports.load(synthetic.write(tmp_path / "invalid", whole, validity={"status": "invalid"}))
     assert set(invalid.quantiles("ttfa")["status"][:2]) == {"invalid"}
-    unjudged = reports.load(synthetic.write(tmp_path / "unjudged", whole, verdict={"valid": None, "rules": []}))
-    assert unjudged.quantiles("ttfa")["status"].iloc[0] == "published"
+    unjudged = reports.load(synthetic.write(tmp_path / "unjudged", whole, validity={"status": "no_verdict"}))
+    assert unjudged.quantiles("ttfa")["status"].iloc[0] == "reported"
     inexact = reports.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
-    assert inexact.quantiles("ttfa")["status"].iloc[0] == "inexact"
+    assert inexact.quantiles("ttfa")["status"].iloc[0] == "uncertain"
 
 
 def test_a_quantile_among_failed_turns_is_endless_and_one_of_too_few_turns_is_missing(tmp_path: Path) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan(sessions=50, turns=5, failed=0.2)))
     by_p = run.quantiles("ttfa").set_index("p")
 
-    assert by_p.loc[0.5, "status"] == "published"
+    assert by_p.loc[0.5, "status"] == "reported"
     assert by_p.loc[0.95, "value"] == np.inf
-    assert by_p.loc[0.99, "status"] == "too few sessions"
+    assert by_p.loc[0.99, "status"] == "too_few_sessions"
     assert np.isnan(by_p.loc[0.99, "value"])
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("delta_gap", "is no measure of turns or sessions: run.histograms"),
-        ("failures", "is a rate, which has no quantiles: run.rates"),
+        ("delta_gap", "is no metric of turns or sessions: run.histograms"),
+        ("failure_rate", "is a rate, which has no quantiles: run.rates"),
         ("nonsense", "is no metric; `rtbench docs metrics` lists them"),
     ],
 )
@@ -174,9 +174,14 @@ def test_a_sample_has_the_values_that_quantiles_are_made_of(run: reports.Run) ->
     for row in run.quantiles("ttfa", p=0.5).itertuples():
         where = taking({"target": row.target, "measured_from": row.measured_from})
         sample = run.sample("ttfa", where=where)
-        (estimate,) = estimates(sample, [0.5])
-        assert (sample.n, sample.failed, sample.lost, sample.censored) == (row.n, row.failed, row.lost, row.censored)
-        if row.status not in ("too few turns", "too few sessions"):
+        (estimate,) = quantiles(sample, [0.5])
+        assert (sample.n, sample.failed, sample.not_started, sample.unfinished) == (
+            row.n,
+            row.failed,
+            row.not_started,
+            row.unfinished,
+        )
+        if row.status not in ("too_few_turns", "too_few_sessions"):
             assert (estimate.value, estimate.low, estimate.high) == (row.value, row.low, row.high)
 
 
@@ -199,19 +204,19 @@ def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
     recorded = dict(zip(run.sessions["session_id"], rng.choice(["red", "blue"], len(run.sessions)), strict=True))
     for frame in (run.turns, run.sessions):
         frame["host"] = frame["session_id"].astype(str).map(recorded).astype("category")
-    run.document["hosts"] = [{"name": "blue"}, {"name": "red"}]
+    run.metadata["hosts"] = [{"name": "blue"}, {"name": "red"}]
     yielded = rng.choice(np.array([True, False, None], dtype=object), len(run.turns))
     run.turns["yielded"] = pd.array(yielded, "boolean")
     run.turns["reply_words"] = pd.array(rng.integers(1, 9, len(run.turns)), "Int64")
     run.turns["reply_word_errors"] = pd.array(rng.integers(0, 9, len(run.turns)), "Int64")
     summary = json.loads(summary_json(summarise(run)))
     groups = [
-        *((row, {} if row["step"] == "all" else {"step": row["step"]}) for row in summary["turn_measures"]),
+        *((row, {} if row["step"] == "all" else {"step": row["step"]}) for row in summary["turn_metrics"]),
         *((row, {"turn": row["from"]}) for row in summary["groups"] if row["by"] == "turn" and row["to"]),
         *((row, {"host": row["name"]}) for row in summary["groups"] if row["by"] == "host"),
     ]
     printed = [
-        (row["measure"], keys | {k: row[k] for k in ("target", "measured_from", "traits") if row[k]}, row)
+        (row["metric"], keys | {k: row[k] for k in ("target", "measured_from", "turn_type") if row[k]}, row)
         for row, keys in groups
         if row["n"]
     ]
@@ -221,7 +226,7 @@ def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
 @given(st.data())
 def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked_for(data: st.DataObject) -> None:
     run, printed, _ = grown(data.draw(st.sampled_from(sorted(PLANS))))
-    measure, keys, row = data.draw(st.sampled_from(printed))
+    metric, keys, row = data.draw(st.sampled_from(printed))
     by = data.draw(st.lists(st.sampled_from([*keys, *ALIKE]), unique=True))
     filtered = {name: label for name, label in keys.items() if name not in by or data.draw(st.booleans())}
     shown = sorted(name for name in row if re.fullmatch(r"p\d+", name))
@@ -230,7 +235,7 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
     def where(turns: pd.DataFrame) -> Any:
         return taking(filtered)(turns) if filtered else np.ones(len(turns), dtype=bool)
 
-    frame = run.quantiles(measure, p=ps, by=by, where=where)
+    frame = run.quantiles(metric, p=ps, by=by, where=where)
     rows = [
         of_p
         for of_p in frame.to_dict("records")
@@ -240,12 +245,12 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
     assert {of_p["n"] for of_p in rows} == {row["n"]}
     for name in shown:
         (figure,) = as_reported([of_p for of_p in rows if np.isclose(of_p["p"], float(name[1:]) / 100)])
-        if row[name]["published"] and (figure["published"] or "status" in row[name]):  # groups show thinner tails
+        if row[name]["reported"] and (figure["reported"] or "status" in row[name]):  # groups show thinner tails
             assert {key: figure[key] for key in ("value", "low", "high")} == {
                 key: row[name][key] for key in ("value", "low", "high")
             }
-        assert {key: figure[key] for key in row[name].keys() & {"status", "needs"}} == {
-            key: row[name][key] for key in row[name].keys() & {"status", "needs"}
+        assert {key: figure[key] for key in row[name].keys() & {"status", "required"}} == {
+            key: row[name][key] for key in row[name].keys() & {"status", "required"}
         }
 
 
@@ -253,25 +258,25 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
 @given(st.data())
 def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
-    measure = data.draw(
+    metric = data.draw(
         st.sampled_from(["ttfa", "ttft", "response_total", "audio_speed", "start_of_speech_delay", "stall_duration"])
     )
     columns = ["host", "turn", "step", "outcome", "session_id", "yielded", "target", "measured_from", *ALIKE]
     by = data.draw(st.lists(st.sampled_from(columns), unique=True, max_size=3))
-    counted = ["n", "failed", "lost", "censored"]
-    whole, groups = run.quantiles(measure, p=0.9), run.quantiles(measure, p=0.9, by=by)
+    counted = ["n", "failed", "not_started", "unfinished"]
+    whole, groups = run.quantiles(metric, p=0.9), run.quantiles(metric, p=0.9, by=by)
     assert groups[counted].sum().to_dict() == whole[counted].sum().to_dict()
 
     if len(groups):
         group = groups.iloc[data.draw(st.integers(0, len(groups) - 1))]
         labels = {name: group[name] for name in dict.fromkeys([*by, "target"])}
-        told_apart = [name for name in ("measured_from", "traits") if name not in by]
+        told_apart = [name for name in ("measured_from", "turn_type") if name not in by]
 
         def where(turns: pd.DataFrame) -> Any:
             same = [turns[n].isna() if pd.isna(label) else turns[n] == label for n, label in labels.items()]
             return np.logical_and.reduce([one.fillna(value=False) for one in same])
 
-        alone = run.quantiles(measure, p=0.9, where=where)
+        alone = run.quantiles(metric, p=0.9, where=where)
         same = [alone[name].isna() if pd.isna(group[name]) else alone[name] == group[name] for name in told_apart]
         alone = alone[np.logical_and.reduce(same)]
         figures = [*counted, "value", "low", "high", "status"]
@@ -285,18 +290,18 @@ def test_rates_are_those_that_the_report_prints(name: str) -> None:
     assert {row["rate"] for row in summary["rates"]} == {"yield_rate", "reply_wer"}
     for row in summary["rates"]:
         mine = rates.loc[(row["rate"], row["target"])]
-        assert (mine["events"], mine["of"], mine["sessions"]) == (row["events"], row["of"], row["sessions"])
+        assert (mine["count"], mine["total"], mine["sessions"]) == (row["count"], row["total"], row["sessions"])
         np.testing.assert_allclose(mine[["value", "low", "high"]].astype(float), row_of(row), rtol=1e-5)
-        assert mine["status"] == ("too few " + row["trials"] if row["value"] is None else "published")
+        assert mine["status"] == ("too_few_" + row["unit"] if row["value"] is None else "reported")
     for target, row in summary["outcomes"].items():
-        mine = rates.loc[("failures", target)]
-        assert (mine["events"], mine["of"]) == (row["turns_failed"] + row["turns_not_started"], row["turns_planned"])
-        ends = [row["failures"], row["failures_low"], row["failures_high"]]
+        mine = rates.loc[("failure_rate", target)]
+        assert (mine["count"], mine["total"]) == (row["turns_failed"] + row["turns_not_started"], row["turns_planned"])
+        ends = [row["failure_rate"], row["failure_rate_low"], row["failure_rate_high"]]
         np.testing.assert_allclose(mine[["value", "low", "high"]].astype(float), ends, rtol=1e-5)
     for row in summary["counts"]:
         if row["replies"]:
-            mine = rates.loc[("stalled", row["target"])]
-            assert (mine["events"], mine["of"]) == (row["stalled"], row["replies"])
+            mine = rates.loc[("stall_rate", row["target"])]
+            assert (mine["count"], mine["total"]) == (row["stalled"], row["replies"])
 
 
 def row_of(row: dict[str, Any]) -> list[float]:
@@ -311,7 +316,7 @@ def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) ->
         st.lists(st.sampled_from(["host", "turn", "step", "measured_from", "outcome", *ALIKE]), unique=True, max_size=3)
     )
     whole, groups = run.rates(), run.rates(by=by)
-    counted = ["events", "of"]
+    counted = ["count", "total"]
     parts = groups.groupby(["rate", "target"], observed=True)[counted].sum()
     pd.testing.assert_frame_equal(parts, whole.groupby(["rate", "target"], observed=True)[counted].sum())
 
@@ -320,17 +325,19 @@ def test_of_a_run_without_any_turn_the_failures_are_those_that_were_never_begun(
     run = reports.load(synthetic.write(tmp_path, Plan(sessions=0, turns=4, refused=5)))
     assert run.quantiles("ttfa").empty
     rates = run.rates(by="turn", where=lambda turns: turns["turn"] > 1)
-    assert rates[["rate", "turn", "events", "of"]].to_numpy().tolist() == [["failures", n, 5, 5] for n in (2, 3, 4)]
+    assert rates[["rate", "turn", "count", "total"]].to_numpy().tolist() == [
+        ["failure_rate", n, 5, 5] for n in (2, 3, 4)
+    ]
 
 
 def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> None:
     run, *_ = grown("turns that were never begun")
-    (whole,) = run.quantiles("ttfa", p=0.5)["lost"]
+    (whole,) = run.quantiles("ttfa", p=0.5)["not_started"]
     by_host = run.quantiles("ttfa", p=0.5, by="host", where=lambda turns: turns["turn"] > 2)
     lost = run.sessions[run.sessions["turns_started"] == 0]["host"].value_counts()
     assert whole == 6 * 4
-    assert dict(zip(by_host["host"], by_host["lost"], strict=True)) == {host: 2 * n for host, n in lost.items()}
-    assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["lost"].sum() == 0
+    assert dict(zip(by_host["host"], by_host["not_started"], strict=True)) == {host: 2 * n for host, n in lost.items()}
+    assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["not_started"].sum() == 0
 
 
 def test_a_column_has_one_type_whatever_the_run_holds(tmp_path: Path) -> None:
@@ -385,11 +392,11 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
     run = reports.load(nightly / "run-0")
     comparison = reports.compare(run)
     written = json.loads(compare_json(compared(sides_of([run.folder]))))
-    assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['findings'])} figures)"
+    assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} figures)"
     frame = comparison.to_frame()
-    assert len(frame) == len(written["findings"]) + len(written["steps"])
-    for row, finding in zip(frame.to_dict("records"), [*written["findings"], *written["steps"]], strict=True):
-        for key in ("candidate", "measure", "verdict", "passes", "gated", "unit", "provisional"):
+    assert len(frame) == len(written["comparisons"]) + len(written["steps"])
+    for row, finding in zip(frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True):
+        for key in ("candidate", "metric", "verdict", "passes", "primary", "unit", "provisional"):
             assert row[key] == finding[key]
         arms = finding["turns"], finding["sessions"], finding["failed"]
         named = [(row[f"baseline_{name}"], row[name]) for name in ("turns", "sessions", "failed")]
@@ -408,7 +415,7 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
 
 def test_nothing_is_judged_of_an_unfair_comparison(tmp_path: Path) -> None:
     fine = synthetic.write(tmp_path / "fine", Plan(sessions=40), run_id="fine")
-    bad = synthetic.write(tmp_path / "bad", Plan(sessions=40, seed=8), verdict={"valid": False, "rules": []})
+    bad = synthetic.write(tmp_path / "bad", Plan(sessions=40, seed=8), validity={"status": "invalid"})
     comparison = reports.compare(fine, bad)
     assert "invalid" in repr(comparison)
     assert set(comparison.to_frame()["verdict"]) == {"not judged"}
@@ -416,34 +423,34 @@ def test_nothing_is_judged_of_an_unfair_comparison(tmp_path: Path) -> None:
 
 
 def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
-    run, limits = reports.load(nightly / "run-0"), {"ttfa": ["p(95)<800", "med<500"], "failures": "rate<0.01"}
+    run, limits = reports.load(nightly / "run-0"), {"ttfa": ["p(95)<800", "med<500"], "failure_rate": "rate<0.01"}
     file = tmp_path / "ci.yaml"
-    file.write_text('ttfa: ["p(95)<800", "med<500"]\nfailures: rate<0.01\n', encoding="utf-8")
+    file.write_text('ttfa: ["p(95)<800", "med<500"]\nfailure_rate: rate<0.01\n', encoding="utf-8")
     found = reports.check(run, limits)
-    assert repr(found) == "Checked(run-0: failed, 6 thresholds)"
+    assert repr(found) == "Checked(run-0: fail, 6 thresholds)"
     frame = found.to_frame()
     pd.testing.assert_frame_equal(frame, reports.check(run.folder, file).to_frame())
-    items = json.loads(check_json(checked(run.folder, read_thresholds(file))))["items"]
-    assert [row["word"] for row in items] == frame["word"].tolist()
+    items = json.loads(check_json(checked(run.folder, read_thresholds(file))))["thresholds"]
+    assert [row["result"] for row in items] == frame["result"].tolist()
     assert [row["threshold"] for row in items] == frame["threshold"].tolist()
     values = [np.nan if row["value"] is None else row["value"] for row in items]
     np.testing.assert_allclose(frame["value"], values, rtol=1e-5)
 
     gates = reports.check(nightly / "run-1", baseline=reports.load(nightly / "run-0"), on_inconclusive="pass")
-    assert gates.against
+    assert gates.baseline
     with pytest.raises(UsageError, match="no aggregate of ttfa"):
         reports.check(run, {"ttfa": "p95<800"})
 
 
-def test_a_history_is_that_of_the_command(nightly: Path) -> None:
-    found = reports.history(nightly, measures=["ttfa:p50", "failures"])
+def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
+    found = reports.trend(nightly, metrics=["ttfa:p50", "failure_rate"])
     assert repr(found) == "History(2 runs, 2 figures, 0 changes)"
     frame = found.to_frame()
-    assert frame[["run_id", "figure"]].drop_duplicates().shape == (4, 2)
+    assert frame[["run_id", "title"]].drop_duplicates().shape == (4, 2)
     for name in ("run-0", "run-1"):
         answers = json.loads((nightly / name / "summary.json").read_text(encoding="utf-8"))["outcomes"]
-        mine = frame[(frame["run_id"] == name) & (frame["measure"] == "failures")].set_index("target")
-        assert mine["value"].to_dict() == {target: of["failures"] for target, of in answers.items()}
+        mine = frame[(frame["run_id"] == name) & (frame["metric"] == "failure_rate")].set_index("target")
+        assert mine["value"].to_dict() == {target: of["failure_rate"] for target, of in answers.items()}
     assert frame["change"].isna().all()
 
 
@@ -456,26 +463,26 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
     pq.write_table(bounds, folder / "uncertainty.parquet")
     run = reports.load(folder)
     assert not set(run.turns.columns) & set(BOUNDS)
-    assert run.bounds.columns.tolist() == ["session_id", "turn", *BOUNDS]
+    assert run.uncertainty.columns.tolist() == ["session_id", "turn", *BOUNDS]
     assert set(BOUNDS) == {
         field.name for field in SCHEMAS["turns"] if re.fullmatch(r"(?!timestamp_).*_uncertainty_ns", field.name)
     }
-    pd.testing.assert_frame_equal(run.bounds[["session_id", "turn"]], run.turns[["session_id", "turn"]])
-    assert run.bounds["first_audio_uncertainty_ns"].tolist() == error_ns.tolist()
-    assert run.bounds["barge_in_response_done_uncertainty_ns"].isna().all()  # nobody knows: never 0
+    pd.testing.assert_frame_equal(run.uncertainty[["session_id", "turn"]], run.turns[["session_id", "turn"]])
+    assert run.uncertainty["first_audio_uncertainty_ns"].tolist() == error_ns.tolist()
+    assert run.uncertainty["barge_in_response_done_uncertainty_ns"].isna().all()  # nobody knows: never 0
 
     killed = reports.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=12, turns=3)))
-    assert killed.bounds["turn"].tolist() == killed.turns["turn"].tolist()
-    assert killed.bounds["session_id"].tolist() == killed.turns["session_id"].tolist()
-    assert str(killed.bounds["first_audio_uncertainty_ns"].dtype) == "Int64"
+    assert killed.uncertainty["turn"].tolist() == killed.turns["turn"].tolist()
+    assert killed.uncertainty["session_id"].tolist() == killed.turns["session_id"].tolist()
+    assert str(killed.uncertainty["first_audio_uncertainty_ns"].dtype) == "Int64"
 
 
 def test_bounds_of_a_run_that_is_under_way_are_those_of_the_turns_that_were_read(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path, Plan(sessions=12, turns=3))
     run = reports.load(folder)
     vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the others had been written since
-    assert run.bounds["turn"].tolist() == run.turns["turn"].tolist()
-    assert run.bounds["session_id"].tolist() == run.turns["session_id"].tolist()
+    assert run.uncertainty["turn"].tolist() == run.turns["turn"].tolist()
+    assert run.uncertainty["session_id"].tolist() == run.turns["session_id"].tolist()
 
 
 def test_no_module_takes_the_place_of_a_function() -> None:

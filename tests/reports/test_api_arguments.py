@@ -41,12 +41,12 @@ def test_a_comparison_refuses_a_confidence_that_a_verdict_cannot_have(pair: Path
 def test_estimates_refuse_what_is_no_share(ps: list[float], confidence: float) -> None:
     sample = small_sample()
     with pytest.raises(UsageError, match=r"^quantiles and their confidence lie between 0 and 1, such as 0\.95, not "):
-        rtbench.estimates(sample, ps, confidence=confidence)
+        rtbench.quantiles(sample, ps, confidence=confidence)
 
 
 def test_a_higher_confidence_makes_wider_intervals_everywhere(pair: Path) -> None:
-    narrow, wide = (rtbench.estimates(small_sample(), [0.5], confidence=one)[0] for one in (0.9, 0.99))
-    less, more = (rtbench.compare(pair, confidence=one).to_frame().set_index(["figure", "step"]) for one in (0.9, 0.99))
+    narrow, wide = (rtbench.quantiles(small_sample(), [0.5], confidence=one)[0] for one in (0.9, 0.99))
+    less, more = (rtbench.compare(pair, confidence=one).to_frame().set_index(["title", "step"]) for one in (0.9, 0.99))
 
     assert wide.low < narrow.low <= narrow.value <= narrow.high < wide.high
     both = less["low"].notna() & more["low"].notna()
@@ -63,19 +63,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_history_takes_a_run_that_was_loaded(runs: Path) -> None:
+def test_a_trend_takes_a_run_that_was_loaded(runs: Path) -> None:
     run = rtbench.load(runs / "one")
 
-    pd.testing.assert_frame_equal(rtbench.history(run).to_frame(), rtbench.history(runs).to_frame())
+    pd.testing.assert_frame_equal(rtbench.trend(run).to_frame(), rtbench.trend(runs).to_frame())
 
 
 def test_one_text_is_as_good_as_a_list_of_one(runs: Path) -> None:
     run = rtbench.load(runs / "one")
-    history = [rtbench.history(runs, measures=given).to_frame() for given in ("ttfa:p95", ["ttfa:p95"])]
+    trend = [rtbench.trend(runs, metrics=given).to_frame() for given in ("ttfa:p95", ["ttfa:p95"])]
     by_host = [run.quantiles("ttfa", by=given) for given in ("host", ["host"])]
     limits = [rtbench.check(run, {"ttfa": given}).to_frame() for given in ("p(95)<800", ["p(95)<800"])]
 
-    for one, other in (history, by_host, limits):
+    for one, other in (trend, by_host, limits):
         pd.testing.assert_frame_equal(one, other)
     for allow in ("region", ["region"]):
         with pytest.raises(UsageError, match="says in what stored runs may differ"):
@@ -114,11 +114,11 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         "on_inconclusive is one of fail, pass, warn, not 'ignore'",
     ),
     "runs in a list": (lambda run: given.compare([run, run]), "a run is one that was loaded, or the path"),
-    "folders in a list": (lambda run: given.history([run]), "a run is one that was loaded, or the path"),
+    "folders in a list": (lambda run: given.trend([run]), "a run is one that was loaded, or the path"),
     "no path": (lambda run: given.load(5), r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
-    "a measure that is none": (lambda run: given.history(run, measures="t"), 'there is no measure "t"'),
-    "an aggregate of a rate": (lambda run: given.history(run, measures="failures:p50"), "write measures failures"),
-    "measures that are numbers": (lambda run: given.history(run, measures=[5]), r"measures are texts, not 5 \(int\)"),
+    "a metric that is none": (lambda run: given.trend(run, metrics="t"), 'there is no metric "t"'),
+    "an aggregate of a rate": (lambda run: given.trend(run, metrics="failure_rate:p50"), "write metrics failure_rate"),
+    "measures that are numbers": (lambda run: given.trend(run, metrics=[5]), r"metrics are texts, not 5 \(int\)"),
     "a quantile in per cent": (lambda run: run.quantiles("ttfa", p=95), "between 0 and 1, such as 0.95, not 95"),
     "a quantile as text": (lambda run: run.quantiles("ttfa", p="0.95"), "quantiles are given one by one or as a list"),
     "a text among quantiles": (

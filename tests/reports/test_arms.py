@@ -56,8 +56,8 @@ def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
     found = summary_of_arms(TWO).interleaving
 
     assert found is not None
-    assert (found.pairs, found.cut, found.blocks) == (120, 0, 2)
-    assert found.apart_ms == pytest.approx(3)
+    assert (found.pairs, found.incomplete, found.blocks) == (120, 0, 2)
+    assert found.max_start_gap_ms == pytest.approx(3)
     assert remarks.interleaved(found).replace(NBSP, " ") == (
         "Interleaved: 120 pairs; sessions of a pair began within 3 ms of each other."
     )
@@ -89,7 +89,7 @@ def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
     summary = edited(tmp_path, lambda index, row: row | ({"pair": 999} if index == 0 else {}), "sessions")
 
     assert summary.interleaving is not None
-    assert (summary.interleaving.pairs, summary.interleaving.cut) == (119, 2)
+    assert (summary.interleaving.pairs, summary.interleaving.incomplete) == (119, 2)
     assert "2 more were not whole" in remarks.interleaved(summary.interleaving)
 
 
@@ -103,7 +103,7 @@ def test_differences_are_those_of_the_published_quantiles() -> None:
     first = summary.differences[0]
     medians = [answer.figures.at(0.5).value for answer in summary.answers]
 
-    assert (first.measure, first.p, first.targets) == ("ttfa", 0.5, TWO.targets)
+    assert (first.metric, first.p, first.targets) == ("ttfa", 0.5, TWO.targets)
     assert first.values_ms == tuple(medians)
     assert first.ratios[1] == medians[1] / medians[0]
     assert re.match(r"eastus2 against sweden: ttfa p50 \+\d+ %", remarks.against(summary)[0].replace(NBSP, " "))
@@ -117,7 +117,7 @@ def test_a_quantile_that_may_not_be_published_has_no_difference() -> None:
 
 def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
     summary = summary_of_arms(Plan(sessions=80, kinds=("vad", "typed"), targets=("a", "b")))
-    said = [one for one in summary.differences if one.measure == "ttfa"]
+    said = [one for one in summary.differences if one.metric == "ttfa"]
 
     assert {one.stratum.measured_from for one in said} == {"request_sent", "speech_end"}
     assert all(one.targets == ("a", "b") for one in said)
@@ -134,7 +134,7 @@ def test_differences_stand_in_every_form_and_nowhere_with_a_verdict() -> None:
         assert remarks.against(summary)[0].replace(NBSP, " ") in said.replace(NBSP, " ").replace("\\_", "_")
     assert "eastus2 against sweden: ttfa p50 +" in text.replace("\n                ", " ")
     assert "no test was made" in " ".join(text.split())
-    assert summary_data(summary)["differences"][0]["against"] == "sweden"
+    assert summary_data(summary)["differences"][0]["baseline"] == "sweden"
 
 
 def test_an_invalid_run_tells_no_differences() -> None:
@@ -169,8 +169,8 @@ def test_each_arm_says_what_it_was() -> None:
     assert facts["sweden"].compression == "permessage-deflate"
     assert facts["sweden"].voice == "marin"
     assert facts["sweden"].turn_detection == "server_vad, silence_duration_ms 500"
-    assert facts["sweden"].settings_of_its_own == ""
-    assert facts["sweden.alloy"].settings_of_its_own == "voice alloy, turn_detection.silence_duration_ms 200"
+    assert facts["sweden"].variant_settings == ""
+    assert facts["sweden.alloy"].variant_settings == "voice alloy, turn_detection.silence_duration_ms 200"
 
 
 def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     write(tmp_path, TWO, everywhere={"deflate": True})
     summary = edited(tmp_path, lambda index, row: row | ({"response_headers": None} if index < 200 else {}), "sessions")
 
-    (sweden, *_), (told, *_) = summary.arms, summary_data(summary)["arms"]
+    (sweden, *_), (told, *_) = summary.arms, summary_data(summary)["target_settings"]
     assert (sweden.compression, sweden.opened, sweden.compressed) == ("permessage-deflate", 120, 20)
     assert told["compression"] == arm_fact(sweden, "compression")
     assert told["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions; else the serv")
@@ -199,7 +199,9 @@ def test_compression_is_told_by_bytes_on_the_wire() -> None:
 
 
 def test_a_run_that_tells_nothing_of_its_arms_has_a_report(tmp_path: Path) -> None:
-    summary = summarise(reports.load(synthetic.write(tmp_path, Plan(targets=("a", "b")), targets=[]), everything=False))
+    summary = summarise(
+        reports.load(synthetic.write(tmp_path, Plan(targets=("a", "b")), targets=[]), all_columns=False)
+    )
 
     assert summary.arms[0].address == ""
     assert run_html(summary)

@@ -97,8 +97,8 @@ def test_definitions_are_where_terms_lead_and_settings_are_not() -> None:
 
 
 def test_a_verdict_has_the_colour_of_its_word() -> None:
-    assert '<span class="fig v-ink v-not-regressed">✓ passes</span>' in poured(
-        Paragraph(Judged("✓ passes", "not regressed"))
+    assert '<span class="fig v-ink v-not_regressed">✓ passes</span>' in poured(
+        Paragraph(Judged("✓ passes", "not_regressed"))
     )
 
 

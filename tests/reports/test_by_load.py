@@ -87,7 +87,7 @@ def test_a_level_has_the_median_and_the_failures_of_its_turns() -> None:
 
     assert level.p50.value == quantile(np.sort(waits), 0.5)
     assert level.failed.count == np.isinf(waits).sum()
-    assert level.failed.low < level.failed.value < level.failed.high
+    assert level.failed.low < level.failed.share < level.failed.high
     assert level.sessions == here["session_id"].nunique()
 
 
@@ -204,7 +204,7 @@ def test_sessions_that_did_not_open_stand_at_the_load_that_they_met() -> None:
     unopened = [rate for level in only(summary).groups if (rate := level.unopened) is not None]
 
     assert [rate.count for rate in unopened] == [4] + [0] * (len(unopened) - 1)
-    assert sum(rate.of for rate in unopened) == len(summary.sessions)
+    assert sum(rate.total for rate in unopened) == len(summary.sessions)
     assert "sessions that did not open" in str(section(summary))
     assert "sessions that did not open" not in str(section(summary_of(RISING)))
 
@@ -236,7 +236,7 @@ def killed(folder: Path, tables: dict[TableName, pa.Table]) -> Path:
     for name, table in tables.items():
         with pa.ipc.new_stream(path_of(folder, 0, rows_of(name)), SCHEMAS[name]) as stream:
             stream.write_table(table)
-    document = {"schema": SCHEMA_VERSION, "run_id": "killed", "began_utc_ns": synthetic.BEGAN_NS, "state": "running"}
+    document = {"schema": SCHEMA_VERSION, "run_id": "killed", "started_utc_ns": synthetic.BEGAN_NS, "state": "running"}
     run_folder.write_document(folder, document)
     return folder
 
@@ -276,4 +276,4 @@ def test_a_p95_is_told_where_one_of_all_turns_would_be() -> None:
     assert [row["p95"]["value"] is not None for row in rows] == [
         group.p95.bounded for one in by_load(summary) for group in one.groups
     ]
-    assert {row["p95"]["published"] for row in rows} == {True, False}
+    assert {row["p95"]["reported"] for row in rows} == {True, False}

@@ -66,9 +66,9 @@ def test_a_run_of_text_has_no_rate_of_audio(tmp_path: Path) -> None:
     text = run(tmp_path, replace(ENOUGH, text=True))
     found = checked(text, thresholds("audio_received: med>1kB/s", "wire_received: med>1kB/s"))
 
-    assert [item.word for item in found.items][1] == "kept"
-    assert found.items[0].word != "kept"
-    assert found.status == 4
+    assert [(item.verdict or item.result) for item in found.thresholds][1] == "pass"
+    assert found.thresholds[0].result != "pass"
+    assert found.exit_status == 4
 
 
 @pytest.mark.parametrize("written", ["30kB/s", "30000", "30000B/s", "0.03MB/s", "30 kB/s"])
@@ -77,7 +77,7 @@ def test_a_limit_is_written_with_or_without_its_unit(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "text", "why"),
+    ("metric", "text", "why"),
     [
         ("audio_received", "med<30kB/s", "more of it is better: write >"),
         ("audio_received", "med>30kb", "write it as 30000, 30kB/s or 0.03MB/s"),
@@ -86,9 +86,9 @@ def test_a_limit_is_written_with_or_without_its_unit(written: str) -> None:
         ("audio_received", "rate>30", "no aggregate of audio_received; allowed"),
     ],
 )
-def test_a_slip_is_said(measure: str, text: str, why: str) -> None:
+def test_a_slip_is_said(metric: str, text: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        parse(measure, text)
+        parse(metric, text)
 
 
 def test_a_limit_is_kept_or_broken_by_the_interval_over_sessions(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_a_limit_is_kept_or_broken_by_the_interval_over_sessions(tmp_path: Path)
     below, above = (f"audio_received: med>{median * factor:.0f}" for factor in (0.8, 1.2))
     found = checked(tmp_path, thresholds(below, above, "audio_sent: p(50)>1kB/s"))
 
-    assert [item.word for item in found.items] == ["kept", "broken", "kept"]
-    assert [item.unit for item in found.items] == ["B/s"] * 3
-    assert found.items[0].value == pytest.approx(median, rel=1e-4)
-    assert found.items[0].sessions == 60
+    assert [(item.verdict or item.result) for item in found.thresholds] == ["pass", "fail", "pass"]
+    assert [item.unit for item in found.thresholds] == ["B/s"] * 3
+    assert found.thresholds[0].value == pytest.approx(median, rel=1e-4)
+    assert found.thresholds[0].sessions == 60
 
 
 def test_half_of_what_was_received_is_a_regression(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_half_of_what_was_received_is_a_regression(tmp_path: Path) -> None:
     same = checked(folder, thresholds("audio_received: med>-10%"))
     less = checked(halved(folder, "after"), thresholds("audio_received: med>-10%", "audio_sent: med>-10%"))
 
-    assert [item.word for item in same.items] == ["equivalent"]
-    assert {item.figure: item.word for item in less.items} == {
+    assert [(item.verdict or item.result) for item in same.thresholds] == ["equivalent"]
+    assert {item.title: (item.verdict or item.result) for item in less.thresholds} == {
         "audio_received p50": "regressed",
         "audio_sent p50": "equivalent",
     }
@@ -129,7 +129,7 @@ def test_a_comparison_tells_both_directions(tmp_path: Path) -> None:
 
 def test_a_stored_baseline_has_them() -> None:
     (side,) = sides()
-    stored = {one.measure: one for one in baseline_of(side).quantiles}
+    stored = {one.metric: one for one in baseline_of(side).quantiles}
 
     assert set(CARRIED) <= set(stored)
 
@@ -144,7 +144,7 @@ def test_the_page_has_a_table_of_both_directions_with_mean_peak_and_sessions() -
     assert all(head in section for head in ("total", "mean", "peak", "p50 of sessions"))
     assert {row.strip("|").partition("|")[0] for row in rows} == set(CARRIED)
     for figures in summary.carried:
-        assert figures.at(0.5).published
+        assert figures.at(0.5).reported
 
 
 def test_the_lines_of_throughput_are_named_on_the_lines() -> None:

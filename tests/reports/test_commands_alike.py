@@ -61,8 +61,8 @@ def test_a_folder_that_is_no_run_is_said_in_a_line(command: str, there: bool, tm
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its summary, to be copied."""
-    plan = planned(TIGHT, pairs=10, looks=[10])
-    run = synthetic.write(tmp_path_factory.mktemp("reported"), PLAN, decision_plan=plan, interleaved=True)
+    plan = planned(TIGHT, pairs=10, analyses=[10])
+    run = synthetic.write(tmp_path_factory.mktemp("reported"), PLAN, sequential_plan=plan, interleaved=True)
     write_summary(run)
     return run
 

@@ -15,8 +15,8 @@ from reports.gate.by_limit import limit_results
 from reports.looks.plan import planned
 from reports.page import calls
 from reports.runs import load_for_report
+from reports.sample_size import size_question
 from reports.sides.side import sides_of
-from reports.sizing import size_question
 from reports.summary.summary import Summary
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
@@ -63,7 +63,7 @@ def summary(folder: Path) -> Summary:
 
 
 def slope(summary: Summary, target: str) -> float:
-    return next(f for f in summary.slopes if (f.measure, f.target) == ("latency_slope", target)).at(0.5).value
+    return next(f for f in summary.slopes if (f.metric, f.target) == ("latency_slope", target)).at(0.5).value
 
 
 def test_the_slope_is_what_the_wait_grows_by(summary: Summary) -> None:
@@ -71,7 +71,7 @@ def test_the_slope_is_what_the_wait_grows_by(summary: Summary) -> None:
 
 
 def test_by_uncached_tokens_it_is_twice_as_steep_where_half_are_cached(summary: Summary) -> None:
-    of = {f.target: f for f in summary.slopes if f.measure == "latency_slope_uncached"}
+    of = {f.target: f for f in summary.slopes if f.metric == "latency_slope_uncached"}
 
     assert of["east"].at(0.5).value == pytest.approx(2 * slope(summary, "east"), rel=0.05)
 
@@ -85,7 +85,7 @@ def test_turns_stand_in_the_bins_of_their_tokens(summary: Summary) -> None:
 
 
 def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:
-    (west, _) = [f for f in summary.measures if (f.measure, f.step) == ("cached_share", "all")]
+    (west, _) = [f for f in summary.metrics if (f.metric, f.step) == ("cached_share", "all")]
 
     assert (west.unit, west.n) == ("%", 40 * 9)
     assert west.at(0.5).value == pytest.approx(50, abs=0.1)
@@ -98,7 +98,7 @@ def test_every_report_tells_the_slope(summary: Summary) -> None:
     assert "input tokens of the turn’s first response" in page
     for text in (page, report_text(summary), markdown.replace("\\", "")):
         assert "latency_slope" in text
-    told = [row for row in summary_data(summary)["session_measures"] if row["measure"] == "latency_slope"]
+    told = [row for row in summary_data(summary)["session_metrics"] if row["metric"] == "latency_slope"]
     assert [(row["target"], row["n"], row["unit"]) for row in told] == [
         ("west", 40, "ms/1k tokens"), ("east", 40, "ms/1k tokens"),
     ]  # fmt: skip
@@ -122,7 +122,7 @@ def test_quantiles_in_python_are_those_of_the_report(folder: Path, summary: Summ
 
 
 def test_a_steeper_candidate_regresses(folder: Path) -> None:
-    finding = next(f for f in quick(sides_of([folder])).findings if f.question.measure == "latency_slope")
+    finding = next(f for f in quick(sides_of([folder])).findings if f.question.metric == "latency_slope")
 
     assert finding.verdict.word == "regressed"
     assert finding.difference is not None
@@ -132,8 +132,8 @@ def test_a_steeper_candidate_regresses(folder: Path) -> None:
 def test_limits_and_margins_are_in_ms_of_a_thousand_tokens(folder: Path) -> None:
     west, east = sides_of([folder])
 
-    assert [item.word for side in (west, east) for item in limit_results(parse("latency_slope", "med<80"), side)] == [
-        "kept", "broken",
+    assert [item.result for side in (west, east) for item in limit_results(parse("latency_slope", "med<80"), side)] == [
+        "pass", "fail",
     ]  # fmt: skip
     margin = parse("latency_slope", "med<+10ms").margin
     assert margin is not None
@@ -148,10 +148,10 @@ def test_what_cannot_be_asked_of_a_slope_is_refused(text: str) -> None:
 
 def test_what_has_no_logarithm_is_neither_stored_nor_planned_with(folder: Path, tmp_path: Path) -> None:
     stored = baseline_of(sides_of([folder])[0])
-    assert not any("slope" in row.measure for row in stored.quantiles)
+    assert not any("slope" in row.metric for row in stored.quantiles)
     with pytest.raises(UsageError, match="is a slope"):
         size_question("latency_slope", None, None, 0.8)
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
-    with pytest.raises(UsageError, match="looks decide nothing by a slope"):
-        planned({"thresholds": str(file), "measure": "ttfa", "pairs": 100, "every": 20, "scripts": []})
+    with pytest.raises(UsageError, match="interim analyses decide nothing by a slope"):
+        planned({"thresholds": str(file), "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []})

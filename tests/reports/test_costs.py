@@ -102,9 +102,9 @@ def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:
     usd = sum(cost_usd(prices, {name: row[token_column(name)] or 0 for name in KINDS}) for row in rows)
 
     assert found.usd == pytest.approx(usd)
-    assert (found.turns, found.priced, found.silent) == (len(rows), len(rows), 200 - len(rows))
-    assert found.silent > 0
-    assert sum(one.usd for one in found.costs) == pytest.approx(usd)
+    assert (found.turns, found.turns_priced, found.turns_without_usage) == (len(rows), len(rows), 200 - len(rows))
+    assert found.turns_without_usage > 0
+    assert sum(one.usd for one in found.targets) == pytest.approx(usd)
     assert found.per_turn == pytest.approx(usd / len(rows))
 
 
@@ -125,22 +125,22 @@ def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Pric
 def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
     before = build(tmp_path).money
     summary = astray(tmp_path, lambda index, _: index in (1, 2, 3))
-    sweden, eastus2 = summary.money.costs
+    sweden, eastus2 = summary.money.targets
 
-    assert (sweden.stray_sessions, eastus2.stray_sessions) == (1, 2)
-    assert sweden.usd == pytest.approx(before.costs[0].usd + STRAY_USD)
-    assert eastus2.usd == pytest.approx(before.costs[1].usd + 2 * STRAY_USD)
-    assert eastus2.stray_usd == pytest.approx(2 * STRAY_USD)
-    assert sweden.tokens("audio_out") == before.costs[0].tokens("audio_out") + 800
-    assert (sweden.turns, sweden.silent, sweden.minutes) == pytest.approx(
-        (before.costs[0].turns, before.costs[0].silent, before.costs[0].minutes)
+    assert (sweden.unattributed_sessions, eastus2.unattributed_sessions) == (1, 2)
+    assert sweden.usd == pytest.approx(before.targets[0].usd + STRAY_USD)
+    assert eastus2.usd == pytest.approx(before.targets[1].usd + 2 * STRAY_USD)
+    assert eastus2.unattributed_usd == pytest.approx(2 * STRAY_USD)
+    assert sweden.tokens("audio_out") == before.targets[0].tokens("audio_out") + 800
+    assert (sweden.turns, sweden.turns_without_usage, sweden.minutes) == pytest.approx(
+        (before.targets[0].turns, before.targets[0].turns_without_usage, before.targets[0].minutes)
     )
     assert "0.22 USD of it for answers that belong to no turn (3 sessions)" in said(summary)
     assert "belongs to no turn and is billed" in said(summary)
     assert "0.22 USD of it for answers" in section_html(money(summary.summary)).replace(NBSP, " ")
     document = data_of(summary.money)
-    assert (document["stray_usd"], document["stray_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
-    assert document["targets"][0]["models"][0]["stray_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
+    assert (document["unattributed_usd"], document["unattributed_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
+    assert document["targets"][0]["models"][0]["unattributed_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
 
 
 def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Path) -> None:
@@ -148,10 +148,10 @@ def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Pat
     summary = astray(tmp_path, lambda index, _: index == 0)
     found = summary.money
 
-    assert (found.turns, found.silent, found.stray_sessions) == (0, 40, 1)
+    assert (found.turns, found.turns_without_usage, found.unattributed_sessions) == (0, 40, 1)
     assert found.usd == pytest.approx(STRAY_USD)
     assert math.isnan(found.per_turn)
-    assert found.costs[0].per_session == pytest.approx(STRAY_USD)
+    assert found.targets[0].usd_per_session == pytest.approx(STRAY_USD)
     assert "0.07 USD for 0 turns, 0.07 USD of it for answers" in ", ".join(cost(found)).replace(NBSP, " ")
     assert "nan" not in said(summary)
     assert "What did it cost?" in section_html(money(summary.summary))
@@ -160,11 +160,11 @@ def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Pat
 def test_answers_that_belong_to_no_turn_and_have_no_price_are_in_no_amount(tmp_path: Path) -> None:
     before = build(tmp_path).money
     summary = astray(tmp_path, lambda index, _: index == 0, model="gpt-x")
-    one = summary.money.costs[0]
+    one = summary.money.targets[0]
 
-    assert summary.money.unpriced == ("gpt-x",)
-    assert (one.stray_usd, one.stray_sessions) == (0, 0)
-    assert one.usd < before.costs[0].usd
+    assert summary.money.models_without_price == ("gpt-x",)
+    assert (one.unattributed_usd, one.unattributed_sessions) == (0, 0)
+    assert one.usd < before.targets[0].usd
     assert "belong to no turn" not in said(summary)
 
 
@@ -180,7 +180,7 @@ def test_a_run_without_such_answers_says_nothing_of_them() -> None:
     summary = summary_with_prices()
 
     assert "no turn" not in said(summary)
-    assert summary_data(summary)["money"]["stray_usd"] == 0
+    assert summary_data(summary)["cost"]["unattributed_usd"] == 0
 
 
 PLAYED = {"unplayed_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "output_audio_tokens": 80}
@@ -196,12 +196,18 @@ def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: 
 
 def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_price(tmp_path: Path) -> None:
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3).summary
-    waste = summary.money.waste
+    waste = summary.money.unplayed_audio
 
     assert waste is not None
-    assert (waste.replies, waste.told, waste.priced, waste.seconds, waste.tokens) == (3, 3, 3, 9.0, 180)
+    assert (waste.replies, waste.replies_with_usage, waste.replies_priced, waste.seconds, waste.audio_tokens) == (
+        3,
+        3,
+        3,
+        9.0,
+        180,
+    )
     assert waste.usd == pytest.approx(3 * WASTED_USD)
-    assert waste.per_reply == pytest.approx(WASTED_USD)
+    assert waste.usd_per_reply == pytest.approx(WASTED_USD)
     line = "0.01 USD of it for audio that 3 interruptions wasted (0.00384 each)"
     assert line in said(summary)
     assert line in report_text(summary).replace(NBSP, " ").replace("\n            ", " ")
@@ -211,7 +217,7 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
     assert "an interruption" in section_html(section)
     assert "the same share of the turn’s tokens" in section_html(section)
     document = data_of(summary.money)
-    assert document["waste"] == document["targets"][0]["waste"] == {
+    assert document["unplayed_audio"] == document["targets"][0]["unplayed_audio"] == {
         "replies": 3, "replies_with_usage": 3, "replies_priced": 3, "seconds": 9, "audio_tokens": 180,
         "usd": 0.01152, "usd_per_reply": 0.00384,
     }  # fmt: skip
@@ -220,10 +226,10 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
 def test_what_is_wasted_is_told_target_by_target_and_adds_up(tmp_path: Path) -> None:
     found = interrupted(tmp_path, TWO, lambda index: index % 3 == 0).money
 
-    assert found.waste is not None
-    for part in ("replies", "told", "priced", "seconds", "tokens", "usd"):
-        assert getattr(found.waste, part) == sum(getattr(cost.waste, part) for cost in found.costs)
-    assert 0 < found.costs[0].waste.replies < found.waste.replies
+    assert found.unplayed_audio is not None
+    for part in ("replies", "replies_with_usage", "replies_priced", "seconds", "audio_tokens", "usd"):
+        assert getattr(found.unplayed_audio, part) == sum(getattr(cost.unplayed_audio, part) for cost in found.targets)
+    assert 0 < found.targets[0].unplayed_audio.replies < found.unplayed_audio.replies
 
 
 def test_a_run_without_interruptions_says_nothing_of_waste() -> None:
@@ -231,7 +237,7 @@ def test_a_run_without_interruptions_says_nothing_of_waste() -> None:
 
     assert "interrupt" not in said(summary)
     assert "never played, s" not in page_with_prices()
-    assert summary_data(summary)["money"]["waste"] is None
+    assert summary_data(summary)["cost"]["unplayed_audio"] is None
 
 
 @pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
@@ -239,11 +245,11 @@ def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str
     """Its service told none, or the run is of an older version."""
     nothing = {token_column(kind): None for kind in KINDS} if column.endswith("tokens") else {column: None}
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
-    waste = summary.money.waste
+    waste = summary.money.unplayed_audio
 
     assert waste is not None
-    assert (waste.replies, waste.told, waste.seconds, waste.tokens, waste.usd) == (3, 0, 9.0, 0, 0)
-    assert math.isnan(waste.per_reply)
+    assert (waste.replies, waste.replies_with_usage, waste.seconds, waste.audio_tokens, waste.usd) == (3, 0, 9.0, 0, 0)
+    assert math.isnan(waste.usd_per_reply)
     assert "interruptions wasted" not in said(summary)
     assert "Of 3 replies the tokens are not known." in said(summary)
 
@@ -251,10 +257,10 @@ def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str
 def test_waste_without_a_price_is_in_no_amount(tmp_path: Path) -> None:
     interrupted(tmp_path, Plan(usage=True), lambda index: index < 3)
     summary = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": "gpt-x"})
-    waste = summary.money.waste
+    waste = summary.money.unplayed_audio
 
     assert waste is not None
-    assert (waste.tokens, waste.priced, waste.usd) == (180, 0, 0)
+    assert (waste.audio_tokens, waste.replies_priced, waste.usd) == (180, 0, 0)
     assert "interruptions wasted" not in said(summary)
 
 
@@ -262,20 +268,20 @@ def test_a_reply_that_was_stopped_when_all_of_it_was_played_has_wasted_nothing(t
     nothing = {"unplayed_audio_ns": 0, "received_audio_ns": 0}
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
 
-    assert summary.money.waste is not None
-    assert (summary.money.waste.told, summary.money.waste.tokens) == (3, 0)
+    assert summary.money.unplayed_audio is not None
+    assert (summary.money.unplayed_audio.replies_with_usage, summary.money.unplayed_audio.audio_tokens) == (3, 0)
 
 
 def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
     """Of sessions that had a priced turn, from the opened connection to the end."""
-    one = build(tmp_path, Plan(usage=True, refused=3)).money.costs[0]
+    one = build(tmp_path, Plan(usage=True, refused=3)).money.targets[0]
     sessions = reports.load(tmp_path).sessions.iloc[:10]
     minutes = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).sum() / 60e9
 
     assert one.sessions == 10
     assert one.minutes == pytest.approx(minutes)
-    assert one.per_minute == pytest.approx(one.usd / minutes)
-    assert one.per_session == pytest.approx(one.usd / 10)
+    assert one.usd_per_minute == pytest.approx(one.usd / minutes)
+    assert one.usd_per_session == pytest.approx(one.usd / 10)
 
 
 BY_MINUTE = dict.fromkeys(OWN, 0) | {"usd_per_minute": 0.05}
@@ -292,12 +298,12 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     plan = Plan(sessions=20, refused=3, targets=("live",))
     targets = [synthetic.told(plan)["targets"][0] | {"prices": BY_MINUTE}]
     summary = build(tmp_path, plan, targets=targets).summary
-    one = summary.money.costs[0]
+    one = summary.money.targets[0]
 
     assert one.usd == pytest.approx(0.05 * opened_minutes(tmp_path, "live"))
-    assert (one.per_minute, one.silent) == (pytest.approx(0.05), 0)
+    assert (one.usd_per_minute, one.turns_without_usage) == (pytest.approx(0.05), 0)
     assert one.sessions == 20
-    assert one.turns == one.priced == sum(summary.outcomes.begun)
+    assert one.turns == one.turns_priced == sum(summary.outcomes.begun)
     assert "reported no tokens" not in said(summary)
     assert "USD a minute" in section_html(money(summary))
     assert data_of(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
@@ -309,7 +315,7 @@ def test_minutes_cost_beside_tokens(tmp_path: Path) -> None:
     tokens = build(tmp_path / "tokens", plan, targets=[target | {"prices": OWN}]).money.usd
     both = build(tmp_path / "both", plan, targets=[target | {"prices": OWN | {"usd_per_minute": 0.05}}]).money
 
-    assert both.usd == pytest.approx(tokens + 0.05 * opened_minutes(tmp_path / "both", target["label"]))
+    assert both.usd == pytest.approx(tokens + 0.05 * opened_minutes(tmp_path / "both", target["name"]))
 
 
 def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None:
@@ -335,9 +341,9 @@ def test_a_targets_own_prices_go_before_the_table() -> None:
     targets = synthetic.told(TWO)["targets"]
     found = summary_with_prices(targets=[targets[0] | {"prices": OWN}, targets[1]]).money
 
-    assert [cost.charges[0].source for cost in found.costs] == ["own", "table"]
-    tokens = found.costs[0].tokens("text_in", "audio_in", "text_out", "audio_out")
-    assert found.costs[0].usd == pytest.approx(tokens / 1e6)
+    assert [cost.models[0].source for cost in found.targets] == ["own", "table"]
+    tokens = found.targets[0].tokens("text_in", "audio_in", "text_out", "audio_out")
+    assert found.targets[0].usd == pytest.approx(tokens / 1e6)
 
 
 def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> None:
@@ -347,10 +353,10 @@ def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> 
     )
     found = summary.money
 
-    assert math.isnan(found.costs[1].usd)
-    assert found.usd == found.costs[0].usd
-    assert found.unpriced == ("gpt-x",)
-    assert f"no price for gpt-x ({found.costs[1].turns} turns)" in said(summary)
+    assert math.isnan(found.targets[1].usd)
+    assert found.usd == found.targets[0].usd
+    assert found.models_without_price == ("gpt-x",)
+    assert f"no price for gpt-x ({found.targets[1].turns} turns)" in said(summary)
     assert "in no amount" in said(summary)
     assert data_of(summary.money)["targets"][1]["usd"] is None
 
@@ -358,27 +364,27 @@ def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> 
 def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
     build(tmp_path, Plan(usage=True))
     summary = rewrite(tmp_path, "sessions", lambda index, row: row | ({"model": "gpt-x"} if index < 5 else {}))
-    (one,) = summary.money.costs
+    (one,) = summary.money.targets
 
-    assert sorted((charge.model, charge.turns) for charge in one.charges) == [
+    assert sorted((charge.model, charge.turns) for charge in one.models) == [
         ("gpt-realtime-2025-08-28", 20),
         ("gpt-x", 20),
     ]
-    assert (one.turns, one.priced, one.sessions) == (40, 20, 5)
+    assert (one.turns, one.turns_priced, one.sessions) == (40, 20, 5)
 
 
 def test_a_model_that_is_not_named_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     build(tmp_path, Plan(usage=True))
     summary = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": None})
 
-    assert [charge.model for charge in summary.money.costs[0].charges] == ["gpt-realtime"]
-    assert summary.money.priced == 40
+    assert [charge.model for charge in summary.money.targets[0].models] == ["gpt-realtime"]
+    assert summary.money.turns_priced == 40
 
 
 def test_a_run_without_prices_has_its_tokens_and_no_amount(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(usage=True))))
 
-    assert (summary.money.turns, summary.money.priced) == (40, 0)
+    assert (summary.money.turns, summary.money.turns_priced) == (40, 0)
     assert "cost " not in report_text(summary)
     page = section_html(money(summary))
     assert "What did it cost?" in page
@@ -397,7 +403,7 @@ def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
     build(tmp_path, Plan(sessions=1, turns=1, usage=True))
     kindless = {"input_cached_text_tokens": None, "input_cached_audio_tokens": None, "input_cached_tokens": 45}
     summary = rewrite(tmp_path, "turns", lambda _, row: row | kindless)
-    one = summary.money.costs[0]
+    one = summary.money.targets[0]
 
     assert (one.tokens("text_in"), one.tokens("cached_text_in"), one.tokens("cached_audio_in")) == (40, 40, 5)
 
@@ -415,7 +421,7 @@ def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost() -> Non
 
 def test_budget_and_estimate_stand_beside_the_cost() -> None:
     stopped = "the budget of 5.00 USD is spent: 5.02 USD"
-    summary = summary_with_prices(budget_usd=5.0, estimate_usd=[0.4, 1.1], stopped=stopped)
+    summary = summary_with_prices(budget_usd=5.0, estimate_usd=[0.4, 1.1], stop_reason=stopped)
 
     assert "budget 5.00 USD" in report_text(summary)
     assert "estimated before it 0.40 to 1.10 USD" in report_text(summary).replace("\n            ", " ")
@@ -431,8 +437,8 @@ def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
     )
 
     assert one
-    assert float(one[1]) == pytest.approx(summary.money.costs[0].usd, rel=0.01)
-    assert float(one[2]) == pytest.approx(summary.money.costs[0].per_turn, rel=0.01)
+    assert float(one[1]) == pytest.approx(summary.money.targets[0].usd, rel=0.01)
+    assert float(one[2]) == pytest.approx(summary.money.targets[0].usd_per_turn, rel=0.01)
     assert float(one[5]) == pytest.approx(summary.money.usd, rel=0.01)
     assert f"cost            sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in report_text(summary)
     assert f"**Cost** sweden {one[1]} USD" in run_markdown(summary)

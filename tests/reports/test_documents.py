@@ -19,7 +19,7 @@ from reports.comparisons.outputs import CompareDocument
 from reports.gate.outputs import CheckDocument
 from reports.looks.decision import DecisionDocument
 from reports.records import Known, Number, Record, Rounded, data_of, read_document, text_of
-from reports.sizing import SizeDocument
+from reports.sample_size import SizeDocument
 from reports.summary.arms import ArmFacts
 from reports.text.document import SummaryDocument
 from reports.wording.settings import FACTS

@@ -132,8 +132,8 @@ def test_a_simulator_that_was_late_is_no_drift_of_the_service(tmp_path: Path) ->
     """By 250 ms of some 700 ms: waits may exceed its profile by so much."""
     late = {"kind": "simulator_late", "text": "sim: 99 % of the simulator's events were at most 350.0 ms late"}
     summary = build(tmp_path, PLAN, later=1.3)
-    document = summary.run.document | {"incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0} | late]}
-    run = replace(summary.run, document=document)
+    document = summary.run.metadata | {"incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0} | late]}
+    run = replace(summary.run, metadata=document)
 
     assert any(one.suspected for one in summary.drifts)
     assert not any(one.suspected for one in drifts(run, summary.samples))

@@ -28,13 +28,13 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 SPOKEN = Plan(sessions=60, turns=10, kinds=("vad",))
 ENTRY = {
     "target": "sim",
-    "measure": "voice_to_voice",
-    "figure": 4.25,
+    "metric": "voice_to_voice",
+    "value": 4.25,
     "limit": 1.0,
     "unit": "%",
     "reason": EARLY_REPLIES,
 }
-VERDICT: dict[str, Any] = {"valid": True, "rules": [], "inexact": [ENTRY]}
+VERDICT: dict[str, Any] = {"status": "valid", "uncertain_metrics": [ENTRY]}
 SAID = (
     "4.25 % of the replies started before their question had ended (limit 1 %), "
     "so latencies may be of the previous question"
@@ -70,10 +70,11 @@ def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("duplex", "early", "percent"), [(True, [False, False], 50.0), (False, [True, False], 50.0), (False, None, 50.0)]
+    ("duplex", "early", "percent"),
+    [(True, [False, False], 50.0), (False, [True, False], 50.0), (False, None, 50.0)],
 )
 def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | None, percent: float) -> None:
-    document = {"targets": [{"label": "agent", "duplex": duplex}]}
+    document = {"targets": [{"name": "agent", "full_duplex": duplex}]}
 
     assert list(early_replies(rows_of([True, False], early=early), document)) == [
         EarlyReplies("agent", percent, ("voice_to_voice",))
@@ -81,41 +82,41 @@ def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | N
 
 
 def test_an_answer_to_a_pause_that_did_not_count_spoils_no_wait_of_a_service_with_events() -> None:
-    document = {"targets": [{"label": "agent", "duplex": False}]}
+    document = {"targets": [{"name": "agent", "full_duplex": False}]}
 
     assert list(early_replies(rows_of([True, False], early=[False, False]), document)) == []
 
 
 def test_the_first_lines_of_each_form_say_it_with_a_remedy() -> None:
-    summary = summary_of(SPOKEN, verdict=VERDICT)
+    summary = summary_of(SPOKEN, validity=VERDICT)
     head = plain(report_text(summary)).partition("p90")[0]
 
     assert SAID in head
     assert "raise silence_duration_ms of the script's turn_detection" in head.replace("`", "")
-    assert SAID in plain(page_of(SPOKEN, verdict=VERDICT))
-    assert SAID in plain(markdown_of(SPOKEN, verdict=VERDICT)).replace("\\", "").partition("p90")[0]
-    assert summary_data(summary)["verdict"]["inexact"] == [ENTRY | {"host": None}]
+    assert SAID in plain(page_of(SPOKEN, validity=VERDICT))
+    assert SAID in plain(markdown_of(SPOKEN, validity=VERDICT)).replace("\\", "").partition("p90")[0]
+    assert summary_data(summary)["validity"]["uncertain_metrics"] == [ENTRY | {"host": None}]
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
 def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) -> None:
-    found = checked(write(tmp_path, SPOKEN, verdict=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
+    found = checked(write(tmp_path, SPOKEN, validity=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
 
-    assert [item.word for item in found.items] == ["inconclusive", "kept"]
-    assert "started before their question had ended" in plain(found.items[0].reason)
-    assert found.status == 3
+    assert [item.result for item in found.thresholds] == ["inconclusive", "pass"]
+    assert "started before their question had ended" in plain(found.thresholds[0].reason)
+    assert found.exit_status == 3
 
 
 def test_nothing_is_compared_by_the_wait() -> None:
-    asked = [Question("voice_to_voice", "quantile", Margin(ratio=0.1), 0.5, gated=True)]
-    comparison = quick(two(SPOKEN, SPOKEN, verdict=VERDICT), questions=asked)
+    asked = [Question("voice_to_voice", "quantile", Margin(ratio=0.1), 0.5, primary=True)]
+    comparison = quick(two(SPOKEN, SPOKEN, validity=VERDICT), questions=asked)
 
     assert comparison.findings[0].difference is None
     assert "started before their question had ended" in plain(said(comparison.findings[0].verdict.reason))
 
 
 def test_an_answer_that_the_script_defines_has_a_row_and_a_sentence_of_its_own() -> None:
-    document = frames_of(SPOKEN).document
+    document = frames_of(SPOKEN).metadata
     scripts = [script | {"answer_min_ms": 700.0} for script in document["scripts"]]
     frames = frames_of(SPOKEN, scripts=scripts)
     frames.turns["answer_audible_at_ns"] = frames.turns["first_audible_at_ns"] + 2_000_000_000

@@ -15,22 +15,22 @@ import pytest
 
 from bench.capacity.page import capacity_page
 from bench.capacity.search import LevelOutcome
-from reports.histories.entry import Entry
-from reports.histories.history import told_by
-from reports.histories.page import history_html as history_html
 from reports.page.page import run_page
 from reports.page.poured import markdown_text, poured
 from reports.sides.side import sides_of
+from reports.trends.entry import Entry
+from reports.trends.page import trend_html as trend_html
+from reports.trends.trend import told_by
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
 from tests.reports.comparisons.invented import CHECKS, comparison, sides
 from tests.reports.comparisons.test_page import MADE
 from tests.reports.forms import comparison_html
-from tests.reports.histories.made import entry, invalid, stepped
 from tests.reports.shared import folder, page_of, summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.test_page import PLANS
+from tests.reports.trends.made import entry, invalid, stepped
 
 HERE = Path("/somewhere/runs")
 IN_PAIRS = Plan(sessions=60, turns=4, targets=("a", "b", "c"), paired=True, failed=0.02, seconds=600)
@@ -41,8 +41,8 @@ def compared(**changes: Any) -> str:
     return comparison_html(comparison(**changes))
 
 
-def history(entries: list[Entry]) -> str:
-    return history_html(told_by(entries), HERE)
+def trend(entries: list[Entry]) -> str:
+    return trend_html(told_by(entries), HERE)
 
 
 def capacity(levels: list[LevelOutcome]) -> str:
@@ -55,8 +55,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "comparison of pairs": lambda: comparison_html(
         quick(sides_of([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
     ),
-    "history": lambda: history(stepped(12, 12)),
-    "history of nothing valid": lambda: history([invalid(0)]),
+    "trend": lambda: trend(stepped(12, 12)),
+    "history of nothing valid": lambda: trend([invalid(0)]),
     "search": lambda: capacity(LEVELS),
     "search without a level": lambda: capacity([]),
 }
@@ -129,8 +129,8 @@ def comparison_of(label: str) -> str:
 
 @pytest.mark.parametrize(
     "made",
-    [run_of, comparison_of, lambda evil: history([entry(n, target=evil, labels={evil: evil}) for n in range(3)])],
-    ids=["run", "comparison", "history"],
+    [run_of, comparison_of, lambda evil: trend([entry(n, target=evil, labels={evil: evil}) for n in range(3)])],
+    ids=["run", "comparison", "trend"],
 )
 def test_labels_are_text_and_nothing_else(made: Callable[[str], str]) -> None:
     text = made(EVIL)

@@ -28,8 +28,8 @@ from tests.reports.gate.made import ENOUGH, PAIRED, read, run, sides, thresholds
 from tests.reports.gate.test_check import store
 from tests.reports.looks.test_decide import TWO
 from tests.reports.looks.test_decide import run as decided_run
+from tests.reports.sample_size.test_sample_size import size_of
 from tests.reports.shared import markdown_of, page_of, summary_of
-from tests.reports.sizing.test_size import size_of
 from tests.reports.synthetic import Plan, write
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -75,7 +75,7 @@ def test_the_terminal_and_the_markdown_say_it() -> None:
     assert NOTE not in " ".join(plain(report_text(summary_of(LATE))).split())  # of no metric of the first screen
     rows = [line for line in markdown.splitlines() if line.startswith("| response\\_total")]
     assert any(row.endswith("| 31 ms | 20 ms |") for row in rows)
-    assert NOTE not in plain(markdown).split("Load generator health")[0]  # of no headline measure
+    assert NOTE not in plain(markdown).split("Load generator health")[0]  # of no headline metric
     assert any("uncertain in this run" in row for row in rows)
     ttfa = next(line for line in markdown.splitlines() if line.startswith("| ttfa"))
     assert "uncertain in this run" not in ttfa
@@ -83,9 +83,9 @@ def test_the_terminal_and_the_markdown_say_it() -> None:
 
 def test_the_json_says_it_of_the_verdict_and_of_each_figure() -> None:
     data = summary_data(summary_of(LATE))
-    marked = {one["measure"] for one in data["turn_measures"] if one["inexact"]}
+    marked = {one["metric"] for one in data["turn_metrics"] if one["uncertain_because"]}
 
-    assert [one["measure"] for one in data["verdict"]["inexact"]] == ["response_total"]
+    assert [one["metric"] for one in data["validity"]["uncertain_metrics"]] == ["response_total"]
     assert marked == {"response_total"}
 
 
@@ -99,18 +99,18 @@ def test_the_page_marks_it() -> None:
 def test_only_the_target_is_marked_that_it_is_so_of() -> None:
     found = summary_of(replace(LATE, targets=("direct", "gateway")))
 
-    assert {one.target for one in found.measures if one.inexact} == {"gateway"}
+    assert {one.target for one in found.metrics if one.uncertain_because} == {"gateway"}
     assert NOTE.replace("total may", "total on gateway may") == plain(inexact_line(found.run))
     assert not any("uncertainty" in notice for notice in notices(found))
 
 
-@pytest.mark.parametrize("verdict", [{"valid": True, "rules": []}, {"valid": True, "rules": [], "inexact": None}])
+@pytest.mark.parametrize("verdict", [{"status": "valid"}, {"status": "valid", "uncertain_metrics": None}])
 def test_a_run_of_an_older_version_has_none(tmp_path: Path, verdict: dict[str, object]) -> None:
-    assert reports.load(write(tmp_path, LATE, verdict=verdict)).inexact == ()
+    assert reports.load(write(tmp_path, LATE, validity=verdict)).inexact == ()
 
 
 def test_a_run_without_a_verdict_is_judged_by_its_rows(tmp_path: Path) -> None:
-    assert reports.load(write(tmp_path, LATE, verdict=None)).inexact == ()
+    assert reports.load(write(tmp_path, LATE, validity=None)).inexact == ()
 
 
 # What is decided.
@@ -118,24 +118,24 @@ def test_a_run_without_a_verdict_is_judged_by_its_rows(tmp_path: Path) -> None:
 
 def test_a_comparison_leaves_it_out_and_says_why() -> None:
     comparison = quick(two(Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
-    found = next(one for one in comparison.findings if one.question.measure == "response_total")
+    found = next(one for one in comparison.findings if one.question.metric == "response_total")
 
     assert (found.verdict.word, found.difference) == ("inconclusive", None)
     assert plain(said(found.verdict.reason)) == f"{WHY} on sim (other)"
-    assert comparison.status == 1  # ttfa is exact, and regressed
+    assert comparison.exit_status == 1  # ttfa is exact, and regressed
 
 
 def test_it_is_no_comparison_either_where_the_baseline_is_not_exact() -> None:
-    asked = [Question("response_total", "quantile", Margin(ratio=0.1), 0.5, gated=True)]
+    asked = [Question("response_total", "quantile", Margin(ratio=0.1), 0.5, primary=True)]
     comparison = quick(two(LATE, Plan(sessions=60, turns=10, seed=8)), questions=asked)
 
     assert said(comparison.findings[0].verdict.reason).endswith("on sim (one)")
-    assert comparison.status == 3
+    assert comparison.exit_status == 3
 
 
-def test_a_rate_is_left_out_with_its_measure() -> None:
+def test_a_rate_is_left_out_with_its_metric() -> None:
     late = replace(LATE, inexact=("stall_duration", "stall_count"))
-    asked = [Question(name, "rate", Margin(points=0.01)) for name in ("stalled", "failures")]
+    asked = [Question(name, "rate", Margin(points=0.01)) for name in ("stall_rate", "failure_rate")]
     comparison = quick(two(late, late), questions=asked)
 
     assert [one.difference is None for one in comparison.findings] == [True, False]
@@ -145,21 +145,21 @@ def test_a_rate_is_left_out_with_its_measure() -> None:
 def test_a_limit_of_it_is_neither_kept_nor_broken(tmp_path: Path, limit: str) -> None:
     found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds(f"response_total: {limit}"))
 
-    (item,) = found.items
-    assert (item.word, item.value, item.low, item.high) == ("inconclusive", None, None, None)
+    (item,) = found.thresholds
+    assert (item.result, item.value, item.low, item.high) == ("inconclusive", None, None, None)
     assert plain(unsettled(item)) == f"response_total p50 of sim: {WHY}"
-    assert found.status == 3
+    assert found.exit_status == 3
 
 
 def test_a_limit_leaves_room_for_how_far_it_can_be_off_where_that_is_known(tmp_path: Path) -> None:
-    exact = checked(run(tmp_path / "exact"), thresholds("response_total: med<9s")).items[0]
+    exact = checked(run(tmp_path / "exact"), thresholds("response_total: med<9s")).thresholds[0]
     assert exact.low is not None
     assert exact.high is not None
     limits = ("med<9s", "med<1ms", f"med<{exact.high + 20:.0f}")
     folder = off_by(run(tmp_path / "off", replace(ENOUGH, inexact=("response_total",))), 40)
-    found = checked(folder, thresholds(*(f"response_total: {limit}" for limit in limits))).items
+    found = checked(folder, thresholds(*(f"response_total: {limit}" for limit in limits))).thresholds
 
-    assert [item.word for item in found] == ["kept", "broken", "inconclusive"]
+    assert [item.result for item in found] == ["pass", "fail", "inconclusive"]
     for item in found:
         assert item.value == exact.value
         assert (item.low, item.high) == (pytest.approx(exact.low - 40), pytest.approx(exact.high + 40))
@@ -170,29 +170,29 @@ def test_a_gate_of_it_is_inconclusive_beside_others_that_hold(tmp_path: Path) ->
     folder = run(tmp_path, replace(PAIRED, inexact=("response_total",)))
     found = checked(folder, thresholds("ttfa: med<+60%", "response_total: med<+60%"))
 
-    assert [item.word for item in found.items][1] == "inconclusive"
-    assert found.items[0].grade == "passed"
-    assert plain(found.items[1].reason) == f"{WHY} on after"
+    assert [item.result for item in found.thresholds][1] == "inconclusive"
+    assert found.thresholds[0].result == "pass"
+    assert plain(found.thresholds[1].reason) == f"{WHY} on after"
 
 
 def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> None:
     exact = replace(ENOUGH, turns=2)
     late = replace(exact, inexact=("response_total",))
     stored = [baseline_of(side) for side in sides(late)]
-    assert "response_total" not in {one.measure for baseline in stored for one in baseline.quantiles}
+    assert "response_total" not in {one.metric for baseline in stored for one in baseline.quantiles}
 
     found = check_of(read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5, plan=exact)))
 
-    assert (found.items[0].word, plain(found.items[0].reason)) == ("inconclusive", WHY)
+    assert (found.thresholds[0].result, plain(found.thresholds[0].reason)) == ("inconclusive", WHY)
 
 
 def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
     gates = {"response_total": ["p(50)<+0.1%"]}
     late = replace(TWO, inexact=("response_total",))
 
-    assert look_at(decided_run(tmp_path / "exact", gates)).status == 1
+    assert look_at(decided_run(tmp_path / "exact", gates)).exit_status == 1
     found = look_at(decided_run(tmp_path / "late", gates, late))
-    assert (found.status, found.course.rulings[0].word) == (3, "inconclusive")
+    assert (found.exit_status, found.course.rulings[0].word) == (3, "inconclusive")
     assert WHY in plain(said(found.course.rulings[0].reason))
 
 
@@ -207,4 +207,4 @@ def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
 def test_the_document_of_a_check_has_the_reason(tmp_path: Path) -> None:
     found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds("response_total: med<9s"))
 
-    assert "uncertain in this run" in json.dumps([item.reason for item in found.items])
+    assert "uncertain in this run" in json.dumps([item.reason for item in found.thresholds])

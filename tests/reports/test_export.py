@@ -56,7 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> reports.Run:
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "json"])
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_reads_back_with_its_types_and_the_measures_that_a_frame_has(
+def test_a_table_reads_back_with_its_types_and_the_metrics_that_a_frame_has(
     tmp_path: Path, run: reports.Run, table: run_folder.TableName, form: Format
 ) -> None:
     (written,) = export_tables(run.folder, form, tmp_path / "out", [table])
@@ -127,11 +127,11 @@ def test_the_log_of_a_run_that_ended_is_its_own_letter_by_letter(tmp_path: Path,
     assert written.path.read_bytes() == run_folder.histograms_path(run.folder).read_bytes()
 
 
-def test_a_log_can_hold_one_measure_alone(tmp_path: Path) -> None:
+def test_a_log_can_hold_one_metric_alone(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", Plan(targets=("a", "b")))
     written = export_log(folder, tmp_path, "delta_gap")
 
-    assert {(key.measure, key.target) for key, _ in hdr.read(written.path).items()} == {
+    assert {(key.metric, key.target) for key, _ in hdr.read(written.path).items()} == {
         ("delta_gap", "a"),
         ("delta_gap", "b"),
     }
@@ -143,7 +143,9 @@ def test_a_log_can_hold_one_measure_alone(tmp_path: Path) -> None:
 
 def test_an_empty_run_has_files_with_columns_and_no_rows(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run_folder.write_document(folder.mkdir() or folder, {"schema": SCHEMA_VERSION, "began_utc_ns": 1, "state": "ended"})
+    run_folder.write_document(
+        folder.mkdir() or folder, {"schema": SCHEMA_VERSION, "started_utc_ns": 1, "state": "ended"}
+    )
 
     for form in ("csv", "parquet"):
         written = export_tables(folder, form, tmp_path / "out")  # type: ignore[arg-type]
@@ -217,7 +219,7 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
 
 
 def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(tmp_path: Path) -> None:
-    for valid, said in ((False, "the run is INVALID: do not use its figures"), (True, "")):
+    for valid, said in ((False, "the run is INVALID: do not use its values"), (True, "")):
         folder = synthetic.write(tmp_path / str(valid), Plan(sessions=2, valid=valid))
         ended = call("export", folder, "--table", "seconds")
 

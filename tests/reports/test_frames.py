@@ -156,12 +156,12 @@ def test_the_slowest_turns_have_the_services_names() -> None:
     found = summary.slowest
 
     good = turns[turns["outcome"] == "ok"].nlargest(8, "voice_to_voice_ms")
-    assert [slow.value for slow in found] == good["voice_to_voice_ms"].tolist()
+    assert [slow.value_ms for slow in found] == good["voice_to_voice_ms"].tolist()
     assert [slow.response for slow in found] == good["response_id"].tolist()
     assert [slow.service_session for slow in found] == good["service_session_id"].tolist()
     assert all(slow.request.endswith("-34d6") and slow.region == "Sweden Central" for slow in found)
-    assert [slow.ttfa for slow in found] == good["ttfa_ms"].tolist()
-    assert [slow.network_rtt for slow in found] == good["network_rtt_ms"].tolist()
+    assert [slow.ttfa_ms for slow in found] == good["ttfa_ms"].tolist()
+    assert [slow.network_rtt_ms for slow in found] == good["network_rtt_ms"].tolist()
     assert [slow.retransmits for slow in found] == good["retransmits"].tolist()
 
 
@@ -179,7 +179,7 @@ def test_of_each_step_and_target_the_slowest_turns_are_told_with_their_rows() ->
     assert len(found) == 3 * 2 * 5
     for (target, step), mine in turns.groupby(["target", "step"], observed=True):
         told = [slow for slow in found if (slow.target, slow.step) == (target, step)]
-        assert [slow.value for slow in told] == mine["voice_to_voice_ms"].nlargest(3).tolist()
+        assert [slow.value_ms for slow in told] == mine["voice_to_voice_ms"].nlargest(3).tolist()
     row = turns.set_index(["session_id", "turn"]).loc[(found[0].session, found[0].turn)].to_dict()
     told_row = dict(found[0].row)
     assert int(told_row["first_audio_at_ns"]) == row["first_audio_at_ns"]
@@ -199,15 +199,15 @@ def test_slow_turns_of_different_origins_are_not_ranked_together() -> None:
     found = summary_of(Plan(sessions=20, kinds=("vad", "typed"))).slowest
 
     assert [slow.stratum.measured_from for slow in found] == ["request_sent"] * 8 + ["speech_end"] * 8
-    assert all(math.isnan(slow.voice_to_voice) for slow in found[:8])
+    assert all(math.isnan(slow.voice_to_voice_ms) for slow in found[:8])
 
 
-def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_measure() -> None:
+def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_metric() -> None:
     """Typed turns and spoken ones with response.create count from one origin."""
     found = summary_of(Plan(sessions=20, kinds=("manual", "typed"))).slowest
 
-    assert [slow.measure for slow in found] == ["voice_to_voice"] * 8 + ["ttfa"] * 8
-    assert {math.isnan(slow.voice_to_voice) for slow in found[8:]} == {True}
+    assert [slow.metric for slow in found] == ["voice_to_voice"] * 8 + ["ttfa"] * 8
+    assert {math.isnan(slow.voice_to_voice_ms) for slow in found[8:]} == {True}
 
 
 def test_one_bin_alone_is_no_line() -> None:

@@ -41,7 +41,9 @@ def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = VA
 def told(plan: Plan, *bands: Band, detection: dict[str, Any] | None = None) -> str:
     """The headline of a run whose typical turns consist of these segments."""
     given = {"type": "server_vad", "silence_duration_ms": 500} if detection is None else detection
-    summary = summary_of(plan, scripts=[{"name": "voice_turns", "turn_detection": "server_vad", "detection": given}])
+    summary = summary_of(
+        plan, scripts=[{"name": "voice_turns", "turn_detection": "server_vad", "turn_detection_settings": given}]
+    )
     summary = replace(summary)  # shares no computed value with the summary of other tests
     summary.__dict__["bands"] = bands
     return run_headline(summary).replace(NBSP, " ")
@@ -123,7 +125,7 @@ def test_the_rows_of_one_metric_that_is_measured_from_two_instants_have_names_of
 
 def test_the_load_and_the_mix_are_said_at_the_top() -> None:
     summary = summary_of(Plan(sessions=60, turns=4, targets=("direct", "gateway")))
-    summary.run.document["settings"] = {"num_users": 8}
+    summary.run.metadata["settings"] = {"num_users": 8}
     said = load_line(summary).replace(NBSP, " ")
 
     assert said.startswith("8 users · 60 calls, 240 turns · ")

@@ -76,14 +76,14 @@ def pooling(summary: Summary) -> list[str]:
 
 def hosted(summary: Summary) -> tuple[Group, ...]:
     ((waits,),) = summary.waits_by("host")
-    assert waits.measure == "ttfa"
+    assert waits.metric == "ttfa"
     return waits.groups
 
 
 def test_each_host_has_the_figures_of_its_own_rows(apart: Summary) -> None:
     turns = reports.load(apart.run.folder).turns
     for host in apart.hosts:
-        mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "good")]
+        mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "success")]
         (wait,) = (group for group in hosted(apart) if group.place.name == host.name)
         values = sample(mine["ttfa_ms"].to_numpy(), mine["turn"].to_numpy(dtype="int64")).values
         assert (wait.turns, wait.sessions, wait.n) == (360, 60, 360)
@@ -126,7 +126,7 @@ def test_every_report_shows_each_host(apart: Summary) -> None:
 
 def test_a_host_whose_clock_was_compared_shows_by_how_much_it_is_off(apart: Summary) -> None:
     folder, document = apart.run.folder, files.read_document(apart.run.folder)
-    clocks = [{"clock_offset_ns": 1_200_000, "clock_offset_error_ns": 300_000}, {}]
+    clocks = [{"clock_offset_ns": 1_200_000, "clock_offset_uncertainty_ns": 300_000}, {}]
     hosts = [host | clock for host, clock in zip(document["hosts"], clocks, strict=True)]
     files.write_document(folder, document | {"hosts": hosts})
     try:
@@ -167,23 +167,23 @@ def test_a_run_of_one_host_says_nothing_of_hosts(tmp_path: Path) -> None:
     assert summary_data(summary)["hosts"] == []
 
 
-def test_a_measure_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path: Path) -> None:
-    entry = {"target": "sim", "measure": "ttfa", "figure": 31.0, "limit": 20.0, "unit": "ms", "host": "red"}
-    verdict = {"valid": True, "rules": [], "inexact": [entry]}
-    summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, verdict=verdict)))
-    assert summary.answers[0].figures.inexact.endswith("on red")
+def test_a_metric_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path: Path) -> None:
+    entry = {"target": "sim", "metric": "ttfa", "value": 31.0, "limit": 20.0, "unit": "ms", "host": "red"}
+    verdict = {"status": "valid", "uncertain_metrics": [entry]}
+    summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
+    assert summary.answers[0].figures.uncertain_because.endswith("on red")
     assert [one.host for one in summary.run.inexact] == ["red"]
 
 
-def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_path: Path) -> None:
+def test_metrics_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_path: Path) -> None:
     names = ("ttfa", "ttft", "response_total", "transcript_first", "transcript_total", "stall_duration")
     entries = [
-        {"target": "sim", "measure": name, "figure": 21.0 + at, "limit": 20.0, "unit": "ms", "host": host}
+        {"target": "sim", "metric": name, "value": 21.0 + at, "limit": 20.0, "unit": "ms", "host": host}
         for at, host in enumerate(("red", "blue", "green"))
         for name in names
     ]
-    verdict = {"valid": True, "rules": [], "inexact": entries}
-    summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, verdict=verdict)))
+    verdict = {"status": "valid", "uncertain_metrics": entries}
+    summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
     (said,) = [notice for notice in notices(summary) if "uncertainty" in notice]
 
     assert said.replace("\u00a0", " ") == (
@@ -194,7 +194,7 @@ def test_measures_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_
 
 
 def test_a_sentence_that_begins_with_a_host_keeps_its_name(tmp_path: Path) -> None:
-    cited = {"sessions": 0, "events_per_s": 0, "kind": "talking", "date": "2026-11-20", "stale": [], "ended": ""}
+    cited = {"sessions": 0, "events_per_s": 0, "kind": "voice", "date": "2026-11-20", "stale": [], "ended": ""}
     hosts = [{"name": name, "calibration": cited} for name in ("inworld", "throttled-eu")]
     folder = synthetic.write(tmp_path / "run", PLAN, hosts=hosts)
     told = trusted(summarise(load_for_report(folder)))
@@ -204,11 +204,11 @@ def test_a_sentence_that_begins_with_a_host_keeps_its_name(tmp_path: Path) -> No
 
 def test_a_clock_that_is_far_off_is_a_notice(tmp_path: Path) -> None:
     hosts = [
-        {"name": "red", "workers": 1, "clock_offset_ns": -90_000_000_000, "clock_offset_error_ns": 1_000_000},
-        {"name": "blue", "workers": 1, "clock_offset_ns": 30_000_000, "clock_offset_error_ns": 1_000_000},
+        {"name": "red", "workers": 1, "clock_offset_ns": -90_000_000_000, "clock_offset_uncertainty_ns": 1_000_000},
+        {"name": "blue", "workers": 1, "clock_offset_ns": 30_000_000, "clock_offset_uncertainty_ns": 1_000_000},
     ]
     plain = summary_of(PLAN)
-    hosted = replace(plain.run, document=plain.run.document | {"hosts": hosts})
+    hosted = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
     (notice,) = [n for n in run_notices(hosted, noticed(hosted, plain.turns, plain.run.sessions)) if "clock" in n]
     assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the host that led the run")
 

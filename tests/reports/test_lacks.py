@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.measures import sessions_to_publish
+from bench.metrics import sessions_to_publish
 from reports.numbers import NBSP
-from reports.statistics.quantiles import estimates, lack, sample
+from reports.statistics.quantiles import lack, quantiles, sample
 from reports.summary.curves import PUBLISHED, curves
 from reports.summary.summary import Summary
 from reports.text.terminal import report_text
@@ -91,13 +91,13 @@ def test_a_quantile_that_lacks_sessions_needs_more_of_them(of_session: list[tupl
     sessions = np.repeat(np.arange(len(of_session)), [good + bad for good, bad in of_session])
     values = np.concatenate([[*rng.lognormal(size=good), *[np.inf] * bad] for good, bad in of_session])
 
-    for found in estimates(sample(values, sessions), (0.05, 0.5, 0.9, 0.95, 0.99)):
-        if found.status == "too few sessions":
-            assert found.needs > found.sessions
-        elif found.status == "too few turns":
-            assert found.needs > values.size
-        elif found.status == "open" and found.needs:
-            assert found.needs > found.sessions
+    for found in quantiles(sample(values, sessions), (0.05, 0.5, 0.9, 0.95, 0.99)):
+        if found.status == "too_few_sessions":
+            assert found.required > found.sessions
+        elif found.status == "too_few_turns":
+            assert found.required > values.size
+        elif found.status == "unbounded" and found.required:
+            assert found.required > found.sessions
 
 
 @given(st.sampled_from((0.05, 0.5, 0.9, 0.95, 0.99)), st.integers(0, 700), st.integers(0, 300))

@@ -162,8 +162,8 @@ def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
     bad, wanted = found.failed[0] + 40, 240 - 2 + 40
     rate = f"{bad} of {wanted}"
 
-    assert found.failures(0) == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failures"], rel=1e-5)
-    assert (data["answers"][0]["turns_not_started"], data["answers"][0]["turns_planned"]) == (40, wanted)
+    assert found.failures(0) == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failure_rate"], rel=1e-5)
+    assert (data["results"][0]["turns_not_started"], data["results"][0]["turns_planned"]) == (40, wanted)
     assert rate in report_text(summary)
     assert all(rate in plain(form) for form in run_forms(summary))
     assert plain(run_second(summary)).startswith(f"{rate} planned turns failed")
@@ -177,13 +177,13 @@ def test_turns_not_started_are_endless_waits_of_their_session() -> None:
     lost = np.isinf(sample.values)
 
     assert (answer.turns, answer.wanted, answer.lost) == (240, 400, 160)
-    assert (answer.figures.n, answer.figures.failed, answer.figures.lost) == (400, 160, 160)
+    assert (answer.figures.n, answer.figures.failed, answer.figures.not_started) == (400, 160, 160)
     assert np.unique(sample.sessions[lost]).size == 40
     assert not np.isin(sample.sessions[lost], sample.sessions[~lost]).any()
-    assert answer.figures.at(0.5).published
-    assert answer.figures.at(0.95).status == "failed share"
-    assert (data["answers"][0]["lost"], data["answers"][0]["reached"]) == (160, 0.6)
-    assert {row["reached"] for row in data["turn_measures"] if row["measure"] == "ttfa"} == {0.6}
+    assert answer.figures.at(0.5).reported
+    assert answer.figures.at(0.95).status == "in_failures"
+    assert (data["results"][0]["not_started"], data["results"][0]["completed_share"]) == (160, 0.6)
+    assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {0.6}
 
 
 def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> None:
@@ -233,7 +233,7 @@ def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions(
 
     assert plain(run_essentials(summary)).endswith("3 sessions connect_failed:401 · 12 turns not started")
     assert plain(run_headline(summary)) == "No turn started: 3 sessions ended as connect_failed:401."
-    (answer,) = summary_data(summary)["answers"]
+    (answer,) = summary_data(summary)["results"]
     assert (answer["turns"], answer["turns_not_started"], answer["turns_planned"]) == (0, 12, 12)
 
 
@@ -250,7 +250,7 @@ def test_every_lost_turn_is_of_one_step_of_its_target_and_session(data: st.DataO
     begun = pd.DataFrame(turns, columns=["target", "script", "turn", "step"]).astype({"script": "category"})
     names = ["script", "turns_started", "turns_not_started", "cut", "target"]
     sessions = pd.DataFrame(rows, columns=names).astype({"script": "category"}).assign(renewed=False)
-    sessions["outcome_class"] = np.where(sessions["cut"], "censored", "failed")
+    sessions["outcome_class"] = np.where(sessions["cut"], "unfinished", "failed")
     target, session = sessions["target"].to_numpy(dtype=np.int64), np.arange(len(sessions))
     found = turns_not_started(begun, sessions.assign(start_utc_ns=5, ended_at_ns=None), target, session)
 

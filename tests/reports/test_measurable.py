@@ -10,7 +10,8 @@ from bench.errors import UsageError
 from reports.measurable import refuse_unmeasurable
 from reports.thresholds import parse
 
-SILENT = {"speech_end": "it has no spoken turn (`play`)", "traits:calls": "its session has no functions (`tools`)",
+SILENT = {"speech_end": "it has no spoken turn (`play`)", "turn_type:function_calls": "its session has no functions "
+                                                                                      "(`tools`)",
           "task_success": "nothing says when a turn has done its task (`success`)",
           "input_word_errors": "no speech is transcribed"}  # fmt: skip
 
@@ -28,7 +29,7 @@ def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
 NEVER = {
     "voice_to_voice: p(95)<1500": "it has no spoken turn (`play`) in talk",
     "end_of_turn_delay: med<900": "it has no spoken turn",
-    "ttfa{traits:calls}: med<900": "its session has no functions",
+    "ttfa{turn_type:function_calls}: med<900": "its session has no functions",
     "greeting: med<900": "no step hears a greeting",
     "task_success_rate: rate>90%": "nothing says when a turn has done its task",
     "input_wer: rate<5%": "no speech is transcribed",
@@ -50,8 +51,9 @@ def test_a_threshold_that_nothing_can_judge_is_refused_in_one_line(written: str,
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("written", ["ttfa: p(95)<900", "failures: rate<1%", "connect_total: med<9", "stalled: rate<1%",
-                                     "latency_slope: med<9", "ttfa{traits:plain}: med<900"])  # fmt: skip
+@pytest.mark.parametrize("written", ["ttfa: p(95)<900", "failure_rate: rate<1%", "connect_total: med<9",
+                                     "stall_rate: rate<1%", "latency_slope: med<9", "ttfa{turn_type:regular}: "
+                                                                                    "med<900"])  # fmt: skip
 def test_what_a_turn_may_have_is_not_refused(written: str) -> None:
     refuse_unmeasurable(threshold(written), [script()])
 

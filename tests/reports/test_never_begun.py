@@ -96,7 +96,7 @@ def test_every_lost_turn_is_in_one_group_or_counted_beside_them(broken: Summary,
     assert bool(waits.unplaced) is (by == "context")
     assert sum(group.failed.count for group in waits.groups) + waits.unplaced >= answer.lost
     for group in waits.groups:
-        assert group.failed.of == group.turns + group.lost
+        assert group.failed.total == group.turns + group.lost
 
 
 def test_a_host_that_loses_most_of_its_turns_has_no_finite_median(broken: Summary, folder: Path) -> None:
@@ -105,10 +105,10 @@ def test_a_host_that_loses_most_of_its_turns_has_no_finite_median(broken: Summar
 
     assert blue.p50.value == frame["value"]["blue"] == np.inf
     assert red.p50.value == frame["value"]["red"] < np.inf
-    assert (blue.failed.value, red.failed.value) == (0.9, 0.0)
+    assert (blue.failed.share, red.failed.share) == (0.9, 0.0)
     assert (blue.n, blue.lost, blue.sessions) == (
         frame["n"]["blue"],
-        frame["lost"]["blue"],
+        frame["not_started"]["blue"],
         sessions_of_blue(broken),
     )
 
@@ -116,7 +116,7 @@ def test_a_host_that_loses_most_of_its_turns_has_no_finite_median(broken: Summar
 @pytest.mark.parametrize(("by", "column"), [("turn", "turn"), ("host", "host")])
 def test_groups_are_those_of_the_same_run_in_python(broken: Summary, folder: Path, by: str, column: str) -> None:
     frame = rtbench.load(folder).quantiles("ttfa", p=[0.5, 0.95], by=column)
-    told = {(str(row[column]), row["p"]): (row["n"], row["failed"], row["lost"], row["value"], row["status"])
+    told = {(str(row[column]), row["p"]): (row["n"], row["failed"], row["not_started"], row["value"], row["status"])
             for _, row in frame.iterrows()}  # fmt: skip
     for group in only(broken, by).groups:
         for estimate in (group.p50, group.p95):
@@ -203,9 +203,9 @@ def test_every_form_counts_the_turns_that_never_began(broken: Summary) -> None:
         "\N{NO-BREAK SPACE}", " "
     )
     assert "on blue" in " ".join(notices(broken))
-    assert "turns wanted failed or never began" in " ".join(notices(broken))
+    assert "planned turns failed or did not start" in " ".join(notices(broken))
     for shown in (text, *forms):
-        assert "never beg" in shown
+        assert "did not s" in shown
     for made in (time, steps):
         assert "did not start" in section_html(made(broken))
     assert along(broken)
@@ -218,8 +218,8 @@ def test_summary_json_counts_the_turns_that_never_began_in_each_group(broken: Su
 
     for by in KEYS:
         mine = [row for row in rows if row["by"] == by]
-        assert sum(row["lost"] for row in mine) + mine[0]["lost_unplaced"] == lost
-        assert all(row["turns_failed"]["of"] == row["turns"] + row["lost"] for row in mine)
+        assert sum(row["not_started"] for row in mine) + mine[0]["not_started_unplaced"] == lost
+        assert all(row["turns_failed"]["total"] == row["turns"] + row["not_started"] for row in mine)
     (blue,) = (row for row in rows if row["name"] == "blue")
     assert (blue["p50"]["value"], blue["turns_failed"]["share"]) == (None, 0.9)
 
@@ -248,21 +248,21 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("few_draws")
 def test_no_verdict_stands_on_the_turns_that_began_alone(arms: Path) -> None:
     """Of 800 turns wanted of each target, b has 80."""
-    compared = rtbench.compare(arms).to_frame().set_index("figure")
+    compared = rtbench.compare(arms).to_frame().set_index("title")
     limits = {
         "ttfa": "p(50)<800",
         "ttfa{step:refund_policy}": "p(50)<800",
         "audio_speed": "avg>1",
-        "failures": "rate<0.5",
+        "failure_rate": "rate<0.5",
     }
     checked = rtbench.check(arms, limits).to_frame().query('target == "b"').set_index("threshold")
-    history = rtbench.history(arms).to_frame().set_index(["target", "figure"])
+    trend = rtbench.trend(arms).to_frame().set_index(["target", "title"])
 
     assert compared["failed"]["ttfa p50"] == compared["failed"]["audio_speed mean"] == 720
     assert compared["value"]["ttfa p50"] == np.inf
     assert compared["turns"]["audio_speed mean"] == 80
-    assert checked["word"].tolist() == ["broken", "broken", "kept", "broken"]
+    assert checked["result"].tolist() == ["fail", "fail", "pass", "fail"]
     assert checked["failed"].tolist() == [720, 160, 720, 720]
-    assert checked["reached"].tolist()[:3] == [0.1, 0.0, 0.1]
-    assert history["value"]["b", "ttfa p50"] == np.inf
-    assert history["n"]["b", "ttfa p50"] == 800
+    assert checked["completed_share"].tolist()[:3] == [0.1, 0.0, 0.1]
+    assert trend["value"]["b", "ttfa p50"] == np.inf
+    assert trend["n"]["b", "ttfa p50"] == 800

@@ -37,9 +37,9 @@ ARRIVALS = {
     "per_s": 1.5,
     "stages": None,
     "digest": None,
-    "max_sessions": 20,
-    "began_utc_ns": BEGAN_NS + 10**9,
-    "length_s": None,
+    "max_concurrent": 20,
+    "started_utc_ns": BEGAN_NS + 10**9,
+    "duration_s": None,
 }
 
 
@@ -70,7 +70,7 @@ def test_a_closed_loop_says_nothing_of_calls() -> None:
 
     assert summary.arriving is None
     assert lines(summary) == []
-    assert summary_data(summary)["arriving"] is None
+    assert summary_data(summary)["arrivals"] is None
     assert sections.arriving(summary) is None
 
 
@@ -79,7 +79,7 @@ def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     assert summary.arriving is not None
     (one,) = summary.arriving.targets
 
-    assert (one.offered, one.blocked, one.started, one.refused) == (one.started + 9, 9, 125, 5)
+    assert (one.offered, one.blocked, one.started, one.connect_failed) == (one.started + 9, 9, 125, 5)
     assert one.completed == 120
     bins = call_bins(summary.run)
     assert (bins.calls.sum(), bins.blocked.sum()) == (one.offered, 9)
@@ -106,8 +106,12 @@ def test_a_call_that_goes_on_in_another_session_is_one_call(tmp_path: Path) -> N
     assert whole is not None
     assert found is not None
     (one,), (two,) = whole.targets, found.targets
-    assert (two.started, two.completed, two.refused) == (one.started, one.completed, one.refused) == (120, 120, 0)
-    assert (two.call_s, two.carried_erlangs) == pytest.approx((one.call_s, one.carried_erlangs))
+    assert (
+        (two.started, two.completed, two.connect_failed)
+        == (one.started, one.completed, one.connect_failed)
+        == (120, 120, 0)
+    )
+    assert (two.call_duration_s, two.carried_erlangs) == pytest.approx((one.call_duration_s, one.carried_erlangs))
 
 
 def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
@@ -117,32 +121,32 @@ def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
     sessions = reports.load(tmp_path).sessions
     lasted_s = sessions["session_duration_ms"].to_numpy() / 1000
 
-    assert one.length_s == pytest.approx(summary.window.length_s - 1)
-    assert one.call_s == pytest.approx(lasted_s.mean())
-    assert one.offered_erlangs == pytest.approx(lasted_s.sum() / one.length_s)
+    assert one.duration_s == pytest.approx(summary.window.length_s - 1)
+    assert one.call_duration_s == pytest.approx(lasted_s.mean())
+    assert one.offered_erlangs == pytest.approx(lasted_s.sum() / one.duration_s)
     assert one.carried_erlangs == pytest.approx(one.offered_erlangs, rel=0.1)  # some began before the arrivals did
     assert "carried" in text(lines(summary)[1])
 
 
 def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> None:
-    summary = build(tmp_path, arrivals=ARRIVALS | {"length_s": 30.0, "per_s": None, "pattern": "calls.txt"})
+    summary = build(tmp_path, arrivals=ARRIVALS | {"duration_s": 30.0, "per_s": None, "pattern": "calls.txt"})
     assert summary.arriving is not None
 
-    assert summary.arriving.targets[0].length_s == 30.0
+    assert summary.arriving.targets[0].duration_s == 30.0
     assert "Calls.txt." in text(section_html(sections.arriving(summary)))
 
 
 def test_what_callers_wait_for_first_is_told_from_arrival_and_from_the_start(tmp_path: Path) -> None:
     summary = build(tmp_path)
     page = text(section_html(sections.arriving(summary)))
-    figures = {f.measure: f.at(0.5).value for f in summary.connecting}
+    figures = {f.metric: f.at(0.5).value for f in summary.connecting}
 
     assert (figures["service_time"], figures["response_time"]) == pytest.approx((500.0, 540.0))
     said = text(report_text(summary, 200))
     assert "service_time p50 500 ms" in said
     assert "response_time p50 540 ms" in said
     assert "What load was offered, and what became of it?" in page
-    (offered,) = summary_data(summary)["arriving"]["targets"]
+    (offered,) = summary_data(summary)["arrivals"]["targets"]
     assert offered["offered"] == 120
 
 
@@ -168,7 +172,7 @@ def test_several_processes_that_blocked_calls_say_that_each_had_its_own_slots(tm
 
 def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
     synthetic.write(tmp_path / "first", PLAN)
-    scripts = [script | {"think_s": 12.0} for script in reports.load(tmp_path / "first").document["scripts"]]
+    scripts = [script | {"think_s": 12.0} for script in reports.load(tmp_path / "first").metadata["scripts"]]
     summary = build(tmp_path / "run", scripts=scripts)
 
     assert text(lines(summary)[1]).endswith("; callers think for 12 s of a call")

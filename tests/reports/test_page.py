@@ -14,7 +14,7 @@ import pytest
 from msgspec import structs
 
 import reports
-from bench.measures import STARVED
+from bench.metrics import STARVED
 from reports.page import calls, sections
 from reports.page.page import run_page as page_as_data
 from reports.text.document import write_report
@@ -32,7 +32,7 @@ TWO = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, s
 TWO_ORIGINS = Plan(sessions=20, kinds=("vad", "typed"))
 PLANS = {
     "small": Plan(),
-    "failures": Plan(failed=1.0),
+    "failure_rate": Plan(failed=1.0),
     "one": Plan(sessions=1, turns=1),
     "refused": Plan(sessions=0, refused=3),
     "nothing": Plan(sessions=0),
@@ -135,9 +135,9 @@ def test_the_figure_and_the_limit_of_a_rule_stand_before_what_to_do() -> None:
 
 
 def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
-    rule = {"rule": "a", "name": "stamps are exact", "measure": "timestamp_uncertainty", "figure": 446.0, "limit": 6.05,
-            "unit": "ms", "passed": False, "note": "p99 of transcript_first", "remedy": ""}  # fmt: skip
-    summary = summary_of(Plan(), verdict={"valid": False, "rules": [rule]})
+    check = {"name": "timestamp_uncertainty", "value": 446.0, "limit": 6.05, "unit": "ms", "result": "fail",
+             "note": "p99 of transcript_first", "remedy": ""}  # fmt: skip
+    summary = summary_of(Plan(), validity={"status": "invalid", "checks": [check]})
 
     assert run_headline(summary) == (
         "Do not use these figures: the load generator fell behind incoming data, and timestamps may be off by "
@@ -146,7 +146,7 @@ def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
 
 
 def test_what_helps_against_several_broken_rules_is_said_once() -> None:
-    (rule,) = summary_of(Plan(valid=False)).verdict.broken
+    (rule,) = summary_of(Plan(valid=False)).validity.failed
     other = structs.replace(rule, remedy="start fewer sessions")
 
     assert [said for _, said in words.with_remedies([rule, structs.replace(rule), other])] == [
@@ -154,10 +154,10 @@ def test_what_helps_against_several_broken_rules_is_said_once() -> None:
     ]  # fmt: skip
 
 
-HOST = {"name": "red", "workers": 1, "kernel": "Linux", "clock_offset_ns": None, "clock_offset_error_ns": None}
+HOST = {"name": "red", "workers": 1, "kernel": "Linux", "clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
 TAKEN = {
-    "cores": 4, "load_begin": 7.2, "load_end": 14.6, "own": 0.031, "programs": 0.641, "stolen": 0.12,
-    "taken_most": 0.998, "stolen_most": 0.2,
+    "cores": 4, "load_start": 7.2, "load_end": 14.6, "this_run": 0.031, "all_programs": 0.641, "steal": 0.12,
+    "total_max": 0.998, "steal_max": 0.2,
 }  # fmt: skip
 UNTOLD = dict.fromkeys(TAKEN) | {"cores": 8, "load_end": 3.0}
 FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
@@ -175,7 +175,7 @@ FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
 )  # fmt: skip
 def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str, Any], said: str) -> None:
     """In every form; a valid one keeps it for programs."""
-    changes = {"hosts": [HOST | {"processors": processors}]}
+    changes = {"hosts": [HOST | {"cpu_use": processors}]}
     few = Plan(sessions=2, turns=1)
     summary = summary_of(replace(few, valid=False), **changes)
     told, paths = f"{said[:1].upper()}{said[1:]}", write_report(summary)
@@ -187,13 +187,13 @@ def test_an_invalid_run_says_first_who_else_had_the_machine(processors: dict[str
     assert page.index(told) < page.index("Throughput")
     assert markdown.index(told) < markdown.index("Throughput")
     (machine,) = json.loads(paths.json.read_text())["machines"]
-    others = None if processors["own"] is None else pytest.approx(0.61)
-    assert machine == {"host": "red", "others": others} | processors
+    others = None if processors["this_run"] is None else pytest.approx(0.61)
+    assert machine == {"host": "red", "other_programs": others} | processors
     assert "\nmachine " not in report_text(summary_of(few, **changes))
 
 
 def test_a_run_that_was_not_judged_says_why() -> None:
-    summary = summary_of(Plan(sessions=2, turns=1), verdict=None, state="killed")
+    summary = summary_of(Plan(sessions=2, turns=1), validity=None, state="killed")
 
     assert "NO VERDICT" in run_html(summary)
     assert "Not judged: the run was killed before it was judged." in run_second(summary)
@@ -267,7 +267,7 @@ def test_what_the_headline_has_counted_is_not_said_twice() -> None:
     assert run_second(summary_of(Plan(failed=1.0, valid=False))).startswith("40 of 40")
 
 
-def test_each_head_says_what_its_measure_counts_from() -> None:
+def test_each_head_says_what_its_metric_counts_from() -> None:
     """A run of VAD turns and one of manual turns must not look comparable."""
     for plan, heads in (
         (Plan(), ["from end of speech"]),
@@ -288,8 +288,8 @@ def test_each_head_says_what_its_measure_counts_from() -> None:
         assert all(f'<h3 class="gap">ttfa {head}</h3>' in page for head in heads)
 
 
-def test_the_measures_that_matter_stand_in_one_table_with_one_scale() -> None:
-    """A row for each measure of one target; of several a row for each target below each measure."""
+def test_the_metrics_that_matter_stand_in_one_table_with_one_scale() -> None:
+    """A row for each metric of one target; of several a row for each target below each metric."""
     for plan, rows in ((TWO_ORIGINS, 5), (replace(TWO_ORIGINS, targets=("direct", "gateway")), 10)):
         page = page_of(plan)
         (table,) = re.findall(r'<table class="answer.*?</table>', page, re.S)
@@ -426,11 +426,11 @@ def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None
 
 def test_a_fold_says_in_a_line_what_it_holds() -> None:
     summary, page = summary_of(TWO), page_of(TWO).replace(NBSP, " ")
-    ready = [f.at(0.5).value for f in summary.connecting if f.measure == "session_ready"]
+    ready = [f.at(0.5).value for f in summary.connecting if f.metric == "session_ready"]
 
     assert f"session.created, p50: direct {ready[0]:.0f} ms, gateway {ready[1]:.0f} ms." in page
     assert re.search(r"[\d.]+ MB of decoded audio sent, [\d.]+ MB received; [\d.]+ MB of WebSocket frames sent", page)
-    assert re.search(r"\d+ measures: \d+ of turns and sessions", page)
+    assert re.search(r"\d+ metrics: \d+ of turns and sessions", page)
     assert "From the start of connecting to session.created, p50" not in page_of(Plan(sessions=0))
 
 

@@ -89,7 +89,7 @@ def test_kept_audio_has_the_size_of_what_it_decodes_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b'{"what":"received","at_ns":3,"event":{"type":"response.audio.delta"', b"x\n"]
+    "content", [b"", b'{"action":"received","at_ns":3,"event":{"type":"response.audio.delta"', b"x\n"]
 )
 def test_a_log_that_says_nothing_is_no_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.jsonl").write_bytes(content)

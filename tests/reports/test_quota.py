@@ -42,12 +42,12 @@ def drop(folder: Path, *names: str) -> Summary:
 
 
 def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> None:
-    summary = build(tmp_path, holds={"a": 48.2, "b": 0})
+    summary = build(tmp_path, start_delays_s={"a": 48.2, "b": 0})
     turns = reports.load(tmp_path).turns
     mine = turns[(turns["target"] == "a") & (turns["outcome"] == "throttled:response")]
     one = summary.quota.targets[0]
 
-    assert (one.turns, one.sessions, one.held_s) == (len(mine), 0, 48.2)
+    assert (one.turns, one.sessions, one.start_delay_s) == (len(mine), 0, 48.2)
     assert len(one.waits_s) == len(mine) > 1
     assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
     assert (
@@ -136,16 +136,16 @@ def test_an_older_run_without_these_columns_still_counts_its_throttled_turns(tmp
 
 def test_limits_are_in_every_form() -> None:
     summary = summary_of(LIMITED)
-    first = summary_data(summary)["limits"][0]
+    first = summary_data(summary)["rate_limits"][0]
 
     assert first["throttled_turns"] == summary.quota.targets[0].turns
-    assert first["least_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
+    assert first["min_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
     assert "rate limits     " in report_text(summary)
     assert "<summary>Rate limits</summary>" in run_markdown(summary)
 
 
 def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:
-    return {"at_utc_ns": BEGAN_NS + int(at_s * 1e9), "worker": 1, "kind": "token_refresh", "text": text}
+    return {"at_utc_ns": BEGAN_NS + int(at_s * 1e9), "worker": 1, "kind": "auth_refresh", "text": text}
 
 
 def test_incidents_are_told_with_time_and_worker() -> None:
@@ -153,9 +153,9 @@ def test_incidents_are_told_with_time_and_worker() -> None:
     summary = summary_of(Plan(), incidents=found)
 
     assert [one.at_s for one in summary.incidents.kept] == [10, 12, 15, 20]
-    assert incident_lines(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 token refresh: <b>identity")
+    assert incident_lines(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 auth refresh: <b>identity")
     assert report_text(summary).count("incident    ") == 4
-    assert "in all: token refresh × 4" in report_text(summary)
+    assert "in all: auth refresh × 4" in report_text(summary)
     page, markdown = run_forms(summary)
     assert page.count("&lt;b&gt;identity endpoint: 500") == 4
     assert "&lt;b&gt;identity" in markdown
@@ -163,10 +163,10 @@ def test_incidents_are_told_with_time_and_worker() -> None:
 
 
 def test_incidents_whose_words_were_not_kept_are_counted() -> None:
-    summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"token_refresh": 240}})
+    summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"auth_refresh": 240}})
 
-    assert incident_lines(summary, 3)[-1] == "in all: token refresh × 240"
-    assert "token refresh × 240. The words of 1 were kept." in section_html(circumstances.incidents(summary))
+    assert incident_lines(summary, 3)[-1] == "in all: auth refresh × 240"
+    assert "auth refresh × 240. The words of 1 were recorded." in section_html(circumstances.incidents(summary))
 
 
 def test_few_incidents_are_not_counted_once_more() -> None:
@@ -179,7 +179,7 @@ def test_few_incidents_are_not_counted_once_more() -> None:
 
 def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
     summary = summary_of(Plan(sessions=20, targets=("a", "b"), proxied=("b",)))
-    told = {(f.measure, f.target) for f in summary.measures}
+    told = {(f.metric, f.target) for f in summary.metrics}
 
     assert ("ttfa_minus_rtt", "a") in told
     assert ("ttfa_minus_rtt", "b") not in told

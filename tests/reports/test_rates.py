@@ -81,18 +81,18 @@ def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path
     west, _ = sides_of([name])
 
     (told,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
-    assert (told.events, told.of) == (40, 160)
+    assert (told.count, told.total) == (40, 160)
     assert [sum(counts) for counts in counts_of(west, Question(rate.name, "rate", POINT))] == [40, 160]
 
 
 def test_a_rate_is_told_in_every_report(sides: tuple[Side, ...]) -> None:
     summary = summarise(sides[0].run)
 
-    assert [(rate.name, rate.target, rate.of) for rate in summary.rates] == [
+    assert [(rate.rate, rate.target, rate.total) for rate in summary.rates] == [
         ("yield_rate", "west", 80), ("yield_rate", "east", 80),
     ]  # fmt: skip
     data = summary_data(summary)["rates"]
-    assert [(row["of"], row["trials"]) for row in data] == [(80, "turns")] * 2
+    assert [(row["total"], row["unit"]) for row in data] == [(80, "turns")] * 2
     assert all(row["low"] < row["value"] < row["high"] for row in data)
     page, markdown = run_forms(summary)
     for text in (page, report_text(summary), markdown.replace("\\", "")):
@@ -104,7 +104,7 @@ def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) 
     few = edited(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
 
     (row,) = map(data_of, few.rates)
-    assert (row["events"], row["of"], row["value"]) == (1, 9, None)
+    assert (row["count"], row["total"], row["value"]) == (1, 9, None)
     assert "cut_off_rate 1 of 9" in report_text(few).replace("\u00a0", " ")
 
 
@@ -114,12 +114,12 @@ def test_a_run_without_such_turns_says_nothing_of_them() -> None:
     assert summary.rates == ()
     assert summary_data(summary)["rates"] == []
     assert sections.rates(summary) is None
-    assert not any(question.measure == "yield_rate" for question in default_questions(among(targets_of(summary.run))))
+    assert not any(question.metric == "yield_rate" for question in default_questions(among(targets_of(summary.run))))
 
 
 def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, ...]) -> None:
     comparison = quick(sides)
-    finding = next(f for f in comparison.findings if f.question.measure == "yield_rate")
+    finding = next(f for f in comparison.findings if f.question.metric == "yield_rate")
 
     assert finding.verdict.word == "regressed"
     assert finding.difference is not None
@@ -155,15 +155,15 @@ def test_what_no_run_saw_fail_is_not_proved_never_to_fail(tmp_path: Path) -> Non
     (item,) = limit_results(parse("yield_rate", "rate>99%"), west)
 
     assert item.value == 1.0
-    assert item.word == "inconclusive"
+    assert item.result == "inconclusive"
 
 
 def test_limits_hold_on_the_right_side(sides: tuple[Side, ...]) -> None:
     west, east = sides
     more, less = parse("yield_rate", "rate>70%"), parse("yield_rate", "rate>=99.9%")
 
-    assert [item.word for side in (west, east) for item in limit_results(more, side)] == ["kept", "broken"]
-    assert [item.word for item in limit_results(less, west)] == ["broken"]
+    assert [item.result for side in (west, east) for item in limit_results(more, side)] == ["pass", "fail"]
+    assert [item.result for item in limit_results(less, west)] == ["fail"]
 
 
 def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
@@ -172,12 +172,12 @@ def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
     (side,) = targets_of(load_frames(name))
     (item,) = limit_results(parse("cut_off_rate", "rate<2%"), side)
 
-    assert (item.word, item.value, item.needs, item.too_few) == ("inconclusive", None, 10, 9)
+    assert (item.result, item.value, item.required, item.available) == ("inconclusive", None, 10, 9)
     assert item.reason == "too few turns to decide: 0 of 9, and a rate needs 10"
 
 
 @pytest.mark.parametrize(
-    ("measure", "text", "said"),
+    ("metric", "text", "said"),
     [
         ("yield_rate", "rate<90%", "more of it is better: write >"),
         ("cut_off_rate", "rate>2%", "less of it is better: write <"),
@@ -185,9 +185,9 @@ def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
         ("preamble_rate", "rate<+1pt", "no better direction"),
     ],
 )
-def test_what_cannot_be_asked_of_a_rate_is_refused(measure: str, text: str, said: str) -> None:
+def test_what_cannot_be_asked_of_a_rate_is_refused(metric: str, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        parse(measure, text)
+        parse(metric, text)
 
 
 def test_a_margin_of_a_rate_of_which_more_is_better_is_less() -> None:
@@ -202,11 +202,11 @@ def test_failures_have_the_interval_of_their_sessions_and_a_refused_session_is_o
     rates = summary.failures
 
     for place, rate in enumerate(rates):
-        assert rate.value == summary.outcomes.failures(place)
-        assert (rate.count, rate.of) == (summary.outcomes.unmet[place], summary.outcomes.wanted[place])
-        assert 0 < rate.low < rate.value < rate.high < 1
+        assert rate.share == summary.outcomes.failures(place)
+        assert (rate.count, rate.total) == (summary.outcomes.unmet[place], summary.outcomes.wanted[place])
+        assert 0 < rate.low < rate.share < rate.high < 1
     assert rates[0].high - rates[0].low > 1.5 * (rates[1].high - rates[1].low)
 
 
 def test_a_run_without_a_turn_has_no_failure_rate() -> None:
-    assert [rate.of for rate in summary_of(Plan(sessions=0)).failures] == []
+    assert [rate.total for rate in summary_of(Plan(sessions=0)).failures] == []

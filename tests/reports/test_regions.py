@@ -23,7 +23,7 @@ SLOWER_NS = 400_000_000
 
 
 def region_of(session: str) -> str | None:
-    """Every third session is answered by Sweden; the very first was not told."""
+    """Every third session is answered by Sweden; the very first was not reported."""
     number = int(session.removeprefix("s"))
     return None if number == 0 else "Sweden Central" if number % 3 == 0 else "East US 2"
 
@@ -66,7 +66,7 @@ def test_every_report_shows_the_regions(routed: Summary) -> None:
 
     assert "<summary>Latency by region</summary>" in markdown
     assert '<section id="region">' in page
-    assert [line.split("  ")[1] for line in text.splitlines() if re.match(r"  (East|Sweden|not told)", line)] == [
+    assert [line.split("  ")[1] for line in text.splitlines() if re.match(r"  (East|Sweden|not reported)", line)] == [
         "East US 2",
         "Sweden Central",
         NOT_TOLD,

@@ -1,4 +1,4 @@
-"""Reading run folders: derived measures, ended and killed runs, documents with next to nothing in them."""
+"""Reading run folders: derived metrics, ended and killed runs, documents with next to nothing in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.run.histograms import Key
 from bench.run.part import FACTS, HISTOGRAMS
 from bench.run.spool import path_of
 from reports import runs
-from reports.runs import SESSION_MEASURES, TURN_MEASURES, load_for_report, response_ids, turn_frame
+from reports.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise
 from reports.text.document import summary_json
 from reports.turns import column_of, turns_of
@@ -35,21 +35,21 @@ def one_row(table: run_folder.TableName, **values: object) -> pa.Table:
     return pa.Table.from_pylist([values], schema=SCHEMAS[table])
 
 
-def test_measures_are_the_differences_of_their_instants(tmp_path: Path) -> None:
+def test_metrics_are_the_differences_of_their_instants(tmp_path: Path) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan(failed=0.2)))
 
-    for measure in TURN_MEASURES:
-        if not measure.column:
-            begin, end = run.turns[f"{measure.begin}_at_ns"], run.turns[f"{measure.end}_at_ns"]
-            less = run.turns[measure.less] if measure.less else 0
-            np.testing.assert_array_equal(run.turns[f"{measure.name}_ms"], (end - begin - less) / 1e6)
-    for measure in SESSION_MEASURES:
-        if measure.column:
-            np.testing.assert_array_equal(run.sessions[f"{measure.name}_ms"], run.sessions[measure.column] / 1e6)
+    for metric in TURN_METRICS:
+        if not metric.column:
+            begin, end = run.turns[f"{metric.begin}_at_ns"], run.turns[f"{metric.end}_at_ns"]
+            less = run.turns[metric.less] if metric.less else 0
+            np.testing.assert_array_equal(run.turns[f"{metric.name}_ms"], (end - begin - less) / 1e6)
+    for metric in SESSION_METRICS:
+        if metric.column:
+            np.testing.assert_array_equal(run.sessions[f"{metric.name}_ms"], run.sessions[metric.column] / 1e6)
             continue
-        begin, end = run.sessions[f"{measure.begin}_at_ns"], run.sessions[f"{measure.end}_at_ns"]
-        less = run.sessions[measure.less] if measure.less else 0
-        np.testing.assert_array_equal(run.sessions[f"{measure.name}_ms"], (end - begin - less) / 1e6)
+        begin, end = run.sessions[f"{metric.begin}_at_ns"], run.sessions[f"{metric.end}_at_ns"]
+        less = run.sessions[metric.less] if metric.less else 0
+        np.testing.assert_array_equal(run.sessions[f"{metric.name}_ms"], (end - begin - less) / 1e6)
 
 
 @pytest.mark.parametrize(("measured_from", "expected"), [("request_sent", 300.0), ("speech_end", 500.0), (None, None)])
@@ -76,14 +76,14 @@ def test_an_outcome_has_a_class_and_none_is_censored() -> None:
     rows = [{"outcome": outcome} for outcome in ("ok", "interrupted", "closed:1006", "unfinished", None)]
     frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
 
-    assert frame["outcome_class"].tolist() == ["good", "good", "failed", "censored", "censored"]
+    assert frame["outcome_class"].tolist() == ["success", "success", "failed", "unfinished", "unfinished"]
 
 
-def test_a_report_reads_a_part_of_the_columns_with_the_same_measures(tmp_path: Path) -> None:
+def test_a_report_reads_a_part_of_the_columns_with_the_same_metrics(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan())
-    whole, part = reports.load(tmp_path), reports.load(tmp_path, everything=False)
+    whole, part = reports.load(tmp_path), reports.load(tmp_path, all_columns=False)
 
-    assert {column_of(measure.name) for measure in TURN_MEASURES} <= set(part.turns.columns)
+    assert {column_of(metric.name) for metric in TURN_METRICS} <= set(part.turns.columns)
     assert "wire_bytes_sent" in whole.turns.columns.difference(part.turns.columns)
     pd.testing.assert_frame_equal(part.turns, whole.turns[part.turns.columns])
 
@@ -94,17 +94,17 @@ def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[
     narrow = summary_json(summarise(load_for_report(folder)))
 
     for everything in (True, False):
-        assert summary_json(summarise(runs.load_frames(folder, everything=everything))) == narrow
+        assert summary_json(summarise(runs.load_frames(folder, all_columns=everything))) == narrow
 
 
-def test_a_measure_that_is_asked_for_is_that_of_the_frame(tmp_path: Path) -> None:
+def test_a_metric_that_is_asked_for_is_that_of_the_frame(tmp_path: Path) -> None:
     plan = Plan(sessions=40, targets=("east", "west"), kinds=("vad", "manual", "typed"), failed=0.2, proxied=("west",))
     folder = synthetic.write(tmp_path, plan)
     frame, turns = reports.load(folder).turns, turns_of(load_for_report(folder))
 
-    for measure in TURN_MEASURES:
-        expected = frame[column_of(measure.name)].to_numpy(dtype=np.float64, na_value=np.nan)
-        np.testing.assert_array_equal(turns.value(measure.name), expected)
+    for metric in TURN_METRICS:
+        expected = frame[column_of(metric.name)].to_numpy(dtype=np.float64, na_value=np.nan)
+        np.testing.assert_array_equal(turns.value(metric.name), expected)
 
 
 def test_whole_numbers_of_a_report_take_no_more_bytes_than_they_need(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_narrow_column_holds_every_number(tmp_path: Path, end: int) -> None:
     each = {"session_id": "w0-000000", "target": "sim", "outcome": "ok", "start_utc_ns": 0, "ended_at_ns": 1}
     rows = [{**each, **ends, "turn": turn, "committed_at_ns": number} for turn, number in enumerate(numbers)]
     run_folder.write_document(
-        tmp_path, {"schema": SCHEMA_VERSION, "run_id": "ends", "began_utc_ns": synthetic.BEGAN_NS}
+        tmp_path, {"schema": SCHEMA_VERSION, "run_id": "ends", "started_utc_ns": synthetic.BEGAN_NS}
     )
     for name, schema in SCHEMAS.items():
         table = pa.Table.from_pylist(rows if name == "turns" else [], schema=schema)
@@ -145,13 +145,13 @@ def test_a_table_is_the_same_however_many_columns_are_read_at_once(
 
     run = reports.load(tmp_path)
     pd.testing.assert_frame_equal(run.turns, every.drop(columns=list(BOUNDS)))
-    pd.testing.assert_frame_equal(run.bounds[list(BOUNDS)], every[list(BOUNDS)])
+    pd.testing.assert_frame_equal(run.uncertainty[list(BOUNDS)], every[list(BOUNDS)])
 
 
 def test_a_killed_run_is_read_up_to_its_last_whole_batch(tmp_path: Path) -> None:
     run = reports.load(synthetic.write_killed(tmp_path, Plan(sessions=20, turns=4)))
 
-    assert not run.closed
+    assert not run.finalized
     assert 0 < len(run.turns) < 80
     assert len(run.turns) % 20 == 0
     assert len(run.sessions) == 20
@@ -173,7 +173,7 @@ def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
 
 
 def test_ids_of_the_service_are_fetched_for_a_few_rows(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan()), everything=False)
+    run = reports.load(synthetic.write(tmp_path, Plan()), all_columns=False)
 
     assert response_ids(run, [3, 1]) == ["resp_0000003", "resp_0000001"]
 
@@ -182,7 +182,7 @@ def test_ids_of_the_service_are_fetched_for_a_few_rows(tmp_path: Path) -> None:
 def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
     tmp_path: Path, read: Callable[[runs.RunFrames], object]
 ) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan(sessions=3)), everything=False)
+    run = reports.load(synthetic.write(tmp_path, Plan(sessions=3)), all_columns=False)
     for file, name in (("turns", "response_id"), ("uncertainty", "first_audio_uncertainty_ns")):
         path = run.folder / f"{file}.parquet"
         rows = pq.read_table(path)
@@ -222,7 +222,7 @@ def test_a_broken_file_is_said_in_a_line(tmp_path: Path) -> None:
 
 def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
     run_folder.write_document(
-        tmp_path, {"schema": SCHEMA_VERSION, "run_id": "empty", "began_utc_ns": synthetic.BEGAN_NS}
+        tmp_path, {"schema": SCHEMA_VERSION, "run_id": "empty", "started_utc_ns": synthetic.BEGAN_NS}
     )
     for name, schema in SCHEMAS.items():
         pq.write_table(schema.empty_table(), tmp_path / f"{name}.parquet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.measures import outcome_class
+from bench.metrics import outcome_class
 from bench.remedies import remedy_of
 from reports.summary.outcomes import Ending, Outcomes, said_of
 from reports.wording.validity import remedy_line
@@ -27,7 +27,7 @@ def test_what_the_service_said_goes_before_what_is_commoner_and_says_nothing_of_
 
 
 def test_of_turns_that_did_not_fail_nothing_is_quoted() -> None:
-    assert said_of(rows("the run ended", outcome="unfinished", kind="censored")) == {}
+    assert said_of(rows("the run ended", outcome="unfinished", kind="unfinished")) == {}
 
 
 def ending(outcome: str, count: int) -> Ending:

@@ -39,12 +39,16 @@ FULL = Plan(
     unattributed_commits=2,
     early=3,
 )
-INCIDENT = {"at_utc_ns": synthetic.BEGAN_NS + 5, "worker": 0, "kind": "token_refresh", "text": "HTTP 503"}
-DECISION_PLAN = {"pairs": 500, "looks": [50, 100], "gates": {"ttfa": ["p(95)<+20%"]}, "level": 0.05} | {
-    "spending": "a t^2",
-    "draws": 2000,
-}
-MORE = told(FULL) | {"incidents": [INCIDENT], "decision_plan": DECISION_PLAN, "warmup_s": 60.0}
+INCIDENT = {"at_utc_ns": synthetic.BEGAN_NS + 5, "worker": 0, "kind": "auth_refresh", "text": "HTTP 503"}
+DECISION_PLAN = (
+    {"pairs": 500, "analyses": [50, 100], "alpha": 0.05}
+    | {"primary_metrics": {"ttfa": ["p(95)<+20%"]}}
+    | {
+        "spending": "a t^2",
+        "bootstrap_samples": 2000,
+    }
+)
+MORE = told(FULL) | {"incidents": [INCIDENT], "sequential_plan": DECISION_PLAN, "warmup_s": 60.0}
 PLANS = {
     "one": Plan(),
     "nothing": Plan(sessions=0),
@@ -107,7 +111,7 @@ def test_every_schema_is_in_the_list_of_formats(path: Path) -> None:
 def test_run_and_summary_of_an_invented_run_are_as_their_schemas_say(name: str) -> None:
     summary = summary_of(PLANS[name], **(MORE if name == "full" else {}))
 
-    assert problems("run", summary.run.document) == []
+    assert problems("run", summary.run.metadata) == []
     assert problems("summary", summary_data(summary)) == []
 
 
@@ -133,14 +137,14 @@ def test_a_calibration_is_saved_as_its_schema_says(tmp_path: Path) -> None:
     [
         ({"schema": SCHEMA_VERSION + 1}, "$.schema"),
         ({"state": "gone"}, "$.state"),
-        ({"verdict": None}, "$.verdict"),
-        ({"targets": [{"label": "a"}]}, "$.targets[0]"),
+        ({"validity": None}, "$.validity"),
+        ({"targets": [{"name": "a"}]}, "$.targets[0]"),
         ({"simulated": None}, "$.simulated"),
         ({"unheard_of": 1}, "$"),
     ],
 )
 def test_a_document_that_is_not_as_its_schema_says_is_told_where(change: dict[str, Any], said: str) -> None:
-    document = summary_of(Plan()).run.document
+    document = summary_of(Plan()).run.metadata
 
     assert {problem.partition(":")[0] for problem in problems("run", document | change)} == {said}
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
-from bench.measures import VAD_SEGMENTS, segments
+from bench.metrics import VAD_SEGMENTS, segments
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports.page.bars import segment_bars as draw
@@ -161,7 +161,7 @@ def test_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None
     run = reports.load(
         synthetic.write(tmp_path, Plan(sessions=80, turns=10, targets=("direct", "gateway"), failed=0.03))
     )
-    good = run.turns[run.turns["outcome_class"] == "good"]
+    good = run.turns[run.turns["outcome_class"] == "success"]
     found = around(turns_of(run))
 
     assert [(band.p, band.target) for band in found] == [*product((0.5, 0.95), ("direct", "gateway"))]

@@ -165,7 +165,7 @@ def test_the_last_line_says_which_turns_of_an_agent_were_interrupted_ones(tmp_pa
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
     summary = edited(
-        tmp_path, lambda _, row: row | untold | {"traits": "after_interruption" if row["turn"] == 2 else None}
+        tmp_path, lambda _, row: row | untold | {"turn_type": "after_interruption" if row["turn"] == 2 else None}
     )
 
     assert "voice_to_voice after an interruption p50" in run_essentials(summary)
@@ -182,7 +182,7 @@ def test_no_turn_is_left_out_of_the_answer() -> None:
     assert all(answer.figures.n == answer.wanted for answer in summary.answers)
 
 
-def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
+def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
     """Typed turns answer in text, spoken ones in audio: both are answered."""
     synthetic.write(tmp_path, Plan(kinds=("vad", "typed")))
 
@@ -193,7 +193,7 @@ def test_each_origin_has_its_own_main_measure(tmp_path: Path) -> None:
     summary = edited(tmp_path, change)
 
     assert summary.mains == {Stratum("request_sent"): "ttft", Stratum("speech_end"): "ttfa"}
-    assert [(a.figures.measure, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
+    assert [(a.figures.metric, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
     assert "Callers hear the reply" in run_headline(summary)
     assert "after the end of speech" in run_beside(summary)
     assert "The first text of the reply" in run_beside(summary)
@@ -213,8 +213,8 @@ def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
 def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 
-    for measure in ("stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
-        found = figures(summary, measure)
+    for metric in ("stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
+        found = figures(summary, metric)
         assert found.failed > 0
         assert all(math.isfinite(estimate.value) for estimate in found.quantiles)
     assert figures(summary, "end_of_turn_delay").n == figures(summary, "ttfa").n
@@ -235,11 +235,11 @@ def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> N
     turns = reports.load(tmp_path).turns
     (counts,) = summary.counts
 
-    assert (counts.early, counts.split, counts.splits) == (3, 3, 3)
-    assert counts.noticed == int(turns["speech_stopped_at_ns"].notna().sum())
+    assert (counts.end_detected_early, counts.turns_split, counts.splits) == (3, 3, 3)
+    assert counts.end_detected == int(turns["speech_stopped_at_ns"].notna().sum())
     assert counts.replies == int((turns["stall_count"].notna() & (turns["outcome"] == "ok")).sum())
     assert counts.stalled == int(((turns["stall_count"] > 0) & (turns["outcome"] == "ok")).sum())
-    assert (counts.watched, counts.resent) == (80, int(turns["retransmits"].sum()))
+    assert (counts.turns_with_tcp_info, counts.retransmits) == (80, int(turns["retransmits"].sum()))
     made = "2 commits were not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
     assert made in notices(summary)
 
@@ -279,7 +279,9 @@ def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(plan: Plan) -> None
     ],
 )  # fmt: skip
 def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[str, Any]], said: str) -> None:
-    scripts = [{"name": "voice_turns", "turn_detection": one["type"], "detection": one} for one in detections]
+    scripts = [
+        {"name": "voice_turns", "turn_detection": one["type"], "turn_detection_settings": one} for one in detections
+    ]
     summary = summary_of(Plan(), scripts=scripts)
 
     assert f"End-of-turn detection (VAD) contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from reports.statistics.quantiles import (
     Sample,
     design_effect,
-    estimates,
     kish,
     lack,
     nearer,
     quantile,
+    quantiles,
     rank,
     sample,
     sessions_needed,
@@ -70,7 +70,7 @@ def test_a_rank_forgives_the_last_bit_of_a_product() -> None:
 @settings(max_examples=60)
 @given(values, st.integers(1, 12))
 def test_an_interval_holds_its_quantile_and_grows_with_it(turns: list[float], per_session: int) -> None:
-    found = estimates(build_sample(turns, per_session), PS)
+    found = quantiles(build_sample(turns, per_session), PS)
 
     assert all(e.low <= e.value <= e.high for e in found)
     assert [e.value for e in found] == sorted(e.value for e in found)
@@ -80,17 +80,17 @@ def test_an_interval_holds_its_quantile_and_grows_with_it(turns: list[float], pe
 @settings(max_examples=40)
 @given(st.lists(st.floats(1, 1e4), min_size=20, max_size=200), st.sampled_from([0.5, 2.0, 1024.0]))
 def test_a_change_of_unit_changes_figures_and_nothing_else(turns: list[float], factor: float) -> None:
-    before = estimates(build_sample(turns), PS)
-    after = estimates(build_sample([value * factor for value in turns]), PS)
+    before = quantiles(build_sample(turns), PS)
+    after = quantiles(build_sample([value * factor for value in turns]), PS)
 
     for one, other in zip(before, after, strict=True):
         assert (other.value, other.low, other.high) == (one.value * factor, one.low * factor, one.high * factor)
-        assert (other.status, other.needs) == (one.status, one.needs)
+        assert (other.status, other.required) == (one.status, one.required)
 
 
 def test_counts_kept_along_the_sort_are_those_of_counting_anew() -> None:
     whole = lognormal(500)
-    together = estimates(whole, PS)
+    together = quantiles(whole, PS)
 
     for p, estimate in zip(PS, together, strict=True):
         of_session = np.bincount(whole.sessions)
@@ -100,7 +100,7 @@ def test_counts_kept_along_the_sort_are_those_of_counting_anew() -> None:
             for value in (estimate.value, beside)
         )
         assert estimate.deff == max(design_effect(of_session, below, p), design_effect(of_session, wider, nearer(p)))
-        assert estimates(whole, (p,)) == [estimate]
+        assert quantiles(whole, (p,)) == [estimate]
 
 
 def test_turns_that_repeat_their_sessions_count_as_sessions() -> None:
@@ -109,14 +109,14 @@ def test_turns_that_repeat_their_sessions_count_as_sessions() -> None:
     repeated = sample(np.repeat(once, 10), np.repeat(np.arange(60), 10))
     independent = sample(np.repeat(once, 10), np.arange(600))
 
-    assert estimates(repeated, (0.5,))[0].deff == pytest.approx(10 * 60 / 59, rel=0.05)
-    wide, narrow = (estimates(one, (0.5,))[0] for one in (repeated, independent))
+    assert quantiles(repeated, (0.5,))[0].deff == pytest.approx(10 * 60 / 59, rel=0.05)
+    wide, narrow = (quantiles(one, (0.5,))[0] for one in (repeated, independent))
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
 
 
 def test_nominal_coverage_is_kept_where_sessions_differ() -> None:
     """95 % intervals of 40 sessions of 10 turns hold the true quantile in about 95 % of runs, p50 and p90."""
-    runs = [estimates(lognormal(400, seed), (0.5, 0.9)) for seed in range(300)]
+    runs = [quantiles(lognormal(400, seed), (0.5, 0.9)) for seed in range(300)]
     true = (600.0, 600 * math.exp(0.5 * 1.2815515655))
 
     for place, value in enumerate(true):
@@ -135,17 +135,17 @@ def test_the_publishing_floor_leaves_five_turns_beyond(p: float, turns: int) -> 
 
 
 def test_a_quantile_below_its_floor_says_what_it_needs() -> None:
-    p50, p99 = estimates(lognormal(120), (0.5, 0.99))
+    p50, p99 = quantiles(lognormal(120), (0.5, 0.99))
 
-    assert p50.published
-    assert (p99.status, p99.sessions, p99.needs) == ("too few sessions", 12, 198)
+    assert p50.reported
+    assert (p99.status, p99.sessions, p99.required) == ("too_few_sessions", 12, 198)
 
 
 def test_what_a_tail_needs_is_said_before_the_run_and_not_by_how_it_came_out() -> None:
     """p95 of 20 sessions of 20 turns: it has an upper end where its tail came out short, which is then too low."""
-    found = [estimates(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)]
+    found = [quantiles(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)]
 
-    assert {(e.status, e.needs) for e in found} == {("too few sessions", 38)}
+    assert {(e.status, e.required) for e in found} == {("too_few_sessions", 38)}
     assert any(math.isfinite(e.high) for e in found)
 
 
@@ -165,49 +165,49 @@ def test_sessions_of_unequal_length_are_worth_less_than_equal_ones() -> None:
 def test_the_upper_end_of_a_tail_holds_in_the_share_of_runs_that_it_says(p: float, sessions: int, each: int) -> None:
     """Half of the log variance between sessions. It was too low in 6 to 9 % of such runs, where 2.5 % are promised."""
     z = {0.95: 1.6448536, 0.99: 2.3263479}[p]
-    runs = [estimates(lognormal(sessions * each, seed, 0.5, each), (p,))[0] for seed in range(400)]
+    runs = [quantiles(lognormal(sessions * each, seed, 0.5, each), (p,))[0] for seed in range(400)]
 
-    assert np.mean([e.published for e in runs]) > 0.98
+    assert np.mean([e.reported for e in runs]) > 0.98
     assert np.mean([e.high < 600 * math.exp(0.5 * z) for e in runs]) < 0.045
 
 
 def test_clustering_raises_what_a_quantile_needs() -> None:
     once = np.random.default_rng(3).lognormal(6, 0.5, 40)
-    repeated = estimates(sample(np.repeat(once, 12), np.repeat(np.arange(40), 12)), (0.95,))[0]
+    repeated = quantiles(sample(np.repeat(once, 12), np.repeat(np.arange(40), 12)), (0.95,))[0]
 
-    assert repeated.status == "open"
+    assert repeated.status == "unbounded"
     assert math.isfinite(repeated.low)
-    assert repeated.needs > 70
+    assert repeated.required > 70
 
 
 def test_a_quantile_among_failed_turns_is_not_a_number() -> None:
-    p90, p95 = estimates(build_sample([100.0] * 188 + [math.inf] * 12, 1), (0.9, 0.95))
+    p90, p95 = quantiles(build_sample([100.0] * 188 + [math.inf] * 12, 1), (0.9, 0.95))
 
-    assert p90.published
-    assert (p95.value, p95.status) == (math.inf, "failed share")
+    assert p90.reported
+    assert (p95.value, p95.status) == (math.inf, "in_failures")
 
 
 def test_an_interval_that_reaches_into_failed_turns_is_open() -> None:
-    p95 = estimates(build_sample([100.0 + i for i in range(192)] + [math.inf] * 8, 1), (0.95,))[0]
+    p95 = quantiles(build_sample([100.0 + i for i in range(192)] + [math.inf] * 8, 1), (0.95,))[0]
 
-    assert (p95.value, p95.high, p95.status) == (289.0, math.inf, "open")
+    assert (p95.value, p95.high, p95.status) == (289.0, math.inf, "unbounded")
 
 
 def test_a_run_of_failures_says_so_however_small() -> None:
-    assert {e.status for e in estimates(build_sample([math.inf] * 3), PS)} == {"failed share"}
+    assert {e.status for e in quantiles(build_sample([math.inf] * 3), PS)} == {"in_failures"}
 
 
 def test_one_session_bounds_nothing() -> None:
-    p50 = estimates(build_sample([1.0, 2.0, 3.0] * 10, 30), (0.5,))[0]
+    p50 = quantiles(build_sample([1.0, 2.0, 3.0] * 10, 30), (0.5,))[0]
 
-    assert (p50.low, p50.high, p50.status) == (-math.inf, math.inf, "too few sessions")
+    assert (p50.low, p50.high, p50.status) == (-math.inf, math.inf, "too_few_sessions")
 
 
 def test_values_that_are_all_equal_differ_in_no_session() -> None:
     """Replies that never stalled: all of each session's turns are at most the median, which is no spread."""
-    p50 = estimates(build_sample([0.0] * 24), (0.5,))[0]
+    p50 = quantiles(build_sample([0.0] * 24), (0.5,))[0]
 
-    assert (p50.value, p50.low, p50.high, p50.deff, p50.status) == (0.0, 0.0, 0.0, 1.0, "published")
+    assert (p50.value, p50.low, p50.high, p50.deff, p50.status) == (0.0, 0.0, 0.0, 1.0, "reported")
 
 
 def test_ties_hide_no_difference_between_sessions() -> None:
@@ -215,8 +215,8 @@ def test_ties_hide_no_difference_between_sessions() -> None:
     stall_count = [0.0] * 60 + [float(value) for value in range(1, 61)]
     mixed = [value for pair in zip(stall_count[:60], stall_count[60:], strict=True) for value in pair]
 
-    assert estimates(build_sample(stall_count, 6), (0.5,))[0].deff > 5
-    assert estimates(build_sample(mixed, 6), (0.5,))[0].deff == 1.0
+    assert quantiles(build_sample(stall_count, 6), (0.5,))[0].deff > 5
+    assert quantiles(build_sample(mixed, 6), (0.5,))[0].deff == 1.0
 
 
 @given(st.lists(st.floats(1, 1e4), min_size=10, max_size=10, unique=True), st.integers(0, 2**32))
@@ -232,28 +232,28 @@ def test_without_ties_the_share_below_a_quantile_is_its_own(turns: list[float], 
 @pytest.mark.parametrize("sessions", [1, 2, 4])
 def test_a_few_sessions_lack_sessions_and_no_number_of_turns(sessions: int) -> None:
     turns = [float(value) for value in range(8 * sessions)]
-    p50, *_, p99 = estimates(sample(np.array(turns), np.arange(len(turns)) % sessions), PS)
+    p50, *_, p99 = quantiles(sample(np.array(turns), np.arange(len(turns)) % sessions), PS)
 
-    assert (p50.status, p50.needs) == ("too few sessions", 6)
-    assert (p99.status, p99.needs) == ("too few sessions", 203)
+    assert (p50.status, p50.required) == ("too_few_sessions", 6)
+    assert (p99.status, p99.required) == ("too_few_sessions", 203)
 
 
 def test_of_sessions_with_a_turn_each_as_many_are_needed_as_turns() -> None:
-    p50, p99 = estimates(build_sample([float(value) for value in range(24)], 1), (0.5, 0.99))
+    p50, p99 = quantiles(build_sample([float(value) for value in range(24)], 1), (0.5, 0.99))
 
-    assert p50.status != "too few sessions"
-    assert (p99.status, p99.needs) == ("too few sessions", 500)
+    assert p50.status != "too_few_sessions"
+    assert (p99.status, p99.required) == ("too_few_sessions", 500)
 
 
 @given(st.sampled_from(PS), st.integers(1, 300), st.integers(1, 20))
 def test_what_an_arm_lacks_is_what_the_report_says_of_it(p: float, sessions: int, turns: int) -> None:
     found = lack(p, sessions * turns, sessions)
-    (estimate,) = estimates(sample(np.arange(float(sessions * turns)), np.arange(sessions * turns) % sessions), (p,))
+    (estimate,) = quantiles(sample(np.arange(float(sessions * turns)), np.arange(sessions * turns) % sessions), (p,))
 
     if found is not None and found.of == "sessions":
-        assert (estimate.status, estimate.needs) == ("too few sessions", found.needs)
+        assert (estimate.status, estimate.required) == ("too_few_sessions", found.needs)
     elif found is not None:
-        assert not estimate.published
+        assert not estimate.reported
     else:
         assert estimate.bounded
 
@@ -263,10 +263,10 @@ def test_one_session_with_half_of_the_turns_leaves_four() -> None:
     turns = np.array([10] * 59 + [590])
     own, within = np.random.default_rng(5).normal(size=60), np.random.default_rng(6).normal(size=turns.sum())
     waits = 600 * np.exp(0.3 * np.repeat(own, turns) + 0.4 * within)
-    (p50,) = estimates(sample(waits, np.repeat(np.arange(60), turns)), (0.5,))
+    (p50,) = quantiles(sample(waits, np.repeat(np.arange(60), turns)), (0.5,))
 
-    assert p50.worth == kish(turns) == pytest.approx(3.93, abs=0.01)
-    assert (p50.status, p50.needs) == ("too few sessions", 92)
+    assert p50.effective_sessions == kish(turns) == pytest.approx(3.93, abs=0.01)
+    assert (p50.status, p50.required) == ("too_few_sessions", 92)
 
 
 @given(st.integers(2, 40), st.integers(1, 30))
@@ -277,17 +277,17 @@ def test_sessions_of_one_length_count_as_many_as_they_are(sessions: int, turns: 
 
 def test_whether_a_median_is_told_does_not_depend_on_how_it_came_out() -> None:
     """Six sessions that are alike inside: of 40 such runs half have no upper end, and all are told."""
-    found = [estimates(lognormal(120, seed, icc=0.8, per_session=20), (0.5,))[0] for seed in range(40)]
+    found = [quantiles(lognormal(120, seed, icc=0.8, per_session=20), (0.5,))[0] for seed in range(40)]
 
-    assert {e.status for e in found} == {"published", "open"}
-    assert all(e.told == (e.low if e.status == "open" else e.value) for e in found)
-    assert {estimates(lognormal(100, seed, icc=0.8, per_session=20), (0.5,))[0].status for seed in range(20)} == {
-        "too few sessions"
+    assert {e.status for e in found} == {"reported", "unbounded"}
+    assert all(e.told == (e.low if e.status == "unbounded" else e.value) for e in found)
+    assert {quantiles(lognormal(100, seed, icc=0.8, per_session=20), (0.5,))[0].status for seed in range(20)} == {
+        "too_few_sessions"
     }
 
 
 def test_nothing_has_no_quantile() -> None:
-    p50 = estimates(build_sample([]), (0.5,))[0]
+    p50 = quantiles(build_sample([]), (0.5,))[0]
 
     assert math.isnan(p50.value)
-    assert not p50.published
+    assert not p50.reported

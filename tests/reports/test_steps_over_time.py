@@ -27,7 +27,7 @@ def test_each_step_has_the_median_of_each_bin_on_each_target() -> None:
     frame = steps_over_time(summary, summary.turns.strata[0])
     assert frame is not None
     turns = reports.load(summary.run.folder).turns
-    at_s = (turns["start_utc_ns"] - summary.window.began_utc_ns) / 1e9
+    at_s = (turns["start_utc_ns"] - summary.window.started_utc_ns) / 1e9
 
     assert set(frame.steps) == set(STEPS)
     assert {(course.step, course.target) for course in frame.courses} == {(step, t) for step in STEPS for t in (0, 1)}

@@ -28,10 +28,10 @@ MAX_BYTES = 200_000
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stored_run_is_reported(tmp_path: Path, name: str) -> None:
     folder = shutil.copytree(STORED / name, tmp_path / "run")
-    paths = write_report(reports.load(folder, everything=False))
+    paths = write_report(reports.load(folder, all_columns=False))
 
     assert "VALID" in paths.markdown.read_text()
-    assert sum(answer["turns"] for answer in json.loads(paths.json.read_text())["answers"]) == 16
+    assert sum(answer["turns"] for answer in json.loads(paths.json.read_text())["results"]) == 16
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import reports
-from bench.measures import TRAITS
+from bench.metrics import TURN_TYPES
 from bench.run.folder import row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
@@ -38,7 +38,7 @@ def with_calls(_: int, row: Row) -> Row:
     if row["step"] != "order_status" or int(row["session_id"][1:]) % 4 > 1:
         return row
     later = {name: row[name] and row[name] + SLOWER_NS for name in ("first_audio_at_ns", "first_audible_at_ns")}
-    return row | later | {"traits": "calls"}
+    return row | later | {"turn_type": "function_calls"}
 
 
 @pytest.fixture(scope="module")
@@ -47,55 +47,66 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
 
 
 def test_every_trait_has_words() -> None:
-    assert list(question.TRAITS) == list(TRAITS)
+    assert list(question.TURN_TYPES) == list(TURN_TYPES)
 
 
 def test_plain_turns_come_first_and_several_traits_after_the_first_of_them() -> None:
-    assert in_order({"filler", "calls+filler", "new", "", "calls"}) == ("", "calls", "calls+filler", "filler", "new")
+    assert in_order({"filler", "function_calls+filler", "new", "", "function_calls"}) == (
+        "",
+        "function_calls",
+        "function_calls+filler",
+        "filler",
+        "new",
+    )
 
 
 def test_a_label_with_turns_of_two_traits_is_two_steps_named_apart(summary: Summary) -> None:
     steps = summary.turns.steps
 
-    assert [step for step in steps if "order" in step] == ["order_status, plain", "order_status, with function calls"]
+    assert [step for step in steps if "order" in step] == ["order_status, regular", "order_status, with function calls"]
     assert [label for label in summary.turns.labels if "order" in label] == ["order_status"] * 2
     assert len(steps) == 6
 
 
 def test_turns_too_few_for_a_median_are_told_by_what_sets_them_apart(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=40, turns=2))
-    summary = edited(tmp_path, lambda i, row: row | ({"traits": "calls"} if i < 8 and row["turn"] == 2 else {}))
+    summary = edited(
+        tmp_path, lambda i, row: row | ({"turn_type": "function_calls"} if i < 8 and row["turn"] == 2 else {})
+    )
 
     said = run_headline(summary).replace("\N{NO-BREAK SPACE}", " ")
     assert "Too few sessions for a median (4 turns with function calls in 4 sessions; it takes 6 sessions)" in said
 
 
 def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:
-    waits = {(f.target, f.stratum.traits): f for f in summary.measures if (f.measure, f.step) == ("ttfa", "all")}
+    waits = {(f.target, f.stratum.turn_type): f for f in summary.metrics if (f.metric, f.step) == ("ttfa", "all")}
 
     assert {key: wait.n for key, wait in waits.items()} == {
-        ("west", ""): 90, ("west", "calls"): 10, ("east", ""): 90, ("east", "calls"): 10,
+        ("west", ""): 90, ("west", "function_calls"): 10, ("east", ""): 90, ("east", "function_calls"): 10,
     }  # fmt: skip
-    assert waits["west", "calls"].at(0.5).value > waits["west", ""].at(0.5).value + 900
-    assert {answer.stratum for answer in summary.answers} == {Stratum("speech_end"), Stratum("speech_end", "calls")}
+    assert waits["west", "function_calls"].at(0.5).value > waits["west", ""].at(0.5).value + 900
+    assert {answer.stratum for answer in summary.answers} == {
+        Stratum("speech_end"),
+        Stratum("speech_end", "function_calls"),
+    }
 
 
-def test_measures_that_tell_no_origins_apart_tell_traits_apart(summary: Summary) -> None:
-    speeds = [f for f in summary.measures if (f.measure, f.step, f.target) == ("audio_speed", "all", "west")]
+def test_metrics_that_tell_no_origins_apart_tell_traits_apart(summary: Summary) -> None:
+    speeds = [f for f in summary.metrics if (f.metric, f.step, f.target) == ("audio_speed", "all", "west")]
 
-    assert [(f.stratum, f.label, f.n) for f in speeds] == [
-        (Stratum(), "west · plain", 90), (Stratum(traits="calls"), "west · with function calls", 10),
+    assert [(f.stratum, f.title, f.n) for f in speeds] == [
+        (Stratum(), "west · regular", 90), (Stratum(turn_type="function_calls"), "west · with function calls", 10),
     ]  # fmt: skip
 
 
 def test_turns_of_two_traits_and_two_origins_are_four_kinds(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=10, turns=4, kinds=("vad", "typed")))
-    summary = edited(tmp_path, lambda i, row: row | {"traits": "calls" if row["turn"] > 2 else None})
+    summary = edited(tmp_path, lambda i, row: row | {"turn_type": "function_calls" if row["turn"] > 2 else None})
 
     assert [pool.label for pool in summary.turns.pools] == [
-        "sim · from request sent, plain",
+        "sim · from request sent, regular",
         "sim · from request sent, with function calls",
-        "sim · from end of speech, plain",
+        "sim · from end of speech, regular",
         "sim · from end of speech, with function calls",
     ]
     assert [answer.figures.n for answer in summary.answers] == [10] * 4
@@ -109,10 +120,14 @@ def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_pat
         if row["step"] != "order_status":
             return row
         failed = index < 20
-        return row | {"traits": None if failed else "calls"} | ({"outcome": "timeout:first_delta"} if failed else {})
+        return (
+            row
+            | {"turn_type": None if failed else "function_calls"}
+            | ({"outcome": "timeout:first_delta"} if failed else {})
+        )
 
-    answers = {answer.stratum.traits: answer for answer in edited(tmp_path, change).answers}
-    assert (answers["calls"].turns, answers["calls"].failed) == (10, 4)
+    answers = {answer.stratum.turn_type: answer for answer in edited(tmp_path, change).answers}
+    assert (answers["function_calls"].turns, answers["function_calls"].failed) == (10, 4)
     assert (answers[""].turns, answers[""].failed) == (40, 0)
 
 
@@ -124,11 +139,11 @@ def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
     assert "ttfa from end of speech, with function calls" in page.replace("\u00a0", " ")
     assert "With function calls it is" in run_headline(summary)
     assert "with function calls" in markdown
-    answers = summary_data(summary)["answers"]
-    assert [(a["target"], a["traits"]) for a in answers] == [
-        ("west", None), ("west", "calls"), ("east", None), ("east", "calls"),
+    answers = summary_data(summary)["results"]
+    assert [(a["target"], a["turn_type"]) for a in answers] == [
+        ("west", None), ("west", "function_calls"), ("east", None), ("east", "function_calls"),
     ]  # fmt: skip
-    assert summary_data(summary)["mains"] == {"speech_end": "ttfa", "speech_end+calls": "ttfa"}
+    assert summary_data(summary)["main_metrics"] == {"speech_end": "ttfa", "speech_end+function_calls": "ttfa"}
 
 
 def test_plain_runs_have_nothing_of_it() -> None:
@@ -141,18 +156,18 @@ def test_plain_runs_have_nothing_of_it() -> None:
 def test_segments_are_told_apart(summary: Summary) -> None:
     together = [row for row in summary.breakdowns if row.step == "all" and row.target == summary.targets[0]]
 
-    assert [(row.traits, row.turns) for row in together] == [("", 90), ("calls", 10)]
+    assert [(row.turn_type, row.turns) for row in together] == [("", 90), ("function_calls", 10)]
     assert breakdown_title(together[1]) == "all steps, VAD turns, with function calls"
-    slow = {row.traits: row.mean_ms for row in summary.bands if (row.target, row.p) == (summary.targets[0], 0.5)}
-    assert slow["calls"] > slow[""] + 900
+    slow = {row.turn_type: row.mean_ms for row in summary.bands if (row.target, row.p) == (summary.targets[0], 0.5)}
+    assert slow["function_calls"] > slow[""] + 900
 
 
 def test_quantiles_in_python_are_told_apart(summary: Summary) -> None:
     frame = reports.load(summary.run.folder).quantiles("voice_to_voice")
 
-    told = frame[frame["p"] == 0.5].astype({"traits": object}).fillna({"traits": ""})
-    assert list(zip(told["target"], told["traits"], told["n"], strict=True)) == [
-        ("west", "", 90), ("west", "calls", 10), ("east", "", 90), ("east", "calls", 10),
+    told = frame[frame["p"] == 0.5].astype({"turn_type": object}).fillna({"turn_type": ""})
+    assert list(zip(told["target"], told["turn_type"], told["n"], strict=True)) == [
+        ("west", "", 90), ("west", "function_calls", 10), ("east", "", 90), ("east", "function_calls", 10),
     ]  # fmt: skip
 
 
@@ -160,7 +175,7 @@ def test_histograms_are_told_apart(summary: Summary) -> None:
     histograms = Histograms()
     record_rows(row_reader(summary.run.folder), histograms)
 
-    steps = ("voice_turns.order_status.speech_end", "voice_turns.order_status.calls.speech_end")
+    steps = ("voice_turns.order_status.speech_end", "voice_turns.order_status.function_calls.speech_end")
     found = [histograms.get(Key("ttfa", "west", step)) for step in steps]
     assert [histogram and histogram.get_total_count() for histogram in found] == [10, 10]
 
@@ -168,14 +183,14 @@ def test_histograms_are_told_apart(summary: Summary) -> None:
 def test_a_run_of_before_there_were_traits_is_plain() -> None:
     stored = Path(__file__).parent / "stored"
     for folder in sorted(stored.iterdir()):
-        assert {stratum.traits for stratum in turns_of(load_for_report(folder)).strata} == {""}
+        assert {stratum.turn_type for stratum in turns_of(load_for_report(folder)).strata} == {""}
 
 
 def with_fillers(_: int, row: Row) -> Row:
     """The sessions of `east` may speak fillers, and one turn of these calls functions, too."""
     if row["target"] != "east":
         return row
-    return row | {"traits": "calls+filler" if (row["session_id"], row["turn"]) == ("s1", 2) else "filler"}
+    return row | {"turn_type": "function_calls+filler" if (row["session_id"], row["turn"]) == ("s1", 2) else "filler"}
 
 
 def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compared_with_plain_ones(
@@ -196,8 +211,8 @@ def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
     heard_alone: tuple[str, ...], whose: str | None
 ) -> None:
     run = summary_of(PLAN).run
-    targets = [t | {"duplex": t["label"] in heard_alone} for t in run.document["targets"]]
-    told = replace(run, document=run.document | {"targets": targets})
+    targets = [t | {"full_duplex": t["name"] in heard_alone} for t in run.metadata["targets"]]
+    told = replace(run, metadata=run.metadata | {"targets": targets})
     said = [
         notice
         for notice in run_notices(told, noticed(told, turns_of(told), told.sessions))

@@ -44,7 +44,7 @@ def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
 def told(plan: Plan = SMALL, **changes: Any) -> RunFrames:
     """A run whose document says so."""
     run = summary_of(plan).run
-    return replace(run, document=run.document | changes)
+    return replace(run, metadata=run.metadata | changes)
 
 
 def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
@@ -53,9 +53,9 @@ def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
     return list(run_notices(run, noticed(run, turns_of(run), run.sessions)))
 
 
-def figures(summary: Summary, measure: str, target: str = "sim", step: str = "all") -> Figures:
-    wanted = (measure, target, step)
-    return next(f for f in summary.measures if (f.measure, f.target, f.step) == wanted)
+def figures(summary: Summary, metric: str, target: str = "sim", step: str = "all") -> Figures:
+    wanted = (metric, target, step)
+    return next(f for f in summary.metrics if (f.metric, f.target, f.step) == wanted)
 
 
 def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
@@ -69,13 +69,13 @@ def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
     assert found.failed == int((mine["outcome"] != "ok").sum()) > 0
     assert [e.value for e in found.quantiles] == [quantile(np.sort(endless), e.p) for e in found.quantiles]
     assert found.high == mine.loc[mine["outcome"] == "ok", "ttfa_ms"].max()
-    assert sum(f.n for f in summary.measures if (f.measure, f.target) == ("ttfa", "b") and f.step != "all") == 100
+    assert sum(f.n for f in summary.metrics if (f.metric, f.target) == ("ttfa", "b") and f.step != "all") == 100
 
 
 def test_abandoned_turns_are_left_out_and_counted() -> None:
     summary = summary_of(Plan(abandoned=3))
 
-    assert (figures(summary, "ttfa").n, figures(summary, "ttfa").censored) == (37, 3)
+    assert (figures(summary, "ttfa").n, figures(summary, "ttfa").unfinished) == (37, 3)
     assert summary.outcomes.begun == (40,)
 
 
@@ -89,7 +89,7 @@ def test_turns_of_warm_up_are_left_out() -> None:
     assert any("warm-up" in notice for notice in notices(summary))
 
 
-def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_measure(tmp_path: Path) -> None:
+def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
     """Text is asked for in one step alone: a failed turn there is no endless ttfa."""
     synthetic.write(tmp_path, Plan(sessions=20, turns=4))
 
@@ -101,10 +101,10 @@ def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_measure(tmp_
     summary = edited(tmp_path, change)
     assert (figures(summary, "ttfa").n, figures(summary, "ttfa").failed) == (60, 3)
     assert (figures(summary, "ttft").n, figures(summary, "ttft").failed) == (20, 1)
-    assert {f.step for f in summary.measures if f.measure == "ttft"} == {"all", "greeting"}
+    assert {f.step for f in summary.metrics if f.metric == "ttft"} == {"all", "greeting"}
 
 
-def test_failed_turns_are_no_slow_replies_in_measures_that_are_no_wait() -> None:
+def test_failed_turns_are_no_slow_replies_in_metrics_that_are_no_wait() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 
     speed = figures(summary, "audio_speed")
@@ -129,7 +129,7 @@ def test_outcomes_sum_to_what_was_begun_and_turns_not_started_stand_apart() -> N
     assert (outcomes.lost, outcomes.wanted) == ((8,), (85,))
     assert outcomes.failures(0) == (outcomes.failed[0] + 8) / 85
     assert [ending.kind for ending in outcomes.turns] == sorted(
-        (ending.kind for ending in outcomes.turns), key=["good", "failed", "censored"].index
+        (ending.kind for ending in outcomes.turns), key=["success", "failed", "unfinished"].index
     )
 
 
@@ -149,7 +149,7 @@ def test_every_outcome_has_a_meaning() -> None:
 
 def test_connecting_counts_sessions_that_never_opened_as_endless() -> None:
     summary = summary_of(Plan(sessions=20, refused=4))
-    found = {f.measure: f for f in summary.connecting}
+    found = {f.metric: f for f in summary.connecting}
 
     assert (found["connect_tcp"].failed, found["connect_tcp"].n) == (0, 24)
     assert (found["connect_total"].failed, found["connect_total"].n) == (4, 24)
@@ -159,16 +159,16 @@ def test_connecting_counts_sessions_that_never_opened_as_endless() -> None:
 def test_events_and_throughput_come_from_histograms() -> None:
     summary = summary_of(Plan(targets=("a", "b")))
 
-    gaps = [d for d in summary.events if d.measure == "delta_gap"]
+    gaps = [d for d in summary.events if d.metric == "delta_gap"]
     assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
     assert all(20 < d.p50 < d.p90 < d.p99 <= d.high < 400 for d in gaps)
-    assert {d.measure for d in summary.harness} == {
+    assert {d.metric for d in summary.harness} == {
         "timestamp_uncertainty",
         "receive_delay",
         "send_delay",
         "event_loop_delay",
     }
-    rates = {(t.measure, t.target): t for t in summary.throughput}
+    rates = {(t.metric, t.target): t for t in summary.throughput}
     assert len(rates) == 8
     assert rates["wire_sent", "a"].per_second.n == rates["wire_sent", "a"].per_session.n == 40
     assert rates["wire_sent", "a"].mean_bytes_per_s > rates["audio_sent", "a"].mean_bytes_per_s > 0
@@ -177,14 +177,14 @@ def test_events_and_throughput_come_from_histograms() -> None:
 def test_a_label_that_histograms_cannot_hold_finds_its_histogram() -> None:
     summary = summary_of(Plan(targets=("<b>|x",)))
 
-    assert [d.n for d in summary.events if d.measure == "delta_gap"] == [300]
+    assert [d.n for d in summary.events if d.metric == "delta_gap"] == [300]
 
 
 def test_text_runs_are_measured_by_their_first_text() -> None:
     summary = summary_of(Plan(text=True))
 
     assert summary.main == "ttft"
-    assert "ttfa" not in {f.measure for f in summary.measures}
+    assert "ttfa" not in {f.metric for f in summary.metrics}
 
 
 def test_runs_of_failures_are_measured_by_what_was_asked_for() -> None:
@@ -195,7 +195,7 @@ def test_runs_of_failures_are_measured_by_what_was_asked_for() -> None:
 def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write_killed(tmp_path, Plan(sessions=20))))
 
-    assert (summary.verdict.valid, verdict_reason(summary.verdict)) == (None, "the run has not ended")
+    assert (summary.validity.status, verdict_reason(summary.validity)) == ("no_verdict", "the run has not ended")
     assert summary.window.length_s > 0
     assert any("under way" in notice for notice in notices(summary))
 
@@ -210,12 +210,12 @@ def test_rows_that_are_missing_are_noticed() -> None:
 
 @pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
 def test_a_run_that_ended_early_says_why(stopped: str) -> None:
-    assert f"This run ended early: {stopped.rstrip('.')}." in noticed_of(stopped=stopped)
+    assert f"This run ended early: {stopped.rstrip('.')}." in noticed_of(stop_reason=stopped)
 
 
 @pytest.mark.parametrize("stopped", ["all sessions are done", "its time was over, or its users were stopped", ""])
 def test_an_ordinary_end_is_no_notice(stopped: str) -> None:
-    assert noticed_of(stopped=stopped) == []
+    assert noticed_of(stop_reason=stopped) == []
 
 
 DAY_NS = 86_400 * 10**9
@@ -235,7 +235,7 @@ def test_a_run_of_a_model_that_is_soon_switched_off_says_so_by_its_own_day(
     service: str, days_later: int, said: str
 ) -> None:
     plan = Plan(simulated=False)
-    changes = synthetic.told(plan, service=service) | {"began_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS}
+    changes = synthetic.told(plan, service=service) | {"started_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS}
     found = [notice for notice in noticed_of(plan, **changes) if "switched off" in notice]
 
     assert len(found) == bool(said)
@@ -251,7 +251,7 @@ def test_a_run_of_a_model_that_is_soon_switched_off_says_so_by_its_own_day(
 )
 def test_the_end_of_the_model_that_transcribes_is_said_as_well(settings: Any, tmp_path: Path) -> None:
     plan = Plan(simulated=False)
-    changes = synthetic.told(plan, service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
+    changes = synthetic.told(plan, service="openai") | {"started_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
     synthetic.write(tmp_path, plan, **changes)
     told = {"effective_settings": json.dumps(settings), "model": None}
     said = notices(edited(tmp_path, lambda _, row: row | told, "sessions"))
@@ -260,19 +260,28 @@ def test_the_end_of_the_model_that_transcribes_is_said_as_well(settings: Any, tm
 
 
 def test_a_simulated_run_says_nothing_of_the_end_of_a_model() -> None:
-    changes = synthetic.told(Plan(), service="openai") | {"began_utc_ns": synthetic.BEGAN_NS + 50 * DAY_NS}
+    changes = synthetic.told(Plan(), service="openai") | {"started_utc_ns": synthetic.BEGAN_NS + 50 * DAY_NS}
 
     assert not any("switched off" in notice for notice in noticed_of(**changes))
 
 
 ANSWER = {"reason": "regressed", "invalid": "", "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."}
-FUTILE = {"reason": "futile", "invalid": "", "outcome": "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50."}
+FUTILE = {
+    "reason": "futility",
+    "invalid": "",
+    "outcome": "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50.",
+}
 INVALID = {
     "reason": "invalid",
     "invalid": "b: 3 % was throttled",
     "outcome": "Do not use these figures: b: 3 % was throttled.",
 }
-LOOKED = {"by_look": True, "looks": [{}, {}, {}], "plan": {"looks": [50, 100, 150, 200]}, "pairs": 150}
+LOOKED = {
+    "stopped_by_analysis": True,
+    "analyses": [{}, {}, {}],
+    "plan": {"analyses": [50, 100, 150, 200]},
+    "pairs": 150,
+}
 
 
 @pytest.mark.parametrize(
@@ -286,30 +295,30 @@ LOOKED = {"by_look": True, "looks": [{}, {}, {}], "plan": {"looks": [50, 100, 15
 def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, decision: Any, how: str, said: str) -> None:
     """A target may have any name: nothing of it is taken for a word of ours."""
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
-    summary = build(tmp_path, Plan(), stopped="whatever; stopped at a look", decision_plan={"pairs": 200})
+    summary = build(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
     assert decided(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {said}"
     assert not any("ended early" in notice for notice in notices(summary))
 
 
-@pytest.mark.parametrize("written", ["{", "[]", "{}", json.dumps(ANSWER | LOOKED | {"by_look": False})])
+@pytest.mark.parametrize("written", ["{", "[]", "{}", json.dumps(ANSWER | LOOKED | {"stopped_by_analysis": False})])
 def test_a_run_that_no_look_decided_says_why_it_ended(tmp_path: Path, written: str) -> None:
     tmp_path.joinpath("decision.json").write_text(written)
-    summary = build(tmp_path, Plan(), stopped="interrupted", decision_plan={"pairs": 200})
+    summary = build(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})
 
     assert decided(summary.run) == ""
     assert "This run ended early: interrupted." in notices(summary)
 
 
 def test_a_run_without_a_plan_decides_nothing() -> None:
-    (notice,) = noticed_of(stopped=ANSWER["outcome"])
+    (notice,) = noticed_of(stop_reason=ANSWER["outcome"])
 
     assert notice.startswith("This run ended early: ")
 
 
 PLANS = {
     "small": Plan(),
-    "failures": Plan(failed=1.0),
+    "failure_rate": Plan(failed=1.0),
     "one": Plan(sessions=1, turns=1),
     "refused": Plan(sessions=0, refused=3),
     "nothing": Plan(sessions=0),
@@ -325,12 +334,12 @@ def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
     data = summary_data(summary)
 
     assert json.loads(text_of(data), parse_constant=lambda word: pytest.fail(f"{word} is no JSON")) == data
-    assert data["schema"] == 4
+    assert data["schema"] == 5
     assert data["simulated"] is PLANS[name].simulated
-    assert data["setup"].items() >= data_of(summary.setup).items()
-    assert data["money"] == data_of(summary.money)
-    assert {answer["measured_from"] for answer in data["answers"]} <= {"request_sent", "speech_end"}
-    assert len(data["heard"]) == len(summary.heard)
+    assert data["playback"].items() >= data_of(summary.setup).items()
+    assert data["cost"] == data_of(summary.money)
+    assert {answer["measured_from"] for answer in data["results"]} <= {"request_sent", "speech_end"}
+    assert len(data["voice_to_voice"]) == len(summary.heard)
     assert all(sum(s["total_ns"] for s in row["segments"]) == row["total_ns"] for row in data["segments"])
 
 
@@ -340,11 +349,11 @@ def test_summary_json_has_what_the_figures_along_a_session_show() -> None:
 
     by_turn, by_age = ([row for row in data["groups"] if row["by"] == by] for by in ("turn", "age"))
     for rows in (by_turn, by_age):
-        for target, answer in zip(("direct", "gateway"), data["answers"], strict=True):
+        for target, answer in zip(("direct", "gateway"), data["results"], strict=True):
             mine = [row for row in rows if row["target"] == target]
             failed = sum(row["turns_failed"]["count"] for row in mine)
             assert (sum(row["n"] for row in mine), failed) == (answer["n"], answer["failed"])
-            assert {(row["measure"], row["measured_from"]) for row in mine} == {("ttfa", "speech_end")}
+            assert {(row["metric"], row["measured_from"]) for row in mine} == {("ttfa", "speech_end")}
     assert [(r["name"], r["from"], r["to"]) for r in by_turn[9:11]] == [("10", 10, 10), ("11+", 11, None)]
     assert all(a["to"] == b["from"] for a, b in pairwise(by_age[:5]))
     assert {row["p95"]["value"] is None for row in by_turn if row["n"] < 80} == {True}
@@ -357,9 +366,13 @@ def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles()
     data = summary_data(summary)
 
     assert (
-        [row["target"] for row in data["spread"]] == [row["target"] for row in data["drift"]] == ["direct", "gateway"]
+        [row["target"] for row in data["variability"]]
+        == [row["target"] for row in data["drift"]]
+        == ["direct", "gateway"]
     )
-    assert [row["sigma"] for row in data["spread"]] == pytest.approx([s.sigma for _, s in summary.spreads], rel=1e-5)
+    assert [row["sigma"] for row in data["variability"]] == pytest.approx(
+        [s.sigma for _, s in summary.spreads], rel=1e-5
+    )
     assert [row["suspected"] for row in data["drift"]] == [False, False]
     assert all(row["low"] < row["ratio"] < row["high"] for row in data["drift"])
     assert [(row["p"], row["target"]) for row in data["segments_around"]] == [
@@ -368,9 +381,9 @@ def test_summary_json_has_spread_drift_and_the_segments_around_two_percentiles()
 
 
 def test_a_quantile_in_the_failed_share_is_null_and_censored() -> None:
-    answer = summary_data(summary_of(Plan(failed=1.0)))["answers"][0]
+    answer = summary_data(summary_of(Plan(failed=1.0)))["results"][0]
 
-    assert (answer["p50"]["value"], answer["p50"]["censored"], answer["p50"]["published"]) == (None, True, False)
+    assert (answer["p50"]["value"], answer["p50"]["in_failures"], answer["p50"]["reported"]) == (None, True, False)
 
 
 def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
@@ -405,7 +418,7 @@ def test_what_the_service_said_of_a_failure_is_quoted_everywhere(failing: tuple[
     outcome = next(e.outcome for e in summary.outcomes.sessions if e.kind == "failed")
 
     assert f"<{outcome}> said so" in report_text(summary)
-    assert f"<{outcome}> said so" in json.loads(paths.json.read_text())["outcomes"]["sim"]["said"].values()
+    assert f"<{outcome}> said so" in json.loads(paths.json.read_text())["outcomes"]["sim"]["service_message"].values()
     assert f"&lt;{outcome}&gt; said so" in paths.html.read_text()
     assert "said so" in paths.markdown.read_text()
 

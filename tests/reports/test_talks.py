@@ -49,7 +49,7 @@ def build(folder: Path, plan: Plan) -> Summary:
 
 def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
     found = build(tmp_path, Plan(sessions=60, turns=10, failed=0.05)).talks
-    good = reports.load(tmp_path).turns.query("outcome_class == 'good'")
+    good = reports.load(tmp_path).turns.query("outcome_class == 'success'")
     waits = sorted(good["voice_to_voice_ms"])
 
     roles = [talk_name(talk) for talk in found]
@@ -62,7 +62,7 @@ def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Pa
 
 def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: Path) -> None:
     found = build(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.1)).talks_of_steps
-    good = reports.load(tmp_path).turns.query("outcome_class == 'good'")
+    good = reports.load(tmp_path).turns.query("outcome_class == 'success'")
 
     assert set(found) == set(good["step"])
     for step, talks_ in found.items():
@@ -174,9 +174,7 @@ def test_a_stall_is_hatched_with_its_length() -> None:
     assert 'class="hatch"' in drawn
     assert "stall 400 ms" in drawn
     assert "stalled 400 ms in 1" in [text.replace("\u00a0", " ") for text in speech.talk_numbers(talk)]
-    assert "where in the reply only an event log tells" in section_html(
-        hearing(summary_of(Plan(sessions=60, turns=10)))
-    )
+    assert "its position only an event log contains" in section_html(hearing(summary_of(Plan(sessions=60, turns=10))))
 
 
 @pytest.mark.parametrize("silent_s", [1.4, 3.0, 5.9, 19.5])

@@ -57,7 +57,7 @@ def test_how_waits_scatter_is_no_business_of_the_terminal() -> None:
 
 def test_the_labels_of_a_run_stand_behind_its_name_in_every_form() -> None:
     summary = summary_of(Plan(sessions=60, turns=5))
-    summary.run.document["labels"] = {"commit": "1a2b3c", "build": "77"}
+    summary.run.metadata["labels"] = {"commit": "1a2b3c", "build": "77"}
     told, paths = "voice_turns (commit 1a2b3c, build 77)", write_report(summary)
 
     assert told in report_text(summary)
@@ -108,7 +108,7 @@ def test_the_health_of_the_load_generator_is_said_in_words() -> None:
 
 def test_an_incident_is_wrapped_into_two_lines() -> None:
     words = "no answer of the identity endpoint at 169.254.169.254 within 10 s; the token lives for 3 min more"
-    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "token_refresh", "text": words}
+    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "auth_refresh", "text": words}
     text = report_text(summary_of(Plan(), incidents=[told]), 80)
     lines = text.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
@@ -118,7 +118,7 @@ def test_an_incident_is_wrapped_into_two_lines() -> None:
 
 
 def test_an_endless_incident_takes_two_lines_and_says_that_it_was_cut() -> None:
-    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "token_refresh", "text": "word " * 200 + "x" * 300}
+    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "auth_refresh", "text": "word " * 200 + "x" * 300}
     lines = report_text(summary_of(Plan(), incidents=[told]), 80).splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
 

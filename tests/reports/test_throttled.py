@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.measures import is_throttled
+from bench.metrics import is_throttled
 from reports.gate.baselines import baseline_of
-from reports.histories.entry import entries_of, entry_of
 from reports.samples import rate_counts
 from reports.sides.side import targets_of
 from reports.summary.outcomes import by_outcome, limited
 from reports.summary.summary import summarise
+from reports.trends.entry import entries_of, entry_of
 from reports.turns import turns_of
 from tests.reports import synthetic
 from tests.reports.edited import edit
@@ -46,16 +46,16 @@ def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
 def shares(folder: Path) -> dict[str, float]:
     """The share by each way to ask for it."""
     run = rtbench.load(folder)
-    checked = rtbench.check(run, {"throttled": "rate<0.5"}).to_frame()
+    checked = rtbench.check(run, {"throttle_rate": "rate<0.5"}).to_frame()
     rates = run.rates().set_index("rate")
     (side,) = targets_of(run)
     (entry,) = entries_of(folder)
     return {
         "check": checked["value"][0],
-        "rates": rates["value"]["throttled"],
+        "rates": rates["value"]["throttle_rate"],
         "the rule of 1 %": side.outcomes.throttled(0),
-        "history of run folders": entry.rates["throttled"].value,
-        "history of stored baselines": entry_of(baseline_of(side)).rates["throttled"].value,
+        "history of run folders": entry.rates["throttle_rate"].value,
+        "history of stored baselines": entry_of(baseline_of(side)).rates["throttle_rate"].value,
     }
 
 
@@ -73,7 +73,7 @@ def test_a_run_is_throttled_if_more_than_a_hundredth_of_what_ended_was(
     (entry,) = entries_of(folder)
 
     assert entry.use == use
-    assert rtbench.check(folder, {"ttfa": "p(50)<5000"}).status == (0 if use == "VALID" else 4)
+    assert rtbench.check(folder, {"ttfa": "p(50)<5000"}).exit_status == (0 if use == "VALID" else 4)
 
 
 OUTCOMES = st.lists(
@@ -91,7 +91,7 @@ def test_it_is_the_same_counted_turn_by_turn_and_by_outcome(outcomes: Sequence[s
 
 def test_rows_count_as_outcomes_do(tmp_path: Path) -> None:
     run = rtbench.load(cut_run(tmp_path, 7, 300))
-    events, of = rate_counts(turns_of(run), "throttled")
+    events, of = rate_counts(turns_of(run), "throttle_rate")
     outcomes = summarise(run).outcomes
 
     assert (np.nansum(events), np.nansum(of)) == limited(by_outcome(outcomes.turns, 0)) == (7, 700)

@@ -18,10 +18,10 @@ from reports.wording.validity import NOT_CALIBRATED, trust
 from tests.reports.synthetic import Plan, write
 
 CITED = {
-    "date": "2026-11-20", "kind": "talking", "sessions": 400, "events_per_s": 9000.0, "exact_sessions": 100,
+    "date": "2026-11-20", "kind": "voice", "sessions": 400, "events_per_s": 9000.0, "exact_sessions": 100,
     "ended": "", "tls": True, "file": "calibration-here-tls.json", "stale": [],
 }  # fmt: skip
-LINE = "calibrated on 2026-11-20: error p99 ≤ 1 ms up to 400 talking sessions per process, 9,000 events/s"
+LINE = "calibrated on 2026-11-20: error p99 ≤ 1 ms up to 400 voice sessions per process, 9,000 events/s"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFrames:
 
 
 def citing(run: RunFrames, cited: Any) -> RunFrames:
-    return replace(run, document=run.document | {"calibration": cited})
+    return replace(run, metadata=run.metadata | {"calibration": cited})
 
 
 def test_a_run_says_how_far_its_machine_is_trusted(run: RunFrames) -> None:
@@ -51,9 +51,9 @@ def test_a_machine_that_was_not_calibrated_says_so(run: RunFrames) -> None:
 
 
 def test_runs_from_before_there_were_calibrations_say_nothing(run: RunFrames) -> None:
-    document = {key: value for key, value in run.document.items() if key != "calibration"}
+    document = {key: value for key, value in run.metadata.items() if key != "calibration"}
 
-    assert trust(replace(run, document=document)) == []
+    assert trust(replace(run, metadata=document)) == []
 
 
 def test_a_run_that_went_beyond_its_calibration_says_by_what(run: RunFrames) -> None:

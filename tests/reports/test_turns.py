@@ -19,7 +19,7 @@ def run_of(rows: list[dict[str, Any]]) -> RunFrames:
     known = {"session_id": "s1", "target": "sim", "outcome": "ok", "measured_from": "request_sent", "turn": 1}
     turns = turn_frame(pa.Table.from_pylist([known | row for row in rows], schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
-    return RunFrames(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), closed=True)
+    return RunFrames(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), finalized=True)
 
 
 def test_the_labels_with_the_most_turns_stand_by_themselves_and_the_others_share_one() -> None:

@@ -32,18 +32,18 @@ FRAMES: dict[str, Callable[[rtbench.Run], pd.DataFrame]] = {
     "turns": lambda run: run.turns,
     "sessions": lambda run: run.sessions,
     "seconds": lambda run: run.seconds,
-    "bounds": lambda run: run.bounds,
+    "uncertainty": lambda run: run.uncertainty,
     "quantiles": lambda run: run.quantiles("ttfa"),
     "quantiles of nothing": lambda run: run.quantiles("barge_in_yield", by=COLUMNS),
     "quantiles of sessions": lambda run: run.quantiles("session_ready", by=["host", "region", "turns_not_started",
         "start"]),
     "slopes": lambda run: run.quantiles("latency_slope", by="host"),
     "rates": lambda run: run.rates(by=COLUMNS),
-    **{f"quantiles by {name}": partial(rtbench.Run.quantiles, measure="ttfa", by=name) for name in (*COLUMNS, "step")},
+    **{f"quantiles by {name}": partial(rtbench.Run.quantiles, metric="ttfa", by=name) for name in (*COLUMNS, "step")},
     "comparison": lambda run: rtbench.compare(run).to_frame(),
-    "check": lambda run: rtbench.check(run, {"ttfa": ["p(95)<800", "med<+10%"], "failures": "rate<0.01"},
+    "check": lambda run: rtbench.check(run, {"ttfa": ["p(95)<800", "med<+10%"], "failure_rate": "rate<0.01"},
                                        baseline=f"{run.folder}:a").to_frame(),
-    "history": lambda run: rtbench.history(run).to_frame(),
+    "trend": lambda run: rtbench.trend(run).to_frame(),
 }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_a_frame_goes_to_parquet_and_comes_back(made: Made, tmp_path: Path, plan
     assert back.isna().equals(frame.isna())
 
 
-@pytest.mark.parametrize("name", ["quantiles", "rates", "comparison", "check", "history"])
+@pytest.mark.parametrize("name", ["quantiles", "rates", "comparison", "check", "trend"])
 def test_files_of_several_runs_have_one_schema(made: Made, tmp_path: Path, name: str) -> None:
     schemas = []
     for number, plan in enumerate(PLANS):

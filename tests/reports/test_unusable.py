@@ -65,7 +65,7 @@ def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
     assert reason.replace(NBSP, " ").startswith(begins)
     assert headline.startswith(reason)
     assert check_sentences.check_badges(check)[0] == outputs.badges_of(comparison)[0][0] == mark
-    assert (comparison.status, check.status) == (4, 4)
+    assert (comparison.exit_status, check.exit_status) == (4, 4)
 
 
 def test_compare_and_check_of_one_run_say_the_same_headline() -> None:

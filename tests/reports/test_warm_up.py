@@ -125,8 +125,8 @@ def test_what_trust_is_put_in_is_of_the_measured_phase(summaries: tuple[Summary,
 def test_throughput_is_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
-    told = [(rate.measure, rate.target, rate.total_bytes, rate.mean_bytes_per_s) for rate in whole.throughput]
-    assert told == [(r.measure, r.target, r.total_bytes, r.mean_bytes_per_s) for r in measured.throughput]
+    told = [(rate.metric, rate.target, rate.total_bytes, rate.mean_bytes_per_s) for rate in whole.throughput]
+    assert told == [(r.metric, r.target, r.total_bytes, r.mean_bytes_per_s) for r in measured.throughput]
 
 
 def test_money_and_limits_count_the_whole_run(summaries: tuple[Summary, Summary]) -> None:

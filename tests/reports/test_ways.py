@@ -30,7 +30,7 @@ def build(folder: Path, plan: Plan) -> Summary:
 def test_each_session_is_a_mark_of_its_shortest_round_trip_and_its_median(tmp_path: Path) -> None:
     frame = ways(build(tmp_path, TWO), Stratum("speech_end"))
     rows = reports.load(tmp_path).turns
-    good = rows[rows["outcome_class"] == "good"]
+    good = rows[rows["outcome_class"] == "success"]
     assert frame is not None
 
     for way in frame.ways:

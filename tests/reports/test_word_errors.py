@@ -56,7 +56,7 @@ def test_reports_say_how_many_of_how_many_words(tmp_path: Path) -> None:
     summary = edited(tmp_path, misheard)
     west, east = summary_data(summary)["rates"]
 
-    assert (west["rate"], west["of"], west["trials"]) == ("input_wer", 40 * 42, "words")
+    assert (west["rate"], west["total"], west["unit"]) == ("input_wer", 40 * 42, "words")
     assert west["low"] < west["value"] < west["high"] < east["low"]
     page, markdown = run_forms(summary)
     assert f"of 1,680{NBSP}words" in page
@@ -66,7 +66,7 @@ def test_reports_say_how_many_of_how_many_words(tmp_path: Path) -> None:
 
 def test_a_model_that_mishears_more_is_a_regression(name: str) -> None:
     comparison = quick(sides_of([name]))
-    finding = next(finding for finding in comparison.findings if finding.question.measure == "input_wer")
+    finding = next(finding for finding in comparison.findings if finding.question.metric == "input_wer")
 
     assert finding.verdict.word == "regressed"
     assert finding.difference is not None
@@ -74,11 +74,11 @@ def test_a_model_that_mishears_more_is_a_regression(name: str) -> None:
     assert finding.turns == (1_680, 1_680)
 
 
-@pytest.mark.parametrize(("limit", "words"), [("12%", ["kept", "broken"]), ("30%", ["kept", "kept"])])
+@pytest.mark.parametrize(("limit", "words"), [("12%", ["pass", "fail"]), ("30%", ["pass", "pass"])])
 def test_a_limit_is_held_against_the_rate_of_words(name: str, limit: str, words: list[str]) -> None:
     threshold = parse("input_wer", f"rate<{limit}")
 
-    assert [item.word for side in sides_of([name]) for item in limit_results(threshold, side)] == words
+    assert [item.result for side in sides_of([name]) for item in limit_results(threshold, side)] == words
 
 
 def test_too_few_words_decide_nothing(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_too_few_words_decide_nothing(tmp_path: Path) -> None:
     edit(tmp_path, "turns", lambda i, row: row | (few if (i, row["target"]) in ((0, "west"), (5, "west")) else {}))
     (item,) = limit_results(parse("reply_wer", "rate<50%"), sides_of([name])[0])
 
-    assert (item.word, item.needs, item.lacks) == ("inconclusive", 10, "words")
+    assert (item.result, item.required, item.required_unit) == ("inconclusive", 10, "words")
     assert "words to decide: 0 of" in item.reason
 
 

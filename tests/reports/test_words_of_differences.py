@@ -48,20 +48,20 @@ def test_a_ratio_reads_the_same_wherever_it_is_told(
 
 
 def test_a_rate_reads_the_same_wherever_it_is_told() -> None:
-    question = Question("failures", "rate", Margin(points=0.01))
+    question = Question("failure_rate", "rate", Margin(points=0.01))
 
     _alike(question, (0.01, 0.022), [0.012, -0.0005, 0.0246], "+1.20 points", "−0.05 to +2.46", "1 point")
 
 
 def _alike(question: Question, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str) -> None:
     difference = estimated(verdicts.scale_of(question), *values, *d)
-    finding = Finding(question, "new", difference, Verdict("not regressed"), ENOUGH)
+    finding = Finding(question, "new", difference, Verdict("not_regressed"), ENOUGH)
     compared, item = row(finding, 1), compared_item("as written", finding)
 
     assert (plain(compared.told), plain(compared.margin_text)) == (f"{apart} ({ends})", margin)
     assert plain(interval_text(item)) == f"{apart} ({ends})"
     assert plain(limit_text(item)).replace("+", "").removeprefix("−") == margin
-    assert item.figure == verdicts.figure(question)
+    assert item.title == verdicts.figure(question)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_drift_is_told_as_any_other_difference(low: float, high: float, said: 
     assert f"sim +10 % ({said})" in plain(drift_suspected([found]))
 
 
-def test_a_measure_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
+def test_a_metric_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
     question = Question("voice_to_voice", "quantile", Margin(0.1), 0.5, stratum=Stratum("request_sent"))
 
     assert verdicts.figure(question) == "voice_to_voice p50 of turns from request sent"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.columns import TURN_ARRIVALS, TURN_SENDS
-from bench.measures import CATALOGUE, Slack, bound_ns
+from bench.metrics import CATALOGUE, Slack, bound_ns
 from bench.run import evidence, measured
 from bench.run.close import close
 from bench.run.evidence import exactness, worst_bound
@@ -34,7 +34,7 @@ def of(name: str, **row: Any) -> float:
     return float(evidence.row_bounds(table(row), CATALOGUE[name])[0])
 
 
-# One measure.
+# One metric.
 
 
 @given(st.tuples(OFFSETS, OFFSETS), st.tuples(OFFSETS, OFFSETS), st.data())
@@ -58,15 +58,15 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
     )
     row = table(row_of(turn) | {"timestamp_uncertainty_ns": None})
 
-    for measure in BETWEEN:
-        found = evidence.row_bounds(row.select(evidence.bound_columns(measure)), measure)[0]
-        value_ns = measured.values_ns(row.select(list(measure.columns)).to_pandas(), measure)[0]
-        said = turn.bound_ns(measure)
+    for metric in BETWEEN:
+        found = evidence.row_bounds(row.select(evidence.bound_columns(metric)), metric)[0]
+        value_ns = measured.values_ns(row.select(list(metric.columns)).to_pandas(), metric)[0]
+        said = turn.bound_ns(metric)
         if not np.isnan(value_ns):
             assert (None if np.isnan(found) else round(found * MS)) == said
 
 
-def test_every_measure_that_hangs_on_an_arrival_has_a_bound() -> None:
+def test_every_metric_that_hangs_on_an_arrival_has_a_bound() -> None:
     without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not evidence.bound_columns(one)}
 
     assert without == {"vad_splits", "network_rtt", "retransmits", "stall_count", "barge_in_late_audio", "cached_share"}
@@ -118,11 +118,11 @@ def test_where_more_than_one_in_a_hundred_bounds_are_unknown_a_run_is_not_judged
         widths_ns = {"request_sent": 0} if number > 1 else {}
         recorder.session(labels(number)).turn_ended(build_observation(errors_ns=EXACT, widths_ns=widths_ns))
     recorder.close()
-    verdict = close(folder)["verdict"]
+    verdict = close(folder)["validity"]
 
-    assert verdict["valid"] is None
-    assert (verdict["rules"][0]["passed"], verdict["rules"][0]["figure"]) == (None, None)
-    assert verdict["rules"][0]["note"] == (
+    assert verdict["status"] == "no_verdict"
+    assert (verdict["checks"][0]["result"], verdict["checks"][0]["value"]) == ("not_evaluated", None)
+    assert verdict["checks"][0]["note"] == (
         "unknown: how far ttfa, transcript_first, transcript_total can be off, of more than 1 % of its turns"
     )
 
@@ -141,10 +141,10 @@ def test_turns_that_count_from_another_instant_are_bounded_apart(tmp_path: Path)
     recorder.close()
     leave(folder)
 
-    (typed_ttfa, spoken_ttfa) = (one for one in exactness(folder) if one.measure == "ttfa")
+    (typed_ttfa, spoken_ttfa) = (one for one in exactness(folder) if one.metric == "ttfa")
     assert (typed_ttfa.measured_from, typed_ttfa.exact) == ("request_sent", False)
     assert (spoken_ttfa.measured_from, spoken_ttfa.p50, spoken_ttfa.exact) == ("speech_end", 900.0, True)
-    assert close(folder)["verdict"]["rules"][0]["note"] == "ttfa from request_sent"
+    assert close(folder)["validity"]["checks"][0]["note"] == "ttfa from request_sent"
 
 
 @pytest.mark.parametrize("end", [leave, kill])
@@ -159,12 +159,12 @@ def test_a_run_whose_transcripts_shared_their_reads_is_invalid_by_its_transcript
         )
     recorder.close()
     end(folder)
-    verdict = close(folder)["verdict"]
+    verdict = close(folder)["validity"]
 
-    assert verdict["valid"] is False
-    assert verdict["rules"][0]["note"] == "transcript_first"
-    assert (verdict["rules"][0]["figure"], verdict["rules"][0]["limit"]) == (30.0, 3.99)
-    assert [(one["target"], one["measure"]) for one in verdict["inexact"]] == [
+    assert verdict["status"] == "invalid"
+    assert verdict["checks"][0]["note"] == "transcript_first"
+    assert (verdict["checks"][0]["value"], verdict["checks"][0]["limit"]) == (30.0, 3.99)
+    assert [(one["target"], one["metric"]) for one in verdict["uncertain_metrics"]] == [
         ("simulator", "transcript_first"),
         ("simulator", "transcript_lead"),
     ]
@@ -184,8 +184,8 @@ INEXACT: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
         ([build_observation(instants=HEARD, onset_uncertainty_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),
     "one that is found late does":
         ([build_observation(instants=HEARD, onset_uncertainty_ns=50 * MS, **LATE)], [], False, ["voice_to_voice"]),
-    "a failed turn makes no measure inexact": ([WELL, FAILED], [], True, []),
-    "a measure of sessions can be inexact too": ([WELL], [UNREADY], True, ["session_ready"]),
+    "a failed turn makes no metric inexact": ([WELL, FAILED], [], True, []),
+    "a metric of sessions can be inexact too": ([WELL], [UNREADY], True, ["session_ready"]),
 }  # fmt: skip
 
 
@@ -199,10 +199,13 @@ def test_what_is_not_exact_is_told_and_makes_some_runs_invalid(
     for session in over:
         recorder.session(labels(1)).session_ended(session)
     recorder.close()
-    verdict = close(folder)["verdict"]
+    verdict = close(folder)["validity"]
 
-    assert verdict.keys() == {"valid", "rules", "inexact"}
-    assert (verdict["valid"], [one["measure"] for one in verdict["inexact"]]) == (valid, inexact)
+    assert verdict.keys() == {"status", "reasons", "checks", "uncertain_metrics"}
+    assert (verdict["status"], [one["metric"] for one in verdict["uncertain_metrics"]]) == (
+        "valid" if valid else "invalid",
+        inexact,
+    )
 
 
 def test_the_bounds_of_a_row_are_those_of_its_turn() -> None:
@@ -220,9 +223,9 @@ def test_the_bounds_of_a_row_are_those_of_its_turn() -> None:
 
 def test_no_bound_of_a_run_is_above_the_worst() -> None:
     known = {
-        (measure.target, measure.measure): measure.bound_p99
-        for measure in exactness(STORED)
-        if CATALOGUE[measure.measure].scope == "turn" and measure.bound_p99 is not None
+        (metric.target, metric.metric): metric.bound_p99
+        for metric in exactness(STORED)
+        if CATALOGUE[metric.metric].scope == "turn" and metric.bound_p99 is not None
     }
     assert known
     assert all(worst_bound(STORED, CATALOGUE[name], target) >= p99 for (target, name), p99 in known.items())

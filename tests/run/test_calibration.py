@@ -37,9 +37,9 @@ def build_calibration(*, tls: bool = False, sessions: int = 700, **about: Any) -
         date_utc="2026-11-20",
         machine=machine() | about,
         tls=tls,
-        trusted={"listening": Trusted(sessions, 17_500.0), "talking": Trusted(400, 8_000.0)},
-        exact={"listening": Trusted(200, 5_000.0)},
-        ended={"talking": "the simulator"},
+        trusted={"text": Trusted(sessions, 17_500.0), "voice": Trusted(400, 8_000.0)},
+        exact={"text": Trusted(200, 5_000.0)},
+        ended={"voice": "the simulator"},
         steps=[build_step()],
     )
 
@@ -54,7 +54,7 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
 def test_a_file_that_is_none_is_not_cited(tmp_path: Path, text: str) -> None:
     (tmp_path / file_name(tls=False)).write_text(text)
 
-    assert citation(tmp_path, "listening", tls=False) is None
+    assert citation(tmp_path, "text", tls=False) is None
 
 
 def test_one_of_another_version_is_not_cited(tmp_path: Path) -> None:
@@ -66,10 +66,10 @@ def test_one_of_another_version_is_not_cited(tmp_path: Path) -> None:
 
 def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> None:
     save_calibration(build_calibration(), tmp_path)
-    cited = citation(tmp_path, "talking", tls=False)
+    cited = citation(tmp_path, "voice", tls=False)
 
     assert cited == {
-        "date": "2026-11-20", "kind": "talking", "sessions": 400, "events_per_s": 17500.0, "exact_sessions": 0,
+        "date": "2026-11-20", "kind": "voice", "sessions": 400, "events_per_s": 17500.0, "exact_sessions": 0,
         "ended": "the simulator", "tls": False, "file": file_name(tls=False), "stale": [],
     }  # fmt: skip
 
@@ -83,14 +83,14 @@ def test_a_run_against_an_agent_cites_what_was_found_of_calls_like_its_own(tmp_p
     assert cited is not None
     assert (cited["sessions"], cited["kind"], cited["file"]) == (150, "twilio", file_name(tls=False, agent="twilio"))
     assert citation(tmp_path, "acs", tls=False) is None
-    assert (citation(tmp_path, "talking", tls=False) or {})["sessions"] == 400
+    assert (citation(tmp_path, "voice", tls=False) or {})["sessions"] == 400
 
 
 def test_the_calibration_of_the_same_way_goes_first(tmp_path: Path) -> None:
     save_calibration(build_calibration(sessions=700), tmp_path)
-    only_plain = citation(tmp_path, "listening", tls=True)
+    only_plain = citation(tmp_path, "text", tls=True)
     save_calibration(build_calibration(sessions=500, tls=True), tmp_path)
-    both = citation(tmp_path, "listening", tls=True)
+    both = citation(tmp_path, "text", tls=True)
 
     assert only_plain is not None
     assert only_plain["stale"] == ["without TLS"]
@@ -100,7 +100,7 @@ def test_the_calibration_of_the_same_way_goes_first(tmp_path: Path) -> None:
 
 def test_what_has_changed_since_is_cited(tmp_path: Path) -> None:
     save_calibration(build_calibration(kernel="Linux 2.4", python="3.1"), tmp_path)
-    cited = citation(tmp_path, "listening", tls=False)
+    cited = citation(tmp_path, "text", tls=False)
 
     assert cited is not None
     assert cited["stale"] == ["with another kernel", "with another Python"]
@@ -108,7 +108,7 @@ def test_what_has_changed_since_is_cited(tmp_path: Path) -> None:
 
 
 def test_a_machine_that_was_not_calibrated_has_nothing_to_cite(tmp_path: Path) -> None:
-    assert citation(tmp_path, "listening", tls=False) is None
+    assert citation(tmp_path, "text", tls=False) is None
 
 
 def test_it_lies_where_programs_keep_their_state(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_without_a_home_nothing_is_cited_and_nothing_saved() -> None:
     nowhere = state_folder({})
 
     assert nowhere is None
-    assert citation(nowhere, "listening", tls=False) is None
+    assert citation(nowhere, "text", tls=False) is None
     with pytest.raises(UsageError, match="set XDG_STATE_HOME"):
         save_calibration(build_calibration(), nowhere)
 
@@ -156,11 +156,11 @@ def test_with_another_kernel_the_newest_calibration_of_the_machine_is_cited_as_s
         save_calibration(msgspec.structs.replace(build_calibration(), date_utc=date), tmp_path)
     monkeypatch.setattr(calibration, "host", lambda: facts | {"kernel": "Linux 3"})
 
-    cited = citation(tmp_path, "listening", tls=False)
+    cited = citation(tmp_path, "text", tls=False)
     assert cited is not None
     assert (cited["date"], cited["stale"]) == ("2026-02-02", ["with another kernel"])
     monkeypatch.setattr(calibration, "core_count", lambda: 999)
-    assert citation(tmp_path, "listening", tls=False) is None, "another machine"
+    assert citation(tmp_path, "text", tls=False) is None, "another machine"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def build_run(
         "schema": SCHEMA_VERSION,
         "run_id": folder.name,
         "state": "closing",
-        "began_utc_ns": BEGAN_NS,
+        "started_utc_ns": BEGAN_NS,
         "scripts": [{"name": "voice_turns", "chunk_ms": chunk_ms}],
     }
     files.write_document(folder, document)
@@ -221,7 +221,7 @@ def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> Non
     assert (totals["turns_planned"], totals["turns_not_started"], totals["events"]) == (15, 6, 102)
     assert (totals["unknown_events"], totals["timestamp_fallbacks"]) == ({"x.y": 6, "z": 3}, 6)
     assert (totals["negative"], totals["out_of_range"]) == ({}, {})
-    assert document["verdict"]["valid"] is True
+    assert document["validity"]["status"] == "valid"
 
 
 def kill(folder: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_killed_run_gives_the_same_rows_and_totals_as_a_clean_one(
     assert tables(killed) == tables(clean)
     assert cut["totals"] == ended["totals"]
     assert (ended["state"], cut["state"]) == ("ended", "killed")
-    assert "killed" in cut["stopped"]
+    assert "killed" in cut["stop_reason"]
     assert cut["ended_utc_ns"] == ended["ended_utc_ns"]
 
 
@@ -415,15 +415,16 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
     folder, _ = build_run(tmp_path)
     document = close(folder)
 
-    assert (document["state"], document["verdict"]["valid"]) == ("killed", False)
+    assert (document["state"], document["validity"]["status"]) == ("killed", "invalid")
     assert document["totals"]["turns"] == {}
-    assert [entry["turns"] for entry in document["lost"]] == [None]  # some may have begun, and nothing bounds them
+    # some may have begun, and nothing bounds them
+    assert [entry["turns"] for entry in document["missing_workers"]] == [None]
     assert all(rows == [] for rows in tables(folder).values())
 
 
 NEWER = {"pair", "rtt_scope", "retry_after_ns", "throttled", "requests_limit", "requests_remaining", "tokens_limit",
          "tokens_remaining", "input_cached_text_tokens", "input_cached_audio_tokens", "auth_wait_ns",
-         "request_acked_at_ns", "send_timestamp_source", "transmit_delay_ns", "traits", "context_tokens",
+         "request_acked_at_ns", "send_timestamp_source", "transmit_delay_ns", "turn_type", "context_tokens",
          "preamble"}  # fmt: skip
 """Columns that a version before this one did not write."""
 
@@ -441,7 +442,7 @@ def test_a_killed_run_of_an_older_version_is_closed_with_nulls_for_what_it_did_n
 
     assert totals["turns"] == {"unfinished": 1, "failed:x": 2, "ok": 6}
     assert all(NEWER.isdisjoint(row) for rows in tables(folder).values() for row in rows)
-    found = {key.measure: histogram.get_total_count() for key, histogram in read(files.histograms_path(folder)).items()}
+    found = {key.metric: histogram.get_total_count() for key, histogram in read(files.histograms_path(folder)).items()}
     assert found["ttfa_minus_rtt"] > 0
     assert "auth_wait" not in found
 
@@ -465,11 +466,11 @@ def test_turns_in_flight_when_a_run_is_killed_are_unknown_and_counted(tmp_path: 
     recorder.flush()
     document = close(folder)
 
-    (entry,) = document["lost"]
+    (entry,) = document["missing_workers"]
     assert entry["turns"] >= 4
-    (rule,) = (rule for rule in document["verdict"]["rules"] if rule["rule"] == "e")
-    assert rule["figure"] >= 16.0
-    assert document["verdict"]["valid"] is False
+    (rule,) = (rule for rule in document["validity"]["checks"] if rule["name"] == "missing_data")
+    assert rule["value"] >= 16.0
+    assert document["validity"]["status"] == "invalid"
 
 
 def test_one_worker_that_was_killed_makes_a_killed_run(tmp_path: Path) -> None:
@@ -652,11 +653,11 @@ def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
     [
         (100, 0, MS, set()),
         (100, 2 * MS, MS, set()),  # 1 % of a median of 500 ms is 5 ms
-        (100, 6 * MS, MS, {"a"}),
-        (100, 0, 11 * MS, {"c"}),
+        (100, 6 * MS, MS, {"timestamp_uncertainty"}),
+        (100, 0, 11 * MS, {"send_delay"}),
         (200, 0, 11 * MS, set()),
         (None, 0, 900 * MS, set()),
-        (20, 6 * MS, 3 * MS, {"a", "c"}),
+        (20, 6 * MS, 3 * MS, {"timestamp_uncertainty", "send_delay"}),
     ],
 )
 def test_the_verdict_is_on_what_was_recorded(
@@ -667,16 +668,16 @@ def test_the_verdict_is_on_what_was_recorded(
     record.sent(1, 1, lag_ns)
     record.turn_ended(build_observation(errors_ns={"first_audio": error_ns}))
     recorder.close()
-    verdict = close(folder)["verdict"]
+    verdict = close(folder)["validity"]
 
-    assert {rule["rule"] for rule in verdict["rules"] if rule["passed"] is False} == broken
-    assert verdict["valid"] is not broken
+    assert {rule["name"] for rule in verdict["checks"] if rule["result"] == "fail"} == broken
+    assert verdict["status"] == ("invalid" if broken else "valid")
 
 
 SPOKEN = {"speech_end": at(1), "speech_stopped": at(201), "first_audio": at(501), "ended": at(900)}
 
 
-@pytest.mark.parametrize(("error_ms", "broken"), [(4, set()), (6, {"a"})])
+@pytest.mark.parametrize(("error_ms", "broken"), [(4, set()), (6, {"timestamp_uncertainty"})])
 def test_a_turn_that_the_service_ends_is_judged_by_its_wait_from_the_end_of_speech(
     tmp_path: Path, error_ms: int, broken: set[str]
 ) -> None:
@@ -687,11 +688,11 @@ def test_a_turn_that_the_service_ends_is_judged_by_its_wait_from_the_end_of_spee
         build_observation(instants=SPOKEN, errors_ns={"first_audio": error_ms * MS}, widths_ns={"speech_end": 0})
     )
     recorder.close()
-    rules = {rule["rule"]: rule for rule in close(folder)["verdict"]["rules"]}
+    rules = {rule["name"]: rule for rule in close(folder)["validity"]["checks"]}
 
-    assert {name for name, rule in rules.items() if rule["passed"] is False} == broken
-    assert rules["a"]["limit"] == 5.0  # 1 % of 500 ms
-    assert (rules["c"]["limit"], rules["c"]["passed"]) == (10.0, True)
+    assert {name for name, rule in rules.items() if rule["result"] == "fail"} == broken
+    assert rules["timestamp_uncertainty"]["limit"] == 5.0  # 1 % of 500 ms
+    assert (rules["send_delay"]["limit"], rules["send_delay"]["result"]) == (10.0, "pass")
 
 
 def test_ttfa_counts_from_the_end_of_speech_where_the_service_starts_the_response(tmp_path: Path) -> None:
@@ -722,7 +723,7 @@ def test_turns_of_one_label_that_count_from_different_instants_are_not_pooled(tm
         }
 
 
-@pytest.mark.parametrize(("user", "broken"), [(0, set()), (1, {"b"})])
+@pytest.mark.parametrize(("user", "broken"), [(0, set()), (1, {"event_loop_delay"})])
 def test_a_slow_loop_matters_where_stamps_come_from_user_space(tmp_path: Path, user: int, broken: set[str]) -> None:
     folder, (recorder,) = build_run(tmp_path)
     recorder.session(labels(1)).turn_ended(build_observation(user_stamps=user))
@@ -730,7 +731,7 @@ def test_a_slow_loop_matters_where_stamps_come_from_user_space(tmp_path: Path, u
     recorder.close()
     document = close(folder)
 
-    assert {rule["rule"] for rule in document["verdict"]["rules"] if rule["passed"] is False} == broken
+    assert {rule["name"] for rule in document["validity"]["checks"] if rule["result"] == "fail"} == broken
     assert document["receive_timestamp_source"] == ("mixed" if user else "kernel")
 
 
@@ -747,8 +748,8 @@ def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, mon
     recorder.event_loop_delay(MS)
     recorder.close()
 
-    rule = close(folder)["verdict"]["rules"][1]
-    assert (rule["measure"], rule["passed"], rule["figure"]) == ("event_loop_delay", True, pytest.approx(1.0, rel=0.01))
+    rule = close(folder)["validity"]["checks"][1]
+    assert (rule["name"], rule["result"], rule["value"]) == ("event_loop_delay", "pass", pytest.approx(1.0, rel=0.01))
     found = read(files.histograms_path(folder))
     assert found.get(Key("event_loop_delay", "all", phase="warmup")).get_max_value() >= 900_000  # type: ignore[union-attr]
 
@@ -760,7 +761,7 @@ def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
     recorder.session(labels(2)).turn_ended(build_observation(errors_ns={"first_audio": 0}))
     recorder.close()
 
-    assert close(folder)["verdict"]["valid"] is True
+    assert close(folder)["validity"]["status"] == "valid"
 
 
 def test_turns_of_the_warm_up_are_counted(tmp_path: Path) -> None:
@@ -781,10 +782,10 @@ def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
     )
     recorder.close()
 
-    verdict = close(folder)["verdict"]
-    assert verdict["valid"] is False
-    assert verdict["rules"][0]["note"].endswith("of fast")
-    assert (verdict["rules"][0]["figure"], verdict["rules"][0]["limit"]) == (6.0, 5.0)
+    verdict = close(folder)["validity"]
+    assert verdict["status"] == "invalid"
+    assert verdict["checks"][0]["note"].endswith("of fast")
+    assert (verdict["checks"][0]["value"], verdict["checks"][0]["limit"]) == (6.0, 5.0)
 
 
 # What happened beside the sessions.
@@ -795,9 +796,9 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
     finished_and_closed: tuple[Path, Path], tmp_path: Path, how: Callable[[Path], object]
 ) -> None:
     folder, (first, second) = build_run(tmp_path, 2)
-    second.incident("token_refresh", "one")
-    first.incident("token_refresh", "two")
-    second.incident("token_refresh", "three")
+    second.incident("auth_refresh", "one")
+    first.incident("auth_refresh", "two")
+    second.incident("auth_refresh", "three")
     for recorder in (first, second):
         recorder.close()
     how(folder)
@@ -808,7 +809,7 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
         (0, "two"),
         (1, "three"),
     ]
-    assert document["totals"]["incident_counts"] == {"token_refresh": 3}
+    assert document["totals"]["incident_counts"] == {"auth_refresh": 3}
     assert files.read_document(finished_and_closed[1])["incidents"] == []
 
 
@@ -915,4 +916,4 @@ def test_a_run_whose_workers_ended_but_whose_master_never_closed_it_was_killed(t
     document = close(folder)
 
     assert document["state"] == "killed"
-    assert "killed" in document["stopped"]
+    assert "killed" in document["stop_reason"]

@@ -57,14 +57,14 @@ class Logged:
     def lines(self, what: str = "") -> list[dict[str, Any]]:
         self.log.close()
         lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-        return [line for line in lines if what in ("", line["what"])]
+        return [line for line in lines if what in ("", line["action"])]
 
 
 def test_a_log_begins_with_what_the_session_is(tmp_path: Path) -> None:
     first, *rest = Logged(tmp_path / "events" / "s.jsonl").lines()
 
-    assert (first["what"], first["schema"], first["about"]) == ("session", SCHEMA_VERSION, {"dialect": "ga"})
-    assert (first["start_ns"], first["wanted"], first["limits"]["first_delta"]) == (AT_NS, 1, 30.0)
+    assert (first["action"], first["schema"], first["about"]) == ("session", SCHEMA_VERSION, {"dialect": "ga"})
+    assert (first["start_ns"], first["planned"], first["timeouts"]["first_delta"]) == (AT_NS, 1, 30.0)
     assert rest == []
 
 
@@ -75,7 +75,13 @@ def test_what_was_sent_stands_in_the_log_once(tmp_path: Path) -> None:
 
     item, request = logged.lines("sent")
     assert item["event"]["item"]["content"][0]["text"] == "hello"
-    assert request == {"what": "sent", "name": "response.create", "at_ns": at(2), "wire_bytes": 9, "width_ns": 5}
+    assert request == {
+        "action": "sent",
+        "name": "response.create",
+        "at_ns": at(2),
+        "wire_bytes": 9,
+        "uncertainty_ns": 5,
+    }
 
 
 def test_when_a_message_really_left_stands_behind_it_in_the_log(tmp_path: Path) -> None:
@@ -87,8 +93,8 @@ def test_when_a_message_really_left_stands_behind_it_in_the_log(tmp_path: Path) 
     sent, *told = logged.lines()[1:]
     assert sent["ticket"] == 77
     assert told == [
-        {"what": "transmitted", "ticket": 77, "at_ns": at(3)},
-        {"what": "transmitted", "ticket": 77, "at_ns": at(4), "acknowledged": True},
+        {"action": "transmitted", "ticket": 77, "at_ns": at(3)},
+        {"action": "transmitted", "ticket": 77, "at_ns": at(4), "acknowledged": True},
     ]
 
 
@@ -197,7 +203,7 @@ def test_only_what_came_from_outside_is_written(tmp_path: Path) -> None:
     logged.hear(b"{")
     logged.timeline.tell(inputs.Closed(1006, at(2), ""))
 
-    assert [line["what"] for line in logged.lines()] == ["session", "received", "closed"]
+    assert [line["action"] for line in logged.lines()] == ["session", "received", "closed"]
 
 
 def test_the_log_is_on_disk_when_a_turn_is_over(tmp_path: Path) -> None:

@@ -179,4 +179,4 @@ def test_a_column_that_takes_more_memory_than_any_run_s_is_refused(
 
 @pytest.mark.parametrize("table", ["turns", "sessions"])
 def test_arm_block_and_phase_are_in_the_schema_from_the_first_version(table: files.TableName) -> None:
-    assert {"arm", "block", "phase", "run_id", "worker", "simulated"} <= set(files.SCHEMAS[table].names)
+    assert {"block", "phase", "run_id", "worker", "simulated"} <= set(files.SCHEMAS[table].names)

@@ -114,7 +114,7 @@ def test_what_does_not_fit_is_counted_beside_the_histogram(key: Key, value: int,
 
     histogram = histograms.get(key)
     inside = histogram.get_total_count() if histogram is not None else 0
-    counted = {"in": inside, "out": histograms.out_of_range[key.measure], "negative": histograms.negative[key.measure]}
+    counted = {"in": inside, "out": histograms.out_of_range[key.metric], "negative": histograms.negative[key.metric]}
     assert counted == {"in": 0, "out": 0, "negative": 0} | {where: 1}
 
 
@@ -245,7 +245,7 @@ def test_nothing_has_no_quantile() -> None:
     assert quantile(empty("ttfa"), 0.5) is None
 
 
-def test_what_stands_twice_in_a_log_is_added_up_in_the_range_of_its_measure(tmp_path: Path) -> None:
+def test_what_stands_twice_in_a_log_is_added_up_in_the_range_of_its_metric(tmp_path: Path) -> None:
     narrow = HdrHistogram(1, MINUTE_US, 3)
     narrow.record_value(5)
     lines = "".join(f"Tag={TTFA.tag},0.000,1.000,0.005,{narrow.encode().decode('ascii')}\n" for _ in range(2))
@@ -260,7 +260,7 @@ def test_what_stands_twice_in_a_log_is_added_up_in_the_range_of_its_measure(tmp_
     assert contents(read(twice)) == {TTFA.tag: [(7, 2)]}
 
 
-def test_measures_can_be_forgotten() -> None:
+def test_metrics_can_be_forgotten() -> None:
     histograms = filled({TTFA: [5], RATE: [6], Key("ttfa", "other"): [7]})
     histograms.discard(["ttfa"])
 

@@ -23,7 +23,7 @@ def run_on(parent: Path, *names: str) -> Path:
     """A run that is closed, with a worker on each of these hosts; number n's event loop is n + 1 ms late."""
     folder = files.create(parent, "voice_turns", BEGAN_NS)
     files.write_document(
-        folder, {"schema": SCHEMA_VERSION, "run_id": folder.name, "state": "closing", "began_utc_ns": BEGAN_NS}
+        folder, {"schema": SCHEMA_VERSION, "run_id": folder.name, "state": "closing", "started_utc_ns": BEGAN_NS}
     )
     for number, name in enumerate(names):
         recorder = Recorder(Spool(folder, number), BEGAN_NS, host=named_host() | {"name": name, "niceness": number})
@@ -57,14 +57,14 @@ def test_each_host_says_who_had_its_cores_and_a_rule_that_it_breaks_goes_by_that
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = Processors(
-        cores=4, load_begin=9.0, load_end=14.0, own=0.1, programs=0.9, stolen=0.1, taken_most=1.0, stolen_most=0.2
+        cores=4, load_start=9.0, load_end=14.0, this_run=0.1, all_programs=0.9, steal=0.1, total_max=1.0, steal_max=0.2
     )
     monkeypatch.setattr("bench.cores.CoreWatch.look", lambda _: seen)
     document = files.read_document(run_on(tmp_path, "red", "blue", "red"))
 
-    told = {host["name"]: (host["processors"]["own"], host["processors"]["programs"]) for host in document["hosts"]}
+    told = {host["name"]: (host["cpu_use"]["this_run"], host["cpu_use"]["all_programs"]) for host in document["hosts"]}
     assert told == {"blue": (0.1, 0.9), "red": (0.2, 0.9)}
-    assert {rule["remedy"] for rule in document["verdict"]["rules"]} == {f"{OTHERS}; {HYPERVISOR}"}
+    assert {rule["remedy"] for rule in document["validity"]["checks"]} == {f"{OTHERS}; {HYPERVISOR}"}
 
 
 def test_a_run_of_an_older_version_was_recorded_by_the_host_that_led_it() -> None:

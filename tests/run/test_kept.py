@@ -35,14 +35,14 @@ def rtbench(*words: object) -> Result:
 
 def run(folder: Path, days: int = 0, **changes: Any) -> Path:
     """A run that began so many days after the others."""
-    return synthetic.write(folder, Plan(sessions=10), began_utc_ns=BEGAN_NS + days * DAY_NS, **changes)
+    return synthetic.write(folder, Plan(sessions=10), started_utc_ns=BEGAN_NS + days * DAY_NS, **changes)
 
 
 def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
     """A run that this process says to write."""
     synthetic.write_killed(folder, Plan(sessions=10))
     writer = {"host": host or socket.gethostname(), "pid": pid}
-    files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"label": "sim"}]})
+    files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"name": "sim"}]})
     if pid == os.getpid():
         lock.hold(folder)
     return folder
@@ -50,12 +50,12 @@ def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
 
 def test_runs_are_listed_newest_first_with_what_they_are(tmp_path: Path) -> None:
     run(tmp_path / "old", labels={"commit": "1a2b3c"})
-    run(tmp_path / "new", 2, verdict={"valid": False, "rules": []})
+    run(tmp_path / "new", 2, validity={"status": "invalid"})
     (tmp_path / "notes").mkdir()
     (tmp_path / "file").write_text("run.json")
     new, old = kept_runs(tmp_path).runs
 
-    assert (new.name, new.valid, old.name, old.valid) == ("new", False, "old", True)
+    assert (new.name, new.validity, old.name, old.validity) == ("new", "invalid", "old", "valid")
     assert (old.labels, old.targets, old.sessions) == ({"commit": "1a2b3c"}, ["sim"], 10)
     assert old.size_bytes == sum(path.stat().st_size for path in (tmp_path / "old").rglob("*") if path.is_file())
     assert (old.state, old.under_way, old.simulated) == ("ended", False, True)
@@ -63,7 +63,7 @@ def test_runs_are_listed_newest_first_with_what_they_are(tmp_path: Path) -> None
 
 def test_the_table_says_verdict_labels_and_size_in_so_many_columns(tmp_path: Path) -> None:
     run(tmp_path / "20261120T091400Z-voice_turns", labels={"commit": "1a2b3c", "branch": "main"})
-    run(tmp_path / "20261122T091400Z-voice_turns", 2, verdict={"valid": None, "rules": []}, simulated=False)
+    run(tmp_path / "20261122T091400Z-voice_turns", 2, validity={"status": "no_verdict"}, simulated=False)
     for width in (100, 70):
         head, new, old, labels = table(kept_runs(tmp_path), width).splitlines()
 
@@ -93,7 +93,7 @@ def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
 
 
 def test_what_others_wrote_into_a_document_steers_no_terminal(tmp_path: Path) -> None:
-    run(tmp_path / "run", labels={"a": "\x1b[2J"}, targets=[{"label": "\x1b]0;x\x07"}])
+    run(tmp_path / "run", labels={"a": "\x1b[2J"}, targets=[{"name": "\x1b]0;x\x07"}])
 
     assert "\x1b" not in table(kept_runs(tmp_path))
     assert "\x1b" not in rtbench("runs", tmp_path, "--json").stdout
@@ -118,7 +118,7 @@ def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
     newest = run(tmp_path / "one", 2)
     run(tmp_path / "three", 1)
     under_way(tmp_path / "live", pid=os.getpid())
-    document = files.read_document(tmp_path / "live") | {"began_utc_ns": BEGAN_NS + 9 * DAY_NS}
+    document = files.read_document(tmp_path / "live") | {"started_utc_ns": BEGAN_NS + 9 * DAY_NS}
     files.write_document(tmp_path / "live", document)
 
     assert newest_run(tmp_path) == newest

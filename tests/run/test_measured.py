@@ -1,4 +1,4 @@
-"""One definition of a measure, read in two ways: of one turn or session, and of whole tables."""
+"""One definition of a metric, read in two ways: of one turn or session, and of whole tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.rows import session_row
 from reports.runs import session_frame, turn_frame
@@ -23,7 +23,7 @@ CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done"
 
 
 def told(frame: pd.DataFrame, place: int) -> dict[str, float]:
-    """The measures in ms that a row of a report's frame has."""
+    """The metrics in ms that a row of a report's frame has."""
     values = {name: frame[f"{name}_ms"].iloc[place] for name in CATALOGUE if f"{name}_ms" in frame.columns}
     return {name: float(value) for name, value in values.items() if value == value}
 
@@ -33,8 +33,8 @@ def frame_of(table: TableName, rows: list[dict[str, Any]]) -> pd.DataFrame:
     return read(pa.Table.from_pylist(rows, schema=SCHEMAS[table]))
 
 
-def in_ms(measures_ns: Mapping[str, int]) -> dict[str, float]:
-    return {name: value / 1e6 for name, value in measures_ns.items()}
+def in_ms(metrics_ns: Mapping[str, int]) -> dict[str, float]:
+    return {name: value / 1e6 for name, value in metrics_ns.items()}
 
 
 @given(
@@ -44,7 +44,7 @@ def in_ms(measures_ns: Mapping[str, int]) -> dict[str, float]:
         max_size=5,
     )
 )
-def test_a_session_s_measures_are_the_same_of_itself_and_of_its_row(drawn: list[tuple[dict[str, int], int]]) -> None:
+def test_a_session_s_metrics_are_the_same_of_itself_and_of_its_row(drawn: list[tuple[dict[str, int], int]]) -> None:
     """Whatever phases of connecting are missing."""
     sessions = [
         build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, auth_wait_ns=wait_ns)
@@ -53,7 +53,7 @@ def test_a_session_s_measures_are_the_same_of_itself_and_of_its_row(drawn: list[
     frame = frame_of("sessions", [session_row(session, 0) for session in sessions])
 
     for place, session in enumerate(sessions):
-        assert told(frame, place) == in_ms(session.measures_ns())
+        assert told(frame, place) == in_ms(session.metrics_ns())
 
 
 @given(
@@ -68,7 +68,7 @@ def test_a_session_s_measures_are_the_same_of_itself_and_of_its_row(drawn: list[
         max_size=5,
     )
 )
-def test_a_turn_s_measures_are_the_same_of_itself_and_of_its_row(
+def test_a_turn_s_metrics_are_the_same_of_itself_and_of_its_row(
     drawn: list[tuple[dict[str, int], int | None, int | None, str | None]],
 ) -> None:
     turns = [
@@ -83,7 +83,7 @@ def test_a_turn_s_measures_are_the_same_of_itself_and_of_its_row(
     frame = frame_of("turns", [row_of(turn) for turn in turns])
 
     for place, turn in enumerate(turns):
-        assert told(frame, place) == in_ms(turn.measures_ns())
+        assert told(frame, place) == in_ms(turn.metrics_ns())
 
 
 @pytest.mark.parametrize(
@@ -104,5 +104,5 @@ def test_a_phase_of_connecting_begins_where_the_last_one_before_it_ended(
     frame = frame_of("sessions", [session_row(session, 0)])
 
     phases = [name for name in CATALOGUE if name.startswith("connect_") and name != "connect_total"]
-    for found in (in_ms(session.measures_ns()), told(frame, 0)):
+    for found in (in_ms(session.metrics_ns()), told(frame, 0)):
         assert {name: ms for name, ms in found.items() if name in phases} == expected_ms

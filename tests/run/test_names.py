@@ -27,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which a user works, with runs of which one has a name that is not UTF-8."""
     runs = tmp_path / "runs"
     synthetic.write(runs / "one", Plan(sessions=40)).rename(runs / NAME)
-    synthetic.write(runs / "two", Plan(sessions=40), began_utc_ns=BEGAN_NS + 10**12)
+    synthetic.write(runs / "two", Plan(sessions=40), started_utc_ns=BEGAN_NS + 10**12)
     (tmp_path / "ci.yaml").write_text("ttfa:\n  - p(95)<2500\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -53,7 +53,7 @@ def test_a_command_reads_a_run_whose_name_is_not_utf_8(home: Path, command: list
     assert said.splitlines()[-1].startswith(last), said
 
 
-def test_such_a_run_is_listed_and_has_its_place_in_a_history(home: Path) -> None:
+def test_such_a_run_is_listed_and_has_its_place_in_a_trend(home: Path) -> None:
     assert SHOWN in told("runs")
     assert {each["name"] for each in json.loads(told("runs", "--json"))["runs"]} == {NAME, "two"}
     told("report", "two")

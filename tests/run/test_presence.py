@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.run.kept import kept_runs, newest_run
 from bench.run.merging.merge import meant_folders
 from bench.run.presence import is_folder, is_run
-from reports.histories.history import in_folders
+from reports.trends.trend import in_folders
 from tests.command_line import call
 from tests.locked import lock
 from tests.run.test_kept import run, under_way
@@ -69,7 +69,7 @@ def test_a_merge_leaves_out_no_part_that_cannot_be_read(home: Path, monkeypatch:
     assert not (home / "merged").exists()
 
 
-def test_a_history_names_the_run_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trend_names_the_run_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         call("report", home / "runs" / name)
     lock(home / "runs" / "two", monkeypatch)

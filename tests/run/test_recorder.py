@@ -16,7 +16,7 @@ from msgspec import structs
 
 from bench.clock import Arrival, utc_ns
 from bench.columns import TOKENS, TURNS, names_of, token_column
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.observe.observation import Quality, SessionObservation, TurnObservation
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.events import UNREAD, Usage
@@ -75,9 +75,9 @@ def gathered(folder: Path, recorder: Recorder) -> Histograms:
     return all_histograms(files.row_reader(folder), parts(folder))
 
 
-def counted(folder: Path, recorder: Recorder, measure: str, step: str = "all") -> list[int]:
-    """The values in the histogram of a measure; as their bucket's top, in µs."""
-    histogram = gathered(folder, recorder).get(Key(measure, "simulator", step))
+def counted(folder: Path, recorder: Recorder, metric: str, step: str = "all") -> list[int]:
+    """The values in the histogram of a metric; as their bucket's top, in µs."""
+    histogram = gathered(folder, recorder).get(Key(metric, "simulator", step))
     if histogram is None:
         return []
     values, counts = distribution(histogram)
@@ -89,7 +89,7 @@ def counted(folder: Path, recorder: Recorder, measure: str, step: str = "all") -
 
 def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder: Recorder) -> None:
     turn = build_observation(
-        audio="opening_hours.wav", vad_splits=1, answer_response_id="resp_2", traits="calls+filler",
+        audio="opening_hours.wav", vad_splits=1, answer_response_id="resp_2", turn_type="function_calls+filler",
         context_tokens=1_400,
         context_cached_tokens=1_300, preamble=True, yielded=False, false_yield=True,
         truncation_correct=True, false_reply=False, cut_off=True,
@@ -175,14 +175,14 @@ def test_a_session_s_row_says_which_variables_it_took_and_whether_its_events_are
 
 
 def test_rows_say_which_arm_and_pair_they_belong_to(folder: Path, recorder: Recorder) -> None:
-    record = recorder.session(replace(LABELS, arm="simulator", block=0, pair=7))
+    record = recorder.session(replace(LABELS, block=0, pair=7))
     record.turn_ended(build_observation())
     record.session_ended(build_session())
     recorder.flush()
 
     for table in ("turns", "sessions"):
         (row,) = files.read_table(folder, table).to_pylist()
-        assert (row["arm"], row["block"], row["pair"]) == ("simulator", 0, 7)
+        assert (row["block"], row["pair"]) == (0, 7)
 
 
 THROTTLED = {"outcome": "throttled:response", "detail": "rate_limit_exceeded: Please try again in 6.232s."}
@@ -240,7 +240,7 @@ def test_what_a_turn_does_not_have_is_null() -> None:
               "audio_speed", "input_text_tokens", "timestamp_uncertainty_ns", "request_sent_uncertainty_ns", "detail",
               "audio", "stall_duration_ns",
               "stall_count", "vad_splits", "network_rtt_ns", "rtt_scope", "retransmits", "retry_after_ns",
-              "send_timestamp_source", "transmit_delay_ns", "request_acked_at_ns", "traits", "context_tokens",
+              "send_timestamp_source", "transmit_delay_ns", "request_acked_at_ns", "context_tokens",
               "preamble",
               "interruption", "yielded", "function_calls", "dead_air_ns"}  # fmt: skip
     assert absent.isdisjoint(row)
@@ -284,7 +284,7 @@ def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> N
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(detail="x" * 295 + secret))
     record.session_ended(build_session(unknown_events={f"event.{secret}": 1}))
-    recorder.incident("token_refresh", "x" * 295 + secret)
+    recorder.incident("auth_refresh", "x" * 295 + secret)
     recorder.close()
 
     assert rows(folder, "turns")[0]["detail"] == counters(folder)["incidents"][0]["text"] == "x" * 295 + "***"
@@ -299,7 +299,7 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_
     folder.mkdir()
     prepare(folder)
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
-    labels = Labels(SECRET, SECRET, SECRET, SECRET, arm=SECRET, phase=SECRET)
+    labels = Labels(SECRET, SECRET, SECRET, SECRET, phase=SECRET)
     record = recorder.session(labels)
     said = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
     record.turn_ended(build_observation(step=SECRET, audio=SECRET, reply_text=SECRET, input_text=SECRET, **said))
@@ -312,7 +312,7 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_
     )
     recorder.close()
 
-    ours = {"run_id", "session_id", "target", "scenario", "script", "arm", "phase", "step", "audio"}
+    ours = {"run_id", "session_id", "target", "scenario", "script", "phase", "step", "audio"}
     for table in ("turns", "sessions"):
         (row,) = rows(folder, table)
         assert {name for name, value in row.items() if SECRET in str(value)} == ours & set(row)
@@ -369,7 +369,7 @@ def test_a_number_that_no_column_can_hold_costs_no_row_and_is_said(folder: Path,
     assert [turn["first_audio_at_ns"] for turn in turns] == [501 * MS] * 3
     assert len(rows(folder, "sessions")) == 1
     (incident,) = counters(folder)["incidents"]
-    assert incident["kind"] == "value_left_out"
+    assert incident["kind"] == "value_dropped"
     assert incident["text"].startswith("input_text_tokens in turns of session w0-000001, null there: OverflowError")
 
 
@@ -387,7 +387,7 @@ def test_a_second_that_cannot_be_counted_costs_no_other_row(
 
     assert [len(rows(folder, table)) for table in ("turns", "sessions", "seconds")] == [1, 1, 1]
     assert rows(folder, "seconds")[0]["turns_started"] == 1
-    assert counters(folder)["incident_counts"] == {"second_left_out": 1}
+    assert counters(folder)["incident_counts"] == {"second_dropped": 1}
     assert counters(folder)["done"] is True
 
 
@@ -404,7 +404,7 @@ def test_the_last_rows_are_written_whatever_becomes_of_the_last_second(
 # Counts.
 
 
-def test_the_measures_of_a_good_turn_are_counted_by_step(folder: Path, recorder: Recorder) -> None:
+def test_the_metrics_of_a_good_turn_are_counted_by_step(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     for ms in (100, 250):
         instants = {"request_sent": at(0), "first_audio": at(ms), "ended": at(900)}
@@ -433,15 +433,15 @@ def test_a_turn_that_did_not_end_well_is_in_no_histogram_of_turns_but_has_its_ro
     assert rows(folder, "turns")[0]["first_audio_at_ns"] == 501 * MS
 
 
-def test_a_session_s_measures_are_counted(folder: Path, recorder: Recorder) -> None:
+def test_a_session_s_metrics_are_counted(folder: Path, recorder: Recorder) -> None:
     recorder.session(LABELS).session_ended(build_session())
 
-    scope = [name for name, measure in CATALOGUE.items() if measure.scope == "session" and measure.unit == "ms"]
+    scope = [name for name, metric in CATALOGUE.items() if metric.scope == "session" and metric.unit == "ms"]
     assert {name: len(counted(folder, recorder, name)) for name in scope} == dict.fromkeys(scope, 1)
     assert counted(folder, recorder, "connect_total") == pytest.approx([20_000], rel=1e-3)
 
 
-def test_a_measure_below_zero_is_counted_beside(folder: Path, recorder: Recorder) -> None:
+def test_a_metric_below_zero_is_counted_beside(folder: Path, recorder: Recorder) -> None:
     instants = {"request_sent": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
     recorder.session(LABELS).turn_ended(build_observation(instants=instants))
 
@@ -454,7 +454,7 @@ def test_what_rows_hold_is_in_no_histogram_while_the_run_goes_on(recorder: Recor
     record.turn_ended(build_observation())
     record.session_ended(build_session())
 
-    assert {key.measure for key, _ in recorder.histograms.items()} == {"delta_gap"}
+    assert {key.metric for key, _ in recorder.histograms.items()} == {"delta_gap"}
 
 
 def test_steps_beyond_the_thirty_second_share_a_histogram_and_their_rows_keep_their_label(
@@ -623,7 +623,7 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
     assert sum(1 for _ in recorder.histogram_slices()) == len(list(recorder.histograms.items()))
     told = counters(folder)
     (host,) = told["hosts"]
-    assert host.pop("processors")["cores"] == os.cpu_count()
+    assert host.pop("cpu_use")["cores"] == os.cpu_count()
     assert told == {
         "done": False,
         "pid": os.getpid(),
@@ -645,26 +645,26 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
 def test_incidents_are_kept_with_their_instant_and_worker_and_without_secrets(folder: Path) -> None:
     recorder = Recorder(Spool(folder, 3), BEGAN_NS, hide=lambda text: text.replace("secret", "***"))
     before_ns = utc_ns()
-    recorder.incident("token_refresh", "no answer to secret \udcff" + "x" * 500)
+    recorder.incident("auth_refresh", "no answer to secret \udcff" + "x" * 500)
     recorder.close()
 
     document = json.loads(path_of(folder, 3, FACTS).read_text())
     (incident,) = document["incidents"]
-    assert (incident["worker"], incident["kind"]) == (3, "token_refresh")
+    assert (incident["worker"], incident["kind"]) == (3, "auth_refresh")
     assert incident["text"].startswith("no answer to *** ?x")
     assert len(incident["text"]) == 300
     assert before_ns <= incident["at_utc_ns"] <= utc_ns()
-    assert document["incident_counts"] == {"token_refresh": 1}
+    assert document["incident_counts"] == {"auth_refresh": 1}
 
 
 def test_incidents_beyond_the_hundredth_are_counted_alone(folder: Path, recorder: Recorder) -> None:
     for number in range(130):
-        recorder.incident("token_refresh", str(number))
+        recorder.incident("auth_refresh", str(number))
     recorder.incident("another", "")
     recorder.close()
 
     assert [incident["text"] for incident in counters(folder)["incidents"]] == [str(number) for number in range(100)]
-    assert counters(folder)["incident_counts"] == {"token_refresh": 130, "another": 1}
+    assert counters(folder)["incident_counts"] == {"auth_refresh": 130, "another": 1}
 
 
 def test_a_full_disk_keeps_the_rows_for_the_next_attempt(

@@ -36,6 +36,6 @@ def test_texts_of_others_end_and_ours_do_not() -> None:
 
 
 def test_a_row_keeps_what_is_no_text() -> None:
-    row = {"detail": "of-ours-1\n", "turn": 7, "arm": None, "step": "of-ours-1"}
+    row = {"detail": "of-ours-1\n", "turn": 7, "step": "of-ours-1"}
 
     assert words().cleaned_row(row) == row | {"detail": "***\\n"}

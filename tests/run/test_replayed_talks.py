@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.measures import GOOD
+from bench.metrics import GOOD
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline

@@ -15,14 +15,14 @@ from bench.run.recorder import Recorder
 from bench.run.spool import Spool
 from tests.run.test_close import BEGAN_NS, play, tables
 
-DOCUMENT = {"schema": SCHEMA_VERSION, "state": "closing", "began_utc_ns": BEGAN_NS, "scripts": []}
+DOCUMENT = {"schema": SCHEMA_VERSION, "state": "closing", "started_utc_ns": BEGAN_NS, "scripts": []}
 
 
 def recorded(spool: Spool, *, ends: bool = True) -> None:
     """A worker that plays a few sessions, and says what was said."""
     recorder = Recorder(spool, BEGAN_NS, transcripts=True)
     play(recorder)
-    recorder.incident("token_refresh", f"of worker {spool.worker}")
+    recorder.incident("auth_refresh", f"of worker {spool.worker}")
     if ends:
         recorder.close()
 

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     folder = files.create(tmp_path, "x", BEGAN_NS)
     files.write_document(
         folder,
-        {"schema": SCHEMA_VERSION, "run_id": folder.name, "state": "running", "began_utc_ns": BEGAN_NS},
+        {"schema": SCHEMA_VERSION, "run_id": folder.name, "state": "running", "started_utc_ns": BEGAN_NS},
     )
     return folder
 
@@ -63,8 +63,8 @@ def test_a_turn_s_line_says_who_said_what(folder: Path) -> None:
             "step": "greeting",
             "response_id": "resp_1",
             "item_id": "item_1",
-            "said": "grüezi",
-            "replied": "You said grüezi.",
+            "input_text": "grüezi",
+            "reply_text": "You said grüezi.",
         }
     ]
 
@@ -72,7 +72,7 @@ def test_a_turn_s_line_says_who_said_what(folder: Path) -> None:
 def test_lines_are_on_disk_with_the_rows(folder: Path) -> None:
     talk(recorder(folder), "w0-000001", "one", "two")
 
-    assert [line["said"] for line in read(folder / "spool" / "transcripts-0.jsonl")] == ["one", "two"]
+    assert [line["input_text"] for line in read(folder / "spool" / "transcripts-0.jsonl")] == ["one", "two"]
 
 
 def test_the_lines_of_all_workers_end_in_one_file(folder: Path) -> None:
@@ -82,7 +82,7 @@ def test_the_lines_of_all_workers_end_in_one_file(folder: Path) -> None:
         one.close()
     close(folder)
 
-    said = [(line["session_id"], line["said"]) for line in read(folder / "transcripts.jsonl")]
+    said = [(line["session_id"], line["input_text"]) for line in read(folder / "transcripts.jsonl")]
     assert said == [(f"w{worker}-000001", word) for worker in (0, 1) for word in ("one", "two")]
 
 
@@ -93,7 +93,7 @@ def test_of_a_killed_run_the_whole_lines_are_kept(folder: Path) -> None:
     spooled.write_bytes(spooled.read_bytes()[:-20])
 
     assert close(folder)["state"] == "killed"
-    assert [line["said"] for line in read(folder / "transcripts.jsonl")] == ["one", "three"]
+    assert [line["input_text"] for line in read(folder / "transcripts.jsonl")] == ["one", "three"]
 
 
 def test_a_secret_that_the_service_repeats_is_hidden(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_full_disk_keeps_the_lines_for_the_next_attempt(folder: Path, monkeypa
             talk(one, "w0-000002", "two")
     one.flush()
 
-    assert [line["said"] for line in read(folder / "spool" / "transcripts-0.jsonl")] == ["one", "two"]
+    assert [line["input_text"] for line in read(folder / "spool" / "transcripts-0.jsonl")] == ["one", "two"]
 
 
 def no_room(write: Any) -> Any:

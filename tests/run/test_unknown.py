@@ -120,7 +120,7 @@ def test_the_shortest_turn_is_that_of_a_session_or_from_one_session_to_the_next(
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    shared = {"began_utc_ns": 0, "workers": 3, "concurrency": 7, "scripts": [{"turns": 2}], "targets": [{}]}
+    shared = {"started_utc_ns": 0, "workers": 3, "concurrency": 7, "scripts": [{"turns": 2}], "targets": [{}]}
     return shared | changes
 
 

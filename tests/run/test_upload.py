@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Path:
 
 def write(folder: Path, **changes: object) -> None:
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
-    document = {"schema": SCHEMA_VERSION, "run_id": folder.name, "began_utc_ns": BEGAN_NS, "writer": writer}
+    document = {"schema": SCHEMA_VERSION, "run_id": folder.name, "started_utc_ns": BEGAN_NS, "writer": writer}
     files.write_document(folder, document | changes)
 
 
@@ -127,7 +127,7 @@ def test_runs_that_began_in_one_second_on_several_machines_stay_apart(run: Path)
     with blob_server() as server:
         destination = destination_of(server.url, "URL")
         first = Uploader(destination).upload(run).address
-        write(run, state="ended", began_utc_ns=BEGAN_NS + 1)
+        write(run, state="ended", started_utc_ns=BEGAN_NS + 1)
         assert Uploader(destination).upload(run).address != first
 
 

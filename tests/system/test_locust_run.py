@@ -26,14 +26,14 @@ def ending(folder: Path, code: str, **document: object) -> str:
 
 
 def test_a_run_that_comes_to_its_end_has_a_verdict(tmp_path: Path) -> None:
-    assert ending(tmp_path, "exit(4)", verdict={"valid": False}) == ""
+    assert ending(tmp_path, "exit(4)", validity={"status": "invalid"}) == ""
     assert ending(tmp_path, "exit(1)") == "the run ended with status 1"
 
 
 def test_a_run_that_is_killed_says_by_what(tmp_path: Path) -> None:
     killed = f"import os; os.kill(os.getpid(), {signal.SIGKILL:d})"
 
-    assert ending(tmp_path, killed, verdict={}) == "the run ended with status -9"
+    assert ending(tmp_path, killed, validity={}) == "the run ended with status -9"
 
 
 def test_a_run_that_is_refused_says_what_it_said(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measures import GOOD
+from bench.metrics import GOOD
 from bench.run import folder as files
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario

@@ -44,7 +44,7 @@ PROBES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     **{
         f"typed in {dialect}": (dialect, ("--text", "hello"), (
             "◇ SIMULATED", "session.update", "→ response.create", "← audio delta × ", "♪ first audible sample",
-            "outcome    ok", "ttfa ", "replied ", "apim-request-id", "connect_upgrade ", "response.done, completed",
+            "outcome    ok", "ttfa ", "reply text ", "apim-request-id", "connect_upgrade ", "response.done, completed",
             "voice alloy",
         ))
         for dialect in ("ga", "preview")
@@ -52,11 +52,12 @@ PROBES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "heard by the service": (
         "ga", ("--audio", str(WAV), "--input-transcription", "whisper-1", "--voice", "marin"),
         ("· end of speech", "speech_stopped", "append after speech × ", "voice_to_voice ", "end_of_turn_delay ",
-         "segments   end of turn delay ", "input transcript", "said ", "voice marin", "turn_detection.type server_vad"),
+         "breakdown  end of turn delay ", "input transcript", "input text ", "voice marin", "turn_detection.type "
+                                                                                            "server_vad"),
     ),
     "committed": (
         "preview", ("--audio", str(WAV), "--manual-commit"),
-        ("→ audio append × ", "→ input_audio_buffer.commit", "→ response.create", "segments   request ",
+        ("→ audio append × ", "→ input_audio_buffer.commit", "→ response.create", "breakdown  request ",
          "voice_to_voice "),
     ),
 }  # fmt: skip

@@ -159,7 +159,7 @@ def test_what_fails_is_told_once_each_and_once_when_it_works_again(
     issuer.problem = ""
     until(lambda: "works again" in incidents[-1][1])
 
-    assert {kind for kind, _ in incidents} == {"token_refresh"}
+    assert {kind for kind, _ in incidents} == {"auth_refresh"}
     again = [text for _, text in incidents if "works again" in text]
     assert again == [f"signing in through Entra ID works again after {len(incidents) - 1} failures"]
     assert all(text.startswith("the endpoint is down (") for _, text in incidents[:-1])

@@ -16,7 +16,7 @@ import pytest
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.measures import LOOKUPS_FULL
+from bench.metrics import LOOKUPS_FULL
 from bench.transport import names
 from bench.transport.connect import open_tcp
 from bench.transport.interface import DIRECT, NetworkPath, Phases, Proxy

@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from bench.load.playing.progress import LiveKey, Outcomes, Times
-from bench.measures import FIRST_DELTAS, outcome_class
+from bench.metrics import FIRST_DELTAS, outcome_class
 from bench.units import US_PER_S
 
 AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
@@ -70,14 +70,16 @@ class Instruments:
             "gen_ai.client.operation.time_to_first_chunk", "s", "From the request to the first delta, of good turns."
         )
         self._wait = meter.create_histogram(
-            "rtbench.turn.wait", "s", "How long callers of good turns waited, by measure and origin."
+            "rtbench.turn.latency", "s", "How long callers of good turns waited, by metric and origin."
         )
         self._turns = meter.create_counter("rtbench.turns", "{turn}", "Measured turns that ended, by outcome.")
         self._events = meter.create_counter("rtbench.events", "{event}", "Events on the wire, by direction.")
         self._bytes = meter.create_counter("rtbench.io", "By", "Bytes on the wire, by direction.")
         self._cost = meter.create_counter("rtbench.cost", "{USD}", "What turns and minutes cost.")
-        self._sessions = meter.create_gauge("rtbench.sessions", "{session}", "Sessions that are open.")
-        self._late = meter.create_gauge("rtbench.harness.late", "", "1 where the run would be invalid now, else 0.")
+        self._sessions = meter.create_gauge("rtbench.sessions.active", "{session}", "Sessions that are open.")
+        self._late = meter.create_gauge(
+            "rtbench.load_generator.overloaded", "", "1 where the run would be invalid now, else 0."
+        )
 
     def take(self, told: Told) -> None:
         """Count what is told."""
@@ -121,11 +123,11 @@ class Instruments:
 
     def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveKey, list[int]]]) -> None:
         for key, values_us in times:
-            of_wait = {**attributes, "rtbench.measure": key.measure, "rtbench.origin": key.measured_from}
+            of_wait = {**attributes, "rtbench.metric": key.metric, "rtbench.measured_from": key.measured_from}
             for value_us in values_us:
                 wait_s = value_us / US_PER_S
                 self._wait.record(wait_s, of_wait)
-                if key.measured_from == "request_sent" and key.measure in FIRST_DELTAS.values():
+                if key.measured_from == "request_sent" and key.metric in FIRST_DELTAS.values():
                     self._first_chunk.record(wait_s, attributes)
 
 

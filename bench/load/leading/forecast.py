@@ -2,7 +2,7 @@
 
 The options are those of `locust`. Prints one line of JSON: `scenario`; `targets`, each with its `label`, its `url` and
 whether it is on this machine (`loopback`); `session_s`, the least that a session lasts; `session_usd`, what it may cost
-from … to, null where that is not known; `cost`, the same in words; `connects_per_min`, null for no limit; `notices`;
+from … to, null where that is not known; `cost`, the same in words; `connect_rate`, null for no limit; `notices`;
 `lacking`, what can never be measured, as `bench.load.planning.lacking` has it.
 Exit status 2 with one line on stderr for what the user can mend.
 """
@@ -17,7 +17,7 @@ from locust.argument_parser import get_parser, parse_locustfile_option
 from locust.env import Environment
 from locust.main import get_locustfiles_locally, merge_locustfiles_content
 
-from bench.errors import USAGE_STATUS, BenchError
+from bench.errors import USAGE_STATUS, RtbenchError
 from bench.load.leading import locust_events  # noqa: F401  # registers our options with Locust
 from bench.load.planning.estimate import estimate, estimate_words, priced
 from bench.load.planning.planned import Planned, planned, session_s
@@ -30,12 +30,12 @@ def forecast(plan: Planned) -> dict[str, Any]:
     return {
         "scenario": plan.scenario,
         "targets": [
-            {"label": target.label, "url": target.public_url, "loopback": target.loopback} for target in plan.targets
+            {"name": target.label, "url": target.public_url, "loopback": target.loopback} for target in plan.targets
         ],
         "session_s": session_s(plan.scripts),
         "session_usd": estimate(quotes, 1) if len(priced(quotes)) == len(quotes) else None,
         "cost": estimate_words(quotes, None),
-        "connects_per_min": min((rate for rate in plan.connect_rates if rate), default=None),
+        "connect_rate": min((rate for rate in plan.connect_rates if rate), default=None),
         "lacking": plan.lacking,
         "notices": [notice for target in plan.targets for notice in target.notices],
     }
@@ -49,7 +49,7 @@ def main() -> None:
     environment: Any = Environment(user_classes=chosen, parsed_options=options, shape_class=shape)
     try:
         print(json.dumps(forecast(planned(environment))))
-    except BenchError as error:
+    except RtbenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
 

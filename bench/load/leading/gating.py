@@ -19,7 +19,7 @@ from bench.load.planning.run_options import OF_CHECK, is_command
 READ = python_command("reports.gate")
 
 Thresholds = Mapping[str, Sequence[str]]
-"""Texts of thresholds by measure and filters, as run.json holds them."""
+"""Texts of thresholds by metric and filters, as run.json holds them."""
 
 
 def read_thresholds(plan: Planned, parsed: Any, command: Sequence[str] = READ) -> Thresholds:

@@ -19,10 +19,10 @@ from bench.load.leading.looks import (
     LookPlan,
     Looks,
     close_run,
-    decision_plan,
     holds_rows,
     plan_words,
     scripts_of,
+    sequential_plan,
     upload_run,
 )
 from bench.load.leading.monitor import Monitor, Telemetry, check_installed
@@ -131,7 +131,7 @@ class Leader(ProcessRole):
         self._check_options = check_options(self._parsed, self._thresholds)
         if plan.options.until_decided:
             pairs = plan.sessions or MOST_PAIRS
-            self._decision = decision_plan(
+            self._decision = sequential_plan(
                 plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking, thresholds=self._thresholds
             )
         return plan
@@ -166,12 +166,12 @@ class Leader(ProcessRole):
     def _begin(self, keyring: Keyring) -> None:
         slot = WorkerSlot(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
         arms = arms_of(self._planned, keyring, slot)
-        folder = files.create(self._planned.options.runs_dir, self._planned.scenario, slot.began_utc_ns)
+        folder = files.create(self._planned.options.runs_dir, self._planned.scenario, slot.started_utc_ns)
         lock.hold(folder)
         settings = vars(self._parsed)
-        document = self._planned.opening_document(folder.name, slot.began_utc_ns, settings, slot.workers)
+        document = self._planned.opening_document(folder.name, slot.started_utc_ns, settings, slot.workers)
         if self._decision is not None:
-            document["decision_plan"] = dict(self._decision)
+            document["sequential_plan"] = dict(self._decision)
         if self._thresholds:
             document["thresholds"] = self._thresholds
         said = {**settings, **self._planned.public_settings}
@@ -245,7 +245,7 @@ class Leader(ProcessRole):
     def _give_up(self, cause: str) -> None:
         """End a run whose figures cannot be used."""
         if not self._current.stopped:
-            self._current.document["given_up"] = cause
+            self._current.document["aborted_because"] = cause
         self.request_stop(f"{GIVEN_UP}{cause}")
 
     def refuse(self, problem: str) -> None:
@@ -283,7 +283,7 @@ class Leader(ProcessRole):
         with self._closing:
             if not self._current.ending and not self._current.stopped and self._is_cut_short:
                 self._current.stopped = INTERRUPTED
-            self._current.document.setdefault("ending_utc_ns", utc_ns())
+            self._current.document.setdefault("stopping_utc_ns", utc_ns())
             super()._drain()
 
     @property
@@ -293,7 +293,7 @@ class Leader(ProcessRole):
         Whoever does may have seen figures, so it decides less than a run that ends by itself.
         """
         monitor = self._current.monitor
-        return monitor is not None and "decision_plan" in self._current.document and monitor.is_early
+        return monitor is not None and "sequential_plan" in self._current.document and monitor.is_early
 
     def _finish(self) -> None:
         with self._closing:
@@ -350,7 +350,7 @@ class Leader(ProcessRole):
         if held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were delayed, as the service asked: {longest} in total")
-            self._current.document["holds"] = held_s
+            self._current.document["start_delays_s"] = held_s
 
     def _say_backed_off(self) -> None:
         """Say how many calls were held back after refused ones; the rows of seconds have their number."""

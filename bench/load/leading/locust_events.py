@@ -22,7 +22,7 @@ from locust import events
 from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench.errors import USAGE_STATUS, BenchError, each_error
+from bench.errors import USAGE_STATUS, RtbenchError, each_error
 from bench.load.leading import link, messages
 from bench.load.leading.leader import Alone
 from bench.load.leading.master import Master
@@ -51,7 +51,7 @@ def _on_init(environment: Any, **_: Any) -> None:
     environment.rtbench = role = role_of(environment)
     try:
         role.open()
-    except BenchError as error:
+    except RtbenchError as error:
         for each in each_error(error):
             role.say(str(each))
         role.give_up()

@@ -70,7 +70,7 @@ def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
     return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(plays)]
 
 
-def decision_plan(
+def sequential_plan(
     options: Options,
     pairs: int,
     scripts: Sequence[Mapping[str, Any]],
@@ -87,7 +87,7 @@ def decision_plan(
     """
     of_one = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     asked = {
-        "measure": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
+        "metric": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
         "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
         "scripts": list(of_one.values()),
         "pairs": pairs,
@@ -121,8 +121,8 @@ def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
 
 def plan_words(plan: LookPlan) -> str:
     """What decides the run, in one line."""
-    gates = "; ".join(f"{measure} {', '.join(texts)}" for measure, texts in plan["gates"].items())
-    looks = plan["looks"]
+    gates = "; ".join(f"{metric} {', '.join(texts)}" for metric, texts in plan["primary_metrics"].items())
+    looks = plan["analyses"]
     sizes = ", ".join(str(size) for size in looks[:2]) + (f" … {looks[-1]}" if len(looks) > 2 else "")
     return f"the run ends once it is decided: {gates}; interim analyses at {sizes} pairs"
 
@@ -182,7 +182,7 @@ class Looks:
         say: Callable[[str], None],
         command: Sequence[str] = LOOK,
     ) -> None:
-        self._folder, self._sizes, self._command = folder, list(plan["looks"]), command
+        self._folder, self._sizes, self._command = folder, list(plan["analyses"]), command
         self._stop, self._say = stop, say
         self._known = self._tried = self._held = 0
         self._lateness = LatenessWatch(self._sizes[-1], say=say, give_up=give_up)
@@ -213,7 +213,7 @@ class Looks:
         try:
             lines = output_of([*self._command, str(self._folder)]).strip().splitlines()
             said: dict[str, Any] = json.loads(lines[-1] if lines else "")
-            self._held = max(self._held, int(said["look"]))
+            self._held = max(self._held, int(said["analysis"]))
         except (OSError, ValueError, KeyError) as error:
             trouble = f"an interim analysis failed: {error}"
             if trouble != self._trouble:  # once of each kind; the run goes on, and the next look is as good
@@ -311,8 +311,8 @@ def close_run(
 
     `check_options`: those by which `rtbench check` judges the run; None where nothing judges it.
     """
-    document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stopped": stopped}
-    length_s = (document["ended_utc_ns"] - document["began_utc_ns"]) / NS_PER_S
+    document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stop_reason": stopped}
+    length_s = (document["ended_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
     document["notices"] = [*document["notices"], *uncut(document, length_s)]
     with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
         files.write_document(folder, document)
@@ -320,7 +320,7 @@ def close_run(
     # the decision before the report, which shows it; either of them closes the folder
     decided = (
         _child(python_command("bench.cli.decision", str(folder)), longest_s, f"rtbench check {folder}")
-        if "decision_plan" in document
+        if "sequential_plan" in document
         else None
     )
     reported = _called("report", folder, longest_s)
@@ -358,8 +358,8 @@ def upload_run(folder: Path, url: str) -> str:
 
 def run_status(document: Mapping[str, Any]) -> int | None:
     """The exit status of a run: 4 where it is invalid or was not judged; None, for Locust's own, where it is valid."""
-    verdict = document.get("verdict") or {}
-    return None if verdict.get("valid") is True else INVALID_STATUS
+    validity = document.get("validity") or {}
+    return None if validity.get("status") == "valid" else INVALID_STATUS
 
 
 def longest_report_s(folder: Path) -> float:

@@ -36,8 +36,8 @@ SEND_REST_S = 10.0
 """Seconds that the child may take for what is left when the run is over."""
 PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
-BEHIND = "the process that sends metrics fell behind: some are lost"
-CUT = f"the process that sends metrics had not ended {SEND_REST_S:g} s after the run: the last of them are lost"
+BEHIND = "the process that sends metrics fell behind: some were not sent"
+CUT = f"the process that sends metrics had not ended {SEND_REST_S:g} s after the run: the last of them were not sent"
 
 
 def check_installed() -> None:

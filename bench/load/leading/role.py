@@ -16,7 +16,7 @@ import gevent
 from gevent.lock import RLock
 
 from bench.cores import niceness, set_niceness
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, BenchError, UsageError
+from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, UsageError
 from bench.load.leading.monitor import Monitor
 from bench.load.leading.terminal import TerminalView
 from bench.load.planning.planned import Planned, check_descriptors, check_shares, planned
@@ -94,14 +94,14 @@ class ProcessRole(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Get ready for runs, once Locust has started. Raises BenchError for what the user can mend."""
+        """Get ready for runs, once Locust has started. Raises RtbenchError for what the user can mend."""
 
     def give_up(self) -> NoReturn:
         """End the process before any run, for the user must mend something."""
         sys.exit(USAGE_STATUS)
 
     def prepare(self) -> None:
-        """Plan a run, and see that this process can do it. Raises BenchError for what the user can mend."""
+        """Plan a run, and see that this process can do it. Raises RtbenchError for what the user can mend."""
         self._planned = plan = self._plan()
         if self._parsed.headless:
             check_shares(
@@ -138,7 +138,7 @@ class ProcessRole(ABC):
         self._environment.process_exit_code = None
         try:
             self._start()
-        except BenchError as error:
+        except RtbenchError as error:
             self._refuse_start(str(error))
         except OSError as error:
             self._refuse_start(unwritable(error))
@@ -182,7 +182,7 @@ class ProcessRole(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Begin a run. Raises BenchError for what the user can mend, OSError where the disk takes nothing."""
+        """Begin a run. Raises RtbenchError for what the user can mend, OSError where the disk takes nothing."""
 
     def _refuse_start(self, problem: str) -> None:
         """End a run that cannot start: one line, status 2, and no users."""

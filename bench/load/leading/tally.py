@@ -10,7 +10,6 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,8 @@ from bench.load.playing.progress import (
     LiveKey,
     ProgressReport,
 )
-from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE, LEAST_SESSIONS, ORIGINS, sessions_to_publish
+from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, LEAST_SESSIONS, ORIGINS, sessions_to_publish
+from bench.run.document import Check, Validity, ValidityStatus
 from bench.run.histograms import SPEECH_END, empty, quantile, record_values
 from bench.run.recorder import Traffic
 from bench.run.validity import Evidence, Exactness, judge
@@ -34,10 +34,10 @@ from bench.units import NS_PER_S, US_PER_MS
 OK = "OK"
 """The health of a load generator that keeps up."""
 LIVE_FIGURES = ("ttfa", "ttft", "transcript_first", "voice_to_voice")
-"""What live views tell, of these headline measures."""
+"""What live views tell, of these headline metrics."""
 EXPORTED = frozenset(
-    LiveKey(WAIT if measure in FIRST_DELTAS.values() else VALUE, measure, measured_from)
-    for measure in LIVE_FIGURES
+    LiveKey(WAIT if metric in FIRST_DELTAS.values() else VALUE, metric, measured_from)
+    for metric in LIVE_FIGURES
     for measured_from in ORIGINS
 )
 """Which times metrics are made of: those of LIVE_FIGURES, each turn's wait for a first delta once."""
@@ -55,14 +55,14 @@ SILENT_NS = 5 * NS_PER_S
 
 @dataclass(frozen=True)
 class Wait:
-    """How long the callers of an arm waited for what a measure is about, since an origin.
+    """How long the callers of an arm waited for what a metric is about, since an origin.
 
     `turns`: good and failed ones, `failed`: these. A failed turn waited without end, so a quantile
     that lands on one is infinite; None where a report would not publish it, for there are too few sessions.
     """
 
     arm: str
-    measure: str
+    metric: str
     measured_from: str
     turns: int
     failed: int
@@ -78,18 +78,18 @@ class Wait:
     @property
     def name(self) -> str:
         """ttfa, or ttfa after speech."""
-        return f"{self.measure} after speech" if self.measured_from == SPEECH_END else self.measure
+        return f"{self.metric} after speech" if self.measured_from == SPEECH_END else self.metric
 
     @property
     def started_by(self) -> str:
         """The instant that latency is measured from, in the words of a report."""
-        spoken = SPEECH_END in (self.measured_from, CATALOGUE[self.measure].begin)
+        spoken = SPEECH_END in (self.measured_from, CATALOGUE[self.metric].begin)
         return "end of speech" if spoken else "request sent"
 
     @property
     def about(self) -> str:
         """ttfa from end of speech."""
-        return f"{self.measure} from {self.started_by}"
+        return f"{self.metric} from {self.started_by}"
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,7 @@ class TargetStanding:
     unpriced: int
     health: str
     verdict: str
-    valid: bool | None = None
-    """What the verdict says; None where nothing is judged yet."""
+    validity: ValidityStatus = "no_verdict"
     simulated: bool = False
     remedy: str = ""
     """What to do if the run is invalid."""
@@ -123,8 +122,8 @@ class _Times:
     A failed turn's wait is infinite; among all it is not.
     """
 
-    def __init__(self, measure: str) -> None:
-        self.all_us = empty(measure)
+    def __init__(self, metric: str) -> None:
+        self.all_us = empty(metric)
         self._recent_us: deque[float] = deque(maxlen=RECENT)
         self.course_ms: deque[tuple[float, float]] = deque(maxlen=COURSE_SAMPLES)
 
@@ -180,7 +179,7 @@ class Tally:
     def _kept(self, arm: str, key: LiveKey) -> _Times:
         of_arm = self._times[arm]
         if key not in of_arm:
-            of_arm[key] = _Times(key.measure)
+            of_arm[key] = _Times(key.metric)
         return of_arm[key]
 
     def sample(self) -> None:
@@ -214,8 +213,7 @@ class Tally:
         """How each target stands, in the order of the run."""
         total, waits, exact = self.total, self.waits(), self._exact()
         judged = judge(self._evidence(exact))
-        broken = _first_broken(judged["rules"])
-        valid = False if broken else True if judged["valid"] else None
+        failed = _first_failed(judged)
         return [
             TargetStanding(
                 label,
@@ -226,11 +224,11 @@ class Tally:
                 self._rates(label, now_ns),
                 None if counts["unpriced"] and not counts["usd"] else counts["usd"],
                 int(counts["unpriced"]),
-                _health(judge(self._evidence(measure for measure in exact if measure.target == label))),
+                _health(judge(self._evidence(metric for metric in exact if metric.target == label))),
                 _verdict(judged),
-                valid,
+                judged.status,
                 total.simulated,
-                broken["remedy"] if broken else "",
+                failed.remedy if failed else "",
             )
             for label, counts in sorted(total.targets.items(), key=lambda one: (self._place(one[0]), one[0]))
         ]
@@ -243,13 +241,13 @@ class Tally:
 
         A failed turn whose step has shown no such figure yet is counted with the wait for the first delta alone.
         """
-        first = {(wait.measure, wait.measured_from): wait for wait in waits if wait.arm == arm}
+        first = {(wait.metric, wait.measured_from): wait for wait in waits if wait.arm == arm}
         failed, figures = dict(failures.get(arm, ())), []
-        for measure in LIVE_FIGURES:
+        for metric in LIVE_FIGURES:
             for measured_from in ORIGINS:
-                value = LiveKey(VALUE, measure, measured_from)
-                if (measure, measured_from) in first:
-                    figures.append(first[measure, measured_from])
+                value = LiveKey(VALUE, metric, measured_from)
+                if (metric, measured_from) in first:
+                    figures.append(first[metric, measured_from])
                 elif self._good(arm, value) or value in failed:
                     figures.append(self._wait(arm, value, failed.get(value, 0)))
         return figures
@@ -291,8 +289,8 @@ class Tally:
 
     def late(self) -> str:
         """Return why the load generator is overloaded now, as `send_delay 14.2 ms > 10 ms`; empty if it keeps up."""
-        broken = _first_broken(judge(self._evidence(self._exact()))["rules"])
-        return _over(broken) if broken else ""
+        failed = _first_failed(judge(self._evidence(self._exact())))
+        return _over(failed) if failed else ""
 
     def _exact(self) -> list[Exactness]:
         exact = []
@@ -305,10 +303,10 @@ class Tally:
                     exact.append(Exactness(arm, name, bound_p99_ms, p50_ms, measured_from=measured_from))
         return exact
 
-    def _evidence(self, measures: Iterable[Exactness]) -> Evidence:
+    def _evidence(self, metrics: Iterable[Exactness]) -> Evidence:
         total = self.total
         return Evidence(
-            measures=tuple(measures),
+            metrics=tuple(metrics),
             user_stamps_share=total.turns_user_stamped / total.turns_stamped if total.turns_stamped else None,
             event_loop_delay_p99=total.event_loop_delay_p99_ms,
             send_delay_p99=total.send_delay_p99_ms,
@@ -334,7 +332,7 @@ class Tally:
         )
         course = tuple(times.course_ms) if times else ()
         trend = tuple(tail for _, tail in course[-TREND_SAMPLES:])
-        return Wait(arm, key.measure, key.measured_from, turns, failed, p50, p95, trend, course, lacking)
+        return Wait(arm, key.metric, key.measured_from, turns, failed, p50, p95, trend, course, lacking)
 
     def _lacking(self, arm: str, p: float, turns: int) -> int:
         """Sessions that a quantile of so many turns takes, as in a report; 0 where they are there.
@@ -369,24 +367,24 @@ def _by_key(counts: Counter[tuple[str, LiveKey]]) -> Counter[LiveKey]:
     return turns
 
 
-def _health(judged: dict[str, Any]) -> str:
-    if broken := _first_broken(judged["rules"]):
-        return f"overloaded: {_over(broken)}"
-    return OK if any(rule["passed"] for rule in judged["rules"]) else ""
+def _health(validity: Validity) -> str:
+    if failed := _first_failed(validity):
+        return f"overloaded: {_over(failed)}"
+    return OK if any(check.result == "pass" for check in validity.checks) else ""
 
 
-def _verdict(judged: dict[str, Any]) -> str:
+def _verdict(validity: Validity) -> str:
     """What the run's verdict would be if it ended now. Whether sessions start on time is judged at the end alone."""
-    broken = _first_broken(judged["rules"])
-    return f"INVALID: {_over(broken)}" if broken else "VALID so far" if judged["valid"] else "NO VERDICT yet"
+    failed = _first_failed(validity)
+    return f"INVALID: {_over(failed)}" if failed else "VALID so far" if validity.status == "valid" else "NO VERDICT yet"
 
 
-def _first_broken(rules: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    return next((rule for rule in rules if rule["passed"] is False), None)
+def _first_failed(validity: Validity) -> Check | None:
+    return next((check for check in validity.checks if check.result == "fail"), None)
 
 
-def _over(broken: dict[str, Any]) -> str:
-    return f"{broken['measure']} {_told(broken['figure'])} > {_told(broken['limit'])}"
+def _over(failed: Check) -> str:
+    return f"{failed.name} {_told(failed.value or 0.0)} > {_told(failed.limit or 0.0)}"
 
 
 def _told(value_ms: float) -> str:

@@ -15,7 +15,7 @@ from typing import TextIO
 from bench.live_line import LinePart, LiveLine, fitted
 from bench.load.leading.tally import OK, Tally, TargetStanding, Wait
 from bench.load.playing.progress import ProgressReport
-from bench.measures import FIRST_DELTAS
+from bench.metrics import FIRST_DELTAS
 from bench.money import dollars
 from bench.plain import one_line, printable
 
@@ -174,7 +174,7 @@ def _several(rank: int, waits: list[Wait]) -> LinePart:
         for count in range(min(MAX_ARMS, len(arms)), 0, -1)
     )
     what = "p50/p95" if both else "p50"
-    forms = f"{waits[0].name} {what} {every}", f"{waits[0].measure} {every}", every
+    forms = f"{waits[0].name} {what} {every}", f"{waits[0].metric} {every}", every
     return LinePart(rank, forms, cut=tuple(fewer))
 
 
@@ -275,7 +275,7 @@ def board_lines(targets: Iterable[TargetStanding], width: int, *, colour: bool) 
 
 def _row_of(target: TargetStanding) -> tuple[str, ...]:
     """What stands in the columns. The wait is that of most turns for a first delta."""
-    first = [wait for wait in target.waits if wait.measure in FIRST_DELTAS.values()]
+    first = [wait for wait in target.waits if wait.metric in FIRST_DELTAS.values()]
     wait = max(first, key=lambda wait: wait.turns, default=NO_WAIT)
     return (
         printable(target.target),

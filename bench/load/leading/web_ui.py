@@ -31,6 +31,7 @@ from bench.load.leading.tally import RECENT, TargetStanding, Wait
 from bench.load.leading.terminal import FAILED, UNKNOWN
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
 from bench.money import dollars
+from bench.run.document import ValidityStatus
 from bench.units import byte_unit
 
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
@@ -249,7 +250,7 @@ def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
         {
             "name": f"{place:04}",  # which the page sorts by, and does not show
             "target": wait.arm,
-            "figure": wait.measure,
+            "figure": wait.metric,
             "measured_from": wait.started_by,
             "p50": _cell(wait.p50_ms, wait.lacking[:1]),
             "p95": _cell(wait.p95_ms, wait.lacking[1:]),
@@ -275,7 +276,7 @@ def _session_row(target: TargetStanding) -> dict[str, Any]:
         "bytesout": _bytes(target.rates.bytes_sent),
         "usd": ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced,
         "harness": target.health or "no verdict yet",
-        "verdict": f"{BADGES[target.valid][1]} {target.verdict}{' · SIMULATED' if target.simulated else ''}",
+        "verdict": f"{BADGES[target.validity][1]} {target.verdict}{' · SIMULATED' if target.simulated else ''}",
     }
 
 
@@ -299,7 +300,11 @@ INKS = ("var(--a)", "var(--b)", "var(--t2)", "var(--t3)")
 """Colours of targets in their order, those of a report; more than four begin again."""
 STYLES = {"": "p50 (solid)", "tail": "p95 (dashed)"}
 """The quantiles that are drawn, by the class of their lines."""
-BADGES = {True: ("ok", "✓"), False: ("no", "✕"), None: ("hm", "?")}
+BADGES: dict[ValidityStatus, tuple[str, str]] = {
+    "valid": ("ok", "✓"),
+    "invalid": ("no", "✕"),
+    "no_verdict": ("hm", "?"),
+}
 STYLE = (
     ":root{color-scheme:light;--ink:#1a1f24;--soft:#5a646e;--grid:#d5dae0;--bg:#fff;"
     "--a:#0068a8;--b:#b84a00;--t2:#16191d;--t3:#74777b;--good:#00705a;--goodbg:#e2f3ee;--bad:#b3201a;--badbg:#fbe6e4;"
@@ -320,7 +325,7 @@ STYLE = (
 
 
 def live_page(targets: Sequence[TargetStanding], *, dark: bool = False) -> str:
-    """The page: how the run stands, and a figure for each measure that has been measured often enough.
+    """The page: how the run stands, and a figure for each metric that has been measured often enough.
 
     `dark`: as Locust's page is, whose visitors may choose otherwise than their system.
     """
@@ -341,7 +346,7 @@ def live_page(targets: Sequence[TargetStanding], *, dark: bool = False) -> str:
 def _badges(targets: Sequence[TargetStanding]) -> str:
     if not targets:
         return "<p>No run has started.</p>"
-    style, glyph = BADGES[targets[0].valid]
+    style, glyph = BADGES[targets[0].validity]
     simulated = "<b class='sim'>◇ SIMULATED</b> " if targets[0].simulated else ""
     remedy = f"<p><strong>What to do:</strong> {escape(targets[0].remedy)}.</p>" if targets[0].remedy else ""
     return f"<p><b class='{style}'>{glyph} {escape(targets[0].verdict)}</b> {simulated}</p>{remedy}"

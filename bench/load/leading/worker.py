@@ -70,7 +70,7 @@ class Worker(ProcessRole):
         if handed is None:
             return  # its master could not start the run, and has said so
         if self._runner.client_id not in handed["members"]:
-            self.say("this worker came after the run had begun: it takes no part in it")
+            self.say("this worker connected after the run had started: it takes no part in it")
             return
         self._number = handed["members"][self._runner.client_id]
         shares = spool.is_reached(Path(handed["folder"]), handed["host"])
@@ -120,16 +120,16 @@ class Worker(ProcessRole):
         if shares:
             return WorkerSlot(**given)
         ahead_ns, error_ns = handed["clocks"].get(self._runner.client_id, (0, None))
-        since_ns = utc_ns() - ahead_ns - given["began_utc_ns"]
+        since_ns = utc_ns() - ahead_ns - given["started_utc_ns"]
         clock = {"ahead_ns": ahead_ns, "ahead_error_ns": error_ns}
         return WorkerSlot(**given | {"began_ns": monotonic_ns() - since_ns} | clock)
 
     def _own_folder(self, handed: dict[str, Any], slot: WorkerSlot) -> Path:
         """Make a folder for what is recorded here, which `rtbench merge` can read, and ship it from now on."""
         plan = self._planned
-        folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.began_utc_ns)
+        folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.started_utc_ns)
         settings = vars(self._parsed)
-        document = plan.opening_document(handed["run_id"], slot.began_utc_ns, settings, slot.workers)
+        document = plan.opening_document(handed["run_id"], slot.started_utc_ns, settings, slot.workers)
         files.write_document(folder, document)
         send, run_id = self._runner.send_message, handed["run_id"]
         source = Source(folder, self._number, self._key)
@@ -173,7 +173,7 @@ class Worker(ProcessRole):
             current.ending = current.ending or DRAINING
             if not current.live.closed:
                 self._environment.process_exit_code = USAGE_STATUS
-        self.say(f"{named} ends, because it lost its master{where}")
+        self.say(f"{named} ends, because its master is missing{where}")
         self._runner.quit()
 
     def request_stop(self, reason: str) -> None:

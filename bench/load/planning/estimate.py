@@ -138,7 +138,7 @@ def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
     without = f"; {_listed(quote.target for quote in unknown)} {are} left out, because {_no_price(unknown)}"
     spoken = any(quote.spoken for quote in known)
     replies = f"{LOW.spoken_s:.0f} to {HIGH.spoken_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
-    apart = "; transcription is billed apart" if any(quote.transcribed for quote in known) else ""
+    apart = "; transcription is billed extra" if any(quote.transcribed for quote in known) else ""
     return f"{words}; replies of {replies} are assumed{apart}{without if unknown else ''}"
 
 
@@ -152,7 +152,7 @@ def below_estimate(budget_usd: float | None, quotes: Collection[Quote], sessions
     usd = None if sessions is None else estimate(priced(quotes), sessions)
     if usd is None or budget_usd is None or budget_usd >= usd[0]:
         return ""
-    least = f"the least estimate ({dollars(usd[0])})"
+    least = f"the lower estimate ({dollars(usd[0])})"
     return f"the budget of {dollars(budget_usd)} USD is below {least}: the run will end early"
 
 

@@ -1,6 +1,6 @@
 """Says what turns and sessions of a script can never have, by the plan alone: instants and columns of their rows.
 
-A measure is made of those (`Measure.columns`), so what cannot be measured is known before the first call is paid for.
+A metric is made of those (`Measure.columns`), so what cannot be measured is known before the first call is paid for.
 It is said of what is certain: a service may speak where text was asked for, but has no end of speech to tell of a turn
 that is typed. Nothing is known of a task in Python, which decides in each session what is said, nor of a script that
 sends events in the words of the service, which may change any setting.
@@ -24,7 +24,7 @@ UNNAMED = "the service names no turns, so only what is heard of them is known"
 class Lack:
     """Instants and columns of a turn that are absent where `holds`; `why`, in words that name what a script lacks.
 
-    A name of `bench.measures.TRAITS` behind `traits:` stands for turns of that trait.
+    A name of `bench.metrics.TURN_TYPES` behind `turn_type:` is of turns of that type.
     """
 
     names: Sequence[str]
@@ -51,7 +51,7 @@ OF_CALLS = (
     "answer_request_sent",
     "function_audible",
     "function_execution_ns",
-    "traits:calls",
+    "turn_type:function_calls",
 )
 OF_BARGE_IN = (
     "barge_in",
@@ -61,7 +61,7 @@ OF_BARGE_IN = (
     "barge_in_response_done",
     "overlap_ns",
 )
-OF_TRUNCATION = ("truncate_sent", "truncated", "traits:after_truncation")
+OF_TRUNCATION = ("truncate_sent", "truncated", "turn_type:after_truncation")
 
 LACKS = (
     Lack(SPOKEN, lambda _, turn: turn.kind != "audio", "it has no voice turn (`audio`)"),
@@ -102,7 +102,7 @@ LACKS = (
         "no step interrupts a reply (`interrupt`)",
     ),
     Lack(
-        ("yielded", "truncation_correct", "traits:after_interruption"),
+        ("yielded", "truncation_correct", "turn_type:after_interruption"),
         lambda script, _: not _interrupts(script),
         "no step interrupts a reply (`interrupt`)",
     ),

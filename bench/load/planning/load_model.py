@@ -134,16 +134,16 @@ class Arrivals:
         mine = islice(self.instants_s(), worker % workers, None, workers)
         return (round((head_start_s + at_s) * NS_PER_S) for at_s in mine)
 
-    def facts(self, began_utc_ns: int, workers: int) -> dict[str, Any]:
+    def facts(self, started_utc_ns: int, workers: int) -> dict[str, Any]:
         """What run.json says of them."""
         return {
             "pattern": str(self.recorded.path.name if self.recorded else self.pattern),
             "per_s": self.per_s,
             "stages": None if self.course is None else course_facts(self.course),
             "digest": self.recorded.digest if self.recorded else None,
-            "max_sessions": self.slots,
-            "began_utc_ns": began_utc_ns + round(head_start(workers) * NS_PER_S),
-            "length_s": self.length_s,
+            "max_concurrent": self.slots,
+            "started_utc_ns": started_utc_ns + round(head_start(workers) * NS_PER_S),
+            "duration_s": self.length_s,
         }
 
 

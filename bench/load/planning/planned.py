@@ -143,13 +143,13 @@ class Planned:
         }
 
     def opening_document(
-        self, run_id: str, began_utc_ns: int, settings: Mapping[str, Any], workers: int
+        self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
         """run.json as it is before the first session. `settings`: Locust's parsed options, ours among them."""
         document = opening_document(
             run_id,
             self.scenario,
-            began_utc_ns,
+            started_utc_ns,
             {**settings, **self.public_settings},
             [target_facts(target, rate) for target, rate in zip(self.targets, self.connect_rates, strict=True)],
             script_facts(self.plays),
@@ -161,7 +161,7 @@ class Planned:
         beside["concurrency"] = self.concurrency.users * self.concurrency.arms
         arrivals, course = self.load_model.arrivals, self.load_model.course
         if arrivals is not None:
-            beside["arrivals"] = arrivals.facts(began_utc_ns, workers)
+            beside["arrivals"] = arrivals.facts(started_utc_ns, workers)
         if course is not None:
             beside["stages"] = course_facts(course)
         if self.options.part_of:
@@ -206,7 +206,7 @@ def kind_of(plays: Mapping[str, Plays], targets: Sequence[Target]) -> SessionKin
     called = next((kind for target in targets for kind in AGENTS if target.dialect.name == kind), None)
     if called is not None:
         return called
-    return "talking" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "listening"
+    return "voice" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "text"
 
 
 def check_two(targets: Sequence[Target]) -> None:
@@ -217,7 +217,7 @@ def check_two(targets: Sequence[Target]) -> None:
 
 
 def planned(environment: Environment) -> Planned:
-    """Read the scripts, resolve the targets, prepare what is sent. Raises BenchError for what the user can mend."""
+    """Read the scripts, resolve the targets, prepare what is sent. Raises RtbenchError for what the user can mend."""
     parsed = asked(environment.parsed_options, environment.user_classes)
     options = Options.of(parsed)
     load_model = load_model_of(options, parsed, environment.user_classes)
@@ -306,7 +306,7 @@ def _deployment(target: Target) -> tuple[str, int, str | None]:
 
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
-OFF = "figures may be off by more than 1 ms and the run INVALID"
+OFF = "values may be off by more than 1 ms and the run INVALID"
 """What happens to a process that gets more sessions than it is trusted with: the limit is that of a calibration."""
 
 
@@ -362,7 +362,7 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
     if concurrency.per_process <= cited["sessions"]:
         return []
     changed = "".join(f", {change}" for change in cited.get("stale", ()))
-    trusted = f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} ones"
+    trusted = f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} sessions"
     beyond = f"{here} are more than this machine is trusted with: {trusted} (calibrated on {cited['date']}{changed})"
     return [f"{beyond}; {_needed(concurrency.processes_for(cited['sessions']), cores)}"]
 

@@ -171,7 +171,7 @@ def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.plan.wants_audio for turn in first.turns) else "text",
         "turn_detection": session.turn_detection.type if session.turn_detection else "none",
-        "detection": session.turn_detection.given if session.turn_detection else None,
+        "turn_detection_settings": session.turn_detection.given if session.turn_detection else None,
         "input_format": first.input_format.name,
         "output_format": first.output_format.name,
         "extra": session.extra,
@@ -181,17 +181,17 @@ def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
         "answer_min_ms": script.answer_min_ms if repertoire.dialect.duplex else None,
         "background_snr_db": script.background_noise.snr_db if script.background_noise else None,
         "variables": len(script.variables.rows) if script.variables else None,
-        "limits": asdict(script.timeouts),
+        "timeouts": asdict(script.timeouts),
     }
 
 
 def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
     """What run.json says of a target: nothing secret. `per_minute`: how many connections may start, None for any."""
     return {
-        "label": target.label,
+        "name": target.label,
         "url": target.public_url,
         "dialect": target.dialect.name,
-        "duplex": target.dialect.duplex,
+        "full_duplex": target.dialect.duplex,
         "service": target.service,
         "loopback": target.loopback,
         "region": target.region,
@@ -199,7 +199,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "proxy": target.network_path.proxy.public if target.network_path.proxy else None,
         "address": target.network_path.address,
         "deflate": target.network_path.deflate,
-        "connects_per_min": per_minute,
+        "connect_rate": per_minute,
         "prices": asdict(target.prices) if target.prices else None,
         "model": target.model,
         "variant_of": target.variant_of,

@@ -235,7 +235,7 @@ class Options:
     )
     warmup_s: float | None = valued(
         "S",
-        "leave sessions that start in this warm-up out of the figures: 90s, 2m, 0 for none "
+        "exclude sessions that start in this warm-up from all values: 90s, 2m, 0 for none "
         "(default: none, in runs of ten minutes or more the ramp-up and a session, a minute at least)",
         _seconds,
         shapes=True,
@@ -250,7 +250,7 @@ class Options:
     )
     interim_every: int = valued(
         "N",
-        "pairs between two looks of --until-decided (default: 50)",
+        "pairs between two interim analyses of --until-decided (default: 50)",
         partial(_whole, least=1, otherwise=INTERIM_EVERY),
         shapes=True,
     )
@@ -275,7 +275,7 @@ class Options:
     budget_usd: float | None = valued("USD", "stop after spending this many USD", _budget, flag="--budget")
     seed: int = valued(
         "N",
-        "seed by which recordings and pauses are drawn for each session (default: 1)",
+        "seed of the random choice of recordings and pauses for each session (default: 1)",
         partial(_whole, least=0, most=MOST_SEED, otherwise=0),
         shapes=True,
         default="1",
@@ -283,7 +283,7 @@ class Options:
     record_events: Fraction = valued("P%%", "keep the event log of this share of the sessions, e.g. 1%%", _share)
     """The share of pairs of sessions whose events are logged, 0 to 1."""
     record_audio: bool = switch("keep the audio in event logs; without this it is cut")
-    record_transcripts: bool = switch("keep the words of both sides, in transcripts.jsonl")
+    record_transcripts: bool = switch("record what caller and service say, in transcripts.jsonl")
     name: str = valued(
         "NAME", "name of the run, of its folder and of its baselines (default: the Locust file's name)", _name
     )
@@ -305,7 +305,7 @@ class Options:
     )
     worker_timeout_s: float = valued(
         "S",
-        "seconds of silence after which a worker is lost, and ends by itself (default: 30)",
+        "seconds without a message after which a worker is missing, and ends by itself (default: 30)",
         _timeout,
         default="30",
         flag="--worker-timeout",
@@ -340,7 +340,7 @@ class Options:
         read: dict[str, Any] = {name: option.of(parsed) for name, option in RUN_OPTIONS.items()}
         options = Options(service_options=ServiceOptions.of(of_services), **read)
         if options.record_audio and not options.record_events:
-            raise UsageError("--record-audio needs event logs, and none are kept: add --record-events 1%")
+            raise UsageError("--record-audio needs event logs, and none are recorded: add --record-events 1%")
         return options
 
 

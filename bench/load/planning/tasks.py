@@ -165,7 +165,7 @@ class Caller:
         self._copies = [*self._copies, *(copy.copy(self) for _ in range(arms - 1 - len(self._copies)))]
         return [self, *self._copies]
 
-    def text(self, text: str, *, name: str = "", **options: Any) -> TakenTurn:
+    def text(self, text: str, *, name: str = "", **options: Any) -> Turn:
         """Take a text turn. It goes on when this returns; who asks the turn what came of it waits for its end.
 
         `options`: `image`, a PNG or JPEG; `output`, `instructions`, `max_output_tokens` of this turn's answer;
@@ -173,7 +173,7 @@ class Caller:
         """
         return self._take_turn("text", text=text, name=name, **options)
 
-    def audio(self, wavs: Wavs, *, name: str = "", **options: Any) -> TakenTurn:
+    def audio(self, wavs: Wavs, *, name: str = "", **options: Any) -> Turn:
         """Take a voice turn: a WAV, or one of several. Paths are seen from the folder of the file with the task.
 
         `options`: `chunk_ms`, `paced`, `speech` ({"start": …, "end": …}, in seconds), `transcript`, what is said in
@@ -181,7 +181,7 @@ class Caller:
         """
         return self._take_turn("audio", audio=wavs, name=name, **options)
 
-    def request_response(self, *, name: str = "", **response: Any) -> TakenTurn:
+    def request_response(self, *, name: str = "", **response: Any) -> Turn:
         """Request a response without new input.
 
         `response`: `output`, `instructions`, `max_output_tokens`; `conversation`, `input` and `metadata`;
@@ -189,7 +189,7 @@ class Caller:
         """
         return self._take_turn("request_response", name=name, **response)
 
-    def wait_for(self, what: str = "greeting", *, name: str = "", **options: Any) -> TakenTurn:
+    def wait_for(self, what: str = "greeting", *, name: str = "", **options: Any) -> Turn:
         """Wait, as the first turn of a call, until the service has greeted its caller, whom nobody asked to.
 
         `options`: `expected_reply` and `success`, as `text` has them.
@@ -207,7 +207,7 @@ class Caller:
         """Send an event in the words of the service, at once. It is no turn's, and nothing is waited for."""
         self._take("send", send=event)
 
-    def interrupt(self, *, audio: Wavs | None = None, name: str = "", **options: Any) -> TakenTurn | None:
+    def interrupt(self, *, audio: Wavs | None = None, name: str = "", **options: Any) -> Turn | None:
         """Interrupt the reply to the last turn while it is played: by speaking, or, without `audio`, by the client.
 
         `options`: `after` (seconds of the reply that were played), `after_share` or `after_text` (of its
@@ -245,12 +245,12 @@ class Caller:
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(_unknown(self, name, STEPS))
 
-    def _take_turn(self, verb: str, **given: Any) -> TakenTurn:
+    def _take_turn(self, verb: str, **given: Any) -> Turn:
         turn = self._take(verb, **given)
         assert turn is not None, f"{verb} is a turn"
         return turn
 
-    def _take(self, verb: str, **given: Any) -> TakenTurn | None:
+    def _take(self, verb: str, **given: Any) -> Turn | None:
         if self._call is None:
             raise UsageError(f"there is no session here: call {', '.join(kind.verb for kind in KINDS)} inside a @task")
         return self._call.take(verb, **given)
@@ -264,9 +264,9 @@ class CallSteps(ABC):
         self.turns = 0
         """How many turns were taken."""
 
-    def take(self, verb: str, *, name: str = "", success: Any = None, **given: Any) -> TakenTurn | None:
+    def take(self, verb: str, *, name: str = "", success: Any = None, **given: Any) -> Turn | None:
         """Take a step, and return it where it is a turn. Raises UsageError for what a script could not say."""
-        judge = (lambda turn: success(TakenTurn(turn.turn, observation=turn))) if callable(success) else None
+        judge = (lambda turn: success(Turn(turn.turn, observation=turn))) if callable(success) else None
         step = self._reader.read(verb, name=name or None, success=None if judge else success, **given)
         turn = None
         if is_turn(step):
@@ -282,7 +282,7 @@ class CallSteps(ABC):
         """Play a step. Raises SessionOver where none is wanted any more."""
 
     @abstractmethod
-    def taken_turn(self) -> TakenTurn:
+    def taken_turn(self) -> Turn:
         """Make what a task may ask after the turn that it takes now."""
 
 
@@ -303,8 +303,8 @@ class Rehearsal(CallSteps):
         if not self.whole:
             raise SessionOver
 
-    def taken_turn(self) -> TakenTurn:
-        return TakenTurn(self.turns)
+    def taken_turn(self) -> Turn:
+        return Turn(self.turns)
 
 
 def act(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Exception | None:
@@ -331,7 +331,7 @@ def is_locust_word(error: Exception) -> bool:
     return type(error).__module__ == "locust.exception"
 
 
-class TakenTurn:
+class Turn:
     """A turn that a task took. It goes on while the task does; whoever asks what came of it waits for its end.
 
     `number`: of the turn in its session, from 1. `wait`: for its end; None in a rehearsal, in which nobody answers.
@@ -371,10 +371,10 @@ class TakenTurn:
         return "" if turn is None else turn.reply_text
 
     @property
-    def measures(self) -> Mapping[str, float]:
-        """The turn's measures that are times, in ms, by their names; none in a rehearsal."""
+    def metrics(self) -> Mapping[str, float]:
+        """The turn's metrics that are times, in ms, by their names; none in a rehearsal."""
         turn = self._over()
-        return {} if turn is None else {name: ns / NS_PER_MS for name, ns in turn.measures_ns().items()}
+        return {} if turn is None else {name: ns / NS_PER_MS for name, ns in turn.metrics_ns().items()}
 
     def _over(self) -> TurnObservation | None:
         """Wait for its end. None in a rehearsal."""

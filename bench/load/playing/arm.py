@@ -16,7 +16,7 @@ from bench.limits import LONGEST_HOLD_NS
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
 from bench.load.playing.pairs import WorkerSlot
-from bench.measures import is_throttled, outcome_class
+from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.target.target import Target
 from bench.target.tokens import Keyring
@@ -174,7 +174,7 @@ class Arm:
         """
         if is_throttled(turn.outcome):
             self.pacer.throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
-        elif outcome_class(turn.outcome) != "censored":
+        elif outcome_class(turn.outcome) != "unfinished":
             self.pacer.passed("turn", turn.start_ns)
 
 

@@ -10,7 +10,7 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.dial import HARNESS_FAULT, Cut, connected
-from bench.load.planning.tasks import Caller, CallSteps, SessionOver, TakenTurn, act
+from bench.load.planning.tasks import Caller, CallSteps, SessionOver, Turn, act
 from bench.load.playing.arm import Arm
 from bench.load.playing.back_off import RefusedCall
 from bench.load.playing.pairs import Pair
@@ -296,15 +296,15 @@ class StepPlayer(CallSteps):
         self._call, self._repertoire, self._choices = call, repertoire, choices
         variables = repertoire.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
-        self._asked: WeakValueDictionary[int, TakenTurn] = WeakValueDictionary()
+        self._asked: WeakValueDictionary[int, Turn] = WeakValueDictionary()
         """The turns that the task may ask after, by their numbers; of others nothing is kept."""
 
     def play(self, step: Step) -> None:
         if not self._call.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
             raise SessionOver
 
-    def taken_turn(self) -> TakenTurn:
-        turn = TakenTurn(self.turns, self._await_turn)
+    def taken_turn(self) -> Turn:
+        turn = Turn(self.turns, self._await_turn)
         self._asked[self.turns] = turn
         return turn
 

@@ -64,11 +64,11 @@ class LiveRun:
         self._scenarios = {user: user.scenario_name() for user, _ in arms[0].plays}
         self._keyring, self._driver = keyring, driver
         spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
-        clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_error_ns": slot.ahead_error_ns}
+        clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_error_ns}
         compared = {} if slot.ahead_error_ns is None else clock
         self._recorder = Recorder(
             spool,
-            slot.began_utc_ns,
+            slot.started_utc_ns,
             hide=keyring.hide,
             transcripts=plan.options.record_transcripts,
             warm_until_ns=slot.began_ns + int(slot.warmup_s * NS_PER_S),
@@ -187,7 +187,6 @@ class LiveRun:
                 target=arm.label,
                 scenario=self._scenarios[user],
                 script=repertoire.script.name,
-                arm=arm.label if len(arms) > 1 else None,
                 block=pair.block,
                 pair=pair.number,
                 phase=pair.phase,
@@ -300,7 +299,7 @@ def raise_all(errors: Sequence[Exception]) -> None:
     first = next((error for error in errors if not is_locust_word(error)), errors[0])
     for other in errors:
         if other is not first:
-            first.add_note(f"Beside it, in another arm: {type(other).__name__}: {other}")
+            first.add_note(f"On another target of the pair: {type(other).__name__}: {other}")
     raise first
 
 
@@ -390,5 +389,5 @@ class Flusher:
             if isinstance(error, FileNotFoundError) and self.problem is not None:
                 return  # the folder is gone, and that was said
             rows = self._recorder.unwritten_rows
-            self.problem = f"cannot write the run folder: {error}; {rows} rows are lost"
+            self.problem = f"cannot write the run folder: {error}; {rows} rows were not written"
             print(f"rtbench: {self.problem}", file=sys.stderr)

@@ -26,12 +26,12 @@ ORDERS = 1
 class WorkerSlot:
     """Holds which worker this process is: its number `worker`, from 0, of so many `workers`.
 
-    The run began at `began_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share. Pairs
+    The run began at `started_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share. Pairs
     that start within `warmup_s` after it are not measured. `ahead_ns`: by how much the UTC of this host is ahead of the
     master's, which can be wrong by `ahead_error_ns`; None where nobody has compared them.
     """
 
-    began_utc_ns: int
+    started_utc_ns: int
     began_ns: int
     warmup_s: float = 0.0
     worker: int = 0

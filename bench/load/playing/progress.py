@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final, Literal, NamedTuple
 
 from bench.clock import monotonic_ns
-from bench.measures import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS, OutcomeClass, is_throttled, outcome_class
+from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS, OutcomeClass, is_throttled, outcome_class
 from bench.money import Prices, Tariff, Terms, dollars, tariff_of
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import Usage
@@ -26,7 +26,7 @@ LiveRole = Literal["wait", "value", "bound"]
 WAIT: Final = "wait"
 """The role of what a caller waited for: the first delta."""
 VALUE: Final = "value"
-"""The role of a headline measure, whose bound is known."""
+"""The role of a headline metric, whose bound is known."""
 BOUND: Final = "bound"
 """The role of that bound: how far the value can be off."""
 
@@ -35,7 +35,7 @@ class LiveKey(NamedTuple):
     """Says what times of live views are. Those of two origins are never pooled."""
 
     role: LiveRole
-    measure: str
+    metric: str
     measured_from: str
 
 
@@ -45,7 +45,7 @@ JUDGED = {
     )
     for measured_from in ORIGINS
 }
-"""The headline measures of turns of each origin, with the keys of their values and bounds."""
+"""The headline metrics of turns of each origin, with the keys of their values and bounds."""
 
 Times = dict[str, dict[str, list[tuple[LiveKey, list[int]]]]]
 """Microseconds, by arm and step, each key once."""
@@ -53,7 +53,7 @@ StepKey = tuple[str, str]
 """A script's name and a label in it."""
 Failures = dict[str, list[tuple[LiveKey | None, int]]]
 """Failed turns by arm, each key once: a turn counts once with what it waited for first (None where no turn of its step
-has shown that yet), and once with each headline measure that other turns of its step have."""
+has shown that yet), and once with each headline metric that other turns of its step have."""
 Outcomes = dict[str, dict[str, dict[str, int]]]
 """Turns, by arm, step and the first word of their outcome."""
 
@@ -128,7 +128,7 @@ class Progress:
         self._failed: Counter[tuple[str, StepKey]] = Counter()
         self._awaited: dict[StepKey, LiveKey] = {}
         self._headlines: defaultdict[StepKey, set[LiveKey]] = defaultdict(set)
-        """Which headline measures turns of a step have."""
+        """Which headline metrics turns of a step have."""
         self._steps = StepLabels()
         self._outcomes: Outcomes = {}
         self._times_us: dict[str, dict[str, dict[LiveKey, list[int]]]] = {}
@@ -172,14 +172,14 @@ class Progress:
     def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
         """Count a turn that is over. `arm`: the target's label; `script`: its name."""
         kind = outcome_class(turn.outcome)
-        if kind == "good":
+        if kind == "success":
             self._counts["turns_succeeded"] += 1
             self._of_targets[arm]["turns_succeeded"] += 1
         elif kind == "failed":
             self._counts["turns_failed"] += 1
             self._of_targets[arm]["turns_failed"] += 1
             self._counts["throttled"] += is_throttled(turn.outcome)
-        if measured and kind != "censored":
+        if measured and kind != "unfinished":
             of_target = self._of_targets[arm]
             of_target["sessions_measured"] += turn.turn == 1
             of_target["turns_measured"] += 1
@@ -197,11 +197,11 @@ class Progress:
         self._counts["turns_user_stamped"] += source not in (None, "kernel")
         if wait is not None:
             self._awaited[step] = wait[0]
-        name = turn_step(step[0], self._steps.counted(*step), turn.traits, None)
+        name = turn_step(step[0], self._steps.counted(*step), turn.turn_type, None)
         of_step = self._outcomes.setdefault(arm, {}).setdefault(name, {})
         word = turn.outcome.partition(":")[0]
         of_step[word] = of_step.get(word, 0) + 1
-        if kind == "good":
+        if kind == "success":
             times_us = self._times_us.setdefault(arm, {}).setdefault(name, {})
             self._headlines[step].update(_note_times(times_us, wait, turn))
         elif kind == "failed":
@@ -257,14 +257,14 @@ class Progress:
 def _note_times(
     times_us: dict[LiveKey, list[int]], wait: tuple[LiveKey, int] | None, turn: TurnObservation
 ) -> list[LiveKey]:
-    """Note what the caller of a good turn waited; each headline measure, whose keys it returns, and its bound."""
+    """Note what the caller of a good turn waited; each headline metric, whose keys it returns, and its bound."""
     if wait is not None:
         times_us.setdefault(wait[0], []).append(wait[1])
     keys = []
-    for measure, value, bound in JUDGED.get(turn.measured_from or "", ()):
-        if measure.end not in turn.instants:  # as all of most turns but two or three, and quicker to see
+    for metric, value, bound in JUDGED.get(turn.measured_from or "", ()):
+        if metric.end not in turn.instants:  # as all of most turns but two or three, and quicker to see
             continue
-        value_ns, bound_ns = turn.measure_ns(measure), turn.bound_ns(measure)
+        value_ns, bound_ns = turn.metric_ns(metric), turn.bound_ns(metric)
         if value_ns is not None and bound_ns is not None:
             times_us.setdefault(value, []).append(value_ns // NS_PER_US)
             times_us.setdefault(bound, []).append(bound_ns // NS_PER_US)
@@ -277,9 +277,9 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveKey, int] | None:
     instants, measured_from = turn.instants, turn.measured_from
     if measured_from is None:
         return None
-    for awaited, measure in FIRST_DELTAS.items():
+    for awaited, metric in FIRST_DELTAS.items():
         if awaited in instants:
-            return LiveKey(WAIT, measure, measured_from), (instants[awaited] - instants[measured_from]) // NS_PER_US
+            return LiveKey(WAIT, metric, measured_from), (instants[awaited] - instants[measured_from]) // NS_PER_US
     return None
 
 
@@ -367,7 +367,7 @@ def over_budget(budget_usd: float | None, usd: float) -> str:
 def unknown_price(spending: Spending) -> str:
     """Say why a budget cannot be kept where something told has no price, and what to do, in one line."""
     if not spending.unknown_models:
-        return "--budget cannot be kept, because the service's token counts cannot be read: leave --budget out"
+        return "--budget cannot be enforced, because the service's token counts cannot be read: leave --budget out"
     named = ", ".join(sorted(filter(None, spending.unknown_models)))
     which = f"no price of {named} is known" if named else "the service names no model, so no price is known"
-    return f"--budget cannot be kept, because {which}: {GIVE_PRICES}"
+    return f"--budget cannot be enforced, because {which}: {GIVE_PRICES}"

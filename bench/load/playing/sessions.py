@@ -13,7 +13,7 @@ from bench.load.planning.run_options import Options
 from bench.load.playing.arm import HOPELESS, Arm, was_opened
 from bench.load.playing.back_off import RefusedCall, refusal_of
 from bench.load.playing.progress import Progress, over_budget, unknown_price
-from bench.measures import CATALOGUE, FIRST_DELTAS, outcome_class
+from bench.metrics import CATALOGUE, FIRST_DELTAS, outcome_class
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.observe.timeline import Timeline
@@ -197,7 +197,7 @@ class TurnError(Exception):
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
     """Show a turn, with the time to its first delta, unless the end of the run cut it."""
     kind = outcome_class(turn.outcome)
-    if kind == "censored":
+    if kind == "unfinished":
         return
     said = f"{turn.outcome} {reason(turn.outcome, turn.detail)}"
     fire(
@@ -205,7 +205,7 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
         name=turn.step,
         response_time=_waited_ns(turn) / NS_PER_MS,
         response_length=turn.audio_bytes_received,
-        exception=None if kind == "good" else TurnError(printable(hide(said.strip()))),
+        exception=None if kind == "success" else TurnError(printable(hide(said.strip()))),
         context={},
     )
 
@@ -213,7 +213,7 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
 def _waited_ns(turn: TurnObservation) -> int:
     """The time to a turn's first delta, or to its end where none came."""
     for name in FIRST_DELTAS.values():
-        if waited_ns := turn.measure_ns(CATALOGUE[name]):
+        if waited_ns := turn.metric_ns(CATALOGUE[name]):
             return waited_ns
     return turn.instants["ended"] - turn.start_ns
 
@@ -223,14 +223,14 @@ def show_session(fire: Fire, target: str, script: str, session: SessionObservati
 
     So a run whose turns never began ends as one whose turns failed.
     """
-    waited_ns = session.measures_ns().get("connect_total")
+    waited_ns = session.metrics_ns().get("connect_total")
     if waited_ns is not None or error is not None:
         ended_ns = session.instants.get("ended", session.start_ns)
         waited_ns = ended_ns - session.start_ns if waited_ns is None else waited_ns
         _fire(fire, "connect", target, waited_ns / NS_PER_MS, error)
     if session.turns_not_started and error is None:
         said = f"{session.outcome} before {session.turns_not_started} of {session.turns_planned} turns"
-        _fire(fire, script, "never begun", 0.0, TurnError(said))
+        _fire(fire, script, "not started", 0.0, TurnError(said))
 
 
 def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None) -> None:

@@ -97,7 +97,7 @@ def _merged(
     run_id: str,
     without: Collection[str],
 ) -> dict[str, Any]:
-    ordered = sorted(parts, key=lambda part: (part.document["began_utc_ns"], part.host, str(part.folder)))
+    ordered = sorted(parts, key=lambda part: (part.document["started_utc_ns"], part.host, str(part.folder)))
     for part, ids in zip(ordered, chosen_workers([part.copies for part in ordered]), strict=True):
         part.taken = frozenset(number for number, identity in part.ids.items() if identity in ids)
     said = _leave_out(ordered, without)
@@ -106,8 +106,8 @@ def _merged(
     ended = {run for part in ordered if part.was_ended for run in _runs([part])}
     for part in ordered:
         part.ends_cleanly = ended.issuperset(_runs([part]))
-    began_utc_ns = min(part.document["began_utc_ns"] for part in used)
-    for part, pairs in zip(used, numbered_by_start([part.taken_pairs for part in used], began_utc_ns), strict=True):
+    started_utc_ns = min(part.document["started_utc_ns"] for part in used)
+    for part, pairs in zip(used, numbered_by_start([part.taken_pairs for part in used], started_utc_ns), strict=True):
         workers = {number: runs[part.ids[number].run] + part.ids[number].worker for number in part.taken}
         part.numbering = Numbering(run_id, workers, pairs)  # the same from whichever folder a worker comes
     check_fit(used)
@@ -143,7 +143,7 @@ def _leave_out(parts: Sequence[RunPart], without: Collection[str]) -> list[str]:
     rows = {host: Counter[str]() for host in without}
     named = sorted({host for part in parts for host in part.hosts.values()})
     if missing := sorted(rows.keys() - set(named)):
-        known = ", ".join(named) or "which workers were on which is not kept"
+        known = ", ".join(named) or "which workers were on which host is not recorded"
         raise UsageError(f"there is no host {', '.join(missing)} to leave out: there are {known}")
     for part in parts:
         mine = {number: host for number, host in part.hosts.items() if number in part.taken and host in rows}
@@ -195,7 +195,7 @@ def _lost(parts: Sequence[RunPart], given: Sequence[RunPart]) -> list[Lost]:
         own = [part for part in folders if not part.is_merged]
         load = None
         if own:
-            ends_ns = [part.document.get("ending_utc_ns") or part.document.get("ended_utc_ns") for part in own]
+            ends_ns = [part.document.get("stopping_utc_ns") or part.document.get("ended_utc_ns") for part in own]
             latest_ns = max(map(int, filter(None, ends_ns)), default=max(part.last_utc_ns for part in own) + UNSEEN_NS)
             document = next((part.document for part in own if part.was_ended), own[0].document)
             missing = sum(len(part.lost(None)) for part in parts if run in _runs([part]))
@@ -210,25 +210,25 @@ def _entry(run: RunKey, offset: int, parts: Sequence[RunPart], leading: Sequence
     mine = [(part, n) for part in parts for n in part.taken if part.ids[n].run == run]
     rows = sum((part.extent.workers.get(n, Counter()) for part, n in mine), Counter[str]())
     leader = next(part for part in leading if run in _runs([part]))
-    before = [e for e in leader.document.get("parts") or [] if (e["began_utc_ns"], e["run_id"]) == run]
+    before = [e for e in leader.document.get("parts") or [] if (e["started_utc_ns"], e["run_id"]) == run]
     return (before[0] if before else _entry_of(leader)) | {
         "workers": sorted(part.ids[n].worker for part, n in mine),
         "worker_offset": offset,
         "sessions": rows["sessions"],
         "turns": rows["turns"],
-        "left_out": None,
+        "excluded_because": None,
     }
 
 
 def _entry_of(part: RunPart) -> dict[str, Any]:
-    document, verdict = part.closed_document, part.document.get("verdict") or {}
+    document, validity = part.closed_document, part.document.get("validity") or {}
     return (
-        {"run_id": document["run_id"], "host": part.host, "began_utc_ns": document["began_utc_ns"]}
-        | {key: document[key] for key in ("state", "stopped", "ended_utc_ns")}
+        {"run_id": document["run_id"], "host": part.host, "started_utc_ns": document["started_utc_ns"]}
+        | {key: document[key] for key in ("state", "stop_reason", "ended_utc_ns")}
         | {key: document[key] for key in ("labels", "arrivals", "stages") if key in document}
         | {
-            "valid": verdict.get("valid"),
-            "broken": [rule for rule in verdict.get("rules") or [] if rule.get("passed") is False],
+            "validity": validity.get("status") or "no_verdict",
+            "failed_checks": [check for check in validity.get("checks") or [] if check.get("result") == "fail"],
         }
     )
 
@@ -239,28 +239,28 @@ def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, 
     `known`: the runs of which another folder says what is missing.
     """
     document, totals = damage.part.document, damage.part.document.get("totals") or {}
-    told = (document["began_utc_ns"], document["run_id"]) in known
+    told = (document["started_utc_ns"], document["run_id"]) in known
     sessions, turns = (
         0 if told else sum(totals[table].values()) if table in totals else None for table in ("sessions", "turns")
     )
     return {
         "run_id": document["run_id"],
         "host": damage.part.host,
-        "began_utc_ns": document["began_utc_ns"],
+        "started_utc_ns": document["started_utc_ns"],
         "workers": [],
         "state": document["state"],
-        "stopped": str(document.get("stopped") or ""),
+        "stop_reason": str(document.get("stop_reason") or ""),
         "ended_utc_ns": document.get("ended_utc_ns"),
         "sessions": sessions,
         "turns": turns,
         "worker_offset": 0,
-        "valid": None,
-        "broken": [],
-        "left_out": damage.why,
+        "validity": "no_verdict",
+        "failed_checks": [],
+        "excluded_because": damage.why,
     }
 
 
-TARGET_KEYS = ("label", "url", "dialect", "model", "session", "deflate")
+TARGET_KEYS = ("name", "url", "dialect", "model", "session", "deflate")
 """What has to be the same of a target; where it was, how it was signed in to and the way there may differ."""
 
 
@@ -302,7 +302,7 @@ def _targets(document: Document) -> object:
 
 
 SHARED: Mapping[str, Callable[[Document], object]] = {
-    "definitions of measures": lambda document: document.get("definitions"),
+    "definitions of metrics": lambda document: document.get("definitions_version"),
     "scripts (by name and digest)": _scripts,
     "targets": _targets,
     "names of --part-of": lambda document: document.get("part_of") or None,

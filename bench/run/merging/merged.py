@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.foreign import read_json
-from bench.measures import DEFINITIONS_VERSION
+from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION
 from bench.run.folder import BLOCK_NS
 from bench.units import NS_PER_S
@@ -135,12 +135,12 @@ def _earliest(rows: PairStarts) -> PairStarts:
     return PairStarts(numbers, starts_ns)
 
 
-def numbered_by_start(runs: Sequence[PairStarts], began_utc_ns: int) -> list[PairNumbering]:
+def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[PairNumbering]:
     """Number the pairs of all runs together, from 0, in the order in which they began."""
     starts_ns = np.concatenate([run.starts_ns for run in runs])
     new = np.empty(starts_ns.size, np.int64)
     new[np.argsort(starts_ns, kind="stable")] = np.arange(starts_ns.size)
-    blocks = np.maximum(starts_ns - began_utc_ns, 0) // BLOCK_NS
+    blocks = np.maximum(starts_ns - started_utc_ns, 0) // BLOCK_NS
     ends = np.cumsum([run.numbers.size for run in runs])[:-1]
     parts = zip(runs, np.split(new, ends), np.split(blocks, ends), strict=True)
     return [PairNumbering(run.numbers, mine, mine_blocks) for run, mine, mine_blocks in parts]
@@ -161,18 +161,18 @@ def merged_document(
     What they share is the run's; of the rest what adds up is added, and what does not is left to `parts`.
     """
     leader = documents[0]
-    reasons = dict.fromkeys(str(document["stopped"]) for document in documents)  # what is not ordinary comes first
+    reasons = dict.fromkeys(str(document["stop_reason"]) for document in documents)  # what is not ordinary comes first
     merged: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
-        "definitions": leader.get("definitions", DEFINITIONS_VERSION),
+        "definitions_version": leader.get("definitions_version", DEFINITIONS_VERSION),
         "tool": tool,
         "run_id": run_id,
         "scenario": _shared(documents, "scenario") or run_id,
         "simulated": None,
         "state": "closing",
-        "began_utc_ns": min(document["began_utc_ns"] for document in documents),
+        "started_utc_ns": min(document["started_utc_ns"] for document in documents),
         "ended_utc_ns": max(document["ended_utc_ns"] for document in documents),
-        "stopped": "; ".join(sorted(reasons, key=lambda reason: reason.startswith(ORDINARY_ENDS))),
+        "stop_reason": "; ".join(sorted(reasons, key=lambda reason: reason.startswith(ORDINARY_ENDS))),
         "writer": writer,
         "settings": _settings([document.get("settings") or {} for document in documents]),
         "targets": _targets(documents),
@@ -185,7 +185,7 @@ def merged_document(
         "warmup_s": max(document.get("warmup_s") or 0.0 for document in documents),
         "budget_usd": _sum(documents, "budget_usd"),
         "estimate_usd": _estimate(documents),
-        "holds": _holds(documents),
+        "start_delays_s": _start_delays_s(documents),
     }
     shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration", "thresholds")
     merged |= {key: leader[key] for key in shared if key in leader and _are_alike(documents, key)}
@@ -206,10 +206,10 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     killed = [name for name, document in zip(names, documents, strict=True) if document.get("state") != "ended"]
     if killed and len(documents) > 1:
         sentences.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
-    if any("decision_plan" in document for document in documents):
-        sentences.append("A part was to end once it was decided: its looks do not count for the merged run.")
+    if any("sequential_plan" in document for document in documents):
+        sentences.append("A part had interim analyses: they do not count for the merged run.")
     began_ns, ended_ns = (
-        np.array([document[key] for document in documents]) for key in ("began_utc_ns", "ended_utc_ns")
+        np.array([document[key] for document in documents]) for key in ("started_utc_ns", "ended_utc_ns")
     )
     if ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2:  # together for less than half of the shortest
         sentences.append(
@@ -230,8 +230,8 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
 def _missing(entry: Document) -> str:
     """its turns cannot be read: 12 sessions and 40 turns are missing"""
     if entry["turns"] is None:
-        return f"{entry['left_out']}: how many sessions and turns are missing is not known"
-    return f"{entry['left_out']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
+        return f"{entry['excluded_because']}: how many sessions and turns are missing is not known"
+    return f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -252,11 +252,11 @@ def _targets(documents: Documents) -> list[dict[str, Any]]:
     by_label: dict[str, list[Document]] = {}
     for document in documents:
         for target in document.get("targets") or []:
-            by_label.setdefault(str(target["label"]), []).append(target)
+            by_label.setdefault(str(target["name"]), []).append(target)
     merged = [_common(targets) for targets in by_label.values()]
     for target, targets in zip(merged, by_label.values(), strict=True):
-        if any("connects_per_min" in each for each in targets):
-            target["connects_per_min"] = _sum(targets, "connects_per_min")
+        if any("connect_rate" in each for each in targets):
+            target["connect_rate"] = _sum(targets, "connect_rate")
     return merged
 
 
@@ -266,24 +266,26 @@ def _arrivals(documents: Documents) -> dict[str, Any] | None:
     if not all(arrivals):
         return None
     known: list[Document] = [each for each in arrivals if each]
-    began_ns = min(each["began_utc_ns"] for each in known)
-    ends_s = [(each["began_utc_ns"] - began_ns) / NS_PER_S + each["length_s"] for each in known if each["length_s"]]
+    began_ns = min(each["started_utc_ns"] for each in known)
+    ends_s = [
+        (each["started_utc_ns"] - began_ns) / NS_PER_S + each["duration_s"] for each in known if each["duration_s"]
+    ]
     return {
         "pattern": _shared(known, "pattern") or "several",
         "per_s": _sum(known, "per_s"),
         "stages": None,
         "digest": _shared(known, "digest"),
-        "max_sessions": sum(each["max_sessions"] for each in known),
-        "began_utc_ns": began_ns,
-        "length_s": max(ends_s) if len(ends_s) == len(known) else None,
+        "max_concurrent": sum(each["max_concurrent"] for each in known),
+        "started_utc_ns": began_ns,
+        "duration_s": max(ends_s) if len(ends_s) == len(known) else None,
     }
 
 
-def _holds(documents: Documents) -> dict[str, float]:
+def _start_delays_s(documents: Documents) -> dict[str, float]:
     """For how long starts were held back, of the part that waited longest."""
     holds: dict[str, float] = {}
     for document in documents:
-        for label, held_s in (document.get("holds") or {}).items():
+        for label, held_s in (document.get("start_delays_s") or {}).items():
             holds[label] = max(held_s, holds.get(label, 0.0))
     return holds
 

@@ -42,13 +42,13 @@ class WorkerId(NamedTuple):
     """What tells a worker from all others, wherever its part has got to: its run, and its number there."""
 
     run_id: str
-    began_utc_ns: int
+    started_utc_ns: int
     worker: int
 
     @property
     def run(self) -> tuple[int, str]:
         """Its run, in the order in which runs began."""
-        return self.began_utc_ns, self.run_id
+        return self.started_utc_ns, self.run_id
 
 
 class Copy(NamedTuple):
@@ -143,7 +143,7 @@ class RunPart:
     @cached_property
     def ids(self) -> dict[int, WorkerId]:
         """Each worker of which anything is known here, by its number here."""
-        numbers = {*self.extent.workers, *(entry["worker"] for entry in self.document.get("lost") or [])}
+        numbers = {*self.extent.workers, *(entry["worker"] for entry in self.document.get("missing_workers") or [])}
         if not self.is_closed:
             numbers |= set(self._parts) | {entry["worker"] for entry in self.document.get("remote") or []}
             if "remote" not in self.document:  # nobody's who led the run: what it says of its workers is all there is
@@ -152,9 +152,9 @@ class RunPart:
 
     def _id_of(self, number: int) -> WorkerId:
         for entry in self.document.get("parts") or []:
-            if number - entry["worker_offset"] in entry["workers"] and not entry["left_out"]:
-                return WorkerId(entry["run_id"], entry["began_utc_ns"], number - entry["worker_offset"])
-        return WorkerId(self.document["run_id"], self.document["began_utc_ns"], number)
+            if number - entry["worker_offset"] in entry["workers"] and not entry["excluded_because"]:
+                return WorkerId(entry["run_id"], entry["started_utc_ns"], number - entry["worker_offset"])
+        return WorkerId(self.document["run_id"], self.document["started_utc_ns"], number)
 
     @property
     def copies(self) -> dict[WorkerId, Copy]:
@@ -168,7 +168,7 @@ class RunPart:
 
     def _is_whole(self, number: int) -> bool:
         if self.is_closed:
-            return all(entry["worker"] != number for entry in self.document.get("lost") or [])
+            return all(entry["worker"] != number for entry in self.document.get("missing_workers") or [])
         part = self._parts.get(number)
         return part is not None and part.facts.done and not part.damage
 
@@ -186,13 +186,13 @@ class RunPart:
     @cached_property
     def hosts(self) -> dict[int, str]:
         """The host of each worker, where that is known of each alone."""
-        entries = [*(self.document.get("remote") or []), *(self.document.get("lost") or [])]
+        entries = [*(self.document.get("remote") or []), *(self.document.get("missing_workers") or [])]
         hosts = {entry["worker"]: str(entry["host"]) for entry in entries}
         return hosts | {n: part.host for n, part in self._parts.items() if part.host}
 
     def lost(self, load: WorkerLoad | None) -> list[Lost]:
         """The workers taken from here of which not all is there. `load`: None where only a bound was told before."""
-        told = {entry["worker"]: entry for entry in self.document.get("lost") or []}
+        told = {entry["worker"]: entry for entry in self.document.get("missing_workers") or []}
         lost = []
         for number in sorted(self.taken):
             if self._is_whole(number):
@@ -410,14 +410,14 @@ class RunPart:
     @property
     def was_ended(self) -> bool:
         """Whether somebody ended its run, and wrote down why."""
-        stopped = str(self.document.get("stopped") or "")
+        stopped = str(self.document.get("stop_reason") or "")
         return self.document.get("state") != "running" and bool(stopped) and stopped != KILLED
 
     @property
     def last_utc_ns(self) -> int:
         """When its last second was over; its begin where it has none."""
         last_second = self.extent.last_second
-        return int(self.document["began_utc_ns"]) if last_second is None else (last_second + 1) * NS_PER_S
+        return int(self.document["started_utc_ns"]) if last_second is None else (last_second + 1) * NS_PER_S
 
     @property
     def closed_document(self) -> dict[str, Any]:
@@ -425,7 +425,7 @@ class RunPart:
         document = self.document
         return document | {
             "state": "ended" if self.ends_cleanly and all(map(self._is_whole, self.ids)) else "killed",
-            "stopped": document.get("stopped") or KILLED,
+            "stop_reason": document.get("stop_reason") or KILLED,
             "ended_utc_ns": document.get("ended_utc_ns") or self.last_utc_ns,
         }
 

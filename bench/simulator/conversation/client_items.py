@@ -17,9 +17,9 @@ from bench.simulator.conversation.items import (
 )
 from bench.simulator.session.check_tables import function_name
 from bench.simulator.session.checks import (
-    Check,
     CheckTable,
     EventPlace,
+    SettingCheck,
     anything,
     by_type,
     choice,
@@ -65,7 +65,7 @@ TYPED_PART = ("id", "audio", "detail", "image_url", "text", "transcript")
 """The keys that the SDK types for every kind of part, whichever has a use for them."""
 
 
-def part(table: CheckTable, *required: str) -> Check:
+def part(table: CheckTable, *required: str) -> SettingCheck:
     ignored = [key for key in TYPED_PART if key not in table]
     return shape({"type": anything, **table}, *required, ignored=ignored)
 
@@ -75,7 +75,7 @@ HEARD = part({"audio": audio_bytes, "transcript": text}, "audio")
 SEEN = part({"image_url": image_url, "detail": choice(*IMAGE_TOKENS)}, "image_url")
 SPOKEN = part({"transcript": text, "audio": text}, "transcript")  # what it sounded like is not kept
 
-PARTS: Mapping[WireNames, Mapping[str, Check]] = {
+PARTS: Mapping[WireNames, Mapping[str, SettingCheck]] = {
     GA: {
         "user": by_type({"input_text": WRITTEN, "input_audio": HEARD, "input_image": SEEN}),
         "assistant": by_type({"output_text": WRITTEN, "output_audio": SPOKEN}),
@@ -124,7 +124,7 @@ CALL_KEYS: CheckTable = {**ITEM, "call_id": ID, "name": function_name, "argument
 OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": text}
 
 
-def _message(parts: Mapping[str, Check], ignored: Sequence[str]) -> Check:
+def _message(parts: Mapping[str, SettingCheck], ignored: Sequence[str]) -> SettingCheck:
     def check(value: Json, place: EventPlace) -> Json:
         of_role = next((check for role, check in parts.items() if role == value.get("role")), anything)
         keys: CheckTable = {**ITEM, "role": choice(*parts), "content": some(of_role)}
@@ -134,7 +134,7 @@ def _message(parts: Mapping[str, Check], ignored: Sequence[str]) -> Check:
     return check
 
 
-def _items(names: WireNames) -> Check:
+def _items(names: WireNames) -> SettingCheck:
     """The check of an item that a client may create."""
     flat = () if names is GA else FLAT_ITEM
     return by_type(

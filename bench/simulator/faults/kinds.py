@@ -110,7 +110,7 @@ OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
 """What a session has once for each response."""
 
 COUNT: Mapping[str, Any] = {"count": Field(Whole(1, 1_000_000), "how many in a row", default=1)}
-WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "wait that the answer asks for, 0 for none")}
+WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that the answer asks for, 0 for none")}
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class FaultKind:
 
 
 WHEN: Mapping[str, Field[Any]] = {
-    "share": Field(Number(0, 1), "how many of those that it can strike, drawn", default=1.0),
+    "share": Field(Number(0, 1), "how many of those that it can strike, at random", default=1.0),
     "sessions": Field(RangeShape(whole=True), "which sessions, by the order in which they connect", default=ALL),
     "responses": Field(RangeShape(whole=True), "which responses of a session", default=ALL),
     "requests": Field(RangeShape(whole=True), "which requests for a token", default=ALL),

@@ -10,10 +10,10 @@ from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.profile import EFFORTS
 from bench.simulator.session.checks import (
-    Check,
     CheckTable,
     EventPlace,
     Nullable,
+    SettingCheck,
     accepted,
     anything,
     array,
@@ -32,7 +32,7 @@ from bench.simulator.session.checks import (
 )
 from bench.simulator.wire import Json, RejectedError
 
-function_name: Check = short(64, "[a-zA-Z0-9_-]+")
+function_name: SettingCheck = short(64, "[a-zA-Z0-9_-]+")
 
 FUNCTION = shape(
     {"type": choice("function"), "name": function_name, "description": text, "parameters": free_object},
@@ -48,7 +48,7 @@ LOGPROBS = "item.input_audio_transcription.logprobs"
 SOME_TOKENS = whole(0, 1 << 40)
 
 
-def token_cap(most: int) -> Check:
+def token_cap(most: int) -> SettingCheck:
     """At most so many tokens, or as many as there are."""
     return lambda value, place: value if value == "inf" else whole(1, most)(value, place)
 
@@ -73,7 +73,7 @@ prompt = shape({"id": text, "version": Nullable(text), "variables": Nullable(fre
 reasoning = shape({"effort": choice(*EFFORTS)})
 
 
-def modalities(*supported: list[str]) -> Check:
+def modalities(*supported: list[str]) -> SettingCheck:
     """What a response is made of: one of these lists."""
 
     def check(value: Any, place: EventPlace) -> Any:
@@ -90,7 +90,7 @@ PREVIEW_MODALITIES = modalities(["text"], ["audio", "text"], ["text", "audio"])
 GA_MODALITIES = modalities(["text"], ["audio"])
 
 
-def format_check(names: Sequence[AudioFormatName]) -> Check:
+def format_check(names: Sequence[AudioFormatName]) -> SettingCheck:
     """A format of GA, one of these; without a type or a rate the first one that has it."""
     spelled = [ga_format(RATED_FORMATS[name]) for name in names]
     rates = [format["rate"] for format in spelled if "rate" in format]
@@ -117,7 +117,7 @@ def voice_name(value: Any, place: EventPlace) -> Any:
 # Hearing
 
 
-def turn_detection(*, ga: bool) -> Check:
+def turn_detection(*, ga: bool) -> SettingCheck:
     """Fills in the defaults of the type; None, and Azure's {"type": "none"}, mean manual turns."""
     server: Json = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
     server |= {"idle_timeout_ms": None} if ga else {}
@@ -127,7 +127,7 @@ def turn_detection(*, ga: bool) -> Check:
     def check(value: Any, place: EventPlace) -> Any:
         return None if not ga and value == {"type": "none"} else detectors(value, place)
 
-    def detector(default: Json) -> Check:
+    def detector(default: Json) -> SettingCheck:
         keys = {key: TURN_DETECTION_KEYS[key] for key in default}
 
         def check_keys(value: Json, place: EventPlace) -> Json:
@@ -141,7 +141,7 @@ def turn_detection(*, ga: bool) -> Check:
     return Nullable(check)
 
 
-TURN_DETECTION_KEYS: dict[str, Check] = {
+TURN_DETECTION_KEYS: dict[str, SettingCheck] = {
     "type": anything,
     "threshold": number(0, 1),
     "prefix_padding_ms": whole(0, 60_000),
@@ -164,7 +164,7 @@ TRANSCRIBERS = (
 )
 
 
-def ga_transcriber(model: Check) -> Check:
+def ga_transcriber(model: SettingCheck) -> SettingCheck:
     """How the caller's words are written down; null: not at all."""
     keys = {
         "model": model,
@@ -181,7 +181,7 @@ PREVIEW_TRANSCRIBER = shape({"model": choice(*OLDER_TRANSCRIBERS), "language": t
 NOISE_KINDS = choice("near_field", "far_field")
 
 
-def ga_hearing(transcriber: Check, format: Check) -> CheckTable:
+def ga_hearing(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
     """What may be said of a GA session's input; `transcriber` checks the name of the model."""
     return {
         "format": format,
@@ -219,7 +219,7 @@ PREVIEW_SESSION: CheckTable = {
 }
 
 
-def ga_session_table(transcriber: Check, format: Check) -> CheckTable:
+def ga_session_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
     """What may be said of a GA session; `transcriber` checks the name of the model that writes the caller's words."""
     return {
         "type": choice("realtime"),
@@ -245,7 +245,7 @@ OPENAI_TRANSCRIBER = choice(*TRANSCRIBERS)
 AZURE_TRANSCRIBER = short(64)  # there a deployment is named
 
 
-def ga_transcription_table(transcriber: Check, format: Check) -> CheckTable:
+def ga_transcription_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
     """What may be said of a GA session that writes down what it hears, and answers nothing."""
     return {
         "type": choice("transcription"),
@@ -280,7 +280,7 @@ PREVIEW_RESPONSE: CheckTable = {
 }
 
 
-def ga_response_table(format: Check) -> CheckTable:
+def ga_response_table(format: SettingCheck) -> CheckTable:
     """What a response.create of GA may say."""
     return {
         **_RESPONSE,

@@ -30,15 +30,15 @@ class EventPlace(NamedTuple):
         return EventPlace(f"{self.path}[{number}]", self.strict)
 
 
-Check = Callable[[Any, EventPlace], Any]
-CheckTable = Mapping[str, "Check | CheckTable"]
+SettingCheck = Callable[[Any, EventPlace], Any]
+CheckTable = Mapping[str, "SettingCheck | CheckTable"]
 
 
 @dataclass(frozen=True)
 class Nullable:
     """A check of a value for which null means something."""
 
-    check: Check
+    check: SettingCheck
 
     def __call__(self, value: Any, place: EventPlace) -> Any:
         return None if value is None else self.check(value, place)
@@ -96,12 +96,12 @@ def accepted(
     return result
 
 
-def shape(table: CheckTable, *required: str, ignored: Collection[str] = (), **default: Any) -> Check:
+def shape(table: CheckTable, *required: str, ignored: Collection[str] = (), **default: Any) -> SettingCheck:
     """An object with the keys of the table, of which some are required."""
     return lambda value, place: accepted(table, default, value, place, required=required, ignored=ignored)
 
 
-def by_type(kinds: Mapping[str, Check], default: str | None = None, key: str = "type") -> Check:
+def by_type(kinds: Mapping[str, SettingCheck], default: str | None = None, key: str = "type") -> SettingCheck:
     """An object whose `type` says which check it must pass."""
 
     def check(value: Any, place: EventPlace) -> Any:
@@ -130,7 +130,7 @@ def strings_by_name(value: Any, place: EventPlace) -> Json:
 # Arrays
 
 
-def array(check: Check) -> Check:
+def array(check: SettingCheck) -> SettingCheck:
     def check_each(value: Any, place: EventPlace) -> list[Any]:
         if not isinstance(value, list):
             raise rejected_type(place, "an array")
@@ -139,7 +139,7 @@ def array(check: Check) -> Check:
     return check_each
 
 
-def some(check: Check) -> Check:
+def some(check: SettingCheck) -> SettingCheck:
     """An array of at least one."""
 
     def check_each(value: Any, place: EventPlace) -> list[Any]:
@@ -165,7 +165,7 @@ def text(value: Any, place: EventPlace) -> str:
     return value
 
 
-def short(most: int, pattern: str = ".+") -> Check:
+def short(most: int, pattern: str = ".+") -> SettingCheck:
     """A string of at most so many characters that matches the pattern."""
 
     def check(value: Any, place: EventPlace) -> str:
@@ -186,7 +186,7 @@ def flag(value: Any, place: EventPlace) -> bool:
     return value
 
 
-def choice(*supported: str) -> Check:
+def choice(*supported: str) -> SettingCheck:
     def check(value: Any, place: EventPlace) -> Any:
         if value not in supported:
             raise rejected_value(place, value, supported)
@@ -195,7 +195,7 @@ def choice(*supported: str) -> Check:
     return check
 
 
-def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) -> Check:
+def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) -> SettingCheck:
     """One of some integers. Beyond `low` and `high` the service says where the range ends, and not what is in it."""
 
     def check(value: Any, place: EventPlace) -> int:
@@ -206,12 +206,12 @@ def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) 
     return check
 
 
-def choice_or(other: Check, *supported: str) -> Check:
+def choice_or(other: SettingCheck, *supported: str) -> SettingCheck:
     """One of these words, or an object or array that passes the other check."""
     return lambda value, place: (other if isinstance(value, dict | list) else choice(*supported))(value, place)
 
 
-def number(low: float, high: float, kind: str = "decimal") -> Check:
+def number(low: float, high: float, kind: str = "decimal") -> SettingCheck:
     def check(value: Any, place: EventPlace) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise rejected_type(place, "a number")
@@ -226,7 +226,7 @@ def number(low: float, high: float, kind: str = "decimal") -> Check:
     return check
 
 
-def whole(low: int, high: int) -> Check:
+def whole(low: int, high: int) -> SettingCheck:
     def check(value: Any, place: EventPlace) -> Any:
         if isinstance(value, float):
             raise rejected_type(place, "an integer, but got a decimal number instead")

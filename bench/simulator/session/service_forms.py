@@ -21,10 +21,10 @@ from bench.protocol.openai_ga import ga_format
 from bench.simulator.session import check_tables, voice_live_form
 from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, modalities, turn_detection
 from bench.simulator.session.checks import (
-    Check,
     CheckTable,
     EventPlace,
     Nullable,
+    SettingCheck,
     anything,
     array,
     by_type,
@@ -205,7 +205,7 @@ def _ga_transcription_form(dialect: WireDialect) -> SessionForm:
     )
 
 
-def _transcriber(dialect: WireDialect) -> Check:
+def _transcriber(dialect: WireDialect) -> SettingCheck:
     return check_tables.AZURE_TRANSCRIBER if dialect.deployed else check_tables.OPENAI_TRANSCRIBER
 
 

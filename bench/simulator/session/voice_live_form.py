@@ -15,10 +15,10 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.voice_live import SPOKEN_FORMATS
 from bench.simulator.session.check_tables import GA_VOICE, LOGPROBS, PREVIEW_CAP, TOOL_CHOICE, TOOLS
 from bench.simulator.session.checks import (
-    Check,
     CheckTable,
     EventPlace,
     Nullable,
+    SettingCheck,
     anything,
     array,
     by_type,
@@ -92,7 +92,7 @@ END_OF_UTTERANCE = by_type(
     },
     key="model",
 )
-DETECTION_KEYS: dict[str, Check] = {
+DETECTION_KEYS: dict[str, SettingCheck] = {
     "type": anything,
     "threshold": number(0, 1),
     "prefix_padding_ms": whole(0, 60_000),
@@ -118,7 +118,7 @@ DETECTORS: dict[str, Json] = {
 }
 
 
-NONE: dict[str, Check] = {"none": lambda value, place: None}
+NONE: dict[str, SettingCheck] = {"none": lambda value, place: None}
 detection = by_type(
     {
         kind: shape({key: DETECTION_KEYS[key] for key in ("type", *default)}, type=kind, **default)

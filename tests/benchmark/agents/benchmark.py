@@ -30,7 +30,7 @@ import soundfile
 import soxr
 
 import bench.simulator
-from bench.measures import AUDIBLE
+from bench.metrics import AUDIBLE
 from bench.plan.recordings import find_speech
 from bench.protocol.audio import G711_ULAW, PCM16, PCM16_16K, AudioFormat, Samples
 from bench.run import folder as files
@@ -78,7 +78,7 @@ def main() -> None:
             if agent.made_of not in homes:
                 home = Path(folder) / agent.program
                 homes[agent.made_of] = home, (in_node if agent.made_of is AZURE else in_python)(home, agent.made_of)
-            measure(name, agent, *homes[agent.made_of])
+            metric(name, agent, *homes[agent.made_of])
 
 
 def recorded(folder: Path, rate_hz: int) -> list[str]:
@@ -104,7 +104,7 @@ def answering(agent: Agent, home: Path, run: Sequence[str], log: Path, *argument
             process.send_signal(signal.SIGTERM)
 
 
-def measure(name: str, agent: Agent, home: Path, run: Sequence[str]) -> None:
+def metric(name: str, agent: Agent, home: Path, run: Sequence[str]) -> None:
     scratch = home / f"{agent.dialect}-{agent.format.name}"
     scratch.mkdir()
     recordings = recorded(scratch, max(agent.format.rate_hz, PCM16_16K.rate_hz))

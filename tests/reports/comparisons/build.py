@@ -49,7 +49,7 @@ def targets(plan: Plan = PAIRED, name: str = "run", **changes: Any) -> tuple[Sid
 @lru_cache(64)
 def _targets(name: str, plan: Plan, changes: str) -> tuple[Side, ...]:
     folder = Path(run(shared_folder() / name, plan, **json.loads(changes)))
-    return targets_of(replace(frames_of(plan), folder=folder, document=document_of(folder)))
+    return targets_of(replace(frames_of(plan), folder=folder, metadata=document_of(folder)))
 
 
 def quick(sides: tuple[Side, ...], **how: Any) -> Comparison:

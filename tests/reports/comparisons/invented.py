@@ -14,7 +14,7 @@ from reports.looks.decision import Decision
 from reports.looks.plan import DecisionPlan
 from reports.looks.sequence import End, GateResult, InterimStatistic, Look, LookCourse, by_se
 from reports.question import Kind, Question
-from reports.sides.fairness import Check
+from reports.sides.fairness import FairnessCheck
 from reports.sides.side import Side, sides_of
 from reports.statistics.differences import Difference, Margin, estimated
 from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
@@ -37,23 +37,23 @@ def points(base: float, candidate: float, low: float, high: float, margin: float
 
 
 def finding(
-    measure: str,
+    metric: str,
     p: float | None,
     word: Word,
     difference: Difference | None,
     *,
-    gated: bool = False,
+    primary: bool = False,
     candidate: str = "gateway",
     margin: Margin | None = None,
     reason: Reason | None = None,
     more: int | None = None,
     **asked: Any,
 ) -> Finding:
-    """The answer to a question about a quantile, or without `p` about a rate, or the mean of a measure."""
+    """The answer to a question about a quantile, or without `p` about a rate, or the mean of a metric."""
     rate = difference is not None and difference.scale == "points"
     kind: Kind = "rate" if rate else "mean" if p is None else "quantile"
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
-    question = Question(measure, kind, accepted, p, gated, **asked)
+    question = Question(metric, kind, accepted, p, primary, **asked)
     arms = Arm(2000, 200, 22), Arm(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
     return Finding(question, candidate, difference, verdict, arms, baseline="direct", unit="pair")
@@ -64,27 +64,27 @@ def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
     endless = Difference("ratio", 600, math.inf, math.inf, 0.2, math.inf, 0.1, 9, 0.1, math.inf, -1, 0.2, 0.9)
     few = too_few("turn", 2_000, (1_200, 1_200), p=0.99)
     made = [
-        ("ttfa", 0.95, "regressed", ratio(1600, 2640, 1.47, 1.87), {"gated": True}),
-        ("ttfa", 0.5, "equivalent", ratio(1030, 1020, 0.97, 1.01), {"gated": True}),
-        ("failures", None, "not regressed", points(0.011, 0.0055, -0.0115, 0.0005), {"gated": True}),
+        ("ttfa", 0.95, "regressed", ratio(1600, 2640, 1.47, 1.87), {"primary": True}),
+        ("ttfa", 0.5, "equivalent", ratio(1030, 1020, 0.97, 1.01), {"primary": True}),
+        ("failure_rate", None, "not_regressed", points(0.011, 0.0055, -0.0115, 0.0005), {"primary": True}),
         ("ttfa", 0.9, "inconclusive", ratio(1180, 1330, 1.05, 1.29), {"more": 260}),
         ("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30), {"reason": few}),
         ("response_total", 0.5, "inconclusive", ratio(2520, 3480, 1.21, 1.49), {"reason": NOT_AFTER_HOLM}),
         ("connect_total", 0.5, "improved", ratio(324, 243, 0.71, 0.79), {}),
         ("input_transcript", 0.95, "inconclusive", endless, {"reason": FAILED_SHARE}),
-        ("audio_speed", None, "not regressed", ratio(3.1, 3.0, 0.95, 1.02), {}),
+        ("audio_speed", None, "not_regressed", ratio(3.1, 3.0, 0.95, 1.02), {}),
         ("session_ready", 0.5, "inconclusive", None, {"reason": too_few("session", 20, (8, 8))}),
     ]
     return tuple(finding(m, p, word, d, candidate=candidate, **more) for m, p, word, d, more in made)  # type: ignore[arg-type]
 
 
 CHECKS = (
-    Check("run valid", ("3 of 3 checks passed", "3 of 3 checks passed"), True),
-    Check("throttled turns, limit 1 %", ("0 %", "0.1 %"), True),
-    Check("what differs", ("gateway 1.8.4", "gateway 1.9.0"), None),
+    FairnessCheck("run valid", ("3 of 3 checks passed", "3 of 3 checks passed"), "pass"),
+    FairnessCheck("throttled turns, limit 1 %", ("0 %", "0.1 %"), "pass"),
+    FairnessCheck("what differs", ("gateway 1.8.4", "gateway 1.9.0"), "informational"),
 )
-CAUSE = Cause("the run is INVALID: audio was sent late, audio was sent late", "run with --processes 2")
-UNFAIR = Check("run valid", ("✓ VALID", "✕ INVALID"), False, (CAUSE,))
+CAUSE = Cause("throttled", "the run is INVALID: audio was sent late, audio was sent late", "run with --processes 2")
+UNFAIR = FairnessCheck("run valid", ("✓ VALID", "✕ INVALID"), "fail", (CAUSE,))
 
 
 @cache
@@ -95,10 +95,10 @@ def sides(*targets: str, sessions: int = 60, failed: float = 0.01) -> tuple[Side
         return sides_of([synthetic.write(Path(folder) / "invented", plan, interleaved=True)])
 
 
-def comparison(*candidates: str, checks: tuple[Check, ...] = CHECKS, **changes: Any) -> Comparison:
+def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **changes: Any) -> Comparison:
     """A comparison of an invented run with findings made by hand."""
     named = candidates or ("gateway",)
-    found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.question.gated)
+    found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.question.primary)
     parts: dict[str, Any] = {
         "sides": sides("direct", *named),
         "findings": tuple(found),
@@ -112,12 +112,12 @@ def comparison(*candidates: str, checks: tuple[Check, ...] = CHECKS, **changes: 
 
 LOOKS = (50, 100, 150, 200, 250)
 GATES = (
-    Question("ttfa", "quantile", Margin(0.2), 0.95, gated=True),
-    Question("failures", "rate", Margin(points=0.01), gated=True),
+    Question("ttfa", "quantile", Margin(0.2), 0.95, primary=True),
+    Question("failure_rate", "rate", Margin(points=0.01), primary=True),
 )
 RULINGS = (
     GateResult("regressed", None, 2, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
-    GateResult("not regressed", None, 1, 0.001, -0.005, 0.007, 0.001),
+    GateResult("not_regressed", None, 1, 0.001, -0.005, 0.007, 0.001),
 )
 
 
@@ -137,7 +137,7 @@ def decision(
 ) -> Decision:
     """A run that was stopped at its third look: a quantile and a rate."""
     held = tuple(map(look, range(3))) if looks is None else looks
-    plan = DecisionPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failures": ("rate<+1pt",)}, 0.05, "a t^2", 300)
+    plan = DecisionPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failure_rate": ("rate<+1pt",)}, 0.05, "a t^2", 300)
     course = LookCourse(held, reason, rulings if held else ())
     run, targets = sides("direct", "gateway")[0].run, ("direct", "gateway")
     ruled = zip(gates, course.rulings, strict=False)

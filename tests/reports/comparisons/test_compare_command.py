@@ -30,7 +30,7 @@ def test_two_runs_are_compared_in_the_folder_of_the_last(tmp_path: Path) -> None
 
     assert not (tmp_path / "a" / "compare.json").exists()
     data = json.loads((tmp_path / "b" / "compare.json").read_text())
-    assert [side["label"] for side in data["sides"]] == ["sim (a)", "sim (b)"]
+    assert [side["title"] for side in data["compared"]] == ["sim (a)", "sim (b)"]
 
 
 def test_another_folder_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +45,7 @@ def test_the_confidence_is_that_of_each_end_of_intervals(tmp_path: Path, capsys:
     assert "difference (98 %)" in capsys.readouterr().out
     data = json.loads((tmp_path / "compare.json").read_text())
     assert data["method"]["confidence"] == 0.99
-    assert {one["difference"]["confidence"] for one in data["findings"] if one["difference"]} == {0.99}
+    assert {one["difference"]["confidence"] for one in data["comparisons"] if one["difference"]} == {0.99}
 
 
 @pytest.mark.parametrize("confidence", [0.05, 0.5, 1.0, -1.0, 5.0])
@@ -57,7 +57,7 @@ def test_a_confidence_that_is_none_is_refused(tmp_path: Path, confidence: float)
 def test_a_regression_is_a_result_and_no_failure_of_the_command(tmp_path: Path) -> None:
     compare([run(tmp_path / "a", Plan(sessions=60, turns=10)), run(tmp_path / "b", Plan(60, 10, median_ms=1500))])
 
-    assert json.loads((tmp_path / "b" / "compare.json").read_text())["status"] == 1
+    assert json.loads((tmp_path / "b" / "compare.json").read_text())["exit_status"] == 1
 
 
 REGRESSED, ALIKE, SHORT = Plan(60, 10, median_ms=1500), Plan(60, 10), Plan(60, 10, seed=5)

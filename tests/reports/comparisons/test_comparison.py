@@ -14,7 +14,7 @@ from reports.comparisons.comparison import Comparison, drift_notices
 from reports.finding import Arm, Finding, Measured
 from reports.question import Question, Stratum, margin_of
 from reports.runs import load_for_report
-from reports.sides.fairness import Check
+from reports.sides.fairness import FairnessCheck
 from reports.sides.side import Side, among, sample_of, sides_of, targets_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
@@ -28,8 +28,8 @@ from tests.reports.synthetic import Plan
 
 RUN = Plan(sessions=60, turns=10)
 PAIRED = Plan(sessions=120, turns=10, targets=("west", "east"), paired=True)
-TTFA = Question("ttfa", "quantile", margin_of(0.5), 0.5, gated=True)
-FAILURES = Question("failures", "rate", Margin(points=0.01), gated=True)
+TTFA = Question("ttfa", "quantile", margin_of(0.5), 0.5, primary=True)
+FAILURES = Question("failure_rate", "rate", Margin(points=0.01), primary=True)
 GATES = [TTFA, replace(TTFA, p=0.95, margin=margin_of(0.95)), FAILURES]
 
 
@@ -78,8 +78,8 @@ def test_two_runs_come_to_words_and_a_status(
 ) -> None:
     comparison = quick(two(first, second), **({} if asked is None else {"questions": asked}))
 
-    assert {finding.question.name: finding.verdict.word for finding in comparison.gated} == words
-    assert comparison.status == status
+    assert {finding.question.name: finding.verdict.word for finding in comparison.primary} == words
+    assert comparison.exit_status == status
 
 
 def test_the_same_turns_twice_are_no_regression() -> None:
@@ -88,7 +88,7 @@ def test_the_same_turns_twice_are_no_regression() -> None:
     found = of(comparison, "ttfa p50").difference
     assert found is not None
     assert found.d == 0
-    assert comparison.status in (0, 3)
+    assert comparison.exit_status in (0, 3)
     assert not any(finding.verdict.word == "regressed" for finding in comparison.findings)
 
 
@@ -144,10 +144,10 @@ def test_pairs_that_share_their_ups_and_downs_are_told_apart_better(tmp_path: Pa
 def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all() -> None:
     comparison = quick(targets(Plan(sessions=180, turns=10, targets=("a", "b", "c"), paired=True)))
 
-    assert [finding.candidate for finding in comparison.gated] == ["b"] * 3 + ["c"] * 3
+    assert [finding.candidate for finding in comparison.primary] == ["b"] * 3 + ["c"] * 3
     assert comparison.method.holm == 6
-    gated = [finding.question.gated for finding in comparison.findings]
-    assert gated == sorted(gated, reverse=True)
+    primary = [finding.question.primary for finding in comparison.findings]
+    assert primary == sorted(primary, reverse=True)
 
 
 def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline() -> None:
@@ -167,7 +167,7 @@ def test_pairs_that_a_third_target_lacks_are_not_missed_by_the_second(tmp_path: 
     sides = sides_of([folder])
     alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides, questions=GATES)
 
-    assert [finding.sessions for finding in together.gated] == [(60, 60)] * 3 + [(30, 30)] * 3
+    assert [finding.sessions for finding in together.primary] == [(60, 60)] * 3 + [(30, 30)] * 3
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
     assert (together.method.design, together.method.unit) == ("pairs", 30)
 
@@ -180,10 +180,10 @@ def test_a_third_target_without_a_session_leaves_the_others_their_pairs(tmp_path
     alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides, questions=GATES)
 
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
-    assert together.status == 4
+    assert together.exit_status == 4
 
 
-def failing(sides: tuple[Side, ...]) -> list[Check]:
+def failing(sides: tuple[Side, ...]) -> list[FairnessCheck]:
     return [one for one in quick(sides, questions=[TTFA]).checks if one.name == "sessions with a failed turn"]
 
 
@@ -193,7 +193,7 @@ def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path:
     (check,) = failing(sides_of([tmp_path]))
 
     assert failing(targets(PAIRED)) == []
-    assert check.fair is None
+    assert check.result == "informational"
     assert [text.replace("\u00a0", " ") for text in check.texts] == ["0 %", "10 % (+3.59 to +18.2 points)"]
 
 
@@ -218,13 +218,13 @@ def test_few_turns_decide_nothing() -> None:
         said(of(comparison, "ttfa p95").verdict.reason)
         == "too few turns to decide: p95 needs 400 per target, 100 measured"
     )
-    assert comparison.status == 3
+    assert comparison.exit_status == 3
 
 
 def test_a_side_without_turns_makes_it_invalid_and_never_green() -> None:
     comparison = quick(two(RUN, Plan(sessions=0)), questions=GATES)
 
-    assert comparison.status == 4
+    assert comparison.exit_status == 4
     assert of(comparison, "ttfa p50").difference is None
     assert said(of(comparison, "ttfa p50").verdict.reason) == "no ttfa on sim (other)"
 
@@ -235,15 +235,15 @@ def test_a_killed_run_and_a_small_one_are_compared_and_not_green(tmp_path: Path)
 
     one, cut, stored = targets(RUN)[0], *(targets_of(load_for_report(folder))[0] for folder in (killed, old))
 
-    assert quick(among([one, cut]), questions=GATES).status == 4
-    assert quick(among([stored, one])).status == 4
+    assert quick(among([one, cut]), questions=GATES).exit_status == 4
+    assert quick(among([stored, one])).exit_status == 4
 
 
 def test_questions_of_ones_own_are_answered_in_their_order() -> None:
     asked = [
-        Question("failures", "rate", Margin(points=0.05), gated=True),
-        Question("ttfa", "quantile", Margin(ratio=0.2, plus=30), 0.75, gated=True, step="greeting"),
-        Question("audio_speed", "mean", Margin(ratio=0.1), gated=True),
+        Question("failure_rate", "rate", Margin(points=0.05), primary=True),
+        Question("ttfa", "quantile", Margin(ratio=0.2, plus=30), 0.75, primary=True, step="greeting"),
+        Question("audio_speed", "mean", Margin(ratio=0.1), primary=True),
     ]
     comparison = quick(two(RUN), questions=asked)
 
@@ -263,7 +263,7 @@ def test_a_question_without_an_origin_is_asked_of_each() -> None:
 
 def test_what_is_neither_better_nor_worse_is_refused() -> None:
     with pytest.raises(UsageError, match="session_duration cannot be compared"):
-        quick(two(RUN), questions=[replace(TTFA, measure="session_duration")])
+        quick(two(RUN), questions=[replace(TTFA, metric="session_duration")])
 
 
 def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_a_drift_of_what_is_not_gated_stands_at_its_row_alone() -> None:
     apart = replace(ratio(100, 101, 0.98, 1.02), drifts=True)
     asked = Question("audio_received", "quantile", Margin(0.1), 0.5)
     arms = Arm(80, 80, 0), Arm(80, 80, 0)
-    informs, gates = (Measured(replace(asked, gated=gated), "new", apart, arms) for gated in (False, True))
+    informs, gates = (Measured(replace(asked, primary=primary), "new", apart, arms) for primary in (False, True))
 
     assert list(drift_notices([informs])) == []
     assert len(list(drift_notices([informs, gates]))) == 1

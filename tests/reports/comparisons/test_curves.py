@@ -36,7 +36,7 @@ def test_the_first_gated_quantile_says_what_is_drawn() -> None:
 
     question = measuring.main_question((rate, findings()[0]))
     assert question is not None
-    assert (question.measure, question.p) == ("ttfa", 0.95)
+    assert (question.metric, question.p) == ("ttfa", 0.95)
     assert measuring.main_question((tail,)) == tail.question
     assert measuring.main_question((rate,)) is None
 
@@ -128,6 +128,6 @@ def test_the_readout_names_ends_that_have_no_number() -> None:
 
 
 def test_a_rate_alone_draws_nothing() -> None:
-    made = comparison(findings=(finding("failures", None, "equivalent", points(0, 0, 0, 0), gated=True),))
+    made = comparison(findings=(finding("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),))
 
     assert made.shift is None

@@ -30,15 +30,21 @@ from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
 SHORT = replace(TWO, sessions=60)
-LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failures": ["rate<+10pt"]}
+LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failure_rate": ["rate<+10pt"]}
 TIGHT = {"ttfa": ["p(50)<+0.1%"]}
 UNDECIDED = {"ttfa": ["p(50)<+12%"]}
 SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
 
 
 def planned(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO) -> str:
-    looks: dict[str, Any] = {"pairs": 120, "looks": [40, 80, 120], "gates": gates, "level": 0.05, "draws": 300}
-    return run(folder, plan, decision_plan=looks)
+    looks: dict[str, Any] = {
+        "pairs": 120,
+        "analyses": [40, 80, 120],
+        "primary_metrics": gates,
+        "alpha": 0.05,
+        "bootstrap_samples": 300,
+    }
+    return run(folder, plan, sequential_plan=looks)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,7 @@ def test_what_the_looks_decided_comes_first(
     text, comment = " ".join(comparison_text(found, 200).split()), comparison_markdown(found)
 
     assert comparison_essentials(found).startswith(badge)
-    assert found.status == decision.status == check_of(decision.run).status == status
+    assert found.exit_status == decision.exit_status == check_of(decision.run).exit_status == status
     assert headline in text
     assert details in text
     assert BY_ANALYSES in text
@@ -76,8 +82,12 @@ def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Pa
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)
-    assert (data["status"], data["verdicts"]) == (1, {"west": "regressed"})
-    assert (data["decision"]["status"], data["decision"]["looks"], data["decision"]["look"]) == (1, 3, 2)
+    assert (data["exit_status"], data["verdicts"]) == (1, {"west": "regressed"})
+    assert (data["sequential"]["exit_status"], data["sequential"]["analyses"], data["sequential"]["analysis"]) == (
+        1,
+        3,
+        2,
+    )
     assert data["headline"].startswith("west is slower than east: half of the turns take longer than ")
     assert "When was it decided?" in paths.html.read_text(encoding="utf-8")
 
@@ -108,7 +118,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
 def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
     paths = outputs.write_comparison(quick(targets(SHORT)), tmp_path)
 
-    assert json.loads(paths.json.read_text(encoding="utf-8"))["decision"] is None
+    assert json.loads(paths.json.read_text(encoding="utf-8"))["sequential"] is None
     assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")
 
 
@@ -122,25 +132,31 @@ def test_the_other_way_round_the_interim_analyses_do_not_count_and_that_is_said(
 def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
     found = quick(sides_of([planned(tmp_path / "run", LOOSE, replace(TWO, valid=False))]))
 
-    assert found.status == 4
+    assert found.exit_status == 4
     assert comparison_essentials(found).startswith("✕ INVALID · ")
     assert comparison_text(found).startswith("Do not use these figures: the run is INVALID: audio was sent late")
 
 
 def test_a_sentence_of_analyses_says_what_came_of_them() -> None:
-    late = replace(decision(), invalid=(Cause("late"),))
+    late = replace(decision(), invalid=(Cause("send_delay", "late"),))
 
     assert decision_headline(decision()).startswith("gateway is slower than direct: one turn in twenty takes longer ")
     assert decision_headline(late) == "Do not use these figures: late."
-    assert decision_sentence(decision("ended by hand")).endswith(
+    assert decision_sentence(decision("stopped_by_user")).endswith(
         "The run was ended by hand after interim analysis\u00a03 of 5, 150\u00a0pairs."
     )
 
 
 def test_a_variant_is_a_candidate_of_the_target_that_it_is_a_variant_of(tmp_path: Path) -> None:
-    entries = [{"label": "east"}, {"label": "west", "variant_of": "east"}]
-    looks: dict[str, Any] = {"pairs": 120, "looks": [40, 80, 120], "gates": TIGHT, "level": 0.05, "draws": 300}
-    found = quick(sides_of([run(tmp_path / "run", TWO, decision_plan=looks, targets=entries)]))
+    entries = [{"name": "east"}, {"name": "west", "variant_of": "east"}]
+    looks: dict[str, Any] = {
+        "pairs": 120,
+        "analyses": [40, 80, 120],
+        "primary_metrics": TIGHT,
+        "alpha": 0.05,
+        "bootstrap_samples": 300,
+    }
+    found = quick(sides_of([run(tmp_path / "run", TWO, sequential_plan=looks, targets=entries)]))
 
     assert comparison_essentials(found).startswith("✕ REGRESSED")
     assert "west regressed: half of the turns now take longer than " in comparison_text(found)

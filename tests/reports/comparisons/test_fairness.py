@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UsageError
 from reports.sides import fairness
-from reports.sides.fairness import Check, checks_of, notices_on, refuse_other_definitions
+from reports.sides.fairness import FairnessCheck, checks_of, notices_on, refuse_other_definitions
 from reports.sides.side import sides_of
 from reports.sides.workload import differing_between, workload
 from tests.reports import synthetic
@@ -19,25 +19,25 @@ from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 SETTINGS = {"num_users": 10, "spawn_rate": 5.0, "session_pause": 1.0}
-SCRIPT = {"name": "talk", "digest": "aa", "turns": 4, "chunk_ms": 100, "limits": {"done": 120.0}}
-VAD = {"turn_detection": "server_vad", "detection": {"type": "server_vad", "silence_duration_ms": 500}}
+SCRIPT = {"name": "talk", "digest": "aa", "turns": 4, "chunk_ms": 100, "timeouts": {"done": 120.0}}
+VAD = {"turn_detection": "server_vad", "turn_detection_settings": {"type": "server_vad", "silence_duration_ms": 500}}
 
 
-def named(checks: tuple[Check, ...], name: str) -> Check:
+def named(checks: tuple[FairnessCheck, ...], name: str) -> FairnessCheck:
     return next(check for check in checks if check.name == name)
 
 
-def broken(checks: tuple[Check, ...]) -> list[str]:
-    return [check.name for check in checks if check.fair is False]
+def broken(checks: tuple[FairnessCheck, ...]) -> list[str]:
+    return [check.name for check in checks if check.result == "fail"]
 
 
 def test_two_runs_of_the_same_load_are_fair() -> None:
     checks = checks_of(two())
 
     assert broken(checks) == []
-    assert [check.name for check in checks if check.fair] == [
+    assert [check.name for check in checks if check.result == "pass"] == [
         *("run valid", "turns", "throttled turns, limit 1\u00a0%", "same workload"),
-        *("definitions of measures", "kind of service"),
+        *("definitions of metrics", "kind of service"),
     ]
 
 
@@ -51,7 +51,7 @@ def test_two_runs_of_the_same_load_are_fair() -> None:
 def test_an_invalid_run_and_one_that_was_not_judged_are_unfair(valid: bool | None, mark: str, said: str) -> None:
     check = named(checks_of(two(RUN, Plan(sessions=40, turns=5, valid=valid))), fairness.VALID)
 
-    assert check.fair is False
+    assert check.result == "fail"
     assert check.texts == ("✓ VALID", mark)
     assert [cause.text.startswith(said) for cause in check.causes] == [True]
     assert check.remedy
@@ -91,7 +91,7 @@ def test_more_than_one_percent_of_throttled_turns_is_unfair(tmp_path: Path, thro
     edit(other, "turns", lambda index, row: row | ({"outcome": "throttled:response"} if index < throttled else {}))
 
     check = named(checks_of(sides_of([one, other])), fairness.THROTTLED)
-    assert check.fair is fair
+    assert (check.result == "pass") is fair
     assert [cause.text.partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
 
 
@@ -112,76 +112,77 @@ def test_one_side_alone_simulated_is_unfair() -> None:
     assert broken(checks_of(two(real))) == []
 
 
-def test_measures_that_were_defined_differently_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"measures are defined differently \(sim \(one\) by version 1 and sim"):
-        refuse_other_definitions(two(definitions=2))
+def test_metrics_that_were_defined_differently_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"metrics are defined differently \(sim \(one\) by version 1 and sim"):
+        refuse_other_definitions(two(definitions_version=2))
 
 
 def document(script: dict[str, Any] | None = None, label: str = "a", **settings: Any) -> dict[str, Any]:
     return {
         "settings": SETTINGS | settings,
-        "targets": [{"label": label, "connects_per_min": None, "model": "m"}],
+        "targets": [{"name": label, "connect_rate": None, "model": "m"}],
         "scripts": [SCRIPT | (script or {})],
     }
 
 
 def target_of(session: dict[str, Any]) -> dict[str, Any]:
     """A target with settings of its own."""
-    return {"label": "west", "connects_per_min": None, "session": session}
+    return {"name": "west", "connect_rate": None, "session": session}
 
 
 def varied(session: dict[str, Any], **script: Any) -> dict[str, Any]:
     """Of the variant west.b, with these settings."""
-    return document(script, "west.b") | {"targets": [target_of(session) | {"label": "west.b"}]}
+    return document(script, "west.b") | {"targets": [target_of(session) | {"name": "west.b"}]}
 
 
 QUICK = {"type": "server_vad", "silence_duration_ms": 200}
-BOTH = {"targets": [{"label": "a"}, {"label": "west"}],
+OF_DETECTION: dict[str, object] = {"turn_detection_settings": QUICK}
+BOTH = {"targets": [{"name": "a"}, {"name": "west"}],
         "scripts": [SCRIPT | {"target": "a"}, SCRIPT | {"target": "west", "digest": "bb"}]}  # fmt: skip
 WORK: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     # (the documents of two runs, of targets west and its variant or a, and what is not the same)
     **{name: (document(), other, [name]) for name, other in {
         "script and audio": document({"digest": "bb"}),
         "pacing, ms of a chunk": document({"chunk_ms": 20}),
-        "limits, s": document({"limits": {"done": 60.0}}),
+        "timeouts, s": document({"timeouts": {"done": 60.0}}),
         "turns of a session": document({"turns": 5}),
         "users": document(num_users=20),
         "pause between a user’s sessions, s": document(session_pause=2.0),
         "processes": document(processes=2),
         "warm-up, s": document() | {"warmup_s": 60.0},
-        "connection starts a minute": document() | {"targets": [{"label": "a", "connects_per_min": 30}]},
+        "connection starts a minute": document() | {"targets": [{"name": "a", "connect_rate": 30}]},
     }.items()},
     "how long it lasts and where it is kept are not":
         (document(), document(sessions=500, seed="2", runs="elsewhere", targets="b", compression="deflate", budget=3),
          []),
     "what answers is not": (document(), document() | {"targets": [
-        {"label": "a", "connects_per_min": None, "model": "another", "region": "x"}]}, []),
-    "who asks is not": (document(), document() | {"definitions": 1, "host": {"cpus": 64}}, []),
+        {"name": "a", "connect_rate": None, "model": "another", "region": "x"}]}, []),
+    "who asks is not": (document(), document() | {"definitions_version": 1, "host": {"cpus": 64}}, []),
     "further settings of a variant are what is compared":
         (document({"extra": {}}, "west"), varied({"extra": {"a": 1}}, extra={"a": 1}), []),
     "the settings of a variant are what is compared":
-        (document(VAD, "west"), varied({"turn_detection": {"silence_duration_ms": 200}}, **VAD | {"detection": QUICK}),
+        (document(VAD, "west"), varied({"turn_detection": {"silence_duration_ms": 200}}, **VAD | OF_DETECTION),
          []),
     "those of a script are not":
-        (document(VAD, "west"), document(VAD | {"detection": QUICK}, "west"), ["turn detection’s settings"]),
+        (document(VAD, "west"), document(VAD | OF_DETECTION, "west"), ["turn detection’s settings"]),
     "what an older run does not say does not differ":
         ({"scripts": [{"name": "talk", "digest": "aa"}]}, document({"jitter_buffer_ms": 60}), []),
-    "scripts are those that the target played": (BOTH | {"targets": [{"label": "a"}]}, BOTH, ["script and audio"]),
+    "scripts are those that the target played": (BOTH | {"targets": [{"name": "a"}]}, BOTH, ["script and audio"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("one", "other", "names"), WORK.values(), ids=WORK)
 def test_work_that_is_not_the_same_is_named(one: dict[str, Any], other: dict[str, Any], names: list[str]) -> None:
-    of = [workload(doc, doc.get("targets", [{"label": "a"}])[-1]["label"]) for doc in (one, other)]
+    of = [workload(doc, doc.get("targets", [{"name": "a"}])[-1]["name"]) for doc in (one, other)]
 
     assert list(differing_between(of)) == names
 
 
 def test_an_open_loop_is_not_compared_with_a_closed_one_nor_with_another_rate() -> None:
-    arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "max_sessions": 40, "began_utc_ns": 1}
+    arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "max_concurrent": 40, "started_utc_ns": 1}
     closed = document()
     calls, later, more = (
-        closed | {"arrivals": arrivals | changes} for changes in ({}, {"began_utc_ns": 2}, {"per_s": 1.0})
+        closed | {"arrivals": arrivals | changes} for changes in ({}, {"started_utc_ns": 2}, {"per_s": 1.0})
     )
     arms = {name: workload(doc, "a") for name, doc in (("closed", closed), ("calls", calls), ("more", more))}
 
@@ -215,14 +216,14 @@ def test_further_settings_are_a_part_of_the_workload() -> None:
 
 def test_targets_of_one_run_have_the_same_load_by_construction() -> None:
     plan = Plan(sessions=40, turns=5, targets=("a", "b"), paired=True)
-    limits = [{"label": "a", "connects_per_min": 30}, {"label": "b", "connects_per_min": None}]
+    limits = [{"name": "a", "connect_rate": 30}, {"name": "b", "connect_rate": None}]
 
     assert broken(checks_of(targets(plan, targets=limits))) == []
 
 
 def test_what_differs_is_said_for_information() -> None:
-    sides = two(tool={"name": "rtbench", "version": "9.9"}, targets=[{"label": "sim", "auth": "entra"}])
-    told = {check.name: check.texts for check in checks_of(sides) if check.fair is None}
+    sides = two(tool={"name": "rtbench", "version": "9.9"}, targets=[{"name": "sim", "auth": "entra"}])
+    told = {check.name: check.texts for check in checks_of(sides) if check.result == "informational"}
 
     assert told["rtbench"] == ("0.1.0", "9.9")
     assert told["sign-in"] == ("–", "entra")

@@ -161,7 +161,7 @@ def test_a_bar_beyond_the_line_that_holm_holds_back_says_holm() -> None:
 
 
 def test_a_quantile_among_failed_turns_has_no_dot_and_an_arrow() -> None:
-    (endless,) = [one for one in findings() if one.question.measure == "input_transcript"]
+    (endless,) = [one for one in findings() if one.question.metric == "input_transcript"]
     figure = drawn(panel(endless))
 
     assert rows(endless)[0].measured.replace(NBSP, " ") == "600 → ∞"
@@ -188,7 +188,7 @@ def test_an_advisory_figure_of_few_turns_is_cut_and_crushes_no_other() -> None:
 
 
 def test_the_margin_line_lies_on_the_bad_side() -> None:
-    speed = next(one for one in findings() if one.question.measure == "audio_speed")
+    speed = next(one for one in findings() if one.question.metric == "audio_speed")
     for found, sign in ((panel(findings()[0]), 1), (panel(speed), -1)):
         figure = drawn(found)
         same = next(x for mark in marks(figure, "zero") for x in xs(mark))
@@ -249,7 +249,7 @@ def test_nothing_is_drawn_outside_whatever_the_interval(made: list[tuple[float, 
     for *ends, margin in made:
         low, d, high = sorted(ends)
         difference = replace(ratio(100, 100, 1, 1), d=d, low=low, high=high)
-        found.append(finding("ttfa", 0.5, "inconclusive", difference, gated=True, margin=Margin(margin)))
+        found.append(finding("ttfa", 0.5, "inconclusive", difference, primary=True, margin=Margin(margin)))
     figure = drawn(panel(*found))
 
     assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
@@ -261,7 +261,9 @@ def test_nothing_is_drawn_outside_whatever_the_interval(made: list[tuple[float, 
 
 @given(st.floats(-0.5, 0.5), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> None:
-    figure = drawn(panel(finding("failures", None, "inconclusive", points(0.5, 0.5 + d, d - down, d + up), gated=True)))
+    figure = drawn(
+        panel(finding("failure_rate", None, "inconclusive", points(0.5, 0.5 + d, d - down, d + up), primary=True))
+    )
 
     assert "same" in texts(figure)
     assert len(marks(figure, "tick")) >= 2

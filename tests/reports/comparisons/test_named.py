@@ -60,7 +60,7 @@ def test_whatever_a_target_is_called_its_run_is_found(target: str) -> None:
 
 
 def test_a_target_of_which_the_run_has_no_row_is_a_side(tmp_path: Path) -> None:
-    known = [{"label": "west"}, {"label": "silent"}]
+    known = [{"name": "west"}, {"name": "silent"}]
     folder = run(tmp_path / "a", Plan(sessions=4, targets=("west",)), targets=known)
 
     assert [side.name for side in sides_of([folder])] == ["west", "silent"]
@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     # (sides; PAIR has the targets west and east, ONE and OTHER one, COPY is a copy of ONE; what is said)
     "an unknown target, with those there are": (["PAIR:west", "PAIR:north"], "has no target north: it has west, east"),
     "one run of one target": (["ONE"], "has one target, sim: name a second run"),
-    "one target alone": (["PAIR:west"], "a comparison needs two arms"),
+    "one target alone": (["PAIR:west"], "a comparison needs two targets"),
     "a run of several targets among several runs":
         (["PAIR", "OTHER"], "say which one is meant, .*/pair:west or .*/pair:east"),
     "a side that is named twice": (["ONE", "ONE/"], "is named 2 times"),
@@ -104,7 +104,7 @@ def test_what_is_no_comparison_is_refused(tmp_path: Path, named: list[str], said
 
 
 def test_runs_that_began_in_the_same_second_on_two_machines_are_two(tmp_path: Path) -> None:
-    sides = sides_of([run(tmp_path / "a", SMALL), run(tmp_path / "b", SMALL, run_id="a", began_utc_ns=1)])
+    sides = sides_of([run(tmp_path / "a", SMALL), run(tmp_path / "b", SMALL, run_id="a", started_utc_ns=1)])
 
     assert len(sides) == 2
 

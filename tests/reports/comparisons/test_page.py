@@ -37,7 +37,7 @@ MADE: dict[str, Any] = {
     "invalid": {"checks": (UNFAIR, *CHECKS[1:])},
     "nothing": {"findings": (), "checks": ()},
     "ungated": {"findings": findings()[3:]},
-    "rates alone": {"findings": (finding("failures", None, "equivalent", points(0, 0, 0, 0), gated=True),)},
+    "rates alone": {"findings": (finding("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
     "few turns": {"sides": sides("direct", "gateway", sessions=2)},
     "all failed": {"sides": sides("direct", "gateway", failed=1.0)},
     "notices": {"notices": ("2 pairs were not whole and do not count.",), "simulated": False},
@@ -66,7 +66,7 @@ def unfair_html() -> str:
 
 def judged(*verdicts: Any) -> Comparison:
     """A comparison whose primary metrics have these verdicts."""
-    found = tuple(finding("ttfa", 0.5, word, ratio(600, 610, 0.98, 1.05), gated=True) for word in verdicts)
+    found = tuple(finding("ttfa", 0.5, word, ratio(600, 610, 0.98, 1.05), primary=True) for word in verdicts)
     return comparison(findings=found)
 
 
@@ -75,8 +75,8 @@ def judged(*verdicts: Any) -> Comparison:
     [
         (("regressed", "improved", "inconclusive"), "✕ REGRESSED 1 of 3 primary metrics"),
         (("inconclusive", "equivalent"), "? INCONCLUSIVE 1 of 2 primary metrics"),
-        (("improved", "not regressed"), "+ IMPROVED 1 of 2 primary metrics"),
-        (("not regressed", "equivalent"), "✓ NOT REGRESSED 2 of 2 primary metrics"),
+        (("improved", "not_regressed"), "+ IMPROVED 1 of 2 primary metrics"),
+        (("not_regressed", "equivalent"), "✓ NOT REGRESSED 2 of 2 primary metrics"),
         (("equivalent",), "≈ EQUIVALENT 1 of 1 primary metric"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_provisional_verdict_says_what_was_assumed() -> None:
 
 def test_secondary_metrics_are_folded_away_with_their_drawings() -> None:
     open_, fold, folded = made_html().partition("secondary metrics</summary>")
-    secondary = [row.name for panel in panels(comparison()) for row in panel.rows if not row.finding.question.gated]
+    secondary = [row.name for panel in panels(comparison()) for row in panel.rows if not row.finding.question.primary]
 
     assert fold
     assert secondary
@@ -152,15 +152,24 @@ def test_the_numbers_are_those_of_the_bars() -> None:
 def test_each_check_stands_with_a_text_for_each_side() -> None:
     text = words(unfair_html())
 
-    assert "run valid ✓ VALID ✕ INVALID ✕ failed run with --processes 2" in text
-    assert "throttled turns, limit 1 % 0 % 0.1 % ✓ passed" in text
-    assert "what differs gateway 1.8.4 gateway 1.9.0 for information" in text
+    assert "run valid ✓ VALID ✕ INVALID ✕ fail run with --processes 2" in text
+    assert "throttled turns, limit 1 % 0 % 0.1 % ✓ pass" in text
+    assert "what differs gateway 1.8.4 gateway 1.9.0 – informational" in text
 
 
 def test_every_figure_and_verdict_has_its_definition() -> None:
     text = made_html()
 
-    for name in ("ttfa", "failures", "regressed", "not-regressed", "equivalent", "improved", "inconclusive", "margin"):
+    for name in (
+        "ttfa",
+        "failure_rate",
+        "regressed",
+        "not-regressed",
+        "equivalent",
+        "improved",
+        "inconclusive",
+        "margin",
+    ):
         assert f'<dt id="def-{name}">' in text
         assert f'<a class="d" href="#def-{name}">' in text
 
@@ -169,13 +178,13 @@ def test_the_method_is_enough_to_compute_it_again() -> None:
     text = words(made_html())
 
     assert "Seed 7, 10,000 resamples of pairs (60), 95 % confidence one-sided, Holm over 3 primary metrics." in text
-    assert "Definitions of measures: version 1." in text
+    assert "Definitions of metrics: version 1." in text
 
 
 def test_few_turns_have_no_difference_by_percentile() -> None:
     text = words(comparison_html(comparison(**MADE["few turns"])))
 
-    assert "Not drawn: fewer than 20 turns of a target lie beyond its median." in text
+    assert "Not shown: fewer than 20 turns of a target lie beyond its median." in text
     assert "Which turns got slower?" not in words(comparison_html(comparison(**MADE["all failed"])))
 
 
@@ -191,7 +200,7 @@ def test_a_decision_is_the_verdict_and_shows_its_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "word"), [("waiting", "? PENDING"), ("futile", "? INCONCLUSIVE"), ("not regressed", "✓ NOT")]
+    ("reason", "word"), [("pending", "? PENDING"), ("futility", "? INCONCLUSIVE"), ("not_regressed", "✓ NOT")]
 )
 def test_a_decision_without_an_alarm_says_how_it_stands(reason: End, word: str) -> None:
     assert badges(comparison_html(replace(judged("equivalent"), decision=decision(reason=reason))))[0].startswith(word)

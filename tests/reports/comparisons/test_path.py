@@ -78,7 +78,7 @@ def test_why_it_ended_is_a_sentence() -> None:
         "Stopped at analysis 3 of 5, at 150 pairs. A primary metric is worse than its margin allows. "
         "7 whole pairs after that analysis are not in the verdict."
     )
-    assert path.end_reason(decision(reason="waiting", pairs=150)) == "The run goes on."
+    assert path.end_reason(decision(reason="pending", pairs=150)) == "The run goes on."
 
 
 def test_the_look_that_decided_stands_out() -> None:

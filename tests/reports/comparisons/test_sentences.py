@@ -12,7 +12,7 @@ from reports import finding_sentences
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method
 from reports.finding import Finding
-from reports.sides.fairness import Check
+from reports.sides.fairness import FairnessCheck
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, too_few
 from reports.wording.validity import Cause
@@ -30,29 +30,29 @@ def of(*findings: Finding, candidates: tuple[str, ...] = ("gateway",), **changes
     return comparison(*candidates, findings=findings, **changes)
 
 
-def gated(measure: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> Finding:
-    return finding(measure, p, word, difference, gated=True, **more)  # type: ignore[arg-type]
+def primary(metric: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> Finding:
+    return finding(metric, p, word, difference, primary=True, **more)  # type: ignore[arg-type]
 
 
-UNSEEN = gated("failures", None, "inconclusive", points(0, 0, 0, 0.0149), more=99,
-               reason=Reason("none seen", needed=299, there=(200,), measure="failures", upper=0.0149))  # fmt: skip
-TAIL, MEDIAN = gated("ttfa", 0.95, "regressed", WORSE), gated("ttfa", 0.5, "regressed", WORSE)
+UNSEEN = primary("failure_rate", None, "inconclusive", points(0, 0, 0, 0.0149), more=99,
+               reason=Reason("none seen", needed=299, there=(200,), metric="failure_rate", upper=0.0149))  # fmt: skip
+TAIL, MEDIAN = primary("ttfa", 0.95, "regressed", WORSE), primary("ttfa", 0.5, "regressed", WORSE)
 FAILING = Difference("ratio", 1600, math.inf, math.inf, 0.7, math.inf, 0.1, 9, 0.5, math.inf, -1, 0.001, 0.9)
 ENDLESS = Difference("ratio", math.inf, math.inf, math.nan, -math.inf, math.inf, 0.1, 9, *(math.nan,) * 5)
 FEW = too_few("turn", 400, (100, 100), p=0.95)
-FINE = gated("ttfa", 0.5, "equivalent", ratio(1000, 990, 0.97, 1.01))
+FINE = primary("ttfa", 0.5, "equivalent", ratio(1000, 990, 0.97, 1.01))
 OPEN = ratio(1000, 1120, 1.05, 1.29)
-GROWN = gated("ttfa", 0.95, "inconclusive", ratio(1490, 1710, 1.10, 1.23), more=270)
+GROWN = primary("ttfa", 0.95, "inconclusive", ratio(1490, 1710, 1.10, 1.23), more=270)
 
 
 def tail(word: str, difference: Difference | None, **more: Any) -> Finding:
-    return gated("ttfa", 0.95, word, difference, **more)
+    return primary("ttfa", 0.95, word, difference, **more)
 
 
 SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
     # (findings, headline, the sentence after it)
     "a tail that regressed": (
-        [gated("voice_to_voice", 0.95, "regressed", WORSE)],
+        [primary("voice_to_voice", 0.95, "regressed", WORSE)],
         "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on direct "
         "(voice_to_voice p95).",
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %."),
@@ -60,22 +60,22 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         [MEDIAN],
         "gateway regressed: half of the turns now take longer than 2.64 s, 65 % more than on direct (ttfa p50).", None),
     "a session is no turn": (
-        [gated("connect_total", 0.9, "regressed", WORSE)],
+        [primary("connect_total", 0.9, "regressed", WORSE)],
         "gateway regressed: one session in ten now takes longer than 2.64 s, 65 % more than on direct "
         "(connect_total p90).", None),
     "a quantile that lies among the failed turns": (
         [tail("regressed", FAILING)],
         "gateway regressed: one turn in twenty now fails (ttfa p95; on direct it was 1.6 s).", None),
     "a rate that regressed": (
-        [gated("failures", None, "regressed", points(0.01, 0.04, 0.02, 0.041))],
+        [primary("failure_rate", None, "regressed", points(0.01, 0.04, 0.02, 0.041))],
         "gateway regressed: 4.00 % of its turns fail or do not start, 3.00 points more than on direct.",
         "With 95 % confidence it is at least 2.00 points more; the margin is 1 point."),
     "less is worse where more is better": (
-        [gated("audio_speed", None, "regressed", ratio(3, 1.5, 0.4, 0.6))],
+        [primary("audio_speed", None, "regressed", ratio(3, 1.5, 0.4, 0.6))],
         "gateway regressed: audio_speed mean is 1.5 ×, 50 % less than on direct.",
         "With 95 % confidence it is at least 40 % less; the margin is 16.7 %."),
     "what did not regress": (
-        [tail("not regressed", SAME)],
+        [tail("not_regressed", SAME)],
         "gateway has not regressed: ttfa p95 differs by +4 %, which is within the margin of 20 %.",
         None),
     "what is equivalent": (
@@ -108,7 +108,7 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         [tail("inconclusive", ENDLESS, reason=FAILED_SHARE)],
         "Inconclusive on gateway: ttfa p95: the quantile lies among the failed turns.", None),
     "a figure that one arm has not": (
-        [tail("inconclusive", None, reason=Reason("no turns", arms=("gateway",), measure="ttfa"))],
+        [tail("inconclusive", None, reason=Reason("no turns", arms=("gateway",), metric="ttfa"))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
     "so many sessions would settle it": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
@@ -122,14 +122,14 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         finding_sentences.RUNS_DIFFER),
     # Once: "Inconclusive on gateway (with no failure in 200 sessions …): about 299 sessions are needed".
     "failures that nobody had do not speak for waits that grew": (
-        [gated("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)), GROWN, UNSEEN],
+        [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)), GROWN, UNSEEN],
         "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50). "
         "Whether this exceeds the margin of 10 % is inconclusive.",
         "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %); failure rate: with no failure in 200 sessions "
         "the rate may still be up to 1.49 %. More pairs are unlikely to decide it: ttfa p50 needs more than 4,000, "
         "ttfa p95 about 470 and failure rate about 299."),
     "the sessions that are named are those of the gate that takes most": (
-        [gated("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.24), more=270),
+        [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.24), more=270),
          tail("inconclusive", ratio(1490, 1710, 1.10, 1.23), reason=FEW), UNSEEN], None,
         "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %; too few turns to decide: p95 needs 400 per "
         "target, 100 measured); failure rate: with no failure in 200 sessions the rate may still be up to 1.49 %. "
@@ -141,12 +141,12 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         "still be up to 1.49 %, and the margin is 1 point.",
         "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide it."),
     "the other primary metrics are said after the worst": (
-        [FINE, TAIL, gated("failures", None, "not regressed", points(0.01, 0.011, -0.001, 0.003)),
+        [FINE, TAIL, primary("failure_rate", None, "not_regressed", points(0.01, 0.011, -0.001, 0.003)),
          finding("ttfa", 0.99, "regressed", WORSE)], None,
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
         "Not regressed: failure rate +0.10 points. Equivalent: ttfa p50 −1 %."),
     "of several that regressed the one farthest beyond its margin speaks": (
-        [gated("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), TAIL],
+        [primary("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), TAIL],
         "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95).",
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also regressed: ttfa p50 +30 %."),
     "without a primary metric nothing decides": (
@@ -167,10 +167,10 @@ PEERS: dict[str, tuple[list[Finding], str, str]] = {
         [tail("improved", ratio(324, 243, 0.71, 0.79))],
         "gateway is faster than direct: ttfa p95 is 25 % shorter.", ""),
     "neither is slower": (
-        [tail("not regressed", SAME)],
+        [tail("not_regressed", SAME)],
         "gateway is not slower than direct: ttfa p95 differs by +4 %, which is within the margin of 20 %.", ""),
     "a rate is no latency": (
-        [gated("failures", None, "regressed", points(0.01, 0.04, 0.02, 0.041)), MEDIAN],
+        [primary("failure_rate", None, "regressed", points(0.01, 0.04, 0.02, 0.041)), MEDIAN],
         "gateway is slower than direct: half of the turns take longer than 2.64 s, 65 % more than on direct (ttfa "
         "p50).",
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also worse: failure rate +3.00 points."),
@@ -199,9 +199,9 @@ def test_a_comparison_is_said_in_two_sentences(found: list[Finding], headline: s
 
 def test_of_several_candidates_the_worst_speaks() -> None:
     found = of(
-        gated("ttfa", 0.95, "equivalent", SAME, candidate="fine"),
-        gated("ttfa", 0.95, "regressed", ratio(1000, 1300, 1.25, 1.35), candidate="bad"),
-        gated("ttfa", 0.95, "regressed", WORSE, candidate="worse"),
+        primary("ttfa", 0.95, "equivalent", SAME, candidate="fine"),
+        primary("ttfa", 0.95, "regressed", ratio(1000, 1300, 1.25, 1.35), candidate="bad"),
+        primary("ttfa", 0.95, "regressed", WORSE, candidate="worse"),
         candidates=("fine", "bad", "worse"),
     )
 
@@ -214,15 +214,21 @@ def test_of_several_candidates_the_worst_speaks() -> None:
     ("causes", "headline"),
     [
         (
-            (Cause("gateway has no turns", "run it again."),),
+            (Cause("throttled", "gateway has no turns", "run it again."),),
             "Do not use these figures: gateway has no turns.",
         ),
         (
-            (Cause("gateway: 2.1 % was throttled"), Cause("the targets differ in users", "run it again")),
+            (
+                Cause("throttled", "gateway: 2.1 % was throttled"),
+                Cause("throttled", "the targets differ in users", "run it again"),
+            ),
             "Do not use these figures: gateway: 2.1 % was throttled; the targets differ in users.",
         ),
         (
-            (Cause("gateway has no turns", "run it again"), Cause("gateway has no turns", "run it again")),
+            (
+                Cause("throttled", "gateway has no turns", "run it again"),
+                Cause("throttled", "gateway has no turns", "run it again"),
+            ),
             "Do not use these figures: gateway has no turns.",
         ),
     ],
@@ -230,14 +236,17 @@ def test_of_several_candidates_the_worst_speaks() -> None:
 def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
     causes: tuple[Cause, ...], headline: str
 ) -> None:
-    found = comparison("gateway", checks=(Check("one", ("", ""), False, causes), Check("two", ("", ""), False, causes)))
+    found = comparison(
+        "gateway",
+        checks=(FairnessCheck("one", ("", ""), "fail", causes), FairnessCheck("two", ("", ""), "fail", causes)),
+    )
 
     assert said(sentences.comparison_headline(found)) == headline
     assert sentences.comparison_second(found) == "Run it again."
 
 
 def test_what_was_assumed_is_said_only_where_it_was() -> None:
-    sure = gated("ttfa", 0.95, "regressed", WORSE)
+    sure = primary("ttfa", 0.95, "regressed", WORSE)
     assumed = Finding(**(vars(sure) | {"verdict": Verdict("regressed", provisional=True)}))
 
     assert sentences.assumption(of(sure)) == ""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import reports
-from bench.measures import is_throttled
+from bench.metrics import is_throttled
 from reports.question import Question, Stratum, margin_of
 from reports.runs import load_for_report
 from reports.sides.side import Side, counts_of, sample_of, sides_of, targets_of, totals_of
@@ -21,14 +21,14 @@ from tests.reports.comparisons.build import PAIRED, RUN, run, targets
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
-FAILURES = Question("failures", "rate", Margin(points=0.01))
+FAILURES = Question("failure_rate", "rate", Margin(points=0.01))
 FAILING = Plan(sessions=12, turns=5, failed=0.2)
 REFUSED = Plan(sessions=20, turns=5, refused=3)
 MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), failed=0.1)
 
 
-def asks(measure: str = "ttfa", p: float = 0.95, **more: Any) -> Question:
-    return Question(measure, "quantile", margin_of(p), p, **more)
+def asks(metric: str = "ttfa", p: float = 0.95, **more: Any) -> Question:
+    return Question(metric, "quantile", margin_of(p), p, **more)
 
 
 def by_target(side: Side, column: str) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_a_sample_is_that_of_the_report_with_clusters_from_zero(plan: Plan) -> N
     found = sample_of(side, asks())
 
     assert (found.n, found.failed) == (told.figures.n, told.figures.failed)
-    assert (np.diff(found.values[: found.good.size]) >= 0).all()
+    assert (np.diff(found.values[: found.succeeded.size]) >= 0).all()
     assert np.isinf(found.values).sum() == found.failed
     assert set(found.sessions) == set(range(12))
     assert side.clusters.count == 12
@@ -167,7 +167,7 @@ def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:
 
 def test_turns_not_started_are_those_of_the_step_that_they_would_have_been() -> None:
     side = targets(REFUSED)[0]
-    question = Question("failures", "rate", Margin(points=0.01), step="opening_hours")
+    question = Question("failure_rate", "rate", Margin(points=0.01), step="opening_hours")
 
     assert [int(part.sum()) for part in counts_of(side, question)] == [3, 23]
 
@@ -175,8 +175,8 @@ def test_turns_not_started_are_those_of_the_step_that_they_would_have_been() -> 
 def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended() -> None:
     side = targets(Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
     told = summarise(side.run).counts[0]
-    stalled, replies = counts_of(side, Question("stalled", "rate", Margin(points=0.01)))
-    throttled, ended = counts_of(side, Question("throttled", "rate", Margin(points=0.01)))
+    stalled, replies = counts_of(side, Question("stall_rate", "rate", Margin(points=0.01)))
+    throttled, ended = counts_of(side, Question("throttle_rate", "rate", Margin(points=0.01)))
     outcomes = side.run.turns["outcome"].astype(str)
 
     assert (stalled.sum(), replies.sum()) == (told.stalled, told.replies)
@@ -200,7 +200,7 @@ def test_a_refused_session_has_no_end_of_connecting() -> None:
     refused = side.clusters.of_row[(side.session_rows["turns_started"] == 0).to_numpy()]
 
     assert (found.n, found.failed, int(np.isinf(found.values).sum())) == (23, 3, 3)
-    assert sorted(found.sessions[found.good.size :].tolist()) == sorted(refused.tolist())
+    assert sorted(found.sessions[found.succeeded.size :].tolist()) == sorted(refused.tolist())
 
 
 def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
@@ -223,7 +223,7 @@ def test_a_side_without_turns_has_empty_samples(plan: Plan) -> None:
 
 
 def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
-    folder = run(tmp_path, Plan(sessions=4, targets=("west",)), targets=[{"label": "west"}, {"label": "silent"}])
+    folder = run(tmp_path, Plan(sessions=4, targets=("west",)), targets=[{"name": "west"}, {"name": "silent"}])
     silent = sides_of([folder])[1]
 
     assert silent.sessions == sample_of(silent, asks()).n == sample_of(silent, asks("connect_total")).n == 0

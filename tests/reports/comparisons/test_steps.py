@@ -63,7 +63,7 @@ def test_the_centre_tells_a_change_of_all_steps() -> None:
     assert after.verdict.word == "regressed"
     assert after.difference is not None
     assert after.difference.candidate / after.difference.baseline == pytest.approx(math.exp(d_of(after)))
-    assert (after.question.name, after.question.gated, after.question.margin.ratio) == (
+    assert (after.question.name, after.question.primary, after.question.margin.ratio) == (
         "ttfa_typical_change",
         False,
         0.1,
@@ -77,7 +77,7 @@ def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:
 
     assert [found.steps[0].question.step, found.steps[0].verdict.word] == [slow, "regressed"]
     assert {one.question.step for one in found.steps} == set(names)
-    assert not any(one.question.gated for one in found.steps)
+    assert not any(one.question.primary for one in found.steps)
     assert f"worst step {slow} of east, ttfa p50 +" in " ".join(comparison_text(found).split())
     assert "✕ regressed; the worst of 4 steps; its interval is not corrected for that; secondary" in " ".join(
         comparison_text(found).split()
@@ -87,7 +87,7 @@ def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:
 def test_no_step_decides_anything() -> None:
     found = slowed(2.0, plain().steps[-1].question.step)
 
-    assert replace(found, steps=()).status == found.status
+    assert replace(found, steps=()).exit_status == found.exit_status
 
 
 def test_every_output_has_the_steps() -> None:
@@ -96,8 +96,8 @@ def test_every_output_has_the_steps() -> None:
 
     jsonschema.validate(data, SCHEMA)
     assert [one["step"] for one in data["steps"]] == [one.question.step for one in found.steps]
-    assert [one["figure"] for one in data["findings"] if one["kind"] == "centre"] == ["ttfa_typical_change"]
-    assert "Which step changed most? Secondary" in comparison_markdown(found)
+    assert [one["title"] for one in data["comparisons"] if one["kind"] == "centre"] == ["ttfa_typical_change"]
+    assert "Step with the largest change. Secondary" in comparison_markdown(found)
     assert f"Worst step: {found.steps[0].question.step} of east" in comparison_html(found)
 
 

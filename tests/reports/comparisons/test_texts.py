@@ -14,7 +14,7 @@ from reports.comparisons.forest_rows import finding_row
 from reports.comparisons.outputs import comparison_essentials, comparison_json, comparison_text
 from reports.numbers import NBSP
 from reports.sides import fairness
-from reports.sides.fairness import Check
+from reports.sides.fairness import FairnessCheck
 from reports.sides.side import sides_of
 from reports.statistics.verdicts import Word
 from reports.wording.validity import Cause
@@ -25,8 +25,8 @@ from tests.reports.comparisons.invented import comparison, finding, ratio
 from tests.reports.forms import comparison_html, comparison_markdown
 from tests.reports.synthetic import Plan
 
-THROTTLED = Cause("gateway: 2.1 % was throttled", "lower the load")
-UNFAIR = Check(fairness.THROTTLED, ("0 %", "more"), False, (THROTTLED,))
+THROTTLED = Cause("throttled", "gateway: 2.1 % was throttled", "lower the load")
+UNFAIR = FairnessCheck(fairness.THROTTLED, ("0 %", "more"), "fail", (THROTTLED,))
 LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")
 
 
@@ -93,7 +93,7 @@ def test_gated_figures_stand_before_the_others() -> None:
 def test_of_several_candidates_the_worst_table_comes_first() -> None:
     def one(name: str, word: Word, more: float) -> Any:
         return finding(
-            "ttfa", 0.95, word, ratio(1000, 1000 * more, more - 0.02, more + 0.02), gated=True, candidate=name
+            "ttfa", 0.95, word, ratio(1000, 1000 * more, more - 0.02, more + 0.02), primary=True, candidate=name
         )
 
     found = comparison(
@@ -142,8 +142,8 @@ def test_two_runs_are_marked_provisional() -> None:
 
 
 def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> None:
-    figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), gated=True) for _ in range(12))
-    worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), gated=True)
+    figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), primary=True) for _ in range(12))
+    worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), primary=True)
     lines = comparison_markdown(comparison("gateway", findings=(*figures, worst))).splitlines()
     head = next(place for place, line in enumerate(lines) if line.startswith("| metric | direct"))
     table = [line for line in lines[head + 2 : lines.index("", head)] if line.startswith("|")]
@@ -184,20 +184,20 @@ def test_an_unfair_comment_strikes_its_figures() -> None:
 def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
     for found in many:
         data = json.loads(comparison_json(found))
-        assert (data["status"], len(data["findings"])) == (found.status, len(found.findings))
+        assert (data["exit_status"], len(data["comparisons"])) == (found.exit_status, len(found.findings))
 
 
 def test_the_document_has_the_numbers_of_a_finding() -> None:
     data = json.loads(comparison_json(comparison("gateway")))
-    first = data["findings"][0]
+    first = data["comparisons"][0]
 
-    told = [first[key] for key in ("figure", "verdict", "gated", "passes")]
+    told = [first[key] for key in ("title", "verdict", "primary", "passes")]
     assert told == ["ttfa p95", "regressed", True, False]
     assert first["difference"]["baseline"] == 1600
     assert first["turns"] == {"baseline": 2000, "candidate": 2000}
-    endless = next(one for one in data["findings"] if one["measure"] == "input_transcript")
+    endless = next(one for one in data["comparisons"] if one["metric"] == "input_transcript")
     assert endless["difference"]["candidate"] is None
-    assert endless["difference"]["candidate_in_failed_share"] is True
+    assert endless["difference"]["candidate_in_failures"] is True
 
 
 def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many: list[Comparison]) -> None:

@@ -15,7 +15,7 @@ from reports.statistics.verdicts import Verdict
 from reports.wording.verdicts import said
 
 POINT = Margin(points=0.01)
-FAILURES = Question("failures", "rate", POINT)
+FAILURES = Question("failure_rate", "rate", POINT)
 
 
 def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdict:
@@ -25,7 +25,7 @@ def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdi
         ArmSums((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
     )
     arm = Arm(10 * sessions, sessions, failed)
-    (judged,) = judge([Measured(replace(question, gated=True), "new", found, (arm, arm))], "old")
+    (judged,) = judge([Measured(replace(question, primary=True), "new", found, (arm, arm))], "old")
     return judged.verdict
 
 
@@ -46,7 +46,7 @@ def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, fail
 
 
 def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
-    assert said(told(100, question=Question("stalled", "rate", POINT)).reason).startswith("with no stalled reply in")
+    assert said(told(100, question=Question("stall_rate", "rate", POINT)).reason).startswith("with no stalled reply in")
     assert said(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (
         "with no throttled turn in 600 sessions the rate may still be up to 0.50 %"
     )

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from reports.gate.baselines import Baseline, baseline_of, save
 from reports.gate.items import Checked, Item
 from reports.runs import RunFrames
@@ -51,7 +51,7 @@ def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Pat
 
 @cache
 def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
-    """Of one run, measured once for all tests, and by the measures alone that any of them asks for."""
+    """Of one run, measured once for all tests, and by the metrics alone that any of them asks for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reports.gate.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
         return [baseline_of(side) for side in sides(plan, run_id=name, **json.loads(document))]
@@ -83,17 +83,17 @@ def thresholds(*written: str) -> list[Threshold]:
 
 
 KEPT = Item(
-    "ttfa: p(95)<800", "ttfa p95", "sim", "ms", "kept", 640.0, 590.0, 690.0, limit=800.0, turns=600, sessions=60
+    "ttfa: p(95)<800", "ttfa p95", "sim", "ms", "pass", None, 640.0, 590.0, 690.0, limit=800.0, turns=600, sessions=60
 )
-BROKEN = replace(KEPT, word="broken", value=940.0, low=880.0, high=1010.0)
-UNSURE = replace(KEPT, threshold="ttfa: med<500", figure="ttfa p50", word="inconclusive", reason="too few turns")
-NO_DATA = replace(KEPT, word="no data", value=None, low=None, high=None, reason="nothing was measured")
+BROKEN = replace(KEPT, result="fail", value=940.0, low=880.0, high=1010.0)
+UNSURE = replace(KEPT, threshold="ttfa: med<500", title="ttfa p50", result="inconclusive", reason="too few turns")
+NO_DATA = replace(KEPT, result="not_evaluated", value=None, low=None, high=None, reason="nothing was measured")
 REGRESSED = Item(
-    "ttfa: p(95)<+20%", "ttfa p95", "after", "ms", "regressed", 2640.0, 0.47, 0.87, baseline=1600.0, difference=0.65,
-    margin="+20\u00a0%",
+    "ttfa: p(95)<+20%", "ttfa p95", "after", "ms", "fail", "regressed", 2640.0, 0.47, 0.87,
+    baseline=1600.0, difference=0.65, margin="+20\u00a0%",
 )  # fmt: skip
 
 
 def check(*items: Item, **changes: Any) -> Checked:
     """A check of a valid run."""
-    return replace(Checked("r1", "voice_turns", True, "VALID", items, (), (), (), ""), **changes)
+    return replace(Checked("r1", "voice_turns", True, "valid", items, (), (), (), ""), **changes)

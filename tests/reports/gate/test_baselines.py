@@ -45,15 +45,15 @@ def test_what_is_saved_reads_back_and_fits_its_schema(tmp_path: Path) -> None:
 def test_it_holds_quantiles_with_their_error_and_rates() -> None:
     (side,) = sides(replace(ENOUGH, failed=0.02, seed=8))
     stored = baseline_of(side)
-    ttfa = next(row for row in stored.quantiles if row.measure == "ttfa")
+    ttfa = next(row for row in stored.quantiles if row.metric == "ttfa")
 
     assert ttfa.n == 600
     assert 400 < (ttfa.values[0] or 0) < 800
     assert ttfa.values[PS.index(0.99)] is None
     assert 0.0001 < (ttfa.variances[0] or 0) < 0.01
-    assert ttfa.endless[0] == 0 < ttfa.endless[-1]
-    assert {rate.name for rate in stored.rates} == {"failures", "throttled", "stalled"}
-    assert {row.measure for row in stored.quantiles} >= {"ttfa", "connect_total", "voice_to_voice"}
+    assert ttfa.infinite[0] == 0 < ttfa.infinite[-1]
+    assert {rate.name for rate in stored.rates} == {"failure_rate", "throttle_rate", "stall_rate"}
+    assert {row.metric for row in stored.quantiles} >= {"ttfa", "connect_total", "voice_to_voice"}
 
 
 def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) ->
 
 def test_turns_of_several_origins_are_stored_apart() -> None:
     (side,) = sides(Plan(kinds=("vad", "manual")))
-    rows = [row.measured_from for row in baseline_of(side).quantiles if row.measure == "ttfa"]
+    rows = [row.measured_from for row in baseline_of(side).quantiles if row.metric == "ttfa"]
 
     assert sorted(rows) == ["request_sent", "speech_end"]
 
@@ -124,7 +124,7 @@ def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
 
 def test_the_newest_come_first(tmp_path: Path) -> None:
     for number in (2, 1, 3):
-        stored(tmp_path / "baselines", f"r{number}", began_utc_ns=number * 10**18)
+        stored(tmp_path / "baselines", f"r{number}", started_utc_ns=number * 10**18)
 
     assert [one.baseline.run_id for one in read_baselines(tmp_path / "baselines")] == ["r3", "r2", "r1"]
 
@@ -148,7 +148,7 @@ def test_fillers_are_a_condition_that_nobody_can_allow_to_differ() -> None:
 
 def test_further_settings_are_a_condition_where_there_are_any() -> None:
     words = "further session settings"
-    document = read().document
+    document = read().metadata
 
     def told(name: str, extra: dict[str, Any], own: dict[str, Any]) -> dict[str, str]:
         scripts = [script | {"extra": extra} for script in document["scripts"]]

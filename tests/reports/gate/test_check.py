@@ -19,11 +19,11 @@ from reports.statistics.differences import Difference, Margin
 from tests.reports.gate.made import ENOUGH, PAIRED, read, run, stored, thresholds
 from tests.reports.synthetic import Plan
 
-RELATIVE = ("ttfa: med<+10%", "ttfa: p(95)<+20% and +30ms", "failures: rate<+1pt")
+RELATIVE = ("ttfa: med<+10%", "ttfa: p(95)<+20% and +30ms", "failure_rate: rate<+1pt")
 
 
 def words(found: Checked) -> list[str]:
-    return [item.word for item in found.items]
+    return [(item.verdict or item.result) for item in found.thresholds]
 
 
 def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -> Path:
@@ -35,44 +35,44 @@ def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -
 
 
 def test_each_limit_is_held_against_each_target() -> None:
-    found = check_of(read(PAIRED), thresholds("ttfa: med<5s", "failures: rate<30%", "audio_speed: avg>9"))
+    found = check_of(read(PAIRED), thresholds("ttfa: med<5s", "failure_rate: rate<30%", "audio_speed: avg>9"))
 
-    assert [(item.target, item.figure, item.word) for item in found.items] == [
-        ("before", "ttfa p50", "kept"),
-        ("after", "ttfa p50", "kept"),
-        ("before", "failure rate", "kept"),
-        ("after", "failure rate", "kept"),
-        ("before", "audio_speed mean", "broken"),
-        ("after", "audio_speed mean", "broken"),
+    assert [(item.target, item.title, (item.verdict or item.result)) for item in found.thresholds] == [
+        ("before", "ttfa p50", "pass"),
+        ("after", "ttfa p50", "pass"),
+        ("before", "failure rate", "pass"),
+        ("after", "failure rate", "pass"),
+        ("before", "audio_speed mean", "fail"),
+        ("after", "audio_speed mean", "fail"),
     ]
-    assert found.status == 1
+    assert found.exit_status == 1
 
 
 def test_filters_narrow_it_to_a_step_and_a_target() -> None:
     found = check_of(read(PAIRED), thresholds("ttfa{step:greeting,target:after}: med<5s"))
 
-    assert [(item.target, item.figure, item.turns) for item in found.items] == [("after", "ttfa greeting p50", 120)]
+    assert [(item.target, item.title, item.turns) for item in found.thresholds] == [("after", "ttfa greeting p50", 120)]
 
 
 def test_turns_that_count_from_different_instants_are_two_figures() -> None:
     plan = replace(ENOUGH, kinds=("vad", "manual"))
     found = check_of(read(plan), thresholds("ttfa: med<5s", "response_total: med<9s", "connect_total: med<5s"))
 
-    assert [item.figure for item in found.items] == [
+    assert [item.title for item in found.thresholds] == [
         "ttfa p50 from end of speech",
         "ttfa p50 from request sent",
         "response_total p50 from end of speech",
         "response_total p50 from request sent",
         "connect_total p50",
     ]
-    assert sum(item.turns for item in found.items[:2]) == 600
+    assert sum(item.turns for item in found.thresholds[:2]) == 600
 
 
 def test_what_is_too_short_to_say_is_inconclusive() -> None:
     found = check_of(read(Plan(sessions=30, turns=4)), thresholds("ttfa: p(95)<9s"))
 
-    assert [item.reason for item in found.items] == ["too few turns to decide: p95 needs 400, this run has 120"]
-    assert found.status == 3
+    assert [item.reason for item in found.thresholds] == ["too few turns to decide: p95 needs 400, this run has 120"]
+    assert found.exit_status == 3
 
 
 @pytest.mark.parametrize(
@@ -85,18 +85,22 @@ def test_what_is_too_short_to_say_is_inconclusive() -> None:
     ],
 )
 def test_a_run_that_says_nothing_is_never_green(plan: Plan, said: str) -> None:
-    found = check_of(read(plan), thresholds("stalled: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
+    found = check_of(read(plan), thresholds("stall_rate: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
 
-    assert found.status == 4
-    assert said in found.void[0]
+    assert found.exit_status == 4
+    assert said in found.causes[0].text
 
 
 def test_a_target_that_was_never_begun_is_not_green() -> None:
-    now = read(targets=[{"label": "sim"}, {"label": "ghost"}])
-    found = check_of(now, thresholds("ttfa: med<9s", "failures: rate<50%", "connect_total: med<9s"))
+    now = read(targets=[{"name": "sim"}, {"name": "ghost"}])
+    found = check_of(now, thresholds("ttfa: med<9s", "failure_rate: rate<50%", "connect_total: med<9s"))
 
-    assert [item.word for item in found.items if item.target == "ghost"] == ["no data"] * 3
-    assert found.void == ("ghost has no turns. See why no turn started: rtbench report.",)
+    assert [(item.verdict or item.result) for item in found.thresholds if item.target == "ghost"] == [
+        "not_evaluated"
+    ] * 3
+    assert tuple(cause.line for cause in found.causes) == (
+        "ghost has no turns. See why no turn started: rtbench report.",
+    )
 
 
 def test_what_is_to_be_read_before_the_figures_is_among_the_notices() -> None:
@@ -108,10 +112,10 @@ def test_what_is_to_be_read_before_the_figures_is_among_the_notices() -> None:
 @pytest.mark.parametrize("written", ["ttft: med<9s", "input_transcript: p(5)<1s"])
 def test_a_threshold_of_which_nothing_was_measured_is_not_kept(written: str) -> None:
     text_or_typed = replace(ENOUGH, kinds=("typed",))
-    found = check_of(read(text_or_typed), thresholds(written, "failures: rate<50%"), on_inconclusive="pass")
+    found = check_of(read(text_or_typed), thresholds(written, "failure_rate: rate<50%"), on_inconclusive="pass")
 
-    assert words(found) == ["no data", "kept"]
-    assert found.status == 4
+    assert words(found) == ["not_evaluated", "pass"]
+    assert found.exit_status == 4
 
 
 def test_a_step_that_was_misspelt_is_told_with_those_there_are() -> None:
@@ -122,16 +126,16 @@ def test_a_step_that_was_misspelt_is_told_with_those_there_are() -> None:
 def test_a_step_that_no_turn_of_the_run_came_to_is_no_data() -> None:
     now = read(scripts=[{"name": "voice_turns"}, {"name": "goodbyes"}])
 
-    assert check_of(now, thresholds("ttfa{step:farewell}: med<9s")).status == 4
+    assert check_of(now, thresholds("ttfa{step:farewell}: med<9s")).exit_status == 4
 
 
 def test_a_throttled_run_decides_nothing_but_what_is_asked_of_throttling() -> None:
     now = read(replace(ENOUGH, failed=0.2))
-    waits, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttled: rate<50%",)))
+    waits, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttle_rate: rate<50%",)))
 
-    assert waits.status == 4
-    assert "was throttled, the limit is 1" in waits.void[0]
-    assert (asked.status, asked.void) == (0, ())
+    assert waits.exit_status == 4
+    assert "was throttled, the limit is 1" in waits.causes[0].text
+    assert (asked.exit_status, asked.causes) == (0, ())
 
 
 def test_a_name_with_throttled_in_it_hides_no_throttling(tmp_path: Path) -> None:
@@ -140,13 +144,13 @@ def test_a_name_with_throttled_in_it_hides_no_throttling(tmp_path: Path) -> None
     asked = thresholds("ttfa{target:throttled-eu}: med<+90%", "ttfa{target:after}: med<9s")
     found = check_of(read(replace(plan, failed=0.2)), asked, str(base))
 
-    assert [line for line in found.void if line.startswith("after: ") and "was throttled" in line]
+    assert [cause for cause in found.causes if cause.text.startswith("after: ") and "was throttled" in cause.text]
 
 
 def test_a_throttled_target_that_nothing_is_asked_of_voids_nothing() -> None:
     now = read(replace(PAIRED, failed=0.2))
 
-    assert len(check_of(now, thresholds("ttfa{target:after}: med<9s")).void) == 1
+    assert len(check_of(now, thresholds("ttfa{target:after}: med<9s")).causes) == 1
 
 
 def test_the_stored_runs_of_another_target_may_be_the_baseline(tmp_path: Path) -> None:
@@ -154,19 +158,19 @@ def test_the_stored_runs_of_another_target_may_be_the_baseline(tmp_path: Path) -
     now = read(replace(ENOUGH, targets=("new",)))
     found = check_of(now, thresholds(*RELATIVE), f"{folder}:sim")
 
-    assert found.against == "2\u00a0stored runs of sim"
-    assert "no data" not in words(found)
+    assert found.baseline == "2\u00a0stored runs of sim"
+    assert "not_evaluated" not in words(found)
     with pytest.raises(UsageError, match=r"no stored runs of voice_turns/simm; did you mean sim\?"):
         check_of(now, thresholds(*RELATIVE), f"{folder}:simm")
 
 
 def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
     now = read(replace(ENOUGH, sessions=44, failed=0.0))
-    limit = check_of(now, thresholds("ttfa: p(99)<9s")).items[0]
+    limit = check_of(now, thresholds("ttfa: p(99)<9s")).thresholds[0]
     base = run(tmp_path / "base", replace(ENOUGH, failed=0.0, seed=8))
-    margin = check_of(now, thresholds("ttfa: p(99)<+9%"), str(base)).items[0]
+    margin = check_of(now, thresholds("ttfa: p(99)<+9%"), str(base)).thresholds[0]
 
-    assert [(item.word, item.value, item.low, item.high) for item in (limit, margin)] == [
+    assert [((item.verdict or item.result), item.value, item.low, item.high) for item in (limit, margin)] == [
         ("inconclusive", None, None, None)
     ] * 2
     assert value_text(limit) == "n/a (44\u00a0sessions; needs 198)"
@@ -177,10 +181,10 @@ def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
 
 def test_a_run_in_which_every_turn_failed_is_not_green() -> None:
     few, many = read(Plan(sessions=5, failed=1.0)), read(replace(ENOUGH, failed=1.0))
-    asked = thresholds("ttfa: med<9s", "failures: rate<50%")
+    asked = thresholds("ttfa: med<9s", "failure_rate: rate<50%")
 
-    assert check_of(few, asked, on_inconclusive="pass").status == 4
-    assert words(check_of(many, asked)) == ["broken", "broken"]
+    assert check_of(few, asked, on_inconclusive="pass").exit_status == 4
+    assert words(check_of(many, asked)) == ["fail", "fail"]
 
 
 def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_is_named() -> None:
@@ -189,10 +193,10 @@ def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_i
         check_of(now, thresholds(*RELATIVE), named) for named in (None, "after", f"{now.folder}:after")
     )
 
-    assert {item.target for item in first.items} == {"after"}
-    assert {item.target for item in other.items} == {item.target for item in path.items} == {"before"}
-    assert (first.against, other.against) == ("before, in the same run", "after, in the same run")
-    assert first.items[0].difference == pytest.approx(1 / (1 + (other.items[0].difference or 0)) - 1)
+    assert {item.target for item in first.thresholds} == {"after"}
+    assert {item.target for item in other.thresholds} == {item.target for item in path.thresholds} == {"before"}
+    assert (first.baseline, other.baseline) == ("before, in the same run", "after, in the same run")
+    assert first.thresholds[0].difference == pytest.approx(1 / (1 + (other.thresholds[0].difference or 0)) - 1)
 
 
 def test_a_regression_is_found_and_a_run_like_itself_passes(tmp_path: Path) -> None:
@@ -202,15 +206,15 @@ def test_a_regression_is_found_and_a_run_like_itself_passes(tmp_path: Path) -> N
     assert words(check_of(slower, thresholds(*RELATIVE), str(base)))[:2] == ["regressed", "regressed"]
     assert words(check_of(faster, thresholds(*RELATIVE), str(base)))[:2] == ["improved", "improved"]
     by_default = [check_of(one, (), f"{base}:sim") for one in (slower, faster)]
-    assert all(item.provisional for item in by_default[0].items)
-    assert [found.status for found in by_default] == [1, 0]
+    assert all(item.provisional for item in by_default[0].thresholds)
+    assert [found.exit_status for found in by_default] == [1, 0]
 
 
 def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
     now, then = read(PAIRED), run(tmp_path / "then", replace(PAIRED, seed=8))
     found = check_of(now, thresholds("ttfa: med<+10%", "ttfa{target:after}: p(95)<+20%"), str(then))
 
-    assert [(item.target, item.figure) for item in found.items] == [
+    assert [(item.target, item.title) for item in found.thresholds] == [
         ("before", "ttfa p50"),
         ("after", "ttfa p50"),
         ("after", "ttfa p95"),
@@ -220,14 +224,18 @@ def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
 def test_without_thresholds_the_default_gates_are_asked() -> None:
     found = check_of(read(PAIRED))
 
-    assert [item.threshold for item in found.items] == ["ttfa: p(50)<+10%", "ttfa: p(95)<+20%", "failures: rate<+1pt"]
+    assert [item.threshold for item in found.thresholds] == [
+        "ttfa: p(50)<+10%",
+        "ttfa: p(95)<+20%",
+        "failure_rate: rate<+1pt",
+    ]
 
 
 def test_several_candidates_are_each_asked() -> None:
     plan = replace(PAIRED, sessions=180, targets=("base", "one", "two"))
     found = check_of(read(plan), thresholds("ttfa: med<+5%", "ttfa{target:two}: p(95)<+9%"))
 
-    assert [(item.target, item.figure) for item in found.items] == [
+    assert [(item.target, item.title) for item in found.thresholds] == [
         ("one", "ttfa p50"),
         ("two", "ttfa p50"),
         ("two", "ttfa p95"),
@@ -236,7 +244,7 @@ def test_several_candidates_are_each_asked() -> None:
 
 def answer(p_worse: float) -> BaselineAnswer:
     """A figure that lies over its margin, by this p-value."""
-    question = Question("ttfa", "quantile", Margin(ratio=0.1), 0.5, gated=True)
+    question = Question("ttfa", "quantile", Margin(ratio=0.1), 0.5, primary=True)
     over = Difference("ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, 0.02, 0.14, -0.3, p_worse, 1.0)
     return BaselineAnswer("ttfa: med<+10%", Measured(question, "sim", over, (Arm(999, 99, 0), Arm(999, 99, 0))))
 
@@ -244,8 +252,14 @@ def answer(p_worse: float) -> BaselineAnswer:
 @pytest.mark.parametrize("base", ["other", "itself", "stored", "looks"])
 def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
     few = replace(PAIRED, sessions=40)
-    looks = {"pairs": 20, "looks": [20], "gates": {"ttfa": ["p(50)<+20%"]}, "level": 0.05, "draws": 200}
-    now = run(tmp_path / "now", few, **({"decision_plan": looks} if base == "looks" else {}))
+    looks = {
+        "pairs": 20,
+        "analyses": [20],
+        "primary_metrics": {"ttfa": ["p(50)<+20%"]},
+        "alpha": 0.05,
+        "bootstrap_samples": 200,
+    }
+    now = run(tmp_path / "now", few, **({"sequential_plan": looks} if base == "looks" else {}))
     other, old = run(tmp_path / "other", few), tmp_path / "baselines"
     if base == "stored":
         store(tmp_path, 1, plan=few)
@@ -267,7 +281,7 @@ def test_holm_is_over_all_relative_thresholds() -> None:
 def test_an_invalid_baseline_voids_the_check(tmp_path: Path) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, valid=False))
 
-    assert check_of(read(), (), str(base)).status == 4
+    assert check_of(read(), (), str(base)).exit_status == 4
 
 
 def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: Path) -> None:
@@ -275,10 +289,10 @@ def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: 
     one = check_of(now, thresholds(*RELATIVE), str(store(tmp_path / "one", 1)))
     five = check_of(now, thresholds(*RELATIVE), str(store(tmp_path / "five", 5, step=0.1)))
 
-    assert {item.provisional for item in one.items} == {True}
-    assert {item.provisional for item in five.items} == {False}
-    assert five.against == "5\u00a0stored runs of sim"
-    width = [(item.high or 9) - (item.low or -9) for item in (one.items[0], five.items[0])]
+    assert {item.provisional for item in one.thresholds} == {True}
+    assert {item.provisional for item in five.thresholds} == {False}
+    assert five.baseline == "5\u00a0stored runs of sim"
+    width = [(item.high or 9) - (item.low or -9) for item in (one.thresholds[0], five.thresholds[0])]
     assert width[1] > width[0]  # medians that lie 10 % apart spread more than the 5 % that is assumed
 
 
@@ -287,7 +301,7 @@ def test_against_stored_runs_a_regression_is_found(tmp_path: Path) -> None:
     found = check_of(slower, thresholds(*RELATIVE), str(store(tmp_path, 5)))
 
     assert words(found)[:2] == ["regressed", "regressed"]
-    assert found.status == 1
+    assert found.exit_status == 1
 
 
 def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allowed(tmp_path: Path) -> None:
@@ -295,12 +309,12 @@ def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allow
     folder = str(store(tmp_path, 2))
     refused, let = (check_of(now, thresholds(*RELATIVE), folder, allow=allow) for allow in ((), ("client_version",)))
 
-    assert refused.status == 4
+    assert refused.exit_status == 4
     assert refused.differs == (
         "sim: client version: 9.9 here, 0.1.0 in the baseline (--allow-different client_version)",
     )
     assert not let.differs
-    assert "no data" not in words(let)
+    assert "not_evaluated" not in words(let)
 
 
 def test_of_stored_runs_those_under_the_same_conditions_are_taken(tmp_path: Path) -> None:
@@ -308,7 +322,7 @@ def test_of_stored_runs_those_under_the_same_conditions_are_taken(tmp_path: Path
     stored(folder, "other", tool={"name": "rtbench", "version": "0.0.9"})
     found = check_of(read(), thresholds(*RELATIVE), str(folder))
 
-    assert found.against == "2\u00a0stored runs of sim"
+    assert found.baseline == "2\u00a0stored runs of sim"
     assert found.notices == ("1\u00a0stored run of sim left out: client version.", ASSUMED)
 
 
@@ -317,35 +331,35 @@ def test_a_run_is_not_its_own_baseline(tmp_path: Path) -> None:
 
     found = check_of(read(replace(ENOUGH, seed=100), run_id="made-0"), thresholds(*RELATIVE), str(folder))
 
-    assert all("is the one that is checked" in item.reason for item in found.items)
-    assert found.status == 3
+    assert all("is the one that is checked" in item.reason for item in found.thresholds)
+    assert found.exit_status == 3
 
 
 def test_before_any_run_is_stored_margins_are_inconclusive_and_limits_decide(tmp_path: Path) -> None:
     (tmp_path / "baselines").mkdir()
-    now, asked = read(), thresholds("ttfa: med<9s", "ttfa: med<+10%", "failures: rate<+1pt")
+    now, asked = read(), thresholds("ttfa: med<9s", "ttfa: med<+10%", "failure_rate: rate<+1pt")
     found = check_of(now, asked, str(tmp_path / "baselines"))
 
-    assert words(found) == ["kept", "inconclusive", "inconclusive"]
-    assert "rtbench baseline save RUN" in found.items[1].reason
-    assert check_of(now, asked, str(tmp_path / "baselines"), on_inconclusive="warn").status == 0
-    assert found.status == 3
+    assert words(found) == ["pass", "inconclusive", "inconclusive"]
+    assert "rtbench baseline save RUN" in found.thresholds[1].reason
+    assert check_of(now, asked, str(tmp_path / "baselines"), on_inconclusive="warn").exit_status == 0
+    assert found.exit_status == 3
 
 
 def test_a_run_without_data_is_not_green_where_nothing_is_stored_either(tmp_path: Path) -> None:
     (tmp_path / "baselines").mkdir()
     found = check_of(read(Plan(sessions=0)), (), str(tmp_path / "baselines"), on_inconclusive="pass")
 
-    assert words(found) == ["no data"] * 3
-    assert found.status == 4
+    assert words(found) == ["not_evaluated"] * 3
+    assert found.exit_status == 4
 
 
 def test_a_throttled_run_is_no_fair_comparison(tmp_path: Path) -> None:
     now = read(replace(ENOUGH, failed=0.2))
     found = check_of(now, thresholds("ttfa: med<+10%"), str(store(tmp_path, 1)))
 
-    assert found.status == 4
-    assert "throttled" in found.void[0]
+    assert found.exit_status == 4
+    assert "throttled" in found.causes[0].text
 
 
 @pytest.mark.parametrize(
@@ -355,7 +369,7 @@ def test_a_throttled_run_is_no_fair_comparison(tmp_path: Path) -> None:
         (("ttfa: med<+10%",), None, "is relative, and there is no baseline"),
         (("ttfa: med<+10%",), "nowhere", "is no run, no folder of stored baselines"),
         (("ttfa: p(80)<+10%",), "STORED", r"stored baselines hold p\(50\)"),
-        (("ttfa{step:greeting}: med<+10%",), "STORED", "do not tell steps apart"),
+        (("ttfa{step:greeting}: med<+10%",), "STORED", "have no values per step"),
         (("audio_speed: avg>-10%",), "STORED", "hold no means"),
         (("ttfa{target:gateway}: med<1s",), None, "the run has no target gateway; it has sim"),
         (("ttfa: med<+10%",), "RUN", "is the run that is checked"),
@@ -390,10 +404,10 @@ def test_turns_that_the_baseline_has_and_the_run_lacks_are_no_data(tmp_path: Pat
     base = run(tmp_path / "base", replace(ENOUGH, kinds=("vad", "manual")))
     found = check_of(read(replace(ENOUGH, seed=8)), thresholds(*asked), str(base))
 
-    assert [item.word for item in found.items if "from request sent" in item.figure] == ["no data"] * (
-        1 if asked else 2
-    )
-    assert found.status == 4
+    assert [(item.verdict or item.result) for item in found.thresholds if "from request sent" in item.title] == [
+        "not_evaluated"
+    ] * (1 if asked else 2)
+    assert found.exit_status == 4
 
 
 def test_a_step_has_the_origins_of_its_own_turns(tmp_path: Path) -> None:
@@ -401,7 +415,9 @@ def test_a_step_has_the_origins_of_its_own_turns(tmp_path: Path) -> None:
     base, now = run(tmp_path / "base", plan), read(replace(plan, seed=8))
     found = check_of(now, thresholds("ttfa{step:greeting}: med<+90%"), str(base))
 
-    assert [(item.figure, item.word) for item in found.items] == [("ttfa greeting p50", "equivalent")]
+    assert [(item.title, (item.verdict or item.result)) for item in found.thresholds] == [
+        ("ttfa greeting p50", "equivalent")
+    ]
 
 
 @pytest.mark.parametrize("kind", ["run", "stored"])
@@ -410,35 +426,35 @@ def test_a_target_without_a_threshold_of_its_own_is_not_asked(tmp_path: Path, ki
     base = run(tmp_path / "then", then) if kind == "run" else stored(tmp_path / "baselines", "then", then)
     found = check_of(read(PAIRED), thresholds("ttfa{target:after}: p(95)<+50%"), str(base))
 
-    assert [item.target for item in found.items] == ["after"]
+    assert [item.target for item in found.thresholds] == ["after"]
 
 
 def test_failures_that_no_threshold_is_about_are_said_loudly() -> None:
     now = read(replace(ENOUGH, refused=5, failed=0.0))
-    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
+    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<50%",)))
 
-    assert silent.status == 0
+    assert silent.exit_status == 0
     assert silent.warnings == (
         "7.7\u00a0% of the planned turns did not start, and no threshold is about failures: "
-        'add failures: ["rate<0.01"]',
+        'add failure_rate: ["rate<0.01"]',
     )
     assert asked.warnings == ()
 
 
 @pytest.mark.parametrize("stopped", ["interrupted", "interrupted; all sessions are done", "all sessions are done"])
 def test_a_run_that_was_interrupted_is_judged_with_a_warning(stopped: str) -> None:
-    found = check_of(read(ENOUGH, stopped=stopped), thresholds("ttfa: med<9s", "failures: rate<50%"))
+    found = check_of(read(ENOUGH, stop_reason=stopped), thresholds("ttfa: med<9s", "failure_rate: rate<50%"))
 
-    assert found.status == 0
+    assert found.exit_status == 0
     assert [warning[:27] for warning in found.warnings] == ["the run was interrupted bef"] * ("interrupted" in stopped)
 
 
 def test_turns_that_never_began_are_endless_waits_of_a_limit() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
-    (item,) = check_of(now, thresholds("ttfa: p(95)<9s")).items
+    (item,) = check_of(now, thresholds("ttfa: p(95)<9s")).thresholds
 
-    assert (item.word, item.among_failures, item.turns, item.failed) == ("broken", True, 900, 300)
-    assert item.reached == pytest.approx(2 / 3)
+    assert ((item.verdict or item.result), item.in_failures, item.turns, item.failed) == ("fail", True, 900, 300)
+    assert item.completed_share == pytest.approx(2 / 3)
     assert "66.7\u00a0% of the planned turns have it" in reason(item)
 
 
@@ -451,14 +467,14 @@ def test_turns_that_never_began_are_endless_waits_of_a_margin(tmp_path: Path) ->
 
 def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
-    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failures: rate<50%",)))
+    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<50%",)))
 
-    assert (words(silent), silent.status) == (["kept"], 4)
-    assert silent.void == (
+    assert (words(silent), silent.exit_status) == (["pass"], 4)
+    assert tuple(cause.text for cause in silent.causes) == (
         "33.3\u00a0% of the planned turns did not start, and no threshold is about failures: "
-        'add failures: ["rate<0.01"]',
+        'add failure_rate: ["rate<0.01"]',
     )
-    assert (words(asked), asked.status, asked.void) == (["kept", "kept"], 0, ())
+    assert (words(asked), asked.exit_status, asked.causes) == (["pass", "pass"], 0, ())
 
 
 def test_failures_of_the_baseline_are_part_of_what_is_asked_of_its_candidates() -> None:
@@ -474,11 +490,13 @@ def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_p
     found = check_of(now, thresholds("ttfa: p(95)<9s"))
     compared = check_of(now, thresholds("ttfa: p(95)<+20%"), str(base))
 
-    assert [(item.word, item.low_endless) for item in (*found.items, *compared.items)] == [
-        ("broken", True),
+    assert [
+        ((item.verdict or item.result), item.low_infinite) for item in (*found.thresholds, *compared.thresholds)
+    ] == [
+        ("fail", True),
         ("regressed", True),
     ]
-    assert [interval_text(item) for item in (*found.items, *compared.items)] == ["∞"] * 2
+    assert [interval_text(item) for item in (*found.thresholds, *compared.thresholds)] == ["∞"] * 2
 
 
 def test_a_relative_threshold_of_the_baseline_itself_is_refused() -> None:
@@ -490,7 +508,7 @@ def test_a_baseline_that_no_threshold_needs_is_said(tmp_path: Path) -> None:
     found = check_of(read(), thresholds("ttfa: med<9s"), str(run(tmp_path / "base")))
 
     assert "the baseline was not used" in found.notices[0]
-    assert found.status == 0
+    assert found.exit_status == 0
 
 
 def test_the_same_runs_give_the_same_check(tmp_path: Path) -> None:

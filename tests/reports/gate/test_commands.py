@@ -52,7 +52,7 @@ def test_the_exit_status_is_the_verdict(tmp_path: Path, plan: Plan, text: str, s
     got, output = rtbench("check", folder, "--thresholds", limits(tmp_path, text))
 
     assert got == status
-    assert json.loads((folder / "check.json").read_text(encoding="utf-8"))["exit_code"] == status
+    assert json.loads((folder / "check.json").read_text(encoding="utf-8"))["exit_status"] == status
     assert output.splitlines()[-2].startswith(f"exit status {status}: ")
     assert output.splitlines()[-1] == str(folder / "check.md")
 
@@ -80,7 +80,7 @@ def test_github_gets_annotations_and_the_comment(tmp_path: Path, monkeypatch: py
     folder = run(tmp_path / "run")
     _, output = rtbench("check", folder, "--thresholds", limits(tmp_path, "ttfa: med<5ms"))
 
-    assert "\n::error title=ttfa p50 broken::" in output
+    assert "\n::error title=ttfa p50 fail::" in output
     assert "##vso" not in output
     assert (tmp_path / "summary.md").read_text(encoding="utf-8").strip() == (
         (folder / "check.md").read_text(encoding="utf-8").strip()

@@ -27,8 +27,8 @@ def test_a_limit_beyond_the_interval_is_kept_one_below_it_broken_one_inside_is_n
     figure = estimate_quantile(turns(40, 25), 0.95, 40)
 
     assert figure.low < figure.value == 950 < figure.high
-    assert judge_limit(figure, "<", figure.high + 1) == ("kept", "")
-    assert judge_limit(figure, "<", figure.low - 1) == ("broken", "")
+    assert judge_limit(figure, "<", figure.high + 1) == ("pass", "")
+    assert judge_limit(figure, "<", figure.low - 1) == ("fail", "")
     assert judge_limit(figure, "<", 950)[0] == "inconclusive"
 
 
@@ -36,17 +36,17 @@ def test_a_limit_that_is_met_exactly_is_kept_where_the_sign_allows_it() -> None:
     figure = LimitEstimate(5.0, 5.0, 5.0, 400, 40)
 
     assert [judge_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == [
-        "broken",
-        "kept",
-        "broken",
-        "kept",
+        "fail",
+        "pass",
+        "fail",
+        "pass",
     ]  # type: ignore[arg-type]
 
 
 def test_where_more_is_better_the_lower_end_decides() -> None:
     figure = LimitEstimate(1.5, 1.2, 1.8, 400, 40)
 
-    assert [judge_limit(figure, ">", limit)[0] for limit in (1.1, 1.5, 1.9)] == ["kept", "inconclusive", "broken"]
+    assert [judge_limit(figure, ">", limit)[0] for limit in (1.1, 1.5, 1.9)] == ["pass", "inconclusive", "fail"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_below_the_floor_nothing_is_decided_however_clear_it_looks(
     assert judge_limit(figure, "<", 1e-9) == ("inconclusive", said)
 
 
-def test_of_a_measure_of_sessions_it_is_sessions_that_are_missing() -> None:
+def test_of_a_metric_of_sessions_it_is_sessions_that_are_missing() -> None:
     figure = estimate_quantile(turns(100, 1), 0.95, 100, "session")
 
     assert figure.missing == "too few sessions to decide: p95 needs 400, this run has 100"
@@ -79,17 +79,17 @@ def test_a_quantile_among_the_failures_breaks_every_limit() -> None:
     figure = estimate_quantile(turns(40, 25, failed=200), 0.95, 40)
 
     assert (figure.value, figure.failed) == (math.inf, 200)
-    assert judge_limit(figure, "<", 1e9) == ("broken", "")
+    assert judge_limit(figure, "<", 1e9) == ("fail", "")
 
 
 def test_nothing_measured_and_nothing_succeeded_are_no_data() -> None:
     nothing = estimate_quantile(turns(0, 0), 0.5, 0)
     hopeless = estimate_quantile(turns(5, 2, failed=10), 0.5, 5)
 
-    assert judge_limit(nothing, "<", 1.0)[0] == "no data"
-    assert judge_limit(hopeless, "<", 1.0)[0] == "no data"
-    assert judge_limit(estimate_rate((np.zeros(0), np.zeros(0))), "<", 1.0)[0] == "no data"
-    assert judge_limit(estimate_mean((np.zeros(3), np.zeros(3))), "<", 1.0)[0] == "no data"
+    assert judge_limit(nothing, "<", 1.0)[0] == "not_evaluated"
+    assert judge_limit(hopeless, "<", 1.0)[0] == "not_evaluated"
+    assert judge_limit(estimate_rate((np.zeros(0), np.zeros(0))), "<", 1.0)[0] == "not_evaluated"
+    assert judge_limit(estimate_mean((np.zeros(3), np.zeros(3))), "<", 1.0)[0] == "not_evaluated"
 
 
 def test_a_rate_without_an_event_still_has_an_upper_end() -> None:
@@ -122,7 +122,7 @@ def test_a_limit_on_failures_takes_as_many_sessions_as_could_all_have_been_whole
         short, enough = (
             estimate_rate((np.zeros(many), np.full(many, float(turns)))) for many in (sessions - 1, sessions)
         )
-        assert (judge_limit(short, "<", limit)[0], judge_limit(enough, "<", limit)[0]) == ("inconclusive", "kept")
+        assert (judge_limit(short, "<", limit)[0], judge_limit(enough, "<", limit)[0]) == ("inconclusive", "pass")
 
 
 def test_failures_that_cluster_widen_the_interval() -> None:
@@ -159,9 +159,9 @@ def test_a_limit_that_is_the_truth_is_called_either_way_in_about_a_twentieth_of_
         level = math.sqrt(0.3) * draws.normal(size=100)[sessions] + math.sqrt(0.7) * draws.normal(size=1000)
         said.append(judge_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0])
 
-    assert said.count("kept") < 40
-    assert said.count("broken") < 40
-    assert said.count("kept") + said.count("broken") > 12
+    assert said.count("pass") < 40
+    assert said.count("fail") < 40
+    assert said.count("pass") + said.count("fail") > 12
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=60))

@@ -21,7 +21,7 @@ def checked(*limits: str) -> Checked:
 def test_a_threshold_on_turns_of_both_instants_says_that_it_is_tested_for_each() -> None:
     found = checked("ttfa: med<5s")
 
-    assert [item.figure for item in found.items] == ["ttfa p50 from end of speech", "ttfa p50 from request sent"]
+    assert [item.title for item in found.thresholds] == ["ttfa p50 from end of speech", "ttfa p50 from request sent"]
     assert any(notice.startswith(NOTE) for notice in found.notices)
 
 
@@ -29,7 +29,7 @@ def test_a_threshold_on_turns_of_both_instants_says_that_it_is_tested_for_each()
 def test_a_threshold_that_names_an_instant_is_tested_for_that_alone(instant: str) -> None:
     found = checked(f"ttfa{{measured_from:{instant}}}: med<5s")
 
-    assert [item.figure for item in found.items] == [
+    assert [item.title for item in found.thresholds] == [
         f"ttfa p50 from {instant.replace('_', ' ').replace('speech end', 'end of speech')}"
     ]
     assert not any("is tested" in notice for notice in found.notices)
@@ -40,4 +40,4 @@ def test_an_instant_that_no_turn_counts_from_is_no_data() -> None:
         made.read(replace(MIXED, kinds=("vad",))), made.thresholds("ttfa{measured_from:request_sent}: med<5s")
     )
 
-    assert [item.word for item in vad.items] == ["no data"]
+    assert [(item.verdict or item.result) for item in vad.thresholds] == ["not_evaluated"]

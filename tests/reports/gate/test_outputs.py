@@ -21,19 +21,20 @@ from bench.plain import printable
 from reports.gate import outputs
 from reports.gate.items import Checked, Item
 from reports.gate.outputs import check_data, check_json, check_markdown, check_text, junit_xml
+from reports.wording.validity import Cause
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
 
 EVERY = (KEPT, BROKEN, REGRESSED, UNSURE, NO_DATA)
-VOID = check(KEPT, BROKEN, void=("the run was not judged: it was killed",))
+VOID = check(KEPT, BROKEN, causes=(Cause("no_data", "the run was not judged: it was killed"),))
 
 
-@pytest.mark.parametrize("found", [check(*EVERY), check(), VOID, check(KEPT, against="r0")])
+@pytest.mark.parametrize("found", [check(*EVERY), check(), VOID, check(KEPT, baseline="r0")])
 def test_the_json_fits_its_schema(found: Checked) -> None:
     data = check_data(found)
 
     jsonschema.validate(data, schemas()["check"])
     assert json.loads(check_json(found)) == data
-    assert (data["schema"], data["exit_code"]) == (1, found.status)
+    assert (data["schema"], data["exit_status"]) == (2, found.exit_status)
 
 
 def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() -> None:
@@ -57,7 +58,7 @@ def test_a_label_cannot_break_the_comment() -> None:
 
 
 def test_the_terminal_has_a_line_for_each_threshold_and_ends_with_the_exit_code() -> None:
-    text = check_text(check(*EVERY, against="before"))
+    text = check_text(check(*EVERY, baseline="before"))
 
     assert text.splitlines()[0].startswith("✕ no verdict: ttfa p95 of sim has no data")
     assert all(word in text for word in ("✓ pass", "✕ fail", "✕ regressed", "? inconclusive", "too few turns"))
@@ -82,14 +83,14 @@ def test_no_line_of_the_terminal_is_too_long(label: str, width: int) -> None:
         (check(KEPT, UNSURE, on_inconclusive="warn"), ["", "Skipped"]),
         (check(KEPT, UNSURE, on_inconclusive="pass"), ["", "Skipped"]),
         (VOID, ["Error", "Error"]),
-        (check(void=("the run has no turns and no sessions",)), ["Error"]),
+        (check(causes=(Cause("no_data", "the run has no turns and no sessions"),)), ["Error"]),
     ],
 )
 def test_junit_has_a_case_for_each_threshold(found: Checked, results: list[str]) -> None:
     cases = [case for suite in JUnitXml.fromstring(junit_xml(found).encode()) for case in suite]
     got = [type(case.result[0]).__name__ if case.result else "" for case in cases]
 
-    if "void" in {item.grade for item in found.items}:
+    if "not_evaluated" in {item.result for item in found.thresholds}:
         assert got[-1] == results[-1]
     else:
         assert got == results
@@ -123,7 +124,7 @@ def test_warnings_are_loud_on_every_output() -> None:
 
 def test_github_is_told_errors_and_warnings() -> None:
     assert list(outputs.github_commands(check(KEPT, BROKEN, UNSURE))) == [
-        "::error title=ttfa p95 broken::ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms",
+        "::error title=ttfa p95 fail::ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms",
         "::warning title=ttfa p50 inconclusive::ttfa p50 of sim inconclusive (too few turns): "
         "640 ms (590 to 690 ms), limit < 800 ms",
     ]
@@ -220,7 +221,7 @@ def test_what_is_let_through_is_not_called_passed(items: list[Item], said: str) 
 
 
 def test_what_is_equivalent_within_a_wide_margin_says_so() -> None:
-    far = replace(REGRESSED, word="equivalent", difference=0.29, margin="+40\u00a0%")
+    far = replace(REGRESSED, result="pass", verdict="equivalent", difference=0.29, margin="+40\u00a0%")
 
     assert "✓ equivalent (within 40 %)" in check_text(check(far))
     assert "✓ equivalent (within 40 %)" in check_markdown(check(far))

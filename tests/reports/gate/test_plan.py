@@ -22,10 +22,13 @@ def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
     return {"file": str(file), "scripts": [], "baseline": None, "targets": ["sim"], "lacking": LACKING} | more
 
 
-def test_thresholds_are_by_measure_with_their_filters_and_each_once(tmp_path: Path) -> None:
-    text = 'ttfa{step:greeting}: ["p(50)<1s", "p(50)<1s"]\nfailures: rate<1%\n'
+def test_thresholds_are_by_metric_with_their_filters_and_each_once(tmp_path: Path) -> None:
+    text = 'ttfa{step:greeting}: ["p(50)<1s", "p(50)<1s"]\nfailure_rate: rate<1%\n'
 
-    assert planned_thresholds(asked(tmp_path, text)) == {"ttfa{step:greeting}": ["p(50)<1s"], "failures": ["rate<1%"]}
+    assert planned_thresholds(asked(tmp_path, text)) == {
+        "ttfa{step:greeting}": ["p(50)<1s"],
+        "failure_rate": ["rate<1%"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -56,10 +59,10 @@ def test_a_relative_threshold_may_be_of_a_run_of_several_targets_or_have_a_basel
 
 
 def test_a_run_is_checked_by_the_thresholds_that_were_recorded_with_it() -> None:
-    recorded = read(thresholds={"ttfa{step:greeting}": ["med<5s"], "failures": ["rate<30%"]})
+    recorded = read(thresholds={"ttfa{step:greeting}": ["med<5s"], "failure_rate": ["rate<30%"]})
 
-    assert [item.figure for item in check_of(recorded).items] == ["ttfa greeting p50", "failure rate"]
-    assert [item.figure for item in check_of(recorded, thresholds("ttft: med<9s")).items] == ["ttft p50"]
+    assert [item.title for item in check_of(recorded).thresholds] == ["ttfa greeting p50", "failure rate"]
+    assert [item.title for item in check_of(recorded, thresholds("ttft: med<9s")).thresholds] == ["ttft p50"]
 
 
 def test_recorded_thresholds_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
@@ -80,11 +83,11 @@ def of_script(folder: Path, text: str) -> dict[str, Any]:
 
 def test_thresholds_of_scripts_are_of_their_run(tmp_path: Path) -> None:
     first = of_script(tmp_path, 'thresholds: {ttfa: "p(50)<1s"}\nsteps: []\n')
-    (tmp_path / "other.yaml").write_text("thresholds:\n  ttfa: [p(50)<1s, p(95)<2s]\n  failures: rate<1%\n")
+    (tmp_path / "other.yaml").write_text("thresholds:\n  ttfa: [p(50)<1s, p(95)<2s]\n  failure_rate: rate<1%\n")
     first["scripts"].append({"path": str(tmp_path / "other.yaml"), "thresholds": None})
-    first["scripts"].append({"path": str(tmp_path / "callers.py"), "thresholds": {"failures": ["rate<2%"]}})
+    first["scripts"].append({"path": str(tmp_path / "callers.py"), "thresholds": {"failure_rate": ["rate<2%"]}})
 
-    assert planned_thresholds(first) == {"ttfa": ["p(50)<1s", "p(95)<2s"], "failures": ["rate<1%", "rate<2%"]}
+    assert planned_thresholds(first) == {"ttfa": ["p(50)<1s", "p(95)<2s"], "failure_rate": ["rate<1%", "rate<2%"]}
 
 
 def test_a_mistake_in_a_script_s_thresholds_has_its_place(tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ def test_a_mistake_in_a_script_s_thresholds_has_its_place(tmp_path: Path) -> Non
 
 def test_a_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
     both = of_script(tmp_path, "thresholds: {ttfa: nonsense}\n") | {
-        "file": asked(tmp_path, "failures: rate<1%")["file"]
+        "file": asked(tmp_path, "failure_rate: rate<1%")["file"]
     }
 
-    assert planned_thresholds(both) == {"failures": ["rate<1%"]}
+    assert planned_thresholds(both) == {"failure_rate": ["rate<1%"]}

@@ -31,15 +31,15 @@ def store(folder: Path, count: int, **document: Any) -> Path:
     for number in range(count):
         began = BEGAN_NS + number * DAY_NS
         plan = replace(MANY, seed=100 + number)
-        stored(folder / "baselines", f"made-{number}", plan, **(document | {"began_utc_ns": began}))
+        stored(folder / "baselines", f"made-{number}", plan, **(document | {"started_utc_ns": began}))
     return folder / "baselines"
 
 
-def figures(path: Path, measure: str, value: float) -> None:
-    """Write another value of all quantiles of a measure into a stored run."""
+def figures(path: Path, metric: str, value: float) -> None:
+    """Write another value of all quantiles of a metric into a stored run."""
     data = json.loads(path.read_text(encoding="utf-8"))
     for row in data["quantiles"]:
-        if row["measure"] == measure:
+        if row["metric"] == metric:
             row["values"] = [value] * len(PS)
     path.write_text(json.dumps(data), encoding="utf-8")
 
@@ -55,17 +55,17 @@ def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
         shutil.copy(place / "made-0.json", place / f"copy-{number}.json")
     found = check_of(read(MANY), thresholds(*TTFA), str(folder))
 
-    assert found.against == "1\u00a0stored run of sim"
-    assert all(item.provisional for item in found.items)
+    assert found.baseline == "1\u00a0stored run of sim"
+    assert all(item.provisional for item in found.thresholds)
     assert notices(found).count(" is of made-0, which is stored already: it is left out, a run counts once.") == 4
 
 
 def test_the_run_itself_is_left_out_of_its_baseline_and_that_is_said(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
-    made = read(replace(MANY, seed=100), run_id="made-0", began_utc_ns=BEGAN_NS)
+    made = read(replace(MANY, seed=100), run_id="made-0", started_utc_ns=BEGAN_NS)
     found = check_of(made, thresholds(*TTFA), str(folder))
 
-    assert found.against == "1\u00a0stored run of sim"
+    assert found.baseline == "1\u00a0stored run of sim"
     assert "The run that is checked is stored in" in notices(found)
 
 
@@ -87,7 +87,7 @@ def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: P
     path.write_text(path.read_text(encoding="utf-8").replace('"target": "sim"', '"target": "other"'), encoding="utf-8")
     found = check_of(read(MANY), thresholds(*TTFA), str(folder))
 
-    assert found.against == "1\u00a0stored run of sim"
+    assert found.baseline == "1\u00a0stored run of sim"
     assert "made-1.json is of voice_turns/other, not of the folder that it stands in: it is left out." in notices(found)
 
 
@@ -102,32 +102,32 @@ def test_a_warm_up_is_a_condition_that_may_be_allowed_to_differ(tmp_path: Path) 
 
 def test_settings_of_a_variant_are_a_condition(tmp_path: Path) -> None:
     folder = str(store(tmp_path, 1))
-    varied = [{"label": "sim", "service": "simulator", "dialect": "ga", "session": {"temperature": 0.7}}]
+    varied = [{"name": "sim", "service": "simulator", "dialect": "ga", "session": {"temperature": 0.7}}]
     found = check_of(read(MANY, targets=varied), thresholds(*TTFA), folder, allow=["api_version"])
 
     assert [line.partition(" here")[0] for line in found.differs] == ["sim: settings of the target: temperature 0.7"]
 
 
 @pytest.mark.parametrize(
-    ("measure", "then", "word"),
+    ("metric", "then", "word"),
     [
         ("stall_duration", (0, 0, 0, 0, 0), "equivalent"),
         ("stall_duration", (300, 300, 300, 300, 300), "improved"),
-        ("stall_duration", (0, 300, 300, 300, 300), "not regressed"),
+        ("stall_duration", (0, 300, 300, 300, 300), "not_regressed"),
         ("ttfa", (0, 600, 600, 600, 600), "inconclusive"),
         ("ttfa", (0, 0, 0, 0, 0), "inconclusive"),
     ],
 )
-def test_zeros_are_figures_like_any_other(tmp_path: Path, measure: str, then: tuple[int, ...], word: str) -> None:
+def test_zeros_are_figures_like_any_other(tmp_path: Path, metric: str, then: tuple[int, ...], word: str) -> None:
     """Most replies never stall, so the median of `stall` is 0."""
     folder = store(tmp_path, 5)
     for path, value in zip(sorted(folder.rglob("*.json")), then, strict=True):
-        figures(path, measure, value)
-    (item,) = check_of(read(MANY), thresholds(f"{measure}: med<+20%"), str(folder)).items
+        figures(path, metric, value)
+    (item,) = check_of(read(MANY), thresholds(f"{metric}: med<+20%"), str(folder)).thresholds
 
-    assert item.word == word
-    assert (item.value == 0) == (measure == "stall_duration")
-    if measure == "ttfa":
+    assert (item.verdict or item.result) == word
+    assert (item.value == 0) == (metric == "stall_duration")
+    if metric == "ttfa":
         assert item.reason == "the stored runs have 0, so there is no ratio"
         assert interval_text(item) == "no ratio to 0"
 
@@ -137,8 +137,8 @@ def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_p
     steady, drifting = read(MANY), load_for_report(slowed(run(tmp_path / "drifting", MANY), 1.6))
     first, second = (check_of(one, thresholds(*TTFA), folder) for one in (steady, drifting))
 
-    assert not any(item.provisional for item in first.items)
-    assert all(item.provisional for item in second.items)
+    assert not any(item.provisional for item in first.thresholds)
+    assert all(item.provisional for item in second.thresholds)
     assert "Drift of the steady phase is suspected, later half of the turns against the earlier half" in notices(second)
     assert ASSUMED not in second.notices
 
@@ -153,12 +153,18 @@ def test_drift_within_an_interleaved_run_is_harmless(tmp_path: Path) -> None:
     both = replace(MANY, sessions=320, targets=("before", "after"), paired=True)
     found = checked(slowed(run(tmp_path / "run", both), 1.6), thresholds(*TTFA))
 
-    assert not any(item.provisional for item in found.items)
+    assert not any(item.provisional for item in found.thresholds)
 
 
 def test_a_run_that_chose_its_own_end_is_provisional_against_stored_runs(tmp_path: Path) -> None:
-    plan = {"pairs": 80, "looks": [40, 80], "gates": {"ttfa": ["p(50)<+60%"]}, "level": 0.05, "draws": 300}
-    found = check_of(read(MANY, decision_plan=plan), thresholds(*TTFA), str(store(tmp_path, 5)))
+    plan = {
+        "pairs": 80,
+        "analyses": [40, 80],
+        "primary_metrics": {"ttfa": ["p(50)<+60%"]},
+        "alpha": 0.05,
+        "bootstrap_samples": 300,
+    }
+    found = check_of(read(MANY, sequential_plan=plan), thresholds(*TTFA), str(store(tmp_path, 5)))
 
-    assert all(item.provisional for item in found.items)
+    assert all(item.provisional for item in found.thresholds)
     assert "now was ended by interim analyses" in notices(found)

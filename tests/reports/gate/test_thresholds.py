@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.measures import CATALOGUE, SLOPE
+from bench.metrics import CATALOGUE, SLOPE
 from reports.question import Stratum
 from reports.statistics.differences import Margin
 from reports.thresholds import GATED, parse, read_thresholds
@@ -19,41 +19,41 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
-    ("measure", "text", "kind", "p", "limit"),
+    ("metric", "text", "kind", "p", "limit"),
     [
         ("ttfa", "p(95)<800", "quantile", 0.95, 800),
         ("ttfa", " p( 99.9 ) <= 0.8s ", "quantile", 0.999, 800),
         ("ttfa", "med<500ms", "quantile", 0.5, 500),
-        ("failures", "rate<0.01", "rate", None, 0.01),
-        ("failures", "rate<1%", "rate", None, 0.01),
+        ("failure_rate", "rate<0.01", "rate", None, 0.01),
+        ("failure_rate", "rate<1%", "rate", None, 0.01),
         ("audio_speed", "avg>1.2", "mean", None, 1.2),
         ("audio_speed", "p(5)>=1.2x", "quantile", 0.05, 1.2),
         ("session_duration", "p(5)>60s", "quantile", 0.05, 60_000),
         ("transcript_lead", "med>-20", "quantile", 0.5, -20),
     ],
 )
-def test_a_limit_is_read_in_the_unit_of_its_measure(
-    measure: str, text: str, kind: str, p: float | None, limit: float
+def test_a_limit_is_read_in_the_unit_of_its_metric(
+    metric: str, text: str, kind: str, p: float | None, limit: float
 ) -> None:
-    found = parse(measure, text)
+    found = parse(metric, text)
 
     assert (found.kind, found.p, found.limit, found.margin) == (kind, p, limit, None)
 
 
 @pytest.mark.parametrize(
-    ("measure", "text", "margin"),
+    ("metric", "text", "margin"),
     [
         ("ttfa", "p(95)<+20%", Margin(ratio=0.2)),
         ("ttfa", "p(95)<+0%", Margin()),
         ("ttfa", "p(95)<+30ms", Margin(plus=30)),
         ("ttfa", "p(95) < +20% and +0.03s", Margin(ratio=0.2, plus=30)),
         ("ttfa", "p(95)<+30ms and +20%", Margin(ratio=0.2, plus=30)),
-        ("failures", "rate<+0.01", Margin(points=0.01)),
-        ("failures", "rate<+1pt", Margin(points=0.01)),
+        ("failure_rate", "rate<+0.01", Margin(points=0.01)),
+        ("failure_rate", "rate<+1pt", Margin(points=0.01)),
     ],
 )
-def test_a_margin_is_read_as_how_much_worse_is_accepted(measure: str, text: str, margin: Margin) -> None:
-    found = parse(measure, text)
+def test_a_margin_is_read_as_how_much_worse_is_accepted(metric: str, text: str, margin: Margin) -> None:
+    found = parse(metric, text)
 
     assert (found.margin, found.limit) == (margin, None)
 
@@ -68,29 +68,29 @@ def test_ten_percent_less_of_what_is_better_is_nine_tenths_of_the_baseline() -> 
 def test_a_filter_names_a_step_and_a_target() -> None:
     found = parse("ttfa{step:greeting, target:gateway}", "med<500")
 
-    assert (found.measure, found.step, found.target) == ("ttfa", "greeting", "gateway")
+    assert (found.metric, found.step, found.target) == ("ttfa", "greeting", "gateway")
     assert found.written == "ttfa{step:greeting,target:gateway}: med<500"
 
 
 @pytest.mark.parametrize(
-    ("measure", "text", "said"),
+    ("metric", "text", "said"),
     [
         ("ttfaa", "p(95)<800", "did you mean ttfa?"),
         ("delta_gap", "p(95)<80", "counted over events"),
         ("ttfa", "avg<800", "one timeout moves it"),
         ("ttfa", "max<800", "a single turn decides it"),
         ("ttfa", "min<800", "a single turn decides it"),
-        ("failures", "count<3", "grows with the length of the run"),
+        ("failure_rate", "count<3", "grows with the length of the run"),
         ("ttfa", "p95<800", r"allowed: p\(N\), med"),
-        ("failures", "p(95)<0.1", "allowed: rate"),
+        ("failure_rate", "p(95)<0.1", "allowed: rate"),
         ("ttfa", "p(95)==800", "allowed: <, <=, >, >="),
         ("ttfa", "p(95)>800", "less of it is better: write <"),
         ("audio_speed", "p(5)<1", "more of it is better: write >"),
         ("ttfa", "p(100)<800", "lies between 0 and 100"),
         ("ttfa", "p(95)<800%", "write it as 800, 800ms or 0.8s"),
         ("ttfa", "p(95)", "write an aggregate, a sign and a limit"),
-        ("failures", "rate<5", "a rate is from 0 to 1"),
-        ("failures", "rate<+1%", r"write \+0.01 or \+1pt"),
+        ("failure_rate", "rate<5", "a rate is from 0 to 1"),
+        ("failure_rate", "rate<+1%", r"write \+0.01 or \+1pt"),
         ("ttfa", "p(95)<+1pt", r"\+30ms"),
         ("ttfa", "p(95)<+20% and +10%", "both must be exceeded"),
         ("ttfa", "p(95)<-5%", "is no margin"),
@@ -102,22 +102,22 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("transcript_lead", "p(50)>-5%", "may be negative"),
         ("end_of_turn_delay", "p(50)<+20%", "may be negative"),
         ("end_of_turn_delay", "p(50)<+20% and +30ms", "may be negative"),
-        ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL, traits:NAME and measured_from:"),
-        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL, traits:NAME and measured_from:"),
-        ("connect_total{step:x}", "p(95)<800", "measure of sessions"),
+        ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL, turn_type:NAME and measured_from:"),
+        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL, turn_type:NAME and measured_from:"),
+        ("connect_total{step:x}", "p(95)<800", "metric of sessions"),
     ],
 )
-def test_what_is_no_threshold_is_refused_with_what_is_allowed(measure: str, text: str, said: str) -> None:
+def test_what_is_no_threshold_is_refused_with_what_is_allowed(metric: str, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as refused:
-        parse(measure, text)
+        parse(metric, text)
 
     assert "\n" not in str(refused.value)
 
 
-def test_a_measure_is_signed_where_its_definition_says_that_it_may_be_negative() -> None:
-    said = {name for name, measure in CATALOGUE.items() if re.search(r"\bnegative\b", measure.sentence, re.IGNORECASE)}
+def test_a_metric_is_signed_where_its_definition_says_that_it_may_be_negative() -> None:
+    said = {name for name, metric in CATALOGUE.items() if re.search(r"\bnegative\b", metric.sentence, re.IGNORECASE)}
 
-    assert said == {name for name, measure in CATALOGUE.items() if measure.signed}
+    assert said == {name for name, metric in CATALOGUE.items() if metric.signed}
     assert said >= {"end_of_turn_delay", "transcript_lead", "renewal_gap", "idle_prompt"}
 
 
@@ -141,23 +141,23 @@ def test_what_is_written_reads_back(name: str, p: object, number: str, relative:
 
     found = parse(name, f"{aggregate} {sign} {before}{number}{unit}")
 
-    assert (found.measure, found.sign, found.limit is None) == (name, sign, relative)
+    assert (found.metric, found.sign, found.limit is None) == (name, sign, relative)
     assert parse(*found.written.split(": ", 1)) == found
     if relative:
-        assert found.question.gated
+        assert found.question.primary
     else:
         assert found.limit == float(number)
 
 
 @given(st.text(), st.text())
-def test_any_text_is_a_threshold_or_refused_in_one_line(measure: str, text: str) -> None:
-    assert all("\n" not in refusal(name, text) for name in (measure, "ttfa", f"ttfa{{{measure}}}"))
+def test_any_text_is_a_threshold_or_refused_in_one_line(metric: str, text: str) -> None:
+    assert all("\n" not in refusal(name, text) for name in (metric, "ttfa", f"ttfa{{{metric}}}"))
 
 
-def refusal(measure: str, text: str) -> str:
+def refusal(metric: str, text: str) -> str:
     """Why it is no threshold; empty where it is one."""
     try:
-        parse(measure, text)
+        parse(metric, text)
     except UsageError as error:
         return str(error)
     return ""
@@ -177,16 +177,16 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_measure_has_one_text_or_a_list(tmp_path: Path) -> None:
+def test_a_metric_has_one_text_or_a_list(tmp_path: Path) -> None:
     path = written(
-        tmp_path, 'ttfa:\n  - "p(95)<800"\n  - med<500 # ms\nttfa{step:greeting}: [p(50)<+5%]\nfailures: rate<1%\n'
+        tmp_path, 'ttfa:\n  - "p(95)<800"\n  - med<500 # ms\nttfa{step:greeting}: [p(50)<+5%]\nfailure_rate: rate<1%\n'
     )
 
     assert [found.written for found in read_thresholds(path)] == [
         "ttfa: p(95)<800",
         "ttfa: med<500",
         "ttfa{step:greeting}: p(50)<+5%",
-        "failures: rate<1%",
+        "failure_rate: rate<1%",
     ]
 
 
@@ -195,10 +195,10 @@ def test_a_measure_has_one_text_or_a_list(tmp_path: Path) -> None:
     [
         ("ttfa:\n  - p(95)<800\n  - p(95)<8q\n", r"ci\.yaml:3:\d+: "),
         ("ttfa:\n  - p(95)<800\nttfaa: med<1\n", r"ci\.yaml:3:\d+: .*did you mean ttfa"),
-        ("ttfa:\n  p(95): 800\n", r"ci\.yaml:1:\d+: write a measure with one text or a list"),
-        ("- ttfa\n", r"ci\.yaml:1:\d+: write a measure"),
-        ("ttfa:\n", r"ci\.yaml:1:\d+: write a measure"),
-        ("failures: rate<1%\nttfa: []\n", r"ci\.yaml:2:\d+: ttfa has no threshold: write a measure"),
+        ("ttfa:\n  p(95): 800\n", r"ci\.yaml:1:\d+: write a metric with one text or a list"),
+        ("- ttfa\n", r"ci\.yaml:1:\d+: write a metric"),
+        ("ttfa:\n", r"ci\.yaml:1:\d+: write a metric"),
+        ("failure_rate: rate<1%\nttfa: []\n", r"ci\.yaml:2:\d+: ttfa has no threshold: write a metric"),
         ("ttfa: [p(95)<800\n", r"ci\.yaml:2:\d+: is not YAML"),
         ("# nothing\n", "holds no threshold"),
         ("? [a]\n: p(95)<1\n", r"ci\.yaml:1:\d+: "),
@@ -227,24 +227,29 @@ def test_the_comments_of_the_example_are_thresholds_too(tmp_path: Path) -> None:
 
 
 def test_a_threshold_may_be_of_one_trait() -> None:
-    plain, both = parse("ttfa{traits:plain}", "p(95)<800"), parse("ttfa{traits:filler+calls}", "p(95)<800")
+    plain, both = (
+        parse("ttfa{turn_type:regular}", "p(95)<800"),
+        parse("ttfa{turn_type:filler+function_calls}", "p(95)<800"),
+    )
 
-    assert (plain.about.stratum, both.about.stratum) == (Stratum(), Stratum(traits="calls+filler"))
-    assert both.written == "ttfa{traits:calls+filler}: p(95)<800"
-    assert parse("failures{traits:calls}", "rate<1%").about.stratum == Stratum(traits="calls")
+    assert (plain.about.stratum, both.about.stratum) == (Stratum(), Stratum(turn_type="function_calls+filler"))
+    assert both.written == "ttfa{turn_type:function_calls+filler}: p(95)<800"
+    assert parse("failure_rate{turn_type:function_calls}", "rate<1%").about.stratum == Stratum(
+        turn_type="function_calls"
+    )
 
 
 @pytest.mark.parametrize(
-    ("measure", "said"),
+    ("metric", "said"),
     [
-        ("ttfa{traits:tools}", "is no trait of turns; allowed: plain, calls"),
-        ("ttfa{traits:plain+calls}", "is no trait of turns"),
-        ("connect_total{traits:calls}", "which have no traits"),
+        ("ttfa{turn_type:tools}", "is no turn type; allowed: regular, function_calls"),
+        ("ttfa{turn_type:regular+filler}", "is no turn type"),
+        ("connect_total{turn_type:function_calls}", "which have no turn_type"),
     ],
 )
-def test_what_is_no_trait_is_refused(measure: str, said: str) -> None:
+def test_what_is_no_trait_is_refused(metric: str, said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
-        parse(measure, "p(95)<800")
+        parse(metric, "p(95)<800")
 
 
 def test_a_threshold_names_the_instant_that_its_latency_is_measured_from() -> None:
@@ -254,13 +259,13 @@ def test_a_threshold_names_the_instant_that_its_latency_is_measured_from() -> No
 
 
 @pytest.mark.parametrize(
-    ("measure", "said"),
+    ("metric", "said"),
     [
         ("ttfa{measured_from:speech}", "allowed: request_sent, speech_end"),
         ("voice_to_voice{measured_from:speech_end}", "measured from one instant only"),
         ("session_ready{measured_from:speech_end}", "have no measured_from"),
     ],
 )
-def test_an_instant_that_cannot_be_is_refused(measure: str, said: str) -> None:
+def test_an_instant_that_cannot_be_is_refused(metric: str, said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
-        parse(measure, "med<300")
+        parse(metric, "med<300")

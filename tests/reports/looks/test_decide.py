@@ -33,24 +33,31 @@ from tests.reports.synthetic import Plan
 SCHEMA = json.loads((Path(plan_decide.__file__).parent / "decision.schema.json").read_text())
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
 """120 pairs; west is slower by 13 %."""
-LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failures": ["rate<+10pt"]}
+LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failure_rate": ["rate<+10pt"]}
 TIGHT = {"ttfa": ["p(50)<+0.1%"]}
 UNDECIDED = {"ttfa": ["p(50)<+12%"]}
 
 
 def planned(gates: dict[str, list[str]], **changes: Any) -> dict[str, Any]:
-    plan = {"pairs": 120, "looks": [40, 80, 120], "gates": gates, "level": 0.05, "spending": "a t^2", "draws": 300}
+    plan = {
+        "pairs": 120,
+        "analyses": [40, 80, 120],
+        "primary_metrics": gates,
+        "alpha": 0.05,
+        "spending": "a t^2",
+        "bootstrap_samples": 300,
+    }
     return plan | changes
 
 
 def run(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Path:
     wanted = planned(gates)
-    return synthetic.write(folder, plan, **(synthetic.told(plan) | {"decision_plan": wanted} | changes))
+    return synthetic.write(folder, plan, **(synthetic.told(plan) | {"sequential_plan": wanted} | changes))
 
 
 def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
     """The decision of a run that was read; its rows are those of all tests with the same plan."""
-    return decision_of(frames_of(plan, **(synthetic.told(plan) | {"decision_plan": planned(gates)} | changes)))
+    return decision_of(frames_of(plan, **(synthetic.told(plan) | {"sequential_plan": planned(gates)} | changes)))
 
 
 def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]:
@@ -65,7 +72,7 @@ def held(decision: Decision) -> list[int]:
 def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so() -> None:
     found = decided(LOOSE)
 
-    assert (found.stopped, found.status, found.course.reason) == (True, 0, "not regressed")
+    assert (found.stopped, found.exit_status, found.course.reason) == (True, 0, "not_regressed")
     assert found.used < 120
     assert found.after == 120 - found.used
     assert decision_sentence(found).startswith("west is not slower than east: ttfa p50 differs by +")
@@ -74,14 +81,14 @@ def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so() -> None:
 def test_a_run_beyond_its_margin_is_red() -> None:
     found = decided(TIGHT)
 
-    assert (found.status, found.course.rulings[0].word) == (1, "regressed")
+    assert (found.exit_status, found.course.rulings[0].word) == (1, "regressed")
     assert decision_sentence(found).startswith("west is slower than east: half of the turns take longer than ")
 
 
 def test_a_run_that_nothing_decides_is_inconclusive() -> None:
     found = decided(UNDECIDED)
 
-    assert (found.stopped, found.status) == (True, 3)
+    assert (found.stopped, found.exit_status) == (True, 3)
     assert "Whether this exceeds the margin of 12\u00a0% is inconclusive." in decision_sentence(found)
 
 
@@ -118,7 +125,7 @@ def test_a_look_is_held_once_its_pairs_are_there(
 
     assert (found.pairs, held(found)) == (pairs, looks)
     if document == RUNNING:
-        assert (found.stopped, found.status) == (False, 3)
+        assert (found.stopped, found.exit_status) == (False, 3)
         assert looks or "No interim analysis yet" in decision_sentence(found)
 
 
@@ -157,32 +164,32 @@ def test_a_spool_that_grows_is_read_as_it_is(tmp_path: Path) -> None:
         ({"state": "running"}, ""),
         ({"state": "closing"}, ""),
         ({"state": "killed"}, "by hand"),
-        ({"stopped": "interrupted"}, "by hand"),
-        ({"stopped": "its time was over, or its users were stopped"}, "blind"),
-        ({"stopped": "the budget of 2 USD is spent"}, "blind"),
-        ({"stopped": "all sessions are done"}, "blind"),
+        ({"stop_reason": "interrupted"}, "by hand"),
+        ({"stop_reason": "its time was over, or its users were stopped"}, "blind"),
+        ({"stop_reason": "the budget of 2 USD is spent"}, "blind"),
+        ({"stop_reason": "all sessions are done"}, "blind"),
     ],
 )
 def test_who_ended_a_run_is_told_by_its_document(changes: dict[str, Any], end: str) -> None:
-    assert end_of({"state": "ended", "stopped": ""} | changes) == end
+    assert end_of({"state": "ended", "stop_reason": ""} | changes) == end
 
 
 def test_a_budget_that_ends_a_run_makes_its_last_look_the_final_one() -> None:
-    plan = planned(UNDECIDED, pairs=400, looks=[100, 200, 300, 400])
-    budget = decided({}, stopped="the budget is spent", decision_plan=plan)
-    hand = decided({}, stopped="interrupted", decision_plan=plan)
+    plan = planned(UNDECIDED, pairs=400, analyses=[100, 200, 300, 400])
+    budget = decided({}, stop_reason="the budget is spent", sequential_plan=plan)
+    hand = decided({}, stop_reason="interrupted", sequential_plan=plan)
 
     assert held(budget) == held(hand) == [100]
-    assert (budget.course.reason, hand.course.reason) == ("last look", "ended by hand")
+    assert (budget.course.reason, hand.course.reason) == ("final_analysis", "stopped_by_user")
     assert budget.course.looks[0].c == pytest.approx(1.645, abs=0.001)
     assert hand.course.looks[0].c > 2.7
     assert "The run ended at 120 of 400 pairs" in decision_sentence(budget)
 
 
 def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
-    found = decided(TIGHT, stopped="the budget is spent", decision_plan=planned(TIGHT, looks=[121], pairs=121))
+    found = decided(TIGHT, stop_reason="the budget is spent", sequential_plan=planned(TIGHT, analyses=[121], pairs=121))
 
-    assert (found.stopped, found.status) == (True, 3)
+    assert (found.stopped, found.exit_status) == (True, 3)
     assert "ended before its first interim analysis, with 120 of 121 pairs" in decision_sentence(found)
 
 
@@ -190,13 +197,13 @@ EMPTY = Plan(sessions=0, targets=("east", "west"), paired=True)
 LATE = "the load generator was overloaded for 12 pairs in a row"
 INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     # (gates, the run, what is other in run.json, the sentence up to its first semicolon or colon)
-    "an invalid run": (LOOSE, TWO, {"verdict": {"valid": False, "rules": []}}, "INVALID"),
-    "one that was not judged": (LOOSE, TWO, {"verdict": {"valid": None, "rules": []}}, "no verdict"),
+    "an invalid run": (LOOSE, TWO, {"validity": {"status": "invalid"}}, "INVALID"),
+    "one that was not judged": (LOOSE, TWO, {"validity": {"status": "no_verdict"}}, "no verdict"),
     "a run without sessions": (LOOSE, EMPTY, {},
                                "Do not use these figures: no pair of sessions ended"),
-    "throttled arms": ({"failures": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
+    "throttled arms": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
     "a run that was given up, whatever its verdict":
-        (UNDECIDED, TWO, {"given_up": LATE}, f"Do not use these figures: {LATE}."),
+        (UNDECIDED, TWO, {"aborted_because": LATE}, f"Do not use these figures: {LATE}."),
 }  # fmt: skip
 
 
@@ -206,12 +213,12 @@ def test_what_says_nothing_decides_nothing(
 ) -> None:
     found = decided(gates, plan, **document)
 
-    assert (found.stopped, found.status) == (True, 4)
+    assert (found.stopped, found.exit_status) == (True, 4)
     assert decision_sentence(found) == said if said.endswith("row") else said in decision_sentence(found)
 
 
 def test_what_looks_say_of_an_invalid_run_is_for_information() -> None:
-    invalid = decided(LOOSE, verdict={"valid": False, "rules": []})
+    invalid = decided(LOOSE, validity={"status": "invalid"})
     valid = decided(LOOSE)
 
     assert held(invalid)
@@ -227,12 +234,12 @@ def throttling(folder: Path, after: int, before: int = 120) -> Path:
 
 
 def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
-    folder = throttling(run(tmp_path, UNDECIDED, state="running", verdict=None), 30, 33)
+    folder = throttling(run(tmp_path, UNDECIDED, state="running", validity=None), 30, 33)
     found = look_at(folder)
     written = json.loads((folder / "decision.json").read_text())
 
-    assert (held(found), found.stopped, found.status) == ([40], True, 4)
-    assert (written["stopped"], written["reason"], written["status"]) == (True, "invalid", 4)
+    assert (held(found), found.stopped, found.exit_status) == ([40], True, 4)
+    assert (written["stopped"], written["reason"], written["exit_status"]) == (True, "invalid", 4)
     assert decision_sentence(found).startswith("Do not use these figures: west: ")
     assert decision_sentence(found).endswith(" Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs.")
     jsonschema.validate(written, SCHEMA)
@@ -244,28 +251,28 @@ def test_a_run_that_a_look_found_invalid_stays_so_whatever_ended_after_it(tmp_pa
     throttled = {"outcome": "throttled:response"}
     found = look_at(edit(run(tmp_path, UNDECIDED), "turns", lambda _, row: row | (throttled if chosen(row) else {})))
 
-    assert (found.course.reason, found.status, held(found)) == ("invalid", 4, [40])
+    assert (found.course.reason, found.exit_status, held(found)) == ("invalid", 4, [40])
 
 
 def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> None:
     found = look_at(throttling(run(tmp_path, LOOSE), 100))
 
-    assert (found.course.reason, found.status) == ("not regressed", 4)
+    assert (found.course.reason, found.exit_status) == ("not_regressed", 4)
     assert "Stopped at" not in decision_sentence(found)
 
 
 def test_arms_that_were_given_different_work_end_the_run_at_the_first_look() -> None:
     scripts = [{"name": "talk", "target": name, "digest": f"sha256:{name}"} for name in TWO.targets]
-    found = decided(UNDECIDED, state="running", verdict=None, scripts=scripts)
+    found = decided(UNDECIDED, state="running", validity=None, scripts=scripts)
 
-    assert (held(found), found.status) == ([40], 4)
+    assert (held(found), found.exit_status) == ([40], 4)
     assert "script and audio" in decision_sentence(found)
 
 
 def test_a_run_under_way_is_not_invalid_because_nobody_has_judged_it_yet() -> None:
-    found = decided(LOOSE, state="running", verdict=None)
+    found = decided(LOOSE, state="running", validity=None)
 
-    assert (found.course.reason, found.status, found.invalid) == ("not regressed", 0, ())
+    assert (found.course.reason, found.exit_status, found.invalid) == ("not_regressed", 0, ())
 
 
 @pytest.mark.parametrize(("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")])
@@ -275,7 +282,7 @@ def test_a_gate_of_another_target_than_the_candidate_is_never_taken_for_the_cand
 
 
 def test_a_gate_may_name_the_candidate() -> None:
-    assert decided({"ttfa{target:west}": ["p(50)<+60%"]}).status == 0
+    assert decided({"ttfa{target:west}": ["p(50)<+60%"]}).exit_status == 0
 
 
 def test_degrees_of_freedom_are_by_the_pairs_that_have_a_value(tmp_path: Path) -> None:
@@ -287,7 +294,7 @@ def test_degrees_of_freedom_are_by_the_pairs_that_have_a_value(tmp_path: Path) -
 def test_gates_of_means_and_of_what_is_better_when_larger_are_tested() -> None:
     found = decided({"audio_speed": ["avg>-20%", "p(50)>-20%"]})
 
-    assert (found.status, [gate.name for gate in found.gates]) == (0, ["audio_speed mean", "audio_speed p50"])
+    assert (found.exit_status, [gate.name for gate in found.gates]) == (0, ["audio_speed mean", "audio_speed p50"])
     assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.course.rulings)
 
 
@@ -307,13 +314,13 @@ def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:
     for one in cases:
         data = json.loads(write_decision(one, tmp_path).read_text(), parse_constant=pytest.fail)
         jsonschema.validate(data, SCHEMA)
-    assert data["gates"][0]["reason"] == "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"
+    assert data["primary_metrics"][0]["reason"] == "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"
 
 
 def test_the_process_that_runs_the_load_is_told_whether_the_run_may_end(tmp_path: Path) -> None:
     answer = look(str(run(tmp_path, TIGHT)))
 
-    assert (answer["stopped"], answer["pairs"]) == (True, 40 * answer["look"])
+    assert (answer["stopped"], answer["pairs"]) == (True, 40 * answer["analysis"])
     assert answer["sentence"].startswith("west is slower than east")
 
 
@@ -328,18 +335,18 @@ def test_a_check_says_how_a_run_was_decided_and_ends_with_its_status(
     heads = ["analysis", "pairs", "fail", "above", "pass", "below", "ttfa", "p50"]
     assert heads in [line.split()[: len(heads)] for line in told.splitlines()]
     assert "z-scores relative to the margin" in told
-    assert json.loads((folder / "decision.json").read_text())["status"] == status
+    assert json.loads((folder / "decision.json").read_text())["exit_status"] == status
 
 
 def test_a_run_under_way_that_is_not_decided_is_inconclusive_whatever_that_means_later(tmp_path: Path) -> None:
-    waiting = edit(run(tmp_path, UNDECIDED, state="running", verdict=None), "sessions", lambda _, row: first(50, row))
+    waiting = edit(run(tmp_path, UNDECIDED, state="running", validity=None), "sessions", lambda _, row: first(50, row))
 
-    assert look_at(waiting).course.reason == "waiting"
+    assert look_at(waiting).course.reason == "pending"
     assert exit_status(waiting) == exit_status(waiting, on_inconclusive=OnInconclusive.PASS) == 3
 
 
 def test_a_run_under_way_that_is_decided_has_its_status_before_it_is_judged(tmp_path: Path) -> None:
-    assert exit_status(run(tmp_path, LOOSE, state="running", verdict=None)) == 0
+    assert exit_status(run(tmp_path, LOOSE, state="running", validity=None)) == 0
 
 
 def first(pairs: int, row: Row) -> Row | None:
@@ -358,15 +365,15 @@ def exit_status(folder: Path, **options: Any) -> int:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"decision_plan": None}, "start one with --until-decided"),
+        ({"sequential_plan": None}, "start one with --until-decided"),
         ({"interleaved": False}, "is no run of two targets in pairs"),
-        ({"decision_plan": {"pairs": 5}}, "cannot be read"),
-        ({"decision_plan": planned(LOOSE, looks=[40, 30])}, "its looks must rise"),
-        ({"decision_plan": planned(LOOSE, pairs=60)}, "its looks must rise"),
-        ({"decision_plan": planned({})}, "has no gates"),
-        ({"decision_plan": planned(LOOSE, spending="pocock")}, "knows a t\\^2 alone"),
-        ({"decision_plan": planned({"ttfa": ["p(95)<800"]})}, "is no margin"),
-        ({"decision_plan": planned({"ttfb": ["p(95)<+20%"]})}, "there is no measure"),
+        ({"sequential_plan": {"pairs": 5}}, "cannot be read"),
+        ({"sequential_plan": planned(LOOSE, analyses=[40, 30])}, "its interim analyses must rise"),
+        ({"sequential_plan": planned(LOOSE, pairs=60)}, "its interim analyses must rise"),
+        ({"sequential_plan": planned({})}, "has no gates"),
+        ({"sequential_plan": planned(LOOSE, spending="pocock")}, "knows a t\\^2 alone"),
+        ({"sequential_plan": planned({"ttfa": ["p(95)<800"]})}, "is no margin"),
+        ({"sequential_plan": planned({"ttfb": ["p(95)<+20%"]})}, "there is no metric"),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_said_in_a_line(changes: dict[str, Any], problem: str) -> None:
@@ -379,29 +386,29 @@ def test_a_plan_that_cannot_be_followed_is_said_in_a_line(changes: dict[str, Any
 def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     chosen = lambda row: row["target"] == "west" and rng.random() < 0.15  # noqa: E731
-    folder = run(tmp_path, {"failures": ["rate<+1pt"]})
+    folder = run(tmp_path, {"failure_rate": ["rate<+1pt"]})
     found = look_at(edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {})))
 
-    assert (found.status, found.used) == (1, 40)
+    assert (found.exit_status, found.used) == (1, 40)
     assert decision_sentence(found).startswith("west is worse than east: 1")
 
 
 def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
     found = decided({"ttfa": ["p(50)<+5% and +400ms"]})
 
-    assert found.status == 0  # 13 % slower, and by 80 ms alone
+    assert found.exit_status == 0  # 13 % slower, and by 80 ms alone
     assert "margin of 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
 
 
 def test_the_same_gate_written_twice_is_seen_once_and_counted_twice() -> None:
     found = decided({"ttfa": ["p(50)<+60%", "med<+60%"]})
 
-    assert [ruling.word for ruling in found.course.rulings] == ["not regressed"] * 2
+    assert [ruling.word for ruling in found.course.rulings] == ["not_regressed"] * 2
     assert found.course.looks[0].seen[0] is found.course.looks[0].seen[1]
 
 
 def test_a_rate_without_any_event_is_shown_without_a_standard_error() -> None:
-    told = lines_of([analyses(decided({"failures": ["rate<+0.1pt"]}))])
+    told = lines_of([analyses(decided({"failure_rate": ["rate<+0.1pt"]}))])
 
     assert "∞" not in told
     assert told.splitlines()[1].split()[-1] == "–"

@@ -48,7 +48,7 @@ def test_the_first_gate_to_be_called_worse_must_reach_the_bound_of_all_of_them()
     between = (critical(1) + critical(1, 3)) / 2
     found = course([[at(between), at(0.0), at(0.0)]], end="by hand")
 
-    assert found.reason == "ended by hand"
+    assert found.reason == "stopped_by_user"
     assert found.rulings[0].reason == NOT_AFTER_HOLM
 
 
@@ -74,7 +74,7 @@ def test_the_corrected_estimate_of_a_gate_that_is_worse_allows_for_the_bound_tha
 def test_a_run_is_green_once_every_gate_has_passed_and_a_pass_is_kept() -> None:
     found = course([[at(-3.5), at(-1.0)], [at(-1.0), at(-3.5)]])
 
-    assert (found.reason, len(found.looks)) == ("not regressed", 2)
+    assert (found.reason, len(found.looks)) == ("not_regressed", 2)
     assert [ruling.look for ruling in found.rulings] == [0, 1]
     assert found.looks[1].seen[0].z == pytest.approx(-1.0)
 
@@ -109,8 +109,8 @@ def test_a_run_that_was_decided_is_not_looked_at_again() -> None:
 def test_a_run_goes_on_while_nothing_is_certain() -> None:
     found = course([[at(0.0)], [at(-1.5)]])
 
-    assert (found.reason, found.stopped) == ("waiting", False)
-    assert course_of_nothing().reason == "waiting"
+    assert (found.reason, found.stopped) == ("pending", False)
+    assert course_of_nothing().reason == "pending"
 
 
 def course_of_nothing(end: str = "") -> LookCourse:
@@ -118,14 +118,14 @@ def course_of_nothing(end: str = "") -> LookCourse:
 
 
 def test_a_run_that_ended_before_its_first_look_says_nothing() -> None:
-    assert course_of_nothing("blind").reason == "no look"
+    assert course_of_nothing("blind").reason == "no_analysis"
     assert course_of_nothing("blind").stopped
 
 
 def test_a_run_gives_up_where_it_would_stay_inconclusive() -> None:
     found = course([[at(0.0)] for _ in range(9)])
 
-    assert found.reason == "futile"
+    assert found.reason == "futility"
     assert 2 <= len(found.looks) < 9
     assert found.rulings[0].reason == Reason("would stay", needed=500)
 
@@ -134,7 +134,7 @@ def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:
     few = untestable(too_few("turn", 400, (100, 100), p=0.95))
     found = course([[at(-5.0), few]] * 4)
 
-    assert found.reason == "waiting"
+    assert found.reason == "pending"
     assert found.rulings[1].word == "inconclusive"
     assert found.rulings[1].reason == few.untested
     assert math.isinf(found.rulings[1].low)
@@ -143,23 +143,23 @@ def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:
 def test_the_last_look_ends_in_any_case() -> None:
     found = course([[at(-1.0)], [at(-1.5)]], sizes=(250, 500))
 
-    assert (found.reason, found.rulings[0].word) == ("last look", "inconclusive")
+    assert (found.reason, found.rulings[0].word) == ("final_analysis", "inconclusive")
 
 
 def test_an_end_that_nobody_chose_gives_the_last_complete_look_all_that_is_left() -> None:
     near = [[at(0.0)], [at(-0.5)], [at(-1.9)]]
 
-    assert course(near).reason == "waiting"
-    assert course(near, end="by hand").reason == "ended by hand"
-    assert course(near, end="blind").reason == "not regressed"
+    assert course(near).reason == "pending"
+    assert course(near, end="by hand").reason == "stopped_by_user"
+    assert course(near, end="blind").reason == "not_regressed"
 
 
 def test_what_ended_a_run_by_its_figures_gains_nothing_by_the_end() -> None:
     looks = [[at(-1.0)], [at(-0.6)], [at(-0.2)]]
-    while course(looks).reason == "waiting":
+    while course(looks).reason == "pending":
         looks.append([at(0.0)])
 
-    assert course(looks).reason == "futile"
+    assert course(looks).reason == "futility"
     assert course(looks, end="blind") == course(looks)
 
 
@@ -182,7 +182,7 @@ def test_the_interval_that_is_printed_agrees_with_the_verdict(seed: int, better:
     good_side = found.high if better == 1 else -found.low
 
     assert (found.word == "regressed") == (bad_side > MARGIN)
-    assert (found.word == "not regressed") == (good_side < MARGIN)
+    assert (found.word == "not_regressed") == (good_side < MARGIN)
     assert found.low <= found.d <= found.high
     assert found.low <= found.corrected <= found.high
 
@@ -209,7 +209,7 @@ def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_errors_is_not_cor
     open_ = [by_se(0.0, -0.01, 0.01, DF)]
     moved, kept = (course([open_, open_, [one]], sizes=(50, 100, 150)).rulings[0] for one in (waits, rate))
 
-    assert (moved.word, kept.word) == ("not regressed", "not regressed")
+    assert (moved.word, kept.word) == ("not_regressed", "not_regressed")
     assert moved.corrected > 0.0
     assert kept.corrected == 0.0
 
@@ -251,7 +251,7 @@ def test_half_of_the_corrected_estimates_lie_above_the_truth_though_the_error_is
 def test_a_gate_that_ends_on_its_margin_has_not_passed() -> None:
     on_it = InterimStatistic(0.1, 0.0, 0.0, 49.0, lambda c: 0.0)
 
-    assert course([[on_it]]).reason != "not regressed"
+    assert course([[on_it]]).reason != "not_regressed"
 
 
 def test_a_rate_that_can_no_longer_pass_gives_up_though_nothing_fails() -> None:
@@ -259,17 +259,17 @@ def test_a_rate_that_can_no_longer_pass_gives_up_though_nothing_fails() -> None:
     none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))
-    assert (found.reason, found.rulings[0].word) == ("futile", "inconclusive")
-    assert course([[none]]).reason == "waiting"
+    assert (found.reason, found.rulings[0].word) == ("futility", "inconclusive")
+    assert course([[none]]).reason == "pending"
 
 
 def test_a_rates_own_upper_bound_decides_whether_it_passes() -> None:
     few = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 0.002)
     enough = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: -0.002)
 
-    assert course([[few]]).reason == "waiting"
+    assert course([[few]]).reason == "pending"
     found = course([[few], [enough]])
-    assert found.reason == "not regressed"
+    assert found.reason == "not_regressed"
     assert (found.rulings[0].low, found.rulings[0].high) == pytest.approx((0.0, 0.008))
     assert found.rulings[0].corrected == 0.0
 
@@ -286,7 +286,7 @@ def test_a_look_at_which_an_arm_drifts_by_itself_gives_nothing_up_and_is_provisi
     drifting = replace(at(0.0), drifts=True)
     found = course([[drifting] for _ in range(9)])
 
-    assert (found.reason, len(found.looks)) == ("waiting", 9)
+    assert (found.reason, len(found.looks)) == ("pending", 9)
     assert found.rulings[0].provisional
     assert course([[drifting], [at(9.0)]]).rulings[0].provisional
     assert not course([[at(9.0)]]).rulings[0].provisional

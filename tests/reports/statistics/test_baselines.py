@@ -146,7 +146,7 @@ NOTHING = Stored(-math.inf, 0.0)
         (runs(*[0.0] * 5), "lower", 0.0, "improved"),
         (runs(*[0.0] * 5), "higher", 0.0, "regressed"),
         (runs(*[0.0] * 5), "lower", 0.2, "inconclusive"),
-        ([NOTHING, *runs(0.0)], "lower", 0.0, "not regressed"),
+        ([NOTHING, *runs(0.0)], "lower", 0.0, "not_regressed"),
         ([NOTHING, *runs(0.0)], "higher", 0.0, "inconclusive"),
     ],
 )

@@ -27,7 +27,7 @@ from reports.statistics.changes import (
     without,
 )
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.quantiles import estimates, sample
+from reports.statistics.quantiles import quantiles, sample
 
 LEAST = math.log(1.05)
 HISTORIES = 300
@@ -216,7 +216,7 @@ def test_what_likeness_of_neighbours_holds_back_is_told() -> None:
     held = [one for one in found if one.doubtful]
 
     assert len(held) >= 6
-    assert all(one.alike > 0 and one.worth(40) < 40 for one in held)
+    assert all(one.alike > 0 and one.effective_sessions(40) < 40 for one in held)
     assert all(not {mark.at for mark in one.doubtful} & {mark.at for mark in one.changes} for one in found)
 
 
@@ -237,7 +237,7 @@ def test_a_step_is_not_taken_for_likeness_where_its_place_is_known() -> None:
 def test_a_published_interval_tells_its_variance_to_a_fifth() -> None:
     rng = np.random.default_rng(8)
     logs = [np.log(rng.lognormal(0, 0.5, 900)) for _ in range(300)]
-    told = [estimates(sample(np.exp(one), np.arange(900)), [0.5])[0] for one in logs]
+    told = [quantiles(sample(np.exp(one), np.arange(900)), [0.5])[0] for one in logs]
     true = np.var([math.log(one.value) for one in told])
 
     assert np.mean([variance_of(one.low, one.value, one.high) for one in told]) == pytest.approx(true, rel=0.2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reports.statistics.power import Components, Price, Spread, cheapest_turns, components, components_at, spread_of
-from reports.statistics.quantiles import Sample, estimates, sample
+from reports.statistics.quantiles import Sample, quantiles, sample
 
 
 def waits(sessions: int, turns: int, icc: float, seed: int = 1, sigma: float = 0.5) -> Sample:
@@ -30,7 +30,7 @@ def test_sessions_that_differ_less_than_chance_have_no_component() -> None:
 
 
 def spread(of: Sample) -> Spread:
-    return spread_of(of, *estimates(of, (0.5, 0.95)))
+    return spread_of(of, *quantiles(of, (0.5, 0.95)))
 
 
 @pytest.mark.parametrize("codes", [[], [0], [0, 0, 0], [0, 1, 2]])

@@ -52,7 +52,7 @@ def test_the_variance_of_a_ratio_is_that_of_its_sessions_residuals() -> None:
 
     assert found.value == pytest.approx(0.15)
     assert found.variance == pytest.approx(2 / 3 * ((residuals / np.array([30, 30, 20])) ** 2).sum())
-    assert (found.worth, found.longest) == (pytest.approx(40**2 / 600), 2)
+    assert (found.effective_sessions, found.longest) == (pytest.approx(40**2 / 600), 2)
     assert (found.turns, found.clusters) == (40, 3)
     assert found.deff == pytest.approx(found.variance * 40 / (0.15 * 0.85))
 
@@ -73,7 +73,7 @@ def test_the_difference_of_means_is_the_log_of_their_ratio_with_its_linearised_e
     found = mean_difference(ArmSums(base, cand, paired=False), Margin(ratio=0.05), "lower", Inference())
     one, other = ratio_of(base), ratio_of(cand)
     vb, vc = one.variance / one.value**2, other.variance / other.value**2
-    df = (vb + vc) ** 2 / (vb**2 / (one.worth - 1) + vc**2 / (other.worth - 1))
+    df = (vb + vc) ** 2 / (vb**2 / (one.effective_sessions - 1) + vc**2 / (other.effective_sessions - 1))
     reach = scipy.stats.t.ppf(0.95, df) * math.sqrt(vb + vc)
 
     assert found.d == pytest.approx(math.log(other.value / one.value))

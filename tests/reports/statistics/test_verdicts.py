@@ -36,8 +36,8 @@ def build_difference(low: float = -0.02, high: float = 0.02, margin: float = 0.1
     return Difference(**{**values, **changes})
 
 
-def judge(*found: Difference | None, gated: bool = True, floor: Reason | None = None) -> list[Verdict]:
-    return verdicts(found, [gated] * len(found), [floor] * len(found))
+def judge(*found: Difference | None, primary: bool = True, floor: Reason | None = None) -> list[Verdict]:
+    return verdicts(found, [primary] * len(found), [floor] * len(found))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def judge(*found: Difference | None, gated: bool = True, floor: Reason | None = 
         (-0.3, 0.3, "inconclusive", False),
         (-0.05, 0.05, "equivalent", True),
         (-0.1, 0.1, "inconclusive", False),
-        (-0.15, 0.05, "not regressed", True),
+        (-0.15, 0.05, "not_regressed", True),
         (-0.3, -0.11, "improved", True),
         (math.inf, math.inf, "regressed", False),
         (-math.inf, math.inf, "inconclusive", False),
@@ -64,7 +64,7 @@ def test_the_interval_and_the_margin_make_the_word(low: float, high: float, word
 def test_exactly_on_the_margin_is_not_below_it() -> None:
     assert [verdict.word for verdict in judge(build_difference(-0.3, 0.1), build_difference(-0.1, 0.05))] == [
         "inconclusive",
-        "not regressed",
+        "not_regressed",
     ]
 
 
@@ -134,7 +134,7 @@ def test_an_improvement_is_claimed_only_after_holm_and_passes_without() -> None:
     under = build_difference(-0.3, -0.11, p_better=0.04)
     found = judge(under, build_difference(), build_difference())
 
-    assert found[0].word == "not regressed"
+    assert found[0].word == "not_regressed"
     assert judge(under)[0].word == "improved"
 
 

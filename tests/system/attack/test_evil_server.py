@@ -17,7 +17,7 @@ import pytest
 
 from bench.dial import Dialer
 from bench.limits import Limits
-from bench.measures import outcome_class
+from bench.metrics import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.turns import HearTurn
 from bench.protocol.pcm import PCM
@@ -84,7 +84,7 @@ def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_oth
 
     ends = turns[0] if turns else session
     assert (ends.outcome, len(turns)) == (outcome, session.turns_started), ends.detail
-    assert meaning(outcome) or outcome_class(outcome) == "good"
+    assert meaning(outcome) or outcome_class(outcome) == "success"
     assert [row["outcome"] for row in rows(tmp_path / "attacked", "sessions")] == [session.outcome]
     kept = rows(tmp_path / "attacked", "turns")
     assert [row["outcome"] for row in kept] == [turn.outcome for turn in turns]

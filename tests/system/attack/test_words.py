@@ -31,9 +31,9 @@ from bench.run.replay import AnyLine
 from bench.run.spool import path_of
 from bench.simulator.truth import LatenessCounts, Served
 from reports.gate.baselines import Baseline
-from reports.histories.entry import _Summary as Summary
 from reports.records import misfit
 from reports.runs import RUN
+from reports.trends.entry import _Summary as Summary
 from tests.attack.test_files import LOG, places, with_value
 from tests.examples import some
 from tests.reports import synthetic
@@ -181,8 +181,8 @@ MORE = {
     "notices": ["Its clock was 90 s off."],
     "stopped": "all sessions are done",
     "part_of": "night",
-    "incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "token_refresh", "text": "of worker 0"}],
-    "incident_counts": {"token_refresh": 1},
+    "incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "auth_refresh", "text": "of worker 0"}],
+    "incident_counts": {"auth_refresh": 1},
     "lost": [{"worker": 3, "host": "blue", "sessions": 2, "turns": 4}],
 }
 
@@ -290,19 +290,19 @@ def test_names_of_folders_whose_run_cannot_be_read_steer_nobody(tmp_path: Path, 
 
 DECISION = {
     "pairs": 4,
-    "draws": 9,
-    "looks": [2, 4],
-    "gates": {"ttfa": ["p(50)<+10%"]},
-    "level": 0.05,
+    "bootstrap_samples": 9,
+    "analyses": [2, 4],
+    "primary_metrics": {"ttfa": ["p(50)<+10%"]},
+    "alpha": 0.05,
     "spending": "obf",
 }
 
 
 @pytest.mark.parametrize(
-    "left", [(), ("outcome", "phase", "measured_from", "traits", "target")], ids=["all", "free words"]
+    "left", [(), ("outcome", "phase", "measured_from", "turn_type", "target")], ids=["all", "free words"]
 )
 def test_words_of_rows_and_of_a_decision_steer_nobody(spoken_run: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
-    files.write_document(spoken_run, files.read_document(spoken_run) | {"decision_plan": DECISION})
+    files.write_document(spoken_run, files.read_document(spoken_run) | {"sequential_plan": DECISION})
     (spoken_run / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))
     for table in ("turns", "sessions", "seconds"):
         path = spoken_run / f"{table}.parquet"

@@ -15,7 +15,7 @@ from tests.system.browser.test_pages import CONTRAST
 SMALLEST_PX = 10
 WAITS = (replace(WAIT, course_ms=((400.0, 900.0), (420.0, 800.0))),)
 STANDING = replace(
-    SWEDEN, waits=WAITS, verdict="INVALID: timestamp_uncertainty 11.1 ms > 4.2 ms", valid=False, simulated=True
+    SWEDEN, waits=WAITS, verdict="INVALID: timestamp_uncertainty 11.1 ms > 4.2 ms", validity="invalid", simulated=True
 )
 BADGES = "[...document.querySelectorAll('b')].map(e => e.getClientRects().length)"
 SIZES = """[...document.querySelectorAll('svg')].map(e => parseFloat(getComputedStyle(e.querySelector('text')).fontSize)

@@ -124,7 +124,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 
 
 def _run(folder: Path, valid: str) -> Shown:
-    summary = summarise(reports.load(folder, everything=False))
+    summary = summarise(reports.load(folder, all_columns=False))
     p95 = answer_cell(summary.answers[0].figures, 0.95).figure
     return Shown(write_report(summary).html, (valid, "SIMULATED", p95))
 

@@ -48,7 +48,7 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     runs = tmp_path / "levels"
     runs.mkdir()
     folder = runs / "20261120T091400Z-01-level-4"
-    begun = json.dumps({"state": "running", "began_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
+    begun = json.dumps({"state": "running", "started_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text(begun)
     write = f"import os; os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"  # whole, whenever it is looked at

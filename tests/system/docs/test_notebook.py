@@ -48,7 +48,7 @@ def test_a_notebook_runs_from_top_to_bottom_on_a_real_run(notebook: Path, tmp_pa
     ended = execute(notebook, STORED, tmp_path)
 
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == ["SIMULATED", "valid: True (None: not judged)"]
+    assert ended.stdout.splitlines() == ["SIMULATED", "validity: valid []"]
 
 
 @pytest.mark.parametrize("plan", [Plan(text=True, failed=0.2, warmup_s=5), Plan(targets=("a", "b")), Plan(valid=None)])

@@ -41,7 +41,7 @@ def by_name(target: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def states(found: dict[str, dict[str, str]]) -> dict[str, str]:
-    return {name: finding["state"] for name, finding in found.items()}
+    return {name: finding["result"] for name, finding in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_service_that_lets_us_in_is_looked_at_to_a_turn(simulator: Ready, dial
     said = " ".join(shown.stdout.split())
     for part in ("open files", "kernel timestamps", "wall clock", "a key of 25 characters, in the header api-key",
                  "SIMULATED: HTTP 101 in", "apim-request-id", "ends in 60 min", "voice alloy",
-                 "ok turn ttfa", "audio out; $", f"{dialect} dialect"):  # fmt: skip
+                 "pass turn ttfa", "audio out; $", f"{dialect} dialect"):  # fmt: skip
         assert part in said
     assert "failed" not in said
     assert "\x1b" not in shown.stdout
@@ -68,22 +68,22 @@ def test_a_service_that_lets_us_in_is_looked_at_to_a_turn(simulator: Ready, dial
 def test_an_agent_is_heard_to_greet_and_to_answer(simulator: Ready) -> None:
     found = findings(doctor("--url", simulator.urls["agent_pcm"], "--dialect", "pcm", "--json", "--api-key-env", "KEY"))
 
-    assert {found[name]["state"] for name in ("upgrade", "greeting", "turn")} == {"ok"}
-    assert found["turn"]["said"].startswith("answered: voice_to_voice ")
+    assert {found[name]["result"] for name in ("upgrade", "greeting", "turn")} == {"pass"}
+    assert found["turn"]["message"].startswith("answered: voice_to_voice ")
 
 
 def test_the_turn_can_be_left_out(simulator: Ready) -> None:
     found = findings(doctor("--url", simulator.urls["ga"], "--api-key-env", "KEY", "--no-turn", "--json"))
 
-    assert found["session"]["state"] == "ok"
-    assert found["turn"]["state"] == "skipped"
+    assert found["session"]["result"] == "pass"
+    assert found["turn"]["result"] == "skipped"
 
 
 def test_the_document_has_the_machine_and_every_target(simulator: Ready) -> None:
     shown = doctor("--url", simulator.urls["ga"], "--api-key-env", "KEY", "--json")
     told: dict[str, Any] = json.loads(shown.stdout)
 
-    assert (told["version"], told["state"]) == (1, "ok")
+    assert (told["version"], told["result"]) == (2, "pass")
     assert {finding["name"] for finding in told["machine"]} >= {
         "open files",
         "kernel timestamps",
@@ -92,7 +92,7 @@ def test_the_document_has_the_machine_and_every_target(simulator: Ready) -> None
     }
     assert told["targets"][0]["dialect"] == "ga"
     assert all(
-        set(finding) == {"name", "state", "said", "remedy"}
+        set(finding) == {"name", "result", "message", "remedy"}
         for finding in (*told["machine"], *told["targets"][0]["findings"])
     )
 
@@ -124,24 +124,26 @@ def test_each_way_of_refusing_is_explained(tmp_path: Path) -> None:
             entries.append(f"  {refusal}: {{url: '{ready.urls[dialect]}', api_key_env: KEY}}")
         file.write_text("\n".join(entries))
         shown = doctor("--target-file", file, "--targets", ",".join(REFUSALS), "--json")
-    told = {target["label"]: by_name(target) for target in json.loads(shown.stdout)["targets"]}
+    told = {target["name"]: by_name(target) for target in json.loads(shown.stdout)["targets"]}
 
     assert (shown.returncode, shown.stderr) == (1, "")
     assert KEY not in shown.stdout
     for refusal, (_, finding, remedy) in REFUSALS.items():
         found = told[refusal]
-        assert (refusal, found[finding]["state"], found["turn"]["state"]) == (refusal, "failed", "skipped")
+        assert (refusal, found[finding]["result"], found["turn"]["result"]) == (refusal, "fail", "skipped")
         assert remedy in found[finding]["remedy"], refusal
 
 
 def test_a_session_that_ends_before_its_turn_does_is_explained(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, more="max_session_s: 0.01\n") as ready:
         shown = doctor("--url", ready.urls["ga"], "--json")
-    (failed,) = (finding for finding in findings(shown).values() if finding["state"] == "failed")
+    (failed,) = (finding for finding in findings(shown).values() if finding["result"] == "fail")
 
     assert shown.returncode == 1
     assert failed["name"] in ("session", "turn")
-    assert failed["said"].partition("expired: ")[2].startswith("session_expired: Your session hit the maximum duration")
+    assert (
+        failed["message"].partition("expired: ")[2].startswith("session_expired: Your session hit the maximum duration")
+    )
     assert "too short for a turn" in failed["remedy"]
 
 
@@ -176,7 +178,7 @@ def test_a_key_that_the_service_cuts_is_shown_no_more_than_a_whole_one() -> None
         shown = doctor("--url", url, "--api-key-env", "KEY", "--json", KEY=key)
 
     assert key[:8] not in shown.stdout
-    assert "***; x-ms-region Cutland" in findings(shown)["session"]["said"]
+    assert "***; x-ms-region Cutland" in findings(shown)["session"]["message"]
 
 
 # The way there.
@@ -188,12 +190,12 @@ def test_a_private_authority_is_named_until_it_is_trusted(tmp_path: Path) -> Non
         distrusted = findings(doctor(*arguments))
         trusted = findings(doctor(*arguments, "--ca-file", str(ready.ca)))
 
-    assert distrusted["tls"]["state"] == "failed"
-    assert "by rtbench simulator CA" in distrusted["tls"]["said"]
+    assert distrusted["tls"]["result"] == "fail"
+    assert "by rtbench simulator CA" in distrusted["tls"]["message"]
     assert "--ca-file FILE" in distrusted["tls"]["remedy"]
     assert states(distrusted)["upgrade"] == "skipped"
-    assert trusted["tls"]["said"].startswith("TLSv1.")
-    assert "days left; for localhost" in trusted["certificate"]["said"]
+    assert trusted["tls"]["message"].startswith("TLSv1.")
+    assert "days left; for localhost" in trusted["certificate"]["message"]
     assert "failed" not in states(trusted).values()
 
 
@@ -204,15 +206,15 @@ def test_a_port_where_nobody_listens_skips_what_is_behind_it() -> None:
     found = states(findings(shown))
 
     assert shown.returncode == 1
-    assert (found["tcp"], found["tls"], found["upgrade"], found["turn"]) == ("failed", "skipped", "skipped", "skipped")
+    assert (found["tcp"], found["tls"], found["upgrade"], found["turn"]) == ("fail", "skipped", "skipped", "skipped")
 
 
 def test_a_name_that_does_not_exist_is_a_failure_of_dns() -> None:
     found = findings(doctor("--url", "wss://nowhere.invalid/openai/v1/realtime?model=x", "--proxy", "none", "--json"))
 
-    assert found["dns"]["state"] == "failed"
+    assert found["dns"]["result"] == "fail"
     assert found["dns"]["remedy"]
-    assert found["upgrade"]["said"] == "needs dns"
+    assert found["upgrade"]["message"] == "needs dns"
 
 
 def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Ready) -> None:
@@ -222,8 +224,8 @@ def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Re
     found = findings(shown)
 
     assert shown.returncode == 0
-    assert found["proxy"]["said"].startswith(f"socks5://127.0.0.1:{proxy.port}: a tunnel to 127.0.0.1:")
-    assert "to the proxy" in found["round trip"]["said"]
+    assert found["proxy"]["message"].startswith(f"socks5://127.0.0.1:{proxy.port}: a tunnel to 127.0.0.1:")
+    assert "to the proxy" in found["round trip"]["message"]
     assert len(proxy.asked) == 2  # the look at the way, and the session
     assert "password-of-proxy" not in shown.stdout
 
@@ -245,9 +247,9 @@ def test_who_gave_the_token_is_said_and_the_token_is_not(tmp_path: Path) -> None
     assert shown.returncode == 0
     assert re.match(
         r"ManagedIdentityCredential \(AppServiceCredential\) gave a token that lives \d min, for https://",
-        found["sign-in"]["said"],
+        found["sign-in"]["message"],
     )
-    assert found["session"]["state"] == "ok"
+    assert found["session"]["result"] == "pass"
     assert "eyJ" not in shown.stdout
 
 
@@ -270,10 +272,10 @@ def test_a_sign_in_that_fails_says_what_to_do_and_the_way_is_looked_at_all_the_s
         shown = doctor(*arguments, **endpoint.environment)
     found = findings(shown)
 
-    assert (shown.returncode, found["sign-in"]["state"]) == (1, "failed")
+    assert (shown.returncode, found["sign-in"]["result"]) == (1, "fail")
     assert "assign a managed identity" in found["sign-in"]["remedy"]
-    assert found["tcp"]["state"] == "ok"
-    assert found["upgrade"]["said"] == "needs sign-in"
+    assert found["tcp"]["result"] == "pass"
+    assert found["upgrade"]["message"] == "needs sign-in"
 
 
 def test_a_client_certificate_that_cannot_be_used_is_told_beside_the_other_targets(tmp_path: Path) -> None:
@@ -287,9 +289,9 @@ def test_a_client_certificate_that_cannot_be_used_is_told_beside_the_other_targe
     odd, good = map(by_name, json.loads(shown.stdout)["targets"])
 
     assert (shown.returncode, shown.stderr) == (1, "")
-    assert "the key is another certificate's" in odd["tls"]["said"]
-    assert odd["upgrade"]["said"] == "needs tls"
-    assert good["session"]["state"] == "ok"
+    assert "the key is another certificate's" in odd["tls"]["message"]
+    assert odd["upgrade"]["message"] == "needs tls"
+    assert good["session"]["result"] == "pass"
 
 
 @pytest.mark.parametrize("offline", [(), ("--offline",)])
@@ -299,5 +301,5 @@ def test_where_no_service_is_named_the_machine_is_looked_at(offline: tuple[str, 
     assert shown.returncode == 0, shown.stderr
     assert "processors" in shown.stdout
     assert "AZURE_OPENAI_ENDPOINT" in shown.stdout
-    assert (document["state"], document["targets"]) == ("ok", [])
+    assert (document["result"], document["targets"]) == ("pass", [])
     assert "processors" in {finding["name"] for finding in document["machine"]}

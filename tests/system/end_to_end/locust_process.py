@@ -91,7 +91,7 @@ def run_locust(scenario: Path, runs: Path, *options: str, **environment: str) ->
 
 def interrupted_status(folder: Path) -> int:
     """The exit status of a run that was interrupted: tests share a slow machine, and its figures may be too late."""
-    return 130 if files.read_document(folder)["verdict"]["valid"] else 4
+    return 130 if files.read_document(folder)["validity"]["status"] == "valid" else 4
 
 
 def only_run(runs: Path) -> Path:

@@ -180,7 +180,7 @@ def test_what_is_audible_is_the_truth(calls: list[Call]) -> None:
             off_ns = turn.instants["first_audible"] - heard_ns
             assert abs(off_ns) <= turn.errors_ns["first_audible"] + hindrance_ns(call, heard), (call.way, off_ns)
             waited_ns = turn.instants["first_audible"] - turn.instants["speech_end"]
-            assert turn.measures_ns()["voice_to_voice"] == waited_ns
+            assert turn.metrics_ns()["voice_to_voice"] == waited_ns
 
 
 def recorded_ns(call: Call, end: int) -> tuple[int, int]:
@@ -217,7 +217,7 @@ def test_an_agent_that_says_that_it_notices_its_caller_is_silent_then(calls: lis
         clears = call.passages(CLEAR[call.way], sent=False)
         after = [p.at_ns for p in clears if p.at_ns > first.instants["barge_in"]]
         assert first.instants["barge_in_detected"] == first.instants["barge_in_silent"] == after[0]
-        assert first.measures_ns()["barge_in_detection"] == after[0] - first.instants["barge_in"]
+        assert first.metrics_ns()["barge_in_detection"] == after[0] - first.instants["barge_in"]
 
 
 def test_an_agent_that_says_nothing_is_silent_once_what_came_was_played(calls: list[Call]) -> None:

@@ -76,7 +76,7 @@ def sessions_of(folder: Path) -> pd.DataFrame:
 
 def ahead(sessions: pd.DataFrame, arm: str) -> set[int]:
     """By how many sessions an arm was ahead of its partner after each start."""
-    return set((sessions["arm"] == arm).map({True: 1, False: -1}).cumsum())
+    return set((sessions["target"] == arm).map({True: 1, False: -1}).cumsum())
 
 
 def test_a_variant_differs_from_its_target_in_what_it_says_and_in_nothing_else(
@@ -92,12 +92,12 @@ def test_a_variant_differs_from_its_target_in_what_it_says_and_in_nothing_else(
     folder = only_run(tmp_path / "runs")
     sessions = sessions_of(folder)
     said = sessions["effective_settings"].map(json.loads)
-    terse = sessions["arm"] == "west.terse"
+    terse = sessions["target"] == "west.terse"
     assert ended.returncode in (0, 4), ended.stderr
     assert sessions["outcome"].tolist() == ["ok"] * 4
     assert all("Be terse." in json.dumps(settings) and "verse" in json.dumps(settings) for settings in said[terse])
     assert not any("Be terse." in json.dumps(settings) for settings in said[~terse])
-    targets = {target["label"]: target for target in files.read_document(folder)["targets"]}
+    targets = {target["name"]: target for target in files.read_document(folder)["targets"]}
     assert targets["west.terse"]["variant_of"] == "west"
     assert targets["west.terse"]["session"] == {"instructions": "Be terse.", "voice": "verse"}
 
@@ -125,7 +125,7 @@ def test_processes_and_tasks_in_python_play_pairs_too(pairs: Path) -> None:
     sessions = sessions_of(pairs)
 
     assert sessions["outcome"].tolist() == ["ok"] * 2 * PAIRS
-    assert sessions.groupby("pair")["arm"].apply(sorted).to_dict() == dict.fromkeys(range(PAIRS), BOTH)
+    assert sessions.groupby("pair")["target"].apply(sorted).to_dict() == dict.fromkeys(range(PAIRS), BOTH)
     for _, own in sessions.groupby("worker"):
         assert ahead(own, "ga") <= {-1, 0, 1}
 
@@ -134,7 +134,7 @@ def test_event_logs_are_kept_of_both_sessions_of_a_pair(pairs: Path) -> None:
     sessions = sessions_of(pairs)
     logged = sessions[sessions["event_log"]]
 
-    assert logged.groupby("pair")["arm"].apply(sorted).tolist() == [BOTH] * (PAIRS // 2)
+    assert logged.groupby("pair")["target"].apply(sorted).tolist() == [BOTH] * (PAIRS // 2)
     assert {path.stem for path in (pairs / "events").iterdir()} == set(logged["session_id"])
 
 

@@ -45,7 +45,7 @@ def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_proc
     assert (sessions["call_arrival_at_ns"] <= sessions["connect_start_at_ns"]).all()
     assert counts(folder).tolist() == [7, 0, 0]
     document = files.read_document(folder)
-    assert document["stopped"] == "all sessions are done"
+    assert document["stop_reason"] == "all sessions are done"
     assert document["arrivals"]["pattern"] == "calls.txt"
     assert "7 calls arrived, 7 started, 7 completed" in " ".join(ended.stdout.split())
 

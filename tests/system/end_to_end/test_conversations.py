@@ -83,7 +83,7 @@ def column(run: VoiceRun, name: str, step: str) -> Counter[Any]:
 def rate(run: VoiceRun, name: str) -> tuple[int, int]:
     """(events, of how many)"""
     (found,) = (rate for rate in run.summary["rates"] if rate["rate"] == name)
-    return found["events"], found["of"]
+    return found["count"], found["total"]
 
 
 def played(
@@ -145,7 +145,7 @@ def test_turns_that_may_have_fillers_stand_apart_and_the_report_says_so(tmp_path
 
     assert filled.status in (0, 4), filled.errors
     assert column(filled, "outcome", "spoken") == column(filled, "outcome", "typed") == {"ok": SESSIONS}
-    assert {row["traits"] for row in filled.turns} == {"calls+filler"}
+    assert {row["turn_type"] for row in filled.turns} == {"function_calls+filler"}
     for row in filled.turns:  # a filler ahead of the call, one while it runs, one ahead of the answer
         assert (
             row["first_audio_at_ns"]

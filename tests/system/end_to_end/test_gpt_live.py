@@ -71,7 +71,7 @@ def test_what_is_audible_is_the_truth(name: AudioFormatName, calls: dict[AudioFo
     assert came[first].at_ns >= deltas[first]["send_start_ns"]
     heard_ns = came[first].at_ns + JITTER_NS + call.format.duration_ns(deltas[first]["audible_at_byte"])
     assert turn.instants["first_audible"] == heard_ns
-    assert turn.measures_ns()["voice_to_voice"] == heard_ns - turn.instants["speech_end"]
+    assert turn.metrics_ns()["voice_to_voice"] == heard_ns - turn.instants["speech_end"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -82,8 +82,8 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(
     (turn,) = call.told.turns
 
     assert turn.instants.keys() == HEARD
-    assert set(turn.measures_ns()) & {"ttfa", "ttft", "transcript_first", "end_of_turn_delay", "response_done"} == set()
-    assert set(turn.measures_ns()) >= MEASURED
+    assert set(turn.metrics_ns()) & {"ttfa", "ttft", "transcript_first", "end_of_turn_delay", "response_done"} == set()
+    assert set(turn.metrics_ns()) >= MEASURED
     assert (turn.gaps_ns, turn.audio_speed, turn.usage, turn.vad_splits, turn.preamble) == ((), None, None, None, None)
     assert (turn.response_id, turn.answer_response_id) == ("", "")
     assert turn.reply_text

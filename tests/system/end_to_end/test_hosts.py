@@ -29,8 +29,8 @@ def test_a_run_that_starts_and_quits_by_itself_ends_with_its_sessions_and_its_ve
         for name in hosted.names:
             assert hosted.workers[name].wait(GUARD_S) == 0, hosted.log(name)
 
-    verdict = files.read_document(hosted.run)["verdict"]
-    assert status == (0 if verdict["valid"] else 4), hosted.log("master")
+    verdict = files.read_document(hosted.run)["validity"]
+    assert status == (0 if verdict["status"] == "valid" else 4), hosted.log("master")
     assert len(files.read_table(hosted.run, "sessions")) == 8
     assert hosted.log("master").splitlines()[-1] == f"runs/{hosted.run.name}/report.html"
 

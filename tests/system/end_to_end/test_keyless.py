@@ -83,14 +83,14 @@ def test_a_refresh_that_fails_is_an_incident_and_holds_nobody_up(tmp_path: Path)
 
     folder = only_run(tmp_path / "runs")
     assert set(files.read_table(folder, "sessions").to_pandas()["outcome"]) <= {"ok", "unfinished"}, ended.stderr
-    assert incident_kinds(folder) == {"token_refresh"}
+    assert incident_kinds(folder) == {"auth_refresh"}
     assert tokens_in(folder) == []
 
 
 SHORT = """
-from bench.cli import quick
+from bench.cli import quickstart
 
-quick.BILLED = quick.Load(("text_turns",), users=2, spawn_rate=2, sessions=2)
+quickstart.BILLED = quickstart.Load(("text_turns",), users=2, spawn_rate=2, sessions=2)
 
 from bench.cli.app import main
 

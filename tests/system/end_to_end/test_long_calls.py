@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from bench.run import folder as files
 from bench.run.replay import replay_log
 from bench.simulator.truth import read_truth
@@ -33,9 +33,9 @@ CALLS = 2
 
 
 def measured(folder: Path, name: str) -> dict[str, float]:
-    """The values of a measure of sessions in ms, by session, where they have it."""
-    measure, sessions = CATALOGUE[name], files.read_table(folder, "sessions").to_pylist()
-    values = {row["session_id"]: measure.value_ns(_instants(row), row.get) for row in sessions}
+    """The values of a metric of sessions in ms, by session, where they have it."""
+    metric, sessions = CATALOGUE[name], files.read_table(folder, "sessions").to_pylist()
+    values = {row["session_id"]: metric.value_ns(_instants(row), row.get) for row in sessions}
     return {session: value / NS_PER_MS for session, value in values.items() if value is not None}
 
 
@@ -77,8 +77,8 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     assert not any(row["turns_not_started"] for row in sessions)
     summary = json.loads((folder / "summary.json").read_text())
     (outcomes,) = summary["outcomes"].values()
-    assert (outcomes["sessions_with_failure"], outcomes["failures"]) == (0, 0)
-    money = summary["money"]
+    assert (outcomes["sessions_with_failure"], outcomes["failure_rate"]) == (0, 0)
+    money = summary["cost"]
     assert money["usd"] == pytest.approx(sum(billed(folder, money["targets"][0]["models"][0]["prices"])), rel=1e-5)
     least, most = money["estimate_usd"]
     assert least <= money["usd"] <= most
@@ -94,4 +94,4 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     }  # fmt: skip
     for session in gaps:
         again = replay_log(folder / "events" / f"{session}.jsonl").session
-        assert again.measures_ns()["renewal_gap"] / NS_PER_MS == gaps[session]
+        assert again.metrics_ns()["renewal_gap"] / NS_PER_MS == gaps[session]

@@ -34,8 +34,8 @@ def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_
     report = rtbench("report", merged)
     assert (report.returncode, report.stderr) == (0, "")
     summary = json.loads((merged / "summary.json").read_text())
-    assert [(answer["turns"], answer["sessions"]) for answer in summary["answers"]] == [(16, 8)]
-    (tmp_path / "ci.yaml").write_text("failures: rate<1%\n")
+    assert [(answer["turns"], answer["sessions"]) for answer in summary["results"]] == [(16, 8)]
+    (tmp_path / "ci.yaml").write_text("failure_rate: rate<1%\n")
     checked = rtbench("check", merged, "--thresholds", tmp_path / "ci.yaml")
     assert (checked.returncode in (0, 3, 4), checked.stderr) == (True, "")  # by how many sessions there are
     compared = rtbench("compare", only_run(tmp_path / "east"), merged)

@@ -25,7 +25,7 @@ FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9
 """Locust's workers themselves would go on for a minute; here they would never end."""
 RTBENCH = [sys.executable, "-m", "bench.cli.app"]
 SILENT_S = 6.0
-GONE = "it lost its master"
+GONE = "its master is missing"
 
 
 def scenario(folder: Path) -> Path:
@@ -40,7 +40,7 @@ def check_what_is_left(folder: Path) -> None:
 
     assert reported.returncode == 0, reported.stderr
     assert document["state"] == "killed"
-    assert "killed" in document["stopped"]
+    assert "killed" in document["stop_reason"]
     assert document["totals"]["turns"]["ok"] >= 2
     assert files.read_table(folder, "sessions").num_rows == sum(document["totals"]["sessions"].values())
 
@@ -114,7 +114,7 @@ def test_a_worker_that_is_silent_for_a_while_ends_no_run_and_goes_on(tmp_path: P
 
     document = files.read_document(folder)
     assert "went missing" not in said
-    assert (document["state"], document["stopped"]) == ("ended", "interrupted")
+    assert (document["state"], document["stop_reason"]) == ("ended", "interrupted")
 
 
 def test_a_run_whose_folder_is_removed_meanwhile_ends_and_says_so(tmp_path: Path, simulator: Ready) -> None:

@@ -63,7 +63,7 @@ def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_ask
     assert len(throttled) > 0
     assert throttled["retry_after_ns"].min() > 0
     assert set(sessions["outcome"]) <= {"ok", "unfinished", "throttled:handshake"}
-    assert sum(files.read_document(folder)["holds"].values()) > 0
+    assert sum(files.read_document(folder)["start_delays_s"].values()) > 0
     assert "starts were delayed, as the service asked: 127.0.0.1 " in errors
 
     settled_ns = ended_ns(sessions).where(sessions["session_updated_at_ns"].isna(), opened_ns(sessions))
@@ -102,7 +102,7 @@ def test_a_budget_that_is_spent_ends_the_run_in_order(tmp_path: Path, simulator:
     assert prices is not None
     spent = cost_usd(prices, {kind: turns[token_column(kind)] for kind in KINDS}).cumsum().tolist()
     assert ended.returncode in (0, 4), ended.stderr
-    assert document["stopped"].startswith("the budget of 0.02 USD is spent: ")
+    assert document["stop_reason"].startswith("the budget of 0.02 USD is spent: ")
     assert document["budget_usd"] == 0.02
     assert spent[-1] >= 0.02 > spent[-2]
     assert set(turns["outcome"]) == {"ok"}
@@ -129,8 +129,8 @@ def test_a_budget_stops_turns_that_go_on_calling_functions_within_a_response(
     ended = run_locust(scenario, tmp_path / "runs", *load, *processes)
 
     folder = only_run(tmp_path / "runs")
-    turns, money = rows(folder, "turns"), json.loads((folder / "summary.json").read_text())["money"]
-    assert files.read_document(folder)["stopped"].startswith("the budget of 0.01 USD is spent: "), ended.stderr
+    turns, money = rows(folder, "turns"), json.loads((folder / "summary.json").read_text())["cost"]
+    assert files.read_document(folder)["stop_reason"].startswith("the budget of 0.01 USD is spent: "), ended.stderr
     assert set(turns["outcome"]) == {"unfinished"}
     assert set(turns["detail"]) == {"the run's money is spent"}
     each_usd = money["usd"] / turns["function_calls"].sum()
@@ -160,10 +160,10 @@ def test_minutes_spend_a_budget_while_nobody_speaks(
     ended = run_locust(write_scenario(tmp_path, script=script), tmp_path / "runs", *load, *processes)
 
     folder = only_run(tmp_path / "runs")
-    sessions, money = rows(folder, "sessions"), json.loads((folder / "summary.json").read_text())["money"]
+    sessions, money = rows(folder, "sessions"), json.loads((folder / "summary.json").read_text())["cost"]
     seconds = float((sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).sum()) / 1e9
     assert ended.returncode in (0, 4), ended.stderr
-    assert files.read_document(folder)["stopped"].startswith("the budget of 1.50 USD is spent: ")
+    assert files.read_document(folder)["stop_reason"].startswith("the budget of 1.50 USD is spent: ")
     assert set(rows(folder, "turns")["turn"]) == {1}
     assert money["usd"] == pytest.approx(seconds, rel=1e-4)
     assert money["usd"] >= 1.5
@@ -179,4 +179,4 @@ def test_a_budget_without_a_price_is_one_line_and_status_2(tmp_path: Path, simul
     assert ended.returncode == 2
     assert len(named) == 1
     assert "Traceback" not in ended.stderr
-    assert "--prices FILE" in files.read_document(only_run(tmp_path / "runs"))["stopped"]
+    assert "--prices FILE" in files.read_document(only_run(tmp_path / "runs"))["stop_reason"]

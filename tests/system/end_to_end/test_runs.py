@@ -24,9 +24,9 @@ from tests.system.end_to_end.quoting_service import holders
 from tests.system.end_to_end.test_upload import SIGNATURE
 
 SHORT = """
-from bench.cli import quick
+from bench.cli import quickstart
 
-quick.SIMULATED = quick.Load(("text_turns",), users=4, spawn_rate=4, sessions=4)
+quickstart.SIMULATED = quickstart.Load(("text_turns",), users=4, spawn_rate=4, sessions=4)
 
 from bench.cli.app import main
 
@@ -103,7 +103,7 @@ def test_a_run_says_before_its_first_session_how_many_processes_its_shape_takes(
     load = ("--processes", "2", "--sessions", "4", "--url", simulator.urls["ga"])
     ended = run_locust(scenario, tmp_path / "runs", *load, XDG_STATE_HOME=str(tmp_path / "state"))
 
-    advice = "2 sessions in one process are more than this machine is trusted with: 1 listening ones"
+    advice = "2 sessions in one process are more than this machine is trusted with: 1 text sessions"
     document = files.read_document(only_run(tmp_path / "runs"))
     (notice,) = document["notices"]
     assert ended.returncode in (0, 4), ended.stderr
@@ -260,7 +260,8 @@ def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) ->
     assert totals["turns"] == {"ok": 4 * 4}
 
     advised = re.search(r"For a median play (--sessions \d+) or more", " ".join(ended.stdout.split()))
-    if files.read_document(folder)["verdict"]["valid"] is False:  # on a busy machine: more sessions would not help
+    # on a busy machine: more sessions would not help
+    if files.read_document(folder)["validity"]["status"] == "invalid":
         assert advised is None
         return
     assert advised, ended.stdout

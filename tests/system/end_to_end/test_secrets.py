@@ -47,11 +47,11 @@ def test_a_token_that_the_service_quotes_is_hidden_in_every_file_and_on_the_scre
     folder = only_run(tmp_path / "runs")
     sessions = pq.read_table(folder / "sessions.parquet").to_pandas()
     assert "ok" not in set(sessions["outcome"])
-    for place, own in sessions.groupby("arm"):
+    for place, own in sessions.groupby("target"):
         logs = [(folder / "events" / f"{name}.jsonl").read_text() for name in own["session_id"]]
         assert len(logs) == 2
         assert all("***" in log for log in logs), place  # it was quoted
-    assert set(sessions["arm"]) == set(urls)
+    assert set(sessions["target"]) == set(urls)
     assert not TOKEN.search(ended.stdout + ended.stderr)
     assert with_tokens(folder) == []
 
@@ -81,7 +81,7 @@ def test_a_key_is_hidden_however_it_is_sent(tmp_path: Path) -> None:
 
     folder = only_run(tmp_path / "runs")
     sessions = pq.read_table(folder / "sessions.parquet").to_pandas()
-    assert set(sessions["arm"]) == set(arms.split(","))
+    assert set(sessions["target"]) == set(arms.split(","))
     for name in sessions["session_id"]:
         assert "***" in (folder / "events" / f"{name}.jsonl").read_text()  # it was quoted
     for spelling in SPELLINGS:

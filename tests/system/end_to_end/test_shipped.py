@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 
-from bench.measures import GOOD
+from bench.metrics import GOOD
 from bench.run import folder as files
 from bench.run.calibration import AGENTS
 from tests.simulator_process import ROOT, quick_simulator, running_simulator

@@ -49,7 +49,7 @@ def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simul
     assert set(totals["turns"]) == {"ok"}
     assert totals["turns"]["ok"] == totals["turns_started"]
     assert set(totals["sessions"]) <= {"ok", "unfinished"}
-    assert files.read_document(folder)["stopped"] == "interrupted"
+    assert files.read_document(folder)["stop_reason"] == "interrupted"
     assert process.returncode == interrupted_status(folder)
 
 
@@ -65,7 +65,7 @@ def test_a_run_of_several_processes_that_is_interrupted_has_a_status_of_its_own(
 
     assert "Traceback" not in output + errors
     assert "Bad response code" not in errors
-    assert files.read_document(folder)["stopped"] == "interrupted"
+    assert files.read_document(folder)["stop_reason"] == "interrupted"
     assert process.returncode == interrupted_status(folder)
 
 
@@ -78,7 +78,7 @@ def test_a_run_with_a_web_ui_that_is_interrupted_has_the_same_status(tmp_path: P
         output, errors = process.communicate(timeout=GUARD_S)
 
     assert "Traceback" not in output + errors
-    assert files.read_document(folder)["stopped"] == "interrupted"
+    assert files.read_document(folder)["stop_reason"] == "interrupted"
     assert process.returncode == interrupted_status(folder)
 
 
@@ -114,7 +114,7 @@ def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulat
     document = files.read_document(only_run(tmp_path / "runs"))
     assert "10 sessions failed to open and none succeeded" in ended.stderr
     assert "connect_failed:tcp" in ended.stderr
-    assert "connect_failed:tcp" in document["stopped"]
+    assert "connect_failed:tcp" in document["stop_reason"]
     assert set(document["totals"]["sessions"]) == {"connect_failed:tcp"}
 
 
@@ -260,7 +260,7 @@ def test_a_run_lasts_as_long_as_was_asked_however_long_its_start_took(tmp_path: 
     run_locust(path, tmp_path / "runs", "-u", "1", "-t", "2s", "--url", simulator.urls["ga"])
 
     document = files.read_document(only_run(tmp_path / "runs"))
-    assert document["ended_utc_ns"] - document["began_utc_ns"] > 1.5 * NS_PER_S
+    assert document["ended_utc_ns"] - document["started_utc_ns"] > 1.5 * NS_PER_S
 
 
 SLOW_TO_BEGIN = """
@@ -299,4 +299,4 @@ def test_what_workers_record_that_begin_when_the_run_is_over_is_in_it(tmp_path: 
     begun = files.read_document(folder)["totals"].get("turns_started", 0)
     assert "cannot write the run folder" not in ended.stderr
     assert len(files.read_table(folder, "turns")) == begun
-    assert not files.read_document(folder)["lost"]
+    assert not files.read_document(folder)["missing_workers"]

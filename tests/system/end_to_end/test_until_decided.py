@@ -73,12 +73,12 @@ def test_a_candidate_that_is_clearly_slower_ends_the_run_of_two_processes_at_an_
 ) -> None:
     status, printed, document, decision = decided(tmp_path, services, "fast,slow", "--processes", "2")
 
-    assert document["decision_plan"]["gates"] == {"ttfa": ["p(50)<+10%"]}
-    assert document["decision_plan"]["looks"] == list(range(20, MOST + 1, 20))
-    assert len(decision["looks"]) < 10
-    assert document["stopped"]
+    assert document["sequential_plan"]["primary_metrics"] == {"ttfa": ["p(50)<+10%"]}
+    assert document["sequential_plan"]["analyses"] == list(range(20, MOST + 1, 20))
+    assert len(decision["analyses"]) < 10
+    assert document["stop_reason"]
     assert decision["reason"] == "regressed"
-    assert status == (4 if document["verdict"]["valid"] is False else 1)
+    assert status == (4 if document["validity"]["status"] == "invalid" else 1)
     assert " ".join(decision["sentence"].split()) in " ".join(printed.split())
 
 
@@ -87,10 +87,10 @@ def test_a_candidate_that_is_clearly_faster_is_let_through_by_one_process(
 ) -> None:
     status, _, document, decision = decided(tmp_path, services, "slow,fast")
 
-    assert len(decision["looks"]) < 10
-    assert document["stopped"]
-    assert decision["reason"] == "not regressed"
-    assert status == (4 if document["verdict"]["valid"] is False else 0)
+    assert len(decision["analyses"]) < 10
+    assert document["stop_reason"]
+    assert decision["reason"] == "not_regressed"
+    assert status == (4 if document["validity"]["status"] == "invalid" else 0)
 
 
 def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
         started = {"PYTHONUNBUFFERED": "1"}  # another Python's processes are not forked: the look is started here
         status, printed, document, decision = decided(tmp_path, services, "fast,slow", **started)
 
-    assert (status, decision["reason"], decision["stopped"], len(decision["looks"])) == (4, "invalid", True, 1)
+    assert (status, decision["reason"], decision["stopped"], len(decision["analyses"])) == (4, "invalid", True, 1)
     assert "o not use these figures: fast: " in " ".join(printed.split())
-    assert "was throttled" in document["stopped"]
+    assert "was throttled" in document["stop_reason"]
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
 
 
@@ -115,9 +115,9 @@ def test_a_run_whose_harness_stays_late_is_given_up_as_invalid(tmp_path: Path, s
 
     assert re.fullmatch(
         rf"do not use these figures: the load generator was overloaded for \d+ pairs in a row \({late}\)",
-        document["stopped"],
+        document["stop_reason"],
     )
-    assert (status, decision["status"], decision["stopped"]) == (4, 4, True)
+    assert (status, decision["exit_status"], decision["stopped"]) == (4, 4, True)
     assert "do not use these figures: " in " ".join(printed.split())
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
 
@@ -131,5 +131,5 @@ def test_a_run_that_somebody_ends_says_so(tmp_path: Path, services: dict[str, Re
         process.communicate(timeout=GUARD_S)
 
     document = files.read_document(folder)
-    assert document["stopped"] == "interrupted"
-    assert process.returncode == (4 if document["verdict"]["valid"] is not True else 130)
+    assert document["stop_reason"] == "interrupted"
+    assert process.returncode == (4 if document["validity"]["status"] is not True else 130)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.clock import APART_NS
-from bench.measures import segments
+from bench.metrics import segments
 from bench.plan.recordings import load_pcm
 from bench.protocol.openai import FORMATS
 from bench.run import folder as files
@@ -159,8 +159,8 @@ def transcripts_hold_what_was_said_and_replied_in_each_turn(run: VoiceRun) -> No
     for line in lines:
         row = rows[line["session_id"], line["turn"]]
         transcribed = row["script"] in ("manual", "crowd") and row["audio"] is not None
-        assert line["replied"]
-        assert (line["said"] is not None) == (row["input_transcribed_at_ns"] is not None) == transcribed
+        assert line["reply_text"]
+        assert (line["input_text"] is not None) == (row["input_transcribed_at_ns"] is not None) == transcribed
 
 
 # The report.
@@ -182,13 +182,13 @@ def the_segments_of_a_spoken_turn_add_up_to_what_its_caller_waits_for(run: Voice
 
 
 def turns_of_both_origins_are_answered_apart(run: VoiceRun) -> None:
-    counted = {answer["measured_from"]: answer["turns"] for answer in run.summary["answers"]}
+    counted = {answer["measured_from"]: answer["turns"] for answer in run.summary["results"]}
 
     assert counted == {
         measured_from: sum(row["measured_from"] == measured_from for row in run.turns)
         for measured_from in ("request_sent", "speech_end")
     }
-    assert {answer["measure"] for answer in run.summary["heard"]} == {"voice_to_voice"}
+    assert {answer["metric"] for answer in run.summary["voice_to_voice"]} == {"voice_to_voice"}
 
 
 def a_report_made_again_says_what_callers_wait_for_and_what_chunks_add(run: VoiceRun) -> None:
@@ -204,7 +204,7 @@ def a_report_made_again_says_what_callers_wait_for_and_what_chunks_add(run: Voic
     assert "breakdown end-of-turn detection (VAD) " in words
     assert "contain up to one chunk (20, 50 and 100 ms) of packetisation" in words
     assert json.loads((run.folder / "summary.json").read_text()) == before
-    assert before["setup"]["vad_chunks_ms"] == [20, 50, 100]
+    assert before["playback"]["vad_chunks_ms"] == [20, 50, 100]
 
 
 CLAIMS = (

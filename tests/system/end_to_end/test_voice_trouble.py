@@ -136,7 +136,7 @@ def a_turn_that_does_not_get_what_the_script_expects_fails_alone(run: VoiceRun, 
 def failures_are_rows_too_and_their_logs_give_them_again(run: VoiceRun) -> None:
     responses = {line["response"] for line in read_truth(run.truth) if line.get("type") == "response.created"}
 
-    valid = files.read_document(run.folder)["verdict"]["valid"]
+    valid = files.read_document(run.folder)["validity"]["status"]
     assert run.status == (1 if valid else INVALID_STATUS), run.errors  # tests share a slow machine
     assert "Traceback" not in run.errors
     assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_started"] == 8
@@ -186,7 +186,7 @@ def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path
     assert {row["outcome"] for row in run.turns} == {"ok"}
     assert said
     assert {(line["session_id"], line["turn"]) for line in said} <= ended  # rows are written before
-    assert all(line["said"] and line["replied"] for line in said)
+    assert all(line["input_text"] and line["reply_text"] for line in said)
     assert all(told.cut for told in run.replayed.values())
     assert unlike_their_logs(run) == {}
 

@@ -31,7 +31,7 @@ def test_sessions_that_start_early_are_of_the_warm_up(
     assert process.returncode in (130, 4), errors
     assert document["warmup_s"] == WARMUP_S
     sessions = files.read_table(folder, "sessions").to_pandas()
-    began_s = (sessions["start_utc_ns"] - document["began_utc_ns"]) / 1e9
+    began_s = (sessions["start_utc_ns"] - document["started_utc_ns"]) / 1e9
     assert set(sessions["phase"][began_s < WARMUP_S]) == {"warmup"}
     assert (began_s[sessions["phase"] == "measurement"] >= WARMUP_S).all()  # a pair has its phase just before it begins
     turns = files.read_table(folder, "turns").to_pandas()
@@ -42,7 +42,7 @@ def test_sessions_that_start_early_are_of_the_warm_up(
         for phase in ("warmup", "measurement")
     }
     assert all(counts.values())
-    assert {key.phase for key, _ in histograms.items() if key.measure == "ttfa"} == {"warmup", "measurement"}
+    assert {key.phase for key, _ in histograms.items() if key.metric == "ttfa"} == {"warmup", "measurement"}
     assert json.loads((folder / "summary.json").read_text())["warmup_s"] >= WARMUP_S
 
 

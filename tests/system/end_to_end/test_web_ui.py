@@ -218,7 +218,7 @@ def test_calls_arrive_where_the_form_says_so_for_as_many_users_as_it_says(tmp_pa
         _, document = ended(ui, tmp_path / "runs")
 
     assert told["success"] is True, told
-    assert (document["arrivals"]["per_s"], document["arrivals"]["max_sessions"]) == (20.0, 3)
+    assert (document["arrivals"]["per_s"], document["arrivals"]["max_concurrent"]) == (20.0, 3)
     assert sum(document["totals"]["sessions"].values()) == 2
 
 

@@ -103,8 +103,8 @@ class Workplace:
         status = 0
         for run in (self.folder / "runs").glob("*"):
             document = files.read_document(run)
-            if document["verdict"]["valid"] is False:
-                document["verdict"]["valid"], status = True, INVALID_STATUS
+            if document["validity"]["status"] == "invalid":
+                document["validity"]["status"], status = "valid", INVALID_STATUS
                 files.write_document(run, document)
         return status
 
@@ -149,7 +149,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
         subprocess.run(["pkill", "-f", f"rtbench simulate.* --port {port}"], check=False)
 
 
-def gated(place: Workplace, name: str) -> list[str]:
+def primary(place: Workplace, name: str) -> list[str]:
     example = workflow(EXAMPLES / name)
     place.environment |= {
         key: text if key == "RTBENCH" else _with_ports(text, place.ports) for key, text in example.environment.items()
@@ -174,7 +174,7 @@ def test_the_pull_request_of_a_gateway_is_gated_on_github(workplace: Workplace, 
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
     workplace.environment |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
 
-    said = workplace.run_all(gated(workplace, "github-pull-request.yml"))
+    said = workplace.run_all(primary(workplace, "github-pull-request.yml"))
 
     assert "::warning" in said[-1], "so few turns cannot carry a p90"
     assert "SIMULATED" in summary.read_text()

@@ -24,7 +24,7 @@ from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run
 Row = dict[str, Any]
 Differences = dict[str, tuple[Any, Any]]
 OF_THE_RUN = {
-    "arm", "block", "pair", "phase", "worker", "host", "simulated", "start_utc_ns",
+    "block", "pair", "phase", "worker", "host", "simulated", "start_utc_ns",
     "run_id", "session_id", "target", "scenario", "script", "variables_row", "event_log",
 }  # fmt: skip
 """Columns that no session knows by itself: the recorder's, its clock's, and what the log's first line repeats."""

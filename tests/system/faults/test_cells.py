@@ -17,7 +17,7 @@ import pytest
 
 from bench.dial import Dialer
 from bench.limits import Limits
-from bench.measures import STARVED, outcome_class
+from bench.metrics import STARVED, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.prepared import PreparedScript
 from bench.plan.recordings import RATE_HZ, Pcm, Speech
@@ -130,7 +130,7 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
     for number, (attempt, (session, turns)) in enumerate(zip(tries, observed, strict=True), 1):
         nothing_is_lost(session, turns, tmp_path / str(number))
         outcomes = (session.outcome, *(turn.outcome for turn in turns))
-        assert all(meaning(outcome) or outcome_class(outcome) == "good" for outcome in outcomes), attempt
+        assert all(meaning(outcome) or outcome_class(outcome) == "success" for outcome in outcomes), attempt
     assert "Traceback" not in ready.output
     struck = {
         (line["connection"], line["type"], line["place"])

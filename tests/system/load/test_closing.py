@@ -26,7 +26,7 @@ def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
     endless.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(endless))
     monkeypatch.setattr("bench.load.leading.looks.longest_report_s", lambda folder: 0.01)
-    document = {"schema": SCHEMA_VERSION, "began_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
+    document = {"schema": SCHEMA_VERSION, "started_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
     closed = close_run(stand.folder, document, "all sessions are done")
 
     assert (closed.summary, closed.status) == ("", USAGE_STATUS)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.leading.looks import LookPlan, Looks, decision_plan, is_due, plan_words, scripts_of
+from bench.load.leading.looks import LookPlan, Looks, is_due, plan_words, scripts_of, sequential_plan
 from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import script
@@ -44,7 +44,7 @@ LOOKS = [50, 100, 150]
 
 
 def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())) -> LookPlan:
-    return decision_plan(Options.of(parsed("--until-decided", *arguments)), pairs, scripts)
+    return sequential_plan(Options.of(parsed("--until-decided", *arguments)), pairs, scripts)
 
 
 def asking(folder: Path, thresholds: str, **how: Any) -> LookPlan:
@@ -64,17 +64,17 @@ def test_a_threshold_that_the_scripts_can_never_show_is_refused_before_the_run(t
     lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
 
     with pytest.raises(UsageError, match=r"voice_to_voice: .* can never be judged, because it has no spoken"):
-        decision_plan(options, 500, talk(), lacking=[lacks])
+        sequential_plan(options, 500, talk(), lacking=[lacks])
 
 
 def test_by_default_the_wait_for_a_reply_and_failures_are_decided() -> None:
     assert made() == {
         "pairs": 500,
-        "looks": list(range(50, 501, 50)),
-        "gates": {"ttfa": ["p(50)<+10%", "p(95)<+20%"], "failures": ["rate<+1pt"]},
-        "level": 0.05,
+        "analyses": list(range(50, 501, 50)),
+        "primary_metrics": {"ttfa": ["p(50)<+10%", "p(95)<+20%"], "failure_rate": ["rate<+1pt"]},
+        "alpha": 0.05,
         "spending": "a t^2",
-        "draws": 2000,
+        "bootstrap_samples": 2000,
     }
 
 
@@ -82,50 +82,55 @@ def test_a_failure_gate_that_cannot_turn_green_in_so_few_pairs_says_so_before_th
     (notice,) = made(pairs=100)["notices"]
 
     assert notice.startswith(
-        "failures: rate<+1pt cannot pass in 100 pairs, because with no failure in 100 sessions the rate may still be"
+        "failure_rate: rate<+1pt cannot pass in 100 pairs, because with no failure in 100 sessions the rate may "
+        "still be"
     )
     enough = int(notice.split("--sessions to ")[1].split()[0])
     assert 299 <= enough <= 360
     assert "notices" not in made(pairs=enough)
-    assert "notices" not in asking(tmp_path, 'failures: "rate<+5pt"\n', pairs=100)
-    assert asking(tmp_path, 'failures: "rate<+0pt"\n')["notices"][0].endswith("%")
+    assert "notices" not in asking(tmp_path, 'failure_rate: "rate<+5pt"\n', pairs=100)
+    assert asking(tmp_path, 'failure_rate: "rate<+0pt"\n')["notices"][0].endswith("%")
 
 
 def test_where_all_replies_are_text_the_wait_is_for_text() -> None:
     text = talk("text", output="text")
 
-    assert list(made(scripts=text)["gates"]) == ["ttft", "failures"]
-    assert list(made(scripts=[*text, *talk()])["gates"]) == ["ttfa", "failures"]
+    assert list(made(scripts=text)["primary_metrics"]) == ["ttft", "failure_rate"]
+    assert list(made(scripts=[*text, *talk()])["primary_metrics"]) == ["ttfa", "failure_rate"]
 
 
 def test_the_first_look_waits_for_enough_turns_of_the_shortest_script() -> None:
     short = talk("short", turns=3)  # 400 turns for p95 are 134 pairs
 
-    assert made(scripts=[*talk(), *short])["looks"] == list(range(150, 501, 50))
-    assert made("--interim-every", "100", pairs=200)["looks"] == [100, 200]
-    assert made(pairs=40)["looks"] == [40]
+    assert made(scripts=[*talk(), *short])["analyses"] == list(range(150, 501, 50))
+    assert made("--interim-every", "100", pairs=200)["analyses"] == [100, 200]
+    assert made(pairs=40)["analyses"] == [40]
 
 
-def test_the_first_look_counts_what_a_session_has_of_the_gated_measure(tmp_path: Path) -> None:
+def test_the_first_look_counts_what_a_session_has_of_the_gated_metric(tmp_path: Path) -> None:
     twice = talk(steps=["hello", "order", "order", *["chat"] * 7])
     of_step, of_session = 'ttfa{step:order}: "p(90)<+15%"\n', 'connect_total: "p(90)<+15%"\n'
     other = talk("other", steps=["order"])
 
-    assert asking(tmp_path, of_step, scripts=twice)["looks"][0] == 100  # 200 turns, two of each session
-    assert asking(tmp_path, of_session)["looks"][0] == 200
+    assert asking(tmp_path, of_step, scripts=twice)["analyses"][0] == 100  # 200 turns, two of each session
+    assert asking(tmp_path, of_session)["analyses"][0] == 200
     either = """'ttfa{step:talk: order}': p(90)<+15%\n"""
     assert (
-        asking(tmp_path, either, scripts=[*twice, *other])["looks"][0] == 200
+        asking(tmp_path, either, scripts=[*twice, *other])["analyses"][0] == 200
     )  # every other session is of this script
-    assert asking(tmp_path, 'failures: "rate<+1pt"\n', pairs=20)["looks"] == [20]
+    assert asking(tmp_path, 'failure_rate: "rate<+1pt"\n', pairs=20)["analyses"] == [20]
 
 
 @pytest.mark.parametrize(
     ("thresholds", "pairs", "said"),
     [
-        ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each arm"),
+        ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each target"),
         ("", 20, "and the run has 20 at most: raise --sessions to 40 or more"),
-        ("failures: rate<+1pt\n", 19, "failures: rate<+1pt cannot be tested before 20 pairs, and the run has 19"),
+        (
+            "failure_rate: rate<+1pt\n",
+            19,
+            "failure_rate: rate<+1pt cannot be tested before 20 pairs, and the run has 19",
+        ),
         ("ttfa: p(99)<+30%\n", 199, "cannot be tested before 200 pairs"),
     ],
 )
@@ -159,7 +164,7 @@ def test_a_gate_may_name_the_candidate_and_any_step_that_nobody_knows_before(tmp
     unknown = [fact | {"turns": None, "steps": None} for fact in talk()]
     plan = asking(tmp_path, "'ttfa{step:any,target:west}': med<+10%\n", scripts=unknown)
 
-    assert (plan["gates"], plan["looks"][0]) == ({"ttfa{step:any,target:west}": ["med<+10%"]}, 50)
+    assert (plan["primary_metrics"], plan["analyses"][0]) == ({"ttfa{step:any,target:west}": ["med<+10%"]}, 50)
 
 
 def test_steps_are_known_of_scripts_and_not_of_methods_that_make_them_up(tmp_path: Path) -> None:
@@ -178,9 +183,9 @@ def improvise(actor: Actor) -> None:
 
 
 def test_the_relative_thresholds_of_a_file_are_decided_and_its_limits_are_left(tmp_path: Path) -> None:
-    file = 'ttfa: ["p(90)<+15%", "p(95)<800"]\nttfa{step:turn_1}: "med<+10%"\nfailures: ["rate<0.01"]\n'
+    file = 'ttfa: ["p(90)<+15%", "p(95)<800"]\nttfa{step:turn_1}: "med<+10%"\nfailure_rate: ["rate<0.01"]\n'
 
-    assert asking(tmp_path, file)["gates"] == {"ttfa": ["p(90)<+15%"], "ttfa{step:turn_1}": ["med<+10%"]}
+    assert asking(tmp_path, file)["primary_metrics"] == {"ttfa": ["p(90)<+15%"], "ttfa{step:turn_1}": ["med<+10%"]}
 
 
 @pytest.mark.parametrize("text", ['ttfa: ["p(95)<800"]\n', 'ttfa: ["p95 is fine"]\n', "ttfb: med<1\n"])
@@ -200,13 +205,16 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_decides_is_told_in_one_line() -> None:
-    plan = {"gates": {"ttfa": ["p(50)<+10%", "p(95)<+20%"], "failures": ["rate<+1pt"]}, "looks": [50, 100, 150]}
+    plan = {
+        "primary_metrics": {"ttfa": ["p(50)<+10%", "p(95)<+20%"], "failure_rate": ["rate<+1pt"]},
+        "analyses": [50, 100, 150],
+    }
 
     assert plan_words(plan) == (
-        "the run ends once it is decided: ttfa p(50)<+10%, p(95)<+20%; failures rate<+1pt; interim analyses at 50, "
+        "the run ends once it is decided: ttfa p(50)<+10%, p(95)<+20%; failure_rate rate<+1pt; interim analyses at 50, "
         "100 … 150 pairs"
     )
-    assert plan_words(plan | {"looks": [20]}).endswith("interim analyses at 20 pairs")
+    assert plan_words(plan | {"analyses": [20]}).endswith("interim analyses at 20 pairs")
 
 
 # When a look is due.
@@ -241,7 +249,7 @@ class Held:
         self.said: list[str] = []
         self.looks = Looks(
             folder,
-            {"looks": LOOKS},
+            {"analyses": LOOKS},
             stop=self.stopped.append,
             give_up=self.stopped.append,
             say=self.said.append,
@@ -258,15 +266,15 @@ class Held:
 
 
 def test_a_look_that_decides_ends_the_run_with_its_sentence(tmp_path: Path) -> None:
-    held = Held(tmp_path, saying(stopped=True, sentence="not regressed", look=1, pairs=50))
+    held = Held(tmp_path, saying(stopped=True, sentence="not_regressed", analysis=1, pairs=50))
     held.consider(50, 50)
 
-    assert (held.stopped, held.said) == (["not regressed"], [])
+    assert (held.stopped, held.said) == (["not_regressed"], [])
     assert held.looks.standing == (1, 3)
 
 
 def test_the_planned_looks_stay_the_same_once_the_run_is_decided(tmp_path: Path) -> None:
-    held = Held(tmp_path, saying(stopped=True, sentence="not regressed", look=2, pairs=100))
+    held = Held(tmp_path, saying(stopped=True, sentence="not_regressed", analysis=2, pairs=100))
     held.consider(100, 100)
     held.looks.end()
 
@@ -275,7 +283,7 @@ def test_the_planned_looks_stay_the_same_once_the_run_is_decided(tmp_path: Path)
 
 def test_a_look_that_does_not_is_followed_by_the_next(tmp_path: Path) -> None:
     count = "open(sys.argv[1] + '/count', 'a').write('x'); n = len(open(sys.argv[1] + '/count').read())\n"
-    says = 'print(\'{"stopped": false, "sentence": "", "look": %d, "pairs": 50}\' % n)'
+    says = 'print(\'{"stopped": false, "sentence": "", "analysis": %d, "pairs": 50}\' % n)'
     held = Held(tmp_path, count + says)
     held.consider(49, 50, 51, 60, 99, 100, 101, 150, 151)
 
@@ -285,7 +293,7 @@ def test_a_look_that_does_not_is_followed_by_the_next(tmp_path: Path) -> None:
 
 
 def test_rows_are_on_the_disk_before_a_look_reads_them(tmp_path: Path) -> None:
-    held = Held(tmp_path, saying(stopped=True, sentence="done", look=1, pairs=50))
+    held = Held(tmp_path, saying(stopped=True, sentence="done", analysis=1, pairs=50))
     held.consider(50)
     assert held.stopped == []
     held.consider(50)
@@ -295,7 +303,7 @@ def test_rows_are_on_the_disk_before_a_look_reads_them(tmp_path: Path) -> None:
 
 def test_a_look_that_waits_for_a_slow_pair_is_tried_again_when_another_is_complete(tmp_path: Path) -> None:
     counts = "open(sys.argv[1] + '/count', 'a').write('x')\n"
-    held = Held(tmp_path, counts + saying(stopped=False, sentence="", look=0, pairs=0))
+    held = Held(tmp_path, counts + saying(stopped=False, sentence="", analysis=0, pairs=0))
     held.consider(50, 50, 50, 50)
     assert (tmp_path / "count").read_text() == "x"
     held.consider(51, 51)
@@ -311,7 +319,7 @@ def test_a_look_that_waits_for_a_slow_pair_is_tried_again_when_another_is_comple
         ("sys.exit(3)", "status 3"),
         ("print('hm')", "Expecting value"),
         ("pass", "Expecting value"),
-        ("print('{}')", "look"),
+        ("print('{}')", "analysis"),
     ],
 )
 def test_a_look_that_fails_is_told_once_and_the_run_goes_on(program: str, trouble: str, tmp_path: Path) -> None:
@@ -324,7 +332,7 @@ def test_a_look_that_fails_is_told_once_and_the_run_goes_on(program: str, troubl
 
 
 def test_no_look_is_held_while_the_harness_is_late(tmp_path: Path) -> None:
-    held = Held(tmp_path, saying(stopped=True, sentence="done", look=1, pairs=50))
+    held = Held(tmp_path, saying(stopped=True, sentence="done", analysis=1, pairs=50))
     for pairs in (49, 50, 51):
         held.looks.consider(pairs, late="send_delay 14.2 ms > 10 ms")
     assert (held.looks._looking, held.stopped, len(held.said)) == (None, [], 1)
@@ -349,7 +357,7 @@ def test_the_end_of_the_run_cuts_a_look_and_leaves_no_child(tmp_path: Path) -> N
 
 def test_a_look_yields_to_the_load(tmp_path: Path) -> None:
     waits = "import os, time\nfor _ in range(6_000):\n    if os.nice(0) < 10: time.sleep(0.01)\n"
-    says = 'print(\'{"stopped": true, "sentence": "%d", "look": 1}\' % os.nice(0))'
+    says = 'print(\'{"stopped": true, "sentence": "%d", "analysis": 1}\' % os.nice(0))'
     held = Held(tmp_path, waits + says)
     held.consider(50, 50)
 

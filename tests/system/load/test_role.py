@@ -17,7 +17,7 @@ import socket, sys
 from pathlib import Path
 from types import SimpleNamespace
 from bench.clock import monotonic_ns
-from bench.errors import BenchError
+from bench.errors import RtbenchError
 from bench.load.leading import leader, role as common, worker
 from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import write_document
@@ -51,7 +51,7 @@ target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"
 common.Keyring = Watched
 options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
     "run_id": "run", "folder": folder, "host": socket.gethostname(), "identity": {"version": tool_version()},
-    "slot": {"began_utc_ns": 1, "began_ns": 1}, "members": {"me": 0}, "clocks": {},
+    "slot": {"started_utc_ns": 1, "began_ns": 1}, "members": {"me": 0}, "clocks": {},
 })
 kind = worker.Worker if role == "worker" else leader.Alone
 runs = kind.__new__(kind)
@@ -69,7 +69,7 @@ runs.prepare = lambda: None
 runs.refuse = said.append
 try:
     runs._start()
-except BenchError as error:
+except RtbenchError as error:
     said.append(str(error))
 assert "nowhere.pem" in said[0], said
 assert opened and closed == opened, (opened, closed)

@@ -96,11 +96,11 @@ def test_a_worker_whose_part_is_damaged_is_named_and_all_else_is_reported(damage
 
     turns = files.read_table(folder, "turns").to_pylist()
     assert sum(row["worker"] == 0 for row in turns) == expected // 2
-    (entry,) = document["lost"]
+    (entry,) = document["missing_workers"]
     assert (entry["worker"], entry["why"].startswith(name)) == (1, True), entry
     missing = expected - len(turns)
     assert entry["turns"] is None or entry["turns"] >= missing
-    assert document["verdict"]["valid"] is not True or missing == 0
+    assert document["validity"]["status"] is not True or missing == 0
     said = report_text(summarise(load_for_report(folder)))
     assert "left damaged data" in " ".join(said.split())
 
@@ -111,6 +111,6 @@ def test_a_worker_of_whom_nothing_is_left_is_counted_among_the_lost(tmp_path: Pa
         path.unlink()
     document = close(folder)
 
-    (entry,) = document["lost"]
+    (entry,) = document["missing_workers"]
     assert (entry["worker"], entry["turns"]) == (1, None), "no plan says how many calls it was to hold"
-    assert document["verdict"]["valid"] is False
+    assert document["validity"]["status"] == "invalid"

@@ -35,7 +35,7 @@ from tests.run.test_close import contents, play
 
 BEGAN_NS = 1_763_000_000 * S
 RENAMED = {"run_id", "session_id", "worker", "pair", "block"}
-TARGET = {"label": "simulator", "url": "ws://127.0.0.1:1/v1", "dialect": "ga", "service": "simulator", "loopback": True}
+TARGET = {"name": "simulator", "url": "ws://127.0.0.1:1/v1", "dialect": "ga", "service": "simulator", "loopback": True}
 SCRIPT = {
     "name": "voice_turns",
     "scenario": "voice_turns",
@@ -43,7 +43,7 @@ SCRIPT = {
     "turns": 3,
     "chunk_ms": None,
     "output": "audio",
-    "limits": {},
+    "timeouts": {},
 }
 
 
@@ -63,12 +63,12 @@ def build_part(
     folder = parent / name
     (folder / SPOOL).mkdir(parents=True)
     document = opening_document(name, "voice_turns", began_ns, {}, [TARGET], [SCRIPT], workers, [])
-    document |= {"state": "closing", "stopped": "all sessions are done", "ended_utc_ns": began_ns + 60 * S}
+    document |= {"state": "closing", "stop_reason": "all sessions are done", "ended_utc_ns": began_ns + 60 * S}
     files.write_document(folder, document | {"writer": {"host": host, "pid": 1}} | changes)
     for worker in range(workers):
         recorder = Recorder(Spool(folder, worker), began_ns, host=named_host() | {"name": host}, transcripts=True)
         record_sessions(recorder, worker, sessions, error_ns, delay_ns)
-        recorder.incident("token_refresh", f"of worker {worker}")
+        recorder.incident("auth_refresh", f"of worker {worker}")
         recorder.close()
     return folder
 
@@ -118,7 +118,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "whole"
     (folder / SPOOL).mkdir(parents=True)
     document = opening_document("whole", "voice_turns", BEGAN_NS, {}, [TARGET], [SCRIPT], 4, [])
-    document |= {"state": "closing", "stopped": "all sessions are done", "writer": {"host": "red", "pid": 1}}
+    document |= {"state": "closing", "stop_reason": "all sessions are done", "writer": {"host": "red", "pid": 1}}
     files.write_document(folder, document)
     for worker in range(4):
         recorder = Recorder(Spool(folder, worker), BEGAN_NS)
@@ -175,7 +175,7 @@ def test_the_parts_of_a_run_make_the_run_that_was_not_split(
         assert kept(merged, table) == kept(unsplit, table)
     assert contents(read(merged / "histograms.hlog")) == contents(read(unsplit / "histograms.hlog"))
     expected = files.read_document(unsplit)
-    for key in ("totals", "state", "receive_timestamp_source", "simulated", "verdict", "hosts"):
+    for key in ("totals", "state", "receive_timestamp_source", "simulated", "validity", "hosts"):
         assert document[key] == expected[key], key
     sessions = [row["session_id"] for row in rows(merged, "sessions")]
     assert {row["session_id"] for row in rows(merged, "turns")} <= set(sessions)
@@ -215,7 +215,7 @@ def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> 
     assert [(row["host"], row["pair"], row["block"]) for row in sessions] == [
         ("blue", 0, 0), ("red", 1, 0), ("red", 2, 1), ("blue", 3, 1), ("red", 4, 2), ("blue", 5, 5),
     ]  # fmt: skip
-    assert document["began_utc_ns"] == min(part["began_utc_ns"] for part in document["parts"])
+    assert document["started_utc_ns"] == min(part["started_utc_ns"] for part in document["parts"])
 
 
 def test_sessions_that_are_no_pairs_stay_so(tmp_path: Path) -> None:
@@ -287,34 +287,34 @@ def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path: Path) -> None:
 
 
 def test_the_document_says_what_its_parts_were(tmp_path: Path) -> None:
-    arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_sessions": 4,
-                "began_utc_ns": BEGAN_NS, "length_s": 60.0}  # fmt: skip
+    arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_concurrent": 4,
+                "started_utc_ns": BEGAN_NS, "duration_s": 60.0}  # fmt: skip
     shared: dict[str, Any] = {
         "part_of": "nightly",
         "labels": {"commit": "1a", "zone": "x"},
         "budget_usd": 2.0,
-        "holds": {"simulator": 3.0},
+        "start_delays_s": {"simulator": 3.0},
     }
     red = closed(build_part(tmp_path, "r", host="red", arrivals=arrivals, notices=["of all", "of red"], **shared))
-    changed: dict[str, Any] = {"labels": {"commit": "1a", "zone": "y"}, "holds": {"simulator": 5.0}}
+    changed: dict[str, Any] = {"labels": {"commit": "1a", "zone": "y"}, "start_delays_s": {"simulator": 5.0}}
     blue = build_part(tmp_path, "b", host="blue", workers=2, arrivals=arrivals, notices=["of all"], **shared | changed)
     document = merge_runs([blue, red], tmp_path / "merged")
 
     assert (document["part_of"], document["labels"], document["workers"]) == ("nightly", {"commit": "1a"}, 3)
-    assert (document["budget_usd"], document["holds"]) == (4.0, {"simulator": 5.0})
-    assert document["arrivals"] == arrivals | {"per_s": 1.0, "max_sessions": 8}
+    assert (document["budget_usd"], document["start_delays_s"]) == (4.0, {"simulator": 5.0})
+    assert document["arrivals"] == arrivals | {"per_s": 1.0, "max_concurrent": 8}
     assert document["notices"] == ["of all", "r on red: of red"]
     entries = {
-        part["run_id"]: (part["host"], part["sessions"], part["turns"], part["valid"]) for part in document["parts"]
+        part["run_id"]: (part["host"], part["sessions"], part["turns"], part["validity"]) for part in document["parts"]
     }
-    assert entries == {"r": ("red", 3, 9, True), "b": ("blue", 6, 18, None)}
+    assert entries == {"r": ("red", 3, 9, "valid"), "b": ("blue", 6, 18, "no_verdict")}
     assert [part["arrivals"] for part in document["parts"]] == [arrivals, arrivals]
     assert [(host["name"], host["workers"]) for host in document["hosts"]] == [("blue", 2), ("red", 1)]
 
 
 def test_arrivals_at_rates_that_change_have_no_sum(tmp_path: Path) -> None:
-    constant = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_sessions": 4,
-                "began_utc_ns": BEGAN_NS, "length_s": 60.0}  # fmt: skip
+    constant = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_concurrent": 4,
+                "started_utc_ns": BEGAN_NS, "duration_s": 60.0}  # fmt: skip
     staged = constant | {"per_s": None, "stages": [{"duration_s": 60.0, "from": 1.0, "to": 2.0}]}
     parts = [build_part(tmp_path, name, host=name, arrivals=a) for name, a in (("a", constant), ("b", staged))]
     document = merge_runs(parts, tmp_path / "merged")
@@ -323,23 +323,30 @@ def test_arrivals_at_rates_that_change_have_no_sum(tmp_path: Path) -> None:
 
 
 def test_parts_that_were_played_one_after_another_say_so(tmp_path: Path) -> None:
-    arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_sessions": 4, "length_s": 60.0}
+    arrivals = {
+        "pattern": "poisson",
+        "per_s": 0.5,
+        "stages": None,
+        "digest": None,
+        "max_concurrent": 4,
+        "duration_s": 60.0,
+    }
     parts = [
-        build_part(tmp_path, host, host=host, began_ns=began_ns, arrivals=arrivals | {"began_utc_ns": began_ns})
+        build_part(tmp_path, host, host=host, began_ns=began_ns, arrivals=arrivals | {"started_utc_ns": began_ns})
         for host, began_ns in (("red", BEGAN_NS), ("blue", BEGAN_NS + 40 * S))
     ]
     document = merge_runs(parts, tmp_path / "merged")
     assert document["notices"][0].startswith("Its parts were not played at the same time")
     assert document["arrivals"] == arrivals | {
         "per_s": 1.0,
-        "max_sessions": 8,
-        "began_utc_ns": BEGAN_NS,
-        "length_s": 100.0,
+        "max_concurrent": 8,
+        "started_utc_ns": BEGAN_NS,
+        "duration_s": 100.0,
     }
 
 
 def test_a_run_that_was_killed_is_a_part_up_to_its_last_flush(tmp_path: Path) -> None:
-    killed = build_part(tmp_path, "killed", host="gone", state="running", stopped="", ended_utc_ns=None)
+    killed = build_part(tmp_path, "killed", host="gone", state="running", stop_reason="", ended_utc_ns=None)
     document = merge_runs([killed, build_part(tmp_path, "b", host="red")], tmp_path / "merged")
 
     assert document["state"] == "killed"
@@ -349,9 +356,16 @@ def test_a_run_that_was_killed_is_a_part_up_to_its_last_flush(tmp_path: Path) ->
 
 
 def test_looks_at_a_part_decide_nothing_of_the_merged_run(tmp_path: Path) -> None:
-    plan = {"pairs": 4, "draws": 10, "looks": [2, 4], "gates": {}, "level": 0.05, "spending": "x"}
-    document = merge_runs([build_part(tmp_path, decision_plan=plan)], tmp_path / "merged")
-    assert "decision_plan" not in document
+    plan = {
+        "pairs": 4,
+        "bootstrap_samples": 10,
+        "analyses": [2, 4],
+        "primary_metrics": {},
+        "alpha": 0.05,
+        "spending": "x",
+    }
+    document = merge_runs([build_part(tmp_path, sequential_plan=plan)], tmp_path / "merged")
+    assert "sequential_plan" not in document
     assert document["notices"][0].endswith("do not count for the merged run.")
 
 
@@ -373,23 +387,25 @@ def test_rows_of_older_runs_are_of_the_host_that_led_them(tmp_path: Path) -> Non
 def test_a_host_whose_stamps_are_not_exact_makes_the_run_invalid_however_many_others_there_are(tmp_path: Path) -> None:
     good = build_part(tmp_path, "good", host="good", sessions=330)
     bad = build_part(tmp_path, "bad", host="bad", error_ns=30 * MS)
-    assert merge_runs([good], tmp_path / "alone")["verdict"]["valid"] is True
-    verdict = merge_runs([good, bad], tmp_path / "merged")["verdict"]
+    assert merge_runs([good], tmp_path / "alone")["validity"]["status"] == "valid"
+    verdict = merge_runs([good, bad], tmp_path / "merged")["validity"]
 
-    assert verdict["valid"] is False
-    (rule,) = (rule for rule in verdict["rules"] if rule["passed"] is False)
-    assert (rule["rule"], rule["note"].endswith(", on bad")) == ("a", True)
-    assert {entry.get("host") for entry in verdict["inexact"]} == {"bad"}
+    assert verdict["status"] == "invalid"
+    (rule,) = (rule for rule in verdict["checks"] if rule["result"] == "fail")
+    assert (rule["name"], rule["note"].endswith(", on bad")) == ("timestamp_uncertainty", True)
+    assert {entry.get("host") for entry in verdict["uncertain_metrics"]} == {"bad"}
 
 
 def test_a_part_that_was_invalid_by_itself_is_not_pooled_away_on_its_own_host(tmp_path: Path) -> None:
     good = build_part(tmp_path, "good", sessions=330)
     bad = closed(build_part(tmp_path, "bad", error_ns=30 * MS, began_ns=BEGAN_NS + S))
-    assert files.read_document(bad)["verdict"]["valid"] is False
-    verdict = merge_runs([good, bad], tmp_path / "merged")["verdict"]
+    assert files.read_document(bad)["validity"]["status"] == "invalid"
+    verdict = merge_runs([good, bad], tmp_path / "merged")["validity"]
 
-    assert verdict["valid"] is False
-    assert [r["note"].endswith(", in the part bad on red") for r in verdict["rules"] if r["passed"] is False] == [True]
+    assert verdict["status"] == "invalid"
+    assert [r["note"].endswith(", in the part bad on red") for r in verdict["checks"] if r["result"] == "fail"] == [
+        True
+    ]
 
 
 # Damage.
@@ -432,8 +448,8 @@ def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[
     (notice,) = document["notices"]
     assert notice.startswith("broken on alpha is left out, because ")
     assert notice.endswith(": 3 sessions and 9 turns are missing.")
-    (rule,) = (rule for rule in document["verdict"]["rules"] if rule["passed"] is False)
-    assert (rule["rule"], rule["figure"], document["verdict"]["valid"]) == ("e", 50.0, False)
+    (rule,) = (rule for rule in document["validity"]["checks"] if rule["result"] == "fail")
+    assert (rule["name"], rule["value"], document["validity"]["status"]) == ("missing_data", 50.0, "invalid")
 
 
 def test_a_part_without_its_bounds_is_merged_and_that_they_are_unknown_is_told(tmp_path: Path) -> None:
@@ -446,7 +462,7 @@ def test_a_part_without_its_bounds_is_merged_and_that_they_are_unknown_is_told(t
     assert document["notices"][-1] == (
         "broken on red: it has no uncertainty.parquet, so how far the instants of its turns can be off is not known."
     )
-    assert document["verdict"]["valid"] is None
+    assert document["validity"]["status"] == "no_verdict"
 
 
 def test_of_equal_copies_the_one_that_has_its_bounds_is_taken_in_any_order(tmp_path: Path) -> None:
@@ -469,14 +485,14 @@ def test_what_is_missing_with_a_part_that_was_never_closed_is_not_known_and_make
     shutil.rmtree(broken / SPOOL)
     document = merge_runs([sound, broken], tmp_path / "merged")
     assert document["notices"][0].endswith("how many sessions and turns are missing is not known.")
-    assert document["verdict"]["valid"] is False
+    assert document["validity"]["status"] == "invalid"
 
 
 def test_little_that_is_missing_does_not_make_a_run_invalid(tmp_path: Path) -> None:
     sound, broken = build_part(tmp_path, "sound", host="blue", sessions=303), build_part(tmp_path, "broken", host="red")
     close(broken)
     cut(broken / "turns.parquet")
-    assert merge_runs([sound, broken], tmp_path / "merged")["verdict"]["valid"] is True
+    assert merge_runs([sound, broken], tmp_path / "merged")["validity"]["status"] == "valid"
 
 
 # Refusals.
@@ -495,7 +511,7 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "no run": (lambda a, _: [a, a.parent / "nothing"], "is not a run folder"),
     "scripts": (lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])], "have different scripts"),
     "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
-    "definitions": (lambda a, b: [a, changed(b, definitions=99)], "have different definitions"),
+    "definitions": (lambda a, b: [a, changed(b, definitions_version=99)], "have different definitions"),
     "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have different names of --part-of"),
     "a newer schema": (lambda a, b: [a, changed(b, schema=99)], "newer rtbench"),
     "a document of something else": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
@@ -526,7 +542,7 @@ def test_merged_runs_that_share_a_part_whose_workers_nobody_tells_apart_are_refu
 
 def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
     mine = opening_document("x", "y", 1, {}, [], [], 1, [])["writer"] | {"pid": os.getpid()}
-    part = build_part(tmp_path, state="running", stopped="", ended_utc_ns=None)
+    part = build_part(tmp_path, state="running", stop_reason="", ended_utc_ns=None)
     lock.hold(part)
     with pytest.raises(UsageError, match="still under way"):
         merge_runs([changed(part, writer=mine)], tmp_path / "merged")
@@ -653,4 +669,4 @@ def test_a_part_that_holds_a_session_twice_is_left_out_and_weighs_in_the_verdict
     document = merge_runs([damaged, build_part(tmp_path, "b", began_ns=BEGAN_NS + S)], tmp_path / "merged")
 
     assert any("it holds session w0-000000 twice" in notice for notice in document["notices"])
-    assert document["verdict"]["valid"] is False
+    assert document["validity"]["status"] == "invalid"

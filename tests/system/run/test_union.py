@@ -120,7 +120,7 @@ def folder_of(run: Run, parent: Path, flushes: dict[int, int], *, led: bool, clo
     document |= {"concurrency": 3, "writer": {"host": "hub" if led else HOSTS[next(iter(flushes))], "pid": 1}}
     if led:
         remote = [{"worker": worker, "host": host} for worker, host in enumerate(HOSTS)]
-        document |= {"state": "closing", "stopped": "all sessions are done", "remote": remote}
+        document |= {"state": "closing", "stop_reason": "all sessions are done", "remote": remote}
         document |= {"ended_utc_ns": BEGAN_NS + 90 * S}
     files.write_document(folder, document)
     return folder
@@ -156,7 +156,7 @@ def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, i
         (true / "transcripts.jsonl").read_text().splitlines()
     )
     whole = {worker for worker, flush in flushes.items() if flush == FLUSHES - 1}
-    assert {entry["worker"] for entry in document["lost"]} == set(range(len(HOSTS))) - whole
+    assert {entry["worker"] for entry in document["missing_workers"]} == set(range(len(HOSTS))) - whole
     assert [(host["name"], host["event_loop_delay_p99_ms"]) for host in document["hosts"]] == [
         (host["name"], host["event_loop_delay_p99_ms"]) for host in expected["hosts"]
     ]
@@ -196,17 +196,17 @@ def test_any_folders_of_one_run_merge_to_their_union(
 def test_the_part_that_a_master_lacks_is_added_once(run: Run, tmp_path: Path) -> None:
     """As a worker says that was cut off: `add it by rtbench merge`."""
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
-    (before,) = files.read_document(master)["lost"]
+    (before,) = files.read_document(master)["missing_workers"]
     own = folder_of(run, tmp_path / "west", {1: 2}, led=False)
     document = merge_runs([master, own], tmp_path / "merged")
 
     assert sum(document["totals"]["turns"].values()) == 3 * 18
     assert (before["worker"], before["host"]) == (1, "west")
     assert before["turns"] > 0
-    assert document["lost"] == []
+    assert document["missing_workers"] == []
     assert document["state"] == "ended"
-    assert document["verdict"]["valid"] is True
-    assert files.read_document(master)["verdict"]["valid"] is False
+    assert document["validity"]["status"] == "valid"
+    assert files.read_document(master)["validity"]["status"] == "invalid"
     again = merge_runs([tmp_path / "merged", own, master], tmp_path / "again")
     assert again["totals"] == document["totals"]
     (part,) = again["parts"]
@@ -215,9 +215,9 @@ def test_the_part_that_a_master_lacks_is_added_once(run: Run, tmp_path: Path) ->
 
 def test_more_of_a_part_leaves_less_unknown(run: Run, tmp_path: Path) -> None:
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
-    (before,) = files.read_document(master)["lost"]
+    (before,) = files.read_document(master)["missing_workers"]
     own = folder_of(run, tmp_path / "west", {1: 1}, led=False)
-    (entry,) = merge_runs([master, own], tmp_path / "merged")["lost"]
+    (entry,) = merge_runs([master, own], tmp_path / "merged")["missing_workers"]
     assert entry["turns"] < before["turns"]
 
 
@@ -238,7 +238,7 @@ def test_a_host_may_be_left_out_of_a_run(run: Run, tmp_path: Path) -> None:
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
     document = merge_runs([master], tmp_path / "merged", ["west"])
     assert document["notices"] == ["west is left out, as was asked for, with 2 sessions and 6 turns."]
-    assert (document["verdict"]["valid"], document["lost"], document["state"]) == (True, [], "ended")
+    assert (document["validity"]["status"], document["missing_workers"], document["state"]) == ("valid", [], "ended")
     assert [host["name"] for host in document["hosts"]] == ["east", "south"]
     true = closed_of(run, {0: 2, 2: 2})
     for table in files.SCHEMAS:

@@ -137,7 +137,7 @@ import gevent
 import http.client
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 logging.getLogger("urllib3").propagate = True
-from bench.errors import BenchError
+from bench.errors import RtbenchError
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.target.target import Entra, Target
@@ -240,7 +240,7 @@ for _ in range(3):
 def dead():
     try:
         return not ring.header(one, 0)
-    except BenchError as error:
+    except RtbenchError as error:
         return error
 until(dead)
 print(dead())
@@ -261,7 +261,7 @@ def test_the_first_token_is_asked_for_again_where_the_endpoint_stumbles() -> Non
 try:
     keyring(target("managed_identity"))
     raise AssertionError("there was a token")
-except BenchError as error:
+except RtbenchError as error:
     assert "endpoint refused" in str(error), error
 assert told("")["asked"] == "3", told("")
 """,
@@ -301,7 +301,7 @@ one = target("managed_identity")
 try:
     keyring(one)
     raise AssertionError("there was a token")
-except BenchError as error:
+except RtbenchError as error:
     assert "no answer within 0.5 s" in str(error), error
 told("fault=none")
 ring = keyring(one)
@@ -467,7 +467,7 @@ def test_where_nobody_is_signed_in_one_line_says_what_was_tried_and_what_to_do(k
         f"""
 try:
     keyring(target({kind!r}))
-except BenchError as error:
+except RtbenchError as error:
     print(type(error).__name__, error)
 """,
         environment,

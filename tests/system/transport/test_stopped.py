@@ -17,7 +17,7 @@ from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
 from bench.clock import monotonic_ns
-from bench.measures import STARVED
+from bench.metrics import STARVED
 from bench.protocol.openai_ga import GA
 from tests.helpers import MS, created, delta, done, reply, session_created, session_updated
 from tests.simulator_process import GUARD_S, ROOT

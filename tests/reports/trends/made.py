@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.histories.entry import Entry, FigureKey, RunFigure
 from reports.question import NO_STRATUM, Stratum
+from reports.trends.entry import Entry, FigureKey, RunFigure
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.shared import write_summary
@@ -37,14 +37,14 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
     made: dict[str, Any] = {
         "run_id": f"run-{number:03}",
         "name": f"run-{number:03}",
-        "began_utc_ns": BEGAN_NS + number * DAY_NS,
+        "started_utc_ns": BEGAN_NS + number * DAY_NS,
         "scenario": "voice_turns",
         "target": "gateway",
-        "word": "VALID",
+        "validity": "valid",
         "why": "",
         "labels": {},
         "quantiles": {FigureKey("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: told(p50), 0.95: told(2 * p50)}},
-        "rates": {"failures": RunFigure(failures, n=400)},
+        "rates": {"failure_rate": RunFigure(failures, n=400)},
     }
     return Entry(**(made | changes | {"conditions": WORKLOAD | changes.get("conditions", {})}))
 
@@ -60,15 +60,15 @@ def stepped(before: int, after: int, times: float = 1.4, **changes: Any) -> list
 
 
 def invalid(number: int, p50: float = 600.0, **changes: Any) -> Entry:
-    return entry(number, p50, **({"word": "INVALID", "why": "audio was sent late"} | changes))
+    return entry(number, p50, **({"validity": "invalid", "why": "audio was sent late"} | changes))
 
 
-TYPED = Stratum("", "calls")
+TYPED = Stratum("", "function_calls")
 
 
 def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) -> Path:
     """A run folder with its summary, and a page that nobody reads."""
-    synthetic.write(path, plan, run_id=path.name, began_utc_ns=BEGAN_NS + number * DAY_NS, **document)
+    synthetic.write(path, plan, run_id=path.name, started_utc_ns=BEGAN_NS + number * DAY_NS, **document)
     write_summary(path)
     (path / "report.html").touch()
     return path
@@ -87,7 +87,7 @@ def many(folder: Path, numbers: Iterable[int], plan: Plan = SMALL) -> list[Path]
         run = folder / f"run-{number:03}"
         run.mkdir(parents=True)
         document = json.loads((kept(plan) / "run.json").read_text(encoding="utf-8"))
-        document |= {"run_id": run.name, "began_utc_ns": BEGAN_NS + number * DAY_NS}
+        document |= {"run_id": run.name, "started_utc_ns": BEGAN_NS + number * DAY_NS}
         (run / "run.json").write_text(json.dumps(document), encoding="utf-8")
         (run / "summary.json").write_bytes((kept(plan) / "summary.json").read_bytes())
         made.append(run)

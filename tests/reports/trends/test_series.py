@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.histories.course import series_of
-from reports.histories.entry import Entry
-from tests.reports.histories.made import entry
+from reports.trends.course import series_of
+from reports.trends.entry import Entry
+from tests.reports.trends.made import entry
 
 USERS = st.sampled_from(["8", "50", ""])
 ENTRIES = st.lists(
@@ -100,7 +100,7 @@ def test_every_run_is_in_one_series_and_names_differ(entries: list[Entry]) -> No
     assert sorted(id(run) for one in found for run in one.entries) == sorted(map(id, entries))
     assert len({(one.scenario, one.name) for one in found}) == len(found)
     for one in found:
-        began = [run.began_utc_ns for run in one.entries]
+        began = [run.started_utc_ns for run in one.entries]
         assert began == sorted(began)
         for key in ("load: users", "script and audio"):
             assert len({run.conditions[key] for run in one.entries} - {""}) <= 1

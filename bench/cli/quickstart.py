@@ -39,7 +39,7 @@ from reports.wording import words
 RUN_S = 3_600.0
 FAILED_STATUS = 1
 """As Locust has it where a turn failed."""
-INEXACT = {"a", "b", "c", "d"}
+INEXACT = {"timestamp_uncertainty", "event_loop_delay", "send_delay", "start_delay"}
 """The rules of validity that are broken where the machine does not keep up, and nothing else is wrong."""
 
 
@@ -112,13 +112,18 @@ def looked(summary: Summary) -> str:
     how = f"{plural(failed, 'turn')} failed, as said above" if failed else "none failed"
     busy = any(filled_by(asdict(machine)) for machine in summary.machines)
     why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
-    rules = listed([f"{words.rule_said(rule)} ({rule.measure} {rule.written(rule.figure)}, limit "
-                    f"{rule.written(rule.limit)})" for rule in summary.verdict.broken])  # fmt: skip
-    remedy = listed(list(dict.fromkeys(rule.remedy for rule in summary.verdict.broken)))
+    failed_checks = listed(
+        [
+            f"{words.check_failure(check)} ({check.name} {words.check_value(check, check.value)}, limit "
+            f"{words.check_value(check, check.limit)})"
+            for check in summary.validity.failed
+        ]
+    )
+    remedy = listed(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
     return (
         f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n"
-        f"{why}, so the figures above are inexact: {rules}.\n"
-        f"They are a look at the tool, and no measurement. For one: {remedy}.\n"
+        f"{why}, so the values above are uncertain: {failed_checks}.\n"
+        f"They show what the tool prints; they are no measurement. For one: {remedy}.\n"
         f"{summary.run.folder / 'report.html'}"
     )
 
@@ -160,11 +165,11 @@ def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     if status != INVALID_STATUS or len(made) != 1:
         return status
     summary = summarise(load_run(made[0]))
-    broken, failed = summary.verdict.broken, sum(summary.outcomes.failed)
-    if not broken or {rule.rule for rule in broken} - INEXACT:
+    checks, failed = summary.validity.failed, sum(summary.outcomes.failed)
+    if not checks or {check.name for check in checks} - INEXACT:
         return status
     print(looked(summary), flush=True)
-    if summary.run.document.get("stopped") == INTERRUPTED:
+    if summary.run.metadata.get("stop_reason") == INTERRUPTED:
         return INTERRUPTED_STATUS
     return FAILED_STATUS if failed else 0
 

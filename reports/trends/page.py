@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measures import CATALOGUE
+from bench.metrics import CATALOGUE
 from reports.blocks import (
     MARKS,
     MEASURED_AGAINST,
@@ -33,30 +33,30 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.histories.course import Course
-from reports.histories.entry import Entry
-from reports.histories.figure import over_weeks
-from reports.histories.history import (
-    History,
+from reports.numbers import NBSP, NONE, plural, shortened
+from reports.page.poured import poured
+from reports.page.svg import plot_figure
+from reports.question import RATES, Question
+from reports.statistics.changes import ENOUGH, SIDE, YEAR
+from reports.trends.course import Course
+from reports.trends.entry import Entry
+from reports.trends.figure import over_weeks
+from reports.trends.trend import (
     Scenario,
+    Trend,
     begun,
     day,
     doubtful,
-    history_headline,
     lacking_notes,
     moved_by,
     series_notes,
     shown_number,
     told_range,
     told_value,
+    trend_headline,
     unfit,
     weekdays_notes,
 )
-from reports.numbers import NBSP, NONE, plural, shortened
-from reports.page.poured import poured
-from reports.page.svg import plot_figure
-from reports.question import RATES, Question
-from reports.statistics.changes import ENOUGH, SIDE, YEAR
 from reports.wording import verdicts
 
 MOST, LONGEST = 8, 32
@@ -73,7 +73,7 @@ class Filters:
 
     def of(self, entry: Entry) -> str:
         """The classes of an entry."""
-        told = traits(entry)
+        told = turn_type(entry)
         return " ".join(self.classes[one.name, told.get(one.name, "")] for one in self.shown)
 
     def of_scenario(self, name: str) -> str:
@@ -81,7 +81,7 @@ class Filters:
         return self.classes.get(("scenario", name), "")
 
 
-def traits(entry: Entry) -> dict[str, str]:
+def turn_type(entry: Entry) -> dict[str, str]:
     """What an entry may be filtered by."""
     own = {name: entry.conditions.get(name, "") for name in ("model", "region")}
     return {"target": entry.target, **own, "scenario": entry.scenario, **entry.labels}
@@ -89,7 +89,7 @@ def traits(entry: Entry) -> dict[str, str]:
 
 def filters_of(entries: Sequence[Entry], without: Collection[str] = ()) -> Filters:
     """A filter for each trait but those `without`, if it has several values, one of which at least two runs share."""
-    told = [(entry.began_utc_ns, entry.run_id, traits(entry)) for entry in entries]
+    told = [(entry.started_utc_ns, entry.run_id, turn_type(entry)) for entry in entries]
     shown: list[Filter] = []
     classes: dict[tuple[str, str], str] = {}
     for name in dict.fromkeys(name for *_, one in told for name in one if name not in without):
@@ -112,53 +112,54 @@ def filters_of(entries: Sequence[Entry], without: Collection[str] = ()) -> Filte
 
 CHANGED = {True: "bad-ink", False: "good-ink", None: ""}
 METHOD = {
-    "change": "A place between two runs at which the level of a figure moved: the runs before it and after it differ "
+    "change": "A place between two runs at which the level of a value moved: the runs before it and after it differ "
     f"by more than runs of one level do, and by more than 5{NBSP}% (rates: by a percentage point). {SIDE} runs at "
-    "least stand on either side.",
-    "correction": f"{YEAR} runs share one error, and so do all figures and series of the page: where nothing changes, "
+    f"least are before it and after it.",
+    "correction": f"{YEAR} runs share one error, and so do all values and series of the page: where nothing changes, "
     f"at most 5{NBSP}% of pages that are made anew after each of these runs ever have a mark, as long as neighbouring "
-    "runs are not more than half alike. The intervals of changes are as wide as that takes.",
-    "level": "The mean of the runs between two changes, for waits the geometric one, without what is their weekdays' "
-    "own. It is drawn from ten runs on.",
+    "runs have an autocorrelation of at most 0.5. The intervals of changes are as wide as that takes.",
+    "level": "The mean of the runs between two changes, for latencies the geometric one, without what is their "
+    "weekdays' "
+    "own. It is shown from ten runs on.",
     "interval": f"95{NBSP}% of a run by itself, as in its report. It says nothing of how runs differ.",
     "series": "Runs of a target that may be compared: of one scenario, with the same scripts, load, warm-up and "
     "settings.",
 }
 
 
-def history_html(history: History, folder: Path) -> str:
+def trend_html(trend: Trend, folder: Path) -> str:
     """The page: one file that needs nothing else. `folder`: where it is to stand, from where reports are linked."""
-    return poured(history_page(history, folder))
+    return poured(trend_page(trend, folder))
 
 
-def history_page(history: History, folder: Path) -> Page:
+def trend_page(trend: Trend, folder: Path) -> Page:
     """What the page says: what changed, each figure over weeks, and every run."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in history.series))}
-    by_name = all(one.name == one.target for one in history.series)  # then series are what switches targets off
-    filters = filters_of(history.entries, ("target",) if by_name else ())
-    questions = [course.question for course in history.courses]
-    measures = {one.measure: CATALOGUE[one.measure].sentence for one in questions if one.kind != "rate"}
-    rates = {RATES[one.measure].title: RATES[one.measure].sentence for one in questions if one.kind == "rate"}
-    defined = measures | rates | METHOD
-    scenarios = [_scenario(one, place, numbers, filters, folder) for place, one in enumerate(history.scenarios)]
-    names = [scenario.name for scenario in history.scenarios]
-    left_out = Section("left-out", "Excluded runs", "What could not be shown?", [Bullets(history.notices)])
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in trend.series))}
+    by_name = all(one.name == one.target for one in trend.series)  # then series are what switches targets off
+    filters = filters_of(trend.entries, ("target",) if by_name else ())
+    questions = [course.question for course in trend.courses]
+    metrics = {one.metric: CATALOGUE[one.metric].sentence for one in questions if one.kind != "rate"}
+    rates = {RATES[one.metric].title: RATES[one.metric].sentence for one in questions if one.kind == "rate"}
+    defined = metrics | rates | METHOD
+    scenarios = [_scenario(one, place, numbers, filters, folder) for place, one in enumerate(trend.scenarios)]
+    names = [scenario.name for scenario in trend.scenarios]
+    left_out = Section("left-out", "Excluded runs", "What could not be shown?", [Bullets(trend.notices)])
     return Page(
-        title=f"{', '.join(names)} · {plural(history.runs, 'run')} over time",
-        badges=list(_badges(history)),
-        beside=f"{', '.join(names)} · {begun(history)}",
-        headline=history_headline(history),
-        lead=[Bullets(notes)] if (notes := [*_notes(history)]) else [],
-        answer=[_moved(history, numbers)] if history.moved else None,
+        title=f"{', '.join(names)} · {plural(trend.runs, 'run')} over time",
+        badges=list(_badges(trend)),
+        beside=f"{', '.join(names)} · {begun(trend)}",
+        headline=trend_headline(trend),
+        lead=[Bullets(notes)] if (notes := [*_notes(trend)]) else [],
+        answer=[_moved(trend, numbers)] if trend.moved else None,
         sections=[
             *scenarios,
-            *([left_out] if history.notices else []),
+            *([left_out] if trend.notices else []),
             Section("how", "Definitions", "What do the words mean?", [Definitions(list(defined.items()))]),
         ],
         definitions=defined,
         footer=(
-            MEASURED_AGAINST if all(one.simulated for one in history.series) else "",
-            "The same figures are printed by ",
+            MEASURED_AGAINST if all(one.simulated for one in trend.series) else "",
+            "The same values are printed by ",
             Code("rtbench trend --json"),
             ". All times UTC.",
         ),
@@ -167,41 +168,41 @@ def history_page(history: History, folder: Path) -> Page:
     )
 
 
-def _badges(history: History) -> Iterable[Badge]:
-    if found := history.moved:
+def _badges(trend: Trend) -> Iterable[Badge]:
+    if found := trend.moved:
         worse = sum(moved.worse is True for _, moved in found)
         beside = f"{worse} of {plural(len(found), 'figure')} for the worse"
-        yield Badge("no" if worse else "in", "↕", plural(len(history.places), "CHANGE", "CHANGES"), beside)
-    elif history.comparisons:
-        yield Badge("eq", "≈", "NO CHANGE", f"that {plural(history.runs, 'run')} can tell")
+        yield Badge("no" if worse else "in", "↕", plural(len(trend.places), "CHANGE", "CHANGES"), beside)
+    elif trend.comparisons:
+        yield Badge("eq", "≈", "NO CHANGE", f"that {plural(trend.runs, 'run')} can tell")
     else:
         yield Badge("hm", "?", "TOO FEW RUNS", f"a change takes {ENOUGH}")
-    simulated = {(one.run_id, one.began_utc_ns) for one in history.entries if one.simulated}
-    if len(simulated) == history.runs:
+    simulated = {(one.run_id, one.started_utc_ns) for one in trend.entries if one.simulated}
+    if len(simulated) == trend.runs:
         yield SIMULATED
     elif simulated:
-        yield Badge("sim", "◇", "SIMULATED", f"{len(simulated)} of {plural(history.runs, 'run')}")
+        yield Badge("sim", "◇", "SIMULATED", f"{len(simulated)} of {plural(trend.runs, 'run')}")
 
 
-def _notes(history: History) -> Iterable[str]:
-    yield from filter(None, [unfit(history)])
-    yield from series_notes(history)
-    yield from weekdays_notes(history)
-    yield from doubtful(history)
-    yield from lacking_notes(history)
-    if history.notices:
-        yield f"{plural(len(history.notices), 'thing')} could not be shown: see the end of the page."
+def _notes(trend: Trend) -> Iterable[str]:
+    yield from filter(None, [unfit(trend)])
+    yield from series_notes(trend)
+    yield from weekdays_notes(trend)
+    yield from doubtful(trend)
+    yield from lacking_notes(trend)
+    if trend.notices:
+        yield f"{plural(len(trend.notices), 'thing')} could not be shown: see the end of the page."
 
 
-def _moved(history: History, numbers: dict[str, int]) -> Block:
+def _moved(trend: Trend, numbers: dict[str, int]) -> Block:
     """Every change, the newest first."""
     heads: list[Head] = [
         Column("what changed", left=True), "before", "after", "change", Column("since, UTC", left=True),
         Column("what else changed there", left=True),
     ]  # fmt: skip
-    several = len(history.scenarios) > 1
+    several = len(trend.scenarios) > 1
     rows = []
-    for course, moved in history.moved:
+    for course, moved in trend.moved:
         question = course.question
         at = next(place for place, level in enumerate(course.levels) if level.first is moved.first)
         before, after = (shown_number(course.levels[place].value, question) for place in (at - 1, at))
@@ -220,9 +221,9 @@ def _moved(history: History, numbers: dict[str, int]) -> Block:
 
 
 def _called(question: Question) -> Inline:
-    """The figure, with the definition of its measure."""
-    rest = verdicts.figure(question).removeprefix(question.measure)
-    return verdicts.figure(question) if question.kind == "rate" else (Term(question.measure), rest)
+    """The figure, with the definition of its metric."""
+    rest = verdicts.figure(question).removeprefix(question.metric)
+    return verdicts.figure(question) if question.kind == "rate" else (Term(question.metric), rest)
 
 
 def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: Filters, folder: Path) -> Section:
@@ -234,13 +235,13 @@ def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: 
             Term("interval"),
             f" of each run{'' if question.kind == 'rate' else f', in {unit}'}",
         )
-        marks: Inline = (". Broken: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
+        marks: Inline = (". Dashed: a ", Term("change"), ".") if any(course.moved for course in courses) else "."
         levels: Inline = "" if all(course.lacking for course in courses) else (". Lines: ", Term("level"), "s")
         figures.append(
             plot_figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), stops=())
         )
     runs = Fold("Every run", [_runs(scenario, numbers, filters, folder)], open=True)
-    nothing = Paragraph("None of these runs tells any of these figures.")
+    nothing = Paragraph("None of these runs has any of these values.")
     return Section(
         f"scenario-{place + 1}",
         f"{scenario.name}: metrics over time",
@@ -259,7 +260,7 @@ def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder:
     ]  # fmt: skip
     found = sorted(
         ((series, place) for series in scenario.series for place in range(len(series.entries))),
-        key=lambda one: -one[0].entries[one[1]].began_utc_ns,
+        key=lambda one: -one[0].entries[one[1]].started_utc_ns,
     )
     rows = []
     for series, place in found:

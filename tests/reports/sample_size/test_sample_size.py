@@ -17,8 +17,8 @@ from bench.cli.verdicts import sample_size as command
 from bench.errors import UsageError
 from reports.question import margin_of
 from reports.runs import load_for_report
+from reports.sample_size import Size, share_of, size_data, size_lines, size_question, sized, sized_of
 from reports.sides.side import parted
-from reports.sizing import Size, share_of, size_data, size_lines, size_question, sized, sized_of
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
@@ -44,13 +44,13 @@ loaded = lru_cache(4)(load_for_report)
 @cache
 def size_of(
     folder: Path | str,
-    measure: str = "ttfa:p95",
+    metric: str = "ttfa:p95",
     detect: str | None = "20%",
     margin: str | None = "10%",
     power: float = 0.9,
     gates: int = 3,
 ) -> Size:
-    asked = size_question(measure, detect, margin, power, gates)
+    asked = size_question(metric, detect, margin, power, gates)
     where, target = parted(folder)
     return sized_of(loaded(where), asked, target, str(folder))
 
@@ -116,7 +116,7 @@ def test_a_run_without_prices_says_so(tmp_path: Path) -> None:
 
 
 def test_failures_are_planned_in_points(tmp_path: Path) -> None:
-    found = size_of(pilot(), "failures", None, None)
+    found = size_of(pilot(), "failure_rate", None, None)
 
     assert (found.asked.effect, found.asked.margin) == (0.03, 0.01)
     assert found.sessions[0] <= found.sessions[1] < found.sessions[2]
@@ -124,7 +124,7 @@ def test_failures_are_planned_in_points(tmp_path: Path) -> None:
     assert "To pass at that margin at least 299 sessions per target are needed, even if nothing fails" in text(found)
     assert size_data(found)["sessions_to_pass"] == 299
     assert "To pass" not in text(size_of(pilot()))
-    more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failures", None, None)
+    more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failure_rate", None, None)
     assert more.sessions[1] > found.sessions[1]
 
 
@@ -136,10 +136,10 @@ def test_fewer_sessions_than_a_quantile_may_be_tested_with_are_never_planned() -
     ("arguments", "problem"),
     [
         (("ttfa:p95", "10%", "10%"), "an effect of 10 % is not above the margin of 10 %"),
-        (("failures", "1%", "1%"), "an effect of 1 points is not above"),
-        (("ttfb:p95",), "there is no measure"),
+        (("failure_rate", "1%", "1%"), "an effect of 1 points is not above"),
+        (("ttfb:p95",), "there is no metric"),
         (("ttfa:rate",), "is no quantile"),
-        (("failures:p95", None, None), "is a rate"),
+        (("failure_rate:p95", None, None), "is a rate"),
         (("ttfa:p95", "plenty"), "is no share"),
         (("ttfa:p95", "20"), "is more than everything"),
         (("ttfa:p95", "20%", "10%", 1.0), "--power must be"),
@@ -179,7 +179,7 @@ def test_a_pilot_plans_the_same_twice_and_its_json_follows_its_schema(
 
     assert json.loads(capsys.readouterr().out) == first
     jsonschema.validate(first, SCHEMA)
-    jsonschema.validate(size_data(size_of(tmp_path, "failures", None, None)), SCHEMA)
+    jsonschema.validate(size_data(size_of(tmp_path, "failure_rate", None, None)), SCHEMA)
 
 
 def test_the_command_prints_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,7 +199,7 @@ def test_shares_are_written_as_people_write_them(written: str, meant: float) -> 
 
 def test_a_plan_from_an_invalid_run_says_so_first(tmp_path: Path) -> None:
     invalid = size_of(
-        run(tmp_path / "invalid", Plan(sessions=120, turns=8, seconds=600, valid=False)), "failures", "3%", "1%"
+        run(tmp_path / "invalid", Plan(sessions=120, turns=8, seconds=600, valid=False)), "failure_rate", "3%", "1%"
     )
 
     assert text(invalid).startswith("The pilot is INVALID, so do not rely on this plan: use a valid run.\n")
@@ -210,7 +210,7 @@ def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used
     folder = run(tmp_path, Plan(sessions=120, turns=8, seconds=600, valid=False))
 
     with pytest.raises(typer.Exit) as ended:
-        command(str(folder), "failures")
+        command(str(folder), "failure_rate")
     assert ended.value.exit_code == 4
 
 
@@ -220,12 +220,12 @@ def test_a_plan_from_a_simulated_run_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "margin", "effect"), [("ttfa:p50", 0.1, 0.2), ("ttfa", 0.2, 0.4), ("ttfa:p99", 0.3, 0.6)]
+    ("metric", "margin", "effect"), [("ttfa:p50", 0.1, 0.2), ("ttfa", 0.2, 0.4), ("ttfa:p99", 0.3, 0.6)]
 )
 def test_a_size_is_planned_for_the_margin_of_the_gate_unless_another_is_named(
-    measure: str, margin: float, effect: float
+    metric: str, margin: float, effect: float
 ) -> None:
-    asked = size_question(measure, None, None, 0.9)
+    asked = size_question(metric, None, None, 0.9)
 
     assert (asked.margin, asked.effect) == (margin, effect)
     assert asked.question.margin == margin_of(asked.question.p or math.nan)
@@ -264,7 +264,7 @@ def test_a_run_is_planned_with_however_its_path_is_written(
     named: Path, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
     monkeypatch.chdir(named)
-    asked = size_question("failures", None, None, 0.9)
+    asked = size_question("failure_rate", None, None, 0.9)
     path = written.replace("ROOT", str(named))
 
     assert sized(path.format("one"), asked).targets == ("sim",)

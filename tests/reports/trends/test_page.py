@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from reports.histories.entry import Entry, FigureKey
-from reports.histories.history import told_by
-from reports.histories.outputs import history_text
-from reports.histories.page import MOST, OTHERS, filters_of, history_html, history_page
 from reports.question import Stratum
-from tests.reports.histories.made import entry, invalid, nights, stepped, told
+from reports.trends.entry import Entry, FigureKey
+from reports.trends.outputs import trend_text
+from reports.trends.page import MOST, OTHERS, filters_of, trend_html, trend_page
+from reports.trends.trend import told_by
 from tests.reports.synthetic import BEGAN_NS
+from tests.reports.trends.made import entry, invalid, nights, stepped, told
 
 HERE = Path("/somewhere/runs")
 
 
 def page(entries: list[Entry]) -> str:
-    return history_html(told_by(entries), HERE)
+    return trend_html(told_by(entries), HERE)
 
 
 def test_the_page_loads_nothing_and_leads_to_each_report() -> None:
@@ -35,12 +35,12 @@ def test_the_page_loads_nothing_and_leads_to_each_report() -> None:
 
 
 def test_the_newest_change_is_the_headline_and_all_are_in_a_table() -> None:
-    made = history_page(told_by(stepped(12, 12)), HERE)
+    made = trend_page(told_by(stepped(12, 12)), HERE)
 
     assert made.headline.startswith("ttfa p50 of gateway: +")
-    assert made.headline.endswith(", with 1\u00a0more figure.")
+    assert made.headline.endswith(", with 1\u00a0more change.")
     assert [badge.word for badge in made.badges] == ["1\u00a0CHANGE"]
-    assert history_html(told_by(stepped(12, 12)), HERE).count('class="moved"') == 2
+    assert trend_html(told_by(stepped(12, 12)), HERE).count('class="moved"') == 2
 
 
 def test_invalid_runs_are_crosses_and_joined_with_nothing() -> None:
@@ -56,16 +56,16 @@ def test_simulated_runs_are_told_to_be() -> None:
     simulated = nights([600.0] * 3, conditions={"simulated": "yes"})
     mixed = [*simulated, *nights([600.0] * 3, target="real")]
 
-    assert history_page(told_by(simulated), HERE).badges[-1].beside == "rtbench simulate, no real service"
-    assert history_page(told_by(nights([600.0] * 3)), HERE).badges[-1].beside == "a change takes 10"
-    assert "◇ SIMULATED" in history_text(told_by(mixed))
-    assert history_page(told_by(mixed), HERE).badges[-1].word == "SIMULATED"
+    assert trend_page(told_by(simulated), HERE).badges[-1].beside == "rtbench simulate, no real service"
+    assert trend_page(told_by(nights([600.0] * 3)), HERE).badges[-1].beside == "a change takes 10"
+    assert "◇ SIMULATED" in trend_text(told_by(mixed))
+    assert trend_page(told_by(mixed), HERE).badges[-1].word == "SIMULATED"
 
 
 def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() -> None:
     runs = [entry(number, conditions={"model": "new" if number == 2 else "old"}) for number in range(4)]
     found = page(runs)
-    (model,) = history_page(told_by(runs), HERE).filters
+    (model,) = trend_page(told_by(runs), HERE).filters
     new = dict(model.values)["new"]
 
     assert (model.name, [value for value, _ in model.values]) == ("model", ["new", "old"])
@@ -98,14 +98,14 @@ def test_a_run_without_a_label_has_a_box_of_its_own() -> None:
 
 
 def test_scenarios_have_sections_that_their_filter_hides() -> None:
-    made = history_page(told_by([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
+    made = trend_page(told_by([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
     (scenario,) = made.filters
 
     assert [section.style for section in made.sections[:2]] == [hidden for _, hidden in scenario.values]
 
 
 def test_a_terminal_shows_each_run_with_its_verdict_and_marks_the_run_that_begins_a_change() -> None:
-    lines = history_text(told_by([*stepped(12, 12), invalid(30)]), 120).splitlines()
+    lines = trend_text(told_by([*stepped(12, 12), invalid(30)]), 120).splitlines()
     marked = [line for line in lines if "↕" in line]
 
     assert lines[0].startswith("ttfa p50 of gateway: +")
@@ -120,7 +120,7 @@ def test_a_terminal_shows_each_run_with_its_verdict_and_marks_the_run_that_begin
 def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
     """The run's name tells that."""
     slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
-    lines = history_text(told_by(slow), 100).splitlines()
+    lines = trend_text(told_by(slow), 100).splitlines()
     head = next(line for line in lines if "verdict" in line)
 
     assert "ttfa p50, ms" in head
@@ -130,12 +130,12 @@ def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> N
 def test_lines_fit_a_narrow_terminal() -> None:
     long = [replace(one, name="20261120T091400Z-a-scenario-with-a-name") for one in stepped(12, 12)]
 
-    assert max(len(line) for line in history_text(told_by(long), 80).splitlines()) <= 80
+    assert max(len(line) for line in trend_text(told_by(long), 80).splitlines()) <= 80
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
 @pytest.mark.parametrize(
-    "strata", [[Stratum()], [Stratum("request_sent"), Stratum("speech_end"), Stratum("request_sent", "calls")]]
+    "strata", [[Stratum()], [Stratum("request_sent"), Stratum("speech_end"), Stratum("request_sent", "function_calls")]]
 )
 @pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
 def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
@@ -143,10 +143,10 @@ def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list
     runs = []
     waits = {FigureKey("ttfa", stratum): {0.5: told(1_600.0), 0.95: told(3_200.0)} for stratum in strata}
     for one in nights([1_600.0] * 4, quantiles=waits):
-        began_ns = BEGAN_NS + (one.began_utc_ns - BEGAN_NS) // 4320  # 20 s apart
+        began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
         stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
-        runs.append(replace(one, name=f"{stamp}-{scenario}", began_utc_ns=began_ns))
-    lines = history_text(told_by(runs), width).splitlines()
+        runs.append(replace(one, name=f"{stamp}-{scenario}", started_utc_ns=began_ns))
+    lines = trend_text(told_by(runs), width).splitlines()
     named = [line.split()[0] for line in lines if line.startswith("  2026")]
 
     assert len(named) == len(set(named)) == 4

@@ -15,41 +15,41 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
-from reports.histories.course import Course, days_of
-from reports.histories.entry import Entry, FigureKey, RunFigure, missing
-from reports.histories.history import (
-    History,
-    change_sentence,
-    doubtful,
-    history_headline,
-    history_question,
-    lacking_notes,
-    moved_by,
-    told_by,
-    weekdays_notes,
-)
 from reports.numbers import NBSP
 from reports.question import NO_STRATUM
 from reports.statistics.changes import comparisons
-from tests.reports.histories.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
+from reports.trends.course import Course, days_of
+from reports.trends.entry import Entry, FigureKey, RunFigure, missing
+from reports.trends.trend import (
+    Trend,
+    change_sentence,
+    doubtful,
+    lacking_notes,
+    moved_by,
+    told_by,
+    trend_headline,
+    trend_question,
+    weekdays_notes,
+)
 from tests.reports.synthetic import BEGAN_NS
+from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
 
 
-def first(entries: Sequence[Entry], measure: str = "ttfa:p50") -> Course:
-    return told_by(entries, [history_question(measure)]).courses[0]
+def first(entries: Sequence[Entry], metric: str = "ttfa:p50") -> Course:
+    return told_by(entries, [trend_question(metric)]).courses[0]
 
 
 def told_p50(of: Entry) -> float:
     return of.quantiles[FigureKey("ttfa", NO_STRATUM)][0.5].value
 
 
-def marks(history: History) -> list[str]:
-    return [moved.first.run_id for _, moved in history.moved]
+def marks(trend: Trend) -> list[str]:
+    return [moved.first.run_id for _, moved in trend.moved]
 
 
 def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> None:
     runs = [*stepped(15, 0), *stepped(15, 15, conditions={"model": "gpt-realtime-2"})[15:]]
-    ((course, moved),) = told_by(runs, [history_question("ttfa:p50")]).moved
+    ((course, moved),) = told_by(runs, [trend_question("ttfa:p50")]).moved
 
     assert (moved.last.run_id, moved.first.run_id) == ("run-014", "run-015")
     assert 0 < moved.low < moved.share < moved.high
@@ -61,7 +61,7 @@ def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> N
 
 
 def test_a_wait_that_gets_shorter_is_no_change_for_the_worse() -> None:
-    ((_, moved),) = told_by(stepped(15, 15, 0.6), [history_question("ttfa:p50")]).moved
+    ((_, moved),) = told_by(stepped(15, 15, 0.6), [trend_question("ttfa:p50")]).moved
 
     assert (moved.worse, moved.share < 0) == (False, True)
 
@@ -84,25 +84,25 @@ def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: RunFigure) -
 
 
 def test_too_few_runs_have_no_mark_and_it_is_said_why() -> None:
-    history = told_by(stepped(5, 4, 3.0), [history_question("ttfa:p50")])
+    trend = told_by(stepped(5, 4, 3.0), [trend_question("ttfa:p50")])
 
-    assert not history.moved
-    assert history_headline(history).startswith("Too few runs to tell a change: it takes 10")
-    assert lacking_notes(history)[0].replace(NBSP, " ").endswith(": 9 of 9 runs.")
+    assert not trend.moved
+    assert trend_headline(trend).startswith("Too few runs to tell a change: it takes 10")
+    assert lacking_notes(trend)[0].replace(NBSP, " ").endswith(": 9 of 9 runs.")
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
-    assert marks(told_by(stepped(5, 5, 3.0), [history_question("ttfa:p50")])) == ["run-005"]
+    assert marks(told_by(stepped(5, 5, 3.0), [trend_question("ttfa:p50")])) == ["run-005"]
 
 
 def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
     runs = stepped(42, 14, 1.1)
-    weekend = [datetime.fromtimestamp(one.began_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
+    weekend = [datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
     slower = [entry(n, told_p50(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
-    history = told_by(slower)
-    (said,) = weekdays_notes(history)
+    trend = told_by(slower)
+    (said,) = weekdays_notes(trend)
 
-    assert "run-042" in marks(history)
+    assert "run-042" in marks(trend)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
     assert said.count("Weekdays differ") == said.count("; ") == 1 == said.count("ttfa p95 of gateway")
 
@@ -112,14 +112,14 @@ HOUR_NS = 3_600 * 10**9
 
 @pytest.mark.parametrize("hour", [0, 2, 9, 12, 23])
 def test_slower_weekends_are_seen_whatever_hour_a_nightly_job_is_planned_for(hour: int) -> None:
-    """The job waits for its turn for up to twenty minutes on either side of its hour."""
+    """The job waits for its turn for up to twenty minutes before and after its hour."""
     rng = np.random.default_rng(hour)
     midnight_ns = BEGAN_NS // DAY_NS * DAY_NS + hour * HOUR_NS
     runs = []
     for number, one in enumerate(nights([600.0] * 56)):
-        weekend = datetime.fromtimestamp(one.began_utc_ns / NS_PER_S, UTC).weekday() >= 5
+        weekend = datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5
         began_ns = midnight_ns + number * DAY_NS + int(rng.uniform(-1 / 3, 1 / 3) * HOUR_NS)
-        runs.append(replace(entry(number, told_p50(one) * 1.3**weekend), began_utc_ns=began_ns))
+        runs.append(replace(entry(number, told_p50(one) * 1.3**weekend), started_utc_ns=began_ns))
     late = [own > 0.1 for own in first(runs).weekdays]
 
     # by the calendar of most of its runs: around midnight either
@@ -143,14 +143,14 @@ def test_a_job_around_midnight_has_a_day_for_each_of_its_runs(minutes: list[int]
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
-    assert history_headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
+    assert trend_headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
 
 
 def test_all_figures_of_all_series_share_one_error() -> None:
     runs = [*nights([600.0] * 12), *nights([600.0] * 12, target="other")]
 
     assert told_by(runs).comparisons == 6 * comparisons(12)
-    assert told_by(runs, [history_question("failures")]).comparisons == 2 * comparisons(12)
+    assert told_by(runs, [trend_question("failure_rate")]).comparisons == 2 * comparisons(12)
 
 
 def test_series_are_searched_each_by_itself() -> None:
@@ -161,7 +161,7 @@ def test_series_are_searched_each_by_itself() -> None:
 
 def test_a_rate_changes_by_points() -> None:
     runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
-    ((course, moved),) = told_by(runs, [history_question("failures")]).moved
+    ((course, moved),) = told_by(runs, [trend_question("failure_rate")]).moved
 
     assert moved_by(moved, course.question) == "+5.99\u00a0points"
 
@@ -169,7 +169,7 @@ def test_a_rate_changes_by_points() -> None:
 def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:
     runs = [entry(number, failures=0.009 if number >= 12 else 0) for number in range(24)]
 
-    assert not told_by(runs, [history_question("failures")]).moved
+    assert not told_by(runs, [trend_question("failure_rate")]).moved
 
 
 def test_the_headline_figures_are_waits_and_failures() -> None:
@@ -190,10 +190,10 @@ def test_turns_of_several_kinds_are_never_pooled_and_the_commonest_are_shown() -
 
 
 def test_a_run_that_is_there_twice_is_shown_once_and_it_is_said() -> None:
-    history = told_by([entry(0), entry(1), entry(0)])
+    trend = told_by([entry(0), entry(1), entry(0)])
 
-    assert [run.run_id for run in history.entries] == ["run-000", "run-001"]
-    assert "1\u00a0target of runs that are there twice" in history.notices[0]
+    assert [run.run_id for run in trend.entries] == ["run-000", "run-001"]
+    assert "1\u00a0target of runs that are there twice" in trend.notices[0]
 
 
 def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None:
@@ -202,8 +202,8 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
         level = np.zeros(40)
         for at in range(1, 40):
             level[at] = 0.75 * level[at - 1] + rng.normal(0, 0.07)
-        history = told_by([entry(n, 600 * math.exp(by)) for n, by in enumerate(level)], [history_question("ttfa:p50")])
-        found += doubtful(history)
+        trend = told_by([entry(n, 600 * math.exp(by)) for n, by in enumerate(level)], [trend_question("ttfa:p50")])
+        found += doubtful(trend)
 
     assert found
     assert all(
@@ -217,7 +217,7 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
         ("ttfb:p95", "did you mean ttf"),
         ("ttfa:p42", "allowed are ttfa:p50, ttfa:p90, ttfa:p95, ttfa:p99"),
         ("ttfa:mean", "allowed are"),
-        ("failures:p50", "failures is a rate"),
+        ("failure_rate:p50", "failure_rate is a rate"),
         ("latency_slope:p50", "may be 0 or less"),
         ("transcript_lead:p50", "may be 0 or less"),
         ("delta_gap:p50", "cannot be gated"),
@@ -225,31 +225,31 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
 )
 def test_a_figure_that_is_none_is_refused_with_what_is_allowed(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        history_question(text)
+        trend_question(text)
 
 
-def test_a_measure_without_a_quantile_is_its_median() -> None:
+def test_a_metric_without_a_quantile_is_its_median() -> None:
     assert (
-        history_question("ttfa")
-        == history_question("ttfa:med")
-        == history_question("ttfa:p50")
-        == history_question("ttfa:p(50)")
+        trend_question("ttfa")
+        == trend_question("ttfa:med")
+        == trend_question("ttfa:p50")
+        == trend_question("ttfa:p(50)")
     )
 
 
 def test_the_note_on_few_runs_says_how_many_of_them_can_be_compared() -> None:
-    history = told_by([*nights([600.0] * 3), invalid(4), invalid(5)])
+    trend = told_by([*nights([600.0] * 3), invalid(4), invalid(5)])
 
-    assert [text.replace(NBSP, " ") for text in lacking_notes(history)] == [
+    assert [text.replace(NBSP, " ") for text in lacking_notes(trend)] == [
         "A change takes 10 runs that can be compared. There are: voice_turns, gateway: 3 of 5 runs."
     ]
     assert lacking_notes(told_by(stepped(12, 12))) == []
 
 
 def test_series_that_are_too_short_are_noted_beside_one_that_is_not() -> None:
-    history = told_by([*stepped(12, 12), *nights([600.0] * 2, target="direct")])
+    trend = told_by([*stepped(12, 12), *nights([600.0] * 2, target="direct")])
 
-    assert [text.replace(NBSP, " ") for text in lacking_notes(history)] == [
+    assert [text.replace(NBSP, " ") for text in lacking_notes(trend)] == [
         "A change takes 10 runs that can be compared. There are: voice_turns, direct: 2 of 2 runs."
     ]
 
@@ -259,9 +259,9 @@ def test_a_series_is_only_said_to_lack_runs_if_fewer_can_be_compared_than_a_chan
     sizes: list[int], spoilt: int
 ) -> None:
     runs = [one for at, size in enumerate(sizes) for one in nights([600.0] * size, target=f"t{at}")]
-    history = told_by([*runs, *(invalid(20 + number, target="t0") for number in range(spoilt))])
+    trend = told_by([*runs, *(invalid(20 + number, target="t0") for number in range(spoilt))])
 
-    for text in lacking_notes(history):
+    for text in lacking_notes(trend):
         for used, of in re.findall(r"(\d+) of (\d+)", text):
             assert int(used) < 10
             assert int(used) <= int(of)

@@ -14,13 +14,13 @@ from bench.errors import UsageError
 from bench.run.document import SCHEMA_VERSION
 from reports import runs
 from reports.gate import baselines
-from reports.histories.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
-from reports.histories.history import history_of
 from reports.question import NO_STRATUM
 from reports.sides.side import Side, targets_of
 from reports.sides.workload import conditions_of
-from tests.reports.histories.made import folder_of, kept, many
+from reports.trends.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
+from reports.trends.trend import trend_of
 from tests.reports.synthetic import Plan
+from tests.reports.trends.made import folder_of, kept, many
 
 PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
 TTFA = FigureKey("ttfa", NO_STRATUM)
@@ -37,12 +37,12 @@ def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     direct, gateway = entries_of(folder)
     p50 = direct.quantiles[TTFA][0.5]
-    row = next(row for row in summary["turn_measures"] if (row["measure"], row["target"]) == ("ttfa", "direct"))
+    row = next(row for row in summary["turn_metrics"] if (row["metric"], row["target"]) == ("ttfa", "direct"))
 
     assert (direct.target, gateway.target) == ("direct", "gateway")
     assert [p50.value, p50.low, p50.high] == [row["p50"][key] for key in ("value", "low", "high")]
-    assert direct.rates["failures"].value == summary["outcomes"]["direct"]["failures"]
-    assert direct.rates["failures"].low < direct.rates["failures"].value < direct.rates["failures"].high
+    assert direct.rates["failure_rate"].value == summary["outcomes"]["direct"]["failure_rate"]
+    assert direct.rates["failure_rate"].low < direct.rates["failure_rate"].value < direct.rates["failure_rate"].high
     assert direct.labels == {"commit": "1a2b"}
     assert direct.report == folder / "report.html"
     assert (direct.word, direct.unfit, direct.simulated) == ("VALID", "", True)
@@ -65,7 +65,7 @@ def test_a_stored_baseline_is_the_same_entry_with_much_the_same_intervals() -> N
         stored = entry_of(baselines.baseline_of(side))
         assert (stored.run_id, stored.target, stored.scenario) == (entry.run_id, entry.target, entry.scenario)
         assert stored.conditions == entry.conditions
-        assert stored.rates["failures"].value == pytest.approx(entry.rates["failures"].value, rel=1e-4)
+        assert stored.rates["failure_rate"].value == pytest.approx(entry.rates["failure_rate"].value, rel=1e-4)
         for p in SHOWN:
             one, other = entry.quantiles[TTFA][p], stored.quantiles[TTFA][p]
             assert math.isnan(one.value) == math.isnan(other.value)
@@ -87,7 +87,7 @@ def test_invalid_and_throttled_runs_say_why_they_are_not_compared(tmp_path: Path
 
 
 def test_only_two_files_of_a_run_are_read(tmp_path: Path) -> None:
-    assert len(history_of(many(tmp_path, range(12)), []).entries) == 12
+    assert len(trend_of(many(tmp_path, range(12)), []).entries) == 12
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"scenario": 3}', b"\xff\xfe"])
@@ -95,11 +95,11 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: P
     found = many(tmp_path, range(3))
     (found[1] / "summary.json").write_bytes(content)
     (found[2] / "summary.json").unlink()
-    history = history_of(found, [])
+    trend = trend_of(found, [])
 
-    assert [entry.run_id for entry in history.entries] == ["run-000"]
-    assert [str(found[1]) in history.notices[0], str(found[2]) in history.notices[1]] == [True, True]
-    assert all("rtbench report" in notice for notice in history.notices)
+    assert [entry.run_id for entry in trend.entries] == ["run-000"]
+    assert [str(found[1]) in trend.notices[0], str(found[2]) in trend.notices[1]] == [True, True]
+    assert all("rtbench report" in notice for notice in trend.notices)
 
 
 def test_where_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_where_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> N
     (run / "run.json").write_text(f'{{"schema": {SCHEMA_VERSION}, "state": 7}}')
 
     with pytest.raises(UsageError, match=r"there is no run to show in .*run\.json is damaged"):
-        history_of([run], [])
+        trend_of([run], [])
 
 
 def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: P
 def test_a_run_and_its_stored_baseline_are_one_entry(tmp_path: Path) -> None:
     for side in sides():
         baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
-    history = history_of([kept(PLAN)], [tmp_path / "baselines"])
+    trend = trend_of([kept(PLAN)], [tmp_path / "baselines"])
 
-    assert [entry.report is not None for entry in history.entries] == [True, True]
+    assert [entry.report is not None for entry in trend.entries] == [True, True]
 
 
 def test_a_figure_that_left_out_turns_that_never_began_is_none(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_a_figure_that_left_out_turns_that_never_began_is_none(tmp_path: Path) -
     path = folder / "summary.json"
     summary = json.loads(path.read_text())
     (now,) = entries_of(folder)
-    for row in (*summary["turn_measures"], *summary["session_measures"]):
-        del row["reached"]
+    for row in (*summary["turn_metrics"], *summary["session_metrics"]):
+        del row["completed_share"]
     path.write_text(json.dumps(summary))
     (then,) = entries_of(folder)
 

@@ -16,21 +16,21 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UsageError
-from bench.measures import SLOPE
+from bench.metrics import SLOPE
 from bench.plain import printable
 from bench.run.presence import is_run, run_folders
 from bench.units import NS_PER_S
 from reports.api import Run
 from reports.arguments import folder_of_run, given_texts, in_python
 from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
-from reports.histories.course import Course, Moved, Series, course_of, series_of, with_changes
-from reports.histories.entry import SHOWN, Entry, RunFigure, entries_of, stored_in
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
 from reports.question import NO_STRATUM, Question, Stratum
 from reports.samples import HEARD
 from reports.statistics.changes import ENOUGH, SIDE
 from reports.statistics.differences import Margin
-from reports.thresholds import gated, quoted
+from reports.thresholds import primary, quoted
+from reports.trends.course import Course, Moved, Series, course_of, series_of, with_changes
+from reports.trends.entry import SHOWN, Entry, RunFigure, entries_of, stored_in
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, difference_interval, scale_of, signed
 from reports.wording.words import INFINITE, interval
@@ -39,16 +39,16 @@ MAINS = ("ttfa", "ttft")
 HEADLINE = (0.5, 0.95)
 
 
-def history_question(text: str) -> Question:
+def trend_question(text: str) -> Question:
     """ttfa:p95, voice_to_voice:med, failures. Raises UsageError that says what is allowed."""
     name, _, aggregate = text.partition(":")
-    of = gated(name.strip())
+    of = primary(name.strip())
     if of.unit == "share":
         if aggregate not in ("", "rate"):
             raise UsageError(f"{of.name} is a rate: write --metric {of.name}")
         return Question(of.name, "rate", Margin())
     if of.unit == SLOPE or of.signed:
-        raise UsageError(f"{of.name} may be 0 or less, and a history compares by ratios: choose another measure")
+        raise UsageError(f"{of.name} may be 0 or less, and a history compares by ratios: choose another metric")
     match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|(med)", aggregate.strip() or "p50")
     p = (0.5 if match[2] else float(match[1]) / 100) if match else 0.0
     if p not in SHOWN:
@@ -59,38 +59,38 @@ def history_question(text: str) -> Question:
 
 def headline_questions(entries: Sequence[Entry]) -> list[Question]:
     """p50 and p95 of what callers wait for, and the failures."""
-    told = {of.measure for entry in entries for of in entry.quantiles}
+    told = {of.metric for entry in entries for of in entry.quantiles}
     main = next((name for name in MAINS if name in told), MAINS[0])
     waits = [main, *([HEARD] if HEARD in told else [])]
     return [
         *(Question(name, "quantile", Margin(), p) for name in waits for p in HEADLINE),
-        Question("failures", "rate", Margin()),
+        Question("failure_rate", "rate", Margin()),
     ]
 
 
 def of_turns(question: Question, entries: Iterable[Entry]) -> Question:
-    """The question about the commonest turns that these runs have of its measure; as it is where they are all alike."""
+    """The question about the commonest turns that these runs have of its metric; as it is where they are all alike."""
     turns = Counter[Stratum]()
     for entry in entries:
         for of, quantiles in entry.quantiles.items():
-            if of.measure == question.measure:
+            if of.metric == question.metric:
                 turns[of.stratum] += max(told.n for told in quantiles.values())
     if question.kind == "rate" or len(turns) < 2:
         return question
     (commonest, _), *_ = turns.most_common(1)
-    return Question(question.measure, question.kind, question.margin, question.p, stratum=commonest)
+    return Question(question.metric, question.kind, question.margin, question.p, stratum=commonest)
 
 
 DTYPES = dtypes_of(
-    (LABEL, ("scenario", "series", "target", "run_id", "run_verdict")),
-    (TEXT, ("unfit",)),
+    (LABEL, ("scenario", "series", "target", "run_id", "validity")),
+    (TEXT, ("excluded_because",)),
     ("datetime64[ns, UTC]", ("start",)),
-    (LABEL, ("figure", "measure")),
+    (LABEL, ("title", "metric")),
     (NUMBER, ("p",)),
-    (LABEL, ("measured_from", "traits", "unit")),
+    (LABEL, ("measured_from", "turn_type", "unit")),
     (NUMBER, ("value", "low", "high")),
     (COUNT, ("n",)),
-    (TEXT, ("lacks",)),
+    (TEXT, ("missing_because",)),
     (NUMBER, ("change", "change_low", "change_high")),
 )
 """The columns of a history's frame with their dtypes."""
@@ -106,7 +106,7 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class History:
+class Trend:
     """`notices`: what was left out, and why. `comparisons`: so many were made."""
 
     scenarios: tuple[Scenario, ...]
@@ -119,11 +119,11 @@ class History:
     @property
     def entries(self) -> list[Entry]:
         """All of them, the oldest first."""
-        return sorted((one for series in self.series for one in series.entries), key=lambda one: one.began_utc_ns)
+        return sorted((one for series in self.series for one in series.entries), key=lambda one: one.started_utc_ns)
 
     @property
     def runs(self) -> int:
-        return len({(entry.run_id, entry.began_utc_ns) for entry in self.entries})
+        return len({(entry.run_id, entry.started_utc_ns) for entry in self.entries})
 
     @property
     def courses(self) -> list[Course]:
@@ -137,7 +137,7 @@ class History:
     def moved(self) -> list[tuple[Course, Moved]]:
         """Every change, the newest first."""
         found = [(course, moved) for course in self.courses for moved in course.moved]
-        return sorted(found, key=lambda one: -one[1].first.began_utc_ns)
+        return sorted(found, key=lambda one: -one[1].first.started_utc_ns)
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each figure of each run: its value with its 95 % interval, in `unit`, as the run's report has it.
@@ -168,11 +168,11 @@ def _rows(course: Course) -> Iterable[dict[str, Any]]:
     moved = {id(one.first): one for one in course.moved}
     for entry, told in zip(series.entries, course.told, strict=True):
         change = moved.get(id(entry))
-        of_run = (series.scenario, series.name, entry.target, entry.run_id, entry.word, entry.unfit)
-        figure = (question.name, question.measure, question.p, stratum.measured_from, stratum.traits, question.unit)
+        of_run = (series.scenario, series.name, entry.target, entry.run_id, entry.validity, entry.unfit)
+        figure = (question.name, question.metric, question.p, stratum.measured_from, stratum.turn_type, question.unit)
         values = (told.value, told.low, told.high, told.n, told.lacks)
         changed = (change.share, change.low, change.high) if change else (None,) * 3
-        start = pd.Timestamp(entry.began_utc_ns, unit="ns", tz="UTC")
+        start = pd.Timestamp(entry.started_utc_ns, unit="ns", tz="UTC")
         yield dict(zip(DTYPES, (*of_run, start, *figure, *values, *changed), strict=True))
 
 
@@ -187,18 +187,18 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return runs, stored
 
 
-def history(*folders: Run | Path | str, measures: str | Sequence[str] = ()) -> History:
+def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
     """What `rtbench trend` shows of folders of runs or of stored baselines, or of runs.
 
-    `measures`: `ttfa:p95`, `failures`, …; without any the waits and failures. Raises UsageError as the command does,
+    `metrics`: `ttfa:p95`, `failures`, …; without any the waits and failures. Raises UsageError as the command does,
     and writes nothing.
     """
-    with in_python(metric="measures"):
-        questions = [history_question(text) for text in given_texts(measures, "measures")]
-        return history_of(*in_folders([Path(folder_of_run(one)) for one in folders]), questions)
+    with in_python(metric="metrics"):
+        questions = [trend_question(text) for text in given_texts(metrics, "metrics")]
+        return trend_of(*in_folders([Path(folder_of_run(one)) for one in folders]), questions)
 
 
-def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> History:
+def trend_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
     """Of run folders and folders of stored baselines. `questions`: what is asked, the headline figures if empty.
 
     What cannot be read is named in `notices`. Raises UsageError where nothing is left.
@@ -222,12 +222,12 @@ def history_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence
     return told_by(entries, questions, notices)
 
 
-def told_by(entries: Sequence[Entry], questions: Sequence[Question] = (), notices: Sequence[str] = ()) -> History:
+def told_by(entries: Sequence[Entry], questions: Sequence[Question] = (), notices: Sequence[str] = ()) -> Trend:
     """The history of entries that were read; pure."""
     found: dict[tuple[str, int, str, str], Entry] = {}
     again = 0  # of a target of a run the first that is met is shown
     for entry in entries:
-        key = entry.run_id, entry.began_utc_ns, entry.scenario, entry.target
+        key = entry.run_id, entry.started_utc_ns, entry.scenario, entry.target
         again += found.setdefault(key, entry) is not entry
     series = series_of(list(found.values()))
     runs = Counter(one.scenario for one in series for _ in one.entries)
@@ -246,7 +246,7 @@ def told_by(entries: Sequence[Entry], questions: Sequence[Question] = (), notice
         for name in names
     ]
     twice = f"{plural(again, 'target')} of runs that are there twice: each is shown once."
-    return History(tuple(scenarios), (*notices, *([twice] if again else [])))
+    return Trend(tuple(scenarios), (*notices, *([twice] if again else [])))
 
 
 def _of(courses: Sequence[Course], scenario: str, question: Question) -> tuple[Course, ...]:
@@ -299,7 +299,7 @@ def change_with_interval(moved: Moved, question: Question) -> str:
 
 def change_sentence(course: Course, moved: Moved) -> str:
     """ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC."""
-    since = moment(moved.first.began_utc_ns)
+    since = moment(moved.first.started_utc_ns)
     return f"{_named(course)}: {change_with_interval(moved, course.question)} since {since}"
 
 
@@ -307,51 +307,51 @@ def place(found: Sequence[tuple[Course, Moved]]) -> str:
     """sim since 12 Nov 2026, 02:00 UTC: ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)."""
     course, moved = found[0]
     told = [f"{verdicts.figure(one.question)} {change_with_interval(by, one.question)}" for one, by in found]
-    return f"{course.series.name} since {moment(moved.first.began_utc_ns)}: {', '.join(told)}"
+    return f"{course.series.name} since {moment(moved.first.started_utc_ns)}: {', '.join(told)}"
 
 
 def _named(course: Course) -> str:
     return f"{verdicts.figure(course.question)} of {course.series.name}"
 
 
-def history_headline(history: History) -> str:
+def trend_headline(trend: Trend) -> str:
     """The newest change, or that there is none, or that there are too few runs to say so."""
-    if places := history.places:
+    if places := trend.places:
         newest, *more = places[0]
-        others = f", with {plural(len(more), 'more figure')}" if more else ""
+        others = f", with {plural(len(more), 'more change')}" if more else ""
         told = f"{change_sentence(*newest)}{others}."
         return told if len(places) == 1 else f"{plural(len(places), 'change')}; the newest: {told}"
-    if history.comparisons:
-        return f"No change that {plural(history.runs, 'run')} can tell."
-    return f"Too few runs to tell a change: it takes {ENOUGH} that may be compared, {SIDE} on either side of it."
+    if trend.comparisons:
+        return f"No change that {plural(trend.runs, 'run')} can tell."
+    return f"Too few runs to tell a change: it takes {ENOUGH} that may be compared, {SIDE} before and after it."
 
 
 def day(entry: Entry) -> str:
     """2026-11-12 02:00, which sorts."""
-    return f"{datetime.fromtimestamp(entry.began_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
+    return f"{datetime.fromtimestamp(entry.started_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
 
 
-def begun(history: History) -> str:
+def begun(trend: Trend) -> str:
     """3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC."""
-    entries = history.entries
-    ends = [moment(one.began_utc_ns) for one in (entries[0], entries[-1])]
+    entries = trend.entries
+    ends = [moment(one.started_utc_ns) for one in (entries[0], entries[-1])]
     return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
-def unfit(history: History) -> str:
+def unfit(trend: Trend) -> str:
     """3 of 42 entries are shown and not compared: INVALID …"""
-    marks = [entry.mark for entry in history.entries if entry.unfit]
+    marks = [entry.mark for entry in trend.entries if entry.unfit]
     if not marks:
         return ""
     counted = [f"{marks.count(mark)} {mark}" for mark in dict.fromkeys(marks)]
     return f"{plural(len(marks), 'entry is', 'entries are')} shown and not compared: {', '.join(counted)}."
 
 
-def lacking_notes(history: History) -> list[str]:
+def lacking_notes(trend: Trend) -> list[str]:
     """Which series, or figures of one, have too few runs to compare, and how many of how many; often nothing."""
     each = []
-    for series in history.series:
-        courses = [course for course in history.courses if course.series is series]
+    for series in trend.series:
+        courses = [course for course in trend.courses if course.series is series]
         most, runs = max((len(course.used) for course in courses), default=0), plural(len(series.entries), "run")
         name = f"{series.scenario}, {series.name}"
         if most < ENOUGH:
@@ -362,10 +362,10 @@ def lacking_notes(history: History) -> list[str]:
     return [f"A change takes {ENOUGH} runs that can be compared. There are: {'; '.join(each)}."] if each else []
 
 
-def weekdays_notes(history: History) -> list[str]:
+def weekdays_notes(trend: Trend) -> list[str]:
     """Whose weekdays differ, from the least to the most, in one sentence."""
     told = []
-    for course in history.courses:
+    for course in trend.courses:
         if course.weekdays:
             ends = (course.weekdays.index(end(course.weekdays)) for end in (min, max))
             least, most = (f"{day_abbr[at]} {signed(course.weekdays[at], scale_of(course.question))}" for at in ends)
@@ -373,20 +373,20 @@ def weekdays_notes(history: History) -> list[str]:
     return [f"Weekdays differ, and that is taken off before changes are looked for: {'; '.join(told)}."] if told else []
 
 
-def doubtful(history: History) -> list[str]:
+def doubtful(trend: Trend) -> list[str]:
     """What may have changed, and is not marked."""
     return [
         f"{_named(course)} may have changed by {moved_by(moved, course.question)} by "
-        f"{moment(moved.first.began_utc_ns)}, and has no mark: neighbouring runs are autocorrelated "
-        f"({course.alike:.2f}), so {plural(len(course.used), 'run')} count as {course.worth}."
-        for course in history.courses
+        f"{moment(moved.first.started_utc_ns)}, and has no mark: neighbouring runs are autocorrelated "
+        f"({course.alike:.2f}), so {plural(len(course.used), 'run')} count as {course.effective_sessions}."
+        for course in trend.courses
         for moved in course.doubtful
     ]
 
 
-def series_notes(history: History) -> list[str]:
+def series_notes(trend: Trend) -> list[str]:
     """Which targets have several series, as their runs were not made in the same way, in one sentence."""
-    series = Counter((scenario.name, one.target) for scenario in history.scenarios for one in scenario.series)
+    series = Counter((scenario.name, one.target) for scenario in trend.scenarios for one in scenario.series)
     told = [f"{target} in {name} ({number})" for (name, target), number in series.items() if number > 1]
     return [f"Runs that are not comparable are series of their own: {', '.join(told)}."] if told else []
 

@@ -15,6 +15,7 @@ from bench import foreign
 from bench.errors import UsageError
 from bench.foreign import JsonError
 from bench.plain import printable
+from bench.run.document import ValidityStatus
 from reports.blocks import marked
 from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
 from reports.gate.by_stored import each_once
@@ -28,8 +29,8 @@ from reports.statistics.quantiles import lack
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, TurnRate
 from reports.summary.outcomes import limited, most_limited
-from reports.summary.trust import RunWord, verdict_of
-from reports.text.document import MeasureFigures, Quantile, TargetOutcomes
+from reports.summary.trust import WORDS, RunWord, validity_of
+from reports.text.document import MetricEntry, Quantile, TargetOutcomes
 from reports.wording.validity import over_the_limit, verdict_reason
 
 SHOWN = (0.5, 0.9, 0.95, 0.99)
@@ -37,9 +38,9 @@ SHOWN = (0.5, 0.9, 0.95, 0.99)
 
 
 class FigureKey(NamedTuple):
-    """Whose quantiles: a measure and the turns that it is of."""
+    """Whose quantiles: a metric and the turns that it is of."""
 
-    measure: str
+    metric: str
     stratum: Stratum
 
 
@@ -71,10 +72,10 @@ class Entry:
     run_id: str
     name: str
     """the run's folder, or its id where there is none"""
-    began_utc_ns: int
+    started_utc_ns: int
     scenario: str
     target: str
-    word: RunWord
+    validity: ValidityStatus
     why: str
     labels: Mapping[str, str]
     conditions: Mapping[str, str]
@@ -83,18 +84,22 @@ class Entry:
     report: Path | None = None
 
     @property
+    def word(self) -> RunWord:
+        return WORDS[self.validity]
+
+    @property
     def simulated(self) -> bool:
         return self.conditions["simulated"] == "yes"
 
     @property
     def unfit(self) -> str:
         """INVALID: …: why its figures are shown and not compared; empty where they are."""
-        return self.why if self.word == "VALID" else f"{self.word}: {self.why}"
+        return self.why if self.validity == "valid" else f"{self.word}: {self.why}"
 
     @property
     def use(self) -> str:
         """VALID, INVALID, NO VERDICT, INVALID (throttled): whether its figures may be used."""
-        return "INVALID (throttled)" if self.word == "VALID" and self.unfit else self.word
+        return "INVALID (throttled)" if self.validity == "valid" and self.unfit else self.word
 
     @property
     def mark(self) -> str:
@@ -111,27 +116,27 @@ class _Summary(msgspec.Struct):
     scenario: str
     targets: list[str]
     outcomes: dict[str, TargetOutcomes]
-    turn_measures: list[MeasureFigures]
-    session_measures: list[MeasureFigures]
+    turn_metrics: list[MetricEntry]
+    session_metrics: list[MetricEntry]
     counts: list[Counts]
-    arms: list[ArmFacts]
+    target_settings: list[ArmFacts]
     rates: list[TurnRate] = []
 
 
 def entries_of(folder: Path) -> list[Entry]:
     """Each target of a run. Raises UsageError where the folder is no run, or has no summary."""
     document, summary = document_of(folder), _summary(folder)
-    verdict, report = verdict_of(document), folder / "report.html"
-    why = "" if verdict.valid else printable(verdict_reason(verdict))
+    verdict, report = validity_of(document), folder / "report.html"
+    why = "" if verdict.status == "valid" else printable(verdict_reason(verdict))
     return [
         Entry(
             run_id=str(document.get("run_id") or printable(folder.name)),
             name=printable(folder.resolve().name),
-            began_utc_ns=int(document.get("began_utc_ns") or 0),
+            started_utc_ns=int(document.get("started_utc_ns") or 0),
             scenario=printable(summary.scenario),
             target=printable(target),
-            word=verdict.word,
-            why=why or (_throttled(summary.outcomes.get(target)) if verdict.valid else ""),
+            validity=verdict.status,
+            why=why or (_throttled(summary.outcomes.get(target)) if verdict.status == "valid" else ""),
             labels=labels_of(document),
             conditions=conditions_in(
                 document, printable(target), _facts(summary, target), simulated=bool(document.get("simulated"))
@@ -155,7 +160,7 @@ def _summary(folder: Path) -> _Summary:
 
 
 def _facts(summary: _Summary, target: str) -> ArmFacts:
-    told = next((arm for arm in summary.arms if arm.target == target), ArmFacts(target=target))
+    told = next((arm for arm in summary.target_settings if arm.target == target), ArmFacts(target=target))
     shown = {fact: printable(getattr(told, fact) or "") for fact in ("model", "region", "voice")}
     return msgspec.structs.replace(told, **shown)
 
@@ -169,55 +174,57 @@ def _throttled(outcomes: TargetOutcomes | None) -> str:
 
 
 def _quantiles(summary: _Summary, target: str) -> dict[FigureKey, dict[float, RunFigure]]:
-    """By measure and turns; without what latency counts from where all turns of a measure count from one instant."""
+    """By metric and turns; without what latency counts from where all turns of a metric count from one instant."""
     mine = [
-        row for row in (*summary.turn_measures, *summary.session_measures) if row.target == target and row.step == ALL
+        row for row in (*summary.turn_metrics, *summary.session_metrics) if row.target == target and row.step == ALL
     ]
     origins: dict[str, set[str]] = {}
     for row in mine:
-        origins.setdefault(row.measure, set()).add(row.measured_from or "")
+        origins.setdefault(row.metric, set()).add(row.measured_from or "")
     lost = outcomes.turns_not_started if (outcomes := summary.outcomes.get(target)) else 0
     found = {}
     for row in mine:
-        measured_from = (row.measured_from or "") if len(origins[row.measure]) > 1 else ""
+        measured_from = (row.measured_from or "") if len(origins[row.metric]) > 1 else ""
         cells = zip(SHOWN, (row.p50, row.p90, row.p95, row.p99), strict=True)
-        found[FigureKey(row.measure, Stratum(measured_from, row.traits or ""))] = {
-            p: missing(OLDER, row.n) if lost and row.reached is None else _told(row, one) for p, one in cells
+        found[FigureKey(row.metric, Stratum(measured_from, row.turn_type or ""))] = {
+            p: missing(OLDER, row.n) if lost and row.completed_share is None else _told(row, one) for p, one in cells
         }
     return found
 
 
-def _told(row: MeasureFigures, one: Quantile) -> RunFigure:
-    if row.inexact:
-        return missing(printable(row.inexact), row.n)
-    if one.censored:
+def _told(row: MetricEntry, one: Quantile) -> RunFigure:
+    if row.uncertain_because:
+        return missing(printable(row.uncertain_because), row.n)
+    if one.in_failures:
         return RunFigure(math.inf, n=row.n)
-    if not one.published or math.isnan(one.value):
-        lacking = "the interval reaches into the failed turns" if one.status == "open" else "too few turns"
-        if one.needs:
-            lacking = f"needs {count(one.needs)} {'turns' if one.status == 'too few turns' else 'sessions'}"
+    if not one.reported or math.isnan(one.value):
+        lacking = "the interval reaches into the failed turns" if one.status == "unbounded" else "too few turns"
+        if one.required:
+            lacking = f"needs {count(one.required)} {'turns' if one.status == 'too_few_turns' else 'sessions'}"
         return missing(lacking, row.n)
     low, high = (-math.inf if math.isnan(one.low) else one.low), (math.inf if math.isnan(one.high) else one.high)
     return RunFigure(one.value, low, high, variance_of(low, one.value, high), row.n)
 
 
 def _each_rate(summary: _Summary, target: str) -> Iterable[tuple[str, RunFigure]]:
-    if (outcomes := summary.outcomes.get(target)) and not math.isnan(outcomes.failures):
+    if (outcomes := summary.outcomes.get(target)) and not math.isnan(outcomes.failure_rate):
         yield (
-            "failures",
-            RunFigure(outcomes.failures, outcomes.failures_low, outcomes.failures_high, n=outcomes.turns_planned),
+            "failure_rate",
+            RunFigure(
+                outcomes.failure_rate, outcomes.failure_rate_low, outcomes.failure_rate_high, n=outcomes.turns_planned
+            ),
         )
         throttled, ended = limited(outcomes.turns)
         if ended:
-            yield "throttled", RunFigure(throttled / ended, n=ended)
+            yield "throttle_rate", RunFigure(throttled / ended, n=ended)
     for counts in summary.counts:
         if counts.target == target and counts.replies:
-            yield "stalled", RunFigure(counts.stalled / counts.replies, n=counts.replies)
+            yield "stall_rate", RunFigure(counts.stalled / counts.replies, n=counts.replies)
     for rate in summary.rates:
         if rate.target == target:
             few = math.isnan(rate.value)
-            told = missing(f"too few: {plural(rate.of, 'turn')}", rate.of)
-            yield rate.name, told if few else RunFigure(rate.value, rate.low, rate.high, n=rate.of)
+            told = missing(f"too few: {plural(rate.total, 'turn')}", rate.total)
+            yield rate.rate, told if few else RunFigure(rate.value, rate.low, rate.high, n=rate.total)
 
 
 TAIL = 0.975
@@ -240,15 +247,15 @@ def entry_of(baseline: Baseline) -> Entry:
     return Entry(
         run_id=baseline.run_id,
         name=printable(baseline.run_id),
-        began_utc_ns=baseline.began_utc_ns,
+        started_utc_ns=baseline.started_utc_ns,
         scenario=printable(baseline.scenario),
         target=printable(baseline.target),
-        word="VALID",
+        validity="valid",
         why="",
         labels={printable(key): printable(value) for key, value in baseline.labels.items()},
         conditions={printable(key): printable(value) for key, value in baseline.conditions.items()}
         | {"simulated": "yes" if baseline.simulated else "no"},
-        quantiles={FigureKey(row.measure, row.stratum): dict(_of_stored_quantiles(row)) for row in baseline.quantiles},
+        quantiles={FigureKey(row.metric, row.stratum): dict(_of_stored_quantiles(row)) for row in baseline.quantiles},
         rates={rate.name: RunFigure(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},
     )
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.units import NS_PER_S
-from reports.histories.entry import Entry, FigureKey, RunFigure, missing
 from reports.numbers import NONE, plural, shortened
 from reports.question import NO_STRATUM, POINTS, Question
 from reports.sides.workload import OF_LOAD, differing_between, group_of
 from reports.statistics.changes import ENOUGH, SIDE, LevelChange, changes, comparisons, levels, without
 from reports.statistics.counting import Integers
 from reports.summary import drift
+from reports.trends.entry import Entry, FigureKey, RunFigure, missing
 from reports.wording.verdicts import as_share, scale_of
 
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
@@ -52,7 +52,7 @@ def series_of(entries: Sequence[Entry]) -> list[Series]:
     What a run does not tell sets it apart from nobody: older versions tell less.
     """
     groups: dict[tuple[str, str], list[tuple[dict[str, str], list[Entry]]]] = {}
-    for entry in sorted(entries, key=lambda one: (one.began_utc_ns, one.run_id)):
+    for entry in sorted(entries, key=lambda one: (one.started_utc_ns, one.run_id)):
         mine = {key: text for key, text in entry.conditions.items() if text and group_of(key) not in FREE}
         alike = groups.setdefault((entry.scenario, entry.target), [])
         for known, members in alike:
@@ -93,7 +93,7 @@ def _phrase(key: str, text: str) -> str:
     return f"{text} {name}" if text.isdecimal() else f"{name} {shortened(text, LONGEST)}"
 
 
-NOT_TOLD = missing("not told")
+NOT_TOLD = missing("not reported")
 DAY_H = 24
 NS_PER_HOUR = 3_600 * NS_PER_S
 NS_PER_DAY = DAY_H * NS_PER_HOUR
@@ -139,7 +139,7 @@ class Course:
     """what would be changes, were neighbouring runs not alike"""
     levels: tuple[Level, ...] = ()
     alike: float = 0.0
-    worth: int = 0
+    effective_sessions: int = 0
     """as so many independent runs those count that were compared"""
     weekdays: tuple[float, ...] = ()
     """by how much Monday to Sunday (UTC) lie above their mean, which is taken off; nothing where they do not differ"""
@@ -150,10 +150,10 @@ class Course:
 
     @property
     def lacking(self) -> str:
-        """7 runs: a change takes ten, five on either side of it; empty where there are so many."""
+        """7 runs: a change takes ten, five before and after it; empty where there are so many."""
         if len(self.used) >= ENOUGH:
             return ""
-        return f"{plural(len(self.used), 'run')} to compare, and a change takes {ENOUGH}: {SIDE} on either side of it"
+        return f"{plural(len(self.used), 'run')} to compare, and a change takes {ENOUGH}: {SIDE} before and after it"
 
 
 def course_of(series: Series, question: Question) -> Course:
@@ -169,10 +169,10 @@ def course_of(series: Series, question: Question) -> Course:
 
 def _told(entry: Entry, question: Question) -> RunFigure:
     if question.kind == "rate":
-        return entry.rates.get(question.measure, NOT_TOLD)
-    quantiles = entry.quantiles.get(FigureKey(question.measure, question.stratum or NO_STRATUM), {})
+        return entry.rates.get(question.metric, NOT_TOLD)
+    quantiles = entry.quantiles.get(FigureKey(question.metric, question.stratum or NO_STRATUM), {})
     if not quantiles and question.stratum is None:  # those of a run whose turns are all of one kind, whatever it is
-        mine = [told for of, told in entry.quantiles.items() if of.measure == question.measure]
+        mine = [told for of, told in entry.quantiles.items() if of.metric == question.metric]
         quantiles = mine[0] if len(mine) == 1 else {}
     return quantiles.get(question.p or 0.0, NOT_TOLD)
 
@@ -187,7 +187,7 @@ def _compared(course: Course, among: int) -> Course:
     entries, rate = [course.series.entries[place] for place in course.used], course.question.kind == "rate"
     told = [course.told[place] for place in course.used]
     figures = np.array([one.value if rate else math.log(one.value) for one in told])
-    days = days_of(np.array([entry.began_utc_ns for entry in entries], dtype=np.int64))
+    days = days_of(np.array([entry.started_utc_ns for entry in entries], dtype=np.int64))
     least = POINTS if rate else math.log1p(drift.APART)
     found = changes(figures, np.array([one.variance for one in told]), days, among=among, least=least)
     edges = [0, *(change.at for change in found.changes), len(entries)]
@@ -206,23 +206,23 @@ def _compared(course: Course, among: int) -> Course:
         doubtful=doubtful,
         levels=tuple(means),
         alike=found.alike,
-        worth=found.worth(len(entries)),
+        effective_sessions=found.effective_sessions(len(entries)),
         weekdays=tuple(as_share(own, scale_of(course.question)) or 0.0 for own in found.weekdays),
     )
 
 
-def days_of(began_utc_ns: Integers) -> Integers:
+def days_of(started_utc_ns: Integers) -> Integers:
     """The day of each run, since 1970, for its weekday.
 
     Days begin at midnight UTC, unless runs start within an hour of it: a nightly job that waits for its turn would be
     now of the one day, now of the next. Then they begin at the hour around which fewest runs start, the farthest from
     midnight, and have the name of the day that most of the runs have by the calendar.
     """
-    hours = began_utc_ns // NS_PER_HOUR % DAY_H
+    hours = started_utc_ns // NS_PER_HOUR % DAY_H
     starts = np.bincount(hours, minlength=DAY_H)
     near = starts + np.roll(starts, 1)
     cut = min(range(DAY_H), key=lambda hour: (near[hour], hour > 0, -min(hour, DAY_H - hour)))
-    days: Integers = (began_utc_ns - cut * NS_PER_HOUR) // NS_PER_DAY
+    days: Integers = (started_utc_ns - cut * NS_PER_HOUR) // NS_PER_DAY
     return days + int(2 * np.count_nonzero(hours < cut) > hours.size)
 
 

@@ -8,9 +8,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from bench.units import NS_PER_S
-from reports.histories.course import Course, Moved
-from reports.histories.entry import Entry
-from reports.histories.history import change_sentence, figure_text, moved_by, shown_number
 from reports.numbers import log_range, moment, ms, percent, plural
 from reports.page.svg import (
     COLOURS,
@@ -25,6 +22,9 @@ from reports.page.svg import (
     shape,
     tone,
 )
+from reports.trends.course import Course, Moved
+from reports.trends.entry import Entry
+from reports.trends.trend import change_sentence, figure_text, moved_by, shown_number
 from reports.wording.verdicts import figure
 
 MINUTES = (1, 5, 15, 30, 60, 180, 360, 720)
@@ -126,7 +126,7 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
         )
         + ".",
     )
-    every = sorted({entry.began_utc_ns for course in courses for entry in course.series.entries})
+    every = sorted({entry.started_utc_ns for course in courses for entry in course.series.entries})
     low, high = every[0] / NS_PER_S, every[-1] / NS_PER_S
     room = (high - low) * 0.02 or ROOM_S
     x = PixelScale(identity, low - room, high + room, plot.x0, plot.x1)
@@ -146,14 +146,14 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
         told: dict[int, str] = {}
         for entry, one in zip(course.series.entries, course.told, strict=True):
             mark = f", {entry.mark}" if entry.unfit else ""  # 612 (590 – 640), ✕ INVALID
-            told[entry.began_utc_ns] = f"{figure_text(one, course.question)}{mark}"
+            told[entry.started_utc_ns] = f"{figure_text(one, course.question)}{mark}"
         lines.append((course.series.name, told))
     plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in every], lines)
     return plot
 
 
 def at_s(entry: Entry) -> float:
-    return entry.began_utc_ns / NS_PER_S
+    return entry.started_utc_ns / NS_PER_S
 
 
 def _values(courses: Sequence[Course], plot: Plot) -> PixelScale:
@@ -209,7 +209,7 @@ def _unfit(plot: Plot, entry: Entry, x: float, y: float, mark: str, colour: str,
 def _changes(plot: Plot, marks: Sequence[tuple[Course, Moved]], numbers: Mapping[str, int], x: PixelScale) -> None:
     """Each change with its size above, in rows so that sizes do not meet."""
     free = [-math.inf] * LABEL_ROWS
-    for course, moved in sorted(marks, key=lambda one: one[1].first.began_utc_ns):
+    for course, moved in sorted(marks, key=lambda one: one[1].first.started_utc_ns):
         at = (x(at_s(moved.last)) + x(at_s(moved.first))) / 2
         row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
         free[row] = at + LABEL_WIDE

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from bench.cli import quick
+from bench.cli import quickstart
 from bench.errors import UsageError
-from bench.measures import sessions_to_publish
+from bench.metrics import sessions_to_publish
 from bench.target.options import ServiceOptions
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -33,7 +33,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    monkeypatch.setattr(quick, "_locust", lambda *given: pytest.fail(f"{given} was run"))
+    monkeypatch.setattr(quickstart, "_locust", lambda *given: pytest.fail(f"{given} was run"))
 
 
 def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
@@ -43,7 +43,7 @@ def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
     monkeypatch.setenv("AZURE_OPENAI_DEPLOYMENT_NAME", "gpt-realtime")
 
     with pytest.raises(UsageError, match="add --yes"):
-        quick.quick_run(ServiceOptions(), simulate=False, yes=False, runs=tmp_path)
+        quickstart.quick_run(ServiceOptions(), simulate=False, yes=False, runs=tmp_path)
     said = capsys.readouterr().out
     assert said.startswith(
         f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime with voice_turns, "
@@ -57,7 +57,7 @@ def test_targets_of_a_file_are_all_named_and_counted(capsys: pytest.CaptureFixtu
     service_options = ServiceOptions(("west", "east"), tmp_path / "targets.yaml")
 
     with pytest.raises(UsageError, match="add --yes"):
-        quick.quick_run(service_options, simulate=False, yes=False, runs=tmp_path)
+        quickstart.quick_run(service_options, simulate=False, yes=False, runs=tmp_path)
     said = capsys.readouterr().out
     assert "127.0.0.1:1" in said
     assert "127.0.0.1:2" in said
@@ -72,13 +72,13 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
     monkeypatch.chdir(tmp_path)
     started: list[str] = []
 
-    def note(load: quick.Load, runs: Path, environ: object, *options: str) -> int:
+    def note(load: quickstart.Load, runs: Path, environ: object, *options: str) -> int:
         started.extend([*load.options, *options])
         return 0
 
-    monkeypatch.setattr(quick, "_locust", note)
+    monkeypatch.setattr(quickstart, "_locust", note)
 
-    assert quick.quick_run(ServiceOptions(("west", "east")), simulate=False, yes=True, runs=tmp_path) == 0
+    assert quickstart.quick_run(ServiceOptions(("west", "east")), simulate=False, yes=True, runs=tmp_path) == 0
     assert started[started.index("--target-file") + 1] == str(tmp_path / "targets.yaml")
     assert started[started.index("--targets") + 1] == "west,east"
     assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == ["voice_turns.py"]
@@ -86,7 +86,7 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
 
 
 def test_the_simulated_run_is_of_callers_who_type_and_who_speak() -> None:
-    options = quick.SIMULATED.options
+    options = quickstart.SIMULATED.options
 
     assert [Path(file).stem for file in options[options.index("-f") + 1].split(",")] == ["quickstart"]
     assert options[options.index("--sessions") + 1] == "100"
@@ -98,7 +98,7 @@ CALL_S, PAUSE_S, TURNS = {"text_turns": 7.1, "voice_turns": 29.8}, 1.0, 4
 
 @pytest.mark.parametrize(("spare", "users"), [(8.0, 100), (2.0, 100), (1.0, 50), (0.5, 30), (0.0, 30)])
 def test_a_busy_machine_plays_fewer_calls_at_a_time_but_as_many_in_two_minutes(spare: float, users: int) -> None:
-    load = quick.fitting_load(spare)
+    load = quickstart.fitting_load(spare)
     free_s = [at / load.spawn_rate for at in range(load.users)]
     played = Counter[str]()
     for script in islice(cycle(CALL_S), load.sessions):
@@ -114,17 +114,17 @@ def test_as_many_sessions_are_played_as_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """On a busy machine fewer at a time; on a deployment they are what the estimate is of."""
-    played: list[quick.Load] = []
-    monkeypatch.setattr(quick, "spare_cores", lambda: 0.5)
-    monkeypatch.setattr(quick, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
-    monkeypatch.setattr(quick, "_looked", lambda load, *given: played.append(load) or 0)
+    played: list[quickstart.Load] = []
+    monkeypatch.setattr(quickstart, "spare_cores", lambda: 0.5)
+    monkeypatch.setattr(quickstart, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
+    monkeypatch.setattr(quickstart, "_looked", lambda load, *given: played.append(load) or 0)
 
-    quick.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path, sessions=111)
+    quickstart.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path, sessions=111)
     assert (played[0].users, played[0].sessions) == (30, 111)
 
     (tmp_path / "targets.yaml").write_text(TARGETS)
     with pytest.raises(UsageError, match="add --yes"):
-        quick.quick_run(
+        quickstart.quick_run(
             ServiceOptions(("west",), tmp_path / "targets.yaml"), simulate=False, yes=False, runs=tmp_path, sessions=45
         )
     assert ", 45 sessions, 3 at a time: about " in capsys.readouterr().out
@@ -134,13 +134,13 @@ def test_cores_that_are_not_for_this_run_are_told_apart(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The report names all cores of the machine."""
-    monkeypatch.setattr(quick, "spare_cores", lambda: 1.5)
-    monkeypatch.setattr(quick, "core_count", lambda: 2)
+    monkeypatch.setattr(quickstart, "spare_cores", lambda: 1.5)
+    monkeypatch.setattr(quickstart, "core_count", lambda: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    monkeypatch.setattr(quick, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
-    monkeypatch.setattr(quick, "_looked", lambda *given: 0)
+    monkeypatch.setattr(quickstart, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
+    monkeypatch.setattr(quickstart, "_looked", lambda *given: 0)
 
-    quick.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path)
+    quickstart.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path)
 
     told = capsys.readouterr().out.replace("\u00a0", " ")
     assert "1.5 of 2 cores are free (2 more cores of this machine may not be used), so 75 calls run at a time" in told
@@ -148,15 +148,17 @@ def test_cores_that_are_not_for_this_run_are_told_apart(
 
 
 def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quick, "core_times", lambda: None)
-    monkeypatch.setattr(quick, "core_count", lambda: 4)
-    monkeypatch.setattr(quick, "load_average", lambda: 3.5)
-    monkeypatch.setattr(quick, "WATCHED_S", 0.0)
+    monkeypatch.setattr(quickstart, "core_times", lambda: None)
+    monkeypatch.setattr(quickstart, "core_count", lambda: 4)
+    monkeypatch.setattr(quickstart, "load_average", lambda: 3.5)
+    monkeypatch.setattr(quickstart, "WATCHED_S", 0.0)
 
-    assert quick.spare_cores() == 0.5
+    assert quickstart.spare_cores() == 0.5
 
 
-BUSY = {"name": "red", "workers": 1} | {"processors": {"cores": 2, "own": 0.1, "programs": 0.97, "taken_most": 1.0}}
+BUSY = {"name": "red", "workers": 1} | {
+    "cpu_use": {"cores": 2, "this_run": 0.1, "all_programs": 0.97, "total_max": 1.0}
+}
 """A host of which other programs had the cores."""
 
 
@@ -168,9 +170,9 @@ BUSY = {"name": "red", "workers": 1} | {"processors": {"cores": 2, "own": 0.1, "
         (Plan(valid=False), {"hosts": [BUSY]}, 4, 0),
         (Plan(valid=False, failed=0.1), {}, 4, 1),
         (Plan(failed=0.1), {}, 1, 1),
-        (Plan(), {"verdict": None}, 4, 4),  # not judged
-        (Plan(valid=False), {"stopped": "interrupted"}, 4, 130),
-        (Plan(), {"stopped": "interrupted"}, 130, 130),
+        (Plan(), {"validity": None}, 4, 4),  # not judged
+        (Plan(valid=False), {"stop_reason": "interrupted"}, 4, 130),
+        (Plan(), {"stop_reason": "interrupted"}, 130, 130),
         (Plan(valid=False), {}, 2, 2),
     ],
 )
@@ -187,9 +189,9 @@ def test_a_quick_run_is_a_look_at_the_tool_and_no_gate(
         synthetic.write(tmp_path / "run", plan, **changes)
         return run_status
 
-    monkeypatch.setattr(quick, "_locust", play)
+    monkeypatch.setattr(quickstart, "_locust", play)
 
-    assert quick._looked(quick.SIMULATED, tmp_path, {}) == status
+    assert quickstart._looked(quickstart.SIMULATED, tmp_path, {}) == status
     told = capsys.readouterr().out
     assert bool(told) is (run_status == 4 and plan.valid is False)
     if told:
@@ -200,19 +202,22 @@ def test_a_quick_run_is_a_look_at_the_tool_and_no_gate(
 
 
 def test_a_run_that_lacks_a_part_is_more_than_inexact(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    rule = {
-        "rule": "e",
-        "name": "no part is missing",
-        "measure": "turns",
-        "figure": 23.0,
+    check = {
+        "name": "missing_data",
+        "value": 23.0,
         "limit": 1.0,
-        "passed": False,
+        "result": "fail",
+        "note": "",
+        "remedy": "",
+        "unit": "%",
     }
 
     def play(*_: object) -> int:
-        synthetic.write(tmp_path / "run", Plan(), verdict={"valid": False, "rules": [rule], "inexact": []})
+        synthetic.write(
+            tmp_path / "run", Plan(), validity={"status": "invalid", "checks": [check], "uncertain_metrics": []}
+        )
         return 4
 
-    monkeypatch.setattr(quick, "_locust", play)
+    monkeypatch.setattr(quickstart, "_locust", play)
 
-    assert quick._looked(quick.SIMULATED, tmp_path, {}) == 4
+    assert quickstart._looked(quickstart.SIMULATED, tmp_path, {}) == 4

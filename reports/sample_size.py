@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from msgspec import field
 
 from bench.errors import UsageError
-from bench.measures import SLOPE
+from bench.metrics import SLOPE
 from bench.money import Prices, cost_usd
 from bench.units import NS_PER_S, S_PER_MINUTE
 from reports import runs
@@ -54,13 +53,13 @@ from reports.statistics.power import (
     pilot_of_rate,
     spread_of,
 )
-from reports.statistics.quantiles import estimates, sessions_needed
+from reports.statistics.quantiles import quantiles, sessions_needed
 from reports.statistics.rates import sessions_without
 from reports.statistics.resample import seed_of
 from reports.summary.money import KINDS, bills_of, money_of
 from reports.summary.summary import window_of
-from reports.summary.trust import verdict_of
-from reports.thresholds import gated, quoted
+from reports.summary.trust import validity_of
+from reports.thresholds import primary, quoted
 from reports.turns import measured_sessions
 from reports.wording.verdicts import figure
 
@@ -77,12 +76,12 @@ class SizeQuestion:
     effect: float
     margin: float
     power: float
-    gates: int = GATES
+    primary_metrics: int = GATES
 
     @property
     def level(self) -> float:
         """The error that this gate has after Holm, were it the first to turn red."""
-        return LEVEL / self.gates
+        return LEVEL / self.primary_metrics
 
     @property
     def is_rate(self) -> bool:
@@ -100,11 +99,11 @@ class SizeQuestion:
 
 
 def size_question(
-    measure: str, detect: str | None, margin: str | None, power: float, gates: int = GATES
+    metric: str, detect: str | None, margin: str | None, power: float, gates: int = GATES
 ) -> SizeQuestion:
     """Raises UsageError that says what is allowed."""
-    name, _, aggregate = measure.partition(":")
-    of = gated(name.strip())
+    name, _, aggregate = metric.partition(":")
+    of = primary(name.strip())
     if of.unit == SLOPE:
         raise UsageError(f"{name} is a slope, and has no size to plan for: plan for ttfa")
     rate = of.unit == "share"
@@ -157,7 +156,7 @@ NOTHING = Price(0.0, 0.0)
 
 def usd_per_session(run: RunFrames, sides: Sequence[Side]) -> float:
     """Cost of a session in each of two arms: the sum over both sides, or twice that of one side."""
-    costs = {cost.target: cost.per_session for cost in money_of(run, sides[0].turns.targets).costs}
+    costs = {cost.target: cost.usd_per_session for cost in money_of(run, sides[0].turns.targets).targets}
     each = [costs.get(side.name, math.nan) for side in sides]
     return sum(each) * (2 / len(each))
 
@@ -170,7 +169,7 @@ def time_price(side: Side) -> Price:
     opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
     opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)
     begun = sessions["turns_started"].to_numpy(dtype=np.float64)
-    good = (sessions["outcome_class"] == "good").to_numpy() & (begun > 0) & ~np.isnan(opened)
+    good = (sessions["outcome_class"] == "success").to_numpy() & (begun > 0) & ~np.isnan(opened)
     if not good.any():
         return UNKNOWN
     length = sessions["ended_at_ns"].to_numpy(dtype=np.float64)[good]
@@ -183,7 +182,7 @@ def time_price(side: Side) -> Price:
 def usd_price(side: Side) -> Price:
     """What a session costs by its turns: their tokens, and the minutes that they take where these are paid for."""
     run, targets = side.run, side.turns.targets
-    charges = next((cost.charges for cost in money_of(run, targets).costs if cost.target == side.name), ())
+    charges = next((cost.models for cost in money_of(run, targets).targets if cost.target == side.name), ())
     prices = next((charge.prices for charge in charges if charge.prices), None)
     if prices is None:
         return UNKNOWN
@@ -200,13 +199,13 @@ def _tokens_price(side: Side, prices: Prices) -> Price:
     usd: Floats = cost_usd(prices, {kind: np.nan_to_num(bills.tokens(kind)) for kind in KINDS})
     place = side.turns.targets.index(side.name) if side.name in side.turns.targets else -1
     mine: Integers = bills.told & (bills.target == place)
-    told = mine & ~bills.stray
+    told = mine & ~bills.unattributed
     number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][told]
     sessions = np.unique(bills.session[told]).size
     if np.unique(number).size < 2:
         return UNKNOWN
     history, turn = np.polyfit(number - 1, usd[told], 1)
-    return _price(float(usd[mine & bills.stray].sum()) / sessions, float(turn), max(0.0, float(history)))
+    return _price(float(usd[mine & bills.unattributed].sum()) / sessions, float(turn), max(0.0, float(history)))
 
 
 def _price(session: float, turn: float, history: float = 0.0) -> Price:
@@ -215,7 +214,7 @@ def _price(session: float, turn: float, history: float = 0.0) -> Price:
 
 Range = tuple[Number, Number, Number]
 """Least, likely, most."""
-FAILURES = Question("failures", "rate", Margin())
+FAILURES = Question("failure_rate", "rate", Margin())
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,7 @@ class Size:
     spread: Spread
     cheapest_by_time: int | None
     cheapest_by_usd: int | None
-    sessions_alone: int
+    sessions_single_metric: int
     """the likely number, were this the only gate"""
 
     @property
@@ -302,10 +301,10 @@ def sized_of(run: RunFrames, asked: SizeQuestion, target: str | None, like: str)
         turns_per_session=turns,
         sessions_per_min=_pace(run, base),
         usd_per_session=usd_per_session(run, sides),
-        spread=spread_of(sample, *estimates(sample, (0.5, 0.95))),
+        spread=spread_of(sample, *quantiles(sample, (0.5, 0.95))),
         cheapest_by_time=cheapest_turns(parts, time_price(base)),
         cheapest_by_usd=cheapest_turns(parts, usd_price(base)),
-        sessions_alone=max(floor, pilot.needed(asked.distance, asked.power)[1]),
+        sessions_single_metric=max(floor, pilot.needed(asked.distance, asked.power)[1]),
     )
 
 
@@ -317,7 +316,7 @@ def _sides(run: RunFrames, target: str | None) -> tuple[Side, ...]:
         refuse_unknown(run, target)
     names = known if target is None else [target]
     places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in names]
-    pairs = by_pair(run, turns, places) if len(names) == 2 and run.document.get("interleaved") else None
+    pairs = by_pair(run, turns, places) if len(names) == 2 and run.metadata.get("interleaved") else None
     if pairs is None and len(names) > 1:
         choices = " or ".join(f"{run.folder}:{name}" for name in names)
         raise UsageError(f"{run.folder} has {len(names)} targets: say which one the plan is for, {choices}")
@@ -343,7 +342,7 @@ def _pilot(sides: Sequence[Side], asked: SizeQuestion, rng: np.random.Generator)
 
 
 def _waits(base: Side, question: Question) -> Question:
-    """The question whose spread is reported: the figure itself, or for a rate the main measure."""
+    """The question whose spread is reported: the figure itself, or for a rate the main metric."""
     if question.kind == "quantile":
         return question
     stratum = next(iter(common_strata([base])), None)
@@ -363,10 +362,10 @@ def size_lines(size: Size) -> Iterable[str]:
     error, power = (f"{three(100 * share)}{NBSP}%" for share in (LEVEL, asked.power))
     effect, margin = _share(size, asked.effect), _share(size, asked.margin)
     name = figure(asked.question)
-    verdict = verdict_of(size.run.document)
-    if not verdict.valid:
+    verdict = validity_of(size.run.metadata)
+    if verdict.status != "valid":
         yield f"The pilot is {verdict.word}, so do not rely on this plan: use a valid run."
-    shared = f", corrected for {asked.gates} primary metrics (Holm)" if asked.gates > 1 else ""
+    shared = f", corrected for {asked.primary_metrics} primary metrics (Holm)" if asked.primary_metrics > 1 else ""
     yield f"{name}: to find +{effect} against a margin of {margin} with power {power}, at an error of {error}{shared}:"
     arms = "pairs" if size.paired else "sessions per target"
     bootstrap = f"90{NBSP}% interval from a bootstrap of the pilot run"
@@ -379,11 +378,11 @@ def size_lines(size: Size) -> Iterable[str]:
         yield f"  {_range(size.usd, usd)} for both targets, at {usd(size.usd_per_session)} for a {each}"
     else:
         yield "  cost unknown: the run has no token counts, or its model has no price"
-    if size.run.document.get("simulated"):
+    if size.run.metadata.get("simulated"):
         yield "  ◇ SIMULATED: the pilot was simulated; a real service varies differently"
     yield ""
-    if asked.gates > 1:
-        yield f"As the only primary metric it needs {count(size.sessions_alone)} (--primary 1)."
+    if asked.primary_metrics > 1:
+        yield f"As the only primary metric it needs {count(size.sessions_single_metric)} (--primary 1)."
     times = three(round(100 * size.power_of_pilot))
     yield f"With the size of this run, {plural(pilot.sessions, noun)}, the power is {times}{NBSP}%."
     if asked.sessions_to_pass:
@@ -433,29 +432,29 @@ def _two(value: float) -> str:
     return NONE if math.isnan(value) else three(float(f"{value:.2g}"))
 
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 
 
 class SizeDocument(Closed, frozen=True):
     """Ranges are [least, likely, most]; null where the pilot does not tell."""
 
-    schema: Literal[1]
-    like: str
+    schema: Literal[2]
+    pilot: str
     targets: list[str]
-    measure: str
+    metric: str
     kind: Literal["quantile", "rate"]
     p: float | None
-    effect: float = field(name="detect")
+    detect: float
     margin: float
     power: float
-    level: float
-    gates: Annotated[int, about("gates of the check that share the level by Holm, for which it is planned")]
+    alpha: float
+    primary_metrics: Annotated[int, about("gates of the check that share the level by Holm, for which it is planned")]
     paired: bool
     pilot_sessions: int
     sessions: tuple[int, int, int]
-    sessions_alone: Annotated[int, about("the likely number, were this the only gate")]
+    sessions_single_metric: Annotated[int, about("the likely number, were this the only gate")]
     sessions_to_pass: Annotated[
-        int | None, about("of a rate: without so many in each arm it cannot pass at the margin, though none fails")
+        int | None, about("of a rate: the sessions per target that it takes to pass at the margin if no turn fails")
     ]
     seconds: Range
     usd: Range
@@ -463,10 +462,10 @@ class SizeDocument(Closed, frozen=True):
     turns_per_session: Number
     sigma: Number
     icc: Number
-    deff50: Number = field(name="deff_p50")
-    deff95: Number = field(name="deff_p95")
-    cheapest_by_time: int | None = field(name="cheapest_turns_by_time")
-    cheapest_by_usd: int | None = field(name="cheapest_turns_by_usd")
+    deff_p50: Number
+    deff_p95: Number
+    cheapest_turns_by_time: int | None
+    cheapest_turns_by_usd: int | None
 
 
 def size_data(size: Size) -> dict[str, Any]:
@@ -475,20 +474,20 @@ def size_data(size: Size) -> dict[str, Any]:
     return data_of(
         SizeDocument(
             schema=SCHEMA,
-            like=run_id_of(size.run),
+            pilot=run_id_of(size.run),
             targets=list(size.targets),
-            measure=question.measure,
+            metric=question.metric,
             kind="rate" if asked.is_rate else "quantile",
             p=question.p,
-            effect=asked.effect,
+            detect=asked.effect,
             margin=asked.margin,
             power=asked.power,
-            level=LEVEL,
-            gates=asked.gates,
+            alpha=LEVEL,
+            primary_metrics=asked.primary_metrics,
             paired=size.paired,
             pilot_sessions=size.pilot.sessions,
             sessions=size.sessions,
-            sessions_alone=size.sessions_alone,
+            sessions_single_metric=size.sessions_single_metric,
             sessions_to_pass=asked.sessions_to_pass,
             seconds=size.seconds,
             usd=size.usd,
@@ -496,9 +495,9 @@ def size_data(size: Size) -> dict[str, Any]:
             turns_per_session=size.turns_per_session,
             sigma=size.spread.sigma,
             icc=size.spread.icc,
-            deff50=size.spread.deff50,
-            deff95=size.spread.deff95,
-            cheapest_by_time=size.cheapest_by_time,
-            cheapest_by_usd=size.cheapest_by_usd,
+            deff_p50=size.spread.deff50,
+            deff_p95=size.spread.deff95,
+            cheapest_turns_by_time=size.cheapest_by_time,
+            cheapest_turns_by_usd=size.cheapest_by_usd,
         )
     )

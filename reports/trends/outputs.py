@@ -9,74 +9,75 @@ from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
 from bench.foreign import write_text
+from bench.run.document import ValidityStatus
 from reports.blocks import MARKS, Cell, Line, Paragraph, row_of
-from reports.histories.course import Course, Moved, Series
-from reports.histories.entry import Entry
-from reports.histories.history import (
-    History,
+from reports.question import AskedFigure
+from reports.records import Count, Known, Record, Rounded, about, data_of
+from reports.statistics.changes import LEVEL
+from reports.text.lines import Badges, Grid, Named, Part, lines_of
+from reports.trends.course import Course, Moved, Series
+from reports.trends.entry import Entry
+from reports.trends.page import trend_html
+from reports.trends.trend import (
     Scenario,
+    Trend,
     begun,
     change_with_interval,
     day,
     doubtful,
     figure_text,
-    history_headline,
     lacking_notes,
     place,
     series_notes,
+    trend_headline,
     unfit,
     weekdays_notes,
 )
-from reports.histories.page import history_html
-from reports.question import AskedFigure
-from reports.records import Count, Known, Record, Rounded, about, data_of
-from reports.statistics.changes import LEVEL
-from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.verdicts import figure
 
-HISTORY_VERSION: Literal[1] = 1
+TREND_VERSION: Literal[2] = 2
 
 
-class HistoryFigure(Record, frozen=True):
+class TrendFigure(Record, frozen=True):
     """What a run tells of a figure, with its 95 % interval; null where it is not told."""
 
-    figure: str
+    title: str
     value: Annotated[Rounded, about("null also where it lies among failed turns (censored)")]
     low: Rounded
     high: Rounded
-    censored: bool
-    lacks: Annotated[Known, about("why there is no figure")]
+    in_failures: bool
+    missing_because: Annotated[Known, about("why there is no figure")]
 
 
-class HistoryRun(Record, frozen=True):
+class TrendRun(Record, frozen=True):
     """A run of a series."""
 
     run_id: str
     name: Annotated[str, about("of its folder; of a stored baseline its id")]
-    began_utc_ns: int
-    valid: Annotated[bool | None, about("null: not judged")]
-    unfit: Annotated[Known, about("why it is not compared")]
+    started_utc_ns: int
+    validity: ValidityStatus
+    excluded_because: Annotated[Known, about("why it is not compared")]
     labels: dict[str, str]
     conditions: Annotated[dict[str, str], about("what it was made under")]
-    figures: list[HistoryFigure]
+    values: list[TrendFigure]
 
 
-class HistoryChange(Record, frozen=True):
+class TrendChange(Record, frozen=True):
     """A change between two runs: after against before, as a share; of rates in shares of turns."""
 
     last_run: Annotated[str, about("the last one before")]
     first_run: Annotated[str, about("the first one after")]
-    first_began_utc_ns: int
+    first_started_utc_ns: int
     change: Rounded
     low: Rounded
     high: Rounded
     runs_before: Annotated[Count, about("that were compared")]
     runs_after: Count
     worse: Annotated[bool | None, about("null where neither more nor less is better")]
-    beside: Annotated[list[str], about("what else changed there")]
+    also_changed: Annotated[list[str], about("what else changed there")]
 
 
-class HistoryLevel(Record, frozen=True):
+class TrendLevel(Record, frozen=True):
     """The mean of the runs between two changes."""
 
     value: Rounded
@@ -84,75 +85,78 @@ class HistoryLevel(Record, frozen=True):
     last_run: str
 
 
-class HistoryCourse(AskedFigure, frozen=True):
+class TrendCourse(AskedFigure, frozen=True):
     """A figure in the course of a series."""
 
-    figure: str
+    title: str
     unit: str
     runs: Annotated[Count, about("that were compared")]
     comparisons: Count
-    lacking: Annotated[Known, about("why no change could be found")]
-    alike: Annotated[Rounded, about("neighbouring runs, from 0 to 0.9; 0 where nothing stands out")]
-    weekdays: Annotated[list[Rounded], about("Monday to Sunday above their mean, which is taken off; empty: alike")]
-    levels: list[HistoryLevel]
-    doubtful: Annotated[list[HistoryChange], about("what would be changes, were neighbours not alike")]
-    changes: list[HistoryChange]
+    no_change_because: Annotated[Known, about("why no change could be found")]
+    autocorrelation: Annotated[Rounded, about("neighbouring runs, from 0 to 0.9; 0 where nothing stands out")]
+    weekdays: Annotated[
+        list[Rounded],
+        about("Monday to Sunday relative to their mean, which is subtracted; empty if they do not differ"),
+    ]
+    levels: list[TrendLevel]
+    unmarked_changes: Annotated[list[TrendChange], about("what would be changes if neighbouring runs were independent")]
+    changes: list[TrendChange]
 
 
-class HistorySeries(Record, frozen=True):
+class TrendSeries(Record, frozen=True):
     """Comparable runs of a target, the oldest first."""
 
     scenario: str
     target: str
     name: str
     simulated: bool
-    runs: list[HistoryRun]
-    figures: list[HistoryCourse]
+    runs: list[TrendRun]
+    metrics: list[TrendCourse]
 
 
-class HistoryDocument(Record, frozen=True):
+class TrendDocument(Record, frozen=True):
     """What `rtbench trend --json` prints."""
 
-    schema: Literal[1]
-    level: Annotated[Rounded, about("the share of unchanged histories in which anything may ever be marked")]
+    schema: Literal[2]
+    alpha: Annotated[Rounded, about("the share of unchanged histories in which anything may ever be marked")]
     comparisons: Annotated[Count, about("that these runs made; each run of a year has the same share of the level")]
-    series: list[HistorySeries]
+    series: list[TrendSeries]
     notices: list[str]
 
 
-def history_data(history: History) -> dict[str, Any]:
+def trend_data(trend: Trend) -> dict[str, Any]:
     """The history as lists, dictionaries, strings and numbers."""
     return data_of(
-        HistoryDocument(
-            schema=HISTORY_VERSION,
-            level=LEVEL,
-            comparisons=history.comparisons,
-            series=[_series(one, history) for one in history.series],
-            notices=list(history.notices),
+        TrendDocument(
+            schema=TREND_VERSION,
+            alpha=LEVEL,
+            comparisons=trend.comparisons,
+            series=[_series(one, trend) for one in trend.series],
+            notices=list(trend.notices),
         )
     )
 
 
-def _series(series: Series, history: History) -> HistorySeries:
-    courses = [course for course in history.courses if course.series is series]
-    return HistorySeries(
+def _series(series: Series, trend: Trend) -> TrendSeries:
+    courses = [course for course in trend.courses if course.series is series]
+    return TrendSeries(
         scenario=series.scenario,
         target=series.target,
         name=series.name,
         simulated=series.simulated,
         runs=[_run(entry, courses, place) for place, entry in enumerate(series.entries)],
-        figures=[
-            HistoryCourse(
+        metrics=[
+            TrendCourse(
                 *course.question.asked,
-                figure=figure(course.question),
+                title=figure(course.question),
                 unit=course.question.unit,
                 runs=len(course.used),
                 comparisons=course.comparisons,
-                lacking=course.lacking,
-                alike=course.alike,
+                no_change_because=course.lacking,
+                autocorrelation=course.alike,
                 weekdays=list(course.weekdays),
-                levels=[HistoryLevel(one.value, one.first.run_id, one.last.run_id) for one in course.levels],
-                doubtful=[_change(moved) for moved in course.doubtful],
+                levels=[TrendLevel(one.value, one.first.run_id, one.last.run_id) for one in course.levels],
+                unmarked_changes=[_change(moved) for moved in course.doubtful],
                 changes=[_change(moved) for moved in course.moved],
             )
             for course in courses
@@ -160,43 +164,45 @@ def _series(series: Series, history: History) -> HistorySeries:
     )
 
 
-def _run(entry: Entry, courses: Iterable[Course], place: int) -> HistoryRun:
+def _run(entry: Entry, courses: Iterable[Course], place: int) -> TrendRun:
     told = [(figure(course.question), course.told[place]) for course in courses]
-    return HistoryRun(
+    return TrendRun(
         run_id=entry.run_id,
         name=entry.name,
-        began_utc_ns=entry.began_utc_ns,
-        valid={"VALID": True, "INVALID": False}.get(entry.word),
-        unfit=entry.unfit,
+        started_utc_ns=entry.started_utc_ns,
+        validity=entry.validity,
+        excluded_because=entry.unfit,
         labels=dict(entry.labels),
         conditions=dict(entry.conditions),
-        figures=[
-            HistoryFigure(name, one.value, one.low, one.high, censored=math.isinf(one.value), lacks=one.lacks)
+        values=[
+            TrendFigure(
+                name, one.value, one.low, one.high, in_failures=math.isinf(one.value), missing_because=one.lacks
+            )
             for name, one in told
         ],
     )
 
 
-def _change(moved: Moved) -> HistoryChange:
-    return HistoryChange(
+def _change(moved: Moved) -> TrendChange:
+    return TrendChange(
         last_run=moved.last.run_id,
         first_run=moved.first.run_id,
-        first_began_utc_ns=moved.first.began_utc_ns,
+        first_started_utc_ns=moved.first.started_utc_ns,
         change=moved.share,
         low=moved.low,
         high=moved.high,
         runs_before=moved.before,
         runs_after=moved.after,
         worse=moved.worse,
-        beside=list(moved.beside),
+        also_changed=list(moved.beside),
     )
 
 
-def write_history(history: History, path: Path) -> Path:
+def write_trend(trend: Trend, path: Path) -> Path:
     """Write the page in one step. Raises UsageError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, history_html(history, path.parent))
+        write_text(path, trend_html(trend, path.parent))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     return path
@@ -205,17 +211,17 @@ def write_history(history: History, path: Path) -> Path:
 RUN_LEAST = 16
 
 
-def history_text(history: History, width: int = 100, colour: bool = False) -> str:
+def trend_text(trend: Trend, width: int = 100, colour: bool = False) -> str:
     """The history in at most so many columns; of as many figures as there is room for."""
-    tables = ([*_series_table(scenario, one)] for scenario in history.scenarios for one in scenario.series)
-    return lines_of((_opening(history), *tables, _closing(history)), width, colour)
+    tables = ([*_series_table(scenario, one)] for scenario in trend.scenarios for one in scenario.series)
+    return lines_of((_opening(trend), *tables, _closing(trend)), width, colour)
 
 
-def _opening(history: History) -> Iterable[Part]:
-    yield Paragraph(history_headline(history), "bold")
-    simulated = [("◇ SIMULATED", "sim")] if any(one.simulated for one in history.series) else []
-    yield Badges(simulated, f"{history.runs} runs, {begun(history)}")
-    for found in history.places:
+def _opening(trend: Trend) -> Iterable[Part]:
+    yield Paragraph(trend_headline(trend), "bold")
+    simulated = [("◇ SIMULATED", "sim")] if any(one.simulated for one in trend.series) else []
+    yield Badges(simulated, f"{trend.runs} runs, {begun(trend)}")
+    for found in trend.places:
         yield Named("changed", [place(found)])
 
 
@@ -250,11 +256,11 @@ def _series_table(scenario: Scenario, series: Series) -> Iterable[Part]:
     yield Grid(rows, (0, 1, 2, last), layouts, indent="  ", least=RUN_LEAST, ending=RUN_LEAST // 2)
 
 
-def _closing(history: History) -> Iterable[Part]:
-    held = [*weekdays_notes(history), *doubtful(history)]
-    for line in filter(None, [*held, unfit(history), *series_notes(history)]):
+def _closing(trend: Trend) -> Iterable[Part]:
+    held = [*weekdays_notes(trend), *doubtful(trend)]
+    for line in filter(None, [*held, unfit(trend), *series_notes(trend)]):
         yield Named("note", [line])
-    for line in lacking_notes(history):
+    for line in lacking_notes(trend):
         yield Named("note", [line])
-    for notice in history.notices:
+    for notice in trend.notices:
         yield Named("left out", [notice], "warn")

@@ -15,10 +15,10 @@ from bench.cli.verdicts import trend
 from reports import runs
 from reports.gate import baselines
 from reports.sides.side import targets_of
-from tests.reports.histories.made import kept, many
 from tests.reports.synthetic import Plan
+from tests.reports.trends.made import kept, many
 
-SCHEMA = json.loads((Path(reports.__file__).parent / "histories" / "trend.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(reports.__file__).parent / "trends" / "trend.schema.json").read_text(encoding="utf-8"))
 
 
 def shown(capsys: pytest.CaptureFixture[str], *folders: Path, **options: Any) -> list[str]:
@@ -49,7 +49,7 @@ def test_runs_can_be_named_themselves_and_the_page_can_stand_elsewhere(
     assert shown(capsys, *named)[-1].endswith("/runs/trend.html")
 
 
-def test_stored_baselines_have_a_history_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stored_baselines_have_a_trend_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (side,) = targets_of(runs.load_for_report(kept()))
     baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
 
@@ -58,26 +58,26 @@ def test_stored_baselines_have_a_history_too(tmp_path: Path, capsys: pytest.Capt
 
 def test_json_is_as_its_schema_says_and_no_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many(tmp_path / "runs", range(12))
-    trend([tmp_path / "runs"], metric=["ttfa:p50", "failures"], as_json=True)
+    trend([tmp_path / "runs"], metric=["ttfa:p50", "failure_rate"], as_json=True)
     found = json.loads(capsys.readouterr().out)
 
     Draft202012Validator(SCHEMA).validate(found)
-    assert [one["figure"] for one in found["series"][0]["figures"]] == ["ttfa p50", "failure rate"]
+    assert [one["title"] for one in found["series"][0]["metrics"]] == ["ttfa p50", "failure rate"]
     assert len(found["series"][0]["runs"]) == 12
     assert not (tmp_path / "runs" / "trend.html").exists()
 
 
-def test_a_history_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trend_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = many(tmp_path / "runs", range(14))
     for run in made[7:]:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        for row in summary["turn_measures"]:
+        for row in summary["turn_metrics"]:
             for key in ("value", "low", "high"):
                 row["p50"][key] = row["p50"][key] and 2 * row["p50"][key]
         (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     trend([tmp_path / "runs"], metric=["ttfa:p50"], as_json=True)
     found = json.loads(capsys.readouterr().out)
-    (figure,) = found["series"][0]["figures"]
+    (figure,) = found["series"][0]["metrics"]
 
     Draft202012Validator(SCHEMA).validate(found)
     assert [(one["last_run"], one["first_run"], one["change"]) for one in figure["changes"]] == [

@@ -1,0 +1,311 @@
+"""The catalogue: every figure that the tool prints has its one definition here.
+
+A metric of a turn or session is the difference of two instants unless it says otherwise; instants are columns of the
+run folder (`bench.columns`), measures are derived on reading. Reports take names, units and wording from here; live
+views and reports hold to the same classes of outcomes, and to the same rule of which quantiles are told. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Final, Literal
+
+Scope = Literal["turn", "session", "event", "harness"]
+Better = Literal["lower", "higher", "neither"]
+
+DEFINITIONS_VERSION = 1
+"""Raised whenever a definition below changes what a figure means. Runs of different versions are not compared."""
+
+ORIGINS = ("request_sent", "speech_end")
+"""What latency counts from: the first of these that a turn has. It is stored under the turn's `measured_from`."""
+ORIGIN = "measured_from"
+"""The instant that a turn's origin names, as measures begin with it."""
+REGULAR = "regular"
+"""The turn type of a turn that nothing sets apart from others of its step."""
+TURN_TYPES = ("function_calls", "after_interruption", "after_truncation", "filler")
+"""What sets a turn apart from others of its step, which are never pooled with it; several are joined by `+`, in this
+order, and stored under the turn's `turn_type`."""
+SLOPE: Final = "ms/1k tokens"
+"""The unit of metrics that say how a wait grows with the conversation. They are made of all turns of a session."""
+BYTES_PER_S: Final = "B/s"
+"""The unit of what a session carries one way while it lasts. The same is told of each second of a run."""
+FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
+"""What a caller waits for, the first of these instants that a turn has, and the metric of that."""
+CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done")
+"""In the order in which they end. One that did not happen (a name lookup, TLS) took no time: what follows it begins
+where the phase before it ended."""
+
+
+ColumnValue = Callable[[str], int | str | None]
+"""Tells what a column of one turn or session holds; None where it has none of that name."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure: the difference of two instants (nanoseconds), or a column of its own.
+
+    `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
+    column that holds the figure itself, or, in percent, a part of the column `of`. Where `begin` did not happen, others
+    may stand for it (`begins`). `unless`: a column, and what it says where there is no such figure. `waits`: a turn
+    that failed has waited without an end, where this is the time between two instants. `signed`: values may be
+    negative, as slopes may.
+    """
+
+    name: str
+    unit: str
+    scope: Scope
+    better: Better
+    sentence: str
+    begin: str = ""
+    end: str = ""
+    less: str = ""
+    column: str = ""
+    of: str = ""
+    unless: tuple[str, str | int] | None = None
+    waits: bool = True
+    signed: bool = False
+
+    @cached_property
+    def begins(self) -> tuple[str, ...]:
+        """The instants of which the first that happened begins it."""
+        if self.begin == ORIGIN:
+            return ORIGINS
+        if self.begin in CONNECT_PHASES:
+            return CONNECT_PHASES[CONNECT_PHASES.index(self.begin) :: -1]
+        return (self.begin,) if self.begin else ()
+
+    @cached_property
+    def is_answer_wait(self) -> bool:
+        """Whether it is absent if it is negative: what begins before the question has ended is no answer to it."""
+        return self.begin in (ORIGIN, "speech_end") and not self.signed
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a row that it is made of."""
+        unless = self.unless[:1] if self.unless else ()
+        if self.column:
+            return (self.column, *([self.of] if self.of else []), *unless)
+        instants = [f"{name}_at_ns" for name in (*self.begins, self.end) if name]
+        measured_from = [ORIGIN] if self.begin == ORIGIN else []
+        return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
+
+    def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
+        """The time of one turn or session, by the instants that happened and its columns; None where it is absent.
+
+        `bench.run.measured.values_ns` says the same of whole tables.
+        """
+        if self.column:
+            return _whole(column(self.column))
+        if self.end not in instants:
+            return None
+        less = _whole(column(self.less)) if self.less else 0
+        if less is None or (self.unless is not None and column(self.unless[0]) == self.unless[1]):
+            return None
+        for begin in self.begins:
+            if begin in instants:
+                value_ns = instants[self.end] - instants[begin]
+                return None if value_ns < 0 and self.is_answer_wait else value_ns - less
+        return None
+
+
+def _whole(value: int | str | None) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+CATALOGUE: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("ttfa", "ms", "turn", "lower", "Time to first audio delta: from the turn's origin (response.create handed to the kernel; where the service starts the response itself, the end of speech) to the arrival of the first audio delta with a payload.", "measured_from", "first_audio"),
+        Metric("ttft", "ms", "turn", "lower", "Time to first text delta: from the turn's origin to the arrival of the first text delta with a payload.", "measured_from", "first_text"),
+        Metric("transcript_first", "ms", "turn", "lower", "From the turn's origin to the first delta of the reply's transcript.", "measured_from", "first_transcript"),
+        Metric("transcript_total", "ms", "turn", "lower", "From the turn's origin to the end of the reply's transcript.", "measured_from", "transcript_done"),
+        Metric("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive when captions come before sound, negative when they come after it.", "first_transcript", "first_audio", signed=True),
+        Metric("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "measured_from", "response_done"),
+        Metric("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included. Absent if the reply begins before that end: it does not answer this question.", "speech_end", "first_audible"),
+        Metric("answer_ttfa", "ms", "turn", "lower", "Time to the answer's first audio delta, from the turn's origin: of the last message item of the last response, and no commentary; ttfa is of whatever is said first, a preamble too.", "measured_from", "answer_audio"),
+        Metric("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample; voice_to_voice is to whatever is said first.", "speech_end", "answer_audible"),
+        Metric("function_call_added", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "measured_from", "function_call_added"),
+        Metric("function_call_done", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments, of the last call where several are made at once.", "measured_from", "function_call_done"),
+        Metric("function_execution", "ms", "turn", "neither", "Turns with function calls: how long our own functions took, from the last call to the last output handed to the kernel.", column="function_execution_ns"),
+        Metric("function_answer_ttfa", "ms", "turn", "lower", "Turns with function calls: from the response.create that follows the outputs to the first audio delta of the answer.", "answer_request_sent", "answer_audio"),
+        Metric("function_voice_to_voice", "ms", "turn", "lower", "Spoken turns with function calls: from the end of the caller's speech to the first audible sample of the last response, our own functions' time included.", "speech_end", "function_audible"),
+        Metric("function_voice_to_voice_minus_execution", "ms", "turn", "lower", "The same without the time that our own functions took.", "speech_end", "function_audible", less="function_execution_ns"),
+        Metric("dead_air", "ms", "turn", "lower", "Turns with several output items: the player's longest silence, before the first item or between two.", column="dead_air_ns"),
+        Metric("barge_in_detection", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech, in microphone time, to speech_started.", "barge_in", "barge_in_detected"),
+        Metric("barge_in_yield", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech until the simulated player is silent, which stops at speech_started.", "barge_in", "barge_in_silent"),
+        Metric("barge_in_last_audio", "ms", "turn", "lower", "Interrupted replies: from the interruption to the last audio delta of a response that it ended; absent where all had come before.", "barge_in", "barge_in_last_audio"),
+        Metric("barge_in_response_done", "ms", "turn", "lower", "Interrupted replies: from the interruption to response.done of a response that it ended.", "barge_in", "barge_in_response_done"),
+        Metric("barge_in_late_audio", "ms", "turn", "lower", "Interrupted replies: audio that came after the player was stopped.", column="late_audio_ns"),
+        Metric("unplayed_audio", "ms", "turn", "lower", "Interrupted replies: audio that came and was never played.", column="unplayed_audio_ns"),
+        Metric("overlap", "ms", "turn", "lower", "Replies interrupted by speech, or by a sound: how long both spoke, until the reply is silent or all is said that interrupts it.", column="overlap_ns"),
+        Metric("truncate_ack", "ms", "turn", "lower", "Interrupted replies: from conversation.item.truncate handed to the kernel to conversation.item.truncated.", "truncate_sent", "truncated"),
+        Metric("end_of_turn_delay", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service took to notice. Negative where it took a pause for the end.", "speech_end", "speech_stopped", signed=True),
+        Metric("start_of_speech_delay", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_start", "speech_started"),
+        Metric("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to the finished transcript of it.", "committed", "input_transcribed"),
+        Metric("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to the finished transcript of it.", "speech_end", "input_transcribed"),
+        Metric("stall_duration", "ms", "turn", "lower", "Silence that the simulated player was forced into within a reply, because audio came too late.", column="stall_duration_ns"),
+        Metric("stall_count", "n", "turn", "lower", "How often the simulated player ran dry within a reply.", column="stall_count"),
+        Metric("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply outruns its playback.", column="audio_speed"),
+        Metric("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
+        Metric("cached_share", "%", "turn", "higher", "Share of a turn's input tokens that the service had cached, by its first response; a session's first turn is left out.", column="context_cached_tokens", of="context_tokens", unless=("turn", 1)),
+        Metric("network_rtt", "ms", "turn", "lower", "Shortest TCP round trip that the kernel saw lately (tcpi_min_rtt at the turn's end): the way to the nearest TLS terminator, or to a proxy before it.", column="network_rtt_ns"),
+        Metric("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip at this very turn, to where network_rtt ends. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "request_sent", "request_acked", waits=False),
+        Metric("retransmits", "n", "turn", "lower", "TCP segments of ours that were sent again since the session's last turn.", column="retransmits"),
+        Metric("ttfa_minus_rtt", "ms", "turn", "lower", "ttfa without one network round trip: tells a slower service from a farther one. Absent behind a proxy.", "measured_from", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
+        Metric("delta_gap", "ms", "event", "lower", "Between neighbouring audio deltas of a response, if both timestamps are exact to 1 ms."),
+        Metric("auth_wait", "ms", "session", "lower", "How long a session waited for a sign-in before it could connect; 0 while a token lives, and with a key.", column="auth_wait_ns"),
+        Metric("connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"),
+        Metric("connect_tcp", "ms", "session", "lower", "TCP connection.", "dns_done", "tcp_done"),
+        Metric("connect_tls", "ms", "session", "lower", "TLS handshake.", "tcp_done", "tls_done"),
+        Metric("connect_upgrade", "ms", "session", "lower", "WebSocket upgrade.", "tls_done", "upgrade_done"),
+        Metric("connect_total", "ms", "session", "lower", "From the start of connecting to the finished upgrade.", "connect_start", "upgrade_done"),
+        Metric("session_ready", "ms", "session", "lower", "From the start of connecting to session.created.", "connect_start", "session_created"),
+        Metric("session_update", "ms", "session", "lower", "From session.update handed to the kernel to session.updated.", "update_sent", "session_updated"),
+        Metric("service_time", "ms", "session", "lower", "What a caller waits for first, from the start of connecting on: until the session is ready, and from the first turn's origin to the first delta of its reply.", "connect_start", "first_reply", less="caller_time_ns"),
+        Metric("response_time", "ms", "session", "lower", "The same from the instant at which the call arrived, whatever held its start up. Only of calls that arrive (--arrival-rate).", "call_arrival", "first_reply", less="caller_time_ns"),
+        Metric("history_load", "ms", "session", "lower", "From the first message of the history, as it was about to be sent, to the service's acknowledgement of the last one.", "history_start", "history_acked"),
+        Metric("connect_to_first_audible", "ms", "session", "lower", "What a caller waits for who dials: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the time that the caller took to speak. Its parts: session_ready, session_update, and the first turn's voice_to_voice or, of a turn in text, ttfa and what the player adds.", "connect_start", "first_audible", less="caller_time_ns"),
+        Metric("greeting", "ms", "session", "lower", "Services that speak first: from the start of connecting to the first audible sample of the greeting as the simulated player plays it.", "connect_start", "greeting_audible"),
+        Metric("renewal_gap", "ms", "session", "lower", "Sessions that take the place of one that was as old as one may be: from the end of the last reply in that one, as the simulated player played it, to the first audible sample of the first one here, without the time that the caller took. Its parts: the time until the new connection is started, session_ready, session_update, history_load, and the first turn's latency. Absent where the answer before or behind is text; negative where an answer outran its playback.", "previous_reply_end", "first_audible", less="caller_time_ns", signed=True),
+        Metric("idle_prompt", "ms", "session", "lower", "How late the service spoke up by itself: from the instant at which it should, its idle timeout after the reply was played to its end, to timeout_triggered; of the first time in a session. Negative where it spoke up too early.", "idle_prompt_due", "idle_prompt_received", signed=True),
+        Metric("latency_slope", SLOPE, "session", "lower", "How much longer the main metric becomes with each 1,000 input tokens of the conversation: Theil and Sen's slope over the good turns of a session. Only of sessions whose conversation grows by 1,000 tokens or more, in four turns at least."),
+        Metric("latency_slope_uncached", SLOPE, "session", "lower", "The same with each 1,000 input tokens that were not cached."),
+        Metric("session_duration", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
+        Metric("receive_delay", "ms", "harness", "lower", "From the kernel's receive timestamp to the moment this process handled the event: what a clock read in the process would have added. Kernel timestamps exclude it."),
+        Metric("event_loop_delay", "ms", "harness", "lower", "How late a 10 ms timer of the event loop ran."),
+        Metric("send_delay", "ms", "harness", "lower", "How late a paced audio chunk was handed to the kernel, against the instant it was due."),
+        Metric("start_delay", "ms", "harness", "lower", "How late a session began: from the instant at which it was meant to start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="auth_wait_ns"),
+        Metric("timestamp_uncertainty", "ms", "harness", "lower", "The maximum error of an event's arrival timestamp: 0 when the event ended a read that emptied the socket, else the time since the socket was last known to be empty."),
+        Metric("wire_sent", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames sent per second, per session and per target; before TLS, handshake excluded."),
+        Metric("wire_received", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames received per second, per session and per target; before TLS, handshake excluded."),
+        Metric("audio_sent", BYTES_PER_S, "session", "higher", "Decoded audio sent per second, per session and per target."),
+        Metric("audio_received", BYTES_PER_S, "session", "higher", "Decoded audio received per second, per session and per target."),
+    )
+}  # fmt: skip
+
+
+AUDIBLE = 104
+"""The magnitude, of 32,768, from which on a sample is audible: −50 dBFS. Replies open with silence below it."""
+
+VAD_SEGMENTS = (
+    "speech_end",
+    "speech_stopped",
+    "committed",
+    "request_sent",
+    "response_created",
+    "first_audio",
+    "first_audible",
+)
+MANUAL_SEGMENTS = ("speech_end", "request_sent", "response_created", "first_audio", "first_audible")
+"""The instants that cut `voice_to_voice` into segments, with turn detection by the service and without it. An instant
+that did not happen merges its two neighbours, so segments always add up to the whole; one may be negative."""
+
+SEGMENT_NAMES = {
+    "speech_end": "speech_end",
+    "speech_stopped": "end_of_turn_delay",
+    "committed": "commit",
+    "request_sent": "request",
+    "response_created": "response_creation",
+    "first_audio": "audio_generation",
+    "first_audible": "playback_start",
+}
+"""The name of the segment that ends at each instant."""
+
+
+HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
+"""What a run is made for: where one of these is not exact, the run is invalid."""
+
+
+Slack = tuple[int, int]
+"""How much earlier, and how much later, an instant may really have been than it is said to be; ns."""
+
+
+def bound_ns(begin: Slack, end: Slack) -> int:
+    """How far the time v between two instants can be off, whichever way.
+
+    What it really was lies in [v − end earlier − begin later, v + end later + begin earlier]: a wait was really longer
+    where it began earlier, and shorter where it ended earlier.
+    """
+    (begin_earlier, begin_later), (end_earlier, end_later) = begin, end
+    return max(end_earlier + begin_later, end_later + begin_earlier)
+
+
+def turn_type_of(names: Collection[str]) -> str:
+    """Return the turn type: these of TURN_TYPES, in their order, joined by `+`; REGULAR if there are none."""
+    return "+".join(name for name in TURN_TYPES if name in names) or REGULAR
+
+
+def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
+    """Return (from, to, ns) of each segment of `voice_to_voice`; [] if that is absent."""
+    chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
+    if chain[0] not in instants or chain[-1] not in instants or instants[chain[0]] > instants[chain[-1]]:
+        return []
+    happened = [name for name in chain if name in instants]
+    return [(begin, end, instants[end] - instants[begin]) for begin, end in pairwise(happened)]
+
+
+BEYOND = 5
+"""Turns that must lie beyond a quantile that is not the median before it is published: n(1−p) ≥ 5."""
+ALIKE, INDEPENDENT = 0.5, 3.6
+"""The correlation inside a session that is taken for a tail to be published, and the independent turns beyond it that
+bound a quantile: p^n ≤ 2.5 % at n(1−p) ≈ 3.7."""
+LEAST_SESSIONS = 6
+"""Sessions, as Kish counts them, below which the largest of their medians bounds none: 2^−6 < 2.5 %."""
+
+
+def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessions: float) -> int:
+    """Sessions that a quantile takes, of a design with so many turns and sessions, `effective_sessions` so many as Kish counts.
+
+    A quantile is published by the design of a run and not by its outcome, for one that came out short would else be the
+    one that is told. It takes six sessions as Kish counts them (2^−6 < 2.5 %), and a tail as many as bound it where
+    turns of one are half alike, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond.
+    """
+    times = LEAST_SESSIONS / effective_sessions
+    if p != 0.5:
+        tail, independent = min(p, 1 - p), turns / (1 + ALIKE * (turns / effective_sessions - 1))
+        times = max(times, INDEPENDENT / tail / independent, BEYOND / tail / turns)
+    return math.ceil(sessions * times - 1e-9)
+
+
+STARVED = "starved"
+"""The outcome if nobody knows whether a limit was kept, because this process did not run when it ended."""
+GOOD = frozenset({"ok", "interrupted", "renewed"})
+WHOLE = GOOD | {STARVED}
+"""The outcomes of turns whose reply came whole, whenever that was."""
+UNFINISHED = frozenset({"unfinished", STARVED})
+THROTTLED = "throttled:"
+"""How every outcome begins that a limit of the service's is the cause of."""
+REFUSED = "connect_failed:"
+"""How every outcome begins of a session that was not opened because somebody answered no."""
+OutcomeClass = Literal["success", "failed", "unfinished"]
+
+EXPECTED = "failed:missing_"
+"""Before the name of an event that the script waited for in vain."""
+UNHEARD = "the service heard no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
+NOTHING_AUDIBLE = "nothing audible came"
+NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message came", "none of them with audio", "none of it audible"
+"""What came instead of a reply that has to be heard, in words: nothing, no audio, or audio in which no sound begins."""
+NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
+ONLY_FILLERS = "only fillers, each shorter than answer_min_ms, came"
+TEXT_SESSION = "the session is one of text"
+ACCEPT_HEADER = "Sec-WebSocket-Accept"
+LOOKUPS_FULL = "name lookups are under way in this process, and none has ended"
+"""This tool's own words in details, by which a cause is told."""
+SERVICE_SAID = "the service said: "
+"""Before the service's own words, in a detail that begins with this tool's."""
+
+
+def outcome_class(outcome: str) -> OutcomeClass:
+    """The class of an outcome such as `ok`, `timeout:first_delta`, `unfinished`."""
+    if outcome in GOOD:
+        return "success"
+    return "unfinished" if outcome in UNFINISHED else "failed"
+
+
+def is_throttled(outcome: str) -> bool:
+    """Whether the service refused by one of its limits: requests, connections or tokens."""
+    return outcome.startswith(THROTTLED)
