@@ -203,13 +203,20 @@ def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
 
 
 def _expanded(drawn: Floats, clusters: float, df: float, level: float) -> Bounds:
-    """The expanded percentile interval of resampled values, and their p-value."""
+    """Return the expanded percentile interval of resampled values, and their p-value.
+
+    If no resample lies on the good side, their number bounds the p-value from below: 1/(n + 1). With many primary
+    metrics none could then fail after Holm's correction. So the tail of Student's t is used if it is smaller.
+    """
     if clusters < 2:
         return Bounds()
     widen, unknown = math.sqrt(clusters / (clusters - 1)), np.isnan(drawn)
     tail = float(ndtr(-widen * float(stdtrit(df, 1 - level))))
-    z = ndtri((np.count_nonzero(~(drawn > 0)) + 1) / (drawn.size + 1))
-    p = float(stdtr(df, float(z) / widen))
+    others = np.count_nonzero(~(drawn > 0))
+    p = float(stdtr(df, float(ndtri((others + 1) / (drawn.size + 1))) / widen))
+    if not others and (finite := drawn[np.isfinite(drawn)]).size:
+        values = np.minimum(drawn, finite.max())
+        p = min(p, student(float(values.mean()), float(values.std(ddof=1)) * widen, df, level).p)
     if tail * drawn.size < 1:
         return Bounds(p=p)
     low = quantile(np.sort(np.where(unknown, -np.inf, drawn)), tail)

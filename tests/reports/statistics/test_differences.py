@@ -54,6 +54,16 @@ def difference(
     return found
 
 
+def test_a_difference_that_no_resample_contradicts_has_a_p_value_below_that_of_the_resamples() -> None:
+    """Otherwise Holm's correction over many primary metrics would let none of them fail."""
+    base, cand = build_arms(40, slower=3.0)
+    found = difference(base, cand, draws=500)
+    nearer = difference(base, cand / 1.5, draws=500)
+
+    assert found.p_worse < nearer.p_worse < 1e-5
+    assert found.p_better == pytest.approx(1, abs=1e-3)
+
+
 def test_the_interval_is_the_expanded_percentile_one() -> None:
     base, cand = build_arms()
     found = difference(base, cand[:40])
