@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench import former_keys
 from bench.errors import UsageError
 from bench.manual import see
 from bench.metrics import CATALOGUE
@@ -55,7 +56,7 @@ FIGURE = dtypes_of(
 RATE = dtypes_of(
     (LABEL, ("rate",)),
     (COUNT, ("count", "total")),
-    (LABEL, ("trials",)),
+    (LABEL, ("unit",)),
     (COUNT, ("sessions",)),
     (NUMBER, ("value", "low", "high")),
     (LABEL, ("status",)),
@@ -103,12 +104,12 @@ class Run(runs.RunFrames):
         """Quantiles of a metric of turns or sessions with their 95 % intervals, a row each, as the report prints them.
 
         Targets and strata are told apart always, and groups of the columns `by`. `where` is a function of the frame
-        that says which rows are asked for; it is asked of turns that were never begun, too.
+        that selects rows; it sees turns that did not start, too.
 
         `value`, `low` and `high` are in `unit`. They are NaN where the report prints n/a, for too few turns or
-        sessions: `status` says which, `needs` how many it takes; `value` is inf where the quantile lies among failed
-        turns; an end of ±inf is open. What is printed and not to be used has the status `inexact` (`inexact` says why)
-        or, of a run that is not VALID by its verdict, `invalid`. Raises UsageError.
+        sessions: `status` says which, `required` how many it takes. `value` is inf if the quantile lies among failed
+        turns; an end of ±inf is unbounded. What is printed and not to be used has the status `uncertain`
+        (`uncertain_because` says why) or, in an invalid run, `invalid`. Raises UsageError.
         """
         ps = quantile_levels(p)
         columns = [name for name in columns_of(by) if name != "target"]
@@ -148,9 +149,8 @@ class Run(runs.RunFrames):
     def uncertainty(self) -> pd.DataFrame:
         """How far each instant of a turn can be off, in ns: a row for each of `turns`, in their order, read when asked.
 
-        `<instant>_error_ns`: so much earlier an arrival may really have been, `<instant>_width_ns`: so much later a
-        send; `stall_duration_uncertainty_ns` of its stall_count. Missing where nobody knows. Raises UsageError where it
-        cannot be read.
+        `<instant>_uncertainty_ns`: how much earlier an arrival, or later a send, may really have been;
+        `stall_duration_uncertainty_ns` of its stalls. Missing if unknown. Raises UsageError where it cannot be read.
         """
         return runs.bounds_of(self)
 
@@ -170,7 +170,7 @@ class Run(runs.RunFrames):
             "rate": name,
             "count": share.count,
             "total": share.total,
-            "trials": rate.trials,
+            "unit": rate.trials,
             "sessions": distinct(sessions).size,
             **dict(
                 zip(
@@ -198,6 +198,8 @@ class Run(runs.RunFrames):
             return self._of_sessions(name, by, where)
         if name in RATES:
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
+        if new := former_keys.METRICS.get(name):
+            raise UsageError(f"the metric {name!r} is {new} now")
         if name in CATALOGUE:
             raise UsageError(f"{name!r} is no metric of turns or sessions: run.histograms has what there is of it")
         raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")

@@ -104,7 +104,7 @@ def is_lower(question: Question) -> bool:
 
 ROOM = 33
 """Letters that fit below the name of a figure."""
-UNJUDGED = "not judged"
+UNJUDGED = "not evaluated"
 NOT_JUDGED = f"– {UNJUDGED}"
 """In the place of a verdict, where figures may not be used."""
 

@@ -88,7 +88,7 @@ def _wrong(step: LoadStep, failed: str) -> str:
     if step.unmatched > FAILED_SHARE * step.turns:
         return f"{step.unmatched} of {step.turns} turns could not be compared with the truth"
     if step.validity != "valid":
-        return failed or "the run was not judged"
+        return failed or "the run has no verdict"
     metric, error = max(step.errors.items(), key=lambda one: one[1].p99)
     return f"{metric} wrong by {error.p99:.2g} ms" if error.p99 > LIMIT_MS else ""
 

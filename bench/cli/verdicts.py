@@ -125,7 +125,7 @@ def sample_size(
             show_default=False,
         ),
     ] = "",
-    metric: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failures, …")] = "ttfa:p95",
+    metric: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failure_rate, …")] = "ttfa:p95",
     detect: Annotated[
         str | None,
         typer.Option(
@@ -138,7 +138,10 @@ def sample_size(
     ] = None,
     power: Annotated[float, typer.Option(help="how often the change must be found")] = 0.9,
     primary: Annotated[
-        int, typer.Option(help="gates of the check that share its error (Holm); by default p50, p95 and failures")
+        int,
+        typer.Option(
+            help="primary metrics that share the error of the check (Holm); by default p50, p95 and failure_rate"
+        ),
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
@@ -311,7 +314,8 @@ def tell_ci(found: Checked, comment: Path) -> None:
 
 @baseline.command()
 def save(name: RunName = "", folder: Folder = BASELINES) -> None:
-    """Store a run's figures, of each target a file. A run that is invalid, not judged or without data is refused."""
+    """Store a run's figures, of each target a file. A run that is invalid, without a verdict or without data is
+    refused."""
     from reports.gate import baselines
     from reports.runs import load_for_report
     from reports.sides.side import targets_of

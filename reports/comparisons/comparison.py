@@ -21,7 +21,7 @@ from bench.plain import printable
 from reports.api import Run
 from reports.arguments import folder_of_run
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
-from reports.finding import ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
+from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
 from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
@@ -155,18 +155,17 @@ class Comparison:
         """A row for each finding, gated ones first, then for the p50 of each step.
 
         `difference`, `low` and `high` are of `scale`: of a ratio shares of the baseline (0.2 is +20 %), of points
-        shares, of a slope in the unit of the metric; NaN where an end is open. `verdict` is `not judged` where the
-        comparison was not fair: then no figure may be used.
+        shares, of a slope in the unit of the metric; NaN where an end is open. `verdict` is `not_evaluated` if the
+        comparison is not fair: then no value may be used.
         """
         rows = [_row(one, judged=not self.unfair) for one in (*self.findings, *self.steps)]
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
-        """Comparison(east:b against west:b: inconclusive, 18 figures)."""
+        """Comparison(east:b against west:b: inconclusive, 18 metrics)."""
         base, *candidates = (side.label for side in self.sides)
-        word = {0: "passes", 1: "regressed", 3: "inconclusive", 4: "invalid"}[self.exit_status]
-        counted = plural(len(self.findings), "figure").replace(NBSP, " ")
-        return f"Comparison({listed(candidates)} against {base}: {word}, {counted})"
+        counted = plural(len(self.findings), "metric").replace(NBSP, " ")
+        return f"Comparison({listed(candidates)} against {base}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -188,7 +187,7 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     base, value = (told.baseline, told.candidate) if told else (None, None)
     ends = [as_share(d, told.scale, told.candidate) for d in (told.d, told.low, told.high)] if told else [None] * 3
     texts = (finding.candidate, question.name, question.metric, stratum.measured_from, stratum.turn_type, question.step)
-    word, passes = (verdict.word, verdict.passes) if judged else ("not judged", False)
+    word, passes = (verdict.word, verdict.passes) if judged else ("not_evaluated", False)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
     row = (*texts, question.p, question.unit, question.primary, word, passes, verdict.provisional, said(verdict.reason))
     return dict(zip(DTYPES, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))

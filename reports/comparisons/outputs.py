@@ -19,7 +19,7 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.forest_rows import finding_row
 from reports.comparisons.page import comparison_page
-from reports.finding import ExitStatus, Finding
+from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
 from reports.finding_rows import FindingRow, few_cell, with_unit
 from reports.finding_sentences import sentence
 from reports.looks.decision import decision_sentence
@@ -34,7 +34,7 @@ from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import DRIFTS, Word
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.validity import ValidityEntry, validity_entry
-from reports.wording.verdicts import figure, said
+from reports.wording.verdicts import as_share, figure, said
 
 COMPARE_VERSION: Literal[3] = 3
 
@@ -55,18 +55,21 @@ class ComparedSide(Closed, frozen=True):
 class FigureDifference(Closed, frozen=True):
     """Candidate against baseline, with its bounds."""
 
-    scale: Annotated[
-        Scale, about("ratio: d, low, high are logs of candidate / baseline; points: candidate − baseline, of shares")
-    ]
+    scale: Annotated[Scale, about("ratio: candidate / baseline − 1; points: candidate − baseline, of shares")]
     confidence: Annotated[float, about("of each one-sided bound")]
     baseline: Annotated[Rounded, about("in the unit of the metric; null among the failed turns")]
     candidate: Rounded
-    d: Rounded
-    low: Annotated[Rounded, about("lower one-sided bound; null where it is open")]
+    estimate: Annotated[Rounded, about("on the scale: 0.2 is +20 %, or 20 points")]
+    low: Annotated[Rounded, about("lower one-sided bound; null if it is unbounded")]
     high: Rounded
-    se: Rounded
+    se: Annotated[Rounded, about("standard error, of a ratio of its logarithm")]
     df: Rounded
-    worse_low: Annotated[Rounded, about("lower bound of how far the candidate is worse than the margin: above 0 it is")]
+    worse_low: Annotated[
+        Rounded,
+        about(
+            "lower bound of how far the candidate is worse than the margin, of a ratio as a logarithm: above 0 it is"
+        ),
+    ]
     worse_high: Rounded
     better_low: Rounded
     p_worse: Rounded
@@ -138,8 +141,8 @@ class CompareDocument(Closed, frozen=True):
     """A comparison of arms. The first side is the baseline. What does not exist is null."""
 
     schema: Literal[3]
-    exit_status: Annotated[
-        ExitStatus, about("0 every primary metric passes, 1 one regressed, 3 one is inconclusive, 4 invalid")
+    result: Annotated[
+        Result, about("fail: a primary metric regressed; pass: each passes; not_evaluated: the comparison is not fair")
     ]
     validity: Annotated[ValidityEntry, about("whether the targets may be compared; if not, no value may be used")]
     simulated: bool
@@ -177,7 +180,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     return data_of(
         CompareDocument(
             schema=COMPARE_VERSION,
-            exit_status=comparison.exit_status,
+            result=RESULT_OF_STATUS[comparison.exit_status],
             validity=validity_entry("valid", comparison.causes),
             simulated=comparison.simulated,
             headline=sentences.comparison_headline(comparison),
@@ -242,15 +245,18 @@ def _finding(finding: Finding, comparison: Comparison) -> ComparedFigure:
 
 
 def _difference(difference: Difference) -> FigureDifference:
-    """`d`, `low`, `high`: logs of a ratio on the scale `ratio`, shares on the scale `points`."""
+    estimate, low, high = (
+        math.nan if (end := as_share(d, difference.scale, difference.candidate)) is None else end
+        for d in (difference.d, difference.low, difference.high)
+    )
     return FigureDifference(
         scale=difference.scale,
         confidence=round(1 - difference.level, 12),
         baseline=difference.baseline,
         candidate=difference.candidate,
-        d=difference.d,
-        low=difference.low,
-        high=difference.high,
+        estimate=estimate,
+        low=low,
+        high=high,
         se=difference.se,
         df=difference.df,
         worse_low=difference.worse_low,

@@ -117,7 +117,8 @@ class StoredBaseline:
 
 
 def baseline_of(side: Side) -> Baseline:
-    """What is to be stored of a target. Raises UsageError for a run that is invalid, not judged or without data."""
+    """What is to be stored of a target. Raises UsageError for a run that is invalid, without a verdict or without
+    data."""
     document, verdict = side.run.metadata, validity_of(side.run.metadata)
     if causes := of_run(verdict, document, side.run.folder):
         raise UsageError(f"{side.run.folder} is no baseline: {causes[0].line}".replace(NBSP, " "))
@@ -293,7 +294,7 @@ def _shown_figures(stored: Sequence[StoredBaseline]) -> Iterable[str]:
         rates = [other for run in runs for other in run.rates if other.name == rate.name]
         within = [other.variance for other in rates if other.variance is not None]
         shown = f"{three(100 * rate.share)}{NBSP}%"
-        yield _figure_row(f"{rate.name} rate", shown, [other.share for other in rates], within, "points")
+        yield _figure_row(rate.name, shown, [other.share for other in rates], within, "points")
 
 
 def _figure_row(name: str, newest: str, figures: Sequence[float], within: Sequence[float], unit: str) -> str:

@@ -18,8 +18,8 @@ import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.metrics import CATALOGUE, Better
-from reports.finding import none_seen
-from reports.gate.items import Item, Result, finite, not_exact, without_few
+from reports.finding import Result, none_seen
+from reports.gate.items import Item, finite, not_exact, without_few
 from reports.numbers import NBSP, three
 from reports.question import RATES, TRIALS, Question
 from reports.sides.questions import asked_by
@@ -77,8 +77,11 @@ def estimate_quantile(
     missing = _few_sessions(sessions, estimate.effective_sessions)
     if sessions < needs:
         missing = f"too few sessions to decide: p{p * 100:g} needs {needs:,}, this run has {sessions:,}"
-    if sample.n < turns_to_decide(p):
-        missing = f"too few {unit}s to decide: p{p * 100:g} needs {turns_to_decide(p):,}, this run has {sample.n:,}"
+    if 0 < sample.n < (turns := turns_to_decide(p)):
+        deciding = max(needs, math.ceil(turns * sessions / sample.n))
+        about = f" (about {deciding:,} sessions)" if unit == "turn" else ""
+        missing = f"too few {unit}s to decide: p{p * 100:g} needs {turns:,}{about}, this run has {sample.n:,}"
+        needs = deciding if sessions < needs else needs
     failed, hopeless = sample.failed, not sample.succeeded.size
     return LimitEstimate(
         estimate.value,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.run.document import ValidityStatus
 from reports import finding_sentences
-from reports.finding import ExitStatus, Finding
+from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
 from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, plural
@@ -26,7 +26,6 @@ from reports.wording.validity import Cause
 from reports.wording.verdicts import as_share, margin, scale_of
 from reports.wording.verdicts import figure as figure_name
 
-Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 OnInconclusive = Literal["fail", "pass", "warn"]
 
 NO_DATA = "the run or its baseline has no such value"
@@ -160,8 +159,8 @@ class Checked:
 
     def __repr__(self) -> str:
         """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
-        word = {PASSED: "pass", FAILED: "fail", INCONCLUSIVE: "inconclusive", VOID: "invalid"}[self.exit_status]
-        return f"Checked({self.run_id}: {word}, {plural(len(self.thresholds), 'threshold').replace(NBSP, ' ')})"
+        counted = plural(len(self.thresholds), "threshold").replace(NBSP, " ")
+        return f"Checked({self.run_id}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
     @property
     def called(self) -> str:

@@ -39,8 +39,8 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.finding import ExitStatus
-from reports.gate.items import Checked, Item, OnInconclusive, Result
+from reports.finding import ExitStatus, Result
+from reports.gate.items import Checked, Item, OnInconclusive
 from reports.gate.sentences import (
     beside,
     check_badges,
@@ -93,13 +93,13 @@ def _parts(checked: Checked) -> Iterable[Block]:
     yield Fold(plural(len(more), "more threshold"), [_table(more, checked)])
     sizes = [(count(item.turns), count(item.sessions), count(item.failed), reached_text(item)) for item in items]
     rows = [[item.title, item.target, *size] for item, size in zip(items, sizes, strict=True)]
-    heads = ("figure", "target", "turns", "sessions", "failed", "reached")
+    heads = ("metric", "target", "turns", "sessions", "failed", "completed")
     yield Fold("Turns, sessions and failures", [table(heads, rows, left=(0, 1))])
 
 
 def _table(items: Sequence[Item], checked: Checked) -> Table:
     return table(
-        ("threshold", "target", "baseline", "figure", "interval (90 %)", "limit", "verdict"),
+        ("threshold", "target", "baseline", "value", "interval (90 %)", "limit", "verdict"),
         (
             [
                 Code(item.threshold),
@@ -168,7 +168,7 @@ SCHEMA = 2
 
 
 class CheckDocument(Record, frozen=True):
-    """The file. `exit_code`: 0 passed, 1 regressed or over a threshold, 3 inconclusive, 4 invalid or without data."""
+    """The file. `exit_status`: 0 pass, 1 fail, 3 inconclusive, 4 invalid or without data."""
 
     schema: Annotated[int, Meta(ge=1)]
     exit_status: ExitStatus

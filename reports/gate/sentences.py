@@ -195,7 +195,7 @@ def is_judged(item: Item, checked: Checked) -> bool:
 
 
 def mark(item: Item, checked: Checked) -> str:
-    """✓ equivalent (within 40 %); – not judged, where the run says nothing."""
+    """✓ equivalent (within 40 %); – not evaluated, where the run says nothing."""
     return f"{MARKS[item.result].glyph} {item_word(item)}" if is_judged(item, checked) else NOT_JUDGED
 
 

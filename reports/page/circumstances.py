@@ -275,7 +275,7 @@ def health(summary: Summary) -> Section:
         said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")
     if summary.turns.rows.size:
         gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
-        said.append(f"{count(gaps)} gaps between deltas were left out as inexact.")
+        said.append(f"{count(gaps)} gaps between deltas were excluded as uncertain.")
     said += validity.trusted(summary)
     heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))
     rows: list[Row | Line] = [

@@ -40,7 +40,7 @@ HEADLINE = (0.5, 0.95)
 
 
 def trend_question(text: str) -> Question:
-    """ttfa:p95, voice_to_voice:med, failures. Raises UsageError that says what is allowed."""
+    """ttfa:p95, voice_to_voice:med, failure_rate. Raises UsageError that says what is allowed."""
     name, _, aggregate = text.partition(":")
     of = primary(name.strip())
     if of.unit == "share":
@@ -58,7 +58,7 @@ def trend_question(text: str) -> Question:
 
 
 def headline_questions(entries: Sequence[Entry]) -> list[Question]:
-    """p50 and p95 of what callers wait for, and the failures."""
+    """p50 and p95 of the latencies of callers, and the failure rate."""
     told = {of.metric for entry in entries for of in entry.quantiles}
     main = next((name for name in MAINS if name in told), MAINS[0])
     waits = [main, *([HEARD] if HEARD in told else [])]
@@ -150,7 +150,7 @@ class Trend:
     def __repr__(self) -> str:
         """History(12 runs, 3 figures, 1 change)."""
         figures = len({(course.series.scenario, course.question) for course in self.courses})
-        counted = plural(self.runs, "run"), plural(figures, "figure"), plural(len(self.moved), "change")
+        counted = plural(self.runs, "run"), plural(figures, "metric"), plural(len(self.moved), "change")
         return f"History({', '.join(counted)})".replace(NBSP, " ")
 
     @property
@@ -190,8 +190,8 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
     """What `rtbench trend` shows of folders of runs or of stored baselines, or of runs.
 
-    `metrics`: `ttfa:p95`, `failures`, …; without any the waits and failures. Raises UsageError as the command does,
-    and writes nothing.
+    `metrics`: `ttfa:p95`, `failure_rate`, …; without any the latencies and the failure rate. Raises UsageError as the
+    command does, and writes nothing.
     """
     with in_python(metric="metrics"):
         questions = [trend_question(text) for text in given_texts(metrics, "metrics")]

@@ -12,6 +12,7 @@ from bench.plain import printable
 from reports.numbers import count, listed, percent, plural, together, usd
 from reports.question import STARTED_BY
 from reports.samples import ANSWER_HEARD, HEARD
+from reports.statistics.verdicts import turns_to_decide
 from reports.summary.arms import FAIR
 from reports.summary.outcomes import Ending
 from reports.summary.summary import CallerWait, Summary
@@ -394,8 +395,10 @@ def next_step(summary: Summary, *, commands: bool = True) -> str:
     folder = summary.run.folder.resolve()
     run = printable(f"{folder.parent.name}/{folder.name}")
     if len(summary.targets) > 1 and not decided(summary.run):
-        return f"{longer}`rtbench compare {run}` tells these differences from chance; no test was made here."
-    return f"{longer}`rtbench check {run} --thresholds FILE` holds it to limits, `rtbench compare` to another run."
+        return f"{longer}`rtbench compare {run}` tests these differences; no test was made here."
+    if _tested(summary):
+        return f"{longer}`rtbench compare {run} OTHER` compares it with another run."
+    return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds, `rtbench compare` another run."
 
 
 def _to_play(summary: Summary, answer: CallerWait, p: float) -> int:
@@ -404,10 +407,19 @@ def _to_play(summary: Summary, answer: CallerWait, p: float) -> int:
     Sessions are in a run that have no such turn: those of the warm-up, those that never opened, and others' scripts.
     """
     estimate = answer.figures.at(p)
-    if estimate.status != "too_few_sessions" or not estimate.sessions:
-        return estimate.required if estimate.status == "too_few_sessions" else 0
+    required = estimate.required if estimate.status == "too_few_sessions" else 0
+    if f"p({p * 100:g})" in _tested(summary) and 0 < answer.figures.n < turns_to_decide(p):
+        required = max(required, math.ceil(turns_to_decide(p) * estimate.sessions / answer.figures.n))
+    if not required or not estimate.sessions:
+        return required
     played = int((summary.run.sessions["target"] == answer.target).sum())
-    return math.ceil(estimate.required * max(played, estimate.sessions) / estimate.sessions)
+    return math.ceil(required * max(played, estimate.sessions) / estimate.sessions)
+
+
+def _tested(summary: Summary) -> str:
+    """Return the texts of the thresholds that the run was started with."""
+    recorded = summary.run.metadata.get("thresholds") or {}
+    return " ".join(str(text) for texts in recorded.values() for text in texts)
 
 
 def _longer(summary: Summary, figure: str, sessions: int) -> LongerRun:

@@ -51,7 +51,7 @@ def chunks(setup: Setup) -> str:
 
 def contained_chunk(setup: Setup) -> str:
     """What `chunks` says before its last word, which has a definition."""
-    return f"measures from the end of speech contain up to one chunk ({_ms(setup.vad_chunks_ms)}) of"
+    return f"metrics from the end of speech contain up to one chunk ({_ms(setup.vad_chunks_ms)}) of"
 
 
 def contained(setup: Setup) -> str:

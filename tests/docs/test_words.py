@@ -25,7 +25,17 @@ ORDINARY = (
     *("at least", "at most", "most often", "most sessions", "most turns", "needs most", "than at most"),
     *("which has most", "the most", "least squares"),
     # to look at something, to wait for something: verbs
-    *("look at", "look into", "to wait", "waited for", "wait for", "waits for"),
+    *(
+        "look at",
+        "look into",
+        "looks for",
+        "looks parcels up",
+        "look parcels up",
+        "to wait",
+        "waited for",
+        "wait for",
+        "waits for",
+    ),
     *("kept up", "keeps up", "no row is lost", "do not use these figures"),
     # kinds that code calls so, which no screen shows
     *("no_analysis", "final_analysis", "no figure"),
@@ -39,7 +49,11 @@ MODULES = [
     for path in sorted((ROOT / package).rglob("*.py"))
     if (module := path.relative_to(ROOT).as_posix()) not in VENDORS
 ]
-PAGES = ["README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md")))]
+PAGES = [
+    "README.md",
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))),
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "scenarios").rglob("*.yaml"))),
+]
 NO_PROSE = re.compile(r"`[^`]*`|--[a-z-]+|\]\([^)]*\)|<[^>]*>")
 """Code, options, targets of links, and tags."""
 FENCED = re.compile(r"```.*?```|<!-- made:.*?<!-- end -->", re.DOTALL)

@@ -392,7 +392,7 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
     run = reports.load(nightly / "run-0")
     comparison = reports.compare(run)
     written = json.loads(compare_json(compared(sides_of([run.folder]))))
-    assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} figures)"
+    assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} metrics)"
     frame = comparison.to_frame()
     assert len(frame) == len(written["comparisons"]) + len(written["steps"])
     for row, finding in zip(frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True):
@@ -404,8 +404,8 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
         told = finding["difference"]
         assert (told is None) == np.isnan(row["baseline"])
         if told and told["scale"] == "ratio" and told["high"] is not None:
-            ends = [np.log1p(row[end]) for end in ("difference", "low", "high")]
-            np.testing.assert_allclose(ends, [told[end] for end in ("d", "low", "high")], rtol=1e-4, atol=1e-6)
+            ends = [row[end] for end in ("difference", "low", "high")]
+            np.testing.assert_allclose(ends, [told[end] for end in ("estimate", "low", "high")], rtol=1e-4, atol=1e-6)
 
     other = reports.compare(f"{run.folder}:a", f"{nightly / 'run-1'}:a", confidence=0.9)
     assert repr(other).startswith("Comparison(a (run-1) against a (run-0): ")
@@ -417,8 +417,8 @@ def test_nothing_is_judged_of_an_unfair_comparison(tmp_path: Path) -> None:
     fine = synthetic.write(tmp_path / "fine", Plan(sessions=40), run_id="fine")
     bad = synthetic.write(tmp_path / "bad", Plan(sessions=40, seed=8), validity={"status": "invalid"})
     comparison = reports.compare(fine, bad)
-    assert "invalid" in repr(comparison)
-    assert set(comparison.to_frame()["verdict"]) == {"not judged"}
+    assert "not_evaluated" in repr(comparison)
+    assert set(comparison.to_frame()["verdict"]) == {"not_evaluated"}
     assert not comparison.to_frame()["passes"].any()
 
 
@@ -444,7 +444,7 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
 
 def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
     found = reports.trend(nightly, metrics=["ttfa:p50", "failure_rate"])
-    assert repr(found) == "History(2 runs, 2 figures, 0 changes)"
+    assert repr(found) == "History(2 runs, 2 metrics, 0 changes)"
     frame = found.to_frame()
     assert frame[["run_id", "title"]].drop_duplicates().shape == (4, 2)
     for name in ("run-0", "run-1"):

@@ -57,7 +57,7 @@ def test_a_confidence_that_is_none_is_refused(tmp_path: Path, confidence: float)
 def test_a_regression_is_a_result_and_no_failure_of_the_command(tmp_path: Path) -> None:
     compare([run(tmp_path / "a", Plan(sessions=60, turns=10)), run(tmp_path / "b", Plan(60, 10, median_ms=1500))])
 
-    assert json.loads((tmp_path / "b" / "compare.json").read_text())["exit_status"] == 1
+    assert json.loads((tmp_path / "b" / "compare.json").read_text())["result"] == "fail"
 
 
 REGRESSED, ALIKE, SHORT = Plan(60, 10, median_ms=1500), Plan(60, 10), Plan(60, 10, seed=5)

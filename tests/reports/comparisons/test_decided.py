@@ -82,7 +82,7 @@ def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Pa
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)
-    assert (data["exit_status"], data["verdicts"]) == (1, {"west": "regressed"})
+    assert (data["result"], data["verdicts"]) == ("fail", {"west": "regressed"})
     assert (data["sequential"]["exit_status"], data["sequential"]["analyses"], data["sequential"]["analysis"]) == (
         1,
         3,

@@ -12,6 +12,7 @@ import pytest
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
 from reports.comparisons.outputs import comparison_essentials, comparison_json, comparison_text
+from reports.finding import RESULT_OF_STATUS
 from reports.numbers import NBSP
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck
@@ -184,7 +185,7 @@ def test_an_unfair_comment_strikes_its_figures() -> None:
 def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
     for found in many:
         data = json.loads(comparison_json(found))
-        assert (data["exit_status"], len(data["comparisons"])) == (found.exit_status, len(found.findings))
+        assert (data["result"], len(data["comparisons"])) == (RESULT_OF_STATUS[found.exit_status], len(found.findings))
 
 
 def test_the_document_has_the_numbers_of_a_finding() -> None:

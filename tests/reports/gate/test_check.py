@@ -71,7 +71,9 @@ def test_turns_that_count_from_different_instants_are_two_figures() -> None:
 def test_what_is_too_short_to_say_is_inconclusive() -> None:
     found = check_of(read(Plan(sessions=30, turns=4)), thresholds("ttfa: p(95)<9s"))
 
-    assert [item.reason for item in found.thresholds] == ["too few turns to decide: p95 needs 400, this run has 120"]
+    assert [item.reason for item in found.thresholds] == [
+        "too few turns to decide: p95 needs 400 (about 100 sessions), this run has 120"
+    ]
     assert found.exit_status == 3
 
 
@@ -173,7 +175,7 @@ def test_a_quantile_of_too_few_turns_has_no_figures(tmp_path: Path) -> None:
     assert [((item.verdict or item.result), item.value, item.low, item.high) for item in (limit, margin)] == [
         ("inconclusive", None, None, None)
     ] * 2
-    assert value_text(limit) == "n/a (44\u00a0sessions; needs 198)"
+    assert value_text(limit) == "n/a (44\u00a0sessions; needs 200)"
     assert value_text(margin) == "n/a (44\u00a0sessions; needs 198)"
     assert interval_text(margin) == "–"
     assert margin.baseline is None  # of 60 sessions
