@@ -209,8 +209,8 @@ def obtainable() -> Priority:
     raised = niceness()
     set_niceness(before)
     if _is_grouped():
-        everywhere = f"after `echo {RAISED} > /proc/$$/autogroup` in this shell it counts against all programs"
-        return Priority(raised, "only counts against programs of the same terminal", everywhere)
+        everywhere = f"after `echo {RAISED} > /proc/$$/autogroup` in this shell it has one on all programs"
+        return Priority(raised, "has an effect only within this terminal", everywhere)
     return Priority(raised)
 
 

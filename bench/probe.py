@@ -35,12 +35,12 @@ NO_TIMEOUTS: Mapping[str, float] = MappingProxyType({})
 
 def text_script(target: Target, text: str, session: Mapping[str, Any]) -> PreparedScript:
     """A session that says a text. `session`: settings as in a script's file. Raises UsageError for what cannot be."""
-    return _script(target, [step_of("text", text=text, name="say")], session)
+    return _script(target, [step_of("text", text=text, name="text")], session)
 
 
 def wav_script(target: Target, wav: Path, session: Mapping[str, Any]) -> PreparedScript:
     """A session that plays a WAV. `session` and errors: as above."""
-    return _script(target, [step_of("audio", wav.parent, audio=wav.name, name="play")], session)
+    return _script(target, [step_of("audio", wav.parent, audio=wav.name, name="audio")], session)
 
 
 def agent_script(
@@ -48,7 +48,7 @@ def agent_script(
 ) -> PreparedScript:
     """A call that plays a WAV to an agent, once that `greets`. `session`, `timeouts` and errors: as above."""
     first = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
-    played = step_of("audio", wav.parent, audio=wav.name, name="play")
+    played = step_of("audio", wav.parent, audio=wav.name, name="audio")
     return _script(target, [*first, played], session, timeouts)
 
 

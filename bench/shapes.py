@@ -43,13 +43,13 @@ class Shape(ABC, Generic[T]):
 class Text(Shape[str]):
     """A string. `allowed`: in words; `blank`: whether it may have nothing in it."""
 
-    allowed: str = "text"
+    allowed: str = "a string"
     blank: bool = False
 
     def read(self, value: Value) -> str:
         text = value.content()
         if not isinstance(text, str):
-            raise value.unlike(self.allowed, " (quotes make anything text)" if value.written else "")
+            raise value.unlike(self.allowed, " (put it in quotes)" if value.written else "")
         if not self.blank and not text.strip():
             raise value.refuse("must not be empty")
         return unicode_text(value, text)

@@ -73,7 +73,7 @@ class Value(ABC):
         return self.refuse(f"must be {allowed}{'' if self.quiet else f', not {self.shown()}'}{hint}")
 
     def shown(self) -> str:
-        """The value as errors quote it. Text is called that, for 5 and "5" are not the same."""
+        """The value as errors quote it. A string is called that, for 5 and "5" are not the same."""
         match self.content():
             case None:
                 return "nothing"
@@ -82,7 +82,7 @@ class Value(ABC):
             case dict() as entries:
                 return "`key: value`" if entries else "an empty table"
             case str() as text:
-                return f'the text "{shortened(text)}"'
+                return f'the string "{shortened(text)}"'
         return shortened(str(self.written))
 
     def called(self, name: str) -> Self:

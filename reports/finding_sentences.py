@@ -102,8 +102,9 @@ def settling(inconclusive: Sequence[Finding]) -> str:
     each = [f"{name} {many}" for name, many in zip(names[1:], most[1:], strict=True)]
     needs = listed([f"{names[0]} needs {most[0]}", *each])
     if endless:
-        return f"More {units} are unlikely to decide it: {needs}."
-    return f"{most[0][:1].upper()}{most[0][1:]} {units} are needed to decide it{f': {needs}' if each else ''}."
+        return f"More {units} are unlikely to decide {'all metrics' if each else 'it'}: {needs}."
+    needed = f"{most[0][:1].upper()}{most[0][1:]} {units} are needed to decide"
+    return f"{needed} all metrics: {needs}." if each else f"{needed} {names[0]}."
 
 
 def _about(finding: Finding) -> str:

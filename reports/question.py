@@ -125,20 +125,13 @@ class RateMetric:
     """A share of turns. `column`: of turns, where it is true of those that are counted and null of all others.
 
     `words`: the column that counts the words of turns, where it is a share of words, and `column` counts its events.
-    `label`: how its figure is called.
     """
 
     name: str
     sentence: str
     better: Direction = "lower"
     column: str = ""
-    label: str = ""
     words: str = ""
-
-    @property
-    def title(self) -> str:
-        """Failure rate, yield_rate."""
-        return self.label or self.name
 
     @property
     def trials(self) -> Literal["turns", "words"]:
@@ -152,15 +145,11 @@ RATES = {
         RateMetric(
             "failure_rate",
             "Turns that failed or did not start, of the planned turns; unfinished ones are excluded.",
-            label="failure rate",
         ),
-        RateMetric(
-            "throttle_rate", "Turns that the service throttled, of the turns that ended.", label="throttled rate"
-        ),
+        RateMetric("throttle_rate", "Turns that the service throttled, of the turns that ended."),
         RateMetric(
             "stall_rate",
             "Replies in which the simulated player ran dry, of the turns that succeeded with audio.",
-            label="stalled rate",
         ),
         RateMetric(
             "yield_rate",
@@ -246,10 +235,10 @@ class Question:
 
     @property
     def name(self) -> str:
-        """ttfa p95, failure rate, stalled rate, audio_speed mean."""
+        """ttfa p95, failure_rate, audio_speed mean."""
         shown = f"{self.metric} {self.step}".rstrip()
         if self.kind == "rate":
-            return f"{RATES[self.metric].title} {self.step}".rstrip()
+            return shown
         if self.kind == "centre":
             return f"{shown}_typical_change"
         return f"{shown} mean" if self.p is None else f"{shown} p{self.p * 100:g}"

@@ -17,6 +17,7 @@ from typing import Literal, cast
 
 from bench import former_keys
 from bench.errors import Mistakes, UsageError
+from bench.manual import see
 from bench.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.plain import shortened
 from bench.yaml_file import Value, read_yaml
@@ -25,11 +26,11 @@ from reports.statistics.differences import Margin
 
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {
-    "max": "a single turn decides it, and it grows with the number of turns: gate a quantile such as p(99)",
-    "min": "a single turn decides it: gate a quantile such as p(5)",
-    "count": "it grows with the length of the run: gate a rate, such as failure_rate: rate<0.01",
+    "max": "a single turn decides it, and it grows with the number of turns: use a quantile such as p(99)",
+    "min": "a single turn decides it: use a quantile such as p(5)",
+    "count": "it grows with the length of the run: use a rate, such as failure_rate: rate<0.01",
 }
-"""Aggregates that k6 has, and why they are no gate here."""
+"""Aggregates that k6 has, and why they cannot be thresholds here."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,16 @@ GATED = {
 
 
 def primary(name: str) -> Gated:
-    """The figure of this name. Raises UsageError that says which there are, or why this one is no gate."""
+    """The figure of this name. Raises UsageError that says which there are, or why this one has no thresholds."""
     if name in GATED:
         return GATED[name]
     if name in CATALOGUE:
         raise UsageError(
-            f"{name} cannot be gated: it is counted over events, and nothing tells how far sessions differ in it"
+            f"{name} cannot be a threshold: it is counted over events, so its spread between sessions is unknown"
         )
     if new := former_keys.METRICS.get(name):
         raise UsageError(f"the metric {quoted(name)} is {new} now")
-    raise UsageError(f"there is no metric {quoted(name)}{near(name, GATED)} allowed: {', '.join(GATED)}")
+    raise UsageError(f"there is no metric {quoted(name)}{near(name, GATED)} {see('metrics')} lists them")
 
 
 def quoted(text: str) -> str:
@@ -219,7 +220,7 @@ class Threshold:
 
     @property
     def figure(self) -> str:
-        """ttfa p95, failure rate: what it is a threshold of, without the target."""
+        """ttfa p95, failure_rate: what it is a threshold of, without the target."""
         return self.about.name
 
     @property
@@ -355,12 +356,14 @@ def _aggregate(text: str, of: Gated) -> tuple[Kind, float | None]:
     """(kind, p of a quantile) of an aggregate of this metric."""
     quantile = _QUANTILE.fullmatch(text)
     if text in OTHERS:
-        raise UsageError(f"{text} of {of.name} is no gate: {OTHERS[text]}")
+        raise UsageError(f"{text} of {of.name} cannot be a threshold: {OTHERS[text]}")
     if text == "avg" and of.unit == "ms":
-        raise UsageError(f"avg of {of.name} is no gate: one timeout moves it; gate a quantile, med or p(95)")
+        raise UsageError(f"avg of {of.name} cannot be a threshold: one timeout moves it; use med or p(95)")
     known = "p(N)" if quantile else text
     if known not in of.aggregates:
-        raise UsageError(f"{quoted(text)} is no aggregate of {of.name}; allowed: {', '.join(of.aggregates)}")
+        meant = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,3})?)", text)
+        hint = f"; did you mean p({meant[1]})?" if meant and "p(N)" in of.aggregates else ";"
+        raise UsageError(f"{quoted(text)} is no aggregate of {of.name}{hint} allowed: {', '.join(of.aggregates)}")
     if quantile is None:
         return ("rate", None) if text == "rate" else ("mean", None) if text == "avg" else ("quantile", 0.5)
     p = float(Fraction(quantile[1]) / 100)

@@ -43,7 +43,7 @@ def written(path: Path, text: str) -> Path:
 
 
 def places(result: Result, path: Path) -> list[str]:
-    return [line.removeprefix(f"{path}:").split(": ")[0] for line in result.stderr.splitlines()]
+    return [line.removeprefix(f"{path}:").split(": ")[0] for line in result.stdout.splitlines() if ": " in line]
 
 
 def test_a_script_with_ten_mistakes_has_ten_lines(tmp_path: Path) -> None:
@@ -52,6 +52,7 @@ def test_a_script_with_ten_mistakes_has_ten_lines(tmp_path: Path) -> None:
     result = validate(path)
 
     assert places(result, path) == PLACES
+    assert result.stdout.splitlines()[-1] == "10 mistakes"
     assert result.exit_code == 2
 
 
@@ -83,7 +84,7 @@ def test_good_files_have_a_line_each(tmp_path: Path) -> None:
 def test_a_file_that_nothing_tells_of_needs_as(tmp_path: Path) -> None:
     path = written(tmp_path / "mine.yaml", "setps:\n- text: Hello\n")
 
-    assert "use --as script, targets or thresholds" in validate(path).stderr
+    assert "use --as script, targets or thresholds" in validate(path).stdout
     assert places(validate("--as", "script", path), path) == ["1:1", "1:1"]
 
 
@@ -91,22 +92,36 @@ def test_a_file_is_recognized_by_the_schema_that_it_names(tmp_path: Path) -> Non
     text = "# yaml-language-server: $schema=script.schema.json\nsetps:\n- text: Hello\n"
     path = written(tmp_path / "mine.yaml", text)
 
-    assert "unknown key 'setps'; did you mean steps?" in validate(path).stderr
+    assert "unknown key 'setps'; did you mean steps?" in validate(path).stdout
 
 
 @pytest.mark.parametrize("old", STEPS)
 def test_the_error_for_a_former_step_states_the_new_one(tmp_path: Path, old: str) -> None:
     path = written(tmp_path / "mine.yaml", f"steps:\n- {old}: greeting\n- text: Hello\n")
 
-    assert f"{path}:2:3: step 1 has an unknown key '{old}'; it is '{STEPS[old]}' now" in validate(path).stderr
+    assert f"{path}:2:3: step 1 has an unknown key '{old}'; it is '{STEPS[old]}' now" in validate(path).stdout
 
 
 def test_no_former_key_is_its_own_new_name() -> None:
     assert not [old for old, new in KEYS.items() if old in new]
 
 
+def test_a_threshold_of_a_step_that_the_script_does_not_have_is_a_mistake(tmp_path: Path) -> None:
+    text = 'thresholds:\n  "ttfa{step:greting}": p(95)<800\nsteps:\n- text: Hello\n  name: greeting\n'
+    path = written(tmp_path / "mine.yaml", text)
+
+    assert f"{path}:2:3: " in validate(path).stdout
+    assert 'there is no step "greting"; did you mean greeting?' in validate(path).stdout
+
+
+def test_a_python_file_is_refused_with_the_command_that_plays_it(tmp_path: Path) -> None:
+    result = validate(written(tmp_path / "mine.py", "x = 1\n"))
+
+    assert (result.exit_code, f"`rtbench run {tmp_path / 'mine.py'}` plays it" in result.stdout) == (2, True)
+
+
 def test_one_bad_file_does_not_hide_another(tmp_path: Path) -> None:
     result = validate(tmp_path / "none.yaml", ROOT / "scenarios" / "ci.yaml")
 
-    assert "none.yaml: no such file" in result.stderr
+    assert "none.yaml: no such file" in result.stdout
     assert (result.exit_code, "ci.yaml: thresholds, no mistakes" in result.stdout) == (2, True)

@@ -152,7 +152,7 @@ class Capacity(msgspec.Struct, frozen=True):
     `rough`: where the edge seems to lie, where both ends were not shown; null where they were, or no level tells.
     `confirmed`: whether the hold held, null where there was none. `steady`: whether no level contradicts others by more
     than chance; where some do, the ends are those of all levels together. `status`: the exit status; 0 shown, 1 the
-    edge lies below, 3 undecided, 4 our own generator was the limit.
+    breaking point is lower, 3 undecided, 4 our own generator was the limit.
     """
 
     schema: int

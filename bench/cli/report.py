@@ -61,11 +61,11 @@ def report(
         list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
     ] = None,
 ) -> None:
-    """Write a run's report: report.html, report.md and summary.json beside its data, a summary to the terminal.
+    """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
 
     A run that was killed is closed first. The last line is the path of report.html; the one before it has the verdict.
-    Of several runs each has its report written, and the terminal shows them side by side; nothing is pooled.
-    With --exclude-host the report is of a new run in a folder beside it: RUN-without-NAME.
+    Of several runs each has its report written, and the terminal shows them in one table; nothing is pooled.
+    With --exclude-host the report is of a new run, in the folder RUN-without-NAME.
     """
     runs = [run_named(name) for name in names or [""]]
     if exclude_host:

@@ -154,7 +154,7 @@ def merge(
         list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
     ] = None,
 ) -> None:
-    """Make one run of several: of engines that ran alone, of several regions, or of what a killed run has left.
+    """Merge runs into one: of load generators that ran alone, of several regions, or the parts of a killed run.
 
     Rows are put together, histograms added bucket by bucket; the result is a run folder like any other, and its parts
     stay as they are. Exit status 0; 4: the merged run is not valid. The last line is its path.

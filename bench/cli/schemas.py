@@ -177,7 +177,7 @@ def doctor_document() -> Schema:
         {"name": TEXT, "result": one_of("pass", "warning", "fail", "skipped"), "message": TEXT, "remedy": TEXT}
     )
     target = record(each(("name", "url", "dialect", "service"), TEXT) | {"findings": many(finding)})
-    version = {"version": {"const": JSON_VERSION}, "result": one_of("pass", "fail")}
+    version = {"schema": {"const": JSON_VERSION}, "result": one_of("pass", "fail")}
     return record(version | {"machine": many(finding), "targets": many(target)})
 
 

@@ -36,7 +36,7 @@ def calibrate(
         Path | None, typer.Option(metavar="FOLDER", help="Write the page and the data to this folder, too.")
     ] = None,
 ) -> None:
-    """Run the harness against the simulator at rising load, and say up to which load its figures can be trusted.
+    """Run the load generator against the simulator at rising load, and say up to which load its values are exact.
 
     Each run's rows are compared with what the simulator really did. The result is saved: later runs cite it, and warn
     beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit;
@@ -230,9 +230,9 @@ def capacity(
         list[str] | None, typer.Argument(metavar="-- [OPTIONS OF LOCUST]", help="Further options of each level's run.")
     ] = None,
 ) -> None:
-    """Find the highest load at which objectives hold, and what kind of edge there is beyond it.
+    """Find the highest load at which the objectives (--slo) hold, and say what fails beyond it.
 
-    Exit status: 0 shown to hold, 1 the edge lies below, 2 bad objectives or arguments, or no call
+    Exit status: 0 shown to hold, 1 the breaking point is lower, 2 bad objectives or arguments, or no call
     opens, 3 undecided, 4 the load generator was the limit, 130 interrupted.
     """
     from bench.capacity.judge import slo_of

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bench.target.target import Target
 
 FAILED_STATUS = 1
-JSON_VERSION = 2
+JSON_VERSION = 3
 WIDEST = 100
 COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
 PANEL = "The service and the way to it"
@@ -82,14 +82,14 @@ def doctor(
         bool, typer.Option("--turn/--no-turn", help="Say one sentence to the service, which costs about a cent.")
     ] = True,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Look at this machine and at what targets.yaml says, and call nobody.")
+        bool, typer.Option("--offline", help="Check only this machine and targets.yaml, without a call.")
     ] = False,
 ) -> None:
-    """Look at this machine, the way to a service and the service itself; say what is wrong and what to do.
+    """Check this machine, the network and the service, and say what is wrong and what to do.
 
-    Where no service is named, it looks at this machine; with --offline, also at every target of targets.yaml.
+    If no service is named, only this machine is checked; with --offline also every target of targets.yaml.
 
-    Exit status 0 when nothing failed, 1 when something did.
+    Exit status: 0 nothing failed, 1 a check failed.
     """
     from bench.transport.green import patch
 
@@ -98,13 +98,13 @@ def doctor(
     from bench.doctor.explain import Finding, any_failed
     from bench.doctor.surroundings import look_at_machine
     from bench.target.target_settings import load_price_table
-    from bench.target.targets import ENDPOINT, resolve_every_target, resolve_targets
+    from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_every_target, resolve_targets
 
     targets, unnamed = [], ""
     try:
         targets = (resolve_every_target if offline else resolve_targets)(os.environ, service_options)
     except UsageError as error:
-        if service_options != ServiceOptions() or os.environ.get(ENDPOINT):
+        if service_options != ServiceOptions() or os.environ.get(ENDPOINT) or (offline and TARGET_FILE.exists()):
             raise
         unnamed = str(error)
     prices = load_price_table(None).models
@@ -143,7 +143,7 @@ def _document(
     machine: list[Finding], targets: list[Target], found: list[list[Finding]], failed: bool
 ) -> dict[str, Any]:
     return {
-        "version": JSON_VERSION,
+        "schema": JSON_VERSION,
         "result": "fail" if failed else "pass",
         "machine": [finding.as_json() for finding in machine],
         "targets": [

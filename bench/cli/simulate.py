@@ -83,7 +83,7 @@ def simulate(
         Path | None, typer.Option(help="Write JSON with port and URLs to this file, once listening.")
     ] = None,
 ) -> None:
-    """Serve a SIMULATED Realtime API on this machine, for trying the tool and for checking its figures."""
+    """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
     import secrets
     import tempfile
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,9 @@ from bench.errors import USAGE_STATUS, Mistakes, UsageError, each_error
 from bench.plain import one_line
 
 if TYPE_CHECKING:
-    from bench.yaml_file import YamlValue
+    from bench.plan.script import Script
+    from bench.yaml_file import Value, YamlValue
+    from reports.thresholds import Threshold
 
 
 class FileKind(StrEnum):
@@ -38,15 +39,16 @@ def validate(
     A file is recognized by its keys, or by the schema that its first line names; if neither tells, use --as. Exit
     status 2: there are mistakes.
     """
-    failed = False
+    count = 0
     for path in files:
         try:
             print(f"{path}: {_checked(path, kind)}, no mistakes")
         except UsageError as error:
-            failed = True
             for line in dict.fromkeys(one_line(str(each)) for each in each_error(error)):
-                print(line, file=sys.stderr)
-    if failed:
+                print(line)
+                count += 1
+    if count:
+        print(f"{count} mistake{'s' * (count > 1)}")
         raise typer.Exit(USAGE_STATUS)
 
 
@@ -57,22 +59,36 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
     from bench.yaml_file import parsed_yaml, read_text
     from reports.thresholds import placed_thresholds, read_thresholds
 
+    if path.suffix == ".py":
+        raise UsageError(f"{path}: a Python file, and `rtbench validate` checks YAML; `rtbench run {path}` plays it")
     text = read_text(path)
     root = parsed_yaml(path, text, "the file")
     kind = kind or _recognized(root, text)
     mistakes = Mistakes()
     with mistakes.gathered():
         if kind is FileKind.script:
-            load_script(path)
+            script = load_script(path)
         elif kind is FileKind.targets:
             target_names(path)
         else:
             read_thresholds(path)
     if kind is FileKind.script and (judged := root.within("thresholds")):
         with mistakes.gathered():
-            placed_thresholds(judged)
+            for value, threshold in placed_thresholds(judged):
+                with mistakes.gathered():
+                    _check_step(value, threshold, script)
     mistakes.refuse()
     return kind
+
+
+def _check_step(value: Value, threshold: Threshold, script: Script) -> None:
+    """Raise UsageError, with its place, for a threshold of a step that the script does not have."""
+    from reports.measurable import refuse_unknown_step
+
+    try:
+        refuse_unknown_step(threshold, [turn.name for turn in script.turns], threshold.written)
+    except UsageError as error:
+        raise value.error(str(error)) from None
 
 
 def _recognized(root: YamlValue, text: str) -> FileKind:

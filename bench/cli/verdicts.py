@@ -185,7 +185,7 @@ def trend(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the series as JSON, and write no page")] = False,
 ) -> None:
-    """Show each figure over weeks, a point for each run and target, and mark where its level changed.
+    """Show each metric over weeks, a point for each run and target, and mark the changes of its level.
 
     Exit status 0: shown, whatever changed; 4: none of the runs may be used. The last line is the path of the page.
     """
@@ -314,7 +314,7 @@ def tell_ci(found: Checked, comment: Path) -> None:
 
 @baseline.command()
 def save(name: RunName = "", folder: Folder = BASELINES) -> None:
-    """Store a run's figures, of each target a file. A run that is invalid, without a verdict or without data is
+    """Store the values of a run, a file for each target. A run that is invalid, without a verdict or without data is
     refused."""
     from reports.gate import baselines
     from reports.runs import load_for_report
@@ -342,7 +342,7 @@ def listing(folder: Folder = BASELINES) -> None:
 def show(
     which: Annotated[str, typer.Argument(metavar="SCENARIO/TARGET", show_default=False)], folder: Folder = BASELINES
 ) -> None:
-    """The stored runs of a target, and how far their figures spread from run to run."""
+    """Show the stored runs of a target, and the spread of their values between runs."""
     from reports.gate.baselines import describe_baselines
 
     scenario, _, target = which.partition("/")

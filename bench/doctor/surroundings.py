@@ -121,10 +121,10 @@ def processors(cpus: int, load: float) -> Finding:
 
 
 def priority(got: Priority) -> Finding:
-    """Say what `--priority` of a run comes to here; what it lacks is no fault of the machine."""
+    """Say whether `--priority` of a run has an effect here; if not, it is no fault of the machine."""
     if not got.hindrance:
         return Finding("priority", "pass", f"a run with `--priority` gets it: niceness {got.niceness}")
-    return Finding("priority", "pass", f"`--priority` {got.hindrance}", got.remedy)
+    return Finding("priority", "skipped", f"the option `--priority` of a run {got.hindrance}", got.remedy)
 
 
 def wall_clock() -> Finding:

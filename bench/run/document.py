@@ -20,7 +20,7 @@ SCHEMA_VERSION = 6
 Count = Annotated[int, Meta(ge=0)]
 KILLED = "killed: rows and counts end at the last flush"
 """Why a run ended that nobody ended."""
-GIVEN_UP = "do not use these figures: "
+GIVEN_UP = "do not use these results: "
 """How what a run says of its end begins where it was ended as invalid while it went on; then comes the cause."""
 INTERRUPTED = "interrupted"
 """Why a run ended that somebody ended by a signal; one that is to be decided also where it was ended by hand."""

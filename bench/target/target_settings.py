@@ -52,9 +52,9 @@ NAME = "[A-Za-z0-9_-]{1,64}"
 WORD = "[!-~]{1,1000}"
 SHORT_WORD = "[A-Za-z0-9._-]{1,64}"
 HEADER_NAME = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
-ENDPOINT = Text("text, as in https://RESOURCE.openai.azure.com", blank=True)
-URL = Text("text, as in wss://HOST/PATH", blank=True)
-PROXY = Text("text, as in http://HOST:PORT, or none", blank=True)
+ENDPOINT = Text("a string such as https://RESOURCE.openai.azure.com", blank=True)
+URL = Text("a string such as wss://HOST/PATH", blank=True)
+PROXY = Text("a string such as http://HOST:PORT, or none", blank=True)
 FILE = Text("the path of a file", blank=True)
 MODEL = Matching(WORD, "a name without spaces")
 SCOPE = Matching(WORD, f"text, as in {PUBLIC_SCOPE}")

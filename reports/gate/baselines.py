@@ -241,7 +241,7 @@ def read_file(path: Path) -> Baseline:
 
 
 LISTED = (0.5, 0.95)
-LISTING_HEAD = f"  {'figure':<34}{'newest':>10}{'between runs':>18}{'within a run':>18}"
+LISTING_HEAD = f"  {'metric':<34}{'newest':>14}{'between runs':>18}{'within a run':>18}"
 PROVISIONAL = f"provisional: {KNOWN} runs tell the spread from run to run"
 
 
@@ -288,8 +288,10 @@ def _shown_figures(stored: Sequence[StoredBaseline]) -> Iterable[str]:
             logs = [math.log(value) for one in alike if (value := one.values[place]) is not None and value > 0]
             within = [value for one in alike if (value := one.variances[place]) is not None]
             name = " ".join(filter(None, [row.metric, f"p{p * 100:g}", row.stratum.key]))
+            unit = CATALOGUE[row.metric].unit
+            shown = INFINITE if newest is None else f"{three(newest)}{'' if unit == 'n' else NBSP + unit}"
             if newest != 0:
-                yield _figure_row(name, INFINITE if newest is None else three(newest), logs, within, "%")
+                yield _figure_row(name, shown, logs, within, "%")
     for rate in runs[0].rates:
         rates = [other for run in runs for other in run.rates if other.name == rate.name]
         within = [other.variance for other in rates if other.variance is not None]
@@ -300,7 +302,7 @@ def _shown_figures(stored: Sequence[StoredBaseline]) -> Iterable[str]:
 def _figure_row(name: str, newest: str, figures: Sequence[float], within: Sequence[float], unit: str) -> str:
     between = _shown_spread(float(np.std(figures, ddof=1)), unit) if len(figures) > 1 else "–"
     inside = _shown_spread(math.sqrt(float(np.mean(within))), unit) if within else "–"
-    return f"  {name:<34}{newest:>10}{between:>18}{inside:>18}"
+    return f"  {name:<34}{newest:>14}{between:>18}{inside:>18}"
 
 
 def _shown_spread(sd: float, unit: str) -> str:

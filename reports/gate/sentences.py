@@ -90,7 +90,7 @@ MEANINGS = {
     PASSED: "pass",
     FAILED: "a threshold failed or a metric regressed",
     INCONCLUSIVE: "inconclusive",
-    VOID: "invalid, or without data",
+    VOID: "not evaluated",
 }
 
 

@@ -73,7 +73,7 @@ METHOD = {
     "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "
     "p99 198; with one turn each 50, 100, 500; more where sessions differ much.",
     "not started": "Turns that the script planned and that did not start, because their session had ended.",
-    "failure rate": "(failed turns + turns not started) ÷ turns planned, without those that the end of the run cut or "
+    "failure_rate": "(failed turns + turns not started) ÷ turns planned, without those that the end of the run cut or "
     "starved.",
 }
 

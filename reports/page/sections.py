@@ -233,7 +233,7 @@ def rates(summary: Summary) -> Section | None:
         if not all(r.published for r in summary.rates)
         else ""
     )
-    of = "turns of all kinds"
+    of = "all turns"
     if any(RATES[rate.rate].words for rate in summary.rates):
         of += "; a word error rate is of words, and can be over 100 %"
     blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
@@ -252,7 +252,7 @@ def outcomes(summary: Summary) -> Section | None:
         ("failed, total", [count(n) for n in found.failed], ""),
         ("not started", [count(n) for n in found.lost], "planned, but their session had ended"),
         (
-            "failure rate",
+            "failure_rate",
             rates,
             "(failed + not started) ÷ planned, without those unfinished or starved",
         ),

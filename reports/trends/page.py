@@ -139,7 +139,7 @@ def trend_page(trend: Trend, folder: Path) -> Page:
     filters = filters_of(trend.entries, ("target",) if by_name else ())
     questions = [course.question for course in trend.courses]
     metrics = {one.metric: CATALOGUE[one.metric].sentence for one in questions if one.kind != "rate"}
-    rates = {RATES[one.metric].title: RATES[one.metric].sentence for one in questions if one.kind == "rate"}
+    rates = {one.metric: RATES[one.metric].sentence for one in questions if one.kind == "rate"}
     defined = metrics | rates | METHOD
     scenarios = [_scenario(one, place, numbers, filters, folder) for place, one in enumerate(trend.scenarios)]
     names = [scenario.name for scenario in trend.scenarios]

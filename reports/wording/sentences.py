@@ -35,7 +35,7 @@ def main_answers(summary: Summary) -> Sequence[CallerWait]:
 def run_headline(summary: Summary) -> str:
     """Return the answer in a sentence; of several targets also those that gave none."""
     if summary.validity.status == "invalid":
-        return f"Do not use these figures: {words.cause(summary)}."
+        return f"Do not use these results: {words.cause(summary)}."
     if not sum(summary.outcomes.begun):
         sessions = sum(summary.outcomes.opened)
         if taken := taken_by_warm_up(summary.run.metadata):
@@ -253,7 +253,7 @@ def run_essentials(summary: Summary) -> str:
     """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
     spent = [usd(summary.money.usd)] if not math.isnan(summary.money.usd) else []
     if summary.validity.status == "invalid":
-        told = [f"do not use these figures: {words.cause(summary)}"]
+        told = [f"do not use these results: {words.cause(summary)}"]
     else:
         answers = main_answers(summary)
         told = _alone(answers[0]) if len(answers) == 1 else _tails(summary, answers)

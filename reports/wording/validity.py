@@ -19,7 +19,7 @@ from reports.summary.summary import Summary
 from reports.summary.trust import NotJudged, RunValidity, busiest, taken_by_warm_up
 from reports.wording.words import as_sentence, check_failure, check_values
 
-LEAD = "Do not use these figures"
+LEAD = "Do not use these results"
 RUN = "the run"
 
 
@@ -88,7 +88,7 @@ def run_word(verdict: str, *, usable: bool) -> str:
 
 
 def do_not_use(causes: Sequence[Cause]) -> str:
-    """Do not use these figures: …, with every cause once."""
+    """Do not use these results: …, with every cause once."""
     return f"{LEAD}: {'; '.join(texts(causes))}."
 
 

@@ -23,7 +23,7 @@ NEAR = 0.05
 
 
 def figure(question: Question) -> str:
-    """ttfa p95 from end of speech, with function calls; failure rate."""
+    """ttfa p95 from end of speech, with function calls; failure_rate."""
     if question.stratum is None:
         return question.name
     since = question.stratum.since
@@ -178,7 +178,7 @@ def parts(reason: Reason | None) -> tuple[str, str]:
         "no figure": "not measured on both targets",
         "no ratio": "the stored runs have 0, so there is no ratio",
         "failed share": "the quantile lies among the failed turns",
-        "failed share, decides": "the quantile lies among the failed turns: the failure rate decides",
+        "failed share, decides": "the quantile lies among the failed turns: failure_rate decides",
         "after Holm": "beyond the margin on its own, not after Holm’s correction",
         "drifts": DRIFTS,
         "not positive": "a mean is not positive",

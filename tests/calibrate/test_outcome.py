@@ -42,7 +42,7 @@ OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     # (what is other than in a good step, what is known beside it, the outcome and why)
     "a valid run whose figures are within a millisecond": ({}, {}, ("pass", "")),
     "wrong by more": ({"errors": wrong_by(1.5)}, {}, ("fail", "ttfa wrong by 1.5 ms")),
-    "not judged": ({"validity": "no_verdict"}, {}, ("fail", "the run was not judged")),
+    "not evaluated": ({"validity": "no_verdict"}, {}, ("fail", "the run has no verdict")),
     "turns that failed": ({"failed": 11}, {}, ("fail", "11 of 1000 turns failed or did not start")),
     "turns without a truth": ({"unmatched": 11}, {}, ("fail", "11 of 1000 turns could not be compared with the truth")),
     "sessions that did not open": ({"open": 98}, {}, ("fail", "only 98 of 100 sessions were open")),
@@ -60,7 +60,7 @@ OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
         ({"errors": {}, "unmatched": 1000}, {}, ("simulator_late", "the simulator could not tell the truth of any "
                                                                    "turn")),
     "what the system does not tell blames nobody": (UNTOLD, {}, ("pass", "")),
-    "what is wrong is wrong even so": (UNTOLD | {"validity": "invalid"}, {}, ("fail", "the run was not judged")),
+    "what is wrong is wrong even so": (UNTOLD | {"validity": "invalid"}, {}, ("fail", "the run has no verdict")),
 }  # fmt: skip
 
 

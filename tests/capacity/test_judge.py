@@ -52,7 +52,7 @@ def test_an_objective_may_be_written_as_in_a_file_of_thresholds() -> None:
         ("failed<1%", "is failure_rate now"),
         ("speed p(95)<800", "there is no metric"),
         ("ttfa", "is no objective"),
-        ("ttfa max<800", "is no gate"),
+        ("ttfa max<800", "cannot be a threshold"),
         ("", "is no objective"),
     ],
 )

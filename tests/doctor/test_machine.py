@@ -87,16 +87,16 @@ def test_a_busy_machine_is_a_warning(cpus: int, load: float, state: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("got", "said", "remedy"),
+    ("got", "result", "said"),
     [
-        (Priority(-10), "niceness -10", ""),
-        (Priority(0, "is not permitted", "permit it"), "`--priority` is not permitted", "permit it"),
+        (Priority(-10), "pass", "niceness -10"),
+        (Priority(0, "is not permitted", "permit it"), "skipped", "`--priority` of a run is not permitted"),
     ],
 )
-def test_the_doctor_says_whether_a_run_may_have_priority_and_how(got: Priority, said: str, remedy: str) -> None:
+def test_the_doctor_says_whether_a_run_may_have_priority_and_how(got: Priority, result: str, said: str) -> None:
     finding = priority(got)
 
-    assert (finding.result, finding.remedy) == ("pass", remedy)
+    assert (finding.result, finding.remedy) == (result, got.remedy)
     assert said in finding.message
 
 

@@ -194,7 +194,7 @@ AFTER_SILENCE = {
 
 
 def test_an_unknown_event_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UsageError, match=r'event must be speech_started, .* not the text "speech_start"'):
+    with pytest.raises(UsageError, match=r'event must be speech_started, .* not the string "speech_start"'):
         rehearse(does([{"text": "Hello"}, {"expect": {"event": "speech_start", "within": 5}}]))
 
 

@@ -421,9 +421,9 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     told = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
     assert told == {
         "ttfa": (6, 0, 200),
-        "ttfa after speech": (10, 1, 800),
-        "transcript_first after speech": (10, 1, 300),
-        "voice_to_voice after speech": (10, 1, 900),
+        "ttfa from end of speech": (10, 1, 800),
+        "transcript_first from end of speech": (10, 1, 300),
+        "voice_to_voice from end of speech": (10, 1, 900),
     }
 
 

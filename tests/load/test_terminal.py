@@ -84,7 +84,7 @@ SAID: dict[str, tuple[dict[str, Any], str]] = {
     "no more than four arms have figures": (arms(*"abcdef"), "d 486/902 +2 ms"),
     "what counts from another instant is told apart":
         ({"times_us": {"sweden": {TTFA._replace(measured_from="speech_end"): [700_000] * 120, TTFA: [400_000] * 100}}},
-         "ttfa after speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms"),
+         "ttfa from end of speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms"),
 }  # fmt: skip
 
 

@@ -147,14 +147,14 @@ def test_settings_are_read_from_plain_mappings() -> None:
 
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: say(""), "text must not be empty"),
-    (lambda: say(5), "text must be text, not 5 (quotes make anything text)"),  # type: ignore[arg-type]
-    (lambda: say("Hi", label="a b"), 'name must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not the text "a b"'),
+    (lambda: say(5), "text must be a string, not 5 (put it in quotes)"),  # type: ignore[arg-type]
+    (lambda: say("Hi", label="a b"), 'name must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not the string "a b"'),
     (lambda: say("Hi", lable="x"), "text has an unknown key 'lable'; allowed: text, name"),
     (lambda: respond(max_output_tokens=True), "max_output_tokens must be a whole number of tokens"),
     (lambda: wav("none.wav"), f"audio {AUDIO}/none.wav: no such file"),
     (lambda: wav([]), "audio must not be an empty list"),
     (lambda: wav(chunk_ms=19), "chunk_ms must be a whole number from 20 to 200, not 19"),
-    (lambda: wav(paced="no"), 'paced must be true or false, not the text "no"'),
+    (lambda: wav(paced="no"), 'paced must be true or false, not the string "no"'),
     (lambda: wav(speech={"start": 0, "end": 2}),
      "speech must start before it ends, and end with the WAV at the latest"),
     (lambda: pause(0), "pause must be a number of seconds from 0.001 to 3600, not 0"),
@@ -165,7 +165,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: pause(median=2, sigme=1), "pause has an unknown key 'sigme'; did you mean sigma?"),
     (lambda: pause(file="none.txt"), f"file {AUDIO}/none.txt: no such file"),
     (lambda: expect("audio", 1), "event must be speech_started, speech_stopped, committed"),
-    (lambda: session_settings({"voice": None}), "voice must be text, not nothing"),
+    (lambda: session_settings({"voice": None}), "voice must be a string, not nothing"),
     (lambda: session_settings({"turn_detection": {"type": "vad"}}),
      "type must be server_vad, semantic_vad, full_duplex, "),
     (lambda: session_settings({1: 2}), "session has a key that is not a word"),  # type: ignore[dict-item]
@@ -189,11 +189,11 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     ("data", "shown"),
     [
         (400, "400"),
-        ("400", 'the text "400"'),
-        (Path("a.wav"), 'the text "a.wav"'),
+        ("400", 'the string "400"'),
+        (Path("a.wav"), 'the string "a.wav"'),
         (None, "nothing"),
-        ("a\nb\u202e", r'the text "a\nb\u202e"'),
-        ("x" * 50, f'the text "{"x" * 40}…"'),
+        ("a\nb\u202e", r'the string "a\nb\u202e"'),
+        ("x" * 50, f'the string "{"x" * 40}…"'),
     ],
 )
 def test_a_value_is_shown_as_what_it_is_on_one_line(data: object, shown: str) -> None:

@@ -242,5 +242,5 @@ def test_the_last_line_has_the_run_in_short() -> None:
         r".* · voice_to_voice p95 \S+ s on sweden and \S+ s on eastus2 · 1,200 turns, 0 failed", said[1]
     )
     assert " to " in said[2]
-    assert "do not use these figures" in said[3]
+    assert "do not use these results" in said[3]
     assert all(len(line) <= 130 for line in said)

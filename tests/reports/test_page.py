@@ -116,13 +116,13 @@ def test_marks_stay_inside_their_figure() -> None:
 def test_an_invalid_run_forbids_its_figures() -> None:
     summary, page = summary_of(Plan(valid=False)), page_of(Plan(valid=False))
 
-    assert run_headline(summary) == "Do not use these figures: the load generator could not keep up."
+    assert run_headline(summary) == "Do not use these results: the load generator could not keep up."
     assert "Check failed: audio was sent late" in page
     assert f"send_delay p99 14.2{NBSP}ms, limit 10{NBSP}ms" in page
     assert '<table class="answer struck" role="table">' in page
     assert "INVALID" in report_text(summary)
     markdown = markdown_of(Plan(valid=False))
-    assert markdown.startswith("### ✕ Do not use these figures")
+    assert markdown.startswith("### ✕ Do not use these results")
     assert "~~" in markdown
 
 
@@ -140,7 +140,7 @@ def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
     summary = summary_of(Plan(), validity={"status": "invalid", "checks": [check]})
 
     assert run_headline(summary) == (
-        "Do not use these figures: the load generator fell behind incoming data, and timestamps may be off by "
+        "Do not use these results: the load generator fell behind incoming data, and timestamps may be off by "
         f"446{NBSP}ms."
     )
 

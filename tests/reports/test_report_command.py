@@ -29,7 +29,7 @@ def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pyt
     lines = capsys.readouterr().out.splitlines()
 
     assert lines[-2].startswith(
-        "✕ INVALID · ◇ SIMULATED · do not use these figures: the load generator could not keep up"
+        "✕ INVALID · ◇ SIMULATED · do not use these results: the load generator could not keep up"
     )
     assert lines[-1] == str(tmp_path / "report.html")
 

@@ -274,7 +274,7 @@ FUTILE = {
 INVALID = {
     "reason": "invalid",
     "invalid": "b: 3 % was throttled",
-    "outcome": "Do not use these figures: b: 3 % was throttled.",
+    "outcome": "Do not use these results: b: 3 % was throttled.",
 }
 LOOKED = {
     "stopped_by_analysis": True,
@@ -289,7 +289,7 @@ LOOKED = {
     [
         (ANSWER | LOOKED, "Decided", "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."),
         (FUTILE | LOOKED, "Ended", "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50."),
-        (INVALID | LOOKED, "Ended", "Do not use these figures: b: 3 % was throttled."),
+        (INVALID | LOOKED, "Ended", "Do not use these results: b: 3 % was throttled."),
     ],
 )
 def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, decision: Any, how: str, said: str) -> None:

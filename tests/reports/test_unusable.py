@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 
 PAIRS = Plan(sessions=80, turns=5, targets=("old", "new"), paired=True)
 LATE = "audio was sent late (send_delay p99 14.2 ms, limit 10 ms"
-RULE = f"Do not use these figures: the run is INVALID: {LATE}"
+RULE = f"Do not use these results: the run is INVALID: {LATE}"
 
 
 @cache
@@ -47,10 +47,10 @@ def plain(said: str) -> str:
     ("changes", "begins", "mark"),
     [
         ({"valid": False}, RULE, "✕ INVALID"),
-        ({"valid": None}, "Do not use these figures: the run has no verdict: ", "? NO VERDICT"),
+        ({"valid": None}, "Do not use these results: the run has no verdict: ", "? NO VERDICT"),
         (
             {"valid": None, "warmup_s": 60.0},
-            "Do not use these figures: the run has no verdict: the warm-up of 1 min took all 400 turns",
+            "Do not use these results: the run has no verdict: the warm-up of 1 min took all 400 turns",
             "? NO VERDICT",
         ),
     ],
@@ -85,7 +85,7 @@ def test_a_reason_stands_once_in_every_output() -> None:
     }
 
     assert {name: " ".join(said.split()).count(LATE) for name, said in texts.items()} == dict.fromkeys(texts, 1)
-    assert {name: "– not judged" in said for name, said in texts.items()} == dict.fromkeys(texts, True)
+    assert {name: "– not evaluated" in said for name, said in texts.items()} == dict.fromkeys(texts, True)
 
 
 def test_what_is_true_of_one_arm_is_said_of_that_arm_alone(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_what_is_true_of_one_arm_is_said_of_that_arm_alone(tmp_path: Path) -> No
     said = "new: 100 % was throttled, the limit is 1 %"
 
     assert [cause.text.replace(NBSP, " ") for cause in comparison.causes] == [said]
-    assert check_sentences.check_headline(check).replace(NBSP, " ").startswith(f"Do not use these figures: {said}")
+    assert check_sentences.check_headline(check).replace(NBSP, " ").startswith(f"Do not use these results: {said}")
     assert outputs.badges_of(comparison)[0][0] == check_sentences.check_badges(check)[0] == "✕ INVALID COMPARISON"
 
 

@@ -35,7 +35,7 @@ def test_a_line_says_what_goes_wrong_where_and_when(line: str, fault: Fault) -> 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("", 'kind must be refused, .*, not the text ""'),
+        ("", 'kind must be refused, .*, not the string ""'),
         ("closed", "kind must be refused"),
         ("close,code", "'code' is no KEY=VALUE"),
         ("close,cod=1011", "unknown key 'cod'; did you mean code"),

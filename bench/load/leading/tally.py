@@ -77,8 +77,8 @@ class Wait:
 
     @property
     def name(self) -> str:
-        """ttfa, or ttfa after speech."""
-        return f"{self.metric} after speech" if self.measured_from == SPEECH_END else self.metric
+        """ttfa, or ttfa from end of speech."""
+        return f"{self.metric} from end of speech" if self.measured_from == SPEECH_END else self.metric
 
     @property
     def started_by(self) -> str:

@@ -1,4 +1,4 @@
-"""Merges runs into one: those of engines that ran alone, of several regions, or what a master that died has left.
+"""Merges runs into one: of load generators that ran alone, of several regions, or the parts of a killed run.
 
 The run that comes of it is like any other; its final files are made by `bench.run.close.merge_parts`, which makes
 those of every run. Its parts stay as they are. Runs that are no parts of one run are refused: other scripts, other

@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_arms() -> None:
 
 
 SLOW = replace(RUN, median_ms=1200)
-GATED = ("ttfa p50", "ttfa p95", "failure rate")
+GATED = ("ttfa p50", "ttfa p95", "failure_rate")
 JUDGED: dict[str, tuple[Plan, Plan, list[Question] | None, dict[str, str], int]] = {
     # (two runs, questions; words of primary metrics, status)
     "a service that became twice as slow regressed":
@@ -94,7 +94,7 @@ def test_the_same_turns_twice_are_no_regression() -> None:
 
 def test_failures_regress_by_points() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, failed=0.2))
-    finding = of(quick(sides, questions=[FAILURES]), "failure rate")
+    finding = of(quick(sides, questions=[FAILURES]), "failure_rate")
 
     assert finding.verdict.word == "regressed"
     assert finding.difference is not None
@@ -274,7 +274,7 @@ def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_pat
 
     assert not of(calm, "ttfa p50").verdict.provisional
     assert of(own, "ttfa p50").verdict.provisional
-    assert not of(own, "failure rate").verdict.provisional
+    assert not of(own, "failure_rate").verdict.provisional
     assert any(notice.startswith("Latency of one target drifted during the run (ttfa") for notice in own.notices)
     assert not any("drifted" in notice for notice in calm.notices)
 

@@ -134,14 +134,14 @@ def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
 
     assert found.exit_status == 4
     assert comparison_essentials(found).startswith("✕ INVALID · ")
-    assert comparison_text(found).startswith("Do not use these figures: the run is INVALID: audio was sent late")
+    assert comparison_text(found).startswith("Do not use these results: the run is INVALID: audio was sent late")
 
 
 def test_a_sentence_of_analyses_says_what_came_of_them() -> None:
     late = replace(decision(), invalid=(Cause("send_delay", "late"),))
 
     assert decision_headline(decision()).startswith("gateway is slower than direct: one turn in twenty takes longer ")
-    assert decision_headline(late) == "Do not use these figures: late."
+    assert decision_headline(late) == "Do not use these results: late."
     assert decision_sentence(decision("stopped_by_user")).endswith(
         "The run was ended by hand after interim analysis\u00a03 of 5, 150\u00a0pairs."
     )

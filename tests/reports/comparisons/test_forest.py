@@ -55,7 +55,7 @@ def test_each_axis_has_its_own_panel() -> None:
 
     assert list(found) == ["lower", "higher", "points"]
     assert found["higher"] == ["audio_speed mean"]
-    assert found["points"] == ["failure rate"]
+    assert found["points"] == ["failure_rate"]
     assert len(found["lower"]) == len(findings()) - 2
 
 

@@ -103,7 +103,7 @@ def test_an_invalid_comparison_has_no_verdict_and_forbids_its_figures() -> None:
 
     assert badges(text)[0] == "✕ INVALID COMPARISON 1 of 2 checks failed"
     assert not any("REGRESSED" in badge for badge in badges(text))
-    assert "Do not use these figures: the run is INVALID: audio was sent late, audio was sent late." in text
+    assert "Do not use these results: the run is INVALID: audio was sent late, audio was sent late." in text
     assert '<div class="alarm" role="alert"><b>What to do:</b> Run with --processes 2.</div>' in text
     assert "What to do: Run with --processes 2." in words(text)
     assert '<main class="struck">' in text

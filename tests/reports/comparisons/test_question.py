@@ -49,7 +49,7 @@ def test_figures_have_names() -> None:
     ]
 
     assert [one.name for one in asked] == [
-        *("ttfa p95", "ttfa greeting p50", "failure rate", "stalled rate", "audio_speed mean")
+        *("ttfa p95", "ttfa greeting p50", "failure_rate", "stall_rate", "audio_speed mean")
     ]
 
 
@@ -57,7 +57,7 @@ def test_gated_are_the_median_the_tail_and_the_failures() -> None:
     asked = default_questions(two())
     primary = [(one.name, one.margin.ratio, one.margin.points) for one in asked if one.primary]
 
-    assert primary == [("ttfa p50", 0.1, 0), ("ttfa p95", 0.2, 0), ("failure rate", 0, 0.01)]
+    assert primary == [("ttfa p50", 0.1, 0), ("ttfa p95", 0.2, 0), ("failure_rate", 0, 0.01)]
     assert [one.primary for one in asked] == sorted((one.primary for one in asked), reverse=True)
     assert not any(one.stratum for one in asked)
 
@@ -68,14 +68,14 @@ def test_beside_them_stands_what_both_sides_have() -> None:
     assert names == [
         *("ttfa p90", "ttfa p99", "voice_to_voice p50", "voice_to_voice p95", "response_total p50"),
         *("transcript_total p50", "input_transcript p50", "connect_total p50", "session_ready p50"),
-        *("audio_sent p50", "audio_received p50", "stalled rate", "audio_speed mean"),
+        *("audio_sent p50", "audio_received p50", "stall_rate", "audio_speed mean"),
     ]
 
 
 def test_runs_of_text_are_gated_by_their_first_text() -> None:
     asked = default_questions(two(Plan(sessions=20, turns=5, text=True)))
 
-    assert [one.name for one in asked][:3] == ["ttft p50", "ttft p95", "failure rate"]
+    assert [one.name for one in asked][:3] == ["ttft p50", "ttft p95", "failure_rate"]
     assert not any(one.metric in ("voice_to_voice", "audio_speed", "audio_sent", "stall_rate") for one in asked)
 
 
@@ -88,7 +88,7 @@ def test_what_one_side_alone_has_is_not_asked() -> None:
 def test_throttling_is_asked_for_where_there_was_any() -> None:
     asked = default_questions(two(RUN, Plan(sessions=40, turns=5, failed=0.2)))
 
-    assert "throttled rate" in [one.name for one in asked]
+    assert "throttle_rate" in [one.name for one in asked]
 
 
 def test_turns_of_several_origins_have_questions_of_their_own() -> None:
@@ -106,7 +106,7 @@ def test_sides_without_a_common_origin_are_gated_by_what_callers_hear() -> None:
     vad, manual = Plan(sessions=20, turns=5), Plan(sessions=20, turns=5, kinds=("manual",))
     asked = default_questions(two(vad, manual))
 
-    assert [one.name for one in asked if one.primary] == ["voice_to_voice p50", "voice_to_voice p95", "failure rate"]
+    assert [one.name for one in asked if one.primary] == ["voice_to_voice p50", "voice_to_voice p95", "failure_rate"]
     assert not any(one.metric in ("ttfa", "response_total") for one in asked)
 
 
@@ -143,7 +143,7 @@ def test_a_step_has_the_origins_of_its_own_turns() -> None:
 def test_sides_without_turns_are_asked_for_what_they_lack() -> None:
     asked = default_questions(two(Plan(sessions=0)))
 
-    assert [one.name for one in asked] == ["ttfa p50", "ttfa p95", "failure rate"]
+    assert [one.name for one in asked] == ["ttfa p50", "ttfa p95", "failure_rate"]
 
 
 PLAIN, CALLS = Stratum(), Stratum(turn_type="function_calls")

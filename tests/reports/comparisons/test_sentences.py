@@ -112,9 +112,9 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         "Inconclusive on gateway: no ttfa on gateway.", ""),
     "so many sessions would settle it": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
-        "About 460 sessions per target are needed to decide it."),
+        "About 460 sessions per target are needed to decide ttfa p95."),
     "so many pairs would settle it": (
-        [tail("inconclusive", OPEN, more=260)], None, "About 460 pairs are needed to decide it."),
+        [tail("inconclusive", OPEN, more=260)], None, "About 460 pairs are needed to decide ttfa p95."),
     "hardly any number would settle it": (
         [tail("inconclusive", OPEN)], None, "More pairs are unlikely to decide it: ttfa p95 needs more than 4,000."),
     "other runs would settle it": (
@@ -125,26 +125,28 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)), GROWN, UNSEEN],
         "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50). "
         "Whether this exceeds the margin of 10 % is inconclusive.",
-        "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %); failure rate: with no failure in 200 sessions "
-        "the rate may still be up to 1.49 %. More pairs are unlikely to decide it: ttfa p50 needs more than 4,000, "
-        "ttfa p95 about 470 and failure rate about 299."),
+        "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %); failure_rate: with no failure in 200 sessions "
+        "the rate may still be up to 1.49 %. More pairs are unlikely to decide all metrics: ttfa p50 needs more than "
+        "4,000, "
+        "ttfa p95 about 470 and failure_rate about 299."),
     "the sessions that are named are those of the gate that takes most": (
         [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.24), more=270),
          tail("inconclusive", ratio(1490, 1710, 1.10, 1.23), reason=FEW), UNSEEN], None,
         "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %; too few turns to decide: p95 needs 400 per "
-        "target, 100 measured); failure rate: with no failure in 200 sessions the rate may still be up to 1.49 %. "
-        "About 470 pairs are needed to decide it: ttfa p50 needs about 470, failure rate about 299 and ttfa p95 at "
+        "target, 100 measured); failure_rate: with no failure in 200 sessions the rate may still be up to 1.49 %. "
+        "About 470 pairs are needed to decide all metrics: ttfa p50 needs about 470, failure_rate about 299 and ttfa "
+        "p95 at "
         "least 40."),
     "if only failures are inconclusive, what passed is said first": (
         [FINE, UNSEEN],
-        "gateway passes on ttfa p50; its failure rate is inconclusive: with no failure in 200 sessions the rate may "
+        "gateway passes on ttfa p50; its failure_rate is inconclusive: with no failure in 200 sessions the rate may "
         "still be up to 1.49 %, and the margin is 1 point.",
-        "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide it."),
+        "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide failure_rate."),
     "the other primary metrics are said after the worst": (
         [FINE, TAIL, primary("failure_rate", None, "not_regressed", points(0.01, 0.011, -0.001, 0.003)),
          finding("ttfa", 0.99, "regressed", WORSE)], None,
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
-        "Not regressed: failure rate +0.10 points. Equivalent: ttfa p50 −1 %."),
+        "Not regressed: failure_rate +0.10 points. Equivalent: ttfa p50 −1 %."),
     "of several that regressed the one farthest beyond its margin speaks": (
         [primary("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), TAIL],
         "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95).",
@@ -173,7 +175,7 @@ PEERS: dict[str, tuple[list[Finding], str, str]] = {
         [primary("failure_rate", None, "regressed", points(0.01, 0.04, 0.02, 0.041)), MEDIAN],
         "gateway is slower than direct: half of the turns take longer than 2.64 s, 65 % more than on direct (ttfa "
         "p50).",
-        "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also worse: failure rate +3.00 points."),
+        "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also worse: failure_rate +3.00 points."),
     "a service whose turns fail": (
         [tail("regressed", FAILING)],
         "gateway is slower than direct: one turn in twenty fails (ttfa p95; on direct it is 1.6 s).",
@@ -215,21 +217,21 @@ def test_of_several_candidates_the_worst_speaks() -> None:
     [
         (
             (Cause("throttled", "gateway has no turns", "run it again."),),
-            "Do not use these figures: gateway has no turns.",
+            "Do not use these results: gateway has no turns.",
         ),
         (
             (
                 Cause("throttled", "gateway: 2.1 % was throttled"),
                 Cause("throttled", "the targets differ in users", "run it again"),
             ),
-            "Do not use these figures: gateway: 2.1 % was throttled; the targets differ in users.",
+            "Do not use these results: gateway: 2.1 % was throttled; the targets differ in users.",
         ),
         (
             (
                 Cause("throttled", "gateway has no turns", "run it again"),
                 Cause("throttled", "gateway has no turns", "run it again"),
             ),
-            "Do not use these figures: gateway has no turns.",
+            "Do not use these results: gateway has no turns.",
         ),
     ],
 )

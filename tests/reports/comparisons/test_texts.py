@@ -87,7 +87,7 @@ def test_gated_figures_stand_before_the_others() -> None:
     lines = comparison_text(comparison("gateway")).splitlines()
     apart = lines.index("secondary")
 
-    assert lines.index(next(line for line in lines if "failure rate" in line and "✓" in line)) < apart
+    assert lines.index(next(line for line in lines if "failure_rate" in line and "✓" in line)) < apart
     assert apart < lines.index(next(line for line in lines if line.startswith("  connect_total p50")))
 
 
@@ -109,14 +109,14 @@ def test_an_invalid_comparison_is_loud_and_gives_no_verdict() -> None:
     found = comparison("gateway", checks=(UNFAIR,))
     text = comparison_text(found)
 
-    assert text.startswith("Do not use these figures: gateway: 2.1 % was throttled")
+    assert text.startswith("Do not use these results: gateway: 2.1 % was throttled")
     assert "✕ INVALID COMPARISON" in text
     assert "✕ REGRESSED" not in text
     assert "not fair        ✕ throttled turns, limit 1 %" in text
     assert "Lower the load." in text
     assert text.count("2.1 %") == 1
     assert not any(word in text for word in ("? inconclusive", "✓ not regressed", "about 260 more"))
-    assert "– not judged" in text
+    assert "– not evaluated" in text
     assert comparison_essentials(found).startswith("✕ INVALID COMPARISON · ")
 
 
@@ -176,7 +176,7 @@ def test_labels_are_anyones_and_break_no_table() -> None:
 def test_an_unfair_comment_strikes_its_figures() -> None:
     text = comparison_markdown(comparison("gateway", checks=(UNFAIR,)))
 
-    assert text.startswith("### ✕ Do not use these figures: gateway: 2.1 % was throttled")
+    assert text.startswith("### ✕ Do not use these results: gateway: 2.1 % was throttled")
     assert "✕ INVALID COMPARISON" in text
     assert "~~2,640 ms~~" in text
     assert "**What to do:** Lower the load." in text

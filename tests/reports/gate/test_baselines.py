@@ -192,4 +192,5 @@ def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
 
     assert list_baselines(shelf).startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
     assert "provisional" in list_baselines(shelf)
-    assert 14 < float(row[3].removeprefix("±")) < 20  # the sd of the logs of 500, 600 and 700 is 16.8 %
+    assert row[3] == "ms"
+    assert 14 < float(row[4].removeprefix("±")) < 20  # the sd of the logs of 500, 600 and 700 is 16.8 %

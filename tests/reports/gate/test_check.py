@@ -40,8 +40,8 @@ def test_each_limit_is_held_against_each_target() -> None:
     assert [(item.target, item.title, (item.verdict or item.result)) for item in found.thresholds] == [
         ("before", "ttfa p50", "pass"),
         ("after", "ttfa p50", "pass"),
-        ("before", "failure rate", "pass"),
-        ("after", "failure rate", "pass"),
+        ("before", "failure_rate", "pass"),
+        ("after", "failure_rate", "pass"),
         ("before", "audio_speed mean", "fail"),
         ("after", "audio_speed mean", "fail"),
     ]

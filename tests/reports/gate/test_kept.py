@@ -57,7 +57,7 @@ def test_where_more_is_better_the_lower_end_decides() -> None:
         (10, 100, 0.95, "too few sessions to decide: p95 needs 37, this run has 10"),
         (20, 20, 0.95, "too few sessions to decide: p95 needs 38, this run has 20"),
         (10, 100, 0.5, "too few sessions to decide: needs 20, this run has 10"),
-        (20, 99, 0.99, "too few turns to decide: p99 needs 2,000 (about 21 sessions), this run has 1,980"),
+        (20, 99, 0.99, "too few turns to decide: p99 needs 2,000 (about 182 sessions), this run has 1,980"),
     ],
 )
 def test_below_the_floor_nothing_is_decided_however_clear_it_looks(

@@ -25,7 +25,7 @@ from reports.wording.validity import Cause
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
 
 EVERY = (KEPT, BROKEN, REGRESSED, UNSURE, NO_DATA)
-VOID = check(KEPT, BROKEN, causes=(Cause("no_data", "the run was not judged: it was killed"),))
+VOID = check(KEPT, BROKEN, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))
 
 
 @pytest.mark.parametrize("found", [check(*EVERY), check(), VOID, check(KEPT, baseline="r0")])
@@ -62,7 +62,7 @@ def test_the_terminal_has_a_line_for_each_threshold_and_ends_with_the_exit_code(
 
     assert text.splitlines()[0].startswith("✕ no verdict: ttfa p95 of sim has no data")
     assert all(word in text for word in ("✓ pass", "✕ fail", "✕ regressed", "? inconclusive", "too few turns"))
-    assert text.splitlines()[-1] == "exit status 4: invalid, or without data"
+    assert text.splitlines()[-1] == "exit status 4: not evaluated"
     assert "\x1b" not in text
     assert "\x1b[31m✕ fail" in check_text(check(BROKEN), colour=True)
 
@@ -132,7 +132,7 @@ def test_github_is_told_errors_and_warnings() -> None:
     assert [line.split()[0] for line in outputs.github_commands(check(UNSURE, on_inconclusive="warn"))] == ["::warning"]
     assert list(outputs.github_commands(check(UNSURE, on_inconclusive="pass"))) == []
     assert list(outputs.github_commands(VOID)) == [
-        "::error title=rtbench check::Do not use these figures: the run was not judged: it was killed"
+        "::error title=rtbench check::Do not use these results: the run was not evaluated: it was killed"
     ]
 
 
@@ -203,8 +203,8 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
 
 def test_of_a_run_that_says_nothing_no_item_has_a_verdict_and_its_reason_is_said_once() -> None:
     for text in (check_text(VOID), check_markdown(VOID)):
-        assert text.count("– not judged") == 2
-        assert text.count("the run was not judged: it was killed") == 1
+        assert text.count("– not evaluated") == 2
+        assert text.count("the run was not evaluated: it was killed") == 1
         assert "✓ pass" not in text
 
 
@@ -233,4 +233,4 @@ def test_where_stored_baselines_differ_limits_are_still_judged() -> None:
 
     assert "✓ pass" in text
     assert "✕ regressed" not in text
-    assert text.count("– not judged") == 1
+    assert text.count("– not evaluated") == 1

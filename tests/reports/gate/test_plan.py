@@ -61,7 +61,7 @@ def test_a_relative_threshold_may_be_of_a_run_of_several_targets_or_have_a_basel
 def test_a_run_is_checked_by_the_thresholds_that_were_recorded_with_it() -> None:
     recorded = read(thresholds={"ttfa{step:greeting}": ["med<5s"], "failure_rate": ["rate<30%"]})
 
-    assert [item.title for item in check_of(recorded).thresholds] == ["ttfa greeting p50", "failure rate"]
+    assert [item.title for item in check_of(recorded).thresholds] == ["ttfa greeting p50", "failure_rate"]
     assert [item.title for item in check_of(recorded, thresholds("ttft: med<9s")).thresholds] == ["ttft p50"]
 
 

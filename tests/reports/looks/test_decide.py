@@ -200,10 +200,10 @@ INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     "an invalid run": (LOOSE, TWO, {"validity": {"status": "invalid"}}, "INVALID"),
     "one that was not judged": (LOOSE, TWO, {"validity": {"status": "no_verdict"}}, "no verdict"),
     "a run without sessions": (LOOSE, EMPTY, {},
-                               "Do not use these figures: no pair of sessions ended"),
+                               "Do not use these results: no pair of sessions ended"),
     "throttled arms": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
     "a run that was given up, whatever its verdict":
-        (UNDECIDED, TWO, {"aborted_because": LATE}, f"Do not use these figures: {LATE}."),
+        (UNDECIDED, TWO, {"aborted_because": LATE}, f"Do not use these results: {LATE}."),
 }  # fmt: skip
 
 
@@ -240,7 +240,7 @@ def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
 
     assert (held(found), found.stopped, found.exit_status) == ([40], True, 4)
     assert (written["stopped"], written["reason"], written["exit_status"]) == (True, "invalid", 4)
-    assert decision_sentence(found).startswith("Do not use these figures: west: ")
+    assert decision_sentence(found).startswith("Do not use these results: west: ")
     assert decision_sentence(found).endswith(" Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs.")
     jsonschema.validate(written, SCHEMA)
 

@@ -120,7 +120,7 @@ def test_failures_are_planned_in_points(tmp_path: Path) -> None:
 
     assert (found.asked.effect, found.asked.margin) == (0.03, 0.01)
     assert found.sessions[0] <= found.sessions[1] < found.sessions[2]
-    assert "failure rate: to find +3 points against a margin of 1 point" in text(found)
+    assert "failure_rate: to find +3 points against a margin of 1 point" in text(found)
     assert "To pass at that margin at least 299 sessions per target are needed, even if nothing fails" in text(found)
     assert size_data(found)["sessions_to_pass"] == 299
     assert "To pass" not in text(size_of(pilot()))

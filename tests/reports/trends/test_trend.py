@@ -177,7 +177,7 @@ def test_the_headline_figures_are_waits_and_failures() -> None:
     (scenario,) = told_by([entry(0, quantiles=heard)]).scenarios
 
     assert [question.name for question, _ in scenario.figures] == [
-        "ttfa p50", "ttfa p95", "voice_to_voice p50", "voice_to_voice p95", "failure rate",
+        "ttfa p50", "ttfa p95", "voice_to_voice p50", "voice_to_voice p95", "failure_rate",
     ]  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
         ("failure_rate:p50", "failure_rate is a rate"),
         ("latency_slope:p50", "may be 0 or less"),
         ("transcript_lead:p50", "may be 0 or less"),
-        ("delta_gap:p50", "cannot be gated"),
+        ("delta_gap:p50", "cannot be a threshold"),
     ],
 )
 def test_a_figure_that_is_none_is_refused_with_what_is_allowed(text: str, said: str) -> None:

@@ -62,7 +62,7 @@ def test_json_is_as_its_schema_says_and_no_page_is_written(tmp_path: Path, capsy
     found = json.loads(capsys.readouterr().out)
 
     Draft202012Validator(SCHEMA).validate(found)
-    assert [one["title"] for one in found["series"][0]["metrics"]] == ["ttfa p50", "failure rate"]
+    assert [one["title"] for one in found["series"][0]["metrics"]] == ["ttfa p50", "failure_rate"]
     assert len(found["series"][0]["runs"]) == 12
     assert not (tmp_path / "runs" / "trend.html").exists()
 

@@ -83,7 +83,7 @@ def test_the_document_has_the_machine_and_every_target(simulator: Ready) -> None
     shown = doctor("--url", simulator.urls["ga"], "--api-key-env", "KEY", "--json")
     told: dict[str, Any] = json.loads(shown.stdout)
 
-    assert (told["version"], told["result"]) == (2, "pass")
+    assert (told["schema"], told["result"]) == (3, "pass")
     assert {finding["name"] for finding in told["machine"]} >= {
         "open files",
         "kernel timestamps",
@@ -303,3 +303,10 @@ def test_where_no_service_is_named_the_machine_is_looked_at(offline: tuple[str, 
     assert "AZURE_OPENAI_ENDPOINT" in shown.stdout
     assert (document["result"], document["targets"]) == ("pass", [])
     assert "processors" in {finding["name"] for finding in document["machine"]}
+
+
+def test_offline_a_mistake_in_the_targets_of_this_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "targets.yaml").write_text("targets: {a: {endpointt: x}}", encoding="utf-8")
+    shown = rtbench("doctor", "--offline", cwd=tmp_path)
+
+    assert (shown.returncode, "targets.yaml:1:15: a has an unknown key 'endpointt'" in shown.stderr) == (2, True)

@@ -104,7 +104,7 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
         status, printed, document, decision = decided(tmp_path, services, "fast,slow", **started)
 
     assert (status, decision["reason"], decision["stopped"], len(decision["analyses"])) == (4, "invalid", True, 1)
-    assert "o not use these figures: fast: " in " ".join(printed.split())
+    assert "o not use these results: fast: " in " ".join(printed.split())
     assert "was throttled" in document["stop_reason"]
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
 
@@ -114,11 +114,11 @@ def test_a_run_whose_harness_stays_late_is_given_up_as_invalid(tmp_path: Path, s
     status, printed, document, decision = decided(tmp_path, services, "fast,slow", late=late)
 
     assert re.fullmatch(
-        rf"do not use these figures: the load generator was overloaded for \d+ pairs in a row \({late}\)",
+        rf"do not use these results: the load generator was overloaded for \d+ pairs in a row \({late}\)",
         document["stop_reason"],
     )
     assert (status, decision["exit_status"], decision["stopped"]) == (4, 4, True)
-    assert "do not use these figures: " in " ".join(printed.split())
+    assert "do not use these results: " in " ".join(printed.split())
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
 
 
