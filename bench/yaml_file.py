@@ -234,7 +234,7 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
             warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML 1.2 allows it
             root: Node | None = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark = error.context_mark if error.context == UNCLOSED else error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
         raise ScriptError(path, line, _syntax_problem(error), column) from None
     except ReaderError as error:
@@ -251,7 +251,12 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
     return YamlValue(name, path, root, root)
 
 
+UNCLOSED = "while scanning a quoted scalar"
+
+
 def _syntax_problem(error: MarkedYAMLError) -> str:
+    if error.context == UNCLOSED:
+        return "is not YAML: this quote is not closed"
     problem = shortened(" ".join(str(error.problem).split()), 200)
     hint = "; indent with spaces, not with tabs" if r"'\t'" in problem else ""
     return f"is not YAML: {problem}{hint}"

@@ -264,7 +264,7 @@ def _timestamp_uncertainty(evidence: Evidence) -> Check:
     stamped = (one if one.stamps_p99 is None else replace(one, bound_p99=one.stamps_p99) for one in headline)
     known = [metric for metric in stamped if metric.bound_p99 is not None]
     worst = max(known, key=lambda metric: metric.used, default=Exactness("", "", None, None))
-    of_target = f", of {worst.target}" if len({one.target for one in evidence.metrics}) > 1 else ""
+    of_target = f" of {worst.target}" if len({one.target for one in evidence.metrics}) > 1 else ""
     since = (
         f" from {worst.measured_from}"
         if len({one.measured_from for one in known if one.metric == worst.metric}) > 1

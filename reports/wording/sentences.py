@@ -251,7 +251,7 @@ def _few_sessions(begun: list[CallerWait], turns: str) -> str:
 
 def run_essentials(summary: Summary) -> str:
     """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
-    spent = [usd(summary.money.usd)] if not math.isnan(summary.money.usd) else []
+    spent = [] if summary.simulated or math.isnan(summary.money.usd) else [usd(summary.money.usd)]
     if summary.validity.status == "invalid":
         told = [f"do not use these results: {words.cause(summary)}"]
     else:

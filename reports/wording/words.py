@@ -238,7 +238,7 @@ def cause(summary: Summary) -> str:
     why = CAUSES[first.name][1]
     if first.name != "timestamp_uncertainty":
         return why
-    return f"{why}, and timestamps may be off by {check_value(first, first.value)}"
+    return f"{why}, and {check_in_words(first)}"
 
 
 def check_value(check: Check, value: float | None) -> str:
@@ -269,8 +269,10 @@ def check_values(check: Check) -> str:
 
 
 def check_in_words(check: Check) -> str:
-    """Return a check in words: timestamps may be off by 2.9 ms (p99; limit 3.8 ms)."""
+    """Return a check in words: ttfa may be off by 2.9 ms (p99; limit 3.8 ms)."""
     said = HEALTH[check.name].format(check_value(check, check.value))
+    if check.name == "timestamp_uncertainty" and check.note:
+        said = said.replace("timestamps", check.note, 1)
     p99 = "p99; " if check.unit == "ms" else ""
     return f"{said} ({p99}limit {check_value(check, check.limit)})"
 

@@ -455,7 +455,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             "reasons": ["send_delay"] if plan.valid is False else [] if plan.valid else ["no_data"],
             "checks": [
                 {"name": "timestamp_uncertainty", "value": 0.11, "limit": 6.2, "result": "pass", "unit": "ms"}
-                | {"note": "p99 of first audio deltas", "remedy": "run with --processes 2"},
+                | {"note": "", "remedy": "run with --processes 2"},
                 {"name": "event_loop_delay", "value": None, "limit": None, "result": "not_evaluated", "unit": "ms"}
                 | {"note": "only if timestamps come from user space", "remedy": ""},
                 {"name": "send_delay", "value": late, "limit": 10, "unit": "ms"}

@@ -236,7 +236,8 @@ def test_the_last_line_has_the_run_in_short() -> None:
 
     said = [run_essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
     assert re.fullmatch(
-        r"✓ VALID · ◇ SIMULATED · voice_to_voice p50 \S+ s, p95 \S+ s · 240 turns, 0 failed · \S+ USD", said[0]
+        r"✓ VALID · ◇ SIMULATED · voice_to_voice p50 \S+ s, p95 \S+ s · 240 turns, 0 failed",
+        said[0],
     )
     assert re.fullmatch(
         r".* · voice_to_voice p95 \S+ s on sweden and \S+ s on eastus2 · 1,200 turns, 0 failed", said[1]

@@ -136,12 +136,12 @@ def test_the_figure_and_the_limit_of_a_rule_stand_before_what_to_do() -> None:
 
 def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
     check = {"name": "timestamp_uncertainty", "value": 446.0, "limit": 6.05, "unit": "ms", "result": "fail",
-             "note": "p99 of transcript_first", "remedy": ""}  # fmt: skip
+             "note": "transcript_first", "remedy": ""}  # fmt: skip
     summary = summary_of(Plan(), validity={"status": "invalid", "checks": [check]})
 
     assert run_headline(summary) == (
-        "Do not use these results: the load generator fell behind incoming data, and timestamps may be off by "
-        f"446{NBSP}ms."
+        "Do not use these results: the load generator fell behind incoming data, and transcript_first may be off by "
+        f"446{NBSP}ms (p99; limit 6.05{NBSP}ms)."
     )
 
 

@@ -128,7 +128,7 @@ def test_a_slow_target_does_not_lend_its_limit_to_a_fast_one(targets: tuple[Exac
     check = rule_a(*targets)
 
     assert (check.value, check.limit, check.result) == (3.0, 2.0, "fail")
-    assert check.note == "ttfa, of fast"
+    assert check.note == "ttfa of fast"
     assert verdict(*targets).status == "invalid"
 
 
