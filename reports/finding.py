@@ -85,7 +85,6 @@ ExitStatus = Literal[0, 1, 3, 4]
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclusive", 4: "not_evaluated"}
 """The result that each exit status of a verdict stands for."""
-"""0 passed, 1 regressed, 3 inconclusive, 4 invalid."""
 
 
 @dataclass(frozen=True)

@@ -273,6 +273,8 @@ def check_in_words(check: Check) -> str:
     said = HEALTH[check.name].format(check_value(check, check.value))
     if check.name == "timestamp_uncertainty" and check.note:
         said = said.replace("timestamps", check.note, 1)
+        for origin, named in ORIGINS.items():
+            said = said.replace(f"from {origin}", f"from {named}")
     p99 = "p99; " if check.unit == "ms" else ""
     return f"{said} ({p99}limit {check_value(check, check.limit)})"
 
