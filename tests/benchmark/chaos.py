@@ -262,7 +262,7 @@ def merge_all(
             outcome.problems.append(
                 f"merged: {missing} are missing, and {unknown} counted: {document.get('missing_workers')}"
             )
-        if missing > MOST_UNKNOWN * true and (document["validity"]["status"] or not breaks_e(document)):
+        if missing > MOST_UNKNOWN * true and (document["validity"]["status"] == "valid" or not breaks_e(document)):
             outcome.problems.append(f"merged: {missing} of {true} are missing: missing_data does not see it")
 
 

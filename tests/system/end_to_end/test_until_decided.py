@@ -132,4 +132,4 @@ def test_a_run_that_somebody_ends_says_so(tmp_path: Path, services: dict[str, Re
 
     document = files.read_document(folder)
     assert document["stop_reason"] == "interrupted"
-    assert process.returncode == (4 if document["validity"]["status"] is not True else 130)
+    assert process.returncode == (4 if document["validity"]["status"] != "valid" else 130)
