@@ -18,7 +18,7 @@ from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.quantiles import Lack, Sample, kish, lack
 from reports.statistics.rates import upper_share
-from reports.statistics.verdicts import DRIFTING, NOT_AFTER_HOLM, Reason, Verdict, floor_reason, verdicts
+from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Reason, Verdict, floor_reason, verdicts
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Finding:
     def known(self) -> Literal["worse", "better", ""]:
         """On which side of "same" the whole interval lies, whatever the margin; nothing where too little was seen."""
         found = self.difference
-        if found is None or self.verdict.reason not in (None, NOT_AFTER_HOLM, DRIFTING):
+        if found is None or self.verdict.reason not in (None, NOT_AFTER_HOLM, *BECAUSE_OF.values()):
             return ""
         if found.low > 0 or found.high < 0:
             return "worse" if (found.low > 0) == (better_of(self.question) == "lower") else "better"

@@ -198,7 +198,7 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     accepted = verdicts.margin(question.margin, question.metric)
     known = verdicts.known_word(finding.known, question.metric)
     # an arm drifts by itself in this figure; that two runs differ is said of all figures together
-    doubted = finding.verdict.provisional and finding.difference is not None and finding.difference.drifts
+    doubted = finding.verdict.provisional and finding.difference is not None and finding.difference.order is not None
     return FindingRow(
         name=question.name,
         which="" if question.stratum is None else question.stratum.since or REGULAR,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from reports.finding import Finding
+from reports.finding import Finding, Measured, judge
 from reports.finding_rows import (
     ONE_IN,
     few_cell,
@@ -23,7 +24,7 @@ from reports.finding_rows import (
     which_turns,
 )
 from reports.numbers import NBSP, count, listed, three
-from reports.statistics.differences import FAR
+from reports.statistics.differences import FAR, LEVEL, at_twice_the_spread
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, figure, share
@@ -92,7 +93,7 @@ def settling(inconclusive: Sequence[Finding]) -> str:
     """Return how many sessions decide all of these: the largest number, then each; or that no number would."""
     finite = sorted((f for f in inconclusive if math.isfinite(f.needed)), key=lambda f: -f.needed)
     endless = [f for f in inconclusive if math.isinf(f.needed)]
-    if any(f.verdict.provisional and f.difference and not f.difference.drifts for f in endless):
+    if any(f.verdict.provisional and f.difference and not f.difference.order for f in endless):
         return RUNS_DIFFER
     units = "pairs" if all(f.unit == "pair" for f in inconclusive) else "sessions per target"
     most = [f"more than {count(FAR * max(f.sessions))}" for f in endless] + list(map(_about, finite))
@@ -111,6 +112,21 @@ def _about(finding: Finding) -> str:
     """Return `about 370`; of a metric with too few turns to decide, `at least 100`."""
     reason = finding.verdict.reason
     return f"{'at least' if reason and reason.kind == 'too few' else 'about'} {count(int(finding.needed))}"
+
+
+def at_twice(measured: Sequence[Measured], level: float = LEVEL) -> str:
+    """Return which primary verdicts would be others if runs differed twice as much as was assumed."""
+    primary = [one for one in measured if one.question.primary and one.difference]
+    doubled = [
+        replace(one, difference=at_twice_the_spread(one.difference) if one.difference else None) for one in primary
+    ]
+    both = (judge(some, "the baseline", level=level) for some in (primary, doubled))
+    others = [
+        f"{figure(was.question)} would be {shown_word(now.verdict.word, was.question.metric, peers=False)}"
+        for was, now in zip(*both, strict=True)
+        if now.verdict.word != was.verdict.word
+    ]
+    return f"At twice that spread {listed(others)}." if others else "At twice that spread no verdict would change."
 
 
 def sentence(finding: Finding) -> str:

@@ -22,6 +22,7 @@ from reports.api import Run
 from reports.arguments import folder_of_run
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
+from reports.finding_sentences import at_twice
 from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
@@ -32,7 +33,7 @@ from reports.runs import run_id_of
 from reports.sides.fairness import FairnessCheck, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched, sides_of
-from reports.statistics.baselines import RUN_SD
+from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
@@ -75,6 +76,10 @@ DRIFTING = (
     "Latency of one target drifted during the run ({0}): neighbouring {1} are autocorrelated. So quarters of the run "
     f"are resampled, and verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run helps."
 )
+BURSTING = (
+    "Failures or slow turns of one target came in bursts ({0}). So sixths of the run are counted, not {1}, and "
+    "verdicts on it are provisional: bursts that did not occur in this run are unknown. A longer run helps."
+)
 DTYPES = dtypes_of(
     (LABEL, ("candidate", "title", "metric", "measured_from", "turn_type", "step")),
     (NUMBER, ("p",)),
@@ -104,6 +109,12 @@ class Method(Closed, frozen=True):
     ]
     holm: Annotated[Count, about("primary metrics that Holm's correction is over")]
     run_sd: Annotated[float, Meta(ge=0), about("spread from run to run that was assumed, on the log scale")] = 0.0
+    rate_run_sd: Annotated[float, Meta(ge=0), about("that of rates, on the scale of log odds")] = 0.0
+    observed_s: Annotated[
+        float,
+        Meta(ge=0),
+        about("seconds from the first session's start to the last one, of the target with the shortest time"),
+    ] = 0.0
 
     def __post_init__(self) -> None:
         """Raises UsageError for a confidence that no verdict has: msgspec checks what is decoded alone."""
@@ -127,6 +138,8 @@ class Comparison:
     simulated: bool
     decision: Decision | None = None
     """what planned looks decided; then theirs is the verdict, and the findings are beside it"""
+    at_twice: str = ""
+    """of two runs: what the verdicts would be at twice the assumed spread between runs"""
     steps: tuple[Finding, ...] = ()
     """each step's own p50, not gated, Holm's correction over the steps; of each candidate the worst first"""
 
@@ -148,7 +161,7 @@ class Comparison:
     def shift(self) -> Shift | None:
         """Where in the distribution the arms differ, by the main figure; None where that has no good turn."""
         method = self.method
-        how = Inference(method.level, method.run_sd, method.bootstrap_samples, method.seed)
+        how = Inference(method.level, method.run_sd, draws=method.bootstrap_samples, seed=method.seed)
         return shift_of(self.sides, self.findings, how, paired=method.design == "pairs")
 
     def to_frame(self) -> pd.DataFrame:
@@ -256,10 +269,13 @@ def compared(
             confidence=confidence,
             holm=len(tested),
             run_sd=how.run_sd,
+            rate_run_sd=how.rate_run_sd,
+            observed_s=round(min(side.observed_s for side in sides), 1),
         ),
         notices=notices_of_comparison(sides, figures, decision),
         simulated=any(side.simulated for side in sides),
         decision=decision,
+        at_twice="" if one_run(sides) else at_twice(figures, level),
         steps=tuple(_steps(each, asked, how)) if questions is None else (),
     )
 
@@ -274,8 +290,9 @@ def inference(
     sides: Sequence[Side], level: float = LEVEL, draws: int = DRAWS, run_sd: float | None = None
 ) -> Inference:
     """How these sides are compared."""
-    spread = run_sd if run_sd is not None else 0.0 if one_run(sides) else RUN_SD
-    return Inference(level, spread, draws, seed_of_sides(sides))
+    one = one_run(sides)
+    spread = run_sd if run_sd is not None else 0.0 if one else RUN_SD
+    return Inference(level, spread, 0.0 if one else RATE_RUN_SD, draws, seed_of_sides(sides))
 
 
 def seed_of_sides(sides: Sequence[Side]) -> int:
@@ -319,12 +336,12 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: In
 
 
 def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
-    """Yield which primary metrics drifted on one target only; of secondary ones their verdict says it."""
-    drifting = [one.question for one in measured if one.difference and one.difference.drifts]
-    names = dict.fromkeys(question.metric for question in drifting if question.primary)
-    if names:
-        unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
-        yield DRIFTING.format(listed(list(names)), unit)
+    """Yield which primary metrics drifted, or had bursts, on one target; of secondary ones their verdict says it."""
+    unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
+    for order, text in (("drift", DRIFTING), ("bursts", BURSTING)):
+        found = [one.question for one in measured if one.difference and one.difference.order == order]
+        if names := dict.fromkeys(question.metric for question in found if question.primary):
+            yield text.format(listed(list(names)), unit)
 
 
 def decision_on(sides: Sequence[Side]) -> Decision | None:

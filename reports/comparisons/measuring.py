@@ -30,9 +30,9 @@ from reports.statistics.centre import (
 )
 from reports.statistics.differences import Difference, Inference, Margin, StandardError, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import ArmSums, log_difference, rate_difference
+from reports.statistics.rates import ArmSums, log_difference
 from reports.statistics.resample import Arms
-from reports.statistics.serial import mean_by_order, waits_by_order
+from reports.statistics.serial import mean_by_order, rate_by_order, waits_by_order
 from reports.statistics.verdicts import Verdict, verdicts
 from reports.summary.curves import Curve, curve_of
 
@@ -155,7 +155,7 @@ def _rates(base: Side, cand: Side, group: list[Question], how: Inference) -> Fou
         return (first, second), [None] * len(group)
     words = bool(RATES[group[0].metric].words)
     sums = ArmSums(as_floats(counts[0]), as_floats(counts[1]), base.paired, words)
-    return (first, second), [rate_difference(sums, one.margin, better_of(one), how.level) for one in group]
+    return (first, second), [rate_by_order(sums, one.margin, better_of(one), how) for one in group]
 
 
 def _centres(base: Side, cand: Side, group: list[Question], how: Inference) -> Found:

@@ -23,7 +23,7 @@ from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
 from reports.finding_rows import FindingRow, few_cell, with_unit
 from reports.finding_sentences import sentence
 from reports.looks.decision import decision_sentence
-from reports.numbers import NBSP, count, listed, percent, plural
+from reports.numbers import NBSP, count, listed, percent, plural, span
 from reports.page.poured import Paths, write_page
 from reports.page.svg import glyph
 from reports.question import AskedFigure
@@ -31,7 +31,7 @@ from reports.records import Closed, Count, Known, Rounded, Version, about, data_
 from reports.runs import all_called, labels_of, run_id_of
 from reports.sides.fairness import Fairness, definitions_version
 from reports.statistics.differences import Difference, Margin, Scale
-from reports.statistics.verdicts import DRIFTS, Word
+from reports.statistics.verdicts import ORDERS, Word
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.validity import ValidityEntry, validity_entry
 from reports.wording.verdicts import as_share, figure, said
@@ -311,13 +311,14 @@ def _opening(comparison: Comparison) -> Iterable[Part]:
 
 
 def design(comparison: Comparison) -> str:
-    """Return the size: 200 pairs, interleaved in one run; 100 sessions per target; 100 and 120 sessions."""
+    """Return the size: 200 pairs over 10 min, interleaved in one run; 100 sessions per target; 100 and 120 sessions."""
     sizes = [side.sessions for side in comparison.sides]
+    over = f" over {span(comparison.method.observed_s)}" if comparison.method.observed_s else ""
     if comparison.method.design == "pairs":
-        return f"{plural(sizes[0], 'pair')}, interleaved in one run"
+        return f"{plural(sizes[0], 'pair')}{over}, interleaved in one run"
     if len(set(sizes)) == 1:
-        return f"{plural(sizes[0], 'session')} per target"
-    return f"{listed([count(size) for size in sizes])} sessions"
+        return f"{plural(sizes[0], 'session')} per target{over}"
+    return f"{listed([count(size) for size in sizes])} sessions{over}"
 
 
 FIGURE, BASELINE, CANDIDATE, DIFFERENCE, MARGIN, JUDGED, VERDICT = range(7)
@@ -357,8 +358,9 @@ def _line(row: FindingRow) -> blocks.Row:
 
 def _closing(comparison: Comparison) -> Iterable[Part]:
     """Yield why primary metrics are inconclusive, whether the comparison was fair, what differs, and notes."""
-    if any(finding_row(finding, comparison).doubted for finding in comparison.findings):
-        yield blocks.Paragraph(f"* provisional: {DRIFTS}", "soft")
+    doubted = [one.difference for one in comparison.findings if finding_row(one, comparison).doubted]
+    if orders := dict.fromkeys(ORDERS[one.order] for one in doubted if one and one.order):
+        yield blocks.Paragraph(f"* provisional: {'; '.join(orders)}", "soft")
     spoken = sentences.candidates(comparison)[0][0]
     for row in (finding_row(finding, comparison) for finding in comparison.primary):
         if row.why and comparison.decision is None and row.candidate != spoken:

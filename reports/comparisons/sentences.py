@@ -8,19 +8,18 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
 from reports.finding_sentences import answer, answer_details, overall, overall_shown, worst_first
 from reports.looks.decision import Decision, decision_details, decision_headline
-from reports.numbers import NBSP, three
 from reports.statistics.verdicts import Word
 from reports.summary.trust import validity_of
 from reports.wording import validity
-from reports.wording.verdicts import figure
+from reports.wording.verdicts import SPREAD, figure
 
 BY_ANALYSES = (
     "Interim analyses that were planned before this run decided it. The table has all of its pairs, as one test of a "
     "fixed size would see them."
 )
 PROVISIONAL = (
-    "Provisional: two runs of an unchanged service differ by chance, and {} of run-to-run variation was assumed for "
-    "that. To measure it, run both targets in one run (--targets A,B), or store five baselines."
+    f"Provisional: two runs of an unchanged service differ by chance, and a spread of {SPREAD} was assumed for that. "
+    "{} To measure it, run both targets in one run (--targets A,B), or store five baselines."
 )
 
 
@@ -75,7 +74,7 @@ def assumption(comparison: Comparison) -> str:
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
     if comparison.unfair or not assumed:
         return ""
-    return PROVISIONAL.format(f"{three(100 * comparison.method.run_sd)}{NBSP}%")
+    return PROVISIONAL.format(comparison.at_twice)
 
 
 def worst_steps(comparison: Comparison) -> list[str]:

@@ -1,7 +1,7 @@
 """Absolute thresholds: a figure of one target by all of its sessions, with its interval, against a limit.
 
 The interval is one of 90 %, 5 % on either side. A quantile's is that of order statistics with a design effect
-(`reports.statistics.quantiles`); where waits drift while the run goes on, the wider one of that and of its quarters'
+(`reports.statistics.quantiles`); if sessions drift, or events come in bursts, the wider one of that and of the parts'
 (`reports.statistics.serial`). Of rates and means the error is that between sessions (`reports.statistics.rates`), and
 the ends are x ± t · SE. Few events tell little of how they cluster, so a rate's upper end is the larger one of that and
 of the bound for a session more that nobody saw (`reports.statistics.rates`). Where a metric is not exact in the run,
@@ -24,9 +24,10 @@ from reports.numbers import NBSP, three
 from reports.question import RATES, TRIALS, Question
 from reports.sides.questions import asked_by
 from reports.sides.side import Side, counts_of, sample_of, totals_of
+from reports.statistics.differences import Order
 from reports.statistics.quantiles import Sample, quantiles, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of, sessions_without
-from reports.statistics.serial import cluster_levels, in_quarters, is_ordered
+from reports.statistics.serial import BATCHES, PARTS, by_part, in_parts, order_of, shares_burst
 from reports.statistics.verdicts import SESSIONS, turns_to_decide, unequal
 from reports.thresholds import GATED, Sign, Threshold, near
 from reports.wording.verdicts import figure as figure_name
@@ -41,8 +42,8 @@ class LimitEstimate:
     """A figure of one arm in its unit, NaN where there is none; ±inf for open ends and among failures.
 
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
-    `needs`: sessions that it takes for the figure to be told at all, of a quantile. `drifts`: sessions that follow one
-    another are alike, and the ends are those of the quarters of the run. `reached`: of a quantile or mean, the share of
+    `needs`: sessions that it takes for the figure to be told at all, of a quantile. `order`: found in the
+    sessions, and the ends are those of parts of the run. `reached`: of a quantile or mean, the share of
     the turns wanted that have the figure. `effective_sessions`, `longest`: as of `rates.Ratio`.
     """
 
@@ -55,7 +56,7 @@ class LimitEstimate:
     missing: str = ""
     hopeless: bool = False
     needs: int = 0
-    drifts: bool = False
+    order: Order | None = None
     reached: float = math.nan
     effective_sessions: float = math.nan
     longest: float = math.nan
@@ -68,11 +69,11 @@ def estimate_quantile(
     value of.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
-    estimate, drifting = quantiles(sample, [p], CONFIDENCE)[0], is_ordered(cluster_levels(sample, clusters))
+    estimate, order = quantiles(sample, [p], CONFIDENCE)[0], order_of(sample, clusters, p)
     low, high = estimate.low, estimate.high
-    if drifting:
-        quarterly = quantiles(in_quarters(sample, clusters), [p], CONFIDENCE)[0]
-        low, high = min(low, quarterly.low), max(high, quarterly.high)
+    if order:
+        of_parts = quantiles(in_parts(sample, clusters, PARTS[order]), [p], CONFIDENCE)[0]
+        low, high = min(low, of_parts.low), max(high, of_parts.high)
     needs = sessions_needed(p, np.bincount(sample.sessions))
     missing = _few_sessions(sessions, estimate.effective_sessions)
     if sessions < needs:
@@ -93,7 +94,7 @@ def estimate_quantile(
         missing,
         hopeless,
         needs,
-        drifting,
+        order,
         sample.completed_share,
         estimate.effective_sessions,
     )
@@ -107,7 +108,8 @@ def estimate_rate(arm: PerCluster, better: Better = "lower") -> LimitEstimate:
     rate = ratio_of(arm)
     if not rate.turns:
         return _nothing()
-    reach = _reach(rate)
+    order: Order | None = "bursts" if shares_burst(arm) else None
+    reach = max(_reach(rate), _reach(ratio_of(by_part(arm, BATCHES)))) if order else _reach(rate)
     low, high = rate.value - reach, rate.value + reach
     if better != "higher":
         high = max(high, rate.upper(TAIL))
@@ -116,7 +118,7 @@ def estimate_rate(arm: PerCluster, better: Better = "lower") -> LimitEstimate:
     few, events = _few_sessions(rate.clusters, rate.effective_sessions), int(arm[0].sum())
     high = high if rate.value > 1 else min(1.0, high)  # of words there may be more errors than words
     return LimitEstimate(
-        rate.value, max(0.0, low), high, int(rate.turns), rate.clusters, events, few,
+        rate.value, max(0.0, low), high, int(rate.turns), rate.clusters, events, few, order=order,
         effective_sessions=rate.effective_sessions, longest=rate.longest,
     )  # fmt: skip
 
@@ -220,7 +222,7 @@ def _item(threshold: Threshold, target: str, question: Question, figure: LimitEs
         finite(figure.value), finite(figure.low), finite(figure.high),
         threshold.limit, threshold.sign, question.metric, reason=reason,
         turns=figure.turns, sessions=figure.sessions, failed=figure.failed,
-        in_failures=figure.value == math.inf, low_infinite=figure.low == math.inf, provisional=figure.drifts,
+        in_failures=figure.value == math.inf, low_infinite=figure.low == math.inf, provisional=figure.order is not None,
         completed_share=finite(figure.reached),
         effective_sessions=finite(figure.effective_sessions),
     )  # fmt: skip

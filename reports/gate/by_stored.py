@@ -31,14 +31,24 @@ from reports.runs import run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.side import Side, identity_of_run, sample_of
 from reports.sides.workload import conditions_of, differing_conditions
-from reports.statistics.baselines import KNOWN, RUN_SD, Stored, against_stored, rate_against_stored, stored_quantile
-from reports.statistics.differences import LEVEL, Difference, Inference
+from reports.statistics.baselines import (
+    KNOWN,
+    RATE_RUN_SD,
+    RUN_SD,
+    Stored,
+    against_stored,
+    rate_against_stored,
+    stored_quantile,
+)
+from reports.statistics.differences import Difference, Inference
 from reports.statistics.rates import Ratio
 from reports.statistics.resample import seed_of
 from reports.statistics.verdicts import floor_reason
 from reports.summary.arms import FAIR
 from reports.thresholds import Threshold, near
 from reports.wording.validity import Cause
+
+ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 
 
 @dataclass(frozen=True)
@@ -196,7 +206,7 @@ def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline]) -> Sto
     there = bool(rows and now.turns)
     difference = None
     if there:
-        difference = rate_against_stored(now, then, question.margin, better=better_of(question), level=LEVEL)
+        difference = rate_against_stored(now, then, question.margin, better=better_of(question), how=ASSUMING)
     failed = round(now.value * now.turns) if now.turns else 0
     return (
         rows,
@@ -227,6 +237,5 @@ def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline]) ->
     difference = None
     if now and then:
         clusters = arm.effective_sessions, sum(row.sessions for row in rows)
-        how = Inference(LEVEL, RUN_SD)
-        difference = against_stored(now, then, clusters, question.margin, better_of(question), how)
+        difference = against_stored(now, then, clusters, question.margin, better_of(question), ASSUMING)
     return rows, difference, arm

@@ -50,8 +50,8 @@ REMEDY = (
 )
 
 DRIFTING = (
-    "{} drifted during the run: neighbouring sessions are autocorrelated. So quarters of the run are counted, not "
-    f"sessions, and these limits are provisional: at the truth {OWN_DRIFT}. A longer run tells more."
+    "{} drifted or had bursts during the run: neighbouring sessions are autocorrelated. So parts of the run are "
+    f"counted, not sessions, and these limits are provisional: at the truth {OWN_DRIFT}. A longer run tells more."
 )
 UNEQUAL = (
     "Sessions of unequal length count as fewer: {}. Bounds are as wide as that asks for. Where long sessions are also "
@@ -168,6 +168,7 @@ def check_of(
         answer=answer(findings) if told else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.metadata),
+        observed_s=round(min((side.observed_s for side in sides), default=0.0), 1),
         decision=answers.decision,
         warnings=(*_interrupted(run), *(_warning(side, sides) for side in _unguarded(sides, items))),
     )

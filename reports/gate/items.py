@@ -150,6 +150,8 @@ class Checked:
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     """what no threshold is about and is to be said loudly"""
+    observed_s: float = 0.0
+    """from the first session's start to the last, of the target that was observed for the shortest time"""
     decision: Decision | None = field(default=None, compare=False)
     """of a run that was started with --until-decided and is checked by its interim analyses: what they found"""
 

@@ -62,7 +62,7 @@ from reports.gate.sentences import (
     value_text,
 )
 from reports.looks.decision import analyses, write_decision
-from reports.numbers import NBSP, count, plural, shortened
+from reports.numbers import NBSP, count, plural, shortened, span
 from reports.page.poured import markdown_blocks
 from reports.records import Known, Record, data_of, text_of
 from reports.text import lines
@@ -83,7 +83,11 @@ def _parts(checked: Checked) -> Iterable[Block]:
     shown, more = items[:ROWS_MOST], items[ROWS_MOST:]
     against = [f"against {checked.baseline}"] if checked.baseline else []
     yield Heading(f"{check_glyph(checked)} {check_headline(checked)}")
-    yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against, ending(checked)]))
+    yield Paragraph(
+        " · ".join(
+            [*check_badges(checked), checked.called, checked.run_id, *against, *observed(checked), ending(checked)]
+        )
+    )
     yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
     yield _table(shown, checked)
     yield Paragraph(INTERVALS if items else "")
@@ -159,9 +163,14 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
 def _opening(checked: Checked) -> Iterable[Part]:
     yield Named(check_glyph(checked), [check_headline(checked)], "bold", indent=2)
     against = [f"against {checked.baseline}"] if checked.baseline else []
-    yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against]))
+    yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against, *observed(checked)]))
     for warning in checked.warnings:
         yield Named("!", [warning], "warn bold", indent=2)
+
+
+def observed(checked: Checked) -> list[str]:
+    """Return for how long the service was observed; what changes more slowly than that no verdict can know."""
+    return [f"observed for {span(checked.observed_s)}"] if checked.observed_s else []
 
 
 SCHEMA = 2
@@ -180,6 +189,7 @@ class CheckDocument(Record, frozen=True):
     validity: ValidityEntry
     baseline: Known
     on_inconclusive: OnInconclusive
+    observed_s: float
     result_counts: dict[Result, int]
     thresholds: tuple[Item, ...]
     differs: tuple[str, ...]
@@ -201,6 +211,7 @@ def check_data(checked: Checked) -> dict[str, Any]:
             validity=validity_entry(checked.validity, check_causes(checked)),
             baseline=checked.baseline,
             on_inconclusive=checked.on_inconclusive,
+            observed_s=checked.observed_s,
             result_counts={result: len(checked.of(result)) for result in WORST_FIRST},
             thresholds=checked.thresholds,
             differs=checked.differs,

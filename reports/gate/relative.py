@@ -26,28 +26,30 @@ from reports.comparisons.comparison import (
     notices_of_comparison,
 )
 from reports.finding import Finding, Measured, judge, provisional
+from reports.finding_sentences import at_twice
 from reports.gate.items import Item, compared_item, not_exact, without_few
 from reports.looks.decide import decision_of, leading, sides_of_pairs
 from reports.looks.decision import Decision, analysis_place, decision_headline
-from reports.numbers import NBSP, listed, plural
+from reports.numbers import listed, plural
 from reports.question import Question
 from reports.runs import RunFrames, load_for_report
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
 from reports.sides.questions import asked_by, by_default
 from reports.sides.side import Side, among, are_peers, drifts_of, parted, refuse_unknown, targets_of
 from reports.statistics.differences import LEVEL
-from reports.statistics.verdicts import DRIFTS, OWN_DRIFT_LOOKS
+from reports.statistics.verdicts import OWN_DRIFT_LOOKS
 from reports.summary.drift import PoolDrift
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
 from reports.wording.validity import Cause
+from reports.wording.verdicts import SPREAD, margin
 from reports.wording.verdicts import figure as figure_name
-from reports.wording.verdicts import margin
 
 ASSUMED = (
-    "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; "
-    f"for times 5{NBSP}% was assumed. Store five to drop this."
+    "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; a spread of "
+    f"{SPREAD} was assumed. {{}} Store five to drop this."
 )
+DRIFTED_LOOKS = "provisional: one target drifted or had bursts,"
 DRIFTED = (
     "{}Drift of the steady phase is {}. What a run measured at one time then says less of another: such verdicts are "
     "provisional."
@@ -157,9 +159,10 @@ def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: 
     """What another run, whose targets are `before`, or stored ones say of a run, marked where it is provisional."""
     drifted, chosen = _drifts(targets), notices_of(targets, None)
     doubtful = {side.name for side in targets} if chosen else {drift.target for drift in drifted}
+    assumed = [answer.measured for answer in answers.answers if answer.provisional and answer.measured.difference]
     notices = [
         *answers.notices,
-        *([ASSUMED] if any(answer.provisional and answer.measured.difference for answer in answers.answers) else []),
+        *([ASSUMED.format(at_twice(assumed))] if assumed else []),
         *_drifted(drifted, ""),
         *(_drifted(_drifts(before), f"{before[0].run.folder_name}: ") if before else []),
         *(f"{notice} The verdicts are provisional." for notice in chosen if notice not in answers.notices),
@@ -344,8 +347,8 @@ def by_looks(
     rulings = zip(decision.gates, decision.course.rulings, strict=False)
     drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
     if drifting:
-        counted = "so its quarters were resampled, not its pairs"
-        notices.append(f"{listed(drifting)}: provisional: {DRIFTS}, {counted}. On the margin {OWN_DRIFT_LOOKS}.")
+        counted = "so parts of the run were counted, not pairs"
+        notices.append(f"{listed(drifting)}: {DRIFTED_LOOKS} {counted}. On the margin {OWN_DRIFT_LOOKS}.")
     if decision.course.looks and decision.after:
         notices.append(f"{plural(decision.after, 'whole pair')} ended after that analysis; the verdict excludes them.")
     return BaselineAnswers(

@@ -198,7 +198,7 @@ def _seen(
             continue
         if gate.kind == "rate":
             counts = [as_floats(counts_of(side, gate)) for side in sides]
-            seen_of[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.metric, better_of(gate))
+            seen_of[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.metric, better_of(gate), error)
         elif gate.kind == "mean":
             totals = [as_floats(totals_of(side, gate)) for side in sides]
             seen_of[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate), error)

@@ -22,8 +22,8 @@ from reports.numbers import NBSP, NONE, count, plural
 from reports.question import AskedFigure, Question
 from reports.records import Closed, Known, Number, about, data_of, text_of
 from reports.runs import RunFrames, run_id_of
-from reports.statistics.differences import Margin, Scale
-from reports.statistics.verdicts import DRIFTS, Word
+from reports.statistics.differences import Margin, Order, Scale
+from reports.statistics.verdicts import Word
 from reports.text.lines import Grid, Part
 from reports.wording.validity import Cause, do_not_use, texts
 from reports.wording.verdicts import figure, said
@@ -81,7 +81,7 @@ class Decision:
 UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
 
 FOR_INFORMATION = "For information, not a verdict: what interim analyses of these pairs found."
-DRIFTED = f"Provisional: {DRIFTS}."
+DRIFTED = "Provisional: one target drifted or had bursts during the run."
 
 
 def decision_sentence(decision: Decision) -> str:
@@ -190,7 +190,7 @@ class SeenGate(Closed, frozen=True):
     df: Number
     z: Number
     untested: Known
-    drifts: Annotated[bool, about("latency of one target drifted: the error is that of the quarters of the pairs")]
+    order: Annotated[Order | None, about("found in one target: the error is that of parts of the run")]
 
 
 class HeldLook(Closed, frozen=True):
@@ -212,7 +212,7 @@ class DecidedGate(AskedFigure, frozen=True, forbid_unknown_fields=True, kw_only=
     scale: Scale
     verdict: Word
     reason: Known
-    provisional: Annotated[bool, about("at an analysis that was made, the latency of one target had drifted")] = False
+    provisional: Annotated[bool, about("at an analysis that was made, one target had drifted or had bursts")] = False
     analysis: int
     pairs: int
     d: Number
@@ -290,7 +290,7 @@ def decision_data(decision: Decision) -> dict[str, Any]:
 def _look(decision: Decision, look: Look) -> HeldLook:
     gates = [
         SeenGate(
-            gate.name, seen.d, seen.excess, seen.se, seen.df, seen.z, untested=said(seen.untested), drifts=seen.drifts
+            gate.name, seen.d, seen.excess, seen.se, seen.df, seen.z, untested=said(seen.untested), order=seen.order
         )
         for gate, seen in zip(decision.gates, look.seen, strict=True)
     ]

@@ -26,19 +26,18 @@ from reports.finding import none_seen
 from reports.question import RATES
 from reports.statistics import looks
 from reports.statistics.counting import Floats
-from reports.statistics.differences import Better, Inference, Margin, beyond, log_ratio
+from reports.statistics.differences import Better, Inference, Margin, Order, beyond, log_ratio
 from reports.statistics.quantiles import Sample, kish, quantile
 from reports.statistics.rates import (
     ArmSums,
     PerCluster,
     complement,
-    rate_difference,
     sessions_without,
     upper_of_points,
 )
 from reports.statistics.resample import Arms, arm_draws, variance
-from reports.statistics.serial import FOUND, QUARTERS, by_quarters, mean_by_order, quarter_variance, waits_drift
-from reports.statistics.verdicts import DRIFTING, NOT_AFTER_HOLM, Reason, Word, floor_reason, step_down
+from reports.statistics.serial import FOUND, PARTS, by_order, by_parts, mean_by_order, part_variance, rate_by_order
+from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Reason, Word, floor_reason, step_down
 
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
@@ -59,7 +58,7 @@ class InterimStatistic:
     `d`: candidate against baseline; `excess`: how far beyond the margin, on the bad side; `upper`: the upper bound of
     that at a critical value. `better`: 1 where less is better, −1 where more is. `untested`: why it cannot be tested
     yet, None where it can. `unsettled`: why it has not passed at a critical value, where the interval does not say it.
-    `drifts`: an arm drifts by itself, and the error is that of the quarters of the pairs.
+    `order`: found in an arm; then the error is that of parts of the run.
     """
 
     d: float
@@ -70,7 +69,7 @@ class InterimStatistic:
     better: int = 1
     untested: Reason | None = None
     unsettled: Callable[[float], Reason | None] = lambda c: None
-    drifts: bool = False
+    order: Order | None = None
 
     @property
     def z(self) -> float:
@@ -88,10 +87,12 @@ class InterimStatistic:
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
 
-def by_se(d: float, excess: float, se: float, df: float, better: int = 1, *, drifts: bool = False) -> InterimStatistic:
+def by_se(
+    d: float, excess: float, se: float, df: float, better: int = 1, *, order: Order | None = None
+) -> InterimStatistic:
     """A gate whose upper bound is the standard error's."""
     return InterimStatistic(
-        d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better, drifts=drifts
+        d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better, order=order
     )
 
 
@@ -225,7 +226,7 @@ def _reason(
         return "not_regressed"
     if last:
         return "final_analysis"
-    if any(one.drifts for one in look.seen):
+    if any(one.order for one in look.seen):
         return None  # what it will come to at N cannot be told from here
     chances = [looks.UNKNOWN if one.untested else _chances(one, t, final) for one in look.seen]
     still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
@@ -253,7 +254,7 @@ def _course(
         seen, c = held[k].seen[gate], held[k].c
         word: Word = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
         why = None if word != "inconclusive" else _why(seen, c, reason, schedule)
-        drifted = any(look.seen[gate].drifts for look in held)
+        drifted = any(look.seen[gate].order for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
         estimates = _estimates(seen, c, schedule.shares[: k + 1], stopped_by[: k + 1])
         rulings.append(GateResult(word, why, k, seen.d, *estimates, provisional=drifted))
@@ -313,8 +314,8 @@ def quantiles_seen(
 ) -> list[InterimStatistic]:
     """Quantiles of one metric, with the standard errors of the same resampled pairs.
 
-    Pairs without a value are drawn too, and are not counted in the degrees of freedom. Where an arm drifts by itself,
-    quarters of the pairs are drawn; `error` is that of the tests of it.
+    Pairs without a value are drawn too, and are not counted in the degrees of freedom. If an arm drifts, or
+    its tail comes in bursts, parts of the run are drawn; `error` is that of the tests of it.
     """
     ps = [p for p, _ in asked]
     drawn = arm_draws(arms, ps, draws=draws, rng=rng)
@@ -322,21 +323,20 @@ def quantiles_seen(
         _quantile_seen((arms.base, arms.cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
         for at, (p, margin) in enumerate(asked)
     ]
-    if not waits_drift(arms, error):
-        return by_pairs
-    drawn = arm_draws(by_quarters(arms), ps, draws=draws, rng=rng)
-    return [
-        _by_quarters(one, beyond((drawn[0][:, at], drawn[1][:, at]), margin, better))
-        for at, (one, (_, margin)) in enumerate(zip(by_pairs, asked, strict=True))
-    ]
+    for order, places in by_order(arms, ps, error).items():
+        drawn = arm_draws(by_parts(arms, PARTS[order]), [ps[at] for at in places], draws=draws, rng=rng)
+        for column, at in enumerate(places):
+            apart = beyond((drawn[0][:, column], drawn[1][:, column]), asked[at][1], better)
+            by_pairs[at] = _by_parts(by_pairs[at], apart, order)
+    return by_pairs
 
 
-def _by_quarters(seen: InterimStatistic, drawn: Floats) -> InterimStatistic:
-    """The same gate by the error of quarters, where that is the larger one."""
-    se = math.sqrt(quarter_variance(drawn))
+def _by_parts(seen: InterimStatistic, drawn: Floats, order: Order) -> InterimStatistic:
+    """Return the same gate by the error of parts of the run, if that is the larger one."""
+    se = math.sqrt(part_variance(drawn, PARTS[order]))
     if seen.untested or math.isnan(se):
-        return replace(seen if seen.untested else untestable(DRIFTING, seen.d), drifts=True)
-    return by_se(seen.d, seen.excess, max(se, seen.se), QUARTERS - 1, seen.better, drifts=True)
+        return replace(seen if seen.untested else untestable(BECAUSE_OF[order], seen.d), order=order)
+    return by_se(seen.d, seen.excess, max(se, seen.se), PARTS[order] - 1, seen.better, order=order)
 
 
 def _quantile_seen(
@@ -357,7 +357,12 @@ def _quantile_seen(
 
 
 def rate_seen(
-    base: PerCluster, cand: PerCluster, margin: Margin, metric: str = "failure_rate", better: Better = "lower"
+    base: PerCluster,
+    cand: PerCluster,
+    margin: Margin,
+    metric: str = "failure_rate",
+    better: Better = "lower",
+    error: float = FOUND,
 ) -> InterimStatistic:
     """A rate; one of which more is better by what it leaves.
 
@@ -366,11 +371,11 @@ def rate_seen(
     if few := _few_clusters(base, cand):
         return untestable(few)
     if better == "higher":
-        left = rate_seen(complement(base), complement(cand), margin, metric)
+        left = rate_seen(complement(base), complement(cand), margin, metric, error=error)
         return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
     words = bool(RATES[metric].words)
     sums = ArmSums(base, cand, paired=True, words=words)
-    difference, (one, other) = rate_difference(sums, margin), sums.ratios
+    difference, (one, other) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
 
     def upper(c: float) -> float:
         return upper_of_points(one, other, difference.se, difference.df, float(ndtr(-c))) - margin.points
@@ -383,7 +388,13 @@ def rate_seen(
         return none_seen(metric, other.clusters, level, needed, other.longest)
 
     return InterimStatistic(
-        difference.d, difference.d - margin.points, difference.se, difference.df, upper, unsettled=unsettled
+        difference.d,
+        difference.d - margin.points,
+        difference.se,
+        difference.df,
+        upper,
+        unsettled=unsettled,
+        order=difference.order,
     )
 
 
@@ -399,7 +410,7 @@ def mean_seen(
     if not math.isfinite(excess):
         return untestable(Reason("not positive"), difference.d)
     return by_se(
-        difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, drifts=difference.drifts
+        difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, order=difference.order
     )
 
 

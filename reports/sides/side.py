@@ -22,6 +22,7 @@ from bench.metrics import CATALOGUE, SLOPE
 from bench.plain import printable
 from bench.run.evidence import worst_bound
 from bench.run.presence import is_folder
+from bench.units import NS_PER_S
 from reports import exactness, runs
 from reports.question import Question, Stratum, better_of
 from reports.runs import RunFrames, hosts_of, run_id_of
@@ -80,6 +81,12 @@ class Side:
     def session_rows(self) -> pd.DataFrame:
         """The rows of its sessions."""
         return self.run.sessions.iloc[self.clusters.rows]
+
+    @property
+    def observed_s(self) -> float:
+        """From the start of its first session to that of its last one: what slower changes hide from its verdicts."""
+        starts_ns = self.session_rows["start_utc_ns"].dropna()
+        return float(starts_ns.max() - starts_ns.min()) / NS_PER_S if len(starts_ns) else 0.0
 
     @cached_property
     def begun(self) -> dict[Stratum, int]:

@@ -7,8 +7,8 @@ With y_r = log q of run r of R, V_r its variance from the sessions inside the ru
     R ≥ 5   SE = max(√(V_c + mean(V_r)/R), s·√(1 + 1/R))           df = R−1 if the second is larger, else Welch's
     R < 5   SE² = V_c + mean(V_r)/R + run_sd²·(1 + 1/R)            Welch's df; run_sd is assumed, so provisional
 
-and the bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates alike without logs; of fewer than five runs their spread is
-not known, and nothing is assumed for it.
+and the bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates alike without logs, with the sd of log odds that is assumed
+of few runs: run_sd·r(1 − r) of each rate r.
 
 A quantile may be 0, which has no log. A candidate at 0 is no more than any stored run, and less than all of them where
 none is 0; a candidate above 0 has no ratio to a stored 0, and nothing is decided.
@@ -24,7 +24,6 @@ import numpy as np
 
 from reports.statistics.counting import Floats
 from reports.statistics.differences import (
-    LEVEL,
     Better,
     Difference,
     Inference,
@@ -34,12 +33,15 @@ from reports.statistics.differences import (
     welch,
 )
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import Ratio, log_difference, mirrored, points_difference
+from reports.statistics.rates import Ratio, between_runs, log_difference, mirrored, points_difference
 from reports.statistics.resample import DRAWS, quantile_draws
 
 KNOWN = 5
 """Stored runs from which on their own spread is used."""
-RUN_SD = 0.05
+RUN_SD, RATE_RUN_SD = 0.05, 0.3
+"""Assumed of an unchanged service from run to run, of fewer stored runs: sd of the log of a quantile, and of the log
+odds of a rate.
+"""
 
 
 @dataclass(frozen=True)
@@ -125,18 +127,19 @@ def _with_nothing(candidate: Stored, logs: Floats, margin: Margin, better: Bette
 
 
 def rate_against_stored(
-    candidate: Ratio, stored: Sequence[Ratio], margin: Margin, *, better: Better = "lower", level: float = LEVEL
+    candidate: Ratio, stored: Sequence[Ratio], margin: Margin, *, better: Better = "lower", how: Inference
 ) -> Difference:
     """A rate of a run against the same of stored runs, each as `rates.ratio_of` gives it."""
     if better == "higher":
         left = [rate.left() for rate in (candidate, *stored)]
-        return mirrored(rate_against_stored(left[0], left[1:], margin, level=level))
+        return mirrored(rate_against_stored(left[0], left[1:], margin, how=how))
     runs, shares = len(stored), np.array([run.value for run in stored])
     within = float(np.mean([run.variance for run in stored])) / runs
     clusters = sum(run.clusters for run in stored)
     pooled = Ratio(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
-    error = _error(shares, (candidate.variance, within), (candidate.effective_sessions, clusters), 0.0)
-    return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, level)
+    assumed = between_runs([candidate.value], how.rate_run_sd) + between_runs(shares, how.rate_run_sd) / runs**2
+    error = _error(shares, (candidate.variance, within), (candidate.effective_sessions, clusters), assumed)
+    return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, how.level)
 
 
 def _error(
@@ -150,7 +153,10 @@ def _error(
     spread = float(figures.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
     if spread > se:
         return StandardError(spread, float(runs - 1), round(clusters[0]), spread**2, alone=True)
-    return StandardError(se, welch(inside, clusters), round(clusters[0]), se**2 - inside[0], alone=True)
+    assumed = 0.0 if known else between
+    return StandardError(
+        se, welch(inside, clusters), round(clusters[0]), se**2 - inside[0], alone=True, assumed=assumed
+    )
 
 
 def _with_endless(found: Difference, endless: float, base_open: bool, better: Better, level: float) -> Difference:

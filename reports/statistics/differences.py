@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -38,6 +38,8 @@ FAR = 20
 
 Scale = Literal["ratio", "points", "slope"]
 Better = Literal["lower", "higher"]
+Order = Literal["drift", "bursts"]
+"""What the order of sessions or pairs shows of one arm: that it drifts, or that its events come in bursts."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,10 @@ class Difference:
     """about so many more in each arm would settle it; None where it is settled, or where no number would"""
     better_high: float = math.inf
     """the upper bound of how far it is beyond the margin on the good side: below 0 it is not"""
-    drifts: bool = False
-    """an arm drifts by itself, and its quarters were counted in the place of sessions or pairs"""
+    assumed: float = 0.0
+    """the part of `se`² that was assumed of the spread between runs"""
+    order: Order | None = None
+    """found in an arm: then parts of the run were counted in the place of sessions or pairs"""
 
 
 def estimated(scale: Scale, baseline: float, candidate: float, d: float, low: float, high: float) -> Difference:
@@ -102,25 +106,27 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Inference:
-    """How a difference gets its interval. `level`: one-sided; `run_sd`: sd of the log of a figure from run to run, if
-    the arms are two runs; `seed`: of the resamples, or a generator that goes on.
+    """How a difference gets its interval. `level`: one-sided; `run_sd`, `rate_run_sd`: sd from run to run of the log of
+    a quantile, and of the log odds of a rate, if the arms are two runs; `seed`: of the resamples, or a generator.
     """
 
     level: float = LEVEL
     run_sd: float = 0.0
+    rate_run_sd: float = 0.0
     draws: int = DRAWS
     seed: int | np.random.Generator = 0
 
     @property
     def between(self) -> float:
-        """What two runs add to the square of a standard error; more sessions do not touch it."""
+        """What two runs add to the square of a quantile's standard error; more sessions do not touch it."""
         return 2 * self.run_sd**2
 
 
 @dataclass(frozen=True)
 class StandardError:
     """Standard error of a difference. `clusters`: sessions of the larger arm; `fixed`: the part of SE² that more
-    sessions do not reduce; `alone`: only the candidate would have more of them.
+    sessions do not reduce; `alone`: only the candidate would have more of them; `assumed`: the part that was assumed of
+    the spread between runs.
     """
 
     se: float
@@ -128,6 +134,7 @@ class StandardError:
     clusters: int
     fixed: float = 0.0
     alone: bool = False
+    assumed: float = 0.0
 
 
 def quantile_differences(
@@ -167,7 +174,7 @@ def _difference(
     more = None if settled(bad) else more_sessions(apart, error, how.level)
     return Difference(
         "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
-        error.se, df, bad.low, bad.high, nice.low, bad.p, nice.p, how.level, more, nice.high,
+        error.se, df, bad.low, bad.high, nice.low, bad.p, nice.p, how.level, more, nice.high, how.between,
     )  # fmt: skip
 
 
@@ -230,6 +237,27 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> Bounds:
     reach = float(stdtrit(df, 1 - level)) * se
     p = float(stdtr(df, -value / se)) if se else float(value <= 0)
     return Bounds(value - reach, value + reach, p)
+
+
+def at_twice_the_spread(found: Difference) -> Difference:
+    """Return a difference as it would be if runs differed twice as much: `assumed` counts four times.
+
+    Its bounds lie farther from their middle as SE grows, and its p-values have as many standard errors less.
+    """
+    if not (found.assumed > 0 and found.se > 0):
+        return found
+    times = math.sqrt(1 + 3 * found.assumed / found.se**2)
+    ends: dict[str, Any] = {}
+    for names in (("low", "high"), ("worse_low", "worse_high"), ("better_low", "better_high")):
+        low, high = (getattr(found, name) for name in names)
+        if math.isfinite(high - low):
+            more = (times - 1) * (high - low) / 2
+            ends |= zip(names, (low - more, high + more), strict=True)
+    p_worse, p_better = (
+        float(stdtr(found.df, float(stdtrit(found.df, p)) / times)) if 0 < p < 1 else p
+        for p in (found.p_worse, found.p_better)
+    )
+    return replace(found, **ends, se=times * found.se, p_worse=p_worse, p_better=p_better, assumed=4 * found.assumed)
 
 
 def settled(bad: Bounds) -> bool:

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -182,7 +182,9 @@ def mean_difference(arms: ArmSums, margin: Margin, better: Better, how: Inferenc
     else:
         variances = base.log_variance, cand.log_variance
         within, df = sum(variances), welch(variances, (base.effective_sessions, cand.effective_sessions))
-    error = StandardError(math.sqrt(within + how.between), df, max(base.clusters, cand.clusters), how.between)
+    error = StandardError(
+        math.sqrt(within + how.between), df, max(base.clusters, cand.clusters), how.between, assumed=how.between
+    )
     return log_difference((base.value, cand.value), error, margin, better, how.level)
 
 
@@ -197,8 +199,19 @@ def log_difference(
     more = None if settled(bad) else more_sessions(apart, error, level)
     return Difference(
         "ratio", *values, d, interval.low, interval.high, error.se, error.df,
-        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
+        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high, error.assumed,
     )  # fmt: skip
+
+
+def between_runs(rates: Iterable[float], run_sd: float) -> float:
+    """Return the variance that each of these rates has from run to run, added up: (sd of log odds · r(1 − r))²."""
+    return sum((run_sd * rate * max(0.0, 1 - rate)) ** 2 for rate in rates if math.isfinite(rate))
+
+
+def with_runs(error: StandardError, between: float) -> StandardError:
+    """Return a standard error with what lies between runs."""
+    se = math.sqrt(error.se**2 + between)
+    return replace(error, se=se, fixed=error.fixed + between, assumed=error.assumed + between)
 
 
 def complement(arm: PerCluster) -> PerCluster:
@@ -214,18 +227,31 @@ def mirrored(found: Difference) -> Difference:
     )
 
 
-def rate_difference(arms: ArmSums, margin: Margin, better: Better = "lower", level: float = LEVEL) -> Difference:
-    """Candidate's rate minus the baseline's, from events and turns."""
+def rate_difference(
+    arms: ArmSums,
+    margin: Margin,
+    better: Better = "lower",
+    level: float = LEVEL,
+    *,
+    error: StandardError | None = None,
+) -> Difference:
+    """Return the candidate's rate minus the baseline's. `error`: in the place of that of sessions."""
     if better == "higher":
         left = replace(arms, base=complement(arms.base), cand=complement(arms.cand))
-        return mirrored(rate_difference(left, margin, level=level))
+        return mirrored(rate_difference(left, margin, level=level, error=error))
+    return points_difference(*arms.ratios, error or error_of_rates(arms), margin, level)
+
+
+def error_of_rates(arms: ArmSums) -> StandardError:
+    """Return the standard error of the difference of two rates, from what sessions or pairs add to it."""
     base, cand = arms.ratios
+    clusters = max(base.clusters, cand.clusters)
     if arms.paired:
-        se, df = math.sqrt(arms.variance_of_pairs(_parts(arms.cand) - _parts(arms.base))), arms.df_of_pairs
-    else:
-        variances = base.variance, cand.variance
-        se, df = math.sqrt(sum(variances)), welch(variances, (base.effective_sessions, cand.effective_sessions))
-    return points_difference(base, cand, StandardError(se, df, max(base.clusters, cand.clusters)), margin, level)
+        se = math.sqrt(arms.variance_of_pairs(_parts(arms.cand) - _parts(arms.base)))
+        return StandardError(se, arms.df_of_pairs, clusters)
+    variances = base.variance, cand.variance
+    df = welch(variances, (base.effective_sessions, cand.effective_sessions))
+    return StandardError(math.sqrt(sum(variances)), df, clusters)
 
 
 def points_difference(
@@ -246,7 +272,7 @@ def points_difference(
         more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
         "points", base.value, cand.value, d, simple.low, high, se, df,
-        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high,
+        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high, error.assumed,
     )  # fmt: skip
 
 

@@ -8,14 +8,18 @@ arm, is put to two tests of "no order", each at 2.5 %:
     slow    one-way analysis of variance over the quarters of the series, F(3, n − 4)
     quick   von Neumann: (r_1 + 1/n)·√n is normal, r_1 being the correlation of neighbours
 
-Where either finds it, the quarters are the clusters: four, with 3 degrees of freedom. With V the variance over
-resamples of four of them, of each arm or of both together:
+The series of a quantile or mean is that of the medians, or means, of the clusters. If either test finds an order, that
+arm drifts, and the k = 4 quarters are the clusters. Failures and stalls come in bursts that medians do not show. So the
+series of a rate is that of the shares of events, and that of a quantile but the median is also that of the shares
+of turns beyond the pooled quantile. If either test finds an order there, k = 6 batches are the clusters: bursts are
+short against a sixth of the run, or too few for any method. With V the variance over resamples of the k parts, of each
+arm or of both together:
 
-    SE² = V · 4/3      bounds d ∓ t·SE with 3 degrees of freedom, or Welch's of two runs
+    SE² = V · k/(k − 1)      bounds d ∓ t·SE with k − 1 degrees of freedom, or Welch's of two runs
 
-for the percentile interval is made for more clusters than four; and of these bounds and the usual ones (`differences`,
-`rates`) the wider count. A drift that is slower than a quarter is still underrated, which is why such a verdict is
-provisional as well.
+for the percentile interval is made for more clusters; of rates SE is that of the parts' sums. Of these bounds and the
+usual ones (`differences`, `rates`) the wider count. A drift that is slower than a part is still underrated, which is
+why such a verdict is provisional as well.
 
 Two samples may also lie closer together than independent ones do. D is the largest distance of their empirical
 distributions, of n and m values. λ = (D + 1/min(n, m)) · √(nm / (n + m)) has Kolmogorov's distribution where both are
@@ -40,6 +44,7 @@ from reports.statistics.differences import (
     Difference,
     Inference,
     Margin,
+    Order,
     StandardError,
     log_ratio,
     log_variance,
@@ -47,10 +52,22 @@ from reports.statistics.differences import (
     welch,
 )
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import ArmSums, PerCluster, log_difference, mean_difference
+from reports.statistics.rates import (
+    ArmSums,
+    PerCluster,
+    between_runs,
+    complement,
+    error_of_rates,
+    log_difference,
+    mean_difference,
+    mirrored,
+    rate_difference,
+    with_runs,
+)
 from reports.statistics.resample import Arms, arm_draws, variance
 
-QUARTERS = 4
+QUARTERS, BATCHES = 4, 6
+"""Parts of a run that are its clusters, of an arm that drifts and of one whose events come in bursts."""
 FOUND, EARLY = 0.025, 0.1
 """The error of each of the two tests: of runs without any order 4 to 5 % are taken for ordered. At a look that would
 end a run before its time more of them may be: there is a later one."""
@@ -58,9 +75,9 @@ LEAST = 20
 """Numbers that a series needs before anything is said of it."""
 
 
-def quarters(clusters: int) -> Integers:
-    """The quarter, from 0, of each of so many clusters in their order."""
-    return np.arange(clusters) * QUARTERS // max(1, clusters)
+def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
+    """Return the part of the run, from 0, of each cluster in the order of their start."""
+    return np.arange(clusters) * parts // max(1, clusters)
 
 
 def is_ordered(series: Floats, error: float = FOUND) -> bool:
@@ -73,7 +90,7 @@ def is_ordered(series: Floats, error: float = FOUND) -> bool:
 
 
 def _slow(x: Floats, n: int) -> float:
-    quarter = quarters(n)
+    quarter = part_of(n)
     many, sums = np.bincount(quarter), np.bincount(quarter, x - x.mean())
     between = float((sums**2 / many).sum())
     within = float(((x - x.mean()) ** 2).sum()) - between
@@ -101,88 +118,161 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
     return found
 
 
-def in_quarters(sample: Sample, clusters: int) -> Sample:
-    """The same values, whose clusters are quarters of the run."""
-    return Sample(sample.values, quarters(clusters)[sample.sessions], sample.failed, sample.unfinished)
+def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
+    """Return the share of each cluster's turns above a value; NaN of a cluster without any."""
+    turns = np.bincount(sample.sessions, minlength=clusters)
+    beyond = np.bincount(sample.sessions[sample.values > value], minlength=clusters)
+    found: Floats = np.divide(beyond, turns, out=np.full(clusters, np.nan), where=turns > 0)
+    return found
 
 
+def in_parts(sample: Sample, clusters: int, parts: int = QUARTERS) -> Sample:
+    """Return the same values, whose clusters are parts of the run."""
+    return Sample(sample.values, part_of(clusters, parts)[sample.sessions], sample.failed, sample.unfinished)
+
+
+PARTS: dict[Order, int] = {"drift": QUARTERS, "bursts": BATCHES}
 FINITE = 0.99
-"""The least share of draws that must be finite for a bound by quarters."""
+"""The least share of draws that must be finite for a bound by parts of a run."""
 
 
 def waits_drift(arms: Arms, error: float = FOUND) -> bool:
     """Whether an arm drifts by itself: of pairs, how far their arms lie apart; else either arm."""
     first, second = cluster_levels(arms.base, arms.clusters[0]), cluster_levels(arms.cand, arms.clusters[1])
-    if not arms.paired:
-        return is_ordered(first, error) or is_ordered(second, error)
+    return _is_own_order(first, second, error, paired=arms.paired)
+
+
+def tails_burst(arms: Arms, p: float, error: float = FOUND) -> bool:
+    """Whether the turns beyond the pooled p-quantile come in bursts in one arm. The median has `waits_drift`."""
+    if p == 0.5:
+        return False
+    pooled = quantile(np.sort(np.concatenate([arms.base.values, arms.cand.values])), p)
+    first, second = (
+        shares_beyond(arm, of, pooled) for arm, of in zip((arms.base, arms.cand), arms.clusters, strict=True)
+    )
+    return _is_own_order(first, second, error, paired=arms.paired)
+
+
+def rates_burst(arms: ArmSums, error: float = FOUND) -> bool:
+    """Whether the events of a rate come in bursts in one arm."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second = (events / turns for events, turns in (arms.base, arms.cand))
+    return _is_own_order(first, second, error, paired=arms.paired)
+
+
+def shares_burst(arm: PerCluster, error: float = FOUND) -> bool:
+    """Whether the events of one arm come in bursts."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return is_ordered(arm[0] / arm[1], error)
+
+
+def order_of(sample: Sample, clusters: int, p: float) -> Order | None:
+    """Return what the order of the sessions of one arm shows of a quantile."""
+    if is_ordered(cluster_levels(sample, clusters)):
+        return "drift"
+    burst = p != 0.5 and is_ordered(shares_beyond(sample, clusters, quantile(sample.values, p)))
+    return "bursts" if burst else None
+
+
+def _is_own_order(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
+    """Whether the differences of pairs, or else either arm's own series, have an order: the error is that of both."""
     with np.errstate(invalid="ignore"):
-        return is_ordered(second - first, error)
+        series = [second - first] if paired else [first, second]
+    return any(is_ordered(one, error / len(series)) for one in series)
 
 
 def means_drift(arms: ArmSums, error: float = FOUND) -> bool:
     """The same of the means of an amount in each cluster, as shares of their arm's own."""
     with np.errstate(divide="ignore", invalid="ignore"):
         first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
-        return (
-            is_ordered(second - first, error) if arms.paired else is_ordered(first, error) or is_ordered(second, error)
-        )
+    return _is_own_order(first, second, error, paired=arms.paired)
 
 
 def waits_by_order(
     arms: Arms, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
-    """As `quantile_differences`, by quarters where an arm drifts by itself."""
+    """As `quantile_differences`, by parts of the run if an arm drifts, or if its tail comes in bursts."""
     rng = np.random.default_rng(how.seed)
-    usual = quantile_differences(arms, asked, better, replace(how, seed=rng))
-    if not waits_drift(arms):
-        return usual
-    drawn = arm_draws(by_quarters(arms), [p for p, _ in asked], draws=how.draws, rng=rng)
-    found = []
-    for at, (p, margin) in enumerate(asked):
-        low, high = (one[:, at] for one in drawn)
-        se = math.sqrt(quarter_variance(log_ratio(high, low)) + how.between)
-        df = QUARTERS - 1.0 if arms.paired else welch((log_variance(low), log_variance(high)), (QUARTERS, QUARTERS))
-        points = quantile(arms.base.values, p), quantile(arms.cand.values, p)
-        error = StandardError(se, df, arms.clusters[0])
-        found.append(_wider(usual[at], log_difference(points, error, margin, better, how.level)))
+    found = quantile_differences(arms, asked, better, replace(how, seed=rng))
+    for order, places in by_order(arms, [p for p, _ in asked]).items():
+        drawn = arm_draws(by_parts(arms, PARTS[order]), [asked[at][0] for at in places], draws=how.draws, rng=rng)
+        for column, at in enumerate(places):
+            p, margin = asked[at]
+            low, high = (one[:, column] for one in drawn)
+            se = math.sqrt(part_variance(log_ratio(high, low), PARTS[order]) + how.between)
+            df = PARTS[order] - 1.0
+            if not arms.paired:
+                df = welch((log_variance(low), log_variance(high)), (PARTS[order], PARTS[order]))
+            points = quantile(arms.base.values, p), quantile(arms.cand.values, p)
+            error = StandardError(se, df, arms.clusters[0], assumed=how.between)
+            found[at] = _wider(found[at], log_difference(points, error, margin, better, how.level), order)
     return found
 
 
+def by_order(arms: Arms, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
+    """Return the places of the quantiles that are counted by parts of the run, by what was found."""
+    if waits_drift(arms, error):
+        return {"drift": list(range(len(ps)))}
+    bursts = [at for at, p in enumerate(ps) if tails_burst(arms, p, error)]
+    return {"bursts": bursts} if bursts else {}
+
+
 def mean_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
-    """As `mean_difference`, by quarters where an arm drifts by itself. `error`: of the tests of that."""
+    """As `mean_difference`, by quarters if an arm drifts. `error`: of the tests of that."""
     usual = mean_difference(arms, margin, better, how)
     if not means_drift(arms, error):
         return usual
-    quarterly = replace(arms, base=_by_quarter(arms.base), cand=_by_quarter(arms.cand))
-    return _wider(usual, mean_difference(quarterly, margin, better, how))
+    return _wider(usual, mean_difference(sums_by_parts(arms, QUARTERS), margin, better, how), "drift")
 
 
-def _wider(usual: Difference, quarterly: Difference) -> Difference:
-    """The wider bounds of two of one difference; the error is that of the quarters where it is the larger one."""
-    least = {name: min(getattr(usual, name), getattr(quarterly, name)) for name in ("low", "worse_low", "better_low")}
+def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
+    """As `rate_difference`, by batches if events come in bursts in one arm. `error`: of the tests of that.
+
+    What sessions say of failures that were not seen holds beside it: the bounds of either arm stay those of sessions.
+    """
+    if better == "higher":
+        left = replace(arms, base=complement(arms.base), cand=complement(arms.cand))
+        return mirrored(rate_by_order(left, margin, "lower", how, error))
+    between = between_runs([ratio.value for ratio in arms.ratios], how.rate_run_sd)
+    usual = rate_difference(arms, margin, level=how.level, error=with_runs(error_of_rates(arms), between))
+    if not rates_burst(arms, error):
+        return usual
+    batched = with_runs(error_of_rates(sums_by_parts(arms, BATCHES)), between)
+    return _wider(usual, rate_difference(arms, margin, level=how.level, error=batched), "bursts")
+
+
+def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
+    """Return the wider bounds of two of one difference; the error is that of the parts if it is the larger one."""
+    least = {name: min(getattr(usual, name), getattr(parts, name)) for name in ("low", "worse_low", "better_low")}
     most = {
-        name: max(getattr(usual, name), getattr(quarterly, name))
+        name: max(getattr(usual, name), getattr(parts, name))
         for name in ("high", "worse_high", "better_high", "p_worse", "p_better")
     }
-    se = quarterly.se if math.isnan(quarterly.se) else max(usual.se, quarterly.se)
-    return replace(usual, **least, **most, se=se, df=quarterly.df, more_sessions=None, drifts=True)
+    se = parts.se if math.isnan(parts.se) else max(usual.se, parts.se)
+    return replace(usual, **least, **most, se=se, df=parts.df, more_sessions=None, order=order)
 
 
-def by_quarters(arms: Arms) -> Arms:
-    """The same samples, whose clusters are quarters of the run."""
-    first, second = in_quarters(arms.base, arms.clusters[0]), in_quarters(arms.cand, arms.clusters[1])
-    return replace(arms, base=first, cand=second, clusters=(QUARTERS, QUARTERS))
+def by_parts(arms: Arms, parts: int) -> Arms:
+    """Return the same samples, whose clusters are parts of the run."""
+    first, second = in_parts(arms.base, arms.clusters[0], parts), in_parts(arms.cand, arms.clusters[1], parts)
+    return replace(arms, base=first, cand=second, clusters=(parts, parts))
 
 
-def quarter_variance(drawn: Floats) -> float:
-    """Of what is computed from draws of four quarters; NaN where too many are endless."""
-    return variance(drawn, FINITE) * QUARTERS / (QUARTERS - 1)
+def part_variance(drawn: Floats, parts: int) -> float:
+    """Return the variance of what is computed from draws of parts of a run; NaN if too many are infinite."""
+    return variance(drawn, FINITE) * parts / (parts - 1)
 
 
-def _by_quarter(arm: PerCluster) -> PerCluster:
-    quarter, found = quarters(arm[0].size), np.zeros((2, QUARTERS))
+def sums_by_parts(arms: ArmSums, parts: int) -> ArmSums:
+    """Return the same sums, by parts of the run."""
+    return replace(arms, base=by_part(arms.base, parts), cand=by_part(arms.cand, parts))
+
+
+def by_part(arm: PerCluster, parts: int) -> PerCluster:
+    """Return what an arm's clusters add up to in each part of the run."""
+    part, found = part_of(arm[0].size, parts), np.zeros((2, parts))
     for sums, values in zip(found, arm, strict=True):
-        np.add.at(sums, quarter, values)
+        np.add.at(sums, part, values)
     return found[0], found[1]
 
 

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.statistics.differences import LEVEL, Difference
+from reports.statistics.differences import LEVEL, Difference, Order
 
 ReasonKind = Literal[
     "too few", "unequal", "no turns", "no figure", "no ratio", "not exact", "failed share",
-    "failed share, decides", "after Holm", "drifts",
+    "failed share, decides", "after Holm", "drift", "bursts",
     "none seen", "not positive", "would stay", "no_analysis",
 ]  # fmt: skip
 Counted = Literal["session", "pair", "turn"]
@@ -46,8 +46,8 @@ class Reason:
 
 
 NOT_AFTER_HOLM = Reason("after Holm")
+BECAUSE_OF: dict[Order, Reason] = {"drift": Reason("drift"), "bursts": Reason("bursts")}
 FAILED_SHARE = Reason("failed share")
-DRIFTING = Reason("drifts")
 
 
 def too_few(
@@ -62,7 +62,10 @@ Word = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclu
 SESSIONS = 20
 BEYOND = 20
 """Turns that must lie beyond a quantile in each arm before it decides: n(1−p) ≥ 20."""
-DRIFTS = "latency of one target drifted during the run"
+ORDERS: dict[Order, str] = {
+    "drift": "latency of one target drifted during the run",
+    "bursts": "failures or slow turns of one target came in bursts",
+}
 OWN_DRIFT = "such verdicts err in up to 15 % of runs, not 5 %"
 OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not 5 %"
 """How often, where the truth lies exactly on the margin, measured by `make benchmark-statistics` (own_drift)."""
@@ -71,7 +74,7 @@ OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not 5 %"
 @dataclass(frozen=True)
 class Verdict:
     """`reason`: why it is inconclusive; None where the interval says it all. `provisional`: run-to-run spread was
-    assumed, not known, or the latency of one target drifted.
+    assumed, not known, or a target drifted or had bursts.
     """
 
     word: Word
@@ -164,14 +167,14 @@ def verdicts(
         for index, (found, floor) in enumerate(zip(differences, floors, strict=True))
     ]
     return [
-        _doubted(verdict) if found is not None and found.drifts else verdict
+        _doubted(verdict, found.order) if found is not None and found.order else verdict
         for verdict, found in zip(judged, differences, strict=True)
     ]
 
 
-def _doubted(verdict: Verdict) -> Verdict:
-    """Mark a verdict provisional because an arm drifts by itself: quarters of a run underrate slower drifts."""
-    reason = verdict.reason or (DRIFTING if verdict.word == "inconclusive" else None)
+def _doubted(verdict: Verdict, order: Order) -> Verdict:
+    """Mark a verdict provisional because of an order: parts of a run underrate what is slower than they are."""
+    reason = verdict.reason or (BECAUSE_OF[order] if verdict.word == "inconclusive" else None)
     return replace(verdict, provisional=True, reason=reason)
 
 

@@ -12,8 +12,9 @@ from functools import partial
 from bench.metrics import CATALOGUE, SLOPE
 from reports.numbers import NBSP, NONE, change, count, listed, plural, three
 from reports.question import RATES, Question
+from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Difference, Margin, Scale
-from reports.statistics.verdicts import DRIFTS, Reason, unequal
+from reports.statistics.verdicts import ORDERS, Reason, unequal
 from reports.wording.words import INFINITE, UNBOUNDED, interval
 
 NOTHING = "n/a"
@@ -47,6 +48,10 @@ def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | Non
     if not math.isfinite(d):
         return None
     return math.expm1(min(d, 300.0)) if scale == "ratio" else d
+
+
+SPREAD = f"{100 * RUN_SD:g}{NBSP}% of latencies and {100 * RATE_RUN_SD:g}{NBSP}% of rates"
+"""What is assumed of an unchanged service from run to run."""
 
 
 def share(value: float) -> str:
@@ -174,15 +179,17 @@ def parts(reason: Reason | None) -> tuple[str, str]:
             return "no interim analysis", f"{count(reason.there[0])} of {plural(reason.needed, 'pair')} ended"
         case "would stay":
             return "", f"would stay inconclusive at {reason.needed} pairs"
-    return "", {
+    texts: dict[str, str] = {
         "no figure": "not measured on both targets",
         "no ratio": "the stored runs have 0, so there is no ratio",
         "failed share": "the quantile lies among the failed turns",
         "failed share, decides": "the quantile lies among the failed turns: failure_rate decides",
         "after Holm": "beyond the margin on its own, not after Holm’s correction",
-        "drifts": DRIFTS,
+        "drift": ORDERS["drift"],
+        "bursts": ORDERS["bursts"],
         "not positive": "a mean is not positive",
-    }[reason.kind]
+    }
+    return "", texts[reason.kind]
 
 
 def _lacking(reason: Reason) -> str:

@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from reports.finding import Result
 from reports.gate.by_limit import estimate_rate, judge_limit
 from reports.looks.sequence import LookCourse, Schedule, by_se, quantiles_seen, rate_seen, run_looks
 from reports.statistics.differences import Inference, Margin, quantile_differences
@@ -98,13 +99,15 @@ def limits() -> Iterable[Row]:
     for limit, shapes in LIMITS:
         for together, sessions in product(TOGETHER, shapes):
             rng = generator("limits", limit, together, sessions)
-            words = Counter(
+            results = Counter[Result](
                 judge_limit(estimate_rate(failing(rng, limit, sessions, 10, together)), "<", limit)[0]
                 for _ in range(REPETITIONS)
             )
-            for word in ("kept", "broken"):
+            judged: tuple[Result, Result] = ("pass", "fail")
+            for result in judged:
                 yield at_most(
-                    f"limit rate<{limit:.0%} at {limit:.0%}, ICC {together:g}, {sessions} × 10: {word}", words[word]
+                    f"limit rate<{limit:.0%} at {limit:.0%}, ICC {together:g}, {sessions} × 10: {result}",
+                    results[result],
                 )
 
 

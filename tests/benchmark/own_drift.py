@@ -43,6 +43,8 @@ class Case:
     run_sd: float = 0.0
     error: float = 0.05
     """the most that may be called worse (or, on the margin, not worse); where drift is too slow for the run, more"""
+    keep: float = KEEP
+    """correlation of the drift at neighbouring sessions"""
 
 
 CASES = (
@@ -55,16 +57,18 @@ CASES = (
     Case("own 25 %, on the margin", 400, own=0.25, factor=1.1, margins=MARGINS, error=0.07),
     Case("own 25 %, nothing changed", 100, own=0.25),
     Case("own 10 %, on the margin", 100, own=0.10, factor=1.1, margins=MARGINS, error=0.15),
+    Case("own 10 %, 1 h, in 2.5 min, on the margin", 100, own=0.10, factor=1.1, margins=MARGINS, error=0.36,
+         keep=math.exp(-1.5 / 3600)),
     Case("own 25 %, two runs, on the margin", 100, own=0.25, factor=1.1, margins=MARGINS, paired=False, run_sd=0.05,
          error=0.10),
     Case("own 25 %, two runs, nothing changed", 100, own=0.25, paired=False, run_sd=0.05),
 )  # fmt: skip
 
 
-def slow(rng: np.random.Generator, pairs: int, sd: float) -> Floats:
+def slow(rng: np.random.Generator, pairs: int, sd: float, keep: float) -> Floats:
     found = rng.normal(0, sd, pairs) if sd else np.zeros(pairs)
     for at in range(1, pairs):
-        found[at] = KEEP * found[at - 1] + found[at] * math.sqrt(1 - KEEP**2)
+        found[at] = keep * found[at - 1] + found[at] * math.sqrt(1 - keep**2)
     return found
 
 
@@ -79,8 +83,8 @@ def arm(rng: np.random.Generator, drift: Floats, factor: float) -> Floats:
 
 
 def arms(rng: np.random.Generator, case: Case) -> tuple[Floats, Floats]:
-    shared = slow(rng, case.pairs, case.shared)
-    base, cand = (shared + slow(rng, case.pairs, case.own) for _ in range(2))
+    shared = slow(rng, case.pairs, case.shared, case.keep)
+    base, cand = (shared + slow(rng, case.pairs, case.own, case.keep) for _ in range(2))
     return arm(rng, base, 1.0), arm(rng, cand, case.factor)
 
 
@@ -124,7 +128,7 @@ def _counted(case: Case, method: Any) -> Floats:
         words = verdicts(found, [True] * len(found), [None] * len(found))
         each = [called for one in found for called in (one.worse_low > 0, one.worse_high < 0)]
         ends = all(word.passes for word in words), any(word.word == "regressed" for word in words)
-        counted += [*each, *ends, found[0].drifts]
+        counted += [*each, *ends, found[0].order is not None]
     shares: Floats = counted / REPETITIONS
     return shares
 

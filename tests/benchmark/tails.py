@@ -133,10 +133,11 @@ def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> 
     for _ in range(REPETITIONS):
         one = _sample(process.waits(rng, sessions, turns))
         for at, (estimate, truth) in enumerate(zip(quantiles(one, PS), truths, strict=True)):
-            word = judge_limit(estimate_quantile(one, PS[at], sessions), "<", truth)[0] if math.isfinite(truth) else ""
+            judged = judge_limit(estimate_quantile(one, PS[at], sessions), "<", truth) if math.isfinite(truth) else None
+            result = judged[0] if judged else None
             holds, short = estimate.low <= truth <= estimate.high, estimate.high < truth
             printed = estimate.bounded
-            counted[at] += (printed, printed and holds, printed and short, word == "kept", word == "broken")
+            counted[at] += (printed, printed and holds, printed and short, result == "pass", result == "fail")
     for published, covered, short, kept, broken in counted:
         printed = max(1.0, published)
         yield Cell(

@@ -37,7 +37,7 @@ def files() -> Iterator[Path]:
     """The files that may hold an address; pyproject.toml is where they come from."""
     inside = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
     for path in (*ROOT.iterdir(), *inside):
-        if path.suffix in SUFFIXES and path != PROJECT and path.is_file():
+        if path.suffix in SUFFIXES and not path.name.startswith(".") and path != PROJECT and path.is_file():
             yield path
 
 

@@ -116,7 +116,7 @@ ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
     "sessions": (replace(findings()[3], unit="session"),
                  {"why": "slower; it takes about 460 sessions per target"}),
     "a verdict is sure": (SURE, {"verdict": "≈ equivalent"}),
-    "unless an arm drifts": (replace(SURE, difference=replace(NEAR, drifts=True),
+    "unless an arm drifts": (replace(SURE, difference=replace(NEAR, order="drift"),
                                      verdict=replace(SURE.verdict, provisional=True)),
                              {"verdict": "≈ equivalent (provisional)"}),
     "a baseline among failed turns says so":

@@ -118,7 +118,7 @@ def test_a_provisional_verdict_says_what_was_assumed() -> None:
     )
 
     assert "provisional" in badges(text)[0]
-    assert "5 % of run-to-run variation was assumed" in words(text)
+    assert "a spread of 5 % of latencies and 30 % of rates was assumed" in words(text)
 
 
 def test_secondary_metrics_are_folded_away_with_their_drawings() -> None:

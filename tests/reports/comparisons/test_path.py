@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reports.comparisons import path
 from reports.looks.sequence import by_se, untestable
-from reports.statistics.verdicts import DRIFTING, NOT_AFTER_HOLM
+from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM
 from tests.reports.comparisons.invented import GATES, RULINGS, decision, look
 
 NBSP = "\u00a0"
@@ -66,7 +66,7 @@ def test_an_undecided_gate_has_no_correction() -> None:
 
 
 def test_looks_without_an_estimate_are_left_out() -> None:
-    absent, untested = untestable(DRIFTING), untestable(DRIFTING, 0.3)
+    absent, untested = untestable(BECAUSE_OF["drift"]), untestable(BECAUSE_OF["drift"], 0.3)
     made = decision(looks=(look(0, absent, look(0).seen[1]), look(1, untested, look(1).seen[1]), look(2)))
 
     assert [step.pairs for step in path.paths(made)[0].steps] == [150]

@@ -253,7 +253,7 @@ def test_what_was_assumed_is_said_only_where_it_was() -> None:
 
     assert sentences.assumption(of(sure)) == ""
     found = of(assumed, method=Method("sessions", 60, 10, 7, 0.95, 1, 0.05))
-    assert "5 % of run-to-run variation was assumed" in said(sentences.assumption(found))
+    assert "a spread of 5 % of latencies and 30 % of rates was assumed" in said(sentences.assumption(found))
 
 
 def test_every_finding_has_a_sentence_whatever_its_numbers() -> None:

@@ -325,7 +325,10 @@ def test_of_stored_runs_those_under_the_same_conditions_are_taken(tmp_path: Path
     found = check_of(read(), thresholds(*RELATIVE), str(folder))
 
     assert found.baseline == "2\u00a0stored runs of sim"
-    assert found.notices == ("1\u00a0stored run of sim left out: client version.", ASSUMED)
+    assert found.notices == (
+        "1\u00a0stored run of sim left out: client version.",
+        ASSUMED.format("At twice that spread ttfa p50 would be inconclusive."),
+    )
 
 
 def test_a_run_is_not_its_own_baseline(tmp_path: Path) -> None:
@@ -469,7 +472,7 @@ def test_turns_that_never_began_are_endless_waits_of_a_margin(tmp_path: Path) ->
 
 def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
-    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<50%",)))
+    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<90%",)))
 
     assert (words(silent), silent.exit_status) == (["pass"], 4)
     assert tuple(cause.text for cause in silent.causes) == (

@@ -283,7 +283,7 @@ def test_bounds_stand_at_the_critical_value_of_their_look() -> None:
 
 
 def test_a_look_at_which_an_arm_drifts_by_itself_gives_nothing_up_and_is_provisional() -> None:
-    drifting = replace(at(0.0), drifts=True)
+    drifting = replace(at(0.0), order="drift")
     found = course([[drifting] for _ in range(9)])
 
     assert (found.reason, len(found.looks)) == ("pending", 9)

@@ -8,13 +8,22 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reports.statistics.baselines import RUN_SD, Stored, against_stored, no_ratio, rate_against_stored, stored_quantile
-from reports.statistics.differences import Better, Difference, Inference, Margin
+from reports.statistics.baselines import (
+    RATE_RUN_SD,
+    RUN_SD,
+    Stored,
+    against_stored,
+    no_ratio,
+    rate_against_stored,
+    stored_quantile,
+)
+from reports.statistics.differences import Better, Difference, Inference, Margin, at_twice_the_spread
 from reports.statistics.rates import Ratio
 from reports.statistics.verdicts import verdicts
 from tests.reports.statistics.arms import Floats, arm, waits
 
-TEN = Margin(ratio=0.1)
+TEN, POINT = Margin(ratio=0.1), Margin(points=0.01)
+ASSUMED = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 LOG = math.log(600)
 
 
@@ -165,23 +174,37 @@ def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[Stored]) ->
     assert verdicts([found], [True], [None])[0].word == "inconclusive"
 
 
-def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_sessions() -> None:
+def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_an_assumed_one() -> None:
     candidate = Ratio(0.05, 0.0001, 1000, 100)
     shares = (0.0, 0.01, 0.02, 0.03, 0.04)
-    known = rate_against_stored(candidate, [Ratio(s, 0.00001, 1000, 100) for s in shares], Margin(points=0.01))
-    few = rate_against_stored(candidate, [Ratio(s, 0.00001, 1000, 100) for s in shares[:3]], Margin(points=0.01))
+    known = rate_against_stored(candidate, [Ratio(s, 0.00001, 1000, 100) for s in shares], POINT, how=ASSUMED)
+    few = rate_against_stored(candidate, [Ratio(s, 0.00001, 1000, 100) for s in shares[:3]], POINT, how=ASSUMED)
 
     assert known.d == pytest.approx(0.03)
     assert known.se == pytest.approx(float(np.std(shares, ddof=1)) * math.sqrt(1.2))
     assert known.df == 4
     assert few.d == pytest.approx(0.04)
-    assert few.se == pytest.approx(math.sqrt(0.0001 + 0.00001 / 3))
+    assumed = (0.3 * 0.05 * 0.95) ** 2 + sum((0.3 * s * (1 - s)) ** 2 for s in shares[:3]) / 9
+    assert few.se == pytest.approx(math.sqrt(0.0001 + 0.00001 / 3 + assumed))
     assert few.worse_low == pytest.approx(few.d - 0.01 - scipy.stats.t.ppf(0.95, few.df) * few.se)
 
 
 def test_no_failure_in_any_run_is_no_proof_for_a_small_candidate() -> None:
     stored = [Ratio(0.0, 0.0, 1000, 100)] * 6
-    small = rate_against_stored(Ratio(0.0, 0.0, 300, 30), stored, Margin(points=0.01))
+    small = rate_against_stored(Ratio(0.0, 0.0, 300, 30), stored, POINT, how=ASSUMED)
 
     assert (small.d, small.se) == (0, 0)
     assert small.high == pytest.approx(1 - 0.05 ** (1 / 30))
+
+
+def test_at_twice_the_spread_between_runs_bounds_and_p_values_are_wider_by_what_it_adds() -> None:
+    rates = [Ratio(s, 0.00001, 1000, 100) for s in (0.01, 0.02)]
+    found = rate_against_stored(Ratio(0.05, 0.0001, 1000, 100), rates, POINT, how=ASSUMED)
+    doubled = rate_against_stored(
+        Ratio(0.05, 0.0001, 1000, 100), rates, POINT, how=Inference(run_sd=2 * RUN_SD, rate_run_sd=2 * RATE_RUN_SD)
+    )
+    twice = at_twice_the_spread(found)
+
+    assert (twice.se, twice.df, twice.assumed) == pytest.approx((doubled.se, doubled.df, doubled.assumed))
+    assert (twice.worse_low, twice.p_worse) == pytest.approx((doubled.worse_low, doubled.p_worse), rel=0.05)
+    assert at_twice_the_spread(against(runs(0.0), run_sd=0.0)).se == against(runs(0.0), run_sd=0.0).se

@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
-from reports.statistics.rates import ArmSums
+from reports.statistics.rates import ArmSums, PerCluster, rate_difference
 from reports.statistics.resample import Arms
-from reports.statistics.serial import cluster_levels, is_ordered, mean_by_order, quarters, waits_by_order
+from reports.statistics.serial import (
+    cluster_levels,
+    is_ordered,
+    mean_by_order,
+    part_of,
+    rate_by_order,
+    waits_by_order,
+)
 from tests.reports.statistics.arms import TURNS, arm, waits
 
 PAIRS = 100
@@ -61,7 +68,7 @@ def test_nothing_is_said_of_few_numbers_or_of_equal_ones() -> None:
 
 @pytest.mark.parametrize("clusters", [20, 21, 103])
 def test_quarters_are_as_equal_as_can_be_and_in_order(clusters: int) -> None:
-    found = quarters(clusters)
+    found = part_of(clusters)
 
     assert (np.diff(found) >= 0).all()
     assert np.ptp(np.bincount(found, minlength=4)) <= 1
@@ -122,7 +129,7 @@ def test_where_one_is_found_quarters_are_counted_and_it_is_said(paired: bool) ->
         Arms(base, cand, (PAIRS, PAIRS), paired=paired), [(0.5, Margin())], "lower", Inference(draws=400, seed=rng)
     )
 
-    assert found.drifts
+    assert found.order
     assert found.df == 3 if paired else found.df < 6.5
     assert found.more_sessions is None
     assert found.high - found.low > 0.5
@@ -135,5 +142,58 @@ def test_a_mean_that_drifts_is_counted_by_quarters_as_well() -> None:
         for drift in (np.zeros(PAIRS), np.linspace(0, 1, PAIRS))
     )
 
-    assert mean_by_order(ArmSums(steady, rising, paired=True), Margin(), "lower", Inference()).drifts
-    assert not mean_by_order(ArmSums(steady, steady, paired=True), Margin(), "lower", Inference()).drifts
+    assert mean_by_order(ArmSums(steady, rising, paired=True), Margin(), "lower", Inference()).order
+    assert not mean_by_order(ArmSums(steady, steady, paired=True), Margin(), "lower", Inference()).order
+
+
+def bursting(rng: np.random.Generator, clusters: int) -> PerCluster:
+    """Failures of 20 neighbouring sessions out of each hundred, and of no other one."""
+    events = (np.arange(clusters) % 100 < 20) * rng.integers(0, 4, clusters)
+    return events.astype(np.float64), np.full(clusters, 10.0)
+
+
+def independent(rng: np.random.Generator, clusters: int) -> PerCluster:
+    return rng.binomial(10, 0.02, clusters).astype(np.float64), np.full(clusters, 10.0)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_failures_that_come_in_bursts_are_counted_by_parts_of_the_run(paired: bool) -> None:
+    rng = np.random.default_rng(3)
+    arms = ArmSums(independent(rng, 300), bursting(rng, 300), paired)
+    plain, found = rate_difference(arms, Margin()), rate_by_order(arms, Margin(), "lower", Inference())
+
+    assert (found.order, found.d) == ("bursts", plain.d)
+    assert found.high - found.low > 1.5 * (plain.high - plain.low)
+    assert (found.worse_low < plain.worse_low, found.p_worse > plain.p_worse) == (True, True)
+
+
+def test_failures_in_no_order_are_counted_by_sessions() -> None:
+    rng = np.random.default_rng(4)
+    arms = ArmSums(independent(rng, 300), independent(rng, 300), paired=True)
+
+    assert rate_by_order(arms, Margin(), "lower", Inference()) == rate_difference(arms, Margin())
+
+
+@pytest.mark.parametrize("p", [0.05, 0.95])
+def test_a_tail_that_comes_in_bursts_is_counted_by_parts_and_the_median_by_sessions(p: float) -> None:
+    rng = np.random.default_rng(5)
+    code = np.repeat(np.arange(300), 10)
+    base, cand = (np.exp(rng.normal(size=3000) * 0.2) for _ in range(2))
+    slow = (code % 100 < 15) & (np.arange(3000) % 5 == 0)
+    tail = sample(np.where(slow, cand * (5 if p > 0.5 else 0.2), cand), code)
+    asked = [(0.5, Margin()), (p, Margin())]
+    arms = Arms(sample(base, code), tail, (300, 300), paired=True)
+
+    assert [one.order for one in waits_by_order(arms, asked, "lower", Inference(draws=500))] == [None, "bursts"]
+
+
+def test_the_same_failures_in_another_order_are_the_same_difference() -> None:
+    rng = np.random.default_rng(6)
+    one, other = bursting(rng, 300), independent(rng, 300)
+    mixed = rng.permutation(300)
+    arms = ArmSums(one, other, paired=True)
+    again = ArmSums((one[0][mixed], one[1]), (other[0][mixed], other[1]), paired=True)
+    ordered, unordered = (rate_by_order(both, Margin(), "lower", Inference()) for both in (arms, again))
+
+    assert (ordered.order, unordered.order) == ("bursts", None)
+    assert ordered.d == pytest.approx(unordered.d)

@@ -71,7 +71,7 @@ def _decided(folder: Path) -> Path:
     """Two gates that only the instant tells apart from which they count; a margin close to no change."""
     made = invented.decision(gates=DECIDED_BY_BOTH, rulings=(invented.RULINGS[0], invented.RULINGS[0]))
     drifting = tuple(
-        replace(one, verdict=replace(one.verdict, provisional=True), difference=replace(one.difference, drifts=True))
+        replace(one, verdict=replace(one.verdict, provisional=True), difference=replace(one.difference, order="drift"))
         if one.difference
         else one
         for one in invented.findings()
