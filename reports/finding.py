@@ -17,7 +17,7 @@ from reports.statistics.baselines import no_ratio
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.quantiles import Lack, Sample, kish, lack
-from reports.statistics.rates import upper_share
+from reports.statistics.unseen import upper_share
 from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Reason, Verdict, floor_reason, verdicts
 
 

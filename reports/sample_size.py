@@ -54,8 +54,8 @@ from reports.statistics.power import (
     spread_of,
 )
 from reports.statistics.quantiles import quantiles, sessions_needed
-from reports.statistics.rates import sessions_without
 from reports.statistics.resample import seed_of
+from reports.statistics.unseen import sessions_without
 from reports.summary.money import KINDS, bills_of, money_of
 from reports.summary.summary import window_of
 from reports.summary.trust import validity_of

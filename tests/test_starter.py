@@ -15,7 +15,7 @@ from bench.plan.script import load_script
 from bench.plan.steps import Pause
 from bench.target.options import ServiceOptions
 from bench.target.targets import resolve_every_target, resolve_targets
-from reports.statistics import rates, verdicts
+from reports.statistics import unseen, verdicts
 from reports.statistics.differences import LEVEL
 from reports.thresholds import read_thresholds
 from tests.command_line import call
@@ -70,7 +70,7 @@ def test_the_calls_of_the_first_workflow_can_decide_its_thresholds(tmp_path: Pat
             assert calls >= verdicts.SESSIONS
             assert turns >= verdicts.turns_to_decide(threshold.p)
         else:
-            needed = rates.sessions_without(threshold.limit or 0, LEVEL)
+            needed = unseen.sessions_without(threshold.limit or 0, LEVEL)
             assert needed is not None
             assert calls >= needed
 

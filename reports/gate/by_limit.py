@@ -26,8 +26,9 @@ from reports.sides.questions import asked_by
 from reports.sides.side import Side, counts_of, sample_of, totals_of
 from reports.statistics.differences import Order
 from reports.statistics.quantiles import Sample, quantiles, sessions_needed
-from reports.statistics.rates import PerCluster, Ratio, ratio_of, sessions_without
+from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.serial import BATCHES, PARTS, by_part, in_parts, order_of, shares_burst
+from reports.statistics.unseen import sessions_without
 from reports.statistics.verdicts import SESSIONS, turns_to_decide, unequal
 from reports.thresholds import GATED, Sign, Threshold, near
 from reports.wording.verdicts import figure as figure_name
@@ -72,7 +73,7 @@ def estimate_quantile(
     estimate, order = quantiles(sample, [p], CONFIDENCE)[0], order_of(sample, clusters, p)
     low, high = estimate.low, estimate.high
     if order:
-        of_parts = quantiles(in_parts(sample, clusters, PARTS[order]), [p], CONFIDENCE)[0]
+        of_parts = quantiles(in_parts(sample, clusters, PARTS[order]), [p], CONFIDENCE, unseen=False)[0]
         low, high = min(low, of_parts.low), max(high, of_parts.high)
     needs = sessions_needed(p, np.bincount(sample.sessions))
     missing = _few_sessions(sessions, estimate.effective_sessions)

@@ -24,7 +24,7 @@ from reports.measurable import refuse_unknown_step, refuse_unmeasurable
 from reports.numbers import NBSP, count
 from reports.records import Closed
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
-from reports.statistics.rates import sessions_without
+from reports.statistics.unseen import sessions_without
 from reports.statistics.verdicts import turns_to_decide
 from reports.thresholds import GATED, Threshold, by_metric, parse, read_thresholds
 from reports.wording.verdicts import said

@@ -32,11 +32,11 @@ from reports.statistics.rates import (
     ArmSums,
     PerCluster,
     complement,
-    sessions_without,
     upper_of_points,
 )
 from reports.statistics.resample import Arms, arm_draws, variance
 from reports.statistics.serial import FOUND, PARTS, by_order, by_parts, mean_by_order, part_variance, rate_by_order
+from reports.statistics.unseen import sessions_without
 from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Reason, Word, floor_reason, step_down
 
 End = Literal[

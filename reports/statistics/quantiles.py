@@ -19,6 +19,10 @@ multi-stage samples" (2002).
 F is p as closely as n turns can have it, but for ties: where many values are equal to q, all sessions have more than
 p·n_g turns ≤ q, and that is no difference between sessions.
 
+Whole sessions that fail are rare and weigh much: v is too small in a run with few of them by chance. So, if two turns
+of one session failed, the upper end is at least the least value x at which the share of turns above x, with one session
+more that was not seen (`reports.statistics.unseen`), has its upper bound at the error a/2 below 1 − p.
+
 The turns of a tail lie in few sessions, and whether they lie together is known the worse the fewer these are. So deff
 is the larger one of that at p and that twice as far from the end (p95: at p90). It is published by the design of a
 run and not by its outcome (`bench.metrics`). Where its interval then has no end, that is told as well.
@@ -27,6 +31,7 @@ run and not by its outcome (`bench.metrics`). Where its interval then has no end
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -37,6 +42,7 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 from bench.errors import UsageError
 from bench.metrics import BEYOND, sessions_to_publish
 from reports.statistics.counting import Floats, Integers
+from reports.statistics.unseen import upper_share
 
 CONFIDENCE = 0.95
 """Of the two-sided interval: it holds the true value in this share of runs."""
@@ -144,11 +150,13 @@ def quantile(ascending: Floats, p: float) -> float:
     return float(ascending[rank(p, ascending.size) - 1]) if ascending.size else math.nan
 
 
-def quantiles(sample: Sample, ps: Sequence[float], confidence: float = CONFIDENCE) -> list[QuantileEstimate]:
-    """Quantiles at these `ps` with their two-sided intervals, each of which holds the true value with this confidence.
+def quantiles(
+    sample: Sample, ps: Sequence[float], confidence: float = CONFIDENCE, *, unseen: bool = True
+) -> list[QuantileEstimate]:
+    """Return quantiles at these `ps` with their two-sided intervals, each of which has this confidence.
 
-    The counts per session grow along the sorted values, so all take one pass. Raises UsageError if a share is not
-    between 0 and 1.
+    `unseen`: allow for a session that was not seen; False if the clusters are parts of a run. Raises UsageError if a
+    share is not between 0 and 1.
     """
     if not all(0 < share < 1 for share in (*ps, confidence)):
         wrong = next(share for share in (*ps, confidence) if not 0 < share < 1)
@@ -166,6 +174,9 @@ def quantiles(sample: Sample, ps: Sequence[float], confidence: float = CONFIDENC
     ends, needs = [(-math.inf, math.inf)] * len(ps), [math.inf] * len(ps)
     if clusters > 1 and shrink:
         ends = bounds(sample.values, ps, sample.n / np.array(deffs) * shrink, confidence)
+        if unseen and fails_together(sample):
+            least = (upper_with_unseen(sample, of_session, p, (1 - confidence) / 2) for p in ps)
+            ends = [(low, max(high, other)) for (low, high), other in zip(ends, least, strict=True)]
         needs = [
             max(turns_to_publish(p), math.ceil(smallest(p, confidence) * deff / shrink))
             for p, deff in zip(ps, deffs, strict=True)
@@ -179,6 +190,27 @@ def quantiles(sample: Sample, ps: Sequence[float], confidence: float = CONFIDENC
             QuantileEstimate(p, quantile(sample.values, p), low, high, deff, *told, clusters, effective_sessions)
         )
     return found
+
+
+def fails_together(sample: Sample) -> bool:
+    """Whether two turns of one session failed."""
+    failed = np.sort(sample.sessions[sample.succeeded.size :])
+    return bool((failed[1:] == failed[:-1]).any())
+
+
+def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float) -> float:
+    """Return the upper end of the p-quantile with one session more that was not seen; +inf if there is none."""
+    succeeded, longest = sample.succeeded.size, sample.n / float(of_session.max())
+
+    def holds(place: int) -> bool:
+        last = np.searchsorted(sample.values, sample.values[place], side="right")
+        above = np.bincount(sample.sessions[last:], minlength=of_session.size)
+        square = float((above**2 / np.maximum(1, of_session)).sum()) / sample.n
+        return upper_share(float(above.sum()) / sample.n, square, longest, error) <= 1 - p
+
+    first = rank(p, sample.n) - 1
+    place = first + bisect_left(range(first, succeeded), True, key=holds)
+    return float(sample.values[place]) if place < succeeded else math.inf
 
 
 def nearer(p: float) -> float:

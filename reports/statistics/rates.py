@@ -14,24 +14,7 @@ nothing failed, for failures that both arms share are no proof of anything:
 
     d + √((upper_cand − r_cand)² + (r_base − lower_base)²)      d + upper_cand of no failure
 
-Failures come alone, a few together, or as whole sessions (refused, or lost behind a dropped connection), and what a
-run did not see it cannot rule out. So an arm's own bound is a quantile of the Bayesian bootstrap of the
-sessions and **one more that nobody saw**, of which as much fails as of the session that a random failure lies in, the
-unseen one counted in as one of which all fails, and which is as long as the longest. So a run is worth G sessions, its
-turns / those of its longest session. With x the share of the session that a turn is in, and means over turns:
-
-    S = G · mean(x)      T = G · mean(x²)      c = (1 + T) / (1 + S)      M = (S + c) / (G + 1)
-    V = (T − G·mean(x)² + G·(mean(x) − M)² + (c − M)²) / ((G + 1)(G + 2))
-    upper = (1−a)-quantile of Beta with mean M, variance V, and at least that of T sessions that failed whole
-
-Without any failure c is 1 and the bound 1 − a^(1/G), and where only whole sessions of one length failed it is Clopper
-and Pearson's of sessions; both exactly. The more failures were seen alone, the less the unseen session adds, which
-would let a run prove more by failing a turn. So the bound is the largest one of S from T, where only whole sessions
-failed, up to what was seen: it rises with S and with T, and each further failure raises both.
-
-After: Gaffke, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative variable"
-(2005); Learned-Miller, Thomas, "A new confidence interval for the mean of a bounded random variable" (2020). There c is
-always 1 and the quantile one of draws; a Beta distribution lies within a point of it in error and in power.
+The bounds of either arm are those of `reports.statistics.unseen`.
 """
 
 from __future__ import annotations
@@ -42,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import betaincinv, ndtri  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats
 from reports.statistics.differences import (
@@ -64,6 +47,7 @@ from reports.statistics.differences import (
     welch,
 )
 from reports.statistics.quantiles import kish
+from reports.statistics.unseen import lower_share, upper_share
 
 PerCluster = tuple[Floats, Floats]
 """By session, or by pair: the sum (of amounts, or of events), and the number of turns."""
@@ -350,47 +334,3 @@ def wilson(share: float, n: float, z: float) -> float:
     """Wilson's limit of a share of n: the upper one for z above 0, the lower one below."""
     root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)
-
-
-SHARE_STEPS = 33
-"""Shares at which the largest bound is looked for, and again around it."""
-
-
-def upper_share(share: float, square: float, sessions: float, level: float) -> float:
-    """The upper bound of a share, at this one-sided error. `square`: the mean over turns of the squared share of their
-    session; `sessions`: as long as the longest.
-
-    1 where sessions tell nothing of one another: of fewer than two, or where that is not known.
-    """
-    if not (sessions > 1 and math.isfinite(square)) or share >= 1:
-        return 1.0
-    together = min(max(square, share**2), share)
-    if together == share:  # sessions miss all of their turns, or none
-        return float(_bounds(np.array([share]), together, sessions, level)[0])
-    shares = np.linspace(together, share, SHARE_STEPS)
-    best = int(_bounds(shares, together, sessions, level).argmax())
-    near = np.linspace(shares[max(0, best - 1)], shares[min(SHARE_STEPS - 1, best + 1)], SHARE_STEPS)
-    return float(_bounds(near, together, sessions, level).max())
-
-
-def _bounds(shares: Floats, square: float, sessions: float, level: float) -> Floats:
-    """Of shares of one mean square, each by itself."""
-    unseen: Floats = np.minimum(1.0, (1 + sessions * square) / (1 + sessions * shares))
-    mean = (sessions * shares + unseen) / (sessions + 1)
-    spread = sessions * (np.maximum(0.0, square - shares**2) + (shares - mean) ** 2) + (unseen - mean) ** 2
-    weight = np.maximum(1.0, mean * (1 - mean) * (sessions + 1) * (sessions + 2) / spread - 1)
-    return np.asarray(betaincinv(mean * weight, (1 - mean) * weight, 1 - level), dtype=np.float64)
-
-
-def lower_share(share: float, square: float, sessions: float, level: float) -> float:
-    """The lower bound: what is left of the upper one of all other turns."""
-    return 1 - upper_share(1 - share, 1 - 2 * share + square, sessions, level)
-
-
-def sessions_without(points: float, level: float, longest: float = 1.0) -> int | None:
-    """The least number of sessions that show nothing for the upper bound to lie below `points`; None where none do.
-    `longest`: turns of the longest of them, as a multiple of their mean.
-    """
-    if points <= 0:
-        return None
-    return max(2, math.floor(longest * math.log(level) / math.log1p(-points)) + 1) if points < 1 else 2

@@ -21,6 +21,8 @@ REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5
 PS = (0.5, 0.95, 0.99)
 COVERED, CALLED = 0.95, 0.06
 """Of limits 5 % are meant; near the floor of a tail it is 6 to 7."""
+WHOLE = 10
+"""Turns of each session of the truth."""
 LEAST_PUBLISHED = 0.02
 """Of runs, below which share nothing is said of the printed intervals."""
 Floats = npt.NDArray[np.float64]
@@ -46,6 +48,20 @@ def failing(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
     """2 % of the turns fail, with a correlation of 0.3 inside a session."""
     own = rng.beta(0.02 * 7 / 3, 0.98 * 7 / 3, (sessions, 1))
     return np.where(rng.random((sessions, turns)) < own, np.inf, lognormal(rng, sessions, turns, 0.5))
+
+
+def lost(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
+    """3 % of the sessions fail as a whole: refused, or lost when a connection drops."""
+    whole = rng.random((sessions, 1)) < 0.03
+    return np.where(whole, np.inf, lognormal(rng, sessions, turns, 0.3))
+
+
+def cut(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
+    """3 % of the turns fail because their session ended before, at a turn of which each is as likely."""
+    ends = np.where(
+        rng.random((sessions, 1)) < 0.06 * turns / (turns + 1), rng.integers(0, turns, (sessions, 1)), turns
+    )
+    return np.where(np.arange(turns) >= ends, np.inf, lognormal(rng, sessions, turns, 0.3))
 
 
 def bimodal(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
@@ -76,6 +92,8 @@ PROCESSES = (
     Process("log-normal, ICC 0.2", lambda rng, g, k: lognormal(rng, g, k, 0.2), ((20, 20), (50, 20), (200, 10))),
     Process("one turn a session", lambda rng, g, k: lognormal(rng, g, k, 0.3), ((100, 1), (400, 1), (500, 1))),
     Process("2 % failures", failing, ((100, 10), (200, 10))),
+    Process("3 % of sessions lost", lost, ((100, 10), (400, 10))),
+    Process("3 % lost, sessions cut", cut, ((100, 10), (400, 10))),
     Process("bimodal", bimodal, ((50, 20), (100, 10), (200, 10))),
     Process("Pareto", pareto, ((50, 20), (100, 10), (200, 10))),
 )  # fmt: skip
@@ -109,7 +127,7 @@ def main() -> bool:
     print(f"  {'':<32}{'printed':>8}{'holds':>14}{'too low':>9}{'kept':>13}{'broken':>8}")
     met = True
     for process in PROCESSES:
-        whole = process.waits(np.random.default_rng(1), MANY, 1)
+        whole = process.waits(np.random.default_rng(1), MANY // WHOLE, WHOLE)
         truths = [quantile(np.sort(whole.ravel()), p) for p in PS]
         for sessions, turns in process.designs:
             for p, cell in zip(PS, _cells(process, sessions, turns, truths), strict=True):

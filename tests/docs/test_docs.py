@@ -20,7 +20,7 @@ from bench.plan.script import load_script
 from bench.run.validity import Evidence, judge
 from bench.target import targets
 from bench.target.options import ServiceOptions
-from reports.statistics import quantiles, rates, verdicts
+from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from reports.wording.validity import FAMILIES, MEANINGS
 from tests.docs import addresses, columns, decisions, options
@@ -198,7 +198,7 @@ def test_the_table_of_calls_is_what_the_tool_asks() -> None:
         for p, (_, least) in zip((0.5, 0.9, 0.95, 0.99), printed, strict=True)
     ]
     failures = [
-        (f"decide that at most {share:.0%} ".replace("%", " %"), [rates.sessions_without(share, LEVEL)] * 3)
+        (f"decide that at most {share:.0%} ".replace("%", " %"), [unseen.sessions_without(share, LEVEL)] * 3)
         for share in (0.05, 0.02, 0.01)
     ]
 

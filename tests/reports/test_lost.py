@@ -171,19 +171,19 @@ def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
 
 
 def test_turns_not_started_are_endless_waits_of_their_session() -> None:
-    summary = build(Plan(sessions=60, refused=40))
+    summary = build(Plan(sessions=60, refused=30))
     answer, data = summary.answers[0], summary_data(summary)
     sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
     lost = np.isinf(sample.values)
 
-    assert (answer.turns, answer.wanted, answer.lost) == (240, 400, 160)
-    assert (answer.figures.n, answer.figures.failed, answer.figures.not_started) == (400, 160, 160)
-    assert np.unique(sample.sessions[lost]).size == 40
+    assert (answer.turns, answer.wanted, answer.lost) == (240, 360, 120)
+    assert (answer.figures.n, answer.figures.failed, answer.figures.not_started) == (360, 120, 120)
+    assert np.unique(sample.sessions[lost]).size == 30
     assert not np.isin(sample.sessions[lost], sample.sessions[~lost]).any()
     assert answer.figures.at(0.5).reported
     assert answer.figures.at(0.95).status == "in_failures"
-    assert (data["results"][0]["not_started"], data["results"][0]["completed_share"]) == (160, 0.6)
-    assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {0.6}
+    assert (data["results"][0]["not_started"], data["results"][0]["completed_share"]) == (120, 0.666667)
+    assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {0.666667}
 
 
 def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> None:
