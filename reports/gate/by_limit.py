@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -20,11 +21,13 @@ from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 from bench.metrics import CATALOGUE, Better
 from reports.finding import Result, none_seen
 from reports.gate.items import Item, finite, not_exact, without_few
+from reports.gate.sentences import in_unit
 from reports.numbers import NBSP, three
 from reports.question import RATES, TRIALS, Question
 from reports.sides.questions import asked_by
 from reports.sides.side import Side, counts_of, sample_of, totals_of
 from reports.statistics.differences import Order
+from reports.statistics.lengths import BySession, with_equal_weights
 from reports.statistics.quantiles import Sample, quantiles, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.serial import BATCHES, PARTS, by_part, in_parts, order_of, shares_burst
@@ -33,8 +36,10 @@ from reports.statistics.verdicts import SESSIONS, turns_to_decide, unequal
 from reports.thresholds import GATED, Sign, Threshold, near
 from reports.wording.verdicts import figure as figure_name
 from reports.wording.verdicts import said
+from reports.wording.words import interval
 
 CONFIDENCE = 0.90
+BY_LENGTH = "Long sessions differ from short ones, and few sessions have many of the turns"
 TAIL = (1 - CONFIDENCE) / 2
 
 
@@ -45,7 +50,8 @@ class LimitEstimate:
     `missing`: what the floor lacks, in words; empty where it decides. `hopeless`: nothing of it ever succeeded.
     `needs`: sessions that it takes for the figure to be told at all, of a quantile. `order`: found in the
     sessions, and the ends are those of parts of the run. `reached`: of a quantile or mean, the share of
-    the turns wanted that have the figure. `effective_sessions`, `longest`: as of `rates.Ratio`.
+    the turns wanted that have the figure. `effective_sessions`, `longest`: as of `rates.Ratio`. `by_session`: of a
+    quantile that depends on few long sessions, that with equal weight for each.
     """
 
     value: float
@@ -61,6 +67,7 @@ class LimitEstimate:
     reached: float = math.nan
     effective_sessions: float = math.nan
     longest: float = math.nan
+    by_session: BySession | None = None
 
 
 def estimate_quantile(
@@ -98,6 +105,7 @@ def estimate_quantile(
         order,
         sample.completed_share,
         estimate.effective_sessions,
+        by_session=with_equal_weights(sample.values, sample.sessions, p, CONFIDENCE) if estimate.by_length else None,
     )
 
 
@@ -218,6 +226,11 @@ def _item(threshold: Threshold, target: str, question: Question, figure: LimitEs
     if result == "inconclusive" and unseen and not figure.missing:
         needed = sessions_without(threshold.limit, TAIL, figure.sessions / figure.longest)
         reason = said(none_seen(question.metric, figure.sessions, TAIL, needed, figure.longest))
+    if result == "inconclusive" and figure.by_session and not figure.missing:
+        unit = GATED[threshold.metric].unit
+        value, low, high = figure.by_session
+        shown = f"{in_unit(unit, value)} ({interval(low, high, partial(in_unit, unit))})"
+        reason = f"{reason}. {BY_LENGTH}; with equal weight for each session it is {shown}"
     item = Item(
         threshold.written, figure_name(question), target, GATED[threshold.metric].unit, result, None,
         finite(figure.value), finite(figure.low), finite(figure.high),

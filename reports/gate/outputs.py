@@ -108,7 +108,7 @@ def _table(items: Sequence[Item], checked: Checked) -> Table:
             [
                 Code(item.threshold),
                 item.target,
-                in_unit(item, item.baseline) if item.relative else "",
+                in_unit(item.unit, item.baseline) if item.relative else "",
                 value_text(item),
                 interval_text(item),
                 limit_text(item),

@@ -17,20 +17,20 @@ from reports.wording.verdicts import difference_interval, known_word, share, sig
 from reports.wording.words import INFINITE, few_words, interval
 
 
-def in_unit(item: Item, value: float | None) -> str:
+def in_unit(unit: str, value: float | None) -> str:
     """A figure in its unit: 640 ms, 1.20 %, 1.31 ×."""
     if value is None:
         return "–"
-    if item.unit == "share":
+    if unit == "share":
         return f"{share(value)}{NBSP}%"
-    return three(value) if item.unit == "n" else f"{three(value)}{NBSP}{item.unit}"
+    return three(value) if unit == "n" else f"{three(value)}{NBSP}{unit}"
 
 
 def value_text(item: Item) -> str:
     """The figure, or ∞ where it lies among the failures."""
     if item.required and _without_figure(item):
         return few_text(item)
-    return INFINITE if item.in_failures else in_unit(item, item.value)
+    return INFINITE if item.in_failures else in_unit(item.unit, item.value)
 
 
 def reached_text(item: Item) -> str:
@@ -60,7 +60,7 @@ def interval_text(item: Item) -> str:
     if item.relative and item.baseline == 0 and item.value and item_scale(item) == "ratio":
         return "no ratio to 0"
     if not item.relative:
-        return interval(item.low, item.high, partial(in_unit, item))
+        return interval(item.low, item.high, partial(in_unit, item.unit))
     apart = INFINITE if item.in_failures and item.baseline is not None else "–"
     apart = apart if item.difference is None else signed(item.difference, item_scale(item))
     return f"{apart} ({difference_interval(item.low, item.high, item_scale(item))})"
@@ -82,7 +82,9 @@ def limit_text(item: Item) -> str:
     if item.relative:
         return item.margin
     sign = {"<=": "≤", ">=": "≥"}.get(item.operator, item.operator)
-    limit = f"{three(100 * item.limit)}{NBSP}%" if item.unit == "share" and item.limit else in_unit(item, item.limit)
+    limit = (
+        f"{three(100 * item.limit)}{NBSP}%" if item.unit == "share" and item.limit else in_unit(item.unit, item.limit)
+    )
     return f"{sign}{NBSP}{limit}"
 
 

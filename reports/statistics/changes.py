@@ -34,7 +34,7 @@ import numpy as np
 from scipy.special import chdtrc, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.baselines import KNOWN
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats, Integers, ranks
 
 LEVEL = 0.05
 """Error of any mark where nothing changed, over all series that are looked at together, in YEAR nights."""
@@ -151,10 +151,10 @@ def kruskal_wallis(groups: Sequence[Floats]) -> float:
     It is that of `scipy.stats.kruskal`, which takes a third of a second to import.
     """
     # equal values may differ in their last digits: they are distances from means
-    _, place, ties = np.unique(np.concatenate(groups).round(12), return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
-    n, ends = ranks.size, np.cumsum([len(one) for one in groups])
-    squares = sum(float(part.sum()) ** 2 / part.size for part in np.split(ranks, ends[:-1]))
+    ranked = ranks(np.concatenate(groups).round(12))
+    ties = np.unique(ranked, return_counts=True)[1]
+    n, ends = ranked.size, np.cumsum([len(one) for one in groups])
+    squares = sum(float(part.sum()) ** 2 / part.size for part in np.split(ranked, ends[:-1]))
     different = 1 - float((ties.astype(np.float64) ** 3 - ties).sum()) / (n**3 - n)
     if not different:
         return 1.0

@@ -21,7 +21,8 @@ p·n_g turns ≤ q, and that is no difference between sessions.
 
 Whole sessions that fail are rare and weigh much: v is too small in a run with few of them by chance. So, if two turns
 of one session failed, the upper end is at least the least value x at which the share of turns above x, with one session
-more that was not seen (`reports.statistics.unseen`), has its upper bound at the error a/2 below 1 − p.
+more that was not seen (`reports.statistics.unseen`), has its upper bound at the error a/2 below 1 − p. If long
+sessions differ from short ones (`reports.statistics.lengths`), both ends allow for such a session.
 
 The turns of a tail lie in few sessions, and whether they lie together is known the worse the fewer these are. So deff
 is the larger one of that at p and that twice as far from the end (p95: at p90). It is published by the design of a
@@ -42,7 +43,8 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 from bench.errors import UsageError
 from bench.metrics import BEYOND, sessions_to_publish
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.unseen import upper_share
+from reports.statistics.lengths import differ_by_length, nearer
+from reports.statistics.unseen import lower_share, upper_share
 
 CONFIDENCE = 0.95
 """Of the two-sided interval: it holds the true value in this share of runs."""
@@ -104,6 +106,9 @@ class QuantileEstimate:
 
     effective_sessions: float = 0.0
     """these as Kish counts them"""
+
+    by_length: bool = False
+    """long sessions differ from short ones, and few have many of the turns (`reports.statistics.lengths`)"""
 
     @property
     def reported(self) -> bool:
@@ -172,22 +177,30 @@ def quantiles(
     deffs = [max(effects[p], effects[nearer(p)]) for p in ps]
     shrink = _shrink(effective_sessions, confidence)
     ends, needs = [(-math.inf, math.inf)] * len(ps), [math.inf] * len(ps)
+    by_length = unseen and differ_by_length(sample.sessions)
     if clusters > 1 and shrink:
         ends = bounds(sample.values, ps, sample.n / np.array(deffs) * shrink, confidence)
-        if unseen and fails_together(sample):
-            least = (upper_with_unseen(sample, of_session, p, (1 - confidence) / 2) for p in ps)
-            ends = [(low, max(high, other)) for (low, high), other in zip(ends, least, strict=True)]
+        longest = int(of_session.max()) if by_length else 0
         needs = [
-            max(turns_to_publish(p), math.ceil(smallest(p, confidence) * deff / shrink))
+            max(turns_to_publish(p), math.ceil(max(deff / shrink, longest) * smallest(p, confidence)))
             for p, deff in zip(ps, deffs, strict=True)
+        ]
+    if unseen and (by_length or fails_together(sample)):
+        error = (1 - confidence) / 2
+        most = [upper_with_unseen(sample, of_session, p, error) for p in ps]
+        first = [lower_with_unseen(sample, of_session, p, error) if by_length else math.inf for p in ps]
+        ends = [
+            (min(low, lower), max(high, upper)) for (low, high), lower, upper in zip(ends, first, most, strict=True)
         ]
     found = []
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
-        told = _status(
+        status = _status(
             sample, p, (low, high), turns, clusters, sessions_to_publish(p, sample.n, clusters, effective_sessions)
         )
         found.append(
-            QuantileEstimate(p, quantile(sample.values, p), low, high, deff, *told, clusters, effective_sessions)
+            QuantileEstimate(
+                p, quantile(sample.values, p), low, high, deff, *status, clusters, effective_sessions, by_length
+            )
         )
     return found
 
@@ -213,9 +226,18 @@ def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: flo
     return float(sample.values[place]) if place < succeeded else math.inf
 
 
-def nearer(p: float) -> float:
-    """Twice as far from the end of the distribution, at most in its middle: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5."""
-    return max(0.5, 1 - 2 * (1 - p)) if p >= 0.5 else min(0.5, 2 * p)
+def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float) -> float:
+    """Return the lower end of the p-quantile with one session more that was not seen; −inf if there is none."""
+    longest = sample.n / float(of_session.max())
+
+    def fails(place: int) -> bool:
+        first = np.searchsorted(sample.values, sample.values[place])
+        rest = np.bincount(sample.sessions[first:], minlength=of_session.size)
+        square = float((rest**2 / np.maximum(1, of_session)).sum()) / sample.n
+        return lower_share(float(rest.sum()) / sample.n, square, longest, error) < 1 - p
+
+    place = bisect_left(range(rank(p, sample.n)), True, key=fails)
+    return float(sample.values[place - 1]) if place else -math.inf
 
 
 def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -> dict[float, float]:

@@ -198,7 +198,7 @@ def _told(row: MetricEntry, one: Quantile) -> RunFigure:
     if one.in_failures:
         return RunFigure(math.inf, n=row.n)
     if not one.reported or math.isnan(one.value):
-        lacking = "the interval reaches into the failed turns" if one.status == "unbounded" else "too few turns"
+        lacking = "the interval is unbounded" if one.status == "unbounded" else "too few turns"
         if one.required:
             lacking = f"needs {count(one.required)} {'turns' if one.status == 'too_few_turns' else 'sessions'}"
         return missing(lacking, row.n)

@@ -129,9 +129,11 @@ def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "
 
 
 def _open(estimate: QuantileEstimate, failed: str) -> str:
-    """Return why an interval lacks an end: the sessions that would bound it, or the failures that it reaches into."""
+    """Return why an interval lacks an end: unequal sessions, how many would bound it, or the failures in it."""
     lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
-    return f"{lacks}; needs {plural(estimate.required, 'session')}" if estimate.required else f"{lacks}: {failed}"
+    if estimate.required:
+        return f"{lacks}; needs {plural(estimate.required, 'session')}"
+    return f"{lacks}: {'long sessions differ' if estimate.by_length else failed}"
 
 
 def bound(estimate: QuantileEstimate) -> str:
@@ -187,7 +189,7 @@ def aside(estimate: QuantileEstimate, n: int) -> str:
     short = {
         "too_few_turns": f"(needs {needs})",
         "too_few_sessions": f"(needs {needs} sessions)",
-        "open": "(no upper bound)",
+        "unbounded": "(no upper bound)",
     }
     return short.get(estimate.status, "")
 

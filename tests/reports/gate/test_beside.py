@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from reports.gate.by_limit import limit_results
 from reports.gate.check import broken_by_chance, unequal_lengths
 from reports.gate.items import Item
+from tests.reports.gate.made import sides, thresholds
+from tests.reports.statistics.test_lengths import heavy, sampled
 
 KEPT = Item(
     "ttfa: p(95)<900",
@@ -40,3 +45,17 @@ def test_of_several_limits_of_which_one_is_broken_it_is_said_how_often_chance_br
     assert "Each of the 4 limits" in (notice := next(iter(broken_by_chance([broken, KEPT, KEPT, KEPT]))))
     assert "in 5 to 19 % of runs" in notice
     assert list(broken_by_chance([KEPT, KEPT])) == list(broken_by_chance([broken])) == []
+
+
+def test_a_limit_that_depends_on_few_long_sessions_states_the_quantile_with_equal_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("reports.gate.by_limit.sample_of", lambda side, question: sampled(heavy(400), 0.6))
+    (threshold,), (side,) = thresholds("ttfa: p(50)<1200"), sides()
+    (item,) = limit_results(threshold, side)
+
+    assert item.result == "inconclusive"
+    assert item.reason == (
+        "the limit lies within the interval. Long sessions differ from short ones, and few sessions have many of the "
+        "turns; with equal weight for each session it is 1,020\u00a0ms (998 to 1,060\u00a0ms)"
+    )
