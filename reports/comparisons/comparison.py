@@ -162,7 +162,7 @@ class Comparison:
         """Where in the distribution the arms differ, by the main figure; None where that has no good turn."""
         method = self.method
         how = Inference(method.level, method.run_sd, draws=method.bootstrap_samples, seed=method.seed)
-        return shift_of(self.sides, self.findings, how, paired=method.design == "pairs")
+        return shift_of(self.sides, self.findings, how)
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each finding, gated ones first, then for the p50 of each step.

@@ -17,6 +17,7 @@ from bench.metrics import CATALOGUE, SLOPE
 from reports.finding import Arm, Finding, Measured, arm_of, arm_of_sample
 from reports.numbers import nines
 from reports.question import RATES, Question, better_of
+from reports.sides.mix import arms_of
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.centre import (
     WORST_MARGIN,
@@ -31,7 +32,6 @@ from reports.statistics.centre import (
 from reports.statistics.differences import Difference, Inference, Margin, StandardError, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ArmSums, log_difference
-from reports.statistics.resample import Arms
 from reports.statistics.serial import mean_by_order, rate_by_order, waits_by_order
 from reports.statistics.verdicts import Verdict, verdicts
 from reports.summary.curves import Curve, curve_of
@@ -131,8 +131,7 @@ def _quantiles(base: Side, cand: Side, group: list[Question], how: Inference) ->
         return arms, [None] * len(group)
     differences = slope_differences if CATALOGUE[group[0].metric].unit == SLOPE else waits_by_order
     asked = [(question.p or 0.5, question.margin) for question in group]
-    both = Arms(*samples, (base.sessions, cand.sessions), base.paired)
-    return arms, differences(both, asked, better_of(group[0]), how)
+    return arms, differences(arms_of(base, cand, group[0], samples), asked, better_of(group[0]), how)
 
 
 def _means(base: Side, cand: Side, group: list[Question], how: Inference) -> Found:
@@ -209,7 +208,7 @@ class Shift:
     """of the candidates whose curve has any value"""
 
 
-def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference, *, paired: bool) -> Shift | None:
+def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference) -> Shift | None:
     """Of the main figure of these findings; None where there is no quantile among them, or no good turn."""
     question = main_question(findings)
     if question is None:
@@ -220,7 +219,7 @@ def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference,
     if not any(curve.n > curve.failed for curve in curves):
         return None
     asked = [f.question.p for f in findings if f.question.p and f.question.metric == question.metric]
-    ratios = ratio_curves(sides, samples, asked, how, paired=paired)
+    ratios = ratio_curves(sides, question, samples, asked, how)
     return Shift(question, curves, tuple(ratio for ratio in ratios if ratio.drawable))
 
 
@@ -246,13 +245,13 @@ def grid(n: int, asked: Sequence[float]) -> tuple[float, ...]:
 
 
 def ratio_curves(
-    sides: Sequence[Side], samples: Sequence[Sample], asked: Sequence[float], how: Inference, *, paired: bool
+    sides: Sequence[Side], question: Question, samples: Sequence[Sample], asked: Sequence[float], how: Inference
 ) -> Iterable[RatioCurve]:
     """Each candidate against the baseline at every percentile of the grid, by the method of the verdicts."""
     for place, (side, sample) in enumerate(zip(sides[1:], samples[1:], strict=True), start=1):
         ps = grid(min(samples[0].n, sample.n), asked)
         if ps:
-            arms = Arms(samples[0], sample, (sides[0].sessions, side.sessions), paired)
+            arms = arms_of(sides[0], side, question, (samples[0], sample))
             few = replace(how, draws=min(DRAWS, how.draws))
             differences = quantile_differences(arms, [(p, Margin()) for p in ps], "lower", few)
             yield RatioCurve(side.label, place, ps, tuple(differences))

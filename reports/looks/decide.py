@@ -54,10 +54,11 @@ from reports.sides.side import (
     sample_of,
     totals_of,
 )
+from reports.statistics.arms import Arms
 from reports.statistics.counting import Integers
 from reports.statistics.differences import estimated
 from reports.statistics.quantiles import quantile
-from reports.statistics.resample import Arms, seed_of
+from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.verdicts import Reason, Verdict
 from reports.summary.trust import validity_of

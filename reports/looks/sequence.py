@@ -25,6 +25,7 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 from reports.finding import none_seen
 from reports.question import RATES
 from reports.statistics import looks
+from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Inference, Margin, Order, beyond, log_ratio
 from reports.statistics.quantiles import Sample, kish, quantile
@@ -34,7 +35,7 @@ from reports.statistics.rates import (
     complement,
     upper_of_points,
 )
-from reports.statistics.resample import Arms, arm_draws, variance
+from reports.statistics.resample import variance
 from reports.statistics.serial import FOUND, PARTS, by_order, by_parts, mean_by_order, part_variance, rate_by_order
 from reports.statistics.unseen import sessions_without
 from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Reason, Word, floor_reason, step_down

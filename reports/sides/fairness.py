@@ -16,8 +16,9 @@ from bench.errors import UsageError
 from bench.metrics import DEFINITIONS_VERSION
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.runs import hosts_of
+from reports.sides.mix import ShareChange, changed_shares
 from reports.sides.questions import by_default
-from reports.sides.side import ABSENT, Side, sample_of
+from reports.sides.side import ABSENT, Side, matched, sample_of
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
@@ -56,6 +57,11 @@ UNEQUAL = 3
 """Arms of which one has more than so many times the sessions of another have unreliable error rates in the tails."""
 LONGEST = 90
 """Letters of a text in a row."""
+SHARES = (
+    "The shares of steps differ: {0} is {1} of the turns of {2} and {3} of those of {4}. Percentiles are compared with "
+    "the steps of {4} weighted to the shares of {2}, so they differ from those of a report. Rates and means are not "
+    "weighted."
+)
 
 
 def refuse_other_definitions(sides: Sequence[Side]) -> None:
@@ -177,7 +183,12 @@ def _same_work(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
     if not apart:
         shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
         told = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
-        yield FairnessCheck("same workload", tuple(told), "pass")
+        yield FairnessCheck("same scripts" if any(_mixes(sides)) else "same workload", tuple(told), "pass")
+
+
+def _mixes(sides: Sequence[Side]) -> list[ShareChange | None]:
+    """Return the step whose share differs most from the baseline's, of each candidate whose shares differ."""
+    return [next(iter(changed_shares(*matched(sides[0], side))), None) for side in sides[1:]]
 
 
 def one_run(sides: Sequence[Side]) -> bool:
@@ -205,6 +216,12 @@ def _sizes(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
     failed = [percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target]) if side.target != ABSENT
               else NONE for side in sides]  # fmt: skip
     yield FairnessCheck("failed or not started", tuple(failed), "informational")
+    if any(mixes := _mixes(sides)):
+        shares = [f"{one.step} {percent(one.shares[1], 1)}" if one else "as the first" for one in mixes]
+        first = next(one for one in mixes if one)
+        yield FairnessCheck(
+            "shares of steps", (f"{first.step} {percent(first.shares[0], 1)}", *shares), "informational"
+        )
 
 
 def _compared(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
@@ -246,6 +263,10 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
             f"One target has more than {UNEQUAL} times the sessions of another ({listed([count(n) for n in sizes])}): "
             "error rates of tail percentiles are not reliable then."
         )
+    for side, change in zip(sides[1:], _mixes(sides), strict=True):
+        if change:
+            was, now = (percent(share, 1) for share in change.shares)
+            yield SHARES.format(change.step, was, sides[0].label, now, side.label)
     first = sides[0]
     begun = measured_sessions(first.run)
     if first.paired and (found := interleaving_of(first.run.metadata, begun, len(first.turns.targets))):

@@ -97,6 +97,12 @@ class Side:
         """How many of the turns that a question is about are of each stratum of the run."""
         return self._begun(self.steps(question)) if question.step or question.stratum is not None else self.begun
 
+    @cached_property
+    def planned_by_step(self) -> Integers:
+        """Turns of each step of the run that it began, and those that did not start."""
+        begun = np.bincount(self.turns.step[self.here], minlength=len(self.turns.steps))
+        return begun + self.turns.lost_by_group[self.target] if self.target != ABSENT else begun
+
     def _begun(self, steps: Flags) -> dict[Stratum, int]:
         of_step = np.bincount(self.turns.step[self.here], minlength=len(self.turns.steps))
         return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}

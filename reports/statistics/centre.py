@@ -32,10 +32,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, quantile, sample
-from reports.statistics.resample import Arms, arm_draws, variance
+from reports.statistics.resample import variance
 from reports.statistics.serial import waits_by_order
 
 TRIM = 0.1

@@ -25,9 +25,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
-from reports.statistics.resample import DRAWS, Arms, arm_draws, variance
+from reports.statistics.resample import DRAWS, variance
 
 LEVEL = 0.05
 """One-sided; the interval shown is the two-sided one of 90 %, whose ends are the bounds that decide."""
@@ -169,7 +170,7 @@ def _difference(
         _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, worse, good)
     )
     error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
-    base, cand = (np.array([quantile(arm.values, p)]) for arm in (arms.base, arms.cand))
+    base, cand = (np.array([value]) for value in arms.values(p))
     apart = float(beyond((base, cand), margin, better)[0])
     more = None if settled(bad) else more_sessions(apart, error, how.level)
     return Difference(

@@ -37,10 +37,11 @@ import numpy as np
 from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats, Integers, packed
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantile
 from reports.statistics.rates import ratio_of
-from reports.statistics.resample import Arms, arm_draws, quantile_draws, variance, weights
+from reports.statistics.resample import quantile_draws, variance, weights
 from reports.statistics.serial import QUARTERS
 
 LEVEL = 0.05

@@ -13,7 +13,6 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix, vstack  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.quantiles import Sample, kish, rank
+from reports.statistics.quantiles import Sample, rank
 
 DRAWS = 10_000
 REACH = 6.0
@@ -48,55 +47,18 @@ def quantile_draws(
 
     The sample's `sessions` are codes below `clusters`; a cluster without values is drawn as often as any other.
     """
-    return _draws((sample,), ps, clusters, draws, rng)[0]
-
-
-@dataclass(frozen=True)
-class Arms:
-    """The samples of one metric in both arms. `clusters`: of each as many as are drawn, also those without a value;
-    where they are `paired`, the number of pairs twice.
-    """
-
-    base: Sample
-    cand: Sample
-    clusters: tuple[int, int]
-    paired: bool
-
-    @cached_property
-    def turns(self) -> tuple[Integers, ...]:
-        """Turns by cluster, of each arm; of pairs those of both arms together."""
-        first, second = (
-            np.bincount(arm.sessions, minlength=of)
-            for arm, of in zip((self.base, self.cand), self.clusters, strict=True)
-        )
-        return (first + second,) if self.paired else (first, second)
-
-    @cached_property
-    def effective_sessions(self) -> tuple[float, ...]:
-        """Sessions of each arm as Kish counts them, or pairs: those without a value do not count."""
-        return tuple(kish(turns) for turns in self.turns)
-
-    @cached_property
-    def most(self) -> int:
-        """Sessions of the larger arm that have a value, or pairs."""
-        return max(int(np.count_nonzero(turns)) for turns in self.turns)
-
-
-def arm_draws(
-    arms: Arms, ps: Sequence[float], *, draws: int = DRAWS, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """The same of both arms, the baseline first; of pairs, both arms of a resample hold the same ones."""
-    if arms.paired:
-        first, second = _draws((arms.base, arms.cand), ps, arms.clusters[0], draws, rng)
-        return first, second
-    first = quantile_draws(arms.base, ps, clusters=arms.clusters[0], draws=draws, rng=rng)
-    return first, quantile_draws(arms.cand, ps, clusters=arms.clusters[1], draws=draws, rng=rng)
+    return draws_of((sample,), ps, clusters, draws, rng)[0]
 
 
 def variance(drawn: Floats, least: float = 0.0) -> float:
     """Variance of the finite draws; NaN for fewer than two, or if less than the share `least` is finite."""
     finite = drawn[np.isfinite(drawn)]
     return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= least * drawn.size else math.nan
+
+
+def portion_of(*rows: int) -> int:
+    """Return how many resamples are made at once, of arrays with so many rows."""
+    return max(1, CELLS_AT_ONCE // max(rows))
 
 
 def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int) -> Iterator[npt.NDArray[np.int64]]:
@@ -108,7 +70,7 @@ def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int
 
 
 @dataclass(frozen=True)
-class _Arm:
+class Ready:
     """A sample made ready. `edges`: for each p, the places (from 0) at which the cells of its window begin and end.
 
     `counts`, times weights by cluster: turns in all; then for each p those below its window, and those in each cell.
@@ -120,29 +82,29 @@ class _Arm:
     counts: Any
 
 
-def _draws(
+def draws_of(
     samples: Sequence[Sample], ps: Sequence[float], clusters: int, draws: int, rng: np.random.Generator
 ) -> list[Floats]:
-    arms = [_arm(sample, ps, clusters) for sample in samples]
+    arms = [ready(sample, ps, clusters) for sample in samples]
     found = [np.full((draws, len(ps)), np.nan) for _ in samples]
-    portion = max(1, CELLS_AT_ONCE // max(clusters, *(arm.counts.shape[0] for arm in arms)))
+    portion = portion_of(clusters, *(arm.counts.shape[0] for arm in arms))
     done = 0
     for drawn in weights(clusters, draws, rng, portion=portion) if clusters else ():
         for arm, rows in zip(arms, found, strict=True):
-            rows[done : done + len(drawn)] = _quantiles(arm, drawn.T.astype(arm.counts.dtype, order="C"))
+            rows[done : done + len(drawn)] = quantiles_of(arm, drawn.T.astype(arm.counts.dtype, order="C"))
         done += len(drawn)
     return found
 
 
-def _arm(sample: Sample, ps: Sequence[float], clusters: int) -> _Arm:
+def ready(sample: Sample, ps: Sequence[float], clusters: int) -> Ready:
     turns = np.bincount(sample.sessions, minlength=clusters)
     exact = clusters * int(turns.max(initial=0)) < EXACT
-    edges = tuple(_edges(sample, p, turns) for p in ps)
+    edges = tuple(edges_of(sample, p, turns) for p in ps)
     rows = [csr_matrix(turns[None, :]), *(part for cut in edges for part in _cells(sample, cut, clusters))]
-    return _Arm(sample, tuple(ps), edges, vstack(rows).tocsr().astype(np.float32 if exact else np.float64))
+    return Ready(sample, tuple(ps), edges, vstack(rows).tocsr().astype(np.float32 if exact else np.float64))
 
 
-def _edges(sample: Sample, p: float, turns: Integers) -> Integers:
+def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
     """About as many cells as places in each: both are looked through for every resample."""
     n, clusters = sample.n, turns.size
     if not n:
@@ -163,7 +125,7 @@ def _cells(sample: Sample, edges: Integers, clusters: int) -> tuple[Any, Any]:
     return csr_matrix(below[None, :]), csr_matrix((there, (cell, inside)), shape=(edges.size - 1, clusters))
 
 
-def _quantiles(arm: _Arm, drawn: Weights) -> Floats:
+def quantiles_of(arm: Ready, drawn: Weights) -> Floats:
     """Quantiles of resamples, whose weights are given by cluster (row) and resample (column)."""
     sums = arm.counts @ drawn
     turns, row = sums[0].astype(np.float64), 1

@@ -38,6 +38,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import (
     Better,
@@ -64,7 +65,7 @@ from reports.statistics.rates import (
     rate_difference,
     with_runs,
 )
-from reports.statistics.resample import Arms, arm_draws, variance
+from reports.statistics.resample import variance
 
 QUARTERS, BATCHES = 4, 6
 """Parts of a run that are its clusters, of an arm that drifts and of one whose events come in bursts."""
@@ -203,9 +204,8 @@ def waits_by_order(
             df = PARTS[order] - 1.0
             if not arms.paired:
                 df = welch((log_variance(low), log_variance(high)), (PARTS[order], PARTS[order]))
-            points = quantile(arms.base.values, p), quantile(arms.cand.values, p)
             error = StandardError(se, df, arms.clusters[0], assumed=how.between)
-            found[at] = _wider(found[at], log_difference(points, error, margin, better, how.level), order)
+            found[at] = _wider(found[at], log_difference(arms.values(p), error, margin, better, how.level), order)
     return found
 
 

@@ -23,10 +23,11 @@ from reports.question import Wait
 from reports.records import Rounded
 from reports.runs import RunFrames
 from reports.samples import Samples
+from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats, Integers, distinct, order_of_values, packed, split
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.resample import Arms, seed_of
+from reports.statistics.resample import seed_of
 from reports.summary.trust import simulator_late_ms, validity_of
 from reports.turns import Pool
 

@@ -12,11 +12,11 @@ from itertools import product
 import numpy as np
 
 from reports.gate.by_limit import estimate_rate, judge_limit
+from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference
-from reports.statistics.resample import Arms
 from reports.statistics.serial import rate_by_order, waits_by_order
 
 REPETITIONS, OF_TAILS, DRAWS, TURNS = 600, 300, 500, 10

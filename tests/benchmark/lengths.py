@@ -18,10 +18,10 @@ import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from reports.gate.by_limit import estimate_quantile, estimate_rate, judge_limit
+from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantiles, sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference, ratio_of
-from reports.statistics.resample import Arms
 from reports.statistics.verdicts import verdicts
 from tests.benchmark.on_the_margin import Row, at_most, error, generator, print_rows, shown
 

@@ -18,11 +18,11 @@ import numpy.typing as npt
 from reports.finding import Result
 from reports.gate.by_limit import estimate_rate, judge_limit
 from reports.looks.sequence import LookCourse, Schedule, by_se, quantiles_seen, rate_seen, run_looks
+from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.looks import look_sizes
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference
-from reports.statistics.resample import Arms
 from reports.statistics.verdicts import verdicts
 
 Floats = npt.NDArray[np.float64]

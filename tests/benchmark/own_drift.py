@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from reports.looks.sequence import Schedule, quantiles_seen, run_looks
+from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.looks import look_sizes
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.resample import Arms
 from reports.statistics.serial import EARLY, FOUND, waits_by_order
 from reports.statistics.verdicts import verdicts
 

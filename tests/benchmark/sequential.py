@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, quantiles_seen, rate_seen, run_looks
+from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin
 from reports.statistics.looks import critical_values, look_sizes
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.rates import ArmSums, rate_difference
-from reports.statistics.resample import Arms
 from reports.statistics.serial import waits_by_order
 from reports.statistics.verdicts import verdicts
 from tests.benchmark import own_drift

@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 
+from reports.statistics.arms import Arms
 from reports.statistics.centre import slope_differences, theil_sen
 from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, quantiles
-from reports.statistics.resample import Arms
 
 SEEDS = (20261101, 20261102, 20261103)
 RUNS, DRAWS = 500, 1000

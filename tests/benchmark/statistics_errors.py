@@ -4,7 +4,7 @@ In memory and seeded: a table of false alarms between arms alike, and one of how
 candidate. Resamples are 1,000 here, 10,000 in a comparison. Then one run by itself (`tails`), and arms that drift
 by themselves (`own_drift`), what is said of a run whose load changes (`by_load`), of waits that grow (`slopes`), of
 many runs (`changes`), of sessions that are not equally long (`lengths`), of failures that come in bursts (`bursts`),
-and of failure rates that differ from run to run (`between_runs`).
+of failure rates that differ from run to run (`between_runs`), and of other shares of steps (`mixes`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from reports.statistics.arms import Arms
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference
-from reports.statistics.resample import Arms
 from reports.statistics.verdicts import floor_reason, verdicts
-from tests.benchmark import between_runs, bursts, by_load, changes, lengths, on_the_margin, own_drift, slopes, tails
+from tests.benchmark import (
+    between_runs,
+    bursts,
+    by_load,
+    changes,
+    lengths,
+    mixes,
+    on_the_margin,
+    own_drift,
+    slopes,
+    tails,
+)
 
 SEEDS = (20261101, 20261102, 20261103)
 PAIRS, SESSIONS, MOST = 1000, 100, 0.065
@@ -85,7 +96,7 @@ def main() -> None:
     on_the_margin.print_rows(rows)
     met = false_alarms() & ends() & all(kept for *_, kept in rows)
     met &= tails.main() & own_drift.main() & by_load.main() & slopes.main()
-    met &= changes.main() & lengths.main() & bursts.main() & between_runs.main()
+    met &= changes.main() & lengths.main() & bursts.main() & between_runs.main() & mixes.main()
     print("met" if met else "NOT met")
 
 

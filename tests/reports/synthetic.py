@@ -94,6 +94,8 @@ class Plan:
     """so many of the first sessions waited 250 ms for a token"""
     stages: tuple[tuple[float, int], ...] = ()
     """(seconds, users): on each user of a target a session follows the last; instead of `sessions` at random"""
+    mix: tuple[float, ...] = ()
+    """the share of each of STEPS, which are chosen at random; else they follow one another"""
     slower: float = 0.0
     """by so much of itself a wait grows with each further user of the stages"""
 
@@ -174,7 +176,7 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
     n = plan.sessions * plan.turns
     session = np.repeat(np.arange(plan.sessions), plan.turns)
     turn = np.tile(np.arange(plan.turns), plan.sessions)
-    step = turn % len(STEPS)
+    step = np.random.default_rng(plan.seed).choice(len(STEPS), n, p=plan.mix) if plan.mix else turn % len(STEPS)
     level = rng.normal(0, 0.24, plan.sessions)[session] + 0.12 * target[session]
     wait = plan.median_ms * FACTORS[step] * np.exp(level + rng.normal(0, 0.34, n))
     wait += np.where(rng.random(n) < 0.015, rng.uniform(700, 4000, n), 0)

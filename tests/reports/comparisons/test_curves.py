@@ -17,9 +17,9 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.measuring import RatioCurve, Shift
 from reports.page.svg import HALF
 from reports.sides.side import sample_of
+from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import quantile
-from reports.statistics.resample import Arms
 from tests.reports.comparisons.invented import comparison, finding, findings, points, ratio, sides
 
 NBSP = "\u00a0"

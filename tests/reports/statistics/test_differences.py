@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.differences import (
     Better,
     Difference,
@@ -24,7 +25,7 @@ from reports.statistics.differences import (
     welch,
 )
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.resample import Arms, arm_draws, quantile_draws
+from reports.statistics.resample import quantile_draws
 from tests.reports.statistics.arms import Floats, arm, waits
 
 TEN = Margin(ratio=0.1)

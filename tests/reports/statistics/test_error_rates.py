@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.rates import ArmSums, rate_difference
-from reports.statistics.resample import Arms
 from tests.examples import trials
 from tests.reports.statistics.arms import TURNS, arm, failures, waits
 

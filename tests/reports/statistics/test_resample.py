@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics import resample
+from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import Sample, quantile, sample
-from reports.statistics.resample import Arms, arm_draws, quantile_draws, seed_of, weights
+from reports.statistics.resample import quantile_draws, seed_of, weights
 from tests.reports.statistics.arms import arm, waits
 
 PS = (0.05, 0.07, 0.5, 0.95, 0.99)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference
-from reports.statistics.resample import Arms
 from reports.statistics.serial import (
     cluster_levels,
     is_ordered,

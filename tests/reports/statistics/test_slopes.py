@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics import centre
+from reports.statistics.arms import Arms
 from reports.statistics.centre import slope_differences, theil_sen
 from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample
-from reports.statistics.resample import Arms
 
 POINT = st.tuples(st.integers(0, 40), st.floats(100, 5_000))
 

@@ -1,0 +1,121 @@
+"""The shares of steps that two sides played, and their samples if these differ.
+
+Scripts choose steps at random, and so do callers. If a slow step has a larger share on one side, quantiles over all
+turns differ although no step does. So the candidate's steps are weighted to the baseline's shares if any of these
+differ by more than MATTERS of the turns (`reports.statistics.mix`), and a share that differs significantly is stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
+
+from bench.metrics import CATALOGUE, SLOPE
+from reports.question import Question
+from reports.samples import is_wait
+from reports.sides.side import ABSENT, Side
+from reports.statistics.arms import Arms
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import Sample
+from reports.statistics.rates import ArmSums, error_of_rates
+
+MATTERS = 0.005
+"""Distance of the shares, as the sum of what is larger on one side, from which steps are weighted."""
+LEAST = 20
+"""Turns of a step on both sides from which it has a weight of its own; the others share one."""
+FOUND, POINT = 0.01, 0.01
+"""The error of the test of shares, over all steps (Bonferroni), and the least difference that is stated."""
+
+
+@dataclass(frozen=True)
+class ShareChange:
+    """A step whose share of the planned turns differs: on the baseline, and on the candidate."""
+
+    step: str
+    shares: tuple[float, float]
+
+
+def changed_shares(base: Side, cand: Side) -> list[ShareChange]:
+    """Return the steps whose shares differ significantly, the largest difference first."""
+    labels = sorted({*base.turns.labels, *cand.turns.labels})
+    if ABSENT in (base.target, cand.target) or len(labels) < 2:
+        return []
+    found = differing((_by_step(base, labels), _by_step(cand, labels)), paired=base.paired)
+    changes = [ShareChange(labels[step], shares) for step, shares in found.items()]
+    return sorted(changes, key=lambda one: -abs(one.shares[1] - one.shares[0]))
+
+
+def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[float, float]]:
+    """Return the shares on both sides of the steps whose share differs significantly.
+
+    `turns`: of each side, by step (row) and cluster (column).
+    """
+    found = {}
+    for step, (first, second) in enumerate(zip(*turns, strict=True)):
+        sums = ArmSums((first, turns[0].sum(axis=0)), (second, turns[1].sum(axis=0)), paired)
+        shares = sums.ratios[0].value, sums.ratios[1].value
+        error, apart = error_of_rates(sums), abs(shares[1] - shares[0])
+        if apart >= POINT and 2 * stdtr(error.df, -apart / max(error.se, 1e-12)) < FOUND / len(turns[0]):
+            found[step] = shares
+    return found
+
+
+def _by_step(side: Side, labels: Sequence[str]) -> Floats:
+    """Return the planned turns of a side by step (row) and cluster (column)."""
+    turns, size = side.turns, side.clusters.count
+    lost = turns.lost.target == side.target
+    steps = np.append(turns.step[side.here], turns.lost.step[lost])
+    cluster = side.clusters.of_code[np.append(turns.session[side.here], turns.lost.session[lost])]
+    row = _codes(side, labels)[steps[cluster >= 0]]
+    counts = np.bincount(row * size + cluster[cluster >= 0], minlength=len(labels) * size)
+    return counts.reshape(len(labels), size).astype(np.float64)
+
+
+def _codes(side: Side, labels: Sequence[str]) -> Integers:
+    """Return the place among `labels` of each step of the side's run."""
+    return np.array([labels.index(label) for label in side.turns.labels], dtype=np.int64)
+
+
+def arms_of(base: Side, cand: Side, question: Question, samples: tuple[Sample, Sample]) -> Arms:
+    """Return both samples of a question, with their steps if the candidate's are weighted to the baseline's shares."""
+    arms = Arms(*samples, (base.sessions, cand.sessions), base.paired)
+    metric = CATALOGUE[question.metric]
+    if question.step or metric.scope != "turn" or metric.unit == SLOPE:
+        return arms
+    labels = sorted({*base.turns.labels, *cand.turns.labels})
+    if len(labels) < 2 or _distance(*(_planned(side, question, labels) for side in (base, cand))) <= MATTERS:
+        return arms
+    steps = [_codes(side, labels)[_steps_of_values(side, question)] for side in (base, cand)]
+    turns = np.array([np.bincount(one, minlength=len(labels)) for one in steps])
+    groups = np.where(own := (turns >= LEAST).all(axis=0), np.cumsum(own), 0)
+    first, second = (groups[one] for one in steps)
+    return replace(arms, steps=(first, second)) if np.unique(first).size > 1 else arms
+
+
+def _distance(first: Floats, second: Floats) -> float:
+    """Return how much of the turns has another step; 0 of nothing."""
+    if not (first.any() and second.any()):
+        return 0.0
+    return float(np.abs(first / first.sum() - second / second.sum()).sum()) / 2
+
+
+def _planned(side: Side, question: Question, labels: Sequence[str]) -> Floats:
+    """Return how many turns that a question is about were planned of each step."""
+    counts = side.planned_by_step * side.steps(question)
+    return np.bincount(_codes(side, labels), counts, len(labels)).astype(np.float64)
+
+
+def _steps_of_values(side: Side, question: Question) -> Integers:
+    """Return the step of each value of the side's sample."""
+    drawn, turns, asked = side.samples[question.metric], side.turns, side.steps(question)
+    _, index = drawn.part(side.target, asked)
+    steps, session = turns.step[index], turns.session[index]
+    if is_wait(drawn.metric):
+        lost, wanted = turns.lost, asked & drawn.applies[side.target]
+        mine = (lost.target == side.target) & wanted[lost.step]
+        steps, session = np.append(steps, lost.step[mine]), np.append(session, lost.session[mine])
+    counted: Integers = steps[side.clusters.of_code[session] >= 0]
+    return counted

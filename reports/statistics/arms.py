@@ -1,0 +1,95 @@
+"""The samples of one metric in both targets, and their quantiles in resamples; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.mix import Mixed, turns_by_step
+from reports.statistics.quantiles import Sample, kish, quantile
+from reports.statistics.resample import DRAWS, draws_of, portion_of, quantile_draws, quantiles_of, ready, weights
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The samples of one metric in both arms. `clusters`: of each as many as are drawn, also those without a value;
+    if they are `paired`, the number of pairs twice. `steps`: the step of each value of both arms, as codes from 0, if
+    the candidate's steps are weighted to the baseline's shares (`reports.statistics.mix`).
+    """
+
+    base: Sample
+    cand: Sample
+    clusters: tuple[int, int]
+    paired: bool
+    steps: tuple[Integers, Integers] | None = None
+
+    @cached_property
+    def turns(self) -> tuple[Integers, ...]:
+        """Turns by cluster, of each arm; of pairs those of both arms together."""
+        first, second = (
+            np.bincount(arm.sessions, minlength=of)
+            for arm, of in zip((self.base, self.cand), self.clusters, strict=True)
+        )
+        return (first + second,) if self.paired else (first, second)
+
+    @cached_property
+    def effective_sessions(self) -> tuple[float, ...]:
+        """Sessions of each arm as Kish counts them, or pairs: those without a value do not count."""
+        return tuple(kish(turns) for turns in self.turns)
+
+    @cached_property
+    def most(self) -> int:
+        """Sessions of the larger arm that have a value, or pairs."""
+        return max(int(np.count_nonzero(turns)) for turns in self.turns)
+
+    def values(self, p: float) -> tuple[float, float]:
+        """Return the p-quantiles of both arms; the candidate's with the baseline's shares of steps."""
+        if self.steps is None:
+            return quantile(self.base.values, p), quantile(self.cand.values, p)
+        return quantile(self.base.values, p), self.mixed([p])[1].values[0]
+
+    def mixed(self, ps: Sequence[float]) -> tuple[Integers, Mixed]:
+        """Return the baseline's turns by step and cluster, and the candidate."""
+        assert self.steps is not None, "steps are weighted"
+        many = 1 + max(int(steps.max(initial=0)) for steps in self.steps)
+        base = turns_by_step(self.base, self.steps[0], many, self.clusters[0])
+        wanted = base.sum(axis=1).astype(np.float64)
+        return base, Mixed(self.cand, self.steps[1], many, self.clusters[1], ps, wanted)
+
+
+def arm_draws(
+    arms: Arms, ps: Sequence[float], *, draws: int = DRAWS, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Return quantiles of resamples of both arms, the baseline first; of pairs, both arms of a resample hold the same.
+
+    A row for each draw and a column for each p.
+    """
+    if arms.steps is not None:
+        return _mixed_draws(arms, ps, draws, rng)
+    if arms.paired:
+        first, second = draws_of((arms.base, arms.cand), ps, arms.clusters[0], draws, rng)
+        return first, second
+    first = quantile_draws(arms.base, ps, clusters=arms.clusters[0], draws=draws, rng=rng)
+    return first, quantile_draws(arms.cand, ps, clusters=arms.clusters[1], draws=draws, rng=rng)
+
+
+def _mixed_draws(arms: Arms, ps: Sequence[float], draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """The same with the candidate's steps weighted to the baseline's shares in each resample."""
+    base_turns, mixed = arms.mixed(ps)
+    base = ready(arms.base, ps, arms.clusters[0])
+    first, second = np.full((draws, len(ps)), np.nan), np.full((draws, len(ps)), np.nan)
+    portion, done = portion_of(*arms.clusters, base.counts.shape[0], mixed.rows), 0
+    of_base = weights(arms.clusters[0], draws, rng, portion=portion)
+    of_cand = None if arms.paired else weights(arms.clusters[1], draws, rng, portion=portion)
+    for drawn in of_base:
+        columns = drawn.T.astype(np.float64, order="C")
+        others = columns if of_cand is None else next(of_cand).T.astype(np.float64, order="C")
+        rows = slice(done, done + len(drawn))
+        first[rows] = quantiles_of(base, columns)
+        second[rows] = mixed.quantiles(others, base_turns @ columns)
+        done += len(drawn)
+    return first, second

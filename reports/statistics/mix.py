@@ -1,0 +1,102 @@
+"""Quantiles of resamples of a candidate whose steps are weighted to the baseline's shares; pure.
+
+If steps are chosen at random, or by the callers, two targets play other shares of them. A quantile over all turns then
+differs although no step does (Simpson's paradox). With A_s the baseline's turns of step s, and B_s the candidate's, the
+candidate's turns of step s have the weight A_s/ΣA · 1/B_s, and its p-quantile is the smallest x at which the weights of
+the values ≤ x add up to p. Both counts are those of the resample, so the scatter of the shares is part of the interval.
+Steps that a resample of the candidate lacks have no weight, and the others add up to 1. If the resamples have no step
+in common, the candidate's own shares count.
+
+As in `resample`, only values near the quantile are looked at: below a window there is one count for each session and
+step, the window is cut into cells, and the place is looked for in a single cell. The few resamples that leave it
+are counted in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
+
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import Sample
+from reports.statistics.resample import Weights, edges_of
+
+SLACK = 1e-9
+"""What sums of weights forgive."""
+
+
+def turns_by_step(sample: Sample, steps: Integers, many: int, clusters: int) -> Integers:
+    """Return the turns of each step (row) in each cluster (column). `steps`: of each value, below `many`."""
+    flat = np.bincount(steps * clusters + sample.sessions, minlength=many * clusters)
+    return flat.reshape(many, clusters)
+
+
+class Mixed:
+    """A candidate's sample made ready. `steps`: the step of each of its values, below `many`."""
+
+    def __init__(self, sample: Sample, steps: Integers, many: int, clusters: int, ps: Sequence[float], wanted: Floats):
+        """`wanted`: the baseline's turns by step."""
+        self.sample, self.steps, self.many, self.ps = sample, steps, many, ps
+        self.turns = turns_by_step(sample, steps, many, clusters)
+        weights = self.weights(wanted[:, None], self.turns.sum(axis=1)[:, None])
+        reached = np.cumsum(weights[steps, 0])
+        self.values = [float(sample.values[self._first(reached, p)]) for p in ps]
+        """the quantiles of the sample itself"""
+        turns = self.turns.sum(axis=0)
+        shares = [(self._first(reached, p) + 1) / sample.n for p in ps]
+        self.edges = [edges_of(sample, share, turns) for share in shares]
+        self.cells = [self._counts(edges, clusters) for edges in self.edges]
+        self.rows = max(cells.shape[0] for cells in self.cells)
+
+    @staticmethod
+    def _first(reached: Floats, p: float) -> int:
+        return min(int(np.searchsorted(reached, p - SLACK)), reached.size - 1)
+
+    @staticmethod
+    def weights(wanted: Floats, turns: Floats | Integers) -> Floats:
+        """Return the weight of a turn of each step (row) in each resample (column), from turns of both targets."""
+        there = np.where(turns > 0, wanted, 0.0)
+        there = np.where(there.sum(axis=0) > 0, there, turns)
+        found: Floats = there / np.maximum(there.sum(axis=0), 1) / np.maximum(turns, 1)
+        return found
+
+    def _counts(self, edges: Integers, clusters: int) -> csr_matrix:
+        """Turns by cluster: of each step first those below the window, then those in each of its cells."""
+        cell = np.searchsorted(edges, np.arange(edges[-1]), side="right")  # 0 below the window
+        row = self.steps[: edges[-1]] * edges.size + cell
+        there = np.ones(row.size, dtype=np.int64)
+        return csr_matrix((there, (row, self.sample.sessions[: edges[-1]])), shape=(self.many * edges.size, clusters))
+
+    def quantiles(self, drawn: Weights, wanted: Floats) -> Floats:
+        """Return the quantiles of resamples, whose weights are given by cluster (row) and resample (column).
+
+        `wanted`: the baseline's turns by step (row) and resample.
+        """
+        found = np.full((drawn.shape[1], len(self.ps)), np.nan)
+        turns = self.turns @ drawn
+        weights = self.weights(wanted, turns)
+        for column, (p, edges, cells) in enumerate(zip(self.ps, self.edges, self.cells, strict=True)):
+            counts = (cells @ drawn).reshape(self.many, edges.size, -1)
+            upto = np.cumsum(np.einsum("skd,sd->kd", counts, weights), axis=0)
+            cell = (upto < p - SLACK).sum(axis=0) - 1
+            within = np.flatnonzero((cell >= 0) & (cell < edges.size - 1))
+            missing = p - SLACK - upto[cell[within], within]
+            found[within, column] = self._in_cell(drawn, weights, edges, cell[within], within, missing)
+            for outside in np.flatnonzero((turns.sum(axis=0) > 0) & ((cell < 0) | (cell == edges.size - 1))):
+                each = drawn[self.sample.sessions, outside] * weights[self.steps, outside]
+                found[outside, column] = self.sample.values[self._first(np.cumsum(each), p)]
+        return found
+
+    def _in_cell(
+        self, drawn: Weights, weights: Floats, edges: Integers, cell: Integers, resample: Integers, missing: Floats
+    ) -> Floats:
+        """The value at which the weight that is missing to p is reached, each resample in its own cell."""
+        width = int(np.diff(edges).max(initial=0))
+        places = np.minimum(edges[cell][:, None] + np.arange(max(1, width)), self.sample.n - 1)
+        each = drawn[self.sample.sessions[places], resample[:, None]] * weights[self.steps[places], resample[:, None]]
+        passed = np.cumsum(each, axis=1)
+        last = np.minimum((passed < missing[:, None]).sum(axis=1), edges[cell + 1] - edges[cell] - 1)
+        found: Floats = self.sample.values[edges[cell] + last]
+        return found
