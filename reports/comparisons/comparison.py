@@ -74,11 +74,13 @@ Design = Literal["pairs", "sessions"]
 
 DRIFTING = (
     "Latency of one target drifted during the run ({0}): neighbouring {1} are autocorrelated. So quarters of the run "
-    f"are resampled, and verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run helps."
+    f"are resampled, and verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run helps. "
+    "Without drift it is found by chance in 1 of 20 metrics."
 )
 BURSTING = (
     "Failures or slow turns of one target came in bursts ({0}). So sixths of the run are counted, not {1}, and "
-    "verdicts on it are provisional: bursts that did not occur in this run are unknown. A longer run helps."
+    "verdicts on it are provisional: bursts that did not occur in this run are unknown. A longer run helps. Without "
+    "bursts they are found by chance in 1 of 20 metrics."
 )
 DTYPES = dtypes_of(
     (LABEL, ("candidate", "title", "metric", "measured_from", "turn_type", "step")),
@@ -338,9 +340,12 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: In
 def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
     """Yield which primary metrics drifted, or had bursts, on one target; of secondary ones their verdict says it."""
     unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
+    several = len({one.candidate for one in measured}) > 1
     for order, text in (("drift", DRIFTING), ("bursts", BURSTING)):
-        found = [one.question for one in measured if one.difference and one.difference.order == order]
-        if names := dict.fromkeys(question.metric for question in found if question.primary):
+        found = [one for one in measured if one.question.primary and one.difference and one.difference.order == order]
+        if names := dict.fromkeys(
+            f"{one.question.metric} of {one.candidate}" if several else one.question.metric for one in found
+        ):
             yield text.format(listed(list(names)), unit)
 
 

@@ -10,10 +10,12 @@ is a test for drift, which takes 4.5 % of runs without any for ordered, and thes
 
     power = 95.5 % · Φ(s − z_{1−a}) + 4.5 % · P(t_3(s) > t_{3, 1−a})         t_3(s): noncentral
 
+From p90 on there is also one for bursts, with as many runs that are judged by their sixths (t_5).
+
 a is the error that the strictest of m gates has after Holm, 5 % / m: which of them turns red first is not known before.
 
 Where the pilot has both arms in pairs, 2 · SE_0² is the variance of their difference. Of a wait the result is taken
-× 1.05, because a plan that came out small loses more power than one that came out large wins, and from p90 on × 1.2,
+× 1.1, because a plan that came out small loses more power than one that came out large wins, and from p90 on × 1.25,
 for the standard error of a tail is itself estimated too low. A plan scatters as its pilot does, so it is a
 range: the same for the pilot's sessions drawn anew, 5 to 95 %. For this the standard error is that of order statistics
 one standard error apart on either side of the quantile, which needs no resampling within resamples.
@@ -42,7 +44,7 @@ from reports.statistics.counting import Floats, Integers, packed
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantile
 from reports.statistics.rates import ratio_of
 from reports.statistics.resample import quantile_draws, variance, weights
-from reports.statistics.serial import QUARTERS
+from reports.statistics.serial import BATCHES, QUARTERS
 
 LEVEL = 0.05
 GATES = 3
@@ -51,7 +53,7 @@ ORDERED = 0.045
 """The share of runs without any drift that are taken for ordered."""
 FARTHEST = 35.0
 """Standard errors up to which an effect is looked for."""
-TAIL_FROM, TAIL, MIDDLE = 0.9, 1.2, 1.05
+TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
 LEAST_SESSIONS = 20
 BETTER_SESSIONS = 200
 DRAWS, REDRAWN = 2_000, 200
@@ -102,10 +104,9 @@ class Pilot:
     def _found(self, shift: float, level: float) -> float:
         """The chance to call an effect so many standard errors beyond its margin."""
         plain = float(ndtr(shift - float(ndtri(1 - level))))
-        if not self.waits:
-            return plain
-        df = QUARTERS - 1
-        return (1 - ORDERED) * plain + ORDERED * (1 - float(nctdtr(df, shift, float(stdtrit(df, 1 - level)))))
+        parts = () if not self.waits else (QUARTERS, BATCHES) if self.tail else (QUARTERS,)
+        few = sum(1 - float(nctdtr(of - 1, shift, float(stdtrit(of - 1, 1 - level)))) for of in parts)
+        return (1 - ORDERED * len(parts)) * plain + ORDERED * few
 
 
 def distance_of(effect: float, margin: float) -> float:

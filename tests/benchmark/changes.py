@@ -62,6 +62,8 @@ REMADE = [
     Case("nights half alike", NIGHTS, alike=0.5),
     Case("weekends 15 % slower", NIGHTS, weekend=0.15),
     Case("nights 0.7 alike", NIGHTS, alike=0.7, promised=False),
+    Case("nights 0.7 alike, spread 10 %", NIGHTS, spread=0.1, alike=0.7, promised=False),
+    Case("nights 0.9 alike, spread 10 %", NIGHTS, spread=0.1, alike=0.9, promised=False),
 ]
 FOUND = [
     Case(f"{name}, +{ms} ms", 100, spread=spread, alike=alike, weekend=weekend, slower_ms=ms, late=60)

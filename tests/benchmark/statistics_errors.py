@@ -4,7 +4,8 @@ In memory and seeded: a table of false alarms between arms alike, and one of how
 candidate. Resamples are 1,000 here, 10,000 in a comparison. Then one run by itself (`tails`), and arms that drift
 by themselves (`own_drift`), what is said of a run whose load changes (`by_load`), of waits that grow (`slopes`), of
 many runs (`changes`), of sessions that are not equally long (`lengths`), of failures that come in bursts (`bursts`),
-of failure rates that differ from run to run (`between_runs`), and of other shares of steps (`mixes`).
+of failure rates that differ from run to run (`between_runs`), of other shares of steps (`mixes`), and of planned sizes
+(`plans`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tests.benchmark import (
     mixes,
     on_the_margin,
     own_drift,
+    plans,
     slopes,
     tails,
 )
@@ -96,7 +98,7 @@ def main() -> None:
     on_the_margin.print_rows(rows)
     met = false_alarms() & ends() & all(kept for *_, kept in rows)
     met &= tails.main() & own_drift.main() & by_load.main() & slopes.main()
-    met &= changes.main() & lengths.main() & bursts.main() & between_runs.main() & mixes.main()
+    met &= changes.main() & lengths.main() & bursts.main() & between_runs.main() & mixes.main() & plans.main()
     print("met" if met else "NOT met")
 
 

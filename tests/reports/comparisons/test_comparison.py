@@ -294,3 +294,14 @@ def test_a_drift_of_what_is_not_gated_stands_at_its_row_alone() -> None:
 
     assert list(drift_notices([informs])) == []
     assert len(list(drift_notices([informs, gates]))) == 1
+
+
+def test_of_several_candidates_a_drift_names_the_one_that_it_is_of() -> None:
+    arms = Arm(80, 80, 0), Arm(80, 80, 0)
+    drifting, steady = replace(ratio(100, 101, 0.98, 1.02), order="drift"), ratio(100, 101, 0.98, 1.02)
+    found = [Measured(TTFA, name, apart, arms) for name, apart in (("east", steady), ("west", drifting))]
+
+    (notice,) = drift_notices(found)
+
+    assert notice.startswith("Latency of one target drifted during the run (ttfa of west)")
+    assert notice.endswith("Without drift it is found by chance in 1 of 20 metrics.")

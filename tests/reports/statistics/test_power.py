@@ -42,13 +42,13 @@ def test_one_of_three_gates_takes_half_as_many_sessions_again_as_one_alone() -> 
 def test_waits_take_some_more_for_the_runs_that_are_taken_to_drift() -> None:
     waits, rate = (Pilot(2.0, np.array([2.0]), 200, waits=waits).needed(0.2, 0.8)[1] for waits in (True, False))
 
-    assert 1.02 * rate < waits / 1.05 < 1.05 * rate
+    assert 1.02 * rate < waits / 1.1 < 1.05 * rate
 
 
 def test_tails_are_planned_larger() -> None:
     middle, tail = (Pilot(2.0, np.array([2.0]), 200, tail).needed(0.1, 0.9)[1] for tail in (False, True))
 
-    assert tail == pytest.approx(1.2 / 1.05 * middle, abs=2)
+    assert 1.25 / 1.1 * middle < tail < 1.05 * 1.25 / 1.1 * middle  # with the runs that are taken to have bursts
 
 
 @given(st.floats(0.01, 2), st.floats(0.55, 0.99), st.floats(0.001, 10))
