@@ -80,7 +80,7 @@ DRIFTING = (
 BURSTING = (
     "Failures or slow turns of one target came in bursts ({0}). So sixths of the run are counted, not {1}, and "
     "verdicts on it are provisional: bursts that did not occur in this run are unknown. A longer run helps. Without "
-    "bursts they are found by chance in 1 of 20 metrics."
+    "bursts they are found by chance in 1 of 30 metrics."
 )
 DTYPES = dtypes_of(
     (LABEL, ("candidate", "title", "metric", "measured_from", "turn_type", "step")),

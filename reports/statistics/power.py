@@ -10,7 +10,7 @@ is a test for drift, which takes 4.5 % of runs without any for ordered, and thes
 
     power = 95.5 % · Φ(s − z_{1−a}) + 4.5 % · P(t_3(s) > t_{3, 1−a})         t_3(s): noncentral
 
-From p90 on there is also one for bursts, with as many runs that are judged by their sixths (t_5).
+From p90 on there is also one for bursts, which takes 2.7 % for ordered; these are judged by their sixths (t_5).
 
 a is the error that the strictest of m gates has after Holm, 5 % / m: which of them turns red first is not known before.
 
@@ -49,8 +49,8 @@ from reports.statistics.serial import BATCHES, QUARTERS
 LEVEL = 0.05
 GATES = 3
 """Number of gates of a check by default: p50, p95 and failures."""
-ORDERED = 0.045
-"""The share of runs without any drift that are taken for ordered."""
+ORDERED, BURSTING = 0.045, 0.027
+"""The shares of runs without any drift, and without any burst, that are taken for ordered."""
 FARTHEST = 35.0
 """Standard errors up to which an effect is looked for."""
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
@@ -104,9 +104,12 @@ class Pilot:
     def _found(self, shift: float, level: float) -> float:
         """The chance to call an effect so many standard errors beyond its margin."""
         plain = float(ndtr(shift - float(ndtri(1 - level))))
-        parts = () if not self.waits else (QUARTERS, BATCHES) if self.tail else (QUARTERS,)
-        few = sum(1 - float(nctdtr(of - 1, shift, float(stdtrit(of - 1, 1 - level)))) for of in parts)
-        return (1 - ORDERED * len(parts)) * plain + ORDERED * few
+        ordered = {} if not self.waits else {QUARTERS: ORDERED} | ({BATCHES: BURSTING} if self.tail else {})
+        few = sum(
+            share * (1 - float(nctdtr(of - 1, shift, float(stdtrit(of - 1, 1 - level)))))
+            for of, share in ordered.items()
+        )
+        return (1 - sum(ordered.values())) * plain + few
 
 
 def distance_of(effect: float, margin: float) -> float:

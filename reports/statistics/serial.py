@@ -72,6 +72,9 @@ QUARTERS, BATCHES = 4, 6
 FOUND, EARLY = 0.025, 0.1
 """The error of each of the two tests: of runs without any order 4 to 5 % are taken for ordered. At a look that would
 end a run before its time more of them may be: there is a later one."""
+OF_BURSTS = 0.6
+"""The share of that error which tests for bursts have: whatever they find costs power, and bursts that matter are
+plain."""
 LEAST = 20
 """Numbers that a series needs before anything is said of it."""
 
@@ -151,27 +154,27 @@ def tails_burst(arms: Arms, p: float, error: float = FOUND) -> bool:
     first, second = (
         shares_beyond(arm, of, pooled) for arm, of in zip((arms.base, arms.cand), arms.clusters, strict=True)
     )
-    return _is_own_order(first, second, error, paired=arms.paired)
+    return _is_own_order(first, second, OF_BURSTS * error, paired=arms.paired)
 
 
 def rates_burst(arms: ArmSums, error: float = FOUND) -> bool:
     """Whether the events of a rate come in bursts in one arm."""
     with np.errstate(divide="ignore", invalid="ignore"):
         first, second = (events / turns for events, turns in (arms.base, arms.cand))
-    return _is_own_order(first, second, error, paired=arms.paired)
+    return _is_own_order(first, second, OF_BURSTS * error, paired=arms.paired)
 
 
-def shares_burst(arm: PerCluster, error: float = FOUND) -> bool:
+def shares_burst(arm: PerCluster) -> bool:
     """Whether the events of one arm come in bursts."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return is_ordered(arm[0] / arm[1], error)
+        return is_ordered(arm[0] / arm[1], OF_BURSTS * FOUND)
 
 
 def order_of(sample: Sample, clusters: int, p: float) -> Order | None:
     """Return what the order of the sessions of one arm shows of a quantile."""
     if is_ordered(cluster_levels(sample, clusters)):
         return "drift"
-    burst = p != 0.5 and is_ordered(shares_beyond(sample, clusters, quantile(sample.values, p)))
+    burst = p != 0.5 and is_ordered(shares_beyond(sample, clusters, quantile(sample.values, p)), OF_BURSTS * FOUND)
     return "bursts" if burst else None
 
 
