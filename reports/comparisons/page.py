@@ -50,7 +50,7 @@ from reports.page.charts import percentiles
 from reports.page.svg import HALF, drawing, plot_figure
 from reports.runs import all_called
 from reports.wording import validity, words
-from reports.wording.words import since
+from reports.wording.words import observed, since
 
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
@@ -169,7 +169,7 @@ def _lead(comparison: Comparison) -> list[Block]:
     documents = [side.run.metadata for side in comparison.sides]
     began = dict.fromkeys(moment(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
     about = [listed(all_called(documents)), " and ".join(began), DESIGNS[comparison.method.design]]
-    about.append(_sizes(comparison))
+    about += [_sizes(comparison), observed(comparison.method.observed_s)]
     return [
         *([Alarm([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([Paragraph(second, "lead")] if second else []),

@@ -62,12 +62,13 @@ from reports.gate.sentences import (
     value_text,
 )
 from reports.looks.decision import analyses, write_decision
-from reports.numbers import NBSP, count, plural, shortened, span
+from reports.numbers import NBSP, count, plural, shortened
 from reports.page.poured import markdown_blocks
 from reports.records import Known, Record, data_of, text_of
 from reports.text import lines
 from reports.text.lines import Grid, Named, Part
 from reports.wording.validity import ValidityEntry, validity_entry
+from reports.wording.words import observed
 
 ROWS_MOST = 10
 WORST_FIRST: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
@@ -81,13 +82,8 @@ def check_markdown(checked: Checked) -> str:
 def _parts(checked: Checked) -> Iterable[Block]:
     items = sorted(checked.thresholds, key=lambda item: WORST_FIRST.index(item.result))
     shown, more = items[:ROWS_MOST], items[ROWS_MOST:]
-    against = [f"against {checked.baseline}"] if checked.baseline else []
     yield Heading(f"{check_glyph(checked)} {check_headline(checked)}")
-    yield Paragraph(
-        " · ".join(
-            [*check_badges(checked), checked.called, checked.run_id, *against, *observed(checked), ending(checked)]
-        )
-    )
+    yield Paragraph(" · ".join([*_head(checked), ending(checked)]))
     yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
     yield _table(shown, checked)
     yield Paragraph(INTERVALS if items else "")
@@ -160,17 +156,18 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
     return lines.lines_of((_opening(checked), table, decided, closing), width, colour)
 
 
+def _head(checked: Checked) -> list[str]:
+    """Return what was checked: badges, scenario, run, baseline, and for how long the service was observed."""
+    against = f"against {checked.baseline}" if checked.baseline else ""
+    head = [*check_badges(checked), checked.called, checked.run_id, against, observed(checked.observed_s)]
+    return list(filter(None, head))
+
+
 def _opening(checked: Checked) -> Iterable[Part]:
     yield Named(check_glyph(checked), [check_headline(checked)], "bold", indent=2)
-    against = [f"against {checked.baseline}"] if checked.baseline else []
-    yield Paragraph(" · ".join([*check_badges(checked), checked.called, checked.run_id, *against, *observed(checked)]))
+    yield Paragraph(" · ".join(_head(checked)))
     for warning in checked.warnings:
         yield Named("!", [warning], "warn bold", indent=2)
-
-
-def observed(checked: Checked) -> list[str]:
-    """Return for how long the service was observed; what changes more slowly than that no verdict can know."""
-    return [f"observed for {span(checked.observed_s)}"] if checked.observed_s else []
 
 
 SCHEMA = 2

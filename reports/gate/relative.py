@@ -46,7 +46,7 @@ from reports.wording.verdicts import SPREAD, margin
 from reports.wording.verdicts import figure as figure_name
 
 ASSUMED = (
-    "Provisional: another run, or fewer than five stored ones, do not tell the spread from run to run; a spread of "
+    "Provisional: fewer than five stored runs do not show how much runs differ by chance, so a spread of "
     f"{SPREAD} was assumed. {{}} Store five to drop this."
 )
 DRIFTED_LOOKS = "provisional: one target drifted or had bursts,"

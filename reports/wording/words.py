@@ -89,6 +89,11 @@ def interval(low: float | None, high: float | None, write: Callable[[float], str
     return f"{first.removesuffix(f'{NBSP}{unit}') if space else first}{between}{last}"
 
 
+def observed(seconds: float) -> str:
+    """Return for how long the service was observed: no verdict can know of what changes more slowly than that."""
+    return f"observed for {span(seconds)}" if seconds else ""
+
+
 def few_words(there: int, noun: str, needs: int) -> str:
     """20 sessions; needs 40: why there is no figure."""
     return f"{plural(there, noun)}; needs {count(needs)}"
