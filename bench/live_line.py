@@ -9,7 +9,7 @@ import contextlib
 import os
 import select
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TextIO
 
@@ -17,7 +17,7 @@ BETWEEN = " · "
 USUAL_COLUMNS, USUAL_ROWS = 80, 24
 WIDEST = 100
 """Columns that text has at most, and where there is no terminal."""
-ERASE_REST, ERASE_BELOW = "\x1b[K", "\x1b[J"
+ERASE_REST = "\x1b[K"
 COLOURS = {"bad": "31", "sim": "35"}
 
 
@@ -72,17 +72,13 @@ class LiveLine:
         self._stream = stream
         self.in_place = stream.isatty() and environ.get("TERM") != "dumb"
         self.colour = self.in_place and not environ.get("NO_COLOR")
-        self._drawn = 0
-        """How many lines stand there to be drawn over."""
+        self._drawn = False
+        """Whether a line stands there to be drawn over."""
 
     @property
     def width(self) -> int:
         """The columns that a line may take: the last one stays free, for there a terminal would wrap."""
         return (self._size.columns or USUAL_COLUMNS) - 1
-
-    @property
-    def rows(self) -> int:
-        return self._size.lines or USUAL_ROWS
 
     def takes(self) -> bool:
         """Whether the stream takes a line now: a terminal that was stopped (Ctrl-S) would hold up the whole process."""
@@ -91,10 +87,10 @@ class LiveLine:
         except (OSError, ValueError):  # no file behind it: memory
             return True
 
-    def draw(self, lines: Sequence[str]) -> None:
-        """Draw lines in the place of those that stand there."""
-        self._put(self._back + (ERASE_REST + "\n").join(lines) + self._erase(len(lines)))
-        self._drawn = len(lines)
+    def draw(self, line: str) -> None:
+        """Draw a line in the place of the one that stands there."""
+        self._put(f"\r{line}{ERASE_REST}")
+        self._drawn = True
 
     def write(self, text: str) -> None:
         """Write as a stream does, in the place of the line, which comes back when it is due."""
@@ -107,17 +103,8 @@ class LiveLine:
     def clear(self) -> None:
         """Take the line away, before somebody else writes."""
         if self._drawn:
-            self._put(self._back + self._erase(1))
-            self._drawn = 0
-
-    def _erase(self, lines: int) -> str:
-        """What erases the rest of the last line and, where more lines stood there, what is below it."""
-        return ERASE_REST + (ERASE_BELOW if max(lines, self._drawn) > 1 else "")
-
-    @property
-    def _back(self) -> str:
-        """The way to the begin of what is drawn."""
-        return "\r" + (f"\x1b[{self._drawn - 1}A" if self._drawn > 1 else "")
+            self._put(f"\r{ERASE_REST}")
+            self._drawn = False
 
     def _put(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads any more: the work goes on without its line

@@ -15,7 +15,6 @@ way to the service, as what a client waits for does. Draws are independent of ea
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,8 +40,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 from reports.runs import RunFrames, read_histograms, session_frame, turn_frame
 from reports.turns import target_labels
 
-Format = Literal["csv", "parquet", "json"]
-SUFFIXES: dict[Format, str] = {"csv": "csv", "parquet": "parquet", "json": "jsonl"}
+Format = Literal["csv", "parquet"]
 _FORMULA = r"^([=+\-@\t\r])"
 ROW_GROUP = 131_072
 """Rows of a row group in Parquet: small ones compress badly and read slowly."""
@@ -63,16 +61,9 @@ def write_parquet(path: Path, schema: pa.Schema, pieces: Iterable[pa.Table]) -> 
         return _each(_grouped(pieces), writer.write_table)
 
 
-def write_json(path: Path, _: pa.Schema, pieces: Iterable[pa.Table]) -> int:
-    """JSON lines: an object per row with every column in it; what does not exist is null."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        return _each(pieces, lambda piece: file.writelines(json_lines(piece)))
-
-
 WRITERS: dict[Format, Callable[[Path, pa.Schema, Iterable[pa.Table]], int]] = {
     "csv": write_csv,
     "parquet": write_parquet,
-    "json": write_json,
 }
 
 
@@ -102,28 +93,6 @@ def _grouped(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
             held = []
     if held:
         yield pa.concat_tables(held)
-
-
-def json_lines(piece: pa.Table) -> list[str]:
-    """The rows as lines, put together column by column: row by row it would be a hundred million Python objects."""
-    parts: list[pa.Array | pa.Scalar] = []
-    for number, name in enumerate(piece.column_names):
-        lead = "{" if number == 0 else ","
-        parts += [pa.scalar(f"{lead}{json.dumps(name)}:"), _as_json(piece[name].combine_chunks())]
-    joined = pc.binary_join_element_wise(*parts, pa.scalar("}\n"), "", null_handling="replace", null_replacement="null")
-    lines: list[str] = joined.to_pylist()
-    return lines
-
-
-def _as_json(column: pa.Array) -> pa.Array:
-    """Each value as JSON has it; null stays null. Numbers that are not finite have no JSON and become null."""
-    if pa.types.is_string(column.type):
-        coded = column.dictionary_encode()
-        said = pa.array([json.dumps(text, ensure_ascii=False) for text in coded.dictionary.to_pylist()], pa.string())
-        return said.take(coded.indices)
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
-    return column.cast(pa.string())
 
 
 AT_ONCE = 8192
@@ -255,16 +224,13 @@ class Written:
     what: Literal["rows", "histograms"]
 
 
-def export_tables(
-    folder: Path, form: Format, out: Path | None = None, tables: Sequence[TableName] = TABLES, *, force: bool = False
-) -> list[Written]:
-    """Write tables with their metrics into `out`, by default the folder `export` in the run's own.
+def export_tables(folder: Path, form: Format, out: Path | None = None, *, force: bool = False) -> list[Written]:
+    """Write the tables with their metrics into `out`, by default the folder `export` in the run's own.
 
     Raises UsageError where the folder is no run, a file is there already and `force` is not said, or it cannot be
     written.
     """
-    wanted = dict.fromkeys(tables)
-    paths = {table: f"{table}.{SUFFIXES[form]}" for table in wanted}
+    paths = {table: f"{table}.{form}" for table in TABLES}
     place = _place(folder, out, list(paths.values()), force=force)
 
     def writing(table: TableName) -> Callable[[Path], int]:

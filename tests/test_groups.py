@@ -1,4 +1,4 @@
-"""Commands stand in groups, in the order of their use: in the help, the manual, completion and the documents."""
+"""Commands stand in groups, in the order of their use: in the help, completion and the documents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from bench.cli.app import GROUPS, commands
-from bench.cli.man import manual
 from tests.command_line import call
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -22,17 +21,6 @@ def test_the_help_has_every_command_under_its_group_and_says_how_a_run_is_starte
     assert names == ORDER
     assert set(commands().commands) == set(ORDER)
     assert "A run is started with `rtbench run FILE` or `locust -f FILE --headless`" in told
-
-
-def test_the_manual_has_every_command_under_its_group() -> None:
-    page = manual()
-    headings = [line.removeprefix(".SH ") for line in page.splitlines() if line.startswith(".SH ")]
-    sections = re.findall(r"^\.SS rtbench ([a-z\\-]+)", page, re.MULTILINE)
-
-    assert [heading for heading in headings if heading in {group.upper() for group in GROUPS}] == [
-        group.upper() for group in GROUPS
-    ]
-    assert list(dict.fromkeys(name.replace("\\", "") for name in sections)) == ORDER
 
 
 def test_completion_names_the_group_of_each_command_in_the_order_of_use() -> None:

@@ -156,28 +156,14 @@ class Form(StrEnum):
 
     CSV = "csv"
     PARQUET = "parquet"
-    JSON = "json"
     HLOG = "hlog"
-
-
-class TableChoice(StrEnum):
-    """A table of the run folder."""
-
-    TURNS = "turns"
-    SESSIONS = "sessions"
-    SECONDS = "seconds"
 
 
 def export(
     name: RunName = "",
-    form: Annotated[
-        Form, typer.Option("--format", help="Write rows as CSV, Parquet or JSON lines, or the histograms.")
-    ] = Form.CSV,
+    form: Annotated[Form, typer.Option("--format", help="Write rows as CSV or Parquet, or the histograms.")] = Form.CSV,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write to this folder (default: export in the run's folder).")
-    ] = None,
-    table: Annotated[
-        list[TableChoice] | None, typer.Option(help="Write only this table; may be repeated (default: all).")
     ] = None,
     metric: Annotated[
         str | None,
@@ -190,30 +176,27 @@ def export(
     Says what it wrote, a line per file. A run that was killed is closed first; of one that is under way, it writes what
     is there so far.
     """
-    from reports.export import TABLES, export_log, export_tables
+    from reports.export import export_log, export_tables
     from reports.runs import document_of
     from reports.summary.trust import validity_of
 
-    _refuse_mixture(form, table, metric)
+    _refuse_mixture(form, metric)
     run = run_named(name)
     close_if_left(run)
     if form is Form.HLOG:
         written = [export_log(run, out, metric, force=force)]
     else:
-        tables = [name for name in TABLES if not table or name in table]
-        written = export_tables(run, cast("Format", form.value), out, tables, force=force)
+        written = export_tables(run, cast("Format", form.value), out, force=force)
     for one in written:
         sys.stdout.write(f"{printable(str(one.path))}  {one.count:,} {one.what}\n")
     if validity_of(document_of(run)).status == "invalid":
         print("rtbench: the run is INVALID: do not use its values; the rows are for finding out why", file=sys.stderr)
 
 
-def _refuse_mixture(form: Form, table: list[TableChoice] | None, metric: str | None) -> None:
+def _refuse_mixture(form: Form, metric: str | None) -> None:
     """Options that say nothing together."""
     from bench.metrics import CATALOGUE
 
-    if form is Form.HLOG and table:
-        raise UsageError("--table goes with csv, parquet and json: histograms are of the whole run; leave it out")
     if form is not Form.HLOG and metric is not None:
         raise UsageError("--metric goes with --format hlog: rows have every metric; leave it out")
     if metric is not None and metric not in CATALOGUE:

@@ -80,7 +80,7 @@ class ReadByLocust(TyperCommand):
     """A command whose words are passed on as they are, but for a request for help."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """What the help, the manual page and the completion of shells show."""
+        """What the help and the completion of shells show."""
         return [*shown_parameters(), *super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

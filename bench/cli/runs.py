@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,35 +11,19 @@ import typer
 from bench.cli.report import FOLDER, wants_colour
 from bench.errors import INVALID_STATUS, UsageError
 from bench.live_line import text_width
-from bench.plain import json_text, one_line, printable
+from bench.plain import json_text, printable
 
 
 def runs(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="folder of the runs", envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
-    remove: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="remove this run, by its name or its folder; may be repeated"),
-    ] = None,
-    older_than: Annotated[
-        str,
-        typer.Option(metavar="AGE", help="remove the runs that are older than this: 30d, or a date such as 2026-11-01"),
-    ] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask before runs are removed")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the list as JSON")] = False,
 ) -> None:
-    """List the runs of a folder, newest first: targets, sessions, verdict, size on disk, labels.
-
-    With --remove or --older-than remove runs instead, but none that is under way, and no other folders.
-    """
+    """List the runs of a folder, newest first: targets, sessions, verdict, size on disk, labels."""
     from bench.run.kept import kept_runs
 
-    if remove or older_than:
-        if as_json:
-            raise UsageError("--json lists runs, --remove and --older-than remove them: leave one of them out")
-        _remove(folder, remove or [], older_than, yes=yes)
-    elif as_json:
+    if as_json:
         import msgspec
 
         print(json_text(msgspec.to_builtins(kept_runs(folder))))
@@ -50,63 +31,6 @@ def runs(
         from bench.cli.runs_text import table
 
         sys.stdout.write(table(kept_runs(folder), text_width(), colour=wants_colour()))
-
-
-def _remove(folder: Path, names: Sequence[str], older_than: str, *, yes: bool) -> None:
-    """Raises UsageError where one of the names is no run, or may not go."""
-    from bench.run.kept import check_removable, chosen_run, remove_run
-
-    chosen: dict[Path, Path] = {}
-    for name in names:
-        run = chosen_run(name, folder)
-        check_removable(run)
-        chosen[run.resolve()] = run
-    chosen |= {run.resolve(): run for run in _old(folder, older_than)}
-    if not chosen:
-        print("there is no run to remove")
-    elif yes or _agreed([*chosen.values()]):
-        for run in chosen.values():
-            remove_run(run)
-            print(f"removed {printable(str(run))}")
-    else:
-        print("nothing was removed")
-
-
-def _old(folder: Path, older_than: str) -> Iterator[Path]:
-    """The runs that are so old and may go; of others it is said why they stay."""
-    from bench.clock import utc_ns
-    from bench.run.kept import check_removable, kept_runs
-
-    before_ns = before_utc_ns(older_than, utc_ns()) if older_than else 0
-    for run in kept_runs(folder).runs:
-        if run.started_utc_ns < before_ns:
-            try:
-                check_removable(folder / run.name)
-            except UsageError as problem:
-                print(f"stays: {one_line(str(problem))}")
-            else:
-                yield folder / run.name
-
-
-def before_utc_ns(age: str, now_utc_ns: int) -> int:
-    """The instant so many days ago (30d), or at which a day (2026-11-01, UTC) began. Raises UsageError for others."""
-    from bench.units import NS_PER_S
-
-    try:
-        if days := re.fullmatch(r"(\d{1,5})d", age, re.ASCII):
-            return now_utc_ns - int(timedelta(days=int(days[1])).total_seconds()) * NS_PER_S
-        return int(datetime.strptime(age, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * NS_PER_S
-    except ValueError:
-        raise UsageError(f"--older-than must be days such as 30d, or a date such as 2026-11-01, not {age}") from None
-
-
-def _agreed(chosen: Sequence[Path]) -> bool:
-    for run in chosen:
-        print(printable(str(run)))
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm the removal: add --yes")
-    question = f"Remove {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} for good? [y/N] "
-    return input(question).strip().lower() in ("y", "yes")
 
 
 def open_run(

@@ -49,7 +49,6 @@ def simulate(
     key: Annotated[
         str | None, typer.Option(help="Ask clients for this key. Without one every client is let in.")
     ] = None,
-    key_env: Annotated[str | None, typer.Option(help="Ask for the key in this environment variable.")] = None,
     token_lifetime: Annotated[
         float | None,
         typer.Option(
@@ -99,7 +98,9 @@ def simulate(
     faults = [read_line(line) for line in fault or ()]
     chosen = _profile(profile, from_run, from_run_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
     tokens = None if token_lifetime is None else TokenIssuer(token_lifetime, secrets.token_urlsafe)
-    authenticator = Authenticator(_key(key, key_env), tokens)
+    if key == "":
+        raise UsageError("--key: an empty key would let nobody in; leave it out to let everybody in")
+    authenticator = Authenticator(key, tokens)
     identity = None if tokens is None else Identity(tokens, secrets.token_urlsafe(), chosen.faults, seed)
     _possible(chosen.faults, tls, tokens)
     if ready_file:
@@ -194,22 +195,6 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
         path = Path(scratch) / f"like {folder.name}.yaml"
         path.write_text(json.dumps(settings), encoding="utf-8")  # which is YAML, too
         return load_profile(path)
-
-
-def _key(key: str | None, key_env: str | None) -> str | None:
-    import os
-
-    from bench.errors import UsageError
-
-    if key is not None and key_env is not None:
-        raise UsageError("give --key or --key-env, not both")
-    if key_env is not None:
-        key = os.environ.get(key_env)
-        if not key:
-            raise UsageError(f"--key-env: the environment variable {key_env} is not set, or empty")
-    if key == "":
-        raise UsageError("--key: an empty key would let nobody in; leave it out to let everybody in")
-    return key
 
 
 def _possible(faults: Sequence[Fault], tls: bool, tokens: TokenIssuer | None) -> None:

@@ -1,9 +1,8 @@
-"""The runs that a folder keeps: finds them again, says what each of them is, and removes one for good."""
+"""The runs of a folder: finds them again, and says what each of them is."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -120,38 +119,6 @@ def newest_run(folder: Path) -> Path:
     if not began:
         raise UsageError(f"no run in {folder} has ended: wait for one, or name a run by its folder")
     return max(began, key=lambda path: began[path])
-
-
-def remove_run(run: Path) -> None:
-    """Remove a run's folder with all that is in it. Raises UsageError where that is no run folder, or may not go.
-
-    run.json goes last: what is left of a removal that was cut is a run still, and can be removed again.
-    """
-    check_removable(run)
-    run = run.resolve()
-    try:
-        for path in run.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name != "run.json":
-                path.unlink()
-        shutil.rmtree(run)
-    except OSError as error:
-        raise UsageError(f"{run} cannot be removed: {error.strerror}: {error.filename}") from None
-
-
-def check_removable(run: Path) -> None:
-    """Raises UsageError where this is no run folder, may still be written to, or holds other runs as well."""
-    document = files.read_document(run)
-    if run.is_symlink():
-        raise UsageError(f"{run} is a link to a run, which is not removed: name the folder itself")
-    if is_under_way(run, document):
-        raise UsageError(f"{run} is under way, and is not removed: end it first")
-    if not writer_is_gone(run, document):
-        host = (document.get("writer") or {}).get("host") or "another host"
-        raise UsageError(f"{run} may be under way on {host}, and is not removed from here")
-    if others := [path.parent for path in run.rglob("run.json") if path.parent != run]:
-        raise UsageError(f"{run} is not removed: there are other runs in it, such as {others[0]}")
 
 
 def _problem(folder: Path, error: UsageError | msgspec.ValidationError) -> str:

@@ -281,7 +281,7 @@ class LiveView:
         per_s = (events - self._events) * NS_PER_S / since_ns if self._shown_ns else 0.0
         self._events, self._shown_ns = events, now_ns
         parts = live_parts(self._standings.values(), per_s)
-        self._line.draw([fitted(parts, self._line.width, colour=self._line.colour)])
+        self._line.draw(fitted(parts, self._line.width, colour=self._line.colour))
 
 
 def live_parts(standings: Collection[Standing], events_per_s: float) -> Iterator[LinePart]:

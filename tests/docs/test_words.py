@@ -10,8 +10,11 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from bench.cli.app import commands
 
 ROOT = Path(__file__).parents[2]
 WORDS = (
@@ -89,9 +92,15 @@ def test_no_text_on_a_screen_uses_a_coined_word_as_a_term(module: str) -> None:
 
 
 def test_no_help_uses_a_coined_word_as_a_term() -> None:
-    manual = (ROOT / "docs" / "man" / "rtbench.1").read_text(encoding="utf-8")
+    assert [(words, text) for text in helps(commands()) if (words := found_in(text))] == []
 
-    assert [(words, line) for line in manual.splitlines() if (words := found_in(line))] == []
+
+def helps(command: Any) -> Iterator[str]:
+    """The help of a command, of its options and of those below it."""
+    yield command.help or ""
+    yield from (str(getattr(one, "help", None) or "") for one in command.params)
+    for below in getattr(command, "commands", {}).values():
+        yield from helps(below)
 
 
 @pytest.mark.parametrize("page", PAGES)

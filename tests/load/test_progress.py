@@ -427,22 +427,6 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     }
 
 
-def test_the_trend_is_the_p95_of_the_last_hundred_turns_the_failed_among_them() -> None:
-    tally = Tally()
-    both = (TTFA, VALUE_OF_TTFA)
-    reports = [
-        ProgressReport(times_us=of_step({"sweden": dict.fromkeys(both, [900_000] * 99)})),  # too few
-        ProgressReport(times_us=of_step({"sweden": dict.fromkeys(both, [100_000] * 95)}), failures=failed(5)),
-        ProgressReport(failures=failed(6)),
-    ]
-    for standing in reports:
-        tally.add(0, standing)
-        tally.sample()
-
-    (wait,) = tally.figures("sweden", tally.waits(), tally.total.failures)
-    assert wait.trend_ms == (100, math.inf)
-
-
 def failed(count: int) -> Failures:
     return {"sweden": [(TTFA, count), (VALUE_OF_TTFA, count)]}
 

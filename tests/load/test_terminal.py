@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.load.leading.tally import Tally
 from bench.load.leading.terminal import Moment, TerminalView, clock, left_s, line, phase
-from bench.load.playing.progress import BOUND, DESIGN, TARGET_COUNTS, VALUE, WAIT, LiveKey, ProgressReport
+from bench.load.playing.progress import BOUND, VALUE, WAIT, LiveKey, ProgressReport
 from tests.helpers import designs
 from tests.terminal import screen, terminal
 
@@ -375,87 +375,6 @@ def test_a_dumb_terminal_gets_plain_lines() -> None:
 
     assert text.startswith("rtbench: measuring")
     assert "\x1b" not in text
-
-
-def live(**changes: Any) -> Tally:
-    """Of two targets."""
-    counts = dict.fromkeys(TARGET_COUNTS, 0.0) | {"sessions_open": 12, "turns_succeeded": 409, "turns_failed": 3}
-    counts |= dict.fromkeys(DESIGN, 412.0)
-    times = {"sweden": TIMES, "east": TIMES}
-    return tally(targets={"sweden": counts, "east": counts | {"turns_failed": 0}}, times_us=times, **changes)
-
-
-def rows_of(text: str) -> list[str]:
-    """What a terminal shows after this was written to it: lines go up, are written over, and are erased."""
-    rows, at, column = [""], 0, 0
-    for piece in re.split(r"(\x1b\[\d+A|\x1b\[[KJ]|\r|\n)", text):
-        if up := re.fullmatch(r"\x1b\[(\d+)A", piece):
-            at -= int(up[1])
-        elif piece == "\n":
-            at, column = at + 1, 0
-            rows += [""] * (at + 1 - len(rows))
-        elif piece == "\x1b[J":
-            del rows[at + 1 :]
-        elif piece == "\r":
-            column = 0
-        elif piece == "\x1b[K":
-            rows[at] = rows[at][:column]
-        else:
-            rows[at] = rows[at][:column] + piece + rows[at][column + len(piece) :]
-            column += len(piece)
-    return rows
-
-
-def test_with_live_a_row_for_each_target_stands_below_the_line() -> None:
-    with terminal(120) as (reads, stream):
-        view = TerminalView(stream, {"NO_COLOR": "1"}, table=True)
-        made = live()
-        made.sample()
-        for second in range(3):
-            view.show(made, MOMENT, second * S)
-        first, *rows = rows_of(screen(reads))
-
-    assert "01:18 left" in first
-    assert [row.split()[0] for row in rows if "─" not in row] == ["target", "east", "sweden"]
-    assert rows[-1].split() == ["sweden", "12", "412", "3", "ttfa", "486", "902", "█", "0", "0.00", "OK"]
-
-
-def test_a_table_leaves_nothing_and_what_is_said_takes_its_place() -> None:
-    with terminal(120) as (reads, stream):
-        view = TerminalView(stream, {"NO_COLOR": "1"}, table=True)
-        view.show(live(), MOMENT, 0)
-        view.say("the run ends early")
-        view.show(live(), MOMENT, 2 * S)
-        view.clear()
-        shown = rows_of(screen(reads))
-
-    assert shown == ["rtbench: the run ends early", ""]
-
-
-@pytest.mark.parametrize("columns", [60, 80, 200])
-def test_a_table_fits_its_terminal(columns: int) -> None:
-    with terminal(columns) as (reads, stream):
-        TerminalView(stream, {"NO_COLOR": "1"}, table=True).show(live(), MOMENT, 0)
-        shown = rows_of(screen(reads))
-
-    assert len(shown) == 5
-    assert max(map(len, shown)) < columns
-
-
-def test_a_table_of_many_targets_is_cut_at_the_end_of_the_screen() -> None:
-    counts = dict.fromkeys(TARGET_COUNTS, 0.0)
-    with terminal(120) as (reads, stream):
-        TerminalView(stream, {}, table=True).show(tally(targets={f"t{n}": counts for n in range(99)}), MOMENT, 0)
-        shown = rows_of(screen(reads))
-
-    assert len(shown) == 23
-
-
-def test_elsewhere_there_is_no_table() -> None:
-    log = io.StringIO()
-    TerminalView(log, {}, table=True).show(live(), MOMENT, 0)
-
-    assert len(log.getvalue().splitlines()) == 1
 
 
 def test_a_reader_that_has_gone_does_not_end_the_run() -> None:

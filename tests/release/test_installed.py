@@ -98,7 +98,6 @@ def it_holds_the_packages_with_their_data_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     packages = {"rtbench", "bench", "reports", "scenarios"}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name and ".data/" not in name} == packages
-    assert any(name.endswith(".data/data/share/man/man1/rtbench.1") for name in names)
     for page in ("index.md", "check.md", "ci/github-nightly.yml", "ci/files/call.yaml"):
         assert any(name.endswith(f".data/data/share/doc/rtbench/{page}") for name in names)
     shipped = [path for folder in ("bench", "reports", "rtbench", "scenarios") for path in (ROOT / folder).rglob("*")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,13 @@ from bench.run.folder import SCHEMAS
 from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
 from reports import export as export_rows
-from reports.export import TABLES, Format, export_log, export_schema, export_tables, json_lines, write_csv
+from reports.export import TABLES, Format, export_log, export_schema, export_tables, write_csv
 from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 PLAN = Plan(sessions=12, turns=4, failed=0.2, refused=1, usage=True, kinds=("vad", "typed"))
-NUMBERS = st.one_of(st.none(), st.floats())
 
 
 def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table:
@@ -40,9 +38,6 @@ def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table
     schema = export_schema(table)
     if form == "parquet":
         return pq.read_table(path)
-    if form == "json":
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return pa.Table.from_pylist(lines, schema=schema)
     types = {field.name: field.type for field in schema}
     told = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
     return pa_csv.read_csv(path, convert_options=told)
@@ -54,12 +49,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> reports.Run:
     return reports.load(synthetic.write(tmp_path_factory.mktemp("kept") / "run", PLAN))
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_reads_back_with_its_types_and_the_metrics_that_a_frame_has(
     tmp_path: Path, run: reports.Run, table: run_folder.TableName, form: Format
 ) -> None:
-    (written,) = export_tables(run.folder, form, tmp_path / "out", [table])
+    written = export_tables(run.folder, form, tmp_path / "out")[TABLES.index(table)]
     found, frame = read_back(written.path, table, form), getattr(run, table)
 
     assert found.schema.equals(export_schema(table))
@@ -75,20 +70,18 @@ def test_a_table_reads_back_with_its_types_and_the_metrics_that_a_frame_has(
             np.testing.assert_array_equal(values.to_numpy(dtype=float), frame[name].to_numpy(dtype=float))
 
 
-def test_what_does_not_exist_is_empty_in_csv_and_null_in_json(tmp_path: Path) -> None:
+def test_what_does_not_exist_is_empty_in_csv(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", Plan(sessions=1, turns=1, text=True))
-    (csv,) = export_tables(folder, "csv", tmp_path, ["turns"])
-    (lines,) = export_tables(folder, "json", tmp_path, ["turns"])
+    csv, *_ = export_tables(folder, "csv", tmp_path / "out")
     header, row = csv.path.read_text(encoding="utf-8").splitlines()
     cells = dict(zip(header.split(","), row.split(","), strict=True))
 
     assert cells['"voice_to_voice_ms"'] == ""
-    assert json.loads(lines.path.read_text(encoding="utf-8"))["voice_to_voice_ms"] is None
     assert float(cells['"ttft_ms"']) > 0
 
 
 def test_pandas_reads_a_csv_by_itself(tmp_path: Path, run: reports.Run) -> None:
-    (written,) = export_tables(run.folder, "csv", tmp_path, ["turns"])
+    written, *_ = export_tables(run.folder, "csv", tmp_path)
     found = pd.read_csv(written.path)
 
     np.testing.assert_allclose(found["ttfa_ms"], run.turns["ttfa_ms"], rtol=1e-15)
@@ -156,7 +149,8 @@ def test_an_empty_run_has_files_with_columns_and_no_rows(tmp_path: Path) -> None
 
 def test_nothing_is_overwritten_unless_that_is_asked_for(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", PLAN)
-    export_tables(folder, "csv", tables=["turns"])
+    (folder / "export").mkdir()
+    (folder / "export" / "turns.csv").write_text("of an earlier export")
 
     with pytest.raises(UsageError, match=r"turns\.csv exists already; --force overwrites it"):
         export_tables(folder, "csv")
@@ -185,16 +179,6 @@ def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@given(st.lists(st.tuples(st.one_of(st.none(), st.text()), NUMBERS), min_size=1))
-def test_any_text_and_any_number_survives_json(cells: list[tuple[str | None, float | None]]) -> None:
-    texts, numbers = [text for text, _ in cells], [number for _, number in cells]
-    piece = pa.table({'a "name"': pa.array(texts, pa.string()), "number": pa.array(numbers, pa.float64())})
-    found = [json.loads(line) for line in json_lines(piece)]
-
-    assert [row['a "name"'] for row in found] == texts
-    assert [row["number"] for row in found] == [n if n is not None and np.isfinite(n) else None for n in numbers]
-
-
 @given(texts=st.lists(st.one_of(st.none(), st.text()), min_size=1))
 def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str | None]) -> None:
     path = tmp_path_factory.mktemp("csv") / "texts.csv"
@@ -209,11 +193,12 @@ def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: 
 
 def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", PLAN)
-    ended = call("export", folder, "--format", "csv", "--table", "turns", "--table", "seconds")
+    ended = call("export", folder, "--format", "csv")
 
     assert ended.exit_code == 0, ended.output
     assert ended.output.splitlines() == [
         f"{folder}/export/turns.csv  48 rows",
+        f"{folder}/export/sessions.csv  13 rows",
         f"{folder}/export/seconds.csv  33 rows",
     ]
 
@@ -221,7 +206,7 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
 def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(tmp_path: Path) -> None:
     for valid, said in ((False, "the run is INVALID: do not use its values"), (True, "")):
         folder = synthetic.write(tmp_path / str(valid), Plan(sessions=2, valid=valid))
-        ended = call("export", folder, "--table", "seconds")
+        ended = call("export", folder)
 
         assert (ended.exit_code, said in ended.stderr, "INVALID" in ended.output) == (0, True, not valid)
 
@@ -229,7 +214,6 @@ def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--format", "hlog", "--table", "turns"), "--table goes with csv"),
         (("--format", "csv", "--metric", "ttfa"), "--metric goes with --format hlog"),
         (("--format", "hlog", "--metric", "tfta"), "there is no metric tfta"),
     ],
@@ -251,21 +235,18 @@ FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
 
 
 @pytest.fixture(scope="module")
-def formulas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """CSV and JSON of a run, each of whose turns has one of them as its detail."""
+def formulas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CSV of a run, each of whose turns has one of them as its detail."""
     folder = synthetic.write(tmp_path_factory.mktemp("formulas"), Plan(sessions=len(FORMULAS), turns=1))
     edit(folder, "turns", lambda place, row: row | {"detail": FORMULAS[place], "start_ns": -5})
-    (csv,), (lines,) = (export_tables(folder, form, tables=["turns"]) for form in ("csv", "json"))
-    return csv.path, lines.path
+    return export_tables(folder, "csv")[0].path
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_a_text_that_a_spreadsheet_would_compute_is_text_in_csv_and_numbers_stay_numbers(
-    formulas: tuple[Path, Path], formula: str
+    formulas: Path, formula: str
 ) -> None:
-    place, (csv, lines) = FORMULAS.index(formula), formulas
-    found = read_back(csv, "turns", "csv")
+    place, found = FORMULAS.index(formula), read_back(formulas, "turns", "csv")
 
     assert found["detail"][place].as_py() == f"'{formula}"
     assert found["start_ns"][place].as_py() == -5
-    assert json.loads(lines.read_text(encoding="utf-8").splitlines()[place])["detail"] == formula

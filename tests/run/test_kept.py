@@ -1,12 +1,10 @@
-"""Runs are found again, listed, opened and removed; whatever is no run, or is still written to, stays."""
+"""Runs are found again, listed and opened."""
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,12 @@ from typer.testing import Result
 
 from bench.cli.app import main
 from bench.cli.report import report
-from bench.cli.runs import before_utc_ns, runs
 from bench.cli.runs_text import table
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import lock
 from bench.run.document import SCHEMA_VERSION
-from bench.run.kept import chosen_run, kept_runs, newest_run, remove_run
+from bench.run.kept import chosen_run, kept_runs, newest_run
 from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
@@ -169,111 +166,11 @@ def test_a_command_without_a_name_says_where_there_is_no_run(tmp_path: Path, mon
         report(None)
 
 
-def test_named_runs_are_removed_and_nothing_else_is(tmp_path: Path) -> None:
-    run(tmp_path / "one")
-    (tmp_path / "one" / "events").mkdir()
-    (tmp_path / "one" / "events" / "s-1.jsonl").write_text("{}")
-    run(tmp_path / "two")
-    (tmp_path / "baselines").mkdir()
-
-    assert rtbench("runs", tmp_path, "--remove", "one", "--yes").stdout == f"removed {tmp_path / 'one'}\n"
-    assert {path.name for path in tmp_path.iterdir()} == {"two", "baselines"}
-
-
-def test_nothing_is_removed_where_one_of_the_names_is_no_run(tmp_path: Path) -> None:
-    run(tmp_path / "one")
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "kept.txt").write_text("kept")
-    for other in ("notes", "nothing", ".", ".."):
-        ended = rtbench("runs", tmp_path, "--remove", "one", "--remove", other, "--yes")
-
-        assert isinstance(ended.exception, UsageError)
-    assert (tmp_path / "one" / "run.json").exists()
-    assert (tmp_path / "notes" / "kept.txt").exists()
-
-
-def test_a_link_and_a_run_with_others_in_it_stay(tmp_path: Path) -> None:
-    outer = run(tmp_path / "outer")
-    run(outer / "inner")
-    (tmp_path / "link").symlink_to(outer / "inner")
-    for folder in (outer, tmp_path / "link"):
-        with pytest.raises(UsageError, match="not removed"):
-            remove_run(folder)
-
-    assert (outer / "inner" / "run.json").exists()
-
-
-def test_a_removal_follows_no_link(tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / "file").write_text("kept")
-    folder = run(tmp_path / "run")
-    (folder / "link").symlink_to(kept)
-    remove_run(folder)
-
-    assert not folder.exists()
-    assert (kept / "file").exists()
-
-
-def test_what_is_left_of_a_removal_that_was_cut_can_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = run(tmp_path / "run")
-    (folder / "events").mkdir()
-
-    def cut(path: Path) -> None:
-        raise PermissionError(1, "Operation not permitted", str(path))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(shutil, "rmtree", cut)
-        with pytest.raises(UsageError, match="cannot be removed: Operation not"):
-            remove_run(folder)
-    assert [each.name for each in kept_runs(tmp_path).runs] == ["run"]
-    remove_run(folder)
-
-    assert not folder.exists()
-
-
-def test_old_runs_are_removed_and_of_those_one_under_way_stays(tmp_path: Path) -> None:
-    run(tmp_path / "first")
-    run(tmp_path / "second", 1)
-    run(tmp_path / "third", 2)
-    under_way(tmp_path / "live", pid=os.getpid())
-    ended = rtbench("runs", tmp_path, "--older-than", "2026-11-22", "--yes")
-
-    assert {path.name for path in tmp_path.iterdir()} == {"third", "live"}
-    assert "stays: " in ended.stdout
-    assert rtbench("runs", tmp_path, "--older-than", "2026-11-20", "--yes").stdout == "there is no run to remove\n"
-
-
-def test_ages_are_days_or_a_date() -> None:
-    assert before_utc_ns("30d", BEGAN_NS) == BEGAN_NS - 30 * DAY_NS
-    assert before_utc_ns("2026-11-20", 0) == BEGAN_NS // DAY_NS * DAY_NS
-    for age in ("30", "soon", "30 d", "2026-13-01", "-1d", ""):
-        with pytest.raises(UsageError, match="--older-than must be days"):
-            before_utc_ns(age, BEGAN_NS)
-
-
 class Terminal(io.StringIO):
     """Somebody who answers."""
 
     def isatty(self) -> bool:
         return True
-
-
-@pytest.mark.parametrize(("answer", "stays"), [("n", True), ("", True), ("y", False)])
-def test_a_removal_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, stays: bool) -> None:
-    folder = run(tmp_path / "one")
-    monkeypatch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
-    runs(tmp_path, remove=["one"])
-
-    assert folder.exists() == stays
-
-
-def test_where_nobody_can_answer_nothing_is_removed(tmp_path: Path) -> None:
-    folder = run(tmp_path / "one")
-    ended = rtbench("runs", tmp_path, "--remove", "one")
-
-    assert "add --yes" in str(ended.exception)
-    assert (folder / "run.json").exists()
 
 
 def test_open_shows_the_newest_page_and_makes_the_one_that_is_missing(

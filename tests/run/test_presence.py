@@ -91,7 +91,6 @@ def test_a_trend_names_the_run_that_cannot_be_read(home: Path, monkeypatch: pyte
             "open",
             "open one",
             "runs",
-            "runs --remove one --yes",
             "sample-size --pilot runs/one",
             "export one",
         ),

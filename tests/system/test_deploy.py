@@ -21,7 +21,7 @@ from tests import forked
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
-JOB, OPERATOR = DEPLOY / "kubernetes" / "job" / "rtbench.yaml", DEPLOY / "kubernetes" / "operator" / "locusttest.yaml"
+JOB = DEPLOY / "kubernetes" / "job" / "rtbench.yaml"
 CALIBRATE = JOB.with_name("calibrate.yaml")
 COMPOSE = DEPLOY / "compose.yaml"
 LOAD_TEST = DEPLOY / "azure-load-testing" / "load-test.yaml"
@@ -142,23 +142,6 @@ SERVICE = table(
 MOUNT = table(
     "name mountPath", name=NAME, mountPath=TEXT, readOnly=YES_OR_NO, target={"enum": ["master", "worker", "both"]}
 )
-LOCUST_TEST = table(
-    "image master worker",
-    image=TEXT,
-    master=table("command", command=TEXT, labels=TEXTS, resources=RESOURCES),
-    worker=table(
-        "command replicas", command=TEXT, labels=TEXTS, resources=RESOURCES, replicas=WHOLE | {"maximum": 500}
-    ),
-    testFiles=table(configMapRef=NAME),
-    env=table(secretRefs=listed(table("name", name=NAME)), variables=listed(ENTRY)),
-    volumes=listed(VOLUME),
-    volumeMounts=listed(MOUNT),
-    security=table(
-        "podSecurityContext containerSecurityContext",
-        podSecurityContext=POD_SECURITY,
-        containerSecurityContext=CONTAINER_SECURITY,
-    ),
-)
 KINDS = {
     "ServiceAccount": document("v1", "ServiceAccount"),
     "ConfigMap": document("v1", "ConfigMap", data=TEXTS),
@@ -167,7 +150,6 @@ KINDS = {
     "NetworkPolicy": document("networking.k8s.io/v1", "NetworkPolicy", spec=POLICY),
     "Pod": document("v1", "Pod", spec=POD),
     "Job": document("batch/v1", "Job", spec=JOB_SPEC),
-    "LocustTest": document("locust.io/v2", "LocustTest", spec=LOCUST_TEST),
 }
 AZURE_LOAD_TEST = table(
     "version testId testType testPlan engineInstances autoStop env",
@@ -198,8 +180,8 @@ def walked(value: Any) -> Iterator[Any]:
         yield from walked(inner)
 
 
-@pytest.mark.parametrize("path", [JOB, CALIBRATE, OPERATOR], ids=lambda path: path.stem)
-def test_a_manifest_is_of_the_kinds_that_kubernetes_and_the_operator_know(path: Path) -> None:
+@pytest.mark.parametrize("path", [JOB, CALIBRATE], ids=lambda path: path.stem)
+def test_a_manifest_is_of_the_kinds_that_kubernetes_knows(path: Path) -> None:
     for manifest in documents(path):
         jsonschema.validate(manifest, KINDS[manifest["kind"]])
 
@@ -230,14 +212,6 @@ def test_the_two_jobs_are_one_run_whose_master_waits_for_all_of_its_workers() ->
     assert f"--expect-workers={pods * int(cores)}" in master["args"]
 
 
-def test_a_worker_of_the_operator_is_one_process_on_one_core() -> None:
-    """Its master expects as many workers as there are pods."""
-    (worker,) = [spec["worker"] for spec in walked(documents(OPERATOR)) if "worker" in spec]
-
-    assert worker["resources"]["requests"]["cpu"] == worker["resources"]["limits"]["cpu"] == "1"
-    assert "--processes" not in worker["command"]
-
-
 def test_nodes_are_calibrated_in_a_pod_like_those_of_the_workers() -> None:
     (pod,) = [document["spec"] for document in documents(CALIBRATE)]
     jobs = {document["metadata"]["name"]: document["spec"] for document in documents(JOB) if document["kind"] == "Job"}
@@ -265,33 +239,30 @@ def test_the_documented_wait_for_the_job_ends_with_every_verdict() -> None:
 
 
 def test_only_workers_reach_a_master_and_only_at_locust_s_port() -> None:
-    for path in (JOB, OPERATOR):
-        policies = {d["metadata"]["name"]: d["spec"] for d in documents(path) if d["kind"] == "NetworkPolicy"}
-        (rule,) = policies["rtbench-master"]["ingress"]
-        assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "rtbench", "role": "worker"}}}]
-        assert [port["port"] for port in rule["ports"]] == [5557]
+    policies = {d["metadata"]["name"]: d["spec"] for d in documents(JOB) if d["kind"] == "NetworkPolicy"}
+    (rule,) = policies["rtbench-master"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "rtbench", "role": "worker"}}}]
+    assert [port["port"] for port in rule["ports"]] == [5557]
 
 
 def test_pods_have_the_labels_that_services_and_policies_choose_by() -> None:
     labels = [
         spec["template"]["metadata"]["labels"] if "template" in spec else spec["labels"]
-        for path in (JOB, OPERATOR)
-        for spec in walked(documents(path))
+        for spec in walked(documents(JOB))
         if "template" in spec or {"command", "labels"} <= spec.keys()
     ]
     chosen = [
         spec.get("matchLabels") or spec.get("selector")
-        for path in (JOB, OPERATOR)
-        for spec in walked(documents(path))
+        for spec in walked(documents(JOB))
         if "matchLabels" in spec or "selector" in spec
     ]
 
-    assert len(labels) == 4
+    assert len(labels) == 2
     assert all(any(choice.items() <= label.items() for label in labels) for choice in chosen)
 
 
 def test_what_a_pod_mounts_is_there() -> None:
-    for spec in walked(documents(JOB) + documents(OPERATOR)):
+    for spec in walked(documents(JOB)):
         if "volumes" in spec:
             volumes = {volume["name"] for volume in spec["volumes"]}
             mounts = spec.get("volumeMounts") or spec["containers"][0]["volumeMounts"]
@@ -299,7 +270,7 @@ def test_what_a_pod_mounts_is_there() -> None:
 
 
 def command_lines() -> Iterator[list[str]]:
-    for spec in walked(documents(JOB) + documents(OPERATOR)):
+    for spec in walked(documents(JOB)):
         if "args" in spec:
             yield spec["args"]
         if "command" in spec:
@@ -329,12 +300,12 @@ def parsed(lines: list[list[str]]) -> set[str]:
 def test_every_option_of_a_command_line_exists() -> None:
     lines = list(command_lines())
 
-    assert len(lines) == 5
+    assert len(lines) == 3
     parsed(lines)
 
 
 def test_every_variable_is_one_of_an_option_or_of_the_service() -> None:
-    objects = list(walked(documents(JOB) + documents(OPERATOR) + documents(LOAD_TEST)))
+    objects = list(walked(documents(JOB) + documents(LOAD_TEST)))
     named = {entry["name"] for spec in objects for entry in spec.get("env") or () if isinstance(spec.get("env"), list)}
     named |= {entry["name"] for spec in objects for entry in spec.get("variables") or ()}
     (options,) = (d["data"] for d in documents(JOB) if d["metadata"]["name"] == "rtbench-options")
@@ -521,10 +492,10 @@ def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
 
 
 def test_images_of_manifests_are_named_with_a_version_and_without_a_registry() -> None:
-    named = documents(JOB) + documents(OPERATOR) + documents(COMPOSE)
+    named = documents(JOB) + documents(COMPOSE)
     images = [spec["image"] for spec in walked(named) if "image" in spec]
 
-    assert len(images) == 5
+    assert len(images) == 4
     assert all(IMAGE.fullmatch(image) for image in images), images
 
 

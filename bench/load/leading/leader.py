@@ -211,7 +211,7 @@ class Leader(ProcessRole):
         monitor = self._current.monitor
         if monitor is not None:
             self._keep_budget(monitor)
-            monitor.sample()
+            monitor.tell_telemetry()
             if not self._current.ending:
                 monitor.keep_looks()
             monitor.show(self._current.ending)

@@ -143,7 +143,7 @@ def attributes_of(target: Target) -> dict[str, str]:
 
 OVER_S = 1.0
 """A run that is ended so shortly before its time is over has had its time."""
-SAMPLE_NS = 5 * NS_PER_S
+TELL_NS = 5 * NS_PER_S
 
 
 class Monitor:
@@ -166,7 +166,7 @@ class Monitor:
         self._stop, self._looks, self._telemetry = stop, looks, telemetry
         self._tally = Tally(planned.chunk_ms, [target.label for target in planned.targets])
         self._held_s: dict[int, dict[str, float]] = {}
-        self._began_ns = self._sampled_ns = monotonic_ns()
+        self._began_ns = self._told_ns = monotonic_ns()
         self._targets: list[TargetStanding] = []
         self._targets_ns = 0
         self.spent = False
@@ -217,14 +217,12 @@ class Monitor:
             self._targets, self._targets_ns = self._tally.targets(now_ns), now_ns
         return self._targets
 
-    def sample(self) -> None:
-        """Note, where that is due, how long callers waited of late; asked once a second."""
+    def tell_telemetry(self) -> None:
+        """Tell telemetry, if it is due, whether the load generator keeps up; asked once a second."""
         now_ns = monotonic_ns()
-        if now_ns >= self._sampled_ns + SAMPLE_NS:
-            self._sampled_ns = now_ns
-            self._tally.sample()
-            if self._telemetry is not None:
-                self._telemetry.tell_harness(late=bool(self._tally.late()))
+        if self._telemetry is not None and now_ns >= self._told_ns + TELL_NS:
+            self._told_ns = now_ns
+            self._telemetry.tell_harness(late=bool(self._tally.late()))
 
     def show(self, ending: str = "") -> None:
         """Draw the line where it is due. `ending`: see `terminal.phase`."""

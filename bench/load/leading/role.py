@@ -72,7 +72,7 @@ class ProcessRole(ABC):
         self._environment = environment
         self._parsed: Any = environment.parsed_options
         self._runner: Any = environment.runner
-        self._view = TerminalView(sys.stderr, os.environ, table=self._parsed.live)
+        self._view = TerminalView(sys.stderr, os.environ)
         self._screen: TerminalView | None = None
         """Shows how a run goes; None where that is Locust's to show."""
         self._current = RunState()

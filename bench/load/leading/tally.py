@@ -42,11 +42,6 @@ EXPORTED = frozenset(
 )
 """Which times metrics are made of: those of LIVE_FIGURES, each turn's wait for a first delta once."""
 QUANTILES = (0.5, 0.95)
-RECENT = 100
-"""Turns whose waits are those of late."""
-TREND_SAMPLES = 24
-COURSE_SAMPLES = 720
-"""Samples, five seconds apart, that are kept for figures over time: an hour of them."""
 RATE_REPORTS = 6
 """Rates are taken over so many reports, which come a second apart."""
 SILENT_NS = 5 * NS_PER_S
@@ -68,10 +63,6 @@ class Wait:
     failed: int
     p50_ms: float | None
     p95_ms: float | None
-    trend_ms: tuple[float, ...] = ()
-    """The p95 of the last hundred turns, as it was at each `sample` of late; infinite where that was a failed one."""
-    course_ms: tuple[tuple[float, float], ...] = ()
-    """p50 and p95 of the last hundred turns at each `sample`, up to an hour of them."""
     lacking: tuple[int, ...] = ()
     """Sessions that p50 and p95 need before they are told; 0 where they have them."""
 
@@ -85,11 +76,6 @@ class Wait:
         """The instant that latency is measured from, in the words of a report."""
         spoken = SPEECH_END in (self.measured_from, CATALOGUE[self.metric].begin)
         return "end of speech" if spoken else "request sent"
-
-    @property
-    def about(self) -> str:
-        """ttfa from end of speech."""
-        return f"{self.metric} from {self.started_by}"
 
 
 @dataclass(frozen=True)
@@ -117,15 +103,10 @@ class TargetStanding:
 
 
 class _Times:
-    """The times of one key of an arm: how all are distributed, the last ones, and how their p95 went.
-
-    A failed turn's wait is infinite; among all it is not.
-    """
+    """The times of one key of an arm, without those of failed turns."""
 
     def __init__(self, metric: str) -> None:
         self.all_us = empty(metric)
-        self._recent_us: deque[float] = deque(maxlen=RECENT)
-        self.course_ms: deque[tuple[float, float]] = deque(maxlen=COURSE_SAMPLES)
 
     @property
     def count(self) -> int:
@@ -134,16 +115,6 @@ class _Times:
     def add(self, values_us: list[int]) -> None:
         values = np.array(values_us, dtype=np.int64)
         record_values(self.all_us, values[values >= 0])
-        self._recent_us.extend(values_us)
-
-    def add_failed(self, turns: int) -> None:
-        self._recent_us.extend([math.inf] * turns)
-
-    def sample(self) -> None:
-        if len(self._recent_us) == self._recent_us.maxlen:
-            ascending = sorted(self._recent_us)
-            p50, p95 = (ascending[math.ceil(p * RECENT) - 1] / US_PER_MS for p in QUANTILES)
-            self.course_ms.append((p50, p95))
 
     def quantile_ms(self, p: float) -> float | None:
         value_us = quantile(self.all_us, p)
@@ -163,32 +134,18 @@ class Tally:
 
     def add(self, worker: int, standing: ProgressReport, heard_ns: int = 0) -> None:
         """Add a process's report. `heard_ns`: when it came."""
-        before = self.last(worker) or ProgressReport()
         heard = self._heard.setdefault(worker, deque(maxlen=RATE_REPORTS))
         heard.append((heard_ns, replace(standing, times_us={})))
         for arm, steps in standing.times_us.items():
             for times in steps.values():
                 for key, values_us in times:
                     self._kept(arm, key).add(values_us)
-        for arm, counts in standing.failures.items():
-            already = dict(before.failures.get(arm, ()))
-            for failed_key, turns in counts:
-                if failed_key is not None:
-                    self._kept(arm, failed_key).add_failed(turns - already.get(failed_key, 0))
 
     def _kept(self, arm: str, key: LiveKey) -> _Times:
         of_arm = self._times[arm]
         if key not in of_arm:
             of_arm[key] = _Times(key.metric)
         return of_arm[key]
-
-    def sample(self) -> None:
-        """Note how long callers waited of late, for the trends of `figures`."""
-        for of_arm in self._times.values():
-            for key, times in of_arm.items():
-                told_twice = key.role == VALUE and key._replace(role=WAIT) in of_arm
-                if key.role != BOUND and not told_twice:
-                    times.sample()
 
     def last(self, worker: int) -> ProgressReport | None:
         """A process's last report, without its times."""
@@ -330,9 +287,7 @@ class Tally:
         p50, p95 = (
             None if lacks else self._wait_ms(times, p, turns) for p, lacks in zip(QUANTILES, lacking, strict=True)
         )
-        course = tuple(times.course_ms) if times else ()
-        trend = tuple(tail for _, tail in course[-TREND_SAMPLES:])
-        return Wait(arm, key.metric, key.measured_from, turns, failed, p50, p95, trend, course, lacking)
+        return Wait(arm, key.metric, key.measured_from, turns, failed, p50, p95, lacking)
 
     def _lacking(self, arm: str, p: float, turns: int) -> int:
         """Sessions that a quantile of so many turns takes, as in a report; 0 where they are there.

@@ -1,28 +1,22 @@
-"""Draws the live view of a run without a web UI: a line refreshed in place on a terminal, else a line now and then.
-
-With `--live` a table stands below the line, with a row for each target.
-"""
+"""Draws the live view of a run without a web UI: a line refreshed in place on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TextIO
 
 from bench.live_line import LinePart, LiveLine, fitted
-from bench.load.leading.tally import OK, Tally, TargetStanding, Wait
+from bench.load.leading.tally import OK, Tally, Wait
 from bench.load.playing.progress import ProgressReport
-from bench.metrics import FIRST_DELTAS
 from bench.money import dollars
-from bench.plain import one_line, printable
+from bench.plain import one_line
 
 FAILED = "∞"
 """A quantile that lies among failed turns: each counts as infinite latency."""
 UNKNOWN = "–"
-BARS = "▁▂▃▄▅▆▇█"
 
 
 def milliseconds(value_ms: float | None) -> str:
@@ -40,19 +34,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """Return a bar for each value ≥ 0, from nothing to the largest finite one; ∞ for an infinite one."""
-    largest = max(filter(math.isfinite, values), default=0.0) or 1.0
-    return "".join(BARS[round(value / largest * 7)] if math.isfinite(value) else FAILED for value in values)
-
-
 MAX_ARMS = 4
 """Most arms that have figures of their own in the line."""
 HELD_S = 1.0
 """Delays of starts that are shorter than this are not shown."""
 REDRAW_NS = 500_000_000
 PLAIN_NS = 10_000_000_000
-TABLE_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -202,91 +189,26 @@ def _plain(label: str) -> str:
 
 
 class TerminalView(LiveLine):
-    """Shows the line of a run on a stream; elsewhere than on a terminal a line now and then.
+    """Shows the line of a run on a stream; elsewhere than on a terminal a line now and then."""
 
-    `table`: below the line, where that is drawn in place, stands a table with a row for each target.
-    """
-
-    def __init__(
-        self, stream: TextIO, environ: Mapping[str, str], *, prefix: str = "rtbench: ", table: bool = False
-    ) -> None:
+    def __init__(self, stream: TextIO, environ: Mapping[str, str], *, prefix: str = "rtbench: ") -> None:
         super().__init__(stream, environ)
-        self._prefix, self._table = prefix, table and self.in_place
+        self._prefix = prefix
         self._phase, self._shown_ns = "", 0
 
     def show(self, tally: Tally, moment: Moment, now_ns: int) -> None:
-        """Draw the line where it is due: at a new phase; in place twice a second, a table once; every 10 s in a log."""
-        every_ns = TABLE_NS if self._table else REDRAW_NS if self.in_place else PLAIN_NS
+        """Draw the line if it is due: at a new phase; twice a second in place, every 10 s in a log."""
+        every_ns = REDRAW_NS if self.in_place else PLAIN_NS
         if moment.phase == self._phase and now_ns < self._shown_ns + every_ns:
             return
         if not self.takes():
             return
         self._phase, self._shown_ns = moment.phase, now_ns
         if self.in_place:
-            width = self.width
-            lines = [line(tally, moment, width, colour=self.colour)]
-            if self._table:
-                lines += board_lines(tally.targets(now_ns), width, colour=self.colour)[: self.rows - 2]  # what fits
-            self.draw(lines)
+            self.draw(line(tally, moment, self.width, colour=self.colour))
         else:
             self.write(f"{self._prefix}{line(tally, moment)}\n")
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
         self.write(f"{self._prefix}{one_line(text)}\n")
-
-
-COLUMNS = (
-    "target",
-    "active",
-    "turns",
-    "failed",
-    "metric",
-    "p50 ms",
-    "p95 ms",
-    "recent p95",
-    "events/s",
-    "USD",
-    "load generator",
-)
-TEXTS = frozenset({"target", "metric", "recent p95", "load generator"})
-NO_WAIT = Wait("", UNKNOWN, "", 0, 0, None, None)
-
-
-def board_lines(targets: Iterable[TargetStanding], width: int, *, colour: bool) -> list[str]:
-    """The table, a row for each target, with the trend of its p95; its lines are at most `width` columns wide."""
-    from rich import box  # rich takes its time to import
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in TEXTS else "right", no_wrap=True, overflow="ellipsis")
-    for target in targets:
-        late = target.health not in ("", OK)
-        failed = bool(target.turns_failed)
-        table.add_row(*map(Text, _row_of(target)), style="red" if late else "yellow" if failed else "")
-    screen = io.StringIO()
-    console = Console(file=screen, width=width, force_terminal=colour, color_system="standard" if colour else None)
-    console.print(table)
-    return [line.rstrip() for line in screen.getvalue().splitlines() if line.strip()]
-
-
-def _row_of(target: TargetStanding) -> tuple[str, ...]:
-    """What stands in the columns. The wait is that of most turns for a first delta."""
-    first = [wait for wait in target.waits if wait.metric in FIRST_DELTAS.values()]
-    wait = max(first, key=lambda wait: wait.turns, default=NO_WAIT)
-    return (
-        printable(target.target),
-        f"{target.sessions_open}",
-        f"{target.turns_succeeded + target.turns_failed}",
-        f"{target.turns_failed}",
-        wait.name,
-        milliseconds(wait.p50_ms),
-        milliseconds(wait.p95_ms),
-        sparkline(wait.trend_ms) if wait.p95_ms is not None else "",
-        f"{target.rates.events_received}",
-        UNKNOWN if target.usd is None else dollars(target.usd),
-        target.health or UNKNOWN,
-    )

@@ -5,8 +5,7 @@ class from `/user`; and it lets pages of other origins ask. So the door is here,
 
 What is shown are two tabs, and below all of them what Locust's other tabs pool: by the points that it documents for
 it, `extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for every
-two seconds. A tab of Locust's holds one table and no chart, so those stand in a frame below it: a page that is drawn
-here and asked for again every few seconds; nothing of it runs in the browser.
+two seconds. A tab of Locust's holds one table and no chart; latency over time goes to OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ import os
 import socket
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -27,7 +24,7 @@ from flask import Blueprint, Response, jsonify, make_response, request, send_fil
 from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
-from bench.load.leading.tally import RECENT, TargetStanding, Wait
+from bench.load.leading.tally import TargetStanding
 from bench.load.leading.terminal import FAILED, UNKNOWN
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
 from bench.money import dollars
@@ -159,6 +156,7 @@ COLUMNS = {
         "p95": "p95, ms",
         "turns": "turns",
         "failed": "failed turns",
+        "verdict": "validity so far",
     },
     SESSIONS: {
         "target": "target",
@@ -175,24 +173,17 @@ COLUMNS = {
     },
 }
 """The tables' columns: keys, which the page rewrites unless they are plain words, and heads."""
-REPORT, LIVE = "realtime/report", "realtime/live"
+GLYPHS: dict[ValidityStatus, str] = {
+    "valid": "✓",
+    "invalid": "✕",
+    "no_verdict": "?",
+}
+REPORT = "realtime/report"
 FIRST_TAB = (
     "<script>{ const first = new URL(location); if (!first.searchParams.has('tab')) { "
     f"first.searchParams.set('tab', '{WAITS}'); history.replaceState(null, '', first) }} }}</script>"
 )
 """Names the tab to open, before Locust's page, whose script runs when all of the page is there, looks for it."""
-FRAME = (
-    f"<iframe id='rtbench-live' data-page='./{LIVE}' title='Validity so far, and latency over time' hidden "
-    "style='position: absolute; left: 0; width: 100%; height: 620px; border: 0'></iframe>"
-    "<script>setInterval(() => { const frame = document.getElementById('rtbench-live'), "
-    f"table = new URLSearchParams(location.search).get('tab') == '{WAITS}' && document.querySelector('table'); "
-    "frame.hidden = !table; if (!table) return; "
-    "frame.style.top = table.getBoundingClientRect().bottom + scrollY + 12 + 'px'; "
-    "const [red] = getComputedStyle(document.body).backgroundColor.match(/\\d+/), "
-    "page = frame.dataset.page + (red < 128 ? '?dark' : ''); "
-    "if (frame.getAttribute('src') != page) frame.src = page }, 300)</script>"
-)
-"""The charts of our tab, for which Locust's page has no place: they are below its table."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
     "padding: 8px 24px'>"
@@ -226,17 +217,13 @@ def add_tabs(
             return make_response("no run of this process has been reported yet", 404)
         return send_file(path.resolve(), max_age=0)
 
-    def show_live() -> Response:
-        return make_response(live_page(targets(), dark="dark" in request.args))
-
-    pages.add_url_rule(f"/{LIVE}", view_func=web_ui.auth_required_if_enabled(show_live))
     pages.add_url_rule(f"/{REPORT}", view_func=web_ui.auth_required_if_enabled(show_report))
 
     def extend(response: Response) -> Response:
         if request.endpoint == "locust.request_stats" and response.is_json:
             response.set_data(json.dumps(response.get_json() | {"extended_stats": stats(targets())}))
         elif request.endpoint == "locust.index" and response.mimetype == "text/html":
-            response.set_data(response.get_data(as_text=True).replace("</body>", f"{FIRST_TAB}{FRAME}{NOTE}</body>"))
+            response.set_data(response.get_data(as_text=True).replace("</body>", f"{FIRST_TAB}{NOTE}</body>"))
         return response
 
     web_ui.app.register_blueprint(pages)
@@ -256,8 +243,9 @@ def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
             "p95": _cell(wait.p95_ms, wait.lacking[1:]),
             "turns": wait.turns,
             "failed": wait.failed,
+            "verdict": _validity(target),
         }
-        for place, wait in enumerate(wait for target in every for wait in target.waits)
+        for place, (target, wait) in enumerate((target, wait) for target in every for wait in target.waits)
     ]
     return [{"key": WAITS, "data": waits}, {"key": SESSIONS, "data": [_session_row(target) for target in every]}]
 
@@ -276,8 +264,15 @@ def _session_row(target: TargetStanding) -> dict[str, Any]:
         "bytesout": _bytes(target.rates.bytes_sent),
         "usd": ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced,
         "harness": target.health or "no verdict yet",
-        "verdict": f"{BADGES[target.validity][1]} {target.verdict}{' · SIMULATED' if target.simulated else ''}",
+        "verdict": _validity(target),
     }
+
+
+def _validity(target: TargetStanding) -> str:
+    """✕ INVALID: send_delay 14 ms > 10 ms. What to do: end other programs."""
+    simulated = " · SIMULATED" if target.simulated else ""
+    remedy = f". What to do: {target.remedy}" if target.remedy else ""
+    return f"{GLYPHS[target.validity]} {target.verdict}{simulated}{remedy}"
 
 
 def _bytes(rate: float) -> str:
@@ -291,123 +286,3 @@ def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
     if value_ms is None:
         return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
     return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")
-
-
-SAMPLE_S = 5
-"""Seconds between two samples of a course."""
-WIDE, HIGH, LEFT, BELOW = 560, 190, 68, 24
-INKS = ("var(--a)", "var(--b)", "var(--t2)", "var(--t3)")
-"""Colours of targets in their order, those of a report; more than four begin again."""
-STYLES = {"": "p50 (solid)", "tail": "p95 (dashed)"}
-"""The quantiles that are drawn, by the class of their lines."""
-BADGES: dict[ValidityStatus, tuple[str, str]] = {
-    "valid": ("ok", "✓"),
-    "invalid": ("no", "✕"),
-    "no_verdict": ("hm", "?"),
-}
-STYLE = (
-    ":root{color-scheme:light;--ink:#1a1f24;--soft:#5a646e;--grid:#d5dae0;--bg:#fff;"
-    "--a:#0068a8;--b:#b84a00;--t2:#16191d;--t3:#74777b;--good:#00705a;--goodbg:#e2f3ee;--bad:#b3201a;--badbg:#fbe6e4;"
-    "--warn:#7d5200;--warnbg:#fbf0d9;--sim:#5a2d91;--simbg:#efe6fa}"
-    ".dark{color-scheme:dark;--ink:#e8ebee;--soft:#a3adb7;--grid:#36404a;--bg:#121212;"
-    "--a:#5bb8f0;--b:#f2994a;--t2:#fff;--t3:#9a8f86;--good:#4fd0ac;--goodbg:#0f3029;--bad:#ff8a80;--badbg:#441b19;"
-    "--warn:#e8b84a;--warnbg:#3a2c0d;--sim:#cdb0f7;--simbg:#2e2145}"
-    "body{margin:12px 24px;background:var(--bg);color:var(--ink);font:15px/1.4 system-ui,sans-serif}"
-    "b{display:inline-block;margin:2px 0;padding:4px 12px;border:1.5px solid;border-radius:6px}"
-    ".ok{color:var(--good);background:var(--goodbg)}"
-    ".no{color:var(--bad);background:var(--badbg)}.hm{color:var(--warn);background:var(--warnbg)}"
-    ".sim{color:var(--sim);background:var(--simbg)}"
-    "p{margin:6px 0;color:var(--soft)}h2{font-size:15px;margin:14px 0 2px}svg{max-width:100%;font:12px system-ui}"
-    "main{display:flex;flex-wrap:wrap;gap:0 32px}text{fill:var(--soft)}.grid{stroke:var(--grid)}"
-    "path{fill:none;stroke-width:2}.tail{stroke-dasharray:6 3}"
-    "@media(max-width:600px){svg{font-size:20px}}"  # of a figure that is drawn smaller there
-)
-
-
-def live_page(targets: Sequence[TargetStanding], *, dark: bool = False) -> str:
-    """The page: how the run stands, and a figure for each metric that has been measured often enough.
-
-    `dark`: as Locust's page is, whose visitors may choose otherwise than their system.
-    """
-    waits = [wait for target in targets for wait in target.waits if len(wait.course_ms) > 1 and not all(_hidden(wait))]
-    drawn = [
-        _figure(about, [wait for wait in waits if wait.about == about])
-        for about in dict.fromkeys(wait.about for wait in waits)
-    ]
-    few = f"<p>Charts begin after {RECENT} turns of a metric.</p>" if targets and not drawn else ""
-    return (
-        f"<!doctype html><html lang='en' class='{'dark' if dark else ''}'><meta charset='utf-8'>"
-        "<meta http-equiv='refresh' content='5'>"
-        f"<title>Realtime latency</title><style>{STYLE}</style>{_badges(targets)}{few}"
-        f"<main>{''.join(drawn)}</main></html>"
-    )
-
-
-def _badges(targets: Sequence[TargetStanding]) -> str:
-    if not targets:
-        return "<p>No run has started.</p>"
-    style, glyph = BADGES[targets[0].validity]
-    simulated = "<b class='sim'>◇ SIMULATED</b> " if targets[0].simulated else ""
-    remedy = f"<p><strong>What to do:</strong> {escape(targets[0].remedy)}.</p>" if targets[0].remedy else ""
-    return f"<p><b class='{style}'>{glyph} {escape(targets[0].verdict)}</b> {simulated}</p>{remedy}"
-
-
-def _hidden(wait: Wait) -> tuple[bool, bool]:
-    """Whether p50 and p95 are not drawn: the charts show what the table shows."""
-    return wait.p50_ms is None, wait.p95_ms is None
-
-
-def _figure(about: str, waits: Sequence[Wait]) -> str:
-    """p50 solid and p95 dashed of the last turns, by target, as far as the table shows them; a gap if ∞."""
-    times = max(len(wait.course_ms) for wait in waits)
-    drawn = [
-        (place, style, values)
-        for place, wait in enumerate(waits)
-        for style, values, hidden in zip(STYLES, zip(*wait.course_ms, strict=True), _hidden(wait), strict=True)
-        if not hidden
-    ]
-    told = [value for _, _, values in drawn for value in values if math.isfinite(value)]
-    top, inks = _round_up(max(told, default=1.0)), [INKS[place % len(INKS)] for place in range(len(waits))]
-    lines = [
-        f"<path d='{_path(values, times, top)}' style='stroke:{inks[place]}' class='{style}'/>"
-        for place, style, values in drawn
-    ]
-    names = [f"<span style='color:{ink}'>● {escape(wait.arm)}</span>" for ink, wait in zip(inks, waits, strict=True)]
-    ticks = [
-        f"<line class='grid' x1='{LEFT}' x2='{WIDE}' y1='{y}' y2='{y}'/>"
-        f"<text x='{LEFT - 6}' y='{y + 4}' text-anchor='end'>{top * share:,.0f}</text>"
-        for share in (0, 0.5, 1)
-        for y in [round(HIGH - BELOW - share * (HIGH - BELOW - 8))]
-    ]
-    minutes = (times - 1) * SAMPLE_S / 60
-    ends = (
-        f"<text x='{LEFT}' y='{HIGH - 4}'>{minutes:.1f} min ago</text>"
-        f"<text x='{WIDE}' y='{HIGH - 4}' text-anchor='end'>now</text>"
-    )
-    quantiles = " and ".join(STYLES[style] for style in STYLES if style in {one for _, one, _ in drawn})
-    said = f"{quantiles} of the last {RECENT} turns, ms"
-    return (
-        f"<figure style='margin:0'><h2>{escape(about)}</h2><p>{said} {' '.join(names)}</p>"
-        f"<svg width='{WIDE}' height='{HIGH}' viewBox='0 0 {WIDE} {HIGH}' role='img' "
-        f"aria-label='{escape(about)}: {said}'>{''.join(ticks)}{''.join(lines)}{ends}</svg></figure>"
-    )
-
-
-def _path(values: Iterable[float], times: int, top: float) -> str:
-    """A line with a gap where a value has no end; it ends on the right, where now is."""
-    every = list(values)
-    first = times - len(every)
-    x = [LEFT + (WIDE - LEFT) * (first + place) / max(1, times - 1) for place in range(len(every))]
-    y = [HIGH - BELOW - value / top * (HIGH - BELOW - 8) for value in every]
-    points = list(zip(x, y, strict=True))
-    return "".join(
-        f"M{a[0]:.1f} {a[1]:.1f}L{b[0]:.1f} {b[1]:.1f}"
-        for a, b in pairwise(points)
-        if math.isfinite(a[1]) and math.isfinite(b[1])
-    )
-
-
-def _round_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, 50 …: where an axis ends."""
-    size = 10.0 ** math.floor(math.log10(max(value, 1.0)))
-    return next(size * step for step in (1, 2, 5, 10) if size * step >= value)

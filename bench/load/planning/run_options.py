@@ -359,7 +359,6 @@ OF_PROCESSES = (
         RunOption(None, note, flag=flag, more={"action": "store_true"})
         for flag, note in {
             "--locust-stats": "show Locust's tables without the web UI, too, instead of our line",
-            "--live": "show a table below our line, with a row for each target, on a terminal",
             "--telemetry": "send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
         }.items()
     ),

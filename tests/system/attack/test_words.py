@@ -282,7 +282,7 @@ def test_names_of_folders_whose_run_cannot_be_read_steer_nobody(tmp_path: Path, 
         (run / damage).write_text("damaged")
 
     check_commands(run, tmp_path)
-    for words in (("runs", run.parent, "--remove", run.name), ("report", f"{run}{EVIL}"), ("open", run.parent)):
+    for words in (("runs", run.parent), ("report", f"{run}{EVIL}"), ("open", run.parent)):
         assert not harm_in(told(*words)), words
 
 
@@ -395,7 +395,6 @@ def test_a_folder_s_name_steers_nobody(name: str, tmp_path: Path) -> None:
         ("baseline", "save", folder, "--baselines-dir", folder / "kept"),
         ("merge", folder, "-o", folder / "merged"),
         ("simulate", "--from-run", folder, "--port", "0"),
-        ("runs", folder.parent, "--remove", folder.name, "--yes"),
     ):
         assert not harm_in(told(*words)), words
 

@@ -40,7 +40,7 @@ def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_
     assert (checked.returncode in (0, 3, 4), checked.stderr) == (True, "")  # by how many sessions there are
     compared = rtbench("compare", only_run(tmp_path / "east"), merged)
     assert (compared.returncode in (0, 4), compared.stderr) == (True, "")
-    exported = rtbench("export", merged, "--format", "csv", "--table", "sessions")
+    exported = rtbench("export", merged, "--format", "csv")
     assert (exported.returncode, "8 rows" in exported.stdout) == (0, True)
     replayed = rtbench("replay", merged / "events" / "w1-000000.jsonl")
     assert (replayed.returncode, "w1-000000" in replayed.stdout) == (0, True)

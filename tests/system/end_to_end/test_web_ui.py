@@ -47,7 +47,6 @@ NEVER_FROM_THE_FORM = {
     "csv_prefix": "/tmp/stats",
     "processes": "9",
     "stop_timeout": "1",
-    "live": "true",
     "telemetry": "true",
 }
 UNFIT = [
@@ -268,7 +267,6 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
             assert ui.swarm(user_count="2", spawn_rate="2")["success"]
             until(lambda: any(row["turns"] >= 20 and not isinstance(row["p50"], str) for row in _figures(ui)), ui)
             until(lambda: all(f"{tables(ui)['realtime-sessions'][0][name]}"[0] != "0" for name in RATES), ui)
-            assert "◇ SIMULATED" in ui.ask("GET", "/realtime/live")[1]
             assert ui.ask("GET", "/realtime/report")[0] == 404, "that of the run before"
             rows = tables(ui)
             ui.ask("POST", "/stop")
@@ -282,7 +280,7 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
     assert (wait["measured_from"], wait["failed"], wait["p50"] > 0) == ("request sent", 0, True)
     (sessions,) = rows["realtime-sessions"]
     assert sessions["target"] == wait["target"]
-    assert sessions["verdict"].endswith(" · SIMULATED")
+    assert " · SIMULATED" in sessions["verdict"]
     assert sessions["turns"] >= 20
     folders = sorted(runs.iterdir())
     assert titles == [(folder / "report.html").read_text() for folder in folders]

@@ -1,4 +1,4 @@
-"""Runs are found again, listed, opened and removed; whatever is no run, or is still written to, stays."""
+"""Runs are found again and listed as JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from bench.errors import UsageError
-from bench.run.kept import remove_run
 from tests.run.test_kept import rtbench, run, under_way
 
 SCHEMA = Path(__file__).parents[3] / "reports" / "schemas" / "runs.schema.json"
@@ -41,17 +39,3 @@ def test_json_is_as_its_schema_says(tmp_path: Path, ended_pid: int) -> None:
         "elsewhere": None,
     }
     assert {each["sessions"] for each in said["runs"] if each["name"] != "run"} == {None}
-
-
-def test_a_run_that_may_be_written_to_stays(tmp_path: Path, ended_pid: int) -> None:
-    live, elsewhere = under_way(tmp_path / "live", pid=os.getpid()), under_way(tmp_path / "far", pid=1, host="far")
-    left = under_way(tmp_path / "left", pid=ended_pid)
-    with pytest.raises(UsageError, match="live is under way, and is not removed"):
-        remove_run(live)
-    with pytest.raises(UsageError, match="may be under way on far"):
-        remove_run(elsewhere)
-    remove_run(left)
-
-    assert (live / "run.json").exists()
-    assert (elsewhere / "run.json").exists()
-    assert not left.exists()

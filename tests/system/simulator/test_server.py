@@ -297,7 +297,7 @@ def test_sigint_says_goodbye_to_open_sessions(tmp_path: Path) -> None:
 
 
 def test_the_ready_block_says_simulated_and_never_the_key(tmp_path: Path) -> None:
-    with running_simulator("--key-env", "TEST_KEY", env={"TEST_KEY": KEY}) as ready:
+    with running_simulator("--key", KEY) as ready:
         pass
 
     machine_readable = next(line for line in ready.output.splitlines() if line.startswith("READY "))
@@ -314,9 +314,7 @@ def test_a_port_in_use_is_a_usage_error() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"key": "a", "key_env": "B"}, "not both"),
         ({"key": ""}, "empty key"),
-        ({"key_env": "RTBENCH_NO_SUCH_VARIABLE"}, "RTBENCH_NO_SUCH_VARIABLE is not set"),
         ({"profile": Path("no-such-profile.yaml")}, "no such file"),
         ({"ground_truth": Path("no-such-folder/truth.jsonl"), "port": 0}, "cannot be written"),
         ({"tls": True, "ca_out": Path("no-such-folder/ca.pem"), "port": 0}, "cannot be written"),
