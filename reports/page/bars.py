@@ -6,13 +6,11 @@ import math
 from collections.abc import Sequence
 
 from bench.metrics import VAD_SEGMENTS
-from bench.units import byte_unit
-from reports.numbers import clock, log_range, ms, plural, shortened, three
+from reports.numbers import log_range, ms, plural, shortened, three
 from reports.page.svg import (
     WIDE,
     PixelScale,
     Plot,
-    Point,
     clean,
     frame,
     glyph,
@@ -25,7 +23,6 @@ from reports.page.svg import (
     tone,
 )
 from reports.statistics.quantiles import QuantileEstimate
-from reports.summary.curves import PHASES, Flow, Stack
 from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
 from reports.wording.breakdown import segment_title
@@ -105,55 +102,6 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
             plot.path([(at + way * ARROW, y - ARROW), (at, y), (at + way * ARROW, y + ARROW)], cls)
 
 
-def flow_areas(sums: Flow, length_s: float, w: int) -> Plot:
-    """Bytes per second sent and received, all targets together."""
-    size, unit = byte_unit(float(max(sums.sent.max(), sums.received.max())))
-    kind = {"audio": "decoded audio", "wire": "WebSocket frames"}[sums.kind]
-    plot = Plot(
-        w,
-        238,
-        left=50,
-        right=24,
-        top=38,
-        bottom=28,
-        title=f"Throughput of {kind}",
-        desc="Bytes per second, sent and received, all targets together.",
-    )
-    top = float(max(sums.sent.max(), sums.received.max())) / size
-    x, y = (
-        PixelScale(identity, 0.0, length_s, plot.x0, plot.x1),
-        PixelScale(identity, 0.0, top * 1.05 or 1.0, plot.y0, plot.y1),
-    )
-    plot.y_axis(y, linear_ticks(0.0, top, 4), three)
-    plot.run_axis(x, 5)
-    plot.text(plot.x0, plot.y1 - 22, f"{unit}/s of {kind}", "lab")
-    lines = {}
-    for word, values, style in (("received", sums.received, ""), ("sent", sums.sent, " t-tail")):
-        lines[word] = [(x.clip(t), y(v / size)) for t, v in zip(sums.at_s, values, strict=True)]
-        with plot.along_run():
-            plot.path(lines[word], f"curve flow{style}")
-    # named where they are furthest apart, off their ends
-    inner = range(len(sums.at_s) // 8, max(len(sums.at_s) // 8 + 1, 7 * len(sums.at_s) // 8))
-    at = max(inner, key=lambda place: abs(lines["received"][place][1] - lines["sent"][place][1]))
-    upper, lower = sorted(lines, key=lambda word: lines[word][at][1])
-    _on_line(plot, upper, lines[upper], at, above=True)
-    _on_line(plot, lower, lines[lower], at, above=False)
-    said = [
-        f"{clock(t, long=length_s > 180)} · received {three(b / size)} {unit}/s · sent {three(a / size)} {unit}/s"
-        for t, a, b in zip(sums.at_s, sums.sent, sums.received, strict=True)
-    ]
-    plot.readout([x.clip(t) for t in sums.at_s], said)
-    return plot
-
-
-def _on_line(plot: Plot, word: str, points: Sequence[Point], place: int, *, above: bool) -> None:
-    """The name of a line at one of its points, above or below what is there of it."""
-    at = points[place][0]
-    heights = [height for x, height in points if abs(x - at) <= NAMED]
-    low = min(max(heights) + 16, plot.y0 - 5)
-    plot.text(at, max(min(heights) - 6, plot.y1) if above else low, word, "lab whole", "middle")
-
-
 def strip_scale(figures: Sequence[Figures]) -> tuple[float, float]:
     """One scale for the strips of all targets."""
     shown = [e for f in figures for e in f.quantiles if e.bounded and e.p != 0.9]
@@ -200,28 +148,6 @@ SHADES = {
     "request_sent": 5,
 }
 """The colour of a segment, by the instant that ends it."""
-
-
-def connect_bars(stacks: Sequence[Stack]) -> Plot:
-    """Mean phases of connecting as stacked bars; a phase that took no time is not named."""
-    used = [j for j in range(len(PHASES)) if any(stack.parts[j] > 0 for stack in stacks)]
-    longest = max(sum(stack.parts) for stack in stacks) or 1.0
-    plot = _plot(
-        len(stacks),
-        [(j, PHASES[j]) for j in used],
-        (0.0, longest),
-        title="Phases of connecting",
-        desc="Mean phases of typical and of slow session starts. "
-        + "; ".join(f"{s.target} p{s.p * 100:g}: {ms(sum(s.parts))}" for s in stacks)
-        + ".",
-    )
-    for row, stack in enumerate(stacks):
-        word = "typical start (p50)" if stack.p == 0.5 else f"slow start (p{stack.p * 100:g})"
-        label = f"{shortened(stack.target, 24)}, {word}"
-        parts = [(j, PHASES[j], value) for j, value in enumerate(stack.parts)]
-        with plot.of(stack.colour):
-            _bar(plot, row, label, stack.colour, (0.0, longest), parts)
-    return plot
 
 
 def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:

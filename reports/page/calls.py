@@ -33,13 +33,12 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, three
+from reports.numbers import NONE, change, clock, count, ms, percent, plural, three
 from reports.page import bars, charts, speech
 from reports.page.sections import capital, grown, metrics, of_target
 from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
 from reports.question import Stratum
 from reports.samples import HEARD
-from reports.summary.curves import RttScatter, ways
 from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing
 from reports.summary.segments import Breakdown
@@ -90,6 +89,7 @@ CONTEXT = (
     "Input tokens of a turn’s first response are the whole conversation, cached tokens among them. In a fixed script a "
     "longer conversation is a later step as well: compare with the steps, or shuffle them."
 )
+SHARED = ("network_rtt", "ttfa_minus_rtt")
 NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
 
@@ -325,41 +325,24 @@ def network(summary: Summary) -> Section | None:
         for c in summary.counts
         if c.turns_with_tcp_info
     }
-    frames = [frame for stratum in summary.turns.strata if (frame := ways(summary, stratum))]
-    width = HALF if len(frames) > 1 else WIDE
+    said = filter(None, (_network_shares(summary, rows), remarks.round_trips(summary)))
     blocks: list[Block] = [
-        Paragraph(f"{remarks.round_trips(summary)} {capital(_each(summary, resent), summary)}"),
-        Beside([_way(summary, frame, width) for frame in frames]),
-        Fold("Network metrics", [metrics(summary, rows)], open=not frames, again=True),
+        Paragraph(f"{' '.join(said)} {capital(_each(summary, resent), summary)}"),
+        Fold("Network metrics", [metrics(summary, rows)], open=True, again=True),
     ]
     return Section("network", "Network", "How much of the latency is the network?", blocks)
 
 
-def _way(summary: Summary, frame: RttScatter, width: int) -> Figure:
-    """Of the middle session's ttfa the round trip is 3 % (20.5 ms) on direct, 8 % (51 ms) on gateway."""
-    several = len(summary.turns.strata) > 1
-    named = len(summary.targets) > 1
-    shares = [
-        f"{percent(way.share, 1) if way.share > 0.001 else f'below 0.1{NBSP}%'} ({ms(way.rtt_ms)})"
-        + (f" on {summary.targets[way.colour]}" if named else "")
-        for way in frame.ways
-    ]
-    hexagons = any(way.marks is None for way in frame.ways)
-    marks = "Shade: number of sessions." if hexagons else "One mark for each session."
-    return plot_figure(
-        charts.scatter(frame, width),
-        f"Of the middle session’s ttfa the round trip is {listed(shares)}. {marks}",
-        head=f"ttfa {frame.stratum.since}" if several else "",
-        stops=[
-            [
-                way.label,
-                plural(way.sessions, "session"),
-                f"network_rtt {ms(way.rtt_ms)}",
-                f"ttfa_minus_rtt {ms(way.rest_ms)}",
-            ]
-            for way in frame.ways
-        ],
-    )
+def _network_shares(summary: Summary, rows: Sequence[Figures]) -> str:
+    """Return how much of ttfa the round trip is, from the p50 of both: 20.5 ms on direct, 3 % of ttfa."""
+    shares = []
+    for target in summary.targets:
+        of = [f for f in rows if f.target == target and f.at(0.5).bounded]
+        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in SHARED)
+        if rtt and rest:
+            named = f" on {target}" if len(summary.targets) > 1 else ""
+            shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + rest)} of ttfa")
+    return f"The p50 of network_rtt is {'; '.join(shares)}." if shares else ""
 
 
 def slowest(summary: Summary) -> Section | None:

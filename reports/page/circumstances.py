@@ -40,7 +40,6 @@ from reports.page import panels
 from reports.page.sections import capital, marked_target, of_target, quantiles
 from reports.page.svg import plot_figure
 from reports.statistics.quantiles import quantile
-from reports.summary.curves import WHOLE_S
 from reports.summary.figures import measured_seconds
 from reports.summary.load import Throttling
 from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money
@@ -251,6 +250,10 @@ def doubts_answers(summary: Summary) -> bool:
     return any(one.metric in shown for one in summary.run.inexact)
 
 
+WHOLE_S = 0.5
+"""A second of which less was recorded says little of the processor."""
+
+
 def health(summary: Summary) -> Section:
     """Whether the figures can be trusted."""
     verdict, document = summary.validity, summary.run.metadata
@@ -268,9 +271,7 @@ def health(summary: Summary) -> Section:
             f"{count(totals.get('timestamp_fallbacks') or 0)} without a kernel timestamp."
         )
     seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
-    cpu = seconds.loc[
-        (seconds["duration_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"
-    ]  # of a cut second it says little
+    cpu = seconds.loc[(seconds["duration_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"]
     if cpu.notna().any():
         said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")
     if summary.turns.rows.size:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from bench.metrics import CATALOGUE
 from bench.units import byte_unit
 from reports.blocks import (
-    Beside,
     Block,
     Bullets,
     Cell,
@@ -34,7 +33,7 @@ from reports.blocks import (
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
 from reports.page import bars, charts, panels
 from reports.page.histogram import histogram
-from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
+from reports.page.svg import COLOURS, plot_figure
 from reports.question import RATES, TRIALS, Stratum
 from reports.samples import HEARD
 from reports.summary import curves
@@ -285,12 +284,9 @@ def _ending(ending: Ending) -> Row:
 def connect(summary: Summary) -> Section | None:
     """How long connecting takes; None where no session opened."""
     rows = [f for f in summary.connecting if f.metric not in OF_CALLS and (f.metric != "auth_wait" or f.high)]
-    found = curves.connecting(summary)
     if not rows:
         return None
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
-    slow = " and around p95" if any(stack.p > 0.5 for stack in found) else ""
-    caption = f"Mean phases, in ms, of the sessions around the median{slow}. They add up."
     whole, parts = ([f for f in rows if (f.metric in phases) == of_phase] for of_phase in (False, True))
     told = [figures for figures in rows if figures.metric == "session_ready" and figures.at(0.5).bounded]
     named = len({figures.target for figures in rows}) > 1
@@ -300,9 +296,8 @@ def connect(summary: Summary) -> Section | None:
         *line(
             f"From the start of connecting to session.created, p50: {', '.join(medians_told)}." if medians_told else ""
         ),
-        *([plot_figure(bars.connect_bars(found), caption)] if found else []),
         *line(remarks.auth_wait(summary)),
-        *([Fold("Data table", [_sessions(summary, whole)], open=not found)] if whole else []),
+        *([Fold("Data table", [_sessions(summary, whole)], open=True)] if whole else []),
         *([Fold("Phases", [_sessions(summary, parts)])] if parts else []),
     ]
     return Section("connect", "Connecting", "How long does connecting take?", blocks)
@@ -317,23 +312,16 @@ def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
 
 
 def flow(summary: Summary) -> Section | None:
-    """Bytes each way over the run; None where nothing was recorded."""
-    found, length = curves.flows(summary), summary.window.length_s
-    if not found:
-        return None
-    width = HALF if len(found) > 1 else WIDE
-    longest = max(length, max(float(frame.at_s[-1]) for frame in found), 1.0)
-    shown = Beside([plot_figure(bars.flow_areas(frame, longest, width), stops=()) for frame in found])
+    """Bytes each way; None if nothing was sent or received."""
     compression = [block for said in remarks.compression(summary) for block in note(said)]
     sums = {name: sum(r.total_bytes for r in summary.throughput if r.metric == name) for name in FLOWS}
     audio_sent, audio_received, wire_sent, wire_received = (quantity(total) for total in sums.values())
     audio = f"{audio_sent} of decoded audio sent, {audio_received} received" if any(list(sums.values())[:2]) else ""
     wire = f"{wire_sent} of WebSocket frames sent, {wire_received} received" if any(list(sums.values())[2:]) else ""
     said = "; ".join(filter(None, (audio, wire)))
-    drawn = " The plots show the whole run, warm-up too." if summary.window.warmup_s else ""
-    volume = line(f"{said}, over the measured phase.{drawn}" if said else "")
-    blocks = [*volume, shown, *_carried(summary), *compression]
-    return Section("flow", "Throughput", "How much was sent and received?", blocks)
+    volume = line(f"{said}, over the measured phase." if said else "")
+    blocks = [*volume, *_carried(summary), *compression]
+    return Section("flow", "Throughput", "How much was sent and received?", blocks) if summary.throughput else None
 
 
 def _carried(summary: Summary) -> list[Block]:

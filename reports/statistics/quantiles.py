@@ -160,8 +160,8 @@ def quantiles(
 ) -> list[QuantileEstimate]:
     """Return quantiles at these `ps` with their two-sided intervals, each of which has this confidence.
 
-    `unseen`: allow for a session that was not seen; False if the clusters are parts of a run. Raises UsageError if a
-    share is not between 0 and 1.
+    `unseen`: allow for a session that was not seen; False if the clusters are parts of a run, or of sessions. Raises
+    UsageError if a share is not between 0 and 1.
     """
     if not all(0 < share < 1 for share in (*ps, confidence)):
         wrong = next(share for share in (*ps, confidence) if not 0 < share < 1)

@@ -103,7 +103,7 @@ def slowest_stretch(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None
     confidence = 1 - ERROR / len(parts)
     slow = []
     for course, begin_s, sample in parts:
-        (p50,), median = quantiles(sample, (0.5,), confidence), quantile(course.values, 0.5)
+        (p50,), median = quantiles(sample, (0.5,), confidence, unseen=False), quantile(course.values, 0.5)
         ratio = p50.value / median
         if p50.low > median and APART <= ratio < math.inf:
             slow.append(Stretch(course.label, begin_s, ratio))

@@ -5,17 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 import reports
-from bench.run import folder as run_folder
-from reports.runs import second_frame
-from reports.summary.curves import CURVE, PUBLISHED, connecting, curves, flows
+from reports.summary.curves import CURVE, PUBLISHED, curves
 from reports.summary.over_time import DOTS, bin_length, over_time
-from reports.summary.summary import Summary, summarise
-from tests.reports import synthetic
+from reports.summary.summary import summarise
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -67,87 +62,6 @@ def test_a_quantile_of_few_turns_is_not_drawn() -> None:
 
 def test_a_run_without_values_has_nothing_to_draw() -> None:
     assert over_time(summary_of(Plan(sessions=0, refused=2))) is None
-
-
-def test_phases_of_connecting_add_up() -> None:
-    summary = summary_of(Plan(sessions=240, turns=1, targets=("a", "b")))
-    frame, stacks = summary.run.sessions, connecting(summary)
-
-    assert [(stack.target, stack.p) for stack in stacks] == [("a", 0.5), ("b", 0.5), ("a", 0.95), ("b", 0.95)]
-    whole = (frame["session_ready_ms"] + frame["session_update_ms"])[frame["target"] == "a"]
-    for stack in stacks[::2]:
-        assert sum(stack.parts) == pytest.approx(np.quantile(whole, stack.p), rel=0.05)
-
-
-def test_few_sessions_have_no_slow_start() -> None:
-    assert [stack.p for stack in connecting(summary_of(Plan(refused=2)))] == [0.5]
-
-
-def test_flows_keep_all_bytes_of_a_short_run() -> None:
-    summary = summary_of(Plan(targets=("a", "b")))
-    audio, wire = flows(summary)
-
-    assert (audio.kind, wire.kind) == ("audio", "wire")
-    assert audio.received.sum() == summary.run.seconds["audio_bytes_received"].sum()
-    assert wire.sent.sum() == summary.run.seconds["wire_bytes_sent"].sum()
-
-
-def seconds_of(lengths_s: list[dict[int, float]], bytes_per_s: list[int] | None = None) -> Summary:
-    """A run whose seconds were recorded for so long by each worker, at such rates."""
-    rates = bytes_per_s or [1_000] * len(lengths_s)
-    plain = summary_of(Plan())
-    known = synthetic.rows(Plan())["seconds"].to_pylist()[0]
-    rows = [
-        known
-        | {"second": synthetic.BEGAN_NS // 10**9 + second, "worker": worker, "duration_ns": int(length_s * 1e9)}
-        | {
-            f"{kind}_bytes_{way}": int(rates[second] * length_s)
-            for kind in ("audio", "wire")
-            for way in ("sent", "received")
-        }
-        for second, lengths in enumerate(lengths_s)
-        for worker, length_s in lengths.items()
-    ]
-    seconds = second_frame(pa.Table.from_pylist(rows, schema=run_folder.SCHEMAS["seconds"]))
-    return replace(plain, run=replace(plain.run, seconds=seconds))
-
-
-@pytest.mark.parametrize(("last_s", "last_bytes_per_s"), [(0.01, 0), (0.3, 0), (0.3, 9_000), (0.7, 1_000)])
-@pytest.mark.parametrize("length", [20, 605])
-def test_a_second_that_was_cut_is_neither_a_drop_of_throughput_nor_a_peak(
-    length: int, last_s: float, last_bytes_per_s: int
-) -> None:
-    """In seconds, and in bins of several."""
-    lengths = [{0: 1.0}] * length + [{0: last_s}]
-    for flow in flows(seconds_of(lengths, [1_000] * length + [last_bytes_per_s])):
-        assert flow.sent == pytest.approx(1_000, rel=0.01)
-        assert flow.received == pytest.approx(1_000, rel=0.01)
-
-
-WEIGHED: dict[str, tuple[list[dict[int, float]], list[int] | None, list[float]]] = {
-    # (how long each worker recorded in each second; at which rates, 1,000 bytes a second at first; the last flows)
-    "a second that was cut weighs as much of its bin as it lasted":
-        ([{0: 1.0}] * 601 + [{0: 0.5}], [1_000] * 601 + [4_000], [(1_000 + 0.5 * 4_000) / 1.5]),
-    "a worker that ends within a second counts for as long as it lasted":
-        ([{0: 1.0, 1: 1.0}] * 9 + [{0: 1.0, 1: 0.25}], None, [2_000.0] * 9 + [1_250.0]),
-    "a worker that was held up tells of all the time that it was":
-        ([{0: 1.0, 1: 2.5}, {0: 1.0, 1: 1.0}], None, [2_000] * 2),
-    "a run shorter than half a second has its rate": ([{0: 0.25}], None, [1_000]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("lengths_s", "rates", "last"), WEIGHED.values(), ids=WEIGHED)
-def test_a_flow_is_of_the_time_that_was_recorded(
-    lengths_s: list[dict[int, float]], rates: list[int] | None, last: list[float]
-) -> None:
-    (_, wire) = flows(seconds_of(lengths_s, rates))
-
-    assert wire.sent[-len(last) :].tolist() == pytest.approx(last)
-    assert len(wire.sent) == len(last) or len(lengths_s) > 600
-
-
-def test_text_has_no_flow_of_audio() -> None:
-    assert [flow.kind for flow in flows(summary_of(Plan(text=True)))] == ["wire"]
 
 
 def test_the_slowest_turns_have_the_services_names() -> None:

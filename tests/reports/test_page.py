@@ -83,8 +83,6 @@ def test_each_question_of_a_caller_has_its_figure() -> None:
         "ttfa by step",
         "ttfa by turn number in the session",
         "ttfa by age of the session at the turn’s start",
-        "Phases of connecting",
-        "Network round trip against the service’s own time",
     } <= labels
 
 
@@ -332,15 +330,6 @@ def test_the_ids_of_a_slow_turn_may_be_cut_nowhere() -> None:
     for slow in summary.slowest:
         for name in filter(None, (slow.session, slow.request, slow.response, slow.service_session, slow.event_log)):
             assert f"<code>{name}</code>" in page
-
-
-def test_neighbouring_phases_have_colours_apart() -> None:
-    """tcp and update as well, where there is no TLS between them."""
-    page = section_html(sections.connect(summary_of(Plan(tls=False))))
-    (drawn,) = [f for f in figures(page) if f.get("class") == "figure" and "connecting" in f.get("aria-label", "")]
-    shades = [e.get("class") for e in drawn if e.tag.endswith("rect") and e.get("width") == "10.0"]
-
-    assert len(shades) == len(set(shades)) == 5
 
 
 def test_a_cell_says_why_there_is_no_figure() -> None:

@@ -18,7 +18,6 @@ from reports.page.circumstances import health
 from reports.runs import load_for_report
 from reports.sides.fairness import notices_on
 from reports.sides.side import sides_of
-from reports.summary.curves import connecting
 from reports.summary.summary import Summary, summarise
 from reports.wording.remarks import auth_wait, interleaved
 from tests.reports import synthetic
@@ -84,7 +83,6 @@ def summaries(folders: tuple[Path, Path]) -> tuple[Summary, Summary]:
 def test_phases_of_connecting_are_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
-    assert connecting(whole) == connecting(measured)
     assert whole.connecting == measured.connecting
 
 
