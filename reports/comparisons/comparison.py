@@ -73,14 +73,14 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Fairnes
 Design = Literal["pairs", "sessions"]
 
 DRIFTING = (
-    "Latency of one target drifted during the run ({0}): neighbouring {1} are autocorrelated. So quarters of the run "
-    f"are resampled, and verdicts on it are provisional: on the margin {OWN_DRIFT}. A longer run helps. "
-    "Without drift it is found by chance in 1 of 20 metrics."
+    "Latency of one target drifted ({0}): neighbouring {1} are autocorrelated. Quarters of the run are resampled, and "
+    f"these verdicts are provisional: on the margin {OWN_DRIFT}. A longer run helps. Chance finds drift in 1 of 20 "
+    "metrics without any."
 )
 BURSTING = (
-    "Failures or slow turns of one target came in bursts ({0}). So sixths of the run are counted, not {1}, and "
-    "verdicts on it are provisional: bursts that did not occur in this run are unknown. A longer run helps. Without "
-    "bursts they are found by chance in 1 of 30 metrics."
+    "Failures or slow turns of one target came in bursts ({0}). Sixths of the run are counted, not {1}, and these "
+    "verdicts are provisional: what did not occur in this run is unknown. A longer run helps. Chance finds bursts in 1 "
+    "of 30 metrics without any."
 )
 DTYPES = dtypes_of(
     (LABEL, ("candidate", "title", "metric", "measured_from", "turn_type", "step")),

@@ -19,14 +19,10 @@ multi-stage samples" (2002).
 F is p as closely as n turns can have it, but for ties: where many values are equal to q, all sessions have more than
 p·n_g turns ≤ q, and that is no difference between sessions.
 
-Whole sessions that fail are rare and weigh much: v is too small in a run with few of them by chance. So, if two turns
-of one session failed, the upper end is at least the least value x at which the share of turns above x, with one session
-more that was not seen (`reports.statistics.unseen`), has its upper bound at the error a/2 below 1 − p. If long
-sessions differ from short ones (`reports.statistics.lengths`), both ends allow for such a session.
-
-The turns of a tail lie in few sessions, and whether they lie together is known the worse the fewer these are. So deff
-is the larger one of that at p and that twice as far from the end (p95: at p90). It is published by the design of a
-run and not by its outcome (`bench.metrics`). Where its interval then has no end, that is told as well.
+Whole sessions that fail are rare and weigh much: v is too small in a run with few of them by chance. So, if half of the
+turns of a session failed, and two or more, the upper end is at least the least value x at which the share of turns
+above x, with one session more that was not seen (`reports.statistics.unseen`), has its upper bound at the error a/2
+below 1 − p. If long sessions differ from short ones (`reports.statistics.lengths`), both ends allow for such a session.
 """
 
 from __future__ import annotations
@@ -185,7 +181,7 @@ def quantiles(
             max(turns_to_publish(p), math.ceil(max(deff / shrink, longest) * smallest(p, confidence)))
             for p, deff in zip(ps, deffs, strict=True)
         ]
-    if unseen and (by_length or fails_together(sample)):
+    if unseen and (by_length or fails_together(sample, of_session)):
         error = (1 - confidence) / 2
         most = [upper_with_unseen(sample, of_session, p, error) for p in ps]
         first = [lower_with_unseen(sample, of_session, p, error) if by_length else math.inf for p in ps]
@@ -205,10 +201,10 @@ def quantiles(
     return found
 
 
-def fails_together(sample: Sample) -> bool:
-    """Whether two turns of one session failed."""
-    failed = np.sort(sample.sessions[sample.succeeded.size :])
-    return bool((failed[1:] == failed[:-1]).any())
+def fails_together(sample: Sample, of_session: Integers) -> bool:
+    """Whether half of the turns of a session failed, and two or more: by chance alone single failures rarely do."""
+    failed = np.bincount(sample.sessions[sample.succeeded.size :], minlength=of_session.size)
+    return bool(((failed > 1) & (2 * failed >= of_session)).any())
 
 
 def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float) -> float:

@@ -218,7 +218,7 @@ def test_a_stretch_that_is_dragged_across_fills_every_figure_over_the_run(shown:
     from_s, to_s = ((1080 * share - x0) / (x1 - x0) * length for share in (0.3, 0.5))
 
     assert said(shown) == f"from {clock(from_s)} to {clock(to_s)}"
-    assert len(moved) >= 4
+    assert len(moved) >= 2
     scales = [float(transform.split("scale(")[1].split()[0]) for transform in moved]
     assert scales == pytest.approx([length / (to_s - from_s)] * len(moved), rel=0.01)
     assert ticks != whole

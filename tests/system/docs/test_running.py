@@ -52,8 +52,6 @@ NOT_HERE = {
 JUDGED = (0, 1, 3, 4)
 STATUSES = {"locust": (0, 4), "run": JUDGED, "doctor": (0, 1), "check": JUDGED, "compare": (0, 4)}
 """How a command may exit that did what it should, if not by 0."""
-CONFIRMED = {"runs": ("--yes",)}
-"""What a reader is asked, and says."""
 TARGETS = ("simulator", "eastus2", "sweden", "east", "west", "old", "new")
 AGENTS = ("before", "after")
 STORED = {
@@ -175,7 +173,7 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
     if arguments[0] == "simulate":
         serves(arguments, env, place)
         return
-    told = shortened(arguments) if plays else [*arguments, *CONFIRMED.get(arguments[0], ())]
+    told = shortened(arguments) if plays else arguments
     ended = forked.run(
         [sys.executable, "-m", module, *told], cwd=place, env=env, text=True, capture_output=True, timeout=GUARD_S
     )
