@@ -115,7 +115,7 @@ class Method(Closed, frozen=True):
     observed_s: Annotated[
         float,
         Meta(ge=0),
-        about("seconds from the first session's start to the last one, of the target with the shortest time"),
+        about("seconds from the first session's start to the last one's end, of the target with the shortest time"),
     ] = 0.0
 
     def __post_init__(self) -> None:

@@ -151,7 +151,7 @@ class Checked:
     warnings: tuple[str, ...] = ()
     """what no threshold is about and is to be said loudly"""
     observed_s: float = 0.0
-    """from the first session's start to the last, of the target that was observed for the shortest time"""
+    """from the first session's start to the last one's end, of the target with the shortest time"""
     decision: Decision | None = field(default=None, compare=False)
     """of a run that was started with --until-decided and is checked by its interim analyses: what they found"""
 

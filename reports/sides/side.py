@@ -84,9 +84,10 @@ class Side:
 
     @property
     def observed_s(self) -> float:
-        """From the start of its first session to that of its last one: what slower changes hide from its verdicts."""
-        starts_ns = self.session_rows["start_utc_ns"].dropna()
-        return float(starts_ns.max() - starts_ns.min()) / NS_PER_S if len(starts_ns) else 0.0
+        """From the start of its first session to the end of its last one: no verdict can know of slower changes."""
+        rows = self.session_rows
+        ends_ns = (rows["start_utc_ns"] + rows["ended_at_ns"].fillna(0)).dropna()
+        return float(ends_ns.max() - rows["start_utc_ns"].min()) / NS_PER_S if len(ends_ns) else 0.0
 
     @cached_property
     def begun(self) -> dict[Stratum, int]:
