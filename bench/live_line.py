@@ -73,7 +73,7 @@ class LiveLine:
         self.in_place = stream.isatty() and environ.get("TERM") != "dumb"
         self.colour = self.in_place and not environ.get("NO_COLOR")
         self._drawn = False
-        """Whether a line stands there to be drawn over."""
+        """Whether a line is on the screen, to be replaced."""
 
     @property
     def width(self) -> int:
@@ -88,7 +88,7 @@ class LiveLine:
             return True
 
     def draw(self, line: str) -> None:
-        """Draw a line in the place of the one that stands there."""
+        """Draw a line, which replaces the last one."""
         self._put(f"\r{line}{ERASE_REST}")
         self._drawn = True
 

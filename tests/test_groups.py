@@ -1,4 +1,4 @@
-"""Commands stand in groups, in the order of their use: in the help, completion and the documents."""
+"""The help, completion and the documents list the commands in groups, in the order of their use."""
 
 from __future__ import annotations
 

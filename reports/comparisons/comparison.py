@@ -32,7 +32,7 @@ from reports.records import Closed, Count, about
 from reports.runs import run_id_of
 from reports.sides.fairness import FairnessCheck, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched, sides_of
+from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched_to_the_first, sides_of
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.rates import any_event, newcombe
@@ -300,11 +300,6 @@ def inference(
 def seed_of_sides(sides: Sequence[Side]) -> int:
     """That of the baseline's run."""
     return seed_of(run_id_of(sides[0].run))
-
-
-def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
-    """The baseline with each candidate, as the two would be by themselves."""
-    return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
 
 
 def measurements(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> list[Measured]:

@@ -4,7 +4,7 @@ The interval is one of 90 %, 5 % on either side. A quantile's is that of order s
 (`reports.statistics.quantiles`); if sessions drift, or events come in bursts, the wider one of that and of the parts'
 (`reports.statistics.serial`). Of rates and means the error is that between sessions (`reports.statistics.rates`), and
 the ends are x ± t · SE. Few events tell little of how they cluster, so a rate's upper end is the larger one of that and
-of the bound for a session more that nobody saw (`reports.statistics.rates`). Where a metric is not exact in the run,
+of the bound with one session more, unseen (`reports.statistics.unseen`). Where a metric is not exact in the run,
 each end is moved by how far one of its values is off at most."""
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from reports.numbers import NBSP, three
 from reports.question import RATES, TRIALS, Question
 from reports.sides.questions import asked_by
 from reports.sides.side import Side, counts_of, sample_of, totals_of
+from reports.statistics.by_session import BySession, with_equal_weights
 from reports.statistics.differences import Order
-from reports.statistics.lengths import BySession, with_equal_weights
 from reports.statistics.quantiles import Sample, quantiles, sessions_needed
 from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.serial import BATCHES, PARTS, by_part, in_parts, order_of, shares_burst

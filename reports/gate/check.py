@@ -55,7 +55,7 @@ DRIFTING = (
 )
 UNEQUAL = (
     "Sessions of unequal length count as fewer: {}. Bounds are as wide as that asks for. Where long sessions are also "
-    "slower they can still be too narrow, and err in up to 17 % instead of 5."
+    "slower they can still be too narrow, and err in up to 13 % instead of 5."
 )
 LIKE = 0.75
 """The share of the sessions that must be left, as Kish counts them, for nothing to be said of their length."""

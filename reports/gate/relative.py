@@ -20,7 +20,6 @@ from bench.plain import printable
 from bench.run.presence import is_folder, is_run
 from reports.comparisons.comparison import (
     inference,
-    matched_to_the_first,
     measurements,
     notices_of,
     notices_of_comparison,
@@ -35,7 +34,16 @@ from reports.question import Question
 from reports.runs import RunFrames, load_for_report
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
 from reports.sides.questions import asked_by, by_default
-from reports.sides.side import Side, among, are_peers, drifts_of, parted, refuse_unknown, targets_of
+from reports.sides.side import (
+    Side,
+    among,
+    are_peers,
+    drifts_of,
+    matched_to_the_first,
+    parted,
+    refuse_unknown,
+    targets_of,
+)
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT_LOOKS
 from reports.summary.drift import PoolDrift

@@ -18,7 +18,7 @@ from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortene
 from reports.runs import hosts_of
 from reports.sides.mix import ShareChange, changed_shares
 from reports.sides.questions import by_default
-from reports.sides.side import ABSENT, Side, matched, sample_of
+from reports.sides.side import ABSENT, Side, matched_to_the_first, sample_of
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
@@ -50,7 +50,7 @@ class FairnessCheck:
         return listed(list(dict.fromkeys(cause.remedy.rstrip(". ") for cause in self.causes if cause.remedy)))
 
 
-VALID, TURNS, SERVICE = "run valid", "turns", "kind of service"
+VALID, TURNS, SERVICE, SAME = "run valid", "turns", "kind of service", "same workload"
 THROTTLED = f"throttled turns, limit 1{NBSP}%"
 NO_TURN = "no turn"
 UNEQUAL = 3
@@ -82,16 +82,18 @@ def definitions_version(side: Side) -> int:
 
 def checks_of(sides: Sequence[Side]) -> tuple[FairnessCheck, ...]:
     """The lines of "Was the comparison fair?": first what decides, then what is said for information."""
-    return (*deciding_checks(sides), *_sizes(sides), *_compared(sides), *_around(sides))
+    mixes = _mixes(sides)
+    deciding = deciding_checks(sides, "same scripts" if any(mixes) else SAME)
+    return (*deciding, *_sizes(sides), *_shares(mixes), *_compared(sides), *_around(sides))
 
 
-def deciding_checks(sides: Sequence[Side]) -> tuple[FairnessCheck, ...]:
+def deciding_checks(sides: Sequence[Side], same: str = SAME) -> tuple[FairnessCheck, ...]:
     """Those of them by which sides may be compared, or may not."""
     return (
         _valid(sides),
         _measured(sides),
         _throttled(sides),
-        *_same_work(sides),
+        *_same_work(sides, same),
         FairnessCheck(
             "definitions of metrics", tuple(f"version {definitions_version(side)}" for side in sides), "pass"
         ),
@@ -168,8 +170,8 @@ def _throttled(sides: Sequence[Side]) -> FairnessCheck:
     return FairnessCheck(THROTTLED, shares, _fair(not over), tuple(map(throttled_cause, over)))
 
 
-def _same_work(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
-    """One line where the workload is the same, else one for everything that is not."""
+def _same_work(sides: Sequence[Side], same: str) -> Iterable[FairnessCheck]:
+    """Yield one line, called `same`, if the workload is the same, else one for everything that is not."""
     part = scripts if one_run(sides) else workload
     arms = [part(side.run.metadata, side.name) for side in sides]
     apart = differing_between(arms)
@@ -183,12 +185,12 @@ def _same_work(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
     if not apart:
         shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
         told = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
-        yield FairnessCheck("same scripts" if any(_mixes(sides)) else "same workload", tuple(told), "pass")
+        yield FairnessCheck(same, tuple(told), "pass")
 
 
 def _mixes(sides: Sequence[Side]) -> list[ShareChange | None]:
     """Return the step whose share differs most from the baseline's, of each candidate whose shares differ."""
-    return [next(iter(changed_shares(*matched(sides[0], side))), None) for side in sides[1:]]
+    return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(sides)]
 
 
 def one_run(sides: Sequence[Side]) -> bool:
@@ -216,9 +218,12 @@ def _sizes(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
     failed = [percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target]) if side.target != ABSENT
               else NONE for side in sides]  # fmt: skip
     yield FairnessCheck("failed or not started", tuple(failed), "informational")
-    if any(mixes := _mixes(sides)):
+
+
+def _shares(mixes: Sequence[ShareChange | None]) -> Iterable[FairnessCheck]:
+    """Yield the shares of the steps that differ most, if any differ."""
+    if first := next(filter(None, mixes), None):
         shares = [f"{one.step} {percent(one.shares[1], 1)}" if one else "as the first" for one in mixes]
-        first = next(one for one in mixes if one)
         yield FairnessCheck(
             "shares of steps", (f"{first.step} {percent(first.shares[0], 1)}", *shares), "informational"
         )

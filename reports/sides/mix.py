@@ -54,9 +54,11 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
     `turns`: of each side, by step (row) and cluster (column).
     """
     found = {}
+    of_base, of_cand = (one.sum(axis=0) for one in turns)
     for step, (first, second) in enumerate(zip(*turns, strict=True)):
-        sums = ArmSums((first, turns[0].sum(axis=0)), (second, turns[1].sum(axis=0)), paired)
-        shares = sums.ratios[0].value, sums.ratios[1].value
+        sums = ArmSums((first, of_base), (second, of_cand), paired)
+        base, cand = sums.ratios
+        shares = base.value, cand.value
         error, apart = error_of_rates(sums), abs(shares[1] - shares[0])
         if apart >= POINT and 2 * stdtr(error.df, -apart / max(error.se, 1e-12)) < FOUND / len(turns[0]):
             found[step] = shares

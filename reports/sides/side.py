@@ -99,13 +99,18 @@ class Side:
         return self._begun(self.steps(question)) if question.step or question.stratum is not None else self.begun
 
     @cached_property
+    def begun_by_step(self) -> Integers:
+        """How many of its turns are of each step of the run."""
+        return np.bincount(self.turns.step[self.here], minlength=len(self.turns.steps))
+
+    @property
     def planned_by_step(self) -> Integers:
-        """Turns of each step of the run that it began, and those that did not start."""
-        begun = np.bincount(self.turns.step[self.here], minlength=len(self.turns.steps))
-        return begun + self.turns.lost_by_group[self.target] if self.target != ABSENT else begun
+        """The same with the turns that did not start."""
+        lost = self.turns.lost_by_group[self.target] if self.target != ABSENT else 0
+        return self.begun_by_step + lost
 
     def _begun(self, steps: Flags) -> dict[Stratum, int]:
-        of_step = np.bincount(self.turns.step[self.here], minlength=len(self.turns.steps))
+        of_step = self.begun_by_step
         return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
 
     @cached_property
@@ -205,6 +210,11 @@ def matched(base: Side, cand: Side) -> tuple[Side, Side]:
     """Two sides clustered as they would be by themselves: what a third one lacks takes nothing from them."""
     clusters = _clusters_of((base, cand))
     return replace(base, clusters=clusters[0]), replace(cand, clusters=clusters[1])
+
+
+def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
+    """Return the baseline with each candidate, as the two would be by themselves."""
+    return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
 
 
 def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.mix import Mixed, turns_by_step
+from reports.statistics.mix import Mixed
 from reports.statistics.quantiles import Sample, kish, quantile
 from reports.statistics.resample import DRAWS, draws_of, portion_of, quantile_draws, quantiles_of, ready, weights
 
@@ -50,15 +50,13 @@ class Arms:
         """Return the p-quantiles of both arms; the candidate's with the baseline's shares of steps."""
         if self.steps is None:
             return quantile(self.base.values, p), quantile(self.cand.values, p)
-        return quantile(self.base.values, p), self.mixed([p])[1].values[0]
+        return quantile(self.base.values, p), self.mixed.value(p)
 
-    def mixed(self, ps: Sequence[float]) -> tuple[Integers, Mixed]:
-        """Return the baseline's turns by step and cluster, and the candidate."""
+    @cached_property
+    def mixed(self) -> Mixed:
+        """Both samples by step."""
         assert self.steps is not None, "steps are weighted"
-        many = 1 + max(int(steps.max(initial=0)) for steps in self.steps)
-        base = turns_by_step(self.base, self.steps[0], many, self.clusters[0])
-        wanted = base.sum(axis=1).astype(np.float64)
-        return base, Mixed(self.cand, self.steps[1], many, self.clusters[1], ps, wanted)
+        return Mixed(self.base, self.cand, self.steps, self.clusters)
 
 
 def arm_draws(
@@ -79,10 +77,11 @@ def arm_draws(
 
 def _mixed_draws(arms: Arms, ps: Sequence[float], draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """The same with the candidate's steps weighted to the baseline's shares in each resample."""
-    base_turns, mixed = arms.mixed(ps)
-    base = ready(arms.base, ps, arms.clusters[0])
+    mixed = arms.mixed
+    windows, base = [mixed.cells(p) for p in ps], ready(arms.base, ps, arms.clusters[0])
     first, second = np.full((draws, len(ps)), np.nan), np.full((draws, len(ps)), np.nan)
-    portion, done = portion_of(*arms.clusters, base.counts.shape[0], mixed.rows), 0
+    rows_most = max(window.counts.shape[0] for window in windows)
+    portion, done = portion_of(*arms.clusters, base.counts.shape[0], rows_most), 0
     of_base = weights(arms.clusters[0], draws, rng, portion=portion)
     of_cand = None if arms.paired else weights(arms.clusters[1], draws, rng, portion=portion)
     for drawn in of_base:
@@ -90,6 +89,6 @@ def _mixed_draws(arms: Arms, ps: Sequence[float], draws: int, rng: np.random.Gen
         others = columns if of_cand is None else next(of_cand).T.astype(np.float64, order="C")
         rows = slice(done, done + len(drawn))
         first[rows] = quantiles_of(base, columns)
-        second[rows] = mixed.quantiles(others, base_turns @ columns)
+        second[rows] = mixed.quantiles(windows, others, mixed.base_turns @ columns)
         done += len(drawn)
     return first, second

@@ -15,6 +15,7 @@ are counted in full.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
@@ -33,52 +34,62 @@ def turns_by_step(sample: Sample, steps: Integers, many: int, clusters: int) -> 
     return flat.reshape(many, clusters)
 
 
+class Cells(NamedTuple):
+    """Cells of values near a quantile. `counts`: turns by cluster, of each step below the cells and in each of them."""
+
+    p: float
+    edges: Integers
+    counts: csr_matrix
+
+
+def weights_of(wanted: Floats, turns: Floats | Integers) -> Floats:
+    """Return the weight of a turn of each step (row) in each resample (column), from turns of both targets."""
+    there = np.where(turns > 0, wanted, 0.0)
+    there = np.where(there.sum(axis=0) > 0, there, turns)
+    found: Floats = there / np.maximum(there.sum(axis=0), 1) / np.maximum(turns, 1)
+    return found
+
+
+def _first(reached: Floats, p: float) -> int:
+    return min(int(np.searchsorted(reached, p - SLACK)), reached.size - 1)
+
+
 class Mixed:
-    """A candidate's sample made ready. `steps`: the step of each of its values, below `many`."""
+    """The samples of both targets by step. `steps`: the step of each value, as codes from 0."""
 
-    def __init__(self, sample: Sample, steps: Integers, many: int, clusters: int, ps: Sequence[float], wanted: Floats):
-        """`wanted`: the baseline's turns by step."""
-        self.sample, self.steps, self.many, self.ps = sample, steps, many, ps
-        self.turns = turns_by_step(sample, steps, many, clusters)
-        weights = self.weights(wanted[:, None], self.turns.sum(axis=1)[:, None])
-        reached = np.cumsum(weights[steps, 0])
-        self.values = [float(sample.values[self._first(reached, p)]) for p in ps]
-        """the quantiles of the sample itself"""
-        turns = self.turns.sum(axis=0)
-        shares = [(self._first(reached, p) + 1) / sample.n for p in ps]
-        self.edges = [edges_of(sample, share, turns) for share in shares]
-        self.cells = [self._counts(edges, clusters) for edges in self.edges]
-        self.rows = max(cells.shape[0] for cells in self.cells)
+    def __init__(self, base: Sample, cand: Sample, steps: tuple[Integers, Integers], clusters: tuple[int, int]):
+        self.many = 1 + max(int(one.max(initial=0)) for one in steps)
+        self.base_turns, self.turns = (
+            turns_by_step(sample, one, self.many, size)
+            for sample, one, size in zip((base, cand), steps, clusters, strict=True)
+        )
+        self.sample, self.steps = cand, steps[1]
+        weights = weights_of(self.base_turns.sum(axis=1)[:, None].astype(np.float64), self.turns.sum(axis=1)[:, None])
+        self.reached = np.cumsum(weights[self.steps, 0])
 
-    @staticmethod
-    def _first(reached: Floats, p: float) -> int:
-        return min(int(np.searchsorted(reached, p - SLACK)), reached.size - 1)
+    def value(self, p: float) -> float:
+        """Return the p-quantile of the candidate's sample itself."""
+        return float(self.sample.values[_first(self.reached, p)])
 
-    @staticmethod
-    def weights(wanted: Floats, turns: Floats | Integers) -> Floats:
-        """Return the weight of a turn of each step (row) in each resample (column), from turns of both targets."""
-        there = np.where(turns > 0, wanted, 0.0)
-        there = np.where(there.sum(axis=0) > 0, there, turns)
-        found: Floats = there / np.maximum(there.sum(axis=0), 1) / np.maximum(turns, 1)
-        return found
-
-    def _counts(self, edges: Integers, clusters: int) -> csr_matrix:
-        """Turns by cluster: of each step first those below the window, then those in each of its cells."""
+    def cells(self, p: float) -> Cells:
+        """Return what resamples of the p-quantile need."""
+        share = (_first(self.reached, p) + 1) / self.sample.n
+        edges, clusters = edges_of(self.sample, share, self.turns.sum(axis=0)), self.turns.shape[1]
         cell = np.searchsorted(edges, np.arange(edges[-1]), side="right")  # 0 below the window
         row = self.steps[: edges[-1]] * edges.size + cell
-        there = np.ones(row.size, dtype=np.int64)
-        return csr_matrix((there, (row, self.sample.sessions[: edges[-1]])), shape=(self.many * edges.size, clusters))
+        there, sessions = np.ones(row.size, dtype=np.int64), self.sample.sessions[: edges[-1]]
+        return Cells(p, edges, csr_matrix((there, (row, sessions)), shape=(self.many * edges.size, clusters)))
 
-    def quantiles(self, drawn: Weights, wanted: Floats) -> Floats:
+    def quantiles(self, windows: Sequence[Cells], drawn: Weights, wanted: Floats) -> Floats:
         """Return the quantiles of resamples, whose weights are given by cluster (row) and resample (column).
 
         `wanted`: the baseline's turns by step (row) and resample.
         """
-        found = np.full((drawn.shape[1], len(self.ps)), np.nan)
+        found = np.full((drawn.shape[1], len(windows)), np.nan)
         turns = self.turns @ drawn
-        weights = self.weights(wanted, turns)
-        for column, (p, edges, cells) in enumerate(zip(self.ps, self.edges, self.cells, strict=True)):
-            counts = (cells @ drawn).reshape(self.many, edges.size, -1)
+        weights = weights_of(wanted, turns)
+        for column, (p, edges, turns_of_cells) in enumerate(windows):
+            counts = (turns_of_cells @ drawn).reshape(self.many, edges.size, -1)
             upto = np.cumsum(np.einsum("skd,sd->kd", counts, weights), axis=0)
             cell = (upto < p - SLACK).sum(axis=0) - 1
             within = np.flatnonzero((cell >= 0) & (cell < edges.size - 1))
@@ -86,7 +97,7 @@ class Mixed:
             found[within, column] = self._in_cell(drawn, weights, edges, cell[within], within, missing)
             for outside in np.flatnonzero((turns.sum(axis=0) > 0) & ((cell < 0) | (cell == edges.size - 1))):
                 each = drawn[self.sample.sessions, outside] * weights[self.steps, outside]
-                found[outside, column] = self.sample.values[self._first(np.cumsum(each), p)]
+                found[outside, column] = self.sample.values[_first(np.cumsum(each), p)]
         return found
 
     def _in_cell(

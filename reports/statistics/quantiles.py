@@ -39,7 +39,7 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 from bench.errors import UsageError
 from bench.metrics import BEYOND, sessions_to_publish
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.lengths import differ_by_length, nearer
+from reports.statistics.lengths import differ_by_length
 from reports.statistics.unseen import lower_share, upper_share
 
 CONFIDENCE = 0.95
@@ -171,7 +171,7 @@ def quantiles(
     effective_sessions, clusters = kish(of_session), int(np.count_nonzero(of_session))
     effects = _design_effects(sample, of_session, sorted({*ps, *map(nearer, ps)}))
     deffs = [max(effects[p], effects[nearer(p)]) for p in ps]
-    shrink = _shrink(effective_sessions, confidence)
+    shrink = shrink_of(effective_sessions, confidence)
     ends, needs = [(-math.inf, math.inf)] * len(ps), [math.inf] * len(ps)
     by_length = unseen and differ_by_length(sample.sessions)
     if clusters > 1 and shrink:
@@ -209,31 +209,37 @@ def fails_together(sample: Sample, of_session: Integers) -> bool:
 
 def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float) -> float:
     """Return the upper end of the p-quantile with one session more that was not seen; +inf if there is none."""
-    succeeded, longest = sample.succeeded.size, sample.n / float(of_session.max())
 
     def holds(place: int) -> bool:
-        last = np.searchsorted(sample.values, sample.values[place], side="right")
-        above = np.bincount(sample.sessions[last:], minlength=of_session.size)
-        square = float((above**2 / np.maximum(1, of_session)).sum()) / sample.n
-        return upper_share(float(above.sum()) / sample.n, square, longest, error) <= 1 - p
+        above = np.searchsorted(sample.values, sample.values[place], side="right")
+        return upper_share(*_share_from(int(above), sample, of_session), error) <= 1 - p
 
-    first = rank(p, sample.n) - 1
+    first, succeeded = rank(p, sample.n) - 1, sample.succeeded.size
     place = first + bisect_left(range(first, succeeded), True, key=holds)
     return float(sample.values[place]) if place < succeeded else math.inf
 
 
 def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float) -> float:
     """Return the lower end of the p-quantile with one session more that was not seen; −inf if there is none."""
-    longest = sample.n / float(of_session.max())
 
     def fails(place: int) -> bool:
         first = np.searchsorted(sample.values, sample.values[place])
-        rest = np.bincount(sample.sessions[first:], minlength=of_session.size)
-        square = float((rest**2 / np.maximum(1, of_session)).sum()) / sample.n
-        return lower_share(float(rest.sum()) / sample.n, square, longest, error) < 1 - p
+        return lower_share(*_share_from(int(first), sample, of_session), error) < 1 - p
 
     place = bisect_left(range(rank(p, sample.n)), True, key=fails)
     return float(sample.values[place - 1]) if place else -math.inf
+
+
+def _share_from(first: int, sample: Sample, of_session: Integers) -> tuple[float, float, float]:
+    """Return what `upper_share` takes of the values from a place on: their share, its square, and the sessions."""
+    rest = np.bincount(sample.sessions[first:], minlength=of_session.size)
+    square = float((rest**2 / np.maximum(1, of_session)).sum()) / sample.n
+    return float(rest.sum()) / sample.n, square, sample.n / float(of_session.max())
+
+
+def nearer(p: float) -> float:
+    """Twice as far from the end of the distribution, at most in its middle: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5."""
+    return max(0.5, 1 - 2 * (1 - p)) if p >= 0.5 else min(0.5, 2 * p)
 
 
 def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -> dict[float, float]:
@@ -268,24 +274,28 @@ def design_effect(of_session: Integers, below: Integers, p: float | Floats) -> F
     return effects
 
 
-def _shrink(effective_sessions: float, confidence: float) -> float:
+def shrink_of(effective_sessions: float, confidence: float) -> float:
     """(z / t)²: what not knowing the variance between a few sessions costs; 0 where so few say nothing."""
     tail = 1 - (1 - confidence) / 2
     return float((ndtri(tail) / stdtrit(effective_sessions - 1, tail)) ** 2) if effective_sessions > 1 + 1e-3 else 0.0
 
 
+def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Return the shares at which intervals end, for each effective number of independent values; NaN if open above."""
+    a, p = 1 - confidence, np.array(ps)
+    lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=np.float64)
+    upper = np.asarray(betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=np.float64)
+    reachable = [enough >= smallest(one, confidence) for one, enough in zip(ps, effective.tolist(), strict=True)]
+    return lower, np.where(reachable, upper, np.nan)
+
+
 def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence: float) -> list[tuple[float, float]]:
     """The intervals' ends for each effective number of independent values; −inf and +inf where open."""
-    n, a, below = ascending.size, 1 - confidence, np.array(ps) * effective
-    lower = np.floor(betaincinv(below, effective - below + 1, a / 2) * n).astype(int).tolist()
-    upper = np.ceil(betaincinv(below + 1, effective - below, 1 - a / 2) * n).astype(int).tolist()
-    reachable = [enough >= smallest(p, confidence) for p, enough in zip(ps, effective.tolist(), strict=True)]
+    n, (lower, upper) = ascending.size, end_shares(ps, effective, confidence)
+    first, last = np.floor(lower * n).astype(int), np.ceil(np.nan_to_num(upper, nan=2.0) * n).astype(int)
     return [
-        (
-            float(ascending[low - 1]) if low >= 1 else -math.inf,
-            float(ascending[high - 1]) if high <= n and reached else math.inf,
-        )
-        for low, high, reached in zip(lower, upper, reachable, strict=True)
+        (float(ascending[low - 1]) if low >= 1 else -math.inf, float(ascending[high - 1]) if high <= n else math.inf)
+        for low, high in zip(first.tolist(), last.tolist(), strict=True)
     ]
 
 

@@ -57,7 +57,7 @@ def variance(drawn: Floats, least: float = 0.0) -> float:
 
 
 def portion_of(*rows: int) -> int:
-    """Return how many resamples are made at once, of arrays with so many rows."""
+    """Return how many resamples are made at once, by the rows of the arrays that they take."""
     return max(1, CELLS_AT_ONCE // max(rows))
 
 

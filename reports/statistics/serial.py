@@ -130,7 +130,7 @@ def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
     return found
 
 
-def in_parts(sample: Sample, clusters: int, parts: int = QUARTERS) -> Sample:
+def in_parts(sample: Sample, clusters: int, parts: int) -> Sample:
     """Return the same values, whose clusters are parts of the run."""
     return Sample(sample.values, part_of(clusters, parts)[sample.sessions], sample.failed, sample.unfinished)
 
@@ -231,7 +231,7 @@ def mean_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference,
 def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
     """As `rate_difference`, by batches if events come in bursts in one arm. `error`: of the tests of that.
 
-    What sessions say of failures that were not seen holds beside it: the bounds of either arm stay those of sessions.
+    The bounds of either arm stay those of its sessions, because parts show less of what was not seen.
     """
     if better == "higher":
         left = replace(arms, base=complement(arms.base), cand=complement(arms.cand))

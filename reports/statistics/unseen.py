@@ -37,7 +37,7 @@ def upper_share(share: float, square: float, sessions: float, level: float) -> f
     """The upper bound of a share, at this one-sided error. `square`: the mean over turns of the squared share of their
     session; `sessions`: as long as the longest.
 
-    1 where sessions tell nothing of one another: of fewer than two, or where that is not known.
+    1 if there are fewer than two sessions, or if `square` is not known.
     """
     if not (sessions > 1 and math.isfinite(square)) or share >= 1:
         return 1.0
@@ -65,7 +65,7 @@ def lower_share(share: float, square: float, sessions: float, level: float) -> f
 
 
 def sessions_without(points: float, level: float, longest: float = 1.0) -> int | None:
-    """The least number of sessions that show nothing for the upper bound to lie below `points`; None where none do.
+    """Return the least number of sessions without any event whose upper bound lies below `points`; None if none does.
     `longest`: turns of the longest of them, as a multiple of their mean.
     """
     if points <= 0:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.statistics.lengths import nearer
 from reports.statistics.quantiles import (
     Sample,
     design_effect,
     kish,
     lack,
+    nearer,
     quantile,
     quantiles,
     rank,

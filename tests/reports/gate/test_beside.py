@@ -10,7 +10,7 @@ from reports.gate.by_limit import limit_results
 from reports.gate.check import broken_by_chance, unequal_lengths
 from reports.gate.items import Item
 from tests.reports.gate.made import sides, thresholds
-from tests.reports.statistics.test_lengths import heavy, sampled
+from tests.reports.statistics.unequal import heavy, sampled
 
 KEPT = Item(
     "ttfa: p(95)<900",
