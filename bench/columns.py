@@ -272,9 +272,8 @@ TURNS = (
     _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `userspace`, `mixed`"),
     _whole(
         "timestamp_uncertainty_ns timestamp_uncertainty_max_ns",
-        "[timestamp uncertainty](decisions/0002-stamp-error.md) of the first delta (of audio if there is any); the "
-        "largest of "
-        "the turn's events",
+        "[timestamp uncertainty](decisions/0002-timestamp-uncertainty.md) of the first delta (of audio if there is "
+        "any); the largest of the turn's events",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events audio_deltas text_deltas transcript_deltas unknown_events", "counts of received events"),

@@ -28,7 +28,8 @@ REGULAR = "regular"
 """The turn type of a turn that nothing sets apart from others of its step."""
 TURN_TYPES = ("function_calls", "after_interruption", "after_truncation", "filler")
 """What sets a turn apart from others of its step, which are never pooled with it; several are joined by `+`, in this
-order, and stored under the turn's `turn_type`."""
+order, and stored under the turn's `turn_type`. All turns of a session with fillers are `filler`: no event marks one, and it
+may share an item with the answer."""
 SLOPE: Final = "ms/1k tokens"
 """The unit of metrics that say how a wait grows with the conversation. They are made of all turns of a session."""
 BYTES_PER_S: Final = "B/s"

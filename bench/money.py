@@ -1,6 +1,8 @@
 """Computes what sessions cost: prices per kind of token and per minute, and the sum.
 
-Pure arithmetic, the same before, during and after a run.
+Pure arithmetic, the same before, during and after a run. Rows hold tokens, run.json holds prices with their day, and
+cost is computed when a run is read: a wrong price is corrected without a new run. A missing price is not zero: such
+turns are counted as unpriced.
 """
 
 from __future__ import annotations

@@ -364,4 +364,8 @@ HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     PreparedExpectation: Session.expect,
     PreparedEvent: Session.send_event,
 }
-"""What plays a prepared step in an open session, by the kind of the step."""
+"""The function that plays a prepared step in an open session, by the kind of the step.
+
+Steps do not play themselves: they would need the session's internals, and `plan` must prepare and price a script
+without a session.
+"""

@@ -10,7 +10,8 @@ neither needs the other.
 
 The packages behind the names are `bench` and `reports`. A file beside a Locust file or a notebook may be called so,
 too, and its folder comes first on the path. So they are taken from where this package stands; who has loaded another
-one of the name is told so.
+one of the name is told so. To install them below `rtbench` (`package-dir`) was tried: mypy does not accept it, and a
+checkout would have `bench` twice, with different classes.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 class LogNormalTimes:
     """Think times of which half are shorter than `median_s`, and whose natural logarithm has the deviation `sigma`.
 
-    One that would be longer than `most_s` lasts so long: the median stays what it is, and a session's other draws, too.
+    A longer one than `most_s` is cut to that. Drawing again would lower the median, and change a session's later draws.
     """
 
     median_s: float
@@ -60,7 +60,10 @@ class LogNormalTimes:
 
 @dataclass(frozen=True)
 class RecordedTimes:
-    """Think times of a file, each as likely as any other. `digest`: SHA-256 of the file, hex."""
+    """Think times of a file, drawn at random. `digest`: SHA-256 of the file, hex.
+
+    Not in their order: sessions with neighbouring numbers start together.
+    """
 
     path: Path
     digest: str

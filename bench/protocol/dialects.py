@@ -1,7 +1,7 @@
-"""The table of dialects by the names that users know, and those that differ from OpenAI's in little.
+"""The table of dialects by the names that users type, and the dialects that differ little from OpenAI's.
 
-Each of these is one of OpenAI's two with what its service spells otherwise. Where each difference is told: the vendor's
-reference, and beside it the adapter or SDK that is named; docs/targets.md says what was tried.
+Each of the latter is GA or preview, with what its service spells differently. The sources are the vendor's reference,
+and the adapters and SDKs that the class names. docs/targets.md states what each was tried against.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class ServerVadAlone(OpenAI):
 class Xai(ServerVadAlone, Ga):
     """xAI's Grok Voice Agent: GA, but that voice and turn detection stand at the top of the session.
 
-    It ignores them where GA has them (livekit-plugins-xai 1.8.9, `_wrap_session_update`; pipecat 1.14.0,
-    `services/xai/realtime/events.py`).
+    It ignores them where GA has them (xAI's voice guide; livekit-plugins-xai 1.8.9, `_wrap_session_update`; pipecat
+    1.14.0, `services/xai/realtime/events.py`).
     """
 
     name, family = "xai", GA_NAME
@@ -68,7 +68,10 @@ class Xai(ServerVadAlone, Ga):
 
 
 class Inworld(Ga):
-    """Inworld's Realtime API: GA, but that audio comes with its text (pipecat 1.14.0, `services/inworld/realtime`)."""
+    """Inworld's Realtime API: GA, but audio comes with its text.
+
+    Sources: pipecat 1.14.0 (`services/inworld/realtime`), Mastra's adapter.
+    """
 
     name, family = "inworld", GA_NAME
     lacks = UNKNOWN
@@ -123,7 +126,10 @@ class Glm(ServerVadAlone, Preview):
 
 
 class StepFun(ServerVadAlone, Preview):
-    """StepFun's Realtime API: the preview, PCM at 24 kHz alone, functions in a shell, and replies always aloud."""
+    """StepFun's Realtime API: preview with PCM at 24 kHz only, functions in a shell, and replies always as audio.
+
+    Source: livekit-plugins-stepfun.
+    """
 
     name, family = "stepfun", PREVIEW_NAME
     lacks = UNKNOWN

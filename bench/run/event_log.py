@@ -7,6 +7,9 @@
     …
     log.close()
 
+Logging an event costs as much as all else that is done with it. So a run logs a sample of its sessions, chosen by their
+numbers and the same in every run.
+
 Audio is cut unless it is kept: a delta's size and the place of its first audible sample are all that the simulated
 player needs. What `hide` removes is never written, nor are the request's headers. `bench.run.replay` reads logs.
 """

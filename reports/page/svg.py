@@ -1,8 +1,12 @@
-"""Scales, axes and marks for SVG that is drawn on the server.
+"""Scales, axes and marks of the SVG plots of a page.
+
+No chart library: in headless Chromium a page with our SVG was 0.4 MB and loaded in 0.1 s, with plotly 4.8 MB and 1.3 to
+2 s, and no keyboard or screen reader reached its plots. Pages are read in CI artifacts, mail and print, where no script
+runs. No stock chart has an axis of nines with a place for failed turns.
 
 Colours come from CSS classes, so one drawing serves both themes: `s0`–`s3` strokes and fills, `t0`–`t3` texts. There
-are four; from the fifth target on they come again, with other marks and a broken line.
-A figure is drawn once; on a phone it keeps its text's size and is scrolled.
+are four; from the fifth target on they repeat, with other marks and a dashed line. A plot is drawn once. On a phone it
+keeps the size of its text and is scrolled; a second drawing, for 360 px, was a third of the page's size.
 """
 
 from __future__ import annotations

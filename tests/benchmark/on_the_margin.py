@@ -41,7 +41,7 @@ RISES = ((0.0, 0.01), (0.003, 0.013), (0.02, 0.03), (0.99, 1.0))
 REFUSED = ((0.003, NOMINAL), (0.01, 0.08))
 """Single failures in both arms (correlation 0.05), and what may pass; in the candidate 1 % of the sessions are refused
 beside them. Of many single ones that is more than nominal: what was seen of clustering is taken for what there is
-(decision 0021).
+(docs/decisions/0021-failure-rate-bound.md).
 """
 LIMITS = ((0.01, (100, 200, 300, 400)), (0.03, (30, 50, 100, 200)))
 CLOCK_MS = 10

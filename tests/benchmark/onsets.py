@@ -2,8 +2,8 @@
 
 The voices of the simulator and the recordings of the scenarios, or tones, with pauses of 1.2 to 2.6 s between them, are
 mixed with noise at so many dB under the voices' RMS. The truth is the first and the last sample that would be audible
-without noise. `python -m tests.benchmark onsets` writes the table of docs/decisions/0065-an-ear.md, and prints what a
-frame costs.
+without noise. `python -m tests.benchmark onsets` prints the table and the cost of a frame; docs/accuracy.md and
+docs/decisions/0065-onset-detection.md quote them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
 from bench.protocol.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat, Samples
 from bench.units import NS_PER_MS, NS_PER_S
-from tests.made_page import made_anew, table
+from tests.made_page import table
 
 Floats = NDArray[np.float64]
 FRAME_MS = 20
@@ -39,7 +39,6 @@ CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
 CHORDS_HZ = ((220, 277, 330), (196, 247, 294), (175, 220, 262), (196, 247, 330))
 TONES_HZ = (440, 700, 1_000)
 ALONE_S = 60
-PAGE = Path(__file__).parents[2] / "docs" / "decisions" / "0065-an-ear.md"
 
 
 class Stream(NamedTuple):
@@ -241,8 +240,7 @@ def rows() -> Iterator[tuple[str, ...]]:
 
 def main() -> None:
     head = ("sound", "behind it", "n", "begin off, ms", "end off, ms", "missed", "false")
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(made_anew(page, {"onsets": table(head, rows())}), encoding="utf-8")
+    print(table(head, rows()))
     for format in FORMATS:
         samples = stream("a room", 20, format, 1).samples
         before = time.process_time()

@@ -23,7 +23,7 @@ from bench.target.options import ServiceOptions
 from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from reports.wording.validity import FAMILIES, MEANINGS
-from tests.docs import addresses, columns, decisions, options
+from tests.docs import addresses, columns, options
 
 ROOT = Path(__file__).parents[2]
 NAMING = ("bench", "reports", "scenarios", "docs", "rtbench")
@@ -76,15 +76,6 @@ def test_the_table_of_options_is_up_to_date() -> None:
 
     assert options.written(page) == page, "run `make schema`"
     assert "`LOCUST_TARGETS`" in page
-
-
-def test_every_decision_has_a_head_and_stands_in_the_index() -> None:
-    page = decisions.INDEX.read_text(encoding="utf-8")
-    files = {each.file: each for each in decisions.decisions()}
-
-    assert decisions.written(page) == page, "run `make schema`"
-    assert {each.number for each in files.values()} == {name[:4] for name in files}
-    assert not [each for each in files.values() if f"]({each.file})" in each.status]
 
 
 def test_files_that_the_architecture_names_exist() -> None:
