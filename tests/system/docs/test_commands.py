@@ -20,7 +20,7 @@ for line in sys.stdin:
 """
 
 
-YOURS = {"mine.yaml", "mine-verdict.yaml"}
+YOURS = {"mine.yaml"}
 """Scripts that a page tells its reader to write."""
 PARSE_RUN = """
 import json, shlex, sys
