@@ -48,8 +48,6 @@ COMMAND_OPTIONS: Mapping[str, Mapping[str, str]] = {
         "--keep-audio": "--record-audio",
     },
     "open": {"--runs": "--runs-dir"},
-    "report": {"--without-host": "--exclude-host"},
-    "merge": {"--without-host": "--exclude-host"},
     "check": {"--allow": "--allow-different"},
     "baseline": {"--folder": "--baselines-dir"},
     "trend": {"--measure": "--metric"},

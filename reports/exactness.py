@@ -63,7 +63,7 @@ class Inexact(Record, frozen=True):
 
 
 def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]:
-    """Those of a run; none of one that an older version closed."""
+    """The uncertain metrics of a run."""
     validity = document.get("validity")
     told = validity.get("uncertain_metrics") if isinstance(validity, Mapping) else None
     entries: Sequence[Mapping[str, Any]]

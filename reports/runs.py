@@ -187,7 +187,7 @@ def _reported(document: Mapping[str, Any]) -> list[str]:
 
 
 def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The hosts that recorded a run, once it is closed; none where an older version wrote it."""
+    """The hosts that recorded a finalized run."""
     hosts = document.get("hosts")
     return [host for host in hosts if isinstance(host, dict)] if isinstance(hosts, list) else []
 
@@ -196,7 +196,7 @@ def bounds_of(run: RunFrames) -> pd.DataFrame:
     """BOUNDS of each row of `run.turns`, with what names its turn. Raises UsageError where they cannot be read."""
     with _reading(run.folder):
         bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *BOUNDS], _array), copy=False)
-        if lost := run_folder.lost_bounds(run.folder):
+        if lost := run_folder.no_uncertainty(run.folder):
             raise UsageError(f"how far instants of {run.folder} can be off is not known: {lost}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
     if run.finalized and len(bounds) == len(keys):
@@ -300,7 +300,6 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
     per second what each carried.
     """
     columns = _arrays(table)
-    columns["renewed"] = columns["renewed"].fillna(value=False)  # older versions renewed none
     known = {
         "start": _moments(columns["start_utc_ns"]),
         "measured": _measured(columns),

@@ -1,11 +1,11 @@
-"""Do the tests see it when a line of the product is wrong? Thirty lines are spoilt, one at a time, chosen by a seed.
+"""Count the mutants of the product that the tests kill: each is one changed expression, drawn by a seed.
 
-    python -m tests.mutants [--tree FOLDER] [--seed N] [--count N] [--again FILE]
+    python -m tests.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…] [--jobs N]
 
-Files of the tree are changed in place and put back, so it wants a worktree of its own with a `.venv`. Each mutant meets
-the tests that stand nearest (those that import its module, and the folder of its name); all that live meet the whole
-suite at once, and each test that then fails meets each of them alone. `--again` tries the mutants of an earlier run
-(`build/mutants.json`) whose lines still stand, so that two suites are held against the same ones.
+A first run of the tests notes which tests execute each line (coverage contexts, build/mutants). A mutant then meets the
+tests that execute its line, in a forked process that imports the changed module; no file is changed. `--again` repeats
+the mutants of an earlier result (build/mutants.json): one whose killer still exists is not run again. `--product` and
+`--tests` are the folders or files whose mutants are tried, and whose tests are run (all but tests/system).
 """
 
 from __future__ import annotations
@@ -15,17 +15,28 @@ import ast
 import json
 import os
 import random
-import re
+import selectors
 import signal
 import subprocess
 import sys
+import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any
 
-NEAR_S, ALL_S = 900, 7200
-"""After so long a mutant hangs, which some test would have told."""
+import pytest
+
+FOLDER = Path("build/mutants")
+RESULT = Path("build/mutants.json")
+FIRST_TESTS, FIRST_FILES = 40, 8
+"""The quickest tests run first, from few files, since the import of a test file takes longer than most tests."""
+LONGEST_S = 40.0
+"""Tests that take longer than this together (when they run without mutants) are not run for one mutant."""
+HANGS_S = 240
 SWAPPED: dict[type, type] = {
     ast.Lt: ast.GtE, ast.LtE: ast.Lt, ast.Gt: ast.LtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
@@ -36,7 +47,7 @@ NO_LOGIC = (ast.JoinedStr, ast.Raise, ast.Assert)
 
 @dataclass
 class Mutant:
-    """`line`: what stood there, by which it is found again; `now`: what stands there instead of `was`."""
+    """A change of one expression. `line` is the text of its line, by which it is found again; `now` replaces `was`."""
 
     path: str
     number: int
@@ -45,9 +56,10 @@ class Mutant:
     now: str
     column: int = 0
     fate: str = ""
+    """`killed by TEST`, `killed: it hangs`, `lives`, `not covered`, or `gone` if its line no longer exists."""
 
     def spoil(self, text: str) -> str | None:
-        """The file with the mutant in it; None where its line is gone, or no longer one of its kind."""
+        """Return the file with the mutant in it, or None if its line no longer exists."""
         lines = text.splitlines(keepends=True)
         found = [place for place, line in enumerate(lines) if line.strip() == self.line]
         place = min(found, key=lambda at: abs(at - self.number), default=None)
@@ -59,7 +71,7 @@ class Mutant:
 
 
 def mutants(path: str, text: str) -> Iterator[Mutant]:
-    """Every one of a file: comparisons and operators swapped, numbers one more, conditions and results undone."""
+    """Yield every mutant of a file: operators swapped, numbers increased by one, conditions and results removed."""
     lines = text.splitlines()
     for node in _logic(ast.parse(text)):
         if node.lineno != node.end_lineno:  # type: ignore[attr-defined]
@@ -73,7 +85,7 @@ def mutants(path: str, text: str) -> Iterator[Mutant]:
 
 
 def _logic(node: ast.AST, *, inside: bool = False) -> Iterator[ast.AST]:
-    """Statements and expressions inside functions, without annotations, messages and words."""
+    """Yield statements and expressions inside functions, without annotations, messages and texts."""
     inside |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
     for name, value in ast.iter_fields(node):
         if name not in ("annotation", "returns", "args", "decorator_list", "type_params") or isinstance(node, ast.Call):
@@ -105,7 +117,7 @@ def _spoilt(node: ast.AST) -> Iterable[str]:
 
 
 def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
-    """So many lines of the product, each with one of its mutants."""
+    """Draw `count` lines of the product, and one mutant of each."""
     listed = subprocess.run(["git", "ls-files", "bench/*.py", "reports/*.py"], cwd=tree, capture_output=True, text=True)
     by_line: dict[tuple[str, int], list[Mutant]] = {}
     for path in sorted(listed.stdout.split()):
@@ -115,104 +127,283 @@ def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
     return [rng.choice(by_line[line]) for line in rng.sample(sorted(by_line), count)]
 
 
-def near(tree: Path, path: str) -> list[str]:
-    """Tests of its name, of the folder of its package's name, and that import it, or else what imports it."""
-    module, folder = Path(path).with_suffix(""), Path(path).parent
-    tests = [test for test in sorted((tree / "tests").rglob("test_*.py")) if "release" not in test.parts]
-    tops = [tree / "tests", tree / "tests" / "system"]
-    mine = [top / inner for top in tops for inner in (folder, folder.relative_to(folder.parts[0]))]
-    found = [test for test in tests if test.stem == f"test_{module.name}"]
-    found += [test for one in mine if one not in tops and one.is_dir() for test in sorted(one.rglob("test_*.py"))]
-    found += _importing(tests, module)
-    if not found:
-        product = [one for top in ("bench", "reports") for one in sorted((tree / top).rglob("*.py"))]
-        above = [one.relative_to(tree).with_suffix("") for one in _importing(product, module)]
-        found = [test for one in above for test in _importing(tests, one)]
-    ordered = sorted(dict.fromkeys(found), key=lambda test: "system" in test.parts)  # these take long
-    return [str(test.relative_to(tree)) for test in ordered]
+class Contexts:
+    """A plugin that names each test's coverage context by its function, and notes how long it takes."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        from coverage import Coverage  # only in the run that measures
+
+        measured = Coverage.current()
+        assert measured is not None
+        measured.switch_context(function_of(item.nodeid))
+        result = yield
+        measured.switch_context("")
+        return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[function_of(report.nodeid)] += report.duration
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not hasattr(session.config, "workerinput"):
+            (FOLDER / "seconds.json").write_text(json.dumps(self.seconds), encoding="utf-8")
 
 
-def _importing(files: Iterable[Path], module: Path) -> list[Path]:
-    package, name = ".".join(module.parts[:-1]), module.name
-    imports = re.compile(rf"\b(from|import) {re.escape(package)}(\.{name}\b| import [^\n]*\b{name}\b)")
-    return [file for file in files if imports.search(file.read_text(encoding="utf-8"))]
+def pytest_configure(config: pytest.Config) -> None:
+    """Make this module a plugin: `-p tests.mutants`."""
+    config.pluginmanager.register(Contexts())
 
 
-@contextmanager
-def spoilt(tree: Path, several: Sequence[Mutant]) -> Iterator[bool]:
-    """Each of them in its file. Yields whether all found their lines."""
-    before = {tree / one.path: (tree / one.path).read_bytes() for one in several}
-    try:
-        told = []
-        for one in several:
-            text = one.spoil((tree / one.path).read_text(encoding="utf-8"))
-            told.append(text is not None)
-            if text is not None:
-                (tree / one.path).write_text(text, encoding="utf-8")
-        yield all(told)
-    finally:
-        for path, text_before in before.items():
-            path.write_bytes(text_before)
+def function_of(nodeid: str) -> str:
+    """Return a test's id without its parameters."""
+    return nodeid.partition("[")[0]
 
 
-def failed(tree: Path, tests: Sequence[str], *more: str, limit_s: float = NEAR_S) -> list[str] | None:
-    """The tests that fail, or what happened instead of them; None where it never ended."""
-    command = [str(tree / ".venv/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", *more, *tests]
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "CI": "1"}  # else a mutant's bytecode may outlive it
-    with subprocess.Popen(
-        command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return None
-    told = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
-    return told or ([] if process.returncode in (0, 5) else [f"exit {process.returncode}"])
+SETTINGS = """[run]
+source = bench, reports
+parallel = true
+patch = subprocess
+data_file = {folder}/covered
+"""
+
+
+def measure(tests: Sequence[str]) -> None:
+    """Run the tests once, and note the lines that each executes."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    settings = FOLDER / "coveragerc"
+    settings.write_text(SETTINGS.format(folder=FOLDER.resolve()), encoding="utf-8")
+    for old in FOLDER.glob("covered*"):
+        old.unlink()
+    coverage = [sys.executable, "-m", "coverage"]
+    command = [*coverage, "run", f"--rcfile={settings}", "-m", "pytest", "-q", "-n", "2", "-p", "tests.mutants"]
+    environment = os.environ | {"CI": "1", "COVERAGE_RUN": "1"}
+    subprocess.run(
+        [*command, "-p", "no:cacheprovider", "--ignore", "tests/system", *tests], env=environment, check=True
+    )
+    subprocess.run([*coverage, "combine", "-q", f"--rcfile={settings}"], check=True)
+
+
+class Suite:
+    """The tests that execute each line of the product, and the seconds that each takes."""
+
+    def __init__(self) -> None:
+        from coverage import CoverageData
+
+        self.seconds: dict[str, float] = json.loads((FOLDER / "seconds.json").read_text(encoding="utf-8"))
+        self._data = CoverageData(str(FOLDER / "covered"))
+        self._data.read()
+        self._lines: dict[str, dict[int, list[str]]] = {}
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """Return the tests that execute a mutant's line, the quickest first."""
+        path = str(Path(mutant.path).resolve())
+        if path not in self._lines:
+            self._lines[path] = self._data.contexts_by_lineno(path)
+        found = [test for test in self._lines[path].get(mutant.number + 1, []) if test in self.seconds]
+        return sorted(found, key=lambda test: self.seconds[test])
+
+
+def parts(tests: Sequence[str], seconds: dict[str, float]) -> Iterator[list[str]]:
+    """Yield the tests of the first process, then those of the second, within the limit of time."""
+    first: list[str] = []
+    files: set[str] = set()
+    rest: list[str] = []
+    spent_s = 0.0
+    for test in tests:
+        spent_s += seconds[test]
+        if spent_s > LONGEST_S and first:
+            break
+        file = test.partition("::")[0]
+        if len(first) < FIRST_TESTS and (file in files or len(files) < FIRST_FILES):
+            files.add(file)
+            first.append(test)
+        else:
+            rest.append(test)
+    yield first
+    if rest:
+        yield rest
+
+
+class Killer:
+    """A plugin that runs tests in the given order and writes the first that fails."""
+
+    def __init__(self, order: Sequence[str], pipe: int) -> None:
+        self._order = {test: at for at, test in enumerate(order)}
+        self._pipe = pipe
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self._order.get(function_of(item.nodeid), len(self._order)))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            os.write(self._pipe, f"killed by {report.nodeid}\n".encode())
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            os.write(self._pipe, f"killed by {report.nodeid} (import)\n".encode())
+
+
+def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
+    """Run tests with a mutant in this process, which has not imported the product."""
+    path = str(Path(mutant.path).resolve())
+    changed = mutant.spoil(Path(path).read_text(encoding="utf-8"))
+    assert changed is not None
+    original = SourceFileLoader.get_code
+
+    def get_code(loader: SourceFileLoader, name: str) -> Any:
+        if loader.path == path:
+            return loader.source_to_code(changed, path)
+        return original(loader, name)
+
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
+    silent = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(silent, stream)
+    options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    pytest.main([*options, *tests], plugins=[Killer(tests, pipe)])
+
+
+class Trial:
+    """One mutant on its way through its tests; each part of them is a forked process."""
+
+    def __init__(self, mutant: Mutant, suite: Suite) -> None:
+        self.mutant = mutant
+        tests = suite.tests(mutant)
+        self._parts = parts(tests, suite.seconds)
+        mutant.fate = "lives" if tests else "not covered"
+        self.pipe = self.pid = -1
+        self.ends_at = 0.0
+
+    def go_on(self) -> bool:
+        """Start the next part; return whether there is one."""
+        tests = next(self._parts, [])
+        if not tests or self.mutant.fate != "lives":
+            return False
+        self.pipe, theirs = os.pipe()
+        self.ends_at = time.monotonic() + HANGS_S
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                os.setsid()
+                os.close(self.pipe)
+                run(self.mutant, tests, theirs)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(theirs)
+        return True
+
+    def end(self) -> None:
+        """Take what the process has written, after its end or when it hangs."""
+        hangs = time.monotonic() >= self.ends_at
+        with_signal(self.pid)
+        _, status = os.waitpid(self.pid, 0)
+        with open(self.pipe, encoding="utf-8") as written:
+            killers = written.read().splitlines()
+        if killers:
+            self.mutant.fate = killers[0]
+        elif hangs:
+            self.mutant.fate = "killed: it hangs"
+        elif os.WIFEXITED(status) and os.WEXITSTATUS(status):
+            self.mutant.fate = "killed: the process ends"
+
+
+def with_signal(group: int) -> None:
+    """Kill a process and what it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def try_all(mutants: Sequence[Mutant], every: Sequence[Mutant], suite: Suite, jobs: int) -> None:
+    """Let each mutant meet its tests, `jobs` at a time."""
+    waiting = iter(mutants)
+    running: dict[int, Trial] = {}
+    with selectors.DefaultSelector() as selector:
+        while True:
+            while len(running) < jobs and (mutant := next(waiting, None)):
+                start(Trial(mutant, suite), running, selector)
+            if not running:
+                return
+            ready = {key.fd for key, _ in selector.select(timeout=1)}
+            for fd, trial in list(running.items()):
+                if fd in ready or time.monotonic() >= trial.ends_at:
+                    selector.unregister(fd)
+                    del running[fd]
+                    trial.end()
+                    start(trial, running, selector)
+                    if trial not in running.values():
+                        show(trial.mutant)
+                        write(every)
+
+
+def start(trial: Trial, running: dict[int, Trial], selector: selectors.BaseSelector) -> None:
+    """Start a trial's next part, if there is one."""
+    if trial.go_on():
+        running[trial.pipe] = trial
+        selector.register(trial.pipe, selectors.EVENT_READ)
+
+
+def show(one: Mutant) -> None:
+    print(f"{one.path}:{one.number + 1}: {one.was} → {one.now}: {one.fate}", flush=True)
+
+
+def write(every: Sequence[Mutant]) -> None:
+    RESULT.write_text(json.dumps([asdict(one) for one in every], indent=1), encoding="utf-8")
 
 
 def main() -> None:
+    """Measure, try, and print the share of the mutants that are killed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=Path, default=Path.cwd())
     parser.add_argument("--seed", type=int, default=20261122)
-    parser.add_argument("--count", type=int, default=30)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--again", type=Path)
+    parser.add_argument("--product", nargs="*", default=["bench", "reports"])
+    parser.add_argument("--tests", nargs="*", default=["tests"])
+    parser.add_argument("--measured", action="store_true", help="use the lines that an earlier run noted")
     given = parser.parse_args()
-    tree = given.tree.resolve()
-    written = given.again and [Mutant(**one) for one in json.loads(given.again.read_text(encoding="utf-8"))]
-    tried = written or chosen(tree, given.seed, given.count)
-    for one in tried:
-        with spoilt(tree, [one]) as there:
-            tests = near(tree, one.path)
-            told = failed(tree, tests, "-x") if there and tests else []
-            one.fate = "its line is gone" if not there else _fate(told)
-        _say(one)
-        _keep(tree, tried)
-    living = [one for one in tried if one.fate == ""]
-    both = ("-n", "2", "--dist", "worksteal")
-    with spoilt(tree, living):
-        suspects = failed(tree, ["tests"], *both, limit_s=ALL_S) if living else []
-    for one in living:  # the suspects may be hundreds, of which another mutant kills most
-        with spoilt(tree, [one]):
-            one.fate = _fate(failed(tree, suspects, "-x", *both, limit_s=ALL_S) if suspects else suspects) or "LIVES"
-        _say(one)
-    _keep(tree, tried)
-    print(f"{sum(one.fate.startswith('killed') for one in tried)} of {len(tried)} killed")
+    if not given.measured:
+        measure(given.tests)
+    suite = Suite()
+    if given.again:
+        every = [Mutant(**one) for one in json.loads(given.again.read_text(encoding="utf-8"))]
+    else:
+        every = chosen(Path(), given.seed, given.count)
+    every = [one for one in every if one.path.startswith(tuple(given.product))]
+    tried = []
+    for one in every:
+        file = Path(one.path)
+        if not file.exists() or one.spoil(file.read_text(encoding="utf-8")) is None:
+            one.fate = "gone"
+        elif not is_there(one, suite, given.tests):
+            tried.append(one)
+    for module in PRELOADED:
+        __import__(module)
+    try_all(tried, every, suite, given.jobs)
+    write(every)
+    there = [one for one in every if one.fate != "gone"]
+    killed = sum(one.fate.startswith("killed") for one in there)
+    print(f"{killed} of {len(there)} mutants are killed; {len(every) - len(there)} no longer have their line")
 
 
-def _fate(told: list[str] | None) -> str:
-    return "killed: it hangs" if told is None else f"killed by {told[0]}" if told else ""
+def is_there(one: Mutant, suite: Suite, tests: Sequence[str]) -> bool:
+    """Return whether the test that killed a mutant before still exists; one outside `tests` by its file."""
+    killer = function_of(one.fate.removeprefix("killed by "))
+    file = killer.partition("::")[0]
+    elsewhere = not file.startswith(tuple(tests)) and Path(file).is_file()
+    return one.fate.startswith("killed") and (killer in suite.seconds or elsewhere)
 
 
-def _say(one: Mutant) -> None:
-    print(f"{one.path}:{one.number + 1}: {one.was} → {one.now}: {one.fate or 'lives so far'}", flush=True)
-
-
-def _keep(tree: Path, tried: Sequence[Mutant]) -> None:
-    (tree / "build").mkdir(exist_ok=True)
-    (tree / "build" / "mutants.json").write_text(json.dumps([asdict(one) for one in tried], indent=1), encoding="utf-8")
-
+PRELOADED = (
+    "hypothesis", "jsonschema", "msgspec", "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "soundfile", "yaml",
+)  # fmt: skip
+"""The packages that most tests import."""
 
 if __name__ == "__main__":
+    os.environ |= {"CI": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     sys.exit(main())

@@ -57,19 +57,13 @@ def report(
             metavar="[RUN]...", help="runs, by their folders or names; the newest by default", show_default=False
         ),
     ] = None,
-    exclude_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
-    ] = None,
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
 
     A run that was killed is closed first. The last line is the path of report.html; the one before it has the verdict.
     Of several runs each has its report written, and the terminal shows them in one table; nothing is pooled.
-    With --exclude-host the report is of a new run, in the folder RUN-without-NAME.
     """
     runs = [run_named(name) for name in names or [""]]
-    if exclude_host:
-        runs = [_without(run, sorted(set(exclude_host))) for run in runs]
     if len(runs) > 1:
         _side_by_side(list(dict.fromkeys(runs)))
         return
@@ -81,16 +75,6 @@ def report(
     sys.stdout.write(report_text(summary, text_width(), colour=wants_colour()))
     for line in last_lines(summary, paths.html):
         sys.stdout.write(line + "\n")
-
-
-def _without(run: Path, hosts: list[str]) -> Path:
-    """The run without some hosts, in a folder beside it, which is made where it is not there."""
-    from bench.run.merging.merge import merge_runs
-
-    out = run.parent / "-without-".join([run.resolve().name, *hosts])
-    if not out.exists():
-        merge_runs([run], out, hosts)
-    return out
 
 
 def _side_by_side(runs: list[Path]) -> None:

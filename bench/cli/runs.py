@@ -74,19 +74,17 @@ def merge(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="the run folder to make", show_default=False)],
-    exclude_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="a host to leave out, as often as needed")
-    ] = None,
 ) -> None:
-    """Merge runs into one: of load generators that ran alone, of several regions, or the parts of a killed run.
+    """Merge runs into one: of load generators that ran alone, or of several regions.
 
-    Rows are put together, histograms added bucket by bucket; the result is a run folder like any other, and its parts
-    stay as they are. Exit status 0; 4: the merged run is not valid. The last line is its path.
+    The parts share no session and are not changed; a run that was killed is finalized first. A worker's own folder
+    replaces what its master received of it. The result is a run folder like any other. Exit status 0; 4: the merged run
+    is not valid. The last line is its path.
     """
     from bench.run.merging.merge import merge_runs
 
     try:
-        document = merge_runs(parts, out, exclude_host or ())
+        document = merge_runs(parts, out)
     except KeyboardInterrupt:
         sys.stderr.write(f"rtbench: interrupted: nothing is left of {printable(str(out))}\n")
         raise

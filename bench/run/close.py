@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -81,7 +80,9 @@ def close(folder: Path) -> dict[str, Any]:
         return document
     if document.get("state") not in CLOSED:  # else the last close was cut while it removed the parts
         recorded = parts(folder)
-        document = merge_parts(folder, document, recorded, lambda ends_ns: lost_of(document, recorded, ends_ns))
+        document = merge_parts(
+            folder, document, recorded, lambda read, ends_ns: _missing(read, lost_of(document, recorded, ends_ns))
+        )
     spool.remove(folder)  # last: until run.json says that all is there, whatever fails can be done again from the parts
     return document
 
@@ -110,12 +111,12 @@ def merge_parts(
     folder: Path,
     document: dict[str, Any],
     parts: Sequence[AnyPart],
-    lost: Callable[[int], Sequence[Lost]] = lambda _: (),
+    missing: Callable[[files.ReadRows, int], list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """Write the final files of a run into its folder, from its parts; returns run.json as it then is.
+    """Write the final files of a run into its folder, from its parts; return run.json as it then is.
 
-    Parts are read one after another, batch by batch, so that memory does not grow with the run. `lost`: of which
-    workers not all is there, once they were read, by when the run ended (UTC).
+    Parts are read one after another, batch by batch, so that memory does not grow with the run. `missing` returns the
+    entries of `missing_workers`, given the rows and when the run ended (UTC), after all parts were read.
     """
     facts = [part.facts for part in parts]
     cut = not (facts and all(each.done for each in facts))
@@ -128,7 +129,7 @@ def merge_parts(
     _join_transcripts(folder, parts)
     read = files.row_reader(folder)
     histograms = all_histograms(read, parts)
-    _add_rates(read, histograms, document)
+    _add_rates(read, histograms)
     last_second = pc.max(read("seconds", ["second"])["second"]).as_py()
     started_utc_ns, last_utc_ns = (
         document["started_utc_ns"],
@@ -140,9 +141,7 @@ def merge_parts(
         "simulated": simulated,
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or last_utc_ns or utc_ns(),
-        "missing_workers": _lost_entries(
-            read, lost(document.get("ended_utc_ns") or (last_utc_ns or started_utc_ns) + UNSEEN_NS)
-        ),
+        "missing_workers": missing(read, document.get("ended_utc_ns") or (last_utc_ns or started_utc_ns) + UNSEEN_NS),
         "hosts": recorded_by(parts, document, histograms),
         "receive_timestamp_source": _receive_timestamp_source(read),
         "totals": _totals(read, facts, histograms),
@@ -162,8 +161,8 @@ def merge_parts(
     return document
 
 
-def _lost_entries(read: files.ReadRows, lost: Sequence[Lost]) -> list[dict[str, Any]]:
-    """What run.json says of lost workers; only where there are any, rows are read for it."""
+def _missing(read: files.ReadRows, lost: Sequence[Lost]) -> list[dict[str, Any]]:
+    """Return the entries of workers of which not all is there; rows are read only if there are any."""
     if not lost:
         return []
     columns: dict[files.TableName, list[str]] = {"turns": OF_TURNS, "sessions": OF_SESSIONS, "seconds": OF_SECONDS}
@@ -214,14 +213,10 @@ def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:
     os.replace(fresh, folder / TRANSCRIPT)
 
 
-def _add_rates(read: files.ReadRows, histograms: Histograms, document: Mapping[str, Any]) -> None:
+def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
     """Record bytes per second, both ways: of the run (all workers together), and of each session."""
-    warmup_s = document.get("warmup_s") or 0.0
-    measured_from_s = int(document["started_utc_ns"] / NS_PER_S + warmup_s) if warmup_s else 0
     seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
     seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
-    by_clock = np.where(seconds["second"] >= measured_from_s, MEASURED, WARMUP)  # rows of older versions have no phase
-    seconds["phase"] = seconds["phase"].fillna(pd.Series(by_clock, index=seconds.index))
     sessions = read("sessions", RATED).to_pandas()
     phases = sessions["phase"].fillna(MEASURED)
     columns = list(CARRIED.values())  # of each worker by its own length, and then of all together

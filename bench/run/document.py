@@ -62,7 +62,7 @@ class ScriptEntry(TypedDict):
     chunk_ms: float | None
     output: Literal["audio", "text"]
     timeouts: dict[str, float]
-    target: NotRequired[str]
+    target: str
     dialect: NotRequired[str]
     input_format: NotRequired[str]
     output_format: NotRequired[str]

@@ -1,7 +1,7 @@
 """Gathers what the rules of validity look at, from a run's rows and histograms: how late, and how far off.
 
 How far a metric of stored rows can be off is `bench.metrics.bound_ns` for a whole table, in the metric's own unit;
-NaN where nobody knows: a row of an older version has no widths, or the bound of its first delta alone.
+NaN if it is unknown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from bench.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_S
 from bench.cores import filled_by
 from bench.metrics import (
     CATALOGUE,
-    FIRST_DELTAS,
     GOOD,
     ORIGIN,
     ORIGINS,
@@ -309,10 +308,7 @@ def bound_columns(metric: Metric) -> list[str]:
         *(f"{name}_uncertainty_ns" for name in metric.begins if name in sends),
     ]
     beside = ["request_sent_at_ns"] if metric.begin == ORIGIN else []
-    older = (
-        ["timestamp_uncertainty_ns"] if metric.end in FIRST_DELTAS else []
-    )  # a row of an older version has this bound alone
-    return [*slack, *beside, *older]
+    return [*slack, *beside]
 
 
 def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
@@ -343,10 +339,7 @@ def _error(rows: pa.Table, instant: str, scope: str) -> Floats:
     """How much earlier than stamped an instant may really have been; 0 where it is no arrival."""
     if instant not in ARRIVALS[scope]:
         return np.zeros(len(rows))
-    errors_ns = floats(rows, f"{instant}_uncertainty_ns")
-    if instant not in FIRST_DELTAS or "timestamp_uncertainty_ns" not in rows.column_names:
-        return errors_ns
-    return np.where(np.isnan(errors_ns), floats(rows, "timestamp_uncertainty_ns"), errors_ns)
+    return floats(rows, f"{instant}_uncertainty_ns")
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import accumulate, groupby, islice
+from itertools import accumulate, groupby, islice, repeat
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -42,7 +42,7 @@ from bench.errors import UsageError
 from bench.foreign import JsonError, open_file, read_file, read_json, write_text
 from bench.run import spool
 from bench.run.document import SCHEMA_VERSION
-from bench.run.part import parts, with_every_column
+from bench.run.part import parts
 from bench.units import NS_PER_S
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
@@ -55,10 +55,10 @@ ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BI
 
 @contextmanager
 def open_rows(
-    path: Path, schema: pa.Schema, dictionaries: Collection[str] = (), beside: int = 0
-) -> Iterator[tuple[pq.ParquetFile, list[str]]]:
-    """(a file of rows, the columns of `schema` that it has). `dictionaries`: columns of texts that are read as such.
-    `beside`: how many rows the file has that it stands beside, row for row: it may have as many, however small it is.
+    path: Path, schema: pa.Schema, dictionaries: Collection[str] = (), rows: int = 0
+) -> Iterator[pq.ParquetFile]:
+    """Open a file of rows that has the columns of `schema`. `dictionaries`: columns of texts that are read as such.
+    `rows`: the rows of another file that it has the same rows as: it may have this many, however small it is.
 
     Raises OSError for what is no regular file, pyarrow.ArrowException for what is no Parquet, or no such table.
     """
@@ -67,19 +67,19 @@ def open_rows(
     with pa.OSFile(os.fsencode(path)) as file:  # Arrow takes no text with surrogates, as names that are not UTF-8 have
         table = pq.ParquetFile(file)
         metadata, kinds = table.metadata, _kinds(schema)
-        if metadata.num_rows > max(beside, ANY_ROWS + size // BYTES_PER_ROW):
+        if metadata.num_rows > max(rows, ANY_ROWS + size // BYTES_PER_ROW):
             raise pa.ArrowInvalid(
                 f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which no run can have"
             )
         if encoded := [name for name in metadata.schema.names if name in dictionaries]:
             table = pq.ParquetFile(file, metadata=metadata, read_dictionary=encoded)
-        there = _fitting(path, table.schema_arrow, kinds)
-        chunks = _chunks(metadata, there)
+        _check_columns(path, table.schema_arrow, kinds)
+        chunks = _chunks(metadata, schema.names)
         most = ANY_BYTES + GROWTH * size
         _check_sizes(path, chunks, most)
         texts = {name: of for name, of in chunks.items() if pa.types.is_string(kinds[name]) and name not in encoded}
         _check_texts(path, file, metadata, texts, most)
-        yield table, there
+        yield table
 
 
 def _kinds(schema: pa.Schema) -> dict[str, pa.DataType]:
@@ -87,18 +87,18 @@ def _kinds(schema: pa.Schema) -> dict[str, pa.DataType]:
     return dict(zip(schema.names, schema.types, strict=True))
 
 
-def _fitting(path: Path, written: pa.Schema, meant: dict[str, pa.DataType]) -> list[str]:
-    """The columns of `meant` that are written, each once and as it is meant."""
+def _check_columns(path: Path, written: pa.Schema, meant: dict[str, pa.DataType]) -> None:
+    """Check that each column of `meant` is written once, with its type."""
     times, kinds = Counter(written.names), _kinds(written)
-    there = [name for name in meant if name in times]
-    for name in there:
+    for name in meant:
+        if not times[name]:
+            raise pa.ArrowInvalid(f"{path.name} has no column {name}")
         if times[name] > 1:
             raise pa.ArrowInvalid(f"{path.name} has the column {name} twice")
         kind = kinds[name]
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if kind != meant[name]:
             raise pa.ArrowInvalid(f"the column {name} of {path.name} is {kind}, and must be {meant[name]}")
-    return there
 
 
 Chunks: TypeAlias = dict[str, list[pq.ColumnChunkMetaData]]
@@ -297,40 +297,42 @@ def row_reader(folder: Path) -> ReadRows:
 
 
 def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
-    """Read columns from Parquet; null are those that an older version of this tool did not write, and lost bounds.
+    """Read columns from Parquet; uncertainties are null if they are unknown.
 
-    One thread reads them: several keep 60 MB more of a million turns in heaps of their own, and are hardly sooner done.
+    One thread reads them: several take 60 MB more for a million turns, and are hardly faster.
     """
-    path = folder / f"{table}.parquet"
-    with open_rows(path, schema, dictionaries) as (file, there):
-        rows = file.read(there, use_threads=False)
+    own, uncertainties = _by_file(table, schema)
+    with open_rows(folder / f"{table}.parquet", own, dictionaries) as file:
+        rows = file.read(own.names, use_threads=False)
         number = file.metadata.num_rows
-    beside = rows.select([])
-    if apart := _bounds_apart(folder, schema, there):
-        with open_rows(folder / BOUNDS_FILE, apart, beside=number) as (file, names):
-            beside = file.read(names, use_threads=False)
-    for place, name in enumerate(schema.names if len(there) < len(schema) else ()):
-        if name not in there:
-            field, known = schema.field(name), name in beside.column_names
-            rows = rows.add_column(place, field, beside[name] if known else pa.nulls(len(rows), field.type))
-    return rows
+    if not uncertainties.names:
+        return rows
+    if no_uncertainty(folder):
+        others = pa.table([pa.nulls(number, kind) for kind in uncertainties.types], schema=uncertainties)
+    else:
+        with open_rows(folder / BOUNDS_FILE, uncertainties, rows=number) as file:
+            others = file.read(uncertainties.names, use_threads=False)
+    return pa.table([(rows if name in own.names else others)[name] for name in schema.names], names=schema.names)
 
 
 def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most: int) -> Iterator[pa.RecordBatch]:
-    """Read columns of a run that ended as `read_table` does, at most so many rows at once.
+    """Yield the rows of a finalized run as `read_table` reads them, at most `most` at once.
 
-    Raises OSError or pyarrow.ArrowException where they cannot be read.
+    Raises OSError or pyarrow.ArrowException if they cannot be read.
     """
-    schema = pa.schema([SCHEMAS[table].field(name) for name in columns])
+    own, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
     with ExitStack() as files:
-        file, there = files.enter_context(open_rows(folder / f"{table}.parquet", schema))
-        batches = file.iter_batches(most, columns=there)
-        if apart := _bounds_apart(folder, schema, there):
+        file = files.enter_context(open_rows(folder / f"{table}.parquet", own))
+        batches = file.iter_batches(most, columns=own.names)
+        if uncertainties.names and no_uncertainty(folder):
+            nulls = pa.record_batch([pa.nulls(most, kind) for kind in uncertainties.types], schema=uncertainties)
+            batches = _side_by_side(batches, repeat(nulls))
+        elif uncertainties.names:
             number = file.metadata.num_rows
-            file, names = files.enter_context(open_rows(folder / BOUNDS_FILE, apart, beside=number))
-            batches = _side_by_side(batches, file.iter_batches(most, columns=names))
+            file = files.enter_context(open_rows(folder / BOUNDS_FILE, uncertainties, rows=number))
+            batches = _side_by_side(batches, file.iter_batches(most, columns=uncertainties.names))
         for batch in batches:
-            yield with_every_column(batch, schema)
+            yield batch.select(columns)
 
 
 def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -345,34 +347,29 @@ def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordB
         yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, *mine.column_names])
 
 
-def _bounds_apart(folder: Path, schema: pa.Schema, there: Collection[str]) -> pa.Schema | None:
-    """The columns of a schema that are to be read from the file of bounds; None where there are none."""
-    lacking = set(schema.names).difference(there)
-    apart = [schema.field(name) for name in BOUNDS if name in lacking]
-    known = bool(apart) and (folder / BOUNDS_FILE).exists() and not lost_bounds(folder)
-    return pa.schema(apart) if known else None
+def _by_file(table: TableName, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema]:
+    """Split columns into those of the table's own file and the uncertainties of turns, which have another file."""
+    uncertainties = set(BOUNDS if table == "turns" else ()).intersection(schema.names)
+    own = [field for field in schema if field.name not in uncertainties]
+    return pa.schema(own), pa.schema([field for field in schema if field.name in uncertainties])
 
 
-def lost_bounds(folder: Path) -> str:
-    """Why nobody knows the bounds of a run's turns, though its version stored them; empty where they are known.
-
-    They are, too, where they stand with the turns: in a spool, and in Parquet of an older version.
-    """
+def no_uncertainty(folder: Path) -> str:
+    """Return why the timestamp uncertainty of a finalized run's turns is unknown; empty if it is known."""
     files = tuple(folder / name for name in ("turns.parquet", BOUNDS_FILE))
     stats = [file.stat() if file.exists() else None for file in files]
     seen = tuple(stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
-    return _unfit_bounds(*files, seen) if stats[0] else ""
+    return _unfit_uncertainty(*files, seen) if stats[0] else ""
 
 
-@lru_cache(8)  # whoever goes through a table measure by metric asks each time
-def _unfit_bounds(turns: Path, bounds: Path, _: object) -> str:
-    with open_rows(turns, SCHEMAS["turns"]) as (file, there):
-        if any(name in BOUNDS for name in there):
-            return ""
-        keys = file.read([name for name in TURN_KEYS if name in there])
+@lru_cache(8)  # a reader that goes through a table metric by metric asks each time
+def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
+    keys = pa.schema([SCHEMAS["turns"].field(name) for name in TURN_KEYS])
+    with open_rows(turns, keys) as file:
+        rows = file.read(keys.names)
     try:
-        with open_rows(bounds, STORED["turns"]["uncertainty"], beside=len(keys)) as (file, there):
-            same = keys.equals(file.read([name for name in TURN_KEYS if name in there]))
+        with open_rows(uncertainty, STORED["turns"]["uncertainty"], rows=len(rows)) as file:
+            same = rows.equals(file.read(keys.names))
     except FileNotFoundError:
         return f"it has no {BOUNDS_FILE}"
     except (pa.ArrowException, OSError) as error:
@@ -381,11 +378,8 @@ def _unfit_bounds(turns: Path, bounds: Path, _: object) -> str:
 
 
 def read_values(folder: Path, table: TableName, column: str, places: Sequence[int]) -> list[Any]:
-    """Read a column in a few rows of a run that ended, by their places: from the row groups that they stand in."""
-    wanted = pa.schema([SCHEMAS[table].field(column)])
-    with open_rows(folder / f"{table}.parquet", wanted) as (file, there):
-        if not there:
-            return [None] * len(places)
+    """Read a column in a few rows of a finalized run, by their places: only the row groups that have them are read."""
+    with open_rows(folder / f"{table}.parquet", pa.schema([SCHEMAS[table].field(column)])) as file:
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         values: dict[int, Any] = {}
         for group, mine in groupby(sorted(places), lambda place: bisect_right(ends, place)):

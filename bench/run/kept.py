@@ -34,7 +34,7 @@ class _Validity(msgspec.Struct):
 
 
 class _Document(msgspec.Struct):
-    """What a list of runs tells of run.json, of any version."""
+    """The keys of run.json that a list of runs shows."""
 
     started_utc_ns: int
     state: KeptState

@@ -118,10 +118,10 @@ KeyedValues = Sequence[tuple[Key, Integers]]
 
 
 def all_histograms(read: files.ReadRows, parts: Iterable[AnyPart]) -> Histograms:
-    """The histograms of a run that is not closed, with what was counted beside them: of all parts, and of the rows.
+    """Return the histograms of all parts and of the rows, with what was counted out of range.
 
-    A worker of an older version has recorded the times of rows, too, and a run that was closed has those and its rates;
-    they are left out. Raises UsageError where the histograms of a part cannot be read.
+    A part that is a finalized run has the histograms of its rows and rates, too: they are made again. Raises UsageError
+    if the histograms of a part cannot be read.
     """
     total = Histograms()
     for part in parts:

@@ -41,7 +41,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by metric. Each incident
     has `at_utc_ns`, `worker`, `kind` and `text`. `hosts`: the machine that recorded it, as `HostEntry` of
-    `bench.run.document` has it; older versions say nothing of it.
+    `bench.run.document` has it; none if the facts are damaged.
     """
 
     done: bool = False
@@ -55,7 +55,7 @@ class Facts(msgspec.Struct, frozen=True):
     incidents: list[dict[str, Any]] = []
     incident_counts: dict[str, int] = {}
     rows: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}
-    """Rows of each table, of a worker that is done; older versions do not say it."""
+    """Rows of each table, of a worker that is done."""
 
 
 class AnyPart(Protocol):
@@ -141,7 +141,7 @@ class Part:
                     with pa.ipc.open_stream(file) as stream:
                         for batch in stream:
                             batch.validate(full=True)
-                            yield with_every_column(batch, schema)
+                            yield with_columns_of(batch, schema)
                             count += len(batch)
                 except (pa.ArrowException, OSError, TypeError, ValueError) as error:
                     if self.facts.done or not isinstance(error, pa.ArrowInvalid):  # else it was killed in mid-write
@@ -215,19 +215,17 @@ class Part:
         self.damage.setdefault(name, shortened(printable(why.splitlines()[0]), 200))
 
 
-def with_every_column(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Add the columns that an older version of this tool did not write; they are null.
-
-    Raises ValueError where a column has another type.
-    """
+def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch with the columns of a schema. Raises ValueError if one is missing or has another type."""
     if batch.schema.equals(schema):
         return batch
     there = set(batch.schema.names)
     for field in schema:
-        if field.name in there and batch.schema.field(field.name).type != field.type:
+        if field.name not in there:
+            raise ValueError(f"{field.name} is missing")
+        if batch.schema.field(field.name).type != field.type:
             raise ValueError(f"{field.name} is of type {batch.schema.field(field.name).type}, not {field.type}")
-    columns = [batch[field.name] if field.name in there else pa.nulls(len(batch), field.type) for field in schema]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
 
 
 def parts(folder: Path) -> Sequence[Part]:

@@ -119,19 +119,13 @@ HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_de
 def recorded_by(parts: Sequence[AnyPart], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
     """The hosts that recorded a run, from all of its parts and the sum of their histograms.
 
-    A part that does not say who recorded it, for it is damaged or of an older version, is of the host that led the run.
+    A part whose facts are damaged, so that its host is unknown, is of the host that led the run.
     """
     by_part = [(part, part.facts.hosts or [leader_of(document)]) for part in parts]
     hosts = _gathered(host for _, hosts in by_part for host in hosts)
     if len(hosts) < 2:
         return [host | _p99s_ms(histograms) for host in hosts]
     return [host | _lateness(host["name"], by_part) for host in hosts]
-
-
-def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The hosts that recorded a run; of one of an older version the host that led it."""
-    hosts = document.get("hosts")
-    return [dict(host) for host in hosts] if hosts else [leader_of(document) | {"workers": document.get("workers", 1)}]
 
 
 def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,8 +46,7 @@ class WorkerLoad(NamedTuple):
 class Lost(NamedTuple):
     """A worker of which not all is there. `rows`: how many it has written of each table, where it was done and said so.
 
-    `why`: what is the matter with what is there; empty where nothing is. `told`: what was said of it before, where a
-    run that was closed already is merged.
+    `why`: what is damaged of it; empty if nothing is.
     """
 
     worker: int
@@ -55,7 +54,6 @@ class Lost(NamedTuple):
     load: WorkerLoad
     rows: Mapping[str, int] | None = None
     why: str = ""
-    told: Mapping[str, Any] | None = None
 
 
 class Record(NamedTuple):
@@ -122,9 +120,6 @@ def lost_entries(
     most_turns = int(sessions["turns_started"].max()) if len(sessions) else 0
     entries = []
     for one in lost:
-        if one.told is not None:
-            entries.append(dict(one.told) | {"worker": one.worker})
-            continue
         load = one.load._replace(slots=max(one.load.slots, int(active.max()) if len(active) else 0))
         if load.turns is not None:
             load = load._replace(turns=max(load.turns, most_turns))

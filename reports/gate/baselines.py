@@ -99,8 +99,8 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conditions: dict[str, str]
     quantiles: tuple[Quantiles, ...]
     rates: tuple[StoredRate, ...]
-    labels: dict[str, str] = {}
-    """As the run's `--label` gave them; older files have none."""
+    labels: dict[str, str]
+    """As the run's `--label` gave them."""
 
 
 @dataclass(frozen=True)

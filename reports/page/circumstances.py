@@ -215,7 +215,7 @@ def _limits(summary: Summary, place: int, one: Throttling) -> Line:
         ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
         ms(1000 * waits[-1]) if waits.size else NONE,
         three(one.start_delay_s) if one.start_delay_s == one.start_delay_s else NONE,
-        count(int(one.backed_off)) if one.backed_off == one.backed_off else NONE,
+        count(one.backed_off),
         *(least.get(limit, NONE) for limit in ("tokens", "requests")),
     ]
 
@@ -270,7 +270,7 @@ def health(summary: Summary) -> Section:
             f"{count(totals['events'])} events{' of the whole run' if summary.window.warmup_s else ''}, "
             f"{count(totals.get('timestamp_fallbacks') or 0)} without a kernel timestamp."
         )
-    seconds = measured_seconds(summary.run.seconds, summary.window.measured_from_s)
+    seconds = measured_seconds(summary.run.seconds)
     cpu = seconds.loc[(seconds["duration_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"]
     if cpu.notna().any():
         said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")

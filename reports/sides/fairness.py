@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 
 from bench.errors import UsageError
-from bench.metrics import DEFINITIONS_VERSION
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.runs import hosts_of
 from reports.sides.mix import ShareChange, changed_shares
@@ -71,13 +70,13 @@ def refuse_other_definitions(sides: Sequence[Side]) -> None:
         versions_told = listed([f"{label} by version {version}" for label, version in versions.items()])
         raise UsageError(
             f"these runs cannot be compared: their metrics are defined differently ({versions_told}); "
-            "run the older one again with this rtbench"
+            "run the one of the lower version again with this rtbench"
         )
 
 
 def definitions_version(side: Side) -> int:
     """The version of the definitions of a run's metrics."""
-    return int(side.run.metadata.get("definitions_version") or DEFINITIONS_VERSION)
+    return int(side.run.metadata["definitions_version"])
 
 
 def checks_of(sides: Sequence[Side]) -> tuple[FairnessCheck, ...]:
@@ -248,12 +247,11 @@ def _surroundings(side: Side) -> dict[str, str]:
     document = side.run.metadata
     host = document.get("host") or {}
     packages = host.get("packages") or {}
-    leader = (document.get("writer") or {}).get("host")  # older runs say no other
     surroundings = {
         "rtbench": (document.get("tool") or {}).get("version"),
         "seed of recordings": (document.get("settings") or {}).get("seed"),
         "interleaved": document.get("interleaved"),
-        "host": ", ".join(str(host.get("name")) for host in hosts_of(document)) or leader,
+        "host": ", ".join(str(host.get("name")) for host in hosts_of(document)),
         **{name: host.get(name) for name in ("cpu", "cpus", "kernel", "python")},
         **{f"package {name}": version for name, version in packages.items()},
     }

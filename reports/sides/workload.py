@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bench.errors import UsageError
-from bench.limits import LONGEST_TURN_S
 from bench.metrics import DEFINITIONS_VERSION
 from reports.numbers import NONE
 from reports.sides.side import Side
@@ -81,7 +80,7 @@ def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
 
 def warmup(document: Mapping[str, Any]) -> dict[str, str]:
-    """How much of a run’s beginning was cut; older runs do not say, and cut nothing."""
+    """How much of a run’s beginning was cut."""
     return {WARMUP: setting_text(document.get("warmup_s") or 0)}
 
 
@@ -115,9 +114,9 @@ def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
 
 
 def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Each script as this target played it; documents of older runs do not tell targets apart."""
+    """Each script as this target played it."""
     scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
-    mine = [script for script in scripts if script.get("target") in (None, target)]
+    mine = [script for script in scripts if script["target"] == target]
     own = _entry(document, target).get("session") or {}
     varied = {key for setting in own for key in OF_VARIANTS.get(setting, ())}
     several = len(mine) > 1
@@ -131,8 +130,6 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
 
 def _setting(key: str, value: object) -> str:
-    if key == TIMEOUTS and isinstance(value, Mapping):  # older runs have none of the whole turn
-        value = {**value, "turn": value.get("turn", LONGEST_TURN_S)}
     return json.dumps(value, sort_keys=True) if key in (EXTRA, FILLERS) and value else setting_text(value)
 
 

@@ -349,9 +349,9 @@ def _distribution(run: RunFrames, metric: str, target: str, step: str, keys: lis
     return Distribution(metric, unit, target, step, n, p50, p90, p95, p99, high, *beside)
 
 
-def throughputs(run: RunFrames, targets: Sequence[str], since_s: int) -> Iterable[Throughput]:
+def throughputs(run: RunFrames, targets: Sequence[str]) -> Iterable[Throughput]:
     """Bytes each way and target, without the warm-up."""
-    seconds = measured_seconds(run.seconds, since_s)
+    seconds = measured_seconds(run.seconds)
     if not len(run.seconds):
         return
     lasted = recorded_s(seconds)
@@ -365,13 +365,9 @@ def throughputs(run: RunFrames, targets: Sequence[str], since_s: int) -> Iterabl
                 yield Throughput(metric, label, total, total / lasted, *parts)
 
 
-def measured_seconds(seconds: pd.DataFrame, since_s: int) -> pd.DataFrame:
-    """Seconds of the measured phase; of rows that do not name theirs, as older versions wrote them, those from a second
-    (UTC) on.
-    """
-    phase = seconds["phase"]
-    kept = np.where(phase.isna(), seconds["second"] >= since_s, phase == MEASURED)
-    return seconds[kept.astype(bool)]
+def measured_seconds(seconds: pd.DataFrame) -> pd.DataFrame:
+    """Return the seconds of the measured phase."""
+    return seconds[(seconds["phase"] == MEASURED).to_numpy()]
 
 
 def recorded_s(seconds: pd.DataFrame) -> float:

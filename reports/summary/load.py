@@ -101,8 +101,6 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
     offered, blocked, held = (int(seconds[name].sum()) for name in ("calls_offered", "calls_blocked", "calls_delayed"))
     cut = int(seconds["calls_not_started"].sum())
-    if seconds["calls_not_started"].isna().all():  # older versions did not count them
-        cut = max(0, offered - blocked - int(begins.sum()))
     lags = np.sort(sessions["start_delay_ms"].dropna().to_numpy(dtype=np.float64))
     length_s = max(0.0, end_s - begin_s)
     per_s = offered / length_s if length_s else math.nan
@@ -186,7 +184,7 @@ class Throttling:
     """the waits that the service asked for, ascending"""
     start_delay_s: float
     """how long starts were held for it, NaN where the run does not say"""
-    backed_off: float
+    backed_off: int
     """calls of a closed loop that were held back after refused ones, NaN where the run does not say"""
     counts: Floats
     """throttled turns and sessions, by bin"""
@@ -242,14 +240,13 @@ def _throttling(
     holds = run.metadata.get("start_delays_s")
     held = holds.get(label) if isinstance(holds, dict) else None
     throttled = np.nan_to_num(seconds["throttled"].to_numpy(dtype=np.float64))
-    backed_off = floats(seconds, "calls_backed_off")
     return Throttling(
         label,
         turns,
         sessions,
         tuple(float(wait) for wait in np.sort(waits) / NS_PER_S),
         float(held) if isinstance(held, int | float) else float("nan"),
-        float(np.nansum(backed_off)) if np.isfinite(backed_off).any() else float("nan"),
+        int(np.nansum(floats(seconds, "calls_backed_off"))),
         np.bincount(place, throttled, bins).astype(np.float64),
         tuple(_remaining(seconds, place, bins, bin_s)),
     )

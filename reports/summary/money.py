@@ -102,7 +102,7 @@ def _tokens(run: RunFrames, kind: str) -> Floats:
 
 
 def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
-    """Cached tokens of one kind. Where they have no kind, as older versions left them, text is cached before audio."""
+    """Cached tokens of one kind. If a service sends them without a kind, text is cached before audio."""
     values, cached = _column(frame, kind), _column(frame, "cached_in")
     if kind == "cached_image_in":
         return values
@@ -409,7 +409,7 @@ def _minutes(run: RunFrames, names: pd.Index[str]) -> float:
 
 
 def as_prices(entry: object) -> Prices | None:
-    """Numbers by name; None where one that must be there is not. Runs of older versions have the six of tokens."""
+    """Prices by name; None if one that has no default is missing."""
     if not isinstance(entry, dict):
         return None
     given = {one.name: _number(entry.get(one.name)) for one in fields(Prices)}

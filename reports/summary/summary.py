@@ -395,7 +395,7 @@ class Summary:
 
     @cached_property
     def throughput(self) -> tuple[Throughput, ...]:
-        return tuple(throughputs(self.run, self.targets, self.window.measured_from_s))
+        return tuple(throughputs(self.run, self.targets))
 
     @cached_property
     def hosts(self) -> tuple[Host, ...]:
@@ -404,7 +404,7 @@ class Summary:
 
     @cached_property
     def machines(self) -> tuple[Machine, ...]:
-        """Who had the cores of each host; none of an older run."""
+        """Who had the cores of each host."""
         return tuple(machines(self.run))
 
     @cached_property

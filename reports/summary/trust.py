@@ -289,7 +289,7 @@ class Setup(Record, frozen=True):
 
 
 def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
-    """From the document's scripts; those of older runs say less."""
+    """Return the settings of a run's scripts."""
     scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
     # speech of a measured turn that began, at a microphone's pace
     spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))

@@ -161,8 +161,8 @@ class TargetOutcomes(Record, frozen=True, kw_only=True):
     failure_rate: Rounded
     sessions_started: Count
     sessions_with_failure: Count = 0
-    failure_rate_low: Annotated[Rounded, about("of the 95 % interval of failures; older versions have none")] = math.nan
-    failure_rate_high: Rounded = math.nan
+    failure_rate_low: Annotated[Rounded, about("of the 95 % interval of failures")]
+    failure_rate_high: Rounded
 
 
 class ArmsRatios(Record, frozen=True):
@@ -186,7 +186,7 @@ class Limits(Record, frozen=True):
     retry_after_p50_s: Rounded
     retry_after_max_s: Rounded
     start_delay_s: Rounded
-    calls_backed_off: Annotated[Rounded, about("calls held back after refused ones, in a closed loop")]
+    calls_backed_off: Annotated[Count, about("calls held back after refused ones, in a closed loop")]
     min_remaining: dict[str, Rounded]
 
 
@@ -240,9 +240,7 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
     hosts: Annotated[list[Host], about("those that recorded the run; empty where it was one")] = field(
         default_factory=list
     )
-    machines: Annotated[list[Machine], about("who had the cores of each host; empty of an older run")] = field(
-        default_factory=list
-    )
+    machines: Annotated[list[Machine], about("who had the cores of each host")] = field(default_factory=list)
     counts: list[Counts]
     rates: Annotated[list[TurnRate], about("of turns that a column says it of; empty where none does")] = field(
         default_factory=list

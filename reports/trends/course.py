@@ -49,7 +49,7 @@ def series_of(entries: Sequence[Entry]) -> list[Series]:
     """By scenario, and by target in the order in which the first runs name them: a baseline comes first, as in reports.
 
     A run that differs from all series of its target in its workload begins another.
-    What a run does not tell sets it apart from nobody: older versions tell less.
+    A setting that one of two runs does not have does not make them differ.
     """
     groups: dict[tuple[str, str], list[tuple[dict[str, str], list[Entry]]]] = {}
     for entry in sorted(entries, key=lambda one: (one.started_utc_ns, one.run_id)):

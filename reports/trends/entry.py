@@ -107,11 +107,8 @@ class Entry:
         return marked(self.use).replace(" ", NBSP, 1)
 
 
-OLDER = "an older version left out turns that never began: `rtbench report` writes it anew"
-
-
 class _Summary(msgspec.Struct):
-    """What is read of summary.json; older versions have no `rates`."""
+    """The keys of summary.json that a history shows."""
 
     scenario: str
     targets: list[str]
@@ -120,7 +117,7 @@ class _Summary(msgspec.Struct):
     session_metrics: list[MetricEntry]
     counts: list[Counts]
     target_settings: list[ArmFacts]
-    rates: list[TurnRate] = []
+    rates: list[TurnRate]
 
 
 def entries_of(folder: Path) -> list[Entry]:
@@ -181,14 +178,12 @@ def _quantiles(summary: _Summary, target: str) -> dict[FigureKey, dict[float, Ru
     origins: dict[str, set[str]] = {}
     for row in mine:
         origins.setdefault(row.metric, set()).add(row.measured_from or "")
-    lost = outcomes.turns_not_started if (outcomes := summary.outcomes.get(target)) else 0
     found = {}
     for row in mine:
         measured_from = (row.measured_from or "") if len(origins[row.metric]) > 1 else ""
         cells = zip(SHOWN, (row.p50, row.p90, row.p95, row.p99), strict=True)
-        found[FigureKey(row.metric, Stratum(measured_from, row.turn_type or ""))] = {
-            p: missing(OLDER, row.n) if lost and row.completed_share is None else _told(row, one) for p, one in cells
-        }
+        key = FigureKey(row.metric, Stratum(measured_from, row.turn_type or ""))
+        found[key] = {p: _told(row, one) for p, one in cells}
     return found
 
 

@@ -194,7 +194,7 @@ def limits_in_all(quota: Quota) -> str:
     waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
     turns, sessions = sum(one.turns for one in quota.targets), sum(one.sessions for one in quota.targets)
     held_s = sum(one.start_delay_s for one in quota.targets if one.start_delay_s > 0)
-    backed_off = sum(one.backed_off for one in quota.targets if one.backed_off > 0)
+    backed_off = sum(one.backed_off for one in quota.targets)
     return _limited(turns, sessions, waits_s, held_s, backed_off)
 
 

@@ -48,7 +48,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         reports.load(synthetic.write(folder / "text", Plan(text=True))),
         reports.load(synthetic.write(folder / "nothing", Plan(sessions=0))),
         reports.load(synthetic.write_killed(folder / "killed", Plan(sessions=20))),
-        *(reports.load(path) for path in sorted(STORED.iterdir())),
+        reports.load(STORED),
     ]
 
 

@@ -70,6 +70,7 @@ class Plan:
     refused: int = 0
     text: bool = False
     kinds: tuple[str, ...] = ("vad",)
+    host: str = "bench-1"
     """of the steps in turn: "vad", "manual" (spoken, then response.create) or "typed"; text is always typed"""
     early: int = 0
     """so many of the first turns, if VAD, had their end noticed 120 ms too early"""
@@ -192,9 +193,7 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
     spoken = 1_300 * MS
     kind = np.array(["typed"] * len(STEPS) if plan.text else [plan.kinds[i % len(plan.kinds)] for i in range(5)])[step]
     asked, in_warmup = kind != "vad", session_start[session] < plan.warmup_s * 1e9
-    phase = (
-        _labels(["measurement", "warmup"], in_warmup.astype(np.int64)) if plan.warmup_s else pa.nulls(n, pa.string())
-    )
+    phase = _labels(["measurement", "warmup"], in_warmup.astype(np.int64))
     columns: dict[str, Any] = {
         **_identity(plan, n, session, target[session], start.astype(np.int64)),
         "phase": phase,
@@ -283,6 +282,7 @@ def _identity(plan: Plan, n: int, session: Integers, target: Integers, start: In
         "scenario": _labels([plan.scenario], np.zeros(n, np.int64)),
         "script": _labels([plan.scenario], np.zeros(n, np.int64)),
         "worker": np.zeros(n, np.int64),
+        "host": _labels([plan.host], np.zeros(n, np.int64)),
         "simulated": np.full(n, plan.simulated),
         "start_ns": 5_000_000_000 + start,
         "start_utc_ns": BEGAN_NS + start,
@@ -300,7 +300,7 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
     wanted = np.full(n, plan.turns)
     columns: dict[str, Any] = {
         **_identity(replace(plan, sessions=n), n, np.arange(n), target, start),
-        "phase": phase if plan.warmup_s else pa.nulls(n, pa.string()),
+        "phase": phase,
         "outcome": _labels(["ok", "connect_failed:401"], refused.astype(np.int64)),
         "connect_start_at_ns": np.zeros(n, np.int64),
         "dns_done_at_ns": at[:, 0],
@@ -321,6 +321,7 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
         "model": _labels([MODEL], np.zeros(n, np.int64)),
         "effective_settings": _labels([SETTINGS], np.zeros(n, np.int64)),
         "response_headers": _labels(['{"sec-websocket-extensions": "permessage-deflate"}'], np.zeros(n, np.int64)),
+        "renewed": np.zeros(n, bool),
         "unattributed_commits": np.where(np.arange(n) == 0, plan.unattributed_commits, 0),
         "events": np.full(n, 400),
         "audio_bytes_sent": np.where(refused | plan.text, 0, 62_400 * plan.turns),
@@ -345,9 +346,12 @@ def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
                 length,
                 {
                     "second": BEGAN_NS // 10**9 + np.arange(length),
+                    "phase": np.where(np.arange(length) < plan.warmup_s, "warmup", "measurement"),
                     "duration_ns": np.full(length, 10**9),
                     "target": [name] * length,
                     "worker": np.zeros(length, np.int64),
+                    "host": [plan.host] * length,
+                    "calls_not_started": np.zeros(length, np.int64),
                     "sessions_active": busy.astype(np.int64),
                     "audio_bytes_sent": (audio * busy * 24_000 * rng.uniform(0.9, 1.1, length)).astype(np.int64),
                     "audio_bytes_received": (audio * busy * 52_000 * rng.uniform(0.8, 1.2, length)).astype(np.int64),
@@ -409,7 +413,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
         "state": "ended",
         "started_utc_ns": BEGAN_NS,
         "ended_utc_ns": BEGAN_NS + int(plan.seconds * 1e9),
-        "writer": {"host": "bench-1", "pid": 4711},
+        "writer": {"host": plan.host, "pid": 4711},
         "settings": {"users": 10, "spawn_rate": 5, "run_time_s": plan.seconds},
         "targets": [
             {
@@ -422,7 +426,13 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             for i, name in enumerate(plan.targets)
         ],
         "scripts": [
-            {"name": plan.scenario, "scenario": plan.scenario, "digest": "sha256:0f1e2d", "turns": plan.turns}
+            {
+                "target": name,
+                "name": plan.scenario,
+                "scenario": plan.scenario,
+                "digest": "sha256:0f1e2d",
+                "turns": plan.turns,
+            }
             | {
                 "chunk_ms": None if plan.text else 100,
                 "turn_detection": "server_vad" if "vad" in plan.kinds and not plan.text else "none",
@@ -435,8 +445,21 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
                 "output": "text" if plan.text else "audio",
                 "timeouts": {"response": 120},
             }
+            for name in plan.targets
         ],
         "host": {"kernel": "Linux 6.18", "python": "3.12.8", "cpus": 2, "packages": {"locust": "2.47"}},
+        "hosts": [
+            {
+                "name": plan.host,
+                "kernel": "Linux 6.18",
+                "python": "3.12.8",
+                "cpus": 2,
+                "packages": {"locust": "2.47"},
+                "workers": 1,
+                "clock_offset_ns": None,
+                "clock_offset_uncertainty_ns": None,
+            }
+        ],
         "receive_timestamp_source": "kernel",
         "workers": 1,
         "totals": {
@@ -534,16 +557,18 @@ def _files(plan: Plan) -> dict[str, memoryview]:
 def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
     """The folder of a killed run: a spool whose turn stream was cut in mid-write, a document of the first second."""
     (folder / "spool").mkdir(parents=True, exist_ok=True)
-    for name, table in rows(plan).items():
+    tables = rows(plan)
+    for name, table in tables.items():
         path = path_of(folder, 0, rows_of(name))
         with pa.ipc.new_stream(path, SCHEMAS[name]) as stream:
             stream.write_table(table, max_chunksize=20)
         if name == "turns":
             path.write_bytes(path.read_bytes()[:-cut_bytes])
     _write_log(path_of(folder, 0, HISTOGRAMS), plan)
-    run_folder.write_document(
-        folder, {"schema": SCHEMA_VERSION, "run_id": "killed", "started_utc_ns": BEGAN_NS, "state": "running"}
-    )
+    closing = ("stop_reason", "hosts", "receive_timestamp_source", "totals", "incidents", "validity")
+    opening = {key: value for key, value in document(plan, tables).items() if key not in closing}
+    begun = {"run_id": "killed", "state": "running", "ended_utc_ns": None, "simulated": None}
+    run_folder.write_document(folder, opening | begun)
     return folder
 
 

@@ -44,7 +44,7 @@ WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"
 
 def off_by(folder: Path, milliseconds: int) -> Path:
     """The run, of which the end of each response can be off by so much, and nothing else."""
-    path = folder / "turns.parquet"
+    path = folder / "uncertainty.parquet"
     table = pq.read_table(path)
     bounds = {
         "response_done_uncertainty_ns": milliseconds,
@@ -52,7 +52,8 @@ def off_by(folder: Path, milliseconds: int) -> Path:
         "speech_end_uncertainty_ns": 0,
     }
     for name, value in bounds.items():
-        table = table.append_column(name, pa.array([value * 1_000_000] * len(table), pa.int64()))
+        column = pa.array([value * 1_000_000] * len(table), pa.int64())
+        table = table.set_column(table.column_names.index(name), name, column)
     pq.write_table(table, path)
     return folder
 

@@ -45,10 +45,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
     def summary(**plans: Plan) -> Summary:
         folder = tmp_path_factory.mktemp("hosts")
-        parts = [
-            synthetic.write(folder / name, plan, run_id=name, writer={"host": name, "pid": 1})
-            for name, plan in plans.items()
-        ]
+        parts = [synthetic.write(folder / name, replace(plan, host=name), run_id=name) for name, plan in plans.items()]
         merge_runs(parts, folder / "merged")
         return summarise(load_for_report(folder / "merged"))
 

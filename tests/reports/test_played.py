@@ -31,7 +31,7 @@ from tests.reports.test_talks import TALK
 MS = 1_000_000
 BUFFER_NS = 60 * MS
 NAMES = ("response.output_audio.delta", "response.audio.delta")
-STORED = Path(__file__).parent / "stored" / "paired"
+STORED = Path(__file__).parent / "stored"
 
 
 def delta(at_ns: int, size: int, name: str = NAMES[0]) -> bytes:

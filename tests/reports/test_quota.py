@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 import reports
@@ -33,12 +32,9 @@ def build(folder: Path, plan: Plan = LIMITED, **changes: Any) -> Summary:
     return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
 
 
-def drop(folder: Path, *names: str) -> Summary:
-    """The run as a tool wrote it that did not know these columns of turns and seconds."""
-    for table in ("turns", "sessions", "seconds"):
-        rows = pq.read_table(folder / f"{table}.parquet")
-        pq.write_table(rows.drop_columns([n for n in names if n in rows.column_names]), folder / f"{table}.parquet")
-    return summarise(load_for_report(folder))
+def without(folder: Path, *names: str) -> Summary:
+    """The run without the values of these columns of seconds."""
+    return edited(folder, lambda _, row: row | dict.fromkeys(names), "seconds")
 
 
 def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> None:
@@ -56,7 +52,7 @@ def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> 
     assert "starts held for 48 s in all" in limits_in_all(summary.quota).replace(NBSP, " ")
 
 
-def test_calls_that_were_held_back_after_refused_ones_are_counted_and_not_known_of_older_runs(tmp_path: Path) -> None:
+def test_calls_that_were_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, turns=2, seconds=50))
     none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").quota
     assert (none.targets[0].backed_off, none.any) == (0, False)
@@ -64,9 +60,6 @@ def test_calls_that_were_held_back_after_refused_ones_are_counted_and_not_known_
 
     assert (held.targets[0].backed_off, held.any) == (3, True)
     assert limits(held).replace(NBSP, " ") == "3 calls held back after refused ones"
-    old = drop(folder, "calls_backed_off", "callers_backing_off").quota
-    assert np.isnan(old.targets[0].backed_off)
-    assert limits(old) == ""
 
 
 def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
@@ -108,7 +101,7 @@ def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Pat
     synthetic.write(tmp_path / "counts", LIMITED)
     synthetic.write(tmp_path / "limits", LIMITED)
     told = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining")
-    counts, told_only = drop(tmp_path / "counts", *told).quota, drop(tmp_path / "limits", "throttled").quota
+    counts, told_only = without(tmp_path / "counts", *told).quota, without(tmp_path / "limits", "throttled").quota
 
     assert not counts.targets[0].remaining
     assert not told_only.targets[0].counts.any()
@@ -122,16 +115,6 @@ def test_where_nothing_was_limited_nothing_is_said() -> None:
     assert not summary.quota.any
     assert circumstances.quota(summary) is None
     assert "limits " not in report_text(summary)
-
-
-def test_an_older_run_without_these_columns_still_counts_its_throttled_turns(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, LIMITED)
-    names = ("retry_after_ns", "throttled", "rtt_scope", "pair", "requests_limit", "requests_remaining")
-    summary = drop(tmp_path, *names, "tokens_limit", "tokens_remaining")
-
-    assert summary.quota.throttled > 0
-    assert not summary.quota.drawable
-    assert "Did the service limit the rate?" in section_html(circumstances.quota(summary))
 
 
 def test_limits_are_in_every_form() -> None:

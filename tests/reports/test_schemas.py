@@ -115,10 +115,8 @@ def test_run_and_summary_of_an_invented_run_are_as_their_schemas_say(name: str) 
     assert problems("summary", summary_data(summary)) == []
 
 
-@pytest.mark.parametrize("name", ["paired", "spoken"])
-def test_stored_runs_are_as_the_schemas_say(name: str) -> None:
-    folder = STORED / name
-
+def test_the_stored_run_is_as_the_schemas_say() -> None:
+    folder = STORED
     assert problems("run", run_folder.read_document(folder)) == []
     assert problems("summary", summary_data(summarise(load_for_report(folder)))) == []
     for log in sorted((folder / "events").glob("*.jsonl")):

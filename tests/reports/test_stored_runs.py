@@ -1,7 +1,6 @@
-"""Two small runs that the tool wrote: `paired` of two targets, `spoken` with audio. A folder of another format is
-refused.
+"""A small run that the tool wrote: spoken turns at two targets in pairs. A folder of another format is refused.
 
-They are what real runs against the simulator left, with the writer's name and paths taken out.
+It is the folder of a real run against the simulator, without the names of the machine that played it.
 """
 
 from __future__ import annotations
@@ -21,34 +20,30 @@ from reports.summary.summary import summarise
 from reports.text.document import write_report
 
 STORED = Path(__file__).parent / "stored"
-NAMES = ("paired", "spoken")
 MAX_BYTES = 200_000
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_stored_run_is_reported(tmp_path: Path, name: str) -> None:
-    folder = shutil.copytree(STORED / name, tmp_path / "run")
+def test_a_stored_run_is_reported(tmp_path: Path) -> None:
+    folder = shutil.copytree(STORED, tmp_path / "run")
     paths = write_report(reports.load(folder, all_columns=False))
 
     assert "VALID" in paths.markdown.read_text()
     assert sum(answer["turns"] for answer in json.loads(paths.json.read_text())["results"]) == 16
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_stored_run_is_exported(tmp_path: Path, name: str) -> None:
-    turns, _, _ = export_tables(STORED / name, "parquet", tmp_path)
+def test_a_stored_run_is_exported(tmp_path: Path) -> None:
+    turns, _, _ = export_tables(STORED, "parquet", tmp_path)
 
     assert turns.count == 16
-    assert export_log(STORED / name, tmp_path).count > 0
+    assert export_log(STORED, tmp_path).count > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_stored_run_is_small(name: str) -> None:
-    assert sum(path.stat().st_size for path in (STORED / name).rglob("*") if path.is_file()) < MAX_BYTES
+def test_a_stored_run_is_small() -> None:
+    assert sum(path.stat().st_size for path in (STORED).rglob("*") if path.is_file()) < MAX_BYTES
 
 
 def test_the_paired_run_has_two_targets_in_pairs_and_what_a_caller_heard() -> None:
-    summary = summarise(reports.load(STORED / "paired"))
+    summary = summarise(reports.load(STORED))
 
     assert summary.targets == ("east", "west")
     assert summary.interleaving is not None
@@ -61,7 +56,7 @@ def test_the_paired_run_has_two_targets_in_pairs_and_what_a_caller_heard() -> No
     ("schema", "writer"), [(4, "before its first release"), (SCHEMA_VERSION + 1, "a newer rtbench")]
 )
 def test_a_folder_of_another_format_is_refused(tmp_path: Path, schema: int, writer: str) -> None:
-    folder = shutil.copytree(STORED / "spoken", tmp_path / "run")
+    folder = shutil.copytree(STORED, tmp_path / "run")
     document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     (folder / "run.json").write_text(json.dumps(document | {"schema": schema}), encoding="utf-8")
 
@@ -70,9 +65,9 @@ def test_a_folder_of_another_format_is_refused(tmp_path: Path, schema: int, writ
 
 
 def test_the_event_log_of_a_stored_session_is_played_again() -> None:
-    (log,) = (STORED / "paired" / "events").iterdir()
+    (log,) = (STORED / "events").iterdir()
     (turn,) = replay_log(log).turns
-    row = reports.load(STORED / "paired").turns.query("session_id == 'w0-000000'").iloc[0]
+    row = reports.load(STORED).turns.query("session_id == 'w0-000000'").iloc[0]
 
     assert turn.outcome == row["outcome"] == "ok"
     assert turn.instants["first_audio"] - turn.start_ns == row["first_audio_at_ns"]

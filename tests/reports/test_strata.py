@@ -14,7 +14,6 @@ from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
 from reports import question
 from reports.question import Stratum, in_order
-from reports.runs import load_for_report
 from reports.summary.summary import Summary
 from reports.summary.trust import noticed
 from reports.text.document import summary_data
@@ -178,12 +177,6 @@ def test_histograms_are_told_apart(summary: Summary) -> None:
     steps = ("voice_turns.order_status.speech_end", "voice_turns.order_status.function_calls.speech_end")
     found = [histograms.get(Key("ttfa", "west", step)) for step in steps]
     assert [histogram and histogram.get_total_count() for histogram in found] == [10, 10]
-
-
-def test_a_run_of_before_there_were_traits_is_plain() -> None:
-    stored = Path(__file__).parent / "stored"
-    for folder in sorted(stored.iterdir()):
-        assert {stratum.turn_type for stratum in turns_of(load_for_report(folder)).strata} == {""}
 
 
 def with_fillers(_: int, row: Row) -> Row:

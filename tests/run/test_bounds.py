@@ -20,7 +20,7 @@ from bench.run.folder import SCHEMAS
 from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
 from tests.run.test_close import build_run, kill, labels, leave
 
-STORED = Path(__file__).parents[1] / "reports" / "stored" / "spoken"
+STORED = Path(__file__).parents[1] / "reports" / "stored"
 BETWEEN = [one for one in CATALOGUE.values() if one.scope == "turn" and one.end in TURN_ARRIVALS]
 NAMES = st.sampled_from([*TURN_ARRIVALS, *TURN_SENDS])
 OFFSETS = st.integers(0, 50 * MS)
@@ -79,15 +79,6 @@ def test_a_width_that_nobody_knows_is_no_width_of_nothing() -> None:
     assert np.isnan(of("ttfa", **typed))
     assert np.isnan(of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
     assert turn.bound_ns(CATALOGUE["ttfa"]) is None
-
-
-def test_a_row_of_an_older_version_has_the_bound_of_its_first_delta() -> None:
-    older = {"request_sent_at_ns": 0, "first_audio_at_ns": 500 * MS, "timestamp_uncertainty_ns": 3 * MS}
-
-    assert of("ttfa", **older, request_sent_uncertainty_ns=0) == 3.0
-    assert np.isnan(
-        of("transcript_first", request_sent_at_ns=0, first_transcript_at_ns=400 * MS, timestamp_uncertainty_ns=3 * MS)
-    )
 
 
 def test_the_width_is_that_of_the_send_that_the_turn_counts_from() -> None:

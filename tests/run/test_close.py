@@ -25,9 +25,8 @@ from bench.run import lock
 from bench.run.close import close, writer_is_gone
 from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, Key, distribution, read
-from bench.run.part import FACTS, HISTOGRAMS, rows_of
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import Spool, path_of
+from bench.run.spool import Spool
 from bench.transport.received import Received
 from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, present
 
@@ -115,7 +114,7 @@ def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(
     assert bounds.column_names == [*TURN_KEYS, *BOUNDS]
     assert bounds.select([*TURN_KEYS]).equals(turns.select([*TURN_KEYS]))
     assert bounds["first_audio_uncertainty_ns"].null_count < len(bounds)
-    assert not files.lost_bounds(folder)
+    assert not files.no_uncertainty(folder)
 
 
 @pytest.mark.parametrize("name", ["uncertainty", "turns"])
@@ -136,7 +135,7 @@ def test_a_close_that_is_cut_before_a_file_of_turns_is_in_place_is_done_again_fr
     assert tables(folder) == before
     close(folder)
     assert tables(folder) == before
-    assert not files.lost_bounds(folder)
+    assert not files.no_uncertainty(folder)
 
 
 LOSSES: dict[str, Callable[[Path], object]] = {
@@ -161,7 +160,7 @@ def test_bounds_that_are_lost_are_unknown_and_all_else_is_there(
     assert rows.drop_columns([*BOUNDS]).equals(before.drop_columns([*BOUNDS]))
     assert {rows[name].null_count for name in BOUNDS} == {len(rows)}
     assert pa.Table.from_batches(batches) == rows
-    assert files.lost_bounds(folder).startswith(why)
+    assert files.no_uncertainty(folder).startswith(why)
 
 
 def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(
@@ -175,7 +174,7 @@ def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(
     with patch("bench.run.folder.ANY_ROWS", 0), patch("bench.run.folder.BYTES_PER_ROW", least):
         assert files.read_table(folder, "turns") == before
         assert pa.Table.from_batches(files.stored_batches(folder, "turns", before.column_names, 4)) == before
-        assert not files.lost_bounds(folder)
+        assert not files.no_uncertainty(folder)
 
 
 def test_rows_that_are_read_a_few_at_a_time_have_their_bounds_however_the_files_are_cut(
@@ -327,23 +326,6 @@ def test_how_late_sessions_began_is_counted_whether_killed_or_not(
     assert [row.get("intended_start_at_ns") for row in tables(folder)["sessions"]] == [-7 * MS, None]
 
 
-def test_times_of_rows_that_an_older_version_recorded_live_are_counted_once(
-    finished_and_closed: tuple[Path, Path], tmp_path: Path
-) -> None:
-    unclosed, folder = finished_and_closed
-    older = Path(shutil.copytree(unclosed, tmp_path / "older"))
-    log, live = path_of(older, 0, HISTOGRAMS), Histograms()
-    live.record(Key("ttfa", "simulator", "voice_turns.step_1"), 500_000)
-    live.record(Key("connect_total", "simulator"), 20_000)
-    log.write_text(log.read_text() + "".join(live.lines(BEGAN_NS, BEGAN_NS)))
-    facts = path_of(older, 0, FACTS)
-    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"negative": {"transcript_lead": 2, "delta_gap": 1}}))
-    document, of_older = files.read_document(folder), close(older)
-
-    assert contents(read(files.histograms_path(older))) == contents(read(files.histograms_path(folder)))
-    assert (document["totals"]["negative"], of_older["totals"]["negative"]) == ({}, {"delta_gap": 1})
-
-
 def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     play(recorder, 1)
@@ -420,31 +402,6 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
     # some may have begun, and nothing bounds them
     assert [entry["turns"] for entry in document["missing_workers"]] == [None]
     assert all(rows == [] for rows in tables(folder).values())
-
-
-NEWER = {"pair", "rtt_scope", "retry_after_ns", "throttled", "requests_limit", "requests_remaining", "tokens_limit",
-         "tokens_remaining", "input_cached_text_tokens", "input_cached_audio_tokens", "auth_wait_ns",
-         "request_acked_at_ns", "send_timestamp_source", "transmit_delay_ns", "turn_type", "context_tokens",
-         "preamble"}  # fmt: skip
-"""Columns that a version before this one did not write."""
-
-
-def test_a_killed_run_of_an_older_version_is_closed_with_nulls_for_what_it_did_not_write(tmp_path: Path) -> None:
-    folder = finished(tmp_path)
-    kill_early(folder)
-    for table in TABLES:
-        path = path_of(folder, 0, rows_of(table))
-        with pa.ipc.open_stream(path.read_bytes()) as stream:
-            older = stream.read_all().drop_columns(sorted(NEWER & set(stream.schema.names)))
-        with pa.ipc.new_stream(path, older.schema) as writer:
-            writer.write_table(older)
-    totals = close(folder)["totals"]
-
-    assert totals["turns"] == {"unfinished": 1, "failed:x": 2, "ok": 6}
-    assert all(NEWER.isdisjoint(row) for rows in tables(folder).values() for row in rows)
-    found = {key.metric: histogram.get_total_count() for key, histogram in read(files.histograms_path(folder)).items()}
-    assert found["ttfa_minus_rtt"] > 0
-    assert "auth_wait" not in found
 
 
 def test_a_run_without_counters_was_killed(tmp_path: Path) -> None:
@@ -579,28 +536,6 @@ def test_a_step_of_the_wall_clock_takes_no_second_into_the_warm_up_or_out_of_it(
         assert histogram is not None
         rates[phase] = (histogram.get_total_count(), histogram.get_min_value(), histogram.get_max_value())
     assert rates == {"warmup": (10, 1_000, 1_000), "measurement": (10, 2_000, pytest.approx(2_000, rel=1e-3))}
-
-
-def test_a_run_whose_seconds_name_no_phase_is_cut_by_the_wall_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As older versions wrote them."""
-    monkeypatch.setattr("bench.run.recorder.Recorder._phase", lambda *_: None)
-    now = [BEGAN_NS]
-    monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
-    monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
-    folder, (recorder,) = build_run(tmp_path)
-    files.write_document(folder, files.read_document(folder) | {"warmup_s": 3})
-    recorder.session(labels(1))
-    for _ in range(10):
-        now[0] += S
-        recorder.end_second()
-    recorder.close()
-    close(folder)
-
-    measured = read(files.histograms_path(folder)).get(Key("wire_sent", "simulator", "run", "measurement"))
-    assert measured is not None
-    assert measured.get_total_count() == 7
 
 
 @pytest.mark.parametrize("warmup_s", [0, 60])
@@ -811,15 +746,6 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
     ]
     assert document["totals"]["incident_counts"] == {"auth_refresh": 3}
     assert files.read_document(finished_and_closed[1])["incidents"] == []
-
-
-def test_counts_of_a_version_without_incidents_are_read(tmp_path: Path) -> None:
-    folder = finished(tmp_path)
-    path = path_of(folder, 0, FACTS)
-    older = {k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("incident")}
-    path.write_text(json.dumps(older))
-
-    assert close(folder)["incidents"] == []
 
 
 @pytest.mark.parametrize("how", [leave, kill_early])

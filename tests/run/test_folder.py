@@ -151,12 +151,11 @@ def test_labels_that_are_left_as_dictionaries_stand_in_the_order_in_which_rows_n
 def test_a_few_values_are_read_by_their_places_wherever_a_row_group_begins(tmp_path: Path) -> None:
     folder = files.create(tmp_path, "x", BEGAN_NS)
     table = pa.Table.from_pylist([{"response_id": f"r{place}"} for place in range(10)], schema=files.SCHEMAS["turns"])
-    pq.write_table(table.drop_columns(["audio"]), folder / "turns.parquet", row_group_size=3)
+    pq.write_table(table, folder / "turns.parquet", row_group_size=3)
 
     places = [9, 0, 3, 2, 3]
     assert files.read_values(folder, "turns", "response_id", places) == ["r9", "r0", "r3", "r2", "r3"]
     assert files.read_values(folder, "turns", "response_id", []) == []
-    assert files.read_values(folder, "turns", "audio", places) == [None] * 5
 
 
 @pytest.mark.parametrize("row_group", [400, 100])
@@ -166,13 +165,14 @@ def test_a_column_that_takes_more_memory_than_any_run_s_is_refused(
     path = tmp_path / "seconds.parquet"
     pq.write_table(pa.table({"second": range(400)}), path, row_group_size=row_group, use_dictionary=False)
     monkeypatch.setattr(files, "GROWTH", 0)
+    schema = pa.schema([files.SCHEMAS["seconds"].field("second")])
     monkeypatch.setattr(files, "ANY_BYTES", 4_000)
-    with files.open_rows(path, files.SCHEMAS["seconds"]) as (_, there):
-        assert there == ["second"]
+    with files.open_rows(path, schema):
+        pass
     monkeypatch.setattr(files, "ANY_BYTES", 3_000)
     with (
         pytest.raises(pa.ArrowInvalid, match=r"the column second .* is larger in memory"),
-        files.open_rows(path, files.SCHEMAS["seconds"]),
+        files.open_rows(path, schema),
     ):
         pass
 

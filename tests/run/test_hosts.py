@@ -11,7 +11,7 @@ from bench.cores import HYPERVISOR, OTHERS, Processors
 from bench.run import folder as files
 from bench.run.close import close
 from bench.run.document import SCHEMA_VERSION, HostEntry
-from bench.run.provenance import hosts_of, named_host
+from bench.run.provenance import named_host
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
 from tests.helpers import MS, S, build_observation, build_session
@@ -65,9 +65,3 @@ def test_each_host_says_who_had_its_cores_and_a_rule_that_it_breaks_goes_by_that
     told = {host["name"]: (host["cpu_use"]["this_run"], host["cpu_use"]["all_programs"]) for host in document["hosts"]}
     assert told == {"blue": (0.1, 0.9), "red": (0.2, 0.9)}
     assert {rule["remedy"] for rule in document["validity"]["checks"]} == {f"{OTHERS}; {HYPERVISOR}"}
-
-
-def test_a_run_of_an_older_version_was_recorded_by_the_host_that_led_it() -> None:
-    document = {"writer": {"host": "bench 1", "pid": 4}, "host": {"kernel": "Linux 6.1"}, "workers": 3, "niceness": 0}
-    (host,) = hosts_of(document)
-    assert (host["name"], host["kernel"], host["workers"], host["niceness"]) == ("bench_1", "Linux 6.1", 3, 0)

@@ -12,7 +12,7 @@ import pytest
 from bench.cli.app import main
 from bench.errors import UsageError
 from bench.run.kept import kept_runs, newest_run
-from bench.run.merging.merge import meant_folders
+from bench.run.merging.merge import run_folders_of
 from bench.run.presence import is_folder, is_run
 from reports.trends.trend import in_folders
 from tests.command_line import call
@@ -64,7 +64,7 @@ def test_the_newest_run_is_one_that_can_be_read(home: Path, monkeypatch: pytest.
 def test_a_merge_leaves_out_no_part_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock(home / "runs" / "two", monkeypatch)
 
-    assert [folder.name for folder in meant_folders([home / "runs"])] == ["one", "two"]
+    assert [folder.name for folder in run_folders_of([home / "runs"])] == ["one", "two"]
     assert REFUSED in str(call("merge", home / "runs", "--out", home / "merged").exception)
     assert not (home / "merged").exists()
 

@@ -161,9 +161,3 @@ def test_calls_of_workers_that_were_not_heard_to_the_end_bound_nothing() -> None
     assert (entry["calls"], entry["turns"]) == (None, 2 * 2)
     (entry, _) = lost_entries([Lost(n, "west", load) for n in (1, 0)], rows, sessions(), told)
     assert entry["calls"] is None
-
-
-def test_what_a_close_said_before_stays() -> None:
-    told = {"worker": 1, "host": "west", "turns": 4, "calls": 2}
-    (entry,) = lost_entries([Lost(5, "west", WorkerLoad(0, 1, 1), told=told)], turns(), sessions(), seconds())
-    assert entry == told | {"worker": 5}

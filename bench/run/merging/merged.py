@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.foreign import read_json
-from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION
 from bench.run.folder import BLOCK_NS
 from bench.units import NS_PER_S
@@ -43,9 +42,9 @@ class Numbering:
         match = _SESSION_ID.fullmatch(name)
         return f"w{self.workers.get(worker_of(name), 0)}-{match[2] if match else name}"
 
-    def rows(self, batch: pa.RecordBatch, host: str) -> pa.RecordBatch:
-        """Rows of any table. `host`: where they were recorded, if they do not say so."""
-        columns = {name: self._column(name, batch[name], host) for name in batch.schema.names}
+    def rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return rows of any table, numbered anew."""
+        columns = {name: self._column(name, batch[name]) for name in batch.schema.names}
         if "pair" in columns:
             columns |= self._pairs(batch["pair"], batch["block"])
         return pa.RecordBatch.from_pydict(columns, schema=batch.schema)
@@ -59,7 +58,7 @@ class Numbering:
         new = {"pair": self.pairs.new, "block": self.pairs.blocks}
         return {name: pa.array(values[places], mask=absent) for name, values in new.items()}
 
-    def _column(self, name: str, column: pa.Array, host: str) -> pa.Array:
+    def _column(self, name: str, column: pa.Array) -> pa.Array:
         match name:
             case "run_id":
                 return pa.repeat(self.run_id, len(column))
@@ -69,9 +68,7 @@ class Numbering:
                 return new.take(names.indices)
             case "worker":
                 numbers = pa.array([*self.workers], pa.int64())
-                return pa.array([*self.workers.values()], pa.int64()).take(pc.index_in(column.fill_null(0), numbers))
-            case "host":
-                return column.fill_null(host)
+                return pa.array([*self.workers.values()], pa.int64()).take(pc.index_in(column, numbers))
             case _:
                 return column
 
@@ -164,7 +161,7 @@ def merged_document(
     reasons = dict.fromkeys(str(document["stop_reason"]) for document in documents)  # what is not ordinary comes first
     merged: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
-        "definitions_version": leader.get("definitions_version", DEFINITIONS_VERSION),
+        "definitions_version": leader["definitions_version"],
         "tool": tool,
         "run_id": run_id,
         "scenario": _shared(documents, "scenario") or run_id,

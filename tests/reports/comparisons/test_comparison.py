@@ -233,7 +233,7 @@ def test_a_side_without_turns_makes_it_invalid_and_never_green() -> None:
 
 def test_a_killed_run_and_a_small_one_are_compared_and_not_green(tmp_path: Path) -> None:
     killed = synthetic.write_killed(tmp_path / "killed", RUN)
-    old = Path(synthetic.__file__).parent / "stored" / "spoken"
+    old = Path(synthetic.__file__).parent / "stored"
 
     one, cut, stored = targets(RUN)[0], *(targets_of(load_for_report(folder))[0] for folder in (killed, old))
 

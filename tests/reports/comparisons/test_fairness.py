@@ -121,7 +121,7 @@ def document(script: dict[str, Any] | None = None, label: str = "a", **settings:
     return {
         "settings": SETTINGS | settings,
         "targets": [{"name": label, "connect_rate": None, "model": "m"}],
-        "scripts": [SCRIPT | (script or {})],
+        "scripts": [SCRIPT | {"target": label} | (script or {})],
     }
 
 
@@ -165,8 +165,6 @@ WORK: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
          []),
     "those of a script are not":
         (document(VAD, "west"), document(VAD | OF_DETECTION, "west"), ["turn detection’s settings"]),
-    "what an older run does not say does not differ":
-        ({"scripts": [{"name": "talk", "digest": "aa"}]}, document({"jitter_buffer_ms": 60}), []),
     "scripts are those that the target played": (BOTH | {"targets": [{"name": "a"}]}, BOTH, ["script and audio"]),
 }  # fmt: skip
 

@@ -56,14 +56,9 @@ def test_it_holds_quantiles_with_their_error_and_rates() -> None:
     assert {row.metric for row in stored.quantiles} >= {"ttfa", "connect_total", "voice_to_voice"}
 
 
-def test_labels_are_kept_and_shown_and_an_older_file_has_none(tmp_path: Path) -> None:
-    path = stored(tmp_path / "baselines", "r1", labels={"commit": "1a2b3c"}) / "voice_turns" / "sim" / "r1.json"
+def test_labels_are_stored_and_shown(tmp_path: Path) -> None:
+    stored(tmp_path / "baselines", "r1", labels={"commit": "1a2b3c"})
     assert "  commit 1a2b3c" in describe_baselines(read_baselines(tmp_path / "baselines"))
-
-    older = json.loads(path.read_text(encoding="utf-8"))
-    del older["labels"]
-    path.write_text(json.dumps(older), encoding="utf-8")
-    assert [one.baseline.labels for one in read_baselines(tmp_path / "baselines")] == [{}]
 
 
 def test_turns_of_several_origins_are_stored_apart() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -125,19 +124,3 @@ def test_a_run_and_its_stored_baseline_are_one_entry(tmp_path: Path) -> None:
     trend = trend_of([kept(PLAN)], [tmp_path / "baselines"])
 
     assert [entry.report is not None for entry in trend.entries] == [True, True]
-
-
-def test_a_figure_that_left_out_turns_that_never_began_is_none(tmp_path: Path) -> None:
-    """So older versions wrote it; where nothing was lost it is the same figure."""
-    folder = folder_of(tmp_path / "run", plan=replace(PLAN, targets=("sim",), refused=5))
-    path = folder / "summary.json"
-    summary = json.loads(path.read_text())
-    (now,) = entries_of(folder)
-    for row in (*summary["turn_metrics"], *summary["session_metrics"]):
-        del row["completed_share"]
-    path.write_text(json.dumps(summary))
-    (then,) = entries_of(folder)
-
-    assert now.quantiles[TTFA][0.5].value > 0
-    assert math.isnan(then.quantiles[TTFA][0.5].value)
-    assert "rtbench report" in then.quantiles[TTFA][0.5].lacks

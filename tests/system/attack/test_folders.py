@@ -258,9 +258,8 @@ def test_what_this_tool_writes_is_read_however_large(
         path = tmp_path / f"{table}.parquet"
         with pq.ParquetWriter(path, SCHEMAS[table], compression="zstd") as writer:
             writer.write_table(whole.slice(0, rows + refused), row_group_size=5_000)
-        with open_rows(path, SCHEMAS[table]) as (file, there):
-            assert there == SCHEMAS[table].names
-            read = sum(batch.num_rows for batch in file.iter_batches(10_000, columns=there))
+        with open_rows(path, SCHEMAS[table]) as file:
+            read = sum(batch.num_rows for batch in file.iter_batches(10_000))
             assert read == min(rows + refused, len(whole))
 
 

@@ -22,7 +22,7 @@ from tests.reports.synthetic import Plan
 
 ROOT = Path(__file__).parents[3]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-STORED = ROOT / "tests" / "reports" / "stored" / "paired"
+STORED = ROOT / "tests" / "reports" / "stored"
 
 
 def cells(notebook: Path, kind: str) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ WRITTEN = re.compile(
     r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M
 )
 """The files that pages have their reader write."""
-LOG = ROOT / "tests/reports/stored/spoken/events/w0-000000.jsonl"
+LOG = ROOT / "tests/reports/stored/events/w0-000000.jsonl"
 
 
 def runs_here(command: Command) -> bool:

@@ -37,6 +37,7 @@ BEGAN_NS = 1_763_000_000 * S
 RENAMED = {"run_id", "session_id", "worker", "pair", "block"}
 TARGET = {"name": "simulator", "url": "ws://127.0.0.1:1/v1", "dialect": "ga", "service": "simulator", "loopback": True}
 SCRIPT = {
+    "target": "simulator",
     "name": "voice_turns",
     "scenario": "voice_turns",
     "digest": "sha256:1",
@@ -147,7 +148,6 @@ def split(whole: Path, parent: Path, workers: Iterable[int], number: int) -> Pat
 @given(
     of_part=st.lists(st.integers(0, 2), min_size=4, max_size=4),
     closes=st.lists(st.booleans(), min_size=3, max_size=3),
-    twice=st.booleans(),
 )
 @few
 def test_the_parts_of_a_run_make_the_run_that_was_not_split(
@@ -156,9 +156,8 @@ def test_the_parts_of_a_run_make_the_run_that_was_not_split(
     tmp_path_factory: pytest.TempPathFactory,
     of_part: list[int],
     closes: list[bool],
-    twice: bool,
 ) -> None:
-    """Whichever workers are together, whichever parts were closed before, and where the merged run is merged again."""
+    """Whichever workers are in one folder, and whichever folders were finalized before."""
     folder = tmp_path_factory.mktemp("split")
     groups = {number: [worker for worker in range(4) if of_part[worker] == number] for number in set(of_part)}
     parts = [split(whole, folder, workers, number) for number, workers in groups.items()]
@@ -166,11 +165,8 @@ def test_the_parts_of_a_run_make_the_run_that_was_not_split(
         if closes_before:
             close(part)
 
-    document = merge_runs(parts, folder / "merged")
-    if twice:
-        document = merge_runs([folder / "merged"], folder / "again")
-
-    merged = folder / ("again" if twice else "merged")
+    merged = folder / "merged"
+    document = merge_runs(parts, merged)
     for table in files.SCHEMAS:
         assert kept(merged, table) == kept(unsplit, table)
     assert contents(read(merged / "histograms.hlog")) == contents(read(unsplit / "histograms.hlog"))
@@ -271,8 +267,8 @@ def test_event_logs_that_are_links_or_no_files_are_not_copied_and_are_counted(tm
     ]
 
 
-def test_parts_stay_as_they_are(tmp_path: Path) -> None:
-    parts = [build_part(tmp_path / "parts", "a"), closed(build_part(tmp_path / "parts", "b", began_ns=BEGAN_NS + 1))]
+def test_finalized_parts_are_not_changed(tmp_path: Path) -> None:
+    parts = [closed(build_part(tmp_path / "parts", "ab"[n], began_ns=BEGAN_NS + n)) for n in range(2)]
     before = {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()}
     merge_runs(parts, tmp_path / "merged")
     assert {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()} == before
@@ -307,7 +303,7 @@ def test_the_document_says_what_its_parts_were(tmp_path: Path) -> None:
     entries = {
         part["run_id"]: (part["host"], part["sessions"], part["turns"], part["validity"]) for part in document["parts"]
     }
-    assert entries == {"r": ("red", 3, 9, "valid"), "b": ("blue", 6, 18, "no_verdict")}
+    assert entries == {"r": ("red", 3, 9, "valid"), "b": ("blue", 6, 18, "valid")}
     assert [part["arrivals"] for part in document["parts"]] == [arrivals, arrivals]
     assert [(host["name"], host["workers"]) for host in document["hosts"]] == [("blue", 2), ("red", 1)]
 
@@ -367,18 +363,6 @@ def test_looks_at_a_part_decide_nothing_of_the_merged_run(tmp_path: Path) -> Non
     document = merge_runs([build_part(tmp_path, sequential_plan=plan)], tmp_path / "merged")
     assert "sequential_plan" not in document
     assert document["notices"][0].endswith("do not count for the merged run.")
-
-
-def test_rows_of_older_runs_are_of_the_host_that_led_them(tmp_path: Path) -> None:
-    part = closed(build_part(tmp_path, host="old 1", hosts=None))
-    document = files.read_document(part)
-    files.write_document(part, {key: value for key, value in document.items() if key != "hosts"})
-    for table in files.SCHEMAS:
-        path = part / f"{table}.parquet"
-        pq.write_table(pq.read_table(path).drop_columns("host"), path)
-    document = merge_runs([part], tmp_path / "merged")
-    assert {row["host"] for row in rows(tmp_path / "merged", "turns")} == {"old_1"}
-    assert [host["name"] for host in document["hosts"]] == ["old_1"]
 
 
 # Its verdict.
@@ -460,22 +444,9 @@ def test_a_part_without_its_bounds_is_merged_and_that_they_are_unknown_is_told(t
     known = {(row["host"], row["first_audio_uncertainty_ns"] is None) for row in rows(tmp_path / "merged", "turns")}
     assert known == {("blue", False), ("red", True)}
     assert document["notices"][-1] == (
-        "broken on red: it has no uncertainty.parquet, so how far the instants of its turns can be off is not known."
+        "broken on red: it has no uncertainty.parquet, so the timestamp uncertainty of its turns is not known."
     )
     assert document["validity"]["status"] == "no_verdict"
-
-
-def test_of_equal_copies_the_one_that_has_its_bounds_is_taken_in_any_order(tmp_path: Path) -> None:
-    other = build_part(tmp_path, "other", host="blue")
-    whole = closed(build_part(tmp_path, "whole", host="red"))
-    poor = copied(whole, tmp_path / "poor")
-    (poor / "uncertainty.parquet").unlink()
-    merge_runs([poor, other], tmp_path / "first")
-    for place, parts in enumerate(([poor, whole], [whole, poor], [tmp_path / "first", whole], [whole, poor, other])):
-        merge_runs([*parts, other], tmp_path / f"merged-{place}")
-        merged = [row | {"run_id": ""} for row in rows(tmp_path / f"merged-{place}", "turns")]
-        assert len(merged) == 18
-        assert None not in {row["first_audio_uncertainty_ns"] for row in merged}
 
 
 def test_what_is_missing_with_a_part_that_was_never_closed_is_not_known_and_makes_the_run_invalid(
@@ -507,12 +478,23 @@ def copied(part: Path, to: Path) -> Path:
     return Path(shutil.copytree(part, to))
 
 
+PART = {
+    "run_id": "east", "host": "east", "workers": [0], "worker_offset": 0, "state": "ended", "started_utc_ns": BEGAN_NS,
+    "ended_utc_ns": BEGAN_NS, "stop_reason": "", "sessions": 1, "turns": 1, "validity": "valid", "failed_checks": [],
+    "excluded_because": None,
+}  # fmt: skip
 REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "no run": (lambda a, _: [a, a.parent / "nothing"], "is not a run folder"),
     "scripts": (lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])], "have different scripts"),
     "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
     "definitions": (lambda a, b: [a, changed(b, definitions_version=99)], "have different definitions"),
     "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have different names of --part-of"),
+    "the same part twice": (lambda a, _: [a, a], "parts/a both hold worker 0 of run a: name one of them"),
+    "a copy of a part": (
+        lambda a, b: [a, b, copied(a, a.parent / "c")],
+        "both hold worker 0 of run a: name one of them",
+    ),
+    "a merged run": (lambda a, b: [changed(a, parts=[PART]), b], "name the runs that it was merged from"),
     "a newer schema": (lambda a, b: [a, changed(b, schema=99)], "newer rtbench"),
     "a document of something else": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
 }
@@ -528,16 +510,6 @@ def test_what_is_no_part_of_one_run_is_refused_and_nothing_is_written(
         merge_runs(parts, tmp_path / "merged")
     assert "\n" not in str(refusal.value)
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
-
-
-def test_merged_runs_that_share_a_part_whose_workers_nobody_tells_apart_are_refused(tmp_path: Path) -> None:
-    a, b = (closed(build_part(tmp_path, name, host=name)) for name in ("a", "b"))
-    c = build_part(tmp_path, "c", host="c", sessions=4)
-    merge_runs([a, b], tmp_path / "ab")
-    merge_runs([b, c], tmp_path / "bc")
-    with pytest.raises(UsageError, match="overlap: both hold sessions of run b"):
-        merge_runs([tmp_path / "ab", tmp_path / "bc"], tmp_path / "twice")
-    assert len(merge_runs([c, tmp_path / "ab"], tmp_path / "all")["parts"]) == 3
 
 
 def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
@@ -563,7 +535,7 @@ def test_a_folder_that_is_there_is_not_written_to(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"])
 def test_nothing_half_made_stays(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    part = build_part(tmp_path / "parts")
+    part = closed(build_part(tmp_path / "parts"))
 
     def fail(*_: object) -> None:
         raise error

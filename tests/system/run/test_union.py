@@ -1,9 +1,8 @@
-"""Any set of folders of one run merges to its union: in any order, however often a folder is there, merged or not."""
+"""Folders of one run merge to the whole run: the master's, and those of workers that it lost."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cli.report import report
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.close import close
 from bench.run.histograms import Key, read
 from bench.run.merging.merge import merge_runs
-from bench.run.merging.run_part import Copy, WorkerId, chosen_workers
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
-from bench.run.spool import EVENTS, SPOOL, Spool
+from bench.run.spool import EVENTS, SPOOL, WORKERS, Spool
 from tests.examples import few
 from tests.helpers import MS, S, build_observation, build_session
 from tests.run.test_close import contents
@@ -29,36 +26,7 @@ from tests.system.run.test_merge import BEGAN_NS, SCRIPT, TARGET
 HOSTS = ("east", "west", "south")
 FLUSHES = 3
 """After each of them a copy of what a worker has recorded is kept; the last one is of all of it."""
-
-
-# Which copy is taken.
-
-
-def ids(count: int) -> list[WorkerId]:
-    return [WorkerId("run", 1, number) for number in range(count)]
-
-
-LENGTHS = st.integers(0, 3)
-COPIES = st.dictionaries(st.sampled_from(ids(4)), LENGTHS.map(lambda n: Copy(3 * n, n, n, n == 3)), max_size=4)
-
-
-@given(st.lists(COPIES, min_size=1, max_size=5), st.randoms(use_true_random=False))
-def test_of_each_worker_the_longest_copy_is_taken_once_in_whatever_order(
-    folders: list[dict[WorkerId, Copy]], order: Any
-) -> None:
-    def union(folders: Sequence[dict[WorkerId, Copy]]) -> dict[WorkerId, Copy]:
-        taken = list(zip(folders, chosen_workers(folders), strict=True))
-        assert sum(len(ids) for _, ids in taken) == len({worker for _, ids in taken for worker in ids})
-        return {worker: folder[worker] for folder, ids in taken for worker in ids}
-
-    longest = {worker: max(f[worker] for f in folders if worker in f) for f in folders for worker in f}
-    assert union(folders) == longest
-    shuffled = order.sample(folders, len(folders))
-    assert union([*shuffled, *folders]) == longest, "in any order, twice"
-    assert union([longest, *folders]) == longest, "merged before"
-
-
-# What comes of it.
+FLUSH = st.integers(0, FLUSHES - 1)
 
 
 class Run(NamedTuple):
@@ -165,32 +133,37 @@ def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, i
     assert hub.get_total_count() == sum(2 * (flush + 1) for flush in flushes.values())
 
 
-FLUSH = st.integers(0, FLUSHES - 1)
-
-
 @given(data=st.data())
 @few
-def test_any_folders_of_one_run_merge_to_their_union(
+def test_a_worker_s_own_folder_replaces_what_its_master_received(
     run: Run, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """The master's, closed or not, with what was shipped of some workers; workers' own, with more; and merged ones."""
+    """In any order, finalized or not, and without a master's folder."""
     parent = tmp_path_factory.mktemp("union")
-    shipped = data.draw(st.dictionaries(st.integers(0, 2), FLUSH, min_size=1), "shipped")
-    own = data.draw(st.dictionaries(st.integers(0, 2), FLUSH), "own")
-    given_ = [
-        (folder_of(run, parent / "master", shipped, led=True, closes=data.draw(st.booleans(), "closes")), shipped)
-    ]
-    given_ += [(folder_of(run, parent / f"w{n}", {n: flush}, led=False), {n: flush}) for n, flush in own.items()]
-    merged: list[tuple[Path, dict[int, int]]] = []
-    for number in range(3):
-        some = data.draw(st.lists(st.sampled_from([*given_, *merged]), min_size=1, max_size=4), f"merge {number}")
-        out = parent / f"merged-{number}"
-        document = merge_runs([folder for folder, _ in some], out)
-        union: dict[int, int] = {}
-        for _, flushes in some:
-            union |= {worker: max(flush, union.get(worker, 0)) for worker, flush in flushes.items()}
-        is_of(out, document, run, union)
-        merged.append((out, union))
+    shipped = data.draw(st.dictionaries(st.integers(0, 2), FLUSH, max_size=2), "shipped")
+    own = data.draw(st.dictionaries(st.integers(0, 2), FLUSH, min_size=1), "own")
+    folders = [folder_of(run, parent / f"w{n}", {n: flush}, led=False) for n, flush in own.items()]
+    if shipped:
+        closes = data.draw(st.booleans(), "closes")
+        folders.append(folder_of(run, parent / "master", shipped, led=True, closes=closes))
+    document = merge_runs(data.draw(st.permutations(folders)), parent / "merged")
+    is_of(parent / "merged", document, run, shipped | own)
+
+
+def test_a_worker_s_own_folder_is_refused_if_its_master_has_all_of_its_run(run: Run, tmp_path: Path) -> None:
+    master = folder_of(run, tmp_path / "master", {0: 2, 1: 2, 2: 2}, led=True, closes=True)
+    shutil.rmtree(master / WORKERS)
+    own = folder_of(run, tmp_path / "west", {1: 2}, led=False)
+    with pytest.raises(UsageError, match="led holds all of run voice: merge it without the folders of its workers"):
+        merge_runs([own, master], tmp_path / "merged")
+
+
+def test_what_the_folders_of_a_killed_master_s_workers_lack_is_bounded(run: Run, tmp_path: Path) -> None:
+    folders = [folder_of(run, tmp_path / f"w{n}", {n: flush}, led=False) for n, flush in ((0, 2), (1, 1))]
+    missing = {entry["worker"]: entry["turns"] for entry in merge_runs(folders, tmp_path / "merged")["missing_workers"]}
+    alone = [files.read_document(folder)["missing_workers"] for folder in folders]
+    assert missing.keys() == {1, 2}
+    assert missing[2] == max(entry["turns"] for entries in alone for entry in entries if entry["worker"] == 2)
 
 
 def test_the_part_that_a_master_lacks_is_added_once(run: Run, tmp_path: Path) -> None:
@@ -207,9 +180,7 @@ def test_the_part_that_a_master_lacks_is_added_once(run: Run, tmp_path: Path) ->
     assert document["state"] == "ended"
     assert document["validity"]["status"] == "valid"
     assert files.read_document(master)["validity"]["status"] == "invalid"
-    again = merge_runs([tmp_path / "merged", own, master], tmp_path / "again")
-    assert again["totals"] == document["totals"]
-    (part,) = again["parts"]
+    (part,) = document["parts"]
     assert (part["workers"], part["turns"], part["host"]) == ([0, 1, 2], 54, "hub")
 
 
@@ -231,35 +202,3 @@ def test_event_logs_come_from_where_the_worker_is_taken_from(run: Run, tmp_path:
     merge_runs([master, own], tmp_path / "merged")
     logs = {path.stem: path.read_text() for path in (tmp_path / "merged" / EVENTS).iterdir()}
     assert logs == {"w0-000000": "led\n", "w1-000000": f"{own.name}\n", "w1-000001": f"{own.name}\n"}
-
-
-def test_a_host_may_be_left_out_of_a_run(run: Run, tmp_path: Path) -> None:
-    """It is judged as if the host had had no part in it, with no word on what is missing of it."""
-    master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
-    document = merge_runs([master], tmp_path / "merged", ["west"])
-    assert document["notices"] == ["west is left out, as was asked for, with 2 sessions and 6 turns."]
-    assert (document["validity"]["status"], document["missing_workers"], document["state"]) == ("valid", [], "ended")
-    assert [host["name"] for host in document["hosts"]] == ["east", "south"]
-    true = closed_of(run, {0: 2, 2: 2})
-    for table in files.SCHEMAS:
-        assert rows(tmp_path / "merged", table) == rows(true, table)
-    assert contents(read(tmp_path / "merged" / "histograms.hlog")) == contents(read(true / "histograms.hlog"))
-
-
-def test_a_host_that_is_not_there_is_named_with_those_that_are(run: Run, tmp_path: Path) -> None:
-    master = folder_of(run, tmp_path / "master", {0: 2, 1: 2, 2: 2}, led=True, closes=True)
-    with pytest.raises(UsageError, match="there is no host north to leave out: there are east, south, west"):
-        merge_runs([master], tmp_path / "merged", ["north"])
-    with pytest.raises(UsageError, match="nothing is left"):
-        merge_runs([master], tmp_path / "merged", HOSTS)
-
-
-def test_a_report_without_a_host_is_that_of_a_run_beside_it(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    master = folder_of(run, tmp_path / "master", {0: 2, 1: 2, 2: 2}, led=True, closes=True)
-    for _ in range(2):
-        report([str(master)], ["west"])
-        said = capsys.readouterr().out
-        assert "west is left out, as was asked for, with 6 sessions and 18 turns." in " ".join(said.split())
-        assert said.splitlines()[-1] == str(master.parent / "led-without-west" / "report.html")
