@@ -77,11 +77,11 @@ fuzz: .venv/dev ## a million spoilt inputs, to the simulator and to the harness;
 mutants: .venv/dev ## change 200 lines of the product, one at a time: which changes no test finds (a quarter of an hour; COUNT=2000)
 	$(BIN)/python -m tests.mutants $(if $(COUNT),--count $(COUNT))
 
-benchmark: .venv/dev ## our own figures, against the truth and beside other clients (an hour, no test; PARTS="peers cost")
-	$(BIN)/python -m tests.benchmark $(PARTS)
+benchmark: .venv/dev ## measure the numbers that the documents quote (no test; an hour; PARTS="peers cost")
+	$(BIN)/python -m benchmarks $(PARTS)
 
-benchmark-statistics: .venv/dev ## how often verdicts are wrong, on made-up data and end to end (half an hour)
-	$(BIN)/python -m tests.benchmark statistics sequential gate
+benchmark-statistics: .venv/dev ## how often verdicts are wrong, on simulated data (half an hour)
+	$(BIN)/python -m benchmarks statistics sequential
 
 dist: .venv/dev ## the wheel and the sdist, in dist
 	$(BIN)/python -m build

@@ -246,7 +246,7 @@ CONTRADICT = 0.01
 """Levels that lie so seldom so far from any rising share by chance contradict one another."""
 TAIL, ALIKE = 0.01, 2
 """The error of each end of a block; and of so many levels one counts there, for those that follow one another may lie
-in the same slow minutes. Tried in `tests/benchmark/capacity.py`."""
+in the same slow minutes. Tried in `benchmarks/capacity.py`."""
 
 
 class _Fit(NamedTuple):

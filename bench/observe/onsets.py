@@ -10,7 +10,7 @@ What a stream begins with, loud and steady, may be a sound or lie behind one. It
 (`bench.observe.tones`), or if it stops within `SETTLED` blocks: before the stream was silence. All else lies behind the
 voice. A tone that is held is a sound as long as it lasts, and never lies behind another one.
 
-How far a begin can be off depends on how far the sound stands out: `ERRORS_NS`, from `python -m tests.benchmark onsets`
+How far a begin can be off depends on how far the sound stands out: `ERRORS_NS`, from `make benchmark PARTS=onsets`
 (docs/accuracy.md). A sound of a stream that did not begin steadily may have begun with it. A voice behind the
 agent's is sound like any other.
 """

@@ -18,7 +18,7 @@ STEPS = {
 
 PASS, NOT_TRIED = "pass", "–"
 BENCHMARK = "benchmark"
-"""Where clients are tried that want other versions than ours: `tests/benchmark/frameworks.py`."""
+"""Where clients are tried that want other versions than ours: `benchmarks/frameworks.py`."""
 
 
 class ClientRow(NamedTuple):

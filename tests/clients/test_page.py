@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmark.frameworks import FRAMEWORKS
+from benchmarks.frameworks import FRAMEWORKS
 from tests.clients.cells import BENCHMARK, ROWS
 from tests.clients.page import PAGE, sections, written
 from tests.made_page import SECTION

@@ -80,11 +80,11 @@ def test_the_table_of_options_is_up_to_date() -> None:
 
 def test_files_that_the_architecture_names_exist() -> None:
     """Paths in backticks, from any folder on: `wording/groups.py` is of `reports`. A user's own files are not meant."""
-    folders = (ROOT / name for name in ("bench", "reports", "scenarios", "tests", "docs"))
+    folders = (ROOT / name for name in ("bench", "reports", "scenarios", "tests", "benchmarks", "docs"))
     files = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*.*"))]
     named = set(re.findall(r"`([\w./-]+\.(?:py|pyx|md|yml|yaml|j2|toml))`", text("ARCHITECTURE.md"))) - {"bench.py"}
 
-    parts = set(re.findall(r"`((?:bench|reports|scenarios|tests|docs)/[\w/-]+)`", text("ARCHITECTURE.md")))
+    parts = set(re.findall(r"`((?:bench|reports|scenarios|tests|benchmarks|docs)/[\w/-]+)`", text("ARCHITECTURE.md")))
 
     assert not {name for name in named if not any(path.as_posix().endswith(f"/{name}") for path in files)}
     assert not {name for name in parts if not (ROOT / name).exists()}

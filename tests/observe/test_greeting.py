@@ -19,7 +19,7 @@ from bench.protocol.audio import G711_ULAW
 from bench.protocol.gpt_live import GPT_LIVE, STARTED
 from bench.transport.received import Received
 from bench.units import NS_PER_MS
-from tests.benchmark.onsets import FRAME_MS, stream
+from benchmarks.onsets import FRAME_MS, stream
 from tests.helpers import AT_NS, at
 
 JITTER_MS = 50

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bench.metrics import AUDIBLE
 from bench.observe.onsets import Onsets, SoundMark
 from bench.protocol.audio import PCM16_8K, Samples, counted_blocks, measured_blocks
-from tests.benchmark import onsets as known
+from benchmarks import onsets as known
 
 RATES = (8_000, 16_000, 24_000, 48_000)
 STREAMS = st.builds(

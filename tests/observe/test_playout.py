@@ -27,7 +27,7 @@ from bench.protocol.events import CutPayload, Event, Kind
 from bench.protocol.pcm import PCM
 from bench.transport.received import Received
 from bench.units import NEVER_NS, NS_PER_MS
-from tests.benchmark import onsets
+from benchmarks import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
 
 FRAME_MS = 20

@@ -15,7 +15,7 @@ from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.protocol.audio import PCM16, Samples
 from bench.protocol.events import CutPayload, Event, Kind
 from bench.protocol.gpt_live import GPT_LIVE
-from tests.benchmark.onsets import stream
+from benchmarks.onsets import stream
 from tests.helpers import MS
 
 DELTA_MS, FRAME_MS = 100, 20

@@ -18,7 +18,7 @@ from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16
 from bench.protocol.base import Binary
 from bench.protocol.events import Kind
 from bench.protocol.pcm import PCM
-from tests.benchmark import onsets as known
+from benchmarks import onsets as known
 from tests.helpers import AT_NS, MS
 from tests.observe.test_greeting import called, hear
 from tests.observe.test_onsets import marks

@@ -1,6 +1,6 @@
 """What we say to agents is what pipecat and Azure's own package read of it, and what they say is what we hear.
 
-`agents_words.json` keeps their answers, with the versions that gave them; `python -m tests.benchmark.agents.words` asks
+`agents_words.json` keeps their answers, with the versions that gave them; `python -m benchmarks.agents_words` asks
 them anew.
 """
 

@@ -16,6 +16,7 @@ from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.part import rows_of
 from bench.run.spool import path_of
+from benchmarks.by_load import CHANGING, levels_of
 from reports.page.calls import by_load as section
 from reports.page.charts import wait_lines
 from reports.runs import load_for_report
@@ -26,7 +27,6 @@ from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.wording.notices import pooled_notices
-from tests.benchmark.by_load import CHANGING, levels_of
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.forms import run_forms, run_markdown

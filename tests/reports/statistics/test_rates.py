@@ -10,6 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.on_the_margin import failing
 from reports.statistics.differences import Inference, Margin, StandardError
 from reports.statistics.quantiles import kish
 from reports.statistics.rates import (
@@ -24,7 +25,6 @@ from reports.statistics.rates import (
     ratio_of,
     wilson,
 )
-from tests.benchmark.on_the_margin import failing
 from tests.examples import trials
 
 POINT = Margin(points=0.01)

@@ -1,0 +1,34 @@
+"""`make benchmark` measures the numbers that the documents quote: accuracy, cost, error rates, and other clients.
+
+All parts take an hour on a machine that does nothing else. `make benchmark PARTS="peers cost"` runs some of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+PARTS = {
+    "onsets": "onsets",
+    "calls": "calls",
+    "crowd": "crowd",
+    "capacity": "capacity",
+    "master": "master",
+    "exact": "exact",
+    "words": "agents_words",
+    "frameworks": "frameworks",
+    "peers": "peers.benchmark",
+    "cost": "cost",
+    "sending": "sending",
+    "recording": "recording",
+    "memory": "memory",
+    "million": "million",
+    "sequential": "sequential",
+    "statistics": "statistics_errors",
+}
+
+if unknown := [name for name in sys.argv[1:] if name not in PARTS]:
+    sys.exit(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+for name in sys.argv[1:] or PARTS:
+    print(f"== {name}", flush=True)
+    import_module(f"benchmarks.{PARTS[name]}").main()

@@ -1,0 +1,90 @@
+"""Asks pipecat and Azure's package again what they make of our messages to agents, and how they say audio.
+
+`tests/protocol/agents_words.json` stores the answers with the versions of the packages, and
+`tests/protocol/test_agents_words.py` holds our dialects against them. A different answer ends this program with an
+error; `python -m benchmarks.agents_words --write` stores it. Both packages also read and say random audio.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.protocol.acs import ACS
+from benchmarks.frameworks import Framework, in_node, in_python
+from tests.protocol.test_agents_words import CASES, KEPT, holds, questions
+
+HERE = Path(__file__).parent
+PIPECAT = Framework(("pipecat-ai[websocket]==1.14.0", "uvicorn==0.54.0"))
+AZURE = Framework(("@azure/communication-call-automation@1.6.0", "ws@8"))
+Ask = Callable[[dict[str, Any]], Any]
+
+
+@contextmanager
+def asking(program: str, home: Path, run: Sequence[str]) -> Iterator[Ask]:
+    """Ask the package that the program has."""
+    shutil.copy(HERE / program, home)
+    command = [*run, program]
+    with subprocess.Popen(command, cwd=home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(question: dict[str, Any]) -> Any:
+            print(json.dumps(question), file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()
+
+
+def main() -> None:
+    """Ask each package all that is kept, and let it read and say any audio."""
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    asked = dict(kept)
+    with tempfile.TemporaryDirectory() as folder:
+        python, node = Path(folder) / "python", Path(folder) / "node"
+        with asking("pipecat_words.py", python, in_python(python, PIPECAT)) as ask:
+            asked |= {name: answers(name, ask, PIPECAT) for name, case in CASES.items() if case.dialect is not ACS}
+        if shutil.which("npm") is None:
+            print("acs: SKIPPED, there is no npm")
+        else:
+            with asking("acs_words.mjs", node, in_node(node, AZURE)) as ask:
+                asked |= {name: answers(name, ask, AZURE) for name, case in CASES.items() if case.dialect is ACS}
+    if "--write" in sys.argv:
+        KEPT.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+    elif asked != kept:
+        sys.exit(f"{KEPT.name} says otherwise")
+
+
+def answers(name: str, ask: Ask, by: Framework) -> dict[str, Any]:
+    """What is kept of a package, once it has read and said any audio."""
+    any_audio(name, ask)
+    print(f"{name}: {by.requirements[0]}", flush=True)
+    return {"by": by.requirements[0], "answers": [ask(question) for question in questions(CASES[name])]}
+
+
+def any_audio(name: str, ask: Ask) -> None:
+    """Whatever is spoken is heard as it was, either way."""
+    case = CASES[name]
+
+    @settings(max_examples=100, deadline=None, database=None)
+    @given(st.binary(min_size=640, max_size=640))
+    def whatever(pcm: bytes) -> None:
+        for question in questions(case, pcm, only_audio=True):
+            holds(case, question, ask(question))
+
+    whatever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Verdicts on failure rates of one unchanged service whose rate differs from run to run (docs/statistics.md, 0064).
+
+A run is compared with one stored run, or with three, at a margin of 0. Seeded.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.statistics.baselines import RATE_RUN_SD, rate_against_stored
+from reports.statistics.differences import Inference, Margin
+from reports.statistics.rates import PerCluster, ratio_of
+
+REPETITIONS = 600
+SESSIONS, TURNS, TOGETHER, RATE = 400, 10, 0.1, 0.02
+SEED = 20261126
+
+
+@dataclass(frozen=True)
+class Case:
+    """`sd`: of the log of the rate from run to run; `most`: of regressed and of passed that is documented."""
+
+    sd: float
+    runs: int
+    most: tuple[float, float]
+
+
+CASES = (
+    Case(0.0, 1, (0.05, 0.05)),
+    Case(0.0, 3, (0.05, 0.05)),
+    Case(0.3, 1, (0.05, 0.05)),
+    Case(0.3, 3, (0.05, 0.10)),
+    Case(0.5, 1, (0.15, 0.15)),
+    Case(0.5, 3, (0.10, 0.25)),
+)
+
+
+def main() -> bool:
+    print(
+        f"\nfailure rates from run to run, {REPETITIONS} repetitions, assumed {RATE_RUN_SD:g}: regressed / passed at 0"
+    )
+    return all([_met(case) for case in CASES])
+
+
+def _met(case: Case) -> bool:
+    rng = np.random.default_rng([SEED, round(100 * case.sd), case.runs])
+    counted = np.zeros(3)
+    for _ in range(REPETITIONS):
+        rates = RATE * np.exp(case.sd * rng.normal(size=case.runs + 1) - case.sd**2 / 2)
+        cand, *stored = (ratio_of(_run(rng, min(0.5, float(rate)))) for rate in rates)
+        how = Inference(rate_run_sd=RATE_RUN_SD)
+        at, point = (rate_against_stored(cand, stored, Margin(points=points), how=how) for points in (0.0, 0.01))
+        counted += [at.worse_low > 0, at.worse_high < 0, point.worse_high < 0]
+    regressed, passed, kept = counted / REPETITIONS
+    ends = zip((regressed, passed), case.most, strict=True)
+    met = all(found <= most + 3 * math.sqrt(most * (1 - most) / REPETITIONS) for found, most in ends)
+    shown = f"{regressed:.1%} / {passed:.1%}; at one point {kept:.0%} pass"
+    print(f"  sd {case.sd:g} against {case.runs} stored: {shown}{'' if met else '  NOT met'}", flush=True)
+    return met
+
+
+def _run(rng: np.random.Generator, rate: float) -> PerCluster:
+    """Return a run's failures and turns by session, whose failures are correlated."""
+    spread = 1 / TOGETHER - 1
+    own = rng.beta(rate * spread, (1 - rate) * spread, SESSIONS)
+    return rng.binomial(TURNS, own).astype(np.float64), np.full(SESSIONS, float(TURNS))
+
+
+if __name__ == "__main__":
+    main()

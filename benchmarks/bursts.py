@@ -1,0 +1,157 @@
+"""Verdicts if failures and stalls of one target come in bursts, outages of seconds (docs/statistics.md, 0023).
+
+Both targets have the same long-run rate. Errors are printed for pairs taken as independent, and as analysed. Seeded.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from reports.gate.by_limit import estimate_rate, judge_limit
+from reports.statistics.arms import Arms
+from reports.statistics.counting import Floats
+from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.quantiles import sample
+from reports.statistics.rates import ArmSums, PerCluster, rate_difference
+from reports.statistics.serial import rate_by_order, waits_by_order
+
+REPETITIONS, OF_TAILS, DRAWS, TURNS = 600, 300, 500, 10
+EVERY_S, TURN_S = 3.0, 6.0
+"""A pair starts every 3 s, and each of its turns takes 6 s."""
+SEED = 20261125
+STALL_MS = 2000.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """`burst_s`: mean length of an outage; `share`: of the time that is outage; `shared`: both targets have the same.
+
+    `margin`: in points; 0 is exactly on the margin, for both targets are alike. `most`: of regressed and of passed.
+    """
+
+    name: str
+    pairs: int
+    burst_s: float
+    share: float = 0.02
+    margin: float = 0.0
+    shared: bool = False
+    most: float = 0.05
+
+
+CASES = (
+    *(Case(f"bursts of {burst:g} s, on the margin", pairs, burst) for burst, pairs in product((20, 5), (100, 400))),
+    Case("bursts of 20 s, on the margin", 1200, 20),
+    Case("bursts of 20 s, 0.5 % of the time, on the margin", 400, 20, share=0.005),
+    Case("bursts of 20 s that both have, on the margin", 400, 20, shared=True),
+    Case("bursts of 20 s, unchanged, margin 1 point", 100, 20, margin=0.01),
+    Case("bursts of 20 s, unchanged, margin 1 point", 400, 20, margin=0.01),
+    Case("failures one by one, on the margin", 100, 0),
+    Case("failures one by one, on the margin", 400, 0),
+)
+
+
+def outages(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return which turns fall into an outage; both lengths are exponential. One by one: sessions with an ICC of 0.3."""
+    if not case.burst_s:
+        spread = 1 / 0.3 - 1
+        own = rng.beta(case.share * spread, (1 - case.share) * spread, (len(at_s), 1))
+        return rng.random(at_s.shape) < own
+    between = case.burst_s * (1 - case.share) / case.share
+    many = 20 + int(3 * at_s.max() / (between + case.burst_s))
+    edges = np.cumsum(np.column_stack([rng.exponential(between, many), rng.exponential(case.burst_s, many)]).ravel())
+    edges -= rng.uniform(0, edges[-1] - at_s.max())  # the run begins anywhere
+    return np.searchsorted(edges, at_s) % 2 == 1
+
+
+def turns_of(rng: np.random.Generator, pairs: int) -> Floats:
+    """Return when each turn takes place, a row for each session."""
+    starts = EVERY_S * np.arange(pairs)[:, None]
+    found: Floats = starts + TURN_S * (np.arange(TURNS) + rng.random((pairs, TURNS)))
+    return found
+
+
+def arms_of(rng: np.random.Generator, case: Case) -> tuple[PerCluster, PerCluster]:
+    at_s = turns_of(rng, case.pairs)
+    base = outages(rng, case, at_s)
+    cand = base if case.shared else outages(rng, case, at_s)
+    turns = np.full(case.pairs, float(TURNS))
+    return (base.sum(axis=1).astype(float), turns), (cand.sum(axis=1).astype(float), turns)
+
+
+def main() -> bool:
+    print(
+        f"\nbursts of one target, {REPETITIONS} repetitions, % regressed / passed: as if independent; by order; found"
+    )
+    met = True
+    for case in CASES:
+        met &= _rates(case)
+    for burst_s in (20.0, 5.0, 0.0):
+        met &= _tails(Case(f"p95, stalls in bursts of {burst_s:g} s, on the margin", 400, burst_s))
+    return met & _limits()
+
+
+def _rates(case: Case) -> bool:
+    counted = np.zeros(5)
+    rng = np.random.default_rng([SEED, *repr(case).encode()])
+    for _ in range(REPETITIONS):
+        sums = ArmSums(*arms_of(rng, case), paired=True)
+        margin = Margin(points=case.margin)
+        found = [rate_difference(sums, margin), rate_by_order(sums, margin, "lower", Inference())]
+        words = [called for one in found for called in (one.worse_low > 0, one.worse_high < 0)]
+        counted += [*words, found[1].order is not None]
+    return _printed(case, counted / REPETITIONS, REPETITIONS)
+
+
+def _tails(case: Case) -> bool:
+    """Stalls in place of failures: p95, on a margin of 0."""
+    counted = np.zeros(5)
+    rng = np.random.default_rng([SEED, *repr(case).encode()])
+    for _ in range(OF_TAILS):
+        at_s = turns_of(rng, case.pairs)
+        code = np.repeat(np.arange(case.pairs), TURNS)
+        arms = []
+        for _arm in range(2):
+            waits = 600 * np.exp(0.5 * rng.normal(size=at_s.shape))
+            waits += STALL_MS * outages(rng, case, at_s)
+            arms.append(sample(waits.ravel(), code))
+        both = Arms(arms[0], arms[1], (case.pairs, case.pairs), paired=True)
+        methods = quantile_differences, waits_by_order
+        found = [one(both, [(0.95, Margin())], "lower", Inference(draws=DRAWS, seed=rng))[0] for one in methods]
+        words = [called for one in found for called in (one.worse_low > 0, one.worse_high < 0)]
+        counted += [*words, found[1].order is not None]
+    return _printed(case, counted / OF_TAILS, OF_TAILS)
+
+
+def _printed(case: Case, shares: Floats, of: int) -> bool:
+    """Unchanged by a point: regressed at most 5 %, by three standard errors; on the margin both."""
+    most = case.most + 3 * math.sqrt(case.most * (1 - case.most) / of)
+    met = bool(shares[2] <= most and (case.margin or shares[3] <= most))
+    told = "{:5.1f} / {:4.1f}   {:5.1f} / {:4.1f}   {:5.1f}".format(*100 * shares)
+    print(f"  {case.name:<50} {case.pairs:>5} pairs   {told}{'' if met else '  NOT met'}", flush=True)
+    return met
+
+
+def _limits() -> bool:
+    """A threshold on the failure rate, exactly at its long-run value: how often it fails and passes.
+
+    A run without any burst passes: that a burst did not occur cannot be known. So passing is printed, not judged.
+    """
+    case, results = Case("failure_rate < 2 % at 2 %", 400, 20.0), []
+    rng = np.random.default_rng([SEED, 9])
+    for _ in range(REPETITIONS):
+        arm = arms_of(rng, case)[1]
+        results.append((judge_limit(estimate_rate(arm), "<", case.share)[0], not arm[0].any()))
+    fails, passes = (sum(word == result for word, _ in results) / REPETITIONS for result in ("fail", "pass"))
+    none = sum(nothing for _, nothing in results) / REPETITIONS
+    met = fails <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)
+    shown = f"fails {fails:.1%}, passes {passes:.1%}; without any burst {none:.1%}"
+    print(f"  threshold {case.name}, bursts of 20 s, {case.pairs} sessions: {shown}{'' if met else '  NOT met'}")
+    return met
+
+
+if __name__ == "__main__":
+    main()

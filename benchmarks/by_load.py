@@ -1,0 +1,103 @@
+"""How often a notice states that the load changed, and that one value of the whole run misleads (0049). Seeded.
+
+Latencies are log-normal, correlated within a session (ICC 0.33), and differ by step; 1.5 % stall and 2 % fail. If
+nothing depends on the load every notice is false; if the latency doubles from the fewest calls to the most, each
+missing notice is a miss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.run.histograms import Histograms
+from reports.runs import RunFrames, second_frame, session_frame, turn_frame
+from reports.samples import samples_of
+from reports.summary.groups import Apart, Waits, waits_by
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+REPETITIONS = 200
+FALSE_ALARMS, FOUND = 0.02, 0.75
+"""Over all shapes; and of each."""
+CONSTANT, RANDOM = 0.02, 0.1
+"""Runs of constant load that may be said to have changed it: of users, and of calls that come at random."""
+
+Stages = tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A run of these stages, with sessions of so many turns, or of sessions that begin at random."""
+
+    name: str
+    stages: Stages
+    turns: int = 6
+    sessions: int = 0
+
+    def plan(self, seed: int, *, doubles: bool = False) -> Plan:
+        """The run of one seed; `doubles`: its wait does, from one call to the most."""
+        seconds = sum(length_s for length_s, _ in self.stages)
+        plan = Plan(turns=self.turns, seconds=seconds, failed=0.02, seed=seed)
+        if self.sessions:
+            return replace(plan, sessions=self.sessions)
+        most = max(users for _, users in self.stages)
+        return replace(plan, stages=self.stages, slower=1 / (most - 1) if doubles else 0.0)
+
+
+def ramp(seconds: float, users: int, steps: int = 10) -> Stages:
+    """As Locust has it: some users more every now and then."""
+    return tuple((seconds / steps, max(1, round(users * (step + 1) / steps))) for step in range(steps))
+
+
+CHANGING = (
+    Shape("ramp to 20 in 120 s", ramp(120, 20)),
+    Shape("ramp to 100 in 300 s", ramp(300, 100), 10),
+    Shape("ramp to 60, long calls", ramp(300, 60), 60),
+    Shape("steps 10, 20, 40", ((60, 10), (60, 20), (60, 40)), 8),
+    Shape("ladder 1, 2, 4, 8", ((100, 1), (100, 2), (100, 4), (100, 8)), 4),
+    Shape("spike from 5 to 50", ((60, 5), (15, 50), (60, 5)), 4),
+    Shape("up to 40 and down", ramp(150, 40) + ramp(150, 40)[::-1]),
+)
+STEADY = (
+    Shape("3 users", ((120, 3),), 4),
+    Shape("20 users", ((120, 20),), 4),
+    Shape("20 users, ramp-up of 30 s", (*ramp(30, 20), (90, 20)), 4),
+    Shape("50 users, ramp-up of a third", (*ramp(60, 50), (120, 50)), 4),
+    Shape("20 users, one long call each", (*ramp(20, 20), (60, 20)), 40),
+)
+AT_RANDOM = tuple(Shape(f"random, {calls} in progress", ((600, 1),), sessions=40 * calls) for calls in (5, 10, 30))
+
+
+def main() -> bool:
+    print(f"\n{REPETITIONS} runs each: load said to have changed; notice where the wait is the same, where it doubles")
+    alarms, met = 0.0, True
+    for shape in CHANGING:
+        told, alarmed = _shares(shape)
+        _, found = _shares(shape, doubles=True)
+        alarms += alarmed / len(CHANGING)
+        met &= found >= FOUND
+        print(f"  {shape.name:<32}{told:>8.0%}{alarmed:>9.1%}{found:>8.0%}", flush=True)
+    print(f"  false alarms over all {alarms:.1%} (at most {FALSE_ALARMS:.0%}); found at least {FOUND:.0%} of each")
+    for shapes, most in ((STEADY, CONSTANT), (AT_RANDOM, RANDOM)):
+        for shape in shapes:
+            told, alarmed = _shares(shape)
+            met &= told <= most
+            print(f"  {shape.name:<32}{told:>8.0%}{alarmed:>9.1%}   (changed: at most {most:.0%})", flush=True)
+    return met and alarms <= FALSE_ALARMS
+
+
+def _shares(shape: Shape, *, doubles: bool = False) -> tuple[float, float]:
+    """Of its runs: the load changed; a notice was given."""
+    runs = [levels_of(shape.plan(seed, doubles=doubles)) for seed in range(REPETITIONS)]
+    told, notices = ([run[place] for run in runs] for place in (0, 1))
+    return sum(map(bool, told)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
+
+
+def levels_of(plan: Plan) -> tuple[list[Waits], tuple[Apart, ...]]:
+    """What a report says of such a run by its load, without any file, and which levels surely differ."""
+    tables = synthetic.rows(plan)
+    frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])
+    run = RunFrames(Path(), {"state": "ended"}, *frames, Histograms(), finalized=True)
+    waits, differing = waits_by(run, samples_of(run))
+    return [one for one in waits if one.by == "calls"], differing

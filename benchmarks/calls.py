@@ -1,0 +1,210 @@
+"""Errors of the metrics of agents' calls, by sound, background and load: the table of docs/accuracy.md.
+
+The agent is the simulator's. It plays its recordings, or tones, over silence, comfort noise, noise or music, and logs
+what it did; the log's instants are known to half a millisecond. Each value is also held against its own uncertainty.
+A single call gives few values in a minute, so processes play the kinds of sound at the same time; the printed n states
+if a p99 rests on too few.
+
+`python -m benchmarks.calls LOAD…` plays these loads (1, 100 and 200 calls), and prints the CPU time of a call.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+
+from bench.calibrate import climb
+from bench.calibrate.deviations import Recording, joined, read_log
+from bench.cores import Cores, allowed_cores, cores_of
+from bench.installation import end
+from bench.metrics import CATALOGUE
+from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
+from bench.protocol.audio import AudioFormat, Samples
+from bench.run import folder as files
+from bench.run.calibration import AGENTS, LoadStep
+from bench.run.evidence import row_bounds
+from bench.simulator import voice
+from bench.simulator.agent_behaviour import AgentBehaviour
+from bench.target.options import AgentName
+from bench.units import NS_PER_MS
+from benchmarks import onsets
+
+LOADS = (1, 100, 200)
+SOUNDS: Sequence[tuple[str, str, float]] = (
+    *(("voices", *behind) for behind in onsets.BEHIND if behind[0] in (onsets.SILENCE, "white noise", "music")),
+    ("voices", "comfort noise, −60 dBFS", -60), ("tones", onsets.SILENCE, 0), ("tones", "white noise", 20),
+)  # fmt: skip
+"""What is said, what lies behind it, and how many dB lower; of comfort noise its level."""
+PACE, LONE_PACE = climb.Pace(5, 30), climb.Pace(1, 180)
+PROFILE = "generation_speed: 1\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
+TRUE_TO_MS = 1.0
+"""How far the truth itself may be off: half a millisecond at each end."""
+NOISE_S = 60
+READY_S, ENDS_S = 60.0, 30.0
+
+
+# The agent.
+
+
+@cache
+def background(behind: str, level_db: float, format: AudioFormat) -> Samples:
+    """What lies behind the voice, for a minute, in 16 bits."""
+    rng = np.random.default_rng(1)
+    level = float(np.mean([onsets.rms(each) for each in onsets.voices(format.rate_hz)]))
+    made = onsets.noise(behind, level_db, NOISE_S * format.rate_hz, format.rate_hz, level, rng)
+    return to_pcm16(made.astype(np.float32))
+
+
+def tones() -> tuple[voice.RecordedReply, ...]:
+    """Tones to be said instead of the recordings, each behind a silence as theirs are."""
+    made = onsets.tones(RATE_HZ, np.random.default_rng(1))
+    pairs = zip(made, voice.OPENING_SILENCE_MS, strict=False)
+    opened = (voice.opening_with_silence(to_pcm16(each.astype(np.float32)), ms) for each, ms in pairs)
+    return tuple(voice.build_reply(f"tone {number}", "Beep.", each) for number, each in enumerate(opened))
+
+
+def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
+    """`rtbench simulate`, with this sound before this background."""
+    from bench.cli.app import app
+
+    def noisy(agent: Any, samples: Samples) -> Samples:
+        made = background(behind, float(level_db), agent._wire.format)
+        at = vars(agent).setdefault("at", int(agent._rng.integers(len(made) // len(samples))) * len(samples))
+        agent.at = (at + len(samples)) % (len(made) // len(samples) * len(samples))
+        mixed = samples.astype(np.int32) + made[at : at + len(samples)]
+        return np.clip(mixed, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+    for format in climb.CALLED_IN.values() if behind != onsets.SILENCE else ():
+        background(behind, float(level_db), format)  # not while the first call is on
+    AgentBehaviour._noisy = noisy  # type: ignore[assignment, method-assign]
+    if sound == "tones":
+        voice.load_replies = tones
+    app(["simulate", *words])
+
+
+@contextmanager
+def agent(sound: Sequence[str], *options: str) -> Iterator[dict[str, Any]]:
+    """As `bench.locust_run.simulator`, with a sound of `SOUNDS`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        ready = Path(scratch) / "ready.json"
+        words = ("simulate", *sound, "--port", "0", "--ready-file", str(ready), *options)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.calls", *words], stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            until = time.monotonic() + READY_S
+            while not ready.exists() and process.poll() is None and time.monotonic() < until:
+                time.sleep(0.1)
+            yield json.loads(ready.read_text())
+        finally:
+            process.terminate()
+            end(process, ENDS_S)
+
+
+# What is measured.
+
+
+class Compared(NamedTuple):
+    """How much later than the truth each figure of a metric is, and how far off it may be by its own bound, in ms."""
+
+    errors_ms: list[float]
+    bounds_ms: list[float]
+
+
+class Played(NamedTuple):
+    """A load that was played: what it came to, and how far off each figure was."""
+
+    step: LoadStep
+    metrics: dict[str, Compared]
+
+
+def play(kind: AgentName, calls: int, sound: tuple[str, str, float], pace: climb.Pace, cores: Cores) -> Played:
+    said, behind, level_db = sound
+    profile = PROFILE if behind == onsets.SILENCE else f"{PROFILE}agent: {{noise_dbfs: -60}}\n"
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        simulator = partial(agent, (said, behind, str(level_db)))
+        with patch.multiple(climb, simulator=simulator, PROFILE=profile):
+            run = climb.play_load(kind, calls, pace, cores, scratch, tls=False)
+        step = climb.measured_step(kind, calls, run, cores.workers)
+        return Played(step, {} if run.died else compared(kind, run))
+
+
+def compared(kind: AgentName, run: climb.PlayedRun) -> dict[str, Compared]:
+    """Every figure of a run beside the truth."""
+    recording = load_pcm(climb.RECORDING)
+    truth = read_log(run.truth, Recording.of(recording, climb.CALLED_IN[kind]))
+    turns, sessions = files.read_table(run.folder, "turns"), files.read_table(run.folder, "sessions")
+    metrics = [CATALOGUE[name] for name in climb.COMPARED[kind]]
+    tables = {one.name: turns if one.scope == "turn" else sessions for one in metrics}
+    bounds = {one.name: row_bounds(tables[one.name], one).tolist() for one in metrics}
+    of_call = {name: place for place, name in enumerate(sessions["service_session_id"].to_pylist())}
+    found: dict[str, Compared] = {name: Compared([], []) for name in bounds}
+    for place, row in enumerate(turns.to_pylist()):
+        for name, errors_ns in joined([row], truth, {}, climb.COMPARED[kind]).metrics.items():
+            row_of = place if tables[name] is turns else of_call[row["service_session_id"]]
+            found[name].errors_ms.append(errors_ns[0] / NS_PER_MS)
+            found[name].bounds_ms.append(bounds[name][row_of])
+    return {name: each for name, each in found.items() if each.errors_ms}
+
+
+def told(calls: int, sound: tuple[str, str, float], played: Played) -> None:
+    """Print a load."""
+    said, behind, level_db = sound
+    step = played.step
+    lower = f", {level_db:g} dB lower" if level_db > 0 else ""
+    late = "–" if step.simulator_late_p99_ms is None else f"{step.simulator_late_p99_ms:.2g} ms"
+    print(f"{said} before {behind}{lower}, {calls} calls by {step.kind}: {step.result} {step.why}")
+    print(
+        f"  {step.turns} turns, {step.failed} failed, the truth of {step.unmatched} not known; "
+        f"harness {step.cpu or 0:.0%}, "
+        f"simulator {step.simulator_cpu or 0:.0%} and late by {late} (p99), others {step.background or 0:.0%}"
+    )
+    for name, (errors_ms, bounds_ms) in played.metrics.items():
+        error, bound = np.abs(errors_ms), np.array(bounds_ms)
+        at = " · ".join(f"{np.quantile(error, p, method='inverted_cdf'):.3g}" for p in (0.5, 0.95, 0.99, 1))
+        over = error > bound + TRUE_TO_MS
+        bounded = " · ".join(f"{np.quantile(bound, p, method='inverted_cdf'):.3g}" for p in (0.5, 0.99))
+        worst = (
+            f": {', '.join(f'{errors_ms[at]:.0f} of {bound[at]:.0f}' for at in np.flatnonzero(over))}"
+            if over.any()
+            else ""
+        )
+        print(
+            f"  {name:<18} n {len(error):>5}  |figure − truth| p50 · p95 · p99 · max {at} ms; "
+            f"its bound p50 · p99 {bounded}; beyond that {over.sum()}{worst}",
+            flush=True,
+        )
+
+
+def main(loads: Sequence[int] = LOADS) -> None:
+    cores = cores_of(allowed_cores())
+    if 1 in loads:
+        with ProcessPoolExecutor(len(SOUNDS)) as at_once:
+            alone = at_once.map(partial(play, "twilio", 1, pace=LONE_PACE, cores=cores), SOUNDS)
+            for sound, played in zip(SOUNDS, alone, strict=True):
+                told(1, sound, played)
+    for calls in (calls for calls in loads if calls > 1):
+        for sound in SOUNDS:
+            told(calls, sound, play("twilio", calls, sound, PACE, cores))
+        for kind in AGENTS[1:]:
+            told(calls, SOUNDS[0], play(kind, calls, SOUNDS[0], PACE, cores))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["simulate"]:
+        simulate(*sys.argv[2:])
+    else:
+        main([int(word) for word in sys.argv[1:]] or LOADS)

@@ -1,0 +1,303 @@
+"""Capacity searches of services whose breaking point is known (docs/accuracy.md).
+
+Most services are models in memory, hundreds of searches in a minute. Searches of the simulator, with few servers or
+with a quota, are real runs of some minutes. Its servers are a machine repair model, whose breaking point is computed by
+playing its events in memory at every load.
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise, takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.capacity.conclude import shown
+from bench.capacity.search import Bracket, LevelBudget, LevelOutcome, NextLevel, bracket_of, ends_of, least_ramp_s
+from bench.simulator.delay import LogNormal
+from bench.units import NS_PER_S
+from reports.statistics.counting import Floats
+from reports.statistics.rates import PerCluster
+from tests.capacity.models import ModelService, PhasedService, Service, build_plan, looked_at, searched
+from tests.simulator_process import QUICK, running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
+
+SEEDS, QUEUE_SEEDS = 500, 200
+MOST = 256
+
+SERVERS, SERVICE_MS, THINK_S, THINK_SIGMA = 4, LogNormal(250, 400), 1.0, 0.5
+ALLOWED, LIMIT_MS = 0.2, 600.0
+TURNS = 100_000
+REQUESTS_PER_MIN = 240
+SCRIPT = f"""session: {{output: text}}
+steps:
+  - pause: {{median: {THINK_S}, sigma: {THINK_SIGMA}}}
+  - {{text: Hello, name: a}}
+  - pause: {{median: {THINK_S}, sigma: {THINK_SIGMA}}}
+  - {{text: And more, name: b}}
+"""
+PROFILE = QUICK.replace("first_text: {p50: 10, p95: 20}", "first_text: {p50: 250, p95: 400}").replace(
+    "text_tokens_per_s: 1000", "text_tokens_per_s: 100000"
+)
+
+
+def main() -> None:
+    models()
+    with_servers("concurrency", "the machine repair model, in calls at a time", times=2)
+    with_quota()
+    with_servers("arrival-rate", "the same servers, in calls a minute")
+
+
+def knee(edge: float) -> Callable[[int], float]:
+    """Waits grow with the load."""
+    return lambda load: min(0.9, 0.002 + 0.048 * (load / edge) ** 4)
+
+
+def cliff(edge: int) -> Callable[[int], float]:
+    """All that is above a limit fails."""
+    return lambda load: max(0.0, (load - edge) / load)
+
+
+def slope(edge: float) -> Callable[[int], float]:
+    """Three in a hundred turns miss the objective at any load, so that no answer is clear for long."""
+    return lambda load: min(0.9, 0.03 + 0.02 * load / edge)
+
+
+def power(edge: float, exponent: float) -> Callable[[int], float]:
+    """Gentle or steep."""
+    return lambda load: min(0.9, 0.05 * (load / edge) ** exponent)
+
+
+MODELS: dict[str, Service] = {
+    "knee at 20": ModelService(knee(20.5)),
+    "knee at 90": ModelService(knee(90.5)),
+    "knee at 50, sessions much alike": ModelService(knee(50.5), alike=0.6),
+    "knee at 60, calls of a minute": ModelService(knee(60.5), session_s=60),
+    "cliff at 12": ModelService(cliff(12)),
+    "cliff at 37": ModelService(cliff(37)),
+    "slope through 60": ModelService(slope(60.5)),
+    "steep at 60": ModelService(power(60.5, 6)),
+    "knee at 50, long sessions alike": ModelService(knee(50.5), session_s=60, turns=40, alike=0.5),
+    "square at 40, slow minutes": PhasedService(power(40.5, 2), sd=0.6, memory_s=60),
+    "square at 40, slow phases of 5 min": PhasedService(power(40.5, 2), sd=1.0, memory_s=300),
+}
+
+
+@dataclass(frozen=True)
+class QueueService:
+    """Callers who think, ask, and wait for one of SERVERS servers, two turns a session: they wait together."""
+
+    def edge(self, most: int) -> int:
+        return edge_by("concurrency")
+
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+        """Play a level; turns in flight at its end are served to their end."""
+        ramp_s = least_ramp_s(given.load_s)
+        begins = rng.uniform(0.0, ramp_s, step.load)
+        asks = [(float(begin) + thought_s(rng), caller) for caller, begin in enumerate(begins)]
+        turns = sorted(
+            served(rng, asks, lambda done_s, _: done_s + thought_s(rng), until_s=given.load_s), key=by_caller
+        )
+        sessions = [pair for _, of in groupby(turns, by_caller) for pair in in_pairs(list(of)) if pair[0].at_s > ramp_s]
+        sessions.sort(key=lambda pair: pair[0].at_s)
+
+        def seen(after_s: float) -> tuple[PerCluster, PerCluster]:
+            at_s = math.inf if after_s == given.load_s - ramp_s else after_s + ramp_s
+            whole = list(
+                takewhile(lambda pair: pair[-1].done_s <= at_s and (len(pair) == 2 or at_s == math.inf), sessions)
+            )
+            return counted(whole, at_s), counted(sessions, at_s)
+
+        return looked_at(step, given, ALLOWED, seen)
+
+
+def by_caller(turn: ServedTurn) -> int:
+    return turn.caller
+
+
+def in_pairs(turns: list[ServedTurn]) -> list[list[ServedTurn]]:
+    """The sessions of a caller."""
+    return [turns[first : first + 2] for first in range(0, len(turns), 2)]
+
+
+def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster:
+    """Late turns, and all turns, of each session, of those that are done at an instant."""
+    done = [[turn.wait_ms >= LIMIT_MS for turn in session if turn.done_s <= at_s] for session in sessions]
+    there = [late for late in done if late]
+    return np.array([sum(late) for late in there], float), np.array([len(late) for late in there], float)
+
+
+def models() -> None:
+    """How often the interval covers the edge, how wide it is, and what it took."""
+    plan = build_plan(most=MOST)
+    print(f"at most {plan.time_s / 60:.0f} min, {plan.max_levels} levels and a hold")
+    heads = f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'unpooled':>9}{'agree':>8}{'A/B':>8}{'both ends':>11}"
+    print(f"{heads}{'width':>8}{'hold':>7}{'min':>6}{'over':>6}")
+    for name, service in MODELS.items():
+        of_service(name, service, SEEDS)
+    of_service("a queue before four servers", QueueService(), QUEUE_SEEDS)
+
+
+def of_service(name: str, service: Service, seeds: int) -> None:
+    """A line of searches at one service. `unpooled`: how often levels cover the edge, were each taken at its word;
+    `agree`: how often they do not contradict one another.
+    """
+    plan, edge = build_plan(most=MOST), service.edge(MOST)
+    searches = [searched(plan, copy.deepcopy(service), seed) for seed in range(seeds)]
+    shown_by = [shown(levels) for levels in searches]
+    found = [bracket for bracket, _ in shown_by]
+    covering = float(np.mean([covers(one, edge) for one in found]))
+    width = [one.lowest_fail / one.highest_pass for one in found if one.highest_pass and one.lowest_fail]
+    spent_s = [sum(level.duration_s for level in levels) for levels in searches]
+    confirmed = [any(level.confirmation_run and level.result == "pass" for level in levels) for levels in searches]
+    pairs = list(zip(found[::2], found[1::2], strict=True))
+    print(
+        f"{name:<36}{seeds:>5}{covering:>9.1%}{math.sqrt(covering * (1 - covering) / seeds):>6.1%}"
+        f"{np.mean([covers(bracket_of(ends_of(levels)), edge) for levels in searches]):>9.1%}"
+        f"{np.mean([steady for _, steady in shown_by]):>8.1%}"
+        f"{np.mean([overlap(*pair) for pair in pairs]):>8.1%}"
+        f"{len(width) / seeds:>11.0%}{np.median(width) if width else math.nan:>8.2f}"
+        f"{np.mean(confirmed):>7.0%}{np.median(spent_s) / 60:>6.0f}"
+        f"{sum(one > plan.time_s + 1e-6 for one in spent_s):>6}",
+        flush=True,
+    )
+
+
+def covers(found: Bracket, edge: int) -> bool:
+    """Whether an edge lies where it was said to lie."""
+    return found.highest_pass <= edge and (found.lowest_fail is None or edge < found.lowest_fail)
+
+
+def overlap(one: Bracket, other: Bracket) -> bool:
+    """Whether two answers to one question can both be right."""
+    return max(one.highest_pass, other.highest_pass) < min(one.lowest_fail or math.inf, other.lowest_fail or math.inf)
+
+
+def with_servers(by: str, name: str, times: int = 1) -> None:
+    """Real searches against the simulator with so many servers."""
+    edge = edge_by(by)
+    print(f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may wait {LIMIT_MS:g} ms")
+    print(f"edge by the model: {edge}")
+    options = ("--by", by, "--slo", f"ttft p(80)<{LIMIT_MS:g}")
+    first, most = ("8", "32") if by == "concurrency" else ("120", "960")
+    found = [
+        real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)
+    ]
+    for document in found:
+        bracket = Bracket(document["pass"] or 0, (), document["fail"])
+        print(f"covers the edge: {covers(bracket, edge)}; {document['sentence']}")
+    for one, other in pairwise(found):
+        pair = [Bracket(document["pass"] or 0, (), document["fail"]) for document in (one, other)]
+        print(f"the same question twice overlaps: {overlap(*pair)}")
+
+
+def with_quota() -> None:
+    """A real search against the simulator with a limit of requests, of which a minute's worth is there at once."""
+    print(f"{REQUESTS_PER_MIN} requests a minute")
+    document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failure_rate<20%", "--to", "32")
+    print(f"kind: {(document['edge'] or {}).get('kind')}; {document['sentence']}")
+
+
+def real(more: str, *options: str) -> dict[str, Any]:
+    """Search against a simulator of its own; returns capacity.json."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "profile.yaml").write_text(PROFILE + more)
+        scenario = write_scenario(folder, script=SCRIPT)
+        with running_simulator("--profile", str(folder / "profile.yaml")) as simulator:
+            command = [sys.executable, "-m", "bench.cli.app", "capacity", "-f", str(scenario)]
+            place = [
+                "--max-time",
+                "12m",
+                "--precision",
+                "20%",
+                "--url",
+                simulator.urls["ga"],
+                "-o",
+                str(folder / "found"),
+            ]
+            subprocess.run([*command, *place, *options, "--", "--priority"], check=False)
+        document: dict[str, Any] = json.loads((folder / "found" / "capacity.json").read_text())
+    plan, spent_s = document["plan"], sum(level["duration_s"] for level in document["levels"])
+    print(f"took {spent_s:.0f} s of {plan['time_s']:.0f} s, {len(document['levels'])} levels")
+    return document
+
+
+def edge_by(by: str) -> int:
+    """The highest load at which the model's share of slow turns is allowed."""
+    waits, most = (waits_of_callers, 64) if by == "concurrency" else (waits_of_arrivals, 1000)
+    return bisect_left(range(1, most), True, key=lambda load: bool(np.mean(waits(load) >= LIMIT_MS) > ALLOWED))
+
+
+def waits_of_callers(callers: int) -> Floats:
+    """What callers wait for who think, ask, and wait for a server: ms."""
+    rng, asks = np.random.default_rng(callers), [(0.0, number) for number in range(callers)]
+    return waits_ms(served(rng, asks, lambda done_s, _: done_s + thought_s(rng)))
+
+
+def waits_of_arrivals(per_min: int) -> Floats:
+    """The same of calls of two turns that arrive as a Poisson process."""
+    rng, again = np.random.default_rng(per_min), set[int]()
+    begins = np.cumsum(rng.exponential(60 / per_min, TURNS // 2))
+    asks = [(float(begin) + thought_s(rng), number) for number, begin in enumerate(begins)]
+
+    def second(done_s: float, number: int) -> float | None:
+        if number in again:
+            return None
+        again.add(number)
+        return done_s + thought_s(rng)
+
+    return waits_ms(served(rng, asks, second))
+
+
+def waits_ms(turns: Iterable[ServedTurn]) -> Floats:
+    """The waits of turns, without the first tenth of them."""
+    waits = [turn.wait_ms for turn in turns]
+    return np.array(waits[len(waits) // 10 :])
+
+
+def thought_s(rng: np.random.Generator) -> float:
+    return float(THINK_S * np.exp(THINK_SIGMA * rng.standard_normal()))
+
+
+class ServedTurn(NamedTuple):
+    """A turn: whose, when it was asked for, and when it was answered."""
+
+    caller: int
+    at_s: float
+    done_s: float
+
+    @property
+    def wait_ms(self) -> float:
+        return (self.done_s - self.at_s) * 1000
+
+
+def served(
+    rng: np.random.Generator,
+    asks: Sequence[tuple[float, int]],
+    again: Callable[[float, int], float | None],
+    until_s: float = math.inf,
+) -> Iterator[ServedTurn]:
+    """Turns of who asks at instants (s), each by a number, and again some time after; first come, first served."""
+    due, free = list(asks), [0.0] * SERVERS
+    heapq.heapify(due)
+    for _ in range(TURNS):
+        if not due or due[0][0] > until_s:
+            return
+        at_s, number = heapq.heappop(due)
+        done_s = max(at_s, free[0]) + SERVICE_MS.draw_ns(rng) / NS_PER_S
+        heapq.heapreplace(free, done_s)
+        yield ServedTurn(number, at_s, done_s)
+        if (next_s := again(done_s, number)) is not None:
+            heapq.heappush(due, (next_s, number))

@@ -1,0 +1,194 @@
+"""How often `rtbench trend` marks a change in histories without one, and how often it finds one (docs/trend.md).
+
+A run has sessions and turns (`statistics_errors`). Its level differs from the last run's by chance: independent nights,
+correlated ones, a few bad ones, slower weekends. At most 5 % of unchanged histories may ever have a mark, whichever
+night they are read, if the autocorrelation of nights is at most 0.5. Seeded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.statistics.changes import ENOUGH, LEVEL, LevelChange, changes, variance_of
+from reports.statistics.counting import Floats
+from reports.statistics.quantiles import quantiles, sample
+
+HISTORIES, SESSIONS, TURNS = 300, 100, 10
+NIGHTLY, NIGHTS = 200, 120
+"""So many histories are looked at every night for so many nights."""
+SIGMA, ICC, STALLED, MEDIAN_MS = 0.5, 0.3, 0.03, 600.0
+QUANTILES = (0.5, 0.95)
+FAILED = 0.005
+LEAST = (math.log(1.05), math.log(1.05), 0.01)
+NEAR = 2
+"""So many runs beside the true place a mark is still at it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """`spread`: sd of a run's own level; `alike`: correlation of neighbouring runs; `bad`: share of runs that are
+    1.5 times as slow by themselves; `weekend`: Saturdays and Sundays are slower by this share. `slower_ms`: added to
+    every wait of the last `late` runs (half of them: None).
+    """
+
+    name: str
+    runs: int
+    spread: float = 0.05
+    alike: float = 0.0
+    bad: float = 0.0
+    weekend: float = 0.0
+    slower_ms: float = 0.0
+    late: int | None = None
+    promised: bool = True
+
+
+UNCHANGED = [
+    *(Case(f"{runs} runs, independent nights", runs) for runs in (12, 30, 60)),
+    Case("60 runs, no spread between runs", 60, spread=0.0),
+    *(Case(f"{runs} runs, nights half alike", runs, spread=0.1, alike=0.5) for runs in (12, 30, 60)),
+    Case("60 runs, 5 % bad nights", 60, bad=0.05),
+    *(Case(f"{runs} runs, weekends 15 % slower", runs, weekend=0.15) for runs in (30, 60)),
+    Case("60 runs, weekends 15 % slower, nights half alike", 60, alike=0.5, weekend=0.15),
+    Case("60 runs, nights 0.8 alike", 60, spread=0.1, alike=0.8, promised=False),
+]
+REMADE = [
+    Case("independent nights", NIGHTS),
+    Case("nights 0.3 alike", NIGHTS, alike=0.3),
+    Case("nights half alike", NIGHTS, alike=0.5),
+    Case("weekends 15 % slower", NIGHTS, weekend=0.15),
+    Case("nights 0.7 alike", NIGHTS, alike=0.7, promised=False),
+    Case("nights 0.7 alike, spread 10 %", NIGHTS, spread=0.1, alike=0.7, promised=False),
+    Case("nights 0.9 alike, spread 10 %", NIGHTS, spread=0.1, alike=0.9, promised=False),
+]
+FOUND = [
+    Case(f"{name}, +{ms} ms", 100, spread=spread, alike=alike, weekend=weekend, slower_ms=ms, late=60)
+    for ms in (60, 150)
+    for name, spread, alike, weekend in (
+        ("spread 2 %", 0.02, 0.0, 0.0),
+        ("spread 5 %", 0.05, 0.0, 0.0),
+        ("spread 5 %, half alike", 0.05, 0.5, 0.0),
+        ("spread 2 %, weekends 15 % slower", 0.02, 0.0, 0.15),
+        ("spread 5 %, weekends 15 % slower", 0.05, 0.0, 0.15),
+    )
+]
+CHANGED = [
+    *(Case(f"{runs} runs, +60 ms from the middle on", runs, slower_ms=60) for runs in (12, 20, 30, 60)),
+    Case("60 runs, +60 ms in the last 10", 60, slower_ms=60, late=10),
+    Case("60 runs, +120 ms in the last 10", 60, slower_ms=120, late=10),
+    Case("60 runs, +60 ms, spread 2 %", 60, spread=0.02, slower_ms=60, late=10),
+]
+
+
+def main() -> bool:
+    print(f"\nhistories, {HISTORIES} each, runs of {SESSIONS} sessions × {TURNS} turns: share with a mark")
+    print(f"{' ' * 50}   p50     p95  failures    any")
+    met = True
+    for case in UNCHANGED:
+        marked = [[bool(found) for found in marks(*made(case, seed))] for seed in range(HISTORIES)]
+        page = float(np.mean([any(one) for one in marked]))
+        met &= _kept(case, [*np.mean(marked, axis=0), page], HISTORIES)
+    print(f"looked at every night for {NIGHTS} nights, {NIGHTLY} each: share that ever had a mark")
+    for case in REMADE:
+        ever = [any(any(found) for _, found in nightly(*made(case, seed))) for seed in range(NIGHTLY)]
+        met &= _kept(case, [float(np.mean(ever))], NIGHTLY)
+    print("share with a mark: of p50, p95, failures; of p50 at the true place (± 2 runs); of p50 elsewhere")
+    for case in CHANGED:
+        each = []
+        for seed in range(HISTORIES):
+            found = marks(*made(case, seed))
+            each.append([*map(bool, found), *_places(found[0], case.runs - (case.late or case.runs // 2))])
+        print(f"  {case.name:<48}{'  '.join(f'{share:6.1%}' for share in np.mean(each, axis=0))}", flush=True)
+    print(
+        "40 nights before and 60 after: share whose p50 is marked; nights until then, median and nine in ten; too early"
+    )
+    for case in FOUND:
+        delays = [_delay(case, seed) for seed in range(HISTORIES // 3)]
+        median, most = np.quantile(delays, (0.5, 0.9), method="higher")
+        shares = np.mean([[math.isfinite(delay), delay < 0] for delay in delays], axis=0)
+        print(f"  {case.name:<48}{shares[0]:6.1%}  {median:4g} ({most:g})  {shares[1]:6.1%}", flush=True)
+    return met
+
+
+def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
+    """Whether the last share is one of 5 % of so many, within three standard errors; prints them all."""
+    kept = not case.promised or shares[-1] <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / of)
+    cells = "  ".join(f"{share:6.1%}" for share in shares)
+    print(f"  {case.name:<48}{cells}{'' if kept else '  NOT met'}", flush=True)
+    return kept
+
+
+def _places(marks: Sequence[LevelChange], at: int) -> tuple[bool, bool]:
+    near = [abs(mark.at - at) <= NEAR for mark in marks]
+    return any(near), not all(near)
+
+
+def _delay(case: Case, seed: int) -> float:
+    """Nights from the step until p50 has a mark beside it; below 0 where there was one before; infinite."""
+    values, variances = made(case, seed)
+    at = case.runs - (case.late or 0)
+    for night, (found,) in nightly(values[:1], variances[:1], figures=3):
+        if found and night <= at:
+            return night - at - 1
+        if any(abs(mark.at - at) <= NEAR + 1 for mark in found):
+            return night - at
+    return math.inf
+
+
+def made(case: Case, seed: int) -> tuple[Floats, Floats]:
+    """(figures, runs): logs of the quantiles and the share of failed turns, and their variances."""
+    rng = np.random.default_rng([20261122, case.runs, round(100 * case.alike), seed])
+    told = [figures(rng, case, level, number) for number, level in enumerate(nights(rng, case))]
+    values, variances = np.array(told).transpose(1, 2, 0)
+    return values, variances
+
+
+def nightly(values: Floats, variances: Floats, figures: int = 0) -> Iterable[tuple[int, list[Sequence[LevelChange]]]]:
+    """The marks of the page of each night, from the first that can have one on."""
+    for night in range(ENOUGH, values.shape[1] + 1):
+        yield night, marks(values[:, :night], variances[:, :night], figures)
+
+
+def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[LevelChange]]:
+    """Those of each figure; `figures`: so many are on the page."""
+    runs = values.shape[1]
+    return [
+        changes(one, variance, np.arange(runs), among=figures or len(values), least=least).changes
+        for one, variance, least in zip(values, variances, LEAST, strict=False)
+    ]
+
+
+def nights(rng: np.random.Generator, case: Case) -> Floats:
+    """The log of each run's own level."""
+    own = rng.normal(0, 1, case.runs)
+    for at in range(1, case.runs):
+        own[at] = case.alike * own[at - 1] + math.sqrt(1 - case.alike**2) * own[at]
+    bad = (rng.random(case.runs) < case.bad) * math.log(1.5)
+    levels: Floats = case.spread * own + bad + np.isin(np.arange(case.runs) % 7, (2, 3)) * math.log1p(case.weekend)
+    return levels
+
+
+def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> tuple[tuple[float, ...], ...]:
+    """(logs of the quantiles and the share of failed turns, their variances as reports tell them) of one run."""
+    between, within = rng.normal(0, 1, (SESSIONS, 1)), rng.normal(0, 1, (SESSIONS, TURNS))
+    waits = MEDIAN_MS * np.exp(level + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
+    waits += (rng.random(waits.shape) < STALLED) * rng.uniform(1000, 5000, waits.shape)
+    slower = case.slower_ms if number >= case.runs - (case.late or case.runs // 2) else 0.0
+    one = sample((waits + slower).ravel(), np.repeat(np.arange(SESSIONS), TURNS))
+    told = quantiles(one, QUANTILES)
+    values = [*(math.log(estimate.value) for estimate in told), failed(rng, case)]
+    return tuple(values), (*(variance_of(one.low, one.value, one.high) for one in told), 0.0)
+
+
+def failed(rng: np.random.Generator, case: Case) -> float:
+    """The share of failed turns of a run: half a per cent, in bad nights up to ten, a tenth alike in a session."""
+    rate = FAILED * rng.lognormal(0, 0.5) + (rng.random() < case.bad) * rng.uniform(0, 0.1)
+    own = rng.beta(rate * 9, (1 - rate) * 9, SESSIONS)
+    return float(rng.binomial(TURNS, own).sum()) / (SESSIONS * TURNS)
+
+
+if __name__ == "__main__":
+    print("met" if main() else "NOT met")

@@ -1,0 +1,171 @@
+"""CPU time of an event with everything recorded, and how many sessions one core carries (docs/accuracy.md, 0001, 0037).
+
+The load generator has one core and the simulator another, if there are two. The costs of the parts are the CPU time of
+the real code on real frames; the cost of the whole is the process's CPU time per event in the busiest seconds of a run.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+from websockets.client import ClientProtocol
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from bench.calibrate.climb import PROFILE
+from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
+from bench.cores import on
+from bench.limits import Limits
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.observe.timeline import Timeline
+from bench.plan.turn_plan import TurnPlan
+from bench.protocol.openai_ga import GA
+from bench.run import folder as files
+from bench.run.recorder import Labels, Recorder
+from bench.run.spool import Spool
+from bench.transport.interface import Network, TransmitStamp
+from bench.transport.received import Read, Received
+from bench.transport.websocket import WebSocket
+from bench.units import NEVER_NS
+from benchmarks.harness import quantiles, run_locust, truth_of, turns_of, with_truth
+from benchmarks.watch import cores
+from tests.simulator_process import running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
+
+REPEATS = 20_000
+LOADS = (50, 100, 200, 300, 400, 500, 600, 700, 800, 1000)
+DELTA = base64.b64encode(b"\x40\x10" * 6_000).decode()  # audible, as all but the first two or three of a reply are
+AUDIO = (
+    '{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1","item_id":"item_1",'
+    f'"output_index":0,"content_index":0,"delta":"{DELTA}"}}'
+).encode()
+TEXT = AUDIO.replace(b"output_audio", b"output_audio_transcript").replace(DELTA.encode(), b" hello")
+
+
+class SilentStream:
+    """A stream on which nothing happens: reads are handed to the WebSocket by hand."""
+
+    def read(self, until_ns: int) -> Read | None:
+        return None
+
+    heard_ns = 0
+
+    def rest(self) -> None:
+        pass
+
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+        return Handed(0)
+
+    def transmitted(self) -> list[TransmitStamp]:
+        return []
+
+    def network(self) -> Network | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def main() -> None:
+    parts()
+    for transport in ("plain", "tls"):
+        capacity(transport)
+
+
+def parts() -> None:
+    """CPU time per event of each station, for an audio delta of 250 ms and for a transcript delta."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, message in (("audio delta", AUDIO), ("transcript delta", TEXT)):
+            work = Path(folder) / name
+            (work / "spool").mkdir(parents=True)
+            costs = {title: cost_us(call) for title, call in stations(work, message).items()}
+            shown = " · ".join(f"{title} {cost:.1f}" for title, cost in costs.items())
+            print(f"{name}, µs: {shown} · together {sum(costs.values()):.1f}")
+
+
+def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
+    socket = WebSocket(
+        cast(Any, SilentStream()), ClientProtocol(parse_uri("ws://localhost/"), max_size=None, state=State.OPEN)
+    )
+    wire = frame(message)
+    events = GA.decode(message)
+    timeline = Timeline(SessionStart(0, 1, Limits()), GA)
+    timeline.tell(inputs.Begun(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response")))
+    timeline.tell(inputs.Sent("response.create", monotonic_ns(), 1))
+    record = Recorder(Spool(folder, 0), utc_ns()).session(Labels("s", "target", "scenario", "script"))
+
+    def came() -> Received:
+        return Received(message, Arrival(monotonic_ns()), len(wire))
+
+    def frames() -> None:
+        now_ns = monotonic_ns()
+        socket._take(Read(wire, now_ns, now_ns - 1000, True, True))
+        socket._came.clear()
+
+    return {
+        "frames": frames,
+        "decode": lambda: GA.decode(message),
+        "timeline": lambda: timeline.received(events, came()),
+        "recorder": lambda: record.received(events, came(), monotonic_ns()),
+    }
+
+
+def frame(message: bytes) -> bytes:
+    """A server's text frame (RFC 6455 §5.2)."""
+    length = len(message)
+    return b"\x81" + (bytes([length]) if length < 126 else b"\x7e" + struct.pack("!H", length)) + message
+
+
+def cost_us(call: Callable[[], object]) -> float:
+    begun = time.process_time()
+    for _ in range(REPEATS):
+        call()
+    return (time.process_time() - begun) / REPEATS * 1e6
+
+
+def capacity(transport: str) -> None:
+    """Rising load until the run is no longer valid; says whether harness or simulator ended it."""
+    for sessions in LOADS:
+        with tempfile.TemporaryDirectory() as folder:
+            if not carries(Path(folder), transport, sessions):
+                return
+
+
+def carries(scratch: Path, transport: str, sessions: int) -> bool:
+    scenario, truth_log = write_scenario(scratch, 12), scratch / "truth.jsonl"
+    (scratch / "profile.yaml").write_text(PROFILE)
+    tls = ["--tls"] if transport == "tls" else []
+    where, served = cores(), ("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls)
+    with on(where.simulator), running_simulator(*served) as ready, on(where.harness):
+        load = ["-u", str(sessions), "-r", "40", "--sessions", str(sessions), "--url", ready.urls["ga"]]
+        ca = ["--ca-file", str(ready.ca)] if ready.ca else []
+        run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)
+    verdict = files.read_document(run)["validity"]
+    joined = with_truth(turns_of(run), truth_of(truth_log)[0])
+    busy = busiest(run)
+    lateness = ready.output.strip().splitlines()[-1].removeprefix("SIMULATED: ")
+    each = busy["events"] / sessions
+    print(f"{transport}, {sessions} sessions: {verdict['status']} · {each:.0f} events/s each · "
+          f"CPU {busy['cpu'] * 100:.0f} %, {busy['cpu'] / busy['events'] * 1e6:.1f} µs an event · "
+          f"|ttfa − truth| ms {quantiles(joined['error_ms'].abs(), 0.5, 0.99)}")  # fmt: skip
+    print(f"    simulator: {lateness}")
+    return verdict["status"] == "valid"
+
+
+def busiest(run: Path) -> pd.Series[float]:
+    """Mean of the third of the seconds with the most events: the steady middle of a run."""
+    seconds: pd.DataFrame = files.read_table(run, "seconds").to_pandas()
+    most = seconds.nlargest(max(1, len(seconds) // 3), "events")
+    return most[["events", "cpu"]].mean()
+
+
+if __name__ == "__main__":
+    main()

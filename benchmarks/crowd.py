@@ -1,0 +1,121 @@
+"""Errors while two busy processes share the client's core (docs/accuracy.md).
+
+Three ways take turns with the same busy processes: with the kernel's timestamps, without them (for received and sent
+messages), and with `--priority`. The busy processes are in the client's session, so that they share its group if the
+kernel groups by session (autogroup). Each line also states whether the run was valid.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.calibrate.deviations import COLUMNS, Errors, joined, read_log
+from bench.cores import allowed_cores, cores_of, on
+from bench.run import folder as files
+from benchmarks.harness import quantiles, run_locust
+from benchmarks.watched_run import p_ms
+from tests.simulator_process import running_simulator
+from tests.system.end_to_end.locust_process import SCENARIO, write_scenario
+
+BUSY, CALLERS, LASTS_S, ROUNDS = 2, 60, 20, 3
+BLIND = """
+from bench.transport import tcp, transmit
+
+tcp.enable_stamps = lambda sock: False
+transmit._switch_on = lambda sock: False
+"""
+"""Leaves the kernel's stamps out."""
+WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "kernel": (SCENARIO, ()),
+    "user-space clock": (SCENARIO + BLIND, ()),
+    "kernel, --priority": (SCENARIO, ("--priority",)),
+}
+"""The scenario of each, and its options."""
+SHOWN = ("ttfa", "transcript_first", "response_total")
+
+
+class Ran(NamedTuple):
+    """One run: what it says, and how wrong that is."""
+
+    ttfa_ms: list[float]
+    metrics: Errors
+    instants: Errors
+    verdict: dict[str, Any]
+    event_loop_delay_ms: list[float]
+    """p50, p99."""
+
+
+def main() -> None:
+    for busy in (0, BUSY):
+        print(f"{busy} busy processes beside the client, {CALLERS} callers, {ROUNDS} runs of {LASTS_S} s each way:")
+        runs: dict[str, list[Ran]] = defaultdict(list)
+        for _ in range(ROUNDS):
+            for way, (scenario, options) in WAYS.items():
+                runs[way].append(run(scenario, busy, *options))
+        for way, ran in runs.items():
+            show(way, ran)
+
+
+def run(scenario: str, busy: int, *options: str) -> Ran:
+    cores = cores_of(allowed_cores())
+    with tempfile.TemporaryDirectory() as folder:
+        scratch, truth = Path(folder), Path(folder) / "truth.jsonl"
+        write_scenario(scratch, turns=4)
+        (scratch / "scenario.py").write_text(scenario)
+        with on(cores.simulator):
+            simulator = running_simulator("--ground-truth", str(truth))
+            with simulator as ready, on(cores.harness), crowd(busy):
+                load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
+                folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load, *options)
+        rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()
+        verdict = files.read_document(folder_)["validity"]
+        errors = joined(rows, read_log(truth), {})
+        event_loop_delay_ms = p_ms(folder_, "event_loop_delay", 0.5, 0.99)
+    waits = [row["first_audio_at_ns"] - row["request_sent_at_ns"] for row in rows if row["outcome"] == "ok"]
+    return Ran([wait / 1e6 for wait in waits], errors.metrics, errors.instants, verdict, event_loop_delay_ms)
+
+
+@contextmanager
+def crowd(busy: int) -> Iterator[None]:
+    """So many processes that never rest, on the cores of this one."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def show(way: str, runs: list[Ran]) -> None:
+    ttfa_ms = np.concatenate([ran.ttfa_ms for ran in runs])
+    print(f"  {way}: {len(ttfa_ms)} turns, says ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms")
+    for name in SHOWN:
+        print(f"    |{name} − truth| ms: {_wrong([ran.metrics for ran in runs], name)}")
+    for name in ("request_sent", "first_audio"):
+        print(f"    |{name} − truth| ms: {_wrong([ran.instants for ran in runs], name)}")
+    for ran in runs:
+        figures = " · ".join(_rule(rule) for rule in ran.verdict["checks"] if rule["value"] is not None)
+        held_up = " · ".join(f"{delay:.3g}" for delay in ran.event_loop_delay_ms)
+        print(f"    {ran.verdict['status']}: {figures} · event_loop_delay p50, p99 {held_up} ms")
+
+
+def _wrong(errors: list[Errors], name: str) -> str:
+    return quantiles(np.abs(np.concatenate([one[name] for one in errors])) / 1e6, 0.5, 0.99, 0.999, 1)
+
+
+def _rule(rule: dict[str, Any]) -> str:
+    return f"{rule['metric']} {rule['figure']:.3g} ms (limit {rule['limit']:.3g})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Whether metrics that a run calls exact are exact, and uncertainties are upper bounds (docs/decisions/0002).
+
+Runs with a stopped reader, a busy core and bursts are compared with the simulator's ground truth. A turn is *beyond*
+its bound if its error is larger than the bound and 1 ms: the truth itself is known to half a millisecond at both ends,
+or the turn is counted as not known. It is *missed* if its error is larger than the metric's limit, but its bound is
+not. If a run calls a metric exact, p99 of the error must be within the limit. The verdict by the timestamps of first
+deltas alone is printed, too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.calibrate.climb import RECORDING
+from bench.calibrate.deviations import COLUMNS, Joined, Truth, joined, read_log
+from bench.cores import allowed_cores, cores_of, on
+from bench.metrics import CATALOGUE
+from bench.plan.recordings import load_pcm
+from bench.run import evidence
+from bench.run import folder as files
+from bench.run.evidence import exactness, quantile_or_none
+from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, Exactness
+from benchmarks.crowd import crowd
+from benchmarks.harness import run_locust
+from tests.simulator_process import running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
+
+METRICS = ("ttfa", "transcript_first", "transcript_total", "end_of_turn_delay", "response_total")
+TALK = f"""\
+session: {{output: audio, turn_detection: {{type: server_vad, silence_duration_ms: 500}}}}
+steps:
+  - {{audio: {RECORDING}, chunk_ms: 50, name: said}}
+  - {{audio: {RECORDING}, chunk_ms: 50, name: said_again}}
+"""
+TYPE = "session: {output: audio}\nsteps:\n" + "  - {text: Hello., name: typed}\n" * 4
+PROFILE = """\
+delays_ms:
+  transcript_lead: {p50: 30, p95: 31}
+"""
+COINCIDING = f"generation_speed: 1\n{PROFILE}  first_audio: {{p50: 300, p95: 301}}\n"
+SLACK_MS = 1.0
+STOPPED_S, APART_S = 0.045, 0.35
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the reader is held up by."""
+
+    name: str
+    script: str
+    callers: int
+    lasts_s: int
+    profile: str = PROFILE
+    meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def main() -> None:
+    for situation in SITUATIONS:
+        metric(situation)
+
+
+def metric(situation: Situation) -> None:
+    """Play it, and say of each measure how wrong it is, what its bound is, and what the run says of it."""
+    cores = cores_of(allowed_cores())
+    with tempfile.TemporaryDirectory() as scratch_:
+        scratch, truth_log = Path(scratch_), Path(scratch_) / "truth.jsonl"
+        (scratch / "profile.yaml").write_text(situation.profile)
+        scenario = write_scenario(scratch, script=situation.script)
+        with on(cores.simulator):
+            simulator = running_simulator("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"))
+            with simulator as ready, on(cores.harness), situation.beside():
+                callers = str(situation.callers)
+                load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
+                folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
+        verdict, told = files.read_document(folder)["validity"], truth_by_row(folder, read_log(truth_log))
+        word = verdict["status"]
+        print(f"{situation.name}: {situation.callers} callers: {word}; {_first_deltas(folder)}")
+        of_metric = {one.metric: one for one in exactness(folder)}
+        wrong = errors_ms(folder, told)
+        for name in METRICS:
+            if name in wrong:
+                show(name, wrong[name], of_metric[name])
+        print(f"  not known to half a millisecond: the truth of {sum(one.unmatched for one in told)} turns", flush=True)
+
+
+def truth_by_row(folder: Path, truth: Truth) -> list[Joined]:
+    """Each row of the run beside the truth."""
+    speeches = {RECORDING.name: load_pcm(RECORDING).speech}
+    rows: list[dict[str, Any]] = files.read_table(folder, "turns", list(COLUMNS)).to_pylist()
+    return [joined([row], truth, speeches) for row in rows]
+
+
+def errors_ms(folder: Path, told: list[Joined]) -> dict[str, list[tuple[float, float]]]:
+    """(how wrong, bound) of each turn of which the truth is known, by metric."""
+    found = {}
+    for name in METRICS:
+        rows = files.read_table(folder, "turns", evidence.bound_columns(CATALOGUE[name]))
+        slack = evidence.row_bounds(rows, CATALOGUE[name])
+        pairs = [
+            (abs(one.metrics[name][0]) / 1e6, float(s))
+            for one, s in zip(told, slack, strict=True)
+            if name in one.metrics
+        ]
+        if pairs:
+            found[name] = pairs
+    return found
+
+
+def show(name: str, pairs: list[tuple[float, float]], one: Exactness) -> None:
+    """A line; the last word of it is `wrong` where the run calls exact what is not."""
+    error, slack = (np.array(column) for column in zip(*pairs, strict=True))
+    p50, p99 = quantile_or_none(error, 0.5), quantile_or_none(error, 0.99) or 0.0
+    beyond, missed = (error > slack + SLACK_MS).mean(), ((error > one.limit + SLACK_MS) & (slack <= one.limit)).mean()
+    said = "exact" if one.exact else "not exact"
+    right = "" if not one.exact or p99 <= one.limit + SLACK_MS else " WRONG"
+    print(
+        f"  {name:<17} {error.size:>5} turns  |figure − truth| p50 {p50:.3f} · p99 {p99:.3f} · max {error.max():.3f}  "
+        f"bound p99 {one.bound_p99:.3f}  limit {one.limit:.2f}  "
+        f"beyond {beyond:.2%}  missed {missed:.2%}  {said}{right}",
+        flush=True,
+    )
+
+
+def _first_deltas(folder: Path) -> str:
+    """What rule (a) would say by the first deltas alone."""
+    rows = files.read_table(folder, "turns", ["outcome", "timestamp_uncertainty_ns", "first_audio_at_ns",
+        "request_sent_at_ns",
+                                              "speech_end_at_ns"]).to_pandas()  # fmt: skip
+    good = rows[rows["outcome"] == "ok"]
+    waits = good["first_audio_at_ns"] - good["request_sent_at_ns"].fillna(good["speech_end_at_ns"])
+    p99, p50 = (quantile_or_none(column.dropna().to_numpy() / 1e6, p) or 0.0
+                for column, p in ((rows["timestamp_uncertainty_ns"], 0.99), (waits, 0.5)))  # fmt: skip
+    limit = max(STAMP_LIMIT_MS, STAMP_SHARE * p50)
+    return f"by the first deltas alone {'VALID' if p99 <= limit else 'INVALID'} ({p99:.3f} ms, limit {limit:.2f})"
+
+
+def stop_and_go(process: subprocess.Popen[str]) -> None:
+    """Hold the reader up for a moment, again and again, as a machine without an idle core does."""
+    time.sleep(4)  # until sessions are under way
+    until_s = time.monotonic() + 20
+    while time.monotonic() < until_s and process.poll() is None:
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(STOPPED_S)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(APART_S)
+
+
+SITUATIONS = (
+    Situation("nothing in its way", TALK, 20, 20),
+    Situation("stopped reader, typed", TYPE, 40, 25, meanwhile=stop_and_go),
+    Situation("stopped reader, spoken", TALK, 40, 25, meanwhile=stop_and_go),
+    Situation("crowded core", TALK, 30, 25, beside=lambda: crowd(2)),
+    Situation("burst", TYPE, 400, 20, COINCIDING),
+)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Plays the steps of docs/simulator.md with clients that need other versions than ours, each in its own environment.
+
+An outcome that differs from the page ends it with an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.cli.simulate import CLIENTS
+from bench.simulator.voice import load_replies
+from tests.clients.cells import NOT_TRIED, PASS, ROWS, STEPS, ClientRow
+from tests.clients.page import ADDRESS, source
+from tests.simulator_process import GUARD_S, Ready, patient_simulator
+
+HERE = Path(__file__).parent
+PATHS = {"OpenAI GA": "/v1", "Azure GA": "/openai/v1"}
+SECURE = {client.name for client in CLIENTS if client.secure}
+PROGRAM_STEPS = ("connect", "text")
+"""What the program of the page shows to pass."""
+
+
+class Framework(NamedTuple):
+    """What is installed for a client; `caller`: the program that plays the other steps, and prints outcomes as JSON."""
+
+    requirements: tuple[str, ...]
+    caller: str | None = None
+
+
+FRAMEWORKS = {
+    "openai-agents": Framework(("openai-agents==0.24.0",), "agents_caller.py"),
+    "LiveKit": Framework(("livekit-agents==1.8.9", "livekit-plugins-openai==1.8.9"), "livekit_caller.py"),
+    "pipecat": Framework(("pipecat-ai[openai]==1.14.0",)),
+    "@openai/agents (Node)": Framework(("@openai/agents@0.20.0",)),
+    "openai (Node)": Framework(("openai@7.57.0", "ws@8"), "node_caller.mjs"),
+}
+
+
+def main() -> None:
+    """Print a row for each client and dialect."""
+    unlike = 0
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        with (
+            patient_simulator(scratch) as plain,
+            patient_simulator(scratch, "--tls", "--ca-out", str(scratch / "ca.pem")) as secure,
+        ):
+            for client, framework in FRAMEWORKS.items():
+                node = "Node" in client
+                if node and shutil.which("npm") is None:
+                    print(f"{client}: SKIPPED, there is no npm")
+                    continue
+                home = scratch / client
+                run = in_node(home, framework) if node else in_python(home, framework)
+                for row in ROWS:
+                    if row.client == client:
+                        unlike += told(row, outcomes(row, framework, run, home, secure if client in SECURE else plain))
+    if unlike:
+        sys.exit(f"{unlike} cells are not as docs/simulator.md has them")
+
+
+def told(row: ClientRow, found: Mapping[str, str]) -> int:
+    """Print the row; how many of its cells are not as they are expected."""
+    print(f"{row.client} | {row.dialect} | " + " | ".join(f"{step}: {found[step]}" for step in STEPS), flush=True)
+    return sum(found[step] != row.outcome(step) for step in STEPS)
+
+
+def outcomes(row: ClientRow, framework: Framework, run: list[str], home: Path, ready: Ready) -> dict[str, str]:
+    """What comes of each step."""
+    found = dict.fromkeys(STEPS, NOT_TRIED)
+    if row.dialect == "OpenAI GA":
+        found |= dict.fromkeys(PROGRAM_STEPS, of_program(row.client, run, home, ready))
+    if framework.caller:
+        url = f"http{'s' if ready.ca else ''}://127.0.0.1:{ready.port}{PATHS[row.dialect]}"
+        (home / framework.caller).write_text((HERE / framework.caller).read_text())
+        ended = started([*run, framework.caller, url], home, ready)
+        said = ended.stdout.strip().splitlines()[-1:] if ended.returncode == 0 else []
+        found |= json.loads(said[0]) if said else {"connect": f"exit {ended.returncode}: {ended.stderr[-2000:]}"}
+    return found
+
+
+def of_program(client: str, run: list[str], home: Path, ready: Ready) -> str:
+    """Whether the program of the page prints what the simulator says."""
+    program = home / "program.mjs"  # as Node wants it named; Python takes any name
+    program.write_text(source(client).replace(ADDRESS, f"127.0.0.1:{ready.port}"))
+    ended = started([*run, program.name], home, ready)
+    replies = {"".join(reply.tokens) for reply in load_replies()}
+    return PASS if ended.stdout.strip() in replies else f"exit {ended.returncode}: {ended.stderr[-2000:]}"
+
+
+def started(command: list[str], home: Path, ready: Ready) -> subprocess.CompletedProcess[str]:
+    trust = {"NODE_EXTRA_CA_CERTS": str(ready.ca)} if ready.ca else {}
+    return subprocess.run(
+        command, cwd=home, env=os.environ | trust, capture_output=True, text=True, timeout=5 * GUARD_S, check=False
+    )
+
+
+def in_python(home: Path, framework: Framework) -> list[str]:
+    """The Python of a new environment that has the framework."""
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", *framework.requirements], check=True)
+    return [str(python)]
+
+
+def in_node(home: Path, framework: Framework) -> list[str]:
+    """Node, in a folder that has the package."""
+    home.mkdir(parents=True)
+    subprocess.run(["npm", "install", "--silent", "--prefix", str(home), *framework.requirements], check=True)
+    return ["node"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What several benchmarks use: a headless Locust run, and its rows next to the simulator's ground truth."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.run import folder as files
+from bench.simulator.truth import read_truth
+
+
+def run_locust(
+    scenario: Path, runs: Path, *options: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
+) -> tuple[Path, int, str]:
+    """Run it headless; returns the run folder, the exit status and what was printed."""
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs-dir", str(runs), *options]
+    quiet = ["--only-summary", "--loglevel", "WARNING", "--json-file", str(runs.parent / "locust")]
+    process = subprocess.Popen(
+        [*command, *quiet],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
+    if meanwhile is not None:
+        meanwhile(process)
+    output, _ = process.communicate()
+    return max(runs.iterdir(), key=lambda path: path.stat().st_mtime), process.returncode, output
+
+
+def turns_of(folder: Path) -> pd.DataFrame:
+    rows: pd.DataFrame = files.read_table(folder, "turns").to_pandas()
+    return rows
+
+
+def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
+    """A row per response: when its request arrived, when its first audio was handed over; and how many requests."""
+    requested: dict[str, int] = {}
+    first: dict[str, int] = {}
+    requests = 0
+    for event in read_truth(path):
+        if event.get("direction") == "in" and event["type"] == "response.create":
+            requests += 1
+            if event["response"]:
+                requested[event["response"]] = event["at_ns"]
+        elif event.get("direction") == "out" and event["audio_bytes"] > 0 and event["response"] not in first:
+            first[event["response"]] = event["send_start_ns"]
+    rows = [{"response_id": r, "true_requested_ns": at, "true_first_ns": first.get(r)} for r, at in requested.items()]
+    return pd.DataFrame(rows), requests
+
+
+def with_truth(turns: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Good turns with `ttfa_ms`, `true_ttfa_ms` and their difference."""
+    joined = turns[turns["outcome"] == "ok"].merge(truth, on="response_id", how="left", validate="one_to_one")
+    joined["ttfa_ms"] = (joined["first_audio_at_ns"] - joined["request_sent_at_ns"]) / 1e6
+    joined["true_ttfa_ms"] = (joined["true_first_ns"] - joined["true_requested_ns"]) / 1e6
+    joined["error_ms"] = joined["ttfa_ms"] - joined["true_ttfa_ms"]
+    return joined
+
+
+def quantiles(values: Any, *ps: float) -> str:
+    """p50 0.012 · p99 0.34, in the unit of the values."""
+    array = np.asarray(values, dtype=float)
+    return " · ".join(f"p{p * 100:g} {np.quantile(array, p, method='inverted_cdf'):.3f}" for p in ps)

@@ -1,0 +1,50 @@
+"""Memory of a session, plain and over TLS (docs/accuracy.md): the slope of resident memory from 100 to 500 sessions.
+
+*Idle* is when all sessions are open and none has sent anything, *active* at the end of the seconds in which all take
+turns. It is the memory of the process, without buffers of the kernel.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from bench.simulator.truth import read_truth
+from benchmarks.peers.figures import per_session
+from benchmarks.peers.play import PROFILE
+from benchmarks.peers.truth import truth_of
+from benchmarks.watched_run import WatchedRun, watched_run
+
+LOADS = (100, 300, 500)
+RAMP_S, QUIET_S, TURNS = 5.0, 8.0, 5
+SCRIPT = f"steps:\n  - pause: {QUIET_S}\n" + "  - text: 'Hello.'\n" * TURNS
+SETTLED_NS = 1_000_000_000
+
+
+def main() -> None:
+    for transport in ("plain", "tls"):
+        idle: dict[int, float] = {}
+        active: dict[int, float] = {}
+        for sessions in LOADS:
+            with tempfile.TemporaryDirectory() as scratch:
+                run = watched_run(Path(scratch), SCRIPT, sessions, RAMP_S, tls=transport == "tls", profile=PROFILE)
+                idle[sessions], active[sessions] = resident(run)
+        print(f"{transport}: idle {shown(idle)} · active {shown(active)}", flush=True)
+
+
+def resident(run: WatchedRun) -> tuple[float, float]:
+    """Bytes when all sessions are open and idle, and when all take turns."""
+    begin_ns, end_ns = truth_of(read_truth(run.truth_log)).steady()
+    assert begin_ns + SETTLED_NS < end_ns, "sessions were done before all were open"
+    return run.watched.rss_bytes(begin_ns + SETTLED_NS), run.watched.rss_bytes(end_ns)
+
+
+def shown(by_load: dict[int, float]) -> str:
+    slope = per_session(by_load)
+    assert slope is not None
+    at = ", ".join(f"{sessions}: {rss / 1e6:.0f} MB" for sessions, rss in by_load.items())
+    return f"{slope / 1000:.0f} kB a session ({at})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Errors of audio onset detection, by background: known sounds mixed with known noise, in one table.
+
+The sounds are the simulator's voices and the scenarios' recordings, or tones, with pauses of 1.2 to 2.6 s. The noise is
+the given number of dB below the RMS of the voices. The truth is the first and the last sample that would be audible
+without noise. `make benchmark PARTS=onsets` prints the table and the cost of a frame, which docs/accuracy.md and
+docs/decisions/0065-onset-detection.md quote.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+import bench.simulator
+import scenarios
+from bench.metrics import AUDIBLE
+from bench.observe.onsets import Onsets
+from bench.observe.reply_detector import SILENCE_NS
+from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
+from bench.protocol.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat, Samples
+from bench.units import NS_PER_MS, NS_PER_S
+from tests.made_page import table
+
+Floats = NDArray[np.float64]
+FRAME_MS = 20
+SEEDS = (1, 2, 3)
+FORMATS = (G711_ULAW, PCM16_8K, PCM16_16K, PCM16)
+SILENCE = "silence"
+AUDIO = Path(str(scenarios.__file__)).parent / "audio"
+VOICES = Path(str(bench.simulator.__file__)).parent / "voices"
+CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
+CHORDS_HZ = ((220, 277, 330), (196, 247, 294), (175, 220, 262), (196, 247, 330))
+TONES_HZ = (440, 700, 1_000)
+ALONE_S = 60
+
+
+class Stream(NamedTuple):
+    """A stream of samples, and where each sound in it begins and ends, as samples."""
+
+    samples: Samples
+    sounds: list[tuple[int, int]]
+
+
+class Errors(NamedTuple):
+    """How far found begins and ends are off, in ms, and how far a begin may be by its bound; what was not found.
+
+    `false`: sounds that are found where there is none.
+    """
+
+    begins_ms: list[float]
+    ends_ms: list[float]
+    bounds_ms: list[float]
+    missed: int
+    false: int
+
+
+# What is heard.
+
+
+@cache
+def voices(rate_hz: int) -> list[Floats]:
+    """Recordings at a rate, from their first audible sample to the last."""
+    paths = [*sorted(VOICES.glob("*.flac")), *(AUDIO / f"{name}.wav" for name in CALLERS)]
+    return [cut(resampled(np.frombuffer(load_pcm(path).data, "<i2") / FULL_SCALE, rate_hz)) for path in paths]
+
+
+def tones(rate_hz: int, rng: np.random.Generator) -> list[Floats]:
+    """Tones of 0.3 to 1.5 s at −23 dBFS."""
+    lengths_s = rng.uniform(0.3, 1.5, 6)
+    return [cut(0.1 * np.sin(2 * np.pi * rng.choice(TONES_HZ) * times_s(rate_hz, int(rate_hz * s)))) for s in lengths_s]
+
+
+def cut(sound: Floats) -> Floats:
+    heard = np.flatnonzero(np.abs(np.rint(sound * FULL_SCALE)) >= AUDIBLE)
+    return sound[heard[0] : heard[-1] + 1]
+
+
+def resampled(sound: Floats, rate_hz: int) -> Floats:
+    return sound if rate_hz == RATE_HZ else np.asarray(soxr.resample(sound, RATE_HZ, rate_hz))
+
+
+def times_s(rate_hz: int, count: int) -> Floats:
+    return np.arange(count) / rate_hz
+
+
+def rms(sound: Floats) -> float:
+    return float(np.sqrt(np.mean(sound**2)))
+
+
+# What is behind it.
+
+
+def white(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
+    return rng.standard_normal(count)
+
+
+def pink(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
+    spectrum = np.fft.rfft(rng.standard_normal(count))
+    return np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), count)
+
+
+def room(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
+    """The room of the scenarios, again and again."""
+    noise = recorded_room(rate_hz)
+    begin = int(rng.integers(len(noise)))
+    return np.take(noise, np.arange(begin, begin + count), mode="wrap")
+
+
+@cache
+def recorded_room(rate_hz: int) -> Floats:
+    return resampled(np.frombuffer(load_pcm(AUDIO / "room.wav").data, "<i2") / FULL_SCALE, rate_hz)
+
+
+def music(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
+    """Music on hold: chords that are struck twice a second, and fade."""
+    at_s = times_s(rate_hz, count)
+    beats, since_s = (at_s * 2).astype(int), at_s % 0.5
+    chords = np.array(CHORDS_HZ)[beats // 4 % len(CHORDS_HZ)]
+    return (0.5 + 0.5 * np.exp(-3 * since_s)) * np.sin(2 * np.pi * chords.T * since_s).sum(axis=0)
+
+
+def talk(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
+    """Six voices at once, somewhere behind."""
+    said = voices(rate_hz)
+    lines = [np.concatenate([said[place] for place in rng.permutation(len(said))]) for _ in range(6)]
+    return sum((np.resize(np.roll(line, rng.integers(len(line))), count) for line in lines), np.zeros(count))
+
+
+NOISES: Mapping[str, Callable[[int, int, np.random.Generator], Floats]] = {
+    "white noise": white, "pink noise": pink, "a room": room, "music": music, "other voices": talk,
+}  # fmt: skip
+BEHIND: tuple[tuple[str, float], ...] = (
+    (SILENCE, 0), ("comfort noise, −60 dBFS", -60), ("comfort noise, −50 dBFS", -50),
+    *((name, snr_db) for snr_db in (20, 10) for name in NOISES),
+)  # fmt: skip
+"""What lies behind the voice, and how many dB lower; of comfort noise its level."""
+
+
+def noise(name: str, level_db: float, count: int, rate_hz: int, voice_rms: float, rng: np.random.Generator) -> Floats:
+    if name == SILENCE:
+        return np.zeros(count)
+    made = NOISES.get(name, white)(count, rate_hz, rng)
+    level = 10 ** (level_db / 20) if level_db < 0 else voice_rms / 10 ** (level_db / 20)
+    return made / rms(made) * level
+
+
+def stream(name: str, level_db: float, format: AudioFormat, seed: int, *, of_tones: bool = False) -> Stream:
+    rng, rate_hz = np.random.default_rng(seed), format.rate_hz
+    said = tones(rate_hz, rng) if of_tones else voices(rate_hz)
+    parts, sounds, at = [], [], 0
+    for place in rng.permutation(len(said)):
+        pause = np.zeros(int(rng.uniform(1.2, 2.6) * rate_hz))
+        parts += [pause, said[place]]
+        sounds.append((at + len(pause), at + len(pause) + len(said[place])))
+        at = sounds[-1][1]
+    clean = np.concatenate([*parts, np.zeros(3 * rate_hz // 2)])
+    level = float(np.mean([rms(each) for each in said]))
+    mixed = clean + noise(name, level_db, len(clean), rate_hz, level, rng)
+    return Stream(format.decode(format.encode(to_pcm16(mixed.astype(np.float32)))), sounds)
+
+
+# What is found.
+
+
+def found(samples: Samples, rate_hz: int) -> list[tuple[int, int, int]]:
+    """(begin, end, bound of the begin in ns) of each reply, as samples."""
+    ear, at, size, replies = Onsets(rate_hz), 0, rate_hz * FRAME_MS // 1_000, list[tuple[int, int, int]]()
+    for begin in range(0, len(samples), size):
+        frame = samples[begin : begin + size]
+        at += len(frame)
+        for what, back, error_ns in ear.hear(frame):
+            if what != "begins":
+                replies[-1] = (replies[-1][0], at - back, min(replies[-1][2], error_ns))
+            elif not replies or (at - back - replies[-1][1]) * NS_PER_S >= SILENCE_NS * rate_hz:
+                replies.append((at - back, at - back, error_ns))
+    return replies
+
+
+def errors(name: str, level_db: float, format: AudioFormat, seed: int, *, of_tones: bool = False) -> Errors:
+    heard = stream(name, level_db, format, seed, of_tones=of_tones)
+    replies, result = found(heard.samples, format.rate_hz), Errors([], [], [], 0, 0)
+    missed, counted = 0, set[int]()
+    for begin, end in heard.sounds:
+        mine = [place for place, reply in enumerate(replies) if reply[0] < end and reply[1] > begin]
+        counted.update(mine)
+        if not mine:
+            missed += 1
+            continue
+        first, last = replies[mine[0]], replies[mine[-1]]
+        result.begins_ms.append(abs(first[0] - begin) * 1_000 / format.rate_hz)
+        result.ends_ms.append(abs(last[1] - end) * 1_000 / format.rate_hz)
+        result.bounds_ms.append(first[2] / NS_PER_MS)
+    return result._replace(missed=missed, false=len(replies) - len(counted))
+
+
+def error_of_first(name: str, level_db: float, format: AudioFormat, place: int, ahead_ms: int) -> tuple[float, float]:
+    """How far off the begin of one voice is, and may be, in ms, which begins so long after the stream."""
+    rng, said = np.random.default_rng(place), voices(format.rate_hz)
+    begin, tail = format.rate_hz * ahead_ms // 1_000, np.zeros(3 * format.rate_hz // 2)
+    clean = np.concatenate([np.zeros(begin), said[place], tail])
+    level = float(np.mean([rms(each) for each in said]))
+    mixed = clean + noise(name, level_db, len(clean), format.rate_hz, level, rng)
+    first, _, bound_ns = found(to_pcm16(mixed.astype(np.float32)), format.rate_hz)[0]
+    return abs(first - begin) * 1_000 / format.rate_hz, bound_ns / NS_PER_MS
+
+
+def alone(name: str, level_db: float, format: AudioFormat) -> int:
+    """How often something is taken for a reply in a minute in which nobody speaks."""
+    rng, count = np.random.default_rng(1), ALONE_S * format.rate_hz
+    level = float(np.mean([rms(each) for each in voices(format.rate_hz)]))
+    behind = noise(name, level_db, count, format.rate_hz, level, rng)
+    return len(found(format.decode(format.encode(to_pcm16(behind.astype(np.float32)))), format.rate_hz))
+
+
+def pooled(name: str, level_db: float, *, of_tones: bool = False) -> Errors:
+    several = [errors(name, level_db, format, seed, of_tones=of_tones) for format in FORMATS for seed in SEEDS]
+    begins, ends, bounds = ([ms for each in several for ms in each[place]] for place in range(3))
+    return Errors(begins, ends, bounds, sum(each.missed for each in several), sum(each.false for each in several))
+
+
+def rows() -> Iterator[tuple[str, ...]]:
+    """The rows of the table, one for each kind of sound and what is behind it."""
+    of_tones = [behind for behind in BEHIND if behind[0] in (SILENCE, "white noise")]
+    for sound, behind in [*(("voices", each) for each in BEHIND), *(("tones", each) for each in of_tones)]:
+        name, level_db = behind
+        result = pooled(name, level_db, of_tones=sound == "tones")
+        begins = " / ".join(f"{np.quantile(result.begins_ms, p):,.1f}" for p in (0.5, 0.99, 1))
+        ends = " / ".join(f"{np.quantile(result.ends_ms, p):,.0f}" for p in (0.5, 0.99))
+        false = result.false + sum(alone(name, level_db, format) for format in FORMATS)
+        told = f"{name}, {level_db:g} dB lower" if level_db > 0 else name
+        yield sound, told, f"{len(result.begins_ms) + result.missed}", begins, ends, f"{result.missed}", f"{false}"
+
+
+def main() -> None:
+    head = ("sound", "behind it", "n", "begin off, ms", "end off, ms", "missed", "false")
+    print(table(head, rows()))
+    for format in FORMATS:
+        samples = stream("a room", 20, format, 1).samples
+        before = time.process_time()
+        found(samples, format.rate_hz)
+        frames = len(samples) * 1_000 / format.rate_hz / FRAME_MS
+        print(f"{format.name}: {(time.process_time() - before) / frames * 1e6:.1f} µs for a frame of {FRAME_MS} ms")
+
+
+if __name__ == "__main__":
+    main()

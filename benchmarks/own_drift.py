@@ -1,0 +1,165 @@
+"""Verdicts if one target drifts alone (docs/statistics.md, docs/decisions/0023): a first-order autoregressive process.
+
+Neighbouring sessions have an autocorrelation of 0.95. Errors are printed for pairs taken as independent, and as
+analysed. Seeded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reports.looks.sequence import Schedule, quantiles_seen, run_looks
+from reports.statistics.arms import Arms
+from reports.statistics.counting import Floats
+from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.looks import look_sizes
+from reports.statistics.quantiles import Sample, sample
+from reports.statistics.serial import EARLY, FOUND, waits_by_order
+from reports.statistics.verdicts import verdicts
+
+REPETITIONS, LOOKED, DRAWS, TURNS = 600, 300, 500, 10
+SIGMA, ICC, STALLED, KEEP = 0.5, 0.3, 0.03, 0.95
+GATES = ((0.5, 0.10), (0.95, 0.20))
+MARGINS = (0.10, 0.10)
+"""Of p50 and p95, where the truth is exactly on them."""
+Row = tuple[str, str, str, bool]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`own`, `shared`: sd of the drift that each arm has for itself, and of that of both."""
+
+    name: str
+    pairs: int
+    own: float = 0.0
+    shared: float = 0.0
+    factor: float = 1.0
+    margins: tuple[float, float] = (0.10, 0.20)
+    paired: bool = True
+    run_sd: float = 0.0
+    error: float = 0.05
+    """the most that may be called worse (or, on the margin, not worse); where drift is too slow for the run, more"""
+    keep: float = KEEP
+    """correlation of the drift at neighbouring sessions"""
+
+
+CASES = (
+    Case("no drift, on the margin", 100, factor=1.1, margins=MARGINS),
+    Case("no drift, nothing changed", 100),
+    Case("no drift, +20 %", 100, factor=1.2),
+    Case("shared, on the margin", 100, shared=0.25, factor=1.1, margins=MARGINS),
+    Case("own 25 %, on the margin", 100, own=0.25, factor=1.1, margins=MARGINS, error=0.15),
+    Case("own 25 %, on the margin", 200, own=0.25, factor=1.1, margins=MARGINS, error=0.10),
+    Case("own 25 %, on the margin", 400, own=0.25, factor=1.1, margins=MARGINS, error=0.07),
+    Case("own 25 %, nothing changed", 100, own=0.25),
+    Case("own 10 %, on the margin", 100, own=0.10, factor=1.1, margins=MARGINS, error=0.15),
+    Case("own 10 %, 1 h, in 2.5 min, on the margin", 100, own=0.10, factor=1.1, margins=MARGINS, error=0.36,
+         keep=math.exp(-1.5 / 3600)),
+    Case("own 25 %, two runs, on the margin", 100, own=0.25, factor=1.1, margins=MARGINS, paired=False, run_sd=0.05,
+         error=0.10),
+    Case("own 25 %, two runs, nothing changed", 100, own=0.25, paired=False, run_sd=0.05),
+)  # fmt: skip
+
+
+def slow(rng: np.random.Generator, pairs: int, sd: float, keep: float) -> Floats:
+    found = rng.normal(0, sd, pairs) if sd else np.zeros(pairs)
+    for at in range(1, pairs):
+        found[at] = keep * found[at - 1] + found[at] * math.sqrt(1 - keep**2)
+    return found
+
+
+def arm(rng: np.random.Generator, drift: Floats, factor: float) -> Floats:
+    """Waits in ms, a row for each session."""
+    shape = drift.size, TURNS
+    between, within = rng.normal(size=(drift.size, 1)), rng.normal(size=shape)
+    logs = drift[:, None] + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within)
+    stall_count = (rng.random(shape) < STALLED) * rng.uniform(1000, 5000, shape)
+    waits: Floats = factor * (600 * np.exp(logs) + stall_count)
+    return waits
+
+
+def arms(rng: np.random.Generator, case: Case) -> tuple[Floats, Floats]:
+    shared = slow(rng, case.pairs, case.shared, case.keep)
+    base, cand = (shared + slow(rng, case.pairs, case.own, case.keep) for _ in range(2))
+    return arm(rng, base, 1.0), arm(rng, cand, case.factor)
+
+
+def sampled(waits: Floats) -> Sample:
+    return sample(waits.ravel(), np.repeat(np.arange(len(waits)), TURNS))
+
+
+def main() -> bool:
+    """One test at the end."""
+    print(
+        f"\ndrift of each arm's own, {REPETITIONS} repetitions, % of them: regressed and passed at p50, p95; exit 0, 1"
+    )
+    print(f"  {'':<42}{'as if independent':<40}{'by order':<40}found")
+    met = True
+    for case in CASES:
+        before, after = (_counted(case, method) for method in (quantile_differences, waits_by_order))
+        called = after[:4] if case.margins == MARGINS else after[5:6]
+        most = case.error + 3 * math.sqrt(case.error * (1 - case.error) / REPETITIONS)
+        kept = case.factor == 1.2 or bool((called <= most).all())
+        met &= kept
+        name = f"{case.name}, {case.pairs} {'pairs' if case.paired else 'sessions'}"
+        found = f"{_line(before):<40}{_line(after):<40}{after[6]:.0%}"
+        print(f"  {name:<42}{found}{'' if kept else '  NOT met'}", flush=True)
+    return met
+
+
+def _line(shares: Floats) -> str:
+    told = [f"{100 * share:.1f}" for share in shares]
+    return f"{told[0]} {told[1]}, {told[2]} {told[3]}; {told[4]}, {told[5]}"
+
+
+def _counted(case: Case, method: Any) -> Floats:
+    """Regressed and passed of both gates, exit 0 and 1, and how often an order was found."""
+    counted = np.zeros(7)
+    for seed in range(REPETITIONS):
+        rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
+        base, cand = map(sampled, arms(rng, case))
+        asked = [(p, Margin(ratio=margin)) for (p, _), margin in zip(GATES, case.margins, strict=True)]
+        both = Arms(base, cand, (case.pairs, case.pairs), case.paired)
+        found = method(both, asked, "lower", Inference(run_sd=case.run_sd, draws=DRAWS, seed=rng))
+        words = verdicts(found, [True] * len(found), [None] * len(found))
+        each = [called for one in found for called in (one.worse_low > 0, one.worse_high < 0)]
+        ends = all(word.passes for word in words), any(word.word == "regressed" for word in words)
+        counted += [*each, *ends, found[0].order is not None]
+    shares: Floats = counted / REPETITIONS
+    return shares
+
+
+def looks() -> Iterable[Row]:
+    """Runs that are looked at while they go on, by their order: what is called wrongly, and what it costs."""
+    yield from _looked(Case("own drift 25 %, p50 on its margin", 400, own=0.25, factor=1.1), GATES[:1], 0.15)
+    yield from _looked(Case("own drift 25 %, nothing changed", 200, own=0.25), GATES, 0.05)
+    yield from _looked(Case("no drift, p50 on its margin", 400, factor=1.1), GATES[:1], 0.05)
+
+
+def _looked(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> Iterable[Row]:
+    ends: Counter[str] = Counter()
+    sizes = look_sizes(case.pairs)
+    for seed in range(LOOKED):
+        rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
+        waits = arms(rng, case)
+
+        def see(pairs: int, waits: tuple[Floats, Floats] = waits, rng: np.random.Generator = rng) -> Any:
+            base, cand = (sampled(one[:pairs]) for one in waits)
+            asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
+            error = EARLY if pairs < sizes[-1] else FOUND
+            return quantiles_seen(
+                Arms(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS, error=error
+            )
+
+        ends[run_looks(Schedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
+    wanted = most + 3 * math.sqrt(most * (1 - most) / LOOKED)
+    for reason in ("regressed", "not_regressed"):
+        rate, free = ends[reason] / LOOKED, reason == "not_regressed" and case.factor == 1
+        what = f"{case.name}, {len(sizes)} looks of {sizes[0]}: {reason}"
+        yield what, f"{rate:.1%}", "" if free else f"≤ {wanted:.1%}", free or rate <= wanted

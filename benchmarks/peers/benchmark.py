@@ -1,0 +1,122 @@
+"""Runs every client at every load, one after the other, and prints the table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+
+from benchmarks.peers import table
+from benchmarks.peers.figures import Cannot, Figures, figures, late_ms, typical, unequal
+from benchmarks.peers.play import PEERS, Load, Peer, Played, play
+from benchmarks.watch import cores
+
+LOADS = (50, 200, 400, 800, 1400)
+TURNS, RAMP_S = 8, 4.0
+"""With these a client that cannot carry a load is ended after half a minute."""
+
+Runs = dict[tuple[int, str], list[table.Outcome]]
+"""Of each load and client, what every run of it said."""
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    wishes = parser().parse_args(arguments)
+    peers = [peer for peer in PEERS if wishes.peers is None or peer.name in wishes.peers]
+    print(conditions(wishes.turns, wishes.ramp, wishes.repeat))
+    print(table.markdown(table.HEADER, []), flush=True)
+    runs: Runs = {}
+    for sessions in wishes.sessions:
+        able = [peer for peer in peers if not gave_up(runs, peer.name)]
+        runs |= {(sessions, peer.name): [] for peer in able}
+        for _, peer in product(range(wishes.repeat), able):
+            runs[sessions, peer.name].append(once(peer, Load(sessions, wishes.turns, wishes.ramp)))
+    show({key: middle(outcomes) for key, outcomes in runs.items()}, table.markdown if wishes.markdown else table.text)
+    if found := differences(runs):
+        sys.exit("\n".join(found))
+
+
+def show(outcomes: dict[tuple[int, str], table.Outcome], form: Callable[..., str]) -> None:
+    rows = [table.cells(sessions, name, outcome) for (sessions, name), outcome in outcomes.items()]
+    print("", form(table.HEADER, rows), "", *table.memory(outcomes), sep="\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    shown = ",".join(map(str, LOADS))
+    made = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    made.add_argument("--sessions", type=numbers, default=LOADS, metavar="N,N", help=f"loads (default: {shown})")
+    made.add_argument("--turns", type=int, default=TURNS, metavar="N", help="turns of a session (default: %(default)s)")
+    made.add_argument("--ramp", type=float, default=RAMP_S, metavar="S", help="seconds in which sessions are opened")
+    made.add_argument("--repeat", type=int, default=1, metavar="N", help="each load so often; medians are shown")
+    made.add_argument("--peers", type=names, metavar="NAME,NAME", help=f"of {', '.join(peer.name for peer in PEERS)}")
+    made.add_argument("--markdown", action="store_true", help="the table in Markdown")
+    return made
+
+
+def numbers(given: str) -> list[int]:
+    return [int(number) for number in given.split(",")]
+
+
+def names(given: str) -> list[str]:
+    found = [name.strip() for name in given.split(",")]
+    if unknown := set(found) - {peer.name for peer in PEERS}:
+        raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}")
+    return found
+
+
+def conditions(turns: int, ramp_s: float, repeat: int) -> str:
+    where = cores()
+    (client,), (simulator,) = where.harness, where.simulator
+    alone = "" if not where.shared else "; ONE core for both: figures are of two busy neighbours"
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    return (
+        f"Python {platform.python_version()}, Linux {platform.release()}; client on core {client}, simulator on core "
+        f"{simulator}{alone}\n{turns} turns a session, opened within {ramp_s:g} s, {repeat} of each; "
+        f"load average before {load}"
+    )
+
+
+def gave_up(runs: Runs, name: str) -> bool:
+    """Whether this client could not carry a load, and the simulator was not late then: it gets no larger one."""
+    failed = [middle(outcomes) for (_, client), outcomes in runs.items() if client == name]
+    return any(isinstance(outcome, Cannot) and outcome.usable for outcome in failed)
+
+
+def differences(runs: Runs) -> list[str]:
+    """A line per load at which clients were not sent the same."""
+    found: dict[int, set[int]] = defaultdict(set)
+    for (sessions, _), outcomes in runs.items():
+        found[sessions] |= {outcome.wire_bytes for outcome in outcomes if isinstance(outcome, Figures)}
+    return [
+        f"not the same work: at {sessions} sessions clients were sent {' or '.join(map(str, sorted(sizes)))} bytes"
+        for sessions, sizes in found.items()
+        if len(sizes) > 1
+    ]
+
+
+def once(peer: Peer, load: Load) -> table.Outcome:
+    """One run; its row is printed at once, for a benchmark may be interrupted."""
+    with tempfile.TemporaryDirectory() as scratch:
+        outcome = judged(play(peer, load, Path(scratch)), load)
+    print(table.markdown_line(table.cells(load.sessions, peer.name, outcome)), flush=True)
+    return outcome
+
+
+def judged(played: Played | Cannot, load: Load) -> table.Outcome:
+    if isinstance(played, Cannot):
+        return played
+    if why := unequal(played.told, played.truth, load.sessions, load.turns):
+        return Cannot(why, late_ms(played.truth))
+    return figures(played.told, played.truth, played.watched)
+
+
+def middle(outcomes: Sequence[table.Outcome]) -> table.Outcome:
+    """What several runs say: the median of those that can be used; but who failed in one of these cannot do it."""
+    counted = [outcome for outcome in outcomes if outcome.usable] or outcomes
+    failed = [outcome for outcome in counted if isinstance(outcome, Cannot)]
+    return failed[0] if failed else typical([outcome for outcome in counted if isinstance(outcome, Figures)])

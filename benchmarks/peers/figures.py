@@ -1,0 +1,195 @@
+"""Joins what a client reported of a run with the ground truth. Pure: tables in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.simulator.truth import LATE_MS
+from benchmarks.peers.truth import INSTANTS, Truth
+from benchmarks.peers.work import Heard
+from benchmarks.watch import Watched
+
+ON = ["session_id", "turn"]
+SHORTEST_NS = 1_000_000_000
+"""A steady middle that is shorter says nothing."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A peer's own account, whatever it is.
+
+    `stamps`: session_id, turn, instant, at_ns. `request_sent`: session_id, turn, at_ns. `messages`, `wire_bytes`: by
+    session_id, how many messages it has counted, and their bytes.
+    """
+
+    stamps: pd.DataFrame
+    requested: pd.DataFrame
+    messages: Mapping[str, int]
+    wire_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One peer at one load. Times in ms; those of events are quantiles in the steady middle: p50, p99, p99.9.
+
+    Not `usable` where the simulator was late, for they say more of it than of the peer.
+    """
+
+    error_ms: tuple[float, ...]
+    events: int
+    events_per_s: float
+    cpu_us_per_event: float
+    rss_bytes: float
+    session_bytes: float
+    wire_bytes: int
+    said_ttfa_ms: tuple[float, ...]
+    true_ttfa_ms: tuple[float, ...]
+    simulator_late_ms: float
+    others_share: float
+
+    @property
+    def usable(self) -> bool:
+        return self.simulator_late_ms <= LATE_MS
+
+
+@dataclass(frozen=True)
+class Cannot:
+    """The peer cannot carry this load, and why. Where the simulator was late, that may not be the peer's fault."""
+
+    why: str
+    simulator_late_ms: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        return self.simulator_late_ms <= LATE_MS
+
+
+def told_by_heard(heard: Sequence[Heard], truth: Truth) -> Told:
+    """Of a peer that stamps every message: the nth that it had is the nth that was sent."""
+    stamps = {session.session_id: np.array(session.stamps, dtype=np.int64) for session in heard}
+    instants = truth.instants[truth.instants["session_id"].isin(stamps)]
+    there = instants[instants["place"] < instants["session_id"].map(lambda name: len(stamps[name]))]
+    at_ns = [stamps[name][place] for name, place in zip(there["session_id"], there["place"], strict=True)]
+    requested = [(s.session_id, turn, at) for s in heard for turn, at in enumerate(s.requested, 1)]
+    return Told(
+        there[[*ON, "instant"]].assign(at_ns=at_ns),
+        pd.DataFrame(requested, columns=[*ON, "at_ns"]),
+        {session.session_id: len(session.stamps) for session in heard},
+        {session.session_id: session.wire_bytes for session in heard},
+    )
+
+
+def told_by_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> Told:
+    """Of this harness: the rows of a run folder. Only good turns and sessions tell anything."""
+    turns = turns[turns["outcome"] == "ok"].rename(columns={"session_id": "_", "service_session_id": "session_id"})
+    absolute = turns[ON].assign(**{name: turns[f"{name}_at_ns"] + turns["start_ns"] for name in INSTANTS})
+    stamps = absolute.melt(ON, var_name="instant", value_name="at_ns").dropna()
+    good = sessions[sessions["outcome"] == "ok"].set_index("service_session_id")
+    return Told(
+        stamps.astype({"at_ns": np.int64}),
+        turns[ON].assign(at_ns=turns["request_sent_at_ns"] + turns["start_ns"]).dropna(),
+        {str(name): int(count) for name, count in good["events"].items()},
+        {str(name): int(count) for name, count in good["wire_bytes_received"].items()},
+    )
+
+
+def unequal(told: Told, truth: Truth, sessions: int, turns: int) -> str | None:
+    """Why this was not the work that was asked for, or None: every session, every turn, every byte that was sent."""
+    if len(told.messages) != sessions:
+        return f"{len(told.messages)} of {sessions} sessions were played to the end"
+    if len(told.requested) != sessions * turns or len(truth.requests) != sessions * turns:
+        return f"{len(told.requested)} turns told and {len(truth.requests)} taken, not {sessions * turns}"
+    for name, count in told.messages.items():
+        wire, done = truth.wire[name], int(truth.sessions["done"][name])
+        if not done < count <= len(wire):
+            return f"{name}: {count} messages of {len(wire)}, and the last turn ends with number {done + 1}"
+        if told.wire_bytes[name] != wire[count - 1]:
+            return f"{name}: {told.wire_bytes[name]} bytes in {count} messages, which had {wire[count - 1]}"
+    return None
+
+
+def figures(told: Told, truth: Truth, watched: Watched) -> Figures | Cannot:
+    """The figures of the steady middle, when all sessions were open and none was done yet."""
+    begin_ns, end_ns = truth.steady()
+    if end_ns - begin_ns < SHORTEST_NS:
+        return Cannot(
+            "its first session was done before the last one was open (more --turns, a smaller --ramp)", late_ms(truth)
+        )
+    errors_ms = errors(told, truth, begin_ns, end_ns)
+    if errors_ms.empty or errors_ms.isna().any():
+        return Cannot(f"{errors_ms.isna().sum()} of {len(errors_ms)} events have no stamp", late_ms(truth))
+    ttfa = ttfas(told, truth)
+    within = (truth.handed_ns >= begin_ns) & (truth.handed_ns < end_ns)
+    before = watched.rss_bytes(int(truth.sessions["created_ns"].min()))
+    rss = watched.rss_bytes(end_ns)
+    return Figures(
+        error_ms=quantiles(errors_ms, 0.5, 0.99, 0.999),
+        events=len(errors_ms),
+        events_per_s=float(within.sum() / ((end_ns - begin_ns) / 1e9)),
+        cpu_us_per_event=watched.cpu_s(begin_ns, end_ns) / int(within.sum()) * 1e6,
+        rss_bytes=rss,
+        session_bytes=(rss - before) / len(truth.sessions),
+        wire_bytes=truth.done_bytes(),
+        said_ttfa_ms=quantiles(ttfa["said_ms"], 0.5, 0.99),
+        true_ttfa_ms=quantiles(ttfa["true_ms"], 0.5, 0.99),
+        simulator_late_ms=late_ms(truth, begin_ns, end_ns),
+        others_share=watched.others_share(begin_ns, end_ns),
+    )
+
+
+def late_ms(truth: Truth, begin_ns: int = 0, end_ns: int = 1 << 62) -> float:
+    """p99 of how late the simulator handed its events over in this time; 0 where there were none."""
+    late_ns = truth.late_ns[(truth.handed_ns >= begin_ns) & (truth.handed_ns < end_ns)]
+    return quantiles(late_ns / 1e6, 0.99)[0] if len(late_ns) else 0.0
+
+
+def errors(told: Told, truth: Truth, begin_ns: int, end_ns: int) -> pd.Series[float]:
+    """Arrival stamp − send stamp, in ms, of the seven instants of each turn that were handed over in this time.
+
+    NaN where the peer has no stamp of one.
+    """
+    sent = truth.instants[truth.instants["handed_ns"].between(begin_ns, end_ns, inclusive="left")]
+    joined = sent.merge(told.stamps, on=[*ON, "instant"], how="left", validate="one_to_one")
+    return (joined["at_ns"] - joined["handed_ns"]) / 1e6
+
+
+def ttfas(told: Told, truth: Truth) -> pd.DataFrame:
+    """Time to first audio of each turn: `said_ms` by the peer, `true_ms` by the simulator."""
+    said = told.stamps[told.stamps["instant"] == "first_audio"].merge(told.requested, on=ON, suffixes=("", "_asked"))
+    true = truth.instants[truth.instants["instant"] == "first_audio"].merge(truth.requests, on=ON)
+    both = said.merge(true, on=ON, suffixes=("_said", "_true"), validate="one_to_one")
+    return pd.DataFrame(
+        {
+            "said_ms": (both["at_ns_said"] - both["at_ns_asked"]) / 1e6,
+            "true_ms": (both["handed_ns"] - both["at_ns_true"]) / 1e6,
+        }
+    )
+
+
+def quantiles(values: object, *ps: float) -> tuple[float, ...]:
+    return tuple(float(q) for q in np.quantile(np.asarray(values), ps, method="inverted_cdf"))
+
+
+def typical(runs: Sequence[Figures]) -> Figures:
+    """The median of repeated runs, figure by figure."""
+    return Figures(**{item.name: middle([getattr(run, item.name) for run in runs]) for item in fields(Figures)})
+
+
+def middle(values: Sequence[Any]) -> Any:
+    """Their median; of tuples that of each place."""
+    if isinstance(values[0], tuple):
+        return tuple(median(places) for places in zip(*values, strict=True))
+    return median(values)
+
+
+def per_session(by_load: Mapping[int, float]) -> float | None:
+    """Bytes of memory per session: the slope of resident memory over the loads; None under two loads."""
+    if len(by_load) < 2:
+        return None
+    return float(np.polyfit(list(by_load), list(by_load.values()), 1)[0])

@@ -1,0 +1,60 @@
+"""The official SDK as its documentation uses it: asyncio, one client, `base64.b64decode` of each delta.
+
+`async for event in connection` calls `parse_event(await recv_bytes())` again and again. Here both are called one by
+one, to count the bytes. The clock is read when the event is there: no user of the SDK has it earlier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+from openai import AsyncOpenAI
+
+from benchmarks.peers.work import SESSION, Heard, Work, item, write_heard
+
+
+async def main(work: Work) -> None:
+    address = urlsplit(work.url)
+    base_url = f"http://{address.netloc}{address.path.removesuffix('/realtime')}"
+    (model,) = parse_qs(address.query)["model"]
+    async with AsyncOpenAI(api_key="none", base_url=base_url) as client:
+        sessions = [play(client, model, work, number) for number in range(work.sessions)]
+        write_heard(work.out, await asyncio.gather(*sessions))
+
+
+async def play(client: AsyncOpenAI, model: str, work: Work, number: int) -> Heard:
+    """One session, from when it is due."""
+    heard = Heard()
+    await asyncio.sleep(work.opens_after_s(number))
+    async with client.realtime.connect(model=model) as connection:
+        created = await receive_until(connection, heard, "session.created")
+        heard.session_id = created.session.id
+        await connection.session.update(session=cast(Any, SESSION))
+        await receive_until(connection, heard, "session.updated")
+        for turn in range(1, work.turns + 1):
+            await connection.conversation.item.create(item=cast(Any, item(turn)))
+            heard.requested.append(time.perf_counter_ns())
+            await connection.response.create()
+            await receive_until(connection, heard, "response.done")
+    return heard
+
+
+async def receive_until(connection: Any, heard: Heard, last: str) -> Any:
+    """The first event of this type; the audio before it is decoded."""
+    audio = bytearray()
+    while True:
+        message = await connection.recv_bytes()
+        event = connection.parse_event(message)
+        heard.message(time.perf_counter_ns(), len(message))
+        if event.type == "response.output_audio.delta":
+            audio += base64.b64decode(event.delta)
+        elif event.type == last:
+            return event
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Work.given()))

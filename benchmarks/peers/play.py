@@ -1,0 +1,127 @@
+"""Runs one client next to a simulator, each on a core of its own, and collects its report, its cost and the truth."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cores import on
+from bench.simulator.truth import read_truth
+from benchmarks.peers import rtbench
+from benchmarks.peers.figures import Cannot, Told, late_ms, told_by_heard
+from benchmarks.peers.truth import Truth, truth_of
+from benchmarks.peers.work import Work, read_heard
+from benchmarks.watch import Watched, cores, watched
+from tests.simulator_process import ROOT, running_simulator
+
+PROFILE = "generation_speed: 4.5\nrate_limits_updated: none\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
+"""Answers that follow quickly and are generated fast: 40 events a second and session. `rate_limits.updated` is left
+out, for its numbers depend on the instant: so every client gets the same bytes."""
+TURN_S = 1.5
+"""How long a turn takes by this profile, at most and on average."""
+PATIENCE = 1.5
+"""A peer that takes so many times as long cannot carry the load."""
+START_S = 8.0
+"""To start, and to write down what was heard."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """How one is started, and how its account is read. `utf8_check`: see Work."""
+
+    name: str
+    command: Callable[[Work, Path], list[str]]
+    told: Callable[[Work, Path, Truth], Told]
+    utf8_check: bool = True
+
+
+@dataclass(frozen=True)
+class Load:
+    sessions: int
+    turns: int
+    ramp_s: float
+
+    @property
+    def limit_s(self) -> float:
+        return self.ramp_s + PATIENCE * self.turns * TURN_S + START_S
+
+
+@dataclass(frozen=True)
+class Played:
+    told: Told
+    truth: Truth
+    watched: Watched
+
+
+def locust_file(name: str) -> Callable[[Work, Path], list[str]]:
+    """A peer that is a Locust file of this folder."""
+
+    def command(work: Work, scratch: Path) -> list[str]:
+        load = ["-u", str(work.sessions), "-r", f"{work.sessions / work.ramp_s:g}"]
+        path = str(Path(__file__).with_name(f"{name}.py"))
+        return [sys.executable, "-m", "locust", "-f", path, "--headless", *load]
+
+    return command
+
+
+def module(name: str) -> Callable[[Work, Path], list[str]]:
+    """A peer that is a program of its own."""
+    return lambda work, scratch: [sys.executable, "-m", f"{__package__}.{name}"]
+
+
+def from_heard(work: Work, scratch: Path, truth: Truth) -> Told:
+    return told_by_heard(read_heard(Path(work.out)), truth)
+
+
+PEERS = (
+    Peer("rtbench", rtbench.command, lambda work, scratch, truth: rtbench.told(scratch)),
+    Peer("websocket-client", locust_file("websocket_client"), from_heard),
+    Peer("websocket-client unchecked", locust_file("websocket_client"), from_heard, utf8_check=False),
+    Peer("openai SDK", module("openai_sdk"), from_heard),
+    Peer("picows + uvloop", module("picows_uvloop"), from_heard),
+)
+
+
+def play(
+    peer: Peer, load: Load, scratch: Path, *, profile: str = PROFILE, limit_s: float | None = None
+) -> Played | Cannot:
+    """One peer at one load. Cannot: it was too slow by far, or it failed. `limit_s`: instead of the load's own."""
+    limit_s = load.limit_s if limit_s is None else limit_s
+    truth_log, profile_path = scratch / "truth.jsonl", scratch / "profile.yaml"
+    profile_path.write_text(profile)
+    where = cores()
+    with (
+        on(where.simulator),
+        running_simulator("--ground-truth", str(truth_log), "--profile", str(profile_path)) as ready,
+    ):
+        out = str(scratch / "heard.json")
+        work = Work(ready.urls["ga"], load.sessions, load.turns, load.ramp_s, out, peer.utf8_check)
+        with (scratch / "output").open("wb") as output:
+            with on(where.harness):
+                process = subprocess.Popen(
+                    peer.command(work, scratch),
+                    cwd=ROOT,
+                    env=environment(work),
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+            seen = watched(process, ready.pid, where, limit_s)
+    truth = truth_of(read_truth(truth_log))
+    if seen is None:
+        return Cannot(f"over {PATIENCE:g} times as slow as the service, ended after {limit_s:.0f} s", late_ms(truth))
+    try:
+        told = peer.told(work, scratch, truth)
+    except (OSError, ValueError):
+        last = (scratch / "output").read_text(errors="replace").strip().splitlines()[-1:]
+        return Cannot(f"exit status {process.returncode}: {' '.join(last)}", late_ms(truth))
+    return Played(told, truth, seen)
+
+
+def environment(work: Work) -> dict[str, str]:
+    """Ours, without what would send a peer elsewhere."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_OPENAI_", "OPENAI_"))}
+    return clean | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)} | work.environment()

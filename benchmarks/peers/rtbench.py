@@ -1,0 +1,27 @@
+"""This load generator as a user runs it: a headless Locust run of a script with everything recorded; and its rows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench.run import folder as files
+from benchmarks.peers.figures import Told, told_by_rows
+from benchmarks.peers.work import Work, words
+from tests.system.end_to_end.locust_process import write_scenario
+
+STEP = "  - {{text: '{}', name: step_{}}}\n"
+
+
+def command(work: Work, scratch: Path) -> list[str]:
+    steps = "".join(STEP.format(words(turn), turn) for turn in range(1, work.turns + 1))
+    scenario = write_scenario(scratch, script=f"session:\n  output: audio\nsteps:\n{steps}")
+    load = ["-u", str(work.sessions), "-r", f"{work.sessions / work.ramp_s:g}", "--sessions", str(work.sessions)]
+    where = ["--runs-dir", str(scratch / "runs"), "--url", work.url]
+    return [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", *load, *where]
+
+
+def told(scratch: Path) -> Told:
+    (run,) = (scratch / "runs").iterdir()
+    turns, sessions = (files.read_table(run, table).to_pandas() for table in ("turns", "sessions"))
+    return told_by_rows(turns, sessions)

@@ -1,0 +1,75 @@
+"""The table of all clients, as text and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.peers.figures import Cannot, Figures, per_session
+
+Outcome = Figures | Cannot
+HEADER = (
+    "sessions", "client", "off p50", "p99", "p99.9 ms", "CPU µs/event", "events/s", "MB received",
+    "ttfa said", "ttfa true, ms", "simulator late", "others",
+)  # fmt: skip
+"""`off`: arrival stamp − send stamp. `ttfa`: p50 · p99. `simulator late`: p99, ms. `others`: of the client's core."""
+LATE = "not used"
+
+
+def cells(sessions: int, client: str, outcome: Outcome) -> tuple[str, ...]:
+    """One row."""
+    if isinstance(outcome, Cannot):
+        return (str(sessions), client, reason(outcome), *[""] * (len(HEADER) - 3))
+    late = f"{outcome.simulator_late_ms:.2f}"
+    return (
+        str(sessions),
+        client,
+        *map(milliseconds, outcome.error_ms),
+        f"{outcome.cpu_us_per_event:.1f}",
+        f"{outcome.events_per_s:,.0f}",
+        f"{outcome.wire_bytes / 1e6:,.3f}",
+        " · ".join(f"{value:.1f}" for value in outcome.said_ttfa_ms),
+        " · ".join(f"{value:.1f}" for value in outcome.true_ttfa_ms),
+        late if outcome.usable else f"{late} ({LATE})",
+        f"{outcome.others_share:.0%}",
+    )
+
+
+def reason(outcome: Cannot) -> str:
+    late = f"; {LATE}: the simulator was late, p99 {outcome.simulator_late_ms:.2f} ms"
+    return f"cannot: {outcome.why}{'' if outcome.usable else late}"
+
+
+def milliseconds(value: float) -> str:
+    """Three digits that matter: 0.023, 1.45, 812."""
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side; a long last cell of a row that says no more may stick out."""
+    widths = [max(len(row[at]) for row in (header, *(row for row in rows if all(row)))) for at in range(len(header))]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *rows))
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(map(markdown_line, [header, ["---"] * len(header), *rows]))
+
+
+def markdown_line(cells: Sequence[str]) -> str:
+    """One row: it needs no other to be read."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def memory(outcomes: Mapping[tuple[int, str], Outcome]) -> list[str]:
+    """A line per client: memory per session, as the slope over the loads that it carried."""
+    lines = []
+    for client in dict.fromkeys(client for _, client in outcomes):
+        resident = {
+            sessions: outcome.rss_bytes
+            for (sessions, name), outcome in outcomes.items()
+            if name == client and isinstance(outcome, Figures)
+        }
+        slope = per_session(resident)
+        if slope is not None:
+            between = f"{min(resident)} to {max(resident)} sessions"
+            lines.append(f"{client}: {slope / 1000:.0f} kB a session, from {between}")
+    return lines

@@ -1,0 +1,122 @@
+"""What the simulator did in one run: when it sent each event. A turn's row has seven of them.
+
+`bench.calibrate.deviations` joins with the truth, too, but has no order and no bytes of events, which show equal work.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+DONE = "response.done"
+OPENED = "session.updated"
+ONCE = {
+    "response.created": "response_created",
+    "response.output_audio.done": "audio_done",
+    "response.output_audio_transcript.done": "transcript_done",
+    DONE: "response_done",
+}
+INSTANTS = (*ONCE.values(), "first_transcript", "first_audio", "last_audio")
+"""Of each turn, the arrivals that a row of the run folder keeps."""
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One run as it was.
+
+    `instants`: session_id, turn, instant, place (of the event in its session, from 0), handed_ns.
+    `requests`: session_id, turn, at_ns: when response.create came. `sessions`: by session_id, its last event of a turn
+    (`done`, a place; −1 where there is none) and when it was created, opened and done. `wire`: by session_id, bytes up
+    to and with each event. `handed_ns`, `late_ns`: of all events of the run, in order.
+    """
+
+    instants: pd.DataFrame
+    requests: pd.DataFrame
+    sessions: pd.DataFrame
+    wire: Mapping[str, Ints]
+    handed_ns: Ints
+    late_ns: Ints
+
+    def steady(self) -> tuple[int, int]:
+        """From when all sessions were open until the first was done; the end is before the begin where never so."""
+        return int(self.sessions["opened_ns"].max()), int(self.sessions["done_ns"].min())
+
+    def done_bytes(self) -> int:
+        """All bytes up to the last response.done of each session."""
+        done = zip(self.sessions.index, self.sessions["done"], strict=True)
+        return sum(int(self.wire[name][place]) for name, place in done if place >= 0)
+
+
+@dataclass
+class _Session:
+    wire: array[int] = field(default_factory=lambda: array("q"))
+    turn: int = 0
+    requests: int = 0
+    found: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
+    created_ns: int = 0
+    opened_ns: int = 0
+    done: int = -1
+    done_ns: int = 0
+
+    def sent(self, line: Mapping[str, Any]) -> None:
+        place, handed_ns, kind = len(self.wire), line["send_start_ns"], line["type"]
+        self.wire.append(line["frame_bytes"])
+        self.created_ns = self.created_ns or handed_ns
+        self.turn += kind == "response.created"
+        if kind == OPENED:
+            self.opened_ns = handed_ns
+        elif kind == DONE:
+            self.done, self.done_ns = place, handed_ns
+        for name in instants_of(line):
+            if name.startswith("first_"):
+                self.found.setdefault((self.turn, name), (place, handed_ns))
+            else:
+                self.found[self.turn, name] = place, handed_ns
+
+
+def instants_of(line: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which instants of its turn this event is, or may be."""
+    if line["audio_bytes"]:
+        return "first_audio", "last_audio"
+    if line["type"].endswith("transcript.delta"):
+        return ("first_transcript",)
+    return (ONCE[line["type"]],) if line["type"] in ONCE else ()
+
+
+def truth_of(lines: Iterable[Mapping[str, Any]]) -> Truth:
+    """From the lines of a truth log."""
+    sessions: dict[str, _Session] = defaultdict(_Session)
+    requests: list[tuple[str, int, int]] = []
+    handed, late = array("q"), array("q")
+    for line in lines:
+        if line.get("direction") == "out":
+            sessions[line["session"]].sent(line)
+            handed.append(line["send_start_ns"])
+            late.append(line["send_start_ns"] - line["due_ns"])
+        elif line.get("direction") == "in" and line["type"] == "response.create":
+            session = sessions[line["session"]]
+            session.requests += 1
+            requests.append((line["session"], session.requests, line["at_ns"]))
+    return Truth(
+        pd.DataFrame(
+            [(name, turn, instant, *at) for name, s in sessions.items() for (turn, instant), at in s.found.items()],
+            columns=["session_id", "turn", "instant", "place", "handed_ns"],
+        ),
+        pd.DataFrame(requests, columns=["session_id", "turn", "at_ns"]),
+        pd.DataFrame(
+            [(name, s.done, s.created_ns, s.opened_ns, s.done_ns) for name, s in sessions.items()],
+            columns=["session_id", "done", "created_ns", "opened_ns", "done_ns"],
+        ).set_index("session_id"),
+        {name: np.cumsum(s.wire) for name, s in sessions.items()},
+        np.array(handed, dtype=np.int64),
+        np.array(late, dtype=np.int64),
+    )

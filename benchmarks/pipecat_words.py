@@ -1,0 +1,72 @@
+"""What pipecat reads in messages, and how it says things: a JSON line in, a JSON line out.
+
+`{"as": "twilio"|"vonage", …}` with `open` (the first two messages), `hear` (a message) or `say` (`clear`, or PCM at the
+rate of the line, in base64). Messages are texts, or in base64 under `binary`.
+"""
+
+import asyncio
+import base64
+import json
+import sys
+from types import SimpleNamespace
+
+from loguru import logger
+from pipecat.frames.frames import InputAudioRawFrame, InputDTMFFrame, InterruptionFrame, OutputAudioRawFrame
+from pipecat.runner.utils import parse_telephony_websocket
+from pipecat.serializers.twilio import TwilioFrameSerializer
+from pipecat.serializers.vonage import VonageFrameSerializer
+
+RATES = {"twilio": 8000, "vonage": 16000}
+
+
+def shown(data):
+    return {"binary": base64.b64encode(data).decode()} if isinstance(data, bytes) else data
+
+
+def made(frame):
+    match frame:
+        case InputAudioRawFrame():
+            return {"pcm": base64.b64encode(frame.audio).decode(), "rate": frame.sample_rate}
+        case InputDTMFFrame():
+            return {"key": frame.button.value}
+        case None:
+            return None
+    return {"frame": type(frame).__name__}
+
+
+async def opened(messages):
+    async def texts():
+        for message in messages:
+            yield message
+
+    provider, call = await parse_telephony_websocket(SimpleNamespace(iter_text=texts))
+    return {"provider": provider, "stream": call["stream_id"], "call": call["call_id"], "body": call["body"]}
+
+
+async def answer(asked):
+    rate = RATES[asked["as"]]
+    if asked["as"] == "twilio":
+        params = TwilioFrameSerializer.InputParams(auto_hang_up=False)
+        serializer = TwilioFrameSerializer("MZ", "CA", params=params)
+    else:
+        serializer = VonageFrameSerializer()
+    await serializer.setup(SimpleNamespace(audio_in_sample_rate=rate))
+    if "open" in asked:
+        return await opened(asked["open"])
+    if "hear" in asked:
+        message = asked["hear"]
+        return made(
+            await serializer.deserialize(base64.b64decode(message["binary"]) if isinstance(message, dict) else message)
+        )
+    if asked["say"] == "clear":
+        return shown(await serializer.serialize(InterruptionFrame()))
+    return shown(await serializer.serialize(OutputAudioRawFrame(base64.b64decode(asked["say"]), rate, 1)))
+
+
+async def main():
+    logger.remove()
+    for line in sys.stdin:
+        print(json.dumps(await answer(json.loads(line))), flush=True)
+
+
+asyncio.run(main())

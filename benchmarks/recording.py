@@ -1,0 +1,194 @@
+"""CPU time of recording: a turn's end (docs/accuracy.md, 0037), values and encoding of histograms, flushed rows."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from bench.clock import Arrival, monotonic_ns, utc_ns
+from bench.load.leading.tally import Tally
+from bench.load.playing.arm import Arm, Pacer
+from bench.load.playing.progress import Progress, Spending
+from bench.load.playing.sessions import Driver, RunListener
+from bench.money import Prices, Terms
+from bench.observe import inputs
+from bench.observe.observation import TurnObservation
+from bench.protocol.events import Event, Kind
+from bench.protocol.openai_ga import GA
+from bench.run.histograms import Histograms, Key
+from bench.run.recorder import Labels, Recorder
+from bench.run.spool import Spool
+from bench.target.tokens import Keyring
+from bench.transport.received import Received
+from benchmarks.million import observed
+from tests.helpers import MS, Talk, at, reply, resolve_target
+
+VALUES, ROUNDS = 50_000, 30
+FILLS = (1, 1_000, 100_000)
+BATCHES = (200, 2_000)
+PER_SESSION = 10
+TOGETHER = 40
+"""Turns that end between two flushes, half a second apart: those of 400 callers whose turns take five seconds."""
+DELTAS = 12
+
+
+def main() -> None:
+    print(f"record_value: {value_us():.2f} µs")
+    for count in FILLS:
+        print(f"encoding a histogram of {count:,} values: {spread(encodings_ms(count))}")
+    with tempfile.TemporaryDirectory() as scratch:
+        recorder = recorder_in(Path(scratch))
+        print(f"an event: {event_us(recorder):.1f} µs")
+        for rows in BATCHES:
+            print(f"flushing {rows:,} rows of turns: {spread(flushes_ms(recorder, rows))}")
+        slices_ms = list(slices(recorder))
+        print(f"histograms, in {len(slices_ms)} slices: {spread(slices_ms)} each; together {sum(slices_ms):.0f} ms")
+        recorder.close()
+    with tempfile.TemporaryDirectory() as scratch:
+        parts_us = turn_end_us(Path(scratch))
+        shown = " · ".join(f"{name} {cost_us:.1f}" for name, cost_us in parts_us.items())
+        print(f"a turn's end, {TOGETHER} of them to a flush: {sum(parts_us.values()):.1f} µs: {shown}")
+
+
+def value_us() -> float:
+    record = Histograms().recorder(Key("receive_delay", "target"))
+    values = np.random.default_rng(1).lognormal(3, 1, VALUES).astype(int).tolist()
+    return cpu_ms(lambda: [record(value) for value in values]) / VALUES * 1000
+
+
+def encodings_ms(count: int) -> list[float]:
+    histograms = Histograms()
+    record = histograms.recorder(Key("delta_gap", "target"))
+    for value in np.random.default_rng(1).lognormal(10, 1, count).astype(int).tolist():
+        record(value)
+    return [cpu_ms(lambda: list(histograms.lines(0, 1))) for _ in range(ROUNDS)]
+
+
+def recorder_in(folder: Path) -> Recorder:
+    (folder / "spool").mkdir()
+    return Recorder(Spool(folder, 0), utc_ns())
+
+
+def event_us(recorder: Recorder) -> float:
+    record = recorder.session(Labels("s", "target", "scenario", "script"))
+    events, at_ns = (Event(Kind.AUDIO_DELTA, payload_bytes=12_000),), monotonic_ns()
+    message = Received(b"", Arrival(at_ns), 16_000)
+
+    def receive() -> None:
+        for _ in range(VALUES):
+            record.received(events, message, at_ns + 20_000)
+
+    return cpu_ms(receive) / VALUES * 1000
+
+
+class Spender:
+    """As `Sessions` of a run that has no budget."""
+
+    ending = spent = False
+
+    def __init__(self, progress: Progress, hide: Callable[[str], str]) -> None:
+        self.progress, self.hide = progress, hide
+        self.driver = Driver(stop=lambda _: None, refuse=lambda _: None, fire=lambda **_: None)
+
+    def keep_budget(self) -> None:
+        pass
+
+    def note_ended(self, *_: object) -> None:
+        pass
+
+
+def turn_end_us(folder: Path) -> dict[str, float]:
+    """CPU of a turn's end by its parts, medians: its observation, what a run does with that, its row in the spool."""
+    target = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
+    keyring, terms = Keyring([target]), {target.label: Terms(own=Prices(1, 1, 1, 1, 1, 1))}
+    (folder / "spool").mkdir()
+    recorder, progress = Recorder(Spool(folder, 0), utc_ns(), hide=keyring.hide), Progress(Spending({}, terms))
+    total = Tally()
+    arm = Arm(target, cast(Any, None), cast(Any, None), Pacer(None))
+    talks, listeners = [Talk() for _ in range(TOGETHER)], []
+    for number, talk in enumerate(talks):
+        talk.timeline.tell(inputs.Connected({"upgrade_done": at(0)}, {}))
+        record = recorder.session(Labels(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
+        listeners.append(RunListener(record, talk.timeline, arm, cast(Any, Spender(progress, keyring.hide))))
+    costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}
+
+    def metric(part: str, work: Callable[[], object]) -> None:
+        costs_us[part].append(cpu_ms(work) / TOGETHER * 1000)
+
+    for number in range(1, ROUNDS + 1):
+        for talk in talks:
+            play_turn(talk, number)
+        now_ns, taken = at(1000 * number + 900), list[TurnObservation]()
+        metric("observation", partial(take_all, talks, now_ns, taken))
+        metric("listeners", partial(tell_all, listeners, taken))
+        metric("flush", recorder.flush)
+        if number % 2 == 0:
+            metric("progress", lambda: total.add(0, progress.standing(recorder.histograms, recorder.traffic)))
+    recorder.close()
+    return {part: float(np.median(costs)) * len(costs) / ROUNDS for part, costs in costs_us.items()}
+
+
+def play_turn(talk: Talk, number: int) -> None:
+    """A turn of text that is answered to its end, with what the kernel says of its way."""
+    talk.ask(1000 * number, number)
+    talk.timeline.tell(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, "service"))
+    for place, data in enumerate(reply(GA, f"resp_{number}", deltas=DELTAS)):
+        arrival = Arrival(at(1000 * number + 100 + 10 * place), 1000)
+        talk.timeline.received(GA.decode(data), Received(data, arrival, len(data)))
+
+
+def take_all(talks: list[Talk], now_ns: int, taken: list[TurnObservation]) -> None:
+    for talk in talks:
+        taken += talk.timeline.take(now_ns)
+
+
+def tell_all(listeners: list[RunListener], turns: list[TurnObservation]) -> None:
+    for listener, turn in zip(listeners, turns, strict=True):
+        listener.turn_ended(turn)
+
+
+def take_turns(recorder: Recorder, turns: int) -> None:
+    """So many, of one session."""
+    record = recorder.session(Labels("s", "target", "scenario", "script"))
+    for number in range(turns):
+        record.turn_ended(observed(number, number % PER_SESSION + 1, monotonic_ns(), 600_000_000))
+
+
+def flushes_ms(recorder: Recorder, rows: int) -> list[float]:
+    found = []
+    for _ in range(ROUNDS):
+        take_turns(recorder, rows)
+        found.append(cpu_ms(recorder.flush))
+    return found
+
+
+def slices(recorder: Recorder) -> Iterator[float]:
+    """CPU of each step in which the histograms are written, as in a run, where others get their turn between two."""
+    steps = recorder.histogram_slices()
+    done = object()
+    while True:
+        begun = time.process_time()
+        ended = next(steps, done) is done
+        yield (time.process_time() - begun) * 1000
+        if ended:
+            return
+
+
+def cpu_ms(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    work()
+    return (time.process_time() - begun) * 1000
+
+
+def spread(values_ms: list[float]) -> str:
+    return f"{np.median(values_ms):.2f} ms, at most {max(values_ms):.2f} ms"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""Error rates of comparisons with interim analyses, and the sessions that they save (docs/statistics.md, 0018).
+
+Model data in memory: log-normal latencies (median 600 ms, sigma 0.5) whose ten steps hold 25 % of the log variance,
+30 % of the rest between sessions, 3 % of the turns stalled by 1 to 5 s, a drift that both targets share (sd 10 %, time
+constant 300 s), 0.3 % failures that cluster. Seeded; takes some minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks import own_drift
+from benchmarks.on_the_margin import of_looks
+from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, quantiles_seen, rate_seen, run_looks
+from reports.statistics.arms import Arms
+from reports.statistics.counting import Floats
+from reports.statistics.differences import Inference, Margin
+from reports.statistics.looks import critical_values, look_sizes
+from reports.statistics.power import distance_of, pilot_of_quantile
+from reports.statistics.quantiles import Sample, sample
+from reports.statistics.rates import ArmSums, rate_difference
+from reports.statistics.serial import waits_by_order
+from reports.statistics.verdicts import verdicts
+
+TURNS, SIGMA, STEPS_SHARE, ICC = 10, 0.5, 0.25, 0.3
+STALLED, FAILED, CORRELATION = 0.03, 0.003, 0.2
+DRIFT_SD, DRIFT_S, PAIR_EVERY_S = 0.10, 300.0, 4.5
+PAIRS, EVERY, DRAWS = 400, 50, 600
+KNOWN = {
+    (4, 1): (2.734, 2.302, 2.010, 1.769),
+    (8, 1): (3.163, 2.797, 2.564, 2.378, 2.220, 2.079, 1.950, 1.831),
+    (8, 3): (3.470, 3.140, 2.938, 2.780, 2.646, 2.530, 2.425, 2.328),
+    (10, 1): (3.291, 2.940, 2.721, 2.548, 2.401, 2.271, 2.154, 2.045, 1.944, 1.848),
+    (10, 3): (3.588, 3.271, 3.078, 2.929, 2.803, 2.694, 2.595, 2.506, 2.423, 2.346),
+}
+"""(equal looks, gates that share 5 %) → critical values."""
+ON_THE_MARGIN, UNCHANGED, WORSE = 500, 300, 200
+"""Repetitions."""
+SLOWER = ((1.2, 0.93, 240), (1.3, 0.99, 125))
+"""(factor, the least share of runs that find it, the most pairs that they use on average)."""
+PLANNED, PILOT, PLANNED_DRAWS = 800, 200, 1000
+ASKED = (
+    *((p, effect, margin, power, gates) for p, effect, margin in ((0.5, 0.20, 0.10), (0.95, 0.40, 0.20))
+      for gates in (3, 1) for power in (0.8, 0.9)),
+    (0.95, 0.30, 0.10, 0.9, 1),
+)  # fmt: skip
+"""(quantile, effect, margin, power, gates) that sizes are planned for, from a pilot of 200 sessions."""
+GATES = ((0.5, 0.10), (0.95, 0.20))
+POINTS = 0.01
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Waits in ms, +inf where a turn failed; a row for each pair."""
+
+    waits: Floats
+
+    def seen(
+        self, other: Arm, pairs: int, gates: Sequence[tuple[float, float]], rng: np.random.Generator
+    ) -> list[InterimStatistic]:
+        """Quantile gates of the first pairs, this arm being the baseline."""
+        code = np.repeat(np.arange(pairs), TURNS)
+        base, cand = (sample(arm.waits[:pairs].ravel(), code) for arm in (self, other))
+        asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
+        return quantiles_seen(Arms(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS)
+
+    def counts(self, pairs: int) -> tuple[Floats, Floats]:
+        """Failures and turns of the first pairs."""
+        return np.isinf(self.waits[:pairs]).sum(axis=1).astype(float), np.full(pairs, float(TURNS))
+
+
+def arms(rng: np.random.Generator, factor: float, failed: float = FAILED) -> tuple[Arm, Arm]:
+    """Baseline and candidate, whose waits are longer by this factor."""
+    keep = math.exp(-PAIR_EVERY_S / DRIFT_S)
+    steps, drift = rng.normal(0, DRIFT_SD * math.sqrt(1 - keep**2), PAIRS), np.empty(PAIRS)
+    drift[0] = rng.normal(0, DRIFT_SD)
+    for at in range(1, PAIRS):
+        drift[at] = keep * drift[at - 1] + steps[at]
+    return _arm(rng, drift, 1.0, failed), _arm(rng, drift, factor, failed)
+
+
+def _arm(rng: np.random.Generator, drift: Floats, factor: float, failed: float) -> Arm:
+    pairs = drift.size
+    medians = np.linspace(-1, 1, TURNS)
+    medians *= SIGMA * math.sqrt(STEPS_SHARE) / medians.std()
+    rest = SIGMA**2 * (1 - STEPS_SHARE)
+    logs = medians + drift[:, None] + rng.normal(0, math.sqrt(rest * ICC), (pairs, 1))
+    logs = logs + rng.normal(0, math.sqrt(rest * (1 - ICC)), (pairs, TURNS))
+    stall_count = (rng.random((pairs, TURNS)) < STALLED) * rng.uniform(1000, 5000, (pairs, TURNS))
+    waits = np.round(factor * (600 * np.exp(logs) + stall_count))
+    cluster = 1 / CORRELATION - 1
+    of_session = rng.beta(failed * cluster, (1 - failed) * cluster, (pairs, 1)) if failed else np.zeros((pairs, 1))
+    return Arm(np.where(rng.random((pairs, TURNS)) < of_session, np.inf, waits))
+
+
+def main() -> None:
+    """Print what was found beside what is wanted."""
+    rows = [
+        *known_values(),
+        crossings(),
+        *on_the_margin(),
+        *unchanged(),
+        *worse(),
+        *planned(),
+        *of_looks(),
+        *own_drift.looks(),
+    ]
+    width = max(len(what) for what, _, _, _ in rows)
+    for what, found, wanted, met in rows:
+        print(f"{what:<{width}}  {found:<14}  {wanted:<14}  {'met' if met else 'NOT MET'}", flush=True)
+
+
+Row = tuple[str, str, str, bool]
+"""What, what was found, what is wanted, whether it is met."""
+
+
+def known_values() -> list[Row]:
+    worst = {
+        key: max(abs(one - known) for one, known in zip(_bounds(*key), values, strict=True))
+        for key, values in KNOWN.items()
+    }
+    return [
+        (f"critical values, {looks} looks, 5 % / {gates}", f"off by {off:.4f}", "≤ 0.005", off <= 0.005)
+        for (looks, gates), off in worst.items()
+    ]
+
+
+def _bounds(looks: int, gates: int) -> list[float]:
+    return critical_values([k / looks for k in range(1, looks + 1)], 0.05 / gates)
+
+
+def crossings(paths: int = 200_000, looks: int = 8) -> Row:
+    """How often Brownian motion without drift crosses the bounds."""
+    rng, share = np.random.default_rng(600), np.arange(1, looks + 1) / looks
+    z = np.cumsum(rng.normal(0, math.sqrt(1 / looks), (paths, looks)), axis=1) / np.sqrt(share)
+    rate = float((z >= critical_values(share.tolist(), 0.05)).any(axis=1).mean())
+    return "paths without drift that cross", f"{rate:.2%}", "4.8 to 5.2 %", 0.048 <= rate <= 0.052
+
+
+def on_the_margin() -> list[Row]:
+    """A candidate that is exactly as bad as is accepted: either verdict is an error."""
+    rows: list[Row] = []
+    for p, ratio in GATES:
+
+        def see(
+            base: Arm, cand: Arm, pairs: int, rng: np.random.Generator, gate: Any = (p, ratio)
+        ) -> list[InterimStatistic]:
+            return base.seen(cand, pairs, [gate], rng)
+
+        ends = Counter(course.reason for course in _courses(ON_THE_MARGIN, 1 + ratio, 0.0, 1, see))
+        for reason in ("regressed", "not_regressed"):
+            rate = ends[reason] / ON_THE_MARGIN
+            what = f"p{p * 100:g} exactly on its margin of {ratio:.0%}: {reason}"
+            rows.append((what, f"{rate:.1%}", "2.5 to 7.5 %", 0.025 <= rate <= 0.075))
+    return rows
+
+
+def unchanged() -> list[Row]:
+    """Three gates, and nothing changed."""
+    found = _courses(UNCHANGED, 1.0, FAILED, 3, three_gates)
+    green = sum(course.reason == "not_regressed" for course in found) / UNCHANGED
+    red = sum(course.reason == "regressed" for course in found)
+    pairs = float(np.mean([course.looks[-1].pairs for course in found]))
+    return [
+        (f"nothing changed, at most {PAIRS} pairs: green", f"{green:.1%}", "≥ 70 %", green >= 0.70),
+        ("nothing changed: red", f"{red} of {UNCHANGED}", "0", red == 0),
+        ("nothing changed: pairs used, on average", f"{pairs:.0f}", "330 to 390", 330 <= pairs <= 390),
+    ]
+
+
+def worse() -> list[Row]:
+    """Three gates, and a candidate that is slower."""
+    rows: list[Row] = []
+    for factor, least, most in SLOWER:
+        found = _courses(WORSE, factor, FAILED, 3, three_gates)
+        red = sum(course.reason == "regressed" for course in found) / WORSE
+        pairs = float(np.mean([course.looks[-1].pairs for course in found]))
+        rows.append((f"{factor - 1:.0%} slower: red", f"{red:.1%}", f"≥ {least:.0%}", red >= least))
+        rows.append((f"{factor - 1:.0%} slower: pairs used, on average", f"{pairs:.0f}", f"≤ {most}", pairs <= most))
+    return rows
+
+
+def planned() -> list[Row]:
+    """How often a check of the planned size calls the effect it was planned for, alone or as one of three gates."""
+    rows = []
+    for p, effect, margin, power, gates in ASKED:
+        found = sum(_found(p, effect, margin, power, gates, seed) for seed in range(PLANNED)) / PLANNED
+        what = f"p{p * 100:g}, sized to find +{effect:.0%} against {margin:.0%} as one of {gates}"
+        rows.append((what, f"{found:.1%}", f"{power:.0%} ± 5 points", abs(found - power) <= 0.05))
+    return rows
+
+
+def _found(p: float, effect: float, margin: float, power: float, gates: int, seed: int) -> bool:
+    """Pilot of one arm, plan and run in pairs, all anew. Of three gates the others are p50 or p95, and failures."""
+    rng = np.random.default_rng([int(100 * p), int(100 * power), seed])
+    pilot = pilot_of_quantile(_sample(rng, PILOT, 1.0), p, PILOT, rng)
+    size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)[1]
+    base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
+    asked = [(p, margin)] if gates == 1 else GATES
+    found = waits_by_order(
+        Arms(base, cand, (size, size), paired=True),
+        [(p, Margin(ratio=margin)) for p, margin in asked],
+        "lower",
+        Inference(draws=PLANNED_DRAWS, seed=rng),
+    )
+    if gates > 1:
+        none = np.zeros(size), np.full(size, float(TURNS))
+        found.append(rate_difference(ArmSums(none, none, paired=True), Margin(points=POINTS)))
+    judged = verdicts(found, [True] * len(found), [None] * len(found))
+    return judged[[p for p, _ in asked].index(p)].word == "regressed"
+
+
+def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:
+    return sample(_arm(rng, np.zeros(sessions), factor, 0.0).waits.ravel(), np.repeat(np.arange(sessions), TURNS))
+
+
+def three_gates(base: Arm, cand: Arm, pairs: int, rng: np.random.Generator) -> list[InterimStatistic]:
+    """p50, p95 and the failure rate."""
+    rate = rate_seen(base.counts(pairs), cand.counts(pairs), Margin(points=POINTS))
+    return [*base.seen(cand, pairs, GATES, rng), rate]
+
+
+def _courses(
+    repetitions: int,
+    factor: float,
+    failed: float,
+    gates: int,
+    see: Callable[[Arm, Arm, int, np.random.Generator], list[InterimStatistic]],
+) -> list[LookCourse]:
+    sizes, found = look_sizes(PAIRS, EVERY), []
+    for seed in range(repetitions):
+        rng = np.random.default_rng([int(1000 * factor), seed])
+        base, cand = arms(rng, factor, failed)
+
+        def look(
+            pairs: int, base: Arm = base, cand: Arm = cand, rng: np.random.Generator = rng
+        ) -> list[InterimStatistic]:
+            return see(base, cand, pairs, rng)
+
+        found.append(run_looks(Schedule(PAIRS, sizes, gates), look, len(sizes)))
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Quantiles of one run (docs/decisions/0004): coverage of printed intervals, and thresholds at the true value. Seeded.
+
+Only printed 95 % intervals count, with an upper end or without: if intervals were printed only when the tail came out
+short, they would cover too seldom.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.gate.by_limit import estimate_quantile, judge_limit
+from reports.statistics.quantiles import Sample, quantile, quantiles, sample
+
+REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5
+PS = (0.5, 0.95, 0.99)
+COVERED, CALLED = 0.95, 0.06
+"""Of limits 5 % are meant; near the floor of a tail it is 6 to 7."""
+WHOLE = 10
+"""Turns of each session of the truth."""
+LEAST_PUBLISHED = 0.02
+"""Of runs, below which share nothing is said of the printed intervals."""
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Process:
+    """`waits`: a row of waits in ms for each of so many sessions of so many turns; failed ones are +inf."""
+
+    name: str
+    waits: Callable[[np.random.Generator, int, int], Floats]
+    designs: tuple[tuple[int, int], ...]
+    """(sessions, turns of each)"""
+
+
+def lognormal(rng: np.random.Generator, sessions: int, turns: int, icc: float) -> Floats:
+    between, within = rng.normal(size=(sessions, 1)), rng.normal(size=(sessions, turns))
+    waits: Floats = 600 * np.exp(SIGMA * (math.sqrt(icc) * between + math.sqrt(1 - icc) * within))
+    return waits
+
+
+def failing(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
+    """2 % of the turns fail, with a correlation of 0.3 inside a session."""
+    own = rng.beta(0.02 * 7 / 3, 0.98 * 7 / 3, (sessions, 1))
+    return np.where(rng.random((sessions, turns)) < own, np.inf, lognormal(rng, sessions, turns, 0.5))
+
+
+def lost(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
+    """3 % of the sessions fail as a whole: refused, or lost when a connection drops."""
+    whole = rng.random((sessions, 1)) < 0.03
+    return np.where(whole, np.inf, lognormal(rng, sessions, turns, 0.3))
+
+
+def cut(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
+    """3 % of the turns fail because their session ended before, at a turn of which each is as likely."""
+    ends = np.where(
+        rng.random((sessions, 1)) < 0.06 * turns / (turns + 1), rng.integers(0, turns, (sessions, 1)), turns
+    )
+    return np.where(np.arange(turns) >= ends, np.inf, lognormal(rng, sessions, turns, 0.3))
+
+
+def bimodal(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
+    """Three sessions of ten are of a service twice as slow, but for one turn in seven, which is of the other."""
+    slow = rng.random((sessions, 1)) < 0.3
+    slow = np.where(rng.random((sessions, turns)) < 0.85, slow, ~slow)
+    waits: Floats = np.where(slow, 1200, 600) * np.exp(
+        0.2 * rng.normal(size=(sessions, 1)) + 0.15 * rng.normal(size=(sessions, turns))
+    )
+    return waits
+
+
+def pareto(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
+    """Index 2.5; levels of sessions with a log sd of 0.3."""
+    waits: Floats = 300 * np.exp(0.3 * rng.normal(size=(sessions, 1))) * rng.random((sessions, turns)) ** (-1 / 2.5)
+    return waits
+
+
+PROCESSES = (
+    Process(
+        "log-normal, ICC 0.5",
+        lambda rng, g, k: lognormal(rng, g, k, 0.5),
+        (
+            (20, 20), (20, 25), (20, 100), (30, 20), (45, 4), (50, 10), (50, 20), (50, 40), (100, 4), (100, 10),
+            (200, 10), (225, 4),
+        ),
+    ),
+    Process("log-normal, ICC 0.2", lambda rng, g, k: lognormal(rng, g, k, 0.2), ((20, 20), (50, 20), (200, 10))),
+    Process("one turn a session", lambda rng, g, k: lognormal(rng, g, k, 0.3), ((100, 1), (400, 1), (500, 1))),
+    Process("2 % failures", failing, ((100, 10), (200, 10))),
+    Process("3 % of sessions lost", lost, ((100, 10), (400, 10))),
+    Process("3 % lost, sessions cut", cut, ((100, 10), (400, 10))),
+    Process("bimodal", bimodal, ((50, 20), (100, 10), (200, 10))),
+    Process("Pareto", pareto, ((50, 20), (100, 10), (200, 10))),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Shares of the runs; `covered` and `short` (the upper end is too low) of those that print it."""
+
+    published: float
+    covered: float
+    short: float
+    kept: float
+    broken: float
+
+    @property
+    def met(self) -> bool:
+        """Each within three standard errors of what is promised."""
+        printed = self.published * REPETITIONS
+        told = self.published < LEAST_PUBLISHED or self.covered >= COVERED - 3 * _error(COVERED, printed)
+        return told and max(self.kept, self.broken) <= CALLED + 3 * _error(CALLED, REPETITIONS)
+
+
+def _error(share: float, n: float) -> float:
+    return math.sqrt(share * (1 - share) / n)
+
+
+def main() -> bool:
+    print(f"\none run, {REPETITIONS} repetitions: printed, and of these: interval holds the truth, upper end too low;")
+    print("of all: a limit that is the truth called kept, broken (nominal 95, 2.5; 5, 5; dashes where none decides)")
+    print(f"  {'':<32}{'printed':>8}{'holds':>14}{'too low':>9}{'kept':>13}{'broken':>8}")
+    met = True
+    for process in PROCESSES:
+        whole = process.waits(np.random.default_rng(1), MANY // WHOLE, WHOLE)
+        truths = [quantile(np.sort(whole.ravel()), p) for p in PS]
+        for sessions, turns in process.designs:
+            for p, cell in zip(PS, _cells(process, sessions, turns, truths), strict=True):
+                met &= cell.met
+                name = f"{process.name}, {sessions} x {turns}, p{p * 100:g}"
+                print(f"  {name:<32}{_line(cell)}{'' if cell.met else '  NOT met'}", flush=True)
+    return met
+
+
+def _line(cell: Cell) -> str:
+    printed = cell.published * REPETITIONS
+    told = "-" if cell.published < LEAST_PUBLISHED else f"{cell.covered:.1%} ±{_error(0.95, printed):.1%}"
+    short = "-" if cell.published < LEAST_PUBLISHED else f"{cell.short:.1%}"
+    called = f"{cell.kept:>8.1%} ±{_error(CALLED, REPETITIONS):.1%}{cell.broken:>8.1%}"
+    return f"{cell.published:>8.0%}{told:>14}{short:>9}{called}"
+
+
+def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> Iterable[Cell]:
+    rng = np.random.default_rng([2, sessions, turns, *process.name.encode()])
+    counted = np.zeros((len(PS), 5))
+    for _ in range(REPETITIONS):
+        one = _sample(process.waits(rng, sessions, turns))
+        for at, (estimate, truth) in enumerate(zip(quantiles(one, PS), truths, strict=True)):
+            judged = judge_limit(estimate_quantile(one, PS[at], sessions), "<", truth) if math.isfinite(truth) else None
+            result = judged[0] if judged else None
+            holds, short = estimate.low <= truth <= estimate.high, estimate.high < truth
+            printed = estimate.bounded
+            counted[at] += (printed, printed and holds, printed and short, result == "pass", result == "fail")
+    for published, covered, short, kept, broken in counted:
+        printed = max(1.0, published)
+        yield Cell(
+            published / REPETITIONS, covered / printed, short / printed, kept / REPETITIONS, broken / REPETITIONS
+        )
+
+
+def _sample(waits: Floats) -> Sample:
+    sessions, turns = waits.shape
+    return sample(waits.ravel(), np.repeat(np.arange(sessions), turns), failed=int(np.isinf(waits).sum()))

@@ -1,0 +1,95 @@
+"""A run against a simulator, each on a core of its own, sampled from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.cores import Cores, on
+from bench.run import folder as files
+from bench.run import histograms
+from bench.run.histograms import MEASURED, Histograms, Key, quantile
+from benchmarks.watch import Watched, cores, watched
+from tests.simulator_process import ROOT, running_simulator
+from tests.system.end_to_end.locust_process import write_scenario
+
+LIMIT_S = 180.0
+FINE = (0, 4)
+"""Exit status of a run, and of one that calls itself invalid."""
+
+
+@dataclass(frozen=True)
+class WatchedRun:
+    """Where its rows and the simulator's truth are, and what it took."""
+
+    folder: Path
+    truth_log: Path
+    watched: Watched
+    simulator: str
+    """What the simulator says of its own lateness."""
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        found: dict[str, Any] = files.read_document(self.folder)["validity"]
+        return found
+
+    def p_ms(self, metric: str, *ps: float) -> list[float]:
+        """Quantiles of a harness's metric, of its only target."""
+        return p_ms(self.folder, metric, *ps)
+
+
+def p_ms(folder: Path, metric: str, *ps: float) -> list[float]:
+    """Quantiles of a harness's metric in a run of one target."""
+    found = histograms.read(folder / "histograms.hlog")
+    (key,) = (key for key, _ in found.items() if key.metric == metric and key.phase == MEASURED)
+    return [quantile_ms(found, key, p) for p in ps]
+
+
+def quantile_ms(found: Histograms, key: Key, p: float) -> float:
+    histogram = found.get(key)
+    value_us = quantile(histogram, p) if histogram is not None else None
+    return float("nan") if value_us is None else value_us / 1000
+
+
+def watched_run(
+    scratch: Path,
+    script: str,
+    sessions: int,
+    ramp_s: float,
+    *,
+    tls: bool = False,
+    profile: str = "",
+) -> WatchedRun:
+    """`sessions` at once, opened evenly over `ramp_s`; each plays the script once. Raises AssertionError."""
+    scenario, truth_log = write_scenario(scratch, script=script), scratch / "truth.jsonl"
+    (scratch / "profile.yaml").write_text(profile or "{}\n")
+    where = cores()
+    served = ["--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *(["--tls"] if tls else [])]
+    with on(where.simulator), running_simulator(*served) as ready:
+        load = ["-u", str(sessions), "-r", f"{sessions / ramp_s:g}", "--sessions", str(sessions)]
+        paths = [
+            "--url",
+            ready.urls["ga"],
+            "--runs-dir",
+            str(scratch / "runs"),
+            *(["--ca-file", str(ready.ca)] if tls else []),
+        ]
+        options = [str(scenario), "--headless", *load, *paths]
+        seen = _run(options, scratch, where, ready.pid)
+    (folder,) = (scratch / "runs").iterdir()
+    return WatchedRun(folder, truth_log, seen, ready.output.strip().splitlines()[-1])
+
+
+def _run(options: Sequence[str], scratch: Path, where: Cores, simulator: int) -> Watched:
+    with (scratch / "output").open("wb") as output:
+        with on(where.harness):
+            command = [sys.executable, "-m", "locust", "-f", *options]
+            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        seen = watched(process, simulator, where, LIMIT_S)
+    assert seen is not None, f"the run was not done within {LIMIT_S:g} s"
+    assert process.returncode in FINE, (scratch / "output").read_text(errors="replace")
+    return seen

@@ -1,0 +1,317 @@
+"""The arithmetic of benchmarks: reports are joined with the truth, and only equal work is compared."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.cores import Reading
+from benchmarks.peers import table
+from benchmarks.peers.benchmark import differences, middle
+from benchmarks.peers.figures import (
+    Cannot,
+    Figures,
+    Told,
+    errors,
+    figures,
+    per_session,
+    told_by_heard,
+    told_by_rows,
+    ttfas,
+    typical,
+    unequal,
+)
+from benchmarks.peers.truth import INSTANTS, Truth, truth_of
+from benchmarks.peers.work import Heard, frame_bytes
+from benchmarks.sending import cost
+from benchmarks.watch import Sample, Watched
+
+MS = 1_000_000
+TURN = (
+    "conversation.item.done",
+    "response.created",
+    "response.output_audio_transcript.delta",
+    "response.output_audio.delta",
+    "response.output_audio_transcript.delta",
+    "response.output_audio.delta",
+    "response.output_audio.done",
+    "response.output_audio_transcript.done",
+    "response.done",
+)
+PER_TURN = len(TURN)
+OPENING = ("session.created", "session.updated")
+STEP_NS = 300 * MS
+
+
+def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
+    """The truth log of sessions side by side; an event every 300 ms, each handed over 1 ms after it was due."""
+    lines: list[dict[str, Any]] = [{"schema": 2, "simulated": True}]
+    for number in range(sessions):
+        at_ns = number * MS
+        for place, kind in enumerate(OPENING + TURN * turns):
+            at_ns += STEP_NS
+            name = f"sess_{number}"
+            if kind == TURN[0]:
+                lines.append(
+                    {"session": name, "direction": "in", "type": "response.create", "at_ns": at_ns - STEP_NS // 2}
+                )
+            n = 4800 if kind == "response.output_audio.delta" else 0
+            lines.append(
+                {
+                    "session": name,
+                    "direction": "out",
+                    "type": kind,
+                    "due_ns": at_ns - MS,
+                    "send_start_ns": at_ns,
+                    "audio_bytes": n,
+                    "frame_bytes": 100 + place,
+                }
+            )
+    return sorted(lines, key=lambda line: line.get("send_start_ns", line.get("at_ns", 0)))
+
+
+def heard_of(truth: Truth, late_ns: int = 0) -> list[Heard]:
+    """What a client heard whose clock is read so much after each event was handed over. It asks without delay."""
+    heard = []
+    for name, wire in truth.wire.items():
+        first_ns = int(truth.sessions["created_ns"][name])
+        stamps = array("q", [first_ns + place * STEP_NS + late_ns for place in range(len(wire))])
+        asked = array("q", truth.requests.loc[truth.requests["session_id"] == name, "at_ns"])
+        heard.append(Heard(name, stamps, int(wire[-1]), asked))
+    return heard
+
+
+def watched_of(truth: Truth) -> Watched:
+    """Half a core beside a simulator, 1 MB before the first session and 1 MB more each second; nobody else about."""
+    seconds = range(int(truth.handed_ns.max() // 1_000_000_000) + 2)
+    return Watched([Sample(Reading(s * 1_000_000_000, s / 2, s / 4, s * 3 / 4), (s + 1) * 1_000_000) for s in seconds])
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 10**9))
+def test_the_error_is_how_late_a_client_reads_its_clock(sessions: int, turns: int, late_ns: int) -> None:
+    truth = truth_of(run_of(sessions, turns))
+    found = errors(told_by_heard(heard_of(truth, late_ns), truth), truth, 0, 1 << 62)
+
+    assert len(found) == sessions * turns * len(INSTANTS)
+    assert set(found) == {late_ns / MS}
+
+
+def test_only_events_of_the_steady_middle_count() -> None:
+    truth = truth_of(run_of(2, 2))
+    begin_ns = int(truth.instants["handed_ns"].median())
+    found = errors(told_by_heard(heard_of(truth), truth), truth, begin_ns, 1 << 62)
+
+    assert len(found) == (truth.instants["handed_ns"] >= begin_ns).sum() < len(truth.instants)
+
+
+def test_each_instant_is_that_of_its_event() -> None:
+    truth = truth_of(run_of(1, 2))
+    second = truth.instants[truth.instants["turn"] == 2].set_index("instant")["place"] - len(OPENING) - PER_TURN
+
+    assert second.to_dict() == {
+        "response_created": 1,
+        "first_transcript": 2,
+        "first_audio": 3,
+        "last_audio": 5,
+        "audio_done": 6,
+        "transcript_done": 7,
+        "response_done": 8,
+    }
+
+
+def test_what_a_client_says_of_first_audio_stands_beside_what_was_so() -> None:
+    truth = truth_of(run_of(1, 3))
+    found = ttfas(told_by_heard(heard_of(truth, 5 * MS), truth), truth)
+
+    assert list(found["true_ms"]) == [1050] * 3
+    assert list(found["said_ms"]) == [1055] * 3
+
+
+def test_rows_of_a_run_folder_tell_the_same_as_stamps() -> None:
+    truth = truth_of(run_of(2, 2))
+    instants = truth.instants.pivot(index=["session_id", "turn"], columns="instant", values="handed_ns") - 7
+    turns = instants.add_suffix("_at_ns").assign(start_ns=7, outcome="ok", request_sent_at_ns=3.0).reset_index()
+    turns = turns.rename(columns={"session_id": "service_session_id"}).assign(session_id="ours")
+    counts = {name: (len(wire), int(wire[-1])) for name, wire in truth.wire.items()}
+    sessions = pd.DataFrame(
+        [("ok", name, *count) for name, count in counts.items()],
+        columns=["outcome", "service_session_id", "events", "wire_bytes_received"],
+    )
+    told = told_by_rows(turns, sessions)
+
+    assert set(errors(told, truth, 0, 1 << 62)) == {0.0}
+    assert list(told.requested["at_ns"]) == [10] * 4
+    assert unequal(told, truth, 2, 2) is None
+
+
+def told_of(truth: Truth) -> Told:
+    return told_by_heard(heard_of(truth), truth)
+
+
+def one_byte_more() -> tuple[Told, Truth]:
+    truth = truth_of(run_of(1, 1))
+    told = told_of(truth)
+    return replace(told, wire_bytes={name: count + 1 for name, count in told.wire_bytes.items()}), truth
+
+
+def left_early() -> tuple[Told, Truth]:
+    truth = truth_of(run_of(1, 1))
+    (heard,) = heard_of(truth)
+    heard.stamps.pop()
+    heard.wire_bytes = int(truth.wire["sess_0"][-2])
+    return told_by_heard([heard], truth), truth
+
+
+def test_equal_work_is_every_session_every_turn_and_every_byte() -> None:
+    truth = truth_of(run_of(2, 2))
+    told = told_of(truth)
+
+    assert unequal(told, truth, 2, 2) is None
+    assert "2 of 3 sessions" in str(unequal(told, truth, 3, 2))
+    assert "4 turns told" in str(unequal(told, truth, 2, 3))
+    assert "bytes in 11 messages" in str(unequal(*one_byte_more(), 1, 1))
+    assert "the last turn ends with number 11" in str(unequal(*left_early(), 1, 1))
+
+
+def test_what_came_after_the_last_reply_may_be_counted_or_not() -> None:
+    lines = run_of(1, 1)
+    lines.append(lines[-1] | {"type": "rate_limits.updated", "frame_bytes": 50})
+    truth = truth_of(lines)
+    with_it = heard_of(truth)
+    (without,) = heard_of(truth)
+    without.stamps.pop()
+    without.wire_bytes -= 50
+
+    assert unequal(told_by_heard(with_it, truth), truth, 1, 1) is None
+    assert unequal(told_by_heard([without], truth), truth, 1, 1) is None
+    assert truth.done_bytes() == without.wire_bytes
+
+
+def test_cost_and_memory_are_those_of_the_steady_middle() -> None:
+    truth = truth_of(run_of(2, 2))
+    found = figures(told_of(truth), truth, watched_of(truth))
+
+    assert isinstance(found, Figures)
+    begin_ns, end_ns = truth.steady()
+    within = sum(begin_ns <= at_ns < end_ns for at_ns in truth.handed_ns)
+    assert found.cpu_us_per_event == pytest.approx((end_ns - begin_ns) / 2 / within / 1000)
+    assert found.events_per_s == pytest.approx(within / ((end_ns - begin_ns) / 1e9))
+    assert found.session_bytes == pytest.approx((end_ns - 300 * MS) / 1000 / 2)
+    assert found.simulator_late_ms == 1.0
+    assert found.others_share == pytest.approx(0)
+
+
+def test_a_run_that_was_never_whole_has_no_figures() -> None:
+    truth = truth_of(run_of(2, 1))
+    truth.sessions.loc["sess_1", "opened_ns"] = truth.sessions["done_ns"].min()
+
+    assert isinstance(figures(told_of(truth), truth, watched_of(truth)), Cannot)
+
+
+def test_an_event_without_a_stamp_spoils_its_row_and_no_more() -> None:
+    truth = truth_of(run_of(2, 2))
+    told = told_of(truth)
+    begin_ns, end_ns = truth.steady()
+    middle = truth.instants[truth.instants["handed_ns"].between(begin_ns, end_ns, inclusive="left")]
+    found = figures(replace(told, stamps=told.stamps.drop(middle.index[0])), truth, watched_of(truth))
+
+    assert isinstance(found, Cannot)
+    assert found.why == f"1 of {len(middle)} events have no stamp"
+
+
+def test_repeated_runs_are_shown_by_their_medians() -> None:
+    truth = truth_of(run_of(2, 2))
+    one = figures(told_of(truth), truth, watched_of(truth))
+    assert isinstance(one, Figures)
+    found = typical([replace(one, cpu_us_per_event=cost, error_ms=(cost, 0, 0)) for cost in (30.0, 10.0, 14.0)])
+
+    assert found.cpu_us_per_event == 14.0
+    assert found.error_ms[0] == 14.0
+    assert found.wire_bytes == one.wire_bytes
+
+
+def test_memory_per_session_is_a_slope() -> None:
+    assert per_session({100: 50e6 + 100 * 9e3, 200: 50e6 + 200 * 9e3, 400: 50e6 + 400 * 9e3}) == pytest.approx(9e3)
+    assert per_session({100: 50e6}) is None
+
+
+@pytest.mark.parametrize(("payload", "frame"), [(0, 2), (125, 127), (126, 130), (65_535, 65_539), (65_536, 65_546)])
+def test_a_frame_has_the_header_of_its_length(payload: int, frame: int) -> None:
+    assert frame_bytes(payload) == frame
+
+
+FIGURES = Figures(
+    error_ms=(0.0061, 0.118, 1.52),
+    events=70_000,
+    events_per_s=2012.4,
+    cpu_us_per_event=23.44,
+    rss_bytes=150e6,
+    session_bytes=90e3,
+    wire_bytes=26_595_123,
+    said_ttfa_ms=(150.84, 375.51),
+    true_ttfa_ms=(150.83, 375.49),
+    simulator_late_ms=0.31,
+    others_share=0.02,
+)
+
+
+def test_a_row_shows_every_figure_with_the_digits_that_matter() -> None:
+    row = table.cells(50, "rtbench", FIGURES)
+
+    assert row[:7] == ("50", "rtbench", "0.006", "0.118", "1.52", "23.4", "2,012")
+    assert row[7:] == ("26.595", "150.8 · 375.5", "150.8 · 375.5", "0.31", "2%")
+
+
+def test_a_row_of_a_late_simulator_is_marked() -> None:
+    late = replace(FIGURES, simulator_late_ms=1.2)
+
+    assert table.LATE in table.cells(50, "rtbench", late)[10]
+    assert table.LATE not in table.cells(50, "rtbench", FIGURES)[10]
+
+
+def test_memory_is_told_of_clients_that_carried_two_loads() -> None:
+    outcomes: dict[tuple[int, str], table.Outcome] = {
+        (50, "one"): FIGURES,
+        (200, "one"): replace(FIGURES, rss_bytes=150e6 + 150 * 80e3),
+        (50, "other"): FIGURES,
+        (200, "other"): Cannot("too slow"),
+    }
+
+    assert table.memory(outcomes) == ["one: 80 kB a session, from 50 to 200 sessions"]
+
+
+def test_of_repeated_runs_those_of_a_late_simulator_do_not_count() -> None:
+    late = replace(FIGURES, cpu_us_per_event=99.0, simulator_late_ms=5.0)
+
+    assert middle([late, FIGURES, Cannot("too slow", simulator_late_ms=7.0)]) == FIGURES
+    assert middle([late]) == late
+
+
+def test_who_could_not_once_cannot() -> None:
+    assert middle([FIGURES, Cannot("too slow"), FIGURES]) == Cannot("too slow")
+
+
+def test_clients_that_were_not_sent_the_same_are_not_compared() -> None:
+    other = replace(FIGURES, wire_bytes=FIGURES.wire_bytes + 1)
+
+    assert differences({(50, "one"): [FIGURES, FIGURES], (200, "one"): [other], (50, "two"): [Cannot("slow")]}) == []
+    assert differences({(50, "one"): [FIGURES], (50, "two"): [FIGURES, other]}) == [
+        "not the same work: at 50 sessions clients were sent 26595123 or 26595124 bytes"
+    ]
+
+
+def test_only_chunks_count_that_were_sent_while_all_talked() -> None:
+    half_a_core = Watched([Sample(Reading(at * MS, at / 2000, 0.0, 0.0), 0) for at in range(0, 3001, 100)])
+    one = [("one", at * MS) for at in range(0, 2001, 50)]
+    other = [("other", at * MS) for at in range(1000, 3001, 50)]
+
+    each_us, each_s = cost(sorted([*one, *other], key=lambda append: append[1]), half_a_core)
+
+    assert each_s == pytest.approx(40)
+    assert each_us == pytest.approx(500_000 / 40)

@@ -1,0 +1,38 @@
+"""Every peer plays two sessions against the simulator, and all receive the same bytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.peers.figures import errors, unequal
+from benchmarks.peers.play import PEERS, Load, Played, play
+from tests.simulator_process import QUICK
+
+NEEDED = ("openai", "picows", "uvloop", "websocket")
+LOAD = Load(sessions=2, turns=2, ramp_s=1.0)
+GUARD_S = 300.0  # against a hang; nothing is measured by it
+
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and pins processes to cores"),
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in NEEDED), reason=f"needs {', '.join(NEEDED)}"
+    ),
+]
+
+
+def test_all_peers_do_the_same_work_and_receive_the_same_bytes(tmp_path: Path) -> None:
+    received = {}
+    for number, peer in enumerate(PEERS):
+        scratch = tmp_path / str(number)
+        scratch.mkdir()
+        played = play(peer, LOAD, scratch, profile=QUICK + "rate_limits_updated: none\n", limit_s=GUARD_S)
+        assert isinstance(played, Played), f"{peer.name}: {played}"
+        assert unequal(played.told, played.truth, LOAD.sessions, LOAD.turns) is None, peer.name
+        assert errors(played.told, played.truth, 0, 1 << 62).min() > -1, f"{peer.name} heard what was not yet said"
+        received[peer.name] = played.truth.done_bytes()
+
+    assert len(set(received.values())) == 1, received
