@@ -36,7 +36,7 @@ from reports.blocks import (
     row_of,
     table,
 )
-from reports.comparisons import forest, path, sentences
+from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestPanel, panels
 from reports.comparisons.forest_rows import finding_row as row_of_finding
@@ -119,7 +119,7 @@ TURNS_OF = (
 )
 ROWS_MOST = 10
 """Primary metrics in the first table of numbers, those that did not pass first."""
-BOUNDS = "Bars: the bounds that decide at each analysis, in colour the one that decided. Dashed: the margin."
+BOUNDS = "In parentheses: the bounds that decide at the analysis. The verdict is below the estimate that decided."
 
 
 def comparison_page(comparison: Comparison) -> Page:
@@ -312,13 +312,13 @@ def _interval(comparison: Comparison) -> str:
 
 
 def _looks(decision: Decision | None) -> Section | None:
-    """Return the estimates over the interim analyses; None if there were none, or none has one."""
-    estimates = path.paths(decision) if decision else []
-    if not decision or not estimates:
+    """Return the estimates at the interim analyses; None if there were none, or none has one."""
+    table = interim.interim_analyses(decision) if decision else None
+    if not decision or table is None:
         return None
-    figures = [plot_figure(path.path(estimate), estimate.line, head=estimate.name) for estimate in estimates]
-    blocks: list[Block] = [Paragraph(path.end_reason(decision)), Reading(BOUNDS), Beside(figures)]
-    return Section("path", "Interim analyses", "When was it decided?", blocks)
+    lines = Bullets(tuple(interim.verdict_lines(decision)))
+    blocks: list[Block] = [Paragraph(interim.end_reason(decision)), lines, Reading(BOUNDS), table]
+    return Section("analyses", "Interim analyses", "When was it decided?", blocks)
 
 
 def _percentiles(comparison: Comparison) -> Section | None:

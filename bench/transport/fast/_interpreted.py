@@ -1,99 +1,35 @@
-"""Does in Python what `_compiled.pyx` does in C, whose docstrings say what that is; a test holds the two equal."""
+"""Read a socket in Python as `_compiled.pyx` does in C, whose docstrings have the details; a test compares the two."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from bench.clock import ANCILLARY_BYTES, Arrival, arrival_ns, monotonic_ns
+from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 from bench.protocol.events import Event
 from bench.transport.fast.frames import leading_texts as leading_texts
 from bench.transport.loop import LoopWatch
 from bench.transport.received import READ_BYTES, DeltaArrival, Read
 
-ROOM, MANY, LONG_NS = 64, 32, 500_000_000
-QUOTE, PADDING = b'"', ord("=")
-PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
-
-
-class Template:
-    """As in C."""
-
-    def __init__(self, event: Event, head: bytes, middle: bytes, tail: bytes, base64: bool) -> None:
-        self.event, self._head, self._middle, self._tail, self._base64 = event, head, middle, tail, base64
-
-    def payload_bytes(self, text: bytes) -> int:
-        """As in C."""
-        begin, end = len(self._head), len(text) - len(self._tail)
-        if not text.startswith(self._head):
-            return 0
-        if self._middle:
-            id_end = text.find(QUOTE, begin)
-            if id_end < 0 or text[begin:id_end].translate(None, PLAIN) or not text.startswith(self._middle, id_end):
-                return 0
-            begin = id_end + len(self._middle)
-        payload = text[begin:end]
-        if begin > end or not text.endswith(self._tail) or payload.translate(None, PLAIN):
-            return 0
-        if not self._base64:
-            return len(payload)
-        if len(payload) % 4 or not payload:
-            return 0
-        return len(payload) // 4 * 3 - (payload[-1] == PADDING) - (payload[-2] == PADDING)
-
 
 class TemplateMatcher:
-    """As in C."""
+    """A matcher that matches nothing: without C each delta is decoded, like any other message."""
 
-    def __init__(self) -> None:
-        self.due = self.ready = self.keeps_texts = False
-        self._templates: list[Template] = []
-        self._matched: list[DeltaArrival] = []
-        self._first_ns = 0
-
-    @property
-    def count(self) -> int:
-        """As in C."""
-        return len(self._matched)
+    count = 0
+    due = ready = keeps_texts = False
 
     def add(self, event: Event, head: bytes, middle: bytes, tail: bytes, base64: bool) -> None:
-        """As in C."""
-        self._templates.append(Template(event, head, middle, tail, base64))
+        """Learn nothing."""
 
     def forget(self) -> None:
-        """As in C."""
-        self._templates.clear()
+        """Forget nothing."""
 
     def match(self, data: bytes, at_ns: int, empty_ns: int, complete: bool) -> bool:
-        """As in C."""
-        if not data or not self._templates:
-            return False
-        now_ns = monotonic_ns()
-        texts, taken = leading_texts(data, Arrival(at_ns))
-        # any doubt leaves the read to whoever understands each message
-        if taken < len(data) or self.count + len(texts) > ROOM:
-            return False
-        matched = []
-        for text, _, wire_bytes in texts:
-            for template in self._templates:
-                if size := template.payload_bytes(text):
-                    kept = text if self.keeps_texts else b""
-                    one = DeltaArrival(template.event, at_ns, at_ns - empty_ns, now_ns - at_ns, size, wire_bytes, kept)
-                    matched.append(one)
-                    break
-            else:
-                return False
-        if complete:
-            matched[-1] = matched[-1]._replace(error_ns=0)  # its last byte ended a read that emptied the socket
-        if not self._matched:
-            self._first_ns = now_ns
-        self._matched += matched
-        self.due = self.keeps_texts or self.count >= MANY or now_ns - self._first_ns > LONG_NS
-        return True
+        """Leave the read to the general path."""
+        return False
 
     def hand_out(self) -> list[DeltaArrival]:
-        """As in C."""
-        matched, self._matched, self.due = self._matched, [], False
-        return matched
+        """Return no deltas."""
+        return []
 
 
 class SocketReader:
@@ -106,7 +42,7 @@ class SocketReader:
     def close(self) -> None:
         """As in C: the socket itself knows that it is closed."""
 
-    def read(self, polled_ns: int, polls: int | None, matcher: TemplateMatcher | None) -> Read | None:
+    def read(self, polled_ns: int, polls: int | None, matcher: TemplateMatcher | None) -> Read:
         """As in C."""
         before_ns = monotonic_ns()  # before the call: the process may lose its core between it and a clock behind it
         try:
@@ -129,6 +65,4 @@ class SocketReader:
         if self.drained:
             self.drained_ns = before_ns
         kernel = stamp_ns is not None
-        if matcher is not None and matcher.ready and kernel and matcher.match(data, at_ns, empty_ns, self.drained):
-            return None
         return Read(data, at_ns, empty_ns, kernel, self.drained)

@@ -19,7 +19,7 @@ from bench.transport.fast.frames import missing_bytes
 from bench.transport.interface import ReplyListener
 from bench.transport.received import Read, Received
 
-try:  # where there was no compiler, the same in Python: slower, with the same results
+try:  # without a compiler deltas are not matched, but decoded like other messages: slower, with the same results
     from bench.transport.fast._compiled import SocketReader, TemplateMatcher, leading_texts
 
     COMPILED = True

@@ -1,0 +1,96 @@
+"""The interim analyses of a comparison as a table: the estimate of each primary metric with the bounds that decide.
+
+At an analysis with critical value c these bounds are d ∓ T⁻¹(Φ(c))·SE, with T of the analysis's degrees of freedom: a
+metric is worse if the lower one is beyond the margin, and passes if the upper one is below it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from reports.blocks import MARKS, Cell, Column, Table, row_of
+from reports.finding_sentences import shown
+from reports.looks.decision import Decision
+from reports.looks.sequence import End, InterimStatistic, Look
+from reports.numbers import NBSP, NONE, count
+from reports.question import Question
+from reports.statistics.differences import Scale
+from reports.wording.verdicts import as_share, figure, margin, said, signed
+
+REASONS: dict[End, str] = {
+    "regressed": "A primary metric is worse than its margin allows.",
+    "not_regressed": "No primary metric is worse than its margin allows.",
+    "futility": "It had become unlikely that a further analysis would decide, so the run was stopped.",
+    "final_analysis": "The final analysis was inconclusive.",
+    "invalid": "By then its targets could no longer be compared, so nothing was decided.",
+    "stopped_by_user": "The run was ended by hand; only bounds that were crossed by then count.",
+    "pending": "The run goes on.",
+    "no_analysis": "The run ended before its first interim analysis.",
+}
+
+
+def interim_analyses(decision: Decision) -> Table | None:
+    """Return a row for each analysis; None if no analysis has an estimate."""
+    looks, rulings = decision.course.looks, decision.course.rulings
+    if not any(_is_estimated(seen) for look in looks for seen in look.seen):
+        return None
+    head = [Column("analysis"), Column("pairs"), *(Column(figure(gate)) for gate in decision.gates)]
+    rows = []
+    for k, look in enumerate(looks):
+        cells = [
+            Cell(
+                _estimate(gate, look, look.seen[at]),
+                MARKS[ruling.word].glyph + NBSP + shown(decision.findings[at]) if ruling.look == k else "",
+            )
+            for at, (gate, ruling) in enumerate(zip(decision.gates, rulings, strict=True))
+        ]
+        rows.append(row_of([f"{k + 1} of {len(decision.plan.analyses)}", count(look.pairs), *cells]))
+    return Table(tuple(head), tuple(rows), stacked=True)
+
+
+def _is_estimated(seen: InterimStatistic) -> bool:
+    return math.isfinite(seen.d) and not seen.untested
+
+
+def _estimate(gate: Question, look: Look, seen: InterimStatistic) -> str:
+    """+47 % (+10 % to +95 %); a dash if the analysis has no estimate."""
+    if not _is_estimated(seen):
+        return NONE
+    known = math.isfinite(seen.se) and math.isfinite(seen.df) and math.isfinite(look.c)
+    reach = float(stdtrit(seen.df, float(ndtr(look.c)))) * seen.se if known else math.inf
+    return f"{_said(gate, seen.d)} ({_said(gate, seen.d - reach)} to {_said(gate, seen.d + reach)})"
+
+
+def _said(gate: Question, value: float) -> str:
+    """+47 %, +1.2 points; without a number if it has no end."""
+    unit: Scale = "points" if gate.kind == "rate" else "ratio"
+    return signed(as_share(value, unit), unit)
+
+
+def verdict_lines(decision: Decision) -> list[str]:
+    """Return a sentence for each primary metric: its verdict, its estimate, and that corrected for the early stop."""
+    lines = []
+    for at, ruling in enumerate(decision.course.rulings):
+        gate, look = decision.gates[at], decision.course.looks[ruling.look]
+        seen = look.seen[at]
+        why = f" ({said(ruling.reason)})" if ruling.reason else ""
+        verdict = f"{MARKS[ruling.word].glyph} {figure(gate)} {shown(decision.findings[at])}{why}"
+        estimate = f": {_said(gate, seen.d)}" if _is_estimated(seen) else ""
+        early = math.isfinite(ruling.corrected) and ruling.word != "inconclusive"
+        better = f", corrected for the early stop {_said(gate, ruling.corrected)}" if early else ""
+        allowed = f"; the margin is {margin(gate.margin, gate.metric)}"
+        lines.append(f"{verdict} at {count(look.pairs)}{NBSP}pairs{estimate}{better}{allowed}.")
+    return lines
+
+
+def end_reason(decision: Decision) -> str:
+    """Return the sentence that says what ended the analyses, and what is not in the verdict."""
+    held, planned = decision.course.looks, decision.plan.analyses
+    at = f"Stopped at analysis {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
+    at = "" if decision.course.reason == "pending" else at
+    beyond = (
+        f" {count(decision.after)} whole pairs after that analysis are not in the verdict." if decision.after else ""
+    )
+    return f"{at}{REASONS[decision.course.reason]}{beyond}"
