@@ -50,10 +50,7 @@ from bench.plan.turn_plan import SOUNDS, Cue
 from bench.plan.turns import Step, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect, Feature
-from bench.protocol.dialects import GLM as GLM_DIALECT
-from bench.protocol.dialects import INWORLD as INWORLD_DIALECT
 from bench.protocol.dialects import QWEN as QWEN_DIALECT
-from bench.protocol.dialects import STEPFUN as STEPFUN_DIALECT
 from bench.protocol.dialects import XAI as XAI_DIALECT
 from bench.protocol.openai import FORMATS, OpenAI
 from bench.protocol.openai_ga import GA
@@ -68,10 +65,7 @@ from bench.simulator.voice import RecordedReply, build_reply
 from bench.simulator.wire import (
     AZURE_GA,
     AZURE_PREVIEW,
-    GLM,
-    INWORLD,
     QWEN,
-    STEPFUN,
     VOICE_LIVE,
     XAI,
     Ids,
@@ -101,7 +95,7 @@ from tests.helpers import (
 from tests.memory_transport import LiveTransport, PeerAnswer, VirtualClock
 
 START_NS = 1_000 * S
-WIRES = {wire.name: wire for wire in (XAI, INWORLD, QWEN, GLM, STEPFUN)} | {
+WIRES = {wire.name: wire for wire in (XAI, QWEN)} | {
     "ga": AZURE_GA,
     "preview": AZURE_PREVIEW,
     "voice-live": VOICE_LIVE,
@@ -450,7 +444,7 @@ OF_VOICE_LIVE: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
     for name in get_args(DetectorName)
     if name.startswith("azure_")
 }
-OTHERS = (XAI_DIALECT, INWORLD_DIALECT, QWEN_DIALECT, GLM_DIALECT, STEPFUN_DIALECT)
+OTHERS = (XAI_DIALECT, QWEN_DIALECT)
 TALKS_OF_OTHERS = [
     pytest.param(way, dialect, id=f"{way}-{dialect.name}")
     for dialect in OTHERS

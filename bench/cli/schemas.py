@@ -137,7 +137,14 @@ def truth_line() -> Schema:
             "timestamp_source": one_of("kernel", "userspace"),
         }
         | {"event_id": maybe(TEXT), "response": maybe(TEXT)},
-        {"from_byte": COUNT, "to_byte": COUNT, "item": TEXT, "call": TEXT, "audio_end_ms": COUNT},
+        {
+            "from_byte": COUNT,
+            "to_byte": COUNT,
+            "item": TEXT,
+            "call": TEXT,
+            "audio_end_ms": COUNT,
+            "not_simulated": {"type": "array", "items": TEXT},
+        },
     )
     opened = record({"session": TEXT, "direction": {"const": "open"}, "at_ns": WHOLE, "token": maybe(COUNT)})
     refused = record({"direction": {"const": "refused"}, "at_ns": WHOLE, "status": WHOLE, "code": TEXT})

@@ -64,12 +64,6 @@ def simulate(
             f"See {see('simulator', 'faults')}."
         ),
     ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Take only what the types of the official SDK allow, which refuses nearly all nulls."
-        ),
-    ] = False,
     deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages for clients that offer it.")] = False,
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that share the port, for more load than one core carries.")
@@ -112,9 +106,7 @@ def simulate(
     with listen(host, port) if workers == 1 else reserve(host, port) as listener:
         ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
         log = TruthLog(ground_truth, chosen.name, seed) if ground_truth else None
-        offer = Offer(
-            chosen, load_replies(), seed, authenticator, _tls(ca) if ca else None, deflate, log, identity, strict
-        )
+        offer = Offer(chosen, load_replies(), seed, authenticator, _tls(ca) if ca else None, deflate, log, identity)
         facts = _facts(host, listener.getsockname()[1], ca)
 
         def ready(endpoint: str | None, pids: list[int]) -> None:

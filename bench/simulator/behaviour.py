@@ -61,6 +61,8 @@ class EventReceipt(NamedTuple):
     item_id: str | None = None
     call_id: str | None = None
     audio_end_ms: int | None = None  # how much a truncate left of the item
+    not_simulated: Sequence[str] = ()
+    """Parameters that were taken and changed nothing."""
 
 
 ReceiptFields = dict[str, Any]  # what a receipt says further, by the names of its fields
@@ -147,6 +149,7 @@ class Behaviour(SimulatedSession):
         self.session = EffectiveSession(form_of(dialect), ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect)
+        self._noted: list[str] = []
         self._uncut, self._rng = profile.ignored_truncate_share, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
         quota, self._servers = quota or Quota(UNLIMITED), servers or Servers()
@@ -188,11 +191,14 @@ class Behaviour(SimulatedSession):
         if not isinstance(event_type, str) or event_type not in self._events:
             raise checks.rejected_value(EventPlace("type"), event_type, self._events)
         kind = self._events[event_type]
-        place = EventPlace("", self._dialect.strict)
-        return kind.handler(self, checks.accepted(kind.table, {}, event, place, required=kind.required), at_ns)
+        self._noted = []
+        receipt = kind.handler(
+            self, checks.accepted(kind.table, {}, event, EventPlace(), required=kind.required), at_ns
+        )
+        return (receipt or {}) | ({"not_simulated": self._noted} if self._noted else {})
 
     def _session_update(self, event: Json, at_ns: int) -> None:
-        place = EventPlace("session", self._dialect.strict)
+        place = EventPlace("session", self._noted)
         self.session.update(event["session"], place, has_spoken=self._conversation.has_spoken())
         self._tell_session(at_ns, "updated", self._delays.session_updated)
 
@@ -236,7 +242,7 @@ class Behaviour(SimulatedSession):
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
         ignored = TOLERATED_RESPONSE_KEYS if self._dialect.tolerant else ()
-        place = EventPlace("response", self._dialect.strict)
+        place = EventPlace("response", self._noted)
         table = self.session.form.response or {}
         wanted = checks.accepted(table, {}, event.get("response", {}), place, ignored=ignored)
         if "additional_instructions" in event:

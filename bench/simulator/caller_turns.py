@@ -29,7 +29,6 @@ from bench.units import NS_PER_MS
 
 MISHEARD = "mumble"
 SPEAKER = "speaker_1"
-LOGPROB = -0.1  # of every token
 FAMILY = "conversation.item.input_audio_transcription"
 
 _TOKEN = re.compile(r"\s?\S+")
@@ -69,7 +68,7 @@ def _misheard(words: int, share: float) -> int:
 class Transcription:
     """Writes down a piece of the caller's audio, `audio_ms` long: `item`, which has its transcript once it was told.
 
-    `segment_ids` makes the ids of its segments. `logprobs`: whether it tells how sure it is of each token.
+    `segment_ids` makes the ids of its segments.
     """
 
     item: ConversationItem
@@ -78,7 +77,6 @@ class Transcription:
     outbox: Outbox
     transcript: str
     segment_ids: Callable[[], str]
-    logprobs: bool = False
 
     def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[OutboxStep]:
         """What is told of it, with deltas ahead where the vocabulary has them."""
@@ -112,19 +110,12 @@ class Transcription:
     def _delta(self, piece: str, due_ns: int) -> Outgoing:
         padding = self.outbox.obfuscation()
         further: Json = {"obfuscation": padding} if padding else {}
-        return self._event("delta", {"delta": piece} | self._sureness(piece) | further, due_ns)
+        return self._event("delta", {"delta": piece} | further, due_ns)
 
     def _completed(self, due_ns: int) -> Outgoing:
         self.item.body["content"][0]["transcript"] = self.transcript
         told: Json = {"transcript": self.transcript, "usage": self._usage()}
-        return self._event("completed", told | self._sureness(self.transcript), due_ns)
-
-    def _sureness(self, words: str) -> Json:
-        """How sure the model is of each token, where it tells: a whisper model does not."""
-        if not self.logprobs or self._whisper:
-            return {}
-        tokens = _TOKEN.findall(words)
-        return {"logprobs": [{"token": each, "bytes": list(each.encode()), "logprob": LOGPROB} for each in tokens]}
+        return self._event("completed", told, due_ns)
 
     def _usage(self) -> Json:
         if self._whisper:
@@ -295,7 +286,6 @@ class CallerTurns:
                 self._outbox,
                 self._hearer.heard(audio_ms),
                 partial(self._conversation.ids.new, "seg"),
-                heard.logprobs,
             )
             if drawn(self._transcripts.failure_rate, self._rng):
                 self._outbox.plan([(completed_ns, told.failed)])

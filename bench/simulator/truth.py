@@ -48,6 +48,7 @@ in          an event that was received
   from_byte, to_byte  of an append: its place in the session's stream of input audio, from_byte ≤ b < to_byte
   item, call        id of the item, and of the function call, that it is about
   audio_end_ms      of a truncate that was accepted: how much audio it left of the item
+  not_simulated     parameters of it that services take and that change nothing here, if there are any
 end         the simulator ended as it was asked to, after all that it sent; with workers one line from each
   sessions, events  how many it served and sent
   late_p50_ms, late_p99_ms   send_start_ns − due_ns: bounds, in steps of 0.1 ms, under which so many of its events lie
@@ -115,6 +116,8 @@ class TruthLog:
         if event.to_byte is not None:
             line |= {"from_byte": event.from_byte, "to_byte": event.to_byte}
         further = {"item": event.item_id, "call": event.call_id, "audio_end_ms": event.audio_end_ms}
+        if event.not_simulated:
+            line["not_simulated"] = event.not_simulated
         self._write(line | {key: value for key, value in further.items() if value is not None})
 
     def opened(self, session: str, token: int | None, at_ns: int) -> None:

@@ -80,23 +80,18 @@ GA = WireNames(
 class WireDialect(NamedTuple):
     """Says how a service speaks, and how it reads.
 
-    `tolerant`: it takes what Azure's legacy clients send. `strict`: it takes no null but where the official SDK's types
-    have one. `deployed`: models that transcribe are named by their deployments. `transcribes`: the session answers
-    nothing, but writes down what it hears. `formats`: of audio that it takes and gives; the first is its own.
-    `greeting`: the event that comes ahead of session.created, where one does.
+    `tolerant`: it takes what Azure's legacy clients send. `deployed`: models that transcribe are named by their
+    deployments. `transcribes`: the session answers nothing, and transcribes what it hears. `formats`: of audio that it
+    takes and gives; the first is its own. `greeting`: the event that comes ahead of session.created, if one does.
     """
 
     name: str
     names: WireNames
     tolerant: bool = False
-    strict: bool = False
     deployed: bool = False
     transcribes: bool = False
     formats: tuple[AudioFormatName, ...] = tuple(FORMATS)
     greeting: str | None = None
-
-    def read_strictly(self) -> WireDialect:
-        return self._replace(strict=True, tolerant=False)
 
     def speaking(self, formats: tuple[AudioFormatName, ...] | None) -> WireDialect:
         """The same with other formats of audio; None: with its own."""
@@ -116,10 +111,7 @@ AGENT_PATH = "/agent/"
 """Below it agents are called, each way by its name."""
 AGENT = WireDialect("agent", GA)
 XAI = WireDialect("xai", GA, formats=tuple(RATED_FORMATS), greeting="conversation.created")
-INWORLD = WireDialect("inworld", GA, formats=tuple(RATED_FORMATS))
 QWEN = WireDialect("qwen", PREVIEW)
-GLM = WireDialect("glm", PREVIEW)
-STEPFUN = WireDialect("stepfun", PREVIEW)
 
 
 class RejectedError(Exception):

@@ -30,7 +30,7 @@ def test_the_wheel_holds_the_tool_and_works_whatever_lies_beside_a_locust_file(
 
     python, folder = installed(wheel, tmp_path), hostile_folder(tmp_path / "user")
     it_prints_the_pages_that_its_messages_name(tmp_path, python)
-    with quick_simulator(tmp_path, "--strict") as simulator:
+    with quick_simulator(tmp_path) as simulator:
         a_run_is_reported(folder, python, simulator)
     a_locust_file_with_the_name_of_the_tools_package_is_told_so_in_one_line(folder, python)
 

@@ -18,14 +18,8 @@ from bench.simulator.wire import (
     AZURE_GA,
     AZURE_PREVIEW,
     GA,
-    GLM,
-    INWORLD,
     OPENAI_GA,
     OPENAI_PREVIEW,
-    QWEN,
-    STEPFUN,
-    VOICE_LIVE,
-    XAI,
     WireDialect,
 )  # fmt: skip
 from tests.simulator.builders import (
@@ -558,6 +552,34 @@ def test_nothing_raises_and_each_response_that_was_created_is_done_once(
         assert all(item.get("status", "completed") in ("completed", "incomplete") for item in response["output"])
 
 
-@pytest.mark.parametrize("dialect", [QWEN, GLM, STEPFUN, XAI, INWORLD, VOICE_LIVE])
-def test_a_service_that_is_read_strictly_opens_the_same_session(dialect: WireDialect) -> None:
-    assert build_behaviour(dialect.read_strictly()).session.shown == build_behaviour(dialect).session.shown
+@pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
+def test_a_null_for_a_setting_leaves_it_as_it_was(dialect: WireDialect) -> None:
+    """Clients that send the SDK's types whole send a null for all that they leave out."""
+    voice: dict[str, Any] = (
+        {"type": "realtime", "audio": {"output": {"voice": None}, "input": None}}
+        if dialect.names is GA
+        else {"voice": None, "input_audio_format": None}
+    )
+    behaviour = build_behaviour(dialect)
+    before = dict(behaviour.session.shown)
+    answers(behaviour, {"type": "session.update", "session": voice | {"instructions": None}})
+
+    assert behaviour.session.shown == before
+
+
+def test_turn_detection_ends_by_a_null() -> None:
+    behaviour = build_behaviour(AZURE_PREVIEW)
+    answers(behaviour, {"type": "session.update", "session": {"turn_detection": None}})
+
+    assert behaviour.session.shown["turn_detection"] is None
+
+
+def test_parameters_that_are_not_simulated_are_taken_and_noted() -> None:
+    behaviour = build_behaviour(AZURE_GA)
+    before = dict(behaviour.session.shown)
+    update = {"type": "session.update", "session": {"type": "realtime", "tracing": "auto", "prompt": {"id": "pmpt_1"}}}
+    receipt = behaviour.receive(update, AT_NS)
+
+    assert receipt.not_simulated == ["session.tracing", "session.prompt"]
+    assert behaviour.session.shown == before
+    assert behaviour.receive({"type": "input_audio_buffer.clear"}, AT_NS).not_simulated == ()

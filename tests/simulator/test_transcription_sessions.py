@@ -8,7 +8,6 @@ import pytest
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import KnownWords
-from bench.simulator.session.check_tables import LOGPROBS
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
@@ -68,7 +67,6 @@ def test_it_is_announced_and_updated_as_what_it_is(dialect: WireDialect) -> None
     assert types([created, updated]) == [f"{family}.created", f"{family}.updated"]
     for event in (created, updated):
         assert event["session"]["object"] == "realtime.transcription_session"
-        assert event["session"]["include"] is None
         assert not {"voice", "output_modalities", "modalities", "instructions", "tools"} & event["session"].keys()
     if dialect.names is GA:
         assert created["session"]["type"] == "transcription"
@@ -121,37 +119,6 @@ def test_it_cannot_be_made_a_session_that_answers(dialect: WireDialect) -> None:
 
     assert error["error"]["code"] == "invalid_parameter"
     assert "Passing a realtime session update event to a transcription session" in error["error"]["message"]
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_log_probabilities_come_where_they_are_asked_for(dialect: WireDialect) -> None:
-    events = heard(transcriber(dialect, "gpt-4o-transcribe", include=[LOGPROBS]))
-
-    for event in all_of(events, ".delta"):
-        (token,) = event["logprobs"]
-        assert (token["token"], bytes(token["bytes"]).decode()) == (event["delta"], event["delta"])
-    completed = one(events, ".completed")
-    assert "".join(token["token"] for token in completed["logprobs"]) == completed["transcript"]
-    assert all(token["logprob"] < 0 for token in completed["logprobs"])
-    assert_typed(dialect, events)
-
-
-def test_a_session_that_answers_tells_them_too() -> None:
-    behaviour = build_behaviour(OPENAI_GA)
-    transcription = {"input": {"transcription": {"model": "gpt-4o-transcribe"}, "turn_detection": None}}
-    session = {"type": "realtime", "audio": transcription, "include": [LOGPROBS]}
-    events = answers(behaviour, {"type": "session.update", "session": session}, append(500), COMMIT)
-
-    assert one(events, "transcription.completed")["logprobs"]
-    assert_typed(OPENAI_GA, events)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_whisper_model_knows_none_and_nobody_gets_them_unasked(dialect: WireDialect) -> None:
-    asked = heard(transcriber(dialect, "whisper-1", include=[LOGPROBS]))
-    unasked = heard(transcriber(dialect, "gpt-4o-transcribe"))
-
-    assert not any("logprobs" in event for event in asked + unasked)
 
 
 @pytest.mark.parametrize("dialect", IN_GA)

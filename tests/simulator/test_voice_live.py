@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import PCM16_16K
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.session.check_tables import LOGPROBS
 from bench.simulator.wire import VOICE_LIVE
 from tests.simulator.builders import (
     AT_NS,
@@ -84,10 +83,9 @@ def test_settings_of_a_typed_client_are_taken_and_shown() -> None:
         max_response_output_tokens="inf",
         reasoning_effort="low",
         interim_response=models.LlmInterimResponseConfig(triggers=["latency"], instructions="Say that you look it up."),
-        include=[LOGPROBS],
         metadata={"caller": "4711"},
     ).as_dict()
-    behaviour = build_behaviour(VOICE_LIVE.read_strictly())
+    behaviour = build_behaviour(VOICE_LIVE)
     (updated,) = answers(behaviour, {"type": "session.update", "session": wanted})
 
     shown = updated["session"]

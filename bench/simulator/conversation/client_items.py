@@ -164,19 +164,19 @@ class ItemReader:
     """Reads items of one session; those that have no id get one. Audio in them is of the format `heard`."""
 
     def __init__(self, conversation: Conversation, dialect: WireDialect) -> None:
-        self._conversation, self._ids, self._strict = conversation, conversation.ids, dialect.strict
+        self._conversation, self._ids = conversation, conversation.ids
         self._check = VOICE_LIVE_ITEMS if dialect.name == VOICE_LIVE.name else ITEMS[dialect.names]
 
     def item(self, wanted: Any, heard: AudioFormat) -> ConversationItem:
         """The item that a client describes. Raises RejectedError."""
-        place = EventPlace("item", self._strict)
+        place = EventPlace("item")
         if wanted is None:
             raise missing(place)
         return self._described(wanted, heard, place)
 
     def response_input(self, wanted: Sequence[Any], heard: AudioFormat) -> list[ConversationItem]:
         """The items that a response reads instead of the conversation, described or referred to."""
-        items, place = [], EventPlace("response.input", self._strict)
+        items, place = [], EventPlace("response.input")
         for number, described in enumerate(wanted):
             where = place.entry(number)
             if isinstance(described, dict) and described.get("type") == "item_reference":

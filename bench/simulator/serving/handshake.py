@@ -38,13 +38,10 @@ from bench.simulator.wire import (
     AGENT_PATH,
     AZURE_GA,
     AZURE_PREVIEW,
-    GLM,
     GPT_LIVE,
-    INWORLD,
     OPENAI_GA,
     OPENAI_PREVIEW,
     QWEN,
-    STEPFUN,
     VOICE_LIVE,
     XAI,
     WireDialect,
@@ -109,9 +106,9 @@ UNDERLYING_MODELS = {  # Azure's session.model names the model behind the deploy
     "gpt-realtime": "gpt-realtime-2025-08-28",
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
-PATHS = {"/api-ws/v1/realtime": QWEN, "/api/paas/v4/realtime": GLM, "/api/v1/realtime/session": INWORLD}
+PATHS = {"/api-ws/v1/realtime": QWEN}
 """Paths of services that speak the Realtime API with differences of their own."""
-MODELS = {"grok-": XAI, "step": STEPFUN}
+MODELS = {"grok-": XAI}
 """How models are called of such services that have OpenAI's path."""
 DEFAULT_FORMAT = "pcm16@16000"
 """The format of agents whose caller does not say it."""
@@ -258,8 +255,7 @@ def _shown(authenticator: Authenticator, headers: Mapping[str, str], query: Mapp
     kind = scheme.lower() if space else None
     bearer = credentials if kind == "bearer" else None
     if authenticator.key is not None:
-        basic = credentials if kind == "basic" else None  # a key of Inworld's is sent as it is
-        offers = (headers.get("api-key"), query.get("api-key"), bearer, basic)
+        offers = (headers.get("api-key"), query.get("api-key"), bearer)
         key, offered = authenticator.key.encode(), (offer for offer in offers if offer is not None)
         matches = [hmac.compare_digest(offer.encode(errors="surrogateescape"), key) for offer in offered]
         if any(matches):  # of a list: all are compared, so the time taken tells nothing

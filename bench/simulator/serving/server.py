@@ -59,10 +59,7 @@ ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
 
 @dataclass(frozen=True)
 class Offer:
-    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it.
-
-    `strict`: only what the official SDK's types allow is taken.
-    """
+    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
 
     profile: Profile
     replies: Sequence[RecordedReply]
@@ -72,7 +69,6 @@ class Offer:
     deflate: bool = False
     truth: TruthLog | None = None
     identity: Identity | None = None
-    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,8 +227,6 @@ class Server:
         spoken = accepted.dialect
         if spoken.names is GA:
             spoken = spoken.speaking(self._offer.profile.formats)
-        if self._offer.strict:
-            spoken = spoken.read_strictly()
         return Behaviour(spoken, *what, self._quota, self._servers)
 
     def _note_fault(self, struck: StruckFault) -> None:

@@ -10,6 +10,7 @@ from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.profile import EFFORTS
 from bench.simulator.session.checks import (
+    not_simulated,
     CheckTable,
     EventPlace,
     Nullable,
@@ -44,7 +45,6 @@ CHOSEN_FUNCTION = shape({"type": anything, "name": text}, "name")
 TOOL_CHOICE = choice_or(by_type({"function": CHOSEN_FUNCTION}), "auto", "none", "required")
 
 
-LOGPROBS = "item.input_audio_transcription.logprobs"
 SOME_TOKENS = whole(0, 1 << 40)
 
 
@@ -68,8 +68,6 @@ truncation = choice_or(
     "auto",
     "disabled",
 )
-tracing = choice_or(shape({"workflow_name": text, "group_id": text, "metadata": free_object}), "auto")
-prompt = shape({"id": text, "version": Nullable(text), "variables": Nullable(free_object)}, "id")
 reasoning = shape({"effort": choice(*EFFORTS)})
 
 
@@ -215,7 +213,7 @@ PREVIEW_SESSION: CheckTable = {
     "tool_choice": TOOL_CHOICE,
     "temperature": number(0.6, 1.2),
     "max_response_output_tokens": PREVIEW_CAP,
-    "tracing": Nullable(tracing),
+    "tracing": not_simulated,
 }
 
 
@@ -233,9 +231,9 @@ def ga_session_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTa
         "truncation": truncation,
         "tools": TOOLS,
         "tool_choice": TOOL_CHOICE,
-        "tracing": Nullable(tracing),
-        "prompt": Nullable(prompt),
-        "include": array(choice(LOGPROBS)),
+        "tracing": not_simulated,
+        "prompt": not_simulated,
+        "include": not_simulated,
         "parallel_tool_calls": flag,
         "reasoning": reasoning,
     }
@@ -250,14 +248,14 @@ def ga_transcription_table(transcriber: SettingCheck, format: SettingCheck) -> C
     return {
         "type": choice("transcription"),
         "audio": {"input": ga_hearing(transcriber, format)},
-        "include": array(choice(LOGPROBS)),
+        "include": not_simulated,
     }
 
 
 PREVIEW_TRANSCRIPTION: CheckTable = {
     **PREVIEW_HEARING,
     "input_audio_transcription": PREVIEW_TRANSCRIBER,  # it cannot be put out: there would be nothing left to do
-    "include": array(choice(LOGPROBS)),
+    "include": not_simulated,
     "modalities": PREVIEW_MODALITIES,
 }
 
@@ -289,7 +287,7 @@ def ga_response_table(format: SettingCheck) -> CheckTable:
         "tools": TOOLS,
         "tool_choice": TOOL_CHOICE,
         "max_output_tokens": GA_CAP,
-        "prompt": Nullable(prompt),
+        "prompt": not_simulated,
         "parallel_tool_calls": flag,
         "reasoning": reasoning,
     }

@@ -1,10 +1,9 @@
 """Checks of what clients send. A check takes a value and its place; it returns what is stored, or raises RejectedError.
 A table maps a key to a check, or to a further table for a nested object.
 
-An update is merged into a copy: it is taken whole or not at all. A null is as if its key were not there, for some
-clients send one for all that they leave out, unless the key is `Nullable`: then null means something. Strictly, no
-other null is taken: those are the keys for which the official SDK's types, or their texts, have a null.
-Keys that are tolerated but mean nothing are in no table: `merged` is told to drop them.
+An update is merged into a copy: it is taken whole or not at all. A null is as if its key were not there, since some
+clients send one for all that they leave out, unless the key is `Nullable`: then null means something. A key that is
+`not_simulated` is taken and noted, and changes nothing.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from bench.simulator.wire import Json, RejectedError
 
 
 class EventPlace(NamedTuple):
-    """Where a value stands in a client's event, and whether that is read strictly."""
+    """The place of a value in a client's event. `noted` collects the places of parameters that are not simulated."""
 
     path: str = ""
-    strict: bool = False
+    noted: list[str] | None = None
 
     def key(self, name: str) -> EventPlace:
-        return EventPlace(f"{self.path}.{name}" if self.path else name, self.strict)
+        return EventPlace(f"{self.path}.{name}" if self.path else name, self.noted)
 
     def entry(self, number: int) -> EventPlace:
-        return EventPlace(f"{self.path}[{number}]", self.strict)
+        return EventPlace(f"{self.path}[{number}]", self.noted)
 
 
 SettingCheck = Callable[[Any, EventPlace], Any]
@@ -89,8 +88,10 @@ def accepted(
         if entry is None and key not in ignored:
             raise RejectedError("unknown_parameter", f"Unknown parameter: '{where.path}'.", where.path)
         if value is None and not isinstance(entry, Nullable):
-            if place.strict:
-                raise rejected_type(where, "a value, but got null instead")
+            continue
+        if entry is not_simulated:
+            if place.noted is not None:
+                place.noted.append(where.path)
         elif entry is not None:
             result[key] = entry(value, where) if callable(entry) else accepted(entry, result.get(key, {}), value, where)
     return result
@@ -156,6 +157,11 @@ def some(check: SettingCheck) -> SettingCheck:
 
 
 def anything(value: Any, place: EventPlace) -> Any:
+    return value
+
+
+def not_simulated(value: Any, place: EventPlace) -> Any:
+    """Mark a key that services take, and that changes nothing here."""
     return value
 
 

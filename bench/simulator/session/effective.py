@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
-from bench.simulator.session.check_tables import LOGPROBS
 from bench.simulator.session.checks import CheckTable, EventPlace, accepted, missing
 from bench.simulator.wire import Json, RejectedError
 from bench.units import NS_PER_MS
@@ -40,15 +39,11 @@ class Detection:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """How the caller is heard. `transcriber` is the model that writes it down, None: nobody does.
-
-    `logprobs`: whether it tells how sure it is of each token.
-    """
+    """How the caller is heard. `transcriber` is the model that transcribes; None if none does."""
 
     format: AudioFormat
     detection: Detection | None
     transcriber: str | None
-    logprobs: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +128,6 @@ def flat_input(session: Json, format: AudioFormat) -> InputSettings:
         format,
         detection_of(session["turn_detection"]),
         transcriber_of(session["input_audio_transcription"]),
-        LOGPROBS in (session.get("include") or ()),
     )
 
 

@@ -19,7 +19,7 @@ from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.session import check_tables, voice_live_form
-from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, modalities, turn_detection
+from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
 from bench.simulator.session.checks import (
     CheckTable,
     EventPlace,
@@ -27,10 +27,8 @@ from bench.simulator.session.checks import (
     SettingCheck,
     anything,
     array,
-    by_type,
     choice,
     flag,
-    free_object,
     one_of_whole,
     shape,
     text,
@@ -46,7 +44,7 @@ from bench.simulator.session.effective import (
     flat_session,
     transcriber_of,
 )
-from bench.simulator.wire import GA, GLM, INWORLD, QWEN, STEPFUN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
+from bench.simulator.wire import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
 
 WITHOUT_DETECTION = "gpt-realtime-whisper"
 TYPED_KEYS = ("model", "client_secret")  # of the SDK's preview types, which some clients send whole
@@ -82,9 +80,6 @@ def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat 
         "truncation": "auto",
         "tools": [],
         "tool_choice": "auto",
-        "tracing": None,
-        "prompt": None,
-        "include": None,
         "expires_at": expires_at_s,
     }
 
@@ -93,12 +88,12 @@ def preview_transcription(session_id: str, model: str, expires_at_s: int) -> Jso
     shown = preview_session(session_id, model, expires_at_s)
     kept = ("id", SIMULATOR_MARK, "expires_at", "turn_detection")
     heard = [key for key in shown if key.startswith("input_audio_")]
-    return {"object": TRANSCRIPTION_OBJECT, "include": None} | {key: shown[key] for key in (*kept, *heard)}
+    return {"object": TRANSCRIPTION_OBJECT} | {key: shown[key] for key in (*kept, *heard)}
 
 
 def ga_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
     shown = ga_session(session_id, model, expires_at_s)
-    kept = {key: shown[key] for key in ("id", SIMULATOR_MARK, "expires_at", "include")}
+    kept = {key: shown[key] for key in ("id", SIMULATOR_MARK, "expires_at")}
     heard = {"audio": {"input": shown["audio"]["input"]}}
     return {"type": "transcription", "object": TRANSCRIPTION_OBJECT} | kept | heard
 
@@ -115,7 +110,6 @@ def _ga_input(session: Json) -> InputSettings:
         check_tables.format_of(heard["format"]),
         detection_of(heard["turn_detection"]),
         transcriber_of(heard["transcription"]),
-        check_tables.LOGPROBS in (session["include"] or ()),
     )
 
 
@@ -268,46 +262,6 @@ QWEN_FORM = like_preview(
 )
 
 
-# GLM-Realtime: formats with their rate in their name, and turns that the client ends by default
-
-GLM_FORMATS = {"pcm": PCM16_16K, "pcm16": PCM16_16K, "pcm24": PCM16}
-
-
-def _glm_detection(value: Any, place: EventPlace) -> Any:
-    by_client = isinstance(value, dict) and value.get("type") == "client_vad"
-    return None if by_client else turn_detection(ga=False)(value, place)
-
-
-GLM_FORM = like_preview(
-    {"voice": "tongtong", "input_audio_format": "pcm16", "output_audio_format": "pcm", "turn_detection": None},
-    {
-        "voice": text,
-        "input_audio_format": choice(*GLM_FORMATS),
-        "output_audio_format": choice("pcm"),
-        "turn_detection": Nullable(_glm_detection),
-        "input_audio_transcription": TRANSCRIBER,
-        "beta_fields": free_object,
-    },
-    lambda session: GLM_FORMATS[session["input_audio_format"]],
-)
-
-
-# StepFun: 24 kHz, always aloud
-
-STEPFUN_FORM = like_preview(
-    {"turn_detection": None},
-    {
-        "tools": SHELLED,
-        "voice": text,
-        "modalities": modalities(["audio", "text"], ["text", "audio"]),
-        "input_audio_format": choice("pcm16"),
-        "output_audio_format": choice("pcm16"),
-        "turn_detection": Nullable(by_type({"server_vad": turn_detection(ga=False)})),
-    },
-    lambda session: PCM16,
-)
-
-
 # xAI: voice and turn detection at the top
 
 
@@ -340,33 +294,12 @@ def _sunk(session: Json) -> Json:
     return session | {"audio": {"input": heard, "output": session["audio"]["output"] | {"voice": session["voice"]}}}
 
 
-# Inworld: a model of its own for each stage, and audio with its text
-
-
-def inworld_form(ga: SessionForm) -> SessionForm:
-    """GA's form, in which voices are anything, and a reply is audio with its text."""
-    audio: Any = ga.table["audio"]
-    said = {**audio["output"], "voice": text, "model": text}
-    both = modalities(["audio", "text"], ["text", "audio"], ["text"])
-    return replace(
-        ga,
-        opened=lambda session_id, model, expires_at_s: (
-            ga.opened(session_id, model, expires_at_s) | {"output_modalities": ["audio", "text"]}
-        ),
-        table={**ga.table, "audio": {**audio, "output": said}, "output_modalities": both, "providerData": free_object},
-        response={**(ga.response or {}), "output_modalities": both},
-    )
-
-
 # All of them
 
 FORMS: Mapping[str, Callable[[WireDialect], SessionForm]] = {
     VOICE_LIVE.name: lambda dialect: voice_live_form.FORM,
     QWEN.name: lambda dialect: QWEN_FORM,
-    GLM.name: lambda dialect: GLM_FORM,
-    STEPFUN.name: lambda dialect: STEPFUN_FORM,
     XAI.name: lambda dialect: xai_form(ga_form(dialect)),
-    INWORLD.name: lambda dialect: inworld_form(ga_form(dialect)),
 }
 """The forms of sessions of a service by the name of its dialect, of all but OpenAI and Azure OpenAI."""
 

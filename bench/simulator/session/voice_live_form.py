@@ -13,8 +13,9 @@ from typing import Any
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
 from bench.protocol.openai import FORMATS
 from bench.protocol.voice_live import SPOKEN_FORMATS
-from bench.simulator.session.check_tables import GA_VOICE, LOGPROBS, PREVIEW_CAP, TOOL_CHOICE, TOOLS
+from bench.simulator.session.check_tables import GA_VOICE, PREVIEW_CAP, TOOL_CHOICE, TOOLS
 from bench.simulator.session.checks import (
+    not_simulated,
     CheckTable,
     EventPlace,
     Nullable,
@@ -180,15 +181,12 @@ SESSION: CheckTable = {
     "input_audio_transcription": Nullable(TRANSCRIBER),
     "parallel_tool_calls": flag,
     "max_response_output_tokens": PREVIEW_CAP,
-    "include": array(choice(LOGPROBS)),
+    "include": not_simulated,
 }
 RESPONSE: CheckTable = {
     **SAID,
     "max_output_tokens": PREVIEW_CAP,
-    "commit": flag,  # this and the next three are taken, and mean nothing here
-    "cancel_previous": flag,
-    "append_input_items": array(anything),
-    "input_items": array(anything),
+    **dict.fromkeys(("commit", "cancel_previous", "append_input_items", "input_items"), not_simulated),
 }
 UNSUPPORTED = ("animation", "avatar", "output_audio_timestamp_types")
 

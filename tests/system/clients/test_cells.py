@@ -24,13 +24,13 @@ PATIENT = ("interruption", "cancel")
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    with quick_simulator(tmp_path_factory.mktemp("quick"), "--key", KEY, "--strict") as ready:
+    with quick_simulator(tmp_path_factory.mktemp("quick"), "--key", KEY) as ready:
         yield ready
 
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    with patient_simulator(tmp_path_factory.mktemp("patient"), "--key", KEY, "--strict") as ready:
+    with patient_simulator(tmp_path_factory.mktemp("patient"), "--key", KEY) as ready:
         yield ready
 
 

@@ -12,5 +12,5 @@ from tests.simulator_process import Ready, quick_simulator
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     folder = tmp_path_factory.mktemp("simulator")
-    with quick_simulator(folder, "--strict", "--ground-truth", str(folder / "truth.jsonl")) as ready:
+    with quick_simulator(folder, "--ground-truth", str(folder / "truth.jsonl")) as ready:
         yield ready

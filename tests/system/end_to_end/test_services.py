@@ -12,7 +12,7 @@ import pytest
 
 from bench.probe import probe_target, text_script
 from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat, by_name
-from bench.protocol.dialects import GLM, Glm
+from bench.protocol.dialects import QWEN, Qwen
 from bench.protocol.openai_events import GA_PARTS
 from bench.protocol.settings import SessionSettings
 from bench.run.replay import Replayed, replay_log
@@ -48,20 +48,17 @@ CASES = {
     "qwen_24k": Case(
         "url: '{ws}/api-ws/v1/realtime?model=qwen3.5-omni-flash-realtime', session: {{input_format: pcm16}}", "Tina"
     ),
-    "glm": Case("url: '{ws}/api/paas/v4/realtime'", "tongtong", PCM16_16K),
-    "stepfun": Case("service: stepfun, url: '{ws}/v1/realtime?model=step-audio-2'", "qingchunshaonv"),
-    "inworld": Case("url: '{ws}/api/v1/realtime/session?key={{uuid}}&protocol=realtime'", "Sarah"),
-    "slowed": Case("url: '{ws}/api/paas/v4/realtime'", "tongtong", PCM16_16K),
+    "slowed": Case("url: '{ws}/api-ws/v1/realtime?model=qwen3.5-omni-flash-realtime'", "Tina", PCM16_16K),
 }
 
 
-class Mistaken(Glm):
-    """Takes GLM's `pcm16`, which is 16 kHz, for that of OpenAI."""
+class Mistaken(Qwen):
+    """Takes Qwen's `pcm`, which is 16 kHz, for 24 kHz."""
 
     input_formats = by_name(PCM16)
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        return super().formats(settings) | {"input_audio_format": "pcm16"}
+        return {"input_audio_format": "pcm", "output_audio_format": "pcm"}
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +93,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
         lines = (f"  {name}: {{{case.lines.format(ws=ws)}, api_key_env: KEY}}\n" for name, case in CASES.items())
         file.write_text("targets:\n" + "".join(lines))
         targets = resolve_targets({"KEY": KEY}, ServiceOptions(targets=tuple(CASES), target_file=file))
-        targets[-1] = replace(targets[-1], dialect=Mistaken(GLM.kinds, others=GA_PARTS))
+        targets[-1] = replace(targets[-1], dialect=Mistaken(QWEN.kinds, others=GA_PARTS))
         talks = [gevent.spawn(played, target, CASES[target.label], folder / target.label) for target in targets]
         told = dict(zip(CASES, (talk.get(timeout=GUARD_S) for talk in talks), strict=True))
     lines_of: dict[str, list[dict[str, Any]]] = {}

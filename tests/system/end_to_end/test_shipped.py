@@ -30,7 +30,7 @@ def test_every_scenario_that_is_shipped_is_played_here() -> None:
 def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(tmp_path: Path) -> None:
     """All at once."""
     with ExitStack() as stack:
-        quick = stack.enter_context(quick_simulator(tmp_path, "--strict"))
+        quick = stack.enter_context(quick_simulator(tmp_path))
         plain, over_tls = (stack.enter_context(running_simulator(*words)) for words in ((), ("--tls",)))
         loads = {name: (name, turns, ["-u", "2", "--url", quick.urls["ga"]]) for name, turns in SCENARIOS.items()}
         for way, ready in product(AGENTS, (plain, over_tls)):

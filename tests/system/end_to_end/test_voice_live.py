@@ -28,7 +28,7 @@ from tests.simulator_process import GUARD_S, Ready, quick_simulator
 
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    with quick_simulator(tmp_path_factory.mktemp("voice_live"), "--key", KEY, "--strict") as ready:
+    with quick_simulator(tmp_path_factory.mktemp("voice_live"), "--key", KEY) as ready:
         yield ready
 
 
