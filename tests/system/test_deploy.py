@@ -139,9 +139,6 @@ SERVICE = table(
     selector=TEXTS,
     ports=listed(table("port", name=NAME, port=PORT, targetPort=PORT, protocol=TCP)),
 )
-MOUNT = table(
-    "name mountPath", name=NAME, mountPath=TEXT, readOnly=YES_OR_NO, target={"enum": ["master", "worker", "both"]}
-)
 KINDS = {
     "ServiceAccount": document("v1", "ServiceAccount"),
     "ConfigMap": document("v1", "ConfigMap", data=TEXTS),
@@ -228,14 +225,6 @@ def test_what_a_master_lacks_of_its_workers_is_uploaded_and_whatever_happens_the
         (container,) = spec["template"]["spec"]["containers"]
         assert "LOCUST_UPLOAD" in {entry["name"] for entry in container["env"]}
         assert spec["activeDeadlineSeconds"] > 900 + 600 + 600, "the run, the wait for workers, the end of the run"
-
-
-def test_the_documented_wait_for_the_job_ends_with_every_verdict() -> None:
-    text = (ROOT / "docs" / "scaling.md").read_text()
-
-    assert "--for=condition=complete" not in text, "a Job whose verdict is not 0 has failed"
-    assert "status.conditions[*].type" in text
-    assert "terminated.exitCode" in text
 
 
 def test_only_workers_reach_a_master_and_only_at_locust_s_port() -> None:

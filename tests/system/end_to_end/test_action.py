@@ -239,14 +239,6 @@ def test_the_template_measures_checks_and_comments(ready: Workplace) -> None:
     assert (temp / "latency" / "rtbench.xml").exists()
 
 
-def test_with_a_service_connection_the_same_is_measured_in_a_step_that_is_signed_in() -> None:
-    plain = [script_of(step) for step in steps_of_template({})]
-    signed = [*steps_of_template({"azureSubscription": "mine"})]
-
-    assert [script_of(step) for step in signed] == plain
-    assert [step["inputs"]["azureSubscription"] for step in signed if step.get("task") == "AzureCLI@2"] == ["mine"]
-
-
 def test_the_page_names_every_input_which_its_own_file_describes() -> None:
     page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8").partition("## The action")[2]
     example, template = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
