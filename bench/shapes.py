@@ -16,7 +16,6 @@ from datetime import date
 from typing import Any, Generic, TypeVar
 
 from bench.errors import Mistakes
-from bench.former_keys import current_key, current_word
 from bench.plain import shortened
 from bench.yaml_file import TABLE, Value
 
@@ -163,8 +162,7 @@ class Choice(Shape[str]):
     def read(self, value: Value) -> str:
         word = value.content()
         if not isinstance(word, str) or word not in self.words:
-            new = current_word(word, self.words)
-            raise value.unlike(either(self.words), f"; it is '{new}' now" if new else "")
+            raise value.unlike(either(self.words))
         return word
 
     def schema(self) -> Schema:
@@ -369,18 +367,13 @@ class Table(Shape[T]):
         if len(mistakes.found) > before:
             return given
         for key, entry in entries.items():
-            if new := current_key(key, self.fields) if key not in self.fields else None:
-                with mistakes.gathered():
-                    self.fields[new].read(entry)
             with mistakes.gathered():
                 if key not in self.fields:
-                    hint = _hint(key, self.fields)
-                    hint = hint if hint.endswith("now") else f"{hint or ';'} {allowed}"
-                    raise entry.error(f"{value.name} has an unknown key '{shortened(key)}'{hint}")
+                    hint = _hint(key, self.fields) or ";"
+                    raise entry.error(f"{value.name} has an unknown key '{shortened(key)}'{hint} {allowed}")
                 given[key] = self.fields[key].read(entry)
-        meant = {key if key in self.fields else current_key(key, self.fields) for key in entries}
         for key in self.required:
-            if key not in meant:
+            if key not in entries:
                 with mistakes.gathered():
                     raise value.refuse(f"needs `{key}`")
         return given
@@ -488,8 +481,6 @@ class OneKeyOf(Shape[T]):
         unknown = next((key for key in entries if not self._knows(key)), None)
         if given or unknown is None:
             raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
-        if former := next((new for key in entries if (new := current_key(key, self.tables))), None):
-            return self.tables[former].read(value)  # which refuses its former key, and whatever else is wrong
         hint = f"not the unknown key '{shortened(unknown)}'{_hint(unknown, self.tables)}"
         raise entries[unknown].error(f"{value.name} {wanted}, {hint}")
 
@@ -525,7 +516,5 @@ def either(words: Iterable[str]) -> str:
 
 def _hint(key: str, allowed: Collection[str]) -> str:
     """Return which of these keys is meant, if one is."""
-    if new := current_key(key, allowed):
-        return f"; it is '{new}' now"
     near = difflib.get_close_matches(key, list(allowed), n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench import former_keys
 from bench.errors import UsageError
 from bench.manual import see
 from bench.metrics import CATALOGUE
@@ -198,8 +197,6 @@ class Run(runs.RunFrames):
             return self._of_sessions(name, by, where)
         if name in RATES:
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
-        if new := former_keys.METRICS.get(name):
-            raise UsageError(f"the metric {name!r} is {new} now")
         if name in CATALOGUE:
             raise UsageError(f"{name!r} is no metric of turns or sessions: run.histograms has what there is of it")
         raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")

@@ -15,7 +15,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
 
-from bench import former_keys
 from bench.errors import Mistakes, UsageError
 from bench.manual import see
 from bench.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
@@ -73,8 +72,6 @@ def primary(name: str) -> Gated:
         raise UsageError(
             f"{name} cannot be a threshold: it is counted over events, so its spread between sessions is unknown"
         )
-    if new := former_keys.METRICS.get(name):
-        raise UsageError(f"the metric {quoted(name)} is {new} now")
     raise UsageError(f"there is no metric {quoted(name)}{near(name, GATED)} {see('metrics')} lists them")
 
 
@@ -328,8 +325,6 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
     filters: dict[str, str] = {}
     for part in match[2].split(",") if match[2] is not None else ():
         key, colon, value = (piece.strip() for piece in part.partition(":"))
-        if new := former_keys.FILTERS.get(key):
-            raise UsageError(f"{quoted(text)}: the filter `{key}` is `{new}` now")
         if key not in FILTERS or not colon or not value or key in filters:
             raise UsageError(
                 f"{quoted(text)} has a filter {quoted(part)}; allowed: step:LABEL, target:LABEL, turn_type:NAME "
@@ -345,8 +340,6 @@ def _turn_type(text: str) -> str:
     """Return a turn type with its parts in their order."""
     names = [name.strip() for name in text.split("+")]
     if text != REGULAR and not set(names) <= set(TURN_TYPES):
-        if former := next((name for name in names if name in former_keys.TURN_TYPES), None):
-            raise UsageError(f"{quoted(text)}: the turn type `{former}` is `{former_keys.TURN_TYPES[former]}` now")
         known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
         raise UsageError(f"{quoted(text)} is no turn type; allowed: {known}")
     return text if text == REGULAR else turn_type_of(names)

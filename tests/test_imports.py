@@ -26,7 +26,7 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
 # From the ground up: a part of `bench` uses only what stands before it, and itself.
 ORDER = (
-    "units", "errors", "former", "former_keys", "installation", "manual", "clock", "columns", "metrics", "limits",
+    "units", "errors", "installation", "manual", "clock", "columns", "metrics", "limits",
     "money", "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
     "protocol", "transport", "target", "plan", "observe", "simulator",
     "dial", "run", "line", "session",
@@ -58,7 +58,7 @@ FLOORS = (
 )  # fmt: skip
 
 REPORTS_MAY_USE = {
-    "bench.columns", "bench.errors", "bench.foreign", "bench.former_keys", "bench.limits", "bench.metrics",
+    "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.metrics",
     "bench.money",
     "bench.manual", "bench.plain", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
     "bench.run.document", "bench.run.folder",

@@ -9,7 +9,6 @@ from typer.testing import CliRunner, Result
 
 from bench.cli.app import app
 from bench.errors import UsageError, each_error
-from bench.former_keys import KEYS, STEPS
 from bench.plan.script import load_script
 
 ROOT = Path(__file__).parents[1]
@@ -93,17 +92,6 @@ def test_a_file_is_recognized_by_the_schema_that_it_names(tmp_path: Path) -> Non
     path = written(tmp_path / "mine.yaml", text)
 
     assert "unknown key 'setps'; did you mean steps?" in validate(path).stdout
-
-
-@pytest.mark.parametrize("old", STEPS)
-def test_the_error_for_a_former_step_states_the_new_one(tmp_path: Path, old: str) -> None:
-    path = written(tmp_path / "mine.yaml", f"steps:\n- {old}: greeting\n- text: Hello\n")
-
-    assert f"{path}:2:3: step 1 has an unknown key '{old}'; it is '{STEPS[old]}' now" in validate(path).stdout
-
-
-def test_no_former_key_is_its_own_new_name() -> None:
-    assert not [old for old, new in KEYS.items() if old in new]
 
 
 def test_a_threshold_of_a_step_that_the_script_does_not_have_is_a_mistake(tmp_path: Path) -> None:

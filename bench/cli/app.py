@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from bench import former
 from bench.cli.docs import docs
 from bench.cli.report import export, report
 from bench.cli.run import ReadByLocust, run
@@ -24,7 +23,7 @@ from bench.cli.simulate import simulate
 from bench.cli.start import init, options, quickstart
 from bench.cli.validate import validate
 from bench.cli.verdicts import baseline, check, compare, sample_size, trend
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, UsageError, each_error
+from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_error
 from bench.plain import one_line
 
 if TYPE_CHECKING:
@@ -45,17 +44,11 @@ def group_of(command: Any) -> str:
 
 
 class Commands(TyperGroup):
-    """The commands, with their groups in completion and the new name in the error for a former one."""
+    """The commands, with their groups in completion."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names in the order in which they are used."""
         return [name for members in GROUPS.values() for name in members]
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As Click does. Raises UsageError for a former name."""
-        if new := former.COMMANDS.get(args[0]):
-            raise UsageError(f"No such command '{args[0]}'; it is '{new}' now.")
-        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """As Click does, with the group of each command before its help."""
@@ -92,7 +85,6 @@ def rtbench(
 
     A run is started with `rtbench run FILE` or `locust -f FILE --headless`; `locust -f FILE` opens Locust's web page.
     """
-    former.refuse_variables(os.environ)
 
 
 GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
@@ -157,12 +149,6 @@ def forgiving(stream: TextIO | None) -> TextIO:
     )
 
 
-def _new_option(error: Any) -> str:
-    """The name that an unknown option has now; "" if it never was one of the command's."""
-    _, command, *_ = [*error.ctx.command_path.split(), ""] if error.ctx else ("", "")
-    return former.COMMAND_OPTIONS.get(command, {}).get(getattr(error, "option_name", ""), "")
-
-
 def main() -> None:
     """Run a command. What the user can mend becomes one line on stderr and exit status 2."""
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
@@ -174,9 +160,7 @@ def main() -> None:
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
         said = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
-        if new := _new_option(error):
-            print(f"rtbench: No such option: {error.option_name}; it is {new} now.", file=sys.stderr)
-        elif error.ctx is None or not said:  # no command was named: the message is the help
+        if error.ctx is None or not said:  # no command was named: the message is the help
             error.show()
         else:
             print(f"rtbench: {said.rstrip('.')}; see {error.ctx.command_path} --help", file=sys.stderr)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from bench import former_keys
 from bench.errors import UsageError
 from bench.live_line import text_width
 from bench.manual import see
@@ -184,6 +183,4 @@ def _refuse_mixture(form: Form, metric: str | None) -> None:
     if form is not Form.HLOG and metric is not None:
         raise UsageError("--metric goes with --format hlog: rows have every metric; leave it out")
     if metric is not None and metric not in CATALOGUE:
-        if new := former_keys.METRICS.get(metric):
-            raise UsageError(f"the metric {metric} is {new} now")
         raise UsageError(f"there is no metric {metric}: {see('metrics')} lists them")

@@ -93,7 +93,6 @@ def _check_step(value: Value, threshold: Threshold, script: Script) -> None:
 
 def _recognized(root: YamlValue, text: str) -> FileKind:
     """Return what a file is, by its first line or its keys. Raises UsageError if neither tells."""
-    from bench.former_keys import SETTINGS
     from bench.plan.script import SCRIPT
     from reports.thresholds import GATED
 
@@ -105,7 +104,7 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
     keys = set(content) if isinstance(content, dict) else set()
     if "targets" in keys:
         return FileKind.targets
-    if keys & {*SCRIPT.fields, *SETTINGS} - {"thresholds", *GATED}:
+    if keys & SCRIPT.fields.keys() - {"thresholds", *GATED}:
         return FileKind.script
     if {key.partition("{")[0].strip() for key in keys} & GATED.keys():
         return FileKind.thresholds

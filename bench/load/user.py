@@ -33,7 +33,6 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.former_keys import SETTINGS as FORMER
 from bench.load.leading import locust_events  # noqa: F401  # registers our options and listeners with Locust
 from bench.load.leading.role import ProcessRole
 from bench.load.planning.load_model import IN_SCENARIO
@@ -88,10 +87,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     @classmethod
     def settings(cls) -> dict[str, Any]:
-        """Return what is set of a script's keys. Raises UsageError for a former name of one."""
-        for old, new in FORMER.items():
-            if getattr(cls, old, None) is not None:
-                raise UsageError(f"{cls.__name__} sets `{old}`: it is `{new}` now")
+        """Return what is set of a script's keys."""
         return {key: value for key in SETTINGS.fields if (value := getattr(cls, key)) is not None}
 
     # Session after session.

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, TypeGuard, get_args
 import msgspec
 
 from bench.errors import Mistakes
-from bench.former_keys import current_key
 from bench.plan.conversation import MESSAGE
 from bench.plan.draws import LONGEST_S, Choices, ThinkTime
 from bench.plan.fields import DRAWN, SECONDS, WAV
@@ -428,7 +427,7 @@ def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
     """
     table, given = STEP_TABLES[verb], {name: value for name, value in given.items() if value is not None}
     if verb not in given:
-        beside = {name for name in given if name in table.fields or current_key(name, table.fields)}
+        beside = {name for name in given if name in table.fields}
         under = {name: given.pop(name) for name in given.keys() - beside}
         given = {verb: under} | given
     return table.read(PlainValue(verb, given, folder))

@@ -20,7 +20,6 @@ from bench.load.planning.run_options import (
     add_options,
     fork_for_allowed_cores,
     is_command,
-    refuse_former_options,
     stay_on_loopback,
 )
 from bench.target.options import ServiceOptions
@@ -79,7 +78,7 @@ def test_everything_given_is_taken() -> None:
             *("--resolve", "::1", "--compression", "deflate", "--prices", "prices.yaml", "--budget", "2.50"),
             *("--max-message-mib", "2"),
             *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--interim-every", "25"),
-            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-stats", "--priority"),
+            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--priority"),
             *("--record-events", "2.5%", "--record-audio", "--record-transcripts", "--runs-dir", "out", "--yes"),
             *("--history", "before.jsonl", "--worker-timeout", "2m"),
             *("--arrival-rate", "30/min", "--arrival-pattern", "gamma:2", "--max-concurrent", "40"),
@@ -254,23 +253,6 @@ def test_what_the_parser_of_the_command_refuses_is_one_line(capsys: pytest.Captu
     assert end.value.code == 2
     assert said.startswith("rtbench: argument --on-inconclusive: invalid choice: 'maybe'")
     assert said.count("\n") == 1
-
-
-@pytest.mark.parametrize("given", [("--arrivals", "3/s"), ("--arrivals",)])
-def test_a_former_option_ends_with_the_name_that_it_has_now(
-    given: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    parser = Parser()
-    add_options(parser)
-    refuse_former_options(parser)
-
-    with pytest.raises(SystemExit) as ended:
-        parser.parse_args(list(given), env_vars={})
-
-    assert ended.value.code == 2
-    assert capsys.readouterr().err == (
-        "rtbench: No such option: --arrivals (LOCUST_ARRIVALS) is --arrival-rate (LOCUST_ARRIVAL_RATE) now.\n"
-    )
 
 
 def test_the_web_page_and_the_master_listen_on_loopback_unless_told_otherwise() -> None:

@@ -32,7 +32,6 @@ from bench.load.planning.run_options import (
     Environment,
     add_options,
     fork_for_allowed_cores,
-    refuse_former_options,
     stay_on_loopback,
 )
 
@@ -80,7 +79,6 @@ sys.excepthook = say_in_a_line
 messages.keep_port()  # before there is one
 link.tie_forks()  # else a worker looks for a dead master for minutes
 events.init_command_line_parser.add_listener(add_options)
-events.init_command_line_parser.add_listener(refuse_former_options)
 events.init_command_line_parser.add_listener(stay_on_loopback)
 events.init_command_line_parser.add_listener(fork_for_allowed_cores)
 events.init.add_listener(_on_init)

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 
-from bench import former
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadCourse, load_course
@@ -268,16 +267,11 @@ CLOSED_LOOP = LoadModel()
 def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
     """Complete the parsed options by what the scenario says: the attributes IN_SCENARIO of the classes of its users.
 
-    What is given on the command line wins. Paths are seen from the file of the class. Raises UsageError where classes
-    say different things, and for a former name of an attribute.
+    What is given on the command line wins. Paths are relative to the file of the class. Raises UsageError if classes
+    differ.
     """
     said: dict[str, Any] = {}
     for user in user_classes:
-        for old, new in former.RUN_OPTIONS.items():
-            if hasattr(user, former.attribute_of(old)) and former.attribute_of(new) in IN_SCENARIO:
-                raise UsageError(
-                    f"{user.__name__}: the attribute `{former.attribute_of(old)}` is `{former.attribute_of(new)}` now"
-                )
         for name in IN_SCENARIO:
             if value := getattr(user, name, None):
                 is_path = name == "stages" or (name == "arrival_pattern" and pattern_of(str(value)) is None)

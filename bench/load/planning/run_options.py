@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import sys
@@ -13,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from bench import former
 from bench.cores import core_count
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.planning.stages import A_SPAN, MOST_PER_S, RATES, rate_per_s, span_s
@@ -355,12 +353,11 @@ OF_PROCESSES = (
         "upload the run's folder to this URL when it is reported: Azure Blob Storage, or an HTTPS server",
         flag="--upload",
     ),
-    *(
-        RunOption(None, note, flag=flag, more={"action": "store_true"})
-        for flag, note in {
-            "--locust-stats": "show Locust's tables without the web UI, too, instead of our line",
-            "--telemetry": "send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
-        }.items()
+    RunOption(
+        None,
+        "send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
+        flag="--telemetry",
+        more={"action": "store_true"},
     ),
 )
 """Options that change nothing of what is played: the process that leads a run asks its parser for them."""
@@ -420,31 +417,6 @@ def add_command(parser: Any) -> None:
 def is_command(parsed: Any) -> bool:
     """Whether the options are those of `rtbench run`, not of `locust`."""
     return bool(getattr(parsed, COMMAND, False))
-
-
-class _FormerOption(argparse.Action):
-    """Ends the process when a former name is given, on the command line, in locust.conf or in the environment."""
-
-    def __call__(self, *_: Any) -> None:
-        (old,) = self.option_strings
-        new = former.RUN_OPTIONS[old]
-        told = f"{old} ({former.variable_of(old)}) is {new} ({former.variable_of(new)}) now."
-        print(f"rtbench: No such option: {told}", file=sys.stderr)
-        raise SystemExit(USAGE_STATUS)
-
-
-def refuse_former_options(parser: Any) -> None:
-    """Have Locust's parser state the new name of a former option; without this it takes `--runs` for `--runs-dir`."""
-    for option in former.RUN_OPTIONS:
-        parser.add_argument(
-            option,
-            env_var=former.variable_of(option),
-            include_in_web_ui=False,
-            help=argparse.SUPPRESS,
-            default=argparse.SUPPRESS,
-            nargs="?",
-            action=_FormerOption,
-        )
 
 
 def worker_timeout_s(parsed: Any) -> float:

@@ -18,10 +18,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.errors import ScriptError, UsageError
-from bench.former_keys import OF_TURNS, STEPS
 from bench.observe.observation import TurnObservation
 from bench.plan.script import JUDGED, Script, Task, build_script, script_settings, session_of
 from bench.plan.steps import KINDS, Rules, StepReader, is_turn
@@ -240,11 +239,6 @@ class Caller:
         """
         self._take("expect", event=event, within=within)
 
-    if not TYPE_CHECKING:  # else no name would be unknown to a type checker
-
-        def __getattr__(self, name: str) -> Any:
-            raise AttributeError(_unknown(self, name, STEPS))
-
     def _take_turn(self, verb: str, **given: Any) -> Turn:
         turn = self._take(verb, **given)
         assert turn is not None, f"{verb} is a turn"
@@ -347,11 +341,6 @@ class Turn:
         """Take what came of the turn."""
         self._observation = turn
 
-    if not TYPE_CHECKING:  # else no name would be unknown to a type checker
-
-        def __getattr__(self, name: str) -> Any:
-            raise AttributeError(_unknown(self, name, OF_TURNS))
-
     @property
     def outcome(self) -> str:
         """How it ended: `ok`, or one of the outcomes of docs/metrics.md. In a rehearsal it is `ok`."""
@@ -381,9 +370,3 @@ class Turn:
         if self._observation is None and self._wait is not None:
             self._wait()
         return self._observation
-
-
-def _unknown(owner: object, name: str, former: Mapping[str, str]) -> str:
-    """Return what to say of an attribute that there is not: its new name, if it had another."""
-    hint = f": it is '{former[name]}' now" if name in former else ""
-    return f"'{type(owner).__name__}' has no attribute '{name}'{hint}"

@@ -10,7 +10,6 @@ from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.profile import EFFORTS
 from bench.simulator.session.checks import (
-    not_simulated,
     CheckTable,
     EventPlace,
     Nullable,
@@ -23,6 +22,7 @@ from bench.simulator.session.checks import (
     choice_or,
     flag,
     free_object,
+    not_simulated,
     number,
     one_of_whole,
     shape,

@@ -15,7 +15,6 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.voice_live import SPOKEN_FORMATS
 from bench.simulator.session.check_tables import GA_VOICE, PREVIEW_CAP, TOOL_CHOICE, TOOLS
 from bench.simulator.session.checks import (
-    not_simulated,
     CheckTable,
     EventPlace,
     Nullable,
@@ -25,6 +24,7 @@ from bench.simulator.session.checks import (
     by_type,
     choice,
     flag,
+    not_simulated,
     number,
     one_of_whole,
     shape,
