@@ -23,11 +23,6 @@ GREETINGS: dict[Dialect, dict[str, Any]] = {GA: ga_session("s", "m", 0), PREVIEW
 NAMES = [dialect.name for dialect in GREETINGS]
 
 
-@pytest.mark.parametrize("dialect", GREETINGS, ids=NAMES)
-def test_a_session_has_the_shape_of_its_dialect(dialect: Dialect) -> None:
-    assert shape_of(GREETINGS[dialect]) is dialect
-
-
 @pytest.mark.parametrize("session", [{}, {"id": "s", "model": "m"}, GREETINGS[GA] | GREETINGS[PREVIEW]])
 def test_a_session_with_neither_shape_or_both_has_none(session: dict[str, Any]) -> None:
     assert shape_of(session) is None

@@ -122,13 +122,6 @@ def test_the_greeting_says_which_model_answers_and_for_how_long(left_s: float, s
     assert found.message == f"model m, ends in {said} at the latest, greeted in 12.0 ms"
 
 
-def test_a_simulator_behind_a_gateway_is_known_by_its_greeting() -> None:
-    observed = SessionObservation("", "", 0, {"upgrade_done": 0, "session_created": 12_000_000})
-
-    assert greeted({SIMULATOR_MARK: True}, observed, AT_S).message.startswith("SIMULATED: ")
-    assert "SIMULATED" not in greeted({}, observed, AT_S).message
-
-
 def test_limits_say_what_is_left() -> None:
     found = limits_told((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5)))
 
