@@ -33,7 +33,7 @@ from reports.gate.baselines import read_file as read_baseline
 from reports.summary.arms import transcription_model
 from reports.summary.single_turns import stretches
 from reports.trends.entry import _summary as read_summary
-from tests.attack.test_files import LOG, read_log
+from tests.attack.hostile_files import LOG, read_log
 
 
 def nested(levels: int) -> bytes:

@@ -11,20 +11,13 @@ from hypothesis import strategies as st
 
 from bench.doctor.explain import Refusal, explain
 from bench.metrics import SERVICE_SAID, TEXT_SESSION, UNHEARD
-from bench.protocol.openai_ga import GA
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
-from bench.target.credentials import Credential
-from bench.target.target import Auth, Entra, Target
+from bench.target.target import Auth, Entra
 from bench.transport.interface import NetworkPath, Proxy
+from tests.doctor.targets import HOST, KEY, build_target
 
-KEY = Credential("api-key", "a-key-that-nobody-may-see")
 ENTRA = Entra("https://cognitiveservices.azure.com/.default")
 SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
-HOST = "res.openai.azure.com"
-
-
-def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=voice") -> Target:
-    return Target(HOST, HOST, 443, True, resource, GA, "azure", auth, model="voice")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.simulator.session.service_forms import ga_session, preview_session
-from tests.doctor.test_explain import build_target
+from tests.doctor.targets import build_target
 from tests.helpers import OTHER
 
 GREETINGS: dict[Dialect, dict[str, Any]] = {GA: ga_session("s", "m", 0), PREVIEW: preview_session("s", "m", 0)}

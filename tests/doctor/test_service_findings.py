@@ -24,7 +24,7 @@ from bench.observe.observation import SessionObservation
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.rate_limits import RateLimit
 from bench.target.credentials import Credential
-from tests.doctor.test_explain import build_target
+from tests.doctor.targets import build_target
 from tests.helpers import build_observation
 
 AT_S = 1_700_000_000

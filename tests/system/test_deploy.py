@@ -14,23 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests import forked
+from tests.system.deploy_files import DEPLOY, IMAGE, LOAD_TEST, ROOT, documents
 
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "docs" / "deploy"
 JOB = DEPLOY / "kubernetes" / "job" / "rtbench.yaml"
 CALIBRATE = JOB.with_name("calibrate.yaml")
 COMPOSE = DEPLOY / "compose.yaml"
-LOAD_TEST = DEPLOY / "azure-load-testing" / "load-test.yaml"
 OWN_VARIABLES = {"AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT_NAME", "AZURE_OPENAI_API_KEY"}
-IMAGE = re.compile(r"[a-z0-9-]+:\d+(\.\d+)*(-slim)?")
-"""A name with a version, and without a registry."""
-
-
-def documents(path: Path) -> list[Any]:
-    return list(YAML(typ="safe").load_all(path.read_text(encoding="utf-8")))
 
 
 def walked(value: Any) -> Iterator[Any]:

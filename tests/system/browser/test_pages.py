@@ -26,7 +26,7 @@ from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.forms import comparison_html
 from tests.reports.synthetic import Plan
-from tests.system.browser.chromium import Browser, Page, different_lines, picture_size
+from tests.system.browser.chromium import CONTRAST, Browser, Page, different_lines, picture_size
 
 ARMS = Plan(
     sessions=120,
@@ -53,29 +53,6 @@ BOTTOM = """(text => {
   return found.length ? Math.min(...found) : null;
 })"""
 """A function: how far down the first visible text that contains this ends, in pixels; null where there is none."""
-CONTRAST = """(() => {
-  const light = text => {
-    const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-    const [r, g, b] = text.match(/[\\d.]+/g).map(v => linear(v / 255));
-    return .2126 * r + .7152 * g + .0722 * b;
-  };
-  const ground = e => {
-    for (; e; e = e.parentElement) {
-      const colour = getComputedStyle(e).backgroundColor;
-      if (colour.startsWith("rgb(")) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
-  while (walker.nextNode()) {
-    const e = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || e.closest("svg") || !e.checkVisibility()) continue;
-    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
-    if ((a + .05) / (b + .05) < 4.5) found.push(walker.currentNode.data);
-  }
-  return found;
-})()"""
-"""Visible texts outside figures that stand out too little from their ground, by WCAG 2.2, 1.4.3."""
 FOCUSED = "document.activeElement.matches('svg[data-stops]')"
 COLOUR = "getComputedStyle(document.body).{}"
 MOST_TABS = 60

@@ -19,8 +19,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from bench.errors import INVALID_STATUS
+from tests.simulator_process import ROOT
 from tests.system.end_to_end.locust_process import GUARD_S
-from tests.system.end_to_end.test_workflows import ROOT, Workplace, forking, workplace
+from tests.system.end_to_end.workplace import Workplace, forking, workplace
 
 __all__ = ["forking", "workplace"]
 

@@ -11,10 +11,15 @@ import pytest
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS
 from bench.run import folder as files
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
-
-ENDS_WELL = (0, 4)
-"""Whether the harness was late is the machine's doing."""
+from tests.system.end_to_end.locust_process import (
+    ENDS_WELL,
+    GUARD_S,
+    locust,
+    only_run,
+    run_locust,
+    wait_for_rows,
+    write_scenario,
+)
 
 
 def called_ns(folder: Path) -> list[int]:

@@ -16,7 +16,7 @@ from bench.simulator.truth import read_truth
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
-from tests.system.simulator.test_server import UPGRADE, receive, turn
+from tests.system.simulator.talk import UPGRADE, receive, turn
 
 KEY = "secret-of-this-test"
 

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import CloseCode
-from websockets.sync.client import ClientConnection
 
 from bench.cli.simulate import simulate
 from bench.clock import monotonic_ns
@@ -24,13 +23,9 @@ from bench.simulator.truth import read_truth
 from tests.simulator.builders import append
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
+from tests.system.simulator.talk import CREATE_FRAME, UPGRADE, receive, turn
 
 KEY = "secret-of-this-test"
-UPGRADE = (
-    b"GET /v1/realtime?model=x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-CREATE_FRAME = b'\x81\x9a\x00\x00\x00\x00{"type":"response.create"}'
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +33,6 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     """A simulator that asks for `KEY`."""
     with quick_simulator(tmp_path_factory.mktemp("keyed"), "--key", KEY) as ready:
         yield ready
-
-
-def receive(client: ClientConnection) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads(client.recv(timeout=GUARD_S))
-    return event
-
-
-def turn(client: ClientConnection, *events: dict[str, Any]) -> list[dict[str, Any]]:
-    """Send the events; what came up to and with response.done."""
-    for event in events:
-        client.send(json.dumps(event))
-    seen = [receive(client)]
-    while seen[-1]["type"] != "response.done":
-        seen.append(receive(client))
-    return seen
 
 
 def test_an_upgrade_says_that_it_is_simulated(keyed: Ready) -> None:

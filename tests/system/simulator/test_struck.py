@@ -15,7 +15,7 @@ from bench.simulator.truth import read_truth
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, quick_simulator
-from tests.system.simulator.test_server import receive
+from tests.system.simulator.talk import receive
 
 FREEZE_NS = 400_000_000
 

@@ -21,7 +21,7 @@ from bench.simulator.serving.server import TAG_BITS, ServerWorker
 from bench.simulator.truth import read_truth
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, quick_simulator
-from tests.system.simulator.test_server import receive, turn
+from tests.system.simulator.talk import receive, turn
 
 SESSIONS = 12
 
