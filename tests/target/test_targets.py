@@ -381,6 +381,7 @@ def test_each_mistake_names_its_line_and_its_remedy(
     ("text", "words"),
     [
         ("", "targets.yaml:1:1: the file needs `targets`"),
+        ("- a", "the file must be made of `key: value`, not a list"),
         ("targets:", "targets.yaml:1:1: targets must be made of `name: settings`"),
         ("targets: {3: {}}", "targets has a key that is not a word"),
         ("1: {url: x}", "targets.yaml:1:1: the file has a key that is not a word"),

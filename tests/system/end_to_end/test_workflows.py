@@ -19,7 +19,9 @@ from ruamel.yaml import YAML
 from bench.cli.start import WORKFLOWS, CiSystem
 from bench.installation import EXAMPLES as EXAMPLE_FILES
 from tests.simulator_process import Ready
-from tests.system.end_to_end.workplace import EXAMPLES, Workplace
+from tests.system.end_to_end.workplace import EXAMPLES, Workplace, forking, workplace
+
+__all__ = ["forking", "workplace"]
 
 
 @dataclass(frozen=True)
