@@ -235,10 +235,7 @@ def test_the_last_line_has_the_run_in_short() -> None:
     six, invalid = summary_of_arms(SIX), summary_of_arms(Plan(valid=False))
 
     said = [run_essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
-    assert re.fullmatch(
-        r"✓ VALID · ◇ SIMULATED · voice_to_voice p50 \S+ s, p95 \S+ s · 240 turns, 0 failed",
-        said[0],
-    )
+    assert re.fullmatch(r"✓ VALID · ◇ SIMULATED · voice_to_voice p50 \S+ s, p95 \S+ s · 240 turns, 0 failed", said[0])
     assert re.fullmatch(
         r".* · voice_to_voice p95 \S+ s on sweden and \S+ s on eastus2 · 1,200 turns, 0 failed", said[1]
     )

@@ -26,14 +26,7 @@ from tests.reports.synthetic import Plan, write
 pytestmark = pytest.mark.usefixtures("few_draws")
 
 SPOKEN = Plan(sessions=60, turns=10, kinds=("vad",))
-ENTRY = {
-    "target": "sim",
-    "metric": "voice_to_voice",
-    "value": 4.25,
-    "limit": 1.0,
-    "unit": "%",
-    "reason": EARLY_REPLIES,
-}
+ENTRY = {"target": "sim", "metric": "voice_to_voice", "value": 4.25, "limit": 1.0, "unit": "%", "reason": EARLY_REPLIES}
 VERDICT: dict[str, Any] = {"status": "valid", "uncertain_metrics": [ENTRY]}
 SAID = (
     "4.25 % of the replies started before their question had ended (limit 1 %), "
@@ -70,8 +63,7 @@ def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("duplex", "early", "percent"),
-    [(True, [False, False], 50.0), (False, [True, False], 50.0), (False, None, 50.0)],
+    ("duplex", "early", "percent"), [(True, [False, False], 50.0), (False, [True, False], 50.0), (False, None, 50.0)]
 )
 def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | None, percent: float) -> None:
     document = {"targets": [{"name": "agent", "full_duplex": duplex}]}

@@ -131,8 +131,7 @@ def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
 
     assert re.search(r"◆ dead +0 +∞ .* 160 of 160 +100 %", text)
     assert re.search(
-        r"\| dead \(0 turns, \d+ sessions\) \|( ∞ \(none started\) \|){2} – \(of successful turns\) \| 100 % \(",
-        folded,
+        r"\| dead \(0 turns, \d+ sessions\) \|( ∞ \(none started\) \|){2} – \(of successful turns\) \| 100 % \(", folded
     )
     assert "100 %<small>160 of 160 turns</small>" in page
     assert "∞<small>none started</small>" in page

@@ -370,11 +370,7 @@ def test_markdown_folds_its_detail() -> None:
     )
     assert text.split("<details>")[0].count("\n| ") == 10
     told = page_as_data(summary_of(TWO)).sections
-    assert {s.anchor for s in told if f"<summary>{s.heading}</summary>" not in text} == {
-        "along",
-        "distribution",
-        "how",
-    }
+    assert {s.anchor for s in told if f"<summary>{s.heading}</summary>" not in text} == {"along", "distribution", "how"}
     assert text.count("<details") == text.count("</details>")
 
 

@@ -53,8 +53,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 
 @pytest.mark.parametrize(
-    ("gates", "badge", "status"),
-    [(LOOSE, "✓ NOT SLOWER", 0), (TIGHT, "✕ SLOWER", 1), (UNDECIDED, "? INCONCLUSIVE", 3)],
+    ("gates", "badge", "status"), [(LOOSE, "✓ NOT SLOWER", 0), (TIGHT, "✕ SLOWER", 1), (UNDECIDED, "? INCONCLUSIVE", 3)]
 )
 def test_what_the_looks_decided_comes_first(
     tmp_path: Path, tight: Comparison, gates: Any, badge: str, status: int

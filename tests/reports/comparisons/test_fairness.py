@@ -77,10 +77,7 @@ def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended() -> Non
     checks = checks_of(two(RUN, Plan(sessions=0, turns=5, refused=3)))
 
     assert broken(checks) == [fairness.TURNS]
-    assert named(checks, fairness.TURNS).texts == (
-        "200\u00a0turns",
-        "no turn",
-    )
+    assert named(checks, fairness.TURNS).texts == ("200\u00a0turns", "no turn")
     (cause,) = named(checks, fairness.TURNS).causes
     assert cause.text == "sim (other) has no turns: 3\u00a0sessions ended as connect_failed:401"
 

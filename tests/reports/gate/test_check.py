@@ -497,10 +497,7 @@ def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_p
 
     assert [
         ((item.verdict or item.result), item.low_infinite) for item in (*found.thresholds, *compared.thresholds)
-    ] == [
-        ("fail", True),
-        ("regressed", True),
-    ]
+    ] == [("fail", True), ("regressed", True)]
     assert [interval_text(item) for item in (*found.thresholds, *compared.thresholds)] == ["∞"] * 2
 
 

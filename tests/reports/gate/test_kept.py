@@ -35,12 +35,7 @@ def test_a_limit_beyond_the_interval_is_kept_one_below_it_broken_one_inside_is_n
 def test_a_limit_that_is_met_exactly_is_kept_where_the_sign_allows_it() -> None:
     figure = LimitEstimate(5.0, 5.0, 5.0, 400, 40)
 
-    assert [judge_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == [
-        "fail",
-        "pass",
-        "fail",
-        "pass",
-    ]  # type: ignore[arg-type]
+    assert [judge_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == ["fail", "pass", "fail", "pass"]  # type: ignore[arg-type]
 
 
 def test_where_more_is_better_the_lower_end_decides() -> None:
