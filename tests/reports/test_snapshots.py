@@ -91,7 +91,8 @@ def eventful(index: int, row: Row) -> Row:
         2: {"turn_type": "function_calls", "function_call_added_at_ns": origin + 300 * MS, "function_call_done_at_ns":
             origin + 310 * MS, "function_execution_ns": 50 * MS},
         3: {"barge_in_at_ns": 3_000 * MS, "barge_in_silent_at_ns": (3_100 + index % 40) * MS,
-            "yielded": index // 6 % 7 > 0, "interruption": "speech", "unplayed_audio_ns": 3_000 * MS, "received_audio_ns": 4_000 * MS},
+            "yielded": index // 6 % 7 > 0, "interruption": "speech", "unplayed_audio_ns": 3_000 * MS,
+            "received_audio_ns": 4_000 * MS},
         4: {"input_words": 20, "input_word_errors": index // 6 % 3, "cut_off": index // 6 % 9 == 0},
     }  # fmt: skip
     tokens = {"context_tokens": 300 + 1_500 * row["turn"], "context_cached_tokens": 750 * (row["turn"] - 1)}
