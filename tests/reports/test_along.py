@@ -7,11 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import reports
 from reports.page.calls import along as section
 from reports.page.charts import wait_lines
-from reports.page.svg import HALF, WIDE
-from reports.statistics.quantiles import lack, quantile
+from reports.statistics.quantiles import lack
 from reports.summary.groups import AGES, Waits, one_thing
 from reports.summary.summary import Summary
 from tests.reports.shared import summary_of
@@ -40,15 +38,6 @@ def test_turns_after_the_tenth_stand_together() -> None:
 
     assert [place.name for place in first.places] == [*map(str, range(1, 11)), "11+"]
     assert [group.n for group in first.groups] == [30] * 10 + [4 * 30]
-
-
-def test_a_median_is_that_of_its_turns() -> None:
-    summary = summary_of(LONG)
-    rows = reports.load(summary.run.folder).turns
-    third = rows[(rows["turn"] == 3) & (rows["target"] == "gateway")]
-    values = np.where(third["outcome_class"] == "failed", np.inf, third["ttfa_ms"])
-
-    assert waits(summary, "turn")[1].groups[2].p50.value == quantile(np.sort(values), 0.5)
 
 
 def test_ages_are_in_equal_bins_up_to_the_oldest() -> None:
@@ -93,22 +82,3 @@ def test_a_session_of_one_turn_has_no_course() -> None:
 
     assert [len(one.groups) for one in waits(summary, "turn")] == [1]
     assert section(summary) is None
-
-
-def test_origins_are_never_on_one_line() -> None:
-    summary = summary_of(Plan(sessions=30, turns=4, kinds=("vad", "typed")))
-    of_origins = [waits(summary, "turn", stratum.measured_from) for stratum in summary.turns.strata]
-
-    assert [sum(group.n for one in of for group in one.groups) for of in of_origins] == [60, 60]
-
-
-@pytest.mark.parametrize("w", [HALF, WIDE])
-def test_every_place_can_be_read_out(w: int) -> None:
-    of = waits(summary_of(LONG), "turn")
-    stops = wait_lines(of, w).stops
-
-    assert stops is not None
-    texts = stops["t"]
-    assert isinstance(texts, list)
-    assert [text.split(" · ")[0] for text in texts] == [f"turn {place.name}" for place in of[0].places]
-    assert all("direct p50" in text and "gateway p50" in text for text in texts)

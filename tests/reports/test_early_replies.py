@@ -15,12 +15,11 @@ from reports.gate.check import checked
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.summary.summary import summarise
-from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
 from tests.reports.gate.made import thresholds
-from tests.reports.shared import frames_of, markdown_of, page_of, summary_of
+from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan, write
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -28,10 +27,6 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 SPOKEN = Plan(sessions=60, turns=10, kinds=("vad",))
 ENTRY = {"target": "sim", "metric": "voice_to_voice", "value": 4.25, "limit": 1.0, "unit": "%", "reason": EARLY_REPLIES}
 VERDICT: dict[str, Any] = {"status": "valid", "uncertain_metrics": [ENTRY]}
-SAID = (
-    "4.25 % of the replies started before their question had ended (limit 1 %), "
-    "so latencies may be of the previous question"
-)
 
 
 def plain(text: str) -> str:
@@ -77,17 +72,6 @@ def test_an_answer_to_a_pause_that_did_not_count_spoils_no_wait_of_a_service_wit
     document = {"targets": [{"name": "agent", "full_duplex": False}]}
 
     assert list(early_replies(rows_of([True, False], early=[False, False]), document)) == []
-
-
-def test_the_first_lines_of_each_form_say_it_with_a_remedy() -> None:
-    summary = summary_of(SPOKEN, validity=VERDICT)
-    head = plain(report_text(summary)).partition("p90")[0]
-
-    assert SAID in head
-    assert "raise silence_duration_ms of the script's turn_detection" in head.replace("`", "")
-    assert SAID in plain(page_of(SPOKEN, validity=VERDICT))
-    assert SAID in plain(markdown_of(SPOKEN, validity=VERDICT)).replace("\\", "").partition("p90")[0]
-    assert summary_data(summary)["validity"]["uncertain_metrics"] == [ENTRY | {"host": None}]
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from reports.looks.decide import look_at
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.text.document import summary_data
-from reports.text.terminal import report_text
 from reports.wording.notices import inexact_line, notices
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
@@ -29,7 +27,7 @@ from tests.reports.gate.test_check import store
 from tests.reports.looks.test_decide import TWO
 from tests.reports.looks.test_decide import run as decided_run
 from tests.reports.sample_size.test_sample_size import size_of
-from tests.reports.shared import markdown_of, page_of, summary_of
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, write
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -70,31 +68,12 @@ def test_a_bound_is_told_with_its_limit() -> None:
     assert "off by an unknown amount" in Inexact("sim", "audio_speed", None, 0.04, "×").why
 
 
-def test_the_terminal_and_the_markdown_say_it() -> None:
-    markdown = markdown_of(LATE)
-
-    assert NOTE not in " ".join(plain(report_text(summary_of(LATE))).split())  # of no metric of the first screen
-    rows = [line for line in markdown.splitlines() if line.startswith("| response\\_total")]
-    assert any(row.endswith("| 31 ms | 20 ms |") for row in rows)
-    assert NOTE not in plain(markdown).split("Load generator health")[0]  # of no headline metric
-    assert any("uncertain in this run" in row for row in rows)
-    ttfa = next(line for line in markdown.splitlines() if line.startswith("| ttfa"))
-    assert "uncertain in this run" not in ttfa
-
-
 def test_the_json_says_it_of_the_verdict_and_of_each_figure() -> None:
     data = summary_data(summary_of(LATE))
     marked = {one["metric"] for one in data["turn_metrics"] if one["uncertain_because"]}
 
     assert [one["metric"] for one in data["validity"]["uncertain_metrics"]] == ["response_total"]
     assert marked == {"response_total"}
-
-
-def test_the_page_marks_it() -> None:
-    page = page_of(LATE)
-
-    assert NOTE in plain(page)
-    assert "· uncertain in this run" in page
 
 
 def test_only_the_target_is_marked_that_it_is_so_of() -> None:
@@ -108,10 +87,6 @@ def test_only_the_target_is_marked_that_it_is_so_of() -> None:
 @pytest.mark.parametrize("verdict", [{"status": "valid"}, {"status": "valid", "uncertain_metrics": None}])
 def test_a_run_of_an_older_version_has_none(tmp_path: Path, verdict: dict[str, object]) -> None:
     assert reports.load(write(tmp_path, LATE, validity=verdict)).inexact == ()
-
-
-def test_a_run_without_a_verdict_is_judged_by_its_rows(tmp_path: Path) -> None:
-    assert reports.load(write(tmp_path, LATE, validity=None)).inexact == ()
 
 
 # What is decided.
@@ -203,9 +178,3 @@ def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="response_total p50 is uncertain in this run"):
         size_of(write(tmp_path, late), "response_total:p50")
     assert size_of(tmp_path, "ttfa:p50").sessions[1] > 0
-
-
-def test_the_document_of_a_check_has_the_reason(tmp_path: Path) -> None:
-    found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds("response_total: med<9s"))
-
-    assert "uncertain in this run" in json.dumps([item.reason for item in found.thresholds])

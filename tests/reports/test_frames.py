@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 
@@ -109,29 +108,12 @@ def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(summarise(run).slowest_of_steps) == each * 4
 
 
-def test_slow_turns_of_different_origins_are_not_ranked_together() -> None:
-    found = summary_of(Plan(sessions=20, kinds=("vad", "typed"))).slowest
-
-    assert [slow.stratum.measured_from for slow in found] == ["request_sent"] * 8 + ["speech_end"] * 8
-    assert all(math.isnan(slow.voice_to_voice_ms) for slow in found[:8])
-
-
 def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_metric() -> None:
     """Typed turns and spoken ones with response.create count from one origin."""
     found = summary_of(Plan(sessions=20, kinds=("manual", "typed"))).slowest
 
     assert [slow.metric for slow in found] == ["voice_to_voice"] * 8 + ["ttfa"] * 8
     assert {math.isnan(slow.voice_to_voice_ms) for slow in found[8:]} == {True}
-
-
-def test_one_bin_alone_is_no_line() -> None:
-    frame = over_time(summary_of(Plan(sessions=20, seconds=60)))
-    assert frame is not None
-    (panel,) = frame.panels
-    known = [bin_ for bin_ in panel.bins if not math.isnan(bin_.p50)]
-
-    assert panel.line("p50") == [(bin_.begin_s, bin_.p50) for bin_ in known]
-    assert replace(panel, bins=tuple(known[:1])).line("p50") == []
 
 
 def test_origins_have_panels_and_curves_apart() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ import reports
 from reports.page import calls, circumstances, panels, sections
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data
-from reports.text.terminal import report_text
 from reports.wording.remarks import auth_wait, incident_lines, limits, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edited
-from tests.reports.forms import run_forms, run_markdown, section_html
+from tests.reports.forms import section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
@@ -85,18 +82,6 @@ def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
     assert one.counts.sum() == seconds.loc[seconds["target"] == "a", "throttled"].sum()
 
 
-def test_limits_are_drawn_for_each_target() -> None:
-    plot = panels.limit_panels(summary_of(LIMITED).quota)
-    figure = ET.fromstring(plot.svg())
-    texts = [element.text or "" for element in figure.iter("text")]
-
-    assert "● a" in texts
-    assert "◆ b" in texts
-    assert "of tokens remained" in figure.get("aria-label", "")
-    assert plot.stops is not None
-    assert len(plot.stops["t"]) > 10  # type: ignore[arg-type]
-
-
 def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Path) -> None:
     synthetic.write(tmp_path / "counts", LIMITED)
     synthetic.write(tmp_path / "limits", LIMITED)
@@ -109,40 +94,8 @@ def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Pat
     assert "share of the limit" in panels.limit_panels(told_only).svg()
 
 
-def test_where_nothing_was_limited_nothing_is_said() -> None:
-    summary = summary_of(Plan())
-
-    assert not summary.quota.any
-    assert circumstances.quota(summary) is None
-    assert "limits " not in report_text(summary)
-
-
-def test_limits_are_in_every_form() -> None:
-    summary = summary_of(LIMITED)
-    first = summary_data(summary)["rate_limits"][0]
-
-    assert first["throttled_turns"] == summary.quota.targets[0].turns
-    assert first["min_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
-    assert "rate limits     " in report_text(summary)
-    assert "<summary>Rate limits</summary>" in run_markdown(summary)
-
-
 def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:
     return {"at_utc_ns": BEGAN_NS + int(at_s * 1e9), "worker": 1, "kind": "auth_refresh", "text": text}
-
-
-def test_incidents_are_told_with_time_and_worker() -> None:
-    found = [incident(20), incident(10), incident(12), incident(15)]
-    summary = summary_of(Plan(), incidents=found)
-
-    assert [one.at_s for one in summary.incidents.kept] == [10, 12, 15, 20]
-    assert incident_lines(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 auth refresh: <b>identity")
-    assert report_text(summary).count("incident    ") == 4
-    assert "in all: auth refresh × 4" in report_text(summary)
-    page, markdown = run_forms(summary)
-    assert page.count("&lt;b&gt;identity endpoint: 500") == 4
-    assert "&lt;b&gt;identity" in markdown
-    assert len(summary_data(summary)["incidents"]) == 4
 
 
 def test_incidents_whose_words_were_not_kept_are_counted() -> None:

@@ -27,7 +27,6 @@ from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
-from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -83,20 +82,6 @@ def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path
     (told,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
     assert (told.count, told.total) == (40, 160)
     assert [sum(counts) for counts in counts_of(west, Question(rate.name, "rate", POINT))] == [40, 160]
-
-
-def test_a_rate_is_told_in_every_report(sides: tuple[Side, ...]) -> None:
-    summary = summarise(sides[0].run)
-
-    assert [(rate.rate, rate.target, rate.total) for rate in summary.rates] == [
-        ("yield_rate", "west", 80), ("yield_rate", "east", 80),
-    ]  # fmt: skip
-    data = summary_data(summary)["rates"]
-    assert [(row["total"], row["unit"]) for row in data] == [(80, "turns")] * 2
-    assert all(row["low"] < row["value"] < row["high"] for row in data)
-    page, markdown = run_forms(summary)
-    for text in (page, report_text(summary), markdown.replace("\\", "")):
-        assert "yield_rate" in text
 
 
 def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) -> None:

@@ -6,15 +6,11 @@ import re
 
 import pytest
 
-from reports.summary.groups import KEYS, NOT_TOLD
+from reports.summary.groups import NOT_TOLD
 from reports.summary.summary import Summary
-from reports.text.document import summary_data
-from reports.text.terminal import report_text
-from reports.wording.groups import key_words
 from reports.wording.notices import notices
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
-from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -61,29 +57,5 @@ def test_regions_that_surely_differ_are_named_where_figures_pool_them(routed: Su
     )
 
 
-def test_every_report_shows_the_regions(routed: Summary) -> None:
-    text, (page, markdown) = report_text(routed, 100), run_forms(routed)
-
-    assert "<summary>Latency by region</summary>" in markdown
-    assert '<section id="region">' in page
-    assert [line.split("  ")[1] for line in text.splitlines() if re.match(r"  (East|Sweden|not reported)", line)] == [
-        "East US 2",
-        "Sweden Central",
-        NOT_TOLD,
-    ]
-    rows = [row for row in summary_data(routed)["groups"] if row["by"] == "region"]
-    assert [(row["name"], row["from"]) for row in rows] == [
-        ("East US 2", None),
-        ("Sweden Central", None),
-        (NOT_TOLD, None),
-    ]
-
-
 def test_a_target_that_one_region_answers_has_no_breakdown_by_it() -> None:
     assert not summary_of(PLAN).waits_by("region")
-
-
-@pytest.mark.parametrize("by", [*KEYS, "weather"])
-def test_every_key_has_words(by: str) -> None:
-    assert key_words(by).head
-    assert key_words(by).title.startswith("By ")

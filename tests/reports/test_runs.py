@@ -201,11 +201,6 @@ def test_simulated_is_said_by_the_document_or_by_any_row(tmp_path: Path) -> None
     assert reports.load(rows).simulated
 
 
-def test_what_is_no_run_is_said_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"is not a run folder: it has no run\.json"):
-        reports.load(tmp_path)
-
-
 def test_a_count_below_nought_is_said_in_a_line(tmp_path: Path) -> None:
     incident = {"at_utc_ns": synthetic.BEGAN_NS, "worker": -1, "kind": "token", "text": "no answer"}
     with pytest.raises(UsageError, match=r"run\.json is damaged: incidents\[0\]\.worker must be 0 or more"):

@@ -48,19 +48,6 @@ def test_a_bin_of_few_turns_has_no_median_and_a_run_of_few_bins_no_figure() -> N
     assert "Each step over time" not in page_of(Plan(sessions=0))
 
 
-def test_the_figure_has_a_panel_for_each_step_and_reads_all_of_them() -> None:
-    summary = summary_of(TWO)
-    frame = steps_over_time(summary, summary.turns.strata[0])
-    assert frame is not None
-    plot = drawn(frame)
-    svg = plot.svg()
-
-    assert all(svg.count(f">{step}</text>") == 1 for step in frame.steps)
-    assert plot.stops is not None
-    assert len(plot.stops["t"]) == len({bin_.begin_s for course in frame.courses for bin_ in course.bins})  # type: ignore[arg-type]
-    assert all(step in svg for step in STEPS)
-
-
 def test_a_step_that_a_target_never_began_has_no_line(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, TWO)
     table = pq.read_table(folder / "turns.parquet")

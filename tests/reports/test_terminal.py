@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
@@ -12,7 +11,6 @@ from functools import cache
 import pytest
 
 from bench.cli.report import wants_colour
-from reports.text.document import write_report
 from reports.text.terminal import report_text
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
@@ -39,31 +37,6 @@ def texts(name: str) -> dict[int, str]:
 def test_no_line_is_wider_than_the_terminal(name: str) -> None:
     for width, text in texts(name).items():
         assert max(map(len, text.splitlines())) <= width
-
-
-def test_the_first_screenful_tells_first_audio_transcript_and_throughput() -> None:
-    lines = report_text(summary_of(Plan(sessions=60, turns=5))).splitlines()[:20]
-
-    assert any(line.startswith("  ttfa ") for line in lines)
-    assert any(line.startswith("  transcript_first ") for line in lines)
-    assert any(
-        re.match(r"throughput +audio [\d.,]+ [kM]?B/s sent \(.*\), [\d.,]+ [kM]?B/s received", line) for line in lines
-    )
-
-
-def test_how_waits_scatter_is_no_business_of_the_terminal() -> None:
-    assert "ICC" not in report_text(summary_of(Plan(sessions=60, turns=5)))
-
-
-def test_the_labels_of_a_run_stand_behind_its_name_in_every_form() -> None:
-    summary = summary_of(Plan(sessions=60, turns=5))
-    summary.run.metadata["labels"] = {"commit": "1a2b3c", "build": "77"}
-    told, paths = "voice_turns (commit 1a2b3c, build 77)", write_report(summary)
-
-    assert told in report_text(summary)
-    assert told in paths.html.read_text()
-    assert "commit 1a2b3c" in paths.markdown.read_text()
-    assert json.loads(paths.json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
 
 
 def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:
@@ -93,28 +66,6 @@ def _row(text: str) -> str:
     lines = text.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith(("  ●", "  ttfa")))
     return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
-
-
-def test_a_median_of_too_few_sessions_says_how_many_it_needs() -> None:
-    assert "n/a (needs 6 sessions)" in report_text(summary_of(Plan(sessions=2, turns=10)))
-
-
-def test_the_health_of_the_load_generator_is_said_in_words() -> None:
-    text = " ".join(report_text(summary_of(Plan())).split())
-
-    assert "load generator timestamps may be off by 0.11 ms (p99; limit 6.2 ms)" in text
-    assert re.search(r"audio sent up to [\d.]+ ms late \(p99; limit 10 ms\)", text)
-
-
-def test_an_incident_is_wrapped_into_two_lines() -> None:
-    words = "no answer of the identity endpoint at 169.254.169.254 within 10 s; the token lives for 3 min more"
-    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "auth_refresh", "text": words}
-    text = report_text(summary_of(Plan(), incidents=[told]), 80)
-    lines = text.splitlines()
-    at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
-
-    assert lines[at + 1].startswith(" " * 16)
-    assert lines[at + 1].endswith("3 min more")
 
 
 def test_an_endless_incident_takes_two_lines_and_says_that_it_was_cut() -> None:

@@ -10,10 +10,7 @@ import pytest
 
 import reports
 from reports.runs import RunFrames
-from reports.summary.summary import summarise
 from reports.summary.trust import busiest
-from reports.text.document import write_report
-from reports.text.terminal import report_text
 from reports.wording.validity import NOT_CALIBRATED, trust
 from tests.reports.synthetic import Plan, write
 
@@ -50,12 +47,6 @@ def test_a_machine_that_was_not_calibrated_says_so(run: RunFrames) -> None:
     assert trust(citing(run, None)) == [NOT_CALIBRATED]
 
 
-def test_runs_from_before_there_were_calibrations_say_nothing(run: RunFrames) -> None:
-    document = {key: value for key, value in run.metadata.items() if key != "calibration"}
-
-    assert trust(replace(run, metadata=document)) == []
-
-
 def test_a_run_that_went_beyond_its_calibration_says_by_what(run: RunFrames) -> None:
     sessions, events_per_s = busiest(run.seconds)
     both = citing(run, CITED | {"sessions": sessions - 1, "events_per_s": events_per_s / 2})
@@ -90,12 +81,3 @@ def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:
     assert busiest(twice.seconds) == (sessions, events_per_s)
     assert events_per_s > 0
     assert busiest(run.seconds.iloc[:0]) == (0.0, 0.0)
-
-
-def test_every_report_says_it(run: RunFrames) -> None:
-    cited = summarise(citing(run, CITED))
-    paths = write_report(cited)
-
-    assert "calibrated on 2026-11-20" in " ".join(report_text(cited).split())
-    assert f"C{LINE[1:]}." in paths.html.read_text()
-    assert f"C{LINE[1:]}." in paths.markdown.read_text()

@@ -98,10 +98,3 @@ def test_what_is_true_of_one_arm_is_said_of_that_arm_alone(tmp_path: Path) -> No
     assert [cause.text.replace(NBSP, " ") for cause in comparison.causes] == [said]
     assert check_sentences.check_headline(check).replace(NBSP, " ").startswith(f"Do not use these results: {said}")
     assert outputs.badges_of(comparison)[0][0] == check_sentences.check_badges(check)[0] == "✕ INVALID COMPARISON"
-
-
-def test_the_page_of_a_comparison_names_no_exit_status() -> None:
-    for valid in (True, False):
-        comparison, _ = both(replace(PAIRS, valid=valid))
-
-        assert "exit" not in plain(comparison_html(comparison)).lower()

@@ -20,7 +20,7 @@ from reports.sides.side import sample_of
 from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import quantile
-from tests.reports.comparisons.invented import comparison, finding, findings, points, ratio, sides
+from tests.reports.comparisons.invented import comparison, findings, ratio
 
 NBSP = "\u00a0"
 
@@ -70,39 +70,10 @@ def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
     assert middle.high == pytest.approx(alone.high, abs=0.03)
 
 
-def test_the_same_comparison_draws_the_same_figure() -> None:
-    assert shift_in(comparison()) == shift_in(comparison())
-
-
-def test_an_arm_of_few_turns_has_a_curve_and_no_difference() -> None:
-    arms = sides("direct", "gateway", sessions=3)
-    made = comparison(sides=arms)
-
-    assert [curve.target for curve in shift_in(made).curves] == ["direct", "gateway"]
-    assert shift_in(made).ratios == ()
-
-
-def test_curves_have_the_colours_of_the_sides() -> None:
-    made = comparison("gateway", "canary")
-    drawn = shift_in(made)
-
-    assert [(curve.target, curve.colour) for curve in drawn.curves] == [("direct", 0), ("gateway", 1), ("canary", 2)]
-    assert [curve.n for curve in drawn.curves] == [sample_of(side, drawn.question).n for side in made.sides]
-
-
 def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", colour: int = 1) -> RatioCurve:
     ps = tuple(np.linspace(0.5, 0.9, len(differences)))
     found = tuple(replace(ratio(1, 1, 1, 1), d=d, low=d - low, high=d + low) for d in differences)
     return RatioCurve(candidate, colour, tuple(map(float, ps)), found)
-
-
-def test_the_line_below_says_the_middle_and_the_largest() -> None:
-    one = made_of(math.log(0.99), math.log(1.4), math.log(2.02), math.log(1.1), math.log(1.0))
-
-    assert forest.curves_sentence([one]).replace(NBSP, " ") == "p50 −1 %, largest difference +102 % at p70."
-    two = replace(one, candidate="canary")
-    assert forest.curves_sentence([one, two]).startswith("gateway: p50")
-    assert forest.curves_sentence([]) == ""
 
 
 @given(found=st.lists(st.floats(-4, 4) | st.sampled_from([math.inf, -math.inf, math.nan]), min_size=2, max_size=24))
@@ -125,9 +96,3 @@ def test_the_readout_names_ends_that_have_no_number() -> None:
 
     assert forest.spoken(endless).replace(NBSP, " ") == "failed (from +22 %, no upper bound)"
     assert forest.spoken(replace(endless, d=math.nan)) == "failed in both"
-
-
-def test_a_rate_alone_draws_nothing() -> None:
-    made = comparison(findings=(finding("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),))
-
-    assert made.shift is None

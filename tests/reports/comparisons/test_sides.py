@@ -13,10 +13,9 @@ import reports
 from bench.metrics import is_throttled
 from reports.question import Question, Stratum, margin_of
 from reports.runs import load_for_report
-from reports.sides.side import Side, counts_of, sample_of, sides_of, targets_of, totals_of
+from reports.sides.side import counts_of, sample_of, sides_of, targets_of, totals_of
 from reports.statistics.differences import Margin
 from reports.summary.summary import summarise
-from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, run, targets
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
@@ -29,11 +28,6 @@ MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manu
 
 def asks(metric: str = "ttfa", p: float = 0.95, **more: Any) -> Question:
     return Question(metric, "quantile", margin_of(p), p, **more)
-
-
-def by_target(side: Side, column: str) -> np.ndarray:
-    frame = side.run.turns
-    return np.sort(frame.loc[(frame["target"] == side.name).to_numpy(), column].dropna().to_numpy())
 
 
 @pytest.mark.parametrize("plan", [replace(FAILING, failed=0.0), FAILING])
@@ -103,13 +97,6 @@ def test_a_run_that_was_not_interleaved_has_sessions_as_clusters() -> None:
     assert east.clusters.count == 40
 
 
-def test_sides_of_several_runs_have_sessions_as_clusters(tmp_path: Path) -> None:
-    folder = run(tmp_path / "a", PAIRED)
-    sides = sides_of([f"{folder}:west", f"{folder}:east", run(tmp_path / "b")])
-
-    assert [side.paired for side in sides] == [False] * 3
-
-
 def test_warm_up_is_left_out() -> None:
     side = targets(Plan(sessions=40, turns=5, warmup_s=10))[0]
     warm = int((side.run.sessions["phase"] == "warmup").sum())
@@ -143,14 +130,6 @@ def test_turns_of_several_origins_are_asked_for_apart() -> None:
 
     assert all(part.n for part in parts)
     assert sum(part.n for part in parts) == sample_of(side, asks()).n == sum(side.begun.values())
-
-
-def test_a_step_is_asked_for_alone() -> None:
-    side = targets(FAILING)[0]
-    parts = [sample_of(side, asks(step=step)).n for step in synthetic.STEPS]
-
-    assert parts == [12] * 5
-    assert sample_of(side, asks(step="no such step")).n == 0
 
 
 def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:
@@ -228,10 +207,3 @@ def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
 
     assert silent.sessions == sample_of(silent, asks()).n == sample_of(silent, asks("connect_total")).n == 0
     assert counts_of(silent, FAILURES)[1].sum() == 0
-
-
-def test_the_turns_of_a_killed_run_are_those_that_were_written(tmp_path: Path) -> None:
-    killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=20, turns=5))
-    (side,) = targets_of(load_for_report(killed))
-
-    assert sample_of(side, asks()).n == len(reports.load(killed).turns) > 0

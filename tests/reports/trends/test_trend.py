@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -31,7 +30,6 @@ from reports.trends.trend import (
     trend_question,
     weekdays_notes,
 )
-from tests.reports.synthetic import BEGAN_NS
 from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
 
 
@@ -108,22 +106,6 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
 
 
 HOUR_NS = 3_600 * 10**9
-
-
-@pytest.mark.parametrize("hour", [0, 2, 9, 12, 23])
-def test_slower_weekends_are_seen_whatever_hour_a_nightly_job_is_planned_for(hour: int) -> None:
-    """The job waits for its turn for up to twenty minutes before and after its hour."""
-    rng = np.random.default_rng(hour)
-    midnight_ns = BEGAN_NS // DAY_NS * DAY_NS + hour * HOUR_NS
-    runs = []
-    for number, one in enumerate(nights([600.0] * 56)):
-        weekend = datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5
-        began_ns = midnight_ns + number * DAY_NS + int(rng.uniform(-1 / 3, 1 / 3) * HOUR_NS)
-        runs.append(replace(entry(number, told_p50(one) * 1.3**weekend), started_utc_ns=began_ns))
-    late = [own > 0.1 for own in first(runs).weekdays]
-
-    # by the calendar of most of its runs: around midnight either
-    assert late in ([False] * 5 + [True] * 2, *([[False] * 4 + [True] * 2 + [False]] if not hour else []))
 
 
 @given(st.lists(st.integers(1, 22), min_size=1, max_size=24))
@@ -244,14 +226,6 @@ def test_the_note_on_few_runs_says_how_many_of_them_can_be_compared() -> None:
         "A change takes 10 runs that can be compared. There are: voice_turns, gateway: 3 of 5 runs."
     ]
     assert lacking_notes(told_by(stepped(12, 12))) == []
-
-
-def test_series_that_are_too_short_are_noted_beside_one_that_is_not() -> None:
-    trend = told_by([*stepped(12, 12), *nights([600.0] * 2, target="direct")])
-
-    assert [text.replace(NBSP, " ") for text in lacking_notes(trend)] == [
-        "A change takes 10 runs that can be compared. There are: voice_turns, direct: 2 of 2 runs."
-    ]
 
 
 @given(st.lists(st.integers(1, 14), min_size=1, max_size=4), st.integers(0, 6))
