@@ -31,7 +31,7 @@ KEPT_SETTINGS = frozenset(
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of"),
         *("warmup", "until_decided", "thresholds", "baseline", "on_inconclusive", "interim_every"),
-        *("record_events", "record_audio", "record_transcripts", "runs_dir", "locust_stats", "priority", "yes"),
+        *("record_events", "record_audio", "record_transcripts", "runs_dir", "priority", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
         *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),

@@ -17,7 +17,7 @@ from reports.looks.sequence import End, InterimStatistic, Look
 from reports.numbers import NBSP, NONE, count
 from reports.question import Question
 from reports.statistics.differences import Scale
-from reports.wording.verdicts import as_share, figure, margin, said, signed
+from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, signed
 
 REASONS: dict[End, str] = {
     "regressed": "A primary metric is worse than its margin allows.",
@@ -60,13 +60,18 @@ def _estimate(gate: Question, look: Look, seen: InterimStatistic) -> str:
         return NONE
     known = math.isfinite(seen.se) and math.isfinite(seen.df) and math.isfinite(look.c)
     reach = float(stdtrit(seen.df, float(ndtr(look.c)))) * seen.se if known else math.inf
-    return f"{_said(gate, seen.d)} ({_said(gate, seen.d - reach)} to {_said(gate, seen.d + reach)})"
+    scale = _scale(gate)
+    low, high = as_share(seen.d - reach, scale), as_share(seen.d + reach, scale)
+    return f"{_said(gate, seen.d)} ({difference_interval(low, high, scale)})"
 
 
 def _said(gate: Question, value: float) -> str:
     """+47 %, +1.2 points; without a number if it has no end."""
-    unit: Scale = "points" if gate.kind == "rate" else "ratio"
-    return signed(as_share(value, unit), unit)
+    return signed(as_share(value, _scale(gate)), _scale(gate))
+
+
+def _scale(gate: Question) -> Scale:
+    return "points" if gate.kind == "rate" else "ratio"
 
 
 def verdict_lines(decision: Decision) -> list[str]:

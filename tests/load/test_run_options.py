@@ -78,7 +78,7 @@ def test_everything_given_is_taken() -> None:
             *("--resolve", "::1", "--compression", "deflate", "--prices", "prices.yaml", "--budget", "2.50"),
             *("--max-message-mib", "2"),
             *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--interim-every", "25"),
-            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--locust-stats", "--priority"),
+            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--priority"),
             *("--record-events", "2.5%", "--record-audio", "--record-transcripts", "--runs-dir", "out", "--yes"),
             *("--history", "before.jsonl", "--worker-timeout", "2m"),
             *("--arrival-rate", "30/min", "--arrival-pattern", "gamma:2", "--max-concurrent", "40"),

@@ -74,7 +74,6 @@ def test_what_the_user_can_mend_is_one_line_and_what_was_there_stays(line: str, 
 
 RUNS_REFUSED = {
     "AZURE_OPENAI_ENDPOINT": "",
-    "--arrivals (LOCUST_ARRIVALS) is --arrival-rate (LOCUST_ARRIVAL_RATE) now": f"{NOWHERE} --arrivals 1/s",
     "--runs-dir": f"{NOWHERE} --runs-dir /proc/nowhere",
     "--users 9 contradicts --max-concurrent 3": f"{NOWHERE} --arrival-rate 1/s --max-concurrent 3 -u 9",
     "--upload must begin with https://": f"{NOWHERE} -u 1 --upload http://files.example.org/?sig=a-signature",

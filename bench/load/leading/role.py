@@ -120,7 +120,7 @@ class ProcessRole(ABC):
 
     def take_the_screen(self) -> None:
         """Where a run is all there is, the view shows how it goes: Locust prints no tables, its log keeps clear."""
-        if self._parsed.locust_stats or not self._ends_itself:
+        if not self._ends_itself:
             return
         self._screen = self._view
         logging.getLogger(TABLES).disabled = True

@@ -353,12 +353,11 @@ OF_PROCESSES = (
         "upload the run's folder to this URL when it is reported: Azure Blob Storage, or an HTTPS server",
         flag="--upload",
     ),
-    *(
-        RunOption(None, note, flag=flag, more={"action": "store_true"})
-        for flag, note in {
-            "--locust-stats": "show Locust's tables without the web UI, too, instead of our line",
-            "--telemetry": "send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
-        }.items()
+    RunOption(
+        None,
+        "send metrics to an OpenTelemetry collector, at OTEL_EXPORTER_OTLP_ENDPOINT (extra: otel)",
+        flag="--telemetry",
+        more={"action": "store_true"},
     ),
 )
 """Options that change nothing of what is played: the process that leads a run asks its parser for them."""

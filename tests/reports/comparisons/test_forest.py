@@ -279,8 +279,8 @@ def test_the_bounds_are_those_that_decide_and_few_pairs_widen_them() -> None:
         for df in (1e9, 5.0)
     )
 
-    assert many == "+35 % (+15 % to +59 %)"
-    assert few == "+35 % (+10 % to +65 %)"
+    assert many == "+35 % (+15 to +59 %)"
+    assert few == "+35 % (+10 to +65 %)"
 
 
 def test_an_analysis_without_an_estimate_has_a_dash() -> None:

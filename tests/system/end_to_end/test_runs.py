@@ -71,15 +71,6 @@ def check_telemetry(received: Collector, *, turns: int) -> None:
     assert all(attributes(point.attributes)["rtbench.simulated"] for point in waits)
 
 
-def test_locusts_tables_are_shown_instead_where_they_are_asked_for(tmp_path: Path, simulator: Ready) -> None:
-    options = ("--sessions", "1", "--url", simulator.urls["ga"], "--locust-stats")
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
-
-    assert "# reqs" in ended.stdout + ended.stderr
-    assert "writing report" not in ended.stderr
-    assert Path(ended.stdout.splitlines()[-1]) == only_run(tmp_path / "runs") / "report.html"
-
-
 STAGES = """
 
 from locust import LoadTestShape
