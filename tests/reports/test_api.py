@@ -57,7 +57,6 @@ PLANS = {
     "turns that were never begun": Plan(sessions=40, turns=4, failed=0.05, refused=6),
     "tails": Plan(sessions=300, turns=4, usage=True, limited=True, paired=True, targets=("a", "b")),
 }
-EMPTY = Plan(sessions=0)
 half = settings(max_examples=settings.default.max_examples // 2)
 
 
@@ -340,35 +339,12 @@ def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> No
     assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["not_started"].sum() == 0
 
 
-def test_a_column_has_one_type_whatever_the_run_holds(tmp_path: Path) -> None:
-    runs = list(map(loaded, [*PLANS.values(), EMPTY]))
-    runs.append(reports.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=20))))
-
-    for table in ("turns", "sessions", "seconds"):
-        types = {tuple(getattr(run, table).dtypes.map(lambda kind: kind.name).items()) for run in runs}
-        assert len(types) == 1, table
-
-
 def test_flags_and_moments_are_columns_of_every_table(run: reports.Run) -> None:
     for frame in (run.turns, run.sessions):
         assert (frame["start"].astype("int64") == frame["start_utc_ns"]).all()
         assert (frame["measured"] == (frame["phase"].isna() | (frame["phase"] == "measurement"))).all()
     assert (run.seconds["start"].astype("int64") == run.seconds["second"] * 10**9).all()
     assert run.turns["start"].dt.tz is not None
-
-
-def test_runs_are_put_one_below_the_other() -> None:
-    runs = list(map(loaded, [*PLANS.values(), EMPTY]))
-    for table in ("turns", "sessions", "seconds"):
-        frames = [getattr(run, table) for run in runs]
-        whole = pd.concat(frames, ignore_index=True)
-
-        assert len(whole) == sum(map(len, frames))
-        numbers = [name for name in whole if frames[0][name].dtype.name != "category"]
-        pd.testing.assert_series_equal(whole[numbers].dtypes, frames[0][numbers].dtypes)
-        for name in whole:
-            every, *parts = (each[name].to_numpy(dtype=object, na_value=None) for each in (whole, *frames))
-            assert every.tolist() == np.concatenate(parts).tolist(), name
 
 
 def test_a_run_is_shown_in_a_line_and_is_equal_to_itself_alone(run: reports.Run) -> None:

@@ -31,12 +31,6 @@ def small_sample() -> rtbench.Sample:
     return rtbench.Sample(np.arange(400.0), np.arange(400) % 40)
 
 
-@pytest.mark.parametrize("confidence", [0.05, 0.5, 1.0, float("nan"), 95])
-def test_a_comparison_refuses_a_confidence_that_a_verdict_cannot_have(pair: Path, confidence: float) -> None:
-    with pytest.raises(UsageError, match=r"^confidence lies between 0\.5 and 1, such as 0\.95, not "):
-        rtbench.compare(pair, confidence=confidence)
-
-
 @pytest.mark.parametrize(("ps", "confidence"), [([0.95], 95), ([0.95], 0.0), ([95], 0.9), ([0.5, 1.0], 0.9)])
 def test_estimates_refuse_what_is_no_share(ps: list[float], confidence: float) -> None:
     sample = small_sample()

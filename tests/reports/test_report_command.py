@@ -34,12 +34,6 @@ def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pyt
     assert lines[-1] == str(tmp_path / "report.html")
 
 
-def test_a_run_without_turns_still_has_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report([str(synthetic.write(tmp_path, Plan(sessions=0)))])
-
-    assert "This run holds no turns and no sessions." in capsys.readouterr().out
-
-
 def test_several_runs_stand_side_by_side_and_each_has_its_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -182,12 +182,3 @@ def test_a_few_turns_have_no_slow_ones(tmp_path: Path) -> None:
 
     assert [breakdown_title(band) for band in around(some)] == ["typical (p50), VAD turns"]
     assert around(few) == ()
-
-
-def test_turns_of_vad_and_manual_ones_have_bands_apart(tmp_path: Path) -> None:
-    found = around(turns_of(reports.load(synthetic.write(tmp_path, Plan(sessions=20, kinds=("vad", "manual"))))))
-
-    assert sorted(breakdown_title(band) for band in found) == [
-        "typical (p50), VAD turns",
-        "typical (p50), manual turns",
-    ]

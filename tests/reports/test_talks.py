@@ -21,7 +21,6 @@ from reports.summary.single_turns import Talk, talks
 from reports.summary.summary import Summary, summarise
 from reports.wording.words import talk_name
 from tests.reports import synthetic
-from tests.reports.forms import section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -167,16 +166,6 @@ def test_marks_stay_on_the_axis() -> None:
         assert plot.x0 <= x <= plot.x1
 
 
-def test_a_stall_is_hatched_with_its_length() -> None:
-    talk = replace(TALK, stall_s=0.4, stall_count=1)
-    drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
-
-    assert 'class="hatch"' in drawn
-    assert "stall 400 ms" in drawn
-    assert "stalled 400 ms in 1" in [text.replace("\u00a0", " ") for text in speech.talk_numbers(talk)]
-    assert "its position only an event log contains" in section_html(hearing(summary_of(Plan(sessions=60, turns=10))))
-
-
 @pytest.mark.parametrize("silent_s", [1.4, 3.0, 5.9, 19.5])
 @pytest.mark.parametrize("end_s", [6.0, math.nan])
 def test_no_text_of_the_timeline_runs_off_its_edge(silent_s: float, end_s: float) -> None:
@@ -191,10 +180,3 @@ def test_no_text_of_the_timeline_runs_off_its_edge(silent_s: float, end_s: float
     assert texts
     for x, anchor, text in texts:
         assert float(x) + (speech.LETTER * len(text) if anchor == "start" else 0) <= plot.w, text
-
-
-def test_triangles_are_explained_where_there_are_any() -> None:
-    heard = replace(TALK, noticed_s=math.nan, first_delta_s=math.nan)
-
-    assert speech.has_triangles([TALK, heard])
-    assert not speech.has_triangles([heard])

@@ -11,19 +11,16 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
-from reports.blocks import Paragraph
 from reports.comparisons import comparison as comparison_module
 from reports.comparisons import outputs
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_essentials, comparison_text
-from reports.comparisons.page import comparison_page
 from reports.comparisons.sentences import BY_ANALYSES
 from reports.gate.check import check_of
-from reports.looks.decision import decision_details, decision_headline, decision_sentence
+from reports.looks.decision import decision_details, decision_headline
 from reports.sides.side import among, sides_of
-from reports.wording.validity import Cause
 from tests.reports.comparisons.build import quick, run, targets
-from tests.reports.comparisons.invented import GATES, decision
+from tests.reports.comparisons.invented import GATES
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_markdown
 from tests.reports.synthetic import Plan
@@ -53,8 +50,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 
 @pytest.mark.parametrize(
-    ("gates", "badge", "status"),
-    [(LOOSE, "✓ NOT SLOWER", 0), (TIGHT, "✕ SLOWER", 1), (UNDECIDED, "? INCONCLUSIVE", 3)],
+    ("gates", "badge", "status"), [(LOOSE, "✓ NOT SLOWER", 0), (TIGHT, "✕ SLOWER", 1), (UNDECIDED, "? INCONCLUSIVE", 3)]
 )
 def test_what_the_looks_decided_comes_first(
     tmp_path: Path, tight: Comparison, gates: Any, badge: str, status: int
@@ -92,15 +88,6 @@ def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Pa
     assert "When was it decided?" in paths.html.read_text(encoding="utf-8")
 
 
-def test_the_headline_of_the_page_is_the_plain_sentence_and_details_are_below_it(tight: Comparison) -> None:
-    page = comparison_page(tight)
-    second = str(next(block.text for block in page.lead if isinstance(block, Paragraph) and block.style == "lead"))
-
-    assert page.headline.startswith("west is slower than east: half of the turns take longer than ")
-    assert "Stopped at interim analysis\u00a0" in second
-    assert second.endswith(BY_ANALYSES)
-
-
 def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     folder = Path(run(tmp_path / "run", SHORT))
     whole = quick(targets(SHORT), questions=GATES)
@@ -113,13 +100,6 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
         notice.startswith("2\u00a0pairs of the 30 were cut by the end of the run")
         for notice in quick(sides_of([folder]), questions=GATES).notices
     )
-
-
-def test_a_run_without_looks_has_no_decision(tmp_path: Path) -> None:
-    paths = outputs.write_comparison(quick(targets(SHORT)), tmp_path)
-
-    assert json.loads(paths.json.read_text(encoding="utf-8"))["sequential"] is None
-    assert "When was it decided?" not in paths.html.read_text(encoding="utf-8")
 
 
 def test_the_other_way_round_the_interim_analyses_do_not_count_and_that_is_said(tight: Comparison) -> None:
@@ -135,16 +115,6 @@ def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
     assert found.exit_status == 4
     assert comparison_essentials(found).startswith("✕ INVALID · ")
     assert comparison_text(found).startswith("Do not use these results: the run is INVALID: audio was sent late")
-
-
-def test_a_sentence_of_analyses_says_what_came_of_them() -> None:
-    late = replace(decision(), invalid=(Cause("send_delay", "late"),))
-
-    assert decision_headline(decision()).startswith("gateway is slower than direct: one turn in twenty takes longer ")
-    assert decision_headline(late) == "Do not use these results: late."
-    assert decision_sentence(decision("stopped_by_user")).endswith(
-        "The run was ended by hand after interim analysis\u00a03 of 5, 150\u00a0pairs."
-    )
 
 
 def test_a_variant_is_a_candidate_of_the_target_that_it_is_a_variant_of(tmp_path: Path) -> None:

@@ -22,9 +22,8 @@ from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import decision_of, end_of, look_at
-from reports.looks.decision import Decision, analyses, decision_sentence, write_decision
+from reports.looks.decision import Decision, decision_sentence, write_decision
 from reports.question import Stratum
-from reports.text.lines import lines_of
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.shared import frames_of
@@ -67,29 +66,6 @@ def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]
 
 def held(decision: Decision) -> list[int]:
     return [look.pairs for look in decision.course.looks]
-
-
-def test_a_run_whose_gates_all_pass_is_green_at_the_look_that_says_so() -> None:
-    found = decided(LOOSE)
-
-    assert (found.stopped, found.exit_status, found.course.reason) == (True, 0, "not_regressed")
-    assert found.used < 120
-    assert found.after == 120 - found.used
-    assert decision_sentence(found).startswith("west is not slower than east: ttfa p50 differs by +")
-
-
-def test_a_run_beyond_its_margin_is_red() -> None:
-    found = decided(TIGHT)
-
-    assert (found.exit_status, found.course.rulings[0].word) == (1, "regressed")
-    assert decision_sentence(found).startswith("west is slower than east: half of the turns take longer than ")
-
-
-def test_a_run_that_nothing_decides_is_inconclusive() -> None:
-    found = decided(UNDECIDED)
-
-    assert (found.stopped, found.exit_status) == (True, 3)
-    assert "Whether this exceeds the margin of 12\u00a0% is inconclusive." in decision_sentence(found)
 
 
 RUNNING, ENDED = {"state": "running"}, dict[str, Any]()
@@ -136,15 +112,6 @@ def test_a_look_sees_the_first_pairs_by_number_whoever_else_has_ended(tmp_path: 
 
     assert held(found) == [40]
     assert found.course.looks[0].seen[0].z == whole.course.looks[0].seen[0].z
-
-
-def test_the_same_rows_give_the_same_answer(tmp_path: Path) -> None:
-    folder = run(tmp_path, UNDECIDED)
-    look_at(folder)
-    first = (folder / "decision.json").read_text()
-    look_at(folder)
-
-    assert (folder / "decision.json").read_text() == first
 
 
 def test_a_spool_that_grows_is_read_as_it_is(tmp_path: Path) -> None:
@@ -217,16 +184,6 @@ def test_what_says_nothing_decides_nothing(
     assert decision_sentence(found) == said if said.endswith("row") else said in decision_sentence(found)
 
 
-def test_what_looks_say_of_an_invalid_run_is_for_information() -> None:
-    invalid = decided(LOOSE, validity={"status": "invalid"})
-    valid = decided(LOOSE)
-
-    assert held(invalid)
-    told = "For information, not a verdict: what interim analyses of these pairs found."
-    assert lines_of([analyses(invalid)]).startswith(told)
-    assert told not in lines_of([analyses(valid)])
-
-
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
     """The turns of the candidate are throttled in some pairs."""
     chosen = lambda row: row["target"] == "west" and after <= row["pair"] < before  # noqa: E731
@@ -279,10 +236,6 @@ def test_a_run_under_way_is_not_invalid_because_nobody_has_judged_it_yet() -> No
 def test_a_gate_of_another_target_than_the_candidate_is_never_taken_for_the_candidates(target: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         decided({f"ttfa{{target:{target}}}": ["p(50)<+60%"]})
-
-
-def test_a_gate_may_name_the_candidate() -> None:
-    assert decided({"ttfa{target:west}": ["p(50)<+60%"]}).exit_status == 0
 
 
 def test_degrees_of_freedom_are_by_the_pairs_that_have_a_value(tmp_path: Path) -> None:
@@ -405,11 +358,3 @@ def test_the_same_gate_written_twice_is_seen_once_and_counted_twice() -> None:
 
     assert [ruling.word for ruling in found.course.rulings] == ["not_regressed"] * 2
     assert found.course.looks[0].seen[0] is found.course.looks[0].seen[1]
-
-
-def test_a_rate_without_any_event_is_shown_without_a_standard_error() -> None:
-    told = lines_of([analyses(decided({"failure_rate": ["rate<+0.1pt"]}))])
-
-    assert "∞" not in told
-    assert told.splitlines()[1].split()[-1] == "–"
-    assert "–: no two pairs differ" in told
