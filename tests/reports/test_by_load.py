@@ -18,16 +18,12 @@ from bench.run.spool import path_of
 from benchmarks.by_load import CHANGING, levels_of
 from reports.page.calls import by_load as section
 from reports.runs import load_for_report
-from reports.statistics.quantiles import quantile
 from reports.summary.figures import Rate
 from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
 from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data
-from reports.text.terminal import report_text
 from reports.wording.notices import pooled_notices
 from tests.examples import trials
 from tests.reports import synthetic
-from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -75,20 +71,6 @@ def test_each_turn_stands_at_the_calls_that_were_in_progress() -> None:
         assert sum(level.failed.count for level in one.groups) == answer.failed
 
 
-def test_a_level_has_the_median_and_the_failures_of_its_turns() -> None:
-    summary = summary_of(RISING)
-    rows = reports.load(summary.run.folder).turns
-    rows = rows[rows["target"] == "gateway"].assign(calls=counted(summary, "gateway"))
-    level = by_load(summary)[1].groups[-1]
-    here = rows[rows["calls"].between(level.place.low, level.place.high)]
-    waits = np.where(here["outcome_class"] == "failed", np.inf, here["ttfa_ms"])
-
-    assert level.p50.value == quantile(np.sort(waits), 0.5)
-    assert level.failed.count == np.isinf(waits).sum()
-    assert level.failed.low < level.failed.share < level.failed.high
-    assert level.sessions == here["session_id"].nunique()
-
-
 def test_levels_are_few_round_and_not_thin() -> None:
     one = by_load(summary_of(RISING))[0]
 
@@ -111,15 +93,6 @@ def test_levels_are_few_round_and_not_thin() -> None:
 )
 def test_thin_places_stand_with_their_neighbours(turns: list[int], ranges: list[tuple[int, int]]) -> None:
     assert list(merged(np.array(turns, dtype=np.int64))) == ranges
-
-
-def test_a_constant_load_says_nothing() -> None:
-    summary = summary_of(CONSTANT)
-
-    assert by_load(summary) == []
-    assert section(summary) is None
-    assert not [row for row in summary_data(summary)["groups"] if row["by"] == "calls"]
-    assert not any("calls in progress" in text for text in (report_text(summary), *run_forms(summary)))
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["one level", "two levels"])

@@ -6,31 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import reports
 from bench.errors import UsageError
 from bench.run.measured import CARRIED
-from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
 from reports.samples import session_sample
 from reports.thresholds import parse
-from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
+from tests.reports.gate.made import ENOUGH, run, thresholds
 
 pytestmark = pytest.mark.usefixtures("few_draws")
-
-
-def halved(folder: Path, target: str) -> Path:
-    """The run, in which sessions of a target received half as much audio."""
-    path = folder / "sessions.parquet"
-    table = pq.read_table(path)
-    names, received = table["target"].to_pylist(), table["audio_bytes_received"].to_pylist()
-    less = [n // 2 if name == target else n for name, n in zip(names, received, strict=True)]
-    place = table.schema.get_field_index("audio_bytes_received")
-    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(less, pa.int64())), path)
-    return folder
 
 
 def test_a_sessions_rate_is_its_bytes_over_its_length(tmp_path: Path) -> None:
@@ -92,22 +78,3 @@ def test_a_limit_is_kept_or_broken_by_the_interval_over_sessions(tmp_path: Path)
     assert [item.unit for item in found.thresholds] == ["B/s"] * 3
     assert found.thresholds[0].value == pytest.approx(median, rel=1e-4)
     assert found.thresholds[0].sessions == 60
-
-
-def test_half_of_what_was_received_is_a_regression(tmp_path: Path) -> None:
-    folder = run(tmp_path / "run", PAIRED)
-    same = checked(folder, thresholds("audio_received: med>-10%"))
-    less = checked(halved(folder, "after"), thresholds("audio_received: med>-10%", "audio_sent: med>-10%"))
-
-    assert [(item.verdict or item.result) for item in same.thresholds] == ["equivalent"]
-    assert {item.title: (item.verdict or item.result) for item in less.thresholds} == {
-        "audio_received p50": "regressed",
-        "audio_sent p50": "equivalent",
-    }
-
-
-def test_a_stored_baseline_has_them() -> None:
-    (side,) = sides()
-    stored = {one.metric: one for one in baseline_of(side).quantiles}
-
-    assert set(CARRIED) <= set(stored)

@@ -201,15 +201,6 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
     }  # fmt: skip
 
 
-def test_what_is_wasted_is_told_target_by_target_and_adds_up(tmp_path: Path) -> None:
-    found = interrupted(tmp_path, TWO, lambda index: index % 3 == 0).money
-
-    assert found.unplayed_audio is not None
-    for part in ("replies", "replies_with_usage", "replies_priced", "seconds", "audio_tokens", "usd"):
-        assert getattr(found.unplayed_audio, part) == sum(getattr(cost.unplayed_audio, part) for cost in found.targets)
-    assert 0 < found.targets[0].unplayed_audio.replies < found.unplayed_audio.replies
-
-
 @pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
 def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str, tmp_path: Path) -> None:
     """Its service told none, or the run is of an older version."""
@@ -232,14 +223,6 @@ def test_waste_without_a_price_is_in_no_amount(tmp_path: Path) -> None:
     assert waste is not None
     assert (waste.audio_tokens, waste.replies_priced, waste.usd) == (180, 0, 0)
     assert "interruptions wasted" not in said(summary)
-
-
-def test_a_reply_that_was_stopped_when_all_of_it_was_played_has_wasted_nothing(tmp_path: Path) -> None:
-    nothing = {"unplayed_audio_ns": 0, "received_audio_ns": 0}
-    summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
-
-    assert summary.money.unplayed_audio is not None
-    assert (summary.money.unplayed_audio.replies_with_usage, summary.money.unplayed_audio.audio_tokens) == (3, 0)
 
 
 def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:

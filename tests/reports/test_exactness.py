@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import reports
 from bench.errors import UsageError
 from bench.run.evidence import early_replies
 from bench.run.folder import TableName
@@ -21,18 +20,15 @@ from reports.gate.check import check_of, checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
 from reports.question import Question
+from reports.sample_size import size_question, sized
 from reports.statistics.differences import Margin
 from reports.summary.summary import summarise
-from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.wording.notices import inexact_line, notices
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
-from tests.reports.gate.made import ENOUGH, PAIRED, read, run, sides, thresholds
-from tests.reports.gate.test_check import store
-from tests.reports.looks.test_decide import TWO
-from tests.reports.looks.test_decide import run as decided_run
-from tests.reports.sample_size.test_sample_size import size_of
+from tests.reports.gate.made import ENOUGH, read, run, sides, store, thresholds
+from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
 from tests.reports.synthetic import Plan, write
 
@@ -76,25 +72,12 @@ def test_a_bound_is_told_with_its_limit() -> None:
     assert "off by an unknown amount" in Inexact("sim", "audio_speed", None, 0.04, "×").why
 
 
-def test_the_json_says_it_of_the_verdict_and_of_each_figure() -> None:
-    data = summary_data(summary_of(LATE))
-    marked = {one["metric"] for one in data["turn_metrics"] if one["uncertain_because"]}
-
-    assert [one["metric"] for one in data["validity"]["uncertain_metrics"]] == ["response_total"]
-    assert marked == {"response_total"}
-
-
 def test_only_the_target_is_marked_that_it_is_so_of() -> None:
     found = summary_of(replace(LATE, targets=("direct", "gateway")))
 
     assert {one.target for one in found.metrics if one.uncertain_because} == {"gateway"}
     assert NOTE.replace("total may", "total on gateway may") == plain(inexact_line(found.run))
     assert not any("uncertainty" in notice for notice in notices(found))
-
-
-@pytest.mark.parametrize("verdict", [{"status": "valid"}, {"status": "valid", "uncertain_metrics": None}])
-def test_a_run_of_an_older_version_has_none(tmp_path: Path, verdict: dict[str, object]) -> None:
-    assert reports.load(write(tmp_path, LATE, validity=verdict)).inexact == ()
 
 
 def test_a_comparison_leaves_it_out_and_says_why() -> None:
@@ -104,14 +87,6 @@ def test_a_comparison_leaves_it_out_and_says_why() -> None:
     assert (found.verdict.word, found.difference) == ("inconclusive", None)
     assert plain(said(found.verdict.reason)) == f"{WHY} on sim (other)"
     assert comparison.exit_status == 1  # ttfa is exact, and regressed
-
-
-def test_it_is_no_comparison_either_where_the_baseline_is_not_exact() -> None:
-    asked = [Question("response_total", "quantile", Margin(ratio=0.1), 0.5, primary=True)]
-    comparison = quick(two(LATE, Plan(sessions=60, turns=10, seed=8)), questions=asked)
-
-    assert said(comparison.findings[0].verdict.reason).endswith("on sim (one)")
-    assert comparison.exit_status == 3
 
 
 def test_a_rate_is_left_out_with_its_metric() -> None:
@@ -147,15 +122,6 @@ def test_a_limit_leaves_room_for_how_far_it_can_be_off_where_that_is_known(tmp_p
         assert "each end leaves room for 40 ms, by which it can be off" in plain(item.reason)
 
 
-def test_a_gate_of_it_is_inconclusive_beside_others_that_hold(tmp_path: Path) -> None:
-    folder = run(tmp_path, replace(PAIRED, inexact=("response_total",)))
-    found = checked(folder, thresholds("ttfa: med<+60%", "response_total: med<+60%"))
-
-    assert [item.result for item in found.thresholds][1] == "inconclusive"
-    assert found.thresholds[0].result == "pass"
-    assert plain(found.thresholds[1].reason) == f"{WHY} on after"
-
-
 def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> None:
     exact = replace(ENOUGH, turns=2)
     late = replace(exact, inexact=("response_total",))
@@ -171,8 +137,8 @@ def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
     gates = {"response_total": ["p(50)<+0.1%"]}
     late = replace(TWO, inexact=("response_total",))
 
-    assert look_at(decided_run(tmp_path / "exact", gates)).exit_status == 1
-    found = look_at(decided_run(tmp_path / "late", gates, late))
+    assert look_at(planned_run(tmp_path / "exact", gates)).exit_status == 1
+    found = look_at(planned_run(tmp_path / "late", gates, late))
     assert (found.exit_status, found.course.rulings[0].word) == (3, "inconclusive")
     assert WHY in plain(said(found.course.rulings[0].reason))
 
@@ -181,8 +147,8 @@ def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
     late = Plan(sessions=120, turns=8, seconds=600, inexact=("response_total",))
 
     with pytest.raises(UsageError, match="response_total p50 is uncertain in this run"):
-        size_of(write(tmp_path, late), "response_total:p50")
-    assert size_of(tmp_path, "ttfa:p50").sessions[1] > 0
+        sized(write(tmp_path, late), size_question("response_total:p50", None, None, 0.9))
+    assert sized(tmp_path, size_question("ttfa:p50", None, None, 0.9)).sessions[1] > 0
 
 
 SPOKEN = Plan(sessions=60, turns=10, kinds=("vad",))

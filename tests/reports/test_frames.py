@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import reports
 from reports.page.calls import along as section
 from reports.page.charts import wait_lines
-from reports.page.panels import step_panels as drawn
-from reports.runs import load_for_report
 from reports.statistics.quantiles import lack
 from reports.summary.curves import CURVE, PUBLISHED, curves
-from reports.summary.groups import AGES, Waits, one_thing
+from reports.summary.groups import Waits, one_thing
 from reports.summary.over_time import DOTS, bin_length, over_time, steps_over_time
 from reports.summary.summary import Summary, summarise
-from tests.reports import synthetic
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import STEPS, Plan
 
@@ -128,19 +122,6 @@ def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main
     assert {math.isnan(slow.voice_to_voice_ms) for slow in found[8:]} == {True}
 
 
-def test_origins_have_panels_and_curves_apart() -> None:
-    summary = summary_of(Plan(sessions=20, turns=4, kinds=("vad", "typed"), warmup_s=6))
-    frame = over_time(summary)
-    assert frame is not None
-
-    assert [panel.label for panel in frame.panels] == [pool.label for pool in summary.turns.pools]
-    assert [panel.turns for panel in frame.panels] == [answer.turns for answer in summary.answers]
-    assert sum(bin_.turns for panel in frame.panels for bin_ in panel.bins) == 80
-    assert [curve.n for curve in curves(summary.samples["ttfa"], summary.turns.pools)] == [
-        answer.figures.n for answer in summary.answers
-    ]
-
-
 TWO = Plan(sessions=120, turns=10, targets=("a", "b"), seconds=600, warmup_s=40)
 
 
@@ -170,27 +151,6 @@ def test_a_bin_of_few_turns_has_no_median_and_a_run_of_few_bins_no_figure() -> N
     assert "Each step over time" not in page_of(Plan(sessions=0))
 
 
-def test_a_step_that_a_target_never_began_has_no_line(tmp_path: Path) -> None:
-    folder = synthetic.write(tmp_path, TWO)
-    table = pq.read_table(folder / "turns.parquet")
-    lacking = (table["target"].to_numpy(zero_copy_only=False) == "b") & (
-        table["step"].to_numpy(zero_copy_only=False) == STEPS[0]
-    )
-    pq.write_table(table.filter(pa.array(~lacking)), folder / "turns.parquet")
-    summary = summarise(load_for_report(folder))
-    frame = steps_over_time(summary, summary.turns.strata[0])
-    assert frame is not None
-
-    assert (STEPS[0], 1) not in {(course.step, course.target) for course in frame.courses}
-    assert (STEPS[0], 0) in {(course.step, course.target) for course in frame.courses}
-    assert drawn(frame).svg()
-
-
-@pytest.mark.parametrize("failed", [0.6, 1.0])
-def test_steps_most_of_whose_turns_fail_can_be_drawn(failed: float) -> None:
-    assert page_of(Plan(sessions=120, turns=10, failed=failed, seconds=600))
-
-
 LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, seconds=200)
 
 
@@ -214,15 +174,6 @@ def test_turns_after_the_tenth_stand_together() -> None:
 
     assert [place.name for place in first.places] == [*map(str, range(1, 11)), "11+"]
     assert [group.n for group in first.groups] == [30] * 10 + [4 * 30]
-
-
-def test_ages_are_in_equal_bins_up_to_the_oldest() -> None:
-    first = waits(summary_of(LONG), "age")[0]
-    at = [place.at for place in first.places]
-
-    assert len(at) == AGES
-    assert np.ptp(np.diff(at)) == pytest.approx(0, abs=1e-9)
-    assert at[-1] < first.end == pytest.approx(0.3 + 13 * 2.5)
 
 
 def test_a_fixed_script_makes_one_thing_of_both() -> None:

@@ -73,10 +73,6 @@ def test_merged_segments_are_the_time_until_their_end() -> None:
     assert said.endswith("900 ms, is the time until the first audio delta.")
 
 
-def test_a_wait_of_one_segment_has_no_largest_part() -> None:
-    assert "largest" not in told(Plan(), band(900, instants=("speech_end", "first_audible")))
-
-
 def test_the_part_of_several_targets_is_named_if_it_is_the_same() -> None:
     same = told(TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 455, 250, target="gateway"))
     sized = told(TWO, band(170, 4, 66, 405, 250, target="direct"), band(190, 4, 66, 455, 250, target="gateway"))

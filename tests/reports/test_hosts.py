@@ -14,7 +14,6 @@ import pytest
 import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
-from reports.comparisons.comparison import compared
 from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
@@ -22,7 +21,6 @@ from reports.summary.groups import NOT_TOLD, Group
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
 from reports.turns import turns_of
-from reports.wording import words
 from reports.wording.notices import notices, run_notices
 from reports.wording.validity import trusted
 from tests.reports import shared, synthetic
@@ -119,12 +117,6 @@ def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> No
     assert len(set(run.sessions["host"].iloc[rows[:10]])) == 2
 
 
-def test_a_comparison_names_all_hosts_of_a_run(apart: Summary, tmp_path: Path) -> None:
-    alone = synthetic.write(tmp_path / "alone", PLAN)
-    comparison = compared(sides_of([str(alone), str(apart.run.folder)]))
-    assert next(check.texts for check in comparison.checks if check.name == "host") == ("bench-1", "blue, red")
-
-
 def test_pairs_of_several_parts_are_compared_as_pairs(recorded: Recorded) -> None:
     paired = replace(PLAN, targets=("direct", "gateway"), paired=True)
     folder = recorded(red=paired, blue=replace(paired, seed=8)).run.folder
@@ -139,24 +131,6 @@ def test_a_metric_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path:
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
     assert summary.answers[0].figures.uncertain_because.endswith("on red")
     assert [one.host for one in summary.run.inexact] == ["red"]
-
-
-def test_metrics_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_path: Path) -> None:
-    names = ("ttfa", "ttft", "response_total", "transcript_first", "transcript_total", "stall_duration")
-    entries = [
-        {"target": "sim", "metric": name, "value": 21.0 + at, "limit": 20.0, "unit": "ms", "host": host}
-        for at, host in enumerate(("red", "blue", "green"))
-        for name in names
-    ]
-    verdict = {"status": "valid", "uncertain_metrics": entries}
-    summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
-    (said,) = [notice for notice in notices(summary) if "uncertainty" in notice]
-
-    assert said.replace("\u00a0", " ") == (
-        "Timestamp uncertainty is too high for ttfa and transcript_first: they are not compared, and thresholds on "
-        "them leave room for it: ttfa may be off by 23 ms (p99; limit 20 ms) on green."
-    )
-    assert len(words.inexact_rows(summary)) == 18
 
 
 def test_a_sentence_that_begins_with_a_host_keeps_its_name(tmp_path: Path) -> None:

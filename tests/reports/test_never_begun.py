@@ -107,15 +107,6 @@ def test_a_host_that_loses_most_of_its_turns_has_no_finite_median(broken: Summar
     )
 
 
-def test_turns_after_the_one_in_which_sessions_broke_are_there_with_their_numbers(broken: Summary) -> None:
-    blue = sessions_of_blue(broken)
-    first, second, *others = only(broken, "turn").groups
-
-    assert (first.lost, second.lost, second.failed.count) == (0, 0, blue)
-    assert [(group.lost, group.failed.count) for group in others] == [(blue, blue)] * (PLAN.turns - BEGUN)
-    assert not only(broken, "turn").thinned
-
-
 def test_a_lost_turn_is_at_the_load_and_the_age_at_which_its_session_ended(broken: Summary) -> None:
     load, age = only(broken, "calls"), only(broken, "age")
     ended_s = ENDED_NS / 1e9

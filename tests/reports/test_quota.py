@@ -10,7 +10,7 @@ import pytest
 
 import reports
 from bench.run.recorder import SIMULATOR_WAS_LATE
-from reports.page import calls, circumstances, panels, sections
+from reports.page import calls, circumstances, sections
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import report_text
@@ -32,11 +32,6 @@ LIMITED = Plan(sessions=60, turns=5, targets=("a", "b"), failed=0.1, seconds=150
 
 def build(folder: Path, plan: Plan = LIMITED, **changes: Any) -> Summary:
     return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
-
-
-def without(folder: Path, *names: str) -> Summary:
-    """The run without the values of these columns of seconds."""
-    return edited(folder, lambda _, row: row | dict.fromkeys(names), "seconds")
 
 
 def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> None:
@@ -87,18 +82,6 @@ def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
     assert one.counts.sum() == seconds.loc[seconds["target"] == "a", "throttled"].sum()
 
 
-def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Path) -> None:
-    synthetic.write(tmp_path / "counts", LIMITED)
-    synthetic.write(tmp_path / "limits", LIMITED)
-    told = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining")
-    counts, told_only = without(tmp_path / "counts", *told).quota, without(tmp_path / "limits", "throttled").quota
-
-    assert not counts.targets[0].remaining
-    assert not told_only.targets[0].counts.any()
-    assert 'class="failcell"' in panels.limit_panels(counts).svg()
-    assert "share of the limit" in panels.limit_panels(told_only).svg()
-
-
 def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:
     return {"at_utc_ns": BEGAN_NS + int(at_s * 1e9), "worker": 1, "kind": "auth_refresh", "text": text}
 
@@ -108,14 +91,6 @@ def test_incidents_whose_words_were_not_kept_are_counted() -> None:
 
     assert incident_lines(summary, 3)[-1] == "in all: auth refresh × 240"
     assert "auth refresh × 240. The words of 1 were recorded." in section_html(circumstances.incidents(summary))
-
-
-def test_few_incidents_are_not_counted_once_more() -> None:
-    summary = summary_of(Plan(), incidents=[incident(1)])
-
-    assert len(incident_lines(summary, 3)) == 1
-    assert "What else happened?" in section_html(circumstances.incidents(summary))
-    assert circumstances.incidents(summary_of(Plan())) is None
 
 
 def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:

@@ -12,16 +12,13 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from reports.gate.by_limit import limit_results
 from reports.looks.sequence import rate_seen
-from reports.page import sections
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.records import data_of
 from reports.runs import load_frames
-from reports.sides.questions import default_questions
-from reports.sides.side import Side, among, counts_of, sides_of, targets_of
+from reports.sides.side import Side, counts_of, sides_of, targets_of
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of
 from reports.summary.summary import summarise
-from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.thresholds import parse
 from tests.reports import synthetic
@@ -94,15 +91,6 @@ def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) 
     (row,) = map(data_of, few.rates)
     assert (row["count"], row["total"], row["value"]) == (1, 9, None)
     assert "cut_off_rate 1 of 9" in report_text(few).replace("\u00a0", " ")
-
-
-def test_a_run_without_such_turns_says_nothing_of_them() -> None:
-    summary = summary_of(PLAN)
-
-    assert summary.rates == ()
-    assert summary_data(summary)["rates"] == []
-    assert sections.rates(summary) is None
-    assert not any(question.metric == "yield_rate" for question in default_questions(among(targets_of(summary.run))))
 
 
 def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, ...]) -> None:

@@ -15,15 +15,6 @@ from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
 
-def test_the_last_line_is_the_path_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report([str(synthetic.write(tmp_path, Plan()))])
-    lines = capsys.readouterr().out.splitlines()
-
-    assert lines[-1] == str(tmp_path / "report.html")
-    assert all((tmp_path / name).stat().st_size for name in ("report.html", "report.md", "summary.json"))
-    assert "\x1b[" not in "".join(lines)
-
-
 def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report([str(synthetic.write(tmp_path, Plan(valid=False)))])
     lines = capsys.readouterr().out.splitlines()

@@ -29,6 +29,7 @@ from reports.gate.items import Checked
 from reports.gate.outputs import check_markdown, check_text
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analyses, decision_sentence
+from reports.looks.sequence import End
 from reports.page.page import run_page
 from reports.page.poured import markdown_text, poured
 from reports.runs import load_for_report
@@ -44,10 +45,11 @@ from reports.wording.sentences import run_essentials
 from reports.wording.validity import Cause
 from tests.reports import synthetic
 from tests.reports.comparisons import invented
-from tests.reports.comparisons.build import quick, two
+from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, comparison_markdown, run_html
 from tests.reports.gate import made
+from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan, told
 from tests.reports.trends.made import invalid, nights, stepped
@@ -68,10 +70,6 @@ INCIDENTS = [{"at_utc_ns": BEGAN_NS + n * 10**9, "worker": n, "kind": "auth_refr
              for n in range(4)]  # fmt: skip
 ARRIVALS = {"pattern": "poisson", "per_s": 1.5, "stages": None, "digest": None, "max_concurrent": 20,
             "started_utc_ns": BEGAN_NS + 10**9, "duration_s": None}  # fmt: skip
-LOOKS: dict[str, Any] = {"pairs": 120, "analyses": [40, 80, 120], "alpha": 0.05, "spending": "a t^2",
-                         "bootstrap_samples": 300}  # fmt: skip
-LOOSE, TIGHT = {"ttfa": ["p(50)<+60%"], "failure_rate": ["rate<+10pt"]}, {"ttfa": ["p(50)<+0.1%"]}
-LOOKED = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
 MS = 1_000_000
 
 
@@ -172,9 +170,10 @@ def run_words(name: str) -> str:
     summary = RUNS[name]()
     page = run_page(summary)
     markdown = markdown_text(page)
+    whole = re.sub(r'<section id="slow".*?</section>', "", poured(page), flags=re.S)  # every instant of each turn
     return joined({
         "last line": run_essentials(summary), "terminal": report_text(summary),
-        "page": words(poured(page) if name == "rich" else poured(page).partition("<section")[0]),
+        "page": words(whole if name == "rich" else whole.partition("<section")[0]),
         "markdown": markdown if name in FULL else markdown.partition("<details>")[0],
     })  # fmt: skip
 
@@ -201,18 +200,22 @@ def decision_words(found: Decision) -> str:
     return joined({"sentence": decision_sentence(found), "terminal": lines_of([analyses(found)])})
 
 
-def planned(gates: dict[str, list[str]]) -> dict[str, Any]:
-    return told(LOOKED) | {"sequential_plan": LOOKS | {"primary_metrics": gates}}
-
-
 def decided(gates: dict[str, list[str]], **document: Any) -> Decision:
-    return decision_of(frames_of(LOOKED, **(planned(gates) | document)))
+    return decision_of(frames_of(TWO, **(told(TWO) | {"sequential_plan": planned(gates)} | document)))
 
 
 def judged(*verdicts: Word) -> Comparison:
     findings = [invented.finding("ttfa", 0.5, word, invented.ratio(600, 610, 0.98, 1.05), primary=True)
                 for word in verdicts]  # fmt: skip
     return invented.comparison(findings=tuple(findings))
+
+
+def decided_words(end: End) -> str:
+    return first_words(replace(judged("equivalent"), decision=invented.decision(reason=end)))
+
+
+def page_words(name: str) -> str:
+    return first_words(invented.comparison(**invented.PAGES[name]))
 
 
 def size_words(metric: str) -> str:
@@ -232,6 +235,13 @@ OTHERS: dict[str, Callable[[], str]] = {
     "comparison, equivalent": lambda: first_words(judged("equivalent")),
     "comparison, no primary metric": lambda: first_words(invented.comparison(findings=invented.findings()[3:])),
     "comparison, analyses": lambda: comparison_words(replace(judged("inconclusive"), decision=invented.decision())),
+    **{f"comparison, {end}": partial(decided_words, end) for end in ("pending", "futility", "not_regressed")},
+    **{f"comparison, {name}": partial(page_words, name)
+       for name in ("few turns", "all failed", "rates alone")},
+    "comparison, invalid though decided": lambda: first_words(
+        invented.comparison(checks=(invented.UNFAIR,), decision=invented.decision())),
+    "comparison, typed and spoken": lambda: first_words(quick(targets(
+        Plan(sessions=120, turns=10, targets=("west", "east"), kinds=("typed", "vad"), paired=True)))),
     "comparison, two runs": lambda: comparison_words(
         quick(two(Plan(sessions=60, turns=10), Plan(sessions=40, turns=10, failed=0.1), labels={"commit": "1a2b"}))),
     "check": lambda: check_words(made.check(*EVERY, baseline="before", warnings=("33 % failed",))),
@@ -243,14 +253,14 @@ OTHERS: dict[str, Callable[[], str]] = {
     "check, failed": lambda: check_words(made.check(made.BROKEN, made.BROKEN)),
     "check, regressed": lambda: check_words(made.check(made.REGRESSED)),
     "check, inconclusive": lambda: check_words(made.check(replace(made.UNSURE, more_sessions=1, reason=""))),
-    "check, analyses": lambda: check_words(check_of(frames_of(LOOKED, **planned(TIGHT)))),
+    "check, analyses": lambda: check_words(check_of(decided(TIGHT).run)),
     "check, accepted": lambda: check_words(made.check(made.KEPT, made.UNSURE, on_inconclusive="warn")),
     "check, targets": lambda: check_words(
         check_of(made.read(made.PAIRED), made.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"))),
     "decision, passed": lambda: decision_words(decided(LOOSE)),
     "decision, failed": lambda: decision_words(decided(TIGHT)),
     "decision, invalid": lambda: decision_words(decided(LOOSE, validity={"status": "invalid"})),
-    "decision, by hand": lambda: decision_words(decided({"ttfa": ["p(50)<+12%"]}, stop_reason="interrupted")),
+    "decision, by hand": lambda: decision_words(decided(UNDECIDED, stop_reason="interrupted")),
     "trend": lambda: trend_words([*stepped(12, 12), invalid(30)]),
     "trend, few runs": lambda: trend_words(nights([600.0] * 3, conditions={"simulated": "yes"})),
     "size of a latency": lambda: size_words("ttfa:p95"),

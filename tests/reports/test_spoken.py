@@ -27,9 +27,8 @@ from reports.wording.sentences import run_beside, run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.forms import run_html, section_html
-from tests.reports.shared import summary_of
+from tests.reports.shared import figures, summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.test_summary import build, figures
 
 
 def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
@@ -181,8 +180,8 @@ def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_
 
 
 def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2))
-    turns = reports.load(tmp_path).turns
+    summary = summary_of(Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2))
+    turns = reports.load(summary.run.folder).turns
     (counts,) = summary.counts
 
     assert (counts.end_detected_early, counts.turns_split, counts.splits) == (3, 3, 3)

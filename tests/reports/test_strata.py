@@ -19,7 +19,6 @@ from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import run_headline
-from reports.wording.words import breakdown_title
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.forms import run_forms
@@ -88,14 +87,6 @@ def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:
     }
 
 
-def test_metrics_that_tell_no_origins_apart_tell_traits_apart(summary: Summary) -> None:
-    speeds = [f for f in summary.metrics if (f.metric, f.step, f.target) == ("audio_speed", "all", "west")]
-
-    assert [(f.stratum, f.title, f.n) for f in speeds] == [
-        (Stratum(), "west · regular", 90), (Stratum(turn_type="function_calls"), "west · with function calls", 10),
-    ]  # fmt: skip
-
-
 def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_path: Path) -> None:
     """It ended before it could call a function."""
     synthetic.write(tmp_path, Plan(sessions=10, turns=5))
@@ -113,15 +104,6 @@ def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_pat
     answers = {answer.stratum.turn_type: answer for answer in edited(tmp_path, change).answers}
     assert (answers["function_calls"].turns, answers["function_calls"].failed) == (10, 4)
     assert (answers[""].turns, answers[""].failed) == (40, 0)
-
-
-def test_segments_are_told_apart(summary: Summary) -> None:
-    together = [row for row in summary.breakdowns if row.step == "all" and row.target == summary.targets[0]]
-
-    assert [(row.turn_type, row.turns) for row in together] == [("", 90), ("function_calls", 10)]
-    assert breakdown_title(together[1]) == "all steps, VAD turns, with function calls"
-    slow = {row.turn_type: row.mean_ms for row in summary.bands if (row.target, row.p) == (summary.targets[0], 0.5)}
-    assert slow["function_calls"] > slow[""] + 900
 
 
 def test_histograms_are_told_apart(summary: Summary) -> None:

@@ -18,7 +18,6 @@ from reports.page.poured import Paths
 from reports.records import data_of, text_of
 from reports.runs import RunFrames, load_for_report
 from reports.statistics.quantiles import quantile
-from reports.summary.figures import Figures
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
 from reports.text.document import summary_data, write_report
@@ -28,7 +27,7 @@ from reports.wording.notices import decided, notices, run_notices
 from reports.wording.validity import verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
-from tests.reports.shared import summary_of
+from tests.reports.shared import figures, summary_of
 from tests.reports.synthetic import Plan
 
 SMALL = Plan()
@@ -48,11 +47,6 @@ def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
     """What the summary of such a run would notice."""
     run = told(plan, **changes)
     return list(run_notices(run, noticed(run, turns_of(run), run.sessions)))
-
-
-def figures(summary: Summary, metric: str, target: str = "sim", step: str = "all") -> Figures:
-    wanted = (metric, target, step)
-    return next(f for f in summary.metrics if (f.metric, f.target, f.step) == wanted)
 
 
 def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
@@ -119,8 +113,12 @@ def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
 
 
 def test_outcomes_sum_to_what_was_begun_and_turns_not_started_stand_apart() -> None:
-    outcomes = summary_of(Plan(sessions=20, failed=0.3, abandoned=3, refused=2)).outcomes
+    summary = summary_of(Plan(sessions=20, failed=0.3, abandoned=3, refused=2))
+    outcomes, rows = summary.outcomes, reports.load(summary.run.folder)
+    bad = {name for frame in (rows.turns, rows.sessions)
+           for name in frame.loc[frame["outcome_class"] == "failed", "session_id"].astype(str)}  # fmt: skip
 
+    assert outcomes.with_failure == (len(bad),)
     assert sum(ending.counts[0] for ending in outcomes.turns) == outcomes.begun[0] == 80
     assert sum(ending.counts[0] for ending in outcomes.sessions) == outcomes.opened[0] == 22
     assert (outcomes.lost, outcomes.wanted) == ((8,), (85,))
@@ -163,13 +161,6 @@ def test_a_label_that_histograms_cannot_hold_finds_its_histogram() -> None:
     assert [d.n for d in summary.events if d.metric == "delta_gap"] == [300]
 
 
-def test_text_runs_are_measured_by_their_first_text() -> None:
-    summary = summary_of(Plan(text=True))
-
-    assert summary.main == "ttft"
-    assert "ttfa" not in {f.metric for f in summary.metrics}
-
-
 def test_runs_of_failures_are_measured_by_what_was_asked_for() -> None:
     assert summary_of(Plan(failed=1.0)).main == "ttfa"
     assert summary_of(Plan(failed=1.0, text=True)).main == "ttft"
@@ -194,11 +185,6 @@ def test_rows_that_are_missing_are_noticed() -> None:
 @pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
 def test_a_run_that_ended_early_says_why(stopped: str) -> None:
     assert f"This run ended early: {stopped.rstrip('.')}." in noticed_of(stop_reason=stopped)
-
-
-@pytest.mark.parametrize("stopped", ["all sessions are done", "its time was over, or its users were stopped", ""])
-def test_an_ordinary_end_is_no_notice(stopped: str) -> None:
-    assert noticed_of(stop_reason=stopped) == []
 
 
 DAY_NS = 86_400 * 10**9

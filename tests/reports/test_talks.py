@@ -111,13 +111,6 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
     assert all(names)
 
 
-def test_a_turn_with_two_parts_stands_once() -> None:
-    """The only turn is the median, the slowest, and has the longest stall."""
-    found = summary_of(Plan(sessions=1, turns=1)).talks
-
-    assert [talk_name(talk) for talk in found] == ["median turn"]
-
-
 def test_typed_turns_and_failures_have_no_timeline() -> None:
     assert summary_of(Plan(text=True)).talks == ()
     assert summary_of(Plan(kinds=("typed",))).talks == ()
@@ -180,3 +173,11 @@ def test_no_text_of_the_timeline_runs_off_its_edge(silent_s: float, end_s: float
     assert texts
     for x, anchor, text in texts:
         assert float(x) + (speech.LETTER * len(text) if anchor == "start" else 0) <= plot.w, text
+
+
+def test_every_placed_stall_is_hatched() -> None:
+    talk = replace(TALK, stall_s=0.7, stall_count=2, heard=((0.96, 2.0), (2.4, 4.0), (4.3, 6.0)))
+    drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
+
+    assert drawn.count('class="hatch"') == 2
+    assert "2 stalls, 700 ms" in drawn

@@ -18,7 +18,7 @@ from bench.cli.report import wants_colour
 from reports.runs import RunFrames
 from reports.summary.trust import busiest
 from reports.text.terminal import report_text
-from reports.wording.validity import NOT_CALIBRATED, trust
+from reports.wording.validity import trust
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan, write
 
@@ -63,13 +63,6 @@ def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:
 def test_what_failed_is_told_at_every_width() -> None:
     for text in texts("failing").values():
         assert _row(text).endswith("%")
-
-
-def test_the_longest_waits_go_before_the_interval_of_the_median() -> None:
-    text = texts("two")[60]
-
-    assert "p50 (95 %)" in text
-    assert "max" not in text
 
 
 def _row(text: str) -> str:
@@ -157,10 +150,6 @@ def test_what_differs_from_the_calibration_is_said(run: RunFrames) -> None:
     (line,) = trust(citing(run, CITED | {"stale": ["with another kernel", "without TLS"]}))
 
     assert line == LINE.replace("2026-11-20", "2026-11-20, with another kernel and without TLS")
-
-
-def test_a_machine_that_was_not_calibrated_says_so(run: RunFrames) -> None:
-    assert trust(citing(run, None)) == [NOT_CALIBRATED]
 
 
 def test_a_run_that_went_beyond_its_calibration_says_by_what(run: RunFrames) -> None:

@@ -33,12 +33,6 @@ def test_two_runs_are_compared_in_the_folder_of_the_last(tmp_path: Path) -> None
     assert [side["title"] for side in data["compared"]] == ["sim (a)", "sim (b)"]
 
 
-def test_another_folder_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    compare([run(tmp_path / "a"), run(tmp_path / "b")], out=tmp_path / "new" / "folder")
-
-    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "new" / "folder" / "compare.html")
-
-
 def test_the_confidence_is_that_of_each_end_of_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compare([run(tmp_path, PAIRED)], confidence=0.99)
 

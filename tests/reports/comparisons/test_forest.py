@@ -143,15 +143,6 @@ def test_a_row_says(one: Finding, said: dict[str, Any]) -> None:
     assert [told[name] for name in places] == pytest.approx([said[name] for name in places], nan_ok=True)
 
 
-def test_an_advisory_figure_of_few_turns_is_cut_and_crushes_no_other() -> None:
-    tail = next(one for one in findings() if one.question.p == 0.99)
-    alone, beside = drawn(panel(findings()[0])), drawn(panel(findings()[0], tail))
-    width = [max(xs(marks(figure, "ci")[0])) - min(xs(marks(figure, "ci")[0])) for figure in (alone, beside)]
-
-    assert width[1] > width[0] / 2
-    assert len(marks(beside, "arrow")) == 2
-
-
 def test_another_level_changes_every_word_of_it() -> None:
     made = comparison()
     found = panels(replace(made, method=structs.replace(made.method, confidence=0.99)))

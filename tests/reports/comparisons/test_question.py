@@ -11,7 +11,6 @@ from reports.runs import load_for_report
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, among, sample_of, sides_of, targets_of
 from reports.statistics.differences import Margin
-from reports.wording.verdicts import margin
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.shared import folder as shared_folder
@@ -31,11 +30,6 @@ def test_margins_are_those_of_the_quantile_or_the_next_higher_one() -> None:
         0.3,
         0.3,
     ]
-
-
-def test_of_what_more_is_better_so_much_less_is_accepted() -> None:
-    """It was so much as a ratio, and a margin that the page of comparisons calls 10 % was printed as 9.09 %."""
-    assert margin(margin_of(0.5, "audio_speed"), "audio_speed") == margin(margin_of(0.5), "ttfa") == "10\u00a0%"
 
 
 def test_figures_have_names() -> None:

@@ -201,16 +201,6 @@ def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
     assert not side.run.sessions["start_ns"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize("plan", [Plan(sessions=0), Plan(sessions=0, refused=3)])
-def test_a_side_without_turns_has_empty_samples(plan: Plan) -> None:
-    side = targets(plan)[0]
-
-    assert sample_of(side, asks()).n == 0
-    assert not any(side.begun.values())
-    assert not side.has(asks())
-    assert counts_of(side, FAILURES)[1].sum() == plan.refused * plan.turns
-
-
 def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=4, targets=("west",)), targets=[{"name": "west"}, {"name": "silent"}])
     silent = sides_of([folder])[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,6 @@ from reports.numbers import NBSP
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import sides_of
-from reports.statistics.verdicts import Word
 from reports.wording.validity import Cause
 from reports.wording.verdicts import figure
 from tests.reports import synthetic
@@ -71,20 +69,6 @@ def test_lines_are_no_longer_than_the_terminal(many: list[Comparison], width: in
             assert len(line) <= width
 
 
-def test_of_several_candidates_the_worst_table_comes_first() -> None:
-    def one(name: str, word: Word, more: float) -> Any:
-        return finding(
-            "ttfa", 0.95, word, ratio(1000, 1000 * more, more - 0.02, more + 0.02), primary=True, candidate=name
-        )
-
-    found = comparison(
-        "fine", "bad", findings=(one("fine", "equivalent", 1.0), one("bad", "regressed", 1.5)), checks=()
-    )
-    heads = [line for line in comparison_text(found).splitlines() if " against " in line]
-
-    assert heads == ["▲ bad against ● direct", "◆ fine against ● direct"]
-
-
 def test_colour_is_there_where_it_is_wanted_and_changes_no_letter() -> None:
     found = comparison("gateway")
     inked = comparison_text(found, colour=True)
@@ -104,14 +88,6 @@ def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> Non
     assert len(table) == 10
     assert "✕ regressed" in table[0]
     assert any("3 more primary metrics" in line for line in lines)
-
-
-def test_labels_are_anyones_and_break_no_table() -> None:
-    text = comparison_markdown(comparison("a|b<i>*c*"))
-
-    assert "<i>" not in text
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert all("a|b" not in line for line in rows)
 
 
 def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:

@@ -17,7 +17,7 @@ from bench.cli.verdicts import sample_size as command
 from bench.errors import UsageError
 from reports.question import margin_of
 from reports.runs import load_for_report
-from reports.sample_size import Size, share_of, size_data, size_lines, size_question, sized_of
+from reports.sample_size import Size, size_data, size_lines, size_question, sized_of
 from reports.sides.side import parted
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
@@ -180,13 +180,6 @@ def test_a_pilot_plans_the_same_twice_and_its_json_follows_its_schema(
     assert json.loads(capsys.readouterr().out) == first
     jsonschema.validate(first, SCHEMA)
     jsonschema.validate(size_data(size_of(tmp_path, "failure_rate", None, None)), SCHEMA)
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"), [("20%", 0.2), ("+20 %", 0.2), ("0.2", 0.2), ("3pt", 0.03), (".5%", 0.005)]
-)
-def test_shares_are_written_as_people_write_them(written: str, meant: float) -> None:
-    assert share_of(written, "--detect") == pytest.approx(meant)
 
 
 def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used(tmp_path: Path) -> None:

@@ -37,16 +37,6 @@ def test_the_page_loads_nothing_and_leads_to_each_report() -> None:
     ]
 
 
-def test_simulated_runs_are_told_to_be() -> None:
-    simulated = nights([600.0] * 3, conditions={"simulated": "yes"})
-    mixed = [*simulated, *nights([600.0] * 3, target="real")]
-
-    assert trend_page(told_by(simulated), HERE).badges[-1].beside == "rtbench simulate, no real service"
-    assert trend_page(told_by(nights([600.0] * 3)), HERE).badges[-1].beside == "a change takes 10"
-    assert "◇ SIMULATED" in trend_text(told_by(mixed))
-    assert trend_page(told_by(mixed), HERE).badges[-1].word == "SIMULATED"
-
-
 def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() -> None:
     runs = [entry(number, conditions={"model": "new" if number == 2 else "old"}) for number in range(4)]
     found = page(runs)
