@@ -103,7 +103,9 @@ OVER = {
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
     "each step of a close is cut, in a run folder of its own": "run/test_close",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
-    "pages of a dozen runs and as many comparisons are drawn and parsed": "reports/test_every_page reports/test_page",
+    "pages of a dozen runs and as many comparisons are drawn and parsed": """
+        reports/test_every_page reports/test_snapshots
+    """,
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
         reports/comparisons/test_comparison reports/comparisons/test_decided reports/gate/test_check
         reports/looks/test_decide

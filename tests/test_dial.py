@@ -65,20 +65,22 @@ def build_target(
 
 
 @contextmanager
-def service() -> Iterator[tuple[int, list[Request]]]:
-    """A service that accepts everyone: its port, and the requests that came."""
-    requests: list[Request] = []
-
-    def note(connection: ServerConnection, request: Request) -> Response | None:
-        requests.append(request)
-        return None
-
-    with serve(lambda connection: connection.close(), "127.0.0.1", 0, process_request=note) as server:
+def serving(**how: Any) -> Iterator[int]:
+    """The port of a service that accepts everyone, or does with the handshake what it is told."""
+    with serve(lambda connection: connection.close(), "127.0.0.1", 0, **how) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield server.socket.getsockname()[1], requests
+        yield server.socket.getsockname()[1]
         server.shutdown()
         thread.join(GUARD_S)
+
+
+@contextmanager
+def service() -> Iterator[tuple[int, list[Request]]]:
+    """The port of a service that accepts everyone, and the requests that came."""
+    requests: list[Request] = []
+    with serving(process_request=lambda _, request: requests.append(request)) as port:
+        yield port, requests
 
 
 class SlowKeyring:
@@ -126,54 +128,24 @@ def test_subprotocols_are_offered_and_the_service_may_choose_one(chosen: str | N
         offers.extend(offered)
         return None if chosen is None else Subprotocol(chosen)
 
-    with serve(
-        lambda connection: connection.close(), "127.0.0.1", 0, subprotocols=[Subprotocol("realtime")],
-        select_subprotocol=choose,
-    ) as server:  # fmt: skip
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        target = replace(build_target(server.socket.getsockname()[1]), subprotocols=("realtime", "a-key.k-1"))
+    with serving(subprotocols=[Subprotocol("realtime")], select_subprotocol=choose) as port:
+        target = replace(build_target(port), subprotocols=("realtime", "a-key.k-1"))
         Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
-        server.shutdown()
-        thread.join(GUARD_S)
 
     assert offers == ["realtime", "a-key.k-1"]
-
-
-def test_each_connection_has_a_uuid_of_its_own_where_the_address_wants_one() -> None:
-    with service() as (port, requests):
-        target = replace(build_target(port), resource="/v1/realtime?key={uuid}&protocol=realtime")
-        for _ in range(2):
-            Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
-
-    keys = [request.path.partition("key=")[2].partition("&")[0] for request in requests]
-    assert [len(key) for key in keys] == [32, 32]
-    assert keys[0] != keys[1]
 
 
 KEY = "sk-a-key-that-nobody-may-see-0123456789"
 
 
-@contextmanager
-def refusing(words: str) -> Iterator[int]:
-    """A service that lets nobody in, with these words and a header of the caller's; its port."""
-
+@pytest.mark.parametrize("before", [0, 280])
+def test_a_refusal_that_quotes_the_key_is_handed_on_without_it_wherever_it_is_cut(before: int) -> None:
     def refuse(connection: ServerConnection, request: Request) -> Response:
-        answer = connection.respond(401, words)
+        answer = connection.respond(401, "x" * before + f" {KEY} is wrong")
         answer.headers["x-request-id"] = request.headers["api-key"]
         return answer
 
-    with serve(lambda connection: None, "127.0.0.1", 0, process_request=refuse) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.socket.getsockname()[1]
-        server.shutdown()
-        thread.join(GUARD_S)
-
-
-@pytest.mark.parametrize("before", [0, 280])
-def test_a_refusal_that_quotes_the_key_is_handed_on_without_it_wherever_it_is_cut(before: int) -> None:
-    with refusing("x" * before + f" {KEY} is wrong") as port:
+    with serving(process_request=refuse) as port:
         target = build_target(port, auth=Credential("api-key", KEY))
         with pytest.raises(ConnectError) as caught:
             Dialer(target, Keyring([target])).open(ENOUGH, Phases())
@@ -183,29 +155,16 @@ def test_a_refusal_that_quotes_the_key_is_handed_on_without_it_wherever_it_is_cu
 
 
 def test_headers_that_quote_the_key_are_handed_on_without_it() -> None:
-    def quote(connection: ServerConnection, request: Request, response: Response) -> None:
+    def quote(_: ServerConnection, request: Request, response: Response) -> None:
         response.headers["x-quote"] = request.headers["api-key"]
 
-    with serve(lambda connection: connection.close(), "127.0.0.1", 0, process_response=quote) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        target = build_target(server.socket.getsockname()[1], auth=Credential("api-key", KEY))
+    with serving(process_response=quote) as port:
+        target = build_target(port, auth=Credential("api-key", KEY))
         socket = Dialer(target, Keyring([target])).open(ENOUGH, Phases())
         socket.abort()
-        server.shutdown()
-        thread.join(GUARD_S)
 
     assert socket.handshake.headers["x-quote"] == "***"
     assert "upgrade_done" in socket.handshake.instants
-
-
-def test_a_target_without_a_key_sends_none() -> None:
-    with service() as (port, requests):
-        target = build_target(port)
-        Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
-
-    assert "api-key" not in requests[0].headers
-    assert "Authorization" not in requests[0].headers
 
 
 def test_a_token_that_lives_is_no_wait_and_one_that_had_to_be_waited_for_is() -> None:
@@ -227,14 +186,6 @@ def test_where_no_token_comes_nothing_is_dialled() -> None:
 
     assert phases.instants == {}
     assert phases.auth_wait_ns > 0
-
-
-def test_the_wait_for_a_token_has_the_upgrade_s_limit() -> None:
-    keyring = SlowKeyring(0, ConnectError("connect_failed:token", "no token came"))
-    with pytest.raises(ConnectError):
-        Dialer(build_target(), cast(Keyring, keyring)).open(Limits(upgrade=7), Phases())
-
-    assert keyring.limit_s == 7
 
 
 def test_a_target_s_way_is_gone() -> None:
@@ -293,13 +244,6 @@ def test_an_open_connection_is_handed_on_and_its_instants_and_headers_are_known(
     assert session.instants["dns_done"] == AT_NS + 6
     assert session.instants["upgrade_done"] == AT_NS + 9
     assert (session.headers, told) == (HEADERS, [HEADERS])
-
-
-def test_the_id_by_which_an_agent_knows_the_call_is_the_session_s() -> None:
-    transport = MemoryTransport(lambda message: ())
-    transport.handshake = Handshake(START, {}, call_id="0a1b")
-
-    assert session_of(FakeDialer(transport))[1].service_session_id == "0a1b"
 
 
 def test_a_wait_for_a_token_is_the_session_s() -> None:

@@ -12,8 +12,8 @@ from bench.observe.observation import TurnObservation
 from bench.plan.recordings import Pcm, Speech
 from bench.plan.turns import HearTurn, Step, WavTurn
 from bench.run.replay import replay_log
+from tests.attack.agent_calls import JITTER_MS, Call, called
 from tests.attack.agents import HEARD, MOUTHS, Deeds, Mouth
-from tests.attack.test_agents import JITTER_MS, Call, called
 from tests.helpers import MS
 
 FILLER_AFTER_MS, FILLER_MS, ANSWER_MS = 300, 140, 1_000

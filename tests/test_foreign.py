@@ -27,14 +27,13 @@ from bench.run.kept import kept_runs
 from bench.run.merging.merged import Numbering, first_starts, numbered_by_start
 from bench.run.part import FACTS, Facts, Part
 from bench.run.replay import replay_log
-from bench.simulator.truth import read_truth
 from bench.target.identity import public_claims
 from bench.transport.parser import service_words
 from reports.gate.baselines import read_file as read_baseline
 from reports.summary.arms import transcription_model
 from reports.summary.single_turns import stretches
 from reports.trends.entry import _summary as read_summary
-from tests.attack.test_files import LOG, read_log
+from tests.attack.hostile_files import LOG, read_log
 
 
 def nested(levels: int) -> bytes:
@@ -191,13 +190,6 @@ def test_deep_arguments_of_a_call_are_answered_as_wrong_ones(json: bytes) -> Non
     assert (problem, arguments) == ("the arguments of order are no JSON object", None)
 
 
-def test_numbers_in_the_arguments_of_a_call_may_be_of_any_length() -> None:
-    """An order number may have forty digits."""
-    call = FunctionCall("call_1", "order", '{"number": 1%s}' % ("0" * 40))
-
-    assert problem_of(call, {"order": ORDER}, None) == ("", {"number": 10**40})
-
-
 def test_a_folder_with_a_deep_document_leaves_the_other_runs_listed(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "run.json").write_bytes(DEEP)
@@ -213,14 +205,6 @@ def test_a_deep_line_of_a_log_is_no_line(line: bytes) -> None:
 
     with pytest.raises(ValueError, match="nested"):
         numbering.log_header(line)
-
-
-def test_a_deep_line_of_a_truth_log_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "truth.jsonl"
-    path.write_bytes(DEEP + b"\n")
-
-    with pytest.raises(UsageError, match=r"truth.jsonl:1: .*nested"):
-        list(read_truth(path))
 
 
 @pytest.mark.parametrize("body", [DEEP, b"[" * 500_000])

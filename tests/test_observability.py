@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.system.test_deploy import IMAGE, ROOT
+from tests.system.deploy_files import IMAGE, ROOT
 
 FOLDER = ROOT / "docs" / "observability"
 

@@ -17,7 +17,7 @@ from bench.money import Prices, Tariff, Terms, dollars, tariff_of
 from bench.protocol.events import Usage
 from reports.runs import RunFrames
 from reports.summary.money import UNNAMED, money_of
-from tests.doctor.test_explain import build_target
+from tests.doctor.targets import build_target
 from tests.helpers import build_observation
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

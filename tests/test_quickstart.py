@@ -52,19 +52,6 @@ def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
     assert "USD for 6 sessions (" in said
 
 
-def test_targets_of_a_file_are_all_named_and_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "targets.yaml").write_text(TARGETS)
-    service_options = ServiceOptions(("west", "east"), tmp_path / "targets.yaml")
-
-    with pytest.raises(UsageError, match="add --yes"):
-        quickstart.quick_run(service_options, simulate=False, yes=False, runs=tmp_path)
-    said = capsys.readouterr().out
-    assert "127.0.0.1:1" in said
-    assert "127.0.0.1:2" in said
-    assert ", 6 sessions on each of 2 targets, 3 pairs at a time: about " in said
-    assert "USD for 6 sessions with each of 2 targets" in said
-
-
 def test_a_targets_file_is_found_from_wherever_the_run_is_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -83,13 +70,6 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
     assert started[started.index("--targets") + 1] == "west,east"
     assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == ["voice_turns.py"]
     assert started[started.index("--sessions") + 1] == "6"
-
-
-def test_the_simulated_run_is_of_callers_who_type_and_who_speak() -> None:
-    options = quickstart.SIMULATED.options
-
-    assert [Path(file).stem for file in options[options.index("-f") + 1].split(",")] == ["quickstart"]
-    assert options[options.index("--sessions") + 1] == "100"
 
 
 CALL_S, PAUSE_S, TURNS = {"text_turns": 7.1, "voice_turns": 29.8}, 1.0, 4

@@ -21,7 +21,7 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize("outcome", [*OUTCOMES, *OTHERS])
+@pytest.mark.parametrize("outcome", [*OUTCOMES, *OTHERS, "interrupted", "unfinished"])
 def test_an_outcome_has_a_remedy_where_something_failed(outcome: str) -> None:
     assert bool(remedy_of(outcome)) is (outcome_class(outcome) == "failed")
 
@@ -30,14 +30,10 @@ def test_an_outcome_has_a_remedy_where_something_failed(outcome: str) -> None:
     ("outcome", "words"),
     [
         ("connect_failed:401", "rtbench doctor"),
-        ("connect_failed:503", "out of order"),
         ("connect_failed:429", "rtbench doctor"),
         ("throttled:handshake", "quota"),
-        ("throttled:server_error", "quota"),
         ("timeout:next_delta", "fewer sessions"),
-        ("timeout:upgrade", "may not know WebSockets"),
         ("protocol_error:dialect", "--dialect"),
-        ("protocol_error:json", "a proxy"),
     ],
 )
 def test_a_remedy_is_that_of_the_cause_before_that_of_the_class(outcome: str, words: str) -> None:
@@ -53,48 +49,32 @@ SILENT = "nothing came within the limit"
         ("timeout:end_of_turn", UNHEARD, "turn_detection: none", "noise"),
         ("timeout:end_of_turn", UNNOTICED, "noise above", "turn_detection: none"),
         ("timeout:session", "session.created did not come within the limit session", "another service's", "settings"),
-        ("timeout:session", "session.updated did not come within the limit session", "settings", "another service's"),
         ("timeout:first_delta", SILENT, "fewer sessions", "out of order"),
         ("timeout:first_delta", f"{SILENT}; {SERVICE_SAID}internal_error: no", "out of order", "fewer sessions"),
-        ("timeout:next_delta", f"{SILENT}; {SERVICE_SAID}model_not_found: no", "no such model", "fewer sessions"),
         ("timeout:response", f"{SILENT}; {SERVICE_SAID}some_code: no", "fix the setting that its message "
                                                                        "names", "fewer sessions"),
         ("timeout:response", SILENT, "a higher `response`", "status page"),
         ("closed:1006", f"; {SERVICE_SAID}server_error: no", "out of order", "firewall"),
         ("closed:1006", "", "firewall", "see its code"),
         ("closed:reset", "", "reset the connection", "see its code"),
-        ("closed:timed_out", "", "acknowledged nothing", "see its code"),
-        ("closed:unreachable", "", "no route", "see its code"),
-        ("closed:1000", "", "see its code", "firewall"),
-        ("closed:4002", "quota", "see its code", "firewall"),
         ("connect_failed:upgrade", f"the answer's {ACCEPT_HEADER} is not the one", "somebody else's request",
             "host and path"),
-        ("connect_failed:upgrade", f"the answer has no {ACCEPT_HEADER}", "somebody else's request", "host and path"),
         ("connect_failed:upgrade", "the answer is no WebSocket upgrade: did not", "host and path", "somebody else's"),
         ("connect_failed:upgrade", "the connection broke: Connection reset by peer", "hung up", "host and path"),
         ("connect_failed:dns", "voice.test: Name or service not known", "cannot be resolved", "resolver"),
-        ("connect_failed:dns", "voice.test: Temporary failure in name resolution", "resolver", "cannot be resolved"),
         ("connect_failed:tcp", "127.0.0.1:1: Connection refused", "nobody listens", "this machine has"),
         ("connect_failed:tcp", "127.0.0.1:1: Cannot assign requested address", "no local port", "nobody listens"),
         ("connect_failed:tcp", "127.0.0.1:1: Too many open files", "ulimit -n", "nobody listens"),
-        ("connect_failed:tcp", "[::1]:1: Network is unreachable", "no route to that address", "nobody listens"),
         ("connect_failed:tls", "voice.test: certificate has expired; the certificate has expired: whoever",
             "its message",
          "--ca-file"),
         ("connect_failed:tls", "voice.test: wrong version number", "is that a TLS server", "its message"),
         ("connect_failed:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "gives out text", "deployment's model"),
-        ("failed:no_text", "", "no text came", "the service failed"),
-        ("failed:missing_input_transcribed", "", "the script expects", "status page"),
         ("failed:invalid_value", "invalid_value: no", "fix the setting that its message names", "the service failed"),
-        ("failed:internal_error", "internal_error: no", "out of order", "fewer sessions"),
         ("failed:dns", "dns: a code of the service's own", "fix the setting that its message names", "resource's name"),
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
-        ("throttled:response", "rate_limit_exceeded: no", "start fewer sessions", "billing"),
         ("protocol_error:too_large", "", "--max-message-mib", "is the URL one"),
-        ("session_expired", "60 minutes", "renew_after", "too short for a turn"),
-        ("limit_exceeded:calls", "", "tool_choice: required", "is the URL one"),
-        ("timeout:turn", "", "its functions", "fewer sessions"),
     ],
 )  # fmt: skip
 def test_a_remedy_fits_the_cause_that_its_detail_tells(outcome: str, detail: str, words: str, never: str) -> None:
@@ -102,10 +82,3 @@ def test_a_remedy_fits_the_cause_that_its_detail_tells(outcome: str, detail: str
 
     assert words in said
     assert never not in said
-
-
-@pytest.mark.parametrize(
-    "outcome", ["ok", "interrupted", "unfinished", "cancelled:turn_detected", "wrong_function_call"]
-)
-def test_nothing_is_said_where_nothing_is_known_to_help(outcome: str) -> None:
-    assert remedy_of(outcome) == ""

@@ -13,7 +13,6 @@ from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -33,7 +32,6 @@ from tests.helpers import (
     error,
     message,
     not_transcribed,
-    usage,
 )
 
 
@@ -73,14 +71,6 @@ def answer(**told: Any) -> list[bytes]:
     return [created("r1"), delta(GA, "audio", "r1"), done("r1", **told)]
 
 
-def test_tokens_are_told_by_kind_cached_ones_too(timeline: LoggedTimeline, log: EventLog) -> None:
-    ask(timeline)
-    hear(timeline, *answer(usage=usage(audio_out=20)))
-
-    text = printed(timeline, log)
-    assert "text in 11 · audio in 12 · cached text in 3 · cached audio in 2 · text out 13 · audio out 20" in text
-
-
 def test_a_turn_that_was_throttled_tells_the_wait_that_was_asked_for(timeline: LoggedTimeline, log: EventLog) -> None:
     ask(timeline)
     words = {"code": "rate_limit_exceeded", "message": "Limit reached. Please try again in 6.232s."}
@@ -89,13 +79,6 @@ def test_a_turn_that_was_throttled_tells_the_wait_that_was_asked_for(timeline: L
     text = printed(timeline, log)
     assert "throttled:response: rate_limit_exceeded: Limit reached" in text
     assert "asks to wait 6,232 ms" in text
-
-
-def test_a_session_that_was_throttled_tells_it_too(timeline: LoggedTimeline, log: EventLog) -> None:
-    timeline.tell(inputs.Connected({}, {"retry-after-ms": "250"}))
-    timeline.tell(inputs.Failed("throttled:handshake", at(3), "429: slow down"))
-
-    assert "throttled:handshake: 429: slow down · asks to wait 250 ms" in printed(timeline, log)
 
 
 def test_what_remains_of_each_limit_stands_beside_its_event(timeline: LoggedTimeline, log: EventLog) -> None:
@@ -130,12 +113,6 @@ def test_a_round_trip_to_a_proxy_is_told_as_such(timeline: LoggedTimeline, log: 
     assert ("ttfa_minus_rtt" in text) == (scope == "service")
 
 
-def test_a_simulator_behind_a_gateway_is_known_by_its_session(timeline: LoggedTimeline, log: EventLog) -> None:
-    hear(timeline, message("session.created", session={"id": "s", SIMULATOR_MARK: True}))
-
-    assert "SIMULATED" in printed(timeline, log)
-
-
 MISSING_TYPE = "Missing required parameter: 'session.type'."
 
 
@@ -156,13 +133,6 @@ def test_a_session_in_the_wrong_dialect_hints_at_the_right_one(
     text = printed(timeline, log)
     assert ("hint the service speaks" in text) == ("hint" in text) == (speaks is not None)
     assert f"use --dialect {speaks}" in text or speaks is None
-
-
-def test_a_turn_in_the_wrong_dialect_hints_at_the_right_one(timeline: LoggedTimeline, log: EventLog) -> None:
-    ask(timeline)
-    hear(timeline, created("r1"), delta(PREVIEW, "audio", "r1"), done("r1"))
-
-    assert "use --dialect preview" in printed(timeline, log)
 
 
 def test_what_went_wrong_is_marked_and_what_no_turn_needs_stands_back(timeline: LoggedTimeline, log: EventLog) -> None:

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from bench.cli.start import EXTRAS, WORKFLOWS, CiSystem, agent_files, extras_of, starter_files, write_starter
 from bench.errors import UsageError
@@ -75,12 +74,6 @@ def test_the_calls_of_the_first_workflow_can_decide_its_thresholds(tmp_path: Pat
             assert calls >= needed
 
 
-def test_the_workflow_for_an_agent_plays_the_calls_that_its_limits_need(tmp_path: Path) -> None:
-    write_starter(tmp_path, agent_files(CiSystem.GITHUB))
-
-    assert "--sessions 100 --yes" in (tmp_path / WORKFLOWS[CiSystem.GITHUB]).read_text()
-
-
 @pytest.mark.parametrize("name", EXTRAS)
 def test_a_further_script_is_written_with_its_audio_and_plays(tmp_path: Path, name: str) -> None:
     write_starter(tmp_path, starter_files(CiSystem.GITHUB, extras_of(name)))
@@ -102,14 +95,6 @@ def test_further_scripts_of_a_service_are_not_for_an_agent(tmp_path: Path) -> No
     assert isinstance(error, UsageError)
     assert "give one of them" in str(error)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("ci", CiSystem)
-def test_the_workflow_is_that_of_the_system_that_was_named(tmp_path: Path, ci: CiSystem) -> None:
-    write_starter(tmp_path, starter_files(ci))
-
-    assert [other for other in CiSystem if (tmp_path / WORKFLOWS[other]).exists()] == [ci]
-    assert YAML(typ="safe").load(tmp_path / WORKFLOWS[ci])
 
 
 def test_what_is_there_already_is_left_as_it_was_and_the_rest_is_written(tmp_path: Path) -> None:

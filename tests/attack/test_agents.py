@@ -5,186 +5,22 @@ What holds of all of them is held against what the agent has sent, and against t
 
 from __future__ import annotations
 
-import base64
-import heapq
-import json
 import resource
-from collections.abc import Iterator, Mapping
-from itertools import count
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 
-from bench.limits import MOST_EVENTS, Limits
+from bench.limits import MOST_EVENTS
 from bench.metrics import outcome_class
-from bench.observe import inputs, timeline
-from bench.observe.inputs import SessionStart
+from bench.observe import timeline
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.recordings import Pcm, Speech
-from bench.plan.steps import Interrupt, InterruptSettings, Pause
-from bench.plan.turn_plan import Cue
-from bench.plan.turns import HearTurn, Step, WavTurn
+from bench.plan.steps import Pause
 from bench.protocol.audio import PCM16_48K
-from bench.protocol.base import Binary
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.settings import FULL_DUPLEX, TurnDetection
-from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import Labels
 from bench.run.replay import replay_log
-from bench.session import Session
-from bench.transport.interface import Closure
 from reports.wording.validity import meaning
-from tests.attack.agents import AGENTS, ECHO, HEARD, MOUTHS, Deeds, Mouth
-from tests.helpers import MS, Listening, build_script
-from tests.memory_transport import LiveTransport, PeerAnswer
-
-LIMITS = Limits(first_delta=3, next_delta=2, response=6, turn=9)
-ECHO_MS = 150
-JITTER_MS = 50
-MEMORY_KB = 64 * 1024
-"""More than all of them together take."""
-
-
-def recording(name: str, ms: int) -> Pcm:
-    samples = (8_000 * np.sin(np.arange(24 * ms) / 8) * (np.arange(24 * ms) % 4_800 < 3_600)).astype("<i2")
-    return Pcm(Path(name), name, samples.tobytes(), Speech(0, len(samples)))
-
-
-OBJECTION = InterruptSettings(audio=(recording("no.wav", 300),), cue=Cue(200 * MS))
-STEPS: tuple[Step, ...] = (
-    HearTurn(wait_for="greeting"),
-    WavTurn(audio=(recording("question.wav", 300),)),
-    Interrupt(interrupt=OBJECTION),
-)
-
-
-class Agent:
-    """A `tests.memory_transport.LivePeer` that does what a generator says."""
-
-    def __init__(self, deeds: Deeds) -> None:
-        self._deeds, self._numbers = deeds, count()
-        self._due = list[tuple[int, int, bytes | Closure | None]]()
-        """(instant, number, message), and with no message when it goes on."""
-        self._heard, self._awaited, self._loud = 0, 0, False
-        self.echoes = False
-        self.marks = list[tuple[int, str]]()
-        """The marks that came back, each with when it did."""
-        self.sent_bytes = 0
-
-    def begin(self, at_ns: int) -> None:
-        self._plan(at_ns, None)
-
-    def _plan(self, at_ns: int, message: bytes | Closure | None) -> None:
-        heapq.heappush(self._due, (at_ns, next(self._numbers), message))
-
-    def hear(self, message: bytes, at_ns: int) -> None:
-        fields = {} if isinstance(message, Binary) else json.loads(message)
-        if fields.get("event") == "mark":
-            self.marks.append((at_ns, fields["mark"]["name"]))
-        loud = is_loud(message, fields)
-        if loud is None:
-            return
-        if self.echoes:
-            self._plan(at_ns + ECHO_MS * MS, message)
-        if self._loud and not loud:
-            self._heard += 1
-            if self._awaited and self._heard >= self._awaited:
-                self._awaited = 0
-                self._plan(at_ns, None)
-        self._loud = loud
-
-    def next_due_ns(self) -> int | None:
-        return self._due[0][0] if self._due else None
-
-    def say(self, now_ns: int) -> Iterator[PeerAnswer]:
-        while self._due and self._due[0][0] <= now_ns:
-            at_ns, _, message = heapq.heappop(self._due)
-            if message is None:
-                yield from self._go_on(at_ns)
-            else:
-                yield at_ns, message
-
-    def _go_on(self, at_ns: int) -> Iterator[PeerAnswer]:
-        for number, deed in enumerate(self._deeds, 1):
-            if deed is HEARD:
-                self._awaited = self._heard + 1
-                return
-            if deed is ECHO:
-                self.echoes = True
-            elif isinstance(deed, int):
-                self._plan(at_ns + deed * MS, None)
-                return
-            elif isinstance(deed, bytes | Closure):
-                self.sent_bytes += len(deed) if isinstance(deed, bytes) else 0
-                yield at_ns, deed
-                if number == MANY:  # it may never wait
-                    self._plan(at_ns + 1, None)
-                    return
-
-
-MANY = 1_000
-
-
-def is_loud(message: bytes, fields: dict[str, Any]) -> bool | None:
-    """Whether a message of the caller's has speech; None of one without audio."""
-    match fields:
-        case {"event": "media", "media": {"payload": payload}}:
-            return not set(base64.b64decode(payload)) <= {0xFF, 0x7F}
-        case {"kind": "AudioData", "audioData": {"silent": silent}}:
-            return not silent
-    return any(message) if isinstance(message, Binary) else None
-
-
-class Call(NamedTuple):
-    """A call that is over. `began_ns`: when it began."""
-
-    session: SessionObservation
-    turns: list[TurnObservation]
-    agent: Agent
-    began_ns: int
-
-
-def called(
-    mouth: Mouth,
-    deeds: Deeds,
-    steps: tuple[Step, ...],
-    log_path: Path,
-    keys: Mapping[str, Any] = MappingProxyType({}),
-    **session: Any,
-) -> Call:
-    script = build_script(
-        *steps,
-        dialect=DIALECTS[mouth.dialect],
-        limits=LIMITS,
-        keys=keys,
-        turn_detection=TurnDetection(type=FULL_DUPLEX),
-        **session,
-    )
-    agent, listening = Agent(deeds), Listening()
-    transport, log = LiveTransport(agent), EventLog(log_path, hide=str, record_audio=False)
-    began_ns = transport.now_ns()
-    agent.begin(began_ns)
-    facts = about("run", Labels("session", "here", "talk", "talk"), script)
-    told = LoggedTimeline(
-        SessionStart(
-            began_ns,
-            len(script.turns),
-            LIMITS,
-            service_responds=True,
-            reply_silence_ns=script.reply_silence_ns,
-        ),
-        script.dialect,
-        log=log,
-        about=facts,
-    )
-    told.tell(inputs.Connected({"upgrade_done": began_ns}, {}))
-    Session(script, LoggedTransport(transport, log), told, listening, lambda: False).play()
-    log.close()
-    assert log.problem is None
-    return Call(told.session(), listening.turns, agent, began_ns)
+from tests.attack.agent_calls import JITTER_MS, MEMORY_KB, STEPS, Call, called
+from tests.attack.agents import AGENTS, HEARD, MOUTHS, Deeds, Mouth
+from tests.helpers import MS
 
 
 def test_there_are_so_many() -> None:

@@ -2,114 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import reports
-from bench.cli.session_text import session_text
-from bench.errors import RtbenchError
-from bench.load.planning.load_model import load_recorded
-from bench.load.planning.stages import load_course
-from bench.plain import one_line
-from bench.plan.conversation import load_history, load_image
-from bench.plan.draws import load_rows, load_think_times
-from bench.plan.recordings import load_pcm
-from bench.plan.script import load_script
-from bench.run.replay import replay_log
-from bench.simulator.profile import load_profile
-from bench.target.options import ServiceOptions
-from bench.target.target_settings import load_price_table
-from bench.target.targets import resolve_targets
-from reports import thresholds
 from reports.summary.summary import summarise
 from reports.text.document import write_report
 from reports.text.terminal import report_text
+from tests.attack.hostile_files import LOG, READERS, check, places, read_log, with_value
 from tests.examples import some
 from tests.fuzz.spoiling import HOSTILE, WRONG, dumped
-from tests.helpers import png
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
-
-ROOT = Path(__file__).parents[2]
-PROFILE = ROOT / "bench" / "simulator" / "profiles" / "default.yaml"
-SCRIPTS = ROOT / "scenarios" / "scripts"
-
-TARGETS = b"""targets:
-  east: {endpoint: https://east.openai.azure.com, deployment: rt, api_key_env: A_KEY, headers: {a: b}, connect_rate: 3}
-  local: {url: "ws://localhost:1/v1/realtime?model=m", prices: gpt-realtime, variants: {quick: {session: {voice: v}}}}
-"""
-PRICES = b"""as_of: 2026-01-01
-models:
-  m: {text_input: 1, text_cached_input: 1, text_output: 1, audio_input: 1, audio_cached_input: 1, audio_output: 1}
-"""
-THRESHOLDS = (ROOT / "scenarios" / "ci.yaml").read_bytes()
-STAGES = b"""stages:
-  - {duration: 2m, target: 30/min}
-  - {duration: 10m, target: 30/min}
-"""
-LOG = (Path(__file__).parent / "session.jsonl").read_bytes()
-"""A probe's, without most of its deltas."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """`of`: what a whole file holds."""
-
-    name: str
-    of: bytes
-    read: Callable[[Path], object]
-
-
-def read_log(path: Path) -> object:
-    return list(session_text(replay_log(path), 100, colour=False))
-
-
-def read_targets(path: Path) -> object:
-    names = ("east", "local.quick")
-    return resolve_targets({"A_KEY": "a-long-enough-key"}, ServiceOptions(targets=names, target_file=path))
-
-
-READERS = {
-    "script": Reader("script.yaml", (SCRIPTS / "text_turns.yaml").read_bytes(), load_script),
-    "targets": Reader("targets.yaml", TARGETS, read_targets),
-    "profile": Reader("profile.yaml", PROFILE.read_bytes(), load_profile),
-    "prices": Reader("prices.yaml", PRICES, load_price_table),
-    "thresholds": Reader("ci.yaml", THRESHOLDS, thresholds.read_thresholds),
-    "event log": Reader("w0-000000.jsonl", LOG, read_log),
-    "rows of CSV": Reader("rows.csv", b"name,city\nAnn,Rome\nBob,Oslo\n", load_rows),
-    "rows of JSONL": Reader("rows.jsonl", b'{"name":"Ann","n":1}\n{"name":"Bob","n":2}\n', load_rows),
-    "history": Reader("history.jsonl", (SCRIPTS / "long_call.jsonl").read_bytes(), load_history),
-    "think times": Reader("times.txt", b"# seconds\n1.5\n0.3\n2\n", load_think_times),
-    "arrivals": Reader("calls.txt", b"0\n1.5\n2.25\n7\n", load_recorded),
-    "stages": Reader("stages.yaml", STAGES, load_course),
-    "image": Reader("a.png", png(8, 8), load_image),
-    "WAV": Reader("a.wav", (ROOT / "scenarios" / "audio" / "goodbye.wav").read_bytes(), load_pcm),
-}
-
-
-LONGEST = 1_500
-"""Characters of an error before it is cut for a terminal: what is wrong, where and what to do, and cut quotes."""
-
-
-def check(read: Callable[[], object]) -> None:
-    """It works, or says why not in a line that can be printed as it is."""
-    try:
-        read()
-    except RtbenchError as error:
-        line, is_long = one_line(str(error)), len(str(error)) > LONGEST
-        assert line
-        assert len(line.splitlines()) == 1
-        assert not is_long
 
 
 @pytest.fixture(scope="module")
@@ -154,20 +64,6 @@ def test_a_whole_file_is_read(tmp_path: Path, kind: str) -> None:
 
 
 # Documents of JSON: any value replaced by one of another type.
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The keys down to every value of a document."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(found for key, part in inner for found in places(part, (*path, key)))]
-
-
-def with_value(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    changed = copy.copy(document)
-    changed[path[0]] = with_value(changed[path[0]], path[1:], value)
-    return changed
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,6 @@ def test_an_objective_may_be_written_as_in_a_file_of_thresholds() -> None:
         ("failure_rate<0%", "no run can show that"),
         ("failure_rate<100%", "no run can show that"),
         ("failure_rate>1%", "less of it is better"),
-        ("failed<1%", "is failure_rate now"),
         ("speed p(95)<800", "there is no metric"),
         ("ttfa", "is no objective"),
         ("ttfa max<800", "cannot be a threshold"),

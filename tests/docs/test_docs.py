@@ -199,13 +199,6 @@ def test_the_table_of_calls_is_what_the_tool_asks() -> None:
         assert [int(cell.replace(",", "")) for cell in row[1:]] == calls
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/getting-started.md", "docs/check.md", "docs/compare.md", "docs/statistics.md"]
-)
-def test_pages_send_who_asks_how_many_calls_it_takes_to_the_one_answer(page: str) -> None:
-    assert "sample-size.md)" in text(page)
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from bench.simulator.session.check_tables import PREVIEW_RESPONSE, PREVIEW_SESSI
 from bench.simulator.session.checks import EventPlace, missing
 from bench.simulator.session.service_forms import form_of
 from bench.simulator.wire import OPENAI_GA
-from tests.doctor.test_explain import build_target
+from tests.doctor.targets import build_target
 
 UNKNOWN = "failed:unknown_parameter"
 

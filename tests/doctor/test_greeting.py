@@ -16,16 +16,11 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.simulator.session.service_forms import ga_session, preview_session
-from tests.doctor.test_explain import build_target
+from tests.doctor.targets import build_target
 from tests.helpers import OTHER
 
 GREETINGS: dict[Dialect, dict[str, Any]] = {GA: ga_session("s", "m", 0), PREVIEW: preview_session("s", "m", 0)}
 NAMES = [dialect.name for dialect in GREETINGS]
-
-
-@pytest.mark.parametrize("dialect", GREETINGS, ids=NAMES)
-def test_a_session_has_the_shape_of_its_dialect(dialect: Dialect) -> None:
-    assert shape_of(GREETINGS[dialect]) is dialect
 
 
 @pytest.mark.parametrize("session", [{}, {"id": "s", "model": "m"}, GREETINGS[GA] | GREETINGS[PREVIEW]])

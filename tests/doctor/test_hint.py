@@ -20,7 +20,7 @@ from bench.run.replay import Replayed, replay_log
 from bench.simulator.session.service_forms import ga_session
 from bench.target.target import Target
 from bench.transport.received import Received
-from tests.doctor.test_explain import build_target
+from tests.doctor.targets import build_target
 from tests.helpers import AT_NS, at, message
 
 OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", service="other")

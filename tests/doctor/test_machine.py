@@ -72,10 +72,6 @@ def test_a_coarse_clock_is_a_warning(resolution_s: float, state: str) -> None:
     assert clock_resolution(resolution_s).result == state
 
 
-def test_a_wall_clock_that_did_not_move_has_no_sign() -> None:
-    assert judged_wall_clock(-0.0012).message.startswith("moved by less than 0.01 ms against")
-
-
 @given(st.floats(-1e6, 1e6))
 def test_a_wall_clock_that_is_stepped_is_a_warning(moved_ms: float) -> None:
     assert judged_wall_clock(moved_ms).result == ("pass" if abs(moved_ms) <= 5 else "warning")

@@ -24,7 +24,7 @@ from bench.observe.observation import SessionObservation
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.rate_limits import RateLimit
 from bench.target.credentials import Credential
-from tests.doctor.test_explain import build_target
+from tests.doctor.targets import build_target
 from tests.helpers import build_observation
 
 AT_S = 1_700_000_000
@@ -120,13 +120,6 @@ def test_the_greeting_says_which_model_answers_and_for_how_long(left_s: float, s
     found = greeted({"model": "m", "expires_at": AT_S + left_s}, SessionObservation("", "", 0, instants), AT_S)
 
     assert found.message == f"model m, ends in {said} at the latest, greeted in 12.0 ms"
-
-
-def test_a_simulator_behind_a_gateway_is_known_by_its_greeting() -> None:
-    observed = SessionObservation("", "", 0, {"upgrade_done": 0, "session_created": 12_000_000})
-
-    assert greeted({SIMULATOR_MARK: True}, observed, AT_S).message.startswith("SIMULATED: ")
-    assert "SIMULATED" not in greeted({}, observed, AT_S).message
 
 
 def test_limits_say_what_is_left() -> None:

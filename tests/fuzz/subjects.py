@@ -39,7 +39,7 @@ from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from reports.summary.summary import summarise
 from reports.text.terminal import report_text
-from tests.attack.test_files import READERS, check
+from tests.attack.hostile_files import READERS, check
 from tests.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from tests.helpers import (
     REALTIME,
@@ -77,8 +77,8 @@ from tests.simulator.builders import (
     sound,
     user_text,
 )
-from tests.system.run.test_merge import build_part
-from tests.system.simulator.test_server import UPGRADE
+from tests.system.run.parts import build_part
+from tests.system.simulator.talk import UPGRADE
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 
 Subject = Callable[[Random], None]

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.metrics import CATALOGUE
 from reports.runs import RunFrames, load_for_report
+from reports.summary.figures import Figures
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_json
 from tests.reports import synthetic
@@ -38,6 +39,12 @@ def frames_of(plan: Plan, **document: Any) -> RunFrames:
     """The run as reports read it, with other values in its document; its rows are shared, too: change none of them."""
     kept = _kept_frames(plan)
     return replace(kept, metadata=kept.metadata | document)
+
+
+def figures(summary: Summary, metric: str, target: str = "sim", step: str = "all") -> Figures:
+    """Those of a metric of all turns, or of those of a step."""
+    wanted = (metric, target, step)
+    return next(f for f in summary.metrics if (f.metric, f.target, f.step) == wanted)
 
 
 def folder() -> Path:

@@ -416,13 +416,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
         "writer": {"host": plan.host, "pid": 4711},
         "settings": {"users": 10, "spawn_rate": 5, "run_time_s": plan.seconds},
         "targets": [
-            {
-                "name": name,
-                "url": f"ws://127.0.0.1:8765/{i}",
-                "dialect": "ga",
-                "service": "simulator",
-                "loopback": True,
-            }
+            {"name": name, "url": f"ws://127.0.0.1:8765/{i}", "dialect": "ga", "service": "simulator", "loopback": True}
             for i, name in enumerate(plan.targets)
         ],
         "scripts": [

@@ -28,7 +28,6 @@ from reports.comparisons.outputs import comparison_json as compare_json
 from reports.gate.check import checked
 from reports.gate.outputs import check_json as check_json
 from reports.sides.side import sides_of
-from reports.statistics.quantiles import quantiles
 from reports.summary.summary import summarise
 from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
@@ -57,7 +56,6 @@ PLANS = {
     "turns that were never begun": Plan(sessions=40, turns=4, failed=0.05, refused=6),
     "tails": Plan(sessions=300, turns=4, usage=True, limited=True, paired=True, targets=("a", "b")),
 }
-EMPTY = Plan(sessions=0)
 half = settings(max_examples=settings.default.max_examples // 2)
 
 
@@ -127,16 +125,6 @@ def test_the_status_says_that_a_figure_is_not_to_be_used(tmp_path: Path) -> None
     assert inexact.quantiles("ttfa")["status"].iloc[0] == "uncertain"
 
 
-def test_a_quantile_among_failed_turns_is_endless_and_one_of_too_few_turns_is_missing(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan(sessions=50, turns=5, failed=0.2)))
-    by_p = run.quantiles("ttfa").set_index("p")
-
-    assert by_p.loc[0.5, "status"] == "reported"
-    assert by_p.loc[0.95, "value"] == np.inf
-    assert by_p.loc[0.99, "status"] == "too_few_sessions"
-    assert np.isnan(by_p.loc[0.99, "value"])
-
-
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -168,21 +156,6 @@ def test_targets_and_strata_are_never_pooled(run: reports.Run) -> None:
     if len(apart) > 1:
         with pytest.raises(UsageError, match="several samples, which are not to be pooled"):
             run.sample("response_total")
-
-
-def test_a_sample_has_the_values_that_quantiles_are_made_of(run: reports.Run) -> None:
-    for row in run.quantiles("ttfa", p=0.5).itertuples():
-        where = taking({"target": row.target, "measured_from": row.measured_from})
-        sample = run.sample("ttfa", where=where)
-        (estimate,) = quantiles(sample, [0.5])
-        assert (sample.n, sample.failed, sample.not_started, sample.unfinished) == (
-            row.n,
-            row.failed,
-            row.not_started,
-            row.unfinished,
-        )
-        if row.status not in ("too_few_turns", "too_few_sessions"):
-            assert (estimate.value, estimate.low, estimate.high) == (row.value, row.low, row.high)
 
 
 def taking(labels: dict[str, Any]) -> Any:
@@ -340,41 +313,12 @@ def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> No
     assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["not_started"].sum() == 0
 
 
-def test_a_column_has_one_type_whatever_the_run_holds(tmp_path: Path) -> None:
-    runs = list(map(loaded, [*PLANS.values(), EMPTY]))
-    runs.append(reports.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=20))))
-
-    for table in ("turns", "sessions", "seconds"):
-        types = {tuple(getattr(run, table).dtypes.map(lambda kind: kind.name).items()) for run in runs}
-        assert len(types) == 1, table
-
-
 def test_flags_and_moments_are_columns_of_every_table(run: reports.Run) -> None:
     for frame in (run.turns, run.sessions):
         assert (frame["start"].astype("int64") == frame["start_utc_ns"]).all()
         assert (frame["measured"] == (frame["phase"].isna() | (frame["phase"] == "measurement"))).all()
     assert (run.seconds["start"].astype("int64") == run.seconds["second"] * 10**9).all()
     assert run.turns["start"].dt.tz is not None
-
-
-def test_runs_are_put_one_below_the_other() -> None:
-    runs = list(map(loaded, [*PLANS.values(), EMPTY]))
-    for table in ("turns", "sessions", "seconds"):
-        frames = [getattr(run, table) for run in runs]
-        whole = pd.concat(frames, ignore_index=True)
-
-        assert len(whole) == sum(map(len, frames))
-        numbers = [name for name in whole if frames[0][name].dtype.name != "category"]
-        pd.testing.assert_series_equal(whole[numbers].dtypes, frames[0][numbers].dtypes)
-        for name in whole:
-            every, *parts = (each[name].to_numpy(dtype=object, na_value=None) for each in (whole, *frames))
-            assert every.tolist() == np.concatenate(parts).tolist(), name
-
-
-def test_a_run_is_shown_in_a_line_and_is_equal_to_itself_alone(run: reports.Run) -> None:
-    assert repr(run) == f"Run({run.folder}: {len(run.turns):,} turns, {len(run.sessions):,} sessions)"
-    assert run == run
-    assert run != reports.load(run.folder)
 
 
 @pytest.fixture(scope="module")

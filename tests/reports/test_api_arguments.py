@@ -20,21 +20,8 @@ from tests.reports.synthetic import Plan
 pytestmark = pytest.mark.usefixtures("few_draws")
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two targets in pairs."""
-    plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, failed=0.03)
-    return synthetic.write(tmp_path_factory.mktemp("pair") / "run", plan, interleaved=True)
-
-
 def small_sample() -> rtbench.Sample:
     return rtbench.Sample(np.arange(400.0), np.arange(400) % 40)
-
-
-@pytest.mark.parametrize("confidence", [0.05, 0.5, 1.0, float("nan"), 95])
-def test_a_comparison_refuses_a_confidence_that_a_verdict_cannot_have(pair: Path, confidence: float) -> None:
-    with pytest.raises(UsageError, match=r"^confidence lies between 0\.5 and 1, such as 0\.95, not "):
-        rtbench.compare(pair, confidence=confidence)
 
 
 @pytest.mark.parametrize(("ps", "confidence"), [([0.95], 95), ([0.95], 0.0), ([95], 0.9), ([0.5, 1.0], 0.9)])
@@ -44,29 +31,12 @@ def test_estimates_refuse_what_is_no_share(ps: list[float], confidence: float) -
         rtbench.quantiles(sample, ps, confidence=confidence)
 
 
-def test_a_higher_confidence_makes_wider_intervals_everywhere(pair: Path) -> None:
-    narrow, wide = (rtbench.quantiles(small_sample(), [0.5], confidence=one)[0] for one in (0.9, 0.99))
-    less, more = (rtbench.compare(pair, confidence=one).to_frame().set_index(["title", "step"]) for one in (0.9, 0.99))
-
-    assert wide.low < narrow.low <= narrow.value <= narrow.high < wide.high
-    both = less["low"].notna() & more["low"].notna()
-    assert both.any()
-    assert (more["low"][both] <= less["low"][both]).all()
-    assert (more["high"][both] >= less["high"][both]).all()
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of one run with its summary."""
     folder = tmp_path_factory.mktemp("runs")
     write_summary(synthetic.write(folder / "one", Plan(sessions=60, turns=4)))
     return folder
-
-
-def test_a_trend_takes_a_run_that_was_loaded(runs: Path) -> None:
-    run = rtbench.load(runs / "one")
-
-    pd.testing.assert_frame_equal(rtbench.trend(run).to_frame(), rtbench.trend(runs).to_frame())
 
 
 def test_one_text_is_as_good_as_a_list_of_one(runs: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +10,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import reports
 from reports.page import sections
-from reports.page.svg import GLYPHS
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.wording import remarks
 from reports.wording.notices import notices
-from reports.wording.sentences import next_step, run_essentials
+from reports.wording.sentences import next_step
 from reports.wording.settings import arm_fact
 from tests.reports import synthetic
 from tests.reports.edited import edited
-from tests.reports.forms import run_forms, run_html, section_html
+from tests.reports.forms import section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 NBSP = "\u00a0"
 TWO = Plan(sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, paired=True)
-SIX = Plan(
-    sessions=240,
-    turns=5,
-    targets=("sweden", "eastus2", "sweden.quick_vad", "sweden.alloy", "westeurope", "japan.semantic"),
-    failed=0.03,
-    seconds=300,
-    paired=True,
-    usage=True,
-    limited=True,
-)
 
 
 def write(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None) -> None:
@@ -61,15 +48,6 @@ def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
     assert remarks.interleaved(found).replace(NBSP, " ") == (
         "Interleaved: 120 pairs; sessions of a pair began within 3 ms of each other."
     )
-
-
-@pytest.mark.parametrize("seconds", [51, 119, 121, 600])
-def test_the_remark_on_pairs_names_no_time_that_the_run_did_not_take(seconds: int) -> None:
-    """Blocks have a fixed length of two minutes, whatever part of it a run fills."""
-    found = summary_of_arms(replace(TWO, seconds=seconds)).interleaving
-
-    assert found is not None
-    assert "minute" not in remarks.interleaved(found)
 
 
 def test_a_session_in_which_a_call_goes_on_was_not_to_begin_with_its_pair(tmp_path: Path) -> None:
@@ -124,19 +102,6 @@ def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
     assert "from request sent" in section_html(sections.spread(summary))
 
 
-def test_differences_stand_in_every_form_and_nowhere_with_a_verdict() -> None:
-    summary = summary_of_arms(TWO)
-    text = report_text(summary)
-
-    for said in run_forms(summary):
-        assert "Interleaved: 120" in said
-        assert "no test was made" in said
-        assert remarks.against(summary)[0].replace(NBSP, " ") in said.replace(NBSP, " ").replace("\\_", "_")
-    assert "eastus2 against sweden: ttfa p50 +" in text.replace("\n                ", " ")
-    assert "no test was made" in " ".join(text.split())
-    assert summary_data(summary)["differences"][0]["baseline"] == "sweden"
-
-
 def test_an_invalid_run_tells_no_differences() -> None:
     summary = summary_of_arms(Plan(sessions=240, targets=("a", "b"), valid=False))
 
@@ -159,20 +124,6 @@ def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_
     assert "More than 1 % was throttled (eastus2 5 %)" in said
 
 
-def test_each_arm_says_what_it_was() -> None:
-    facts = {arm.target: arm for arm in summary_of_arms(SIX, everywhere={"deflate": True}).arms}
-
-    assert facts["sweden.alloy"].address.startswith("wss://sweden.example.openai.azure.com/")
-    assert facts["sweden"].model == synthetic.MODEL
-    assert facts["sweden"].region == "Sweden Central"
-    assert facts["sweden"].sign_in == "entra"
-    assert facts["sweden"].compression == "permessage-deflate"
-    assert facts["sweden"].voice == "marin"
-    assert facts["sweden"].turn_detection == "server_vad, silence_duration_ms 500"
-    assert facts["sweden"].variant_settings == ""
-    assert facts["sweden.alloy"].variant_settings == "voice alloy, turn_detection.silence_duration_ms 200"
-
-
 def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
     write(tmp_path, TWO)
     preview = '{"voice": "ash", "turn_detection": null}'
@@ -189,59 +140,3 @@ def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     assert (sweden.compression, sweden.opened, sweden.compressed) == ("permessage-deflate", 120, 20)
     assert told["compression"] == arm_fact(sweden, "compression")
     assert told["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions; else the serv")
-
-
-def test_compression_is_told_by_bytes_on_the_wire() -> None:
-    page = section_html(sections.flow(summary_of_arms(TWO, everywhere={"deflate": True})))
-
-    assert re.search(r"sweden, permessage-deflate: [\d.]+ bytes on the wire for a byte of audio sent", page)
-    assert "bytes on the wire" not in section_html(sections.flow(summary_of_arms(TWO)))
-
-
-def test_a_run_that_tells_nothing_of_its_arms_has_a_report(tmp_path: Path) -> None:
-    summary = summarise(
-        reports.load(synthetic.write(tmp_path, Plan(targets=("a", "b")), targets=[]), all_columns=False)
-    )
-
-    assert summary.arms[0].address == ""
-    assert run_html(summary)
-
-
-def test_six_arms_have_six_marks() -> None:
-    summary = summary_of_arms(SIX)
-    page, lines = section_html(sections.spread(summary)), report_text(summary).splitlines()
-
-    for glyph in GLYPHS[:6]:
-        assert glyph in page
-        assert sum(line.startswith(f"  {glyph} ") for line in lines) == 3, glyph
-
-
-def test_curves_that_share_a_colour_are_broken_differently_and_marked() -> None:
-    page, few = (section_html(sections.spread(summary_of_arms(plan))) for plan in (SIX, TWO))
-
-    assert 'class="curve s0 again"' in page
-    assert 'class="curve s2 again"' not in page
-    assert ' again"' not in few
-
-
-def test_the_terminal_keeps_its_width_with_six_arms() -> None:
-    lines = report_text(summary_of_arms(SIX)).splitlines()
-
-    assert max(map(len, lines)) <= 100
-
-
-def test_the_last_line_has_the_run_in_short() -> None:
-    one, two = summary_of_arms(Plan(sessions=60, usage=True)), summary_of_arms(TWO)
-    six, invalid = summary_of_arms(SIX), summary_of_arms(Plan(valid=False))
-
-    said = [run_essentials(summary).replace(NBSP, " ") for summary in (one, two, six, invalid)]
-    assert re.fullmatch(
-        r"✓ VALID · ◇ SIMULATED · voice_to_voice p50 \S+ s, p95 \S+ s · 240 turns, 0 failed",
-        said[0],
-    )
-    assert re.fullmatch(
-        r".* · voice_to_voice p95 \S+ s on sweden and \S+ s on eastus2 · 1,200 turns, 0 failed", said[1]
-    )
-    assert " to " in said[2]
-    assert "do not use these results" in said[3]
-    assert all(len(line) <= 130 for line in said)

@@ -89,19 +89,6 @@ def test_a_page_of_several_sections_lists_their_headings_and_shows_the_panes_of_
     assert "<nav" not in page_html(Page("", [], "", [], [Section("two", "Two", "Second?")]))
 
 
-def test_definitions_are_where_terms_lead_and_settings_are_not() -> None:
-    entries = [("design effect", "It is a factor.")]
-
-    assert '<dt id="def-design-effect">design effect</dt><dd>It is a factor.</dd>' in poured(Definitions(entries))
-    assert "<dt>design effect</dt>" in poured(Definitions(entries, linked=False))
-
-
-def test_a_verdict_has_the_colour_of_its_word() -> None:
-    assert '<span class="fig v-ink v-not_regressed">✓ passes</span>' in poured(
-        Paragraph(Judged("✓ passes", "not_regressed"))
-    )
-
-
 def test_a_word_with_a_definition_leads_to_it_and_another_does_not() -> None:
     page = poured(Paragraph((Term("ttfa"), Term("unknown"))))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,18 +17,13 @@ from bench.run.part import rows_of
 from bench.run.spool import path_of
 from benchmarks.by_load import CHANGING, levels_of
 from reports.page.calls import by_load as section
-from reports.page.charts import wait_lines
 from reports.runs import load_for_report
-from reports.statistics.quantiles import quantile
 from reports.summary.figures import Rate
 from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
 from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data
-from reports.text.terminal import report_text
 from reports.wording.notices import pooled_notices
 from tests.examples import trials
 from tests.reports import synthetic
-from tests.reports.forms import run_forms, run_markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -77,20 +71,6 @@ def test_each_turn_stands_at_the_calls_that_were_in_progress() -> None:
         assert sum(level.failed.count for level in one.groups) == answer.failed
 
 
-def test_a_level_has_the_median_and_the_failures_of_its_turns() -> None:
-    summary = summary_of(RISING)
-    rows = reports.load(summary.run.folder).turns
-    rows = rows[rows["target"] == "gateway"].assign(calls=counted(summary, "gateway"))
-    level = by_load(summary)[1].groups[-1]
-    here = rows[rows["calls"].between(level.place.low, level.place.high)]
-    waits = np.where(here["outcome_class"] == "failed", np.inf, here["ttfa_ms"])
-
-    assert level.p50.value == quantile(np.sort(waits), 0.5)
-    assert level.failed.count == np.isinf(waits).sum()
-    assert level.failed.low < level.failed.share < level.failed.high
-    assert level.sessions == here["session_id"].nunique()
-
-
 def test_levels_are_few_round_and_not_thin() -> None:
     one = by_load(summary_of(RISING))[0]
 
@@ -115,15 +95,6 @@ def test_thin_places_stand_with_their_neighbours(turns: list[int], ranges: list[
     assert list(merged(np.array(turns, dtype=np.int64))) == ranges
 
 
-def test_a_constant_load_says_nothing() -> None:
-    summary = summary_of(CONSTANT)
-
-    assert by_load(summary) == []
-    assert section(summary) is None
-    assert not [row for row in summary_data(summary)["groups"] if row["by"] == "calls"]
-    assert not any("calls in progress" in text for text in (report_text(summary), *run_forms(summary)))
-
-
 @pytest.mark.parametrize("held", [True, False], ids=["one level", "two levels"])
 def test_a_load_that_was_meant_to_change_is_told_by_its_levels_whatever_came_of_it(held: bool) -> None:
     stages = [{"duration_s": 60.0, "from": 20.0 if held else 0.0, "to": 20.0}]
@@ -132,22 +103,6 @@ def test_a_load_that_was_meant_to_change_is_told_by_its_levels_whatever_came_of_
 
     assert by_load(summary_of(ramped)) == []
     assert bool(told) is not held
-
-
-def test_a_wait_that_grows_with_the_load_is_told_with_both_ends() -> None:
-    notices = pooling(summary_of(SLOWER))
-
-    assert [notice.partition(":")[0] for notice in notices] == ["direct", "gateway"]
-    for notice, one in zip(notices, by_load(summary_of(SLOWER)), strict=True):
-        few, many = (f"{level.p50.value / 1000:.2f}\xa0s" for level in (one.groups[0], one.groups[-1]))
-        assert f"p50 of ttfa is {few} with 1–10\xa0calls in progress and {many} with 36–40" in notice
-        assert notice.replace("\xa0", " ") in " ".join(report_text(summary_of(SLOWER)).split())
-
-
-def test_of_one_target_it_goes_without_a_name() -> None:
-    (notice,) = pooling(summary_of(replace(SLOWER, targets=("direct",))))
-
-    assert notice.startswith("p50 of ttfa is ")
 
 
 def test_a_wait_that_stays_as_it_is_is_told_without_a_notice() -> None:
@@ -239,41 +194,3 @@ def killed(folder: Path, tables: dict[TableName, pa.Table]) -> Path:
     document = {"schema": SCHEMA_VERSION, "run_id": "killed", "started_utc_ns": synthetic.BEGAN_NS, "state": "running"}
     run_folder.write_document(folder, document)
     return folder
-
-
-def test_origins_are_told_apart() -> None:
-    summary = summary_of(replace(RISING, targets=("direct",), kinds=("vad", "typed")))
-
-    assert [one.stratum for one in by_load(summary)] == list(summary.turns.strata)
-    assert [sum(level.turns for level in one.groups) for one in by_load(summary)] == [a.turns for a in summary.answers]
-
-
-def test_every_level_can_be_read_out() -> None:
-    stops = wait_lines(by_load(summary_of(RISING)), 1080).stops
-
-    assert stops is not None
-    texts = stops["t"]
-    assert isinstance(texts, list)
-    assert len(texts) == len(by_load(summary_of(RISING))[0].groups)
-    assert texts[-1].startswith("36–40\xa0calls in progress · direct p50 ")
-    assert all("direct" in text and "gateway" in text and "failed" in text for text in texts)
-
-
-def test_every_form_has_a_row_for_each_level() -> None:
-    summary = summary_of(RISING)
-    rows = [row for row in summary_data(summary)["groups"] if row["by"] == "calls"]
-    names = [level.place.name for one in by_load(summary) for level in one.groups]
-
-    assert [f"{row['from']:g}–{row['to']:g}" for row in rows] == [row["name"] for row in rows] == names
-    for text in (report_text(summary), run_markdown(summary)):
-        assert re.findall(r"^(?:\| |  )(\d+–\d+) ", text, re.MULTILINE) == names
-
-
-def test_a_p95_is_told_where_one_of_all_turns_would_be() -> None:
-    summary = summary_of(replace(RISING, stages=((20, 5), (60, 15), (60, 40)), targets=("direct",)))
-    rows = [row for row in summary_data(summary)["groups"] if row["by"] == "calls"]
-
-    assert [row["p95"]["value"] is not None for row in rows] == [
-        group.p95.bounded for one in by_load(summary) for group in one.groups
-    ]
-    assert {row["p95"]["reported"] for row in rows} == {True, False}

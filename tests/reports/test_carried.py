@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import reports
 from bench.errors import UsageError
 from bench.run.measured import CARRIED
-from reports.comparisons.comparison import compared
-from reports.comparisons.outputs import comparison_text
-from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
-from reports.page.sections import flow
 from reports.samples import session_sample
-from reports.sides.side import sides_of
 from reports.thresholds import parse
-from tests.reports.forms import section_html
-from tests.reports.gate.made import ENOUGH, PAIRED, run, sides, thresholds
-from tests.reports.shared import summary_of
-from tests.reports.synthetic import Plan
+from tests.reports.gate.made import ENOUGH, run, thresholds
 
 pytestmark = pytest.mark.usefixtures("few_draws")
-
-
-def halved(folder: Path, target: str) -> Path:
-    """The run, in which sessions of a target received half as much audio."""
-    path = folder / "sessions.parquet"
-    table = pq.read_table(path)
-    names, received = table["target"].to_pylist(), table["audio_bytes_received"].to_pylist()
-    less = [n // 2 if name == target else n for name, n in zip(names, received, strict=True)]
-    place = table.schema.get_field_index("audio_bytes_received")
-    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(less, pa.int64())), path)
-    return folder
 
 
 def test_a_sessions_rate_is_its_bytes_over_its_length(tmp_path: Path) -> None:
@@ -100,62 +78,3 @@ def test_a_limit_is_kept_or_broken_by_the_interval_over_sessions(tmp_path: Path)
     assert [item.unit for item in found.thresholds] == ["B/s"] * 3
     assert found.thresholds[0].value == pytest.approx(median, rel=1e-4)
     assert found.thresholds[0].sessions == 60
-
-
-def test_half_of_what_was_received_is_a_regression(tmp_path: Path) -> None:
-    folder = run(tmp_path / "run", PAIRED)
-    same = checked(folder, thresholds("audio_received: med>-10%"))
-    less = checked(halved(folder, "after"), thresholds("audio_received: med>-10%", "audio_sent: med>-10%"))
-
-    assert [(item.verdict or item.result) for item in same.thresholds] == ["equivalent"]
-    assert {item.title: (item.verdict or item.result) for item in less.thresholds} == {
-        "audio_received p50": "regressed",
-        "audio_sent p50": "equivalent",
-    }
-
-
-def test_a_comparison_tells_both_directions(tmp_path: Path) -> None:
-    folder = halved(run(tmp_path / "run", PAIRED), "after")
-    comparison = compared(sides_of([folder]))
-    words = {one.question.name: one.verdict.word for one in comparison.findings}
-
-    assert words["audio_received p50"] == "regressed"
-    assert "audio_sent p50" in words
-    assert re.search(
-        r"audio_received p50 +[\d,]+ B/s +[\d,]+ B/s +−50 %",
-        comparison_text(comparison, width=140).replace("\u00a0", " "),
-    )
-
-
-def test_a_stored_baseline_has_them() -> None:
-    (side,) = sides()
-    stored = {one.metric: one for one in baseline_of(side).quantiles}
-
-    assert set(CARRIED) <= set(stored)
-
-
-def test_the_page_has_a_table_of_both_directions_with_mean_peak_and_sessions() -> None:
-    plan = Plan(sessions=60, turns=10, targets=("direct", "gateway"), seconds=300)
-    summary = summary_of(plan)
-    section = section_html(flow(summary)).partition("</section>")[0]
-    rows = [re.sub("<[^>]+>", "|", row) for row in re.findall("<tr>.*?</tr>", section.partition("<tbody>")[2], re.S)]
-
-    assert len(rows) == len(CARRIED) * 2
-    assert all(head in section for head in ("total", "mean", "peak", "p50 of sessions"))
-    assert {row.strip("|").partition("|")[0] for row in rows} == set(CARRIED)
-    for figures in summary.carried:
-        assert figures.at(0.5).reported
-
-
-def test_the_lines_of_throughput_are_named_on_the_lines() -> None:
-    section = section_html(flow(summary_of(Plan(sessions=60, turns=10, seconds=300)))).partition("</section>")[0]
-    for svg in re.findall("<svg.*?</svg>", section, re.S):
-        names = {name: float(y) for y, name in re.findall(r'y="([\d.]+)"[^>]*>(sent|received)<', svg)}
-        lines = [
-            [float(y) for y in re.findall(r" (-?[\d.]+)(?:L|$)", path)]
-            for path in re.findall(r'd="M([^"]*)" class="curve flow', svg)
-        ]
-        received, sent = (np.array(line) for line in lines)
-
-        assert np.abs(received - names["received"]).min() < 30
-        assert np.abs(sent - names["sent"]).min() < 30

@@ -11,14 +11,13 @@ import pytest
 
 from bench.errors import UsageError
 from bench.run import close
+from tests.command_line import call_or_raise
 from tests.reports import synthetic
-from tests.reports.gate.test_commands import no_ci, rtbench
-from tests.reports.looks.test_decide import TIGHT, planned
+from tests.reports.planned import TIGHT, planned
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
-__all__ = ["no_ci"]
-pytestmark = pytest.mark.usefixtures("few_draws")
+pytestmark = pytest.mark.usefixtures("few_draws", "no_ci")
 
 PLAN = Plan(sessions=20, turns=1, targets=("east", "west"), paired=True)
 COMMANDS = {
@@ -41,7 +40,7 @@ CLOSING = (
 
 def ask(command: str, run: Path) -> None:
     (run.parent / "ci.yaml").write_text("ttfa: p(50)<9s\n", encoding="utf-8")
-    rtbench(*command.format(folder=run.parent).split(), run)
+    call_or_raise(*command.format(folder=run.parent).split(), run)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -61,7 +60,7 @@ def test_a_folder_that_is_no_run_is_said_in_a_line(command: str, there: bool, tm
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its summary, to be copied."""
-    plan = planned(TIGHT, pairs=10, analyses=[10])
+    plan = planned(TIGHT, [10])
     run = synthetic.write(tmp_path_factory.mktemp("reported"), PLAN, sequential_plan=plan, interleaved=True)
     write_summary(run)
     return run

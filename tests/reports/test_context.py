@@ -19,12 +19,10 @@ from reports.sample_size import size_question
 from reports.sides.side import sides_of
 from reports.summary.summary import Summary
 from reports.text.document import summary_data
-from reports.text.terminal import report_text
 from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
-from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -89,19 +87,6 @@ def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:
 
     assert (west.unit, west.n) == ("%", 40 * 9)
     assert west.at(0.5).value == pytest.approx(50, abs=0.1)
-
-
-def test_every_report_tells_the_slope(summary: Summary) -> None:
-    page, markdown = run_forms(summary)
-
-    assert "How does latency grow with the conversation?" in page
-    assert "input tokens of the turn’s first response" in page
-    for text in (page, report_text(summary), markdown.replace("\\", "")):
-        assert "latency_slope" in text
-    told = [row for row in summary_data(summary)["session_metrics"] if row["metric"] == "latency_slope"]
-    assert [(row["target"], row["n"], row["unit"]) for row in told] == [
-        ("west", 40, "ms/1k tokens"), ("east", 40, "ms/1k tokens"),
-    ]  # fmt: skip
 
 
 def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None:

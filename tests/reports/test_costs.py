@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,15 +20,14 @@ from reports.records import data_of
 from reports.runs import RunFrames, load_for_report
 from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.turns import target_labels
 from reports.wording.notices import notices
 from reports.wording.remarks import cost, money_notes
 from tests.reports import synthetic
 from tests.reports.edited import edit
-from tests.reports.forms import run_forms, run_markdown, section_html, section_markdown
-from tests.reports.shared import page_of, summary_of
+from tests.reports.forms import section_html, section_markdown
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import PRICES, Plan
 
 NBSP = "\u00a0"
@@ -75,11 +73,6 @@ def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
     """The same of a run whose folder no test changes."""
     return summary_of(plan, **(synthetic.told(plan) | changes))
-
-
-def page_with_prices(plan: Plan = TWO, **changes: Any) -> str:
-    """Its page."""
-    return page_of(plan, **(synthetic.told(plan) | changes))
 
 
 def rewrite(folder: Path, name: str, change: Any) -> Priced:
@@ -168,21 +161,6 @@ def test_answers_that_belong_to_no_turn_and_have_no_price_are_in_no_amount(tmp_p
     assert "belong to no turn" not in said(summary)
 
 
-def test_only_the_tokens_of_no_turn_may_be_without_a_price(tmp_path: Path) -> None:
-    build(tmp_path, Plan())
-    summary = astray(tmp_path, lambda index, _: index == 0, model="gpt-x")
-
-    assert math.isnan(summary.money.usd)
-    assert "There is no price for gpt-x: these tokens are counted and in no amount." in said(summary)
-
-
-def test_a_run_without_such_answers_says_nothing_of_them() -> None:
-    summary = summary_with_prices()
-
-    assert "no turn" not in said(summary)
-    assert summary_data(summary)["cost"]["unattributed_usd"] == 0
-
-
 PLAYED = {"unplayed_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "output_audio_tokens": 80}
 WASTED_USD = 60 * 64 / 1e6
 """Of three quarters of 80 tokens."""
@@ -223,23 +201,6 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
     }  # fmt: skip
 
 
-def test_what_is_wasted_is_told_target_by_target_and_adds_up(tmp_path: Path) -> None:
-    found = interrupted(tmp_path, TWO, lambda index: index % 3 == 0).money
-
-    assert found.unplayed_audio is not None
-    for part in ("replies", "replies_with_usage", "replies_priced", "seconds", "audio_tokens", "usd"):
-        assert getattr(found.unplayed_audio, part) == sum(getattr(cost.unplayed_audio, part) for cost in found.targets)
-    assert 0 < found.targets[0].unplayed_audio.replies < found.unplayed_audio.replies
-
-
-def test_a_run_without_interruptions_says_nothing_of_waste() -> None:
-    summary = summary_with_prices()
-
-    assert "interrupt" not in said(summary)
-    assert "never played, s" not in page_with_prices()
-    assert summary_data(summary)["cost"]["unplayed_audio"] is None
-
-
 @pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
 def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str, tmp_path: Path) -> None:
     """Its service told none, or the run is of an older version."""
@@ -262,14 +223,6 @@ def test_waste_without_a_price_is_in_no_amount(tmp_path: Path) -> None:
     assert waste is not None
     assert (waste.audio_tokens, waste.replies_priced, waste.usd) == (180, 0, 0)
     assert "interruptions wasted" not in said(summary)
-
-
-def test_a_reply_that_was_stopped_when_all_of_it_was_played_has_wasted_nothing(tmp_path: Path) -> None:
-    nothing = {"unplayed_audio_ns": 0, "received_audio_ns": 0}
-    summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
-
-    assert summary.money.unplayed_audio is not None
-    assert (summary.money.unplayed_audio.replies_with_usage, summary.money.unplayed_audio.audio_tokens) == (3, 0)
 
 
 def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
@@ -408,17 +361,6 @@ def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
     assert (one.tokens("text_in"), one.tokens("cached_text_in"), one.tokens("cached_audio_in")) == (40, 40, 5)
 
 
-def test_the_cost_of_a_simulated_run_is_what_the_same_tokens_would_cost() -> None:
-    simulated, real = summary_with_prices(Plan(usage=True)), summary_with_prices()
-
-    said = "◇ SIMULATED, nothing was billed; the same tokens would cost "
-    assert said in report_text(simulated).replace("\n            ", " ")
-    page, markdown = run_forms(simulated)
-    assert said in page
-    assert all("This is what the same tokens would cost." in form for form in (page, markdown))
-    assert "would cost" not in page_with_prices() + report_text(real)
-
-
 def test_budget_and_estimate_stand_beside_the_cost() -> None:
     stopped = "the budget of 5.00 USD is spent: 5.02 USD"
     summary = summary_with_prices(budget_usd=5.0, estimate_usd=[0.4, 1.1], stop_reason=stopped)
@@ -427,36 +369,6 @@ def test_budget_and_estimate_stand_beside_the_cost() -> None:
     assert "estimated before it 0.40 to 1.10 USD" in report_text(summary).replace("\n            ", " ")
     assert "Estimated before the run: 0.40 to 1.10 USD." in said(summary)
     assert f"This run ended early: {stopped}." in notices(summary)
-
-
-def test_the_cost_of_several_arms_is_told_arm_by_arm() -> None:
-    summary = summary_with_prices()
-    line = ", ".join(cost(summary.money)).replace(NBSP, " ")
-    one = re.match(
-        r"sweden (\S+) USD \((\S+) a turn\), eastus2 (\S+) USD \((\S+) a turn\), (\S+) USD in all for ", line
-    )
-
-    assert one
-    assert float(one[1]) == pytest.approx(summary.money.targets[0].usd, rel=0.01)
-    assert float(one[2]) == pytest.approx(summary.money.targets[0].usd_per_turn, rel=0.01)
-    assert float(one[5]) == pytest.approx(summary.money.usd, rel=0.01)
-    assert f"cost            sweden {one[1]} USD ({one[2]} a turn) · eastus2 " in report_text(summary)
-    assert f"**Cost** sweden {one[1]} USD" in run_markdown(summary)
-    assert f"<b>Cost</b> sweden {one[1]} USD" in page_with_prices().replace(NBSP, " ")
-
-
-def test_what_makes_arms_cost_differently_is_said_of_several() -> None:
-    alone = summary_with_prices(Plan(usage=True))
-
-    assert page_with_prices().count("targets differ by the length of their replies, not by region") == 1
-    assert "not by region" not in said(alone)
-    assert "in all" not in said(alone)
-
-
-def test_the_costs_of_many_arms_are_told_together() -> None:
-    summary = summary_with_prices(Plan(sessions=14, targets=tuple("abcdefg"), usage=True))
-
-    assert re.match(r"\S+ USD in all for 56 turns", said(summary))
 
 
 def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:

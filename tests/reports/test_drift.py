@@ -144,13 +144,6 @@ def wave(seed: int) -> Plan:
     return Plan(turns=4, seconds=50, stages=((9.0, 60),), seed=seed)
 
 
-def test_the_same_run_says_the_same_twice(tmp_path: Path) -> None:
-    summary = build(tmp_path, PLAN)
-
-    first, second = (tuple(drifts(summary.run, summary.samples)) for _ in range(2))
-    assert first == second == summary.drifts
-
-
 def test_too_few_sessions_say_nothing(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=19))
 
@@ -177,10 +170,3 @@ def test_it_takes_more_than_five_percent_and_an_interval_without_one(
     ratio: float, low: float, high: float, suspected: bool
 ) -> None:
     assert is_suspected(ratio, low, high) == suspected
-
-
-def test_open_ends_are_called_so() -> None:
-    open_ended = PoolDrift("ttfa", "", "", "direct", False, 1.1, 0.0, float("inf"), label="direct")
-    text = drift_said([open_ended]).replace("\u00a0", " ")
-
-    assert "+10 % (unbounded)" in text

@@ -1,9 +1,10 @@
-"""What holds of the pages of runs, comparisons, histories and searches alike."""
+"""The pages of runs, comparisons, trends and searches: structure, escaping, folds, and a few sentences of runs."""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -12,28 +13,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from bench.capacity.page import capacity_page
 from bench.capacity.search import LevelOutcome
+from bench.metrics import STARVED
+from reports.page import calls, sections
 from reports.page.page import run_page
 from reports.page.poured import markdown_text, poured
 from reports.sides.side import sides_of
 from reports.trends.entry import Entry
 from reports.trends.page import trend_html as trend_html
 from reports.trends.trend import told_by
+from reports.wording import words
+from reports.wording.sentences import run_headline, run_second
+from reports.wording.validity import ended_as
+from reports.wording.words import cell
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
 from tests.reports.comparisons.invented import CHECKS, comparison, sides
-from tests.reports.comparisons.test_page import MADE
-from tests.reports.forms import comparison_html
+from tests.reports.comparisons.invented import PAGES as COMPARISONS
+from tests.reports.forms import comparison_html, section_html
 from tests.reports.shared import folder, page_of, summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.test_page import PLANS
 from tests.reports.trends.made import entry, invalid, stepped
 
 HERE = Path("/somewhere/runs")
+
+
 IN_PAIRS = Plan(sessions=60, turns=4, targets=("a", "b", "c"), paired=True, failed=0.02, seconds=600)
+
+
 EVIL = "<script>alert(1)</script>"
 
 
@@ -49,9 +60,35 @@ def capacity(levels: list[LevelOutcome]) -> str:
     return poured(capacity_page(searched(levels)))
 
 
+TWO = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300, warmup_s=40)
+TWO_ORIGINS = Plan(sessions=20, kinds=("vad", "typed"))
+PLANS = {
+    "small": Plan(),
+    "failure_rate": Plan(failed=1.0),
+    "one": Plan(sessions=1, turns=1),
+    "refused": Plan(sessions=0, refused=3),
+    "nothing": Plan(sessions=0),
+    "text": Plan(text=True, tls=False),
+    "two": TWO,
+    "five": Plan(sessions=50, targets=("a", "b", "c", "d", "e"), failed=0.1),
+    "manual": Plan(sessions=20, kinds=("manual",)),
+    "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40, unattributed_commits=3),
+    "arms": Plan(
+        sessions=30,
+        targets=("a", "b", "a.f"),
+        failed=0.1,
+        seconds=200,
+        paired=True,
+        usage=True,
+        limited=True,
+        proxied=("b",),
+        auth_waits=2,
+    ),
+    "many turns": Plan(sessions=100, turns=15, failed=0.01, seconds=200),
+}
 PAGES: dict[str, Callable[[], str]] = {
     **{f"run, {name}": partial(page_of, plan) for name, plan in PLANS.items()},
-    **{f"comparison, {name}": partial(compared, **changes) for name, changes in MADE.items()},
+    **{f"comparison, {name}": partial(compared, **changes) for name, changes in COMPARISONS.items()},
     "comparison of pairs": lambda: comparison_html(
         quick(sides_of([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
     ),
@@ -154,3 +191,115 @@ def test_what_is_simulated_says_so_wherever_it_is_seen(simulated: str, real: Cal
     assert page(simulated).count("SIMULATED") == 3
     assert "rtbench simulate, no real service" in page(simulated)
     assert "SIMULATED" not in real()
+
+
+NBSP = "\u00a0"
+
+
+def test_a_figure_does_not_grow_with_the_turns() -> None:
+    """Beyond the numbers of turns and sessions that are drawn one by one."""
+    sizes = [len(page_of(Plan(sessions=n, turns=3, seconds=600))) for n in (2100, 4200)]
+
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
+
+
+def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
+    check = {"name": "timestamp_uncertainty", "value": 446.0, "limit": 6.05, "unit": "ms", "result": "fail",
+             "note": "transcript_first", "remedy": ""}  # fmt: skip
+    summary = summary_of(Plan(), validity={"status": "invalid", "checks": [check]})
+
+    assert run_headline(summary) == (
+        "Do not use these results: the load generator fell behind incoming data, and transcript_first may be off by "
+        f"446{NBSP}ms (p99; limit 6.05{NBSP}ms)."
+    )
+
+
+def test_what_helps_against_several_broken_rules_is_said_once() -> None:
+    (rule,) = summary_of(Plan(valid=False)).validity.failed
+    other = structs.replace(rule, remedy="start fewer sessions")
+
+    assert [said for _, said in words.with_remedies([rule, structs.replace(rule), other])] == [
+        "", f"{rule.remedy}.", "start fewer sessions.",
+    ]  # fmt: skip
+
+
+FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
+"""A fold without a fold in it."""
+
+
+@pytest.mark.parametrize(
+    ("plan", "sentence"),
+    [
+        (Plan(kinds=("manual",)), "Callers hear the reply 676 ms after they stop speaking (median voice_to_voice). "),
+        (Plan(kinds=("typed",)), "The first audio of the reply comes "),
+        (Plan(sessions=40, kinds=("vad", "typed")),
+         "Callers hear the reply 805 ms after they stop speaking (median voice_to_voice). "),
+        (Plan(sessions=8, turns=2, kinds=("vad", "typed")),
+         "Too few sessions for a median (8 turns in 8 sessions; it takes 9 sessions); their first audio came "),
+    ],
+)  # fmt: skip
+def test_the_answer_is_a_sentence(plan: Plan, sentence: str) -> None:
+    assert run_headline(summary_of(plan)).replace(NBSP, " ").startswith(sentence)
+
+
+def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the_run() -> None:
+    summary = summary_of(Plan(abandoned=2))
+    turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
+    summary.__dict__["outcomes"] = replace(summary.outcomes, turns=tuple(turns))
+    said = run_second(summary)
+
+    assert "2 were left out, because the load generator did not run when a limit ended" in said
+    assert "cut by the end" not in said
+
+
+def test_how_many_ended_as_what_is_said_where_there_are_several_outcomes() -> None:
+    assert ended_as({"connect_failed:401": 3}).replace(NBSP, " ") == "3 sessions ended as connect_failed:401"
+    said = ended_as({"connect_failed:401": 3, "connect_failed:dns": 2}).replace(NBSP, " ")
+    assert said == "5 sessions ended as 3 × connect_failed:401 and 2 × connect_failed:dns"
+
+
+def test_a_cell_says_why_there_is_no_figure() -> None:
+    small = summary_of(Plan()).answers[0].figures
+    failing = summary_of(Plan(sessions=60, turns=10, failed=0.08)).answers[0].figures
+
+    assert cell(small, 0.99) == ("n/a", f"10{NBSP}sessions; needs 225")
+    assert cell(failing, 0.95).figure == "∞"
+    assert re.fullmatch(r"\d+ of 600 failed; successes [\d,]+", cell(failing, 0.95).below)
+
+
+def test_few_turns_are_dots_and_many_are_shades() -> None:
+    few, many = (section_html(sections.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
+
+    assert few.count('class="speck s0"') == 40
+    assert 'class="cell s0 k5"' in many
+    assert 'class="speck s0"' not in many
+
+
+def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None:
+    page = page_of(TWO)
+    unfolded = FOLD.sub("", FOLD.sub("", page))  # of folds in a fold the inner ones first
+
+    for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "wire_sent</a>", "timestamp_uncertainty</a>"):
+        assert text not in unfolded, text
+    for text in ('class="answer', "sessions with any failure", 'id="how"', "<b>Throughput</b>", "<b>Next</b>"):
+        assert text in unfolded, text
+    assert "timestamp_uncertainty</a>" in FOLD.sub("", FOLD.sub("", page_of(Plan(valid=False))))
+
+
+def test_of_each_group_of_tabs_one_is_chosen() -> None:
+    """Radio buttons of one name are one group: of two figures with tabs one would show nothing."""
+    page = page_of(TWO_ORIGINS)
+    chosen = Counter[str](re.findall(r'type="radio" name="([^"]+)" value="[^"]+" checked', page))
+
+    assert sum(name.startswith("slow") for name in chosen) == 2
+    assert set(chosen.values()) == {1}
+
+
+def test_only_the_first_table_of_slow_turns_is_unfolded() -> None:
+    summary = summary_of(PLANS["mixed"])
+    section = section_html(calls.slowest(summary))
+
+    assert section.count("<table") > 1
+    rows = len(summary.slowest) + 2 * len(summary.slowest_of_steps)  # those of steps with all of their instants
+    assert section.count("<tr") == section.count("<thead") + rows
+    assert section.count("<summary>The slowest by ") == len(re.findall('class="pane slow-[0-9]+-all"', section)) - 1

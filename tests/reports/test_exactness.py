@@ -1,44 +1,49 @@
-"""Measures that are not exact in a run: they are marked wherever they stand, and nothing is decided by them."""
+"""Metrics that are uncertain in a run: they are marked, and nothing is decided by them."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import reports
 from bench.errors import UsageError
+from bench.run.evidence import early_replies
+from bench.run.folder import TableName
+from bench.run.validity import EARLY_REPLIES, EarlyReplies
 from reports.exactness import Inexact
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of, checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
 from reports.question import Question
+from reports.sample_size import size_question, sized
 from reports.statistics.differences import Margin
-from reports.text.document import summary_data
+from reports.summary.summary import summarise
 from reports.text.terminal import report_text
 from reports.wording.notices import inexact_line, notices
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
-from tests.reports.gate.made import ENOUGH, PAIRED, read, run, sides, thresholds
-from tests.reports.gate.test_check import store
-from tests.reports.looks.test_decide import TWO
-from tests.reports.looks.test_decide import run as decided_run
-from tests.reports.sample_size.test_sample_size import size_of
-from tests.reports.shared import markdown_of, page_of, summary_of
+from tests.reports.gate.made import ENOUGH, read, run, sides, store, thresholds
+from tests.reports.planned import TWO, planned_run
+from tests.reports.shared import frames_of, summary_of
 from tests.reports.synthetic import Plan, write
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
+
 LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
+
+
 NOTE = (
     "Timestamp uncertainty is too high for response_total: it is not compared, and thresholds on it leave room for it: "
     "response_total may be off by 31 ms (p99; limit 20 ms)."
 )
+
+
 WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"
 
 
@@ -62,39 +67,9 @@ def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
-# What is said of it.
-
-
 def test_a_bound_is_told_with_its_limit() -> None:
     assert plain(Inexact("sim", "response_total", 31.0, 20.0, "ms").why) == WHY
     assert "off by an unknown amount" in Inexact("sim", "audio_speed", None, 0.04, "×").why
-
-
-def test_the_terminal_and_the_markdown_say_it() -> None:
-    markdown = markdown_of(LATE)
-
-    assert NOTE not in " ".join(plain(report_text(summary_of(LATE))).split())  # of no metric of the first screen
-    rows = [line for line in markdown.splitlines() if line.startswith("| response\\_total")]
-    assert any(row.endswith("| 31 ms | 20 ms |") for row in rows)
-    assert NOTE not in plain(markdown).split("Load generator health")[0]  # of no headline metric
-    assert any("uncertain in this run" in row for row in rows)
-    ttfa = next(line for line in markdown.splitlines() if line.startswith("| ttfa"))
-    assert "uncertain in this run" not in ttfa
-
-
-def test_the_json_says_it_of_the_verdict_and_of_each_figure() -> None:
-    data = summary_data(summary_of(LATE))
-    marked = {one["metric"] for one in data["turn_metrics"] if one["uncertain_because"]}
-
-    assert [one["metric"] for one in data["validity"]["uncertain_metrics"]] == ["response_total"]
-    assert marked == {"response_total"}
-
-
-def test_the_page_marks_it() -> None:
-    page = page_of(LATE)
-
-    assert NOTE in plain(page)
-    assert "· uncertain in this run" in page
 
 
 def test_only_the_target_is_marked_that_it_is_so_of() -> None:
@@ -105,18 +80,6 @@ def test_only_the_target_is_marked_that_it_is_so_of() -> None:
     assert not any("uncertainty" in notice for notice in notices(found))
 
 
-@pytest.mark.parametrize("verdict", [{"status": "valid"}, {"status": "valid", "uncertain_metrics": None}])
-def test_a_run_of_an_older_version_has_none(tmp_path: Path, verdict: dict[str, object]) -> None:
-    assert reports.load(write(tmp_path, LATE, validity=verdict)).inexact == ()
-
-
-def test_a_run_without_a_verdict_is_judged_by_its_rows(tmp_path: Path) -> None:
-    assert reports.load(write(tmp_path, LATE, validity=None)).inexact == ()
-
-
-# What is decided.
-
-
 def test_a_comparison_leaves_it_out_and_says_why() -> None:
     comparison = quick(two(Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
     found = next(one for one in comparison.findings if one.question.metric == "response_total")
@@ -124,14 +87,6 @@ def test_a_comparison_leaves_it_out_and_says_why() -> None:
     assert (found.verdict.word, found.difference) == ("inconclusive", None)
     assert plain(said(found.verdict.reason)) == f"{WHY} on sim (other)"
     assert comparison.exit_status == 1  # ttfa is exact, and regressed
-
-
-def test_it_is_no_comparison_either_where_the_baseline_is_not_exact() -> None:
-    asked = [Question("response_total", "quantile", Margin(ratio=0.1), 0.5, primary=True)]
-    comparison = quick(two(LATE, Plan(sessions=60, turns=10, seed=8)), questions=asked)
-
-    assert said(comparison.findings[0].verdict.reason).endswith("on sim (one)")
-    assert comparison.exit_status == 3
 
 
 def test_a_rate_is_left_out_with_its_metric() -> None:
@@ -167,15 +122,6 @@ def test_a_limit_leaves_room_for_how_far_it_can_be_off_where_that_is_known(tmp_p
         assert "each end leaves room for 40 ms, by which it can be off" in plain(item.reason)
 
 
-def test_a_gate_of_it_is_inconclusive_beside_others_that_hold(tmp_path: Path) -> None:
-    folder = run(tmp_path, replace(PAIRED, inexact=("response_total",)))
-    found = checked(folder, thresholds("ttfa: med<+60%", "response_total: med<+60%"))
-
-    assert [item.result for item in found.thresholds][1] == "inconclusive"
-    assert found.thresholds[0].result == "pass"
-    assert plain(found.thresholds[1].reason) == f"{WHY} on after"
-
-
 def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> None:
     exact = replace(ENOUGH, turns=2)
     late = replace(exact, inexact=("response_total",))
@@ -191,8 +137,8 @@ def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
     gates = {"response_total": ["p(50)<+0.1%"]}
     late = replace(TWO, inexact=("response_total",))
 
-    assert look_at(decided_run(tmp_path / "exact", gates)).exit_status == 1
-    found = look_at(decided_run(tmp_path / "late", gates, late))
+    assert look_at(planned_run(tmp_path / "exact", gates)).exit_status == 1
+    found = look_at(planned_run(tmp_path / "late", gates, late))
     assert (found.exit_status, found.course.rulings[0].word) == (3, "inconclusive")
     assert WHY in plain(said(found.course.rulings[0].reason))
 
@@ -201,11 +147,89 @@ def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
     late = Plan(sessions=120, turns=8, seconds=600, inexact=("response_total",))
 
     with pytest.raises(UsageError, match="response_total p50 is uncertain in this run"):
-        size_of(write(tmp_path, late), "response_total:p50")
-    assert size_of(tmp_path, "ttfa:p50").sessions[1] > 0
+        sized(write(tmp_path, late), size_question("response_total:p50", None, None, 0.9))
+    assert sized(tmp_path, size_question("ttfa:p50", None, None, 0.9)).sessions[1] > 0
 
 
-def test_the_document_of_a_check_has_the_reason(tmp_path: Path) -> None:
-    found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds("response_total: med<9s"))
+SPOKEN = Plan(sessions=60, turns=10, kinds=("vad",))
 
-    assert "uncertain in this run" in json.dumps([item.reason for item in found.thresholds])
+
+ENTRY = {"target": "sim", "metric": "voice_to_voice", "value": 4.25, "limit": 1.0, "unit": "%", "reason": EARLY_REPLIES}
+
+
+VERDICT: dict[str, Any] = {"status": "valid", "uncertain_metrics": [ENTRY]}
+
+
+def plain_of_early_replies(text: str) -> str:
+    return " ".join(text.replace("\u00a0", " ").split())
+
+
+def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
+    """A reader of turns that end their question at 1,000 and are answered at 1,500, or at 900 if `early`."""
+    n = len(cut_off)
+    turns = pa.table({
+        "target": ["agent"] * n,
+        "host": ["h"] * n,
+        "phase": ["measurement"] * n,
+        "outcome": ["ok"] * n,
+        "measured_from": ["speech_end"] * n,
+        "cut_off": cut_off,
+        "speech_end_at_ns": [1_000] * n,
+        "first_audible_at_ns": [900 if each else 1_500 for each in early or cut_off],
+    })  # fmt: skip
+
+    def read(_: TableName, columns: list[str]) -> pa.Table:
+        missing = {name: pa.nulls(n, pa.int64()) for name in columns if name not in turns.column_names}
+        whole = turns
+        for name, column in missing.items():
+            whole = whole.append_column(name, column)
+        return whole.select(columns)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("duplex", "early", "percent"), [(True, [False, False], 50.0), (False, [True, False], 50.0), (False, None, 50.0)]
+)
+def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | None, percent: float) -> None:
+    document = {"targets": [{"name": "agent", "full_duplex": duplex}]}
+
+    assert list(early_replies(rows_of([True, False], early=early), document)) == [
+        EarlyReplies("agent", percent, ("voice_to_voice",))
+    ]
+
+
+def test_an_answer_to_a_pause_that_did_not_count_spoils_no_wait_of_a_service_with_events() -> None:
+    document = {"targets": [{"name": "agent", "full_duplex": False}]}
+
+    assert list(early_replies(rows_of([True, False], early=[False, False]), document)) == []
+
+
+@pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
+def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) -> None:
+    found = checked(write(tmp_path, SPOKEN, validity=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
+
+    assert [item.result for item in found.thresholds] == ["inconclusive", "pass"]
+    assert "started before their question had ended" in plain_of_early_replies(found.thresholds[0].reason)
+    assert found.exit_status == 3
+
+
+def test_nothing_is_compared_by_the_wait() -> None:
+    asked = [Question("voice_to_voice", "quantile", Margin(ratio=0.1), 0.5, primary=True)]
+    comparison = quick(two(SPOKEN, SPOKEN, validity=VERDICT), questions=asked)
+
+    assert comparison.findings[0].difference is None
+    assert "started before their question had ended" in plain_of_early_replies(
+        said(comparison.findings[0].verdict.reason)
+    )
+
+
+def test_an_answer_that_the_script_defines_has_a_row_and_a_sentence_of_its_own() -> None:
+    document = frames_of(SPOKEN).metadata
+    scripts = [script | {"answer_min_ms": 700.0} for script in document["scripts"]]
+    frames = frames_of(SPOKEN, scripts=scripts)
+    frames.turns["answer_audible_at_ns"] = frames.turns["first_audible_at_ns"] + 2_000_000_000
+    text = plain_of_early_replies(report_text(summarise(frames)))
+
+    assert "Callers hear the answer 2." in text
+    assert "answer_voice_to_voice" in text

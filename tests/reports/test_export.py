@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -78,15 +77,6 @@ def test_what_does_not_exist_is_empty_in_csv(tmp_path: Path) -> None:
 
     assert cells['"voice_to_voice_ms"'] == ""
     assert float(cells['"ttft_ms"']) > 0
-
-
-def test_pandas_reads_a_csv_by_itself(tmp_path: Path, run: reports.Run) -> None:
-    written, *_ = export_tables(run.folder, "csv", tmp_path)
-    found = pd.read_csv(written.path)
-
-    np.testing.assert_allclose(found["ttfa_ms"], run.turns["ttfa_ms"], rtol=1e-15)
-    assert found["simulated"].dtype == bool
-    assert found["start_utc_ns"].dtype == np.int64
 
 
 def test_rows_are_the_same_however_many_are_taken_at_once(run: reports.Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,11 +214,6 @@ def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: 
 
     assert isinstance(ended.exception, UsageError)
     assert said in str(ended.exception)
-
-
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a run folder"):
-        export_tables(tmp_path, "csv")
 
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import reports
+from reports.page.calls import along as section
+from reports.page.charts import wait_lines
+from reports.statistics.quantiles import lack
 from reports.summary.curves import CURVE, PUBLISHED, curves
-from reports.summary.over_time import DOTS, bin_length, over_time
-from reports.summary.summary import summarise
-from tests.reports.shared import summary_of
-from tests.reports.synthetic import Plan
+from reports.summary.groups import Waits, one_thing
+from reports.summary.over_time import DOTS, bin_length, over_time, steps_over_time
+from reports.summary.summary import Summary, summarise
+from tests.reports.shared import page_of, summary_of
+from tests.reports.synthetic import STEPS, Plan
 
 
 def test_curves_pass_through_the_percentiles_that_tables_name() -> None:
@@ -109,13 +114,6 @@ def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(summarise(run).slowest_of_steps) == each * 4
 
 
-def test_slow_turns_of_different_origins_are_not_ranked_together() -> None:
-    found = summary_of(Plan(sessions=20, kinds=("vad", "typed"))).slowest
-
-    assert [slow.stratum.measured_from for slow in found] == ["request_sent"] * 8 + ["speech_end"] * 8
-    assert all(math.isnan(slow.voice_to_voice_ms) for slow in found[:8])
-
-
 def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_metric() -> None:
     """Typed turns and spoken ones with response.create count from one origin."""
     found = summary_of(Plan(sessions=20, kinds=("manual", "typed"))).slowest
@@ -124,24 +122,90 @@ def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main
     assert {math.isnan(slow.voice_to_voice_ms) for slow in found[8:]} == {True}
 
 
-def test_one_bin_alone_is_no_line() -> None:
-    frame = over_time(summary_of(Plan(sessions=20, seconds=60)))
+TWO = Plan(sessions=120, turns=10, targets=("a", "b"), seconds=600, warmup_s=40)
+
+
+def test_each_step_has_the_median_of_each_bin_on_each_target() -> None:
+    summary = summary_of(TWO)
+    frame = steps_over_time(summary, summary.turns.strata[0])
     assert frame is not None
-    (panel,) = frame.panels
-    known = [bin_ for bin_ in panel.bins if not math.isnan(bin_.p50)]
+    turns = reports.load(summary.run.folder).turns
+    at_s = (turns["start_utc_ns"] - summary.window.started_utc_ns) / 1e9
 
-    assert panel.line("p50") == [(bin_.begin_s, bin_.p50) for bin_ in known]
-    assert replace(panel, bins=tuple(known[:1])).line("p50") == []
+    assert set(frame.steps) == set(STEPS)
+    assert {(course.step, course.target) for course in frame.courses} == {(step, t) for step in STEPS for t in (0, 1)}
+    for course in frame.courses:
+        mine = (turns["step"] == course.step) & (turns["target"] == summary.targets[course.target])
+        for bin_ in course.bins:
+            inside = mine & (at_s >= bin_.begin_s) & (at_s < bin_.begin_s + frame.bin_s)
+            waits = np.sort(turns.loc[inside, "ttfa_ms"])
+            assert bin_.turns == inside.sum()
+            assert bin_.p50 == waits[math.ceil(inside.sum() / 2) - 1]
 
 
-def test_origins_have_panels_and_curves_apart() -> None:
-    summary = summary_of(Plan(sessions=20, turns=4, kinds=("vad", "typed"), warmup_s=6))
-    frame = over_time(summary)
-    assert frame is not None
+def test_a_bin_of_few_turns_has_no_median_and_a_run_of_few_bins_no_figure() -> None:
+    summary = summary_of(Plan(sessions=3))
 
-    assert [panel.label for panel in frame.panels] == [pool.label for pool in summary.turns.pools]
-    assert [panel.turns for panel in frame.panels] == [answer.turns for answer in summary.answers]
-    assert sum(bin_.turns for panel in frame.panels for bin_ in panel.bins) == 80
-    assert [curve.n for curve in curves(summary.samples["ttfa"], summary.turns.pools)] == [
-        answer.figures.n for answer in summary.answers
-    ]
+    assert steps_over_time(summary, summary.turns.strata[0]) is None
+    assert "Each step over time" not in page_of(Plan(sessions=3))
+    assert "Each step over time" not in page_of(Plan(sessions=0))
+
+
+LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, seconds=200)
+
+
+def waits(summary: Summary, by: str, measured_from: str = "speech_end") -> list[Waits]:
+    return next(of for of in summary.waits_by(by) if of[0].stratum.measured_from == measured_from)
+
+
+@pytest.mark.parametrize("by", ["turn", "age"])
+def test_each_turn_stands_in_one_place(by: str) -> None:
+    summary = summary_of(LONG)
+
+    for one, answer in zip(waits(summary, by), summary.answers, strict=True):
+        assert sum(group.n for group in one.groups) == answer.figures.n
+        assert sum(group.turns for group in one.groups) == answer.turns
+        assert sum(group.failed.count for group in one.groups) == answer.figures.failed
+        assert [group.place for group in one.groups] == list(one.places)
+
+
+def test_turns_after_the_tenth_stand_together() -> None:
+    first = waits(summary_of(LONG), "turn")[0]
+
+    assert [place.name for place in first.places] == [*map(str, range(1, 11)), "11+"]
+    assert [group.n for group in first.groups] == [30] * 10 + [4 * 30]
+
+
+def test_a_fixed_script_makes_one_thing_of_both() -> None:
+    fixed, alone = summary_of(LONG), summary_of(Plan(sessions=20, turns=1))
+
+    assert one_thing(fixed.turns, fixed.run.sessions)
+    assert not one_thing(alone.turns, alone.run.sessions)
+    assert "show which of the two matters" not in str(section(alone))
+    assert "show which of the two matters" in str(section(fixed))
+
+
+def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis() -> None:
+    (first, *others) = waits(summary_of(replace(LONG, turns=10)), "turn")
+    fewer = tuple(replace(group, n=12, turns=12) if group.place.name == "10" else group for group in first.groups)
+    thinned = replace(first, groups=fewer)
+
+    assert not first.thinned
+    assert ">turns<" not in wait_lines([first, *others], 524).svg()
+    assert thinned.thinned
+    drawn = wait_lines([thinned, *others], 524).svg()
+    assert drawn.count(">turns<") == 2
+    assert ">12<" in drawn
+
+
+def test_a_figure_of_a_group_needs_what_one_of_all_turns_needs() -> None:
+    for group in waits(summary_of(LONG), "turn")[0].groups:
+        for p in (0.5, 0.95):
+            assert group.told(p) == (lack(p, group.n, group.sessions) is None)
+
+
+def test_a_session_of_one_turn_has_no_course() -> None:
+    summary = summary_of(Plan(sessions=40, turns=1))
+
+    assert [len(one.groups) for one in waits(summary, "turn")] == [1]
+    assert section(summary) is None

@@ -11,18 +11,14 @@ import pytest
 
 from reports.numbers import NBSP
 from reports.page import sections
-from reports.page.histogram import histogram
-from reports.page.page import run_page
 from reports.samples import HEARD
 from reports.statistics.quantiles import Sample
 from reports.summary.histograms import BINS_MOST, Histogram, histogram_of
 from reports.summary.segments import Band, Segment
 from reports.summary.summary import Summary
-from reports.text.terminal import report_text
-from reports.wording.load import load_line
-from reports.wording.sentences import run_beside, run_headline
+from reports.wording.sentences import run_headline
 from tests.reports.forms import section_html
-from tests.reports.shared import markdown_of, page_of, summary_of
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 MS = 1_000_000
@@ -77,10 +73,6 @@ def test_merged_segments_are_the_time_until_their_end() -> None:
     assert said.endswith("900 ms, is the time until the first audio delta.")
 
 
-def test_a_wait_of_one_segment_has_no_largest_part() -> None:
-    assert "largest" not in told(Plan(), band(900, instants=("speech_end", "first_audible")))
-
-
 def test_the_part_of_several_targets_is_named_if_it_is_the_same() -> None:
     same = told(TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 455, 250, target="gateway"))
     sized = told(TWO, band(170, 4, 66, 405, 250, target="direct"), band(190, 4, 66, 455, 250, target="gateway"))
@@ -89,48 +81,6 @@ def test_the_part_of_several_targets_is_named_if_it_is_the_same() -> None:
     assert "The largest part of the median, 500 ms, is your silence_duration_ms." in same
     assert "is the service generating its first audio: 405 ms on direct and 455 ms on gateway." in sized
     assert "largest part" not in other
-
-
-def test_every_form_begins_with_what_callers_hear() -> None:
-    summary = summary_of(Plan())
-    headline = run_headline(summary)
-
-    assert headline.startswith("Callers hear the reply ")
-    assert run_page(summary).headline == headline
-    assert " ".join(headline.split()) in " ".join(report_text(summary).split())
-    assert markdown_of(Plan()).startswith("### ✓ Callers hear the reply ")
-    assert run_beside(summary).startswith("The first audio of the reply comes ")
-
-
-def test_a_run_without_voice_is_summed_up_by_ttfa() -> None:
-    summary = summary_of(Plan(kinds=("typed",)))
-
-    assert run_headline(summary).startswith("The first audio of the reply comes ")
-    assert not run_beside(summary)
-
-
-def test_a_run_of_failed_voice_turns_says_what_failed() -> None:
-    assert run_headline(summary_of(Plan(failed=1.0))).startswith("All turns failed")
-
-
-def test_the_rows_of_one_metric_that_is_measured_from_two_instants_have_names_of_their_own() -> None:
-    page = page_of(Plan(sessions=20, kinds=("vad", "typed")))
-
-    for which in ("from request sent", "from end of speech"):
-        assert f"ttfa</a> {which}" in page  # the table
-        assert f">ttfa {which}</label>" in page  # tabs
-        assert f"Percentile curve of ttfa {which}" in page
-        assert f"Histogram of ttfa {which}" in page
-
-
-def test_the_load_and_the_mix_are_said_at_the_top() -> None:
-    summary = summary_of(Plan(sessions=60, turns=4, targets=("direct", "gateway")))
-    summary.run.metadata["settings"] = {"num_users": 8}
-    said = load_line(summary).replace(NBSP, " ")
-
-    assert said.startswith("8 users · 60 calls, 240 turns · ")
-    assert said.endswith(" · direct and gateway")
-    assert run_page(summary).beside.endswith(load_line(summary))
 
 
 def histogram_for(summary: Summary) -> Histogram:
@@ -158,20 +108,6 @@ def test_a_histogram_of_equal_values_has_a_bin_for_them(monkeypatch: pytest.Monk
 
     assert found is not None
     assert found.targets[0].counts.sum() == 20
-
-
-def test_a_histogram_can_be_read_without_seeing_it() -> None:
-    found = histogram_for(summary_of(replace(TWO, failed=0.05)))
-    plot = histogram(found, "voice_to_voice")
-    drawn = plot.svg()
-
-    assert plot.stops is not None
-    rows = list(plot.stops["t"])  # type: ignore[call-overload]
-    assert len(rows) == found.edges.size  # each bin, and the failed turns
-    assert rows[-1].startswith("failed · direct ")
-    assert 'tabindex="0"' in drawn
-    assert 'role="img"' in drawn
-    assert "voice_to_voice" in drawn.partition('aria-label="')[2].partition('"')[0]
 
 
 def test_too_few_turns_have_no_histogram() -> None:

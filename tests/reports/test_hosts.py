@@ -1,4 +1,4 @@
-"""Several hosts in one run: each is shown apart, and where they surely differ a pooled figure says so."""
+"""Hosts and regions of one run: each is shown by itself, and where they surely differ a pooled figure says so."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ import pytest
 import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
-from reports.comparisons.comparison import compared
-from reports.page import circumstances
 from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
-from reports.summary.groups import Group
+from reports.summary.groups import NOT_TOLD, Group
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
-from reports.text.document import summary_data
-from reports.text.terminal import report_text
 from reports.turns import turns_of
-from reports.wording import words
 from reports.wording.notices import notices, run_notices
 from reports.wording.validity import trusted
 from tests.reports import shared, synthetic
-from tests.reports.forms import run_forms, run_html, section_markdown
+from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
+
 PLAN = Plan(sessions=60, turns=6, kinds=("manual",), seconds=120)
+
+
 Recorded = Callable[..., Summary]
 
 
@@ -108,30 +107,6 @@ def test_a_host_on_which_more_turns_fail_is_named(recorded: Recorded) -> None:
     assert "0 % of the turns failed on red and" in notice.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_every_report_shows_each_host(apart: Summary) -> None:
-    text, (page, brief) = report_text(apart, 100), run_forms(apart)
-    for shown in (text, page, brief):
-        assert "Pooled over 2 hosts" in shown.replace("\n        ", " ")
-    assert [line.split()[0] for line in text.splitlines() if re.match(r"  (blue|red) ", line)] == ["blue", "red"]
-    assert '<section id="hosts">' in page
-    assert "<summary>Results by host</summary>" in brief
-    data = summary_data(apart)
-    assert [(host["name"], host["clock_offset_ms"]) for host in data["hosts"]] == [("blue", None), ("red", None)]
-    rows = [row for row in data["groups"] if row["by"] == "host"]
-    assert [(row["name"], row["turns"], row["from"]) for row in rows] == [("blue", 360, None), ("red", 360, None)]
-
-
-def test_a_host_whose_clock_was_compared_shows_by_how_much_it_is_off(apart: Summary) -> None:
-    folder, document = apart.run.folder, files.read_document(apart.run.folder)
-    clocks = [{"clock_offset_ns": 1_200_000, "clock_offset_uncertainty_ns": 300_000}, {}]
-    hosts = [host | clock for host, clock in zip(document["hosts"], clocks, strict=True)]
-    files.write_document(folder, document | {"hosts": hosts})
-    try:
-        assert "1.2 ± 0.3" in section_markdown(circumstances.hosts(summarise(load_for_report(folder))))
-    finally:
-        files.write_document(folder, document)
-
-
 def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> None:
     """Each host has a monotonic clock of its own."""
     run = load_for_report(apart.run.folder)
@@ -142,12 +117,6 @@ def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> No
     assert len(set(run.sessions["host"].iloc[rows[:10]])) == 2
 
 
-def test_a_comparison_names_all_hosts_of_a_run(apart: Summary, tmp_path: Path) -> None:
-    alone = synthetic.write(tmp_path / "alone", PLAN)
-    comparison = compared(sides_of([str(alone), str(apart.run.folder)]))
-    assert next(check.texts for check in comparison.checks if check.name == "host") == ("bench-1", "blue, red")
-
-
 def test_pairs_of_several_parts_are_compared_as_pairs(recorded: Recorded) -> None:
     paired = replace(PLAN, targets=("direct", "gateway"), paired=True)
     folder = recorded(red=paired, blue=replace(paired, seed=8)).run.folder
@@ -156,38 +125,12 @@ def test_pairs_of_several_parts_are_compared_as_pairs(recorded: Recorded) -> Non
     assert [(side.paired, side.sessions) for side in sides] == [(True, 60), (True, 60)]
 
 
-def test_a_run_of_one_host_says_nothing_of_hosts(tmp_path: Path) -> None:
-    summary = summary_of(PLAN)
-    assert summary.hosts == ()
-    assert "host" not in summary.run.turns.columns
-    assert circumstances.hosts(summary) is None
-    assert summary_data(summary)["hosts"] == []
-
-
 def test_a_metric_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path: Path) -> None:
     entry = {"target": "sim", "metric": "ttfa", "value": 31.0, "limit": 20.0, "unit": "ms", "host": "red"}
     verdict = {"status": "valid", "uncertain_metrics": [entry]}
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
     assert summary.answers[0].figures.uncertain_because.endswith("on red")
     assert [one.host for one in summary.run.inexact] == ["red"]
-
-
-def test_metrics_that_are_not_exact_on_many_hosts_are_one_line_and_a_table(tmp_path: Path) -> None:
-    names = ("ttfa", "ttft", "response_total", "transcript_first", "transcript_total", "stall_duration")
-    entries = [
-        {"target": "sim", "metric": name, "value": 21.0 + at, "limit": 20.0, "unit": "ms", "host": host}
-        for at, host in enumerate(("red", "blue", "green"))
-        for name in names
-    ]
-    verdict = {"status": "valid", "uncertain_metrics": entries}
-    summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
-    (said,) = [notice for notice in notices(summary) if "uncertainty" in notice]
-
-    assert said.replace("\u00a0", " ") == (
-        "Timestamp uncertainty is too high for ttfa and transcript_first: they are not compared, and thresholds on "
-        "them leave room for it: ttfa may be off by 23 ms (p99; limit 20 ms) on green."
-    )
-    assert len(words.inexact_rows(summary)) == 18
 
 
 def test_a_sentence_that_begins_with_a_host_keeps_its_name(tmp_path: Path) -> None:
@@ -219,3 +162,52 @@ def test_a_run_of_several_hosts_without_a_turn_has_a_page(tmp_path: Path) -> Non
     merge_runs(parts, tmp_path / "merged")
     summary = summarise(load_for_report(tmp_path / "merged"))
     assert "What each load generator measured of itself" in run_html(summary) or not summary.hosts
+
+
+PLAN_OF_REGIONS = Plan(sessions=120, turns=6, kinds=("manual",), seconds=120)
+
+
+SLOWER_NS = 400_000_000
+
+
+def region_of(session: str) -> str | None:
+    """Every third session is answered by Sweden; the very first was not reported."""
+    number = int(session.removeprefix("s"))
+    return None if number == 0 else "Sweden Central" if number % 3 == 0 else "East US 2"
+
+
+@pytest.fixture(scope="module")
+def routed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    """A run of which a third was answered by a region that takes 400 ms longer."""
+
+    def told(_: int, session: Row) -> Row:
+        return session | {"region": region_of(session["session_id"])}
+
+    def slower(_: int, turn: Row) -> Row:
+        late = SLOWER_NS if region_of(turn["session_id"]) == "Sweden Central" else 0
+        there = ("first_audio_at_ns", "first_audible_at_ns", "last_audio_at_ns", "response_done_at_ns", "ended_at_ns")
+        return turn | {name: turn[name] + late for name in there if turn[name] is not None}
+
+    folder = synthetic.write(tmp_path_factory.mktemp("regions") / "run", PLAN_OF_REGIONS)
+    return edited(edit(folder, "sessions", told), slower)
+
+
+def test_each_region_has_its_own_waits_and_no_turn_is_left_out(routed: Summary) -> None:
+    ((waits,),) = routed.waits_by("region")
+
+    assert [group.place.name for group in waits.groups] == ["East US 2", "Sweden Central", NOT_TOLD]
+    assert sum(group.turns for group in waits.groups) == PLAN_OF_REGIONS.sessions * PLAN_OF_REGIONS.turns
+    east, sweden, _ = waits.groups
+    assert 350 < sweden.p50.value - east.p50.value < 450
+
+
+def test_regions_that_surely_differ_are_named_where_figures_pool_them(routed: Summary) -> None:
+    (notice,) = [line for line in notices(routed) if "ooled over" in line]
+
+    assert re.fullmatch(
+        r"Pooled over 3 regions that differ: p(95|50) of ttfa is .+ in East US 2 and .+ in Sweden Central\.", notice
+    )
+
+
+def test_a_target_that_one_region_answers_has_no_breakdown_by_it() -> None:
+    assert not summary_of(PLAN_OF_REGIONS).waits_by("region")

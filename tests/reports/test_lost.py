@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.turns import lost_of, turns_not_started
-from reports.wording.remarks import interleaved
 from reports.wording.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit
@@ -116,46 +114,6 @@ def test_what_failed_or_never_began_is_said_of_its_arm(
     assert re.fullmatch(second, plain(run_second(summary)))
 
 
-def test_the_slowest_turn_of_one_arm_is_not_told_without_that_of_the_others() -> None:
-    alone = run_headline(build(Plan(sessions=20, turns=4, kinds=("typed",))))
-    several = plain(run_headline(build(Plan(sessions=40, turns=4, kinds=("typed",), targets=("a", "b"), paired=True))))
-
-    assert "the slowest of 80" in plain(alone)
-    assert re.search(r"on a and \S+ ms on b after .* \(median\)\.$", several)
-
-
-def test_an_arm_without_a_turn_has_its_row_in_every_table() -> None:
-    summary = build(PAIRED, dead="dead")
-    page, folded = map(plain, run_forms(summary))
-    folded, text = folded.replace("\\", ""), report_text(summary)
-
-    assert re.search(r"◆ dead +0 +∞ .* 160 of 160 +100 %", text)
-    assert re.search(
-        r"\| dead \(0 turns, \d+ sessions\) \|( ∞ \(none started\) \|){2} – \(of successful turns\) \| 100 % \(",
-        folded,
-    )
-    assert "100 %<small>160 of 160 turns</small>" in page
-    assert "∞<small>none started</small>" in page
-
-
-def test_the_last_line_names_what_never_began() -> None:
-    line = plain(run_essentials(build(replace(PAIRED, sessions=100), dead="dead")))
-
-    assert "dead: none of its 200 turns started (connect_failed:tcp)" in line
-    assert "200 turns, 200 of 400 planned failed" in line
-    assert "on a" in line
-
-
-def test_sessions_that_never_opened_are_failures_of_one_target() -> None:
-    summary = build(Plan(sessions=40, turns=1, refused=45))
-
-    assert plain(run_second(summary)).startswith(
-        "45 of 85 planned turns failed (52.9 %): 45 not started, their sessions ended as connect_failed:401; "
-        "none of the 40 started failed."
-    )
-    assert "40 turns, 45 of 85 planned failed" in plain(run_essentials(summary))
-
-
 def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
     summary = build(Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
     found, data = summary.outcomes, summary_data(summary)
@@ -186,14 +144,6 @@ def test_turns_not_started_are_endless_waits_of_their_session() -> None:
     assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {0.666667}
 
 
-def test_the_share_of_the_wanted_turns_that_have_a_wait_stands_beside_it() -> None:
-    summary = build(Plan(sessions=60, refused=40))
-    page, folded = map(plain, run_forms(summary))
-
-    assert "60 %<small>160 failed, 160 not started</small>" in page
-    assert re.search(r"\| ttfa .* \| 400 \| 60 % \(160 failed, 160 not started\) \|", folded)
-
-
 def test_turns_not_started_count_where_turns_of_their_number_count_from() -> None:
     """Sessions wanted a spoken turn and a typed one in turn."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
@@ -216,29 +166,6 @@ def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_pa
     summary = summarise(load_for_report(tmp_path))
 
     assert sum(answer.lost for answer in summary.answers) == summary.outcomes.lost[0] == 60
-
-
-def test_pairs_whose_sessions_never_opened_are_said_to_be_such() -> None:
-    whole = build(PAIRED, interleaved=True).interleaving
-    dead = build(PAIRED, dead="dead", interleaved=True).interleaving
-
-    assert whole
-    assert dead
-    assert "opened" not in interleaved(whole)
-    assert plain(interleaved(dead)).startswith("Interleaved: 40 pairs, in 40 a session never opened;")
-
-
-def test_where_no_turn_was_begun_the_last_line_says_what_became_of_the_sessions() -> None:
-    summary = build(Plan(sessions=0, refused=3))
-
-    assert plain(run_essentials(summary)).endswith("3 sessions connect_failed:401 · 12 turns not started")
-    assert plain(run_headline(summary)) == "No turn started: 3 sessions ended as connect_failed:401."
-    (answer,) = summary_data(summary)["results"]
-    assert (answer["turns"], answer["turns_not_started"], answer["turns_planned"]) == (0, 12, 12)
-
-
-def test_a_run_of_nothing_lost_no_turn() -> None:
-    assert plain(run_essentials(build(Plan(sessions=0)))).endswith("0 turns, 0 failed")
 
 
 @given(st.data())

@@ -9,19 +9,13 @@ import numpy as np
 import pytest
 
 import rtbench
-from reports.page.calls import along, by_load, context
-from reports.page.circumstances import hosts
-from reports.page.sections import steps, time
 from reports.runs import load_for_report
 from reports.summary.groups import KEYS, Waits
 from reports.summary.over_time import courses, over_time, steps_over_time
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
-from reports.text.terminal import report_text
-from reports.wording.notices import notices
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
-from tests.reports.forms import run_forms, section_html, section_markdown
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import MS, Plan
 
@@ -113,28 +107,6 @@ def test_a_host_that_loses_most_of_its_turns_has_no_finite_median(broken: Summar
     )
 
 
-@pytest.mark.parametrize(("by", "column"), [("turn", "turn"), ("host", "host")])
-def test_groups_are_those_of_the_same_run_in_python(broken: Summary, folder: Path, by: str, column: str) -> None:
-    frame = rtbench.load(folder).quantiles("ttfa", p=[0.5, 0.95], by=column)
-    told = {(str(row[column]), row["p"]): (row["n"], row["failed"], row["not_started"], row["value"], row["status"])
-            for _, row in frame.iterrows()}  # fmt: skip
-    for group in only(broken, by).groups:
-        for estimate in (group.p50, group.p95):
-            n, failed, lost, value, status = told[group.place.name, estimate.p]
-            assert (group.n, group.failed.count, group.lost) == (n, failed, lost)
-            assert estimate.status == status
-            assert estimate.value == value or np.isnan(value)
-
-
-def test_turns_after_the_one_in_which_sessions_broke_are_there_with_their_numbers(broken: Summary) -> None:
-    blue = sessions_of_blue(broken)
-    first, second, *others = only(broken, "turn").groups
-
-    assert (first.lost, second.lost, second.failed.count) == (0, 0, blue)
-    assert [(group.lost, group.failed.count) for group in others] == [(blue, blue)] * (PLAN.turns - BEGUN)
-    assert not only(broken, "turn").thinned
-
-
 def test_a_lost_turn_is_at_the_load_and_the_age_at_which_its_session_ended(broken: Summary) -> None:
     load, age = only(broken, "calls"), only(broken, "age")
     ended_s = ENDED_NS / 1e9
@@ -191,25 +163,6 @@ def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from
 
     assert len(late) > 40
     assert summarise(load_for_report(made)).drifts == ()
-
-
-def test_every_form_counts_the_turns_that_never_began(broken: Summary) -> None:
-    text, forms = report_text(broken, 100), run_forms(broken)
-    lost, blue = broken.answers[0].lost, sessions_of_blue(broken)
-    hosted, by_context = section_markdown(hosts(broken)), section_html(context(broken))
-
-    assert f"{blue * 9:,} of {blue * 10:,}, {blue * 8:,} never began" in hosted
-    assert f"{lost:,} turns never began, and are in none of these groups" in by_context.replace(
-        "\N{NO-BREAK SPACE}", " "
-    )
-    assert "on blue" in " ".join(notices(broken))
-    assert "planned turns failed or did not start" in " ".join(notices(broken))
-    for shown in (text, *forms):
-        assert "did not s" in shown
-    for made in (time, steps):
-        assert "did not start" in section_html(made(broken))
-    assert along(broken)
-    assert by_load(broken)
 
 
 def test_summary_json_counts_the_turns_that_never_began_in_each_group(broken: Summary) -> None:

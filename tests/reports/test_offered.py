@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,14 @@ import pytest
 import reports
 from bench.run.folder import SCHEMAS
 from reports.page import sections
-from reports.page.panels import arrivals
 from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data, write_report
-from reports.text.terminal import report_text
 from reports.wording.remarks import divided, lines, rate
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import section_html
-from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 NBSP = "\u00a0"
@@ -63,15 +57,6 @@ def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> 
 
 def text(words: str) -> str:
     return " ".join(words.replace(NBSP, " ").split())
-
-
-def test_a_closed_loop_says_nothing_of_calls() -> None:
-    summary = summary_of(Plan())
-
-    assert summary.arriving is None
-    assert lines(summary) == []
-    assert summary_data(summary)["arrivals"] is None
-    assert sections.arriving(summary) is None
 
 
 def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
@@ -136,20 +121,6 @@ def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> 
     assert "Calls.txt." in text(section_html(sections.arriving(summary)))
 
 
-def test_what_callers_wait_for_first_is_told_from_arrival_and_from_the_start(tmp_path: Path) -> None:
-    summary = build(tmp_path)
-    page = text(section_html(sections.arriving(summary)))
-    figures = {f.metric: f.at(0.5).value for f in summary.connecting}
-
-    assert (figures["service_time"], figures["response_time"]) == pytest.approx((500.0, 540.0))
-    said = text(report_text(summary, 200))
-    assert "service_time p50 500 ms" in said
-    assert "response_time p50 540 ms" in said
-    assert "What load was offered, and what became of it?" in page
-    (offered,) = summary_data(summary)["arrivals"]["targets"]
-    assert offered["offered"] == 120
-
-
 def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> None:
     build(tmp_path)
     sessions = reports.load(tmp_path).sessions
@@ -176,23 +147,6 @@ def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
     summary = build(tmp_path / "run", scripts=scripts)
 
     assert text(lines(summary)[1]).endswith("; callers think for 12 s of a call")
-
-
-def test_the_figure_has_a_bar_for_each_bin_with_the_blocked_on_top(tmp_path: Path) -> None:
-    frame = call_bins(build(tmp_path, blocked=4).run)
-    svg = ET.fromstring(arrivals(frame).svg())
-    bars = [rect.get("class") for rect in svg.iter() if rect.tag.endswith("rect")]
-
-    assert bars.count("failcell") == 1
-    assert bars.count("cell s0 k4") == int((frame.calls > frame.blocked).sum())
-
-
-def test_every_document_can_be_made_of_such_a_run(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=60, turns=2, targets=("a", "b"), paired=True), blocked=2)
-    write_report(summary)
-
-    rows = re.findall(r"\| ([ab]) \| (\d+) \| (0|2 \(6.2 %\)) \|", text((tmp_path / "report.md").read_text()))
-    assert rows == [("a", "30", "0"), ("b", "32", "2 (6.2 %)")]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,11 @@ import reports
 from bench.observe.reply import Player
 from bench.protocol.openai import FORMATS
 from bench.run import replay
-from reports.page import speech
 from reports.summary.single_turns import stretches
 from reports.summary.summary import summarise
 from reports.wording.words import talk_name
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
-from tests.reports.test_talks import TALK
 
 MS = 1_000_000
 BUFFER_NS = 60 * MS
@@ -131,14 +128,6 @@ def test_a_log_that_tells_of_another_stall_is_not_believed(tmp_path: Path) -> No
 
     assert talk.heard == ()
     assert talk.stall_s == pytest.approx(0.12)
-
-
-def test_every_placed_stall_is_hatched() -> None:
-    talk = replace(TALK, stall_s=0.7, stall_count=2, heard=((0.96, 2.0), (2.4, 4.0), (4.3, 6.0)))
-    drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
-
-    assert drawn.count('class="hatch"') == 2
-    assert "2 stalls, 700 ms" in drawn
 
 
 def test_a_real_log_is_read() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +9,29 @@ import numpy as np
 import pytest
 
 import reports
-from reports.page import calls, circumstances, panels, sections
+from bench.run.recorder import SIMULATOR_WAS_LATE
+from reports.page import calls, circumstances, sections
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.wording.remarks import auth_wait, incident_lines, limits, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edited
-from tests.reports.forms import run_forms, run_markdown, section_html
+from tests.reports.forms import run_forms, section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
+
 NBSP = "\u00a0"
+
+
 LIMITED = Plan(sessions=60, turns=5, targets=("a", "b"), failed=0.1, seconds=150, limited=True)
 
 
 def build(folder: Path, plan: Plan = LIMITED, **changes: Any) -> Summary:
     return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
-
-
-def without(folder: Path, *names: str) -> Summary:
-    """The run without the values of these columns of seconds."""
-    return edited(folder, lambda _, row: row | dict.fromkeys(names), "seconds")
 
 
 def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> None:
@@ -85,64 +82,8 @@ def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
     assert one.counts.sum() == seconds.loc[seconds["target"] == "a", "throttled"].sum()
 
 
-def test_limits_are_drawn_for_each_target() -> None:
-    plot = panels.limit_panels(summary_of(LIMITED).quota)
-    figure = ET.fromstring(plot.svg())
-    texts = [element.text or "" for element in figure.iter("text")]
-
-    assert "● a" in texts
-    assert "◆ b" in texts
-    assert "of tokens remained" in figure.get("aria-label", "")
-    assert plot.stops is not None
-    assert len(plot.stops["t"]) > 10  # type: ignore[arg-type]
-
-
-def test_counts_without_limits_are_drawn_and_limits_without_counts(tmp_path: Path) -> None:
-    synthetic.write(tmp_path / "counts", LIMITED)
-    synthetic.write(tmp_path / "limits", LIMITED)
-    told = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining")
-    counts, told_only = without(tmp_path / "counts", *told).quota, without(tmp_path / "limits", "throttled").quota
-
-    assert not counts.targets[0].remaining
-    assert not told_only.targets[0].counts.any()
-    assert 'class="failcell"' in panels.limit_panels(counts).svg()
-    assert "share of the limit" in panels.limit_panels(told_only).svg()
-
-
-def test_where_nothing_was_limited_nothing_is_said() -> None:
-    summary = summary_of(Plan())
-
-    assert not summary.quota.any
-    assert circumstances.quota(summary) is None
-    assert "limits " not in report_text(summary)
-
-
-def test_limits_are_in_every_form() -> None:
-    summary = summary_of(LIMITED)
-    first = summary_data(summary)["rate_limits"][0]
-
-    assert first["throttled_turns"] == summary.quota.targets[0].turns
-    assert first["min_remaining"]["tokens"] == pytest.approx(0.04, abs=0.01)
-    assert "rate limits     " in report_text(summary)
-    assert "<summary>Rate limits</summary>" in run_markdown(summary)
-
-
 def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:
     return {"at_utc_ns": BEGAN_NS + int(at_s * 1e9), "worker": 1, "kind": "auth_refresh", "text": text}
-
-
-def test_incidents_are_told_with_time_and_worker() -> None:
-    found = [incident(20), incident(10), incident(12), incident(15)]
-    summary = summary_of(Plan(), incidents=found)
-
-    assert [one.at_s for one in summary.incidents.kept] == [10, 12, 15, 20]
-    assert incident_lines(summary, 3)[0].replace(NBSP, " ").startswith("10.0 s worker 1 auth refresh: <b>identity")
-    assert report_text(summary).count("incident    ") == 4
-    assert "in all: auth refresh × 4" in report_text(summary)
-    page, markdown = run_forms(summary)
-    assert page.count("&lt;b&gt;identity endpoint: 500") == 4
-    assert "&lt;b&gt;identity" in markdown
-    assert len(summary_data(summary)["incidents"]) == 4
 
 
 def test_incidents_whose_words_were_not_kept_are_counted() -> None:
@@ -150,14 +91,6 @@ def test_incidents_whose_words_were_not_kept_are_counted() -> None:
 
     assert incident_lines(summary, 3)[-1] == "in all: auth refresh × 240"
     assert "auth refresh × 240. The words of 1 were recorded." in section_html(circumstances.incidents(summary))
-
-
-def test_few_incidents_are_not_counted_once_more() -> None:
-    summary = summary_of(Plan(), incidents=[incident(1)])
-
-    assert len(incident_lines(summary, 3)) == 1
-    assert "What else happened?" in section_html(circumstances.incidents(summary))
-    assert circumstances.incidents(summary_of(Plan())) is None
 
 
 def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
@@ -186,3 +119,23 @@ def test_sessions_that_waited_for_a_token_are_counted() -> None:
     assert "auth_wait" in section_html(sections.connect(waited))
     assert auth_wait(none) == ""
     assert "auth_wait" not in section_html(sections.connect(none))
+
+
+@pytest.mark.parametrize(("late_ms", "shown"), [(5.1, False), (6.3, True)])
+@pytest.mark.parametrize("text", [SIMULATOR_WAS_LATE, "{}: the simulator was late: p99 ≤ {:.1f} ms since it listens"])
+def test_a_simulator_that_was_late_is_noted_if_that_matters_for_the_figures(
+    late_ms: float, shown: bool, text: str
+) -> None:
+    """By 1 % of the shortest median, which is 540 ms here, or more."""
+    late = {"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "simulator_late", "text": text.format("sim", late_ms)}
+    summary = summary_of(Plan(), incidents=[late])
+    median = min(answer.figures.at(0.5).value for answer in summary.answers)
+
+    assert 0.01 * median == pytest.approx(5.7, abs=0.5)
+    for form in (report_text(summary), *run_forms(summary)):
+        said = " ".join(form.replace("\u00a0", " ").split())
+        assert ("6.3 ms" in said) == shown
+        assert ("of the shortest median" in said) == shown
+        assert "do not trust" not in said
+        assert ("simulator late" in said) == shown
+    assert len(summary.incidents.kept) == 1

@@ -1,4 +1,4 @@
-"""Rates that a column of turns tells: how they are counted, compared and checked."""
+"""Rates of turns and of words: how they are counted, compared and checked."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from reports.gate.by_limit import limit_results
 from reports.looks.sequence import rate_seen
-from reports.page import sections
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.records import data_of
 from reports.runs import load_frames
-from reports.sides.questions import default_questions
-from reports.sides.side import Side, among, counts_of, sides_of, targets_of
+from reports.sides.side import Side, counts_of, sides_of, targets_of
 from reports.statistics.differences import Margin
-from reports.statistics.rates import ArmSums, complement, rate_difference
+from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of
 from reports.summary.summary import summarise
-from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.thresholds import parse
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
-from tests.reports.forms import run_forms
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
+
 PLAN = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
+
+
 POINT = Margin(points=0.01)
 
 
@@ -85,20 +84,6 @@ def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path
     assert [sum(counts) for counts in counts_of(west, Question(rate.name, "rate", POINT))] == [40, 160]
 
 
-def test_a_rate_is_told_in_every_report(sides: tuple[Side, ...]) -> None:
-    summary = summarise(sides[0].run)
-
-    assert [(rate.rate, rate.target, rate.total) for rate in summary.rates] == [
-        ("yield_rate", "west", 80), ("yield_rate", "east", 80),
-    ]  # fmt: skip
-    data = summary_data(summary)["rates"]
-    assert [(row["total"], row["unit"]) for row in data] == [(80, "turns")] * 2
-    assert all(row["low"] < row["value"] < row["high"] for row in data)
-    page, markdown = run_forms(summary)
-    for text in (page, report_text(summary), markdown.replace("\\", "")):
-        assert "yield_rate" in text
-
-
 def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=30, turns=5))
     few = edited(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
@@ -106,15 +91,6 @@ def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) 
     (row,) = map(data_of, few.rates)
     assert (row["count"], row["total"], row["value"]) == (1, 9, None)
     assert "cut_off_rate 1 of 9" in report_text(few).replace("\u00a0", " ")
-
-
-def test_a_run_without_such_turns_says_nothing_of_them() -> None:
-    summary = summary_of(PLAN)
-
-    assert summary.rates == ()
-    assert summary_data(summary)["rates"] == []
-    assert sections.rates(summary) is None
-    assert not any(question.metric == "yield_rate" for question in default_questions(among(targets_of(summary.run))))
 
 
 def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, ...]) -> None:
@@ -210,3 +186,50 @@ def test_failures_have_the_interval_of_their_sessions_and_a_refused_session_is_o
 
 def test_a_run_without_a_turn_has_no_failure_rate() -> None:
     assert [rate.total for rate in summary_of(Plan(sessions=0)).failures] == []
+
+
+WER = Question("input_wer", "rate", Margin(points=0.01))
+
+
+def misheard(index: int, row: Row) -> Row:
+    """A turn of two words and one of forty in each session; `east` mishears three times as many of the forty."""
+    words = {2: 2, 4: 40}.get(row["turn"])
+    if words is None:
+        return row
+    errors = 1 if words == 2 else (6 if row["target"] == "east" else 2) + row["pair"] % 2
+    return row | {"input_words": words, "input_word_errors": errors}
+
+
+@pytest.fixture(scope="module")
+def name(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("misheard")
+    name = run(folder, PLAN)
+    edit(folder, "turns", misheard)
+    return name
+
+
+def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
+    west, _ = sides_of([name])
+    errors, words = counts_of(west, WER)
+
+    assert words.tolist() == [42] * 40
+    assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)  # and not the mean of 1/2 and 1/16
+
+
+@pytest.mark.parametrize(("limit", "words"), [("12%", ["pass", "fail"]), ("30%", ["pass", "pass"])])
+def test_a_limit_is_held_against_the_rate_of_words(name: str, limit: str, words: list[str]) -> None:
+    threshold = parse("input_wer", f"rate<{limit}")
+
+    assert [item.result for side in sides_of([name]) for item in limit_results(threshold, side)] == words
+
+
+def test_more_errors_than_words_have_an_interval_too() -> None:
+    rng = np.random.default_rng(4)
+    words = rng.integers(5, 40, 60).astype(float)
+    base, cand = (rng.poisson(words * rate).astype(float) for rate in (1.1, 1.3))
+    rate = ratio_of((cand, words))
+    difference = rate_difference(ArmSums((base, words), (cand, words), paired=False), Margin(points=0.01))
+
+    assert rate.lower(0.05) < rate.value < rate.upper(0.05)
+    assert difference.low < difference.d < difference.high
+    assert difference.d == pytest.approx(0.2, abs=0.1)

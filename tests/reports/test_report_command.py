@@ -15,15 +15,6 @@ from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
 
-def test_the_last_line_is_the_path_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report([str(synthetic.write(tmp_path, Plan()))])
-    lines = capsys.readouterr().out.splitlines()
-
-    assert lines[-1] == str(tmp_path / "report.html")
-    assert all((tmp_path / name).stat().st_size for name in ("report.html", "report.md", "summary.json"))
-    assert "\x1b[" not in "".join(lines)
-
-
 def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report([str(synthetic.write(tmp_path, Plan(valid=False)))])
     lines = capsys.readouterr().out.splitlines()
@@ -32,12 +23,6 @@ def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pyt
         "✕ INVALID · ◇ SIMULATED · do not use these results: the load generator could not keep up"
     )
     assert lines[-1] == str(tmp_path / "report.html")
-
-
-def test_a_run_without_turns_still_has_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report([str(synthetic.write(tmp_path, Plan(sessions=0)))])
-
-    assert "This run holds no turns and no sessions." in capsys.readouterr().out
 
 
 def test_several_runs_stand_side_by_side_and_each_has_its_report(

@@ -1,7 +1,9 @@
-"""Reading run folders: derived metrics, ended and killed runs, documents with next to nothing in them."""
+"""Reading run folders: derived metrics, ended and killed runs, documents with next to nothing in them, a stored run."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +22,13 @@ from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Key
 from bench.run.part import FACTS, HISTOGRAMS
+from bench.run.replay import replay_log
 from bench.run.spool import path_of
 from reports import runs
+from reports.export import export_log, export_tables
 from reports.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise
-from reports.text.document import summary_json
+from reports.text.document import summary_json, write_report
 from reports.turns import column_of, turns_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -201,11 +205,6 @@ def test_simulated_is_said_by_the_document_or_by_any_row(tmp_path: Path) -> None
     assert reports.load(rows).simulated
 
 
-def test_what_is_no_run_is_said_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"is not a run folder: it has no run\.json"):
-        reports.load(tmp_path)
-
-
 def test_a_count_below_nought_is_said_in_a_line(tmp_path: Path) -> None:
     incident = {"at_utc_ns": synthetic.BEGAN_NS, "worker": -1, "kind": "token", "text": "no answer"}
     with pytest.raises(UsageError, match=r"run\.json is damaged: incidents\[0\]\.worker must be 0 or more"):
@@ -240,3 +239,59 @@ def test_a_large_file_is_read_in_parts_to_the_same_frame(tmp_path: Path, monkeyp
             in_parts = read(folder).turns
 
         pd.testing.assert_frame_equal(in_parts, at_once, check_like=True)
+
+
+STORED = Path(__file__).parent / "stored"
+
+
+MAX_BYTES = 200_000
+
+
+def test_a_stored_run_is_reported(tmp_path: Path) -> None:
+    folder = shutil.copytree(STORED, tmp_path / "run")
+    paths = write_report(reports.load(folder, all_columns=False))
+
+    assert "VALID" in paths.markdown.read_text()
+    assert sum(answer["turns"] for answer in json.loads(paths.json.read_text())["results"]) == 16
+
+
+def test_a_stored_run_is_exported(tmp_path: Path) -> None:
+    turns, _, _ = export_tables(STORED, "parquet", tmp_path)
+
+    assert turns.count == 16
+    assert export_log(STORED, tmp_path).count > 0
+
+
+def test_a_stored_run_is_small() -> None:
+    assert sum(path.stat().st_size for path in (STORED).rglob("*") if path.is_file()) < MAX_BYTES
+
+
+def test_the_paired_run_has_two_targets_in_pairs_and_what_a_caller_heard() -> None:
+    summary = summarise(reports.load(STORED))
+
+    assert summary.targets == ("east", "west")
+    assert summary.interleaving is not None
+    assert summary.interleaving.pairs == 8
+    assert [answer.turns for answer in summary.heard] == [8, 8]
+    assert summary.money.usd > 0
+
+
+@pytest.mark.parametrize(
+    ("schema", "writer"), [(4, "before its first release"), (SCHEMA_VERSION + 1, "a newer rtbench")]
+)
+def test_a_folder_of_another_format_is_refused(tmp_path: Path, schema: int, writer: str) -> None:
+    folder = shutil.copytree(STORED, tmp_path / "run")
+    document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    (folder / "run.json").write_text(json.dumps(document | {"schema": schema}), encoding="utf-8")
+
+    with pytest.raises(UsageError, match=writer):
+        reports.load(folder)
+
+
+def test_the_event_log_of_a_stored_session_is_played_again() -> None:
+    (log,) = (STORED / "events").iterdir()
+    (turn,) = replay_log(log).turns
+    row = reports.load(STORED).turns.query("session_id == 'w0-000000'").iloc[0]
+
+    assert turn.outcome == row["outcome"] == "ok"
+    assert turn.instants["first_audio"] - turn.start_ns == row["first_audio_at_ns"]

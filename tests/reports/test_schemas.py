@@ -43,10 +43,7 @@ INCIDENT = {"at_utc_ns": synthetic.BEGAN_NS + 5, "worker": 0, "kind": "auth_refr
 DECISION_PLAN = (
     {"pairs": 500, "analyses": [50, 100], "alpha": 0.05}
     | {"primary_metrics": {"ttfa": ["p(95)<+20%"]}}
-    | {
-        "spending": "a t^2",
-        "bootstrap_samples": 2000,
-    }
+    | {"spending": "a t^2", "bootstrap_samples": 2000}
 )
 MORE = told(FULL) | {"incidents": [INCIDENT], "sequential_plan": DECISION_PLAN, "warmup_s": 60.0}
 PLANS = {

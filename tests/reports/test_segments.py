@@ -97,11 +97,6 @@ def test_turns_of_different_instants_stand_apart() -> None:
     assert [row.noticed for row in rows] == [True, True, False]
 
 
-def test_a_turn_without_both_ends_or_that_failed_has_no_segments() -> None:
-    assert breakdowns_of({name: at for name, at in VAD.items() if name != "first_audible"}) == []
-    assert breakdowns_of(VAD, outcome="timeout:response") == []
-
-
 def test_a_negative_segment_is_kept_and_drawn_to_the_left() -> None:
     (row,) = breakdowns_of(VAD | {"speech_stopped": 900_000_000})
     plot = draw([row], ["t"])
@@ -173,21 +168,3 @@ def test_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None
         assert band.mean_ms == pytest.approx(near.mean(), rel=0.02)
         assert band.turns == pytest.approx(2 * half * len(waits), abs=2)
         assert sum(segment.mean_ms for segment in band.segments) == pytest.approx(band.mean_ms)
-
-
-def test_a_few_turns_have_no_slow_ones(tmp_path: Path) -> None:
-    """p95 takes a hundred turns, p50 ten."""
-    some = turns_of(reports.load(synthetic.write(tmp_path / "some", Plan(sessions=9, turns=10))))
-    few = turns_of(reports.load(synthetic.write(tmp_path / "few", Plan(sessions=1, turns=9))))
-
-    assert [breakdown_title(band) for band in around(some)] == ["typical (p50), VAD turns"]
-    assert around(few) == ()
-
-
-def test_turns_of_vad_and_manual_ones_have_bands_apart(tmp_path: Path) -> None:
-    found = around(turns_of(reports.load(synthetic.write(tmp_path, Plan(sessions=20, kinds=("vad", "manual"))))))
-
-    assert sorted(breakdown_title(band) for band in found) == [
-        "typical (p50), VAD turns",
-        "typical (p50), manual turns",
-    ]

@@ -1,66 +1,309 @@
-"""Every figure of one invented run, as it was drawn last: a change that nobody wanted shows, and which.
+"""The words and figures of runs, comparisons, checks and trends of every sort, as they were last.
 
     RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
 
-draws them anew; look at them in a browser, and at what differs, before they are committed.
+writes them anew; read what differs, and look at figures in a browser, before they are committed. Whether a number is
+right is tested where it is made.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from html import unescape
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from bench.run.validity import EARLY_REPLIES
+from reports.comparisons.comparison import Comparison
+from reports.comparisons.outputs import comparison_essentials, comparison_text
+from reports.gate.check import check_of
+from reports.gate.items import Checked
+from reports.gate.outputs import check_markdown, check_text
+from reports.looks.decide import decision_of
+from reports.looks.decision import Decision, analyses, decision_sentence
+from reports.looks.sequence import End
+from reports.page.page import run_page
+from reports.page.poured import markdown_text, poured
 from reports.runs import load_for_report
-from reports.summary.summary import summarise
+from reports.sample_size import size_lines, size_question, sized
+from reports.statistics.verdicts import Word
+from reports.summary.summary import Summary, summarise
+from reports.text.lines import lines_of
+from reports.text.terminal import report_text
+from reports.trends.outputs import trend_text
+from reports.trends.page import trend_html
+from reports.trends.trend import told_by
+from reports.wording.sentences import run_essentials
+from reports.wording.validity import Cause
 from tests.reports import synthetic
-from tests.reports.forms import run_html
-from tests.reports.synthetic import Plan
+from tests.reports.comparisons import invented
+from tests.reports.comparisons.build import quick, targets, two
+from tests.reports.edited import Row, edit
+from tests.reports.forms import comparison_html, comparison_markdown, run_html
+from tests.reports.gate import made
+from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
+from tests.reports.shared import folder, frames_of, summary_of
+from tests.reports.synthetic import BEGAN_NS, Plan, told
+from tests.reports.trends.made import invalid, nights, stepped
 
+pytestmark = pytest.mark.usefixtures("few_draws")
 FOLDER = Path(__file__).parent / "snapshots"
-PLAN = Plan(
-    sessions=60,
-    turns=6,
-    targets=("direct", "gateway"),
-    paired=True,
-    usage=True,
-    limited=True,
-    failed=0.03,
-    seconds=200,
-    warmup_s=20.0,
-)
-RISING = Plan(
-    turns=6,
-    targets=("direct", "gateway"),
-    paired=True,
-    failed=0.02,
-    refused=3,
-    seconds=240,
-    stages=((60, 5), (60, 15), (60, 25), (60, 40)),
-    slower=0.03,
-)
-"""A run whose load changes; of its figures only that section is kept."""
-MOST_BYTES = 300_000
+PAIR = ("direct", "gateway")
+DRAWN = Plan(sessions=60, turns=6, targets=PAIR, paired=True, usage=True, limited=True, failed=0.03, seconds=200,
+             warmup_s=20.0)  # fmt: skip
+RICH = Plan(sessions=120, turns=10, targets=PAIR, failed=0.02, seconds=300, warmup_s=40, paired=True, usage=True,
+            limited=True, refused=2, auth_waits=3)  # fmt: skip
+HOST = {"name": "red", "workers": 1, "kernel": "Linux", "clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
+TAKEN = {"cores": 4, "load_start": 7.2, "load_end": 14.6, "this_run": 0.031, "all_programs": 0.641, "steal": 0.12,
+         "total_max": 0.998, "steal_max": 0.2}  # fmt: skip
+CITED = {"date": "2026-11-20", "kind": "voice", "sessions": 2, "events_per_s": 9000.0, "exact_sessions": 100,
+         "ended": "", "tls": True, "file": "calibration.json", "stale": ["with another kernel"]}  # fmt: skip
+INCIDENTS = [{"at_utc_ns": BEGAN_NS + n * 10**9, "worker": n, "kind": "auth_refresh", "text": "the endpoint: 500"}
+             for n in range(4)]  # fmt: skip
+ARRIVALS = {"pattern": "poisson", "per_s": 1.5, "stages": None, "digest": None, "max_concurrent": 20,
+            "started_utc_ns": BEGAN_NS + 10**9, "duration_s": None}  # fmt: skip
+MS = 1_000_000
+
+
+def edited_run(plan: Plan, sessions: Any = None, turns: Any = None, seconds: Any = None, **document: Any) -> Summary:
+    """The summary of a run with other rows."""
+    path = synthetic.write(folder() / "run", plan, **document)
+    for table, change in (("sessions", sessions), ("turns", turns), ("seconds", seconds)):
+        if change:
+            edit(path, table, change)
+    return summarise(load_for_report(path))
+
+
+def eventful(index: int, row: Row) -> Row:
+    """A turn with a function call, an interruption, words, tokens of context, and a yield, by its number."""
+    origin = row["speech_end_at_ns"]
+    of = {
+        2: {"turn_type": "function_calls", "function_call_added_at_ns": origin + 300 * MS, "function_call_done_at_ns":
+            origin + 310 * MS, "function_execution_ns": 50 * MS},
+        3: {"barge_in_at_ns": 3_000 * MS, "barge_in_silent_at_ns": (3_100 + index % 40) * MS,
+            "yielded": index // 6 % 7 > 0, "interruption": "speech", "unplayed_audio_ns": 3_000 * MS,
+            "received_audio_ns": 4_000 * MS},
+        4: {"input_words": 20, "input_word_errors": index // 6 % 3, "cut_off": index // 6 % 9 == 0},
+    }  # fmt: skip
+    tokens = {"context_tokens": 300 + 1_500 * row["turn"], "context_cached_tokens": 750 * (row["turn"] - 1)}
+    return row | tokens | (of.get(row["turn"], {}) if origin else {})
+
+
+def refused(target: str, index: int, row: Row) -> Row:
+    """A session of the target did not open."""
+    never = {"upgrade_done_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None, "turns_started": 0}
+    gone = never | {"outcome": "connect_failed:tcp", "turns_not_started": row["turns_planned"]}
+    return row | (gone if row["target"] == target else {})
+
+
+def two_places(index: int, row: Row) -> Row:
+    """Of two hosts and two regions, of which one is slower by 400 ms."""
+    red = int(row["session_id"][1:]) % 3 == 0
+    named = {"host": "red" if red else "blue"} | ({"region": "Sweden Central" if red else "East US 2"}
+                                                 if "region" in row else {})  # fmt: skip
+    late = ("first_audio_at_ns", "first_audible_at_ns", "response_done_at_ns", "ended_at_ns")
+    slow = red and "first_audio_at_ns" in row
+    return row | named | ({name: row[name] and row[name] + 400 * MS for name in late} if slow else {})
+
+
+def arriving() -> Summary:
+    """A run of calls that arrive, of which each began 40 ms later, and four were blocked in one second."""
+    plan = Plan(sessions=120, turns=2, seconds=100, refused=5)
+    begun = {"call_arrival_at_ns": -40 * MS, "connect_start_at_ns": 0, "intended_start_at_ns": -3 * MS}
+    replied = {"first_reply_at_ns": 900 * MS, "caller_time_ns": 400 * MS}
+    path = synthetic.write(folder() / "run", plan, arrivals=ARRIVALS, workers=4)
+    calls = Counter(at // 10**9 for at in pq.read_table(path / "sessions.parquet")["start_utc_ns"].to_pylist())
+    edit(path, "sessions", lambda _, row: row | begun | (replied if row["outcome"] == "ok" else {}))
+    edit(path, "seconds", lambda at, row: row | {"calls_offered": calls[row["second"]] + 4 * (at == 50),
+                                                 "calls_blocked": 4 * (at == 50), "calls_delayed": 0})  # fmt: skip
+    return summarise(load_for_report(path))
+
+
+RISING = Plan(turns=6, targets=PAIR, failed=0.02, refused=3, seconds=240, slower=1 / 39,
+              stages=((60, 5), (60, 15), (60, 25), (60, 40)))  # fmt: skip
+DEAD = Plan(sessions=80, turns=4, targets=("a", "dead"), paired=True)
+RUNS: dict[str, Callable[[], Summary]] = {
+    "small": lambda: edited_run(Plan()),
+    "rich": lambda: edited_run(RICH, **told(RICH, deflate=True), calibration=CITED, incidents=INCIDENTS,
+                               labels={"commit": "1a2b3c"}, settings={"num_users": 8}),
+    "mixed": lambda: edited_run(Plan(sessions=60, turns=5, kinds=("vad", "typed", "manual"), targets=("a", "b"),
+                                     early=40, unattributed_commits=3, proxied=("b",), failed=0.05)),
+    "text": lambda: edited_run(Plan(sessions=60, text=True, tls=False, simulated=False)),
+    "invalid": lambda: edited_run(Plan(valid=False), hosts=[HOST | {"cpu_use": TAKEN}]),
+    "not judged": lambda: edited_run(Plan(valid=None), validity=None, state="killed"),
+    "failed": lambda: edited_run(Plan(failed=1.0)),
+    "half failed": lambda: edited_run(Plan(sessions=40, failed=0.6, refused=3, abandoned=2)),
+    "refused": lambda: edited_run(Plan(sessions=0, refused=3)),
+    "nothing": lambda: edited_run(Plan(sessions=0)),
+    "one turn": lambda: edited_run(Plan(sessions=1, turns=1)),
+    "cut": lambda: edited_run(Plan(sessions=1, turns=2, abandoned=2)),
+    "warm-up alone": lambda: edited_run(Plan(warmup_s=60, valid=None)),
+    "a target without a turn": lambda: edited_run(
+        DEAD, partial(refused, "dead"), lambda _, row: row if row["target"] == "a" else None, interleaved=True),
+    "eventful": lambda: edited_run(Plan(sessions=60, turns=6, usage=True, simulated=False),
+                                   turns=eventful, **told(Plan())),
+    "two places": lambda: edited_run(Plan(sessions=120, turns=6, kinds=("manual",), seconds=120), two_places,
+                                     two_places, hosts=[HOST, HOST | {"name": "blue", "clock_offset_ns": 1_200_000,
+                                                                      "clock_offset_uncertainty_ns": 300_000}]),
+    "early replies": lambda: edited_run(Plan(sessions=60, turns=10), validity={
+        "status": "valid", "uncertain_metrics": [{"target": "sim", "metric": "voice_to_voice", "value": 4.25,
+                                                  "limit": 1.0, "unit": "%", "reason": EARLY_REPLIES}]}),
+    "uncertain": lambda: edited_run(Plan(sessions=60, turns=10, targets=PAIR, inexact=("response_total", "ttfa"))),
+    "six targets": lambda: edited_run(Plan(sessions=240, turns=5, targets=("s", "e", "s.quick", "s.alloy", "w", "j"),
+                                           failed=0.03, seconds=300)),
+    "calls that arrive": arriving,
+    "rising load": lambda: edited_run(RISING),
+}  # fmt: skip
+FULL = ("rich", "mixed", "eventful", "a target without a turn", "two places", "calls that arrive", "rising load")
+"""Runs whose Markdown is kept whole; of the others the part before the folds."""
+
+
+def run_words(name: str) -> str:
+    summary = RUNS[name]()
+    page = run_page(summary)
+    markdown = markdown_text(page)
+    whole = re.sub(r'<section id="slow".*?</section>', "", poured(page), flags=re.S)  # every instant of each turn
+    return joined({
+        "last line": run_essentials(summary), "terminal": report_text(summary),
+        "page": words(whole if name == "rich" else whole.partition("<section")[0]),
+        "markdown": markdown if name in FULL else markdown.partition("<details>")[0],
+    })  # fmt: skip
+
+
+def comparison_words(made_of: Comparison) -> str:
+    return first_words(made_of) + joined({
+        "page": words(comparison_html(made_of)), "markdown": comparison_markdown(made_of),
+    })  # fmt: skip
+
+
+def first_words(made_of: Comparison) -> str:
+    """What its terminal and the top of its page say."""
+    return joined({
+        "last line": comparison_essentials(made_of), "terminal": comparison_text(made_of),
+        "top of the page": words(comparison_html(made_of).partition("<section")[0]),
+    })  # fmt: skip
+
+
+def check_words(found: Checked) -> str:
+    return joined({"terminal": check_text(found), "markdown": check_markdown(found)})
+
+
+def decision_words(found: Decision) -> str:
+    return joined({"sentence": decision_sentence(found), "terminal": lines_of([analyses(found)])})
+
+
+def decided(gates: dict[str, list[str]], **document: Any) -> Decision:
+    return decision_of(frames_of(TWO, **(told(TWO) | {"sequential_plan": planned(gates)} | document)))
+
+
+def judged(*verdicts: Word) -> Comparison:
+    findings = [invented.finding("ttfa", 0.5, word, invented.ratio(600, 610, 0.98, 1.05), primary=True)
+                for word in verdicts]  # fmt: skip
+    return invented.comparison(findings=tuple(findings))
+
+
+def decided_words(end: End) -> str:
+    return first_words(replace(judged("equivalent"), decision=invented.decision(reason=end)))
+
+
+def page_words(name: str) -> str:
+    return first_words(invented.comparison(**invented.PAGES[name]))
+
+
+def size_words(metric: str) -> str:
+    path = synthetic.write(folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **told(Plan()))
+    return joined({"terminal": "\n".join(size_lines(sized(str(path), size_question(metric, None, None, 0.9))))})
+
+
+EVERY = (made.KEPT, made.BROKEN, made.REGRESSED, made.UNSURE, made.NO_DATA)
+OTHERS: dict[str, Callable[[], str]] = {
+    "comparison": lambda: comparison_words(invented.comparison()),
+    "comparison, three targets": lambda: first_words(invented.comparison("gateway", "canary", checks=())),
+    "comparison, invalid": lambda: comparison_words(
+        invented.comparison(checks=(invented.UNFAIR, *invented.CHECKS[1:]))),
+    "comparison, improved": lambda: first_words(judged("improved", "not_regressed")),
+    "comparison, inconclusive": lambda: first_words(judged("inconclusive", "equivalent")),
+    "comparison, not regressed": lambda: first_words(judged("not_regressed", "equivalent")),
+    "comparison, equivalent": lambda: first_words(judged("equivalent")),
+    "comparison, no primary metric": lambda: first_words(invented.comparison(findings=invented.findings()[3:])),
+    "comparison, analyses": lambda: comparison_words(replace(judged("inconclusive"), decision=invented.decision())),
+    **{f"comparison, {end}": partial(decided_words, end) for end in ("pending", "futility", "not_regressed")},
+    **{f"comparison, {name}": partial(page_words, name)
+       for name in ("few turns", "all failed", "rates alone")},
+    "comparison, invalid though decided": lambda: first_words(
+        invented.comparison(checks=(invented.UNFAIR,), decision=invented.decision())),
+    "comparison, typed and spoken": lambda: first_words(quick(targets(
+        Plan(sessions=120, turns=10, targets=("west", "east"), kinds=("typed", "vad"), paired=True)))),
+    "comparison, two runs": lambda: comparison_words(
+        quick(two(Plan(sessions=60, turns=10), Plan(sessions=40, turns=10, failed=0.1), labels={"commit": "1a2b"}))),
+    "check": lambda: check_words(made.check(*EVERY, baseline="before", warnings=("33 % failed",))),
+    "check, invalid": lambda: check_words(
+        made.check(made.KEPT, made.BROKEN, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))),
+    "check, other conditions": lambda: check_words(
+        made.check(made.KEPT, made.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
+    "check, pass": lambda: check_words(made.check(made.KEPT)),
+    "check, failed": lambda: check_words(made.check(made.BROKEN, made.BROKEN)),
+    "check, regressed": lambda: check_words(made.check(made.REGRESSED)),
+    "check, inconclusive": lambda: check_words(made.check(replace(made.UNSURE, more_sessions=1, reason=""))),
+    "check, analyses": lambda: check_words(check_of(decided(TIGHT).run)),
+    "check, accepted": lambda: check_words(made.check(made.KEPT, made.UNSURE, on_inconclusive="warn")),
+    "check, targets": lambda: check_words(
+        check_of(made.read(made.PAIRED), made.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"))),
+    "decision, passed": lambda: decision_words(decided(LOOSE)),
+    "decision, failed": lambda: decision_words(decided(TIGHT)),
+    "decision, invalid": lambda: decision_words(decided(LOOSE, validity={"status": "invalid"})),
+    "decision, by hand": lambda: decision_words(decided(UNDECIDED, stop_reason="interrupted")),
+    "trend": lambda: trend_words([*stepped(12, 12), invalid(30)]),
+    "trend, few runs": lambda: trend_words(nights([600.0] * 3, conditions={"simulated": "yes"})),
+    "size of a latency": lambda: size_words("ttfa:p95"),
+    "size of a rate": lambda: size_words("failure_rate"),
+}  # fmt: skip
+
+
+def trend_words(entries: list[Any]) -> str:
+    trend = told_by(entries)
+    return joined({"terminal": trend_text(trend), "page": words(trend_html(trend, Path("/runs")))})
+
+
+def words(page: str) -> str:
+    """What a reader of a page sees, without figures, a line for each element that has a text."""
+    text = re.sub(r"<(style|script|svg).*?</\1>|<head>.*?</head>", "", page, flags=re.S)
+    inline = re.sub(r"</?(a|b|code|small|span)\b[^>]*>", " ", text)
+    lines = (" ".join(line.split()) for line in re.sub(r"<[^>]*>", "\n", inline).splitlines())
+    return unescape("\n".join(line for line in lines if line))
+
+
+def joined(forms: dict[str, str]) -> str:
+    """All forms in one text, with plain spaces, and one name of as many letters for every temporary folder."""
+    whole = "".join(f"=== {name}\n{text.rstrip()}\n" for name, text in forms.items())
+    return re.sub(r"(/\S*)?\btmp\w{8}\b", "of-the-test", whole.replace("\u00a0", " "))
+
+
+CLIMBING = replace(RISING, paired=True, slower=0.03)
+PAGES: dict[str, tuple[Callable[[], str], str]] = {
+    # the page, and the names of the figures of it that are kept
+    "": (lambda: run_html(summary_of(DRAWN)), ""),
+    "climbing ": (lambda: run_html(summary_of(CLIMBING)), "load-"),
+    "eventful ": (lambda: run_html(RUNS["eventful"]()), "context-1|heard-1|segments-1"),
+    "arriving ": (lambda: run_html(arriving()), "calls-"),
+    "six targets ": (lambda: run_html(RUNS["six targets"]()), "spread-1"),
+    "comparison ": (lambda: comparison_html(invented.comparison("gateway", "canary", checks=())), ""),
+    "trend ": (lambda: trend_html(told_by([*stepped(12, 12), invalid(30)]), Path("/runs")), ""),
+}
 NUMBER = re.compile(r"-?\d+\.\d+")
 ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"]*"')
 
 
-@pytest.fixture(scope="module")
-def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Name → the figure in words that another machine would write as well."""
-    found: dict[str, str] = {}
-    for plan, section in ((PLAN, ""), (RISING, "load-")):
-        folder = synthetic.write(tmp_path_factory.mktemp("drawn"), plan)
-        page = run_html(summarise(load_for_report(folder)))
-        found |= {name: normal(svg) for name, svg in drawn(page) if name.startswith(section)}
-    return found
-
-
 def drawn(page: str) -> Iterator[tuple[str, str]]:
-    """All figures of a page, named by the section that they stand in and their place there."""
+    """All figures of a page, each with the section that it is in and its place there."""
     section, place = "answer", 0
     for entered, svg in re.findall(r'<section id="(\w+)">|(<svg.*?</svg>)', page, re.DOTALL):
         section, place = (entered, 0) if entered else (section, place + 1)
@@ -74,22 +317,23 @@ def normal(svg: str) -> str:
     return whole.replace("><", ">\n<") + "\n"
 
 
-def test_every_figure_is_drawn_as_it_was(figures: dict[str, str]) -> None:
+def is_as_it_was(name: str, text: str) -> None:
+    file = FOLDER / name.replace(", ", "-").replace(" ", "-")
     if os.environ.get("RTBENCH_SNAPSHOTS") == "renew":
-        for file in FOLDER.glob("*.svg"):
-            file.unlink()
-        for name, text in figures.items():
-            (FOLDER / f"{name}.svg").write_text(text, encoding="utf-8")
-    kept = {file.stem: file.read_text(encoding="utf-8") for file in FOLDER.glob("*.svg")}
-
-    assert sorted(figures) == sorted(kept)
-    for name, text in figures.items():
-        assert text.splitlines() == kept[name].splitlines(), f"{name}: RTBENCH_SNAPSHOTS=renew draws it anew"
+        file.write_text(text, encoding="utf-8")
+    assert text.splitlines() == file.read_text(encoding="utf-8").splitlines(), f"{name}: see the head of this file"
 
 
-def test_they_are_all_there_and_small(figures: dict[str, str]) -> None:
-    kinds = {name.partition("-")[0] for name in figures}
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_is_drawn_as_it_was(name: str) -> None:
+    page, kept = PAGES[name]
+    figures = {at: svg for at, svg in drawn(page()) if re.match(kept, at)}
 
-    assert kinds >= {"answer", "spread", "time", "segments", "heard", "steps", "along", "limits"}
-    assert "load" in kinds
-    assert sum(len(text.encode()) for text in figures.values()) < MOST_BYTES
+    assert figures
+    for at, svg in figures.items():
+        is_as_it_was(f"{'' if at.startswith('load-') else name}{at}.svg", normal(svg))
+
+
+@pytest.mark.parametrize("name", [*RUNS, *OTHERS])
+def test_words_are_as_they_were(name: str) -> None:
+    is_as_it_was(f"{name}.txt", run_words(name) if name in RUNS else OTHERS[name]())

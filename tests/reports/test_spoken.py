@@ -19,18 +19,16 @@ from reports.page import calls
 from reports.question import Stratum
 from reports.records import data_of
 from reports.runs import RunFrames, session_frame, turn_frame
-from reports.text.document import write_report
 from reports.text.terminal import report_text
 from reports.turns import Turns, turns_of
 from reports.wording import settings
 from reports.wording.notices import notices
-from reports.wording.sentences import run_beside, run_essentials, run_headline
+from reports.wording.sentences import run_beside, run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.forms import run_html, section_html
-from tests.reports.shared import summary_of
+from tests.reports.shared import figures, summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.test_summary import build, figures
 
 
 def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
@@ -102,34 +100,6 @@ def test_no_mixture_of_origins_is_refused_and_none_is_pooled(rows: list[dict[str
             assert measured_from == row["measured_from"]
 
 
-def test_a_run_whose_labels_mix_origins_is_reported_in_all_forms(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan(sessions=20))
-    other = {"measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
-    summary = edited(tmp_path, lambda index, row: row | (other if index % 8 == 0 else {}))
-    paths = write_report(summary)
-
-    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [
-        ("request_sent", 10),
-        ("speech_end", 70),
-    ]
-    for path in paths:
-        said = path.read_text()
-        assert "greeting, from request sent" in said
-        assert "opening_hours, from" not in said.replace("\\_", "_")
-
-
-def test_steps_of_another_origin_are_not_pooled_with_the_others(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan())
-    other = {"measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
-    summary = edited(tmp_path, lambda _, row: row | (other if row["step"] == "greeting" else {}))
-
-    assert [(a.label, a.figures.n) for a in summary.answers] == [
-        ("sim · from request sent", 10),
-        ("sim · from end of speech", 30),
-    ]
-    assert figures(summary, "ttfa", step="greeting").stratum.measured_from == "request_sent"
-
-
 def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> None:
     """It may have ended before it was clear who would end it."""
     synthetic.write(tmp_path, Plan(kinds=("manual",)))
@@ -159,27 +129,6 @@ def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_s
     assert "ttfa" not in terminal
     assert "480" in terminal
     assert "no turn" not in run_html(summary).partition("<nav")[0]
-
-
-def test_the_last_line_says_which_turns_of_an_agent_were_interrupted_ones(tmp_path: Path) -> None:
-    untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
-    synthetic.write(tmp_path, Plan(sessions=20))
-    summary = edited(
-        tmp_path, lambda _, row: row | untold | {"turn_type": "after_interruption" if row["turn"] == 2 else None}
-    )
-
-    assert "voice_to_voice after an interruption p50" in run_essentials(summary)
-    assert "voice_to_voice p50" in run_essentials(summary)
-
-
-def test_no_turn_is_left_out_of_the_answer() -> None:
-    plan = Plan(sessions=30, turns=5, targets=("a", "b"), kinds=("vad", "typed"), failed=0.1, abandoned=4)
-    summary = summary_of(plan)
-
-    assert len(summary.answers) == 4
-    assert sum(answer.turns for answer in summary.answers) == sum(summary.outcomes.begun)
-    assert sum(answer.failed for answer in summary.answers) == sum(summary.outcomes.failed)
-    assert all(answer.figures.n == answer.wanted for answer in summary.answers)
 
 
 def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
@@ -231,8 +180,8 @@ def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_
 
 
 def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2))
-    turns = reports.load(tmp_path).turns
+    summary = summary_of(Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2))
+    turns = reports.load(summary.run.folder).turns
     (counts,) = summary.counts
 
     assert (counts.end_detected_early, counts.turns_split, counts.splits) == (3, 3, 3)
@@ -242,27 +191,6 @@ def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> N
     assert (counts.turns_with_tcp_info, counts.retransmits) == (80, int(turns["retransmits"].sum()))
     made = "2 commits were not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
     assert made in notices(summary)
-
-
-def test_the_chunk_of_vad_turns_is_explained() -> None:
-    summary, manual = summary_of(Plan()), summary_of(Plan(kinds=("manual",)))
-
-    assert "up to one chunk (100\u00a0ms) of packetisation" in settings.packetisation(summary.setup)
-    assert settings.chunks(summary.setup) in report_text(summary).replace(" ms", "\u00a0ms")
-    assert "ttfa, transcript_*, response_total, end_of_turn_delay and voice_to_voice" in settings.packetisation(
-        summary.setup
-    )
-    assert not settings.packetisation(manual.setup)
-
-
-@pytest.mark.parametrize("plan", [Plan(sessions=0, refused=3), Plan(kinds=("typed",))])
-def test_a_chunk_that_no_turn_was_spoken_in_explains_nothing(plan: Plan) -> None:
-    script = {"name": "voice_turns", "chunk_ms": 100, "turn_detection": "server_vad"}
-    summary = summary_of(plan, scripts=[script])
-    page = run_html(summary)
-
-    assert not settings.packetisation(summary.setup)
-    assert "packetisation" not in page + report_text(summary)
 
 
 @pytest.mark.parametrize(
@@ -286,10 +214,3 @@ def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[s
 
     assert f"End-of-turn detection (VAD) contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
     assert data_of(summary.setup)["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
-
-
-def test_settings_that_an_older_run_lacks_are_not_known() -> None:
-    summary = summary_of(Plan(), scripts=[{"name": "voice_turns", "chunk_ms": 100}])
-
-    assert not settings.packetisation(summary.setup)
-    assert "jitter buffer not recorded" in run_html(summary)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import reports
 from bench.metrics import TURN_TYPES
 from bench.run.folder import row_reader
 from bench.run.histograms import Histograms, Key
@@ -16,12 +15,10 @@ from reports import question
 from reports.question import Stratum, in_order
 from reports.summary.summary import Summary
 from reports.summary.trust import noticed
-from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import run_headline
-from reports.wording.words import breakdown_title
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.forms import run_forms
@@ -90,27 +87,6 @@ def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:
     }
 
 
-def test_metrics_that_tell_no_origins_apart_tell_traits_apart(summary: Summary) -> None:
-    speeds = [f for f in summary.metrics if (f.metric, f.step, f.target) == ("audio_speed", "all", "west")]
-
-    assert [(f.stratum, f.title, f.n) for f in speeds] == [
-        (Stratum(), "west · regular", 90), (Stratum(turn_type="function_calls"), "west · with function calls", 10),
-    ]  # fmt: skip
-
-
-def test_turns_of_two_traits_and_two_origins_are_four_kinds(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan(sessions=10, turns=4, kinds=("vad", "typed")))
-    summary = edited(tmp_path, lambda i, row: row | {"turn_type": "function_calls" if row["turn"] > 2 else None})
-
-    assert [pool.label for pool in summary.turns.pools] == [
-        "sim · from request sent, regular",
-        "sim · from request sent, with function calls",
-        "sim · from end of speech, regular",
-        "sim · from end of speech, with function calls",
-    ]
-    assert [answer.figures.n for answer in summary.answers] == [10] * 4
-
-
 def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_path: Path) -> None:
     """It ended before it could call a function."""
     synthetic.write(tmp_path, Plan(sessions=10, turns=5))
@@ -128,46 +104,6 @@ def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_pat
     answers = {answer.stratum.turn_type: answer for answer in edited(tmp_path, change).answers}
     assert (answers["function_calls"].turns, answers["function_calls"].failed) == (10, 4)
     assert (answers[""].turns, answers[""].failed) == (40, 0)
-
-
-def test_the_report_says_which_turns_a_figure_is_of(summary: Summary) -> None:
-    (page, markdown), text = run_forms(summary), report_text(summary, 140)
-
-    assert "west · with function calls" in page
-    assert "west · with function calls" in text
-    assert "ttfa from end of speech, with function calls" in page.replace("\u00a0", " ")
-    assert "With function calls it is" in run_headline(summary)
-    assert "with function calls" in markdown
-    answers = summary_data(summary)["results"]
-    assert [(a["target"], a["turn_type"]) for a in answers] == [
-        ("west", None), ("west", "function_calls"), ("east", None), ("east", "function_calls"),
-    ]  # fmt: skip
-    assert summary_data(summary)["main_metrics"] == {"speech_end": "ttfa", "speech_end+function_calls": "ttfa"}
-
-
-def test_plain_runs_have_nothing_of_it() -> None:
-    summary = summary_of(PLAN)
-    for text in (*run_forms(summary), report_text(summary), run_headline(summary)):
-        assert "plain" not in text
-        assert "function calls" not in text
-
-
-def test_segments_are_told_apart(summary: Summary) -> None:
-    together = [row for row in summary.breakdowns if row.step == "all" and row.target == summary.targets[0]]
-
-    assert [(row.turn_type, row.turns) for row in together] == [("", 90), ("function_calls", 10)]
-    assert breakdown_title(together[1]) == "all steps, VAD turns, with function calls"
-    slow = {row.turn_type: row.mean_ms for row in summary.bands if (row.target, row.p) == (summary.targets[0], 0.5)}
-    assert slow["function_calls"] > slow[""] + 900
-
-
-def test_quantiles_in_python_are_told_apart(summary: Summary) -> None:
-    frame = reports.load(summary.run.folder).quantiles("voice_to_voice")
-
-    told = frame[frame["p"] == 0.5].astype({"turn_type": object}).fillna({"turn_type": ""})
-    assert list(zip(told["target"], told["turn_type"], told["n"], strict=True)) == [
-        ("west", "", 90), ("west", "function_calls", 10), ("east", "", 90), ("east", "function_calls", 10),
-    ]  # fmt: skip
 
 
 def test_histograms_are_told_apart(summary: Summary) -> None:

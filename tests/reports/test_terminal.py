@@ -1,21 +1,26 @@
-"""The summary on a terminal: it keeps to its width, whole numbers and all, and to what the terminal can show."""
+"""The summary on a terminal: its width, its colours, and the calibration that a run cites."""
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
 import sys
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
+import pandas as pd
 import pytest
 
+import reports
 from bench.cli.report import wants_colour
-from reports.text.document import write_report
+from reports.runs import RunFrames
+from reports.summary.trust import busiest
 from reports.text.terminal import report_text
+from reports.wording.validity import trust
 from tests.reports.shared import summary_of
-from tests.reports.synthetic import BEGAN_NS, Plan
+from tests.reports.synthetic import BEGAN_NS, Plan, write
 
 PLANS = {
     "small": Plan(),
@@ -24,7 +29,11 @@ PLANS = {
     "mixed": Plan(sessions=60, turns=10, kinds=("vad", "typed", "manual"), targets=("sweden.quick_vad_and_more", "b")),
     "failing": Plan(sessions=60, turns=10, failed=0.08),
 }
+
+
 NUMBER = re.compile(r"[\d,.]+")
+
+
 WIDTHS = range(40, 101)
 
 
@@ -39,31 +48,6 @@ def texts(name: str) -> dict[int, str]:
 def test_no_line_is_wider_than_the_terminal(name: str) -> None:
     for width, text in texts(name).items():
         assert max(map(len, text.splitlines())) <= width
-
-
-def test_the_first_screenful_tells_first_audio_transcript_and_throughput() -> None:
-    lines = report_text(summary_of(Plan(sessions=60, turns=5))).splitlines()[:20]
-
-    assert any(line.startswith("  ttfa ") for line in lines)
-    assert any(line.startswith("  transcript_first ") for line in lines)
-    assert any(
-        re.match(r"throughput +audio [\d.,]+ [kM]?B/s sent \(.*\), [\d.,]+ [kM]?B/s received", line) for line in lines
-    )
-
-
-def test_how_waits_scatter_is_no_business_of_the_terminal() -> None:
-    assert "ICC" not in report_text(summary_of(Plan(sessions=60, turns=5)))
-
-
-def test_the_labels_of_a_run_stand_behind_its_name_in_every_form() -> None:
-    summary = summary_of(Plan(sessions=60, turns=5))
-    summary.run.metadata["labels"] = {"commit": "1a2b3c", "build": "77"}
-    told, paths = "voice_turns (commit 1a2b3c, build 77)", write_report(summary)
-
-    assert told in report_text(summary)
-    assert told in paths.html.read_text()
-    assert "commit 1a2b3c" in paths.markdown.read_text()
-    assert json.loads(paths.json.read_text())["labels"] == {"commit": "1a2b3c", "build": "77"}
 
 
 def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:
@@ -81,40 +65,11 @@ def test_what_failed_is_told_at_every_width() -> None:
         assert _row(text).endswith("%")
 
 
-def test_the_longest_waits_go_before_the_interval_of_the_median() -> None:
-    text = texts("two")[60]
-
-    assert "p50 (95 %)" in text
-    assert "max" not in text
-
-
 def _row(text: str) -> str:
     """The first row of the table, with the line of its name."""
     lines = text.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith(("  ●", "  ttfa")))
     return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
-
-
-def test_a_median_of_too_few_sessions_says_how_many_it_needs() -> None:
-    assert "n/a (needs 6 sessions)" in report_text(summary_of(Plan(sessions=2, turns=10)))
-
-
-def test_the_health_of_the_load_generator_is_said_in_words() -> None:
-    text = " ".join(report_text(summary_of(Plan())).split())
-
-    assert "load generator timestamps may be off by 0.11 ms (p99; limit 6.2 ms)" in text
-    assert re.search(r"audio sent up to [\d.]+ ms late \(p99; limit 10 ms\)", text)
-
-
-def test_an_incident_is_wrapped_into_two_lines() -> None:
-    words = "no answer of the identity endpoint at 169.254.169.254 within 10 s; the token lives for 3 min more"
-    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "auth_refresh", "text": words}
-    text = report_text(summary_of(Plan(), incidents=[told]), 80)
-    lines = text.splitlines()
-    at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
-
-    assert lines[at + 1].startswith(" " * 16)
-    assert lines[at + 1].endswith("3 min more")
 
 
 def test_an_endless_incident_takes_two_lines_and_says_that_it_was_cut() -> None:
@@ -164,3 +119,70 @@ def test_a_terminal_says_by_its_name_whether_it_has_colours(
         monkeypatch.undo()
 
     assert wanted is coloured
+
+
+CITED = {
+    "date": "2026-11-20", "kind": "voice", "sessions": 400, "events_per_s": 9000.0, "exact_sessions": 100,
+    "ended": "", "tls": True, "file": "calibration-here-tls.json", "stale": [],
+}  # fmt: skip
+
+
+LINE = "calibrated on 2026-11-20: error p99 ≤ 1 ms up to 400 voice sessions per process, 9,000 events/s"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFrames:
+    folder = tmp_path_factory.mktemp("run")
+    write(folder, Plan(sessions=10))
+    loaded = reports.load(folder)
+    return replace(loaded, seconds=loaded.seconds.assign(events=120))
+
+
+def citing(run: RunFrames, cited: Any) -> RunFrames:
+    return replace(run, metadata=run.metadata | {"calibration": cited})
+
+
+def test_a_run_says_how_far_its_machine_is_trusted(run: RunFrames) -> None:
+    assert trust(citing(run, CITED)) == [LINE]
+
+
+def test_what_differs_from_the_calibration_is_said(run: RunFrames) -> None:
+    (line,) = trust(citing(run, CITED | {"stale": ["with another kernel", "without TLS"]}))
+
+    assert line == LINE.replace("2026-11-20", "2026-11-20, with another kernel and without TLS")
+
+
+def test_a_run_that_went_beyond_its_calibration_says_by_what(run: RunFrames) -> None:
+    sessions, events_per_s = busiest(run.seconds)
+    both = citing(run, CITED | {"sessions": sessions - 1, "events_per_s": events_per_s / 2})
+    within = citing(run, CITED | {"sessions": sessions, "events_per_s": events_per_s})
+
+    assert sessions > 1
+    assert trust(both)[1].startswith(f"this run went beyond its calibration: {sessions:.0f} sessions and ")
+    assert len(trust(within)) == 1
+
+
+@pytest.mark.parametrize(("above", "lines"), [(1.09, 1), (1.11, 2)])
+def test_busy_seconds_may_be_a_tenth_above_the_mean_that_was_calibrated(
+    run: RunFrames, above: float, lines: int
+) -> None:
+    _, events_per_s = busiest(run.seconds)
+
+    assert len(trust(citing(run, CITED | {"events_per_s": events_per_s / above}))) == lines
+
+
+def test_what_ended_the_calibration_is_said_where_it_was_not_the_harness(run: RunFrames) -> None:
+    ended, beyond = trust(citing(run, CITED | {"ended": "the simulator", "sessions": 1}))
+
+    assert ended == LINE.replace("400", "at least 1")
+    assert beyond.startswith("this run went beyond its calibration (the simulator, not the load generator, ended it): ")
+
+
+def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:
+    sessions, events_per_s = busiest(run.seconds)
+    seconds = run.seconds.assign(worker=1)
+    twice = replace(run, seconds=pd.concat([seconds, run.seconds.assign(worker=0)], ignore_index=True))
+
+    assert busiest(twice.seconds) == (sessions, events_per_s)
+    assert events_per_s > 0
+    assert busiest(run.seconds.iloc[:0]) == (0.0, 0.0)

@@ -81,10 +81,6 @@ def test_a_name_that_is_too_long_is_cut() -> None:
     assert len(line) <= 60
 
 
-def test_a_session_without_messages_has_no_waterfall() -> None:
-    assert waterfall([], 80) == []
-
-
 def test_colour_is_there_only_where_it_is_wanted() -> None:
     rows = [message(0, "→", "x"), message(1, "←", "error", style="bad")]
 

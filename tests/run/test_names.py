@@ -13,7 +13,7 @@ import pytest
 from bench.run import folder as files
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
-from tests.system.attack.test_words import nobody_else, told
+from tests.system.attack.steering import nobody_else, told
 
 __all__ = ["nobody_else"]
 

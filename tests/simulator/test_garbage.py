@@ -15,7 +15,7 @@ from bench.simulator.serving.handshake import Accepted, Authenticator
 from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
 from tests.simulator.builders import CREATE, LATER_NS, REPLY, VAD, build_profile, drain, listening, sound, talk
 from tests.simulator_process import GUARD_S
-from tests.system.simulator.test_server import CREATE_FRAME, UPGRADE
+from tests.system.simulator.talk import CREATE_FRAME, UPGRADE
 
 CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 

@@ -133,32 +133,11 @@ def test_behind_it(): pass
 """
 
 
-FAILS = """
-import pathlib, time
-def test_fails():
-    while len([*pathlib.Path(__file__).parent.glob("*.pid")]) < 2:
-        time.sleep(0.01)
-    raise AssertionError
-def test_behind_it(): pass
-"""
-
-
 def running(folder: Path) -> list[int]:
     """Workers that hang in their tests, once they do."""
     while len(said := [path.read_text() for path in folder.glob("*.pid")]) < 2 or not all(said):
         time.sleep(0.01)
     return [int(pid) for pid in said]
-
-
-def test_the_first_failure_ends_the_workers_where_that_is_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "test_a.py").write_text(HANGS)
-    (tmp_path / "test_b.py").write_text(HANGS)
-    (tmp_path / "test_c.py").write_text(FAILS)
-    ended = of_workers(tmp_path, "-x", "--workers", "3")
-
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "stopping after 1 failures" in ended.stdout
-    assert not any(Path(f"/proc/{pid}").exists() for pid in running(tmp_path))
 
 
 def test_ctrl_c_ends_the_workers(tmp_path: Path) -> None:

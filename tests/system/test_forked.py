@@ -116,38 +116,6 @@ def test_a_forked_process_can_be_waited_for_asked_and_killed(modules: Path) -> N
         assert process.wait(GUARD_S) == process.poll() == -signal.SIGTERM
 
 
-def test_what_is_not_prepared_or_has_another_python_is_started(modules: Path) -> None:
-    (modules / "look.py").write_text("import sys; print(1 - sys.flags.hash_randomization)")
-    for command, env in (
-        ([sys.executable, "-c", "print(1)"], None),
-        ([sys.executable, "-m", "look"], os.environ | {"PYTHONHASHSEED": "0"}),
-    ):
-        with forked.Popen(command, cwd=modules, env=env, stdout=subprocess.PIPE, text=True) as process:
-            assert process.communicate(timeout=GUARD_S)[0] == "1\n"
-            assert process._told is None
-
-
-def test_commands_are_forked_however_long_the_path_of_temporary_files_is(modules: Path) -> None:
-    (modules / "look.py").write_text("")
-    (modules / ("long" * 30)).mkdir()
-    program = f"""
-import sys
-from tests import forked
-forked.PREPARATIONS["look",] = "import decimal"
-process = forked.Popen([sys.executable, "-m", "look"], cwd={str(modules)!r})
-print(process.wait(), process._told is not None)
-"""
-    env = {name: value for name, value in os.environ.items() if name != forked.FOLDER}
-    ended = subprocess.run(
-        [sys.executable, "-c", program],
-        env=env | {"TMPDIR": str(modules / ("long" * 30))},
-        capture_output=True,
-        text=True,
-    )
-
-    assert ended.stdout == "0 True\n", ended.stderr
-
-
 def test_a_port_that_a_process_listened_on_is_free_when_it_has_ended(modules: Path) -> None:
     """Nothing of a child is held by the fork server, nor by the children after it."""
     (modules / "look.py").write_text(
@@ -194,24 +162,3 @@ def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monke
     assert (fork.returncode, fork.stdout, fork.stderr) == (started.returncode, started.stdout, started.stderr)
     assert looks._called("report", tmp_path, 0.0001).returncode == looks.TIMED_OUT
     assert asked == [1, 1]
-
-
-def test_the_end_of_what_a_command_says_is_its_end_though_others_use_the_server_that_it_started(modules: Path) -> None:
-    (modules / "look.py").write_text("import sys\nprint('said', file=sys.stderr)")
-    preparation = forked.PREPARATIONS["look",] = f"import decimal  # {modules}, so that nobody has started it yet"
-    first = f"""
-import sys
-from tests import forked
-forked.PREPARATIONS["look",] = {preparation!r}
-process = forked.Popen([sys.executable, "-m", "look"], cwd={str(modules)!r})
-input(process.wait())
-"""
-    started = subprocess.Popen(
-        [sys.executable, "-c", first], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with started:
-        assert started.stdout is not None
-        assert started.stdout.read(1) == "0"
-        with forked.Popen([sys.executable, "-m", "look"], cwd=modules, stderr=subprocess.DEVNULL) as other:
-            assert other._told is not None
-            assert started.communicate("\n", timeout=GUARD_S) == ("", "said\n")

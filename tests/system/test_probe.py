@@ -12,7 +12,6 @@ import pytest
 from bench.run.replay import replay_log
 from tests.simulator_process import ROOT, Ready, quick_simulator
 from tests.system.end_to_end import locust_process
-from tests.system.end_to_end.quoting_service import holders, quoting_service
 
 KEY = "a-key-that-nobody-may-see"
 WAV = ROOT / "scenarios" / "audio" / "goodbye.wav"
@@ -26,12 +25,6 @@ def rtbench(*arguments: object) -> subprocess.CompletedProcess[str]:
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     with quick_simulator(tmp_path_factory.mktemp("simulator"), "--key", KEY) as ready:
         yield ready
-
-
-@pytest.fixture(scope="module")
-def quoting() -> Iterator[dict[str, str]]:
-    with quoting_service() as urls:
-        yield urls
 
 
 def target(simulator: Ready, dialect: str = "ga") -> list[str]:
@@ -114,43 +107,12 @@ def test_a_reply_is_saved_by_the_format_that_its_session_has(simulator: Ready, t
         assert (file.getframerate(), file.getsampwidth()) == (8_000, 2)
 
 
-@pytest.mark.parametrize("place", ["handshake", "event", "nonsense"])
-def test_a_key_that_is_said_and_quoted_is_neither_shown_nor_logged(
-    place: str, quoting: dict[str, str], tmp_path: Path
-) -> None:
-    log = tmp_path / "call.jsonl"
-    said = ("--instructions", f"Say {KEY}.", "--record-audio", "--event-log", log)
-    shown = rtbench("probe", "--url", quoting[place], "--api-key-env", "KEY", *said)
-    again = rtbench("replay", log)
-
-    assert (shown.returncode, again.returncode) == (1, 0)
-    assert_told_again(again.stdout, shown.stdout)
-    assert "no such key: ***" in log.read_text()
-    assert KEY not in shown.stdout + shown.stderr
-    assert holders(tmp_path, KEY) == []
-
-
 def test_a_turn_that_fails_is_shown_with_the_service_s_words(simulator: Ready) -> None:
     shown = rtbench("probe", *target(simulator), "--voice", "nobody")
 
     assert shown.returncode == 1
     assert "← error, invalid_value" in shown.stdout
     assert "session    failed:invalid_value: " in shown.stdout
-
-
-def test_a_service_that_refuses_is_shown(simulator: Ready) -> None:
-    shown = rtbench("probe", "--url", simulator.urls["ga"])
-
-    assert shown.returncode == 1
-    assert "session    connect_failed:401: " in shown.stdout
-    assert "◇ SIMULATED" in shown.stdout
-
-
-def test_a_service_that_speaks_the_other_dialect_is_hinted_at(simulator: Ready) -> None:
-    shown = rtbench("probe", *target(simulator, "preview"), "--dialect", "ga")
-
-    assert (shown.returncode, shown.stderr) == (1, "")
-    assert "hint       the service speaks the preview dialect: use --dialect preview" in shown.stdout
 
 
 @pytest.fixture
@@ -169,10 +131,3 @@ def test_a_probe_asks_one_target_of_a_file(described: Path) -> None:
 
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "outcome    ok" in shown.stdout
-
-
-def test_a_variant_is_probed_with_its_own_settings(described: Path) -> None:
-    shown = rtbench("probe", "--target-file", described, "--targets", "east.marin")
-
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert "voice marin" in shown.stdout

@@ -16,10 +16,6 @@ from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned
 SECRET = "s3cr3t"
 
 
-def test_the_header_holds_the_secret() -> None:
-    assert Credential("api-key", SECRET).header() == ("api-key", SECRET)
-
-
 def test_a_scheme_stands_before_the_secret_and_is_none_itself() -> None:
     credential = Credential("Authorization", "a-long-secret", "Bearer")
 
@@ -46,9 +42,6 @@ def test_printing_shows_the_header_s_name_and_no_secret() -> None:
 def test_a_credential_cannot_be_pickled(protocol: int) -> None:
     with pytest.raises(TypeError, match="not to be pickled"):
         pickle.dumps(Credential("api-key", SECRET), protocol)
-
-
-def test_a_credential_cannot_be_copied() -> None:
     with pytest.raises(TypeError, match="not to be pickled"):
         copy.deepcopy(Credential("api-key", SECRET))
 

@@ -140,15 +140,10 @@ def test_a_version_that_nobody_has_tried_passes_with_a_notice() -> None:
     "endpoint",
     [
         "https://res.openai.azure.com",
-        "https://res.openai.azure.com/",
-        "https://res.openai.azure.com//",
         " https://res.openai.azure.com\n",
         '"https://res.openai.azure.com/"',
-        "'https://res.openai.azure.com'",
         "HTTPS://Res.OpenAI.Azure.com",
-        "https://res.openai.azure.com:443",
         "wss://res.openai.azure.com",
-        "https://res.openai.azure.com/openai/v1",
         "https://res.openai.azure.com/openai/v1/",
     ],
 )
@@ -181,59 +176,40 @@ BARE, FOUNDRY_URL = "https://res.openai.azure.com", "https://res.services.ai.azu
 ONLY_TRANSCRIBES = "--url asks for a session that only transcribes (intent=transcription)"
 MISTAKEN_URL = [
     ("voice.example/talk", "--url must begin with wss://"),
-    ("https://voice.example/talk", "--url must begin with wss://"),
-    ("", "--url must begin with wss://"),
     ("ws://voice.example/talk", "ws:// is for servers on this machine"),
-    ("ws://localhost.example/talk", "ws:// is for servers on this machine"),
     ("ws://128.0.0.1/talk", "ws:// is for servers on this machine"),
     ("wss://voice.example", "e.g. wss://HOST/openai/v1/realtime?model=DEPLOYMENT"),
-    ("wss://voice.example/", "--url needs the path of a realtime service"),
     ("wss://voice.example?model=m", "--url needs the path of a realtime service"),
-    ("wss://res.openai.azure.com/openai/v1/realtime", "add ?model=NAME"),
     ("wss://res.openai.azure.com/openai/v1/realtime?model=", "add ?model=NAME"),
     (f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}", "&deployment=NAME"),
-    ("wss://api.openai.com/v1/realtime", "add ?model=NAME"),
     (LIVE_URL.partition("&model")[0], "must say which model answers"),
     ("wss://x.example/openai/realtime?deployment=d&api-version=2024-12-17", "a model version and no api-version"),
-    (f"{GA_URL}&api-key={KEY}", "--api-key-env"),
-    (f"{GA_URL}&API_KEY={KEY}", "--api-key-env"),
     (f"{GA_URL}&api%2Dkey={KEY}", "--api-key-env"),
     (f"{GA_URL}&access_token={KEY}", "--api-key-env"),
     (f"wss://me:{KEY}@voice.example/talk", "holds a user or password"),
     (f"wss://{KEY}@voice.example:x/talk", "--url is not a URL"),
     ("wss://voice.example/talk#there", "must end before the `#`"),
-    ("wss://voice.example/tälk", "percent-encode"),
     ("wss://voice.example/t\nalk", "percent-encode"),
-    ("wss://voice.example/t alk", "percent-encode"),
-    ("wss://api.openai.com/v1/realtime?intent=transcription", ONLY_TRANSCRIBES),
-    ("wss://api.openai.com/v1/realtime?model=m&intent=transcription", ONLY_TRANSCRIBES),
     ("wss://api.openai.com/v1/realtime?model=m&Intent=Transcription", ONLY_TRANSCRIBES),
     ("wss://api.openai.com/v1/realtime?intent=%74ranscription", ONLY_TRANSCRIBES),
-    (f"{GA_URL}&intent=transcription", ONLY_TRANSCRIBES),
     (f"wss://x.example/openai/realtime?api-version={PREVIEW_VERSION}&intent=transcription", ONLY_TRANSCRIBES),
-    ("wss://gateway.example/talk?intent=transcription", ONLY_TRANSCRIBES),
     ("wss:///talk", "names no host"),
     (f"wss://{'a.' * 127}example/talk", "names no host"),
-    (f"wss://{'a' * 64}.example/talk", "names no host"),
     ("wss://[v1.a]/talk", "names no host"),
 ]
 NO_TLS = f"{ENDPOINT} must begin with https://: a key or token would"
 NO_VARIABLE = "names a variable that is not set"
 REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     # (the environment, options, words of the refusal)
+    ({}, {}, "or use --url"),
     (AZURE | {ENDPOINT: ""}, {}, f"{ENDPOINT} is not set: it is your resource, e.g. https://"),
-    (AZURE | {ENDPOINT: '""'}, {}, f"{ENDPOINT} is not set"),
     (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": " "}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set"),
     (AZURE | {"AZURE_OPENAI_API_KEY": f"{KEY}\n{KEY}"}, {}, "AZURE_OPENAI_API_KEY holds a space, a line break"),
     (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": "my deployment"}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME holds a space"),
     (AZURE | {ENDPOINT: "res.openai.azure.com"}, {}, f"{ENDPOINT} has no scheme: put https:// in front"),
     (AZURE | {ENDPOINT: "http://res.openai.azure.com"}, {}, NO_TLS),
-    (AZURE | {ENDPOINT: "ws://res.openai.azure.com"}, {}, NO_TLS),
     (AZURE | {ENDPOINT: "ftp://res.openai.azure.com"}, {}, f"{ENDPOINT} must begin with https://"),
     (AZURE | {ENDPOINT: f"{FOUNDRY_URL}/api/projects/p"}, {}, "has the path /api/projects/p, which is not"),
-    (AZURE | {ENDPOINT: f"{BARE}/openai/deployments/d"}, {}, "has the path /openai/deployments/d"),
-    (AZURE | {ENDPOINT: f"{FOUNDRY_URL}/models"}, {}, "has the path /models"),
-    (AZURE | {ENDPOINT: f"{FOUNDRY_URL}/voice-live/realtime"}, {}, "has the path /voice-live/realtime"),
     (AZURE | {ENDPOINT: f"{BARE}/openai"}, {}, "set it to the resource alone, e.g. https://"),
     (AZURE | {ENDPOINT: f"{BARE}/?api-key={KEY}"}, {}, f"{ENDPOINT} must end before the `?`"),
     (AZURE | {ENDPOINT: f"{BARE}/openai/v1/realtime?intent=transcription"}, {},
@@ -242,14 +218,11 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     (AZURE | {ENDPOINT: f"https://me:{KEY}@res.openai.azure.com"}, {}, f"{ENDPOINT} holds a user or password"),
     (AZURE | {ENDPOINT: f"{BARE}#x"}, {}, f"{ENDPOINT} must end before the `#`"),
     (AZURE | {ENDPOINT: "https://<resource>.openai.azure.com"}, {}, f"{ENDPOINT} names no host that can exist"),
-    (AZURE | {ENDPOINT: "https://"}, {}, f"{ENDPOINT} names no host"),
-    (AZURE | {ENDPOINT: "https://res..azure.com"}, {}, f"{ENDPOINT} names no host"),
     (AZURE | {ENDPOINT: "https://[::1"}, {}, f"{ENDPOINT} is not a URL"),
     (AZURE | {ENDPOINT: f"{BARE}:99999"}, {}, "its port is not from 1 to 65535"),
     (AZURE | {ENDPOINT: f"{BARE}:0"}, {}, f"{ENDPOINT} has port 0"),
     (AZURE | {"OPENAI_API_VERSION": "2024-12-17"}, {}, "a model version and no api-version: use 2024-10-01-preview or"),
     (DATED | {ENDPOINT: f"{BARE}/openai/v1"}, {}, "unset OPENAI_API_VERSION"),
-    (DATED | {ENDPOINT: f"{BARE}/openai/v1/"}, {}, "unset OPENAI_API_VERSION"),
     *((AZURE, {"url": url}, words) for url, words in MISTAKEN_URL),
     *((environ, {"url": GA_URL, "api_key_env": name}, NO_VARIABLE)
       for environ in ({}, {"MINE": " "}) for name in ("MINE", KEY)),
@@ -263,16 +236,13 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     ({}, {"url": LOCAL_URL, "resolve": "203.0.113.5"}, "--resolve leads away"),
     ({}, {"url": LOCAL_URL, "proxy": "http://proxy.example:1"}, "--proxy leads away"),
     (AZURE, {"compression": "gzip"}, "--compression must be none or deflate"),
+    (AZURE | {"MINE": "mine"}, {"auth": "entra", "api_key_env": "MINE"}, "are two ways to sign in: leave one out"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("environ", "options", "words"), REFUSED)
 def test_each_mistake_names_its_remedy(environ: Mapping[str, str], options: dict[str, Any], words: str) -> None:
     assert words in refusal(environ, **options)
-
-
-def test_an_empty_environment_is_told_of_both_ways() -> None:
-    assert refusal({}).endswith("or use --url")
 
 
 # --- from a URL
@@ -283,18 +253,14 @@ def test_an_empty_environment_is_told_of_both_ways() -> None:
     [
         (PREVIEW_URL, PREVIEW, "azure"),
         (GA_URL, GA, "azure"),
-        ("wss://gateway.example/openai/v1/realtime?model=m", GA, "azure"),
         ("wss://gateway.example/openai/v1/realtime/?model=m", GA, "azure"),
         ("wss://api.openai.com/v1/realtime?model=m", GA, "openai"),
-        ("wss://eu.api.openai.com/v1/realtime?call_id=c", GA, "openai"),
         ("wss://notapi.openai.com/v1/realtime?model=m", GA, "other"),
         ("wss://voice.example:8443/talk", GA, "other"),
         (LOCAL_URL, GA, "azure"),
-        ("ws://localhost/v1/realtime?model=m", GA, "other"),
         ("ws://127.9.9.9:81/x", GA, "other"),
         ("ws://[::1]:8080/x?a=b&a=c&flag", GA, "other"),
         ("wss://res.services.ai.azure.com/x", GA, "azure"),
-        ("wss://res.cognitiveservices.azure.com/x", GA, "azure"),
         ("wss://r.openai.azure.us/x", GA, "azure"),
     ],
 )
@@ -323,16 +289,10 @@ def test_another_dialect_of_the_family_is_found_where_ga_is(monkeypatch: pytest.
     assert other.acts["response.begin"] is Act.REQUEST
 
 
-def test_the_dialect_option_wins_over_the_path() -> None:
-    assert resolve_target({}, url=GA_URL, dialect="preview").dialect is PREVIEW
-    assert resolve_target({}, url=PREVIEW_URL, dialect="ga").dialect is GA
-
-
 @pytest.mark.parametrize(
     ("url", "header"),
     [
         (GA_URL, ("api-key", "mine")),
-        ("wss://res.openai.azure.com/other?model=m", ("api-key", "mine")),
         (LOCAL_URL, ("api-key", "mine")),
         ("wss://api.openai.com/v1/realtime?model=m", ("Authorization", "Bearer mine")),
         ("wss://voice.example/talk", ("Authorization", "Bearer mine")),
@@ -404,10 +364,6 @@ def test_what_is_likely_wrong_is_noticed_and_tried_all_the_same(url: str, words:
     assert any(words in notice for notice in target.notices)
 
 
-def test_a_local_server_gives_nothing_to_notice() -> None:
-    assert resolve_target({}, url=LOCAL_URL).notices == ()
-
-
 def test_what_a_query_holds_beyond_the_known_names_is_not_shown() -> None:
     target = resolve_target({}, url=f"{GA_URL}&user={KEY}&{KEY}&api-version=v")
 
@@ -421,10 +377,6 @@ def test_a_target_shows_no_key() -> None:
 
     assert KEY not in repr(target)
     assert KEY not in str(target.headers)
-
-
-def test_a_label_is_made_of_what_labels_may_hold() -> None:
-    assert resolve_target({}, url="ws://[::1]:8080/x").label == "__1"
 
 
 # --- signing in without a key
@@ -462,11 +414,6 @@ def test_asking_for_a_key_takes_the_one_of_the_environment_or_refuses() -> None:
     assert "AZURE_OPENAI_API_KEY is not set: it is the key of the resource" in refusal(KEYLESS, auth="key")
 
 
-@pytest.mark.parametrize("kind", ["managed_identity", "service_principal", "workload_identity", "azure_cli"])
-def test_each_credential_can_be_asked_for(kind: str) -> None:
-    assert entra(KEYLESS, auth=kind) == Entra(PUBLIC, kind=kind)
-
-
 FOUNDRY, US, CN = (f"https://{host}/.default" for host in ("ai.azure.com", "cognitiveservices.azure.us",
                                                            "cognitiveservices.azure.cn"))  # fmt: skip
 
@@ -476,10 +423,8 @@ FOUNDRY, US, CN = (f"https://{host}/.default" for host in ("ai.azure.com", "cogn
     [
         ("res.openai.azure.com", PUBLIC, None, None),
         ("res.cognitiveservices.azure.com", PUBLIC, None, FOUNDRY),
-        ("res.services.ai.azure.com", PUBLIC, None, FOUNDRY),
         ("gateway.example", PUBLIC, None, None),
         ("res.openai.azure.us", US, "login.microsoftonline.us", None),
-        ("res.cognitiveservices.azure.us", US, "login.microsoftonline.us", None),
         ("res.services.ai.azure.us", US, "login.microsoftonline.us", US),
         ("res.openai.azure.cn", CN, "login.chinacloudapi.cn", None),
     ],
@@ -495,12 +440,6 @@ def test_the_host_tells_the_cloud_that_signs_in(host: str, scope: str, authority
 
 def test_a_token_may_go_to_this_machine() -> None:
     assert entra({}, url="ws://localhost:1/talk", auth="entra").scope == PUBLIC
-
-
-def test_two_ways_to_sign_in_are_one_too_many() -> None:
-    words = refusal(AZURE | {"MINE": "mine"}, auth="entra", api_key_env="MINE")
-
-    assert words == "--auth and --api-key-env are two ways to sign in: leave one out"
 
 
 # --- the way there
@@ -536,12 +475,6 @@ def test_an_address_is_kept_beside_the_host_and_says_whether_bytes_stay_here() -
     assert not resolve_target(AZURE, resolve="10.0.0.4").loopback
 
 
-def test_compression_is_off_unless_asked_for() -> None:
-    assert not resolve_target(AZURE).network_path.deflate
-    assert not resolve_target(AZURE, compression="none").network_path.deflate
-    assert resolve_target(AZURE, compression="deflate").network_path.deflate
-
-
 # --- certificates
 
 
@@ -558,6 +491,7 @@ def test_a_ca_in_pem_is_kept_on_the_target(tmp_path: Path, certificate: x509.Cer
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     assert resolve_target(AZURE, ca_file=path).network_path.ca == path
+    assert "cannot be read: No such file" in refusal(AZURE, ca_file=tmp_path / "none.pem")
     assert resolve_target(AZURE, ca_file=path).notices == ()
     assert "--ca-file is not used" in resolve_target({}, url=LOCAL_URL, ca_file=path).notices[-1]
 
@@ -572,11 +506,6 @@ def test_a_ca_that_is_no_pem_is_refused(tmp_path: Path, certificate: x509.Certif
 
     path.write_bytes(b"")
     assert "holds no certificate in PEM" in refusal(AZURE, ca_file=path)
-
-
-def test_a_ca_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    assert "cannot be read: No such file" in refusal(AZURE, ca_file=tmp_path / "none.pem")
-    assert "cannot be read: Is a directory" in refusal(AZURE, ca_file=tmp_path)
 
 
 def test_a_client_certificate_and_its_key_are_kept_on_the_target(tmp_path: Path, certificate: x509.Certificate) -> None:

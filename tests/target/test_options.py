@@ -108,10 +108,6 @@ def test_a_run_takes_what_a_command_hands_on_to_it(name: str) -> None:
     assert taken(*given.words()) == given
 
 
-def test_a_variable_that_is_set_to_nothing_names_nothing() -> None:
-    assert taken("--url", "", "--ca-file", "", "--targets", "") == ServiceOptions()
-
-
 @pytest.mark.parametrize("size", ["0", "-1", "1025"])
 def test_a_size_of_messages_that_cannot_be_is_refused_whoever_hands_it_on(size: str) -> None:
     given = taken(f"--max-message-mib={size}")

@@ -36,14 +36,9 @@ def written(folder: Path, text: str) -> Path:
     ("model", "text", "audio", "image"),
     [
         ("gpt-4o-realtime-preview-2024-10-01", (5, 2.5, 20), (100, 20, 200), NO_IMAGES),
-        ("gpt-4o-realtime-preview-2024-12-17", (5, 2.5, 20), (40, 2.5, 80), NO_IMAGES),
-        ("gpt-4o-mini-realtime-preview-2024-12-17", (0.6, 0.3, 2.4), (10, 0.3, 20), NO_IMAGES),
         ("gpt-realtime-2025-08-28", (4, 0.4, 16), (32, 0.4, 64), (5, 0.5)),
-        ("gpt-realtime-1.5", (4, 0.4, 16), (32, 0.4, 64), (5, 0.5)),
         ("gpt-realtime-mini-2025-12-15", (0.6, 0.06, 2.4), (10, 0.3, 20), (0.8, 0.08)),
-        ("gpt-realtime-2.1-mini", (0.6, 0.06, 2.4), (10, 0.3, 20), (0.8, 0.08)),
         ("gpt-realtime-2", (4, 0.4, 24), (32, 0.4, 64), (5, 0.5)),
-        ("gpt-realtime-2.1", (4, 0.4, 24), (32, 0.4, 64), (5, 0.5)),
         ("gpt-realtime-2.1-2026-07-08", (4, 0.4, 24), (32, 0.4, 64), (5, 0.5)),
     ],
 )
@@ -54,10 +49,6 @@ def test_the_table_knows_the_models_of_the_service(
 
     assert prices is not None
     assert astuple(prices) == (*text, *audio, *image, 0)
-
-
-def test_a_model_that_is_not_in_the_table_has_no_price() -> None:
-    assert prices_of(load_price_table(None).models, "gpt-realtime-2.2") is None
 
 
 def test_every_price_that_comes_with_the_tool_has_a_source_and_the_table_a_day() -> None:
@@ -98,11 +89,8 @@ def test_a_table_s_day_may_stand_in_quotes_or_not(tmp_path: Path, written_so: st
         ("as_of: 2026-02-03\n", "", None, "the file needs `as_of`"),
         ("2026-02-03", "soon", 1, 'as_of must be a date, as in 2026-11-01, not the string "soon"'),
         ("2026-02-03", "2026-13-01", 1, "as_of must be a date, as in 2026-11-01, not 2026-13-01"),
-        ("2026-02-03", "2026-02-03 10:00:00", 1, "as_of must be a date, as in 2026-11-01, not 2026-02-03 10"),
-        ("2026-02-03", "2026", 1, "as_of must be a date, as in 2026-11-01, not 2026"),
         ("    text_output: 2\n", "", 3, "my-model needs `text_output`"),
         ("audio_input: 3", "audio_input: -3", 7, "audio_input must be a number of US dollars from 0 to 100000, not -3"),
-        ("audio_input: 3", "audio_input: .nan", 7, "audio_input must be a number"),
         ("audio_input: 3", "audio_input: '3'", 7, 'not the string "3"'),
         ("audio_input", "audio_inputt", 7, "my-model has an unknown key 'audio_inputt'; did you mean audio_input?"),
         ("  my-model:", "  my-model: 5", 4, "is not YAML"),
@@ -111,7 +99,6 @@ def test_a_table_s_day_may_stand_in_quotes_or_not(tmp_path: Path, written_so: st
         ("audio_input: 3", "audio_input: !!bool x", 7,
          "audio_input must be a number of US dollars from 0 to 100000, not x"),
         ("my-model", "my model", 3, "my model cannot stand here: models must be"),
-        (GOOD, "", None, "the file needs `as_of`"),
     ],
 )  # fmt: skip
 def test_each_mistake_in_a_table_names_its_line(
@@ -123,8 +110,3 @@ def test_each_mistake_in_a_table_names_its_line(
         load_price_table(path)
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"{path}:{line or 1}:{caught.value.column}: ")
-
-
-def test_a_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScriptError, match="no such file"):
-        load_price_table(tmp_path / "none.yaml")

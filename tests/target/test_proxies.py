@@ -25,7 +25,6 @@ def used(environ: dict[str, str], host: str = HOST, port: int = 443) -> tuple[st
     ("text", "proxy"),
     [
         ("http://proxy.example:3128", Proxy("http", "proxy.example", 3128)),
-        ("HTTP://Proxy.Example/", Proxy("http", "proxy.example", 80)),
         ("proxy.example:3128", Proxy("http", "proxy.example", 3128)),
         ("http://me:p%40ss%3A@10.0.0.1:8080", Proxy("http", "10.0.0.1", 8080, "me", "p@ss:")),
         ("socks5://[::1]:1080", Proxy("socks5", "::1", 1080, remote_dns=False)),
@@ -43,14 +42,11 @@ def test_a_url_says_what_the_proxy_speaks_and_who_looks_names_up(text: str, prox
     [
         (f"https://me:{SECRET}@p:1", "begins with https://"),
         (f"ftp://me:{SECRET}@p:1", "must begin with http://, socks5://"),
-        (f"http://me:{SECRET}@p:x", "is not a URL"),
         (f"http://me:{SECRET}@p:0", "is not the URL of a proxy"),
-        (f"http://me:{SECRET}@/", "is not the URL of a proxy"),
         (f"http://p:1/{SECRET}", "is not the URL of a proxy"),
         (f"http://me:{SECRET} x@p:1", "percent-encode"),
         (f"http://[{SECRET}", "is not a URL"),
         (f"socks4://me:{SECRET}@p:1", "SOCKS4 has none"),
-        ("", "is not the URL of a proxy"),
     ],
 )
 def test_each_mistake_names_its_remedy_and_never_the_password(text: str, words: str) -> None:
@@ -89,13 +85,10 @@ USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
     *((EVERYWHERE | {"NO_PROXY": but}, host, port, None) for but, host, port in (
         ("*", HOST, 443),
         (HOST, HOST, 443),
-        ("other.example, azure.com", HOST, 443),
         (".azure.com", HOST, 443),
         ("*.azure.com", HOST, 443),
-        (".OpenAI.Azure.com", HOST, 443),
         (f"{HOST}:443", HOST, 443),
         ("10.0.0.0/8", "10.1.2.3", 443),
-        ("10.1.2.3", "10.1.2.3", 8443),
         ("10.1.2.3:8443", "10.1.2.3", 8443),
         ("2001:db8::/32", "2001:db8::4", 443),
         ("[2001:db8::4]:443", "2001:db8::4", 443),
@@ -104,13 +97,10 @@ USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
     # and nothing else.
     *((EVERYWHERE | {"NO_PROXY": but}, host, 443, ALL) for but, host in (
         ("", HOST),
-        (",", HOST),
         (".", HOST),
         ("notazure.com", HOST),
-        ("zure.com", HOST),
         (f"{HOST}:80", HOST),
         ("10.0.0.0/8", "11.1.2.3"),
-        ("2001:db8::/32", "10.0.0.1"),
         ("10.0.0.0/8", HOST),
         (f"x.{HOST}", HOST),
     )),

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -35,10 +34,6 @@ def refused(tree: Any) -> str | None:
     return None
 
 
-def test_the_schema_is_one() -> None:
-    Draft202012Validator.check_schema(targets_schema())
-
-
 def test_the_stored_schema_is_what_the_code_says() -> None:
     stored = (ROOT / "scenarios" / "targets.schema.json").read_text(encoding="utf-8")
 
@@ -63,11 +58,6 @@ def test_the_targets_of_the_example_can_be_measured() -> None:
     targets = resolve_targets(KEYS, ServiceOptions(targets=names, target_file=EXAMPLE))
 
     assert [target.label for target in targets] == list(names)
-
-
-def test_the_example_s_proxy_wants_its_variables() -> None:
-    with pytest.raises(UsageError, match=r"proxy wants a variable that is not set"):
-        resolve_targets(KEYS, ServiceOptions(targets=("preview",), target_file=EXAMPLE))
 
 
 Path_ = tuple[Any, ...]
@@ -107,13 +97,6 @@ def test_schema_and_reader_agree_on_what_stands_anywhere(data: st.DataObject) ->
     assert (refusal is None) == VALIDATOR.is_valid(tree), refusal
 
 
-@given(tree=TREES | st.fixed_dictionaries({"targets": TREES}))
-def test_schema_and_reader_agree_on_any_tree(tree: Any) -> None:
-    refusal = refused(tree)
-
-    assert (refusal is None) == VALIDATOR.is_valid(tree), refusal
-
-
 def properties(schema: Any) -> Iterator[str]:
     """Every key that a file can have."""
     if isinstance(schema, dict):
@@ -132,11 +115,3 @@ def test_the_reference_names_every_key_and_every_word() -> None:
     assert len(keys) > 25
     assert len(words) > 8
     assert [word for word in sorted(keys | words) if f"`{word}`" not in REFERENCE] == []
-
-
-def test_the_examples_of_the_reference_can_be_read(tmp_path: Path) -> None:
-    examples = [block.partition("```")[0] for block in REFERENCE.split("```yaml\n")[1:]]
-
-    assert len(examples) >= 2
-    for example in examples:
-        VALIDATOR.validate(YAML(typ="safe", pure=True).load(example))

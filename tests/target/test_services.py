@@ -68,21 +68,11 @@ def test_what_a_target_says_itself_wins_over_its_service(tmp_path: Path) -> None
     assert target.auth.header()[1] == "Bearer my-own-key"
 
 
-def test_a_service_s_usual_key_goes_to_its_own_address_alone(tmp_path: Path) -> None:
-    assert named(tmp_path, "service: xai", "url: wss://gateway.example/v1/realtime?model=m").auth is None
-
-
 def test_a_variant_has_another_model_of_its_service(tmp_path: Path) -> None:
     lines = ("service: xai", "variants: {fast: {model: grok-fast}}")
 
     assert named(tmp_path, *lines).model == "grok-voice-latest"
     assert named(tmp_path, *lines, name="one.fast").model == "grok-fast"
-
-
-def test_each_connection_to_inworld_has_a_key_of_its_own(tmp_path: Path) -> None:
-    target = named(tmp_path, "service: inworld")
-
-    assert target.connection_url("a") != target.connection_url("b")
 
 
 @pytest.mark.parametrize(

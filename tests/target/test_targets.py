@@ -122,18 +122,6 @@ def test_a_variant_s_model_takes_the_place_of_that_in_a_url(tmp_path: Path) -> N
     assert "names no model" in refusal(tmp_path, text.replace("model=m", "call_id=m"), "one.b")
 
 
-def test_another_model_is_not_priced_as_the_target_s(tmp_path: Path) -> None:
-    text = TWO.replace("        prices: gpt-realtime-mini\n", "")
-
-    assert [target.prices for target in resolved(tmp_path, text, "sweden.mini")] == [None]
-
-
-def test_a_label_takes_the_name_s_place(tmp_path: Path) -> None:
-    text = TWO.replace("api_key_env", "name: north\n    api_key_env")
-
-    assert [target.label for target in resolved(tmp_path, text, "sweden", "sweden.quick")] == ["north", "north.quick"]
-
-
 def test_a_version_means_preview_and_a_dialect_wins(tmp_path: Path) -> None:
     preview = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"')
     ga = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"', "dialect: ga")
@@ -254,12 +242,6 @@ def test_targets_with_other_ways_have_tokens_of_their_own(tmp_path: Path) -> Non
     assert east.auth == replace(sweden.auth, proxy=None) != sweden.auth
 
 
-def test_the_rest_of_the_way_can_be_told(tmp_path: Path) -> None:
-    path = the_one(tmp_path, URL, "resolve: 10.0.0.4", "compression: deflate").network_path
-
-    assert (path.address, path.deflate) == ("10.0.0.4", True)
-
-
 def test_a_table_of_prices_given_beside_is_the_one_that_models_are_named_of(tmp_path: Path) -> None:
     table = tmp_path / "mine.yaml"
     prices = (
@@ -325,10 +307,6 @@ def test_what_is_wrong_with_names_or_options_is_said_of_them(
     assert words[1:] in said if words.startswith("…") else said.startswith(words)
 
 
-def test_a_file_that_an_option_names_is_not_blamed_on_the_targets(tmp_path: Path) -> None:
-    assert refusal_of(tmp_path, URL, ca_file=tmp_path / "none.pem").startswith("--ca-file none.pem cannot be read")
-
-
 def test_what_is_wrong_with_one_target_does_not_keep_others_from_being_used(tmp_path: Path) -> None:
     assert [target.label for target in resolved(tmp_path, ALIKE, "sweden")] == ["east"]
     assert len(resolved(tmp_path, NANO, "sweden")) == 1
@@ -353,37 +331,24 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
     [
         ((), 2, "one must be made of `key: value`, not nothing"),
         (("region: x",), 2, "the target needs `endpoint` (Azure), `service` or `url` (any service)"),
-        ((*AZURE, URL), 3, "endpoint and url both say where the service is"),
-        ((URL, "deployment: d"), 4, "deployment goes with `endpoint`: a `url` says it itself"),
         ((*AZURE, "model: d"), 5, "model and deployment are two names of the same"),
         ((AZURE[0],), 2, "the target needs `deployment`"),
         ((URL, "model: m"), 4, "model goes with `endpoint`"),
-        ((URL, "api_version: x"), 4, "api_version goes with `endpoint`"),
         (("endpoint: http://res.example", "deployment: d"), 3, "endpoint must begin with https://: a key or token"),
-        (("endpoint: res.example", "deployment: d"), 3, "endpoint has no scheme"),
-        (("url: wss://voice.example",), 3, "url needs the path"),
-        ((f"url: wss://voice.example/x?api-key={SECRET}",), 3, "name its variable by api_key_env"),
-        (("url: wss://api.openai.com/v1/realtime?intent=transcription",), 3, "url asks for a session that only"),
         (("endpoint: 'https://res.openai.azure.com?intent=transcription'", "deployment: d"), 3,
          "endpoint asks for a session that only transcribes"),
         ((*AZURE, "api_version: 2024-12-17"), 5, "a model version and no api-version"),
-        ((*AZURE, 'api_version: "2024-12-17"'), 5, "a model version and no api-version"),
         ((URL, "dialect: GA"), 4, 'or pcm, not the string "GA"'),
         ((URL, "endpoints: x"), 4, "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,"),
         ((URL, "name: a b"), 4, "name must be 1 to 64 of A-Z a-z 0-9 . _ -"),
-        ((URL, "name: a", "name: b"), 5, "one has the key 'name' twice"),
         ((URL, f"api_key_env: {SECRET}"), 4,
          "api_key_env names a variable that is not set: it wants the variable's name"),
         ((URL, f"api_key_env: [{SECRET}]"), 4, "api_key_env must be the name of an environment variable"),
-        ((URL, "auth: key"), 4, "auth key needs api_key_env"),
-        ((URL, f"auth: {SECRET}"), 4, "auth must be key, basic, entra, managed_identity"),
         ((URL, "auth: entra"), 4, "auth is for Azure, and voice.example is not there"),
         ((*AZURE, "auth: entra", "api_key_env: MY_KEY"), 5, "auth and api_key_env are two ways to sign in"),
         ((*AZURE, "auth:", "  type: key"), 6, "type must be entra, managed_identity"),
-        ((*AZURE, "auth:", f"  client_secret: {SECRET}"), 6, "auth has an unknown key 'client_secret'"),
         ((*AZURE, "auth:", f"  client_id: ~{SECRET}"), 6, "client_id must be an id, which is no secret"),
         ((URL, "headers: {Authorization: x}"), 4, "headers must not set Authorization"),
-        ((URL, "headers: {sec-websocket-key: x}"), 4, "headers must not set sec-websocket-key"),
         ((URL, "headers: {a: x, A: y}"), 4, "headers has one header twice"),
         ((URL, "headers:", "  a: 1"), 5, "a must be a string"),
         ((URL, "headers:", "  a b: x"), 5, "a b cannot stand here: headers must be at most 10 of `header: text`"),
@@ -396,17 +361,11 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((URL, "subprotocols: ['a b']"), 4, "subprotocols must be names"),
         ((URL, "session: voice"), 4, "session must be made of `key: value`"),
         ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy wants a variable that is not set"),
-        ((URL, f"proxy: https://me:{SECRET}@p"), 4, "proxy begins with https://"),
-        ((URL, "resolve: voice.example"), 4, "resolve must be an IP address"),
         ((URL, "ca_file: none.pem"), 4, "ca_file none.pem cannot be read: No such file"),
-        ((URL, "client_key: none.pem"), 4, "client_key needs client_cert"),
         ((URL, "connect_rate: -1"), 4, "connect_rate must be a number a minute from 0 to 1000000, not -1"),
-        ((URL, "prices: {text_input: 1}"), 4, "prices needs `text_cached_input`"),
         ((URL, "variants:", "  a.b: {}"), 5, "a.b cannot stand here: variants must be made of `name: settings`"),
-        ((URL, "variants:", "  b:", "    session: [voice]"), 6, "session must be made of `key: value`"),
         ((URL, "variants:", "  b:", "    sessions: {}"), 6, "b has an unknown key 'sessions'; did you mean session?"),
         (("url: *nothing",), 3, "is not YAML"),
-        (("\turl: x",), 3, "is not YAML"),
     ],
 )  # fmt: skip
 def test_each_mistake_names_its_line_and_its_remedy(
@@ -424,9 +383,6 @@ def test_each_mistake_names_its_line_and_its_remedy(
         ("", "targets.yaml:1:1: the file needs `targets`"),
         ("- a", "the file must be made of `key: value`, not a list"),
         ("targets:", "targets.yaml:1:1: targets must be made of `name: settings`"),
-        ("targets: {}", "targets must be made of `name: settings`"),
-        ("target: {}", "the file has an unknown key 'target'; did you mean targets?"),
-        ("targets: {a.b: {}}", "a.b cannot stand here"),
         ("targets: {3: {}}", "targets has a key that is not a word"),
         ("1: {url: x}", "targets.yaml:1:1: the file has a key that is not a word"),
         ("targets: &a {one: *a}", "targets.yaml"),

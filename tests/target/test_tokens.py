@@ -115,28 +115,12 @@ def test_targets_that_sign_in_alike_share_a_token_and_others_do_not(opened: Open
     assert keyring.header(TARGET, 0) == keyring.header(build_target(Entra(SCOPE)), 0) != keyring.header(other, 0)
 
 
-def test_a_first_token_that_does_not_come_is_a_usage_error_of_one_line() -> None:
-    issuer = Issuer()
-    issuer.problem = "nobody is signed in"
-
-    with pytest.raises(UsageError, match="nobody is signed in"):
-        Keyring([TARGET], fetch=issuer).open()
-
-
 def test_a_token_is_renewed_before_it_ends(opened: Opening) -> None:
     issuer = Issuer(life_s=0.4)
     keyring = opened(TARGET, fetch=issuer)
     first = keyring.header(TARGET, GUARD_S)
 
     until(lambda: keyring.header(TARGET, GUARD_S) != first)
-
-
-def test_a_long_life_is_left_in_peace(opened: Opening) -> None:
-    issuer = Issuer(life_s=1e9)
-    keyring = opened(TARGET, fetch=issuer)
-    sign_in = keyring._sign_ins[ENTRA]
-
-    assert sign_in._pause_s() == pytest.approx(5e8, rel=0.01)
 
 
 def test_the_same_token_again_is_asked_for_again_when_half_of_its_rest_has_passed(opened: Opening) -> None:
@@ -314,12 +298,6 @@ def test_every_secret_of_every_target_is_taken_out_of_texts(opened: Opening) -> 
     assert keyring.hide(text) == "***, team ***, ***, ***, ***, rtbench/1"
 
 
-def test_a_literal_header_is_no_secret() -> None:
-    target = build_target(None, headers=(("x-route-to", "gpt-realtime"),))
-
-    assert Keyring([target]).hide("model gpt-realtime") == "model gpt-realtime"
-
-
 def test_every_spelling_of_what_lets_into_a_proxy_is_taken_out() -> None:
     with_password = build_target(None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "ann", "p@ss/word:x")))
     by_token = build_target(None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "a-token-as-user")))
@@ -346,16 +324,6 @@ def test_passwords_of_the_environment_s_proxies_are_hidden_where_somebody_signs_
     keyring = opened(TARGET, fetch=Issuer())
 
     assert keyring.hide("Failed to parse: no/url:at%20all, no/url:at all") == "Failed to parse: ***, ***"
-
-
-def test_what_went_wrong_is_told_without_secrets(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
-    issuer, incidents = Issuer(life_s=0.2), Incidents()
-    opened(TARGET, fetch=issuer, incident=incidents)
-    issuer.problem = "not taken: secret-token-1"
-    until(lambda: bool(incidents))
-
-    assert incidents[0][1].startswith("not taken: *** (")
 
 
 def test_all_tokens_that_a_session_may_have_been_opened_with_are_hidden(

@@ -154,3 +154,16 @@ def _found(gate: Question, ruling: GateResult) -> Finding:
     return Finding(
         gate, "gateway", difference, verdict, arms, look=ruling.look + 1, baseline="direct", unit="pair", peers=True
     )
+
+
+PAGES: dict[str, dict[str, Any]] = {
+    "verdicts": {},
+    "invalid": {"checks": (UNFAIR, *CHECKS[1:])},
+    "nothing": {"findings": (), "checks": ()},
+    "ungated": {"findings": findings()[3:]},
+    "rates alone": {"findings": (finding("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
+    "few turns": {"sides": sides("direct", "gateway", sessions=2)},
+    "all failed": {"sides": sides("direct", "gateway", failed=1.0)},
+    "notices": {"notices": ("2 pairs were not whole and do not count.",), "simulated": False},
+}
+"""What is other in comparisons of each sort."""

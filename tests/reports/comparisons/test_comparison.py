@@ -12,14 +12,13 @@ import pytest
 from bench.errors import UsageError
 from reports.comparisons.comparison import Comparison, drift_notices
 from reports.finding import Arm, Finding, Measured
-from reports.question import Question, Stratum, margin_of
+from reports.question import Question, margin_of
 from reports.runs import load_for_report
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import Side, among, sample_of, sides_of, targets_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
-from reports.wording.verdicts import said
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import ratio
@@ -82,16 +81,6 @@ def test_two_runs_come_to_words_and_a_status(
     assert comparison.exit_status == status
 
 
-def test_the_same_turns_twice_are_no_regression() -> None:
-    comparison = quick(two(RUN, RUN), run_sd=0.0)
-
-    found = of(comparison, "ttfa p50").difference
-    assert found is not None
-    assert found.d == 0
-    assert comparison.exit_status in (0, 3)
-    assert not any(finding.verdict.word == "regressed" for finding in comparison.findings)
-
-
 def test_failures_regress_by_points() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, failed=0.2))
     finding = of(quick(sides, questions=[FAILURES]), "failure_rate")
@@ -122,25 +111,6 @@ def test_targets_of_one_run_are_paired_and_not_provisional() -> None:
         one.verdict.provisional and not (one.difference and one.difference.order) for one in comparison.findings
     )
     assert of(comparison, "ttfa p50").sessions == (60, 60)
-
-
-def test_pairs_that_share_their_ups_and_downs_are_told_apart_better(tmp_path: Path) -> None:
-    folder = run(tmp_path, PAIRED)
-    slow = {0: 0.0, 1: 300e6}  # ns that every second pair is slower, in both arms
-
-    def shift(index: int, row: Row) -> Row:
-        return row | {"first_audio_at_ns": int(row["first_audio_at_ns"] + slow[int(row["pair"]) % 2])}
-
-    edit(tmp_path, "turns", shift)
-    paired = of(quick(sides_of([folder]), questions=[TTFA]), "ttfa p50").difference
-    run(tmp_path / "apart", PAIRED, interleaved=False)
-    edit(tmp_path / "apart", "turns", shift)
-    apart = of(quick(sides_of([tmp_path / "apart"]), questions=[TTFA]), "ttfa p50").difference
-
-    assert paired is not None
-    assert apart is not None
-    assert paired.d == apart.d
-    assert paired.high - paired.low < apart.high - apart.low
 
 
 def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all() -> None:
@@ -174,17 +144,6 @@ def test_pairs_that_a_third_target_lacks_are_not_missed_by_the_second(tmp_path: 
     assert (together.method.design, together.method.unit) == ("pairs", 30)
 
 
-def test_a_third_target_without_a_session_leaves_the_others_their_pairs(tmp_path: Path) -> None:
-    folder = run(tmp_path, Plan(sessions=120, turns=5, targets=("a", "b", "c"), paired=True))
-    edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" else row)
-    edit(tmp_path, "turns", lambda _, row: None if row["target"] == "c" else row)
-    sides = sides_of([f"{folder}:a", f"{folder}:b", f"{folder}:c"])
-    alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides, questions=GATES)
-
-    assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
-    assert together.exit_status == 4
-
-
 def failing(sides: tuple[Side, ...]) -> list[FairnessCheck]:
     return [one for one in quick(sides, questions=[TTFA]).checks if one.name == "sessions with a failed turn"]
 
@@ -213,24 +172,6 @@ def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None
     assert alone.method.seed == first.method.seed
 
 
-def test_few_turns_decide_nothing() -> None:
-    comparison = quick(two(Plan(sessions=25, turns=4)), questions=GATES)
-
-    assert (
-        said(of(comparison, "ttfa p95").verdict.reason)
-        == "too few turns to decide: p95 needs 400 per target, 100 measured"
-    )
-    assert comparison.exit_status == 3
-
-
-def test_a_side_without_turns_makes_it_invalid_and_never_green() -> None:
-    comparison = quick(two(RUN, Plan(sessions=0)), questions=GATES)
-
-    assert comparison.exit_status == 4
-    assert of(comparison, "ttfa p50").difference is None
-    assert said(of(comparison, "ttfa p50").verdict.reason) == "no ttfa on sim (other)"
-
-
 def test_a_killed_run_and_a_small_one_are_compared_and_not_green(tmp_path: Path) -> None:
     killed = synthetic.write_killed(tmp_path / "killed", RUN)
     old = Path(synthetic.__file__).parent / "stored"
@@ -251,16 +192,6 @@ def test_questions_of_ones_own_are_answered_in_their_order() -> None:
 
     assert [finding.question for finding in comparison.findings] == asked
     assert [finding.turns for finding in comparison.findings] == [(600, 600), (120, 120), (600, 600)]
-
-
-def test_a_question_without_an_origin_is_asked_of_each() -> None:
-    plan = replace(PAIRED, kinds=("vad", "manual"))
-    comparison = quick(targets(plan), questions=[TTFA])
-
-    assert [finding.question.stratum for finding in comparison.findings] == [
-        Stratum("speech_end"),
-        Stratum("request_sent"),
-    ]
 
 
 def test_what_is_neither_better_nor_worse_is_refused() -> None:
@@ -294,14 +225,3 @@ def test_a_drift_of_what_is_not_gated_stands_at_its_row_alone() -> None:
 
     assert list(drift_notices([informs])) == []
     assert len(list(drift_notices([informs, gates]))) == 1
-
-
-def test_of_several_candidates_a_drift_names_the_one_that_it_is_of() -> None:
-    arms = Arm(80, 80, 0), Arm(80, 80, 0)
-    drifting, steady = replace(ratio(100, 101, 0.98, 1.02), order="drift"), ratio(100, 101, 0.98, 1.02)
-    found = [Measured(TTFA, name, apart, arms) for name, apart in (("east", steady), ("west", drifting))]
-
-    (notice,) = drift_notices(found)
-
-    assert notice.startswith("Latency of one target drifted (ttfa of west)")
-    assert notice.endswith("Chance finds drift in 1 of 20 metrics without any.")

@@ -13,7 +13,6 @@ from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck, checks_of, notices_on, refuse_other_definitions
 from reports.sides.side import sides_of
 from reports.sides.workload import differing_between, workload
-from tests.reports import synthetic
 from tests.reports.comparisons.build import RUN, one_and_other, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
@@ -57,30 +56,11 @@ def test_an_invalid_run_and_one_that_was_not_judged_are_unfair(valid: bool | Non
     assert check.remedy
 
 
-@pytest.mark.parametrize("valid", [False, None])
-def test_what_makes_a_run_invalid_is_said_once_of_all_of_its_targets(valid: bool | None) -> None:
-    plan = Plan(sessions=80, turns=5, targets=("old", "new"), paired=True, valid=valid)
-    check = named(checks_of(targets(plan)), fairness.VALID)
-
-    assert [cause.text.startswith(("the run is ", "the run has ")) for cause in check.causes] == [True]
-
-
-def test_a_run_under_way_is_unfair(tmp_path: Path) -> None:
-    killed = synthetic.write_killed(tmp_path / "killed", RUN)
-    checks = checks_of(sides_of([run(tmp_path / "one"), killed]))
-
-    assert broken(checks) == [fairness.VALID]
-    assert named(checks, fairness.VALID).causes[0].text.endswith(" has no verdict: the run has not ended")
-
-
 def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended() -> None:
     checks = checks_of(two(RUN, Plan(sessions=0, turns=5, refused=3)))
 
     assert broken(checks) == [fairness.TURNS]
-    assert named(checks, fairness.TURNS).texts == (
-        "200\u00a0turns",
-        "no turn",
-    )
+    assert named(checks, fairness.TURNS).texts == ("200\u00a0turns", "no turn")
     (cause,) = named(checks, fairness.TURNS).causes
     assert cause.text == "sim (other) has no turns: 3\u00a0sessions ended as connect_failed:401"
 

@@ -1,4 +1,4 @@
-"""The forest plot: what stands on which axis, which verdict beside it, and what is cut."""
+"""The figures and tables of a comparison: the forest plot, curves, interim analyses."""
 
 from __future__ import annotations
 
@@ -8,20 +8,30 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
 from reports import finding_rows
-from reports.comparisons import forest, forest_rows
+from reports.comparisons import forest, forest_rows, measuring
+from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import ForestPanel, panels
+from reports.comparisons.interim import interim_analyses
+from reports.comparisons.measuring import RatioCurve, Shift
 from reports.finding import Arm, Finding
 from reports.finding_rows import FindingRow
-from reports.page.svg import WIDE
+from reports.looks.decision import Decision
+from reports.looks.sequence import by_se, untestable
+from reports.page.svg import HALF, WIDE
 from reports.question import Stratum
-from reports.statistics.differences import Margin
-from tests.reports.comparisons.invented import comparison, finding, findings, points, ratio
+from reports.sides.side import sample_of
+from reports.statistics.arms import Arms
+from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.quantiles import quantile
+from reports.statistics.verdicts import BECAUSE_OF
+from tests.reports.comparisons.invented import comparison, decision, finding, findings, look, points, ratio
 
 NBSP = "\u00a0"
 
@@ -50,15 +60,6 @@ def xs(mark: ET.Element) -> list[float]:
     return [float(x) for x in re.findall(r"[ML](-?[\d.]+) ", mark.get("d") or "")]
 
 
-def test_each_axis_has_its_own_panel() -> None:
-    found = {p.axis: [row.name for row in p.rows] for p in panels(comparison())}
-
-    assert list(found) == ["lower", "higher", "points"]
-    assert found["higher"] == ["audio_speed mean"]
-    assert found["points"] == ["failure_rate"]
-    assert len(found["lower"]) == len(findings()) - 2
-
-
 def test_a_phone_has_the_difference_and_the_verdict_of_each_row_in_its_width() -> None:
     (found,) = [each for each in panels(comparison()) if each.axis == "lower"]
     narrow = ET.fromstring(forest.forest(found, narrow=True).svg())
@@ -73,23 +74,19 @@ def test_a_phone_has_the_difference_and_the_verdict_of_each_row_in_its_width() -
     assert len(marks(narrow, "margin")) == len(found.rows)
 
 
-@pytest.mark.parametrize("narrow", [True, False])
-def test_every_reason_is_whole_beside_its_row(narrow: bool) -> None:
-    (found,) = [each for each in panels(comparison()) if each.axis == "lower"]
-    figure = ET.fromstring(forest.forest(found, narrow=narrow).svg())
-    said = " ".join(texts(figure))
-    reasons = [row.why.replace(NBSP, " ") for row in found.rows if row.why]
-
-    assert max(map(len, reasons)) > max(forest.NARROW_LONGEST, forest.LONGEST)
-    assert [reason for reason in reasons if reason not in said] == []
-    assert float(figure.get("height") or 0) > max(float(text.get("y") or 0) for text in figure.iter("text"))
-
-
 NEAR = ratio(100, 101, 0.98, 1.02)
+
+
 SURE = finding("audio_received", 0.5, "equivalent", NEAR)
+
+
 GONE = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.inf, high=math.inf)
+
+
 FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
               arms=(Arm(3000, 300, 22), Arm(440, 44, 11)))  # fmt: skip
+
+
 NAMED = {one.question.name: one for one in findings()}
 
 
@@ -146,90 +143,6 @@ def test_a_row_says(one: Finding, said: dict[str, Any]) -> None:
     assert [told[name] for name in places] == pytest.approx([said[name] for name in places], nan_ok=True)
 
 
-def test_a_row_of_the_figure_says_its_margin_and_what_is_slower_within_it() -> None:
-    figure = drawn(panel(finding("ttfa", 0.95, "equivalent", ratio(1790, 1980, 1.05, 1.17))))
-
-    assert {"margin 20 %", "slower, within 20 %"} <= set(texts(figure))
-
-
-def test_a_bar_beyond_the_line_that_holm_holds_back_says_holm() -> None:
-    verdicts = {row.name: row.verdict for row in rows(*findings())}
-
-    assert verdicts["response_total p50"] == "? inconclusive (Holm)"
-    assert verdicts["ttfa p90"] == "? inconclusive"
-    assert "(Holm)" in forest.reading(panels(comparison()))
-
-
-def test_a_quantile_among_failed_turns_has_no_dot_and_an_arrow() -> None:
-    (endless,) = [one for one in findings() if one.question.metric == "input_transcript"]
-    figure = drawn(panel(endless))
-
-    assert rows(endless)[0].measured.replace(NBSP, " ") == "600 → ∞"
-    assert rows(endless)[0].told.replace(NBSP, " ") == "∞ (from +22 %, no upper bound)"
-    assert len(marks(figure, "arrow")) == 1
-    assert not marks(figure, "dotv")
-
-
-def test_a_figure_that_an_arm_lacks_has_no_bar() -> None:
-    (missing,) = [one for one in findings() if one.difference is None]
-    figure = drawn(panel(findings()[0], missing))
-
-    assert len(marks(figure, "dotv")) == 1
-    assert "n/a" in texts(figure)
-
-
-def test_an_advisory_figure_of_few_turns_is_cut_and_crushes_no_other() -> None:
-    tail = next(one for one in findings() if one.question.p == 0.99)
-    alone, beside = drawn(panel(findings()[0])), drawn(panel(findings()[0], tail))
-    width = [max(xs(marks(figure, "ci")[0])) - min(xs(marks(figure, "ci")[0])) for figure in (alone, beside)]
-
-    assert width[1] > width[0] / 2
-    assert len(marks(beside, "arrow")) == 2
-
-
-def test_the_margin_line_lies_on_the_bad_side() -> None:
-    speed = next(one for one in findings() if one.question.metric == "audio_speed")
-    for found, sign in ((panel(findings()[0]), 1), (panel(speed), -1)):
-        figure = drawn(found)
-        same = next(x for mark in marks(figure, "zero") for x in xs(mark))
-        edge = next(x for mark in marks(figure, "marginline") for x in xs(mark))
-        assert (edge - same) * sign > 0
-        said = texts(figure)
-        assert ("← worse" in said) == (sign < 0)
-
-
-def test_every_verdict_stands_beside_its_bar_with_glyph_and_word() -> None:
-    figure = drawn(panels(comparison())[0])
-
-    assert {"✕ regressed", "≈ equivalent", "+ improved", "? inconclusive", "? inconclusive (Holm)"} <= set(
-        texts(figure)
-    )
-    assert len(marks(figure, "margin")) == len(panels(comparison())[0].rows)
-
-
-def test_several_candidates_are_groups_with_their_names() -> None:
-    found = panels(comparison("gateway", "canary"))[0]
-    said = texts(drawn(found))
-
-    assert said.index("◆ gateway") < said.index("▲ canary")
-    assert [row.candidate for row in found.rows] == sorted([row.candidate for row in found.rows], reverse=True)
-    assert "◆ gateway" not in texts(drawn(panels(comparison())[0]))
-
-
-def test_the_drawing_is_labelled_with_every_row() -> None:
-    label = drawn(panels(comparison())[0]).get("aria-label") or ""
-
-    for row in panels(comparison())[0].rows:
-        assert f"{row.name}: {row.told}" in label
-
-
-def test_a_definition_is_one_hover_away() -> None:
-    figure = drawn(panels(comparison())[0])
-    titles = [mark.text or "" for mark in figure.iter("title")]
-
-    assert any(title.startswith("Time to first audio delta") for title in titles)
-
-
 def test_another_level_changes_every_word_of_it() -> None:
     made = comparison()
     found = panels(replace(made, method=structs.replace(made.method, confidence=0.99)))
@@ -269,6 +182,101 @@ def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> Non
     assert len(marks(figure, "tick")) >= 2
 
 
-def test_arrows_are_explained_where_there_are_any() -> None:
-    assert "An arrow" in forest.reading(panels(comparison()))
-    assert "An arrow" not in forest.reading(panels(comparison(findings=(findings()[0],))))
+def shift_in(made: Comparison) -> Shift:
+    """The shift of a comparison that has one."""
+    assert made.shift is not None
+    return made.shift
+
+
+def test_the_first_gated_quantile_says_what_is_drawn() -> None:
+    rate, tail = findings()[2], findings()[4]
+
+    question = measuring.main_question((rate, findings()[0]))
+    assert question is not None
+    assert (question.metric, question.p) == ("ttfa", 0.95)
+    assert measuring.main_question((tail,)) == tail.question
+    assert measuring.main_question((rate,)) is None
+
+
+@given(st.integers(1, 10_000_000))
+def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
+    ps = measuring.grid(n, (0.5, 0.95))
+
+    assert bool(ps) == (n >= 40)
+    assert all(n * (1 - p) >= 20 - 1e-6 for p in ps)
+    assert list(ps) == sorted(set(ps))
+    assert len(ps) <= 24
+    if n >= 400:
+        assert {0.5, 0.95} <= set(ps)
+
+
+def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
+    made = comparison()
+    (drawn,) = shift_in(made).ratios
+    base, cand = (sample_of(side, shift_in(made).question) for side in made.sides)
+
+    for p, difference in zip(drawn.ps, drawn.differences, strict=True):
+        assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
+        assert difference.low <= difference.d <= difference.high
+    alone = quantile_differences(
+        Arms(base, cand, (60, 60), paired=True), [(0.5, Margin())], "lower", Inference(draws=4000, seed=1)
+    )[0]
+    middle = drawn.at(0.5)
+    assert middle is not None
+    assert middle.low == pytest.approx(alone.low, abs=0.03)
+    assert middle.high == pytest.approx(alone.high, abs=0.03)
+
+
+def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", colour: int = 1) -> RatioCurve:
+    ps = tuple(np.linspace(0.5, 0.9, len(differences)))
+    found = tuple(replace(ratio(1, 1, 1, 1), d=d, low=d - low, high=d + low) for d in differences)
+    return RatioCurve(candidate, colour, tuple(map(float, ps)), found)
+
+
+@given(found=st.lists(st.floats(-4, 4) | st.sampled_from([math.inf, -math.inf, math.nan]), min_size=2, max_size=24))
+def test_any_differences_can_be_drawn(found: list[float]) -> None:
+    plot = forest.by_percentile([made_of(*found)], "ttfa")
+    figure = ET.fromstring(plot.svg())
+
+    assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
+    assert plot.stops is not None
+    assert len(plot.stops["x"]) == len(found)  # type: ignore[arg-type]
+    assert "same" in [mark.text for mark in figure.iter("text")]
+    for mark in figure.iter():
+        if mark.get("class", "").startswith(("curve", "band")):
+            places = [(float(x), float(y)) for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", mark.get("d") or "")]
+            assert all(0 <= x <= HALF and plot.y1 - 0.1 <= y <= plot.y0 + 0.1 for x, y in places)
+
+
+def test_the_readout_names_ends_that_have_no_number() -> None:
+    endless = replace(ratio(1, 1, 1, 1), d=math.inf, low=0.2, high=math.inf)
+
+    assert forest.spoken(endless).replace(NBSP, " ") == "failed (from +22 %, no upper bound)"
+    assert forest.spoken(replace(endless, d=math.nan)) == "failed in both"
+
+
+def cells(made: Decision) -> list[list[str]]:
+    """The texts of the table, a row for each analysis."""
+    table = interim_analyses(made)
+    assert table is not None
+    return [[f"{cell.text} {cell.below}".strip().replace(NBSP, " ") for cell in row.cells] for row in table.rows]
+
+
+def test_the_bounds_are_those_that_decide_and_few_pairs_widen_them() -> None:
+    """At c = 1.645 and many degrees of freedom they are those of one test at 5 %: ln 1.35 ∓ 0.164."""
+    rate = by_se(0.0, -0.01, 0.01, 49.0)
+    many, few = (
+        cells(decision(looks=(look(0, by_se(0.3, 0.2, 0.1, df), rate, c=1.6449), look(1), look(2))))[0][2]
+        for df in (1e9, 5.0)
+    )
+
+    assert many == "+35 % (+15 to +59 %)"
+    assert few == "+35 % (+10 to +65 %)"
+
+
+def test_an_analysis_without_an_estimate_has_a_dash() -> None:
+    absent, untested = untestable(BECAUSE_OF["drift"]), untestable(BECAUSE_OF["drift"], 0.3)
+    made = decision(looks=(look(0, absent, look(0).seen[1]), look(1, untested, look(1).seen[1]), look(2)))
+
+    assert [row[2] for row in cells(made)][:2] == ["–", "–"]
+    assert interim_analyses(decision(looks=())) is None

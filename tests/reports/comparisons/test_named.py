@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from bench.cli.verdicts import check
 from bench.errors import UsageError
 from reports.sides.side import folder_of, sides_of
-from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, run
 from tests.reports.synthetic import Plan
 
@@ -27,13 +26,6 @@ def test_the_first_one_named_is_the_baseline_and_a_run_is_read_once(tmp_path: Pa
 
     assert (first.name, second.name) == ("east", "west")
     assert first.run is second.run
-
-
-def test_sides_of_the_same_label_and_folder_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
-    sides = sides_of([run(tmp_path / name / "night", SMALL, run_id=name) for name in ("x", "y")])
-
-    assert len({side.label for side in sides}) == 2
-    assert all(str(tmp_path.resolve()) in side.label for side in sides)
 
 
 def test_only_sides_of_the_same_label_get_a_folder(tmp_path: Path) -> None:
@@ -70,12 +62,6 @@ def test_a_run_without_any_name_of_a_target_is_a_side(tmp_path: Path) -> None:
     empty = run(tmp_path / "nothing", Plan(sessions=0), targets=[])
 
     assert [side.label for side in sides_of([run(tmp_path / "a", SMALL), empty])] == ["sim", "nothing"]
-
-
-def test_a_killed_run_is_a_side(tmp_path: Path) -> None:
-    killed = synthetic.write_killed(tmp_path / "killed", SMALL)
-
-    assert [side.name for side in sides_of([killed, run(tmp_path / "a", SMALL)])] == ["sim", "sim"]
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

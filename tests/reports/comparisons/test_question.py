@@ -11,10 +11,8 @@ from reports.runs import load_for_report
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, among, sample_of, sides_of, targets_of
 from reports.statistics.differences import Margin
-from reports.wording.verdicts import margin
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.edited import edit
-from tests.reports.forms import comparison_html
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
@@ -32,11 +30,6 @@ def test_margins_are_those_of_the_quantile_or_the_next_higher_one() -> None:
         0.3,
         0.3,
     ]
-
-
-def test_of_what_more_is_better_so_much_less_is_accepted() -> None:
-    """It was so much as a ratio, and a margin that the page of comparisons calls 10 % was printed as 9.09 %."""
-    assert margin(margin_of(0.5, "audio_speed"), "audio_speed") == margin(margin_of(0.5), "ttfa") == "10\u00a0%"
 
 
 def test_figures_have_names() -> None:
@@ -140,12 +133,6 @@ def test_a_step_has_the_origins_of_its_own_turns() -> None:
     assert by_stratum(asked, sides) == [asked]
 
 
-def test_sides_without_turns_are_asked_for_what_they_lack() -> None:
-    asked = default_questions(two(Plan(sessions=0)))
-
-    assert [one.name for one in asked] == ["ttfa p50", "ttfa p95", "failure_rate"]
-
-
 PLAIN, CALLS = Stratum(), Stratum(turn_type="function_calls")
 
 
@@ -239,12 +226,3 @@ def test_a_step_of_two_traits_is_asked_for_by_its_label(tmp_path: Path) -> None:
     apart = by_stratum(step, [side])
     assert {one.stratum for one in apart} == {PLAIN, CALLS}
     assert sum(sample_of(side, one).n for one in apart) == sample_of(side, step).n == 40
-
-
-def test_the_page_says_what_the_compared_turns_count_from(tmp_path: Path) -> None:
-    run(tmp_path, PAIRED)
-    with_traits(tmp_path, 3)
-    shown = comparison_html(quick(sides_of([tmp_path]))).replace("\u00a0", " ")
-
-    assert " from end of speech. Shaded" in shown
-    assert "with function calls, not gated" in shown

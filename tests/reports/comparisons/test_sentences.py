@@ -10,7 +10,7 @@ import pytest
 
 from reports import finding_sentences
 from reports.comparisons import sentences
-from reports.comparisons.comparison import Comparison, Method
+from reports.comparisons.comparison import Comparison
 from reports.finding import Finding
 from reports.sides.fairness import FairnessCheck
 from reports.statistics.differences import Difference, Margin
@@ -245,15 +245,6 @@ def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
 
     assert said(sentences.comparison_headline(found)) == headline
     assert sentences.comparison_second(found) == "Run it again."
-
-
-def test_what_was_assumed_is_said_only_where_it_was() -> None:
-    sure = primary("ttfa", 0.95, "regressed", WORSE)
-    assumed = Finding(**(vars(sure) | {"verdict": Verdict("regressed", provisional=True)}))
-
-    assert sentences.assumption(of(sure)) == ""
-    found = of(assumed, method=Method("sessions", 60, 10, 7, 0.95, 1, 0.05))
-    assert "a spread of 5 % of latencies and 30 % of rates was assumed" in said(sentences.assumption(found))
 
 
 def test_every_finding_has_a_sentence_whatever_its_numbers() -> None:

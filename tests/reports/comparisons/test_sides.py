@@ -1,7 +1,8 @@
-"""Samples of the sides, and what their clusters are."""
+"""Samples of the sides, what their clusters are, and sides that played other shares of the same steps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,29 +12,32 @@ import pytest
 
 import reports
 from bench.metrics import is_throttled
+from reports.comparisons.measuring import measured
 from reports.question import Question, Stratum, margin_of
 from reports.runs import load_for_report
+from reports.sides.fairness import checks_of, notices_on
+from reports.sides.mix import arms_of, changed_shares
 from reports.sides.side import Side, counts_of, sample_of, sides_of, targets_of, totals_of
-from reports.statistics.differences import Margin
+from reports.statistics.differences import Inference, Margin
 from reports.summary.summary import summarise
-from tests.reports import synthetic
-from tests.reports.comparisons.build import PAIRED, RUN, run, targets
+from tests.reports.comparisons.build import DRAWS, PAIRED, RUN, quick, run, targets, two
 from tests.reports.edited import edit
-from tests.reports.synthetic import Plan
+from tests.reports.synthetic import STEPS, Plan
 
 FAILURES = Question("failure_rate", "rate", Margin(points=0.01))
+
+
 FAILING = Plan(sessions=12, turns=5, failed=0.2)
+
+
 REFUSED = Plan(sessions=20, turns=5, refused=3)
+
+
 MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), failed=0.1)
 
 
 def asks(metric: str = "ttfa", p: float = 0.95, **more: Any) -> Question:
     return Question(metric, "quantile", margin_of(p), p, **more)
-
-
-def by_target(side: Side, column: str) -> np.ndarray:
-    frame = side.run.turns
-    return np.sort(frame.loc[(frame["target"] == side.name).to_numpy(), column].dropna().to_numpy())
 
 
 @pytest.mark.parametrize("plan", [replace(FAILING, failed=0.0), FAILING])
@@ -103,13 +107,6 @@ def test_a_run_that_was_not_interleaved_has_sessions_as_clusters() -> None:
     assert east.clusters.count == 40
 
 
-def test_sides_of_several_runs_have_sessions_as_clusters(tmp_path: Path) -> None:
-    folder = run(tmp_path / "a", PAIRED)
-    sides = sides_of([f"{folder}:west", f"{folder}:east", run(tmp_path / "b")])
-
-    assert [side.paired for side in sides] == [False] * 3
-
-
 def test_warm_up_is_left_out() -> None:
     side = targets(Plan(sessions=40, turns=5, warmup_s=10))[0]
     warm = int((side.run.sessions["phase"] == "warmup").sum())
@@ -143,14 +140,6 @@ def test_turns_of_several_origins_are_asked_for_apart() -> None:
 
     assert all(part.n for part in parts)
     assert sum(part.n for part in parts) == sample_of(side, asks()).n == sum(side.begun.values())
-
-
-def test_a_step_is_asked_for_alone() -> None:
-    side = targets(FAILING)[0]
-    parts = [sample_of(side, asks(step=step)).n for step in synthetic.STEPS]
-
-    assert parts == [12] * 5
-    assert sample_of(side, asks(step="no such step")).n == 0
 
 
 def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:
@@ -212,16 +201,6 @@ def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
     assert not side.run.sessions["start_ns"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize("plan", [Plan(sessions=0), Plan(sessions=0, refused=3)])
-def test_a_side_without_turns_has_empty_samples(plan: Plan) -> None:
-    side = targets(plan)[0]
-
-    assert sample_of(side, asks()).n == 0
-    assert not any(side.begun.values())
-    assert not side.has(asks())
-    assert counts_of(side, FAILURES)[1].sum() == plan.refused * plan.turns
-
-
 def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=4, targets=("west",)), targets=[{"name": "west"}, {"name": "silent"}])
     silent = sides_of([folder])[1]
@@ -230,8 +209,74 @@ def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
     assert counts_of(silent, FAILURES)[1].sum() == 0
 
 
-def test_the_turns_of_a_killed_run_are_those_that_were_written(tmp_path: Path) -> None:
-    killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=20, turns=5))
-    (side,) = targets_of(load_for_report(killed))
+MIXED_OF_MIXES = Plan(sessions=150, turns=10, mix=(0.0, 0.0, 0.4, 0.0, 0.6), failed=0.01)
 
-    assert sample_of(side, asks()).n == len(reports.load(killed).turns) > 0
+
+MORE_SLOW = replace(MIXED_OF_MIXES, mix=(0.0, 0.0, 0.6, 0.0, 0.4), seed=8)
+
+
+P50 = Question("ttfa", "quantile", Margin(ratio=0.1), 0.5)
+
+
+def test_a_candidate_with_more_of_a_slow_step_has_not_regressed() -> None:
+    base, cand = two(MIXED_OF_MIXES, MORE_SLOW)
+    (found,) = measured(base, cand, [P50], Inference(draws=DRAWS))
+    assert found.difference is not None
+
+    plain = sample_of(cand, P50)
+    assert plain.succeeded[plain.n // 2] > 1.15 * found.difference.baseline
+    assert abs(found.difference.d) < 0.05
+    assert found.difference.low < 0 < found.difference.high
+
+
+def test_the_shares_of_steps_are_stated() -> None:
+    sides = two(MIXED_OF_MIXES, MORE_SLOW)
+    step, checks = STEPS[2], checks_of(sides)
+
+    assert [check.name for check in checks if check.name.startswith("same")] == ["same scripts"]
+    assert next(check.texts for check in checks if check.name == "shares of steps") == (
+        f"{step} 40.1\u00a0%",
+        f"{step} 62.3\u00a0%",
+    )
+    (notice,) = (notice for notice in notices_on(sides) if "shares" in notice)
+    assert notice.startswith(
+        f"The shares of steps differ: {step} is 40.1\u00a0% of the turns of sim (one) and 62.3\u00a0% of those of sim "
+        "(other)."
+    )
+    assert notice in quick(sides).notices
+
+
+def test_shares_that_differ_by_chance_are_weighted_and_not_stated() -> None:
+    base, cand = two(MIXED_OF_MIXES, replace(MIXED_OF_MIXES, seed=11))
+
+    assert changed_shares(base, cand) == []
+    assert arms_of(base, cand, P50, (sample_of(base, P50), sample_of(cand, P50))).steps is not None
+
+
+@pytest.mark.parametrize("made", [two, targets, lambda: two(Plan(sessions=60, turns=3, refused=4))])
+def test_the_same_steps_in_turn_are_not_weighted(made: Callable[[], tuple[Side, ...]]) -> None:
+    base, cand = made()
+
+    assert arms_of(base, cand, P50, (sample_of(base, P50), sample_of(cand, P50))).steps is None
+    assert changed_shares(base, cand) == []
+
+
+def test_a_question_about_one_step_and_one_of_sessions_have_no_shares() -> None:
+    base, cand = two(MIXED_OF_MIXES, MORE_SLOW)
+
+    for question in (replace(P50, step=STEPS[2]), replace(P50, metric="session_ready")):
+        samples = sample_of(base, question), sample_of(cand, question)
+        assert arms_of(base, cand, question, samples).steps is None
+
+
+def test_the_steps_stand_beside_their_values() -> None:
+    """Of a script with other latencies for each step, the values of a step are those of its own sample."""
+    base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
+    samples = sample_of(base, P50), sample_of(cand, P50)
+    arms = arms_of(base, cand, P50, samples)
+    assert arms.steps is not None
+
+    for side, sample, steps in zip((base, cand), samples, arms.steps, strict=True):
+        of_step = sample_of(side, replace(P50, step=STEPS[2]))
+        slow = steps[sample.values == of_step.values[0]][0]
+        assert sample.values[steps == slow].tolist() == of_step.values.tolist()

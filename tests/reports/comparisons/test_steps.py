@@ -109,13 +109,3 @@ def test_two_runs_and_scripts_of_one_step_have_neither() -> None:
         assert found.steps == ()
         assert not any(one.question.kind == "centre" for one in found.findings)
         assert "worst step" not in comparison_text(found)
-
-
-def test_with_many_failures_the_centre_is_not_known() -> None:
-    found = centre_of(quick(targets(replace(TWO, failed=0.3))))
-
-    assert (found.difference, found.verdict.word) == (None, "inconclusive")
-
-
-def test_the_same_run_gives_the_same_steps() -> None:
-    assert quick(targets(TWO)).steps == plain().steps

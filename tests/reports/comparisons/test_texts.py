@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
-from reports.comparisons.outputs import comparison_essentials, comparison_json, comparison_text
+from reports.comparisons.outputs import comparison_json, comparison_text
 from reports.finding import RESULT_OF_STATUS
 from reports.numbers import NBSP
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import sides_of
-from reports.statistics.verdicts import Word
 from reports.wording.validity import Cause
 from reports.wording.verdicts import figure
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, ratio
-from tests.reports.forms import comparison_html, comparison_markdown
+from tests.reports.forms import comparison_markdown
 from tests.reports.synthetic import Plan
 
 THROTTLED = Cause("throttled", "gateway: 2.1 % was throttled", "lower the load")
@@ -72,74 +69,12 @@ def test_lines_are_no_longer_than_the_terminal(many: list[Comparison], width: in
             assert len(line) <= width
 
 
-def test_the_terminal_has_the_verdict_first_then_the_badges_then_the_table() -> None:
-    lines = comparison_text(comparison("gateway")).splitlines()
-
-    assert lines[0].startswith("gateway regressed: ")
-    badges = next(line for line in lines if "✕ REGRESSED" in line)
-    assert "✓ VALID" in badges
-    assert "◇ SIMULATED" in badges
-    row = next(line for line in lines if line.startswith("  ttfa p95"))
-    assert " ".join(row.split()) == "ttfa p95 1,600 ms 2,640 ms +65 % (+47 to +87 %) ✕ regressed"
-
-
-def test_gated_figures_stand_before_the_others() -> None:
-    lines = comparison_text(comparison("gateway")).splitlines()
-    apart = lines.index("secondary")
-
-    assert lines.index(next(line for line in lines if "failure_rate" in line and "✓" in line)) < apart
-    assert apart < lines.index(next(line for line in lines if line.startswith("  connect_total p50")))
-
-
-def test_of_several_candidates_the_worst_table_comes_first() -> None:
-    def one(name: str, word: Word, more: float) -> Any:
-        return finding(
-            "ttfa", 0.95, word, ratio(1000, 1000 * more, more - 0.02, more + 0.02), primary=True, candidate=name
-        )
-
-    found = comparison(
-        "fine", "bad", findings=(one("fine", "equivalent", 1.0), one("bad", "regressed", 1.5)), checks=()
-    )
-    heads = [line for line in comparison_text(found).splitlines() if " against " in line]
-
-    assert heads == ["▲ bad against ● direct", "◆ fine against ● direct"]
-
-
-def test_an_invalid_comparison_is_loud_and_gives_no_verdict() -> None:
-    found = comparison("gateway", checks=(UNFAIR,))
-    text = comparison_text(found)
-
-    assert text.startswith("Do not use these results: gateway: 2.1 % was throttled")
-    assert "✕ INVALID COMPARISON" in text
-    assert "✕ REGRESSED" not in text
-    assert "not fair        ✕ throttled turns, limit 1 %" in text
-    assert "Lower the load." in text
-    assert text.count("2.1 %") == 1
-    assert not any(word in text for word in ("? inconclusive", "✓ not regressed", "about 260 more"))
-    assert "– not evaluated" in text
-    assert comparison_essentials(found).startswith("✕ INVALID COMPARISON · ")
-
-
 def test_colour_is_there_where_it_is_wanted_and_changes_no_letter() -> None:
     found = comparison("gateway")
     inked = comparison_text(found, colour=True)
 
     assert "\x1b[" in inked
     assert re.sub(r"\x1b\[\d+m", "", inked) == comparison_text(found)
-
-
-def test_the_last_line_names_all_sides() -> None:
-    assert (
-        comparison_essentials(comparison("gateway")) == "✕ REGRESSED · ✓ VALID · ◇ SIMULATED · gateway against direct"
-    )
-
-
-def test_two_runs_are_marked_provisional() -> None:
-    found = quick(two())
-
-    assert "PROVISIONAL" in comparison_text(found)
-    assert "PROVISIONAL" in comparison_essentials(found)
-    assert "Provisional: two runs" in comparison_markdown(found)
 
 
 def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> None:
@@ -153,33 +88,6 @@ def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> Non
     assert len(table) == 10
     assert "✕ regressed" in table[0]
     assert any("3 more primary metrics" in line for line in lines)
-
-
-def test_a_comment_folds_all_but_the_gated_figures() -> None:
-    text = comparison_markdown(comparison("gateway"))
-    before = text[: text.index("<details>")]
-
-    assert "| ttfa p95 |" in before
-    assert "connect\\_total" not in before
-    assert text.count("<details") == text.count("</details>") == 2
-    assert "**◇ SIMULATED**" in before
-
-
-def test_labels_are_anyones_and_break_no_table() -> None:
-    text = comparison_markdown(comparison("a|b<i>*c*"))
-
-    assert "<i>" not in text
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert all("a|b" not in line for line in rows)
-
-
-def test_an_unfair_comment_strikes_its_figures() -> None:
-    text = comparison_markdown(comparison("gateway", checks=(UNFAIR,)))
-
-    assert text.startswith("### ✕ Do not use these results: gateway: 2.1 % was throttled")
-    assert "✕ INVALID COMPARISON" in text
-    assert "~~2,640 ms~~" in text
-    assert "**What to do:** Lower the load." in text
 
 
 def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
@@ -207,13 +115,3 @@ def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many:
         names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
         assert len(names) == 8  # p50 and p95 of two origins on two candidates
         assert len(set(names)) == 4
-
-
-def test_the_heads_of_a_comparison_tell_the_labels_of_its_runs(tmp_path: Path) -> None:
-    plan = Plan(sessions=30, turns=4)
-    made = [run(tmp_path / name, plan, labels={"commit": name}) for name in ("1a2b3c", "4d5e6f")]
-    told = quick(sides_of(made), questions=[finding("ttfa", 0.5, "equivalent", None).question])
-
-    assert "of              voice_turns (commit 1a2b3c) and voice_turns (commit 4d5e6f)" in comparison_text(told)
-    assert "voice\\_turns (commit 1a2b3c) and" in comparison_markdown(told)
-    assert "voice_turns (commit 1a2b3c) and" in comparison_html(told)

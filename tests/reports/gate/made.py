@@ -57,6 +57,14 @@ def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
         return [baseline_of(side) for side in sides(plan, run_id=name, **json.loads(document))]
 
 
+def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -> Path:
+    """So many runs stored, whose medians lie `step` apart (as a share)."""
+    for number in range(count):
+        other = replace(plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2)))
+        stored(folder / "baselines", f"made-{number}", other)
+    return folder / "baselines"
+
+
 def slowed(folder: Path, later: float) -> Path:
     """The run, whose turns wait so many times as long from its middle on."""
     path = folder / "turns.parquet"

@@ -16,7 +16,6 @@ from bench.cli.schemas import schemas
 from bench.errors import UsageError
 from reports.gate.baselines import (
     PS,
-    as_text,
     baseline_of,
     describe_baselines,
     list_baselines,
@@ -24,10 +23,8 @@ from reports.gate.baselines import (
     safe,
     save,
 )
-from reports.runs import load_for_report
-from reports.sides.side import targets_of
 from reports.sides.workload import allowed, conditions_of, differing_conditions
-from tests.reports.gate.made import ENOUGH, read, run, sides, stored
+from tests.reports.gate.made import ENOUGH, read, sides, stored
 from tests.reports.synthetic import Plan
 
 
@@ -56,23 +53,11 @@ def test_it_holds_quantiles_with_their_error_and_rates() -> None:
     assert {row.metric for row in stored.quantiles} >= {"ttfa", "connect_total", "voice_to_voice"}
 
 
-def test_labels_are_stored_and_shown(tmp_path: Path) -> None:
-    stored(tmp_path / "baselines", "r1", labels={"commit": "1a2b3c"})
-    assert "  commit 1a2b3c" in describe_baselines(read_baselines(tmp_path / "baselines"))
-
-
 def test_turns_of_several_origins_are_stored_apart() -> None:
     (side,) = sides(Plan(kinds=("vad", "manual")))
     rows = [row.measured_from for row in baseline_of(side).quantiles if row.metric == "ttfa"]
 
     assert sorted(rows) == ["request_sent", "speech_end"]
-
-
-def test_the_same_run_is_stored_alike(tmp_path: Path) -> None:
-    folder = run(tmp_path, Plan())
-    one, other = (targets_of(load_for_report(folder)) for _ in range(2))
-
-    assert [as_text(baseline_of(side)) for side in one] == [as_text(baseline_of(side)) for side in other]
 
 
 @pytest.mark.parametrize(

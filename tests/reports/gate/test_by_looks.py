@@ -1,4 +1,4 @@
-"""A run that was ended by its looks is checked by them: verdicts, what may be asked of it, what is said."""
+"""Runs that interim analyses ended; thresholds on turns of several instants; assumptions that a run does not meet."""
 
 from __future__ import annotations
 
@@ -11,40 +11,27 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from reports.gate.check import check_of
-from reports.gate.items import Checked
-from reports.gate.outputs import check_data, check_text
+from reports.gate.by_limit import limit_results
+from reports.gate.check import broken_by_chance, check_of, unequal_lengths
+from reports.gate.items import Checked, Item
 from reports.looks.decide import decision_of
 from reports.looks.decision import decision_data
 from reports.runs import RunFrames
 from tests.reports.gate import made
+from tests.reports.gate.made import sides, thresholds
+from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
+from tests.reports.statistics.unequal import heavy, sampled
 
 SMALL = replace(made.PAIRED, sessions=240, failed=0.005)
-LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failure_rate": ["rate<+10pt"]}
-TIGHT = {"ttfa": ["p(50)<+0.1%"]}
-UNDECIDED = {"ttfa": ["p(50)<+12%"]}
 
 
-def planned(gates: dict[str, list[str]], looks: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
-    plan = {
-        "pairs": looks[-1],
-        "analyses": looks,
-        "primary_metrics": gates,
-        "alpha": 0.05,
-        "spending": "a t^2",
-        "bootstrap_samples": 100,
-    }
-    return made.read(SMALL, sequential_plan=plan, **document)
-
-
-@pytest.fixture(scope="module")
-def regressed() -> Checked:
-    return check_of(planned(TIGHT))
+def looked_at(gates: dict[str, list[str]], looks: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
+    return made.read(SMALL, sequential_plan=planned(gates, looks, bootstrap_samples=100), **document)
 
 
 @pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
 def test_a_run_of_looks_is_checked_by_its_looks(gates: dict[str, list[str]], status: int) -> None:
-    decision, found = decision_of(planned(gates)), check_of(planned(gates))
+    decision, found = decision_of(looked_at(gates)), check_of(looked_at(gates))
 
     assert found.exit_status == decision.exit_status == status
     assert [(item.verdict or item.result) for item in found.thresholds] == [
@@ -58,19 +45,9 @@ def test_a_run_of_looks_is_checked_by_its_looks(gates: dict[str, list[str]], sta
         assert (item.analysis, item.sessions) == (gate["analysis"], gate["pairs"])
 
 
-def test_it_says_at_which_look_it_stopped(regressed: Checked) -> None:
-    text = " ".join(check_text(regressed, 200).split())
-
-    assert (
-        "against before, in the same run, by its interim analyses: stopped at interim analysis 2 of 3, 80 pairs" in text
-    )
-    assert "40 whole pairs ended after that analysis; the verdict excludes them" in text
-    assert "corrected +" in text
-
-
 def test_limits_are_held_against_the_whole_run_beside_the_looks() -> None:
     limits = made.thresholds("ttfa: p(50)<1", "ttfa: p(50)<+60%", "failure_rate: rate<+10pt", "ttfa: p(95)<+90%")
-    found = check_of(planned(LOOSE), limits)
+    found = check_of(looked_at(LOOSE), limits)
 
     assert found.exit_status == 1
     assert {(item.verdict or item.result) for item in found.thresholds if item.relative} == {"not_regressed"}
@@ -78,7 +55,7 @@ def test_limits_are_held_against_the_whole_run_beside_the_looks() -> None:
 
 
 def test_the_gates_of_the_plan_may_name_the_candidate() -> None:
-    found = check_of(planned(TIGHT), made.thresholds("ttfa{target:after}: p(50)<+0.1%"))
+    found = check_of(looked_at(TIGHT), made.thresholds("ttfa{target:after}: p(50)<+0.1%"))
 
     assert found.exit_status == 1
 
@@ -98,7 +75,7 @@ def test_the_gates_of_the_plan_may_name_the_candidate() -> None:
     ],
 )
 def test_other_margins_than_the_planned_ones_are_refused(asked: tuple[str, ...], said: str) -> None:
-    run = planned(LOOSE)
+    run = looked_at(LOOSE)
     with pytest.raises(UsageError, match=re.escape(said)) as raised:
         check_of(run, made.thresholds(*asked))
     assert "leave --thresholds out" in str(raised.value)
@@ -106,19 +83,19 @@ def test_other_margins_than_the_planned_ones_are_refused(asked: tuple[str, ...],
 
 def test_the_candidate_is_no_baseline_of_the_looks() -> None:
     with pytest.raises(UsageError, match=r"before is the baseline of the interim analyses of .*, not after"):
-        check_of(planned(LOOSE), baseline="after")
+        check_of(looked_at(LOOSE), baseline="after")
 
 
 def test_another_run_as_the_baseline_is_compared_as_ever(tmp_path: Path) -> None:
     other = made.run(tmp_path / "other", SMALL)
-    found = check_of(planned(TIGHT), made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
+    found = check_of(looked_at(TIGHT), made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
 
     assert found.baseline == "before of other"
     assert [item.analysis for item in found.thresholds] == [None, None]
 
 
 def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
-    found = check_of(planned(LOOSE, looks=(400,)))
+    found = check_of(looked_at(LOOSE, looks=(400,)))
 
     assert found.exit_status == 3
     assert {(item.verdict or item.result) for item in found.thresholds} == {"inconclusive"}
@@ -126,20 +103,91 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
     assert "there was none" in found.baseline
 
 
-def test_an_invalid_run_has_no_verdict_by_its_looks_either() -> None:
-    found = check_of(planned(LOOSE, validity={"status": "invalid"}))
-
-    assert found.exit_status == 4
-
-
 def test_a_gate_without_a_value_is_no_data() -> None:
-    found = check_of(planned({"ttfa{step:ghost}": ["p(50)<+20%"]}))
+    found = check_of(looked_at({"ttfa{step:ghost}": ["p(50)<+20%"]}))
 
     assert (found.exit_status, (found.thresholds[0].verdict or found.thresholds[0].result)) == (4, "not_evaluated")
 
 
-def test_the_file_for_programs_has_the_look(regressed: Checked) -> None:
-    data = check_data(regressed)
+MIXED = replace(made.PAIRED, targets=("only",), paired=False, kinds=("vad", "manual"))
 
-    assert (data["exit_status"], data["thresholds"][0]["analysis"]) == (1, 2)
-    assert 0 < data["thresholds"][0]["corrected"] < 1
+
+NOTE = "ttfa: med<5s is tested from request sent and from end of speech; add {measured_from:request_sent} to test one "
+
+
+def checked(*limits: str) -> Checked:
+    return check_of(made.read(MIXED), made.thresholds(*limits))
+
+
+def test_a_threshold_on_turns_of_both_instants_says_that_it_is_tested_for_each() -> None:
+    found = checked("ttfa: med<5s")
+
+    assert [item.title for item in found.thresholds] == ["ttfa p50 from end of speech", "ttfa p50 from request sent"]
+    assert any(notice.startswith(NOTE) for notice in found.notices)
+
+
+@pytest.mark.parametrize("instant", ["request_sent", "speech_end"])
+def test_a_threshold_that_names_an_instant_is_tested_for_that_alone(instant: str) -> None:
+    found = checked(f"ttfa{{measured_from:{instant}}}: med<5s")
+
+    assert [item.title for item in found.thresholds] == [
+        f"ttfa p50 from {instant.replace('_', ' ').replace('speech end', 'end of speech')}"
+    ]
+    assert not any("is tested" in notice for notice in found.notices)
+
+
+def test_an_instant_that_no_turn_counts_from_is_no_data() -> None:
+    vad = check_of(
+        made.read(replace(MIXED, kinds=("vad",))), made.thresholds("ttfa{measured_from:request_sent}: med<5s")
+    )
+
+    assert [(item.verdict or item.result) for item in vad.thresholds] == ["not_evaluated"]
+
+
+KEPT = Item(
+    "ttfa: p(95)<900",
+    "ttfa p95",
+    "sim",
+    "ms",
+    "pass",
+    None,
+    800.0,
+    780.0,
+    820.0,
+    limit=900.0,
+    sessions=60,
+    effective_sessions=60.0,
+)
+
+
+def test_sessions_of_unequal_length_are_said_beside_the_verdicts_on_them() -> None:
+    (notice,) = unequal_lengths(
+        [replace(KEPT, effective_sessions=26.2), KEPT, replace(KEPT, title="ttfa p50", effective_sessions=None)]
+    )
+
+    assert notice.startswith(
+        "Sessions of unequal length count as fewer: 60 sessions of unequal length count as 26 for ttfa p95."
+    )
+    assert list(unequal_lengths([replace(KEPT, effective_sessions=58.0)])) == []
+
+
+def test_of_several_limits_of_which_one_is_broken_it_is_said_how_often_chance_breaks_one() -> None:
+    broken = replace(KEPT, result="fail")
+
+    assert "Each of the 4 limits" in (notice := next(iter(broken_by_chance([broken, KEPT, KEPT, KEPT]))))
+    assert "in 5 to 19 % of runs" in notice
+    assert list(broken_by_chance([KEPT, KEPT])) == list(broken_by_chance([broken])) == []
+
+
+def test_a_limit_that_depends_on_few_long_sessions_states_the_quantile_with_equal_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("reports.gate.by_limit.sample_of", lambda side, question: sampled(heavy(400), 0.6))
+    (threshold,), (side,) = thresholds("ttfa: p(50)<1200"), sides()
+    (item,) = limit_results(threshold, side)
+
+    assert item.result == "inconclusive"
+    assert item.reason == (
+        "the limit lies within the interval. Long sessions differ from short ones, and few sessions have many of the "
+        "turns; with equal weight for each session it is 1,020\u00a0ms (998 to 1,060\u00a0ms)"
+    )

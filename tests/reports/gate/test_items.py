@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports.gate.items import Item, OnInconclusive, without_few
-from reports.gate.sentences import check_headline, interval_text, limit_text, value_text
+from reports.gate.sentences import interval_text, limit_text, value_text
 from reports.question import Question
 from reports.statistics.differences import Margin
 from reports.wording import verdicts
@@ -97,14 +97,6 @@ def test_of_a_quantile_that_an_arm_is_too_small_for_only_the_other_arm_s_figure_
     assert (few.required, few.available, few.required_unit) == (198, 44, "sessions")
 
 
-def test_differences_are_signed() -> None:
-    points = Item("failure_rate: rate<+1pt", "failure rate", "b", "share", "pass", "equivalent",
-                  0.0055, -0.0115, 0.0005, baseline=0.011, difference=-0.0055, margin="+1\u00a0point")  # fmt: skip
-
-    assert interval_text(REGRESSED) == "+65\u00a0% (+47 to +87\u00a0%)"
-    assert interval_text(points) == "−0.55\u00a0points (−1.15 to +0.05)"
-
-
 @pytest.mark.parametrize(
     ("margin", "metric", "text"),
     [
@@ -119,22 +111,3 @@ def test_differences_are_signed() -> None:
 )
 def test_a_margin_is_written_as_it_was_asked(margin: Margin, metric: str, text: str) -> None:
     assert verdicts.margin(margin, metric, sign=True).replace("\u00a0", " ") == text
-
-
-@pytest.mark.parametrize(
-    ("items", "said"),
-    [
-        ([replace(UNSURE, more_sessions=1, reason="")],
-         "inconclusive: ttfa p50 of sim: 640 ms (590 to 690 ms), limit < 800 ms; about 61 sessions per "
-        "target are needed"),
-        ([replace(UNSURE, more_sessions=1)], "inconclusive: ttfa p50 of sim: too few turns"),
-        ([KEPT], "pass: 1 of 1 threshold"),
-        ([BROKEN, BROKEN],
-         "ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms (and 1 more threshold)"),
-        ([REGRESSED], "ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"),
-        ([UNSURE], "inconclusive: ttfa p50 of sim: too few turns"),
-        ([NO_DATA], "no verdict: ttfa p95 of sim has no data: nothing was measured"),
-    ],
-)  # fmt: skip
-def test_the_headline_tells_the_verdict_in_one_sentence(items: list[Item], said: str) -> None:
-    assert check_headline(check(*items)).replace("\u00a0", " ") == said

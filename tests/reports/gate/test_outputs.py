@@ -19,7 +19,7 @@ from bench.cli.schemas import schemas
 from bench.errors import UsageError
 from bench.plain import printable
 from reports.gate import outputs
-from reports.gate.items import Checked, Item
+from reports.gate.items import Checked
 from reports.gate.outputs import check_data, check_json, check_markdown, check_text, junit_xml
 from reports.wording.validity import Cause
 from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
@@ -55,16 +55,6 @@ def test_a_label_cannot_break_the_comment() -> None:
     assert "<script>" not in text
     assert "a\\|b&lt;script&gt;" in text
     assert "x\\|y\\`" in text
-
-
-def test_the_terminal_has_a_line_for_each_threshold_and_ends_with_the_exit_code() -> None:
-    text = check_text(check(*EVERY, baseline="before"))
-
-    assert text.splitlines()[0].startswith("✕ no verdict: ttfa p95 of sim has no data")
-    assert all(word in text for word in ("✓ pass", "✕ fail", "✕ regressed", "? inconclusive", "too few turns"))
-    assert text.splitlines()[-1] == "exit status 4: not evaluated"
-    assert "\x1b" not in text
-    assert "\x1b[31m✕ fail" in check_text(check(BROKEN), colour=True)
 
 
 @given(st.text(max_size=200), st.integers(40, 100))
@@ -201,36 +191,9 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
         outputs.append_summary(check(KEPT), tmp_path)
 
 
-def test_of_a_run_that_says_nothing_no_item_has_a_verdict_and_its_reason_is_said_once() -> None:
-    for text in (check_text(VOID), check_markdown(VOID)):
-        assert text.count("– not evaluated") == 2
-        assert text.count("the run was not evaluated: it was killed") == 1
-        assert "✓ pass" not in text
-
-
-@pytest.mark.parametrize(
-    ("items", "said"),
-    [
-        ([UNSURE, UNSURE], "exit status 0: inconclusive, accepted by --on-inconclusive warn"),
-        ([UNSURE, KEPT], "exit status 0: pass, 1 inconclusive accepted by --on-inconclusive warn"),
-        ([KEPT], "exit status 0: pass"),
-    ],
-)
-def test_what_is_let_through_is_not_called_passed(items: list[Item], said: str) -> None:
-    assert check_text(check(*items, on_inconclusive="warn")).splitlines()[-1] == said
-
-
 def test_what_is_equivalent_within_a_wide_margin_says_so() -> None:
     far = replace(REGRESSED, result="pass", verdict="equivalent", difference=0.29, margin="+40\u00a0%")
 
     assert "✓ equivalent (within 40 %)" in check_text(check(far))
     assert "✓ equivalent (within 40 %)" in check_markdown(check(far))
     assert "within" not in check_text(check(replace(far, difference=0.03)))
-
-
-def test_where_stored_baselines_differ_limits_are_still_judged() -> None:
-    text = check_text(check(KEPT, REGRESSED, differs=("sim: model: a here, b in the baseline",)))
-
-    assert "✓ pass" in text
-    assert "✕ regressed" not in text
-    assert text.count("– not evaluated") == 1

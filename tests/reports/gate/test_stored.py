@@ -17,6 +17,7 @@ from reports.gate.sentences import interval_text
 from reports.runs import load_for_report
 from tests.command_line import call
 from tests.reports.gate.made import ENOUGH, read, run, slowed, stored, thresholds
+from tests.reports.planned import planned
 
 TTFA = ("ttfa: med<+10%", "ttfa: p(95)<+20%")
 MANY = replace(ENOUGH, sessions=160, seconds=300, failed=0.0)
@@ -157,13 +158,7 @@ def test_drift_within_an_interleaved_run_is_harmless(tmp_path: Path) -> None:
 
 
 def test_a_run_that_chose_its_own_end_is_provisional_against_stored_runs(tmp_path: Path) -> None:
-    plan = {
-        "pairs": 80,
-        "analyses": [40, 80],
-        "primary_metrics": {"ttfa": ["p(50)<+60%"]},
-        "alpha": 0.05,
-        "bootstrap_samples": 300,
-    }
+    plan = planned({"ttfa": ["p(50)<+60%"]}, [40, 80])
     found = check_of(read(MANY, sequential_plan=plan), thresholds(*TTFA), str(store(tmp_path, 5)))
 
     assert all(item.provisional for item in found.thresholds)

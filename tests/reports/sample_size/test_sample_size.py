@@ -17,7 +17,7 @@ from bench.cli.verdicts import sample_size as command
 from bench.errors import UsageError
 from reports.question import margin_of
 from reports.runs import load_for_report
-from reports.sample_size import Size, share_of, size_data, size_lines, size_question, sized, sized_of
+from reports.sample_size import Size, size_data, size_lines, size_question, sized_of
 from reports.sides.side import parted
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
@@ -182,41 +182,12 @@ def test_a_pilot_plans_the_same_twice_and_its_json_follows_its_schema(
     jsonschema.validate(size_data(size_of(tmp_path, "failure_rate", None, None)), SCHEMA)
 
 
-def test_the_command_prints_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command(str(run(tmp_path)))
-    out = capsys.readouterr().out
-
-    assert out.startswith("ttfa p95: to find +40 %")
-    assert "\u00a0" not in out
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"), [("20%", 0.2), ("+20 %", 0.2), ("0.2", 0.2), ("3pt", 0.03), (".5%", 0.005)]
-)
-def test_shares_are_written_as_people_write_them(written: str, meant: float) -> None:
-    assert share_of(written, "--detect") == pytest.approx(meant)
-
-
-def test_a_plan_from_an_invalid_run_says_so_first(tmp_path: Path) -> None:
-    invalid = size_of(
-        run(tmp_path / "invalid", Plan(sessions=120, turns=8, seconds=600, valid=False)), "failure_rate", "3%", "1%"
-    )
-
-    assert text(invalid).startswith("The pilot is INVALID, so do not rely on this plan: use a valid run.\n")
-    assert "INVALID" not in text(size_of(pilot()))
-
-
 def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=120, turns=8, seconds=600, valid=False))
 
     with pytest.raises(typer.Exit) as ended:
         command(str(folder), "failure_rate")
     assert ended.value.exit_code == 4
-
-
-def test_a_plan_from_a_simulated_run_says_so(tmp_path: Path) -> None:
-    assert "◇ SIMULATED: the pilot was simulated" in text(size_of(run(tmp_path / "made", simulated=True)))
-    assert "SIMULATED" not in text(size_of(run(tmp_path / "real", simulated=False)))
 
 
 @pytest.mark.parametrize(
@@ -229,46 +200,3 @@ def test_a_size_is_planned_for_the_margin_of_the_gate_unless_another_is_named(
 
     assert (asked.margin, asked.effect) == (margin, effect)
     assert asked.question.margin == margin_of(asked.question.p or math.nan)
-
-
-def test_a_plan_says_which_turns_it_is_for_and_what_its_range_is(tmp_path: Path) -> None:
-    said = text(size_of(run(tmp_path, Plan(sessions=120, turns=8, seconds=600, kinds=("vad", "typed", "vad")))))
-
-    assert said.startswith("ttfa p95 from end of speech: to find +20 %")
-    assert ": 90 % interval from a bootstrap of the pilot run)" in said
-
-
-NAMES = {
-    # how a user may write the path of a run; {} is its folder
-    "as it is": "runs/{}",
-    "from here": "./runs/{}",
-    "with a slash behind it": "runs/{}/",
-    "with two slashes": "runs//{}",
-    "up and down again": "runs/../runs/{}",
-    "a link": "linked/{}",
-    "from the root": "ROOT/runs/{}",
-}
-
-
-@pytest.fixture(scope="module")
-def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("named")
-    run(root / "runs" / "one", ONE)
-    run(root / "runs" / "pair", TWO)
-    (root / "linked").symlink_to(root / "runs")
-    return root
-
-
-@pytest.mark.parametrize("written", NAMES.values(), ids=NAMES)
-def test_a_run_is_planned_with_however_its_path_is_written(
-    named: Path, monkeypatch: pytest.MonkeyPatch, written: str
-) -> None:
-    monkeypatch.chdir(named)
-    asked = size_question("failure_rate", None, None, 0.9)
-    path = written.replace("ROOT", str(named))
-
-    assert sized(path.format("one"), asked).targets == ("sim",)
-    assert sized(path.format("pair"), asked).targets == ("east", "west")
-    assert sized(f"{path.format('pair')}:west", asked).targets == ("west",)
-    with pytest.raises(UsageError, match=r"/pair has no target north: it has east, west$"):
-        sized(f"{path.format('pair')}:north", asked)

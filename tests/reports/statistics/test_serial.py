@@ -14,14 +14,7 @@ from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference
-from reports.statistics.serial import (
-    cluster_levels,
-    is_ordered,
-    mean_by_order,
-    part_of,
-    rate_by_order,
-    waits_by_order,
-)
+from reports.statistics.serial import cluster_levels, is_ordered, mean_by_order, part_of, rate_by_order, waits_by_order
 from tests.reports.statistics.arms import TURNS, arm, waits
 
 PAIRS = 100

@@ -121,10 +121,7 @@ def test_figures_that_are_not_gated_are_judged_alone_and_cost_the_others_nothing
 
 
 def test_figures_below_their_floor_cost_the_others_nothing() -> None:
-    over, few = (
-        build_difference(0.11, 0.3, p_worse=0.04),
-        too_few("turn", 400, (120, 120), p=0.95),
-    )
+    over, few = (build_difference(0.11, 0.3, p_worse=0.04), too_few("turn", 400, (120, 120), p=0.95))
     found = verdicts([over, over], [True, True], [None, few])
 
     assert found == [Verdict("regressed"), Verdict("inconclusive", few)]

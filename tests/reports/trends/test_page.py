@@ -1,4 +1,4 @@
-"""trend.html: what is on it, what is drawn, what filters hide."""
+"""trend.html: what is on it, what is drawn, what filters hide; ticks of an axis of weeks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reports.question import Stratum
 from reports.trends.entry import Entry, FigureKey
+from reports.trends.figure import ticks
 from reports.trends.outputs import trend_text
 from reports.trends.page import MOST, OTHERS, filters_of, trend_html, trend_page
 from reports.trends.trend import told_by
 from tests.reports.synthetic import BEGAN_NS
-from tests.reports.trends.made import entry, invalid, nights, stepped, told
+from tests.reports.trends.made import entry, nights, told
 
 HERE = Path("/somewhere/runs")
 
@@ -32,34 +35,6 @@ def test_the_page_loads_nothing_and_leads_to_each_report() -> None:
     assert re.findall(r'<a href="(run-\d+/report\.html)"', found) == [
         f"run-{number:03}/report.html" for number in (2, 1, 0)
     ]
-
-
-def test_the_newest_change_is_the_headline_and_all_are_in_a_table() -> None:
-    made = trend_page(told_by(stepped(12, 12)), HERE)
-
-    assert made.headline.startswith("ttfa p50 of gateway: +")
-    assert made.headline.endswith(", with 1\u00a0more change.")
-    assert [badge.word for badge in made.badges] == ["1\u00a0CHANGE"]
-    assert trend_html(told_by(stepped(12, 12)), HERE).count('class="moved"') == 2
-
-
-def test_invalid_runs_are_crosses_and_joined_with_nothing() -> None:
-    valid, spoilt = nights([600.0] * 6), [*nights([600.0] * 3), invalid(3), invalid(4), *nights([600.0] * 8)[5:]]
-
-    assert page(valid).count('class="run s0"') == 3 * 5
-    assert page(spoilt).count('class="run s0"') == 3 * 5
-    assert (page(valid).count('class="unfit"'), page(spoilt).count('class="unfit"')) == (0, 3 * 2)
-    assert "✕\u00a0INVALID" in page(spoilt)
-
-
-def test_simulated_runs_are_told_to_be() -> None:
-    simulated = nights([600.0] * 3, conditions={"simulated": "yes"})
-    mixed = [*simulated, *nights([600.0] * 3, target="real")]
-
-    assert trend_page(told_by(simulated), HERE).badges[-1].beside == "rtbench simulate, no real service"
-    assert trend_page(told_by(nights([600.0] * 3)), HERE).badges[-1].beside == "a change takes 10"
-    assert "◇ SIMULATED" in trend_text(told_by(mixed))
-    assert trend_page(told_by(mixed), HERE).badges[-1].word == "SIMULATED"
 
 
 def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() -> None:
@@ -104,19 +79,6 @@ def test_scenarios_have_sections_that_their_filter_hides() -> None:
     assert [section.style for section in made.sections[:2]] == [hidden for _, hidden in scenario.values]
 
 
-def test_a_terminal_shows_each_run_with_its_verdict_and_marks_the_run_that_begins_a_change() -> None:
-    lines = trend_text(told_by([*stepped(12, 12), invalid(30)]), 120).splitlines()
-    marked = [line for line in lines if "↕" in line]
-
-    assert lines[0].startswith("ttfa p50 of gateway: +")
-    assert len(marked) == 1
-    assert lines[lines.index(marked[0]) + 1].strip().startswith("changed here: ttfa p50 +")
-    assert "run-012" in marked[0]
-    assert "✓ VALID" in marked[0]
-    assert [line for line in lines if "✕ INVALID" in line and "run-030" in line]
-    assert any(line.startswith("note") and "shown and not compared" in line for line in lines)
-
-
 def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
     """The run's name tells that."""
     slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
@@ -125,12 +87,6 @@ def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> N
 
     assert "ttfa p50, ms" in head
     assert "ttfa p95, ms" in head
-
-
-def test_lines_fit_a_narrow_terminal() -> None:
-    long = [replace(one, name="20261120T091400Z-a-scenario-with-a-name") for one in stepped(12, 12)]
-
-    assert max(len(line) for line in trend_text(told_by(long), 80).splitlines()) <= 80
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
@@ -151,3 +107,37 @@ def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list
 
     assert len(named) == len(set(named)) == 4
     assert max(map(len, lines)) <= width
+
+
+MONDAY = datetime(2026, 11, 16, tzinfo=UTC).timestamp()
+
+
+DAY = 86_400.0
+
+
+def words(low: float, high: float, most: int = 10) -> list[str]:
+    return [text for _, text in ticks(low, high, most)]
+
+
+@pytest.mark.parametrize(
+    ("length", "first", "second"),
+    [
+        (0.04, "16 Nov", "00:15"),
+        (1, "16 Nov", "03:00"),
+        (5, "16 Nov", "17 Nov"),
+        (40, "16 Nov", "23 Nov"),
+        (300, "Dec 2026", "Jan 2027"),
+        (2000, "2027", "2028"),
+    ],
+)
+def test_ticks_are_round_instants_of_the_calendar(length: float, first: str, second: str) -> None:
+    assert words(MONDAY, MONDAY + length * DAY)[:2] == [first, second]
+
+
+@given(st.floats(1e9, 3e9), st.floats(60.0, 30 * 365 * DAY), st.integers(3, 12))
+def test_ticks_ascend_inside_the_axis_and_are_no_more_than_asked(low: float, length: float, most: int) -> None:
+    found = [at for at, _ in ticks(low, low + length, most)]
+
+    assert found == sorted(set(found))
+    assert len(found) <= most
+    assert all(low <= at <= low + length for at in found)

@@ -85,10 +85,6 @@ def test_invalid_and_throttled_runs_say_why_they_are_not_compared(tmp_path: Path
     assert unjudged.unfit
 
 
-def test_only_two_files_of_a_run_are_read(tmp_path: Path) -> None:
-    assert len(trend_of(many(tmp_path, range(12)), []).entries) == 12
-
-
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"scenario": 3}', b"\xff\xfe"])
 def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: Path, content: bytes) -> None:
     found = many(tmp_path, range(3))

@@ -1,12 +1,12 @@
-"""A history of entries: what is compared, what is marked, what is said where nothing can be."""
+"""A history of entries: series, what is compared, what is marked, what is said where nothing can be."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from bench.units import NS_PER_S
 from reports.numbers import NBSP
 from reports.question import NO_STRATUM
 from reports.statistics.changes import comparisons
-from reports.trends.course import Course, days_of
+from reports.trends.course import Course, days_of, series_of
 from reports.trends.entry import Entry, FigureKey, RunFigure, missing
 from reports.trends.trend import (
     Trend,
@@ -31,7 +31,6 @@ from reports.trends.trend import (
     trend_question,
     weekdays_notes,
 )
-from tests.reports.synthetic import BEGAN_NS
 from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
 
 
@@ -108,22 +107,6 @@ def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
 
 
 HOUR_NS = 3_600 * 10**9
-
-
-@pytest.mark.parametrize("hour", [0, 2, 9, 12, 23])
-def test_slower_weekends_are_seen_whatever_hour_a_nightly_job_is_planned_for(hour: int) -> None:
-    """The job waits for its turn for up to twenty minutes before and after its hour."""
-    rng = np.random.default_rng(hour)
-    midnight_ns = BEGAN_NS // DAY_NS * DAY_NS + hour * HOUR_NS
-    runs = []
-    for number, one in enumerate(nights([600.0] * 56)):
-        weekend = datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5
-        began_ns = midnight_ns + number * DAY_NS + int(rng.uniform(-1 / 3, 1 / 3) * HOUR_NS)
-        runs.append(replace(entry(number, told_p50(one) * 1.3**weekend), started_utc_ns=began_ns))
-    late = [own > 0.1 for own in first(runs).weekdays]
-
-    # by the calendar of most of its runs: around midnight either
-    assert late in ([False] * 5 + [True] * 2, *([[False] * 4 + [True] * 2 + [False]] if not hour else []))
 
 
 @given(st.lists(st.integers(1, 22), min_size=1, max_size=24))
@@ -246,14 +229,6 @@ def test_the_note_on_few_runs_says_how_many_of_them_can_be_compared() -> None:
     assert lacking_notes(told_by(stepped(12, 12))) == []
 
 
-def test_series_that_are_too_short_are_noted_beside_one_that_is_not() -> None:
-    trend = told_by([*stepped(12, 12), *nights([600.0] * 2, target="direct")])
-
-    assert [text.replace(NBSP, " ") for text in lacking_notes(trend)] == [
-        "A change takes 10 runs that can be compared. There are: voice_turns, direct: 2 of 2 runs."
-    ]
-
-
 @given(st.lists(st.integers(1, 14), min_size=1, max_size=4), st.integers(0, 6))
 def test_a_series_is_only_said_to_lack_runs_if_fewer_can_be_compared_than_a_change_takes(
     sizes: list[int], spoilt: int
@@ -265,3 +240,101 @@ def test_a_series_is_only_said_to_lack_runs_if_fewer_can_be_compared_than_a_chan
         for used, of in re.findall(r"(\d+) of (\d+)", text):
             assert int(used) < 10
             assert int(used) <= int(of)
+
+
+USERS = st.sampled_from(["8", "50", ""])
+
+
+ENTRIES = st.lists(
+    st.builds(
+        lambda number, target, users, digest: entry(
+            number, target=target, conditions={"load: users": users, "script and audio": digest}
+        ),
+        st.integers(0, 30), st.sampled_from(["a", "b"]), USERS, st.sampled_from(["x", "y"]),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+def of(number: int, **conditions: str) -> Entry:
+    return entry(number, conditions={key.replace("_", " "): text for key, text in conditions.items()})
+
+
+def started(a_second: str) -> dict[str, str]:
+    return {"load: users started a second": a_second}
+
+
+def names(entries: list[Entry]) -> list[str]:
+    return [one.name for one in series_of(entries)]
+
+
+def test_runs_that_were_made_alike_are_one_series_in_the_order_in_which_they_ran() -> None:
+    (one,) = series_of([entry(3), entry(1), entry(2)])
+
+    assert [run.run_id for run in one.entries] == ["run-001", "run-002", "run-003"]
+    assert (one.name, one.scenario, one.usable) == ("gateway", "voice_turns", 3)
+
+
+UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client version": "0.2.0", "API version": "v2"}
+
+
+NAMES: dict[str, tuple[list[Entry], list[str]]] = {
+    "another load begins another series which is named by it":
+        ([entry(0), entry(1, conditions={"load: users": "50"})], ["gateway (10 users)", "gateway (50 users)"]),
+    "another script as well":
+        ([entry(0), entry(1, conditions={"script and audio": "abc"}), entry(2)],
+         ["gateway (script and audio 0f1e2d)", "gateway (script and audio abc)"]),
+    "another model, region, voice or tool stays in it": ([entry(0), entry(1, conditions=UPGRADED)], ["gateway"]),
+    "what an older run does not tell sets it apart from nobody":
+        ([entry(0, conditions={"load: users": ""}), entry(1)], ["gateway"]),
+    "the first target of the runs comes first: it is the baseline, and has its colour":
+        ([entry(n, target=target) for n in (0, 1) for target in ("old", "new")], ["old", "new"]),
+    "users name a series without how fast they were started":
+        ([entry(0, conditions=started("4")), entry(1, conditions={"load: users": "1"} | started("1"))],
+         ["gateway (10 users)", "gateway (1 user)"]),
+    "unless nothing else tells them apart":
+        ([entry(0, conditions=started("4")), entry(2, conditions=started("2"))],
+         ["gateway (4 users started a second)", "gateway (2 users started a second)"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("entries", "called"), NAMES.values(), ids=NAMES)
+def test_a_series_is_called_by_its_target_and_what_sets_it_apart(entries: list[Entry], called: list[str]) -> None:
+    assert names(entries) == called
+
+
+def test_a_run_that_is_made_as_runs_before_the_last_one_goes_on_with_their_series() -> None:
+    found = series_of([entry(0), entry(1, conditions={"load: users": "50"}), entry(2)])
+
+    assert [len(one.entries) for one in found] == [2, 1]
+
+
+def test_simulated_runs_are_never_with_measured_ones() -> None:
+    found = series_of([entry(0), entry(1, conditions={"simulated": "yes"})])
+
+    assert [one.simulated for one in found] == [False, True]
+
+
+def test_two_targets_and_two_scenarios_are_four_series() -> None:
+    assert len(series_of([entry(n, target=t, scenario=s) for n in (0, 1) for t in "ab" for s in "cd"])) == 4
+
+
+def test_series_that_differ_in_more_than_is_named_have_names_of_their_own() -> None:
+    unlike: list[dict[str, Any]] = [{"load: users": u, "load: processes": p, "chunk": c} for u, p, c in
+                                    [("1", "2", "3"), ("1", "2", "4"), ("2", "2", "3")]]  # fmt: skip
+    found = names([entry(n, conditions=one) for n, one in enumerate(unlike)])
+
+    assert len(set(found)) == 3
+
+
+@given(ENTRIES)
+def test_every_run_is_in_one_series_and_names_differ(entries: list[Entry]) -> None:
+    found = series_of(entries)
+
+    assert sorted(id(run) for one in found for run in one.entries) == sorted(map(id, entries))
+    assert len({(one.scenario, one.name) for one in found}) == len(found)
+    for one in found:
+        began = [run.started_utc_ns for run in one.entries]
+        assert began == sorted(began)
+        for key in ("load: users", "script and audio"):
+            assert len({run.conditions[key] for run in one.entries} - {""}) <= 1

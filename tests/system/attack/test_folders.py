@@ -22,8 +22,8 @@ from bench.run.spool import WORKERS
 from reports.export import LOG
 from tests.examples import some
 from tests.reports import synthetic
-from tests.system.attack.test_words import PLAN, harm_in, nobody_else, told
-from tests.system.run.test_merge import build_part
+from tests.system.attack.steering import PLAN, harm_in, nobody_else, told
+from tests.system.run.parts import build_part
 
 __all__ = ["nobody_else"]
 MIB = 1 << 20

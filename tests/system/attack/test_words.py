@@ -2,82 +2,38 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import os
 import re
 import shutil
-import sys
-import unicodedata
 import zlib
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.cli.app import main
 from bench.run import folder as files
 from bench.run.document import RunDocument
 from bench.run.merging.merge import merge_runs
 from bench.run.part import FACTS
 from bench.run.replay import AnyLine
 from bench.run.spool import path_of
-from bench.simulator.truth import LatenessCounts, Served
 from reports.gate.baselines import Baseline
 from reports.records import misfit
 from reports.runs import RUN
 from reports.trends.entry import _Summary as Summary
-from tests.attack.test_files import LOG, places, with_value
+from tests.attack.hostile_files import LOG, places, with_value
 from tests.examples import some
 from tests.reports import synthetic
-from tests.reports.synthetic import Plan
-from tests.system.run.test_merge import build_part, closed, copied
+from tests.system.attack.steering import EVIL, PLAN, harm_in, told
+from tests.system.run.parts import build_part, closed, copied
 
-EVIL = "\x1b]0;a\x07\r\n::set-output name=a::b\n##vso[task.complete]\n##[error]c\u2028\u202e"
-COMMAND = re.compile(r"^\s*::[A-Za-z]|##(?:vso)?\[", re.MULTILINE)
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##(?:vso)?\\[")
-PLAN = Plan(sessions=8, turns=3, targets=("east", "west"), paired=True, usage=True, limited=True)
-
-
-def harm_in(text: str) -> str:
-    """What of a text would steer whoever shows it; "" where nothing does."""
-    for line in text.split("\n"):
-        if steers := [one for one in line if not one.isprintable() and unicodedata.category(one) != "Zs"]:
-            return f"{steers[0]!r} in {line!r}"
-    return repr(text[max(0, found.start() - 80) : found.end() + 20]) if (found := COMMAND.search(text)) else ""
-
-
-def told(*words: object) -> str:
-    """All that a command prints; it ends as commands do."""
-    out = io.StringIO()
-    with redirect_stdout(out), redirect_stderr(out), patch.object(sys, "argv", ["rtbench", *map(str, words)]):
-        try:
-            main()
-        except SystemExit as end:
-            out.write("" if end.code in (None, 0, 1, 2, 3, 4) else f"\x1b{end.code}")
-    return out.getvalue()
-
-
-@pytest.fixture(autouse=True)
-def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No browser opens, no CI is spoken to, a simulator ends once it has said where it is, and who uploads to nowhere
-    tries again at once.
-    """
-    monkeypatch.setattr("webbrowser.open", lambda _: True)
-    monkeypatch.setattr("bench.run.upload.FIRST_PAUSE_S", 0)
-    monkeypatch.setattr(
-        "bench.cli.simulate._served", lambda *given: given[-1](None, [1]) or [Served(0, 0, 0, 0.0, LatenessCounts())]
-    )
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD", "LOCUST_RUNS_DIR", "BROWSER", "DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 THRESHOLDS = "ttfa:\n  - p(95)<2500\nfailures: rate<0.5\n"

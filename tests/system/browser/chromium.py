@@ -19,6 +19,31 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.simulator_process import GUARD_S
 
+CONTRAST = """(() => {
+  const light = text => {
+    const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    const [r, g, b] = text.match(/[\\d.]+/g).map(v => linear(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const ground = e => {
+    for (; e; e = e.parentElement) {
+      const colour = getComputedStyle(e).backgroundColor;
+      if (colour.startsWith("rgb(")) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || e.closest("svg") || !e.checkVisibility()) continue;
+    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+    if ((a + .05) / (b + .05) < 4.5) found.push(walker.currentNode.data);
+  }
+  return found;
+})()"""
+"""Visible texts outside figures that stand out too little from their ground, by WCAG 2.2, 1.4.3."""
+
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 """After so long something hangs; no judgement of speed."""
 ARGUMENTS = (

@@ -53,19 +53,6 @@ def test_a_target_is_switched_off_and_on_by_the_keyboard_without_any_script(brow
         assert (seen(shown, 0), seen(shown, 1)) == before
 
 
-def test_the_crosshair_says_nothing_of_a_target_that_is_off(shown: Page) -> None:
-    shown.value("document.querySelector('#time svg').focus()")
-    shown.press("ArrowRight", 39)
-    both = said(shown)
-    shown.value("document.querySelector('[value=o0]').click(); document.querySelector('#time svg').focus()")
-    shown.press("ArrowLeft", 37)
-    shown.press("ArrowRight", 39)
-
-    where, direct, gateway = both.split(" · ")
-    assert direct.startswith("direct ")
-    assert said(shown) == f"{where} · {gateway}"
-
-
 def test_what_is_printed_has_every_target(shown: Page) -> None:
     before = seen(shown, 0)
     shown.value("document.querySelector('[value=o0]').click()")
@@ -97,14 +84,6 @@ def test_a_table_is_sorted_by_the_keyboard_both_ways_and_back_again(shown: Page)
     assert rising == falling[::-1]
     assert shown.value(SORTED) == []
     assert (shown.value(COLUMN.format(0)), shown.value(COLUMN.format(2))) == (steps, first)
-
-
-def test_texts_are_sorted_from_a_on(shown: Page) -> None:
-    shown.value("document.querySelector('#steps .sort').click()")
-    names = shown.value(COLUMN.format(0))
-
-    assert names == sorted(names)
-    assert shown.value(SORTED) == [["step", "ascending"]]
 
 
 KEYS = {
@@ -163,14 +142,6 @@ def test_slow_turns_are_filtered_by_step_and_by_target_without_any_script(browse
         assert {text.split(",")[0] for text in of_step} == {"opening_hours"}
         assert both == [3, 3]
         assert [shown.value(targets.format(place)) for place in (0, 1)] == [0, 3]
-
-
-def test_a_link_to_a_tab_opens_it(shown: Page) -> None:
-    href = shown.value("document.querySelectorAll('#spread .pane > .anchor')[2].getAttribute('href')")
-    shown.value(f"location.hash = {href!r}")
-
-    assert shown.value("getComputedStyle(document.querySelector(location.hash)).display") == "block"
-    assert shown.value("[...document.querySelectorAll('#spread .pane')].filter(p => p.checkVisibility()).length") == 1
 
 
 def test_a_link_that_is_pressed_is_copied(shown: Page) -> None:
@@ -232,19 +203,6 @@ def clock(seconds: float) -> str:
     return f"{int(seconds // 60)}:{round(seconds % 60):02d}"
 
 
-def test_the_crosshair_reads_only_what_is_there_to_see(shown: Page) -> None:
-    drag(shown, 0.3, 0.5)
-    shown.value("document.querySelector('#time svg').focus()")
-    begins = []
-    for key, code in (("Home", 36), ("End", 35)):
-        shown.press(key, code)
-        begins.append(said(shown).partition(" · ")[0])
-        x0, x1, _, _ = map(float, shown.value("document.querySelector('#time svg').dataset.run").split())
-        assert x0 - 1 <= shown.value("document.querySelector('#time svg').crossed") <= x1 + 1
-
-    assert begins == ["from 3:00", "from 4:00"]
-
-
 def test_the_keyboard_looks_closer_and_back(shown: Page) -> None:
     shown.value("document.querySelector('#time svg').focus()")
     shown.press("+", 187)
@@ -258,13 +216,3 @@ def test_the_keyboard_looks_closer_and_back(shown: Page) -> None:
     assert len({closer, closest}) == 2
     assert all(text.startswith("from ") for text in (closer, closest, back))
     assert said(shown) == "the whole run"
-
-
-def test_a_click_and_a_finger_choose_no_stretch(shown: Page) -> None:
-    drag(shown, 0.4, 0.4)
-    assert not shown.value(f"{RUNS}.some(s => s.matches('.zoomed'))")
-    event = "new PointerEvent('pointer{}', {{pointerType: 'touch', clientX: {}, clientY: 100, bubbles: true}})"
-    for kind, at in (("down", 300), ("move", 500), ("up", 600)):
-        shown.value(f"document.querySelector('#time svg').dispatchEvent({event.format(kind, at)})")
-
-    assert not shown.value(f"{RUNS}.some(s => s.matches('.zoomed'))")

@@ -115,10 +115,10 @@ def test_texts_of_figures_lie_beside_each_other_and_the_page_is_no_wider_than_it
         assert shown.value("document.documentElement.scrollWidth") <= width
 
 
-def test_each_figure_of_a_decision_has_a_title_of_its_own(browser: Browser, pages: dict[str, Path]) -> None:
+def test_each_plot_and_metric_of_a_decision_has_a_title_of_its_own(browser: Browser, pages: dict[str, Path]) -> None:
     with browser.page(pages["decided comparison"], 1280, 900, "light") as shown:
         titles = shown.value("[...document.querySelectorAll('svg.figure')].map(e => e.getAttribute('aria-label'))")
-        heads = shown.value("[...document.querySelectorAll('figure > h3')].map(e => e.textContent)")
+        heads = shown.value("[...document.querySelectorAll('#analyses th')].map(e => e.textContent)")
 
     assert len(set(titles)) == len(titles)
     assert {"ttfa p50 from request sent", "ttfa p50 from end of speech"} <= set(heads)

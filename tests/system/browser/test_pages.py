@@ -26,7 +26,7 @@ from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.forms import comparison_html
 from tests.reports.synthetic import Plan
-from tests.system.browser.chromium import Browser, Page, different_lines, picture_size
+from tests.system.browser.chromium import CONTRAST, Browser, Page, different_lines, picture_size
 
 ARMS = Plan(
     sessions=120,
@@ -53,42 +53,6 @@ BOTTOM = """(text => {
   return found.length ? Math.min(...found) : null;
 })"""
 """A function: how far down the first visible text that contains this ends, in pixels; null where there is none."""
-CONTRAST = """(() => {
-  const light = text => {
-    const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-    const [r, g, b] = text.match(/[\\d.]+/g).map(v => linear(v / 255));
-    return .2126 * r + .7152 * g + .0722 * b;
-  };
-  const ground = e => {
-    for (; e; e = e.parentElement) {
-      const colour = getComputedStyle(e).backgroundColor;
-      if (colour.startsWith("rgb(")) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
-  while (walker.nextNode()) {
-    const e = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || e.closest("svg") || !e.checkVisibility()) continue;
-    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
-    if ((a + .05) / (b + .05) < 4.5) found.push(walker.currentNode.data);
-  }
-  return found;
-})()"""
-"""Visible texts outside figures that stand out too little from their ground, by WCAG 2.2, 1.4.3."""
-TOUCHING = """(apart => {
-  const found = [];
-  for (const svg of [...document.querySelectorAll('svg.figure')].filter(e => e.checkVisibility())) {
-    const texts = [...svg.querySelectorAll('.tick, .tiny')].map(e => [e.textContent, e.getBoundingClientRect()]);
-    for (const [k, [one, a]] of texts.entries()) for (const [other, b] of texts.slice(k + 1)) {
-      const down = Math.max(a.top, b.top) - Math.min(a.bottom, b.bottom);
-      const across = Math.max(a.left, b.left) - Math.min(a.right, b.right);
-      if (down < 0 && across < apart) found.push([one, other]);
-    }
-  }
-  return found;
-})(3)"""
-"""Labels of axes, and small ones, that overlap in height and have less than so many pixels between them across."""
 FOCUSED = "document.activeElement.matches('svg[data-stops]')"
 COLOUR = "getComputedStyle(document.body).{}"
 MOST_TABS = 60
@@ -168,11 +132,6 @@ def test_a_page_is_drawn_without_a_complaint(shown: Page, case: tuple[str, str, 
     assert different_lines(picture) > MANY_LINES
 
 
-def test_nothing_is_wider_than_the_window(shown: Page, case: tuple[str, str, int]) -> None:
-    assert shown.value("innerWidth") == case[2]
-    assert shown.value("document.documentElement.scrollWidth") <= case[2]
-
-
 def test_a_figure_fits_a_desk_and_keeps_its_texts_size_on_a_phone(shown: Page, case: tuple[str, str, int]) -> None:
     """On a phone it is scrolled in its own frame."""
     sizes = shown.value(
@@ -186,12 +145,6 @@ def test_a_figure_fits_a_desk_and_keeps_its_texts_size_on_a_phone(shown: Page, c
             assert width == drawn <= scrolled
         else:
             assert width <= case[2]
-
-
-def test_labels_of_axes_keep_apart(shown: Page) -> None:
-    shown.value("document.querySelectorAll('details').forEach(fold => fold.open = true)")
-
-    assert shown.value(TOUCHING) == []
 
 
 def test_what_a_reader_wants_first_is_on_the_first_screen(
@@ -226,17 +179,6 @@ def test_a_page_is_printed_on_white_paper(browser: Browser, pages: dict[str, Sho
 
         assert shown.value(COLOUR.format("backgroundColor")) == "rgb(255, 255, 255)"
         assert shown.value(COLOUR.format("color")) == "rgb(0, 0, 0)"
-
-
-@pytest.mark.parametrize("name", ["run", "compare"])
-def test_a_dark_page_is_another_one(browser: Browser, pages: dict[str, Shown], name: str) -> None:
-    seen = []
-    for theme in ("light", "dark"):
-        with browser.page(pages[name].file, 1280, 900, theme) as shown:
-            seen.append([shown.value(COLOUR.format(style)) for style in ("backgroundColor", "color")])
-            seen[-1].append(shown.picture(whole=False))
-
-    assert all(light != dark for light, dark in zip(*seen, strict=True))
 
 
 @pytest.mark.parametrize("width", FOLDS)

@@ -15,8 +15,7 @@ import pytest
 from reports.trends.outputs import write_trend
 from reports.trends.trend import told_by
 from tests.reports.trends.made import invalid, nights, stepped
-from tests.system.browser.chromium import Browser, Page
-from tests.system.browser.test_pages import CONTRAST
+from tests.system.browser.chromium import CONTRAST, Browser, Page
 
 MARKS = "[...document.querySelectorAll('main svg .mark')].filter(e => e.getBoundingClientRect().width).length"
 ROWS = "[...document.querySelectorAll('main tbody tr[class]')].filter(e => e.checkVisibility()).length"

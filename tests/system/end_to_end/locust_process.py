@@ -18,6 +18,10 @@ from bench.run import folder as files
 from tests import forked
 from tests.simulator_process import GUARD_S
 
+ENDS_WELL = (0, 4)
+"""The statuses of a run that ended as it should: whether the load generator was late is the machine's doing."""
+
+
 SCENARIO = """
 from rtbench import RealtimeUser
 

@@ -19,8 +19,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from bench.errors import INVALID_STATUS
+from tests.simulator_process import ROOT
 from tests.system.end_to_end.locust_process import GUARD_S
-from tests.system.end_to_end.test_workflows import ROOT, Workplace, forking, workplace
+from tests.system.end_to_end.workplace import Workplace, forking, workplace
 
 __all__ = ["forking", "workplace"]
 
@@ -237,14 +238,6 @@ def test_the_template_measures_checks_and_comments(ready: Workplace) -> None:
     (comment,) = json.loads((temp / "comment.json").read_text())["comments"]
     assert "SIMULATED" in comment["content"]
     assert (temp / "latency" / "rtbench.xml").exists()
-
-
-def test_with_a_service_connection_the_same_is_measured_in_a_step_that_is_signed_in() -> None:
-    plain = [script_of(step) for step in steps_of_template({})]
-    signed = [*steps_of_template({"azureSubscription": "mine"})]
-
-    assert [script_of(step) for step in signed] == plain
-    assert [step["inputs"]["azureSubscription"] for step in signed if step.get("task") == "AzureCLI@2"] == ["mine"]
 
 
 def test_the_page_names_every_input_which_its_own_file_describes() -> None:

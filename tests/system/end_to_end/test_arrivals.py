@@ -11,10 +11,15 @@ import pytest
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS
 from bench.run import folder as files
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
-
-ENDS_WELL = (0, 4)
-"""Whether the harness was late is the machine's doing."""
+from tests.system.end_to_end.locust_process import (
+    ENDS_WELL,
+    GUARD_S,
+    locust,
+    only_run,
+    run_locust,
+    wait_for_rows,
+    write_scenario,
+)
 
 
 def called_ns(folder: Path) -> list[int]:
@@ -71,21 +76,6 @@ def test_a_call_beyond_the_size_of_the_line_is_blocked_and_counted(tmp_path: Pat
     assert f"{blocked:,} blocked" in " ".join(output.split())
 
 
-def test_a_call_that_the_service_holds_back_waits_in_its_response_time_alone(tmp_path: Path) -> None:
-    (tmp_path / "calls.txt").write_text("0\n0.1\n0.2\n")
-    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "5", "--connect-rate", "60")
-    with quick_simulator(tmp_path) as simulator:
-        run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls)
-
-    folder = only_run(tmp_path / "runs")
-    sessions = files.read_table(folder, "sessions").to_pandas().sort_values("start_ns")
-    held_s = (sessions["intended_start_at_ns"] - sessions["call_arrival_at_ns"]) / 1e9
-    assert held_s.iloc[0] == 0
-    assert (held_s.iloc[1:].round(3) >= [0.9, 1.8]).all()  # later by as much as the first of them was late
-    assert ((sessions["start_ns"] + sessions["intended_start_at_ns"]).diff().iloc[1:] >= 0.999e9).all()
-    assert counts(folder)["calls_delayed"] == 2
-
-
 def test_stages_of_sessions_say_how_many_there_are_and_for_how_long(tmp_path: Path, simulator: Ready) -> None:
     (tmp_path / "stages.yaml").write_text("start: 1\nstages:\n- {duration: 2s, target: 1}\n- {duration: 2s, target: 4}")
     stages = ("--stages", str(tmp_path / "stages.yaml"))
@@ -100,14 +90,3 @@ def test_stages_of_sessions_say_how_many_there_are_and_for_how_long(tmp_path: Pa
         {"duration_s": 2.0, "from": 1.0, "to": 1.0},
         {"duration_s": 2.0, "from": 1.0, "to": 4.0},
     ]
-
-
-def test_a_scenario_may_say_how_its_calls_arrive(tmp_path: Path, simulator: Ready) -> None:
-    scenario = write_scenario(tmp_path)
-    scenario.write_text(scenario.read_text() + '    arrival_rate = "20/s"\n    max_concurrent = 10\n')
-    ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"], "--sessions", "5")
-
-    folder = only_run(tmp_path / "runs")
-    assert ended.returncode in ENDS_WELL, ended.stderr
-    assert len(called_ns(folder)) == 5
-    assert files.read_document(folder)["arrivals"]["per_s"] == 20.0

@@ -12,16 +12,17 @@ import pytest
 from openai import AsyncOpenAI
 
 from bench.plan.recordings import load_pcm
-from bench.protocol.audio import AudioFormatName
-from bench.protocol.gpt_live import APPEND, AUDIO_DELTA, GPT_LIVE
+from bench.protocol.audio import PCM16
+from bench.protocol.gpt_live import APPEND, AUDIO_DELTA
 from bench.run.replay import Passage
 from bench.simulator.conversation.input_audio import FRAME_MS
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.simulator.truth import read_truth
+from bench.units import NS_PER_MS
+from tests.helpers import resolve_target
 from tests.played_session import GUARD_S, hang_guard
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.test_formats import WAV, Call, all_called
+from tests.system.end_to_end.spoken_calls import WAV, Call, called
 
-FORMATS: tuple[AudioFormatName, ...] = tuple(GPT_LIVE.input_formats)
 EDGE_NS = 2 * FRAME_MS * NS_PER_MS
 """How far the end of speech that the simulator hears may lie from the one that was found offline."""
 JITTER_NS = 50 * NS_PER_MS
@@ -43,17 +44,19 @@ def lines(call: Call, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[AudioFormatName, Call]:
-    """A call in each format."""
-    kinds = [("gpt_live", name) for name in FORMATS]
-    made = all_called(tmp_path_factory.mktemp("simulator"), kinds, turn_detection="full_duplex")
-    return {name: call for (_, name), call in made.items()}
+def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
+    """A call of one turn, and the simulator's log of it."""
+    folder = tmp_path_factory.mktemp("simulator")
+    truth = folder / "truth.jsonl"
+    with quick_simulator(folder, "--ground-truth", str(truth)) as simulator:
+        target = resolve_target({}, url=simulator.urls["gpt_live"])
+        told = called(target, folder / "call", turn_detection="full_duplex")
+    known = [line for line in read_truth(truth) if line.get("session") == told.session.service_session_id]
+    return Call(PCM16, told, known)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_what_is_audible_is_the_truth(name: AudioFormatName, calls: dict[AudioFormatName, Call]) -> None:
+def test_what_is_audible_is_the_truth(call: Call) -> None:
     """The first audible sample that was sent after the caller's speech had ended, whichever delta held it."""
-    call = calls[name]
     (turn,) = call.told.turns
     assert turn.outcome == "ok", turn.detail
 
@@ -74,11 +77,7 @@ def test_what_is_audible_is_the_truth(name: AudioFormatName, calls: dict[AudioFo
     assert turn.metrics_ns()["voice_to_voice"] == heard_ns - turn.instants["speech_end"]
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_nothing_else_is_measured_and_all_traffic_is_counted(
-    name: AudioFormatName, calls: dict[AudioFormatName, Call]
-) -> None:
-    call = calls[name]
+def test_nothing_else_is_measured_and_all_traffic_is_counted(call: Call) -> None:
     (turn,) = call.told.turns
 
     assert turn.instants.keys() == HEARD
@@ -99,17 +98,6 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(
     assert session.audio_bytes_sent == lines(call, APPEND)[-1]["to_byte"]
     assert turn.audio_bytes_received < session.audio_bytes_received
     assert session.unknown_events == {}
-
-
-def test_the_caller_s_recording_arrives_at_its_length(calls: dict[AudioFormatName, Call]) -> None:
-    pcm = load_pcm(WAV)
-    for call in calls.values():
-        (ended,) = lines(call, "session.input_transcript.delta")
-        spoken_ns = pcm.speech.end * NS_PER_S // 24_000
-        chunk_ns = 100 * NS_PER_MS
-        assert call.format.duration_ns(ended["speech_at_byte"]) % chunk_ns == pytest.approx(
-            spoken_ns % chunk_ns, abs=EDGE_NS
-        )
 
 
 # The official SDK.

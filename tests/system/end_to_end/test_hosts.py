@@ -12,8 +12,6 @@ from tests.hosts import available
 from tests.system.end_to_end.locust_process import GUARD_S, write_scenario
 
 SIGNATURE = "a-signature-of-the-upload"
-ENDS_WELL = (0, 4)
-"""Whether the harness was late is the machine's doing."""
 pytestmark = pytest.mark.skipif(not available(), reason="takes root, and network namespaces")
 
 

@@ -81,23 +81,6 @@ def test_workers_that_were_started_by_hand_end_when_their_master_is_killed(tmp_p
     check_what_is_left(folder)
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes as Linux shows them")
-def test_forked_workers_end_when_their_master_is_killed_while_it_closes_the_run(
-    tmp_path: Path, simulator: Ready
-) -> None:
-    runs = tmp_path / "runs"
-    options = ["-u", "2", "-r", "2", "--sessions", "2", "--processes", "2", "--url", simulator.urls["ga"]]
-    with locust(scenario(tmp_path), runs, *options) as master:
-        assert master.stderr is not None
-        while "writing report" not in (line := master.stderr.readline()):
-            assert line, "the run ended before its close was seen"
-        os.kill(master.pid, signal.SIGKILL)
-        _, said = master.communicate(timeout=GUARD_S)  # the end of what is said: nobody is left to say more
-
-    assert said.count(GONE) == 2, said
-    assert "Traceback" not in said
-
-
 def test_a_worker_that_is_silent_for_a_while_ends_no_run_and_goes_on(tmp_path: Path, simulator: Ready) -> None:
     runs = tmp_path / "runs"
     load = ["-u", "2", "-r", "2", "--processes", "1", "--url", simulator.urls["ga"]]

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.simulator_process import Ready, quick_simulator
+from tests.system.end_to_end.arms import write_targets
 from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
 from tests.system.end_to_end.quoting_service import quoting_service
-from tests.system.end_to_end.test_arms import write_targets
 
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}")
 """The begin of a JWT: one that was cut shows it as well."""

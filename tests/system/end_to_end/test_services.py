@@ -20,9 +20,10 @@ from bench.simulator.truth import read_truth
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
+from tests.helpers import resolve_target
 from tests.played_session import GUARD_S, hang_guard
 from tests.simulator_process import quick_simulator
-from tests.system.end_to_end.test_formats import EDGE_MS, Call, called, spoken_ms
+from tests.system.end_to_end.spoken_calls import EDGE_MS, Call, called, spoken_ms
 
 KEY = "a-key-that-nobody-may-see"
 
@@ -39,15 +40,7 @@ class Case:
 
 CASES = {
     "xai": Case("service: xai, url: '{ws}/v1/realtime?model=grok-voice-latest'", "ara"),
-    "xai_16k": Case(
-        "service: xai, url: '{ws}/v1/realtime?model=grok-voice-latest', session: {{input_format: pcm16@16000}}",
-        "eve",
-        PCM16_16K,
-    ),
     "qwen": Case("url: '{ws}/api-ws/v1/realtime?model=qwen3.5-omni-flash-realtime'", "Tina", PCM16_16K),
-    "qwen_24k": Case(
-        "url: '{ws}/api-ws/v1/realtime?model=qwen3.5-omni-flash-realtime', session: {{input_format: pcm16}}", "Tina"
-    ),
     "slowed": Case("url: '{ws}/api-ws/v1/realtime?model=qwen3.5-omni-flash-realtime'", "Tina", PCM16_16K),
 }
 
@@ -128,3 +121,14 @@ def test_audio_at_another_rate_than_the_service_s_would_be_heard_slower(cases: d
     assert [turn.outcome for turn in call.told.turns] == ["ok"]  # nobody complains
     assert call.heard_ms == pytest.approx([1.5 * edge for edge in spoken_ms()], abs=1.5 * EDGE_MS)
     assert call.heard_ms != pytest.approx(spoken_ms(), abs=EDGE_MS)
+
+
+def test_a_service_that_takes_another_rate_alone_refuses_what_it_would_misread(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, more="formats: pcm16@16000\n") as simulator:
+        target = resolve_target({}, url=simulator.urls["ga"])
+        misfit = called(target, tmp_path)
+        fit = called(target, tmp_path, input_format="pcm16@16000", output_format="pcm16@16000")
+
+    assert misfit.session.outcome != "ok"
+    assert "rate" in misfit.session.detail
+    assert [turn.outcome for turn in fit.turns] == ["ok"]

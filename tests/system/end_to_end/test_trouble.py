@@ -18,11 +18,9 @@ from bench.run import folder as files
 from bench.run.part import FACTS
 from bench.run.spool import path_of
 from bench.units import NS_PER_S
-from tests import forked
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
-    free_port,
     interrupted_status,
     locust,
     only_run,
@@ -31,8 +29,6 @@ from tests.system.end_to_end.locust_process import (
     wait_until_turns_began,
     write_scenario,
 )
-
-RTBENCH = [sys.executable, "-m", "bench.cli.app"]
 
 
 def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simulator: Ready) -> None:
@@ -65,19 +61,6 @@ def test_a_run_of_several_processes_that_is_interrupted_has_a_status_of_its_own(
 
     assert "Traceback" not in output + errors
     assert "Bad response code" not in errors
-    assert files.read_document(folder)["stop_reason"] == "interrupted"
-    assert process.returncode == interrupted_status(folder)
-
-
-def test_a_run_with_a_web_ui_that_is_interrupted_has_the_same_status(tmp_path: Path, simulator: Ready) -> None:
-    ui = ("-t", "10m", "--autostart", "--autoquit", "0", "--web-port", str(free_port()))
-    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"])
-    with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *ui, *load) as process:
-        folder = wait_for_rows(tmp_path / "runs", "turns", 2)
-        process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=GUARD_S)
-
-    assert "Traceback" not in output + errors
     assert files.read_document(folder)["stop_reason"] == "interrupted"
     assert process.returncode == interrupted_status(folder)
 
@@ -147,22 +130,6 @@ def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
     assert sum(totals["sessions"].values()) == 3
 
 
-def test_users_that_a_ramp_down_stops_finish_their_turn(tmp_path: Path, simulator: Ready) -> None:
-    scenario = write_scenario(tmp_path, turns=200)
-    shape = (
-        "\nfrom locust import LoadTestShape\n\n\nclass Down(LoadTestShape):\n"
-        "    def tick(self):\n"
-        "        at = self.get_run_time()\n"
-        "        return None if at > 3 else (4, 4) if at < 1.5 else (1, 4)\n"
-    )
-    scenario.write_text(scenario.read_text() + shape)
-    run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"])
-
-    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
-    assert set(totals["turns"]) == {"ok"}
-    assert totals["turns_not_started"] == 0
-
-
 def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
     load = ("-u", "4", "-r", "4", "--processes", "2", "--url", simulator.urls["ga"])
     with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
@@ -217,21 +184,6 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_st
     assert "cannot write the run folder" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert files.read_table(folder, "turns").num_rows > 0
-
-
-@pytest.mark.parametrize(
-    ("bytes_a_file", "run", "said"),
-    [(7_000, subprocess.run, "no row of a turn or session was saved"), (2_000, forked.run, "--runs-dir")],
-)
-def test_a_disk_that_is_full_from_the_beginning_promises_nothing(
-    bytes_a_file: int, run: Callable[..., Any], said: str, tmp_path: Path, simulator: Ready
-) -> None:
-    ended = run_until_full(tmp_path, simulator, bytes_a_file, run)
-
-    assert ended.returncode == 2
-    assert said in ended.stderr
-    assert "the recorded data" not in ended.stderr
-    assert "Traceback" not in ended.stderr
 
 
 CHECKS_MUCH = """

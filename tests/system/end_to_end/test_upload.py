@@ -11,12 +11,10 @@ from tests.blob_server import blob_server
 from tests.command_line import call
 from tests.reports import synthetic
 from tests.simulator_process import quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, write_scenario
-from tests.system.test_deploy import LOAD_TEST, documents
+from tests.system.deploy_files import LOAD_TEST, documents
+from tests.system.end_to_end.locust_process import ENDS_WELL, GUARD_S, locust, only_run, run_locust, write_scenario
 
 SIGNATURE = "a-signature-nobody-may-see"
-ENDS_WELL = (0, 4)
-"""Whether the harness was late is the machine's doing."""
 
 
 def test_engines_that_play_apart_bring_their_runs_home_as_the_load_test_of_azure_says(tmp_path: Path) -> None:

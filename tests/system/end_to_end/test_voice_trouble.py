@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 from bench.errors import INVALID_STATUS
 from bench.run import folder as files
-from bench.run.replay import replay_log
 from bench.simulator.truth import read_truth
 from tests.simulator_process import QUICK, Ready, running_simulator
 from tests.system.end_to_end.locust_process import (
@@ -19,7 +17,6 @@ from tests.system.end_to_end.locust_process import (
     run_locust,
     wait_for_file,
     wait_for_rows,
-    wait_until_turns_began,
     write_scenario,
 )
 from tests.system.end_to_end.voice_run import Row, VoiceRun, unlike_their_logs
@@ -144,24 +141,6 @@ def failures_are_rows_too_and_their_logs_give_them_again(run: VoiceRun) -> None:
     assert unlike_their_logs(run) == {}
 
 
-def test_an_interrupt_lets_callers_finish_the_turn_that_they_speak(tmp_path: Path, simulator: Ready) -> None:
-    write_words(tmp_path)
-    scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{audio: speech.wav}"))
-    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"])
-    with locust(scenario, tmp_path / "runs", *LOGGED, *load) as process:
-        wait_until_turns_began(tmp_path / "runs", 2)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=GUARD_S)
-
-    folder = only_run(tmp_path / "runs")
-    totals = files.read_document(folder)["totals"]
-    run = VoiceRun(scenario, folder, tmp_path, process.returncode, errors)
-    assert "Traceback" not in output + errors
-    assert totals["turns"] == {"ok": totals["turns_started"]}
-    assert set(totals["sessions"]) == {"unfinished"}
-    assert unlike_their_logs(run) == {}
-
-
 def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path, simulator: Ready) -> None:
     write_words(tmp_path)
     scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{audio: word.wav}"))
@@ -189,15 +168,3 @@ def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path
     assert all(line["input_text"] and line["reply_text"] for line in said)
     assert all(told.cut for told in run.replayed.values())
     assert unlike_their_logs(run) == {}
-
-
-def test_a_kill_leaves_the_log_of_a_session_whose_first_turn_was_under_way(tmp_path: Path, simulator: Ready) -> None:
-    write_words(tmp_path)
-    scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{audio: speech.wav}"))
-    with locust(scenario, tmp_path / "runs", *LOGGED, "--url", simulator.urls["ga"]) as process:
-        wait_until_turns_began(tmp_path / "runs", 1)
-        process.kill()
-        process.communicate(timeout=GUARD_S)
-
-    (log,) = (only_run(tmp_path / "runs") / "events").iterdir()
-    assert replay_log(log).cut

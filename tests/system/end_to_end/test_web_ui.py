@@ -22,48 +22,23 @@ from tests.system.end_to_end.locust_process import GUARD_S, free_port, write_sce
 NEVER_FROM_THE_FORM = {
     "url": "ws://127.0.0.1:9/v1/realtime",
     "api_key_env": "A_SECRET_OF_THE_MACHINE",
-    "auth": "azure_cli",
-    "targets": "other",
     "target_file": "/tmp/other.yaml",
     "runs_dir": "/tmp/elsewhere",
-    "prices": "/etc/passwd",
-    "thresholds": "/etc/passwd",
     "proxy": "http://127.0.0.1:9",
-    "ca_file": "/tmp/ca.pem",
-    "client_cert": "/tmp/me.pem",
-    "client_key": "/tmp/me.key",
-    "resolve": "127.0.0.2",
-    "dialect": "preview",
-    "compression": "deflate",
     "budget": "1000000",
-    "record_events": "100%",
     "record_audio": "true",
-    "record_transcripts": "true",
-    "yes": "true",
     "host": "http://127.0.0.1:9",
-    "profile": "mine",
     "html_file": "/tmp/page.html",
-    "json_file": "/tmp/stats",
-    "csv_prefix": "/tmp/stats",
     "processes": "9",
-    "stop_timeout": "1",
-    "telemetry": "true",
 }
+"""One option of each kind: the form takes what is on a list of its own."""
 UNFIT = [
-    ("sessions", "abc", "--sessions must be a whole number from 1 to 1,000,000,000, not abc"),
     ("sessions", "-4", "--sessions must be a whole number from 1 to 1,000,000,000, not -4"),
-    ("session_pause", "long", "--session-pause must be a number from 0 to 1,000,000,000, not long"),
-    ("user_count", str(10**20), "the number of users must be a whole number from 1 to 10,000,000, not 1000"),
     ("user_count", "9" * 5_000, "the number of users must be a whole number from 1 to 10,000,000, not 9999"),
-    ("user_count", "-1", "the number of users must be a whole number from 1 to 10,000,000, not -1"),
     ("spawn_rate", "nan", "--spawn-rate must be a number from 0 to 1,000,000,000, not nan"),
-    ("spawn_rate", "0", "--spawn-rate must be more than 0 users a second"),
     ("run_time", "99999999999999h", "--run-time must be a time such as 90, 90s, 2m or 1m30s, up to a year"),
-    ("seed", "9" * 5_000, "--seed must be a whole number from 0 to 9,223,372,036,854,775,807, not 9999"),
     ("interim_every", "5", "--interim-every needs --until-decided: add it, or leave --interim-every out"),
-    ("arrival_rate", "often", "--arrival-rate must be calls in a time, such as 30/min, 2/s or 100/h"),
     ("max_concurrent", "3", "--max-concurrent needs an arrival rate"),
-    ("until_decided", "true", "--until-decided compares two targets"),
 ]
 """What is refused with its reason."""
 RATES = ("eventsin", "eventsout", "bytesin", "bytesout")
@@ -182,7 +157,7 @@ def the_form_shows_the_shape_of_the_load_and_no_more(served: WebUi) -> None:
     _, page = served.ask("GET", "/")
 
     assert "session_pause" in page
-    assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name not in ("host", "profile")]
+    assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name != "host"]
 
 
 def ended(ui: WebUi, runs: Path) -> tuple[str, dict[str, Any]]:

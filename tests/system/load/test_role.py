@@ -2,114 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from bench.load.playing.live import CUT_S
 from tests import forked
 from tests.simulator_process import ROOT
-
-REFUSED = """
-import socket, sys
-from pathlib import Path
-from types import SimpleNamespace
-from bench.clock import monotonic_ns
-from bench.errors import RtbenchError
-from bench.load.leading import leader, role as common, worker
-from bench.run.document import SCHEMA_VERSION
-from bench.run.folder import write_document
-from bench.installation import tool_version
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.openai_ga import GA
-from bench.target.credentials import Credential
-from bench.target.identity import Token
-from bench.target.target import Entra, Target
-from bench.transport.interface import NetworkPath
-from bench.target.tokens import Keyring
-
-role, folder = sys.argv[1], sys.argv[2]
-opened, closed, said = [], [], []
-
-def fetch(way, retries):
-    return Token(Credential("Authorization", "a-token-of-ours", "Bearer"), monotonic_ns() + 10**12, "Issuer")
-
-class Watched(Keyring):
-    def __init__(self, targets, incident):
-        super().__init__(targets, incident=incident, fetch=fetch)
-    def open(self):
-        super().open()
-        opened.append(self)
-    def close(self):
-        super().close()
-        closed.append(self)
-
-path = NetworkPath(client_cert=Path(folder) / "nowhere.pem")
-target = Target("here", "127.0.0.1", 1, True, "/x", GA, "azure", Entra("a-scope"), network_path=path)
-common.Keyring = Watched
-options = SimpleNamespace(headless=True, worker_timeout="30", rtbench_run={
-    "run_id": "run", "folder": folder, "host": socket.gethostname(), "identity": {"version": tool_version()},
-    "slot": {"started_utc_ns": 1, "began_ns": 1}, "members": {"me": 0}, "clocks": {},
-})
-kind = worker.Worker if role == "worker" else leader.Alone
-runs = kind.__new__(kind)
-runs._environment, runs._parsed = SimpleNamespace(), options
-runs._runner = SimpleNamespace(client_id="me")
-runs._ran, runs._given, runs._master = False, {}, worker.link.Lifeline()
-runs._current = SimpleNamespace(ending="", signing_in=False)
-runs._view = SimpleNamespace(say=said.append)
-(Path(folder) / "spool").mkdir()
-write_document(Path(folder), {"schema": SCHEMA_VERSION, "state": "running"})
-runs._planned = SimpleNamespace(
-    targets=(target,), plays={"here": {}}, connect_rates=[None], warmup_s=0.0, identity={}
-)
-runs.prepare = lambda: None
-runs.refuse = said.append
-try:
-    runs._start()
-except RtbenchError as error:
-    said.append(str(error))
-assert "nowhere.pem" in said[0], said
-assert opened and closed == opened, (opened, closed)
-"""
-
-
-PREPARED = """
-import json
-from pathlib import Path
-from types import SimpleNamespace
-from gevent.lock import RLock
-from bench.load.leading import leader, role
-
-role.check_descriptors = lambda concurrency: None
-waited = []
-for users, stop_timeout in (("ours", None), ("ours theirs", None), ("ours", 5)):
-    alone = leader.Alone.__new__(leader.Alone)
-    alone._environment = SimpleNamespace(user_classes=users.split(), stop_timeout=stop_timeout)
-    alone._parsed = SimpleNamespace(headless=False, stop_timeout=stop_timeout)
-    alone._current, alone._closing = role.RunState(), RLock()
-    alone._plan = lambda: SimpleNamespace(
-        concurrency=None, options=SimpleNamespace(runs_dir=Path("runs")), user_classes={"ours"}, longest_turn_s=90.0
-    )
-    alone.prepare()
-    waited.append([alone._environment.stop_timeout])
-    alone._drain()
-    waited[-1].append(alone._environment.stop_timeout)
-print(json.dumps(waited))
-"""
-
-
-def test_users_are_left_the_time_of_a_turn_until_turns_were_waited_for_where_all_play_sessions_and_no_time_is_given(
-    tmp_path: Path,
-) -> None:
-    command = [sys.executable, "-c", PREPARED]
-    ended = forked.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert ended.stderr == ""
-    assert json.loads(ended.stdout) == [[90.0, CUT_S], [None, None], [5, 5]]
-
 
 CLOSED = """
 import sys
@@ -267,14 +166,6 @@ def test_a_master_waits_for_records_no_longer_than_it_says_once_the_last_session
 
 def test_workers_that_are_away_are_not_waited_for_again_once_their_run_is_closed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CLOSED, str(tmp_path)]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr
-
-
-@pytest.mark.parametrize("role", ["alone", "worker"])
-def test_where_a_run_is_refused_after_signing_in_nobody_renews_tokens_any_more(role: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", REFUSED, role, str(tmp_path)]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr

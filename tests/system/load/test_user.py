@@ -62,19 +62,6 @@ print(json.dumps([names(Mixed), before, names(Shopper), [task.__name__ for task 
     assert declared == before
 
 
-def test_a_class_says_of_its_scripts_whatever_a_file_says_beside_its_steps() -> None:
-    keys, said, unsaid = told_by("""
-from bench.plan.script import SCRIPT
-keys = [key for key in SCRIPT.fields if key != "steps"]
-Said = type("Said", (RealtimeUser,), dict.fromkeys(keys, 7))
-print(json.dumps([keys, Said.settings(), RealtimeUser.settings()]))
-""")
-
-    assert "renew_after" in keys
-    assert said == dict.fromkeys(keys, 7)
-    assert unsaid == {}
-
-
 def test_a_user_that_is_stopped_from_two_sides_stops_once() -> None:
     told = told_by("""
 from locust.env import Environment
@@ -108,21 +95,6 @@ print(json.dumps([names(Base), names(Other), names(Same), names(RealtimeUser)]))
 """)
 
     assert told == [["one", "extra"], ["two"], ["one", "extra"], []]
-
-
-def test_steps_outside_of_a_session_are_refused() -> None:
-    told = told_by("""
-class Caller(RealtimeUser):
-    def on_start(self):
-        self.text("Hello")
-
-try:
-    Caller(None).on_start()
-except Exception as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-""")
-
-    assert told == ["UsageError", OUTSIDE]
 
 
 ENDING = """
@@ -285,29 +257,6 @@ print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0]["Caller"], Live())))
     assert told == [f"{callers}: Caller: say must not be empty"]
 
 
-@pytest.mark.parametrize(("ending", "ends"), [("", 1), ("draining", 0)])
-def test_a_run_is_refused_in_one_line_by_however_many_users(ending: str, ends: int) -> None:
-    told = told_by(f"""{ENDING}
-ends = []
-environment = SimpleNamespace(
-    runner=SimpleNamespace(quit=lambda: ends.append(1)),
-    parsed_options=SimpleNamespace(headless=True, upload=None, live=False),
-    process_exit_code=None,
-)
-with contextlib.redirect_stderr(io.StringIO()) as said:
-    runs = Alone(environment)
-    runs._current.ending = {ending!r}
-    runs.refuse("one problem")
-    runs.refuse("one problem")
-gevent.sleep(0)
-print(json.dumps([environment.process_exit_code, len(ends), said.getvalue()]))
-""")
-
-    status, ended, said = told
-    assert (status, ended) == (2, ends)
-    assert said.count("\n") == said.count("one problem") == 1
-
-
 def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
     (tmp_path / "talk.yaml").write_text("steps:\n  - paws: 1\n")
     scenario = tmp_path / "scenario.py"
@@ -318,54 +267,6 @@ def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert f"rtbench: {tmp_path}/talk.yaml:2:5: step 1 must have exactly one of" in ended.stderr
     assert "AZURE" not in ended.stderr
-
-
-def test_a_method_is_rehearsed_with_what_its_class_says(tmp_path: Path) -> None:
-    scenario = tmp_path / "scenario.py"
-    scenario.write_text("""
-from locust import task
-from bench.load.user import RealtimeUser
-
-class Caller(RealtimeUser):
-    session = {"voice": "alloy"}
-    timeouts = {"response": 3}
-    jitter_buffer_ms = 80
-
-    def __init__(self, environment):
-        super().__init__(environment)
-        self.words = ["One", "Two"]
-
-    @task
-    def talk(self):
-        for word in self.words:
-            self.text(word, output="text")
-        self.request_response(name="more", instructions="Go on.")
-        self.expect("response_created", within=5)
-        self.pause(1)
-        self.pause(median=2, sigma=0.5)
-""")
-
-    told = told_by(PREPARE, str(scenario))
-
-    assert told == {"Caller": [["turn_1", "turn_2", "more"], ["scenario", "alloy", 3, 80], 3.266]}
-
-
-PREPARE = """
-from locust.util.load_locustfile import load_locustfile
-from bench.load.planning.plays import loaded_scripts, prepared_plays
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.openai_ga import GA
-
-def facts(user, play):
-    script = play.script
-    labels = [turn.plan.step for turn in play.session(0, 0).turns]
-    settings = [user.scenario_name(), script.session.voice, script.timeouts.response, script.jitter_buffer_ms]
-    return [labels, settings, round(script.think_s, 3)]
-
-classes, _ = load_locustfile(sys.argv[1])
-plays = prepared_plays(loaded_scripts(classes.values()), GA)
-print(json.dumps({play.script.name: facts(user, play) for (user, _), play in plays.items()}))
-"""
 
 
 def test_the_callers_of_the_quickstart_alternate_between_text_and_voice_calls() -> None:

@@ -18,7 +18,7 @@ from bench.run.spool import path_of
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from reports.text.terminal import report_text
-from tests.system.run.test_merge import build_part
+from tests.system.run.parts import build_part
 
 
 def retyped(path: Path) -> None:

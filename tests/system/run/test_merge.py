@@ -32,73 +32,9 @@ from reports.runs import load_for_report
 from tests.examples import few
 from tests.helpers import AT_NS, MS, S, build_observation, build_session
 from tests.run.test_close import contents, play
+from tests.system.run.parts import BEGAN_NS, SCRIPT, TARGET, build_part, changed, closed, copied, log_events
 
-BEGAN_NS = 1_763_000_000 * S
 RENAMED = {"run_id", "session_id", "worker", "pair", "block"}
-TARGET = {"name": "simulator", "url": "ws://127.0.0.1:1/v1", "dialect": "ga", "service": "simulator", "loopback": True}
-SCRIPT = {
-    "target": "simulator",
-    "name": "voice_turns",
-    "scenario": "voice_turns",
-    "digest": "sha256:1",
-    "turns": 3,
-    "chunk_ms": None,
-    "output": "audio",
-    "timeouts": {},
-}
-
-
-def build_part(
-    parent: Path,
-    name: str = "part",
-    *,
-    host: str = "red",
-    began_ns: int = BEGAN_NS,
-    workers: int = 1,
-    sessions: int = 3,
-    error_ns: int = 5_000,
-    delay_ns: int = MS,
-    **changes: Any,
-) -> Path:
-    """A run whose workers have recorded all and that nobody has closed."""
-    folder = parent / name
-    (folder / SPOOL).mkdir(parents=True)
-    document = opening_document(name, "voice_turns", began_ns, {}, [TARGET], [SCRIPT], workers, [])
-    document |= {"state": "closing", "stop_reason": "all sessions are done", "ended_utc_ns": began_ns + 60 * S}
-    files.write_document(folder, document | {"writer": {"host": host, "pid": 1}} | changes)
-    for worker in range(workers):
-        recorder = Recorder(Spool(folder, worker), began_ns, host=named_host() | {"name": host}, transcripts=True)
-        record_sessions(recorder, worker, sessions, error_ns, delay_ns)
-        recorder.incident("auth_refresh", f"of worker {worker}")
-        recorder.close()
-    return folder
-
-
-def record_sessions(recorder: Recorder, worker: int, sessions: int, error_ns: int, delay_ns: int) -> None:
-    for number in range(sessions):
-        name = f"w{worker}-{number:06d}"
-        labels = Labels(
-            name, "simulator", "voice_turns", "voice_turns", block=number, pair=10 * number + worker, event_log=True
-        )
-        record = recorder.session(labels)
-        for turn in range(1, 4):
-            record.turn_began()
-            record.turn_ended(build_observation(turn=turn, errors_ns={"first_audio": error_ns}))
-        record.session_ended(build_session(turns_planned=3, turns_started=3))
-        for _ in range(50):
-            recorder.event_loop_delay(delay_ns)
-
-
-def log_events(folder: Path, worker: int = 0) -> None:
-    """An event log of the first session of a worker."""
-    (folder / EVENTS).mkdir(exist_ok=True)
-    header = {"type": "session", "about": {"run_id": folder.name, "session_id": f"w{worker}-000000"}}
-    (folder / EVENTS / f"w{worker}-000000.jsonl").write_text(json.dumps(header) + "\n{}\n")
-
-
-def closed(folder: Path) -> Path:
-    close(folder)
-    return folder
 
 
 def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
@@ -467,15 +403,6 @@ def test_little_that_is_missing_does_not_make_a_run_invalid(tmp_path: Path) -> N
 
 
 # Refusals.
-
-
-def changed(part: Path, **changes: Any) -> Path:
-    files.write_document(part, files.read_document(part) | changes)
-    return part
-
-
-def copied(part: Path, to: Path) -> Path:
-    return Path(shutil.copytree(part, to))
 
 
 PART = {

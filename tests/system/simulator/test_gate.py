@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
-import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
 from bench.simulator.refusals import AZURE
@@ -19,8 +16,7 @@ from bench.simulator.truth import read_truth
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
-from tests.system.simulator.test_server import UPGRADE, receive, turn
-from tests.transport.test_connect import IPV6
+from tests.system.simulator.talk import UPGRADE, receive, turn
 
 KEY = "secret-of-this-test"
 
@@ -70,59 +66,6 @@ def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path
     assert (line["direction"], line["status"], line["code"]) == ("refused", wanted.status, wanted.code)
 
 
-def test_a_session_that_lasted_too_long_is_told_so_and_closed(tmp_path: Path) -> None:
-    truth = tmp_path / "truth.jsonl"
-    with (
-        quick_simulator(tmp_path, "--ground-truth", str(truth), more="max_session_s: 0.05\n") as ready,
-        connect(ready.urls["ga"]) as client,
-    ):
-        created, expired = receive(client), receive(client)
-        with pytest.raises(ConnectionClosed) as caught:
-            receive(client)
-
-    assert created["session"]["expires_at"] <= time.time()
-    assert expired["error"]["code"] == "session_expired"
-    assert expired["error"]["message"].startswith("Your session hit the maximum duration of ")
-    assert caught.value.rcvd is not None
-    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, expired["error"]["message"])
-    first, last = (line for line in read_truth(truth) if line.get("direction") == "out")
-    assert last["due_ns"] - first["due_ns"] >= 0.05e9 - 10e6
-
-
-def test_connections_run_down_and_the_wait_is_the_real_one(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, more="quota: {connections_per_minute: 120}\n") as ready:
-        while True:
-            try:
-                with connect(ready.urls["ga"]) as client:
-                    assert client.response is not None
-                    remaining = client.response.headers["x-ratelimit-remaining-requests"]
-            except InvalidStatus as caught:
-                response = caught.response
-                break
-        wait_ms = int(response.headers["retry-after-ms"])
-        time.sleep(wait_ms / 1000)
-        with connect(ready.urls["ga"]) as client:
-            assert receive(client)["type"] == "session.created"
-
-    assert remaining == "0"
-    assert response.status_code == 429
-    assert 0 < wait_ms <= 500
-    assert response.headers["retry-after"] == "1"
-
-
-def test_tokens_a_minute_run_down_over_all_sessions(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, more="quota: {tokens_per_minute: 50}\n") as ready:
-        statuses = []
-        for _ in range(2):
-            with connect(ready.urls["ga"], max_size=None) as client:
-                assert client.response is not None
-                assert client.response.headers["x-ratelimit-limit-tokens"] == "50"
-                receive(client)
-                statuses.append(turn(client, CREATE)[-1]["response"]["status"])
-
-    assert statuses == ["completed", "failed"]
-
-
 def test_a_token_opens_sessions_and_the_truth_log_has_its_number_alone(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--token-lifetime", "600", "--key", KEY, "--ground-truth", str(truth)) as ready:
@@ -138,28 +81,6 @@ def test_a_token_opens_sessions_and_the_truth_log_has_its_number_alone(tmp_path:
         line["session"] for line in lines if "session" in line
     }
     assert not any(secret in truth.read_text() + ready.output for secret in (first, second, KEY))
-
-
-def test_a_token_that_has_expired_is_refused(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-lifetime", "0.5") as ready:
-        token = fetch_token(ready)
-        while time.time() < int(token["expires_on"]):
-            time.sleep(0.02)
-        response = refused(ready.urls["ga"], {"Authorization": f"Bearer {token['access_token']}"})
-
-    assert response.status_code == 401
-    assert "expired" in json.loads(response.body)["error"]["message"]
-    assert token["access_token"] not in ready.output
-
-
-def test_the_identity_endpoint_asks_for_its_header_and_fails_on_demand(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-lifetime", "60", "--fault", "identity_500,requests=2") as ready:
-        assert fetch_token(ready)["token_type"] == "Bearer"
-        with pytest.raises(urllib.error.HTTPError, match="500"):
-            fetch_token(ready)
-        with pytest.raises(urllib.error.HTTPError, match="401"):
-            fetch_token(ready, "another")
-        assert fetch_token(ready)["access_token"]
 
 
 def test_a_request_for_a_token_that_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
@@ -214,38 +135,6 @@ def test_the_truth_logs_bytes_are_those_on_the_wire_when_compressed(tmp_path: Pa
     (created,) = (line for line in read_truth(truth) if line.get("direction") == "out")
     assert frame[:2] == b"\xc1\x7e"  # a final text frame, compressed, with a length of 16 bits
     assert created["frame_bytes"] == len(frame) == size
-
-
-def test_a_refusal_with_compression_can_be_read(tmp_path: Path) -> None:
-    with (
-        quick_simulator(tmp_path, "--deflate", "--key", KEY) as ready,
-        connect(ready.urls["openai"], compression="deflate") as client,
-    ):
-        assert receive(client)["error"]["code"] == "invalid_api_key"
-
-
-def test_the_certificate_also_names_a_host_that_is_in_no_directory(tmp_path: Path) -> None:
-    authority = tmp_path / "ca.pem"
-    with (
-        quick_simulator(tmp_path, "--tls", "--ca-out", str(authority)) as ready,
-        connect(
-            f"wss://simulator.test:{ready.port}/v1/realtime?model=x",
-            sock=socket.create_connection(("127.0.0.1", ready.port)),
-            ssl=ssl.create_default_context(cafile=authority),
-        ) as client,
-    ):
-        assert receive(client)["type"] == "session.created"
-
-
-@IPV6
-def test_ipv6_is_served_with_its_identity_endpoint(tmp_path: Path) -> None:
-    with running_simulator("--host", "::1", "--token-lifetime", "60") as ready:
-        assert all("//[::1]:" in url for url in ready.urls.values())
-        assert ready.identity is not None
-        assert ready.identity["endpoint"].startswith("http://[::1]:")
-        bearer = {"Authorization": f"Bearer {fetch_token(ready)['access_token']}"}
-        with connect(ready.urls["ga"], additional_headers=bearer) as client:
-            assert receive(client)["type"] == "session.created"
 
 
 @pytest.mark.parametrize(("host", "place"), [("localhost", "localhost"), ("0.0.0.0", "127.0.0.1")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -13,27 +12,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import CloseCode
-from websockets.sync.client import ClientConnection
 
 from bench.cli.simulate import simulate
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.simulator.truth import read_truth
-from tests.simulator.builders import append, sound
+from tests.simulator.builders import append
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
+from tests.system.simulator.talk import CREATE_FRAME, UPGRADE, receive, turn
 
 KEY = "secret-of-this-test"
-UPGRADE = (
-    b"GET /v1/realtime?model=x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-CREATE_FRAME = b'\x81\x9a\x00\x00\x00\x00{"type":"response.create"}'
-TEXT_TURN = {"type": "response.create", "response": {"output_modalities": ["text"]}}
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +33,6 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     """A simulator that asks for `KEY`."""
     with quick_simulator(tmp_path_factory.mktemp("keyed"), "--key", KEY) as ready:
         yield ready
-
-
-def receive(client: ClientConnection) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads(client.recv(timeout=GUARD_S))
-    return event
-
-
-def turn(client: ClientConnection, *events: dict[str, Any]) -> list[dict[str, Any]]:
-    """Send the events; what came up to and with response.done."""
-    for event in events:
-        client.send(json.dumps(event))
-    seen = [receive(client)]
-    while seen[-1]["type"] != "response.done":
-        seen.append(receive(client))
-    return seen
 
 
 def test_an_upgrade_says_that_it_is_simulated(keyed: Ready) -> None:
@@ -69,17 +46,6 @@ def test_an_upgrade_says_that_it_is_simulated(keyed: Ready) -> None:
         assert receive(client)["type"] == "session.created"
 
 
-def test_a_refusal_comes_before_the_upgrade_with_the_body_of_the_service(keyed: Ready) -> None:
-    with pytest.raises(InvalidStatus) as caught, connect(keyed.urls["preview"], additional_headers={"api-key": "x"}):
-        pass
-
-    response = caught.value.response
-    assert response.status_code == 401
-    assert response.headers["x-rtbench-simulator"] == "1"
-    assert response.headers["Content-Type"] == "application/json"
-    assert json.loads(response.body)["error"]["code"] == "401"
-
-
 def test_openai_complains_after_the_upgrade_and_closes_with_3000(keyed: Ready) -> None:
     with connect(keyed.urls["openai"], additional_headers={"Authorization": "Bearer x"}) as client:
         assert receive(client)["error"]["code"] == "invalid_api_key"
@@ -89,14 +55,6 @@ def test_openai_complains_after_the_upgrade_and_closes_with_3000(keyed: Ready) -
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 3000
     assert caught.value.rcvd.reason == "invalid_request_error.invalid_api_key"
-
-
-def test_what_is_no_websocket_request_is_answered_by_http(keyed: Ready) -> None:
-    with socket.create_connection(("127.0.0.1", keyed.port), timeout=GUARD_S) as sock:
-        sock.sendall(f"GET /openai/v1/realtime?model=x&api-key={KEY} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        answer = b"".join(iter(lambda: sock.recv(4096), b""))
-
-    assert answer.startswith(b"HTTP/1.1 426 ")
 
 
 @pytest.mark.skipif(int(version("websockets").split(".")[0]) < 16, reason="websockets 15 hangs up without an answer")
@@ -109,37 +67,12 @@ def test_even_a_request_too_large_to_judge_is_answered_as_simulated(keyed: Ready
     assert b"x-rtbench-simulator: 1" in answer
 
 
-def test_pings_are_answered_and_a_close_is_honoured(keyed: Ready) -> None:
-    with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
-        assert client.ping().wait(GUARD_S)
-
-    assert client.protocol.close_rcvd is not None
-    assert client.protocol.close_rcvd.code == CloseCode.NORMAL_CLOSURE
-
-
 def test_a_message_in_fragments_is_one_message(keyed: Ready) -> None:
     with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
         receive(client)
         client.send(iter(['{"type":"input_audio_', 'buffer.clear"}']))
 
         assert receive(client)["type"] == "input_audio_buffer.cleared"
-
-
-def test_an_append_that_is_too_long_is_an_error_and_the_session_goes_on(keyed: Ready) -> None:
-    with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
-        receive(client)
-        client.send(json.dumps(append((16 << 20) // 48)))
-        client.send(json.dumps({"type": "input_audio_buffer.clear"}))
-
-        assert receive(client)["error"]["param"] == "audio"
-        assert receive(client)["type"] == "input_audio_buffer.cleared"
-
-
-def test_an_event_may_be_sent_before_session_created_has_come(keyed: Ready) -> None:
-    with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
-        events = turn(client, TEXT_TURN)
-
-    assert [events[0]["type"], events[1]["type"]] == ["session.created", "response.created"]
 
 
 def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
@@ -204,47 +137,6 @@ def test_the_truth_log_knows_since_when_a_message_may_have_lain_there(
     first, second = (line for line in read_truth(truth_file) if line.get("direction") == "in")
     assert first["earliest_ns"] < first_ns < second_ns < first["at_ns"]
     assert second_ns < second["earliest_ns"] == second["at_ns"]
-
-
-def test_the_truth_log_knows_where_speech_and_reply_were_heard(tmp_path: Path) -> None:
-    truth_file = tmp_path / "truth.jsonl"
-    audio = sound(0, 300, 500, 400)
-    chunks = [base64.b64encode(audio[begin : begin + 4800]).decode() for begin in range(0, len(audio), 4800)]
-    with (
-        quick_simulator(tmp_path, "--ground-truth", str(truth_file)) as ready,
-        connect(ready.urls["preview"], max_size=None) as client,
-    ):
-        seen = turn(client, *({"type": "input_audio_buffer.append", "audio": chunk} for chunk in chunks))
-
-    lines = list(read_truth(truth_file))
-    began, ended = (line["speech_at_byte"] for line in lines if "speech_at_byte" in line)
-    assert [line["type"] for line in lines if "speech_at_byte" in line] == [
-        "input_audio_buffer.speech_started",
-        "input_audio_buffer.speech_stopped",
-    ]
-    assert (began, ended) == (300 * 48, 800 * 48)
-
-    blocks = [event["delta"] for event in seen if event["type"] == "response.audio.delta"]
-    deltas = [line for line in lines if line.get("type") == "response.audio.delta"]
-    (heard,) = [line for line in deltas if line["audible_at_byte"] is not None]
-    before = sum(line["audio_bytes"] for line in deltas[: deltas.index(heard)])
-    samples = np.frombuffer(base64.b64decode("".join(blocks)), dtype="<i2").astype(np.int32)
-    assert int(np.argmax(np.abs(samples) >= 104)) * 2 == before + heard["audible_at_byte"]
-    assert all("audible_at_byte" in line for line in deltas)
-
-
-def test_several_events_can_share_a_segment(tmp_path: Path) -> None:
-    truth_file = tmp_path / "truth.jsonl"
-    with (
-        quick_simulator(tmp_path, "--ground-truth", str(truth_file), more="events_per_segment: 4\n") as ready,
-        connect(ready.urls["ga"], max_size=None) as client,
-    ):
-        turn(client, {"type": "response.create"})
-
-    deltas = [line for line in read_truth(truth_file) if line.get("type", "").endswith(".delta")]
-    bursts = [deltas[place : place + 4] for place in range(0, len(deltas), 4)]
-    assert len(bursts) > 3
-    assert all(len({line["send_start_ns"] for line in burst}) == 1 for burst in bursts)
 
 
 def test_tls_is_trusted_by_the_authority_it_writes(tmp_path: Path) -> None:

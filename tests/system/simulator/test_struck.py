@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from bench.simulator.truth import read_truth
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, quick_simulator
-from tests.system.simulator.test_server import receive
+from tests.system.simulator.talk import receive
 
 FREEZE_NS = 400_000_000
 
@@ -86,27 +86,6 @@ def test_a_freeze_is_everybody_s(tmp_path: Path) -> None:
     assert all(
         line["send_start_ns"] - line["due_ns"] < FREEZE_NS for line in sent
     )  # what was held back was due when let go
-
-
-def test_silent_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
-    with (
-        quick_simulator(tmp_path, "--fault", "hang,at=session") as ready,
-        connect(ready.urls["ga"], close_timeout=0),
-    ):
-        ready.stop()
-
-    assert (ready.returncode, "Traceback" in ready.output) == (0, False)
-
-
-def test_a_session_that_grows_too_old_in_silence_expires_when_it_goes_on(tmp_path: Path) -> None:
-    options = ("--fault", "hang,at=session,duration_s=0.3")
-    with (
-        quick_simulator(tmp_path, *options, more="max_session_s: 0.05\n") as ready,
-        connect(ready.urls["ga"]) as client,
-    ):
-        assert [receive(client)["type"] for _ in range(2)] == ["session.created", "error"]
-        with pytest.raises(ConnectionClosed, match="1001"):
-            receive(client)
 
 
 def test_a_profile_strikes_as_the_command_line_does(tmp_path: Path) -> None:

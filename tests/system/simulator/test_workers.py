@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import signal
 import socket
-import ssl
 import time
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,9 @@ from bench.errors import UsageError
 from bench.simulator.serving import workers
 from bench.simulator.serving.server import TAG_BITS, ServerWorker
 from bench.simulator.truth import read_truth
-from tests.simulator.dialled import connect, connect_async
+from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, quick_simulator
-from tests.system.simulator.test_server import receive, turn
+from tests.system.simulator.talk import receive, turn
 
 SESSIONS = 12
 
@@ -63,19 +60,6 @@ def test_workers_share_a_port_and_a_log_and_end_together(tmp_path: Path) -> None
     assert ready.returncode == 0
     assert f"SIMULATED: {SESSIONS} sessions" in ready.output
     assert "of 2 workers the latest" in ready.output
-
-
-def test_workers_serve_tls_by_one_certificate(tmp_path: Path) -> None:
-    authority = tmp_path / "ca.pem"
-    with quick_simulator(tmp_path, "--workers", "2", "--tls", "--ca-out", str(authority)) as ready:
-        trusting = ssl.create_default_context(cafile=authority)
-        assert [asyncio.run(_greeting(ready.urls["ga"], trusting)) for _ in range(4)] == ["session.created"] * 4
-
-
-async def _greeting(url: str, context: ssl.SSLContext) -> str:
-    """The first event's type. Without threads: the synchronous client's can lock each other out while TLS closes."""
-    async with connect_async(url, ssl=context) as client:
-        return str(json.loads(await client.recv())["type"])
 
 
 def test_a_worker_that_dies_ends_the_command_with_a_line_and_status_1(tmp_path: Path) -> None:

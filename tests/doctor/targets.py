@@ -1,0 +1,16 @@
+"""A target for the doctor."""
+
+from __future__ import annotations
+
+from bench.protocol.openai_ga import GA
+from bench.target.credentials import Credential
+from bench.target.target import Auth, Target
+
+KEY = Credential("api-key", "a-key-that-nobody-may-see")
+
+
+HOST = "res.openai.azure.com"
+
+
+def build_target(auth: Auth = KEY, resource: str = "/openai/v1/realtime?model=voice") -> Target:
+    return Target(HOST, HOST, 443, True, resource, GA, "azure", auth, model="voice")

@@ -1,0 +1,27 @@
+"""Plans of interim analyses, as run.json has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
+"""120 pairs; west is slower by 13 %."""
+LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failure_rate": ["rate<+10pt"]}
+TIGHT = {"ttfa": ["p(50)<+0.1%"]}
+UNDECIDED = {"ttfa": ["p(50)<+12%"]}
+
+
+def planned(gates: dict[str, list[str]], at: Sequence[int] = (40, 80, 120), **changes: Any) -> dict[str, Any]:
+    """Return a plan that tests these primary metrics after so many pairs."""
+    plan = {"pairs": at[-1], "analyses": [*at], "primary_metrics": gates, "alpha": 0.05, "spending": "a t^2"}
+    return plan | {"bootstrap_samples": 300} | changes
+
+
+def planned_run(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Path:
+    """Write the folder of a run with such a plan."""
+    return synthetic.write(folder, plan, **(synthetic.told(plan) | {"sequential_plan": planned(gates)} | changes))

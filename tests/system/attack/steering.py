@@ -1,0 +1,58 @@
+"""Whether a text steers whoever shows it, and what commands print."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import unicodedata
+from contextlib import redirect_stderr, redirect_stdout
+from unittest.mock import patch
+
+import pytest
+
+from bench.cli.app import main
+from bench.simulator.truth import LatenessCounts, Served
+from tests.reports.synthetic import Plan
+
+EVIL = "\x1b]0;a\x07\r\n::set-output name=a::b\n##vso[task.complete]\n##[error]c\u2028\u202e"
+
+
+COMMAND = re.compile(r"^\s*::[A-Za-z]|##(?:vso)?\[", re.MULTILINE)
+
+
+PLAN = Plan(sessions=8, turns=3, targets=("east", "west"), paired=True, usage=True, limited=True)
+
+
+def harm_in(text: str) -> str:
+    """What of a text would steer whoever shows it; "" where nothing does."""
+    for line in text.split("\n"):
+        if steers := [one for one in line if not one.isprintable() and unicodedata.category(one) != "Zs"]:
+            return f"{steers[0]!r} in {line!r}"
+    return repr(text[max(0, found.start() - 80) : found.end() + 20]) if (found := COMMAND.search(text)) else ""
+
+
+def told(*words: object) -> str:
+    """All that a command prints; it ends as commands do."""
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(out), patch.object(sys, "argv", ["rtbench", *map(str, words)]):
+        try:
+            main()
+        except SystemExit as end:
+            out.write("" if end.code in (None, 0, 1, 2, 3, 4) else f"\x1b{end.code}")
+    return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No browser opens, no CI is spoken to, a simulator ends once it has said where it is, and who uploads to nowhere
+    tries again at once.
+    """
+    monkeypatch.setattr("webbrowser.open", lambda _: True)
+    monkeypatch.setattr("bench.run.upload.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(
+        "bench.cli.simulate._served", lambda *given: given[-1](None, [1]) or [Served(0, 0, 0, 0.0, LatenessCounts())]
+    )
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD", "LOCUST_RUNS_DIR", "BROWSER", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")

@@ -1,0 +1,41 @@
+"""Runs that compare two targets: their services, their file of targets, and the sessions that they held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from bench.run import folder as files
+from tests.simulator_process import QUICK, Ready, running_simulator
+
+QUICK_AUDIO = "first_audio: {p50: 20, p95: 40}"
+
+
+@contextmanager
+def slower_and_faster(folder: Path, more: str = "") -> Iterator[dict[str, Ready]]:
+    """Two simulators that hardly vary; of `slow` first audio comes 30 % later. `more` is appended to the profiles."""
+    with ExitStack() as stack:
+        ready = {}
+        for name, p50_ms in (("fast", 200), ("slow", 260)):
+            first_audio = f"first_audio: {{p50: {p50_ms}, p95: {1.1 * p50_ms:.0f}}}"
+            (folder / f"{name}.yaml").write_text(QUICK.replace(QUICK_AUDIO, first_audio) + more)
+            ready[name] = stack.enter_context(running_simulator("--profile", str(folder / f"{name}.yaml")))
+        yield ready
+
+
+def write_targets(folder: Path, text: str) -> str:
+    (folder / "targets.yaml").write_text(f"targets:\n{text}")
+    return str(folder / "targets.yaml")
+
+
+def sessions_of(folder: Path) -> pd.DataFrame:
+    sessions = files.read_table(folder, "sessions").to_pandas()
+    return sessions.sort_values("start_ns", ignore_index=True)
+
+
+def ahead(sessions: pd.DataFrame, arm: str) -> set[int]:
+    """By how many sessions an arm was ahead of its partner after each start."""
+    return set((sessions["target"] == arm).map({True: 1, False: -1}).cumsum())

@@ -1,0 +1,52 @@
+"""Calls that say a recording, and where the simulator heard it begin and end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.plan.recordings import RATE_HZ, load_pcm
+from bench.probe import probe_target, wav_script
+from bench.protocol.audio import AudioFormat
+from bench.run.replay import Replayed, replay_log
+from bench.simulator.conversation.input_audio import FRAME_MS
+from bench.target.target import Target
+from tests.simulator_process import ROOT
+
+WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
+EDGE_MS = 2 * FRAME_MS
+"""How far an edge that the simulator hears may lie from the one that was found offline."""
+LEAD_MS = 100
+"""The chunk of silence that an open microphone is recording when the caller begins to speak."""
+SPEECH = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call in one format, both ways, and what the simulator has sent and heard in it."""
+
+    format: AudioFormat
+    told: Replayed
+    truth: list[dict[str, Any]]
+
+    @property
+    def heard_ms(self) -> list[float]:
+        """Where speech begins and ends in what the simulator was sent, on the caller's clock."""
+        places = [line["speech_at_byte"] for line in self.truth if line["type"] in SPEECH]
+        return [place * 1000 / self.format.bytes_per_s for place in places]
+
+
+def called(target: Target, folder: Path, **session: Any) -> Replayed:
+    """A call that says the WAV, with the service finding its end."""
+    folder.mkdir(exist_ok=True)
+    log = folder / "call.jsonl"
+    script = wav_script(target, WAV, {"turn_detection": "server_vad", **session})
+    probe_target(target, script, log, record_audio=False)
+    return replay_log(log)
+
+
+def spoken_ms() -> list[float]:
+    """Where speech begins and ends for the caller."""
+    speech = load_pcm(WAV).speech
+    return [LEAD_MS + edge * 1000 / RATE_HZ for edge in (speech.begin, speech.end)]

@@ -1,0 +1,211 @@
+"""What holds of each run of callers of every kind: a claim is a function of a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+from bench.clock import APART_NS
+from bench.metrics import segments
+from bench.plan.recordings import load_pcm
+from bench.protocol.openai import FORMATS
+from bench.run import folder as files
+from bench.simulator.truth import read_truth
+from tests import forked
+from tests.system.end_to_end.bounds import speech_bounds, turn_bounds
+from tests.system.end_to_end.locust_process import GUARD_S
+from tests.system.end_to_end.voice_run import Planned, Row, VoiceRun, all_played, instants, unlike_their_logs
+from tests.system.end_to_end.voices import SESSIONS, write_callers
+
+LOAD = (
+    "-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--session-pause", "60",
+    "--record-events", "100%", "--record-transcripts",
+)  # fmt: skip
+
+
+NOTICED = {"speech_start", "speech_end", "speech_started", "speech_stopped", "committed", "response_created"}
+
+
+SENT = {"speech_start", "speech_end", "request_sent"}
+
+
+HEARD = {"first_audio", "first_audible", "last_audio", "response_done"}
+
+
+def every_claim_holds(runs: dict[str, VoiceRun]) -> None:
+    for name, run in runs.items():
+        for claim in CLAIMS:
+            print(f"{name}: {claim.__name__}")  # the last is the one that does not hold
+            claim(run)
+
+
+def played(parent: Path, runs: dict[str, tuple[str, ...]]) -> dict[str, VoiceRun]:
+    """By their dialect, the first word of a name; with these options of the simulator."""
+    planned = {}
+    for name, options in runs.items():
+        dialect = name.split()[0]
+        scenario = partial(write_callers, dialect=dialect)
+        planned[name] = Planned(scenario, LOAD, dialect.replace("-", "_"), options)
+    return all_played(parent, planned)
+
+
+def every_turn_of_every_kind_of_caller_ends_well(run: VoiceRun) -> None:
+    steps = {f"{row['script']}.{row['step']}" for row in run.turns}
+
+    assert run.status in (0, 4), run.errors
+    assert {row["outcome"] for row in (*run.turns, *run.sessions)} == {"ok"}
+    assert len(run.sessions) == SESSIONS
+    assert steps >= {
+        "server_vad.turn_1", "semantic_vad.turn_1", "asked_for.answered_in_text", "asked_for.answered_aloud",
+        "manual.turn_1", "manual.turn_2", "telephone.turn_1", "crowd.question", "Written.greeting", "Written.word",
+    }  # fmt: skip
+
+
+def there_is_a_row_for_each_turn_begun_and_each_response_of_the_service(run: VoiceRun) -> None:
+    answered = [line["response"] for line in read_truth(run.truth) if line.get("type") == "response.created"]
+
+    assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_started"]
+    assert sorted(row["response_id"] for row in run.turns) == sorted(answered)
+
+
+def every_log_gives_the_rows_of_its_session_again_field_by_field(run: VoiceRun) -> None:
+    assert {path.stem for path in (run.folder / "events").iterdir()} == {row["session_id"] for row in run.sessions}
+    assert not [name for name, told in run.replayed.items() if told.cut]
+    assert unlike_their_logs(run) == {}
+
+
+def the_first_line_of_a_log_says_where_its_session_belongs(run: VoiceRun) -> None:
+    named = ("run_id", "session_id", "target", "scenario", "script", "variables_row")
+    for row in run.sessions:
+        about = run.replayed[row["session_id"]].opened.about
+        assert row["event_log"]
+        assert {name: about[name] for name in named} == {name: row[name] for name in named}
+
+
+def every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_log(run: VoiceRun) -> None:
+    jitters_ms = {s["name"]: s["jitter_buffer_ms"] for s in files.read_document(run.folder)["scripts"]}
+    for row in run.turns:
+        known, about = run.messages[row["session_id"]], run.replayed[row["session_id"]].opened.about
+        jitter_ns = round(jitters_ms[row["script"]] * 1e6)
+        reply = FORMATS[about["output_format"]]
+        bounds = turn_bounds(known, row["turn"], row["response_id"], jitter_ns=jitter_ns, reply=reply)
+        happened, vad = instants(row), row["speech_started_at_ns"] is not None
+        if "speech_end" in happened:
+            speech = load_pcm(run.scenario.parent / row["audio"]).speech
+            for name, sample in (("speech_start", speech.begin + 1), ("speech_end", speech.end)):
+                form = FORMATS[about["input_format"]]
+                bounds[name] = speech_bounds(known, row["turn"], sample, form, vad=vad)
+
+        assert bounds.keys() >= (NOTICED if vad else {"request_sent"}) | (HEARD if row["audio_deltas"] else set())
+        for name, (low_ns, high_ns) in bounds.items():
+            # two processes bring stamps of one clock onto the other
+            apart_ns = APART_NS if name in SENT else 0
+            assert low_ns <= happened[name] <= high_ns + apart_ns, (row["script"], row["step"], name)
+
+
+def what_latency_counts_from_left_when_the_kernel_says_and_requests_were_acknowledged(run: VoiceRun) -> None:
+    counted = [row for row in run.turns if row["measured_from"] is not None]
+    if {row["send_timestamp_source"] for row in counted} == {"userspace"}:
+        return  # this platform has no transmit stamps
+
+    stamped = [row for row in counted if row["send_timestamp_source"] == "kernel"]
+    assert len(stamped) > len(counted) / 2  # a kernel under load may have no answer
+    for row in stamped:
+        asked = row["request_sent_at_ns"] is not None
+        assert (row["transmit_delay_ns"] is not None) == (row["request_acked_at_ns"] is not None) == asked
+        if asked:
+            assert row["request_sent_at_ns"] <= row["request_acked_at_ns"] <= row["ended_at_ns"]
+            assert (row["request_sent_uncertainty_ns"], row["transmit_delay_ns"] >= 0) == (0, True)
+
+
+def the_service_took_the_settings_that_the_script_asks_for(run: VoiceRun) -> None:
+    (row, *_) = [row for row in run.sessions if row["script"] == "server_vad"]
+    settings = json.loads(row["effective_settings"])
+    preview = "turn_detection" in settings
+    detection = settings["turn_detection"] if preview else settings["audio"]["input"]["turn_detection"]
+
+    wanted: Row = {"threshold": 0.4, "prefix_padding_ms": 100, "silence_duration_ms": 200, "type": "server_vad"}
+    wanted |= {} if preview else {"idle_timeout_ms": 30_000}
+    assert {name: detection[name] for name in wanted} == wanted
+    assert settings.get("temperature") == (0.8 if preview else None)
+
+
+def each_session_speaks_with_the_variables_of_its_row(run: VoiceRun) -> None:
+    callers = {1: "Ada", 2: "Grace", 3: "Mary"}
+    crowd = [row for row in run.sessions if row["script"] == "crowd"]
+
+    assert len(crowd) == 3
+    for row in crowd:
+        said = json.loads(row["effective_settings"])["instructions"]
+        assert said == f"The caller is {callers[row['variables_row']]}."
+
+
+def transcripts_hold_what_was_said_and_replied_in_each_turn(run: VoiceRun) -> None:
+    lines = list(map(json.loads, (run.folder / "transcripts.jsonl").read_text().splitlines()))
+    rows = {(row["session_id"], row["turn"]): row for row in run.turns}
+
+    assert len(lines) == len(rows)
+    for line in lines:
+        row = rows[line["session_id"], line["turn"]]
+        transcribed = row["script"] in ("manual", "crowd") and row["audio"] is not None
+        assert line["reply_text"]
+        assert (line["input_text"] is not None) == (row["input_transcribed_at_ns"] is not None) == transcribed
+
+
+def the_segments_of_a_spoken_turn_add_up_to_what_its_caller_waits_for(run: VoiceRun) -> None:
+    spoken = [happened for happened in map(instants, run.turns) if {"speech_end", "first_audible"} <= happened.keys()]
+    waits_ns = [happened["first_audible"] - happened["speech_end"] for happened in spoken]
+
+    assert [sum(ns for _, _, ns in segments(happened)) for happened in spoken] == waits_ns
+    reported = [one for one in run.summary["segments"] if one["step"] == "all"]
+    assert sum(one["total_ns"] for one in reported) == sum(waits_ns)
+    assert all(sum(part["total_ns"] for part in one["segments"]) == one["total_ns"] for one in reported)
+    assert {tuple(part["name"] for part in one["segments"]) for one in reported} == {
+        ("end_of_turn_delay", "commit", "response_creation", "audio_generation", "playback_start"),
+        ("end_of_turn_delay", "commit", "request", "response_creation", "audio_generation", "playback_start"),
+        ("request", "response_creation", "audio_generation", "playback_start"),
+    }
+
+
+def turns_of_both_origins_are_answered_apart(run: VoiceRun) -> None:
+    counted = {answer["measured_from"]: answer["turns"] for answer in run.summary["results"]}
+
+    assert counted == {
+        measured_from: sum(row["measured_from"] == measured_from for row in run.turns)
+        for measured_from in ("request_sent", "speech_end")
+    }
+    assert {answer["metric"] for answer in run.summary["voice_to_voice"]} == {"voice_to_voice"}
+
+
+def a_report_made_again_says_what_callers_wait_for_and_what_chunks_add(run: VoiceRun) -> None:
+    before = run.summary
+    command = [sys.executable, "-P", "-m", "bench.cli.app", "report", str(run.folder)]
+    ended = forked.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
+
+    words = " ".join(ended.stdout.split())
+    assert ended.returncode == 0, ended.stderr
+    assert "from request sent" in words
+    assert "from end of speech" in words
+    assert "voice_to_voice" in words
+    assert "breakdown end-of-turn detection (VAD) " in words
+    assert "contain up to one chunk (20, 50 and 100 ms) of packetisation" in words
+    assert json.loads((run.folder / "summary.json").read_text()) == before
+    assert before["playback"]["vad_chunks_ms"] == [20, 50, 100]
+
+
+CLAIMS = (
+    every_turn_of_every_kind_of_caller_ends_well,
+    there_is_a_row_for_each_turn_begun_and_each_response_of_the_service,
+    every_log_gives_the_rows_of_its_session_again_field_by_field,
+    the_first_line_of_a_log_says_where_its_session_belongs,
+    every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_log,
+    what_latency_counts_from_left_when_the_kernel_says_and_requests_were_acknowledged,
+    the_service_took_the_settings_that_the_script_asks_for,
+    each_session_speaks_with_the_variables_of_its_row,
+    transcripts_hold_what_was_said_and_replied_in_each_turn,
+    the_segments_of_a_spoken_turn_add_up_to_what_its_caller_waits_for,
+    turns_of_both_origins_are_answered_apart,
+    a_report_made_again_says_what_callers_wait_for_and_what_chunks_add,
+)
