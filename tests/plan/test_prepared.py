@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ruamel.yaml import YAML
 
 from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
+from bench.line import Microphone
 from bench.load.playing.pairs import ORDERS
 from bench.plan.draws import Choices, LogNormalTimes, RecordedTimes, Rows, ThinkTime
 from bench.plan.prepared import (
@@ -35,7 +35,7 @@ from bench.plan.script import Script, load_script
 from bench.plan.steps import Expect, ExpectSettings, Pause, SendEvent
 from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Dialect
+from bench.protocol.base import Act, Dialect
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -165,11 +165,6 @@ def test_where_the_vad_starts_no_response_the_turn_keeps_its_request() -> None:
     assert turn.plan.vad
     assert turn.request is not None
     assert decoded(turn.request.data)["event_id"] == turn.plan.request_event_id
-
-
-@pytest.mark.parametrize(("detection", "responds"), [(None, False), (VAD, True), (ASKED, False)])
-def test_a_script_knows_whether_the_service_starts_responses(detection: TurnDetection | None, responds: bool) -> None:
-    assert prepared(build_script(build_wav(), turn_detection=detection)).service_responds is responds
 
 
 def test_typed_turns_ask_for_their_responses_whatever_the_vad_does() -> None:
@@ -386,13 +381,6 @@ def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_plac
     assert str(refused.value).startswith(f"talk.yaml:{place}: extra must not set {words}")
 
 
-def test_a_script_without_a_file_is_refused_by_a_dialect_all_the_same() -> None:
-    script = replace(build_script(AskTurn(PLAIN, name="a"), temperature=0.8), written=None)
-
-    with pytest.raises(ScriptError, match=r"^talk\.yaml: temperature needs the preview dialect"):
-        Repertoire(script, GA)
-
-
 @pytest.mark.parametrize(
     ("steps", "place", "words"),
     [
@@ -514,12 +502,6 @@ def test_pauses_have_a_word_of_the_seed_of_their_own() -> None:
     assert drawn_ns not in [round(LOG_NORMAL.draw_s(generator) * 1e9) for generator in of_others]
 
 
-def test_pauses_of_one_session_are_drawn_each_by_itself() -> None:
-    script = prepared(build_script(build_wav(), *[Pause(LOG_NORMAL)] * 20))
-
-    assert len(set(pauses_ns(script))) == 20
-
-
 @pytest.mark.parametrize("length", [LOG_NORMAL, FROM_FILE])
 def test_pauses_change_neither_recordings_nor_variables(length: ThinkTime) -> None:
     spoken = WavTurn(tuple(build_pcm(2_400, name=name) for name in "abcd"), name="words")
@@ -533,29 +515,10 @@ def test_pauses_change_neither_recordings_nor_variables(length: ThinkTime) -> No
         assert after.variables_row == before.variables_row
 
 
-def test_sessions_that_differ_in_pauses_alone_share_their_turns() -> None:
-    repertoire = Repertoire(build_script(build_wav(), Pause(LOG_NORMAL), build_wav()), GA)
-    first, second = repertoire.session(0, 1), repertoire.session(1, 1)
-
-    assert pauses_ns(first) != pauses_ns(second)
-    assert all(one is other for one, other in zip(first.turns, second.turns, strict=True))
-
-
 def test_where_nothing_differs_all_sessions_say_the_same_object() -> None:
     repertoire = Repertoire(build_script(build_wav()), GA)
 
     assert repertoire.session(0, 1) is repertoire.session(99, 2)
-
-
-@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-@pytest.mark.parametrize("name", ["text_turns", "voice_turns", "voice_manual"])
-def test_the_scripts_that_come_with_the_tool_can_be_said_in_both_dialects(name: str, dialect: Dialect) -> None:
-    script = load_script(Path(__file__).parents[2] / "scenarios" / "scripts" / f"{name}.yaml")
-    turns = prepared(script, dialect).turns
-
-    assert 3 <= len(turns) <= 5
-    assert all(turn.plan.wants_audio for turn in turns)
-    assert len({turn.plan.step for turn in turns}) == len(turns)
 
 
 def test_open_microphones_of_sessions_that_start_together_record_out_of_step() -> None:
@@ -573,3 +536,102 @@ def test_a_microphone_that_is_closed_between_turns_has_no_phase() -> None:
     repertoire = Repertoire(build_script(build_wav()), GA)
 
     assert repertoire.session(7, 0).phase_ns == 0
+
+
+# The microphone: what is due when, to the nanosecond, however often it is asked and whatever is said.
+
+
+AT_NS = 5_000 * MS
+
+
+def recorded(name: str, duration_ms: float = 100) -> OutgoingMessage:
+    return OutgoingMessage(Act.APPEND, name, b"", round(duration_ms * MS))
+
+
+def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
+    """(what, when in ms after it was opened) of the next chunks."""
+    return [(message.name, (due_ns - AT_NS) / MS) for message, due_ns in (microphone.take() for _ in range(count))]
+
+
+def test_a_closed_microphone_records_nothing() -> None:
+    microphone = Microphone([recorded("quiet")])
+
+    assert (microphone.due_ns, microphone.speaking) == (None, False)
+
+
+QUIET, NOISE = recorded("quiet"), recorded("noise", 20)
+COURSES: dict[str, tuple[list[OutgoingMessage], int, list[OutgoingMessage], list[OutgoingMessage], int | None, Any]] = {
+    # (between turns; chunks taken; speech, and what is recorded after it; when it is hushed; the next chunks)
+    "a chunk is due when its last sample has been recorded":
+        ([], 0, [recorded("a"), recorded("b"), recorded("c", 33)], [], None, [("a", 100), ("b", 200), ("c", 233)]),
+    "between turns an open microphone records the same again and again":
+        ([recorded("x"), recorded("y", 50)], 0, [], [], None, [("x", 100), ("y", 150), ("x", 250), ("y", 300)]),
+    "whoever begins to speak does so after the chunk that is being recorded":
+        ([QUIET], 2, [recorded("a", 20), recorded("b", 20)], [NOISE], None,
+         [("quiet", 300), ("a", 320), ("b", 340), ("noise", 360), ("noise", 380)]),
+    "whoever falls silent leaves the rest unsaid and no gap":
+        ([QUIET], 0, [recorded("a"), recorded("b")], [recorded("quiet", 50)], 2, [("quiet", 250), ("quiet", 300)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("between", "before", "speech", "after", "hushed", "chunks"), COURSES.values(), ids=COURSES)
+def test_an_open_microphone_records_without_a_gap(
+    between: list[OutgoingMessage], before: int, speech: list[OutgoingMessage], after: list[OutgoingMessage],
+    hushed: int | None, chunks: list[tuple[str, float]],
+) -> None:  # fmt: skip
+    microphone = Microphone(between)
+    microphone.open(AT_NS)
+    taken(microphone, before)
+    if speech:
+        microphone.speak(speech, after)
+    assert microphone.speaking is bool(speech)
+    if hushed is not None:
+        taken(microphone, hushed)
+        microphone.hush()
+        assert not microphone.speaking
+
+    assert taken(microphone, len(chunks)) == chunks
+    assert (microphone.due_ns is None) == (not between and not after)
+    assert not microphone.speaking
+
+
+def test_a_microphone_that_is_switched_off_between_turns_begins_anew() -> None:
+    microphone = Microphone()
+    microphone.open(AT_NS)
+    microphone.speak([recorded("a")], ())
+    first = taken(microphone, 1)
+    microphone.open(AT_NS + 950 * MS)
+    microphone.speak([recorded("a")], ())
+
+    assert first + taken(microphone, 1) == [("a", 100), ("a", 1_050)]
+
+
+CHUNKS = st.lists(
+    st.integers(1, 10**9).map(lambda ns: OutgoingMessage(Act.APPEND, "x", b"", ns)), min_size=1, max_size=5
+)
+
+
+@thorough
+@given(between=CHUNKS, turns=st.lists(st.tuples(st.integers(0, 9), CHUNKS, CHUNKS, st.integers(0, 9)), max_size=6))
+def test_nothing_drifts_over_any_number_of_turns(
+    between: list[OutgoingMessage],
+    turns: list[tuple[int, list[OutgoingMessage], list[OutgoingMessage], int]],
+) -> None:
+    microphone, sent_ns = Microphone(between), AT_NS
+    microphone.open(AT_NS)
+    for pause, speech, after, hushed_after in turns:
+        for _ in range(pause):
+            message, due_ns = microphone.take()
+            sent_ns += message.duration_ns or 0
+            assert due_ns == sent_ns
+        microphone.speak(speech, after)
+        said = 0
+        while microphone.speaking and said < hushed_after:
+            message, due_ns = microphone.take()
+            sent_ns += message.duration_ns or 0
+            said += 1
+            assert due_ns == sent_ns
+        microphone.hush()
+
+    assert microphone.due_ns is not None
+    assert microphone.due_ns > sent_ns

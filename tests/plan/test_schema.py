@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from ruamel.yaml import YAML
 
 from bench.errors import UsageError
@@ -22,6 +23,7 @@ from bench.plan import fields
 from bench.plan.script import SCRIPT, load_script, script_schema
 from bench.plan.steps import EXPECTED_EVENTS, STEP_TABLES
 from bench.shapes import Number, Whole
+from bench.target.target_settings import targets_schema
 from bench.yaml_file import PlainValue
 from tests.examples import thorough
 
@@ -30,9 +32,9 @@ SCRIPTS = ROOT / "scenarios" / "scripts"
 AUDIO = ROOT / "scenarios" / "audio"
 VALIDATOR = Draft202012Validator(script_schema())
 BEYOND_A_SCHEMA = (
-    "speech must begin before it ends",
+    "speech must start before it ends",
     "speech is for one WAV",
-    "most must not be below the median",
+    "max must not be below the median",
     "no such file",
     "is not UTF-8 text",
     "during silence there is none",
@@ -317,3 +319,91 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
         path.write_text(example, encoding="utf-8")
         assert load_script(path).steps
         VALIDATOR.validate(YAML(typ="safe", pure=True).load(example))
+
+
+# The editor's schemas name the key that is wrong, and not only that something is.
+
+
+OF_SCRIPTS, OF_TARGETS = Draft202012Validator(script_schema()), Draft202012Validator(targets_schema())
+STEPS: dict[str, Any] = {
+    "text": {"text": "Hello"},
+    "audio": {"audio": "a.wav"},
+    "request_response": {"request_response": None},
+    "wait_for": {"wait_for": "greeting"},
+    "interrupt": {"interrupt": {"after": 1}},
+    "sound": {"sound": {"audio": "a.wav", "kind": "noise"}},
+    "pause": {"pause": 1},
+    "expect": {"expect": {"event": "committed", "within": 1}},
+    "message": {"message": {"role": "user", "text": "Hello"}},
+    "send": {"send": {"type": "response.cancel"}},
+}
+UNKNOWN = "('naxme' was unexpected)"
+
+
+def best(validator: Draft202012Validator, tree: Any) -> Any:
+    return best_match(validator.iter_errors(tree))
+
+
+def script(step: Any) -> dict[str, Any]:
+    return {"steps": [{"text": "Hello"}, step]}
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_a_misspelt_key_of_a_step_is_named(step: dict[str, Any]) -> None:
+    assert best(OF_SCRIPTS, script(step)) is None
+
+    found = best(OF_SCRIPTS, script(step | {"naxme": "x"}))
+    assert UNKNOWN in found.message
+    assert list(found.path) == ["steps", 1]
+
+
+@pytest.mark.parametrize("verb", ["interrupt", "sound", "expect", "message", "request_response"])
+def test_a_misspelt_key_under_a_step_is_named(verb: str) -> None:
+    inner = STEPS[verb][verb] or {}
+
+    found = best(OF_SCRIPTS, script({verb: inner | {"naxme": "x"}}))
+    assert UNKNOWN in found.message
+    assert list(found.path) == ["steps", 1, verb]
+
+
+@pytest.mark.parametrize("verb", STEPS)
+def test_a_misspelt_step_is_named(verb: str) -> None:
+    assert UNKNOWN in best(OF_SCRIPTS, script({"naxme": STEPS[verb][verb]})).message
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"pause": {"median": 2, "sigma": 0.5, "naxme": 1}},
+        {"text": "Hello", "success": {"reply_contains": "yes", "naxme": 1}},
+        {"text": "Hello", "expected_calls": [{"name": "find", "naxme": 1}]},
+    ],
+)
+def test_a_misspelt_key_of_what_may_be_written_in_several_ways_is_named(tree: dict[str, Any]) -> None:
+    assert UNKNOWN in best(OF_SCRIPTS, script(tree)).message
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        {"turn_detection": {"type": "server_vad", "naxme": 1}},
+        {"turn_detection": {"type": "azure_semantic_vad", "naxme": 1}},
+        {"voice": {"type": "openai", "name": "alloy", "naxme": 1}},
+        {"truncation": {"retention_ratio": 0.5, "naxme": 1}},
+    ],
+)
+def test_a_misspelt_key_of_a_setting_is_named(session: dict[str, Any]) -> None:
+    assert UNKNOWN in best(OF_SCRIPTS, {"session": session, "steps": [{"text": "Hello"}]}).message
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"naxme": 1},
+        {"auth": {"type": "entra", "naxme": 1}},
+        {"variants": {"quick": {"naxme": 1}}},
+        {"prices": {"usd_per_minute": 1, "naxme": 1}},
+    ],
+)
+def test_a_misspelt_key_of_a_target_is_named(target: dict[str, Any]) -> None:
+    assert UNKNOWN in best(OF_TARGETS, {"targets": {"one": {"url": "ws://127.0.0.1:1/v1"} | target}}).message

@@ -6,18 +6,19 @@ import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.errors import ScriptError
+from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
 from bench.plan.draws import LogNormalTimes, RecordedTimes
-from bench.plan.recordings import Speech
-from bench.plan.script import load_script
-from bench.plan.steps import EXPECTED_EVENTS, Expect, ExpectSettings, Pause
+from bench.plan.script import Script, load_script, varied
+from bench.plan.steps import EXPECTED_EVENTS, Pause
 from bench.plan.turns import AskTurn, TextTurn, WavTurn
 from bench.protocol.events import Kind
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
+from tests.load.actors import tone
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 WAV = SCENARIOS / "audio" / "late_parcel.wav"
@@ -124,14 +125,6 @@ def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
     assert loaded.think_s == pytest.approx(2.5 + 2 * 2 * math.exp(0.125) + 1)
 
 
-def test_labels_stay_as_they_are_however_many_there_are(script: Path) -> None:
-    """Rows keep theirs; histograms have a limit of their own."""
-    steps = "".join(f"- {{text: hi, name: l{number}}}\n" for number in (*range(34), 0))
-    labels = [step.name for step in load_script(write(script, f"steps:\n{steps}")).steps if isinstance(step, TextTurn)]
-
-    assert labels == [*(f"l{number}" for number in range(34)), "l0"]
-
-
 @pytest.mark.parametrize("name", ["talk.yaml", "a.wav", "b.wav", "room.wav", "rows.csv", "times.txt"])
 def test_the_digest_follows_every_file_of_a_script(script: Path, name: str) -> None:
     for wav in ("b.wav", "room.wav"):
@@ -185,28 +178,6 @@ def test_turn_detection_is_a_word_or_a_table(script: Path, text: str, detection:
     loaded = load_script(write(script, f"session:\n  turn_detection: {text}\nsteps:\n- text: hi\n"))
 
     assert loaded.session.turn_detection == detection
-
-
-def test_a_step_can_play_one_of_several_wavs(script: Path) -> None:
-    shutil.copy(SCENARIOS / "audio" / "goodbye.wav", script.with_name("b.wav"))
-    (play,) = load_script(write(script, "steps:\n- audio: [a.wav, b.wav]\n")).steps
-
-    assert isinstance(play, WavTurn)
-    assert [pcm.path.name for pcm in play.recordings] == ["a.wav", "b.wav"]
-
-
-def test_where_speech_is_can_be_said_instead_of_found(script: Path) -> None:
-    (play,) = load_script(write(script, "steps:\n- {audio: a.wav, speech: {start: 0.35, end: 1.1}}\n")).steps
-
-    assert isinstance(play, WavTurn)
-    assert play.recordings[0].speech == Speech(8_400, 26_400)
-
-
-def test_events_of_a_turn_can_be_expected(script: Path) -> None:
-    text = "steps:\n- text: a\n- expect: {event: audio_delta, within: 5}\n- expect: {event: audio_done, within: 0.5}\n"
-    steps = load_script(write(script, text)).steps
-
-    assert steps[1:] == (Expect(ExpectSettings("audio_delta", 5.0)), Expect(ExpectSettings("audio_done", 0.5)))
 
 
 def test_expected_events_are_called_as_the_protocol_calls_them() -> None:
@@ -275,3 +246,98 @@ def test_thresholds_that_are_none_are_refused_with_their_place(script: Path, thr
 
     with pytest.raises(ScriptError, match=f":1:.*{re.escape(problem)}"):
         load_script(script)
+
+
+# Scripts with a target's own session settings.
+
+
+VAD = "session: {voice: alloy, turn_detection: {type: server_vad, threshold: 0.4, silence_duration_ms: 700}}\n"
+SAY = "steps:\n  - text: Hello\n"
+PLAY = "steps:\n  - audio: a.wav\n"
+
+
+def script_of(folder: Path, text: str) -> Script:
+    tone(folder / "a.wav")
+    (folder / "rows.csv").write_text("name\nAda\n")
+    (folder / "talk.yaml").write_text(text)
+    return load_script(folder / "talk.yaml")
+
+
+def variant(script: Script, **session: Any) -> Script:
+    return varied(script, session, "targets.yaml:7")
+
+
+def test_without_settings_the_script_is_itself(tmp_path: Path) -> None:
+    script = script_of(tmp_path, VAD + SAY)
+
+    assert variant(script) is script
+
+
+def test_given_settings_replace_and_the_others_stay(tmp_path: Path) -> None:
+    session = variant(script_of(tmp_path, VAD + SAY), voice="verse", instructions="Be brief.").session
+
+    assert (session.voice, session.instructions) == ("verse", "Be brief.")
+    assert session.turn_detection == TurnDetection(threshold=0.4, silence_duration_ms=700)
+
+
+def test_given_keys_of_turn_detection_replace_and_its_type_stays(tmp_path: Path) -> None:
+    session = variant(script_of(tmp_path, VAD + SAY), turn_detection={"silence_duration_ms": 200}).session
+
+    assert session.turn_detection == TurnDetection(threshold=0.4, silence_duration_ms=200)
+
+
+def test_another_type_of_turn_detection_takes_nothing_of_the_script(tmp_path: Path) -> None:
+    script = script_of(tmp_path, VAD + SAY)
+
+    assert variant(script, turn_detection="semantic_vad").session.turn_detection == TurnDetection(type="semantic_vad")
+    table = {"type": "semantic_vad", "eagerness": "low"}
+    expected = TurnDetection(type="semantic_vad", eagerness="low")
+    assert variant(script, turn_detection=table).session.turn_detection == expected
+
+
+def test_given_keys_of_extra_replace_and_the_others_stay(tmp_path: Path) -> None:
+    own = "session: {extra: {tool_choice: none, audio: {input: {noise_reduction: {type: near_field}}}}}\n"
+    given = {"tool_choice": "auto", "audio": {"output": {"speed": 1.5}}}
+
+    assert variant(script_of(tmp_path, own + SAY), extra=given).session.extra == {
+        "tool_choice": "auto",
+        "audio": {"input": {"noise_reduction": {"type": "near_field"}}, "output": {"speed": 1.5}},
+    }
+    assert variant(script_of(tmp_path, own + SAY), voice="verse").session.extra["tool_choice"] == "none"
+
+
+def test_effort_and_truncation_are_what_variants_differ_in(tmp_path: Path) -> None:
+    own = "session: {reasoning: {effort: low}, truncation: auto}\n"
+    changed = variant(script_of(tmp_path, own + SAY), reasoning={"effort": "high"}).session
+
+    assert (changed.reasoning, changed.truncation) == ({"effort": "high"}, "auto")
+
+
+def test_turn_detection_can_be_switched_off(tmp_path: Path) -> None:
+    assert variant(script_of(tmp_path, VAD + PLAY), turn_detection="none").session.turn_detection is None
+
+
+@pytest.mark.parametrize(
+    ("text", "session", "problem"),
+    [
+        (SAY, {"voic": "alloy"}, "session has an unknown key 'voic'; did you mean voice?"),
+        (SAY, {"max_output_tokens": 0}, "max_output_tokens must be"),
+        (SAY, {"extra": {"a": {1, 2}}}, "a must be what JSON has"),
+        (SAY, {"turn_detection": {"threshold": 0.3}}, "turn_detection needs `type`"),
+        (VAD + SAY, {"turn_detection": {"eagerness": "low"}}, "eagerness needs semantic_vad"),
+        (PLAY + "    paced: false\n", {"turn_detection": "server_vad"}, "paced must be true with turn detection"),
+        (VAD + PLAY + "  - expect: {event: speech_started, within: 1}\n", {"turn_detection": "none"},
+         "event speech_started can never come"),
+        (SAY + "  - expect: {event: audio_delta, within: 1}\n", {"output": "text"},
+         "event audio_delta can never come"),
+        ("variables: rows.csv\n" + SAY, {"instructions": "Call me ${nme}."}, "instructions has ${nme}"),
+    ],
+)  # fmt: skip
+def test_what_a_script_could_not_say_is_refused_with_the_line_of_the_variant(
+    text: str, session: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    script = script_of(tmp_path, text)
+
+    with pytest.raises(UsageError) as refused:
+        variant(script, **session)
+    assert str(refused.value).startswith(f"targets.yaml:7: talk: {problem}")
