@@ -6,7 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.calibrate.deviations import INSTANTS
-from bench.run.calibration import LoadStep, Outcome, SessionKind, Spread
+from bench.run.calibration import (
+    SCHEMA_VERSION,
+    Calibration,
+    LoadStep,
+    Outcome,
+    SessionKind,
+    Spread,
+    Trusted,
+    machine,
+)
 
 SESSION = "sess_1"
 
@@ -109,3 +118,16 @@ def build_row(start_ns: int = 0, measured_from: str | None = "request_sent", **i
         "measured_from": measured_from,
     }
     return row | {"audio": None, "vad_splits": 0, "start_ns": start_ns, "start_utc_ns": start_ns}
+
+
+def build_calibration(*, tls: bool = False, sessions: int = 700, **about: Any) -> Calibration:
+    return Calibration(
+        schema=SCHEMA_VERSION,
+        date_utc="2026-11-20",
+        machine=machine() | about,
+        tls=tls,
+        trusted={"text": Trusted(sessions, 17_500.0), "voice": Trusted(400, 8_000.0)},
+        exact={"text": Trusted(200, 5_000.0)},
+        ended={"voice": "the simulator"},
+        steps=[build_step()],
+    )

@@ -17,10 +17,10 @@ from bench.run.document import SCHEMA_VERSION
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from reports.text.document import summary_data
+from tests.calibrate.builders import build_calibration
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, told
-from tests.run.test_calibration import build_calibration
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(

@@ -95,23 +95,6 @@ def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: 
     assert (converted, len(read(path))) == ([1], 2 * BATCH_ROWS + 1)
 
 
-@pytest.mark.parametrize("refused", ["none", 2**70, b"\xff"])
-def test_a_value_that_its_column_cannot_hold_is_told_and_costs_no_other(path: Path, refused: object) -> None:
-    told: list[tuple[str, object]] = []
-    spool = Batches(GrowingFile(path), SCHEMA, columns_of, lambda column, row, why: told.append((column, row["word"])))
-    for number in range(BATCH_ROWS + 5):
-        spool.append(row(number) | ({"number": refused, "word": "bad"} if number in (7, BATCH_ROWS + 1) else {}))
-    spool.flush()
-    spool.append(row(1_000))
-    spool.flush()
-    spool.close()
-
-    kept = [None if number in (7, BATCH_ROWS + 1) else number for number in range(BATCH_ROWS + 5)]
-    assert read(path) == [*kept, 1_000]
-    assert told == [("number", "bad"), ("number", "bad")]
-    assert (len(spool), spool.written) == (0, BATCH_ROWS + 6)
-
-
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -133,16 +116,6 @@ def test_whatever_rows_hold_all_of_them_reach_the_disk(
     found = [one for batch in files.spooled_batches(path.parents[1], "turns") for one in batch.to_pylist()]
     expected = [one | {column: None for column, other in told if other == one} for one in rows]
     assert found == expected
-
-
-def test_a_spool_without_rows_is_empty(path: Path) -> None:
-    spool = Batches(GrowingFile(path), SCHEMA, columns_of, unheard)
-    assert read(path) == []
-    spool.flush()
-    spool.flush()
-    spool.close()
-
-    assert read(path) == []
 
 
 def test_a_file_that_was_cut_anywhere_keeps_its_whole_batches(path: Path) -> None:
@@ -208,19 +181,6 @@ def test_a_full_disk_loses_no_row_and_doubles_none(
         spool.close()
 
     assert read(path) == list(range(number))
-
-
-def test_rows_that_never_found_room_stay_counted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, (end,) = filled(path, 2)
-    FullDisk(monkeypatch).room = 50
-    spool.append(row(2))
-    with pytest.raises(OSError, match="No space left"):
-        spool.flush()
-    spool.close()
-
-    assert path.stat().st_size == end
-
-    assert (len(spool), read(path)) == (1, [0, 1])
 
 
 def test_a_spool_is_never_written_over(path: Path) -> None:

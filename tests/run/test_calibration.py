@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +13,6 @@ from bench.errors import UsageError
 from bench.run import calibration
 from bench.run.calibration import (
     SCHEMA_VERSION,
-    Calibration,
     SessionKind,
     Trusted,
     changes,
@@ -22,26 +20,12 @@ from bench.run.calibration import (
     date_of,
     file_name,
     load_calibration,
-    machine,
     save_calibration,
     state_folder,
     writable,
 )
 from bench.run.provenance import host
-from tests.calibrate.builders import build_step
-
-
-def build_calibration(*, tls: bool = False, sessions: int = 700, **about: Any) -> Calibration:
-    return Calibration(
-        schema=SCHEMA_VERSION,
-        date_utc="2026-11-20",
-        machine=machine() | about,
-        tls=tls,
-        trusted={"text": Trusted(sessions, 17_500.0), "voice": Trusted(400, 8_000.0)},
-        exact={"text": Trusted(200, 5_000.0)},
-        ended={"voice": "the simulator"},
-        steps=[build_step()],
-    )
+from tests.calibrate.builders import build_calibration
 
 
 def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
@@ -180,10 +164,6 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> Non
 
     with pytest.raises(UsageError, match="the calibration cannot be saved"):
         save_calibration(build_calibration(), tmp_path / "file" / "rtbench")
-
-
-def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
-    assert list(writable(tmp_path / "new" / "rtbench").iterdir()) == []
 
 
 def test_a_folder_that_takes_no_file_is_said_before_one_is_needed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -16,72 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.clock import Arrival
 from bench.columns import BOUNDS, TURN_KEYS
 from bench.errors import UsageError
-from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run import lock
 from bench.run.close import close, writer_is_gone
-from bench.run.document import SCHEMA_VERSION
-from bench.run.histograms import Histograms, Key, distribution, read
+from bench.run.histograms import Key, distribution, read
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
-from bench.transport.received import Received
-from tests.helpers import AT_NS, MS, S, at, build_observation, build_session, delta, present
-
-BEGAN_NS = 1_763_000_000 * S
-TABLES: tuple[files.TableName, ...] = ("turns", "sessions", "seconds")
-
-
-def build_run(
-    parent: Path, workers: int = 1, *, chunk_ms: int | None = None, warm_until_ns: int = 0
-) -> tuple[Path, list[Recorder]]:
-    """A run whose end has come, which is said before its folder is closed."""
-    folder = files.create(parent, "voice_turns", BEGAN_NS)
-    document = {
-        "schema": SCHEMA_VERSION,
-        "run_id": folder.name,
-        "state": "closing",
-        "started_utc_ns": BEGAN_NS,
-        "scripts": [{"name": "voice_turns", "chunk_ms": chunk_ms}],
-    }
-    files.write_document(folder, document)
-    recorders = [Recorder(Spool(folder, worker), BEGAN_NS, warm_until_ns=warm_until_ns) for worker in range(workers)]
-    return folder, recorders
-
-
-def labels(number: int, target: str = "simulator", worker: int = 0) -> Labels:
-    return Labels(f"w{worker}-{number:06d}", target, "voice_turns", "voice_turns")
-
-
-def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
-    """Sessions with turns that went well and turns that did not."""
-    for number in range(sessions):
-        record = recorder.session(labels(number, worker=worker))
-        record.connected({})
-        for turn, outcome in enumerate(["ok", "ok", "failed:x", "unfinished"][: number + 2], 1):
-            record.turn_began()
-            data = delta(GA, "audio", f"r{turn}")
-            arrival = Arrival(at(10 * turn), 5_000)
-            record.received(GA.decode(data), Received(data, arrival, len(data)), arrival.at_ns + 70_000)
-            record.sent(6_500, 4_800, 2 * MS)
-            record.turn_ended(
-                build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_duration_ns=turn * MS)
-            )
-        record.session_ended(build_session(turns_planned=5, turns_started=number + 2, outcome="closed:1006"))
-        recorder.event_loop_delay(MS)
-        recorder.end_second()
-    recorder.flush()
-
-
-def finished(parent: Path, workers: int = 1) -> Path:
-    """A run whose recorders have ended, not yet closed."""
-    folder, recorders = build_run(parent, workers)
-    for worker, recorder in enumerate(recorders):
-        play(recorder, worker=worker)
-        recorder.close()
-    return folder
+from tests.helpers import AT_NS, MS, S, at, build_observation, build_session
+from tests.run.builders import BEGAN_NS, build_run, contents, finished, kill, labels, leave, play, tables
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +34,6 @@ def finished_and_closed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     whole = Path(shutil.copytree(folder, folder.parent / "whole"))
     close(whole)
     return folder, whole
-
-
-def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    return {table: [present(row) for row in files.read_table(folder, table).to_pylist()] for table in TABLES}
-
-
-def contents(histograms: Histograms) -> dict[str, dict[int, int]]:
-    return {
-        key.tag: dict(zip(*(part.tolist() for part in distribution(histogram)), strict=True))
-        for key, histogram in histograms.items()
-    }
 
 
 def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(
@@ -223,12 +155,6 @@ def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> Non
     assert document["validity"]["status"] == "valid"
 
 
-def kill(folder: Path) -> None:
-    """As if the writer had been killed after its last flush."""
-    for path in (folder / "spool").glob("worker-*.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"done": False}))
-
-
 def without_histograms(folder: Path) -> None:
     for path in (folder / "spool").glob("histograms-*.hlog"):
         path.unlink()
@@ -248,15 +174,6 @@ def closed_and_killed(folder: Path) -> Path:
     close(folder)
     close(killed)
     return killed
-
-
-def leave(folder: Path) -> None:
-    """As if nothing had happened."""
-
-
-def without_counters(folder: Path) -> None:
-    for path in (folder / "spool").glob("worker-*.json"):
-        path.unlink()
 
 
 @pytest.mark.parametrize("how", [kill, kill_early])
@@ -404,13 +321,6 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
     assert all(rows == [] for rows in tables(folder).values())
 
 
-def test_a_run_without_counters_was_killed(tmp_path: Path) -> None:
-    folder = finished(tmp_path)
-    without_counters(folder)
-
-    assert close(folder)["state"] == "killed"
-
-
 def test_turns_in_flight_when_a_run_is_killed_are_unknown_and_counted(tmp_path: Path) -> None:
     """25 turns were begun and 21 rows were written."""
     folder, (recorder,) = build_run(tmp_path)
@@ -538,38 +448,6 @@ def test_a_step_of_the_wall_clock_takes_no_second_into_the_warm_up_or_out_of_it(
     assert rates == {"warmup": (10, 1_000, 1_000), "measurement": (10, 2_000, pytest.approx(2_000, rel=1e-3))}
 
 
-@pytest.mark.parametrize("warmup_s", [0, 60])
-def test_the_rates_of_a_warm_up_are_kept_apart(warmup_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [BEGAN_NS]
-    monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
-    monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
-    folder, (recorder,) = build_run(tmp_path, warm_until_ns=BEGAN_NS + warmup_s * S)
-    for number, phase in enumerate(["warmup", "measurement"] if warmup_s else [None, None]):
-        record = recorder.session(replace(labels(number), phase=phase))
-        for _ in range(60):
-            record.sent(1_000 * (number + 1), 0, None)
-            now[0] += S
-            recorder.end_second()
-        record.session_ended(build_session())
-    recorder.close()
-    close(folder)
-
-    found = read(files.histograms_path(folder))
-    counts = {
-        (step, phase): histogram.get_total_count() if histogram else 0
-        for step in ("run", "session")
-        for phase in ("warmup", "measurement")
-        for histogram in [found.get(Key("wire_sent", "simulator", step, phase))]
-    }
-    warm = bool(warmup_s)
-    assert set(files.read_table(folder, "seconds")["phase"].to_pylist()) == (
-        {"warmup", "measurement"} if warm else {"measurement"}
-    )
-    assert counts["run", "warmup"] == (60 if warm else 0)
-    assert counts["run", "measurement"] == (60 if warm else 120)
-    assert (counts["session", "warmup"], counts["session", "measurement"]) == ((1, 1) if warm else (0, 2))
-
-
 def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     recorder.session(labels(1)).connected({"x-rtbench-simulator": "1"})
@@ -610,36 +488,6 @@ def test_the_verdict_is_on_what_was_recorded(
 
 
 SPOKEN = {"speech_end": at(1), "speech_stopped": at(201), "first_audio": at(501), "ended": at(900)}
-
-
-@pytest.mark.parametrize(("error_ms", "broken"), [(4, set()), (6, {"timestamp_uncertainty"})])
-def test_a_turn_that_the_service_ends_is_judged_by_its_wait_from_the_end_of_speech(
-    tmp_path: Path, error_ms: int, broken: set[str]
-) -> None:
-    folder, (recorder,) = build_run(tmp_path, chunk_ms=100)
-    record = recorder.session(labels(1))
-    record.sent(1, 4_800, MS)
-    record.turn_ended(
-        build_observation(instants=SPOKEN, errors_ns={"first_audio": error_ms * MS}, widths_ns={"speech_end": 0})
-    )
-    recorder.close()
-    rules = {rule["name"]: rule for rule in close(folder)["validity"]["checks"]}
-
-    assert {name for name, rule in rules.items() if rule["result"] == "fail"} == broken
-    assert rules["timestamp_uncertainty"]["limit"] == 5.0  # 1 % of 500 ms
-    assert (rules["send_delay"]["limit"], rules["send_delay"]["result"]) == (10.0, "pass")
-
-
-def test_ttfa_counts_from_the_end_of_speech_where_the_service_starts_the_response(tmp_path: Path) -> None:
-    folder, (recorder,) = build_run(tmp_path)
-    recorder.session(labels(1)).turn_ended(build_observation(instants=SPOKEN))
-    recorder.close()
-    killed = closed_and_killed(folder)
-
-    for one in (folder, killed):
-        ttfa = read(files.histograms_path(one)).get(Key("ttfa", "simulator", "voice_turns.greeting.speech_end"))
-        assert ttfa is not None
-        assert ttfa.get_max_value() == pytest.approx(500_000, rel=1e-3)
 
 
 def test_turns_of_one_label_that_count_from_different_instants_are_not_pooled(tmp_path: Path) -> None:

@@ -118,13 +118,6 @@ def test_what_does_not_fit_is_counted_beside_the_histogram(key: Key, value: int,
     assert counted == {"in": 0, "out": 0, "negative": 0} | {where: 1}
 
 
-def test_a_recorder_that_records_nothing_leaves_no_histogram() -> None:
-    histograms = Histograms()
-    histograms.recorder(TTFA)
-
-    assert histograms.get(TTFA) is None
-
-
 @given(
     st.lists(st.integers(-2, 3_000) | st.integers(-1, 11 * MINUTE_US) | st.integers(0, 2**62), max_size=50),
     st.sampled_from((TTFA, RATE)),
@@ -156,16 +149,6 @@ def test_what_is_recorded_at_every_event_is_counted_as_soon_as_there_is_enough_o
         record(-1)
 
     assert histograms.negative == {"ttfa": ENOUGH}
-
-
-def test_both_ways_of_recording_share_a_histogram() -> None:
-    histograms = Histograms()
-    once, again = histograms.recorder(TTFA), histograms.recorder(TTFA)
-    once(5)
-    histograms.record(TTFA, 5)
-    again(5)
-
-    assert contents(histograms) == {TTFA.tag: [(5, 3)]}
 
 
 @pytest.mark.parametrize(
@@ -211,11 +194,6 @@ def test_what_is_no_log_of_ours_is_refused(tmp_path: Path, content: bytes) -> No
         read(path)
 
 
-def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError):
-        read(tmp_path / "none.hlog")
-
-
 def test_the_header_says_simulated_where_it_is(tmp_path: Path) -> None:
     assert "SIMULATED" in header(BEGAN_NS, simulated=True)
     assert "SIMULATED" not in header(BEGAN_NS, simulated=False)
@@ -239,10 +217,6 @@ def test_a_quantile_of_long_waits_has_three_digits() -> None:
 
     assert quantile(histogram, 0.5) == pytest.approx(550_000, rel=1e-3)
     assert quantile(histogram, 1.0) == pytest.approx(599_900, rel=1e-3)
-
-
-def test_nothing_has_no_quantile() -> None:
-    assert quantile(empty("ttfa"), 0.5) is None
 
 
 def test_what_stands_twice_in_a_log_is_added_up_in_the_range_of_its_metric(tmp_path: Path) -> None:

@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import os
-import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import Result
 
 from bench.cli.app import main
 from bench.cli.report import report
 from bench.cli.runs_text import table
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run import lock
 from bench.run.document import SCHEMA_VERSION
 from bench.run.kept import chosen_run, kept_runs, newest_run
-from tests.command_line import call
-from tests.reports import synthetic
-from tests.reports.synthetic import BEGAN_NS, Plan
-
-DAY_NS = 86_400 * 10**9
-
-
-def rtbench(*words: object) -> Result:
-    return call(*words, env={"LOCUST_RUNS_DIR": None, "BROWSER": None, "DISPLAY": None})
-
-
-def run(folder: Path, days: int = 0, **changes: Any) -> Path:
-    """A run that began so many days after the others."""
-    return synthetic.write(folder, Plan(sessions=10), started_utc_ns=BEGAN_NS + days * DAY_NS, **changes)
-
-
-def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
-    """A run that this process says to write."""
-    synthetic.write_killed(folder, Plan(sessions=10))
-    writer = {"host": host or socket.gethostname(), "pid": pid}
-    files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"name": "sim"}]})
-    if pid == os.getpid():
-        lock.hold(folder)
-    return folder
+from tests.reports.synthetic import BEGAN_NS
+from tests.run.builders import DAY_NS, rtbench, run, under_way
 
 
 def test_runs_are_listed_newest_first_with_what_they_are(tmp_path: Path) -> None:
@@ -164,13 +137,6 @@ def test_a_command_without_a_name_says_where_there_is_no_run(tmp_path: Path, mon
 
     with pytest.raises(UsageError, match=r"no runs in runs \(No such file or directory\): play one"):
         report(None)
-
-
-class Terminal(io.StringIO):
-    """Somebody who answers."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_open_shows_the_newest_page_and_makes_the_one_that_is_missing(

@@ -17,7 +17,7 @@ from bench.run.presence import is_folder, is_run
 from reports.trends.trend import in_folders
 from tests.command_line import call
 from tests.locked import lock
-from tests.run.test_kept import run, under_way
+from tests.run.builders import run, under_way
 
 REFUSED = "cannot be read: Permission denied"
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,29 +160,6 @@ def test_a_row_has_no_tokens_where_some_cannot_be_read(folder: Path, recorder: R
         assert not {token_column(name) for name in TOKENS} & row.keys()
 
 
-def test_a_session_s_row_says_which_variables_it_took_and_whether_its_events_are_kept(
-    folder: Path, recorder: Recorder
-) -> None:
-    recorder.session(replace(LABELS, variables_row=7, event_log=True)).session_ended(build_session())
-    recorder.session(LABELS).session_ended(build_session())
-    recorder.flush()
-
-    kept, other = files.read_table(folder, "sessions").to_pylist()
-    assert (kept["variables_row"], kept["event_log"]) == (7, True)
-    assert (other["variables_row"], other["event_log"]) == (None, False)
-
-
-def test_rows_say_which_arm_and_pair_they_belong_to(folder: Path, recorder: Recorder) -> None:
-    record = recorder.session(replace(LABELS, block=0, pair=7))
-    record.turn_ended(build_observation())
-    record.session_ended(build_session())
-    recorder.flush()
-
-    for table in ("turns", "sessions"):
-        (row,) = files.read_table(folder, table).to_pylist()
-        assert (row["block"], row["pair"]) == (0, 7)
-
-
 THROTTLED = {"outcome": "throttled:response", "detail": "rate_limit_exceeded: Please try again in 6.232s."}
 
 
@@ -198,23 +173,6 @@ def test_rows_of_what_was_throttled_hold_the_wait_that_was_asked_for(folder: Pat
     throttled, good = files.read_table(folder, "turns").to_pylist()
     assert (throttled["retry_after_ns"], good["retry_after_ns"]) == (6_232 * MS, None)
     assert rows(folder, "sessions")[0]["retry_after_ns"] == 7 * S
-
-
-def test_a_row_says_where_its_round_trip_ends(folder: Path, recorder: Recorder) -> None:
-    recorder.session(LABELS).turn_ended(build_observation(rtt_scope="proxy"))
-    recorder.flush()
-
-    (row,) = rows(folder, "turns")
-    assert (row["rtt_scope"], row["network_rtt_ns"]) == ("proxy", 2 * MS)
-    assert counted(folder, recorder, "ttfa_minus_rtt", "voice_turns.greeting") == []
-
-
-def test_a_session_that_waited_for_a_token_says_so(folder: Path, recorder: Recorder) -> None:
-    recorder.session(LABELS).session_ended(build_session(auth_wait_ns=40 * MS))
-    recorder.flush()
-
-    assert rows(folder, "sessions")[0]["auth_wait_ns"] == 40 * MS
-    assert counted(folder, recorder, "auth_wait") == pytest.approx([40_000], rel=1e-3)
 
 
 def test_a_row_has_only_columns_of_its_table() -> None:
@@ -441,13 +399,6 @@ def test_a_session_s_metrics_are_counted(folder: Path, recorder: Recorder) -> No
     assert counted(folder, recorder, "connect_total") == pytest.approx([20_000], rel=1e-3)
 
 
-def test_a_metric_below_zero_is_counted_beside(folder: Path, recorder: Recorder) -> None:
-    instants = {"request_sent": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
-    recorder.session(LABELS).turn_ended(build_observation(instants=instants))
-
-    assert gathered(folder, recorder).negative == {"transcript_lead": 1}
-
-
 def test_what_rows_hold_is_in_no_histogram_while_the_run_goes_on(recorder: Recorder) -> None:
     """Each would take 172 kB, and be written anew every few seconds."""
     record = recorder.session(LABELS)
@@ -455,19 +406,6 @@ def test_what_rows_hold_is_in_no_histogram_while_the_run_goes_on(recorder: Recor
     record.session_ended(build_session())
 
     assert {key.metric for key, _ in recorder.histograms.items()} == {"delta_gap"}
-
-
-def test_steps_beyond_the_thirty_second_share_a_histogram_and_their_rows_keep_their_label(
-    folder: Path, recorder: Recorder
-) -> None:
-    record = recorder.session(LABELS)
-    for number in [*range(40), 0]:
-        record.turn_ended(build_observation(step=f"step_{number}"))
-    recorder.flush()
-
-    assert [row["step"] for row in rows(folder, "turns")] == [f"step_{number}" for number in [*range(40), 0]]
-    assert len(counted(folder, recorder, "ttfa", "voice_turns.step_0")) == 2
-    assert len(counted(folder, recorder, "ttfa", "voice_turns.other")) == 8
 
 
 def hear(record: SessionRecord, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
@@ -665,20 +603,3 @@ def test_incidents_beyond_the_hundredth_are_counted_alone(folder: Path, recorder
 
     assert [incident["text"] for incident in counters(folder)["incidents"]] == [str(number) for number in range(100)]
     assert counters(folder)["incident_counts"] == {"auth_refresh": 130, "another": 1}
-
-
-def test_a_full_disk_keeps_the_rows_for_the_next_attempt(
-    folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    recorder.session(LABELS).turn_ended(build_observation())
-    with monkeypatch.context() as patch:
-        patch.setattr("bench.foreign.os.write", full)
-        with pytest.raises(OSError, match="No space"):
-            recorder.flush()
-    assert recorder.unwritten_rows == 1
-    recorder.flush()
-
-    assert (recorder.unwritten_rows, len(rows(folder, "turns"))) == (0, 1)

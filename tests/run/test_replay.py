@@ -245,18 +245,6 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
     assert again.session.retry_after_ns == live.session().retry_after_ns
 
 
-def test_a_refusal_s_wait_and_the_wait_for_its_token_are_told_again(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
-    live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
-    live.tell(inputs.Connected({"tcp_done": AT_NS + 50 * MS}, {"retry-after": "7"}, 40 * MS))
-    live.tell(inputs.Failed("throttled:handshake", AT_NS + 60 * MS, "429"))
-    log.close()
-
-    again = replay_log(tmp_path / "log.jsonl").session
-    assert again == live.session()
-    assert (again.auth_wait_ns, again.retry_after_ns) == (40 * MS, 7_000 * MS)
-
-
 # Whole sessions.
 
 
@@ -312,20 +300,6 @@ def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> 
     ]
     assert [passage.at_ns for passage in passages] == sorted(passage.at_ns for passage in passages)
     assert passages[0].name == "session.created"
-
-
-def test_a_turn_that_ended_because_nothing_came_ends_so_again(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
-    live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
-    live.tell(inputs.Begun(AT_NS, build_turn()))
-    live.tell(inputs.Sent("response.create", AT_NS, 9))
-    live.expire(AT_NS + 10_000 * MS)
-    turns = live.take(AT_NS + 10_000 * MS)
-    log.close()
-
-    again = replay_log(tmp_path / "log.jsonl")
-    assert [turn.outcome for turn in again.turns] == ["timeout:first_delta"]
-    assert (list(again.turns), again.session) == (turns, live.session())
 
 
 # Files that are no whole log.

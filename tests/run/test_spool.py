@@ -13,7 +13,7 @@ from bench.run.document import SCHEMA_VERSION
 from bench.run.part import parts
 from bench.run.recorder import Recorder
 from bench.run.spool import Spool
-from tests.run.test_close import BEGAN_NS, play, tables
+from tests.run.builders import BEGAN_NS, play, tables
 
 DOCUMENT = {"schema": SCHEMA_VERSION, "state": "closing", "started_utc_ns": BEGAN_NS, "scripts": []}
 
@@ -46,24 +46,6 @@ def test_a_part_is_complete_by_itself(tmp_path: Path) -> None:
     assert {row["worker"] for rows in tables(folder).values() for row in rows} == {5}
     assert [incident["text"] for incident in document["incidents"]] == ["of worker 5"]
     assert (document["state"], sum(document["totals"]["turns"].values())) == ("ended", 9)
-
-
-def test_what_a_full_spool_refuses_is_kept_for_the_next_attempt(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path)
-    recorder = Recorder(Spool(folder, 0), BEGAN_NS, transcripts=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.foreign.os.write", _no_space)
-        with pytest.raises(OSError, match="No space"):
-            play(recorder)
-    assert recorder.unwritten_rows > 0
-
-    recorder.close()
-    assert recorder.unwritten_rows == 0
-    assert sum(len(batch) for batch in files.spooled_batches(folder, "sessions")) == 3
-
-
-def _no_space(*_: object) -> int:
-    raise OSError(28, "No space left")
 
 
 @pytest.mark.parametrize("ends", [True, False])

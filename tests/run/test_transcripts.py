@@ -69,12 +69,6 @@ def test_a_turn_s_line_says_who_said_what(folder: Path) -> None:
     ]
 
 
-def test_lines_are_on_disk_with_the_rows(folder: Path) -> None:
-    talk(recorder(folder), "w0-000001", "one", "two")
-
-    assert [line["input_text"] for line in read(folder / "spool" / "transcripts-0.jsonl")] == ["one", "two"]
-
-
 def test_the_lines_of_all_workers_end_in_one_file(folder: Path) -> None:
     for worker in (0, 1):
         one = recorder(folder, worker)

@@ -16,7 +16,7 @@ from bench.run import lock
 from bench.run.document import SCHEMA_VERSION
 from bench.run.upload import STORAGE_SCOPE, TRIES, Uploader, destination_of
 from bench.target.credentials import Credential
-from bench.target.identity import SignInError, Token
+from bench.target.identity import Token
 from bench.target.target import Entra
 from bench.units import NS_PER_S
 from tests.blob_server import blob_server
@@ -123,14 +123,6 @@ def test_a_run_whose_document_is_a_link_is_refused_before_anything_is_sent(run: 
     assert server.puts == []
 
 
-def test_runs_that_began_in_one_second_on_several_machines_stay_apart(run: Path) -> None:
-    with blob_server() as server:
-        destination = destination_of(server.url, "URL")
-        first = Uploader(destination).upload(run).address
-        write(run, state="ended", started_utc_ns=BEGAN_NS + 1)
-        assert Uploader(destination).upload(run).address != first
-
-
 def test_a_server_that_is_busy_is_asked_again_after_longer_and_longer_pauses(run: Path) -> None:
     pauses: list[float] = []
     with blob_server() as server:
@@ -201,14 +193,6 @@ def test_a_container_of_azure_without_a_signature_is_signed_in_to_with_a_token_t
         "Bearer token-2",
     ]
     assert all(put.headers["x-ms-version"] >= "2017-11-09" for put in server.puts)
-
-
-def test_a_sign_in_that_fails_is_said_as_everywhere(run: Path) -> None:
-    def fetch(_: Entra, __: int) -> Token:
-        raise SignInError("nobody is here", "sign in")
-
-    with pytest.raises(SignInError, match="nobody is here: sign in"):
-        Uploader(destination_of(AZURE, "URL"), fetch=fetch, wait=never).upload(run)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from bench.load.planning.tasks import script
 from bench.protocol.openai_ga import GA
 from tests import forked
 from tests.load.actors import Actor, actor
-from tests.load.test_run_options import parsed
+from tests.load.options import parsed
 
 
 @pytest.fixture(autouse=True)

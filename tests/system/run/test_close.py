@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.run.close import writer_is_gone
 from bench.run.part import FACTS
 from bench.run.spool import path_of
-from tests.run.test_close import build_run
+from tests.run.builders import build_run
 
 
 def finished_process() -> int:

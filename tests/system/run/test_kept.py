@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.run.test_kept import rtbench, run, under_way
+from tests.run.builders import rtbench, run, under_way
 
 SCHEMA = Path(__file__).parents[3] / "reports" / "schemas" / "runs.schema.json"
 

@@ -31,7 +31,7 @@ from bench.run.spool import EVENTS, SPOOL, Spool
 from reports.runs import load_for_report
 from tests.examples import few
 from tests.helpers import AT_NS, MS, S, build_observation, build_session
-from tests.run.test_close import contents, play
+from tests.run.builders import contents, play
 from tests.system.run.parts import BEGAN_NS, SCRIPT, TARGET, build_part, changed, closed, copied, log_events
 
 RENAMED = {"run_id", "session_id", "worker", "pair", "block"}

@@ -20,7 +20,7 @@ from bench.run.recorder import Labels, Recorder
 from bench.run.spool import EVENTS, SPOOL, WORKERS, Spool
 from tests.examples import few
 from tests.helpers import MS, S, build_observation, build_session
-from tests.run.test_close import contents
+from tests.run.builders import contents
 from tests.system.run.parts import BEGAN_NS, SCRIPT, TARGET
 
 HOSTS = ("east", "west", "south")
